@@ -1,0 +1,169 @@
+//! What an append asks for, what it demands, and what it is answered.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use crate::error::Invalid;
+use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX, APPEND_STREAMS_MAX};
+use crate::{Event, Position, StreamName, Timestamp, Version};
+
+/// What an append demands of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Expectation {
+    /// Nothing.
+    Any,
+    /// No event yet.
+    None,
+    /// At least one event.
+    Exists,
+    /// Exactly this version; 0 is the same demand as [`Expectation::None`] on a stream never deleted.
+    Exactly(Version),
+}
+
+impl Expectation {
+    /// Whether a stream at `actual` meets the demand.
+    pub fn is_met_at(self, actual: Version) -> bool {
+        match self {
+            Expectation::Any => true,
+            Expectation::None => actual == Version::ZERO,
+            Expectation::Exists => actual > Version::ZERO,
+            Expectation::Exactly(version) => actual == version,
+        }
+    }
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expectation::Any => f.write_str("any"),
+            Expectation::None => f.write_str("none"),
+            Expectation::Exists => f.write_str("exists"),
+            Expectation::Exactly(version) => write!(f, "{version}"),
+        }
+    }
+}
+
+/// Events for one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Where they go.
+    pub stream: StreamName,
+    /// What the stream must be like before.
+    pub expectation: Expectation,
+    /// At least one.
+    pub events: Vec<Event>,
+}
+
+/// A demand on a stream that is not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// The stream.
+    pub stream: StreamName,
+    /// What it must be like.
+    pub expectation: Expectation,
+}
+
+/// An append: all its events at consecutive positions, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Append {
+    /// One stream is the common case; several are a transaction. The streams are distinct.
+    pub writes: Vec<Write>,
+    /// Streams that are only looked at.
+    pub requirements: Vec<Requirement>,
+}
+
+impl Append {
+    /// An append to one stream.
+    pub fn to(stream: StreamName, expectation: Expectation, events: Vec<Event>) -> Append {
+        let write = Write { stream, expectation, events };
+        Append { writes: vec![write], requirements: Vec::new() }
+    }
+
+    /// Bytes that the append counts towards [`APPEND_BYTES_MAX`].
+    pub fn size(&self) -> usize {
+        let writes = self.writes.iter().map(|write| {
+            16 + write.stream.as_str().len() + write.events.iter().map(Event::size).sum::<usize>()
+        });
+        let requirements = self.requirements.iter().map(|one| 16 + one.stream.as_str().len());
+        writes.chain(requirements).sum()
+    }
+
+    /// How many events the append holds.
+    pub fn event_count(&self) -> usize {
+        self.writes.iter().map(|write| write.events.len()).sum()
+    }
+
+    /// Checks everything that can be said without looking at the log.
+    pub fn check(&self) -> Result<(), Invalid> {
+        if self.writes.is_empty() {
+            return Err(Invalid::new("writes", "are empty"));
+        }
+        self.check_limits()?;
+        let mut streams = HashSet::new();
+        for write in &self.writes {
+            check_user_stream(&write.stream)?;
+            if !streams.insert(&write.stream) {
+                let why = format!("name `{}` twice", write.stream);
+                return Err(Invalid::new("writes", why));
+            }
+            if write.events.is_empty() {
+                let why = format!("of `{}` are empty", write.stream);
+                return Err(Invalid::new("events", why));
+            }
+        }
+        for requirement in &self.requirements {
+            if !streams.insert(&requirement.stream) {
+                let why = format!("name `{}`, which is named already", requirement.stream);
+                return Err(Invalid::new("requirements", why));
+            }
+        }
+        let mut ids = HashSet::new();
+        for event in self.writes.iter().flat_map(|write| &write.events) {
+            event.check()?;
+            if !ids.insert(event.id) {
+                return Err(Invalid::new("id", format!("{} is there twice", event.id)));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<(), Invalid> {
+        let streams = self.writes.len() + self.requirements.len();
+        if streams > APPEND_STREAMS_MAX {
+            let why = format!("name {streams} streams; at most {APPEND_STREAMS_MAX} are allowed");
+            return Err(Invalid::too_large("writes", why, APPEND_STREAMS_MAX as u64));
+        }
+        let events = self.event_count();
+        if events > APPEND_EVENTS_MAX {
+            let why = format!("are {events}; at most {APPEND_EVENTS_MAX} are allowed");
+            return Err(Invalid::too_large("events", why, APPEND_EVENTS_MAX as u64));
+        }
+        let size = self.size();
+        if size > APPEND_BYTES_MAX {
+            let why = format!("have {size} bytes; at most {APPEND_BYTES_MAX} are allowed");
+            return Err(Invalid::too_large("events", why, APPEND_BYTES_MAX as u64));
+        }
+        Ok(())
+    }
+}
+
+/// The answer to an append that is in the log for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The version of the last event of each write, in the order of the writes.
+    pub versions: Vec<Version>,
+    /// The position of the first event; the others follow without a gap, in the order of the writes.
+    pub first_position: Position,
+    /// The position of the last event.
+    pub last_position: Position,
+    /// When the leader stamped the events.
+    pub recorded_at: Timestamp,
+}
+
+fn check_user_stream(stream: &StreamName) -> Result<(), Invalid> {
+    if stream.is_system() {
+        let why = format!("`{stream}` begins with `$`, which is kept for the system");
+        return Err(Invalid::new("stream", why));
+    }
+    Ok(())
+}

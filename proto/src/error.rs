@@ -1,0 +1,187 @@
+//! What can go wrong, in the few kinds that a caller can act on.
+
+use std::fmt;
+
+use crate::{Expectation, StreamName, Version};
+
+/// Whether an append that ended in an error may still be in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Certainly not in the log.
+    NotAppended,
+    /// It may be there: repeat it with the same ids.
+    Unknown,
+}
+
+impl Outcome {
+    /// The word for it on the wire and in JSON; stable.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::NotAppended => "not appended",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
+
+/// What the caller should do about an error. The names are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// An expectation was not met: read again and decide again.
+    Conflict,
+    /// Some of the ids are in the log already, as something else: the writer reuses ids.
+    IdReused,
+    /// The request breaks a rule: mend it.
+    Invalid,
+    /// The request is over a limit: make it smaller.
+    TooLarge,
+    /// No leader can be reached now, or the node is stopping: try again, here or elsewhere.
+    Unavailable,
+    /// The deadline passed.
+    Deadline,
+    /// The node has more to do than it can: try again later.
+    Overloaded,
+    /// The node belongs to no cluster yet.
+    NotReady,
+    /// It is there already: the cluster was founded before.
+    AlreadyExists,
+    /// What was asked for lies in a file that fails its checksum on this node.
+    Damaged,
+    /// A fault of the node itself.
+    Internal,
+}
+
+impl ErrorKind {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: [ErrorKind; 11] = [
+        ErrorKind::Conflict,
+        ErrorKind::IdReused,
+        ErrorKind::Invalid,
+        ErrorKind::TooLarge,
+        ErrorKind::Unavailable,
+        ErrorKind::Deadline,
+        ErrorKind::Overloaded,
+        ErrorKind::NotReady,
+        ErrorKind::AlreadyExists,
+        ErrorKind::Damaged,
+        ErrorKind::Internal,
+    ];
+
+    /// The word for it on the wire and in JSON; stable.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::Conflict => "conflict",
+            ErrorKind::IdReused => "id_reused",
+            ErrorKind::Invalid => "invalid",
+            ErrorKind::TooLarge => "too_large",
+            ErrorKind::Unavailable => "unavailable",
+            ErrorKind::Deadline => "deadline",
+            ErrorKind::Overloaded => "overloaded",
+            ErrorKind::NotReady => "not_ready",
+            ErrorKind::AlreadyExists => "already_exists",
+            ErrorKind::Damaged => "damaged",
+            ErrorKind::Internal => "internal",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<ErrorKind> {
+        ErrorKind::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether the same request may succeed later without being changed.
+    pub fn is_transient(self) -> bool {
+        matches!(self, ErrorKind::Unavailable | ErrorKind::Deadline | ErrorKind::Overloaded)
+    }
+}
+
+/// One expectation that was not met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The stream.
+    pub stream: StreamName,
+    /// What was demanded of it.
+    pub expected: Expectation,
+    /// The version it is at.
+    pub actual: Version,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure { stream, expected, actual } = self;
+        write!(f, "`{stream}` is at version {actual}, expected {expected}")
+    }
+}
+
+/// An error as users see it: a kind to act on, the outcome, the details of the kind, and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    /// What to do about it.
+    pub kind: ErrorKind,
+    /// Whether an append may be in the log all the same. For anything but an append: not appended.
+    pub outcome: Outcome,
+    /// What was the case, for a person.
+    pub message: String,
+    /// The expectations that were not met, in the order of the request; of a conflict.
+    pub failures: Vec<Failure>,
+    /// The field that breaks a rule; empty if it is none.
+    pub field: String,
+    /// The limit that was passed; 0 if it is none.
+    pub limit: u64,
+}
+
+impl Problem {
+    /// An error without details.
+    pub fn new(kind: ErrorKind, outcome: Outcome, message: impl Into<String>) -> Problem {
+        let message = message.into();
+        Problem { kind, outcome, message, failures: Vec::new(), field: String::new(), limit: 0 }
+    }
+
+    /// The answer to an append whose expectations were not met.
+    pub fn conflict(failures: Vec<Failure>) -> Problem {
+        let told: Vec<String> = failures.iter().map(Failure::to_string).collect();
+        let message = format!("conflict: {}; nothing was appended", told.join("; "));
+        Problem { failures, ..Problem::new(ErrorKind::Conflict, Outcome::NotAppended, message) }
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(invalid: Invalid) -> Problem {
+        let kind = if invalid.too_large { ErrorKind::TooLarge } else { ErrorKind::Invalid };
+        let message = invalid.to_string();
+        let field = invalid.field.to_owned();
+        let limit = invalid.limit;
+        Problem { field, limit, ..Problem::new(kind, Outcome::NotAppended, message) }
+    }
+}
+
+/// A rule that a request breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` {why}")]
+pub struct Invalid {
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong with it; a predicate that follows the field's name.
+    pub why: String,
+    /// The limit that was passed; 0 if it is none.
+    pub limit: u64,
+    /// Whether the request is too large rather than wrong.
+    pub too_large: bool,
+}
+
+impl Invalid {
+    /// A field that breaks a rule.
+    pub fn new(field: &'static str, why: impl Into<String>) -> Invalid {
+        Invalid { field, why: why.into(), limit: 0, too_large: false }
+    }
+
+    /// A field over a limit of what it may look like.
+    pub fn limit(field: &'static str, why: impl Into<String>, limit: u64) -> Invalid {
+        Invalid { limit, ..Invalid::new(field, why) }
+    }
+
+    /// A request that must be made smaller.
+    pub fn too_large(field: &'static str, why: impl Into<String>, limit: u64) -> Invalid {
+        Invalid { too_large: true, ..Invalid::limit(field, why, limit) }
+    }
+}

@@ -1,0 +1,179 @@
+//! An event as its writer made it, and as the log returns it.
+
+use std::fmt;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::error::Invalid;
+use crate::limits::{EVENT_PAYLOAD_BYTES_MAX, IDENTIFIER_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
+use crate::{EventType, Position, StreamName, Timestamp, Version};
+
+/// An event's id: a UUID made by the writer, and what makes a repeated append safe. Never all zeros.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(Uuid);
+
+impl EventId {
+    /// Refuses the nil UUID, which is always somebody's forgotten field.
+    pub fn new(id: Uuid) -> Result<EventId, Invalid> {
+        if id.is_nil() {
+            return Err(Invalid::new("id", "is the nil UUID"));
+        }
+        Ok(EventId(id))
+    }
+
+    /// Reads the usual ways of writing a UUID.
+    pub fn parse(text: &str) -> Result<EventId, Invalid> {
+        let id = Uuid::try_parse(text)
+            .map_err(|error| Invalid::new("id", format!("`{text}` is no UUID: {error}")))?;
+        EventId::new(id)
+    }
+
+    /// From the 16 bytes of the UUID, most significant first.
+    pub fn from_bytes(bytes: [u8; 16]) -> Result<EventId, Invalid> {
+        EventId::new(Uuid::from_bytes(bytes))
+    }
+
+    /// The 16 bytes of the UUID, most significant first.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The UUID.
+    pub fn uuid(&self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// An immutable fact, as its writer made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Made by the writer, kept over repetitions.
+    pub id: EventId,
+    /// What happened, `OrderPaid` say.
+    pub kind: EventType,
+    /// The fact itself: bytes, JSON by custom.
+    pub data: Bytes,
+    /// What is known around it: bytes, JSON by custom.
+    pub metadata: Bytes,
+    /// Labels to find the event by; without repetition, in the writer's order.
+    pub tags: Vec<String>,
+    /// The media type of `data`; empty = not told.
+    pub content_type: String,
+    /// The version of the shape of `data`; 1 if not given.
+    pub schema: u32,
+    /// What larger thing the event belongs to; empty = not told.
+    pub correlation_id: String,
+    /// What caused the event; empty = not told.
+    pub causation_id: String,
+    /// The writer's own time.
+    pub occurred_at: Option<Timestamp>,
+}
+
+impl Event {
+    /// An event with only its id, type and data.
+    pub fn new(id: EventId, kind: EventType, data: impl Into<Bytes>) -> Event {
+        Event {
+            id,
+            kind,
+            data: data.into(),
+            metadata: Bytes::new(),
+            tags: Vec::new(),
+            content_type: String::new(),
+            schema: 1,
+            correlation_id: String::new(),
+            causation_id: String::new(),
+            occurred_at: None,
+        }
+    }
+
+    /// Bytes that the event counts towards the limits: its contents and 64 for the envelope.
+    pub fn size(&self) -> usize {
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + 4).sum();
+        64 + self.kind.as_str().len()
+            + self.data.len()
+            + self.metadata.len()
+            + self.content_type.len()
+            + self.correlation_id.len()
+            + self.causation_id.len()
+            + tags
+    }
+
+    /// Checks everything that the types do not.
+    pub fn check(&self) -> Result<(), Invalid> {
+        if self.kind.is_system() {
+            let why = format!("`{}` begins with `$`, which is kept for the system", self.kind);
+            return Err(Invalid::new("type", why));
+        }
+        let payload = self.data.len() + self.metadata.len();
+        if payload > EVENT_PAYLOAD_BYTES_MAX {
+            let why = format!(
+                "and `metadata` have {payload} bytes; at most {EVENT_PAYLOAD_BYTES_MAX} are allowed"
+            );
+            return Err(Invalid::too_large("data", why, EVENT_PAYLOAD_BYTES_MAX as u64));
+        }
+        if self.schema == 0 {
+            return Err(Invalid::new("schema", "is 0; the first is 1"));
+        }
+        if self.tags.len() > TAGS_MAX {
+            let why = format!("are {}; at most {TAGS_MAX} are allowed", self.tags.len());
+            return Err(Invalid::limit("tags", why, TAGS_MAX as u64));
+        }
+        for (at, tag) in self.tags.iter().enumerate() {
+            check_identifier("tags", tag, TAG_BYTES_MAX)?;
+            if tag.is_empty() {
+                return Err(Invalid::new("tags", "contain an empty one"));
+            }
+            if self.tags.iter().take(at).any(|earlier| earlier == tag) {
+                return Err(Invalid::new("tags", format!("contain `{tag}` twice")));
+            }
+        }
+        check_identifier("content_type", &self.content_type, IDENTIFIER_BYTES_MAX)?;
+        check_identifier("correlation_id", &self.correlation_id, IDENTIFIER_BYTES_MAX)?;
+        check_identifier("causation_id", &self.causation_id, IDENTIFIER_BYTES_MAX)?;
+        match self.occurred_at {
+            Some(time) if !time.is_writable() => {
+                Err(Invalid::new("occurred_at", "lies outside the years -9999 to 9999"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An event as the log returns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedEvent {
+    /// Its place in the whole log.
+    pub position: Position,
+    /// The stream it belongs to.
+    pub stream: StreamName,
+    /// Its place in that stream.
+    pub version: Version,
+    /// When the leader stamped it; never decreasing along positions.
+    pub recorded_at: Timestamp,
+    /// What the writer made.
+    pub event: Event,
+}
+
+fn check_identifier(field: &'static str, text: &str, bytes_max: usize) -> Result<(), Invalid> {
+    if text.len() > bytes_max {
+        let why = format!("has {} bytes; at most {bytes_max} are allowed", text.len());
+        return Err(Invalid::limit(field, why, bytes_max as u64));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Invalid::new(field, format!("{text:?} contains a control character")));
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Every bound of the system in one place: constants of the cluster, not settings of a node.
+
+/// Longest stream name, category, path and event type, in bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Longest correlation or causation id and content type, in bytes of UTF-8.
+pub const IDENTIFIER_BYTES_MAX: usize = 128;
+/// Most tags on one event.
+pub const TAGS_MAX: usize = 32;
+/// Longest tag, in bytes of UTF-8.
+pub const TAG_BYTES_MAX: usize = 128;
+/// Most bytes of `data` and `metadata` of one event together.
+pub const EVENT_PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// Most bytes of one append, names and envelopes included (see [`crate::Append::size`]).
+pub const APPEND_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most events in one append.
+pub const APPEND_EVENTS_MAX: usize = 10_000;
+/// Most streams in one append, written and required together.
+pub const APPEND_STREAMS_MAX: usize = 100;
+/// Most bytes of one Raft entry.
+pub const ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most bytes of one message between peers.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most bytes of one message from a client: an append and its envelope.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = APPEND_BYTES_MAX + 1024 * 1024;
+/// Most bytes of events in one message of a read's answer, unless one event alone is larger.
+pub const READ_MESSAGE_BYTES: usize = 256 * 1024;
+/// Most items in one query.
+pub const QUERY_ITEMS_MAX: usize = 100;
+/// Most types in one item of a query.
+pub const QUERY_TYPES_MAX: usize = 100;
+/// How many of the newest positions are searched for the ids of a repeated append.
+pub const RETRY_WINDOW: u64 = 1 << 22;
+/// Smallest chunk size a cluster can be created with.
+pub const CHUNK_BYTES_MIN: u64 = 64 * 1024;
+/// Largest chunk size a cluster can be created with.
+pub const CHUNK_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// The chunk size of a cluster that was told none.
+pub const CHUNK_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+/// What an entry without a command counts towards the chunk size.
+pub const EMPTY_ENTRY_BYTES: u64 = 256;
+/// How long a client goes on with an append unless told otherwise, in milliseconds.
+pub const DEADLINE_MS_DEFAULT: u64 = 10_000;
+
+const _: () = {
+    assert!(EVENT_PAYLOAD_BYTES_MAX < APPEND_BYTES_MAX);
+    assert!(APPEND_BYTES_MAX < ENTRY_BYTES_MAX);
+    assert!(ENTRY_BYTES_MAX < PEER_MESSAGE_BYTES_MAX);
+    assert!(APPEND_BYTES_MAX < CLIENT_MESSAGE_BYTES_MAX);
+    assert!(READ_MESSAGE_BYTES + EVENT_PAYLOAD_BYTES_MAX < CLIENT_MESSAGE_BYTES_MAX);
+    assert!(TAGS_MAX * TAG_BYTES_MAX < APPEND_BYTES_MAX);
+    assert!(APPEND_EVENTS_MAX as u64 <= RETRY_WINDOW);
+    // Lengths are stored in 32 bits.
+    assert!(PEER_MESSAGE_BYTES_MAX < u32::MAX as usize);
+    assert!(CHUNK_BYTES_MIN <= CHUNK_BYTES_DEFAULT && CHUNK_BYTES_DEFAULT <= CHUNK_BYTES_MAX);
+};

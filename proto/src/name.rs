@@ -1,0 +1,203 @@
+//! Names of streams, categories, paths and types, and the rules of what a name may be.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Invalid;
+use crate::limits::NAME_BYTES_MAX;
+
+/// The name of a stream: `[path/]category-id`, as in `order-42` or `acme/eu/order-42`.
+///
+/// Invariants: 1 to 255 bytes of UTF-8; no control characters; no part between slashes is empty; the
+/// category is not empty. A name that begins with `$` is the system's ([`StreamName::is_system`]).
+/// Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamName(Arc<str>);
+
+impl StreamName {
+    /// Checks the rules above.
+    pub fn new(name: impl AsRef<str>) -> Result<StreamName, Invalid> {
+        let name = name.as_ref();
+        check_parts("stream", name)?;
+        let stream = StreamName(name.into());
+        if stream.category().is_empty() {
+            return Err(Invalid::new("stream", format!("`{name}` has no category before the `-`")));
+        }
+        Ok(stream)
+    }
+
+    /// The whole name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands after the last `/`, up to the first `-` there, or all of it.
+    pub fn category(&self) -> &str {
+        let last = self.0.rsplit('/').next().unwrap_or(&self.0);
+        last.split('-').next().unwrap_or(last)
+    }
+
+    /// The paths that the stream lies in, shortest first: `acme` and `acme/eu` for `acme/eu/order-42`.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.match_indices('/').filter_map(|(at, _)| self.0.get(..at))
+    }
+
+    /// Whether the stream is the system's: users cannot append to it.
+    pub fn is_system(&self) -> bool {
+        self.0.starts_with('$')
+    }
+}
+
+/// A category: the part of a stream's name that tells what kind of thing it is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Category(Arc<str>);
+
+impl Category {
+    /// 1 to 255 bytes without control characters, `/` and `-`.
+    pub fn new(name: impl AsRef<str>) -> Result<Category, Invalid> {
+        let name = name.as_ref();
+        check_text("category", name)?;
+        if name.contains(['/', '-']) {
+            return Err(Invalid::new("category", format!("`{name}` contains a `/` or a `-`")));
+        }
+        Ok(Category(name.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A path: whole parts of a stream's name before a `/`, a tenant say.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Path(Arc<str>);
+
+impl Path {
+    /// 1 to 255 bytes without control characters and empty parts, and without a `/` at the end.
+    pub fn new(name: impl AsRef<str>) -> Result<Path, Invalid> {
+        check_parts("path", name.as_ref())?;
+        Ok(Path(name.as_ref().into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a stream lies in this path.
+    pub fn holds(&self, stream: &StreamName) -> bool {
+        stream.paths().any(|path| path == self.as_str())
+    }
+}
+
+/// The type of an event, `OrderPaid` say. One that begins with `$` is the system's.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventType(Arc<str>);
+
+impl EventType {
+    /// 1 to 255 bytes without control characters.
+    pub fn new(name: impl AsRef<str>) -> Result<EventType, Invalid> {
+        check_text("type", name.as_ref())?;
+        Ok(EventType(name.as_ref().into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the type is the system's: users cannot append it.
+    pub fn is_system(&self) -> bool {
+        self.0.starts_with('$')
+    }
+}
+
+macro_rules! shown_as_text {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "`{}`", self.0)
+            }
+        }
+    )*};
+}
+
+shown_as_text!(StreamName, Category, Path, EventType);
+
+fn check_text(field: &'static str, text: &str) -> Result<(), Invalid> {
+    if text.is_empty() {
+        return Err(Invalid::new(field, "is empty"));
+    }
+    if text.len() > NAME_BYTES_MAX {
+        let why = format!("has {} bytes; at most {NAME_BYTES_MAX} are allowed", text.len());
+        return Err(Invalid::limit(field, why, NAME_BYTES_MAX as u64));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Invalid::new(field, format!("{text:?} contains a control character")));
+    }
+    Ok(())
+}
+
+fn check_parts(field: &'static str, text: &str) -> Result<(), Invalid> {
+    check_text(field, text)?;
+    if text.split('/').any(str::is_empty) {
+        return Err(Invalid::new(field, format!("`{text}` has an empty part beside a `/`")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_its_category_and_paths() {
+        for (name, category, paths) in [
+            ("order-42", "order", vec![]),
+            ("order", "order", vec![]),
+            ("order-eu-42", "order", vec![]),
+            ("acme/eu/order-42", "order", vec!["acme", "acme/eu"]),
+            ("a-b/order-42", "order", vec!["a-b"]),
+            ("$$order-42", "$$order", vec![]),
+        ] {
+            let stream = StreamName::new(name).expect(name);
+            assert_eq!(stream.category(), category, "{name}");
+            assert_eq!(stream.paths().collect::<Vec<_>>(), paths, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_path_holds_whole_parts_only() {
+        let stream = StreamName::new("acme/eu/order-42").expect("a name");
+        for (path, holds) in [("acme", true), ("acme/eu", true), ("acme/e", false), ("eu", false)] {
+            assert_eq!(Path::new(path).expect(path).holds(&stream), holds, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_that_break_a_rule_are_refused_with_the_reason() {
+        let long = "x".repeat(NAME_BYTES_MAX + 1);
+        for (name, why) in [
+            ("", "is empty"),
+            (long.as_str(), "has 256 bytes; at most 255 are allowed"),
+            ("a\nb", "contains a control character"),
+            ("/order-1", "has an empty part"),
+            ("a//order-1", "has an empty part"),
+            ("order-1/", "has an empty part"),
+            ("-1", "has no category"),
+            ("a/-1", "has no category"),
+        ] {
+            let refused = StreamName::new(name).expect_err(name).to_string();
+            assert!(refused.contains(why), "{name}: {refused}");
+        }
+        assert!(StreamName::new("x".repeat(NAME_BYTES_MAX)).is_ok());
+        assert!(Category::new("a-b").is_err() && Category::new("a/b").is_err());
+    }
+}

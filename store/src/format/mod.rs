@@ -1,0 +1,9 @@
+//! Every byte that `store` puts on disk is encoded and decoded here; little endian throughout.
+//!
+//! The modules are pure: bytes in, values out. Decoders take whatever bytes there are: they answer
+//! [`Malformed`] and never panic, and never allocate more than the input is long.
+
+mod bytes;
+pub(crate) mod event;
+
+pub(crate) use self::bytes::{Input, Malformed, Output};

@@ -1,0 +1,63 @@
+//! A key is what the one index is asked for: a stream, a category, a path, a type.
+
+use quorate_proto::{Category, EventType, Path, StreamName};
+
+use crate::event::StoredEvent;
+
+/// What the index is asked for. The kinds are numbered on disk and sort by their number, then by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// The events of one stream.
+    Stream(StreamName),
+    /// The events of all streams of one category.
+    Category(Category),
+    /// The events of all streams in one path.
+    Path(Path),
+    /// The events of one type.
+    Type(EventType),
+}
+
+impl Key {
+    /// The kind's number on disk, never used again for another kind; 5 (tag) and 6 (correlation id) are
+    /// spoken for.
+    pub(crate) fn kind(&self) -> u8 {
+        match self {
+            Key::Stream(_) => 1,
+            Key::Category(_) => 2,
+            Key::Path(_) => 3,
+            Key::Type(_) => 4,
+        }
+    }
+
+    /// The name within the kind.
+    pub fn name(&self) -> &str {
+        match self {
+            Key::Stream(stream) => stream.as_str(),
+            Key::Category(category) => category.as_str(),
+            Key::Path(path) => path.as_str(),
+            Key::Type(kind) => kind.as_str(),
+        }
+    }
+
+    /// Kind and name as they stand in dictionaries and the catalog; sorts as [`Key`] does.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![self.kind()];
+        bytes.extend_from_slice(self.name().as_bytes());
+        bytes
+    }
+
+    /// All keys that an event is found by.
+    pub(crate) fn of(event: &StoredEvent) -> Vec<Key> {
+        let mut keys = vec![Key::Stream(event.stream.clone()), Key::Type(event.kind())];
+        keys.extend(Key::above(&event.stream));
+        keys
+    }
+
+    /// The category and the paths that a stream lies in.
+    pub(crate) fn above(stream: &StreamName) -> impl Iterator<Item = Key> {
+        let category = Category::new(stream.category()).expect("part of a valid name");
+        let paths =
+            stream.paths().map(|path| Key::Path(Path::new(path).expect("part of a valid name")));
+        std::iter::once(Key::Category(category)).chain(paths)
+    }
+}

@@ -1,0 +1,4 @@
+//! A file system in memory.
+/// placeholder
+#[derive(Debug)]
+pub struct MemVfs;

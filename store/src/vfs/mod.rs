@@ -1,0 +1,70 @@
+//! The seam to the file system: everything that `store` and `raft` do with files goes through it.
+
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+mod mem;
+mod os;
+
+pub use mem::MemVfs;
+pub use os::OsVfs;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// An existing file, to be read only.
+    Read,
+    /// An existing file, to be read and written.
+    Write,
+    /// A file that must not exist yet, to be read and written.
+    Create,
+}
+
+/// A file system. Paths are as the operating system takes them.
+///
+/// Durability: what was written to a file survives a power cut once [`File::sync_data`] returned; that a
+/// file exists, was renamed or removed, once [`Vfs::sync_directory`] of its folder returned after it.
+pub trait Vfs: Debug + Send + Sync + 'static {
+    /// Opens or creates a file. Errors: `NotFound`, `AlreadyExists`, or what the device says.
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
+    /// Renames a file, replacing what has the new name; both lie in one folder.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Whether there is a file or folder of that name.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// The names of the files in a folder, sorted; folders are left out.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+    /// Creates a folder and those above it, durably; one that exists is left as it is.
+    fn create_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Makes the names in a folder durable.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Keeps a second process from this folder for as long as the lock lives. Error: `WouldBlock` when
+    /// another holds it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+    /// Bytes that can still be written to the device that holds `directory`.
+    fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
+}
+
+/// An open file; closed when dropped.
+#[allow(
+    clippy::len_without_is_empty,
+    reason = "the length of a file is an operation that can fail"
+)]
+pub trait File: Debug + Send + Sync {
+    /// Fills the whole buffer. Error: `UnexpectedEof` when the file ends before.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes the whole buffer; a file that is shorter grows, with zeros before `offset`.
+    fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes all that was written, and the length, durable (fdatasync).
+    fn sync_data(&self) -> io::Result<()>;
+    /// Cuts the file or lets it grow with zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// The length in bytes.
+    fn len(&self) -> io::Result<u64>;
+}
+
+/// A held lock; released when dropped.
+pub trait Lock: Debug + Send + Sync {}

@@ -1,0 +1,4 @@
+//! The real file system.
+/// placeholder
+#[derive(Debug)]
+pub struct OsVfs;
