@@ -8,7 +8,7 @@ use std::sync::Arc;
 mod mem;
 mod os;
 
-pub use mem::MemVfs;
+pub use mem::{Counters, MemVfs, Survival};
 pub use os::OsVfs;
 
 /// How a file is opened.

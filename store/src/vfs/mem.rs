@@ -1,4 +1,0 @@
-//! A file system in memory.
-/// placeholder
-#[derive(Debug)]
-pub struct MemVfs;

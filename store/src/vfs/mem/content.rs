@@ -1,0 +1,180 @@
+//! What one file holds: as programs see it, on the platter, and what lies between.
+
+use std::collections::BTreeMap;
+
+use super::Dice;
+
+/// A sector is written whole or not at all.
+const SECTOR: usize = 512;
+
+/// A change that was made but not synced.
+#[derive(Clone, Debug)]
+enum Change {
+    Write {
+        offset: usize,
+        bytes: Vec<u8>,
+    },
+    /// From `before` to `after` bytes.
+    Resize {
+        before: usize,
+        after: usize,
+    },
+}
+
+/// The content of a file.
+///
+/// Invariants:
+/// - without a failed sync, `live` is `durable` with all `pending` changes made, in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Content {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    pending: Vec<Change>,
+}
+
+impl Content {
+    pub(super) fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// `None` when the file ends before the buffer is full.
+    pub(super) fn read(&self, buffer: &mut [u8], offset: usize) -> Option<()> {
+        let end = offset.checked_add(buffer.len())?;
+        buffer.copy_from_slice(self.live.get(offset..end)?);
+        Some(())
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8], offset: usize) {
+        put(&mut self.live, bytes, offset);
+        self.pending.push(Change::Write { offset, bytes: bytes.to_vec() });
+    }
+
+    pub(super) fn resize(&mut self, after: usize) {
+        let before = self.live.len();
+        self.live.resize(after, 0);
+        self.pending.push(Change::Resize { before, after });
+    }
+
+    pub(super) fn sync(&mut self) {
+        for change in self.pending.drain(..) {
+            match change {
+                Change::Write { offset, bytes } => put(&mut self.durable, &bytes, offset),
+                Change::Resize { after, .. } => self.durable.resize(after, 0),
+            }
+        }
+    }
+
+    /// The sync failed and the cache counts as clean all the same, as ext4, XFS and Btrfs do: programs
+    /// go on reading what never gets to the platter.
+    pub(super) fn lose_pending(&mut self) {
+        self.pending.clear();
+    }
+
+    /// The power is gone: nothing that was not synced is there.
+    pub(super) fn keep_durable(&mut self) {
+        self.pending.clear();
+        self.live.clone_from(&self.durable);
+    }
+
+    /// The program is gone, the power is not.
+    pub(super) fn keep_everything(&mut self) {
+        self.sync();
+        self.live.clone_from(&self.durable);
+    }
+
+    /// The power is gone: each sector holds what it held at some moment since the last sync, and so does
+    /// the length, each independent of all others.
+    pub(super) fn keep_some(&mut self, dice: &mut Dice) {
+        let lengths = self.lengths();
+        let mut touched: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (index, change) in self.pending.iter().enumerate() {
+            let (from, to) = change.range();
+            for sector in from / SECTOR..to.div_ceil(SECTOR) {
+                touched.entry(sector).or_default().push(index);
+            }
+        }
+        let len = lengths[dice.below(lengths.len())];
+        let space = lengths.iter().copied().max().unwrap_or(0);
+        self.durable.resize(space, 0);
+        for (sector, changes) in touched {
+            let survive = dice.part_of(changes.len());
+            for index in changes.into_iter().take(survive) {
+                self.pending[index].make_in(&mut self.durable, sector);
+            }
+        }
+        self.durable.resize(len, 0);
+        self.keep_durable();
+    }
+
+    /// The length on the platter, and after each pending change.
+    fn lengths(&self) -> Vec<usize> {
+        let mut len = self.durable.len();
+        let mut lengths = vec![len];
+        for change in &self.pending {
+            len = match change {
+                Change::Write { offset, bytes } => len.max(offset + bytes.len()),
+                Change::Resize { after, .. } => *after,
+            };
+            lengths.push(len);
+        }
+        lengths
+    }
+
+    /// Damages the file on the platter as well as in the cache; `false` if there is no such byte.
+    pub(super) fn flip_bit(&mut self, byte: usize, bit: u8) -> bool {
+        if byte >= self.live.len() {
+            return false;
+        }
+        for bytes in [&mut self.live, &mut self.durable] {
+            if let Some(byte) = bytes.get_mut(byte) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+        true
+    }
+
+    /// Cuts the file off, on the platter as well as in the cache.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.sync();
+        self.live.truncate(len);
+        self.durable.truncate(len);
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.live.clone()
+    }
+}
+
+impl Change {
+    /// The bytes that the change touches.
+    fn range(&self) -> (usize, usize) {
+        match self {
+            Change::Write { offset, bytes } => (*offset, offset + bytes.len()),
+            Change::Resize { before, after } => (*before.min(after), *before.max(after)),
+        }
+    }
+
+    /// Makes the part of the change that lies in one sector.
+    fn make_in(&self, content: &mut [u8], sector: usize) {
+        let (from, to) = self.range();
+        let start = from.max(sector * SECTOR);
+        let end = to.min((sector + 1) * SECTOR);
+        match self {
+            Change::Write { offset, bytes } => {
+                content[start..end].copy_from_slice(&bytes[start - offset..end - offset]);
+            }
+            Change::Resize { .. } => {
+                let end = end.min(content.len());
+                content[start..end].fill(0);
+            }
+        }
+    }
+}
+
+fn put(content: &mut Vec<u8>, bytes: &[u8], offset: usize) {
+    let end = offset + bytes.len();
+    if content.len() < end {
+        content.resize(end, 0);
+    }
+    content[offset..end].copy_from_slice(bytes);
+}

@@ -1,0 +1,315 @@
+//! A disk in memory whose power can be cut, which forgets what was not synced, and which can fail.
+
+mod content;
+mod disk;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{File, Lock, Open, Vfs};
+use disk::{Disk, FileId};
+
+/// A disk in memory, for tests and the simulation: deterministic, without threads and without time.
+///
+/// Clones are handles to one disk; [`MemVfs::fork`] makes a second disk. It remembers, for the content of
+/// each file and for each name, what programs see and what has got to the platter. A power cut test is:
+///
+/// ```
+/// # use quorate_store::vfs::{MemVfs, Open, Survival, Vfs};
+/// # use std::path::Path;
+/// # fn work(vfs: &MemVfs) -> std::io::Result<()> {
+/// #     vfs.open(Path::new("/file"), Open::Create)?.write_at(b"bytes", 0)?;
+/// #     vfs.sync_directory(Path::new("/"))
+/// # }
+/// for changes in 0.. {
+///     let vfs = MemVfs::new();
+///     vfs.cut_after(changes);
+///     let done = work(&vfs).is_ok();
+///     vfs.restart(Survival::Seeded(changes));
+///     // … open again, and check that nothing is lost that `work` relied on …
+///     if done {
+///         break;
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MemVfs {
+    disk: Arc<Mutex<Disk>>,
+}
+
+/// What of the unsynced changes a power cut leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Survival {
+    /// Nothing that was not synced.
+    Nothing,
+    /// Everything: the program was killed, the machine was not.
+    Everything,
+    /// Any subset, drawn from the seed: every unsynced change of names (creating, renaming, removing)
+    /// survives whole or not at all; every 512-byte sector of a file holds what it held at some moment
+    /// since the last sync, independently of every other sector, and so does the file's length.
+    Seeded(u64),
+}
+
+/// What was done to a disk since it was made; also what failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Operations that change something or make it durable: create, write, set length, rename, remove,
+    /// create folder, sync file, sync folder.
+    pub changes: u64,
+    /// Syncs of files and folders that the power lasted for.
+    pub syncs: u64,
+    /// Bytes given to writes.
+    pub bytes_written: u64,
+}
+
+impl MemVfs {
+    /// An empty disk without bounds.
+    pub fn new() -> MemVfs {
+        MemVfs::default()
+    }
+
+    /// Another disk with the same files, names and unsynced changes, faults that are still to come, and
+    /// counters. What is open here is not open there.
+    #[must_use]
+    pub fn fork(&self) -> MemVfs {
+        let mut copy = self.disk().clone();
+        copy.close_everything();
+        MemVfs { disk: Arc::new(Mutex::new(copy)) }
+    }
+
+    /// Lets `changes` more operations that [`Counters::changes`] counts succeed. During the one after them
+    /// the power goes: that one fails, and may or may not get to the platter, and every operation of any
+    /// kind fails from then on, until [`MemVfs::restart`].
+    pub fn cut_after(&self, changes: u64) {
+        self.disk().cut_after = Some(changes);
+    }
+
+    /// Cuts the power if it is not cut yet, and gives it back: the disk holds what `survival` tells, files
+    /// opened and locks taken before are dead, and faults that were still to come are called off.
+    pub fn restart(&self, survival: Survival) {
+        self.disk().restart(survival);
+    }
+
+    /// Lets `syncs` more syncs of files succeed; the one after them fails, once. What it should have made
+    /// durable never will be, though it can still be read until the next restart.
+    pub fn fail_sync_after(&self, syncs: u64) {
+        self.disk().fail_sync_after = Some(syncs);
+    }
+
+    /// How many bytes all files together may have; `None` = no bound. What would go over it fails with
+    /// `StorageFull` and changes nothing.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.disk().capacity = bytes;
+    }
+
+    /// Flips one bit of a file, on the platter and in what programs read.
+    ///
+    /// Errors: `NotFound`, or `UnexpectedEof` when the file ends before that byte.
+    pub fn flip_bit(&self, path: &Path, byte: u64, bit: u8) -> io::Result<()> {
+        let mut disk = self.disk();
+        let file = disk.find(path)?;
+        let flipped = disk.content(file).flip_bit(in_memory(byte)?, bit);
+        if flipped { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// Cuts a file off, on the platter and in what programs read. Error: `NotFound`.
+    pub fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let mut disk = self.disk();
+        let file = disk.find(path)?;
+        disk.content(file).truncate(in_memory(len)?);
+        Ok(())
+    }
+
+    /// All that programs would read of a file. Error: `NotFound`.
+    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut disk = self.disk();
+        let file = disk.find(path)?;
+        Ok(disk.content(file).bytes())
+    }
+
+    /// What was done to the disk so far.
+    pub fn counters(&self) -> Counters {
+        self.disk().counters
+    }
+
+    /// A panic elsewhere does not make the disk wrong: no operation stops halfway.
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Vfs for MemVfs {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let mut disk = self.disk();
+        disk.check_power()?;
+        let file = match how {
+            Open::Read | Open::Write => disk.find(path)?,
+            Open::Create => disk.create(path)?,
+        };
+        disk.add_handle(file);
+        let writable = how != Open::Read;
+        Ok(Arc::new(MemFile { vfs: self.clone(), file, era: disk.era, writable }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk().rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk().remove(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        let disk = self.disk();
+        disk.check_power()?;
+        Ok(disk.has(path))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let disk = self.disk();
+        disk.check_power()?;
+        if !disk.has_directory(directory) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let names = disk.names_in(directory).filter_map(|path| path.file_name()?.to_str());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    fn create_directory(&self, directory: &Path) -> io::Result<()> {
+        self.disk().create_directory(directory)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        self.disk().sync_directory(directory)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let mut disk = self.disk();
+        disk.check_power()?;
+        if !disk.lock(path) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(MemLock { vfs: self.clone(), path: path.to_owned(), era: disk.era }))
+    }
+
+    fn free_bytes(&self, _directory: &Path) -> io::Result<u64> {
+        let disk = self.disk();
+        disk.check_power()?;
+        Ok(disk.free_bytes())
+    }
+}
+
+#[derive(Debug)]
+struct MemFile {
+    vfs: MemVfs,
+    file: FileId,
+    era: u64,
+    writable: bool,
+}
+
+impl MemFile {
+    fn disk(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        let disk = self.vfs.disk();
+        disk.check_power()?;
+        if disk.era == self.era { Ok(disk) } else { Err(disk::no_power()) }
+    }
+
+    fn writable_disk(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        if !self.writable {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.disk()
+    }
+}
+
+impl File for MemFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let offset = in_memory(offset)?;
+        let read = self.disk()?.content(self.file).read(buffer, offset);
+        read.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
+        self.writable_disk()?.write(self.file, buffer, in_memory(offset)?)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk()?.sync(self.file)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.writable_disk()?.resize(self.file, in_memory(len)?)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk()?.content(self.file).len() as u64)
+    }
+}
+
+impl Drop for MemFile {
+    fn drop(&mut self) {
+        let mut disk = self.vfs.disk();
+        if disk.era == self.era {
+            disk.drop_handle(self.file);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct MemLock {
+    vfs: MemVfs,
+    path: PathBuf,
+    era: u64,
+}
+
+impl Lock for MemLock {}
+
+impl Drop for MemLock {
+    fn drop(&mut self) {
+        let mut disk = self.vfs.disk();
+        if disk.era == self.era {
+            disk.unlock(&self.path);
+        }
+    }
+}
+
+fn in_memory(number: u64) -> io::Result<usize> {
+    usize::try_from(number).map_err(|_| io::ErrorKind::FileTooLarge.into())
+}
+
+/// Pseudo-random numbers from a seed: SplitMix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number
+/// Generators", OOPSLA 2014).
+#[derive(Debug)]
+struct Dice {
+    state: u64,
+}
+
+impl Dice {
+    fn new(seed: u64) -> Dice {
+        Dice { state: seed }
+    }
+
+    fn roll(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from 0 to `bound` - 1; 0 if there is none.
+    fn below(&mut self, bound: usize) -> usize {
+        (self.roll() % bound.max(1) as u64) as usize
+    }
+
+    /// A number from 0 to `whole`; the ends are likelier than what lies between.
+    fn part_of(&mut self, whole: usize) -> usize {
+        match self.below(4) {
+            0 => 0,
+            1 => whole,
+            _ => self.below(whole + 1),
+        }
+    }
+}
