@@ -1,1 +1,9 @@
-//! placeholder
+//! The server and the commands of Quorate; the `quorate` binary is a thin shell around this crate.
+//!
+//! Only this crate reads configuration, environment and command lines.
+
+pub mod cli;
+pub mod commands;
+mod exit;
+
+pub use exit::Exit;

@@ -1,0 +1,7 @@
+//! The commands of the `quorate` binary, one file each.
+
+pub mod append;
+pub mod bench;
+pub mod export;
+pub mod import;
+pub mod read;

@@ -1,0 +1,122 @@
+//! How a command ends: an exit code and the message that goes with it.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use quorate_proto::{Outcome, Problem};
+
+/// The meaning of the exit code; the numbers are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// It is done.
+    Done = 0,
+    /// It failed; for an append: for another reason than a rejection.
+    Failed = 1,
+    /// The command line or its input is wrong; clap uses the same number.
+    Usage = 2,
+    /// The append was rejected: it is certainly not in the log.
+    Rejected = 3,
+    /// Nobody knows whether the append is in the log: it can be repeated with the same ids.
+    Unknown = 4,
+}
+
+/// The end of a command that did not simply succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// What the process answers to its caller.
+    pub code: Code,
+    /// What is the case, for a person; empty = everything was said already.
+    pub message: String,
+}
+
+impl Exit {
+    /// Ends with this code and message.
+    pub fn new(code: Code, message: impl Display) -> Exit {
+        Exit { code, message: message.to_string() }
+    }
+
+    /// Exit code 1.
+    pub fn failed(message: impl Display) -> Exit {
+        Exit::new(Code::Failed, message)
+    }
+
+    /// Exit code 2.
+    pub fn usage(message: impl Display) -> Exit {
+        Exit::new(Code::Usage, message)
+    }
+
+    /// Ends at once and silently with exit code 0: whoever read the output has seen enough.
+    pub fn quiet() -> Exit {
+        Exit::new(Code::Done, "")
+    }
+
+    /// Tells the message on standard error and gives the code for the operating system.
+    pub fn report(&self) -> ExitCode {
+        if !self.message.is_empty() {
+            // Nobody is left to be told when standard error is gone too.
+            let _ = writeln!(io::stderr(), "error: {}", self.message);
+        }
+        ExitCode::from(self.code as u8)
+    }
+}
+
+impl From<Problem> for Exit {
+    /// Rejections and unknown outcomes of appends have their own codes; anything else failed.
+    fn from(problem: Problem) -> Exit {
+        use quorate_proto::ErrorKind::{Conflict, IdReused, Invalid, TooLarge};
+        let code = match (problem.outcome, problem.kind) {
+            (Outcome::Unknown, _) => Code::Unknown,
+            (Outcome::NotAppended, Conflict | IdReused | Invalid | TooLarge) => Code::Rejected,
+            (Outcome::NotAppended, _) => Code::Failed,
+        };
+        Exit::new(code, problem.message)
+    }
+}
+
+impl From<io::Error> for Exit {
+    /// A reader that closed our standard output is no failure.
+    fn from(error: io::Error) -> Exit {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Exit::quiet(),
+            _ => Exit::failed(error),
+        }
+    }
+}
+
+/// What a command comes to.
+pub struct Ending(pub(crate) Result<(), Exit>);
+
+impl Ending {
+    /// Tells the message, if there is one, and gives the code for the operating system.
+    pub fn report(self) -> ExitCode {
+        match self.0 {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(exit) => exit.report(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_proto::ErrorKind;
+
+    #[test]
+    fn what_became_of_an_append_decides_the_code() {
+        for (kind, outcome, code) in [
+            (ErrorKind::Conflict, Outcome::NotAppended, Code::Rejected),
+            (ErrorKind::TooLarge, Outcome::NotAppended, Code::Rejected),
+            (ErrorKind::Deadline, Outcome::Unknown, Code::Unknown),
+            (ErrorKind::Unavailable, Outcome::NotAppended, Code::Failed),
+        ] {
+            assert_eq!(Exit::from(Problem::new(kind, outcome, "")).code, code, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_closed_output_is_no_failure() {
+        let closed = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert_eq!(Exit::from(closed), Exit::quiet());
+    }
+}
