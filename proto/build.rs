@@ -1,0 +1,23 @@
+//! Generates the gRPC code from the `.proto` files, without needing `protoc` on the machine.
+
+use std::path::PathBuf;
+
+const FILES: [&str; 2] = ["quorate/v1/events.proto", "quorate/v1/cluster.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=quorate");
+    if std::env::var_os("CARGO_FEATURE_WIRE").is_none() {
+        return Ok(());
+    }
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let descriptors = protox::compile(FILES, ["."])?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .file_descriptor_set_path(out.join("quorate.bin"))
+        .compile_fds(descriptors.clone())?;
+    // `compile_fds` writes no descriptor set; reflection serves it.
+    let mut encoded = Vec::new();
+    prost::Message::encode(&descriptors, &mut encoded)?;
+    std::fs::write(out.join("quorate.bin"), encoded)?;
+    Ok(())
+}

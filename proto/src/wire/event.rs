@@ -1,0 +1,73 @@
+//! Events on the wire.
+
+use bytes::Bytes;
+
+use super::v1;
+use crate::{
+    Event, EventId, EventType, Invalid, Position, RecordedEvent, StreamName, Timestamp, Version,
+};
+
+impl From<Event> for v1::NewEvent {
+    fn from(event: Event) -> v1::NewEvent {
+        v1::NewEvent {
+            id: Bytes::copy_from_slice(event.id.as_bytes()),
+            r#type: event.kind.as_str().to_owned(),
+            data: event.data,
+            metadata: event.metadata,
+            tags: event.tags,
+            content_type: event.content_type,
+            schema: event.schema,
+            correlation_id: event.correlation_id,
+            causation_id: event.causation_id,
+            occurred_at: event.occurred_at.map(|time| time.0),
+        }
+    }
+}
+
+impl TryFrom<v1::NewEvent> for Event {
+    type Error = Invalid;
+
+    fn try_from(event: v1::NewEvent) -> Result<Event, Invalid> {
+        let bytes = <[u8; 16]>::try_from(event.id.as_ref())
+            .map_err(|_| Invalid::new("id", format!("has {} bytes, not 16", event.id.len())))?;
+        Ok(Event {
+            id: EventId::from_bytes(bytes)?,
+            kind: EventType::new(event.r#type)?,
+            data: event.data,
+            metadata: event.metadata,
+            tags: event.tags,
+            content_type: event.content_type,
+            schema: event.schema.max(1),
+            correlation_id: event.correlation_id,
+            causation_id: event.causation_id,
+            occurred_at: event.occurred_at.map(Timestamp),
+        })
+    }
+}
+
+impl From<RecordedEvent> for v1::RecordedEvent {
+    fn from(event: RecordedEvent) -> v1::RecordedEvent {
+        v1::RecordedEvent {
+            position: event.position.0,
+            stream: event.stream.as_str().to_owned(),
+            version: event.version.0,
+            recorded_at: event.recorded_at.0,
+            event: Some(event.event.into()),
+        }
+    }
+}
+
+impl TryFrom<v1::RecordedEvent> for RecordedEvent {
+    type Error = Invalid;
+
+    fn try_from(event: v1::RecordedEvent) -> Result<RecordedEvent, Invalid> {
+        let body = event.event.ok_or_else(|| Invalid::new("event", "is missing"))?;
+        Ok(RecordedEvent {
+            position: Position(event.position),
+            stream: StreamName::new(event.stream)?,
+            version: Version(event.version),
+            recorded_at: Timestamp(event.recorded_at),
+            event: body.try_into()?,
+        })
+    }
+}

@@ -1,0 +1,24 @@
+//! The wire: generated gRPC code, and its conversions to and from the words.
+//!
+//! Everything that comes in is checked on the way: what converts is within the limits.
+
+mod append;
+mod event;
+mod problem;
+mod read;
+
+/// Messages and services for clients.
+pub mod v1 {
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        reason = "generated; the .proto files are the documentation"
+    )]
+    #![allow(clippy::all, reason = "generated")]
+    tonic::include_proto!("quorate.v1");
+}
+
+/// The descriptors of all services, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quorate.bin"));
+
+pub use problem::problem_of;

@@ -1,0 +1,150 @@
+//! Problems on the wire: a gRPC status by the book, and one typed detail.
+//!
+//! The detail travels as google.rpc.Status with one Any (`grpc-status-details-bin`), the way that gRPC
+//! libraries of other languages know how to take apart.
+
+use prost::Message;
+use prost::bytes::Bytes;
+use tonic::{Code, Status};
+
+use super::v1;
+use crate::{ErrorKind, Failure, Invalid, Outcome, Problem, StreamName, Version};
+
+const DETAIL_TYPE: &str = "type.googleapis.com/quorate.v1.Problem";
+
+/// google.rpc.Status, as much as is needed of it.
+#[derive(Clone, PartialEq, Message)]
+struct RichStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Detail>,
+}
+
+/// google.protobuf.Any.
+#[derive(Clone, PartialEq, Message)]
+struct Detail {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    value: Bytes,
+}
+
+impl From<Problem> for v1::Problem {
+    fn from(problem: Problem) -> v1::Problem {
+        let failure = |failure: Failure| v1::Failure {
+            stream: failure.stream.as_str().to_owned(),
+            expected: Some(failure.expected.into()),
+            actual: failure.actual.0,
+        };
+        v1::Problem {
+            kind: problem.kind.as_str().to_owned(),
+            outcome: problem.outcome.as_str().to_owned(),
+            message: problem.message,
+            failures: problem.failures.into_iter().map(failure).collect(),
+            field: problem.field,
+            limit: problem.limit,
+        }
+    }
+}
+
+impl TryFrom<v1::Problem> for Problem {
+    type Error = Invalid;
+
+    /// Refuses kinds and outcomes that this build does not know: nothing can be concluded from them.
+    fn try_from(problem: v1::Problem) -> Result<Problem, Invalid> {
+        let kind = ErrorKind::parse(&problem.kind)
+            .ok_or_else(|| Invalid::new("kind", format!("`{}` is not known", problem.kind)))?;
+        let outcome = [Outcome::NotAppended, Outcome::Unknown]
+            .into_iter()
+            .find(|outcome| outcome.as_str() == problem.outcome)
+            .ok_or_else(|| {
+                Invalid::new("outcome", format!("`{}` is not known", problem.outcome))
+            })?;
+        let failures = problem
+            .failures
+            .into_iter()
+            .map(|failure| {
+                Ok(Failure {
+                    stream: StreamName::new(failure.stream)?,
+                    expected: failure.expected.try_into()?,
+                    actual: Version(failure.actual),
+                })
+            })
+            .collect::<Result<_, Invalid>>()?;
+        Ok(Problem {
+            kind,
+            outcome,
+            message: problem.message,
+            failures,
+            field: problem.field,
+            limit: problem.limit,
+        })
+    }
+}
+
+impl From<Problem> for Status {
+    fn from(problem: Problem) -> Status {
+        let code = code_of(problem.kind);
+        let message = problem.message.clone();
+        let value = v1::Problem::from(problem).encode_to_vec().into();
+        let detail = Detail { type_url: DETAIL_TYPE.to_owned(), value };
+        let rich =
+            RichStatus { code: code as i32, message: message.clone(), details: vec![detail] };
+        Status::with_details(code, message, rich.encode_to_vec().into())
+    }
+}
+
+/// The typed detail of a status, if it has one that this build understands.
+pub fn problem_of(status: &Status) -> Option<Problem> {
+    let rich = RichStatus::decode(status.details()).ok()?;
+    let detail = rich.details.into_iter().find(|detail| detail.type_url == DETAIL_TYPE)?;
+    v1::Problem::decode(detail.value).ok()?.try_into().ok()
+}
+
+fn code_of(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::Conflict => Code::Aborted,
+        ErrorKind::IdReused => Code::FailedPrecondition,
+        ErrorKind::Invalid => Code::InvalidArgument,
+        ErrorKind::TooLarge => Code::OutOfRange,
+        ErrorKind::Unavailable | ErrorKind::NotReady => Code::Unavailable,
+        ErrorKind::Deadline => Code::DeadlineExceeded,
+        ErrorKind::Overloaded => Code::ResourceExhausted,
+        ErrorKind::AlreadyExists => Code::AlreadyExists,
+        ErrorKind::Damaged => Code::DataLoss,
+        ErrorKind::Internal => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Expectation;
+
+    #[test]
+    fn a_problem_survives_its_way_through_a_status() {
+        let failure = Failure {
+            stream: StreamName::new("order-42").expect("a name"),
+            expected: Expectation::Exactly(Version(2)),
+            actual: Version(3),
+        };
+        let problem = Problem::conflict(vec![failure]);
+        assert_eq!(
+            problem.message,
+            "conflict: `order-42` is at version 3, expected 2; nothing was appended"
+        );
+        let status = Status::from(problem.clone());
+        assert_eq!(status.code(), Code::Aborted);
+        assert_eq!(problem_of(&status), Some(problem));
+    }
+
+    #[test]
+    fn a_status_without_our_detail_tells_nothing() {
+        assert_eq!(problem_of(&Status::aborted("conflict")), None);
+        let garbage = Status::with_details(Code::Aborted, "x", Bytes::from_static(b"\xff\xff"));
+        assert_eq!(problem_of(&garbage), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! Reads on the wire.
+
+use super::v1;
+use super::v1::consistency::Level;
+use super::v1::query_item::Scope as WireScope;
+use super::v1::read_request::Source as WireSource;
+use crate::{
+    Bounds, Category, Consistency, Direction, EventType, Invalid, Path, Position, Query, QueryItem,
+    Read, Scope, Source, StreamName, Timestamp,
+};
+
+impl From<Query> for v1::Query {
+    fn from(query: Query) -> v1::Query {
+        let item = |item: QueryItem| v1::QueryItem {
+            scope: item.scope.map(|scope| match scope {
+                Scope::Stream(stream) => WireScope::Stream(stream.as_str().to_owned()),
+                Scope::Category(category) => WireScope::Category(category.as_str().to_owned()),
+                Scope::Path(path) => WireScope::Path(path.as_str().to_owned()),
+            }),
+            types: item.types.iter().map(|kind| kind.as_str().to_owned()).collect(),
+        };
+        v1::Query { items: query.items.into_iter().map(item).collect() }
+    }
+}
+
+impl TryFrom<v1::Query> for Query {
+    type Error = Invalid;
+
+    fn try_from(query: v1::Query) -> Result<Query, Invalid> {
+        let item = |item: v1::QueryItem| {
+            let scope = match item.scope {
+                None => None,
+                Some(WireScope::Stream(stream)) => Some(Scope::Stream(StreamName::new(stream)?)),
+                Some(WireScope::Category(name)) => Some(Scope::Category(Category::new(name)?)),
+                Some(WireScope::Path(path)) => Some(Scope::Path(Path::new(path)?)),
+            };
+            Ok(QueryItem { scope, types: types_of(item.types)? })
+        };
+        let items = query.items.into_iter().map(item).collect::<Result<_, Invalid>>()?;
+        Ok(Query { items })
+    }
+}
+
+impl From<Read> for v1::ReadRequest {
+    /// Without the time left.
+    fn from(read: Read) -> v1::ReadRequest {
+        let source = match read.source {
+            Source::Stream { stream, types } => WireSource::Stream(v1::StreamSource {
+                stream: stream.as_str().to_owned(),
+                types: types.iter().map(|kind| kind.as_str().to_owned()).collect(),
+            }),
+            Source::Query(query) => WireSource::Query(query.into()),
+        };
+        let level = match read.consistency {
+            Consistency::Linearizable => Level::Linearizable(v1::Empty {}),
+            Consistency::AtLeast(position) => Level::AtLeast(position.0),
+            Consistency::Local => Level::Local(v1::Empty {}),
+        };
+        v1::ReadRequest {
+            source: Some(source),
+            after: read.bounds.after,
+            before: read.bounds.before,
+            from: read.bounds.from.map(|time| time.0),
+            until: read.bounds.until.map(|time| time.0),
+            direction: match read.direction {
+                Direction::Forwards => v1::Direction::Forwards.into(),
+                Direction::Backwards => v1::Direction::Backwards.into(),
+            },
+            limit: read.limit,
+            consistency: Some(v1::Consistency { level: Some(level) }),
+            time_left_ms: 0,
+        }
+    }
+}
+
+impl TryFrom<v1::ReadRequest> for Read {
+    type Error = Invalid;
+
+    /// The result passed [`Read::check`].
+    fn try_from(request: v1::ReadRequest) -> Result<Read, Invalid> {
+        let direction = match v1::Direction::try_from(request.direction) {
+            Ok(v1::Direction::Forwards) => Direction::Forwards,
+            Ok(v1::Direction::Backwards) => Direction::Backwards,
+            Err(_) => return Err(Invalid::new("direction", "is not known")),
+        };
+        let source = match request.source {
+            Some(WireSource::Stream(source)) => Source::Stream {
+                stream: StreamName::new(source.stream)?,
+                types: types_of(source.types)?,
+            },
+            Some(WireSource::Query(query)) => Source::Query(query.try_into()?),
+            None => return Err(Invalid::new("source", "is missing")),
+        };
+        let consistency = match request.consistency.and_then(|consistency| consistency.level) {
+            None | Some(Level::Linearizable(_)) => Consistency::Linearizable,
+            Some(Level::AtLeast(position)) => Consistency::AtLeast(Position(position)),
+            Some(Level::Local(_)) => Consistency::Local,
+        };
+        let bounds = Bounds {
+            after: request.after,
+            before: request.before,
+            from: request.from.map(Timestamp),
+            until: request.until.map(Timestamp),
+        };
+        let read = Read { source, bounds, direction, limit: request.limit, consistency };
+        read.check()?;
+        Ok(read)
+    }
+}
+
+fn types_of(types: Vec<String>) -> Result<Vec<EventType>, Invalid> {
+    types.into_iter().map(EventType::new).collect()
+}
