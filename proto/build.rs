@@ -11,11 +11,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let descriptors = protox::compile(FILES, ["."])?;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .file_descriptor_set_path(out.join("quorate.bin"))
-        .compile_fds(descriptors.clone())?;
-    // `compile_fds` writes no descriptor set; reflection serves it.
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors.clone())?;
+    // Reflection serves the descriptors.
     let mut encoded = Vec::new();
     prost::Message::encode(&descriptors, &mut encoded)?;
     std::fs::write(out.join("quorate.bin"), encoded)?;

@@ -116,3 +116,77 @@ impl From<v1::AppendResponse> for Appended {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EventId;
+    use crate::limits::EVENT_PAYLOAD_BYTES_MAX;
+
+    fn event(number: u8) -> Event {
+        let id = EventId::from_bytes([number; 16]).expect("an id");
+        Event::new(id, crate::EventType::new("Paid").expect("a type"), vec![number])
+    }
+
+    fn append() -> Append {
+        let stream = |name| StreamName::new(name).expect("a name");
+        Append {
+            writes: vec![
+                Write {
+                    stream: stream("account-1"),
+                    expectation: Expectation::Exactly(Version(9)),
+                    events: vec![event(1), event(2)],
+                },
+                Write {
+                    stream: stream("account-2"),
+                    expectation: Expectation::Any,
+                    events: vec![event(3)],
+                },
+            ],
+            requirements: vec![Requirement {
+                stream: stream("limits-7"),
+                expectation: Expectation::None,
+            }],
+        }
+    }
+
+    #[test]
+    fn an_append_survives_its_way_over_the_wire() {
+        assert_eq!(Append::try_from(Some(v1::Append::from(append()))), Ok(append()));
+    }
+
+    type Spoil = fn(&mut v1::Append);
+
+    #[test]
+    fn what_breaks_a_rule_is_refused_with_its_field() {
+        let cases: [(&str, Spoil); 10] = [
+            ("writes", |append| append.writes.clear()),
+            ("writes", |append| append.writes[1].stream = "account-1".into()),
+            ("requirements", |append| append.requirements[0].stream = "account-1".into()),
+            ("stream", |append| append.writes[0].stream = "$settings".into()),
+            ("expectation", |append| append.writes[0].expectation = None),
+            ("events", |append| append.writes[0].events.clear()),
+            ("id", |append| append.writes[0].events[0].id = vec![1; 15].into()),
+            ("id", |append| append.writes[0].events[0].id = vec![3; 16].into()),
+            ("type", |append| append.writes[0].events[0].r#type = "$deleted".into()),
+            ("data", |append| {
+                append.writes[0].events[0].data = vec![0; EVENT_PAYLOAD_BYTES_MAX + 1].into();
+            }),
+        ];
+        for (field, spoil) in cases {
+            let mut wire = v1::Append::from(append());
+            spoil(&mut wire);
+            let refused = Append::try_from(Some(wire)).expect_err(field);
+            assert_eq!(refused.field, field, "{refused}");
+        }
+    }
+
+    #[test]
+    fn limits_are_checked_before_anything_is_converted() {
+        let mut wire = v1::Append::from(append());
+        let broken = v1::NewEvent::default();
+        wire.writes[0].events = vec![broken; APPEND_EVENTS_MAX + 1];
+        let refused = Append::try_from(Some(wire)).expect_err("too many");
+        assert_eq!((refused.field, refused.limit), ("events", APPEND_EVENTS_MAX as u64));
+    }
+}

@@ -111,3 +111,47 @@ impl TryFrom<v1::ReadRequest> for Read {
 fn types_of(types: Vec<String>) -> Result<Vec<EventType>, Invalid> {
     types.into_iter().map(EventType::new).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_survives_its_way_over_the_wire() {
+        let kind = |name| EventType::new(name).expect("a type");
+        let item = |scope| QueryItem { scope: Some(scope), types: vec![kind("Paid")] };
+        let query = Query {
+            items: vec![
+                item(Scope::Stream(StreamName::new("order-1").expect("a name"))),
+                item(Scope::Category(Category::new("order").expect("a name"))),
+                item(Scope::Path(Path::new("acme/eu").expect("a name"))),
+                QueryItem::default(),
+            ],
+        };
+        let read = Read {
+            bounds: Bounds {
+                after: 7,
+                before: Some(9),
+                from: Some(Timestamp(-1)),
+                until: Some(Timestamp(1)),
+            },
+            direction: Direction::Backwards,
+            limit: Some(3),
+            consistency: Consistency::AtLeast(Position(5)),
+            ..Read::query(query)
+        };
+        let stream = Read {
+            consistency: Consistency::Local,
+            ..Read::stream(StreamName::new("order-1").expect("a name"))
+        };
+        for read in [read, stream, Read::query(Query::everything())] {
+            assert_eq!(Read::try_from(v1::ReadRequest::from(read.clone())), Ok(read));
+        }
+    }
+
+    #[test]
+    fn a_read_without_a_source_is_refused() {
+        let refused = Read::try_from(v1::ReadRequest::default()).expect_err("no source");
+        assert_eq!(refused.field, "source");
+    }
+}
