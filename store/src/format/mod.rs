@@ -4,6 +4,7 @@
 //! [`Malformed`] and never panic, and never allocate more than the input is long.
 
 mod bytes;
+pub mod command;
 pub(crate) mod event;
 
 pub(crate) use self::bytes::{Input, Malformed, Output};
