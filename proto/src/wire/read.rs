@@ -60,8 +60,8 @@ impl From<Read> for v1::ReadRequest {
             source: Some(source),
             after: read.bounds.after,
             before: read.bounds.before,
-            from: read.bounds.from.map(|time| time.0),
-            until: read.bounds.until.map(|time| time.0),
+            recorded_from: read.bounds.from.map(|time| time.0),
+            recorded_until: read.bounds.until.map(|time| time.0),
             direction: match read.direction {
                 Direction::Forwards => v1::Direction::Forwards.into(),
                 Direction::Backwards => v1::Direction::Backwards.into(),
@@ -99,8 +99,8 @@ impl TryFrom<v1::ReadRequest> for Read {
         let bounds = Bounds {
             after: request.after,
             before: request.before,
-            from: request.from.map(Timestamp),
-            until: request.until.map(Timestamp),
+            from: request.recorded_from.map(Timestamp),
+            until: request.recorded_until.map(Timestamp),
         };
         let read = Read { source, bounds, direction, limit: request.limit, consistency };
         read.check()?;
