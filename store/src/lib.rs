@@ -4,6 +4,8 @@
 //! time comes in with the command, and sealing is a step that somebody else drives.
 #![allow(dead_code, clippy::unimplemented, unused_variables)]
 
+mod catalog;
+mod chunk;
 mod event;
 mod export;
 mod fault;
@@ -16,6 +18,7 @@ mod store;
 mod verdict;
 pub mod vfs;
 
+pub use chunk::ChunkSummary;
 pub use event::StoredEvent;
 pub use export::Export;
 pub use fault::Fault;
