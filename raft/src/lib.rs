@@ -1,1 +1,3 @@
-//! placeholder
+//! Raft under the store: the log on disk, and openraft on it.
+
+pub mod log;
