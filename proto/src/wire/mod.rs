@@ -18,6 +18,20 @@ pub mod v1 {
     tonic::include_proto!("quorate.v1");
 }
 
+/// Messages and services between nodes.
+pub mod peer {
+    /// The first version.
+    pub mod v1 {
+        #![allow(
+            missing_docs,
+            unreachable_pub,
+            reason = "generated; the .proto files are the documentation"
+        )]
+        #![allow(clippy::all, reason = "generated")]
+        tonic::include_proto!("quorate.peer.v1");
+    }
+}
+
 /// The descriptors of all services, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quorate.bin"));
 
