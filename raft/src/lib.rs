@@ -1,3 +1,16 @@
-//! Raft under the store: the log on disk, and openraft on it.
+//! Replication: openraft's storage and network, the Raft log on disk, and [`Replica`], which ties them
+//! to the store.
+//!
+//! Nothing here looks inside a command, and none of openraft's types reaches a disk or a wire.
 
+pub mod host;
 pub mod log;
+pub mod transport;
+
+mod identity;
+mod replica;
+mod status;
+
+pub use identity::Identity;
+pub use replica::{Done, FoundError, Lost, Replica, ReplicaOptions, StartError, Stopped, Timing};
+pub use status::{Member, Refusal, Role, Status};

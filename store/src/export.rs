@@ -4,7 +4,7 @@ use bytes::Bytes;
 use quorate_proto::LogId;
 
 use crate::fault::Fault;
-use crate::store::ChunkSummary;
+use crate::chunk::ChunkSummary;
 
 /// A pinned checkpoint: it stays as it is while the store goes on.
 #[derive(Debug)]

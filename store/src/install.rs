@@ -3,7 +3,7 @@
 use quorate_proto::LogId;
 
 use crate::fault::Fault;
-use crate::store::ChunkSummary;
+use crate::chunk::ChunkSummary;
 
 /// An install under way. Dropped, it leaves files that the next open of the store removes.
 #[derive(Debug)]

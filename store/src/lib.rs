@@ -27,5 +27,5 @@ pub use install::{Install, Installed};
 pub use key::Key;
 pub use read::{Point, Reader, Scan};
 pub use seal::{Seal, Sealed};
-pub use store::{ChunkSummary, Entry, Options, Payload, Store};
+pub use store::{Entry, Options, Payload, Store};
 pub use verdict::{Rejection, Verdict};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_proto::{LogId, Position, Timestamp};
+use quorate_proto::{LogId, Position};
 
 use crate::export::Export;
 use crate::fault::Fault;
@@ -46,25 +46,6 @@ pub enum Payload {
     Attachment(Bytes),
     /// A command, as [`crate::command::Builder`] makes it.
     Command(Bytes),
-}
-
-/// PLACEHOLDER until the chunk module lands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChunkSummary {
-    /// number
-    pub number: u64,
-    /// first
-    pub first_position: Position,
-    /// last
-    pub last_position: Position,
-    /// first
-    pub first_recorded_at: Timestamp,
-    /// last
-    pub last_recorded_at: Timestamp,
-    /// digest
-    pub digest: u128,
-    /// bytes
-    pub bytes: u64,
 }
 
 /// The event store in one folder.

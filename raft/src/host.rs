@@ -1,0 +1,129 @@
+//! The seam to the machine a node runs on: clock, randomness, disk, network, threads.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use openraft::AsyncRuntime;
+use quorate_proto::Timestamp;
+use quorate_store::Fault;
+use quorate_store::vfs::Vfs;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::log::LogWriter;
+
+mod production;
+
+pub use production::TokioHost;
+
+/// What is called, once, when the log writer ended: because the log was closed, or by a fault.
+pub type WriterStopped = Box<dyn FnOnce(Result<(), Fault>) + Send>;
+
+/// Everything a node takes from the machine it runs on, so that the simulation runs the same code.
+///
+/// Tasks and timers are tokio's own (`tokio::spawn`, `tokio::time`), which a simulation drives too.
+pub trait Host: Clone + fmt::Debug + Send + Sync + 'static {
+    /// What openraft runs on. A type parameter and never a feature: one build has both.
+    type Runtime: AsyncRuntime;
+    /// A connection between two nodes, or of a client.
+    type Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The wall clock.
+    fn now(&self) -> Timestamp;
+
+    /// A random number; at least 120 of its bits are.
+    fn random(&self) -> u128;
+
+    /// The file system.
+    fn vfs(&self) -> Arc<dyn Vfs>;
+
+    /// Connects to `host:port`. Nothing is sent yet; there is no deadline: the caller sets one.
+    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<Self::Connection>>;
+
+    /// Listens on `host:port`; port 0 takes a free one.
+    fn listen(&self, address: &str) -> BoxFuture<'static, io::Result<Listening<Self::Connection>>>;
+
+    /// Drives the log writer until the log is closed or it fails, and then calls `stopped`.
+    fn start_log_writer(&self, writer: LogWriter, stopped: WriterStopped);
+
+    /// Runs work that blocks (sealing, reading chunks), away from the tasks that must not wait.
+    fn run<T, W>(&self, work: W) -> BoxFuture<'static, T>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static;
+
+    /// Runs a future that calls openraft. A deterministic runtime keeps its seed in the task, which a
+    /// task spawned by a server has not; in production this is the future itself.
+    fn scoped<F>(&self, future: F) -> impl Future<Output = F::Output> + Send
+    where
+        F: Future + Send;
+}
+
+/// An open listener.
+pub struct Listening<C> {
+    /// Where it listens, with the port that was taken.
+    pub address: String,
+    /// The connections; ends when the listener is closed.
+    pub incoming: BoxStream<'static, io::Result<Served<C>>>,
+}
+
+impl<C> fmt::Debug for Listening<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listening").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// A connection as tonic's server takes it.
+#[derive(Debug)]
+pub struct Served<C>(pub C);
+
+impl<C> tonic::transport::server::Connected for Served<C> {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) -> Self::ConnectInfo {}
+}
+
+impl<C: AsyncRead + Unpin> AsyncRead for Served<C> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl<C: AsyncWrite + Unpin> AsyncWrite for Served<C> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+}

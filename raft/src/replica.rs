@@ -1,0 +1,224 @@
+//! One replica of the cluster's log: what the server of a node is built on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_proto::{LogIndex, Position, Term};
+use quorate_store::{Fault, Reader, Verdict};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::host::Host;
+use crate::identity::Identity;
+use crate::status::Status;
+
+/// How fast the loss of a leader is noticed. A fail-over takes `election_max` plus a random time
+/// between `election_min` and `election_max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often a leader tells its followers that it lives; also the deadline of a vote and of
+    /// establishing a stream.
+    pub heartbeat: Duration,
+    /// The shortest time without a leader after which a node asks for votes.
+    pub election_min: Duration,
+    /// The longest.
+    pub election_max: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            heartbeat: Duration::from_millis(150),
+            election_min: Duration::from_millis(300),
+            election_max: Duration::from_millis(500),
+        }
+    }
+}
+
+/// How a replica is started.
+#[derive(Clone, Debug)]
+pub struct ReplicaOptions {
+    /// The node's folder; created when it is not there.
+    pub directory: PathBuf,
+    /// Where this node serves clients, as others reach it.
+    pub client_address: String,
+    /// Where this node serves its peers, as others reach it.
+    pub peer_address: String,
+    /// How fast the loss of a leader is noticed.
+    pub timing: Timing,
+    /// The size of a file of the Raft log.
+    pub segment_bytes: u64,
+    /// How much of the log is kept behind the newest checkpoint for peers that were away; the cluster's
+    /// chunk size if not told.
+    pub kept_log_bytes: Option<u64>,
+}
+
+/// Why a replica could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A fault of the disk or of what is on it.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// Another process has the folder.
+    #[error("`{}` is in use by another process", .0.display())]
+    Locked(PathBuf),
+    /// openraft refused the state it found.
+    #[error("Raft cannot start: {0}")]
+    Raft(String),
+}
+
+/// Why a cluster could not be founded. It can be tried again: what was done already is done once.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundError {
+    /// This node belongs to a cluster, and not to the one that was asked for.
+    #[error("the cluster is founded already")]
+    Founded(Identity),
+    /// The list of peers or the chunk size cannot be used.
+    #[error("{0}")]
+    Invalid(String),
+    /// A peer could not be reached or refused.
+    #[error("the node at {address} {why}")]
+    Peer {
+        /// Its address.
+        address: String,
+        /// Why, as a predicate.
+        why: String,
+    },
+    /// This node cannot go on.
+    #[error("{0}")]
+    Stopped(String),
+}
+
+/// Why something that needs the leader or a majority was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// Refused before anything was proposed: this node does not lead in that term.
+    #[error("this node does not lead")]
+    NotLeader,
+    /// It was proposed, and a change of leader took it from this node's sight: it may be committed.
+    #[error("the leader changed while the append was under way")]
+    Discarded,
+    /// No leader or no majority can be reached now.
+    #[error("no majority can be reached now")]
+    Unavailable,
+    /// The deadline passed.
+    #[error("the deadline passed")]
+    Deadline,
+    /// The node is stopping or has stopped.
+    #[error("the node is stopping")]
+    Stopped,
+}
+
+impl Lost {
+    /// Whether it is certain that nothing was proposed.
+    pub fn is_refused(self) -> bool {
+        matches!(self, Lost::NotLeader)
+    }
+}
+
+/// Why a replica ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// [`Replica::shutdown`] was called.
+    Shutdown,
+    /// It cannot go on: a fault of the disk, or Raft's core died. The process must end.
+    Failed(String),
+}
+
+/// What is called with the verdicts of a command, in the order of its appends. It runs where commands
+/// are applied: it must be short.
+pub type Done = Box<dyn FnOnce(Result<Vec<Verdict>, Lost>) + Send>;
+
+/// One replica of the cluster's log. A handle: clones are the same replica.
+#[derive(Clone, Debug)]
+pub struct Replica<H: Host> {
+    host: H,
+}
+
+#[allow(clippy::unimplemented, unused_variables, clippy::unused_async, reason = "signatures first")]
+impl<H: Host> Replica<H> {
+    /// Takes the folder, replays what is after the newest checkpoint, and joins its cluster; on a folder
+    /// without an identity it waits to be founded or taken in.
+    pub async fn start(host: H, options: ReplicaOptions) -> Result<Replica<H>, StartError> {
+        unimplemented!()
+    }
+
+    /// The machine.
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+
+    /// Who this node is; none while it belongs to no cluster.
+    pub fn identity(&self) -> Option<Identity> {
+        unimplemented!()
+    }
+
+    /// Founds a cluster of the nodes at these peer addresses, this one's own among them; they get the
+    /// ids 1, 2, 3 … in this order. Can be repeated with the same list after it failed half-way.
+    pub async fn found(
+        &self,
+        peers: Vec<String>,
+        chunk_bytes: u64,
+    ) -> Result<Identity, FoundError> {
+        unimplemented!()
+    }
+
+    /// The services for peers, to be mounted on the peer listener.
+    pub fn routes(&self) -> tonic::service::Routes {
+        unimplemented!()
+    }
+
+    /// What the node knows about itself and its cluster, as it changes.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        unimplemented!()
+    }
+
+    /// Proposes a command in a term; returns when it is queued. `done` is called exactly once, whatever
+    /// happens, perhaps before this returns. An error that is not [`Lost::is_refused`] leaves the
+    /// outcome unknown.
+    pub async fn propose(&self, term: Term, command: Bytes, done: Done) {
+        unimplemented!()
+    }
+
+    /// A log index at or after everything that was acknowledged before this call: what is applied up
+    /// to there is a linearizable read. On any node.
+    pub async fn read_index(&self, deadline: Instant) -> Result<LogIndex, Lost> {
+        unimplemented!()
+    }
+
+    /// Waits until the entry at `index` is applied here.
+    pub async fn applied(&self, index: LogIndex, deadline: Instant) -> Result<(), Lost> {
+        unimplemented!()
+    }
+
+    /// Waits until the event at `position` is applied here.
+    pub async fn applied_position(
+        &self,
+        position: Position,
+        deadline: Instant,
+    ) -> Result<(), Lost> {
+        unimplemented!()
+    }
+
+    /// The events; none while the node belongs to no cluster.
+    pub fn reader(&self) -> Option<Reader> {
+        unimplemented!()
+    }
+
+    /// Asks a follower to take over; returns when it was asked, not when it leads. Ignored on a node
+    /// that does not lead.
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), Lost> {
+        unimplemented!()
+    }
+
+    /// Waits until the replica ended, by [`Replica::shutdown`] or because it cannot go on.
+    pub async fn stopped(&self) -> Stopped {
+        unimplemented!()
+    }
+
+    /// Ends the replica: nothing is written any more when this returns, and the folder is free.
+    pub async fn shutdown(&self) {
+        unimplemented!()
+    }
+}

@@ -1,0 +1,82 @@
+//! What a node knows about itself and its cluster, as it is shown.
+
+use quorate_proto::{LogIndex, Position, Term};
+
+/// A node of the cluster and how it is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// Its id.
+    pub id: u64,
+    /// Where it serves clients.
+    pub client_address: String,
+    /// Where it serves its peers.
+    pub peer_address: String,
+}
+
+/// What a node does in its cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It belongs to no cluster yet and waits to be founded or taken in.
+    #[default]
+    Waiting,
+    /// It takes a copy and has no vote.
+    Learner,
+    /// It follows a leader, or waits for one.
+    Follower,
+    /// It asks to become the leader.
+    Candidate,
+    /// It leads: appends go through it.
+    Leader,
+}
+
+impl Role {
+    /// The word for it in JSON; stable.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Waiting => "waiting",
+            Role::Learner => "learner",
+            Role::Follower => "follower",
+            Role::Candidate => "candidate",
+            Role::Leader => "leader",
+        }
+    }
+}
+
+/// A peer that is not let in, or that does not let this node in, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The peer.
+    pub peer: u64,
+    /// Why, for a person.
+    pub why: String,
+}
+
+/// What a node knows about itself and its cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// Its id; none while it belongs to no cluster.
+    pub id: Option<u64>,
+    /// What it does.
+    pub role: Role,
+    /// The newest Raft term it knows.
+    pub term: Term,
+    /// The leader of that term, if it knows one.
+    pub leader: Option<Member>,
+    /// The newest log index it knows to be on a majority.
+    pub committed: Option<LogIndex>,
+    /// The newest log index it applied.
+    pub applied: Option<LogIndex>,
+    /// The position of the newest event it applied.
+    pub position: Position,
+    /// The log index of its newest checkpoint.
+    pub checkpointed: Option<LogIndex>,
+    /// The position of the newest event in a chunk of its newest checkpoint.
+    pub checkpointed_position: Position,
+    /// The members of the cluster, by id.
+    pub members: Vec<Member>,
+    /// How near apply is to having to wait for a seal: 0 (no seal under way) to 1 (it waits). A leader
+    /// slows admission well before.
+    pub pressure: f32,
+    /// Peers that are not let in.
+    pub refusals: Vec<Refusal>,
+}
