@@ -1,1 +1,6 @@
-//! placeholder
+//! What the tests are made of: histories of what clients saw, the checker that judges them, a simulated
+//! cluster in one thread, and real clusters of processes.
+
+pub mod checker;
+pub mod history;
+pub mod random;

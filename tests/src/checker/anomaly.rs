@@ -1,0 +1,164 @@
+//! What can be wrong with a history, in words that say which promise is broken.
+
+use std::fmt;
+
+use quorate_proto::{EventId, Expectation, Position, StreamName, Timestamp, Version};
+
+/// A broken promise. Operations are named by their place in the history's lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Anomaly {
+    /// Two replicas differ.
+    Divergence {
+        /// Which of the replicas differs from the first.
+        replica: usize,
+        /// The first position at which it does.
+        position: Position,
+    },
+    /// A position or a version is left out, or comes twice.
+    Hole {
+        /// The position that should stand here.
+        position: Position,
+        /// What is wrong.
+        what: String,
+    },
+    /// One id stands at two positions.
+    Duplicate {
+        /// The id.
+        id: EventId,
+        /// Where it stands.
+        positions: [Position; 2],
+    },
+    /// `recorded_at` went back.
+    TimeWentBack {
+        /// The position of the event with the earlier time.
+        position: Position,
+        /// Its time.
+        recorded_at: Timestamp,
+    },
+    /// An event is in the log that nobody appended.
+    Phantom {
+        /// Where.
+        position: Position,
+    },
+    /// Only a part of an append is in the log, or not in one piece, or not as it was sent.
+    Torn {
+        /// The append.
+        append: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// An append was acknowledged and is not in the log.
+    LostAppend {
+        /// The append.
+        append: usize,
+    },
+    /// An append was rejected and is in the log.
+    RejectedYetPresent {
+        /// The append.
+        append: usize,
+        /// Where its first event stands.
+        position: Position,
+    },
+    /// An append is in the log although the log did not meet its demands there.
+    DemandNotMet {
+        /// The append.
+        append: usize,
+        /// The stream.
+        stream: StreamName,
+        /// What was demanded of it.
+        expected: Expectation,
+        /// The version it was at.
+        actual: Version,
+    },
+    /// The answer to an append does not say what the log says.
+    WrongAnswer {
+        /// The append.
+        append: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A read returned something else than the log holds as of the position it names.
+    WrongRead {
+        /// The read.
+        read: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// There is no moment at which all that an operation was told was true: it comes after something
+    /// that had happened before it began.
+    Stale {
+        /// The operation.
+        operation: Subject,
+        /// What had been seen before it began.
+        before: Subject,
+    },
+}
+
+/// An operation, or what one of its answers says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// An append that is in the log up to this position.
+    Append(usize, Position),
+    /// A rejection that was true at this position of the log, and until the second at most.
+    Rejection(usize, Position, Option<Position>),
+    /// A read as of a position.
+    Read(usize, Position),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Append(number, last) => write!(f, "append {number} (position {last})"),
+            Subject::Rejection(number, from, None) => {
+                write!(f, "the rejection of append {number} (true from position {from})")
+            }
+            Subject::Rejection(number, from, Some(to)) => {
+                write!(f, "the rejection of append {number} (true from position {from} to {to})")
+            }
+            Subject::Read(number, as_of) => write!(f, "read {number} (as of position {as_of})"),
+        }
+    }
+}
+
+impl fmt::Display for Anomaly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Anomaly::Divergence { replica, position } => {
+                write!(f, "replica {replica} differs from the first at position {position}")
+            }
+            Anomaly::Hole { position, what } => write!(f, "at position {position}: {what}"),
+            Anomaly::Duplicate { id, positions: [one, other] } => {
+                write!(f, "event {id} stands at positions {one} and {other}")
+            }
+            Anomaly::TimeWentBack { position, recorded_at } => {
+                write!(
+                    f,
+                    "the event at position {position} was recorded at {recorded_at}, before the one before it"
+                )
+            }
+            Anomaly::Phantom { position } => {
+                write!(f, "nobody appended the event at position {position}")
+            }
+            Anomaly::Torn { append, what } => write!(f, "append {append} is torn: {what}"),
+            Anomaly::LostAppend { append } => {
+                write!(f, "append {append} was acknowledged and is not in the log")
+            }
+            Anomaly::RejectedYetPresent { append, position } => {
+                write!(f, "append {append} was rejected and stands at position {position}")
+            }
+            Anomaly::DemandNotMet { append, stream, expected, actual } => {
+                write!(
+                    f,
+                    "append {append} is in the log, but `{stream}` was at version {actual}, expected {expected}"
+                )
+            }
+            Anomaly::WrongAnswer { append, what } => {
+                write!(f, "the answer to append {append} is wrong: {what}")
+            }
+            Anomaly::WrongRead { read, what } => write!(f, "read {read} is wrong: {what}"),
+            Anomaly::Stale { operation, before } => {
+                write!(f, "{operation} began after {before} had returned")
+            }
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! The judge of all histories: does what clients saw fit one log, in one order, in real time?
+//!
+//! To decide whether a history is linearizable is NP-complete in general and easy once the order of the
+//! writes is known (Gibbons, Korach: "Testing Shared Memories", SIAM J. Comput. 1997). A log tells it:
+//!
+//! 1. A full read of every replica gives the canonical log. It has no holes and no duplicates.
+//! 2. It resolves what clients were not told: an append without an answer took effect if it is there.
+//! 3. Every operation is bound to the stretch of the log at which all it was told was true. An append is
+//!    bound to its own place, a linearizable read to the position it names, a weaker read to that
+//!    position or any later one, a conflict to where the streams were at the versions it reports.
+//! 4. One sweep in the order of real time gives each operation the earliest point in its stretch that is
+//!    not before the point of anything that had returned when it began. If that leaves the stretch,
+//!    no order exists. Otherwise the points are an order: the least solution of monotone constraints
+//!    satisfies every upper bound that any solution does.
+//!
+//! The points lie in the whole log, not in one stream, so this is strict serializability of everything
+//! at once, and the order of each stream follows from it. Time: sorting, and what the reads cover.
+
+use std::collections::BTreeMap;
+
+use quorate_proto::{
+    Append, Consistency, EventId, Expectation, Failure, Position, Read, RecordedEvent, StreamName,
+    Version,
+};
+
+use crate::history::{AppendAnswer, History, Moment, ReadAnswer};
+use canonical::Canonical;
+
+mod anomaly;
+#[cfg(test)]
+mod brute_force;
+mod canonical;
+#[cfg(test)]
+mod tests;
+
+pub use anomaly::{Anomaly, Subject};
+
+/// What a history was judged by; a harness looks here for runs that prove nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Events in the log.
+    pub events: u64,
+    /// Appends that were acknowledged.
+    pub acknowledged: u64,
+    /// Appends that were rejected because of an expectation.
+    pub conflicts: u64,
+    /// Appends without an answer that are in the log.
+    pub resolved_present: u64,
+    /// Appends without an answer that are not.
+    pub resolved_absent: u64,
+    /// Reads that were answered.
+    pub reads: u64,
+}
+
+/// Judges what clients saw against full reads of every replica (all events, oldest first), made after
+/// the last operation ended and the replicas had caught up.
+///
+/// # Panics
+/// When the harness broke the rule of [`History`], or hands over no replica.
+pub fn check(history: &History, replicas: &[Vec<RecordedEvent>]) -> Result<Verdict, Vec<Anomaly>> {
+    let canonical = Canonical::of(replicas)?;
+    let mut check = Check::new(&canonical);
+    let attempts: Vec<Vec<usize>> = attempts(history).into_values().collect();
+    let places: Vec<_> = attempts
+        .iter()
+        .map(|attempts| check.place(attempts[0], &history.appends[attempts[0]].request))
+        .collect();
+    check.phantoms();
+    for (attempts, place) in attempts.iter().zip(places) {
+        if let Ok(place) = place {
+            check.append(history, attempts, place);
+        }
+    }
+    for (number, operation) in history.reads.iter().enumerate() {
+        if let Some((returned, answer)) = &operation.answer {
+            check.read(number, &operation.request, answer, (operation.invoked, *returned));
+        }
+    }
+    check.sweep();
+    if check.anomalies.is_empty() { Ok(check.verdict) } else { Err(check.anomalies) }
+}
+
+/// The operations that sent each append, by its first event, which is the same in all of them.
+fn attempts(history: &History) -> BTreeMap<EventId, Vec<usize>> {
+    let mut attempts: BTreeMap<EventId, Vec<usize>> = BTreeMap::new();
+    for (number, operation) in history.appends.iter().enumerate() {
+        let id = operation.request.writes[0].events[0].id;
+        let attempts = attempts.entry(id).or_default();
+        if let Some(first) = attempts.first() {
+            let first = &history.appends[*first].request;
+            assert_eq!(first, &operation.request, "an append was repeated as another one");
+        }
+        attempts.push(number);
+    }
+    attempts
+}
+
+/// An operation and the points of the log at which what it was told was true. The events up to position
+/// `p` come at point `2p`, the time between them and the next ones is point `2p + 1`.
+struct Constraint {
+    subject: Subject,
+    invoked: Moment,
+    returned: Option<Moment>,
+    low: u64,
+    high: u64,
+}
+
+struct Check<'a> {
+    canonical: &'a Canonical<'a>,
+    /// For each position, the first and the last one of the append that put an event there.
+    spans: Vec<Option<Span>>,
+    constraints: Vec<Constraint>,
+    anomalies: Vec<Anomaly>,
+    verdict: Verdict,
+}
+
+/// The consecutive positions of one append; nothing is ever seen between them.
+#[derive(Clone, Copy)]
+struct Span {
+    first: Position,
+    last: Position,
+}
+
+/// What is wrong with an append's place is noted already.
+struct Noted;
+
+impl<'a> Check<'a> {
+    fn new(canonical: &'a Canonical<'a>) -> Check<'a> {
+        let events = canonical.end().0;
+        Check {
+            canonical,
+            spans: vec![None; events as usize],
+            constraints: Vec::new(),
+            anomalies: Vec::new(),
+            verdict: Verdict { events, ..Verdict::default() },
+        }
+    }
+
+    /// Judges all attempts of one append together: they can have only one effect.
+    fn append(&mut self, history: &History, attempts: &[usize], span: Option<Span>) {
+        let operations = || attempts.iter().map(|number| (*number, &history.appends[*number]));
+        let number = attempts[0];
+        let append = &history.appends[number].request;
+        let mut returned = None;
+        for (number, operation) in operations() {
+            match &operation.answer {
+                None if span.is_some() => self.verdict.resolved_present += 1,
+                None => self.verdict.resolved_absent += 1,
+                Some((moment, AppendAnswer::Appended { versions, position })) => {
+                    self.verdict.acknowledged += 1;
+                    returned = returned.into_iter().chain([*moment]).min();
+                    self.acknowledged(number, append, span, versions, *position);
+                }
+                Some((moment, AppendAnswer::Rejected(failures))) => {
+                    let times = (operation.invoked, *moment);
+                    self.rejected(number, append, span, failures, times);
+                }
+            }
+        }
+        if let Some(Span { first, last }) = span {
+            self.demands(number, append, first);
+            self.constraints.push(Constraint {
+                subject: Subject::Append(number, last),
+                invoked: operations().map(|(_, one)| one.invoked).min().expect("an attempt"),
+                returned,
+                low: 2 * last.0,
+                high: 2 * last.0,
+            });
+        }
+    }
+
+    /// Where the append stands; `None` if nothing of it is in the log.
+    fn place(&mut self, number: usize, append: &Append) -> Result<Option<Span>, Noted> {
+        let span = self.span(append).map_err(|what| {
+            self.anomalies.push(Anomaly::Torn { append: number, what });
+            Noted
+        })?;
+        if let Some(Span { first, last }) = span {
+            self.spans[first.0 as usize - 1..last.0 as usize].fill(span);
+        }
+        Ok(span)
+    }
+
+    fn span(&self, append: &Append) -> Result<Option<Span>, String> {
+        let events = || {
+            append
+                .writes
+                .iter()
+                .flat_map(|write| write.events.iter().map(move |event| (&write.stream, event)))
+        };
+        let count = append.event_count();
+        let found: Vec<Position> =
+            events().filter_map(|(_, event)| self.canonical.position(event.id)).collect();
+        let Some(&first) = found.first() else { return Ok(None) };
+        if found.len() < count {
+            return Err(format!("{} of {count} events are in the log", found.len()));
+        }
+        let last = Position(first.0 + count as u64 - 1);
+        if last > self.canonical.end() {
+            return Err(format!("its first event stands at {first}, too near the end"));
+        }
+        for ((stream, event), recorded) in events().zip(self.canonical.from(first)) {
+            if recorded.event.id != event.id {
+                return Err(format!("another event stands inside, at {}", recorded.position));
+            }
+            if (&recorded.stream, &recorded.event) != (stream, event) {
+                return Err(format!("what stands at {} is not what was sent", recorded.position));
+            }
+        }
+        Ok(Some(Span { first, last }))
+    }
+
+    fn acknowledged(
+        &mut self,
+        number: usize,
+        append: &Append,
+        span: Option<Span>,
+        versions: &[Version],
+        position: Position,
+    ) {
+        let Some(Span { last, .. }) = span else {
+            return self.anomalies.push(Anomaly::LostAppend { append: number });
+        };
+        let due: Vec<Version> =
+            append.writes.iter().map(|write| self.canonical.version(&write.stream, last)).collect();
+        if position != last || versions != due {
+            let what = format!(
+                "it names position {position} and versions {versions:?}, the log has {last} and {due:?}"
+            );
+            self.anomalies.push(Anomaly::WrongAnswer { append: number, what });
+        }
+    }
+
+    /// A rejection says that the append is not there, and what the streams were like at some moment.
+    fn rejected(
+        &mut self,
+        number: usize,
+        append: &Append,
+        span: Option<Span>,
+        failures: &[Failure],
+        (invoked, returned): (Moment, Moment),
+    ) {
+        if let Some(Span { first: position, .. }) = span {
+            return self.anomalies.push(Anomaly::RejectedYetPresent { append: number, position });
+        }
+        if failures.is_empty() {
+            return;
+        }
+        self.verdict.conflicts += 1;
+        match self.stretch(append, failures) {
+            Ok((low, high)) => self.constraints.push(Constraint {
+                subject: Subject::Rejection(
+                    number,
+                    Position(low / 2),
+                    (high != u64::MAX).then_some(Position(high / 2)),
+                ),
+                invoked,
+                returned: Some(returned),
+                low,
+                high,
+            }),
+            Err(what) => self.anomalies.push(Anomaly::WrongAnswer { append: number, what }),
+        }
+    }
+
+    /// The points at which exactly these demands of the append failed, at these versions. A stream never
+    /// goes back, so `exactly N` above N stays refused: such an answer may be given later as well.
+    fn stretch(&self, append: &Append, failures: &[Failure]) -> Result<(u64, u64), String> {
+        let (mut low, mut high) = (1, u64::MAX);
+        let mut due = failures.iter().peekable();
+        let mut lasting = false;
+        for (stream, expected) in demands(append) {
+            let failure = due.next_if(|one| (&one.stream, one.expected) == (stream, expected));
+            let (from, until) = match failure {
+                Some(Failure { actual, .. }) if expected.is_met_at(*actual) => {
+                    return Err(format!("`{stream}` at {actual} is what was expected"));
+                }
+                Some(Failure { actual, .. }) => {
+                    lasting |= matches!(expected, Expectation::Exactly(n) if *actual > n);
+                    self.while_at(stream, *actual, Some(*actual))?
+                }
+                None => match expected {
+                    Expectation::Any => (1, u64::MAX),
+                    Expectation::None => self.while_at(stream, Version(0), Some(Version(0)))?,
+                    Expectation::Exists => self.while_at(stream, Version(1), None)?,
+                    Expectation::Exactly(n) => self.while_at(stream, n, Some(n))?,
+                },
+            };
+            low = low.max(from);
+            high = high.min(until);
+        }
+        if let Some(left) = due.next() {
+            return Err(format!("it names a demand that was not made: {left}"));
+        }
+        if low > high {
+            return Err("what it says was never true at one moment".to_owned());
+        }
+        Ok((low, if lasting { u64::MAX } else { high }))
+    }
+
+    /// The points at which a stream is seen at one of these versions.
+    fn while_at(
+        &self,
+        stream: &StreamName,
+        from: Version,
+        to: Option<Version>,
+    ) -> Result<(u64, u64), String> {
+        let low = self.canonical.position_of(stream, from);
+        let low = low.ok_or_else(|| format!("`{stream}` never was at version {from}"))?;
+        let low = self.span_at(low).last;
+        let end = to.and_then(|to| self.canonical.position_of(stream, to.next()));
+        let high = end.map_or(u64::MAX, |end| 2 * self.span_at(end).first.0 - 1);
+        if 2 * low.0 + 1 > high {
+            return Err(format!("`{stream}` was at version {from} only within an append"));
+        }
+        Ok((2 * low.0 + 1, high))
+    }
+
+    fn span_at(&self, position: Position) -> Span {
+        let place = position.0.checked_sub(1);
+        let span = place.and_then(|place| self.spans[place as usize]);
+        span.unwrap_or(Span { first: position, last: position })
+    }
+
+    /// What stands in the log was allowed to be put there.
+    fn demands(&mut self, number: usize, append: &Append, first: Position) {
+        let before = Position(first.0 - 1);
+        for (stream, expected) in demands(append) {
+            let actual = self.canonical.version(stream, before);
+            if !expected.is_met_at(actual) {
+                let stream = stream.clone();
+                let append = number;
+                self.anomalies.push(Anomaly::DemandNotMet { append, stream, expected, actual });
+            }
+        }
+    }
+
+    fn phantoms(&mut self) {
+        let phantoms = self.spans.iter().enumerate().filter(|(_, span)| span.is_none());
+        let phantoms =
+            phantoms.map(|(at, _)| Anomaly::Phantom { position: Position(at as u64 + 1) });
+        self.anomalies.extend(phantoms);
+    }
+
+    fn read(
+        &mut self,
+        number: usize,
+        read: &Read,
+        answer: &ReadAnswer,
+        (invoked, returned): (Moment, Moment),
+    ) {
+        self.verdict.reads += 1;
+        if let Err(what) = self.content(read, answer) {
+            return self.anomalies.push(Anomaly::WrongRead { read: number, what });
+        }
+        let low = 2 * answer.as_of.0 + 1;
+        let high = if read.consistency == Consistency::Linearizable { low } else { u64::MAX };
+        let subject = Subject::Read(number, answer.as_of);
+        self.constraints.push(Constraint { subject, invoked, returned: Some(returned), low, high });
+    }
+
+    fn content(&self, read: &Read, answer: &ReadAnswer) -> Result<(), String> {
+        let as_of = answer.as_of;
+        if as_of > self.canonical.end() {
+            return Err(format!(
+                "it saw position {as_of}, the log ends at {}",
+                self.canonical.end()
+            ));
+        }
+        if self.span_at(as_of).last != as_of {
+            return Err(format!("position {as_of} is in the middle of an append"));
+        }
+        if let Consistency::AtLeast(least) = read.consistency
+            && as_of < least
+        {
+            return Err(format!("it was asked for position {least} and answered as of {as_of}"));
+        }
+        let due = self.canonical.read(read, as_of);
+        if due.version != answer.version {
+            let (due, told) = (due.version, answer.version);
+            return Err(format!("it names version {told:?}, the log has {due:?} as of {as_of}"));
+        }
+        if due.events != answer.events {
+            let (due, told) = (due.events, &answer.events);
+            let same = due.iter().zip(told).take_while(|(one, two)| one == two).count();
+            return Err(format!(
+                "as of {as_of} it returned {} events, the log has {}; they differ from number {}",
+                told.len(),
+                due.len(),
+                same + 1
+            ));
+        }
+        Ok(())
+    }
+
+    /// Gives every operation its point, in the order of real time.
+    fn sweep(&mut self) {
+        const INVOKED: u8 = 0; // what begins and ends at one moment is concurrent: beginnings go first
+        const RETURNED: u8 = 1;
+        let mut moments = Vec::with_capacity(2 * self.constraints.len());
+        for (at, constraint) in self.constraints.iter().enumerate() {
+            moments.push((constraint.invoked, INVOKED, at));
+            moments.extend(constraint.returned.map(|returned| (returned, RETURNED, at)));
+        }
+        moments.sort_unstable();
+        let mut points = vec![0; self.constraints.len()];
+        let mut reached: (u64, Option<Subject>) = (0, None);
+        for (_, what, at) in moments {
+            let Constraint { subject, low, high, .. } = self.constraints[at];
+            if what == RETURNED {
+                if points[at] > reached.0 {
+                    reached = (points[at], Some(subject));
+                }
+                continue;
+            }
+            points[at] = low.max(reached.0).min(high);
+            if let (true, Some(before)) = (reached.0 > high, reached.1) {
+                self.anomalies.push(Anomaly::Stale { operation: subject, before });
+            }
+        }
+    }
+}
+
+/// All that an append demands, in the order of the request.
+fn demands(append: &Append) -> impl Iterator<Item = (&StreamName, Expectation)> {
+    let writes = append.writes.iter().map(|write| (&write.stream, write.expectation));
+    writes.chain(append.requirements.iter().map(|one| (&one.stream, one.expectation)))
+}
