@@ -1,1 +1,58 @@
-//! placeholder
+//! The client library of Quorate, a replicated event store.
+//!
+//! ```no_run
+//! use quorate_client::{AppendError, Client, Event, Expect};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect(["127.0.0.1:7701", "127.0.0.1:7702", "127.0.0.1:7703"]).await?;
+//!
+//! let order = client.read("order-42").collect().await?; // events, version, as_of
+//! let paid = Event::json("OrderPaid", &serde_json::json!({ "total": 50 }))?
+//!     .tag("customer:7")
+//!     .correlation("cmd-91");
+//!
+//! match client.append("order-42", Expect::Version(order.version), [paid]).await {
+//!     Ok(done) => println!("version {}, position {}", done.version, done.position),
+//!     Err(AppendError::Conflict(c)) => println!("{} is at {}: decide again", c.stream, c.actual),
+//!     Err(AppendError::Unknown(append)) => println!("ask again later: {append}"),
+//!     Err(other) => return Err(other.into()),
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! An append ends in one of three ways. *Appended*: it is on the disks of a majority of the nodes.
+//! *Rejected*: it is certainly not in the log, and will not be. *Unknown*: it may be there. The client
+//! resolves what it can by sending the same ids again, to whichever node leads, until its deadline (ten
+//! seconds unless told); what stays unknown is handed back as a value that [`Client::repeat`] sends
+//! again. A version-checked append repeated so is never appended twice; one that expects nothing is
+//! recognized among the newest four million events.
+//!
+//! Reads go to any node and see every append that was acknowledged before; [`ReadRequest::at_least`]
+//! and [`ReadRequest::local`] ask for less and wait for less.
+
+mod append;
+mod client;
+mod connector;
+mod driver;
+mod event;
+mod flights;
+mod nodes;
+mod outcome;
+mod query;
+mod read;
+mod session;
+mod status;
+mod transaction;
+
+pub use append::{AppendError, Conflict, Done, Expect, UnknownAppend};
+pub use client::{Builder, Client};
+pub use connector::Transport;
+pub use event::{Event, EventError, RecordedEvent};
+pub use query::{Query, Source};
+pub use quorate_proto::{
+    Consistency, ErrorKind, EventId, EventType, Failure, Invalid, Outcome, Position, Problem,
+    StreamName, Timestamp,
+};
+pub use read::{EventStream, Events, ReadRequest};
+pub use status::{ClusterStatus, Founded, Member, NodeStatus};
+pub use transaction::{Submitted, Transaction};

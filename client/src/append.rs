@@ -1,0 +1,187 @@
+//! What an append demands, and the three ways in which it can end.
+
+use std::fmt;
+
+use quorate_proto::{
+    self as proto, Appended, ErrorKind, EventId, Expectation, Failure, Invalid, Problem,
+    StreamName, Timestamp,
+};
+use tokio::time::Instant;
+
+/// What an append demands of a stream. There is no default: the caller always says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Expect {
+    /// Nothing.
+    Any,
+    /// No event yet.
+    None,
+    /// At least one event.
+    Exists,
+    /// Exactly this version: that of the last event that the decision was made on, 0 before the first.
+    Version(u64),
+}
+
+impl From<Expect> for Expectation {
+    fn from(expect: Expect) -> Expectation {
+        match expect {
+            Expect::Any => Expectation::Any,
+            Expect::None => Expectation::None,
+            Expect::Exists => Expectation::Exists,
+            Expect::Version(version) => Expectation::Exactly(proto::Version(version)),
+        }
+    }
+}
+
+impl From<Expectation> for Expect {
+    fn from(expectation: Expectation) -> Expect {
+        match expectation {
+            Expectation::Any => Expect::Any,
+            Expectation::None => Expect::None,
+            Expectation::Exists => Expect::Exists,
+            Expectation::Exactly(version) => Expect::Version(version.0),
+        }
+    }
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Expectation::from(*self).fmt(f)
+    }
+}
+
+/// The append is in the log for good: on the disks of a majority of the nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// The version that the first stream of the append is at now: what to expect next time.
+    pub version: u64,
+    /// The version of every written stream, in the order of the request.
+    pub versions: Vec<u64>,
+    /// The position of the first event; the others follow without a gap.
+    pub first_position: u64,
+    /// The position of the last event: read `AtLeast` this one to see the append on any node.
+    pub position: u64,
+    /// When the leader stamped the events.
+    pub recorded_at: Timestamp,
+}
+
+impl From<Appended> for Done {
+    fn from(appended: Appended) -> Done {
+        let versions: Vec<u64> = appended.versions.iter().map(|version| version.0).collect();
+        Done {
+            version: versions.first().copied().unwrap_or_default(),
+            versions,
+            first_position: appended.first_position.0,
+            position: appended.last_position.0,
+            recorded_at: appended.recorded_at,
+        }
+    }
+}
+
+/// An append that did not end well. Only [`AppendError::Unknown`] may be in the log all the same.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Somebody else was faster: read again and decide again. Nothing was appended.
+    #[error("{0}")]
+    Conflict(Conflict),
+    /// Refused for another reason, which the problem's kind tells. Nothing was appended.
+    #[error("{0}")]
+    Rejected(Problem),
+    /// It could not be found out in time. The same ids are inside: it is safe to send it again.
+    #[error("{0}")]
+    Unknown(UnknownAppend),
+}
+
+impl AppendError {
+    /// The problem behind it, as the store or this library told it.
+    pub fn problem(&self) -> Problem {
+        match self {
+            AppendError::Conflict(conflict) => Problem::conflict(conflict.failures.clone()),
+            AppendError::Rejected(problem) => problem.clone(),
+            AppendError::Unknown(unknown) => unknown.problem().clone(),
+        }
+    }
+
+    /// A rejection by the problem of its kind.
+    pub(crate) fn rejected(problem: Problem) -> AppendError {
+        match problem.failures.first() {
+            Some(first) if problem.kind == ErrorKind::Conflict => AppendError::Conflict(Conflict {
+                stream: first.stream.clone(),
+                expected: first.expected.into(),
+                actual: first.actual.0,
+                failures: problem.failures,
+            }),
+            _ => AppendError::Rejected(problem),
+        }
+    }
+}
+
+impl From<Invalid> for AppendError {
+    fn from(invalid: Invalid) -> AppendError {
+        AppendError::Rejected(invalid.into())
+    }
+}
+
+/// An expectation that was not met; the first of them, and all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The stream.
+    pub stream: StreamName,
+    /// What was demanded of it.
+    pub expected: Expect,
+    /// The version it is at.
+    pub actual: u64,
+    /// All that failed, in the order of the request, this one included.
+    pub failures: Vec<Failure>,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Problem::conflict(self.failures.clone()).fmt(f)
+    }
+}
+
+/// An append of which it is not known whether it is in the log. [`crate::Client::repeat`] sends it again,
+/// with the same ids: if it is there, the answer is its first answer.
+#[derive(Clone, Debug)]
+pub struct UnknownAppend(Box<Unresolved>);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Unresolved {
+    pub(crate) append: proto::Append,
+    pub(crate) problem: Problem,
+    /// When no earlier attempt can be appended any more: a rejection of a later one is then certain.
+    pub(crate) settled_at: Instant,
+}
+
+impl UnknownAppend {
+    /// The request, ids included: what to keep if this process may end before it is resolved.
+    pub fn append(&self) -> &proto::Append {
+        &self.0.append
+    }
+
+    /// The ids of its events, in order.
+    pub fn ids(&self) -> impl Iterator<Item = EventId> + '_ {
+        self.append().writes.iter().flat_map(|write| &write.events).map(|event| event.id)
+    }
+
+    /// What was the case when the deadline passed.
+    pub fn problem(&self) -> &Problem {
+        &self.0.problem
+    }
+
+    pub(crate) fn into_unresolved(self) -> Unresolved {
+        *self.0
+    }
+}
+
+impl From<Unresolved> for AppendError {
+    fn from(unresolved: Unresolved) -> AppendError {
+        AppendError::Unknown(UnknownAppend(Box::new(unresolved)))
+    }
+}
+
+impl fmt::Display for UnknownAppend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; it is not known whether the events were appended", self.problem())
+    }
+}

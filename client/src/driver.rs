@@ -1,0 +1,150 @@
+//! The task behind a client's appends: keeps one session open and carries every append to its verdict.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_proto::Problem;
+use quorate_proto::wire::v1::{AppendSessionRequest, SessionAnswer};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::Permit;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+use crate::flights::{Flight, Flights};
+use crate::nodes::Nodes;
+use crate::session::{Session, outcome_of};
+
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_millis(20);
+/// About so many bytes of appends go into one message.
+const MESSAGE_BYTES: usize = 256 * 1024;
+/// How long to wait after a session failed: at first, and at most.
+const REST_MIN: Duration = Duration::from_millis(20);
+const REST_MAX: Duration = Duration::from_millis(500);
+
+/// Runs until the client is gone and every append has its verdict.
+pub(crate) async fn run(nodes: Arc<Nodes>, submissions: mpsc::UnboundedReceiver<Flight>) {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let open = true;
+    let flights = Flights::default();
+    let mut driver = Driver { nodes, submissions, open, flights, tick, rest: REST_MIN };
+    while driver.has_work().await {
+        let nodes = Arc::clone(&driver.nodes);
+        let opened = driver.meanwhile(Session::open(&nodes)).await;
+        let ended = match opened {
+            Ok(session) => {
+                driver.flights.set_trouble(None);
+                let address = session.address.clone();
+                driver.serve(session).await.inspect_err(|problem| {
+                    tracing::debug!(address, %problem, "the session ended");
+                    nodes.failed(&address);
+                })
+            }
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = ended {
+            driver.flights.lost(Instant::now(), &problem);
+            driver.flights.set_trouble(Some(problem));
+            let rest = driver.rest;
+            driver.rest = (rest * 2).min(REST_MAX);
+            driver.meanwhile(tokio::time::sleep(rest)).await;
+        }
+    }
+}
+
+struct Driver {
+    nodes: Arc<Nodes>,
+    submissions: mpsc::UnboundedReceiver<Flight>,
+    /// Whether somebody can still submit.
+    open: bool,
+    flights: Flights,
+    tick: Interval,
+    /// How long to wait when the next session fails; begins anew with every answer.
+    rest: Duration,
+}
+
+impl Driver {
+    /// Waits until an append is under way; false when there will be none any more.
+    async fn has_work(&mut self) -> bool {
+        while self.flights.is_empty() && self.open {
+            let flight = self.submissions.recv().await;
+            self.take_in(flight);
+        }
+        !self.flights.is_empty()
+    }
+
+    /// Waits for something while appends come in and run out of time.
+    async fn meanwhile<F: Future>(&mut self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut future => return output,
+                flight = self.submissions.recv(), if self.open => self.take_in(flight),
+                _ = self.tick.tick(), if !self.flights.is_empty() => {
+                    // Between sessions no attempt runs, so none can be overdue.
+                    let _ = self.flights.tick(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Sends and receives until the session ends, and tells why it did; or until there is nothing left
+    /// to do and the client is gone.
+    async fn serve(&mut self, session: Session) -> Result<(), Problem> {
+        let Session { requests, mut answers, .. } = session;
+        let mut writable = true;
+        while self.open || !self.flights.is_empty() {
+            tokio::select! {
+                biased;
+                answers = answers.next() => self.hear(answers?)?,
+                flight = self.submissions.recv(), if self.open => self.take_in(flight),
+                permit = requests.reserve(), if writable && self.flights.has_unsent() => {
+                    match permit {
+                        Ok(permit) => self.send(permit),
+                        // The stream has ended; the answers will tell why.
+                        Err(_) => writable = false,
+                    }
+                }
+                _ = self.tick.tick(), if !self.flights.is_empty() => {
+                    self.flights.tick(Instant::now())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, permit: Permit<'_, AppendSessionRequest>) {
+        let appends = self.flights.take(Instant::now(), MESSAGE_BYTES);
+        if !appends.is_empty() {
+            permit.send(AppendSessionRequest { appends });
+        }
+    }
+
+    fn hear(&mut self, answers: Vec<SessionAnswer>) -> Result<(), Problem> {
+        let now = Instant::now();
+        let mut ending = Ok(());
+        for answer in answers {
+            self.rest = REST_MIN;
+            let number = answer.number;
+            let heard = self.flights.answered(now, number, outcome_of(answer));
+            // The answers behind it are as good as it is.
+            ending = ending.and(heard);
+        }
+        ending
+    }
+
+    /// Takes in an append, and whatever else waits: together they make one message.
+    fn take_in(&mut self, flight: Option<Flight>) {
+        let Some(flight) = flight else {
+            self.open = false;
+            return;
+        };
+        self.flights.push(flight);
+        while let Ok(flight) = self.submissions.try_recv() {
+            self.flights.push(flight);
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The appends that are under way: which of them may be sent, in which order, and what became of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_proto::wire::v1::SessionAppend;
+use quorate_proto::{Append, Appended, ErrorKind, Outcome, Problem, StreamName};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
+
+use crate::append::{AppendError, Done};
+use crate::outcome::{Attempts, Step, Verdict, is_verdict};
+
+/// One append on its way. Whatever happens to it, its caller is answered: at the latest when it is
+/// dropped.
+pub(crate) struct Flight {
+    append: Append,
+    bytes: usize,
+    attempts: Attempts,
+    not_before: Option<Instant>,
+    caller: Option<oneshot::Sender<Result<Done, AppendError>>>,
+    /// Its share of what may be under way at once.
+    _share: Option<[OwnedSemaphorePermit; 2]>,
+}
+
+impl Flight {
+    pub(crate) fn new(
+        append: Append,
+        attempts: Attempts,
+        caller: oneshot::Sender<Result<Done, AppendError>>,
+        share: Option<[OwnedSemaphorePermit; 2]>,
+    ) -> Flight {
+        let bytes = append.size();
+        Flight { append, bytes, attempts, not_before: None, caller: Some(caller), _share: share }
+    }
+
+    fn streams(&self) -> impl Iterator<Item = &StreamName> {
+        self.append.writes.iter().map(|write| &write.stream)
+    }
+
+    fn answer(mut self, verdict: Verdict) {
+        self.tell(verdict);
+    }
+
+    fn tell(&mut self, verdict: Verdict) {
+        if let Some(caller) = self.caller.take() {
+            // A caller that stopped waiting does not want to know.
+            let _ = caller.send(verdict.into_result(&mut self.append));
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if self.caller.is_some() {
+            let verdict = self.attempts.abandoned();
+            self.tell(verdict);
+        }
+    }
+}
+
+/// All appends under way, in the order in which they were given.
+///
+/// Invariants:
+/// - `unsent` is a part of the keys of `flights`; a flight that is not in it was sent in this session.
+/// - An append is never sent before an earlier one to one of its streams that is in `unsent`.
+/// - A session sends each append at most once.
+#[derive(Default)]
+pub(crate) struct Flights {
+    next: u64,
+    flights: BTreeMap<u64, Flight>,
+    unsent: BTreeSet<u64>,
+    /// Whether nothing of `unsent` could be sent when it was last looked at.
+    stuck: bool,
+    /// Why there was no session lately.
+    trouble: Option<Problem>,
+}
+
+impl Flights {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// Takes in a new append, behind all others.
+    pub(crate) fn push(&mut self, flight: Flight) {
+        self.next += 1;
+        self.unsent.insert(self.next);
+        self.flights.insert(self.next, flight);
+        self.stuck = false;
+    }
+
+    /// Whether [`Flights::take`] is worth a try.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty() && !self.stuck
+    }
+
+    /// Takes the next appends to send, about `bytes_max` of them, and begins an attempt of each.
+    pub(crate) fn take(&mut self, now: Instant, bytes_max: usize) -> Vec<SessionAppend> {
+        let chosen = self.choose(now, bytes_max);
+        self.stuck = chosen.is_empty();
+        let mut appends = Vec::with_capacity(chosen.len());
+        for number in chosen {
+            self.unsent.remove(&number);
+            let Some(flight) = self.flights.get_mut(&number) else { continue };
+            let time_left = flight.attempts.begin(now);
+            appends.push(SessionAppend {
+                number,
+                append: Some(flight.append.clone().into()),
+                // Rounded down: the node must never go on longer than we think. Zero would mean the
+                // node's default.
+                time_left_ms: (time_left.as_millis() as u64).max(1),
+            });
+        }
+        appends
+    }
+
+    fn choose(&self, now: Instant, bytes_max: usize) -> Vec<u64> {
+        let mut chosen = Vec::new();
+        let mut bytes = 0;
+        let mut held: BTreeSet<&StreamName> = BTreeSet::new();
+        for number in &self.unsent {
+            let Some(flight) = self.flights.get(number) else { continue };
+            let rests = flight.not_before.is_some_and(|not_before| now < not_before);
+            if rests || (!held.is_empty() && flight.streams().any(|stream| held.contains(stream))) {
+                held.extend(flight.streams());
+                continue;
+            }
+            chosen.push(*number);
+            bytes += flight.bytes;
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        chosen
+    }
+
+    /// An answer came. Returns why the session must end, if it must: an answer that is no verdict means
+    /// that the append has to be sent again, and so everything behind it, in order.
+    pub(crate) fn answered(
+        &mut self,
+        now: Instant,
+        number: u64,
+        answer: Result<Appended, Problem>,
+    ) -> Result<(), Problem> {
+        let ends = match &answer {
+            Err(problem) if problem.outcome == Outcome::Unknown || !is_verdict(problem.kind) => {
+                Err(problem.clone())
+            }
+            _ => Ok(()),
+        };
+        if let Some(flight) = self.flights.get_mut(&number) {
+            let step = flight.attempts.answered(now, answer);
+            self.follow(number, step);
+        }
+        ends
+    }
+
+    /// The session ended: all that it did not answer is sent again, in order, before what is new.
+    pub(crate) fn lost(&mut self, now: Instant, problem: &Problem) {
+        let numbers: Vec<u64> = self.flights.keys().copied().collect();
+        for number in numbers {
+            let Some(flight) = self.flights.get_mut(&number) else { continue };
+            let step = flight.attempts.lost(now, problem);
+            self.follow(number, step);
+        }
+    }
+
+    /// Answers those whose time is up. Returns why the session must end, if it must: it left an append
+    /// without an answer for longer than the append may take.
+    pub(crate) fn tick(&mut self, now: Instant) -> Result<(), Problem> {
+        self.stuck = false;
+        let mut overdue = false;
+        let mut expired = Vec::new();
+        for (number, flight) in &mut self.flights {
+            overdue |= flight.attempts.is_overdue(now);
+            if let Some(verdict) = flight.attempts.expired(now, self.trouble.as_ref()) {
+                expired.push((*number, verdict));
+            }
+        }
+        for (number, verdict) in expired {
+            self.finish(number, verdict);
+        }
+        if overdue {
+            let message = "the node did not answer within the deadline of an attempt";
+            return Err(Problem::new(ErrorKind::Deadline, Outcome::Unknown, message));
+        }
+        Ok(())
+    }
+
+    /// Keeps why no session could be opened, for those that will be answered nothing better.
+    pub(crate) fn set_trouble(&mut self, trouble: Option<Problem>) {
+        self.trouble = trouble;
+    }
+
+    fn follow(&mut self, number: u64, step: Option<Step>) {
+        match step {
+            Some(Step::Verdict(verdict)) => self.finish(number, verdict),
+            Some(Step::Again { not_before }) => {
+                if let Some(flight) = self.flights.get_mut(&number) {
+                    flight.not_before = Some(not_before);
+                    self.unsent.insert(number);
+                    self.stuck = false;
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn finish(&mut self, number: u64, verdict: Verdict) {
+        self.unsent.remove(&number);
+        // What it held back may go now.
+        self.stuck = false;
+        if let Some(flight) = self.flights.remove(&number) {
+            flight.answer(verdict);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quorate_proto::{
+        Event, EventId, EventType, Expectation, Failure, Position, Timestamp, Version,
+    };
+
+    use super::*;
+
+    type Answer = oneshot::Receiver<Result<Done, AppendError>>;
+
+    fn push(flights: &mut Flights, now: Instant, stream: &str) -> Answer {
+        let id = EventId::from_bytes([7; 16]).expect("an id");
+        let event = Event::new(id, EventType::new("Made").expect("a type"), "1");
+        let stream = StreamName::new(stream).expect("a name");
+        let append = Append::to(stream, Expectation::Any, vec![event]);
+        let attempts = Attempts::new(now, now + Duration::from_secs(9), None);
+        let (caller, answer) = oneshot::channel();
+        flights.push(Flight::new(append, attempts, caller, None));
+        answer
+    }
+
+    fn take(flights: &mut Flights, now: Instant) -> Vec<u64> {
+        flights.take(now, usize::MAX).into_iter().map(|append| append.number).collect()
+    }
+
+    fn appended(version: u64) -> Result<Appended, Problem> {
+        Ok(Appended {
+            versions: vec![Version(version)],
+            first_position: Position(version),
+            last_position: Position(version),
+            recorded_at: Timestamp(0),
+        })
+    }
+
+    fn conflict() -> Result<Appended, Problem> {
+        let stream = StreamName::new("a").expect("a name");
+        let failure = Failure { stream, expected: Expectation::None, actual: Version(1) };
+        Err(Problem::conflict(vec![failure]))
+    }
+
+    fn lost() -> Problem {
+        Problem::new(ErrorKind::Unavailable, Outcome::Unknown, "lost")
+    }
+
+    #[test]
+    fn each_append_is_sent_once_and_all_unanswered_ones_again_in_order_after_a_loss() {
+        let now = Instant::now();
+        let mut flights = Flights::default();
+        let mut answers: Vec<Answer> =
+            ["a", "b", "a"].iter().map(|name| push(&mut flights, now, name)).collect();
+        assert_eq!(take(&mut flights, now), [1, 2, 3]);
+        assert_eq!(take(&mut flights, now), [] as [u64; 0]);
+        assert!(flights.answered(now, 2, appended(1)).is_ok());
+        let done = answers[1].try_recv().expect("answered").expect("appended");
+        assert_eq!(done.version, 1);
+        flights.lost(now, &lost());
+        answers.push(push(&mut flights, now, "a"));
+        assert_eq!(take(&mut flights, now), [1, 3, 4]);
+    }
+
+    #[test]
+    fn a_resting_append_holds_back_its_own_streams_only() {
+        let now = Instant::now();
+        let mut flights = Flights::default();
+        let mut first = push(&mut flights, now, "a");
+        take(&mut flights, now);
+        flights.lost(now, &lost());
+        take(&mut flights, now);
+        assert!(flights.answered(now, 1, conflict()).is_ok());
+        let _rest = [push(&mut flights, now, "a"), push(&mut flights, now, "b")];
+        assert_eq!(take(&mut flights, now), [3], "1 rests until its lost attempt is settled");
+        let later = now + Duration::from_secs(4);
+        assert_eq!(take(&mut flights, later), [1, 2]);
+        assert!(flights.answered(later, 1, conflict()).is_ok());
+        assert!(matches!(first.try_recv(), Ok(Err(AppendError::Conflict(_)))));
+    }
+
+    #[test]
+    fn an_answer_that_is_no_verdict_ends_the_session() {
+        let now = Instant::now();
+        let mut flights = Flights::default();
+        let _answer = push(&mut flights, now, "a");
+        take(&mut flights, now);
+        let busy = Problem::new(ErrorKind::Overloaded, Outcome::NotAppended, "busy");
+        assert_eq!(flights.answered(now, 1, Err(busy.clone())), Err(busy));
+    }
+
+    #[test]
+    fn a_session_that_does_not_answer_is_given_up_and_in_the_end_so_is_the_append() {
+        let now = Instant::now();
+        let mut flights = Flights::default();
+        let mut answer = push(&mut flights, now, "a");
+        take(&mut flights, now);
+        assert!(flights.tick(now).is_ok());
+        let overdue = now + Duration::from_secs(4);
+        let problem = flights.tick(overdue).expect_err("overdue");
+        flights.lost(overdue, &problem);
+        assert!(flights.tick(now + Duration::from_secs(9)).is_ok() && flights.is_empty());
+        assert!(matches!(answer.try_recv(), Ok(Err(AppendError::Unknown(_)))));
+    }
+
+    #[test]
+    fn a_caller_is_answered_even_if_nobody_works_on_its_append_any_more() {
+        let now = Instant::now();
+        let mut flights = Flights::default();
+        let mut unsent = push(&mut flights, now, "a");
+        take(&mut flights, now);
+        let mut sent = unsent;
+        unsent = push(&mut flights, now, "b");
+        drop(flights);
+        assert!(matches!(sent.try_recv(), Ok(Err(AppendError::Unknown(_)))));
+        assert!(matches!(unsent.try_recv(), Ok(Err(AppendError::Rejected(_)))));
+    }
+
+    #[test]
+    fn one_message_takes_about_as_many_bytes_as_it_is_told() {
+        let now = Instant::now();
+        let mut flights = Flights::default();
+        let _answers: Vec<Answer> = (0..3).map(|_| push(&mut flights, now, "a")).collect();
+        assert_eq!(flights.take(now, 1).len(), 1);
+        assert_eq!(flights.take(now, usize::MAX).len(), 2);
+    }
+}

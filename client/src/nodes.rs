@@ -1,0 +1,208 @@
+//! The nodes that this client knows, the connections to them, and where the leader was last.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quorate_proto::limits::CLIENT_MESSAGE_BYTES_MAX;
+use quorate_proto::wire::problem_of;
+use quorate_proto::wire::v1::cluster_client::ClusterClient;
+use quorate_proto::wire::v1::events_client::EventsClient;
+use quorate_proto::{ErrorKind, Invalid, Outcome, Problem};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use crate::connector::Connector;
+
+/// How long a connection may take to be made.
+const CONNECT_TIME: Duration = Duration::from_secs(1);
+/// After so long without a word a node is asked whether it is still there …
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// … and given up after so long without an answer.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a node may send ahead on one stream, and on all: the defaults of HTTP/2 throttle replays.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// The nodes that this client knows.
+pub(crate) struct Nodes {
+    connector: Connector,
+    /// Whether only the given addresses may be asked.
+    pinned: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The given addresses first, then those that were learned.
+    addresses: Vec<String>,
+    /// Which of them is asked first.
+    first: usize,
+    leader: Option<String>,
+    channels: BTreeMap<String, Channel>,
+}
+
+impl Nodes {
+    pub(crate) fn new(
+        addresses: Vec<String>,
+        pinned: bool,
+        connector: Connector,
+    ) -> Result<Nodes, Invalid> {
+        if addresses.is_empty() {
+            return Err(Invalid::new("endpoints", "are empty"));
+        }
+        for address in &addresses {
+            endpoint(address)?;
+        }
+        let channels = BTreeMap::new();
+        let state = State { addresses, first: 0, leader: None, channels };
+        Ok(Nodes { connector, pinned, state: Mutex::new(state) })
+    }
+
+    /// Whom to ask for a session, in order: the leader if it is known, then the others.
+    pub(crate) fn for_appends(&self) -> Vec<String> {
+        let mut order = self.for_reads();
+        if let Some(leader) = self.lock().leader.clone() {
+            order.retain(|address| *address != leader);
+            order.insert(0, leader);
+        }
+        order
+    }
+
+    /// Whom to ask for a read, in order.
+    pub(crate) fn for_reads(&self) -> Vec<String> {
+        let state = self.lock();
+        let (later, sooner) = state.addresses.split_at(state.first);
+        sooner.iter().chain(later).cloned().collect()
+    }
+
+    /// A node told where the leader is. Returns whether to go there: only if any node may be asked.
+    pub(crate) fn learn_leader(&self, leader: &str) -> bool {
+        if self.pinned || leader.is_empty() || endpoint(leader).is_err() {
+            return false;
+        }
+        self.learn(leader);
+        self.lock().leader = Some(leader.to_owned());
+        true
+    }
+
+    /// A node told of another.
+    pub(crate) fn learn(&self, address: &str) {
+        let mut state = self.lock();
+        let known = state.addresses.iter().any(|known| known == address);
+        if !self.pinned && !known && endpoint(address).is_ok() {
+            state.addresses.push(address.to_owned());
+        }
+    }
+
+    /// A node did not do what was asked: the next one is asked first from now on.
+    pub(crate) fn failed(&self, address: &str) {
+        let mut state = self.lock();
+        if state.leader.as_deref() == Some(address) {
+            state.leader = None;
+        }
+        if state.addresses.get(state.first).is_some_and(|first| first == address) {
+            state.first = (state.first + 1) % state.addresses.len();
+        }
+    }
+
+    pub(crate) fn events(&self, address: &str) -> Result<EventsClient<Channel>, Problem> {
+        Ok(EventsClient::new(self.channel(address)?)
+            .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX))
+    }
+
+    pub(crate) fn cluster(&self, address: &str) -> Result<ClusterClient<Channel>, Problem> {
+        Ok(ClusterClient::new(self.channel(address)?))
+    }
+
+    /// The connection to a node; made when it is first used, and again when it was lost.
+    fn channel(&self, address: &str) -> Result<Channel, Invalid> {
+        let mut state = self.lock();
+        if let Some(channel) = state.channels.get(address) {
+            return Ok(channel.clone());
+        }
+        let channel = endpoint(address)?.connect_with_connector_lazy(self.connector.clone());
+        state.channels.insert(address.to_owned(), channel.clone());
+        Ok(channel)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that holds the lock can leave the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, Invalid> {
+    let refused = || Invalid::new("endpoints", format!("contain `{address}`, not a HOST:PORT"));
+    let port = address.rsplit_once(':').map(|(_, port)| port);
+    if port.and_then(|port| port.parse::<u16>().ok()).is_none() {
+        return Err(refused());
+    }
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| refused())?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIME)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+}
+
+/// What a status says. Without our typed detail nothing is known but that it did not work.
+pub(crate) fn problem(address: &str, status: &Status) -> Problem {
+    problem_of(status).unwrap_or_else(|| {
+        let kind = match status.code() {
+            Code::Unimplemented | Code::OutOfRange => ErrorKind::Internal,
+            _ => ErrorKind::Unavailable,
+        };
+        let message = format!("{address}: {}", reason(status));
+        Problem::new(kind, Outcome::Unknown, message)
+    })
+}
+
+/// The innermost cause is what a person can act on: «connection refused», not «transport error».
+fn reason(status: &Status) -> String {
+    let mut reason = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        reason = error.to_string();
+        cause = error.source();
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(pinned: bool) -> Nodes {
+        let addresses = ["a:1", "b:2"].map(str::to_owned).to_vec();
+        Nodes::new(addresses, pinned, Connector::tcp()).expect("addresses")
+    }
+
+    #[test]
+    fn the_leader_is_asked_first_until_it_fails() {
+        let nodes = nodes(false);
+        assert!(nodes.learn_leader("c:3"));
+        assert_eq!(nodes.for_appends(), ["c:3", "a:1", "b:2"]);
+        assert_eq!(nodes.for_reads(), ["a:1", "b:2", "c:3"]);
+        nodes.failed("c:3");
+        nodes.failed("a:1");
+        assert_eq!(nodes.for_appends(), ["b:2", "c:3", "a:1"]);
+    }
+
+    #[test]
+    fn pinned_to_its_addresses_it_learns_no_others() {
+        let nodes = nodes(true);
+        assert!(!nodes.learn_leader("c:3"));
+        nodes.learn("d:4");
+        assert_eq!(nodes.for_appends(), ["a:1", "b:2"]);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for wrong in ["", "localhost", "localhost:", "localhost:http", "a b:1", ":1:x"] {
+            let nodes = Nodes::new(vec![wrong.to_owned()], false, Connector::tcp());
+            assert!(nodes.is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! What the answers and losses of one append's attempts amount to: appended, rejected or unknown.
+
+use std::time::Duration;
+
+use quorate_proto::{Append, Appended, ErrorKind, Expectation, Outcome, Problem};
+use tokio::time::Instant;
+
+use crate::append::{AppendError, Done, Unresolved};
+
+/// How long an append rests after a refusal that may pass by itself.
+const REST: Duration = Duration::from_millis(50);
+
+/// One append's way to its verdict.
+///
+/// Invariants:
+/// - A rejection is reported only if no attempt can be appended any more: none ended unknown, or the
+///   rejection can never become true again, or it was given to an attempt that began after the
+///   deadlines of all attempts that ended unknown.
+/// - No attempt's deadline lies behind the end of the whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempts {
+    give_up_at: Instant,
+    /// How long one attempt may take: shorter than the whole, so that a later attempt can still settle
+    /// what became of it.
+    attempt_time: Duration,
+    running: Option<Running>,
+    /// The latest deadline of an attempt that ended unknown.
+    settled_at: Option<Instant>,
+    last: Option<Problem>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    began_at: Instant,
+    deadline: Instant,
+}
+
+/// What comes next for an append.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// It has its verdict.
+    Verdict(Verdict),
+    /// It is sent again, but not before then.
+    Again {
+        /// When.
+        not_before: Instant,
+    },
+}
+
+/// How an append ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is in the log for good.
+    Appended(Appended),
+    /// It is not, and will not be.
+    Rejected(Problem),
+    /// Nobody can say; `settled_at` is when no attempt can be appended any more.
+    Unknown { problem: Problem, settled_at: Instant },
+}
+
+impl Verdict {
+    /// As the caller sees it. Takes the append only if it must be handed back.
+    pub(crate) fn into_result(self, append: &mut Append) -> Result<Done, AppendError> {
+        match self {
+            Verdict::Appended(appended) => Ok(appended.into()),
+            Verdict::Rejected(problem) => Err(AppendError::rejected(problem)),
+            Verdict::Unknown { problem, settled_at } => {
+                let append = std::mem::take(append);
+                Err(Unresolved { append, problem, settled_at }.into())
+            }
+        }
+    }
+}
+
+impl Attempts {
+    /// The attempts of an append that may take until `give_up_at`. `settled_at` is that of an
+    /// [`crate::UnknownAppend`] that is sent again.
+    pub(crate) fn new(now: Instant, give_up_at: Instant, settled_at: Option<Instant>) -> Attempts {
+        let attempt_time = give_up_at.saturating_duration_since(now) / 3;
+        Attempts { give_up_at, attempt_time, running: None, settled_at, last: None }
+    }
+
+    /// An attempt begins; returns how long it may take. Nothing may be proposed after that.
+    pub(crate) fn begin(&mut self, now: Instant) -> Duration {
+        let deadline = self.give_up_at.min(now + self.attempt_time);
+        self.running = Some(Running { began_at: now, deadline });
+        deadline.saturating_duration_since(now)
+    }
+
+    /// The running attempt was answered.
+    pub(crate) fn answered(
+        &mut self,
+        now: Instant,
+        answer: Result<Appended, Problem>,
+    ) -> Option<Step> {
+        let running = self.running.take()?;
+        let problem = match answer {
+            Ok(appended) => return Some(Step::Verdict(Verdict::Appended(appended))),
+            Err(problem) => problem,
+        };
+        if problem.outcome == Outcome::Unknown {
+            return Some(self.ended_unknown(now, running, problem));
+        }
+        let settled = self.settled_at.is_none_or(|settled_at| settled_at < running.began_at);
+        if is_verdict(problem.kind) && (settled || never_becomes_true_again(&problem)) {
+            return Some(Step::Verdict(Verdict::Rejected(problem)));
+        }
+        let not_before = match self.settled_at {
+            Some(settled_at) if is_verdict(problem.kind) => settled_at + Duration::from_millis(1),
+            _ => now + REST,
+        };
+        Some(self.again(not_before, problem))
+    }
+
+    /// The session ended before the running attempt was answered.
+    pub(crate) fn lost(&mut self, now: Instant, problem: &Problem) -> Option<Step> {
+        let running = self.running.take()?;
+        Some(self.ended_unknown(now, running, problem.clone()))
+    }
+
+    /// Whether the running attempt should have been answered by now: nothing will come any more.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.running.is_some_and(|running| running.deadline < now)
+    }
+
+    /// The verdict of an append whose time is up. `trouble` is why there was no session lately.
+    pub(crate) fn expired(&mut self, now: Instant, trouble: Option<&Problem>) -> Option<Verdict> {
+        if now < self.give_up_at {
+            return None;
+        }
+        if let Some(running) = self.running.take() {
+            self.settled_at = self.settled_at.max(Some(running.deadline));
+        }
+        let problem = self.last.take().or_else(|| trouble.cloned()).unwrap_or_else(|| {
+            let message = "no answer came within the deadline";
+            Problem::new(ErrorKind::Deadline, Outcome::Unknown, message)
+        });
+        Some(match self.settled_at {
+            Some(settled_at) => {
+                let problem = Problem { outcome: Outcome::Unknown, ..problem };
+                Verdict::Unknown { problem, settled_at }
+            }
+            None => Verdict::Rejected(Problem { outcome: Outcome::NotAppended, ..problem }),
+        })
+    }
+
+    /// The verdict of an append that nobody works on any more.
+    pub(crate) fn abandoned(&mut self) -> Verdict {
+        let give_up_at = self.give_up_at;
+        self.expired(give_up_at, None).expect("its time is up at that instant")
+    }
+
+    fn ended_unknown(&mut self, now: Instant, running: Running, problem: Problem) -> Step {
+        self.settled_at = self.settled_at.max(Some(running.deadline));
+        self.again(now, problem)
+    }
+
+    fn again(&mut self, not_before: Instant, problem: Problem) -> Step {
+        self.last = Some(problem);
+        Step::Again { not_before }
+    }
+}
+
+/// Whether an answer of that kind is about the append, and not about the moment or the node.
+pub(crate) fn is_verdict(kind: ErrorKind) -> bool {
+    use ErrorKind::{Conflict, IdReused, Invalid, TooLarge};
+    matches!(kind, Conflict | IdReused | Invalid | TooLarge)
+}
+
+/// Whether a rejection holds for every later moment too, so that no earlier attempt can be appended
+/// after it. That none was appended *before* it is certain: the check for repeated appends comes first.
+fn never_becomes_true_again(problem: &Problem) -> bool {
+    match problem.kind {
+        ErrorKind::Invalid | ErrorKind::TooLarge => true,
+        ErrorKind::Conflict => problem.failures.iter().any(
+            |failure| matches!(failure.expected, Expectation::Exactly(version) if failure.actual > version),
+        ),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_proto::{Failure, Position, StreamName, Timestamp, Version};
+
+    use super::*;
+
+    const WHOLE_MS: u64 = 9_000;
+    const ATTEMPT_MS: u64 = WHOLE_MS / 3;
+
+    fn conflict(expected: Expectation, actual: u64) -> Problem {
+        let stream = StreamName::new("order-1").expect("a name");
+        Problem::conflict(vec![Failure { stream, expected, actual: Version(actual) }])
+    }
+
+    fn problem(kind: ErrorKind, outcome: Outcome) -> Problem {
+        Problem::new(kind, outcome, "told")
+    }
+
+    fn appended() -> Appended {
+        Appended {
+            versions: vec![Version(1)],
+            first_position: Position(1),
+            last_position: Position(1),
+            recorded_at: Timestamp(1),
+        }
+    }
+
+    /// What happens to an append, at a millisecond.
+    enum Happens {
+        Sent,
+        Lost,
+        Answered(Result<Appended, Problem>),
+    }
+
+    /// What must be the case after the last of them.
+    #[derive(Debug, PartialEq)]
+    enum Then {
+        Appended,
+        Rejected,
+        /// Sent again, not before this millisecond.
+        Again(u64),
+    }
+
+    type Case = (&'static str, Vec<(u64, Happens)>, Then);
+
+    fn play(story: Vec<(u64, Happens)>) -> Then {
+        let start = Instant::now();
+        let at = |millisecond| start + Duration::from_millis(millisecond);
+        let mut attempts = Attempts::new(start, at(WHOLE_MS), None);
+        let lost = problem(ErrorKind::Unavailable, Outcome::Unknown);
+        let mut last = None;
+        for (millisecond, happens) in story {
+            let now = at(millisecond);
+            last = match happens {
+                Happens::Sent => {
+                    let left = attempts.begin(now);
+                    assert!(now + left <= at(WHOLE_MS));
+                    None
+                }
+                Happens::Lost => attempts.lost(now, &lost),
+                Happens::Answered(answer) => attempts.answered(now, answer),
+            };
+        }
+        match last.expect("the story ends with an answer or a loss") {
+            Step::Verdict(Verdict::Appended(_)) => Then::Appended,
+            Step::Verdict(Verdict::Rejected(_)) => Then::Rejected,
+            Step::Verdict(Verdict::Unknown { .. }) => panic!("unknown is only known at the end"),
+            Step::Again { not_before } => Then::Again((not_before - start).as_millis() as u64),
+        }
+    }
+
+    #[test]
+    fn answers_and_losses_amount_to_what_the_rules_say() {
+        use Happens::{Answered, Lost, Sent};
+        let exactly = |version| Expectation::Exactly(Version(version));
+        let never = || Answered(Err(conflict(exactly(1), 2)));
+        let passing = || Answered(Err(conflict(Expectation::None, 2)));
+        let refused = |kind| Answered(Err(problem(kind, Outcome::NotAppended)));
+        let unknown = |kind| Answered(Err(problem(kind, Outcome::Unknown)));
+        let settled = ATTEMPT_MS + 1;
+        let cases: Vec<Case> = vec![
+            ("appended", vec![(0, Sent), (5, Answered(Ok(appended())))], Then::Appended),
+            ("a first rejection counts", vec![(0, Sent), (5, passing())], Then::Rejected),
+            ("a loss is repeated at once", vec![(0, Sent), (5, Lost)], Then::Again(5)),
+            (
+                "the answer to a repetition counts",
+                vec![(0, Sent), (5, Lost), (9, Sent), (10, Answered(Ok(appended())))],
+                Then::Appended,
+            ),
+            (
+                "a rejection for good counts after a loss",
+                vec![(0, Sent), (5, Lost), (9, Sent), (10, never())],
+                Then::Rejected,
+            ),
+            (
+                "a stream still too low may yet get there",
+                vec![(0, Sent), (5, Lost), (9, Sent), (10, Answered(Err(conflict(exactly(2), 1))))],
+                Then::Again(settled),
+            ),
+            (
+                "a passing rejection waits for the lost attempt's deadline",
+                vec![(0, Sent), (5, Lost), (9, Sent), (10, passing())],
+                Then::Again(settled),
+            ),
+            (
+                "reused ids may be the lost attempt's own rivals",
+                vec![(0, Sent), (5, Lost), (9, Sent), (10, refused(ErrorKind::IdReused))],
+                Then::Again(settled),
+            ),
+            (
+                "a passing rejection counts of an attempt sent after that deadline",
+                vec![(0, Sent), (5, Lost), (settled, Sent), (settled + 9, passing())],
+                Then::Rejected,
+            ),
+            (
+                "the latest lost attempt's deadline is what counts",
+                vec![
+                    (0, Sent),
+                    (5, Lost),
+                    (1_000, Sent),
+                    (1_500, Lost),
+                    (settled, Sent),
+                    (settled + 9, passing()),
+                ],
+                Then::Again(1_000 + settled),
+            ),
+            (
+                "a limit holds for ever",
+                vec![(0, Sent), (5, Lost), (9, Sent), (10, refused(ErrorKind::TooLarge))],
+                Then::Rejected,
+            ),
+            (
+                "a node's trouble is no verdict",
+                vec![(0, Sent), (5, refused(ErrorKind::Overloaded))],
+                Then::Again(55),
+            ),
+            (
+                "refused before it was proposed is not unknown",
+                vec![(0, Sent), (5, refused(ErrorKind::Unavailable)), (60, Sent), (70, passing())],
+                Then::Rejected,
+            ),
+            (
+                "an unknown answer is a loss",
+                vec![(0, Sent), (5, unknown(ErrorKind::Deadline)), (9, Sent), (10, passing())],
+                Then::Again(settled),
+            ),
+        ];
+        for (name, story, then) in cases {
+            assert_eq!(play(story), then, "{name}");
+        }
+    }
+
+    #[test]
+    fn at_the_end_what_was_never_lost_is_rejected_and_all_else_unknown() {
+        let start = Instant::now();
+        let end = start + Duration::from_millis(WHOLE_MS);
+        let mut never_sent = Attempts::new(start, end, None);
+        assert!(never_sent.expired(start, None).is_none());
+        assert!(matches!(never_sent.expired(end, None), Some(Verdict::Rejected(_))));
+
+        let mut running = Attempts::new(start, end, None);
+        running.begin(start);
+        let settled_at = start + Duration::from_millis(ATTEMPT_MS);
+        assert!(running.is_overdue(settled_at + REST) && !running.is_overdue(settled_at));
+        match running.expired(end, None) {
+            Some(Verdict::Unknown { settled_at: told, problem }) => {
+                assert_eq!((told, problem.outcome), (settled_at, Outcome::Unknown));
+            }
+            other => panic!("{other:?}"),
+        }
+
+        let mut repeated = Attempts::new(start, end, Some(settled_at));
+        assert!(matches!(repeated.expired(end, None), Some(Verdict::Unknown { .. })));
+    }
+
+    #[test]
+    fn an_answer_without_an_attempt_is_ignored() {
+        let start = Instant::now();
+        let mut attempts = Attempts::new(start, start + REST, None);
+        assert!(attempts.answered(start, Ok(appended())).is_none());
+    }
+}

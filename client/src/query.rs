@@ -1,0 +1,168 @@
+//! What a read looks at: one stream, or a query over the whole log.
+
+use quorate_proto::{self as proto, Category, EventType, Invalid, Path, Scope, StreamName};
+
+/// Finds events in the whole log: those that any of its items matches.
+///
+/// Names are checked when the query is used, so that it can be written in one line.
+///
+/// ```
+/// use quorate_client::Query;
+/// let orders = Query::category("order");
+/// let payments = Query::category("order").types(["OrderPaid", "OrderRefunded"]);
+/// let either = Query::path("acme/eu").or(payments);
+/// # let _ = (orders, either);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query(Result<proto::Query, Invalid>);
+
+impl Query {
+    /// Every event of the log.
+    pub fn everything() -> Query {
+        Query(Ok(proto::Query::everything()))
+    }
+
+    /// All streams of a category, in whatever path: `order` finds `order-42` and `acme/order-7`.
+    pub fn category(name: impl AsRef<str>) -> Query {
+        Query::scoped(Category::new(name).map(Scope::Category))
+    }
+
+    /// All streams in a path: `acme` finds `acme/order-7` and `acme/eu/order-7`.
+    pub fn path(name: impl AsRef<str>) -> Query {
+        Query::scoped(Path::new(name).map(Scope::Path))
+    }
+
+    /// One stream. Bounds are positions even so; to read by version, read the stream itself.
+    pub fn stream(name: impl AsRef<str>) -> Query {
+        Query::scoped(StreamName::new(name).map(Scope::Stream))
+    }
+
+    /// Any of these types, in whatever stream.
+    pub fn of_types<T: AsRef<str>>(types: impl IntoIterator<Item = T>) -> Query {
+        Query(Ok(proto::Query { items: vec![proto::QueryItem::default()] })).types(types)
+    }
+
+    /// Demands any of these types as well of what was asked for last.
+    #[must_use]
+    pub fn types<T: AsRef<str>>(self, types: impl IntoIterator<Item = T>) -> Query {
+        let demanded = types_of(types);
+        Query(self.0.and_then(|mut query| {
+            let demanded = demanded?;
+            match query.items.last_mut() {
+                Some(item) => item.types.extend(demanded),
+                None => query.items.push(proto::QueryItem { scope: None, types: demanded }),
+            }
+            Ok(query)
+        }))
+    }
+
+    /// Finds what either query finds.
+    #[must_use]
+    pub fn or(self, other: Query) -> Query {
+        Query(self.0.and_then(|mut query| {
+            let other = other.0?;
+            if query.items.is_empty() || other.items.is_empty() {
+                return Ok(proto::Query::everything());
+            }
+            query.items.extend(other.items);
+            Ok(query)
+        }))
+    }
+
+    fn scoped(scope: Result<Scope, Invalid>) -> Query {
+        Query(scope.map(|scope| {
+            let item = proto::QueryItem { scope: Some(scope), types: Vec::new() };
+            proto::Query { items: vec![item] }
+        }))
+    }
+}
+
+/// What is read: a stream, by its name, or a [`Query`].
+#[derive(Clone, Debug)]
+pub struct Source(Result<proto::Source, Invalid>);
+
+impl Source {
+    pub(crate) fn into_read(self) -> Result<proto::Read, Invalid> {
+        match self.0? {
+            proto::Source::Stream { stream, .. } => Ok(proto::Read::stream(stream)),
+            proto::Source::Query(query) => Ok(proto::Read::query(query)),
+        }
+    }
+
+    fn stream(name: Result<StreamName, Invalid>) -> Source {
+        Source(name.map(|stream| proto::Source::Stream { stream, types: Vec::new() }))
+    }
+}
+
+impl From<Query> for Source {
+    fn from(query: Query) -> Source {
+        Source(query.0.map(proto::Source::Query))
+    }
+}
+
+impl From<StreamName> for Source {
+    fn from(stream: StreamName) -> Source {
+        Source::stream(Ok(stream))
+    }
+}
+
+impl From<&str> for Source {
+    fn from(name: &str) -> Source {
+        Source::stream(StreamName::new(name))
+    }
+}
+
+impl From<&String> for Source {
+    fn from(name: &String) -> Source {
+        Source::from(name.as_str())
+    }
+}
+
+impl From<String> for Source {
+    fn from(name: String) -> Source {
+        Source::from(name.as_str())
+    }
+}
+
+pub(crate) fn types_of<T: AsRef<str>>(
+    types: impl IntoIterator<Item = T>,
+) -> Result<Vec<EventType>, Invalid> {
+    types.into_iter().map(EventType::new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(query: &Query, stream: &str, kind: &str) -> bool {
+        let query = query.0.as_ref().expect("a query");
+        query.matches(&StreamName::new(stream).expect(stream), &EventType::new(kind).expect(kind))
+    }
+
+    #[test]
+    fn types_narrow_the_last_item_and_or_adds_items() {
+        let query = Query::category("order").types(["Paid"]).or(Query::path("acme"));
+        for (stream, kind, found) in [
+            ("order-1", "Paid", true),
+            ("order-1", "Sent", false),
+            ("acme/bill-1", "Sent", true),
+            ("bill-1", "Paid", false),
+        ] {
+            assert_eq!(matches(&query, stream, kind), found, "{stream} {kind}");
+        }
+    }
+
+    #[test]
+    fn everything_or_something_is_everything() {
+        let query = Query::category("order").or(Query::everything());
+        assert!(matches(&query, "bill-1", "Sent"));
+        assert!(!matches(&Query::everything().types(["Paid"]), "bill-1", "Sent"));
+    }
+
+    #[test]
+    fn a_name_that_breaks_a_rule_is_told_when_the_query_is_used() {
+        let query = Query::category("a-b").types(["Paid"]).or(Query::everything());
+        assert!(Source::from(query).into_read().is_err());
+        assert!(Source::from("").into_read().is_err());
+    }
+}

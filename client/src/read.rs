@@ -1,0 +1,343 @@
+//! Reads: how they are asked for, and how they go on at another node when one is lost.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use quorate_proto::wire::v1::read_response::Message;
+use quorate_proto::wire::v1::{EventBatch, ReadPoint, ReadRequest as WireRequest, ReadResponse};
+use quorate_proto::{
+    self as proto, Consistency, Direction, ErrorKind, Invalid, Outcome, Position, Problem,
+    Source as ProtoSource, Timestamp,
+};
+use tokio::time::Instant;
+use tonic::Streaming;
+
+use crate::client::Client;
+use crate::event::RecordedEvent;
+use crate::nodes::problem;
+use crate::query::{Source, types_of};
+
+/// How long to wait after all nodes refused.
+const REST: Duration = Duration::from_millis(50);
+
+/// A read in the making; linearizable, whole and oldest first unless told otherwise.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// let newest = client.read("order-42").types(["OrderPaid"]).backwards().limit(1).collect().await?;
+/// # let _ = newest; Ok(()) }
+/// ```
+#[must_use = "nothing is read before `collect` or `stream`"]
+pub struct ReadRequest {
+    client: Client,
+    read: Result<proto::Read, Invalid>,
+}
+
+impl ReadRequest {
+    pub(crate) fn new(client: Client, source: Source) -> ReadRequest {
+        ReadRequest { client, read: source.into_read() }
+    }
+
+    /// Only events of these types.
+    pub fn types<T: AsRef<str>>(self, types: impl IntoIterator<Item = T>) -> ReadRequest {
+        let demanded = types_of(types);
+        let read = self.read.and_then(|mut read| {
+            let demanded = demanded?;
+            match &mut read.source {
+                ProtoSource::Stream { types, .. } => types.extend(demanded),
+                ProtoSource::Query(query) if query.items.is_empty() => {
+                    query.items.push(proto::QueryItem { scope: None, types: demanded });
+                }
+                ProtoSource::Query(query) => {
+                    for item in &mut query.items {
+                        item.types.extend(demanded.iter().cloned());
+                    }
+                }
+            }
+            Ok(read)
+        });
+        ReadRequest { read, ..self }
+    }
+
+    /// Only what comes after this version (of a stream) or position (of a query); 0 is the beginning.
+    pub fn after(self, number: u64) -> ReadRequest {
+        self.with(|read| read.bounds.after = number)
+    }
+
+    /// Only what comes before this version (of a stream) or position (of a query).
+    pub fn before(self, number: u64) -> ReadRequest {
+        self.with(|read| read.bounds.before = Some(number))
+    }
+
+    /// Only what was recorded at this time or later.
+    pub fn from(self, time: Timestamp) -> ReadRequest {
+        self.with(|read| read.bounds.from = Some(time))
+    }
+
+    /// Only what was recorded at this time or earlier: the stream as it was then.
+    pub fn until(self, time: Timestamp) -> ReadRequest {
+        self.with(|read| read.bounds.until = Some(time))
+    }
+
+    /// Newest first.
+    pub fn backwards(self) -> ReadRequest {
+        self.with(|read| read.direction = Direction::Backwards)
+    }
+
+    /// At most so many events.
+    pub fn limit(self, events: u64) -> ReadRequest {
+        self.with(|read| read.limit = Some(events))
+    }
+
+    /// How fresh the answer must be.
+    pub fn consistency(self, consistency: Consistency) -> ReadRequest {
+        self.with(|read| read.consistency = consistency)
+    }
+
+    /// Sees at least everything up to this position, an append's say, without asking the leader.
+    pub fn at_least(self, position: u64) -> ReadRequest {
+        self.consistency(Consistency::AtLeast(Position(position)))
+    }
+
+    /// Sees what the node that answers has.
+    pub fn local(self) -> ReadRequest {
+        self.consistency(Consistency::Local)
+    }
+
+    /// Reads everything into memory.
+    pub async fn collect(self) -> Result<Events, Problem> {
+        let mut stream = self.stream().await?;
+        let mut events = Vec::new();
+        while let Some(event) = stream.try_next().await? {
+            events.push(event);
+        }
+        Ok(Events { events, version: stream.version(), as_of: stream.as_of() })
+    }
+
+    /// Begins to read: returns when a node has told the point at which the read is evaluated.
+    pub async fn stream(self) -> Result<EventStream, Problem> {
+        let read = self.read?;
+        read.check()?;
+        let mut stream = EventStream {
+            client: self.client,
+            read,
+            point: None,
+            incoming: None,
+            ended: false,
+            ready: VecDeque::new(),
+        };
+        stream.find_node().await?;
+        Ok(stream)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut proto::Read)) -> ReadRequest {
+        if let Ok(read) = &mut self.read {
+            change(read);
+        }
+        self
+    }
+}
+
+/// What was read, and the point at which it was evaluated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// The events.
+    pub events: Vec<RecordedEvent>,
+    /// The version of the stream at that point, also when nothing or only a part was read: what to
+    /// expect in the next append. 0 if what was read is no stream.
+    pub version: u64,
+    /// The position up to which everything was seen.
+    pub as_of: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Point {
+    as_of: u64,
+    version: Option<u64>,
+}
+
+/// A node's answer as it comes in.
+struct Incoming {
+    address: String,
+    messages: Streaming<ReadResponse>,
+}
+
+/// Events as they come in. When a node is lost, another one goes on where it stopped: without a gap,
+/// without a duplicate, and at the same point of the log.
+pub struct EventStream {
+    client: Client,
+    /// What is still to be read.
+    read: proto::Read,
+    point: Option<Point>,
+    /// None while no node works on it.
+    incoming: Option<Incoming>,
+    ended: bool,
+    ready: VecDeque<RecordedEvent>,
+}
+
+impl EventStream {
+    /// The position up to which everything is seen.
+    pub fn as_of(&self) -> u64 {
+        self.point.map_or(0, |point| point.as_of)
+    }
+
+    /// The version of the stream at that point; 0 if what is read is no stream.
+    pub fn version(&self) -> u64 {
+        self.point.and_then(|point| point.version).unwrap_or_default()
+    }
+
+    /// The next event; `None` at the end. Cancelling it loses nothing.
+    pub async fn try_next(&mut self) -> Result<Option<RecordedEvent>, Problem> {
+        while self.ready.is_empty() && !self.ended {
+            let Some(incoming) = &mut self.incoming else {
+                self.find_node().await?;
+                continue;
+            };
+            let lost = match incoming.messages.message().await {
+                Ok(Some(response)) => match self.take(response) {
+                    Ok(()) => continue,
+                    Err(problem) => problem,
+                },
+                Ok(None) => unavailable(format!("{} ended its answer early", incoming.address)),
+                Err(status) => problem(&incoming.address, &status),
+            };
+            if !may_help_elsewhere(lost.kind) {
+                return Err(told(lost));
+            }
+            tracing::debug!(problem = %lost, "the read goes on at another node");
+            if let Some(incoming) = self.incoming.take() {
+                self.client.shared.nodes.failed(&incoming.address);
+            }
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    /// Takes in a message, and notes what is still to be read after it.
+    fn take(&mut self, response: ReadResponse) -> Result<(), Problem> {
+        match response.message {
+            Some(Message::Point(point)) => {
+                self.set_point(point);
+                Ok(())
+            }
+            Some(Message::Events(batch)) => self.take_events(batch),
+            Some(Message::End(_)) => {
+                self.ended = true;
+                self.incoming = None;
+                Ok(())
+            }
+            None => Err(not_understood("a message is empty")),
+        }
+    }
+
+    fn set_point(&mut self, point: ReadPoint) {
+        if self.point.is_some() {
+            return;
+        }
+        self.point = Some(Point { as_of: point.as_of, version: point.version });
+        // Whoever goes on with it must see as much, and nothing newer.
+        let top = match self.read.source {
+            ProtoSource::Stream { .. } => point.version.unwrap_or_default(),
+            ProtoSource::Query(_) => point.as_of,
+        };
+        let before = top.saturating_add(1);
+        let bounds = &mut self.read.bounds;
+        bounds.before = Some(bounds.before.map_or(before, |told| told.min(before)));
+        self.read.consistency = Consistency::AtLeast(Position(point.as_of));
+    }
+
+    fn take_events(&mut self, batch: EventBatch) -> Result<(), Problem> {
+        for event in batch.events {
+            let event = proto::RecordedEvent::try_from(event)
+                .map_err(|invalid| not_understood(&invalid.to_string()))?;
+            let event = RecordedEvent::from(event);
+            let number = match self.read.source {
+                ProtoSource::Stream { .. } => event.version,
+                ProtoSource::Query(_) => event.position,
+            };
+            match self.read.direction {
+                Direction::Forwards => self.read.bounds.after = number,
+                Direction::Backwards => self.read.bounds.before = Some(number),
+            }
+            if let Some(limit) = &mut self.read.limit {
+                *limit = limit.saturating_sub(1);
+            }
+            self.ready.push_back(event);
+        }
+        Ok(())
+    }
+
+    /// Finds a node that goes on with what is still to be read, within the deadline.
+    async fn find_node(&mut self) -> Result<(), Problem> {
+        if self.point.is_some() && self.read.limit == Some(0) {
+            self.ended = true;
+            return Ok(());
+        }
+        let give_up_at = Instant::now() + self.client.deadline;
+        loop {
+            let mut lasting = true;
+            let mut last = None;
+            for address in self.client.shared.nodes.for_reads() {
+                match self.ask(address.clone(), give_up_at).await {
+                    Ok(()) => return Ok(()),
+                    Err(problem) if !may_help_elsewhere(problem.kind) => return Err(told(problem)),
+                    Err(problem) => {
+                        self.client.shared.nodes.failed(&address);
+                        lasting &= !problem.kind.is_transient();
+                        last = Some(problem);
+                    }
+                }
+            }
+            let last = last.unwrap_or_else(|| unavailable("no node is known"));
+            if lasting || Instant::now() + REST >= give_up_at {
+                return Err(told(last));
+            }
+            tokio::time::sleep(REST).await;
+        }
+    }
+
+    /// Asks one node, for a part of the time that is left: another may know better.
+    async fn ask(&mut self, address: String, give_up_at: Instant) -> Result<(), Problem> {
+        let left = give_up_at.saturating_duration_since(Instant::now());
+        let time = left.min(self.client.deadline / 3);
+        let mut request = WireRequest::from(self.read.clone());
+        request.time_left_ms = (time.as_millis() as u64).max(1);
+        let mut events = self.client.shared.nodes.events(&address)?;
+        let asking = async {
+            let answer = events.read(request).await;
+            let mut messages = answer.map_err(|status| problem(&address, &status))?.into_inner();
+            let first = messages.message().await.map_err(|status| problem(&address, &status))?;
+            Ok::<_, Problem>((messages, first))
+        };
+        let late = |_| {
+            let message = format!("{address} did not answer in time");
+            Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message)
+        };
+        let (messages, first) = tokio::time::timeout(time, asking).await.map_err(late)??;
+        match first.and_then(|response| response.message) {
+            Some(Message::Point(point)) => self.set_point(point),
+            _ => return Err(not_understood("the answer does not begin with its point")),
+        }
+        self.incoming = Some(Incoming { address, messages });
+        Ok(())
+    }
+}
+
+/// Whether another node may do what this one could not.
+fn may_help_elsewhere(kind: ErrorKind) -> bool {
+    use ErrorKind::{Damaged, Internal, NotReady};
+    kind.is_transient() || matches!(kind, Damaged | Internal | NotReady)
+}
+
+/// A read appends nothing, whatever was lost.
+fn told(problem: Problem) -> Problem {
+    Problem { outcome: Outcome::NotAppended, ..problem }
+}
+
+fn unavailable(message: impl Into<String>) -> Problem {
+    Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message)
+}
+
+fn not_understood(why: &str) -> Problem {
+    let message = format!("the node's answer is not understood: {why}");
+    Problem::new(ErrorKind::Internal, Outcome::NotAppended, message)
+}

@@ -1,0 +1,175 @@
+//! Founding a cluster, and looking at one.
+
+use quorate_proto::wire::v1::{self, InitRequest, StatusRequest};
+use quorate_proto::{ErrorKind, Outcome, Problem};
+use uuid::Uuid;
+
+use crate::client::Client;
+use crate::nodes::problem;
+
+/// A member of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Given by the cluster, never used twice.
+    pub id: u64,
+    /// Where it listens for clients.
+    pub client_address: String,
+    /// Where it listens for the other nodes.
+    pub peer_address: String,
+}
+
+/// A cluster that was just founded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founded {
+    /// The cluster's id.
+    pub cluster: Uuid,
+    /// Its members.
+    pub members: Vec<Member>,
+}
+
+/// What the nodes of a cluster say of themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterStatus {
+    /// The cluster's id; none while the asked node belongs to no cluster.
+    pub cluster: Option<Uuid>,
+    /// Bytes of log after which a chunk is sealed.
+    pub chunk_bytes: u64,
+    /// One for each member, those that do not answer included.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// What one node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Given by the cluster, never used twice.
+    pub id: u64,
+    /// Where it listens for clients.
+    pub address: String,
+    /// `leader`, `follower`, `candidate`, `learner`, `unreachable`, or `waiting` for a cluster.
+    pub role: String,
+    /// The newest Raft term that it knows.
+    pub term: u64,
+    /// The log index up to which it knows entries to be committed.
+    pub committed: u64,
+    /// The log index up to which it has applied them.
+    pub applied: u64,
+    /// The log index of its newest checkpoint.
+    pub checkpointed: u64,
+    /// The position of the newest event that it has applied.
+    pub last_position: u64,
+    /// The position of the newest event in its newest checkpoint.
+    pub checkpointed_position: u64,
+    /// What its folder takes on disk, in bytes.
+    pub disk_bytes: u64,
+    /// The version of its program.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Whether it listens beyond loopback without TLS.
+    pub insecure: bool,
+    /// What it wants an operator to know; empty = nothing.
+    pub notice: String,
+}
+
+impl Client {
+    /// Founds a cluster of the nodes that listen for peers at these addresses; the first of the client's
+    /// endpoints must be one of them. `chunk_bytes` of log make a chunk; 0 is read as 64 MiB. Repeating
+    /// it with the same addresses finishes what was interrupted.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if a node belongs to another cluster.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// let founded = client.init(["127.0.0.1:7801", "127.0.0.1:7802", "127.0.0.1:7803"], 0).await?;
+    /// println!("cluster {}", founded.cluster);
+    /// # Ok(()) }
+    /// ```
+    pub async fn init<A: Into<String>>(
+        &self,
+        peers: impl IntoIterator<Item = A>,
+        chunk_bytes: u64,
+    ) -> Result<Founded, Problem> {
+        let nodes = &self.shared.nodes;
+        let address = nodes.for_reads().into_iter().next().unwrap_or_default();
+        let peers = peers.into_iter().map(Into::into).collect();
+        let mut cluster = nodes.cluster(&address)?;
+        let asking = cluster.init(InitRequest { peers, chunk_bytes });
+        let answer = tokio::time::timeout(self.deadline, asking).await.map_err(|_| {
+            let message = format!("{address} did not answer in time; the same command goes on");
+            Problem::new(ErrorKind::Deadline, Outcome::Unknown, message)
+        })?;
+        let founded = answer.map_err(|status| problem(&address, &status))?.into_inner();
+        Ok(Founded {
+            cluster: Uuid::from_slice(&founded.cluster).unwrap_or_default(),
+            members: founded.members.into_iter().map(Member::from).collect(),
+        })
+    }
+
+    /// What each member says of itself, asked by the first node that answers.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// for node in client.status().await?.nodes {
+    ///     println!("{} is {} at position {}", node.address, node.role, node.last_position);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn status(&self) -> Result<ClusterStatus, Problem> {
+        let nodes = &self.shared.nodes;
+        let mut last = None;
+        for address in nodes.for_reads() {
+            let mut cluster = nodes.cluster(&address)?;
+            let asking = cluster.status(StatusRequest { only_self: false });
+            match tokio::time::timeout(self.deadline / 3, asking).await {
+                Ok(Ok(status)) => return Ok(status.into_inner().into()),
+                Ok(Err(status)) => last = Some(problem(&address, &status)),
+                Err(_) => {
+                    let message = format!("{address} did not answer in time");
+                    last = Some(Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message));
+                }
+            }
+            nodes.failed(&address);
+        }
+        let last = last.expect("a client has at least one endpoint");
+        Err(Problem { outcome: Outcome::NotAppended, ..last })
+    }
+}
+
+impl From<v1::Member> for Member {
+    fn from(member: v1::Member) -> Member {
+        let v1::Member { id, client_address, peer_address } = member;
+        Member { id, client_address, peer_address }
+    }
+}
+
+impl From<v1::StatusResponse> for ClusterStatus {
+    fn from(status: v1::StatusResponse) -> ClusterStatus {
+        ClusterStatus {
+            cluster: Uuid::from_slice(&status.cluster).ok(),
+            chunk_bytes: status.chunk_bytes,
+            nodes: status.nodes.into_iter().map(NodeStatus::from).collect(),
+        }
+    }
+}
+
+impl From<v1::NodeStatus> for NodeStatus {
+    fn from(status: v1::NodeStatus) -> NodeStatus {
+        NodeStatus {
+            id: status.id,
+            address: status.address,
+            role: status.role,
+            term: status.term,
+            committed: status.committed,
+            applied: status.applied,
+            checkpointed: status.checkpointed,
+            last_position: status.last_position,
+            checkpointed_position: status.checkpointed_position,
+            disk_bytes: status.disk_bytes,
+            version: status.version,
+            pid: status.pid,
+            insecure: status.insecure,
+            notice: status.notice,
+        }
+    }
+}

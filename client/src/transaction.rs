@@ -1,0 +1,155 @@
+//! Appends on their way out: what they are made of, and their place in the session.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use quorate_proto::{
+    Append, ErrorKind, Event as ProtoEvent, Invalid, Outcome, Problem, Requirement, StreamName,
+    Write,
+};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
+
+use crate::append::{AppendError, Done, Expect, UnknownAppend, Unresolved};
+use crate::client::{Client, Shared};
+use crate::event::Event;
+use crate::flights::Flight;
+use crate::outcome::Attempts;
+
+/// An append in the making: all its events come to stand at consecutive positions, or none.
+///
+/// Names are checked when it is sent, so that it can be written in one expression.
+#[must_use = "nothing is sent before `commit` or `submit`"]
+pub struct Transaction {
+    client: Client,
+    append: Result<Append, Invalid>,
+    settled_at: Option<Instant>,
+}
+
+impl Transaction {
+    pub(crate) fn new(client: Client) -> Transaction {
+        Transaction { client, append: Ok(Append::default()), settled_at: None }
+    }
+
+    pub(crate) fn again(client: Client, unknown: UnknownAppend) -> Transaction {
+        let Unresolved { append, settled_at, .. } = unknown.into_unresolved();
+        Transaction { client, append: Ok(append), settled_at: Some(settled_at) }
+    }
+
+    /// Events for a stream; each stream once.
+    pub fn write(
+        self,
+        stream: impl AsRef<str>,
+        expect: Expect,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Transaction {
+        self.and(|append| {
+            let stream = StreamName::new(stream)?;
+            let events = events.into_iter().map(ProtoEvent::from).collect();
+            append.writes.push(Write { stream, expectation: expect.into(), events });
+            Ok(())
+        })
+    }
+
+    /// A demand on a stream that is not written.
+    pub fn require(self, stream: impl AsRef<str>, expect: Expect) -> Transaction {
+        self.and(|append| {
+            let stream = StreamName::new(stream)?;
+            append.requirements.push(Requirement { stream, expectation: expect.into() });
+            Ok(())
+        })
+    }
+
+    /// Sends it and waits for its verdict. When this returns `Ok`, the events are on the disks of a
+    /// majority of the nodes.
+    pub async fn commit(self) -> Result<Done, AppendError> {
+        self.submit().await.await
+    }
+
+    /// Gives it its place behind what was submitted before, waiting while too much is under way; the
+    /// verdict is waited for separately. So a writer can send ahead: of two appends to one stream the
+    /// one that was submitted first is judged first.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::{Event, Expect};
+    /// let first = client.transaction().write("log-1", Expect::Version(0), [Event::json("Said", "a")?]);
+    /// let second = client.transaction().write("log-1", Expect::Version(1), [Event::json("Said", "b")?]);
+    /// let (first, second) = (first.submit().await, second.submit().await);
+    /// println!("{} {}", first.await?.version, second.await?.version);
+    /// # Ok(()) }
+    /// ```
+    pub async fn submit(self) -> Submitted {
+        let (caller, verdict) = oneshot::channel();
+        let refused = match self.append.and_then(|append| append.check().map(|()| append)) {
+            Ok(append) => launch(&self.client, append, self.settled_at, caller).await,
+            Err(invalid) => Some((invalid.into(), caller)),
+        };
+        if let Some((error, caller)) = refused {
+            let _ = caller.send(Err(error));
+        }
+        Submitted(verdict)
+    }
+
+    fn and(mut self, add: impl FnOnce(&mut Append) -> Result<(), Invalid>) -> Transaction {
+        self.append = self.append.and_then(|mut append| add(&mut append).map(|()| append));
+        self
+    }
+}
+
+/// An append that has its place; resolves to its verdict.
+#[derive(Debug)]
+pub struct Submitted(oneshot::Receiver<Result<Done, AppendError>>);
+
+impl Future for Submitted {
+    type Output = Result<Done, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map(|verdict| verdict.expect("a flight answers its caller at the latest when dropped"))
+    }
+}
+
+type Caller = oneshot::Sender<Result<Done, AppendError>>;
+
+/// Waits for a share of what may be under way and hands the append over.
+async fn launch(
+    client: &Client,
+    append: Append,
+    settled_at: Option<Instant>,
+    caller: Caller,
+) -> Option<(AppendError, Caller)> {
+    let now = Instant::now();
+    let give_up_at = now + client.deadline;
+    let waiting = share_of(&client.shared, append.size());
+    let Ok(share) = tokio::time::timeout_at(give_up_at, waiting).await else {
+        let message = "too much is under way: the append was not sent before its deadline";
+        let error = match settled_at {
+            Some(settled_at) => {
+                let problem = Problem::new(ErrorKind::Deadline, Outcome::Unknown, message);
+                Unresolved { append, problem, settled_at }.into()
+            }
+            None => {
+                let problem = Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message);
+                AppendError::Rejected(problem)
+            }
+        };
+        return Some((error, caller));
+    };
+    let attempts = Attempts::new(now, give_up_at, settled_at);
+    let flight = Flight::new(append, attempts, caller, Some(share));
+    // Without its driver the flight is dropped, and so answered.
+    let _ = client.shared.submissions.send(flight);
+    None
+}
+
+async fn share_of(shared: &Shared, bytes: usize) -> [OwnedSemaphorePermit; 2] {
+    let bytes = u32::try_from(bytes.min(shared.bytes_in_flight)).unwrap_or(u32::MAX);
+    let never_closed = "nobody closes the semaphores";
+    [
+        shared.appends_left.clone().acquire_owned().await.expect(never_closed),
+        shared.bytes_left.clone().acquire_many_owned(bytes).await.expect(never_closed),
+    ]
+}
