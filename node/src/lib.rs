@@ -4,6 +4,8 @@
 
 pub mod cli;
 pub mod commands;
+pub mod config;
 mod exit;
+pub mod server;
 
 pub use exit::Exit;

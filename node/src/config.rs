@@ -1,0 +1,235 @@
+//! What a node is told: flag before environment before file.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+
+/// The settings of a node as they can be given on the command line and in the environment.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Flags {
+    /// The node's folder.
+    #[arg(long, value_name = "DIR", env = "QUORATE_DATA")]
+    pub data: Option<PathBuf>,
+    /// Where to listen for clients [default: 127.0.0.1:7701].
+    #[arg(long, value_name = "HOST:PORT", env = "QUORATE_LISTEN")]
+    pub listen: Option<String>,
+    /// Where to listen for the other nodes [default: 127.0.0.1:7801].
+    #[arg(long, value_name = "HOST:PORT", env = "QUORATE_PEER_LISTEN")]
+    pub peer_listen: Option<String>,
+    /// Where clients reach this node, if it is not where it listens.
+    #[arg(long, value_name = "HOST:PORT", env = "QUORATE_ADVERTISE")]
+    pub advertise: Option<String>,
+    /// Where the other nodes reach this node, if it is not where it listens.
+    #[arg(long, value_name = "HOST:PORT", env = "QUORATE_PEER_ADVERTISE")]
+    pub peer_advertise: Option<String>,
+    /// Listen beyond loopback although nothing is encrypted and nobody has to say who they are.
+    #[arg(
+        long,
+        env = "QUORATE_INSECURE",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        value_name = "BOOL"
+    )]
+    pub insecure: Option<bool>,
+    /// What to log, as `level` or `target=level,…` [default: info].
+    #[arg(long, value_name = "FILTER", env = "QUORATE_LOG")]
+    pub log: Option<String>,
+    /// Threads that serve requests [default: one for each core].
+    #[arg(long, value_name = "COUNT", env = "QUORATE_THREADS")]
+    pub threads: Option<usize>,
+}
+
+/// The settings of a node as a file holds them. Unknown keys are refused.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    data: Option<PathBuf>,
+    listen: Option<String>,
+    peer_listen: Option<String>,
+    advertise: Option<String>,
+    peer_advertise: Option<String>,
+    insecure: Option<bool>,
+    log: Option<String>,
+    threads: Option<usize>,
+}
+
+/// Why settings cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(String);
+
+/// The settings in force.
+///
+/// Invariants:
+/// * Listeners that are not on loopback have `insecure` set: there is no encryption yet.
+/// * The advertised addresses can be connected to: they name a host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The node's folder.
+    pub data: PathBuf,
+    /// Where it listens for clients.
+    pub listen: String,
+    /// Where it listens for the other nodes.
+    pub peer_listen: String,
+    /// Where clients reach it.
+    pub advertise: String,
+    /// Where the other nodes reach it.
+    pub peer_advertise: String,
+    /// Whether it listens beyond loopback without encryption.
+    pub insecure: bool,
+    /// What is logged.
+    pub log: String,
+    /// Threads that serve requests; one for each core if not told.
+    pub threads: Option<usize>,
+}
+
+/// Reads the text of a settings file.
+pub fn parse(toml: &str) -> Result<File, Unusable> {
+    toml::from_str(toml).map_err(|error| Unusable(error.to_string().trim_end().to_owned()))
+}
+
+impl Settings {
+    /// Puts flags and environment before the file, and the defaults behind it, and checks the whole.
+    pub fn resolve(flags: Flags, file: File) -> Result<Settings, Unusable> {
+        let data = flags.data.or(file.data).ok_or_else(|| missing("data", "the node's folder"))?;
+        let listen = flags.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:7701".to_owned());
+        let peer_listen =
+            flags.peer_listen.or(file.peer_listen).unwrap_or_else(|| "127.0.0.1:7801".to_owned());
+        let allowed = flags.insecure.or(file.insecure).unwrap_or(false);
+        let open = !is_loopback("listen", &listen)? | !is_loopback("peer_listen", &peer_listen)?;
+        if open && !allowed {
+            return Err(Unusable(format!(
+                "`{listen}` and `{peer_listen}` are not both loopback addresses, and nothing is \
+                 encrypted yet: say --insecure if whoever reaches them may read and write everything"
+            )));
+        }
+        let threads = flags.threads.or(file.threads);
+        if threads == Some(0) {
+            return Err(Unusable("`threads` is 0; at least 1 is needed".to_owned()));
+        }
+        Ok(Settings {
+            data,
+            advertise: advertised("advertise", flags.advertise.or(file.advertise), &listen)?,
+            peer_advertise: advertised(
+                "peer_advertise",
+                flags.peer_advertise.or(file.peer_advertise),
+                &peer_listen,
+            )?,
+            listen,
+            peer_listen,
+            insecure: open,
+            log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
+            threads,
+        })
+    }
+}
+
+/// Where others reach a listener: what was told, or else where it listens.
+fn advertised(field: &str, told: Option<String>, listen: &str) -> Result<String, Unusable> {
+    let address = told.unwrap_or_else(|| listen.to_owned());
+    let (host, port) = split(field, &address)?;
+    if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) || port == 0 {
+        return Err(Unusable(format!(
+            "`{address}` is nothing that others can connect to: say where they reach this node with \
+             `{field}`"
+        )));
+    }
+    Ok(address)
+}
+
+fn is_loopback(field: &str, address: &str) -> Result<bool, Unusable> {
+    let (host, _) = split(field, address)?;
+    Ok(host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()))
+}
+
+/// Host and port of `host:port` or `[ip]:port`.
+fn split<'a>(field: &str, address: &'a str) -> Result<(&'a str, u16), Unusable> {
+    let parts = address.rsplit_once(':').and_then(|(host, port)| {
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        (!host.is_empty()).then_some((host, port.parse().ok()?))
+    });
+    parts.ok_or_else(|| Unusable(format!("`{field}` is `{address}`, which is not HOST:PORT")))
+}
+
+fn missing(field: &str, what: &str) -> Unusable {
+    Unusable(format!(
+        "`{field}` is missing: {what}; give it as a flag, as a variable or in the file"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(flags: Flags, file: &str) -> Result<Settings, String> {
+        let file = parse(file).map_err(|error| error.to_string())?;
+        Settings::resolve(flags, file).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_flag_comes_before_the_file_and_the_file_before_the_default() {
+        let file = "data = '/file'\nlisten = '127.0.0.1:1'\nlog = 'debug'";
+        let flags = Flags { listen: Some("127.0.0.1:2".into()), ..Flags::default() };
+        let settings = resolve(flags, file).expect("usable");
+        assert_eq!(settings.listen, "127.0.0.1:2");
+        assert_eq!(settings.advertise, "127.0.0.1:2");
+        assert_eq!(settings.data, PathBuf::from("/file"));
+        assert_eq!((settings.log.as_str(), settings.insecure), ("debug", false));
+        assert_eq!(settings.peer_listen, "127.0.0.1:7801");
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_is_refused_by_name() {
+        let refused = parse("data = '/x'\nlsten = '127.0.0.1:1'").expect_err("a typing error");
+        assert!(refused.to_string().contains("lsten"), "{refused}");
+    }
+
+    #[test]
+    fn listening_beyond_loopback_must_be_asked_for() {
+        for open in ["0.0.0.0:7701", "[::]:7701", "10.0.0.1:7701", "example.org:7701"] {
+            let flags = |insecure| Flags {
+                data: Some("/x".into()),
+                listen: Some(open.into()),
+                advertise: Some("a.example.org:7701".into()),
+                insecure,
+                ..Flags::default()
+            };
+            let refused = resolve(flags(None), "").expect_err(open);
+            assert!(refused.contains("--insecure"), "{refused}");
+            assert!(resolve(flags(Some(true)), "").expect(open).insecure);
+        }
+        for closed in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"] {
+            let flags = Flags {
+                data: Some("/x".into()),
+                listen: Some(closed.into()),
+                insecure: Some(true),
+                ..Flags::default()
+            };
+            assert!(!resolve(flags, "").expect(closed).insecure, "{closed}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_nobody_can_use_is_refused() {
+        for (listen, why) in [
+            ("0.0.0.0:7701", "nothing that others can connect to"),
+            ("127.0.0.1:0", "nothing that others can connect to"),
+            ("127.0.0.1", "not HOST:PORT"),
+            (":7701", "not HOST:PORT"),
+            ("127.0.0.1:70000", "not HOST:PORT"),
+        ] {
+            let flags = Flags {
+                data: Some("/x".into()),
+                listen: Some(listen.into()),
+                insecure: Some(true),
+                ..Flags::default()
+            };
+            let refused = resolve(flags, "").expect_err(listen);
+            assert!(refused.contains(why), "{listen}: {refused}");
+        }
+        assert!(resolve(Flags::default(), "").expect_err("no folder").contains("`data`"));
+    }
+}

@@ -1,0 +1,240 @@
+//! The way of an append through a node: to the batcher where this node leads, to the leader elsewhere.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_proto::limits::DEADLINE_MS_DEFAULT;
+use quorate_proto::wire::v1;
+use quorate_proto::{Append, Appended, ErrorKind, Invalid, Outcome, Problem, Term, Timestamp};
+use quorate_raft::host::Host;
+use quorate_raft::{Done, Replica, Role, Status};
+use quorate_store::command::{decode_append, encode_append};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::admission::Admission;
+use super::batcher::{self, Proposer};
+use super::forward::{Forwarded, Forwarding};
+use super::pending::{Answer, Pending, Tenure, Waiter};
+use super::problem;
+
+/// How long a single append waits for news of the leader before it tries again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// No deadline is further away, so that a number of milliseconds never runs over.
+const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// An append in both its forms: to be looked at, and to be proposed.
+pub(crate) struct Prepared {
+    append: Append,
+    encoded: Bytes,
+}
+
+impl Prepared {
+    /// Bytes it counts for admission.
+    pub(crate) fn size(&self) -> usize {
+        self.encoded.len()
+    }
+
+    /// An append as another node encoded it.
+    pub(crate) fn from_encoded(encoded: Bytes) -> Result<Prepared, Invalid> {
+        Ok(Prepared { append: decode_append(&encoded)?, encoded })
+    }
+}
+
+impl TryFrom<Option<v1::Append>> for Prepared {
+    type Error = Invalid;
+
+    fn try_from(append: Option<v1::Append>) -> Result<Prepared, Invalid> {
+        let append = Append::try_from(append)?;
+        let encoded = encode_append(&append);
+        Ok(Prepared { append, encoded })
+    }
+}
+
+/// Where appends go from here, for as long as one leader leads.
+#[derive(Clone, Debug)]
+pub(crate) enum Lane {
+    /// This node leads.
+    Here(Tenure),
+    /// Another node leads.
+    There(Forwarding),
+}
+
+impl Lane {
+    /// The term of this node's leadership that the lane lives in.
+    pub(crate) fn tenure(&self) -> Option<Tenure> {
+        match self {
+            Lane::Here(tenure) => Some(tenure.clone()),
+            Lane::There(_) => None,
+        }
+    }
+}
+
+/// Takes appends. One for each node.
+pub(crate) struct Appends<H: Host> {
+    pub(crate) replica: Replica<H>,
+    pub(crate) admission: Admission,
+    status: watch::Receiver<Status>,
+    queue: mpsc::UnboundedSender<Pending>,
+    /// The stream to the newest leader that is not this node.
+    forwarding: Mutex<Option<Forwarding>>,
+}
+
+impl<H: Host> Appends<H> {
+    /// Starts the batcher, which runs until this is dropped.
+    pub(crate) fn start(replica: Replica<H>) -> Arc<Appends<H>> {
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let status = replica.status();
+        let proposer = ToReplica { replica: replica.clone(), status: status.clone() };
+        tokio::spawn(batcher::run(proposer, waiting));
+        let (admission, forwarding) = (Admission::new(), Mutex::new(None));
+        Arc::new(Appends { replica, status, admission, queue, forwarding })
+    }
+
+    /// Appends once. What was certainly not proposed is tried again until the deadline.
+    pub(crate) async fn append(
+        &self,
+        prepared: Prepared,
+        deadline: Instant,
+    ) -> Result<Appended, Problem> {
+        let Prepared { append, encoded } = prepared;
+        loop {
+            let admitted = self.admission.admit_or_refuse(encoded.len(), deadline).await?;
+            let lane = self.lane(deadline).await?;
+            let (sender, receiver) = oneshot::channel();
+            let deliver = Box::new(move |answer| drop(sender.send(answer)));
+            let waiter = Waiter::new(deliver, admitted);
+            let prepared = Prepared { append: append.clone(), encoded: encoded.clone() };
+            self.submit(&lane, prepared, deadline, waiter);
+            let answer = timeout_at(deadline, receiver).await.map_err(|_| problem::overdue())?;
+            match answer.unwrap_or_else(|_| Answer::Lost(problem::stopping(Outcome::Unknown))) {
+                Answer::Appended(appended) => return Ok(appended),
+                Answer::Rejected(problem) => return Err(problem),
+                Answer::Lost(problem) if problem.outcome == Outcome::Unknown => {
+                    return Err(problem);
+                }
+                Answer::Lost(_) => self.news(deadline).await?,
+            }
+        }
+    }
+
+    /// Hands an append on; its waiter is answered exactly once.
+    pub(crate) fn submit(
+        &self,
+        lane: &Lane,
+        prepared: Prepared,
+        deadline: Instant,
+        waiter: Waiter,
+    ) {
+        let Prepared { append, encoded } = prepared;
+        match lane {
+            Lane::There(forwarding) => forwarding.send(Forwarded { encoded, deadline, waiter }),
+            Lane::Here(tenure) => match self.judge(&append) {
+                Some(answer) => waiter.answer(answer),
+                None => {
+                    let tenure = tenure.clone();
+                    // A batcher that is gone drops the waiter, which answers for itself.
+                    let _ = self.queue.send(Pending { encoded, deadline, tenure, waiter });
+                }
+            },
+        }
+    }
+
+    /// What can be said without proposing the append.
+    fn judge(&self, append: &Append) -> Option<Answer> {
+        let reader = self.replica.reader()?;
+        match reader.judge_early(append) {
+            Ok(verdict) => verdict.map(Answer::from),
+            Err(fault) => Some(Answer::Rejected(problem::of_fault(&fault))),
+        }
+    }
+
+    /// Waits until a leader is known.
+    pub(crate) async fn lane(&self, deadline: Instant) -> Result<Lane, Problem> {
+        let mut status = self.status.clone();
+        loop {
+            let lane = self.lane_now(&status.borrow_and_update());
+            if let Some(lane) = lane? {
+                return Ok(lane);
+            }
+            match timeout_at(deadline, status.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(problem::stopping(Outcome::NotAppended)),
+                Err(_) => {
+                    let message = "no leader was found in time; nothing was appended";
+                    let outcome = Outcome::NotAppended;
+                    return Err(Problem::new(ErrorKind::Unavailable, outcome, message));
+                }
+            }
+        }
+    }
+
+    fn lane_now(&self, status: &Status) -> Result<Option<Lane>, Problem> {
+        let id = status.id.ok_or_else(problem::not_ready)?;
+        if status.role == Role::Leader {
+            return Ok(Some(Lane::Here(Tenure::new(status.term))));
+        }
+        let Some(leader) = status.leader.as_ref().filter(|leader| leader.id != id) else {
+            return Ok(None);
+        };
+        let mut slot = self.forwarding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = slot.as_ref().filter(|open| open.leads_to(leader, status.term)) {
+            return Ok(Some(Lane::There(open.clone())));
+        }
+        let opened = Forwarding::open(&self.replica, leader.clone(), status.term);
+        *slot = Some(opened.clone());
+        Ok(Some(Lane::There(opened)))
+    }
+
+    /// Whether appends would take another lane now.
+    pub(crate) fn is_over(&self, lane: &Lane) -> bool {
+        match lane {
+            Lane::There(forwarding) => forwarding.is_over(),
+            Lane::Here(tenure) => {
+                let status = self.status.borrow();
+                tenure.has_ended() || status.role != Role::Leader || status.term != tenure.term
+            }
+        }
+    }
+
+    /// Where the leader serves clients; empty if it is not known.
+    pub(crate) fn leader_address(&self) -> String {
+        let leader =
+            self.status.borrow().leader.as_ref().map(|leader| leader.client_address.clone());
+        leader.unwrap_or_default()
+    }
+
+    /// Waits until something changed, or a little.
+    async fn news(&self, deadline: Instant) -> Result<(), Problem> {
+        let mut status = self.status.clone();
+        status.mark_unchanged();
+        let _ = timeout(TRY_AGAIN_AFTER, status.changed()).await;
+        if Instant::now() >= deadline { Err(problem::expired()) } else { Ok(()) }
+    }
+}
+
+/// The instant that a number of milliseconds from now means; 0 is the default.
+pub(crate) fn deadline_of(time_left_ms: u64) -> Instant {
+    let left = if time_left_ms == 0 { DEADLINE_MS_DEFAULT } else { time_left_ms };
+    Instant::now() + Duration::from_millis(left).min(DEADLINE_MAX)
+}
+
+struct ToReplica<H: Host> {
+    replica: Replica<H>,
+    status: watch::Receiver<Status>,
+}
+
+impl<H: Host> Proposer for ToReplica<H> {
+    fn now(&self) -> Timestamp {
+        self.replica.host().now()
+    }
+
+    fn pressure(&self) -> f32 {
+        self.status.borrow().pressure
+    }
+
+    async fn propose(&self, term: Term, command: Bytes, done: Done) {
+        self.replica.propose(term, command, done).await;
+    }
+}

@@ -1,0 +1,207 @@
+//! The batcher against a proposer that answers when told.
+
+use std::sync::Arc;
+
+use quorate_proto::{
+    Append, Appended, Event, EventId, EventType, Expectation, Position, StreamName, Version,
+};
+use quorate_store::command::encode_append;
+
+use super::super::admission::Admission;
+use super::super::pending::Tenure;
+use super::*;
+
+/// An entry as it was proposed.
+struct Proposed {
+    term: Term,
+    bytes: usize,
+    done: Done,
+}
+
+struct Fake {
+    proposed: mpsc::UnboundedSender<Proposed>,
+    refuse: bool,
+}
+
+impl Proposer for Fake {
+    fn now(&self) -> Timestamp {
+        Timestamp(7)
+    }
+
+    fn pressure(&self) -> f32 {
+        0.0
+    }
+
+    async fn propose(&self, term: Term, command: Bytes, done: Done) {
+        if self.refuse {
+            return done(Err(Lost::NotLeader));
+        }
+        let proposed = Proposed { term, bytes: command.len(), done };
+        assert!(self.proposed.send(proposed).is_ok(), "the test has ended");
+    }
+}
+
+struct Bench {
+    queue: mpsc::UnboundedSender<Pending>,
+    proposed: mpsc::UnboundedReceiver<Proposed>,
+    answers: mpsc::UnboundedReceiver<(u64, Answer)>,
+    teller: mpsc::UnboundedSender<(u64, Answer)>,
+    admission: Arc<Admission>,
+}
+
+impl Bench {
+    fn new(refuse: bool) -> Bench {
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let (sender, proposed) = mpsc::unbounded_channel();
+        let (teller, answers) = mpsc::unbounded_channel();
+        tokio::spawn(run(Fake { proposed: sender, refuse }, waiting));
+        Bench { queue, proposed, answers, teller, admission: Arc::new(Admission::new()) }
+    }
+
+    async fn send(&self, number: u64, tenure: &Tenure, bytes: usize, deadline: Instant) {
+        let encoded = encoded(number, bytes);
+        let admitted = self.admission.admit(encoded.len(), far()).await.expect("room");
+        let teller = self.teller.clone();
+        let deliver = Box::new(move |answer| drop(teller.send((number, answer))));
+        let waiter = Waiter::new(deliver, admitted);
+        let pending = Pending { encoded, deadline, tenure: tenure.clone(), waiter };
+        assert!(self.queue.send(pending).is_ok(), "the batcher is gone");
+    }
+
+    async fn proposed(&mut self) -> Proposed {
+        self.proposed.recv().await.expect("an entry")
+    }
+
+    async fn answer(&mut self) -> (u64, Answer) {
+        self.answers.recv().await.expect("an answer")
+    }
+}
+
+fn encoded(number: u64, bytes: usize) -> Bytes {
+    let mut id = [1; 16];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    let id = EventId::from_bytes(id).expect("an id");
+    let kind = EventType::new("Paid").expect("a type");
+    let stream = StreamName::new("order-1").expect("a name");
+    let event = Event::new(id, kind, vec![0; bytes]);
+    encode_append(&Append::to(stream, Expectation::Any, vec![event]))
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}
+
+fn appended(position: u64) -> Verdict {
+    Verdict::Appended(Appended {
+        versions: vec![Version(position)],
+        first_position: Position(position),
+        last_position: Position(position),
+        recorded_at: Timestamp(7),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_while_entries_are_in_flight_becomes_one_entry() {
+    let mut bench = Bench::new(false);
+    let tenure = Tenure::new(Term(3));
+    let mut in_flight = Vec::new();
+    for number in 1..=4 {
+        bench.send(number, &tenure, 10, far()).await;
+        in_flight.push(bench.proposed().await);
+    }
+    for number in 5..=9 {
+        bench.send(number, &tenure, 10, far()).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(bench.proposed.try_recv().is_err(), "a fifth entry is in flight");
+    let first = in_flight.remove(0);
+    (first.done)(Ok(vec![appended(1)]));
+    assert_eq!(bench.answer().await, (1, appended(1).into()));
+    let entry = bench.proposed().await;
+    assert_eq!(entry.term, Term(3));
+    (entry.done)(Ok((5..=9).map(appended).collect()));
+    for number in 5..=9 {
+        assert_eq!(bench.answer().await, (number, appended(number).into()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_has_one_term_and_stays_within_its_bound() {
+    let mut bench = Bench::new(false);
+    let (old, new) = (Tenure::new(Term(3)), Tenure::new(Term(4)));
+    let mut blocked = Vec::new();
+    for number in 0..4 {
+        bench.send(number, &old, 10, far()).await;
+        blocked.push(bench.proposed().await);
+    }
+    for number in 4..14 {
+        bench.send(number, &old, 1024 * 1024, far()).await;
+    }
+    bench.send(14, &new, 10, far()).await;
+    let mut entries = Vec::new();
+    for entry in blocked {
+        (entry.done)(Err(Lost::Discarded));
+    }
+    for _ in 0..3 {
+        entries.push(bench.proposed().await);
+    }
+    assert!(entries.iter().all(|entry| entry.bytes <= ENTRY_BYTES_MAX));
+    let terms: Vec<_> = entries.iter().map(|entry| entry.term.0).collect();
+    assert_eq!(terms, [3, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_proposed_after_its_deadline() {
+    let mut bench = Bench::new(false);
+    let tenure = Tenure::new(Term(3));
+    bench.send(1, &tenure, 10, Instant::now()).await;
+    let (number, answer) = bench.answer().await;
+    assert_eq!((number, answer), (1, Answer::Rejected(problem::expired())));
+    bench.send(2, &tenure, 10, far()).await;
+    let entry = bench.proposed().await;
+    (entry.done)(Ok(vec![appended(1)]));
+    assert_eq!(bench.answer().await, (2, appended(1).into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_proposed_and_lost_is_unknown_and_what_was_refused_is_not_appended() {
+    for (refuse, outcome) in [(false, Outcome::Unknown), (true, Outcome::NotAppended)] {
+        let mut bench = Bench::new(refuse);
+        bench.send(1, &Tenure::new(Term(3)), 10, far()).await;
+        if !refuse {
+            let entry = bench.proposed().await;
+            (entry.done)(Err(Lost::Discarded));
+        }
+        match bench.answer().await {
+            (1, Answer::Lost(problem)) => assert_eq!(problem.outcome, outcome),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_dropped_unanswered_leaves_nobody_waiting() {
+    let mut bench = Bench::new(false);
+    bench.send(1, &Tenure::new(Term(3)), 10, far()).await;
+    drop(bench.proposed().await);
+    match bench.answer().await {
+        (1, Answer::Lost(problem)) => assert_eq!(problem.outcome, Outcome::Unknown),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_lost_an_append_gets_no_later_one_proposed() {
+    let mut bench = Bench::new(false);
+    let (lost, other) = (Tenure::new(Term(3)), Tenure::new(Term(3)));
+    lost.end();
+    bench.send(1, &lost, 10, far()).await;
+    bench.send(2, &other, 10, far()).await;
+    match bench.answer().await {
+        (1, Answer::Lost(problem)) => assert_eq!(problem.outcome, Outcome::NotAppended),
+        other => panic!("{other:?}"),
+    }
+    let entry = bench.proposed().await;
+    (entry.done)(Ok(vec![appended(1)]));
+    assert_eq!(bench.answer().await, (2, appended(1).into()));
+}

@@ -1,0 +1,148 @@
+//! The service that founds a cluster and tells how its members are.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::cluster_client::ClusterClient;
+use quorate_proto::wire::v1::cluster_server::Cluster;
+use quorate_raft::host::Host;
+use quorate_raft::{Member, Replica, Role, Status as ReplicaStatus, transport};
+use quorate_store::vfs::{Open, Vfs};
+use tokio::time::timeout;
+use tonic::{Request, Response, Status};
+
+use super::problem;
+
+/// A member that does not tell its status by then is shown as unreachable.
+const STATUS_WITHIN: Duration = Duration::from_secs(1);
+/// How long founding a cluster may take before the caller is told that it is under way.
+const SHOWN_WITHIN: Duration = Duration::from_secs(5);
+/// The folders of a node whose files count as its disk space, its own first.
+const FOLDERS: [&str; 3] = ["", "log", "chunks"];
+
+/// Init and Status.
+pub(crate) struct ClusterService<H: Host> {
+    pub(crate) replica: Replica<H>,
+    pub(crate) about: About,
+}
+
+/// What a node says of itself beside what its replica knows.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    pub(crate) client_address: String,
+    pub(crate) directory: PathBuf,
+    pub(crate) insecure: bool,
+}
+
+#[tonic::async_trait]
+impl<H: Host> Cluster for ClusterService<H> {
+    async fn init(
+        &self,
+        request: Request<v1::InitRequest>,
+    ) -> Result<Response<v1::InitResponse>, Status> {
+        let v1::InitRequest { peers, chunk_bytes } = request.into_inner();
+        let chunk_bytes = if chunk_bytes == 0 { CHUNK_BYTES_DEFAULT } else { chunk_bytes };
+        let count = peers.len();
+        let founded = self.replica.found(peers, chunk_bytes).await;
+        let identity = founded.map_err(|error| problem::of_found_error(&error))?;
+        let mut status = self.replica.status();
+        // The founding entry is committed; the members show as soon as it is applied.
+        let shown = timeout(SHOWN_WITHIN, status.wait_for(|now| now.members.len() >= count)).await;
+        let members = match shown {
+            Ok(Ok(now)) => now.members.iter().map(wire_member).collect(),
+            _ => Vec::new(),
+        };
+        let cluster = identity.cluster.to_vec().into();
+        Ok(Response::new(v1::InitResponse { cluster, members }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let known = self.replica.status().borrow().clone();
+        let own = self.own_status(&known).await;
+        let mut nodes = vec![own];
+        if !request.into_inner().only_self {
+            let others = known.members.iter().filter(|member| Some(member.id) != known.id);
+            let asked = others.map(|member| self.ask(member));
+            nodes.extend(join_all(asked).await);
+        }
+        nodes.sort_by_key(|node| node.id);
+        let identity = self.replica.identity();
+        let cluster = identity.map(|identity| identity.cluster.to_vec().into());
+        let chunk_bytes = identity.map(|identity| identity.chunk_bytes).unwrap_or_default();
+        let cluster = cluster.unwrap_or_default();
+        Ok(Response::new(v1::StatusResponse { nodes, cluster, chunk_bytes }))
+    }
+}
+
+impl<H: Host> ClusterService<H> {
+    async fn own_status(&self, known: &ReplicaStatus) -> v1::NodeStatus {
+        let (vfs, directory) = (self.replica.host().vfs(), self.about.directory.clone());
+        let disk_bytes = self.replica.host().run(move || disk_bytes(&*vfs, &directory)).await;
+        v1::NodeStatus {
+            id: known.id.unwrap_or_default(),
+            address: self.about.client_address.clone(),
+            role: known.role.as_str().to_owned(),
+            term: known.term.0,
+            committed: known.committed.unwrap_or_default().0,
+            applied: known.applied.unwrap_or_default().0,
+            checkpointed: known.checkpointed.unwrap_or_default().0,
+            last_position: known.position.0,
+            checkpointed_position: known.checkpointed_position.0,
+            disk_bytes,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            insecure: self.about.insecure,
+            notice: notice(known),
+        }
+    }
+
+    /// What a member says of itself, or that it cannot be reached.
+    async fn ask(&self, member: &Member) -> v1::NodeStatus {
+        let asking = async {
+            let channel = transport::channel(self.replica.host(), &member.client_address).ok()?;
+            let request = v1::StatusRequest { only_self: true };
+            let answer = ClusterClient::new(channel).status(request).await.ok()?.into_inner();
+            answer.nodes.into_iter().find(|node| node.id == member.id)
+        };
+        let answer = timeout(STATUS_WITHIN, asking).await.ok().flatten();
+        answer.unwrap_or_else(|| v1::NodeStatus {
+            id: member.id,
+            address: member.client_address.clone(),
+            role: "unreachable".to_owned(),
+            ..v1::NodeStatus::default()
+        })
+    }
+}
+
+/// What an operator should know, in one line.
+fn notice(known: &ReplicaStatus) -> String {
+    let refusals = known.refusals.iter();
+    let mut notices: Vec<String> =
+        refusals.map(|refusal| format!("peer {}: {}", refusal.peer, refusal.why)).collect();
+    if known.id.is_some() && known.leader.is_none() && known.role != Role::Leader {
+        notices.push("knows no leader".to_owned());
+    }
+    notices.join("; ")
+}
+
+fn wire_member(member: &Member) -> v1::Member {
+    let Member { id, client_address, peer_address } = member.clone();
+    v1::Member { id, client_address, peer_address }
+}
+
+/// Bytes of all files of the node; what cannot be looked at now (a file just removed) counts nothing.
+fn disk_bytes(vfs: &dyn Vfs, directory: &Path) -> u64 {
+    let size = |path: &Path| vfs.open(path, Open::Read).and_then(|file| file.len()).unwrap_or(0);
+    let in_folder = |folder: &str| {
+        let folder = directory.join(folder);
+        let names = vfs.list(&folder).unwrap_or_default();
+        names.iter().map(|name| size(&folder.join(name))).sum::<u64>()
+    };
+    FOLDERS.iter().map(|folder| in_folder(folder)).sum()
+}

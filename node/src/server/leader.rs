@@ -1,0 +1,122 @@
+//! The leader's side of forwarding: takes the appends that other nodes took.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_proto::wire::peer::v1 as peer;
+use quorate_proto::wire::peer::v1::forward_server::Forward;
+use quorate_proto::{ErrorKind, Invalid, Outcome, Problem, Term};
+use quorate_raft::Role;
+use quorate_raft::host::Host;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::appends::{Appends, Lane, Prepared, deadline_of};
+use super::pending::{Answer, Tenure};
+use super::problem;
+use super::session::{Answers, Desk};
+
+/// How long the sender may take to say whom it means, and this node to learn that it was elected.
+const OPENING_WITHIN: Duration = Duration::from_secs(1);
+
+/// The service that takes forwarded appends.
+pub(crate) struct ForwardService<H: Host> {
+    pub(crate) appends: Arc<Appends<H>>,
+    pub(crate) stopping: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl<H: Host> Forward for ForwardService<H> {
+    type ForwardStream = Answers;
+
+    async fn forward(
+        &self,
+        request: Request<Streaming<peer::ForwardRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let mut requests = request.into_inner();
+        let tenure = match timeout(OPENING_WITHIN, requests.message()).await {
+            Ok(Ok(Some(first))) => self.tenure_of(first.opening).await?,
+            Ok(Ok(None)) | Err(_) => return Err(mismatch("no opening came").into()),
+            Ok(Err(status)) => return Err(status),
+        };
+        let (desk, answers) = Desk::new();
+        let (appends, stopping) = (self.appends.clone(), self.stopping.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = desk.over() => {}
+                () = stopping.cancelled() => desk.stop().await,
+                () = take_all(&appends, &desk, tenure, requests) => {}
+            }
+        });
+        Ok(Response::new(answers))
+    }
+}
+
+impl<H: Host> ForwardService<H> {
+    /// Checks that the sender means this node, in this cluster, in this term.
+    async fn tenure_of(&self, opening: Option<peer::ForwardOpening>) -> Result<Tenure, Problem> {
+        let opening = opening.ok_or_else(|| mismatch("the first message has no opening"))?;
+        let identity = self.appends.replica.identity().ok_or_else(problem::not_ready)?;
+        if opening.cluster != identity.cluster.as_slice() || opening.log != identity.log {
+            return Err(mismatch("the sender belongs to another cluster"));
+        }
+        if opening.leader != identity.node {
+            return Err(mismatch("the sender means another node"));
+        }
+        let term = Term(opening.term);
+        let mut status = self.appends.replica.status();
+        let elected =
+            status.wait_for(|now| now.term > term || now.term == term && now.role == Role::Leader);
+        match timeout(OPENING_WITHIN, elected).await {
+            Ok(Ok(now)) if now.term == term => Ok(Tenure::new(term)),
+            _ => {
+                let message = format!("this node does not lead in term {term}");
+                Err(Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message))
+            }
+        }
+    }
+}
+
+async fn take_all<H: Host>(
+    appends: &Appends<H>,
+    desk: &Desk,
+    tenure: Tenure,
+    mut requests: Streaming<peer::ForwardRequest>,
+) {
+    let lane = Lane::Here(tenure);
+    // The sender's end of the stream, or its death: what is under way is still answered.
+    while let Ok(Some(request)) = requests.message().await {
+        for append in request.appends {
+            if let Err(invalid) = take(appends, desk, &lane, append).await {
+                return desk.end(invalid.into());
+            }
+        }
+    }
+}
+
+/// Takes one append. Error: the bytes are not what a node of this version sends.
+async fn take<H: Host>(
+    appends: &Appends<H>,
+    desk: &Desk,
+    lane: &Lane,
+    append: peer::ForwardedAppend,
+) -> Result<(), Invalid> {
+    let peer::ForwardedAppend { number, append, time_left_ms } = append;
+    let deadline = deadline_of(time_left_ms);
+    let place = desk.place().await;
+    let prepared = Prepared::from_encoded(append)?;
+    match appends.admission.admit(prepared.size(), deadline).await {
+        Ok(admitted) => {
+            let waiter = desk.waiter(number, place, admitted, lane.tenure());
+            appends.submit(lane, prepared, deadline, waiter);
+        }
+        Err(problem) => desk.answer(number, place, Answer::Rejected(problem)),
+    }
+    Ok(())
+}
+
+fn mismatch(why: &str) -> Problem {
+    Problem::new(ErrorKind::Invalid, Outcome::NotAppended, why)
+}

@@ -1,0 +1,133 @@
+//! What stands on each of the two listeners, and the limits of the protocol underneath.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_proto::limits::{CLIENT_MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
+use quorate_proto::wire;
+use quorate_proto::wire::peer::v1::forward_server::ForwardServer;
+use quorate_proto::wire::v1::cluster_server::ClusterServer;
+use quorate_proto::wire::v1::events_server::EventsServer;
+use quorate_raft::host::{Host, Listening};
+use quorate_raft::transport;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use super::appends::Appends;
+use super::cluster::{About, ClusterService};
+use super::events::EventsService;
+use super::leader::ForwardService;
+
+/// Calls under way on one connection; a pipelined session is one.
+const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
+/// Metadata of one call.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Calls that a client took back before they began, kept in mind; more close the connection (a client
+/// that only opens and resets costs us work, see CVE-2023-44487).
+const RESETS_PENDING_MAX: usize = 64;
+const FRAME_BYTES_MAX: u32 = 256 * 1024;
+/// Flow control: what a client may send that nobody has read yet, on a call and on a connection.
+const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// A client that answers nothing for the sum of both is gone.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves clients until told to stop, then until their calls have ended.
+pub(crate) async fn serve_clients<H: Host>(
+    listening: Listening<H::Connection>,
+    appends: Arc<Appends<H>>,
+    about: About,
+    stopping: CancellationToken,
+) {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let replica = appends.replica.clone();
+    tokio::spawn(report_health(reporter, appends.clone(), stopping.clone()));
+    let events = EventsServer::new(EventsService { appends, stopping: stopping.clone() })
+        .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
+    let cluster = ClusterServer::new(ClusterService { replica, about })
+        .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(wire::DESCRIPTORS)
+        .build_v1()
+        .expect("the descriptors were made by this build");
+    let routes =
+        Routes::new(events).add_service(cluster).add_service(health).add_service(reflection);
+    let server = Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .max_frame_size(FRAME_BYTES_MAX);
+    serve("clients", server, routes, listening, stopping).await;
+}
+
+/// Serves the other nodes until told to stop, then until their calls have ended.
+pub(crate) async fn serve_peers<H: Host>(
+    listening: Listening<H::Connection>,
+    appends: Arc<Appends<H>>,
+    stopping: CancellationToken,
+) {
+    let raft = appends.replica.routes();
+    let forward = ForwardServer::new(ForwardService { appends, stopping: stopping.clone() })
+        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
+    let routes = raft.add_service(forward);
+    serve("peers", transport::server(), routes, listening, stopping).await;
+}
+
+async fn serve<C>(
+    whom: &'static str,
+    server: Server,
+    routes: Routes,
+    listening: Listening<C>,
+    stopping: CancellationToken,
+) where
+    C: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let served = server
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(RESETS_PENDING_MAX))
+        .http2_max_local_error_reset_streams(Some(RESETS_PENDING_MAX))
+        .accept_http1(false)
+        .add_routes(routes.prepare())
+        .serve_with_incoming_shutdown(listening.incoming, stopping.cancelled())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, whom, "a listener ended");
+    }
+}
+
+/// Tells health checks that the node serves, while it belongs to a cluster and knows the leader.
+async fn report_health<H: Host>(
+    reporter: HealthReporter,
+    appends: Arc<Appends<H>>,
+    stopping: CancellationToken,
+) {
+    let mut status = appends.replica.status();
+    drop(appends);
+    let mut told = None;
+    loop {
+        let leads_or_follows = status.borrow_and_update().leader.is_some();
+        let serving = if leads_or_follows && !stopping.is_cancelled() {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        if told != Some(serving) {
+            reporter.set_service_status("", serving).await;
+            reporter.set_service_status("quorate.v1.Events", serving).await;
+            told = Some(serving);
+        }
+        tokio::select! {
+            biased;
+            () = stopping.cancelled(), if !stopping.is_cancelled() => {}
+            changed = status.changed() => if changed.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The server of a node: two listeners, the services on them, and its orderly end.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use quorate_raft::host::{Host, Listening};
+use quorate_raft::{Replica, ReplicaOptions, Role, StartError, Stopped, Timing};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+mod admission;
+mod appends;
+mod batcher;
+mod cluster;
+mod events;
+mod forward;
+mod leader;
+mod listener;
+mod pending;
+mod problem;
+mod read;
+mod session;
+
+use appends::Appends;
+
+/// How long a stopping leader waits for another to take over.
+const HANDED_OVER_WITHIN: Duration = Duration::from_secs(1);
+/// How long open calls may take to end; then their connections are closed.
+const DRAINED_WITHIN: Duration = Duration::from_secs(3);
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// The node's folder.
+    pub directory: PathBuf,
+    /// Where to listen for clients, `host:port`.
+    pub listen: String,
+    /// Where to listen for the other nodes.
+    pub peer_listen: String,
+    /// Where clients reach this node.
+    pub advertise: String,
+    /// Where the other nodes reach it.
+    pub peer_advertise: String,
+    /// Whether a listener is open beyond loopback without encryption; shown in the status.
+    pub insecure: bool,
+    /// How fast the loss of a leader is noticed.
+    pub timing: Timing,
+    /// The size of a file of the Raft log.
+    pub segment_bytes: u64,
+    /// How much of the log is kept behind the newest checkpoint; the cluster's chunk size if not told.
+    pub kept_log_bytes: Option<u64>,
+}
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A listener could not be opened: its port is taken, say.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The replica could not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Server<H: Host> {
+    replica: Replica<H>,
+    stopping: CancellationToken,
+    listeners: Vec<JoinHandle<()>>,
+}
+
+impl<H: Host> Server<H> {
+    /// Opens both listeners, then the node's folder, and serves. Nothing on the disk is touched when a
+    /// port is taken.
+    pub async fn start(host: H, options: ServerOptions) -> Result<Server<H>, ServerError> {
+        let clients = listen(&host, &options.listen).await?;
+        let peers = listen(&host, &options.peer_listen).await?;
+        let replica = Replica::start(
+            host,
+            ReplicaOptions {
+                directory: options.directory.clone(),
+                client_address: options.advertise.clone(),
+                peer_address: options.peer_advertise,
+                timing: options.timing,
+                segment_bytes: options.segment_bytes,
+                kept_log_bytes: options.kept_log_bytes,
+            },
+        )
+        .await?;
+        let about = cluster::About {
+            client_address: options.advertise,
+            directory: options.directory,
+            insecure: options.insecure,
+        };
+        let stopping = CancellationToken::new();
+        let appends = Appends::start(replica.clone());
+        let listeners = vec![
+            tokio::spawn(listener::serve_clients(
+                clients,
+                appends.clone(),
+                about,
+                stopping.clone(),
+            )),
+            tokio::spawn(listener::serve_peers(peers, appends, stopping.clone())),
+        ];
+        Ok(Server { replica, stopping, listeners })
+    }
+
+    /// The replica that this server serves.
+    pub fn replica(&self) -> &Replica<H> {
+        &self.replica
+    }
+
+    /// Waits until the node cannot go on.
+    pub async fn stopped(&self) -> Stopped {
+        self.replica.stopped().await
+    }
+
+    /// Hands over what this node leads, ends the streams, closes the listeners and then the folder.
+    pub async fn shutdown(self) {
+        self.hand_over().await;
+        self.stopping.cancel();
+        for mut listener in self.listeners {
+            if timeout(DRAINED_WITHIN, &mut listener).await.is_err() {
+                listener.abort();
+            }
+        }
+        self.replica.shutdown().await;
+    }
+
+    /// Lets a follower lead before this node goes: quicker than waiting until it is missed.
+    async fn hand_over(&self) {
+        let mut status = self.replica.status();
+        let now = status.borrow_and_update().clone();
+        let heir = now.members.iter().find(|member| Some(member.id) != now.id);
+        if let (Role::Leader, Some(heir)) = (now.role, heir) {
+            if self.replica.transfer_leader(heir.id).await.is_ok() {
+                let handed_over = status.wait_for(|status| status.role != Role::Leader);
+                let _ = timeout(HANDED_OVER_WITHIN, handed_over).await;
+            }
+        }
+    }
+}
+
+async fn listen<H: Host>(host: &H, address: &str) -> Result<Listening<H::Connection>, ServerError> {
+    let opened = host.listen(address).await;
+    opened.map_err(|source| ServerError::Listen { address: address.to_owned(), source })
+}

@@ -1,0 +1,86 @@
+//! The one table from what can go wrong inside a node to what its callers are told.
+
+use quorate_proto::{ErrorKind, Outcome, Problem};
+use quorate_raft::{FoundError, Lost};
+use quorate_store::Fault;
+
+/// Why an append got no verdict. What is not certainly refused may be in the log.
+pub(crate) fn of_lost_append(lost: Lost) -> Problem {
+    let outcome = if lost.is_refused() { Outcome::NotAppended } else { Outcome::Unknown };
+    Problem::new(kind_of_lost(lost), outcome, lost.to_string())
+}
+
+/// Why a read did not reach its point.
+pub(crate) fn of_lost_read(lost: Lost) -> Problem {
+    Problem::new(kind_of_lost(lost), Outcome::NotAppended, lost.to_string())
+}
+
+fn kind_of_lost(lost: Lost) -> ErrorKind {
+    match lost {
+        Lost::Deadline => ErrorKind::Deadline,
+        Lost::NotLeader | Lost::Discarded | Lost::Unavailable | Lost::Stopped => {
+            ErrorKind::Unavailable
+        }
+    }
+}
+
+/// A fault while a read was answered, or an append was looked at before it was proposed.
+pub(crate) fn of_fault(fault: &Fault) -> Problem {
+    let kind = match fault {
+        Fault::Damaged { .. } => ErrorKind::Damaged,
+        Fault::Io { .. } | Fault::Foreign { .. } | Fault::Command { .. } => ErrorKind::Internal,
+    };
+    Problem::new(kind, Outcome::NotAppended, fault.to_string())
+}
+
+/// Why a cluster was not founded.
+pub(crate) fn of_found_error(error: &FoundError) -> Problem {
+    let kind = match error {
+        FoundError::Founded(_) => ErrorKind::AlreadyExists,
+        FoundError::Invalid(_) => ErrorKind::Invalid,
+        FoundError::Peer { .. } => ErrorKind::Unavailable,
+        FoundError::Stopped(_) => ErrorKind::Internal,
+    };
+    Problem::new(kind, Outcome::NotAppended, error.to_string())
+}
+
+/// The deadline passed before anything was proposed.
+pub(crate) fn expired() -> Problem {
+    let message = "the deadline passed before the append was proposed; nothing was appended";
+    Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message)
+}
+
+/// The deadline passed while nobody knows how the append ends.
+pub(crate) fn overdue() -> Problem {
+    let message = "the deadline passed without a verdict; the append may be in the log";
+    Problem::new(ErrorKind::Deadline, Outcome::Unknown, message)
+}
+
+/// The node belongs to no cluster.
+pub(crate) fn not_ready() -> Problem {
+    let message = "this node belongs to no cluster yet: found one with `quorate cluster init`";
+    Problem::new(ErrorKind::NotReady, Outcome::NotAppended, message)
+}
+
+/// The node is stopping; `outcome` is what is known of the append.
+pub(crate) fn stopping(outcome: Outcome) -> Problem {
+    Problem::new(ErrorKind::Unavailable, outcome, "the node is stopping")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_refused_before_it_was_proposed_is_certainly_not_appended() {
+        for (lost, outcome) in [
+            (Lost::NotLeader, Outcome::NotAppended),
+            (Lost::Discarded, Outcome::Unknown),
+            (Lost::Unavailable, Outcome::Unknown),
+            (Lost::Deadline, Outcome::Unknown),
+            (Lost::Stopped, Outcome::Unknown),
+        ] {
+            assert_eq!(of_lost_append(lost).outcome, outcome, "{lost:?}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Reads: waits for the point to be reached, then gives out pages as fast as the client takes them.
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use quorate_proto::limits::READ_MESSAGE_BYTES;
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::read_response::Message;
+use quorate_proto::{Consistency, Outcome, Problem, Read};
+use quorate_raft::Replica;
+use quorate_raft::host::Host;
+use quorate_store::{Fault, Reader, Scan};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::problem;
+
+/// How many pages are looked at for one message: what finds nothing must come back now and then, to
+/// learn that its client has left.
+const PAGES_PER_MESSAGE_MAX: usize = 16;
+
+/// Waits until this node is as far as the reader demands.
+pub(crate) async fn reach<H: Host>(
+    replica: &Replica<H>,
+    consistency: Consistency,
+    deadline: Instant,
+) -> Result<Reader, Problem> {
+    if replica.identity().is_none() {
+        return Err(problem::not_ready());
+    }
+    let reached = match consistency {
+        Consistency::Local => Ok(()),
+        Consistency::AtLeast(position) => replica.applied_position(position, deadline).await,
+        Consistency::Linearizable => match replica.read_index(deadline).await {
+            Ok(index) => replica.applied(index, deadline).await,
+            Err(lost) => Err(lost),
+        },
+    };
+    reached.map_err(problem::of_lost_read)?;
+    replica.reader().ok_or_else(problem::not_ready)
+}
+
+/// Where a read stands; at any time it holds one page and no more.
+enum Stage {
+    /// Nothing was read yet.
+    Begin(Reader, Read),
+    /// This page comes next, then the rest of the scan.
+    Page(Page),
+    /// Nothing is at hand; the scan goes on.
+    Scanning(Scan),
+    /// All events are out.
+    End,
+    /// The last message is out.
+    Over,
+}
+
+struct Page {
+    events: Vec<v1::RecordedEvent>,
+    /// None when this is the last.
+    rest: Option<Scan>,
+}
+
+/// The messages of the answer. A page is fetched when the transport asks for it: a client that does not
+/// read on costs the scan and one message.
+pub(crate) fn stream<H: Host>(
+    host: H,
+    reader: Reader,
+    read: Read,
+    stopping: CancellationToken,
+) -> BoxStream<'static, Result<v1::ReadResponse, Status>> {
+    let begin = Stage::Begin(reader, read);
+    stream::unfold((host, begin, stopping), |(host, mut stage, stopping)| async move {
+        loop {
+            let step = stopping.run_until_cancelled(next(&host, stage)).await;
+            match step.unwrap_or_else(|| Err(problem::stopping(Outcome::NotAppended))) {
+                Ok((Some(message), stage)) => {
+                    let response = v1::ReadResponse { message: Some(message) };
+                    return Some((Ok(response), (host, stage, stopping)));
+                }
+                Ok((None, Stage::Over)) => return None,
+                Ok((None, further)) => stage = further,
+                Err(problem) => return Some((Err(problem.into()), (host, Stage::Over, stopping))),
+            }
+        }
+    })
+    .boxed()
+}
+
+async fn next<H: Host>(host: &H, stage: Stage) -> Result<(Option<Message>, Stage), Problem> {
+    let stepped = match stage {
+        Stage::Begin(reader, read) => host.run(move || begin(&reader, &read)).await,
+        Stage::Scanning(scan) => host.run(move || Ok((None, Stage::Page(fetch(scan)?)))).await,
+        Stage::Page(Page { events, rest }) => {
+            let after = rest.map_or(Stage::End, Stage::Scanning);
+            let batch = Message::Events(v1::EventBatch { events });
+            return Ok((Some(batch).filter(has_events), after));
+        }
+        Stage::End => return Ok((Some(Message::End(v1::Empty {})), Stage::Over)),
+        Stage::Over => return Ok((None, Stage::Over)),
+    };
+    stepped.map_err(|fault| problem::of_fault(&fault))
+}
+
+fn has_events(message: &Message) -> bool {
+    !matches!(message, Message::Events(batch) if batch.events.is_empty())
+}
+
+/// Fixes the point, and reads the first page in the same go: most reads are short.
+fn begin(reader: &Reader, read: &Read) -> Result<(Option<Message>, Stage), Fault> {
+    let scan = reader.scan(read)?;
+    let version = scan.version().map(u64::from);
+    let point = v1::ReadPoint { as_of: scan.as_of().0, version };
+    Ok((Some(Message::Point(point)), Stage::Page(fetch(scan)?)))
+}
+
+/// Collects about one message of events.
+fn fetch(mut scan: Scan) -> Result<Page, Fault> {
+    let mut events = Vec::new();
+    let mut bytes = 0;
+    for _ in 0..PAGES_PER_MESSAGE_MAX {
+        let Some(page) = scan.next_page(READ_MESSAGE_BYTES - bytes)? else {
+            return Ok(Page { events, rest: None });
+        };
+        for event in page {
+            bytes += event.size() + event.stream.as_str().len();
+            events.push(event.decode().into());
+        }
+        if bytes >= READ_MESSAGE_BYTES {
+            break;
+        }
+    }
+    Ok(Page { events, rest: Some(scan) })
+}

@@ -1,0 +1,257 @@
+//! Pipelined appends: one stream of them in, their answers out, bound to one term of one leader.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use prost::Message;
+use quorate_proto::limits::READ_MESSAGE_BYTES;
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::session_answer::Outcome as WireOutcome;
+use quorate_proto::{Outcome, Problem};
+use quorate_raft::host::Host;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Duration, Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::admission::Admitted;
+use super::appends::{Appends, Lane, Prepared, deadline_of};
+use super::pending::{Answer, Tenure, Waiter};
+use super::problem;
+
+/// Most appends of one session whose answers were not yet taken by the transport.
+const WINDOW: usize = 16 * 1024;
+/// How long a session that ends waits for the answers that are still to come.
+const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+
+/// What goes out of a session.
+enum Item {
+    Answer { number: u64, answer: Answer, place: Option<OwnedSemaphorePermit> },
+    Leader(String),
+    End(Problem),
+}
+
+/// Where the answers of a session are handed in.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    items: mpsc::UnboundedSender<Item>,
+    window: Arc<Semaphore>,
+    /// An append was lost, or nobody listens to the answers any more.
+    over: CancellationToken,
+}
+
+/// The answers of a session, as a stream of messages. Dropping it ends the session.
+pub(crate) struct Answers {
+    items: mpsc::UnboundedReceiver<Item>,
+    end: Option<Problem>,
+    over: CancellationToken,
+}
+
+impl Desk {
+    pub(crate) fn new() -> (Desk, Answers) {
+        let (sender, items) = mpsc::unbounded_channel();
+        let over = CancellationToken::new();
+        let window = Arc::new(Semaphore::new(WINDOW));
+        let desk = Desk { items: sender, window, over: over.clone() };
+        (desk, Answers { items, end: None, over })
+    }
+
+    /// A place in the window; waits while the client does not take its answers.
+    pub(crate) async fn place(&self) -> OwnedSemaphorePermit {
+        self.window.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Answers an append that went nowhere.
+    pub(crate) fn answer(&self, number: u64, place: OwnedSemaphorePermit, answer: Answer) {
+        let _ = self.items.send(Item::Answer { number, answer, place: Some(place) });
+    }
+
+    /// The one who waits for the answer to an append that goes on; the first that is lost ends the
+    /// session, and with it whatever of `tenure` is not proposed yet.
+    pub(crate) fn waiter(
+        &self,
+        number: u64,
+        place: OwnedSemaphorePermit,
+        admitted: Admitted,
+        tenure: Option<Tenure>,
+    ) -> Waiter {
+        let desk = self.clone();
+        let deliver = move |answer| match answer {
+            Answer::Lost(problem) => {
+                if let Some(tenure) = tenure {
+                    tenure.end();
+                }
+                desk.end(problem);
+            }
+            answer => desk.answer(number, place, answer),
+        };
+        Waiter::new(Box::new(deliver), admitted)
+    }
+
+    /// Ends the session; what was answered before still goes out.
+    pub(crate) fn end(&self, problem: Problem) {
+        let _ = self.items.send(Item::End(problem));
+        self.over.cancel();
+    }
+
+    /// Whether no append is on its way.
+    fn is_idle(&self) -> bool {
+        self.window.available_permits() == WINDOW
+    }
+
+    /// Waits a moment for the answers to come, then ends the session because the node stops.
+    pub(crate) async fn stop(&self) {
+        let all = u32::try_from(WINDOW).expect("the window fits 32 bits");
+        let _ = timeout(LAST_ANSWERS_WITHIN, self.window.acquire_many(all)).await;
+        self.end(problem::stopping(Outcome::Unknown));
+    }
+
+    /// Completes when the session is over.
+    pub(crate) async fn over(&self) {
+        self.over.cancelled().await;
+    }
+}
+
+impl Stream for Answers {
+    type Item = Result<v1::AppendSessionResponse, Status>;
+
+    /// All that is ready becomes one message.
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(problem) = self.end.take() {
+            self.items.close();
+            while self.items.try_recv().is_ok() {}
+            return Poll::Ready(Some(Err(problem.into())));
+        }
+        let mut message = v1::AppendSessionResponse::default();
+        let mut bytes = 0;
+        while bytes < READ_MESSAGE_BYTES {
+            match self.items.poll_recv(context) {
+                Poll::Ready(Some(Item::Answer { number, answer, place })) => {
+                    let answer = wire_answer(number, answer);
+                    bytes += answer.encoded_len();
+                    message.answers.push(answer);
+                    drop(place);
+                }
+                Poll::Ready(Some(Item::Leader(leader))) => {
+                    message.leader = leader;
+                    return Poll::Ready(Some(Ok(message)));
+                }
+                Poll::Ready(Some(Item::End(problem))) => {
+                    self.end = Some(problem);
+                    if message.answers.is_empty() {
+                        return self.poll_next(context);
+                    }
+                    break;
+                }
+                Poll::Ready(None) if message.answers.is_empty() => return Poll::Ready(None),
+                Poll::Pending if message.answers.is_empty() => return Poll::Pending,
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Some(Ok(message)))
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.over.cancel();
+    }
+}
+
+fn wire_answer(number: u64, answer: Answer) -> v1::SessionAnswer {
+    let outcome = match answer {
+        Answer::Appended(appended) => WireOutcome::Appended(appended.into()),
+        Answer::Rejected(problem) | Answer::Lost(problem) => WireOutcome::Problem(problem.into()),
+    };
+    v1::SessionAnswer { number, outcome: Some(outcome) }
+}
+
+/// A client's session.
+pub(crate) struct Session<H: Host> {
+    appends: Arc<Appends<H>>,
+    desk: Desk,
+    lane: Option<Lane>,
+}
+
+impl<H: Host> Session<H> {
+    /// Opens a session; its answers are the stream that is returned.
+    pub(crate) fn open<S>(
+        appends: Arc<Appends<H>>,
+        requests: S,
+        stopping: CancellationToken,
+    ) -> Answers
+    where
+        S: Stream<Item = Result<v1::AppendSessionRequest, Status>> + Unpin + Send + 'static,
+    {
+        let (desk, answers) = Desk::new();
+        let session = Session { appends, desk: desk.clone(), lane: None };
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = desk.over() => {}
+                () = stopping.cancelled() => desk.stop().await,
+                () = session.run(requests) => {}
+            }
+        });
+        answers
+    }
+
+    async fn run<S>(mut self, mut requests: S)
+    where
+        S: Stream<Item = Result<v1::AppendSessionRequest, Status>> + Unpin,
+    {
+        use futures_util::StreamExt;
+        if let Err(problem) = self.lane(deadline_of(0)).await {
+            return self.desk.end(problem);
+        }
+        // The client's end of the stream, or its death: what is under way is still answered.
+        while let Some(Ok(request)) = requests.next().await {
+            for append in request.appends {
+                if let Err(problem) = self.take(append).await {
+                    return self.desk.end(problem);
+                }
+            }
+        }
+    }
+
+    /// Takes one append. An error ends the session.
+    async fn take(&mut self, append: v1::SessionAppend) -> Result<(), Problem> {
+        let v1::SessionAppend { number, append, time_left_ms } = append;
+        let deadline = deadline_of(time_left_ms);
+        let lane = self.lane(deadline).await?;
+        let place = self.desk.place().await;
+        let prepared = match Prepared::try_from(append) {
+            Ok(prepared) => prepared,
+            Err(invalid) => {
+                self.desk.answer(number, place, Answer::Rejected(invalid.into()));
+                return Ok(());
+            }
+        };
+        let admitted = match self.appends.admission.admit(prepared.size(), deadline).await {
+            Ok(admitted) => admitted,
+            Err(problem) => {
+                self.desk.answer(number, place, Answer::Rejected(problem));
+                return Ok(());
+            }
+        };
+        let waiter = self.desk.waiter(number, place, admitted, lane.tenure());
+        self.appends.submit(&lane, prepared, deadline, waiter);
+        Ok(())
+    }
+
+    /// The session's lane. A session with nothing under way may follow the leadership: there is nothing
+    /// that a later append could overtake.
+    async fn lane(&mut self, deadline: Instant) -> Result<Lane, Problem> {
+        match &self.lane {
+            Some(lane) if !self.desk.is_idle() || !self.appends.is_over(lane) => Ok(lane.clone()),
+            _ => {
+                let lane = self.appends.lane(deadline).await?;
+                self.lane = Some(lane.clone());
+                let _ = self.desk.items.send(Item::Leader(self.appends.leader_address()));
+                Ok(lane)
+            }
+        }
+    }
+}
