@@ -1,5 +1,6 @@
 //! Names of streams, categories, paths and types, and the rules of what a name may be.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -115,6 +116,13 @@ impl EventType {
 
 macro_rules! shown_as_text {
     ($($name:ident),*) => {$(
+        /// Names hash and compare as their text, so maps of names are asked with text.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)

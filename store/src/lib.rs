@@ -4,19 +4,25 @@
 //! time comes in with the command, and sealing is a step that somebody else drives.
 #![allow(dead_code, clippy::unimplemented, unused_variables)]
 
+mod apply;
 mod catalog;
+mod checkpoint;
 mod chunk;
 mod event;
 mod export;
 mod fault;
+mod folder;
 mod format;
 mod install;
 mod key;
 mod read;
 mod seal;
 mod store;
+mod tail;
 mod verdict;
 pub mod vfs;
+mod view;
+mod window;
 
 pub use chunk::ChunkSummary;
 pub use event::StoredEvent;

@@ -1,13 +1,29 @@
 //! Sealing: the tail of a finished stretch of the log becomes a chunk and a checkpoint.
 
+use std::sync::Arc;
+
 use quorate_proto::LogId;
 
+use crate::catalog::{Catalog, CatalogExport, CheckpointState};
+use crate::checkpoint::open_chunk;
+use crate::chunk::{self, Chunk};
 use crate::fault::Fault;
+use crate::folder::Folder;
+use crate::store::Options;
+use crate::tail::Tail;
 
 /// A seal to be run, wherever; made by [`crate::Store::begin_seal`].
 #[derive(Debug)]
 pub struct Seal {
-    log_id: LogId,
+    pub(crate) epoch: u64,
+    pub(crate) folder: Folder,
+    pub(crate) options: Options,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) tail: Arc<Tail>,
+    /// The chunk's number, if it comes to one.
+    pub(crate) number: u64,
+    pub(crate) log_id: LogId,
+    pub(crate) state: CheckpointState,
 }
 
 impl Seal {
@@ -17,16 +33,40 @@ impl Seal {
         self.log_id
     }
 
-    /// Writes the chunk and commits the checkpoint. Both are durable on return.
+    /// Writes the chunk, if there were events, and commits the checkpoint. Both are durable on return. After
+    /// an error the node stops: it is not known what is on the disk.
     pub fn run(self) -> Result<Sealed, Fault> {
-        unimplemented!()
+        let chunk = if self.tail.is_empty() {
+            self.catalog.commit(&self.state, None, &[])?;
+            None
+        } else {
+            Some(self.write_chunk()?)
+        };
+        let pinned = Arc::new(self.catalog.export()?);
+        Ok(Sealed { epoch: self.epoch, log_id: self.log_id, chunk, pinned })
+    }
+
+    fn write_chunk(&self) -> Result<Arc<Chunk>, Fault> {
+        let mut previous = |key: &_| Ok(self.catalog.key(key)?.map(|state| state.last_chunk));
+        let identity = self.options.identity(self.number);
+        let (vfs, directory) = (&*self.folder.vfs, &self.folder.chunks);
+        let written = self
+            .tail
+            .with_events(|events| chunk::write(vfs, directory, &identity, events, &mut previous))?;
+        let chunk = open_chunk(vfs, directory, &self.options, &written.summary)?;
+        // Chunk and folder are durable; only now may the catalog speak of them.
+        self.catalog.commit(&self.state, Some(&written.summary), &written.keys)?;
+        Ok(chunk)
     }
 }
 
 /// A seal that was run; goes back to [`crate::Store::finish_seal`].
 #[derive(Debug)]
 pub struct Sealed {
-    log_id: LogId,
+    pub(crate) epoch: u64,
+    pub(crate) log_id: LogId,
+    pub(crate) chunk: Option<Arc<Chunk>>,
+    pub(crate) pinned: Arc<CatalogExport>,
 }
 
 impl Sealed {

@@ -1,18 +1,27 @@
 //! The store: a folder with chunks and a catalog, the tail in memory, and the entries applied to them.
 
-use std::path::{Path, PathBuf};
+use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_proto::{LogId, Position};
+use lru::LruCache;
+use quorate_proto::limits::EMPTY_ENTRY_BYTES;
+use quorate_proto::{LogId, Position, StreamName, Timestamp, Version};
 
+use crate::catalog::{Catalog, CatalogExport, CheckpointState};
+use crate::checkpoint::Checkpoint;
+use crate::chunk::Chunk;
 use crate::export::Export;
 use crate::fault::Fault;
+use crate::folder::Folder;
 use crate::install::{Install, Installed};
-use crate::read::Reader;
+use crate::read::{Point, Reader};
 use crate::seal::{Seal, Sealed};
+use crate::tail::Tail;
 use crate::verdict::Verdict;
 use crate::vfs::Vfs;
+use crate::view::{Shared, View};
 
 /// What must be the same whenever a folder is opened, and how much memory may be spent.
 #[derive(Clone, Debug)]
@@ -48,12 +57,50 @@ pub enum Payload {
     Command(Bytes),
 }
 
+/// The end of a stretch of the log that becomes a checkpoint: a function of the log alone.
+#[derive(Clone, Debug)]
+struct Boundary {
+    log_id: LogId,
+    attachment: Bytes,
+    position: Position,
+    recorded_at: Timestamp,
+}
+
+/// The seal that is due or under way.
+#[derive(Debug)]
+struct Sealing {
+    boundary: Boundary,
+    has_begun: bool,
+}
+
 /// The event store in one folder.
+///
+/// Invariants:
+/// - What was applied is a function of the entries alone, and so are the boundaries: after the entry with
+///   which the bytes since the last boundary exceed the chunk size.
+/// - There is a sealing tail exactly while a seal is due or under way, and at most one; when the active tail
+///   is complete too (`complete`), nothing more is applied before the seal is finished.
+/// - `heads` holds no version but the newest of its stream.
+/// - Readers see whole entries: the point moves at the end of each.
 #[derive(Debug)]
 pub struct Store {
-    vfs: Arc<dyn Vfs>,
-    directory: PathBuf,
+    folder: Folder,
     options: Options,
+    /// The number of the catalog in use.
+    catalog_number: u64,
+    catalog: Arc<Catalog>,
+    pub(crate) view: Arc<View>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) heads: LruCache<StreamName, Version>,
+    pub(crate) point: Point,
+    attachment: Bytes,
+    /// Bytes of the entries since the last boundary.
+    bytes: u64,
+    sealing: Option<Sealing>,
+    /// The boundary that the active tail ends at, if it was reached before the last seal was finished.
+    complete: Option<Boundary>,
+    /// Counts installs: a seal that began before one is not this store's any more.
+    epoch: u64,
 }
 
 impl Store {
@@ -62,28 +109,52 @@ impl Store {
     /// [`quorate_proto::limits::RETRY_WINDOW`] positions.
     ///
     /// What was applied after the newest checkpoint is not there: the owner of the log applies it again.
+    ///
+    /// Errors: [`Fault::Foreign`] for a folder of other options, or one that has chunks and no catalog.
     pub fn open(vfs: Arc<dyn Vfs>, directory: &Path, options: Options) -> Result<Store, Fault> {
-        unimplemented!()
+        let folder = Folder::open(vfs, directory)?;
+        let checkpoint = Checkpoint::open(&folder, &options)?;
+        let Checkpoint { number, catalog, pinned, chunks, window } = checkpoint;
+        let state = catalog.state();
+        let point = point_of(&state);
+        let view = first_view(&folder, pinned, chunks, point.position);
+        let shared = Arc::new(Shared::new(view.clone(), point, window));
+        let head_cache = NonZeroUsize::new(options.head_cache).unwrap_or(NonZeroUsize::MIN);
+        Ok(Store {
+            folder,
+            options,
+            catalog_number: number,
+            catalog,
+            view,
+            shared,
+            heads: LruCache::new(head_cache),
+            point,
+            attachment: state.attachment,
+            bytes: 0,
+            sealing: None,
+            complete: None,
+            epoch: 0,
+        })
     }
 
     /// The last entry applied.
     pub fn applied(&self) -> Option<LogId> {
-        unimplemented!()
+        self.point.log_id
     }
 
     /// The newest attachment; empty before the first.
     pub fn attachment(&self) -> &Bytes {
-        unimplemented!()
+        &self.attachment
     }
 
     /// The position of the last event.
     pub fn position(&self) -> Position {
-        unimplemented!()
+        self.point.position
     }
 
     /// The entry of the newest durable checkpoint: log entries up to here are not needed any more.
     pub fn checkpointed(&self) -> Option<LogId> {
-        unimplemented!()
+        self.catalog.state().log_id
     }
 
     /// Applies the next entry, in memory: nothing is durable on return but by the log. Answers each
@@ -93,57 +164,193 @@ impl Store {
     /// follow the last one, and when [`Store::must_wait`]; a damaged or unreadable file. After an error
     /// nothing more may be applied: the node stops.
     pub fn apply(&mut self, entry: Entry) -> Result<Vec<Verdict>, Fault> {
-        unimplemented!()
+        self.check_order(entry.log_id)?;
+        let (bytes, verdicts) = match entry.payload {
+            Payload::Blank => (EMPTY_ENTRY_BYTES, Vec::new()),
+            Payload::Attachment(attachment) => {
+                self.attachment = attachment;
+                (EMPTY_ENTRY_BYTES, Vec::new())
+            }
+            Payload::Command(command) => {
+                (command.len() as u64, self.apply_command(entry.log_id, command)?)
+            }
+        };
+        self.point.log_id = Some(entry.log_id);
+        self.bytes += bytes;
+        if self.bytes > self.options.chunk_bytes {
+            self.bytes = 0;
+            self.reach_boundary(entry.log_id);
+        }
+        self.shared.publish(&self.view, self.point);
+        Ok(verdicts)
     }
 
     /// Whether a boundary was crossed and its seal has not begun.
     pub fn seal_due(&self) -> bool {
-        unimplemented!()
+        self.sealing.as_ref().is_some_and(|sealing| !sealing.has_begun)
     }
 
     /// Takes the seal that is due; `None` when none is, or one is under way.
     pub fn begin_seal(&mut self) -> Option<Seal> {
-        unimplemented!()
+        let sealing = self.sealing.as_mut().filter(|sealing| !sealing.has_begun)?;
+        let tail = self.view.sealing.clone()?;
+        sealing.has_begun = true;
+        let Boundary { log_id, attachment, position, recorded_at } = sealing.boundary.clone();
+        let number = self.catalog.state().next_chunk;
+        let state = CheckpointState {
+            cluster: self.options.cluster,
+            log: self.options.log,
+            chunk_bytes: self.options.chunk_bytes,
+            log_id: Some(log_id),
+            attachment,
+            position,
+            recorded_at,
+            next_chunk: if tail.is_empty() { number } else { number + 1 },
+        };
+        Some(Seal {
+            epoch: self.epoch,
+            folder: self.folder.clone(),
+            options: self.options.clone(),
+            catalog: self.catalog.clone(),
+            tail,
+            number,
+            log_id,
+            state,
+        })
     }
 
     /// Whether the next boundary was reached while a seal is due or under way: it must be finished
     /// before anything more is applied.
     pub fn must_wait(&self) -> bool {
-        unimplemented!()
+        self.complete.is_some()
     }
 
-    /// How near the next boundary is while a seal is due or under way: 0 to 1 (and above, by the last
-    /// command); 0 without a seal. What admission should slow down by.
+    /// How near the next boundary is while a seal is due or under way, from 0 to 1; 0 without a seal. What
+    /// admission should slow down by.
     pub fn fill(&self) -> f32 {
-        unimplemented!()
+        match (&self.sealing, &self.complete) {
+            (None, _) => 0.0,
+            (_, Some(_)) => 1.0,
+            (Some(_), None) => self.bytes as f32 / self.options.chunk_bytes as f32,
+        }
     }
 
     /// Puts the sealed chunk in the place of its tail. A seal that an install has overtaken is dropped.
     pub fn finish_seal(&mut self, sealed: Sealed) -> Result<(), Fault> {
-        unimplemented!()
+        if sealed.epoch != self.epoch {
+            return Ok(());
+        }
+        let mut chunks = self.view.chunks.clone();
+        if let Some(chunk) = sealed.chunk {
+            Arc::make_mut(&mut chunks).push(chunk);
+        }
+        self.sealing = None;
+        self.view = Arc::new(View {
+            directory: self.folder.chunks.clone(),
+            chunks,
+            catalog: sealed.pinned,
+            sealing: None,
+            active: self.view.active.clone(),
+        });
+        if let Some(boundary) = self.complete.take() {
+            self.rotate(boundary);
+        }
+        self.shared.publish(&self.view, self.point);
+        Ok(())
     }
 
     /// A handle for reading, from any thread.
     pub fn reader(&self) -> Reader {
-        unimplemented!()
+        Reader::new(self.shared.clone())
     }
 
     /// The newest durable checkpoint, pinned, to be sent to another node; `None` before the first.
     pub fn export(&self) -> Result<Option<Export>, Fault> {
-        unimplemented!()
+        Ok(Export::of(&self.folder, self.view.catalog.clone()))
     }
 
-    /// Begins to take over another node's checkpoint, beside this store, which goes on as it is.
+    /// Begins to take over another node's checkpoint, beside this store, which goes on as it is. One install
+    /// at a time; chunks that an earlier one finished are not asked for again.
     ///
-    /// Errors: [`Fault::Foreign`] for a manifest of another cluster, log or chunk size, or one that does
-    /// not decode.
+    /// Errors: [`Fault::Foreign`] for a manifest of another cluster, log or chunk size, one that does not
+    /// decode, or one that contradicts the chunks that are here.
     pub fn begin_install(&self, manifest: Bytes) -> Result<Install, Fault> {
-        unimplemented!()
+        let number = self.catalog_number + 1;
+        Install::begin(&self.folder, &self.options, &self.view, number, &manifest)
     }
 
     /// Makes the installed checkpoint this store's, durably, and swaps to it. Open scans keep what they
-    /// read. Error: [`Fault::Foreign`] if the store has applied more than the checkpoint holds.
+    /// read. Error: [`Fault::Foreign`] if the store has applied as much as the checkpoint holds, or more.
     pub fn finish_install(&mut self, installed: Installed) -> Result<(), Fault> {
-        unimplemented!()
+        let Checkpoint { number, catalog, pinned, chunks, window } = installed.checkpoint;
+        let state = catalog.state();
+        if state.log_id.map(|id| id.index) <= self.point.log_id.map(|id| id.index) {
+            let why = "the store has applied as much already";
+            return Err(Fault::foreign(&self.folder.catalog(number), why));
+        }
+        self.folder.set_current(number)?;
+        let old = std::mem::replace(&mut self.catalog_number, number);
+        self.epoch += 1;
+        self.point = point_of(&state);
+        self.view = first_view(&self.folder, pinned, chunks, self.point.position);
+        self.catalog = catalog;
+        self.attachment = state.attachment;
+        self.heads.clear();
+        (self.bytes, self.sealing, self.complete) = (0, None, None);
+        self.shared.replace(&self.view, self.point, window);
+        self.folder.remove_catalog(old)
     }
+
+    fn check_order(&self, log_id: LogId) -> Result<(), Fault> {
+        let refuse = |why: String| Err(Fault::Command { index: log_id.index.0, why });
+        if self.must_wait() {
+            return refuse("the seal before it is not finished".into());
+        }
+        match self.point.log_id {
+            Some(last) if last.index.next() != log_id.index || last.term > log_id.term => {
+                refuse(format!("the entry {log_id} does not follow {last}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the active tail at this entry: it becomes the sealing one, now or when the last seal is finished.
+    fn reach_boundary(&mut self, log_id: LogId) {
+        let Point { position, recorded_at, .. } = self.point;
+        let boundary =
+            Boundary { log_id, attachment: self.attachment.clone(), position, recorded_at };
+        if self.sealing.is_some() {
+            self.complete = Some(boundary);
+        } else {
+            self.rotate(boundary);
+        }
+    }
+
+    fn rotate(&mut self, boundary: Boundary) {
+        self.view = Arc::new(View {
+            directory: self.folder.chunks.clone(),
+            chunks: self.view.chunks.clone(),
+            catalog: self.view.catalog.clone(),
+            sealing: Some(self.view.active.clone()),
+            active: Arc::new(Tail::after(boundary.position)),
+        });
+        self.sealing = Some(Sealing { boundary, has_begun: false });
+    }
+}
+
+/// How far a checkpoint is.
+fn point_of(state: &CheckpointState) -> Point {
+    let CheckpointState { log_id, position, recorded_at, .. } = *state;
+    Point { log_id, position, recorded_at }
+}
+
+/// What can be read at a checkpoint.
+fn first_view(
+    folder: &Folder,
+    catalog: Arc<CatalogExport>,
+    chunks: Arc<Vec<Arc<Chunk>>>,
+    position: Position,
+) -> Arc<View> {
+    let (directory, active) = (folder.chunks.clone(), Arc::new(Tail::after(position)));
+    Arc::new(View { directory, chunks, catalog, sealing: None, active })
 }

@@ -117,6 +117,11 @@ impl CatalogExport {
         unimplemented!()
     }
 
+    /// Where a key was last seen before that checkpoint; `None` if never.
+    pub(crate) fn key(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
+        unimplemented!()
+    }
+
     /// All keys, sorted, in pages of about 256 KiB; each page is under a checksum of its own.
     pub(crate) fn pages(&self) -> impl Iterator<Item = Result<Bytes, Fault>> {
         std::iter::empty()

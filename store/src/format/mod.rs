@@ -5,6 +5,8 @@
 
 mod bytes;
 pub mod command;
+pub(crate) mod current;
 pub(crate) mod event;
+pub(crate) mod manifest;
 
 pub(crate) use self::bytes::{Input, Malformed, Output};

@@ -1,10 +1,19 @@
 //! Reading over chunks and tail at one consistent point, beside the writer.
 
-use quorate_proto::{Append, LogId, Position, Read, StreamName, Timestamp, Version};
+mod plan;
+mod scan;
+mod walk;
 
-use crate::event::StoredEvent;
+use std::sync::Arc;
+
+use quorate_proto::{Append, Expectation, LogId, Position, Read, StreamName, Timestamp, Version};
+
+pub use scan::Scan;
+
+use crate::apply::{Demand, Judgement, Log, judge};
 use crate::fault::Fault;
-use crate::verdict::Verdict;
+use crate::verdict::{Rejection, Verdict};
+use crate::view::{Published, Shared};
 
 /// How far the store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,59 +22,65 @@ pub struct Point {
     pub log_id: Option<LogId>,
     /// The position of the last event.
     pub position: Position,
-    /// The stamp of the last entry with a stamp: log time.
+    /// The newest stamp of a command: log time.
     pub recorded_at: Timestamp,
 }
 
 /// A handle for reading, cheap to clone, for any thread. Never holds up the writer for longer than a page
 /// of the tail takes to copy.
 #[derive(Clone, Debug)]
-pub struct Reader {}
+pub struct Reader {
+    shared: Arc<Shared>,
+}
 
 impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Reader {
+        Reader { shared }
+    }
+
     /// How far the store is now.
     pub fn point(&self) -> Point {
-        unimplemented!()
+        self.shared.point()
     }
 
     /// Begins a read of what is there now; `consistency` is the caller's affair. The read should have
-    /// passed [`Read::check`].
+    /// passed [`Read::check`]. Of a stream, this may read a block of the catalog.
     pub fn scan(&self, read: &Read) -> Result<Scan, Fault> {
-        unimplemented!()
+        Scan::begin(self.shared.get(), read)
     }
 
     /// The version a stream is at; 0 if it is not there.
     pub fn version(&self, stream: &StreamName) -> Result<Version, Fault> {
-        unimplemented!()
+        let Published { view, point } = self.shared.get();
+        view.version(stream, point.position)
     }
 
-    /// What a leader may answer to an append without proposing it: the first answer to a repetition, or a
-    /// conflict with an `exactly N` whose stream has passed N, which can never become true again. `None`:
-    /// propose it. The append should have passed [`Append::check`].
+    /// What a leader may answer to an append without proposing it, by what is applied here: a conflict with
+    /// an `exactly N` whose stream has passed N, which can never become true again; or, as that comes first,
+    /// the first answer to a repetition. `None`: propose it, apply will tell.
+    ///
+    /// Looks at streams with events in memory only; in the rare case that an old event has to be compared it
+    /// reads from disk. The append should have passed [`Append::check`].
     pub fn judge_early(&self, append: &Append) -> Result<Option<Verdict>, Fault> {
-        unimplemented!()
-    }
-}
-
-/// A read under way. It holds on to the chunks and the tail that it began with: appends, seals and
-/// installs do not disturb it.
-#[derive(Debug)]
-pub struct Scan {}
-
-impl Scan {
-    /// The position as of which the read is evaluated.
-    pub fn as_of(&self) -> Position {
-        unimplemented!()
-    }
-
-    /// The stream's version as of then, whatever the bounds; `None` when the source is a query.
-    pub fn version(&self) -> Option<Version> {
-        unimplemented!()
-    }
-
-    /// The next events: about `budget_bytes` of them, at least one if there is one at hand. An empty page
-    /// says only that the bounded work of one call found nothing: go on. `None` is the end.
-    pub fn next_page(&mut self, budget_bytes: usize) -> Result<Option<Vec<StoredEvent>>, Fault> {
-        unimplemented!()
+        let Published { view, point } = self.shared.get();
+        let (demand, as_of) = (Demand::of(append), point.position);
+        let is_passed = |(stream, expectation): (&StreamName, Expectation)| match expectation {
+            Expectation::Exactly(version) => {
+                view.version_in_memory(stream, as_of).is_some_and(|actual| actual > version)
+            }
+            _ => false,
+        };
+        if !demand.streams().any(is_passed) {
+            return Ok(None);
+        }
+        let versions = demand.streams().map(|(stream, _)| view.version(stream, as_of));
+        let versions = versions.collect::<Result<Vec<_>, _>>()?;
+        let log = Log { view: &view, window: &self.shared.window, as_of };
+        Ok(match judge(&log, &demand, &versions)? {
+            Judgement::Repeated(first) => Some(Verdict::Appended(first)),
+            Judgement::Conflict(failures) => Some(Verdict::Rejected(Rejection::Conflict(failures))),
+            // Not of the kind that can never become true again: an id leaves the window some day.
+            Judgement::Reused(_) | Judgement::Append => None,
+        })
     }
 }

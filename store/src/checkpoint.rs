@@ -1,0 +1,129 @@
+//! A durable checkpoint, opened: the catalog, the chunks, and the window of ids at its end.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use quorate_proto::Position;
+use quorate_proto::limits::RETRY_WINDOW;
+
+use crate::catalog::{Catalog, CatalogExport, CheckpointState};
+use crate::chunk::{self, Chunk, ChunkIdentity, ChunkSummary};
+use crate::fault::Fault;
+use crate::folder::Folder;
+use crate::store::Options;
+use crate::vfs::Vfs;
+use crate::window::Window;
+
+/// What a store stands on.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    /// The number of the catalog's file.
+    pub(crate) number: u64,
+    pub(crate) catalog: Arc<Catalog>,
+    /// The catalog at this checkpoint, whatever is committed later.
+    pub(crate) pinned: Arc<CatalogExport>,
+    pub(crate) chunks: Arc<Vec<Arc<Chunk>>>,
+    pub(crate) window: Window,
+}
+
+impl Checkpoint {
+    /// Opens the newest checkpoint of the folder, founding an empty one in a new folder, and removes what
+    /// belongs to none.
+    pub(crate) fn open(folder: &Folder, options: &Options) -> Result<Checkpoint, Fault> {
+        let (number, catalog) = match folder.current()? {
+            Some(number) => (number, Catalog::open(&folder.vfs, &folder.catalog(number))?),
+            None => (1, found(folder, options)?),
+        };
+        check_identity(&folder.catalog(number), &catalog.state(), options)?;
+        let summaries = catalog.chunks();
+        folder.clean(Some(number), summaries.iter().map(|summary| summary.number))?;
+        let chunks = summaries
+            .iter()
+            .map(|summary| open_chunk(&*folder.vfs, &folder.chunks, options, summary))
+            .collect::<Result<_, _>>()?;
+        Checkpoint::with(number, catalog, chunks, options)
+    }
+
+    /// A checkpoint of a catalog and its chunks, in order.
+    pub(crate) fn with(
+        number: u64,
+        catalog: Catalog,
+        chunks: Vec<Arc<Chunk>>,
+        options: &Options,
+    ) -> Result<Checkpoint, Fault> {
+        let window = window(&chunks, catalog.state().position, options)?;
+        let pinned = Arc::new(catalog.export()?);
+        let (catalog, chunks) = (Arc::new(catalog), Arc::new(chunks));
+        Ok(Checkpoint { number, catalog, pinned, chunks, window })
+    }
+}
+
+/// Opens a chunk of the catalog's list.
+pub(crate) fn open_chunk(
+    vfs: &dyn Vfs,
+    directory: &Path,
+    options: &Options,
+    summary: &ChunkSummary,
+) -> Result<Arc<Chunk>, Fault> {
+    let path = chunk::path(directory, summary.number);
+    Chunk::open(vfs, &path, &options.identity(summary.number), summary).map(Arc::new)
+}
+
+/// An empty catalog, in use.
+fn found(folder: &Folder, options: &Options) -> Result<Catalog, Fault> {
+    folder.clean(None, std::iter::empty())?;
+    let state = CheckpointState {
+        cluster: options.cluster,
+        log: options.log,
+        chunk_bytes: options.chunk_bytes,
+        log_id: None,
+        attachment: bytes::Bytes::new(),
+        position: Position::ZERO,
+        recorded_at: quorate_proto::Timestamp::default(),
+        next_chunk: 1,
+    };
+    let catalog = Catalog::create(&folder.vfs, &folder.catalog(1), &state)?;
+    folder.set_current(1)?;
+    Ok(catalog)
+}
+
+/// Refuses a checkpoint of another cluster, log or chunk size.
+pub(crate) fn check_identity(
+    path: &Path,
+    state: &CheckpointState,
+    options: &Options,
+) -> Result<(), Fault> {
+    let refuse = |what: &str| Err(Fault::foreign(path, format!("it belongs to another {what}")));
+    if state.cluster != options.cluster {
+        return refuse("cluster");
+    }
+    if state.log != options.log {
+        return refuse("log");
+    }
+    if state.chunk_bytes != options.chunk_bytes {
+        return refuse("chunk size");
+    }
+    Ok(())
+}
+
+/// The ids of the newest positions, from the chunks that hold them.
+fn window(chunks: &[Arc<Chunk>], last: Position, options: &Options) -> Result<Window, Fault> {
+    let before = Position(last.0.saturating_sub(RETRY_WINDOW));
+    let mut window = Window::new(options.cluster, before);
+    for chunk in chunks {
+        let summary = chunk.summary();
+        if summary.last_position > before {
+            let older = before.next().0.saturating_sub(summary.first_position.0);
+            let older = usize::try_from(older).unwrap_or(usize::MAX);
+            chunk.ids()?.into_iter().skip(older).for_each(|id| window.push(id));
+        }
+    }
+    Ok(window)
+}
+
+impl Options {
+    /// What the chunk of that number is.
+    pub(crate) fn identity(&self, number: u64) -> ChunkIdentity {
+        ChunkIdentity { cluster: self.cluster, log: self.log, number }
+    }
+}

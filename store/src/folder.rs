@@ -1,0 +1,111 @@
+//! The store's folder: which catalog is in use, and what an unfinished seal or install left behind.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::chunk;
+use crate::fault::Fault;
+use crate::format::current;
+use crate::vfs::{Open, Vfs};
+
+const CURRENT: &str = "CURRENT";
+const CURRENT_NEW: &str = "CURRENT.new";
+const CURRENT_BYTES_MAX: u64 = 64;
+
+/// A folder with `CURRENT`, the catalog that it names, and `chunks/`.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    pub(crate) vfs: Arc<dyn Vfs>,
+    path: PathBuf,
+    pub(crate) chunks: Arc<Path>,
+}
+
+impl Folder {
+    /// Creates the folders if they are not there.
+    pub(crate) fn open(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Folder, Fault> {
+        let chunks: Arc<Path> = path.join("chunks").into();
+        vfs.create_directory(&chunks).map_err(Fault::io("create", &chunks))?;
+        Ok(Folder { vfs, path: path.to_owned(), chunks })
+    }
+
+    /// The path of the catalog of that number.
+    pub(crate) fn catalog(&self, number: u64) -> PathBuf {
+        self.path.join(current::catalog_name(number))
+    }
+
+    /// The number of the catalog in use; `None` in a new folder.
+    ///
+    /// Error: [`Fault::Foreign`] for a folder that has chunks but names no catalog. They are somebody's
+    /// events, and founding an empty store over them would remove them.
+    pub(crate) fn current(&self) -> Result<Option<u64>, Fault> {
+        let path = self.path.join(CURRENT);
+        if !self.vfs.exists(&path).map_err(Fault::io("find", &path))? {
+            if !self.list(&self.chunks)?.is_empty() {
+                return Err(Fault::foreign(&self.path, "it has chunks but no CURRENT"));
+            }
+            return Ok(None);
+        }
+        let file = self.vfs.open(&path, Open::Read).map_err(Fault::io("open", &path))?;
+        let length = file.len().map_err(Fault::io("read", &path))?.min(CURRENT_BYTES_MAX);
+        let mut line = vec![0; usize::try_from(length).unwrap_or_default()];
+        file.read_at(&mut line, 0).map_err(Fault::io("read", &path))?;
+        let number = current::decode(&line);
+        number.map(Some).map_err(|malformed| Fault::damaged(&path, 0, malformed.to_string()))
+    }
+
+    /// Names another catalog, whose file is durable. Durable on return; a power cut leaves the old or the new.
+    pub(crate) fn set_current(&self, number: u64) -> Result<(), Fault> {
+        let (path, new) = (self.path.join(CURRENT), self.path.join(CURRENT_NEW));
+        if self.vfs.exists(&new).map_err(Fault::io("find", &new))? {
+            self.vfs.remove(&new).map_err(Fault::io("remove", &new))?;
+        }
+        let file = self.vfs.open(&new, Open::Create).map_err(Fault::io("create", &new))?;
+        file.write_at(&current::encode(number), 0).map_err(Fault::io("write", &new))?;
+        file.sync_data().map_err(Fault::io("sync", &new))?;
+        self.vfs.rename(&new, &path).map_err(Fault::io("rename", &new))?;
+        self.sync()
+    }
+
+    /// Removes what no checkpoint names: other catalogs, files under temporary names, and chunks that were
+    /// written but not committed. Nothing depends on its being durable.
+    pub(crate) fn clean(
+        &self,
+        catalog: Option<u64>,
+        chunks: impl Iterator<Item = u64>,
+    ) -> Result<(), Fault> {
+        let catalog = catalog.map(current::catalog_name);
+        for name in self.list(&self.path)? {
+            let is_other_catalog = name.starts_with("catalog-") && Some(&name) != catalog.as_ref();
+            if is_other_catalog || name == CURRENT_NEW {
+                self.remove(&self.path.join(name))?;
+            }
+        }
+        let known: BTreeSet<PathBuf> =
+            chunks.map(|number| chunk::path(&self.chunks, number)).collect();
+        for name in self.list(&self.chunks)? {
+            let path = self.chunks.join(name);
+            if !known.contains(&path) {
+                self.remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a catalog that is not in use any more; who has it open can go on reading.
+    pub(crate) fn remove_catalog(&self, number: u64) -> Result<(), Fault> {
+        self.remove(&self.catalog(number))
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        self.vfs.sync_directory(&self.path).map_err(Fault::io("sync", &self.path))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), Fault> {
+        self.vfs.remove(path).map_err(Fault::io("remove", path))
+    }
+
+    fn list(&self, directory: &Path) -> Result<Vec<String>, Fault> {
+        self.vfs.list(directory).map_err(Fault::io("list", directory))
+    }
+}

@@ -1,0 +1,247 @@
+//! The tail: consecutive events in memory, after the last chunk, with the same index that a chunk has.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use quorate_proto::{EventType, Position, StreamName, Timestamp, Version};
+
+use crate::chunk::Posting;
+use crate::event::StoredEvent;
+use crate::key::Key;
+
+/// Consecutive events from `first` on. One writer appends; any number of readers copy pages out.
+///
+/// Invariants:
+/// - The event at ordinal n has the position `first + n`; ordinals are only added, never changed, so what a
+///   reader saw below an ordinal stays as it was.
+/// - Each posting is ascending, and each event is in the postings of all its keys ([`Key::of`]).
+/// - Within a stream, versions are consecutive.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    first: Position,
+    contents: RwLock<Contents>,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    events: Vec<StoredEvent>,
+    streams: HashMap<StreamName, StreamTail>,
+    /// Where the postings of categories, paths and types are; streams keep theirs.
+    slots: HashMap<Key, u32>,
+    postings: Vec<Vec<u32>>,
+}
+
+#[derive(Debug)]
+struct StreamTail {
+    first_version: Version,
+    ordinals: Vec<u32>,
+    /// The postings of its category and paths.
+    above: Box<[u32]>,
+}
+
+impl Tail {
+    /// An empty tail whose first event will be the one after `last`.
+    pub(crate) fn after(last: Position) -> Tail {
+        Tail { first: last.next(), contents: RwLock::default() }
+    }
+
+    /// The position of its first event, there or to come.
+    pub(crate) fn first(&self) -> Position {
+        self.first
+    }
+
+    /// Whether no event came yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.read().events.is_empty()
+    }
+
+    /// The ordinal of the next event to come.
+    pub(crate) fn end(&self) -> u32 {
+        ordinal(self.read().events.len())
+    }
+
+    /// Adds the next events, all at once for readers.
+    pub(crate) fn append(&self, events: Vec<(StoredEvent, EventType)>) {
+        let mut contents = self.write();
+        for (event, kind) in events {
+            contents.append(event, kind);
+        }
+    }
+
+    /// The version of a stream as of a position; `None` if it has no event here by then.
+    pub(crate) fn version(&self, stream: &StreamName, as_of: Position) -> Option<Version> {
+        let contents = self.read();
+        let stream = contents.streams.get(stream)?;
+        let count = stream.ordinals.partition_point(|ordinal| self.position(*ordinal) <= as_of);
+        (count > 0).then(|| Version(stream.first_version.0 + count as u64 - 1))
+    }
+
+    /// Where an event of a stream stands; `Before` when the stream begins here only after that version.
+    pub(crate) fn position_of(&self, stream: &StreamName, version: Version) -> Option<Place> {
+        let contents = self.read();
+        let stream = contents.streams.get(stream)?;
+        let Some(index) = version.0.checked_sub(stream.first_version.0) else {
+            return Some(Place::Before);
+        };
+        let index = usize::try_from(index).ok()?;
+        stream.ordinals.get(index).map(|ordinal| Place::At(self.position(*ordinal)))
+    }
+
+    /// The ordinals of a key within `range` and, of a stream, of these versions; the posting's first version
+    /// is that of its first ordinal.
+    pub(crate) fn find(
+        &self,
+        key: &Key,
+        range: &Range<u32>,
+        versions: &Range<u64>,
+    ) -> Option<Posting> {
+        let contents = self.read();
+        let posting = match key {
+            Key::Stream(stream) => {
+                let stream = contents.streams.get(stream)?;
+                clip(&stream.ordinals, Some(stream.first_version), range, versions)
+            }
+            _ => {
+                let slot = *contents.slots.get(key)?;
+                clip(contents.postings.get(slot as usize)?, None, range, versions)
+            }
+        };
+        Some(posting)
+    }
+
+    /// The version of a stream's first event here.
+    pub(crate) fn first_version(&self, stream: &StreamName) -> Option<Version> {
+        self.read().streams.get(stream).map(|stream| stream.first_version)
+    }
+
+    /// The events at these ordinals, up to the first that brings their bodies to `budget_bytes`.
+    pub(crate) fn read_events(
+        &self,
+        ordinals: impl IntoIterator<Item = u32>,
+        budget_bytes: usize,
+    ) -> Vec<StoredEvent> {
+        let contents = self.read();
+        let mut bytes = 0;
+        let mut events = Vec::new();
+        for ordinal in ordinals {
+            let Some(event) = contents.events.get(ordinal as usize) else { continue };
+            bytes += event.size();
+            events.push(event.clone());
+            if bytes >= budget_bytes {
+                break;
+            }
+        }
+        events
+    }
+
+    /// The ordinals of exactly the events recorded between these times (inclusive).
+    pub(crate) fn ordinals_between(
+        &self,
+        from: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Range<u32> {
+        let contents = self.read();
+        let before = |events: &[StoredEvent], is_before: &dyn Fn(Timestamp) -> bool| {
+            ordinal(events.partition_point(|event| is_before(event.recorded_at)))
+        };
+        let start = from.map_or(0, |from| before(&contents.events, &|time| time < from));
+        let all = ordinal(contents.events.len());
+        let end = until.map_or(all, |until| before(&contents.events, &|time| time <= until));
+        start..end
+    }
+
+    /// Gives all events to `work`, in order. Meant for a tail that nothing is added to any more.
+    pub(crate) fn with_events<T>(&self, work: impl FnOnce(&[StoredEvent]) -> T) -> T {
+        work(&self.read().events)
+    }
+
+    fn position(&self, ordinal: u32) -> Position {
+        self.first.plus(u64::from(ordinal))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Contents> {
+        self.contents.read().expect(NO_PANIC)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Contents> {
+        self.contents.write().expect(NO_PANIC)
+    }
+}
+
+/// The part of a posting that lies within a range of ordinals and, of a stream, of versions.
+pub(crate) fn clip(
+    ordinals: &[u32],
+    first_version: Option<Version>,
+    range: &Range<u32>,
+    versions: &Range<u64>,
+) -> Posting {
+    let mut from = ordinals.partition_point(|ordinal| *ordinal < range.start);
+    let mut to = ordinals.partition_point(|ordinal| *ordinal < range.end);
+    if let Some(first) = first_version {
+        let index = |version: u64| usize::try_from(version.saturating_sub(first.0)).unwrap_or(to);
+        from = from.max(index(versions.start));
+        to = to.min(index(versions.end));
+    }
+    let ordinals = ordinals.get(from..to).unwrap_or_default().to_vec();
+    let first_version = first_version.map(|version| version.plus(from as u64));
+    Posting { ordinals, first_version, previous: None }
+}
+
+const NO_PANIC: &str = "nobody panics while holding the lock";
+
+/// Where an event of a stream stands, as far as a tail can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Here.
+    At(Position),
+    /// In front of this tail.
+    Before,
+}
+
+impl Contents {
+    fn append(&mut self, mut event: StoredEvent, kind: EventType) {
+        let ordinal = ordinal(self.events.len());
+        let kind = self.slot(Key::Type(kind));
+        self.post(kind, ordinal);
+        match self.streams.get_key_value(&event.stream) {
+            // One name for all events of the stream, so that the others' memory is given back.
+            Some((name, _)) => event.stream = name.clone(),
+            None => {
+                let above = Key::above(&event.stream).map(|key| self.slot(key)).collect();
+                let (first_version, ordinals) = (event.version, Vec::new());
+                let stream = StreamTail { first_version, ordinals, above };
+                self.streams.insert(event.stream.clone(), stream);
+            }
+        }
+        if let Some(stream) = self.streams.get_mut(&event.stream) {
+            stream.ordinals.push(ordinal);
+            for slot in &stream.above {
+                if let Some(posting) = self.postings.get_mut(*slot as usize) {
+                    posting.push(ordinal);
+                }
+            }
+        }
+        self.events.push(event);
+    }
+
+    fn slot(&mut self, key: Key) -> u32 {
+        let next = ordinal(self.postings.len());
+        let slot = *self.slots.entry(key).or_insert(next);
+        if slot == next {
+            self.postings.push(Vec::new());
+        }
+        slot
+    }
+
+    fn post(&mut self, slot: u32, ordinal: u32) {
+        if let Some(posting) = self.postings.get_mut(slot as usize) {
+            posting.push(ordinal);
+        }
+    }
+}
+
+/// A chunk's worth of commands holds far fewer than 2^32 events.
+fn ordinal(index: usize) -> u32 {
+    u32::try_from(index).expect("a tail is at most two chunk sizes long")
+}

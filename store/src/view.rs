@@ -1,0 +1,216 @@
+//! A view: the chunks, the catalog at their checkpoint, and the tails after them, at one moment.
+
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use quorate_proto::{Position, StreamName, Version};
+
+use crate::catalog::CatalogExport;
+use crate::chunk::{self, Chunk, Posting};
+use crate::event::StoredEvent;
+use crate::fault::Fault;
+use crate::key::Key;
+use crate::read::Point;
+use crate::tail::{Place, Tail};
+use crate::window::Window;
+
+/// All events of the store, in files and in memory.
+///
+/// Invariants:
+/// - Chunks, sealing tail and active tail follow each other without a gap.
+/// - The catalog is pinned at the checkpoint of the last chunk: it names no chunk that is not here.
+/// - Nothing is added to the sealing tail any more.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// The folder of the chunks.
+    pub(crate) directory: Arc<Path>,
+    pub(crate) chunks: Arc<Vec<Arc<Chunk>>>,
+    pub(crate) catalog: Arc<CatalogExport>,
+    pub(crate) sealing: Option<Arc<Tail>>,
+    pub(crate) active: Arc<Tail>,
+}
+
+impl View {
+    /// The tails, newest first.
+    pub(crate) fn tails(&self) -> impl Iterator<Item = &Arc<Tail>> {
+        std::iter::once(&self.active).chain(&self.sealing)
+    }
+
+    /// The version of a stream as of a position that is not below the last chunk's end.
+    pub(crate) fn version(&self, stream: &StreamName, as_of: Position) -> Result<Version, Fault> {
+        if let Some(version) = self.version_in_memory(stream, as_of) {
+            return Ok(version);
+        }
+        let state = self.catalog.key(&Key::Stream(stream.clone()))?;
+        Ok(state.map_or(Version::ZERO, |state| state.version))
+    }
+
+    /// The same, if the stream has events in a tail by then.
+    pub(crate) fn version_in_memory(
+        &self,
+        stream: &StreamName,
+        as_of: Position,
+    ) -> Option<Version> {
+        self.tails().find_map(|tail| tail.version(stream, as_of))
+    }
+
+    /// Where an event of a stream stands; `None` if there is none of that version.
+    pub(crate) fn position_of(
+        &self,
+        stream: &StreamName,
+        version: Version,
+    ) -> Result<Option<Position>, Fault> {
+        for tail in self.tails() {
+            if let Some(Place::At(position)) = tail.position_of(stream, version) {
+                return Ok(Some(position));
+            }
+        }
+        let key = Key::Stream(stream.clone());
+        let mut next = self.catalog.key(&key)?.map(|state| state.last_chunk);
+        while let Some(number) = next {
+            let (chunk, posting) = self.find_linked(number, &key)?;
+            let first = posting.first_version.unwrap_or_default();
+            if let Some(index) = version.0.checked_sub(first.0) {
+                let ordinal = usize::try_from(index).ok().and_then(|at| posting.ordinals.get(at));
+                let first = chunk.summary().first_position;
+                return Ok(ordinal.map(|ordinal| first.plus(u64::from(*ordinal))));
+            }
+            next = posting.previous;
+        }
+        Ok(None)
+    }
+
+    /// `count` consecutive events, or as many as there are. `count` is bounded by an append's limits.
+    pub(crate) fn events(&self, first: Position, count: u64) -> Result<Vec<StoredEvent>, Fault> {
+        let mut events = Vec::new();
+        let (mut at, end) = (first, first.plus(count));
+        while at < end {
+            let segment = self.segment_at(at)?;
+            let start = ordinal_of(at, segment.first());
+            let ordinals = start..ordinal_of(end, segment.first()).min(segment.end());
+            let found = segment.read(ordinals, usize::MAX)?;
+            let Some(last) = found.last() else { break };
+            at = last.position.next();
+            events.extend(found);
+        }
+        Ok(events)
+    }
+
+    /// The chunk of a number that the catalog or a later chunk names for a key, and the key's posting there.
+    pub(crate) fn find_linked(
+        &self,
+        number: u64,
+        key: &Key,
+    ) -> Result<(&Arc<Chunk>, Posting), Fault> {
+        let index = self.chunks.binary_search_by_key(&number, |chunk| chunk.summary().number);
+        let chunk = index.ok().and_then(|index| self.chunks.get(index));
+        let damaged = |why| Fault::damaged(&chunk::path(&self.directory, number), 0, why);
+        let chunk = chunk.ok_or_else(|| damaged("the index names it, but the catalog does not"))?;
+        let posting = chunk.find(key)?;
+        let posting = posting.ok_or_else(|| damaged("it lacks a key that it is named for"))?;
+        Ok((chunk, posting))
+    }
+
+    fn segment_at(&self, position: Position) -> Result<Segment, Fault> {
+        for tail in self.tails() {
+            if position >= tail.first() {
+                return Ok(Segment::Tail(tail.clone()));
+            }
+        }
+        let index = self.chunks.partition_point(|chunk| chunk.summary().last_position < position);
+        let chunk = self.chunks.get(index).cloned();
+        chunk.map(Segment::Chunk).ok_or_else(|| {
+            let why = format!("no chunk holds position {position}");
+            Fault::damaged(&self.directory, 0, why)
+        })
+    }
+}
+
+/// A run of consecutive events with one index: a chunk or a tail.
+#[derive(Clone, Debug)]
+pub(crate) enum Segment {
+    Chunk(Arc<Chunk>),
+    Tail(Arc<Tail>),
+}
+
+impl Segment {
+    /// The position of ordinal 0.
+    pub(crate) fn first(&self) -> Position {
+        match self {
+            Segment::Chunk(chunk) => chunk.summary().first_position,
+            Segment::Tail(tail) => tail.first(),
+        }
+    }
+
+    /// The ordinal after the last one.
+    pub(crate) fn end(&self) -> u32 {
+        match self {
+            Segment::Chunk(chunk) => ordinal_of(chunk.summary().last_position.next(), self.first()),
+            Segment::Tail(tail) => tail.end(),
+        }
+    }
+
+    /// The events at these ascending ordinals, up to the first that brings their bodies to the budget.
+    pub(crate) fn read(
+        &self,
+        ordinals: impl IntoIterator<Item = u32>,
+        budget_bytes: usize,
+    ) -> Result<Vec<StoredEvent>, Fault> {
+        match self {
+            Segment::Chunk(chunk) => chunk.read(ordinals, budget_bytes),
+            Segment::Tail(tail) => Ok(tail.read_events(ordinals, budget_bytes)),
+        }
+    }
+}
+
+/// The ordinal of a position in what begins at `first`; positions outside are moved to the edge.
+pub(crate) fn ordinal_of(position: Position, first: Position) -> u32 {
+    u32::try_from(position.0.saturating_sub(first.0)).unwrap_or(u32::MAX)
+}
+
+/// What the writer shows to the readers.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    published: RwLock<Published>,
+    pub(crate) window: RwLock<Window>,
+}
+
+/// The events that can be read now: those of the view up to the point.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    pub(crate) view: Arc<View>,
+    pub(crate) point: Point,
+}
+
+impl Shared {
+    pub(crate) fn new(view: Arc<View>, point: Point, window: Window) -> Shared {
+        let published = RwLock::new(Published { view, point });
+        Shared { published, window: RwLock::new(window) }
+    }
+
+    pub(crate) fn get(&self) -> Published {
+        self.published.read().expect(NO_PANIC).clone()
+    }
+
+    pub(crate) fn point(&self) -> Point {
+        self.published.read().expect(NO_PANIC).point
+    }
+
+    /// Shows a new point, and a new view if it is one.
+    pub(crate) fn publish(&self, view: &Arc<View>, point: Point) {
+        let mut published = self.published.write().expect(NO_PANIC);
+        published.point = point;
+        if !Arc::ptr_eq(&published.view, view) {
+            published.view = view.clone();
+        }
+    }
+
+    /// Shows another log: that of an installed checkpoint.
+    pub(crate) fn replace(&self, view: &Arc<View>, point: Point, window: Window) {
+        let mut current = self.window.write().expect(NO_PANIC);
+        *current = window;
+        *self.published.write().expect(NO_PANIC) = Published { view: view.clone(), point };
+    }
+}
+
+const NO_PANIC: &str = "nobody panics while holding the lock";

@@ -1,0 +1,149 @@
+//! The ids of the newest positions: what answers "was this appended?" without a look at the disk.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use hashbrown::HashTable;
+use quorate_proto::limits::RETRY_WINDOW;
+use quorate_proto::{EventId, Position};
+
+/// The ids of the newest `capacity` positions and where they stand.
+///
+/// Memory: 16 bytes an id in the ring and 5 bytes a slot in the table, which is filled to 7/8 at most. At the
+/// full 2^22 ids: 64 MiB + 40 MiB; an emptier window takes less, as both grow by doubling. The hash is
+/// SipHash over the cluster's id and the event's, so that who makes the ids cannot aim at one slot without
+/// knowing the cluster's.
+///
+/// Invariants:
+/// - `ring` holds the ids of the positions `last - ring.len() + 1 ..= last`; position p stands at slot
+///   `(p - 1) % capacity`, and when the ring is not full its first slot is that of the oldest.
+/// - `table` holds one slot for each different id in the ring: that of its newest position.
+#[derive(Debug)]
+pub(crate) struct Window {
+    cluster: [u8; 16],
+    capacity: u64,
+    /// The position whose id was the first to come in.
+    origin: Position,
+    last: Position,
+    ring: Vec<EventId>,
+    table: HashTable<u32>,
+}
+
+impl Window {
+    /// An empty window; the next id belongs to the position after `last`.
+    pub(crate) fn new(cluster: [u8; 16], last: Position) -> Window {
+        Window::with_capacity(cluster, last, RETRY_WINDOW)
+    }
+
+    fn with_capacity(cluster: [u8; 16], last: Position, capacity: u64) -> Window {
+        let (ring, table) = (Vec::new(), HashTable::new());
+        Window { cluster, capacity, origin: last.next(), last, ring, table }
+    }
+
+    /// Takes the id of the next position; the oldest makes room.
+    pub(crate) fn push(&mut self, id: EventId) {
+        self.last = self.last.next();
+        let slot = self.slot(self.last);
+        if let Some(old) = self.ring.get(slot).copied() {
+            self.forget(old, slot);
+            if let Some(place) = self.ring.get_mut(slot) {
+                *place = id;
+            }
+        } else {
+            self.ring.push(id);
+        }
+        self.remember(id, slot);
+    }
+
+    /// The newest position of an id, if it is among the newest.
+    pub(crate) fn find(&self, id: EventId) -> Option<Position> {
+        let slot =
+            self.table.find(self.hash(id), |slot| self.ring.get(*slot as usize) == Some(&id))?;
+        Some(self.position(*slot))
+    }
+
+    /// The oldest position whose id is here; one after the last when there is none.
+    pub(crate) fn first(&self) -> Position {
+        Position(self.last.0 + 1 - self.ring.len() as u64)
+    }
+
+    fn hash(&self, id: EventId) -> u64 {
+        hash(&self.cluster, id)
+    }
+
+    fn slot(&self, position: Position) -> usize {
+        let from_origin = (position.0 - self.origin.0) % self.capacity;
+        usize::try_from(from_origin).expect("less than the capacity, which is in memory")
+    }
+
+    fn position(&self, slot: u32) -> Position {
+        let newest = (self.last.0 - self.origin.0) % self.capacity;
+        let age = (newest + self.capacity - u64::from(slot)) % self.capacity;
+        Position(self.last.0 - age)
+    }
+
+    fn remember(&mut self, id: EventId, slot: usize) {
+        let slot = u32::try_from(slot).expect("less than the capacity of 2^22");
+        let place = hash(&self.cluster, id);
+        let (ring, cluster) = (&self.ring, &self.cluster);
+        let same = |other: &u32| ring.get(*other as usize) == Some(&id);
+        let hash_of = |other: &u32| ring.get(*other as usize).map_or(0, |id| hash(cluster, *id));
+        match self.table.entry(place, same, hash_of) {
+            hashbrown::hash_table::Entry::Occupied(mut known) => *known.get_mut() = slot,
+            hashbrown::hash_table::Entry::Vacant(place) => {
+                place.insert(slot);
+            }
+        }
+    }
+
+    /// Drops an id that leaves the ring, unless a newer position has the same.
+    fn forget(&mut self, id: EventId, slot: usize) {
+        let hash = self.hash(id);
+        if let Ok(known) = self.table.find_entry(hash, |other| *other as usize == slot) {
+            known.remove();
+        }
+    }
+}
+
+fn hash(cluster: &[u8; 16], id: EventId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(cluster);
+    hasher.write(id.as_bytes());
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn id(number: u8) -> EventId {
+        EventId::from_bytes([number; 16]).expect("not nil")
+    }
+
+    proptest! {
+        #[test]
+        fn a_window_finds_the_newest_position_of_each_id_in_it(
+            start in 0..100_u64, capacity in 1..9_u64, ids in proptest::collection::vec(1..12_u8, 0..60)
+        ) {
+            let mut window = Window::with_capacity([3; 16], Position(start), capacity);
+            let mut log: Vec<(EventId, Position)> = Vec::new();
+            for (number, position) in ids.into_iter().zip(start + 1..) {
+                window.push(id(number));
+                log.push((id(number), Position(position)));
+                let newest = &log[log.len().saturating_sub(capacity as usize)..];
+                prop_assert_eq!(Some(window.first()), newest.first().map(|(_, position)| *position));
+                for number in 1..12 {
+                    let expected = newest.iter().rev().find(|(other, _)| *other == id(number));
+                    prop_assert_eq!(window.find(id(number)), expected.map(|(_, position)| *position));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_window_knows_nothing() {
+        let window = Window::new([0; 16], Position(7));
+        assert_eq!(window.find(id(1)), None);
+        assert_eq!(window.first(), Position(8));
+    }
+}
