@@ -1,0 +1,240 @@
+//! A whole cluster in one thread, from one seed: the node's own server, store and Raft log over a
+//! simulated network and disks in memory, clients that race, and a storm of faults.
+//!
+//! A run founds a cluster of three nodes and lets clients work while nodes lose power in the middle of
+//! a write and messages are lost, held and delayed. Then the weather calms down: every client must be
+//! served again at every node, all nodes must hold the same log, and [`crate::checker`] must find an
+//! order that explains all that clients saw. The same seed gives the same run, byte for byte.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use quorate_proto::limits::CHUNK_BYTES_MIN;
+use quorate_proto::{Consistency, Query, Read, RecordedEvent};
+use turmoil::Sim;
+
+use self::client::{Phase, Worker};
+use self::storm::{LATENCY_MAX, Storm};
+use crate::checker::{self, Anomaly, Verdict};
+use crate::history::Recorder;
+use crate::random::Random;
+
+mod client;
+mod disk;
+mod faults;
+mod host;
+mod node;
+mod storm;
+mod trace;
+
+pub use disk::Disk;
+pub use faults::{Counts, Fault};
+pub use host::{Machine, SimulatedHost};
+pub use trace::Trace;
+
+const NODES: usize = 3;
+const CLIENT_PORT: u16 = 7701;
+const PEER_PORT: u16 = 7801;
+/// A run that takes longer is stuck.
+const LONGEST: Duration = Duration::from_secs(180);
+
+/// A defect that is put back on purpose, to see that it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// The disk says that the Raft log is durable although it is not.
+    AnswerBeforeSync,
+    /// A repeated append is not recognized.
+    NoRetryCheck,
+    /// A vote is not written to the Raft log.
+    LostVote,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Everything is drawn from it.
+    pub seed: u64,
+    /// What is broken on purpose.
+    pub defect: Option<Defect>,
+    /// Where the run is noted.
+    pub trace: Trace,
+}
+
+/// A run in which all promises were kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Report {
+    /// What clients did and were told.
+    pub verdict: Verdict,
+    /// What went wrong around them.
+    pub faults: Counts,
+    /// How long it took for those inside.
+    pub simulated: Duration,
+}
+
+/// Why a run is not what it should be.
+#[derive(Clone, Debug)]
+pub enum Failed {
+    /// A promise was broken.
+    Broken(Vec<Anomaly>),
+    /// A node stopped that had no reason to.
+    Stopped(String),
+    /// In calm weather the cluster did not serve, or did not agree.
+    Stuck(String),
+    /// Nothing was acknowledged, or nothing went wrong: the run proves nothing.
+    Vacuous(String),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Broken(anomalies) => {
+                write!(f, "{} promises broken:", anomalies.len())?;
+                anomalies.iter().take(10).try_for_each(|anomaly| write!(f, "\n    {anomaly}"))
+            }
+            Failed::Stopped(why) => write!(f, "a node stopped: {why}"),
+            Failed::Stuck(why) => write!(f, "stuck: {why}"),
+            Failed::Vacuous(why) => write!(f, "proves nothing: {why}"),
+        }
+    }
+}
+
+/// Runs one seed.
+pub fn run(plan: &Plan) -> Result<Report, Failed> {
+    let _defect = node::PutBack::new(plan.defect);
+    let mut random = Random::part(plan.seed, 0);
+    let mut sim = turmoil::Builder::new()
+        .rng_seed(random.next())
+        .simulation_duration(2 * LONGEST)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(LATENCY_MAX)
+        .tcp_capacity(1 << 16)
+        .enable_random_order()
+        .build();
+    let mut run = Run::new(plan, &mut random, &mut sim);
+    let simulated = run.to_the_end(&mut sim)?;
+    run.judge(simulated)
+}
+
+struct Run {
+    storm: Storm,
+    storm_lasts: Duration,
+    phase: Phase,
+    deaths: node::Deaths,
+    recorder: Recorder,
+    replicas: Rc<RefCell<Vec<Vec<RecordedEvent>>>>,
+}
+
+impl Run {
+    fn new(plan: &Plan, random: &mut Random, sim: &mut Sim<'_>) -> Run {
+        let trace = &plan.trace;
+        let names: Vec<String> = (1..=NODES).map(|node| format!("node-{node}")).collect();
+        let disks: Vec<Disk> = names.iter().map(|name| Disk::new(name, trace.clone())).collect();
+        let deaths = node::Deaths::default();
+        for (number, (name, disk)) in names.iter().zip(&disks).enumerate() {
+            if plan.defect == Some(Defect::AnswerBeforeSync) {
+                disk.lie();
+            }
+            let machine = (disk.clone(), trace.clone());
+            node::add(sim, number, name, machine, random.next(), deaths.clone());
+        }
+        let addresses = |port: u16| -> Vec<String> {
+            names.iter().map(|name| format!("{name}:{port}")).collect()
+        };
+        let (phase, recorder) = (Phase::default(), Recorder::default());
+        sim.client("founder", found(addresses(CLIENT_PORT), addresses(PEER_PORT), phase.clone()));
+        for number in 1..=random.between(2, 4) as u32 {
+            phase.begin();
+            let worker = Worker {
+                number,
+                random: Random::new(random.next()),
+                recorder: recorder.clone(),
+                trace: trace.clone(),
+                phase: phase.clone(),
+                addresses: addresses(CLIENT_PORT),
+            };
+            sim.client(format!("client-{number}"), worker.run());
+        }
+        let replicas = Rc::new(RefCell::new(Vec::new()));
+        sim.client("auditor", audit(addresses(CLIENT_PORT), phase.clone(), replicas.clone()));
+        let storm = Storm::new(Random::new(random.next()), trace.clone(), names, disks);
+        let storm_lasts = Duration::from_millis(random.between(6_000, 16_000));
+        Run { storm, storm_lasts, phase, deaths, recorder, replicas }
+    }
+
+    /// Lets time pass until all clients are done; returns how much.
+    fn to_the_end(&mut self, sim: &mut Sim<'_>) -> Result<Duration, Failed> {
+        let mut storm_ends = None;
+        loop {
+            let done = sim.step().map_err(|error| Failed::Stuck(error.to_string()))?;
+            if let Some((node, why)) = self.deaths.first_of(|node| self.storm.is_well(node)) {
+                return Err(Failed::Stopped(format!("node {}: {why}", node + 1)));
+            }
+            let now = sim.elapsed();
+            if done {
+                return Ok(now);
+            }
+            if now > LONGEST {
+                return Err(Failed::Stuck(format!("not done after {} s", LONGEST.as_secs())));
+            }
+            if self.phase.is_founded() {
+                let ends = *storm_ends.get_or_insert(now + self.storm_lasts);
+                if now < ends {
+                    self.storm.step(sim);
+                } else if !self.storm.is_over() {
+                    self.storm.end(sim);
+                    self.phase.calm();
+                }
+            }
+        }
+    }
+
+    fn judge(&self, simulated: Duration) -> Result<Report, Failed> {
+        let faults = self.storm.counts;
+        let replicas = self.replicas.borrow();
+        let verdict =
+            checker::check(&self.recorder.history(), &replicas).map_err(Failed::Broken)?;
+        if verdict.acknowledged == 0 {
+            return Err(Failed::Vacuous("no append was acknowledged".to_owned()));
+        }
+        if faults.total() == 0 {
+            return Err(Failed::Vacuous("no fault took place".to_owned()));
+        }
+        Ok(Report { verdict, faults, simulated })
+    }
+}
+
+/// Founds the cluster.
+async fn found(clients: Vec<String>, peers: Vec<String>, phase: Phase) -> turmoil::Result {
+    let client = client::connect(&clients, false, Duration::from_secs(5));
+    let mut tries = 0;
+    while let Err(problem) = client.init(peers.clone(), CHUNK_BYTES_MIN).await {
+        tries += 1;
+        if tries == 20 {
+            return Err(format!("the cluster cannot be founded: {problem}"))?;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    phase.found();
+    Ok(())
+}
+
+/// Reads the whole log from every node, up to the same position, when all clients are done.
+async fn audit(
+    addresses: Vec<String>,
+    phase: Phase,
+    replicas: Rc<RefCell<Vec<Vec<RecordedEvent>>>>,
+) -> turmoil::Result {
+    phase.all_done().await;
+    let anywhere = client::connect(&addresses, false, Duration::from_secs(20));
+    let read = Read::query(Query::everything());
+    let end = client::collect(&anywhere, &read).await?.as_of;
+    for address in addresses {
+        let node = client::connect(std::slice::from_ref(&address), true, Duration::from_secs(20));
+        let read = Read { consistency: Consistency::AtLeast(end), ..read.clone() };
+        let whole = client::collect(&node, &read).await?;
+        replicas.borrow_mut().push(whole.events);
+    }
+    Ok(())
+}

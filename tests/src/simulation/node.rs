@@ -1,0 +1,107 @@
+//! A node of the simulated cluster: the server itself, started again after every crash.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use openraft_rt::deterministic_rng::DeterministicRng;
+use openraft_rt_tokio::TokioRuntime;
+use quorate_node::server::{Server, ServerOptions};
+use quorate_raft::Timing;
+use turmoil::Sim;
+
+use super::disk::Disk;
+use super::host::{Machine, SimulatedHost};
+use super::trace::Trace;
+use super::{CLIENT_PORT, Defect, PEER_PORT};
+use crate::random::Random;
+
+/// A log file: small, so that a run uses several and uses them again.
+const SEGMENT_BYTES: u64 = 256 * 1024;
+
+/// Nodes that stopped by themselves, and why.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Deaths(Rc<RefCell<Vec<(usize, String)>>>);
+
+impl Deaths {
+    fn note(&self, node: usize, why: String) {
+        self.0.borrow_mut().push((node, why));
+    }
+
+    /// The first death of a node that had no reason to die. The others are forgotten.
+    pub(super) fn first_of(
+        &self,
+        mut is_well: impl FnMut(usize) -> bool,
+    ) -> Option<(usize, String)> {
+        self.0.borrow_mut().drain(..).find(|(node, _)| is_well(*node))
+    }
+}
+
+/// A machine with the server on it. It is there before the first step, and again after each bounce.
+pub(super) fn add(
+    sim: &mut Sim<'_>,
+    number: usize,
+    name: &str,
+    (disk, trace): (Disk, Trace),
+    seed: u64,
+    deaths: Deaths,
+) {
+    let machine = draw_machine(&mut Random::new(seed));
+    let starts = Cell::new(0);
+    let owned = name.to_owned();
+    sim.host(name, move || {
+        starts.set(starts.get() + 1);
+        let seed = Random::part(seed, starts.get()).next();
+        let host = SimulatedHost::new(&owned, machine, disk.clone(), trace.clone(), seed);
+        let (options, deaths, trace) = (options(&owned), deaths.clone(), trace.clone());
+        let name = owned.clone();
+        let serving = async move {
+            let why = serve(host, options).await;
+            trace.note(&name, format_args!("stops: {why}"));
+            deaths.note(number, why);
+            // What is left of the program is dropped when the machine is switched off.
+            std::future::pending().await
+        };
+        DeterministicRng::<TokioRuntime>::scope(seed, serving)
+    });
+}
+
+/// Serves until the node cannot go on; returns why.
+async fn serve(host: SimulatedHost, options: ServerOptions) -> String {
+    match Server::start(host, options).await {
+        Ok(server) => format!("{:?}", server.stopped().await),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn options(name: &str) -> ServerOptions {
+    let (listen, peer_listen) = (format!("{name}:{CLIENT_PORT}"), format!("{name}:{PEER_PORT}"));
+    ServerOptions {
+        directory: PathBuf::from("/node"),
+        advertise: listen.clone(),
+        peer_advertise: peer_listen.clone(),
+        listen,
+        peer_listen,
+        insecure: false,
+        timing: Timing::default(),
+        segment_bytes: SEGMENT_BYTES,
+        kept_log_bytes: None,
+    }
+}
+
+fn draw_machine(random: &mut Random) -> Machine {
+    Machine {
+        clock_offset_us: random.below(4_000_000) as i64 - 2_000_000,
+        sync_ms_max: *random.pick(&[0, 2, 2, 10, 40]),
+        work_ms_max: *random.pick(&[0, 5, 50]),
+    }
+}
+
+/// The defects that are put back in this thread, for as long as this lives.
+pub(super) struct PutBack;
+
+impl PutBack {
+    pub(super) fn new(_defect: Option<Defect>) -> PutBack {
+        PutBack
+    }
+}

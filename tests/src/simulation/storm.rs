@@ -1,0 +1,177 @@
+//! Applies the faults of a run to the simulated cluster, and takes them back.
+
+use std::time::Duration;
+
+use turmoil::Sim;
+
+use super::disk::Disk;
+use super::faults::{Counts, Fault};
+use super::trace::Trace;
+use crate::random::Random;
+
+/// What a message takes between two machines at most while nothing is wrong.
+pub(super) const LATENCY_MAX: Duration = Duration::from_millis(4);
+
+/// Where a node stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Power {
+    On,
+    /// The disk dies in the middle of something; soon the rest of the machine follows.
+    Failing {
+        dead_at: Duration,
+        back_at: Duration,
+    },
+    Off {
+        back_at: Duration,
+    },
+}
+
+/// The bad weather over one run.
+pub(super) struct Storm {
+    random: Random,
+    trace: Trace,
+    names: Vec<String>,
+    disks: Vec<Disk>,
+    power: Vec<Power>,
+    links: Vec<(Duration, Fault)>,
+    next_at: Duration,
+    calm: bool,
+    /// What took place.
+    pub(super) counts: Counts,
+}
+
+impl Storm {
+    pub(super) fn new(random: Random, trace: Trace, names: Vec<String>, disks: Vec<Disk>) -> Storm {
+        let power = vec![Power::On; names.len()];
+        let (links, next_at, counts) = (Vec::new(), Duration::ZERO, Counts::default());
+        Storm { random, trace, names, disks, power, links, next_at, calm: false, counts }
+    }
+
+    /// Whether the node is on and its disk is well: it has no reason to stop.
+    pub(super) fn is_well(&self, node: usize) -> bool {
+        self.power[node] == Power::On
+    }
+
+    /// Whether [`Storm::end`] was called.
+    pub(super) fn is_over(&self) -> bool {
+        self.calm
+    }
+
+    /// Does what is due by now.
+    pub(super) fn step(&mut self, sim: &mut Sim<'_>) {
+        let now = sim.elapsed();
+        for node in 0..self.power.len() {
+            match self.power[node] {
+                Power::Failing { dead_at, back_at } if dead_at <= now => {
+                    self.crash(sim, node, back_at);
+                }
+                Power::Off { back_at } if back_at <= now => self.start(sim, node),
+                _ => {}
+            }
+        }
+        let before = self.links.len();
+        self.links.retain(|(until, _)| *until > now);
+        if self.links.len() < before {
+            self.relink(sim);
+        }
+        if !self.calm && self.next_at <= now {
+            if self.next_at > Duration::ZERO {
+                self.strike(sim, now);
+            }
+            self.next_at = now + Duration::from_millis(self.random.between(50, 1_800));
+        }
+    }
+
+    /// No more faults: everything is mended and switched on.
+    pub(super) fn end(&mut self, sim: &mut Sim<'_>) {
+        let now = sim.elapsed();
+        self.calm = true;
+        self.links.clear();
+        self.relink(sim);
+        for node in 0..self.power.len() {
+            if let Power::Failing { .. } = self.power[node] {
+                self.crash(sim, node, now);
+            }
+            if let Power::Off { .. } = self.power[node] {
+                self.start(sim, node);
+            }
+        }
+    }
+
+    fn strike(&mut self, sim: &mut Sim<'_>, now: Duration) {
+        let (fault, lasts) = Fault::draw(&mut self.random, self.names.len());
+        self.trace.note("storm", format_args!("{fault:?} for {} ms", lasts.as_millis()));
+        self.counts.count(fault);
+        match fault {
+            Fault::Crash { node, changes } => self.fail(node, changes, now, lasts),
+            Fault::CrashAll => {
+                for node in 0..self.names.len() {
+                    let later = Duration::from_millis(self.random.below(500));
+                    if self.power[node] == Power::On {
+                        self.crash(sim, node, now + lasts + later);
+                    }
+                }
+            }
+            link => {
+                self.links.push((now + lasts, link));
+                self.relink(sim);
+            }
+        }
+    }
+
+    fn fail(&mut self, node: usize, changes: u64, now: Duration, lasts: Duration) {
+        if self.power[node] == Power::On {
+            self.disks[node].cut_after(changes);
+            let dead_at = now + Duration::from_millis(self.random.between(1, 30));
+            self.power[node] = Power::Failing { dead_at, back_at: dead_at + lasts };
+        }
+    }
+
+    fn crash(&mut self, sim: &mut Sim<'_>, node: usize, back_at: Duration) {
+        self.trace.note(&self.names[node], format_args!("crashes"));
+        // The disk first: nothing that is dropped with the program may still write.
+        self.disks[node].cut_after(0);
+        sim.crash(self.names[node].as_str());
+        self.power[node] = Power::Off { back_at };
+    }
+
+    fn start(&mut self, sim: &mut Sim<'_>, node: usize) {
+        self.trace.note(&self.names[node], format_args!("starts"));
+        self.disks[node].restart(self.random.next());
+        sim.bounce(self.names[node].as_str());
+        self.power[node] = Power::On;
+    }
+
+    /// Makes the links what the faults that still last want them to be.
+    fn relink(&self, sim: &mut Sim<'_>) {
+        for (one, name) in self.names.iter().enumerate() {
+            for other in &self.names[one + 1..] {
+                let (name, other) = (name.as_str(), other.as_str());
+                sim.release(name, other);
+                sim.repair(name, other);
+                sim.set_link_max_message_latency(name, other, LATENCY_MAX);
+            }
+        }
+        let name = |node: usize| self.names[node].as_str();
+        for (_, fault) in &self.links {
+            match *fault {
+                Fault::Partition(one, other) => sim.partition(name(one), name(other)),
+                Fault::OneWay(from, to) => sim.partition_oneway(name(from), name(to)),
+                Fault::Delay(one, other, time) => {
+                    sim.set_link_max_message_latency(name(one), name(other), time);
+                }
+                Fault::Isolate(node) => {
+                    self.others(node).for_each(|other| sim.partition(name(node), name(other)));
+                }
+                Fault::Hold(node) => {
+                    self.others(node).for_each(|other| sim.hold(name(node), name(other)));
+                }
+                Fault::Crash { .. } | Fault::CrashAll => {}
+            }
+        }
+    }
+
+    fn others(&self, node: usize) -> impl Iterator<Item = usize> {
+        (0..self.names.len()).filter(move |other| *other != node)
+    }
+}

@@ -1,0 +1,128 @@
+//! The simulation over many seeds: every promise is kept, one seed gives one run, and defects that are put
+//! back are found.
+//!
+//! `QUORATE_SEEDS=1000 cargo test --test simulation` runs a thousand; `QUORATE_SEED=7` only that one, with
+//! the log that `QUORATE_LOG` asks for.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use quorate_tests::simulation::{Counts, Defect, Failed, Plan, Report, Trace, run};
+
+/// How many seeds are run unless told.
+const SEEDS_DEFAULT: u64 = 40;
+/// How many seeds a defect has to be found.
+const SEEDS_FOR_A_DEFECT: u64 = 1_000;
+
+fn number(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is `{text}`, which is no number")))
+}
+
+/// Runs one seed on a thread of its own: nothing that an earlier run left in one changes the next.
+fn run_apart(seed: u64, defect: Option<Defect>, trace: Trace) -> Result<Report, Failed> {
+    let plan = Plan { seed, defect, trace };
+    let running = std::thread::Builder::new().name(format!("seed {seed}"));
+    let running = running.spawn(move || run(&plan)).expect("a thread can be started");
+    running.join().unwrap_or_else(|_| Err(Failed::Stopped("it panicked; see above".to_owned())))
+}
+
+/// Runs seeds side by side until `stop` says so; returns what came of each.
+fn run_many(
+    seeds: std::ops::Range<u64>,
+    defect: Option<Defect>,
+    stop: impl Fn(&Result<Report, Failed>) -> bool + Sync,
+) -> BTreeMap<u64, Result<Report, Failed>> {
+    let (next, results) = (AtomicU64::new(seeds.start), Mutex::new(BTreeMap::new()));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            let result = run_apart(seed, defect, Trace::new());
+            if stop(&result) {
+                next.store(seeds.end, Ordering::Relaxed);
+            }
+            results.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, result);
+        }
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    results.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn every_promise_is_kept_under_crashes_partitions_and_delays() {
+    if let Some(seed) = number("QUORATE_SEED") {
+        let filter = env::var("QUORATE_LOG").unwrap_or_else(|_| "off".to_owned());
+        tracing_subscriber::fmt().with_env_filter(filter).init();
+        let trace = Trace::with_lines();
+        let result = run_apart(seed, None, trace.clone());
+        if let Ok(path) = env::var("QUORATE_TRACE") {
+            std::fs::write(&path, trace.take_lines().join("\n")).expect("the trace can be written");
+        }
+        println!("seed {seed}: {result:#?}");
+        result.unwrap_or_else(|failed| panic!("seed {seed}: {failed}"));
+        return;
+    }
+    let seeds = number("QUORATE_SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let results = run_many(0..seeds, None, |_| false);
+    let mut faults = Counts::default();
+    let (mut acknowledged, mut conflicts, mut unknown, mut reads, mut simulated) = (0, 0, 0, 0, 0);
+    let mut failed = Vec::new();
+    for (seed, result) in &results {
+        match result {
+            Err(why) => failed.push(format!("seed {seed}: {why}")),
+            Ok(report) => {
+                faults += report.faults;
+                acknowledged += report.verdict.acknowledged;
+                conflicts += report.verdict.conflicts;
+                unknown += report.verdict.resolved_present + report.verdict.resolved_absent;
+                reads += report.verdict.reads;
+                simulated += report.simulated.as_secs();
+            }
+        }
+    }
+    println!(
+        "{seeds} seeds, {simulated} s simulated: {acknowledged} appends acknowledged, {conflicts} conflicts, \
+         {unknown} of unknown outcome, {reads} reads; {faults:?}"
+    );
+    assert!(failed.is_empty(), "{} of {seeds} seeds:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in [1, 2, 3] {
+        let [one, other] = [(), ()].map(|()| {
+            let trace = Trace::with_lines();
+            let result = run_apart(seed, None, trace.clone());
+            assert!(result.is_ok(), "seed {seed}: {}", result.unwrap_err());
+            (trace.digest(), trace.take_lines())
+        });
+        let parted = one.1.iter().zip(&other.1).position(|(one, other)| one != other);
+        if let Some(line) = parted {
+            let from = line.saturating_sub(3);
+            panic!(
+                "seed {seed}: two runs part at line {line}:\n{}\n--- or ---\n{}",
+                one.1[from..=line].join("\n"),
+                other.1[from..=line].join("\n")
+            );
+        }
+        assert_eq!((one.0, one.1.len()), (other.0, other.1.len()), "seed {seed}");
+        assert!(one.1.len() > 1_000, "seed {seed}: only {} lines of trace", one.1.len());
+    }
+}
+
+#[test]
+fn defects_put_back_on_purpose_are_found() {
+    for defect in [Defect::AnswerBeforeSync, Defect::NoRetryCheck, Defect::LostVote] {
+        let results = run_many(0..SEEDS_FOR_A_DEFECT, Some(defect), Result::is_err);
+        let found = results.iter().find_map(|(seed, result)| Some((seed, result.as_ref().err()?)));
+        let (seed, failed) = found
+            .unwrap_or_else(|| panic!("{defect:?} is not found in {SEEDS_FOR_A_DEFECT} seeds"));
+        println!("{defect:?} is found by seed {seed}, of {} tried: {failed}", results.len());
+    }
+}
