@@ -1,15 +1,23 @@
 //! Chunks: immutable files of consecutive events, each with its own index.
-#![allow(clippy::unimplemented, dead_code, unused_variables, reason = "bodies follow")]
 
-use std::borrow::Borrow;
-use std::ops::Range;
+mod file;
+mod postings;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod writer;
+
 use std::path::{Path, PathBuf};
 
-use quorate_proto::{EventId, Position, Timestamp, Version};
+use quorate_proto::{Position, Timestamp, Version};
 
+use crate::Key;
 use crate::catalog::KeyState;
-use crate::vfs::Vfs;
-use crate::{Fault, Key, StoredEvent};
+
+pub(crate) use reader::Chunk;
+pub(crate) use verify::ChunkKey;
+pub(crate) use writer::write;
 
 /// What a chunk is, whatever it holds; tied into every checksum of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,75 +69,4 @@ pub(crate) struct Posting {
 /// The path of a chunk in the folder of chunks.
 pub(crate) fn path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("chunk-{number:010}"))
-}
-
-/// Writes a chunk of consecutive events (at least one). On return the file and its name are durable.
-///
-/// `previous` is asked once for every key, in ascending order. A file of that number, left by a crash
-/// before the catalog knew it, is replaced.
-pub(crate) fn write(
-    vfs: &dyn Vfs,
-    directory: &Path,
-    identity: &ChunkIdentity,
-    events: impl IntoIterator<Item: Borrow<StoredEvent>>,
-    previous: &mut dyn FnMut(&Key) -> Result<Option<u64>, Fault>,
-) -> Result<Written, Fault> {
-    unimplemented!()
-}
-
-/// An open chunk. Keeps footer, block index and a sparse index of the dictionary in memory; everything else
-/// is read when asked for, and checked every time.
-#[derive(Debug)]
-pub(crate) struct Chunk {}
-
-impl Chunk {
-    /// Opens the file at `path` and checks that it is the chunk that the catalog speaks of.
-    pub(crate) fn open(
-        vfs: &dyn Vfs,
-        path: &Path,
-        identity: &ChunkIdentity,
-        expected: &ChunkSummary,
-    ) -> Result<Chunk, Fault> {
-        unimplemented!()
-    }
-
-    /// What the catalog keeps of it.
-    pub(crate) fn summary(&self) -> &ChunkSummary {
-        unimplemented!()
-    }
-
-    /// Where the events of a key are; `None` if the chunk holds none.
-    pub(crate) fn find(&self, key: &Key) -> Result<Option<Posting>, Fault> {
-        unimplemented!()
-    }
-
-    /// The events at these ascending ordinals, up to the first that brings their bodies to `budget_bytes`,
-    /// so at least one. Ordinals that the chunk does not hold are passed over.
-    pub(crate) fn read(
-        &self,
-        ordinals: impl IntoIterator<Item = u32>,
-        budget_bytes: usize,
-    ) -> Result<Vec<StoredEvent>, Fault> {
-        unimplemented!()
-    }
-
-    /// The ids of all events, in order.
-    pub(crate) fn ids(&self) -> Result<Vec<EventId>, Fault> {
-        unimplemented!()
-    }
-
-    /// Ordinals outside which nothing was recorded between these times (inclusive); costs no I/O and may be
-    /// wider than need be by a block on either side.
-    pub(crate) fn ordinals_between(
-        &self,
-        from: Option<Timestamp>,
-        until: Option<Timestamp>,
-    ) -> Range<u32> {
-        unimplemented!()
-    }
-
-    /// Checks every byte of the file and counts its events.
-    pub(crate) fn verify(&self) -> Result<u64, Fault> {
-        unimplemented!()
-    }
 }

@@ -1,0 +1,131 @@
+//! The file of a chunk while it is read: nothing comes out of it unchecked.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::ChunkIdentity;
+use crate::Fault;
+use crate::format::chunk::{
+    FOOTER, Footer, HEADER_BYTES, Header, TRAILER_BYTES, decode_header, decode_trailer, frame,
+};
+use crate::format::{Malformed, Output};
+use crate::vfs::{File, Open, Vfs};
+
+/// An open file whose header is that of the chunk it should be.
+#[derive(Debug)]
+pub(super) struct ChunkFile {
+    file: Arc<dyn File>,
+    pub(super) path: PathBuf,
+    identity: ChunkIdentity,
+    /// Bytes of the file.
+    pub(super) len: u64,
+}
+
+impl ChunkFile {
+    pub(super) fn open(
+        vfs: &dyn Vfs,
+        path: &Path,
+        identity: &ChunkIdentity,
+    ) -> Result<ChunkFile, Fault> {
+        let file = vfs.open(path, Open::Read).map_err(Fault::io("open", path))?;
+        let len = file.len().map_err(Fault::io("read", path))?;
+        let chunk = ChunkFile { file, path: path.to_owned(), identity: *identity, len };
+        let header = chunk.bytes(0..HEADER_BYTES)?;
+        match decode_header(&header).map_err(|malformed| chunk.damaged(0, malformed))? {
+            Header::Chunk(found) if found == *identity => Ok(chunk),
+            Header::Chunk(found) => {
+                let why = format!(
+                    "it is chunk {} of log {} of another cluster, or another chunk than {}",
+                    found.number, found.log, identity.number
+                );
+                Err(Fault::foreign(path, why))
+            }
+            Header::OtherVersion(version) => {
+                let why = format!("its format version {version} is unknown to this build");
+                Err(Fault::foreign(path, why))
+            }
+        }
+    }
+
+    /// The footer, and where it begins.
+    pub(super) fn footer(&self) -> Result<(Footer, u64), Fault> {
+        let trailer = self.len.saturating_sub(TRAILER_BYTES);
+        let bytes = self.bytes(trailer..self.len)?;
+        let offset = decode_trailer(&self.identity, trailer, &bytes)
+            .map_err(|malformed| self.damaged(trailer, malformed))?;
+        let payload = self.frame(FOOTER, offset..trailer)?;
+        let footer =
+            Footer::decode(payload).map_err(|malformed| self.damaged(offset, malformed))?;
+        Ok((footer, offset))
+    }
+
+    /// The payload of the frame that stands at exactly this range.
+    pub(super) fn frame(&self, section: u16, range: Range<u64>) -> Result<Bytes, Fault> {
+        let bytes = self.bytes(range.clone())?;
+        frame::decode(&self.identity, range.start, section, &bytes)
+            .map_err(|malformed| self.damaged(range.start, malformed))
+    }
+
+    /// The payloads of the frames that fill a range, with their offsets; ends with the first fault.
+    pub(super) fn frames(
+        &self,
+        section: u16,
+        range: Range<u64>,
+    ) -> impl Iterator<Item = Result<(u64, Bytes), Fault>> {
+        let mut next = range.start;
+        std::iter::from_fn(move || {
+            if next >= range.end {
+                return None;
+            }
+            let start = next;
+            let frame = self.frame_end(start, range.end).and_then(|end| {
+                next = end;
+                Ok((start, self.frame(section, start..end)?))
+            });
+            if frame.is_err() {
+                next = range.end;
+            }
+            Some(frame)
+        })
+    }
+
+    /// The payloads of all frames of a range, joined.
+    pub(super) fn joined(&self, section: u16, range: Range<u64>) -> Result<Bytes, Fault> {
+        let mut joined = Vec::new();
+        for frame in self.frames(section, range) {
+            joined.put(&frame?.1);
+        }
+        Ok(Bytes::from(joined))
+    }
+
+    /// Where the frame at `offset` says it ends, which must not be after `limit`.
+    fn frame_end(&self, offset: u64, limit: u64) -> Result<u64, Fault> {
+        let header = self.bytes(offset..offset.saturating_add(frame::FRAME_HEADER_BYTES))?;
+        let length = frame::length(&header).map_err(|malformed| self.damaged(offset, malformed))?;
+        let end = offset.saturating_add(length);
+        if end > limit {
+            return Err(self.damaged(offset, Malformed::new("a frame runs over its section")));
+        }
+        Ok(end)
+    }
+
+    fn bytes(&self, range: Range<u64>) -> Result<Bytes, Fault> {
+        if range.start > range.end || range.end > self.len {
+            let why = format!("the file ends at byte {}, before what it should hold", self.len);
+            return Err(Fault::damaged(&self.path, range.start.min(self.len), why));
+        }
+        let length = usize::try_from(range.end - range.start);
+        let length = length.map_err(|_| Fault::damaged(&self.path, range.start, "is too long"))?;
+        let mut buffer = vec![0; length];
+        let read = self.file.read_at(&mut buffer, range.start);
+        read.map_err(Fault::io("read", &self.path))?;
+        Ok(Bytes::from(buffer))
+    }
+
+    pub(super) fn damaged(&self, offset: u64, malformed: Malformed) -> Fault {
+        Fault::damaged(&self.path, offset, malformed.to_string())
+    }
+}

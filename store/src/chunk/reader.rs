@@ -1,0 +1,276 @@
+//! Reads a chunk: finds keys, gives out events.
+
+use std::ops::Range;
+use std::path::Path;
+
+use quorate_proto::{EventId, Timestamp};
+
+use super::file::ChunkFile;
+use super::{ChunkIdentity, ChunkSummary, Posting};
+use crate::format::chunk::block::{BlockEntry, BlockReader, decode_index};
+use crate::format::chunk::dictionary::{
+    DictionaryIndex, Entry, Ordinals, PageReader, decode_ordinals,
+};
+use crate::format::chunk::{Footer, HEADER_BYTES, Section};
+use crate::format::{Input, Malformed};
+use crate::vfs::Vfs;
+use crate::{Fault, Key, StoredEvent};
+
+/// An open chunk. Keeps footer, block index and a sparse index of the dictionary in memory; everything else
+/// is read when asked for, and checked every time.
+///
+/// Invariants: the sections fill the file between header and footer; `blocks` are not empty and fill the
+/// section of events.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(super) file: ChunkFile,
+    pub(super) footer: Footer,
+    pub(super) summary: ChunkSummary,
+    blocks: Vec<BlockEntry>,
+    pub(super) dictionary: DictionaryIndex,
+}
+
+impl Chunk {
+    /// Opens the file at `path` and checks that it is the chunk that the catalog speaks of.
+    ///
+    /// Faults: damaged, when it is not what was written; foreign, when it is another chunk, or one with
+    /// parts that this build does not know and must.
+    pub(crate) fn open(
+        vfs: &dyn Vfs,
+        path: &Path,
+        identity: &ChunkIdentity,
+        expected: &ChunkSummary,
+    ) -> Result<Chunk, Fault> {
+        let chunk = Chunk::open_any(vfs, path, identity)?;
+        if chunk.summary != *expected {
+            let why = format!("it is {:?} but should be {expected:?}", chunk.summary);
+            return Err(Fault::damaged(path, chunk.file.len, why));
+        }
+        Ok(chunk)
+    }
+
+    /// Opens the file at `path`, whatever it holds.
+    pub(crate) fn open_any(
+        vfs: &dyn Vfs,
+        path: &Path,
+        identity: &ChunkIdentity,
+    ) -> Result<Chunk, Fault> {
+        let file = ChunkFile::open(vfs, path, identity)?;
+        let (footer, end) = file.footer()?;
+        check_sections(&file, &footer, end)?;
+        let range = |section| section_range(&file, &footer, section);
+        let index = range(Section::BlockIndex)?;
+        let payload = file.joined(Section::BlockIndex.number(), index.clone())?;
+        let events = range(Section::Events)?;
+        let (blocks, blocks_end) = decode_index(payload, events.start)
+            .map_err(|malformed| file.damaged(index.start, malformed))?;
+        let dictionary_index = range(Section::DictionaryIndex)?;
+        let payload = file.joined(Section::DictionaryIndex.number(), dictionary_index.clone())?;
+        let pages = range(Section::Dictionary)?;
+        let (dictionary, pages_end) = DictionaryIndex::decode(payload, pages.start)
+            .map_err(|malformed| file.damaged(dictionary_index.start, malformed))?;
+        if blocks.is_empty() || blocks_end != events.end || pages_end != pages.end {
+            let why = Malformed::new("an index does not fit what it indexes");
+            return Err(file.damaged(index.start, why));
+        }
+        let summary = footer.summary(identity.number, file.len);
+        Ok(Chunk { file, footer, summary, blocks, dictionary })
+    }
+
+    /// What the catalog keeps of it.
+    pub(crate) fn summary(&self) -> &ChunkSummary {
+        &self.summary
+    }
+
+    /// Where the events of a key are; `None` if the chunk holds none.
+    pub(crate) fn find(&self, key: &Key) -> Result<Option<Posting>, Fault> {
+        let key = key.encode();
+        let Some(page) = self.dictionary.page_of(&key) else { return Ok(None) };
+        let section = Section::Dictionary.number();
+        let payload = self.file.frame(section, page.offset..page.offset + page.length)?;
+        let entry = PageReader::new(payload).and_then(|page| page.find(&key));
+        match entry.map_err(|malformed| self.file.damaged(page.offset, malformed))? {
+            Some(entry) => self.posting(entry, page.offset).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Completes an entry of the page at `offset` with its ordinals.
+    pub(super) fn posting(&self, entry: Entry, offset: u64) -> Result<Posting, Fault> {
+        let damaged = |malformed| self.file.damaged(offset, malformed);
+        let mut ordinals = Vec::new();
+        match entry.ordinals {
+            Ordinals::Here(bytes) => decode_ordinals(bytes, &mut ordinals).map_err(damaged)?,
+            Ordinals::Elsewhere(range) => {
+                let section = self.section(Section::Postings)?;
+                let start = section.start.saturating_add(range.start);
+                let end = section.start.saturating_add(range.end).min(section.end);
+                for frame in self.file.frames(Section::Postings.number(), start..end) {
+                    decode_ordinals(frame?.1, &mut ordinals).map_err(damaged)?;
+                }
+            }
+        }
+        let previous = match entry.distance {
+            Some(distance) => {
+                let number = self.summary.number.checked_sub(distance).filter(|it| *it > 0);
+                let why = || damaged(Malformed::new("a key was last seen before the first chunk"));
+                Some(number.ok_or_else(why)?)
+            }
+            None => None,
+        };
+        if ordinals.len() as u64 != u64::from(entry.count) || ordinals.is_empty() {
+            return Err(damaged(Malformed::new("a key has another number of ordinals")));
+        }
+        let first_version = entry.versions.map(|(first, _)| first);
+        Ok(Posting { ordinals, first_version, previous })
+    }
+
+    /// The events at these ascending ordinals, up to the first that brings their bodies to `budget_bytes`,
+    /// so at least one. Ordinals that the chunk does not hold are passed over.
+    pub(crate) fn read(
+        &self,
+        ordinals: impl IntoIterator<Item = u32>,
+        budget_bytes: usize,
+    ) -> Result<Vec<StoredEvent>, Fault> {
+        let mut ordinals = ordinals.into_iter().peekable();
+        let mut events = Vec::new();
+        let mut size = 0;
+        while let Some(ordinal) = ordinals.peek().copied() {
+            let Some(index) = self.block_of(ordinal) else {
+                ordinals.next();
+                continue;
+            };
+            let mut block = self.block(index)?;
+            let damaged = |malformed| self.file.damaged(block.offset, malformed);
+            while let Some(event) = block.reader.next().map_err(damaged)? {
+                while ordinals.next_if(|wanted| *wanted < event.ordinal).is_some() {}
+                if ordinals.next_if(|wanted| *wanted == event.ordinal).is_none() {
+                    if ordinals.peek().is_none_or(|wanted| u64::from(*wanted) >= block.end) {
+                        break;
+                    }
+                    continue;
+                }
+                let event = block.reader.complete(event, self.summary.first_position);
+                let event = event.map_err(damaged)?;
+                size += event.size();
+                events.push(event);
+                if size >= budget_bytes {
+                    return Ok(events);
+                }
+            }
+            while ordinals.next_if(|wanted| u64::from(*wanted) < block.end).is_some() {}
+        }
+        Ok(events)
+    }
+
+    /// The ids of all events, in order.
+    pub(crate) fn ids(&self) -> Result<Vec<EventId>, Fault> {
+        let mut ids = Vec::with_capacity(self.footer.count as usize);
+        for frame in self.file.frames(Section::Ids.number(), self.section(Section::Ids)?) {
+            let (offset, payload) = frame?;
+            let mut input = Input::new(payload);
+            while input.remaining() > 0 {
+                let id = take_id(&mut input);
+                ids.push(id.map_err(|malformed| self.file.damaged(offset, malformed))?);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Ordinals outside which nothing was recorded between these times (inclusive); costs no I/O and may be
+    /// wider than need be by a block on either side.
+    pub(crate) fn ordinals_between(
+        &self,
+        from: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Range<u32> {
+        // Times do not decrease along ordinals, so whole blocks at either end can be left out.
+        let start = from.map_or(0, |from| {
+            let before = self.blocks.partition_point(|block| block.first_recorded_at < from);
+            before.saturating_sub(1)
+        });
+        let end = until.map_or(self.blocks.len(), |until| {
+            self.blocks.partition_point(|block| block.first_recorded_at <= until)
+        });
+        let after_all = from.is_some_and(|from| from > self.summary.last_recorded_at);
+        let ordinal = |index: usize| match self.blocks.get(index) {
+            Some(block) => block.first_ordinal,
+            None => self.ordinals_end(),
+        };
+        if start >= end || after_all { 0..0 } else { ordinal(start)..ordinal(end) }
+    }
+
+    /// One more than the last ordinal.
+    fn ordinals_end(&self) -> u32 {
+        let span = self.summary.last_position.0 - self.summary.first_position.0;
+        u32::try_from(span + 1).expect("the footer was checked to cover fewer positions")
+    }
+
+    fn block_of(&self, ordinal: u32) -> Option<usize> {
+        if ordinal >= self.ordinals_end() {
+            return None;
+        }
+        self.blocks.partition_point(|block| block.first_ordinal <= ordinal).checked_sub(1)
+    }
+
+    fn block(&self, index: usize) -> Result<OpenBlock, Fault> {
+        let entry = self.blocks.get(index).expect("found among the blocks");
+        let next = self.blocks.get(index + 1);
+        let end = next.map_or(self.ordinals_end(), |next| next.first_ordinal);
+        let range = entry.offset..entry.offset + entry.length;
+        let payload = self.file.frame(Section::Events.number(), range)?;
+        let reader = BlockReader::new(payload)
+            .map_err(|malformed| self.file.damaged(entry.offset, malformed))?;
+        Ok(OpenBlock { reader, offset: entry.offset, end: u64::from(end) })
+    }
+
+    pub(super) fn section(&self, section: Section) -> Result<Range<u64>, Fault> {
+        section_range(&self.file, &self.footer, section)
+    }
+}
+
+struct OpenBlock {
+    reader: BlockReader,
+    /// Of its frame, in the file.
+    offset: u64,
+    /// No ordinal of the block is here or after.
+    end: u64,
+}
+
+fn take_id(input: &mut Input) -> Result<EventId, Malformed> {
+    let bytes = input.take(16)?;
+    let bytes = bytes.first_chunk().expect("16 bytes were taken");
+    EventId::from_bytes(*bytes).map_err(|invalid| Malformed::new(invalid.to_string()))
+}
+
+/// The sections must fill the file, so that every byte is in a frame, and those that are critical known.
+fn check_sections(file: &ChunkFile, footer: &Footer, end: u64) -> Result<(), Fault> {
+    let mut offset = HEADER_BYTES;
+    for section in &footer.sections {
+        if section.range.start != offset {
+            let why = Malformed::new(format!("section {} leaves a gap", section.number));
+            return Err(file.damaged(offset, why));
+        }
+        offset = section.range.end;
+        let known = Section::ALL.iter().any(|known| known.number() == section.number);
+        if section.critical && !known {
+            let why = format!("its section {} is unknown to this build", section.number);
+            return Err(Fault::foreign(&file.path, why));
+        }
+    }
+    if offset != end {
+        return Err(file.damaged(offset, Malformed::new("the sections do not reach the footer")));
+    }
+    Ok(())
+}
+
+fn section_range(file: &ChunkFile, footer: &Footer, section: Section) -> Result<Range<u64>, Fault> {
+    let mut found = footer.sections.iter().filter(|entry| entry.number == section.number());
+    match (found.next(), found.next()) {
+        (Some(entry), None) => Ok(entry.range.clone()),
+        _ => {
+            let why = format!("it does not have exactly one section {}", section.number());
+            Err(file.damaged(file.len, Malformed::new(why)))
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The dictionary of a chunk: from a key to the ordinals of its events.
+//!
+//! Keys stand sorted in pages of some kilobytes, each page readable alone:
+//!
+//! ```text
+//! entries          varint, then each:
+//!   shared         varint   bytes that the key has in common with the key before in this page
+//!   key            varint, then the other bytes of the key (kind and name)
+//!   previous       varint   how many chunks back the key was last seen; 0 = never before
+//!   first version  varint   of streams only: of its first event in this chunk
+//!   last version   varint   of streams only: of its last event in this chunk
+//!   count          varint   twice the number of ordinals; 1 more if they are elsewhere
+//!   ordinals       the first, then the distances; varints
+//!       or offset  varint   where they begin in the section of postings,
+//!          length  varint   and the bytes of their frames; each frame begins anew with an ordinal
+//! ```
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use bytes::Bytes;
+use quorate_proto::Version;
+
+use crate::format::{Input, Malformed, Output};
+
+/// The kind of keys that have versions.
+const STREAM: u8 = 1;
+
+/// One key of a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// As [`crate::Key::encode`] has it.
+    pub(crate) key: Vec<u8>,
+    /// How many chunks back the key was last seen.
+    pub(crate) distance: Option<u64>,
+    /// The versions of the first and the last event, of streams.
+    pub(crate) versions: Option<(Version, Version)>,
+    pub(crate) count: u32,
+    pub(crate) ordinals: Ordinals,
+}
+
+/// The ordinals of a key, where they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ordinals {
+    /// Encoded, in the entry itself.
+    Here(Bytes),
+    /// In frames of the section of postings, at these bytes of it.
+    Elsewhere(Range<u64>),
+}
+
+/// Collects entries, in ascending order, until they are written as one page.
+#[derive(Debug, Default)]
+pub(crate) struct PageBuilder {
+    entries: Vec<u8>,
+    count: u64,
+    last_key: Vec<u8>,
+}
+
+impl PageBuilder {
+    pub(crate) fn push(&mut self, entry: &Entry) {
+        let shared = common_prefix(&self.last_key, &entry.key);
+        let out = &mut self.entries;
+        out.put_varint(shared as u64);
+        out.put_varint((entry.key.len() - shared) as u64);
+        out.put(&entry.key[shared..]);
+        out.put_varint(entry.distance.unwrap_or(0));
+        if let Some((first, last)) = entry.versions {
+            out.put_varint(first.0);
+            out.put_varint(last.0);
+        }
+        match &entry.ordinals {
+            Ordinals::Here(bytes) => {
+                out.put_varint(u64::from(entry.count) * 2);
+                out.put(bytes);
+            }
+            Ordinals::Elsewhere(range) => {
+                out.put_varint(u64::from(entry.count) * 2 + 1);
+                out.put_varint(range.start);
+                out.put_varint(range.end - range.start);
+            }
+        }
+        self.last_key.clone_from(&entry.key);
+        self.count += 1;
+    }
+
+    /// Bytes so far.
+    pub(crate) fn size(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn last_key(&self) -> &[u8] {
+        &self.last_key
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.entries.len() + 4);
+        out.put_varint(self.count);
+        out.put(&self.entries);
+        out
+    }
+}
+
+/// Gives out the entries of a page, in order.
+#[derive(Debug)]
+pub(crate) struct PageReader {
+    input: Input,
+    left: u64,
+    key: Vec<u8>,
+}
+
+impl PageReader {
+    pub(crate) fn new(payload: Bytes) -> Result<PageReader, Malformed> {
+        let mut input = Input::new(payload);
+        let left = input.varint()?;
+        Ok(PageReader { input, left, key: Vec::new() })
+    }
+
+    /// The entry of a key, if the page has it.
+    pub(crate) fn find(mut self, key: &[u8]) -> Result<Option<Entry>, Malformed> {
+        while let Some(entry) = self.next()? {
+            match entry.key.as_slice().cmp(key) {
+                Ordering::Less => {}
+                Ordering::Equal => return Ok(Some(entry)),
+                Ordering::Greater => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next entry; `None` at the end of the page.
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, Malformed> {
+        if self.left == 0 {
+            self.input.clone().end()?;
+            return Ok(None);
+        }
+        self.left -= 1;
+        self.take_key()?;
+        let input = &mut self.input;
+        let distance = Some(input.varint()?).filter(|distance| *distance > 0);
+        let is_stream = self.key.first() == Some(&STREAM);
+        let versions = match is_stream {
+            true => Some((Version(input.varint()?), Version(input.varint()?))),
+            false => None,
+        };
+        let coded = input.varint()?;
+        let count = u32::try_from(coded / 2);
+        let count = count.map_err(|_| Malformed::new("a key has more ordinals than 32 bits"))?;
+        let ordinals = if coded % 2 == 0 {
+            Ordinals::Here(take_varints(input, count)?)
+        } else {
+            let (start, length) = (input.varint()?, input.varint()?);
+            let end = start.checked_add(length);
+            let end = end.ok_or_else(|| Malformed::new("ordinals are beyond the file"))?;
+            Ordinals::Elsewhere(start..end)
+        };
+        Ok(Some(Entry { key: self.key.clone(), distance, versions, count, ordinals }))
+    }
+
+    fn take_key(&mut self) -> Result<(), Malformed> {
+        let shared = usize::try_from(self.input.varint()?).unwrap_or(usize::MAX);
+        let length = usize::try_from(self.input.varint()?).unwrap_or(usize::MAX);
+        if shared > self.key.len() {
+            return Err(Malformed::new("a key shares more with the key before than that has"));
+        }
+        self.key.truncate(shared);
+        let rest = self.input.take(length)?;
+        self.key.extend_from_slice(&rest);
+        Ok(())
+    }
+}
+
+fn take_varints(input: &mut Input, count: u32) -> Result<Bytes, Malformed> {
+    let mut ahead = input.clone();
+    for _ in 0..count {
+        ahead.varint()?;
+    }
+    input.take(input.remaining() - ahead.remaining())
+}
+
+/// Reads ascending ordinals: the first, then the distances, to the end of the bytes.
+pub(crate) fn decode_ordinals(bytes: Bytes, ordinals: &mut Vec<u32>) -> Result<(), Malformed> {
+    let mut input = Input::new(bytes);
+    let mut last: Option<u32> = None;
+    while input.remaining() > 0 {
+        let step = u32::try_from(input.varint()?);
+        let step = step.map_err(|_| Malformed::new("an ordinal is beyond 32 bits"))?;
+        let next = match last {
+            None => ordinals.last().is_none_or(|before| *before < step).then_some(step),
+            Some(last) if step > 0 => last.checked_add(step),
+            Some(_) => None,
+        };
+        let next = next.ok_or_else(|| Malformed::new("ordinals are out of order"))?;
+        ordinals.push(next);
+        last = Some(next);
+    }
+    Ok(())
+}
+
+/// Where the pages of a dictionary are, and where to look for a key.
+///
+/// Invariants: `fences` ascend, and have as many elements as `pages`; the keys of page *i* are not before
+/// fence *i* and are before fence *i* + 1.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DictionaryIndex {
+    fences: Fences,
+    pages: Vec<PageEntry>,
+}
+
+/// Where a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageEntry {
+    /// Of its frame, in the file.
+    pub(crate) offset: u64,
+    /// Of its frame, header included.
+    pub(crate) length: u64,
+}
+
+/// Short byte strings in one allocation: a large store has millions of them in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Fences {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl Fences {
+    fn push(&mut self, fence: &[u8]) -> Result<(), Malformed> {
+        self.bytes.extend_from_slice(fence);
+        let end = u32::try_from(self.bytes.len());
+        self.ends.push(end.map_err(|_| Malformed::new("the dictionary is too large"))?);
+        Ok(())
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        let start = match index.checked_sub(1) {
+            None => 0,
+            Some(before) => self.ends.get(before).copied().unwrap_or(0) as usize,
+        };
+        let end = self.ends.get(index).copied().unwrap_or(0) as usize;
+        self.bytes.get(start..end).unwrap_or_default()
+    }
+}
+
+impl DictionaryIndex {
+    /// Adds the next page; `before` and `first` are the last key before it and its first key.
+    pub(crate) fn push(&mut self, before: &[u8], first: &[u8], page: PageEntry) {
+        let fence = &first[..first.len().min(common_prefix(before, first) + 1)];
+        let fence = if self.pages.is_empty() { &[] } else { fence };
+        self.fences.push(fence).expect("a chunk has at most 2^32 events, and pages hold many keys");
+        self.pages.push(page);
+    }
+
+    /// The page that has the key, if any has.
+    pub(crate) fn page_of(&self, key: &[u8]) -> Option<PageEntry> {
+        let (mut low, mut high) = (0, self.pages.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.fences.get(middle) <= key {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        self.pages.get(low.checked_sub(1)?).copied()
+    }
+
+    pub(crate) fn pages(&self) -> &[PageEntry] {
+        &self.pages
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_varint(self.pages.len() as u64);
+        for (index, page) in self.pages.iter().enumerate() {
+            let fence = self.fences.get(index);
+            out.put_varint(page.length);
+            out.put_varint(fence.len() as u64);
+            out.put(fence);
+        }
+        out
+    }
+
+    /// The index of a dictionary whose section begins at `offset`, and where that section ends.
+    pub(crate) fn decode(
+        payload: Bytes,
+        mut offset: u64,
+    ) -> Result<(DictionaryIndex, u64), Malformed> {
+        let mut input = Input::new(payload);
+        let count = input.varint()?;
+        let mut index = DictionaryIndex::default();
+        let mut before = Bytes::new();
+        for page in 0..count {
+            let length = input.varint()?;
+            let fence_length = usize::try_from(input.varint()?).unwrap_or(usize::MAX);
+            let fence = input.take(fence_length)?;
+            if page > 0 && fence <= before {
+                return Err(Malformed::new("the pages of the dictionary are out of order"));
+            }
+            index.fences.push(&fence)?;
+            index.pages.push(PageEntry { offset, length });
+            let end = offset.checked_add(length);
+            offset = end.ok_or_else(|| Malformed::new("a page is beyond the file"))?;
+            before = fence;
+        }
+        input.end()?;
+        Ok((index, offset))
+    }
+}
+
+fn common_prefix(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
