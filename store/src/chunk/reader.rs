@@ -136,10 +136,7 @@ impl Chunk {
         let mut events = Vec::new();
         let mut size = 0;
         while let Some(ordinal) = ordinals.peek().copied() {
-            let Some(index) = self.block_of(ordinal) else {
-                ordinals.next();
-                continue;
-            };
+            let Some(index) = self.block_of(ordinal) else { break };
             let mut block = self.block(index)?;
             let damaged = |malformed| self.file.damaged(block.offset, malformed);
             while let Some(event) = block.reader.next().map_err(damaged)? {
@@ -206,11 +203,13 @@ impl Chunk {
         u32::try_from(span + 1).expect("the footer was checked to cover fewer positions")
     }
 
+    /// `None` if the chunk ends before.
     fn block_of(&self, ordinal: u32) -> Option<usize> {
         if ordinal >= self.ordinals_end() {
             return None;
         }
-        self.blocks.partition_point(|block| block.first_ordinal <= ordinal).checked_sub(1)
+        let after = self.blocks.partition_point(|block| block.first_ordinal <= ordinal);
+        Some(after.saturating_sub(1))
     }
 
     fn block(&self, index: usize) -> Result<OpenBlock, Fault> {

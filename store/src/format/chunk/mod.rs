@@ -24,6 +24,8 @@
 pub(crate) mod block;
 pub(crate) mod dictionary;
 pub(crate) mod frame;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
