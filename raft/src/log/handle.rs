@@ -1,39 +1,77 @@
 //! The handle to the log: hands work to the writer and reads entries back.
-#![allow(clippy::unimplemented, unused_variables)]
 
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use quorate_proto::LogId;
 use quorate_store::Fault;
 use quorate_store::vfs::Vfs;
 use tokio::sync::watch;
 
-use super::{Done, LogEntry, LogOptions, LogState, LogWriter, PeerMemory, VoteRecord};
+use super::image::{check_follows, earliest, latest};
+use super::shared::{Inner, Shared, What, entry_bytes};
+use super::{
+    Done, LogEntry, LogOptions, LogState, LogWriter, PeerMemory, TruncationRecord, VoteRecord,
+    open, read,
+};
 
 /// A handle to the log; clones share it. When the last is dropped, the writer ends.
 #[derive(Clone, Debug)]
-pub struct RaftLog {}
+pub struct RaftLog {
+    shared: Arc<Shared>,
+    _alive: Arc<Alive>,
+}
+
+/// Tells the writer when the last handle is gone.
+#[derive(Debug)]
+struct Alive {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.wake();
+    }
+}
 
 impl RaftLog {
     /// Opens the log in `directory`, or creates it there. On return all that it shows is durable.
+    ///
+    /// Cost: reads every segment in use.
+    ///
+    /// # Errors
+    /// [`Fault::Foreign`] when it is the log of another cluster or node, before anything is changed;
+    /// [`Fault::Damaged`] when something is missing that was durable; [`Fault::Io`].
     pub fn open(
         vfs: Arc<dyn Vfs>,
         directory: &Path,
         options: LogOptions,
     ) -> Result<(RaftLog, LogWriter), Fault> {
-        unimplemented!()
+        let (shared, writer) = open::open(vfs, directory, &options)?;
+        let _alive = Arc::new(Alive { shared: Arc::clone(&shared) });
+        Ok((RaftLog { shared, _alive }, writer))
     }
 
     /// What the log holds now, whether durable yet or not.
     pub fn state(&self) -> LogState {
-        unimplemented!()
+        let inner = self.shared.lock();
+        let now = &inner.now;
+        LogState {
+            vote: now.vote,
+            committed: earliest(now.committed, now.end),
+            purged: now.purged,
+            last: now.end,
+            flushed: inner.flushed(),
+            truncation: now.truncation,
+            peers: now.peers.values().copied().collect(),
+        }
     }
 
     /// The id of the entry at `index`, also when it is the last purged; `None` when it is not there.
     pub fn log_id(&self, index: u64) -> Option<LogId> {
-        unimplemented!()
+        log_id(&self.shared.lock(), index)
     }
 
     /// Of the entries in `range`, the first of every term, and the last.
@@ -41,45 +79,113 @@ impl RaftLog {
     /// # Errors
     /// When an entry of the range is not there (the last purged is, by name).
     pub fn key_log_ids(&self, range: RangeInclusive<u64>) -> Result<Vec<LogId>, Fault> {
-        unimplemented!()
+        let inner = self.shared.lock();
+        let mut ids: Vec<LogId> = Vec::new();
+        let mut last = None;
+        for index in range {
+            let missing = || read::missing(&self.shared.directory, &inner, index);
+            let id = log_id(&inner, index).ok_or_else(missing)?;
+            if ids.last().is_none_or(|first| first.term != id.term) {
+                ids.push(id);
+            }
+            last = Some(id);
+        }
+        if ids.last() != last.as_ref() {
+            ids.extend(last);
+        }
+        Ok(ids)
     }
 
     /// The entries from `from` to before `until`, as many as fit into `bytes_max`, at least one.
     ///
     /// # Errors
-    /// When one of the range is not there, or is damaged: never a short answer for that.
+    /// When one of the range is not there, or is damaged: never a short answer for that. The fault that
+    /// stopped the log.
     pub fn read(&self, from: u64, until: u64, bytes_max: usize) -> Result<Vec<LogEntry>, Fault> {
-        unimplemented!()
+        read::read(&self.shared, from, until, bytes_max)
     }
 
     /// Appends entries that continue the log; they can be read on return.
+    ///
+    /// An entry that does not continue it is answered with an error, and nothing is appended.
     pub fn append(&self, entries: Vec<LogEntry>, done: Done) {
-        unimplemented!()
+        let Some((mut inner, done)) = self.begin(done) else { return };
+        if let Err(why) = check_continues(&inner, &entries) {
+            drop(inner);
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, why);
+            return done(Err(Fault::io("append to", &self.shared.directory)(error)));
+        }
+        let mut done = Some(done);
+        let mut entries = entries.into_iter().peekable();
+        while entries.peek().is_some() {
+            let (mut part, mut bytes) = (Vec::new(), 0);
+            while let Some(entry) = entries.next_if(|next| {
+                part.is_empty() || bytes + entry_bytes(next) <= self.shared.batch_bytes
+            }) {
+                bytes += entry_bytes(&entry);
+                part.push(entry);
+            }
+            let whole = entries.peek().is_none();
+            push_part(&mut inner, part, if whole { done.take() } else { None });
+        }
+        if let Some(done) = done {
+            inner.push(What::Barrier, Some(done));
+        }
+        drop(inner);
+        self.shared.wake();
     }
 
     /// Saves a vote.
     pub fn save_vote(&self, vote: VoteRecord, done: Done) {
-        unimplemented!()
+        let Some((mut inner, done)) = self.begin(done) else { return };
+        inner.now.vote = Some(vote);
+        inner.push(What::Vote(vote), Some(done));
+        drop(inner);
+        self.shared.wake();
     }
 
     /// Notes how far is committed; becomes durable with the next batch.
     pub fn save_committed(&self, committed: LogId) {
-        unimplemented!()
+        self.shared.lock().note_committed(committed);
     }
 
     /// Drops all entries after `end`.
     pub fn truncate_after(&self, end: Option<LogId>, done: Done) {
-        unimplemented!()
+        let Some((mut inner, done)) = self.begin(done) else { return };
+        let last = inner.now.end;
+        // What is purged cannot be dropped once more.
+        let end = latest(end, inner.now.purged);
+        if last.map(|last| last.index) > end.map(|end| end.index) {
+            let vote = inner.now.vote.unwrap_or_default();
+            let truncation = TruncationRecord { end, vote };
+            inner.now.end = end;
+            inner.now.truncation = Some(truncation);
+            inner.entries.truncate_after(end);
+            inner.push(What::Truncate(truncation), Some(done));
+            self.shared.publish_flushed(&inner);
+        } else {
+            inner.push(What::Barrier, Some(done));
+        }
+        drop(inner);
+        self.shared.wake();
     }
 
     /// Drops all entries up to `purged`, which may lie beyond the last; becomes durable with the next batch.
     pub fn purge(&self, purged: LogId) {
-        unimplemented!()
+        let mut inner = self.shared.lock();
+        if inner.now.purged.is_some_and(|before| before.index >= purged.index) {
+            return;
+        }
+        inner.now.purge(purged);
+        inner.entries.purge(purged.index.0);
+        let needed = inner.needed();
+        inner.push(What::Purge { to: purged, needed }, None);
+        self.shared.publish_flushed(&inner);
     }
 
     /// Remembers a peer in place of what was remembered of it; becomes durable with the next batch.
     pub fn remember(&self, peer: PeerMemory) {
-        unimplemented!()
+        self.shared.lock().note_peer(peer);
     }
 
     /// Notes that the catalog may from now on stand at `installed` without this log reaching it: a snapshot
@@ -87,12 +193,16 @@ impl RaftLog {
     /// between the rename and the purge that follows would look like a log that lost its end
     /// (see [`LogOptions::covered`]).
     pub fn announce_install(&self, installed: LogId, done: Done) {
-        unimplemented!()
+        let Some((mut inner, done)) = self.begin(done) else { return };
+        inner.now.install = Some(installed);
+        inner.push(What::Install(installed), Some(done));
+        drop(inner);
+        self.shared.wake();
     }
 
     /// The last durable entry, as it moves.
     pub fn flushed(&self) -> watch::Receiver<Option<LogId>> {
-        unimplemented!()
+        self.shared.flushed.subscribe()
     }
 
     /// Waits until the entry at `index` is durable here.
@@ -100,6 +210,55 @@ impl RaftLog {
     /// # Errors
     /// The fault that stopped the log.
     pub async fn wait_flushed(&self, index: u64) -> Result<(), Fault> {
-        unimplemented!()
+        let mut flushed = self.shared.flushed.subscribe();
+        loop {
+            {
+                let inner = self.shared.lock();
+                if inner.flushed().is_some_and(|id| id.index.0 >= index) {
+                    return Ok(());
+                }
+                if let Some(fault) = &inner.failed {
+                    return Err(fault.clone());
+                }
+            }
+            // The sender lives as long as this handle.
+            if flushed.changed().await.is_err() {
+                return Ok(());
+            }
+        }
     }
+
+    /// The lock, or the answer of a log that has stopped.
+    fn begin(&self, done: Done) -> Option<(MutexGuard<'_, Inner>, Done)> {
+        let inner = self.shared.lock();
+        match inner.failed.clone() {
+            None => Some((inner, done)),
+            Some(fault) => {
+                drop(inner);
+                done(Err(fault));
+                None
+            }
+        }
+    }
+}
+
+fn log_id(inner: &Inner, index: u64) -> Option<LogId> {
+    inner.entries.id(index).or(inner.now.purged.filter(|purged| purged.index.0 == index))
+}
+
+fn check_continues(inner: &Inner, entries: &[LogEntry]) -> Result<(), String> {
+    let Some(first) = entries.first() else { return Ok(()) };
+    inner.now.check_next(first.id)?;
+    let mut pairs = entries.iter().zip(entries.iter().skip(1));
+    pairs.try_for_each(|(one, next)| check_follows(one.id, next.id))
+}
+
+fn push_part(inner: &mut Inner, entries: Vec<LogEntry>, done: Option<Done>) {
+    let ticket = inner.next_ticket;
+    for (nth, entry) in entries.iter().enumerate() {
+        inner.entries.push(entry, ticket + nth as u64);
+        inner.now.end = Some(entry.id);
+    }
+    inner.next_ticket += entries.len() as u64;
+    inner.push(What::Append { entries, ticket }, done);
 }

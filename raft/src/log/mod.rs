@@ -31,7 +31,18 @@
 //! Sources: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018) for telling
 //! a torn tail from damage; Rebello et al., "Can Applications Recover from fsync Failures?" (ATC 2020).
 
+mod entries;
+mod format;
 mod handle;
+mod image;
+mod open;
+mod read;
+mod replay;
+mod scan;
+mod segments;
+mod shared;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use bytes::Bytes;
@@ -39,7 +50,8 @@ use quorate_proto::LogId;
 use quorate_store::Fault;
 
 pub use handle::RaftLog;
-pub use writer::{LogReport, LogWriter, verify};
+pub use open::{LogReport, verify};
+pub use writer::LogWriter;
 
 /// Called once what was handed over with it, and everything before that, is durable; or with the fault
 /// that stopped the log. Called in the order of the calls, on whatever drives the [`LogWriter`] (or at

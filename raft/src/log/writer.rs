@@ -1,53 +1,296 @@
 //! The writer: takes what is queued, writes it as one batch, syncs it, reports.
-#![allow(clippy::unimplemented, unused_variables)]
 
-use std::path::Path;
+use std::sync::Arc;
 
-use quorate_proto::LogId;
 use quorate_store::Fault;
-use quorate_store::vfs::Vfs;
+use quorate_store::vfs::File;
+
+use super::Done;
+use super::format::{BATCH_HEADER_BYTES, BatchBuilder, Place, Record};
+use super::image::Image;
+use super::segments::Segments;
+use super::shared::{Needed, Shared, What, Work};
 
 /// The writing end of the log's queue: repeat [`ready`](Self::ready) (or [`wait`](Self::wait)),
 /// [`write`](Self::write), [`sync`](Self::sync), until one says that it is over.
+///
+/// Invariants:
+/// - at most one batch is written and not synced;
+/// - `image` is what all batches written so far add up to;
+/// - after the first fault nothing is written any more.
 #[derive(Debug)]
-pub struct LogWriter {}
+pub struct LogWriter {
+    shared: Arc<Shared>,
+    segments: Segments,
+    image: Image,
+    /// Of the last batch written.
+    sequence: u64,
+    /// Where it begins.
+    previous: Place,
+    in_flight: Option<InFlight>,
+    /// No segment before this one holds what is needed, durably so.
+    needed: u64,
+    last_batch_bytes: u64,
+    buffer: Vec<u8>,
+}
+
+/// The batch that is written and not synced.
+struct InFlight {
+    file: Arc<dyn File>,
+    written: Written,
+    /// The ticket of its first entry.
+    ticket: u64,
+    /// What [`LogWriter::needed`] is at least, once it is durable.
+    needed: u64,
+    dones: Vec<Done>,
+}
+
+/// Where a batch was written.
+struct Written {
+    number: u64,
+    /// Of its entries, in order.
+    offsets: Vec<u64>,
+}
+
+impl std::fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InFlight").field("number", &self.written.number).finish_non_exhaustive()
+    }
+}
+
+/// What the writer begins with.
+pub(super) struct Start {
+    pub(super) image: Image,
+    pub(super) sequence: u64,
+    pub(super) previous: Place,
+}
 
 impl LogWriter {
-    /// Waits for work; false when all handles are dropped and everything is written, or the log failed.
+    pub(super) fn new(shared: Arc<Shared>, segments: Segments, start: Start) -> LogWriter {
+        LogWriter {
+            shared,
+            segments,
+            image: start.image,
+            sequence: start.sequence,
+            previous: start.previous,
+            in_flight: None,
+            needed: 0,
+            last_batch_bytes: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Writes and syncs the first batch of a start: `records`, whose entries have tickets from `ticket` on,
+    /// stand in place of the newest batch found.
+    pub(super) fn begin(&mut self, records: &[Record], ticket: u64) -> Result<(), Fault> {
+        let (file, written) = self.put_batch(records, true)?;
+        let in_flight = InFlight { file, written, ticket, needed: 0, dones: Vec::new() };
+        self.in_flight = Some(in_flight);
+        self.sync_batch()?;
+        self.segments.retire_unused()?;
+        let first = self.shared.lock().entries.first_place();
+        self.needed = first.map_or(self.segments.current_number(), |place| place.number);
+        Ok(())
+    }
+
+    /// Waits for something to do; false when the log failed, or when all handles are dropped and
+    /// everything is written.
     pub async fn ready(&mut self) -> bool {
-        unimplemented!()
+        loop {
+            if let Some(answer) = self.has_something_to_do() {
+                return answer;
+            }
+            self.shared.woken.notified().await;
+        }
     }
 
     /// The blocking twin of [`ready`](Self::ready).
     pub fn wait(&mut self) -> bool {
-        unimplemented!()
+        let shared = Arc::clone(&self.shared);
+        loop {
+            if let Some(answer) = self.has_something_to_do() {
+                return answer;
+            }
+            let inner = shared.lock();
+            if !inner.has_work() && !inner.closed && inner.failed.is_none() {
+                drop(shared.wait(inner));
+            }
+        }
     }
 
-    /// Writes what is queued as one batch.
+    /// `None`: not now.
+    fn has_something_to_do(&self) -> Option<bool> {
+        let inner = self.shared.lock();
+        if inner.failed.is_some() {
+            return Some(false);
+        }
+        if inner.has_work() || self.in_flight.is_some() {
+            return Some(true);
+        }
+        if inner.closed {
+            return Some(false);
+        }
+        self.segments.is_due(self.needed).then_some(true)
+    }
+
+    /// Writes what is queued as one batch, if there is something, and if the one before is synced.
+    ///
+    /// # Errors
+    /// The first fault of the log; it is final.
     pub fn write(&mut self) -> Result<(), Fault> {
-        unimplemented!()
+        if self.in_flight.is_some() {
+            return Ok(());
+        }
+        let (work, marks) = {
+            let mut inner = self.shared.lock();
+            if let Some(fault) = &inner.failed {
+                return Err(fault.clone());
+            }
+            if !inner.has_work() {
+                return Ok(());
+            }
+            (inner.take_batch(self.shared.batch_bytes), inner.take_marks())
+        };
+        let mut batch = Batch::default();
+        work.into_iter().for_each(|work| batch.add(work));
+        batch.records.extend(marks);
+        if batch.records.is_empty() {
+            // All before is durable: nothing is in flight.
+            batch.dones.into_iter().for_each(|done| done(Ok(())));
+            return Ok(());
+        }
+        match self.put_batch(&batch.records, false) {
+            Ok((file, written)) => {
+                let needed = batch.purge.map_or(0, |needed| match needed {
+                    Needed::From(number) => number,
+                    Needed::OnlyNew => written.number,
+                });
+                let (ticket, dones) = (batch.ticket, batch.dones);
+                self.in_flight = Some(InFlight { file, written, ticket, needed, dones });
+                Ok(())
+            }
+            Err(fault) => Err(self.shared.fail(fault, batch.dones)),
+        }
     }
 
-    /// Makes the batch durable, then calls its [`Done`](super::Done)s in order.
+    /// Makes the batch durable (fdatasync), then calls its [`Done`]s in order. Then does a bounded step of
+    /// what can be done ahead: filling the next segment, or giving one back.
+    ///
+    /// # Errors
+    /// The first fault of the log; it is final.
     pub fn sync(&mut self) -> Result<(), Fault> {
-        unimplemented!()
+        if let Some(fault) = &self.shared.lock().failed {
+            return Err(fault.clone());
+        }
+        let done = self.sync_batch().and_then(|()| self.maintain());
+        done.map_err(|fault| self.shared.fail(fault, Vec::new()))
+    }
+
+    fn sync_batch(&mut self) -> Result<(), Fault> {
+        let Some(batch) = self.in_flight.take() else { return Ok(()) };
+        if let Err(error) = batch.file.sync_data() {
+            let path = self.segments.path(batch.written.number);
+            return Err(self.shared.fail(Fault::io("sync", &path)(error), batch.dones));
+        }
+        let count = batch.written.offsets.len() as u64;
+        if count > 0 {
+            let mut inner = self.shared.lock();
+            inner.durable_ticket = inner.durable_ticket.max(batch.ticket + count - 1);
+            inner.entries.settle(batch.written.number, batch.ticket, &batch.written.offsets);
+            self.shared.publish_flushed(&inner);
+        }
+        self.needed = self.needed.max(batch.needed);
+        for done in batch.dones {
+            done(Ok(()));
+        }
+        Ok(())
+    }
+
+    fn maintain(&mut self) -> Result<(), Fault> {
+        if let Some(number) = self.segments.maintain(self.needed, self.last_batch_bytes)? {
+            self.shared.forget_file(number);
+        }
+        Ok(())
+    }
+
+    /// Encodes and writes one batch; it opens with the image where a segment begins, or if told so.
+    fn put_batch(
+        &mut self,
+        records: &[Record],
+        with_image: bool,
+    ) -> Result<(Arc<dyn File>, Written), Fault> {
+        let image = Record::Image(Box::new(self.image.clone()));
+        let records_bytes: u64 = records.iter().map(Record::size_bound).sum();
+        let bound = BATCH_HEADER_BYTES as u64 + image.size_bound() + records_bytes;
+        let seed_of = *self.segments.identity();
+        let segment = self.segments.with_room(bound)?;
+        let (number, start) = (segment.number, segment.end);
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut batch = BatchBuilder::new(buffer, seed_of.seed(number));
+        let flushed = self.image.end;
+        if with_image || segment.is_fresh() {
+            batch.push(&image);
+        }
+        let mut offsets = Vec::new();
+        for record in records {
+            let offset = batch.push(record);
+            if matches!(record, Record::Entry(_)) {
+                offsets.push(start + offset);
+            }
+            if let Err(why) = self.image.apply(record) {
+                return Err(Fault::damaged(&self.shared.directory, 0, why));
+            }
+        }
+        let bytes = batch.finish(self.sequence + 1, self.previous, flushed);
+        segment
+            .file
+            .write_at(&bytes, start)
+            .map_err(|error| Fault::io("write", &self.shared.segment_path(number))(error))?;
+        segment.end += bytes.len() as u64;
+        self.last_batch_bytes = bytes.len() as u64;
+        self.sequence += 1;
+        self.previous = Place { number, offset: start };
+        self.buffer = bytes;
+        Ok((Arc::clone(&segment.file), Written { number, offsets }))
     }
 }
 
-/// What [`verify`] found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogReport {
-    /// Segments in use.
-    pub segments: u64,
-    /// Bytes in use in them.
-    pub bytes: u64,
-    /// Entries after the last purged.
-    pub entries: u64,
-    /// The last entry.
-    pub last: Option<LogId>,
+impl Drop for LogWriter {
+    /// Nobody may wait for what nobody will write.
+    fn drop(&mut self) {
+        let dones = self.in_flight.take().map_or(Vec::new(), |batch| batch.dones);
+        let stopped = std::io::Error::other("the writer of the log has stopped");
+        self.shared.fail(Fault::io("write", &self.shared.directory)(stopped), dones);
+    }
 }
 
-/// Checks every byte in use of a stopped node's log; changes nothing.
-pub fn verify(vfs: &dyn Vfs, directory: &Path) -> Result<LogReport, Fault> {
-    unimplemented!()
+/// What goes into one batch.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Record>,
+    dones: Vec<Done>,
+    ticket: u64,
+    purge: Option<Needed>,
+}
+
+impl Batch {
+    fn add(&mut self, work: Work) {
+        self.dones.extend(work.done);
+        match work.what {
+            What::Append { entries, ticket } => {
+                if self.ticket == 0 {
+                    self.ticket = ticket;
+                }
+                self.records.extend(entries.into_iter().map(Record::Entry));
+            }
+            What::Vote(vote) => self.records.push(Record::Vote(vote)),
+            What::Truncate(truncation) => self.records.push(Record::Truncated(truncation)),
+            What::Purge { to, needed } => {
+                self.records.push(Record::Purged(to));
+                self.purge = Some(needed);
+            }
+            What::Install(id) => self.records.push(Record::Install(id)),
+            What::Barrier => {}
+        }
+    }
 }

@@ -1,0 +1,85 @@
+//! What the records of the log add up to, the entries themselves aside.
+
+use std::collections::BTreeMap;
+
+use quorate_proto::LogId;
+
+use super::format::Record;
+use super::{PeerMemory, TruncationRecord, VoteRecord};
+
+/// What the records up to some point add up to.
+///
+/// Invariants:
+/// - `end` is never before `purged`;
+/// - an entry takes the index after `end`, and no smaller term.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Image {
+    pub(super) vote: Option<VoteRecord>,
+    /// As it was noted: it may lie beyond `end`, and must be clamped before it is shown.
+    pub(super) committed: Option<LogId>,
+    pub(super) purged: Option<LogId>,
+    /// The last entry, or `purged` when there is none after it.
+    pub(super) end: Option<LogId>,
+    /// The newest snapshot of which was said that it is about to be put in place.
+    pub(super) install: Option<LogId>,
+    pub(super) truncation: Option<TruncationRecord>,
+    pub(super) peers: BTreeMap<u64, PeerMemory>,
+}
+
+impl Image {
+    /// Adds one record. Error: it does not follow from what was before.
+    pub(super) fn apply(&mut self, record: &Record) -> Result<(), String> {
+        match record {
+            Record::Image(image) => {
+                if **image != *self {
+                    return Err("it does not continue what is before it".into());
+                }
+            }
+            Record::Entry(entry) => {
+                self.check_next(entry.id)?;
+                self.end = Some(entry.id);
+            }
+            Record::Vote(vote) => self.vote = Some(*vote),
+            Record::Committed(id) => self.committed = Some(*id),
+            Record::Truncated(truncation) => {
+                self.end = truncation.end;
+                self.truncation = Some(*truncation);
+            }
+            Record::Purged(id) => self.purge(*id),
+            Record::Peer(peer) => {
+                self.peers.insert(peer.node, *peer);
+            }
+            Record::Install(id) => self.install = Some(*id),
+        }
+        Ok(())
+    }
+
+    /// Whether an entry of that id may come next.
+    pub(super) fn check_next(&self, id: LogId) -> Result<(), String> {
+        self.end.map_or(Ok(()), |end| check_follows(end, id))
+    }
+
+    /// Drops all entries up to `to`.
+    pub(super) fn purge(&mut self, to: LogId) {
+        self.purged = latest(self.purged, Some(to));
+        self.end = latest(self.end, Some(to));
+    }
+}
+
+/// Whether the entry `id` may come right after the entry `end`.
+pub(super) fn check_follows(end: LogId, id: LogId) -> Result<(), String> {
+    if id.index.0 == end.index.0.wrapping_add(1) && id.term >= end.term {
+        return Ok(());
+    }
+    Err(format!("entry {id} does not follow {end}"))
+}
+
+/// Of two places in the log the one further on; the first if they are at the same index.
+pub(super) fn latest(one: Option<LogId>, other: Option<LogId>) -> Option<LogId> {
+    if one.map(|id| id.index) < other.map(|id| id.index) { other } else { one }
+}
+
+/// Of two places in the log the one further back; the first if they are at the same index.
+pub(super) fn earliest(one: Option<LogId>, other: Option<LogId>) -> Option<LogId> {
+    if one.map(|id| id.index) > other.map(|id| id.index) { other } else { one }
+}

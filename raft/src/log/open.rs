@@ -1,0 +1,130 @@
+//! Opening a log: read it back, judge what was found, make it durable, go on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use quorate_proto::LogId;
+use quorate_store::Fault;
+use quorate_store::vfs::Vfs;
+
+use super::LogOptions;
+use super::format::{BLOCK, Identity, Place, Record, padded};
+use super::image::Image;
+use super::replay::Replay;
+use super::scan::{Batch, Scan, scan};
+use super::segments::Segments;
+use super::shared::{Inner, Shared};
+use super::writer::{LogWriter, Start};
+
+/// No batch is larger, unless it holds one larger entry.
+const BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// What was found, in the two steps that a start needs.
+struct Found {
+    /// What all batches but the newest add up to.
+    before: Image,
+    /// The newest batch; `None` in a new log.
+    newest: Option<Batch>,
+    /// How many entries were appended before it.
+    ticket: u64,
+}
+
+/// Opens or creates the log; see [`RaftLog::open`](super::RaftLog::open).
+pub(super) fn open(
+    vfs: Arc<dyn Vfs>,
+    directory: &Path,
+    options: &LogOptions,
+) -> Result<(Arc<Shared>, LogWriter), Fault> {
+    vfs.create_directory(directory).map_err(Fault::io("create", directory))?;
+    let LogOptions { cluster, log, node, .. } = *options;
+    let identity = Identity { cluster, log, node };
+    let segment_bytes = padded(options.segment_bytes.max(LogOptions::SEGMENT_BYTES_MIN));
+    let mut scan = scan(&*vfs, directory, Some(identity))?;
+    let newest = scan.chain.pop();
+    let mut replay = Replay::new(directory, options.cache_bytes);
+    let found = replay_all(&scan, newest, &mut replay, options.covered)?;
+
+    let (used, end) = (&scan.used, scan.end.max(BLOCK));
+    let segments =
+        Segments::resume(Arc::clone(&vfs), directory, identity, segment_bytes, used, end)?;
+    let inner = Inner::new(replay.image, replay.entries, replay.ticket);
+    let batch_bytes = BATCH_BYTES_MAX.min(segment_bytes / 4);
+    let shared = Shared::new(vfs, directory.to_owned(), identity, batch_bytes, inner);
+    let shared = Arc::new(shared);
+    let writer = take_over(&shared, segments, found)?;
+    Ok((shared, writer))
+}
+
+/// Adds up all batches and checks the whole before anything is changed.
+fn replay_all(
+    scan: &Scan,
+    newest: Option<Batch>,
+    replay: &mut Replay<'_>,
+    covered: Option<LogId>,
+) -> Result<Found, Fault> {
+    let oldest = scan.chain.first().or(newest.as_ref());
+    if let Some(oldest) = oldest {
+        replay.begin(oldest);
+    }
+    for batch in &scan.chain {
+        replay.add(batch)?;
+    }
+    let (before, ticket) = (replay.image.clone(), replay.ticket);
+    if let Some(newest) = &newest {
+        replay.add(newest)?;
+    }
+    if let Some(oldest) = oldest {
+        replay.check_complete(oldest.place)?;
+    }
+    if let Some(covered) = covered {
+        replay.check_covers(covered)?;
+    }
+    Ok(Found { before, newest, ticket })
+}
+
+/// Writes the newest batch once more, in its own place in the chain, and syncs it.
+fn take_over(shared: &Arc<Shared>, segments: Segments, found: Found) -> Result<LogWriter, Fault> {
+    let (sequence, previous) = match &found.newest {
+        Some(newest) => (newest.header.sequence.saturating_sub(1), newest.header.previous),
+        None => (0, Place::default()),
+    };
+    let start = Start { image: found.before, sequence, previous };
+    let mut writer = LogWriter::new(Arc::clone(shared), segments, start);
+    let records = found.newest.map_or(Vec::new(), |newest| newest.records);
+    let mut records: Vec<Record> = records
+        .into_iter()
+        .map(|found| found.record)
+        .filter(|record| !matches!(record, Record::Image(_)))
+        .collect();
+    records.extend(shared.lock().clamp_committed().map(Record::Committed));
+    writer.begin(&records, found.ticket + 1)?;
+    Ok(writer)
+}
+
+/// What [`verify`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogReport {
+    /// Segments in use.
+    pub segments: u64,
+    /// Bytes in use in them.
+    pub bytes: u64,
+    /// Entries after the last purged.
+    pub entries: u64,
+    /// The last entry.
+    pub last: Option<LogId>,
+}
+
+/// Checks every byte in use of a stopped node's log; changes nothing.
+///
+/// # Errors
+/// What [`RaftLog::open`](super::RaftLog::open) would answer.
+pub fn verify(vfs: &dyn Vfs, directory: &Path) -> Result<LogReport, Fault> {
+    let mut scan = scan(vfs, directory, None)?;
+    let bytes = scan.chain.iter().map(|batch| padded(batch.header.length.into())).sum::<u64>();
+    let segments = scan.used.len() as u64;
+    let newest = scan.chain.pop();
+    let mut replay = Replay::new(directory, 0);
+    replay_all(&scan, newest, &mut replay, None)?;
+    let (entries, last) = (replay.entries.len(), replay.image.end);
+    Ok(LogReport { segments, bytes: bytes + segments * BLOCK, entries, last })
+}

@@ -1,0 +1,258 @@
+//! Reads a log back from its segments: which batches there are, and what they add up to.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use quorate_store::Fault;
+use quorate_store::vfs::{Open, Vfs};
+
+use super::format::{self, BLOCK, BatchHeader, Identity, Malformed, Place, Record};
+use super::segments::{self, segment_name};
+
+/// What to do about damage; the end of the sentence.
+pub(super) const ADVICE: &str =
+    "this node must not start with it: remove it from the cluster and add a new node";
+
+/// What a log holds.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// The batches, oldest first; empty in a new log.
+    pub(super) chain: Vec<Batch>,
+    /// The segments that the chain leads through and their lengths, oldest first.
+    pub(super) used: Vec<(u64, u64)>,
+    /// Where in the last of them the next batch may begin: behind what a torn write may have left.
+    pub(super) end: u64,
+}
+
+/// A batch as it was found; its payloads were checked, and are kept for the last one only.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) place: Place,
+    pub(super) header: BatchHeader,
+    pub(super) records: Vec<Found>,
+}
+
+/// A record and where it is.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) offset: u64,
+    pub(super) record: Record,
+    /// Length of an entry's payload.
+    pub(super) length: usize,
+}
+
+/// One segment in memory.
+struct Loaded {
+    number: u64,
+    path: PathBuf,
+    bytes: Bytes,
+    seed: format::Seed,
+}
+
+/// Reads all segments in use and finds the chain of batches; changes nothing.
+///
+/// # Errors
+/// Damage; or a log that is not of `expected`.
+pub(super) fn scan(
+    vfs: &dyn Vfs,
+    directory: &Path,
+    expected: Option<Identity>,
+) -> Result<Scan, Fault> {
+    let (numbers, _) = segments::list(vfs, directory)?;
+    let identity = check_headers(vfs, directory, &numbers, expected)?;
+    let mut scan = Scan { chain: Vec::new(), used: Vec::new(), end: BLOCK };
+    let Some(identity) = identity else { return Ok(scan) };
+    for number in numbers.iter().rev() {
+        let loaded = Loaded::read(vfs, directory, &identity, *number)?;
+        if let Some((newest, header)) = loaded.newest_batch() {
+            scan.end = loaded.end_behind(newest, &header);
+            let walk = Walk { vfs, directory, identity, numbers: &numbers };
+            walk.back_from(loaded, newest, header.sequence, &mut scan)?;
+            break;
+        }
+    }
+    scan.chain.reverse();
+    scan.used.reverse();
+    Ok(scan)
+}
+
+/// All headers, before anything else is read: whose log is it?
+fn check_headers(
+    vfs: &dyn Vfs,
+    directory: &Path,
+    numbers: &[u64],
+    expected: Option<Identity>,
+) -> Result<Option<Identity>, Fault> {
+    let mut identity = None;
+    for number in numbers {
+        let path = directory.join(segment_name(*number));
+        let file = vfs.open(&path, Open::Read).map_err(Fault::io("open", &path))?;
+        let mut header = vec![0; BLOCK as usize];
+        file.read_at(&mut header, 0).map_err(Fault::io("read", &path))?;
+        let (found, use_number) = format::decode_segment_header(&header)
+            .map_err(|malformed| fault(&path, 0, malformed))?;
+        let expected = expected.or(identity).unwrap_or(found);
+        if found != expected {
+            return Err(Fault::foreign(&path, foreign(&found, &expected)));
+        }
+        if use_number != *number {
+            let why = format!("its header says that it is segment {use_number}; {ADVICE}");
+            return Err(Fault::damaged(&path, 0, why));
+        }
+        identity = Some(found);
+    }
+    Ok(identity)
+}
+
+fn foreign(found: &Identity, expected: &Identity) -> String {
+    let tell = |identity: &Identity| {
+        let cluster = u128::from_be_bytes(identity.cluster);
+        format!("log {} of node {} of cluster {cluster:032x}", identity.log, identity.node)
+    };
+    format!("it belongs to {}, and this is {}", tell(found), tell(expected))
+}
+
+fn fault(path: &Path, offset: u64, malformed: Malformed) -> Fault {
+    match malformed {
+        Malformed::Damaged(why) => Fault::damaged(path, offset, format!("{why}; {ADVICE}")),
+        Malformed::Unknown(why) => Fault::foreign(path, why),
+    }
+}
+
+impl Loaded {
+    fn read(
+        vfs: &dyn Vfs,
+        directory: &Path,
+        identity: &Identity,
+        number: u64,
+    ) -> Result<Loaded, Fault> {
+        let path = directory.join(segment_name(number));
+        let file = vfs.open(&path, Open::Read).map_err(Fault::io("open", &path))?;
+        let length = file.len().map_err(Fault::io("read", &path))?;
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        file.read_at(&mut bytes, 0).map_err(Fault::io("read", &path))?;
+        Ok(Loaded { number, path, bytes: bytes.into(), seed: identity.seed(number) })
+    }
+
+    fn from(&self, offset: u64) -> &[u8] {
+        usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..)).unwrap_or_default()
+    }
+
+    /// The header of the whole batch at `offset`, if there is one.
+    fn whole_batch(&self, offset: u64) -> Option<BatchHeader> {
+        let bytes = self.from(offset);
+        format::decode_batch_header(bytes, self.seed)
+            .filter(|header| format::is_whole(bytes, header, self.seed))
+    }
+
+    /// Searches all boundaries for the last batch of this use, whatever lies between.
+    fn newest_batch(&self) -> Option<(u64, BatchHeader)> {
+        let mut newest = None;
+        let mut offset = BLOCK;
+        while offset < self.bytes.len() as u64 {
+            offset += match self.whole_batch(offset) {
+                Some(header) => {
+                    newest = Some((offset, header));
+                    format::padded(header.length.into())
+                }
+                None => BLOCK,
+            };
+        }
+        newest
+    }
+
+    /// The first boundary behind the newest batch, and behind one that may have been torn there.
+    fn end_behind(&self, newest: u64, header: &BatchHeader) -> u64 {
+        let end = newest + format::padded(header.length.into());
+        let torn = format::decode_batch_header(self.from(end), self.seed);
+        end + torn.map_or(BLOCK, |torn| format::padded(torn.length.into()))
+    }
+
+    fn decode(&self, offset: u64, keep_payloads: bool) -> Result<Batch, Fault> {
+        let damaged = || {
+            let why = "a batch fails its checksum, and batches that were written after it was durable follow";
+            Fault::damaged(&self.path, offset, format!("{why}; {ADVICE}"))
+        };
+        let header = self.whole_batch(offset).ok_or_else(damaged)?;
+        let from = usize::try_from(offset).map_err(|_| damaged())?;
+        let batch = self.bytes.slice(from..from + header.length as usize);
+        let records = format::decode_batch(&batch, &header, self.seed)
+            .map_err(|malformed| fault(&self.path, offset, malformed))?;
+        let found = |(at, record)| found(offset + at, record, keep_payloads);
+        let records = records.into_iter().map(found).collect();
+        Ok(Batch { place: Place { number: self.number, offset }, header, records })
+    }
+}
+
+fn found(offset: u64, mut record: Record, keep_payloads: bool) -> Found {
+    let mut length = 0;
+    if let Record::Entry(entry) = &mut record {
+        length = entry.payload.len();
+        // A slice would keep the whole segment in memory.
+        entry.payload =
+            if keep_payloads { Bytes::copy_from_slice(&entry.payload) } else { Bytes::new() };
+    }
+    Found { offset, record, length }
+}
+
+/// The way back from the newest batch to the oldest.
+struct Walk<'a> {
+    vfs: &'a dyn Vfs,
+    directory: &'a Path,
+    identity: Identity,
+    numbers: &'a [u64],
+}
+
+impl Walk<'_> {
+    fn back_from(
+        &self,
+        mut loaded: Loaded,
+        newest: u64,
+        newest_sequence: u64,
+        scan: &mut Scan,
+    ) -> Result<(), Fault> {
+        scan.used.push((loaded.number, loaded.bytes.len() as u64));
+        let (mut offset, mut sequence) = (newest, newest_sequence);
+        loop {
+            let batch = loaded.decode(offset, scan.chain.is_empty())?;
+            if batch.header.sequence != sequence {
+                let why = format!("batch {} stands where {sequence} must", batch.header.sequence);
+                return Err(Fault::damaged(&loaded.path, offset, format!("{why}; {ADVICE}")));
+            }
+            let previous = batch.header.previous;
+            let opens =
+                matches!(batch.records.first(), Some(Found { record: Record::Image(_), .. }));
+            scan.chain.push(batch);
+            if previous.number != loaded.number && !opens {
+                let why = format!("the first batch has no image; {ADVICE}");
+                return Err(Fault::damaged(&loaded.path, offset, why));
+            }
+            if previous == Place::default() || self.is_gone(previous.number)? {
+                return Ok(());
+            }
+            let here = Place { number: loaded.number, offset };
+            if previous >= here {
+                let why = format!("a batch names one behind it as the one before; {ADVICE}");
+                return Err(Fault::damaged(&loaded.path, offset, why));
+            }
+            if previous.number != loaded.number {
+                loaded = Loaded::read(self.vfs, self.directory, &self.identity, previous.number)?;
+                scan.used.push((loaded.number, loaded.bytes.len() as u64));
+            }
+            (offset, sequence) = (previous.offset, sequence.saturating_sub(1));
+        }
+    }
+
+    /// Whether the segment was recycled: then so were all before it.
+    fn is_gone(&self, number: u64) -> Result<bool, Fault> {
+        if self.numbers.contains(&number) {
+            return Ok(false);
+        }
+        if self.numbers.iter().any(|other| *other < number) {
+            let path = self.directory.join(segment_name(number));
+            let why = format!("it is missing, though older segments are there; {ADVICE}");
+            return Err(Fault::damaged(&path, 0, why));
+        }
+        Ok(true)
+    }
+}
