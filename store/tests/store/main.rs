@@ -1,0 +1,9 @@
+//! Tests of the store as its users see it: apply, seal, read, install, over a disk that can lose its power.
+
+mod install;
+mod model;
+mod power;
+mod random;
+mod scan;
+mod script;
+mod support;

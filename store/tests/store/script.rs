@@ -1,0 +1,244 @@
+//! Runs the scripts in `tests/scripts` and compares what they print with what stands in them.
+//!
+//! A line that begins with `>` is output; `QUORATE_REWRITE=1 cargo test -p quorate-store` writes what is
+//! printed now in its place. The other lines are:
+//!
+//! ```text
+//! # a comment
+//! open 400                         a new store with this chunk size
+//! at 1000                          the stamp of the entries from here on
+//! append order-1 none a:Paid b:Paid, order-2 3 c:Paid, require limits-1 exists | append …
+//!                                  one entry with one or more appends; ids are letters
+//! early order-1 none a:Paid        what a leader would say without proposing it
+//! blank 3 / attach TEXT            entries without a command
+//! command HEX                      an entry with these bytes
+//! seal                             runs the seals that are due
+//! restart                          kills the store and opens it again
+//! state                            how far the store is
+//! read all | stream S | category C | path P [types A,B] [after N] [before N] [from T] [until T]
+//!      [backwards] [limit N] [or category …]
+//! ```
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use quorate_proto::{
+    Append, Direction, Event, Expectation, Path, Query, QueryItem, Read, Requirement, Scope,
+    Source, Timestamp, Write,
+};
+use quorate_store::vfs::Survival;
+use quorate_store::{Payload, Rejection, Verdict};
+
+use crate::support::{World, category, exactly, id, kind, read, stream};
+
+#[test]
+fn every_script_prints_what_stands_in_it() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("a file").path())
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    for path in paths {
+        let script = std::fs::read_to_string(&path).expect("a script");
+        let printed = run(&script);
+        if std::env::var_os("QUORATE_REWRITE").is_some() {
+            std::fs::write(&path, &printed).expect("writes");
+        } else {
+            assert_eq!(printed, script, "{}", path.display());
+        }
+    }
+}
+
+/// The script with the output of each line after it.
+fn run(script: &str) -> String {
+    let mut runner = Runner { world: World::new(1_000_000), at: 0 };
+    let mut out = String::new();
+    for line in script.lines().filter(|line| !line.starts_with('>')) {
+        writeln!(out, "{line}").expect("writes");
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        for printed in runner.line(line).lines() {
+            writeln!(out, "> {printed}").expect("writes");
+        }
+    }
+    out
+}
+
+struct Runner {
+    world: World,
+    at: i64,
+}
+
+impl Runner {
+    fn line(&mut self, line: &str) -> String {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "open" => {
+                self.world = World::new(rest.parse().expect("a chunk size"));
+                String::new()
+            }
+            "at" => {
+                self.at = rest.parse().expect("a time");
+                String::new()
+            }
+            "append" => {
+                let appends: Vec<Append> = line.split(" | ").map(parse_append).collect();
+                let verdicts = self.world.append(self.at, &appends);
+                verdicts.iter().map(|verdict| show(verdict) + "\n").collect()
+            }
+            "early" => {
+                let verdict = self.world.reader().judge_early(&parse_append(line)).expect("judges");
+                verdict.map_or_else(|| "propose it".into(), |verdict| show(&verdict))
+            }
+            "blank" => {
+                (0..rest.parse().expect("a count"))
+                    .for_each(|_| drop(self.world.apply(Payload::Blank)));
+                String::new()
+            }
+            "attach" => {
+                self.world.apply(Payload::Attachment(Bytes::copy_from_slice(rest.as_bytes())));
+                String::new()
+            }
+            "command" => self.command(rest),
+            "seal" => format!("{} sealed", self.world.seal()),
+            "restart" => {
+                self.world.restart(Survival::Nothing);
+                self.state()
+            }
+            "state" => self.state(),
+            "read" => self.read(rest),
+            other => panic!("`{other}` is no word of scripts"),
+        }
+    }
+
+    fn command(&mut self, hex: &str) -> String {
+        let digits: Vec<char> = hex.chars().filter(|one| !one.is_whitespace()).collect();
+        let byte = |pair: &[char]| u8::from_str_radix(&String::from_iter(pair), 16).expect("hex");
+        let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
+        let log_id = quorate_proto::LogId::new(1, self.world.log.len() as u64);
+        let payload = Payload::Command(bytes.into());
+        let applied = self.world.store.apply(quorate_store::Entry { log_id, payload });
+        applied.map_or_else(|fault| fault.to_string(), |verdicts| format!("{verdicts:?}"))
+    }
+
+    fn state(&self) -> String {
+        let store = &self.world.store;
+        let log_id = |id: Option<quorate_proto::LogId>| {
+            id.map_or_else(|| "nothing".to_owned(), |id| id.to_string())
+        };
+        let chunks = store.export().expect("exports").map_or(0, |export| export.chunks().len());
+        format!(
+            "applied {}, position {}, checkpointed {}, chunks {chunks}, attachment `{}`{}{}",
+            log_id(store.applied()),
+            store.position(),
+            log_id(store.checkpointed()),
+            String::from_utf8_lossy(store.attachment()),
+            if store.seal_due() { ", seal due" } else { "" },
+            if store.must_wait() { ", must wait" } else { "" },
+        )
+    }
+
+    fn read(&self, rest: &str) -> String {
+        let asked = parse_read(rest);
+        let reader = self.world.reader();
+        let mut out = String::new();
+        for event in read(&reader, &asked, 1000) {
+            let (number, version) = (event.position, event.version);
+            let letter = letter(event.event.id);
+            let (stream, kind, at) = (event.stream, event.event.kind, event.recorded_at.0);
+            writeln!(out, "{number} {stream}@{version} {kind} {letter} at {at}").expect("writes");
+        }
+        let scan = reader.scan(&asked).expect("begins");
+        let version = scan.version().map_or(String::new(), |at| format!(", version {at}"));
+        out + &format!("as of {}{version}", scan.as_of())
+    }
+}
+
+fn show(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Appended(done) => {
+            let versions: Vec<String> = done.versions.iter().map(ToString::to_string).collect();
+            let (first, last, at) = (done.first_position, done.last_position, done.recorded_at.0);
+            format!("appended at {first}..{last}, versions {}, at {at}", versions.join(" "))
+        }
+        Verdict::Rejected(Rejection::IdReused(id)) => format!("id {} is reused", letter(*id)),
+        Verdict::Rejected(rejection) => {
+            let is_final = if rejection.is_final() { " (for good)" } else { "" };
+            quorate_proto::Problem::from(rejection.clone()).to_string() + is_final
+        }
+    }
+}
+
+fn letter(id: quorate_proto::EventId) -> char {
+    char::from(id.as_bytes()[15] - 1)
+}
+
+fn parse_expectation(word: &str) -> Expectation {
+    match word {
+        "any" => Expectation::Any,
+        "none" => Expectation::None,
+        "exists" => Expectation::Exists,
+        version => exactly(version.parse().expect("an expectation")),
+    }
+}
+
+fn parse_append(line: &str) -> Append {
+    let (_, parts) = line.split_once(' ').expect("a word before");
+    let mut append = Append::default();
+    for part in parts.split(", ") {
+        let words: Vec<&str> = part.split(' ').collect();
+        if words[0] == "require" {
+            let expectation = parse_expectation(words[2]);
+            append.requirements.push(Requirement { stream: stream(words[1]), expectation });
+            continue;
+        }
+        let event = |word: &&str| {
+            let (letter, type_name) = word.split_once(':').expect("an id and a type");
+            let letter = letter.bytes().next().expect("a letter");
+            Event::new(id(u64::from(letter)), kind(type_name), Bytes::from_static(b"{}"))
+        };
+        append.writes.push(Write {
+            stream: stream(words[0]),
+            expectation: parse_expectation(words[1]),
+            events: words[2..].iter().map(event).collect(),
+        });
+    }
+    append
+}
+
+fn parse_read(rest: &str) -> Read {
+    let mut read = Read::query(Query::everything());
+    let mut items = vec![QueryItem::default()];
+    let mut words = rest.split(' ');
+    while let Some(word) = words.next() {
+        let mut next = || words.next().expect("a value");
+        let item = items.last_mut().expect("an item");
+        match word {
+            "all" => {}
+            "or" => items.push(QueryItem::default()),
+            "stream" => item.scope = Some(Scope::Stream(stream(next()))),
+            "category" => item.scope = Some(Scope::Category(category(next()))),
+            "path" => item.scope = Some(Scope::Path(Path::new(next()).expect("a path"))),
+            "types" => item.types = next().split(',').map(kind).collect(),
+            "after" => read.bounds.after = next().parse().expect("a number"),
+            "before" => read.bounds.before = Some(next().parse().expect("a number")),
+            "from" => read.bounds.from = Some(Timestamp(next().parse().expect("a time"))),
+            "until" => read.bounds.until = Some(Timestamp(next().parse().expect("a time"))),
+            "limit" => read.limit = Some(next().parse().expect("a number")),
+            "backwards" => read.direction = Direction::Backwards,
+            other => panic!("`{other}` is no word of a read"),
+        }
+    }
+    // One stream is a source of its own, with versions for bounds; more are a query.
+    read.source = match &items[..] {
+        [QueryItem { scope: Some(Scope::Stream(stream)), types }] => {
+            Source::Stream { stream: stream.clone(), types: types.clone() }
+        }
+        _ => Source::Query(Query { items }),
+    };
+    read
+}
