@@ -286,7 +286,7 @@ fn checked_record(bytes: &[u8], seed: Seed) -> Result<&[u8], Malformed> {
     Ok(record)
 }
 
-fn record_crc(seed: Seed, length: [u8; 4], rest: &[u8]) -> u32 {
+pub(super) fn record_crc(seed: Seed, length: [u8; 4], rest: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(seed.0, &length), rest)
 }
 

@@ -1,6 +1,10 @@
 //! Tests of the log: what they share. A script of steps runs against the log and against a model; after
 //! whatever happens, the log must be at one of the model's states that it was allowed to be at.
 
+mod behaviour;
+mod damage;
+mod disk;
+mod formats;
 mod model;
 mod power;
 
