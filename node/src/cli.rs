@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use clap::{Args, Parser, Subcommand};
 use quorate_proto::{Consistency, Position};
 
-use crate::commands::{append, bench, export, import, read};
+use crate::commands::{append, bench, cluster, demo, dev, export, import, read, serve};
 use crate::exit::{Ending, Exit};
 
 /// A replicated event store: one append-only log of events, agreed on by a cluster of nodes.
@@ -68,10 +68,14 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
+    Dev(dev::DevArgs),
+    Serve(serve::ServeArgs),
     Append(append::AppendArgs),
     Read(read::ReadArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
+    Cluster(cluster::ClusterArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -80,10 +84,14 @@ impl Arguments {
     pub fn run(self) -> Ending {
         let Arguments { global, command } = self;
         let ending = match command {
+            Command::Demo(args) => block_on(demo::run(args)),
+            Command::Dev(args) => block_on(dev::run(args)),
+            Command::Serve(args) => serve::run(args),
             Command::Append(args) => block_on(append::run(args, &global)),
             Command::Read(args) => block_on(read::run(args, &global)),
             Command::Import(args) => block_on(import::run(args, &global)),
             Command::Export(args) => block_on(export::run(args, &global)),
+            Command::Cluster(args) => block_on(cluster::run(args, &global)),
             Command::Bench(args) => block_on(bench::run(args, &global)),
         };
         Ending(ending)

@@ -6,6 +6,9 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 mod exit;
+mod inspect;
+mod local;
 pub mod server;
+mod size;
 
 pub use exit::Exit;

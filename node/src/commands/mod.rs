@@ -2,6 +2,10 @@
 
 pub mod append;
 pub mod bench;
+pub mod cluster;
+pub mod demo;
+pub mod dev;
 pub mod export;
 pub mod import;
 pub mod read;
+pub mod serve;

@@ -33,6 +33,7 @@ pub(crate) struct ClusterService<H: Host> {
 #[derive(Clone, Debug)]
 pub(crate) struct About {
     pub(crate) client_address: String,
+    pub(crate) peer_address: String,
     pub(crate) directory: PathBuf,
     pub(crate) insecure: bool,
 }
@@ -99,6 +100,7 @@ impl<H: Host> ClusterService<H> {
             pid: std::process::id(),
             insecure: self.about.insecure,
             notice: notice(known),
+            peer_address: self.about.peer_address.clone(),
         }
     }
 
@@ -115,6 +117,7 @@ impl<H: Host> ClusterService<H> {
             id: member.id,
             address: member.client_address.clone(),
             role: "unreachable".to_owned(),
+            peer_address: member.peer_address.clone(),
             ..v1::NodeStatus::default()
         })
     }

@@ -88,7 +88,7 @@ impl<H: Host> Server<H> {
             ReplicaOptions {
                 directory: options.directory.clone(),
                 client_address: options.advertise.clone(),
-                peer_address: options.peer_advertise,
+                peer_address: options.peer_advertise.clone(),
                 timing: options.timing,
                 segment_bytes: options.segment_bytes,
                 kept_log_bytes: options.kept_log_bytes,
@@ -97,6 +97,7 @@ impl<H: Host> Server<H> {
         .await?;
         let about = cluster::About {
             client_address: options.advertise,
+            peer_address: options.peer_advertise,
             directory: options.directory,
             insecure: options.insecure,
         };
@@ -141,11 +142,11 @@ impl<H: Host> Server<H> {
         let mut status = self.replica.status();
         let now = status.borrow_and_update().clone();
         let heir = now.members.iter().find(|member| Some(member.id) != now.id);
-        if let (Role::Leader, Some(heir)) = (now.role, heir) {
-            if self.replica.transfer_leader(heir.id).await.is_ok() {
-                let handed_over = status.wait_for(|status| status.role != Role::Leader);
-                let _ = timeout(HANDED_OVER_WITHIN, handed_over).await;
-            }
+        if let (Role::Leader, Some(heir)) = (now.role, heir)
+            && self.replica.transfer_leader(heir.id).await.is_ok()
+        {
+            let handed_over = status.wait_for(|status| status.role != Role::Leader);
+            let _ = timeout(HANDED_OVER_WITHIN, handed_over).await;
         }
     }
 }

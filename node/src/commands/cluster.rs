@@ -1,0 +1,221 @@
+//! `quorate cluster`: founds a cluster and shows how it is.
+
+use std::io::{self, Write};
+
+use clap::{Args, Subcommand};
+use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
+use quorate_proto::wire::v1;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::cli::Global;
+use crate::exit::Exit;
+use crate::{inspect, size};
+
+/// Found a cluster, or see how it is.
+#[derive(Args, Debug)]
+pub struct ClusterArgs {
+    #[command(subcommand)]
+    command: ClusterCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterCommand {
+    /// Found a cluster of nodes that wait for it.
+    ///
+    /// Its nodes are those of --endpoints, unless --peers names them. Repeating the command with the same
+    /// nodes finishes what was interrupted.
+    Init(InitArgs),
+    /// Show how each node is.
+    Status,
+}
+
+#[derive(Args, Debug)]
+struct InitArgs {
+    /// Where the nodes listen for each other; the node that is asked must be one of them.
+    #[arg(long, value_name = "ADDR,…", value_delimiter = ',')]
+    peers: Vec<String>,
+    /// How much log makes a chunk; cannot be changed later.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "64MiB")]
+    chunk_size: u64,
+}
+
+/// Runs the command.
+pub async fn run(args: ClusterArgs, global: &Global) -> Result<(), Exit> {
+    match args.command {
+        ClusterCommand::Init(args) => init(args, global).await,
+        ClusterCommand::Status => status(global).await,
+    }
+}
+
+#[derive(Serialize)]
+struct InitLine {
+    cluster: String,
+    nodes: Vec<MemberLine>,
+    chunk_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct MemberLine {
+    id: u64,
+    address: String,
+    peer_address: String,
+}
+
+async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
+    let addresses = global.addresses();
+    let asked = addresses.first().ok_or_else(|| Exit::usage("--endpoints names no node"))?;
+    let peers = match args.peers {
+        peers if peers.is_empty() => peers_of(&addresses).await?,
+        peers => peers,
+    };
+    let founded = inspect::found(asked, peers, args.chunk_size).await?;
+    let cluster = Uuid::from_slice(&founded.cluster).unwrap_or_default().to_string();
+    let mut output = io::stdout().lock();
+    if global.json() {
+        let member = |member: v1::Member| MemberLine {
+            id: member.id,
+            address: member.client_address,
+            peer_address: member.peer_address,
+        };
+        let nodes = founded.members.into_iter().map(member).collect();
+        write_json(&mut output, &InitLine { cluster, nodes, chunk_bytes: args.chunk_size })?;
+    } else {
+        let count = founded.members.len();
+        writeln!(
+            output,
+            "cluster {cluster} of {count} nodes, {} a chunk",
+            size::show(args.chunk_size)
+        )?;
+        for member in founded.members {
+            writeln!(output, "node {}  {}", member.id, member.client_address)?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks each node where it listens for the others.
+async fn peers_of(addresses: &[String]) -> Result<Vec<String>, Exit> {
+    let mut peers = Vec::new();
+    for address in addresses {
+        let node = inspect::status(address, true).await?.nodes.into_iter().next();
+        peers.extend(node.map(|node| node.peer_address));
+    }
+    Ok(peers)
+}
+
+/// A node as a JSON line.
+#[derive(Serialize)]
+struct NodeLine {
+    id: u64,
+    address: String,
+    role: String,
+    /// Nothing more is known of a node that cannot be reached.
+    #[serde(flatten)]
+    known: Option<Known>,
+}
+
+#[derive(Serialize)]
+struct Known {
+    term: u64,
+    committed: u64,
+    applied: u64,
+    checkpointed: u64,
+    last_position: u64,
+    checkpointed_position: u64,
+    disk_bytes: u64,
+    version: String,
+    pid: u32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    insecure: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    notice: String,
+}
+
+impl From<v1::NodeStatus> for NodeLine {
+    fn from(node: v1::NodeStatus) -> NodeLine {
+        let unreachable = node.role == "unreachable";
+        let known = Known {
+            term: node.term,
+            committed: node.committed,
+            applied: node.applied,
+            checkpointed: node.checkpointed,
+            last_position: node.last_position,
+            checkpointed_position: node.checkpointed_position,
+            disk_bytes: node.disk_bytes,
+            version: node.version,
+            pid: node.pid,
+            insecure: node.insecure,
+            notice: node.notice,
+        };
+        let known = Some(known).filter(|_| !unreachable);
+        NodeLine { id: node.id, address: node.address, role: node.role, known }
+    }
+}
+
+async fn status(global: &Global) -> Result<(), Exit> {
+    let status = first_answer(&global.addresses()).await?;
+    let chunk_bytes = status.chunk_bytes;
+    let cluster = Uuid::from_slice(&status.cluster).ok();
+    let nodes: Vec<NodeLine> = status.nodes.into_iter().map(NodeLine::from).collect();
+    let mut output = io::stdout().lock();
+    if global.json() {
+        for node in &nodes {
+            write_json(&mut output, node)?;
+        }
+        return Ok(());
+    }
+    match cluster {
+        Some(cluster) => {
+            writeln!(output, "cluster {cluster}, {} a chunk", size::show(chunk_bytes))?
+        }
+        None => writeln!(output, "no cluster yet; found one with `quorate cluster init`")?,
+    }
+    write_table(&mut output, &nodes)?;
+    Ok(())
+}
+
+/// The status that the first node gives that answers; the last error if none does.
+async fn first_answer(addresses: &[String]) -> Result<v1::StatusResponse, Exit> {
+    let mut answer = Err(Exit::usage("--endpoints names no node"));
+    for address in addresses {
+        answer = inspect::status(address, false).await;
+        if answer.is_ok() {
+            break;
+        }
+    }
+    answer
+}
+
+fn write_table(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
+    let wide = nodes.iter().map(|node| node.address.len()).max().unwrap_or_default();
+    writeln!(
+        output,
+        "{:>3}  {:wide$}  {:11}  {:>5}  {:>10}  {:>10}  {:>12}  {:>10}  {:>7}",
+        "id", "address", "role", "term", "committed", "applied", "position", "disk", "pid"
+    )?;
+    for NodeLine { id, address, role, known } in nodes {
+        write!(output, "{id:>3}  {address:wide$}  {role:11}")?;
+        if let Some(known) = known {
+            let Known { term, committed, applied, last_position, pid, .. } = known;
+            let disk = size::show(known.disk_bytes);
+            write!(output, "  {term:>5}  {committed:>10}  {applied:>10}  {last_position:>12}")?;
+            write!(output, "  {disk:>10}  {pid:>7}")?;
+            if known.insecure {
+                write!(output, "  INSECURE: open beyond loopback without encryption")?;
+            }
+            if !known.notice.is_empty() {
+                write!(output, "  {}", known.notice)?;
+            }
+        }
+        writeln!(output)?;
+    }
+    Ok(())
+}
+
+const _: () = assert!(CHUNK_BYTES_DEFAULT == 64 << 20, "the default of --chunk-size");
+
+fn write_json(output: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *output, value)?;
+    output.write_all(b"\n")
+}

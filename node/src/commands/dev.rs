@@ -1,0 +1,206 @@
+//! `quorate dev`: a local cluster to develop against, and to try failures on.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::future::join_all;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::interval;
+
+use crate::exit::Exit;
+use crate::local::{self, LocalNode, Process};
+use crate::{inspect, size};
+
+/// How often a node that is not this process's child is looked at.
+const LOOKED_EVERY: Duration = Duration::from_secs(1);
+/// How far a node's port for its peers is from its port for clients.
+const PEER_PORTS_OFFSET: u16 = 100;
+
+/// Run a local cluster of separate server processes until Ctrl-C or SIGTERM.
+///
+/// A node that dies stays dead, and the command that starts it again is printed.
+#[derive(Args, Debug)]
+pub struct DevArgs {
+    /// How many nodes [default: 3, or what --data holds].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=99))]
+    nodes: Option<u16>,
+    /// Keep the cluster in this folder; without it, it is gone in the end.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How much log makes a chunk, for a new cluster.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "64MiB")]
+    chunk_size: u64,
+    /// The first node's port for clients; the others follow, and those for peers are 100 higher.
+    #[arg(long, value_name = "PORT", default_value_t = 7701,
+          value_parser = clap::value_parser!(u16).range(1..=65_300))]
+    port: u16,
+}
+
+/// Runs the command.
+pub async fn run(args: DevArgs) -> Result<(), Exit> {
+    let mut stop = Box::pin(told_to_stop()?);
+    let temporary;
+    let root = match &args.data {
+        Some(root) => {
+            std::fs::create_dir_all(root)
+                .map_err(|error| Exit::failed(format!("`{}`: {error}", root.display())))?;
+            // The printed commands are to work from anywhere.
+            std::path::absolute(root)?
+        }
+        None => {
+            temporary = tempfile::Builder::new().prefix("quorate-dev-").tempdir()?;
+            temporary.path().to_owned()
+        }
+    };
+    let count = node_count(&root, args.nodes)?;
+    let port = |index: u16| (args.port + index, args.port + PEER_PORTS_OFFSET + index);
+    let nodes = local::lay_out(&root, &(0..count).map(port).collect::<Vec<_>>());
+    local::check_free(&nodes)?;
+    say(&format!("starting {count} nodes in {}", root.display()));
+    let mut processes = tokio::select! {
+        started = local::start_all(&nodes, args.chunk_size) => started?,
+        () = &mut stop => return Ok(()),
+    };
+    introduce(&nodes, args.chunk_size).await?;
+    let watching = nodes.iter().zip(&mut processes).map(|(node, process)| watch(node, process));
+    tokio::select! {
+        _ = join_all(watching) => {}
+        () = &mut stop => {}
+    }
+    say("stopping");
+    local::stop_all(&mut processes).await;
+    for node in &nodes {
+        if let Some(status) = inspect::node(&node.address).await {
+            say(&format!(
+                "node {} was started by hand and goes on: pid {}",
+                node.number, status.pid
+            ));
+        }
+    }
+    say("stopped");
+    Ok(())
+}
+
+/// How many nodes there are: as many as the folder holds, if it holds any.
+fn node_count(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
+    let held = (1..=99).take_while(|number| root.join(format!("node-{number}")).exists()).count();
+    let held = u16::try_from(held).unwrap_or(u16::MAX);
+    match told {
+        Some(told) if held > 0 && told != held => Err(Exit::usage(format!(
+            "`{}` holds a cluster of {held} nodes, not {told}",
+            root.display()
+        ))),
+        Some(told) => Ok(told),
+        None if held > 0 => Ok(held),
+        None => Ok(3),
+    }
+}
+
+/// Tells where the nodes are.
+async fn introduce(nodes: &[LocalNode], chunk_bytes: u64) -> Result<(), Exit> {
+    for node in nodes {
+        if let Some(status) = inspect::node(&node.address).await {
+            let LocalNode { number, address, .. } = node;
+            say(&format!("node {number}  {address}  pid {}  {}", status.pid, status.role));
+        }
+    }
+    let addresses: Vec<&str> = nodes.iter().map(|node| node.address.as_str()).collect();
+    if let Some(first) = addresses.first() {
+        let created = inspect::status(first, true).await?.chunk_bytes;
+        if created != chunk_bytes {
+            say(&format!("a chunk has {}, as when the cluster was founded", size::show(created)));
+        }
+    }
+    say(&format!("ready: QUORATE_ENDPOINTS={}; Ctrl-C stops all", addresses.join(",")));
+    Ok(())
+}
+
+/// Reports the death of a node, and its return, and its next death …
+async fn watch(node: &LocalNode, process: &mut Process) {
+    let pid = process.pid();
+    let how = process.ended().await;
+    report_death(node, pid, &ended_how(how.as_ref().ok()));
+    loop {
+        let pid = returned(node).await;
+        say(&format!("node {} is back: pid {pid}", node.number));
+        gone(node).await;
+        report_death(node, pid, "is gone");
+    }
+}
+
+fn report_death(node: &LocalNode, pid: u32, how: &str) {
+    let LocalNode { number, log, .. } = node;
+    say(&format!("node {number} (pid {pid}) {how}; its log is {}", log.display()));
+    say("  it stays dead; this starts it again:");
+    say(&format!("  {}", node.command_line()));
+}
+
+fn ended_how(status: Option<&ExitStatus>) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match status.map(|status| (status.code(), status.signal())) {
+        Some((Some(code), _)) => format!("ended with exit code {code}"),
+        Some((None, Some(signal))) => format!("was killed by signal {signal}"),
+        _ => "ended".to_owned(),
+    }
+}
+
+/// Waits until somebody started the node again, and tells its process id.
+async fn returned(node: &LocalNode) -> u32 {
+    let mut again = interval(LOOKED_EVERY);
+    loop {
+        again.tick().await;
+        if let Some(status) = inspect::node(&node.address).await {
+            return status.pid;
+        }
+    }
+}
+
+/// Waits until the node does not answer any more.
+async fn gone(node: &LocalNode) {
+    let mut again = interval(LOOKED_EVERY);
+    loop {
+        again.tick().await;
+        if inspect::node(&node.address).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Completes at Ctrl-C or SIGTERM.
+fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    })
+}
+
+/// The cluster goes on when nobody reads what is said about it.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_a_cluster_decides_how_many_nodes_there_are() {
+        let root = tempfile::tempdir().expect("a folder");
+        assert_eq!(node_count(root.path(), None), Ok(3));
+        assert_eq!(node_count(root.path(), Some(5)), Ok(5));
+        for number in 1..=5 {
+            std::fs::create_dir(root.path().join(format!("node-{number}"))).expect("a folder");
+        }
+        assert_eq!(node_count(root.path(), None), Ok(5));
+        assert!(node_count(root.path(), Some(3)).is_err());
+    }
+}

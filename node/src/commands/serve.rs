@@ -1,0 +1,189 @@
+//! `quorate serve`: one node, until it is told to stop or cannot go on.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use quorate_raft::host::TokioHost;
+use quorate_raft::{Role, Status, Stopped, Timing};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{self, Flags, Settings};
+use crate::exit::Exit;
+use crate::server::{Server, ServerOptions};
+
+/// The size of a file of the Raft log.
+const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// How often the log says again that the node is open to everybody.
+const REMINDED_EVERY: Duration = Duration::from_secs(600);
+
+/// Run one node.
+///
+/// On an empty folder it waits for `quorate cluster init`. SIGTERM and Ctrl-C stop it in order.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    flags: Flags,
+    /// A file with settings; flags and environment come before it.
+    #[arg(long, value_name = "FILE.toml", env = "QUORATE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Stop when standard input, a pipe, is closed: whoever started this process is gone.
+    #[arg(long, hide = true)]
+    stop_with_input: bool,
+}
+
+/// Runs the node, on a runtime of its own.
+pub fn run(args: ServeArgs) -> Result<(), Exit> {
+    let file = match &args.config {
+        None => config::File::default(),
+        Some(path) => {
+            let unusable = |why: &dyn std::fmt::Display| {
+                Exit::usage(format!("the settings file `{}`: {why}", path.display()))
+            };
+            let text = std::fs::read_to_string(path).map_err(|error| unusable(&error))?;
+            config::parse(&text).map_err(|error| unusable(&error))?
+        }
+    };
+    let settings = Settings::resolve(args.flags, file).map_err(Exit::usage)?;
+    start_log(&settings.log)?;
+    let runtime = runtime_of(settings.threads)?;
+    let ending = runtime.block_on(serve(settings, args.stop_with_input));
+    // Work on blocking threads that nobody waits for any more must not hold the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ending
+}
+
+fn runtime_of(threads: Option<usize>) -> Result<Runtime, Exit> {
+    let mut builder = match threads {
+        Some(1) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    Ok(builder.enable_all().build()?)
+}
+
+fn start_log(filter: &str) -> Result<(), Exit> {
+    // openraft warns of every attempt to reach a peer that is away; what matters of it we log ourselves.
+    let filter = EnvFilter::try_new(format!("openraft=error,{filter}"))
+        .map_err(|error| Exit::usage(format!("`log` is `{filter}`: {error}")))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+async fn serve(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
+    let mut stop = Box::pin(told_to_stop(stop_with_input)?);
+    let server = Server::start(TokioHost::new(), options_of(&settings)).await;
+    let server = server.map_err(Exit::failed)?;
+    let Settings { listen, peer_listen, data, .. } = &settings;
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, listen, peer_listen, data = %data.display(), "serving");
+    if settings.insecure {
+        tokio::spawn(remind());
+    }
+    tokio::spawn(tell_changes(server.replica().status()));
+    let why = tokio::select! {
+        why = &mut stop => why,
+        stopped = server.stopped() => return Err(match stopped {
+            Stopped::Failed(why) => Exit::failed(format!("this node cannot go on: {why}")),
+            Stopped::Shutdown => Exit::failed("this node was shut down"),
+        }),
+    };
+    tracing::info!(why, "stopping");
+    let again = told_to_stop(false)?;
+    tokio::select! {
+        () = server.shutdown() => {}
+        why = again => return Err(Exit::failed(format!("ended at once by {why}"))),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn options_of(settings: &Settings) -> ServerOptions {
+    ServerOptions {
+        directory: settings.data.clone(),
+        listen: settings.listen.clone(),
+        peer_listen: settings.peer_listen.clone(),
+        advertise: settings.advertise.clone(),
+        peer_advertise: settings.peer_advertise.clone(),
+        insecure: settings.insecure,
+        timing: Timing::default(),
+        segment_bytes: SEGMENT_BYTES,
+        kept_log_bytes: None,
+    }
+}
+
+/// Completes with the reason when the node is to stop.
+fn told_to_stop(with_input: bool) -> Result<impl Future<Output = &'static str>, Exit> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut input = with_input
+        .then(|| pipe::OpenOptions::new().open_receiver("/dev/stdin"))
+        .transpose()
+        .map_err(|error| Exit::usage(format!("standard input is no pipe: {error}")))?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            () = closed(&mut input) => "the end of the process that started this one",
+        }
+    })
+}
+
+/// Completes when nobody holds the other end of the pipe any more; never without a pipe.
+async fn closed(input: &mut Option<pipe::Receiver>) {
+    match input {
+        None => std::future::pending().await,
+        Some(input) => {
+            let mut ignored = [0; 64];
+            while input.read(&mut ignored).await.is_ok_and(|bytes| bytes > 0) {}
+        }
+    }
+}
+
+/// Keeps saying that the node is open.
+async fn remind() {
+    let mut interval = tokio::time::interval(REMINDED_EVERY);
+    loop {
+        interval.tick().await;
+        tracing::warn!(
+            "INSECURE: this node listens beyond loopback without encryption; whoever reaches it may \
+             read and write everything"
+        );
+    }
+}
+
+/// Logs who leads, whenever that changes.
+async fn tell_changes(mut status: watch::Receiver<Status>) {
+    let mut told = None;
+    loop {
+        let now = {
+            let status = status.borrow_and_update();
+            (status.term, status.role, status.leader.as_ref().map(|leader| leader.id))
+        };
+        if told != Some(now) {
+            told = Some(now);
+            let (term, role, leader) = (now.0.0, now.1, now.2.unwrap_or_default());
+            match (role, now.2) {
+                (Role::Waiting, _) => tracing::info!("waiting for a cluster"),
+                (Role::Leader, _) => tracing::info!(term, "this node leads"),
+                (_, Some(_)) => tracing::info!(term, leader, role = role.as_str(), "following"),
+                (_, None) => tracing::info!(term, role = role.as_str(), "no leader is known"),
+            }
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Asks one node, by its address, how it is, or to found a cluster.
+
+use std::time::Duration;
+
+use quorate_proto::wire::problem_of;
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::cluster_client::ClusterClient;
+use quorate_raft::host::TokioHost;
+use quorate_raft::transport;
+use tokio::time::timeout;
+use tonic::Status;
+
+use crate::exit::Exit;
+
+/// A node that does not answer by then is not there.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
+/// Founding waits for every peer to be reached and to write its identity.
+const FOUNDED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a node knows: of itself, or of all members.
+pub(crate) async fn status(address: &str, only_self: bool) -> Result<v1::StatusResponse, Exit> {
+    let mut client = client(address)?;
+    let asked = client.status(v1::StatusRequest { only_self });
+    answered(address, ANSWERED_WITHIN, asked).await
+}
+
+/// What a node says of itself; none if it does not answer.
+pub(crate) async fn node(address: &str) -> Option<v1::NodeStatus> {
+    status(address, true).await.ok()?.nodes.into_iter().next()
+}
+
+/// Founds a cluster of the nodes at these peer addresses.
+pub(crate) async fn found(
+    address: &str,
+    peers: Vec<String>,
+    chunk_bytes: u64,
+) -> Result<v1::InitResponse, Exit> {
+    let mut client = client(address)?;
+    let asked = client.init(v1::InitRequest { peers, chunk_bytes });
+    answered(address, FOUNDED_WITHIN, asked).await
+}
+
+fn client(address: &str) -> Result<ClusterClient<tonic::transport::Channel>, Exit> {
+    let channel = transport::channel(&TokioHost::new(), address)
+        .map_err(|error| Exit::usage(format!("`{address}` is no address: {error}")))?;
+    Ok(ClusterClient::new(channel))
+}
+
+async fn answered<T>(
+    address: &str,
+    within: Duration,
+    asked: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Exit> {
+    match timeout(within, asked).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(match problem_of(&status) {
+            Some(problem) => problem.into(),
+            None => Exit::failed(format!("no answer from {address}: {}", status.message())),
+        }),
+        Err(_) => Err(Exit::failed(format!("no answer from {address} within {within:?}"))),
+    }
+}

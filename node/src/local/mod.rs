@@ -1,0 +1,219 @@
+//! A cluster of separate server processes of this same executable on this machine.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use quorate_proto::wire::v1;
+use tokio::process::Command;
+use tokio::time::{Instant, interval, timeout};
+
+use crate::exit::Exit;
+use crate::inspect;
+
+mod process;
+
+pub(crate) use process::Process;
+
+/// How long a node may take to answer after its start: it replays what is not in a chunk yet.
+const STARTED_WITHIN: Duration = Duration::from_secs(60);
+/// How long a new cluster may take to elect its first leader.
+const LED_WITHIN: Duration = Duration::from_secs(20);
+/// How often a node that is awaited is asked.
+const ASKED_EVERY: Duration = Duration::from_millis(50);
+
+/// A node of a local cluster: where it lives, and how it is started.
+#[derive(Clone, Debug)]
+pub(crate) struct LocalNode {
+    /// 1, 2, 3 …, which becomes its id.
+    pub(crate) number: usize,
+    /// Its folder.
+    pub(crate) directory: PathBuf,
+    /// Where it listens for clients.
+    pub(crate) address: String,
+    /// Where it listens for the other nodes.
+    pub(crate) peer_address: String,
+    /// Where what it logs goes.
+    pub(crate) log: PathBuf,
+}
+
+impl LocalNode {
+    /// The command that starts the node, for a person to type.
+    pub(crate) fn command_line(&self) -> String {
+        let program = std::env::current_exe().unwrap_or_else(|_| "quorate".into());
+        let words = std::iter::once(program.into_os_string()).chain(self.arguments());
+        words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
+    }
+
+    fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["serve".into(), "--data".into()];
+        arguments.push(self.directory.clone().into_os_string());
+        for (flag, value) in [("--listen", &self.address), ("--peer-listen", &self.peer_address)] {
+            arguments.extend([flag.into(), value.into()]);
+        }
+        // All nodes share this machine: with one thread each they get in each other's way least.
+        arguments.extend(["--threads".into(), "1".into()]);
+        arguments
+    }
+
+    /// Starts the node as a process that stops when this one ends, however that happens.
+    pub(crate) fn start(&self) -> Result<Process, Exit> {
+        let cannot =
+            |error: io::Error| Exit::failed(format!("cannot start node {}: {error}", self.number));
+        std::fs::create_dir_all(&self.directory).map_err(cannot)?;
+        let log = std::fs::File::options().create(true).append(true).open(&self.log);
+        let log = log.map_err(cannot)?;
+        let child = Command::new(std::env::current_exe().map_err(cannot)?)
+            .args(self.arguments())
+            .arg("--stop-with-input")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            // Ctrl-C goes to the whole group: these are to be stopped by us, in order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(cannot)?;
+        Ok(Process::new(child))
+    }
+
+    /// Waits until the node answers. Error: it ended before, with what it said last.
+    pub(crate) async fn answers(&self, process: &mut Process) -> Result<v1::NodeStatus, Exit> {
+        let deadline = Instant::now() + STARTED_WITHIN;
+        let mut again = interval(ASKED_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                _ = process.ended() => return Err(self.last_words()),
+                _ = again.tick() => {}
+            }
+            if let Some(status) = inspect::node(&self.address).await {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                let log = self.log.display();
+                let number = self.number;
+                return Err(Exit::failed(format!("node {number} does not answer; see {log}")));
+            }
+        }
+    }
+
+    /// What a node that ended said last.
+    pub(crate) fn last_words(&self) -> Exit {
+        let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let last = said.lines().rev().find(|line| !line.trim().is_empty());
+        let last =
+            last.map_or("it said nothing", |line| line.strip_prefix("error: ").unwrap_or(line));
+        Exit::failed(format!("node {}: {last}", self.number))
+    }
+}
+
+/// Lays nodes out in a folder, on ports that follow each other.
+pub(crate) fn lay_out(root: &Path, ports: &[(u16, u16)]) -> Vec<LocalNode> {
+    let node = |(index, (port, peer_port)): (usize, &(u16, u16))| LocalNode {
+        number: index + 1,
+        directory: root.join(format!("node-{}", index + 1)),
+        address: format!("127.0.0.1:{port}"),
+        peer_address: format!("127.0.0.1:{peer_port}"),
+        log: root.join(format!("node-{}.log", index + 1)),
+    };
+    ports.iter().enumerate().map(node).collect()
+}
+
+/// Refuses ports that somebody has, by name, before anything is started.
+pub(crate) fn check_free(nodes: &[LocalNode]) -> Result<(), Exit> {
+    for address in nodes.iter().flat_map(|node| [&node.address, &node.peer_address]) {
+        TcpListener::bind(address).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                Exit::failed(format!("{address} is taken: is another cluster running here?"))
+            }
+            _ => Exit::failed(format!("cannot listen on {address}: {error}")),
+        })?;
+    }
+    Ok(())
+}
+
+/// Ports that nobody has now.
+pub(crate) fn free_ports(nodes: usize) -> io::Result<Vec<(u16, u16)>> {
+    // All are held until all are known, so that none is given twice.
+    let hold = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let held: Vec<_> = (0..nodes).map(|_| Ok((hold()?, hold()?))).collect::<io::Result<_>>()?;
+    let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+    held.iter().map(|(one, two)| Ok((port(one)?, port(two)?))).collect()
+}
+
+/// Starts all nodes, founds the cluster if it is not founded yet, and waits until one of them leads.
+pub(crate) async fn start_all(nodes: &[LocalNode], chunk_bytes: u64) -> Result<Vec<Process>, Exit> {
+    let mut processes = nodes.iter().map(LocalNode::start).collect::<Result<Vec<_>, _>>()?;
+    let mut waiting = false;
+    for (node, process) in nodes.iter().zip(&mut processes) {
+        waiting |= node.answers(process).await?.role == "waiting";
+    }
+    if waiting {
+        let first = nodes.first().ok_or_else(|| Exit::usage("a cluster has at least one node"))?;
+        let peers = nodes.iter().map(|node| node.peer_address.clone()).collect();
+        inspect::found(&first.address, peers, chunk_bytes).await?;
+    }
+    leader(nodes).await?;
+    Ok(processes)
+}
+
+/// Waits until one of the nodes leads, and tells which.
+pub(crate) async fn leader(nodes: &[LocalNode]) -> Result<&LocalNode, Exit> {
+    let asking = async {
+        let mut again = interval(ASKED_EVERY);
+        loop {
+            again.tick().await;
+            for node in nodes {
+                let status = inspect::node(&node.address).await;
+                if status.is_some_and(|status| status.role == "leader") {
+                    return node;
+                }
+            }
+        }
+    };
+    let found = timeout(LED_WITHIN, asking).await;
+    found.map_err(|_| Exit::failed("no node was elected leader; see the nodes' logs"))
+}
+
+/// Stops all processes, each in order, side by side.
+pub(crate) async fn stop_all(processes: impl IntoIterator<Item = &mut Process>) {
+    futures_util::future::join_all(processes.into_iter().map(Process::stop)).await;
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &std::ffi::OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_command_can_be_pasted_into_a_shell() {
+        let nodes = lay_out(Path::new("/tmp/a b/it's"), &[(7701, 7801)]);
+        let line = nodes[0].command_line();
+        assert!(
+            line.contains(r"--data '/tmp/a b/it'\''s/node-1' --listen 127.0.0.1:7701"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn free_ports_are_all_different() {
+        let ports = free_ports(5).expect("ports");
+        let mut all: Vec<u16> = ports.iter().flat_map(|(one, two)| [*one, *two]).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 10);
+    }
+}
