@@ -2,6 +2,8 @@
 //! cluster in one thread, and real clusters of processes.
 
 pub mod checker;
+pub mod cluster;
+pub mod data;
 pub mod history;
 pub mod random;
 pub mod simulation;

@@ -1,0 +1,314 @@
+//! Real clusters: `quorate` processes on free ports and a temporary folder, which can be killed and started.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// How long anything may take that is not the work of the test itself.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The `quorate` binary: the one that `QUORATE_BINARY` names, or what cargo builds of this workspace.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match env::var_os("QUORATE_BINARY") {
+        Some(named) => named.into(),
+        None => build(),
+    })
+}
+
+fn build() -> PathBuf {
+    let output = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
+        .args(["build", "--locked", "--package", "quorate-node", "--bin", "quorate"])
+        .args(["--message-format", "json-render-diagnostics"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "the binary cannot be built");
+    let messages = String::from_utf8(output.stdout).expect("JSON");
+    let artifact = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        Some(PathBuf::from(message.get("executable")?.as_str()?))
+    };
+    messages.lines().filter_map(artifact).next_back().expect("cargo names the binary")
+}
+
+/// Waits until there is what `look` looks for.
+///
+/// # Panics
+/// When it is not there in time.
+pub fn wait_for<T>(what: &str, time: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < time, "{what}: not within {} s", time.as_secs());
+        #[allow(clippy::disallowed_methods, reason = "processes cannot be waited for otherwise")]
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A node: its folder, its ports, and its process while it runs.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it serves clients.
+    pub address: String,
+    /// Where it serves its peers.
+    pub peer_address: String,
+    /// Its folder.
+    pub data: PathBuf,
+    log: PathBuf,
+    process: Option<Child>,
+    /// What runs the node, `strace` and its options say; empty = nothing else.
+    wrapper: Vec<String>,
+}
+
+impl Node {
+    /// A node in a folder of its own, not started.
+    pub fn new(folder: &Path, number: usize) -> Node {
+        let [address, peer_address] = free_addresses();
+        let data = folder.join(format!("node-{number}"));
+        let log = folder.join(format!("node-{number}.log"));
+        Node { address, peer_address, data, log, process: None, wrapper: Vec::new() }
+    }
+
+    /// Starts the process. It may not serve yet when this returns.
+    pub fn start(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
+        let mut words = self.wrapper.iter().map(OsStr::new).chain([binary().as_os_str()]);
+        let mut command = Command::new(words.next().expect("at least the binary"));
+        command
+            .args(words)
+            .args([
+                "serve",
+                "--listen",
+                &self.address,
+                "--peer-listen",
+                &self.peer_address,
+                "--data",
+            ])
+            .arg(&self.data)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log);
+        self.process = Some(command.spawn().expect("the node starts"));
+    }
+
+    /// Kills the process (SIGKILL) and waits until it is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("it can be killed");
+            process.wait().expect("it ends");
+        }
+    }
+
+    /// Asks the process to end (SIGTERM), waits for it, and returns its exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut process = self.process.take().expect("it runs");
+        let pid = process.id().to_string();
+        let killed = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(killed.success());
+        wait_for("a stopped node", PATIENCE, || process.try_wait().expect("it can be waited for"))
+            .code()
+    }
+
+    /// Waits until the process ends by itself and returns its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let mut process = self.process.take().expect("it runs");
+        wait_for("the end of a node", PATIENCE, || {
+            process.try_wait().expect("it can be waited for")
+        })
+        .code()
+    }
+
+    /// Whether the process still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process
+            .as_mut()
+            .is_some_and(|process| process.try_wait().expect("it can be asked").is_none())
+    }
+
+    /// What the node wrote on its outputs, in all its starts.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The most memory that the running process had resident so far, in bytes.
+    pub fn memory_peak(&self) -> u64 {
+        let pid = self.process.as_ref().expect("it runs").id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kibibytes.unwrap_or_default() * 1024
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Two free ports of the loopback address; nothing keeps them free, but the system hands out others first.
+fn free_addresses() -> [String; 2] {
+    let listeners = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("an address").to_string())
+}
+
+/// The right to run processes: tests with clusters run one after the other, or they would wait for each
+/// other's processors and call it a fault.
+pub type Turn = MutexGuard<'static, ()>;
+
+/// Waits until no other test of this process has a cluster.
+pub fn take_turn() -> Turn {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Three nodes.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    folder: TempDir,
+    _turn: Turn,
+}
+
+impl Cluster {
+    /// Starts three nodes and founds a cluster of them; serves when this returns.
+    pub fn start(chunk_size: &str) -> Cluster {
+        Cluster::start_wrapped(chunk_size, |_| Vec::new())
+    }
+
+    /// The same with the nodes run by what `wrapper` gives for their folder of outputs and number.
+    pub fn start_wrapped(chunk_size: &str, wrapper: impl Fn(&Path) -> Vec<String>) -> Cluster {
+        let turn = take_turn();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let nodes = (1..=3).map(|number| Node::new(folder.path(), number)).collect();
+        let mut cluster = Cluster { nodes, folder, _turn: turn };
+        for number in 0..cluster.nodes.len() {
+            let outputs = cluster.folder.path().join(format!("output-{}", number + 1));
+            cluster.nodes[number].wrapper = wrapper(&outputs);
+            cluster.nodes[number].start();
+        }
+        let peers: Vec<String> =
+            cluster.nodes.iter().map(|node| node.peer_address.clone()).collect();
+        let peers = peers.join(",");
+        wait_for("a cluster", PATIENCE, || {
+            let init = ["cluster", "init", "--peers", &peers, "--chunk-size", chunk_size];
+            let output = cluster.run(init);
+            output.status.success().then_some(())
+        });
+        cluster.wait_for_leader();
+        cluster
+    }
+
+    /// The folder that holds everything of the cluster.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The command with the cluster's addresses in its environment.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let endpoints: Vec<&str> = self.nodes.iter().map(|node| node.address.as_str()).collect();
+        let mut command = Command::new(binary());
+        command.args(arguments).env("QUORATE_ENDPOINTS", endpoints.join(",")).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
+        self.command(arguments).output().expect("the command runs")
+    }
+
+    /// Runs a command that must succeed; returns its output.
+    pub fn must<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Vec<u8> {
+        let mut command = self.command(arguments);
+        let output = command.output().expect("the command runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {told}\n{}", self.logs());
+        output.stdout
+    }
+
+    /// What `cluster status` says, a line for each node, as one of them that runs tells it.
+    pub fn status(&mut self) -> Vec<Value> {
+        let Some(node) = self.nodes.iter_mut().position(|node| node.is_running()) else {
+            return Vec::new();
+        };
+        let output = self.run(["--node", &self.nodes[node].address, "cluster", "status", "--json"]);
+        json_lines(&output.stdout)
+    }
+
+    /// The place of the node that leads, once there is one.
+    pub fn wait_for_leader(&mut self) -> usize {
+        wait_for("a leader", PATIENCE, || {
+            let status = self.status();
+            let leader = status.iter().find(|node| node["role"] == "leader")?;
+            let address = leader["address"].as_str()?;
+            let at = self.nodes.iter().position(|node| node.address == address)?;
+            self.nodes[at].is_running().then_some(at)
+        })
+    }
+
+    /// The last position that the node has applied.
+    pub fn position(&self, node: usize) -> Option<u64> {
+        let address = &self.nodes[node].address;
+        let output = self.run(["--node", address, "cluster", "status", "--json"]);
+        let status = json_lines(&output.stdout);
+        status.iter().find(|line| line["address"] == address.as_str())?["last_position"].as_u64()
+    }
+
+    /// Waits until the node has applied this position.
+    pub fn wait_for_position(&self, node: usize, position: u64) {
+        wait_for(&format!("node {} at {position}", node + 1), 2 * PATIENCE, || {
+            self.position(node).filter(|at| *at >= position)
+        });
+    }
+
+    /// Everything that a node holds, as `export` writes it.
+    pub fn export(&self, node: usize) -> Vec<u8> {
+        let address = &self.nodes[node].address;
+        self.must(["--node", address, "--consistency", "local", "export"])
+    }
+
+    /// What the nodes wrote, for the message of a test that fails.
+    pub fn logs(&self) -> String {
+        let last = |node: &Node| {
+            let log = node.log();
+            let lines: Vec<&str> = log.lines().collect();
+            format!(
+                "--- {}\n{}",
+                node.log.display(),
+                lines[lines.len().saturating_sub(20)..].join("\n")
+            )
+        };
+        self.nodes.iter().map(last).collect::<Vec<_>>().join("\n")
+    }
+
+    /// That no node panicked.
+    ///
+    /// # Panics
+    /// When one did.
+    pub fn check_logs(&self) {
+        for node in &self.nodes {
+            assert!(!node.log().contains("panicked"), "{}", node.log());
+        }
+    }
+}
+
+/// The objects of NDJSON; what is none is left out.
+pub fn json_lines(bytes: &[u8]) -> Vec<Value> {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
