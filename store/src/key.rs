@@ -3,6 +3,7 @@
 use quorate_proto::{Category, EventType, Path, StreamName};
 
 use crate::event::StoredEvent;
+use crate::format::Malformed;
 
 /// What the index is asked for. The kinds are numbered on disk and sort by their number, then by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +45,20 @@ impl Key {
         let mut bytes = vec![self.kind()];
         bytes.extend_from_slice(self.name().as_bytes());
         bytes
+    }
+
+    /// The key that [`Key::encode`] gave these bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Key, Malformed> {
+        let (kind, name) = bytes.split_first().ok_or_else(|| Malformed::new("is empty"))?;
+        let name = std::str::from_utf8(name).map_err(|_| Malformed::new("is not UTF-8"))?;
+        let key = match kind {
+            1 => StreamName::new(name).map(Key::Stream),
+            2 => Category::new(name).map(Key::Category),
+            3 => Path::new(name).map(Key::Path),
+            4 => EventType::new(name).map(Key::Type),
+            _ => return Err(Malformed::new(format!("has the unknown kind {kind}"))),
+        };
+        key.map_err(|invalid| Malformed::new(invalid.to_string()))
     }
 
     /// All keys that an event is found by.

@@ -1,15 +1,40 @@
 //! The catalog: what must be known at once about all chunks, in one redb file.
-#![allow(clippy::unimplemented, dead_code, unused_variables, reason = "bodies follow")]
 
-use std::path::Path;
-use std::sync::Arc;
+mod overlay;
+mod pages;
+mod pinned;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use quorate_proto::{LogId, Position, Timestamp, Version};
+use redb::{Database, TableDefinition, WriteTransaction};
 
 use crate::chunk::ChunkSummary;
-use crate::vfs::Vfs;
+use crate::format::catalog::{
+    STATE_KEY, Table, chunk_key, encode_chunk, encode_key_state, encode_state, seal,
+};
+use crate::vfs::{File, Open, Vfs};
 use crate::{Fault, Key};
+use pages::Pages;
+
+pub(crate) use pinned::CatalogExport;
+pub(crate) use transfer::CatalogImport;
+
+/// A table of redb: bytes to bytes, sorted by key.
+type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+const STATE: Definition = TableDefinition::new("state");
+const CHUNKS: Definition = TableDefinition::new("chunks");
+const KEYS: Definition = TableDefinition::new("keys");
+
+/// Memory for pages of the catalog, read and to be written.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Where a key was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +64,18 @@ pub(crate) struct CheckpointState {
     pub(crate) next_chunk: u64,
 }
 
-/// An open catalog. Cheap to share; readers do not block the writer.
+/// An open catalog. Readers do not block the writer.
 ///
-/// The first error of a commit poisons it: everything after answers with a fault.
+/// Invariants:
+/// - `newest` is the newest durable checkpoint;
+/// - after the first error of a commit, which leaves open what is on the disk, no other commit is tried.
 #[derive(Debug)]
-pub(crate) struct Catalog {}
+pub(crate) struct Catalog {
+    newest: Mutex<CatalogExport>,
+    poison: OnceLock<Fault>,
+    database: Arc<Database>,
+    path: PathBuf,
+}
 
 impl Catalog {
     /// Creates a catalog that must not exist; on return it and its name are durable.
@@ -52,104 +84,144 @@ impl Catalog {
         path: &Path,
         state: &CheckpointState,
     ) -> Result<Catalog, Fault> {
-        unimplemented!()
+        CatalogImport::new(vfs, path, state, &[])?.finish()
     }
 
     /// Opens a catalog and reads state and chunk list.
     pub(crate) fn open(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<Catalog, Fault> {
-        unimplemented!()
+        let file = vfs.open(path, Open::Write).map_err(Fault::io("open", path))?;
+        Catalog::with(open_database(file, path)?, path)
+    }
+
+    fn with(database: Database, path: &Path) -> Result<Catalog, Fault> {
+        let database = Arc::new(database);
+        let newest = Mutex::new(CatalogExport::pin(&database, path)?);
+        Ok(Catalog { newest, poison: OnceLock::new(), database, path: path.to_owned() })
     }
 
     /// The newest durable checkpoint.
     pub(crate) fn state(&self) -> CheckpointState {
-        unimplemented!()
+        self.newest().state().clone()
     }
 
     /// The chunks of that checkpoint, by number.
     pub(crate) fn chunks(&self) -> Vec<ChunkSummary> {
-        unimplemented!()
+        self.newest().chunks().to_vec()
     }
 
     /// Where a key was last seen before that checkpoint; `None` if never.
     pub(crate) fn key(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
-        unimplemented!()
+        self.newest().key(key)
     }
 
-    /// Makes a checkpoint durable: all or nothing. `keys` are sorted.
+    /// The newest durable checkpoint, pinned: later commits do not change what it gives out.
+    pub(crate) fn export(&self) -> Result<CatalogExport, Fault> {
+        match self.poison.get() {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(self.newest()),
+        }
+    }
+
+    /// Makes a checkpoint durable: all or nothing. `keys` are sorted. After an error it is not known which,
+    /// and every later commit answers with the same fault.
     pub(crate) fn commit(
         &self,
         state: &CheckpointState,
         new_chunk: Option<&ChunkSummary>,
         keys: &[(Key, KeyState)],
     ) -> Result<(), Fault> {
-        unimplemented!()
+        if let Some(fault) = self.poison.get() {
+            return Err(fault.clone());
+        }
+        let committed = self.try_commit(state, new_chunk, keys);
+        if let Err(fault) = &committed {
+            self.poison.get_or_init(|| fault.clone());
+        }
+        committed
     }
 
-    /// The newest durable checkpoint, pinned: later commits do not change what it gives out.
-    pub(crate) fn export(&self) -> Result<CatalogExport, Fault> {
-        unimplemented!()
-    }
-
-    /// Reads everything and checks it; the counts are for the report.
-    pub(crate) fn verify(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<CatalogReport, Fault> {
-        unimplemented!()
-    }
-}
-
-/// What was found whole in a catalog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CatalogReport {
-    pub(crate) state: CheckpointState,
-    pub(crate) chunks: Vec<ChunkSummary>,
-    pub(crate) keys: u64,
-}
-
-/// A pinned checkpoint, given out in pages that a [`CatalogImport`] takes.
-#[derive(Debug)]
-pub(crate) struct CatalogExport {}
-
-impl CatalogExport {
-    pub(crate) fn state(&self) -> &CheckpointState {
-        unimplemented!()
-    }
-
-    pub(crate) fn chunks(&self) -> &[ChunkSummary] {
-        unimplemented!()
-    }
-
-    /// Where a key was last seen before that checkpoint; `None` if never.
-    pub(crate) fn key(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
-        unimplemented!()
-    }
-
-    /// All keys, sorted, in pages of about 256 KiB; each page is under a checksum of its own.
-    pub(crate) fn pages(&self) -> impl Iterator<Item = Result<Bytes, Fault>> {
-        std::iter::empty()
-    }
-}
-
-/// Builds a catalog beside the one in use.
-#[derive(Debug)]
-pub(crate) struct CatalogImport {}
-
-impl CatalogImport {
-    /// Creates the file; one that an interrupted import left there is replaced.
-    pub(crate) fn new(
-        vfs: &Arc<dyn Vfs>,
-        path: &Path,
+    fn try_commit(
+        &self,
         state: &CheckpointState,
-        chunks: &[ChunkSummary],
-    ) -> Result<CatalogImport, Fault> {
-        unimplemented!()
+        new_chunk: Option<&ChunkSummary>,
+        keys: &[(Key, KeyState)],
+    ) -> Result<(), Fault> {
+        let transaction = begin(&self.database, &self.path)?;
+        {
+            let fault = |error| translate(&self.path, error);
+            let mut table = transaction.open_table(KEYS).map_err(|error| fault(error.into()))?;
+            for (key, state) in keys {
+                let key = key.encode();
+                let value = seal(Table::Keys, &key, encode_key_state(state));
+                let inserted = table.insert(key.as_slice(), value.as_slice());
+                inserted.map_err(|error| fault(error.into()))?;
+            }
+        }
+        put_head(&transaction, &self.path, state, new_chunk)?;
+        transaction.commit().map_err(|error| translate(&self.path, error.into()))?;
+        let newest = CatalogExport::pin(&self.database, &self.path)?;
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+        Ok(())
     }
 
-    /// Takes the next page; the pages come in order.
-    pub(crate) fn put(&mut self, page: &Bytes) -> Result<(), Fault> {
-        unimplemented!()
+    fn newest(&self) -> CatalogExport {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
 
-    /// Makes the catalog and its name durable.
-    pub(crate) fn finish(self) -> Result<Catalog, Fault> {
-        unimplemented!()
+fn open_database(file: Arc<dyn File>, path: &Path) -> Result<Database, Fault> {
+    database(Pages::open(file, path)?, path)
+}
+
+fn database(pages: Pages, path: &Path) -> Result<Database, Fault> {
+    Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create_with_backend(pages)
+        .map_err(|error| translate(path, error.into()))
+}
+
+/// A transaction whose commit takes two syncs and keeps what opening after a crash needs, so that a torn
+/// commit is never taken for a whole one and opening reads no tree.
+fn begin(database: &Database, path: &Path) -> Result<WriteTransaction, Fault> {
+    let transaction = database.begin_write().map_err(|error| translate(path, error.into()));
+    let mut transaction = transaction?;
+    transaction.set_two_phase_commit(true);
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+/// Puts the state, and chunks that are new.
+fn put_head<'a>(
+    transaction: &WriteTransaction,
+    path: &Path,
+    state: &CheckpointState,
+    chunks: impl IntoIterator<Item = &'a ChunkSummary>,
+) -> Result<(), Fault> {
+    let fault = |error| translate(path, error);
+    let mut table = transaction.open_table(CHUNKS).map_err(|error| fault(error.into()))?;
+    for chunk in chunks {
+        let key = chunk_key(chunk.number);
+        let value = seal(Table::Chunks, &key, encode_chunk(chunk));
+        let inserted = table.insert(key.as_slice(), value.as_slice());
+        inserted.map_err(|error| fault(error.into()))?;
+    }
+    let mut table = transaction.open_table(STATE).map_err(|error| fault(error.into()))?;
+    let value = seal(Table::State, STATE_KEY, encode_state(state));
+    let inserted = table.insert(STATE_KEY, value.as_slice());
+    inserted.map_err(|error| fault(error.into()))?;
+    Ok(())
+}
+
+/// What an error of redb means. A fault of our own pages comes back as it went in.
+fn translate(path: &Path, error: redb::Error) -> Fault {
+    match error {
+        redb::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(fault) => Fault::clone(fault),
+            None => Fault::io("use", path)(error),
+        },
+        redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
+            Fault::io("use", path)(std::io::Error::other("the catalog failed before"))
+        }
+        other => Fault::damaged(path, 0, other.to_string()),
     }
 }

@@ -203,7 +203,7 @@ fn many_events_of_one_key_and_many_keys_are_found() {
     for event in &many {
         let key = Key::Stream(event.stream.clone());
         let posting = chunk.find(&key).expect("readable").expect("there");
-        assert_eq!(chunk.read(posting.ordinals, 0).expect("readable"), [event.clone()]);
+        assert_eq!(chunk.read(posting.ordinals, 0).expect("readable"), std::slice::from_ref(event));
     }
     chunk.verify().expect("whole");
 }

@@ -4,6 +4,7 @@
 //! [`Malformed`] and never panic, and never allocate more than the input is long.
 
 mod bytes;
+pub(crate) mod catalog;
 pub(crate) mod chunk;
 pub mod command;
 pub(crate) mod current;

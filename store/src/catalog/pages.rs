@@ -1,0 +1,244 @@
+//! The catalog's file under redb: pages with checksums, so that redb never sees a page that is damaged.
+//!
+//! redb reads without verifying. A flipped bit in a page of its trees would make keys disappear, and that
+//! would be an answer about events. So every page is checked here when it is read.
+//!
+//! Power cuts: redb writes to pages that no durable commit refers to, syncs, and only then points its
+//! header to them. Their checksums are written before the same sync. So a page whose checksum was not
+//! written, or the other way about, is one that nobody reads.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::Fault;
+use crate::format::catalog::{
+    BLOCK_BYTES, HEADER_BYTES_MAX, PAGES_PER_GROUP, SLOT_BYTES, SLOT_OFFSETS, Slot,
+    checksum_offset, file_bytes, page_count, page_offset,
+};
+use crate::vfs::File;
+
+/// The storage that redb works on.
+///
+/// Faults travel through redb inside of `io::Error`s.
+#[derive(Debug)]
+pub(super) struct Pages {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+/// Invariants:
+/// - the slot that is not `durable_slot` holds nothing that is needed, so it can be torn;
+/// - `checksums` has an element for every page; 0 = never written.
+#[derive(Debug)]
+struct State {
+    /// The newest header.
+    slot: Slot,
+    /// The slot that holds a header that was synced.
+    durable_slot: usize,
+    /// Whether the newest header was written after the last sync.
+    header_pending: bool,
+    checksums: Vec<u32>,
+}
+
+impl Pages {
+    /// Makes an empty file the storage of a new catalog.
+    pub(super) fn create(
+        file: Arc<dyn File>,
+        path: &Path,
+        cluster: [u8; 16],
+        log: u32,
+    ) -> Result<Pages, Fault> {
+        file.set_len(file_bytes(0)).map_err(Fault::io("write", path))?;
+        let slot = Slot { cluster, log, sequence: 0, header: Bytes::new() };
+        let checksums = Vec::new();
+        let state = State { slot, durable_slot: 0, header_pending: false, checksums };
+        Ok(Pages { file, path: path.to_owned(), state: Mutex::new(state) })
+    }
+
+    /// Opens the storage of a catalog.
+    pub(super) fn open(file: Arc<dyn File>, path: &Path) -> Result<Pages, Fault> {
+        let (slot, durable_slot) = newest_slot(&*file, path)?;
+        let length = file.len().map_err(Fault::io("read", path))?;
+        let checksums = read_checksums(&*file, path, page_count(length))?;
+        let state = State { slot, durable_slot, header_pending: false, checksums };
+        Ok(Pages { file, path: path.to_owned(), state: Mutex::new(state) })
+    }
+
+    /// Checks every page of a range, which holds whole pages.
+    fn check(&self, first: u64, bytes: &[u8]) -> io::Result<()> {
+        let state = self.state();
+        for (page, bytes) in (first..).zip(bytes.chunks(BLOCK_BYTES as usize)) {
+            let expected = usize::try_from(page).ok().and_then(|page| state.checksums.get(page));
+            let good = match expected {
+                None | Some(0) => bytes.iter().all(|byte| *byte == 0),
+                Some(checksum) => state.slot.page_checksum(page, bytes) == *checksum,
+            };
+            if !good {
+                let why = "a page of the catalog fails its checksum";
+                let fault = Fault::damaged(&self.path, page_offset(page), why);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the header to the slot that is not needed.
+    fn write_header(&self, header: &[u8]) -> io::Result<()> {
+        if header.len() > HEADER_BYTES_MAX {
+            return Err(unexpected("a header longer than a slot"));
+        }
+        let mut state = self.state();
+        state.slot.sequence += 1;
+        state.slot.header = Bytes::copy_from_slice(header);
+        let target = SLOT_OFFSETS[1 - state.durable_slot];
+        state.header_pending = true;
+        self.file.write_at(&state.slot.encode(), target)
+    }
+
+    /// A panic elsewhere does not make the state wrong: it is changed in single steps.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl redb::StorageBackend for Pages {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.state().checksums.len() as u64 * BLOCK_BYTES)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if offset == 0 {
+            let state = self.state();
+            let header = state.slot.header.get(..out.len());
+            out.copy_from_slice(header.ok_or(io::ErrorKind::UnexpectedEof)?);
+            return Ok(());
+        }
+        let first = first_page(offset, out.len())?;
+        for (page, bytes) in runs(first, out.len()) {
+            let out = out.get_mut(bytes).expect("runs lie in the buffer");
+            self.file.read_at(out, page_offset(page))?;
+        }
+        self.check(first, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let pages = len.div_ceil(BLOCK_BYTES);
+        self.file.set_len(file_bytes(pages))?;
+        let mut state = self.state();
+        let before = state.checksums.len() as u64;
+        let count = usize::try_from(pages).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        state.checksums.resize(count, 0);
+        // What is cut off counts as never written should the file grow again.
+        let group_end = pages.next_multiple_of(PAGES_PER_GROUP).min(before);
+        if pages < group_end {
+            let zeros = vec![0; (group_end - pages) as usize * 4];
+            if checksum_offset(pages) + zeros.len() as u64 <= file_bytes(pages) {
+                self.file.write_at(&zeros, checksum_offset(pages))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.state();
+        self.file.sync_data()?;
+        if state.header_pending {
+            state.header_pending = false;
+            state.durable_slot = 1 - state.durable_slot;
+            // A second copy, in case that the first is damaged one day; the next sync makes it durable.
+            let copy = SLOT_OFFSETS[1 - state.durable_slot];
+            self.file.write_at(&state.slot.encode(), copy)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if offset == 0 {
+            return self.write_header(data);
+        }
+        let first = first_page(offset, data.len())?;
+        for (page, bytes) in runs(first, data.len()) {
+            let data = data.get(bytes).expect("runs lie in the buffer");
+            self.file.write_at(data, page_offset(page))?;
+            let mut encoded = Vec::new();
+            let mut state = self.state();
+            for (page, bytes) in (page..).zip(data.chunks(BLOCK_BYTES as usize)) {
+                let checksum = state.slot.page_checksum(page, bytes);
+                encoded.extend_from_slice(&checksum.to_le_bytes());
+                let known = usize::try_from(page).ok();
+                match known.and_then(|page| state.checksums.get_mut(page)) {
+                    Some(known) => *known = checksum,
+                    None => return Err(unexpected("a write beyond the end")),
+                }
+            }
+            self.file.write_at(&encoded, checksum_offset(page))?;
+        }
+        Ok(())
+    }
+}
+
+/// The number of the page at `offset`; what is not whole pages is refused.
+fn first_page(offset: u64, length: usize) -> io::Result<u64> {
+    if offset % BLOCK_BYTES != 0 || length as u64 % BLOCK_BYTES != 0 {
+        return Err(unexpected("an access to parts of pages"));
+    }
+    Ok(offset / BLOCK_BYTES)
+}
+
+fn unexpected(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("redb made {what}"))
+}
+
+/// Cuts a range of pages where a block of checksums lies between them: first page, and bytes of the range.
+fn runs(first: u64, length: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        if start >= length {
+            return None;
+        }
+        let page = first + start as u64 / BLOCK_BYTES;
+        let left = (PAGES_PER_GROUP - page % PAGES_PER_GROUP) * BLOCK_BYTES;
+        let end = length.min(start + left as usize);
+        let run = (page, start..end);
+        start = end;
+        Some(run)
+    })
+}
+
+/// The newest header, and where it is. The other copy may be torn by a power cut, or older.
+fn newest_slot(file: &dyn File, path: &Path) -> Result<(Slot, usize), Fault> {
+    let mut newest: Option<(Slot, usize)> = None;
+    let mut why = String::new();
+    for (index, offset) in SLOT_OFFSETS.into_iter().enumerate() {
+        let mut bytes = vec![0; SLOT_BYTES];
+        let read = file.read_at(&mut bytes, offset);
+        match read.map_err(|error| error.to_string()).and_then(|()| {
+            Slot::decode(&Bytes::from(bytes)).map_err(|malformed| malformed.to_string())
+        }) {
+            Ok(slot) if newest.as_ref().is_none_or(|(known, _)| known.sequence < slot.sequence) => {
+                newest = Some((slot, index));
+            }
+            Ok(_) => {}
+            Err(reason) => why = reason,
+        }
+    }
+    let why = format!("neither copy of the header can be used: the last {why}");
+    newest.ok_or_else(|| Fault::damaged(path, 0, why))
+}
+
+fn read_checksums(file: &dyn File, path: &Path, pages: u64) -> Result<Vec<u32>, Fault> {
+    let mut checksums = Vec::new();
+    for first in (0..pages).step_by(PAGES_PER_GROUP as usize) {
+        let count = PAGES_PER_GROUP.min(pages - first);
+        let mut bytes = vec![0; count as usize * 4];
+        let read = file.read_at(&mut bytes, checksum_offset(first));
+        read.map_err(Fault::io("read", path))?;
+        let (numbers, _) = bytes.as_chunks::<4>();
+        checksums.extend(numbers.iter().copied().map(u32::from_le_bytes));
+    }
+    Ok(checksums)
+}

@@ -1,0 +1,349 @@
+//! The catalog: what its tables hold, and how its pages lie in the file.
+//!
+//! The file is redb's, but every page of it carries a checksum of ours, because redb reads without verifying:
+//!
+//! ```text
+//! block 0            two copies of redb's header, at byte 0 and 2048, each a slot (see [`Slot`])
+//! then groups of 1 + 1024 blocks of 4 KiB:
+//!   block 0          CRC32C of each of the group's pages, 4 bytes each; 0 = never written
+//!   block 1 …        the pages; that of redb's own header stays empty
+//! ```
+//!
+//! Every value in a table ends with a CRC32C over the table's number, the key and the value.
+//!
+//! | table | key | value |
+//! | --- | --- | --- |
+//! | 1 state | `state` | version 2, cluster 16, log 4, chunk size 8, log id 1 + 16, position 8, recorded_at 8, next chunk 8, attachment |
+//! | 2 chunks | number 8, most significant byte first | first and last position 8 + 8, times 8 + 8, digest 16, bytes 8 |
+//! | 3 keys | kind and name | last chunk varint, version varint |
+
+use bytes::Bytes;
+use quorate_proto::{LogId, LogIndex, Position, Term, Timestamp, Version};
+
+use super::{Input, Malformed, Output};
+use crate::catalog::{CheckpointState, KeyState};
+use crate::chunk::ChunkSummary;
+
+pub(crate) const BLOCK_BYTES: u64 = 4096;
+/// Pages whose checksums fill one block.
+pub(crate) const PAGES_PER_GROUP: u64 = BLOCK_BYTES / 4;
+/// Where the two header slots are.
+pub(crate) const SLOT_OFFSETS: [u64; 2] = [0, 2048];
+pub(crate) const SLOT_BYTES: usize = 512;
+/// The longest header that a slot holds.
+pub(crate) const HEADER_BYTES_MAX: usize = SLOT_BYTES - SLOT_ENVELOPE_BYTES;
+
+const SLOT_ENVELOPE_BYTES: usize = 8 + 2 + 2 + 4 + 16 + 8 + 4;
+const MAGIC: &[u8; 8] = b"QUORCATL";
+const VERSION: u16 = 1;
+const CHECKSUM_BYTES: usize = 4;
+
+/// A table of the catalog; its number enters the checksum of its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Table {
+    State = 1,
+    Chunks = 2,
+    Keys = 3,
+}
+
+/// The only key of the table of the state.
+pub(crate) const STATE_KEY: &[u8] = b"state";
+
+/// One copy of redb's header: a sector, so that it is written whole or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) cluster: [u8; 16],
+    pub(crate) log: u32,
+    /// Grows with every header written; the newest copy counts.
+    pub(crate) sequence: u64,
+    pub(crate) header: Bytes,
+}
+
+impl Slot {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(SLOT_BYTES);
+        out.put(MAGIC);
+        out.put_u16(VERSION);
+        out.put_u16(u16::try_from(self.header.len()).expect("redb's header is short"));
+        out.put_u32(self.log);
+        out.put(&self.cluster);
+        out.put_u64(self.sequence);
+        out.put(&self.header);
+        out.resize(SLOT_BYTES - CHECKSUM_BYTES, 0);
+        let checksum = crc32c::crc32c(&out);
+        out.put_u32(checksum);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &Bytes) -> Result<Slot, Malformed> {
+        let covered = checked(bytes, 0)?;
+        let mut input = Input::new(covered);
+        if input.take(MAGIC.len())? != MAGIC.as_slice() || bytes.len() != SLOT_BYTES {
+            return Err(Malformed::new("is no header of a catalog"));
+        }
+        let version = input.u16()?;
+        if version != VERSION {
+            let why = format!("its format version {version} is unknown to this build");
+            return Err(Malformed::new(why));
+        }
+        let length = usize::from(input.u16()?);
+        let log = input.u32()?;
+        let cluster = *input.take(16)?.first_chunk().expect("16 bytes were taken");
+        let sequence = input.u64()?;
+        Ok(Slot { cluster, log, sequence, header: input.take(length)? })
+    }
+
+    /// The checksum of a page of this catalog; never 0.
+    pub(crate) fn page_checksum(&self, page: u64, bytes: &[u8]) -> u32 {
+        let mut place = Vec::with_capacity(28);
+        place.put(&self.cluster);
+        place.put_u32(self.log);
+        place.put_u64(page);
+        crc32c::crc32c_append(crc32c::crc32c(&place), bytes).max(1)
+    }
+}
+
+/// Where a page is in the file.
+pub(crate) fn page_offset(page: u64) -> u64 {
+    (2 + page / PAGES_PER_GROUP + page) * BLOCK_BYTES
+}
+
+/// Where the checksum of a page is in the file.
+pub(crate) fn checksum_offset(page: u64) -> u64 {
+    let group = page / PAGES_PER_GROUP;
+    (1 + group * (PAGES_PER_GROUP + 1)) * BLOCK_BYTES + page % PAGES_PER_GROUP * 4
+}
+
+/// How long the file of so many pages is, in bytes.
+pub(crate) fn file_bytes(pages: u64) -> u64 {
+    match pages.checked_sub(1) {
+        None => BLOCK_BYTES,
+        Some(last) => page_offset(last) + BLOCK_BYTES,
+    }
+}
+
+/// How many whole pages a file of this length has.
+pub(crate) fn page_count(file_bytes: u64) -> u64 {
+    let blocks = (file_bytes / BLOCK_BYTES).saturating_sub(1);
+    let (groups, rest) = (blocks / (PAGES_PER_GROUP + 1), blocks % (PAGES_PER_GROUP + 1));
+    groups * PAGES_PER_GROUP + rest.saturating_sub(1)
+}
+
+/// Puts the checksum at the end of a value.
+pub(crate) fn seal(table: Table, key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
+    let checksum = crc32c::crc32c_append(value_seed(table, key), &value);
+    value.put_u32(checksum);
+    value
+}
+
+/// The value without its checksum, which must be right.
+pub(crate) fn unseal(table: Table, key: &[u8], bytes: &Bytes) -> Result<Bytes, Malformed> {
+    checked(bytes, value_seed(table, key))
+}
+
+fn value_seed(table: Table, key: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&[table as u8]), key)
+}
+
+fn checked(bytes: &Bytes, seed: u32) -> Result<Bytes, Malformed> {
+    let Some((covered, checksum)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
+        return Err(Malformed::new("is too short for its checksum"));
+    };
+    if crc32c::crc32c_append(seed, covered) != u32::from_le_bytes(*checksum) {
+        return Err(Malformed::new("fails its checksum"));
+    }
+    Ok(bytes.slice(..covered.len()))
+}
+
+pub(crate) fn encode_state(state: &CheckpointState) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u16(VERSION);
+    out.put(&state.cluster);
+    out.put_u32(state.log);
+    out.put_u64(state.chunk_bytes);
+    let log_id = state.log_id.unwrap_or_default();
+    out.put_u8(u8::from(state.log_id.is_some()));
+    out.put_u64(log_id.term.0);
+    out.put_u64(log_id.index.0);
+    out.put_u64(state.position.0);
+    out.put_i64(state.recorded_at.0);
+    out.put_u64(state.next_chunk);
+    out.put(&state.attachment);
+    out
+}
+
+pub(crate) fn decode_state(value: Bytes) -> Result<CheckpointState, Malformed> {
+    let mut input = Input::new(value);
+    let version = input.u16()?;
+    if version != VERSION {
+        return Err(Malformed::new(format!("has the version {version}, unknown to this build")));
+    }
+    let cluster = *input.take(16)?.first_chunk().expect("16 bytes were taken");
+    let log = input.u32()?;
+    let chunk_bytes = input.u64()?;
+    let there = input.u8()? == 1;
+    let log_id = LogId { term: Term(input.u64()?), index: LogIndex(input.u64()?) };
+    Ok(CheckpointState {
+        cluster,
+        log,
+        chunk_bytes,
+        log_id: there.then_some(log_id),
+        position: Position(input.u64()?),
+        recorded_at: Timestamp(input.i64()?),
+        next_chunk: input.u64()?,
+        attachment: input.rest(),
+    })
+}
+
+pub(crate) fn encode_chunk(chunk: &ChunkSummary) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u64(chunk.first_position.0);
+    out.put_u64(chunk.last_position.0);
+    out.put_i64(chunk.first_recorded_at.0);
+    out.put_i64(chunk.last_recorded_at.0);
+    out.put_u128(chunk.digest);
+    out.put_u64(chunk.bytes);
+    out
+}
+
+/// The key of a chunk in its table.
+pub(crate) fn chunk_key(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+pub(crate) fn decode_chunk(key: &[u8], value: Bytes) -> Result<ChunkSummary, Malformed> {
+    let number = key.try_into().map_err(|_| Malformed::new("has a key that is no number"))?;
+    let mut input = Input::new(value);
+    let chunk = ChunkSummary {
+        number: u64::from_be_bytes(number),
+        first_position: Position(input.u64()?),
+        last_position: Position(input.u64()?),
+        first_recorded_at: Timestamp(input.i64()?),
+        last_recorded_at: Timestamp(input.i64()?),
+        digest: input.u128()?,
+        bytes: input.u64()?,
+    };
+    input.end()?;
+    Ok(chunk)
+}
+
+pub(crate) fn encode_key_state(state: &KeyState) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16);
+    out.put_varint(state.last_chunk);
+    out.put_varint(state.version.0);
+    out
+}
+
+pub(crate) fn decode_key_state(value: Bytes) -> Result<KeyState, Malformed> {
+    let mut input = Input::new(value);
+    let state = KeyState { last_chunk: input.varint()?, version: Version(input.varint()?) };
+    input.end()?;
+    Ok(state)
+}
+
+/// Collects rows of the table of keys, as they stand there, for another node.
+#[derive(Debug, Default)]
+pub(crate) struct PageBuilder {
+    rows: Vec<u8>,
+}
+
+impl PageBuilder {
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) {
+        for bytes in [key, value] {
+            self.rows.put_varint(bytes.len() as u64);
+            self.rows.put(bytes);
+        }
+    }
+
+    /// Bytes so far.
+    pub(crate) fn size(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn finish(mut self) -> Bytes {
+        let checksum = crc32c::crc32c(&self.rows);
+        self.rows.put_u32(checksum);
+        Bytes::from(self.rows)
+    }
+}
+
+/// The rows of a page that another node made, in order.
+pub(crate) fn decode_page(page: &Bytes) -> Result<Vec<(Bytes, Bytes)>, Malformed> {
+    let mut input = Input::new(checked(page, 0)?);
+    let mut rows = Vec::new();
+    while input.remaining() > 0 {
+        let mut bytes = || {
+            let length = usize::try_from(input.varint()?).unwrap_or(usize::MAX);
+            input.take(length)
+        };
+        rows.push((bytes()?, bytes()?));
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn decoders_take_whatever_bytes_there_are(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let bytes = Bytes::from(bytes);
+            let _ = decode_state(bytes.clone());
+            let _ = decode_chunk(&bytes, bytes.clone());
+            let _ = decode_key_state(bytes.clone());
+            let _ = Slot::decode(&bytes);
+            let _ = decode_page(&Bytes::from(seal(Table::Keys, b"", bytes.to_vec())));
+            let mut page = PageBuilder { rows: bytes.to_vec() };
+            page.rows.truncate(100);
+            let _ = decode_page(&page.finish());
+        }
+
+        #[test]
+        fn pages_and_checksums_do_not_overlap(page in 0..5000_u64) {
+            let offset = page_offset(page);
+            prop_assert!(offset > checksum_offset(page) && offset % BLOCK_BYTES == 0);
+            prop_assert!(page_offset(page + 1) > offset);
+            prop_assert_ne!(page_offset(page + 1), checksum_offset(page + 1) / BLOCK_BYTES * BLOCK_BYTES);
+            prop_assert_eq!(page_count(file_bytes(page)), page);
+            prop_assert_eq!(file_bytes(page + 1), offset + BLOCK_BYTES);
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let state = CheckpointState {
+            cluster: [7; 16],
+            log: 2,
+            chunk_bytes: 1 << 20,
+            log_id: Some(LogId::new(3, 99)),
+            attachment: Bytes::from_static(b"members"),
+            position: Position(12),
+            recorded_at: Timestamp(-4),
+            next_chunk: 5,
+        };
+        assert_eq!(decode_state(encode_state(&state).into()), Ok(state.clone()));
+        let founded = CheckpointState { log_id: None, ..state };
+        assert_eq!(decode_state(encode_state(&founded).into()), Ok(founded));
+        let slot = Slot { cluster: [1; 16], log: 3, sequence: 9, header: Bytes::from_static(b"h") };
+        assert_eq!(Slot::decode(&slot.encode().into()), Ok(slot));
+        let mut page = PageBuilder::default();
+        page.push(b"key", b"value");
+        let rows = vec![(Bytes::from_static(b"key"), Bytes::from_static(b"value"))];
+        assert_eq!(decode_page(&page.finish()), Ok(rows));
+    }
+
+    #[test]
+    fn a_value_is_good_only_under_its_key_in_its_table() {
+        let value = Bytes::from(seal(Table::Keys, b"key", b"value".to_vec()));
+        assert_eq!(unseal(Table::Keys, b"key", &value), Ok(Bytes::from_static(b"value")));
+        assert!(unseal(Table::Keys, b"kez", &value).is_err());
+        assert!(unseal(Table::Chunks, b"key", &value).is_err());
+    }
+}
