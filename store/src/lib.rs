@@ -8,6 +8,8 @@ mod apply;
 mod catalog;
 mod checkpoint;
 mod chunk;
+#[doc(hidden)]
+pub mod defect;
 mod event;
 mod export;
 mod fault;

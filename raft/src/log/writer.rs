@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quorate_store::Fault;
+use quorate_store::defect::{Defect, is_present};
 use quorate_store::vfs::File;
 
 use super::Done;
@@ -283,6 +284,7 @@ impl Batch {
                 }
                 self.records.extend(entries.into_iter().map(Record::Entry));
             }
+            What::Vote(_) if is_present(Defect::LostVote) => {}
             What::Vote(vote) => self.records.push(Record::Vote(vote)),
             What::Truncate(truncation) => self.records.push(Record::Truncated(truncation)),
             What::Purge { to, needed } => {

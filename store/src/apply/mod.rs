@@ -10,6 +10,7 @@ use quorate_proto::{
 pub(crate) use retry::Log;
 
 use crate::Fault;
+use crate::defect::{Defect, is_present};
 use crate::format::command::ParsedAppend;
 
 /// What an append demands, whatever form it came in.
@@ -81,7 +82,12 @@ pub(crate) fn judge(
     demand: &Demand<'_>,
     versions: &[Version],
 ) -> Result<Judgement, Fault> {
-    match log.find(demand, versions)? {
+    let found = if is_present(Defect::NoRetryCheck) {
+        retry::Found::New
+    } else {
+        log.find(demand, versions)?
+    };
+    match found {
         retry::Found::Repeated(appended) => return Ok(Judgement::Repeated(appended)),
         retry::Found::Reused(id) => return Ok(Judgement::Reused(id)),
         retry::Found::New => {}

@@ -8,6 +8,7 @@ use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
 use quorate_node::server::{Server, ServerOptions};
 use quorate_raft::Timing;
+use quorate_store::defect::put_back;
 use turmoil::Sim;
 
 use super::disk::Disk;
@@ -97,11 +98,22 @@ fn draw_machine(random: &mut Random) -> Machine {
     }
 }
 
-/// The defects that are put back in this thread, for as long as this lives.
+/// The defect that is put back in this thread, for as long as this lives.
 pub(super) struct PutBack;
 
 impl PutBack {
-    pub(super) fn new(_defect: Option<Defect>) -> PutBack {
+    pub(super) fn new(defect: Option<Defect>) -> PutBack {
+        put_back(match defect {
+            Some(Defect::NoRetryCheck) => Some(quorate_store::defect::Defect::NoRetryCheck),
+            Some(Defect::LostVote) => Some(quorate_store::defect::Defect::LostVote),
+            Some(Defect::AnswerBeforeSync) | None => None,
+        });
         PutBack
+    }
+}
+
+impl Drop for PutBack {
+    fn drop(&mut self) {
+        put_back(None);
     }
 }

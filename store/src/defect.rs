@@ -1,0 +1,29 @@
+//! Defects that the simulation puts back on purpose, to see that it finds them.
+//!
+//! They belong to a thread, are absent unless a test of that thread asks for one, and a build without debug
+//! assertions cannot have them. No setting reaches them.
+
+use std::cell::Cell;
+
+/// What can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// A repeated append is not recognized.
+    NoRetryCheck,
+    /// A vote is reported as durable and never written to the Raft log.
+    LostVote,
+}
+
+thread_local! {
+    static PRESENT: Cell<Option<Defect>> = const { Cell::new(None) };
+}
+
+/// From now on this thread has this defect and no other.
+pub fn put_back(defect: Option<Defect>) {
+    PRESENT.set(defect);
+}
+
+/// Whether this thread has it.
+pub fn is_present(defect: Defect) -> bool {
+    cfg!(debug_assertions) && PRESENT.get() == Some(defect)
+}
