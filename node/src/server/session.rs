@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use prost::Message;
 use quorate_proto::limits::READ_MESSAGE_BYTES;
 use quorate_proto::wire::v1;
@@ -28,7 +28,7 @@ const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// What goes out of a session.
 enum Item {
-    Answer { number: u64, answer: Answer, place: Option<OwnedSemaphorePermit> },
+    Answer { number: u64, answer: Answer, place: OwnedSemaphorePermit },
     Leader(String),
     End(Problem),
 }
@@ -65,7 +65,7 @@ impl Desk {
 
     /// Answers an append that went nowhere.
     pub(crate) fn answer(&self, number: u64, place: OwnedSemaphorePermit, answer: Answer) {
-        let _ = self.items.send(Item::Answer { number, answer, place: Some(place) });
+        let _ = self.items.send(Item::Answer { number, answer, place });
     }
 
     /// The one who waits for the answer to an append that goes on; the first that is lost ends the
@@ -202,7 +202,6 @@ impl<H: Host> Session<H> {
     where
         S: Stream<Item = Result<v1::AppendSessionRequest, Status>> + Unpin,
     {
-        use futures_util::StreamExt;
         if let Err(problem) = self.lane(deadline_of(0)).await {
             return self.desk.end(problem);
         }
@@ -253,5 +252,75 @@ impl<H: Host> Session<H> {
                 Ok(lane)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_proto::wire::problem_of;
+    use quorate_proto::{ErrorKind, Term};
+
+    use super::super::admission::Admission;
+
+    fn rejected() -> Answer {
+        Answer::Rejected(problem::expired())
+    }
+
+    async fn waiter(desk: &Desk, number: u64, tenure: &Tenure) -> Waiter {
+        let admission = Admission::new();
+        let admitted = admission.admit(1, deadline_of(0)).await.expect("room");
+        desk.waiter(number, desk.place().await, admitted, Some(tenure.clone()))
+    }
+
+    fn numbers(message: &v1::AppendSessionResponse) -> Vec<u64> {
+        message.answers.iter().map(|answer| answer.number).collect()
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_ready_together_go_out_in_one_message() {
+        let (desk, mut answers) = Desk::new();
+        for number in 1..=3 {
+            desk.answer(number, desk.place().await, rejected());
+        }
+        let message = answers.next().await.expect("a message").expect("answers");
+        assert_eq!(numbers(&message), [1, 2, 3]);
+        assert!(desk.is_idle(), "what was taken still holds its place");
+        drop(desk);
+        assert!(answers.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_first_append_that_is_lost_ends_the_session_after_what_was_answered_before() {
+        let (desk, mut answers) = Desk::new();
+        let tenure = Tenure::new(Term(3));
+        let (first, second) = (waiter(&desk, 1, &tenure).await, waiter(&desk, 2, &tenure).await);
+        let third = waiter(&desk, 3, &tenure).await;
+        first.answer(rejected());
+        second.answer(Answer::Lost(problem::stopping(Outcome::Unknown)));
+        assert!(tenure.has_ended(), "a later append could overtake the lost one");
+        third.answer(rejected());
+        let message = answers.next().await.expect("a message").expect("answers");
+        assert_eq!(numbers(&message), [1]);
+        let end = answers.next().await.expect("an end").expect_err("not an answer");
+        assert_eq!(problem_of(&end).expect("our detail").kind, ErrorKind::Unavailable);
+        assert!(answers.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_ends_the_session() {
+        let (desk, answers) = Desk::new();
+        drop(answers);
+        desk.over().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_no_answers_is_given_no_more_places() {
+        let (desk, _answers) = Desk::new();
+        for number in 0..WINDOW {
+            desk.answer(number as u64, desk.place().await, rejected());
+        }
+        let place = timeout(Duration::from_secs(60), desk.place()).await;
+        assert!(place.is_err(), "the window is open beyond its bound");
     }
 }
