@@ -228,17 +228,27 @@ impl RaftLog {
         }
     }
 
+    /// Ends the log though handles of it are held: what was handed over before is written yet, marks
+    /// included, then the writer ends. What comes later is answered with an error.
+    pub fn close(&self) {
+        self.shared.lock().closed = true;
+        self.shared.wake();
+    }
+
     /// The lock, or the answer of a log that has stopped.
     fn begin(&self, done: Done) -> Option<(MutexGuard<'_, Inner>, Done)> {
         let inner = self.shared.lock();
-        match inner.failed.clone() {
-            None => Some((inner, done)),
-            Some(fault) => {
-                drop(inner);
-                done(Err(fault));
-                None
+        let fault = match &inner.failed {
+            Some(fault) => fault.clone(),
+            None if inner.closed => {
+                let closed = std::io::Error::new(std::io::ErrorKind::NotConnected, "it is closed");
+                Fault::io("append to", &self.shared.directory)(closed)
             }
-        }
+            None => return Some((inner, done)),
+        };
+        drop(inner);
+        done(Err(fault));
+        None
     }
 }
 

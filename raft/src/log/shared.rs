@@ -171,7 +171,7 @@ pub(super) struct Inner {
     pub(super) next_ticket: u64,
     pub(super) durable_ticket: u64,
     pub(super) failed: Option<Fault>,
-    /// All handles are dropped.
+    /// Nothing more is handed over: all handles are dropped, or one of them said so.
     pub(super) closed: bool,
 }
 
