@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_proto::LogId;
+use quorate_proto::{LogId, Position};
 
 use crate::catalog::CatalogExport;
 use crate::chunk::{self, ChunkSummary};
@@ -30,6 +30,16 @@ impl Export {
     /// The last entry that the checkpoint holds.
     pub fn log_id(&self) -> LogId {
         self.log_id
+    }
+
+    /// The position of the last event that it holds.
+    pub fn position(&self) -> Position {
+        self.catalog.state().position
+    }
+
+    /// The attachment that it holds.
+    pub fn attachment(&self) -> &Bytes {
+        &self.catalog.state().attachment
     }
 
     /// What [`crate::Store::begin_install`] wants to know first.
