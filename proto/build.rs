@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 3] =
-    ["quorate/v1/events.proto", "quorate/v1/cluster.proto", "quorate/peer/v1/forward.proto"];
+const FILES: [&str; 4] = [
+    "quorate/v1/events.proto",
+    "quorate/v1/cluster.proto",
+    "quorate/peer/v1/forward.proto",
+    "quorate/peer/v1/raft.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=quorate");
