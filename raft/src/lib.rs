@@ -7,9 +7,25 @@ pub mod host;
 pub mod log;
 pub mod transport;
 
+mod config;
+mod failure;
+mod format;
+mod guard;
+mod housekeeping;
 mod identity;
+mod machine;
+mod network;
+mod observe;
+mod reads;
 mod replica;
+mod running;
+mod service;
+mod snapshot;
 mod status;
+mod storage;
+mod transfers;
+mod types;
+mod wire;
 
 pub use identity::Identity;
 pub use replica::{Done, FoundError, Lost, Replica, ReplicaOptions, StartError, Stopped, Timing};

@@ -1,17 +1,28 @@
 //! One replica of the cluster's log: what the server of a node is built on.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::errors::ClientWriteError;
+use openraft::raft::ClientWriteResult;
 use quorate_proto::{LogIndex, Position, Term};
 use quorate_store::{Fault, Reader, Verdict};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::host::Host;
 use crate::identity::Identity;
+use crate::machine::Progress;
+use crate::service::Service;
 use crate::status::Status;
+use crate::types::{Closure, Command, CommittedLeaderId, TypeConfig};
+
+mod founding;
+pub(crate) mod inner;
+
+use inner::Inner;
 
 /// How fast the loss of a leader is noticed. A fail-over takes `election_max` plus a random time
 /// between `election_min` and `election_max`.
@@ -131,27 +142,33 @@ pub enum Stopped {
 pub type Done = Box<dyn FnOnce(Result<Vec<Verdict>, Lost>) + Send>;
 
 /// One replica of the cluster's log. A handle: clones are the same replica.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Replica<H: Host> {
-    host: H,
+    inner: Arc<Inner<H>>,
 }
 
-#[allow(clippy::unimplemented, unused_variables, clippy::unused_async, reason = "signatures first")]
+impl<H: Host> Clone for Replica<H> {
+    fn clone(&self) -> Self {
+        Replica { inner: self.inner.clone() }
+    }
+}
+
 impl<H: Host> Replica<H> {
     /// Takes the folder, replays what is after the newest checkpoint, and joins its cluster; on a folder
     /// without an identity it waits to be founded or taken in.
     pub async fn start(host: H, options: ReplicaOptions) -> Result<Replica<H>, StartError> {
-        unimplemented!()
+        let inner = Inner::start(host, options).await?;
+        Ok(Replica { inner })
     }
 
     /// The machine.
     pub fn host(&self) -> &H {
-        &self.host
+        &self.inner.host
     }
 
     /// Who this node is; none while it belongs to no cluster.
     pub fn identity(&self) -> Option<Identity> {
-        unimplemented!()
+        self.inner.running().map(|running| running.identity)
     }
 
     /// Founds a cluster of the nodes at these peer addresses, this one's own among them; they get the
@@ -161,35 +178,69 @@ impl<H: Host> Replica<H> {
         peers: Vec<String>,
         chunk_bytes: u64,
     ) -> Result<Identity, FoundError> {
-        unimplemented!()
+        self.inner.found(&peers, chunk_bytes).await
     }
 
     /// The services for peers, to be mounted on the peer listener.
     pub fn routes(&self) -> tonic::service::Routes {
-        unimplemented!()
+        Service::routes(self.inner.clone())
     }
 
     /// What the node knows about itself and its cluster, as it changes.
     pub fn status(&self) -> watch::Receiver<Status> {
-        unimplemented!()
+        self.inner.status.subscribe()
     }
 
     /// Proposes a command in a term; returns when it is queued. `done` is called exactly once, whatever
     /// happens, perhaps before this returns. An error that is not [`Lost::is_refused`] leaves the
     /// outcome unknown.
     pub async fn propose(&self, term: Term, command: Bytes, done: Done) {
-        unimplemented!()
+        let Some(running) = self.inner.running() else {
+            return done(Err(Lost::NotLeader));
+        };
+        let answer = move |answer: Option<ClientWriteResult<TypeConfig<H::Runtime>>>| {
+            done(match answer {
+                Some(Ok(response)) => Ok(response.data),
+                // Refused before its entry was appended.
+                Some(Err(ClientWriteError::ForwardToLeader(_))) => Err(Lost::NotLeader),
+                Some(Err(_)) => Err(Lost::Discarded),
+                None => Err(Lost::Stopped),
+            });
+        };
+        let write = running.raft.write(Command(command));
+        let write = write.with_leader(CommittedLeaderId::new(term.0));
+        let queued = write.responder(Closure::new(answer)).into_future();
+        // If the core is gone, the closure was called when it was dropped.
+        let _answered = running.host.scoped(queued).await;
     }
 
     /// A log index at or after everything that was acknowledged before this call: what is applied up
-    /// to there is a linearizable read. On any node.
+    /// to there is a linearizable read. On any node. Until the deadline it waits for a leader.
     pub async fn read_index(&self, deadline: Instant) -> Result<LogIndex, Lost> {
-        unimplemented!()
+        let running = self.inner.running().ok_or(Lost::Unavailable)?;
+        let mut status = self.inner.status.subscribe();
+        let asked = async {
+            loop {
+                status.borrow_and_update();
+                match running.reads.join().await {
+                    Ok(index) => return Ok(index),
+                    Err(Lost::Stopped) => return Err(Lost::Stopped),
+                    Err(_) => {
+                        // There may be a leader soon, or the one that is known may answer again.
+                        let _later = tokio::time::timeout(running.deadline, status.changed()).await;
+                    }
+                }
+            }
+        };
+        timeout_at(deadline, asked).await.unwrap_or(Err(Lost::Unavailable))
     }
 
     /// Waits until the entry at `index` is applied here.
     pub async fn applied(&self, index: LogIndex, deadline: Instant) -> Result<(), Lost> {
-        unimplemented!()
+        let reached = move |progress: &Progress| {
+            progress.applied.is_some_and(|applied| applied.index >= index)
+        };
+        self.reached(reached, deadline).await
     }
 
     /// Waits until the event at `position` is applied here.
@@ -198,27 +249,47 @@ impl<H: Host> Replica<H> {
         position: Position,
         deadline: Instant,
     ) -> Result<(), Lost> {
-        unimplemented!()
+        self.reached(move |progress| progress.position >= position, deadline).await
+    }
+
+    async fn reached(
+        &self,
+        reached: impl FnMut(&Progress) -> bool,
+        deadline: Instant,
+    ) -> Result<(), Lost> {
+        let running = self.inner.running().ok_or(Lost::Unavailable)?;
+        let mut progress = running.core.progress();
+        tokio::select! {
+            biased;
+            outcome = timeout_at(deadline, progress.wait_for(reached)) => match outcome {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(_)) => Err(Lost::Stopped),
+                Err(_) => Err(Lost::Deadline),
+            },
+            _ = self.stopped() => Err(Lost::Stopped),
+        }
     }
 
     /// The events; none while the node belongs to no cluster.
     pub fn reader(&self) -> Option<Reader> {
-        unimplemented!()
+        self.inner.running().map(|running| running.core.reader())
     }
 
     /// Asks a follower to take over; returns when it was asked, not when it leads. Ignored on a node
     /// that does not lead.
     pub async fn transfer_leader(&self, to: u64) -> Result<(), Lost> {
-        unimplemented!()
+        let running = self.inner.running().ok_or(Lost::NotLeader)?;
+        let asked = running.host.scoped(running.raft.trigger().transfer_leader(to)).await;
+        asked.map_err(|_| Lost::Stopped)
     }
 
     /// Waits until the replica ended, by [`Replica::shutdown`] or because it cannot go on.
     pub async fn stopped(&self) -> Stopped {
-        unimplemented!()
+        self.inner.stopped().await
     }
 
     /// Ends the replica: nothing is written any more when this returns, and the folder is free.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        self.inner.shutdown().await;
     }
 }

@@ -1,0 +1,34 @@
+//! How openraft is set.
+
+use std::sync::Arc;
+
+use openraft::{Config, SnapshotPolicy};
+
+use crate::replica::Timing;
+
+/// Most entries in one request to a follower; bytes bound it as well (see [`crate::storage`]).
+const REQUEST_ENTRIES: u64 = 4096;
+
+/// openraft's settings. Checkpoints and purging are ours to trigger, by bytes; a restarted leader asks for
+/// votes like anybody; a node that cannot win does not disturb one that leads.
+pub(crate) fn config(timing: &Timing) -> Result<Arc<Config>, String> {
+    let milliseconds = |time: std::time::Duration| time.as_millis().try_into().unwrap_or(u64::MAX);
+    let config = Config {
+        cluster_name: "quorate".to_owned(),
+        heartbeat_interval: milliseconds(timing.heartbeat),
+        election_timeout_min: milliseconds(timing.election_min),
+        election_timeout_max: milliseconds(timing.election_max),
+        max_payload_entries: REQUEST_ENTRIES,
+        max_append_entries: Some(REQUEST_ENTRIES),
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        purge_batch_size: 1 << 20,
+        // Only handed to the network, which has bounds of its own.
+        install_snapshot_timeout: 10_000,
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        allow_log_reversion: Some(false),
+        ..Config::default()
+    };
+    config.validate().map(Arc::new).map_err(|error| error.to_string())
+}

@@ -1,0 +1,346 @@
+//! Who is let in: a node that has forgotten what it acknowledged must not count towards a majority.
+//!
+//! Raft is safe as long as no node forgets its vote or an entry that it acknowledged. A folder that was
+//! restored from an old copy, or lost, breaks that without a sign; openraft believes whatever it hears. So
+//! each node remembers of its peers, durably, the highest boot number and vote that they showed and the
+//! highest log id that they acknowledged to it, and two processes greet each other before anything else: each
+//! shows what it remembers of itself, and is refused if the other knows better.
+//!
+//! Ongaro, "Consensus: Bridging Theory and Practice" (2014), §11.7.3, on what a node that lost its disk does;
+//! `docs/faq` of openraft on why it must not come back under its id.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use quorate_proto::LogId;
+use tokio::sync::watch;
+
+use crate::identity::Identity;
+use crate::log::{PeerMemory, RaftLog, TruncationRecord, VoteRecord};
+use crate::status::Refusal;
+
+/// What a node shows of itself when it greets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) boot: u64,
+    pub(crate) vote: VoteRecord,
+    pub(crate) end: Option<LogId>,
+    pub(crate) truncation: Option<TruncationRecord>,
+}
+
+/// From which process to which a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) cluster: [u8; 16],
+    pub(crate) log: u32,
+    pub(crate) from: u64,
+    pub(crate) from_boot: u64,
+    pub(crate) to: u64,
+    pub(crate) to_boot: u64,
+}
+
+/// Why a request is not looked at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// Of another cluster, or not for this node: it will never be right.
+    #[error("{0}")]
+    Stranger(String),
+    /// These two processes have not greeted each other.
+    #[error("these processes have not greeted each other")]
+    NotGreeted,
+}
+
+/// What this process knows of a peer.
+#[derive(Debug)]
+struct Peer {
+    /// What is remembered; durable with the next batch of the log.
+    memory: PeerMemory,
+    /// The boot number of the process of the peer that was let in, if one was.
+    let_in: Option<u64>,
+    /// Why the peer's newest process was not let in, or does not let this one in.
+    refusal: Option<String>,
+}
+
+/// Keeps out who has forgotten.
+///
+/// Invariants:
+/// - what is remembered of a peer only grows;
+/// - a peer is let in only after what it showed was compared with what is remembered;
+/// - only what is durable on the peer is remembered: its boot number, a vote it answered or asked with, a
+///   log id it acknowledged.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    identity: Identity,
+    boot: u64,
+    log: RaftLog,
+    peers: Mutex<BTreeMap<u64, Peer>>,
+    refusals: watch::Sender<Vec<Refusal>>,
+}
+
+impl Guard {
+    /// `boot` is this process's own number.
+    pub(crate) fn new(identity: Identity, boot: u64, log: RaftLog) -> Guard {
+        let remembered = log.state().peers.into_iter();
+        let known = remembered.map(|memory| (memory.node, Peer::of(memory)));
+        Guard {
+            identity,
+            boot,
+            peers: Mutex::new(known.collect()),
+            log,
+            refusals: watch::Sender::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn refusals(&self) -> watch::Receiver<Vec<Refusal>> {
+        self.refusals.subscribe()
+    }
+
+    /// What this node shows of itself.
+    pub(crate) fn shown(&self) -> Shown {
+        let state = self.log.state();
+        Shown {
+            boot: self.boot,
+            vote: state.vote.unwrap_or_default(),
+            end: state.last,
+            truncation: state.truncation,
+        }
+    }
+
+    /// The origin of requests to a peer; none before it is let in.
+    pub(crate) fn origin(&self, to: u64) -> Option<Origin> {
+        let to_boot = self.lock().get(&to)?.let_in?;
+        let Identity { cluster, log, node: from, .. } = self.identity;
+        Some(Origin { cluster, log, from, from_boot: self.boot, to, to_boot })
+    }
+
+    /// Whether a greeting is for this node at all.
+    pub(crate) fn is_for_me(&self, cluster: [u8; 16], log: u32, to: u64) -> Result<(), Refused> {
+        let me = &self.identity;
+        if cluster != me.cluster {
+            return Err(Refused::Stranger("it belongs to another cluster".to_owned()));
+        }
+        if log != me.log || to != me.node {
+            let why = format!("it is node {} of log {}, not {to} of {log}", me.node, me.log);
+            return Err(Refused::Stranger(why));
+        }
+        Ok(())
+    }
+
+    /// Whether a request is to be looked at; it comes from the node that is returned.
+    pub(crate) fn admit(&self, origin: &Origin) -> Result<u64, Refused> {
+        self.is_for_me(origin.cluster, origin.log, origin.to)?;
+        let peers = self.lock();
+        let let_in = peers.get(&origin.from).and_then(|peer| peer.let_in);
+        if origin.to_boot != self.boot || let_in != Some(origin.from_boot) {
+            return Err(Refused::NotGreeted);
+        }
+        Ok(origin.from)
+    }
+
+    /// Compares what a peer shows with what is remembered of it, and lets it in or not.
+    pub(crate) fn judge(&self, node: u64, shown: &Shown) -> Result<(), String> {
+        let mut peers = self.lock();
+        let peer = peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)));
+        match judge(&peer.memory, shown) {
+            Ok(()) => {
+                peer.let_in = Some(shown.boot);
+                if shown.boot > peer.memory.boot {
+                    peer.memory.boot = shown.boot;
+                    self.log.remember(peer.memory);
+                }
+                if peer.refusal.take().is_some() {
+                    self.show_refusals(&peers);
+                }
+                Ok(())
+            }
+            Err(why) => {
+                peer.let_in = None;
+                self.refuse(peers, node, &why);
+                Err(why)
+            }
+        }
+    }
+
+    /// Notes that a peer does not let this node in.
+    pub(crate) fn refused_by(&self, node: u64, why: &str) {
+        let mut peers = self.lock();
+        let peer = peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)));
+        peer.let_in = None;
+        self.refuse(peers, node, &format!("it does not let this node in: {why}"));
+    }
+
+    /// Forgets that a process of a peer was let in: it does not know this one.
+    pub(crate) fn greet_again(&self, origin: &Origin) {
+        if let Some(peer) = self.lock().get_mut(&origin.to)
+            && peer.let_in == Some(origin.to_boot)
+        {
+            peer.let_in = None;
+        }
+    }
+
+    /// A peer answered or asked with this vote: it is durable there.
+    pub(crate) fn saw_vote(&self, node: u64, vote: VoteRecord) {
+        self.remember(node, |memory| {
+            let grows = compare(&vote, &memory.vote) == Some(Ordering::Greater);
+            if grows {
+                memory.vote = vote;
+            }
+            grows
+        });
+    }
+
+    /// A peer acknowledged the log up to here under this vote: both are durable there.
+    pub(crate) fn acknowledged(&self, node: u64, log_id: Option<LogId>, vote: VoteRecord) {
+        self.remember(node, |memory| {
+            let grows = log_id > memory.acknowledged
+                || compare(&vote, &memory.vote) == Some(Ordering::Greater);
+            memory.acknowledged = memory.acknowledged.max(log_id);
+            if compare(&vote, &memory.vote) == Some(Ordering::Greater) {
+                memory.vote = vote;
+            }
+            grows
+        });
+    }
+
+    fn remember(&self, node: u64, change: impl FnOnce(&mut PeerMemory) -> bool) {
+        let mut peers = self.lock();
+        let peer = peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)));
+        if change(&mut peer.memory) {
+            self.log.remember(peer.memory);
+        }
+    }
+
+    fn refuse(&self, mut peers: MutexGuard<'_, BTreeMap<u64, Peer>>, node: u64, why: &str) {
+        let Some(peer) = peers.get_mut(&node) else { return };
+        if peer.refusal.as_deref() == Some(why) {
+            return;
+        }
+        tracing::warn!("node {node} is kept out: {why}");
+        peer.refusal = Some(why.to_owned());
+        self.show_refusals(&peers);
+    }
+
+    fn show_refusals(&self, peers: &BTreeMap<u64, Peer>) {
+        let refusals = peers
+            .iter()
+            .filter_map(|(node, peer)| Some(Refusal { peer: *node, why: peer.refusal.clone()? }));
+        self.refusals.send_replace(refusals.collect());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Peer>> {
+        // No change of it can be left half done by a panic.
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Peer {
+    fn of(memory: PeerMemory) -> Peer {
+        Peer { memory, let_in: None, refusal: None }
+    }
+}
+
+fn forgotten(node: u64) -> PeerMemory {
+    PeerMemory { node, boot: 0, acknowledged: None, vote: VoteRecord::default() }
+}
+
+/// Why a peer that shows this must be kept out, if it must.
+fn judge(memory: &PeerMemory, shown: &Shown) -> Result<(), String> {
+    let lost = "its folder was lost or is an old copy; replace it by a new node";
+    if shown.boot < memory.boot {
+        let (now, before) = (shown.boot, memory.boot);
+        return Err(format!("it says it was started {now} times, but it was {before}: {lost}"));
+    }
+    if !matches!(compare(&shown.vote, &memory.vote), Some(Ordering::Equal | Ordering::Greater)) {
+        let (now, before) = (shown.vote.term, memory.vote.term);
+        return Err(format!("its vote of term {before} is gone, it is in term {now}: {lost}"));
+    }
+    let Some(acknowledged) = memory.acknowledged else {
+        return Ok(());
+    };
+    let was_truncated =
+        shown.truncation.is_some_and(|truncation| truncation.vote.term > acknowledged.term.0);
+    if shown.end >= Some(acknowledged) || was_truncated {
+        return Ok(());
+    }
+    let end = shown.end.map_or_else(|| "is empty".to_owned(), |end| format!("ends at {end}"));
+    Err(format!("it acknowledged the log up to {acknowledged}, but its log {end}: {lost}"))
+}
+
+/// The order of votes: a vote that a quorum granted stands above the others of its term, which cannot be
+/// compared with each other.
+fn compare(one: &VoteRecord, other: &VoteRecord) -> Option<Ordering> {
+    match one.term.cmp(&other.term) {
+        Ordering::Equal if one.node == other.node => Some(one.committed.cmp(&other.committed)),
+        // Before its first vote a node shows term 0 and no node, or itself.
+        Ordering::Equal if one.term == 0 => Some(Ordering::Equal),
+        Ordering::Equal => match (one.committed, other.committed) {
+            (true, false) => Some(Ordering::Greater),
+            (false, true) => Some(Ordering::Less),
+            _ => None,
+        },
+        unequal => Some(unequal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vote(term: u64, node: u64, committed: bool) -> VoteRecord {
+        VoteRecord { term, node, committed }
+    }
+
+    fn memory() -> PeerMemory {
+        let acknowledged = Some(LogId::new(3, 100));
+        PeerMemory { node: 2, boot: 4, acknowledged, vote: vote(3, 1, true) }
+    }
+
+    fn shown() -> Shown {
+        let end = Some(LogId::new(3, 100));
+        Shown { boot: 4, vote: vote(3, 1, true), end, truncation: None }
+    }
+
+    #[test]
+    fn a_peer_that_remembers_everything_is_let_in() {
+        assert_eq!(judge(&memory(), &shown()), Ok(()));
+        assert_eq!(judge(&forgotten(2), &shown()), Ok(()), "a new peer");
+        let further = Shown { boot: 9, end: Some(LogId::new(5, 7)), ..shown() };
+        assert_eq!(judge(&memory(), &Shown { vote: vote(6, 2, false), ..further }), Ok(()));
+    }
+
+    #[test]
+    fn a_peer_whose_boot_number_or_vote_went_back_is_kept_out() {
+        let older = [
+            Shown { boot: 3, ..shown() },
+            Shown { vote: vote(2, 1, true), ..shown() },
+            Shown { vote: vote(3, 1, false), ..shown() },
+            Shown { vote: vote(3, 2, true), ..shown() },
+            Shown { vote: vote(0, 0, false), ..shown() },
+        ];
+        for shown in older {
+            assert!(judge(&memory(), &shown).is_err(), "{shown:?}");
+        }
+        let uncommitted = PeerMemory { vote: vote(3, 1, false), ..memory() };
+        assert!(judge(&uncommitted, &Shown { vote: vote(3, 2, false), ..shown() }).is_err());
+        assert_eq!(judge(&uncommitted, &Shown { vote: vote(3, 2, true), ..shown() }), Ok(()));
+    }
+
+    #[test]
+    fn a_log_that_became_shorter_needs_a_truncation_by_a_newer_leader() {
+        let shorter = Shown { end: Some(LogId::new(3, 99)), ..shown() };
+        assert!(judge(&memory(), &shorter).is_err());
+        assert!(judge(&memory(), &Shown { end: None, ..shown() }).is_err());
+        let truncated_by = |term| {
+            let end = shorter.end;
+            let truncation = Some(TruncationRecord { end, vote: vote(term, 3, true) });
+            Shown { truncation, vote: vote(term, 3, true), ..shorter }
+        };
+        assert_eq!(judge(&memory(), &truncated_by(4)), Ok(()));
+        assert!(judge(&memory(), &Shown { vote: vote(3, 1, true), ..truncated_by(3) }).is_err());
+    }
+}

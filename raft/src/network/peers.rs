@@ -1,0 +1,54 @@
+//! The links to all peers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Link;
+use crate::guard::Guard;
+use crate::host::Host;
+use crate::transfers::Transfers;
+use crate::types::Place;
+
+/// The links to all peers, each made when it is first asked for.
+#[derive(Debug)]
+pub(crate) struct Peers<H: Host> {
+    host: H,
+    guard: Arc<Guard>,
+    transfers: Transfers,
+    deadline: Duration,
+    links: Mutex<BTreeMap<u64, Arc<Link<H>>>>,
+}
+
+impl<H: Host> Peers<H> {
+    /// `deadline` is for whatever must be quick: greeting, opening a stream, asking for a read index.
+    pub(crate) fn new(
+        host: H,
+        guard: Arc<Guard>,
+        transfers: Transfers,
+        deadline: Duration,
+    ) -> Peers<H> {
+        Peers { host, guard, transfers, deadline, links: Mutex::default() }
+    }
+
+    /// The link to a peer. Nothing is connected before it is used.
+    pub(crate) fn link(&self, node: u64, place: &Place) -> Arc<Link<H>> {
+        // Links are only ever added, or replaced whole.
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        match links.get(&node) {
+            Some(link) if link.address() == place.peer_address => link.clone(),
+            _ => {
+                let link = Arc::new(Link::new(
+                    &self.host,
+                    node,
+                    &place.peer_address,
+                    self.guard.clone(),
+                    self.transfers.clone(),
+                    self.deadline,
+                ));
+                links.insert(node, link.clone());
+                link
+            }
+        }
+    }
+}

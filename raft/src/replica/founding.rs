@@ -1,0 +1,163 @@
+//! How a cluster comes about: one node is told to found it and gives all of them their identities.
+//!
+//! Every step can be done again: a node that has the identity already that it is given says yes. Raft starts
+//! with the last step, so until then nothing is lost with any of the nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::errors::{InitializeError, RaftError};
+use quorate_proto::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
+use quorate_proto::wire::peer::v1;
+use tonic::Status;
+
+use super::FoundError;
+use super::inner::Inner;
+use crate::host::Host;
+use crate::identity::Identity;
+use crate::network;
+use crate::running::Running;
+use crate::types::Place;
+
+/// A node that does not answer by then is not there.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+impl<H: Host> Inner<H> {
+    pub(super) async fn found(
+        &self,
+        peers: &[String],
+        chunk_bytes: u64,
+    ) -> Result<Identity, FoundError> {
+        let node = check(peers, &self.options.peer_address, chunk_bytes)?;
+        let _changing = self.changing.lock().await;
+        if self.is_released() {
+            return Err(FoundError::Stopped("the node is stopping".to_owned()));
+        }
+        let identity = match self.running() {
+            Some(running) => self.half_founded(&running, node, chunk_bytes).await?,
+            None => {
+                let cluster = self.host.random().to_be_bytes();
+                Identity { cluster, log: 0, node, chunk_bytes }
+            }
+        };
+        // Ask all before any of them is changed.
+        self.adopt_all(peers, identity, true).await?;
+        let running = match self.running() {
+            Some(running) => running,
+            None => self.take_identity(identity).await?,
+        };
+        let members = self.adopt_all(peers, identity, false).await?;
+        let initializing = running.raft.initialize(members);
+        match self.host.scoped(Box::pin(initializing)).await {
+            Ok(()) => Ok(identity),
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
+                Err(FoundError::Founded(identity))
+            }
+            Err(error) => Err(FoundError::Stopped(error.to_string())),
+        }
+    }
+
+    /// The identity of a founding that was begun and not ended.
+    async fn half_founded(
+        &self,
+        running: &Arc<Running<H>>,
+        node: u64,
+        chunk_bytes: u64,
+    ) -> Result<Identity, FoundError> {
+        let is_founded = self.host.scoped(running.raft.is_initialized()).await;
+        let is_founded = is_founded.map_err(|fatal| FoundError::Stopped(fatal.to_string()))?;
+        let identity = running.identity;
+        if is_founded || identity.node != node || identity.chunk_bytes != chunk_bytes {
+            return Err(FoundError::Founded(identity));
+        }
+        Ok(identity)
+    }
+
+    async fn take_identity(&self, identity: Identity) -> Result<Arc<Running<H>>, FoundError> {
+        let stopped = |error: &dyn std::error::Error| FoundError::Stopped(error.to_string());
+        identity
+            .write(&*self.host.vfs(), &self.options.directory)
+            .map_err(|fault| stopped(&fault))?;
+        self.run(identity).await.map_err(|error| stopped(&error))
+    }
+
+    /// Gives every node its identity, or asks whether it would take it.
+    async fn adopt_all(
+        &self,
+        peers: &[String],
+        identity: Identity,
+        check_only: bool,
+    ) -> Result<BTreeMap<u64, Place>, FoundError> {
+        let mut members = BTreeMap::new();
+        for (node, address) in (1..).zip(peers) {
+            let client_address = if node == identity.node {
+                self.options.client_address.clone()
+            } else {
+                let asked = self.ask(address, Identity { node, ..identity }, check_only).await;
+                asked.map_err(|status| FoundError::Peer {
+                    address: address.clone(),
+                    why: format!("does not join: {}", status.message()),
+                })?
+            };
+            members.insert(node, Place { client_address, peer_address: address.clone() });
+        }
+        Ok(members)
+    }
+
+    async fn ask(
+        &self,
+        address: &str,
+        identity: Identity,
+        check_only: bool,
+    ) -> Result<String, Status> {
+        let client = network::client(&self.host, address);
+        let mut client = client.map_err(|_| Status::invalid_argument("that is no address"))?;
+        let request = v1::AdoptRequest {
+            cluster: identity.cluster.to_vec().into(),
+            log: identity.log,
+            node: identity.node,
+            chunk_bytes: identity.chunk_bytes,
+            check_only,
+        };
+        let response = network::within(DEADLINE, client.adopt(request)).await?;
+        Ok(response.into_inner().client_address)
+    }
+
+    /// Takes an identity from the node that founds the cluster, or says whether it would.
+    pub(crate) async fn adopt(&self, identity: Identity, check_only: bool) -> Result<(), Status> {
+        let _changing = self.changing.lock().await;
+        if let Some(running) = self.running() {
+            if running.identity == identity {
+                return Ok(());
+            }
+            let why = format!("it is node {} of another cluster", running.identity.node);
+            return Err(Status::already_exists(why));
+        }
+        if self.is_released() {
+            return Err(Status::unavailable("it is stopping"));
+        }
+        if check_only {
+            return Ok(());
+        }
+        let taken = self.take_identity(identity).await;
+        taken.map(|_| ()).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+/// The id that this node gets, if the list and the chunk size can be used.
+fn check(peers: &[String], own: &str, chunk_bytes: u64) -> Result<u64, FoundError> {
+    if !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk_bytes) {
+        return Err(FoundError::Invalid(format!(
+            "a chunk size of {chunk_bytes} bytes is not between {CHUNK_BYTES_MIN} and {CHUNK_BYTES_MAX}"
+        )));
+    }
+    let distinct: BTreeSet<&String> = peers.iter().collect();
+    if distinct.len() != peers.len() {
+        return Err(FoundError::Invalid("an address is named twice".to_owned()));
+    }
+    let place = (1..).zip(peers).find(|(_, address)| *address == own);
+    place.map(|(node, _)| node).ok_or_else(|| {
+        FoundError::Invalid(format!("this node's own peer address, {own}, is not among them"))
+    })
+}

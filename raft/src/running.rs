@@ -1,0 +1,180 @@
+//! What runs once a node belongs to a cluster: the log, the store, Raft, and who looks after them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use openraft::Raft;
+use openraft::async_runtime::watch::WatchReceiver;
+use quorate_store::{Fault, Options, Store};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::failure::Failure;
+use crate::guard::Guard;
+use crate::host::Host;
+use crate::identity::{self, Identity};
+use crate::log::{LogOptions, RaftLog};
+use crate::machine::{self, Core, Machine};
+use crate::network::{Factory, Peers};
+use crate::reads::Reads;
+use crate::replica::{ReplicaOptions, StartError};
+use crate::status::Status;
+use crate::storage::Storage;
+use crate::transfers::Transfers;
+use crate::types::{Place, TypeConfig, Vote};
+use crate::{config, housekeeping, observe};
+
+/// Bytes of the newest entries that the log keeps in memory, for apply and for followers.
+const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Versions of streams that the store keeps in memory.
+const HEAD_CACHE: usize = 100_000;
+
+/// What runs once a node belongs to a cluster.
+pub(crate) struct Running<H: Host> {
+    pub(crate) host: H,
+    pub(crate) identity: Identity,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) peers: Arc<Peers<H>>,
+    pub(crate) raft: Raft<TypeConfig<H::Runtime>, Machine<H>>,
+    pub(crate) core: Arc<Core<H>>,
+    pub(crate) reads: Reads,
+    pub(crate) failure: Failure,
+    pub(crate) transfers: Transfers,
+    /// For whatever must be quick between nodes.
+    pub(crate) deadline: Duration,
+    /// Held by the one checkpoint that is being taken over.
+    pub(crate) installing: tokio::sync::Mutex<()>,
+    log: RaftLog,
+    writer_ended: watch::Receiver<bool>,
+    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl<H: Host> Running<H> {
+    /// Opens the folder, replays the log and starts Raft.
+    pub(crate) async fn start(
+        host: H,
+        options: &ReplicaOptions,
+        identity: Identity,
+        failure: Failure,
+        status: watch::Sender<Status>,
+    ) -> Result<Arc<Running<H>>, StartError> {
+        let config = config::config(&options.timing).map_err(StartError::Raft)?;
+        let opened = open(&host, options, identity, &failure).await?;
+        let Opened { boot, log, store, writer_ended } = opened;
+        let transfers = Transfers::default();
+        let deadline = options.timing.election_max;
+        let guard = Arc::new(Guard::new(identity, boot, log.clone()));
+        let peers = Peers::new(host.clone(), guard.clone(), transfers.clone(), deadline);
+        let peers = Arc::new(peers);
+        let durability = Arc::new(log.clone());
+        let core = Core::new(host.clone(), durability, store, failure.clone())?;
+        let starting = Raft::new(
+            identity.node,
+            config,
+            Factory(peers.clone()),
+            Storage::new(log.clone()),
+            Machine(core.clone()),
+        );
+        // openraft's futures are large.
+        let raft = host.scoped(Box::pin(starting)).await;
+        let raft = raft.map_err(|fatal| StartError::Raft(fatal.to_string()))?;
+        let (reads, queue) = Reads::new();
+        let running = Arc::new(Running {
+            host,
+            identity,
+            guard,
+            peers,
+            raft,
+            core,
+            reads,
+            failure,
+            transfers,
+            deadline,
+            installing: tokio::sync::Mutex::new(()),
+            log,
+            writer_ended,
+            tasks: std::sync::Mutex::default(),
+        });
+        let kept = options.kept_log_bytes.unwrap_or(identity.chunk_bytes);
+        running.spawn(queue.run(Arc::downgrade(&running)));
+        running.spawn(observe::observe(running.clone(), status));
+        running.spawn(housekeeping::purge(running.clone(), kept));
+        Ok(running)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = tokio::spawn(task);
+        self.tasks.lock().expect("nobody panics with it").push(task);
+    }
+
+    /// The leader, if one is known: its id and how it is reached.
+    pub(crate) fn leader(&self) -> Option<(u64, Place)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics.current_leader?;
+        let place = metrics.membership_config.get_node(&leader)?.clone();
+        Some((leader, place))
+    }
+
+    /// The vote in force here.
+    pub(crate) fn vote(&self) -> Vote {
+        self.raft.metrics().borrow_watched().vote
+    }
+
+    /// Ends Raft; when this returns all that was queued is on disk, and nothing is written any more.
+    pub(crate) async fn shutdown(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().expect("nobody panics with it"));
+        for task in &tasks {
+            task.abort();
+        }
+        join_all(tasks).await;
+        // It only says whether the core had panicked.
+        let _joined = self.host.scoped(self.raft.shutdown()).await;
+        self.core.sealed().await;
+        self.log.close();
+        let mut writer_ended = self.writer_ended.clone();
+        let _gone = writer_ended.wait_for(|ended| *ended).await;
+    }
+}
+
+/// A folder that was opened and brought up to date.
+struct Opened {
+    boot: u64,
+    log: RaftLog,
+    store: Store,
+    writer_ended: watch::Receiver<bool>,
+}
+
+async fn open<H: Host>(
+    host: &H,
+    options: &ReplicaOptions,
+    identity: Identity,
+    failure: &Failure,
+) -> Result<Opened, Fault> {
+    let (vfs, directory) = (host.vfs(), options.directory.clone());
+    let segment_bytes = options.segment_bytes;
+    let opened = host.run(move || {
+        let boot = identity::count_boot(&*vfs, &directory)?;
+        let Identity { cluster, log, node, chunk_bytes } = identity;
+        let options = Options { cluster, log, chunk_bytes, head_cache: HEAD_CACHE };
+        let mut store = Store::open(vfs.clone(), &directory, options)?;
+        let covered = store.checkpointed();
+        let cache_bytes = LOG_CACHE_BYTES;
+        let options = LogOptions { cluster, log, node, segment_bytes, cache_bytes, covered };
+        let (log, writer) = RaftLog::open(vfs, &directory.join("log"), options)?;
+        machine::replay(&mut store, &log)?;
+        Ok((boot, log, writer, store))
+    });
+    let (boot, log, writer, store) = opened.await?;
+    let (ended, writer_ended) = watch::channel(false);
+    let failure = failure.clone();
+    let stopped = move |outcome: Result<(), Fault>| {
+        if let Err(fault) = outcome {
+            failure.report(fault);
+        }
+        ended.send_replace(true);
+    };
+    host.start_log_writer(writer, Box::new(stopped));
+    Ok(Opened { boot, log, store, writer_ended })
+}

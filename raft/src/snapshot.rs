@@ -1,0 +1,246 @@
+//! Checkpoints on the wire: the sender offers, the receiver says which chunks it misses, the rest follows in
+//! bounded parts. A transfer that breaks is begun again by openraft; chunks that arrived whole stay.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_proto::wire::peer::v1;
+use quorate_proto::wire::peer::v1::snapshot_request::Part;
+use quorate_proto::wire::peer::v1::snapshot_response::Answer;
+use quorate_store::{Export, Fault, Install, Installed};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::format::membership;
+use crate::host::Host;
+use crate::machine::{CHUNK_PART_BYTES, Checkpoint};
+use crate::network::{Connection, Link};
+use crate::running::Running;
+use crate::types::{self, Snapshot, SnapshotMeta, Vote};
+use crate::wire;
+
+/// Parts that wait to be sent.
+const PARTS_AHEAD: usize = 4;
+
+/// Sends a checkpoint; returns the vote in force on the receiver when all was over.
+pub(crate) async fn send<H: Host>(
+    link: &Link<H>,
+    vote: Vote,
+    snapshot: Snapshot<Checkpoint>,
+) -> Result<Vote, Status> {
+    let Checkpoint::Export(export) = snapshot.snapshot else {
+        return Err(Status::internal("only a node's own checkpoint is sent"));
+    };
+    let _kept_log = link.begin_transfer(export.log_id().index.0);
+    let (node, log_id) = (link.node(), export.log_id());
+    tracing::info!("sending the checkpoint at {log_id} to node {node}");
+    let origin = link.origin().await?;
+    let offer = v1::SnapshotOffer {
+        origin: Some(wire::origin(&origin)),
+        vote: Some(wire::vote(&vote)),
+        last: Some(wire::log_id(log_id)),
+        membership: membership::encode_stored(&snapshot.meta.last_membership),
+        manifest: export.manifest(),
+    };
+    let (parts, requests) = mpsc::channel(PARTS_AHEAD);
+    let outgoing = Outgoing { parts };
+    outgoing.send(Part::Offer(offer)).await?;
+    let mut client = link.client(Connection::Snapshot)?;
+    let opened = client.snapshot(ReceiverStream::new(requests)).await;
+    let mut answers = link.note(Some(&origin), opened)?.into_inner();
+    let missing = match answer(&mut answers).await? {
+        Answer::Missing(missing) => missing.chunks,
+        Answer::Done(vote) => return wire::from_vote(Some(vote)),
+    };
+    // A receiver that ends before it took all tells why in its answer.
+    let sending = async {
+        outgoing.send_chunks(link.host(), &export, missing).await?;
+        outgoing.send_catalog(&export).await?;
+        outgoing.send(Part::End(v1::SnapshotEnd {})).await?;
+        std::future::pending::<Result<(), Status>>().await
+    };
+    let answer = tokio::select! {
+        biased;
+        answer = answer(&mut answers) => answer?,
+        sent = sending => {
+            sent?;
+            return Err(Status::internal("a transfer ends with the receiver's answer"));
+        }
+    };
+    match answer {
+        Answer::Done(vote) => {
+            tracing::info!("node {node} has the checkpoint at {log_id}");
+            wire::from_vote(Some(vote))
+        }
+        Answer::Missing(_) => Err(wire::malformed("answer")),
+    }
+}
+
+async fn answer(answers: &mut Streaming<v1::SnapshotResponse>) -> Result<Answer, Status> {
+    let response = answers.message().await?;
+    response.and_then(|response| response.answer).ok_or_else(|| wire::malformed("answer"))
+}
+
+/// The sending end of a transfer.
+struct Outgoing {
+    parts: mpsc::Sender<v1::SnapshotRequest>,
+}
+
+impl Outgoing {
+    /// Waits while the receiver is slow.
+    async fn send(&self, part: Part) -> Result<(), Status> {
+        let request = v1::SnapshotRequest { part: Some(part) };
+        self.parts.send(request).await.map_err(|_| Status::unavailable("the transfer was ended"))
+    }
+
+    async fn send_chunks<H: Host>(
+        &self,
+        host: &H,
+        export: &Arc<Export>,
+        missing: Vec<u64>,
+    ) -> Result<(), Status> {
+        for number in missing {
+            let mut offset = 0;
+            loop {
+                let export = export.clone();
+                let read = host.run(move || export.read_chunk(number, offset, CHUNK_PART_BYTES));
+                let data = read.await.map_err(|fault| Status::data_loss(fault.to_string()))?;
+                let last = data.len() < CHUNK_PART_BYTES;
+                let length = data.len() as u64;
+                self.send(Part::Chunk(v1::ChunkPart { number, offset, data, last })).await?;
+                offset += length;
+                if last {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A page is a few milliseconds' work, done where it is; between two pages others have their turn.
+    async fn send_catalog(&self, export: &Export) -> Result<(), Status> {
+        for page in export.catalog_pages() {
+            let page = page.map_err(|fault| Status::data_loss(fault.to_string()))?;
+            self.send(Part::Catalog(page)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes a checkpoint whose offer was admitted; the answers go to `answers`.
+pub(crate) async fn receive<H: Host>(
+    running: Arc<Running<H>>,
+    offer: v1::SnapshotOffer,
+    input: Streaming<v1::SnapshotRequest>,
+    answers: mpsc::Sender<Result<v1::SnapshotResponse, Status>>,
+) {
+    let outcome = take(&running, offer, input, &answers).await;
+    let answer =
+        outcome.map(|vote| v1::SnapshotResponse { answer: Some(Answer::Done(wire::vote(&vote))) });
+    let _the_sender_is_gone = answers.send(answer).await;
+}
+
+async fn take<H: Host>(
+    running: &Arc<Running<H>>,
+    offer: v1::SnapshotOffer,
+    input: Streaming<v1::SnapshotRequest>,
+    answers: &mpsc::Sender<Result<v1::SnapshotResponse, Status>>,
+) -> Result<Vote, Status> {
+    let vote = wire::from_vote(offer.vote)?;
+    let last = wire::from_raft_log_id(offer.last.ok_or_else(|| wire::malformed("log id"))?);
+    let last_membership = membership::decode_stored(&offer.membership)
+        .map_err(|why| Status::invalid_argument(why.to_string()))?;
+    let mine = running.vote();
+    if mine.leader_id.term > vote.leader_id.term {
+        return Ok(mine);
+    }
+    let _one_at_a_time = running.installing.lock().await;
+    let mut incoming = Incoming { running, install: None };
+    incoming.begin(offer.manifest).await?;
+    tracing::info!("taking over the checkpoint at {}", types::ours(last));
+    let chunks = incoming.missing();
+    let missing =
+        v1::SnapshotResponse { answer: Some(Answer::Missing(v1::SnapshotMissing { chunks })) };
+    answers.send(Ok(missing)).await.map_err(|_| Status::cancelled("the sender is gone"))?;
+    let installed = incoming.take_parts(input).await?;
+    let meta = SnapshotMeta { last_log_id: Some(last), last_membership };
+    let snapshot = Snapshot { meta, snapshot: Checkpoint::Installed(installed) };
+    let installed = running.host.scoped(running.raft.install_full_snapshot(vote, snapshot)).await;
+    let response = installed.map_err(|fatal| Status::internal(fatal.to_string()))?;
+    Ok(response.vote)
+}
+
+/// The receiving end of a transfer.
+struct Incoming<'a, H: Host> {
+    running: &'a Arc<Running<H>>,
+    /// In between two parts.
+    install: Option<Install>,
+}
+
+impl<H: Host> Incoming<'_, H> {
+    async fn begin(&mut self, manifest: Bytes) -> Result<(), Status> {
+        let core = self.running.core.clone();
+        let begun = self.running.host.run(move || core.begin_install(manifest)).await;
+        self.install = Some(self.check(begun)?);
+        Ok(())
+    }
+
+    fn missing(&self) -> Vec<u64> {
+        let missing = self.install.iter().flat_map(Install::missing);
+        missing.map(|chunk| chunk.number).collect()
+    }
+
+    async fn take_parts(
+        &mut self,
+        mut input: Streaming<v1::SnapshotRequest>,
+    ) -> Result<Installed, Status> {
+        while let Some(request) = input.message().await? {
+            match request.part {
+                Some(Part::Chunk(part)) => self.step(move |install| put(install, &part)).await?,
+                Some(Part::Catalog(page)) => {
+                    self.step(move |install| install.put_catalog(&page)).await?;
+                }
+                Some(Part::End(_)) => {
+                    let install = self.install.take().ok_or_else(ended)?;
+                    let installed = self.running.host.run(move || install.finish()).await;
+                    return self.check(installed);
+                }
+                Some(Part::Offer(_)) | None => return Err(wire::malformed("part")),
+            }
+        }
+        Err(Status::cancelled("the transfer ended early"))
+    }
+
+    async fn step(
+        &mut self,
+        work: impl FnOnce(&mut Install) -> Result<(), Fault> + Send + 'static,
+    ) -> Result<(), Status> {
+        let mut install = self.install.take().ok_or_else(ended)?;
+        let run = self.running.host.run(move || (work(&mut install), install));
+        let (outcome, install) = run.await;
+        self.install = Some(install);
+        self.check(outcome)
+    }
+
+    /// A fault of this node's own disk stops it; what the sender did wrong ends the transfer.
+    fn check<T>(&self, outcome: Result<T, Fault>) -> Result<T, Status> {
+        outcome.map_err(|fault| {
+            if let Fault::Io { .. } = fault {
+                self.running.failure.report(&fault);
+            } else {
+                tracing::warn!("a checkpoint was not taken over: {fault}");
+            }
+            Status::aborted(fault.to_string())
+        })
+    }
+}
+
+fn put(install: &mut Install, part: &v1::ChunkPart) -> Result<(), Fault> {
+    install.put_chunk(part.number, part.offset, &part.data)?;
+    if part.last { install.finish_chunk(part.number) } else { Ok(()) }
+}
+
+fn ended() -> Status {
+    Status::aborted("the transfer has ended")
+}

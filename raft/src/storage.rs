@@ -1,0 +1,214 @@
+//! openraft's log storage over the Raft log.
+
+use std::fmt::Debug;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds, RangeInclusive};
+
+use futures_util::{Stream, StreamExt, stream};
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{AsyncRuntime, OptionalSend};
+use quorate_store::Fault;
+use tokio::sync::oneshot;
+
+use crate::log::{Done, RaftLog};
+use crate::types::{self, Entry, RaftLogId, TypeConfig, Vote};
+
+/// Most bytes of entries in one request to a follower, unless one entry alone is larger.
+pub(crate) const REQUEST_BYTES: usize = 2 * 1024 * 1024;
+
+/// The Raft log as openraft sees it. Clones share the log.
+///
+/// Invariants:
+/// - An error of the log is an error here, and ends the core: there is no short read.
+/// - What openraft awaits inline returns at once, but for a vote, which must be durable.
+#[derive(Debug)]
+pub(crate) struct Storage<R> {
+    log: RaftLog,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R> Storage<R> {
+    pub(crate) fn new(log: RaftLog) -> Storage<R> {
+        Storage { log, runtime: PhantomData }
+    }
+
+    /// The indexes that are there, first and one after last.
+    fn held(&self) -> (u64, u64) {
+        let state = self.log.state();
+        let after = |id: Option<quorate_proto::LogId>| id.map_or(0, |id| id.index.0 + 1);
+        let end = after(state.last);
+        // A log whose beginning was never purged begins at 0; openraft's test suite begins elsewhere too.
+        let purged = after(state.purged);
+        let first = (purged..end).find(|index| self.log.log_id(*index).is_some()).unwrap_or(end);
+        (first, end)
+    }
+
+    fn read(&self, from: u64, until: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let entries = self.log.read(from, until, bytes_max).map_err(io::Error::other)?;
+        entries.into_iter().map(|entry| types::from_log(entry).map_err(io::Error::other)).collect()
+    }
+}
+
+impl<R> Clone for Storage<R> {
+    fn clone(&self) -> Self {
+        Storage::new(self.log.clone())
+    }
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(end) => end.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    (start, end)
+}
+
+/// A [`Done`] and what waits for it.
+pub(crate) fn completion() -> (Done, impl Future<Output = Result<(), Fault>>) {
+    let (sender, receiver) = oneshot::channel();
+    let done: Done = Box::new(move |outcome| {
+        let _nobody_waits = sender.send(outcome);
+    });
+    // A log that is gone completes nothing any more.
+    let wait = async move {
+        match receiver.await {
+            Ok(outcome) => outcome,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    (done, wait)
+}
+
+impl<R: AsyncRuntime> RaftLogReader<TypeConfig<R>> for Storage<R> {
+    /// Of a range that reaches beyond what there is, what there is.
+    async fn try_get_log_entries<B>(&mut self, range: B) -> io::Result<Vec<Entry>>
+    where
+        B: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = bounds(&range);
+        let (first, after_last) = self.held();
+        let (mut next, end) = (start.max(first), end.min(after_last));
+        let mut entries = Vec::new();
+        while next < end {
+            let some = self.read(next, end, usize::MAX)?;
+            next += some.len() as u64;
+            entries.extend(some);
+        }
+        Ok(entries)
+    }
+
+    /// For a follower: bounded by bytes, and never less than the first entry.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.read(start, end, REQUEST_BYTES)
+    }
+
+    /// For apply: in pages, so that memory is bounded however far apply is behind.
+    async fn entries_stream<B>(
+        &mut self,
+        range: B,
+    ) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        B: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = bounds(&range);
+        let (first, after_last) = self.held();
+        let pages = stream::unfold(
+            (self.clone(), start.max(first), end.min(after_last)),
+            |(storage, next, end)| async move {
+                if next >= end {
+                    return None;
+                }
+                let page = storage.read(next, end, REQUEST_BYTES);
+                // After an error nothing may follow.
+                let next = page.as_ref().map_or(end, |page| next + page.len() as u64);
+                let items = match page {
+                    Ok(page) => page.into_iter().map(Ok).collect(),
+                    Err(error) => vec![Err(error)],
+                };
+                Some((stream::iter(items), (storage, next, end)))
+            },
+        );
+        pages.flatten()
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.log.state().vote.map(types::vote))
+    }
+
+    /// The last id of every term.
+    async fn get_key_log_ids(
+        &mut self,
+        range: RangeInclusive<RaftLogId>,
+    ) -> io::Result<Vec<RaftLogId>> {
+        let indexes = range.start().index..=range.end().index;
+        let firsts = self.log.key_log_ids(indexes).map_err(io::Error::other)?;
+        let ends = firsts.windows(2).filter_map(|pair| match pair {
+            [one, next] if one.term != next.term => self.log.log_id(next.index.0 - 1),
+            _ => None,
+        });
+        Ok(ends.chain(firsts.last().copied()).map(types::theirs).collect())
+    }
+}
+
+impl<R: AsyncRuntime> RaftLogStorage<TypeConfig<R>> for Storage<R> {
+    type LogReader = Storage<R>;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig<R>>> {
+        let state = self.log.state();
+        Ok(LogState {
+            last_purged_log_id: state.purged.map(types::theirs),
+            last_log_id: state.last.map(types::theirs),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Storage<R> {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let (done, saved) = completion();
+        self.log.save_vote(types::vote_record(vote), done);
+        saved.await.map_err(io::Error::other)
+    }
+
+    async fn save_committed(&mut self, committed: Option<RaftLogId>) -> io::Result<()> {
+        if let Some(committed) = committed {
+            self.log.save_committed(types::ours(committed));
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<RaftLogId>> {
+        Ok(self.log.state().committed.map(types::theirs))
+    }
+
+    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<TypeConfig<R>>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries = entries.into_iter().map(types::to_log).collect();
+        let done: Done =
+            Box::new(move |outcome| flushed.io_completed(outcome.map_err(io::Error::other)));
+        self.log.append(entries, done);
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, end: Option<RaftLogId>) -> io::Result<()> {
+        // Whatever is acknowledged later is queued behind it; an error would show there.
+        self.log.truncate_after(end.map(types::ours), Box::new(|_| ()));
+        Ok(())
+    }
+
+    async fn purge(&mut self, upto: RaftLogId) -> io::Result<()> {
+        self.log.purge(types::ours(upto));
+        Ok(())
+    }
+}

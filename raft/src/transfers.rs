@@ -1,0 +1,62 @@
+//! The snapshots that are being sent: the log is kept from where they end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Log indexes of the snapshots that are being sent, with how many of each. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Transfers(Arc<Mutex<BTreeMap<u64, usize>>>);
+
+impl Transfers {
+    /// Notes that a snapshot that ends at `index` is being sent, for as long as what is returned lives.
+    pub(crate) fn begin(&self, index: u64) -> Transfer {
+        self.with(|indexes| *indexes.entry(index).or_default() += 1);
+        Transfer { transfers: self.clone(), index }
+    }
+
+    /// The end of the oldest snapshot that is being sent.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.with(|indexes| indexes.keys().next().copied())
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut BTreeMap<u64, usize>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A snapshot that is being sent.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    transfers: Transfers,
+    index: u64,
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.transfers.with(|indexes| {
+            if let Some(count) = indexes.get_mut(&self.index) {
+                *count -= 1;
+                if *count == 0 {
+                    indexes.remove(&self.index);
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_transfer_counts_until_the_last_of_it_ended() {
+        let transfers = Transfers::default();
+        let (one, two, newer) = (transfers.begin(5), transfers.begin(5), transfers.begin(9));
+        drop(one);
+        assert_eq!(transfers.oldest(), Some(5));
+        drop(two);
+        assert_eq!(transfers.oldest(), Some(9));
+        drop(newer);
+        assert_eq!(transfers.oldest(), None);
+    }
+}
