@@ -16,8 +16,8 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use quorate_proto::{
-    Append, Event, EventId, EventType, Expectation, Invalid, Requirement, StreamName, Timestamp,
-    Version, Write,
+    Append, Event, EventId, Expectation, Invalid, Requirement, StreamName, Timestamp, Version,
+    Write,
 };
 
 use super::{Input, Malformed, Output, event};
@@ -148,10 +148,6 @@ impl ParsedEvent {
     pub(crate) fn id(&self) -> EventId {
         self.event.id
     }
-
-    pub(crate) fn kind(&self) -> &EventType {
-        &self.event.kind
-    }
 }
 
 /// A command from the log.
@@ -266,6 +262,7 @@ fn take_stream(input: &mut Input) -> Result<(StreamName, Expectation), Malformed
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use quorate_proto::EventType;
 
     fn any_expectation() -> impl Strategy<Value = Expectation> {
         prop_oneof![

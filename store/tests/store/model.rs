@@ -7,17 +7,17 @@ use quorate_proto::{
 use quorate_store::{Rejection, Verdict};
 
 #[derive(Clone, Debug, Default)]
-pub struct Model {
-    pub events: Vec<RecordedEvent>,
+pub(crate) struct Model {
+    pub(crate) events: Vec<RecordedEvent>,
     time: Timestamp,
 }
 
 impl Model {
-    pub fn version(&self, stream: &StreamName) -> Version {
+    pub(crate) fn version(&self, stream: &StreamName) -> Version {
         Version(self.events.iter().filter(|event| event.stream == *stream).count() as u64)
     }
 
-    pub fn command(&mut self, at: i64, appends: &[Append]) -> Vec<Verdict> {
+    pub(crate) fn command(&mut self, at: i64, appends: &[Append]) -> Vec<Verdict> {
         self.time = self.time.max(Timestamp(at));
         appends.iter().map(|append| self.append(append)).collect()
     }
@@ -116,7 +116,7 @@ impl Model {
         })
     }
 
-    pub fn read(&self, read: &Read) -> Vec<RecordedEvent> {
+    pub(crate) fn read(&self, read: &Read) -> Vec<RecordedEvent> {
         let bounds = read.bounds;
         let matches = |event: &&RecordedEvent| {
             let (is_in, at) = match &read.source {
@@ -140,7 +140,7 @@ impl Model {
         events
     }
 
-    pub fn all() -> Read {
+    pub(crate) fn all() -> Read {
         Read::query(Query::everything())
     }
 }

@@ -10,7 +10,7 @@ use crate::support::{append, command, open, options, read, replay, require, writ
 const CHUNK_BYTES: u64 = 1500;
 
 /// A log that crosses some boundaries, one of them without an event between.
-pub fn log(entries: u64) -> (Vec<Entry>, Model) {
+pub(crate) fn log(entries: u64) -> (Vec<Entry>, Model) {
     let (mut log, mut model) = (Vec::new(), Model::default());
     for at in 0..entries {
         let appends = appends(at);
@@ -54,7 +54,13 @@ fn run(vfs: &MemVfs, log: &[Entry], durable: &mut Option<LogId>) -> Result<Store
 }
 
 /// Opens what is left, applies the rest of the log, and compares.
-pub fn check(vfs: &MemVfs, log: &[Entry], model: &Model, durable: Option<LogId>, chunk_bytes: u64) {
+pub(crate) fn check(
+    vfs: &MemVfs,
+    log: &[Entry],
+    model: &Model,
+    durable: Option<LogId>,
+    chunk_bytes: u64,
+) {
     let mut store = open(vfs, &options(chunk_bytes)).expect("opens after the cut");
     assert!(store.checkpointed() >= durable, "a durable checkpoint is lost");
     assert_eq!(store.applied(), store.checkpointed());
@@ -70,8 +76,9 @@ pub fn check(vfs: &MemVfs, log: &[Entry], model: &Model, durable: Option<LogId>,
 fn a_power_cut_at_any_operation_loses_nothing_that_a_checkpoint_holds() {
     let (log, model) = log(60);
     let vfs = MemVfs::new();
-    run(&vfs, &log, &mut None).expect("runs without a cut");
+    let store = run(&vfs, &log, &mut None).expect("runs without a cut");
     let changes = vfs.counters().changes;
+    drop(store);
     assert!(changes > 100, "only {changes} operations: nothing was sealed");
     for cut in 0..changes {
         for survival in [Survival::Nothing, Survival::Everything, Survival::Seeded(cut)] {

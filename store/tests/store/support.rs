@@ -11,30 +11,30 @@ use quorate_proto::{
 use quorate_store::vfs::{MemVfs, Survival};
 use quorate_store::{Entry, Fault, Options, Payload, Reader, Sealed, Store, Verdict, command};
 
-pub const DIRECTORY: &str = "/store";
+pub(crate) const DIRECTORY: &str = "/store";
 
-pub fn options(chunk_bytes: u64) -> Options {
+pub(crate) fn options(chunk_bytes: u64) -> Options {
     Options { cluster: [7; 16], log: 0, chunk_bytes, head_cache: 4 }
 }
 
 /// A store, its disk, and its log, which is durable by itself.
-pub struct World {
-    pub vfs: MemVfs,
-    pub options: Options,
-    pub store: Store,
-    pub log: Vec<Entry>,
-    pub sealed: Option<Sealed>,
+pub(crate) struct World {
+    pub(crate) vfs: MemVfs,
+    pub(crate) options: Options,
+    pub(crate) store: Store,
+    pub(crate) log: Vec<Entry>,
+    pub(crate) sealed: Option<Sealed>,
 }
 
 impl World {
-    pub fn new(chunk_bytes: u64) -> World {
+    pub(crate) fn new(chunk_bytes: u64) -> World {
         let (vfs, options) = (MemVfs::new(), options(chunk_bytes));
         let store = open(&vfs, &options).expect("a new store");
         World { vfs, options, store, log: Vec::new(), sealed: None }
     }
 
     /// Makes the payload the next entry of the log and applies it, finishing seals where it must wait.
-    pub fn apply(&mut self, payload: Payload) -> Vec<Verdict> {
+    pub(crate) fn apply(&mut self, payload: Payload) -> Vec<Verdict> {
         let entry = Entry { log_id: LogId::new(1, self.log.len() as u64), payload };
         self.log.push(entry.clone());
         if self.store.must_wait() {
@@ -43,25 +43,25 @@ impl World {
         self.store.apply(entry).expect("applies")
     }
 
-    pub fn append(&mut self, at: i64, appends: &[Append]) -> Vec<Verdict> {
+    pub(crate) fn append(&mut self, at: i64, appends: &[Append]) -> Vec<Verdict> {
         self.apply(command(at, appends))
     }
 
     /// Runs the seal that is due, but does not finish it.
-    pub fn run_seal(&mut self) -> bool {
+    pub(crate) fn run_seal(&mut self) -> bool {
         let Some(seal) = self.store.begin_seal() else { return false };
         self.sealed = Some(seal.run().expect("seals"));
         true
     }
 
-    pub fn finish_seal(&mut self) -> bool {
+    pub(crate) fn finish_seal(&mut self) -> bool {
         let Some(sealed) = self.sealed.take() else { return false };
         self.store.finish_seal(sealed).expect("finishes");
         true
     }
 
     /// Runs the seals that are due, to their end.
-    pub fn seal(&mut self) -> usize {
+    pub(crate) fn seal(&mut self) -> usize {
         let mut count = usize::from(self.finish_seal());
         while self.run_seal() {
             self.finish_seal();
@@ -71,24 +71,24 @@ impl World {
     }
 
     /// Kills the store, opens it again, and applies the log after its checkpoint.
-    pub fn restart(&mut self, survival: Survival) {
+    pub(crate) fn restart(&mut self, survival: Survival) {
         self.sealed = None;
         self.vfs.restart(survival);
         self.store = open(&self.vfs, &self.options).expect("opens again");
         replay(&mut self.store, &self.log).expect("applies again");
     }
 
-    pub fn reader(&self) -> Reader {
+    pub(crate) fn reader(&self) -> Reader {
         self.store.reader()
     }
 }
 
-pub fn open(vfs: &MemVfs, options: &Options) -> Result<Store, Fault> {
+pub(crate) fn open(vfs: &MemVfs, options: &Options) -> Result<Store, Fault> {
     Store::open(Arc::new(vfs.clone()), Path::new(DIRECTORY), options.clone())
 }
 
 /// Applies what the log has after the store's last entry.
-pub fn replay(store: &mut Store, log: &[Entry]) -> Result<(), Fault> {
+pub(crate) fn replay(store: &mut Store, log: &[Entry]) -> Result<(), Fault> {
     let from = store.applied().map_or(0, |id| id.index.0 as usize + 1);
     for entry in &log[from..] {
         if store.must_wait() {
@@ -100,14 +100,14 @@ pub fn replay(store: &mut Store, log: &[Entry]) -> Result<(), Fault> {
 }
 
 /// Runs and finishes what seals are due.
-pub fn seal_all(store: &mut Store) -> Result<(), Fault> {
+pub(crate) fn seal_all(store: &mut Store) -> Result<(), Fault> {
     while let Some(seal) = store.begin_seal() {
         store.finish_seal(seal.run()?)?;
     }
     Ok(())
 }
 
-pub fn command(at: i64, appends: &[Append]) -> Payload {
+pub(crate) fn command(at: i64, appends: &[Append]) -> Payload {
     let mut builder = command::Builder::new(Timestamp(at));
     for append in appends {
         append.check().expect("a valid append");
@@ -116,48 +116,48 @@ pub fn command(at: i64, appends: &[Append]) -> Payload {
     Payload::Command(builder.finish())
 }
 
-pub fn id(number: u64) -> EventId {
+pub(crate) fn id(number: u64) -> EventId {
     EventId::from_bytes((u128::from(number) + 1).to_be_bytes()).expect("not nil")
 }
 
-pub fn stream(name: &str) -> StreamName {
+pub(crate) fn stream(name: &str) -> StreamName {
     StreamName::new(name).expect("a stream name")
 }
 
-pub fn category(name: &str) -> Category {
+pub(crate) fn category(name: &str) -> Category {
     Category::new(name).expect("a category")
 }
 
-pub fn kind(name: &str) -> EventType {
+pub(crate) fn kind(name: &str) -> EventType {
     EventType::new(name).expect("a type")
 }
 
 /// An event whose data is some bytes that its id determines.
-pub fn event(number: u64, type_name: &str) -> Event {
+pub(crate) fn event(number: u64, type_name: &str) -> Event {
     let data: Vec<u8> = (0..number % 97).map(|n| (n * number % 251) as u8).collect();
     Event::new(id(number), kind(type_name), Bytes::from(data))
 }
 
-pub fn write(name: &str, expectation: Expectation, numbers: &[u64]) -> Write {
+pub(crate) fn write(name: &str, expectation: Expectation, numbers: &[u64]) -> Write {
     let types = ["Opened", "Paid", "Closed"];
     let events = numbers.iter().map(|n| event(*n, types[(*n % 3) as usize])).collect();
     Write { stream: stream(name), expectation, events }
 }
 
-pub fn append(name: &str, expectation: Expectation, numbers: &[u64]) -> Append {
+pub(crate) fn append(name: &str, expectation: Expectation, numbers: &[u64]) -> Append {
     Append { writes: vec![write(name, expectation, numbers)], requirements: Vec::new() }
 }
 
-pub fn require(name: &str, expectation: Expectation) -> Requirement {
+pub(crate) fn require(name: &str, expectation: Expectation) -> Requirement {
     Requirement { stream: stream(name), expectation }
 }
 
-pub fn exactly(version: u64) -> Expectation {
+pub(crate) fn exactly(version: u64) -> Expectation {
     Expectation::Exactly(Version(version))
 }
 
 /// Reads to the end, in pages of a size.
-pub fn read(reader: &Reader, read: &Read, budget: usize) -> Vec<RecordedEvent> {
+pub(crate) fn read(reader: &Reader, read: &Read, budget: usize) -> Vec<RecordedEvent> {
     let mut scan = reader.scan(read).expect("begins");
     let mut events = Vec::new();
     while let Some(page) = scan.next_page(budget).expect("reads") {
