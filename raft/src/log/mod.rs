@@ -8,8 +8,8 @@
 //!   [`Done`] is called.
 //! - [`LogWriter`] is the other end of the queue: a state machine whose steps somebody else drives, on a
 //!   thread in production and inline in the simulation.
-//! - `format` holds the bytes, `image` what they add up to, `scan` reads them back, `segments` keeps the
-//!   files, `entries` the index and the cache.
+//! - `format` holds the bytes and `segments` the files; `image` is what records add up to, `entries` the
+//!   index and the cache; `scan` finds the batches of a stopped log, `replay` adds them up and judges them.
 //!
 //! # How it stays safe
 //!

@@ -204,6 +204,11 @@ impl Model {
         self.entries.iter().map(|entry| entry.id).find(|id| id.index.0 == index)
     }
 
+    /// The last committed entry that is there, or was.
+    fn last_committed(&self) -> Option<LogId> {
+        self.id(self.committed).or(self.purged)
+    }
+
     fn truncate(&mut self, count: u64, log: &RaftLog, done: Done) {
         let floor = self.entries.iter().filter(|entry| entry.id.index.0 <= self.committed).count();
         let keep = self.entries.len().saturating_sub(count as usize).max(floor);
@@ -316,6 +321,11 @@ impl Run {
             }
             self.states.push(after);
         }
+    }
+
+    /// The last state that was answered for.
+    fn acknowledged(&self) -> &Model {
+        &self.states[self.answers.last_good().unwrap_or(0)]
     }
 
     /// The state that the log is at, among those it may be at: none before what was answered.
