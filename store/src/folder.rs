@@ -39,19 +39,11 @@ impl Folder {
     /// Error: [`Fault::Foreign`] for a folder that has chunks but names no catalog. They are somebody's
     /// events, and founding an empty store over them would remove them.
     pub(crate) fn current(&self) -> Result<Option<u64>, Fault> {
-        let path = self.path.join(CURRENT);
-        if !self.vfs.exists(&path).map_err(Fault::io("find", &path))? {
-            if !self.list(&self.chunks)?.is_empty() {
-                return Err(Fault::foreign(&self.path, "it has chunks but no CURRENT"));
-            }
-            return Ok(None);
+        let number = read_current(&*self.vfs, &self.path)?;
+        if number.is_none() && !self.list(&self.chunks)?.is_empty() {
+            return Err(Fault::foreign(&self.path, "it has chunks but no CURRENT"));
         }
-        let file = self.vfs.open(&path, Open::Read).map_err(Fault::io("open", &path))?;
-        let length = file.len().map_err(Fault::io("read", &path))?.min(CURRENT_BYTES_MAX);
-        let mut line = vec![0; usize::try_from(length).unwrap_or_default()];
-        file.read_at(&mut line, 0).map_err(Fault::io("read", &path))?;
-        let number = current::decode(&line);
-        number.map(Some).map_err(|malformed| Fault::damaged(&path, 0, malformed.to_string()))
+        Ok(number)
     }
 
     /// Names another catalog, whose file is durable. Durable on return; a power cut leaves the old or the new.
@@ -108,4 +100,18 @@ impl Folder {
     fn list(&self, directory: &Path) -> Result<Vec<String>, Fault> {
         self.vfs.list(directory).map_err(Fault::io("list", directory))
     }
+}
+
+/// The number of the catalog that a store's folder has in use; `None` if it names none.
+pub(crate) fn read_current(vfs: &dyn Vfs, directory: &Path) -> Result<Option<u64>, Fault> {
+    let path = directory.join(CURRENT);
+    if !vfs.exists(&path).map_err(Fault::io("find", &path))? {
+        return Ok(None);
+    }
+    let file = vfs.open(&path, Open::Read).map_err(Fault::io("open", &path))?;
+    let length = file.len().map_err(Fault::io("read", &path))?.min(CURRENT_BYTES_MAX);
+    let mut line = vec![0; usize::try_from(length).unwrap_or_default()];
+    file.read_at(&mut line, 0).map_err(Fault::io("read", &path))?;
+    let number = current::decode(&line);
+    number.map(Some).map_err(|malformed| Fault::damaged(&path, 0, malformed.to_string()))
 }

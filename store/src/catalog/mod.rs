@@ -25,6 +25,7 @@ use pages::Pages;
 
 pub(crate) use pinned::CatalogExport;
 pub(crate) use transfer::CatalogImport;
+pub(crate) use verify::verify;
 
 /// A table of redb: bytes to bytes, sorted by key.
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;

@@ -183,7 +183,7 @@ impl redb::StorageBackend for Pages {
 
 /// The number of the page at `offset`; what is not whole pages is refused.
 fn first_page(offset: u64, length: usize) -> io::Result<u64> {
-    if offset % BLOCK_BYTES != 0 || length as u64 % BLOCK_BYTES != 0 {
+    if !offset.is_multiple_of(BLOCK_BYTES) || !(length as u64).is_multiple_of(BLOCK_BYTES) {
         return Err(unexpected("an access to parts of pages"));
     }
     Ok(offset / BLOCK_BYTES)

@@ -111,8 +111,22 @@ impl CatalogExport {
         Ok(last_key.map(|last_key| (page.finish(), last_key)))
     }
 
+    /// All keys, sorted, each checked.
+    pub(crate) fn keys(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(Key, KeyState), Fault>>, Fault> {
+        let path = &self.pinned.path;
+        Ok(self.rows(None)?.map(move |row| {
+            let (encoded, value) = row?;
+            let state = key_state(&encoded, &value, path)?;
+            let key = Key::decode(&encoded);
+            let key = key.map_err(|malformed| damaged(path, "name of a key", &malformed))?;
+            Ok((key, state))
+        }))
+    }
+
     /// The rows of the table of keys after a key, as they stand there.
-    pub(super) fn rows(
+    fn rows(
         &self,
         after: Option<&[u8]>,
     ) -> Result<impl Iterator<Item = Result<(Bytes, Bytes), Fault>>, Fault> {

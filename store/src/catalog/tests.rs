@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use quorate_proto::StreamName;
 use redb::ReadableTable;
 
-use super::verify::verify;
 use super::*;
 use crate::vfs::{MemVfs, Survival};
 
@@ -80,11 +79,8 @@ fn check(catalog: &CatalogExport, checkpoint: u64, count: u64) {
 }
 
 fn verified(vfs: &MemVfs) -> Result<(CatalogExport, BTreeMap<Key, KeyState>), Fault> {
-    let mut keys = BTreeMap::new();
-    let export = verify(vfs, path(), &mut |key, state| {
-        keys.insert(key.clone(), *state);
-        Ok(())
-    })?;
+    let export = verify(vfs, path())?;
+    let keys = export.keys()?.collect::<Result<_, _>>()?;
     Ok((export, keys))
 }
 

@@ -9,7 +9,7 @@ use super::file::ChunkFile;
 use super::{ChunkIdentity, ChunkSummary, Posting};
 use crate::format::chunk::block::{BlockEntry, BlockReader, decode_index};
 use crate::format::chunk::dictionary::{
-    DictionaryIndex, Entry, Ordinals, PageReader, decode_ordinals,
+    DictionaryIndex, Entry, Ordinals, PageEntry, PageReader, decode_ordinals,
 };
 use crate::format::chunk::{Footer, HEADER_BYTES, Section};
 use crate::format::{Input, Malformed};
@@ -86,18 +86,23 @@ impl Chunk {
     pub(crate) fn find(&self, key: &Key) -> Result<Option<Posting>, Fault> {
         let key = key.encode();
         let Some(page) = self.dictionary.page_of(&key) else { return Ok(None) };
-        let section = Section::Dictionary.number();
-        let payload = self.file.frame(section, page.offset..page.offset + page.length)?;
-        let entry = PageReader::new(payload).and_then(|page| page.find(&key));
+        let entry = self.page(page)?.find(&key);
         match entry.map_err(|malformed| self.file.damaged(page.offset, malformed))? {
             Some(entry) => self.posting(entry, page.offset).map(Some),
             None => Ok(None),
         }
     }
 
+    pub(super) fn page(&self, page: PageEntry) -> Result<PageReader, Fault> {
+        let range = page.offset..page.offset + page.length;
+        let payload = self.file.frame(Section::Dictionary.number(), range)?;
+        PageReader::new(payload).map_err(|malformed| self.file.damaged(page.offset, malformed))
+    }
+
     /// Completes an entry of the page at `offset` with its ordinals.
     pub(super) fn posting(&self, entry: Entry, offset: u64) -> Result<Posting, Fault> {
         let damaged = |malformed| self.file.damaged(offset, malformed);
+        let previous = self.previous(&entry, offset)?;
         let mut ordinals = Vec::new();
         match entry.ordinals {
             Ordinals::Here(bytes) => decode_ordinals(bytes, &mut ordinals).map_err(damaged)?,
@@ -110,19 +115,19 @@ impl Chunk {
                 }
             }
         }
-        let previous = match entry.distance {
-            Some(distance) => {
-                let number = self.summary.number.checked_sub(distance).filter(|it| *it > 0);
-                let why = || damaged(Malformed::new("a key was last seen before the first chunk"));
-                Some(number.ok_or_else(why)?)
-            }
-            None => None,
-        };
         if ordinals.len() as u64 != u64::from(entry.count) || ordinals.is_empty() {
             return Err(damaged(Malformed::new("a key has another number of ordinals")));
         }
         let first_version = entry.versions.map(|(first, _)| first);
         Ok(Posting { ordinals, first_version, previous })
+    }
+
+    /// The last chunk before this one that holds the key of an entry of the page at `offset`.
+    pub(super) fn previous(&self, entry: &Entry, offset: u64) -> Result<Option<u64>, Fault> {
+        let Some(distance) = entry.distance else { return Ok(None) };
+        let number = self.summary.number.checked_sub(distance).filter(|number| *number > 0);
+        let why = || Malformed::new("a key was last seen before the first chunk");
+        number.map(Some).ok_or_else(|| self.file.damaged(offset, why()))
     }
 
     /// The events at these ascending ordinals, up to the first that brings their bodies to `budget_bytes`,

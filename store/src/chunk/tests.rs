@@ -131,12 +131,14 @@ fn check_against_model(events: &[StoredEvent]) {
     let keys: Vec<_> = model.keys().cloned().collect();
     let told: Vec<_> = written.keys.iter().map(|(key, _)| key.clone()).collect();
     assert_eq!(told, keys);
-    let verified = chunk.verify().expect("whole");
+    chunk.verify().expect("whole");
+    let verified: Vec<ChunkKey> = chunk.keys().collect::<Result<_, _>>().expect("readable");
     for ((key, state), verified) in written.keys.iter().zip(&verified) {
         let last = events.iter().rfind(|event| Key::of(event).contains(key)).expect("its event");
         let stream = matches!(key, Key::Stream(_));
         assert_eq!(state.version, if stream { last.version } else { Version::ZERO });
         assert_eq!((&verified.key, verified.last_version), (key, state.version));
+        assert_eq!(verified.first_version, model[key].first_version);
         assert_eq!((state.last_chunk, verified.previous), (9, made_up_previous(key)));
     }
     assert_eq!(verified.len(), keys.len());

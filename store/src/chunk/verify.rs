@@ -5,17 +5,19 @@ use quorate_proto::Version;
 use super::Chunk;
 use super::postings::{KeyPostings, Postings};
 use crate::format::Malformed;
-use crate::format::chunk::dictionary::PageReader;
-use crate::format::chunk::{Removed, Section, event_digest};
+use crate::format::chunk::dictionary::{Entry, PageReader};
+use crate::format::chunk::{Removed, event_digest};
 use crate::{Fault, Key};
 
 /// Memory for the events of one step.
 const STEP_BYTES: usize = 1024 * 1024;
 
 /// A key of a chunk, as its dictionary has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChunkKey {
     pub(crate) key: Key,
+    /// Of a stream: the version of its first event in the chunk.
+    pub(crate) first_version: Option<Version>,
     /// Of a stream: the version of its last event in the chunk; 0 for other keys.
     pub(crate) last_version: Version,
     /// The last chunk before this one that holds the key.
@@ -24,8 +26,8 @@ pub(crate) struct ChunkKey {
 
 impl Chunk {
     /// Checks every byte of the file, and that ids, dictionary and digest are those of the events.
-    /// Returns the keys, sorted. Takes memory for the index of one chunk.
-    pub(crate) fn verify(&self) -> Result<Vec<ChunkKey>, Fault> {
+    /// Takes memory for the index of the chunk.
+    pub(crate) fn verify(&self) -> Result<(), Fault> {
         self.verify_frames()?;
         let postings = self.verify_events()?;
         self.verify_dictionary(postings)
@@ -85,33 +87,70 @@ impl Chunk {
         u32::try_from(ordinal).expect("it was read by a 32-bit ordinal")
     }
 
-    fn verify_dictionary(&self, postings: Vec<(Key, KeyPostings)>) -> Result<Vec<ChunkKey>, Fault> {
-        let mut keys = Vec::with_capacity(postings.len());
+    fn verify_dictionary(&self, postings: Vec<(Key, KeyPostings)>) -> Result<(), Fault> {
         let mut postings = postings.into_iter();
-        for page in self.dictionary.pages() {
-            let range = page.offset..page.offset + page.length;
-            let damaged = |malformed| self.file.damaged(page.offset, malformed);
-            let payload = self.file.frame(Section::Dictionary.number(), range)?;
-            let mut reader = PageReader::new(payload).map_err(damaged)?;
-            while let Some(entry) = reader.next().map_err(damaged)? {
-                let differs = || damaged(Malformed::new("the dictionary differs from the events"));
-                let (key, expected) = postings.next().ok_or_else(differs)?;
-                let found = (entry.key.clone(), entry.versions, entry.count);
-                if found != (key.encode(), expected.versions, expected.count) {
-                    return Err(differs());
-                }
-                let posting = self.posting(entry, page.offset)?;
-                if posting.ordinals != expected.ordinals() || self.find(&key)?.is_none() {
-                    return Err(differs());
-                }
-                let last_version = expected.versions.map_or(Version::ZERO, |(_, last)| last);
-                keys.push(ChunkKey { key, last_version, previous: posting.previous });
+        for entry in self.entries() {
+            let (offset, entry) = entry?;
+            let why = Malformed::new("the dictionary differs from the events");
+            let differs = || self.file.damaged(offset, why.clone());
+            let (key, expected) = postings.next().ok_or_else(differs)?;
+            let found = (entry.key.clone(), entry.versions, entry.count);
+            if found != (key.encode(), expected.versions, expected.count) {
+                return Err(differs());
+            }
+            let posting = self.posting(entry, offset)?;
+            let page = self.dictionary.page_of(&key.encode());
+            let is_found_there = page.is_some_and(|page| page.offset == offset);
+            if posting.ordinals != expected.ordinals() || !is_found_there {
+                return Err(differs());
             }
         }
         if postings.next().is_some() {
             let why = Malformed::new("the dictionary lacks a key of its events");
             return Err(self.file.damaged(self.file.len, why));
         }
-        Ok(keys)
+        Ok(())
+    }
+
+    /// The keys of the chunk, sorted; ends with the first fault. Keeps one page of the dictionary in memory.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Result<ChunkKey, Fault>> {
+        self.entries().map(|entry| {
+            let (offset, entry) = entry?;
+            let key = Key::decode(&entry.key);
+            let key = key.map_err(|malformed| self.file.damaged(offset, malformed))?;
+            let first_version = entry.versions.map(|(first, _)| first);
+            let last_version = entry.versions.map_or(Version::ZERO, |(_, last)| last);
+            let previous = self.previous(&entry, offset)?;
+            Ok(ChunkKey { key, first_version, last_version, previous })
+        })
+    }
+
+    /// The entries of the dictionary, each with the offset of its page; ends with the first fault.
+    fn entries(&self) -> impl Iterator<Item = Result<(u64, Entry), Fault>> {
+        let mut pages = self.dictionary.pages().iter();
+        let mut open: Option<(u64, PageReader)> = None;
+        std::iter::from_fn(move || {
+            loop {
+                if let Some((offset, reader)) = &mut open {
+                    match reader.next().transpose() {
+                        Some(Ok(entry)) => return Some(Ok((*offset, entry))),
+                        Some(Err(malformed)) => {
+                            let fault = self.file.damaged(*offset, malformed);
+                            (open, pages) = (None, [].iter());
+                            return Some(Err(fault));
+                        }
+                        None => {}
+                    }
+                }
+                let page = pages.next()?;
+                match self.page(*page) {
+                    Ok(reader) => open = Some((page.offset, reader)),
+                    Err(fault) => {
+                        (open, pages) = (None, [].iter());
+                        return Some(Err(fault));
+                    }
+                }
+            }
+        })
     }
 }

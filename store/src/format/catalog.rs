@@ -308,7 +308,7 @@ mod tests {
         #[test]
         fn pages_and_checksums_do_not_overlap(page in 0..5000_u64) {
             let offset = page_offset(page);
-            prop_assert!(offset > checksum_offset(page) && offset % BLOCK_BYTES == 0);
+            prop_assert!(offset > checksum_offset(page) && offset.is_multiple_of(BLOCK_BYTES));
             prop_assert!(page_offset(page + 1) > offset);
             prop_assert_ne!(page_offset(page + 1), checksum_offset(page + 1) / BLOCK_BYTES * BLOCK_BYTES);
             prop_assert_eq!(page_count(file_bytes(page)), page);

@@ -1,0 +1,195 @@
+//! Checks every byte in use of a stopped store: `CURRENT`, the catalog, the chunks, and how they agree.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::path::Path;
+
+use quorate_proto::{LogId, Position, Version};
+
+use crate::catalog::{self, CatalogExport, KeyState};
+use crate::chunk::{self, Chunk, ChunkIdentity, ChunkKey};
+use crate::folder::read_current;
+use crate::format::current::catalog_name;
+use crate::vfs::{Open, Vfs};
+use crate::{Fault, Key};
+
+/// What was found whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The last log entry of the checkpoint; `None` before the first.
+    pub checkpoint: Option<LogId>,
+    /// The position of the last event in the chunks.
+    pub position: Position,
+    /// How many chunks there are.
+    pub chunks: u64,
+    /// How many events are in them.
+    pub events: u64,
+    /// How many keys the catalog has.
+    pub keys: u64,
+    /// Bytes that were read: chunks and catalog.
+    pub bytes: u64,
+}
+
+/// Checks a store whose process is not running. Changes nothing. An empty folder is whole.
+///
+/// Every chunk is read three times and the catalog twice; memory is bounded by the largest chunk's index.
+/// Errors: everything that is wrong, each with its file, the place there and what is wrong.
+pub fn verify(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Vec<Fault>> {
+    let Some(number) = read_current(vfs, directory).map_err(|fault| vec![fault])? else {
+        return Ok(Report::default());
+    };
+    let path = directory.join(catalog_name(number));
+    let catalog = catalog::verify(vfs, &path).map_err(|fault| vec![fault])?;
+    let mut faults = Vec::new();
+    let mut report = Report { bytes: file_bytes(vfs, &path, &mut faults), ..Report::default() };
+    faults.extend(check_list(&catalog, &path).err());
+    let chunks = verify_chunks(vfs, &directory.join("chunks"), &catalog, &mut report, &mut faults);
+    let all_whole = chunks.len() == catalog.chunks().len();
+    let index = if all_whole { check_index(&catalog, &path, &chunks) } else { count(&catalog) };
+    match index {
+        Ok(keys) => report.keys = keys,
+        Err(fault) => faults.push(fault),
+    }
+    report.checkpoint = catalog.state().log_id;
+    report.position = catalog.state().position;
+    if faults.is_empty() { Ok(report) } else { Err(faults) }
+}
+
+fn file_bytes(vfs: &dyn Vfs, path: &Path, faults: &mut Vec<Fault>) -> u64 {
+    let length = vfs.open(path, Open::Read).and_then(|file| file.len());
+    length.map_err(Fault::io("read", path)).unwrap_or_else(|fault| {
+        faults.push(fault);
+        0
+    })
+}
+
+/// The chunks that are whole.
+fn verify_chunks(
+    vfs: &dyn Vfs,
+    directory: &Path,
+    catalog: &CatalogExport,
+    report: &mut Report,
+    faults: &mut Vec<Fault>,
+) -> Vec<Chunk> {
+    let state = catalog.state();
+    let mut whole = Vec::new();
+    for summary in catalog.chunks() {
+        let path = chunk::path(directory, summary.number);
+        let number = summary.number;
+        let identity = ChunkIdentity { cluster: state.cluster, log: state.log, number };
+        let chunk = Chunk::open(vfs, &path, &identity, summary);
+        match chunk.and_then(|chunk| chunk.verify().map(|()| chunk)) {
+            Ok(chunk) => {
+                report.chunks += 1;
+                report.events += u64::from(chunk.count());
+                report.bytes += summary.bytes;
+                whole.push(chunk);
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    whole
+}
+
+/// The chunks of the list must follow each other up to the checkpoint.
+fn check_list(catalog: &CatalogExport, path: &Path) -> Result<(), Fault> {
+    let state = catalog.state();
+    let (mut number, mut position) = (1, Position::ZERO);
+    for chunk in catalog.chunks() {
+        if chunk.number != number || chunk.first_position != position.next() {
+            let why = format!("chunk {} of its list does not follow the one before", chunk.number);
+            return Err(Fault::damaged(path, 0, why));
+        }
+        number += 1;
+        position = chunk.last_position;
+    }
+    if state.next_chunk != number || state.position != position {
+        return Err(Fault::damaged(path, 0, "its chunks do not reach its position"));
+    }
+    Ok(())
+}
+
+/// How many keys there are; each is checked.
+fn count(catalog: &CatalogExport) -> Result<u64, Fault> {
+    let mut keys = 0;
+    for key in catalog.keys()? {
+        key?;
+        keys += 1;
+    }
+    Ok(keys)
+}
+
+/// From the catalog, the dictionaries must lead through all chunks that hold a key, newest to oldest, and the
+/// versions of a stream must be without a gap. All are sorted, so one pass over all of them is enough.
+fn check_index(catalog: &CatalogExport, path: &Path, chunks: &[Chunk]) -> Result<u64, Fault> {
+    let mut cursors = Cursors::new(chunks)?;
+    let mut keys = 0;
+    for key in catalog.keys()? {
+        let (key, state) = key?;
+        let differs = |what: &str| {
+            let why = format!("what it says of key `{}` {what}", key.name());
+            Fault::damaged(path, 0, why)
+        };
+        let mut last: Option<KeyState> = None;
+        while let Some((number, entry)) = cursors.next_of(&key)? {
+            let links = entry.previous == last.map(|last| last.last_chunk);
+            let before = last.map_or(Version::ZERO, |last| last.version);
+            if !links || entry.first_version.is_some_and(|first| first != before.next()) {
+                return Err(differs(&format!("does not lead through chunk {number}")));
+            }
+            last = Some(KeyState { last_chunk: number, version: entry.last_version });
+        }
+        if last != Some(state) {
+            return Err(differs("is not what the chunks hold"));
+        }
+        keys += 1;
+    }
+    match cursors.heap.pop() {
+        None => Ok(keys),
+        Some(Reverse((key, number, _))) => {
+            let why = format!("it lacks key `{}` of chunk {number}", key.name());
+            Err(Fault::damaged(path, 0, why))
+        }
+    }
+}
+
+/// All dictionaries at once, in the order of their keys.
+struct Cursors<'a> {
+    /// The next entry of each chunk.
+    heap: BinaryHeap<Reverse<(Key, u64, ChunkKey)>>,
+    entries: Vec<Box<dyn Iterator<Item = Result<ChunkKey, Fault>> + 'a>>,
+}
+
+impl<'a> Cursors<'a> {
+    fn new(chunks: &'a [Chunk]) -> Result<Cursors<'a>, Fault> {
+        let mut cursors = Cursors { heap: BinaryHeap::new(), entries: Vec::new() };
+        for (chunk, number) in chunks.iter().zip(1..) {
+            let mut entries = chunk.keys();
+            if let Some(entry) = entries.next().transpose()? {
+                cursors.heap.push(Reverse((entry.key.clone(), number, entry)));
+            }
+            cursors.entries.push(Box::new(entries));
+        }
+        Ok(cursors)
+    }
+
+    /// The next entry, if it is of this key, and its chunk.
+    fn next_of(&mut self, key: &Key) -> Result<Option<(u64, ChunkKey)>, Fault> {
+        let Some(mut first) = self.heap.peek_mut() else { return Ok(None) };
+        if first.0.0 != *key {
+            return Ok(None);
+        }
+        let number = first.0.1;
+        let index = usize::try_from(number - 1).expect("chunks are numbered by their place");
+        let next = self.entries.get_mut(index).and_then(Iterator::next).transpose()?;
+        let entry = match next {
+            Some(next) => {
+                let key = next.key.clone();
+                std::mem::replace(&mut *first, Reverse((key, number, next))).0.2
+            }
+            None => PeekMut::pop(first).0.2,
+        };
+        Ok(Some((number, entry)))
+    }
+}
