@@ -37,7 +37,7 @@ pub struct Report {
 /// Errors: everything that is wrong, each with its file, the place there and what is wrong.
 pub fn verify(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Vec<Fault>> {
     let Some(number) = read_current(vfs, directory).map_err(|fault| vec![fault])? else {
-        return Ok(Report::default());
+        return no_catalog(vfs, directory).map_err(|fault| vec![fault]);
     };
     let path = directory.join(catalog_name(number));
     let catalog = catalog::verify(vfs, &path).map_err(|fault| vec![fault])?;
@@ -54,6 +54,16 @@ pub fn verify(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Vec<Fault>> {
     report.checkpoint = catalog.state().log_id;
     report.position = catalog.state().position;
     if faults.is_empty() { Ok(report) } else { Err(faults) }
+}
+
+/// A folder without `CURRENT` is a new one, and so has no chunks.
+fn no_catalog(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Fault> {
+    let chunks = directory.join("chunks");
+    let there = vfs.exists(&chunks).map_err(Fault::io("find", &chunks))?;
+    if there && !vfs.list(&chunks).map_err(Fault::io("list", &chunks))?.is_empty() {
+        return Err(Fault::foreign(directory, "it has chunks but no CURRENT"));
+    }
+    Ok(Report::default())
 }
 
 fn file_bytes(vfs: &dyn Vfs, path: &Path, faults: &mut Vec<Fault>) -> u64 {

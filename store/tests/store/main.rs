@@ -7,3 +7,4 @@ mod random;
 mod scan;
 mod script;
 mod support;
+mod verify;

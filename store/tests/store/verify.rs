@@ -1,0 +1,116 @@
+//! Verifying a stopped store finds what is wrong, says where, and changes nothing.
+
+use std::path::{Path, PathBuf};
+
+use quorate_proto::Expectation;
+use quorate_store::vfs::{MemVfs, Survival, Vfs};
+use quorate_store::{Fault, Report, verify};
+
+use crate::support::{DIRECTORY, World, append};
+
+/// A stopped store with some chunks, and the position that they reach.
+fn stopped() -> MemVfs {
+    let mut world = World::new(1000);
+    for at in 0..40 {
+        let stream = format!("acme/order-{}", at % 7);
+        world.append(at, &[append(&stream, Expectation::Any, &[at as u64])]);
+    }
+    world.seal();
+    let vfs = world.vfs.clone();
+    drop(world);
+    vfs.restart(Survival::Everything);
+    vfs
+}
+
+fn verified(vfs: &MemVfs) -> Result<Report, Vec<Fault>> {
+    verify(vfs, Path::new(DIRECTORY))
+}
+
+fn files(vfs: &MemVfs, directory: &Path) -> Vec<PathBuf> {
+    let names = vfs.list(directory).expect("listed");
+    names.into_iter().map(|name| directory.join(name)).collect()
+}
+
+fn chunks(vfs: &MemVfs) -> Vec<PathBuf> {
+    files(vfs, &Path::new(DIRECTORY).join("chunks"))
+}
+
+fn path_of(fault: &Fault) -> &Path {
+    match fault {
+        Fault::Damaged { path, .. } | Fault::Io { path, .. } | Fault::Foreign { path, .. } => path,
+        Fault::Command { .. } => panic!("{fault}"),
+    }
+}
+
+#[test]
+fn a_whole_store_is_counted_and_left_as_it_is() {
+    let vfs = stopped();
+    let before = vfs.counters();
+    let report = verified(&vfs).expect("whole");
+    assert_eq!(report.chunks, chunks(&vfs).len() as u64);
+    assert!(report.chunks > 2 && report.events == report.position.0 && report.keys > 9);
+    assert!(report.checkpoint.is_some());
+    assert_eq!(vfs.counters(), before);
+}
+
+#[test]
+fn an_empty_folder_is_whole_and_so_is_a_founded_store() {
+    assert_eq!(verified(&MemVfs::new()).expect("whole"), Report::default());
+    let world = World::new(1000);
+    let report = verified(&world.vfs.fork()).expect("whole");
+    assert_eq!((report.chunks, report.checkpoint), (0, None));
+}
+
+#[test]
+fn a_flipped_bit_in_any_chunk_or_in_current_is_found_and_its_file_named() {
+    let vfs = stopped();
+    let current = Path::new(DIRECTORY).join("CURRENT");
+    for path in chunks(&vfs).into_iter().chain([current]) {
+        for byte in 0..vfs.read(&path).expect("there").len() as u64 {
+            if byte % 5 == 0 || byte < 50 {
+                let vfs = vfs.fork();
+                vfs.flip_bit(&path, byte, (byte % 7) as u8).expect("there");
+                let faults = verified(&vfs).expect_err("found");
+                assert!(faults.iter().any(|fault| path_of(fault) == path), "{faults:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let vfs = stopped();
+    let chunks = chunks(&vfs);
+    vfs.flip_bit(&chunks[0], 100, 1).expect("there");
+    vfs.remove(&chunks[1]).expect("there");
+    let faults = verified(&vfs).expect_err("found");
+    let paths: Vec<&Path> = faults.iter().map(path_of).collect();
+    assert_eq!(paths, [&chunks[0], &chunks[1]]);
+}
+
+#[test]
+fn chunks_without_current_are_not_taken_for_an_empty_store() {
+    let vfs = stopped();
+    vfs.remove(&Path::new(DIRECTORY).join("CURRENT")).expect("there");
+    assert!(matches!(verified(&vfs).expect_err("found")[..], [Fault::Foreign { .. }]));
+}
+
+/// Each chunk is whole, but it is the chunk of another history.
+#[test]
+fn a_catalog_that_does_not_belong_to_the_chunks_is_found() {
+    let vfs = stopped();
+    let mut other = World::new(1000);
+    for at in 0..40 {
+        let stream = format!("acme/order-{}", at % 6);
+        other.append(at, &[append(&stream, Expectation::Any, &[at as u64])]);
+    }
+    other.seal();
+    other.vfs.restart(Survival::Everything);
+    let path = &chunks(&vfs)[0];
+    let bytes = other.vfs.read(path).expect("there");
+    vfs.truncate(path, 0).expect("there");
+    let file = vfs.open(path, quorate_store::vfs::Open::Write).expect("there");
+    file.write_at(&bytes, 0).expect("written");
+    let faults = verified(&vfs).expect_err("found");
+    assert_eq!(path_of(&faults[0]), path);
+}
