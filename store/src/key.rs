@@ -2,7 +2,6 @@
 
 use quorate_proto::{Category, EventType, Path, StreamName};
 
-use crate::event::StoredEvent;
 use crate::format::Malformed;
 
 /// What the index is asked for. The kinds are numbered on disk and sort by their number, then by name.
@@ -59,13 +58,6 @@ impl Key {
             _ => return Err(Malformed::new(format!("has the unknown kind {kind}"))),
         };
         key.map_err(|invalid| Malformed::new(invalid.to_string()))
-    }
-
-    /// All keys that an event is found by.
-    pub(crate) fn of(event: &StoredEvent) -> Vec<Key> {
-        let mut keys = vec![Key::Stream(event.stream.clone()), Key::Type(event.kind())];
-        keys.extend(Key::above(&event.stream));
-        keys
     }
 
     /// The category and the paths that a stream lies in.

@@ -93,11 +93,17 @@ fn written(events: &[StoredEvent]) -> (MemVfs, Written, Chunk) {
     (vfs, written, chunk)
 }
 
+fn keys_of(event: &StoredEvent) -> Vec<Key> {
+    let mut keys = vec![Key::Stream(event.stream.clone()), Key::Type(event.kind())];
+    keys.extend(Key::above(&event.stream));
+    keys
+}
+
 /// What a chunk of these events must answer for each of their keys.
 fn naive(events: &[StoredEvent]) -> BTreeMap<Key, Posting> {
     let mut postings: BTreeMap<Key, Posting> = BTreeMap::new();
     for (ordinal, event) in events.iter().enumerate() {
-        for key in Key::of(event) {
+        for key in keys_of(event) {
             let first_version = matches!(key, Key::Stream(_)).then_some(event.version);
             let previous = made_up_previous(&key);
             let posting = postings.entry(key).or_insert(Posting {
@@ -134,7 +140,7 @@ fn check_against_model(events: &[StoredEvent]) {
     chunk.verify().expect("whole");
     let verified: Vec<ChunkKey> = chunk.keys().collect::<Result<_, _>>().expect("readable");
     for ((key, state), verified) in written.keys.iter().zip(&verified) {
-        let last = events.iter().rfind(|event| Key::of(event).contains(key)).expect("its event");
+        let last = events.iter().rfind(|event| keys_of(event).contains(key)).expect("its event");
         let stream = matches!(key, Key::Stream(_));
         assert_eq!(state.version, if stream { last.version } else { Version::ZERO });
         assert_eq!((&verified.key, verified.last_version), (key, state.version));
