@@ -1,5 +1,6 @@
 //! Tests of the store as its users see it: apply, seal, read, install, over a disk that can lose its power.
 
+mod damage;
 mod install;
 mod model;
 mod power;
