@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::Invalid;
@@ -114,7 +115,7 @@ impl EventType {
     }
 }
 
-macro_rules! shown_as_text {
+macro_rules! text {
     ($($name:ident),*) => {$(
         /// Names hash and compare as their text, so maps of names are asked with text.
         impl Borrow<str> for $name {
@@ -134,10 +135,18 @@ macro_rules! shown_as_text {
                 write!(f, "`{}`", self.0)
             }
         }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(name: &str) -> Result<$name, Invalid> {
+                $name::new(name)
+            }
+        }
     )*};
 }
 
-shown_as_text!(StreamName, Category, Path, EventType);
+text!(StreamName, Category, Path, EventType);
 
 fn check_text(field: &'static str, text: &str) -> Result<(), Invalid> {
     if text.is_empty() {
