@@ -2,12 +2,18 @@
 //!
 //! Only this crate reads configuration, environment and command lines.
 
+mod bench;
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod connect;
 mod exit;
+mod import;
 mod inspect;
 mod local;
+mod ndjson;
+mod output;
+mod print;
 pub mod server;
 mod size;
 

@@ -1,15 +1,294 @@
-//! `quorate append`: appends events.
+//! `quorate append`: appends one event, or several atomically.
 
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
 use clap::Args;
+use quorate_client::{AppendError, Client, Done, Event, Expect};
+use quorate_proto::limits::APPEND_BYTES_MAX;
+use quorate_proto::{EventId, EventType, StreamName, Timestamp};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::cli::Global;
+use crate::connect::connect;
 use crate::exit::Exit;
+use crate::ndjson::EventLine;
+use crate::output::{write_failure_json, write_json};
 
-/// Append events to a stream, or several atomically.
+/// Append an event to a stream, or several events atomically.
+///
+/// The events are on the disks of a majority of the nodes when the command ends with 0. It ends with 3
+/// if the append was rejected, and with 4 if it is not known whether the events were appended: then
+/// repeat it with the ids it tells.
 #[derive(Args, Debug)]
-pub struct AppendArgs {}
+pub struct AppendArgs {
+    /// The stream; with --file, where lines without a `stream` go.
+    #[arg(required_unless_present = "file")]
+    stream: Option<StreamName>,
+    /// What must be the case: any, none (no event yet), exists, or the version of the stream. With
+    /// --file, of every stream in it. The default is `any`: nothing is checked.
+    #[arg(long, value_name = "WHAT", default_value = "any", value_parser = parse_expectation)]
+    expect: Expect,
+    /// Several events from a file, one JSON object a line as `export` writes them; all or none.
+    #[arg(long, value_name = "FILE", conflicts_with = "Content")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    content: Content,
+}
+
+/// The event, when it stands on the command line.
+#[derive(Args, Debug)]
+#[group(multiple = true)]
+struct Content {
+    /// What happened.
+    #[arg(long, required_unless_present = "file")]
+    r#type: Option<EventType>,
+    /// The data as JSON; `-` reads any bytes from standard input.
+    #[arg(long, value_name = "JSON|-")]
+    data: Option<String>,
+    /// The event's id, a UUID: the same one again makes a repetition safe. A new one if not given.
+    #[arg(long, value_name = "UUID", value_parser = EventId::parse)]
+    id: Option<EventId>,
+    /// A label; can be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// What is known around the event, as JSON.
+    #[arg(long, value_name = "JSON", value_parser = parse_json)]
+    metadata: Option<String>,
+    /// What larger thing the event belongs to.
+    #[arg(long, value_name = "ID")]
+    correlation: Option<String>,
+    /// What caused the event.
+    #[arg(long, value_name = "ID")]
+    causation: Option<String>,
+    /// The media type of the data.
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+    /// The version of the shape of the data.
+    #[arg(long, value_name = "NUMBER")]
+    schema: Option<u32>,
+    /// When it happened, as RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    occurred_at: Option<Timestamp>,
+}
 
 /// Runs the command.
-pub async fn run(_args: AppendArgs, _global: &Global) -> Result<(), Exit> {
-    Err(Exit::failed("not built yet"))
+pub async fn run(args: AppendArgs, global: &Global) -> Result<(), Exit> {
+    let AppendArgs { stream, expect, file, content } = args;
+    let writes = match file {
+        Some(file) => from_file(&file, stream)?,
+        None => {
+            let stream = stream.ok_or_else(|| Exit::usage("a stream or --file is needed"))?;
+            vec![(stream, vec![content.into_event()?])]
+        }
+    };
+    let client = connect(global).await?;
+    let streams: Vec<StreamName> = writes.iter().map(|(stream, _)| stream.clone()).collect();
+    match append(&client, expect, writes).await {
+        Ok(done) => Ok(report(global, expect, &streams, &done)?),
+        Err(error) => {
+            if global.json() {
+                write_failure_json(&mut io::stdout(), &error, None)?;
+            }
+            Err(exit(&error))
+        }
+    }
+}
+
+async fn append(
+    client: &Client,
+    expect: Expect,
+    writes: Vec<(StreamName, Vec<Event>)>,
+) -> Result<Done, AppendError> {
+    let transaction =
+        writes.into_iter().fold(client.transaction(), |transaction, (stream, events)| {
+            transaction.write(stream.as_str(), expect, events)
+        });
+    transaction.commit().await
+}
+
+/// An append's end as the command's, with the ids to repeat if that is what there is to do.
+pub(crate) fn exit(error: &AppendError) -> Exit {
+    let mut exit = Exit::from(error.problem());
+    if let AppendError::Unknown(append) = error {
+        let ids: Vec<String> = append.ids().map(|id| id.to_string()).collect();
+        exit.message = format!("{append}; repeat it with the same ids: {}", ids.join(" "));
+    }
+    exit
+}
+
+#[derive(Serialize)]
+struct DoneLine<'a> {
+    position: u64,
+    versions: BTreeMap<&'a str, u64>,
+}
+
+fn report(global: &Global, expect: Expect, streams: &[StreamName], done: &Done) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    let versions = streams.iter().zip(&done.versions);
+    if global.json() {
+        let versions = versions.map(|(stream, version)| (stream.as_str(), *version)).collect();
+        return write_json(&mut output, &DoneLine { position: done.position, versions });
+    }
+    for (stream, version) in versions {
+        write!(output, "`{stream}` is at version {version}, position {}", done.position)?;
+        match expect {
+            Expect::Any => writeln!(output, " (expected: any, so nothing was checked)")?,
+            expect => writeln!(output, " (expected: {expect})")?,
+        }
+    }
+    Ok(())
+}
+
+impl Content {
+    fn into_event(self) -> Result<Event, Exit> {
+        let kind = self.r#type.ok_or_else(|| Exit::usage("--type is needed"))?;
+        let data = match self.data {
+            None => Bytes::new(),
+            Some(dash) if dash == "-" => read_data(io::stdin().lock())?,
+            Some(text) => match (parse_json(&text), &self.content_type) {
+                (Err(why), None) => {
+                    let advice = "for other bytes use `--data -` or tell their --content-type";
+                    return Err(Exit::usage(format!("--data {why}; {advice}")));
+                }
+                _ => text.into(),
+            },
+        };
+        let event = Event::new(kind.as_str(), data).map_err(Exit::usage)?;
+        let event = event
+            .metadata(self.metadata.unwrap_or_default())
+            .correlation(self.correlation.unwrap_or_default())
+            .causation(self.causation.unwrap_or_default())
+            .content_type(self.content_type.unwrap_or_default())
+            .schema(self.schema.unwrap_or(1));
+        let event = self.tags.into_iter().fold(event, Event::tag);
+        let event = self.occurred_at.into_iter().fold(event, Event::occurred_at);
+        Ok(self.id.into_iter().fold(event, Event::id))
+    }
+}
+
+/// Reads what an event can hold, and a byte more, so that what is too large is refused as that.
+fn read_data(input: impl Read) -> Result<Bytes, Exit> {
+    let mut data = Vec::new();
+    input.take(APPEND_BYTES_MAX as u64 + 1).read_to_end(&mut data)?;
+    Ok(data.into())
+}
+
+/// The writes of a file, in the order in which its streams first occur.
+fn from_file(
+    file: &Path,
+    fallback: Option<StreamName>,
+) -> Result<Vec<(StreamName, Vec<Event>)>, Exit> {
+    // A line can be longer than the event it describes, but an append is not a bulk import.
+    let bytes_max = 4 * APPEND_BYTES_MAX as u64;
+    let shown = file.display();
+    let failed = |error: io::Error| Exit::failed(format!("{shown}: {error}"));
+    let mut text = Vec::new();
+    std::fs::File::open(file)
+        .map_err(failed)?
+        .take(bytes_max + 1)
+        .read_to_end(&mut text)
+        .map_err(failed)?;
+    if text.len() as u64 > bytes_max {
+        return Err(Exit::usage(format!("{shown} is too large for one append; use `import`")));
+    }
+    let mut writes: Vec<(StreamName, Vec<Event>)> = Vec::new();
+    for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let refused =
+            |why: String| Exit::usage(format!("{shown}:{number}: {why}; nothing was appended"));
+        let parsed = EventLine::parse(line).map_err(refused)?;
+        let stream = match (parsed.stream, &fallback) {
+            (Some(told), Some(fallback)) if told != *fallback => {
+                return Err(refused(format!("the line is for `{told}`, not for `{fallback}`")));
+            }
+            (Some(told), _) => told,
+            (None, Some(fallback)) => fallback.clone(),
+            (None, None) => return Err(refused("`stream` is missing".to_owned())),
+        };
+        match writes.iter_mut().find(|(known, _)| *known == stream) {
+            Some((_, events)) => events.push(parsed.event),
+            None => writes.push((stream, vec![parsed.event])),
+        }
+    }
+    Ok(writes)
+}
+
+fn parse_expectation(text: &str) -> Result<Expect, String> {
+    match text {
+        "any" => Ok(Expect::Any),
+        "none" => Ok(Expect::None),
+        "exists" => Ok(Expect::Exists),
+        _ => text
+            .parse()
+            .map(Expect::Version)
+            .map_err(|_| "is not `any`, `none`, `exists` or a version".to_owned()),
+    }
+}
+
+fn parse_json(text: &str) -> Result<String, String> {
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("is no JSON: {error}")),
+    }
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).ok_or_else(|| "is no RFC 3339 time".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expectation_is_a_word_or_a_version() {
+        for (text, expect) in [
+            ("any", Expect::Any),
+            ("none", Expect::None),
+            ("exists", Expect::Exists),
+            ("0", Expect::Version(0)),
+            ("17", Expect::Version(17)),
+        ] {
+            assert_eq!(parse_expectation(text), Ok(expect));
+        }
+        for wrong in ["", "-1", "Any", "1.0"] {
+            assert!(parse_expectation(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(text.as_bytes()).expect("a file");
+        file
+    }
+
+    #[test]
+    fn a_file_is_one_append_to_its_streams_in_order() {
+        let text = "{\"stream\":\"b\",\"type\":\"T\"}\n\n{\"type\":\"T\",\"stream\":\"a\"}\n\
+                    {\"stream\":\"b\",\"type\":\"U\"}";
+        let writes = from_file(file(text).path(), None).expect("writes");
+        let shape: Vec<_> =
+            writes.iter().map(|(stream, events)| (stream.as_str(), events.len())).collect();
+        assert_eq!(shape, [("b", 2), ("a", 1)]);
+    }
+
+    #[test]
+    fn a_bad_line_of_a_file_is_told_by_its_number() {
+        let stream = || StreamName::new("a").expect("a name");
+        for (text, fallback, why) in [
+            ("{\"stream\":\"a\",\"type\":\"T\"}\n{", None, ":2: EOF"),
+            ("{\"type\":\"T\"}", None, ":1: `stream` is missing"),
+            ("{\"stream\":\"b\",\"type\":\"T\"}", Some(stream()), ":1: the line is for `b`"),
+        ] {
+            let refused = from_file(file(text).path(), fallback).expect_err(text);
+            assert!(refused.message.contains(why), "{refused:?}");
+            assert_eq!(refused.code, crate::exit::Code::Usage);
+        }
+    }
 }

@@ -1,15 +1,187 @@
-//! `quorate bench`: measures.
+//! `quorate bench`: measures what a cluster does, as its clients see it.
 
-use clap::Args;
+use std::io::{self, Write};
+use std::time::Duration;
 
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::bench::{Load, Measured, append_load, cpu_time, read_load};
 use crate::cli::Global;
+use crate::connect::connect;
 use crate::exit::Exit;
+use crate::output::write_json;
 
-/// Measure how fast the cluster is.
+/// Measure appends or reads.
 #[derive(Args, Debug)]
-pub struct BenchArgs {}
+pub struct BenchArgs {
+    #[command(subcommand)]
+    operation: Operation,
+}
+
+#[derive(Subcommand, Debug)]
+enum Operation {
+    /// Append to many streams, each append checked against the version before it.
+    Append {
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Events in one append.
+        #[arg(
+            long,
+            value_name = "COUNT",
+            default_value_t = 1,
+            value_parser = clap::value_parser!(u64).range(1..=10_000)
+        )]
+        events_per_append: u64,
+        /// Bytes of data of an event, random text as JSON.
+        #[arg(
+            long,
+            value_name = "BYTES",
+            default_value_t = 256,
+            value_parser = clap::value_parser!(u64).range(2..=1_048_576)
+        )]
+        size: u64,
+    },
+    /// Read whole streams, again and again, of those that are in the store.
+    Read {
+        #[command(flatten)]
+        load: LoadArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+struct LoadArgs {
+    /// How many clients work at the same time, each waiting for its answer before it goes on.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u64).range(1..=100_000)
+    )]
+    clients: u64,
+    /// How long.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    seconds: u64,
+}
 
 /// Runs the command.
-pub async fn run(_args: BenchArgs, _global: &Global) -> Result<(), Exit> {
-    Err(Exit::failed("not built yet"))
+pub async fn run(args: BenchArgs, global: &Global) -> Result<(), Exit> {
+    let client = connect(global).await?;
+    let status = client.status().await?;
+    let pids: Vec<u32> = status.nodes.iter().map(|node| node.pid).collect();
+    let load =
+        |args: &LoadArgs| Load { clients: args.clients, time: Duration::from_secs(args.seconds) };
+    let before = cpu_time(&pids);
+    let (operation, load, events_per_append, size, measured) = match args.operation {
+        Operation::Append { load: args, events_per_append, size } => {
+            let load = load(&args);
+            let measured = append_load(&client, &load, events_per_append, size as usize).await;
+            ("append", load, events_per_append, size, measured)
+        }
+        Operation::Read { load: args } => {
+            let load = load(&args);
+            let measured = read_load(&client, &load, global.consistency).await?;
+            ("read", load, 0, 0, measured)
+        }
+    };
+    let cpu = before.zip(cpu_time(&pids)).map(|(before, after)| after.saturating_sub(before));
+    let result = Line::of(operation, &load, events_per_append, size, &measured, cpu);
+    let mut output = io::stdout().lock();
+    match global.json() {
+        true => write_json(&mut output, &result)?,
+        false => write!(output, "{}", result.plain())?,
+    }
+    match measured.first_error {
+        Some(error) if measured.latencies.is_empty() => Err(Exit::failed(error)),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Serialize)]
+struct Line {
+    operation: &'static str,
+    clients: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    events_per_append: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    size: u64,
+    seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    appends_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reads_per_second: Option<f64>,
+    events_per_second: f64,
+    p50_us: u64,
+    p99_us: u64,
+    p999_us: u64,
+    /// Of all nodes together; only where their processes can be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_us_per_append: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_us_per_read: Option<f64>,
+    errors: u64,
+}
+
+impl Line {
+    fn of(
+        operation: &'static str,
+        load: &Load,
+        events_per_append: u64,
+        size: u64,
+        measured: &Measured,
+        cpu: Option<Duration>,
+    ) -> Line {
+        let seconds = measured.time.as_secs_f64();
+        let count = measured.latencies.len() as f64;
+        let each_second = Some(rounded(count / seconds));
+        let each_cpu =
+            cpu.filter(|_| count > 0.0).map(|cpu| rounded(cpu.as_secs_f64() * 1e6 / count));
+        let appends = operation == "append";
+        Line {
+            operation,
+            clients: load.clients,
+            events_per_append,
+            size,
+            seconds: rounded(seconds),
+            appends_per_second: each_second.filter(|_| appends),
+            reads_per_second: each_second.filter(|_| !appends),
+            events_per_second: rounded(measured.events as f64 / seconds),
+            p50_us: measured.latencies.value_at_quantile(0.5),
+            p99_us: measured.latencies.value_at_quantile(0.99),
+            p999_us: measured.latencies.value_at_quantile(0.999),
+            cpu_us_per_append: each_cpu.filter(|_| appends),
+            cpu_us_per_read: each_cpu.filter(|_| !appends),
+            errors: measured.errors,
+        }
+    }
+
+    fn plain(&self) -> String {
+        let Line {
+            operation, clients, seconds, events_per_second, p50_us, p99_us, p999_us, ..
+        } = self;
+        let rate = self.appends_per_second.or(self.reads_per_second).unwrap_or_default();
+        let cpu = match self.cpu_us_per_append.or(self.cpu_us_per_read) {
+            Some(cpu) => format!("  CPU of all nodes {cpu} µs each\n"),
+            None => String::new(),
+        };
+        format!(
+            "{operation}: {clients} clients, {seconds} s\n  {rate:.0} a second, {events_per_second:.0} \
+             events a second\n  latency p50 {p50_us} µs, p99 {p99_us} µs, p99.9 {p999_us} µs\n{cpu}  \
+             {} errors\n",
+            self.errors
+        )
+    }
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

@@ -1,15 +1,147 @@
-//! `quorate read`: reads events.
+//! `quorate read`: reads the events of a stream, or of what a query finds.
 
 use clap::Args;
+use quorate_client::{Query, ReadRequest, Source};
+use quorate_proto::{Category, EventType, Path, StreamName, Timestamp};
 
 use crate::cli::Global;
+use crate::connect::connect;
 use crate::exit::Exit;
+use crate::print::print_events;
 
-/// Read events of a stream or of a query.
+/// Read the events of a stream, or of what a query finds in the whole log.
+///
+/// Bounds are versions when a stream is read and positions otherwise.
 #[derive(Args, Debug)]
-pub struct ReadArgs {}
+pub struct ReadArgs {
+    /// The stream; without one, the whole log is searched.
+    stream: Option<StreamName>,
+    /// All streams of this category: `order` finds `order-42` and `acme/order-7`.
+    #[arg(long, value_name = "NAME", conflicts_with = "stream")]
+    category: Option<Category>,
+    /// All streams in this path: `acme` finds `acme/order-7`.
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with_all = ["stream", "category"])]
+    path: Option<Path>,
+    /// Only events of this type; can be repeated, and then any of them.
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<EventType>,
+    /// Only what comes after this one; 0 is the beginning.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    after: u64,
+    /// Only what comes before this one.
+    #[arg(long, value_name = "NUMBER")]
+    before: Option<u64>,
+    /// Only what was recorded at this time or later: RFC 3339, or how long ago (`90s`, `10m`, `2h`, `7d`).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    from: Option<Timestamp>,
+    /// Only what was recorded at this time or earlier.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<Timestamp>,
+    /// Newest first.
+    #[arg(long)]
+    backwards: bool,
+    /// At most so many events.
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<u64>,
+}
 
 /// Runs the command.
-pub async fn run(_args: ReadArgs, _global: &Global) -> Result<(), Exit> {
-    Err(Exit::failed("not built yet"))
+pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
+    let client = connect(global).await?;
+    let request = client.read(args.source()).consistency(global.consistency);
+    let mut events = args.narrow(request).stream().await?;
+    let count = print_events(&mut events, global.json()).await?;
+    if !global.json() {
+        let of_stream = match &args.stream {
+            Some(stream) => format!("; `{stream}` is at version {}", events.version()),
+            None => String::new(),
+        };
+        println!("{count} events as of position {}{of_stream}", events.as_of());
+    }
+    Ok(())
+}
+
+impl ReadArgs {
+    fn source(&self) -> Source {
+        match (&self.stream, &self.category, &self.path) {
+            (Some(stream), _, _) => stream.clone().into(),
+            (None, Some(category), _) => Query::category(category.as_str()).into(),
+            (None, None, Some(path)) => Query::path(path.as_str()).into(),
+            (None, None, None) => Query::everything().into(),
+        }
+    }
+
+    fn narrow(&self, request: ReadRequest) -> ReadRequest {
+        let mut request = request.after(self.after);
+        if !self.types.is_empty() {
+            request = request.types(self.types.iter().map(EventType::as_str));
+        }
+        if let Some(before) = self.before {
+            request = request.before(before);
+        }
+        if let Some(from) = self.from {
+            request = request.from(from);
+        }
+        if let Some(until) = self.until {
+            request = request.until(until);
+        }
+        if let Some(limit) = self.limit {
+            request = request.limit(limit);
+        }
+        if self.backwards { request.backwards() } else { request }
+    }
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    // The command line is the one place where the wall clock is asked: `10m` means ten minutes before
+    // the person pressed enter.
+    parse_time_at(text, jiff::Timestamp::now().as_microsecond())
+}
+
+fn parse_time_at(text: &str, now: i64) -> Result<Timestamp, String> {
+    if let Some(time) = Timestamp::parse(text) {
+        return Ok(time);
+    }
+    let wrong = || "is no RFC 3339 time, and no time span like `10m`".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds: i64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        'w' => 7 * 24 * 60 * 60,
+        _ => return Err(wrong()),
+    };
+    let count: u32 =
+        text.strip_suffix(unit).and_then(|count| count.parse().ok()).ok_or_else(wrong)?;
+    Ok(Timestamp(now.saturating_sub(i64::from(count) * seconds * 1_000_000)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_rfc_3339_or_a_span_before_now() {
+        let now = 10_000_000_000_000;
+        for (text, time) in [
+            ("1970-01-01T00:00:01Z", 1_000_000),
+            ("0s", now),
+            ("90s", now - 90_000_000),
+            ("10m", now - 600_000_000),
+            ("2h", now - 7_200_000_000),
+            ("1d", now - 86_400_000_000),
+            ("1w", now - 604_800_000_000),
+        ] {
+            assert_eq!(parse_time_at(text, now), Ok(Timestamp(time)), "{text}");
+        }
+        for wrong in
+            ["", "m", "10", "-10m", "10 m", "10x", "yesterday", "1.5h", "99999999999m", "ä"]
+        {
+            assert!(parse_time_at(wrong, now).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,0 +1,29 @@
+//! How much of a file is in the log already, from an import that did not get to its end.
+
+use quorate_client::Client;
+
+use super::WINDOW_LINES;
+use super::source::{Line, Lines};
+use crate::exit::Exit;
+
+/// Counts events at the beginning of the file that certainly are in the log, by asking for one in
+/// [`WINDOW_LINES`]. Those it does not count may be there too: sending them again does no harm.
+pub(crate) async fn count_present(client: &Client, mut lines: Lines) -> Result<u64, Exit> {
+    let mut present = 0;
+    // A bad line is told when its turn comes.
+    while let Ok(Some(line)) = lines.next() {
+        if line.index % WINDOW_LINES != 0 {
+            continue;
+        }
+        if !is_present(client, &line).await? {
+            break;
+        }
+        present = line.index.saturating_sub(WINDOW_LINES);
+    }
+    Ok(present)
+}
+
+async fn is_present(client: &Client, line: &Line) -> Result<bool, Exit> {
+    let found = client.read(line.stream.clone()).after(line.ordinal - 1).limit(1).collect().await?;
+    Ok(found.events.first().is_some_and(|event| event.id == line.id))
+}

@@ -1,0 +1,244 @@
+//! What commands print: JSON lines for machines, which are a contract, and plain lines for people.
+
+use std::io::{self, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use quorate_client::{AppendError, RecordedEvent};
+use quorate_proto::Problem;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// An event as a JSON line, in the order of the fields that users rely on.
+#[derive(Serialize)]
+struct EventLine<'a> {
+    position: u64,
+    stream: &'a str,
+    version: u64,
+    id: String,
+    r#type: &'a str,
+    schema: u32,
+    recorded_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    occurred_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_base64: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tags: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    content_type: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    correlation_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    causation_id: &'a str,
+}
+
+/// Writes an event as one JSON line: the same bytes for the same event, on every node.
+pub(crate) fn write_event_json(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> {
+    let (data, data_base64) = payload(&event.data);
+    let (metadata, metadata_base64) = payload(&event.metadata);
+    let line = EventLine {
+        position: event.position,
+        stream: event.stream.as_str(),
+        version: event.version,
+        id: event.id.to_string(),
+        r#type: event.kind.as_str(),
+        schema: event.schema,
+        recorded_at: event.recorded_at.to_string(),
+        occurred_at: event.occurred_at.map(|time| time.to_string()),
+        data,
+        data_base64,
+        metadata,
+        metadata_base64,
+        tags: &event.tags,
+        content_type: &event.content_type,
+        correlation_id: &event.correlation_id,
+        causation_id: &event.causation_id,
+    };
+    write_json(output, &line)
+}
+
+/// Writes an event for a person.
+pub(crate) fn write_event_plain(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> {
+    let RecordedEvent { position, stream, version, kind, recorded_at, data, .. } = event;
+    write!(output, "{position:>8}  {stream}  {version}  {kind}  {recorded_at}")?;
+    match payload(data) {
+        (Some(json), _) => write!(output, "  {json}")?,
+        (None, Some(_)) => write!(output, "  ({} bytes)", data.len())?,
+        (None, None) => {}
+    }
+    if !event.tags.is_empty() {
+        write!(output, "  [{}]", event.tags.join(", "))?;
+    }
+    writeln!(output)
+}
+
+/// Writes a value as one compact JSON line.
+pub(crate) fn write_json(output: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *output, value)?;
+    output.write_all(b"\n")
+}
+
+/// What a command that appends says of a failure.
+#[derive(Serialize)]
+struct FailureLine {
+    error: &'static str,
+    outcome: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failures: Vec<FailedExpectation>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    field: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    limit: u64,
+    /// What to repeat when the outcome is unknown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ids: Vec<String>,
+    /// The line of the file that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct FailedExpectation {
+    stream: String,
+    expected: String,
+    actual: u64,
+}
+
+/// Writes why an append did not end well, as one JSON line; `line` is that of the file it came from.
+pub(crate) fn write_failure_json(
+    output: &mut impl Write,
+    error: &AppendError,
+    line: Option<u64>,
+) -> io::Result<()> {
+    let Problem { kind, outcome, message, failures, field, limit } = error.problem();
+    let failed = failures.into_iter().map(|failure| FailedExpectation {
+        stream: failure.stream.to_string(),
+        expected: failure.expected.to_string(),
+        actual: failure.actual.0,
+    });
+    let ids = match error {
+        AppendError::Unknown(append) => append.ids().map(|id| id.to_string()).collect(),
+        _ => Vec::new(),
+    };
+    let failures = failed.collect();
+    let (error, outcome) = (kind.as_str(), outcome.as_str());
+    write_json(output, &FailureLine { error, outcome, message, failures, field, limit, ids, line })
+}
+
+/// Bytes as verbatim JSON if they are JSON, otherwise in base64; nothing if there are none.
+fn payload(bytes: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
+    if bytes.is_empty() {
+        return (None, None);
+    }
+    match minified(bytes) {
+        Some(json) => (Some(json), None),
+        None => (None, Some(STANDARD.encode(bytes))),
+    }
+}
+
+/// JSON without its insignificant white space, all else verbatim; none if it is no JSON.
+fn minified(bytes: &[u8]) -> Option<Box<RawValue>> {
+    let json: &RawValue = serde_json::from_slice(bytes).ok()?;
+    let mut in_string = false;
+    let mut escaped = false;
+    let keep = |character: &char| {
+        if in_string {
+            in_string = escaped || *character != '"';
+            escaped = !escaped && *character == '\\';
+            return true;
+        }
+        in_string = *character == '"';
+        !matches!(character, ' ' | '\t' | '\n' | '\r')
+    };
+    RawValue::from_string(json.get().chars().filter(keep).collect()).ok()
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_proto::{EventId, EventType, StreamName, Timestamp};
+
+    use super::*;
+
+    fn event() -> RecordedEvent {
+        RecordedEvent {
+            position: 7,
+            stream: StreamName::new("order-42").expect("a name"),
+            version: 3,
+            recorded_at: Timestamp(1_000_000),
+            id: EventId::from_bytes([0x11; 16]).expect("an id"),
+            kind: EventType::new("Order\"Paid").expect("a type"),
+            data: "{ \"total\" : 50 }".into(),
+            metadata: Default::default(),
+            tags: Vec::new(),
+            content_type: String::new(),
+            schema: 1,
+            correlation_id: String::new(),
+            causation_id: String::new(),
+            occurred_at: None,
+        }
+    }
+
+    fn line(event: &RecordedEvent) -> String {
+        let mut line = Vec::new();
+        write_event_json(&mut line, event).expect("memory");
+        String::from_utf8(line).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn an_event_is_one_compact_line_without_what_is_empty() {
+        assert_eq!(
+            line(&event()),
+            "{\"position\":7,\"stream\":\"order-42\",\"version\":3,\
+             \"id\":\"11111111-1111-1111-1111-111111111111\",\"type\":\"Order\\\"Paid\",\"schema\":1,\
+             \"recorded_at\":\"1970-01-01T00:00:01.000000Z\",\"data\":{\"total\":50}}\n"
+        );
+    }
+
+    #[test]
+    fn a_full_event_has_its_fields_in_the_order_that_users_rely_on() {
+        let full = RecordedEvent {
+            data: vec![0xff].into(),
+            metadata: "[1]".into(),
+            tags: vec!["a".into(), "b".into()],
+            content_type: "image/png".into(),
+            correlation_id: "c".into(),
+            causation_id: "d".into(),
+            occurred_at: Some(Timestamp(-1)),
+            ..event()
+        };
+        let tail = "\"recorded_at\":\"1970-01-01T00:00:01.000000Z\",\
+             \"occurred_at\":\"1969-12-31T23:59:59.999999Z\",\"data_base64\":\"/w==\",\"metadata\":[1],\
+             \"tags\":[\"a\",\"b\"],\"content_type\":\"image/png\",\"correlation_id\":\"c\",\
+             \"causation_id\":\"d\"}\n";
+        assert!(line(&full).ends_with(tail), "{}", line(&full));
+    }
+
+    #[test]
+    fn json_is_kept_verbatim_but_for_insignificant_white_space() {
+        for (given, kept) in [
+            ("{\"a\" : 1.50e+1 ,\r\n\t\"a\":[ ] }", "{\"a\":1.50e+1,\"a\":[]}"),
+            (r#" "a \" b \\" "#, r#""a \" b \\""#),
+            (r#"{"\\":"x  y"}"#, r#"{"\\":"x  y"}"#),
+            ("\"ä \\u00e4 \u{a0}\"", "\"ä \\u00e4 \u{a0}\""),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            (" null ", "null"),
+        ] {
+            assert_eq!(minified(given.as_bytes()).expect(given).get(), kept);
+        }
+        for no_json in [&b""[..], b" ", b"{", b"nul", b"1 2", b"\"\n\"", b"\"\xff\""] {
+            assert!(minified(no_json).is_none(), "{no_json:?}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Prints events as they come in, and flushes whenever nothing more is ready.
+
+use std::io::{self, BufWriter, Write};
+
+use futures_util::FutureExt;
+use quorate_client::EventStream;
+
+use crate::exit::Exit;
+use crate::output::{write_event_json, write_event_plain};
+
+/// Bytes that are collected before they are written, as long as more is ready.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Prints all events of a stream to standard output; returns how many there were.
+pub(crate) async fn print_events(events: &mut EventStream, json: bool) -> Result<u64, Exit> {
+    let mut output = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+    let mut count = 0;
+    loop {
+        // What is not ready at once is waited for with nothing held back.
+        let next = match events.try_next().now_or_never() {
+            Some(next) => next,
+            None => {
+                output.flush()?;
+                events.try_next().await
+            }
+        };
+        let Some(event) = next? else { break };
+        count += 1;
+        if json {
+            write_event_json(&mut output, &event)?;
+        } else {
+            write_event_plain(&mut output, &event)?;
+        }
+    }
+    output.flush()?;
+    Ok(count)
+}
