@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use clap::{Args, Parser, Subcommand};
 use quorate_proto::{Consistency, Position};
 
-use crate::commands::{append, bench, cluster, demo, dev, export, import, read, serve};
+use crate::commands::{append, bench, cluster, demo, dev, export, import, read, serve, verify};
 use crate::exit::{Ending, Exit};
 
 /// A replicated event store: one append-only log of events, agreed on by a cluster of nodes.
@@ -77,6 +77,7 @@ enum Command {
     Export(export::ExportArgs),
     Cluster(cluster::ClusterArgs),
     Bench(bench::BenchArgs),
+    Verify(verify::VerifyArgs),
 }
 
 impl Arguments {
@@ -93,6 +94,7 @@ impl Arguments {
             Command::Export(args) => block_on(export::run(args, &global)),
             Command::Cluster(args) => block_on(cluster::run(args, &global)),
             Command::Bench(args) => block_on(bench::run(args, &global)),
+            Command::Verify(args) => verify::run(&args, &global),
         };
         Ending(ending)
     }

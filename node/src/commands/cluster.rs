@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::cli::Global;
 use crate::exit::Exit;
+use crate::output::write_json;
 use crate::{inspect, size};
 
 /// Found a cluster, or see how it is.
@@ -214,8 +215,3 @@ fn write_table(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
 }
 
 const _: () = assert!(CHUNK_BYTES_DEFAULT == 64 << 20, "the default of --chunk-size");
-
-fn write_json(output: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *output, value)?;
-    output.write_all(b"\n")
-}

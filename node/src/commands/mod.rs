@@ -9,3 +9,4 @@ pub mod export;
 pub mod import;
 pub mod read;
 pub mod serve;
+pub mod verify;

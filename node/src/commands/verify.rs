@@ -1,0 +1,116 @@
+//! `quorate verify`: checks every byte in use of a stopped node.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use quorate_raft::{Identity, log};
+use quorate_store::vfs::{Lock, OsVfs, Vfs};
+use quorate_store::{self as store, Fault};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::cli::Global;
+use crate::exit::Exit;
+use crate::output::write_json;
+use crate::size;
+
+/// Check every byte in use of a stopped node; changes nothing.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// The node's folder.
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+/// What was found whole.
+#[derive(Serialize)]
+struct WholeLine {
+    cluster: String,
+    node: u64,
+    events: u64,
+    chunks: u64,
+    keys: u64,
+    store_bytes: u64,
+    log_entries: u64,
+    log_segments: u64,
+    log_bytes: u64,
+}
+
+/// What is wrong.
+#[derive(Serialize)]
+struct FaultLine {
+    error: &'static str,
+    message: String,
+}
+
+/// Runs the command.
+pub fn run(args: &VerifyArgs, global: &Global) -> Result<(), Exit> {
+    let directory = &args.directory;
+    let mut output = io::stdout().lock();
+    let (whole, faults) = verify(directory)?;
+    for fault in &faults {
+        let error = if matches!(fault, Fault::Damaged { .. }) { "damaged" } else { "internal" };
+        let message = fault.to_string();
+        match global.json() {
+            true => write_json(&mut output, &FaultLine { error, message })?,
+            false => writeln!(output, "{message}")?,
+        }
+    }
+    let shown = directory.display();
+    match whole {
+        Some(whole) if global.json() => write_json(&mut output, &whole)?,
+        Some(whole) => write_plain(&mut output, &whole)?,
+        None if faults.is_empty() => {
+            return Err(Exit::failed(format!("`{shown}` holds no node of a cluster")));
+        }
+        None => return Err(Exit::failed(format!("{} faults in `{shown}`", faults.len()))),
+    }
+    Ok(())
+}
+
+/// Looks at everything, also behind the first fault.
+fn verify(directory: &Path) -> Result<(Option<WholeLine>, Vec<Fault>), Exit> {
+    let vfs = OsVfs;
+    let identity = match Identity::read(&vfs, directory) {
+        Ok(Some(identity)) => Some(identity),
+        Ok(None) => return Ok((None, Vec::new())),
+        Err(fault) => return Ok((None, vec![fault])),
+    };
+    let _lock = lock(&vfs, directory)?;
+    let mut faults = Vec::new();
+    let log = log::verify(&vfs, &directory.join("log")).map_err(|fault| faults.push(fault)).ok();
+    let store = store::verify(&vfs, directory).map_err(|found| faults.extend(found)).ok();
+    let whole = identity.zip(log).zip(store).map(|((identity, log), store)| WholeLine {
+        cluster: Uuid::from_bytes(identity.cluster).to_string(),
+        node: identity.node,
+        events: store.events,
+        chunks: store.chunks,
+        keys: store.keys,
+        store_bytes: store.bytes,
+        log_entries: log.entries,
+        log_segments: log.segments,
+        log_bytes: log.bytes,
+    });
+    Ok((whole, faults))
+}
+
+/// Keeps a node from starting on the folder meanwhile.
+fn lock(vfs: &dyn Vfs, directory: &Path) -> Result<Box<dyn Lock>, Exit> {
+    vfs.lock(&directory.join("lock")).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Exit::failed(format!(
+            "`{}` is in use by another process: stop the node first",
+            directory.display()
+        )),
+        _ => Exit::failed(format!("cannot lock `{}`: {error}", directory.display())),
+    })
+}
+
+fn write_plain(output: &mut impl Write, whole: &WholeLine) -> io::Result<()> {
+    let WholeLine { cluster, node, events, chunks, keys, .. } = whole;
+    let (store, log) = (size::show(whole.store_bytes), size::show(whole.log_bytes));
+    let (entries, segments) = (whole.log_entries, whole.log_segments);
+    writeln!(output, "node {node} of cluster {cluster} is whole")?;
+    writeln!(output, "store  {events} events in {chunks} chunks, {keys} keys; {store}")?;
+    writeln!(output, "log    {entries} entries in {segments} segments; {log}")
+}
