@@ -1,6 +1,6 @@
 //! A cursor that takes numbers and strings from bytes, and its counterpart that puts them there.
 
-use ::bytes::Bytes;
+use ::bytes::{Buf, Bytes};
 
 /// Bytes that do not decode, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ macro_rules! take_number {
             const LENGTH: usize = size_of::<$type>();
             let (head, _) = self.bytes.split_first_chunk::<LENGTH>().ok_or_else(Input::short)?;
             let number = <$type>::from_le_bytes(*head);
-            let _ = self.bytes.split_to(LENGTH);
+            self.bytes.advance(LENGTH);
             Ok(number)
         }
     )*};
