@@ -1,7 +1,7 @@
 //! The power goes at every operation that changes the disk: nothing that was durable may be missed after it.
 
 use quorate_proto::{Append, Expectation, LogId};
-use quorate_store::vfs::{MemVfs, Survival};
+use quorate_store::vfs::{MemVfs, Survival, Vfs};
 use quorate_store::{Entry, Fault, Payload, Store};
 
 use crate::model::Model;
@@ -64,12 +64,26 @@ pub(crate) fn check(
     let mut store = open(vfs, &options(chunk_bytes)).expect("opens after the cut");
     assert!(store.checkpointed() >= durable, "a durable checkpoint is lost");
     assert_eq!(store.applied(), store.checkpointed());
+    check_files(vfs, &store);
     replay(&mut store, log).expect("applies the rest of the log");
     assert_eq!(read(&store.reader(), &Model::all(), 4000), model.events);
     assert_eq!(store.position().0, model.events.len() as u64);
     drop(store);
     let again = open(vfs, &options(chunk_bytes)).expect("opens once more");
     assert!(again.checkpointed() >= durable);
+}
+
+/// An opened store's folder holds its checkpoint and nothing else.
+fn check_files(vfs: &MemVfs, store: &Store) {
+    let folder = std::path::Path::new("/store");
+    let names = vfs.list(folder).expect("lists");
+    assert!(
+        matches!(&names[..], [current, catalog]
+        if current == "CURRENT" && catalog.starts_with("catalog-")),
+        "{names:?}"
+    );
+    let chunks = store.export().expect("exports").map_or(0, |export| export.chunks().len());
+    assert_eq!(vfs.list(&folder.join("chunks")).expect("lists").len(), chunks);
 }
 
 #[test]
@@ -118,7 +132,7 @@ fn a_folder_with_chunks_but_without_current_is_refused() {
     let vfs = MemVfs::new();
     run(&vfs, &log, &mut None).expect("runs");
     vfs.restart(Survival::Everything);
-    quorate_store::vfs::Vfs::remove(&vfs, std::path::Path::new("/store/CURRENT")).expect("removes");
+    vfs.remove(std::path::Path::new("/store/CURRENT")).expect("removes");
     let refused = open(&vfs, &options(CHUNK_BYTES)).expect_err("refuses");
     assert!(matches!(refused, Fault::Foreign { .. }), "{refused}");
 }
