@@ -15,6 +15,9 @@ pub(crate) use append::append_load;
 pub(crate) use cpu::cpu_time;
 pub(crate) use read::read_load;
 
+/// Latencies above an hour count as one.
+const LATENCY_US_MAX: u64 = 3_600_000_000;
+
 /// How much is asked, and for how long.
 pub(crate) struct Load {
     pub(crate) clients: u64,
@@ -33,7 +36,7 @@ pub(crate) struct Measured {
 
 impl Measured {
     fn new() -> Measured {
-        let latencies = Histogram::new(3).expect("three digits are allowed");
+        let latencies = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("they are allowed");
         Measured { latencies, events: 0, errors: 0, first_error: None, time: Duration::ZERO }
     }
 
@@ -117,6 +120,14 @@ mod tests {
         }
         let mut dice = Dice::new(0);
         assert!((0..1000).all(|_| dice.below(7) < 7));
+    }
+
+    /// The histogram once kept its smallest range, so that everything above 2 ms was shown as 2 ms or 2 µs.
+    #[test]
+    fn long_latencies_are_kept() {
+        let mut measured = Measured::new();
+        measured.latencies.saturating_record(7_000_000);
+        assert!(measured.latencies.value_at_quantile(0.5).abs_diff(7_000_000) < 7_000);
     }
 
     #[test]
