@@ -25,7 +25,7 @@ enum ClusterCommand {
     /// Found a cluster of nodes that wait for it.
     ///
     /// Its nodes are those of --endpoints, unless --peers names them. Repeating the command with the same
-    /// nodes finishes what was interrupted.
+    /// nodes finishes what was interrupted, and does nothing when all is done.
     Init(InitArgs),
     /// Show how each node is.
     Status,
@@ -70,7 +70,11 @@ async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
         peers if peers.is_empty() => peers_of(&addresses).await?,
         peers => peers,
     };
-    let founded = inspect::found(asked, peers, args.chunk_size).await?;
+    let found = inspect::found(asked, peers.clone(), args.chunk_size).await;
+    let (founded, chunk_bytes) = match found {
+        Ok(founded) => (founded, args.chunk_size),
+        Err(refused) => founded_already(asked, &peers).await.ok_or(refused)?,
+    };
     let cluster = Uuid::from_slice(&founded.cluster).unwrap_or_default().to_string();
     let mut output = io::stdout().lock();
     if global.json() {
@@ -80,19 +84,34 @@ async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
             peer_address: member.peer_address,
         };
         let nodes = founded.members.into_iter().map(member).collect();
-        write_json(&mut output, &InitLine { cluster, nodes, chunk_bytes: args.chunk_size })?;
+        write_json(&mut output, &InitLine { cluster, nodes, chunk_bytes })?;
     } else {
         let count = founded.members.len();
         writeln!(
             output,
             "cluster {cluster} of {count} nodes, {} a chunk",
-            size::show(args.chunk_size)
+            size::show(chunk_bytes)
         )?;
         for member in founded.members {
             writeln!(output, "node {}  {}", member.id, member.client_address)?;
         }
     }
     Ok(())
+}
+
+/// The cluster that is there, if it is the one that was asked for: then there is nothing to do.
+async fn founded_already(asked: &str, peers: &[String]) -> Option<(v1::InitResponse, u64)> {
+    let status = inspect::status(asked, false).await.ok()?;
+    let v1::StatusResponse { nodes, cluster, chunk_bytes } = status;
+    let same = nodes.len() == peers.len()
+        && nodes.iter().all(|node| peers.contains(&node.peer_address))
+        && !cluster.is_empty();
+    let members = nodes.into_iter().map(|node| v1::Member {
+        id: node.id,
+        client_address: node.address,
+        peer_address: node.peer_address,
+    });
+    same.then(|| (v1::InitResponse { cluster, members: members.collect() }, chunk_bytes))
 }
 
 /// Asks each node where it listens for the others.

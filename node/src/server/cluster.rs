@@ -69,7 +69,11 @@ impl<H: Host> Cluster for ClusterService<H> {
         let mut nodes = vec![own];
         if !request.into_inner().only_self {
             let others = known.members.iter().filter(|member| Some(member.id) != known.id);
-            let asked = others.map(|member| self.ask(member));
+            let host = self.replica.host();
+            let asked = others.map(|member| async move {
+                let answer = ask(host, member, STATUS_WITHIN).await;
+                answer.unwrap_or_else(|| unreachable(member))
+            });
             nodes.extend(join_all(asked).await);
         }
         nodes.sort_by_key(|node| node.id);
@@ -103,23 +107,31 @@ impl<H: Host> ClusterService<H> {
             peer_address: self.about.peer_address.clone(),
         }
     }
+}
 
-    /// What a member says of itself, or that it cannot be reached.
-    async fn ask(&self, member: &Member) -> v1::NodeStatus {
-        let asking = async {
-            let channel = transport::channel(self.replica.host(), &member.client_address).ok()?;
-            let request = v1::StatusRequest { only_self: true };
-            let answer = ClusterClient::new(channel).status(request).await.ok()?.into_inner();
-            answer.nodes.into_iter().find(|node| node.id == member.id)
-        };
-        let answer = timeout(STATUS_WITHIN, asking).await.ok().flatten();
-        answer.unwrap_or_else(|| v1::NodeStatus {
-            id: member.id,
-            address: member.client_address.clone(),
-            role: "unreachable".to_owned(),
-            peer_address: member.peer_address.clone(),
-            ..v1::NodeStatus::default()
-        })
+/// What a member says of itself; none if it does not answer in time.
+pub(crate) async fn ask<H: Host>(
+    host: &H,
+    member: &Member,
+    within: Duration,
+) -> Option<v1::NodeStatus> {
+    let asking = async {
+        let channel = transport::channel(host, &member.client_address).ok()?;
+        let request = v1::StatusRequest { only_self: true };
+        let answer = ClusterClient::new(channel).status(request).await.ok()?.into_inner();
+        answer.nodes.into_iter().find(|node| node.id == member.id)
+    };
+    timeout(within, asking).await.ok().flatten()
+}
+
+/// A member that does not answer.
+fn unreachable(member: &Member) -> v1::NodeStatus {
+    v1::NodeStatus {
+        id: member.id,
+        address: member.client_address.clone(),
+        role: "unreachable".to_owned(),
+        peer_address: member.peer_address.clone(),
+        ..v1::NodeStatus::default()
     }
 }
 

@@ -4,8 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use quorate_raft::host::{Host, Listening};
-use quorate_raft::{Replica, ReplicaOptions, Role, StartError, Stopped, Timing};
+use quorate_raft::{Replica, ReplicaOptions, Role, StartError, Status, Stopped, Timing};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,8 @@ use appends::Appends;
 
 /// How long a stopping leader waits for another to take over.
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(1);
+/// A follower that does not answer a stopping leader by then is not the one to take over.
+const HEIR_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
 /// How long open calls may take to end; then their connections are closed.
 const DRAINED_WITHIN: Duration = Duration::from_secs(3);
 
@@ -141,13 +144,25 @@ impl<H: Host> Server<H> {
     async fn hand_over(&self) {
         let mut status = self.replica.status();
         let now = status.borrow_and_update().clone();
-        let heir = now.members.iter().find(|member| Some(member.id) != now.id);
-        if let (Role::Leader, Some(heir)) = (now.role, heir)
-            && self.replica.transfer_leader(heir.id).await.is_ok()
+        if now.role != Role::Leader {
+            return;
+        }
+        if let Some(heir) = self.heir(&now).await
+            && self.replica.transfer_leader(heir).await.is_ok()
         {
             let handed_over = status.wait_for(|status| status.role != Role::Leader);
             let _ = timeout(HANDED_OVER_WITHIN, handed_over).await;
         }
+    }
+
+    /// The follower that is there and has the most.
+    async fn heir(&self, now: &Status) -> Option<u64> {
+        let host = self.replica.host();
+        let others = now.members.iter().filter(|member| Some(member.id) != now.id);
+        let asked = others.map(|member| cluster::ask(host, member, HEIR_ANSWERS_WITHIN));
+        let answers = join_all(asked).await;
+        let followers = answers.into_iter().flatten().filter(|node| node.role == "follower");
+        followers.max_by_key(|node| node.applied).map(|node| node.id)
     }
 }
 
