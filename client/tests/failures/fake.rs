@@ -1,0 +1,164 @@
+//! A node whose answers the test gives by hand.
+
+use std::pin::Pin;
+
+use futures_util::Stream;
+use quorate_client::{Builder, Client};
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::events_server::{Events, EventsServer};
+use quorate_proto::wire::v1::session_answer::Outcome;
+use quorate_proto::{Append, Problem};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A session that the client opened.
+pub(crate) struct Session {
+    requests: Streaming<v1::AppendSessionRequest>,
+    answers: mpsc::Sender<Result<v1::AppendSessionResponse, Status>>,
+    waiting: std::collections::VecDeque<v1::SessionAppend>,
+}
+
+impl Session {
+    /// The next append: its number, and its words.
+    pub(crate) async fn next(&mut self) -> (u64, Append) {
+        while self.waiting.is_empty() {
+            let message = self.requests.message().await.expect("the session lives");
+            self.waiting.extend(message.expect("the client goes on").appends);
+        }
+        let append = self.waiting.pop_front().expect("not empty");
+        assert!(append.time_left_ms > 0, "the time left is told");
+        (append.number, Append::try_from(append.append).expect("a valid append"))
+    }
+
+    /// The next append is in the log, at that position.
+    pub(crate) async fn append_next(&mut self, position: u64) -> Append {
+        let (number, append) = self.next().await;
+        self.answer(number, Ok(position)).await;
+        append
+    }
+
+    /// Answers an append: with its version, which is its position too, or with a problem.
+    pub(crate) async fn answer(&self, number: u64, answer: Result<u64, Problem>) {
+        let outcome = match answer {
+            Ok(position) => Outcome::Appended(v1::AppendResponse {
+                versions: vec![position],
+                first_position: position,
+                last_position: position,
+                ..v1::AppendResponse::default()
+            }),
+            Err(problem) => Outcome::Problem(problem.into()),
+        };
+        let answers = vec![v1::SessionAnswer { number, outcome: Some(outcome) }];
+        let message = v1::AppendSessionResponse { answers, leader: String::new() };
+        self.answers.send(Ok(message)).await.expect("the client listens");
+    }
+
+    /// Tells where the leader is: what opens a session.
+    pub(crate) async fn tell_leader(&self, leader: &str) {
+        let message = v1::AppendSessionResponse { answers: Vec::new(), leader: leader.to_owned() };
+        self.answers.send(Ok(message)).await.expect("the client listens");
+    }
+
+    /// Ends the session as a node that dies does: without a typed detail.
+    pub(crate) async fn lose(self) {
+        let _ = self.answers.send(Err(Status::unavailable("gone"))).await;
+    }
+}
+
+/// A read that the client asked for.
+pub(crate) struct Read {
+    pub(crate) request: v1::ReadRequest,
+    pub(crate) answers: mpsc::Sender<Result<v1::ReadResponse, Status>>,
+}
+
+impl Read {
+    pub(crate) async fn send(&self, message: v1::read_response::Message) {
+        let message = v1::ReadResponse { message: Some(message) };
+        self.answers.send(Ok(message)).await.expect("the client listens");
+    }
+}
+
+struct Service {
+    sessions: mpsc::UnboundedSender<Session>,
+    reads: mpsc::UnboundedSender<Read>,
+}
+
+/// A node, as the test sees it.
+pub(crate) struct Node {
+    pub(crate) address: String,
+    sessions: mpsc::UnboundedReceiver<Session>,
+    reads: mpsc::UnboundedReceiver<Read>,
+}
+
+impl Node {
+    pub(crate) async fn start() -> Node {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (sessions, opened) = mpsc::unbounded_channel();
+        let (reads, asked) = mpsc::unbounded_channel();
+        let service = EventsServer::new(Service { sessions, reads });
+        let incoming = TcpListenerStream::new(listener);
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
+        Node { address, sessions: opened, reads: asked }
+    }
+
+    /// The next session that is opened here; it is told of that leader.
+    pub(crate) async fn session(&mut self, leader: &str) -> Session {
+        let session = self.sessions.recv().await.expect("the node lives");
+        session.tell_leader(leader).await;
+        session
+    }
+
+    /// The next read that is asked for here.
+    pub(crate) async fn read(&mut self) -> Read {
+        self.reads.recv().await.expect("the node lives")
+    }
+
+    /// Whether a session was opened that nobody looked at yet.
+    pub(crate) fn has_session(&mut self) -> bool {
+        self.sessions.try_recv().is_ok()
+    }
+}
+
+/// A client of these nodes.
+pub(crate) fn client(nodes: &[&Node], with: impl FnOnce(Builder) -> Builder) -> Client {
+    let endpoints = nodes.iter().map(|node| node.address.clone());
+    with(Client::builder().endpoints(endpoints)).build().expect("the addresses are well formed")
+}
+
+#[tonic::async_trait]
+impl Events for Service {
+    type AppendSessionStream = Answers<v1::AppendSessionResponse>;
+    type ReadStream = Answers<v1::ReadResponse>;
+
+    async fn append(
+        &self,
+        _: Request<v1::AppendRequest>,
+    ) -> Result<Response<v1::AppendResponse>, Status> {
+        Err(Status::unimplemented("the client has no use for it"))
+    }
+
+    async fn append_session(
+        &self,
+        request: Request<Streaming<v1::AppendSessionRequest>>,
+    ) -> Result<Response<Self::AppendSessionStream>, Status> {
+        let (answers, queue) = mpsc::channel(64);
+        let requests = request.into_inner();
+        let _ = self.sessions.send(Session { requests, answers, waiting: Default::default() });
+        Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
+    }
+
+    async fn read(
+        &self,
+        request: Request<v1::ReadRequest>,
+    ) -> Result<Response<Self::ReadStream>, Status> {
+        let (answers, queue) = mpsc::channel(64);
+        let _ = self.reads.send(Read { request: request.into_inner(), answers });
+        Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
+    }
+}

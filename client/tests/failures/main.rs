@@ -1,0 +1,5 @@
+//! What the client does when sessions, reads and nodes fail, against nodes whose answers are given by hand.
+
+mod fake;
+mod reads;
+mod sessions;

@@ -1,0 +1,91 @@
+//! How reads go on when the node that served them is lost.
+
+use crate::fake::{Node, Read, client};
+use quorate_client::{ErrorKind, Query};
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::consistency::Level;
+use quorate_proto::wire::v1::read_response::Message;
+use quorate_proto::{Invalid, Problem};
+use tonic::Status;
+
+fn event(position: u64) -> v1::RecordedEvent {
+    let event = v1::NewEvent {
+        id: vec![position as u8; 16].into(),
+        r#type: "Made".into(),
+        schema: 1,
+        ..v1::NewEvent::default()
+    };
+    let stream = "order-1".to_owned();
+    // The stream has every second event of the log.
+    let version = position / 2;
+    v1::RecordedEvent { position, stream, version, recorded_at: 0, event: Some(event) }
+}
+
+async fn point(read: &Read, as_of: u64, version: Option<u64>) {
+    read.send(Message::Point(v1::ReadPoint { as_of, version })).await;
+}
+
+async fn events(read: &Read, positions: &[u64]) {
+    let events = positions.iter().copied().map(event).collect();
+    read.send(Message::Events(v1::EventBatch { events })).await;
+}
+
+#[tokio::test]
+async fn a_lost_query_goes_on_at_another_node_where_it_stopped_and_at_the_same_point() {
+    let (mut first, mut second) = (Node::start().await, Node::start().await);
+    let client = client(&[&first, &second], |builder| builder);
+    let query = client.read(Query::category("order")).after(1).limit(4);
+    let reading = tokio::spawn(query.collect());
+    let read = first.read().await;
+    assert_eq!((read.request.after, read.request.before, read.request.limit), (1, None, Some(4)));
+    point(&read, 40, None).await;
+    events(&read, &[2, 4]).await;
+    read.answers.send(Err(Status::unavailable("gone"))).await.expect("the client listens");
+
+    let read = second.read().await;
+    assert_eq!((read.request.after, read.request.before), (4, Some(41)));
+    assert_eq!(read.request.limit, Some(2));
+    let level = read.request.consistency.as_ref().and_then(|consistency| consistency.level);
+    assert_eq!(level, Some(Level::AtLeast(40)));
+    point(&read, 50, None).await;
+    events(&read, &[6, 8]).await;
+    read.send(Message::End(v1::Empty {})).await;
+
+    let answer = reading.await.expect("it ran").expect("an answer");
+    assert_eq!(answer.as_of, 40);
+    let positions: Vec<u64> = answer.events.iter().map(|event| event.position).collect();
+    assert_eq!(positions, [2, 4, 6, 8]);
+}
+
+#[tokio::test]
+async fn a_lost_stream_read_goes_on_by_version_and_backwards_too() {
+    let (mut first, mut second) = (Node::start().await, Node::start().await);
+    let client = client(&[&first, &second], |builder| builder);
+    let reading = tokio::spawn(client.read("order-1").backwards().collect());
+    let read = first.read().await;
+    point(&read, 40, Some(20)).await;
+    events(&read, &[40, 38]).await;
+    drop(read);
+
+    let read = second.read().await;
+    assert_eq!((read.request.after, read.request.before), (0, Some(19)));
+    point(&read, 40, Some(20)).await;
+    events(&read, &[36]).await;
+    read.send(Message::End(v1::Empty {})).await;
+    let answer = reading.await.expect("it ran").expect("an answer");
+    assert_eq!((answer.version, answer.events.len()), (20, 3));
+}
+
+#[tokio::test]
+async fn what_breaks_a_rule_is_told_at_once_and_asked_of_nobody_else() {
+    let mut node = Node::start().await;
+    let client = client(&[&node], |builder| builder);
+    let reading = tokio::spawn(client.read("order-1").collect());
+    let read = node.read().await;
+    let refused = Problem::from(Invalid::new("types", "are wrong"));
+    read.answers.send(Err(refused.clone().into())).await.expect("the client listens");
+    assert_eq!(reading.await.expect("it ran"), Err(refused));
+
+    let never_sent = client.read("").collect().await.expect_err("no name");
+    assert_eq!(never_sent.kind, ErrorKind::Invalid);
+}

@@ -1,0 +1,122 @@
+//! How the client keeps its promises when sessions and nodes are lost.
+
+use std::time::Duration;
+
+use crate::fake::{Node, client};
+use quorate_client::{AppendError, Client, Event, Expect, Submitted};
+use quorate_proto::{Append, Expectation, Failure, Outcome, Problem, StreamName, Version};
+
+const STREAM: &str = "order-1";
+
+fn conflict() -> Problem {
+    let stream = StreamName::new(STREAM).expect("a name");
+    let failure = Failure { stream, expected: Expectation::None, actual: Version(3) };
+    Problem::conflict(vec![failure])
+}
+
+async fn submit(client: &Client, kind: &str) -> Submitted {
+    let event = Event::new(kind, "1").expect("an event");
+    client.transaction().write(STREAM, Expect::None, [event]).submit().await
+}
+
+fn kind(append: &Append) -> &str {
+    append.writes[0].events[0].kind.as_str()
+}
+
+#[tokio::test]
+async fn what_a_lost_session_did_not_answer_is_sent_again_in_order_before_what_is_new() {
+    let mut node = Node::start().await;
+    let client = client(&[&node], |builder| builder);
+    let first = submit(&client, "A").await;
+    let rest = [submit(&client, "B").await, submit(&client, "C").await];
+    let here = node.address.clone();
+    let mut session = node.session(&here).await;
+    session.append_next(1).await;
+    let (_, before) = (session.next().await, session.next().await);
+    assert_eq!(first.await.expect("appended").version, 1);
+    session.lose().await;
+
+    let new = submit(&client, "D").await;
+    let mut session = node.session(&here).await;
+    let mut again = Vec::new();
+    for position in 2..=4 {
+        again.push(session.append_next(position).await);
+    }
+    assert_eq!(again.iter().map(kind).collect::<Vec<_>>(), ["B", "C", "D"]);
+    assert_eq!(again[1], before.1, "a repetition has the same ids");
+    for (submitted, position) in rest.into_iter().chain([new]).zip(2..) {
+        assert_eq!(submitted.await.expect("appended").position, position);
+    }
+}
+
+#[tokio::test]
+async fn appends_go_where_the_leader_is_and_through_another_node_where_it_is_out_of_reach() {
+    let (mut follower, mut leader) = (Node::start().await, Node::start().await);
+    let client = client(&[&follower], |builder| builder);
+    let submitted = submit(&client, "A").await;
+    let there = leader.address.clone();
+    let _idle = follower.session(&there).await;
+    leader.session(&there).await.append_next(1).await;
+    assert_eq!(submitted.await.expect("appended").version, 1);
+
+    let other = crate::fake::client(&[&follower], |builder| builder);
+    let submitted = submit(&other, "B").await;
+    follower.session("127.0.0.1:1").await.append_next(2).await;
+    assert_eq!(submitted.await.expect("appended").version, 2);
+}
+
+#[tokio::test]
+async fn pinned_to_a_node_the_client_goes_to_no_other() {
+    let (mut asked, mut leader) = (Node::start().await, Node::start().await);
+    let client = client(&[&asked], |builder| builder.pinned(true));
+    let submitted = submit(&client, "A").await;
+    asked.session(&leader.address).await.append_next(1).await;
+    assert_eq!(submitted.await.expect("appended").version, 1);
+    assert!(!leader.has_session());
+}
+
+#[tokio::test]
+async fn a_conflict_after_a_lost_attempt_is_no_verdict_before_that_attempt_is_past_its_deadline() {
+    let mut node = Node::start().await;
+    let client = client(&[&node], |builder| builder.deadline(Duration::from_secs(6)));
+    let here = node.address.clone();
+    let submitted = submit(&client, "A").await;
+    let mut session = node.session(&here).await;
+    session.next().await;
+    session.lose().await;
+
+    // The lost attempt may still be on its way: the stream is not free only for now.
+    let mut session = node.session(&here).await;
+    let (number, _) = session.next().await;
+    session.answer(number, Err(conflict())).await;
+    let began = tokio::time::Instant::now();
+    let (number, _) = session.next().await;
+    assert!(began.elapsed() > Duration::from_millis(500), "sent again too soon");
+    session.answer(number, Err(conflict())).await;
+    assert!(matches!(submitted.await, Err(AppendError::Conflict(c)) if c.actual == 3));
+}
+
+#[tokio::test]
+async fn what_nobody_answers_is_unknown_and_can_be_repeated_with_the_same_ids() {
+    let mut node = Node::start().await;
+    let hasty = client(&[&node], |builder| builder.deadline(Duration::from_millis(300)));
+    let here = node.address.clone();
+    let submitted = submit(&hasty, "A").await;
+    let mut session = node.session(&here).await;
+    let (_, sent) = session.next().await;
+    let Err(AppendError::Unknown(unknown)) = submitted.await else { panic!("not unknown") };
+    assert_eq!(unknown.append(), &sent);
+    assert_eq!(unknown.problem().outcome, Outcome::Unknown);
+
+    let patient = hasty.with_deadline(Duration::from_secs(30));
+    let repeating = tokio::spawn(async move { patient.repeat(unknown).await });
+    // It may go through the old session or, when the client gave that up, through a new one.
+    let repeated = loop {
+        tokio::select! {
+            repeated = session.append_next(7) => break repeated,
+            next = node.session(&here) => session = next,
+        }
+    };
+    assert_eq!(repeated, sent);
+    assert_eq!(repeating.await.expect("it ran").expect("appended").version, 7);
+}
