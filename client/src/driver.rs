@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_proto::Problem;
-use quorate_proto::wire::v1::{AppendSessionRequest, SessionAnswer};
+use quorate_proto::wire::v1::{AppendSessionRequest, AppendSessionResponse, SessionAnswer};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::Permit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
@@ -91,15 +91,20 @@ impl Driver {
         }
     }
 
-    /// Sends and receives until the session ends, and tells why it did; or until there is nothing left
-    /// to do and the client is gone.
+    /// Sends and receives until the session ends, and tells why it did; or until there is nothing to do
+    /// and the client is gone, or the leader is elsewhere.
     async fn serve(&mut self, session: Session) -> Result<(), Problem> {
-        let Session { requests, mut answers, .. } = session;
+        let Session { address, requests, mut answers } = session;
         let mut writable = true;
-        while self.open || !self.flights.is_empty() {
+        let mut moved = false;
+        while !self.flights.is_empty() || (self.open && !moved) {
             tokio::select! {
                 biased;
-                answers = answers.next() => self.hear(answers?)?,
+                response = answers.next() => {
+                    let AppendSessionResponse { answers, leader } = response?;
+                    moved |= leader != address && self.nodes.learn_leader(&leader);
+                    self.hear(answers)?;
+                }
                 flight = self.submissions.recv(), if self.open => self.take_in(flight),
                 permit = requests.reserve(), if writable && self.flights.has_unsent() => {
                     match permit {

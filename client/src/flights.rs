@@ -288,7 +288,7 @@ mod tests {
         assert!(flights.answered(now, 1, conflict()).is_ok());
         let _rest = [push(&mut flights, now, "a"), push(&mut flights, now, "b")];
         assert_eq!(take(&mut flights, now), [3], "1 rests until its lost attempt is settled");
-        let later = now + Duration::from_secs(4);
+        let later = now + Duration::from_secs(5);
         assert_eq!(take(&mut flights, later), [1, 2]);
         assert!(flights.answered(later, 1, conflict()).is_ok());
         assert!(matches!(first.try_recv(), Ok(Err(AppendError::Conflict(_)))));

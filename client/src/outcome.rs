@@ -14,8 +14,9 @@ const REST: Duration = Duration::from_millis(50);
 ///
 /// Invariants:
 /// - A rejection is reported only if no attempt can be appended any more: none ended unknown, or the
-///   rejection can never become true again, or it was given to an attempt that began after the
-///   deadlines of all attempts that ended unknown.
+///   rejection can never become true again, or it was given to an attempt that began after all
+///   attempts that ended unknown were settled: their deadlines had passed, also for a node that they
+///   reached half an attempt's time late.
 /// - No attempt's deadline lies behind the end of the whole.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempts {
@@ -24,7 +25,7 @@ pub(crate) struct Attempts {
     /// what became of it.
     attempt_time: Duration,
     running: Option<Running>,
-    /// The latest deadline of an attempt that ended unknown.
+    /// When the last of the attempts that ended unknown can be proposed by nobody any more.
     settled_at: Option<Instant>,
     last: Option<Problem>,
 }
@@ -129,7 +130,7 @@ impl Attempts {
             return None;
         }
         if let Some(running) = self.running.take() {
-            self.settled_at = self.settled_at.max(Some(running.deadline));
+            self.note_unknown(running);
         }
         let problem = self.last.take().or_else(|| trouble.cloned()).unwrap_or_else(|| {
             let message = "no answer came within the deadline";
@@ -151,8 +152,15 @@ impl Attempts {
     }
 
     fn ended_unknown(&mut self, now: Instant, running: Running, problem: Problem) -> Step {
-        self.settled_at = self.settled_at.max(Some(running.deadline));
+        self.note_unknown(running);
         self.again(now, problem)
+    }
+
+    /// A node counts the time left from when the append reaches it, so what was on its way for a while
+    /// ends that much later than we think.
+    fn note_unknown(&mut self, running: Running) {
+        let settled_at = running.deadline + self.attempt_time / 2;
+        self.settled_at = self.settled_at.max(Some(settled_at));
     }
 
     fn again(&mut self, not_before: Instant, problem: Problem) -> Step {
@@ -187,6 +195,7 @@ mod tests {
 
     const WHOLE_MS: u64 = 9_000;
     const ATTEMPT_MS: u64 = WHOLE_MS / 3;
+    const SETTLED_MS: u64 = ATTEMPT_MS + ATTEMPT_MS / 2;
 
     fn conflict(expected: Expectation, actual: u64) -> Problem {
         let stream = StreamName::new("order-1").expect("a name");
@@ -258,7 +267,7 @@ mod tests {
         let passing = || Answered(Err(conflict(Expectation::None, 2)));
         let refused = |kind| Answered(Err(problem(kind, Outcome::NotAppended)));
         let unknown = |kind| Answered(Err(problem(kind, Outcome::Unknown)));
-        let settled = ATTEMPT_MS + 1;
+        let settled = SETTLED_MS + 1;
         let cases: Vec<Case> = vec![
             ("appended", vec![(0, Sent), (5, Answered(Ok(appended())))], Then::Appended),
             ("a first rejection counts", vec![(0, Sent), (5, passing())], Then::Rejected),
@@ -341,8 +350,9 @@ mod tests {
 
         let mut running = Attempts::new(start, end, None);
         running.begin(start);
-        let settled_at = start + Duration::from_millis(ATTEMPT_MS);
-        assert!(running.is_overdue(settled_at + REST) && !running.is_overdue(settled_at));
+        let overdue_at = start + Duration::from_millis(ATTEMPT_MS);
+        assert!(running.is_overdue(overdue_at + REST) && !running.is_overdue(overdue_at));
+        let settled_at = start + Duration::from_millis(SETTLED_MS);
         match running.expired(end, None) {
             Some(Verdict::Unknown { settled_at: told, problem }) => {
                 assert_eq!((told, problem.outcome), (settled_at, Outcome::Unknown));

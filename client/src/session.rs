@@ -30,10 +30,11 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// The next answers, in whatever order they were decided; or why there are no more.
-    pub(crate) async fn next(&mut self) -> Result<Vec<SessionAnswer>, Problem> {
+    /// The next answers, in whatever order they were decided; or why there are no more. If the node
+    /// tells of a leader, it comes along.
+    pub(crate) async fn next(&mut self) -> Result<AppendSessionResponse, Problem> {
         match self.stream.message().await {
-            Ok(Some(response)) => Ok(response.answers),
+            Ok(Some(response)) => Ok(response),
             Ok(None) => Err(unavailable(format!("{} ended the session", self.address))),
             Err(status) => Err(problem(&self.address, &status)),
         }

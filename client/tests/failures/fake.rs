@@ -27,8 +27,11 @@ impl Session {
     /// The next append: its number, and its words.
     pub(crate) async fn next(&mut self) -> (u64, Append) {
         while self.waiting.is_empty() {
-            let message = self.requests.message().await.expect("the session lives");
-            self.waiting.extend(message.expect("the client goes on").appends);
+            match self.requests.message().await {
+                Ok(Some(message)) => self.waiting.extend(message.appends),
+                // The client gave the session up: nothing will come any more.
+                Ok(None) | Err(_) => std::future::pending().await,
+            }
         }
         let append = self.waiting.pop_front().expect("not empty");
         assert!(append.time_left_ms > 0, "the time left is told");

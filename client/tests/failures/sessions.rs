@@ -66,6 +66,23 @@ async fn appends_go_where_the_leader_is_and_through_another_node_where_it_is_out
 }
 
 #[tokio::test]
+async fn a_session_with_nothing_to_do_moves_to_a_new_leader() {
+    let (mut old, mut new) = (Node::start().await, Node::start().await);
+    let client = client(&[&old], |builder| builder);
+    let submitted = submit(&client, "A").await;
+    let here = old.address.clone();
+    let mut session = old.session(&here).await;
+    session.tell_leader(&new.address).await;
+    session.append_next(1).await;
+    submitted.await.expect("appended");
+
+    let submitted = submit(&client, "B").await;
+    let there = new.address.clone();
+    new.session(&there).await.append_next(2).await;
+    submitted.await.expect("appended");
+}
+
+#[tokio::test]
 async fn pinned_to_a_node_the_client_goes_to_no_other() {
     let (mut asked, mut leader) = (Node::start().await, Node::start().await);
     let client = client(&[&asked], |builder| builder.pinned(true));
