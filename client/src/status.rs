@@ -45,6 +45,8 @@ pub struct NodeStatus {
     pub id: u64,
     /// Where it listens for clients.
     pub address: String,
+    /// Where it listens for the other nodes.
+    pub peer_address: String,
     /// `leader`, `follower`, `candidate`, `learner`, `unreachable`, or `waiting` for a cluster.
     pub role: String,
     /// The newest Raft term that it knows.
@@ -158,6 +160,7 @@ impl From<v1::NodeStatus> for NodeStatus {
         NodeStatus {
             id: status.id,
             address: status.address,
+            peer_address: status.peer_address,
             role: status.role,
             term: status.term,
             committed: status.committed,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quorate_client::{ClusterStatus, Founded, Member, NodeStatus};
 use quorate_proto::wire::problem_of;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::cluster_client::ClusterClient;
@@ -9,6 +10,7 @@ use quorate_raft::host::TokioHost;
 use quorate_raft::transport;
 use tokio::time::timeout;
 use tonic::Status;
+use uuid::Uuid;
 
 use crate::exit::Exit;
 
@@ -18,14 +20,14 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 const FOUNDED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a node knows: of itself, or of all members.
-pub(crate) async fn status(address: &str, only_self: bool) -> Result<v1::StatusResponse, Exit> {
+pub(crate) async fn status(address: &str, only_self: bool) -> Result<ClusterStatus, Exit> {
     let mut client = client(address)?;
     let asked = client.status(v1::StatusRequest { only_self });
-    answered(address, ANSWERED_WITHIN, asked).await
+    Ok(answered(address, ANSWERED_WITHIN, asked).await?.into())
 }
 
 /// What a node says of itself; none if it does not answer.
-pub(crate) async fn node(address: &str) -> Option<v1::NodeStatus> {
+pub(crate) async fn node(address: &str) -> Option<NodeStatus> {
     status(address, true).await.ok()?.nodes.into_iter().next()
 }
 
@@ -34,10 +36,13 @@ pub(crate) async fn found(
     address: &str,
     peers: Vec<String>,
     chunk_bytes: u64,
-) -> Result<v1::InitResponse, Exit> {
+) -> Result<Founded, Exit> {
     let mut client = client(address)?;
     let asked = client.init(v1::InitRequest { peers, chunk_bytes });
-    answered(address, FOUNDED_WITHIN, asked).await
+    let founded = answered(address, FOUNDED_WITHIN, asked).await?;
+    let cluster = Uuid::from_slice(&founded.cluster).map_err(Exit::failed)?;
+    let members = founded.members.into_iter().map(Member::from).collect();
+    Ok(Founded { cluster, members })
 }
 
 fn client(address: &str) -> Result<ClusterClient<tonic::transport::Channel>, Exit> {

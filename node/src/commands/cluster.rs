@@ -3,10 +3,9 @@
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
+use quorate_client::{ClusterStatus, Founded, Member, NodeStatus};
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
-use quorate_proto::wire::v1;
 use serde::Serialize;
-use uuid::Uuid;
 
 use crate::cli::Global;
 use crate::exit::Exit;
@@ -75,10 +74,10 @@ async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
         Ok(founded) => (founded, args.chunk_size),
         Err(refused) => founded_already(asked, &peers).await.ok_or(refused)?,
     };
-    let cluster = Uuid::from_slice(&founded.cluster).unwrap_or_default().to_string();
+    let cluster = founded.cluster.to_string();
     let mut output = io::stdout().lock();
     if global.json() {
-        let member = |member: v1::Member| MemberLine {
+        let member = |member: Member| MemberLine {
             id: member.id,
             address: member.client_address,
             peer_address: member.peer_address,
@@ -100,18 +99,17 @@ async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
 }
 
 /// The cluster that is there, if it is the one that was asked for: then there is nothing to do.
-async fn founded_already(asked: &str, peers: &[String]) -> Option<(v1::InitResponse, u64)> {
-    let status = inspect::status(asked, false).await.ok()?;
-    let v1::StatusResponse { nodes, cluster, chunk_bytes } = status;
-    let same = nodes.len() == peers.len()
-        && nodes.iter().all(|node| peers.contains(&node.peer_address))
-        && !cluster.is_empty();
-    let members = nodes.into_iter().map(|node| v1::Member {
+async fn founded_already(asked: &str, peers: &[String]) -> Option<(Founded, u64)> {
+    let ClusterStatus { nodes, cluster, chunk_bytes } = inspect::status(asked, false).await.ok()?;
+    let same =
+        nodes.len() == peers.len() && nodes.iter().all(|node| peers.contains(&node.peer_address));
+    let members = nodes.into_iter().map(|node| Member {
         id: node.id,
         client_address: node.address,
         peer_address: node.peer_address,
     });
-    same.then(|| (v1::InitResponse { cluster, members: members.collect() }, chunk_bytes))
+    let founded = Founded { cluster: cluster?, members: members.collect() };
+    same.then_some((founded, chunk_bytes))
 }
 
 /// Asks each node where it listens for the others.
@@ -152,8 +150,8 @@ struct Known {
     notice: String,
 }
 
-impl From<v1::NodeStatus> for NodeLine {
-    fn from(node: v1::NodeStatus) -> NodeLine {
+impl From<NodeStatus> for NodeLine {
+    fn from(node: NodeStatus) -> NodeLine {
         let unreachable = node.role == "unreachable";
         let known = Known {
             term: node.term,
@@ -176,7 +174,7 @@ impl From<v1::NodeStatus> for NodeLine {
 async fn status(global: &Global) -> Result<(), Exit> {
     let status = first_answer(&global.addresses()).await?;
     let chunk_bytes = status.chunk_bytes;
-    let cluster = Uuid::from_slice(&status.cluster).ok();
+    let cluster = status.cluster;
     let nodes: Vec<NodeLine> = status.nodes.into_iter().map(NodeLine::from).collect();
     let mut output = io::stdout().lock();
     if global.json() {
@@ -196,7 +194,7 @@ async fn status(global: &Global) -> Result<(), Exit> {
 }
 
 /// The status that the first node gives that answers; the last error if none does.
-async fn first_answer(addresses: &[String]) -> Result<v1::StatusResponse, Exit> {
+async fn first_answer(addresses: &[String]) -> Result<ClusterStatus, Exit> {
     let mut answer = Err(Exit::usage("--endpoints names no node"));
     for address in addresses {
         answer = inspect::status(address, false).await;

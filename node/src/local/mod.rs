@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use quorate_proto::wire::v1;
+use quorate_client::NodeStatus;
 use tokio::process::Command;
 use tokio::time::{Instant, interval, timeout};
 
@@ -81,7 +81,7 @@ impl LocalNode {
     }
 
     /// Waits until the node answers. Error: it ended before, with what it said last.
-    pub(crate) async fn answers(&self, process: &mut Process) -> Result<v1::NodeStatus, Exit> {
+    pub(crate) async fn answers(&self, process: &mut Process) -> Result<NodeStatus, Exit> {
         let deadline = Instant::now() + STARTED_WITHIN;
         let mut again = interval(ASKED_EVERY);
         loop {
