@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use quorate_client::{AppendError, Client, Done, Query, RecordedEvent};
+use quorate_client::{AppendError, Client, Done, Query, RecordedEvent, UnknownAppend};
 use quorate_proto::{
     Append, Consistency, Event, EventId, EventType, Expectation, Position, Read, Requirement,
     Source, StreamName, Version, Write,
@@ -155,24 +155,21 @@ impl Session {
     }
 
     async fn append(&mut self) {
-        let mut append = self.draw_append(false);
+        let append = self.draw_append(false);
         let client = self.draw_client();
-        // One that stays unknown is sent again, sometimes, perhaps to another node.
-        while let Some(unknown) = self.send(&client, append).await {
+        let mut unknown = self.send(&client, append).await;
+        // What stays unknown is sent again, sometimes, perhaps to another node.
+        while let Some(append) = unknown {
             if self.worker.random.chance(30) {
                 return;
             }
-            append = unknown;
+            let client = self.draw_client();
+            unknown = self.send_again(&client, append).await;
         }
     }
 
     /// Sends an append; returns it if its outcome is unknown.
-    async fn send(&mut self, client: &Client, append: Append) -> Option<Append> {
-        let Worker { recorder, trace, number, .. } = &self.worker;
-        let who = format!("client-{number}");
-        let id = append.writes[0].events[0].id;
-        trace.note(&who, format_args!("appends {id}"));
-        let begun = recorder.history().begin_append(*number, append.clone());
+    async fn send(&mut self, client: &Client, append: Append) -> Option<UnknownAppend> {
         let mut transaction = client.transaction();
         for Write { stream, expectation, events } in append.writes.clone() {
             let events = events.into_iter().map(quorate_client::Event::from);
@@ -181,7 +178,30 @@ impl Session {
         for Requirement { stream, expectation } in &append.requirements {
             transaction = transaction.require(stream.as_str(), (*expectation).into());
         }
-        let result = transaction.commit().await;
+        self.note(append, transaction.commit()).await
+    }
+
+    async fn send_again(
+        &mut self,
+        client: &Client,
+        unknown: UnknownAppend,
+    ) -> Option<UnknownAppend> {
+        let append = unknown.append().clone();
+        self.note(append, client.repeat(unknown)).await
+    }
+
+    /// Notes what is appended, waits, and notes the answer.
+    async fn note(
+        &mut self,
+        append: Append,
+        sending: impl Future<Output = Result<Done, AppendError>>,
+    ) -> Option<UnknownAppend> {
+        let Worker { recorder, trace, number, .. } = &self.worker;
+        let who = format!("client-{number}");
+        let id = append.writes[0].events[0].id;
+        trace.note(&who, format_args!("appends {id}"));
+        let begun = recorder.history().begin_append(*number, append.clone());
+        let result = sending.await;
         trace.note(&who, format_args!("was told of {id}: {result:?}"));
         let answer = match result {
             Ok(Done { versions, position, .. }) => AppendAnswer::Appended {
@@ -190,7 +210,7 @@ impl Session {
             },
             Err(AppendError::Conflict(conflict)) => AppendAnswer::Rejected(conflict.failures),
             Err(AppendError::Rejected(_)) => AppendAnswer::Rejected(Vec::new()),
-            Err(AppendError::Unknown(_)) => return Some(append),
+            Err(AppendError::Unknown(unknown)) => return Some(unknown),
         };
         self.learn(&append, &answer);
         self.worker.recorder.history().end_append(begun, answer);
