@@ -134,7 +134,7 @@ fn of_two_writers_that_race_one_wins_and_the_other_learns_the_version() {
         let lost = &json_lines(&loser.stdout)[0];
         assert_eq!(lost["error"], "conflict", "{lost}");
         assert_eq!(lost["outcome"], "not appended", "{lost}");
-        assert_eq!(lost["actual"], round + 1, "{lost}");
+        assert_eq!(lost["failures"][0]["actual"], round + 1, "{lost}");
         assert!(
             text(&loser.stderr).contains(&format!("`order-1` is at version {}", round + 1)),
             "{}",

@@ -21,6 +21,12 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is `{text}`, which is no number")))
 }
 
+fn log_if_asked() {
+    if let Ok(filter) = env::var("QUORATE_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).without_time().with_ansi(false).init();
+    }
+}
+
 /// Runs one seed on a thread of its own: nothing that an earlier run left in one changes the next.
 fn run_apart(seed: u64, defect: Option<Defect>, trace: Trace) -> Result<Report, Failed> {
     let plan = Plan { seed, defect, trace };
@@ -57,8 +63,7 @@ fn run_many(
 #[test]
 fn every_promise_is_kept_under_crashes_partitions_and_delays() {
     if let Some(seed) = number("QUORATE_SEED") {
-        let filter = env::var("QUORATE_LOG").unwrap_or_else(|_| "off".to_owned());
-        tracing_subscriber::fmt().with_env_filter(filter).init();
+        log_if_asked();
         let trace = Trace::with_lines();
         let result = run_apart(seed, None, trace.clone());
         if let Ok(path) = env::var("QUORATE_TRACE") {
@@ -95,6 +100,7 @@ fn every_promise_is_kept_under_crashes_partitions_and_delays() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
+    log_if_asked();
     for seed in [1, 2, 3] {
         let [one, other] = [(), ()].map(|()| {
             let trace = Trace::with_lines();

@@ -202,7 +202,9 @@ impl Session {
         trace.note(&who, format_args!("appends {id}"));
         let begun = recorder.history().begin_append(*number, append.clone());
         let result = sending.await;
-        trace.note(&who, format_args!("was told of {id}: {result:?}"));
+        // Not the whole answer: it holds an instant of the real clock.
+        let told = result.as_ref().map_err(AppendError::problem);
+        trace.note(&who, format_args!("was told of {id}: {told:?}"));
         let answer = match result {
             Ok(Done { versions, position, .. }) => AppendAnswer::Appended {
                 versions: versions.into_iter().map(Version).collect(),

@@ -15,15 +15,17 @@ pub struct Disk {
     name: Arc<str>,
     memory: MemVfs,
     trace: Trace,
-    /// Set: it says that what is written to the Raft log is durable although it is not.
+    is_off: Arc<AtomicBool>,
+    is_liar: Arc<AtomicBool>,
+    /// Set: syncing a file does nothing and says that it did.
     lies: Arc<AtomicBool>,
 }
 
 impl Disk {
     /// An empty disk of the node of that name.
     pub fn new(name: &str, trace: Trace) -> Disk {
-        let lies = Arc::new(AtomicBool::new(false));
-        Disk { name: name.into(), memory: MemVfs::new(), trace, lies }
+        let [is_off, is_liar, lies] = [(), (), ()].map(|()| Arc::new(AtomicBool::new(false)));
+        Disk { name: name.into(), memory: MemVfs::new(), trace, is_off, is_liar, lies }
     }
 
     /// Lets the power go in the middle of the disk's next changes, after so many.
@@ -31,18 +33,35 @@ impl Disk {
         self.memory.cut_after(changes);
     }
 
+    /// The power is gone, now.
+    pub fn cut(&self) {
+        self.memory.cut_after(0);
+        self.is_off.store(true, Ordering::Relaxed);
+    }
+
     /// Gives the power back; of what was not synced, what the seed says is there.
     pub fn restart(&self, seed: u64) {
         self.memory.restart(Survival::Seeded(seed));
+        self.is_off.store(false, Ordering::Relaxed);
     }
 
-    /// From now on, syncing a file of the Raft log does nothing and says that it did.
-    pub fn lie(&self) {
-        self.lies.store(true, Ordering::Relaxed);
+    /// From now on it lies about what the log's writer syncs.
+    pub fn make_liar(&self) {
+        self.is_liar.store(true, Ordering::Relaxed);
+    }
+
+    /// Does what the log's writer does to make a batch durable. On a liar's disk it is not.
+    pub(super) fn while_lying<T>(&self, sync: impl FnOnce() -> T) -> T {
+        self.lies.store(self.is_liar.load(Ordering::Relaxed), Ordering::Relaxed);
+        let synced = sync();
+        self.lies.store(false, Ordering::Relaxed);
+        synced
     }
 
     fn note(&self, what: &str, path: &Path, digest: u64) {
-        self.trace.note(&self.name, format_args!("{what} {} {digest:x}", path.display()));
+        if !self.is_off.load(Ordering::Relaxed) {
+            self.trace.note(&self.name, format_args!("{what} {} {digest:x}", path.display()));
+        }
     }
 }
 
@@ -110,8 +129,7 @@ impl File for DiskFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.note("sync", &self.path, 0);
-        let in_log = self.path.parent().is_some_and(|folder| folder.ends_with("log"));
-        if in_log && self.disk.lies.load(Ordering::Relaxed) {
+        if self.disk.lies.load(Ordering::Relaxed) {
             return Ok(());
         }
         self.file.sync_data()

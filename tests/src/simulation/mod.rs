@@ -43,7 +43,7 @@ const LONGEST: Duration = Duration::from_secs(180);
 /// A defect that is put back on purpose, to see that it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
-    /// The disk says that the Raft log is durable although it is not.
+    /// What is written to the Raft log is reported as durable although it is not.
     AnswerBeforeSync,
     /// A repeated append is not recognized.
     NoRetryCheck,
@@ -134,7 +134,7 @@ impl Run {
         let deaths = node::Deaths::default();
         for (number, (name, disk)) in names.iter().zip(&disks).enumerate() {
             if plan.defect == Some(Defect::AnswerBeforeSync) {
-                disk.lie();
+                disk.make_liar();
             }
             let machine = (disk.clone(), trace.clone());
             node::add(sim, number, name, machine, random.next(), deaths.clone());
@@ -143,6 +143,7 @@ impl Run {
             names.iter().map(|name| format!("{name}:{port}")).collect()
         };
         let (phase, recorder) = (Phase::default(), Recorder::default());
+        let mut clients = vec!["founder".to_owned(), "auditor".to_owned()];
         sim.client("founder", found(addresses(CLIENT_PORT), addresses(PEER_PORT), phase.clone()));
         for number in 1..=random.between(2, 4) as u32 {
             phase.begin();
@@ -154,11 +155,14 @@ impl Run {
                 phase: phase.clone(),
                 addresses: addresses(CLIENT_PORT),
             };
-            sim.client(format!("client-{number}"), worker.run());
+            let name = format!("client-{number}");
+            sim.client(name.as_str(), worker.run());
+            clients.push(name);
         }
         let replicas = Rc::new(RefCell::new(Vec::new()));
         sim.client("auditor", audit(addresses(CLIENT_PORT), phase.clone(), replicas.clone()));
-        let storm = Storm::new(Random::new(random.next()), trace.clone(), names, disks);
+        let nodes = names.into_iter().zip(disks).collect();
+        let storm = Storm::new(Random::new(random.next()), trace.clone(), nodes, clients);
         let storm_lasts = Duration::from_millis(random.between(6_000, 16_000));
         Run { storm, storm_lasts, phase, deaths, recorder, replicas }
     }

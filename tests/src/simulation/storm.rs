@@ -31,6 +31,8 @@ pub(super) struct Storm {
     random: Random,
     trace: Trace,
     names: Vec<String>,
+    /// The machines that nothing happens to.
+    clients: Vec<String>,
     disks: Vec<Disk>,
     power: Vec<Power>,
     links: Vec<(Duration, Fault)>,
@@ -41,10 +43,25 @@ pub(super) struct Storm {
 }
 
 impl Storm {
-    pub(super) fn new(random: Random, trace: Trace, names: Vec<String>, disks: Vec<Disk>) -> Storm {
-        let power = vec![Power::On; names.len()];
-        let (links, next_at, counts) = (Vec::new(), Duration::ZERO, Counts::default());
-        Storm { random, trace, names, disks, power, links, next_at, calm: false, counts }
+    pub(super) fn new(
+        random: Random,
+        trace: Trace,
+        nodes: Vec<(String, Disk)>,
+        clients: Vec<String>,
+    ) -> Storm {
+        let (names, disks): (Vec<String>, Vec<Disk>) = nodes.into_iter().unzip();
+        Storm {
+            random,
+            trace,
+            power: vec![Power::On; names.len()],
+            names,
+            clients,
+            disks,
+            links: Vec::new(),
+            next_at: Duration::ZERO,
+            calm: false,
+            counts: Counts::default(),
+        }
     }
 
     /// Whether the node is on and its disk is well: it has no reason to stop.
@@ -127,11 +144,18 @@ impl Storm {
         }
     }
 
+    /// Without a last word: the disk is off before the program is dropped, and so is the network. (In what
+    /// order the parts of a program are dropped is not the seed's to say, and must not show.)
     fn crash(&mut self, sim: &mut Sim<'_>, node: usize, back_at: Duration) {
         self.trace.note(&self.names[node], format_args!("crashes"));
-        // The disk first: nothing that is dropped with the program may still write.
-        self.disks[node].cut_after(0);
-        sim.crash(self.names[node].as_str());
+        self.disks[node].cut();
+        let name = self.names[node].as_str();
+        let others = self.others(node).map(|other| self.names[other].as_str());
+        let others: Vec<&str> = others.chain(self.clients.iter().map(String::as_str)).collect();
+        others.iter().for_each(|other| sim.partition(name, *other));
+        sim.crash(name);
+        others.iter().for_each(|other| sim.repair(name, *other));
+        self.relink(sim);
         self.power[node] = Power::Off { back_at };
     }
 
