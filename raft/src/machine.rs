@@ -54,6 +54,8 @@ pub(crate) enum Checkpoint {
     Export(Arc<Export>),
     /// The receiver's: complete beside its store.
     Installed(Installed),
+    /// That of a store before its first boundary: there is nothing to take over.
+    Empty,
 }
 
 /// How far the store is.
@@ -203,6 +205,7 @@ impl<H: Host> Core<H> {
                 let install = self.begin_install(export.manifest())?;
                 self.host.run(move || copy(&export, install)).await?
             }
+            Checkpoint::Empty => return Ok(()),
         };
         self.sealed().await;
         self.durability.announce_install(installed.log_id()).await?;
@@ -345,7 +348,7 @@ impl<H: Host> RaftSnapshotBuilder<TypeConfig<H::Runtime>> for Machine<H> {
     /// Checkpoints come about at boundaries, whether openraft asks or not: this tells it of the newest.
     async fn build_snapshot(&mut self) -> io::Result<Snapshot<Checkpoint>> {
         self.0.sealed().await;
-        let newest = self.0.snapshot()?;
-        newest.ok_or_else(|| io::Error::other("there is no checkpoint yet"))
+        let empty = || Snapshot { meta: SnapshotMeta::default(), snapshot: Checkpoint::Empty };
+        Ok(self.0.snapshot()?.unwrap_or_else(empty))
     }
 }

@@ -84,6 +84,7 @@ fn show<H: Host>(running: &Running<H>, progress: Progress, refusals: Vec<Refusal
         position: progress.position,
         checkpointed: index(progress.checkpointed),
         checkpointed_position: progress.checkpointed_position,
+        purged: index(metrics.purged.map(types::ours)),
         members,
         pressure: progress.pressure,
         refusals,

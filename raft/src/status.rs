@@ -72,6 +72,8 @@ pub struct Status {
     pub checkpointed: Option<LogIndex>,
     /// The position of the newest event in a chunk of its newest checkpoint.
     pub checkpointed_position: Position,
+    /// The newest log index that its log no longer holds: a peer that needs it gets a checkpoint instead.
+    pub purged: Option<LogIndex>,
     /// The members of the cluster, by id.
     pub members: Vec<Member>,
     /// How near apply is to having to wait for a seal: 0 (no seal under way) to 1 (it waits). A leader

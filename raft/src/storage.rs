@@ -14,6 +14,9 @@ use tokio::sync::oneshot;
 use crate::log::{Done, RaftLog};
 use crate::types::{self, Entry, RaftLogId, TypeConfig, Vote};
 
+#[cfg(test)]
+mod suite;
+
 /// Most bytes of entries in one request to a follower, unless one entry alone is larger.
 pub(crate) const REQUEST_BYTES: usize = 2 * 1024 * 1024;
 

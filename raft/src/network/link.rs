@@ -223,6 +223,10 @@ impl<H: Host> Link<H> {
                     self.guard.greet_again(origin);
                 }
             }
+            // The process that was let in is gone: what is there now belongs elsewhere, or nowhere.
+            Err(status) if status.code() == Code::PermissionDenied && origin.is_some() => {
+                self.guard.refused_by(self.node, status.message());
+            }
             Err(status) => {
                 if self.state.swap(LOST, Ordering::Relaxed) != LOST {
                     let (node, address) = (self.node, &self.address);

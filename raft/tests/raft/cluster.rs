@@ -1,0 +1,287 @@
+//! A cluster of replicas, each on a runtime of its own, so that stopping one takes all its tasks along.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
+use quorate_proto::{
+    Append, Event, EventId, EventType, Expectation, LogIndex, Position, Query, Read, StreamName,
+    Timestamp,
+};
+use quorate_raft::host::{Host, Listening, TokioHost};
+use quorate_raft::{Lost, Replica, ReplicaOptions, Role, Status, Timing, transport};
+use quorate_store::Verdict;
+use quorate_store::command::{Builder, encode_append};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Far longer than anything takes on a machine that is busy with other tests.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn deadline() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// A replica and its server.
+pub(crate) struct Node {
+    pub(crate) replica: Replica<TokioHost>,
+    pub(crate) address: String,
+    pub(crate) directory: PathBuf,
+    runtime: Option<Runtime>,
+}
+
+impl Node {
+    /// Starts a replica on a folder; on any free port, or on the one it had before.
+    pub(crate) fn start(directory: &Path, address: &str) -> Node {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let options = |address: &str| ReplicaOptions {
+            directory: directory.to_owned(),
+            client_address: format!("client-of-{address}"),
+            peer_address: address.to_owned(),
+            timing: Timing::default(),
+            segment_bytes: 256 * 1024,
+            kept_log_bytes: None,
+        };
+        // The test itself runs on a runtime, too.
+        let started = async {
+            let host = TokioHost::new();
+            let listening = host.listen(address).await.expect("a free port");
+            let Listening { address, incoming } = listening;
+            let replica = Replica::start(host, options(&address)).await.expect("a replica");
+            let server = transport::server().add_routes(replica.routes());
+            tokio::spawn(server.serve_with_incoming(incoming));
+            (replica, address)
+        };
+        let (replica, address) = tokio::task::block_in_place(|| runtime.block_on(started));
+        Node { replica, address, directory: directory.to_owned(), runtime: Some(runtime) }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.replica.status().borrow().clone()
+    }
+
+    /// Waits until the status is as it should be.
+    pub(crate) async fn until(&self, what: &str, test: impl FnMut(&Status) -> bool) -> Status {
+        let mut status = self.replica.status();
+        let reached = tokio::time::timeout(PATIENCE, status.wait_for(test)).await;
+        match reached {
+            Ok(Ok(status)) => status.clone(),
+            _ => panic!("{what}: {:#?}", self.status()),
+        }
+    }
+
+    /// Ends it, and with it every connection.
+    pub(crate) async fn stop(mut self) {
+        self.replica.shutdown().await;
+        self.end_tasks();
+    }
+
+    /// Waits for them: the port must be free.
+    fn end_tasks(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            tokio::task::block_in_place(|| runtime.shutdown_timeout(PATIENCE));
+        }
+    }
+
+    /// How many events it has.
+    pub(crate) async fn has(&self, events: u64) {
+        let reached = self.replica.applied_position(Position(events), deadline()).await;
+        assert_eq!(reached, Ok(()), "{events} events: {:#?}", self.status());
+    }
+
+    /// The ids of all events it has, in order.
+    pub(crate) fn events(&self) -> Vec<EventId> {
+        let reader = self.replica.reader().expect("it belongs to a cluster");
+        let all = Read::query(Query::everything());
+        let mut scan = reader.scan(&all).expect("readable");
+        let mut ids = Vec::new();
+        while let Some(page) = scan.next_page(1 << 20).expect("readable") {
+            ids.extend(page.into_iter().map(|event| event.id()));
+        }
+        ids
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end_tasks();
+    }
+}
+
+/// A cluster; a node that is stopped leaves its place empty.
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Option<Node>>,
+    places: Vec<(PathBuf, String)>,
+    pub(crate) folder: TempDir,
+    next: u128,
+}
+
+impl Cluster {
+    /// Three nodes that were founded and have a leader.
+    pub(crate) async fn found(chunk_bytes: u64) -> Cluster {
+        let cluster = Cluster::start(3);
+        let peers = cluster.places.iter().map(|(_, address)| address.clone()).collect();
+        let first = cluster.node(0);
+        first.replica.found(peers, chunk_bytes).await.expect("a new cluster");
+        cluster.leader().await;
+        cluster
+    }
+
+    pub(crate) async fn new() -> Cluster {
+        Cluster::found(CHUNK_BYTES_DEFAULT).await
+    }
+
+    /// Nodes that belong to no cluster yet.
+    pub(crate) fn start(count: usize) -> Cluster {
+        // Silent unless RUST_LOG says otherwise; another test may have set it already.
+        let _set = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
+        let folder = tempfile::tempdir().expect("a folder");
+        let start =
+            |number| Node::start(&folder.path().join(format!("node-{number}")), "127.0.0.1:0");
+        let nodes: Vec<Node> = (1..=count).map(start).collect();
+        let place = |node: &Node| (node.directory.clone(), node.address.clone());
+        let places = nodes.iter().map(place).collect();
+        Cluster { nodes: nodes.into_iter().map(Some).collect(), places, folder, next: 1 }
+    }
+
+    pub(crate) fn node(&self, place: usize) -> &Node {
+        self.nodes.get(place).and_then(Option::as_ref).expect("a running node")
+    }
+
+    pub(crate) fn running(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().flatten()
+    }
+
+    pub(crate) fn place(&self, place: usize) -> &(PathBuf, String) {
+        self.places.get(place).expect("a place")
+    }
+
+    pub(crate) async fn stop(&mut self, place: usize) {
+        let node = self.nodes.get_mut(place).and_then(Option::take).expect("a running node");
+        node.stop().await;
+    }
+
+    pub(crate) fn start_again(&mut self, place: usize) {
+        let (directory, address) = self.place(place).clone();
+        let node = Node::start(&directory, &address);
+        *self.nodes.get_mut(place).expect("a place") = Some(node);
+    }
+
+    /// The place of the node that leads and that the other running nodes follow.
+    pub(crate) async fn leader(&self) -> usize {
+        let end = deadline();
+        loop {
+            for (place, node) in self.nodes.iter().enumerate() {
+                let Some(status) = node.as_ref().map(Node::status) else { continue };
+                if status.role == Role::Leader {
+                    return place;
+                }
+            }
+            let changed = self.running().map(|node| {
+                let mut status = node.replica.status();
+                Box::pin(async move { status.changed().await.is_ok() })
+            });
+            let changed = futures_util::future::select_all(changed);
+            tokio::time::timeout_at(end, changed).await.expect("a leader in time");
+        }
+    }
+
+    /// A follower's place.
+    pub(crate) async fn follower(&self) -> usize {
+        let leader = self.leader().await;
+        let running = self.nodes.iter().enumerate().filter(|(_, node)| node.is_some());
+        running.map(|(place, _)| place).find(|place| *place != leader).expect("a follower")
+    }
+
+    /// Appends one event with so many bytes of data, through whoever leads, until it is acknowledged.
+    pub(crate) async fn append(&mut self, bytes: usize) -> Position {
+        let id = EventId::from_bytes(self.next.to_be_bytes()).expect("an id");
+        self.next += 1;
+        let end = deadline();
+        while Instant::now() < end {
+            let leader = self.leader().await;
+            let node = self.node(leader);
+            let term = node.status().term;
+            match propose(node, term, command(id, bytes)).await {
+                Ok(verdicts) => match verdicts.as_slice() {
+                    [Verdict::Appended(appended)] => return appended.last_position,
+                    other => panic!("{other:?}"),
+                },
+                Err(Lost::Stopped) => panic!("the leader stopped"),
+                // The same id again: it may be there.
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+        panic!("nothing was acknowledged in time");
+    }
+
+    /// Appends so many events; returns the position of the last.
+    pub(crate) async fn append_many(&mut self, count: usize, bytes: usize) -> Position {
+        let mut last = Position::ZERO;
+        for _ in 0..count {
+            last = self.append(bytes).await;
+        }
+        last
+    }
+
+    /// Every running node has the same events, so many.
+    pub(crate) async fn agree(&self, events: u64) {
+        let mut all = Vec::new();
+        for node in self.running() {
+            node.has(events).await;
+            all.push(node.events());
+        }
+        let first = all.first().expect("a node");
+        assert_eq!(first.len() as u64, events);
+        assert!(all.iter().all(|events| events == first), "the nodes differ");
+    }
+}
+
+/// Proposes a command and waits for its verdicts.
+pub(crate) async fn propose(
+    node: &Node,
+    term: quorate_proto::Term,
+    command: Bytes,
+) -> Result<Vec<Verdict>, Lost> {
+    let (sender, answer) = oneshot::channel();
+    let done = Box::new(move |verdicts| {
+        let _nobody_waits = sender.send(verdicts);
+    });
+    node.replica.propose(term, command, done).await;
+    let answer = tokio::time::timeout(PATIENCE, answer).await.expect("an answer in time");
+    answer.expect("done is called in any case")
+}
+
+/// A command with one append of one event, to one of a few streams.
+pub(crate) fn command(id: EventId, bytes: usize) -> Bytes {
+    let stream = format!("order-{}", id.as_bytes().last().map_or(0, |byte| byte % 8));
+    let stream = StreamName::new(stream).expect("a name");
+    // No two bytes alike for long: chunks are compressed.
+    let mut state = u64::from_be_bytes(*id.as_bytes().last_chunk().expect("16 bytes"));
+    let data = (0..bytes).map(|_| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    });
+    let kind = EventType::new("Tested").expect("a type");
+    let event = Event::new(id, kind, Bytes::from_iter(data));
+    let append = Append::to(stream, Expectation::Any, vec![event]);
+    let mut builder = Builder::new(Timestamp(1));
+    builder.push(&encode_append(&append));
+    builder.finish()
+}
+
+/// What a linearizable read on a node would be evaluated at.
+pub(crate) async fn read_index(node: &Node) -> LogIndex {
+    node.replica.read_index(deadline()).await.expect("a read index")
+}

@@ -1,0 +1,7 @@
+//! Replicas in one process, over loopback TCP and real disks.
+
+mod basics;
+mod cluster;
+mod guard;
+mod network;
+mod snapshot;
