@@ -148,6 +148,7 @@ impl Guard {
         let peer = peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)));
         match judge(&peer.memory, shown) {
             Ok(()) => {
+                tracing::debug!("node {node} is let in: {shown:?}; remembered: {:?}", peer.memory);
                 peer.let_in = Some(shown.boot);
                 if shown.boot > peer.memory.boot {
                     peer.memory.boot = shown.boot;

@@ -12,8 +12,8 @@ async fn a_follower_that_was_away_too_long_takes_over_a_checkpoint() {
     let mut cluster = Cluster::found(CHUNK_BYTES_MIN).await;
     cluster.append_many(5, 1000).await;
     let follower = cluster.follower().await;
-    cluster.node(follower).has(5).await;
-    let before = cluster.node(follower).status().applied.expect("applied").0;
+    let status = cluster.node(follower).until("five events", |status| status.position.0 == 5).await;
+    let before = status.applied.expect("applied").0;
     cluster.stop(follower).await;
     // About eight chunks, of which one is kept in the log.
     cluster.append_many(60, 9000).await;
