@@ -1,10 +1,13 @@
 //! openraft's own test suite over the real log and the real store, on a real disk.
 
+use std::io;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use openraft::StorageError;
+use futures_util::{Stream, StreamExt, stream};
+use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{OptionalSend, StorageError};
 use openraft_rt_tokio::TokioRuntime;
 use quorate_proto::LogId;
 use quorate_store::{Fault, Options, Store};
@@ -14,8 +17,10 @@ use super::Storage;
 use crate::failure::Failure;
 use crate::host::{Host, TokioHost};
 use crate::log::{LogOptions, RaftLog};
-use crate::machine::{Core, Durability, Machine};
-use crate::types::TypeConfig;
+use crate::machine::{Checkpoint, Core, Durability, Machine};
+use crate::types::{
+    Entry, Payload, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, log_id,
+};
 
 /// The suite applies entries that are in no log.
 struct NoLog;
@@ -30,15 +35,58 @@ impl Durability for NoLog {
     }
 }
 
-struct Builder;
+/// The suite leaves out entries between two that it applies, which the store takes for damage: they are
+/// put in as blanks.
+struct Gapless(Machine<TokioHost>);
 
 type Runtime = TokioRuntime;
+type Item = EntryResponder<TypeConfig<Runtime>>;
 
-impl StoreBuilder<TypeConfig<Runtime>, Storage<Runtime>, Machine<TokioHost>, TempDir> for Builder {
+impl RaftStateMachine<TypeConfig<Runtime>> for Gapless {
+    type SnapshotData = Checkpoint;
+    type SnapshotBuilder = Machine<TokioHost>;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, StoredMembership)> {
+        self.0.applied_state().await
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<Item>> + Unpin + OptionalSend,
+    {
+        let (mut last, _) = self.0.applied_state().await?;
+        let filled = entries.flat_map(move |item| {
+            let id = item.as_ref().map(|(entry, _)| entry.log_id).expect("the suite reads no log");
+            let missing = last.map_or(id.index, |last| last.index + 1)..id.index;
+            last = Some(id);
+            let blank = move |index| -> io::Result<Item> {
+                let log_id = log_id(id.leader_id.term, index);
+                Ok((Entry { log_id, payload: Payload::Blank }, None))
+            };
+            stream::iter(missing.map(blank).chain([item]).collect::<Vec<_>>())
+        });
+        self.0.apply(filled).await
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Machine<TokioHost> {
+        self.0.get_snapshot_builder().await
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Checkpoint) -> io::Result<()> {
+        self.0.install_snapshot(meta, data).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<Checkpoint>>> {
+        self.0.get_current_snapshot().await
+    }
+}
+
+struct Builder;
+
+impl StoreBuilder<TypeConfig<Runtime>, Storage<Runtime>, Gapless, TempDir> for Builder {
     async fn build(
         &self,
-    ) -> Result<(TempDir, Storage<Runtime>, Machine<TokioHost>), StorageError<TypeConfig<Runtime>>>
-    {
+    ) -> Result<(TempDir, Storage<Runtime>, Gapless), StorageError<TypeConfig<Runtime>>> {
         let folder = tempfile::tempdir().expect("a folder");
         let host = TokioHost::new();
         let log_options = LogOptions {
@@ -56,7 +104,7 @@ impl StoreBuilder<TypeConfig<Runtime>, Storage<Runtime>, Machine<TokioHost>, Tem
         let options = Options { cluster: [1; 16], log: 0, chunk_bytes: 1, head_cache: 10 };
         let store = Store::open(host.vfs(), folder.path(), options).expect("an empty store");
         let core = Core::new(host, Arc::new(NoLog), store, Failure::new()).expect("a core");
-        Ok((folder, Storage::new(log), Machine(core)))
+        Ok((folder, Storage::new(log), Gapless(Machine(core))))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use quorate_proto::{EventId, Term};
-use quorate_raft::{FoundError, Lost, Role, Stopped};
+use quorate_raft::{FoundError, Lost, Role, Status, Stopped};
 
 use crate::cluster::{Cluster, command, deadline, propose, read_index};
 
@@ -14,9 +14,8 @@ async fn a_founded_cluster_agrees_on_what_is_proposed() {
     for node in cluster.running() {
         let index = read_index(node).await;
         node.replica.applied(index, deadline()).await.expect("applied");
-        let status = node.until("a known leader", |status| status.leader.is_some()).await;
-        assert_eq!(status.members.len(), 3);
-        assert_eq!(status.position.0, 20);
+        let complete = |status: &Status| status.leader.is_some() && status.position.0 == 20;
+        assert_eq!(node.until("all of it in the status", complete).await.members.len(), 3);
     }
 }
 
