@@ -181,9 +181,38 @@ struct Pace {
 }
 
 impl Pace {
+    /// How much is made up for: timers are too coarse for a pause after each line, and what a longer
+    /// pause cost is lost.
+    const SLACK: Duration = Duration::from_millis(50);
+
     async fn wait(&mut self) {
-        sleep_until(self.next).await;
-        // After a pause the rate is kept, not made up for.
-        self.next = Instant::now().max(self.next) + self.step;
+        let now = Instant::now();
+        if self.next > now {
+            sleep_until(self.next).await;
+        }
+        let earliest = now.checked_sub(Pace::SLACK).unwrap_or(now);
+        self.next = self.next.max(earliest) + self.step;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn time_of(lines: u32, pace: &mut Pace) -> Duration {
+        let began_at = Instant::now();
+        for _ in 0..lines {
+            pace.wait().await;
+        }
+        began_at.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_beyond_the_grain_of_timers_is_kept_and_a_pause_is_not_made_up_for() {
+        let mut pace = Pace { next: Instant::now(), step: Duration::from_secs(1) / 20_000 };
+        let expected = Duration::from_secs(2);
+        assert!(time_of(40_000, &mut pace).await.abs_diff(expected) < Duration::from_millis(100));
+        sleep(Duration::from_secs(60)).await;
+        assert!(time_of(40_000, &mut pace).await.abs_diff(expected) < Duration::from_millis(100));
     }
 }
