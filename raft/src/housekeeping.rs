@@ -21,10 +21,10 @@ const TELL_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) async fn purge<H: Host>(running: Arc<Running<H>>, kept_bytes: u64) {
     let kept = kept_bytes.div_ceil(running.identity.chunk_bytes);
     let kept = usize::try_from(kept).unwrap_or(usize::MAX);
-    let mut progress = running.core.progress();
+    let mut made = running.core.checkpoints();
     let mut checkpoints = VecDeque::new();
     loop {
-        let newest = progress.borrow_and_update().checkpointed;
+        let newest = *made.borrow_and_update();
         if let Some(newest) = newest
             && checkpoints.back() != Some(&newest)
         {
@@ -39,7 +39,7 @@ pub(crate) async fn purge<H: Host>(running: Arc<Running<H>>, kept_bytes: u64) {
                 purge_to(&running, end.index.0).await;
             }
         }
-        if progress.changed().await.is_err() {
+        if made.changed().await.is_err() {
             return;
         }
     }

@@ -79,6 +79,7 @@ pub(crate) struct Core<H> {
     durability: Arc<dyn Durability>,
     store: Mutex<Store>,
     progress: watch::Sender<Progress>,
+    checkpointed: watch::Sender<Option<LogId>>,
     sealing: watch::Sender<bool>,
     failure: Failure,
 }
@@ -95,6 +96,7 @@ impl<H: Host> Core<H> {
             host,
             durability,
             progress: watch::Sender::new(Progress { checkpointed_position, ..Progress::default() }),
+            checkpointed: watch::Sender::new(store.checkpointed()),
             store: Mutex::new(store),
             sealing: watch::Sender::new(false),
             failure,
@@ -109,6 +111,11 @@ impl<H: Host> Core<H> {
 
     pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
+    }
+
+    /// The entry of the newest checkpoint, as checkpoints come about.
+    pub(crate) fn checkpoints(&self) -> watch::Receiver<Option<LogId>> {
+        self.checkpointed.subscribe()
     }
 
     /// Begins to take over another node's checkpoint.
@@ -134,6 +141,14 @@ impl<H: Host> Core<H> {
             progress.checkpointed = store.checkpointed();
             progress.pressure = store.fill();
         });
+    }
+
+    fn publish_checkpoint(&self, store: &Store) -> Result<(), Fault> {
+        let position = checkpointed_position(store)?;
+        self.progress.send_modify(|progress| progress.checkpointed_position = position);
+        self.publish(store);
+        self.checkpointed.send_replace(store.checkpointed());
+        Ok(())
     }
 
     /// Waits until the store takes another entry. Error: the seal that it waited for failed.
@@ -178,9 +193,7 @@ impl<H: Host> Core<H> {
         let sealed = self.host.run(move || seal.run()).await?;
         let mut store = self.lock();
         store.finish_seal(sealed)?;
-        let position = checkpointed_position(&store)?;
-        self.progress.send_modify(|progress| progress.checkpointed_position = position);
-        self.publish(&store);
+        self.publish_checkpoint(&store)?;
         let next = store.begin_seal();
         // While the store is locked, so that apply cannot begin one in between.
         self.sealing.send_replace(next.is_some());
@@ -214,10 +227,7 @@ impl<H: Host> Core<H> {
             .run(move || {
                 let mut store = core.lock();
                 store.finish_install(installed)?;
-                let position = checkpointed_position(&store)?;
-                core.progress.send_modify(|progress| progress.checkpointed_position = position);
-                core.publish(&store);
-                Ok(())
+                core.publish_checkpoint(&store)
             })
             .await
     }

@@ -36,13 +36,14 @@ pub(crate) async fn observe<H: Host>(running: Arc<Running<H>>, status: watch::Se
             return;
         }
         let slowly = async {
-            tokio::select! {
+            let alive = tokio::select! {
                 changed = metrics.changed() => changed.is_ok(),
-                changed = progress.changed() => {
-                    tokio::time::sleep(PROGRESS_EVERY).await;
-                    changed.is_ok()
-                }
+                changed = progress.changed() => changed.is_ok(),
+            };
+            if alive {
+                tokio::time::sleep(PROGRESS_EVERY).await;
             }
+            alive
         };
         let alive = tokio::select! {
             changed = server.changed() => changed.is_ok(),

@@ -73,7 +73,7 @@ impl<H: Host> Running<H> {
             identity.node,
             config,
             Factory(peers.clone()),
-            Storage::new(log.clone()),
+            Storage::new(host.clone(), log.clone()),
             Machine(core.clone()),
         );
         // openraft's futures are large.

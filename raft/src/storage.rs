@@ -2,15 +2,15 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 
 use futures_util::{Stream, StreamExt, stream};
+use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use openraft::{AsyncRuntime, OptionalSend};
 use quorate_store::Fault;
 use tokio::sync::oneshot;
 
+use crate::host::Host;
 use crate::log::{Done, RaftLog};
 use crate::types::{self, Entry, RaftLogId, TypeConfig, Vote};
 
@@ -25,15 +25,16 @@ pub(crate) const REQUEST_BYTES: usize = 2 * 1024 * 1024;
 /// Invariants:
 /// - An error of the log is an error here, and ends the core: there is no short read.
 /// - What openraft awaits inline returns at once, but for a vote, which must be durable.
-#[derive(Debug)]
-pub(crate) struct Storage<R> {
+/// - Tasks do not wait for the disk: what is not in memory is read away from them.
+#[derive(Clone, Debug)]
+pub(crate) struct Storage<H> {
+    host: H,
     log: RaftLog,
-    runtime: PhantomData<fn() -> R>,
 }
 
-impl<R> Storage<R> {
-    pub(crate) fn new(log: RaftLog) -> Storage<R> {
-        Storage { log, runtime: PhantomData }
+impl<H: Host> Storage<H> {
+    pub(crate) fn new(host: H, log: RaftLog) -> Storage<H> {
+        Storage { host, log }
     }
 
     /// The indexes that are there, first and one after last.
@@ -47,15 +48,13 @@ impl<R> Storage<R> {
         (first, end)
     }
 
-    fn read(&self, from: u64, until: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let entries = self.log.read(from, until, bytes_max).map_err(io::Error::other)?;
-        entries.into_iter().map(|entry| types::from_log(entry).map_err(io::Error::other)).collect()
-    }
-}
-
-impl<R> Clone for Storage<R> {
-    fn clone(&self) -> Self {
-        Storage::new(self.log.clone())
+    async fn read(&self, from: u64, until: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let log = self.log.clone();
+        let read = move || log.read(from, until, bytes_max);
+        // The newest entries are in memory: if the first is, all are.
+        let entries = if self.log.is_cached(from) { read() } else { self.host.run(read).await };
+        let entries = entries.map_err(io::Error::other)?.into_iter();
+        entries.map(|entry| types::from_log(entry).map_err(io::Error::other)).collect()
     }
 }
 
@@ -89,7 +88,7 @@ pub(crate) fn completion() -> (Done, impl Future<Output = Result<(), Fault>>) {
     (done, wait)
 }
 
-impl<R: AsyncRuntime> RaftLogReader<TypeConfig<R>> for Storage<R> {
+impl<H: Host> RaftLogReader<TypeConfig<H::Runtime>> for Storage<H> {
     /// Of a range that reaches beyond what there is, what there is.
     async fn try_get_log_entries<B>(&mut self, range: B) -> io::Result<Vec<Entry>>
     where
@@ -100,7 +99,7 @@ impl<R: AsyncRuntime> RaftLogReader<TypeConfig<R>> for Storage<R> {
         let (mut next, end) = (start.max(first), end.min(after_last));
         let mut entries = Vec::new();
         while next < end {
-            let some = self.read(next, end, usize::MAX)?;
+            let some = self.read(next, end, usize::MAX).await?;
             next += some.len() as u64;
             entries.extend(some);
         }
@@ -109,7 +108,7 @@ impl<R: AsyncRuntime> RaftLogReader<TypeConfig<R>> for Storage<R> {
 
     /// For a follower: bounded by bytes, and never less than the first entry.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, REQUEST_BYTES)
+        self.read(start, end, REQUEST_BYTES).await
     }
 
     /// For apply: in pages, so that memory is bounded however far apply is behind.
@@ -128,7 +127,7 @@ impl<R: AsyncRuntime> RaftLogReader<TypeConfig<R>> for Storage<R> {
                 if next >= end {
                     return None;
                 }
-                let page = storage.read(next, end, REQUEST_BYTES);
+                let page = storage.read(next, end, REQUEST_BYTES).await;
                 // After an error nothing may follow.
                 let next = page.as_ref().map_or(end, |page| next + page.len() as u64);
                 let items = match page {
@@ -160,10 +159,10 @@ impl<R: AsyncRuntime> RaftLogReader<TypeConfig<R>> for Storage<R> {
     }
 }
 
-impl<R: AsyncRuntime> RaftLogStorage<TypeConfig<R>> for Storage<R> {
-    type LogReader = Storage<R>;
+impl<H: Host> RaftLogStorage<TypeConfig<H::Runtime>> for Storage<H> {
+    type LogReader = Storage<H>;
 
-    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig<R>>> {
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig<H::Runtime>>> {
         let state = self.log.state();
         Ok(LogState {
             last_purged_log_id: state.purged.map(types::theirs),
@@ -171,7 +170,7 @@ impl<R: AsyncRuntime> RaftLogStorage<TypeConfig<R>> for Storage<R> {
         })
     }
 
-    async fn get_log_reader(&mut self) -> Storage<R> {
+    async fn get_log_reader(&mut self) -> Storage<H> {
         self.clone()
     }
 
@@ -192,7 +191,11 @@ impl<R: AsyncRuntime> RaftLogStorage<TypeConfig<R>> for Storage<R> {
         Ok(self.log.state().committed.map(types::theirs))
     }
 
-    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<TypeConfig<R>>) -> io::Result<()>
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        flushed: IOFlushed<TypeConfig<H::Runtime>>,
+    ) -> io::Result<()>
     where
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,

@@ -105,6 +105,11 @@ impl RaftLog {
         read::read(&self.shared, from, until, bytes_max)
     }
 
+    /// Whether the entry at `index` is in memory, and so all after it: [`read`](Self::read) does not wait.
+    pub fn is_cached(&self, index: u64) -> bool {
+        self.shared.lock().entries.cached(index).is_some()
+    }
+
     /// Appends entries that continue the log; they can be read on return.
     ///
     /// An entry that does not continue it is answered with an error, and nothing is appended.

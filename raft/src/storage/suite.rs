@@ -83,10 +83,10 @@ impl RaftStateMachine<TypeConfig<Runtime>> for Gapless {
 
 struct Builder;
 
-impl StoreBuilder<TypeConfig<Runtime>, Storage<Runtime>, Gapless, TempDir> for Builder {
+impl StoreBuilder<TypeConfig<Runtime>, Storage<TokioHost>, Gapless, TempDir> for Builder {
     async fn build(
         &self,
-    ) -> Result<(TempDir, Storage<Runtime>, Gapless), StorageError<TypeConfig<Runtime>>> {
+    ) -> Result<(TempDir, Storage<TokioHost>, Gapless), StorageError<TypeConfig<Runtime>>> {
         let folder = tempfile::tempdir().expect("a folder");
         let host = TokioHost::new();
         let log_options = LogOptions {
@@ -103,8 +103,8 @@ impl StoreBuilder<TypeConfig<Runtime>, Storage<Runtime>, Gapless, TempDir> for B
         // Every entry crosses a boundary, so that what the suite asks for is always checkpointed.
         let options = Options { cluster: [1; 16], log: 0, chunk_bytes: 1, head_cache: 10 };
         let store = Store::open(host.vfs(), folder.path(), options).expect("an empty store");
-        let core = Core::new(host, Arc::new(NoLog), store, Failure::new()).expect("a core");
-        Ok((folder, Storage::new(log), Gapless(Machine(core))))
+        let core = Core::new(host.clone(), Arc::new(NoLog), store, Failure::new()).expect("a core");
+        Ok((folder, Storage::new(host, log), Gapless(Machine(core))))
     }
 }
 

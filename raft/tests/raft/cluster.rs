@@ -35,7 +35,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a replica on a folder; on any free port, or on the one it had before.
-    pub(crate) fn start(directory: &Path, address: &str) -> Node {
+    pub(crate) fn start(host: TokioHost, directory: &Path, address: &str) -> Node {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -51,7 +51,6 @@ impl Node {
         };
         // The test itself runs on a runtime, too.
         let started = async {
-            let host = TokioHost::new();
             let listening = host.listen(address).await.expect("a free port");
             let Listening { address, incoming } = listening;
             let replica = Replica::start(host, options(&address)).await.expect("a replica");
@@ -119,6 +118,7 @@ impl Drop for Node {
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Option<Node>>,
     places: Vec<(PathBuf, String)>,
+    host: TokioHost,
     pub(crate) folder: TempDir,
     next: u128,
 }
@@ -126,7 +126,12 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Three nodes that were founded and have a leader.
     pub(crate) async fn found(chunk_bytes: u64) -> Cluster {
-        let cluster = Cluster::start(3);
+        Cluster::found_on(TokioHost::new(), chunk_bytes).await
+    }
+
+    /// The same on another machine.
+    pub(crate) async fn found_on(host: TokioHost, chunk_bytes: u64) -> Cluster {
+        let cluster = Cluster::start_on(host, 3);
         let peers = cluster.places.iter().map(|(_, address)| address.clone()).collect();
         let first = cluster.node(0);
         first.replica.found(peers, chunk_bytes).await.expect("a new cluster");
@@ -140,18 +145,24 @@ impl Cluster {
 
     /// Nodes that belong to no cluster yet.
     pub(crate) fn start(count: usize) -> Cluster {
+        Cluster::start_on(TokioHost::new(), count)
+    }
+
+    fn start_on(host: TokioHost, count: usize) -> Cluster {
         // Silent unless RUST_LOG says otherwise; another test may have set it already.
         let _set = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
             .try_init();
         let folder = tempfile::tempdir().expect("a folder");
-        let start =
-            |number| Node::start(&folder.path().join(format!("node-{number}")), "127.0.0.1:0");
+        let start = |number| {
+            let directory = folder.path().join(format!("node-{number}"));
+            Node::start(host.clone(), &directory, "127.0.0.1:0")
+        };
         let nodes: Vec<Node> = (1..=count).map(start).collect();
         let place = |node: &Node| (node.directory.clone(), node.address.clone());
         let places = nodes.iter().map(place).collect();
-        Cluster { nodes: nodes.into_iter().map(Some).collect(), places, folder, next: 1 }
+        Cluster { nodes: nodes.into_iter().map(Some).collect(), places, host, folder, next: 1 }
     }
 
     pub(crate) fn node(&self, place: usize) -> &Node {
@@ -173,7 +184,7 @@ impl Cluster {
 
     pub(crate) fn start_again(&mut self, place: usize) {
         let (directory, address) = self.place(place).clone();
-        let node = Node::start(&directory, &address);
+        let node = Node::start(self.host.clone(), &directory, &address);
         *self.nodes.get_mut(place).expect("a place") = Some(node);
     }
 
@@ -223,6 +234,21 @@ impl Cluster {
             }
         }
         panic!("nothing was acknowledged in time");
+    }
+
+    /// Appends one event; `None` when the cluster cannot any more, or will not say whether it did.
+    pub(crate) async fn try_append(&mut self, bytes: usize) -> Option<Position> {
+        tokio::task::yield_now().await;
+        let id = EventId::from_bytes(self.next.to_be_bytes()).expect("an id");
+        self.next += 1;
+        let leader = self.running().find(|node| node.status().role == Role::Leader)?;
+        match propose(leader, leader.status().term, command(id, bytes)).await {
+            Ok(verdicts) => verdicts.into_iter().find_map(|verdict| match verdict {
+                Verdict::Appended(appended) => Some(appended.last_position),
+                Verdict::Rejected(_) => None,
+            }),
+            Err(_) => None,
+        }
     }
 
     /// Appends so many events; returns the position of the last.

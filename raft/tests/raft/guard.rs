@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
+use quorate_raft::host::TokioHost;
 use quorate_raft::{Refusal, Role, Status};
 
 use crate::cluster::{Cluster, Node};
@@ -98,7 +99,7 @@ async fn a_node_of_another_cluster_is_kept_out() {
     cluster.stop(place).await;
     let (_, address) = cluster.place(place).clone();
     let elsewhere = cluster.folder.path().join("elsewhere");
-    let stranger = Node::start(&elsewhere, &address);
+    let stranger = Node::start(TokioHost::new(), &elsewhere, &address);
     stranger
         .replica
         .found(vec![address.clone()], CHUNK_BYTES_DEFAULT)

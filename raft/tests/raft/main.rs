@@ -2,6 +2,7 @@
 
 mod basics;
 mod cluster;
+mod faults;
 mod guard;
 mod network;
 mod snapshot;
