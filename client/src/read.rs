@@ -17,6 +17,8 @@ use crate::event::RecordedEvent;
 use crate::nodes::problem;
 use crate::query::{Source, types_of};
 
+/// How much later than a node we look at its deadline.
+const GRACE: Duration = Duration::from_millis(200);
 /// How long to wait after all nodes refused.
 const REST: Duration = Duration::from_millis(50);
 
@@ -312,7 +314,9 @@ impl EventStream {
             let message = format!("{address} did not answer in time");
             Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message)
         };
-        let (messages, first) = tokio::time::timeout(time, asking).await.map_err(late)??;
+        // What the node itself says of its deadline is worth more than our silence about it.
+        let (messages, first) =
+            tokio::time::timeout(time + GRACE, asking).await.map_err(late)??;
         match first.and_then(|response| response.message) {
             Some(Message::Point(point)) => self.set_point(point),
             _ => return Err(not_understood("the answer does not begin with its point")),
