@@ -1,3 +1,5 @@
+//! The catalog over commits, copies, damage, failing disks and power cuts.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Chunks against a naive model, flipped bits, cuts of the file and of the power.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

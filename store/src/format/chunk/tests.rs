@@ -1,3 +1,5 @@
+//! Frames are good only where they were written, and names sort as numbers.
+
 use std::path::Path;
 
 use proptest::prelude::*;
