@@ -236,19 +236,19 @@ impl Cluster {
         panic!("nothing was acknowledged in time");
     }
 
-    /// Appends one event; `None` when the cluster cannot any more, or will not say whether it did.
+    /// Appends one event; `None` when the cluster cannot any more, or does not say whether it did: a leader
+    /// whose followers are gone never learns.
     pub(crate) async fn try_append(&mut self, bytes: usize) -> Option<Position> {
         tokio::task::yield_now().await;
         let id = EventId::from_bytes(self.next.to_be_bytes()).expect("an id");
         self.next += 1;
         let leader = self.running().find(|node| node.status().role == Role::Leader)?;
-        match propose(leader, leader.status().term, command(id, bytes)).await {
-            Ok(verdicts) => verdicts.into_iter().find_map(|verdict| match verdict {
-                Verdict::Appended(appended) => Some(appended.last_position),
-                Verdict::Rejected(_) => None,
-            }),
-            Err(_) => None,
-        }
+        let proposed = propose(leader, leader.status().term, command(id, bytes));
+        let verdicts = tokio::time::timeout(Duration::from_secs(2), proposed).await.ok()?.ok()?;
+        verdicts.into_iter().find_map(|verdict| match verdict {
+            Verdict::Appended(appended) => Some(appended.last_position),
+            Verdict::Rejected(_) => None,
+        })
     }
 
     /// Appends so many events; returns the position of the last.
