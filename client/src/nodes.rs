@@ -22,7 +22,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a node may send ahead on one stream, and on all: the defaults of HTTP/2 throttle replays.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// As large as can be: readers that have stopped must not stop everything else on their connection.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// The nodes that this client knows.
 pub(crate) struct Nodes {

@@ -47,14 +47,17 @@ pub(super) fn add(
     seed: u64,
     deaths: Deaths,
 ) {
-    let machine = draw_machine(&mut Random::new(seed));
+    let mut random = Random::new(seed);
+    let machine = draw_machine(&mut random);
+    // Little, so that who was away often needs a snapshot.
+    let kept = *random.pick(&[0, 8 * 1024, 64 * 1024]);
     let starts = Cell::new(0);
     let owned = name.to_owned();
     sim.host(name, move || {
         starts.set(starts.get() + 1);
         let seed = Random::part(seed, starts.get()).next();
         let host = SimulatedHost::new(&owned, machine, disk.clone(), trace.clone(), seed);
-        let (options, deaths, trace) = (options(&owned), deaths.clone(), trace.clone());
+        let (options, deaths, trace) = (options(&owned, kept), deaths.clone(), trace.clone());
         let name = owned.clone();
         let serving = async move {
             let why = serve(host, options).await;
@@ -75,7 +78,7 @@ async fn serve(host: SimulatedHost, options: ServerOptions) -> String {
     }
 }
 
-fn options(name: &str) -> ServerOptions {
+fn options(name: &str, kept_log_bytes: u64) -> ServerOptions {
     let (listen, peer_listen) = (format!("{name}:{CLIENT_PORT}"), format!("{name}:{PEER_PORT}"));
     ServerOptions {
         directory: PathBuf::from("/node"),
@@ -86,7 +89,7 @@ fn options(name: &str) -> ServerOptions {
         insecure: false,
         timing: Timing::default(),
         segment_bytes: SEGMENT_BYTES,
-        kept_log_bytes: None,
+        kept_log_bytes: Some(kept_log_bytes),
     }
 }
 
