@@ -27,7 +27,14 @@ impl Identity {
     /// The identity of the node whose folder this is; none if it belongs to no cluster yet. Works on a
     /// node that is stopped, too.
     pub fn read(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Identity>, Fault> {
-        read(vfs, &directory.join(IDENTITY), format::identity::decode)
+        let path = directory.join(IDENTITY);
+        let found = read(vfs, &path, format::identity::decode)?;
+        // Whoever counted a start had an identity.
+        let boot = directory.join(BOOT);
+        if found.is_none() && vfs.exists(&boot).map_err(Fault::io("read", &boot))? {
+            return Err(Fault::damaged(&path, 0, "it is missing, and the folder is a node's"));
+        }
+        Ok(found)
     }
 
     /// Gives the folder its identity, durably.
@@ -90,5 +97,8 @@ mod tests {
         for boot in 1..=3 {
             assert_eq!(count_boot(&OsVfs, folder.path()).expect("counted"), boot);
         }
+        std::fs::remove_file(folder.path().join(IDENTITY)).expect("removed");
+        let refused = Identity::read(&OsVfs, folder.path()).expect_err("not a new node");
+        assert!(refused.to_string().contains("is missing"), "{refused}");
     }
 }

@@ -255,7 +255,8 @@ fn an_append_is_synced_by_a_majority_before_its_answer() {
     }
     let cluster = Cluster::start_wrapped("64MiB", |output| {
         let output = output.display().to_string();
-        let words = ["strace", "-f", "-qq", "-e", "trace=fdatasync,fsync", "-o", &output];
+        // -D: the node is our child and strace its grandchild, so that to kill the node kills it.
+        let words = ["strace", "-D", "-f", "-qq", "-e", "trace=fdatasync,fsync", "-o", &output];
         words.map(str::to_owned).to_vec()
     });
     let syncs = |number: usize| {
