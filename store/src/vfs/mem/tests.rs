@@ -1,3 +1,5 @@
+//! What a power cut leaves, what fails on purpose, and who holds a lock.
+
 use super::*;
 
 const FILE: &str = "/node/file";
