@@ -242,7 +242,7 @@ impl Session {
         let random = &mut self.worker.random;
         let mut read = match random.below(4) {
             0 => Read::query(quorate_proto::Query::everything()),
-            _ => Read::stream(stream(*random.pick(&STREAMS))),
+            _ => Read::stream(stream(random.pick::<&str>(&STREAMS))),
         };
         read.consistency = consistency;
         read.limit = random.chance(30).then(|| random.between(1, 20));
@@ -318,8 +318,8 @@ impl Session {
         let count = if random.chance(80) { 1 } else { random.between(2, 4) };
         let event = |_| {
             let id = EventId::from_bytes(random.wide().to_be_bytes()).expect("hardly ever nil");
-            let kind =
-                EventType::new(*random.pick(&["Opened", "Changed", "Closed"])).expect("a type");
+            let kind = EventType::new(random.pick::<&str>(&["Opened", "Changed", "Closed"]))
+                .expect("a type");
             let size = if random.chance(40) { random.below(4_000) } else { random.below(100) };
             let data: Vec<u8> = (0..size).map(|_| random.next() as u8).collect();
             Event::new(id, kind, data)

@@ -113,7 +113,7 @@ pub fn run(plan: &Plan) -> Result<Report, Failed> {
         .enable_random_order()
         .build();
     let mut run = Run::new(plan, &mut random, &mut sim);
-    let simulated = run.to_the_end(&mut sim)?;
+    let simulated = run.live_through(&mut sim)?;
     run.judge(simulated)
 }
 
@@ -168,7 +168,7 @@ impl Run {
     }
 
     /// Lets time pass until all clients are done; returns how much.
-    fn to_the_end(&mut self, sim: &mut Sim<'_>) -> Result<Duration, Failed> {
+    fn live_through(&mut self, sim: &mut Sim<'_>) -> Result<Duration, Failed> {
         let mut storm_ends = None;
         loop {
             let done = sim.step().map_err(|error| Failed::Stuck(error.to_string()))?;
