@@ -1,0 +1,264 @@
+//! Three servers in one process, asked over the wire as a program in any language would.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use quorate_node::server::{Server, ServerOptions};
+use quorate_proto::wire::problem_of;
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::cluster_client::ClusterClient;
+use quorate_proto::wire::v1::events_client::EventsClient;
+use quorate_proto::wire::v1::expectation::Demand;
+use quorate_proto::wire::v1::read_response::Message;
+use quorate_proto::wire::v1::session_answer::Outcome;
+use quorate_proto::{ErrorKind, Problem};
+use quorate_raft::Timing;
+use quorate_raft::host::TokioHost;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Cluster {
+    servers: Vec<Option<Server<TokioHost>>>,
+    addresses: Vec<String>,
+    _folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    async fn start() -> Cluster {
+        let folder = tempfile::tempdir().expect("a folder");
+        let held: Vec<_> =
+            (0..6).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+        let addresses: Vec<String> = held
+            .iter()
+            .map(|listener| listener.local_addr().expect("an address").to_string())
+            .collect();
+        drop(held);
+        let (addresses, peers) = addresses.split_at(3);
+        let mut servers = Vec::new();
+        for (number, (listen, peer_listen)) in addresses.iter().zip(peers).enumerate() {
+            let options = ServerOptions {
+                directory: folder.path().join(number.to_string()),
+                listen: listen.clone(),
+                peer_listen: peer_listen.clone(),
+                advertise: listen.clone(),
+                peer_advertise: peer_listen.clone(),
+                insecure: false,
+                timing: Timing::default(),
+                segment_bytes: 1024 * 1024,
+                kept_log_bytes: None,
+            };
+            let server = Server::start(TokioHost::new(), options).await.expect("it starts");
+            servers.push(Some(server));
+        }
+        let cluster = Cluster { servers, addresses: addresses.to_vec(), _folder: folder };
+        let request = v1::InitRequest { peers: peers.to_vec(), chunk_bytes: 0 };
+        let mut operator = ClusterClient::new(cluster.channel(0).await);
+        let founded = operator.init(request).await.expect("it is founded").into_inner();
+        assert_eq!(founded.members.len(), 3);
+        cluster
+    }
+
+    async fn channel(&self, node: usize) -> Channel {
+        let address = format!("http://{}", self.addresses[node]);
+        Channel::from_shared(address).expect("an address").connect().await.expect("it listens")
+    }
+
+    async fn events(&self, node: usize) -> EventsClient<Channel> {
+        EventsClient::new(self.channel(node).await)
+    }
+
+    /// The number of the node that leads, as a node says that lives.
+    async fn leader(&self) -> usize {
+        let asking = async {
+            loop {
+                for node in (0..3).filter(|node| self.servers[*node].is_some()) {
+                    let mut operator = ClusterClient::new(self.channel(node).await);
+                    let request = v1::StatusRequest { only_self: true };
+                    let answer = operator.status(request).await.expect("a status").into_inner();
+                    if answer.nodes.iter().any(|status| status.role == "leader") {
+                        return node;
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asking).await.expect("a leader")
+    }
+
+    async fn stop(&mut self, node: usize) {
+        let server = self.servers[node].take().expect("it runs");
+        tokio::time::timeout(PATIENCE, server.shutdown()).await.expect("it stops");
+    }
+
+    async fn stop_all(mut self) {
+        for node in 0..3 {
+            if self.servers[node].is_some() {
+                self.stop(node).await;
+            }
+        }
+    }
+}
+
+fn append(stream: &str, demand: Demand, id: u128) -> v1::Append {
+    let event = v1::NewEvent {
+        id: id.to_be_bytes().to_vec().into(),
+        r#type: "Paid".to_owned(),
+        data: "{}".into(),
+        ..v1::NewEvent::default()
+    };
+    let write = v1::Write {
+        stream: stream.to_owned(),
+        expectation: Some(v1::Expectation { demand: Some(demand) }),
+        events: vec![event],
+    };
+    v1::Append { writes: vec![write], requirements: Vec::new() }
+}
+
+fn request(append: v1::Append) -> v1::AppendRequest {
+    v1::AppendRequest { append: Some(append), time_left_ms: 20_000 }
+}
+
+fn whole_stream(stream: &str) -> v1::ReadRequest {
+    let source = v1::StreamSource { stream: stream.to_owned(), types: Vec::new() };
+    let source = Some(v1::read_request::Source::Stream(source));
+    v1::ReadRequest { source, ..v1::ReadRequest::default() }
+}
+
+/// Point, events and whether the end was told.
+async fn read(
+    events: &mut EventsClient<Channel>,
+    request: v1::ReadRequest,
+) -> Result<(v1::ReadPoint, Vec<v1::RecordedEvent>, bool), Status> {
+    let mut answer = events.read(request).await?.into_inner();
+    let (mut point, mut found, mut ended) = (None, Vec::new(), false);
+    while let Some(message) = answer.message().await? {
+        match message.message.expect("a message") {
+            Message::Point(first) => point = Some(first),
+            Message::Events(batch) => found.extend(batch.events),
+            Message::End(_) => ended = true,
+        }
+    }
+    Ok((point.expect("a point"), found, ended))
+}
+
+fn problem(status: &Status) -> Problem {
+    problem_of(status).unwrap_or_else(|| panic!("no typed detail: {status:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_takes_appends_and_reads_and_refuses_with_a_typed_reason() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.addresses[cluster.leader().await].clone();
+    for node in 0..3_usize {
+        let mut events = cluster.events(node).await;
+        let id = node as u128 + 1;
+        let first = append("order-1", Demand::Exactly(node as u64), id);
+        let done = events.append(request(first.clone())).await.expect("appended").into_inner();
+        assert_eq!((done.versions.as_slice(), done.leader.as_str()), (&[id as u64][..], &*leader));
+        let again = events.append(request(first)).await.expect("the first answer").into_inner();
+        assert_eq!((again.versions, again.first_position), (done.versions, done.first_position));
+
+        let late = append("order-1", Demand::Exactly(node as u64), 100 + id);
+        let refused = events.append(request(late)).await.expect_err("a conflict");
+        assert_eq!(refused.code(), Code::Aborted);
+        let conflict = problem(&refused);
+        assert_eq!(conflict.kind, ErrorKind::Conflict);
+        assert_eq!(conflict.failures[0].actual.0, id as u64);
+
+        let system = append("$order", Demand::Any(v1::Empty {}), 200);
+        let refused = events.append(request(system)).await.expect_err("not for users");
+        assert_eq!(
+            (refused.code(), problem(&refused).field.as_str()),
+            (Code::InvalidArgument, "stream")
+        );
+    }
+    for node in 0..3 {
+        let mut events = cluster.events(node).await;
+        let (point, found, ended) = read(&mut events, whole_stream("order-1")).await.expect("read");
+        let versions: Vec<u64> = found.iter().map(|event| event.version).collect();
+        assert_eq!((versions, point.version, ended), (vec![1, 2, 3], Some(3), true));
+        let (point, found, ended) = read(&mut events, whole_stream("order-2")).await.expect("read");
+        assert_eq!((found.len(), point.version, ended), (0, Some(0), true));
+
+        let level = v1::consistency::Level::AtLeast(1_000);
+        let consistency = Some(v1::Consistency { level: Some(level) });
+        let far = v1::ReadRequest { consistency, time_left_ms: 50, ..whole_stream("order-1") };
+        let refused = read(&mut events, far).await.expect_err("it is not there yet");
+        assert!(problem(&refused).kind.is_transient(), "{refused:?}");
+
+        let mut health = HealthClient::new(cluster.channel(node).await);
+        let asked = HealthCheckRequest { service: "quorate.v1.Events".to_owned() };
+        let health = health.check(asked).await.expect("health").into_inner();
+        assert_eq!(health.status(), ServingStatus::Serving);
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_keeps_the_order_on_every_node() {
+    let cluster = Cluster::start().await;
+    cluster.leader().await;
+    for node in 0..3_u64 {
+        let mut events = cluster.events(node as usize).await;
+        let (sender, requests) = tokio::sync::mpsc::channel(8);
+        let stream = format!("order-{node}");
+        let mut answers = events
+            .append_session(ReceiverStream::new(requests))
+            .await
+            .expect("a session")
+            .into_inner();
+        let sending = tokio::spawn(async move {
+            for number in 1..=500_u64 {
+                let id = u128::from(node) << 64 | u128::from(number);
+                let append = Some(append(&stream, Demand::Any(v1::Empty {}), id));
+                let append = v1::SessionAppend { number, append, time_left_ms: 0 };
+                let request = v1::AppendSessionRequest { appends: vec![append] };
+                sender.send(request).await.expect("the session lives");
+            }
+        });
+        let mut versions = vec![0; 501];
+        while let Some(message) = answers.message().await.expect("answers") {
+            for answer in message.answers {
+                match answer.outcome.expect("an outcome") {
+                    Outcome::Appended(done) => versions[answer.number as usize] = done.versions[0],
+                    Outcome::Problem(problem) => panic!("{problem:?}"),
+                }
+            }
+        }
+        sending.await.expect("all were sent");
+        assert!(versions.into_iter().eq(0..=500), "an append overtook another");
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopping_leader_ends_its_sessions_and_hands_over() {
+    let mut cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let mut events = cluster.events(leader).await;
+    let (sender, requests) = tokio::sync::mpsc::channel(8);
+    let answers = events.append_session(ReceiverStream::new(requests)).await;
+    let mut answers = answers.expect("a session").into_inner();
+    let first = answers.message().await.expect("a message").expect("the leader's address");
+    assert_eq!(first.leader, cluster.addresses[leader]);
+    cluster.stop(leader).await;
+    let end = answers.message().await.expect_err("the session ended");
+    assert_eq!(end.code(), Code::Unavailable, "{end:?}");
+    drop(sender);
+    let next = cluster.leader().await;
+    assert_ne!(next, leader);
+    for node in (0..3).filter(|node| *node != leader) {
+        let mut events = cluster.events(node).await;
+        let id = node as u128 + 1;
+        let append = append(&format!("order-{node}"), Demand::None(v1::Empty {}), id);
+        let done = events.append(request(append)).await.expect("appended").into_inner();
+        assert_eq!(done.leader, cluster.addresses[next]);
+    }
+    cluster.stop_all().await;
+}
