@@ -16,6 +16,7 @@ mod identity;
 mod machine;
 mod network;
 mod observe;
+mod proposal;
 mod reads;
 mod replica;
 mod running;

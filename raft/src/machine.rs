@@ -287,7 +287,7 @@ fn checkpointed_position(store: &Store) -> Result<Position, Fault> {
 fn store_entry(entry: Entry) -> quorate_store::Entry {
     let payload = match entry.payload {
         Payload::Blank => quorate_store::Payload::Blank,
-        Payload::Normal(command) => quorate_store::Payload::Command(command.0),
+        Payload::Normal(command) => quorate_store::Payload::Command(command.bytes),
         Payload::Membership(members) => {
             let stored = StoredMembership::new(Some(entry.log_id), members);
             quorate_store::Payload::Attachment(membership::encode_stored(&stored))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::errors::ClientWriteError;
+use openraft::errors::{ClientWriteError, ForwardReason};
 use openraft::raft::ClientWriteResult;
 use quorate_proto::{LogIndex, Position, Term};
 use quorate_store::{Fault, Reader, Verdict};
@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::machine::Progress;
+use crate::proposal::Proposal;
 use crate::service::Service;
 use crate::status::Status;
 use crate::types::{Closure, Command, CommittedLeaderId, TypeConfig};
@@ -107,6 +108,10 @@ pub enum Lost {
     /// Refused before anything was proposed: this node does not lead in that term.
     #[error("this node does not lead")]
     NotLeader,
+    /// Refused before anything was proposed: this node leads, but has not heard from a majority for a
+    /// while. It may be taken a little later.
+    #[error("the leader has not heard from a majority for a while")]
+    NotNow,
     /// It was proposed, and a change of leader took it from this node's sight: it may be committed.
     #[error("the leader changed while the append was under way")]
     Discarded,
@@ -124,7 +129,14 @@ pub enum Lost {
 impl Lost {
     /// Whether it is certain that nothing was proposed.
     pub fn is_refused(self) -> bool {
-        matches!(self, Lost::NotLeader)
+        matches!(self, Lost::NotLeader | Lost::NotNow)
+    }
+}
+
+fn refusal(reason: ForwardReason) -> Lost {
+    match reason {
+        ForwardReason::LeaseExpired => Lost::NotNow,
+        ForwardReason::NotLeader | ForwardReason::LeadershipTransfer => Lost::NotLeader,
     }
 }
 
@@ -191,27 +203,32 @@ impl<H: Host> Replica<H> {
         self.inner.status.subscribe()
     }
 
-    /// Proposes a command in a term; returns when it is queued. `done` is called exactly once, whatever
-    /// happens, perhaps before this returns. An error that is not [`Lost::is_refused`] leaves the
-    /// outcome unknown.
-    pub async fn propose(&self, term: Term, command: Bytes, done: Done) {
-        let Some(running) = self.inner.running() else {
-            return done(Err(Lost::NotLeader));
+    /// Proposes a command in a term; returns when it is in the log of this node. `done` is then called
+    /// exactly once, perhaps before this returns; an error that it gets leaves the outcome unknown.
+    ///
+    /// Commands whose order matters are proposed one after the other has returned: one that follows a
+    /// refused one may be taken.
+    ///
+    /// # Errors
+    /// Those of [`Lost::is_refused`]: it is not in the log, and `done` is not called.
+    pub async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), Lost> {
+        let running = self.inner.running().ok_or(Lost::NotLeader)?;
+        let (proposal, told) = Proposal::new();
+        let refused = proposal.clone();
+        let answer = move |answer: Option<ClientWriteResult<TypeConfig<H::Runtime>>>| match answer {
+            Some(Ok(response)) => done(Ok(response.data)),
+            // Refused before its entry was appended.
+            Some(Err(ClientWriteError::ForwardToLeader(forward)))
+                if refused.refused(refusal(forward.reason)) => {}
+            Some(Err(_)) => done(Err(Lost::Discarded)),
+            None => done(Err(Lost::Stopped)),
         };
-        let answer = move |answer: Option<ClientWriteResult<TypeConfig<H::Runtime>>>| {
-            done(match answer {
-                Some(Ok(response)) => Ok(response.data),
-                // Refused before its entry was appended.
-                Some(Err(ClientWriteError::ForwardToLeader(_))) => Err(Lost::NotLeader),
-                Some(Err(_)) => Err(Lost::Discarded),
-                None => Err(Lost::Stopped),
-            });
-        };
-        let write = running.raft.write(Command(command));
+        let write = running.raft.write(Command { bytes: command, proposal: Some(proposal) });
         let write = write.with_leader(CommittedLeaderId::new(term.0));
         let queued = write.responder(Closure::new(answer)).into_future();
         // If the core is gone, the closure was called when it was dropped.
         let _answered = running.host.scoped(queued).await;
+        told.await.unwrap_or(Ok(()))
     }
 
     /// A log index at or after everything that was acknowledged before this call: what is applied up

@@ -11,8 +11,8 @@ use quorate_store::Fault;
 use tokio::sync::oneshot;
 
 use crate::host::Host;
-use crate::log::{Done, RaftLog};
-use crate::types::{self, Entry, RaftLogId, TypeConfig, Vote};
+use crate::log::{Done, LogEntry, RaftLog};
+use crate::types::{self, Command, Entry, Payload, RaftLogId, TypeConfig, Vote};
 
 #[cfg(test)]
 mod suite;
@@ -200,7 +200,7 @@ impl<H: Host> RaftLogStorage<TypeConfig<H::Runtime>> for Storage<H> {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries = entries.into_iter().map(types::to_log).collect();
+        let entries = entries.into_iter().map(taken).collect();
         let done: Done =
             Box::new(move |outcome| flushed.io_completed(outcome.map_err(io::Error::other)));
         self.log.append(entries, done);
@@ -217,4 +217,12 @@ impl<H: Host> RaftLogStorage<TypeConfig<H::Runtime>> for Storage<H> {
         self.log.purge(types::ours(upto));
         Ok(())
     }
+}
+
+/// An entry for the log; its proposer learns that it is taken.
+fn taken(entry: Entry) -> LogEntry {
+    if let Payload::Normal(Command { proposal: Some(proposal), .. }) = &entry.payload {
+        proposal.taken();
+    }
+    types::to_log(entry)
 }

@@ -14,6 +14,7 @@ use quorate_proto::LogId;
 use quorate_store::Verdict;
 
 use crate::log::{EntryKind, LogEntry, VoteRecord};
+use crate::proposal::Proposal;
 
 pub(crate) type LeaderId = leader_id_std::LeaderId<u64, u64>;
 pub(crate) type CommittedLeaderId = <LeaderId as RaftLeaderId>::Committed;
@@ -93,12 +94,16 @@ impl<R> Ord for TypeConfig<R> {
 }
 
 /// A command, encoded by whoever proposed it. Nobody here looks inside.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Command(pub(crate) Bytes);
+#[derive(Clone)]
+pub(crate) struct Command {
+    pub(crate) bytes: Bytes,
+    /// On the node that proposed it: who waits until it is in the log.
+    pub(crate) proposal: Option<Proposal>,
+}
 
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a command of {} bytes", self.0.len())
+        write!(f, "a command of {} bytes", self.bytes.len())
     }
 }
 
@@ -173,7 +178,7 @@ pub(crate) fn vote_record(vote: &Vote) -> VoteRecord {
 pub(crate) fn to_log(entry: Entry) -> LogEntry {
     let (kind, payload) = match entry.payload {
         Payload::Blank => (EntryKind::Blank, Bytes::new()),
-        Payload::Normal(Command(bytes)) => (EntryKind::Normal, bytes),
+        Payload::Normal(command) => (EntryKind::Normal, command.bytes),
         Payload::Membership(membership) => {
             (EntryKind::Membership, crate::format::membership::encode(&membership))
         }
@@ -185,7 +190,7 @@ pub(crate) fn to_log(entry: Entry) -> LogEntry {
 pub(crate) fn from_log(entry: LogEntry) -> Result<Entry, crate::format::Malformed> {
     let payload = match entry.kind {
         EntryKind::Blank => Payload::Blank,
-        EntryKind::Normal => Payload::Normal(Command(entry.payload)),
+        EntryKind::Normal => Payload::Normal(Command { bytes: entry.payload, proposal: None }),
         EntryKind::Membership => {
             Payload::Membership(crate::format::membership::decode(&entry.payload)?)
         }

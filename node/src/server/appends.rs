@@ -8,7 +8,7 @@ use quorate_proto::limits::DEADLINE_MS_DEFAULT;
 use quorate_proto::wire::v1;
 use quorate_proto::{Append, Appended, ErrorKind, Invalid, Outcome, Problem, Term, Timestamp};
 use quorate_raft::host::Host;
-use quorate_raft::{Done, Replica, Role, Status};
+use quorate_raft::{Done, Lost, Replica, Role, Status};
 use quorate_store::command::{decode_append, encode_append};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -234,7 +234,7 @@ impl<H: Host> Proposer for ToReplica<H> {
         self.status.borrow().pressure
     }
 
-    async fn propose(&self, term: Term, command: Bytes, done: Done) {
-        self.replica.propose(term, command, done).await;
+    async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), Lost> {
+        self.replica.propose(term, command, done).await
     }
 }

@@ -1,7 +1,8 @@
 //! Everything that waits becomes one entry of the log: no timers, a few entries in flight.
 
+use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use quorate_store::command::Builder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::pending::{Answer, Pending, Waiter};
+use super::pending::{Answer, Pending};
 use super::problem;
 
 /// While so many entries are under way, what comes in collects for the next. Four did best: with fewer
@@ -21,6 +22,9 @@ use super::problem;
 const ENTRIES_IN_FLIGHT_MAX: usize = 4;
 /// From this pressure on (see `Status::pressure`) entries are held back.
 const PRESSURE_EASY: f32 = 0.5;
+/// How long an entry waits that a leader did not take because it has not heard from a majority: right after
+/// its election, say.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// How long a byte is held back at full pressure: 4 MiB in a second, which any disk seals faster.
 const HOLD_BACK_NANOS_PER_BYTE: f32 = 256.0;
 
@@ -31,27 +35,53 @@ pub(crate) trait Proposer: Send + Sync + 'static {
     /// How near apply is to having to wait for a seal.
     fn pressure(&self) -> f32;
     /// As `Replica::propose`.
-    fn propose(&self, term: Term, command: Bytes, done: Done) -> impl Future<Output = ()> + Send;
+    fn propose(
+        &self,
+        term: Term,
+        command: Bytes,
+        done: Done,
+    ) -> impl Future<Output = Result<(), Lost>> + Send;
 }
 
 /// Proposes what comes through the queue, in its order, until all senders are gone.
-pub(crate) async fn run<P: Proposer>(proposer: P, mut queue: mpsc::UnboundedReceiver<Pending>) {
+pub(crate) async fn run<P: Proposer>(proposer: P, queue: mpsc::UnboundedReceiver<Pending>) {
     let slots = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT_MAX));
-    let mut left_over = None;
-    loop {
-        let first = match left_over.take() {
-            Some(pending) => pending,
-            None => match queue.recv().await {
-                Some(pending) => pending,
-                None => return,
-            },
-        };
+    let mut waiting = Waiting { first: VecDeque::new(), queue };
+    while let Some(first) = waiting.next().await {
         // First the slot, then all that waits: the batch collects while the slots are taken.
+        waiting.first.push_front(first);
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let (batch, rest) = Batch::collect(first, &mut queue, proposer.now());
-        left_over = rest;
+        let batch = Batch::collect(&mut waiting, proposer.now());
         hold_back(proposer.pressure(), batch.command.size()).await;
-        batch.propose(&proposer, slot).await;
+        if let Some(refused) = batch.propose(&proposer, slot).await {
+            waiting.put_back(refused);
+            tokio::time::sleep(TRY_AGAIN_AFTER).await;
+        }
+    }
+}
+
+/// What is to be proposed, in its order.
+struct Waiting {
+    /// What was taken from the queue and could not be proposed yet.
+    first: VecDeque<Pending>,
+    queue: mpsc::UnboundedReceiver<Pending>,
+}
+
+impl Waiting {
+    async fn next(&mut self) -> Option<Pending> {
+        match self.first.pop_front() {
+            Some(pending) => Some(pending),
+            None => self.queue.recv().await,
+        }
+    }
+
+    /// What is there without waiting.
+    fn next_now(&mut self) -> Option<Pending> {
+        self.first.pop_front().or_else(|| self.queue.try_recv().ok())
+    }
+
+    fn put_back(&mut self, pending: Vec<Pending>) {
+        pending.into_iter().rev().for_each(|pending| self.first.push_front(pending));
     }
 }
 
@@ -72,20 +102,15 @@ async fn hold_back(pressure: f32, bytes: usize) {
 struct Batch {
     term: Option<Term>,
     command: Builder,
-    waiters: Vec<Waiter>,
+    appends: Vec<Pending>,
 }
 
 impl Batch {
-    /// Takes from the queue what is there, and gives back the first append that must wait for the next.
-    fn collect(
-        first: Pending,
-        queue: &mut mpsc::UnboundedReceiver<Pending>,
-        stamp: Timestamp,
-    ) -> (Batch, Option<Pending>) {
-        let mut batch = Batch { term: None, command: Builder::new(stamp), waiters: Vec::new() };
+    /// Takes what waits, up to the first append that must wait for the next entry.
+    fn collect(waiting: &mut Waiting, stamp: Timestamp) -> Batch {
+        let mut batch = Batch { term: None, command: Builder::new(stamp), appends: Vec::new() };
         let now = Instant::now();
-        let mut next = Some(first);
-        while let Some(pending) = next.take().or_else(|| queue.try_recv().ok()) {
+        while let Some(pending) = waiting.next_now() {
             if pending.tenure.has_ended() {
                 let lost = problem::of_lost_append(Lost::NotLeader);
                 pending.waiter.answer(Answer::Lost(lost));
@@ -94,12 +119,13 @@ impl Batch {
             } else if batch.has_room_for(&pending) {
                 batch.term = Some(pending.tenure.term);
                 batch.command.push(&pending.encoded);
-                batch.waiters.push(pending.waiter);
+                batch.appends.push(pending);
             } else {
-                return (batch, Some(pending));
+                waiting.first.push_front(pending);
+                break;
             }
         }
-        (batch, None)
+        batch
     }
 
     fn has_room_for(&self, pending: &Pending) -> bool {
@@ -107,32 +133,52 @@ impl Batch {
         self.term.is_none() || self.term == Some(pending.tenure.term) && size <= ENTRY_BYTES_MAX
     }
 
-    async fn propose<P: Proposer>(self, proposer: &P, slot: OwnedSemaphorePermit) {
-        let Some(term) = self.term else { return };
-        let waiters = self.waiters;
+    /// Proposes the entry, and gives back its appends if they can be proposed a little later: nothing
+    /// behind them was proposed yet, so they keep their place.
+    async fn propose<P: Proposer>(
+        self,
+        proposer: &P,
+        slot: OwnedSemaphorePermit,
+    ) -> Option<Vec<Pending>> {
+        let term = self.term?;
+        let appends = Arc::new(Mutex::new(self.appends));
+        let answered = appends.clone();
         let done: Done = Box::new(move |outcome| {
             drop(slot);
-            answer(waiters, outcome);
+            answer(take(&answered), outcome);
         });
-        proposer.propose(term, self.command.finish(), done).await;
+        match proposer.propose(term, self.command.finish(), done).await {
+            Ok(()) => None,
+            Err(Lost::NotNow) => Some(take(&appends)),
+            Err(lost) => {
+                answer(take(&appends), Err(lost));
+                None
+            }
+        }
     }
 }
 
+fn take(appends: &Mutex<Vec<Pending>>) -> Vec<Pending> {
+    std::mem::take(&mut *appends.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// Gives every append of an entry its answer.
-fn answer(waiters: Vec<Waiter>, outcome: Result<Vec<Verdict>, Lost>) {
+fn answer(appends: Vec<Pending>, outcome: Result<Vec<Verdict>, Lost>) {
     match outcome {
         Ok(verdicts) => {
             let mut verdicts = verdicts.into_iter();
-            for waiter in waiters {
+            for append in appends {
                 match verdicts.next() {
-                    Some(verdict) => waiter.answer(verdict.into()),
-                    None => waiter.answer(Answer::Lost(without_verdict())),
+                    Some(verdict) => append.waiter.answer(verdict.into()),
+                    None => append.waiter.answer(Answer::Lost(without_verdict())),
                 }
             }
         }
         Err(lost) => {
             let problem = problem::of_lost_append(lost);
-            waiters.into_iter().for_each(|waiter| waiter.answer(Answer::Lost(problem.clone())));
+            for append in appends {
+                append.waiter.answer(Answer::Lost(problem.clone()));
+            }
         }
     }
 }

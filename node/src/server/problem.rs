@@ -18,7 +18,7 @@ pub(crate) fn of_lost_read(lost: Lost) -> Problem {
 fn kind_of_lost(lost: Lost) -> ErrorKind {
     match lost {
         Lost::Deadline => ErrorKind::Deadline,
-        Lost::NotLeader | Lost::Discarded | Lost::Unavailable | Lost::Stopped => {
+        Lost::NotLeader | Lost::NotNow | Lost::Discarded | Lost::Unavailable | Lost::Stopped => {
             ErrorKind::Unavailable
         }
     }
@@ -75,6 +75,7 @@ mod tests {
     fn only_what_was_refused_before_it_was_proposed_is_certainly_not_appended() {
         for (lost, outcome) in [
             (Lost::NotLeader, Outcome::NotAppended),
+            (Lost::NotNow, Outcome::NotAppended),
             (Lost::Discarded, Outcome::Unknown),
             (Lost::Unavailable, Outcome::Unknown),
             (Lost::Deadline, Outcome::Unknown),

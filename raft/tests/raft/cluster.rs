@@ -283,7 +283,7 @@ pub(crate) async fn propose(
     let done = Box::new(move |verdicts| {
         let _nobody_waits = sender.send(verdicts);
     });
-    node.replica.propose(term, command, done).await;
+    node.replica.propose(term, command, done).await?;
     let answer = tokio::time::timeout(PATIENCE, answer).await.expect("an answer in time");
     answer.expect("done is called in any case")
 }

@@ -1,14 +1,12 @@
 //! The batcher against a proposer that answers when told.
 
-use std::sync::Arc;
-
 use quorate_proto::{
     Append, Appended, Event, EventId, EventType, Expectation, Position, StreamName, Version,
 };
 use quorate_store::command::encode_append;
 
 use super::super::admission::Admission;
-use super::super::pending::Tenure;
+use super::super::pending::{Tenure, Waiter};
 use super::*;
 
 /// An entry as it was proposed.
@@ -20,7 +18,8 @@ struct Proposed {
 
 struct Fake {
     proposed: mpsc::UnboundedSender<Proposed>,
-    refuse: bool,
+    /// How the next ones are refused.
+    refusals: Mutex<Vec<Lost>>,
 }
 
 impl Proposer for Fake {
@@ -32,12 +31,13 @@ impl Proposer for Fake {
         0.0
     }
 
-    async fn propose(&self, term: Term, command: Bytes, done: Done) {
-        if self.refuse {
-            return done(Err(Lost::NotLeader));
+    async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), Lost> {
+        if let Some(lost) = self.refusals.lock().expect("no panic before").pop() {
+            return Err(lost);
         }
         let proposed = Proposed { term, bytes: command.len(), done };
         assert!(self.proposed.send(proposed).is_ok(), "the test has ended");
+        Ok(())
     }
 }
 
@@ -50,11 +50,12 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(refuse: bool) -> Bench {
+    fn new(refusals: Vec<Lost>) -> Bench {
         let (queue, waiting) = mpsc::unbounded_channel();
         let (sender, proposed) = mpsc::unbounded_channel();
         let (teller, answers) = mpsc::unbounded_channel();
-        tokio::spawn(run(Fake { proposed: sender, refuse }, waiting));
+        let refusals = Mutex::new(refusals);
+        tokio::spawn(run(Fake { proposed: sender, refusals }, waiting));
         Bench { queue, proposed, answers, teller, admission: Arc::new(Admission::new()) }
     }
 
@@ -102,7 +103,7 @@ fn appended(position: u64) -> Verdict {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_while_entries_are_in_flight_becomes_one_entry() {
-    let mut bench = Bench::new(false);
+    let mut bench = Bench::new(Vec::new());
     let tenure = Tenure::new(Term(3));
     let mut in_flight = Vec::new();
     for number in 1..=4 {
@@ -127,7 +128,7 @@ async fn what_waits_while_entries_are_in_flight_becomes_one_entry() {
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_has_one_term_and_stays_within_its_bound() {
-    let mut bench = Bench::new(false);
+    let mut bench = Bench::new(Vec::new());
     let (old, new) = (Tenure::new(Term(3)), Tenure::new(Term(4)));
     let mut blocked = Vec::new();
     for number in 0..4 {
@@ -152,7 +153,7 @@ async fn an_entry_has_one_term_and_stays_within_its_bound() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_proposed_after_its_deadline() {
-    let mut bench = Bench::new(false);
+    let mut bench = Bench::new(Vec::new());
     let tenure = Tenure::new(Term(3));
     bench.send(1, &tenure, 10, Instant::now()).await;
     let (number, answer) = bench.answer().await;
@@ -165,10 +166,13 @@ async fn nothing_is_proposed_after_its_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_proposed_and_lost_is_unknown_and_what_was_refused_is_not_appended() {
-    for (refuse, outcome) in [(false, Outcome::Unknown), (true, Outcome::NotAppended)] {
-        let mut bench = Bench::new(refuse);
+    for (refusals, outcome) in
+        [(vec![], Outcome::Unknown), (vec![Lost::NotLeader], Outcome::NotAppended)]
+    {
+        let refused = !refusals.is_empty();
+        let mut bench = Bench::new(refusals);
         bench.send(1, &Tenure::new(Term(3)), 10, far()).await;
-        if !refuse {
+        if !refused {
             let entry = bench.proposed().await;
             (entry.done)(Err(Lost::Discarded));
         }
@@ -180,8 +184,23 @@ async fn what_was_proposed_and_lost_is_unknown_and_what_was_refused_is_not_appen
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_leader_does_not_take_now_keeps_its_place_until_its_deadline() {
+    let mut bench = Bench::new(vec![Lost::NotNow; 3]);
+    let tenure = Tenure::new(Term(3));
+    let soon = Instant::now() + TRY_AGAIN_AFTER / 2;
+    bench.send(1, &tenure, 10, soon).await;
+    bench.send(2, &tenure, 10, far()).await;
+    bench.send(3, &tenure, 10, far()).await;
+    assert_eq!(bench.answer().await, (1, Answer::Rejected(problem::expired())));
+    let entry = bench.proposed().await;
+    (entry.done)(Ok(vec![appended(1), appended(2)]));
+    assert_eq!(bench.answer().await, (2, appended(1).into()));
+    assert_eq!(bench.answer().await, (3, appended(2).into()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_entry_that_is_dropped_unanswered_leaves_nobody_waiting() {
-    let mut bench = Bench::new(false);
+    let mut bench = Bench::new(Vec::new());
     bench.send(1, &Tenure::new(Term(3)), 10, far()).await;
     drop(bench.proposed().await);
     match bench.answer().await {
@@ -192,7 +211,7 @@ async fn an_entry_that_is_dropped_unanswered_leaves_nobody_waiting() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_lost_an_append_gets_no_later_one_proposed() {
-    let mut bench = Bench::new(false);
+    let mut bench = Bench::new(Vec::new());
     let (lost, other) = (Tenure::new(Term(3)), Tenure::new(Term(3)));
     lost.end();
     bench.send(1, &lost, 10, far()).await;
