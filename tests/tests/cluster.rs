@@ -508,6 +508,7 @@ impl Dev {
 
     fn wait_for_three(&self) -> Vec<Value> {
         wait_for("three nodes, one of them leading", PATIENCE, || {
+            fs::read_to_string(&self.output).ok()?.contains("ready:").then_some(())?;
             let status = self.status();
             let all = status.iter().filter(|node| node["pid"].as_u64().is_some_and(|pid| pid > 0));
             let leads = status.iter().any(|node| node["role"] == "leader");
