@@ -154,7 +154,9 @@ pub(crate) struct Unresolved {
 }
 
 impl UnknownAppend {
-    /// The request, ids included: what to keep if this process may end before it is resolved.
+    /// The request, ids included: what to keep if this process may end before it is resolved. Sent again as a
+    /// new append it is safe too, but if that one is rejected, this one may still be in the log: only
+    /// [`crate::Client::repeat`] knows when that has become impossible.
     pub fn append(&self) -> &proto::Append {
         &self.0.append
     }

@@ -18,3 +18,10 @@ pub mod server;
 mod size;
 
 pub use exit::Exit;
+
+use clap::Parser;
+
+/// The whole program: reads the command line, runs its command, and tells the exit code.
+pub fn main() -> std::process::ExitCode {
+    cli::Arguments::parse().run().report()
+}

@@ -1,10 +1,7 @@
-//! The `quorate` binary: reads the command line and leaves with the exit code of the command.
+//! The `quorate` binary.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use quorate_node::cli::Arguments;
-
 fn main() -> ExitCode {
-    Arguments::parse().run().report()
+    quorate_node::main()
 }

@@ -16,30 +16,15 @@ use tokio::time::Instant;
 /// How long anything may take that is not the work of the test itself.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The `quorate` binary: the one that `QUORATE_BINARY` names, or what cargo builds of this workspace.
+/// The `quorate` binary: the one that `QUORATE_BINARY` names, or the one that cargo built with this test.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| match env::var_os("QUORATE_BINARY") {
-        Some(named) => named.into(),
-        None => build(),
+    BINARY.get_or_init(|| {
+        let test = env::current_exe().expect("a process knows its file");
+        let beside = test.ancestors().nth(2).expect("tests lie in a folder below the binaries");
+        let built = beside.join("quorate-under-test");
+        env::var_os("QUORATE_BINARY").map_or(built, PathBuf::from)
     })
-}
-
-fn build() -> PathBuf {
-    let output = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
-        .args(["build", "--locked", "--package", "quorate-node", "--bin", "quorate"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "the binary cannot be built");
-    let messages = String::from_utf8(output.stdout).expect("JSON");
-    let artifact = |line: &str| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        Some(PathBuf::from(message.get("executable")?.as_str()?))
-    };
-    messages.lines().filter_map(artifact).next_back().expect("cargo names the binary")
 }
 
 /// Waits until there is what `look` looks for.

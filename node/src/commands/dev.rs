@@ -64,7 +64,7 @@ pub async fn run(args: DevArgs) -> Result<(), Exit> {
         started = local::start_all(&nodes, args.chunk_size) => started?,
         () = &mut stop => return Ok(()),
     };
-    introduce(&nodes, args.chunk_size).await?;
+    introduce(&nodes, args.chunk_size).await;
     let watching = nodes.iter().zip(&mut processes).map(|(node, process)| watch(node, process));
     tokio::select! {
         _ = join_all(watching) => {}
@@ -100,7 +100,7 @@ fn node_count(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
 }
 
 /// Tells where the nodes are.
-async fn introduce(nodes: &[LocalNode], chunk_bytes: u64) -> Result<(), Exit> {
+async fn introduce(nodes: &[LocalNode], chunk_bytes: u64) {
     for node in nodes {
         if let Some(status) = inspect::node(&node.address).await {
             let LocalNode { number, address, .. } = node;
@@ -108,14 +108,15 @@ async fn introduce(nodes: &[LocalNode], chunk_bytes: u64) -> Result<(), Exit> {
         }
     }
     let addresses: Vec<&str> = nodes.iter().map(|node| node.address.as_str()).collect();
-    if let Some(first) = addresses.first() {
-        let created = inspect::status(first, true).await?.chunk_bytes;
-        if created != chunk_bytes {
-            say(&format!("a chunk has {}, as when the cluster was founded", size::show(created)));
-        }
+    // A node may be dead again by now; that is reported where the nodes are watched.
+    if let Some(first) = addresses.first()
+        && let Ok(status) = inspect::status(first, true).await
+        && status.chunk_bytes != chunk_bytes
+    {
+        let created = size::show(status.chunk_bytes);
+        say(&format!("a chunk has {created}, as when the cluster was founded"));
     }
     say(&format!("ready: QUORATE_ENDPOINTS={}; Ctrl-C stops all", addresses.join(",")));
-    Ok(())
 }
 
 /// Reports the death of a node, and its return, and its next death …
