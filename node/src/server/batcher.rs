@@ -52,11 +52,13 @@ pub(crate) async fn run<P: Proposer>(proposer: P, queue: mpsc::UnboundedReceiver
         waiting.first.push_front(first);
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         let batch = Batch::collect(&mut waiting, proposer.now());
-        hold_back(proposer.pressure(), batch.command.size()).await;
+        let bytes = batch.command.size();
         if let Some(refused) = batch.propose(&proposer, slot).await {
             waiting.put_back(refused);
             tokio::time::sleep(TRY_AGAIN_AFTER).await;
         }
+        // Here and not before proposing: the deadlines of a batch are looked at when it is collected.
+        hold_back(proposer.pressure(), bytes).await;
     }
 }
 

@@ -20,6 +20,7 @@ struct Fake {
     proposed: mpsc::UnboundedSender<Proposed>,
     /// How the next ones are refused.
     refusals: Mutex<Vec<Lost>>,
+    pressure: f32,
 }
 
 impl Proposer for Fake {
@@ -28,7 +29,7 @@ impl Proposer for Fake {
     }
 
     fn pressure(&self) -> f32 {
-        0.0
+        self.pressure
     }
 
     async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), Lost> {
@@ -51,11 +52,15 @@ struct Bench {
 
 impl Bench {
     fn new(refusals: Vec<Lost>) -> Bench {
+        Bench::under(0.0, refusals)
+    }
+
+    fn under(pressure: f32, refusals: Vec<Lost>) -> Bench {
         let (queue, waiting) = mpsc::unbounded_channel();
         let (sender, proposed) = mpsc::unbounded_channel();
         let (teller, answers) = mpsc::unbounded_channel();
         let refusals = Mutex::new(refusals);
-        tokio::spawn(run(Fake { proposed: sender, refusals }, waiting));
+        tokio::spawn(run(Fake { proposed: sender, refusals, pressure }, waiting));
         Bench { queue, proposed, answers, teller, admission: Arc::new(Admission::new()) }
     }
 
@@ -223,4 +228,23 @@ async fn a_session_that_lost_an_append_gets_no_later_one_proposed() {
     let entry = bench.proposed().await;
     (entry.done)(Ok(vec![appended(1)]));
     assert_eq!(bench.answer().await, (2, appended(1).into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_pressure_entries_are_held_back_and_deadlines_still_hold() {
+    for (pressure, held_back) in [(0.5, false), (1.0, true)] {
+        let mut bench = Bench::under(pressure, Vec::new());
+        let tenure = Tenure::new(Term(3));
+        let began = Instant::now();
+        bench.send(1, &tenure, 1024 * 1024, far()).await;
+        let first = bench.proposed().await;
+        assert!(began.elapsed() < Duration::from_millis(10), "an idle leader waits for nothing");
+        bench.send(2, &tenure, 10, began + Duration::from_millis(100)).await;
+        bench.send(3, &tenure, 10, far()).await;
+        let second = bench.proposed().await;
+        assert_eq!(began.elapsed() > Duration::from_millis(200), held_back, "at {pressure}");
+        (first.done)(Ok(vec![appended(1)]));
+        assert_eq!(bench.answer().await.0, if held_back { 2 } else { 1 });
+        drop(second);
+    }
 }
