@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_proto::Problem;
+use quorate_proto::wire::SESSION_LIFE;
 use quorate_proto::wire::v1::{AppendSessionRequest, AppendSessionResponse, SessionAnswer};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::Permit;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::flights::{Flight, Flights};
 use crate::nodes::Nodes;
@@ -92,23 +93,28 @@ impl Driver {
     }
 
     /// Sends and receives until the session ends, and tells why it did; or until there is nothing to do
-    /// and the client is gone, or the leader is elsewhere.
+    /// and the client is gone, or the leader is elsewhere; or until the session is old and owes nothing.
     async fn serve(&mut self, session: Session) -> Result<(), Problem> {
-        let Session { address, requests, mut answers } = session;
+        let Session { address, requests, mut answers, since } = session;
         let mut writable = true;
         let mut moved = false;
-        while !self.flights.is_empty() || (self.open && !moved) {
+        let mut old = false;
+        let mut life = pin!(sleep_until(since + SESSION_LIFE));
+        while self.flights.has_sent()
+            || (!old && (!self.flights.is_empty() || (self.open && !moved)))
+        {
             tokio::select! {
                 biased;
+                () = &mut life, if !old => old = true,
                 response = answers.next() => {
                     let AppendSessionResponse { answers, leader } = response?;
                     moved |= leader != address && self.nodes.learn_leader(&leader);
                     self.hear(answers)?;
                 }
                 flight = self.submissions.recv(), if self.open => self.take_in(flight),
-                permit = requests.reserve(), if writable && self.flights.has_unsent() => {
+                permit = requests.reserve(), if writable && !old && self.flights.has_unsent() => {
                     match permit {
-                        Ok(permit) => self.send(permit),
+                        Ok(permit) => self.send(permit, since),
                         // The stream has ended; the answers will tell why.
                         Err(_) => writable = false,
                     }
@@ -121,8 +127,8 @@ impl Driver {
         Ok(())
     }
 
-    fn send(&mut self, permit: Permit<'_, AppendSessionRequest>) {
-        let appends = self.flights.take(Instant::now(), MESSAGE_BYTES);
+    fn send(&mut self, permit: Permit<'_, AppendSessionRequest>, since: Instant) {
+        let appends = self.flights.take(Instant::now(), since, MESSAGE_BYTES);
         if !appends.is_empty() {
             permit.send(AppendSessionRequest { appends });
         }

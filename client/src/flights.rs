@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use quorate_proto::wire::deadline_ms;
 use quorate_proto::wire::v1::SessionAppend;
 use quorate_proto::{Append, Appended, ErrorKind, Outcome, Problem, StreamName};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -80,6 +81,11 @@ impl Flights {
         self.flights.is_empty()
     }
 
+    /// Whether the session still owes an answer.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.flights.len() > self.unsent.len()
+    }
+
     /// Takes in a new append, behind all others.
     pub(crate) fn push(&mut self, flight: Flight) {
         self.next += 1;
@@ -93,21 +99,25 @@ impl Flights {
         !self.unsent.is_empty() && !self.stuck
     }
 
-    /// Takes the next appends to send, about `bytes_max` of them, and begins an attempt of each.
-    pub(crate) fn take(&mut self, now: Instant, bytes_max: usize) -> Vec<SessionAppend> {
+    /// Takes the next appends to send, about `bytes_max` of them, and begins an attempt of each. `since`
+    /// is when the session's first message came.
+    pub(crate) fn take(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        bytes_max: usize,
+    ) -> Vec<SessionAppend> {
         let chosen = self.choose(now, bytes_max);
         self.stuck = chosen.is_empty();
         let mut appends = Vec::with_capacity(chosen.len());
         for number in chosen {
             self.unsent.remove(&number);
             let Some(flight) = self.flights.get_mut(&number) else { continue };
-            let time_left = flight.attempts.begin(now);
+            let deadline = flight.attempts.begin(now);
             appends.push(SessionAppend {
                 number,
                 append: Some(flight.append.clone().into()),
-                // Rounded down: the node must never go on longer than we think. Zero would mean the
-                // node's default.
-                time_left_ms: (time_left.as_millis() as u64).max(1),
+                deadline_ms: deadline_ms(deadline.saturating_duration_since(since)),
             });
         }
         appends
@@ -239,7 +249,7 @@ mod tests {
     }
 
     fn take(flights: &mut Flights, now: Instant) -> Vec<u64> {
-        flights.take(now, usize::MAX).into_iter().map(|append| append.number).collect()
+        flights.take(now, now, usize::MAX).into_iter().map(|append| append.number).collect()
     }
 
     fn appended(version: u64) -> Result<Appended, Problem> {
@@ -332,11 +342,23 @@ mod tests {
     }
 
     #[test]
+    fn deadlines_are_counted_from_the_first_message_of_the_session() {
+        let since = Instant::now();
+        let now = since + Duration::from_secs(20);
+        let mut flights = Flights::default();
+        let _answer = push(&mut flights, now, "a");
+        assert!(!flights.has_sent());
+        let appends = flights.take(now, since, usize::MAX);
+        assert_eq!(appends[0].deadline_ms, deadline_ms(Duration::from_secs(20 + 3)));
+        assert!(flights.has_sent());
+    }
+
+    #[test]
     fn one_message_takes_about_as_many_bytes_as_it_is_told() {
         let now = Instant::now();
         let mut flights = Flights::default();
         let _answers: Vec<Answer> = (0..3).map(|_| push(&mut flights, now, "a")).collect();
-        assert_eq!(flights.take(now, 1).len(), 1);
-        assert_eq!(flights.take(now, usize::MAX).len(), 2);
+        assert_eq!(flights.take(now, now, 1).len(), 1);
+        assert_eq!(flights.take(now, now, usize::MAX).len(), 2);
     }
 }

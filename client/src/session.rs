@@ -6,6 +6,7 @@ use quorate_proto::wire::v1::session_answer::Outcome as Answer;
 use quorate_proto::wire::v1::{AppendSessionRequest, AppendSessionResponse, SessionAnswer};
 use quorate_proto::{Appended, ErrorKind, Invalid, Outcome, Problem};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -21,6 +22,8 @@ pub(crate) struct Session {
     pub(crate) address: String,
     pub(crate) requests: mpsc::Sender<AppendSessionRequest>,
     pub(crate) answers: Answers,
+    /// When its first message came: deadlines are counted from then.
+    pub(crate) since: Instant,
 }
 
 /// What a session is answered.
@@ -79,11 +82,12 @@ impl Session {
             let opened = client.append_session(ReceiverStream::new(queue)).await;
             let mut stream = opened.map_err(|status| problem(address, &status))?.into_inner();
             let first = stream.message().await.map_err(|status| problem(address, &status))?;
+            let since = Instant::now();
             let first =
                 first.ok_or_else(|| unavailable(format!("{address} ended the session at once")))?;
             let address = address.to_owned();
             let answers = Answers { address: address.clone(), stream };
-            let session = Session { address, requests, answers };
+            let session = Session { address, requests, answers, since };
             Ok((session, first.leader))
         };
         let late = |_| unavailable(format!("{address} did not open a session in time"));

@@ -213,11 +213,13 @@ async fn a_session_keeps_the_order_on_every_node() {
             .await
             .expect("a session")
             .into_inner();
+        // Deadlines are counted from the first message.
+        answers.message().await.expect("a message").expect("the leader's address");
         let sending = tokio::spawn(async move {
             for number in 1..=500_u64 {
                 let id = u128::from(node) << 64 | u128::from(number);
                 let append = Some(append(&stream, Demand::Any(v1::Empty {}), id));
-                let append = v1::SessionAppend { number, append, time_left_ms: 0 };
+                let append = v1::SessionAppend { number, append, deadline_ms: 20_000 };
                 let request = v1::AppendSessionRequest { appends: vec![append] };
                 sender.send(request).await.expect("the session lives");
             }
@@ -233,6 +235,32 @@ async fn a_session_keeps_the_order_on_every_node() {
         }
         sending.await.expect("all were sent");
         assert!(versions.into_iter().eq(0..=500), "an append overtook another");
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_reaches_any_node_after_its_deadline_is_not_appended() {
+    let cluster = Cluster::start().await;
+    cluster.leader().await;
+    for node in 0..3 {
+        let mut events = cluster.events(node).await;
+        let (sender, requests) = tokio::sync::mpsc::channel(8);
+        let answers = events.append_session(ReceiverStream::new(requests)).await;
+        let mut answers = answers.expect("a session").into_inner();
+        answers.message().await.expect("a message").expect("the leader's address");
+        let append = Some(append("order-1", Demand::Any(v1::Empty {}), node as u128 + 1));
+        let append = v1::SessionAppend { number: 1, append, deadline_ms: 0 };
+        let request = v1::AppendSessionRequest { appends: vec![append] };
+        sender.send(request).await.expect("the session lives");
+        let message = answers.message().await.expect("answers").expect("a message");
+        match message.answers[0].outcome.as_ref().expect("an outcome") {
+            Outcome::Problem(problem) => {
+                assert_eq!(problem.kind, "deadline", "{problem:?}");
+                assert_eq!(problem.outcome, "not appended", "{problem:?}");
+            }
+            Outcome::Appended(done) => panic!("{done:?}"),
+        }
     }
     cluster.stop_all().await;
 }

@@ -34,7 +34,7 @@ impl Session {
             }
         }
         let append = self.waiting.pop_front().expect("not empty");
-        assert!(append.time_left_ms > 0, "the time left is told");
+        assert!(append.deadline_ms > 0, "the deadline is told");
         (append.number, Append::try_from(append.append).expect("a valid append"))
     }
 

@@ -22,7 +22,7 @@ use super::problem;
 /// How long a single append waits for news of the leader before it tries again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// No deadline is further away, so that a number of milliseconds never runs over.
-const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// An append in both its forms: to be looked at, and to be proposed.
 pub(crate) struct Prepared {

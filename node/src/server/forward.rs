@@ -1,6 +1,7 @@
 //! The follower's side of forwarding: one pipelined stream of encoded appends to the leader.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 
 use bytes::Bytes;
 use quorate_proto::limits::PEER_MESSAGE_BYTES_MAX;
@@ -8,11 +9,12 @@ use quorate_proto::wire::peer::v1 as peer;
 use quorate_proto::wire::peer::v1::forward_client::ForwardClient;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_answer::Outcome as WireOutcome;
+use quorate_proto::wire::{SESSION_LIFE, deadline_ms};
 use quorate_proto::{ErrorKind, Outcome, Problem, Term};
 use quorate_raft::host::Host;
 use quorate_raft::{Member, Replica, Status, transport};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::{Duration, Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -80,11 +82,30 @@ struct Stream {
     number: u64,
 }
 
+/// How a stream ended without a loss.
+enum Ended {
+    /// It reached its age, and everything it took is answered.
+    Old,
+    /// The term did, or nobody can send any more.
+    Over,
+}
+
+/// A stream that the leader has taken.
+struct Open {
+    outbound: mpsc::Sender<peer::ForwardRequest>,
+    inbound: Streaming<v1::AppendSessionResponse>,
+    /// When its first message came: deadlines are counted from then.
+    since: Instant,
+}
+
 impl Stream {
     async fn run<H: Host>(mut self, replica: Replica<H>, leader: Member, term: Term) {
-        let why = match self.forward(&replica, &leader, term).await {
-            Ok(()) => "the leader changed".to_owned(),
-            Err(why) => why,
+        let why = loop {
+            match self.forward(&replica, &leader, term).await {
+                Ok(Ended::Old) => {}
+                Ok(Ended::Over) => break "the leader changed".to_owned(),
+                Err(why) => break why,
+            }
         };
         self.queue.close();
         let sent = self.sent;
@@ -103,41 +124,34 @@ impl Stream {
         replica: &Replica<H>,
         leader: &Member,
         term: Term,
-    ) -> Result<(), String> {
-        let channel = transport::channel(replica.host(), &leader.peer_address)
-            .map_err(|error| error.to_string())?;
-        let (outbound, requests) = mpsc::channel(MESSAGES_WAITING_MAX);
-        let opening = opening_of(replica, leader, term).ok_or("this node has no identity")?;
-        let opening = peer::ForwardRequest { opening: Some(opening), appends: Vec::new() };
-        outbound.send(opening).await.map_err(|_| "the stream is closed")?;
-        let mut client = ForwardClient::new(channel)
-            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
-        let opened = timeout(OPENED_WITHIN, client.forward(ReceiverStream::new(requests))).await;
-        let answer = opened.map_err(|_| "the leader does not answer")?;
-        let inbound = answer.map_err(|status| status.message().to_owned())?.into_inner();
-        self.exchange(outbound, inbound, replica.status(), term).await
+    ) -> Result<Ended, String> {
+        let opening = timeout(OPENED_WITHIN, open(replica, leader, term)).await;
+        let open = opening.map_err(|_| "the leader does not answer")??;
+        self.exchange(open, replica.status(), term).await
     }
 
     async fn exchange(
         &mut self,
-        outbound: mpsc::Sender<peer::ForwardRequest>,
-        mut inbound: Streaming<v1::AppendSessionResponse>,
+        open: Open,
         mut status: watch::Receiver<Status>,
         term: Term,
-    ) -> Result<(), String> {
+    ) -> Result<Ended, String> {
+        let Open { outbound, mut inbound, since } = open;
         let mut message = Vec::new();
         let mut bytes = 0;
         let mut more = true;
-        while more || !self.unanswered.is_empty() {
+        let mut old = false;
+        let mut life = pin!(sleep_until(since + SESSION_LIFE));
+        while (more && !old) || !self.unanswered.is_empty() {
             tokio::select! {
                 biased;
+                () = &mut life, if !old => old = true,
                 answers = inbound.message() => match answers {
                     Ok(Some(answers)) => self.answer(answers)?,
-                    Ok(None) => return Ok(()),
+                    Ok(None) => return Ok(Ended::Over),
                     Err(status) => return Err(status.message().to_owned()),
                 },
-                _ = status.wait_for(|status| status.term > term) => return Ok(()),
+                _ = status.wait_for(|status| status.term > term) => return Ok(Ended::Over),
                 permit = outbound.reserve(), if !message.is_empty() => {
                     let permit = permit.map_err(|_| "the connection to the leader was lost")?;
                     let appends = std::mem::take(&mut message);
@@ -145,35 +159,39 @@ impl Stream {
                     self.sent = self.number;
                     permit.send(peer::ForwardRequest { opening: None, appends });
                 }
-                next = self.queue.recv(), if more && bytes < MESSAGE_BYTES => match next {
+                next = self.queue.recv(), if more && !old && bytes < MESSAGE_BYTES => match next {
                     Some(forwarded) => {
-                        bytes += self.take(forwarded, &mut message);
+                        bytes += self.take(forwarded, since, &mut message);
                         while bytes < MESSAGE_BYTES
                             && let Ok(forwarded) = self.queue.try_recv()
                         {
-                            bytes += self.take(forwarded, &mut message);
+                            bytes += self.take(forwarded, since, &mut message);
                         }
                     }
                     None => more = false,
                 },
             }
         }
-        Ok(())
+        Ok(if more { Ended::Old } else { Ended::Over })
     }
 
     /// Puts an append into the message, and tells its bytes.
-    fn take(&mut self, forwarded: Forwarded, message: &mut Vec<peer::ForwardedAppend>) -> usize {
+    fn take(
+        &mut self,
+        forwarded: Forwarded,
+        since: Instant,
+        message: &mut Vec<peer::ForwardedAppend>,
+    ) -> usize {
         let Forwarded { encoded, deadline, waiter } = forwarded;
-        let left = deadline.saturating_duration_since(Instant::now());
-        let time_left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        if time_left_ms == 0 {
+        if deadline <= Instant::now() {
             waiter.answer(Answer::Rejected(problem::expired()));
             return 0;
         }
         self.number += 1;
         self.unanswered.insert(self.number, waiter);
         let bytes = encoded.len();
-        message.push(peer::ForwardedAppend { number: self.number, append: encoded, time_left_ms });
+        let deadline_ms = deadline_ms(deadline.saturating_duration_since(since));
+        message.push(peer::ForwardedAppend { number: self.number, append: encoded, deadline_ms });
         bytes
     }
 
@@ -193,6 +211,25 @@ impl Stream {
         }
         Ok(())
     }
+}
+
+/// Opens a stream and waits for its first message.
+async fn open<H: Host>(replica: &Replica<H>, leader: &Member, term: Term) -> Result<Open, String> {
+    let channel = transport::channel(replica.host(), &leader.peer_address)
+        .map_err(|error| error.to_string())?;
+    let (outbound, requests) = mpsc::channel(MESSAGES_WAITING_MAX);
+    let opening = opening_of(replica, leader, term).ok_or("this node has no identity")?;
+    let opening = peer::ForwardRequest { opening: Some(opening), appends: Vec::new() };
+    outbound.send(opening).await.map_err(|_| "the stream is closed")?;
+    let mut client = ForwardClient::new(channel)
+        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
+    let told = |status: tonic::Status| status.message().to_owned();
+    let opened = client.forward(ReceiverStream::new(requests)).await.map_err(told)?;
+    let mut inbound = opened.into_inner();
+    let first = inbound.message().await.map_err(told)?;
+    first.ok_or("the leader ended the stream at once")?;
+    Ok(Open { outbound, inbound, since: Instant::now() })
 }
 
 fn opening_of<H: Host>(

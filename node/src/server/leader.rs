@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::appends::{Appends, Lane, Prepared, deadline_of};
+use super::anchor::Anchor;
+use super::appends::{Appends, Lane, Prepared};
 use super::pending::{Answer, Tenure};
 use super::problem;
 use super::session::{Answers, Desk};
@@ -41,13 +42,14 @@ impl<H: Host> Forward for ForwardService<H> {
             Ok(Err(status)) => return Err(status),
         };
         let (desk, answers) = Desk::new();
+        let anchor = desk.greet(self.appends.leader_address());
         let (appends, stopping) = (self.appends.clone(), self.stopping.clone());
         tokio::spawn(async move {
             tokio::select! {
                 biased;
                 () = desk.over() => {}
                 () = stopping.cancelled() => desk.stop().await,
-                () = take_all(&appends, &desk, tenure, requests) => {}
+                () = take_all(&appends, &desk, tenure, anchor, requests) => {}
             }
         });
         Ok(Response::new(answers))
@@ -83,13 +85,14 @@ async fn take_all<H: Host>(
     appends: &Appends<H>,
     desk: &Desk,
     tenure: Tenure,
+    anchor: Anchor,
     mut requests: Streaming<peer::ForwardRequest>,
 ) {
     let lane = Lane::Here(tenure);
     // The sender's end of the stream, or its death: what is under way is still answered.
     while let Ok(Some(request)) = requests.message().await {
         for append in request.appends {
-            if let Err(invalid) = take(appends, desk, &lane, append).await {
+            if let Err(invalid) = take(appends, desk, &lane, anchor, append).await {
                 return desk.end(invalid.into());
             }
         }
@@ -101,10 +104,11 @@ async fn take<H: Host>(
     appends: &Appends<H>,
     desk: &Desk,
     lane: &Lane,
+    anchor: Anchor,
     append: peer::ForwardedAppend,
 ) -> Result<(), Invalid> {
-    let peer::ForwardedAppend { number, append, time_left_ms } = append;
-    let deadline = deadline_of(time_left_ms);
+    let peer::ForwardedAppend { number, append, deadline_ms } = append;
+    let deadline = anchor.deadline(deadline_ms);
     let place = desk.place().await;
     let prepared = Prepared::from_encoded(append)?;
     match appends.admission.admit(prepared.size(), deadline).await {

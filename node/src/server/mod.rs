@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 mod admission;
+mod anchor;
 mod appends;
 mod batcher;
 mod cluster;

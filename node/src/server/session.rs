@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::admission::Admitted;
+use super::anchor::Anchor;
 use super::appends::{Appends, Lane, Prepared, deadline_of};
 use super::pending::{Answer, Tenure, Waiter};
 use super::problem;
@@ -56,6 +57,17 @@ impl Desk {
         let window = Arc::new(Semaphore::new(WINDOW));
         let desk = Desk { items: sender, window, over: over.clone() };
         (desk, Answers { items, end: None, over })
+    }
+
+    /// Sends the message that opens the session, and tells from which instant its deadlines count.
+    pub(crate) fn greet(&self, leader: String) -> Anchor {
+        let anchor = Anchor::now();
+        self.tell_leader(leader);
+        anchor
+    }
+
+    fn tell_leader(&self, leader: String) {
+        let _ = self.items.send(Item::Leader(leader));
     }
 
     /// A place in the window; waits while the client does not take its answers.
@@ -172,7 +184,6 @@ fn wire_answer(number: u64, answer: Answer) -> v1::SessionAnswer {
 pub(crate) struct Session<H: Host> {
     appends: Arc<Appends<H>>,
     desk: Desk,
-    lane: Option<Lane>,
 }
 
 impl<H: Host> Session<H> {
@@ -186,7 +197,7 @@ impl<H: Host> Session<H> {
         S: Stream<Item = Result<v1::AppendSessionRequest, Status>> + Unpin + Send + 'static,
     {
         let (desk, answers) = Desk::new();
-        let session = Session { appends, desk: desk.clone(), lane: None };
+        let session = Session { appends, desk: desk.clone() };
         tokio::spawn(async move {
             tokio::select! {
                 biased;
@@ -198,17 +209,19 @@ impl<H: Host> Session<H> {
         answers
     }
 
-    async fn run<S>(mut self, mut requests: S)
+    async fn run<S>(self, mut requests: S)
     where
         S: Stream<Item = Result<v1::AppendSessionRequest, Status>> + Unpin,
     {
-        if let Err(problem) = self.lane(deadline_of(0)).await {
-            return self.desk.end(problem);
-        }
+        let mut lane = match self.appends.lane(deadline_of(0)).await {
+            Ok(lane) => lane,
+            Err(problem) => return self.desk.end(problem),
+        };
+        let anchor = self.desk.greet(self.appends.leader_address());
         // The client's end of the stream, or its death: what is under way is still answered.
         while let Some(Ok(request)) = requests.next().await {
             for append in request.appends {
-                if let Err(problem) = self.take(append).await {
+                if let Err(problem) = self.take(&mut lane, anchor, append).await {
                     return self.desk.end(problem);
                 }
             }
@@ -216,10 +229,15 @@ impl<H: Host> Session<H> {
     }
 
     /// Takes one append. An error ends the session.
-    async fn take(&mut self, append: v1::SessionAppend) -> Result<(), Problem> {
-        let v1::SessionAppend { number, append, time_left_ms } = append;
-        let deadline = deadline_of(time_left_ms);
-        let lane = self.lane(deadline).await?;
+    async fn take(
+        &self,
+        lane: &mut Lane,
+        anchor: Anchor,
+        append: v1::SessionAppend,
+    ) -> Result<(), Problem> {
+        let v1::SessionAppend { number, append, deadline_ms } = append;
+        let deadline = anchor.deadline(deadline_ms);
+        self.follow_the_leader(lane, deadline).await?;
         let place = self.desk.place().await;
         let prepared = match Prepared::try_from(append) {
             Ok(prepared) => prepared,
@@ -236,22 +254,18 @@ impl<H: Host> Session<H> {
             }
         };
         let waiter = self.desk.waiter(number, place, admitted, lane.tenure());
-        self.appends.submit(&lane, prepared, deadline, waiter);
+        self.appends.submit(lane, prepared, deadline, waiter);
         Ok(())
     }
 
-    /// The session's lane. A session with nothing under way may follow the leadership: there is nothing
+    /// Changes to another lane if the session's is over and nothing is under way: then there is nothing
     /// that a later append could overtake.
-    async fn lane(&mut self, deadline: Instant) -> Result<Lane, Problem> {
-        match &self.lane {
-            Some(lane) if !self.desk.is_idle() || !self.appends.is_over(lane) => Ok(lane.clone()),
-            _ => {
-                let lane = self.appends.lane(deadline).await?;
-                self.lane = Some(lane.clone());
-                let _ = self.desk.items.send(Item::Leader(self.appends.leader_address()));
-                Ok(lane)
-            }
+    async fn follow_the_leader(&self, lane: &mut Lane, deadline: Instant) -> Result<(), Problem> {
+        if self.desk.is_idle() && self.appends.is_over(lane) {
+            *lane = self.appends.lane(deadline).await?;
+            self.desk.tell_leader(self.appends.leader_address());
         }
+        Ok(())
     }
 }
 
@@ -312,6 +326,19 @@ mod tests {
         let (desk, answers) = Desk::new();
         drop(answers);
         desk.over().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deadlines_count_from_before_the_message_that_opens_the_session() {
+        let (desk, mut answers) = Desk::new();
+        let anchor = desk.greet("here:4711".to_owned());
+        desk.answer(1, desk.place().await, rejected());
+        let first = answers.next().await.expect("a message").expect("answers");
+        assert_eq!((first.leader.as_str(), numbers(&first).len()), ("here:4711", 0));
+        let received = Instant::now();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let deadline = anchor.deadline(1_500);
+        assert!(deadline <= received + Duration::from_millis(1_500));
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ mod append;
 mod event;
 mod problem;
 mod read;
+mod session;
 
 /// Messages and services for clients.
 pub mod v1 {
@@ -36,3 +37,4 @@ pub mod peer {
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quorate.bin"));
 
 pub use problem::problem_of;
+pub use session::{SESSION_LIFE, deadline_ms};

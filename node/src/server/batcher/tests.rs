@@ -1,11 +1,13 @@
 //! The batcher against a proposer that answers when told.
 
+use quorate_proto::wire::deadline_ms;
 use quorate_proto::{
     Append, Appended, Event, EventId, EventType, Expectation, Position, StreamName, Version,
 };
 use quorate_store::command::encode_append;
 
 use super::super::admission::Admission;
+use super::super::anchor::Anchor;
 use super::super::pending::{Tenure, Waiter};
 use super::*;
 
@@ -167,6 +169,25 @@ async fn nothing_is_proposed_after_its_deadline() {
     let entry = bench.proposed().await;
     (entry.done)(Ok(vec![appended(1)]));
     assert_eq!(bench.answer().await, (2, appended(1).into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_held_up_on_its_way_is_not_proposed_after_the_deadline_that_its_caller_meant() {
+    let mut bench = Bench::new(Vec::new());
+    let tenure = Tenure::new(Term(3));
+    let anchor = Anchor::now();
+    tokio::time::advance(Duration::from_millis(20)).await;
+    // The first message arrives; the caller gives both appends a second and a half from there.
+    let deadline_ms = deadline_ms(Duration::from_millis(1_500));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    bench.send(1, &tenure, 10, anchor.deadline(deadline_ms)).await;
+    let entry = bench.proposed().await;
+    (entry.done)(Ok(vec![appended(1)]));
+    assert_eq!(bench.answer().await, (1, appended(1).into()));
+    tokio::time::advance(Duration::from_millis(500)).await;
+    bench.send(2, &tenure, 10, anchor.deadline(deadline_ms)).await;
+    assert_eq!(bench.answer().await, (2, Answer::Rejected(problem::expired())));
+    assert!(bench.proposed.try_recv().is_err(), "proposed although it came too late");
 }
 
 #[tokio::test(start_paused = true)]

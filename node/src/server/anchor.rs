@@ -1,0 +1,49 @@
+//! The instant from which the deadlines of a session's appends are counted.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::appends::DEADLINE_MAX;
+
+/// An instant before the first message of a session was sent. Its caller counts from the receipt of that
+/// message, which is later: so no deadline is later than the caller means, however long an append is on
+/// its way. It also holds if this machine's clock stands still for a while after the anchor was noted:
+/// what a follower hands on is a difference of instants, without a *now* in it, and a leader that stood
+/// still has lost its term before its appends are settled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Anchor(Instant);
+
+impl Anchor {
+    /// Noted now; the first message must be sent after that.
+    pub(crate) fn now() -> Anchor {
+        Anchor(Instant::now())
+    }
+
+    /// The instant that an append's `deadline_ms` means.
+    pub(crate) fn deadline(self, deadline_ms: u64) -> Instant {
+        let latest = Instant::now() + DEADLINE_MAX;
+        let told = self.0.checked_add(Duration::from_millis(deadline_ms));
+        told.map_or(latest, |told| told.min(latest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_does_not_move_while_the_append_is_on_its_way() {
+        let anchor = Anchor::now();
+        let at_once = anchor.deadline(1_500);
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert_eq!(anchor.deadline(1_500), at_once);
+        assert!(at_once < Instant::now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_number_is_too_large_for_a_deadline() {
+        let anchor = Anchor::now();
+        assert_eq!(anchor.deadline(u64::MAX), Instant::now() + DEADLINE_MAX);
+    }
+}
