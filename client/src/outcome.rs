@@ -156,8 +156,8 @@ impl Attempts {
     }
 
     /// No node's deadline is later than ours as long as clocks run at the same rate, but for a thousandth
-    /// (see `deadline_ms`). The tenth is for a clock that is being set right during the attempt: the
-    /// services that do so make it run up to a twelfth too fast or too slow.
+    /// (see `deadline_ms`). The tenth is for a clock that is being set right during the attempt and runs too
+    /// fast or too slow meanwhile.
     fn note_unknown(&mut self, running: Running) {
         let settled_at = running.deadline + self.attempt_time / 10;
         self.settled_at = self.settled_at.max(Some(settled_at));

@@ -8,9 +8,10 @@ use super::appends::DEADLINE_MAX;
 
 /// An instant before the first message of a session was sent. Its caller counts from the receipt of that
 /// message, which is later: so no deadline is later than the caller means, however long an append is on
-/// its way. It also holds if this machine's clock stands still for a while after the anchor was noted:
-/// what a follower hands on is a difference of instants, without a *now* in it, and a leader that stood
-/// still has lost its term before its appends are settled.
+/// its way.
+///
+/// Assumed: the monotonic clocks of the two machines run at about the same rate (see `deadline_ms`), also
+/// while one of them is suspended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Anchor(Instant);
 
