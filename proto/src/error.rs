@@ -94,6 +94,9 @@ impl ErrorKind {
     }
 }
 
+/// How many failures the message of a conflict names: a person reads no hundred.
+const FAILURES_TOLD: usize = 3;
+
 /// One expectation that was not met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -137,9 +140,14 @@ impl Problem {
         Problem { kind, outcome, message, failures: Vec::new(), field: String::new(), limit: 0 }
     }
 
-    /// The answer to an append whose expectations were not met.
+    /// The answer to an append whose expectations were not met. The message names the first three of them.
     pub fn conflict(failures: Vec<Failure>) -> Problem {
-        let told: Vec<String> = failures.iter().map(Failure::to_string).collect();
+        let mut told: Vec<String> =
+            failures.iter().take(FAILURES_TOLD).map(Failure::to_string).collect();
+        let more = failures.len() - told.len();
+        if more > 0 {
+            told.push(format!("and {more} more"));
+        }
         let message = format!("conflict: {}; nothing was appended", told.join("; "));
         Problem { failures, ..Problem::new(ErrorKind::Conflict, Outcome::NotAppended, message) }
     }

@@ -12,6 +12,10 @@ use crate::{ErrorKind, Failure, Invalid, Outcome, Problem, StreamName, Version};
 
 const DETAIL_TYPE: &str = "type.googleapis.com/quorate.v1.Problem";
 
+/// How many failures a status carries. Statuses travel in trailers, and libraries of several languages
+/// accept no more than 8 or 16 KiB of those.
+const STATUS_FAILURES_MAX: usize = 16;
+
 /// google.rpc.Status, as much as is needed of it.
 #[derive(Clone, PartialEq, Message)]
 struct RichStatus {
@@ -86,9 +90,12 @@ impl TryFrom<v1::Problem> for Problem {
 }
 
 impl From<Problem> for Status {
-    fn from(problem: Problem) -> Status {
+    /// Tells the message once only where that does no harm: the detail goes without, while google.rpc.Status
+    /// repeats it, because some libraries refuse one whose message is not that of the status.
+    fn from(mut problem: Problem) -> Status {
         let code = code_of(problem.kind);
-        let message = problem.message.clone();
+        let message = std::mem::take(&mut problem.message);
+        problem.failures.truncate(STATUS_FAILURES_MAX);
         let value = v1::Problem::from(problem).encode_to_vec().into();
         let detail = Detail { type_url: DETAIL_TYPE.to_owned(), value };
         let rich =
@@ -97,11 +104,13 @@ impl From<Problem> for Status {
     }
 }
 
-/// The typed detail of a status, if it has one that this build understands.
+/// The problem that a status tells, if it has a typed detail that this build understands. Of many
+/// failures these are the first.
 pub fn problem_of(status: &Status) -> Option<Problem> {
     let rich = RichStatus::decode(status.details()).ok()?;
     let detail = rich.details.into_iter().find(|detail| detail.type_url == DETAIL_TYPE)?;
-    v1::Problem::decode(detail.value).ok()?.try_into().ok()
+    let problem = Problem::try_from(v1::Problem::decode(detail.value).ok()?).ok()?;
+    Some(Problem { message: status.message().to_owned(), ..problem })
 }
 
 fn code_of(kind: ErrorKind) -> Code {
@@ -139,6 +148,25 @@ mod tests {
         let status = Status::from(problem.clone());
         assert_eq!(status.code(), Code::Aborted);
         assert_eq!(problem_of(&status), Some(problem));
+    }
+
+    #[test]
+    fn a_conflict_about_many_streams_still_fits_into_trailers() {
+        let failure = |number: usize| Failure {
+            stream: StreamName::new(format!("{number:0>255}")).expect("a name"),
+            expected: Expectation::Exactly(Version(u64::MAX)),
+            actual: Version(u64::MAX),
+        };
+        let problem = Problem::conflict((0..100).map(failure).collect());
+        assert!(problem.message.ends_with("; and 97 more; nothing was appended"));
+        assert_eq!(problem.failures.len(), 100);
+        let status = Status::from(problem.clone());
+        // In base64, which is how trailers carry bytes.
+        let details = status.details().len().div_ceil(3) * 4;
+        assert!(details + status.message().len() < 12 * 1024, "{details}");
+        let mut told = problem;
+        told.failures.truncate(STATUS_FAILURES_MAX);
+        assert_eq!(problem_of(&status), Some(told));
     }
 
     #[test]
