@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_proto::limits::{APPEND_BYTES_MAX, DEADLINE_MS_DEFAULT};
+use quorate_proto::limits::{APPEND_BYTES_MAX, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX};
 use quorate_proto::wire::v1::StatusRequest;
 use quorate_proto::{ErrorKind, Invalid, Outcome, Problem};
 use tokio::sync::{Semaphore, mpsc};
@@ -26,6 +26,8 @@ const APPENDS_IN_FLIGHT_DEFAULT: usize = 1024;
 const BYTES_IN_FLIGHT_DEFAULT: usize = 16 * 1024 * 1024;
 /// How long one node may take to show that it is there.
 const GREETING_TIME: Duration = Duration::from_secs(2);
+/// The longest deadline: a moment further away might not be one that a clock can tell.
+const DEADLINE_MAX: Duration = Duration::from_millis(DEADLINE_MS_MAX);
 
 /// A connection to a cluster. Cheap to clone; all clones share one pipelined session for their appends,
 /// which keeps the order of the appends to one stream.
@@ -86,6 +88,7 @@ impl Client {
     }
 
     /// The same client, going on for so long with an append, or with a read that makes no progress.
+    /// More than 24 hours count as 24 hours.
     ///
     /// ```no_run
     /// # fn example(client: quorate_client::Client) {
@@ -94,7 +97,7 @@ impl Client {
     /// ```
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Client {
-        Client { shared: Arc::clone(&self.shared), deadline }
+        Client { shared: Arc::clone(&self.shared), deadline: deadline.min(DEADLINE_MAX) }
     }
 
     /// Reads a stream, by its name, or what a [`crate::Query`] finds.
@@ -205,9 +208,10 @@ impl Builder {
     }
 
     /// How long to go on with an append, or with a read that makes no progress; 10 s unless told.
+    /// More than 24 hours count as 24 hours.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Builder {
-        self.deadline = deadline;
+        self.deadline = deadline.min(DEADLINE_MAX);
         self
     }
 
@@ -301,5 +305,19 @@ async fn learn(nodes: Arc<Nodes>, address: String) {
                 nodes.learn_leader(&node.address);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_deadline_is_a_day_at_most() {
+        let builder = Client::builder().endpoints(["127.0.0.1:1"]).deadline(Duration::MAX);
+        let client = builder.build().expect("a client");
+        assert_eq!(client.deadline, DEADLINE_MAX);
+        assert_eq!(client.with_deadline(Duration::MAX).deadline, DEADLINE_MAX);
+        assert_eq!(client.with_deadline(Duration::from_secs(1)).deadline, Duration::from_secs(1));
     }
 }

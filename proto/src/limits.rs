@@ -40,6 +40,8 @@ pub const CHUNK_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const EMPTY_ENTRY_BYTES: u64 = 256;
 /// How long a client goes on with an append unless told otherwise, in milliseconds.
 pub const DEADLINE_MS_DEFAULT: u64 = 10_000;
+/// The longest that a client goes on with an append, in milliseconds: a day.
+pub const DEADLINE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 const _: () = {
     assert!(EVENT_PAYLOAD_BYTES_MAX < APPEND_BYTES_MAX);
@@ -51,5 +53,6 @@ const _: () = {
     assert!(APPEND_EVENTS_MAX as u64 <= RETRY_WINDOW);
     // Lengths are stored in 32 bits.
     assert!(PEER_MESSAGE_BYTES_MAX < u32::MAX as usize);
+    assert!(DEADLINE_MS_DEFAULT <= DEADLINE_MS_MAX);
     assert!(CHUNK_BYTES_MIN <= CHUNK_BYTES_DEFAULT && CHUNK_BYTES_DEFAULT <= CHUNK_BYTES_MAX);
 };
