@@ -14,6 +14,12 @@ const STREAMS: usize = 100;
 const POOL_BYTES: usize = 4 * 1024 * 1024;
 const EVENT_TYPE: &str = "Measured";
 
+/// What an event with so many bytes of data counts towards the size of an append.
+pub(crate) fn event_bytes(data: u64) -> u64 {
+    let envelope = Event::new(EVENT_TYPE, "").map(|event| quorate_proto::Event::from(event).size());
+    data + envelope.unwrap_or_default() as u64
+}
+
 /// Appends until the time is up.
 pub(crate) async fn append_load(
     client: &Client,

@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub(crate) use append::append_load;
+pub(crate) use append::{append_load, event_bytes};
 pub(crate) use cpu::cpu_time;
 pub(crate) use read::read_load;
 

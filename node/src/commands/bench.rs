@@ -4,9 +4,10 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use quorate_proto::limits::APPEND_BYTES_MAX;
 use serde::Serialize;
 
-use crate::bench::{Load, Measured, append_load, cpu_time, read_load};
+use crate::bench::{Load, Measured, append_load, cpu_time, event_bytes, read_load};
 use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
@@ -59,18 +60,33 @@ struct LoadArgs {
         value_parser = clap::value_parser!(u64).range(1..=100_000)
     )]
     clients: u64,
-    /// How long.
+    /// How long; at most a year.
     #[arg(
         long,
         value_name = "SECONDS",
         default_value_t = 10,
-        value_parser = clap::value_parser!(u64).range(1..)
+        value_parser = clap::value_parser!(u64).range(1..=31_536_000)
     )]
     seconds: u64,
 }
 
+impl Operation {
+    /// Refuses appends that every node would refuse, before anything of that size is made.
+    fn check(&self) -> Result<(), Exit> {
+        let Operation::Append { events_per_append, size, .. } = self else { return Ok(()) };
+        let bytes = event_bytes(*size).saturating_mul(*events_per_append);
+        if bytes > APPEND_BYTES_MAX as u64 {
+            return Err(Exit::usage(format!(
+                "an append would have {bytes} bytes; at most {APPEND_BYTES_MAX} are allowed"
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// Runs the command.
 pub async fn run(args: BenchArgs, global: &Global) -> Result<(), Exit> {
+    args.operation.check()?;
     let client = connect(global).await?;
     let status = client.status().await?;
     let pids: Vec<u32> = status.nodes.iter().map(|node| node.pid).collect();
@@ -184,4 +200,25 @@ fn rounded(number: f64) -> f64 {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Code;
+
+    #[test]
+    fn appends_that_no_node_takes_are_refused_as_usage() {
+        for (events_per_append, size, fits) in [
+            (1, 1_048_576, true),
+            (3, 1_048_576, true),
+            (4, 1_048_576, false),
+            (10_000, 400, false),
+        ] {
+            let load = LoadArgs { clients: 1, seconds: 1 };
+            let checked = Operation::Append { load, events_per_append, size }.check();
+            let code = checked.map_err(|exit| exit.code);
+            assert_eq!(code, if fits { Ok(()) } else { Err(Code::Usage) }, "{events_per_append}");
+        }
+    }
 }
