@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use quorate_proto::{Outcome, Problem};
+use quorate_client::AppendError;
+use quorate_proto::{ErrorKind, Problem};
 
 /// The meaning of the exit code; the numbers are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,13 +63,25 @@ impl Exit {
 }
 
 impl From<Problem> for Exit {
-    /// Rejections and unknown outcomes of appends have their own codes; anything else failed.
+    /// For anything but an append, whose ends have their own codes.
     fn from(problem: Problem) -> Exit {
-        use quorate_proto::ErrorKind::{Conflict, IdReused, Invalid, TooLarge};
-        let code = match (problem.outcome, problem.kind) {
-            (Outcome::Unknown, _) => Code::Unknown,
-            (Outcome::NotAppended, Conflict | IdReused | Invalid | TooLarge) => Code::Rejected,
-            (Outcome::NotAppended, _) => Code::Failed,
+        let code = match problem.kind {
+            ErrorKind::Invalid | ErrorKind::TooLarge => Code::Usage,
+            _ => Code::Failed,
+        };
+        Exit::new(code, problem.message)
+    }
+}
+
+impl From<&AppendError> for Exit {
+    /// Only what is about the append itself is a rejection: a cluster that cannot be reached is none.
+    fn from(error: &AppendError) -> Exit {
+        use ErrorKind::{Conflict, IdReused, Invalid, TooLarge};
+        let problem = error.problem();
+        let code = match (error, problem.kind) {
+            (AppendError::Unknown(_), _) => Code::Unknown,
+            (_, Conflict | IdReused | Invalid | TooLarge) => Code::Rejected,
+            (_, _) => Code::Failed,
         };
         Exit::new(code, problem.message)
     }
@@ -100,17 +113,21 @@ impl Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_proto::ErrorKind;
+    use quorate_proto::Outcome;
 
     #[test]
-    fn what_became_of_an_append_decides_the_code() {
-        for (kind, outcome, code) in [
-            (ErrorKind::Conflict, Outcome::NotAppended, Code::Rejected),
-            (ErrorKind::TooLarge, Outcome::NotAppended, Code::Rejected),
-            (ErrorKind::Deadline, Outcome::Unknown, Code::Unknown),
-            (ErrorKind::Unavailable, Outcome::NotAppended, Code::Failed),
+    fn only_an_append_is_rejected() {
+        for (kind, of_append, otherwise) in [
+            (ErrorKind::Conflict, Code::Rejected, Code::Failed),
+            (ErrorKind::IdReused, Code::Rejected, Code::Failed),
+            (ErrorKind::Invalid, Code::Rejected, Code::Usage),
+            (ErrorKind::TooLarge, Code::Rejected, Code::Usage),
+            (ErrorKind::Unavailable, Code::Failed, Code::Failed),
         ] {
-            assert_eq!(Exit::from(Problem::new(kind, outcome, "")).code, code, "{kind:?}");
+            let problem = Problem::new(kind, Outcome::NotAppended, "");
+            let rejected = AppendError::Rejected(problem.clone());
+            assert_eq!(Exit::from(&rejected).code, of_append, "{kind:?}");
+            assert_eq!(Exit::from(problem).code, otherwise, "{kind:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use quorate_client::{AppendError, Client, Done, Event, Expect};
 use quorate_proto::limits::APPEND_BYTES_MAX;
-use quorate_proto::{EventId, EventType, StreamName, Timestamp};
+use quorate_proto::{EventId, EventType, Problem, StreamName, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -85,7 +85,7 @@ pub async fn run(args: AppendArgs, global: &Global) -> Result<(), Exit> {
             vec![(stream, vec![content.into_event()?])]
         }
     };
-    let client = connect(global).await?;
+    let client = connect(global).await.map_err(|problem| not_begun(global, problem))?;
     let streams: Vec<StreamName> = writes.iter().map(|(stream, _)| stream.clone()).collect();
     match append(&client, expect, writes).await {
         Ok(done) => Ok(report(global, expect, &streams, &done)?),
@@ -112,12 +112,23 @@ async fn append(
 
 /// An append's end as the command's, with the ids to repeat if that is what there is to do.
 pub(crate) fn exit(error: &AppendError) -> Exit {
-    let mut exit = Exit::from(error.problem());
+    let mut exit = Exit::from(error);
     if let AppendError::Unknown(append) = error {
         let ids: Vec<String> = append.ids().map(|id| id.to_string()).collect();
         exit.message = format!("{append}; repeat it with the same ids: {}", ids.join(" "));
     }
     exit
+}
+
+/// The end of a command that could not even begin to append, told in JSON too if that is asked for.
+pub(crate) fn not_begun(global: &Global, problem: Problem) -> Exit {
+    if global.json() {
+        let error = AppendError::Rejected(problem.clone());
+        if let Err(error) = write_failure_json(&mut io::stdout(), &error, None) {
+            return error.into();
+        }
+    }
+    problem.into()
 }
 
 #[derive(Serialize)]

@@ -144,7 +144,7 @@ async fn connect(nodes: &[LocalNode]) -> Result<Client, Exit> {
 }
 
 fn ended(error: AppendError) -> Exit {
-    Exit::from(error.problem())
+    Exit::from(&error)
 }
 
 fn say(line: &str) -> Result<(), Exit> {

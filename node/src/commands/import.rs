@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::cli::Global;
-use crate::commands::append::exit;
+use crate::commands::append::{exit, not_begun};
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::import::{BadLine, Lines, Pump, Stop, count_present};
@@ -47,10 +47,11 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
         check(lines).or_else(|bad| refuse(global, &args, &bad, "nothing was appended"))?;
         bar.finish_and_clear();
     }
-    let client = connect(global).await?;
+    let not_begun = |problem| not_begun(global, problem);
+    let client = connect(global).await.map_err(not_begun)?;
     let began_at = Instant::now();
     let (lines, bar) = open("looking what is there")?;
-    let present = count_present(&client, lines).await?;
+    let present = count_present(&client, lines).await.map_err(not_begun)?;
     bar.finish_and_clear();
 
     let (mut lines, bar) = open("importing")?;

@@ -1,14 +1,14 @@
 //! How much of a file is in the log already, from an import that did not get to its end.
 
 use quorate_client::Client;
+use quorate_proto::Problem;
 
 use super::WINDOW_LINES;
 use super::source::{Line, Lines};
-use crate::exit::Exit;
 
 /// Counts events at the beginning of the file that certainly are in the log, by asking for one in
 /// [`WINDOW_LINES`]. Those it does not count may be there too: sending them again does no harm.
-pub(crate) async fn count_present(client: &Client, mut lines: Lines) -> Result<u64, Exit> {
+pub(crate) async fn count_present(client: &Client, mut lines: Lines) -> Result<u64, Problem> {
     let mut present = 0;
     // A bad line is told when its turn comes.
     while let Ok(Some(line)) = lines.next() {
@@ -23,7 +23,7 @@ pub(crate) async fn count_present(client: &Client, mut lines: Lines) -> Result<u
     Ok(present)
 }
 
-async fn is_present(client: &Client, line: &Line) -> Result<bool, Exit> {
+async fn is_present(client: &Client, line: &Line) -> Result<bool, Problem> {
     let found = client.read(line.stream.clone()).after(line.ordinal - 1).limit(1).collect().await?;
     Ok(found.events.first().is_some_and(|event| event.id == line.id))
 }
