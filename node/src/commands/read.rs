@@ -117,7 +117,9 @@ fn parse_time_at(text: &str, now: i64) -> Result<Timestamp, String> {
     };
     let count: u32 =
         text.strip_suffix(unit).and_then(|count| count.parse().ok()).ok_or_else(wrong)?;
-    Ok(Timestamp(now.saturating_sub(i64::from(count) * seconds * 1_000_000)))
+    let time =
+        (seconds * 1_000_000).checked_mul(count.into()).and_then(|span| now.checked_sub(span));
+    time.map(Timestamp).ok_or_else(|| "is too long a time span".to_owned())
 }
 
 #[cfg(test)]
@@ -143,5 +145,7 @@ mod tests {
         {
             assert!(parse_time_at(wrong, now).is_err(), "{wrong}");
         }
+        assert!(parse_time_at("4000000000s", now).is_ok());
+        assert_eq!(parse_time_at("4000000000w", now), Err("is too long a time span".to_owned()));
     }
 }
