@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use indicatif::HumanCount;
 use quorate_client::{AppendError, RecordedEvent};
 use quorate_proto::Problem;
 use serde::Serialize;
@@ -77,6 +78,14 @@ pub(crate) fn write_event_plain(output: &mut impl Write, event: &RecordedEvent) 
         write!(output, "  [{}]", event.tags.join(", "))?;
     }
     writeln!(output)
+}
+
+/// How many of something, for a person: `1 event`, `2 events`.
+pub(crate) fn count_of(count: u64, one: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        _ => format!("{} {one}s", HumanCount(count)),
+    }
 }
 
 /// Writes a value as one compact JSON line.
@@ -194,6 +203,12 @@ mod tests {
         let mut line = Vec::new();
         write_event_json(&mut line, event).expect("memory");
         String::from_utf8(line).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        let told = [0, 1, 2000].map(|count| count_of(count, "event"));
+        assert_eq!(told, ["0 events", "1 event", "2,000 events"]);
     }
 
     #[test]

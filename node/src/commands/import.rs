@@ -16,7 +16,7 @@ use crate::commands::append::{exit, not_begun};
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::import::{BadLine, Lines, Pump, Stop, count_present};
-use crate::output::{write_failure_json, write_json};
+use crate::output::{count_of, write_failure_json, write_json};
 
 /// Append the events of a file: JSON lines, plain or compressed with gzip or zstd.
 ///
@@ -72,7 +72,10 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
     match sent {
         Ok(()) => Ok(report(global, &totals)?),
         Err(Ended::Bad(bad)) => {
-            let kept = format!("the {} events before it are in the store", totals.events);
+            let kept = match totals.events {
+                1 => "the event before it is in the store".to_owned(),
+                events => format!("the {events} events before it are in the store"),
+            };
             refuse(global, &args, &bad, &kept)
         }
         Err(Ended::Stopped(Stop { number, error })) => {
@@ -142,10 +145,10 @@ fn report(global: &Global, totals: &Totals) -> io::Result<()> {
     let rate = ((events - already_there) as f64 / seconds.max(0.001)) as u64;
     writeln!(
         output,
-        "{} events of {} streams are in the store, up to position {position}: {} were there already, \
+        "the store has {} of {}, up to position {position}: {} found there already, \
          the others took {seconds:.1} s ({}/s)",
-        HumanCount(*events),
-        HumanCount(*streams),
+        count_of(*events, "event"),
+        count_of(*streams, "stream"),
         HumanCount(*already_there),
         HumanCount(rate),
     )

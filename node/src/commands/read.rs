@@ -7,6 +7,7 @@ use quorate_proto::{Category, EventType, Path, StreamName, Timestamp};
 use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
+use crate::output::count_of;
 use crate::print::print_events;
 
 /// Read the events of a stream, or of what a query finds in the whole log.
@@ -59,7 +60,8 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
             Some(stream) => format!("; `{stream}` is at version {}", events.version()),
             None => String::new(),
         };
-        println!("{count} events as of position {}{of_stream}", events.as_of());
+        let events_read = count_of(count, "event");
+        println!("{events_read} as of position {}{of_stream}", events.as_of());
     }
     Ok(())
 }

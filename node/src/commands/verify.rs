@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::cli::Global;
 use crate::exit::Exit;
-use crate::output::write_json;
+use crate::output::{count_of, write_json};
 use crate::size;
 
 /// Check every byte in use of a stopped node; changes nothing.
@@ -64,7 +64,12 @@ pub fn run(args: &VerifyArgs, global: &Global) -> Result<(), Exit> {
         None if faults.is_empty() => {
             return Err(Exit::failed(format!("`{shown}` holds no node of a cluster")));
         }
-        None => return Err(Exit::failed(format!("{} faults in `{shown}`", faults.len()))),
+        None => {
+            return Err(Exit::failed(format!(
+                "{} in `{shown}`",
+                count_of(faults.len() as u64, "fault")
+            )));
+        }
     }
     Ok(())
 }
@@ -107,10 +112,16 @@ fn lock(vfs: &dyn Vfs, directory: &Path) -> Result<Box<dyn Lock>, Exit> {
 }
 
 fn write_plain(output: &mut impl Write, whole: &WholeLine) -> io::Result<()> {
-    let WholeLine { cluster, node, events, chunks, keys, .. } = whole;
+    let WholeLine { cluster, node, .. } = whole;
+    let (events, chunks) = (count_of(whole.events, "event"), count_of(whole.chunks, "chunk"));
+    let keys = count_of(whole.keys, "key");
     let (store, log) = (size::show(whole.store_bytes), size::show(whole.log_bytes));
-    let (entries, segments) = (whole.log_entries, whole.log_segments);
+    let segments = count_of(whole.log_segments, "segment");
+    let entries = match whole.log_entries {
+        1 => "1 entry".to_owned(),
+        entries => format!("{entries} entries"),
+    };
     writeln!(output, "node {node} of cluster {cluster} is whole")?;
-    writeln!(output, "store  {events} events in {chunks} chunks, {keys} keys; {store}")?;
-    writeln!(output, "log    {entries} entries in {segments} segments; {log}")
+    writeln!(output, "store  {events} in {chunks}, {keys}; {store}")?;
+    writeln!(output, "log    {entries} in {segments}; {log}")
 }
