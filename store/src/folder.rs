@@ -60,12 +60,16 @@ impl Folder {
     }
 
     /// Removes what no checkpoint names: other catalogs, files under temporary names, and chunks that were
-    /// written but not committed. Nothing depends on its being durable.
+    /// written but not committed. Nothing depends on its being durable, but the name of the catalog in use must
+    /// be before the others go: a program that was killed may have renamed `CURRENT` and synced nothing.
     pub(crate) fn clean(
         &self,
         catalog: Option<u64>,
         chunks: impl Iterator<Item = u64>,
     ) -> Result<(), Fault> {
+        if catalog.is_some() {
+            self.sync()?;
+        }
         let catalog = catalog.map(current::catalog_name);
         for name in self.list(&self.path)? {
             let is_other_catalog = name.starts_with("catalog-") && Some(&name) != catalog.as_ref();

@@ -142,8 +142,10 @@ impl redb::StorageBackend for Pages {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.state();
+        // Not under the lock: who reads would wait for the disk. redb has one writer, so that nothing is
+        // written meanwhile.
         self.file.sync_data()?;
+        let mut state = self.state();
         if state.header_pending {
             state.header_pending = false;
             state.durable_slot = 1 - state.durable_slot;
