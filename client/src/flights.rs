@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_proto::wire::deadline_ms;
 use quorate_proto::wire::v1::SessionAppend;
-use quorate_proto::{Append, Appended, ErrorKind, Outcome, Problem, StreamName};
+use quorate_proto::{Append, Appended, ErrorKind, Expectation, Outcome, Problem, StreamName};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
@@ -38,6 +38,15 @@ impl Flight {
         self.append.writes.iter().map(|write| &write.stream)
     }
 
+    /// Whether a rejection may not be the last word on it, so that it may have to be sent once more: nothing
+    /// behind it may be judged before.
+    fn is_uncertain(&self, now: Instant) -> bool {
+        let demands = self.append.writes.iter().map(|write| write.expectation);
+        let demanding = demands.into_iter().any(|demand| demand != Expectation::Any)
+            || !self.append.requirements.is_empty();
+        demanding && self.attempts.is_unsettled(now)
+    }
+
     fn answer(mut self, verdict: Verdict) {
         self.tell(verdict);
     }
@@ -63,13 +72,16 @@ impl Drop for Flight {
 ///
 /// Invariants:
 /// - `unsent` is a part of the keys of `flights`; a flight that is not in it was sent in this session.
-/// - An append is never sent before an earlier one to one of its streams that is in `unsent`.
+/// - An append is never sent before an earlier one to one of its streams that is in `unsent`, or that was sent
+///   again and may have to be sent once more.
+/// - `shaken` holds the keys of flights of which an attempt got no verdict.
 /// - A session sends each append at most once.
 #[derive(Default)]
 pub(crate) struct Flights {
     next: u64,
     flights: BTreeMap<u64, Flight>,
     unsent: BTreeSet<u64>,
+    shaken: BTreeSet<u64>,
     /// Whether nothing of `unsent` could be sent when it was last looked at.
     stuck: bool,
     /// Why there was no session lately.
@@ -126,7 +138,10 @@ impl Flights {
     fn choose(&self, now: Instant, bytes_max: usize) -> Vec<u64> {
         let mut chosen = Vec::new();
         let mut bytes = 0;
-        let mut held: BTreeSet<&StreamName> = BTreeSet::new();
+        let sent =
+            self.shaken.difference(&self.unsent).filter_map(|number| self.flights.get(number));
+        let mut held: BTreeSet<&StreamName> =
+            sent.filter(|flight| flight.is_uncertain(now)).flat_map(Flight::streams).collect();
         for number in &self.unsent {
             let Some(flight) = self.flights.get(number) else { continue };
             let rests = flight.not_before.is_some_and(|not_before| now < not_before);
@@ -135,6 +150,9 @@ impl Flights {
                 continue;
             }
             chosen.push(*number);
+            if flight.is_uncertain(now) {
+                held.extend(flight.streams());
+            }
             bytes += flight.bytes;
             if bytes >= bytes_max {
                 break;
@@ -207,6 +225,7 @@ impl Flights {
             Some(Step::Again { not_before }) => {
                 if let Some(flight) = self.flights.get_mut(&number) {
                     flight.not_before = Some(not_before);
+                    self.shaken.insert(number);
                     self.unsent.insert(number);
                     self.stuck = false;
                 }
@@ -217,6 +236,7 @@ impl Flights {
 
     fn finish(&mut self, number: u64, verdict: Verdict) {
         self.unsent.remove(&number);
+        self.shaken.remove(&number);
         // What it held back may go now.
         self.stuck = false;
         if let Some(flight) = self.flights.remove(&number) {
@@ -229,19 +249,26 @@ impl Flights {
 mod tests {
     use std::time::Duration;
 
-    use quorate_proto::{
-        Event, EventId, EventType, Expectation, Failure, Position, Timestamp, Version,
-    };
+    use quorate_proto::{Event, EventId, EventType, Failure, Position, Timestamp, Version};
 
     use super::*;
 
     type Answer = oneshot::Receiver<Result<Done, AppendError>>;
 
     fn push(flights: &mut Flights, now: Instant, stream: &str) -> Answer {
+        push_expecting(flights, now, stream, Expectation::Any)
+    }
+
+    fn push_expecting(
+        flights: &mut Flights,
+        now: Instant,
+        stream: &str,
+        expectation: Expectation,
+    ) -> Answer {
         let id = EventId::from_bytes([7; 16]).expect("an id");
         let event = Event::new(id, EventType::new("Made").expect("a type"), "1");
         let stream = StreamName::new(stream).expect("a name");
-        let append = Append::to(stream, Expectation::Any, vec![event]);
+        let append = Append::to(stream, expectation, vec![event]);
         let attempts = Attempts::new(now, now + Duration::from_secs(9), None);
         let (caller, answer) = oneshot::channel();
         flights.push(Flight::new(append, attempts, caller, None));
@@ -302,6 +329,25 @@ mod tests {
         assert_eq!(take(&mut flights, later), [1, 2]);
         assert!(flights.answered(later, 1, conflict()).is_ok());
         assert!(matches!(first.try_recv(), Ok(Err(AppendError::Conflict(_)))));
+    }
+
+    /// A conflict with an append behind it in its stream, both sent again after a loss, was no last word: it
+    /// was sent once more, and was then met because of the one that had overtaken it.
+    #[test]
+    fn after_a_loss_nothing_is_judged_before_an_append_that_may_be_sent_once_more() {
+        let now = Instant::now();
+        let mut flights = Flights::default();
+        let exists = Expectation::Exists;
+        let _first = push_expecting(&mut flights, now, "a", exists);
+        let _rest = [push(&mut flights, now, "a"), push(&mut flights, now, "b")];
+        assert_eq!(take(&mut flights, now), [1, 2, 3], "before any loss all go at once");
+        flights.lost(now, &lost());
+        assert_eq!(take(&mut flights, now), [1, 3]);
+        assert!(take(&mut flights, now).is_empty());
+        assert!(flights.answered(now, 1, conflict()).is_ok());
+        assert!(take(&mut flights, now).is_empty(), "1 rests, and 2 behind it");
+        let later = now + Duration::from_secs(5);
+        assert_eq!(take(&mut flights, later), [1, 2]);
     }
 
     #[test]

@@ -118,6 +118,11 @@ impl Attempts {
         Some(self.ended_unknown(now, running, problem.clone()))
     }
 
+    /// Whether an earlier attempt may still be appended: then a rejection may not be the last word.
+    pub(crate) fn is_unsettled(&self, now: Instant) -> bool {
+        self.settled_at.is_some_and(|settled_at| now <= settled_at)
+    }
+
     /// Whether the running attempt should have been answered by now: nothing will come any more.
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
         self.running.is_some_and(|running| running.deadline < now)
