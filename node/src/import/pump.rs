@@ -25,7 +25,8 @@ pub(crate) struct Stop {
 /// Sends lines and follows them to their verdicts.
 ///
 /// Invariants:
-/// - `sent` holds at most [`WINDOW_LINES`] lines, in the order of the file; all before them are in the log.
+/// - `sent` holds lines in the order of the file, less than [`WINDOW_LINES`] lines apart; all before them are
+///   in the log.
 /// - Lines of one stream are sent in their order, and again in their order.
 pub(crate) struct Pump {
     client: Client,
@@ -70,7 +71,11 @@ impl Pump {
 
     /// Sends a line, behind all others.
     pub(crate) async fn send(&mut self, line: Line) -> Result<(), Stop> {
-        while self.sent.len() as u64 >= WINDOW_LINES {
+        // By their distance in the file, not by their number: what is there already is found by looking at
+        // one line of each window.
+        while let Some((first, _)) = self.sent.front()
+            && line.index - first.index >= WINDOW_LINES
+        {
             self.settle_first().await?;
         }
         if let Some(pace) = &mut self.pace {

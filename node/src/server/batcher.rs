@@ -117,7 +117,8 @@ impl Batch {
                 let lost = problem::of_lost_append(Lost::NotLeader);
                 pending.waiter.answer(Answer::Lost(lost));
             } else if pending.deadline <= now {
-                pending.waiter.answer(Answer::Rejected(problem::expired()));
+                // Lost, not rejected: it is sent again, and what came after it must not overtake it.
+                pending.waiter.answer(Answer::Lost(problem::expired()));
             } else if batch.has_room_for(&pending) {
                 batch.term = Some(pending.tenure.term);
                 batch.command.push(&pending.encoded);

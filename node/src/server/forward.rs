@@ -161,11 +161,11 @@ impl Stream {
                 }
                 next = self.queue.recv(), if more && !old && bytes < MESSAGE_BYTES => match next {
                     Some(forwarded) => {
-                        bytes += self.take(forwarded, since, &mut message);
+                        bytes += self.take(forwarded, since, &mut message)?;
                         while bytes < MESSAGE_BYTES
                             && let Ok(forwarded) = self.queue.try_recv()
                         {
-                            bytes += self.take(forwarded, since, &mut message);
+                            bytes += self.take(forwarded, since, &mut message)?;
                         }
                     }
                     None => more = false,
@@ -175,24 +175,27 @@ impl Stream {
         Ok(if more { Ended::Old } else { Ended::Over })
     }
 
-    /// Puts an append into the message, and tells its bytes.
+    /// Puts an append into the message, and tells its bytes. Error: its deadline has passed; the stream
+    /// ends, for what came after it must not overtake it when it is sent again.
     fn take(
         &mut self,
         forwarded: Forwarded,
         since: Instant,
         message: &mut Vec<peer::ForwardedAppend>,
-    ) -> usize {
+    ) -> Result<usize, String> {
         let Forwarded { encoded, deadline, waiter } = forwarded;
         if deadline <= Instant::now() {
-            waiter.answer(Answer::Rejected(problem::expired()));
-            return 0;
+            let expired = problem::expired();
+            let why = expired.message.clone();
+            waiter.answer(Answer::Lost(expired));
+            return Err(why);
         }
         self.number += 1;
         self.unanswered.insert(self.number, waiter);
         let bytes = encoded.len();
         let deadline_ms = deadline_ms(deadline.saturating_duration_since(since));
         message.push(peer::ForwardedAppend { number: self.number, append: encoded, deadline_ms });
-        bytes
+        Ok(bytes)
     }
 
     fn answer(&mut self, answers: v1::AppendSessionResponse) -> Result<(), String> {

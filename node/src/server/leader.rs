@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_proto::wire::peer::v1 as peer;
 use quorate_proto::wire::peer::v1::forward_server::Forward;
-use quorate_proto::{ErrorKind, Invalid, Outcome, Problem, Term};
+use quorate_proto::{ErrorKind, Outcome, Problem, Term};
 use quorate_raft::Role;
 use quorate_raft::host::Host;
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::anchor::Anchor;
 use super::appends::{Appends, Lane, Prepared};
-use super::pending::{Answer, Tenure};
+use super::pending::Tenure;
 use super::problem;
 use super::session::{Answers, Desk};
 
@@ -92,32 +92,29 @@ async fn take_all<H: Host>(
     // The sender's end of the stream, or its death: what is under way is still answered.
     while let Ok(Some(request)) = requests.message().await {
         for append in request.appends {
-            if let Err(invalid) = take(appends, desk, &lane, anchor, append).await {
-                return desk.end(invalid.into());
+            if let Err(problem) = take(appends, desk, &lane, anchor, append).await {
+                return desk.end(problem);
             }
         }
     }
 }
 
-/// Takes one append. Error: the bytes are not what a node of this version sends.
+/// Takes one append. An error ends the stream: the bytes are not what a node of this version sends, or there
+/// was no room for the append in time, and nothing behind it may overtake it.
 async fn take<H: Host>(
     appends: &Appends<H>,
     desk: &Desk,
     lane: &Lane,
     anchor: Anchor,
     append: peer::ForwardedAppend,
-) -> Result<(), Invalid> {
+) -> Result<(), Problem> {
     let peer::ForwardedAppend { number, append, deadline_ms } = append;
     let deadline = anchor.deadline(deadline_ms);
-    let place = desk.place().await;
     let prepared = Prepared::from_encoded(append)?;
-    match appends.admission.admit(prepared.size(), deadline).await {
-        Ok(admitted) => {
-            let waiter = desk.waiter(number, place, admitted, lane.tenure());
-            appends.submit(lane, prepared, deadline, waiter);
-        }
-        Err(problem) => desk.answer(number, place, Answer::Rejected(problem)),
-    }
+    let place = desk.place(prepared.size()).await;
+    let admitted = appends.admission.admit(prepared.size(), deadline).await?;
+    let waiter = desk.waiter(number, place, admitted, lane.tenure());
+    appends.submit(lane, prepared, deadline, waiter);
     Ok(())
 }
 

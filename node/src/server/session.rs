@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt};
 use prost::Message;
-use quorate_proto::limits::READ_MESSAGE_BYTES;
+use quorate_proto::limits::{APPEND_BYTES_MAX, READ_MESSAGE_BYTES};
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_answer::Outcome as WireOutcome;
 use quorate_proto::{Outcome, Problem};
@@ -22,8 +22,12 @@ use super::appends::{Appends, Lane, Prepared, deadline_of};
 use super::pending::{Answer, Tenure, Waiter};
 use super::problem;
 
-/// Most appends of one session whose answers were not yet taken by the transport.
-const WINDOW: usize = 16 * 1024;
+/// Most bytes of one session's appends whose answers were not yet taken by the transport. An answer that
+/// names everything that failed is about as large as its append.
+const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+/// What every append counts besides its own bytes, for its answer.
+const ANSWER_BYTES: usize = 512;
+const _: () = assert!(APPEND_BYTES_MAX + ANSWER_BYTES < WINDOW_BYTES);
 /// How long a session that ends waits for the answers that are still to come.
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -54,7 +58,7 @@ impl Desk {
     pub(crate) fn new() -> (Desk, Answers) {
         let (sender, items) = mpsc::unbounded_channel();
         let over = CancellationToken::new();
-        let window = Arc::new(Semaphore::new(WINDOW));
+        let window = Arc::new(Semaphore::new(WINDOW_BYTES));
         let desk = Desk { items: sender, window, over: over.clone() };
         (desk, Answers { items, end: None, over })
     }
@@ -70,9 +74,13 @@ impl Desk {
         let _ = self.items.send(Item::Leader(leader));
     }
 
-    /// A place in the window; waits while the client does not take its answers.
-    pub(crate) async fn place(&self) -> OwnedSemaphorePermit {
-        self.window.clone().acquire_owned().await.expect("the semaphore is never closed")
+    /// A place in the window for an append of so many bytes; waits while the client does not take its
+    /// answers.
+    pub(crate) async fn place(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let bytes = (bytes + ANSWER_BYTES).min(WINDOW_BYTES);
+        let bytes = u32::try_from(bytes).expect("the window fits 32 bits");
+        let place = self.window.clone().acquire_many_owned(bytes).await;
+        place.expect("the semaphore is never closed")
     }
 
     /// Answers an append that went nowhere.
@@ -110,12 +118,12 @@ impl Desk {
 
     /// Whether no append is on its way.
     fn is_idle(&self) -> bool {
-        self.window.available_permits() == WINDOW
+        self.window.available_permits() == WINDOW_BYTES
     }
 
     /// Waits a moment for the answers to come, then ends the session because the node stops.
     pub(crate) async fn stop(&self) {
-        let all = u32::try_from(WINDOW).expect("the window fits 32 bits");
+        let all = u32::try_from(WINDOW_BYTES).expect("the window fits 32 bits");
         let _ = timeout(LAST_ANSWERS_WITHIN, self.window.acquire_many(all)).await;
         self.end(problem::stopping(Outcome::Unknown));
     }
@@ -238,21 +246,18 @@ impl<H: Host> Session<H> {
         let v1::SessionAppend { number, append, deadline_ms } = append;
         let deadline = anchor.deadline(deadline_ms);
         self.follow_the_leader(lane, deadline).await?;
-        let place = self.desk.place().await;
         let prepared = match Prepared::try_from(append) {
             Ok(prepared) => prepared,
             Err(invalid) => {
+                let place = self.desk.place(0).await;
                 self.desk.answer(number, place, Answer::Rejected(invalid.into()));
                 return Ok(());
             }
         };
-        let admitted = match self.appends.admission.admit(prepared.size(), deadline).await {
-            Ok(admitted) => admitted,
-            Err(problem) => {
-                self.desk.answer(number, place, Answer::Rejected(problem));
-                return Ok(());
-            }
-        };
+        let place = self.desk.place(prepared.size()).await;
+        // An append that found no room in time ends the session: it is sent again, and what comes after it
+        // must not overtake it.
+        let admitted = self.appends.admission.admit(prepared.size(), deadline).await?;
         let waiter = self.desk.waiter(number, place, admitted, lane.tenure());
         self.appends.submit(lane, prepared, deadline, waiter);
         Ok(())
@@ -284,7 +289,7 @@ mod tests {
     async fn waiter(desk: &Desk, number: u64, tenure: &Tenure) -> Waiter {
         let admission = Admission::new();
         let admitted = admission.admit(1, deadline_of(0)).await.expect("room");
-        desk.waiter(number, desk.place().await, admitted, Some(tenure.clone()))
+        desk.waiter(number, desk.place(0).await, admitted, Some(tenure.clone()))
     }
 
     fn numbers(message: &v1::AppendSessionResponse) -> Vec<u64> {
@@ -295,7 +300,7 @@ mod tests {
     async fn answers_that_are_ready_together_go_out_in_one_message() {
         let (desk, mut answers) = Desk::new();
         for number in 1..=3 {
-            desk.answer(number, desk.place().await, rejected());
+            desk.answer(number, desk.place(0).await, rejected());
         }
         let message = answers.next().await.expect("a message").expect("answers");
         assert_eq!(numbers(&message), [1, 2, 3]);
@@ -332,7 +337,7 @@ mod tests {
     async fn deadlines_count_from_before_the_message_that_opens_the_session() {
         let (desk, mut answers) = Desk::new();
         let anchor = desk.greet("here:4711".to_owned());
-        desk.answer(1, desk.place().await, rejected());
+        desk.answer(1, desk.place(0).await, rejected());
         let first = answers.next().await.expect("a message").expect("answers");
         assert_eq!((first.leader.as_str(), numbers(&first).len()), ("here:4711", 0));
         let received = Instant::now();
@@ -344,10 +349,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_no_answers_is_given_no_more_places() {
         let (desk, _answers) = Desk::new();
-        for number in 0..WINDOW {
-            desk.answer(number as u64, desk.place().await, rejected());
+        let size = 1024 * 1024;
+        for number in 0..WINDOW_BYTES / (size + ANSWER_BYTES) {
+            desk.answer(number as u64, desk.place(size).await, rejected());
         }
-        let place = timeout(Duration::from_secs(60), desk.place()).await;
+        let place = timeout(Duration::from_secs(60), desk.place(size)).await;
         assert!(place.is_err(), "the window is open beyond its bound");
     }
 }

@@ -159,12 +159,12 @@ async fn an_entry_has_one_term_and_stays_within_its_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_proposed_after_its_deadline() {
+async fn nothing_is_proposed_after_its_deadline_and_what_came_too_late_is_lost() {
     let mut bench = Bench::new(Vec::new());
     let tenure = Tenure::new(Term(3));
     bench.send(1, &tenure, 10, Instant::now()).await;
     let (number, answer) = bench.answer().await;
-    assert_eq!((number, answer), (1, Answer::Rejected(problem::expired())));
+    assert_eq!((number, answer), (1, Answer::Lost(problem::expired())));
     bench.send(2, &tenure, 10, far()).await;
     let entry = bench.proposed().await;
     (entry.done)(Ok(vec![appended(1)]));
@@ -186,7 +186,7 @@ async fn what_was_held_up_on_its_way_is_not_proposed_after_the_deadline_that_its
     assert_eq!(bench.answer().await, (1, appended(1).into()));
     tokio::time::advance(Duration::from_millis(500)).await;
     bench.send(2, &tenure, 10, anchor.deadline(deadline_ms)).await;
-    assert_eq!(bench.answer().await, (2, Answer::Rejected(problem::expired())));
+    assert_eq!(bench.answer().await, (2, Answer::Lost(problem::expired())));
     assert!(bench.proposed.try_recv().is_err(), "proposed although it came too late");
 }
 
@@ -217,7 +217,7 @@ async fn what_a_leader_does_not_take_now_keeps_its_place_until_its_deadline() {
     bench.send(1, &tenure, 10, soon).await;
     bench.send(2, &tenure, 10, far()).await;
     bench.send(3, &tenure, 10, far()).await;
-    assert_eq!(bench.answer().await, (1, Answer::Rejected(problem::expired())));
+    assert_eq!(bench.answer().await, (1, Answer::Lost(problem::expired())));
     let entry = bench.proposed().await;
     (entry.done)(Ok(vec![appended(1), appended(2)]));
     assert_eq!(bench.answer().await, (2, appended(1).into()));
