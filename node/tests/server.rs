@@ -240,7 +240,7 @@ async fn a_session_keeps_the_order_on_every_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_reaches_any_node_after_its_deadline_is_not_appended() {
+async fn what_reaches_any_node_after_its_deadline_is_not_appended_and_ends_its_session() {
     let cluster = Cluster::start().await;
     cluster.leader().await;
     for node in 0..3 {
@@ -253,15 +253,15 @@ async fn what_reaches_any_node_after_its_deadline_is_not_appended() {
         let append = v1::SessionAppend { number: 1, append, deadline_ms: 0 };
         let request = v1::AppendSessionRequest { appends: vec![append] };
         sender.send(request).await.expect("the session lives");
-        let message = answers.message().await.expect("answers").expect("a message");
-        match message.answers[0].outcome.as_ref().expect("an outcome") {
-            Outcome::Problem(problem) => {
-                assert_eq!(problem.kind, "deadline", "{problem:?}");
-                assert_eq!(problem.outcome, "not appended", "{problem:?}");
-            }
-            Outcome::Appended(done) => panic!("{done:?}"),
-        }
+        let end = answers.message().await.expect_err("the session ended");
+        let problem = problem_of(&end).expect("a typed detail");
+        assert_eq!(problem.kind, ErrorKind::Deadline, "{problem:?}");
+        assert_eq!(problem.outcome, quorate_proto::Outcome::NotAppended, "{problem:?}");
     }
+    let mut events = cluster.events(0).await;
+    let id = u128::MAX;
+    let append = append("order-1", Demand::None(v1::Empty {}), id);
+    events.append(request(append)).await.expect("nothing was appended before");
     cluster.stop_all().await;
 }
 
