@@ -13,11 +13,13 @@ mod inspect;
 mod local;
 mod ndjson;
 mod output;
+mod ports;
 mod print;
 pub mod server;
 mod size;
 
 pub use exit::Exit;
+pub use ports::free_addresses;
 
 use clap::Parser;
 

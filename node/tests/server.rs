@@ -1,6 +1,5 @@
 //! Three servers in one process, asked over the wire as a program in any language would.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use quorate_node::server::{Server, ServerOptions};
@@ -32,13 +31,8 @@ struct Cluster {
 impl Cluster {
     async fn start() -> Cluster {
         let folder = tempfile::tempdir().expect("a folder");
-        let held: Vec<_> =
-            (0..6).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-        let addresses: Vec<String> = held
-            .iter()
-            .map(|listener| listener.local_addr().expect("an address").to_string())
-            .collect();
-        drop(held);
+        let free = quorate_node::free_addresses(6).expect("free ports");
+        let addresses: Vec<String> = free.iter().map(ToString::to_string).collect();
         let (addresses, peers) = addresses.split_at(3);
         let mut servers = Vec::new();
         for (number, (listen, peer_listen)) in addresses.iter().zip(peers).enumerate() {

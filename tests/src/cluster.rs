@@ -3,7 +3,6 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -61,7 +60,8 @@ pub struct Node {
 impl Node {
     /// A node in a folder of its own, not started.
     pub fn new(folder: &Path, number: usize) -> Node {
-        let [address, peer_address] = free_addresses();
+        let addresses = quorate_node::free_addresses(2).expect("free ports");
+        let [address, peer_address] = [0, 1].map(|at| addresses[at].to_string());
         let data = folder.join(format!("node-{number}"));
         let log = folder.join(format!("node-{number}.log"));
         Node { address, peer_address, data, log, process: None, wrapper: Vec::new() }
@@ -145,12 +145,6 @@ impl Drop for Node {
     }
 }
 
-/// Two free ports of the loopback address; nothing keeps them free, but the system hands out others first.
-fn free_addresses() -> [String; 2] {
-    let listeners = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("an address").to_string())
-}
-
 /// The right to run processes: tests with clusters run one after the other, or they would wait for each
 /// other's processors and call it a fault.
 pub type Turn = MutexGuard<'static, ()>;
@@ -190,11 +184,18 @@ impl Cluster {
         let peers: Vec<String> =
             cluster.nodes.iter().map(|node| node.peer_address.clone()).collect();
         let peers = peers.join(",");
-        wait_for("a cluster", PATIENCE, || {
-            let init = ["cluster", "init", "--peers", &peers, "--chunk-size", chunk_size];
+        let init = ["cluster", "init", "--peers", &peers, "--chunk-size", chunk_size];
+        let started = Instant::now();
+        loop {
             let output = cluster.run(init);
-            output.status.success().then_some(())
-        });
+            if output.status.success() {
+                break;
+            }
+            let told = String::from_utf8_lossy(&output.stderr);
+            let all_run = cluster.nodes.iter_mut().all(Node::is_running);
+            assert!(all_run, "a node ended: {told}\n{}", cluster.logs());
+            assert!(started.elapsed() < PATIENCE, "no cluster: {told}\n{}", cluster.logs());
+        }
         cluster.wait_for_leader();
         cluster
     }

@@ -1,6 +1,7 @@
 //! `quorate demo`: the main job, told step by step on a cluster of its own.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use clap::Args;
 use quorate_client::{AppendError, Client, Event, Expect};
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::exit::Exit;
 use crate::local::{self, LocalNode, Process};
+use crate::ports::free_addresses;
 
 /// How many nodes the story has.
 const NODES: usize = 3;
@@ -21,7 +23,10 @@ pub struct DemoArgs {}
 /// Runs the command.
 pub async fn run(_args: DemoArgs) -> Result<(), Exit> {
     let folder = tempfile::Builder::new().prefix("quorate-demo-").tempdir()?;
-    let nodes = local::lay_out(folder.path(), &local::free_ports(NODES)?);
+    let free = free_addresses(2 * NODES)?;
+    let ports =
+        free.iter().map(SocketAddr::port).zip(free.iter().skip(NODES).map(SocketAddr::port));
+    let nodes = local::lay_out(folder.path(), &ports.collect::<Vec<_>>());
     say("A cluster of three nodes, each a process with a folder of its own:")?;
     let mut processes = local::start_all(&nodes, CHUNK_BYTES_DEFAULT).await?;
     let told = tokio::select! {

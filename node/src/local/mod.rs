@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -111,7 +111,7 @@ impl LocalNode {
     }
 }
 
-/// Lays nodes out in a folder, on ports that follow each other.
+/// Lays nodes out in a folder; each has a port for clients and one for peers.
 pub(crate) fn lay_out(root: &Path, ports: &[(u16, u16)]) -> Vec<LocalNode> {
     let node = |(index, (port, peer_port)): (usize, &(u16, u16))| LocalNode {
         number: index + 1,
@@ -134,15 +134,6 @@ pub(crate) fn check_free(nodes: &[LocalNode]) -> Result<(), Exit> {
         })?;
     }
     Ok(())
-}
-
-/// Ports that nobody has now.
-pub(crate) fn free_ports(nodes: usize) -> io::Result<Vec<(u16, u16)>> {
-    // All are held until all are known, so that none is given twice.
-    let hold = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let held: Vec<_> = (0..nodes).map(|_| Ok((hold()?, hold()?))).collect::<io::Result<_>>()?;
-    let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-    held.iter().map(|(one, two)| Ok((port(one)?, port(two)?))).collect()
 }
 
 /// Starts all nodes, founds the cluster if it is not founded yet, and waits until one of them leads.
@@ -206,14 +197,5 @@ mod tests {
             line.contains(r"--data '/tmp/a b/it'\''s/node-1' --listen 127.0.0.1:7701"),
             "{line}"
         );
-    }
-
-    #[test]
-    fn free_ports_are_all_different() {
-        let ports = free_ports(5).expect("ports");
-        let mut all: Vec<u16> = ports.iter().flat_map(|(one, two)| [*one, *two]).collect();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 10);
     }
 }
