@@ -4,7 +4,7 @@ use std::fmt;
 
 use quorate_proto::{
     self as proto, Appended, ErrorKind, EventId, Expectation, Failure, Invalid, Problem,
-    StreamName, Timestamp,
+    StreamName, Timestamp, Violation,
 };
 use tokio::time::Instant;
 
@@ -95,7 +95,7 @@ impl AppendError {
     /// The problem behind it, as the store or this library told it.
     pub fn problem(&self) -> Problem {
         match self {
-            AppendError::Conflict(conflict) => Problem::conflict(conflict.failures.clone()),
+            AppendError::Conflict(conflict) => conflict.problem(),
             AppendError::Rejected(problem) => problem.clone(),
             AppendError::Unknown(unknown) => unknown.problem().clone(),
         }
@@ -109,6 +109,7 @@ impl AppendError {
                 expected: first.expected.into(),
                 actual: first.actual.0,
                 failures: problem.failures,
+                violations: problem.violations,
             }),
             _ => AppendError::Rejected(problem),
         }
@@ -132,11 +133,19 @@ pub struct Conflict {
     pub actual: u64,
     /// All that failed, in the order of the request, this one included.
     pub failures: Vec<Failure>,
+    /// The conditions that were violated besides.
+    pub violations: Vec<Violation>,
+}
+
+impl Conflict {
+    fn problem(&self) -> Problem {
+        Problem::conflict(self.failures.clone(), self.violations.clone())
+    }
 }
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Problem::conflict(self.failures.clone()).fmt(f)
+        self.problem().fmt(f)
     }
 }
 

@@ -50,7 +50,9 @@ impl Query {
             let demanded = demanded?;
             match query.items.last_mut() {
                 Some(item) => item.types.extend(demanded),
-                None => query.items.push(proto::QueryItem { scope: None, types: demanded }),
+                None => {
+                    query.items.push(proto::QueryItem { types: demanded, ..Default::default() })
+                }
             }
             Ok(query)
         }))
@@ -71,7 +73,7 @@ impl Query {
 
     fn scoped(scope: Result<Scope, Invalid>) -> Query {
         Query(scope.map(|scope| {
-            let item = proto::QueryItem { scope: Some(scope), types: Vec::new() };
+            let item = proto::QueryItem { scope: Some(scope), ..Default::default() };
             proto::Query { items: vec![item] }
         }))
     }
@@ -136,7 +138,9 @@ mod tests {
 
     fn matches(query: &Query, stream: &str, kind: &str) -> bool {
         let query = query.0.as_ref().expect("a query");
-        query.matches(&StreamName::new(stream).expect(stream), &EventType::new(kind).expect(kind))
+        let id = quorate_proto::EventId::from_bytes([1; 16]).expect("an id");
+        let event = proto::Event::new(id, EventType::new(kind).expect(kind), "");
+        query.matches(&StreamName::new(stream).expect(stream), &event)
     }
 
     #[test]

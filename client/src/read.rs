@@ -48,7 +48,7 @@ impl ReadRequest {
             match &mut read.source {
                 ProtoSource::Stream { types, .. } => types.extend(demanded),
                 ProtoSource::Query(query) if query.items.is_empty() => {
-                    query.items.push(proto::QueryItem { scope: None, types: demanded });
+                    query.items.push(proto::QueryItem { types: demanded, ..Default::default() });
                 }
                 ProtoSource::Query(query) => {
                     for item in &mut query.items {

@@ -127,7 +127,7 @@ pub(crate) fn write_failure_json(
     error: &AppendError,
     line: Option<u64>,
 ) -> io::Result<()> {
-    let Problem { kind, outcome, message, failures, field, limit } = error.problem();
+    let Problem { kind, outcome, message, failures, field, limit, .. } = error.problem();
     let failed = failures.into_iter().map(|failure| FailedExpectation {
         stream: failure.stream.to_string(),
         expected: failure.expected.to_string(),

@@ -111,7 +111,7 @@ fn append(stream: &str, demand: Demand, id: u128) -> v1::Append {
         expectation: Some(v1::Expectation { demand: Some(demand) }),
         events: vec![event],
     };
-    v1::Append { writes: vec![write], requirements: Vec::new() }
+    v1::Append { writes: vec![write], ..Default::default() }
 }
 
 fn request(append: v1::Append) -> v1::AppendRequest {

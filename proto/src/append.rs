@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::fmt;
 
 use crate::error::Invalid;
-use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX, APPEND_STREAMS_MAX};
-use crate::{Event, Position, StreamName, Timestamp, Version};
+use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX, APPEND_STREAMS_MAX, CONDITIONS_MAX};
+use crate::{Event, Position, Query, StreamName, Timestamp, Version};
 
 /// What an append demands of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +63,15 @@ pub struct Requirement {
     pub expectation: Expectation,
 }
 
+/// A demand on the log: no event after `after` matches `query`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// What must not be there.
+    pub query: Query,
+    /// Up to here the writer knows the log, and it does not count; 0 = it knows nothing.
+    pub after: Position,
+}
+
 /// An append: all its events at consecutive positions, or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Append {
@@ -70,13 +79,15 @@ pub struct Append {
     pub writes: Vec<Write>,
     /// Streams that are only looked at.
     pub requirements: Vec<Requirement>,
+    /// Demands on the log.
+    pub conditions: Vec<Condition>,
 }
 
 impl Append {
     /// An append to one stream.
     pub fn to(stream: StreamName, expectation: Expectation, events: Vec<Event>) -> Append {
         let write = Write { stream, expectation, events };
-        Append { writes: vec![write], requirements: Vec::new() }
+        Append { writes: vec![write], ..Append::default() }
     }
 
     /// Bytes that the append counts towards [`APPEND_BYTES_MAX`].
@@ -85,7 +96,8 @@ impl Append {
             16 + write.stream.as_str().len() + write.events.iter().map(Event::size).sum::<usize>()
         });
         let requirements = self.requirements.iter().map(|one| 16 + one.stream.as_str().len());
-        writes.chain(requirements).sum()
+        let conditions = self.conditions.iter().map(|one| 16 + one.query.size());
+        writes.chain(requirements).chain(conditions).sum()
     }
 
     /// How many events the append holds.
@@ -93,15 +105,26 @@ impl Append {
         self.writes.iter().map(|write| write.events.len()).sum()
     }
 
-    /// Checks everything that can be said without looking at the log.
+    /// Checks everything that can be said without looking at the log. What passes is a user's append: it
+    /// writes to no stream of the system ([`crate::Change::to_append`] does).
     pub fn check(&self) -> Result<(), Invalid> {
+        for write in &self.writes {
+            check_user_stream(&write.stream)?;
+        }
+        for event in self.writes.iter().flat_map(|write| &write.events) {
+            event.check()?;
+        }
+        self.check_shape()
+    }
+
+    /// What holds for the system's own appends too.
+    pub(crate) fn check_shape(&self) -> Result<(), Invalid> {
         if self.writes.is_empty() {
             return Err(Invalid::new("writes", "are empty"));
         }
         self.check_limits()?;
         let mut streams = HashSet::new();
         for write in &self.writes {
-            check_user_stream(&write.stream)?;
             if !streams.insert(&write.stream) {
                 let why = format!("name `{}` twice", write.stream);
                 return Err(Invalid::new("writes", why));
@@ -119,7 +142,6 @@ impl Append {
         }
         let mut ids = HashSet::new();
         for event in self.writes.iter().flat_map(|write| &write.events) {
-            event.check()?;
             if !ids.insert(event.id) {
                 return Err(Invalid::new("id", format!("{} is there twice", event.id)));
             }
@@ -137,6 +159,14 @@ impl Append {
         if events > APPEND_EVENTS_MAX {
             let why = format!("are {events}; at most {APPEND_EVENTS_MAX} are allowed");
             return Err(Invalid::too_large("events", why, APPEND_EVENTS_MAX as u64));
+        }
+        if self.conditions.len() > CONDITIONS_MAX {
+            let why =
+                format!("are {}; at most {CONDITIONS_MAX} are allowed", self.conditions.len());
+            return Err(Invalid::too_large("conditions", why, CONDITIONS_MAX as u64));
+        }
+        for condition in &self.conditions {
+            condition.query.check()?;
         }
         let size = self.size();
         if size > APPEND_BYTES_MAX {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Expectation, StreamName, Version};
+use crate::{Expectation, Position, StreamName, Version};
 
 /// Whether an append that ended in an error may still be in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +30,10 @@ pub enum ErrorKind {
     Conflict,
     /// Some of the ids are in the log already, as something else: the writer reuses ids.
     IdReused,
+    /// A stream that is written to was closed for good by a tombstone.
+    StreamClosed,
+    /// Whether it was appended cannot be told any more: what it would have written is old and removed.
+    Forgotten,
     /// The request breaks a rule: mend it.
     Invalid,
     /// The request is over a limit: make it smaller.
@@ -40,6 +44,8 @@ pub enum ErrorKind {
     Deadline,
     /// The node has more to do than it can: try again later.
     Overloaded,
+    /// The disks of the cluster have no room for more events: only what makes room is taken.
+    NoSpace,
     /// The node belongs to no cluster yet.
     NotReady,
     /// It is there already: the cluster was founded before.
@@ -52,14 +58,17 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [ErrorKind; 11] = [
+    pub const ALL: [ErrorKind; 14] = [
         ErrorKind::Conflict,
         ErrorKind::IdReused,
+        ErrorKind::StreamClosed,
+        ErrorKind::Forgotten,
         ErrorKind::Invalid,
         ErrorKind::TooLarge,
         ErrorKind::Unavailable,
         ErrorKind::Deadline,
         ErrorKind::Overloaded,
+        ErrorKind::NoSpace,
         ErrorKind::NotReady,
         ErrorKind::AlreadyExists,
         ErrorKind::Damaged,
@@ -71,11 +80,14 @@ impl ErrorKind {
         match self {
             ErrorKind::Conflict => "conflict",
             ErrorKind::IdReused => "id_reused",
+            ErrorKind::StreamClosed => "stream_closed",
+            ErrorKind::Forgotten => "forgotten",
             ErrorKind::Invalid => "invalid",
             ErrorKind::TooLarge => "too_large",
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::Deadline => "deadline",
             ErrorKind::Overloaded => "overloaded",
+            ErrorKind::NoSpace => "no_space",
             ErrorKind::NotReady => "not_ready",
             ErrorKind::AlreadyExists => "already_exists",
             ErrorKind::Damaged => "damaged",
@@ -90,7 +102,13 @@ impl ErrorKind {
 
     /// Whether the same request may succeed later without being changed.
     pub fn is_transient(self) -> bool {
-        matches!(self, ErrorKind::Unavailable | ErrorKind::Deadline | ErrorKind::Overloaded)
+        matches!(
+            self,
+            ErrorKind::Unavailable
+                | ErrorKind::Deadline
+                | ErrorKind::Overloaded
+                | ErrorKind::NoSpace
+        )
     }
 }
 
@@ -115,6 +133,22 @@ impl fmt::Display for Failure {
     }
 }
 
+/// A condition that was violated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which of the append's conditions; the first is 0.
+    pub condition: usize,
+    /// The position of the newest event that it forbids.
+    pub position: Position,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Violation { condition, position } = self;
+        write!(f, "the event at position {position} violates condition {}", condition + 1)
+    }
+}
+
 /// An error as users see it: a kind to act on, the outcome, the details of the kind, and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -127,6 +161,8 @@ pub struct Problem {
     pub message: String,
     /// The expectations that were not met, in the order of the request; of a conflict.
     pub failures: Vec<Failure>,
+    /// The conditions that were violated, in the order of the request; of a conflict.
+    pub violations: Vec<Violation>,
     /// The field that breaks a rule; empty if it is none.
     pub field: String,
     /// The limit that was passed; 0 if it is none.
@@ -137,19 +173,22 @@ impl Problem {
     /// An error without details.
     pub fn new(kind: ErrorKind, outcome: Outcome, message: impl Into<String>) -> Problem {
         let message = message.into();
-        Problem { kind, outcome, message, failures: Vec::new(), field: String::new(), limit: 0 }
+        let (failures, violations, field) = (Vec::new(), Vec::new(), String::new());
+        Problem { kind, outcome, message, failures, violations, field, limit: 0 }
     }
 
-    /// The answer to an append whose expectations were not met. The message names the first three of them.
-    pub fn conflict(failures: Vec<Failure>) -> Problem {
-        let mut told: Vec<String> =
-            failures.iter().take(FAILURES_TOLD).map(Failure::to_string).collect();
-        let more = failures.len() - told.len();
+    /// The answer to an append whose demands were not met. The message names the first three of them.
+    pub fn conflict(failures: Vec<Failure>, violations: Vec<Violation>) -> Problem {
+        let all = failures.iter().map(Failure::to_string);
+        let all = all.chain(violations.iter().map(Violation::to_string));
+        let mut told: Vec<String> = all.take(FAILURES_TOLD).collect();
+        let more = failures.len() + violations.len() - told.len();
         if more > 0 {
             told.push(format!("and {more} more"));
         }
         let message = format!("conflict: {}; nothing was appended", told.join("; "));
-        Problem { failures, ..Problem::new(ErrorKind::Conflict, Outcome::NotAppended, message) }
+        let problem = Problem::new(ErrorKind::Conflict, Outcome::NotAppended, message);
+        Problem { failures, violations, ..problem }
     }
 }
 

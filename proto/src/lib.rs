@@ -8,16 +8,20 @@ pub mod limits;
 mod append;
 mod error;
 mod event;
+mod lifecycle;
 mod name;
 mod number;
 mod read;
+mod snapshot;
 
 #[cfg(feature = "wire")]
 pub mod wire;
 
-pub use append::{Append, Appended, Expectation, Requirement, Write};
-pub use error::{ErrorKind, Failure, Invalid, Outcome, Problem};
+pub use append::{Append, Appended, Condition, Expectation, Requirement, Write};
+pub use error::{ErrorKind, Failure, Invalid, Outcome, Problem, Violation};
 pub use event::{Event, EventId, RecordedEvent};
-pub use name::{Category, EventType, Path, StreamName};
+pub use lifecycle::{Change, ChangeKind, DELETED, SETTINGS, Setting, SettingsChange, TOMBSTONED};
+pub use name::{Category, CorrelationId, EventType, Path, StreamName, Tag};
 pub use number::{LogId, LogIndex, Position, Term, Timestamp, Version};
 pub use read::{Bounds, Consistency, Direction, Query, QueryItem, Read, Scope, Source};
+pub use snapshot::{RecordedSnapshot, Snapshot};

@@ -28,6 +28,12 @@ pub const READ_MESSAGE_BYTES: usize = 256 * 1024;
 pub const QUERY_ITEMS_MAX: usize = 100;
 /// Most types in one item of a query.
 pub const QUERY_TYPES_MAX: usize = 100;
+/// Most tags in one item of a query.
+pub const QUERY_TAGS_MAX: usize = TAGS_MAX;
+/// Most conditions in one append.
+pub const CONDITIONS_MAX: usize = 16;
+/// Most bytes of an aggregate snapshot.
+pub const SNAPSHOT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How many of the newest positions are searched for the ids of a repeated append.
 pub const RETRY_WINDOW: u64 = 1 << 22;
 /// Smallest chunk size a cluster can be created with.
@@ -46,6 +52,7 @@ pub const DEADLINE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 const _: () = {
     assert!(EVENT_PAYLOAD_BYTES_MAX < APPEND_BYTES_MAX);
     assert!(APPEND_BYTES_MAX < ENTRY_BYTES_MAX);
+    assert!(SNAPSHOT_BYTES_MAX < ENTRY_BYTES_MAX && SNAPSHOT_BYTES_MAX < CLIENT_MESSAGE_BYTES_MAX);
     assert!(ENTRY_BYTES_MAX < PEER_MESSAGE_BYTES_MAX);
     assert!(APPEND_BYTES_MAX < CLIENT_MESSAGE_BYTES_MAX);
     assert!(READ_MESSAGE_BYTES + EVENT_PAYLOAD_BYTES_MAX < CLIENT_MESSAGE_BYTES_MAX);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::Invalid;
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX, TAG_BYTES_MAX};
 
 /// The name of a stream: `[path/]category-id`, as in `order-42` or `acme/eu/order-42`.
 ///
@@ -115,6 +115,40 @@ impl EventType {
     }
 }
 
+/// A tag that a query asks for: a label that a writer put on an event.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(Arc<str>);
+
+impl Tag {
+    /// 1 to 128 bytes without control characters.
+    pub fn new(tag: impl AsRef<str>) -> Result<Tag, Invalid> {
+        check_bounded("tag", tag.as_ref(), TAG_BYTES_MAX)?;
+        Ok(Tag(tag.as_ref().into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A correlation id that a query asks for.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CorrelationId(Arc<str>);
+
+impl CorrelationId {
+    /// 1 to 128 bytes without control characters.
+    pub fn new(id: impl AsRef<str>) -> Result<CorrelationId, Invalid> {
+        check_bounded("correlation_id", id.as_ref(), IDENTIFIER_BYTES_MAX)?;
+        Ok(CorrelationId(id.as_ref().into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 macro_rules! text {
     ($($name:ident),*) => {$(
         /// Names hash and compare as their text, so maps of names are asked with text.
@@ -146,15 +180,19 @@ macro_rules! text {
     )*};
 }
 
-text!(StreamName, Category, Path, EventType);
+text!(StreamName, Category, Path, EventType, Tag, CorrelationId);
 
 fn check_text(field: &'static str, text: &str) -> Result<(), Invalid> {
+    check_bounded(field, text, NAME_BYTES_MAX)
+}
+
+fn check_bounded(field: &'static str, text: &str, bytes_max: usize) -> Result<(), Invalid> {
     if text.is_empty() {
         return Err(Invalid::new(field, "is empty"));
     }
-    if text.len() > NAME_BYTES_MAX {
-        let why = format!("has {} bytes; at most {NAME_BYTES_MAX} are allowed", text.len());
-        return Err(Invalid::limit(field, why, NAME_BYTES_MAX as u64));
+    if text.len() > bytes_max {
+        let why = format!("has {} bytes; at most {bytes_max} are allowed", text.len());
+        return Err(Invalid::limit(field, why, bytes_max as u64));
     }
     if text.chars().any(char::is_control) {
         return Err(Invalid::new(field, format!("{text:?} contains a control character")));

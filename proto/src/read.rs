@@ -1,8 +1,11 @@
 //! Reading is one thing: a source, bounds, a direction, a limit, and how fresh the answer must be.
 
 use crate::error::Invalid;
-use crate::limits::{QUERY_ITEMS_MAX, QUERY_TYPES_MAX};
-use crate::{Category, EventType, Path, Position, RecordedEvent, StreamName, Timestamp};
+use crate::limits::{QUERY_ITEMS_MAX, QUERY_TAGS_MAX, QUERY_TYPES_MAX};
+use crate::{
+    Category, CorrelationId, Event, EventType, Path, Position, RecordedEvent, StreamName, Tag,
+    Timestamp,
+};
 
 /// What one item of a query looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +19,23 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Whether a stream lies in the scope.
+    /// The name of the stream, category or path.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Scope::Stream(stream) => stream.as_str(),
+            Scope::Category(category) => category.as_str(),
+            Scope::Path(path) => path.as_str(),
+        }
+    }
+
+    /// Whether a stream lies in the scope. The system's streams lie in no category and no path.
     pub fn holds(&self, stream: &StreamName) -> bool {
         match self {
             Scope::Stream(one) => one == stream,
-            Scope::Category(category) => stream.category() == category.as_str(),
-            Scope::Path(path) => path.holds(stream),
+            Scope::Category(category) => {
+                !stream.is_system() && stream.category() == category.as_str()
+            }
+            Scope::Path(path) => !stream.is_system() && path.holds(stream),
         }
     }
 }
@@ -33,13 +47,28 @@ pub struct QueryItem {
     pub scope: Option<Scope>,
     /// Any of these types; all types if empty.
     pub types: Vec<EventType>,
+    /// All of these tags.
+    pub tags: Vec<Tag>,
+    /// This correlation id; any if not told.
+    pub correlation: Option<CorrelationId>,
 }
 
 impl QueryItem {
-    /// Whether the item matches an event of this stream and type.
-    pub fn matches(&self, stream: &StreamName, kind: &EventType) -> bool {
-        self.scope.as_ref().is_none_or(|scope| scope.holds(stream))
-            && (self.types.is_empty() || self.types.contains(kind))
+    /// Whether the item matches an event of this stream. Events of the system match only an item that
+    /// names their stream or their type.
+    pub fn matches(&self, stream: &StreamName, event: &Event) -> bool {
+        let is_named = matches!(self.scope, Some(Scope::Stream(_))) || !self.types.is_empty();
+        let is_system = stream.is_system() || event.kind.is_system();
+        (is_named || !is_system)
+            && self.scope.as_ref().is_none_or(|scope| scope.holds(stream))
+            && (self.types.is_empty() || self.types.contains(&event.kind))
+            && self.tags.iter().all(|tag| event.tags.iter().any(|own| own == tag.as_str()))
+            && self.correlation.as_ref().is_none_or(|id| id.as_str() == event.correlation_id)
+    }
+
+    /// Whether it demands nothing, and so matches every event but the system's.
+    pub fn is_everything(&self) -> bool {
+        *self == QueryItem::default()
     }
 }
 
@@ -56,18 +85,29 @@ impl Query {
         Query::default()
     }
 
-    /// Whether the query matches an event of this stream and type. Events of the system match only a
-    /// query that names their stream or their type.
-    pub fn matches(&self, stream: &StreamName, kind: &EventType) -> bool {
+    /// Whether the query matches an event of this stream. Events of the system match only an item that
+    /// names their stream or their type.
+    pub fn matches(&self, stream: &StreamName, event: &Event) -> bool {
         if self.items.is_empty() {
-            return !stream.is_system() && !kind.is_system();
+            return QueryItem::default().matches(stream, event);
         }
-        self.items.iter().any(|item| item.matches(stream, kind))
+        self.items.iter().any(|item| item.matches(stream, event))
     }
 
     /// Whether the query matches a recorded event.
     pub fn matches_event(&self, event: &RecordedEvent) -> bool {
-        self.matches(&event.stream, &event.event.kind)
+        self.matches(&event.stream, &event.event)
+    }
+
+    /// Bytes of the names in it, and a few for each: what it counts towards the limits of an append.
+    pub fn size(&self) -> usize {
+        let item = |item: &QueryItem| {
+            let scope = item.scope.as_ref().map_or(0, |scope| scope.as_str().len());
+            let types: usize = item.types.iter().map(|kind| kind.as_str().len() + 4).sum();
+            let tags: usize = item.tags.iter().map(|tag| tag.as_str().len() + 4).sum();
+            16 + scope + types + tags + item.correlation.as_ref().map_or(0, |id| id.as_str().len())
+        };
+        self.items.iter().map(item).sum()
     }
 
     /// Checks the limits.
@@ -78,6 +118,10 @@ impl Query {
             return Err(Invalid::limit("query", why, QUERY_ITEMS_MAX as u64));
         }
         for item in &self.items {
+            if item.tags.len() > QUERY_TAGS_MAX {
+                let why = format!("are {}; at most {QUERY_TAGS_MAX} are allowed", item.tags.len());
+                return Err(Invalid::limit("tags", why, QUERY_TAGS_MAX as u64));
+            }
             if item.types.len() > QUERY_TYPES_MAX {
                 let why =
                     format!("are {}; at most {QUERY_TYPES_MAX} are allowed", item.types.len());
@@ -151,6 +195,12 @@ pub struct Read {
     pub limit: Option<u64>,
     /// How fresh.
     pub consistency: Consistency,
+    /// Whether to begin with the newest aggregate snapshot of the stream: then only the events after it are
+    /// read. Needs a stream as the source, read forwards, whole: without types and
+    /// without bounds.
+    pub with_snapshot: bool,
+    /// Whether a query gives out the system's events too, where it does not name them.
+    pub with_system: bool,
 }
 
 impl Read {
@@ -171,17 +221,31 @@ impl Read {
             direction: Direction::default(),
             limit: None,
             consistency: Consistency::default(),
+            with_snapshot: false,
+            with_system: false,
         }
     }
 
-    /// Checks the limits.
+    /// Checks the limits, and that the snapshot is asked for only where it can be given.
     pub fn check(&self) -> Result<(), Invalid> {
+        if self.with_snapshot {
+            self.check_with_snapshot()?;
+        }
         match &self.source {
             Source::Query(query) => query.check(),
             Source::Stream { types, .. } => {
-                let item = QueryItem { scope: None, types: types.clone() };
+                let item = QueryItem { types: types.clone(), ..QueryItem::default() };
                 Query { items: vec![item] }.check()
             }
         }
+    }
+
+    fn check_with_snapshot(&self) -> Result<(), Invalid> {
+        let is_whole = matches!(&self.source, Source::Stream { types, .. } if types.is_empty());
+        if !is_whole || self.bounds != Bounds::default() || self.direction != Direction::Forwards {
+            let why = "needs a whole stream, read forwards";
+            return Err(Invalid::new("with_snapshot", why));
+        }
+        Ok(())
     }
 }

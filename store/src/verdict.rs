@@ -42,7 +42,7 @@ fn is_passed(failure: &Failure) -> bool {
 impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Problem {
         match rejection {
-            Rejection::Conflict(failures) => Problem::conflict(failures),
+            Rejection::Conflict(failures) => Problem::conflict(failures, Vec::new()),
             Rejection::IdReused(id) => {
                 let message = format!("the id {id} is in the log already; nothing was appended");
                 Problem::new(ErrorKind::IdReused, Outcome::NotAppended, message)

@@ -139,6 +139,27 @@ impl Events for Service {
     type AppendSessionStream = Answers<v1::AppendSessionResponse>;
     type ReadStream = Answers<v1::ReadResponse>;
 
+    async fn change_stream(
+        &self,
+        _: Request<v1::ChangeStreamRequest>,
+    ) -> Result<Response<v1::AppendResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn show_stream(
+        &self,
+        _: Request<v1::ShowStreamRequest>,
+    ) -> Result<Response<v1::ShowStreamResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn put_snapshot(
+        &self,
+        _: Request<v1::PutSnapshotRequest>,
+    ) -> Result<Response<v1::PutSnapshotResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
     async fn append(
         &self,
         _: Request<v1::AppendRequest>,

@@ -25,6 +25,27 @@ impl<H: Host> Events for EventsService<H> {
     type AppendSessionStream = Answers;
     type ReadStream = BoxStream<'static, Result<v1::ReadResponse, Status>>;
 
+    async fn change_stream(
+        &self,
+        _: Request<v1::ChangeStreamRequest>,
+    ) -> Result<Response<v1::AppendResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn show_stream(
+        &self,
+        _: Request<v1::ShowStreamRequest>,
+    ) -> Result<Response<v1::ShowStreamResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn put_snapshot(
+        &self,
+        _: Request<v1::PutSnapshotRequest>,
+    ) -> Result<Response<v1::PutSnapshotResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
     async fn append(
         &self,
         request: Request<v1::AppendRequest>,

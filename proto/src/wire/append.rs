@@ -2,10 +2,10 @@
 
 use super::v1;
 use super::v1::expectation::Demand;
-use crate::limits::{APPEND_EVENTS_MAX, APPEND_STREAMS_MAX};
+use crate::limits::{APPEND_EVENTS_MAX, APPEND_STREAMS_MAX, CONDITIONS_MAX};
 use crate::{
-    Append, Appended, Event, Expectation, Invalid, Position, Requirement, StreamName, Timestamp,
-    Version, Write,
+    Append, Appended, Condition, Event, Expectation, Invalid, Position, Query, Requirement,
+    StreamName, Timestamp, Version, Write,
 };
 
 impl From<Expectation> for v1::Expectation {
@@ -48,6 +48,7 @@ impl From<Append> for v1::Append {
         v1::Append {
             writes: append.writes.into_iter().map(write).collect(),
             requirements: append.requirements.into_iter().map(requirement).collect(),
+            conditions: append.conditions.into_iter().map(v1::Condition::from).collect(),
         }
     }
 }
@@ -68,6 +69,11 @@ impl TryFrom<Option<v1::Append>> for Append {
             let why = format!("are {events}; at most {APPEND_EVENTS_MAX} are allowed");
             return Err(Invalid::too_large("events", why, APPEND_EVENTS_MAX as u64));
         }
+        if append.conditions.len() > CONDITIONS_MAX {
+            let why =
+                format!("are {}; at most {CONDITIONS_MAX} are allowed", append.conditions.len());
+            return Err(Invalid::too_large("conditions", why, CONDITIONS_MAX as u64));
+        }
         let writes = append.writes.into_iter().map(write_of).collect::<Result<_, _>>()?;
         let requirements = append
             .requirements
@@ -79,9 +85,26 @@ impl TryFrom<Option<v1::Append>> for Append {
                 })
             })
             .collect::<Result<_, Invalid>>()?;
-        let append = Append { writes, requirements };
+        let conditions = append.conditions.into_iter().map(Condition::try_from);
+        let conditions = conditions.collect::<Result<_, _>>()?;
+        let append = Append { writes, requirements, conditions };
         append.check()?;
         Ok(append)
+    }
+}
+
+impl From<Condition> for v1::Condition {
+    fn from(condition: Condition) -> v1::Condition {
+        v1::Condition { query: Some(condition.query.into()), after: condition.after.0 }
+    }
+}
+
+impl TryFrom<v1::Condition> for Condition {
+    type Error = Invalid;
+
+    fn try_from(condition: v1::Condition) -> Result<Condition, Invalid> {
+        let query = condition.query.ok_or_else(|| Invalid::new("query", "is missing"))?;
+        Ok(Condition { query: Query::try_from(query)?, after: Position(condition.after) })
     }
 }
 
@@ -147,6 +170,7 @@ mod tests {
                 stream: stream("limits-7"),
                 expectation: Expectation::None,
             }],
+            conditions: vec![Condition { query: Query::everything(), after: Position(7) }],
         }
     }
 

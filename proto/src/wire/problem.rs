@@ -8,7 +8,9 @@ use prost::bytes::Bytes;
 use tonic::{Code, Status};
 
 use super::v1;
-use crate::{ErrorKind, Failure, Invalid, Outcome, Problem, StreamName, Version};
+use crate::{
+    ErrorKind, Failure, Invalid, Outcome, Position, Problem, StreamName, Version, Violation,
+};
 
 const DETAIL_TYPE: &str = "type.googleapis.com/quorate.v1.Problem";
 
@@ -48,9 +50,24 @@ impl From<Problem> for v1::Problem {
             outcome: problem.outcome.as_str().to_owned(),
             message: problem.message,
             failures: problem.failures.into_iter().map(failure).collect(),
+            violations: problem.violations.into_iter().map(v1::Violation::from).collect(),
             field: problem.field,
             limit: problem.limit,
         }
+    }
+}
+
+impl From<Violation> for v1::Violation {
+    fn from(violation: Violation) -> v1::Violation {
+        let condition = u32::try_from(violation.condition).expect("conditions are few");
+        v1::Violation { condition, position: violation.position.0 }
+    }
+}
+
+impl From<v1::Violation> for Violation {
+    fn from(violation: v1::Violation) -> Violation {
+        let position = Position(violation.position);
+        Violation { condition: violation.condition as usize, position }
     }
 }
 
@@ -83,6 +100,7 @@ impl TryFrom<v1::Problem> for Problem {
             outcome,
             message: problem.message,
             failures,
+            violations: problem.violations.into_iter().map(Violation::from).collect(),
             field: problem.field,
             limit: problem.limit,
         })
@@ -116,12 +134,13 @@ pub fn problem_of(status: &Status) -> Option<Problem> {
 fn code_of(kind: ErrorKind) -> Code {
     match kind {
         ErrorKind::Conflict => Code::Aborted,
-        ErrorKind::IdReused => Code::FailedPrecondition,
+        ErrorKind::IdReused | ErrorKind::StreamClosed => Code::FailedPrecondition,
+        ErrorKind::Forgotten => Code::Unknown,
         ErrorKind::Invalid => Code::InvalidArgument,
         ErrorKind::TooLarge => Code::OutOfRange,
         ErrorKind::Unavailable | ErrorKind::NotReady => Code::Unavailable,
         ErrorKind::Deadline => Code::DeadlineExceeded,
-        ErrorKind::Overloaded => Code::ResourceExhausted,
+        ErrorKind::Overloaded | ErrorKind::NoSpace => Code::ResourceExhausted,
         ErrorKind::AlreadyExists => Code::AlreadyExists,
         ErrorKind::Damaged => Code::DataLoss,
         ErrorKind::Internal => Code::Internal,
@@ -140,10 +159,12 @@ mod tests {
             expected: Expectation::Exactly(Version(2)),
             actual: Version(3),
         };
-        let problem = Problem::conflict(vec![failure]);
+        let violation = Violation { condition: 1, position: Position(9) };
+        let problem = Problem::conflict(vec![failure], vec![violation]);
         assert_eq!(
             problem.message,
-            "conflict: `order-42` is at version 3, expected 2; nothing was appended"
+            "conflict: `order-42` is at version 3, expected 2; the event at position 9 violates condition 2; \
+             nothing was appended"
         );
         let status = Status::from(problem.clone());
         assert_eq!(status.code(), Code::Aborted);
@@ -157,7 +178,7 @@ mod tests {
             expected: Expectation::Exactly(Version(u64::MAX)),
             actual: Version(u64::MAX),
         };
-        let problem = Problem::conflict((0..100).map(failure).collect());
+        let problem = Problem::conflict((0..100).map(failure).collect(), Vec::new());
         assert!(problem.message.ends_with("; and 97 more; nothing was appended"));
         assert_eq!(problem.failures.len(), 100);
         let status = Status::from(problem.clone());

@@ -5,8 +5,8 @@ use super::v1::consistency::Level;
 use super::v1::query_item::Scope as WireScope;
 use super::v1::read_request::Source as WireSource;
 use crate::{
-    Bounds, Category, Consistency, Direction, EventType, Invalid, Path, Position, Query, QueryItem,
-    Read, Scope, Source, StreamName, Timestamp,
+    Bounds, Category, Consistency, CorrelationId, Direction, EventType, Invalid, Path, Position,
+    Query, QueryItem, Read, Scope, Source, StreamName, Tag, Timestamp,
 };
 
 impl From<Query> for v1::Query {
@@ -18,6 +18,8 @@ impl From<Query> for v1::Query {
                 Scope::Path(path) => WireScope::Path(path.as_str().to_owned()),
             }),
             types: item.types.iter().map(|kind| kind.as_str().to_owned()).collect(),
+            tags: item.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+            correlation_id: item.correlation.map_or_else(String::new, |id| id.as_str().to_owned()),
         };
         v1::Query { items: query.items.into_iter().map(item).collect() }
     }
@@ -34,7 +36,12 @@ impl TryFrom<v1::Query> for Query {
                 Some(WireScope::Category(name)) => Some(Scope::Category(Category::new(name)?)),
                 Some(WireScope::Path(path)) => Some(Scope::Path(Path::new(path)?)),
             };
-            Ok(QueryItem { scope, types: types_of(item.types)? })
+            let tags = item.tags.into_iter().map(Tag::new).collect::<Result<_, _>>()?;
+            let correlation = match item.correlation_id.as_str() {
+                "" => None,
+                id => Some(CorrelationId::new(id)?),
+            };
+            Ok(QueryItem { scope, types: types_of(item.types)?, tags, correlation })
         };
         let items = query.items.into_iter().map(item).collect::<Result<_, Invalid>>()?;
         Ok(Query { items })
@@ -69,6 +76,8 @@ impl From<Read> for v1::ReadRequest {
             limit: read.limit,
             consistency: Some(v1::Consistency { level: Some(level) }),
             time_left_ms: 0,
+            with_snapshot: read.with_snapshot,
+            with_system: read.with_system,
         }
     }
 }
@@ -102,7 +111,10 @@ impl TryFrom<v1::ReadRequest> for Read {
             from: request.recorded_from.map(Timestamp),
             until: request.recorded_until.map(Timestamp),
         };
-        let read = Read { source, bounds, direction, limit: request.limit, consistency };
+        let limit = request.limit;
+        let (with_snapshot, with_system) = (request.with_snapshot, request.with_system);
+        let read =
+            Read { source, bounds, direction, limit, consistency, with_snapshot, with_system };
         read.check()?;
         Ok(read)
     }
@@ -119,7 +131,12 @@ mod tests {
     #[test]
     fn a_read_survives_its_way_over_the_wire() {
         let kind = |name| EventType::new(name).expect("a type");
-        let item = |scope| QueryItem { scope: Some(scope), types: vec![kind("Paid")] };
+        let item = |scope| QueryItem {
+            scope: Some(scope),
+            types: vec![kind("Paid")],
+            tags: vec![Tag::new("customer:7").expect("a tag")],
+            correlation: Some(CorrelationId::new("cmd-91").expect("an id")),
+        };
         let query = Query {
             items: vec![
                 item(Scope::Stream(StreamName::new("order-1").expect("a name"))),
@@ -138,10 +155,12 @@ mod tests {
             direction: Direction::Backwards,
             limit: Some(3),
             consistency: Consistency::AtLeast(Position(5)),
+            with_system: true,
             ..Read::query(query)
         };
         let stream = Read {
             consistency: Consistency::Local,
+            with_snapshot: true,
             ..Read::stream(StreamName::new("order-1").expect("a name"))
         };
         for read in [read, stream, Read::query(Query::everything())] {

@@ -62,7 +62,8 @@ pub fn decode_append(bytes: &Bytes) -> Result<Append, Invalid> {
         expectation: write.expectation,
         events: events.by_ref().take(write.events).collect(),
     });
-    let append = Append { writes: writes.collect(), requirements: parsed.requirements };
+    let append =
+        Append { writes: writes.collect(), requirements: parsed.requirements, ..Append::default() };
     append.check()?;
     Ok(append)
 }

@@ -82,7 +82,11 @@ fn any_query() -> impl Strategy<Value = Query> {
         prop::sample::select(vec!["acme", "acme/eu", "none"])
             .prop_map(|name| Some(Scope::Path(Path::new(name).expect("a path")))),
     ];
-    let item = (scope, any_types()).prop_map(|(scope, types)| QueryItem { scope, types });
+    let item = (scope, any_types()).prop_map(|(scope, types)| QueryItem {
+        scope,
+        types,
+        ..QueryItem::default()
+    });
     proptest::collection::vec(item, 0..3).prop_map(|items| Query { items })
 }
 

@@ -17,7 +17,7 @@ fn rest(mut scan: Scan, mut seen: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
 
 fn orders() -> Read {
     let scope = Some(Scope::Category(category("order")));
-    Read::query(Query { items: vec![QueryItem { scope, types: Vec::new() }] })
+    Read::query(Query { items: vec![QueryItem { scope, ..QueryItem::default() }] })
 }
 
 #[test]

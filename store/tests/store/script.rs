@@ -235,7 +235,7 @@ fn parse_read(rest: &str) -> Read {
     }
     // One stream is a source of its own, with versions for bounds; more are a query.
     read.source = match &items[..] {
-        [QueryItem { scope: Some(Scope::Stream(stream)), types }] => {
+        [QueryItem { scope: Some(Scope::Stream(stream)), types, .. }] => {
             Source::Stream { stream: stream.clone(), types: types.clone() }
         }
         _ => Source::Query(Query { items }),

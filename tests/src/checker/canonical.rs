@@ -138,7 +138,7 @@ fn matches(read: &Read, event: &RecordedEvent) -> bool {
     let kind = &event.event.kind;
     let matching = match &read.source {
         Source::Stream { types, .. } => types.is_empty() || types.contains(kind),
-        Source::Query(query) => query.matches(&event.stream, kind),
+        Source::Query(query) => query.matches_event(event),
     };
     matching
         && from.is_none_or(|from| event.recorded_at >= from)

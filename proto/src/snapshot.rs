@@ -1,0 +1,52 @@
+//! Aggregate snapshots: the state of a stream at a version, so that rebuilding it reads only what follows.
+
+use bytes::Bytes;
+
+use crate::error::Invalid;
+use crate::limits::SNAPSHOT_BYTES_MAX;
+use crate::{StreamName, Timestamp, Version};
+
+/// The state of an aggregate as its application made it from a stream's events. Of each stream the newest
+/// is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The stream.
+    pub stream: StreamName,
+    /// The version that it was made at: the events after it are still to be applied. At least 1.
+    pub version: Version,
+    /// The version of the shape of `data`; at least 1. An application passes over shapes it does not know.
+    pub schema: u32,
+    /// The state.
+    pub data: Bytes,
+}
+
+impl Snapshot {
+    /// Checks everything that can be said without looking at the log.
+    pub fn check(&self) -> Result<(), Invalid> {
+        if self.stream.is_system() {
+            let why = format!("`{}` begins with `$`, which is kept for the system", self.stream);
+            return Err(Invalid::new("stream", why));
+        }
+        if self.version == Version::ZERO {
+            return Err(Invalid::new("version", "is 0: there is nothing to take a snapshot of"));
+        }
+        if self.schema == 0 {
+            return Err(Invalid::new("schema", "is 0; the first is 1"));
+        }
+        if self.data.len() > SNAPSHOT_BYTES_MAX {
+            let why =
+                format!("has {} bytes; at most {SNAPSHOT_BYTES_MAX} are allowed", self.data.len());
+            return Err(Invalid::too_large("snapshot", why, SNAPSHOT_BYTES_MAX as u64));
+        }
+        Ok(())
+    }
+}
+
+/// A snapshot as the store returns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedSnapshot {
+    /// What the application put.
+    pub snapshot: Snapshot,
+    /// When the leader stamped it.
+    pub recorded_at: Timestamp,
+}
