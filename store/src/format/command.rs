@@ -321,6 +321,7 @@ mod tests {
             Append {
                 writes,
                 requirements: requirements.into_iter().enumerate().map(require).collect(),
+                ..Append::default()
             }
         })
     }
