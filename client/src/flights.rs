@@ -291,7 +291,7 @@ mod tests {
     fn conflict() -> Result<Appended, Problem> {
         let stream = StreamName::new("a").expect("a name");
         let failure = Failure { stream, expected: Expectation::None, actual: Version(1) };
-        Err(Problem::conflict(vec![failure]))
+        Err(Problem::conflict(vec![failure], Vec::new()))
     }
 
     fn lost() -> Problem {

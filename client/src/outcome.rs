@@ -204,7 +204,7 @@ mod tests {
 
     fn conflict(expected: Expectation, actual: u64) -> Problem {
         let stream = StreamName::new("order-1").expect("a name");
-        Problem::conflict(vec![Failure { stream, expected, actual: Version(actual) }])
+        Problem::conflict(vec![Failure { stream, expected, actual: Version(actual) }], Vec::new())
     }
 
     fn problem(kind: ErrorKind, outcome: Outcome) -> Problem {

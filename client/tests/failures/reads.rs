@@ -22,7 +22,7 @@ fn event(position: u64) -> v1::RecordedEvent {
 }
 
 async fn point(read: &Read, as_of: u64, version: Option<u64>) {
-    read.send(Message::Point(v1::ReadPoint { as_of, version })).await;
+    read.send(Message::Point(v1::ReadPoint { as_of, version, snapshot: None })).await;
 }
 
 async fn events(read: &Read, positions: &[u64]) {

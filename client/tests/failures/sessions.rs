@@ -11,7 +11,7 @@ const STREAM: &str = "order-1";
 fn conflict() -> Problem {
     let stream = StreamName::new(STREAM).expect("a name");
     let failure = Failure { stream, expected: Expectation::None, actual: Version(3) };
-    Problem::conflict(vec![failure])
+    Problem::conflict(vec![failure], Vec::new())
 }
 
 async fn submit(client: &Client, kind: &str) -> Submitted {

@@ -145,7 +145,7 @@ pub(crate) fn write(name: &str, expectation: Expectation, numbers: &[u64]) -> Wr
 }
 
 pub(crate) fn append(name: &str, expectation: Expectation, numbers: &[u64]) -> Append {
-    Append { writes: vec![write(name, expectation, numbers)], requirements: Vec::new() }
+    Append { writes: vec![write(name, expectation, numbers)], ..Append::default() }
 }
 
 pub(crate) fn require(name: &str, expectation: Expectation) -> Requirement {

@@ -129,6 +129,7 @@ fn an_append_over_several_streams_passes() {
             Write { stream: stream("b-1"), expectation: ANY, events: vec![event(2), event(3)] },
         ],
         requirements: vec![Requirement { stream: stream("c-1"), expectation: Expectation::None }],
+        ..Append::default()
     };
     let versions = vec![Version(1), Version(2)];
     let answer = AppendAnswer::Appended { versions, position: Position(3) };
