@@ -112,7 +112,7 @@ impl ChunkFile {
         Ok(end)
     }
 
-    fn bytes(&self, range: Range<u64>) -> Result<Bytes, Fault> {
+    pub(super) fn bytes(&self, range: Range<u64>) -> Result<Bytes, Fault> {
         if range.start > range.end || range.end > self.len {
             let why = format!("the file ends at byte {}, before what it should hold", self.len);
             return Err(Fault::damaged(&self.path, range.start.min(self.len), why));

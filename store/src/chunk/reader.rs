@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use bytes::Bytes;
 use quorate_proto::{EventId, Timestamp};
 
 use super::file::ChunkFile;
@@ -80,6 +81,13 @@ impl Chunk {
     /// What the catalog keeps of it.
     pub(crate) fn summary(&self) -> &ChunkSummary {
         &self.summary
+    }
+
+    /// At most `max` bytes of the file from `offset` on, unchecked; empty at its end.
+    pub(crate) fn raw(&self, offset: u64, max: usize) -> Result<Bytes, Fault> {
+        let rest = self.file.len.saturating_sub(offset);
+        let end = offset.saturating_add(rest.min(max as u64));
+        if rest == 0 { Ok(Bytes::new()) } else { self.file.bytes(offset..end) }
     }
 
     /// Where the events of a key are; `None` if the chunk holds none.

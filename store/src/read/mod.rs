@@ -30,7 +30,7 @@ pub struct Point {
 /// of the tail takes to copy.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Reader {
