@@ -29,5 +29,7 @@ mod types;
 mod wire;
 
 pub use identity::Identity;
-pub use replica::{Done, FoundError, Lost, Replica, ReplicaOptions, StartError, Stopped, Timing};
-pub use status::{Member, Refusal, Role, Status};
+pub use replica::{
+    Done, FoundError, Lost, Replica, ReplicaOptions, ScavengeError, StartError, Stopped, Timing,
+};
+pub use status::{Damage, Member, Refusal, Role, Scavenging, Scrub, Status};

@@ -89,5 +89,6 @@ fn show<H: Host>(running: &Running<H>, progress: Progress, refusals: Vec<Refusal
         members,
         pressure: progress.pressure,
         refusals,
+        ..Status::default()
     }
 }

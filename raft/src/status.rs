@@ -1,6 +1,6 @@
 //! What a node knows about itself and its cluster, as it is shown.
 
-use quorate_proto::{LogIndex, Position, Term};
+use quorate_proto::{LogIndex, Position, Term, Timestamp};
 
 /// A node of the cluster and how it is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +51,42 @@ pub struct Refusal {
     pub why: String,
 }
 
+/// A chunk whose bytes are not what was written. Reads that need it get an error until it is repaired, which
+/// this node does by itself, from its peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The chunk's number.
+    pub chunk: u64,
+    /// What was found: the file, where, and what is wrong there.
+    pub why: String,
+    /// Why the last try to fetch it from a peer failed; none before the first.
+    pub failed: Option<String>,
+}
+
+/// How far the scrubber is: it reads every byte of every chunk again and again, slowly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scrub {
+    /// Bytes that were verified since the node started.
+    pub verified_bytes: u64,
+    /// The chunk that it looks at; none between two rounds, and when it is off.
+    pub chunk: Option<u64>,
+    /// When the last round ended that began and ended in this process, by this node's clock.
+    pub last_full: Option<Timestamp>,
+}
+
+/// How far a scavenge is, or what it came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scavenging {
+    /// Chunks that it looked at.
+    pub looked_at: u64,
+    /// Chunks that it wrote anew, without what is gone.
+    pub rewritten: u64,
+    /// Events that it removed.
+    pub events_removed: u64,
+    /// Bytes of disk that came back.
+    pub bytes_freed: u64,
+}
+
 /// What a node knows about itself and its cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
@@ -81,4 +117,19 @@ pub struct Status {
     pub pressure: f32,
     /// Peers that are not let in.
     pub refusals: Vec<Refusal>,
+    /// Bytes that can still be written to its disk, as of about a second ago.
+    pub free_bytes: u64,
+    /// With fewer free bytes it takes no appends of users. With fewer than half of it, no entries at all.
+    pub reserve_bytes: u64,
+    /// Whether it is below its reserve; it has room again a little above it.
+    pub low_on_space: bool,
+    /// Damaged chunks, by number.
+    pub damaged: Vec<Damage>,
+    /// How far the scrubber is.
+    pub scrub: Scrub,
+    /// The newest scavenge since the node started, under way or ended.
+    pub scavenged: Option<Scavenging>,
+    /// Set when replicas differ in what the same entries came to, and no majority of them agrees: whom to
+    /// believe is for a person to say.
+    pub disagreement: Option<String>,
 }

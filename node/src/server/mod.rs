@@ -96,6 +96,8 @@ impl<H: Host> Server<H> {
                 timing: options.timing,
                 segment_bytes: options.segment_bytes,
                 kept_log_bytes: options.kept_log_bytes,
+                reserve_bytes: None,
+                scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
             },
         )
         .await?;

@@ -48,6 +48,8 @@ impl Node {
             timing: Timing::default(),
             segment_bytes: 256 * 1024,
             kept_log_bytes: None,
+            reserve_bytes: None,
+            scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
         };
         // The test itself runs on a runtime, too.
         let started = async {
