@@ -3,6 +3,8 @@
 //!
 //! Nothing here looks inside a command, and none of openraft's types reaches a disk or a wire.
 
+#[doc(hidden)]
+pub mod fuzz;
 pub mod host;
 pub mod log;
 pub mod transport;

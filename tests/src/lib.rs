@@ -4,6 +4,8 @@
 pub mod checker;
 pub mod cluster;
 pub mod data;
+pub mod fuzz;
 pub mod history;
 pub mod random;
 pub mod simulation;
+pub mod targets;

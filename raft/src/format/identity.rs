@@ -58,7 +58,7 @@ fn begin(magic: &[u8; 8]) -> Vec<u8> {
     bytes
 }
 
-fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+pub(crate) fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     let checksum = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     bytes

@@ -319,7 +319,7 @@ impl Record {
 }
 
 /// Kind and body.
-fn encode_body(record: &Record, out: &mut Vec<u8>) {
+pub(super) fn encode_body(record: &Record, out: &mut Vec<u8>) {
     match record {
         Record::Image(image) => {
             out.push(IMAGE);
@@ -352,7 +352,7 @@ fn encode_body(record: &Record, out: &mut Vec<u8>) {
     }
 }
 
-fn decode_body(bytes: Bytes) -> Result<Record, Malformed> {
+pub(super) fn decode_body(bytes: Bytes) -> Result<Record, Malformed> {
     let mut input = Input(&bytes);
     let [kind] = input.array()?;
     let record = match kind {

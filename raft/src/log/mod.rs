@@ -33,6 +33,7 @@
 
 mod entries;
 mod format;
+pub(crate) mod fuzz;
 mod handle;
 mod image;
 mod open;

@@ -1,0 +1,51 @@
+//! Every decoder of this crate, for a fuzzer; reachable by no setting.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::format::{identity, membership};
+use crate::identity::Identity;
+use crate::log;
+use crate::types::{Membership, Place};
+
+/// What is decoded, how, and good bytes to begin with.
+pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
+
+/// All of them.
+pub fn targets() -> Vec<Target> {
+    let mut targets: Vec<Target> = log::fuzz::TARGETS.to_vec();
+    targets.push(("the identity of a node", decode_identity, identities));
+    targets.push(("a membership", decode_membership, memberships));
+    targets
+}
+
+fn decode_identity(bytes: &[u8]) {
+    let _ = identity::decode(bytes);
+    let _ = identity::decode_boot(bytes);
+    let _ = identity::decode(&identity::seal(bytes.to_vec()));
+    let _ = identity::decode_boot(&identity::seal(bytes.to_vec()));
+}
+
+fn identities() -> Vec<Vec<u8>> {
+    let identity = Identity { cluster: [7; 16], log: 0, node: 2, chunk_bytes: 1 << 26 };
+    let whole = identity::encode(&identity);
+    let covered = whole[..whole.len() - 4].to_vec();
+    vec![whole, covered, identity::encode_boot(4)]
+}
+
+fn decode_membership(bytes: &[u8]) {
+    let _ = membership::decode(bytes);
+    let _ = membership::decode_stored(bytes);
+}
+
+fn memberships() -> Vec<Vec<u8>> {
+    let place = |port: u16| Place {
+        client_address: format!("127.0.0.1:{port}"),
+        peer_address: format!("127.0.0.1:{}", port + 100),
+    };
+    let nodes: BTreeMap<u64, Place> =
+        (1..4).map(|node| (node, place(7700 + node as u16))).collect();
+    let voters: BTreeSet<u64> = nodes.keys().copied().collect();
+    let members = Membership::new(vec![voters], nodes).expect("each voter is a node");
+    let plain = membership::encode(&members).to_vec();
+    vec![plain.clone(), [vec![1; 16], plain].concat()]
+}

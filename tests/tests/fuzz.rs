@@ -1,0 +1,31 @@
+//! Every decoder against broken bytes: `QUORATE_FUZZ_INPUTS=1000000 cargo test -p quorate-tests --test fuzz`.
+//!
+//! The same targets as a coverage-guided fuzzer takes them are in `fuzz/`.
+
+use quorate_tests::fuzz;
+use quorate_tests::targets;
+
+/// Inputs for each target in CI: a few seconds in all.
+const INPUTS: u64 = 5_000;
+/// More than all decoders together may ever have had at once, in KiB: no length is believed.
+const MEMORY_MAX_KIB: u64 = 512 * 1024;
+
+#[test]
+fn no_decoder_panics_or_takes_unbounded_memory() {
+    let inputs = std::env::var("QUORATE_FUZZ_INPUTS").ok();
+    let inputs = inputs.map_or(INPUTS, |inputs| inputs.parse().expect("a number of inputs"));
+    // A panic is a find, and told with its input; each of them need not be told twice.
+    for target in targets::all() {
+        fuzz::run(&target, 7, inputs);
+    }
+    match peak_kib() {
+        Some(peak) => assert!(peak < MEMORY_MAX_KIB, "{peak} KiB were in use at once"),
+        None => eprintln!("SKIPPED: the memory of decoders: no /proc/self/status here"),
+    }
+}
+
+fn peak_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
