@@ -61,6 +61,17 @@ impl Fault {
         Fault::Damaged { path: path.to_owned(), offset, why: why.into() }
     }
 
+    /// Whether a file is missing, unreadable or not what was written, so that a copy of it would help; not
+    /// so when it was only not possible to look.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Fault::Damaged { .. } | Fault::Foreign { .. } => true,
+            Fault::Io { action: "open", source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Fault::Io { action, .. } => *action == "read",
+            Fault::Command { .. } => false,
+        }
+    }
+
     /// Makes a [`Fault::Foreign`].
     pub fn foreign(path: &Path, why: impl Into<String>) -> Fault {
         Fault::Foreign { path: path.to_owned(), why: why.into() }

@@ -1,22 +1,58 @@
 //! Scrubbing: every byte of the chunks is checked, slowly, while the store is in use.
 
-#![expect(clippy::unimplemented, reason = "lands next")]
+use std::vec::IntoIter;
 
+use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
-use crate::store::Store;
+use crate::folder::Folder;
+use crate::store::{Options, Store};
 
-/// A scrub under way: once over all chunks that there were when it began. It runs beside the store, wherever.
+/// A scrub under way: once over all chunks that there were when it began, as they stand on the disk. It runs
+/// beside the store, wherever.
 #[derive(Debug)]
-pub struct Scrub {}
+pub struct Scrub {
+    folder: Folder,
+    options: Options,
+    chunks: IntoIter<ChunkSummary>,
+    /// The chunk that is being checked, and where the next piece begins.
+    open: Option<(Chunk, u64)>,
+}
 
 impl Scrub {
-    /// Checks the next bytes, about as many as the budget says.
+    /// Checks the next bytes of one chunk, about as many as the budget says, and at least one block.
     ///
-    /// Error: the catalog is damaged, or the disk cannot be read where it stands: the node stops. A chunk that
-    /// is damaged is no error: another node may have it whole.
-    pub fn step(&mut self, _budget_bytes: u64) -> Result<ScrubStep, Fault> {
-        unimplemented!()
+    /// Error: nothing can be said of the files, as when too many are open. A chunk that is damaged or missing
+    /// is no error: another node may have it whole.
+    pub fn step(&mut self, budget_bytes: u64) -> Result<ScrubStep, Fault> {
+        let (chunk, offset) = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let Some(summary) = self.chunks.next() else { return Ok(ScrubStep::Done) };
+                match self.open(&summary) {
+                    Ok(chunk) => (chunk, 0),
+                    Err(fault) => return damaged(summary.number, fault),
+                }
+            }
+        };
+        match chunk.check_piece(offset, budget_bytes) {
+            Ok(None) => Ok(ScrubStep::Whole(chunk.summary().bytes.saturating_sub(offset))),
+            Ok(Some(next)) => {
+                self.open = Some((chunk, next));
+                Ok(ScrubStep::Whole(next - offset))
+            }
+            Err(fault) => damaged(chunk.summary().number, fault),
+        }
     }
+
+    fn open(&self, summary: &ChunkSummary) -> Result<Chunk, Fault> {
+        let path = chunk::path(&self.folder.chunks, summary.number);
+        let identity = self.options.identity(summary.number);
+        Chunk::open(&*self.folder.vfs, &path, &identity, summary)
+    }
+}
+
+fn damaged(number: u64, fault: Fault) -> Result<ScrubStep, Fault> {
+    if fault.is_damage() { Ok(ScrubStep::Damaged { number, fault }) } else { Err(fault) }
 }
 
 /// What a step of a scrub found.
@@ -38,12 +74,9 @@ pub enum ScrubStep {
 impl Store {
     /// Begins to check every byte of the chunks.
     pub fn scrub(&self) -> Scrub {
-        unimplemented!()
-    }
-
-    /// Learns that a read, a scrub or a scavenge found a chunk damaged: from now on reads of it answer that
-    /// fault at once, until it is repaired. The number of the chunk, if the fault speaks of one in use.
-    pub fn note_damage(&mut self, _fault: &Fault) -> Option<u64> {
-        unimplemented!()
+        let chunks: Vec<ChunkSummary> =
+            self.view.chunks.iter().map(|chunk| chunk.summary().clone()).collect();
+        let (folder, options) = (self.folder.clone(), self.options.clone());
+        Scrub { folder, options, chunks: chunks.into_iter(), open: None }
     }
 }

@@ -84,8 +84,8 @@ struct Sealing {
 /// - Readers see whole entries: the point moves at the end of each.
 #[derive(Debug)]
 pub struct Store {
-    folder: Folder,
-    options: Options,
+    pub(crate) folder: Folder,
+    pub(crate) options: Options,
     /// The number of the catalog in use.
     catalog_number: u64,
     catalog: Arc<Catalog>,

@@ -102,7 +102,7 @@ impl ChunkFile {
     }
 
     /// Where the frame at `offset` says it ends, which must not be after `limit`.
-    fn frame_end(&self, offset: u64, limit: u64) -> Result<u64, Fault> {
+    pub(super) fn frame_end(&self, offset: u64, limit: u64) -> Result<u64, Fault> {
         let header = self.bytes(offset..offset.saturating_add(frame::FRAME_HEADER_BYTES))?;
         let length = frame::length(&header).map_err(|malformed| self.damaged(offset, malformed))?;
         let end = offset.saturating_add(length);

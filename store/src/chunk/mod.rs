@@ -3,6 +3,7 @@
 mod file;
 mod postings;
 mod reader;
+mod scrub;
 #[cfg(test)]
 mod tests;
 mod verify;

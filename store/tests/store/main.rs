@@ -7,5 +7,6 @@ mod power;
 mod random;
 mod scan;
 mod script;
+mod scrub;
 mod support;
 mod verify;

@@ -1,0 +1,28 @@
+//! Checks the bytes of a chunk piece by piece.
+
+use super::Chunk;
+use crate::Fault;
+
+impl Chunk {
+    /// Checks the frames of the sections from `offset` on, 0 or what the last piece returned: about
+    /// `budget_bytes`, at least one frame. Where the next piece begins; `None` at the end.
+    ///
+    /// Header, footer and what follows it are checked when the chunk is opened. Whether its parts agree is
+    /// the affair of [`Chunk::verify`].
+    pub(crate) fn check_piece(&self, offset: u64, budget_bytes: u64) -> Result<Option<u64>, Fault> {
+        let end = offset.saturating_add(budget_bytes.max(1));
+        let sections = self.footer.sections.iter();
+        for section in sections.filter(|section| section.range.end > offset) {
+            let mut next = section.range.start.max(offset);
+            while next < section.range.end {
+                if next >= end {
+                    return Ok(Some(next));
+                }
+                let frame = next..self.file.frame_end(next, section.range.end)?;
+                next = frame.end;
+                self.file.frame(section.number, frame)?;
+            }
+        }
+        Ok(None)
+    }
+}

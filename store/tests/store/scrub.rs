@@ -1,0 +1,81 @@
+//! A scrub reads everything there is, finds what is damaged, says where, and goes on behind it.
+
+use std::path::PathBuf;
+
+use quorate_proto::Expectation;
+use quorate_store::vfs::Vfs;
+use quorate_store::{Fault, Scrub, ScrubStep, Store};
+
+use crate::support::{World, append};
+
+/// A store with some chunks.
+fn sealed() -> World {
+    let mut world = World::new(1000);
+    for at in 0..60 {
+        let stream = format!("acme/order-{}", at % 7);
+        world.append(at, &[append(&stream, Expectation::Any, &[at as u64])]);
+    }
+    world.seal();
+    world
+}
+
+fn chunk(number: u64) -> PathBuf {
+    PathBuf::from(format!("/store/chunks/chunk-{number:010}"))
+}
+
+fn chunks(store: &Store) -> u64 {
+    store.export().expect("exports").map_or(0, |export| export.chunks().len() as u64)
+}
+
+/// What a scrub finds: how many bytes are whole, in how many steps, and what is not.
+fn run(mut scrub: Scrub, budget_bytes: u64) -> (u64, u64, Vec<(u64, Fault)>) {
+    let (mut bytes, mut steps, mut damaged) = (0, 0, Vec::new());
+    loop {
+        match scrub.step(budget_bytes).expect("looks") {
+            ScrubStep::Whole(more) => bytes += more,
+            ScrubStep::Damaged { number, fault } => damaged.push((number, fault)),
+            ScrubStep::Done => return (bytes, steps, damaged),
+        }
+        steps += 1;
+    }
+}
+
+#[test]
+fn a_scrub_of_a_whole_store_reads_every_byte_of_its_chunks_in_steps_of_the_budget() {
+    let world = sealed();
+    let length = |number| world.vfs.read(&chunk(number)).expect("there").len() as u64;
+    let all: u64 = (1..=chunks(&world.store)).map(length).sum();
+    let before = world.vfs.counters();
+    let (bytes, many, damaged) = run(world.store.scrub(), 1);
+    assert_eq!((bytes, damaged.len()), (all, 0));
+    let (bytes, few, damaged) = run(world.store.scrub(), 1 << 20);
+    assert_eq!((bytes, few, damaged.len()), (all, chunks(&world.store), 0));
+    assert!(many > 3 * few, "{many} steps of one byte, {few} of a MiB");
+    assert_eq!(world.vfs.counters(), before, "a scrub changes nothing");
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_found_and_the_rest_is_looked_at_all_the_same() {
+    let world = sealed();
+    let length = world.vfs.read(&chunk(2)).expect("there").len() as u64;
+    for byte in 0..length {
+        world.vfs.flip_bit(&chunk(2), byte, (byte % 8) as u8).expect("there");
+        let (_, _, damaged) = run(world.store.scrub(), 300);
+        let [(2, Fault::Damaged { path, .. } | Fault::Foreign { path, .. })] = &damaged[..] else {
+            panic!("byte {byte}: {damaged:?}")
+        };
+        assert_eq!(*path, chunk(2));
+        world.vfs.flip_bit(&chunk(2), byte, (byte % 8) as u8).expect("there");
+    }
+}
+
+#[test]
+fn chunks_that_are_missing_or_cut_off_are_damaged() {
+    let world = sealed();
+    world.vfs.remove(&chunk(1)).expect("there");
+    let length = world.vfs.read(&chunk(3)).expect("there").len() as u64;
+    world.vfs.truncate(&chunk(3), length / 2).expect("there");
+    let (_, _, damaged) = run(world.store.scrub(), 1 << 20);
+    let numbers: Vec<u64> = damaged.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [1, 3]);
+}
