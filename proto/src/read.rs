@@ -59,8 +59,12 @@ impl QueryItem {
     pub fn matches(&self, stream: &StreamName, event: &Event) -> bool {
         let is_named = matches!(self.scope, Some(Scope::Stream(_))) || !self.types.is_empty();
         let is_system = stream.is_system() || event.kind.is_system();
-        (is_named || !is_system)
-            && self.scope.as_ref().is_none_or(|scope| scope.holds(stream))
+        (is_named || !is_system) && self.matches_with_system(stream, event)
+    }
+
+    /// The same, where the system's events need not be named.
+    pub fn matches_with_system(&self, stream: &StreamName, event: &Event) -> bool {
+        self.scope.as_ref().is_none_or(|scope| scope.holds(stream))
             && (self.types.is_empty() || self.types.contains(&event.kind))
             && self.tags.iter().all(|tag| event.tags.iter().any(|own| own == tag.as_str()))
             && self.correlation.as_ref().is_none_or(|id| id.as_str() == event.correlation_id)
@@ -92,6 +96,12 @@ impl Query {
             return QueryItem::default().matches(stream, event);
         }
         self.items.iter().any(|item| item.matches(stream, event))
+    }
+
+    /// The same, where the system's events need not be named: a read's `with_system`.
+    pub fn matches_with_system(&self, stream: &StreamName, event: &Event) -> bool {
+        self.items.is_empty()
+            || self.items.iter().any(|item| item.matches_with_system(stream, event))
     }
 
     /// Whether the query matches a recorded event.

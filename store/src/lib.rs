@@ -76,7 +76,7 @@ pub use fault::Fault;
 pub use format::command;
 pub use install::{Install, Installed};
 pub use key::Key;
-pub use read::{Point, Reader, Scan};
+pub use read::{Checked, Point, ReadCounters, Reader, Scan, Settings, StreamState};
 pub use repair::{Repair, Repaired};
 pub use scavenge::{Scavenge, ScavengeStep, Scavenged};
 pub use scrub::{Scrub, ScrubStep};

@@ -1,14 +1,23 @@
 //! Reading over chunks and tail at one consistent point, beside the writer.
 
+mod conditions;
+mod counters;
 mod plan;
 mod scan;
+mod state;
 mod walk;
 
 use std::sync::Arc;
 
-use quorate_proto::{Append, Expectation, LogId, Position, Read, StreamName, Timestamp, Version};
+use quorate_proto::{
+    Append, Expectation, LogId, Position, Read, RecordedSnapshot, Scope, StreamName, Timestamp,
+    Version,
+};
 
+pub use conditions::Checked;
+pub use counters::ReadCounters;
 pub use scan::Scan;
+pub use state::{Settings, StreamState};
 
 use crate::apply::{Demand, Judgement, Log, judge};
 use crate::fault::Fault;
@@ -53,6 +62,41 @@ impl Reader {
     pub fn version(&self, stream: &StreamName) -> Result<Version, Fault> {
         let Published { view, point } = self.shared.get();
         view.version(stream, point.position)
+    }
+
+    /// What there is to say of a stream now; one that is not there is at version 0.
+    pub fn stream(&self, stream: &StreamName) -> Result<StreamState, Fault> {
+        let Published { view, point } = self.shared.get();
+        let version = view.version(stream, point.position)?;
+        Ok(StreamState {
+            as_of: point.position,
+            version,
+            first_version: Version(1),
+            deleted: Version::ZERO,
+            closed: false,
+            own: Settings::default(),
+            effective: Settings::default(),
+            snapshot: None,
+        })
+    }
+
+    /// What was set for a stream, a category or a path itself.
+    pub fn settings(&self, _scope: &Scope) -> Result<Settings, Fault> {
+        Ok(Settings::default())
+    }
+
+    /// The newest aggregate snapshot of a stream.
+    pub fn snapshot(&self, _stream: &StreamName) -> Result<Option<RecordedSnapshot>, Fault> {
+        Ok(None)
+    }
+
+    /// Judges the conditions of an append by what is applied here, without holding up the writer. It reads
+    /// backwards from the newest event to where the writer's knowledge ends, and from disk only what lies
+    /// there before the tail.
+    ///
+    /// A retry comes first: ask [`Reader::judge_early`] before refusing what this finds violated.
+    pub fn check_conditions(&self, append: &Append) -> Result<Checked, Fault> {
+        conditions::check(&self.shared.get(), append)
     }
 
     /// What a leader may answer to an append without proposing it, by what is applied here: a conflict with

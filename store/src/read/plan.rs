@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use quorate_proto::{
-    Direction, EventType, Position, Query, Read, Scope, Source, StreamName, Timestamp,
+    Direction, EventType, Position, Query, QueryItem, Read, Scope, Source, StreamName, Timestamp,
 };
 
+use crate::event::StoredEvent;
 use crate::key::Key;
 
 /// A read in the words of the index.
@@ -23,6 +24,18 @@ pub(super) struct Plan {
     pub(super) from: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
     pub(super) direction: Direction,
+    filter: Filter,
+}
+
+/// What an event that the index found must still be asked.
+#[derive(Debug)]
+enum Filter {
+    /// Nothing: the index knows all there is to know.
+    Nothing,
+    /// Whether it is the system's: everything else is asked for.
+    IsSystem,
+    /// Whether the query matches it, if need be as if all were named.
+    Query { query: Query, with_system: bool },
 }
 
 /// All demands hold for an event that an item matches.
@@ -51,7 +64,13 @@ impl Plan {
             }
         };
         let (from, until, direction) = (bounds.from, bounds.until, read.direction);
-        Plan { items, stream, versions, positions, from, until, direction }
+        let filter = Filter::new(read);
+        Plan { items, stream, versions, positions, from, until, direction, filter }
+    }
+
+    /// Whether an event that the index found is one that is asked for.
+    pub(super) fn wants(&self, event: &StoredEvent) -> bool {
+        self.holds(event.recorded_at) && self.filter.passes(event)
     }
 
     /// The keys whose chunks are the only ones that can hold a match: of an item its scope, else its types.
@@ -63,14 +82,43 @@ impl Plan {
     }
 
     /// Whether the time is asked for.
-    pub(super) fn holds(&self, time: Timestamp) -> bool {
+    fn holds(&self, time: Timestamp) -> bool {
         self.from.is_none_or(|from| from <= time) && self.until.is_none_or(|until| time <= until)
+    }
+}
+
+impl Filter {
+    fn new(read: &Read) -> Filter {
+        let Source::Query(query) = &read.source else { return Filter::Nothing };
+        let is_indexed = |item: &QueryItem| item.tags.is_empty() && item.correlation.is_none();
+        match query.items.as_slice() {
+            [] if read.with_system => Filter::Nothing,
+            [] => Filter::IsSystem,
+            [one] if one.is_everything() && !read.with_system => Filter::IsSystem,
+            items
+                if items.iter().all(is_indexed) && !items.iter().any(QueryItem::is_everything) =>
+            {
+                Filter::Nothing
+            }
+            _ => Filter::Query { query: query.clone(), with_system: read.with_system },
+        }
+    }
+
+    fn passes(&self, event: &StoredEvent) -> bool {
+        match self {
+            Filter::Nothing => true,
+            Filter::IsSystem => !event.stream.is_system() && !event.kind().is_system(),
+            Filter::Query { query, with_system: true } => {
+                query.matches_with_system(&event.stream, &event.decode().event)
+            }
+            Filter::Query { query, with_system: false } => query.matches_event(&event.decode()),
+        }
     }
 }
 
 /// The items of a query; none if one of them matches everything.
 fn items(query: &Query) -> Vec<Item> {
-    let item = |item: &quorate_proto::QueryItem| Item {
+    let item = |item: &QueryItem| Item {
         scope: item.scope.as_ref().map(scope_key),
         types: item.types.iter().map(type_key).collect(),
     };

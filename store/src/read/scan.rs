@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use quorate_proto::{Direction, Position, Read, Version};
+use quorate_proto::{Direction, Position, Read, RecordedSnapshot, Version};
 
+use super::ReadCounters;
 use super::plan::{Item, Plan};
 use super::walk::{Step, Walk};
 use crate::chunk::{Chunk, Posting};
@@ -27,6 +28,8 @@ pub struct Scan {
     view: Arc<View>,
     as_of: Position,
     version: Option<Version>,
+    snapshot: Option<RecordedSnapshot>,
+    counters: ReadCounters,
     plan: Plan,
     walk: Walk,
     /// The tails that are still to come, in the direction of the read.
@@ -67,7 +70,19 @@ impl Scan {
             tails.make_contiguous().reverse();
         }
         let limit = read.limit.unwrap_or(u64::MAX);
-        Ok(Scan { view, as_of, version, plan, walk, tails, rest: None, limit, batch: 64 })
+        Ok(Scan {
+            view,
+            as_of,
+            version,
+            snapshot: None,
+            counters: ReadCounters::default(),
+            plan,
+            walk,
+            tails,
+            rest: None,
+            limit,
+            batch: 64,
+        })
     }
 
     /// The position as of which the read is evaluated.
@@ -78,6 +93,17 @@ impl Scan {
     /// The stream's version as of then, whatever the bounds; `None` when the source is a query.
     pub fn version(&self) -> Option<Version> {
         self.version
+    }
+
+    /// The aggregate snapshot that the read begins with, where one was asked for and is kept: the events
+    /// after it follow.
+    pub fn snapshot(&self) -> Option<&RecordedSnapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// What the read cost so far.
+    pub fn counters(&self) -> ReadCounters {
+        self.counters
     }
 
     /// The next events: about `budget_bytes` of them, at least one if there is one at hand. An empty page
@@ -174,7 +200,7 @@ impl Scan {
         if !rest.ordinals.is_empty() {
             self.rest = Some(rest);
         }
-        events.retain(|event| self.plan.holds(event.recorded_at));
+        events.retain(|event| self.plan.wants(event));
         self.limit = self.limit.saturating_sub(events.len() as u64);
         Ok(events)
     }

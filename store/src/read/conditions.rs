@@ -1,0 +1,51 @@
+//! What a leader may say of the conditions of an append by what is applied here.
+
+use quorate_proto::{Append, Condition, Direction, Position, Query, Read, Violation};
+
+use super::Scan;
+use crate::fault::Fault;
+use crate::view::Published;
+
+/// What the conditions of an append came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// None is violated by an event up to and with this position.
+    Through(Position),
+    /// These are, by what stands up to and with `at`.
+    Violated {
+        /// In the order of the request, each with the newest event that it forbids.
+        violations: Vec<Violation>,
+        /// The position as of which they were judged.
+        at: Position,
+    },
+}
+
+/// Judges conditions by what is published: each is a read backwards that ends at the first match.
+pub(super) fn check(published: &Published, append: &Append) -> Result<Checked, Fault> {
+    let at = published.point.position;
+    let mut violations = Vec::new();
+    for (index, condition) in append.conditions.iter().enumerate() {
+        if let Some(position) = newest_match(published, condition)? {
+            violations.push(Violation { condition: index, position });
+        }
+    }
+    if violations.is_empty() {
+        return Ok(Checked::Through(at));
+    }
+    Ok(Checked::Violated { violations, at })
+}
+
+/// The position of the newest event that the condition forbids.
+fn newest_match(published: &Published, condition: &Condition) -> Result<Option<Position>, Fault> {
+    let mut read = Read::query(Query::clone(&condition.query));
+    read.bounds.after = condition.after.0;
+    read.direction = Direction::Backwards;
+    read.limit = Some(1);
+    let mut scan = Scan::begin(published.clone(), &read)?;
+    while let Some(page) = scan.next_page(1)? {
+        if let Some(event) = page.first() {
+            return Ok(Some(event.position));
+        }
+    }
+    Ok(None)
+}
