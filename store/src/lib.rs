@@ -60,6 +60,7 @@ mod repair;
 mod scavenge;
 mod scrub;
 mod seal;
+mod slot;
 mod source;
 mod store;
 mod tail;
