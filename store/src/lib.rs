@@ -55,6 +55,7 @@ mod folder;
 mod format;
 mod install;
 mod key;
+mod life;
 mod read;
 mod repair;
 mod scavenge;

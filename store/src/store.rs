@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lru::LruCache;
 use quorate_proto::limits::EMPTY_ENTRY_BYTES;
-use quorate_proto::{LogId, Position, StreamName, Timestamp, Version};
+use quorate_proto::{LogId, Position, StreamName, Version};
 
 use crate::catalog::{Catalog, CatalogExport, CheckpointState};
 use crate::checkpoint::Checkpoint;
@@ -63,9 +63,8 @@ pub enum Payload {
 #[derive(Clone, Debug)]
 struct Boundary {
     log_id: LogId,
+    point: Point,
     attachment: Bytes,
-    position: Position,
-    recorded_at: Timestamp,
 }
 
 /// The seal that is due or under way.
@@ -202,7 +201,8 @@ impl Store {
         let sealing = self.sealing.as_mut().filter(|sealing| !sealing.has_begun)?;
         let tail = self.view.sealing.clone()?;
         sealing.has_begun = true;
-        let Boundary { log_id, attachment, position, recorded_at } = sealing.boundary.clone();
+        let Boundary { log_id, point, attachment } = sealing.boundary.clone();
+        let Point { position, recorded_at, digest, .. } = point;
         let number = self.catalog.state().next_chunk;
         let state = CheckpointState {
             cluster: self.options.cluster,
@@ -212,7 +212,7 @@ impl Store {
             attachment,
             position,
             recorded_at,
-            digest: 0,
+            digest,
             next_chunk: if tail.is_empty() { number } else { number + 1 },
         };
         Some(Seal {
@@ -341,9 +341,8 @@ impl Store {
 
     /// Ends the active tail at this entry: it becomes the sealing one, now or when the last seal is finished.
     fn reach_boundary(&mut self, log_id: LogId) {
-        let Point { position, recorded_at, .. } = self.point;
-        let boundary =
-            Boundary { log_id, attachment: self.attachment.clone(), position, recorded_at };
+        let (point, attachment) = (self.point, self.attachment.clone());
+        let boundary = Boundary { log_id, point, attachment };
         if self.sealing.is_some() {
             self.complete = Some(boundary);
         } else {
@@ -357,7 +356,7 @@ impl Store {
             chunks: self.view.chunks.clone(),
             catalog: self.view.catalog.clone(),
             sealing: Some(self.view.active.clone()),
-            active: Arc::new(Tail::after(boundary.position)),
+            active: Arc::new(Tail::after(boundary.point.position)),
         });
         self.sealing = Some(Sealing { boundary, has_begun: false });
     }
@@ -365,8 +364,8 @@ impl Store {
 
 /// How far a checkpoint is.
 fn point_of(state: &CheckpointState) -> Point {
-    let CheckpointState { log_id, position, recorded_at, .. } = *state;
-    Point { log_id, position, recorded_at }
+    let CheckpointState { log_id, position, recorded_at, digest, .. } = *state;
+    Point { log_id, position, recorded_at, digest }
 }
 
 /// What can be read at a checkpoint.
