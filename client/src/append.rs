@@ -80,7 +80,8 @@ impl From<Appended> for Done {
 /// An append that did not end well. Only [`AppendError::Unknown`] may be in the log all the same.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Somebody else was faster: read again and decide again. Nothing was appended.
+    /// Somebody else was faster, on a stream or on what a condition asks for: read again and decide again.
+    /// Nothing was appended.
     #[error("{0}")]
     Conflict(Conflict),
     /// Refused for another reason, which the problem's kind tells. Nothing was appended.
@@ -101,18 +102,26 @@ impl AppendError {
         }
     }
 
-    /// A rejection by the problem of its kind.
-    pub(crate) fn rejected(problem: Problem) -> AppendError {
-        match problem.failures.first() {
-            Some(first) if problem.kind == ErrorKind::Conflict => AppendError::Conflict(Conflict {
-                stream: first.stream.clone(),
-                expected: first.expected.into(),
-                actual: first.actual.0,
-                failures: problem.failures,
-                violations: problem.violations,
-            }),
-            _ => AppendError::Rejected(problem),
+    /// A rejection of this append by the problem of its kind.
+    pub(crate) fn rejected(problem: Problem, append: &proto::Append) -> AppendError {
+        if problem.kind != ErrorKind::Conflict {
+            return AppendError::Rejected(problem);
         }
+        let (stream, expected, actual) = match (problem.failures.first(), append.writes.first()) {
+            (Some(failure), _) => (&failure.stream, failure.expected, failure.actual.0),
+            (None, Some(write)) => match write.expectation {
+                Expectation::Exactly(version) => (&write.stream, write.expectation, version.0),
+                met => (&write.stream, met, 0),
+            },
+            (None, None) => return AppendError::Rejected(problem),
+        };
+        AppendError::Conflict(Conflict {
+            stream: stream.clone(),
+            expected: expected.into(),
+            actual,
+            failures: problem.failures,
+            violations: problem.violations,
+        })
     }
 }
 
@@ -122,18 +131,20 @@ impl From<Invalid> for AppendError {
     }
 }
 
-/// An expectation that was not met; the first of them, and all.
+/// What was demanded and was not so: expectations, conditions, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// The stream.
+    /// The stream of the first expectation that was not met. When only conditions were violated: the first
+    /// stream that was to be written.
     pub stream: StreamName,
     /// What was demanded of it.
     pub expected: Expect,
-    /// The version it is at.
+    /// The version it is at. When only conditions were violated: the one demanded, or 0 if none was.
     pub actual: u64,
-    /// All that failed, in the order of the request, this one included.
+    /// All expectations that were not met, in the order of the request.
     pub failures: Vec<Failure>,
-    /// The conditions that were violated besides.
+    /// The conditions that were violated, in the order of the request, each with the position of the newest
+    /// event that it forbids.
     pub violations: Vec<Violation>,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quorate_proto::limits::{APPEND_BYTES_MAX, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX};
 use quorate_proto::wire::v1::StatusRequest;
-use quorate_proto::{ErrorKind, Invalid, Outcome, Problem};
+use quorate_proto::{Category, ErrorKind, Invalid, Outcome, Path, Problem, StreamName};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::append::{AppendError, Done, Expect, UnknownAppend};
@@ -18,6 +18,7 @@ use crate::flights::Flight;
 use crate::nodes::{Nodes, problem};
 use crate::query::Source;
 use crate::read::ReadRequest;
+use crate::stream::{ScopeRef, StreamRef};
 use crate::transaction::Transaction;
 
 /// How many appends may be under way at once.
@@ -145,11 +146,12 @@ impl Client {
         self.transaction().write(stream, expect, events).commit().await
     }
 
-    /// Begins an append to several streams, or one that also looks at streams it does not write.
+    /// Begins an append to several streams, or one that also looks at streams it does not write, or at what a
+    /// query finds.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// use quorate_client::{Event, Expect};
+    /// use quorate_client::{Event, Expect, Query};
     /// let withdrawn = Event::json("Withdrawn", &50)?;
     /// let deposited = Event::json("Deposited", &50)?;
     /// let done = client
@@ -157,6 +159,7 @@ impl Client {
     ///     .write("account-1", Expect::Version(9), [withdrawn])
     ///     .write("account-2", Expect::Exists, [deposited])
     ///     .require("limits-7", Expect::Version(3))
+    ///     .unless(Query::item().types(["Frozen"]).tags(["owner:7"]), 120)
     ///     .commit()
     ///     .await?;
     /// println!("versions {:?}, position {}", done.versions, done.position);
@@ -164,6 +167,42 @@ impl Client {
     /// ```
     pub fn transaction(&self) -> Transaction {
         Transaction::new(self.clone())
+    }
+
+    /// One stream: its settings, its end, the snapshot of its state.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::Settings;
+    /// client.stream("order-42").set(Settings::new().max_count(100)).await?;
+    /// println!("{:?}", client.stream("order-42").show().await?);
+    /// # Ok(()) }
+    /// ```
+    pub fn stream(&self, name: impl AsRef<str>) -> StreamRef {
+        StreamRef::new(self.clone(), StreamName::new(name))
+    }
+
+    /// All streams of a category, in whatever path: their settings.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::Settings;
+    /// client.category("order").set(Settings::new().max_count(1000)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn category(&self, name: impl AsRef<str>) -> ScopeRef {
+        ScopeRef::category(self.clone(), Category::new(name))
+    }
+
+    /// All streams in a path: their settings.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// println!("{:?}", client.path("acme/eu").show().await?.settings);
+    /// # Ok(()) }
+    /// ```
+    pub fn path(&self, name: impl AsRef<str>) -> ScopeRef {
+        ScopeRef::path(self.clone(), Path::new(name))
     }
 
     /// Sends an append again of which it is not known whether it is in the log. If it is, the answer is

@@ -184,7 +184,7 @@ impl From<proto::RecordedEvent> for RecordedEvent {
 /// A new id. The ban on the clock and on randomness is for what the simulation must repeat; an
 /// application's ids are its own, and who needs the same ones again gives them with [`Event::id`].
 #[allow(clippy::disallowed_methods)]
-fn new_id() -> EventId {
+pub(crate) fn new_id() -> EventId {
     EventId::new(Uuid::now_v7()).expect("a version 7 UUID names its version and so is never nil")
 }
 

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_proto::wire::deadline_ms;
 use quorate_proto::wire::v1::SessionAppend;
-use quorate_proto::{Append, Appended, ErrorKind, Expectation, Outcome, Problem, StreamName};
+use quorate_proto::wire::v1::session_append::Request;
+use quorate_proto::{
+    Append, Appended, Change, ErrorKind, Expectation, Outcome, Problem, StreamName,
+};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use crate::append::{AppendError, Done};
-use crate::outcome::{Attempts, Step, Verdict, is_verdict};
+use crate::outcome::{Attempts, Step, Verdict};
 
 /// One append on its way. Whatever happens to it, its caller is answered: at the latest when it is
 /// dropped.
@@ -34,8 +37,18 @@ impl Flight {
         Flight { append, bytes, attempts, not_before: None, caller: Some(caller), _share: share }
     }
 
+    /// The streams whose order it keeps: those it writes, and those it looks at, as a change of settings looks
+    /// at the stream that it changes.
     fn streams(&self) -> impl Iterator<Item = &StreamName> {
-        self.append.writes.iter().map(|write| &write.stream)
+        let written = self.append.writes.iter().map(|write| &write.stream);
+        written.chain(self.append.requirements.iter().map(|one| &one.stream))
+    }
+
+    fn to_wire(&self) -> Request {
+        match Change::of_append(&self.append) {
+            Ok(Some(change)) => Request::Change(change.into()),
+            Ok(None) | Err(_) => Request::Append(self.append.clone().into()),
+        }
     }
 
     /// Whether a rejection may not be the last word on it, so that it may have to be sent once more: nothing
@@ -43,7 +56,8 @@ impl Flight {
     fn is_uncertain(&self, now: Instant) -> bool {
         let demands = self.append.writes.iter().map(|write| write.expectation);
         let demanding = demands.into_iter().any(|demand| demand != Expectation::Any)
-            || !self.append.requirements.is_empty();
+            || !self.append.requirements.is_empty()
+            || !self.append.conditions.is_empty();
         demanding && self.attempts.is_unsettled(now)
     }
 
@@ -128,7 +142,7 @@ impl Flights {
             let deadline = flight.attempts.begin(now);
             appends.push(SessionAppend {
                 number,
-                append: Some(flight.append.clone().into()),
+                request: Some(flight.to_wire()),
                 deadline_ms: deadline_ms(deadline.saturating_duration_since(since)),
             });
         }
@@ -170,9 +184,7 @@ impl Flights {
         answer: Result<Appended, Problem>,
     ) -> Result<(), Problem> {
         let ends = match &answer {
-            Err(problem) if problem.outcome == Outcome::Unknown || !is_verdict(problem.kind) => {
-                Err(problem.clone())
-            }
+            Err(problem) if !problem.is_verdict() => Err(problem.clone()),
             _ => Ok(()),
         };
         if let Some(flight) = self.flights.get_mut(&number) {

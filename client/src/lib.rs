@@ -27,10 +27,14 @@
 //! again. A version-checked append repeated so is never appended twice; one that expects nothing is
 //! recognized among the newest four million events.
 //!
+//! A decision that rests on more than one stream is made from a query, and appended
+//! [`unless`](Transaction::unless) an event that it finds came since.
+//!
 //! Reads go to any node and see every append that was acknowledged before; [`ReadRequest::at_least`]
 //! and [`ReadRequest::local`] ask for less and wait for less.
 
 mod append;
+mod ask;
 mod client;
 mod connector;
 mod driver;
@@ -41,7 +45,10 @@ mod outcome;
 mod query;
 mod read;
 mod session;
+mod settings;
+mod snapshot;
 mod status;
+mod stream;
 mod transaction;
 
 pub use append::{AppendError, Conflict, Done, Expect, UnknownAppend};
@@ -51,8 +58,11 @@ pub use event::{Event, EventError, RecordedEvent};
 pub use query::{Query, Source};
 pub use quorate_proto::{
     Consistency, ErrorKind, EventId, EventType, Failure, Invalid, Outcome, Position, Problem,
-    StreamName, Timestamp,
+    StreamName, Timestamp, Violation,
 };
 pub use read::{EventStream, Events, ReadRequest};
+pub use settings::{ScopeState, Settings, SettingsInForce, StreamState};
+pub use snapshot::{RecordedSnapshot, Snapshot};
 pub use status::{ClusterStatus, Founded, Member, NodeStatus};
+pub use stream::{ScopeRef, StreamRef};
 pub use transaction::{Submitted, Transaction};

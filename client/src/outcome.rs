@@ -54,7 +54,7 @@ pub(crate) enum Verdict {
     Appended(Appended),
     /// It is not, and will not be.
     Rejected(Problem),
-    /// Nobody can say; `settled_at` is when no attempt can be appended any more.
+    /// Nobody can say. `settled_at` is when no attempt can be appended any more.
     Unknown { problem: Problem, settled_at: Instant },
 }
 
@@ -63,7 +63,7 @@ impl Verdict {
     pub(crate) fn into_result(self, append: &mut Append) -> Result<Done, AppendError> {
         match self {
             Verdict::Appended(appended) => Ok(appended.into()),
-            Verdict::Rejected(problem) => Err(AppendError::rejected(problem)),
+            Verdict::Rejected(problem) => Err(AppendError::rejected(problem, append)),
             Verdict::Unknown { problem, settled_at } => {
                 let append = std::mem::take(append);
                 Err(Unresolved { append, problem, settled_at }.into())
@@ -98,15 +98,21 @@ impl Attempts {
             Ok(appended) => return Some(Step::Verdict(Verdict::Appended(appended))),
             Err(problem) => problem,
         };
+        if problem.kind == ErrorKind::Forgotten {
+            // What was removed stays removed: no later attempt is told more.
+            let settled_at = self.settled_at.unwrap_or(now);
+            return Some(Step::Verdict(Verdict::Unknown { problem, settled_at }));
+        }
         if problem.outcome == Outcome::Unknown {
             return Some(self.ended_unknown(now, running, problem));
         }
         let settled = self.settled_at.is_none_or(|settled_at| settled_at < running.began_at);
-        if is_verdict(problem.kind) && (settled || never_becomes_true_again(&problem)) {
+        let is_verdict = problem.is_verdict();
+        if is_verdict && (settled || never_becomes_true_again(&problem)) {
             return Some(Step::Verdict(Verdict::Rejected(problem)));
         }
         let not_before = match self.settled_at {
-            Some(settled_at) if is_verdict(problem.kind) => settled_at + Duration::from_millis(1),
+            Some(settled_at) if is_verdict => settled_at + Duration::from_millis(1),
             _ => now + REST,
         };
         Some(self.again(not_before, problem))
@@ -174,17 +180,14 @@ impl Attempts {
     }
 }
 
-/// Whether an answer of that kind is about the append, and not about the moment or the node.
-pub(crate) fn is_verdict(kind: ErrorKind) -> bool {
-    use ErrorKind::{Conflict, IdReused, Invalid, TooLarge};
-    matches!(kind, Conflict | IdReused | Invalid | TooLarge)
-}
-
 /// Whether a rejection holds for every later moment too, so that no earlier attempt can be appended
 /// after it. That none was appended *before* it is certain: the check for repeated appends comes first.
+///
+/// A violated condition is none of these: the event that violates it may be removed, and then an earlier
+/// attempt that is still on its way is appended after all.
 fn never_becomes_true_again(problem: &Problem) -> bool {
     match problem.kind {
-        ErrorKind::Invalid | ErrorKind::TooLarge => true,
+        ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::StreamClosed => true,
         ErrorKind::Conflict => problem.failures.iter().any(
             |failure| matches!(failure.expected, Expectation::Exactly(version) if failure.actual > version),
         ),
@@ -194,7 +197,7 @@ fn never_becomes_true_again(problem: &Problem) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use quorate_proto::{Failure, Position, StreamName, Timestamp, Version};
+    use quorate_proto::{Failure, Position, StreamName, Timestamp, Version, Violation};
 
     use super::*;
 
@@ -232,6 +235,7 @@ mod tests {
     enum Then {
         Appended,
         Rejected,
+        Unknown,
         /// Sent again, not before this millisecond.
         Again(u64),
     }
@@ -258,7 +262,7 @@ mod tests {
         match last.expect("the story ends with an answer or a loss") {
             Step::Verdict(Verdict::Appended(_)) => Then::Appended,
             Step::Verdict(Verdict::Rejected(_)) => Then::Rejected,
-            Step::Verdict(Verdict::Unknown { .. }) => panic!("unknown is only known at the end"),
+            Step::Verdict(Verdict::Unknown { .. }) => Then::Unknown,
             Step::Again { not_before } => Then::Again((not_before - start).as_millis() as u64),
         }
     }
@@ -269,6 +273,8 @@ mod tests {
         let exactly = |version| Expectation::Exactly(Version(version));
         let never = || Answered(Err(conflict(exactly(1), 2)));
         let passing = || Answered(Err(conflict(Expectation::None, 2)));
+        let violation = Violation { condition: 0, position: Position(9) };
+        let violated = || Answered(Err(Problem::conflict(Vec::new(), vec![violation])));
         let refused = |kind| Answered(Err(problem(kind, Outcome::NotAppended)));
         let unknown = |kind| Answered(Err(problem(kind, Outcome::Unknown)));
         let settled = SETTLED_MS + 1;
@@ -322,6 +328,31 @@ mod tests {
                 "a limit holds for ever",
                 vec![(0, Sent), (5, Lost), (9, Sent), (10, refused(ErrorKind::TooLarge))],
                 Then::Rejected,
+            ),
+            (
+                "a stream is closed for ever",
+                vec![(0, Sent), (5, Lost), (9, Sent), (10, refused(ErrorKind::StreamClosed))],
+                Then::Rejected,
+            ),
+            (
+                "what violates a condition may be removed before a lost attempt is judged",
+                vec![(0, Sent), (5, Lost), (9, Sent), (10, violated())],
+                Then::Again(settled),
+            ),
+            (
+                "a violated condition counts of an attempt sent after that deadline",
+                vec![(0, Sent), (5, Lost), (settled, Sent), (settled + 9, violated())],
+                Then::Rejected,
+            ),
+            (
+                "what is forgotten stays unknown, whoever is asked",
+                vec![(0, Sent), (5, Lost), (9, Sent), (10, unknown(ErrorKind::Forgotten))],
+                Then::Unknown,
+            ),
+            (
+                "full disks may get room again",
+                vec![(0, Sent), (5, refused(ErrorKind::NoSpace))],
+                Then::Again(55),
             ),
             (
                 "a node's trouble is no verdict",

@@ -1,6 +1,8 @@
 //! What a read looks at: one stream, or a query over the whole log.
 
-use quorate_proto::{self as proto, Category, EventType, Invalid, Path, Scope, StreamName};
+use quorate_proto::{
+    self as proto, Category, CorrelationId, EventType, Invalid, Path, Scope, StreamName, Tag,
+};
 
 /// Finds events in the whole log: those that any of its items matches.
 ///
@@ -11,7 +13,9 @@ use quorate_proto::{self as proto, Category, EventType, Invalid, Path, Scope, St
 /// let orders = Query::category("order");
 /// let payments = Query::category("order").types(["OrderPaid", "OrderRefunded"]);
 /// let either = Query::path("acme/eu").or(payments);
-/// # let _ = (orders, either);
+/// let of_owner = Query::item().types(["Frozen"]).tags(["owner:7"]);
+/// let of_command = Query::item().correlation("cmd-91");
+/// # let _ = (orders, either, of_owner, of_command);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query(Result<proto::Query, Invalid>);
@@ -37,25 +41,43 @@ impl Query {
         Query::scoped(StreamName::new(name).map(Scope::Stream))
     }
 
+    /// Every event, to be narrowed by what follows: `Query::item().types(["Frozen"]).tags(["owner:7"])`.
+    pub fn item() -> Query {
+        Query(Ok(proto::Query { items: vec![proto::QueryItem::default()] }))
+    }
+
+    /// Every event that has this tag, in whatever stream.
+    pub fn tag(tag: impl AsRef<str>) -> Query {
+        Query::item().tags([tag])
+    }
+
     /// Any of these types, in whatever stream.
     pub fn of_types<T: AsRef<str>>(types: impl IntoIterator<Item = T>) -> Query {
-        Query(Ok(proto::Query { items: vec![proto::QueryItem::default()] })).types(types)
+        Query::item().types(types)
     }
 
     /// Demands any of these types as well of what was asked for last.
     #[must_use]
     pub fn types<T: AsRef<str>>(self, types: impl IntoIterator<Item = T>) -> Query {
-        let demanded = types_of(types);
-        Query(self.0.and_then(|mut query| {
-            let demanded = demanded?;
-            match query.items.last_mut() {
-                Some(item) => item.types.extend(demanded),
-                None => {
-                    query.items.push(proto::QueryItem { types: demanded, ..Default::default() })
-                }
-            }
-            Ok(query)
-        }))
+        let types = types_of(types);
+        self.narrow(|item| Ok(item.types.extend(types?)))
+    }
+
+    /// Demands all of these tags as well of what was asked for last.
+    #[must_use]
+    pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Query {
+        let tags = tags_of(tags);
+        self.narrow(|item| Ok(item.tags.extend(tags?)))
+    }
+
+    /// Demands this correlation id as well of what was asked for last.
+    #[must_use]
+    pub fn correlation(self, id: impl AsRef<str>) -> Query {
+        let id = CorrelationId::new(id);
+        self.narrow(|item| {
+            item.correlation = Some(id?);
+            Ok(())
+        })
     }
 
     /// Finds what either query finds.
@@ -67,6 +89,21 @@ impl Query {
                 return Ok(proto::Query::everything());
             }
             query.items.extend(other.items);
+            Ok(query)
+        }))
+    }
+
+    /// The query as the wire and the store know it, or the name in it that breaks a rule.
+    pub(crate) fn into_words(self) -> Result<proto::Query, Invalid> {
+        self.0
+    }
+
+    fn narrow(self, add: impl FnOnce(&mut proto::QueryItem) -> Result<(), Invalid>) -> Query {
+        Query(self.0.and_then(|mut query| {
+            if query.items.is_empty() {
+                query.items.push(proto::QueryItem::default());
+            }
+            query.items.last_mut().map_or(Ok(()), add)?;
             Ok(query)
         }))
     }
@@ -132,6 +169,18 @@ pub(crate) fn types_of<T: AsRef<str>>(
     types.into_iter().map(EventType::new).collect()
 }
 
+pub(crate) fn tags_of<T: AsRef<str>>(
+    tags: impl IntoIterator<Item = T>,
+) -> Result<Vec<Tag>, Invalid> {
+    tags.into_iter().map(Tag::new).collect()
+}
+
+impl From<proto::Query> for Query {
+    fn from(query: proto::Query) -> Query {
+        Query(Ok(query))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,7 +188,11 @@ mod tests {
     fn matches(query: &Query, stream: &str, kind: &str) -> bool {
         let query = query.0.as_ref().expect("a query");
         let id = quorate_proto::EventId::from_bytes([1; 16]).expect("an id");
-        let event = proto::Event::new(id, EventType::new(kind).expect(kind), "");
+        let event = proto::Event {
+            tags: vec!["owner:7".into(), "red".into()],
+            correlation_id: "cmd-91".into(),
+            ..proto::Event::new(id, EventType::new(kind).expect(kind), "")
+        };
         query.matches(&StreamName::new(stream).expect(stream), &event)
     }
 
@@ -154,6 +207,22 @@ mod tests {
         ] {
             assert_eq!(matches(&query, stream, kind), found, "{stream} {kind}");
         }
+    }
+
+    #[test]
+    fn all_tags_and_the_correlation_id_are_demanded() {
+        for (query, found) in [
+            (Query::tag("red"), true),
+            (Query::item().tags(["red", "owner:7"]), true),
+            (Query::item().tags(["red", "owner:8"]), false),
+            (Query::tag("red").correlation("cmd-91"), true),
+            (Query::tag("red").correlation("cmd-92"), false),
+            (Query::everything().correlation("cmd-91").types(["Paid"]), true),
+            (Query::tag("blue").or(Query::item().correlation("cmd-91")), true),
+        ] {
+            assert_eq!(matches(&query, "order-1", "Paid"), found, "{query:?}");
+        }
+        assert!(Query::tag("").into_words().is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::event::RecordedEvent;
 use crate::nodes::problem;
 use crate::query::{Source, types_of};
+use crate::snapshot::RecordedSnapshot;
 
 /// How much later than a node we look at its deadline.
 const GRACE: Duration = Duration::from_millis(200);
@@ -47,18 +48,34 @@ impl ReadRequest {
             let demanded = demanded?;
             match &mut read.source {
                 ProtoSource::Stream { types, .. } => types.extend(demanded),
-                ProtoSource::Query(query) if query.items.is_empty() => {
-                    query.items.push(proto::QueryItem { types: demanded, ..Default::default() });
-                }
                 ProtoSource::Query(query) => {
-                    for item in &mut query.items {
-                        item.types.extend(demanded.iter().cloned());
-                    }
+                    narrow(query, |item| item.types.extend(demanded.iter().cloned()));
                 }
             }
             Ok(read)
         });
         ReadRequest { read, ..self }
+    }
+
+    /// Begins with the newest snapshot of the stream, if there is one; then only the events after it are read.
+    /// Needs a stream, read whole and forwards.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let order = client.read("order-42").with_snapshot().collect().await?;
+    /// let mut total: u64 = order.snapshot.as_ref().map_or(Ok(0), |snapshot| snapshot.json())?;
+    /// for event in &order.events {
+    ///     total += event.json::<u64>()?;
+    /// }
+    /// # let _ = total; Ok(()) }
+    /// ```
+    pub fn with_snapshot(self) -> ReadRequest {
+        self.with(|read| read.with_snapshot = true)
+    }
+
+    /// Finds the system's events too, where the query does not name them.
+    pub fn with_system(self) -> ReadRequest {
+        self.with(|read| read.with_system = true)
     }
 
     /// Only what comes after this version (of a stream) or position (of a query); 0 is the beginning.
@@ -113,7 +130,8 @@ impl ReadRequest {
         while let Some(event) = stream.try_next().await? {
             events.push(event);
         }
-        Ok(Events { events, version: stream.version(), as_of: stream.as_of() })
+        let (version, as_of) = (stream.version(), stream.as_of());
+        Ok(Events { events, version, as_of, snapshot: stream.take_snapshot() })
     }
 
     /// Begins to read: returns when a node has told the point at which the read is evaluated.
@@ -124,6 +142,7 @@ impl ReadRequest {
             client: self.client,
             read,
             point: None,
+            snapshot: None,
             incoming: None,
             ended: false,
             ready: VecDeque::new(),
@@ -150,6 +169,8 @@ pub struct Events {
     pub version: u64,
     /// The position up to which everything was seen.
     pub as_of: u64,
+    /// If it was asked for and there is one: what the events follow.
+    pub snapshot: Option<RecordedSnapshot>,
 }
 
 #[derive(Clone, Copy)]
@@ -171,6 +192,7 @@ pub struct EventStream {
     /// What is still to be read.
     read: proto::Read,
     point: Option<Point>,
+    snapshot: Option<RecordedSnapshot>,
     /// None while no node works on it.
     incoming: Option<Incoming>,
     ended: bool,
@@ -186,6 +208,15 @@ impl EventStream {
     /// The version of the stream at that point; 0 if what is read is no stream.
     pub fn version(&self) -> u64 {
         self.point.and_then(|point| point.version).unwrap_or_default()
+    }
+
+    /// The snapshot that the events follow, if it was asked for and there is one.
+    pub fn snapshot(&self) -> Option<&RecordedSnapshot> {
+        self.snapshot.as_ref()
+    }
+
+    pub(crate) fn take_snapshot(self) -> Option<RecordedSnapshot> {
+        self.snapshot
     }
 
     /// The next event; `None` at the end. Cancelling it loses nothing.
@@ -217,10 +248,7 @@ impl EventStream {
     /// Takes in a message, and notes what is still to be read after it.
     fn take(&mut self, response: ReadResponse) -> Result<(), Problem> {
         match response.message {
-            Some(Message::Point(point)) => {
-                self.set_point(point);
-                Ok(())
-            }
+            Some(Message::Point(point)) => self.set_point(point),
             Some(Message::Events(batch)) => self.take_events(batch),
             Some(Message::End(_)) => {
                 self.ended = true;
@@ -231,9 +259,9 @@ impl EventStream {
         }
     }
 
-    fn set_point(&mut self, point: ReadPoint) {
+    fn set_point(&mut self, point: ReadPoint) -> Result<(), Problem> {
         if self.point.is_some() {
-            return;
+            return Ok(());
         }
         self.point = Some(Point { as_of: point.as_of, version: point.version });
         // Whoever goes on with it must see as much, and nothing newer.
@@ -245,6 +273,16 @@ impl EventStream {
         let bounds = &mut self.read.bounds;
         bounds.before = Some(bounds.before.map_or(before, |told| told.min(before)));
         self.read.consistency = Consistency::AtLeast(Position(point.as_of));
+        // … and the events after the same snapshot.
+        self.read.with_snapshot = false;
+        if let Some(snapshot) = point.snapshot {
+            let snapshot = proto::RecordedSnapshot::try_from(snapshot)
+                .map_err(|invalid| not_understood(&invalid.to_string()))?;
+            let snapshot = RecordedSnapshot::from(snapshot);
+            self.read.bounds.after = snapshot.version;
+            self.snapshot = Some(snapshot);
+        }
+        Ok(())
     }
 
     fn take_events(&mut self, batch: EventBatch) -> Result<(), Problem> {
@@ -318,12 +356,20 @@ impl EventStream {
         let (messages, first) =
             tokio::time::timeout(time + GRACE, asking).await.map_err(late)??;
         match first.and_then(|response| response.message) {
-            Some(Message::Point(point)) => self.set_point(point),
+            Some(Message::Point(point)) => self.set_point(point)?,
             _ => return Err(not_understood("the answer does not begin with its point")),
         }
         self.incoming = Some(Incoming { address, messages });
         Ok(())
     }
+}
+
+/// Adds a demand to all items of a query.
+fn narrow(query: &mut proto::Query, add: impl Fn(&mut proto::QueryItem)) {
+    if query.items.is_empty() {
+        query.items.push(proto::QueryItem::default());
+    }
+    query.items.iter_mut().for_each(add);
 }
 
 /// Whether another node may do what this one could not.

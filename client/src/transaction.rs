@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use quorate_proto::{
-    Append, ErrorKind, Event as ProtoEvent, Invalid, Outcome, Problem, Requirement, StreamName,
-    Write,
+    Append, Change, Condition, ErrorKind, Event as ProtoEvent, Invalid, Outcome, Position, Problem,
+    Requirement, StreamName, Write,
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use crate::client::{Client, Shared};
 use crate::event::Event;
 use crate::flights::Flight;
 use crate::outcome::Attempts;
+use crate::query::Query;
 
 /// An append in the making: all its events come to stand at consecutive positions, or none.
 ///
@@ -30,6 +31,12 @@ pub struct Transaction {
 impl Transaction {
     pub(crate) fn new(client: Client) -> Transaction {
         Transaction { client, append: Ok(Append::default()), settled_at: None }
+    }
+
+    /// The append that makes a change.
+    pub(crate) fn of_change(client: Client, change: Result<Change, Invalid>) -> Transaction {
+        let append = change.and_then(|change| change.to_append());
+        Transaction { client, append, settled_at: None }
     }
 
     pub(crate) fn again(client: Client, unknown: UnknownAppend) -> Transaction {
@@ -61,6 +68,34 @@ impl Transaction {
         })
     }
 
+    /// A demand on the log: no event after the position `after` matches the query. What is decided from a
+    /// query is appended so: `after` is the `as_of` of the read that found what there was.
+    ///
+    /// A condition looks at what is there when the append is judged: at nothing that was removed by then.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::{AppendError, Event, Expect, Query};
+    /// let seats = Query::item().types(["SeatBooked", "SeatFreed"]).tags(["flight:7"]);
+    /// let known = client.read(seats.clone()).collect().await?;
+    /// // … decide from `known.events` …
+    /// let booked = Event::json("SeatBooked", "12A")?.tag("flight:7").tag("passenger:3");
+    /// let booking = client.transaction().write("booking-91", Expect::None, [booked]);
+    /// match booking.unless(seats, known.as_of).commit().await {
+    ///     Ok(done) => println!("booked at position {}", done.position),
+    ///     Err(AppendError::Conflict(c)) => println!("{c}: decide again"),
+    ///     Err(other) => return Err(other.into()),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn unless(self, query: Query, after: u64) -> Transaction {
+        self.and(|append| {
+            let query = query.into_words()?;
+            append.conditions.push(Condition { query, after: Position(after) });
+            Ok(())
+        })
+    }
+
     /// Sends it and waits for its verdict. When this returns `Ok`, the events are on the disks of a
     /// majority of the nodes.
     pub async fn commit(self) -> Result<Done, AppendError> {
@@ -82,7 +117,7 @@ impl Transaction {
     /// ```
     pub async fn submit(self) -> Submitted {
         let (caller, verdict) = oneshot::channel();
-        let refused = match self.append.and_then(|append| append.check().map(|()| append)) {
+        let refused = match self.append.and_then(|append| check(&append).map(|()| append)) {
             Ok(append) => launch(&self.client, append, self.settled_at, caller).await,
             Err(invalid) => Some((invalid.into(), caller)),
         };
@@ -95,6 +130,14 @@ impl Transaction {
     fn and(mut self, add: impl FnOnce(&mut Append) -> Result<(), Invalid>) -> Transaction {
         self.append = self.append.and_then(|mut append| add(&mut append).map(|()| append));
         self
+    }
+}
+
+/// A change was checked when it was made an append; of users' appends this refuses the system's streams.
+fn check(append: &Append) -> Result<(), Invalid> {
+    match Change::of_append(append)? {
+        Some(_) => Ok(()),
+        None => append.check(),
     }
 }
 

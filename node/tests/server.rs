@@ -10,6 +10,7 @@ use quorate_proto::wire::v1::events_client::EventsClient;
 use quorate_proto::wire::v1::expectation::Demand;
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::wire::v1::session_answer::Outcome;
+use quorate_proto::wire::v1::session_append::Request as WireRequest;
 use quorate_proto::{ErrorKind, Problem};
 use quorate_raft::Timing;
 use quorate_raft::host::TokioHost;
@@ -212,8 +213,9 @@ async fn a_session_keeps_the_order_on_every_node() {
         let sending = tokio::spawn(async move {
             for number in 1..=500_u64 {
                 let id = u128::from(node) << 64 | u128::from(number);
-                let append = Some(append(&stream, Demand::Any(v1::Empty {}), id));
-                let append = v1::SessionAppend { number, append, deadline_ms: 20_000 };
+                let append = append(&stream, Demand::Any(v1::Empty {}), id);
+                let request = Some(WireRequest::Append(append));
+                let append = v1::SessionAppend { number, request, deadline_ms: 20_000 };
                 let request = v1::AppendSessionRequest { appends: vec![append] };
                 sender.send(request).await.expect("the session lives");
             }
@@ -223,7 +225,7 @@ async fn a_session_keeps_the_order_on_every_node() {
             for answer in message.answers {
                 match answer.outcome.expect("an outcome") {
                     Outcome::Appended(done) => versions[answer.number as usize] = done.versions[0],
-                    Outcome::Problem(problem) => panic!("{problem:?}"),
+                    other => panic!("{other:?}"),
                 }
             }
         }
@@ -243,8 +245,9 @@ async fn what_reaches_any_node_after_its_deadline_is_not_appended_and_ends_its_s
         let answers = events.append_session(ReceiverStream::new(requests)).await;
         let mut answers = answers.expect("a session").into_inner();
         answers.message().await.expect("a message").expect("the leader's address");
-        let append = Some(append("order-1", Demand::Any(v1::Empty {}), node as u128 + 1));
-        let append = v1::SessionAppend { number: 1, append, deadline_ms: 0 };
+        let append = append("order-1", Demand::Any(v1::Empty {}), node as u128 + 1);
+        let request = Some(WireRequest::Append(append));
+        let append = v1::SessionAppend { number: 1, request, deadline_ms: 0 };
         let request = v1::AppendSessionRequest { appends: vec![append] };
         sender.send(request).await.expect("the session lives");
         let end = answers.message().await.expect_err("the session ended");

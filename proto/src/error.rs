@@ -177,6 +177,19 @@ impl Problem {
         Problem { kind, outcome, message, failures, violations, field, limit: 0 }
     }
 
+    /// Whether this is what was found about the request itself, and not about the moment or the node that was
+    /// asked: there is nothing to wait for.
+    pub fn is_verdict(&self) -> bool {
+        use ErrorKind::{Conflict, Forgotten, IdReused, Invalid, StreamClosed, TooLarge};
+        match self.kind {
+            Forgotten => true,
+            Conflict | IdReused | Invalid | StreamClosed | TooLarge => {
+                self.outcome == Outcome::NotAppended
+            }
+            _ => false,
+        }
+    }
+
     /// The answer to an append whose demands were not met. The message names the first three of them.
     pub fn conflict(failures: Vec<Failure>, violations: Vec<Violation>) -> Problem {
         let all = failures.iter().map(Failure::to_string);

@@ -44,9 +44,8 @@ impl Export {
 
     /// What [`crate::Store::begin_install`] wants to know first.
     pub fn manifest(&self) -> Bytes {
-        let (state, contents) = (self.catalog.state().clone(), self.catalog.contents().clone());
-        let chunks = self.chunks().to_vec();
-        manifest::encode(&Manifest { log_id: self.log_id, state, contents, chunks })
+        let (state, chunks) = (self.catalog.state().clone(), self.chunks().to_vec());
+        manifest::encode(&Manifest { log_id: self.log_id, state, chunks })
     }
 
     /// The chunks of the checkpoint, by number.

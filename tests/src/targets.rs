@@ -71,7 +71,7 @@ fn decode_peer(bytes: &[u8]) {
 fn peers() -> Vec<Vec<u8>> {
     let forwarded = peer::v1::ForwardedAppend {
         number: 1,
-        append: b"an append".as_slice().into(),
+        request: b"an append".as_slice().into(),
         deadline_ms: 9,
     };
     vec![

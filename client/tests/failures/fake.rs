@@ -7,12 +7,13 @@ use quorate_client::{Builder, Client};
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::events_server::{Events, EventsServer};
 use quorate_proto::wire::v1::session_answer::Outcome;
-use quorate_proto::{Append, Problem};
+use quorate_proto::wire::v1::session_append::Request;
+use quorate_proto::{Append, Change, Problem};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Server;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -33,9 +34,17 @@ impl Session {
                 Ok(None) | Err(_) => std::future::pending().await,
             }
         }
-        let append = self.waiting.pop_front().expect("not empty");
-        assert!(append.deadline_ms > 0, "the deadline is told");
-        (append.number, Append::try_from(append.append).expect("a valid append"))
+        let v1::SessionAppend { number, request, deadline_ms } =
+            self.waiting.pop_front().expect("not empty");
+        assert!(deadline_ms > 0, "the deadline is told");
+        let append = match request.expect("a request") {
+            Request::Append(append) => Append::try_from(Some(append)).expect("a valid append"),
+            Request::Change(change) => {
+                let change = Change::try_from(Some(change)).expect("a valid change");
+                change.to_append().expect("an append")
+            }
+        };
+        (number, append)
     }
 
     /// The next append is in the log, at that position.
@@ -141,35 +150,35 @@ impl Events for Service {
 
     async fn change_stream(
         &self,
-        _: Request<v1::ChangeStreamRequest>,
+        _: tonic::Request<v1::ChangeStreamRequest>,
     ) -> Result<Response<v1::AppendResponse>, Status> {
         Err(Status::unimplemented("not yet"))
     }
 
     async fn show_stream(
         &self,
-        _: Request<v1::ShowStreamRequest>,
+        _: tonic::Request<v1::ShowStreamRequest>,
     ) -> Result<Response<v1::ShowStreamResponse>, Status> {
         Err(Status::unimplemented("not yet"))
     }
 
     async fn put_snapshot(
         &self,
-        _: Request<v1::PutSnapshotRequest>,
+        _: tonic::Request<v1::PutSnapshotRequest>,
     ) -> Result<Response<v1::PutSnapshotResponse>, Status> {
         Err(Status::unimplemented("not yet"))
     }
 
     async fn append(
         &self,
-        _: Request<v1::AppendRequest>,
+        _: tonic::Request<v1::AppendRequest>,
     ) -> Result<Response<v1::AppendResponse>, Status> {
         Err(Status::unimplemented("the client has no use for it"))
     }
 
     async fn append_session(
         &self,
-        request: Request<Streaming<v1::AppendSessionRequest>>,
+        request: tonic::Request<Streaming<v1::AppendSessionRequest>>,
     ) -> Result<Response<Self::AppendSessionStream>, Status> {
         let (answers, queue) = mpsc::channel(64);
         let requests = request.into_inner();
@@ -179,7 +188,7 @@ impl Events for Service {
 
     async fn read(
         &self,
-        request: Request<v1::ReadRequest>,
+        request: tonic::Request<v1::ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
         let (answers, queue) = mpsc::channel(64);
         let _ = self.reads.send(Read { request: request.into_inner(), answers });

@@ -6,7 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_proto::limits::DEADLINE_MS_DEFAULT;
 use quorate_proto::wire::v1;
-use quorate_proto::{Append, Appended, ErrorKind, Invalid, Outcome, Problem, Term, Timestamp};
+use quorate_proto::wire::v1::session_append::Request as WireRequest;
+use quorate_proto::{
+    Append, Appended, Change, ErrorKind, Invalid, Outcome, Problem, Term, Timestamp,
+};
 use quorate_raft::host::Host;
 use quorate_raft::{Done, Lost, Replica, Role, Status};
 use quorate_store::command::{decode_append, encode_append};
@@ -42,13 +45,38 @@ impl Prepared {
     }
 }
 
+impl From<Append> for Prepared {
+    fn from(append: Append) -> Prepared {
+        let encoded = encode_append(&append);
+        Prepared { append, encoded }
+    }
+}
+
 impl TryFrom<Option<v1::Append>> for Prepared {
     type Error = Invalid;
 
     fn try_from(append: Option<v1::Append>) -> Result<Prepared, Invalid> {
-        let append = Append::try_from(append)?;
-        let encoded = encode_append(&append);
-        Ok(Prepared { append, encoded })
+        Append::try_from(append).map(Prepared::from)
+    }
+}
+
+impl TryFrom<Option<v1::Change>> for Prepared {
+    type Error = Invalid;
+
+    fn try_from(change: Option<v1::Change>) -> Result<Prepared, Invalid> {
+        Change::try_from(change)?.to_append().map(Prepared::from)
+    }
+}
+
+impl TryFrom<Option<WireRequest>> for Prepared {
+    type Error = Invalid;
+
+    fn try_from(request: Option<WireRequest>) -> Result<Prepared, Invalid> {
+        match request {
+            Some(WireRequest::Append(append)) => Prepared::try_from(Some(append)),
+            Some(WireRequest::Change(change)) => Prepared::try_from(Some(change)),
+            None => Err(Invalid::new("append", "is missing")),
+        }
     }
 }
 

@@ -194,7 +194,7 @@ impl Stream {
         self.unanswered.insert(self.number, waiter);
         let bytes = encoded.len();
         let deadline_ms = deadline_ms(deadline.saturating_duration_since(since));
-        message.push(peer::ForwardedAppend { number: self.number, append: encoded, deadline_ms });
+        message.push(peer::ForwardedAppend { number: self.number, request: encoded, deadline_ms });
         Ok(bytes)
     }
 
@@ -206,7 +206,9 @@ impl Stream {
                     Ok(problem) => Answer::Rejected(problem),
                     Err(invalid) => return Err(format!("the leader's answer: {invalid}")),
                 },
-                None => return Err("the leader's answer is empty".to_owned()),
+                Some(WireOutcome::Kept(_)) | None => {
+                    return Err("the leader's answer is empty".to_owned());
+                }
             };
             if let Some(waiter) = self.unanswered.remove(&number) {
                 waiter.answer(answer);

@@ -108,9 +108,9 @@ async fn take<H: Host>(
     anchor: Anchor,
     append: peer::ForwardedAppend,
 ) -> Result<(), Problem> {
-    let peer::ForwardedAppend { number, append, deadline_ms } = append;
+    let peer::ForwardedAppend { number, request, deadline_ms } = append;
     let deadline = anchor.deadline(deadline_ms);
-    let prepared = Prepared::from_encoded(append)?;
+    let prepared = Prepared::from_encoded(request)?;
     let place = desk.place(prepared.size()).await;
     let admitted = appends.admission.admit(prepared.size(), deadline).await?;
     let waiter = desk.waiter(number, place, admitted, lane.tenure());

@@ -243,10 +243,10 @@ impl<H: Host> Session<H> {
         anchor: Anchor,
         append: v1::SessionAppend,
     ) -> Result<(), Problem> {
-        let v1::SessionAppend { number, append, deadline_ms } = append;
+        let v1::SessionAppend { number, request, deadline_ms } = append;
         let deadline = anchor.deadline(deadline_ms);
         self.follow_the_leader(lane, deadline).await?;
-        let prepared = match Prepared::try_from(append) {
+        let prepared = match Prepared::try_from(request) {
             Ok(prepared) => prepared,
             Err(invalid) => {
                 let place = self.desk.place(0).await;

@@ -28,10 +28,8 @@ impl TryFrom<v1::NewEvent> for Event {
     type Error = Invalid;
 
     fn try_from(event: v1::NewEvent) -> Result<Event, Invalid> {
-        let bytes = <[u8; 16]>::try_from(event.id.as_ref())
-            .map_err(|_| Invalid::new("id", format!("has {} bytes, not 16", event.id.len())))?;
         Ok(Event {
-            id: EventId::from_bytes(bytes)?,
+            id: id_of(&event.id)?,
             kind: EventType::new(event.r#type)?,
             data: event.data,
             metadata: event.metadata,
@@ -43,6 +41,13 @@ impl TryFrom<v1::NewEvent> for Event {
             occurred_at: event.occurred_at.map(Timestamp),
         })
     }
+}
+
+/// An id in the bytes of a message.
+pub(super) fn id_of(bytes: &Bytes) -> Result<EventId, Invalid> {
+    let bytes = <[u8; 16]>::try_from(bytes.as_ref())
+        .map_err(|_| Invalid::new("id", format!("has {} bytes, not 16", bytes.len())))?;
+    EventId::from_bytes(bytes)
 }
 
 impl From<RecordedEvent> for v1::RecordedEvent {

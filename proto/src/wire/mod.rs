@@ -4,9 +4,11 @@
 
 mod append;
 mod event;
+mod lifecycle;
 mod problem;
 mod read;
 mod session;
+mod snapshot;
 
 /// Messages and services for clients.
 pub mod v1 {

@@ -48,6 +48,27 @@ impl TryFrom<v1::Query> for Query {
     }
 }
 
+impl From<Consistency> for v1::Consistency {
+    fn from(consistency: Consistency) -> v1::Consistency {
+        let level = match consistency {
+            Consistency::Linearizable => Level::Linearizable(v1::Empty {}),
+            Consistency::AtLeast(position) => Level::AtLeast(position.0),
+            Consistency::Local => Level::Local(v1::Empty {}),
+        };
+        v1::Consistency { level: Some(level) }
+    }
+}
+
+impl From<Option<v1::Consistency>> for Consistency {
+    fn from(consistency: Option<v1::Consistency>) -> Consistency {
+        match consistency.and_then(|consistency| consistency.level) {
+            None | Some(Level::Linearizable(_)) => Consistency::Linearizable,
+            Some(Level::AtLeast(position)) => Consistency::AtLeast(Position(position)),
+            Some(Level::Local(_)) => Consistency::Local,
+        }
+    }
+}
+
 impl From<Read> for v1::ReadRequest {
     /// Without the time left.
     fn from(read: Read) -> v1::ReadRequest {
@@ -57,11 +78,6 @@ impl From<Read> for v1::ReadRequest {
                 types: types.iter().map(|kind| kind.as_str().to_owned()).collect(),
             }),
             Source::Query(query) => WireSource::Query(query.into()),
-        };
-        let level = match read.consistency {
-            Consistency::Linearizable => Level::Linearizable(v1::Empty {}),
-            Consistency::AtLeast(position) => Level::AtLeast(position.0),
-            Consistency::Local => Level::Local(v1::Empty {}),
         };
         v1::ReadRequest {
             source: Some(source),
@@ -74,7 +90,7 @@ impl From<Read> for v1::ReadRequest {
                 Direction::Backwards => v1::Direction::Backwards.into(),
             },
             limit: read.limit,
-            consistency: Some(v1::Consistency { level: Some(level) }),
+            consistency: Some(read.consistency.into()),
             time_left_ms: 0,
             with_snapshot: read.with_snapshot,
             with_system: read.with_system,
@@ -100,18 +116,13 @@ impl TryFrom<v1::ReadRequest> for Read {
             Some(WireSource::Query(query)) => Source::Query(query.try_into()?),
             None => return Err(Invalid::new("source", "is missing")),
         };
-        let consistency = match request.consistency.and_then(|consistency| consistency.level) {
-            None | Some(Level::Linearizable(_)) => Consistency::Linearizable,
-            Some(Level::AtLeast(position)) => Consistency::AtLeast(Position(position)),
-            Some(Level::Local(_)) => Consistency::Local,
-        };
         let bounds = Bounds {
             after: request.after,
             before: request.before,
             from: request.recorded_from.map(Timestamp),
             until: request.recorded_until.map(Timestamp),
         };
-        let limit = request.limit;
+        let (consistency, limit) = (request.consistency.into(), request.limit);
         let (with_snapshot, with_system) = (request.with_snapshot, request.with_system);
         let read =
             Read { source, bounds, direction, limit, consistency, with_snapshot, with_system };

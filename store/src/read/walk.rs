@@ -76,7 +76,8 @@ impl Walk {
             let newest = self.found.last().copied();
             match chain.next {
                 Link::Unknown => {
-                    chain.next = link(view.last_chunk(&chain.key)?, &self.range);
+                    let state = view.catalog.key(&chain.key)?;
+                    chain.next = link(state.map(|state| state.last_chunk), &self.range);
                     return Ok(Step::Working);
                 }
                 Link::Chunk(number)

@@ -59,8 +59,7 @@ impl Model {
             .map(|(stream, expected, actual)| Failure { stream: stream.clone(), expected, actual })
             .collect();
         if !failures.is_empty() {
-            let violations = Vec::new();
-            return Verdict::Rejected(Rejection::Conflict { failures, violations });
+            return Verdict::Rejected(Rejection::Conflict(failures));
         }
         let first = self.events.len();
         for write in &append.writes {

@@ -1,0 +1,61 @@
+//! Requests that are answered once, by any node: asked of one after the other until one answers.
+
+use std::future::Future;
+use std::time::Duration;
+
+use quorate_proto::wire::v1::events_client::EventsClient;
+use quorate_proto::{ErrorKind, Outcome, Problem};
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use crate::client::Client;
+use crate::nodes::problem;
+
+/// How much later than a node we look at its deadline.
+const GRACE: Duration = Duration::from_millis(200);
+/// How long to wait after all nodes refused.
+const REST: Duration = Duration::from_millis(50);
+
+/// Asks nodes, in this order, until one gives an answer that counts or the client's deadline passes. `call`
+/// is given the milliseconds that the node may take. For requests that can be repeated without harm.
+pub(crate) async fn ask<T, F>(
+    client: &Client,
+    order: impl Fn() -> Vec<String>,
+    call: impl Fn(EventsClient<Channel>, u64) -> F,
+) -> Result<T, Problem>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    let give_up_at = Instant::now() + client.deadline;
+    let mut unknown = false;
+    loop {
+        let mut last = None;
+        for address in order() {
+            let left = give_up_at.saturating_duration_since(Instant::now());
+            let time = left.min(client.deadline / 3);
+            let events = client.shared.nodes.events(&address)?;
+            let asking = call(events, (time.as_millis() as u64).max(1));
+            let told = match tokio::time::timeout(time + GRACE, asking).await {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) => problem(&address, &status),
+                Err(_) => {
+                    let message = format!("{address} did not answer in time");
+                    Problem::new(ErrorKind::Deadline, Outcome::Unknown, message)
+                }
+            };
+            if told.is_verdict() {
+                return Err(told);
+            }
+            unknown |= told.outcome == Outcome::Unknown;
+            client.shared.nodes.failed(&address);
+            last = Some(told);
+        }
+        let last = last.expect("a client has at least one endpoint");
+        if Instant::now() + REST >= give_up_at {
+            let outcome = if unknown { Outcome::Unknown } else { Outcome::NotAppended };
+            return Err(Problem { outcome, ..last });
+        }
+        tokio::time::sleep(REST).await;
+    }
+}

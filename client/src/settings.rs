@@ -1,0 +1,142 @@
+//! Settings of streams: how they are changed, and what is known of a stream beside its events.
+
+use std::time::Duration;
+
+use quorate_proto::wire::v1;
+use quorate_proto::{Setting, SettingsChange};
+
+/// A change of settings. What is not named stays as it is.
+///
+/// What a setting has removed never comes back, however it is changed later.
+///
+/// ```
+/// use std::time::Duration;
+/// use quorate_client::Settings;
+/// let month = Settings::new().max_age(Duration::from_secs(30 * 24 * 3600)).clear_max_count();
+/// # let _ = month;
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings(SettingsChange);
+
+impl Settings {
+    /// Nothing is changed yet.
+    pub fn new() -> Settings {
+        Settings::default()
+    }
+
+    /// Only so many of the newest events of a stream are there; at least 1.
+    #[must_use]
+    pub fn max_count(mut self, events: u64) -> Settings {
+        self.0.max_count = Setting::Put(events);
+        self
+    }
+
+    /// Events older than this are not there, measured by the time of the newest entry of the log; at least a
+    /// microsecond.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Settings {
+        self.0.max_age_us = Setting::Put(u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Takes `max_count` back: what is set for the nearest scope around decides again.
+    #[must_use]
+    pub fn clear_max_count(mut self) -> Settings {
+        self.0.max_count = Setting::Clear;
+        self
+    }
+
+    /// Takes `max_age` back: what is set for the nearest scope around decides again.
+    #[must_use]
+    pub fn clear_max_age(mut self) -> Settings {
+        self.0.max_age_us = Setting::Clear;
+        self
+    }
+
+    /// Events before this one are not there: a version of a stream, a position for a category or a path. It
+    /// cannot be taken back.
+    #[must_use]
+    pub fn truncate_before(mut self, number: u64) -> Settings {
+        self.0.truncate_before = Some(number);
+        self
+    }
+}
+
+impl From<Settings> for SettingsChange {
+    fn from(settings: Settings) -> SettingsChange {
+        settings.0
+    }
+}
+
+/// Settings as they are; `None` = not set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SettingsInForce {
+    /// Only so many of the newest events of a stream are there.
+    pub max_count: Option<u64>,
+    /// Events older than this are not there.
+    pub max_age: Option<Duration>,
+    /// Events before this one are not there: a version of a stream, a position of a category or a path.
+    pub truncate_before: Option<u64>,
+}
+
+impl From<Option<v1::StreamSettings>> for SettingsInForce {
+    fn from(settings: Option<v1::StreamSettings>) -> SettingsInForce {
+        let settings = settings.unwrap_or_default();
+        SettingsInForce {
+            max_count: settings.max_count,
+            max_age: settings.max_age_us.map(Duration::from_micros),
+            truncate_before: settings.truncate_before,
+        }
+    }
+}
+
+/// What is known of a category or a path beside its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeState {
+    /// The position up to which everything was seen.
+    pub as_of: u64,
+    /// What is set for this scope itself.
+    pub settings: SettingsInForce,
+}
+
+/// What is known of a stream beside its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamState {
+    /// The position up to which everything was seen.
+    pub as_of: u64,
+    /// The stream's version; 0 if there never was an event.
+    pub version: u64,
+    /// The first version that is still there; `version + 1` if none is.
+    pub first_version: u64,
+    /// Whether a tombstone closed the name for good.
+    pub closed: bool,
+    /// The version at its last deletion; 0 = never deleted.
+    pub deleted_at: u64,
+    /// What is set for this stream itself.
+    pub settings: SettingsInForce,
+    /// What is in force: what is set here or, where nothing is, for the nearest scope around it.
+    pub in_force: SettingsInForce,
+    /// The version of the snapshot that is kept; 0 = none.
+    pub snapshot_version: u64,
+}
+
+impl From<v1::ShowStreamResponse> for ScopeState {
+    fn from(shown: v1::ShowStreamResponse) -> ScopeState {
+        ScopeState { as_of: shown.as_of, settings: shown.settings.into() }
+    }
+}
+
+impl From<v1::ShowStreamResponse> for StreamState {
+    fn from(shown: v1::ShowStreamResponse) -> StreamState {
+        StreamState {
+            as_of: shown.as_of,
+            version: shown.version,
+            first_version: shown.first_version,
+            closed: shown.closed,
+            deleted_at: shown.deleted_at,
+            settings: shown.settings.into(),
+            in_force: shown.effective.into(),
+            snapshot_version: shown.snapshot_version,
+        }
+    }
+}

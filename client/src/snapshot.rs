@@ -1,0 +1,74 @@
+//! Aggregate snapshots as an application makes them, and as the store returns them.
+
+use bytes::Bytes;
+use quorate_proto::{self as proto, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The state of an aggregate at a version of its stream: rebuilding it reads only the events after that.
+///
+/// ```
+/// use quorate_client::Snapshot;
+/// # fn main() -> Result<(), serde_json::Error> {
+/// let state = Snapshot::json(3, &serde_json::json!({ "total": 50 }))?.schema(2);
+/// # let _ = state; Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The version that it was made at; at least 1.
+    pub version: u64,
+    /// The version of the shape of `data`; 1 if not given.
+    pub schema: u32,
+    /// The state: at most 4 MiB, JSON by custom.
+    pub data: Bytes,
+}
+
+impl Snapshot {
+    /// Any bytes as the state at a version.
+    pub fn new(version: u64, data: impl Into<Bytes>) -> Snapshot {
+        Snapshot { version, schema: 1, data: data.into() }
+    }
+
+    /// A value as JSON as the state at a version.
+    pub fn json<T: Serialize + ?Sized>(
+        version: u64,
+        value: &T,
+    ) -> Result<Snapshot, serde_json::Error> {
+        Ok(Snapshot::new(version, serde_json::to_vec(value)?))
+    }
+
+    /// The version of the shape of the data: an application passes over shapes that it does not know.
+    #[must_use]
+    pub fn schema(mut self, schema: u32) -> Snapshot {
+        self.schema = schema;
+        self
+    }
+}
+
+/// A snapshot as the store returns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedSnapshot {
+    /// The version of the stream that it was made at.
+    pub version: u64,
+    /// The version of the shape of `data`.
+    pub schema: u32,
+    /// The state.
+    pub data: Bytes,
+    /// When the leader stamped it.
+    pub recorded_at: Timestamp,
+}
+
+impl RecordedSnapshot {
+    /// The state, read as JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.data)
+    }
+}
+
+impl From<proto::RecordedSnapshot> for RecordedSnapshot {
+    fn from(recorded: proto::RecordedSnapshot) -> RecordedSnapshot {
+        let proto::RecordedSnapshot { snapshot, recorded_at } = recorded;
+        let proto::Snapshot { version, schema, data, .. } = snapshot;
+        RecordedSnapshot { version: version.0, schema, data, recorded_at }
+    }
+}

@@ -1,0 +1,225 @@
+//! One stream, category or path: its settings, its end, and the snapshot of its state.
+
+use quorate_proto::wire::v1;
+use quorate_proto::{
+    Category, Change, ChangeKind, Consistency, Expectation, Invalid, Path, Problem, Scope,
+    Snapshot as ProtoSnapshot, StreamName, Version,
+};
+
+use crate::append::{AppendError, Done, Expect};
+use crate::ask::ask;
+use crate::client::Client;
+use crate::event::new_id;
+use crate::settings::{ScopeState, Settings, StreamState};
+use crate::snapshot::{RecordedSnapshot, Snapshot};
+use crate::transaction::Transaction;
+
+/// A stream, by its name; nothing is asked before one of its methods is called.
+///
+/// Its changes are events themselves, in the stream `$$NAME`: they are appended as all events are, answered
+/// with that stream's version and their position, and repeated with [`Client::repeat`] if it stays unknown
+/// whether they were.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_client::{Expect, Settings};
+/// let order = client.stream("order-42");
+/// order.set(Settings::new().max_count(100)).await?;
+/// println!("{:?}", order.show().await?);
+/// order.delete(Expect::Version(5)).await?; // reading is empty at version 5, and numbering goes on at 6
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "nothing is asked before one of its methods is called"]
+pub struct StreamRef {
+    client: Client,
+    name: Result<StreamName, Invalid>,
+}
+
+impl StreamRef {
+    pub(crate) fn new(client: Client, name: Result<StreamName, Invalid>) -> StreamRef {
+        StreamRef { client, name }
+    }
+
+    /// Changes its settings, whatever its version.
+    pub async fn set(&self, settings: Settings) -> Result<Done, AppendError> {
+        self.change(Expect::Any, ChangeKind::Settings(settings.into())).await
+    }
+
+    /// Changes its settings if it is as expected.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::AppendError> {
+    /// use quorate_client::{Expect, Settings};
+    /// let cut = Settings::new().truncate_before(40);
+    /// client.stream("order-42").set_expecting(Expect::Version(52), cut).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn set_expecting(
+        &self,
+        expect: Expect,
+        settings: Settings,
+    ) -> Result<Done, AppendError> {
+        self.change(expect, ChangeKind::Settings(settings.into())).await
+    }
+
+    /// Deletes its events. It can be appended to again, and numbering goes on; its snapshot is dropped.
+    pub async fn delete(&self, expect: Expect) -> Result<Done, AppendError> {
+        self.change(expect, ChangeKind::Delete).await
+    }
+
+    /// Deletes its events and closes the name for good.
+    pub async fn tombstone(&self, expect: Expect) -> Result<Done, AppendError> {
+        self.change(expect, ChangeKind::Tombstone).await
+    }
+
+    /// What is known of it beside its events. Sees every append that was acknowledged before.
+    pub async fn show(&self) -> Result<StreamState, Problem> {
+        self.show_as(Consistency::Linearizable).await
+    }
+
+    /// What is known of it beside its events, as fresh as asked for.
+    pub async fn show_as(&self, consistency: Consistency) -> Result<StreamState, Problem> {
+        let scope = Scope::Stream(self.name.clone()?);
+        Ok(show(&self.client, scope, consistency).await?.into())
+    }
+
+    /// Keeps a snapshot of its state, if it is not older than the one that is kept. Returns the version of the
+    /// one that is kept then. Safe to repeat.
+    ///
+    /// # Errors
+    /// `Conflict` if the stream is not at that version yet, or was deleted at it or after it; `StreamClosed`.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::Snapshot;
+    /// let order = client.read("order-42").with_snapshot().collect().await?;
+    /// let mut total: u64 = order.snapshot.as_ref().map_or(Ok(0), |snapshot| snapshot.json())?;
+    /// for event in &order.events {
+    ///     total += event.json::<u64>()?;
+    /// }
+    /// if order.events.len() > 100 {
+    ///     client.stream("order-42").put_snapshot(Snapshot::json(order.version, &total)?).await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn put_snapshot(&self, snapshot: Snapshot) -> Result<u64, Problem> {
+        let Snapshot { version, schema, data } = snapshot;
+        let version = Version(version);
+        let snapshot = ProtoSnapshot { stream: self.name.clone()?, version, schema, data };
+        snapshot.check()?;
+        let nodes = &self.client.shared.nodes;
+        let kept = ask(
+            &self.client,
+            || nodes.for_appends(),
+            |mut events, time_left_ms| {
+                let snapshot = Some(snapshot.clone().into());
+                let request = v1::PutSnapshotRequest { snapshot, time_left_ms };
+                async move { events.put_snapshot(request).await }
+            },
+        );
+        Ok(kept.await?.version)
+    }
+
+    /// The snapshot that is kept.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// if let Some(snapshot) = client.stream("order-42").snapshot().await? {
+    ///     println!("version {}, {} bytes", snapshot.version, snapshot.data.len());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn snapshot(&self) -> Result<Option<RecordedSnapshot>, Problem> {
+        self.snapshot_as(Consistency::Linearizable).await
+    }
+
+    /// The snapshot that is kept, as fresh as asked for.
+    pub async fn snapshot_as(
+        &self,
+        consistency: Consistency,
+    ) -> Result<Option<RecordedSnapshot>, Problem> {
+        let reading = self.client.read(self.name.clone()?).with_snapshot().limit(0);
+        Ok(reading.consistency(consistency).stream().await?.take_snapshot())
+    }
+
+    async fn change(&self, expect: Expect, kind: ChangeKind) -> Result<Done, AppendError> {
+        let scope = self.name.clone().map(Scope::Stream);
+        change(&self.client, scope, expect.into(), kind).await
+    }
+}
+
+/// A category or a path; nothing is asked before one of its methods is called.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use quorate_client::Settings;
+/// let month = Settings::new().max_age(Duration::from_secs(30 * 24 * 3600));
+/// client.category("session").set(month).await?;
+/// client.path("acme/test").set(Settings::new().truncate_before(120_000)).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "nothing is asked before one of its methods is called"]
+pub struct ScopeRef {
+    client: Client,
+    scope: Result<Scope, Invalid>,
+}
+
+impl ScopeRef {
+    pub(crate) fn category(client: Client, name: Result<Category, Invalid>) -> ScopeRef {
+        ScopeRef { client, scope: name.map(Scope::Category) }
+    }
+
+    pub(crate) fn path(client: Client, name: Result<Path, Invalid>) -> ScopeRef {
+        ScopeRef { client, scope: name.map(Scope::Path) }
+    }
+
+    /// Changes its settings. They hold for every stream in it, unless the stream or a scope nearer to it has
+    /// its own; `truncate_before` always holds, and is a position.
+    pub async fn set(&self, settings: Settings) -> Result<Done, AppendError> {
+        let kind = ChangeKind::Settings(settings.into());
+        change(&self.client, self.scope.clone(), Expectation::Any, kind).await
+    }
+
+    /// What is set for it. Sees every change that was acknowledged before.
+    pub async fn show(&self) -> Result<ScopeState, Problem> {
+        self.show_as(Consistency::Linearizable).await
+    }
+
+    /// What is set for it, as fresh as asked for.
+    pub async fn show_as(&self, consistency: Consistency) -> Result<ScopeState, Problem> {
+        Ok(show(&self.client, self.scope.clone()?, consistency).await?.into())
+    }
+}
+
+async fn change(
+    client: &Client,
+    scope: Result<Scope, Invalid>,
+    expectation: Expectation,
+    kind: ChangeKind,
+) -> Result<Done, AppendError> {
+    let change = scope.map(|scope| Change { scope, expectation, id: new_id(), kind });
+    Transaction::of_change(client.clone(), change).commit().await
+}
+
+async fn show(
+    client: &Client,
+    scope: Scope,
+    consistency: Consistency,
+) -> Result<v1::ShowStreamResponse, Problem> {
+    let nodes = &client.shared.nodes;
+    let shown = ask(
+        client,
+        || nodes.for_reads(),
+        |mut events, time_left_ms| {
+            let (scope, consistency) = (Some(scope.clone().into()), Some(consistency.into()));
+            let request = v1::ShowStreamRequest { scope, consistency, time_left_ms };
+            async move { events.show_stream(request).await }
+        },
+    );
+    shown
+        .await
+        .map_err(|problem| Problem { outcome: quorate_proto::Outcome::NotAppended, ..problem })
+}
