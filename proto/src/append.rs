@@ -114,24 +114,33 @@ impl Append {
         for event in self.writes.iter().flat_map(|write| &write.events) {
             event.check()?;
         }
+        self.check_limits()?;
         self.check_shape()
     }
 
-    /// What holds for the system's own appends too.
-    pub(crate) fn check_shape(&self) -> Result<(), Invalid> {
+    /// What holds for the system's own appends too, and whatever the limits are: there is a write, each has
+    /// an event, and no stream and no id is named twice.
+    pub fn check_shape(&self) -> Result<(), Invalid> {
         if self.writes.is_empty() {
             return Err(Invalid::new("writes", "are empty"));
         }
-        self.check_limits()?;
+        if let Some(write) = self.writes.iter().find(|write| write.events.is_empty()) {
+            let why = format!("of `{}` are empty", write.stream);
+            return Err(Invalid::new("events", why));
+        }
+        self.check_streams()?;
+        self.check_ids()
+    }
+
+    fn check_streams(&self) -> Result<(), Invalid> {
+        if self.writes.len() + self.requirements.len() == 1 {
+            return Ok(());
+        }
         let mut streams = HashSet::new();
         for write in &self.writes {
             if !streams.insert(&write.stream) {
                 let why = format!("name `{}` twice", write.stream);
                 return Err(Invalid::new("writes", why));
-            }
-            if write.events.is_empty() {
-                let why = format!("of `{}` are empty", write.stream);
-                return Err(Invalid::new("events", why));
             }
         }
         for requirement in &self.requirements {
@@ -139,6 +148,13 @@ impl Append {
                 let why = format!("name `{}`, which is named already", requirement.stream);
                 return Err(Invalid::new("requirements", why));
             }
+        }
+        Ok(())
+    }
+
+    fn check_ids(&self) -> Result<(), Invalid> {
+        if self.event_count() == 1 {
+            return Ok(());
         }
         let mut ids = HashSet::new();
         for event in self.writes.iter().flat_map(|write| &write.events) {

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What one item of a query looks at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// One stream.
     Stream(StreamName),

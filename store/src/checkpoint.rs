@@ -10,6 +10,7 @@ use crate::catalog::{Catalog, CatalogExport, CheckpointState};
 use crate::chunk::{self, Chunk, ChunkIdentity, ChunkSummary};
 use crate::fault::Fault;
 use crate::folder::Folder;
+use crate::slot::ChunkSlot;
 use crate::store::Options;
 use crate::vfs::Vfs;
 use crate::window::Window;
@@ -22,8 +23,9 @@ pub(crate) struct Checkpoint {
     pub(crate) catalog: Arc<Catalog>,
     /// The catalog at this checkpoint, whatever is committed later.
     pub(crate) pinned: Arc<CatalogExport>,
-    pub(crate) chunks: Arc<Vec<Arc<Chunk>>>,
-    pub(crate) window: Window,
+    pub(crate) chunks: Arc<Vec<ChunkSlot>>,
+    /// `None` if a damaged chunk holds ids that it needs.
+    pub(crate) window: Option<Window>,
 }
 
 impl Checkpoint {
@@ -37,21 +39,24 @@ impl Checkpoint {
         check_identity(&folder.catalog(number), &catalog.state(), options)?;
         let summaries = catalog.chunks();
         folder.clean(Some(number), summaries.iter().map(|summary| summary.number))?;
-        let chunks = summaries
-            .iter()
-            .map(|summary| open_chunk(&*folder.vfs, &folder.chunks, options, summary))
-            .collect::<Result<_, _>>()?;
-        Checkpoint::with(number, catalog, chunks, options)
+        let slots = summaries.into_iter().map(|summary| {
+            match open_chunk(&*folder.vfs, &folder.chunks, options, &summary) {
+                Ok(chunk) => ChunkSlot::Whole(chunk),
+                Err(fault) => ChunkSlot::damaged(summary, fault),
+            }
+        });
+        let slots = slots.collect();
+        Checkpoint::with(number, catalog, slots, options)
     }
 
     /// A checkpoint of a catalog and its chunks, in order.
     pub(crate) fn with(
         number: u64,
         catalog: Catalog,
-        chunks: Vec<Arc<Chunk>>,
+        mut chunks: Vec<ChunkSlot>,
         options: &Options,
     ) -> Result<Checkpoint, Fault> {
-        let window = window(&chunks, catalog.state().position, options)?;
+        let window = window(&mut chunks, catalog.state().position, options);
         let pinned = Arc::new(catalog.export()?);
         let (catalog, chunks) = (Arc::new(catalog), Arc::new(chunks));
         Ok(Checkpoint { number, catalog, pinned, chunks, window })
@@ -80,6 +85,7 @@ fn found(folder: &Folder, options: &Options) -> Result<Catalog, Fault> {
         attachment: bytes::Bytes::new(),
         position: Position::ZERO,
         recorded_at: quorate_proto::Timestamp::default(),
+        digest: 0,
         next_chunk: 1,
     };
     let catalog = Catalog::create(&folder.vfs, &folder.catalog(1), &state)?;
@@ -106,19 +112,38 @@ pub(crate) fn check_identity(
     Ok(())
 }
 
-/// The ids of the newest positions, from the chunks that hold them.
-fn window(chunks: &[Arc<Chunk>], last: Position, options: &Options) -> Result<Window, Fault> {
+/// The ids of the newest positions, from the chunks that hold them; `None` if one of those is damaged. One
+/// whose ids turn out to be is marked.
+pub(crate) fn window(
+    chunks: &mut [ChunkSlot],
+    last: Position,
+    options: &Options,
+) -> Option<Window> {
     let before = Position(last.0.saturating_sub(RETRY_WINDOW));
-    let mut window = Window::new(options.cluster, before);
-    for chunk in chunks {
-        let summary = chunk.summary();
-        if summary.last_position > before {
-            let older = before.next().0.saturating_sub(summary.first_position.0);
-            let older = usize::try_from(older).unwrap_or(usize::MAX);
-            chunk.ids()?.into_iter().skip(older).for_each(|id| window.push(id));
+    let mut window = Some(Window::new(options.cluster, before));
+    for slot in chunks {
+        let ids = match slot {
+            ChunkSlot::Whole(chunk) if chunk.summary().last_position > before => chunk.ids(),
+            ChunkSlot::Damaged(damaged) if damaged.0.last_position > before => {
+                window = None;
+                continue;
+            }
+            _ => continue,
+        };
+        match ids {
+            Ok(ids) => {
+                let first = slot.summary().first_position;
+                let older = usize::try_from(before.next().0.saturating_sub(first.0));
+                let ids = ids.into_iter().skip(older.unwrap_or(usize::MAX));
+                window.iter_mut().for_each(|window| ids.clone().for_each(|id| window.push(id)));
+            }
+            Err(fault) => {
+                *slot = ChunkSlot::damaged(slot.summary().clone(), fault);
+                window = None;
+            }
         }
     }
-    Ok(window)
+    window
 }
 
 impl Options {

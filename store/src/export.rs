@@ -44,8 +44,9 @@ impl Export {
 
     /// What [`crate::Store::begin_install`] wants to know first.
     pub fn manifest(&self) -> Bytes {
-        let (state, chunks) = (self.catalog.state().clone(), self.chunks().to_vec());
-        manifest::encode(&Manifest { log_id: self.log_id, state, chunks })
+        let (state, contents) = (self.catalog.state().clone(), self.catalog.contents().clone());
+        let chunks = self.chunks().to_vec();
+        manifest::encode(&Manifest { log_id: self.log_id, state, contents, chunks })
     }
 
     /// The chunks of the checkpoint, by number.

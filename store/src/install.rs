@@ -13,6 +13,7 @@ use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::folder::Folder;
 use crate::format::manifest::{self, Manifest};
+use crate::slot::ChunkSlot;
 use crate::store::Options;
 use crate::vfs::{File, Open};
 use crate::view::View;
@@ -53,7 +54,13 @@ impl Install {
             chunks.get(&theirs.number).map_or(theirs, |own: &Arc<Chunk>| own.summary()).clone()
         };
         let summaries: Vec<ChunkSummary> = manifest.chunks.iter().map(summary).collect();
-        let import = CatalogImport::new(&folder.vfs, &path, &manifest.state, &summaries)?;
+        let import = CatalogImport::new(
+            &folder.vfs,
+            &path,
+            &manifest.state,
+            &manifest.contents,
+            &summaries,
+        )?;
         let (folder, options) = (folder.clone(), options.clone());
         Ok(Install { folder, options, manifest, number, chunks, partial: BTreeMap::new(), import })
     }
@@ -126,7 +133,7 @@ impl Install {
             let why = format!("chunk {} is missing", missing.number);
             return Err(Fault::damaged(&path, 0, why));
         }
-        let chunks = self.chunks.into_values().collect();
+        let chunks = self.chunks.into_values().map(ChunkSlot::Whole).collect();
         let checkpoint =
             Checkpoint::with(self.number, self.import.finish()?, chunks, &self.options)?;
         Ok(Installed { log_id: self.manifest.log_id, checkpoint })
@@ -159,8 +166,9 @@ fn present(
     manifest: &Manifest,
 ) -> Result<BTreeMap<u64, Arc<Chunk>>, Fault> {
     let (vfs, directory) = (&*folder.vfs, &folder.chunks);
-    let own = view.chunks.iter().map(|chunk| (chunk.summary().number, chunk));
-    let own: BTreeMap<u64, &Arc<Chunk>> = own.collect();
+    let own = view.chunks.iter().filter_map(|slot| slot.chunk().ok());
+    let own: BTreeMap<u64, &Arc<Chunk>> =
+        own.map(|chunk| (chunk.summary().number, chunk)).collect();
     let mut chunks = BTreeMap::new();
     for theirs in &manifest.chunks {
         let path = chunk::path(directory, theirs.number);

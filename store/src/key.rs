@@ -1,6 +1,6 @@
 //! A key is what the one index is asked for: a stream, a category, a path, a type.
 
-use quorate_proto::{Category, EventType, Path, StreamName};
+use quorate_proto::{Category, EventType, Path, Scope, StreamName};
 
 use crate::format::Malformed;
 
@@ -58,6 +58,28 @@ impl Key {
             _ => return Err(Malformed::new(format!("has the unknown kind {kind}"))),
         };
         key.map_err(|invalid| Malformed::new(invalid.to_string()))
+    }
+
+    /// The kind of streams.
+    pub(crate) const STREAM_KIND: u8 = 1;
+
+    /// The key of all events in a scope.
+    pub(crate) fn of_scope(scope: &Scope) -> Key {
+        match scope {
+            Scope::Stream(stream) => Key::Stream(stream.clone()),
+            Scope::Category(category) => Key::Category(category.clone()),
+            Scope::Path(path) => Key::Path(path.clone()),
+        }
+    }
+
+    /// The scope that the key is of, if it is of one.
+    pub(crate) fn into_scope(self) -> Option<Scope> {
+        match self {
+            Key::Stream(stream) => Some(Scope::Stream(stream)),
+            Key::Category(category) => Some(Scope::Category(category)),
+            Key::Path(path) => Some(Scope::Path(path)),
+            _ => None,
+        }
     }
 
     /// The category and the paths that a stream lies in.

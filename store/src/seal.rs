@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use quorate_proto::LogId;
 
-use crate::catalog::{Catalog, CatalogExport, CheckpointState};
+use crate::catalog::{Catalog, CatalogExport, CheckpointState, Commit, Indexed, KeyState};
 use crate::checkpoint::open_chunk;
-use crate::chunk::{self, Chunk};
+use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::folder::Folder;
+use crate::key::Key;
 use crate::store::Options;
 use crate::tail::Tail;
 
@@ -37,7 +38,7 @@ impl Seal {
     /// an error the node stops: it is not known what is on the disk.
     pub fn run(self) -> Result<Sealed, Fault> {
         let chunk = if self.tail.is_empty() {
-            self.catalog.commit(&self.state, None, &[])?;
+            self.commit(None, &[])?;
             None
         } else {
             Some(self.write_chunk()?)
@@ -55,8 +56,19 @@ impl Seal {
             .with_events(|events| chunk::write(vfs, directory, &identity, events, &mut previous))?;
         let chunk = open_chunk(vfs, directory, &self.options, &written.summary)?;
         // Chunk and folder are durable; only now may the catalog speak of them.
-        self.catalog.commit(&self.state, Some(&written.summary), &written.keys)?;
+        self.commit(Some(&written.summary), &written.keys)?;
         Ok(chunk)
+    }
+
+    fn commit(
+        &self,
+        new_chunk: Option<&ChunkSummary>,
+        keys: &[(Key, KeyState)],
+    ) -> Result<(), Fault> {
+        let indexed = Indexed { through: self.state.next_chunk - 1 };
+        let (state, records, snapshots) = (&self.state, &[], &[]);
+        let commit = Commit { state, new_chunk, keys, indexed: &indexed, records, snapshots };
+        self.catalog.commit(&commit)
     }
 }
 

@@ -38,7 +38,7 @@ impl Reader {
     /// chunk. Error: that of the chunk, if it is damaged here too.
     pub fn chunk_source(&self, number: u64) -> Result<Option<ChunkSource>, Fault> {
         let view = self.shared.get().view;
-        let chunk = view.chunks.iter().find(|chunk| chunk.summary().number == number);
-        Ok(chunk.map(|chunk| ChunkSource { chunk: chunk.clone() }))
+        let chunk = view.slot(number).map(|slot| slot.chunk().cloned()).transpose()?;
+        Ok(chunk.map(|chunk| ChunkSource { chunk }))
     }
 }

@@ -7,21 +7,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lru::LruCache;
 use quorate_proto::limits::EMPTY_ENTRY_BYTES;
-use quorate_proto::{LogId, Position, StreamName, Timestamp, Version};
+use quorate_proto::{LogId, Position, StreamName, Version};
 
 use crate::catalog::{Catalog, CatalogExport, CheckpointState};
 use crate::checkpoint::Checkpoint;
-use crate::chunk::Chunk;
+use crate::chunk::ChunkSummary;
 use crate::export::Export;
 use crate::fault::Fault;
 use crate::folder::Folder;
 use crate::install::{Install, Installed};
 use crate::read::{Point, Reader};
 use crate::seal::{Seal, Sealed};
+use crate::slot::ChunkSlot;
 use crate::tail::Tail;
 use crate::verdict::Verdict;
 use crate::vfs::Vfs;
 use crate::view::{Shared, View};
+use crate::window::Window;
 
 /// What must be the same whenever a folder is opened, and how much memory may be spent.
 #[derive(Clone, Debug)]
@@ -61,9 +63,8 @@ pub enum Payload {
 #[derive(Clone, Debug)]
 struct Boundary {
     log_id: LogId,
+    point: Point,
     attachment: Bytes,
-    position: Position,
-    recorded_at: Timestamp,
 }
 
 /// The seal that is due or under way.
@@ -93,6 +94,8 @@ pub struct Store {
     pub(crate) shared: Arc<Shared>,
     pub(crate) heads: LruCache<StreamName, Version>,
     pub(crate) point: Point,
+    /// Whether the retry window lacks ids that a damaged chunk holds.
+    pub(crate) lacks_ids: bool,
     attachment: Bytes,
     /// Bytes of the entries since the last boundary.
     bytes: u64,
@@ -118,6 +121,8 @@ impl Store {
         let state = catalog.state();
         let point = point_of(&state);
         let view = first_view(&folder, pinned, chunks, point.position);
+        let lacks_ids = window.is_none();
+        let window = window.unwrap_or_else(|| Window::new(options.cluster, point.position));
         let shared = Arc::new(Shared::new(view.clone(), point, window));
         let head_cache = NonZeroUsize::new(options.head_cache).unwrap_or(NonZeroUsize::MIN);
         Ok(Store {
@@ -129,6 +134,7 @@ impl Store {
             shared,
             heads: LruCache::new(head_cache),
             point,
+            lacks_ids,
             attachment: state.attachment,
             bytes: 0,
             sealing: None,
@@ -195,7 +201,8 @@ impl Store {
         let sealing = self.sealing.as_mut().filter(|sealing| !sealing.has_begun)?;
         let tail = self.view.sealing.clone()?;
         sealing.has_begun = true;
-        let Boundary { log_id, attachment, position, recorded_at } = sealing.boundary.clone();
+        let Boundary { log_id, point, attachment } = sealing.boundary.clone();
+        let Point { position, recorded_at, digest, .. } = point;
         let number = self.catalog.state().next_chunk;
         let state = CheckpointState {
             cluster: self.options.cluster,
@@ -205,6 +212,7 @@ impl Store {
             attachment,
             position,
             recorded_at,
+            digest,
             next_chunk: if tail.is_empty() { number } else { number + 1 },
         };
         Some(Seal {
@@ -225,6 +233,17 @@ impl Store {
         self.complete.is_some()
     }
 
+    /// The chunks that cannot be used, with what is wrong with them. Reads that need them answer that fault.
+    pub fn damaged(&self) -> Vec<(ChunkSummary, Fault)> {
+        let slots = self.view.chunks.iter();
+        slots.filter_map(|slot| Some((slot.summary().clone(), slot.fault()?.clone()))).collect()
+    }
+
+    /// Whether a damaged chunk holds what apply must know: nothing is applied before it is repaired.
+    pub fn must_repair(&self) -> bool {
+        self.lacks_ids
+    }
+
     /// How near the next boundary is while a seal is due or under way, from 0 to 1; 0 without a seal. What
     /// admission should slow down by.
     pub fn fill(&self) -> f32 {
@@ -242,7 +261,7 @@ impl Store {
         }
         let mut chunks = self.view.chunks.clone();
         if let Some(chunk) = sealed.chunk {
-            Arc::make_mut(&mut chunks).push(chunk);
+            Arc::make_mut(&mut chunks).push(ChunkSlot::Whole(chunk));
         }
         self.sealing = None;
         self.view = Arc::new(View {
@@ -284,9 +303,11 @@ impl Store {
     pub fn finish_install(&mut self, installed: Installed) -> Result<(), Fault> {
         let Checkpoint { number, catalog, pinned, chunks, window } = installed.checkpoint;
         let state = catalog.state();
+        let path = self.folder.catalog(number);
+        let window = window.ok_or_else(|| Fault::damaged(&path, 0, "its ids cannot be read"))?;
         if state.log_id.map(|id| id.index) <= self.point.log_id.map(|id| id.index) {
             let why = "the store has applied as much already";
-            return Err(Fault::foreign(&self.folder.catalog(number), why));
+            return Err(Fault::foreign(&path, why));
         }
         self.folder.set_current(number)?;
         let old = std::mem::replace(&mut self.catalog_number, number);
@@ -297,12 +318,16 @@ impl Store {
         self.attachment = state.attachment;
         self.heads.clear();
         (self.bytes, self.sealing, self.complete) = (0, None, None);
+        self.lacks_ids = false;
         self.shared.replace(&self.view, self.point, window);
         self.folder.remove_catalog(old)
     }
 
     fn check_order(&self, log_id: LogId) -> Result<(), Fault> {
         let refuse = |why: String| Err(Fault::Command { index: log_id.index.0, why });
+        if self.must_repair() {
+            return refuse("a damaged chunk that it needs must be repaired first".into());
+        }
         if self.must_wait() {
             return refuse("the seal before it is not finished".into());
         }
@@ -316,9 +341,8 @@ impl Store {
 
     /// Ends the active tail at this entry: it becomes the sealing one, now or when the last seal is finished.
     fn reach_boundary(&mut self, log_id: LogId) {
-        let Point { position, recorded_at, .. } = self.point;
-        let boundary =
-            Boundary { log_id, attachment: self.attachment.clone(), position, recorded_at };
+        let (point, attachment) = (self.point, self.attachment.clone());
+        let boundary = Boundary { log_id, point, attachment };
         if self.sealing.is_some() {
             self.complete = Some(boundary);
         } else {
@@ -332,7 +356,7 @@ impl Store {
             chunks: self.view.chunks.clone(),
             catalog: self.view.catalog.clone(),
             sealing: Some(self.view.active.clone()),
-            active: Arc::new(Tail::after(boundary.position)),
+            active: Arc::new(Tail::after(boundary.point.position)),
         });
         self.sealing = Some(Sealing { boundary, has_begun: false });
     }
@@ -340,15 +364,15 @@ impl Store {
 
 /// How far a checkpoint is.
 fn point_of(state: &CheckpointState) -> Point {
-    let CheckpointState { log_id, position, recorded_at, .. } = *state;
-    Point { log_id, position, recorded_at }
+    let CheckpointState { log_id, position, recorded_at, digest, .. } = *state;
+    Point { log_id, position, recorded_at, digest }
 }
 
 /// What can be read at a checkpoint.
 fn first_view(
     folder: &Folder,
     catalog: Arc<CatalogExport>,
-    chunks: Arc<Vec<Arc<Chunk>>>,
+    chunks: Arc<Vec<ChunkSlot>>,
     position: Position,
 ) -> Arc<View> {
     let (directory, active) = (folder.chunks.clone(), Arc::new(Tail::after(position)));

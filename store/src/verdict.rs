@@ -1,32 +1,52 @@
-//! The answers to the appends of a command.
+//! The answers to the requests of a command.
 
-use quorate_proto::{Appended, ErrorKind, EventId, Failure, Outcome, Problem};
+use quorate_proto::{
+    Appended, ErrorKind, EventId, Expectation, Failure, Outcome, Problem, StreamName, Version,
+    Violation,
+};
 
-/// The answer to one append: the same on every replica.
+/// The answer to one request of a command: the same on every replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is in the log for good. A repeated append gets its first answer again.
+    /// An append that is in the log for good. A repeated append gets its first answer again.
     Appended(Appended),
-    /// It is certainly not in the log.
+    /// A snapshot was put; the one that is kept now is of this version, which is higher than that of the one
+    /// put if a newer one was there.
+    Kept(Version),
+    /// An append that is not in the log, but for [`Rejection::Forgotten`]; a snapshot that is not kept.
     Rejected(Rejection),
 }
 
-/// Why an append is not in the log.
+/// Why an append is not in the log, or a snapshot not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// These expectations were not met: all of them, in the order of the request.
-    Conflict(Vec<Failure>),
+    /// These demands were not met, each in the order of the request. Where expectations were not met, the
+    /// violations may be incomplete.
+    Conflict {
+        /// The expectations.
+        failures: Vec<Failure>,
+        /// The conditions.
+        violations: Vec<Violation>,
+    },
     /// This id is in the log already, as part of something else.
     IdReused(EventId),
+    /// This stream, which was to be written to, was closed for good.
+    StreamClosed(StreamName),
+    /// Whether it was appended before cannot be told any more.
+    Forgotten,
+    /// Its conditions were checked through a position too old to go on from. Nobody's answer: the leader
+    /// checks again and proposes again.
+    CheckTooOld,
 }
 
 impl Rejection {
-    /// Whether the same append can never be accepted later: a conflict with an `exactly N` that its
-    /// stream has passed. `none` and `exists` may become true again.
+    /// Whether the same append can never be accepted later: a stream is closed, or above the N of an
+    /// `exactly N`. `none` and `exists` may become true again, and what violates a condition may be removed.
     pub fn is_final(&self) -> bool {
         match self {
-            Rejection::Conflict(failures) => failures.iter().any(is_passed),
-            Rejection::IdReused(_) => false,
+            Rejection::Conflict { failures, .. } => failures.iter().any(is_passed),
+            Rejection::StreamClosed(_) => true,
+            Rejection::IdReused(_) | Rejection::Forgotten | Rejection::CheckTooOld => false,
         }
     }
 }
@@ -34,18 +54,33 @@ impl Rejection {
 /// Versions only grow, so a stream above N is never at N again.
 fn is_passed(failure: &Failure) -> bool {
     match failure.expected {
-        quorate_proto::Expectation::Exactly(version) => failure.actual > version,
+        Expectation::Exactly(version) => failure.actual > version,
         _ => false,
     }
 }
 
 impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Problem {
+        let refuse = |kind, why: String| {
+            let message = format!("{why}; nothing was appended");
+            Problem::new(kind, Outcome::NotAppended, message)
+        };
         match rejection {
-            Rejection::Conflict(failures) => Problem::conflict(failures, Vec::new()),
+            Rejection::Conflict { failures, violations } => Problem::conflict(failures, violations),
             Rejection::IdReused(id) => {
-                let message = format!("the id {id} is in the log already; nothing was appended");
-                Problem::new(ErrorKind::IdReused, Outcome::NotAppended, message)
+                refuse(ErrorKind::IdReused, format!("the id {id} is in the log already"))
+            }
+            Rejection::StreamClosed(stream) => {
+                refuse(ErrorKind::StreamClosed, format!("`{stream}` is closed for good"))
+            }
+            Rejection::Forgotten => {
+                let message = "whether it was appended before cannot be told any more: \
+                    what it would have written is old and removed";
+                Problem::new(ErrorKind::Forgotten, Outcome::Unknown, message)
+            }
+            Rejection::CheckTooOld => {
+                let why = "its conditions were checked too long before it was its turn";
+                refuse(ErrorKind::Unavailable, why.into())
             }
         }
     }

@@ -5,12 +5,13 @@ use std::sync::{Arc, RwLock};
 
 use quorate_proto::{Position, StreamName, Version};
 
-use crate::catalog::CatalogExport;
+use crate::catalog::{CatalogExport, KeyState};
 use crate::chunk::{self, Chunk, Posting};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::key::Key;
 use crate::read::Point;
+use crate::slot::ChunkSlot;
 use crate::tail::{Place, Tail};
 use crate::window::Window;
 
@@ -24,7 +25,7 @@ use crate::window::Window;
 pub(crate) struct View {
     /// The folder of the chunks.
     pub(crate) directory: Arc<Path>,
-    pub(crate) chunks: Arc<Vec<Arc<Chunk>>>,
+    pub(crate) chunks: Arc<Vec<ChunkSlot>>,
     pub(crate) catalog: Arc<CatalogExport>,
     pub(crate) sealing: Option<Arc<Tail>>,
     pub(crate) active: Arc<Tail>,
@@ -41,8 +42,24 @@ impl View {
         if let Some(version) = self.version_in_memory(stream, as_of) {
             return Ok(version);
         }
-        let state = self.catalog.key(&Key::Stream(stream.clone()))?;
+        let state = self.key(&Key::Stream(stream.clone()))?;
         Ok(state.map_or(Version::ZERO, |state| state.version))
+    }
+
+    /// Where the chunks hold a key last; `None` if none holds it.
+    pub(crate) fn key(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
+        self.catalog.key(key)
+    }
+
+    /// The last chunk that holds a key; `None` if none does.
+    pub(crate) fn last_chunk(&self, key: &Key) -> Result<Option<u64>, Fault> {
+        Ok(self.key(key)?.map(|state| state.last_chunk))
+    }
+
+    /// The place of the chunk of a number.
+    pub(crate) fn slot(&self, number: u64) -> Option<&ChunkSlot> {
+        let index = self.chunks.binary_search_by_key(&number, |slot| slot.summary().number);
+        index.ok().and_then(|index| self.chunks.get(index))
     }
 
     /// The same, if the stream has events in a tail by then.
@@ -66,7 +83,7 @@ impl View {
             }
         }
         let key = Key::Stream(stream.clone());
-        let mut next = self.catalog.key(&key)?.map(|state| state.last_chunk);
+        let mut next = self.last_chunk(&key)?;
         while let Some(number) = next {
             let (chunk, posting) = self.find_linked(number, &key)?;
             let first = posting.first_version.unwrap_or_default();
@@ -102,10 +119,10 @@ impl View {
         number: u64,
         key: &Key,
     ) -> Result<(&Arc<Chunk>, Posting), Fault> {
-        let index = self.chunks.binary_search_by_key(&number, |chunk| chunk.summary().number);
-        let chunk = index.ok().and_then(|index| self.chunks.get(index));
+        let slot = self.slot(number);
         let damaged = |why| Fault::damaged(&chunk::path(&self.directory, number), 0, why);
-        let chunk = chunk.ok_or_else(|| damaged("the index names it, but the catalog does not"))?;
+        let slot = slot.ok_or_else(|| damaged("the index names it, but the catalog does not"))?;
+        let chunk = slot.chunk()?;
         let posting = chunk.find(key)?;
         let posting = posting.ok_or_else(|| damaged("it lacks a key that it is named for"))?;
         Ok((chunk, posting))
@@ -118,11 +135,11 @@ impl View {
             }
         }
         let index = self.chunks.partition_point(|chunk| chunk.summary().last_position < position);
-        let chunk = self.chunks.get(index).cloned();
-        chunk.map(Segment::Chunk).ok_or_else(|| {
+        let Some(slot) = self.chunks.get(index) else {
             let why = format!("no chunk holds position {position}");
-            Fault::damaged(&self.directory, 0, why)
-        })
+            return Err(Fault::damaged(&self.directory, 0, why));
+        };
+        slot.chunk().cloned().map(Segment::Chunk)
     }
 }
 

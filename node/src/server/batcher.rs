@@ -132,7 +132,7 @@ impl Batch {
     }
 
     fn has_room_for(&self, pending: &Pending) -> bool {
-        let size = self.command.size() + pending.encoded.len() + Builder::BYTES_PER_APPEND;
+        let size = self.command.size() + pending.encoded.len() + Builder::BYTES_PER_REQUEST;
         self.term.is_none() || self.term == Some(pending.tenure.term) && size <= ENTRY_BYTES_MAX
     }
 

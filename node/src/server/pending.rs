@@ -28,6 +28,7 @@ impl From<Verdict> for Answer {
         match verdict {
             Verdict::Appended(appended) => Answer::Appended(appended),
             Verdict::Rejected(rejection) => Answer::Rejected(rejection.into()),
+            Verdict::Kept(_) => Answer::Lost(problem::stopping(Outcome::Unknown)),
         }
     }
 }

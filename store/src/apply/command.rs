@@ -6,7 +6,7 @@ use quorate_proto::{Appended, LogId, StreamName, Version};
 use super::{Demand, Judgement, Log, judge};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
-use crate::format::command::{self, ParsedAppend};
+use crate::format::command::{self, ParsedAppend, ParsedRequest};
 use crate::store::Store;
 use crate::verdict::{Rejection, Verdict};
 
@@ -23,18 +23,28 @@ impl Store {
         })?;
         // A leader's clock may go back; log time does not.
         self.point.recorded_at = self.point.recorded_at.max(command.recorded_at);
-        command.appends.into_iter().map(|append| self.apply_append(append)).collect()
+        command.requests.into_iter().map(|request| self.apply_request(request)).collect()
+    }
+
+    fn apply_request(&mut self, request: ParsedRequest) -> Result<Verdict, Fault> {
+        match request {
+            ParsedRequest::Append(append) => self.apply_append(append),
+            ParsedRequest::Snapshot(snapshot) => Ok(Verdict::Kept(snapshot.version)),
+        }
     }
 
     fn apply_append(&mut self, append: ParsedAppend) -> Result<Verdict, Fault> {
-        let demand = Demand::of_parsed(&append);
+        let demand = Demand::of(&append.append);
         let versions =
             demand.streams().map(|(stream, _)| self.head(stream)).collect::<Result<Vec<_>, _>>()?;
         let (view, window, as_of) = (&*self.view, &self.shared.window, self.point.position);
         match judge(&Log { view, window, as_of }, &demand, &versions)? {
             Judgement::Append => Ok(Verdict::Appended(self.append(append, &versions))),
             Judgement::Repeated(first) => Ok(Verdict::Appended(first)),
-            Judgement::Conflict(failures) => Ok(Verdict::Rejected(Rejection::Conflict(failures))),
+            Judgement::Conflict(failures) => {
+                let violations = Vec::new();
+                Ok(Verdict::Rejected(Rejection::Conflict { failures, violations }))
+            }
             Judgement::Reused(id) => Ok(Verdict::Rejected(Rejection::IdReused(id))),
         }
     }
@@ -54,16 +64,17 @@ impl Store {
         let recorded_at = self.point.recorded_at;
         let first_position = self.point.position.next();
         let mut window = self.shared.window.write().expect("nobody panics while holding the lock");
-        let mut events = append.events.into_iter();
-        let mut stored = Vec::with_capacity(events.len());
+        let ParsedAppend { append, bodies, .. } = append;
+        let mut stored = Vec::with_capacity(bodies.len());
+        let mut bodies = bodies.into_iter();
         let mut lasts = Vec::with_capacity(append.writes.len());
         for (write, version) in append.writes.into_iter().zip(versions) {
             let mut version = *version;
-            for parsed in events.by_ref().take(write.events) {
+            for (event, body) in write.events.into_iter().zip(bodies.by_ref()) {
                 version = version.next();
                 self.point.position = self.point.position.next();
-                window.push(parsed.id());
-                let (kind, body) = (parsed.event.kind, parsed.body);
+                window.push(event.id);
+                let kind = event.kind;
                 let (position, stream) = (self.point.position, write.stream.clone());
                 stored.push((StoredEvent { position, stream, version, recorded_at, body }, kind));
             }

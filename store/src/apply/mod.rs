@@ -11,7 +11,6 @@ pub(crate) use retry::Log;
 
 use crate::Fault;
 use crate::defect::{Defect, is_present};
-use crate::format::command::ParsedAppend;
 
 /// What an append demands, whatever form it came in.
 #[derive(Debug)]
@@ -32,16 +31,6 @@ pub(crate) struct WriteDemand<'a> {
 }
 
 impl<'a> Demand<'a> {
-    pub(crate) fn of_parsed(append: &'a ParsedAppend) -> Demand<'a> {
-        let writes = append.writes.iter().map(|write| WriteDemand {
-            stream: &write.stream,
-            expectation: write.expectation,
-            events: write.events,
-        });
-        let ids = append.events.iter().map(|event| event.id()).collect();
-        Demand { writes: writes.collect(), requirements: &append.requirements, ids }
-    }
-
     pub(crate) fn of(append: &'a Append) -> Demand<'a> {
         let writes = append.writes.iter().map(|write| WriteDemand {
             stream: &write.stream,

@@ -247,7 +247,7 @@ mod tests {
         let (mut store, _) = store_past_its_window();
         for ids in [[3, 4], [1, 3], [11, 12]] {
             let verdict = apply(&mut store, &append("order-1", Expectation::None, &ids));
-            let conflict = matches!(verdict, Verdict::Rejected(Rejection::Conflict(_)));
+            let conflict = matches!(verdict, Verdict::Rejected(Rejection::Conflict { .. }));
             assert!(conflict, "{ids:?}: {verdict:?}");
         }
     }
@@ -258,7 +258,7 @@ mod tests {
         for version in [0, 1, 2, 5, 8] {
             let expectation = Expectation::Exactly(Version(version));
             let verdict = apply(&mut store, &append("order-1", expectation, &[20]));
-            let conflict = matches!(verdict, Verdict::Rejected(Rejection::Conflict(_)));
+            let conflict = matches!(verdict, Verdict::Rejected(Rejection::Conflict { .. }));
             assert!(conflict, "{version}: {verdict:?}");
         }
     }

@@ -3,27 +3,25 @@
 mod overlay;
 mod pages;
 mod pinned;
+mod state;
 #[cfg(test)]
 mod tests;
 mod transfer;
 mod verify;
+mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bytes::Bytes;
-use quorate_proto::{LogId, Position, Timestamp, Version};
 use redb::{Database, TableDefinition, WriteTransaction};
 
 use crate::chunk::ChunkSummary;
-use crate::format::catalog::{
-    STATE_KEY, Table, chunk_key, encode_chunk, encode_key_state, encode_state, seal,
-};
 use crate::vfs::{File, Open, Vfs};
 use crate::{Fault, Key};
 use pages::Pages;
 
 pub(crate) use pinned::CatalogExport;
+pub(crate) use state::{CheckpointState, Commit, Contents, Indexed, KeyState, TableSum};
 pub(crate) use transfer::CatalogImport;
 pub(crate) use verify::verify;
 
@@ -33,37 +31,11 @@ type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 const STATE: Definition = TableDefinition::new("state");
 const CHUNKS: Definition = TableDefinition::new("chunks");
 const KEYS: Definition = TableDefinition::new("keys");
+const RECORDS: Definition = TableDefinition::new("records");
+const SNAPSHOTS: Definition = TableDefinition::new("snapshots");
 
 /// Memory for pages of the catalog, read and to be written.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
-
-/// Where a key was last seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyState {
-    /// The last chunk that holds it.
-    pub(crate) last_chunk: u64,
-    /// Of a stream: the version of its last event; 0 for other keys.
-    pub(crate) version: Version,
-}
-
-/// What a checkpoint stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CheckpointState {
-    pub(crate) cluster: [u8; 16],
-    pub(crate) log: u32,
-    /// The cluster's chunk size.
-    pub(crate) chunk_bytes: u64,
-    /// The last entry that it contains; `None` before the first checkpoint.
-    pub(crate) log_id: Option<LogId>,
-    /// The membership at that entry, opaque.
-    pub(crate) attachment: Bytes,
-    /// The last event's position.
-    pub(crate) position: Position,
-    /// The last event's time.
-    pub(crate) recorded_at: Timestamp,
-    /// The number of the chunk that will be sealed next.
-    pub(crate) next_chunk: u64,
-}
 
 /// An open catalog. Readers do not block the writer.
 ///
@@ -85,7 +57,7 @@ impl Catalog {
         path: &Path,
         state: &CheckpointState,
     ) -> Result<Catalog, Fault> {
-        CatalogImport::new(vfs, path, state, &[])?.finish()
+        CatalogImport::new(vfs, path, state, &Contents::default(), &[])?.finish()
     }
 
     /// Opens a catalog and reads state and chunk list.
@@ -123,42 +95,23 @@ impl Catalog {
         }
     }
 
-    /// Makes a checkpoint durable: all or nothing. `keys` are sorted. After an error it is not known which,
-    /// and every later commit answers with the same fault.
-    pub(crate) fn commit(
-        &self,
-        state: &CheckpointState,
-        new_chunk: Option<&ChunkSummary>,
-        keys: &[(Key, KeyState)],
-    ) -> Result<(), Fault> {
+    /// Makes a checkpoint durable: all or nothing. After an error it is not known which, and every later
+    /// commit answers with the same fault.
+    pub(crate) fn commit(&self, commit: &Commit<'_>) -> Result<(), Fault> {
         if let Some(fault) = self.poison.get() {
             return Err(fault.clone());
         }
-        let committed = self.try_commit(state, new_chunk, keys);
+        let committed = self.try_commit(commit);
         if let Err(fault) = &committed {
             self.poison.get_or_init(|| fault.clone());
         }
         committed
     }
 
-    fn try_commit(
-        &self,
-        state: &CheckpointState,
-        new_chunk: Option<&ChunkSummary>,
-        keys: &[(Key, KeyState)],
-    ) -> Result<(), Fault> {
+    fn try_commit(&self, commit: &Commit<'_>) -> Result<(), Fault> {
         let transaction = begin(&self.database, &self.path)?;
-        {
-            let fault = |error| translate(&self.path, error);
-            let mut table = transaction.open_table(KEYS).map_err(|error| fault(error.into()))?;
-            for (key, state) in keys {
-                let key = key.encode();
-                let value = seal(Table::Keys, &key, encode_key_state(state));
-                let inserted = table.insert(key.as_slice(), value.as_slice());
-                inserted.map_err(|error| fault(error.into()))?;
-            }
-        }
-        put_head(&transaction, &self.path, state, new_chunk)?;
+        let contents = self.newest().contents().clone();
+        write::put(&transaction, &self.path, commit, contents)?;
         transaction.commit().map_err(|error| translate(&self.path, error.into()))?;
         let newest = CatalogExport::pin(&self.database, &self.path)?;
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = newest;
@@ -189,28 +142,6 @@ fn begin(database: &Database, path: &Path) -> Result<WriteTransaction, Fault> {
     transaction.set_two_phase_commit(true);
     transaction.set_quick_repair(true);
     Ok(transaction)
-}
-
-/// Puts the state, and chunks that are new.
-fn put_head<'a>(
-    transaction: &WriteTransaction,
-    path: &Path,
-    state: &CheckpointState,
-    chunks: impl IntoIterator<Item = &'a ChunkSummary>,
-) -> Result<(), Fault> {
-    let fault = |error| translate(path, error);
-    let mut table = transaction.open_table(CHUNKS).map_err(|error| fault(error.into()))?;
-    for chunk in chunks {
-        let key = chunk_key(chunk.number);
-        let value = seal(Table::Chunks, &key, encode_chunk(chunk));
-        let inserted = table.insert(key.as_slice(), value.as_slice());
-        inserted.map_err(|error| fault(error.into()))?;
-    }
-    let mut table = transaction.open_table(STATE).map_err(|error| fault(error.into()))?;
-    let value = seal(Table::State, STATE_KEY, encode_state(state));
-    let inserted = table.insert(STATE_KEY, value.as_slice());
-    inserted.map_err(|error| fault(error.into()))?;
-    Ok(())
 }
 
 /// What an error of redb means. A fault of our own pages comes back as it went in.

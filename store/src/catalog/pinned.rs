@@ -6,13 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quorate_proto::{Scope, StreamName};
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable};
 
-use super::{CHUNKS, CheckpointState, Definition, KEYS, KeyState, STATE, translate};
+use super::transfer::SENT;
+use super::{
+    CHUNKS, CheckpointState, Contents, Definition, KEYS, KeyState, RECORDS, SNAPSHOTS, STATE,
+    translate,
+};
 use crate::chunk::ChunkSummary;
 use crate::format::Malformed;
 use crate::format::catalog::{
-    PageBuilder, STATE_KEY, Table, decode_chunk, decode_key_state, decode_state, unseal,
+    CONTENTS_KEY, PageBuilder, STATE_KEY, Table, decode_chunk, decode_contents, decode_key_state,
+    decode_state, unseal,
 };
 use crate::{Fault, Key};
 
@@ -30,8 +36,11 @@ pub(crate) struct CatalogExport {
 
 struct Pinned {
     state: CheckpointState,
+    contents: Contents,
     chunks: Vec<ChunkSummary>,
     keys: ReadTable,
+    records: ReadTable,
+    snapshots: ReadTable,
     path: PathBuf,
     /// Closed only after all that read from it: fields are dropped in this order.
     _database: Arc<Database>,
@@ -51,11 +60,14 @@ impl CatalogExport {
             let table = transaction.open_table(definition);
             table.map_err(|error| translate(path, error.into()))
         };
-        let state = read_state(&open(STATE)?, path)?;
+        let table = open(STATE)?;
+        let state = read_state(&table, STATE_KEY, path, decode_state)?;
+        let contents = read_state(&table, CONTENTS_KEY, path, decode_contents)?;
         let chunks = read_chunks(&open(CHUNKS)?, path)?;
-        let keys = open(KEYS)?;
+        let (keys, records, snapshots) = (open(KEYS)?, open(RECORDS)?, open(SNAPSHOTS)?);
         let (path, _database) = (path.to_owned(), Arc::clone(database));
-        Ok(CatalogExport { pinned: Arc::new(Pinned { state, chunks, keys, path, _database }) })
+        let pinned = Pinned { state, contents, chunks, keys, records, snapshots, path, _database };
+        Ok(CatalogExport { pinned: Arc::new(pinned) })
     }
 
     /// What the checkpoint stands for.
@@ -63,44 +75,95 @@ impl CatalogExport {
         &self.pinned.state
     }
 
+    /// What its tables hold.
+    pub(crate) fn contents(&self) -> &Contents {
+        &self.pinned.contents
+    }
+
     /// Its chunks, by number.
     pub(crate) fn chunks(&self) -> &[ChunkSummary] {
         &self.pinned.chunks
     }
 
-    /// Where a key was last seen before it; `None` if never.
+    /// Where a key was last seen, as far as chunks are indexed; `None` if never.
     pub(crate) fn key(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
-        let Pinned { keys, path, .. } = &*self.pinned;
         let key = key.encode();
-        let value = keys.get(key.as_slice()).map_err(|error| translate(path, error.into()))?;
-        let Some(value) = value else { return Ok(None) };
-        key_state(&key, value.value(), path).map(Some)
+        let value = self.value(Table::Keys, &key)?;
+        value.map(|value| key_state(&key, value, &self.pinned.path)).transpose()
     }
 
-    /// All keys, sorted, in pages of about 256 KiB; each page is under a checksum of its own.
+    /// What changes left behind of a stream, a category or a path; `None` without any.
+    pub(crate) fn record(&self, scope: &Scope) -> Result<Option<Bytes>, Fault> {
+        self.value(Table::Records, &Key::of_scope(scope).encode())
+    }
+
+    /// What changes left behind of categories and paths: a few.
+    pub(crate) fn records_of_scopes(&self) -> Result<Vec<(Scope, Bytes)>, Fault> {
+        let path = &self.pinned.path;
+        // Streams sort before the others.
+        let rows = self.rows(Table::Records, Some(&[Key::STREAM_KIND + 1]))?;
+        let record = |row: Result<(Bytes, Bytes), Fault>| {
+            let (encoded, value) = row?;
+            let value = checked_row(Table::Records, &encoded, &value, path)?;
+            let scope = Key::decode(&encoded).map(Key::into_scope);
+            let scope = scope.map_err(|malformed| damaged(path, "name of a record", &malformed))?;
+            let named = || Fault::damaged(path, 0, "a record is of no stream, category or path");
+            Ok((scope.ok_or_else(named)?, value))
+        };
+        rows.map(record).collect()
+    }
+
+    /// The aggregate snapshot that is kept for a stream.
+    pub(crate) fn snapshot(&self, stream: &StreamName) -> Result<Option<Bytes>, Fault> {
+        self.value(Table::Snapshots, stream.as_str().as_bytes())
+    }
+
+    /// The value of a key, checked.
+    fn value(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        let path = &self.pinned.path;
+        let value = self.table(table).get(key).map_err(|error| translate(path, error.into()))?;
+        let Some(value) = value else { return Ok(None) };
+        checked_row(table, key, value.value(), path).map(Some)
+    }
+
+    fn table(&self, table: Table) -> &ReadTable {
+        match table {
+            Table::Records => &self.pinned.records,
+            Table::Snapshots => &self.pinned.snapshots,
+            Table::Keys | Table::State | Table::Chunks => &self.pinned.keys,
+        }
+    }
+
+    /// All keys, records and aggregate snapshots, sorted, in pages of about 256 KiB, or a single row; each
+    /// page is under a checksum of its own.
     pub(crate) fn pages(&self) -> impl Iterator<Item = Result<Bytes, Fault>> + use<> {
         let export = self.clone();
+        let mut tables = SENT.iter();
+        let mut table = tables.next().map(|(table, _)| *table);
         let mut after: Option<Bytes> = None;
-        let mut done = false;
         std::iter::from_fn(move || {
-            if done {
-                return None;
+            while let Some(at) = table {
+                match export.page(at, after.as_deref()) {
+                    Ok(Some((page, last_key))) => {
+                        after = Some(last_key);
+                        return Some(Ok(page));
+                    }
+                    Ok(None) => (table, after) = (tables.next().map(|(table, _)| *table), None),
+                    Err(fault) => {
+                        table = None;
+                        return Some(Err(fault));
+                    }
+                }
             }
-            let page = export.page(after.as_deref()).transpose();
-            done = !matches!(page, Some(Ok(_)));
-            page.map(|page| {
-                let (page, last_key) = page?;
-                after = Some(last_key);
-                Ok(page)
-            })
+            None
         })
     }
 
-    /// The rows after a key, and the last key of them; `None` at the end.
-    fn page(&self, after: Option<&[u8]>) -> Result<Option<(Bytes, Bytes)>, Fault> {
-        let mut page = PageBuilder::default();
+    /// The rows of a table after a key, and the last key of them; `None` at the end.
+    fn page(&self, table: Table, after: Option<&[u8]>) -> Result<Option<(Bytes, Bytes)>, Fault> {
+        let mut page = PageBuilder::new(table);
         let mut last_key = None;
-        for row in self.rows(after)? {
+        for row in self.rows(table, after)? {
             let (key, value) = row?;
             page.push(&key, &value);
             last_key = Some(key);
@@ -116,23 +179,25 @@ impl CatalogExport {
         &self,
     ) -> Result<impl Iterator<Item = Result<(Key, KeyState), Fault>>, Fault> {
         let path = &self.pinned.path;
-        Ok(self.rows(None)?.map(move |row| {
+        Ok(self.rows(Table::Keys, None)?.map(move |row| {
             let (encoded, value) = row?;
-            let state = key_state(&encoded, &value, path)?;
+            let value = checked_row(Table::Keys, &encoded, &value, path)?;
+            let state = key_state(&encoded, value, path)?;
             let key = Key::decode(&encoded);
             let key = key.map_err(|malformed| damaged(path, "name of a key", &malformed))?;
             Ok((key, state))
         }))
     }
 
-    /// The rows of the table of keys after a key, as they stand there.
-    fn rows(
+    /// The rows of a table after a key, as they stand there.
+    pub(super) fn rows(
         &self,
+        table: Table,
         after: Option<&[u8]>,
     ) -> Result<impl Iterator<Item = Result<(Bytes, Bytes), Fault>>, Fault> {
-        let Pinned { keys, path, .. } = &*self.pinned;
+        let path = &self.pinned.path;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = keys.range::<&[u8]>((start, Bound::Unbounded));
+        let range = self.table(table).range::<&[u8]>((start, Bound::Unbounded));
         let range = range.map_err(|error| translate(path, error.into()))?;
         Ok(range.map(|row| {
             let (key, value) = row.map_err(|error| translate(path, error.into()))?;
@@ -142,20 +207,42 @@ impl CatalogExport {
     }
 }
 
-/// A checked row of the table of keys.
-pub(super) fn key_state(key: &[u8], value: &[u8], path: &Path) -> Result<KeyState, Fault> {
-    let value = unseal(Table::Keys, key, &Bytes::copy_from_slice(value));
-    value.and_then(decode_key_state).map_err(|malformed| {
-        let name = String::from_utf8_lossy(key.get(1..).unwrap_or_default());
-        damaged(path, &format!("key `{name}`"), &malformed)
-    })
+/// What a row holds, once its checksum was found right.
+pub(super) fn checked_row(
+    table: Table,
+    key: &[u8],
+    value: &[u8],
+    path: &Path,
+) -> Result<Bytes, Fault> {
+    let value = unseal(table, key, &Bytes::copy_from_slice(value));
+    value.map_err(|malformed| damaged_row(key, path, &malformed))
 }
 
-fn read_state(table: &ReadTable, path: &Path) -> Result<CheckpointState, Fault> {
-    let value = table.get(STATE_KEY).map_err(|error| translate(path, error.into()))?;
+fn key_state(key: &[u8], value: Bytes, path: &Path) -> Result<KeyState, Fault> {
+    decode_key_state(value).map_err(|malformed| damaged_row(key, path, &malformed))
+}
+
+fn damaged_row(key: &[u8], path: &Path, malformed: &Malformed) -> Fault {
+    damaged(
+        path,
+        &format!(
+            "value of `{}`",
+            String::from_utf8_lossy(key).trim_start_matches(char::is_control)
+        ),
+        malformed,
+    )
+}
+
+fn read_state<T>(
+    table: &ReadTable,
+    key: &[u8],
+    path: &Path,
+    decode: impl FnOnce(Bytes) -> Result<T, Malformed>,
+) -> Result<T, Fault> {
+    let value = table.get(key).map_err(|error| translate(path, error.into()))?;
     let value = value.ok_or_else(|| Fault::damaged(path, 0, "the state is not there"))?;
-    let value = unseal(Table::State, STATE_KEY, &Bytes::copy_from_slice(value.value()));
-    value.and_then(decode_state).map_err(|malformed| damaged(path, "state", &malformed))
+    let value = unseal(Table::State, key, &Bytes::copy_from_slice(value.value()));
+    value.and_then(decode).map_err(|malformed| damaged(path, "state", &malformed))
 }
 
 fn read_chunks(table: &ReadTable, path: &Path) -> Result<Vec<ChunkSummary>, Fault> {

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use proptest::prelude::*;
-use quorate_proto::StreamName;
+use quorate_proto::{
+    Category, LogId, Path as EventPath, Position, Scope, StreamName, Timestamp, Version,
+};
 use redb::ReadableTable;
 
 use super::*;
@@ -34,6 +37,7 @@ fn state(checkpoint: u64) -> CheckpointState {
         attachment: Bytes::from(format!("members {checkpoint}")),
         position: Position(checkpoint * 10),
         recorded_at: Timestamp(checkpoint as i64 * 7),
+        digest: u128::from(checkpoint) << 100,
         next_chunk: checkpoint + 1,
     }
 }
@@ -65,8 +69,44 @@ fn keys(checkpoint: u64, count: u64) -> Keys {
     (0..count).map(of).collect()
 }
 
+type Records = Vec<(Scope, Option<Bytes>)>;
+type Snapshots = Vec<(StreamName, Option<Bytes>)>;
+
+fn stream(number: u64) -> StreamName {
+    StreamName::new(format!("order-{number:05}")).expect("a name")
+}
+
+/// At each checkpoint some records come, the stream's of the one before goes, the category's is replaced.
+fn records(checkpoint: u64) -> Records {
+    let text = |what| Some(Bytes::from(format!("{what} {checkpoint}")));
+    vec![
+        (Scope::Stream(stream(checkpoint)), text("stream")),
+        (Scope::Stream(stream(checkpoint - 1)), None),
+        (Scope::Category(Category::new("order").expect("a category")), text("category")),
+        (Scope::Path(EventPath::new(format!("acme/{checkpoint}")).expect("a path")), text("path")),
+    ]
+}
+
+fn snapshots(checkpoint: u64) -> Snapshots {
+    let text = Bytes::from(format!("snapshot {checkpoint}"));
+    vec![(stream(checkpoint), Some(text)), (stream(checkpoint - 1), None)]
+}
+
+fn put(
+    catalog: &Catalog,
+    state: &CheckpointState,
+    new_chunk: Option<&ChunkSummary>,
+    keys: &[(Key, KeyState)],
+) -> Result<(), Fault> {
+    let checkpoint = state.next_chunk - 1;
+    let (records, snapshots) = (records(checkpoint), snapshots(checkpoint));
+    let indexed = &Indexed { through: checkpoint };
+    let (records, snapshots) = (&*records, &*snapshots);
+    catalog.commit(&Commit { state, new_chunk, keys, indexed, records, snapshots })
+}
+
 fn commit(catalog: &Catalog, checkpoint: u64, count: u64) -> Result<(), Fault> {
-    catalog.commit(&state(checkpoint), Some(&chunk(checkpoint)), &keys(checkpoint, count))
+    put(catalog, &state(checkpoint), Some(&chunk(checkpoint)), &keys(checkpoint, count))
 }
 
 /// The catalog must be exactly at a checkpoint.
@@ -78,6 +118,22 @@ fn check(catalog: &CatalogExport, checkpoint: u64, count: u64) {
         assert_eq!(catalog.key(&key).expect("readable"), expected, "{key:?}");
     }
     assert_eq!(catalog.key(&key(count)).expect("readable"), None);
+    for number in 0..checkpoint + 2 {
+        let is_newest = checkpoint > 0 && number == checkpoint;
+        let text = |what: &str| is_newest.then(|| Bytes::from(format!("{what} {checkpoint}")));
+        let record = catalog.record(&Scope::Stream(stream(number))).expect("readable");
+        assert_eq!(record, text("stream"), "{number}");
+        assert_eq!(catalog.snapshot(&stream(number)).expect("readable"), text("snapshot"));
+    }
+    let others = catalog.records_of_scopes().expect("readable");
+    assert_eq!(others.len() as u64, if checkpoint > 0 { 1 + checkpoint } else { 0 });
+    for (scope, record) in others {
+        assert_eq!(catalog.record(&scope).expect("readable"), Some(record));
+    }
+    let contents = catalog.contents();
+    assert_eq!(contents.stream_records, u64::from(checkpoint > 0));
+    assert_eq!(contents.snapshots.rows, u64::from(checkpoint > 0));
+    assert_eq!(contents.indexed, Indexed { through: checkpoint });
 }
 
 fn verified(vfs: &MemVfs) -> Result<(CatalogExport, BTreeMap<Key, KeyState>), Fault> {
@@ -119,7 +175,7 @@ fn a_checkpoint_without_events_changes_the_state_alone() {
     let vfs = with_checkpoints(1, 5);
     let catalog = Catalog::open(&shared(&vfs), path()).expect("opened");
     let state = CheckpointState { log_id: Some(LogId::new(3, 999)), ..state(1) };
-    catalog.commit(&state, None, &[]).expect("committed");
+    put(&catalog, &state, None, &[]).expect("committed");
     assert_eq!(catalog.state(), state);
     assert_eq!(catalog.chunks(), [chunk(1)]);
 }
@@ -143,8 +199,14 @@ fn what_is_exported_is_imported() {
     let vfs = with_checkpoints(2, 20_000);
     let export = Catalog::open(&shared(&vfs), path()).expect("opened").export().expect("pinned");
     let other = disk();
-    let mut import =
-        CatalogImport::new(&shared(&other), path(), export.state(), export.chunks()).expect("new");
+    let mut import = CatalogImport::new(
+        &shared(&other),
+        path(),
+        export.state(),
+        export.contents(),
+        export.chunks(),
+    )
+    .expect("new");
     let pages: Vec<Bytes> = export.pages().collect::<Result<_, _>>().expect("readable");
     assert!(pages.len() > 1);
     for page in &pages {
@@ -163,7 +225,8 @@ fn a_damaged_or_repeated_page_from_another_node_is_refused() {
     let page = export.pages().next().expect("a page").expect("readable");
     let import = || {
         let disk = shared(&disk());
-        CatalogImport::new(&disk, path(), export.state(), export.chunks()).expect("new")
+        let (state, contents) = (export.state(), export.contents());
+        CatalogImport::new(&disk, path(), state, contents, export.chunks()).expect("new")
     };
     for byte in (0..page.len()).step_by(97) {
         let mut flipped = page.to_vec();
@@ -173,6 +236,32 @@ fn a_damaged_or_repeated_page_from_another_node_is_refused() {
     let mut import = import();
     import.put(&page).expect("taken");
     assert!(matches!(import.put(&page), Err(Fault::Damaged { .. })));
+}
+
+#[test]
+fn a_catalog_that_comes_short_or_changed_from_another_node_is_refused() {
+    let vfs = with_checkpoints(2, 20_000);
+    let export = Catalog::open(&shared(&vfs), path()).expect("opened").export().expect("pinned");
+    let pages: Vec<Bytes> = export.pages().collect::<Result<_, _>>().expect("readable");
+    for left_out in 0..=pages.len() {
+        let (state, contents) = (export.state(), export.contents());
+        let disk = shared(&disk());
+        let import = CatalogImport::new(&disk, path(), state, contents, export.chunks());
+        let mut import = import.expect("new");
+        for (at, page) in pages.iter().enumerate() {
+            if at != left_out {
+                import.put(page).expect("each is whole");
+            }
+        }
+        assert_eq!(import.finish().is_ok(), left_out == pages.len(), "without page {left_out}");
+    }
+    let mut other = export.contents().clone();
+    other.records.sum ^= 1;
+    let disk = shared(&disk());
+    let import = CatalogImport::new(&disk, path(), export.state(), &other, export.chunks());
+    let mut import = import.expect("new");
+    pages.iter().for_each(|page| import.put(page).expect("taken"));
+    assert!(matches!(import.finish(), Err(Fault::Damaged { .. })));
 }
 
 /// A fault is allowed, another answer is not; also a whole older checkpoint is none.
@@ -283,7 +372,7 @@ fn a_full_disk_fails_the_commit_and_keeps_the_checkpoint() {
     let vfs = with_checkpoints(1, 10);
     let catalog = Catalog::open(&shared(&vfs), path()).expect("opened");
     vfs.set_capacity(Some(vfs.read(path()).expect("there").len() as u64));
-    assert!(catalog.commit(&state(2), Some(&chunk(2)), &keys(2, 100_000)).is_err());
+    assert!(put(&catalog, &state(2), Some(&chunk(2)), &keys(2, 100_000)).is_err());
     drop(catalog);
     vfs.set_capacity(None);
     vfs.restart(Survival::Everything);
@@ -368,7 +457,7 @@ proptest! {
             };
             let keys: Keys = round.into_iter().map(of).collect();
             model.extend(keys.iter().cloned());
-            catalog.commit(&state(checkpoint), Some(&chunk(checkpoint)), &keys).expect("committed");
+            put(&catalog, &state(checkpoint), Some(&chunk(checkpoint)), &keys).expect("committed");
             if reopen {
                 drop(catalog);
                 catalog = Catalog::open(&shared(&vfs), path()).expect("opened");

@@ -8,18 +8,31 @@ use bytes::Bytes;
 use redb::{Database, WriteTransaction};
 
 use super::pages::Pages;
-use super::pinned::key_state;
-use super::{Catalog, CheckpointState, KEYS, begin, database, put_head, translate};
+use super::pinned::checked_row;
+use super::write::put_head;
+use super::{
+    Catalog, CheckpointState, Contents, Definition, KEYS, RECORDS, SNAPSHOTS, TableSum, begin,
+    database, translate,
+};
 use crate::Fault;
 use crate::chunk::ChunkSummary;
-use crate::format::catalog::decode_page;
+use crate::format::catalog::{Table, decode_page};
 use crate::vfs::{Open, Vfs};
 
+/// The tables that are sent, in this order.
+pub(super) const SENT: [(Table, Definition); 3] =
+    [(Table::Keys, KEYS), (Table::Records, RECORDS), (Table::Snapshots, SNAPSHOTS)];
+
 /// A catalog that becomes one with [`CatalogImport::finish`]; dropped before, its file is of no use.
+///
+/// Invariants: the rows put so far ascend by table and key; `found` sums them up.
 pub(crate) struct CatalogImport {
     transaction: WriteTransaction,
     database: Database,
-    last_key: Bytes,
+    last: (usize, Bytes),
+    /// What must have come in the end.
+    expected: Contents,
+    found: [TableSum; SENT.len()],
     vfs: Arc<dyn Vfs>,
     path: PathBuf,
 }
@@ -36,6 +49,7 @@ impl CatalogImport {
         vfs: &Arc<dyn Vfs>,
         path: &Path,
         state: &CheckpointState,
+        contents: &Contents,
         chunks: &[ChunkSummary],
     ) -> Result<CatalogImport, Fault> {
         if vfs.exists(path).map_err(Fault::io("look for", path))? {
@@ -44,38 +58,50 @@ impl CatalogImport {
         let file = vfs.open(path, Open::Create).map_err(Fault::io("create", path))?;
         let database = database(Pages::create(file, path, state.cluster, state.log)?, path)?;
         let transaction = begin(&database, path)?;
-        put_head(&transaction, path, state, chunks)?;
-        let table = transaction.open_table(KEYS).map(|_| ());
-        table.map_err(|error| translate(path, error.into()))?;
-        let (vfs, path) = (Arc::clone(vfs), path.to_owned());
-        Ok(CatalogImport { transaction, database, last_key: Bytes::new(), vfs, path })
+        put_head(&transaction, path, state, contents, chunks)?;
+        for (_, definition) in SENT {
+            let table = transaction.open_table(definition).map(|_| ());
+            table.map_err(|error| translate(path, error.into()))?;
+        }
+        let (vfs, path, expected) = (Arc::clone(vfs), path.to_owned(), contents.clone());
+        let (last, found) = ((0, Bytes::new()), Default::default());
+        Ok(CatalogImport { transaction, database, last, expected, found, vfs, path })
     }
 
     /// Takes the next page; the pages come in order. A page that is damaged or out of order is refused, and
     /// the import is of no use any more.
     pub(crate) fn put(&mut self, page: &Bytes) -> Result<(), Fault> {
-        let rows = decode_page(page).map_err(|malformed| {
-            Fault::damaged(&self.path, 0, format!("a page from another node {malformed}"))
-        })?;
+        let refuse =
+            |why: &str| Fault::damaged(&self.path, 0, format!("a page from another node {why}"));
+        let (number, rows) =
+            decode_page(page).map_err(|malformed| refuse(&malformed.to_string()))?;
+        let index = SENT.iter().position(|(table, _)| *table as u8 == number);
+        let index = index.ok_or_else(|| refuse("is of an unknown table"))?;
+        let (table, definition) = SENT[index];
         let fault = |error| translate(&self.path, error);
-        let table = self.transaction.open_table(KEYS);
-        let mut table = table.map_err(|error| fault(error.into()))?;
+        let rows_of = self.transaction.open_table(definition);
+        let mut rows_of = rows_of.map_err(|error| fault(error.into()))?;
         for (key, value) in rows {
-            key_state(&key, &value, &self.path)?;
-            if key <= self.last_key {
-                let why = "pages from another node are out of order";
-                return Err(Fault::damaged(&self.path, 0, why));
+            checked_row(table, &key, &value, &self.path)?;
+            if (index, &key) <= (self.last.0, &self.last.1) {
+                return Err(refuse("is out of order"));
             }
-            let inserted = table.insert(&*key, &*value);
+            let inserted = rows_of.insert(&*key, &*value);
             inserted.map_err(|error| fault(error.into()))?;
-            self.last_key = key;
+            self.found[index].add(table, &key, &value);
+            self.last = (index, key);
         }
         Ok(())
     }
 
-    /// Makes the catalog and its name durable.
+    /// Makes the catalog and its name durable. Error: [`Fault::Damaged`] when rows are missing or others than
+    /// those that were announced.
     pub(crate) fn finish(self) -> Result<Catalog, Fault> {
-        let CatalogImport { transaction, database, vfs, path, .. } = self;
+        let CatalogImport { transaction, database, expected, found, vfs, path, .. } = self;
+        if found != [expected.keys, expected.records, expected.snapshots] {
+            let why = "the rows from another node are not those that it announced";
+            return Err(Fault::damaged(&path, 0, why));
+        }
         transaction.commit().map_err(|error| translate(&path, error.into()))?;
         let directory = path.parent().unwrap_or(Path::new(""));
         vfs.sync_directory(directory).map_err(Fault::io("sync", directory))?;

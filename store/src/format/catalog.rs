@@ -13,15 +13,18 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | 1 state | `state` | version 2, cluster 16, log 4, chunk size 8, log id 1 + 16, position 8, recorded_at 8, next chunk 8, attachment |
+//! | 1 state | `state` | version 2, cluster 16, log 4, chunk size 8, log id 1 + 16, position 8, recorded_at 8, digest 16, next chunk 8, attachment |
+//! | 1 state | `contents` | indexed through 8, stream records 8, then rows 8 and sum 16 of keys, records, snapshots |
 //! | 2 chunks | number 8, most significant byte first | first and last position 8 + 8, times 8 + 8, digest 16, bytes 8 |
 //! | 3 keys | kind and name | last chunk varint, version varint |
+//! | 4 records | kind and name of a stream, category or path | what changes left behind (see `life`) |
+//! | 5 snapshots | stream | the aggregate snapshot as it was put |
 
 use bytes::Bytes;
 use quorate_proto::{LogId, LogIndex, Position, Term, Timestamp, Version};
 
 use super::{Input, Malformed, Output};
-use crate::catalog::{CheckpointState, KeyState};
+use crate::catalog::{CheckpointState, Contents, Indexed, KeyState, TableSum};
 use crate::chunk::ChunkSummary;
 
 pub(crate) const BLOCK_BYTES: u64 = 4096;
@@ -44,10 +47,14 @@ pub(crate) enum Table {
     State = 1,
     Chunks = 2,
     Keys = 3,
+    Records = 4,
+    Snapshots = 5,
 }
 
-/// The only key of the table of the state.
+/// The key of what the checkpoint stands for.
 pub(crate) const STATE_KEY: &[u8] = b"state";
+/// The key of what the tables hold.
+pub(crate) const CONTENTS_KEY: &[u8] = b"contents";
 
 /// One copy of redb's header: a sector, so that it is written whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +174,7 @@ pub(crate) fn encode_state(state: &CheckpointState) -> Vec<u8> {
     out.put_u64(log_id.index.0);
     out.put_u64(state.position.0);
     out.put_i64(state.recorded_at.0);
+    out.put_u128(state.digest);
     out.put_u64(state.next_chunk);
     out.put(&state.attachment);
     out
@@ -190,9 +198,32 @@ pub(crate) fn decode_state(value: Bytes) -> Result<CheckpointState, Malformed> {
         log_id: there.then_some(log_id),
         position: Position(input.u64()?),
         recorded_at: Timestamp(input.i64()?),
+        digest: input.u128()?,
         next_chunk: input.u64()?,
         attachment: input.rest(),
     })
+}
+
+pub(crate) fn encode_contents(contents: &Contents) -> Vec<u8> {
+    let Contents { indexed, keys, records, stream_records, snapshots } = contents;
+    let mut out = Vec::new();
+    out.put_u64(indexed.through);
+    out.put_u64(*stream_records);
+    for table in [keys, records, snapshots] {
+        out.put_u64(table.rows);
+        out.put_u128(table.sum);
+    }
+    out
+}
+
+pub(crate) fn decode_contents(value: Bytes) -> Result<Contents, Malformed> {
+    let mut input = Input::new(value);
+    let indexed = Indexed { through: input.u64()? };
+    let stream_records = input.u64()?;
+    let mut table = || Ok(TableSum { rows: input.u64()?, sum: input.u128()? });
+    let (keys, records, snapshots) = (table()?, table()?, table()?);
+    input.end()?;
+    Ok(Contents { indexed, keys, records, stream_records, snapshots })
 }
 
 pub(crate) fn encode_chunk(chunk: &ChunkSummary) -> Vec<u8> {
@@ -241,13 +272,17 @@ pub(crate) fn decode_key_state(value: Bytes) -> Result<KeyState, Malformed> {
     Ok(state)
 }
 
-/// Collects rows of the table of keys, as they stand there, for another node.
-#[derive(Debug, Default)]
+/// Collects rows of a table, as they stand there, for another node: the table's number, then the rows.
+#[derive(Debug)]
 pub(crate) struct PageBuilder {
     rows: Vec<u8>,
 }
 
 impl PageBuilder {
+    pub(crate) fn new(table: Table) -> PageBuilder {
+        PageBuilder { rows: vec![table as u8] }
+    }
+
     pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) {
         for bytes in [key, value] {
             self.rows.put_varint(bytes.len() as u64);
@@ -267,9 +302,10 @@ impl PageBuilder {
     }
 }
 
-/// The rows of a page that another node made, in order.
-pub(crate) fn decode_page(page: &Bytes) -> Result<Vec<(Bytes, Bytes)>, Malformed> {
+/// The number of the table and the rows of a page that another node made, in order.
+pub(crate) fn decode_page(page: &Bytes) -> Result<(u8, Vec<(Bytes, Bytes)>), Malformed> {
     let mut input = Input::new(checked(page, 0)?);
+    let table = input.u8()?;
     let mut rows = Vec::new();
     while input.remaining() > 0 {
         let mut bytes = || {
@@ -278,7 +314,7 @@ pub(crate) fn decode_page(page: &Bytes) -> Result<Vec<(Bytes, Bytes)>, Malformed
         };
         rows.push((bytes()?, bytes()?));
     }
-    Ok(rows)
+    Ok((table, rows))
 }
 
 #[cfg(test)]
@@ -296,6 +332,7 @@ mod tests {
         ) {
             let bytes = Bytes::from(bytes);
             let _ = decode_state(bytes.clone());
+            let _ = decode_contents(bytes.clone());
             let _ = decode_chunk(&bytes, bytes.clone());
             let _ = decode_key_state(bytes.clone());
             let _ = Slot::decode(&bytes);
@@ -326,6 +363,7 @@ mod tests {
             attachment: Bytes::from_static(b"members"),
             position: Position(12),
             recorded_at: Timestamp(-4),
+            digest: u128::MAX / 3,
             next_chunk: 5,
         };
         assert_eq!(decode_state(encode_state(&state).into()), Ok(state.clone()));
@@ -333,10 +371,19 @@ mod tests {
         assert_eq!(decode_state(encode_state(&founded).into()), Ok(founded));
         let slot = Slot { cluster: [1; 16], log: 3, sequence: 9, header: Bytes::from_static(b"h") };
         assert_eq!(Slot::decode(&slot.encode().into()), Ok(slot));
-        let mut page = PageBuilder::default();
+        let sum = |rows| TableSum { rows, sum: u128::from(rows) << 99 };
+        let contents = Contents {
+            indexed: Indexed { through: 4 },
+            keys: sum(1),
+            records: sum(2),
+            stream_records: 1,
+            snapshots: sum(3),
+        };
+        assert_eq!(decode_contents(encode_contents(&contents).into()), Ok(contents));
+        let mut page = PageBuilder::new(Table::Records);
         page.push(b"key", b"value");
         let rows = vec![(Bytes::from_static(b"key"), Bytes::from_static(b"value"))];
-        assert_eq!(decode_page(&page.finish()), Ok(rows));
+        assert_eq!(decode_page(&page.finish()), Ok((4, rows)));
     }
 
     #[test]

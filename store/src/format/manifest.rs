@@ -1,16 +1,18 @@
 //! The manifest of a checkpoint: what a node must know before it fetches it from another.
 //!
 //! ```text
-//! version 2 (1), cluster 16, log 4, chunk_bytes 8, term 8, index 8, position 8, recorded_at 8,
-//! next_chunk 8, attachment 4 + n, count 8, chunks, CRC32C 4 over all before
+//! version 2 (1), state 4 + n, contents 4 + n, count 8, chunks, CRC32C 4 over all before
 //! chunk: number 8, first position 8, last 8, first recorded_at 8, last 8, digest 16, bytes 8
 //! ```
+//!
+//! State and contents are encoded as the catalog has them.
 
 use bytes::Bytes;
 use quorate_proto::{LogId, Position, Timestamp};
 
+use super::catalog::{decode_contents, decode_state, encode_contents, encode_state};
 use super::{Input, Malformed, Output};
-use crate::catalog::CheckpointState;
+use crate::catalog::{CheckpointState, Contents};
 use crate::chunk::ChunkSummary;
 
 const VERSION: u16 = 1;
@@ -21,23 +23,18 @@ const CHUNK_BYTES: usize = 64;
 pub(crate) struct Manifest {
     pub(crate) log_id: LogId,
     pub(crate) state: CheckpointState,
+    /// What the rows of the tables come to: a catalog that was sent short is refused.
+    pub(crate) contents: Contents,
     pub(crate) chunks: Vec<ChunkSummary>,
 }
 
 /// Puts the manifest.
 pub(crate) fn encode(manifest: &Manifest) -> Bytes {
-    let Manifest { log_id, state, chunks } = manifest;
-    let mut out = Vec::with_capacity(128 + state.attachment.len() + chunks.len() * CHUNK_BYTES);
+    let Manifest { state, contents, chunks, .. } = manifest;
+    let mut out = Vec::with_capacity(256 + state.attachment.len() + chunks.len() * CHUNK_BYTES);
     out.put_u16(VERSION);
-    out.put(&state.cluster);
-    out.put_u32(state.log);
-    out.put_u64(state.chunk_bytes);
-    out.put_u64(log_id.term.0);
-    out.put_u64(log_id.index.0);
-    out.put_u64(state.position.0);
-    out.put_i64(state.recorded_at.0);
-    out.put_u64(state.next_chunk);
-    out.put_long(&state.attachment);
+    out.put_long(&encode_state(state));
+    out.put_long(&encode_contents(contents));
     out.put_u64(chunks.len() as u64);
     for chunk in chunks {
         out.put_u64(chunk.number);
@@ -66,11 +63,9 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Manifest, Malformed> {
     if version != VERSION {
         return Err(Malformed::new(format!("version {version} is unknown")));
     }
-    let cluster = *input.take(16)?.first_chunk().ok_or_else(|| Malformed::new("ends too early"))?;
-    let (log, chunk_bytes) = (input.u32()?, input.u64()?);
-    let log_id = LogId::new(input.u64()?, input.u64()?);
-    let (position, recorded_at) = (Position(input.u64()?), Timestamp(input.i64()?));
-    let (next_chunk, attachment) = (input.u64()?, input.long_bytes()?);
+    let state = decode_state(input.long_bytes()?)?;
+    let contents = decode_contents(input.long_bytes()?)?;
+    let log_id = state.log_id.ok_or_else(|| Malformed::new("is of no checkpoint"))?;
     let count = input.u64()?;
     let room = usize::try_from(count).unwrap_or(usize::MAX).min(input.remaining() / CHUNK_BYTES);
     let mut chunks = Vec::with_capacity(room);
@@ -78,17 +73,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Manifest, Malformed> {
         chunks.push(take_chunk(&mut input)?);
     }
     input.end()?;
-    let state = CheckpointState {
-        cluster,
-        log,
-        chunk_bytes,
-        log_id: Some(log_id),
-        attachment,
-        position,
-        recorded_at,
-        next_chunk,
-    };
-    Ok(Manifest { log_id, state, chunks })
+    Ok(Manifest { log_id, state, contents, chunks })
 }
 
 fn take_chunk(input: &mut Input) -> Result<ChunkSummary, Malformed> {
@@ -126,9 +111,11 @@ mod tests {
             attachment: Bytes::from_static(b"members"),
             position: Position(29),
             recorded_at: Timestamp(9),
+            digest: 5,
             next_chunk: 3,
         };
-        Manifest { log_id, state, chunks: vec![chunk(1), chunk(2)] }
+        let contents = Contents { stream_records: 7, ..Contents::default() };
+        Manifest { log_id, state, contents, chunks: vec![chunk(1), chunk(2)] }
     }
 
     #[test]

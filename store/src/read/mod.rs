@@ -33,6 +33,8 @@ pub struct Point {
     pub position: Position,
     /// The newest stamp of a command: log time.
     pub recorded_at: Timestamp,
+    /// The chained digest of the outcomes of all entries up to that one: alike on every replica that is there.
+    pub digest: u128,
 }
 
 /// A handle for reading, cheap to clone, for any thread. Never holds up the writer for longer than a page
@@ -122,7 +124,10 @@ impl Reader {
         let log = Log { view: &view, window: &self.shared.window, as_of };
         Ok(match judge(&log, &demand, &versions)? {
             Judgement::Repeated(first) => Some(Verdict::Appended(first)),
-            Judgement::Conflict(failures) => Some(Verdict::Rejected(Rejection::Conflict(failures))),
+            Judgement::Conflict(failures) => {
+                let violations = Vec::new();
+                Some(Verdict::Rejected(Rejection::Conflict { failures, violations }))
+            }
             // Not of the kind that can never become true again: an id leaves the window some day.
             Judgement::Reused(_) | Judgement::Append => None,
         })

@@ -13,6 +13,7 @@ use crate::chunk::{Chunk, Posting};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::key::Key;
+use crate::slot::ChunkSlot;
 use crate::tail::{Tail, clip};
 use crate::view::{Published, Segment, View, ordinal_of};
 
@@ -152,9 +153,8 @@ impl Scan {
     }
 
     fn open_chunk(&mut self, number: u64) -> Result<(), Fault> {
-        let index = self.view.chunks.binary_search_by_key(&number, |one| one.summary().number);
-        let found = index.ok().and_then(|index| self.view.chunks.get(index)).cloned();
-        let Some(chunk) = found else { return Ok(()) };
+        let Some(slot) = self.view.slot(number) else { return Ok(()) };
+        let chunk = slot.chunk()?.clone();
         let between = chunk.ordinals_between(self.plan.from, self.plan.until);
         let segment = Segment::Chunk(chunk.clone());
         let range = self.range(&segment, between);
@@ -211,12 +211,12 @@ fn chunk_range(view: &View, plan: &Plan) -> Range<u64> {
     if is_in_tails(view, plan) {
         return 0..0;
     }
-    let is_before = |chunk: &Arc<Chunk>| {
+    let is_before = |chunk: &ChunkSlot| {
         let summary = chunk.summary();
         summary.last_position < plan.positions.start
             || plan.from.is_some_and(|from| summary.last_recorded_at < from)
     };
-    let is_not_after = |chunk: &Arc<Chunk>| {
+    let is_not_after = |chunk: &ChunkSlot| {
         let summary = chunk.summary();
         summary.first_position < plan.positions.end
             && plan.until.is_none_or(|until| summary.first_recorded_at <= until)

@@ -76,8 +76,7 @@ impl Walk {
             let newest = self.found.last().copied();
             match chain.next {
                 Link::Unknown => {
-                    let state = view.catalog.key(&chain.key)?;
-                    chain.next = link(state.map(|state| state.last_chunk), &self.range);
+                    chain.next = link(view.last_chunk(&chain.key)?, &self.range);
                     return Ok(Step::Working);
                 }
                 Link::Chunk(number)

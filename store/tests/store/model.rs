@@ -59,7 +59,8 @@ impl Model {
             .map(|(stream, expected, actual)| Failure { stream: stream.clone(), expected, actual })
             .collect();
         if !failures.is_empty() {
-            return Verdict::Rejected(Rejection::Conflict(failures));
+            let violations = Vec::new();
+            return Verdict::Rejected(Rejection::Conflict { failures, violations });
         }
         let first = self.events.len();
         for write in &append.writes {

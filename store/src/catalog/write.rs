@@ -1,0 +1,106 @@
+//! Puts rows into the tables of a catalog, and keeps count of them.
+
+use std::path::Path;
+
+use quorate_proto::Scope;
+use redb::WriteTransaction;
+
+use super::{
+    CHUNKS, CheckpointState, Commit, Contents, Definition, KEYS, RECORDS, SNAPSHOTS, STATE,
+    TableSum, translate,
+};
+use crate::chunk::ChunkSummary;
+use crate::format::catalog::{
+    CONTENTS_KEY, STATE_KEY, Table, chunk_key, encode_chunk, encode_contents, encode_key_state,
+    encode_state, seal,
+};
+use crate::{Fault, Key};
+
+/// Puts all of a commit. `contents` are those before it.
+pub(super) fn put(
+    transaction: &WriteTransaction,
+    path: &Path,
+    commit: &Commit<'_>,
+    mut contents: Contents,
+) -> Result<(), Fault> {
+    let open = |table, definition| Rows { transaction, path, table, definition };
+    let keys = commit.keys.iter().map(|(key, state)| (key.encode(), Some(encode_key_state(state))));
+    open(Table::Keys, KEYS).put(keys, &mut contents.keys)?;
+    let of_streams = commit.records.iter().filter(|(scope, _)| matches!(scope, Scope::Stream(_)));
+    let others = commit.records.iter().filter(|(scope, _)| !matches!(scope, Scope::Stream(_)));
+    let rows = open(Table::Records, RECORDS);
+    let before = contents.records.rows;
+    rows.put(of_streams.map(record), &mut contents.records)?;
+    contents.stream_records = contents.stream_records + contents.records.rows - before;
+    rows.put(others.map(record), &mut contents.records)?;
+    let snapshots = commit.snapshots.iter().map(|(stream, snapshot)| {
+        (stream.as_str().as_bytes().to_vec(), snapshot.as_ref().map(|bytes| bytes.to_vec()))
+    });
+    open(Table::Snapshots, SNAPSHOTS).put(snapshots, &mut contents.snapshots)?;
+    contents.indexed = commit.indexed.clone();
+    put_head(transaction, path, commit.state, &contents, commit.new_chunk)
+}
+
+fn record((scope, record): &(Scope, Option<bytes::Bytes>)) -> (Vec<u8>, Option<Vec<u8>>) {
+    (Key::of_scope(scope).encode(), record.as_ref().map(|bytes| bytes.to_vec()))
+}
+
+/// A table that rows are put into.
+struct Rows<'a> {
+    transaction: &'a WriteTransaction,
+    path: &'a Path,
+    table: Table,
+    definition: Definition,
+}
+
+impl Rows<'_> {
+    /// Puts and removes rows, each under its checksum.
+    fn put(
+        &self,
+        rows: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
+        sum: &mut TableSum,
+    ) -> Result<(), Fault> {
+        let fault = |error| translate(self.path, error);
+        let table = self.transaction.open_table(self.definition);
+        let mut table = table.map_err(|error| fault(error.into()))?;
+        for (key, value) in rows {
+            let value = value.map(|value| seal(self.table, &key, value));
+            let replaced = match &value {
+                Some(value) => table.insert(key.as_slice(), value.as_slice()),
+                None => table.remove(key.as_slice()),
+            };
+            if let Some(old) = replaced.map_err(|error| fault(error.into()))? {
+                sum.remove(self.table, &key, old.value());
+            }
+            if let Some(value) = &value {
+                sum.add(self.table, &key, value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts the state, what the tables hold, and chunks that are new.
+pub(super) fn put_head<'a>(
+    transaction: &WriteTransaction,
+    path: &Path,
+    state: &CheckpointState,
+    contents: &Contents,
+    chunks: impl IntoIterator<Item = &'a ChunkSummary>,
+) -> Result<(), Fault> {
+    let fault = |error| translate(path, error);
+    let mut table = transaction.open_table(CHUNKS).map_err(|error| fault(error.into()))?;
+    for chunk in chunks {
+        let key = chunk_key(chunk.number);
+        let value = seal(Table::Chunks, &key, encode_chunk(chunk));
+        let inserted = table.insert(key.as_slice(), value.as_slice());
+        inserted.map_err(|error| fault(error.into()))?;
+    }
+    let mut table = transaction.open_table(STATE).map_err(|error| fault(error.into()))?;
+    let rows = [(STATE_KEY, encode_state(state)), (CONTENTS_KEY, encode_contents(contents))];
+    for (key, value) in rows {
+        let inserted = table.insert(key, seal(Table::State, key, value).as_slice()).map(|_| ());
+        inserted.map_err(|error| fault(error.into()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! What changes of settings and the end of life leave behind of streams, categories and paths, and what of a
+//! stream they hide.
+//!
+//! **Floor.** Of each stream a prefix of its versions is hidden; the floor is the first version that is not.
+//! It is a function of the log up to a point, and it only moves up. The stream's own record gives it outright:
+//! what was deleted, and what was truncated (clamped to the version after the last one then). The records of
+//! its category and of all paths it lies in add their `truncate_before`, positions, clamped to that of the
+//! change; the highest counts. The streams of the system have no floor.
+//!
+//! **In force.** `max_count` and `max_age` are looked for apart: first in the stream's own record, then its
+//! category's, then that of its paths, the longest first; the first that has one is in force for the stream, at
+//! each position anew. At a position P, `max_count` m hides all but the newest m versions up to P, and
+//! `max_age` a hides what was recorded earlier than a before log time at P. What was hidden by a setting while
+//! it was in force stays hidden, so a record keeps the values that it had ([`Former`]) with the position and
+//! log time of their end, and the floor is the highest that any value gave while it was in force, be that end
+//! the change of its own record or of a nearer one that came to have a value. A value still in force counts at
+//! the end of the log. Deletion drops the history of a stream's own record: nothing in it reaches higher.
+//!
+//! **Log time** is the stamp of the entry that is applied, from its first request on.
+
+#![expect(dead_code, reason = "lands next")]
+
+mod floors;
+mod head;
+mod record;
+
+#[expect(unused_imports, reason = "lands next")]
+pub(crate) use floors::Floors;
+#[expect(unused_imports, reason = "lands next")]
+pub(crate) use head::Head;
+#[expect(unused_imports, reason = "lands next")]
+pub(crate) use record::{Former, Limits, Record};
