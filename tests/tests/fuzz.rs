@@ -1,6 +1,4 @@
 //! Every decoder against broken bytes: `QUORATE_FUZZ_INPUTS=1000000 cargo test -p quorate-tests --test fuzz`.
-//!
-//! The same targets as a coverage-guided fuzzer takes them are in `fuzz/`.
 
 use quorate_tests::fuzz;
 use quorate_tests::targets;
