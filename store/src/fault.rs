@@ -50,6 +50,16 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The file or folder that it speaks of.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Fault::Io { path, .. } | Fault::Damaged { path, .. } | Fault::Foreign { path, .. } => {
+                Some(path)
+            }
+            Fault::Command { .. } => None,
+        }
+    }
+
     /// Makes a [`Fault::Io`] of an error: `file.sync_data().map_err(Fault::io("sync", &path))`.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fault {
         let path = path.to_owned();

@@ -1,14 +1,13 @@
 //! Repair: a chunk that is damaged here is put in place again, from another node's bytes.
 
-#![expect(clippy::unimplemented, reason = "lands next")]
-
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::checkpoint::open_chunk;
+use crate::checkpoint::{open_chunk, window};
 use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::folder::Folder;
+use crate::slot::ChunkSlot;
 use crate::store::{Options, Store};
 use crate::vfs::{File, Open};
 
@@ -87,20 +86,59 @@ impl Repaired {
 
 impl Store {
     /// Learns that a read, a scrub or a scavenge found a chunk damaged: from now on reads of it answer that
-    /// fault at once, until it is repaired. The number of the chunk, if the fault speaks of one in use.
-    pub fn note_damage(&mut self, _fault: &Fault) -> Option<u64> {
-        unimplemented!()
+    /// fault at once, until it is repaired. The number of the chunk, if the fault is damage of one in use.
+    pub fn note_damage(&mut self, fault: &Fault) -> Option<u64> {
+        let path = fault.path().filter(|_| fault.is_damage())?;
+        let is_it = |slot: &&ChunkSlot| chunk::path(&self.folder.chunks, slot.number()) == path;
+        let slot = self.view.chunks.iter().find(is_it)?;
+        let number = slot.number();
+        if slot.fault().is_none() {
+            self.put_slot(ChunkSlot::damaged(slot.summary().clone(), fault.clone()));
+        }
+        Some(number)
     }
 
     /// Begins to repair a chunk; `None` if there is no such chunk, or it is not damaged. One at a time for each
     /// chunk: the caller sees to it.
-    pub fn begin_repair(&self, _number: u64) -> Option<Repair> {
-        unimplemented!()
+    pub fn begin_repair(&self, number: u64) -> Option<Repair> {
+        let slot = self.view.slot(number).filter(|slot| slot.fault().is_some())?;
+        let (folder, options) = (self.folder.clone(), self.options.clone());
+        Some(Repair { folder, options, wanted: slot.summary().clone(), file: None })
     }
 
-    /// Puts the repaired chunk in its place, durably, and completes the retry window with its ids where they
-    /// were missing. One that is not damaged any more (an install overtook the repair) is left as it is.
-    pub fn finish_repair(&mut self, _repaired: Repaired) -> Result<(), Fault> {
-        unimplemented!()
+    /// Reads from the repaired chunk from now on, and completes the retry window where its ids were missing:
+    /// see [`Store::must_repair`]. If the chunk is whole already, because an install came in between, nothing
+    /// happens.
+    pub fn finish_repair(&mut self, repaired: Repaired) {
+        let number = repaired.number();
+        if self.view.slot(number).is_none_or(|slot| slot.fault().is_none()) {
+            return;
+        }
+        self.put_slot(ChunkSlot::Whole(repaired.chunk));
+        if self.lacks_ids {
+            self.complete_window();
+        }
+    }
+
+    /// Nothing was applied since the store was opened, so that all ids of the window are in chunks.
+    fn complete_window(&mut self) {
+        let mut chunks = self.view.chunks.to_vec();
+        let window = window(&mut chunks, self.point.position, &self.options);
+        self.view = Arc::new(self.view.with_chunks(chunks.into()));
+        self.lacks_ids = window.is_none();
+        match window {
+            Some(window) => self.shared.replace(&self.view, self.point, window),
+            None => self.shared.publish(&self.view, self.point),
+        }
+    }
+
+    /// Shows another chunk, or the damage of one, in its place. Open scans keep what they read.
+    pub(crate) fn put_slot(&mut self, slot: ChunkSlot) {
+        let mut chunks = self.view.chunks.clone();
+        let place = chunks.binary_search_by_key(&slot.number(), ChunkSlot::number);
+        let place = place.ok().and_then(|index| Arc::make_mut(&mut chunks).get_mut(index));
+        *place.expect("the caller found the chunk in this view") = slot;
+        self.view = Arc::new(self.view.with_chunks(chunks));
+        self.shared.publish(&self.view, self.point);
     }
 }

@@ -27,6 +27,11 @@ impl ChunkSlot {
         }
     }
 
+    /// The chunk's number.
+    pub(crate) fn number(&self) -> u64 {
+        self.summary().number
+    }
+
     /// The chunk. Error: what is wrong with it.
     pub(crate) fn chunk(&self) -> Result<&Arc<Chunk>, Fault> {
         match self {

@@ -32,6 +32,17 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// The same with other chunks, of the same numbers.
+    pub(crate) fn with_chunks(&self, chunks: Arc<Vec<ChunkSlot>>) -> View {
+        View {
+            directory: self.directory.clone(),
+            chunks,
+            catalog: self.catalog.clone(),
+            sealing: self.sealing.clone(),
+            active: self.active.clone(),
+        }
+    }
+
     /// The tails, newest first.
     pub(crate) fn tails(&self) -> impl Iterator<Item = &Arc<Tail>> {
         std::iter::once(&self.active).chain(&self.sealing)

@@ -5,6 +5,7 @@ mod install;
 mod model;
 mod power;
 mod random;
+mod repair;
 mod scan;
 mod script;
 mod scrub;
