@@ -29,6 +29,8 @@ use crate::{config, housekeeping, observe};
 const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Versions of streams that the store keeps in memory.
 const HEAD_CACHE: usize = 100_000;
+/// What the store may keep in memory of what was read from chunks.
+const BLOCK_CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// What runs once a node belongs to a cluster.
 pub(crate) struct Running<H: Host> {
@@ -157,7 +159,13 @@ async fn open<H: Host>(
     let opened = host.run(move || {
         let boot = identity::count_boot(&*vfs, &directory)?;
         let Identity { cluster, log, node, chunk_bytes } = identity;
-        let options = Options { cluster, log, chunk_bytes, head_cache: HEAD_CACHE };
+        let options = Options {
+            cluster,
+            log,
+            chunk_bytes,
+            head_cache: HEAD_CACHE,
+            block_cache_bytes: BLOCK_CACHE_BYTES,
+        };
         let mut store = Store::open(vfs.clone(), &directory, options)?;
         let covered = store.checkpointed();
         let cache_bytes = LOG_CACHE_BYTES;

@@ -12,7 +12,6 @@ use crate::fault::Fault;
 use crate::folder::Folder;
 use crate::slot::ChunkSlot;
 use crate::store::Options;
-use crate::vfs::Vfs;
 use crate::window::Window;
 
 /// What a store stands on.
@@ -39,12 +38,11 @@ impl Checkpoint {
         check_identity(&folder.catalog(number), &catalog.state(), options)?;
         let summaries = catalog.chunks();
         folder.clean(Some(number), summaries.iter().map(|summary| summary.number))?;
-        let slots = summaries.into_iter().map(|summary| {
-            match open_chunk(&*folder.vfs, &folder.chunks, options, &summary) {
+        let slots =
+            summaries.into_iter().map(|summary| match open_chunk(folder, options, &summary) {
                 Ok(chunk) => ChunkSlot::Whole(chunk),
                 Err(fault) => ChunkSlot::damaged(summary, fault),
-            }
-        });
+            });
         let slots = slots.collect();
         Checkpoint::with(number, catalog, slots, options)
     }
@@ -65,13 +63,13 @@ impl Checkpoint {
 
 /// Opens a chunk of the catalog's list.
 pub(crate) fn open_chunk(
-    vfs: &dyn Vfs,
-    directory: &Path,
+    folder: &Folder,
     options: &Options,
     summary: &ChunkSummary,
 ) -> Result<Arc<Chunk>, Fault> {
-    let path = chunk::path(directory, summary.number);
-    Chunk::open(vfs, &path, &options.identity(summary.number), summary).map(Arc::new)
+    let path = chunk::path(&folder.chunks, summary.number);
+    let identity = options.identity(summary.number);
+    Chunk::open(&*folder.vfs, &path, &identity, summary, &folder.cache).map(Arc::new)
 }
 
 /// An empty catalog, in use.

@@ -1,4 +1,4 @@
-//! An event as the store keeps it: its place, and a slice of the bytes it came in.
+//! An event as the store keeps it: its place, its id, and a slice of the bytes it came in.
 
 use bytes::Bytes;
 use quorate_proto::{EventId, EventType, Position, RecordedEvent, StreamName, Timestamp, Version};
@@ -6,6 +6,8 @@ use quorate_proto::{EventId, EventType, Position, RecordedEvent, StreamName, Tim
 use crate::format::{Malformed, event};
 
 /// An event of the log. Cheap to clone: the body is a slice of a command or of a block.
+///
+/// Invariant: the body decodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
     /// Its place in the whole log.
@@ -16,26 +18,34 @@ pub struct StoredEvent {
     pub version: Version,
     /// When the leader stamped it.
     pub recorded_at: Timestamp,
-    /// The body, as `format::event` describes it; it decodes.
+    /// The id that its writer gave it.
+    pub id: EventId,
+    /// All the rest, as `format::event` describes it.
     pub(crate) body: Bytes,
+}
+
+/// Which event stands at a place: what is kept of a scavenged one as long as a retry may ask for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) position: Position,
+    pub(crate) stream: StreamName,
+    pub(crate) version: Version,
+    pub(crate) recorded_at: Timestamp,
+    pub(crate) id: EventId,
 }
 
 impl StoredEvent {
     /// Takes a body that decodes; anything else is malformed.
-    pub(crate) fn new(
-        position: Position,
-        stream: StreamName,
-        version: Version,
-        recorded_at: Timestamp,
-        body: Bytes,
-    ) -> Result<StoredEvent, Malformed> {
-        event::decode(&body)?;
-        Ok(StoredEvent { position, stream, version, recorded_at, body })
+    pub(crate) fn new(identity: Identity, body: Bytes) -> Result<StoredEvent, Malformed> {
+        let Identity { position, stream, version, recorded_at, id } = identity;
+        event::decode(id, &body)?;
+        Ok(StoredEvent { position, stream, version, recorded_at, id, body })
     }
 
-    /// The event's id.
-    pub fn id(&self) -> EventId {
-        event::id(&self.body).expect("the body decodes")
+    /// Which event it is.
+    pub(crate) fn identity(&self) -> Identity {
+        let StoredEvent { position, version, recorded_at, id, .. } = *self;
+        Identity { position, stream: self.stream.clone(), version, recorded_at, id }
     }
 
     /// The event's type.
@@ -43,9 +53,9 @@ impl StoredEvent {
         event::kind(&self.body).expect("the body decodes")
     }
 
-    /// Bytes of the body.
+    /// Bytes of id and body.
     pub fn size(&self) -> usize {
-        self.body.len()
+        self.id.as_bytes().len() + self.body.len()
     }
 
     /// The event with all its fields; `data` and `metadata` are slices of the body.
@@ -55,7 +65,7 @@ impl StoredEvent {
             stream: self.stream.clone(),
             version: self.version,
             recorded_at: self.recorded_at,
-            event: event::decode(&self.body).expect("the body decodes"),
+            event: event::decode(self.id, &self.body).expect("the body decodes"),
         }
     }
 }

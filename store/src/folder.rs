@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cache::BlockCache;
 use crate::chunk;
 use crate::fault::Fault;
 use crate::format::current;
@@ -19,14 +20,21 @@ pub(crate) struct Folder {
     pub(crate) vfs: Arc<dyn Vfs>,
     path: PathBuf,
     pub(crate) chunks: Arc<Path>,
+    /// What was read last from the chunks.
+    pub(crate) cache: Arc<BlockCache>,
 }
 
 impl Folder {
     /// Creates the folders if they are not there.
-    pub(crate) fn open(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Folder, Fault> {
+    pub(crate) fn open(
+        vfs: Arc<dyn Vfs>,
+        path: &Path,
+        block_cache_bytes: usize,
+    ) -> Result<Folder, Fault> {
         let chunks: Arc<Path> = path.join("chunks").into();
         vfs.create_directory(&chunks).map_err(Fault::io("create", &chunks))?;
-        Ok(Folder { vfs, path: path.to_owned(), chunks })
+        let cache = BlockCache::new(block_cache_bytes);
+        Ok(Folder { vfs, path: path.to_owned(), chunks, cache })
     }
 
     /// The path of the catalog of that number.

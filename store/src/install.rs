@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quorate_proto::limits::ENTRY_BYTES_MAX;
 use quorate_proto::{LogId, Position};
 
 use crate::catalog::CatalogImport;
@@ -80,8 +81,8 @@ impl Install {
     pub fn put_chunk(&mut self, number: u64, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
         let path = self.partial_path(number);
         let end = offset.saturating_add(bytes.len() as u64);
-        if self.summary(number).is_none_or(|summary| end > summary.bytes) {
-            return Err(Fault::foreign(&path, "the manifest has no such bytes"));
+        if self.summary(number).is_none() || end > chunk_file_bytes_max(&self.options) {
+            return Err(Fault::foreign(&path, "it is no missing chunk, or too long for one"));
         }
         let file = match self.partial.get(&number) {
             Some(file) => file.clone(),
@@ -106,14 +107,14 @@ impl Install {
         };
         let vfs = &*self.folder.vfs;
         let identity = self.options.identity(number);
-        let chunk = Chunk::open(vfs, &from, &identity, summary)?;
+        let chunk = Chunk::open(vfs, &from, &identity, summary, &self.folder.cache)?;
         chunk.verify()?;
         file.sync_data().map_err(Fault::io("sync", &from))?;
         let directory = &self.folder.chunks;
         let to = chunk::path(directory, number);
         vfs.rename(&from, &to).map_err(Fault::io("rename", &from))?;
         vfs.sync_directory(directory).map_err(Fault::io("sync", directory))?;
-        let chunk = open_chunk(vfs, directory, &self.options, summary)?;
+        let chunk = open_chunk(&self.folder, &self.options, summary)?;
         self.chunks.insert(number, chunk);
         Ok(())
     }
@@ -179,13 +180,18 @@ fn present(
             chunks.insert(theirs.number, Arc::clone(own));
         } else if vfs.exists(&path).map_err(Fault::io("find", &path))? {
             // Whatever else the file is, it will be fetched and replaced.
-            let chunk = open_chunk(vfs, directory, options, theirs);
+            let chunk = open_chunk(folder, options, theirs);
             if let Ok(chunk) = chunk.and_then(|chunk| chunk.verify().map(|_| chunk)) {
                 chunks.insert(theirs.number, chunk);
             }
         }
     }
     Ok(chunks)
+}
+
+/// What no chunk's file exceeds: keys repeat parts of events, but not often.
+fn chunk_file_bytes_max(options: &Options) -> u64 {
+    options.chunk_bytes.saturating_add(ENTRY_BYTES_MAX as u64).saturating_mul(4)
 }
 
 /// Chunks follow each other from position 1 to the checkpoint's.

@@ -1,8 +1,9 @@
-//! A key is what the one index is asked for: a stream, a category, a path, a type.
+//! A key is what the one index is asked for: a stream, a category, a path, a type, a tag, a correlation id.
 
-use quorate_proto::{Category, EventType, Path, Scope, StreamName};
+use quorate_proto::{Category, CorrelationId, EventType, Path, Scope, StreamName, Tag};
 
-use crate::format::Malformed;
+use crate::event::StoredEvent;
+use crate::format::{Malformed, event};
 
 /// What the index is asked for. The kinds are numbered on disk and sort by their number, then by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,17 +16,22 @@ pub enum Key {
     Path(Path),
     /// The events of one type.
     Type(EventType),
+    /// The events that carry a tag.
+    Tag(Tag),
+    /// The events of one correlation id.
+    Correlation(CorrelationId),
 }
 
 impl Key {
-    /// The kind's number on disk, never used again for another kind; 5 (tag) and 6 (correlation id) are
-    /// spoken for.
+    /// The kind's number on disk, never used again for another kind.
     pub(crate) fn kind(&self) -> u8 {
         match self {
             Key::Stream(_) => 1,
             Key::Category(_) => 2,
             Key::Path(_) => 3,
             Key::Type(_) => 4,
+            Key::Tag(_) => 5,
+            Key::Correlation(_) => 6,
         }
     }
 
@@ -36,6 +42,8 @@ impl Key {
             Key::Category(category) => category.as_str(),
             Key::Path(path) => path.as_str(),
             Key::Type(kind) => kind.as_str(),
+            Key::Tag(tag) => tag.as_str(),
+            Key::Correlation(id) => id.as_str(),
         }
     }
 
@@ -55,9 +63,11 @@ impl Key {
             2 => Category::new(name).map(Key::Category),
             3 => Path::new(name).map(Key::Path),
             4 => EventType::new(name).map(Key::Type),
+            5 => Tag::new(name).map(Key::Tag),
+            6 => CorrelationId::new(name).map(Key::Correlation),
             _ => return Err(Malformed::new(format!("has the unknown kind {kind}"))),
         };
-        key.map_err(|invalid| Malformed::new(invalid.to_string()))
+        key.map_err(Malformed::invalid)
     }
 
     /// The kind of streams.
@@ -82,11 +92,31 @@ impl Key {
         }
     }
 
-    /// The category and the paths that a stream lies in.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the rewriting of chunks lands next"))]
+    /// All keys of an event: its stream, what lies [above](Key::above) that, and its
+    /// [labels](Key::labels). Each is there once.
+    pub(crate) fn of_event(event: &StoredEvent) -> impl Iterator<Item = Key> {
+        let stream = Key::Stream(event.stream.clone());
+        std::iter::once(stream).chain(Key::above(&event.stream)).chain(Key::labels(event))
+    }
+
+    /// The category and the paths that a stream lies in; streams of the system lie in none.
     pub(crate) fn above(stream: &StreamName) -> impl Iterator<Item = Key> {
-        let category = Category::new(stream.category()).expect("part of a valid name");
-        let paths =
-            stream.paths().map(|path| Key::Path(Path::new(path).expect("part of a valid name")));
-        std::iter::once(Key::Category(category)).chain(paths)
+        let stream = (!stream.is_system()).then_some(stream);
+        stream.into_iter().flat_map(|stream| {
+            let category = Category::new(stream.category()).expect("part of a valid name");
+            let path = |path| Key::Path(Path::new(path).expect("part of a valid name"));
+            std::iter::once(Key::Category(category)).chain(stream.paths().map(path))
+        })
+    }
+
+    /// The keys that an event has beside those of its stream: its type, tags and correlation id; of an
+    /// event of the system the type alone.
+    pub(crate) fn labels(event: &StoredEvent) -> impl Iterator<Item = Key> {
+        let mut labels = event::labels(&event.body).expect("the body decodes");
+        if event.stream.is_system() {
+            labels.truncate(1);
+        }
+        labels.into_iter()
     }
 }

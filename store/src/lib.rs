@@ -18,7 +18,9 @@
 //!
 //! let vfs = Arc::new(MemVfs::new()); // or `OsVfs`, for a real folder
 //! let chunk_bytes = CHUNK_BYTES_DEFAULT;
-//! let options = Options { cluster: [7; 16], log: 0, chunk_bytes, head_cache: 100_000 };
+//! let (head_cache, block_cache_bytes) = (100_000, 64 * 1024 * 1024);
+//! let options =
+//!     Options { cluster: [7; 16], log: 0, chunk_bytes, head_cache, block_cache_bytes };
 //! let mut store = Store::open(vfs, Path::new("/store"), options)?;
 //!
 //! let id = EventId::parse("0192f0c1-2345-7abc-8def-0123456789ab")?;
@@ -43,6 +45,7 @@
 //! ```
 
 mod apply;
+mod cache;
 mod catalog;
 mod checkpoint;
 mod chunk;
@@ -71,6 +74,7 @@ pub mod vfs;
 mod view;
 mod window;
 
+pub use cache::ReadCounters;
 pub use chunk::ChunkSummary;
 pub use event::StoredEvent;
 pub use export::Export;
@@ -78,7 +82,7 @@ pub use fault::Fault;
 pub use format::command;
 pub use install::{Install, Installed};
 pub use key::Key;
-pub use read::{Checked, Point, ReadCounters, Reader, Scan, Settings, StreamState};
+pub use read::{Checked, Point, Reader, Scan, Settings, StreamState};
 pub use repair::{Repair, Repaired};
 pub use scavenge::{Scavenge, ScavengeStep, Scavenged};
 pub use scrub::{Scrub, ScrubStep};

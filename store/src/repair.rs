@@ -56,13 +56,19 @@ impl Repair {
             return Err(Fault::damaged(&from, 0, "nothing of it was put"));
         };
         let (vfs, directory) = (&*self.folder.vfs, &self.folder.chunks);
-        let chunk = Chunk::open(vfs, &from, &self.options.identity(number), &self.wanted)?;
+        let chunk = Chunk::open(
+            vfs,
+            &from,
+            &self.options.identity(number),
+            &self.wanted,
+            &self.folder.cache,
+        )?;
         chunk.verify()?;
         file.sync_data().map_err(Fault::io("sync", &from))?;
         let to = chunk::path(directory, number);
         vfs.rename(&from, &to).map_err(Fault::io("rename", &from))?;
         vfs.sync_directory(directory).map_err(Fault::io("sync", directory))?;
-        let chunk = open_chunk(vfs, directory, &self.options, &self.wanted)?;
+        let chunk = open_chunk(&self.folder, &self.options, &self.wanted)?;
         Ok(Repaired { chunk })
     }
 

@@ -35,7 +35,7 @@ impl Scrub {
             }
         };
         match chunk.check_piece(offset, budget_bytes) {
-            Ok(None) => Ok(ScrubStep::Whole(chunk.summary().bytes.saturating_sub(offset))),
+            Ok(None) => Ok(ScrubStep::Whole(chunk.bytes().saturating_sub(offset))),
             Ok(Some(next)) => {
                 self.open = Some((chunk, next));
                 Ok(ScrubStep::Whole(next - offset))
@@ -47,7 +47,7 @@ impl Scrub {
     fn open(&self, summary: &ChunkSummary) -> Result<Chunk, Fault> {
         let path = chunk::path(&self.folder.chunks, summary.number);
         let identity = self.options.identity(summary.number);
-        Chunk::open(&*self.folder.vfs, &path, &identity, summary)
+        Chunk::open(&*self.folder.vfs, &path, &identity, summary, &self.folder.cache)
     }
 }
 

@@ -54,7 +54,7 @@ impl Seal {
         let written = self
             .tail
             .with_events(|events| chunk::write(vfs, directory, &identity, events, &mut previous))?;
-        let chunk = open_chunk(vfs, directory, &self.options, &written.summary)?;
+        let chunk = open_chunk(&self.folder, &self.options, &written.summary)?;
         // Chunk and folder are durable; only now may the catalog speak of them.
         self.commit(Some(&written.summary), &written.keys)?;
         Ok(chunk)

@@ -36,6 +36,8 @@ pub struct Options {
     pub chunk_bytes: u64,
     /// Versions of streams kept in memory beside those of the tail; at least 1. About 150 bytes each.
     pub head_cache: usize,
+    /// Bytes of memory for what was read last from chunks, unpacked; 0 keeps nothing.
+    pub block_cache_bytes: usize,
 }
 
 /// One entry of the log, in the order of the log.
@@ -115,7 +117,7 @@ impl Store {
     ///
     /// Errors: [`Fault::Foreign`] for a folder of other options, or one that has chunks and no catalog.
     pub fn open(vfs: Arc<dyn Vfs>, directory: &Path, options: Options) -> Result<Store, Fault> {
-        let folder = Folder::open(vfs, directory)?;
+        let folder = Folder::open(vfs, directory, options.block_cache_bytes)?;
         let checkpoint = Checkpoint::open(&folder, &options)?;
         let Checkpoint { number, catalog, pinned, chunks, window } = checkpoint;
         let state = catalog.state();

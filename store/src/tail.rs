@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use quorate_proto::{EventType, Position, StreamName, Timestamp, Version};
+use quorate_proto::{Position, StreamName, Timestamp, Version};
 
 use crate::chunk::Posting;
 use crate::event::StoredEvent;
@@ -15,7 +15,7 @@ use crate::key::Key;
 /// Invariants:
 /// - The event at ordinal n has the position `first + n`; ordinals are only added, never changed, so what a
 ///   reader saw below an ordinal stays as it was.
-/// - Each posting is ascending, and each event is in the postings of all its keys ([`Key::of`]).
+/// - Each posting is ascending, and each event is in the postings of all its keys ([`Key::of_event`]).
 /// - Within a stream, versions are consecutive.
 #[derive(Debug)]
 pub(crate) struct Tail {
@@ -27,7 +27,7 @@ pub(crate) struct Tail {
 struct Contents {
     events: Vec<StoredEvent>,
     streams: HashMap<StreamName, StreamTail>,
-    /// Where the postings of categories, paths and types are; streams keep theirs.
+    /// Where the postings of all keys but streams are; streams keep theirs.
     slots: HashMap<Key, u32>,
     postings: Vec<Vec<u32>>,
 }
@@ -62,10 +62,10 @@ impl Tail {
     }
 
     /// Adds the next events, all at once for readers.
-    pub(crate) fn append(&self, events: Vec<(StoredEvent, EventType)>) {
+    pub(crate) fn append(&self, events: Vec<StoredEvent>) {
         let mut contents = self.write();
-        for (event, kind) in events {
-            contents.append(event, kind);
+        for event in events {
+            contents.append(event);
         }
     }
 
@@ -200,10 +200,12 @@ pub(crate) enum Place {
 }
 
 impl Contents {
-    fn append(&mut self, mut event: StoredEvent, kind: EventType) {
+    fn append(&mut self, mut event: StoredEvent) {
         let ordinal = ordinal(self.events.len());
-        let kind = self.slot(Key::Type(kind));
-        self.post(kind, ordinal);
+        for label in Key::labels(&event) {
+            let slot = self.slot(label);
+            self.post(slot, ordinal);
+        }
         match self.streams.get_key_value(&event.stream) {
             // One name for all events of the stream, so that the others' memory is given back.
             Some((name, _)) => event.stream = name.clone(),

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use quorate_proto::{LogId, Position, Version};
 
+use crate::cache::BlockCache;
 use crate::catalog::{self, CatalogExport, KeyState};
 use crate::chunk::{self, Chunk, ChunkIdentity, ChunkKey};
 use crate::folder::read_current;
@@ -88,12 +89,12 @@ fn verify_chunks(
         let path = chunk::path(directory, summary.number);
         let number = summary.number;
         let identity = ChunkIdentity { cluster: state.cluster, log: state.log, number };
-        let chunk = Chunk::open(vfs, &path, &identity, summary);
+        let chunk = Chunk::open(vfs, &path, &identity, summary, &BlockCache::new(0));
         match chunk.and_then(|chunk| chunk.verify().map(|()| chunk)) {
             Ok(chunk) => {
                 report.chunks += 1;
                 report.events += u64::from(chunk.count());
-                report.bytes += summary.bytes;
+                report.bytes += chunk.bytes();
                 whole.push(chunk);
             }
             Err(fault) => faults.push(fault),

@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use quorate_proto::{Position, StreamName, Version};
 
+use crate::cache::ReadCounters;
 use crate::catalog::{CatalogExport, KeyState};
 use crate::chunk::{self, Chunk, Posting};
 use crate::event::StoredEvent;
@@ -95,8 +96,9 @@ impl View {
         }
         let key = Key::Stream(stream.clone());
         let mut next = self.last_chunk(&key)?;
+        let mut reads = ReadCounters::default();
         while let Some(number) = next {
-            let (chunk, posting) = self.find_linked(number, &key)?;
+            let (chunk, posting) = self.find_linked(number, &key, &mut reads)?;
             let first = posting.first_version.unwrap_or_default();
             if let Some(index) = version.0.checked_sub(first.0) {
                 let ordinal = usize::try_from(index).ok().and_then(|at| posting.ordinals.get(at));
@@ -116,7 +118,7 @@ impl View {
             let segment = self.segment_at(at)?;
             let start = ordinal_of(at, segment.first());
             let ordinals = start..ordinal_of(end, segment.first()).min(segment.end());
-            let found = segment.read(ordinals, usize::MAX)?;
+            let found = segment.read(ordinals, usize::MAX, &mut ReadCounters::default())?;
             let Some(last) = found.last() else { break };
             at = last.position.next();
             events.extend(found);
@@ -129,12 +131,13 @@ impl View {
         &self,
         number: u64,
         key: &Key,
+        reads: &mut ReadCounters,
     ) -> Result<(&Arc<Chunk>, Posting), Fault> {
         let slot = self.slot(number);
         let damaged = |why| Fault::damaged(&chunk::path(&self.directory, number), 0, why);
         let slot = slot.ok_or_else(|| damaged("the index names it, but the catalog does not"))?;
         let chunk = slot.chunk()?;
-        let posting = chunk.find(key)?;
+        let posting = chunk.find(key, reads)?;
         let posting = posting.ok_or_else(|| damaged("it lacks a key that it is named for"))?;
         Ok((chunk, posting))
     }
@@ -183,9 +186,10 @@ impl Segment {
         &self,
         ordinals: impl IntoIterator<Item = u32>,
         budget_bytes: usize,
+        reads: &mut ReadCounters,
     ) -> Result<Vec<StoredEvent>, Fault> {
         match self {
-            Segment::Chunk(chunk) => chunk.read(ordinals, budget_bytes),
+            Segment::Chunk(chunk) => chunk.read(ordinals, budget_bytes, reads),
             Segment::Tail(tail) => Ok(tail.read_events(ordinals, budget_bytes)),
         }
     }

@@ -101,7 +101,13 @@ impl StoreBuilder<TypeConfig<Runtime>, Storage<TokioHost>, Gapless, TempDir> for
             .expect("an empty log");
         host.start_log_writer(writer, Box::new(|outcome| outcome.expect("a sound disk")));
         // Every entry crosses a boundary, so that what the suite asks for is always checkpointed.
-        let options = Options { cluster: [1; 16], log: 0, chunk_bytes: 1, head_cache: 10 };
+        let options = Options {
+            cluster: [1; 16],
+            log: 0,
+            chunk_bytes: 1,
+            head_cache: 10,
+            block_cache_bytes: 0,
+        };
         let store = Store::open(host.vfs(), folder.path(), options).expect("an empty store");
         let core = Core::new(host.clone(), Arc::new(NoLog), store, Failure::new()).expect("a core");
         Ok((folder, Storage::new(host, log), Gapless(Machine(core))))

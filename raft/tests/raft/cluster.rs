@@ -104,7 +104,7 @@ impl Node {
         let mut scan = reader.scan(&all).expect("readable");
         let mut ids = Vec::new();
         while let Some(page) = scan.next_page(1 << 20).expect("readable") {
-            ids.extend(page.into_iter().map(|event| event.id()));
+            ids.extend(page.into_iter().map(|event| event.id));
         }
         ids
     }

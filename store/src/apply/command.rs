@@ -73,10 +73,10 @@ impl Store {
             for (event, body) in write.events.into_iter().zip(bodies.by_ref()) {
                 version = version.next();
                 self.point.position = self.point.position.next();
-                window.push(event.id);
-                let kind = event.kind;
+                let id = event.id;
+                window.push(id);
                 let (position, stream) = (self.point.position, write.stream.clone());
-                stored.push((StoredEvent { position, stream, version, recorded_at, body }, kind));
+                stored.push(StoredEvent { position, stream, version, recorded_at, id, body });
             }
             self.heads.put(write.stream, version);
             lasts.push(version);

@@ -143,7 +143,7 @@ impl Log<'_> {
         let streams =
             demand.writes.iter().flat_map(|write| std::iter::repeat_n(write.stream, write.events));
         let expected = demand.ids.iter().zip(streams);
-        let found = events.iter().map(|event| (event.id(), &event.stream));
+        let found = events.iter().map(|event| (event.id, &event.stream));
         if !found.eq(expected.map(|(id, stream)| (*id, stream))) {
             return Ok(None);
         }
@@ -207,7 +207,13 @@ mod tests {
     /// A store whose window has moved past all that it holds; some of it is in a chunk.
     fn store_past_its_window() -> (Store, Vec<(Append, Verdict)>) {
         let vfs = Arc::new(MemVfs::new());
-        let options = Options { cluster: [1; 16], log: 0, chunk_bytes: 300, head_cache: 1 };
+        let options = Options {
+            cluster: [1; 16],
+            log: 0,
+            chunk_bytes: 300,
+            head_cache: 1,
+            block_cache_bytes: 0,
+        };
         let mut store = Store::open(vfs, Path::new("/store"), options).expect("founds");
         let mut answered = Vec::new();
         for (expectation, ids) in [

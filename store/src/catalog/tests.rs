@@ -50,7 +50,6 @@ fn chunk(number: u64) -> ChunkSummary {
         first_recorded_at: Timestamp(1),
         last_recorded_at: Timestamp(number as i64 * 7),
         digest: u128::from(number) << 70,
-        bytes: 12345,
     }
 }
 

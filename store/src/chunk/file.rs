@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::ChunkIdentity;
 use crate::Fault;
+use crate::cache::{BlockCache, FileId, ReadCounters};
 use crate::format::chunk::{
     FOOTER, Footer, HEADER_BYTES, Header, TRAILER_BYTES, decode_header, decode_trailer, frame,
 };
@@ -22,6 +23,8 @@ pub(super) struct ChunkFile {
     identity: ChunkIdentity,
     /// Bytes of the file.
     pub(super) len: u64,
+    cache: Arc<BlockCache>,
+    id: FileId,
 }
 
 impl ChunkFile {
@@ -29,23 +32,26 @@ impl ChunkFile {
         vfs: &dyn Vfs,
         path: &Path,
         identity: &ChunkIdentity,
+        cache: &Arc<BlockCache>,
     ) -> Result<ChunkFile, Fault> {
         let file = vfs.open(path, Open::Read).map_err(Fault::io("open", path))?;
         let len = file.len().map_err(Fault::io("read", path))?;
-        let chunk = ChunkFile { file, path: path.to_owned(), identity: *identity, len };
+        let (path, identity) = (path.to_owned(), *identity);
+        let chunk =
+            ChunkFile { file, path, identity, len, cache: cache.clone(), id: cache.file_id() };
         let header = chunk.bytes(0..HEADER_BYTES)?;
         match decode_header(&header).map_err(|malformed| chunk.damaged(0, malformed))? {
-            Header::Chunk(found) if found == *identity => Ok(chunk),
+            Header::Chunk(found) if found == chunk.identity => Ok(chunk),
             Header::Chunk(found) => {
                 let why = format!(
                     "it is chunk {} of log {} of another cluster, or another chunk than {}",
                     found.number, found.log, identity.number
                 );
-                Err(Fault::foreign(path, why))
+                Err(Fault::foreign(&chunk.path, why))
             }
             Header::OtherVersion(version) => {
                 let why = format!("its format version {version} is unknown to this build");
-                Err(Fault::foreign(path, why))
+                Err(Fault::foreign(&chunk.path, why))
             }
         }
     }
@@ -67,6 +73,24 @@ impl ChunkFile {
         let bytes = self.bytes(range.clone())?;
         frame::decode(&self.identity, range.start, section, &bytes)
             .map_err(|malformed| self.damaged(range.start, malformed))
+    }
+
+    /// The same, by way of the cache.
+    pub(super) fn cached_frame(
+        &self,
+        section: u16,
+        range: Range<u64>,
+        reads: &mut ReadCounters,
+    ) -> Result<Bytes, Fault> {
+        if let Some(payload) = self.cache.get(self.id, range.start) {
+            reads.hits += 1;
+            return Ok(payload);
+        }
+        reads.bytes += range.end.saturating_sub(range.start);
+        let offset = range.start;
+        let payload = self.frame(section, range)?;
+        self.cache.put(self.id, offset, &payload);
+        Ok(payload)
     }
 
     /// The payloads of the frames that fill a range, with their offsets; ends with the first fault.

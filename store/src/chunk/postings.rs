@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use quorate_proto::{EventType, StreamName, Version};
+use quorate_proto::{StreamName, Version};
 
 use crate::format::Output;
 use crate::format::chunk::dictionary::decode_ordinals;
@@ -48,7 +48,6 @@ pub(super) struct Postings {
     slots: Vec<(Key, KeyPostings)>,
     of_key: HashMap<Key, usize>,
     of_stream: HashMap<StreamName, StreamSlots>,
-    of_type: HashMap<EventType, usize>,
 }
 
 /// A stream lies in the same category and paths for good, so they are found once.
@@ -65,20 +64,18 @@ impl Postings {
             Some(slots) => slots.clone(),
             None => self.add_stream(&event.stream),
         };
-        let kind = event.kind();
-        let of_type = match self.of_type.get(&kind) {
-            Some(slot) => *slot,
-            None => {
-                let slot = self.add(Key::Type(kind.clone()));
-                self.of_type.insert(kind, slot);
-                slot
-            }
-        };
         let stream = &mut self.slots[slots.stream].1;
         stream.push(ordinal);
         stream.push_version(event.version);
-        for slot in slots.above.iter().chain([&of_type]) {
+        for slot in &slots.above {
             self.slots[*slot].1.push(ordinal);
+        }
+        for label in Key::labels(event) {
+            let slot = match self.of_key.get(&label) {
+                Some(slot) => *slot,
+                None => self.add(label),
+            };
+            self.slots[slot].1.push(ordinal);
         }
     }
 

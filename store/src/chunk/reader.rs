@@ -2,12 +2,15 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_proto::{EventId, Timestamp};
+use quorate_proto::{EventId, LogIndex, Timestamp};
 
 use super::file::ChunkFile;
 use super::{ChunkIdentity, ChunkSummary, Posting};
+use crate::cache::{BlockCache, ReadCounters};
+use crate::event::Identity;
 use crate::format::chunk::block::{BlockEntry, BlockReader, decode_index};
 use crate::format::chunk::dictionary::{
     DictionaryIndex, Entry, Ordinals, PageEntry, PageReader, decode_ordinals,
@@ -41,8 +44,9 @@ impl Chunk {
         path: &Path,
         identity: &ChunkIdentity,
         expected: &ChunkSummary,
+        cache: &Arc<BlockCache>,
     ) -> Result<Chunk, Fault> {
-        let chunk = Chunk::open_any(vfs, path, identity)?;
+        let chunk = Chunk::open_any(vfs, path, identity, cache)?;
         if chunk.summary != *expected {
             let why = format!("it is {:?} but should be {expected:?}", chunk.summary);
             return Err(Fault::damaged(path, chunk.file.len, why));
@@ -55,8 +59,9 @@ impl Chunk {
         vfs: &dyn Vfs,
         path: &Path,
         identity: &ChunkIdentity,
+        cache: &Arc<BlockCache>,
     ) -> Result<Chunk, Fault> {
-        let file = ChunkFile::open(vfs, path, identity)?;
+        let file = ChunkFile::open(vfs, path, identity, cache)?;
         let (footer, end) = file.footer()?;
         check_sections(&file, &footer, end)?;
         let range = |section| section_range(&file, &footer, section);
@@ -74,7 +79,7 @@ impl Chunk {
             let why = Malformed::new("an index does not fit what it indexes");
             return Err(file.damaged(index.start, why));
         }
-        let summary = footer.summary(identity.number, file.len);
+        let summary = footer.summary(identity.number);
         Ok(Chunk { file, footer, summary, blocks, dictionary })
     }
 
@@ -90,25 +95,51 @@ impl Chunk {
         if rest == 0 { Ok(Bytes::new()) } else { self.file.bytes(offset..end) }
     }
 
+    /// Bytes of its file on this node.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.file.len
+    }
+
+    #[expect(dead_code, reason = "scavenging lands next")]
+    /// The log index of the checkpoint that it was scavenged by, if it was.
+    pub(crate) fn scavenged_at(&self) -> Option<LogIndex> {
+        let removed = &self.footer.removed;
+        (removed.count > 0).then_some(LogIndex(removed.checkpoint))
+    }
+
     /// Where the events of a key are; `None` if the chunk holds none.
-    pub(crate) fn find(&self, key: &Key) -> Result<Option<Posting>, Fault> {
+    pub(crate) fn find(
+        &self,
+        key: &Key,
+        reads: &mut ReadCounters,
+    ) -> Result<Option<Posting>, Fault> {
         let key = key.encode();
         let Some(page) = self.dictionary.page_of(&key) else { return Ok(None) };
-        let entry = self.page(page)?.find(&key);
+        let entry = self.page(page, reads)?.find(&key);
         match entry.map_err(|malformed| self.file.damaged(page.offset, malformed))? {
-            Some(entry) => self.posting(entry, page.offset).map(Some),
+            Some(entry) => self.posting(entry, page.offset, reads).map(Some),
             None => Ok(None),
         }
     }
 
-    pub(super) fn page(&self, page: PageEntry) -> Result<PageReader, Fault> {
+    pub(super) fn page(
+        &self,
+        page: PageEntry,
+        reads: &mut ReadCounters,
+    ) -> Result<PageReader, Fault> {
+        reads.pages += 1;
         let range = page.offset..page.offset + page.length;
-        let payload = self.file.frame(Section::Dictionary.number(), range)?;
+        let payload = self.file.cached_frame(Section::Dictionary.number(), range, reads)?;
         PageReader::new(payload).map_err(|malformed| self.file.damaged(page.offset, malformed))
     }
 
     /// Completes an entry of the page at `offset` with its ordinals.
-    pub(super) fn posting(&self, entry: Entry, offset: u64) -> Result<Posting, Fault> {
+    pub(super) fn posting(
+        &self,
+        entry: Entry,
+        offset: u64,
+        reads: &mut ReadCounters,
+    ) -> Result<Posting, Fault> {
         let damaged = |malformed| self.file.damaged(offset, malformed);
         let previous = self.previous(&entry, offset)?;
         let mut ordinals = Vec::new();
@@ -119,6 +150,7 @@ impl Chunk {
                 let start = section.start.saturating_add(range.start);
                 let end = section.start.saturating_add(range.end).min(section.end);
                 for frame in self.file.frames(Section::Postings.number(), start..end) {
+                    reads.pages += 1;
                     decode_ordinals(frame?.1, &mut ordinals).map_err(damaged)?;
                 }
             }
@@ -144,13 +176,14 @@ impl Chunk {
         &self,
         ordinals: impl IntoIterator<Item = u32>,
         budget_bytes: usize,
+        reads: &mut ReadCounters,
     ) -> Result<Vec<StoredEvent>, Fault> {
         let mut ordinals = ordinals.into_iter().peekable();
         let mut events = Vec::new();
         let mut size = 0;
         while let Some(ordinal) = ordinals.peek().copied() {
             let Some(index) = self.block_of(ordinal) else { break };
-            let mut block = self.block(index)?;
+            let mut block = self.block(index, reads)?;
             let damaged = |malformed| self.file.damaged(block.offset, malformed);
             while let Some(event) = block.reader.next().map_err(damaged)? {
                 while ordinals.next_if(|wanted| *wanted < event.ordinal).is_some() {}
@@ -173,6 +206,18 @@ impl Chunk {
         Ok(events)
     }
 
+    #[expect(dead_code, reason = "the retry check over scavenged chunks lands next")]
+    /// Which events stand at these ascending ordinals, scavenged ones included as long as a retry may ask for
+    /// them. Ordinals that the chunk does not hold are passed over.
+    pub(crate) fn identities(
+        &self,
+        ordinals: impl IntoIterator<Item = u32>,
+        reads: &mut ReadCounters,
+    ) -> Result<Vec<Identity>, Fault> {
+        let events = self.read(ordinals, usize::MAX, reads)?;
+        Ok(events.iter().map(StoredEvent::identity).collect())
+    }
+
     /// The ids of all events, in order.
     pub(crate) fn ids(&self) -> Result<Vec<EventId>, Fault> {
         let mut ids = Vec::with_capacity(self.footer.count as usize);
@@ -180,7 +225,7 @@ impl Chunk {
             let (offset, payload) = frame?;
             let mut input = Input::new(payload);
             while input.remaining() > 0 {
-                let id = take_id(&mut input);
+                let id = input.event_id();
                 ids.push(id.map_err(|malformed| self.file.damaged(offset, malformed))?);
             }
         }
@@ -225,12 +270,13 @@ impl Chunk {
         Some(after.saturating_sub(1))
     }
 
-    fn block(&self, index: usize) -> Result<OpenBlock, Fault> {
+    fn block(&self, index: usize, reads: &mut ReadCounters) -> Result<OpenBlock, Fault> {
+        reads.blocks += 1;
         let entry = self.blocks.get(index).expect("found among the blocks");
         let next = self.blocks.get(index + 1);
         let end = next.map_or(self.ordinals_end(), |next| next.first_ordinal);
         let range = entry.offset..entry.offset + entry.length;
-        let payload = self.file.frame(Section::Events.number(), range)?;
+        let payload = self.file.cached_frame(Section::Events.number(), range, reads)?;
         let reader = BlockReader::new(payload)
             .map_err(|malformed| self.file.damaged(entry.offset, malformed))?;
         Ok(OpenBlock { reader, offset: entry.offset, end: u64::from(end) })
@@ -247,12 +293,6 @@ struct OpenBlock {
     offset: u64,
     /// No ordinal of the block is here or after.
     end: u64,
-}
-
-fn take_id(input: &mut Input) -> Result<EventId, Malformed> {
-    let bytes = input.take(16)?;
-    let bytes = bytes.first_chunk().expect("16 bytes were taken");
-    EventId::from_bytes(*bytes).map_err(|invalid| Malformed::new(invalid.to_string()))
 }
 
 /// The sections must fill the file, so that every byte is in a frame, and those that are critical known.

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use quorate_proto::{Event, EventId, EventType, Position, StreamName, Timestamp};
 
 use super::*;
+use crate::cache::{BlockCache, ReadCounters};
+use crate::event::Identity;
 use crate::format::chunk::{
     FOOTER, Footer, HEADER_BYTES, SectionEntry, TRAILER_BYTES, encode_trailer, frame,
 };
@@ -53,8 +55,13 @@ fn stored(
     event::encode(&Event::new(id, EventType::new(kind).expect("a type"), data), &mut body);
     let stream = StreamName::new(stream).expect("a name");
     let (position, version) = (Position(position), Version(version));
-    let body = Bytes::from(body);
-    StoredEvent::new(position, stream, version, Timestamp(recorded_at), body).expect("a body")
+    let recorded_at = Timestamp(recorded_at);
+    let identity = Identity { position, stream, version, recorded_at, id };
+    StoredEvent::new(identity, Bytes::from(body)).expect("a body")
+}
+
+fn reads() -> ReadCounters {
+    ReadCounters::default()
 }
 
 fn some_events() -> Vec<StoredEvent> {
@@ -85,7 +92,7 @@ fn chunk_path() -> std::path::PathBuf {
 }
 
 fn open(vfs: &MemVfs, written: &Written) -> Result<Chunk, Fault> {
-    Chunk::open(vfs, &chunk_path(), &IDENTITY, &written.summary)
+    Chunk::open(vfs, &chunk_path(), &IDENTITY, &written.summary, &BlockCache::new(5000))
 }
 
 fn written(events: &[StoredEvent]) -> (MemVfs, Written, Chunk) {
@@ -95,17 +102,11 @@ fn written(events: &[StoredEvent]) -> (MemVfs, Written, Chunk) {
     (vfs, written, chunk)
 }
 
-fn keys_of(event: &StoredEvent) -> Vec<Key> {
-    let mut keys = vec![Key::Stream(event.stream.clone()), Key::Type(event.kind())];
-    keys.extend(Key::above(&event.stream));
-    keys
-}
-
 /// What a chunk of these events must answer for each of their keys.
 fn naive(events: &[StoredEvent]) -> BTreeMap<Key, Posting> {
     let mut postings: BTreeMap<Key, Posting> = BTreeMap::new();
     for (ordinal, event) in events.iter().enumerate() {
-        for key in keys_of(event) {
+        for key in Key::of_event(event) {
             let first_version = matches!(key, Key::Stream(_)).then_some(event.version);
             let previous = made_up_previous(&key);
             let posting = postings.entry(key).or_insert(Posting {
@@ -123,18 +124,24 @@ fn check_against_model(events: &[StoredEvent]) {
     let (_, written, chunk) = written(events);
     let model = naive(events);
     for (key, posting) in &model {
-        assert_eq!(chunk.find(key).expect("readable").as_ref(), Some(posting), "{key:?}");
-        let found = chunk.read(posting.ordinals.iter().copied(), usize::MAX).expect("readable");
+        assert_eq!(
+            chunk.find(key, &mut reads()).expect("readable").as_ref(),
+            Some(posting),
+            "{key:?}"
+        );
+        let found = chunk
+            .read(posting.ordinals.iter().copied(), usize::MAX, &mut reads())
+            .expect("readable");
         let expected: Vec<_> =
             posting.ordinals.iter().map(|ordinal| events[*ordinal as usize].clone()).collect();
         assert_eq!(found, expected, "{key:?}");
     }
     for absent in ["order", "order-", "order-99", "zzz-1", "$a-1"] {
         let key = Key::Stream(StreamName::new(absent).expect("a name"));
-        assert_eq!(chunk.find(&key).expect("readable"), model.get(&key).cloned());
+        assert_eq!(chunk.find(&key, &mut reads()).expect("readable"), model.get(&key).cloned());
     }
-    assert_eq!(chunk.read(0..u32::MAX, usize::MAX).expect("readable"), events);
-    let ids: Vec<_> = events.iter().map(StoredEvent::id).collect();
+    assert_eq!(chunk.read(0..u32::MAX, usize::MAX, &mut reads()).expect("readable"), events);
+    let ids: Vec<_> = events.iter().map(|event| event.id).collect();
     assert_eq!(chunk.ids().expect("readable"), ids);
     let keys: Vec<_> = model.keys().cloned().collect();
     let told: Vec<_> = written.keys.iter().map(|(key, _)| key.clone()).collect();
@@ -142,7 +149,10 @@ fn check_against_model(events: &[StoredEvent]) {
     chunk.verify().expect("whole");
     let verified: Vec<ChunkKey> = chunk.keys().collect::<Result<_, _>>().expect("readable");
     for ((key, state), verified) in written.keys.iter().zip(&verified) {
-        let last = events.iter().rfind(|event| keys_of(event).contains(key)).expect("its event");
+        let last = events
+            .iter()
+            .rfind(|event| Key::of_event(event).any(|own| own == *key))
+            .expect("its event");
         let stream = matches!(key, Key::Stream(_));
         assert_eq!(state.version, if stream { last.version } else { Version::ZERO });
         assert_eq!((&verified.key, verified.last_version), (key, state.version));
@@ -180,7 +190,7 @@ proptest! {
                 break;
             }
         }
-        prop_assert_eq!(chunk.read(wanted, budget).expect("readable"), expected);
+        prop_assert_eq!(chunk.read(wanted, budget, &mut reads()).expect("readable"), expected);
     }
 
     #[test]
@@ -212,8 +222,11 @@ fn many_events_of_one_key_and_many_keys_are_found() {
     let (_, _, chunk) = written(&many);
     for event in &many {
         let key = Key::Stream(event.stream.clone());
-        let posting = chunk.find(&key).expect("readable").expect("there");
-        assert_eq!(chunk.read(posting.ordinals, 0).expect("readable"), std::slice::from_ref(event));
+        let posting = chunk.find(&key, &mut reads()).expect("readable").expect("there");
+        assert_eq!(
+            chunk.read(posting.ordinals, 0, &mut reads()).expect("readable"),
+            std::slice::from_ref(event)
+        );
     }
     chunk.verify().expect("whole");
 }
@@ -226,23 +239,23 @@ fn an_event_of_the_largest_size_is_kept() {
 /// Everything a chunk can be asked, compared with the truth: a fault is allowed, another answer is not.
 fn ask_everything(chunk: &Chunk, events: &[StoredEvent]) {
     for (key, posting) in naive(events) {
-        if let Ok(found) = chunk.find(&key) {
+        if let Ok(found) = chunk.find(&key, &mut reads()) {
             assert_eq!(found, Some(posting));
         }
     }
-    if let Ok(found) = chunk.read(0..u32::MAX, usize::MAX) {
+    if let Ok(found) = chunk.read(0..u32::MAX, usize::MAX, &mut reads()) {
         assert_eq!(found, events);
     }
     if let Ok(ids) = chunk.ids() {
-        assert_eq!(ids, events.iter().map(StoredEvent::id).collect::<Vec<_>>());
+        assert_eq!(ids, events.iter().map(|event| event.id).collect::<Vec<_>>());
     }
 }
 
 #[test]
 fn a_flipped_bit_at_any_byte_is_noticed_and_never_served() {
     let events = some_events();
-    let (vfs, written, _) = written(&events);
-    for byte in 0..written.summary.bytes {
+    let (vfs, written, chunk) = written(&events);
+    for byte in 0..chunk.bytes() {
         for bit in [byte % 8, (byte + 3) % 8] {
             let vfs = vfs.fork();
             vfs.flip_bit(&chunk_path(), byte, bit as u8).expect("there");
@@ -257,8 +270,8 @@ fn a_flipped_bit_at_any_byte_is_noticed_and_never_served() {
 #[test]
 fn a_bit_that_flips_while_the_chunk_is_open_is_noticed_and_never_served() {
     let events = some_events();
-    let (vfs, written, _) = written(&events);
-    for byte in HEADER_BYTES..written.summary.bytes {
+    let (vfs, written, chunk) = written(&events);
+    for byte in HEADER_BYTES..chunk.bytes() {
         let vfs = vfs.fork();
         let chunk = open(&vfs, &written).expect("opened");
         vfs.flip_bit(&chunk_path(), byte, 1).expect("there");
@@ -268,8 +281,8 @@ fn a_bit_that_flips_while_the_chunk_is_open_is_noticed_and_never_served() {
 
 #[test]
 fn a_chunk_cut_at_any_length_does_not_open() {
-    let (vfs, written, _) = written(&some_events());
-    for len in 0..written.summary.bytes {
+    let (vfs, written, chunk) = written(&some_events());
+    for len in 0..chunk.bytes() {
         let vfs = vfs.fork();
         vfs.truncate(&chunk_path(), len).expect("there");
         assert!(matches!(open(&vfs, &written), Err(Fault::Damaged { .. })), "cut at {len}");
@@ -278,9 +291,9 @@ fn a_chunk_cut_at_any_length_does_not_open() {
 
 #[test]
 fn bytes_added_at_the_end_are_noticed() {
-    let (vfs, written, _) = written(&some_events());
+    let (vfs, written, chunk) = written(&some_events());
     let file = vfs.open(&chunk_path(), Open::Write).expect("there");
-    file.write_at(&[0; 100], written.summary.bytes).expect("written");
+    file.write_at(&[0; 100], chunk.bytes()).expect("written");
     assert!(open(&vfs, &written).is_err());
 }
 
@@ -292,11 +305,12 @@ fn another_chunk_under_the_name_is_refused() {
         ChunkIdentity { log: 1, ..IDENTITY },
         ChunkIdentity { number: 8, ..IDENTITY },
     ] {
-        let fault = Chunk::open(&vfs, &chunk_path(), &identity, &written.summary);
+        let fault =
+            Chunk::open(&vfs, &chunk_path(), &identity, &written.summary, &BlockCache::new(0));
         assert!(matches!(fault, Err(Fault::Foreign { .. })));
     }
     let summary = ChunkSummary { digest: 1, ..written.summary };
-    let fault = Chunk::open(&vfs, &chunk_path(), &IDENTITY, &summary);
+    let fault = Chunk::open(&vfs, &chunk_path(), &IDENTITY, &summary, &BlockCache::new(0));
     assert!(matches!(fault, Err(Fault::Damaged { .. })));
 }
 
@@ -328,7 +342,7 @@ fn with_unknown_section(vfs: &MemVfs, chunk: &Chunk, critical: bool) -> ChunkSum
     bytes.put(&trailer);
     let file = vfs.open(&chunk_path(), Open::Write).expect("there");
     file.write_at(&bytes, 0).expect("written");
-    ChunkSummary { bytes: bytes.len() as u64, ..chunk.summary.clone() }
+    chunk.summary.clone()
 }
 
 #[test]
@@ -337,10 +351,10 @@ fn an_unknown_section_is_passed_over_if_optional_and_refused_if_critical() {
     for critical in [false, true] {
         let (vfs, _, chunk) = written(&events);
         let summary = with_unknown_section(&vfs, &chunk, critical);
-        match Chunk::open(&vfs, &chunk_path(), &IDENTITY, &summary) {
+        match Chunk::open(&vfs, &chunk_path(), &IDENTITY, &summary, &BlockCache::new(0)) {
             Ok(chunk) => {
                 assert!(!critical);
-                assert_eq!(chunk.read(0..9, usize::MAX).expect("readable"), events);
+                assert_eq!(chunk.read(0..9, usize::MAX, &mut reads()).expect("readable"), events);
                 chunk.verify().expect("whole");
             }
             Err(fault) => assert!(critical && matches!(fault, Fault::Foreign { .. }), "{fault}"),
@@ -365,7 +379,8 @@ fn a_power_cut_at_any_moment_of_the_writing_leaves_a_whole_chunk_or_none() {
             let there = vfs.exists(&chunk_path()).expect("power");
             assert!(there || done.is_err(), "what was acknowledged is lost");
             if there {
-                let chunk = Chunk::open_any(&vfs, &chunk_path(), &IDENTITY).expect("whole");
+                let chunk = Chunk::open_any(&vfs, &chunk_path(), &IDENTITY, &BlockCache::new(0))
+                    .expect("whole");
                 chunk.verify().expect("whole");
                 whole += 1;
             } else {

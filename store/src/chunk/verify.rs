@@ -4,6 +4,7 @@ use quorate_proto::Version;
 
 use super::Chunk;
 use super::postings::{KeyPostings, Postings};
+use crate::cache::ReadCounters;
 use crate::format::Malformed;
 use crate::format::chunk::dictionary::{Entry, PageReader};
 use crate::format::chunk::{Removed, event_digest};
@@ -54,13 +55,14 @@ impl Chunk {
         let mut ids = self.ids()?.into_iter();
         let (mut digest, mut count, mut scratch) = (self.footer.removed.digest, 0, Vec::new());
         let (mut next, end) = (0, self.ordinals_between(None, None).end);
+        let mut reads = ReadCounters::default();
         let mut recorded_at = self.summary.first_recorded_at;
         while next < end {
-            let events = self.read(next..end, STEP_BYTES)?;
+            let events = self.read(next..end, STEP_BYTES, &mut reads)?;
             let Some(last) = events.last() else { break };
             next = self.ordinal(last) + 1;
             for event in &events {
-                if ids.next() != Some(event.id()) {
+                if ids.next() != Some(event.id) {
                     return Err(wrong("the list of ids differs from the events"));
                 }
                 if event.recorded_at < recorded_at {
@@ -98,7 +100,7 @@ impl Chunk {
             if found != (key.encode(), expected.versions, expected.count) {
                 return Err(differs());
             }
-            let posting = self.posting(entry, offset)?;
+            let posting = self.posting(entry, offset, &mut ReadCounters::default())?;
             let page = self.dictionary.page_of(&key.encode());
             let is_found_there = page.is_some_and(|page| page.offset == offset);
             if posting.ordinals != expected.ordinals() || !is_found_there {
@@ -143,7 +145,7 @@ impl Chunk {
                     }
                 }
                 let page = pages.next()?;
-                match self.page(*page) {
+                match self.page(*page, &mut ReadCounters::default()) {
                     Ok(reader) => open = Some((page.offset, reader)),
                     Err(fault) => {
                         (open, pages) = (None, [].iter());

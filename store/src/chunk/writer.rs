@@ -59,10 +59,10 @@ pub(crate) fn write(
     write_section(&mut output, &mut footer, Section::BlockIndex, &encode_index(&blocks))?;
     write_ids(&mut output, &mut footer, &ids)?;
     let keys = write_keys(&mut output, &mut footer, postings.finish(), previous)?;
-    let bytes = output.finish(&footer)?;
+    output.finish(&footer)?;
     vfs.rename(&draft, &target).map_err(Fault::io("rename", &draft))?;
     vfs.sync_directory(directory).map_err(Fault::io("sync", directory))?;
-    Ok(Written { summary: footer.summary(identity.number, bytes), keys })
+    Ok(Written { summary: footer.summary(identity.number), keys })
 }
 
 /// What is known once all events are written.
@@ -92,7 +92,7 @@ fn write_events(
             blocks.push(output.put_block(std::mem::replace(&mut block, next))?);
         }
         block.push(ordinal, event);
-        ids.put(event.id().as_bytes());
+        ids.put(event.id.as_bytes());
         postings.push(ordinal, event);
         footer.digest = footer.digest.wrapping_add(event_digest(event, &mut scratch));
         footer.count += 1;
@@ -283,15 +283,14 @@ impl Frames {
         Ok(())
     }
 
-    /// Makes the file durable; returns its length in bytes.
-    fn finish(mut self, footer: &Footer) -> Result<u64, Fault> {
+    /// Makes the file durable.
+    fn finish(mut self, footer: &Footer) -> Result<(), Fault> {
         let footer_offset = self.offset;
         self.put(FOOTER, &footer.encode())?;
         let trailer = encode_trailer(&self.identity, self.offset, footer_offset);
         self.buffer.extend_from_slice(&trailer);
         self.offset += trailer.len() as u64;
         self.flush()?;
-        self.file.sync_data().map_err(Fault::io("sync", &self.path))?;
-        Ok(self.offset)
+        self.file.sync_data().map_err(Fault::io("sync", &self.path))
     }
 }

@@ -1,6 +1,7 @@
 //! A cursor that takes numbers and strings from bytes, and its counterpart that puts them there.
 
 use ::bytes::{Buf, Bytes};
+use quorate_proto::EventId;
 
 /// Bytes that do not decode, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +11,11 @@ pub(crate) struct Malformed(pub(crate) String);
 impl Malformed {
     pub(crate) fn new(why: impl Into<String>) -> Malformed {
         Malformed(why.into())
+    }
+
+    /// What a checked type of `proto` refused.
+    pub(crate) fn invalid(invalid: quorate_proto::Invalid) -> Malformed {
+        Malformed(invalid.to_string())
     }
 }
 
@@ -48,6 +54,14 @@ impl Input {
             return Err(Input::short());
         }
         Ok(self.bytes.split_to(length))
+    }
+
+    /// The id of an event.
+    pub(crate) fn event_id(&mut self) -> Result<EventId, Malformed> {
+        let (head, _) = self.bytes.split_first_chunk::<16>().ok_or_else(Input::short)?;
+        let id = EventId::from_bytes(*head).map_err(Malformed::invalid)?;
+        self.bytes.advance(head.len());
+        Ok(id)
     }
 
     /// All bytes that are left.

@@ -233,7 +233,6 @@ pub(crate) fn encode_chunk(chunk: &ChunkSummary) -> Vec<u8> {
     out.put_i64(chunk.first_recorded_at.0);
     out.put_i64(chunk.last_recorded_at.0);
     out.put_u128(chunk.digest);
-    out.put_u64(chunk.bytes);
     out
 }
 
@@ -252,7 +251,6 @@ pub(crate) fn decode_chunk(key: &[u8], value: Bytes) -> Result<ChunkSummary, Mal
         first_recorded_at: Timestamp(input.i64()?),
         last_recorded_at: Timestamp(input.i64()?),
         digest: input.u128()?,
-        bytes: input.u64()?,
     };
     input.end()?;
     Ok(chunk)

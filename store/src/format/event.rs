@@ -1,7 +1,6 @@
 //! The body of an event: the same bytes in a command, in the tail and in a chunk.
 //!
 //! ```text
-//! id            16   the UUID, most significant byte first
 //! flags          1   which of the optional fields below are there
 //! schema         4
 //! type           1 + n
@@ -14,12 +13,13 @@
 //! data           the rest
 //! ```
 //!
-//! The length of the whole is kept outside, by whatever holds the body.
+//! The length of the whole is kept outside, by whatever holds the body, and so is the event's id.
 
 use bytes::Bytes;
-use quorate_proto::{Event, EventId, EventType, Timestamp};
+use quorate_proto::{CorrelationId, Event, EventId, EventType, Tag, Timestamp};
 
 use super::{Input, Malformed, Output};
+use crate::key::Key;
 
 const OCCURRED_AT: u8 = 1;
 const CONTENT_TYPE: u8 = 2;
@@ -31,7 +31,6 @@ const KNOWN: u8 = 63;
 
 /// Puts the body of an event that passed [`Event::check`].
 pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) {
-    out.put(event.id.as_bytes());
     out.put_u8(flags(event));
     out.put_u32(event.schema);
     out.put_short(event.kind.as_str().as_bytes());
@@ -66,9 +65,8 @@ fn flags(event: &Event) -> u8 {
 }
 
 /// The whole event; `data` and `metadata` are slices of `body`.
-pub(crate) fn decode(body: &Bytes) -> Result<Event, Malformed> {
+pub(crate) fn decode(id: EventId, body: &Bytes) -> Result<Event, Malformed> {
     let mut input = Input::new(body.clone());
-    let id = take_id(&mut input)?;
     let flags = input.u8()?;
     if flags & !KNOWN != 0 {
         return Err(Malformed::new(format!("an event has the unknown flags {flags:#x}")));
@@ -81,9 +79,11 @@ pub(crate) fn decode(body: &Bytes) -> Result<Event, Malformed> {
     };
     let content_type = text(CONTENT_TYPE)?;
     let correlation_id = text(CORRELATION)?;
+    if flags & CORRELATION != 0 {
+        CorrelationId::new(&correlation_id).map_err(Malformed::invalid)?;
+    }
     let causation_id = text(CAUSATION)?;
-    let tag_count = if flags & TAGS == 0 { 0 } else { input.u8()? };
-    let tags = (0..tag_count).map(|_| input.short_text()).collect::<Result<_, _>>()?;
+    let tags = if flags & TAGS == 0 { Vec::new() } else { take_tags(&mut input)? };
     let metadata = if flags & METADATA == 0 { Bytes::new() } else { input.long_bytes()? };
     Ok(Event {
         id,
@@ -99,25 +99,54 @@ pub(crate) fn decode(body: &Bytes) -> Result<Event, Malformed> {
     })
 }
 
-/// Only the id.
-pub(crate) fn id(body: &Bytes) -> Result<EventId, Malformed> {
-    let bytes = body.first_chunk::<16>().ok_or_else(|| Malformed::new("an event has no id"))?;
-    EventId::from_bytes(*bytes).map_err(|invalid| Malformed::new(invalid.to_string()))
+/// What the event can be found by, beside its stream: type, correlation id and tags, in this order.
+pub(crate) fn labels(body: &Bytes) -> Result<Vec<Key>, Malformed> {
+    let mut input = Input::new(body.clone());
+    let flags = input.u8()?;
+    input.u32()?;
+    let mut labels = vec![Key::Type(take_type(&mut input)?)];
+    if flags & OCCURRED_AT != 0 {
+        input.i64()?;
+    }
+    for flag in [CONTENT_TYPE, CORRELATION, CAUSATION] {
+        let text = if flags & flag == 0 { continue } else { input.short_text()? };
+        if flag == CORRELATION {
+            let id = CorrelationId::new(text).map_err(Malformed::invalid)?;
+            labels.push(Key::Correlation(id));
+        }
+    }
+    if flags & TAGS != 0 {
+        for tag in take_tags(&mut input)? {
+            labels.push(Key::Tag(Tag::new(tag).map_err(Malformed::invalid)?));
+        }
+    }
+    Ok(labels)
 }
 
-/// Only the type, as bytes of UTF-8.
+/// Only the type.
 pub(crate) fn kind(body: &Bytes) -> Result<EventType, Malformed> {
     let mut input = Input::new(body.clone());
-    input.take(16 + 1 + 4)?;
+    input.take(1 + 4)?;
     take_type(&mut input)
 }
 
-fn take_id(input: &mut Input) -> Result<EventId, Malformed> {
-    id(&input.take(16)?)
+fn take_type(input: &mut Input) -> Result<EventType, Malformed> {
+    EventType::new(input.short_text()?).map_err(Malformed::invalid)
 }
 
-fn take_type(input: &mut Input) -> Result<EventType, Malformed> {
-    EventType::new(input.short_text()?).map_err(|invalid| Malformed::new(invalid.to_string()))
+/// An event is in the index once for each of its tags, so none may be there twice.
+fn take_tags(input: &mut Input) -> Result<Vec<String>, Malformed> {
+    let count = input.u8()?;
+    let mut tags: Vec<String> = Vec::new();
+    for _ in 0..count {
+        let tag = input.short_text()?;
+        Tag::new(&tag).map_err(Malformed::invalid)?;
+        if tags.contains(&tag) {
+            return Err(Malformed::new(format!("an event has the tag `{tag}` twice")));
+        }
+        tags.push(tag);
+    }
+    Ok(tags)
 }
 
 #[cfg(test)]
@@ -148,8 +177,7 @@ mod tests {
             let mut body = Vec::new();
             encode(&event, &mut body);
             let body = Bytes::from(body);
-            assert_eq!(decode(&body).expect("a body"), event);
-            assert_eq!(id(&body).expect("an id"), event.id);
+            assert_eq!(decode(event.id, &body).expect("a body"), event);
             assert_eq!(kind(&body).expect("a type"), event.kind);
         }
     }
@@ -161,7 +189,7 @@ mod tests {
         let envelope = body.len() - full().data.len();
         for length in 0..envelope {
             let cut = Bytes::copy_from_slice(body.get(..length).expect("shorter"));
-            assert!(decode(&cut).is_err(), "cut at {length}");
+            assert!(decode(event().id, &cut).is_err(), "cut at {length}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version 2 (1), state 4 + n, contents 4 + n, count 8, chunks, CRC32C 4 over all before
-//! chunk: number 8, first position 8, last 8, first recorded_at 8, last 8, digest 16, bytes 8
+//! chunk: number 8, first position 8, last 8, first recorded_at 8, last 8, digest 16
 //! ```
 //!
 //! State and contents are encoded as the catalog has them.
@@ -16,7 +16,7 @@ use crate::catalog::{CheckpointState, Contents};
 use crate::chunk::ChunkSummary;
 
 const VERSION: u16 = 1;
-const CHUNK_BYTES: usize = 64;
+const CHUNK_BYTES: usize = 56;
 
 /// What a checkpoint is: its state, and its chunks by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,6 @@ pub(crate) fn encode(manifest: &Manifest) -> Bytes {
         out.put_i64(chunk.first_recorded_at.0);
         out.put_i64(chunk.last_recorded_at.0);
         out.put_u128(chunk.digest);
-        out.put_u64(chunk.bytes);
     }
     let checksum = crc32c::crc32c(&out);
     out.put_u32(checksum);
@@ -84,7 +83,6 @@ fn take_chunk(input: &mut Input) -> Result<ChunkSummary, Malformed> {
         first_recorded_at: Timestamp(input.i64()?),
         last_recorded_at: Timestamp(input.i64()?),
         digest: input.u128()?,
-        bytes: input.u64()?,
     })
 }
 
@@ -101,7 +99,6 @@ mod tests {
             first_recorded_at: Timestamp(-4),
             last_recorded_at: Timestamp(9),
             digest: u128::MAX - 5,
-            bytes: 4096,
         };
         let state = CheckpointState {
             cluster: [7; 16],

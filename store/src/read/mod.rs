@@ -1,7 +1,6 @@
 //! Reading over chunks and tail at one consistent point, beside the writer.
 
 mod conditions;
-mod counters;
 mod plan;
 mod scan;
 mod state;
@@ -15,7 +14,6 @@ use quorate_proto::{
 };
 
 pub use conditions::Checked;
-pub use counters::ReadCounters;
 pub use scan::Scan;
 pub use state::{Settings, StreamState};
 

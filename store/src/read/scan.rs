@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use quorate_proto::{Direction, Position, Read, RecordedSnapshot, Version};
 
-use super::ReadCounters;
 use super::plan::{Item, Plan};
 use super::walk::{Step, Walk};
+use crate::cache::ReadCounters;
 use crate::chunk::{Chunk, Posting};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
@@ -139,7 +139,7 @@ impl Scan {
             self.open_tail(tail);
             return Ok(true);
         }
-        match self.walk.step(&self.plan, &self.view)? {
+        match self.walk.step(&self.plan, &self.view, &mut self.counters)? {
             Step::Working => Ok(true),
             Step::Chunk(number) => self.open_chunk(number).map(|()| true),
             Step::End => match self.tails.pop_front() {
@@ -159,11 +159,11 @@ impl Scan {
         let segment = Segment::Chunk(chunk.clone());
         let range = self.range(&segment, between);
         let versions = self.plan.versions.clone();
-        let walk = &mut self.walk;
+        let (walk, counters) = (&mut self.walk, &mut self.counters);
         let mut find = |key: &Key| -> Result<Option<Posting>, Fault> {
             let posting = match walk.take_posting(key, number) {
                 Some(posting) => Some(posting),
-                None => Chunk::find(&chunk, key)?,
+                None => Chunk::find(&chunk, key, counters)?,
             };
             Ok(posting.map(|found| clip(&found.ordinals, found.first_version, &range, &versions)))
         };
@@ -194,8 +194,13 @@ impl Scan {
     /// A batch of the rest, which is put back as long as something is left of it.
     fn read(&mut self, mut rest: Rest, budget: usize) -> Result<Vec<StoredEvent>, Fault> {
         let mut events = match self.plan.direction {
-            Direction::Forwards => read_forwards(&mut rest, self.limit, budget)?,
-            Direction::Backwards => read_backwards(&mut rest, self.limit, budget, &mut self.batch)?,
+            Direction::Forwards => {
+                read_forwards(&mut rest, self.limit, budget, &mut self.counters)?
+            }
+            Direction::Backwards => {
+                let (batch, counters) = (&mut self.batch, &mut self.counters);
+                read_backwards(&mut rest, self.limit, budget, batch, counters)?
+            }
         };
         if !rest.ordinals.is_empty() {
             self.rest = Some(rest);
@@ -291,10 +296,15 @@ fn match_item(
     })
 }
 
-fn read_forwards(rest: &mut Rest, limit: u64, budget: usize) -> Result<Vec<StoredEvent>, Fault> {
+fn read_forwards(
+    rest: &mut Rest,
+    limit: u64,
+    budget: usize,
+    counters: &mut ReadCounters,
+) -> Result<Vec<StoredEvent>, Fault> {
     let count = usize::try_from(limit).unwrap_or(usize::MAX).min(BATCH_MAX);
     let batch = rest.ordinals.first(count);
-    let events = rest.segment.read(batch.iter().copied(), budget)?;
+    let events = rest.segment.read(batch.iter().copied(), budget, counters)?;
     let bytes: usize = events.iter().map(StoredEvent::size).sum();
     // Read to the end of the batch unless the budget ended it before.
     let last = if bytes < budget { None } else { events.last() };
@@ -314,11 +324,12 @@ fn read_backwards(
     limit: u64,
     budget: usize,
     batch_size: &mut usize,
+    counters: &mut ReadCounters,
 ) -> Result<Vec<StoredEvent>, Fault> {
     let mut count = usize::try_from(limit).unwrap_or(usize::MAX).min(*batch_size);
     loop {
         let batch = rest.ordinals.last(count);
-        let mut events = rest.segment.read(batch.iter().copied(), budget)?;
+        let mut events = rest.segment.read(batch.iter().copied(), budget, counters)?;
         let bytes: usize = events.iter().map(StoredEvent::size).sum();
         let reached = events.last().map(|event| ordinal_of(event.position, rest.segment.first()));
         if bytes >= budget && reached < batch.last().copied() {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use quorate_proto::Direction;
 
 use super::plan::Plan;
+use crate::cache::ReadCounters;
 use crate::chunk::Posting;
 use crate::fault::Fault;
 use crate::key::Key;
@@ -65,7 +66,12 @@ impl Walk {
     }
 
     /// One step: at most one look into the catalog or into a dictionary.
-    pub(super) fn step(&mut self, plan: &Plan, view: &View) -> Result<Step, Fault> {
+    pub(super) fn step(
+        &mut self,
+        plan: &Plan,
+        view: &View,
+        reads: &mut ReadCounters,
+    ) -> Result<Step, Fault> {
         // The newest end of a chain first, so that backwards a chunk is given out once all chains are past it.
         let longest = self.chains.iter_mut().max_by_key(|chain| match chain.next {
             Link::Unknown => u64::MAX,
@@ -83,7 +89,7 @@ impl Walk {
                     if plan.direction == Direction::Forwards
                         || newest.is_none_or(|at| number >= at) =>
                 {
-                    let (_, posting) = view.find_linked(number, &chain.key)?;
+                    let (_, posting) = view.find_linked(number, &chain.key, reads)?;
                     let first = posting.first_version.filter(|_| plan.stream.is_some());
                     let is_last = first.is_some_and(|first| first.0 <= plan.versions.start);
                     let previous = posting.previous.filter(|_| !is_last);

@@ -9,15 +9,17 @@
 //!   stream        varint   which of the streams above
 //!   version       varint
 //!   recorded_at   varint   microseconds since the event before
+//!   id            16
 //!   body          varint, then the bytes, as `format::event` has them
 //! ```
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use quorate_proto::{Position, StreamName, Timestamp, Version};
+use quorate_proto::{EventId, Position, StreamName, Timestamp, Version};
 
 use crate::StoredEvent;
+use crate::event::Identity;
 use crate::format::{Input, Malformed, Output};
 
 /// Collects events until they are written as one block.
@@ -63,6 +65,7 @@ impl BlockBuilder {
         self.events.put_varint(event.version.0);
         let elapsed = event.recorded_at.0.wrapping_sub(self.last_recorded_at.0);
         self.events.put_varint(elapsed.cast_unsigned());
+        self.events.put(event.id.as_bytes());
         self.events.put_varint(event.body.len() as u64);
         self.events.put(&event.body);
         self.last_recorded_at = event.recorded_at;
@@ -119,6 +122,7 @@ pub(crate) struct BlockEvent {
     stream: usize,
     version: Version,
     recorded_at: Timestamp,
+    id: EventId,
     body: Bytes,
 }
 
@@ -149,12 +153,13 @@ impl BlockReader {
         let version = Version(self.input.varint()?);
         let elapsed = self.input.varint()?.cast_signed();
         self.recorded_at = self.recorded_at.wrapping_add(elapsed);
+        let id = self.input.event_id()?;
         let length = usize::try_from(self.input.varint()?).unwrap_or(usize::MAX);
         let body = self.input.take(length)?;
         self.next_ordinal = u64::from(ordinal) + 1;
         self.left -= 1;
         let recorded_at = Timestamp(self.recorded_at);
-        Ok(Some(BlockEvent { ordinal, stream, version, recorded_at, body }))
+        Ok(Some(BlockEvent { ordinal, stream, version, recorded_at, id, body }))
     }
 
     /// The whole event; its body is a slice of the block.
@@ -163,11 +168,12 @@ impl BlockReader {
         event: BlockEvent,
         first_position: Position,
     ) -> Result<StoredEvent, Malformed> {
-        let BlockEvent { ordinal, stream, version, recorded_at, body } = event;
+        let BlockEvent { ordinal, stream, version, recorded_at, id, body } = event;
         let stream = self.stream(stream)?;
         let position = first_position.0.checked_add(u64::from(ordinal));
         let position = position.ok_or_else(|| Malformed::new("a position is beyond 64 bits"))?;
-        StoredEvent::new(Position(position), stream, version, recorded_at, body)
+        let position = Position(position);
+        StoredEvent::new(Identity { position, stream, version, recorded_at, id }, body)
     }
 
     fn stream(&mut self, index: usize) -> Result<StreamName, Malformed> {

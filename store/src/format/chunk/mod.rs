@@ -240,7 +240,7 @@ impl Footer {
     }
 
     /// What the catalog keeps of a chunk with this footer.
-    pub(crate) fn summary(&self, number: u64, bytes: u64) -> ChunkSummary {
+    pub(crate) fn summary(&self, number: u64) -> ChunkSummary {
         ChunkSummary {
             number,
             first_position: self.first_position,
@@ -248,7 +248,6 @@ impl Footer {
             first_recorded_at: self.first_recorded_at,
             last_recorded_at: self.last_recorded_at,
             digest: self.digest,
-            bytes,
         }
     }
 }
@@ -273,6 +272,7 @@ pub(crate) fn event_digest(event: &StoredEvent, scratch: &mut Vec<u8>) -> u128 {
     scratch.put_u64(event.version.0);
     scratch.put_i64(event.recorded_at.0);
     scratch.put_short(event.stream.as_str().as_bytes());
+    scratch.put(event.id.as_bytes());
     scratch.put(&event.body);
     xxh3_128(scratch)
 }

@@ -101,14 +101,18 @@ fn take_write(input: &mut Input, bodies: &mut Vec<Bytes>) -> Result<Write, Malfo
     Ok(Write { stream, expectation, events })
 }
 
-/// An event, and the body that the tail keeps.
+/// An event, and the body that the tail keeps; the id stands in front of it.
 fn take_event(bytes: Bytes) -> Result<(Event, Bytes), Malformed> {
-    Ok((event::decode(&bytes)?, bytes))
+    let mut input = Input::new(bytes);
+    let id = input.event_id()?;
+    let body = input.rest();
+    Ok((event::decode(id, &body)?, body))
 }
 
 fn put_event(event: &Event, out: &mut Vec<u8>) {
     let length_at = out.len();
     out.put_u32(0);
+    out.put(event.id.as_bytes());
     event::encode(event, out);
     let length = u32::try_from(out.len() - length_at - 4).expect("checked against the limits");
     let place = out.get_mut(length_at..length_at + 4).expect("put above");

@@ -4,7 +4,7 @@
 //! command      kind 2 (1 = requests), version 2 (1), recorded_at 8, count 4, requests
 //! request      length 4, kind 1 (1 append, 2 snapshot), and what follows for that kind
 //! append       flags 1 (1 system, 2 conditions), checked through 8 and conditions if flag 2, writes, requirements
-//! writes       count (varint); each: stream 1 + n, expectation, events (varint), bodies 4 + n each
+//! writes       count (varint); each: stream 1 + n, expectation, events (varint); each: 4 + n, of which 16 the id, then the body
 //! requirements count (varint); each: stream 1 + n, expectation
 //! expectation  1 (0 any, 1 none, 2 exists, 3 exactly, and then 8 more: the version)
 //! conditions   count (varint); each: after 8, items (varint); an item: scope, types (varint) 1 + n each,

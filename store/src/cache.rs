@@ -1,0 +1,119 @@
+//! The block cache: what was read from chunks last, unpacked, so that reading it again costs no I/O.
+
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use lru::LruCache;
+
+/// What a read cost: what it looked into, and how much of that had to come from the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadCounters {
+    /// Blocks of events looked into.
+    pub blocks: u64,
+    /// Pieces of the index looked into: pages of dictionaries, frames of postings.
+    pub pages: u64,
+    /// How many of both came out of the cache.
+    pub hits: u64,
+    /// Bytes read from files for the others.
+    pub bytes: u64,
+}
+
+/// A file as the cache knows it: never given twice while the process lives, so that what is cached of a
+/// chunk is not taken for what stands in the file that replaced it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FileId(NonZeroU64);
+
+/// Unpacked blocks and pages of all chunks of a store, those used last, within so many bytes.
+///
+/// Invariants: `Shelf::bytes` is the sum over its entries, and at most `capacity` between calls.
+#[derive(Debug)]
+pub(crate) struct BlockCache {
+    capacity: usize,
+    files: AtomicU64,
+    shelf: Mutex<Shelf>,
+}
+
+#[derive(Debug)]
+struct Shelf {
+    bytes: usize,
+    entries: LruCache<(FileId, u64), Bytes>,
+}
+
+/// What an entry takes beside its bytes.
+const ENTRY_BYTES: usize = 100;
+
+impl BlockCache {
+    /// An empty cache of at most so many bytes; 0 keeps nothing.
+    pub(crate) fn new(capacity: usize) -> Arc<BlockCache> {
+        let shelf = Mutex::new(Shelf { bytes: 0, entries: LruCache::unbounded() });
+        Arc::new(BlockCache { capacity, files: AtomicU64::new(1), shelf })
+    }
+
+    /// A name for a file that was just opened.
+    pub(crate) fn file_id(&self) -> FileId {
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        FileId(NonZeroU64::new(number).expect("counts up from 1 and never around 64 bits"))
+    }
+
+    /// What stands at that place of a file, if it is here.
+    pub(crate) fn get(&self, file: FileId, offset: u64) -> Option<Bytes> {
+        if self.capacity == 0 {
+            return None;
+        }
+        self.shelf.lock().expect(NO_PANIC).entries.get(&(file, offset)).cloned()
+    }
+
+    /// Keeps what stands at that place of a file; what was used longest ago makes room.
+    pub(crate) fn put(&self, file: FileId, offset: u64, content: &Bytes) {
+        let size = content.len() + ENTRY_BYTES;
+        if size > self.capacity {
+            return;
+        }
+        let mut shelf = self.shelf.lock().expect(NO_PANIC);
+        shelf.bytes += size;
+        if let Some(before) = shelf.entries.put((file, offset), content.clone()) {
+            shelf.bytes -= before.len() + ENTRY_BYTES;
+        }
+        while shelf.bytes > self.capacity {
+            let Some((_, oldest)) = shelf.entries.pop_lru() else { break };
+            shelf.bytes -= oldest.len() + ENTRY_BYTES;
+        }
+    }
+}
+
+const NO_PANIC: &str = "nobody panics while holding the lock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_longest_ago_makes_room() {
+        let cache = BlockCache::new(3 * (ENTRY_BYTES + 10));
+        let (one, other) = (cache.file_id(), cache.file_id());
+        let content = |byte| Bytes::from(vec![byte; 10]);
+        cache.put(one, 0, &content(1));
+        cache.put(one, 10, &content(2));
+        cache.put(other, 0, &content(3));
+        assert_eq!(cache.get(one, 0), Some(content(1)));
+        cache.put(other, 10, &content(4));
+        assert_eq!(cache.get(one, 10), None);
+        assert_eq!(cache.get(one, 0), Some(content(1)));
+        assert_eq!(cache.get(other, 0), Some(content(3)));
+        assert_eq!(cache.get(other, 10), Some(content(4)));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_kept() {
+        let cache = BlockCache::new(ENTRY_BYTES + 10);
+        let file = cache.file_id();
+        cache.put(file, 0, &Bytes::from(vec![0; 11]));
+        assert_eq!(cache.get(file, 0), None);
+        for byte in 0..100 {
+            cache.put(file, 0, &Bytes::from(vec![byte; 10]));
+        }
+        assert_eq!(cache.get(file, 0), Some(Bytes::from(vec![99; 10])));
+    }
+}
