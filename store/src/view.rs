@@ -22,7 +22,7 @@ use crate::window::Window;
 /// - Chunks, sealing tail and active tail follow each other without a gap.
 /// - The catalog is pinned at the checkpoint of the last chunk: it names no chunk that is not here.
 /// - Nothing is added to the sealing tail any more.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct View {
     /// The folder of the chunks.
     pub(crate) directory: Arc<Path>,
@@ -133,16 +133,24 @@ impl View {
         key: &Key,
         reads: &mut ReadCounters,
     ) -> Result<(&Arc<Chunk>, Posting), Fault> {
-        let slot = self.slot(number);
-        let damaged = |why| Fault::damaged(&chunk::path(&self.directory, number), 0, why);
-        let slot = slot.ok_or_else(|| damaged("the index names it, but the catalog does not"))?;
-        let chunk = slot.chunk()?;
+        let chunk = self.chunk(number)?;
         let posting = chunk.find(key, reads)?;
-        let posting = posting.ok_or_else(|| damaged("it lacks a key that it is named for"))?;
-        Ok((chunk, posting))
+        let lacks = || self.damaged(number, "it lacks a key that it is named for");
+        Ok((chunk, posting.ok_or_else(lacks)?))
     }
 
-    fn segment_at(&self, position: Position) -> Result<Segment, Fault> {
+    /// The chunk of a number that the catalog or a later chunk names.
+    pub(crate) fn chunk(&self, number: u64) -> Result<&Arc<Chunk>, Fault> {
+        let unknown = || self.damaged(number, "the index names it, but the catalog does not");
+        self.slot(number).ok_or_else(unknown)?.chunk()
+    }
+
+    fn damaged(&self, number: u64, why: &str) -> Fault {
+        Fault::damaged(&chunk::path(&self.directory, number), 0, why)
+    }
+
+    /// The chunk or the tail that holds a position.
+    pub(crate) fn segment_at(&self, position: Position) -> Result<Segment, Fault> {
         for tail in self.tails() {
             if position >= tail.first() {
                 return Ok(Segment::Tail(tail.clone()));

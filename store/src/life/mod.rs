@@ -24,7 +24,6 @@ mod floors;
 mod head;
 mod record;
 
-#[expect(unused_imports, reason = "lands next")]
 pub(crate) use floors::Floors;
 #[expect(unused_imports, reason = "lands next")]
 pub(crate) use head::Head;

@@ -1,10 +1,15 @@
 //! What a leader may say of the conditions of an append by what is applied here.
 
-use quorate_proto::{Append, Condition, Direction, Position, Query, Read, Violation};
+use std::sync::Arc;
+
+use quorate_proto::{Append, Condition, Direction, Position, Read, Violation};
 
 use super::Scan;
 use crate::fault::Fault;
-use crate::view::Published;
+use crate::view::{Published, Shared};
+
+/// Bytes of events looked at in one go, where what the index finds is hidden.
+const PAGE_BYTES: usize = 64 * 1024;
 
 /// What the conditions of an append came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +26,12 @@ pub enum Checked {
 }
 
 /// Judges conditions by what is published: each is a read backwards that ends at the first match.
-pub(super) fn check(published: &Published, append: &Append) -> Result<Checked, Fault> {
+pub(super) fn check(shared: &Arc<Shared>, append: &Append) -> Result<Checked, Fault> {
+    let published = shared.get();
     let at = published.point.position;
     let mut violations = Vec::new();
     for (index, condition) in append.conditions.iter().enumerate() {
-        if let Some(position) = newest_match(published, condition)? {
+        if let Some(position) = newest_match(shared, &published, condition)? {
             violations.push(Violation { condition: index, position });
         }
     }
@@ -36,13 +42,17 @@ pub(super) fn check(published: &Published, append: &Append) -> Result<Checked, F
 }
 
 /// The position of the newest event that the condition forbids.
-fn newest_match(published: &Published, condition: &Condition) -> Result<Option<Position>, Fault> {
-    let mut read = Read::query(Query::clone(&condition.query));
+fn newest_match(
+    shared: &Arc<Shared>,
+    published: &Published,
+    condition: &Condition,
+) -> Result<Option<Position>, Fault> {
+    let mut read = Read::query(condition.query.clone());
     read.bounds.after = condition.after.0;
     read.direction = Direction::Backwards;
     read.limit = Some(1);
-    let mut scan = Scan::begin(published.clone(), &read)?;
-    while let Some(page) = scan.next_page(1)? {
+    let mut scan = Scan::begin(shared, published, &read)?;
+    while let Some(page) = scan.next_page(PAGE_BYTES)? {
         if let Some(event) = page.first() {
             return Ok(Some(event.position));
         }

@@ -1,6 +1,8 @@
 //! Reading over chunks and tail at one consistent point, beside the writer.
 
+mod batch;
 mod conditions;
+mod matching;
 mod plan;
 mod scan;
 mod state;
@@ -55,7 +57,7 @@ impl Reader {
     /// Begins a read of what is there now; `consistency` is the caller's affair. The read should have
     /// passed [`Read::check`]. Of a stream, this may read a block of the catalog.
     pub fn scan(&self, read: &Read) -> Result<Scan, Fault> {
-        Scan::begin(self.shared.get(), read)
+        Scan::begin(&self.shared, &self.shared.get(), read)
     }
 
     /// The version a stream is at; 0 if it is not there.
@@ -96,7 +98,7 @@ impl Reader {
     ///
     /// A retry comes first: ask [`Reader::judge_early`] before refusing what this finds violated.
     pub fn check_conditions(&self, append: &Append) -> Result<Checked, Fault> {
-        conditions::check(&self.shared.get(), append)
+        conditions::check(&self.shared, append)
     }
 
     /// What a leader may answer to an append without proposing it, by what is applied here: a conflict with

@@ -1,9 +1,10 @@
 //! What a read asks of the index: keys, and the part of their postings that counts.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use quorate_proto::{
-    Direction, EventType, Position, Query, QueryItem, Read, Scope, Source, StreamName, Timestamp,
+    Direction, Position, Query, QueryItem, Read, Source, StreamName, Timestamp, Version,
 };
 
 use crate::event::StoredEvent;
@@ -11,7 +12,7 @@ use crate::key::Key;
 
 /// A read in the words of the index.
 ///
-/// Invariant: `items` is empty exactly when everything is asked for; an item has a scope or a type.
+/// Invariant: `items` is empty exactly when everything is asked for.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) items: Vec<Item>,
@@ -27,6 +28,15 @@ pub(super) struct Plan {
     filter: Filter,
 }
 
+/// What an item of a query demands, in keys: an event matches that has `all` of them, and one of `any`.
+///
+/// Invariants: `all` is not empty; `any` is empty, which demands nothing, or has two or more.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Item {
+    pub(super) all: Vec<Key>,
+    pub(super) any: Vec<Key>,
+}
+
 /// What an event that the index found must still be asked.
 #[derive(Debug)]
 enum Filter {
@@ -34,16 +44,8 @@ enum Filter {
     Nothing,
     /// Whether it is the system's: everything else is asked for.
     IsSystem,
-    /// Whether the query matches it, if need be as if all were named.
-    Query { query: Query, with_system: bool },
-}
-
-/// All demands hold for an event that an item matches.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub(super) scope: Option<Key>,
-    /// Any of these; all types if empty.
-    pub(super) types: Vec<Key>,
+    /// Whether the query matches it: everything is asked for, and some of the system's events by name.
+    Query(Query),
 }
 
 impl Plan {
@@ -54,9 +56,9 @@ impl Plan {
         let end = as_of.next();
         let (items, stream, versions, positions) = match &read.source {
             Source::Stream { stream, types } => {
-                let scope = Some(Key::Stream(stream.clone()));
-                let item = Item { scope, types: types.iter().map(type_key).collect() };
-                (vec![item], Some(stream.clone()), asked, Position(1)..end)
+                let stream_key = Key::Stream(stream.clone());
+                let items = Item::split(vec![stream_key], types.iter().cloned().map(Key::Type));
+                (items, Some(stream.clone()), asked, Position(1)..end)
             }
             Source::Query(query) => {
                 let positions = Position(asked.start)..Position(asked.end).min(end);
@@ -68,73 +70,114 @@ impl Plan {
         Plan { items, stream, versions, positions, from, until, direction, filter }
     }
 
+    /// Leaves out the versions of the stream that are before this one.
+    pub(super) fn start_at(&mut self, version: Version) {
+        self.versions.start = self.versions.start.max(version.0);
+    }
+
     /// Whether an event that the index found is one that is asked for.
     pub(super) fn wants(&self, event: &StoredEvent) -> bool {
-        self.holds(event.recorded_at) && self.filter.passes(event)
-    }
-
-    /// The keys whose chunks are the only ones that can hold a match: of an item its scope, else its types.
-    pub(super) fn leading_keys(&self) -> impl Iterator<Item = &Key> {
-        self.items.iter().flat_map(|item| {
-            let types: &[Key] = if item.scope.is_some() { &[] } else { &item.types };
-            item.scope.iter().chain(types)
-        })
-    }
-
-    /// Whether the time is asked for.
-    fn holds(&self, time: Timestamp) -> bool {
-        self.from.is_none_or(|from| from <= time) && self.until.is_none_or(|until| time <= until)
+        let time = event.recorded_at;
+        self.from.is_none_or(|from| from <= time)
+            && self.until.is_none_or(|until| time <= until)
+            && self.filter.passes(event)
     }
 }
 
 impl Filter {
     fn new(read: &Read) -> Filter {
-        let Source::Query(query) = &read.source else { return Filter::Nothing };
-        let is_indexed = |item: &QueryItem| item.tags.is_empty() && item.correlation.is_none();
-        match query.items.as_slice() {
-            [] if read.with_system => Filter::Nothing,
-            [] => Filter::IsSystem,
-            [one] if one.is_everything() && !read.with_system => Filter::IsSystem,
-            items
-                if items.iter().all(is_indexed) && !items.iter().any(QueryItem::is_everything) =>
-            {
-                Filter::Nothing
-            }
-            _ => Filter::Query { query: query.clone(), with_system: read.with_system },
+        match &read.source {
+            _ if read.with_system => Filter::Nothing,
+            Source::Stream { .. } => Filter::Nothing,
+            Source::Query(query) => match query.items.as_slice() {
+                [] => Filter::IsSystem,
+                items if items.iter().all(QueryItem::is_everything) => Filter::IsSystem,
+                items if items.iter().any(QueryItem::is_everything) => Filter::Query(query.clone()),
+                _ => Filter::Nothing,
+            },
         }
     }
 
     fn passes(&self, event: &StoredEvent) -> bool {
         match self {
             Filter::Nothing => true,
-            Filter::IsSystem => !event.stream.is_system() && !event.kind().is_system(),
-            Filter::Query { query, with_system: true } => {
-                query.matches_with_system(&event.stream, &event.decode().event)
+            // Types of the system occur in its streams only.
+            Filter::IsSystem => !event.stream.is_system(),
+            Filter::Query(query) => {
+                !event.stream.is_system() || query.matches_event(&event.decode())
             }
-            Filter::Query { query, with_system: false } => query.matches_event(&event.decode()),
         }
     }
 }
 
-/// The items of a query; none if one of them matches everything.
-fn items(query: &Query) -> Vec<Item> {
-    let item = |item: &QueryItem| Item {
-        scope: item.scope.as_ref().map(scope_key),
-        types: item.types.iter().map(type_key).collect(),
-    };
-    let items: Vec<Item> = query.items.iter().map(item).collect();
-    let is_everything = |item: &Item| item.scope.is_none() && item.types.is_empty();
-    if items.iter().any(is_everything) { Vec::new() } else { items }
-}
+impl Item {
+    /// What `all` keys and any of the `types` demand. With nothing but types, each is an item of its own.
+    fn split(mut all: Vec<Key>, types: impl Iterator<Item = Key>) -> Vec<Item> {
+        let types: BTreeSet<Key> = types.collect();
+        if all.is_empty() {
+            return types.into_iter().map(|key| Item { all: vec![key], any: Vec::new() }).collect();
+        }
+        let mut any: Vec<Key> = types.into_iter().collect();
+        if any.len() == 1 {
+            all.append(&mut any);
+        }
+        vec![Item { all, any }]
+    }
 
-fn scope_key(scope: &Scope) -> Key {
-    match scope {
-        Scope::Stream(stream) => Key::Stream(stream.clone()),
-        Scope::Category(category) => Key::Category(category.clone()),
-        Scope::Path(path) => Key::Path(path.clone()),
+    fn of(item: &QueryItem) -> Vec<Item> {
+        let scope = item.scope.as_ref().map(Key::of_scope);
+        let correlation = item.correlation.clone().map(Key::Correlation);
+        let tags: BTreeSet<Key> = item.tags.iter().cloned().map(Key::Tag).collect();
+        let all = scope.into_iter().chain(correlation).chain(tags).collect();
+        Item::split(all, item.types.iter().cloned().map(Key::Type))
     }
 }
 
-fn type_key(kind: &EventType) -> Key {
-    Key::Type(kind.clone())
+/// The items of a query, each once; none if one of them matches everything.
+fn items(query: &Query) -> Vec<Item> {
+    if query.items.iter().any(QueryItem::is_everything) {
+        return Vec::new();
+    }
+    let items: BTreeSet<Item> = query.items.iter().flat_map(Item::of).collect();
+    items.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_proto::{CorrelationId, EventType, Tag};
+
+    use super::*;
+
+    fn kind(name: &str) -> Key {
+        Key::Type(EventType::new(name).expect("a type"))
+    }
+
+    fn tag(name: &str) -> Key {
+        Key::Tag(Tag::new(name).expect("a tag"))
+    }
+
+    #[test]
+    fn types_alone_are_asked_for_one_by_one_and_beside_other_keys_together() {
+        let types =
+            vec![EventType::new("B").expect("a type"), EventType::new("A").expect("a type")];
+        let item = QueryItem { types, ..QueryItem::default() };
+        let split = Item::of(&item);
+        assert_eq!(split.len(), 2);
+        assert_eq!(split[0], Item { all: vec![kind("A")], any: vec![] });
+        let tags = vec![Tag::new("t").expect("a tag")];
+        let tagged = Item::of(&QueryItem { tags: tags.clone(), ..item });
+        assert_eq!(tagged, [Item { all: vec![tag("t")], any: vec![kind("A"), kind("B")] }]);
+        let correlation = Some(CorrelationId::new("c").expect("an id"));
+        let types = vec![EventType::new("A").expect("a type")];
+        let all = Item::of(&QueryItem { tags, correlation, types, scope: None });
+        assert_eq!(all.len(), 1);
+        assert_eq!((all[0].all.len(), all[0].any.len()), (3, 0));
+    }
+
+    #[test]
+    fn an_item_that_demands_nothing_asks_for_everything() {
+        let item =
+            QueryItem { types: vec![EventType::new("A").expect("a type")], ..Default::default() };
+        assert!(items(&Query { items: vec![item, QueryItem::default()] }).is_empty());
+    }
 }

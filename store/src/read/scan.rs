@@ -2,87 +2,87 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use quorate_proto::{Direction, Position, Read, RecordedSnapshot, Version};
 
-use super::plan::{Item, Plan};
-use super::walk::{Step, Walk};
+use super::batch::{Batch, Ordinals, Rest};
+use super::matching::Part;
+use super::plan::Plan;
+use super::walk::{Found, Step, Walk};
 use crate::cache::ReadCounters;
-use crate::chunk::{Chunk, Posting};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::key::Key;
+use crate::life::Floors;
 use crate::slot::ChunkSlot;
-use crate::tail::{Tail, clip};
-use crate::view::{Published, Segment, View, ordinal_of};
+use crate::tail::Tail;
+use crate::view::{Published, Segment, Shared, View, ordinal_of};
 
 /// Looks into the index that one page may cost.
 const STEPS_PER_PAGE: usize = 256;
-/// Most events fetched in one go.
-const BATCH_MAX: usize = 1024;
 
-/// A read under way. It holds on to the chunks and the tails that it began with: appends, seals and
-/// installs do not disturb it.
+/// A read under way. Appends, seals and installs do not disturb it.
+///
+/// It holds on to the chunks that it began with, but to no tail and no catalog, so that readers who stall,
+/// however many, keep no events in memory: where a tail was sealed meanwhile it goes on in the chunk that took
+/// its place. Only then may it miss events that were removed after it began.
 #[derive(Debug)]
 pub struct Scan {
-    view: Arc<View>,
+    shared: Arc<Shared>,
+    /// The view it began with, as long as it is the store's.
+    view: Weak<View>,
+    /// The chunks it began with, and newer ones where it went on in another view.
+    chunks: Arc<Vec<ChunkSlot>>,
     as_of: Position,
     version: Option<Version>,
     snapshot: Option<RecordedSnapshot>,
+    floors: Floors,
     counters: ReadCounters,
     plan: Plan,
     walk: Walk,
-    /// The tails that are still to come, in the direction of the read.
-    tails: VecDeque<Arc<Tail>>,
-    /// What is left of the segment that is being read.
+    /// Where the tails begin that are still to come, in the direction of the read.
+    tails: VecDeque<Position>,
+    /// What is left of the chunk or the tail that is being read.
     rest: Option<Rest>,
     /// How many events may still be given out.
     limit: u64,
-    /// How many events a read backwards fetches in one go.
-    batch: usize,
-}
-
-#[derive(Debug)]
-struct Rest {
-    segment: Segment,
-    ordinals: Ordinals,
-}
-
-/// Ascending ordinals.
-#[derive(Debug)]
-enum Ordinals {
-    Range(Range<u32>),
-    List(VecDeque<u32>),
+    batch: Batch,
 }
 
 impl Scan {
-    pub(crate) fn begin(published: Published, read: &Read) -> Result<Scan, Fault> {
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        published: &Published,
+        read: &Read,
+    ) -> Result<Scan, Fault> {
         let Published { view, point } = published;
         let as_of = point.position;
-        let plan = Plan::new(read, as_of);
-        let version = match &plan.stream {
-            Some(stream) => Some(view.version(stream, as_of)?),
+        let mut plan = Plan::new(read, as_of);
+        let mut floors = Floors::at(*point);
+        let version = match plan.stream.clone() {
+            Some(stream) => {
+                plan.start_at(floors.floor(view, &stream)?);
+                Some(view.version(&stream, as_of)?)
+            }
             None => None,
         };
-        let walk = Walk::new(&plan, chunk_range(&view, &plan));
-        let mut tails: VecDeque<Arc<Tail>> = view.tails().cloned().collect();
-        if plan.direction == Direction::Forwards {
-            tails.make_contiguous().reverse();
-        }
-        let limit = read.limit.unwrap_or(u64::MAX);
+        let walk = Walk::new(&plan, chunk_range(view, &plan));
         Ok(Scan {
-            view,
+            shared: shared.clone(),
+            view: Arc::downgrade(view),
+            chunks: view.chunks.clone(),
             as_of,
             version,
             snapshot: None,
+            floors,
             counters: ReadCounters::default(),
+            tails: tails(view, &plan),
             plan,
             walk,
-            tails,
             rest: None,
-            limit,
-            batch: 64,
+            limit: read.limit.unwrap_or(u64::MAX),
+            batch: Batch::new(read.direction),
         })
     }
 
@@ -110,6 +110,7 @@ impl Scan {
     /// The next events: about `budget_bytes` of them, at least one if there is one at hand. An empty page
     /// says only that the bounded work of one call found nothing: go on. `None` is the end.
     pub fn next_page(&mut self, budget_bytes: usize) -> Result<Option<Vec<StoredEvent>>, Fault> {
+        let view = self.view();
         let mut page = Vec::new();
         let mut bytes = 0;
         for _ in 0..STEPS_PER_PAGE {
@@ -121,94 +122,138 @@ impl Scan {
             }
             if let Some(rest) = self.rest.take() {
                 let budget = budget_bytes.saturating_sub(bytes).max(1);
-                let found = self.read(rest, budget)?;
+                let found = self.read(&view, rest, budget)?;
                 bytes += found.iter().map(StoredEvent::size).sum::<usize>();
                 page.extend(found);
-            } else if !self.advance()? {
+            } else if !self.advance(&view)? {
                 return Ok((!page.is_empty()).then_some(page));
             }
         }
         Ok(Some(page))
     }
 
+    /// The view to go on in: that it began with, or else the store's, with the chunks it began with. Either
+    /// holds all that is asked for: positions are the same in all views.
+    fn view(&mut self) -> Arc<View> {
+        if let Some(view) = self.view.upgrade() {
+            return view;
+        }
+        let Published { view, .. } = self.shared.get();
+        let known = self.chunks.last().map_or(0, |slot| slot.summary().number);
+        let new = view.chunks.partition_point(|slot| slot.summary().number <= known);
+        if let Some(new) = view.chunks.get(new..).filter(|new| !new.is_empty()) {
+            self.chunks = Arc::new(self.chunks.iter().chain(new).cloned().collect());
+        }
+        Arc::new(View { chunks: self.chunks.clone(), ..View::clone(&view) })
+    }
+
     /// One step towards the next segment; false at the end.
-    fn advance(&mut self) -> Result<bool, Fault> {
+    fn advance(&mut self, view: &View) -> Result<bool, Fault> {
         if self.plan.direction == Direction::Backwards
-            && let Some(tail) = self.tails.pop_front()
+            && let Some(first) = self.tails.pop_front()
         {
-            self.open_tail(tail);
+            self.rest = Some(self.open_tail(view, first)?);
             return Ok(true);
         }
-        match self.walk.step(&self.plan, &self.view, &mut self.counters)? {
-            Step::Working => Ok(true),
-            Step::Chunk(number) => self.open_chunk(number).map(|()| true),
+        match self.walk.step(&self.plan, view, &mut self.counters)? {
+            Step::Working => {}
+            Step::Chunk(number, found) => self.rest = Some(self.open_chunk(view, number, found)?),
             Step::End => match self.tails.pop_front() {
-                Some(tail) => {
-                    self.open_tail(tail);
-                    Ok(true)
-                }
-                None => Ok(false),
+                Some(first) => self.rest = Some(self.open_tail(view, first)?),
+                None => return Ok(false),
             },
         }
+        Ok(true)
     }
 
-    fn open_chunk(&mut self, number: u64) -> Result<(), Fault> {
-        let Some(slot) = self.view.slot(number) else { return Ok(()) };
-        let chunk = slot.chunk()?.clone();
-        let between = chunk.ordinals_between(self.plan.from, self.plan.until);
-        let segment = Segment::Chunk(chunk.clone());
-        let range = self.range(&segment, between);
-        let versions = self.plan.versions.clone();
-        let (walk, counters) = (&mut self.walk, &mut self.counters);
-        let mut find = |key: &Key| -> Result<Option<Posting>, Fault> {
-            let posting = match walk.take_posting(key, number) {
-                Some(posting) => Some(posting),
-                None => Chunk::find(&chunk, key, counters)?,
-            };
-            Ok(posting.map(|found| clip(&found.ordinals, found.first_version, &range, &versions)))
+    fn open_chunk(&mut self, view: &View, number: u64, found: Found) -> Result<Rest, Fault> {
+        let chunk = view.chunk(number)?;
+        let first = chunk.summary().first_position;
+        let part = self.plan.part_of_chunk(chunk);
+        let ordinals = match found {
+            Found::All => Ordinals::Range(part.ordinals),
+            Found::These(ordinals) => Ordinals::List(ordinals.into()),
+            Found::Some => {
+                let mut find = |key: &Key| chunk.find(key, &mut self.counters);
+                Ordinals::List(part.matches(&self.plan.items, &mut find)?.into())
+            }
         };
-        let ordinals = match_items(&self.plan.items, &range, &mut find)?;
-        self.rest = Some(Rest { segment, ordinals });
-        Ok(())
+        Ok(Rest { first, ordinals })
     }
 
-    fn open_tail(&mut self, tail: Arc<Tail>) {
-        let between = tail.ordinals_between(self.plan.from, self.plan.until);
-        let segment = Segment::Tail(tail.clone());
-        let range = self.range(&segment, between);
-        let mut find = |key: &Key| Ok(tail.find(key, &range, &self.plan.versions));
-        // Memory does not fail.
-        if let Ok(ordinals) = match_items(&self.plan.items, &range, &mut find) {
-            self.rest = Some(Rest { segment, ordinals });
+    /// What is asked for of the tail that began here when the read did; it may be a chunk by now.
+    fn open_tail(&mut self, view: &View, first: Position) -> Result<Rest, Fault> {
+        let segment = view.segment_at(first)?;
+        let part = match &segment {
+            Segment::Chunk(chunk) => self.plan.part_of_chunk(chunk),
+            Segment::Tail(tail) => {
+                self.plan.part(first, tail.ordinals_between(self.plan.from, self.plan.until))
+            }
+        };
+        if self.plan.items.is_empty() {
+            return Ok(Rest { first, ordinals: Ordinals::Range(part.ordinals) });
         }
-    }
-
-    /// The ordinals of a segment that the bounds leave.
-    fn range(&self, segment: &Segment, between: Range<u32>) -> Range<u32> {
-        let (first, positions) = (segment.first(), &self.plan.positions);
-        let start = ordinal_of(positions.start, first).max(between.start);
-        let end = ordinal_of(positions.end, first).min(between.end).min(segment.end());
-        start..end.max(start)
+        let mut find = |key: &Key| match &segment {
+            Segment::Chunk(chunk) => chunk.find(key, &mut self.counters),
+            Segment::Tail(tail) => Ok(tail.find(key, &part.ordinals, &part.versions)),
+        };
+        let ordinals = part.matches(&self.plan.items, &mut find)?;
+        Ok(Rest { first, ordinals: Ordinals::List(ordinals.into()) })
     }
 
     /// A batch of the rest, which is put back as long as something is left of it.
-    fn read(&mut self, mut rest: Rest, budget: usize) -> Result<Vec<StoredEvent>, Fault> {
-        let mut events = match self.plan.direction {
-            Direction::Forwards => {
-                read_forwards(&mut rest, self.limit, budget, &mut self.counters)?
-            }
-            Direction::Backwards => {
-                let (batch, counters) = (&mut self.batch, &mut self.counters);
-                read_backwards(&mut rest, self.limit, budget, batch, counters)?
-            }
-        };
+    fn read(
+        &mut self,
+        view: &View,
+        mut rest: Rest,
+        budget: usize,
+    ) -> Result<Vec<StoredEvent>, Fault> {
+        if rest.ordinals.is_empty() {
+            return Ok(Vec::new());
+        }
+        let segment = view.segment_at(rest.first)?;
+        let reads = &mut self.counters;
+        let found = self.batch.read(&mut rest, &segment, self.limit, budget, reads)?;
         if !rest.ordinals.is_empty() {
             self.rest = Some(rest);
         }
-        events.retain(|event| self.plan.wants(event));
-        self.limit = self.limit.saturating_sub(events.len() as u64);
+        let mut events = Vec::with_capacity(found.len());
+        for event in found {
+            // Of a stream, the plan has no hidden version.
+            if self.plan.wants(&event)
+                && (self.plan.stream.is_some() || !self.floors.is_hidden(view, &event)?)
+            {
+                events.push(event);
+            }
+        }
+        self.batch.came_to(events.len());
+        events.truncate(usize::try_from(self.limit).unwrap_or(usize::MAX));
+        self.limit -= events.len() as u64;
         Ok(events)
     }
+}
+
+impl Plan {
+    /// The part of what begins at `first` that the bounds leave; `between` is what the times leave.
+    pub(super) fn part(&self, first: Position, between: Range<u32>) -> Part {
+        let start = ordinal_of(self.positions.start, first).max(between.start);
+        let end = ordinal_of(self.positions.end, first).min(between.end);
+        Part { ordinals: start..end.max(start), versions: self.versions.clone() }
+    }
+}
+
+/// Where the tails begin that hold what is asked for, in the direction of the read.
+fn tails(view: &View, plan: &Plan) -> VecDeque<Position> {
+    // A tail that was sealed empty begins where the next one does.
+    let mut tails: VecDeque<Position> =
+        view.tails().map(|tail| tail.first()).filter(|first| *first < plan.positions.end).collect();
+    tails.make_contiguous().sort_unstable();
+    let mut firsts: Vec<Position> = tails.into();
+    firsts.dedup();
+    if plan.direction == Direction::Backwards {
+        firsts.reverse();
+    }
+    firsts.into()
 }
 
 /// The numbers of the chunks that the bounds leave.
@@ -242,156 +287,4 @@ fn is_in_tails(view: &View, plan: &Plan) -> bool {
         tail.first_version(stream).is_some_and(|first| first.0 <= plan.versions.start)
     };
     view.tails().any(is_from)
-}
-
-/// The ordinals that any of the items matches.
-fn match_items(
-    items: &[Item],
-    range: &Range<u32>,
-    find: &mut dyn FnMut(&Key) -> Result<Option<Posting>, Fault>,
-) -> Result<Ordinals, Fault> {
-    if items.is_empty() {
-        return Ok(Ordinals::Range(range.clone()));
-    }
-    let mut all = Vec::new();
-    if range.is_empty() {
-        return Ok(Ordinals::List(VecDeque::new()));
-    }
-    for item in items {
-        all.extend(match_item(item, find)?);
-    }
-    if items.len() > 1 {
-        all.sort_unstable();
-        all.dedup();
-    }
-    Ok(Ordinals::List(all.into()))
-}
-
-fn match_item(
-    item: &Item,
-    find: &mut dyn FnMut(&Key) -> Result<Option<Posting>, Fault>,
-) -> Result<Vec<u32>, Fault> {
-    let mut scope = match &item.scope {
-        Some(key) => match find(key)? {
-            Some(posting) if !posting.ordinals.is_empty() => Some(posting.ordinals),
-            _ => return Ok(Vec::new()),
-        },
-        None => None,
-    };
-    if item.types.is_empty() {
-        return Ok(scope.unwrap_or_default());
-    }
-    let mut types = Vec::new();
-    for key in &item.types {
-        types.extend(find(key)?.map(|posting| posting.ordinals).unwrap_or_default());
-    }
-    types.sort_unstable();
-    types.dedup();
-    Ok(match &mut scope {
-        Some(scope) => {
-            scope.retain(|ordinal| types.binary_search(ordinal).is_ok());
-            std::mem::take(scope)
-        }
-        None => types,
-    })
-}
-
-fn read_forwards(
-    rest: &mut Rest,
-    limit: u64,
-    budget: usize,
-    counters: &mut ReadCounters,
-) -> Result<Vec<StoredEvent>, Fault> {
-    let count = usize::try_from(limit).unwrap_or(usize::MAX).min(BATCH_MAX);
-    let batch = rest.ordinals.first(count);
-    let events = rest.segment.read(batch.iter().copied(), budget, counters)?;
-    let bytes: usize = events.iter().map(StoredEvent::size).sum();
-    // Read to the end of the batch unless the budget ended it before.
-    let last = if bytes < budget { None } else { events.last() };
-    let last = match last {
-        Some(event) => Some(ordinal_of(event.position, rest.segment.first())),
-        None => batch.last().copied(),
-    };
-    if let Some(last) = last {
-        rest.ordinals.drop_through(last);
-    }
-    Ok(events)
-}
-
-/// A segment reads upwards only: the batch shrinks until all of it fits, and grows again afterwards.
-fn read_backwards(
-    rest: &mut Rest,
-    limit: u64,
-    budget: usize,
-    batch_size: &mut usize,
-    counters: &mut ReadCounters,
-) -> Result<Vec<StoredEvent>, Fault> {
-    let mut count = usize::try_from(limit).unwrap_or(usize::MAX).min(*batch_size);
-    loop {
-        let batch = rest.ordinals.last(count);
-        let mut events = rest.segment.read(batch.iter().copied(), budget, counters)?;
-        let bytes: usize = events.iter().map(StoredEvent::size).sum();
-        let reached = events.last().map(|event| ordinal_of(event.position, rest.segment.first()));
-        if bytes >= budget && reached < batch.last().copied() {
-            count = batch.len() / 2;
-            *batch_size = count;
-            continue;
-        }
-        if bytes < budget / 2 {
-            *batch_size = (*batch_size * 2).min(BATCH_MAX);
-        }
-        if let Some(first) = batch.first() {
-            rest.ordinals.drop_from(*first);
-        }
-        events.reverse();
-        return Ok(events);
-    }
-}
-
-impl Ordinals {
-    fn is_empty(&self) -> bool {
-        match self {
-            Ordinals::Range(range) => range.is_empty(),
-            Ordinals::List(list) => list.is_empty(),
-        }
-    }
-
-    fn first(&self, count: usize) -> Vec<u32> {
-        match self {
-            Ordinals::Range(range) => range.clone().take(count).collect(),
-            Ordinals::List(list) => list.iter().copied().take(count).collect(),
-        }
-    }
-
-    /// The last ones, ascending.
-    fn last(&self, count: usize) -> Vec<u32> {
-        match self {
-            Ordinals::Range(range) => {
-                let count = u32::try_from(count).unwrap_or(u32::MAX);
-                (range.end.saturating_sub(count).max(range.start)..range.end).collect()
-            }
-            Ordinals::List(list) => {
-                list.iter().copied().skip(list.len().saturating_sub(count)).collect()
-            }
-        }
-    }
-
-    fn drop_through(&mut self, last: u32) {
-        match self {
-            Ordinals::Range(range) => range.start = last.saturating_add(1).min(range.end),
-            Ordinals::List(list) => {
-                let count = list.partition_point(|ordinal| *ordinal <= last);
-                list.drain(..count);
-            }
-        }
-    }
-
-    fn drop_from(&mut self, first: u32) {
-        match self {
-            Ordinals::Range(range) => range.end = first.max(range.start),
-            Ordinals::List(list) => {
-                list.truncate(list.partition_point(|ordinal| *ordinal < first));
-            }
-        }
-    }
 }

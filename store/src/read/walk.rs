@@ -1,42 +1,73 @@
 //! Which chunks a read must look into: the chains of its keys, walked a step at a time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use quorate_proto::Direction;
 
-use super::plan::Plan;
+use super::matching::{Part, merge};
+use super::plan::{Item, Plan};
 use crate::cache::ReadCounters;
-use crate::chunk::Posting;
+use crate::chunk::{Chunk, Posting};
 use crate::fault::Fault;
 use crate::key::Key;
 use crate::view::View;
 
-/// Finds the chunks that may hold matches, in the direction of the read.
+/// How many ordinals a walk may remember: what it finds beyond is looked up again when it is its turn.
+const REMEMBERED_MAX: usize = 256 * 1024;
+
+/// Finds the chunks that hold matches, in the direction of the read.
 ///
 /// Each chunk names, for each of its keys, the chunk before it that holds the key; the catalog names the
 /// last. So chains are walked from the newest chunk to the oldest: a read forwards walks them to their end
-/// first, one backwards looks into the chunks as they come up.
+/// first, one backwards gives chunks out as they come up.
 ///
 /// Invariant: `found` holds numbers of `range` only.
 #[derive(Debug)]
 pub(super) struct Walk {
     /// The numbers of the chunks that the bounds of the read leave.
     range: Range<u64>,
-    chains: Vec<Chain>,
-    /// Numbers that are not given out yet.
-    found: BTreeSet<u64>,
-    /// The posting met last in each chain: the chunk is mostly looked into right afterwards.
-    postings: HashMap<Key, (u64, Posting)>,
+    courses: Vec<Course>,
+    /// The chunks that are not given out yet, with what matches in them.
+    found: BTreeMap<u64, Found>,
+    /// Ordinals in `found`.
+    remembered: usize,
 }
 
+/// What matches in a chunk.
 #[derive(Debug)]
-struct Chain {
-    key: Key,
-    next: Link,
+pub(super) enum Found {
+    /// Everything.
+    All,
+    /// These ordinals, ascending.
+    These(Vec<u32>),
+    /// Something: it must be looked up again.
+    Some,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What a step came to.
+pub(super) enum Step {
+    /// The next chunk to look into, and what matches there.
+    Chunk(u64, Found),
+    /// Nothing yet: a bounded piece of work was done.
+    Working,
+    End,
+}
+
+/// The way of one item through the chunks that hold all its keys.
+///
+/// It goes from one chunk straight to the next that any of its keys allows, so the rarest of them leads; a key
+/// that was left behind is looked up where the leader is.
+///
+/// Invariant: below its link, a key is in no chunk that was not looked at for the item.
+#[derive(Debug)]
+struct Course {
+    item: Item,
+    /// For each of the item's keys, where it is next.
+    links: Vec<Link>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
     /// The catalog knows.
     Unknown,
@@ -44,80 +75,171 @@ enum Link {
     End,
 }
 
-/// What a step came to.
-pub(super) enum Step {
-    /// The next chunk to look into.
-    Chunk(u64),
-    /// Nothing yet: a bounded piece of work was done.
-    Working,
-    End,
-}
-
 impl Walk {
     /// A walk over the chunks of `range`; over none of them if it is empty.
     pub(super) fn new(plan: &Plan, range: Range<u64>) -> Walk {
-        let keys: BTreeSet<&Key> = plan.leading_keys().collect();
-        let chain = |key: &Key| Chain { key: key.clone(), next: Link::Unknown };
-        let everything = plan.items.is_empty();
-        let found = if everything { range.clone().collect() } else { BTreeSet::new() };
-        let is_needed = !everything && !range.is_empty();
-        let chains = if is_needed { keys.into_iter().map(chain).collect() } else { Vec::new() };
-        Walk { range, chains, found, postings: HashMap::new() }
+        let (mut found, mut courses) = (BTreeMap::new(), Vec::new());
+        if plan.items.is_empty() {
+            found.extend(range.clone().map(|number| (number, Found::All)));
+        } else if !range.is_empty() {
+            courses.extend(plan.items.iter().cloned().map(Course::new));
+        }
+        Walk { range, courses, found, remembered: 0 }
     }
 
-    /// One step: at most one look into the catalog or into a dictionary.
+    /// One step: at most one look for each key of an item.
     pub(super) fn step(
         &mut self,
         plan: &Plan,
         view: &View,
         reads: &mut ReadCounters,
     ) -> Result<Step, Fault> {
-        // The newest end of a chain first, so that backwards a chunk is given out once all chains are past it.
-        let longest = self.chains.iter_mut().max_by_key(|chain| match chain.next {
-            Link::Unknown => u64::MAX,
-            Link::Chunk(number) => number,
-            Link::End => 0,
-        });
-        if let Some(chain) = longest {
-            let newest = self.found.last().copied();
-            match chain.next {
-                Link::Unknown => {
-                    chain.next = link(view.last_chunk(&chain.key)?, &self.range);
-                    return Ok(Step::Working);
+        // The newest first, so that backwards a chunk is given out once all courses are past it.
+        let courses = self.courses.iter_mut().filter_map(|course| Some((course.next()?, course)));
+        if let Some((number, course)) = courses.max_by_key(|(number, _)| *number) {
+            let newest = self.found.last_key_value().map(|(number, _)| *number);
+            let is_due = newest.is_none_or(|newest| number >= newest);
+            if is_due || plan.direction == Direction::Forwards {
+                if let Some((number, matches)) = course.step(plan, &self.range, view, reads)? {
+                    self.remember(number, matches);
                 }
-                Link::Chunk(number)
-                    if plan.direction == Direction::Forwards
-                        || newest.is_none_or(|at| number >= at) =>
-                {
-                    let (_, posting) = view.find_linked(number, &chain.key, reads)?;
-                    let first = posting.first_version.filter(|_| plan.stream.is_some());
-                    let is_last = first.is_some_and(|first| first.0 <= plan.versions.start);
-                    let previous = posting.previous.filter(|_| !is_last);
-                    chain.next = link(previous, &self.range);
-                    if self.range.contains(&number) {
-                        self.found.insert(number);
-                        self.postings.insert(chain.key.clone(), (number, posting));
-                    }
-                    return Ok(Step::Working);
-                }
-                _ => {}
+                return Ok(Step::Working);
             }
         }
         let next = match plan.direction {
             Direction::Forwards => self.found.pop_first(),
             Direction::Backwards => self.found.pop_last(),
         };
-        Ok(next.map_or(Step::End, Step::Chunk))
+        let Some((number, found)) = next else { return Ok(Step::End) };
+        self.remembered -= found.count();
+        Ok(Step::Chunk(number, found))
     }
 
-    /// The posting of a key in a chunk, if the walk met it just now.
-    pub(super) fn take_posting(&mut self, key: &Key, number: u64) -> Option<Posting> {
-        let (at, _) = self.postings.get(key)?;
-        if *at != number {
-            return None;
+    fn remember(&mut self, number: u64, matches: Vec<u32>) {
+        if matches.is_empty() {
+            return;
         }
-        self.postings.remove(key).map(|(_, posting)| posting)
+        let before = self.found.remove(&number);
+        self.remembered -= before.as_ref().map_or(0, Found::count);
+        let found = match before {
+            Some(Found::All) => Found::All,
+            Some(Found::Some) => Found::Some,
+            Some(Found::These(mut all)) => {
+                merge(&mut all, matches);
+                Found::These(all)
+            }
+            None => Found::These(matches),
+        };
+        let is_too_much = self.remembered > 0 && self.remembered + found.count() > REMEMBERED_MAX;
+        let found = if is_too_much { Found::Some } else { found };
+        self.remembered += found.count();
+        self.found.insert(number, found);
     }
+}
+
+impl Found {
+    fn count(&self) -> usize {
+        match self {
+            Found::These(ordinals) => ordinals.len(),
+            Found::All | Found::Some => 0,
+        }
+    }
+}
+
+impl Course {
+    fn new(item: Item) -> Course {
+        let links = vec![Link::Unknown; item.all.len()];
+        Course { item, links }
+    }
+
+    /// The newest chunk that can hold a match, as far as is known; `None` if none can.
+    fn next(&self) -> Option<u64> {
+        let number = |link: &Link| match link {
+            Link::Unknown => Some(u64::MAX),
+            Link::Chunk(number) => Some(*number),
+            Link::End => None,
+        };
+        if self.links.contains(&Link::Unknown) && !self.links.contains(&Link::End) {
+            return Some(u64::MAX);
+        }
+        self.links.iter().map(number).min().flatten()
+    }
+
+    /// Looks up where a key is last, or into the next chunk: then that chunk, if it is one of the range, and
+    /// what matches there.
+    fn step(
+        &mut self,
+        plan: &Plan,
+        range: &Range<u64>,
+        view: &View,
+        reads: &mut ReadCounters,
+    ) -> Result<Option<(u64, Vec<u32>)>, Fault> {
+        let mut keys = self.item.all.iter().zip(&mut self.links);
+        if let Some((key, next)) = keys.find(|(_, next)| **next == Link::Unknown) {
+            *next = link(view.last_chunk(key)?, range);
+            return Ok(None);
+        }
+        let Some(number) = self.next() else { return Ok(None) };
+        let Some(postings) = self.look(number, plan, range, view, reads)? else { return Ok(None) };
+        if !range.contains(&number) {
+            return Ok(None);
+        }
+        let chunk = view.chunk(number)?;
+        let mut find = |key: &Key| chunk.find(key, reads);
+        let part = plan.part_of_chunk(chunk);
+        let matches = part.intersect(postings, &self.item.any, &mut find)?;
+        Ok(Some((number, matches)))
+    }
+
+    /// The postings of all keys in a chunk; `None` if it lacks one. Moves the links of what it finds.
+    fn look(
+        &mut self,
+        number: u64,
+        plan: &Plan,
+        range: &Range<u64>,
+        view: &View,
+        reads: &mut ReadCounters,
+    ) -> Result<Option<Vec<Posting>>, Fault> {
+        let mut postings = Vec::with_capacity(self.item.all.len());
+        let here = Link::Chunk(number);
+        let keys = self.item.all.iter().zip(&mut self.links);
+        for (key, next) in keys.filter(|(_, next)| **next == here) {
+            let (_, posting) = view.find_linked(number, key, reads)?;
+            *next = following(key, &posting, plan, range);
+            postings.push(posting);
+        }
+        let keys = self.item.all.iter().zip(&mut self.links);
+        for (key, next) in keys {
+            let Link::Chunk(ahead) = *next else { continue };
+            if ahead <= number {
+                continue;
+            }
+            match view.chunk(number)?.find(key, reads)? {
+                Some(posting) => {
+                    *next = following(key, &posting, plan, range);
+                    postings.push(posting);
+                }
+                None => {
+                    // One link of its own, so that a rare key is never left behind for long.
+                    let (_, posting) = view.find_linked(ahead, key, reads)?;
+                    *next = following(key, &posting, plan, range);
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(postings))
+    }
+}
+
+/// Where a key is after the chunk with this posting.
+fn following(key: &Key, posting: &Posting, plan: &Plan, range: &Range<u64>) -> Link {
+    let is_read = plan.stream.is_some() && matches!(key, Key::Stream(_));
+    let is_last = posting.first_version.is_some_and(|first| first.0 <= plan.versions.start);
+    if is_read && (is_last || posting.ordinals.is_empty()) {
+        // What was removed of a stream are its first events: there is nothing before.
+        return Link::End;
+    }
+    link(posting.previous, range)
 }
 
 /// Numbers below the range end a chain; those above it are passed through.
@@ -125,5 +247,13 @@ fn link(number: Option<u64>, range: &Range<u64>) -> Link {
     match number {
         Some(number) if number >= range.start => Link::Chunk(number),
         _ => Link::End,
+    }
+}
+
+impl Plan {
+    /// The part of a chunk that the bounds leave.
+    pub(super) fn part_of_chunk(&self, chunk: &Chunk) -> Part {
+        let between = chunk.ordinals_between(self.from, self.until);
+        self.part(chunk.summary().first_position, between)
     }
 }

@@ -1,0 +1,170 @@
+//! What is left to read of a chunk or a tail, and how much of it is fetched in one go.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use quorate_proto::{Direction, Position};
+
+use crate::cache::ReadCounters;
+use crate::event::StoredEvent;
+use crate::fault::Fault;
+use crate::view::{Segment, ordinal_of};
+
+/// Most events fetched in one go.
+const BATCH_MAX: usize = 1024;
+
+/// What is left to read of the chunk or the tail that begins at `first`.
+///
+/// It holds on to neither: a tail that is sealed meanwhile is not kept in memory by those who read it slowly,
+/// and the chunk that took its place has the same ordinals.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) first: Position,
+    pub(super) ordinals: Ordinals,
+}
+
+/// Ascending ordinals.
+#[derive(Debug)]
+pub(super) enum Ordinals {
+    Range(Range<u32>),
+    List(VecDeque<u32>),
+}
+
+/// How many events are fetched in one go, learnt from what the last ones came to.
+#[derive(Debug)]
+pub(super) struct Batch {
+    direction: Direction,
+    /// How many fit the budget backwards, as far as is known.
+    fitting: usize,
+    /// At least so many, however few are wanted: doubles as long as nothing of what is fetched is given out.
+    least: usize,
+}
+
+impl Batch {
+    pub(super) fn new(direction: Direction) -> Batch {
+        Batch { direction, fitting: 64, least: 1 }
+    }
+
+    /// Takes the next events of the rest, in the direction of the read: about `budget` bytes, and not many
+    /// more than `wanted`.
+    pub(super) fn read(
+        &mut self,
+        rest: &mut Rest,
+        segment: &Segment,
+        wanted: u64,
+        budget: usize,
+        reads: &mut ReadCounters,
+    ) -> Result<Vec<StoredEvent>, Fault> {
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).max(self.least).min(BATCH_MAX);
+        match self.direction {
+            Direction::Forwards => read_forwards(rest, segment, wanted, budget, reads),
+            Direction::Backwards => self.read_backwards(rest, segment, wanted, budget, reads),
+        }
+    }
+
+    /// Learns how many of the events that were fetched last are given out.
+    pub(super) fn came_to(&mut self, count: usize) {
+        self.least = if count > 0 { 1 } else { (self.least * 2).min(BATCH_MAX) };
+    }
+
+    /// A segment reads upwards only: the batch shrinks until all of it fits, and grows again afterwards.
+    fn read_backwards(
+        &mut self,
+        rest: &mut Rest,
+        segment: &Segment,
+        wanted: usize,
+        budget: usize,
+        reads: &mut ReadCounters,
+    ) -> Result<Vec<StoredEvent>, Fault> {
+        let mut count = wanted.min(self.fitting);
+        loop {
+            let batch = rest.ordinals.last(count);
+            let mut events = segment.read(batch.iter().copied(), budget, reads)?;
+            let bytes: usize = events.iter().map(StoredEvent::size).sum();
+            let reached = events.last().map(|event| ordinal_of(event.position, rest.first));
+            if bytes >= budget && reached < batch.last().copied() {
+                count = batch.len() / 2;
+                self.fitting = count;
+                continue;
+            }
+            if bytes < budget / 2 {
+                self.fitting = (self.fitting * 2).min(BATCH_MAX);
+            }
+            if let Some(first) = batch.first() {
+                rest.ordinals.drop_from(*first);
+            }
+            events.reverse();
+            return Ok(events);
+        }
+    }
+}
+
+fn read_forwards(
+    rest: &mut Rest,
+    segment: &Segment,
+    count: usize,
+    budget: usize,
+    reads: &mut ReadCounters,
+) -> Result<Vec<StoredEvent>, Fault> {
+    let batch = rest.ordinals.first(count);
+    let events = segment.read(batch.iter().copied(), budget, reads)?;
+    let bytes: usize = events.iter().map(StoredEvent::size).sum();
+    // Read to the end of the batch unless the budget ended it before.
+    let last = if bytes < budget { None } else { events.last() };
+    let last = match last {
+        Some(event) => Some(ordinal_of(event.position, rest.first)),
+        None => batch.last().copied(),
+    };
+    if let Some(last) = last {
+        rest.ordinals.drop_through(last);
+    }
+    Ok(events)
+}
+
+impl Ordinals {
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Ordinals::Range(range) => range.is_empty(),
+            Ordinals::List(list) => list.is_empty(),
+        }
+    }
+
+    pub(super) fn first(&self, count: usize) -> Vec<u32> {
+        match self {
+            Ordinals::Range(range) => range.clone().take(count).collect(),
+            Ordinals::List(list) => list.iter().copied().take(count).collect(),
+        }
+    }
+
+    /// The last ones, ascending.
+    pub(super) fn last(&self, count: usize) -> Vec<u32> {
+        match self {
+            Ordinals::Range(range) => {
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                (range.end.saturating_sub(count).max(range.start)..range.end).collect()
+            }
+            Ordinals::List(list) => {
+                list.iter().copied().skip(list.len().saturating_sub(count)).collect()
+            }
+        }
+    }
+
+    pub(super) fn drop_through(&mut self, last: u32) {
+        match self {
+            Ordinals::Range(range) => range.start = last.saturating_add(1).min(range.end),
+            Ordinals::List(list) => {
+                let count = list.partition_point(|ordinal| *ordinal <= last);
+                list.drain(..count);
+            }
+        }
+    }
+
+    pub(super) fn drop_from(&mut self, first: u32) {
+        match self {
+            Ordinals::Range(range) => range.end = first.max(range.start),
+            Ordinals::List(list) => {
+                list.truncate(list.partition_point(|ordinal| *ordinal < first));
+            }
+        }
+    }
+}
