@@ -31,6 +31,10 @@ const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
 const HEAD_CACHE: usize = 100_000;
 /// What the store may keep in memory of what was read from chunks.
 const BLOCK_CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// Memory for pages of the catalog.
+const CATALOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Memory for the filters of the newest chunks.
+const FILTER_BYTES: usize = 16 * 1024 * 1024;
 
 /// What runs once a node belongs to a cluster.
 pub(crate) struct Running<H: Host> {
@@ -165,6 +169,8 @@ async fn open<H: Host>(
             chunk_bytes,
             head_cache: HEAD_CACHE,
             block_cache_bytes: BLOCK_CACHE_BYTES,
+            catalog_cache_bytes: CATALOG_CACHE_BYTES,
+            filter_bytes: FILTER_BYTES,
         };
         let mut store = Store::open(vfs.clone(), &directory, options)?;
         let covered = store.checkpointed();

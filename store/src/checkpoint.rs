@@ -32,7 +32,10 @@ impl Checkpoint {
     /// belongs to none.
     pub(crate) fn open(folder: &Folder, options: &Options) -> Result<Checkpoint, Fault> {
         let (number, catalog) = match folder.current()? {
-            Some(number) => (number, Catalog::open(&folder.vfs, &folder.catalog(number))?),
+            Some(number) => (number, {
+                let path = folder.catalog(number);
+                Catalog::open(&folder.vfs, &path, options.catalog_cache_bytes)?
+            }),
             None => (1, found(folder, options)?),
         };
         check_identity(&folder.catalog(number), &catalog.state(), options)?;
@@ -86,7 +89,8 @@ fn found(folder: &Folder, options: &Options) -> Result<Catalog, Fault> {
         digest: 0,
         next_chunk: 1,
     };
-    let catalog = Catalog::create(&folder.vfs, &folder.catalog(1), &state)?;
+    let catalog =
+        Catalog::create(&folder.vfs, &folder.catalog(1), &state, options.catalog_cache_bytes)?;
     folder.set_current(1)?;
     Ok(catalog)
 }

@@ -61,6 +61,7 @@ impl Install {
             &manifest.state,
             &manifest.contents,
             &summaries,
+            options.catalog_cache_bytes,
         )?;
         let (folder, options) = (folder.clone(), options.clone());
         Ok(Install { folder, options, manifest, number, chunks, partial: BTreeMap::new(), import })

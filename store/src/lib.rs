@@ -18,9 +18,15 @@
 //!
 //! let vfs = Arc::new(MemVfs::new()); // or `OsVfs`, for a real folder
 //! let chunk_bytes = CHUNK_BYTES_DEFAULT;
-//! let (head_cache, block_cache_bytes) = (100_000, 64 * 1024 * 1024);
-//! let options =
-//!     Options { cluster: [7; 16], log: 0, chunk_bytes, head_cache, block_cache_bytes };
+//! let options = Options {
+//!     cluster: [7; 16],
+//!     log: 0,
+//!     chunk_bytes,
+//!     head_cache: 100_000,
+//!     block_cache_bytes: 64 << 20,
+//!     catalog_cache_bytes: 32 << 20,
+//!     filter_bytes: 16 << 20,
+//! };
 //! let mut store = Store::open(vfs, Path::new("/store"), options)?;
 //!
 //! let id = EventId::parse("0192f0c1-2345-7abc-8def-0123456789ab")?;
@@ -56,6 +62,7 @@ mod export;
 mod fault;
 mod folder;
 mod format;
+mod index;
 mod install;
 mod key;
 mod life;

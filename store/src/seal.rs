@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use quorate_proto::LogId;
 
-use crate::catalog::{Catalog, CatalogExport, CheckpointState, Commit, Indexed, KeyState};
+use crate::catalog::{Catalog, CatalogExport, CheckpointState, Commit, Filter, hash_of};
 use crate::checkpoint::open_chunk;
 use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::folder::Folder;
-use crate::key::Key;
 use crate::store::Options;
 use crate::tail::Tail;
+use crate::view::View;
 
 /// A seal to be run, wherever; made by [`crate::Store::begin_seal`].
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Seal {
     pub(crate) folder: Folder,
     pub(crate) options: Options,
     pub(crate) catalog: Arc<Catalog>,
+    /// What it stands on.
+    pub(crate) view: Arc<View>,
     pub(crate) tail: Arc<Tail>,
     /// The chunk's number, if it comes to one.
     pub(crate) number: u64,
@@ -38,7 +40,7 @@ impl Seal {
     /// an error the node stops: it is not known what is on the disk.
     pub fn run(self) -> Result<Sealed, Fault> {
         let chunk = if self.tail.is_empty() {
-            self.commit(None, &[])?;
+            self.commit(None, 0)?;
             None
         } else {
             Some(self.write_chunk()?)
@@ -48,7 +50,7 @@ impl Seal {
     }
 
     fn write_chunk(&self) -> Result<Arc<Chunk>, Fault> {
-        let mut previous = |key: &_| Ok(self.catalog.key(key)?.map(|state| state.last_chunk));
+        let mut previous = |key: &_| self.view.last_chunk(key);
         let identity = self.options.identity(self.number);
         let (vfs, directory) = (&*self.folder.vfs, &self.folder.chunks);
         let written = self
@@ -56,19 +58,20 @@ impl Seal {
             .with_events(|events| chunk::write(vfs, directory, &identity, events, &mut previous))?;
         let chunk = open_chunk(&self.folder, &self.options, &written.summary)?;
         // Chunk and folder are durable; only now may the catalog speak of them.
-        self.commit(Some(&written.summary), &written.keys)?;
+        let keys = written.keys.iter().map(|(key, _)| hash_of(key));
+        let filter = Arc::new(Filter::of(keys));
+        self.commit(Some((&written.summary, &filter)), written.keys.len())?;
         Ok(chunk)
     }
 
     fn commit(
         &self,
-        new_chunk: Option<&ChunkSummary>,
-        keys: &[(Key, KeyState)],
+        new_chunk: Option<(&ChunkSummary, &Arc<Filter>)>,
+        new_keys: usize,
     ) -> Result<(), Fault> {
-        let indexed = Indexed { through: self.state.next_chunk - 1 };
+        let fold = &self.view.index().fold(self.options.filter_bytes, new_keys)?;
         let (state, records, snapshots) = (&self.state, &[], &[]);
-        let commit = Commit { state, new_chunk, keys, indexed: &indexed, records, snapshots };
-        self.catalog.commit(&commit)
+        self.catalog.commit(&Commit { state, new_chunk, fold, records, snapshots })
     }
 }
 

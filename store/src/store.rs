@@ -38,6 +38,12 @@ pub struct Options {
     pub head_cache: usize,
     /// Bytes of memory for what was read last from chunks, unpacked; 0 keeps nothing.
     pub block_cache_bytes: usize,
+    /// Bytes of memory for pages of the catalog.
+    pub catalog_cache_bytes: usize,
+    /// Bytes of memory for the filters of chunks whose keys are not in the catalog's table yet, 1.5 for each
+    /// key; about, and exceeded for a while when chunks come faster than they are taken in. The more, the
+    /// fewer bytes are written for each key.
+    pub filter_bytes: usize,
 }
 
 /// One entry of the log, in the order of the log.
@@ -222,6 +228,7 @@ impl Store {
             folder: self.folder.clone(),
             options: self.options.clone(),
             catalog: self.catalog.clone(),
+            view: self.view.clone(),
             tail,
             number,
             log_id,

@@ -131,18 +131,20 @@ fn count(catalog: &CatalogExport) -> Result<u64, Fault> {
     Ok(keys)
 }
 
-/// From the catalog, the dictionaries must lead through all chunks that hold a key, newest to oldest, and the
-/// versions of a stream must be without a gap. All are sorted, so one pass over all of them is enough.
+/// The dictionaries must lead through all chunks that hold a key, newest to oldest, and the versions of a
+/// stream must be without a gap; the catalog's row of a key must name the last chunk of those that are indexed
+/// for it, and the filters of the others let it pass. All are sorted, so one pass over all of them is enough.
 fn check_index(catalog: &CatalogExport, path: &Path, chunks: &[Chunk]) -> Result<u64, Fault> {
     let mut cursors = Cursors::new(chunks)?;
+    let mut rows = catalog.keys()?.peekable();
     let mut keys = 0;
-    for key in catalog.keys()? {
-        let (key, state) = key?;
+    while let Some(key) = cursors.next_key() {
         let differs = |what: &str| {
             let why = format!("what it says of key `{}` {what}", key.name());
             Fault::damaged(path, 0, why)
         };
-        let mut last: Option<KeyState> = None;
+        let indexed = catalog.contents().indexed.through(&key.encode());
+        let (mut last, mut row): (Option<KeyState>, Option<KeyState>) = (None, None);
         while let Some((number, entry)) = cursors.next_of(&key)? {
             let links = entry.previous == last.map(|last| last.last_chunk);
             let before = last.map_or(Version::ZERO, |last| last.version);
@@ -150,16 +152,27 @@ fn check_index(catalog: &CatalogExport, path: &Path, chunks: &[Chunk]) -> Result
                 return Err(differs(&format!("does not lead through chunk {number}")));
             }
             last = Some(KeyState { last_chunk: number, version: entry.last_version });
+            if number <= indexed {
+                row = last;
+            }
         }
-        if last != Some(state) {
+        let is_of_key = |row: &Result<(Key, KeyState), Fault>| match row {
+            Ok((of, _)) => *of == key,
+            Err(_) => true,
+        };
+        if rows.next_if(is_of_key).transpose()?.map(|(_, state)| state) != row {
             return Err(differs("is not what the chunks hold"));
+        }
+        let newest = last.map(|last| last.last_chunk).filter(|number| *number > indexed);
+        if newest.is_some_and(|number| !catalog.unindexed(&key).any(|passed| passed == number)) {
+            return Err(differs("does not pass the filter of its chunk"));
         }
         keys += 1;
     }
-    match cursors.heap.pop() {
+    match rows.next().transpose()? {
         None => Ok(keys),
-        Some(Reverse((key, number, _))) => {
-            let why = format!("it lacks key `{}` of chunk {number}", key.name());
+        Some((key, _)) => {
+            let why = format!("it has key `{}`, which no chunk holds", key.name());
             Err(Fault::damaged(path, 0, why))
         }
     }
@@ -183,6 +196,11 @@ impl<'a> Cursors<'a> {
             cursors.entries.push(Box::new(entries));
         }
         Ok(cursors)
+    }
+
+    /// The first key that is left.
+    fn next_key(&self) -> Option<Key> {
+        self.heap.peek().map(|first| first.0.0.clone())
     }
 
     /// The next entry, if it is of this key, and its chunk.

@@ -10,6 +10,7 @@ use crate::catalog::{CatalogExport, KeyState};
 use crate::chunk::{self, Chunk, Posting};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
+use crate::index::Index;
 use crate::key::Key;
 use crate::read::Point;
 use crate::slot::ChunkSlot;
@@ -60,7 +61,12 @@ impl View {
 
     /// Where the chunks hold a key last; `None` if none holds it.
     pub(crate) fn key(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
-        self.catalog.key(key)
+        self.index().find(key)
+    }
+
+    /// The index over all chunks.
+    pub(crate) fn index(&self) -> Index<'_> {
+        Index { slots: &self.chunks, catalog: &self.catalog }
     }
 
     /// The last chunk that holds a key; `None` if none does.

@@ -107,6 +107,8 @@ impl StoreBuilder<TypeConfig<Runtime>, Storage<TokioHost>, Gapless, TempDir> for
             chunk_bytes: 1,
             head_cache: 10,
             block_cache_bytes: 0,
+            catalog_cache_bytes: 1 << 20,
+            filter_bytes: 1 << 20,
         };
         let store = Store::open(host.vfs(), folder.path(), options).expect("an empty store");
         let core = Core::new(host.clone(), Arc::new(NoLog), store, Failure::new()).expect("a core");

@@ -213,6 +213,8 @@ mod tests {
             chunk_bytes: 300,
             head_cache: 1,
             block_cache_bytes: 0,
+            catalog_cache_bytes: 1 << 20,
+            filter_bytes: 1 << 20,
         };
         let mut store = Store::open(vfs, Path::new("/store"), options).expect("founds");
         let mut answered = Vec::new();

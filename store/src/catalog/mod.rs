@@ -1,5 +1,6 @@
 //! The catalog: what must be known at once about all chunks, in one redb file.
 
+mod filter;
 mod overlay;
 mod pages;
 mod pinned;
@@ -15,13 +16,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use redb::{Database, TableDefinition, WriteTransaction};
 
+use crate::Fault;
 use crate::chunk::ChunkSummary;
 use crate::vfs::{File, Open, Vfs};
-use crate::{Fault, Key};
 use pages::Pages;
 
+pub(crate) use filter::{Filter, WORDS as FILTER_WORDS, hash_of};
 pub(crate) use pinned::CatalogExport;
-pub(crate) use state::{CheckpointState, Commit, Contents, Indexed, KeyState, TableSum};
+pub(crate) use state::{
+    CheckpointState, Commit, Contents, Fold, Indexed, KeyState, Round, TableSum,
+};
 pub(crate) use transfer::CatalogImport;
 pub(crate) use verify::verify;
 
@@ -33,9 +37,7 @@ const CHUNKS: Definition = TableDefinition::new("chunks");
 const KEYS: Definition = TableDefinition::new("keys");
 const RECORDS: Definition = TableDefinition::new("records");
 const SNAPSHOTS: Definition = TableDefinition::new("snapshots");
-
-/// Memory for pages of the catalog, read and to be written.
-const CACHE_BYTES: usize = 32 * 1024 * 1024;
+const FILTERS: Definition = TableDefinition::new("filters");
 
 /// An open catalog. Readers do not block the writer.
 ///
@@ -56,19 +58,25 @@ impl Catalog {
         vfs: &Arc<dyn Vfs>,
         path: &Path,
         state: &CheckpointState,
+        cache_bytes: usize,
     ) -> Result<Catalog, Fault> {
-        CatalogImport::new(vfs, path, state, &Contents::default(), &[])?.finish()
+        CatalogImport::new(vfs, path, state, &Contents::default(), &[], cache_bytes)?.finish()
     }
 
-    /// Opens a catalog and reads state and chunk list.
-    pub(crate) fn open(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<Catalog, Fault> {
+    /// Opens a catalog and reads state and chunk list. `cache_bytes` of memory are for pages, read and to be
+    /// written.
+    pub(crate) fn open(
+        vfs: &Arc<dyn Vfs>,
+        path: &Path,
+        cache_bytes: usize,
+    ) -> Result<Catalog, Fault> {
         let file = vfs.open(path, Open::Write).map_err(Fault::io("open", path))?;
-        Catalog::with(open_database(file, path)?, path)
+        Catalog::with(open_database(file, path, cache_bytes)?, path)
     }
 
     fn with(database: Database, path: &Path) -> Result<Catalog, Fault> {
         let database = Arc::new(database);
-        let newest = Mutex::new(CatalogExport::pin(&database, path)?);
+        let newest = Mutex::new(CatalogExport::pin(&database, path, &[])?);
         Ok(Catalog { newest, poison: OnceLock::new(), database, path: path.to_owned() })
     }
 
@@ -80,11 +88,6 @@ impl Catalog {
     /// The chunks of that checkpoint, by number.
     pub(crate) fn chunks(&self) -> Vec<ChunkSummary> {
         self.newest().chunks().to_vec()
-    }
-
-    /// Where a key was last seen before that checkpoint; `None` if never.
-    pub(crate) fn key(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
-        self.newest().key(key)
     }
 
     /// The newest durable checkpoint, pinned: later commits do not change what it gives out.
@@ -110,10 +113,12 @@ impl Catalog {
 
     fn try_commit(&self, commit: &Commit<'_>) -> Result<(), Fault> {
         let transaction = begin(&self.database, &self.path)?;
-        let contents = self.newest().contents().clone();
-        write::put(&transaction, &self.path, commit, contents)?;
+        let before = self.newest();
+        write::put(&transaction, &self.path, commit, before.contents().clone())?;
         transaction.commit().map_err(|error| translate(&self.path, error.into()))?;
-        let newest = CatalogExport::pin(&self.database, &self.path)?;
+        let new = commit.new_chunk.map(|(chunk, filter)| (chunk.number, Arc::clone(filter)));
+        let known: Vec<_> = before.filters().iter().cloned().chain(new).collect();
+        let newest = CatalogExport::pin(&self.database, &self.path, &known)?;
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = newest;
         Ok(())
     }
@@ -123,13 +128,13 @@ impl Catalog {
     }
 }
 
-fn open_database(file: Arc<dyn File>, path: &Path) -> Result<Database, Fault> {
-    database(Pages::open(file, path)?, path)
+fn open_database(file: Arc<dyn File>, path: &Path, cache_bytes: usize) -> Result<Database, Fault> {
+    database(Pages::open(file, path)?, path, cache_bytes)
 }
 
-fn database(pages: Pages, path: &Path) -> Result<Database, Fault> {
+fn database(pages: Pages, path: &Path, cache_bytes: usize) -> Result<Database, Fault> {
     Database::builder()
-        .set_cache_size(CACHE_BYTES)
+        .set_cache_size(cache_bytes)
         .create_with_backend(pages)
         .map_err(|error| translate(path, error.into()))
 }

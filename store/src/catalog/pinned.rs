@@ -11,14 +11,14 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable};
 
 use super::transfer::SENT;
 use super::{
-    CHUNKS, CheckpointState, Contents, Definition, KEYS, KeyState, RECORDS, SNAPSHOTS, STATE,
-    translate,
+    CHUNKS, CheckpointState, Contents, Definition, FILTERS, Filter, KEYS, KeyState, RECORDS,
+    SNAPSHOTS, STATE, hash_of, translate,
 };
 use crate::chunk::ChunkSummary;
 use crate::format::Malformed;
 use crate::format::catalog::{
-    CONTENTS_KEY, PageBuilder, STATE_KEY, Table, decode_chunk, decode_contents, decode_key_state,
-    decode_state, unseal,
+    CONTENTS_KEY, PageBuilder, STATE_KEY, Table, chunk_key, decode_chunk, decode_contents,
+    decode_key_state, decode_state, unseal,
 };
 use crate::{Fault, Key};
 
@@ -41,6 +41,9 @@ struct Pinned {
     keys: ReadTable,
     records: ReadTable,
     snapshots: ReadTable,
+    filters: ReadTable,
+    /// The filters of the chunks that are not indexed, by number.
+    unindexed: Vec<(u64, Arc<Filter>)>,
     path: PathBuf,
     /// Closed only after all that read from it: fields are dropped in this order.
     _database: Arc<Database>,
@@ -54,7 +57,12 @@ impl fmt::Debug for CatalogExport {
 
 impl CatalogExport {
     /// Pins the newest checkpoint of the database.
-    pub(super) fn pin(database: &Arc<Database>, path: &Path) -> Result<CatalogExport, Fault> {
+    /// `known` are filters that need not be read.
+    pub(super) fn pin(
+        database: &Arc<Database>,
+        path: &Path,
+        known: &[(u64, Arc<Filter>)],
+    ) -> Result<CatalogExport, Fault> {
         let transaction = database.begin_read().map_err(|error| translate(path, error.into()))?;
         let open = |definition: Definition| {
             let table = transaction.open_table(definition);
@@ -64,9 +72,26 @@ impl CatalogExport {
         let state = read_state(&table, STATE_KEY, path, decode_state)?;
         let contents = read_state(&table, CONTENTS_KEY, path, decode_contents)?;
         let chunks = read_chunks(&open(CHUNKS)?, path)?;
-        let (keys, records, snapshots) = (open(KEYS)?, open(RECORDS)?, open(SNAPSHOTS)?);
-        let (path, _database) = (path.to_owned(), Arc::clone(database));
-        let pinned = Pinned { state, contents, chunks, keys, records, snapshots, path, _database };
+        let filters = open(FILTERS)?;
+        let first = contents.indexed.through + 1;
+        let numbers = chunks.iter().map(|chunk| chunk.number).filter(|number| *number >= first);
+        let of_chunk = |number| match known.binary_search_by_key(&number, |(number, _)| *number) {
+            Ok(at) => Ok(known[at].clone()),
+            Err(_) => Ok((number, Arc::new(read_filter(&filters, number, path)?))),
+        };
+        let unindexed = numbers.map(of_chunk).collect::<Result<_, _>>()?;
+        let pinned = Pinned {
+            state,
+            contents,
+            chunks,
+            keys: open(KEYS)?,
+            records: open(RECORDS)?,
+            snapshots: open(SNAPSHOTS)?,
+            filters,
+            unindexed,
+            path: path.to_owned(),
+            _database: Arc::clone(database),
+        };
         Ok(CatalogExport { pinned: Arc::new(pinned) })
     }
 
@@ -85,6 +110,27 @@ impl CatalogExport {
         &self.pinned.chunks
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.pinned.path
+    }
+
+    /// A fault of the catalog as a whole.
+    pub(crate) fn damaged(&self, why: &str) -> Fault {
+        Fault::damaged(&self.pinned.path, 0, why)
+    }
+
+    /// The filters of the chunks that are not indexed, by number.
+    pub(crate) fn filters(&self) -> &[(u64, Arc<Filter>)] {
+        &self.pinned.unindexed
+    }
+
+    /// The chunks that are not indexed and perhaps hold a key, newest first.
+    pub(crate) fn unindexed(&self, key: &Key) -> impl Iterator<Item = u64> {
+        let hash = if self.filters().is_empty() { 0 } else { hash_of(key) };
+        let holding = self.filters().iter().rev().filter(move |(_, filter)| filter.may_hold(hash));
+        holding.map(|(number, _)| *number)
+    }
+
     /// Where a key was last seen, as far as chunks are indexed; `None` if never.
     pub(crate) fn key(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
         let key = key.encode();
@@ -92,11 +138,13 @@ impl CatalogExport {
         value.map(|value| key_state(&key, value, &self.pinned.path)).transpose()
     }
 
+    #[allow(dead_code, reason = "apply reads it next")]
     /// What changes left behind of a stream, a category or a path; `None` without any.
     pub(crate) fn record(&self, scope: &Scope) -> Result<Option<Bytes>, Fault> {
         self.value(Table::Records, &Key::of_scope(scope).encode())
     }
 
+    #[allow(dead_code, reason = "apply reads it next")]
     /// What changes left behind of categories and paths: a few.
     pub(crate) fn records_of_scopes(&self) -> Result<Vec<(Scope, Bytes)>, Fault> {
         let path = &self.pinned.path;
@@ -113,6 +161,7 @@ impl CatalogExport {
         rows.map(record).collect()
     }
 
+    #[allow(dead_code, reason = "apply reads it next")]
     /// The aggregate snapshot that is kept for a stream.
     pub(crate) fn snapshot(&self, stream: &StreamName) -> Result<Option<Bytes>, Fault> {
         self.value(Table::Snapshots, stream.as_str().as_bytes())
@@ -130,6 +179,7 @@ impl CatalogExport {
         match table {
             Table::Records => &self.pinned.records,
             Table::Snapshots => &self.pinned.snapshots,
+            Table::Filters => &self.pinned.filters,
             Table::Keys | Table::State | Table::Chunks => &self.pinned.keys,
         }
     }
@@ -231,6 +281,15 @@ fn damaged_row(key: &[u8], path: &Path, malformed: &Malformed) -> Fault {
         ),
         malformed,
     )
+}
+
+fn read_filter(table: &ReadTable, number: u64, path: &Path) -> Result<Filter, Fault> {
+    let key = chunk_key(number);
+    let value = table.get(key.as_slice()).map_err(|error| translate(path, error.into()))?;
+    let missing = || Fault::damaged(path, 0, format!("the filter of chunk {number} is not there"));
+    let value = checked_row(Table::Filters, &key, value.ok_or_else(missing)?.value(), path)?;
+    Filter::decode(value)
+        .map_err(|malformed| damaged(path, &format!("filter of chunk {number}"), &malformed))
 }
 
 fn read_state<T>(

@@ -1,10 +1,12 @@
 //! What a checkpoint stands for, what the catalog's tables hold, and what a commit puts into them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use quorate_proto::{LogId, Position, Scope, StreamName, Timestamp, Version};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::Key;
+use super::filter::Filter;
 use crate::chunk::ChunkSummary;
 use crate::format::Output;
 use crate::format::catalog::Table;
@@ -49,6 +51,8 @@ pub(crate) struct Contents {
     /// How many of the records are those of streams.
     pub(crate) stream_records: u64,
     pub(crate) snapshots: TableSum,
+    /// One for each chunk that is not indexed.
+    pub(crate) filters: TableSum,
 }
 
 /// How far the table of keys has taken in the dictionaries of the chunks.
@@ -56,6 +60,25 @@ pub(crate) struct Contents {
 pub(crate) struct Indexed {
     /// The last chunk whose keys, and those of all before it, are in the table.
     pub(crate) through: u64,
+    /// The chunks that are being taken in.
+    pub(crate) round: Option<Round>,
+}
+
+/// Chunks that are being taken into the table of keys, in the order of the keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Round {
+    /// The last of the chunks.
+    pub(crate) target: u64,
+    /// The last key, as [`crate::Key::encode`] has it, that was taken in; empty before the first.
+    pub(crate) after: Bytes,
+}
+
+impl Indexed {
+    /// The last chunk that counts in the row of a key.
+    pub(crate) fn through(&self, key: &[u8]) -> u64 {
+        let round = self.round.as_ref().filter(|round| key <= &*round.after);
+        round.map_or(self.through, |round| round.target)
+    }
 }
 
 /// How many rows a table has, and the sum of a 128-bit hash of each: a table that lacks a row, or has
@@ -93,13 +116,20 @@ fn row_hash(table: Table, key: &[u8], value: &[u8]) -> u128 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Commit<'a> {
     pub(crate) state: &'a CheckpointState,
-    pub(crate) new_chunk: Option<&'a ChunkSummary>,
-    /// Sorted.
-    pub(crate) keys: &'a [(Key, KeyState)],
-    /// What is indexed once `keys` are in.
-    pub(crate) indexed: &'a Indexed,
+    /// The chunk, and the filter of its keys.
+    pub(crate) new_chunk: Option<(&'a ChunkSummary, &'a Arc<Filter>)>,
+    pub(crate) fold: &'a Fold,
     /// What changes left behind, opaque; `None` removes.
     pub(crate) records: &'a [(Scope, Option<Bytes>)],
     /// Aggregate snapshots, opaque; `None` removes.
     pub(crate) snapshots: &'a [(StreamName, Option<Bytes>)],
+}
+
+/// Keys of chunks that are taken into the table of keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fold {
+    /// Sorted by the key, which is as [`crate::Key::encode`] has it.
+    pub(crate) keys: Vec<(Vec<u8>, KeyState)>,
+    /// What is indexed once the keys are in.
+    pub(crate) indexed: Indexed,
 }

@@ -10,8 +10,10 @@ use quorate_proto::{
 use redb::ReadableTable;
 
 use super::*;
+use crate::Key;
 use crate::vfs::{MemVfs, Survival};
 
+const CACHE: usize = 32 << 20;
 const FILE: &str = "/node/catalog-000001";
 
 fn path() -> &'static Path {
@@ -91,6 +93,14 @@ fn snapshots(checkpoint: u64) -> Snapshots {
     vec![(stream(checkpoint), Some(text)), (stream(checkpoint - 1), None)]
 }
 
+fn round(checkpoint: u64) -> Round {
+    Round { target: checkpoint, after: Bytes::from(key(checkpoint).encode()) }
+}
+
+fn filter(checkpoint: u64) -> Filter {
+    Filter::of(keys(checkpoint, 30 * checkpoint).iter().map(|(key, _)| hash_of(key)))
+}
+
 fn put(
     catalog: &Catalog,
     state: &CheckpointState,
@@ -99,9 +109,14 @@ fn put(
 ) -> Result<(), Fault> {
     let checkpoint = state.next_chunk - 1;
     let (records, snapshots) = (records(checkpoint), snapshots(checkpoint));
-    let indexed = &Indexed { through: checkpoint };
+    let keys = keys.iter().map(|(key, state)| (key.encode(), *state)).collect();
+    // The chunk before is indexed, this one is not; and a round is left open.
+    let through = checkpoint.saturating_sub(1);
+    let fold = &Fold { keys, indexed: Indexed { through, round: Some(round(checkpoint)) } };
     let (records, snapshots) = (&*records, &*snapshots);
-    catalog.commit(&Commit { state, new_chunk, keys, indexed, records, snapshots })
+    let filter = Arc::new(filter(checkpoint));
+    let new_chunk = new_chunk.map(|chunk| (chunk, &filter));
+    catalog.commit(&Commit { state, new_chunk, fold, records, snapshots })
 }
 
 fn commit(catalog: &Catalog, checkpoint: u64, count: u64) -> Result<(), Fault> {
@@ -132,7 +147,12 @@ fn check(catalog: &CatalogExport, checkpoint: u64, count: u64) {
     let contents = catalog.contents();
     assert_eq!(contents.stream_records, u64::from(checkpoint > 0));
     assert_eq!(contents.snapshots.rows, u64::from(checkpoint > 0));
-    assert_eq!(contents.indexed, Indexed { through: checkpoint });
+    if checkpoint > 0 {
+        let round = Some(round(checkpoint));
+        assert_eq!(contents.indexed, Indexed { through: checkpoint - 1, round });
+        assert_eq!(catalog.filters(), [(checkpoint, Arc::new(filter(checkpoint)))]);
+        assert_eq!(contents.filters.rows, 1);
+    }
 }
 
 fn verified(vfs: &MemVfs) -> Result<(CatalogExport, BTreeMap<Key, KeyState>), Fault> {
@@ -144,7 +164,7 @@ fn verified(vfs: &MemVfs) -> Result<(CatalogExport, BTreeMap<Key, KeyState>), Fa
 /// A catalog with some checkpoints, closed.
 fn with_checkpoints(checkpoints: u64, count: u64) -> MemVfs {
     let vfs = disk();
-    let catalog = Catalog::create(&shared(&vfs), path(), &state(0)).expect("created");
+    let catalog = Catalog::create(&shared(&vfs), path(), &state(0), CACHE).expect("created");
     for checkpoint in 1..=checkpoints {
         commit(&catalog, checkpoint, count).expect("committed");
     }
@@ -155,14 +175,14 @@ fn with_checkpoints(checkpoints: u64, count: u64) -> MemVfs {
 #[test]
 fn a_catalog_is_opened_as_it_was_committed() {
     let vfs = disk();
-    let catalog = Catalog::create(&shared(&vfs), path(), &state(0)).expect("created");
+    let catalog = Catalog::create(&shared(&vfs), path(), &state(0), CACHE).expect("created");
     check(&catalog.newest(), 0, 3);
     for checkpoint in 1..4 {
         commit(&catalog, checkpoint, 300).expect("committed");
         check(&catalog.newest(), checkpoint, 300);
     }
     drop(catalog);
-    let catalog = Catalog::open(&shared(&vfs), path()).expect("opened");
+    let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
     check(&catalog.newest(), 3, 300);
     drop(catalog);
     let (_, found) = verified(&vfs).expect("whole");
@@ -172,7 +192,7 @@ fn a_catalog_is_opened_as_it_was_committed() {
 #[test]
 fn a_checkpoint_without_events_changes_the_state_alone() {
     let vfs = with_checkpoints(1, 5);
-    let catalog = Catalog::open(&shared(&vfs), path()).expect("opened");
+    let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
     let state = CheckpointState { log_id: Some(LogId::new(3, 999)), ..state(1) };
     put(&catalog, &state, None, &[]).expect("committed");
     assert_eq!(catalog.state(), state);
@@ -182,7 +202,7 @@ fn a_checkpoint_without_events_changes_the_state_alone() {
 #[test]
 fn a_pinned_checkpoint_stays_as_it_is_also_when_the_catalog_is_gone() {
     let vfs = with_checkpoints(1, 300);
-    let catalog = Catalog::open(&shared(&vfs), path()).expect("opened");
+    let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
     let pinned = catalog.export().expect("pinned");
     for checkpoint in 2..6 {
         commit(&catalog, checkpoint, 300).expect("committed");
@@ -196,7 +216,8 @@ fn a_pinned_checkpoint_stays_as_it_is_also_when_the_catalog_is_gone() {
 #[test]
 fn what_is_exported_is_imported() {
     let vfs = with_checkpoints(2, 20_000);
-    let export = Catalog::open(&shared(&vfs), path()).expect("opened").export().expect("pinned");
+    let export =
+        Catalog::open(&shared(&vfs), path(), CACHE).expect("opened").export().expect("pinned");
     let other = disk();
     let mut import = CatalogImport::new(
         &shared(&other),
@@ -204,6 +225,7 @@ fn what_is_exported_is_imported() {
         export.state(),
         export.contents(),
         export.chunks(),
+        CACHE,
     )
     .expect("new");
     let pages: Vec<Bytes> = export.pages().collect::<Result<_, _>>().expect("readable");
@@ -213,19 +235,20 @@ fn what_is_exported_is_imported() {
     }
     check(&import.finish().expect("durable").newest(), 2, 20_000);
     other.restart(Survival::Nothing);
-    check(&Catalog::open(&shared(&other), path()).expect("opened").newest(), 2, 20_000);
+    check(&Catalog::open(&shared(&other), path(), CACHE).expect("opened").newest(), 2, 20_000);
     verified(&other).expect("whole");
 }
 
 #[test]
 fn a_damaged_or_repeated_page_from_another_node_is_refused() {
     let vfs = with_checkpoints(1, 50);
-    let export = Catalog::open(&shared(&vfs), path()).expect("opened").export().expect("pinned");
+    let export =
+        Catalog::open(&shared(&vfs), path(), CACHE).expect("opened").export().expect("pinned");
     let page = export.pages().next().expect("a page").expect("readable");
     let import = || {
         let disk = shared(&disk());
         let (state, contents) = (export.state(), export.contents());
-        CatalogImport::new(&disk, path(), state, contents, export.chunks()).expect("new")
+        CatalogImport::new(&disk, path(), state, contents, export.chunks(), CACHE).expect("new")
     };
     for byte in (0..page.len()).step_by(97) {
         let mut flipped = page.to_vec();
@@ -240,12 +263,13 @@ fn a_damaged_or_repeated_page_from_another_node_is_refused() {
 #[test]
 fn a_catalog_that_comes_short_or_changed_from_another_node_is_refused() {
     let vfs = with_checkpoints(2, 20_000);
-    let export = Catalog::open(&shared(&vfs), path()).expect("opened").export().expect("pinned");
+    let export =
+        Catalog::open(&shared(&vfs), path(), CACHE).expect("opened").export().expect("pinned");
     let pages: Vec<Bytes> = export.pages().collect::<Result<_, _>>().expect("readable");
     for left_out in 0..=pages.len() {
         let (state, contents) = (export.state(), export.contents());
         let disk = shared(&disk());
-        let import = CatalogImport::new(&disk, path(), state, contents, export.chunks());
+        let import = CatalogImport::new(&disk, path(), state, contents, export.chunks(), CACHE);
         let mut import = import.expect("new");
         for (at, page) in pages.iter().enumerate() {
             if at != left_out {
@@ -257,7 +281,7 @@ fn a_catalog_that_comes_short_or_changed_from_another_node_is_refused() {
     let mut other = export.contents().clone();
     other.records.sum ^= 1;
     let disk = shared(&disk());
-    let import = CatalogImport::new(&disk, path(), export.state(), &other, export.chunks());
+    let import = CatalogImport::new(&disk, path(), export.state(), &other, export.chunks(), CACHE);
     let mut import = import.expect("new");
     pages.iter().for_each(|page| import.put(page).expect("taken"));
     assert!(matches!(import.finish(), Err(Fault::Damaged { .. })));
@@ -265,10 +289,10 @@ fn a_catalog_that_comes_short_or_changed_from_another_node_is_refused() {
 
 /// A fault is allowed, another answer is not; also a whole older checkpoint is none.
 fn ask_everything(vfs: &MemVfs, checkpoint: u64, count: u64) {
-    let Ok(catalog) = Catalog::open(&shared(vfs), path()) else { return };
+    let Ok(catalog) = Catalog::open(&shared(vfs), path(), CACHE) else { return };
     assert_eq!(catalog.state(), state(checkpoint));
     for (key, expected) in keys(checkpoint, count) {
-        if let Ok(found) = catalog.key(&key) {
+        if let Ok(found) = catalog.newest().key(&key) {
             assert_eq!(found, Some(expected));
         }
     }
@@ -305,17 +329,17 @@ fn each_copy_of_the_header_is_enough() {
     for offset in [100, 2048 + 100] {
         let vfs = vfs.fork();
         vfs.flip_bit(path(), offset, 3).expect("there");
-        check(&Catalog::open(&shared(&vfs), path()).expect("opened").newest(), 2, 10);
+        check(&Catalog::open(&shared(&vfs), path(), CACHE).expect("opened").newest(), 2, 10);
     }
     vfs.flip_bit(path(), 100, 3).expect("there");
     vfs.flip_bit(path(), 2048 + 100, 3).expect("there");
-    assert!(matches!(Catalog::open(&shared(&vfs), path()), Err(Fault::Damaged { .. })));
+    assert!(matches!(Catalog::open(&shared(&vfs), path(), CACHE), Err(Fault::Damaged { .. })));
 }
 
 #[test]
 fn a_value_that_was_changed_behind_its_checksum_is_found() {
     let vfs = with_checkpoints(1, 10);
-    let catalog = Catalog::open(&shared(&vfs), path()).expect("opened");
+    let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
     let transaction = begin(&catalog.database, path()).expect("begun");
     {
         let mut table = transaction.open_table(KEYS).expect("opened");
@@ -326,9 +350,9 @@ fn a_value_that_was_changed_behind_its_checksum_is_found() {
     }
     transaction.commit().expect("committed");
     drop(catalog);
-    let catalog = Catalog::open(&shared(&vfs), path()).expect("opened");
-    assert!(matches!(catalog.key(&key(3)), Err(Fault::Damaged { .. })));
-    assert!(catalog.key(&key(4)).expect("whole").is_some());
+    let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
+    assert!(matches!(catalog.newest().key(&key(3)), Err(Fault::Damaged { .. })));
+    assert!(catalog.newest().key(&key(4)).expect("whole").is_some());
     drop(catalog);
     assert!(verified(&vfs).expect_err("found").to_string().contains("order-00003"));
 }
@@ -356,26 +380,26 @@ fn a_truncated_catalog_does_not_lie() {
 #[test]
 fn after_a_failed_commit_nothing_is_committed_any_more() {
     let vfs = with_checkpoints(1, 10);
-    let catalog = Catalog::open(&shared(&vfs), path()).expect("opened");
+    let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
     vfs.fail_sync_after(0);
     assert!(commit(&catalog, 2, 10).is_err());
     assert!(commit(&catalog, 2, 10).is_err());
     assert!(catalog.export().is_err());
     drop(catalog);
     vfs.restart(Survival::Nothing);
-    check(&Catalog::open(&shared(&vfs), path()).expect("opened").newest(), 1, 10);
+    check(&Catalog::open(&shared(&vfs), path(), CACHE).expect("opened").newest(), 1, 10);
 }
 
 #[test]
 fn a_full_disk_fails_the_commit_and_keeps_the_checkpoint() {
     let vfs = with_checkpoints(1, 10);
-    let catalog = Catalog::open(&shared(&vfs), path()).expect("opened");
+    let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
     vfs.set_capacity(Some(vfs.read(path()).expect("there").len() as u64));
     assert!(put(&catalog, &state(2), Some(&chunk(2)), &keys(2, 100_000)).is_err());
     drop(catalog);
     vfs.set_capacity(None);
     vfs.restart(Survival::Everything);
-    check(&Catalog::open(&shared(&vfs), path()).expect("opened").newest(), 1, 10);
+    check(&Catalog::open(&shared(&vfs), path(), CACHE).expect("opened").newest(), 1, 10);
 }
 
 /// Runs commits with the power cut after so many changes, and looks at what every kind of cut leaves.
@@ -383,7 +407,7 @@ fn cut_power(base: &MemVfs, changes: u64, count: u64) -> bool {
     let vfs = base.fork();
     vfs.cut_after(changes);
     let mut acknowledged = 2;
-    let catalog = Catalog::open(&shared(&vfs), path());
+    let catalog = Catalog::open(&shared(&vfs), path(), CACHE);
     if let Ok(catalog) = &catalog {
         while acknowledged < 4 && commit(catalog, acknowledged + 1, count).is_ok() {
             acknowledged += 1;
@@ -398,7 +422,7 @@ fn cut_power(base: &MemVfs, changes: u64, count: u64) -> bool {
         let (export, _) = verified(&left).unwrap_or_else(|fault| panic!("{what}: {fault}"));
         let there = export.state().next_chunk - 1;
         assert!(there == acknowledged || there == acknowledged + 1, "{what}: {there}");
-        let catalog = Catalog::open(&shared(&left), path()).expect(&what);
+        let catalog = Catalog::open(&shared(&left), path(), CACHE).expect(&what);
         check(&catalog.newest(), there, count);
         commit(&catalog, there + 1, count).expect(&what);
         check(&catalog.newest(), there + 1, count);
@@ -421,14 +445,18 @@ fn a_power_cut_while_a_catalog_is_created_leaves_one_that_can_be_replaced() {
     for changes in 0.. {
         let vfs = disk();
         vfs.cut_after(changes);
-        let done = Catalog::create(&shared(&vfs), path(), &state(0)).is_ok();
+        let done = Catalog::create(&shared(&vfs), path(), &state(0), CACHE).is_ok();
         for seed in 0..4 {
             let left = vfs.fork();
             left.restart(Survival::Seeded(seed));
             if done {
-                check(&Catalog::open(&shared(&left), path()).expect("opened").newest(), 0, 1);
+                check(
+                    &Catalog::open(&shared(&left), path(), CACHE).expect("opened").newest(),
+                    0,
+                    1,
+                );
             }
-            let again = Catalog::create(&shared(&left), path(), &state(0)).expect("created");
+            let again = Catalog::create(&shared(&left), path(), &state(0), CACHE).expect("created");
             check(&again.newest(), 0, 1);
         }
         if done {
@@ -447,7 +475,7 @@ proptest! {
         reopen in any::<bool>(),
     ) {
         let vfs = disk();
-        let mut catalog = Catalog::create(&shared(&vfs), path(), &state(0)).expect("created");
+        let mut catalog = Catalog::create(&shared(&vfs), path(), &state(0), CACHE).expect("created");
         let mut model = BTreeMap::new();
         for (checkpoint, round) in (1..).zip(rounds) {
             let of = |(number, version)| {
@@ -459,12 +487,12 @@ proptest! {
             put(&catalog, &state(checkpoint), Some(&chunk(checkpoint)), &keys).expect("committed");
             if reopen {
                 drop(catalog);
-                catalog = Catalog::open(&shared(&vfs), path()).expect("opened");
+                catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
             }
         }
         for number in 0..500 {
             let expected = model.get(&key(number)).copied();
-            prop_assert_eq!(catalog.key(&key(number)).expect("readable"), expected);
+            prop_assert_eq!(catalog.newest().key(&key(number)).expect("readable"), expected);
         }
         drop(catalog);
         prop_assert_eq!(verified(&vfs).expect("whole").1, model);

@@ -11,8 +11,8 @@ use super::pages::Pages;
 use super::pinned::checked_row;
 use super::write::put_head;
 use super::{
-    Catalog, CheckpointState, Contents, Definition, KEYS, RECORDS, SNAPSHOTS, TableSum, begin,
-    database, translate,
+    Catalog, CheckpointState, Contents, Definition, FILTERS, KEYS, RECORDS, SNAPSHOTS, TableSum,
+    begin, database, translate,
 };
 use crate::Fault;
 use crate::chunk::ChunkSummary;
@@ -20,8 +20,12 @@ use crate::format::catalog::{Table, decode_page};
 use crate::vfs::{Open, Vfs};
 
 /// The tables that are sent, in this order.
-pub(super) const SENT: [(Table, Definition); 3] =
-    [(Table::Keys, KEYS), (Table::Records, RECORDS), (Table::Snapshots, SNAPSHOTS)];
+pub(super) const SENT: [(Table, Definition); 4] = [
+    (Table::Keys, KEYS),
+    (Table::Records, RECORDS),
+    (Table::Snapshots, SNAPSHOTS),
+    (Table::Filters, FILTERS),
+];
 
 /// A catalog that becomes one with [`CatalogImport::finish`]; dropped before, its file is of no use.
 ///
@@ -51,12 +55,14 @@ impl CatalogImport {
         state: &CheckpointState,
         contents: &Contents,
         chunks: &[ChunkSummary],
+        cache_bytes: usize,
     ) -> Result<CatalogImport, Fault> {
         if vfs.exists(path).map_err(Fault::io("look for", path))? {
             vfs.remove(path).map_err(Fault::io("remove", path))?;
         }
         let file = vfs.open(path, Open::Create).map_err(Fault::io("create", path))?;
-        let database = database(Pages::create(file, path, state.cluster, state.log)?, path)?;
+        let pages = Pages::create(file, path, state.cluster, state.log)?;
+        let database = database(pages, path, cache_bytes)?;
         let transaction = begin(&database, path)?;
         put_head(&transaction, path, state, contents, chunks)?;
         for (_, definition) in SENT {
@@ -98,7 +104,7 @@ impl CatalogImport {
     /// those that were announced.
     pub(crate) fn finish(self) -> Result<Catalog, Fault> {
         let CatalogImport { transaction, database, expected, found, vfs, path, .. } = self;
-        if found != [expected.keys, expected.records, expected.snapshots] {
+        if found != [expected.keys, expected.records, expected.snapshots, expected.filters] {
             let why = "the rows from another node are not those that it announced";
             return Err(Fault::damaged(&path, 0, why));
         }

@@ -6,8 +6,8 @@ use quorate_proto::Scope;
 use redb::WriteTransaction;
 
 use super::{
-    CHUNKS, CheckpointState, Commit, Contents, Definition, KEYS, RECORDS, SNAPSHOTS, STATE,
-    TableSum, translate,
+    CHUNKS, CheckpointState, Commit, Contents, Definition, FILTERS, Fold, KEYS, RECORDS, SNAPSHOTS,
+    STATE, TableSum, translate,
 };
 use crate::chunk::ChunkSummary;
 use crate::format::catalog::{
@@ -24,8 +24,14 @@ pub(super) fn put(
     mut contents: Contents,
 ) -> Result<(), Fault> {
     let open = |table, definition| Rows { transaction, path, table, definition };
-    let keys = commit.keys.iter().map(|(key, state)| (key.encode(), Some(encode_key_state(state))));
+    let Fold { keys, indexed } = commit.fold;
+    let keys = keys.iter().map(|(key, state)| (key.clone(), Some(encode_key_state(state))));
     open(Table::Keys, KEYS).put(keys, &mut contents.keys)?;
+    let filtered = contents.indexed.through + 1..=indexed.through;
+    let gone = filtered.map(|number| (chunk_key(number).to_vec(), None));
+    let new = commit.new_chunk.filter(|(chunk, _)| chunk.number > indexed.through);
+    let new = new.map(|(chunk, filter)| (chunk_key(chunk.number).to_vec(), Some(filter.encode())));
+    open(Table::Filters, FILTERS).put(gone.chain(new), &mut contents.filters)?;
     let of_streams = commit.records.iter().filter(|(scope, _)| matches!(scope, Scope::Stream(_)));
     let others = commit.records.iter().filter(|(scope, _)| !matches!(scope, Scope::Stream(_)));
     let rows = open(Table::Records, RECORDS);
@@ -37,8 +43,9 @@ pub(super) fn put(
         (stream.as_str().as_bytes().to_vec(), snapshot.as_ref().map(|bytes| bytes.to_vec()))
     });
     open(Table::Snapshots, SNAPSHOTS).put(snapshots, &mut contents.snapshots)?;
-    contents.indexed = commit.indexed.clone();
-    put_head(transaction, path, commit.state, &contents, commit.new_chunk)
+    contents.indexed = indexed.clone();
+    let chunk = commit.new_chunk.map(|(chunk, _)| chunk);
+    put_head(transaction, path, commit.state, &contents, chunk)
 }
 
 fn record((scope, record): &(Scope, Option<bytes::Bytes>)) -> (Vec<u8>, Option<Vec<u8>>) {

@@ -1,6 +1,7 @@
 //! Chunks: immutable files of consecutive events, each with its own index.
 
 mod file;
+mod keys;
 mod postings;
 mod reader;
 mod rewrite;

@@ -14,17 +14,18 @@
 //! | table | key | value |
 //! | --- | --- | --- |
 //! | 1 state | `state` | version 2, cluster 16, log 4, chunk size 8, log id 1 + 16, position 8, recorded_at 8, digest 16, next chunk 8, attachment |
-//! | 1 state | `contents` | indexed through 8, stream records 8, then rows 8 and sum 16 of keys, records, snapshots |
+//! | 1 state | `contents` | indexed through 8, target 8 (0 = no round), key 4 + n; stream records 8; rows 8 and sum 16 of keys, records, snapshots, filters |
 //! | 2 chunks | number 8, most significant byte first | first and last position 8 + 8, times 8 + 8, digest 16, bytes 8 |
 //! | 3 keys | kind and name | last chunk varint, version varint |
 //! | 4 records | kind and name of a stream, category or path | what changes left behind (see `life`) |
 //! | 5 snapshots | stream | the aggregate snapshot as it was put |
+//! | 6 filters | number of a chunk that is not indexed, as in table 2 | blocks of 8 words, 4 each |
 
 use bytes::Bytes;
 use quorate_proto::{LogId, LogIndex, Position, Term, Timestamp, Version};
 
 use super::{Input, Malformed, Output};
-use crate::catalog::{CheckpointState, Contents, Indexed, KeyState, TableSum};
+use crate::catalog::{CheckpointState, Contents, FILTER_WORDS, Indexed, KeyState, Round, TableSum};
 use crate::chunk::ChunkSummary;
 
 pub(crate) const BLOCK_BYTES: u64 = 4096;
@@ -49,6 +50,7 @@ pub(crate) enum Table {
     Keys = 3,
     Records = 4,
     Snapshots = 5,
+    Filters = 6,
 }
 
 /// The key of what the checkpoint stands for.
@@ -205,11 +207,13 @@ pub(crate) fn decode_state(value: Bytes) -> Result<CheckpointState, Malformed> {
 }
 
 pub(crate) fn encode_contents(contents: &Contents) -> Vec<u8> {
-    let Contents { indexed, keys, records, stream_records, snapshots } = contents;
+    let Contents { indexed, keys, records, stream_records, snapshots, filters } = contents;
     let mut out = Vec::new();
     out.put_u64(indexed.through);
+    out.put_u64(indexed.round.as_ref().map_or(0, |round| round.target));
+    out.put_long(indexed.round.as_ref().map_or(&[], |round| &*round.after));
     out.put_u64(*stream_records);
-    for table in [keys, records, snapshots] {
+    for table in [keys, records, snapshots, filters] {
         out.put_u64(table.rows);
         out.put_u128(table.sum);
     }
@@ -218,12 +222,14 @@ pub(crate) fn encode_contents(contents: &Contents) -> Vec<u8> {
 
 pub(crate) fn decode_contents(value: Bytes) -> Result<Contents, Malformed> {
     let mut input = Input::new(value);
-    let indexed = Indexed { through: input.u64()? };
+    let through = input.u64()?;
+    let round = Round { target: input.u64()?, after: input.long_bytes()? };
+    let indexed = Indexed { through, round: Some(round).filter(|round| round.target > 0) };
     let stream_records = input.u64()?;
     let mut table = || Ok(TableSum { rows: input.u64()?, sum: input.u128()? });
-    let (keys, records, snapshots) = (table()?, table()?, table()?);
+    let (keys, records, snapshots, filters) = (table()?, table()?, table()?, table()?);
     input.end()?;
-    Ok(Contents { indexed, keys, records, stream_records, snapshots })
+    Ok(Contents { indexed, keys, records, stream_records, snapshots, filters })
 }
 
 pub(crate) fn encode_chunk(chunk: &ChunkSummary) -> Vec<u8> {
@@ -268,6 +274,22 @@ pub(crate) fn decode_key_state(value: Bytes) -> Result<KeyState, Malformed> {
     let state = KeyState { last_chunk: input.varint()?, version: Version(input.varint()?) };
     input.end()?;
     Ok(state)
+}
+
+pub(crate) fn encode_filter(blocks: &[[u32; FILTER_WORDS]]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(blocks.len() * FILTER_WORDS * 4);
+    blocks.iter().flatten().for_each(|word| out.put_u32(*word));
+    out
+}
+
+pub(crate) fn decode_filter(value: Bytes) -> Result<Vec<[u32; FILTER_WORDS]>, Malformed> {
+    let (words, rest) = value.as_chunks::<4>();
+    let words: Vec<u32> = words.iter().copied().map(u32::from_le_bytes).collect();
+    let (blocks, odd) = words.as_chunks::<FILTER_WORDS>();
+    if blocks.is_empty() || !odd.is_empty() || !rest.is_empty() {
+        return Err(Malformed::new("is not made of whole blocks"));
+    }
+    Ok(blocks.to_vec())
 }
 
 /// Collects rows of a table, as they stand there, for another node: the table's number, then the rows.
@@ -331,6 +353,7 @@ mod tests {
             let bytes = Bytes::from(bytes);
             let _ = decode_state(bytes.clone());
             let _ = decode_contents(bytes.clone());
+            let _ = decode_filter(bytes.clone());
             let _ = decode_chunk(&bytes, bytes.clone());
             let _ = decode_key_state(bytes.clone());
             let _ = Slot::decode(&bytes);
@@ -370,12 +393,14 @@ mod tests {
         let slot = Slot { cluster: [1; 16], log: 3, sequence: 9, header: Bytes::from_static(b"h") };
         assert_eq!(Slot::decode(&slot.encode().into()), Ok(slot));
         let sum = |rows| TableSum { rows, sum: u128::from(rows) << 99 };
+        let round = Round { target: 9, after: Bytes::from_static(b"key") };
         let contents = Contents {
-            indexed: Indexed { through: 4 },
+            indexed: Indexed { through: 4, round: Some(round) },
             keys: sum(1),
             records: sum(2),
             stream_records: 1,
             snapshots: sum(3),
+            filters: sum(4),
         };
         assert_eq!(decode_contents(encode_contents(&contents).into()), Ok(contents));
         let mut page = PageBuilder::new(Table::Records);

@@ -14,7 +14,15 @@ use quorate_store::{Entry, Fault, Options, Payload, Reader, Sealed, Store, Verdi
 pub(crate) const DIRECTORY: &str = "/store";
 
 pub(crate) fn options(chunk_bytes: u64) -> Options {
-    Options { cluster: [7; 16], log: 0, chunk_bytes, head_cache: 4, block_cache_bytes: 2000 }
+    Options {
+        cluster: [7; 16],
+        log: 0,
+        chunk_bytes,
+        head_cache: 4,
+        block_cache_bytes: 2000,
+        catalog_cache_bytes: 1 << 20,
+        filter_bytes: 200,
+    }
 }
 
 /// A store, its disk, and its log, which is durable by itself.

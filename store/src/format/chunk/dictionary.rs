@@ -251,6 +251,11 @@ impl DictionaryIndex {
 
     /// The page that has the key, if any has.
     pub(crate) fn page_of(&self, key: &[u8]) -> Option<PageEntry> {
+        self.pages_from(key).first().copied()
+    }
+
+    /// The pages from the one on that has the key, if any has; they hold all keys after it.
+    pub(crate) fn pages_from(&self, key: &[u8]) -> &[PageEntry] {
         let (mut low, mut high) = (0, self.pages.len());
         while low < high {
             let middle = low.midpoint(high);
@@ -260,7 +265,7 @@ impl DictionaryIndex {
                 high = middle;
             }
         }
-        self.pages.get(low.checked_sub(1)?).copied()
+        self.pages.get(low.saturating_sub(1)..).unwrap_or_default()
     }
 
     pub(crate) fn pages(&self) -> &[PageEntry] {

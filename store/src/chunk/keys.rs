@@ -1,0 +1,71 @@
+//! The keys of a chunk, for the index over all chunks.
+
+use super::Chunk;
+use crate::cache::ReadCounters;
+use crate::catalog::KeyState;
+use crate::format::chunk::Section;
+use crate::format::chunk::dictionary::{Entry, PageEntry, PageReader};
+use crate::{Fault, Key};
+
+impl Chunk {
+    /// Where a key was last seen by the end of this chunk; `None` if the chunk does not hold it.
+    pub(crate) fn key_state(
+        &self,
+        key: &Key,
+        reads: &mut ReadCounters,
+    ) -> Result<Option<KeyState>, Fault> {
+        let key = key.encode();
+        let Some(page) = self.dictionary.page_of(&key) else { return Ok(None) };
+        let entry = self.page(page, reads)?.find(&key);
+        let entry = entry.map_err(|malformed| self.file.damaged(page.offset, malformed))?;
+        Ok(entry.map(|entry| self.state_of(&entry)))
+    }
+
+    /// The keys after one, sorted, as [`Key::encode`] has them, each with where it was last seen by the end of
+    /// this chunk; ends with the first fault. Keeps one page of the dictionary in memory.
+    pub(crate) fn key_states_after(
+        &self,
+        after: &[u8],
+    ) -> impl Iterator<Item = Result<(Vec<u8>, KeyState), Fault>> + use<'_> {
+        let after = after.to_vec();
+        let mut pages = self.dictionary.pages_from(&after).iter();
+        let mut open: Option<(u64, PageReader)> = None;
+        std::iter::from_fn(move || {
+            loop {
+                if let Some((offset, reader)) = &mut open {
+                    match reader.next() {
+                        Ok(Some(entry)) if entry.key <= after => continue,
+                        Ok(Some(entry)) => return Some(Ok((self.state_of(&entry), entry.key))),
+                        Ok(None) => {}
+                        Err(malformed) => {
+                            let fault = self.file.damaged(*offset, malformed);
+                            (open, pages) = (None, [].iter());
+                            return Some(Err(fault));
+                        }
+                    }
+                }
+                let page = pages.next()?;
+                match self.uncached_page(*page) {
+                    Ok(reader) => open = Some((page.offset, reader)),
+                    Err(fault) => {
+                        (open, pages) = (None, [].iter());
+                        return Some(Err(fault));
+                    }
+                }
+            }
+        })
+        .map(|row| row.map(|(state, key)| (key, state)))
+    }
+
+    /// For who passes over all pages once, and would drive out of the cache what others use.
+    fn uncached_page(&self, page: PageEntry) -> Result<PageReader, Fault> {
+        let range = page.offset..page.offset + page.length;
+        let payload = self.file.frame(Section::Dictionary.number(), range)?;
+        PageReader::new(payload).map_err(|malformed| self.file.damaged(page.offset, malformed))
+    }
+
+    fn state_of(&self, entry: &Entry) -> KeyState {
+        let version = entry.versions.map(|(_, last)| last).unwrap_or_default();
+        KeyState { last_chunk: self.summary.number, version }
+    }
+}

@@ -1,0 +1,145 @@
+//! Where the chunks hold a key last: the dictionaries of the newest chunks know, then the catalog's table.
+//!
+//! The table of keys is not touched when a chunk is sealed: with millions of streams each of its keys would
+//! dirty another page. The newest chunks are *not indexed* instead: a filter in memory tells which of them may
+//! hold a key, and their dictionaries which does. Once the filters take half of their budget, a *round* takes
+//! the keys of all those chunks into the table, sorted, so that a page that is written takes many of them; a
+//! bounded run of keys with each checkpoint, so that no seal waits for a round. What a round has taken in is
+//! part of the commit, and a row says no more than the dictionaries do: a round goes on after a crash.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+
+use bytes::Bytes;
+
+use crate::cache::ReadCounters;
+use crate::catalog::{CatalogExport, Fold, Indexed, KeyState, Round};
+use crate::fault::Fault;
+use crate::key::Key;
+use crate::slot::ChunkSlot;
+
+/// How many chunks are not indexed at most when a round begins: a key that is in none of them, but passes a
+/// filter, costs a look into a dictionary.
+const CHUNKS_MAX: usize = 128;
+/// How many checkpoints a round takes at most.
+const RUNS_MAX: usize = 8;
+
+/// The index over all chunks of a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Index<'a> {
+    /// The chunks by number; the newest may be unknown to the catalog yet.
+    pub(crate) slots: &'a [ChunkSlot],
+    pub(crate) catalog: &'a CatalogExport,
+}
+
+impl<'a> Index<'a> {
+    /// Where a key was last seen; `None` if never.
+    pub(crate) fn find(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
+        for number in self.catalog.unindexed(key) {
+            if let Some(state) =
+                self.slot(number)?.chunk()?.key_state(key, &mut ReadCounters::default())?
+            {
+                return Ok(Some(state));
+            }
+        }
+        self.catalog.key(key)
+    }
+
+    /// The next run of keys that go into the table, if a round is under way or due; and what is indexed then.
+    /// `new_keys` is how many keys the chunk has that is sealed now: a round must be faster than it is fed.
+    ///
+    /// A chunk that turns out to be damaged puts the round off: it is repaired, or found when it is asked for.
+    pub(crate) fn fold(&self, filter_bytes: usize, new_keys: usize) -> Result<Fold, Fault> {
+        let indexed = self.catalog.contents().indexed.clone();
+        let Some(round) = indexed.round.clone().or_else(|| self.next_round(filter_bytes)) else {
+            return Ok(Fold { keys: Vec::new(), indexed });
+        };
+        let run = (new_keys * 2).max(self.keys(&round) / RUNS_MAX + 1);
+        match self.run(indexed.through, &round, run) {
+            Ok(fold) => Ok(fold),
+            Err(Fault::Damaged { .. }) => Ok(Fold { keys: Vec::new(), indexed }),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn next_round(&self, filter_bytes: usize) -> Option<Round> {
+        let filters = self.catalog.filters();
+        let bytes: usize = filters.iter().map(|(_, filter)| filter.bytes()).sum();
+        let (target, _) = filters.last()?;
+        let is_due = bytes > filter_bytes / 2 || filters.len() >= CHUNKS_MAX;
+        is_due.then(|| Round { target: *target, after: Bytes::new() })
+    }
+
+    /// About how many keys a round has, those that several chunks hold counted several times.
+    fn keys(&self, round: &Round) -> usize {
+        let filters = self.catalog.filters().iter();
+        filters.filter(|(number, _)| *number <= round.target).map(|(_, filter)| filter.keys()).sum()
+    }
+
+    /// The first `run` keys of a round that are left, from the newest chunk of the round that holds each.
+    fn run(&self, through: u64, round: &Round, run: usize) -> Result<Fold, Fault> {
+        let mut cursors = Cursors::new(self, through + 1..=round.target, &round.after)?;
+        let mut keys: Vec<Row> = Vec::new();
+        while let Some((key, state)) = cursors.next()? {
+            if keys.last().is_some_and(|(last, _)| *last == key) {
+                keys.pop();
+            } else if keys.len() == run {
+                let after = keys.last().map_or(Bytes::new(), |(last, _)| last.clone().into());
+                let round = Some(Round { target: round.target, after });
+                return Ok(Fold { keys, indexed: Indexed { through, round } });
+            }
+            keys.push((key, state));
+        }
+        Ok(Fold { keys, indexed: Indexed { through: round.target, round: None } })
+    }
+
+    fn slot(&self, number: u64) -> Result<&'a ChunkSlot, Fault> {
+        let index = self.slots.binary_search_by_key(&number, |slot| slot.summary().number);
+        let slot = index.ok().and_then(|index| self.slots.get(index));
+        slot.ok_or_else(|| self.catalog.damaged("a chunk that is not indexed is not in the list"))
+    }
+}
+
+/// Where a key was last seen by the end of a chunk, as the dictionary has it.
+type Row = (Vec<u8>, KeyState);
+
+/// The state of the key that is on the heap, and the rows after it.
+type Source<'a> = (KeyState, Box<dyn Iterator<Item = Result<Row, Fault>> + 'a>);
+
+/// The dictionaries of some chunks at once, in the order of their keys, and for one key in that of the chunks.
+struct Cursors<'a> {
+    /// The next row of each chunk, with the place of its source.
+    heap: BinaryHeap<Reverse<(Vec<u8>, u64, usize)>>,
+    sources: Vec<Source<'a>>,
+}
+
+impl<'a> Cursors<'a> {
+    fn new(
+        index: &Index<'a>,
+        numbers: impl Iterator<Item = u64>,
+        after: &[u8],
+    ) -> Result<Cursors<'a>, Fault> {
+        let mut cursors = Cursors { heap: BinaryHeap::new(), sources: Vec::new() };
+        for number in numbers {
+            let mut rows = index.slot(number)?.chunk()?.key_states_after(after);
+            if let Some((key, state)) = rows.next().transpose()? {
+                cursors.heap.push(Reverse((key, number, cursors.sources.len())));
+                cursors.sources.push((state, Box::new(rows)));
+            }
+        }
+        Ok(cursors)
+    }
+
+    fn next(&mut self) -> Result<Option<Row>, Fault> {
+        let Some(mut first) = self.heap.peek_mut() else { return Ok(None) };
+        let Some((state, rows)) = self.sources.get_mut(first.0.2) else { return Ok(None) };
+        let (key, state) = match rows.next().transpose()? {
+            Some((key, next)) => {
+                (std::mem::replace(&mut first.0.0, key), std::mem::replace(state, next))
+            }
+            None => (PeekMut::pop(first).0.0, *state),
+        };
+        Ok(Some((key, state)))
+    }
+}
