@@ -41,12 +41,15 @@ impl Checkpoint {
         check_identity(&folder.catalog(number), &catalog.state(), options)?;
         let summaries = catalog.chunks();
         folder.clean(Some(number), summaries.iter().map(|summary| summary.number))?;
-        let slots =
-            summaries.into_iter().map(|summary| match open_chunk(folder, options, &summary) {
+        let index = catalog.state().log_id.map(|id| id.index);
+        let open = |summary: ChunkSummary| {
+            let chunk = open_chunk(folder, options, &summary);
+            match chunk.and_then(|chunk| chunk.check_scavenged(index).map(|()| chunk)) {
                 Ok(chunk) => ChunkSlot::Whole(chunk),
                 Err(fault) => ChunkSlot::damaged(summary, fault),
-            });
-        let slots = slots.collect();
+            }
+        };
+        let slots = summaries.into_iter().map(open).collect();
         Checkpoint::with(number, catalog, slots, options)
     }
 

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use quorate_proto::LogIndex;
+
 use crate::checkpoint::{open_chunk, window};
 use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
@@ -18,6 +20,8 @@ pub struct Repair {
     folder: Folder,
     options: Options,
     wanted: ChunkSummary,
+    /// The log index of this node's own durable checkpoint.
+    checkpoint: Option<LogIndex>,
     file: Option<Arc<dyn File>>,
 }
 
@@ -63,6 +67,7 @@ impl Repair {
             &self.wanted,
             &self.folder.cache,
         )?;
+        chunk.check_scavenged(self.checkpoint)?;
         chunk.verify()?;
         file.sync_data().map_err(Fault::io("sync", &from))?;
         let to = chunk::path(directory, number);
@@ -109,7 +114,9 @@ impl Store {
     pub fn begin_repair(&self, number: u64) -> Option<Repair> {
         let slot = self.view.slot(number).filter(|slot| slot.fault().is_some())?;
         let (folder, options) = (self.folder.clone(), self.options.clone());
-        Some(Repair { folder, options, wanted: slot.summary().clone(), file: None })
+        let wanted = slot.summary().clone();
+        let checkpoint = self.view.catalog.state().log_id.map(|id| id.index);
+        Some(Repair { folder, options, wanted, checkpoint, file: None })
     }
 
     /// Reads from the repaired chunk from now on, and completes the retry window where its ids were missing:

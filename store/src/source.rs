@@ -23,7 +23,7 @@ impl ChunkSource {
 
     /// The log index of the checkpoint below whose floors it was scavenged; `None` if it never was.
     pub fn scavenged_at(&self) -> Option<LogIndex> {
-        None
+        self.chunk.scavenged_at()
     }
 
     /// At most `max` bytes of the file from `offset` on; empty at its end. They are as they stand on the

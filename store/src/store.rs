@@ -372,7 +372,7 @@ impl Store {
 }
 
 /// How far a checkpoint is.
-fn point_of(state: &CheckpointState) -> Point {
+pub(crate) fn point_of(state: &CheckpointState) -> Point {
     let CheckpointState { log_id, position, recorded_at, digest, .. } = *state;
     Point { log_id, position, recorded_at, digest }
 }

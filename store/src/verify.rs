@@ -1,9 +1,9 @@
 //! Checks every byte in use of a stopped store: `CURRENT`, the catalog, the chunks, and how they agree.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
-use std::path::Path;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::path::{Path, PathBuf};
 
 use quorate_proto::{LogId, Position, Version};
 
@@ -16,7 +16,7 @@ use crate::vfs::{Open, Vfs};
 use crate::{Fault, Key};
 
 /// What was found whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The last log entry of the checkpoint; `None` before the first.
     pub checkpoint: Option<LogId>,
@@ -30,6 +30,9 @@ pub struct Report {
     pub keys: u64,
     /// Bytes that were read: chunks and catalog.
     pub bytes: u64,
+    /// Files that no checkpoint names: what a seal, an install, a scavenge or a repair had not finished. They
+    /// are not looked into; the next start removes them, or goes on with them.
+    pub leftovers: Vec<PathBuf>,
 }
 
 /// Checks a store whose process is not running. Changes nothing. An empty folder is whole.
@@ -52,6 +55,10 @@ pub fn verify(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Vec<Fault>> {
         Ok(keys) => report.keys = keys,
         Err(fault) => faults.push(fault),
     }
+    match leftovers(vfs, directory, number, &catalog) {
+        Ok(leftovers) => report.leftovers = leftovers,
+        Err(fault) => faults.push(fault),
+    }
     report.checkpoint = catalog.state().log_id;
     report.position = catalog.state().position;
     if faults.is_empty() { Ok(report) } else { Err(faults) }
@@ -65,6 +72,28 @@ fn no_catalog(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Fault> {
         return Err(Fault::foreign(directory, "it has chunks but no CURRENT"));
     }
     Ok(Report::default())
+}
+
+/// The files of the store that its checkpoint does not name.
+fn leftovers(
+    vfs: &dyn Vfs,
+    directory: &Path,
+    number: u64,
+    catalog: &CatalogExport,
+) -> Result<Vec<PathBuf>, Fault> {
+    let list = |folder: &Path| vfs.list(folder).map_err(Fault::io("list", folder));
+    let (chunks, current) = (directory.join("chunks"), catalog_name(number));
+    let mut found: Vec<PathBuf> = list(directory)?
+        .into_iter()
+        .filter(|name| name.starts_with("CURRENT.") || name.starts_with("catalog-"))
+        .filter(|name| *name != current)
+        .map(|name| directory.join(name))
+        .collect();
+    let known: BTreeSet<PathBuf> =
+        catalog.chunks().iter().map(|chunk| chunk::path(&chunks, chunk.number)).collect();
+    let there = list(&chunks)?.into_iter().map(|name| chunks.join(name));
+    found.extend(there.filter(|path| !known.contains(path)));
+    Ok(found)
 }
 
 fn file_bytes(vfs: &dyn Vfs, path: &Path, faults: &mut Vec<Fault>) -> u64 {
@@ -90,7 +119,11 @@ fn verify_chunks(
         let number = summary.number;
         let identity = ChunkIdentity { cluster: state.cluster, log: state.log, number };
         let chunk = Chunk::open(vfs, &path, &identity, summary, &BlockCache::new(0));
-        match chunk.and_then(|chunk| chunk.verify().map(|()| chunk)) {
+        let chunk = chunk.and_then(|chunk| {
+            chunk.check_scavenged(state.log_id.map(|id| id.index))?;
+            chunk.verify().map(|()| chunk)
+        });
+        match chunk {
             Ok(chunk) => {
                 report.chunks += 1;
                 report.events += u64::from(chunk.count());

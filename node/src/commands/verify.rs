@@ -35,6 +35,7 @@ struct WholeLine {
     log_entries: u64,
     log_segments: u64,
     log_bytes: u64,
+    leftovers: Vec<String>,
 }
 
 /// What is wrong.
@@ -96,6 +97,7 @@ fn verify(directory: &Path) -> Result<(Option<WholeLine>, Vec<Fault>), Exit> {
         log_entries: log.entries,
         log_segments: log.segments,
         log_bytes: log.bytes,
+        leftovers: store.leftovers.iter().map(|path| path.display().to_string()).collect(),
     });
     Ok((whole, faults))
 }
@@ -123,5 +125,10 @@ fn write_plain(output: &mut impl Write, whole: &WholeLine) -> io::Result<()> {
     };
     writeln!(output, "node {node} of cluster {cluster} is whole")?;
     writeln!(output, "store  {events} in {chunks}, {keys}; {store}")?;
-    writeln!(output, "log    {entries} in {segments}; {log}")
+    writeln!(output, "log    {entries} in {segments}; {log}")?;
+    if !whole.leftovers.is_empty() {
+        let files = whole.leftovers.join(", ");
+        writeln!(output, "left   by unfinished work, for the next start: {files}")?;
+    }
+    Ok(())
 }

@@ -100,11 +100,23 @@ impl Chunk {
         self.file.len
     }
 
-    #[expect(dead_code, reason = "scavenging lands next")]
     /// The log index of the checkpoint that it was scavenged by, if it was.
     pub(crate) fn scavenged_at(&self) -> Option<LogIndex> {
         let removed = &self.footer.removed;
         (removed.count > 0).then_some(LogIndex(removed.checkpoint))
+    }
+
+    /// Refuses a chunk that was scavenged by a newer checkpoint than this one: it may lack what was still there.
+    pub(crate) fn check_scavenged(&self, checkpoint: Option<LogIndex>) -> Result<(), Fault> {
+        match self.scavenged_at() {
+            Some(index) if checkpoint.is_none_or(|checkpoint| index > checkpoint) => {
+                let why = format!(
+                    "it was scavenged by the checkpoint at log index {index}, which is not known here"
+                );
+                Err(Fault::foreign(&self.file.path, why))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Where the events of a key are; `None` if the chunk holds none.

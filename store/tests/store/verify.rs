@@ -49,7 +49,7 @@ fn a_whole_store_is_counted_and_left_as_it_is() {
     let report = verified(&vfs).expect("whole");
     assert_eq!(report.chunks, chunks(&vfs).len() as u64);
     assert!(report.chunks > 2 && report.events == report.position.0 && report.keys > 9);
-    assert!(report.checkpoint.is_some());
+    assert!(report.checkpoint.is_some() && report.leftovers.is_empty());
     assert_eq!(vfs.counters(), before);
 }
 
@@ -75,6 +75,24 @@ fn a_flipped_bit_in_any_chunk_or_in_current_is_found_and_its_file_named() {
             }
         }
     }
+}
+
+#[test]
+fn what_unfinished_work_left_is_named_and_no_fault() {
+    let vfs = stopped();
+    let folder = Path::new(DIRECTORY);
+    let names = [
+        "CURRENT.new",
+        "catalog-0000000009",
+        "chunks/chunk-0000000002.new",
+        "chunks/repair-0000000001",
+    ];
+    for name in names {
+        vfs.open(&folder.join(name), quorate_store::vfs::Open::Create).expect("created");
+    }
+    vfs.open(&folder.join("identity"), quorate_store::vfs::Open::Create).expect("not the store's");
+    let report = verified(&vfs).expect("whole");
+    assert_eq!(report.leftovers, names.map(|name| folder.join(name)));
 }
 
 #[test]
