@@ -4,6 +4,7 @@ mod damage;
 mod install;
 mod model;
 mod power;
+mod queries;
 mod random;
 mod repair;
 mod scan;
