@@ -6,6 +6,8 @@ mod matching;
 mod plan;
 mod scan;
 mod state;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::sync::Arc;
