@@ -9,14 +9,18 @@
 //! at 1000                          the stamp of the entries from here on
 //! append order-1 none a:Paid b:Paid, order-2 3 c:Paid, require limits-1 exists | append …
 //!                                  one entry with one or more appends; ids are letters
+//! append order-1 any a:Paid#red#big@cmd-1, unless tags red after 3
+//!                                  tags, a correlation id; a condition, in the words of a read
+//! check order-1 any a:Paid, unless …
+//!                                  what a leader would say of the conditions
 //! early order-1 none a:Paid        what a leader would say without proposing it
 //! blank 3 / attach TEXT            entries without a command
 //! command HEX                      an entry with these bytes
 //! seal                             runs the seals that are due
 //! restart                          kills the store and opens it again
 //! state                            how far the store is
-//! read all | stream S | category C | path P [types A,B] [after N] [before N] [from T] [until T]
-//!      [backwards] [limit N] [or category …]
+//! read all | stream S | category C | path P [types A,B] [tags A,B] [correlation C] [after N] [before N]
+//!      [from T] [until T] [backwards] [limit N] [with-snapshot] [with-system] [or category …]
 //! ```
 
 use std::fmt::Write as _;
@@ -24,11 +28,11 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use quorate_proto::{
-    Append, Direction, Event, Expectation, Path, Query, QueryItem, Read, Requirement, Scope,
-    Source, Timestamp, Write,
+    Append, Condition, CorrelationId, Direction, Event, Expectation, Path, Position, Query,
+    QueryItem, Read, Requirement, Scope, Source, Tag, Timestamp, Write,
 };
 use quorate_store::vfs::Survival;
-use quorate_store::{Payload, Rejection, Verdict};
+use quorate_store::{Checked, Payload, Rejection, Verdict};
 
 use crate::support::{World, category, exactly, id, kind, read, stream};
 
@@ -93,6 +97,18 @@ impl Runner {
             "early" => {
                 let verdict = self.world.reader().judge_early(&parse_append(line)).expect("judges");
                 verdict.map_or_else(|| "propose it".into(), |verdict| show(&verdict))
+            }
+            "check" => {
+                let append = parse_append(line);
+                let checked = self.world.reader().check_conditions(&append).expect("reads");
+                match checked {
+                    Checked::Through(position) => format!("none violated through {position}"),
+                    Checked::Violated { violations, at } => {
+                        let told: Vec<String> =
+                            violations.iter().map(ToString::to_string).collect();
+                        format!("{}, as of {at}", told.join("; "))
+                    }
+                }
             }
             "blank" => {
                 (0..rest.parse().expect("a count"))
@@ -197,21 +213,51 @@ fn parse_append(line: &str) -> Append {
             append.requirements.push(Requirement { stream: stream(words[1]), expectation });
             continue;
         }
-        let event = |word: &&str| {
-            let (letter, type_name) = word.split_once(':').expect("an id and a type");
-            let letter = letter.bytes().next().expect("a letter");
-            Event::new(id(u64::from(letter)), kind(type_name), Bytes::from_static(b"{}"))
-        };
+        if words[0] == "unless" {
+            let (query, bounds) = parse_query(part.trim_start_matches("unless "));
+            let after = Position(bounds.bounds.after);
+            append.conditions.push(Condition { query, after });
+            continue;
+        }
         append.writes.push(Write {
             stream: stream(words[0]),
             expectation: parse_expectation(words[1]),
-            events: words[2..].iter().map(event).collect(),
+            events: words[2..].iter().map(|word| parse_event(word)).collect(),
         });
     }
     append
 }
 
+/// `a:Paid#red#big@cmd-1`
+fn parse_event(word: &str) -> Event {
+    let (word, correlation_id) = word.split_once('@').unwrap_or((word, ""));
+    let mut parts = word.split('#');
+    let (letter, type_name) =
+        parts.next().and_then(|first| first.split_once(':')).expect("an id and a type");
+    let letter = letter.bytes().next().expect("a letter");
+    Event {
+        tags: parts.map(str::to_owned).collect(),
+        correlation_id: correlation_id.to_owned(),
+        ..Event::new(id(u64::from(letter)), kind(type_name), Bytes::from_static(b"{}"))
+    }
+}
+
 fn parse_read(rest: &str) -> Read {
+    let (query, read) = parse_query(rest);
+    // One stream is a source of its own, with versions for bounds; more are a query.
+    let source = match &query.items[..] {
+        [QueryItem { scope: Some(Scope::Stream(stream)), types, tags, correlation: None }]
+            if tags.is_empty() =>
+        {
+            Source::Stream { stream: stream.clone(), types: types.clone() }
+        }
+        _ => Source::Query(query),
+    };
+    Read { source, ..read }
+}
+
+/// A query, and all else that was said of a read.
+fn parse_query(rest: &str) -> (Query, Read) {
     let mut read = Read::query(Query::everything());
     let mut items = vec![QueryItem::default()];
     let mut words = rest.split(' ');
@@ -225,6 +271,14 @@ fn parse_read(rest: &str) -> Read {
             "category" => item.scope = Some(Scope::Category(category(next()))),
             "path" => item.scope = Some(Scope::Path(Path::new(next()).expect("a path"))),
             "types" => item.types = next().split(',').map(kind).collect(),
+            "tags" => {
+                item.tags = next().split(',').map(|name| Tag::new(name).expect("a tag")).collect();
+            }
+            "correlation" => {
+                item.correlation = Some(CorrelationId::new(next()).expect("an id"));
+            }
+            "with-snapshot" => read.with_snapshot = true,
+            "with-system" => read.with_system = true,
             "after" => read.bounds.after = next().parse().expect("a number"),
             "before" => read.bounds.before = Some(next().parse().expect("a number")),
             "from" => read.bounds.from = Some(Timestamp(next().parse().expect("a time"))),
@@ -234,12 +288,5 @@ fn parse_read(rest: &str) -> Read {
             other => panic!("`{other}` is no word of a read"),
         }
     }
-    // One stream is a source of its own, with versions for bounds; more are a query.
-    read.source = match &items[..] {
-        [QueryItem { scope: Some(Scope::Stream(stream)), types, .. }] => {
-            Source::Stream { stream: stream.clone(), types: types.clone() }
-        }
-        _ => Source::Query(Query { items }),
-    };
-    read
+    (Query { items }, read)
 }
