@@ -1,14 +1,15 @@
-//! Scrubbing: every byte of the chunks is checked, slowly, while the store is in use.
+//! Scrubbing: what is on the disk is checked, slowly, while the store is in use.
 
 use std::vec::IntoIter;
 
+use crate::catalog::CatalogScrub;
 use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::folder::Folder;
 use crate::store::{Options, Store};
 
-/// A scrub under way: once over all chunks that there were when it began, as they stand on the disk. It runs
-/// beside the store, wherever.
+/// A scrub under way: once over all chunks that there were when it began, as they stand on the disk, and then
+/// over the catalog. It runs beside the store, wherever.
 #[derive(Debug)]
 pub struct Scrub {
     folder: Folder,
@@ -16,18 +17,22 @@ pub struct Scrub {
     chunks: IntoIter<ChunkSummary>,
     /// The chunk that is being checked, and where the next piece begins.
     open: Option<(Chunk, u64)>,
+    catalog: CatalogScrub,
 }
 
 impl Scrub {
-    /// Checks the next bytes of one chunk, about as many as the budget says, and at least one block.
+    /// Checks the next bytes of one chunk, or of the catalog: about as many as the budget says, and at least one
+    /// block.
     ///
-    /// Error: nothing can be said of the files, as when too many are open. A chunk that is damaged or missing
-    /// is no error: another node may have it whole.
+    /// Error: the catalog is damaged, and the node stops; or nothing can be said of the files, as when too many
+    /// are open. A chunk that is damaged or missing is no error: another node may have it whole.
     pub fn step(&mut self, budget_bytes: u64) -> Result<ScrubStep, Fault> {
         let (chunk, offset) = match self.open.take() {
             Some(open) => open,
             None => {
-                let Some(summary) = self.chunks.next() else { return Ok(ScrubStep::Done) };
+                let Some(summary) = self.chunks.next() else {
+                    return self.check_catalog(budget_bytes);
+                };
                 match self.open(&summary) {
                     Ok(chunk) => (chunk, 0),
                     Err(fault) => return damaged(summary.number, fault),
@@ -41,6 +46,13 @@ impl Scrub {
                 Ok(ScrubStep::Whole(next - offset))
             }
             Err(fault) => damaged(chunk.summary().number, fault),
+        }
+    }
+
+    fn check_catalog(&mut self, budget_bytes: u64) -> Result<ScrubStep, Fault> {
+        match self.catalog.step(budget_bytes)? {
+            0 => Ok(ScrubStep::Done),
+            bytes => Ok(ScrubStep::Whole(bytes)),
         }
     }
 
@@ -72,11 +84,12 @@ pub enum ScrubStep {
 }
 
 impl Store {
-    /// Begins to check every byte of the chunks.
+    /// Begins to check every byte of the chunks and of the catalog.
     pub fn scrub(&self) -> Scrub {
         let chunks: Vec<ChunkSummary> =
             self.view.chunks.iter().map(|chunk| chunk.summary().clone()).collect();
         let (folder, options) = (self.folder.clone(), self.options.clone());
-        Scrub { folder, options, chunks: chunks.into_iter(), open: None }
+        let (chunks, catalog) = (chunks.into_iter(), self.catalog.scrub());
+        Scrub { folder, options, chunks, open: None, catalog }
     }
 }

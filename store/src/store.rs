@@ -97,7 +97,7 @@ pub struct Store {
     pub(crate) options: Options,
     /// The number of the catalog in use.
     catalog_number: u64,
-    catalog: Arc<Catalog>,
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) view: Arc<View>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) heads: LruCache<StreamName, Version>,

@@ -4,6 +4,7 @@ mod filter;
 mod overlay;
 mod pages;
 mod pinned;
+mod scrub;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -18,11 +19,12 @@ use redb::{Database, TableDefinition, WriteTransaction};
 
 use crate::Fault;
 use crate::chunk::ChunkSummary;
-use crate::vfs::{File, Open, Vfs};
+use crate::vfs::{Open, Vfs};
 use pages::Pages;
 
 pub(crate) use filter::{Filter, WORDS as FILTER_WORDS, hash_of};
 pub(crate) use pinned::CatalogExport;
+pub(crate) use scrub::CatalogScrub;
 pub(crate) use state::{
     CheckpointState, Commit, Contents, Fold, Indexed, KeyState, Round, TableSum,
 };
@@ -49,6 +51,8 @@ pub(crate) struct Catalog {
     newest: Mutex<CatalogExport>,
     poison: OnceLock<Fault>,
     database: Arc<Database>,
+    /// What the database works on.
+    pages: Pages,
     path: PathBuf,
 }
 
@@ -71,13 +75,19 @@ impl Catalog {
         cache_bytes: usize,
     ) -> Result<Catalog, Fault> {
         let file = vfs.open(path, Open::Write).map_err(Fault::io("open", path))?;
-        Catalog::with(open_database(file, path, cache_bytes)?, path)
+        let pages = Pages::open(file, path)?;
+        Catalog::with(database(pages.clone(), path, cache_bytes)?, pages, path)
     }
 
-    fn with(database: Database, path: &Path) -> Result<Catalog, Fault> {
+    fn with(database: Database, pages: Pages, path: &Path) -> Result<Catalog, Fault> {
         let database = Arc::new(database);
         let newest = Mutex::new(CatalogExport::pin(&database, path, &[])?);
-        Ok(Catalog { newest, poison: OnceLock::new(), database, path: path.to_owned() })
+        Ok(Catalog { newest, poison: OnceLock::new(), database, pages, path: path.to_owned() })
+    }
+
+    /// Begins to check every page of the file.
+    pub(crate) fn scrub(&self) -> CatalogScrub {
+        CatalogScrub::new(self.pages.clone())
     }
 
     /// The newest durable checkpoint.
@@ -126,10 +136,6 @@ impl Catalog {
     fn newest(&self) -> CatalogExport {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-fn open_database(file: Arc<dyn File>, path: &Path, cache_bytes: usize) -> Result<Database, Fault> {
-    database(Pages::open(file, path)?, path, cache_bytes)
 }
 
 fn database(pages: Pages, path: &Path, cache_bytes: usize) -> Result<Database, Fault> {

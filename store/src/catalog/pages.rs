@@ -20,28 +20,31 @@ use crate::format::catalog::{
 };
 use crate::vfs::File;
 
-/// The storage that redb works on.
+/// The storage that redb works on; clones share it.
 ///
 /// Faults travel through redb inside of `io::Error`s.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pages {
-    file: Arc<dyn File>,
-    path: PathBuf,
-    state: Mutex<State>,
+    pub(super) file: Arc<dyn File>,
+    pub(super) path: PathBuf,
+    state: Arc<Mutex<State>>,
 }
 
 /// Invariants:
 /// - the slot that is not `durable_slot` holds nothing that is needed, so it can be torn;
-/// - `checksums` has an element for every page; 0 = never written.
+/// - `checksums` has an element for every page; 0 = never written;
+/// - `writes` is odd while pages differ from their checksums, and for good once a write failed.
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     /// The newest header.
-    slot: Slot,
+    pub(super) slot: Slot,
     /// The slot that holds a header that was synced.
     durable_slot: usize,
     /// Whether the newest header was written after the last sync.
     header_pending: bool,
-    checksums: Vec<u32>,
+    pub(super) checksums: Vec<u32>,
+    /// Counted up when pages are about to be written, and when they and their checksums are.
+    pub(super) writes: u64,
 }
 
 impl Pages {
@@ -55,8 +58,8 @@ impl Pages {
         file.set_len(file_bytes(0)).map_err(Fault::io("write", path))?;
         let slot = Slot { cluster, log, sequence: 0, header: Bytes::new() };
         let checksums = Vec::new();
-        let state = State { slot, durable_slot: 0, header_pending: false, checksums };
-        Ok(Pages { file, path: path.to_owned(), state: Mutex::new(state) })
+        let state = State { slot, durable_slot: 0, header_pending: false, checksums, writes: 0 };
+        Ok(Pages { file, path: path.to_owned(), state: Arc::new(Mutex::new(state)) })
     }
 
     /// Opens the storage of a catalog.
@@ -64,8 +67,8 @@ impl Pages {
         let (slot, durable_slot) = newest_slot(&*file, path)?;
         let length = file.len().map_err(Fault::io("read", path))?;
         let checksums = read_checksums(&*file, path, page_count(length))?;
-        let state = State { slot, durable_slot, header_pending: false, checksums };
-        Ok(Pages { file, path: path.to_owned(), state: Mutex::new(state) })
+        let state = State { slot, durable_slot, header_pending: false, checksums, writes: 0 };
+        Ok(Pages { file, path: path.to_owned(), state: Arc::new(Mutex::new(state)) })
     }
 
     /// Checks every page of a range, which holds whole pages.
@@ -100,7 +103,7 @@ impl Pages {
     }
 
     /// A panic elsewhere does not make the state wrong: it is changed in single steps.
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -127,6 +130,7 @@ impl redb::StorageBackend for Pages {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let pages = len.div_ceil(BLOCK_BYTES);
+        self.state().writes += 1;
         self.file.set_len(file_bytes(pages))?;
         let mut state = self.state();
         let before = state.checksums.len() as u64;
@@ -138,6 +142,7 @@ impl redb::StorageBackend for Pages {
             let zeros = vec![0; (group_end - pages) as usize * 4];
             self.file.write_at(&zeros, checksum_offset(pages))?;
         }
+        state.writes += 1;
         Ok(())
     }
 
@@ -161,6 +166,7 @@ impl redb::StorageBackend for Pages {
             return self.write_header(data);
         }
         let first = first_page(offset, data.len())?;
+        self.state().writes += 1;
         for (page, bytes) in runs(first, data.len()) {
             let data = data.get(bytes).expect("runs lie in the buffer");
             self.file.write_at(data, page_offset(page))?;
@@ -177,6 +183,7 @@ impl redb::StorageBackend for Pages {
             }
             self.file.write_at(&encoded, checksum_offset(page))?;
         }
+        self.state().writes += 1;
         Ok(())
     }
 }

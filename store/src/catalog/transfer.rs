@@ -33,6 +33,7 @@ pub(super) const SENT: [(Table, Definition); 4] = [
 pub(crate) struct CatalogImport {
     transaction: WriteTransaction,
     database: Database,
+    pages: Pages,
     last: (usize, Bytes),
     /// What must have come in the end.
     expected: Contents,
@@ -62,7 +63,7 @@ impl CatalogImport {
         }
         let file = vfs.open(path, Open::Create).map_err(Fault::io("create", path))?;
         let pages = Pages::create(file, path, state.cluster, state.log)?;
-        let database = database(pages, path, cache_bytes)?;
+        let database = database(pages.clone(), path, cache_bytes)?;
         let transaction = begin(&database, path)?;
         put_head(&transaction, path, state, contents, chunks)?;
         for (_, definition) in SENT {
@@ -71,7 +72,7 @@ impl CatalogImport {
         }
         let (vfs, path, expected) = (Arc::clone(vfs), path.to_owned(), contents.clone());
         let (last, found) = ((0, Bytes::new()), Default::default());
-        Ok(CatalogImport { transaction, database, last, expected, found, vfs, path })
+        Ok(CatalogImport { transaction, database, pages, last, expected, found, vfs, path })
     }
 
     /// Takes the next page; the pages come in order. A page that is damaged or out of order is refused, and
@@ -103,7 +104,7 @@ impl CatalogImport {
     /// Makes the catalog and its name durable. Error: [`Fault::Damaged`] when rows are missing or others than
     /// those that were announced.
     pub(crate) fn finish(self) -> Result<Catalog, Fault> {
-        let CatalogImport { transaction, database, expected, found, vfs, path, .. } = self;
+        let CatalogImport { transaction, database, pages, expected, found, vfs, path, .. } = self;
         if found != [expected.keys, expected.records, expected.snapshots, expected.filters] {
             let why = "the rows from another node are not those that it announced";
             return Err(Fault::damaged(&path, 0, why));
@@ -111,6 +112,6 @@ impl CatalogImport {
         transaction.commit().map_err(|error| translate(&path, error.into()))?;
         let directory = path.parent().unwrap_or(Path::new(""));
         vfs.sync_directory(directory).map_err(Fault::io("sync", directory))?;
-        Catalog::with(database, &path)
+        Catalog::with(database, pages, &path)
     }
 }

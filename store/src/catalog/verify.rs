@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::overlay::Overlay;
+use super::pages::Pages;
 use super::pinned::checked_row;
 use super::transfer::SENT;
-use super::{CatalogExport, Contents, TableSum, open_database, translate};
+use super::{CatalogExport, Contents, TableSum, database, translate};
 use crate::Fault;
 use crate::vfs::{Open, Vfs};
 
@@ -18,7 +19,7 @@ const CACHE_BYTES: usize = 32 * 1024 * 1024;
 pub(crate) fn verify(vfs: &dyn Vfs, path: &Path) -> Result<CatalogExport, Fault> {
     let file = vfs.open(path, Open::Read).map_err(Fault::io("open", path))?;
     let file = Overlay::new(file).map_err(Fault::io("read", path))?;
-    let mut database = open_database(Arc::new(file), path, CACHE_BYTES)?;
+    let mut database = database(Pages::open(Arc::new(file), path)?, path, CACHE_BYTES)?;
     let whole = database.check_integrity().map_err(|error| translate(path, error.into()))?;
     if !whole {
         return Err(Fault::damaged(path, 0, "its trees do not hold together"));

@@ -1,12 +1,12 @@
 //! A scrub reads everything there is, finds what is damaged, says where, and goes on behind it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use quorate_proto::Expectation;
-use quorate_store::vfs::Vfs;
+use quorate_store::vfs::{MemVfs, Vfs};
 use quorate_store::{Fault, Scrub, ScrubStep, Store};
 
-use crate::support::{World, append};
+use crate::support::{DIRECTORY, World, append};
 
 /// A store with some chunks.
 fn sealed() -> World {
@@ -21,6 +21,12 @@ fn sealed() -> World {
 
 fn chunk(number: u64) -> PathBuf {
     PathBuf::from(format!("/store/chunks/chunk-{number:010}"))
+}
+
+fn catalog(vfs: &MemVfs) -> PathBuf {
+    let names = vfs.list(Path::new(DIRECTORY)).expect("lists");
+    let name = names.iter().find(|name| name.starts_with("catalog-")).expect("a catalog");
+    Path::new(DIRECTORY).join(name)
 }
 
 fn chunks(store: &Store) -> u64 {
@@ -46,11 +52,13 @@ fn a_scrub_of_a_whole_store_reads_every_byte_of_its_chunks_in_steps_of_the_budge
     let length = |number| world.vfs.read(&chunk(number)).expect("there").len() as u64;
     let all: u64 = (1..=chunks(&world.store)).map(length).sum();
     let before = world.vfs.counters();
+    // Of the catalog all but its head and the checksums of its pages.
+    let catalog = world.vfs.read(&catalog(&world.vfs)).expect("there").len() as u64 - 2 * 4096;
     let (bytes, many, damaged) = run(world.store.scrub(), 1);
-    assert_eq!((bytes, damaged.len()), (all, 0));
-    let (bytes, few, damaged) = run(world.store.scrub(), 1 << 20);
-    assert_eq!((bytes, few, damaged.len()), (all, chunks(&world.store), 0));
-    assert!(many > 3 * few, "{many} steps of one byte, {few} of a MiB");
+    assert_eq!((bytes, damaged.len()), (all + catalog, 0));
+    let (bytes, few, damaged) = run(world.store.scrub(), 1 << 30);
+    assert_eq!((bytes, few, damaged.len()), (all + catalog, chunks(&world.store) + 1, 0));
+    assert!(many > 3 * few, "{many} steps of one byte, {few} of a GiB");
     assert_eq!(world.vfs.counters(), before, "a scrub changes nothing");
 }
 
@@ -78,4 +86,26 @@ fn chunks_that_are_missing_or_cut_off_are_damaged() {
     let (_, _, damaged) = run(world.store.scrub(), 1 << 20);
     let numbers: Vec<u64> = damaged.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, [1, 3]);
+}
+
+#[test]
+fn a_flipped_bit_in_a_page_of_the_catalog_ends_the_scrub_whatever_is_in_memory() {
+    let world = sealed();
+    let path = catalog(&world.vfs);
+    let length = world.vfs.read(&path).expect("there").len() as u64;
+    // The first page is the catalog's head, of which there are two copies; of the checksums, the used ones.
+    let pages = length / 4096 - 2;
+    for byte in (4096..4096 + pages * 4).chain((8192..length).step_by(509)) {
+        world.vfs.flip_bit(&path, byte, (byte % 8) as u8).expect("there");
+        let mut scrub = world.store.scrub();
+        let fault = loop {
+            match scrub.step(1 << 20) {
+                Ok(ScrubStep::Whole(_)) => {}
+                Ok(found) => panic!("byte {byte}: {found:?}"),
+                Err(fault) => break fault,
+            }
+        };
+        assert!(matches!(fault, Fault::Damaged { .. }) && fault.path() == Some(&*path));
+        world.vfs.flip_bit(&path, byte, (byte % 8) as u8).expect("there");
+    }
 }
