@@ -12,6 +12,8 @@ pub enum Defect {
     NoRetryCheck,
     /// A vote is reported as durable and never written to the Raft log.
     LostVote,
+    /// One append that should be in the log is rejected instead: by one replica, the next to apply one.
+    FlippedOutcome,
 }
 
 thread_local! {
@@ -26,4 +28,13 @@ pub fn put_back(defect: Option<Defect>) {
 /// Whether this thread has it.
 pub fn is_present(defect: Defect) -> bool {
     cfg!(debug_assertions) && PRESENT.get() == Some(defect)
+}
+
+/// Whether this thread has it, for the last time.
+pub(crate) fn take(defect: Defect) -> bool {
+    let is_present = is_present(defect);
+    if is_present {
+        PRESENT.set(None);
+    }
+    is_present
 }

@@ -70,7 +70,6 @@ impl Key {
         key.map_err(Malformed::invalid)
     }
 
-    #[allow(dead_code, reason = "apply reads it next")]
     /// The kind of streams.
     pub(crate) const STREAM_KIND: u8 = 1;
 
@@ -83,7 +82,6 @@ impl Key {
         }
     }
 
-    #[allow(dead_code, reason = "apply reads it next")]
     /// The scope that the key is of, if it is of one.
     pub(crate) fn into_scope(self) -> Option<Scope> {
         match self {

@@ -70,7 +70,10 @@ impl Seal {
         new_keys: usize,
     ) -> Result<(), Fault> {
         let fold = &self.view.index().fold(self.options.filter_bytes, new_keys)?;
-        let (state, records, snapshots) = (&self.state, &[], &[]);
+        let (records, snapshots) = self
+            .tail
+            .with_changes(|changes| (changes.newest_records(), changes.newest_snapshots()));
+        let (state, records, snapshots) = (&self.state, &records[..], &snapshots[..]);
         self.catalog.commit(&Commit { state, new_chunk, fold, records, snapshots })
     }
 }

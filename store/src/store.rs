@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lru::LruCache;
 use quorate_proto::limits::EMPTY_ENTRY_BYTES;
-use quorate_proto::{LogId, Position, StreamName, Version};
+use quorate_proto::{LogId, Position, StreamName};
 
 use crate::catalog::{Catalog, CatalogExport, CheckpointState};
 use crate::checkpoint::Checkpoint;
@@ -15,7 +15,9 @@ use crate::chunk::ChunkSummary;
 use crate::export::Export;
 use crate::fault::Fault;
 use crate::folder::Folder;
+use crate::format::outcome;
 use crate::install::{Install, Installed};
+use crate::life::Head;
 use crate::read::{Point, Reader};
 use crate::seal::{Seal, Sealed};
 use crate::slot::ChunkSlot;
@@ -100,7 +102,7 @@ pub struct Store {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) view: Arc<View>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) heads: LruCache<StreamName, Version>,
+    pub(crate) heads: LruCache<StreamName, Head>,
     pub(crate) point: Point,
     /// Whether the retry window lacks ids that a damaged chunk holds.
     pub(crate) lacks_ids: bool,
@@ -190,6 +192,7 @@ impl Store {
             }
         };
         self.point.log_id = Some(entry.log_id);
+        self.point.digest = outcome::digest(self.point.digest, entry.log_id.index, &verdicts);
         self.bytes += bytes;
         if self.bytes > self.options.chunk_bytes {
             self.bytes = 0;

@@ -1,5 +1,7 @@
 //! The tail: consecutive events in memory, after the last chunk, with the same index that a chunk has.
 
+mod matching;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -9,6 +11,7 @@ use quorate_proto::{Position, StreamName, Timestamp, Version};
 use crate::chunk::Posting;
 use crate::event::StoredEvent;
 use crate::key::Key;
+use crate::life::Changes;
 
 /// Consecutive events from `first` on. One writer appends; any number of readers copy pages out.
 ///
@@ -21,6 +24,7 @@ use crate::key::Key;
 pub(crate) struct Tail {
     first: Position,
     contents: RwLock<Contents>,
+    changes: RwLock<Changes>,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +47,7 @@ struct StreamTail {
 impl Tail {
     /// An empty tail whose first event will be the one after `last`.
     pub(crate) fn after(last: Position) -> Tail {
-        Tail { first: last.next(), contents: RwLock::default() }
+        Tail { first: last.next(), contents: RwLock::default(), changes: RwLock::default() }
     }
 
     /// The position of its first event, there or to come.
@@ -154,6 +158,16 @@ impl Tail {
     /// Gives all events to `work`, in order. Meant for a tail that nothing is added to any more.
     pub(crate) fn with_events<T>(&self, work: impl FnOnce(&[StoredEvent]) -> T) -> T {
         work(&self.read().events)
+    }
+
+    /// Gives the records and snapshots since its first event to `work`.
+    pub(crate) fn with_changes<T>(&self, work: impl FnOnce(&Changes) -> T) -> T {
+        work(&self.changes.read().expect(NO_PANIC))
+    }
+
+    /// Lets `work` add records and snapshots.
+    pub(crate) fn change(&self, work: impl FnOnce(&mut Changes)) {
+        work(&mut self.changes.write().expect(NO_PANIC));
     }
 
     fn position(&self, ordinal: u32) -> Position {

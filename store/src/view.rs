@@ -8,7 +8,7 @@ use quorate_proto::{Position, StreamName, Version};
 use crate::cache::ReadCounters;
 use crate::catalog::{CatalogExport, KeyState};
 use crate::chunk::{self, Chunk, Posting};
-use crate::event::StoredEvent;
+use crate::event::{Identity, StoredEvent};
 use crate::fault::Fault;
 use crate::index::Index;
 use crate::key::Key;
@@ -116,20 +116,23 @@ impl View {
         Ok(None)
     }
 
-    /// `count` consecutive events, or as many as there are. `count` is bounded by an append's limits.
-    pub(crate) fn events(&self, first: Position, count: u64) -> Result<Vec<StoredEvent>, Fault> {
-        let mut events = Vec::new();
+    /// Which events stand at `count` positions from `first` on, those that are gone left out. `count` is
+    /// bounded by an append's limits.
+    pub(crate) fn identities(&self, first: Position, count: u64) -> Result<Vec<Identity>, Fault> {
+        let mut identities = Vec::new();
         let (mut at, end) = (first, first.plus(count));
         while at < end {
             let segment = self.segment_at(at)?;
             let start = ordinal_of(at, segment.first());
-            let ordinals = start..ordinal_of(end, segment.first()).min(segment.end());
-            let found = segment.read(ordinals, usize::MAX, &mut ReadCounters::default())?;
-            let Some(last) = found.last() else { break };
-            at = last.position.next();
-            events.extend(found);
+            let stop = ordinal_of(end, segment.first()).min(segment.end());
+            if start >= stop {
+                break;
+            }
+            let found = segment.read(start..stop, usize::MAX, &mut ReadCounters::default())?;
+            identities.extend(found.iter().map(StoredEvent::identity));
+            at = segment.first().plus(u64::from(stop));
         }
-        Ok(events)
+        Ok(identities)
     }
 
     /// The chunk of a number that the catalog or a later chunk names for a key, and the key's posting there.

@@ -1,17 +1,21 @@
-//! Applying a command: its appends one after the other, each seeing those before it.
+//! Applying a command: its requests one after the other, each seeing those before it.
 
 use bytes::Bytes;
-use quorate_proto::{Appended, LogId, StreamName, Version};
+use quorate_proto::{
+    Appended, Expectation, Failure, LogId, RecordedSnapshot, Snapshot, StreamName,
+};
 
-use super::{Demand, Judgement, Log, judge};
+use super::{Demand, Judgement, Log, conditions, judge};
+use crate::defect::{Defect, take};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::format::command::{self, ParsedAppend, ParsedRequest};
+use crate::life::Head;
 use crate::store::Store;
 use crate::verdict::{Rejection, Verdict};
 
 impl Store {
-    /// Applies the appends of a command, in order.
+    /// Applies the requests of a command, in order.
     pub(crate) fn apply_command(
         &mut self,
         log_id: LogId,
@@ -21,6 +25,7 @@ impl Store {
             index: log_id.index.0,
             why: malformed.to_string(),
         })?;
+        self.point.log_id = Some(log_id);
         // A leader's clock may go back; log time does not.
         self.point.recorded_at = self.point.recorded_at.max(command.recorded_at);
         command.requests.into_iter().map(|request| self.apply_request(request)).collect()
@@ -29,38 +34,61 @@ impl Store {
     fn apply_request(&mut self, request: ParsedRequest) -> Result<Verdict, Fault> {
         match request {
             ParsedRequest::Append(append) => self.apply_append(append),
-            ParsedRequest::Snapshot(snapshot) => Ok(Verdict::Kept(snapshot.version)),
+            ParsedRequest::Snapshot(snapshot) => self.put_snapshot(snapshot),
         }
     }
 
-    fn apply_append(&mut self, append: ParsedAppend) -> Result<Verdict, Fault> {
+    fn apply_append(&mut self, mut append: ParsedAppend) -> Result<Verdict, Fault> {
         let demand = Demand::of(&append.append);
-        let versions =
-            demand.streams().map(|(stream, _)| self.head(stream)).collect::<Result<Vec<_>, _>>()?;
-        let (view, window, as_of) = (&*self.view, &self.shared.window, self.point.position);
-        match judge(&Log { view, window, as_of }, &demand, &versions)? {
-            Judgement::Append => Ok(Verdict::Appended(self.append(append, &versions))),
-            Judgement::Repeated(first) => Ok(Verdict::Appended(first)),
-            Judgement::Conflict(failures) => {
-                let violations = Vec::new();
-                Ok(Verdict::Rejected(Rejection::Conflict { failures, violations }))
-            }
-            Judgement::Reused(id) => Ok(Verdict::Rejected(Rejection::IdReused(id))),
+        let heads = demand.streams().map(|(stream, _)| self.head(stream));
+        let heads = heads.collect::<Result<Vec<_>, _>>()?;
+        let mut log = Log::new(&self.view, &self.shared.window, self.point);
+        let failures = match judge(&mut log, &demand, &heads)? {
+            Judgement::Repeated(first) => return Ok(Verdict::Appended(first)),
+            Judgement::Rejected(rejection) => return Ok(Verdict::Rejected(rejection)),
+            Judgement::New(failures) => failures,
+        };
+        if let Some(rejection) = self.refuse(&append, failures)? {
+            return Ok(Verdict::Rejected(rejection));
         }
+        let change = append.change.take();
+        let appended = self.append(append, &heads);
+        if let Some(change) = change {
+            self.change(change)?;
+        }
+        Ok(Verdict::Appended(appended))
     }
 
-    /// The newest version of a stream.
-    fn head(&mut self, stream: &StreamName) -> Result<Version, Fault> {
-        if let Some(version) = self.heads.get(stream) {
-            return Ok(*version);
+    /// Why an append that is new is rejected, if it is: expectations that are not met are certain, so they
+    /// are told even where conditions cannot be judged.
+    fn refuse(
+        &self,
+        append: &ParsedAppend,
+        failures: Vec<Failure>,
+    ) -> Result<Option<Rejection>, Fault> {
+        let conditions = &append.append.conditions;
+        let checked = conditions::check(&self.view, self.point, conditions, append.checked)?;
+        let violations = checked.violations;
+        if failures.is_empty() && checked.is_too_old {
+            return Ok(Some(Rejection::CheckTooOld));
         }
-        let version = self.view.version(stream, self.point.position)?;
-        self.heads.put(stream.clone(), version);
-        Ok(version)
+        let is_flipped = take(Defect::FlippedOutcome);
+        let is_met = failures.is_empty() && violations.is_empty() && !is_flipped;
+        Ok((!is_met).then_some(Rejection::Conflict { failures, violations }))
     }
 
-    /// Puts the events at the end of the log. `versions` are those of the written streams before.
-    fn append(&mut self, append: ParsedAppend, versions: &[Version]) -> Appended {
+    /// What a stream is judged by.
+    pub(super) fn head(&mut self, stream: &StreamName) -> Result<Head, Fault> {
+        if let Some(head) = self.heads.get(stream) {
+            return Ok(*head);
+        }
+        let head = self.view.head(stream, self.point.position)?;
+        self.heads.put(stream.clone(), head);
+        Ok(head)
+    }
+
+    /// Puts the events at the end of the log. `heads` are those of the written streams before.
+    fn append(&mut self, append: ParsedAppend, heads: &[Head]) -> Appended {
         let recorded_at = self.point.recorded_at;
         let first_position = self.point.position.next();
         let mut window = self.shared.window.write().expect("nobody panics while holding the lock");
@@ -68,8 +96,8 @@ impl Store {
         let mut stored = Vec::with_capacity(bodies.len());
         let mut bodies = bodies.into_iter();
         let mut lasts = Vec::with_capacity(append.writes.len());
-        for (write, version) in append.writes.into_iter().zip(versions) {
-            let mut version = *version;
+        for (write, head) in append.writes.into_iter().zip(heads) {
+            let mut version = head.version;
             for (event, body) in write.events.into_iter().zip(bodies.by_ref()) {
                 version = version.next();
                 self.point.position = self.point.position.next();
@@ -78,12 +106,33 @@ impl Store {
                 let (position, stream) = (self.point.position, write.stream.clone());
                 stored.push(StoredEvent { position, stream, version, recorded_at, id, body });
             }
-            self.heads.put(write.stream, version);
+            self.heads.put(write.stream, Head { version, ..*head });
             lasts.push(version);
         }
         drop(window);
         self.view.active.append(stored);
         let last_position = self.point.position;
         Appended { versions: lasts, first_position, last_position, recorded_at }
+    }
+
+    fn put_snapshot(&mut self, snapshot: Snapshot) -> Result<Verdict, Fault> {
+        let head = self.head(&snapshot.stream)?;
+        if head.closed {
+            return Ok(Verdict::Rejected(Rejection::StreamClosed(snapshot.stream)));
+        }
+        if snapshot.version > head.version || snapshot.version <= head.deleted {
+            let expected = Expectation::Exactly(snapshot.version);
+            let failure = Failure { stream: snapshot.stream, expected, actual: head.version };
+            let (failures, violations) = (vec![failure], Vec::new());
+            return Ok(Verdict::Rejected(Rejection::Conflict { failures, violations }));
+        }
+        let kept = self.view.snapshot(&snapshot.stream, self.point)?;
+        if let Some(kept) = kept.filter(|kept| kept.snapshot.version > snapshot.version) {
+            return Ok(Verdict::Kept(kept.snapshot.version));
+        }
+        let (stream, version, index) = (snapshot.stream.clone(), snapshot.version, self.index());
+        let recorded = RecordedSnapshot { snapshot, recorded_at: self.point.recorded_at };
+        self.view.active.change(|changes| changes.put_snapshot(stream, index, Some(recorded)));
+        Ok(Verdict::Kept(version))
     }
 }

@@ -1,101 +1,90 @@
 //! Judging an append: is it a repetition, are its demands met? The same on every replica.
 
+mod change;
 mod command;
+mod conditions;
+mod early;
 mod retry;
+#[cfg(test)]
+mod tests;
 
-use quorate_proto::{
-    Append, Appended, EventId, Expectation, Failure, Requirement, StreamName, Version,
-};
+use quorate_proto::{Append, Appended, EventId, Expectation, Failure, StreamName};
 
+pub(crate) use early::judge_early;
 pub(crate) use retry::Log;
 
 use crate::Fault;
 use crate::defect::{Defect, is_present};
+use crate::life::Head;
+use crate::verdict::Rejection;
 
-/// What an append demands, whatever form it came in.
+/// An append as it is judged.
 #[derive(Debug)]
 pub(crate) struct Demand<'a> {
-    pub(crate) writes: Vec<WriteDemand<'a>>,
-    pub(crate) requirements: &'a [Requirement],
+    append: &'a Append,
     /// The ids of the events of all writes, in their order.
-    pub(crate) ids: Vec<EventId>,
-}
-
-/// What a write demands.
-#[derive(Debug)]
-pub(crate) struct WriteDemand<'a> {
-    pub(crate) stream: &'a StreamName,
-    pub(crate) expectation: Expectation,
-    /// How many of the ids are this write's; at least one.
-    pub(crate) events: usize,
+    ids: Vec<EventId>,
 }
 
 impl<'a> Demand<'a> {
     pub(crate) fn of(append: &'a Append) -> Demand<'a> {
-        let writes = append.writes.iter().map(|write| WriteDemand {
-            stream: &write.stream,
-            expectation: write.expectation,
-            events: write.events.len(),
-        });
         let events = append.writes.iter().flat_map(|write| &write.events);
-        let ids = events.map(|event| event.id).collect();
-        Demand { writes: writes.collect(), requirements: &append.requirements, ids }
+        Demand { append, ids: events.map(|event| event.id).collect() }
     }
 
     /// The streams with what is expected of them: the written ones, then the required ones.
-    pub(crate) fn streams(&self) -> impl Iterator<Item = (&StreamName, Expectation)> {
-        let writes = self.writes.iter().map(|write| (write.stream, write.expectation));
-        writes.chain(self.requirements.iter().map(|one| (&one.stream, one.expectation)))
+    pub(crate) fn streams(&self) -> impl Iterator<Item = (&'a StreamName, Expectation)> + use<'a> {
+        let writes = self.append.writes.iter().map(|write| (&write.stream, write.expectation));
+        writes.chain(self.append.requirements.iter().map(|one| (&one.stream, one.expectation)))
+    }
+
+    /// How many of these streams, from the first on, must not be closed: the written ones, and the one that a
+    /// change is about, which it requires.
+    fn open_count(&self) -> usize {
+        let writes = &self.append.writes;
+        let is_change = writes.iter().any(|write| write.stream.is_system());
+        writes.len() + if is_change { self.append.requirements.len() } else { 0 }
     }
 }
 
 /// What is to be done about an append.
 #[derive(Debug)]
 pub(crate) enum Judgement {
-    /// Its events are appended.
-    Append,
     /// It was appended before: this was the answer.
     Repeated(Appended),
-    /// These demands are not met.
-    Conflict(Vec<Failure>),
-    /// This id stands in the log as part of something else.
-    Reused(EventId),
+    /// It is not appended, whatever else it demands.
+    Rejected(Rejection),
+    /// It is new, and these of its expectations are not met; its conditions are still to be judged.
+    New(Vec<Failure>),
 }
 
-/// Judges an append. `versions` are those of [`Demand::streams`], now.
+/// Judges an append. `heads` are those of [`Demand::streams`], now.
 ///
 /// "Was this appended?" comes before every other check: a repetition must get its first answer even
 /// though, and because, its own events have moved the versions since.
 pub(crate) fn judge(
-    log: &Log<'_>,
+    log: &mut Log<'_>,
     demand: &Demand<'_>,
-    versions: &[Version],
+    heads: &[Head],
 ) -> Result<Judgement, Fault> {
-    let found = if is_present(Defect::NoRetryCheck) {
-        retry::Found::New
-    } else {
-        log.find(demand, versions)?
-    };
+    let found =
+        if is_present(Defect::NoRetryCheck) { retry::Found::New } else { log.find(demand, heads)? };
     match found {
         retry::Found::Repeated(appended) => return Ok(Judgement::Repeated(appended)),
-        retry::Found::Reused(id) => return Ok(Judgement::Reused(id)),
+        retry::Found::Reused(id) => return Ok(Judgement::Rejected(Rejection::IdReused(id))),
+        retry::Found::Forgotten => return Ok(Judgement::Rejected(Rejection::Forgotten)),
         retry::Found::New => {}
     }
-    let failures: Vec<Failure> = demand
-        .streams()
-        .zip(versions)
-        .filter(|((_, expected), actual)| !expected.is_met_at(**actual))
-        .map(|((stream, expected), actual)| Failure {
-            stream: stream.clone(),
-            expected,
-            actual: *actual,
-        })
-        .collect();
-    if failures.is_empty() {
-        return Ok(Judgement::Append);
+    let mut must_be_open = demand.streams().zip(heads).take(demand.open_count());
+    if let Some(((stream, _), _)) = must_be_open.find(|(_, head)| head.closed) {
+        return Ok(Judgement::Rejected(Rejection::StreamClosed(stream.clone())));
     }
-    match log.find_by_failing_none(demand, versions)? {
-        Some(appended) => Ok(Judgement::Repeated(appended)),
-        None => Ok(Judgement::Conflict(failures)),
-    }
+    let failing =
+        demand.streams().zip(heads).filter(|((_, expected), head)| !head.meets(*expected));
+    let failures = failing.map(|((stream, expected), head)| Failure {
+        stream: stream.clone(),
+        expected,
+        actual: head.version,
+    });
+    Ok(Judgement::New(failures.collect()))
 }

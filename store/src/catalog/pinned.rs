@@ -1,5 +1,6 @@
 //! A checkpoint of the catalog that stays as it is while later ones are committed.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ use crate::format::catalog::{
     CONTENTS_KEY, PageBuilder, STATE_KEY, Table, chunk_key, decode_chunk, decode_contents,
     decode_key_state, decode_state, unseal,
 };
+use crate::format::life::decode_record;
+use crate::life::Record;
 use crate::{Fault, Key};
 
 /// About so many bytes make a page for another node.
@@ -32,6 +35,8 @@ type ReadTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 #[derive(Clone)]
 pub(crate) struct CatalogExport {
     pinned: Arc<Pinned>,
+    /// What changes left behind of categories and paths: a few, asked for with every read.
+    scopes: Arc<HashMap<Scope, Arc<Record>>>,
 }
 
 struct Pinned {
@@ -92,7 +97,24 @@ impl CatalogExport {
             path: path.to_owned(),
             _database: Arc::clone(database),
         };
-        Ok(CatalogExport { pinned: Arc::new(pinned) })
+        let export = CatalogExport { pinned: Arc::new(pinned), scopes: Arc::default() };
+        let scopes = Arc::new(export.scopes()?);
+        Ok(CatalogExport { scopes, ..export })
+    }
+
+    fn scopes(&self) -> Result<HashMap<Scope, Arc<Record>>, Fault> {
+        let decode = |(scope, value)| {
+            let record = decode_record(value);
+            let what = "record of a category or path";
+            let record = record.map_err(|malformed| damaged(self.path(), what, &malformed))?;
+            Ok((scope, Arc::new(record)))
+        };
+        self.records_of_scopes()?.into_iter().map(decode).collect()
+    }
+
+    /// What changes left behind of a category or a path; costs no I/O.
+    pub(crate) fn record_of_scope(&self, scope: &Scope) -> Option<Arc<Record>> {
+        self.scopes.get(scope).cloned()
     }
 
     /// What the checkpoint stands for.
@@ -110,7 +132,7 @@ impl CatalogExport {
         &self.pinned.chunks
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.pinned.path
     }
 
@@ -138,15 +160,13 @@ impl CatalogExport {
         value.map(|value| key_state(&key, value, &self.pinned.path)).transpose()
     }
 
-    #[allow(dead_code, reason = "apply reads it next")]
     /// What changes left behind of a stream, a category or a path; `None` without any.
     pub(crate) fn record(&self, scope: &Scope) -> Result<Option<Bytes>, Fault> {
         self.value(Table::Records, &Key::of_scope(scope).encode())
     }
 
-    #[allow(dead_code, reason = "apply reads it next")]
     /// What changes left behind of categories and paths: a few.
-    pub(crate) fn records_of_scopes(&self) -> Result<Vec<(Scope, Bytes)>, Fault> {
+    pub(super) fn records_of_scopes(&self) -> Result<Vec<(Scope, Bytes)>, Fault> {
         let path = &self.pinned.path;
         // Streams sort before the others.
         let rows = self.rows(Table::Records, Some(&[Key::STREAM_KIND + 1]))?;
@@ -161,7 +181,6 @@ impl CatalogExport {
         rows.map(record).collect()
     }
 
-    #[allow(dead_code, reason = "apply reads it next")]
     /// The aggregate snapshot that is kept for a stream.
     pub(crate) fn snapshot(&self, stream: &StreamName) -> Result<Option<Bytes>, Fault> {
         self.value(Table::Snapshots, stream.as_str().as_bytes())

@@ -11,6 +11,8 @@ use redb::ReadableTable;
 
 use super::*;
 use crate::Key;
+use crate::format::life::encode_record;
+use crate::life::Record;
 use crate::vfs::{MemVfs, Survival};
 
 const CACHE: usize = 32 << 20;
@@ -78,13 +80,17 @@ fn stream(number: u64) -> StreamName {
 }
 
 /// At each checkpoint some records come, the stream's of the one before goes, the category's is replaced.
+fn record(truncate_before: u64) -> Record {
+    Record { truncate_before, ..Record::default() }
+}
+
 fn records(checkpoint: u64) -> Records {
-    let text = |what| Some(Bytes::from(format!("{what} {checkpoint}")));
+    let record = |what: u64| Some(encode_record(&record(checkpoint * 10 + what)));
     vec![
-        (Scope::Stream(stream(checkpoint)), text("stream")),
+        (Scope::Stream(stream(checkpoint)), record(1)),
         (Scope::Stream(stream(checkpoint - 1)), None),
-        (Scope::Category(Category::new("order").expect("a category")), text("category")),
-        (Scope::Path(EventPath::new(format!("acme/{checkpoint}")).expect("a path")), text("path")),
+        (Scope::Category(Category::new("order").expect("a category")), record(2)),
+        (Scope::Path(EventPath::new(format!("acme/{checkpoint}")).expect("a path")), record(3)),
     ]
 }
 
@@ -135,13 +141,18 @@ fn check(catalog: &CatalogExport, checkpoint: u64, count: u64) {
     for number in 0..checkpoint + 2 {
         let is_newest = checkpoint > 0 && number == checkpoint;
         let text = |what: &str| is_newest.then(|| Bytes::from(format!("{what} {checkpoint}")));
-        let record = catalog.record(&Scope::Stream(stream(number))).expect("readable");
-        assert_eq!(record, text("stream"), "{number}");
+        let kept = catalog.record(&Scope::Stream(stream(number))).expect("readable");
+        let expected = is_newest.then(|| encode_record(&record(checkpoint * 10 + 1)));
+        assert_eq!(kept, expected, "{number}");
         assert_eq!(catalog.snapshot(&stream(number)).expect("readable"), text("snapshot"));
     }
     let others = catalog.records_of_scopes().expect("readable");
     assert_eq!(others.len() as u64, if checkpoint > 0 { 1 + checkpoint } else { 0 });
     for (scope, record) in others {
+        assert_eq!(
+            catalog.record_of_scope(&scope).map(|record| encode_record(&record)),
+            Some(record.clone())
+        );
         assert_eq!(catalog.record(&scope).expect("readable"), Some(record));
     }
     let contents = catalog.contents();

@@ -9,6 +9,8 @@ pub(crate) mod chunk;
 pub mod command;
 pub(crate) mod current;
 pub(crate) mod event;
+pub(crate) mod life;
 pub(crate) mod manifest;
+pub(crate) mod outcome;
 
 pub(crate) use self::bytes::{Input, Malformed, Output};

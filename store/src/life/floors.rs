@@ -1,35 +1,140 @@
 //! The floors of streams as of a point, for one reader.
 
-use quorate_proto::{StreamName, Version};
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
 
+use lru::LruCache;
+use quorate_proto::{Category, Path, Position, Scope, StreamName, Timestamp, Version};
+
+use super::rules::{Chain, Rules};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::read::Point;
 use crate::view::View;
 
-/// The floors of streams as of a point. Costs nothing while there are no records.
+/// Of so many streams it is remembered what hides their events; about 200 bytes each.
+const STREAMS_KEPT: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
+/// The floors of streams as of a point. Costs nothing while there are no records, and for a stream that none
+/// counts for a look into memory.
 ///
 /// It holds on to no view, so that a reader who stalls keeps no tail in memory: each call is given the view to
-/// look into, which may become another one of the same log.
+/// look into, which may become another one of the same log. What changed after the point and is in no tail of
+/// that view any more counts as it is now.
 #[derive(Debug)]
 pub(crate) struct Floors {
     point: Point,
+    /// Whether there were records when it was first asked.
+    has_records: Option<bool>,
+    streams: LruCache<StreamName, Known>,
+    /// Where a time begins.
+    times: HashMap<Timestamp, Position>,
+}
+
+/// What is known of a stream so far.
+#[derive(Debug)]
+struct Known {
+    rules: Rules,
+    floor: Option<Version>,
 }
 
 impl Floors {
     /// Floors by the records that were there at `point`.
     pub(crate) fn at(point: Point) -> Floors {
-        Floors { point }
+        let streams = LruCache::new(STREAMS_KEPT);
+        Floors { point, has_records: None, streams, times: HashMap::new() }
     }
 
     /// The first version of a stream that is not hidden; may be one more than its last.
-    pub(crate) fn floor(&mut self, _view: &View, _stream: &StreamName) -> Result<Version, Fault> {
-        let _ = &self.point;
-        Ok(Version(1))
+    pub(crate) fn floor(&mut self, view: &View, stream: &StreamName) -> Result<Version, Fault> {
+        let Some(known) = self.known(view, stream)? else { return Ok(Version(1)) };
+        if let Some(floor) = known.floor {
+            return Ok(floor);
+        }
+        let rules = known.rules.clone();
+        let floor = self.look_up(view, stream, &rules)?;
+        if let Some(known) = self.known(view, stream)? {
+            known.floor = Some(floor);
+        }
+        Ok(floor)
     }
 
-    /// Whether an event is below the floor of its stream. Looks up less than [`Floors::floor`] does.
+    /// Whether an event is below the floor of its stream.
     pub(crate) fn is_hidden(&mut self, view: &View, event: &StoredEvent) -> Result<bool, Fault> {
+        let Some(known) = self.known(view, &event.stream)? else { return Ok(false) };
+        let Known { rules, floor } = known;
+        if let Some(floor) = floor {
+            return Ok(event.version < *floor);
+        }
+        if event.version < rules.first
+            || event.position < rules.position
+            || rules.time.is_some_and(|time| event.recorded_at < time)
+        {
+            return Ok(true);
+        }
+        if rules.counts.last().is_none_or(|(until, _)| event.position > *until) {
+            return Ok(false);
+        }
         Ok(event.version < self.floor(view, &event.stream)?)
     }
+
+    /// What is known of a stream; `None` if nothing of it is hidden.
+    fn known(&mut self, view: &View, stream: &StreamName) -> Result<Option<&mut Known>, Fault> {
+        if !*self.has_records.get_or_insert_with(|| view.has_records()) || stream.is_system() {
+            return Ok(None);
+        }
+        if !self.streams.contains(stream) {
+            let chain = chain(view, stream, self.point.position)?;
+            let rules = chain.rules(self.point.position, self.point.recorded_at);
+            self.streams.put(stream.clone(), Known { rules, floor: None });
+        }
+        Ok(self.streams.get_mut(stream))
+    }
+
+    /// The floor by where the stream's events stand.
+    fn look_up(
+        &mut self,
+        view: &View,
+        stream: &StreamName,
+        rules: &Rules,
+    ) -> Result<Version, Fault> {
+        let mut begin = rules.position;
+        if let Some(time) = rules.time {
+            begin = begin.max(self.begin_of(view, time)?);
+        }
+        let mut floor = rules.first;
+        if begin > Position(1) {
+            let before = Position(begin.0 - 1).min(self.point.position);
+            floor = floor.max(view.version_at(stream, before)?.next());
+        }
+        for (until, count) in &rules.counts {
+            let version = view.version_at(stream, *until)?;
+            floor = floor.max(Version((version.0 + 1).saturating_sub(*count)));
+        }
+        Ok(floor)
+    }
+
+    fn begin_of(&mut self, view: &View, time: Timestamp) -> Result<Position, Fault> {
+        if let Some(position) = self.times.get(&time) {
+            return Ok(*position);
+        }
+        let position = view.begin_of(time)?;
+        self.times.insert(time, position);
+        Ok(position)
+    }
+}
+
+/// The records that count for a stream.
+fn chain(view: &View, stream: &StreamName, as_of: Position) -> Result<Chain, Fault> {
+    let own = view.record(&Scope::Stream(stream.clone()), as_of)?;
+    let category = Category::new(stream.category()).expect("part of a valid name");
+    let mut above = Vec::new();
+    above.extend(view.record(&Scope::Category(category), as_of)?);
+    let mut paths: Vec<&str> = stream.paths().collect();
+    paths.reverse();
+    for path in paths {
+        let path = Path::new(path).expect("part of a valid name");
+        above.extend(view.record(&Scope::Path(path), as_of)?);
+    }
+    Ok(Chain { own, above })
 }

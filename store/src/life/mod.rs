@@ -18,14 +18,16 @@
 //!
 //! **Log time** is the stamp of the entry that is applied, from its first request on.
 
-#![expect(dead_code, reason = "lands next")]
-
+mod changes;
 mod floors;
 mod head;
+mod lookup;
 mod record;
+mod rules;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use changes::Changes;
 pub(crate) use floors::Floors;
-#[expect(unused_imports, reason = "lands next")]
 pub(crate) use head::Head;
-#[expect(unused_imports, reason = "lands next")]
-pub(crate) use record::{Former, Limits, Record};
+pub(crate) use record::{Former, Limits, Moment, Record};

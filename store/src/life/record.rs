@@ -22,7 +22,7 @@ pub(crate) struct Former {
 }
 
 /// When a change takes place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
     /// The position of the event that records it.
     pub(crate) position: Position,
@@ -71,6 +71,12 @@ impl Record {
     /// The record of a category or a path after a change.
     pub(crate) fn change_scope(&mut self, change: &SettingsChange, at: Moment) {
         self.set(change, at, at.position.0);
+    }
+
+    /// The limits that were in force at a position, as far as this record goes.
+    pub(crate) fn limits_at(&self, position: Position) -> Limits {
+        let former = self.former.iter().find(|former| former.until >= position);
+        former.map_or(self.limits, |former| former.limits)
     }
 
     fn set(&mut self, change: &SettingsChange, at: Moment, truncate_max: u64) {

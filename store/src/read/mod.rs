@@ -13,17 +13,16 @@ mod walk;
 use std::sync::Arc;
 
 use quorate_proto::{
-    Append, Expectation, LogId, Position, Read, RecordedSnapshot, Scope, StreamName, Timestamp,
-    Version,
+    Append, LogId, Position, Read, RecordedSnapshot, Scope, StreamName, Timestamp, Version,
 };
 
 pub use conditions::Checked;
 pub use scan::Scan;
 pub use state::{Settings, StreamState};
 
-use crate::apply::{Demand, Judgement, Log, judge};
+use crate::apply;
 use crate::fault::Fault;
-use crate::verdict::{Rejection, Verdict};
+use crate::verdict::Verdict;
 use crate::view::{Published, Shared};
 
 /// How far the store is.
@@ -85,13 +84,17 @@ impl Reader {
     }
 
     /// What was set for a stream, a category or a path itself.
-    pub fn settings(&self, _scope: &Scope) -> Result<Settings, Fault> {
-        Ok(Settings::default())
+    pub fn settings(&self, scope: &Scope) -> Result<Settings, Fault> {
+        let Published { view, point } = self.shared.get();
+        let record = view.record(scope, point.position)?;
+        Ok(record.map(|record| record.settings()).unwrap_or_default())
     }
 
     /// The newest aggregate snapshot of a stream.
-    pub fn snapshot(&self, _stream: &StreamName) -> Result<Option<RecordedSnapshot>, Fault> {
-        Ok(None)
+    pub fn snapshot(&self, stream: &StreamName) -> Result<Option<RecordedSnapshot>, Fault> {
+        let Published { view, point } = self.shared.get();
+        let snapshot = view.snapshot(stream, point)?;
+        Ok(snapshot.map(|snapshot| RecordedSnapshot::clone(&snapshot)))
     }
 
     /// Judges the conditions of an append by what is applied here, without holding up the writer. It reads
@@ -110,28 +113,6 @@ impl Reader {
     /// Looks at streams with events in memory only; in the rare case that an old event has to be compared it
     /// reads from disk. The append should have passed [`Append::check`].
     pub fn judge_early(&self, append: &Append) -> Result<Option<Verdict>, Fault> {
-        let Published { view, point } = self.shared.get();
-        let (demand, as_of) = (Demand::of(append), point.position);
-        let is_passed = |(stream, expectation): (&StreamName, Expectation)| match expectation {
-            Expectation::Exactly(version) => {
-                view.version_in_memory(stream, as_of).is_some_and(|actual| actual > version)
-            }
-            _ => false,
-        };
-        if !demand.streams().any(is_passed) {
-            return Ok(None);
-        }
-        let versions = demand.streams().map(|(stream, _)| view.version(stream, as_of));
-        let versions = versions.collect::<Result<Vec<_>, _>>()?;
-        let log = Log { view: &view, window: &self.shared.window, as_of };
-        Ok(match judge(&log, &demand, &versions)? {
-            Judgement::Repeated(first) => Some(Verdict::Appended(first)),
-            Judgement::Conflict(failures) => {
-                let violations = Vec::new();
-                Some(Verdict::Rejected(Rejection::Conflict { failures, violations }))
-            }
-            // Not of the kind that can never become true again: an id leaves the window some day.
-            Judgement::Reused(_) | Judgement::Append => None,
-        })
+        apply::judge_early(&self.shared, append)
     }
 }

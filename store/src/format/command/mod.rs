@@ -176,7 +176,6 @@ pub(crate) struct ParsedAppend {
     pub(crate) append: Append,
     pub(crate) bodies: Vec<Bytes>,
     /// None of the events up to here violates one of its conditions.
-    #[expect(dead_code, reason = "lands next")]
     pub(crate) checked: Position,
     pub(crate) change: Option<Change>,
 }

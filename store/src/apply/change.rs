@@ -1,0 +1,42 @@
+//! What applying a change of settings, or of the life of a stream, does beside appending its event.
+
+use quorate_proto::{Change, ChangeKind, LogIndex, Scope, StreamName};
+
+use crate::fault::Fault;
+use crate::life::{Head, Moment, Record};
+use crate::store::Store;
+
+impl Store {
+    /// Puts the record that the change leaves behind; its event stands at the end of the log.
+    pub(super) fn change(&mut self, change: Change) -> Result<(), Fault> {
+        let Change { scope, kind, .. } = change;
+        let position = self.point.position;
+        let record = self.view.record(&scope, position)?;
+        let mut record = record.map_or_else(Record::default, |record| Record::clone(&record));
+        let mut at = Moment { position, time: self.point.recorded_at, ..Moment::default() };
+        if let Scope::Stream(stream) = &scope {
+            let head = self.head(stream)?;
+            at.version = head.version;
+            record.change_stream(&kind, at);
+            let (deleted, closed) = (record.deleted, record.closed);
+            self.heads.put(stream.clone(), Head { deleted, closed, ..head });
+            if !matches!(kind, ChangeKind::Settings(_)) {
+                self.drop_snapshot(stream.clone());
+            }
+        } else if let ChangeKind::Settings(settings) = &kind {
+            record.change_scope(settings, at);
+        }
+        self.view.active.change(|changes| changes.put_record(scope, position, record));
+        Ok(())
+    }
+
+    fn drop_snapshot(&mut self, stream: StreamName) {
+        let index = self.index();
+        self.view.active.change(|changes| changes.put_snapshot(stream, index, None));
+    }
+
+    /// The entry that is applied.
+    pub(super) fn index(&self) -> LogIndex {
+        self.point.log_id.map(|id| id.index).unwrap_or_default()
+    }
+}

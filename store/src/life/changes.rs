@@ -1,0 +1,82 @@
+//! What changed since a chunk was sealed: records and aggregate snapshots, in memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_proto::{LogIndex, Position, RecordedSnapshot, Scope, StreamName};
+
+use super::Record;
+use crate::format::life::{encode_record, encode_snapshot};
+use crate::key::Key;
+
+/// The records and aggregate snapshots of a tail, every one that there was, so that a reader at an older point
+/// sees what was there then.
+///
+/// Invariant: what stands for one name ascends, records in the position of their change, snapshots in the log
+/// index of their entry.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    records: HashMap<Scope, Vec<(Position, Arc<Record>)>>,
+    snapshots: HashMap<StreamName, Vec<(LogIndex, Kept)>>,
+}
+
+/// A snapshot; `None` where its stream was deleted, and it was dropped.
+type Kept = Option<Arc<RecordedSnapshot>>;
+
+impl Changes {
+    /// Whether there is any record.
+    pub(crate) fn has_records(&self) -> bool {
+        !self.records.is_empty()
+    }
+
+    /// The record of a scope after the changes up to a position; `None` if there was none here by then.
+    pub(crate) fn record(&self, scope: &Scope, as_of: Position) -> Option<Arc<Record>> {
+        newest(self.records.get(scope)?, as_of).cloned()
+    }
+
+    /// What became of a stream's snapshot by an entry; `None` if nothing did here by then.
+    pub(crate) fn snapshot(&self, stream: &StreamName, as_of: LogIndex) -> Option<Kept> {
+        newest(self.snapshots.get(stream)?, as_of).cloned()
+    }
+
+    pub(crate) fn put_record(&mut self, scope: Scope, at: Position, record: Record) {
+        self.records.entry(scope).or_default().push((at, Arc::new(record)));
+    }
+
+    /// Keeps a snapshot, or notes that there is none any more.
+    pub(crate) fn put_snapshot(
+        &mut self,
+        stream: StreamName,
+        at: LogIndex,
+        snapshot: Option<RecordedSnapshot>,
+    ) {
+        self.snapshots.entry(stream).or_default().push((at, snapshot.map(Arc::new)));
+    }
+
+    /// The newest record of each scope, as the catalog takes them.
+    pub(crate) fn newest_records(&self) -> Vec<(Scope, Option<Bytes>)> {
+        let newest = self.records.iter().filter_map(|(scope, all)| {
+            let (_, record) = all.last()?;
+            Some((scope.clone(), Some(encode_record(record))))
+        });
+        let mut records: Vec<_> = newest.collect();
+        records.sort_by_cached_key(|(scope, _)| Key::of_scope(scope));
+        records
+    }
+
+    /// The newest snapshot of each stream, as the catalog takes them.
+    pub(crate) fn newest_snapshots(&self) -> Vec<(StreamName, Option<Bytes>)> {
+        let newest = self.snapshots.iter().filter_map(|(stream, all)| {
+            let (_, snapshot) = all.last()?;
+            Some((stream.clone(), snapshot.as_deref().map(encode_snapshot)))
+        });
+        let mut snapshots: Vec<_> = newest.collect();
+        snapshots.sort_by(|(one, _), (other, _)| one.cmp(other));
+        snapshots
+    }
+}
+
+fn newest<P: PartialOrd, T>(all: &[(P, T)], as_of: P) -> Option<&T> {
+    all.iter().rev().find(|(at, _)| *at <= as_of).map(|(_, one)| one)
+}

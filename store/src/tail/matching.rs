@@ -1,0 +1,70 @@
+//! The newest event of a tail that an item of a query matches, by postings alone.
+
+use std::ops::Range;
+
+use quorate_proto::{QueryItem, Scope};
+
+use super::{Contents, Tail};
+use crate::event::StoredEvent;
+use crate::key::Key;
+
+impl Tail {
+    /// The newest event at these ordinals that an item matches.
+    pub(crate) fn newest_match(&self, item: &QueryItem, range: &Range<u32>) -> Option<StoredEvent> {
+        if range.is_empty() {
+            return None;
+        }
+        let contents = self.read();
+        let ordinal = contents.newest_match(item, range)?;
+        contents.events.get(ordinal as usize).cloned()
+    }
+}
+
+impl Contents {
+    fn newest_match(&self, item: &QueryItem, range: &Range<u32>) -> Option<u32> {
+        let scope = item.scope.iter().map(Key::of_scope);
+        let tags = item.tags.iter().cloned().map(Key::Tag);
+        let correlation = item.correlation.iter().cloned().map(Key::Correlation);
+        let all: Vec<&[u32]> = scope
+            .chain(tags)
+            .chain(correlation)
+            .map(|key| within(self.ordinals(&key), range))
+            .collect();
+        let types = item.types.iter().cloned().map(Key::Type);
+        let types: Vec<&[u32]> = types.map(|key| within(self.ordinals(&key), range)).collect();
+        let is_named = matches!(item.scope, Some(Scope::Stream(_))) || !types.is_empty();
+        let matches = |ordinal: &u32| {
+            let holds = |posting: &&[u32]| posting.binary_search(ordinal).is_ok();
+            all.iter().all(holds)
+                && (types.is_empty() || types.iter().any(holds))
+                && (is_named || !self.is_system(*ordinal))
+        };
+        match all.iter().min_by_key(|posting| posting.len()) {
+            Some(shortest) => shortest.iter().rev().find(|ordinal| matches(ordinal)).copied(),
+            None if !types.is_empty() => {
+                types.iter().filter_map(|posting| posting.last()).max().copied()
+            }
+            None => range.clone().rev().find(matches),
+        }
+    }
+
+    /// The posting of a key; empty without any.
+    fn ordinals(&self, key: &Key) -> &[u32] {
+        let posting = match key {
+            Key::Stream(stream) => self.streams.get(stream).map(|stream| &stream.ordinals),
+            _ => self.slots.get(key).and_then(|slot| self.postings.get(*slot as usize)),
+        };
+        posting.map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn is_system(&self, ordinal: u32) -> bool {
+        self.events.get(ordinal as usize).is_some_and(|event| event.stream.is_system())
+    }
+}
+
+/// The part of a posting that lies in a range of ordinals.
+fn within<'a>(posting: &'a [u32], range: &Range<u32>) -> &'a [u32] {
+    let from = posting.partition_point(|ordinal| *ordinal < range.start);
+    let to = posting.partition_point(|ordinal| *ordinal < range.end);
+    posting.get(from..to).unwrap_or_default()
+}
