@@ -123,13 +123,13 @@ pub struct Source(Result<proto::Source, Invalid>);
 impl Source {
     pub(crate) fn into_read(self) -> Result<proto::Read, Invalid> {
         match self.0? {
-            proto::Source::Stream { stream, .. } => Ok(proto::Read::stream(stream)),
             proto::Source::Query(query) => Ok(proto::Read::query(query)),
+            proto::Source::Stream { stream, .. } => Ok(proto::Read::stream(stream)),
         }
     }
 
     fn stream(name: Result<StreamName, Invalid>) -> Source {
-        Source(name.map(|stream| proto::Source::Stream { stream, types: Vec::new() }))
+        Source(name.map(proto::Source::stream))
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::wire::v1::{EventBatch, ReadPoint, ReadRequest as WireRequest, ReadResponse};
 use quorate_proto::{
-    self as proto, Consistency, Direction, ErrorKind, Invalid, Outcome, Position, Problem,
-    Source as ProtoSource, Timestamp,
+    self as proto, Consistency, CorrelationId, Direction, ErrorKind, Invalid, Outcome, Position,
+    Problem, Source as ProtoSource, Timestamp,
 };
 use tokio::time::Instant;
 use tonic::Streaming;
@@ -15,7 +15,7 @@ use tonic::Streaming;
 use crate::client::Client;
 use crate::event::RecordedEvent;
 use crate::nodes::problem;
-use crate::query::{Source, types_of};
+use crate::query::{Source, tags_of, types_of};
 use crate::snapshot::RecordedSnapshot;
 
 /// How much later than a node we look at its deadline.
@@ -51,6 +51,36 @@ impl ReadRequest {
                 ProtoSource::Query(query) => {
                     narrow(query, |item| item.types.extend(demanded.iter().cloned()));
                 }
+            }
+            Ok(read)
+        });
+        ReadRequest { read, ..self }
+    }
+
+    /// Only events that have all of these tags.
+    pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> ReadRequest {
+        let demanded = tags_of(tags);
+        let read = self.read.and_then(|mut read| {
+            let demanded = demanded?;
+            match &mut read.source {
+                ProtoSource::Stream { tags, .. } => tags.extend(demanded),
+                ProtoSource::Query(query) => {
+                    narrow(query, |item| item.tags.extend(demanded.iter().cloned()));
+                }
+            }
+            Ok(read)
+        });
+        ReadRequest { read, ..self }
+    }
+
+    /// Only events with this correlation id.
+    pub fn correlation(self, id: impl AsRef<str>) -> ReadRequest {
+        let id = CorrelationId::new(id);
+        let read = self.read.and_then(|mut read| {
+            let id = Some(id?);
+            match &mut read.source {
+                ProtoSource::Stream { correlation, .. } => *correlation = id,
+                ProtoSource::Query(query) => narrow(query, |item| item.correlation = id.clone()),
             }
             Ok(read)
         });

@@ -145,15 +145,41 @@ impl Query {
 /// What is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// One stream, whole or only some types of it; bounds are versions.
+    /// One stream, whole or only some events of it; bounds are versions.
     Stream {
         /// The stream.
         stream: StreamName,
         /// Any of these types; all if empty.
         types: Vec<EventType>,
+        /// All of these tags.
+        tags: Vec<Tag>,
+        /// This correlation id; any if not told.
+        correlation: Option<CorrelationId>,
     },
     /// What a query matches in the whole log; bounds are positions.
     Query(Query),
+}
+
+impl Source {
+    /// The whole of a stream.
+    pub fn stream(stream: StreamName) -> Source {
+        Source::Stream { stream, types: Vec::new(), tags: Vec::new(), correlation: None }
+    }
+
+    /// What is looked for, as a query.
+    pub fn to_query(&self) -> Query {
+        match self {
+            Source::Query(query) => query.clone(),
+            Source::Stream { stream, types, tags, correlation } => Query {
+                items: vec![QueryItem {
+                    scope: Some(Scope::Stream(stream.clone())),
+                    types: types.clone(),
+                    tags: tags.clone(),
+                    correlation: correlation.clone(),
+                }],
+            },
+        }
+    }
 }
 
 /// Which way events are given out.
@@ -216,7 +242,7 @@ pub struct Read {
 impl Read {
     /// A whole stream, oldest first.
     pub fn stream(stream: StreamName) -> Read {
-        Read::of(Source::Stream { stream, types: Vec::new() })
+        Read::of(Source::stream(stream))
     }
 
     /// All that a query matches, oldest first.
@@ -241,17 +267,14 @@ impl Read {
         if self.with_snapshot {
             self.check_with_snapshot()?;
         }
-        match &self.source {
-            Source::Query(query) => query.check(),
-            Source::Stream { types, .. } => {
-                let item = QueryItem { types: types.clone(), ..QueryItem::default() };
-                Query { items: vec![item] }.check()
-            }
-        }
+        self.source.to_query().check()
     }
 
     fn check_with_snapshot(&self) -> Result<(), Invalid> {
-        let is_whole = matches!(&self.source, Source::Stream { types, .. } if types.is_empty());
+        let is_whole = match &self.source {
+            Source::Stream { stream, .. } => self.source == Source::stream(stream.clone()),
+            Source::Query(_) => false,
+        };
         if !is_whole || self.bounds != Bounds::default() || self.direction != Direction::Forwards {
             let why = "needs a whole stream, read forwards";
             return Err(Invalid::new("with_snapshot", why));

@@ -1,4 +1,4 @@
-//! The way of an append through a node: to the batcher where this node leads, to the leader elsewhere.
+//! The way of an append or a snapshot through a node: to the batcher where this node leads, to the leader elsewhere.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,28 +8,31 @@ use quorate_proto::limits::DEADLINE_MS_DEFAULT;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_append::Request as WireRequest;
 use quorate_proto::{
-    Append, Appended, Change, ErrorKind, Invalid, Outcome, Problem, Term, Timestamp,
+    Append, Appended, Change, ErrorKind, Invalid, Outcome, Problem, Snapshot, StreamName, Term,
+    Timestamp, Version,
 };
 use quorate_raft::host::Host;
 use quorate_raft::{Done, Lost, Replica, Role, Status};
-use quorate_store::command::{decode_append, encode_append};
+use quorate_store::command::{Request, decode_request, encode_append, encode_snapshot};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::admission::Admission;
 use super::batcher::{self, Proposer};
+use super::conditions::Conditional;
 use super::forward::{Forwarded, Forwarding};
-use super::pending::{Answer, Pending, Tenure, Waiter};
+use super::pending::{Answer, Held, Pending, Tenure, Waiter};
 use super::problem;
 
-/// How long a single append waits for news of the leader before it tries again.
+/// How long a single request waits for news of the leader before it tries again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// No deadline is further away, so that a number of milliseconds never runs over.
 pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// An append in both its forms: to be looked at, and to be proposed.
+/// A request in both its forms: to be looked at, and to be proposed.
+#[derive(Clone)]
 pub(crate) struct Prepared {
-    append: Append,
+    request: Request,
     encoded: Bytes,
 }
 
@@ -39,16 +42,38 @@ impl Prepared {
         self.encoded.len()
     }
 
-    /// An append as another node encoded it.
+    /// A request as another node encoded it.
     pub(crate) fn from_encoded(encoded: Bytes) -> Result<Prepared, Invalid> {
-        Ok(Prepared { append: decode_append(&encoded)?, encoded })
+        Ok(Prepared { request: decode_request(&encoded)?, encoded })
+    }
+
+    fn has_conditions(&self) -> bool {
+        matches!(&self.request, Request::Append(append) if !append.conditions.is_empty())
+    }
+
+    /// Whether it is taken although the disks are full: what changes settings or removes makes room.
+    fn makes_room(&self) -> bool {
+        let Request::Append(append) = &self.request else { return false };
+        append.writes.iter().all(|write| write.stream.is_system())
+    }
+
+    /// The streams whose order it keeps: those that it writes or looks at.
+    fn streams(&self) -> Vec<StreamName> {
+        match &self.request {
+            Request::Snapshot(snapshot) => vec![snapshot.stream.clone()],
+            Request::Append(append) => {
+                let written = append.writes.iter().map(|write| &write.stream);
+                let required = append.requirements.iter().map(|one| &one.stream);
+                written.chain(required).cloned().collect()
+            }
+        }
     }
 }
 
 impl From<Append> for Prepared {
     fn from(append: Append) -> Prepared {
         let encoded = encode_append(&append);
-        Prepared { append, encoded }
+        Prepared { request: Request::Append(append), encoded }
     }
 }
 
@@ -68,6 +93,16 @@ impl TryFrom<Option<v1::Change>> for Prepared {
     }
 }
 
+impl TryFrom<Option<v1::Snapshot>> for Prepared {
+    type Error = Invalid;
+
+    fn try_from(snapshot: Option<v1::Snapshot>) -> Result<Prepared, Invalid> {
+        let snapshot = Snapshot::try_from(snapshot)?;
+        let encoded = encode_snapshot(&snapshot);
+        Ok(Prepared { request: Request::Snapshot(snapshot), encoded })
+    }
+}
+
 impl TryFrom<Option<WireRequest>> for Prepared {
     type Error = Invalid;
 
@@ -78,6 +113,12 @@ impl TryFrom<Option<WireRequest>> for Prepared {
             None => Err(Invalid::new("append", "is missing")),
         }
     }
+}
+
+/// What an append or a snapshot came to.
+pub(crate) enum Taken {
+    Appended(Appended),
+    Kept(Version),
 }
 
 /// Where appends go from here, for as long as one leader leads.
@@ -99,7 +140,7 @@ impl Lane {
     }
 }
 
-/// Takes appends. One for each node.
+/// Takes appends and snapshots. One for each node.
 pub(crate) struct Appends<H: Host> {
     pub(crate) replica: Replica<H>,
     pub(crate) admission: Admission,
@@ -120,45 +161,74 @@ impl<H: Host> Appends<H> {
         Arc::new(Appends { replica, status, admission, queue, forwarding })
     }
 
-    /// Appends once. What was certainly not proposed is tried again until the deadline.
-    pub(crate) async fn append(
-        &self,
+    /// Takes one request. What was certainly not proposed is tried again until the deadline.
+    pub(crate) async fn take(
+        self: &Arc<Self>,
         prepared: Prepared,
         deadline: Instant,
-    ) -> Result<Appended, Problem> {
-        let Prepared { append, encoded } = prepared;
+    ) -> Result<Taken, Problem> {
         loop {
-            let admitted = self.admission.admit_or_refuse(encoded.len(), deadline).await?;
+            let admitted = self.admission.admit_or_refuse(prepared.size(), deadline).await?;
             let lane = self.lane(deadline).await?;
             let (sender, receiver) = oneshot::channel();
             let deliver = Box::new(move |answer| drop(sender.send(answer)));
             let waiter = Waiter::new(deliver, admitted);
-            let prepared = Prepared { append: append.clone(), encoded: encoded.clone() };
-            self.submit(&lane, prepared, deadline, waiter);
+            self.submit(&lane, prepared.clone(), deadline, waiter);
             let answer = timeout_at(deadline, receiver).await.map_err(|_| problem::overdue())?;
             match answer.unwrap_or_else(|_| Answer::Lost(problem::stopping(Outcome::Unknown))) {
-                Answer::Appended(appended) => return Ok(appended),
+                Answer::Appended(appended) => return Ok(Taken::Appended(appended)),
+                Answer::Kept(version) => return Ok(Taken::Kept(version)),
                 Answer::Rejected(problem) => return Err(problem),
                 Answer::Lost(problem) if problem.outcome == Outcome::Unknown => {
                     return Err(problem);
                 }
-                Answer::Lost(_) => self.news(deadline).await?,
+                Answer::Lost(problem) => self.news(deadline).await.map_err(|_| problem)?,
+                Answer::CheckTooOld => {}
             }
         }
     }
 
-    /// Hands an append on; its waiter is answered exactly once.
+    /// Hands a request on; its waiter is answered exactly once.
     pub(crate) fn submit(
-        &self,
+        self: &Arc<Self>,
         lane: &Lane,
         prepared: Prepared,
         deadline: Instant,
         waiter: Waiter,
     ) {
-        let Prepared { append, encoded } = prepared;
-        match lane {
-            Lane::There(forwarding) => forwarding.send(Forwarded { encoded, deadline, waiter }),
-            Lane::Here(tenure) => match self.judge(&append) {
+        let tenure = match lane {
+            Lane::There(forwarding) => {
+                let encoded = prepared.encoded;
+                return forwarding.send(Forwarded { encoded, deadline, waiter });
+            }
+            Lane::Here(tenure) => tenure,
+        };
+        let held = Held { prepared, deadline, waiter };
+        let is_conditional = held.prepared.has_conditions();
+        let mut order = tenure.order();
+        let entered = if order.is_idle() && !is_conditional {
+            Some(held)
+        } else {
+            order.enter(held.prepared.streams(), is_conditional, held)
+        };
+        drop(order);
+        if let Some(held) = entered {
+            self.go_on(tenure, held);
+        }
+    }
+
+    /// Takes the next step with what need not wait for others.
+    fn go_on(self: &Arc<Self>, tenure: &Tenure, held: Held) {
+        let Held { prepared, deadline, waiter } = held;
+        let streams = if prepared.has_conditions() { prepared.streams() } else { Vec::new() };
+        let makes_room = prepared.makes_room();
+        match prepared {
+            Prepared { request: Request::Append(append), encoded } if !streams.is_empty() => {
+                let (append, tenure) = (Arc::new(append), tenure.clone());
+                let conditional = Conditional { append, encoded, deadline, tenure };
+                tokio::spawn(self.clone().carry(conditional, streams, waiter));
+            }
+            Prepared { request, encoded } => match self.judge(&request, makes_room) {
                 Some(answer) => waiter.answer(answer),
                 None => {
                     let tenure = tenure.clone();
@@ -169,13 +239,33 @@ impl<H: Host> Appends<H> {
         }
     }
 
-    /// What can be said without proposing the append.
-    fn judge(&self, append: &Append) -> Option<Answer> {
-        let reader = self.replica.reader()?;
-        match reader.judge_early(append) {
-            Ok(verdict) => verdict.map(Answer::from),
-            Err(fault) => Some(Answer::Rejected(problem::of_fault(&fault))),
+    /// Carries an append with conditions to its answer, and then lets go what it held back.
+    async fn carry(
+        self: Arc<Self>,
+        conditional: Conditional,
+        streams: Vec<StreamName>,
+        waiter: Waiter,
+    ) {
+        let tenure = conditional.tenure.clone();
+        waiter.answer(conditional.carry(&self.replica, &self.queue).await);
+        // Under the lock until all is on its way, so that nothing new overtakes it.
+        let mut order = tenure.order();
+        for held in order.finish(&streams) {
+            self.go_on(&tenure, held);
         }
+    }
+
+    /// What can be said without proposing the request.
+    fn judge(&self, request: &Request, makes_room: bool) -> Option<Answer> {
+        if let Request::Append(append) = request {
+            match self.replica.reader()?.judge_early(append) {
+                Ok(None) => {}
+                Ok(Some(verdict)) => return Some(verdict.into()),
+                Err(fault) => return Some(Answer::Rejected(problem::of_fault(&fault))),
+            }
+        }
+        let has_room = makes_room || self.replica.has_room();
+        (!has_room).then(|| Answer::Lost(problem::no_space()))
     }
 
     /// Waits until a leader is known.

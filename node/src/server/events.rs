@@ -1,23 +1,41 @@
-//! The service that appends and reads.
+//! The service that appends, changes and reads.
 
 use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
-use quorate_proto::Read;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::events_server::Events;
+use quorate_proto::{Invalid, Problem, Read, Scope};
 use quorate_raft::host::Host;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::appends::{Appends, Prepared, deadline_of};
-use super::read;
+use super::appends::{Appends, Prepared, Taken, deadline_of};
 use super::session::{Answers, Session};
+use super::{problem, read, show};
 
-/// Appends and reads, on any node.
+/// Appends, changes and reads, on any node.
 pub(crate) struct EventsService<H: Host> {
     pub(crate) appends: Arc<Appends<H>>,
     pub(crate) stopping: CancellationToken,
+}
+
+impl<H: Host> EventsService<H> {
+    async fn append_one(
+        &self,
+        prepared: Result<Prepared, Invalid>,
+        time_left_ms: u64,
+    ) -> Result<Response<v1::AppendResponse>, Status> {
+        let deadline = deadline_of(time_left_ms);
+        let prepared = prepared.map_err(Problem::from)?;
+        match self.appends.take(prepared, deadline).await? {
+            Taken::Appended(appended) => {
+                let leader = self.appends.leader_address();
+                Ok(Response::new(v1::AppendResponse { leader, ..appended.into() }))
+            }
+            Taken::Kept(_) => Err(problem::misanswered().into()),
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -25,37 +43,48 @@ impl<H: Host> Events for EventsService<H> {
     type AppendSessionStream = Answers;
     type ReadStream = BoxStream<'static, Result<v1::ReadResponse, Status>>;
 
-    async fn change_stream(
-        &self,
-        _: Request<v1::ChangeStreamRequest>,
-    ) -> Result<Response<v1::AppendResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
-    }
-
-    async fn show_stream(
-        &self,
-        _: Request<v1::ShowStreamRequest>,
-    ) -> Result<Response<v1::ShowStreamResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
-    }
-
-    async fn put_snapshot(
-        &self,
-        _: Request<v1::PutSnapshotRequest>,
-    ) -> Result<Response<v1::PutSnapshotResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
-    }
-
     async fn append(
         &self,
         request: Request<v1::AppendRequest>,
     ) -> Result<Response<v1::AppendResponse>, Status> {
         let v1::AppendRequest { append, time_left_ms } = request.into_inner();
+        self.append_one(Prepared::try_from(append), time_left_ms).await
+    }
+
+    async fn change_stream(
+        &self,
+        request: Request<v1::ChangeStreamRequest>,
+    ) -> Result<Response<v1::AppendResponse>, Status> {
+        let v1::ChangeStreamRequest { change, time_left_ms } = request.into_inner();
+        self.append_one(Prepared::try_from(change), time_left_ms).await
+    }
+
+    async fn put_snapshot(
+        &self,
+        request: Request<v1::PutSnapshotRequest>,
+    ) -> Result<Response<v1::PutSnapshotResponse>, Status> {
+        let v1::PutSnapshotRequest { snapshot, time_left_ms } = request.into_inner();
         let deadline = deadline_of(time_left_ms);
-        let prepared = Prepared::try_from(append).map_err(quorate_proto::Problem::from)?;
-        let appended = self.appends.append(prepared, deadline).await?;
-        let leader = self.appends.leader_address();
-        Ok(Response::new(v1::AppendResponse { leader, ..appended.into() }))
+        let prepared = Prepared::try_from(snapshot).map_err(Problem::from)?;
+        match self.appends.take(prepared, deadline).await? {
+            Taken::Kept(version) => {
+                Ok(Response::new(v1::PutSnapshotResponse { version: version.0 }))
+            }
+            Taken::Appended(_) => Err(problem::misanswered().into()),
+        }
+    }
+
+    async fn show_stream(
+        &self,
+        request: Request<v1::ShowStreamRequest>,
+    ) -> Result<Response<v1::ShowStreamResponse>, Status> {
+        let v1::ShowStreamRequest { scope, consistency, time_left_ms } = request.into_inner();
+        let deadline = deadline_of(time_left_ms);
+        let scope = Scope::try_from(scope).map_err(Problem::from)?;
+        let replica = &self.appends.replica;
+        let reader = read::reach(replica, consistency.into(), deadline).await?;
+        let shown = replica.host().run(move || show::of_scope(&reader, &scope)).await;
+        Ok(Response::new(shown.map_err(|fault| problem::of_fault(&fault))?))
     }
 
     async fn append_session(
@@ -72,7 +101,7 @@ impl<H: Host> Events for EventsService<H> {
     ) -> Result<Response<Self::ReadStream>, Status> {
         let request = request.into_inner();
         let deadline = deadline_of(request.time_left_ms);
-        let read = Read::try_from(request).map_err(quorate_proto::Problem::from)?;
+        let read = Read::try_from(request).map_err(Problem::from)?;
         let replica = &self.appends.replica;
         let reader = read::reach(replica, read.consistency, deadline).await?;
         let stopping = self.stopping.clone();

@@ -10,7 +10,7 @@ use quorate_proto::wire::peer::v1::forward_client::ForwardClient;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_answer::Outcome as WireOutcome;
 use quorate_proto::wire::{SESSION_LIFE, deadline_ms};
-use quorate_proto::{ErrorKind, Outcome, Problem, Term};
+use quorate_proto::{ErrorKind, Outcome, Problem, Term, Version};
 use quorate_raft::host::Host;
 use quorate_raft::{Member, Replica, Status, transport};
 use tokio::sync::{mpsc, watch};
@@ -203,12 +203,12 @@ impl Stream {
             let answer = match outcome {
                 Some(WireOutcome::Appended(appended)) => Answer::Appended(appended.into()),
                 Some(WireOutcome::Problem(problem)) => match Problem::try_from(problem) {
-                    Ok(problem) => Answer::Rejected(problem),
+                    Ok(problem) if problem.is_verdict() => Answer::Rejected(problem),
+                    Ok(problem) => Answer::Lost(problem),
                     Err(invalid) => return Err(format!("the leader's answer: {invalid}")),
                 },
-                Some(WireOutcome::Kept(_)) | None => {
-                    return Err("the leader's answer is empty".to_owned());
-                }
+                Some(WireOutcome::Kept(kept)) => Answer::Kept(Version(kept.version)),
+                None => return Err("the leader's answer is empty".to_owned()),
             };
             if let Some(waiter) = self.unanswered.remove(&number) {
                 waiter.answer(answer);

@@ -82,7 +82,7 @@ impl<H: Host> ForwardService<H> {
 }
 
 async fn take_all<H: Host>(
-    appends: &Appends<H>,
+    appends: &Arc<Appends<H>>,
     desk: &Desk,
     tenure: Tenure,
     anchor: Anchor,
@@ -102,7 +102,7 @@ async fn take_all<H: Host>(
 /// Takes one append. An error ends the stream: the bytes are not what a node of this version sends, or there
 /// was no room for the append in time, and nothing behind it may overtake it.
 async fn take<H: Host>(
-    appends: &Appends<H>,
+    appends: &Arc<Appends<H>>,
     desk: &Desk,
     lane: &Lane,
     anchor: Anchor,

@@ -16,14 +16,17 @@ mod anchor;
 mod appends;
 mod batcher;
 mod cluster;
+mod conditions;
 mod events;
 mod forward;
 mod leader;
 mod listener;
+mod order;
 mod pending;
 mod problem;
 mod read;
 mod session;
+mod show;
 
 use appends::Appends;
 

@@ -1,34 +1,42 @@
-//! An append on its way to the log, and the answer it gets.
+//! An append or a snapshot on its way to the log, and the answer it gets.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use quorate_proto::{Appended, Outcome, Problem, Term};
-use quorate_store::Verdict;
+use quorate_proto::{Appended, Outcome, Problem, Term, Version};
+use quorate_store::{Rejection, Verdict};
 use tokio::time::Instant;
 
 use super::admission::Admitted;
+use super::appends::Prepared;
+use super::order::Order;
 use super::problem;
 
-/// What became of an append.
+/// What became of an append or a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// It is in the log for good.
     Appended(Appended),
+    /// The snapshot that is kept now is of this version.
+    Kept(Version),
     /// It is not, for a reason of its own; the appends behind it are not touched by that.
     Rejected(Problem),
     /// It got no verdict, and the session that it belongs to ends with it. The problem's outcome tells
     /// whether it may be in the log.
     Lost(Problem),
+    /// It is not in the log: its conditions were looked at too long before it was its turn. Nobody's answer:
+    /// who proposed it looks again.
+    CheckTooOld,
 }
 
 impl From<Verdict> for Answer {
     fn from(verdict: Verdict) -> Answer {
         match verdict {
             Verdict::Appended(appended) => Answer::Appended(appended),
+            Verdict::Kept(version) => Answer::Kept(version),
+            Verdict::Rejected(Rejection::CheckTooOld) => Answer::CheckTooOld,
             Verdict::Rejected(rejection) => Answer::Rejected(rejection.into()),
-            Verdict::Kept(_) => Answer::Lost(problem::stopping(Outcome::Unknown)),
         }
     }
 }
@@ -38,11 +46,16 @@ pub(crate) type Deliver = Box<dyn FnOnce(Answer) + Send>;
 
 /// The one who waits for an answer, and the room that the append takes until then. Nobody is forgotten:
 /// dropped without an answer, it tells that the outcome is unknown.
-pub(crate) struct Waiter(Option<(Deliver, Admitted)>);
+pub(crate) struct Waiter(Option<(Deliver, Option<Admitted>)>);
 
 impl Waiter {
     pub(crate) fn new(deliver: Deliver, admitted: Admitted) -> Waiter {
-        Waiter(Some((deliver, admitted)))
+        Waiter(Some((deliver, Some(admitted))))
+    }
+
+    /// For an append whose room somebody else holds.
+    pub(crate) fn without_room(deliver: Deliver) -> Waiter {
+        Waiter(Some((deliver, None)))
     }
 
     /// Delivers the answer and gives the room back.
@@ -61,30 +74,55 @@ impl Drop for Waiter {
     }
 }
 
+/// What waits in a session for its turn.
+pub(crate) struct Held {
+    pub(crate) prepared: Prepared,
+    pub(crate) deadline: Instant,
+    pub(crate) waiter: Waiter,
+}
+
 /// A term of this node's leadership, as one session lives in it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Tenure {
     pub(crate) term: Term,
-    ended: Arc<AtomicBool>,
+    session: Arc<SessionState>,
+}
+
+#[derive(Default)]
+struct SessionState {
+    ended: AtomicBool,
+    order: Mutex<Order<Held>>,
+}
+
+impl std::fmt::Debug for Tenure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tenure").field("term", &self.term).finish_non_exhaustive()
+    }
 }
 
 impl Tenure {
     pub(crate) fn new(term: Term) -> Tenure {
-        Tenure { term, ended: Arc::new(AtomicBool::new(false)) }
+        Tenure { term, session: Arc::default() }
     }
 
     /// Nothing more of this session is proposed: an append of it was lost, and what came after it must
     /// not overtake it when it is sent again.
     pub(crate) fn end(&self) {
-        self.ended.store(true, Ordering::Release);
+        self.session.ended.store(true, Ordering::Release);
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        self.session.ended.load(Ordering::Acquire)
+    }
+
+    /// What waits in this session for an append with conditions.
+    pub(crate) fn order(&self) -> MutexGuard<'_, Order<Held>> {
+        // No code that holds the lock can leave the order half changed.
+        self.session.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An append that waits to be proposed.
+/// An append or a snapshot that waits to be proposed.
 pub(crate) struct Pending {
     /// As `store::command` has it.
     pub(crate) encoded: Bytes,

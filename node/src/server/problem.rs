@@ -50,10 +50,23 @@ pub(crate) fn expired() -> Problem {
     Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message)
 }
 
+/// The disks are too full for more events.
+pub(crate) fn no_space() -> Problem {
+    let message = "the disks of the cluster have no room for more events: `quorate cluster status` shows \
+        where; delete, truncate and scavenge still work; nothing was appended";
+    Problem::new(ErrorKind::NoSpace, Outcome::NotAppended, message)
+}
+
 /// The deadline passed while nobody knows how the append ends.
 pub(crate) fn overdue() -> Problem {
     let message = "the deadline passed without a verdict; the append may be in the log";
     Problem::new(ErrorKind::Deadline, Outcome::Unknown, message)
+}
+
+/// A request was answered as one of another kind is.
+pub(crate) fn misanswered() -> Problem {
+    let message = "the request was answered as one of another kind";
+    Problem::new(ErrorKind::Internal, Outcome::Unknown, message)
 }
 
 /// The node belongs to no cluster.

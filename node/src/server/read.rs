@@ -109,7 +109,8 @@ fn has_events(message: &Message) -> bool {
 fn begin(reader: &Reader, read: &Read) -> Result<(Option<Message>, Stage), Fault> {
     let scan = reader.scan(read)?;
     let version = scan.version().map(u64::from);
-    let point = v1::ReadPoint { as_of: scan.as_of().0, version, snapshot: None };
+    let snapshot = scan.snapshot().cloned().map(v1::Snapshot::from);
+    let point = v1::ReadPoint { as_of: scan.as_of().0, version, snapshot };
     Ok((Some(Message::Point(point)), Stage::Page(fetch(scan)?)))
 }
 

@@ -11,6 +11,7 @@ use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_answer::Outcome as WireOutcome;
 use quorate_proto::{Outcome, Problem};
 use quorate_raft::host::Host;
+use quorate_store::Rejection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -103,6 +104,10 @@ impl Desk {
                 if let Some(tenure) = tenure {
                     tenure.end();
                 }
+                if problem.outcome == Outcome::NotAppended {
+                    // Of this one it is known; those behind it learn only that the session is over.
+                    desk.answer(number, place, Answer::Lost(problem.clone()));
+                }
                 desk.end(problem);
             }
             answer => desk.answer(number, place, answer),
@@ -183,7 +188,9 @@ impl Drop for Answers {
 fn wire_answer(number: u64, answer: Answer) -> v1::SessionAnswer {
     let outcome = match answer {
         Answer::Appended(appended) => WireOutcome::Appended(appended.into()),
+        Answer::Kept(version) => WireOutcome::Kept(v1::PutSnapshotResponse { version: version.0 }),
         Answer::Rejected(problem) | Answer::Lost(problem) => WireOutcome::Problem(problem.into()),
+        Answer::CheckTooOld => WireOutcome::Problem(Problem::from(Rejection::CheckTooOld).into()),
     };
     v1::SessionAnswer { number, outcome: Some(outcome) }
 }

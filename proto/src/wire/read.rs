@@ -19,7 +19,7 @@ impl From<Query> for v1::Query {
             }),
             types: item.types.iter().map(|kind| kind.as_str().to_owned()).collect(),
             tags: item.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
-            correlation_id: item.correlation.map_or_else(String::new, |id| id.as_str().to_owned()),
+            correlation_id: text_of(item.correlation.as_ref()),
         };
         v1::Query { items: query.items.into_iter().map(item).collect() }
     }
@@ -36,12 +36,12 @@ impl TryFrom<v1::Query> for Query {
                 Some(WireScope::Category(name)) => Some(Scope::Category(Category::new(name)?)),
                 Some(WireScope::Path(path)) => Some(Scope::Path(Path::new(path)?)),
             };
-            let tags = item.tags.into_iter().map(Tag::new).collect::<Result<_, _>>()?;
-            let correlation = match item.correlation_id.as_str() {
-                "" => None,
-                id => Some(CorrelationId::new(id)?),
-            };
-            Ok(QueryItem { scope, types: types_of(item.types)?, tags, correlation })
+            Ok(QueryItem {
+                scope,
+                types: types_of(item.types)?,
+                tags: tags_of(item.tags)?,
+                correlation: correlation_of(&item.correlation_id)?,
+            })
         };
         let items = query.items.into_iter().map(item).collect::<Result<_, Invalid>>()?;
         Ok(Query { items })
@@ -73,10 +73,14 @@ impl From<Read> for v1::ReadRequest {
     /// Without the time left.
     fn from(read: Read) -> v1::ReadRequest {
         let source = match read.source {
-            Source::Stream { stream, types } => WireSource::Stream(v1::StreamSource {
-                stream: stream.as_str().to_owned(),
-                types: types.iter().map(|kind| kind.as_str().to_owned()).collect(),
-            }),
+            Source::Stream { stream, types, tags, correlation } => {
+                WireSource::Stream(v1::StreamSource {
+                    stream: stream.as_str().to_owned(),
+                    types: types.iter().map(|kind| kind.as_str().to_owned()).collect(),
+                    tags: tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+                    correlation_id: text_of(correlation.as_ref()),
+                })
+            }
             Source::Query(query) => WireSource::Query(query.into()),
         };
         v1::ReadRequest {
@@ -112,6 +116,8 @@ impl TryFrom<v1::ReadRequest> for Read {
             Some(WireSource::Stream(source)) => Source::Stream {
                 stream: StreamName::new(source.stream)?,
                 types: types_of(source.types)?,
+                tags: tags_of(source.tags)?,
+                correlation: correlation_of(&source.correlation_id)?,
             },
             Some(WireSource::Query(query)) => Source::Query(query.try_into()?),
             None => return Err(Invalid::new("source", "is missing")),
@@ -129,6 +135,18 @@ impl TryFrom<v1::ReadRequest> for Read {
         read.check()?;
         Ok(read)
     }
+}
+
+fn text_of(correlation: Option<&CorrelationId>) -> String {
+    correlation.map_or("", CorrelationId::as_str).to_owned()
+}
+
+fn correlation_of(id: &str) -> Result<Option<CorrelationId>, Invalid> {
+    if id.is_empty() { Ok(None) } else { CorrelationId::new(id).map(Some) }
+}
+
+fn tags_of(tags: Vec<String>) -> Result<Vec<Tag>, Invalid> {
+    tags.into_iter().map(Tag::new).collect()
 }
 
 fn types_of(types: Vec<String>) -> Result<Vec<EventType>, Invalid> {
@@ -174,7 +192,18 @@ mod tests {
             with_snapshot: true,
             ..Read::stream(StreamName::new("order-1").expect("a name"))
         };
-        for read in [read, stream, Read::query(Query::everything())] {
+        let filtered = Read {
+            source: Source::Stream {
+                stream: StreamName::new("order-1").expect("a name"),
+                types: vec![kind("Paid")],
+                tags: vec![Tag::new("customer:7").expect("a tag")],
+                correlation: Some(CorrelationId::new("cmd-91").expect("an id")),
+            },
+            ..stream.clone()
+        };
+        assert!(filtered.check().is_err(), "a snapshot is of the whole stream");
+        let filtered = Read { with_snapshot: false, ..filtered };
+        for read in [read, stream, filtered, Read::query(Query::everything())] {
             assert_eq!(Read::try_from(v1::ReadRequest::from(read.clone())), Ok(read));
         }
     }

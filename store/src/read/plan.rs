@@ -55,9 +55,8 @@ impl Plan {
         let asked = bounds.after.saturating_add(1)..bounds.before.unwrap_or(u64::MAX);
         let end = as_of.next();
         let (items, stream, versions, positions) = match &read.source {
-            Source::Stream { stream, types } => {
-                let stream_key = Key::Stream(stream.clone());
-                let items = Item::split(vec![stream_key], types.iter().cloned().map(Key::Type));
+            Source::Stream { stream, .. } => {
+                let items = items(&read.source.to_query());
                 (items, Some(stream.clone()), asked, Position(1)..end)
             }
             Source::Query(query) => {

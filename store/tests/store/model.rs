@@ -121,9 +121,8 @@ impl Model {
         let bounds = read.bounds;
         let matches = |event: &&RecordedEvent| {
             let (is_in, at) = match &read.source {
-                Source::Stream { stream, types } => {
-                    let is_type = types.is_empty() || types.contains(&event.event.kind);
-                    (event.stream == *stream && is_type, event.version.0)
+                Source::Stream { .. } => {
+                    (read.source.to_query().matches_event(event), event.version.0)
                 }
                 Source::Query(query) => (query.matches_event(event), event.position.0),
             };

@@ -173,7 +173,10 @@ fn a_rare_query_looks_into_no_block_without_a_match() {
     let rare = QueryItem { types: vec![kind("Rare")], ..QueryItem::default() };
     let in_stream = |name: &str, types: &[&str]| {
         let types = types.iter().map(|name| kind(name)).collect();
-        Read { source: quorate_proto::Source::Stream { stream: stream(name), types }, ..of(vec![]) }
+        let (tags, correlation) = (Vec::new(), None);
+        let stream = stream(name);
+        let source = quorate_proto::Source::Stream { stream, types, tags, correlation };
+        Read { source, ..of(vec![]) }
     };
     for (asked, matches) in [
         (of(vec![rare.clone()]), 8),

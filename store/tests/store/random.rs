@@ -97,8 +97,12 @@ fn any_types() -> impl Strategy<Value = Vec<quorate_proto::EventType>> {
 }
 
 fn any_read() -> impl Strategy<Value = Read> {
-    let of_stream = ((0..STREAMS.len()), any_types())
-        .prop_map(|(at, types)| Source::Stream { stream: stream(STREAMS[at]), types });
+    let of_stream = ((0..STREAMS.len()), any_types()).prop_map(|(at, types)| Source::Stream {
+        stream: stream(STREAMS[at]),
+        types,
+        tags: Vec::new(),
+        correlation: None,
+    });
     let source = prop_oneof![of_stream, any_query().prop_map(Source::Query)];
     let bound = || proptest::option::weighted(0.3, 0..60_u64);
     let time = || proptest::option::weighted(0.2, 0..1000_i64);

@@ -246,10 +246,9 @@ fn parse_read(rest: &str) -> Read {
     let (query, read) = parse_query(rest);
     // One stream is a source of its own, with versions for bounds; more are a query.
     let source = match &query.items[..] {
-        [QueryItem { scope: Some(Scope::Stream(stream)), types, tags, correlation: None }]
-            if tags.is_empty() =>
-        {
-            Source::Stream { stream: stream.clone(), types: types.clone() }
+        [QueryItem { scope: Some(Scope::Stream(stream)), types, tags, correlation }] => {
+            let (stream, types) = (stream.clone(), types.clone());
+            Source::Stream { stream, types, tags: tags.clone(), correlation: correlation.clone() }
         }
         _ => Source::Query(query),
     };

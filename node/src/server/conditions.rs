@@ -1,0 +1,126 @@
+//! Appends with conditions: looked at by what is applied here, and proposed with the position they hold
+//! through, so that no apply ever scans.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_proto::{Append, Outcome, Position, Problem};
+use quorate_raft::Replica;
+use quorate_raft::host::Host;
+use quorate_store::command::checked;
+use quorate_store::{Checked, Fault, Reader};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::pending::{Answer, Pending, Tenure, Waiter};
+use super::problem;
+
+/// What can be said of an append with conditions at one point of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// This is its answer, whatever is proposed meanwhile.
+    Answer(Answer),
+    /// Nothing up to this position violates its conditions.
+    Holds(Position),
+    /// They are violated. An answer only where the log was seen to its end.
+    Violated(Problem),
+}
+
+/// The log, as far as conditions are judged by it.
+pub(crate) trait Log: Send + Sync {
+    /// Looks at what is applied here: first for a repetition, then for what violates a condition.
+    fn look(&self, append: Arc<Append>) -> impl Future<Output = Result<Look, Problem>> + Send;
+    /// Waits until all that was acknowledged before is applied here.
+    fn catch_up(&self, deadline: Instant) -> impl Future<Output = Result<(), Problem>> + Send;
+}
+
+/// An append with conditions, on its way to the log.
+pub(crate) struct Conditional {
+    pub(crate) append: Arc<Append>,
+    /// Checked through nothing yet.
+    pub(crate) encoded: Bytes,
+    pub(crate) deadline: Instant,
+    pub(crate) tenure: Tenure,
+}
+
+impl Conditional {
+    /// Looks and proposes until there is an answer: anew when it was its turn too late for the look to count.
+    ///
+    /// A violation is refused without being proposed only at a point that was the end of the log after the
+    /// append came: before that point, an earlier attempt of it would have shown; after it, none can be
+    /// appended any more while what violates it is there.
+    pub(crate) async fn carry<L: Log>(
+        self,
+        log: &L,
+        queue: &mpsc::UnboundedSender<Pending>,
+    ) -> Answer {
+        loop {
+            if self.tenure.has_ended() {
+                return Answer::Lost(problem::of_lost_append(quorate_raft::Lost::NotLeader));
+            }
+            let through = match self.judge(log).await {
+                Ok(Look::Holds(through)) => through,
+                Ok(Look::Answer(answer)) => return answer,
+                Ok(Look::Violated(problem)) => return Answer::Rejected(problem),
+                Err(problem) => return Answer::Lost(problem),
+            };
+            match self.propose(through, queue).await {
+                Answer::CheckTooOld => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn judge<L: Log>(&self, log: &L) -> Result<Look, Problem> {
+        let look = log.look(self.append.clone()).await?;
+        if !matches!(look, Look::Violated(_)) {
+            return Ok(look);
+        }
+        log.catch_up(self.deadline).await?;
+        log.look(self.append.clone()).await
+    }
+
+    async fn propose(&self, through: Position, queue: &mpsc::UnboundedSender<Pending>) -> Answer {
+        let (sender, receiver) = oneshot::channel();
+        // The room that the append takes is held by who waits for its answer.
+        let waiter = Waiter::without_room(Box::new(move |answer| drop(sender.send(answer))));
+        let (encoded, deadline) = (checked(&self.encoded, through), self.deadline);
+        // A batcher that is gone drops the waiter, which answers for itself.
+        let _ = queue.send(Pending { encoded, deadline, tenure: self.tenure.clone(), waiter });
+        let answer = receiver.await;
+        answer.unwrap_or_else(|_| Answer::Lost(problem::stopping(Outcome::Unknown)))
+    }
+}
+
+impl<H: Host> Log for Replica<H> {
+    async fn look(&self, append: Arc<Append>) -> Result<Look, Problem> {
+        let reader = self.reader().ok_or_else(problem::not_ready)?;
+        // It may read from the disk.
+        let looked = self.host().run(move || look(&reader, &append)).await;
+        match looked.map_err(|fault| problem::of_fault(&fault))? {
+            Look::Holds(_) if !self.has_room() => Err(problem::no_space()),
+            look => Ok(look),
+        }
+    }
+
+    async fn catch_up(&self, deadline: Instant) -> Result<(), Problem> {
+        let index = self.read_index(deadline).await.map_err(problem::of_lost_read)?;
+        self.applied(index, deadline).await.map_err(problem::of_lost_read)
+    }
+}
+
+fn look(reader: &Reader, append: &Append) -> Result<Look, Fault> {
+    if let Some(verdict) = reader.judge_early(append)? {
+        return Ok(Look::Answer(verdict.into()));
+    }
+    Ok(match reader.check_conditions(append)? {
+        Checked::Through(position) => Look::Holds(position),
+        Checked::Violated { violations, .. } => {
+            Look::Violated(Problem::conflict(Vec::new(), violations))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

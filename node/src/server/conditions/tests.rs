@@ -1,0 +1,152 @@
+//! Conditions against a log whose looks the test gives by hand.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use quorate_proto::{
+    Appended, Condition, ErrorKind, Event, EventId, EventType, Expectation, Query, StreamName,
+    Term, Timestamp, Version, Violation,
+};
+use quorate_raft::Lost;
+use quorate_store::command::encode_append;
+use quorate_store::{Rejection, Verdict};
+
+use super::*;
+
+#[derive(Default)]
+struct Fake {
+    looks: Mutex<VecDeque<Look>>,
+    /// What catching up comes to; how often it was done.
+    lost: Option<Lost>,
+    caught_up: Mutex<u32>,
+}
+
+impl Log for Fake {
+    async fn look(&self, _: Arc<Append>) -> Result<Look, Problem> {
+        Ok(self.looks.lock().expect("no panic").pop_front().expect("a look too many"))
+    }
+
+    async fn catch_up(&self, _: Instant) -> Result<(), Problem> {
+        *self.caught_up.lock().expect("no panic") += 1;
+        self.lost.map_or(Ok(()), |lost| Err(problem::of_lost_read(lost)))
+    }
+}
+
+fn log(looks: impl IntoIterator<Item = Look>) -> Fake {
+    Fake { looks: Mutex::new(looks.into_iter().collect()), ..Fake::default() }
+}
+
+fn append() -> Append {
+    let id = EventId::from_bytes([7; 16]).expect("an id");
+    let event = Event::new(id, EventType::new("Enrolled").expect("a type"), "");
+    let stream = StreamName::new("enrolment-1").expect("a name");
+    let condition = Condition { query: Query::everything(), after: Position(3) };
+    Append { conditions: vec![condition], ..Append::to(stream, Expectation::Any, vec![event]) }
+}
+
+fn conditional(tenure: &Tenure) -> Conditional {
+    let append = append();
+    let encoded = encode_append(&append);
+    let deadline = Instant::now() + Duration::from_secs(3600);
+    Conditional { append: Arc::new(append), encoded, deadline, tenure: tenure.clone() }
+}
+
+fn violated() -> Problem {
+    Problem::conflict(Vec::new(), vec![Violation { condition: 0, position: Position(4) }])
+}
+
+fn appended() -> Appended {
+    Appended {
+        versions: vec![Version(1)],
+        first_position: Position(9),
+        last_position: Position(9),
+        recorded_at: Timestamp(7),
+    }
+}
+
+/// Answers what is proposed, in turn; returns what was proposed, checked through what it was.
+async fn carry(log: &Fake, verdicts: Vec<Answer>) -> (Answer, Vec<Bytes>) {
+    let (queue, mut waiting) = mpsc::unbounded_channel::<Pending>();
+    let carrying = conditional(&Tenure::new(Term(3))).carry(log, &queue);
+    let answering = async {
+        let mut proposed = Vec::new();
+        for verdict in verdicts {
+            let pending = waiting.recv().await.expect("something is proposed");
+            proposed.push(pending.encoded);
+            pending.waiter.answer(verdict);
+        }
+        proposed
+    };
+    let (answer, proposed) = tokio::join!(carrying, answering);
+    assert!(waiting.try_recv().is_err(), "something was proposed too often");
+    (answer, proposed)
+}
+
+fn through(position: u64) -> Bytes {
+    checked(&encode_append(&append()), Position(position))
+}
+
+#[tokio::test]
+async fn what_holds_is_proposed_with_the_position_it_holds_through() {
+    let log = log([Look::Holds(Position(8))]);
+    let (answer, proposed) = carry(&log, vec![Answer::Appended(appended())]).await;
+    assert_eq!(answer, Answer::Appended(appended()));
+    assert_eq!(proposed, [through(8)]);
+    assert_eq!(*log.caught_up.lock().expect("no panic"), 0, "no round is needed for that");
+}
+
+#[tokio::test]
+async fn a_look_that_is_too_old_when_it_is_its_turn_is_taken_again_and_never_told() {
+    let log = log([8, 80, 800].map(|position| Look::Holds(Position(position))));
+    let too_old = || Answer::from(Verdict::Rejected(Rejection::CheckTooOld));
+    let verdicts = vec![too_old(), too_old(), Answer::Appended(appended())];
+    let (answer, proposed) = carry(&log, verdicts).await;
+    assert_eq!(answer, Answer::Appended(appended()));
+    assert_eq!(proposed, [8, 80, 800].map(through));
+}
+
+#[tokio::test]
+async fn a_violation_is_refused_without_being_proposed_once_the_end_of_the_log_was_seen() {
+    let log = log([Look::Violated(violated()), Look::Violated(violated())]);
+    let (answer, _) = carry(&log, Vec::new()).await;
+    assert_eq!(answer, Answer::Rejected(violated()));
+    assert_eq!(*log.caught_up.lock().expect("no panic"), 1);
+}
+
+#[tokio::test]
+async fn what_shows_at_the_end_of_the_log_counts_and_not_the_violation_seen_before() {
+    let repeated = Answer::Appended(appended());
+    let log_with_the_first_attempt =
+        log([Look::Violated(violated()), Look::Answer(repeated.clone())]);
+    assert_eq!(carry(&log_with_the_first_attempt, Vec::new()).await.0, repeated);
+
+    let truncated_meanwhile = log([Look::Violated(violated()), Look::Holds(Position(9))]);
+    let (answer, proposed) = carry(&truncated_meanwhile, vec![repeated.clone()]).await;
+    assert_eq!((answer, proposed), (repeated, vec![through(9)]));
+}
+
+#[tokio::test]
+async fn a_violation_is_nobodys_answer_where_the_end_of_the_log_cannot_be_seen() {
+    let log = Fake { lost: Some(Lost::Unavailable), ..log([Look::Violated(violated())]) };
+    match carry(&log, Vec::new()).await.0 {
+        Answer::Lost(problem) => {
+            assert_eq!(
+                (problem.kind, problem.outcome),
+                (ErrorKind::Unavailable, Outcome::NotAppended)
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_looked_at_or_proposed_for_a_session_that_is_over() {
+    let tenure = Tenure::new(Term(3));
+    tenure.end();
+    let (queue, _waiting) = mpsc::unbounded_channel();
+    match conditional(&tenure).carry(&log([]), &queue).await {
+        Answer::Lost(problem) => assert_eq!(problem.outcome, Outcome::NotAppended),
+        other => panic!("{other:?}"),
+    }
+}
