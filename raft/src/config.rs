@@ -9,6 +9,10 @@ use crate::replica::Timing;
 /// Most entries in one request to a follower; bytes bound it as well (see [`crate::storage`]).
 const REQUEST_ENTRIES: u64 = 4096;
 
+/// Commits that may wait for apply: where it fills, Raft's core stands still and heartbeats with it. Apply waits
+/// for long only where there is no room for a seal, and by then no entries are taken any more.
+const APPLY_QUEUE: u64 = 1 << 20;
+
 /// openraft's settings. Checkpoints and purging are ours to trigger, by bytes; a restarted leader asks for
 /// votes like anybody; a node that cannot win does not disturb one that leads.
 pub(crate) fn config(timing: &Timing) -> Result<Arc<Config>, String> {
@@ -23,6 +27,7 @@ pub(crate) fn config(timing: &Timing) -> Result<Arc<Config>, String> {
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         purge_batch_size: 1 << 20,
+        state_machine_channel_size: Some(APPLY_QUEUE),
         // Only handed to the network, which has bounds of its own.
         install_snapshot_timeout: 10_000,
         enable_pre_vote: Some(true),

@@ -9,6 +9,8 @@ use crate::format::{self, Malformed};
 
 const IDENTITY: &str = "identity";
 const BOOT: &str = "boot";
+/// No write of one place touches the other.
+const BOOT_PLACE_BYTES: usize = 4096;
 
 /// Which cluster a node belongs to and which of its nodes it is. Never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +46,36 @@ impl Identity {
 }
 
 /// Counts a start, durably, and returns how many there were: 1 the first time.
+///
+/// The file has two places, written in turn, so that a start needs no room on the disk. A place that does not
+/// decode may have been written by a start that was cut off, and may have held a number that was shown: that
+/// number is left out.
 pub(crate) fn count_boot(vfs: &dyn Vfs, directory: &Path) -> Result<u64, Fault> {
-    let last = read(vfs, &directory.join(BOOT), format::identity::decode_boot)?;
-    let boot = last.unwrap_or(0) + 1;
-    write(vfs, directory, BOOT, &format::identity::encode_boot(boot))?;
+    let path = directory.join(BOOT);
+    if !vfs.exists(&path).map_err(Fault::io("read", &path))? {
+        let mut bytes = format::identity::encode_boot(1);
+        bytes.resize(2 * BOOT_PLACE_BYTES, 0);
+        write(vfs, directory, BOOT, &bytes)?;
+        return Ok(1);
+    }
+    let file = vfs.open(&path, Open::Write).map_err(Fault::io("open", &path))?;
+    let mut bytes = vec![0; 2 * BOOT_PLACE_BYTES];
+    file.read_at(&mut bytes, 0).map_err(Fault::io("read", &path))?;
+    let (mut last, mut lost) = (None, 0);
+    for (place, bytes) in (0..).zip(bytes.chunks(BOOT_PLACE_BYTES)) {
+        let written = bytes.get(..format::identity::BOOT_BYTES).unwrap_or_default();
+        match format::identity::decode_boot(written) {
+            Ok(boot) => last = last.max(Some((boot, place))),
+            Err(_) if written.iter().all(|byte| *byte == 0) => {}
+            Err(_) => lost = 1,
+        }
+    }
+    let (last, place) = last.ok_or_else(|| Fault::damaged(&path, 0, "it holds no number"))?;
+    let boot = last + 1 + lost;
+    let other = (1 - place) * BOOT_PLACE_BYTES as u64;
+    let encoded = format::identity::encode_boot(boot);
+    file.write_at(&encoded, other).map_err(Fault::io("write", &path))?;
+    file.sync_data().map_err(Fault::io("sync", &path))?;
     Ok(boot)
 }
 
@@ -95,6 +123,14 @@ mod tests {
         identity.write(&OsVfs, folder.path()).expect("written");
         assert_eq!(Identity::read(&OsVfs, folder.path()).expect("readable"), Some(identity));
         for boot in 1..=3 {
+            assert_eq!(count_boot(&OsVfs, folder.path()).expect("counted"), boot);
+        }
+        // A start that was cut off: nobody can say whether its number was shown.
+        let path = folder.path().join(BOOT);
+        let mut bytes = std::fs::read(&path).expect("readable");
+        *bytes.first_mut().expect("it has bytes") ^= 1;
+        std::fs::write(&path, &bytes).expect("written");
+        for boot in [4, 5] {
             assert_eq!(count_boot(&OsVfs, folder.path()).expect("counted"), boot);
         }
         std::fs::remove_file(folder.path().join(IDENTITY)).expect("removed");

@@ -1,7 +1,8 @@
 //! openraft's state machine over the store, and the seals and installs that go on beside it.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
@@ -11,10 +12,15 @@ use quorate_proto::{LogId, Position};
 use quorate_store::{Export, Fault, Install, Installed, Reader, Seal, Store, Verdict};
 use tokio::sync::watch;
 
+use crate::care::Health;
+use crate::digests::Digests;
 use crate::failure::Failure;
 use crate::format::membership;
+use crate::gate::{Gate, Inside};
 use crate::host::Host;
 use crate::log::RaftLog;
+use crate::space::{Room, Space};
+use crate::status::Damage;
 use crate::storage::completion;
 use crate::types::{
     self, Entry, Payload, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
@@ -22,6 +28,8 @@ use crate::types::{
 
 /// Most bytes of entries that are read at once when the log is replayed.
 const REPLAY_BYTES: usize = 16 * 1024 * 1024;
+/// How often a long replay tells how far it is.
+const TELL_EVERY_PERCENT: u64 = 10;
 /// Most bytes of a chunk that are read at once.
 pub(crate) const CHUNK_PART_BYTES: usize = 1024 * 1024;
 
@@ -73,7 +81,8 @@ pub(crate) struct Progress {
 /// Invariants:
 /// - the store is locked for one step at a time, never across an await;
 /// - at most one seal is under way, and `sealing` says so;
-/// - a seal runs only when the log is durable up to its entry.
+/// - a seal runs only when the log is durable up to its entry, and begins only when there is room for it;
+/// - whoever changes the folder is inside the gate.
 pub(crate) struct Core<H> {
     host: H,
     durability: Arc<dyn Durability>,
@@ -81,6 +90,12 @@ pub(crate) struct Core<H> {
     progress: watch::Sender<Progress>,
     checkpointed: watch::Sender<Option<LogId>>,
     sealing: watch::Sender<bool>,
+    pub(crate) space: Space,
+    pub(crate) gate: Gate,
+    pub(crate) health: watch::Sender<Health>,
+    digests: Mutex<Digests>,
+    /// The replay of the log needed a chunk that is damaged: nothing is applied before all are whole.
+    waits_for_repairs: AtomicBool,
     failure: Failure,
 }
 
@@ -88,9 +103,11 @@ impl<H: Host> Core<H> {
     pub(crate) fn new(
         host: H,
         durability: Arc<dyn Durability>,
-        store: Store,
+        replayed: Replayed,
+        space: Space,
         failure: Failure,
     ) -> Result<Arc<Core<H>>, Fault> {
+        let Replayed { store, waits_for_repairs } = replayed;
         let checkpointed_position = checkpointed_position(&store)?;
         let core = Arc::new(Core {
             host,
@@ -99,10 +116,25 @@ impl<H: Host> Core<H> {
             checkpointed: watch::Sender::new(store.checkpointed()),
             store: Mutex::new(store),
             sealing: watch::Sender::new(false),
+            space,
+            gate: Gate::new(),
+            health: watch::Sender::default(),
+            digests: Mutex::default(),
+            waits_for_repairs: AtomicBool::new(waits_for_repairs),
             failure,
         });
-        core.publish(&core.lock());
+        core.publish_damage();
+        {
+            let mut store = core.lock();
+            core.publish(&store);
+            // One that there was no room for when the log was replayed.
+            core.begin_seals(&mut store);
+        }
         Ok(core)
+    }
+
+    pub(crate) fn host(&self) -> &H {
+        &self.host
     }
 
     pub(crate) fn reader(&self) -> Reader {
@@ -130,11 +162,56 @@ impl<H: Host> Core<H> {
         idle.expect("the sender lives as long as self");
     }
 
-    fn lock(&self) -> MutexGuard<'_, Store> {
+    /// The digests of the newest outcomes.
+    pub(crate) fn digests(&self) -> MutexGuard<'_, Digests> {
+        // It is never left half changed.
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns that a chunk is damaged; whether the fault is about a chunk.
+    pub(crate) fn note_damage(&self, fault: &Fault) -> bool {
+        let Some(chunk) = self.lock().note_damage(fault) else { return false };
+        tracing::error!("chunk {chunk} is to be repaired from another node: {fault}");
+        self.publish_damage();
+        true
+    }
+
+    /// Notes why no peer could help to repair a chunk.
+    pub(crate) fn note_failed_repair(&self, chunk: u64, why: &str) {
+        self.health.send_modify(|health| {
+            let damaged = health.damaged.iter_mut().find(|damage| damage.chunk == chunk);
+            if let Some(damage) = damaged {
+                damage.failed = Some(why.to_owned());
+            }
+        });
+    }
+
+    /// Shows which chunks are damaged now.
+    pub(crate) fn publish_damage(&self) {
+        let damaged = self.lock().damaged();
+        self.health.send_if_modified(|health| {
+            let before = std::mem::take(&mut health.damaged);
+            let failed = |chunk| {
+                let damage = before.iter().find(|damage: &&Damage| damage.chunk == chunk);
+                damage.and_then(|damage| damage.failed.clone())
+            };
+            let now = damaged.into_iter().map(|(summary, fault)| {
+                let chunk = summary.number;
+                Damage { chunk, why: fault.to_string(), failed: failed(chunk) }
+            });
+            health.damaged = now.collect();
+            health.damaged != before
+        });
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Store> {
         self.store.lock().expect("a panic inside the store takes the node down")
     }
 
     fn publish(&self, store: &Store) {
+        if let Some(applied) = store.applied() {
+            self.digests().note(applied.index.0, store.digest());
+        }
         self.progress.send_modify(|progress| {
             progress.applied = store.applied();
             progress.position = store.position();
@@ -151,26 +228,78 @@ impl<H: Host> Core<H> {
         Ok(())
     }
 
-    /// Waits until the store takes another entry. Error: the seal that it waited for failed.
-    async fn room(&self) -> io::Result<()> {
-        while self.lock().must_wait() {
-            self.sealed().await;
+    /// Waits until the store takes another entry: a seal may have to be finished first, or a chunk repaired.
+    /// Error: the seal failed, or the node is stopping.
+    async fn for_its_turn(&self) -> io::Result<Inside> {
+        let mut health = self.health.subscribe();
+        loop {
+            health.mark_unchanged();
+            let (must_wait, must_repair) = {
+                let store = self.lock();
+                (store.must_wait(), store.must_repair() || self.waits_for_repairs(&store))
+            };
+            if must_wait {
+                self.sealed().await;
+            } else if must_repair {
+                tokio::select! {
+                    _ = health.changed() => {}
+                    () = self.gate.closing() => {}
+                }
+            } else {
+                return self.enter();
+            }
             if let Some(why) = self.failure.get() {
                 return Err(io::Error::other(why));
             }
+            if self.gate.is_closed() {
+                return self.enter();
+            }
         }
-        Ok(())
+    }
+
+    /// Whether chunks are still damaged of those that the replay of the log found damaged.
+    fn waits_for_repairs(&self, store: &Store) -> bool {
+        let waits = &self.waits_for_repairs;
+        if waits.load(Ordering::Relaxed) && store.damaged().is_empty() {
+            waits.store(false, Ordering::Relaxed);
+        }
+        waits.load(Ordering::Relaxed)
+    }
+
+    /// Runs work that changes the folder, away from the tasks; `None` when the node is stopping. It goes on to
+    /// its end when nobody waits for it any more, and a shutdown waits for it all the same.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let inside = self.gate.enter()?;
+        let work = move || {
+            let done = work();
+            drop(inside);
+            done
+        };
+        Some(self.host.run(work).await)
+    }
+
+    /// Passes the gate; the error says that the node is stopping.
+    fn enter(&self) -> io::Result<Inside> {
+        self.gate.enter().ok_or_else(|| io::Error::other("the node is stopping"))
     }
 
     fn apply(self: &Arc<Self>, entry: Entry) -> Result<Vec<Verdict>, Fault> {
         let mut store = self.lock();
         let verdicts = store.apply(store_entry(entry))?;
         self.publish(&store);
+        self.begin_seals(&mut store);
+        Ok(verdicts)
+    }
+
+    /// Begins the seal that is due, if one is.
+    fn begin_seals(self: &Arc<Self>, store: &mut Store) {
         if let Some(seal) = store.begin_seal() {
             self.sealing.send_replace(true);
             tokio::spawn(self.clone().run_seals(seal));
         }
-        Ok(verdicts)
     }
 
     /// Runs a seal, and those that become due meanwhile.
@@ -187,9 +316,20 @@ impl<H: Host> Core<H> {
         }
     }
 
-    /// Runs a seal and takes the next one, if it is due.
+    /// Runs a seal and takes the next one, if it is due; none when the node is stopping.
     async fn run_seal(&self, seal: Seal) -> Result<Option<Seal>, Fault> {
         self.durability.wait_flushed(seal.log_id()).await?;
+        if self.space.room() == Room::Full {
+            tracing::warn!("the chunk that ends at {} waits for space", seal.log_id());
+        }
+        tokio::select! {
+            () = self.space.for_a_seal() => {}
+            () = self.gate.closing() => {}
+        }
+        let Some(_inside) = self.gate.enter() else {
+            self.sealing.send_replace(false);
+            return Ok(None);
+        };
         let sealed = self.host.run(move || seal.run()).await?;
         let mut store = self.lock();
         store.finish_seal(sealed)?;
@@ -225,36 +365,87 @@ impl<H: Host> Core<H> {
         let core = self.clone();
         self.host
             .run(move || {
-                let mut store = core.lock();
-                store.finish_install(installed)?;
-                core.publish_checkpoint(&store)
+                {
+                    let mut store = core.lock();
+                    store.finish_install(installed)?;
+                    core.publish_checkpoint(&store)?;
+                }
+                core.publish_damage();
+                Ok(())
             })
             .await
     }
 }
 
+/// A store that was brought up to date, as far as it could be.
+pub(crate) struct Replayed {
+    pub(crate) store: Store,
+    pub(crate) waits_for_repairs: bool,
+}
+
+/// Brings a store up to date. If a chunk that it needs for that is damaged, the store is as it was
+/// at its checkpoint: the rest is applied when the chunk was repaired from a peer. Votes do not wait for that,
+/// and other nodes can repair theirs from this one's.
+pub(crate) fn bring_up_to_date(
+    mut store: Store,
+    open_again: impl FnOnce() -> Result<Store, Fault>,
+    log: &RaftLog,
+    space: &Space,
+) -> Result<Replayed, Fault> {
+    if store.must_repair() {
+        tracing::error!("the log is replayed when the damaged chunks are repaired");
+        return Ok(Replayed { store, waits_for_repairs: true });
+    }
+    let Err(fault) = replay(&mut store, log, space) else {
+        return Ok(Replayed { store, waits_for_repairs: false });
+    };
+    if store.note_damage(&fault).is_none() {
+        return Err(fault);
+    }
+    tracing::error!("the log is replayed when this is repaired: {fault}");
+    drop(store);
+    let mut store = open_again()?;
+    store.note_damage(&fault);
+    Ok(Replayed { store, waits_for_repairs: true })
+}
+
 /// Applies what the log holds after the store's newest checkpoint, up to the committed mark, before Raft
 /// starts: openraft would do it 64 entries at a time. All of it is durable, for the log was just opened.
-pub(crate) fn replay(store: &mut Store, log: &RaftLog) -> Result<(), Fault> {
+///
+/// Where a seal is needed and there is no room for it, the rest is left: it is applied when there is room, and
+/// votes do not wait for that.
+fn replay(store: &mut Store, log: &RaftLog, space: &Space) -> Result<(), Fault> {
     let Some(committed) = log.state().committed else {
         return Ok(());
     };
     let mut next = store.applied().map_or(0, |applied| applied.index.0 + 1);
-    let end = committed.index.0 + 1;
+    let (begin, end) = (next, committed.index.0 + 1);
     if next < end {
         tracing::info!("replaying the log from {next} to {committed}");
     }
+    let mut told = 0;
     while next < end {
         for entry in log.read(next, end, REPLAY_BYTES)? {
+            if store.must_wait() {
+                tracing::warn!("the log from {next} on is replayed when there is space");
+                return Ok(());
+            }
             next = entry.id.index.0 + 1;
             let index = entry.id.index.0;
             let entry = types::from_log(entry)
                 .map_err(|malformed| Fault::Command { index, why: malformed.to_string() })?;
             store.apply(store_entry(entry))?;
-            while let Some(seal) = store.begin_seal() {
+            while space.room() < Room::Full
+                && let Some(seal) = store.begin_seal()
+            {
                 let sealed = seal.run()?;
                 store.finish_seal(sealed)?;
             }
+        }
+        let percent = (next - begin) * 100 / (end - begin);
+        if percent >= told + TELL_EVERY_PERCENT && next < end {
+            tracing::info!("replayed the log up to {next}, {percent} % of it");
+            told = percent;
         }
     }
     Ok(())
@@ -306,7 +497,12 @@ pub(crate) struct Machine<H>(pub(crate) Arc<Core<H>>);
 impl<H: Host> Machine<H> {
     /// Notes a fault for the whole node before openraft learns of it.
     fn fault(&self, fault: Fault) -> io::Error {
-        self.0.failure.report(&fault);
+        if self.0.note_damage(&fault) {
+            let advice = "start the node again: it repairs the chunk from another node first";
+            self.0.failure.report(format!("{fault}; {advice}"));
+        } else {
+            self.0.failure.report(&fault);
+        }
         io::Error::other(fault)
     }
 }
@@ -326,7 +522,7 @@ impl<H: Host> RaftStateMachine<TypeConfig<H::Runtime>> for Machine<H> {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            self.0.room().await?;
+            let _inside = self.0.for_its_turn().await?;
             let verdicts = self.0.apply(entry).map_err(|fault| self.fault(fault))?;
             if let Some(responder) = responder {
                 responder.send(verdicts);
@@ -344,6 +540,7 @@ impl<H: Host> RaftStateMachine<TypeConfig<H::Runtime>> for Machine<H> {
         _: &SnapshotMeta,
         checkpoint: Checkpoint,
     ) -> io::Result<()> {
+        let _inside = self.0.enter()?;
         self.0.install(checkpoint).await.map_err(|fault| self.fault(fault))
     }
 

@@ -90,6 +90,10 @@ impl<H: Host> NetStreamAppend<TypeConfig<H::Runtime>> for Client<H> {
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
+            // Entries that it would not take are not sent; heartbeats tell when it does.
+            if !first.entries.is_empty() && self.link.is_full() {
+                return Err(unreachable(&Status::resource_exhausted("it has no room")).into());
+            }
             let vote = first.vote;
             let opened = self.link.open_append(self.connection, first, input).await;
             let answers = opened.map_err(|status| unreachable(&status))?;

@@ -7,9 +7,11 @@ use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 
+use crate::care::Health;
 use crate::host::Host;
 use crate::machine::Progress;
 use crate::running::Running;
+use crate::space::{Found, Room};
 use crate::status::{Member, Refusal, Role, Status};
 use crate::types;
 
@@ -21,10 +23,13 @@ pub(crate) async fn observe<H: Host>(running: Arc<Running<H>>, status: watch::Se
     let mut metrics = running.raft.metrics();
     let mut server = running.raft.server_metrics();
     let mut progress = running.core.progress();
+    let mut space = running.core.space.found();
+    let mut health = running.core.health.subscribe();
     let mut refusals = running.guard.refusals();
     loop {
         let refused = refusals.borrow_and_update().clone();
-        let shown = show(&running, *progress.borrow_and_update(), refused);
+        let known = (*progress.borrow_and_update(), *space.borrow_and_update());
+        let shown = show(&running, known, health.borrow_and_update().clone(), refused);
         status.send_if_modified(|status| {
             let changed = *status != shown;
             *status = shown;
@@ -39,6 +44,8 @@ pub(crate) async fn observe<H: Host>(running: Arc<Running<H>>, status: watch::Se
             let alive = tokio::select! {
                 changed = metrics.changed() => changed.is_ok(),
                 changed = progress.changed() => changed.is_ok(),
+                changed = space.changed() => changed.is_ok(),
+                changed = health.changed() => changed.is_ok(),
             };
             if alive {
                 tokio::time::sleep(PROGRESS_EVERY).await;
@@ -57,7 +64,12 @@ pub(crate) async fn observe<H: Host>(running: Arc<Running<H>>, status: watch::Se
     }
 }
 
-fn show<H: Host>(running: &Running<H>, progress: Progress, refusals: Vec<Refusal>) -> Status {
+fn show<H: Host>(
+    running: &Running<H>,
+    (progress, space): (Progress, Found),
+    health: Health,
+    refusals: Vec<Refusal>,
+) -> Status {
     let metrics = running.raft.metrics();
     let metrics = metrics.borrow_watched();
     let members: Vec<Member> = metrics
@@ -89,6 +101,12 @@ fn show<H: Host>(running: &Running<H>, progress: Progress, refusals: Vec<Refusal
         members,
         pressure: progress.pressure,
         refusals,
-        ..Status::default()
+        free_bytes: space.free,
+        reserve_bytes: running.core.space.reserve(),
+        low_on_space: space.room > Room::Plenty,
+        damaged: health.damaged,
+        scrub: health.scrub,
+        scavenged: health.scavenged,
+        disagreement: health.disagreement,
     }
 }

@@ -12,11 +12,14 @@ use quorate_store::{Fault, Reader, Verdict};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::care::scavenge;
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::machine::Progress;
 use crate::proposal::Proposal;
+use crate::room;
 use crate::service::Service;
+use crate::space::Room;
 use crate::status::{Scavenging, Status};
 use crate::types::{Closure, Command, CommittedLeaderId, TypeConfig};
 
@@ -122,6 +125,9 @@ pub enum Lost {
     /// while. It may be taken a little later.
     #[error("the leader has not heard from a majority for a while")]
     NotNow,
+    /// Refused before anything was proposed: there is no room on the disk for anything at all.
+    #[error("there is no room on the disk of the leader")]
+    NoRoom,
     /// It was proposed, and a change of leader took it from this node's sight: it may be committed.
     #[error("the leader changed while the append was under way")]
     Discarded,
@@ -139,7 +145,7 @@ pub enum Lost {
 impl Lost {
     /// Whether it is certain that nothing was proposed.
     pub fn is_refused(self) -> bool {
-        matches!(self, Lost::NotLeader | Lost::NotNow)
+        matches!(self, Lost::NotLeader | Lost::NotNow | Lost::NoRoom)
     }
 }
 
@@ -159,7 +165,10 @@ pub enum ScavengeError {
     /// The node belongs to no cluster, or is stopping.
     #[error("the node is not running")]
     Stopped,
-    /// A fault of the disk or of a chunk.
+    /// There is too little room on the disk to write a chunk anew.
+    #[error("there is no room on the disk to write a chunk anew: make some by other means")]
+    NoRoom,
+    /// A fault of the disk: the node cannot go on.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -237,6 +246,9 @@ impl<H: Host> Replica<H> {
     /// Those of [`Lost::is_refused`]: it is not in the log, and `done` is not called.
     pub async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), Lost> {
         let running = self.inner.running().ok_or(Lost::NotLeader)?;
+        if running.core.space.room() == Room::Full {
+            return Err(Lost::NoRoom);
+        }
         let (proposal, told) = Proposal::new();
         let refused = proposal.clone();
         let answer = move |answer: Option<ClientWriteResult<TypeConfig<H::Runtime>>>| match answer {
@@ -328,22 +340,27 @@ impl<H: Host> Replica<H> {
     /// voters have room to take entries. Asked of the leader, before an append is proposed; `truncate`,
     /// `delete` and other changes of what exists are proposed all the same.
     pub fn has_room(&self) -> bool {
-        true
+        self.inner.running().is_none_or(|running| room::has_room(&running))
     }
 
     /// Gives back the disk space of what is gone as of this node's newest checkpoint, one chunk after the
     /// other, while everything goes on. `progress` is called after each chunk. Returns what it came to, all
-    /// of it durable.
+    /// of it durable. If what is returned is dropped, the scavenge ends after the chunk under way.
     ///
     /// # Errors
     /// [`ScavengeError`]. It can be begun again.
     pub async fn scavenge(
         &self,
-        mut progress: impl FnMut(&Scavenging) + Send,
+        progress: impl FnMut(&Scavenging) + Send,
     ) -> Result<Scavenging, ScavengeError> {
-        let done = Scavenging::default();
-        progress(&done);
-        Ok(done)
+        let running = self.inner.running().ok_or(ScavengeError::Stopped)?;
+        scavenge::run(running, progress).await
+    }
+
+    /// Tells that a read found a chunk damaged: it is repaired from a peer, and until then reads of it are
+    /// answered with that fault. Whether it is about a chunk at all.
+    pub fn note_damage(&self, fault: &Fault) -> bool {
+        self.inner.running().is_some_and(|running| running.core.note_damage(fault))
     }
 
     /// Waits until the replica ended, by [`Replica::shutdown`] or because it cannot go on.

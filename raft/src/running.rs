@@ -1,5 +1,6 @@
 //! What runs once a node belongs to a cluster: the log, the store, Raft, and who looks after them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,15 +16,16 @@ use crate::guard::Guard;
 use crate::host::Host;
 use crate::identity::{self, Identity};
 use crate::log::{LogOptions, RaftLog};
-use crate::machine::{self, Core, Machine};
+use crate::machine::{self, Core, Machine, Replayed};
 use crate::network::{Factory, Peers};
 use crate::reads::Reads;
 use crate::replica::{ReplicaOptions, StartError};
+use crate::space::{Room, Rooms, Space};
 use crate::status::Status;
 use crate::storage::Storage;
 use crate::transfers::Transfers;
 use crate::types::{Place, TypeConfig, Vote};
-use crate::{config, housekeeping, observe};
+use crate::{care, config, digests, housekeeping, observe, room};
 
 /// Bytes of the newest entries that the log keeps in memory, for apply and for followers.
 const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -39,6 +41,7 @@ const FILTER_BYTES: usize = 16 * 1024 * 1024;
 /// What runs once a node belongs to a cluster.
 pub(crate) struct Running<H: Host> {
     pub(crate) host: H,
+    pub(crate) directory: PathBuf,
     pub(crate) identity: Identity,
     pub(crate) guard: Arc<Guard>,
     pub(crate) peers: Arc<Peers<H>>,
@@ -47,11 +50,14 @@ pub(crate) struct Running<H: Host> {
     pub(crate) reads: Reads,
     pub(crate) failure: Failure,
     pub(crate) transfers: Transfers,
+    pub(crate) rooms: Arc<Rooms>,
     /// For whatever must be quick between nodes.
     pub(crate) deadline: Duration,
     /// Held by the one checkpoint that is being taken over.
     pub(crate) installing: tokio::sync::Mutex<()>,
-    log: RaftLog,
+    /// Held by the one scavenge that is under way.
+    pub(crate) scavenging: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) log: RaftLog,
     writer_ended: watch::Receiver<bool>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -67,19 +73,21 @@ impl<H: Host> Running<H> {
     ) -> Result<Arc<Running<H>>, StartError> {
         let config = config::config(&options.timing).map_err(StartError::Raft)?;
         let opened = open(&host, options, identity, &failure).await?;
-        let Opened { boot, log, store, writer_ended } = opened;
+        let Opened { boot, log, replayed, space, writer_ended } = opened;
         let transfers = Transfers::default();
         let deadline = options.timing.election_max;
         let guard = Arc::new(Guard::new(identity, boot, log.clone()));
-        let peers = Peers::new(host.clone(), guard.clone(), transfers.clone(), deadline);
-        let peers = Arc::new(peers);
+        let rooms = Arc::new(Rooms::default());
+        let known = (guard.clone(), transfers.clone(), rooms.clone());
+        let peers = Arc::new(Peers::new(host.clone(), known, deadline));
         let durability = Arc::new(log.clone());
-        let core = Core::new(host.clone(), durability, store, failure.clone())?;
+        let applied = replayed.store.applied();
+        let core = Core::new(host.clone(), durability, replayed, space, failure.clone())?;
         let starting = Raft::new(
             identity.node,
             config,
             Factory(peers.clone()),
-            Storage::new(host.clone(), log.clone()),
+            Storage::new(host.clone(), log.clone(), applied),
             Machine(core.clone()),
         );
         // openraft's futures are large.
@@ -88,6 +96,7 @@ impl<H: Host> Running<H> {
         let (reads, queue) = Reads::new();
         let running = Arc::new(Running {
             host,
+            directory: options.directory.clone(),
             identity,
             guard,
             peers,
@@ -96,8 +105,10 @@ impl<H: Host> Running<H> {
             reads,
             failure,
             transfers,
+            rooms,
             deadline,
             installing: tokio::sync::Mutex::new(()),
+            scavenging: Arc::default(),
             log,
             writer_ended,
             tasks: std::sync::Mutex::default(),
@@ -106,6 +117,10 @@ impl<H: Host> Running<H> {
         running.spawn(queue.run(Arc::downgrade(&running)));
         running.spawn(observe::observe(running.clone(), status));
         running.spawn(housekeeping::purge(running.clone(), kept));
+        running.spawn(room::watch(running.clone()));
+        running.spawn(digests::compare(running.clone()));
+        running.spawn(care::repair::run(running.clone()));
+        running.spawn(care::scrub::run(running.clone(), options.scrub_bytes_per_second));
         Ok(running)
     }
 
@@ -137,6 +152,8 @@ impl<H: Host> Running<H> {
         join_all(tasks).await;
         // It only says whether the core had panicked.
         let _joined = self.host.scoped(self.raft.shutdown()).await;
+        // openraft leaves its worker behind, and a transfer is a task of its own.
+        self.core.gate.close().await;
         self.core.sealed().await;
         self.log.close();
         let mut writer_ended = self.writer_ended.clone();
@@ -148,7 +165,8 @@ impl<H: Host> Running<H> {
 struct Opened {
     boot: u64,
     log: RaftLog,
-    store: Store,
+    replayed: Replayed,
+    space: Space,
     writer_ended: watch::Receiver<bool>,
 }
 
@@ -159,10 +177,12 @@ async fn open<H: Host>(
     failure: &Failure,
 ) -> Result<Opened, Fault> {
     let (vfs, directory) = (host.vfs(), options.directory.clone());
-    let segment_bytes = options.segment_bytes;
+    let (segment_bytes, reserve) = (options.segment_bytes, options.reserve_bytes);
     let opened = host.run(move || {
         let boot = identity::count_boot(&*vfs, &directory)?;
         let Identity { cluster, log, node, chunk_bytes } = identity;
+        let free = vfs.free_bytes(&directory).map_err(Fault::io("measure", &directory))?;
+        let space = Space::new(reserve, chunk_bytes, free);
         let options = Options {
             cluster,
             log,
@@ -172,15 +192,18 @@ async fn open<H: Host>(
             catalog_cache_bytes: CATALOG_CACHE_BYTES,
             filter_bytes: FILTER_BYTES,
         };
-        let mut store = Store::open(vfs.clone(), &directory, options)?;
+        let (folder, disk) = (directory.clone(), vfs.clone());
+        let open_store = move || Store::open(disk.clone(), &folder, options.clone());
+        let store = open_store()?;
         let covered = store.checkpointed();
         let cache_bytes = LOG_CACHE_BYTES;
         let options = LogOptions { cluster, log, node, segment_bytes, cache_bytes, covered };
         let (log, writer) = RaftLog::open(vfs, &directory.join("log"), options)?;
-        machine::replay(&mut store, &log)?;
-        Ok((boot, log, writer, store))
+        log.fill_ahead(space.room() < Room::Full);
+        let replayed = machine::bring_up_to_date(store, open_store, &log, &space)?;
+        Ok((boot, log, writer, replayed, space))
     });
-    let (boot, log, writer, store) = opened.await?;
+    let (boot, log, writer, replayed, space) = opened.await?;
     let (ended, writer_ended) = watch::channel(false);
     let failure = failure.clone();
     let stopped = move |outcome: Result<(), Fault>| {
@@ -190,5 +213,5 @@ async fn open<H: Host>(
         ended.send_replace(true);
     };
     host.start_log_writer(writer, Box::new(stopped));
-    Ok(Opened { boot, log, store, writer_ended })
+    Ok(Opened { boot, log, replayed, space, writer_ended })
 }

@@ -14,12 +14,14 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::care::repair;
 use crate::guard::Refused;
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::replica::Lost;
 use crate::replica::inner::Inner;
 use crate::running::Running;
+use crate::space::Room;
 use crate::types::{TypeConfig, Vote};
 use crate::{reads, snapshot, types, wire};
 
@@ -52,6 +54,7 @@ type Appends<H> = AppendEntriesRequest<TypeConfig<<H as Host>::Runtime>>;
 #[tonic::async_trait]
 impl<H: Host> v1::raft_server::Raft for Service<H> {
     type AppendStream = BoxStream<'static, Result<v1::AppendResponse, Status>>;
+    type ChunkStream = repair::Parts;
     type SnapshotStream = ReceiverStream<Result<v1::SnapshotResponse, Status>>;
 
     async fn greet(
@@ -102,17 +105,26 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         // That a majority granted it may not be durable there yet; that it asked for it is.
         let asked = Vote { committed: false, ..first.vote };
         running.guard.saw_vote(from, types::vote_record(&asked));
-        // What does not decode ends the stream: the leader begins another.
+        // What does not decode ends the stream, and so do entries that there is no room for: the leader begins
+        // another.
+        let core = running.core.clone();
+        let is_taken = move |request: &Appends<H>| {
+            request.entries.is_empty() || core.space.room() < Room::Full
+        };
+        if !is_taken(&first) {
+            return Err(wire::no_room());
+        }
         let rest = input.map(|request| request.and_then(wire::from_append_request));
-        let rest = rest.take_while(|request| std::future::ready(request.is_ok()));
-        let requests =
-            stream::iter([first]).chain(rest.filter_map(|request| async { request.ok() }));
+        let rest = rest.map(move |request| request.ok().filter(&is_taken));
+        let rest = rest.take_while(|request| std::future::ready(request.is_some()));
+        let requests = stream::iter([first]).chain(rest.filter_map(|request| async { request }));
         let answers = {
             let append = pin!(async { running.raft.stream_append(requests).boxed() });
             running.host.scoped(append).await
         };
-        let answers = answers.map(|answer| match answer {
-            Ok(result) => Ok(wire::append_response(result)),
+        let core = running.core.clone();
+        let answers = answers.map(move |answer| match answer {
+            Ok(result) => Ok(wire::append_response(result, core.space.room())),
             Err(fatal) => Err(Status::unavailable(fatal.to_string())),
         });
         Ok(Response::new(answers.boxed()))
@@ -180,8 +192,31 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
             return Err(wire::malformed("offer"));
         };
         let (running, _) = self.admit(offer.origin.take())?;
+        if running.core.space.room() == Room::Full {
+            return Err(wire::no_room());
+        }
         let (answers, outgoing) = mpsc::channel(2);
         tokio::spawn(snapshot::receive(running, offer, input, answers));
         Ok(Response::new(ReceiverStream::new(outgoing)))
+    }
+
+    async fn chunk(
+        &self,
+        request: Request<v1::ChunkRequest>,
+    ) -> Result<Response<Self::ChunkStream>, Status> {
+        let mut request = request.into_inner();
+        let (running, _) = self.admit(request.origin.take())?;
+        Ok(Response::new(repair::serve(&running, &request).await?))
+    }
+
+    async fn digest(
+        &self,
+        request: Request<v1::DigestRequest>,
+    ) -> Result<Response<v1::DigestResponse>, Status> {
+        let request = request.into_inner();
+        let (running, _) = self.admit(request.origin)?;
+        let digest = running.core.digests().at(request.index);
+        let digest = digest.map(wire::digest).unwrap_or_default();
+        Ok(Response::new(v1::DigestResponse { digest }))
     }
 }

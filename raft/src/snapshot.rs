@@ -135,7 +135,10 @@ pub(crate) async fn receive<H: Host>(
     input: Streaming<v1::SnapshotRequest>,
     answers: mpsc::Sender<Result<v1::SnapshotResponse, Status>>,
 ) {
-    let outcome = take(&running, offer, input, &answers).await;
+    let outcome = tokio::select! {
+        outcome = take(&running, offer, input, &answers) => outcome,
+        () = running.core.gate.closing() => Err(stopping()),
+    };
     let answer =
         outcome.map(|vote| v1::SnapshotResponse { answer: Some(Answer::Done(wire::vote(&vote))) });
     let _the_sender_is_gone = answers.send(answer).await;
@@ -181,8 +184,8 @@ struct Incoming<'a, H: Host> {
 impl<H: Host> Incoming<'_, H> {
     async fn begin(&mut self, manifest: Bytes) -> Result<(), Status> {
         let core = self.running.core.clone();
-        let begun = self.running.host.run(move || core.begin_install(manifest)).await;
-        self.install = Some(self.check(begun)?);
+        let begun = self.running.core.work(move || core.begin_install(manifest)).await;
+        self.install = Some(self.check(begun.ok_or_else(stopping)?)?);
         Ok(())
     }
 
@@ -203,8 +206,8 @@ impl<H: Host> Incoming<'_, H> {
                 }
                 Some(Part::End(_)) => {
                     let install = self.install.take().ok_or_else(ended)?;
-                    let installed = self.running.host.run(move || install.finish()).await;
-                    return self.check(installed);
+                    let installed = self.running.core.work(move || install.finish()).await;
+                    return self.check(installed.ok_or_else(stopping)?);
                 }
                 Some(Part::Offer(_)) | None => return Err(wire::malformed("part")),
             }
@@ -217,10 +220,19 @@ impl<H: Host> Incoming<'_, H> {
         work: impl FnOnce(&mut Install) -> Result<(), Fault> + Send + 'static,
     ) -> Result<(), Status> {
         let mut install = self.install.take().ok_or_else(ended)?;
-        let run = self.running.host.run(move || (work(&mut install), install));
-        let (outcome, install) = run.await;
+        let (core, path) = (self.running.core.clone(), self.running.directory.clone());
+        let run = self.running.core.work(move || {
+            let vfs = core.host().vfs();
+            let outcome = match vfs.free_bytes(&path) {
+                Ok(free) if !core.space.is_enough_to_install(free) => None,
+                Ok(_) => Some(work(&mut install)),
+                Err(error) => Some(Err(Fault::io("measure", &path)(error))),
+            };
+            (outcome, install)
+        });
+        let (outcome, install) = run.await.ok_or_else(stopping)?;
         self.install = Some(install);
-        self.check(outcome)
+        self.check(outcome.ok_or_else(wire::no_room)?)
     }
 
     /// A fault of this node's own disk stops it; what the sender did wrong ends the transfer.
@@ -239,6 +251,10 @@ impl<H: Host> Incoming<'_, H> {
 fn put(install: &mut Install, part: &v1::ChunkPart) -> Result<(), Fault> {
     install.put_chunk(part.number, part.offset, &part.data)?;
     if part.last { install.finish_chunk(part.number) } else { Ok(()) }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the node is stopping")
 }
 
 fn ended() -> Status {

@@ -7,6 +7,7 @@ use std::ops::{Bound, RangeBounds, RangeInclusive};
 use futures_util::{Stream, StreamExt, stream};
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use quorate_proto::LogId;
 use quorate_store::Fault;
 use tokio::sync::oneshot;
 
@@ -30,22 +31,30 @@ pub(crate) const REQUEST_BYTES: usize = 2 * 1024 * 1024;
 pub(crate) struct Storage<H> {
     host: H,
     log: RaftLog,
+    /// What was applied when Raft started.
+    applied: Option<LogId>,
 }
 
 impl<H: Host> Storage<H> {
-    pub(crate) fn new(host: H, log: RaftLog) -> Storage<H> {
-        Storage { host, log }
+    pub(crate) fn new(host: H, log: RaftLog, applied: Option<LogId>) -> Storage<H> {
+        Storage { host, log, applied }
     }
 
     /// The indexes that are there, first and one after last.
     fn held(&self) -> (u64, u64) {
         let state = self.log.state();
-        let after = |id: Option<quorate_proto::LogId>| id.map_or(0, |id| id.index.0 + 1);
+        let after = |id: Option<LogId>| id.map_or(0, |id| id.index.0 + 1);
         let end = after(state.last);
         // A log whose beginning was never purged begins at 0; openraft's test suite begins elsewhere too.
         let purged = after(state.purged);
         let first = (purged..end).find(|index| self.log.log_id(*index).is_some()).unwrap_or(end);
         (first, end)
+    }
+
+    /// Whether the entries of a range are all there.
+    fn holds(&self, from: u64, until: u64) -> bool {
+        let (first, end) = self.held();
+        first <= from && until <= end
     }
 
     async fn read(&self, from: u64, until: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
@@ -107,11 +116,22 @@ impl<H: Host> RaftLogReader<TypeConfig<H::Runtime>> for Storage<H> {
     }
 
     /// For a follower: bounded by bytes, and never less than the first entry.
+    ///
+    /// A node that has just stepped down may purge or truncate what one of its replication tasks, which does
+    /// not know of it yet, is about to read. Then this is empty: openraft takes it for a heartbeat, and looks
+    /// at the vote before it sends it. Whatever else keeps an entry from being read is an error.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, REQUEST_BYTES).await
+        if !self.holds(start, end) {
+            return Ok(Vec::new());
+        }
+        match self.read(start, end, REQUEST_BYTES).await {
+            Err(_) if !self.holds(start, end) => Ok(Vec::new()),
+            read => read,
+        }
     }
 
-    /// For apply: in pages, so that memory is bounded however far apply is behind.
+    /// For apply: in pages, so that memory is bounded however far apply is behind. What is committed and not
+    /// applied is never purged: a first entry that is missing is an error, not an entry to be skipped.
     async fn entries_stream<B>(
         &mut self,
         range: B,
@@ -121,8 +141,10 @@ impl<H: Host> RaftLogReader<TypeConfig<H::Runtime>> for Storage<H> {
     {
         let (start, end) = bounds(&range);
         let (first, after_last) = self.held();
+        let is_purged = self.log.state().purged.is_some_and(|purged| purged.index.0 >= start);
+        let start = if is_purged { start } else { start.max(first) };
         let pages = stream::unfold(
-            (self.clone(), start.max(first), end.min(after_last)),
+            (self.clone(), start, end.min(after_last)),
             |(storage, next, end)| async move {
                 if next >= end {
                     return None;
@@ -187,8 +209,12 @@ impl<H: Host> RaftLogStorage<TypeConfig<H::Runtime>> for Storage<H> {
         Ok(())
     }
 
+    /// Asked once, by the start, which applies everything up to it and does not go on before: so it must not lie
+    /// beyond what is applied. That is less than the mark only if the replay waits for space; then the mark
+    /// comes from a leader once more.
     async fn read_committed(&mut self) -> io::Result<Option<RaftLogId>> {
-        Ok(self.log.state().committed.map(types::theirs))
+        let committed = self.log.state().committed;
+        Ok(committed.min(self.applied).map(types::theirs))
     }
 
     async fn append<I>(

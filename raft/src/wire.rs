@@ -12,6 +12,7 @@ use tonic::Status;
 
 use crate::guard::{Origin, Refused, Shown};
 use crate::log::{EntryKind, LogEntry, TruncationRecord, VoteRecord};
+use crate::space::Room;
 use crate::types::{self, Entry, RaftLogId, TypeConfig, Vote};
 
 pub(crate) fn malformed(what: &str) -> Status {
@@ -24,6 +25,11 @@ pub(crate) fn refusal(refused: &Refused) -> Status {
         Refused::Stranger(why) => Status::permission_denied(why),
         Refused::NotGreeted => Status::unauthenticated(refused.to_string()),
     }
+}
+
+/// This node takes no entries and no checkpoints now.
+pub(crate) fn no_room() -> Status {
+    Status::resource_exhausted("there is no room on its disk")
 }
 
 pub(crate) fn log_id(id: LogId) -> v1::LogId {
@@ -84,6 +90,15 @@ pub(crate) fn from_origin(origin: Option<v1::Origin>) -> Result<Origin, Status> 
 
 pub(crate) fn cluster(bytes: &[u8]) -> Result<[u8; 16], Status> {
     bytes.try_into().map_err(|_| malformed("cluster id"))
+}
+
+pub(crate) fn digest(digest: u128) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(&digest.to_be_bytes())
+}
+
+/// None if there is none.
+pub(crate) fn from_digest(bytes: &[u8]) -> Option<u128> {
+    bytes.try_into().ok().map(u128::from_be_bytes)
 }
 
 pub(crate) fn shown(shown: &Shown) -> v1::Shown {
@@ -170,25 +185,46 @@ pub(crate) fn from_append_request<R: AsyncRuntime>(
     })
 }
 
+fn room(room: Room) -> v1::Room {
+    match room {
+        Room::Plenty => v1::Room::Plenty,
+        Room::Low => v1::Room::Low,
+        Room::Full => v1::Room::Full,
+    }
+}
+
+fn from_room(room: i32) -> Result<Room, Status> {
+    Ok(match v1::Room::try_from(room).map_err(|_| malformed("room"))? {
+        v1::Room::Plenty => Room::Plenty,
+        v1::Room::Low => Room::Low,
+        v1::Room::Full => Room::Full,
+    })
+}
+
+/// The answer of a node with that room.
 pub(crate) fn append_response<R: AsyncRuntime>(
     result: StreamAppendResult<TypeConfig<R>>,
+    of_room: Room,
 ) -> v1::AppendResponse {
     let answer = match result {
         Ok(last) => Answer::Matched(v1::Matched { last: last.map(raft_log_id) }),
         Err(StreamAppendError::Conflict(id)) => Answer::Conflict(raft_log_id(id)),
         Err(StreamAppendError::HigherVote(higher)) => Answer::Higher(vote(&higher)),
     };
-    v1::AppendResponse { answer: Some(answer) }
+    v1::AppendResponse { answer: Some(answer), room: room(of_room).into() }
 }
 
+/// The answer, and what room the peer has.
 pub(crate) fn from_append_response<R: AsyncRuntime>(
     response: v1::AppendResponse,
-) -> Result<StreamAppendResult<TypeConfig<R>>, Status> {
-    Ok(match response.answer.ok_or_else(|| malformed("answer"))? {
+) -> Result<(StreamAppendResult<TypeConfig<R>>, Room), Status> {
+    let room = from_room(response.room)?;
+    let result = match response.answer.ok_or_else(|| malformed("answer"))? {
         Answer::Matched(matched) => Ok(matched.last.map(from_raft_log_id)),
         Answer::Conflict(id) => Err(StreamAppendError::Conflict(from_raft_log_id(id))),
         Answer::Higher(vote) => Err(StreamAppendError::HigherVote(from_vote(Some(vote))?)),
-    })
+    };
+    Ok((result, room))
 }
 
 pub(crate) fn vote_request<R: AsyncRuntime>(

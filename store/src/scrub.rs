@@ -56,6 +56,11 @@ impl Scrub {
         }
     }
 
+    /// The chunk that it is in the middle of.
+    pub fn chunk(&self) -> Option<u64> {
+        self.open.as_ref().map(|(chunk, _)| chunk.summary().number)
+    }
+
     fn open(&self, summary: &ChunkSummary) -> Result<Chunk, Fault> {
         let path = chunk::path(&self.folder.chunks, summary.number);
         let identity = self.options.identity(summary.number);

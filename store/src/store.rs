@@ -168,6 +168,11 @@ impl Store {
         self.point.position
     }
 
+    /// The chained digest of the outcomes of all entries applied: alike on every replica that is there.
+    pub fn digest(&self) -> u128 {
+        self.point.digest
+    }
+
     /// The entry of the newest durable checkpoint: log entries up to here are not needed any more.
     pub fn checkpointed(&self) -> Option<LogId> {
         self.catalog.state().log_id

@@ -18,6 +18,7 @@ pub(crate) fn of_lost_read(lost: Lost) -> Problem {
 fn kind_of_lost(lost: Lost) -> ErrorKind {
     match lost {
         Lost::Deadline => ErrorKind::Deadline,
+        Lost::NoRoom => ErrorKind::NoSpace,
         Lost::NotLeader | Lost::NotNow | Lost::Discarded | Lost::Unavailable | Lost::Stopped => {
             ErrorKind::Unavailable
         }
@@ -89,6 +90,7 @@ mod tests {
         for (lost, outcome) in [
             (Lost::NotLeader, Outcome::NotAppended),
             (Lost::NotNow, Outcome::NotAppended),
+            (Lost::NoRoom, Outcome::NotAppended),
             (Lost::Discarded, Outcome::Unknown),
             (Lost::Unavailable, Outcome::Unknown),
             (Lost::Deadline, Outcome::Unknown),

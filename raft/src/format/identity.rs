@@ -6,6 +6,8 @@
 //! body           identity: cluster 16, log 4, node 8, chunk bytes 8; boot: number 8
 //! checksum   4   CRC32C of all before
 //! ```
+//!
+//! `boot` has two such places, 4096 bytes apart, that are written in turn: the greater number counts.
 
 use super::{Input, Malformed};
 use crate::identity::Identity;
@@ -13,6 +15,8 @@ use crate::identity::Identity;
 const IDENTITY: &[u8; 8] = b"QUORIDNT";
 const BOOT: &[u8; 8] = b"QUORBOOT";
 const VERSION: u16 = 1;
+/// The length of a boot number with all around it.
+pub(crate) const BOOT_BYTES: usize = 8 + 2 + 8 + 4;
 
 /// The bytes of an identity.
 pub(crate) fn encode(identity: &Identity) -> Vec<u8> {

@@ -233,6 +233,13 @@ impl RaftLog {
         }
     }
 
+    /// Whether the next segment may be filled ahead of need. Without room it is not: what is left of the segments
+    /// that are there takes thousands of votes and truncations, and no entries come.
+    pub fn fill_ahead(&self, may: bool) {
+        self.shared.lock().fills_ahead = may;
+        self.shared.wake();
+    }
+
     /// Ends the log though handles of it are held: what was handed over before is written yet, marks
     /// included, then the writer ends. What comes later is answered with an error.
     pub fn close(&self) {

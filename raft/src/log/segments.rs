@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,6 +74,17 @@ struct Filling {
     filled: u64,
 }
 
+/// What a step of [`Segments::maintain`] did, as far as others must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Maintained {
+    /// Nothing, or it got on with the next segment.
+    Nothing,
+    /// The segment of that number is out of use.
+    Retired(u64),
+    /// There is no room for another segment. What is left of those that are there still holds.
+    NoRoom,
+}
+
 /// All files of the log.
 ///
 /// Invariants:
@@ -122,8 +134,21 @@ impl Segments {
         if let Some((number, length)) = segments.retained.pop_last() {
             let file = segments.open(&segment_name(number))?;
             segments.current = Some(Segment { number, file, length, end });
+            segments.retire_newer(&numbers, number)?;
         }
         Ok(segments)
+    }
+
+    /// Takes the segments out of use that were got ready and never held a batch: the first batch of this start
+    /// may need one, and there may be no room for another file. An older segment without a use may not be touched
+    /// yet, see [`Segments::retire_unused`].
+    fn retire_newer(&mut self, numbers: &[u64], current: u64) -> Result<(), Fault> {
+        for number in numbers.iter().filter(|number| **number > current) {
+            let path = self.path(*number);
+            let length = self.open(&segment_name(*number))?.len();
+            self.retire(*number, length.map_err(Fault::io("read", &path))?)?;
+        }
+        Ok(())
     }
 
     fn remove_leftovers(&mut self, spares: Vec<u64>) -> Result<(), Fault> {
@@ -199,27 +224,38 @@ impl Segments {
     }
 
     /// Whether a step of [`Segments::maintain`] would do something.
-    pub(super) fn is_due(&self, needed: u64) -> bool {
-        self.oldest_unneeded(needed).is_some() || self.wants_next()
+    pub(super) fn is_due(&self, needed: u64, may_fill: bool) -> bool {
+        let may_prepare = may_fill || !self.spares.is_empty();
+        self.oldest_unneeded(needed).is_some() || self.wants_next() && may_prepare
     }
 
-    /// One bounded step of what can be done ahead: takes the oldest segment before `needed` out of use, and
-    /// answers its number, or gets the next one ready. `written` is how many bytes the last batch had:
-    /// filling keeps ahead of writing.
-    pub(super) fn maintain(&mut self, needed: u64, written: u64) -> Result<Option<u64>, Fault> {
+    /// One bounded step of what can be done ahead: takes the oldest segment before `needed` out of use, or gets
+    /// the next one ready. Filling one, if it may be, keeps ahead of writing: `fill` is how many bytes the last
+    /// batch had.
+    pub(super) fn maintain(&mut self, needed: u64, fill: Option<u64>) -> Result<Maintained, Fault> {
         if let Some((number, length)) = self.oldest_unneeded(needed) {
             self.retire(number, length)?;
             self.retained.remove(&number);
-            return Ok(Some(number));
+            return Ok(Maintained::Retired(number));
         }
-        if self.wants_next() {
-            if let Some(spare) = self.spares.pop() {
-                self.prepared = Some(self.adopt_spare(spare)?);
-            } else if self.fill(STEP_BYTES.max(written.saturating_mul(4)))? {
-                self.prepared = Some(self.adopt_filled()?);
+        if !self.wants_next() {
+            return Ok(Maintained::Nothing);
+        }
+        if let Some(spare) = self.spares.pop() {
+            self.prepared = Some(self.adopt_spare(spare)?);
+        } else if let Some(written) = fill {
+            match self.fill(STEP_BYTES.max(written.saturating_mul(4))) {
+                Ok(true) => self.prepared = Some(self.adopt_filled()?),
+                Ok(false) => {}
+                // Nothing of it is in use yet.
+                Err(Fault::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
+                    self.discard_filling()?;
+                    return Ok(Maintained::NoRoom);
+                }
+                Err(fault) => return Err(fault),
             }
         }
-        Ok(None)
+        Ok(Maintained::Nothing)
     }
 
     fn oldest_unneeded(&self, needed: u64) -> Option<(u64, u64)> {

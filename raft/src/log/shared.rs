@@ -171,6 +171,8 @@ pub(super) struct Inner {
     pub(super) next_ticket: u64,
     pub(super) durable_ticket: u64,
     pub(super) failed: Option<Fault>,
+    /// The next segment may be filled before it is needed.
+    pub(super) fills_ahead: bool,
     /// Nothing more is handed over: all handles are dropped, or one of them said so.
     pub(super) closed: bool,
 }
@@ -194,6 +196,7 @@ impl Inner {
             next_ticket: ticket + 1,
             durable_ticket: ticket,
             failed: None,
+            fills_ahead: true,
             closed: false,
         }
     }

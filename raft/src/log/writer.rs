@@ -9,7 +9,7 @@ use quorate_store::vfs::File;
 use super::Done;
 use super::format::{BATCH_HEADER_BYTES, BatchBuilder, Place, Record};
 use super::image::Image;
-use super::segments::Segments;
+use super::segments::{Maintained, Segments};
 use super::shared::{Needed, Shared, What, Work};
 
 /// The writing end of the log's queue: repeat [`ready`](Self::ready) (or [`wait`](Self::wait)),
@@ -131,7 +131,7 @@ impl LogWriter {
         if inner.closed {
             return Some(false);
         }
-        self.segments.is_due(self.needed).then_some(true)
+        self.segments.is_due(self.needed, inner.fills_ahead).then_some(true)
     }
 
     /// Writes what is queued as one batch, if there is something, and if the one before is synced.
@@ -208,8 +208,12 @@ impl LogWriter {
     }
 
     fn maintain(&mut self) -> Result<(), Fault> {
-        if let Some(number) = self.segments.maintain(self.needed, self.last_batch_bytes)? {
-            self.shared.forget_file(number);
+        let fill = self.shared.lock().fills_ahead.then_some(self.last_batch_bytes);
+        match self.segments.maintain(self.needed, fill)? {
+            Maintained::Retired(number) => self.shared.forget_file(number),
+            // Whoever measures the room says when to try again.
+            Maintained::NoRoom => self.shared.lock().fills_ahead = false,
+            Maintained::Nothing => {}
         }
         Ok(())
     }

@@ -11,11 +11,14 @@ use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use quorate_proto::limits::PEER_MESSAGE_BYTES_MAX;
 use quorate_proto::wire::peer::v1;
 use quorate_proto::wire::peer::v1::raft_client::RaftClient;
+use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
+use super::peers::Known;
 use crate::guard::{Guard, Origin};
 use crate::host::Host;
+use crate::space::{Room, Rooms};
 use crate::transfers::{Transfer, Transfers};
 use crate::types::{self, TypeConfig, Vote};
 use crate::{transport, wire};
@@ -37,6 +40,7 @@ type Answers<R> = BoxStream<'static, Result<StreamAppendResult<TypeConfig<R>>, S
 const NOT_TRIED: u8 = 0;
 const REACHED: u8 = 1;
 const LOST: u8 = 2;
+const FULL: u8 = 3;
 
 /// All that goes from this node to one peer.
 ///
@@ -53,6 +57,7 @@ pub(crate) struct Link<H: Host> {
     snapshot: Option<PeerClient>,
     guard: Arc<Guard>,
     transfers: Transfers,
+    rooms: Arc<Rooms>,
     deadline: Duration,
     greeting: tokio::sync::Mutex<()>,
     state: AtomicU8,
@@ -63,8 +68,7 @@ impl<H: Host> Link<H> {
         host: &H,
         node: u64,
         address: &str,
-        guard: Arc<Guard>,
-        transfers: Transfers,
+        (guard, transfers, rooms): Known,
         deadline: Duration,
     ) -> Link<H> {
         let client = || client(host, address).ok();
@@ -77,6 +81,7 @@ impl<H: Host> Link<H> {
             snapshot: client(),
             guard,
             transfers,
+            rooms,
             deadline,
             greeting: tokio::sync::Mutex::new(()),
             state: AtomicU8::new(NOT_TRIED),
@@ -189,7 +194,18 @@ impl<H: Host> Link<H> {
         let mut client = self.client(connection)?;
         let opened = within(self.deadline, client.append(requests)).await;
         let answers = self.note(Some(&origin), opened)?.into_inner();
-        Ok(answers.map(|answer| answer.and_then(wire::from_append_response)).boxed())
+        let (rooms, node) = (self.rooms.clone(), self.node);
+        let answers = answers.map(move |answer| {
+            let (result, room) = wire::from_append_response(answer?)?;
+            rooms.note(node, room);
+            Ok(result)
+        });
+        Ok(answers.boxed())
+    }
+
+    /// Whether the peer said of late that it takes no entries.
+    pub(super) fn is_full(&self) -> bool {
+        self.rooms.of(self.node, Instant::now()) == Some(Room::Full)
     }
 
     /// Remembers what the peer acknowledged under the vote of this leader.
@@ -226,6 +242,12 @@ impl<H: Host> Link<H> {
             // The process that was let in is gone: what is there now belongs elsewhere, or nowhere.
             Err(status) if status.code() == Code::PermissionDenied && origin.is_some() => {
                 self.guard.refused_by(self.node, status.message());
+            }
+            Err(status) if status.code() == Code::ResourceExhausted => {
+                self.rooms.note(self.node, Room::Full);
+                if self.state.swap(FULL, Ordering::Relaxed) != FULL {
+                    tracing::warn!("node {} at {} has no room", self.node, self.address);
+                }
             }
             Err(status) => {
                 if self.state.swap(LOST, Ordering::Relaxed) != LOST {

@@ -7,28 +7,26 @@ use std::time::Duration;
 use super::Link;
 use crate::guard::Guard;
 use crate::host::Host;
+use crate::space::Rooms;
 use crate::transfers::Transfers;
 use crate::types::Place;
+
+/// What is known of peers: who is let in, whom a checkpoint is sent to, who has room.
+pub(crate) type Known = (Arc<Guard>, Transfers, Arc<Rooms>);
 
 /// The links to all peers, each made when it is first asked for.
 #[derive(Debug)]
 pub(crate) struct Peers<H: Host> {
     host: H,
-    guard: Arc<Guard>,
-    transfers: Transfers,
+    known: Known,
     deadline: Duration,
     links: Mutex<BTreeMap<u64, Arc<Link<H>>>>,
 }
 
 impl<H: Host> Peers<H> {
     /// `deadline` is for whatever must be quick: greeting, opening a stream, asking for a read index.
-    pub(crate) fn new(
-        host: H,
-        guard: Arc<Guard>,
-        transfers: Transfers,
-        deadline: Duration,
-    ) -> Peers<H> {
-        Peers { host, guard, transfers, deadline, links: Mutex::default() }
+    pub(crate) fn new(host: H, known: Known, deadline: Duration) -> Peers<H> {
+        Peers { host, known, deadline, links: Mutex::default() }
     }
 
     /// The link to a peer. Nothing is connected before it is used.
@@ -38,14 +36,9 @@ impl<H: Host> Peers<H> {
         match links.get(&node) {
             Some(link) if link.address() == place.peer_address => link.clone(),
             _ => {
-                let link = Arc::new(Link::new(
-                    &self.host,
-                    node,
-                    &place.peer_address,
-                    self.guard.clone(),
-                    self.transfers.clone(),
-                    self.deadline,
-                ));
+                let address = &place.peer_address;
+                let link = Link::new(&self.host, node, address, self.known.clone(), self.deadline);
+                let link = Arc::new(link);
                 links.insert(node, link.clone());
                 link
             }

@@ -17,7 +17,8 @@ use super::Storage;
 use crate::failure::Failure;
 use crate::host::{Host, TokioHost};
 use crate::log::{LogOptions, RaftLog};
-use crate::machine::{Checkpoint, Core, Durability, Machine};
+use crate::machine::{Checkpoint, Core, Durability, Machine, Replayed};
+use crate::space::Space;
 use crate::types::{
     Entry, Payload, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, log_id,
 };
@@ -111,8 +112,13 @@ impl StoreBuilder<TypeConfig<Runtime>, Storage<TokioHost>, Gapless, TempDir> for
             filter_bytes: 1 << 20,
         };
         let store = Store::open(host.vfs(), folder.path(), options).expect("an empty store");
-        let core = Core::new(host.clone(), Arc::new(NoLog), store, Failure::new()).expect("a core");
-        Ok((folder, Storage::new(host, log), Gapless(Machine(core))))
+        let space = Space::new(None, 1, u64::MAX);
+        let failure = Failure::new();
+        let replayed = Replayed { store, waits_for_repairs: false };
+        let core =
+            Core::new(host.clone(), Arc::new(NoLog), replayed, space, failure).expect("a core");
+        let everything = Some(LogId::new(u64::MAX, u64::MAX));
+        Ok((folder, Storage::new(host, log, everything), Gapless(Machine(core))))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A cluster of replicas, each on a runtime of its own, so that stopping one takes all its tasks along.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use quorate_raft::host::{Host, Listening, TokioHost};
 use quorate_raft::{Lost, Replica, ReplicaOptions, Role, Status, Timing, transport};
 use quorate_store::Verdict;
 use quorate_store::command::{Builder, encode_append};
+use quorate_store::vfs::MemVfs;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -120,7 +122,7 @@ impl Drop for Node {
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Option<Node>>,
     places: Vec<(PathBuf, String)>,
-    host: TokioHost,
+    hosts: Vec<TokioHost>,
     pub(crate) folder: TempDir,
     next: u128,
 }
@@ -133,7 +135,17 @@ impl Cluster {
 
     /// The same on another machine.
     pub(crate) async fn found_on(host: TokioHost, chunk_bytes: u64) -> Cluster {
-        let cluster = Cluster::start_on(host, 3);
+        Cluster::found_on_each(vec![host; 3], chunk_bytes).await
+    }
+
+    /// The same, each on a disk of its own.
+    pub(crate) async fn found_on_disks(disks: &[MemVfs; 3], chunk_bytes: u64) -> Cluster {
+        let hosts = disks.iter().map(|disk| TokioHost::with_vfs(Arc::new(disk.clone())));
+        Cluster::found_on_each(hosts.collect(), chunk_bytes).await
+    }
+
+    async fn found_on_each(hosts: Vec<TokioHost>, chunk_bytes: u64) -> Cluster {
+        let cluster = Cluster::start_on(hosts);
         let peers = cluster.places.iter().map(|(_, address)| address.clone()).collect();
         let first = cluster.node(0);
         first.replica.found(peers, chunk_bytes).await.expect("a new cluster");
@@ -147,24 +159,24 @@ impl Cluster {
 
     /// Nodes that belong to no cluster yet.
     pub(crate) fn start(count: usize) -> Cluster {
-        Cluster::start_on(TokioHost::new(), count)
+        Cluster::start_on(vec![TokioHost::new(); count])
     }
 
-    fn start_on(host: TokioHost, count: usize) -> Cluster {
+    fn start_on(hosts: Vec<TokioHost>) -> Cluster {
         // Silent unless RUST_LOG says otherwise; another test may have set it already.
         let _set = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
             .try_init();
         let folder = tempfile::tempdir().expect("a folder");
-        let start = |number| {
+        let start = |(number, host): (usize, &TokioHost)| {
             let directory = folder.path().join(format!("node-{number}"));
             Node::start(host.clone(), &directory, "127.0.0.1:0")
         };
-        let nodes: Vec<Node> = (1..=count).map(start).collect();
+        let nodes: Vec<Node> = (1..).zip(&hosts).map(start).collect();
         let place = |node: &Node| (node.directory.clone(), node.address.clone());
         let places = nodes.iter().map(place).collect();
-        Cluster { nodes: nodes.into_iter().map(Some).collect(), places, host, folder, next: 1 }
+        Cluster { nodes: nodes.into_iter().map(Some).collect(), places, hosts, folder, next: 1 }
     }
 
     pub(crate) fn node(&self, place: usize) -> &Node {
@@ -186,7 +198,8 @@ impl Cluster {
 
     pub(crate) fn start_again(&mut self, place: usize) {
         let (directory, address) = self.place(place).clone();
-        let node = Node::start(self.host.clone(), &directory, &address);
+        let host = self.hosts.get(place).expect("a place").clone();
+        let node = Node::start(host, &directory, &address);
         *self.nodes.get_mut(place).expect("a place") = Some(node);
     }
 

@@ -6,3 +6,4 @@ mod faults;
 mod guard;
 mod network;
 mod snapshot;
+mod space;

@@ -289,3 +289,67 @@ fn a_full_disk_stops_the_log_and_room_brings_it_back_whole() {
     let (log, _writer) = open_log(&vfs).expect("opens");
     assert!(log.state().last.is_some_and(|id| id.index.0 >= last));
 }
+
+/// Writes entries until the segment written to is more than half full and the next one is there.
+fn until_the_next_is_ready(vfs: &MemVfs, log: &RaftLog, writer: &mut LogWriter) -> u64 {
+    let next = |vfs: &MemVfs| {
+        let (numbers, _) = segments::list(vfs, &directory()).expect("listed");
+        numbers.len()
+    };
+    let mut index = 0;
+    while next(vfs) < 2 {
+        log.append(vec![entry(1, index, 3000)], ignore());
+        pump(writer).expect("the disk is well");
+        index += 1;
+    }
+    index
+}
+
+#[test]
+fn without_room_for_another_segment_votes_and_truncations_go_on_and_a_start_does() {
+    let (vfs, log, mut writer) = fresh();
+    let last = until_the_next_is_ready(&vfs, &log, &mut writer) - 1;
+    vfs.set_capacity(Some(0));
+    // Into the segment that is ready, and on until it wants a next one.
+    let answers = Answers::default();
+    for term in 2..11 {
+        log.save_vote(vote(term), answers.done(term as usize));
+        pump(&mut writer).expect("a vote needs no room");
+    }
+    log.truncate_after(Some(LogId::new(1, last - 1)), answers.done(11));
+    pump(&mut writer).expect("a truncation needs no room");
+    assert_eq!(answers.last_good(), Some(11));
+    drop((log, writer));
+    for _ in 0..3 {
+        let (log, mut writer) = open_log(&vfs).expect("a start needs no room");
+        log.save_vote(vote(99), ignore());
+        pump(&mut writer).expect("nor does its vote");
+        assert_eq!(log.state().last, Some(LogId::new(1, last - 1)));
+    }
+    vfs.set_capacity(None);
+    let (log, mut writer) = open_log(&vfs).expect("opens");
+    log.fill_ahead(true);
+    for index in last..last + 50 {
+        log.append(vec![entry(1, index, 3000)], answers.done(100 + index as usize));
+        pump(&mut writer).expect("there is room again");
+    }
+    assert_eq!(answers.last_good(), Some(100 + last as usize + 49));
+}
+
+#[test]
+fn a_segment_that_could_not_be_filled_is_tried_again_when_there_is_room() {
+    let (vfs, log, mut writer) = fresh();
+    log.append(vec![entry(1, 0, 3000)], ignore());
+    pump(&mut writer).expect("the disk is well");
+    vfs.set_capacity(Some(0));
+    for index in 1..8 {
+        log.append(vec![entry(1, index, 3000)], ignore());
+        pump(&mut writer).expect("the segment has room");
+    }
+    vfs.set_capacity(Some(1 << 30));
+    log.fill_ahead(true);
+    let before = vfs.free_bytes(&directory()).expect("measured");
+    log.append(vec![entry(1, 8, 3000)], ignore());
+    pump(&mut writer).expect("the disk is well");
+    assert!(vfs.free_bytes(&directory()).expect("measured") < before, "it is being filled");
+}

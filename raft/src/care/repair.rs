@@ -1,0 +1,204 @@
+//! The repair of damaged chunks: another node's bytes, verified, are put in their place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
+use quorate_proto::LogIndex;
+use quorate_proto::wire::peer::v1;
+use quorate_store::{ChunkSource, Fault, Repair, Repaired};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::host::Host;
+use crate::machine::CHUNK_PART_BYTES;
+use crate::network::{Connection, Link, within};
+use crate::running::Running;
+use crate::types::Place;
+use crate::wire;
+
+/// How long is waited after nobody could help: at first, and at most.
+const BACKOFF: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// A peer that sends nothing for so long is given up.
+const STALLED: Duration = Duration::from_secs(10);
+/// Parts that wait to be sent.
+const PARTS_AHEAD: usize = 4;
+
+/// Repairs what is damaged, until the node ends.
+pub(crate) async fn run<H: Host>(running: Arc<Running<H>>) {
+    let mut health = running.core.health.subscribe();
+    let mut backoff = BACKOFF;
+    loop {
+        let damaged: Vec<u64> = match health.wait_for(|health| !health.damaged.is_empty()).await {
+            Ok(health) => health.damaged.iter().map(|damage| damage.chunk).collect(),
+            Err(_) => return,
+        };
+        let mut all_whole = true;
+        for chunk in damaged {
+            all_whole &= repair(&running, chunk).await;
+        }
+        if all_whole {
+            backoff = BACKOFF;
+        } else {
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+}
+
+/// Asks one peer after the other; whether the chunk is whole now.
+async fn repair<H: Host>(running: &Arc<Running<H>>, chunk: u64) -> bool {
+    let mut failed = "there is no other node".to_owned();
+    for (node, place) in peers(running) {
+        match fetch(running, node, &place, chunk).await {
+            Ok(()) => {
+                tracing::info!("chunk {chunk} is whole again: its bytes came from node {node}");
+                return true;
+            }
+            Err(why) => failed = format!("node {node}: {why}"),
+        }
+    }
+    tracing::warn!("chunk {chunk} could not be repaired: {failed}");
+    running.core.note_failed_repair(chunk, &failed);
+    false
+}
+
+fn peers<H: Host>(running: &Running<H>) -> Vec<(u64, Place)> {
+    let metrics = running.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let all = metrics.membership_config.nodes();
+    let others = all.filter(|(node, _)| **node != running.identity.node);
+    others.map(|(node, place)| (*node, place.clone())).collect()
+}
+
+/// Fetches a chunk from one peer and puts it in place.
+async fn fetch<H: Host>(
+    running: &Arc<Running<H>>,
+    node: u64,
+    place: &Place,
+    chunk: u64,
+) -> Result<(), String> {
+    let core = running.core.clone();
+    let begun = running.core.work(move || {
+        let store = core.lock();
+        (store.begin_repair(chunk), store.checkpointed())
+    });
+    let (Some(repair), checkpoint) = begun.await.ok_or("this node is stopping")? else {
+        running.core.publish_damage();
+        return Ok(());
+    };
+    let link = running.peers.link(node, place);
+    let checkpoint = checkpoint.map_or(0, |checkpoint| checkpoint.index.0);
+    let parts = ask(&link, &repair, checkpoint).await;
+    let parts = parts.map_err(|status| status.message().to_owned())?;
+    let repaired = take_parts(running, repair, parts).await?;
+    let core = running.core.clone();
+    let put = running.core.work(move || {
+        core.lock().finish_repair(repaired);
+        core.publish_damage();
+    });
+    put.await.ok_or_else(|| "this node is stopping".to_owned())
+}
+
+async fn ask<H: Host>(
+    link: &Link<H>,
+    repair: &Repair,
+    checkpoint: u64,
+) -> Result<Streaming<v1::ChunkPart>, Status> {
+    let asked = async {
+        let origin = link.origin().await?;
+        let request = v1::ChunkRequest {
+            origin: Some(wire::origin(&origin)),
+            number: repair.wanted().number,
+            digest: wire::digest(repair.wanted().digest),
+            checkpoint,
+        };
+        let mut client = link.client(Connection::Snapshot)?;
+        link.note(Some(&origin), client.chunk(request).await)
+    };
+    Ok(within(STALLED, asked).await?.into_inner())
+}
+
+async fn take_parts<H: Host>(
+    running: &Arc<Running<H>>,
+    mut repair: Repair,
+    mut parts: Streaming<v1::ChunkPart>,
+) -> Result<Repaired, String> {
+    loop {
+        let part = within(STALLED, parts.message()).await;
+        let part = part.map_err(|status| status.message().to_owned())?;
+        let part = part.ok_or("it sent only a part")?;
+        let (core, path, last) = (running.core.clone(), running.directory.clone(), part.last);
+        let put = running.core.work(move || {
+            let free = core.host().vfs().free_bytes(&path);
+            let free = free.map_err(Fault::io("measure", &path))?;
+            if !core.space.is_enough_to_install(free) {
+                return Ok(None);
+            }
+            repair.put(part.offset, &part.data)?;
+            Ok(Some(repair))
+        });
+        let put = put.await.ok_or("this node is stopping")?;
+        repair = own(running, put)?.ok_or("there is no room here")?;
+        if last {
+            let finished = running.core.work(move || repair.finish()).await;
+            return own(running, finished.ok_or("this node is stopping")?);
+        }
+    }
+}
+
+/// A fault of this node's own disk stops it; that the bytes are not the chunk does not.
+fn own<H: Host, T>(running: &Running<H>, outcome: Result<T, Fault>) -> Result<T, String> {
+    outcome.map_err(|fault| {
+        if !fault.is_damage() {
+            running.failure.report(&fault);
+        }
+        fault.to_string()
+    })
+}
+
+/// The parts of a chunk's file on their way to a peer.
+pub(crate) type Parts = ReceiverStream<Result<v1::ChunkPart, Status>>;
+
+/// Sends the chunk that a peer asks for.
+pub(crate) async fn serve<H: Host>(
+    running: &Running<H>,
+    request: &v1::ChunkRequest,
+) -> Result<Parts, Status> {
+    let (reader, number) = (running.core.reader(), request.number);
+    let found = running.host.run(move || reader.chunk_source(number)).await;
+    let source = found.map_err(|fault| Status::data_loss(fault.to_string()))?;
+    let source = source.ok_or_else(|| Status::not_found("it has no such chunk"))?;
+    if wire::digest(source.summary().digest) != request.digest {
+        return Err(Status::failed_precondition("it holds other events in that chunk"));
+    }
+    if source.scavenged_at().is_some_and(|at| at > LogIndex(request.checkpoint)) {
+        return Err(Status::failed_precondition("its chunk was scavenged by a newer checkpoint"));
+    }
+    let (parts, outgoing) = mpsc::channel(PARTS_AHEAD);
+    tokio::spawn(send(running.host.clone(), source, parts));
+    Ok(ReceiverStream::new(outgoing))
+}
+
+async fn send<H: Host>(
+    host: H,
+    source: ChunkSource,
+    parts: mpsc::Sender<Result<v1::ChunkPart, Status>>,
+) {
+    let (number, mut offset) = (source.summary().number, 0);
+    loop {
+        let part = source.clone();
+        let read = host.run(move || part.read(offset, CHUNK_PART_BYTES)).await;
+        let read = read.map_err(|fault| Status::data_loss(fault.to_string()));
+        let length = read.as_ref().map_or(0, Bytes::len);
+        let last = length < CHUNK_PART_BYTES;
+        let part = read.map(|data| v1::ChunkPart { number, offset, data, last });
+        if parts.send(part).await.is_err() || last {
+            return;
+        }
+        offset += length as u64;
+    }
+}

@@ -1,0 +1,113 @@
+//! The scavenge: chunk after chunk is written anew without what is gone, beside everything else.
+
+use std::sync::Arc;
+
+use quorate_store::{Fault, Scavenge, ScavengeStep};
+use tokio::sync::mpsc;
+
+use crate::host::Host;
+use crate::replica::ScavengeError;
+use crate::running::Running;
+use crate::status::Scavenging;
+
+/// What a scavenge tells the one who asked for it.
+type Told = Result<Scavenging, ScavengeError>;
+
+/// Scavenges; `progress` is called after each chunk. It is a task of its own: a step that is under way must not
+/// be joined by one of the next scavenge when nobody waits for this one any more.
+pub(crate) async fn run<H: Host>(
+    running: Arc<Running<H>>,
+    mut progress: impl FnMut(&Scavenging) + Send,
+) -> Told {
+    let one_at_a_time = running.scavenging.clone().try_lock_owned();
+    let one_at_a_time = one_at_a_time.map_err(|_| ScavengeError::UnderWay)?;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let driver = Driver { running, tell: tell.clone() };
+        let outcome = driver.run().await;
+        // Who hears of the end may begin the next.
+        drop(one_at_a_time);
+        let _gave_up = tell.send(outcome.map(|done| (done, true)));
+    });
+    while let Some(told) = told.recv().await {
+        let (done, is_over) = told?;
+        if is_over {
+            return Ok(done);
+        }
+        progress(&done);
+    }
+    Err(ScavengeError::Stopped)
+}
+
+struct Driver<H: Host> {
+    running: Arc<Running<H>>,
+    tell: mpsc::UnboundedSender<Result<(Scavenging, bool), ScavengeError>>,
+}
+
+impl<H: Host> Driver<H> {
+    async fn run(&self) -> Told {
+        let core = self.running.core.clone();
+        let begun = self.running.core.work(move || core.lock().begin_scavenge()).await;
+        let mut done = Scavenging::default();
+        self.show(done);
+        let Some(mut scavenge) = begun.ok_or(ScavengeError::Stopped)? else { return Ok(done) };
+        tracing::info!("scavenging as of the checkpoint at log index {}", scavenge.checkpoint());
+        loop {
+            let (step, rest) = self.step(scavenge).await?;
+            scavenge = rest;
+            match step {
+                Ok(ScavengeStep::Kept(_)) => {}
+                Ok(ScavengeStep::Rewritten(chunk)) => {
+                    done.rewritten += 1;
+                    done.events_removed += chunk.events_removed();
+                    done.bytes_freed += chunk.bytes_before().saturating_sub(chunk.bytes_after());
+                    let core = self.running.core.clone();
+                    let put = self.running.core.work(move || core.lock().put_scavenged(chunk));
+                    put.await.ok_or(ScavengeError::Stopped)?;
+                }
+                Ok(ScavengeStep::Done) => {
+                    let Scavenging { looked_at, rewritten, events_removed, bytes_freed } = done;
+                    tracing::info!(
+                        "scavenged: {rewritten} of {looked_at} chunks were written anew; \
+                         {events_removed} events and {bytes_freed} bytes are gone"
+                    );
+                    return Ok(done);
+                }
+                // The next step goes on behind it.
+                Err(fault) if self.running.core.note_damage(&fault) => {}
+                Err(fault) => {
+                    self.running.failure.report(&fault);
+                    return Err(fault.into());
+                }
+            }
+            done.looked_at += 1;
+            self.show(done);
+            if self.tell.send(Ok((done, false))).is_err() {
+                tracing::info!("the scavenge ends here: nobody waits for it any more");
+                return Ok(done);
+            }
+        }
+    }
+
+    /// One step, if there is room for the chunk that it may write.
+    async fn step(
+        &self,
+        mut scavenge: Scavenge,
+    ) -> Result<(Result<ScavengeStep, Fault>, Scavenge), ScavengeError> {
+        let (core, path) = (self.running.core.clone(), self.running.directory.clone());
+        let vfs = self.running.host.vfs();
+        let stepped = self.running.core.work(move || {
+            let free = vfs.free_bytes(&path).map_err(Fault::io("measure", &path));
+            match free {
+                Ok(free) if !core.space.is_enough_to_scavenge(free) => None,
+                Ok(_) => Some((scavenge.step(), scavenge)),
+                Err(fault) => Some((Err(fault), scavenge)),
+            }
+        });
+        stepped.await.ok_or(ScavengeError::Stopped)?.ok_or(ScavengeError::NoRoom)
+    }
+
+    fn show(&self, done: Scavenging) {
+        self.running.core.health.send_modify(|health| health.scavenged = Some(done));
+    }
+}

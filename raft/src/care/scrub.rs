@@ -1,0 +1,63 @@
+//! The scrubber: reads every byte of every chunk, slowly, so that damage is found while other nodes still have
+//! the chunk whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_store::ScrubStep;
+
+use crate::host::Host;
+use crate::running::Running;
+
+/// How much is read at once.
+const STEP_BYTES: u64 = 1024 * 1024;
+/// How long it rests after a round: small stores are not read all the time.
+const REST: Duration = Duration::from_secs(3600);
+
+/// Scrubs, round after round, until the node ends.
+pub(crate) async fn run<H: Host>(running: Arc<Running<H>>, bytes_per_second: u64) {
+    if bytes_per_second == 0 {
+        return;
+    }
+    loop {
+        if round(&running, bytes_per_second).await.is_none() {
+            return;
+        }
+        running.core.health.send_modify(|health| {
+            health.scrub.chunk = None;
+            health.scrub.last_full = Some(running.host.now());
+        });
+        tokio::time::sleep(REST).await;
+    }
+}
+
+/// Once over all chunks; `None` if the node cannot go on.
+async fn round<H: Host>(running: &Running<H>, bytes_per_second: u64) -> Option<()> {
+    let core = running.core.clone();
+    let mut scrub = running.core.work(move || core.lock().scrub()).await?;
+    let budget = STEP_BYTES.min(bytes_per_second);
+    loop {
+        let (step, rest) = running.core.work(move || (scrub.step(budget), scrub)).await?;
+        scrub = rest;
+        let verified = match step {
+            Ok(ScrubStep::Whole(bytes)) => {
+                running.core.health.send_modify(|health| {
+                    health.scrub.chunk = scrub.chunk();
+                    health.scrub.verified_bytes += bytes;
+                });
+                bytes
+            }
+            Ok(ScrubStep::Damaged { fault, .. }) => {
+                running.core.note_damage(&fault);
+                budget
+            }
+            Ok(ScrubStep::Done) => return Some(()),
+            Err(fault) => {
+                running.failure.report(fault);
+                return None;
+            }
+        };
+        tokio::time::sleep(Duration::from_secs_f64(verified as f64 / bytes_per_second as f64))
+            .await;
+    }
+}

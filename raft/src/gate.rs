@@ -1,0 +1,79 @@
+//! Who is at work on the folder, so that a shutdown can wait for them: openraft leaves tasks behind.
+
+use tokio::sync::watch;
+
+/// A gate that those pass who change the folder. Once closed it lets nobody in; a shutdown closes it and waits
+/// until all who passed are through.
+#[derive(Debug)]
+pub(crate) struct Gate(watch::Sender<State>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    is_closed: bool,
+    inside: usize,
+}
+
+/// Somebody who passed the gate, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Inside(watch::Sender<State>);
+
+impl Gate {
+    pub(crate) fn new() -> Gate {
+        Gate(watch::Sender::new(State::default()))
+    }
+
+    /// Passes the gate; `None` once it is closed.
+    pub(crate) fn enter(&self) -> Option<Inside> {
+        let entered = self.0.send_if_modified(|state| {
+            state.inside += usize::from(!state.is_closed);
+            !state.is_closed
+        });
+        entered.then(|| Inside(self.0.clone()))
+    }
+
+    /// Whether it is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.borrow().is_closed
+    }
+
+    /// Waits until it is closed.
+    pub(crate) async fn closing(&self) {
+        let mut states = self.0.subscribe();
+        // The sender lives as long as `self`.
+        let _closed = states.wait_for(|state| state.is_closed).await;
+    }
+
+    /// Closes it and waits until nobody is inside.
+    pub(crate) async fn close(&self) {
+        self.0.send_modify(|state| state.is_closed = true);
+        let mut states = self.0.subscribe();
+        let _empty = states.wait_for(|state| state.inside == 0).await;
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.send_modify(|state| state.inside -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_closed_gate_lets_nobody_in_and_is_shut_when_the_last_has_left() {
+        let gate = Gate::new();
+        let inside = gate.enter().expect("it is open");
+        let mut closing = pin!(gate.close());
+        assert_eq!(closing.as_mut().now_or_never(), None, "somebody is inside");
+        assert!(gate.enter().is_none());
+        assert_eq!(gate.closing().now_or_never(), Some(()));
+        drop(inside);
+        closing.await;
+    }
+}

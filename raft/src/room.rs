@@ -1,0 +1,87 @@
+//! Looks after the room on the disk: measures it, and has a leader with little of it hand over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver;
+use quorate_store::Fault;
+use tokio::time::Instant;
+
+use crate::host::Host;
+use crate::running::Running;
+use crate::space::Room;
+
+/// How often the room is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// How long an heir is given before another is asked.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(5);
+
+/// Measures the room until the node ends.
+pub(crate) async fn watch<H: Host>(running: Arc<Running<H>>) {
+    let mut handed_over: Option<Instant> = None;
+    loop {
+        let (vfs, path) = (running.host.vfs(), running.directory.clone());
+        let measured =
+            running.host.run(move || vfs.free_bytes(&path).map_err(Fault::io("measure", &path)));
+        match measured.await {
+            Ok(free) => note(&running, free),
+            Err(fault) => return running.failure.report(fault),
+        }
+        let is_time = handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_EVERY);
+        if running.core.space.room() > Room::Plenty && is_time && hand_over(&running).await {
+            handed_over = Some(Instant::now());
+        }
+        tokio::time::sleep(MEASURE_EVERY).await;
+    }
+}
+
+fn note<H: Host>(running: &Running<H>, free: u64) {
+    let space = &running.core.space;
+    let Some(room) = space.note(free) else { return };
+    let reserve = space.reserve();
+    match room {
+        Room::Plenty => tracing::info!("{free} bytes are free: there is room again"),
+        Room::Low => tracing::warn!("{free} bytes are free, of a reserve of {reserve}"),
+        Room::Full => tracing::error!(
+            "{free} bytes are free, less than half of a reserve of {reserve}: no entries are taken"
+        ),
+    }
+    running.log.fill_ahead(room < Room::Full);
+}
+
+/// If this node leads: asks the voter with room that has most of the log to take over; whether one was asked.
+/// One that is short of room too is never asked, so leadership does not go back and forth.
+async fn hand_over<H: Host>(running: &Running<H>) -> bool {
+    let heir = {
+        let metrics = running.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.state != ServerState::Leader {
+            return false;
+        }
+        let now = Instant::now();
+        let voters = metrics.membership_config.voter_ids();
+        let with_room = voters.filter(|voter| {
+            *voter != running.identity.node && running.rooms.of(*voter, now) == Some(Room::Plenty)
+        });
+        let matched = |voter: &u64| metrics.replication.as_ref()?.get(voter).copied().flatten();
+        with_room.max_by_key(|voter| (matched(voter), std::cmp::Reverse(*voter)))
+    };
+    let Some(heir) = heir else { return false };
+    tracing::warn!("there is little room here: node {heir} is asked to lead");
+    running.host.scoped(running.raft.trigger().transfer_leader(heir)).await.is_ok()
+}
+
+/// Whether appends of users can be taken: here, and by enough voters.
+pub(crate) fn has_room<H: Host>(running: &Running<H>) -> bool {
+    if running.core.space.room() > Room::Plenty {
+        return false;
+    }
+    let metrics = running.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let now = Instant::now();
+    metrics.membership_config.membership().get_joint_config().iter().all(|voters| {
+        let full = voters.iter().filter(|voter| running.rooms.of(**voter, now) == Some(Room::Full));
+        full.count() <= voters.len().saturating_sub(1) / 2
+    })
+}

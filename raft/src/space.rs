@@ -1,0 +1,175 @@
+//! How much room there is on the disk, and what a node does with little of it.
+//!
+//! ```text
+//! free bytes
+//!   |  plenty   everything goes
+//!   +--------   the reserve
+//!   |  low      the leader takes no appends of users, and hands over to a voter with room; `truncate`,
+//!   |           `delete`, seals and scavenges go on
+//!   +--------   half of it
+//!   |  full     no entries are taken, from the leader either, before openraft sees them, and no checkpoint of
+//!   |           another node; no seal begins, and apply waits where it needs one. Votes, heartbeats,
+//!   |           truncations and marks of the log are written to segments that are there already; a scavenge
+//!   |           goes on down to half of this
+//! ```
+//!
+//! All of it ends by itself when there is space. It must not come to an error of the
+//! disk: nobody knows what is on the disk after one, so it stops the node.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// What a peer said of its room holds for so long; a leader hears it with every heartbeat.
+const HEARD_FOR: Duration = Duration::from_secs(2);
+/// A reserve is at least so many chunk sizes: one to be scavenged, one to be sealed, and as much again for what
+/// is on its way when the reserve is reached.
+const RESERVE_CHUNKS: u64 = 4;
+
+/// How much room a node has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Room {
+    /// Above the reserve.
+    #[default]
+    Plenty,
+    /// Below the reserve: nothing that can wait is taken.
+    Low,
+    /// Below half of it: no entries are taken.
+    Full,
+}
+
+/// The room on this node's disk, as it was found last.
+#[derive(Debug)]
+pub(crate) struct Space {
+    reserve: u64,
+    found: watch::Sender<Found>,
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) free: u64,
+    pub(crate) room: Room,
+}
+
+impl Space {
+    /// `reserve` bytes as configured; `free` bytes as found just now.
+    pub(crate) fn new(reserve: Option<u64>, chunk_bytes: u64, free: u64) -> Space {
+        let least = chunk_bytes.saturating_mul(RESERVE_CHUNKS);
+        let reserve = reserve.map_or(least, |reserve| reserve.max(least));
+        let found = Found { free, room: judge(Room::Plenty, reserve, free) };
+        Space { reserve, found: watch::Sender::new(found) }
+    }
+
+    pub(crate) fn reserve(&self) -> u64 {
+        self.reserve
+    }
+
+    pub(crate) fn room(&self) -> Room {
+        self.found.borrow().room
+    }
+
+    /// What is found, as it changes.
+    pub(crate) fn found(&self) -> watch::Receiver<Found> {
+        self.found.subscribe()
+    }
+
+    /// Notes how many bytes are free; the new room if it changed.
+    pub(crate) fn note(&self, free: u64) -> Option<Room> {
+        let mut changed = None;
+        self.found.send_if_modified(|found| {
+            let before = *found;
+            *found = Found { free, room: judge(before.room, self.reserve, free) };
+            changed = (found.room != before.room).then_some(found.room);
+            *found != before
+        });
+        changed
+    }
+
+    /// Waits until a seal may begin.
+    pub(crate) async fn for_a_seal(&self) {
+        let mut found = self.found.subscribe();
+        // The sender lives as long as `self`.
+        let _room = found.wait_for(|found| found.room != Room::Full).await;
+    }
+
+    /// Whether a chunk may be written anew: that gives space back, so it may use what is set aside.
+    pub(crate) fn is_enough_to_scavenge(&self, free: u64) -> bool {
+        free >= self.reserve / 4
+    }
+
+    /// Whether parts of another node's checkpoint may be written.
+    pub(crate) fn is_enough_to_install(&self, free: u64) -> bool {
+        free >= self.reserve / 2
+    }
+}
+
+/// The room that so many free bytes are. A level is left only well above where it is entered, so that nothing
+/// swings back and forth.
+fn judge(before: Room, reserve: u64, free: u64) -> Room {
+    let is_below = |level: u64, was_below: bool| {
+        free < if was_below { level.saturating_add(level / 4) } else { level }
+    };
+    if is_below(reserve / 2, before == Room::Full) {
+        Room::Full
+    } else if is_below(reserve, before != Room::Plenty) {
+        Room::Low
+    } else {
+        Room::Plenty
+    }
+}
+
+/// What the peers of a leader said of their room.
+#[derive(Debug, Default)]
+pub(crate) struct Rooms(Mutex<BTreeMap<u64, (Room, Instant)>>);
+
+impl Rooms {
+    /// A peer said it just now.
+    pub(crate) fn note(&self, node: u64, room: Room) {
+        // It is only ever replaced whole.
+        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.insert(node, (room, Instant::now()));
+    }
+
+    /// What a peer said of late.
+    pub(crate) fn of(&self, node: u64, now: Instant) -> Option<Room> {
+        let rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (room, heard) = rooms.get(&node)?;
+        (now.saturating_duration_since(*heard) < HEARD_FOR).then_some(*room)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_left_only_well_above_where_it_is_entered() {
+        let space = Space::new(Some(1000), 100, 5000);
+        let rooms = [1000, 999, 1249, 500, 499, 624, 625, 1249, 1250].map(|free| {
+            space.note(free);
+            space.room()
+        });
+        let (plenty, low, full) = (Room::Plenty, Room::Low, Room::Full);
+        assert_eq!(rooms, [plenty, low, low, low, full, full, low, low, plenty]);
+    }
+
+    #[test]
+    fn a_reserve_is_at_least_four_chunk_sizes() {
+        assert_eq!(Space::new(Some(1), 100, 0).reserve(), 400);
+        assert_eq!(Space::new(None, 100, 0).reserve(), 400);
+        assert_eq!(Space::new(Some(1000), 100, 0).reserve(), 1000);
+    }
+
+    #[test]
+    fn what_a_peer_said_is_forgotten_after_a_while() {
+        let rooms = Rooms::default();
+        rooms.note(2, Room::Full);
+        let now = Instant::now();
+        assert_eq!((rooms.of(2, now), rooms.of(3, now)), (Some(Room::Full), None));
+        assert_eq!(rooms.of(2, now + HEARD_FOR), None);
+    }
+}
