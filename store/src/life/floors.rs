@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use lru::LruCache;
 use quorate_proto::{Category, Path, Position, Scope, StreamName, Timestamp, Version};
 
+use super::Limits;
 use super::rules::{Chain, Rules};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
@@ -122,6 +123,14 @@ impl Floors {
         self.times.insert(time, position);
         Ok(position)
     }
+}
+
+/// The limits that a stream is under, as of a position that is not below the last chunk's end.
+pub(crate) fn limits(view: &View, stream: &StreamName, as_of: Position) -> Result<Limits, Fault> {
+    if stream.is_system() || !view.has_records() {
+        return Ok(Limits::default());
+    }
+    Ok(chain(view, stream, as_of)?.in_force(as_of))
 }
 
 /// The records that count for a stream.

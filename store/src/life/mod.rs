@@ -28,6 +28,6 @@ mod rules;
 mod tests;
 
 pub(crate) use changes::Changes;
-pub(crate) use floors::Floors;
+pub(crate) use floors::{Floors, limits};
 pub(crate) use head::Head;
 pub(crate) use record::{Former, Limits, Moment, Record};

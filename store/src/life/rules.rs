@@ -67,7 +67,7 @@ impl Chain {
     }
 
     /// The limits that counted for the stream at a position: of each the nearest.
-    fn in_force(&self, position: Position) -> Limits {
+    pub(super) fn in_force(&self, position: Position) -> Limits {
         let mut limits = Limits::default();
         for record in self.records() {
             let own = record.limits_at(position);

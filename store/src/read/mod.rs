@@ -69,18 +69,7 @@ impl Reader {
 
     /// What there is to say of a stream now; one that is not there is at version 0.
     pub fn stream(&self, stream: &StreamName) -> Result<StreamState, Fault> {
-        let Published { view, point } = self.shared.get();
-        let version = view.version(stream, point.position)?;
-        Ok(StreamState {
-            as_of: point.position,
-            version,
-            first_version: Version(1),
-            deleted: Version::ZERO,
-            closed: false,
-            own: Settings::default(),
-            effective: Settings::default(),
-            snapshot: None,
-        })
+        state::of(&self.shared.get(), stream)
     }
 
     /// What was set for a stream, a category or a path itself.

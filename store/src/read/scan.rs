@@ -36,7 +36,7 @@ pub struct Scan {
     chunks: Arc<Vec<ChunkSlot>>,
     as_of: Position,
     version: Option<Version>,
-    snapshot: Option<RecordedSnapshot>,
+    snapshot: Option<Arc<RecordedSnapshot>>,
     floors: Floors,
     counters: ReadCounters,
     plan: Plan,
@@ -60,13 +60,17 @@ impl Scan {
         let as_of = point.position;
         let mut plan = Plan::new(read, as_of);
         let mut floors = Floors::at(*point);
-        let version = match plan.stream.clone() {
-            Some(stream) => {
-                plan.start_at(floors.floor(view, &stream)?);
-                Some(view.version(&stream, as_of)?)
+        let (mut version, mut snapshot) = (None, None);
+        if let Some(stream) = plan.stream.clone() {
+            version = Some(view.version(&stream, as_of)?);
+            plan.start_at(floors.floor(view, &stream)?);
+            if read.with_snapshot {
+                snapshot = view.snapshot(&stream, *point)?;
             }
-            None => None,
-        };
+        }
+        if let Some(recorded) = &snapshot {
+            plan.start_at(recorded.snapshot.version.next());
+        }
         let walk = Walk::new(&plan, chunk_range(view, &plan));
         Ok(Scan {
             shared: shared.clone(),
@@ -74,7 +78,7 @@ impl Scan {
             chunks: view.chunks.clone(),
             as_of,
             version,
-            snapshot: None,
+            snapshot,
             floors,
             counters: ReadCounters::default(),
             tails: tails(view, &plan),
@@ -97,9 +101,9 @@ impl Scan {
     }
 
     /// The aggregate snapshot that the read begins with, where one was asked for and is kept: the events
-    /// after it follow.
+    /// after it follow, those that are hidden left out.
     pub fn snapshot(&self) -> Option<&RecordedSnapshot> {
-        self.snapshot.as_ref()
+        self.snapshot.as_deref()
     }
 
     /// What the read cost so far.

@@ -1,6 +1,10 @@
 //! What there is to say of one stream, and of the settings of a stream, a category or a path.
 
-use quorate_proto::{Position, Version};
+use quorate_proto::{Position, Scope, StreamName, Version};
+
+use crate::fault::Fault;
+use crate::life::{self, Floors, Head, Limits};
+use crate::view::Published;
 
 /// The settings of one scope, or those that a stream is under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,4 +37,25 @@ pub struct StreamState {
     pub effective: Settings,
     /// The version of its aggregate snapshot, if one is kept.
     pub snapshot: Option<Version>,
+}
+
+/// The state of a stream as of what is published.
+pub(super) fn of(published: &Published, stream: &StreamName) -> Result<StreamState, Fault> {
+    let Published { view, point } = published;
+    let as_of = point.position;
+    let Head { version, deleted, closed } = view.head(stream, as_of)?;
+    let own = view.record(&Scope::Stream(stream.clone()), as_of)?;
+    let own = own.map(|record| record.settings()).unwrap_or_default();
+    let Limits { max_count, max_age_us } = life::limits(view, stream, as_of)?;
+    let snapshot = view.snapshot(stream, *point)?;
+    Ok(StreamState {
+        as_of,
+        version,
+        first_version: Floors::at(*point).floor(view, stream)?,
+        deleted,
+        closed,
+        own,
+        effective: Settings { max_count, max_age_us, truncate_before: own.truncate_before },
+        snapshot: snapshot.map(|recorded| recorded.snapshot.version),
+    })
 }

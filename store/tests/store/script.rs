@@ -14,6 +14,11 @@
 //! check order-1 any a:Paid, unless …
 //!                                  what a leader would say of the conditions
 //! early order-1 none a:Paid        what a leader would say without proposing it
+//! set stream S | category C | path P EXPECTATION x [count N|none] [age N|none] [truncate N]
+//! delete S EXPECTATION x / tombstone S EXPECTATION x
+//!                                  one entry with a change, whose id is a letter
+//! put S VERSION TEXT               one entry with an aggregate snapshot
+//! show S                           what there is to say of a stream
 //! blank 3 / attach TEXT            entries without a command
 //! command HEX                      an entry with these bytes
 //! seal                             runs the seals that are due
@@ -28,11 +33,12 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use quorate_proto::{
-    Append, Condition, CorrelationId, Direction, Event, Expectation, Path, Position, Query,
-    QueryItem, Read, Requirement, Scope, Source, Tag, Timestamp, Write,
+    Append, Change, ChangeKind, Condition, CorrelationId, Direction, Event, Expectation, Path,
+    Position, Query, QueryItem, Read, Requirement, Scope, Setting, SettingsChange, Snapshot,
+    Source, Tag, Timestamp, Version, Write,
 };
 use quorate_store::vfs::Survival;
-use quorate_store::{Checked, Payload, Rejection, Verdict};
+use quorate_store::{Checked, Payload, Rejection, Settings, StreamState, Verdict, command};
 
 use crate::support::{World, category, exactly, id, kind, read, stream};
 
@@ -110,6 +116,24 @@ impl Runner {
                     }
                 }
             }
+            "set" | "delete" | "tombstone" => {
+                let change = parse_change(line).to_append().expect("a change");
+                self.request(&command::encode_append(&change))
+            }
+            "put" => {
+                let words: Vec<&str> = rest.splitn(3, ' ').collect();
+                let snapshot = Snapshot {
+                    stream: stream(words[0]),
+                    version: Version(words[1].parse().expect("a version")),
+                    schema: 1,
+                    data: Bytes::copy_from_slice(words[2].as_bytes()),
+                };
+                self.request(&command::encode_snapshot(&snapshot))
+            }
+            "show" => {
+                let state = self.world.reader().stream(&stream(rest)).expect("reads");
+                show_stream(&state)
+            }
             "blank" => {
                 (0..rest.parse().expect("a count"))
                     .for_each(|_| drop(self.world.apply(Payload::Blank)));
@@ -141,6 +165,13 @@ impl Runner {
         applied.map_or_else(|fault| fault.to_string(), |verdicts| format!("{verdicts:?}"))
     }
 
+    fn request(&mut self, request: &Bytes) -> String {
+        let mut builder = command::Builder::new(Timestamp(self.at));
+        builder.push(request);
+        let verdicts = self.world.apply(Payload::Command(builder.finish()));
+        verdicts.iter().map(show).collect()
+    }
+
     fn state(&self) -> String {
         let store = &self.world.store;
         let log_id = |id: Option<quorate_proto::LogId>| {
@@ -169,6 +200,11 @@ impl Runner {
             writeln!(out, "{number} {stream}@{version} {kind} {letter} at {at}").expect("writes");
         }
         let scan = reader.scan(&asked).expect("begins");
+        if let Some(recorded) = scan.snapshot() {
+            let Snapshot { version, data, .. } = &recorded.snapshot;
+            let text = String::from_utf8_lossy(data);
+            out.insert_str(0, &format!("snapshot at version {version}: {text}\n"));
+        }
         let version = scan.version().map_or(String::new(), |at| format!(", version {at}"));
         out + &format!("as of {}{version}", scan.as_of())
     }
@@ -188,6 +224,28 @@ fn show(verdict: &Verdict) -> String {
             quorate_proto::Problem::from(rejection.clone()).to_string() + is_final
         }
     }
+}
+
+fn show_stream(state: &StreamState) -> String {
+    let StreamState { as_of, version, first_version, deleted, closed, own, effective, snapshot } =
+        state;
+    let settings = |settings: &Settings| {
+        let told = [
+            ("count", settings.max_count),
+            ("age", settings.max_age_us),
+            ("truncate", settings.truncate_before),
+        ];
+        let told = told.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value)?)));
+        let told: Vec<String> = told.collect();
+        if told.is_empty() { "nothing".to_owned() } else { told.join(" ") }
+    };
+    format!(
+        "versions {first_version}..{version}, deleted at {deleted}{}, own {}, under {}{}, as of {as_of}",
+        if *closed { ", closed" } else { "" },
+        settings(own),
+        settings(effective),
+        snapshot.map_or(String::new(), |version| format!(", snapshot at {version}")),
+    )
 }
 
 fn letter(id: quorate_proto::EventId) -> char {
@@ -226,6 +284,38 @@ fn parse_append(line: &str) -> Append {
         });
     }
     append
+}
+
+/// `set category order any a count 3 age none`, `delete order-1 5 a`
+fn parse_change(line: &str) -> Change {
+    let mut words = line.split(' ');
+    let mut next = || words.next().expect("a word");
+    let word = next();
+    let scope = match if word == "set" { next() } else { "stream" } {
+        "stream" => Scope::Stream(stream(next())),
+        "category" => Scope::Category(category(next())),
+        "path" => Scope::Path(Path::new(next()).expect("a path")),
+        other => panic!("`{other}` has no settings"),
+    };
+    let expectation = parse_expectation(next());
+    let id = id(u64::from(next().bytes().next().expect("a letter")));
+    let mut settings = SettingsChange::default();
+    while let Some(word) = words.next() {
+        let value: Option<u64> = words.next().and_then(|value| value.parse().ok());
+        let setting = value.map_or(Setting::Clear, Setting::Put);
+        match word {
+            "count" => settings.max_count = setting,
+            "age" => settings.max_age_us = setting,
+            "truncate" => settings.truncate_before = value,
+            other => panic!("`{other}` is no setting"),
+        }
+    }
+    let kind = match word {
+        "set" => ChangeKind::Settings(settings),
+        "delete" => ChangeKind::Delete,
+        _ => ChangeKind::Tombstone,
+    };
+    Change { scope, expectation, id, kind }
 }
 
 /// `a:Paid#red#big@cmd-1`
