@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use lru::LruCache;
 
+use crate::format::chunk::block::Block;
+
 /// What a read cost: what it looked into, and how much of that had to come from the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadCounters {
@@ -25,6 +27,26 @@ pub struct ReadCounters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileId(NonZeroU64);
 
+/// What is cached.
+#[derive(Clone, Debug)]
+pub(crate) enum Cached {
+    /// A block of events, laid out, with its ids.
+    Block(Arc<Block>),
+    /// A piece of the index.
+    Piece(Bytes),
+}
+
+impl Cached {
+    /// What it takes, about, its place in the cache included.
+    fn size(&self) -> usize {
+        ENTRY_BYTES
+            + match self {
+                Cached::Block(block) => block.size(),
+                Cached::Piece(piece) => piece.len(),
+            }
+    }
+}
+
 /// Unpacked blocks and pages of all chunks of a store, those used last, within so many bytes.
 ///
 /// Invariants: `Shelf::bytes` is the sum over its entries, and at most `capacity` between calls.
@@ -38,10 +60,10 @@ pub(crate) struct BlockCache {
 #[derive(Debug)]
 struct Shelf {
     bytes: usize,
-    entries: LruCache<(FileId, u64), Bytes>,
+    entries: LruCache<(FileId, u64), Cached>,
 }
 
-/// What an entry takes beside its bytes.
+/// What an entry takes beside what it holds.
 const ENTRY_BYTES: usize = 100;
 
 impl BlockCache {
@@ -58,7 +80,7 @@ impl BlockCache {
     }
 
     /// What stands at that place of a file, if it is here.
-    pub(crate) fn get(&self, file: FileId, offset: u64) -> Option<Bytes> {
+    pub(crate) fn get(&self, file: FileId, offset: u64) -> Option<Cached> {
         if self.capacity == 0 {
             return None;
         }
@@ -66,19 +88,19 @@ impl BlockCache {
     }
 
     /// Keeps what stands at that place of a file; what was used longest ago makes room.
-    pub(crate) fn put(&self, file: FileId, offset: u64, content: &Bytes) {
-        let size = content.len() + ENTRY_BYTES;
+    pub(crate) fn put(&self, file: FileId, offset: u64, content: Cached) {
+        let size = content.size();
         if size > self.capacity {
             return;
         }
         let mut shelf = self.shelf.lock().expect(NO_PANIC);
         shelf.bytes += size;
-        if let Some(before) = shelf.entries.put((file, offset), content.clone()) {
-            shelf.bytes -= before.len() + ENTRY_BYTES;
+        if let Some(before) = shelf.entries.put((file, offset), content) {
+            shelf.bytes -= before.size();
         }
         while shelf.bytes > self.capacity {
             let Some((_, oldest)) = shelf.entries.pop_lru() else { break };
-            shelf.bytes -= oldest.len() + ENTRY_BYTES;
+            shelf.bytes -= oldest.size();
         }
     }
 }
@@ -89,31 +111,42 @@ const NO_PANIC: &str = "nobody panics while holding the lock";
 mod tests {
     use super::*;
 
+    fn piece(byte: u8, length: usize) -> Cached {
+        Cached::Piece(Bytes::from(vec![byte; length]))
+    }
+
+    /// The byte that the cached piece was made of.
+    fn get(cache: &BlockCache, file: FileId, offset: u64) -> Option<u8> {
+        match cache.get(file, offset)? {
+            Cached::Piece(piece) => piece.first().copied(),
+            Cached::Block(_) => None,
+        }
+    }
+
     #[test]
     fn what_was_used_longest_ago_makes_room() {
         let cache = BlockCache::new(3 * (ENTRY_BYTES + 10));
         let (one, other) = (cache.file_id(), cache.file_id());
-        let content = |byte| Bytes::from(vec![byte; 10]);
-        cache.put(one, 0, &content(1));
-        cache.put(one, 10, &content(2));
-        cache.put(other, 0, &content(3));
-        assert_eq!(cache.get(one, 0), Some(content(1)));
-        cache.put(other, 10, &content(4));
-        assert_eq!(cache.get(one, 10), None);
-        assert_eq!(cache.get(one, 0), Some(content(1)));
-        assert_eq!(cache.get(other, 0), Some(content(3)));
-        assert_eq!(cache.get(other, 10), Some(content(4)));
+        cache.put(one, 0, piece(1, 10));
+        cache.put(one, 10, piece(2, 10));
+        cache.put(other, 0, piece(3, 10));
+        assert_eq!(get(&cache, one, 0), Some(1));
+        cache.put(other, 10, piece(4, 10));
+        assert_eq!(get(&cache, one, 10), None);
+        assert_eq!(get(&cache, one, 0), Some(1));
+        assert_eq!(get(&cache, other, 0), Some(3));
+        assert_eq!(get(&cache, other, 10), Some(4));
     }
 
     #[test]
     fn what_does_not_fit_is_not_kept() {
         let cache = BlockCache::new(ENTRY_BYTES + 10);
         let file = cache.file_id();
-        cache.put(file, 0, &Bytes::from(vec![0; 11]));
-        assert_eq!(cache.get(file, 0), None);
+        cache.put(file, 0, piece(1, 11));
+        assert_eq!(get(&cache, file, 0), None);
         for byte in 0..100 {
-            cache.put(file, 0, &Bytes::from(vec![byte; 10]));
+            cache.put(file, 0, piece(byte, 10));
         }
-        assert_eq!(cache.get(file, 0), Some(Bytes::from(vec![99; 10])));
+        assert_eq!(get(&cache, file, 0), Some(99));
     }
 }

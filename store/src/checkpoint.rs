@@ -12,6 +12,7 @@ use crate::fault::Fault;
 use crate::folder::Folder;
 use crate::slot::ChunkSlot;
 use crate::store::Options;
+use crate::view::ordinal_of;
 use crate::window::Window;
 
 /// What a store stands on.
@@ -128,7 +129,9 @@ pub(crate) fn window(
     let mut window = Some(Window::new(options.cluster, before));
     for slot in chunks {
         let ids = match slot {
-            ChunkSlot::Whole(chunk) if chunk.summary().last_position > before => chunk.ids(),
+            ChunkSlot::Whole(chunk) if chunk.summary().last_position > before => {
+                chunk.ids_from(ordinal_of(before.next(), chunk.summary().first_position))
+            }
             ChunkSlot::Damaged(damaged) if damaged.0.last_position > before => {
                 window = None;
                 continue;
@@ -137,10 +140,7 @@ pub(crate) fn window(
         };
         match ids {
             Ok(ids) => {
-                let first = slot.summary().first_position;
-                let older = usize::try_from(before.next().0.saturating_sub(first.0));
-                let ids = ids.into_iter().skip(older.unwrap_or(usize::MAX));
-                window.iter_mut().for_each(|window| ids.clone().for_each(|id| window.push(id)));
+                window.iter_mut().for_each(|window| ids.iter().for_each(|id| window.push(*id)));
             }
             Err(fault) => {
                 *slot = ChunkSlot::damaged(slot.summary().clone(), fault);

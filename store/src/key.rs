@@ -92,7 +92,7 @@ impl Key {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the rewriting of chunks lands next"))]
+    #[cfg(test)]
     /// All keys of an event: its stream, what lies [above](Key::above) that, and its
     /// [labels](Key::labels). Each is there once.
     pub(crate) fn of_event(event: &StoredEvent) -> impl Iterator<Item = Key> {

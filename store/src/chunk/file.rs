@@ -8,9 +8,11 @@ use bytes::Bytes;
 
 use super::ChunkIdentity;
 use crate::Fault;
-use crate::cache::{BlockCache, FileId, ReadCounters};
+use crate::cache::{BlockCache, Cached, FileId, ReadCounters};
+use crate::format::chunk::block::{Block, BlockEntry, ID_BYTES};
 use crate::format::chunk::{
-    FOOTER, Footer, HEADER_BYTES, Header, TRAILER_BYTES, decode_header, decode_trailer, frame,
+    FOOTER, Footer, HEADER_BYTES, Header, Section, TRAILER_BYTES, decode_header, decode_trailer,
+    frame,
 };
 use crate::format::{Malformed, Output};
 use crate::vfs::{File, Open, Vfs};
@@ -75,22 +77,58 @@ impl ChunkFile {
             .map_err(|malformed| self.damaged(range.start, malformed))
     }
 
-    /// The same, by way of the cache.
-    pub(super) fn cached_frame(
+    /// The payloads of all frames of a range of the index, joined, by way of the cache.
+    pub(super) fn piece(
         &self,
-        section: u16,
+        section: Section,
         range: Range<u64>,
         reads: &mut ReadCounters,
     ) -> Result<Bytes, Fault> {
-        if let Some(payload) = self.cache.get(self.id, range.start) {
+        reads.pages += 1;
+        if let Some(Cached::Piece(piece)) = self.cache.get(self.id, range.start) {
             reads.hits += 1;
-            return Ok(payload);
+            return Ok(piece);
         }
         reads.bytes += range.end.saturating_sub(range.start);
-        let offset = range.start;
-        let payload = self.frame(section, range)?;
-        self.cache.put(self.id, offset, &payload);
-        Ok(payload)
+        let piece = self.joined(section, range.clone())?;
+        self.cache.put(self.id, range.start, Cached::Piece(piece.clone()));
+        Ok(piece)
+    }
+
+    /// A block and its ids, by way of the cache.
+    pub(super) fn block(
+        &self,
+        entry: &BlockEntry,
+        reads: &mut ReadCounters,
+    ) -> Result<Arc<Block>, Fault> {
+        reads.blocks += 1;
+        if let Some(Cached::Block(block)) = self.cache.get(self.id, entry.offset) {
+            reads.hits += 1;
+            return Ok(block);
+        }
+        reads.bytes += entry.length + entry.ids_length;
+        let block = Arc::new(self.read_block(entry)?);
+        self.cache.put(self.id, entry.offset, Cached::Block(block.clone()));
+        Ok(block)
+    }
+
+    /// A block and its ids, from the file.
+    pub(super) fn read_block(&self, entry: &BlockEntry) -> Result<Block, Fault> {
+        let range = entry.offset..entry.offset.saturating_add(entry.length);
+        let payload = self.frame(Section::Events.number(), range)?;
+        let block = Block::decode(payload, self.ids(entry)?);
+        block.map_err(|malformed| self.damaged(entry.offset, malformed))
+    }
+
+    /// The ids of a block, 16 bytes each.
+    pub(super) fn ids(&self, entry: &BlockEntry) -> Result<Bytes, Fault> {
+        let range = entry.ids_offset..entry.ids_offset.saturating_add(entry.ids_length);
+        let ids = self.frame(Section::Ids.number(), range)?;
+        if ids.len() as u64 != u64::from(entry.count) * ID_BYTES as u64 {
+            let why = Malformed::new("a block has another number of ids than its index says");
+            return Err(self.damaged(entry.ids_offset, why));
+        }
+        Ok(ids)
     }
 
     /// The payloads of the frames that fill a range, with their offsets; ends with the first fault.
@@ -116,13 +154,29 @@ impl ChunkFile {
         })
     }
 
-    /// The payloads of all frames of a range, joined.
-    pub(super) fn joined(&self, section: u16, range: Range<u64>) -> Result<Bytes, Fault> {
+    /// The payloads of all frames of a range, joined; the file is read once.
+    pub(super) fn joined(&self, section: Section, range: Range<u64>) -> Result<Bytes, Fault> {
+        let mut rest = self.bytes(range.clone())?;
+        let mut offset = range.start;
         let mut joined = Vec::new();
-        for frame in self.frames(section, range) {
-            joined.put(&frame?.1);
+        loop {
+            let length = frame::length(&rest).and_then(|length| {
+                let length = usize::try_from(length).ok().filter(|length| *length <= rest.len());
+                length.ok_or_else(|| Malformed::new("a frame runs over its section"))
+            });
+            let length = length.map_err(|malformed| self.damaged(offset, malformed))?;
+            let frame = rest.split_to(length);
+            let payload = frame::decode(&self.identity, offset, section.number(), &frame)
+                .map_err(|malformed| self.damaged(offset, malformed))?;
+            if joined.is_empty() && rest.is_empty() {
+                return Ok(payload);
+            }
+            joined.put(&payload);
+            offset += length as u64;
+            if rest.is_empty() {
+                return Ok(Bytes::from(joined));
+            }
         }
-        Ok(Bytes::from(joined))
     }
 
     /// Where the frame at `offset` says it ends, which must not be after `limit`.

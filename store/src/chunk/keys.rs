@@ -3,8 +3,7 @@
 use super::Chunk;
 use crate::cache::ReadCounters;
 use crate::catalog::KeyState;
-use crate::format::chunk::Section;
-use crate::format::chunk::dictionary::{Entry, PageEntry, PageReader};
+use crate::format::chunk::dictionary::{Entry, PageReader};
 use crate::{Fault, Key};
 
 impl Chunk {
@@ -16,8 +15,7 @@ impl Chunk {
     ) -> Result<Option<KeyState>, Fault> {
         let key = key.encode();
         let Some(page) = self.dictionary.page_of(&key) else { return Ok(None) };
-        let entry = self.page(page, reads)?.find(&key);
-        let entry = entry.map_err(|malformed| self.file.damaged(page.offset, malformed))?;
+        let entry = self.entry(&key, page, reads)?;
         Ok(entry.map(|entry| self.state_of(&entry)))
     }
 
@@ -45,7 +43,7 @@ impl Chunk {
                     }
                 }
                 let page = pages.next()?;
-                match self.uncached_page(*page) {
+                match self.page(*page) {
                     Ok(reader) => open = Some((page.offset, reader)),
                     Err(fault) => {
                         (open, pages) = (None, [].iter());
@@ -55,13 +53,6 @@ impl Chunk {
             }
         })
         .map(|row| row.map(|(state, key)| (key, state)))
-    }
-
-    /// For who passes over all pages once, and would drive out of the cache what others use.
-    fn uncached_page(&self, page: PageEntry) -> Result<PageReader, Fault> {
-        let range = page.offset..page.offset + page.length;
-        let payload = self.file.frame(Section::Dictionary.number(), range)?;
-        PageReader::new(payload).map_err(|malformed| self.file.damaged(page.offset, malformed))
     }
 
     fn state_of(&self, entry: &Entry) -> KeyState {

@@ -1,6 +1,9 @@
 //! Chunks: immutable files of consecutive events, each with its own index.
 
+mod blocks;
+mod draft;
 mod file;
+mod index;
 mod keys;
 mod postings;
 mod reader;
@@ -19,7 +22,7 @@ use crate::Key;
 use crate::catalog::KeyState;
 
 pub(crate) use reader::Chunk;
-#[expect(unused_imports, reason = "scavenging lands next")]
+#[allow(unused_imports, reason = "scavenging lands next")]
 pub(crate) use rewrite::rewrite;
 pub(crate) use verify::ChunkKey;
 pub(crate) use writer::write;

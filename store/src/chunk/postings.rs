@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use quorate_proto::{StreamName, Version};
 
+use crate::event::Identity;
 use crate::format::Output;
 use crate::format::chunk::dictionary::decode_ordinals;
 use crate::{Key, StoredEvent};
@@ -27,16 +28,14 @@ impl KeyPostings {
         self.count += 1;
     }
 
-    pub(super) fn ordinals(&self) -> Vec<u32> {
-        let mut ordinals = Vec::with_capacity(self.count as usize);
-        decode_ordinals(Bytes::copy_from_slice(&self.encoded), &mut ordinals)
-            .expect("they were encoded in this process");
-        ordinals
-    }
-
     fn push_version(&mut self, version: Version) {
         let (first, _) = self.versions.unwrap_or((version, version));
         self.versions = Some((first, version));
+    }
+
+    pub(super) fn ordinals(&self) -> Vec<u32> {
+        decode_ordinals(Bytes::copy_from_slice(&self.encoded), self.count)
+            .expect("they were encoded in this process")
     }
 }
 
@@ -47,51 +46,61 @@ impl KeyPostings {
 pub(super) struct Postings {
     slots: Vec<(Key, KeyPostings)>,
     of_key: HashMap<Key, usize>,
-    of_stream: HashMap<StreamName, StreamSlots>,
+    of_stream: HashMap<StreamName, usize>,
+    streams: Vec<StreamSlots>,
 }
 
 /// A stream lies in the same category and paths for good, so they are found once.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct StreamSlots {
     stream: usize,
-    above: Box<[usize]>,
+    /// Of its category and paths; found with its first event.
+    above: Option<Box<[usize]>>,
 }
 
 impl Postings {
     /// Adds the next event; ordinals ascend.
     pub(super) fn push(&mut self, ordinal: u32, event: &StoredEvent) {
-        let slots = match self.of_stream.get(&event.stream) {
-            Some(slots) => slots.clone(),
-            None => self.add_stream(&event.stream),
-        };
-        let stream = &mut self.slots[slots.stream].1;
-        stream.push(ordinal);
-        stream.push_version(event.version);
-        for slot in &slots.above {
+        let stream = self.push_to_stream(ordinal, &event.stream, event.version);
+        if self.streams[stream].above.is_none() {
+            let above = Key::above(&event.stream).map(|key| self.slot(key)).collect();
+            self.streams[stream].above = Some(above);
+        }
+        for slot in self.streams[stream].above.iter().flatten() {
             self.slots[*slot].1.push(ordinal);
         }
         for label in Key::labels(event) {
-            let slot = match self.of_key.get(&label) {
-                Some(slot) => *slot,
-                None => self.add(label),
-            };
+            let slot = self.slot(label);
             self.slots[slot].1.push(ordinal);
         }
     }
 
-    fn add_stream(&mut self, stream: &StreamName) -> StreamSlots {
-        let above = Key::above(stream).map(|key| match self.of_key.get(&key) {
-            Some(slot) => *slot,
-            None => self.add(key),
-        });
-        let above = above.collect();
-        let slots = StreamSlots { stream: self.slots.len(), above };
-        self.slots.push((Key::Stream(stream.clone()), KeyPostings::default()));
-        self.of_stream.insert(stream.clone(), slots.clone());
-        slots
+    /// Adds what is kept of a removed event: its stream alone knows it.
+    pub(super) fn push_stub(&mut self, ordinal: u32, stub: &Identity) {
+        self.push_to_stream(ordinal, &stub.stream, stub.version);
     }
 
-    fn add(&mut self, key: Key) -> usize {
+    fn push_to_stream(&mut self, ordinal: u32, stream: &StreamName, version: Version) -> usize {
+        let at = match self.of_stream.get(stream) {
+            Some(at) => *at,
+            None => {
+                let at = self.streams.len();
+                self.streams.push(StreamSlots { stream: self.slots.len(), above: None });
+                self.slots.push((Key::Stream(stream.clone()), KeyPostings::default()));
+                self.of_stream.insert(stream.clone(), at);
+                at
+            }
+        };
+        let postings = &mut self.slots[self.streams[at].stream].1;
+        postings.push(ordinal);
+        postings.push_version(version);
+        at
+    }
+
+    fn slot(&mut self, key: Key) -> usize {
+        if let Some(slot) = self.of_key.get(&key) {
+            return *slot;
+        }
         let slot = self.slots.len();
         self.of_key.insert(key.clone(), slot);
         self.slots.push((key, KeyPostings::default()));

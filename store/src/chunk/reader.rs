@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_proto::{EventId, LogIndex, Timestamp};
+use quorate_proto::{EventId, LogIndex, Position, Timestamp, Version};
 
 use super::file::ChunkFile;
 use super::{ChunkIdentity, ChunkSummary, Posting};
 use crate::cache::{BlockCache, ReadCounters};
 use crate::event::Identity;
-use crate::format::chunk::block::{BlockEntry, BlockReader, decode_index};
+use crate::format::chunk::block::{Block, BlockEntry, ID_BYTES, Kept, decode_index};
 use crate::format::chunk::dictionary::{
     DictionaryIndex, Entry, Ordinals, PageEntry, PageReader, decode_ordinals,
 };
@@ -21,10 +21,10 @@ use crate::vfs::Vfs;
 use crate::{Fault, Key, StoredEvent};
 
 /// An open chunk. Keeps footer, block index and a sparse index of the dictionary in memory; everything else
-/// is read when asked for, and checked every time.
+/// is read when asked for, checked every time it is, and then kept in the cache.
 ///
-/// Invariants: the sections fill the file between header and footer; `blocks` are not empty and fill the
-/// section of events.
+/// Invariants: the sections fill the file between header and footer; `blocks` fill the sections of events and
+/// ids.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(super) file: ChunkFile,
@@ -66,16 +66,16 @@ impl Chunk {
         check_sections(&file, &footer, end)?;
         let range = |section| section_range(&file, &footer, section);
         let index = range(Section::BlockIndex)?;
-        let payload = file.joined(Section::BlockIndex.number(), index.clone())?;
-        let events = range(Section::Events)?;
-        let (blocks, blocks_end) = decode_index(payload, events.start)
+        let payload = file.joined(Section::BlockIndex, index.clone())?;
+        let (events, ids) = (range(Section::Events)?, range(Section::Ids)?);
+        let (blocks, blocks_end, ids_end) = decode_index(payload, events.start, ids.start)
             .map_err(|malformed| file.damaged(index.start, malformed))?;
         let dictionary_index = range(Section::DictionaryIndex)?;
-        let payload = file.joined(Section::DictionaryIndex.number(), dictionary_index.clone())?;
+        let payload = file.joined(Section::DictionaryIndex, dictionary_index.clone())?;
         let pages = range(Section::Dictionary)?;
         let (dictionary, pages_end) = DictionaryIndex::decode(payload, pages.start)
             .map_err(|malformed| file.damaged(dictionary_index.start, malformed))?;
-        if blocks.is_empty() || blocks_end != events.end || pages_end != pages.end {
+        if (blocks_end, ids_end, pages_end) != (events.end, ids.end, pages.end) {
             let why = Malformed::new("an index does not fit what it indexes");
             return Err(file.damaged(index.start, why));
         }
@@ -127,50 +127,52 @@ impl Chunk {
     ) -> Result<Option<Posting>, Fault> {
         let key = key.encode();
         let Some(page) = self.dictionary.page_of(&key) else { return Ok(None) };
-        let entry = self.page(page, reads)?.find(&key);
-        match entry.map_err(|malformed| self.file.damaged(page.offset, malformed))? {
-            Some(entry) => self.posting(entry, page.offset, reads).map(Some),
-            None => Ok(None),
-        }
+        let Some(entry) = self.entry(&key, page, reads)? else { return Ok(None) };
+        let read = |range| self.file.piece(Section::Postings, range, reads);
+        self.posting(entry, page.offset, read).map(Some)
     }
 
-    pub(super) fn page(
+    /// The entry of a key in the page that would have it.
+    pub(super) fn entry(
         &self,
+        key: &[u8],
         page: PageEntry,
         reads: &mut ReadCounters,
-    ) -> Result<PageReader, Fault> {
-        reads.pages += 1;
-        let range = page.offset..page.offset + page.length;
-        let payload = self.file.cached_frame(Section::Dictionary.number(), range, reads)?;
-        PageReader::new(payload).map_err(|malformed| self.file.damaged(page.offset, malformed))
+    ) -> Result<Option<Entry>, Fault> {
+        let range = page.offset..page.offset.saturating_add(page.length);
+        let payload = self.file.piece(Section::Dictionary, range, reads)?;
+        let entry = PageReader::new(payload).and_then(|page| page.find(key));
+        entry.map_err(|malformed| self.file.damaged(page.offset, malformed))
     }
 
-    /// Completes an entry of the page at `offset` with its ordinals.
+    /// Completes an entry of the page at `offset` with its ordinals; those apart come from `read`.
     pub(super) fn posting(
         &self,
         entry: Entry,
         offset: u64,
-        reads: &mut ReadCounters,
+        read: impl FnOnce(Range<u64>) -> Result<Bytes, Fault>,
     ) -> Result<Posting, Fault> {
         let damaged = |malformed| self.file.damaged(offset, malformed);
         let previous = self.previous(&entry, offset)?;
-        let mut ordinals = Vec::new();
-        match entry.ordinals {
-            Ordinals::Here(bytes) => decode_ordinals(bytes, &mut ordinals).map_err(damaged)?,
+        let encoded = match entry.ordinals {
+            Ordinals::Here(bytes) => bytes,
             Ordinals::Elsewhere(range) => {
                 let section = self.section(Section::Postings)?;
                 let start = section.start.saturating_add(range.start);
                 let end = section.start.saturating_add(range.end).min(section.end);
-                for frame in self.file.frames(Section::Postings.number(), start..end) {
-                    reads.pages += 1;
-                    decode_ordinals(frame?.1, &mut ordinals).map_err(damaged)?;
-                }
+                read(start..end)?
             }
-        }
-        if ordinals.len() as u64 != u64::from(entry.count) || ordinals.is_empty() {
-            return Err(damaged(Malformed::new("a key has another number of ordinals")));
-        }
-        let first_version = entry.versions.map(|(first, _)| first);
+        };
+        let ordinals = decode_ordinals(encoded, entry.count).map_err(damaged)?;
+        // What was removed of a stream is always its oldest.
+        let first_version = match entry.versions {
+            None => None,
+            Some((_, last)) => {
+                let before = last.0.checked_sub(u64::from(entry.count));
+                let why = || Malformed::new("a stream has more events than versions");
+                Some(Version(before.ok_or_else(|| damaged(why()))?).next())
+            }
+        };
         Ok(Posting { ordinals, first_version, previous })
     }
 
@@ -182,66 +184,122 @@ impl Chunk {
         number.map(Some).ok_or_else(|| self.file.damaged(offset, why()))
     }
 
-    /// The events at these ascending ordinals, up to the first that brings their bodies to `budget_bytes`,
-    /// so at least one. Ordinals that the chunk does not hold are passed over.
+    /// The events at these ascending ordinals, up to the first that brings their size to `budget_bytes`, so
+    /// at least one. Ordinals that the chunk does not hold, or not any more, are passed over.
     pub(crate) fn read(
         &self,
         ordinals: impl IntoIterator<Item = u32>,
         budget_bytes: usize,
         reads: &mut ReadCounters,
     ) -> Result<Vec<StoredEvent>, Fault> {
-        let mut ordinals = ordinals.into_iter().peekable();
         let mut events = Vec::new();
         let mut size = 0;
-        while let Some(ordinal) = ordinals.peek().copied() {
-            let Some(index) = self.block_of(ordinal) else { break };
-            let mut block = self.block(index, reads)?;
-            let damaged = |malformed| self.file.damaged(block.offset, malformed);
-            while let Some(event) = block.reader.next().map_err(damaged)? {
-                while ordinals.next_if(|wanted| *wanted < event.ordinal).is_some() {}
-                if ordinals.next_if(|wanted| *wanted == event.ordinal).is_none() {
-                    if ordinals.peek().is_none_or(|wanted| u64::from(*wanted) >= block.end) {
-                        break;
-                    }
-                    continue;
-                }
-                let event = block.reader.complete(event, self.summary.first_position);
-                let event = event.map_err(damaged)?;
+        self.walk(ordinals, reads, |block, index, first| {
+            if block.is_event(index)
+                && let Some(Kept::Event(event)) = block.kept(index, first)?
+            {
                 size += event.size();
                 events.push(event);
-                if size >= budget_bytes {
-                    return Ok(events);
-                }
             }
-            while ordinals.next_if(|wanted| u64::from(*wanted) < block.end).is_some() {}
-        }
+            Ok(size < budget_bytes || events.is_empty())
+        })?;
         Ok(events)
     }
 
-    #[expect(dead_code, reason = "the retry check over scavenged chunks lands next")]
     /// Which events stand at these ascending ordinals, scavenged ones included as long as a retry may ask for
-    /// them. Ordinals that the chunk does not hold are passed over.
+    /// them. Ordinals that the chunk does not hold, or not any more, are passed over.
+    #[allow(dead_code, reason = "the retry check over scavenged chunks lands next")]
     pub(crate) fn identities(
         &self,
         ordinals: impl IntoIterator<Item = u32>,
         reads: &mut ReadCounters,
     ) -> Result<Vec<Identity>, Fault> {
-        let events = self.read(ordinals, usize::MAX, reads)?;
-        Ok(events.iter().map(StoredEvent::identity).collect())
+        let mut identities = Vec::new();
+        self.walk(ordinals, reads, |block, index, first| {
+            identities.extend(block.kept(index, first)?.map(|kept| match kept {
+                Kept::Event(event) => event.identity(),
+                Kept::Stub(identity) => identity,
+            }));
+            Ok(true)
+        })?;
+        Ok(identities)
     }
 
-    /// The ids of all events, in order.
-    pub(crate) fn ids(&self) -> Result<Vec<EventId>, Fault> {
-        let mut ids = Vec::with_capacity(self.footer.count as usize);
-        for frame in self.file.frames(Section::Ids.number(), self.section(Section::Ids)?) {
-            let (offset, payload) = frame?;
-            let mut input = Input::new(payload);
-            while input.remaining() > 0 {
-                let id = input.event_id();
-                ids.push(id.map_err(|malformed| self.file.damaged(offset, malformed))?);
+    /// Shows `visit` what stands at these ascending ordinals: the block, the place in it, and the position of
+    /// the chunk's first event; as long as it says so.
+    fn walk(
+        &self,
+        ordinals: impl IntoIterator<Item = u32>,
+        reads: &mut ReadCounters,
+        mut visit: impl FnMut(&Block, usize, Position) -> Result<bool, Malformed>,
+    ) -> Result<(), Fault> {
+        let mut ordinals = ordinals.into_iter().peekable();
+        while let Some(ordinal) = ordinals.peek() {
+            let Some((entry, end)) = self.block_of(*ordinal) else { break };
+            let block = self.file.block(entry, reads)?;
+            while let Some(ordinal) = ordinals.next_if(|ordinal| *ordinal < end) {
+                let index = block.index_of(ordinal);
+                if block.ordinal(index) != Some(ordinal) {
+                    continue;
+                }
+                let goes_on = visit(&block, index, self.summary.first_position);
+                if !goes_on.map_err(|malformed| self.file.damaged(entry.offset, malformed))? {
+                    return Ok(());
+                }
             }
         }
+        Ok(())
+    }
+
+    /// The ids of all events from an ordinal on, those of stubs included.
+    ///
+    /// Fault: damaged, if one of them is not known any more.
+    pub(crate) fn ids_from(&self, ordinal: u32) -> Result<Vec<EventId>, Fault> {
+        let mut ids = Vec::new();
+        let mut next = ordinal;
+        for (entry, end) in self.blocks_from(ordinal) {
+            let gap = || {
+                let why = format!("it does not know the id of ordinal {next} any more");
+                self.file.damaged(entry.ids_offset, Malformed::new(why))
+            };
+            let skipped = next.checked_sub(entry.first_ordinal).ok_or_else(gap)?;
+            // Of a block that lacks nothing the ids alone tell.
+            if end - entry.first_ordinal == entry.count {
+                self.push_ids(entry, skipped, &mut ids)?;
+            } else {
+                let block = self.file.block(entry, &mut ReadCounters::default())?;
+                for (at, ordinal) in (block.index_of(next)..block.len()).zip(next..end) {
+                    if block.ordinal(at) != Some(ordinal) {
+                        return Err(gap());
+                    }
+                    let id = block.id(at);
+                    ids.push(id.map_err(|malformed| self.file.damaged(entry.offset, malformed))?);
+                }
+            }
+            next = end;
+        }
+        if ids.len() as u64 != u64::from(self.ordinals_end().saturating_sub(ordinal)) {
+            let why = "it does not know the ids of all its newest events any more";
+            return Err(self.file.damaged(self.file.len, Malformed::new(why)));
+        }
         Ok(ids)
+    }
+
+    /// The ids of a block, but for so many at its beginning.
+    fn push_ids(
+        &self,
+        entry: &BlockEntry,
+        skipped: u32,
+        ids: &mut Vec<EventId>,
+    ) -> Result<(), Fault> {
+        let bytes = self.file.ids(entry)?;
+        let start = (skipped as usize).saturating_mul(ID_BYTES).min(bytes.len());
+        let mut input = Input::new(bytes.slice(start..));
+        while input.remaining() > 0 {
+            let id = input.event_id();
+            ids.push(id.map_err(|malformed| self.file.damaged(entry.ids_offset, malformed))?);
+        }
+        Ok(())
     }
 
     /// Ordinals outside which nothing was recorded between these times (inclusive); costs no I/O and may be
@@ -267,44 +325,36 @@ impl Chunk {
         if start >= end || after_all { 0..0 } else { ordinal(start)..ordinal(end) }
     }
 
+    /// Whether there is more than events.
+    pub(super) fn has_stubs(&self) -> bool {
+        let entries: u64 = self.blocks.iter().map(|block| u64::from(block.count)).sum();
+        entries > u64::from(self.footer.count)
+    }
+
     /// One more than the last ordinal.
-    fn ordinals_end(&self) -> u32 {
+    pub(super) fn ordinals_end(&self) -> u32 {
         let span = self.summary.last_position.0 - self.summary.first_position.0;
         u32::try_from(span + 1).expect("the footer was checked to cover fewer positions")
     }
 
-    /// `None` if the chunk ends before.
-    fn block_of(&self, ordinal: u32) -> Option<usize> {
-        if ordinal >= self.ordinals_end() {
-            return None;
-        }
-        let after = self.blocks.partition_point(|block| block.first_ordinal <= ordinal);
-        Some(after.saturating_sub(1))
+    /// The block that an ordinal lies in or before, and the ordinal that ends it; `None` if the chunk ends
+    /// before.
+    fn block_of(&self, ordinal: u32) -> Option<(&BlockEntry, u32)> {
+        self.blocks_from(ordinal).next()
     }
 
-    fn block(&self, index: usize, reads: &mut ReadCounters) -> Result<OpenBlock, Fault> {
-        reads.blocks += 1;
-        let entry = self.blocks.get(index).expect("found among the blocks");
-        let next = self.blocks.get(index + 1);
-        let end = next.map_or(self.ordinals_end(), |next| next.first_ordinal);
-        let range = entry.offset..entry.offset + entry.length;
-        let payload = self.file.cached_frame(Section::Events.number(), range, reads)?;
-        let reader = BlockReader::new(payload)
-            .map_err(|malformed| self.file.damaged(entry.offset, malformed))?;
-        Ok(OpenBlock { reader, offset: entry.offset, end: u64::from(end) })
+    /// The blocks that end after an ordinal, each with the ordinal that ends it.
+    pub(super) fn blocks_from(&self, ordinal: u32) -> impl Iterator<Item = (&BlockEntry, u32)> {
+        let after = self.blocks.partition_point(|block| block.first_ordinal <= ordinal);
+        let blocks = self.blocks.get(after.saturating_sub(1)..).unwrap_or_default();
+        let next = blocks.iter().skip(1).map(|block| block.first_ordinal);
+        let ends = next.chain(std::iter::once(self.ordinals_end()));
+        blocks.iter().zip(ends).filter(move |(_, end)| *end > ordinal)
     }
 
     pub(super) fn section(&self, section: Section) -> Result<Range<u64>, Fault> {
         section_range(&self.file, &self.footer, section)
     }
-}
-
-struct OpenBlock {
-    reader: BlockReader,
-    /// Of its frame, in the file.
-    offset: u64,
-    /// No ordinal of the block is here or after.
-    end: u64,
 }
 
 /// The sections must fill the file, so that every byte is in a frame, and those that are critical known.

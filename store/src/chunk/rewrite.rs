@@ -1,11 +1,21 @@
 //! Writes a chunk again without the events that are below their streams' floors.
 
+use std::collections::HashMap;
 use std::path::Path;
 
+use bytes::Bytes;
 use quorate_proto::{LogIndex, Position, StreamName, Version};
 
+use super::blocks::Blocks;
+use super::draft::Draft;
+use super::index::Index;
 use super::{Chunk, ChunkIdentity, ChunkSummary};
 use crate::Fault;
+use crate::cache::ReadCounters;
+use crate::format::chunk::block::Kept;
+use crate::format::chunk::dictionary::{Entry, Ordinals, encode_ordinals};
+use crate::format::chunk::{Footer, Section, event_digest};
+use crate::key::Key;
 use crate::vfs::Vfs;
 
 /// Replaces the file of `source` by one without the events below what `cut` says of their streams: the first
@@ -13,16 +23,126 @@ use crate::vfs::Vfs;
 /// index of the checkpoint that the cuts go by. `None`, and nothing is written, if nothing would go.
 ///
 /// On return the new file is durable; a power cut leaves the old or the new. `source` goes on reading the old
-/// file for as long as it is open.
-#[expect(dead_code, clippy::unimplemented, reason = "lands next")]
+/// file for as long as it is open. Memory: the index of the chunk; `cut` is asked once for each stream.
+#[allow(dead_code, reason = "scavenging lands next")]
 pub(crate) fn rewrite(
-    _vfs: &dyn Vfs,
-    _directory: &Path,
-    _identity: &ChunkIdentity,
-    _source: &Chunk,
-    _cut: &mut dyn FnMut(&StreamName) -> Result<Version, Fault>,
-    _keep_stub_from: Position,
-    _checkpoint: LogIndex,
+    vfs: &dyn Vfs,
+    directory: &Path,
+    identity: &ChunkIdentity,
+    source: &Chunk,
+    cut: &mut dyn FnMut(&StreamName) -> Result<Version, Fault>,
+    keep_stub_from: Position,
+    checkpoint: LogIndex,
 ) -> Result<Option<ChunkSummary>, Fault> {
-    unimplemented!()
+    let cuts = cuts(source, cut)?;
+    // Stubs alone are worth a rewrite once, when none of them has to stay.
+    let has_stubs = source.has_stubs();
+    if cuts.is_empty() && !(has_stubs && source.summary.last_position < keep_stub_from) {
+        return Ok(None);
+    }
+    let mut draft = Draft::create(vfs, directory, *identity)?;
+    let mut footer = source.footer.clone();
+    footer.removed.checkpoint = checkpoint.0;
+    let gone = write_events(&mut draft, source, &cuts, keep_stub_from, &mut footer)?;
+    write_keys(&mut draft, source, &gone)?;
+    draft.finish(&mut footer)?;
+    Ok(Some(footer.summary(identity.number)))
+}
+
+/// The first version that is kept, of the streams that lose events.
+fn cuts(
+    source: &Chunk,
+    cut: &mut dyn FnMut(&StreamName) -> Result<Version, Fault>,
+) -> Result<HashMap<StreamName, Version>, Fault> {
+    let mut cuts = HashMap::new();
+    for entry in source.entries() {
+        let (offset, entry) = entry?;
+        let key = Key::decode(&entry.key);
+        let key = key.map_err(|malformed| source.file.damaged(offset, malformed))?;
+        let Key::Stream(stream) = key else { break };
+        let kept = cut(&stream)?;
+        let read = |range| source.file.joined(Section::Postings, range);
+        let posting = source.posting(entry, offset, read)?;
+        let first = posting.first_version.unwrap_or_default();
+        let below = usize::try_from(kept.0.saturating_sub(first.0)).unwrap_or(usize::MAX);
+        let below = posting.ordinals.get(..below).unwrap_or(&posting.ordinals);
+        let reads = &mut ReadCounters::default();
+        // Stubs are in the posting too.
+        let goes = match source.has_stubs() {
+            true => !source.read(below.iter().copied(), 0, reads)?.is_empty(),
+            false => !below.is_empty(),
+        };
+        if goes {
+            cuts.insert(stream, kept);
+        }
+    }
+    Ok(cuts)
+}
+
+/// What a rewritten chunk does not hold any more: ascending ordinals.
+#[derive(Default)]
+struct Gone {
+    /// Of events.
+    events: Vec<u32>,
+    /// Of what was an event or a stub, and now is neither.
+    entries: Vec<u32>,
+}
+
+fn write_events(
+    draft: &mut Draft<'_>,
+    source: &Chunk,
+    cuts: &HashMap<StreamName, Version>,
+    keep_stub_from: Position,
+    footer: &mut Footer,
+) -> Result<Gone, Fault> {
+    let mut gone = Gone::default();
+    let mut blocks = Blocks::new(draft);
+    let mut scratch = Vec::new();
+    for (entry, _) in source.blocks_from(0) {
+        let block = source.file.read_block(entry)?;
+        for at in 0..block.len() {
+            let kept = block.kept(at, source.summary.first_position);
+            let kept = kept.map_err(|malformed| source.file.damaged(entry.offset, malformed))?;
+            let (Some(kept), Some(ordinal)) = (kept, block.ordinal(at)) else { continue };
+            let stub = match kept {
+                Kept::Event(event) => {
+                    if cuts.get(&event.stream).is_none_or(|cut| event.version >= *cut) {
+                        blocks.push(draft, ordinal, &event)?;
+                        continue;
+                    }
+                    let digest = event_digest(&event, &mut scratch);
+                    footer.removed.digest = footer.removed.digest.wrapping_add(digest);
+                    footer.removed.count += 1;
+                    footer.count -= 1;
+                    gone.events.push(ordinal);
+                    event.identity()
+                }
+                Kept::Stub(stub) => stub,
+            };
+            if stub.position >= keep_stub_from {
+                blocks.push_stub(draft, ordinal, &stub)?;
+            } else {
+                gone.entries.push(ordinal);
+            }
+        }
+    }
+    blocks.finish(draft)?;
+    Ok(gone)
+}
+
+/// Every key stays, that of a stream with its versions, so that no chain through the chunks breaks.
+fn write_keys(draft: &mut Draft<'_>, source: &Chunk, gone: &Gone) -> Result<(), Fault> {
+    let mut keys = Index::new(draft);
+    for entry in source.entries() {
+        let (offset, entry) = entry?;
+        let (key, distance, versions) = (entry.key.clone(), entry.distance, entry.versions);
+        let read = |range| source.file.joined(Section::Postings, range);
+        let mut ordinals = source.posting(entry, offset, read)?.ordinals;
+        let gone = if versions.is_some() { &gone.entries } else { &gone.events };
+        ordinals.retain(|ordinal| gone.binary_search(ordinal).is_err());
+        let count = u32::try_from(ordinals.len()).expect("fewer than before");
+        let ordinals = Ordinals::Here(Bytes::from(encode_ordinals(ordinals)));
+        keys.push(draft, Entry { key, distance, versions, count, ordinals })?;
+    }
+    keys.finish(draft)
 }

@@ -4,14 +4,11 @@ use quorate_proto::Version;
 
 use super::Chunk;
 use super::postings::{KeyPostings, Postings};
-use crate::cache::ReadCounters;
 use crate::format::Malformed;
-use crate::format::chunk::dictionary::{Entry, PageReader};
-use crate::format::chunk::{Removed, event_digest};
-use crate::{Fault, Key};
-
-/// Memory for the events of one step.
-const STEP_BYTES: usize = 1024 * 1024;
+use crate::format::chunk::block::Kept;
+use crate::format::chunk::dictionary::{Entry, PageEntry, PageReader};
+use crate::format::chunk::{Removed, Section, event_digest};
+use crate::{Fault, Key, StoredEvent};
 
 /// A key of a chunk, as its dictionary has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,66 +49,94 @@ impl Chunk {
     fn verify_events(&self) -> Result<Vec<(Key, KeyPostings)>, Fault> {
         let wrong = |why: &str| self.file.damaged(self.file.len, Malformed::new(why));
         let mut postings = Postings::default();
-        let mut ids = self.ids()?.into_iter();
-        let (mut digest, mut count, mut scratch) = (self.footer.removed.digest, 0, Vec::new());
-        let (mut next, end) = (0, self.ordinals_between(None, None).end);
-        let mut reads = ReadCounters::default();
+        let mut sum = Sum { digest: self.footer.removed.digest, ..Sum::default() };
         let mut recorded_at = self.summary.first_recorded_at;
-        while next < end {
-            let events = self.read(next..end, STEP_BYTES, &mut reads)?;
-            let Some(last) = events.last() else { break };
-            next = self.ordinal(last) + 1;
-            for event in &events {
-                if ids.next() != Some(event.id) {
-                    return Err(wrong("the list of ids differs from the events"));
+        for (entry, end) in self.blocks_from(0) {
+            let damaged = |malformed| self.file.damaged(entry.offset, malformed);
+            let block = self.file.read_block(entry)?;
+            let bounds = (block.ordinal(0), block.ordinal(block.len().saturating_sub(1)));
+            if bounds.0 != Some(entry.first_ordinal) || bounds.1.is_none_or(|last| last >= end) {
+                return Err(damaged(Malformed::new("a block is not what the index says")));
+            }
+            for at in 0..block.len() {
+                let kept = block.kept(at, self.summary.first_position).map_err(damaged)?;
+                let (Some(kept), Some(ordinal)) = (kept, block.ordinal(at)) else { continue };
+                let time = match kept {
+                    Kept::Event(event) => {
+                        sum.add(&event);
+                        postings.push(ordinal, &event);
+                        event.recorded_at
+                    }
+                    Kept::Stub(stub) => {
+                        postings.push_stub(ordinal, &stub);
+                        stub.recorded_at
+                    }
+                };
+                if time < recorded_at || at == 0 && time != entry.first_recorded_at {
+                    return Err(damaged(Malformed::new("the times of the events decrease")));
                 }
-                if event.recorded_at < recorded_at {
-                    return Err(wrong("the times of the events decrease"));
-                }
-                recorded_at = event.recorded_at;
-                digest = event_digest(event, &mut scratch).wrapping_add(digest);
-                count += 1;
-                postings.push(self.ordinal(event), event);
+                recorded_at = time;
             }
         }
-        let whole = self.footer.removed != Removed::default() || count == end;
-        if ids.next().is_some() || count != self.footer.count || !whole {
+        if u64::from(sum.count) + self.footer.removed.count != u64::from(self.ordinals_end())
+            || sum.count != self.footer.count
+        {
             return Err(wrong("the number of events is not what the footer says"));
         }
-        if digest != self.footer.digest || recorded_at != self.summary.last_recorded_at {
+        let last = self.summary.last_recorded_at;
+        let is_last = if self.is_scavenged() { recorded_at <= last } else { recorded_at == last };
+        if sum.digest != self.footer.digest || !is_last {
             return Err(wrong("the events are not those that the footer sums up"));
         }
         Ok(postings.finish())
     }
 
-    fn ordinal(&self, event: &crate::StoredEvent) -> u32 {
-        let ordinal = event.position.0 - self.summary.first_position.0;
-        u32::try_from(ordinal).expect("it was read by a 32-bit ordinal")
+    fn is_scavenged(&self) -> bool {
+        self.footer.removed != Removed::default()
     }
 
+    /// The dictionary must be that of the events; of a scavenged chunk it also has keys that no event is left of.
     fn verify_dictionary(&self, postings: Vec<(Key, KeyPostings)>) -> Result<(), Fault> {
-        let mut postings = postings.into_iter();
+        let mut postings = postings.into_iter().map(|(key, kept)| (key.encode(), kept)).peekable();
+        let mut versions = 0;
         for entry in self.entries() {
             let (offset, entry) = entry?;
             let why = Malformed::new("the dictionary differs from the events");
             let differs = || self.file.damaged(offset, why.clone());
-            let (key, expected) = postings.next().ok_or_else(differs)?;
-            let found = (entry.key.clone(), entry.versions, entry.count);
-            if found != (key.encode(), expected.versions, expected.count) {
+            let page = self.dictionary.page_of(&entry.key);
+            let is_found_there = page.is_some_and(|page| page.offset == offset);
+            let expected = postings.next_if(|(key, _)| *key == entry.key);
+            let expected = expected.map(|(_, expected)| expected);
+            let is_right = match &expected {
+                Some(expected) => self.is_right(&entry, expected),
+                None => self.is_scavenged() && entry.count == 0,
+            };
+            if !is_right || !is_found_there {
                 return Err(differs());
             }
-            let posting = self.posting(entry, offset, &mut ReadCounters::default())?;
-            let page = self.dictionary.page_of(&key.encode());
-            let is_found_there = page.is_some_and(|page| page.offset == offset);
-            if posting.ordinals != expected.ordinals() || !is_found_there {
+            if let Some((first, last)) = entry.versions {
+                versions += last.0.checked_sub(first.0).ok_or_else(differs)? + 1;
+            }
+            let read = |range| self.file.joined(Section::Postings, range);
+            let found = self.posting(entry, offset, read)?.ordinals;
+            if found != expected.map(|expected| expected.ordinals()).unwrap_or_default() {
                 return Err(differs());
             }
         }
-        if postings.next().is_some() {
+        if postings.next().is_some() || versions != u64::from(self.ordinals_end()) {
             let why = Malformed::new("the dictionary lacks a key of its events");
             return Err(self.file.damaged(self.file.len, why));
         }
         Ok(())
+    }
+
+    /// Whether an entry counts what is there. What was removed of a stream is always its oldest.
+    fn is_right(&self, entry: &Entry, expected: &KeyPostings) -> bool {
+        let versions = match (entry.versions, expected.versions) {
+            (Some(all), Some(kept)) if self.is_scavenged() => all.1 == kept.1 && all.0 <= kept.0,
+            (all, kept) => all == kept,
+        };
+        versions && entry.count == expected.count
     }
 
     /// The keys of the chunk, sorted; ends with the first fault. Keeps one page of the dictionary in memory.
@@ -128,7 +153,7 @@ impl Chunk {
     }
 
     /// The entries of the dictionary, each with the offset of its page; ends with the first fault.
-    fn entries(&self) -> impl Iterator<Item = Result<(u64, Entry), Fault>> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = Result<(u64, Entry), Fault>> {
         let mut pages = self.dictionary.pages().iter();
         let mut open: Option<(u64, PageReader)> = None;
         std::iter::from_fn(move || {
@@ -145,7 +170,7 @@ impl Chunk {
                     }
                 }
                 let page = pages.next()?;
-                match self.page(*page, &mut ReadCounters::default()) {
+                match self.page(*page) {
                     Ok(reader) => open = Some((page.offset, reader)),
                     Err(fault) => {
                         (open, pages) = (None, [].iter());
@@ -154,5 +179,27 @@ impl Chunk {
                 }
             }
         })
+    }
+
+    /// For who passes over all pages once, and would drive out of the cache what others use.
+    pub(super) fn page(&self, page: PageEntry) -> Result<PageReader, Fault> {
+        let range = page.offset..page.offset.saturating_add(page.length);
+        let payload = self.file.frame(Section::Dictionary.number(), range)?;
+        PageReader::new(payload).map_err(|malformed| self.file.damaged(page.offset, malformed))
+    }
+}
+
+/// What the footer sums up.
+#[derive(Default)]
+struct Sum {
+    count: u32,
+    digest: u128,
+    scratch: Vec<u8>,
+}
+
+impl Sum {
+    fn add(&mut self, event: &StoredEvent) {
+        self.count += 1;
+        self.digest = self.digest.wrapping_add(event_digest(event, &mut self.scratch));
     }
 }

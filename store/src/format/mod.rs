@@ -6,6 +6,7 @@
 mod bytes;
 pub(crate) mod catalog;
 pub(crate) mod chunk;
+pub(crate) mod codec;
 pub mod command;
 pub(crate) mod current;
 pub(crate) mod event;

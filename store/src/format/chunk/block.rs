@@ -1,19 +1,23 @@
-//! Blocks: some tens of kilobytes of consecutive events, read as one; and the index of all blocks.
+//! Blocks: some kilobytes of consecutive events, read as one; and the index of all blocks.
 //!
 //! ```text
 //! first ordinal   varint
-//! recorded_at     8        of the first event
+//! recorded_at     8        of the first entry
 //! streams         varint, then 1 + n each; in the order in which they appear
-//! events          varint, then each:
-//!   skipped       varint   ordinals between the event before and this one: 0, but for removed events
+//! entries         varint, then each:
+//!   skipped       varint   ordinals between the entry before and this one: 0, but for removed events
 //!   stream        varint   which of the streams above
 //!   version       varint
-//!   recorded_at   varint   microseconds since the event before
-//!   id            16
-//!   body          varint, then the bytes, as `format::event` has them
+//!   recorded_at   varint   microseconds since the entry before
+//!   body          varint: 0 for a stub, else 1 more than its length; then the bytes, as `format::event`
+//!                 has them
 //! ```
+//!
+//! A stub is what is kept of a removed event: which one it was. The ids of a block's entries, 16 bytes each,
+//! are a frame of their own, because they are needed without the rest, and do not shrink.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use quorate_proto::{EventId, Position, StreamName, Timestamp, Version};
@@ -22,7 +26,10 @@ use crate::StoredEvent;
 use crate::event::Identity;
 use crate::format::{Input, Malformed, Output};
 
-/// Collects events until they are written as one block.
+/// Bytes of an id.
+pub(crate) const ID_BYTES: usize = 16;
+
+/// Collects entries until they are written as one block.
 #[derive(Debug)]
 pub(crate) struct BlockBuilder {
     first_ordinal: u32,
@@ -31,12 +38,23 @@ pub(crate) struct BlockBuilder {
     last_recorded_at: Timestamp,
     streams: HashMap<StreamName, u64>,
     names: Vec<u8>,
-    count: u64,
-    events: Vec<u8>,
+    count: u32,
+    entries: Vec<u8>,
+    ids: Vec<u8>,
+}
+
+/// What a block holds, as it is written.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) first_ordinal: u32,
+    pub(crate) first_recorded_at: Timestamp,
+    pub(crate) count: u32,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) ids: Vec<u8>,
 }
 
 impl BlockBuilder {
-    /// A block that will begin with an event of this ordinal and time.
+    /// A block that will begin with an entry of this ordinal and time.
     pub(crate) fn new(first_ordinal: u32, first_recorded_at: Timestamp) -> BlockBuilder {
         BlockBuilder {
             first_ordinal,
@@ -46,150 +64,229 @@ impl BlockBuilder {
             streams: HashMap::new(),
             names: Vec::new(),
             count: 0,
-            events: Vec::new(),
+            entries: Vec::new(),
+            ids: Vec::new(),
         }
     }
 
+    /// Adds an event.
     pub(crate) fn push(&mut self, ordinal: u32, event: &StoredEvent) {
+        let StoredEvent { stream, version, recorded_at, id, body, .. } = event;
+        self.put_place(ordinal, stream, *version, *recorded_at, *id);
+        self.entries.put_varint(body.len() as u64 + 1);
+        self.entries.put(body);
+    }
+
+    /// Adds what is kept of a removed event.
+    pub(crate) fn push_stub(&mut self, ordinal: u32, stub: &Identity) {
+        let Identity { stream, version, recorded_at, id, .. } = stub;
+        self.put_place(ordinal, stream, *version, *recorded_at, *id);
+        self.entries.put_varint(0);
+    }
+
+    fn put_place(
+        &mut self,
+        ordinal: u32,
+        stream: &StreamName,
+        version: Version,
+        recorded_at: Timestamp,
+        id: EventId,
+    ) {
         let next_stream = self.streams.len() as u64;
-        let stream = match self.streams.get(&event.stream) {
-            Some(stream) => *stream,
+        let number = match self.streams.get(stream) {
+            Some(number) => *number,
             None => {
-                self.names.put_short(event.stream.as_str().as_bytes());
-                self.streams.insert(event.stream.clone(), next_stream);
+                self.names.put_short(stream.as_str().as_bytes());
+                self.streams.insert(stream.clone(), next_stream);
                 next_stream
             }
         };
-        self.events.put_varint(u64::from(ordinal - self.next_ordinal));
-        self.events.put_varint(stream);
-        self.events.put_varint(event.version.0);
-        let elapsed = event.recorded_at.0.wrapping_sub(self.last_recorded_at.0);
-        self.events.put_varint(elapsed.cast_unsigned());
-        self.events.put(event.id.as_bytes());
-        self.events.put_varint(event.body.len() as u64);
-        self.events.put(&event.body);
-        self.last_recorded_at = event.recorded_at;
+        self.entries.put_varint(u64::from(ordinal - self.next_ordinal));
+        self.entries.put_varint(number);
+        self.entries.put_varint(version.0);
+        let elapsed = recorded_at.0.wrapping_sub(self.last_recorded_at.0);
+        self.entries.put_varint(elapsed.cast_unsigned());
+        self.ids.put(id.as_bytes());
+        self.last_recorded_at = recorded_at;
         self.next_ordinal = ordinal + 1;
         self.count += 1;
     }
 
     /// Bytes so far.
     pub(crate) fn size(&self) -> usize {
-        self.names.len() + self.events.len()
+        self.names.len() + self.entries.len()
     }
 
-    pub(crate) fn first_ordinal(&self) -> u32 {
-        self.first_ordinal
-    }
-
-    pub(crate) fn first_recorded_at(&self) -> Timestamp {
-        self.first_recorded_at
-    }
-
-    pub(crate) fn finish(self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.size() + 32);
-        out.put_varint(u64::from(self.first_ordinal));
-        out.put_i64(self.first_recorded_at.0);
-        out.put_varint(self.streams.len() as u64);
-        out.put(&self.names);
-        out.put_varint(self.count);
-        out.put(&self.events);
-        out
+    pub(crate) fn finish(self) -> Finished {
+        let mut payload = Vec::with_capacity(self.size() + 32);
+        payload.put_varint(u64::from(self.first_ordinal));
+        payload.put_i64(self.first_recorded_at.0);
+        payload.put_varint(self.streams.len() as u64);
+        payload.put(&self.names);
+        payload.put_varint(u64::from(self.count));
+        payload.put(&self.entries);
+        let BlockBuilder { first_ordinal, first_recorded_at, count, ids, .. } = self;
+        Finished { first_ordinal, first_recorded_at, count, payload, ids }
     }
 }
 
-/// Gives out the events of a block, in order.
+/// A block, unpacked and laid out: any of its entries is found at once.
+///
+/// Invariants: ordinals ascend; each entry's stream is one of `streams` and its body lies in `payload`; `ids`
+/// has one id for each entry.
 #[derive(Debug)]
-pub(crate) struct BlockReader {
-    input: Input,
+pub(crate) struct Block {
+    payload: Bytes,
+    ids: Bytes,
     streams: Vec<Stream>,
-    left: u64,
-    next_ordinal: u64,
-    recorded_at: i64,
+    entries: Vec<Entry>,
 }
 
 /// A name becomes a checked one when it is first needed: most reads of a block want few of its events.
 #[derive(Debug)]
-enum Stream {
-    Bytes(Bytes),
-    Name(StreamName),
+struct Stream {
+    bytes: Bytes,
+    name: OnceLock<StreamName>,
 }
 
-/// An event of a block whose stream and body were not looked at yet.
 #[derive(Debug)]
-pub(crate) struct BlockEvent {
-    pub(crate) ordinal: u32,
-    stream: usize,
+struct Entry {
     version: Version,
     recorded_at: Timestamp,
-    id: EventId,
-    body: Bytes,
+    ordinal: u32,
+    stream: u32,
+    /// Of the body in the payload; nothing for a stub.
+    body: Option<(u32, u32)>,
 }
 
-impl BlockReader {
-    pub(crate) fn new(payload: Bytes) -> Result<BlockReader, Malformed> {
-        let mut input = Input::new(payload);
-        let next_ordinal = input.varint()?;
-        let recorded_at = input.i64()?;
+/// What stands at a place of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Event(StoredEvent),
+    /// The event was removed.
+    Stub(Identity),
+}
+
+impl Block {
+    /// Lays out a block; `ids` are those of its entries.
+    pub(crate) fn decode(payload: Bytes, ids: Bytes) -> Result<Block, Malformed> {
+        let mut input = Input::new(payload.clone());
+        let mut next_ordinal = input.varint()?;
+        let mut recorded_at = input.i64()?;
         let stream_count = input.varint()?;
         let mut streams = Vec::new();
         for _ in 0..stream_count {
-            streams.push(Stream::Bytes(input.short_bytes()?));
+            streams.push(Stream { bytes: input.short_bytes()?, name: OnceLock::new() });
         }
-        let left = input.varint()?;
-        Ok(BlockReader { input, streams, left, next_ordinal, recorded_at })
+        let count = input.varint()?;
+        if count.checked_mul(ID_BYTES as u64) != Some(ids.len() as u64) {
+            return Err(Malformed::new("a block has another number of events than of ids"));
+        }
+        let mut entries = Vec::with_capacity(ids.len() / ID_BYTES);
+        for _ in 0..count {
+            let skipped = input.varint()?;
+            let ordinal = next_ordinal.checked_add(skipped).and_then(|at| u32::try_from(at).ok());
+            let ordinal = ordinal.ok_or_else(|| Malformed::new("an ordinal is beyond 32 bits"))?;
+            next_ordinal = u64::from(ordinal) + 1;
+            let stream = u32::try_from(input.varint()?).unwrap_or(u32::MAX);
+            if stream as usize >= streams.len() {
+                let why = "an event is of a stream that its block does not name";
+                return Err(Malformed::new(why));
+            }
+            let version = Version(input.varint()?);
+            recorded_at = recorded_at.wrapping_add(input.varint()?.cast_signed());
+            let body = take_body(&mut input, payload.len())?;
+            let recorded_at = Timestamp(recorded_at);
+            entries.push(Entry { version, recorded_at, ordinal, stream, body });
+        }
+        input.end()?;
+        Ok(Block { payload, ids, streams, entries })
     }
 
-    /// The next event; `None` at the end of the block.
-    pub(crate) fn next(&mut self) -> Result<Option<BlockEvent>, Malformed> {
-        if self.left == 0 {
-            self.input.clone().end()?;
-            return Ok(None);
-        }
-        let skipped = self.input.varint()?;
-        let ordinal = self.next_ordinal.checked_add(skipped).and_then(|at| u32::try_from(at).ok());
-        let ordinal = ordinal.ok_or_else(|| Malformed::new("an ordinal is beyond 32 bits"))?;
-        let stream = usize::try_from(self.input.varint()?).unwrap_or(usize::MAX);
-        let version = Version(self.input.varint()?);
-        let elapsed = self.input.varint()?.cast_signed();
-        self.recorded_at = self.recorded_at.wrapping_add(elapsed);
-        let id = self.input.event_id()?;
-        let length = usize::try_from(self.input.varint()?).unwrap_or(usize::MAX);
-        let body = self.input.take(length)?;
-        self.next_ordinal = u64::from(ordinal) + 1;
-        self.left -= 1;
-        let recorded_at = Timestamp(self.recorded_at);
-        Ok(Some(BlockEvent { ordinal, stream, version, recorded_at, id, body }))
+    /// Bytes of memory that it takes, about.
+    pub(crate) fn size(&self) -> usize {
+        self.payload.len()
+            + self.ids.len()
+            + self.entries.len() * size_of::<Entry>()
+            + self.streams.len() * size_of::<Stream>()
     }
 
-    /// The whole event; its body is a slice of the block.
-    pub(crate) fn complete(
-        &mut self,
-        event: BlockEvent,
-        first_position: Position,
-    ) -> Result<StoredEvent, Malformed> {
-        let BlockEvent { ordinal, stream, version, recorded_at, id, body } = event;
-        let stream = self.stream(stream)?;
-        let position = first_position.0.checked_add(u64::from(ordinal));
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The index of the first entry that is not before an ordinal.
+    pub(crate) fn index_of(&self, ordinal: u32) -> usize {
+        let first = self.entries.first().map_or(0, |entry| entry.ordinal);
+        // Where nothing was removed, the place is known.
+        let guess = ordinal.saturating_sub(first) as usize;
+        match self.entries.get(guess) {
+            Some(entry) if entry.ordinal == ordinal => guess,
+            _ => self.entries.partition_point(|entry| entry.ordinal < ordinal),
+        }
+    }
+
+    /// The ordinal of an entry.
+    pub(crate) fn ordinal(&self, index: usize) -> Option<u32> {
+        self.entries.get(index).map(|entry| entry.ordinal)
+    }
+
+    /// The id of an entry.
+    pub(crate) fn id(&self, index: usize) -> Result<EventId, Malformed> {
+        let start = index.saturating_mul(ID_BYTES);
+        let none = || Malformed::new("an event has no id");
+        let id = self.ids.get(start..).and_then(|ids| ids.first_chunk::<ID_BYTES>());
+        EventId::from_bytes(*id.ok_or_else(none)?).map_err(Malformed::invalid)
+    }
+
+    /// Whether an entry is an event that is there.
+    pub(crate) fn is_event(&self, index: usize) -> bool {
+        self.entries.get(index).is_some_and(|entry| entry.body.is_some())
+    }
+
+    /// An entry; the body of an event is a slice of the block.
+    pub(crate) fn kept(&self, index: usize, first: Position) -> Result<Option<Kept>, Malformed> {
+        let Some(entry) = self.entries.get(index) else { return Ok(None) };
+        let position = first.0.checked_add(u64::from(entry.ordinal));
         let position = position.ok_or_else(|| Malformed::new("a position is beyond 64 bits"))?;
-        let position = Position(position);
-        StoredEvent::new(Identity { position, stream, version, recorded_at, id }, body)
+        let identity = Identity {
+            position: Position(position),
+            stream: self.stream(entry.stream)?,
+            version: entry.version,
+            recorded_at: entry.recorded_at,
+            id: self.id(index)?,
+        };
+        Ok(Some(match entry.body {
+            None => Kept::Stub(identity),
+            Some((start, end)) => {
+                let body = self.payload.slice(start as usize..end as usize);
+                Kept::Event(StoredEvent::new(identity, body)?)
+            }
+        }))
     }
 
-    fn stream(&mut self, index: usize) -> Result<StreamName, Malformed> {
+    fn stream(&self, index: u32) -> Result<StreamName, Malformed> {
         let none = || Malformed::new("an event is of a stream that its block does not name");
-        let stream = self.streams.get_mut(index).ok_or_else(none)?;
-        if let Stream::Bytes(bytes) = stream {
-            let text = std::str::from_utf8(bytes);
-            let text = text.map_err(|_| Malformed::new("a stream's name is not UTF-8"))?;
-            let name = StreamName::new(text);
-            *stream = Stream::Name(name.map_err(|invalid| Malformed::new(invalid.to_string()))?);
+        let stream = self.streams.get(index as usize).ok_or_else(none)?;
+        if let Some(name) = stream.name.get() {
+            return Ok(name.clone());
         }
-        match stream {
-            Stream::Name(name) => Ok(name.clone()),
-            Stream::Bytes(_) => unreachable!("it was made a name above"),
-        }
+        let text = std::str::from_utf8(&stream.bytes);
+        let text = text.map_err(|_| Malformed::new("a stream's name is not UTF-8"))?;
+        let name = StreamName::new(text).map_err(Malformed::invalid)?;
+        Ok(stream.name.get_or_init(|| name).clone())
     }
+}
+
+/// Where a body is in the payload, whose rest is the input.
+fn take_body(input: &mut Input, payload: usize) -> Result<Option<(u32, u32)>, Malformed> {
+    let Some(length) = input.varint()?.checked_sub(1) else { return Ok(None) };
+    let start = payload - input.remaining();
+    input.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+    let end = payload - input.remaining();
+    let place = |at| u32::try_from(at).map_err(|_| Malformed::new("a block is beyond 32 bits"));
+    Ok(Some((place(start)?, place(end)?)))
 }
 
 /// Where a block is.
@@ -201,9 +298,15 @@ pub(crate) struct BlockEntry {
     pub(crate) length: u64,
     pub(crate) first_ordinal: u32,
     pub(crate) first_recorded_at: Timestamp,
+    /// How many entries it has.
+    pub(crate) count: u32,
+    /// Of the frame of its ids, in the file.
+    pub(crate) ids_offset: u64,
+    /// Of the frame of its ids, header included.
+    pub(crate) ids_length: u64,
 }
 
-/// Blocks follow each other from the start of their section, so lengths tell where they are.
+/// Blocks and ids follow each other from the start of their sections, so lengths tell where they are.
 pub(crate) fn encode_index(blocks: &[BlockEntry]) -> Vec<u8> {
     let mut out = Vec::new();
     out.put_varint(blocks.len() as u64);
@@ -212,18 +315,23 @@ pub(crate) fn encode_index(blocks: &[BlockEntry]) -> Vec<u8> {
         out.put_varint(block.length);
         out.put_varint(u64::from(block.first_ordinal - ordinal));
         out.put_varint(block.first_recorded_at.0.wrapping_sub(recorded_at).cast_unsigned());
+        out.put_varint(u64::from(block.count));
+        out.put_varint(block.ids_length);
         (ordinal, recorded_at) = (block.first_ordinal, block.first_recorded_at.0);
     }
     out
 }
 
-/// The blocks of a section that begins at `offset`; ordinals ascend, and the end is returned too.
+/// The blocks of a section that begins at `events`, with their ids in one that begins at `ids`; ordinals
+/// ascend. The ends of both are returned too.
 pub(crate) fn decode_index(
     payload: Bytes,
-    mut offset: u64,
-) -> Result<(Vec<BlockEntry>, u64), Malformed> {
+    mut events: u64,
+    mut ids: u64,
+) -> Result<(Vec<BlockEntry>, u64, u64), Malformed> {
     let mut input = Input::new(payload);
     let count = input.varint()?;
+    let beyond = || Malformed::new("a block is beyond the file");
     let mut blocks = Vec::new();
     let (mut ordinal, mut recorded_at) = (0_u32, 0_i64);
     for index in 0..count {
@@ -232,11 +340,20 @@ pub(crate) fn decode_index(
         recorded_at = recorded_at.wrapping_add(input.varint()?.cast_signed());
         let next = ordinal.checked_add(step).filter(|next| index == 0 || *next > ordinal);
         ordinal = next.ok_or_else(|| Malformed::new("blocks are out of order"))?;
-        let first_recorded_at = Timestamp(recorded_at);
-        blocks.push(BlockEntry { offset, length, first_ordinal: ordinal, first_recorded_at });
-        let end = offset.checked_add(length);
-        offset = end.ok_or_else(|| Malformed::new("a block is beyond the file"))?;
+        let entries = u32::try_from(input.varint()?).map_err(|_| beyond())?;
+        let ids_length = input.varint()?;
+        blocks.push(BlockEntry {
+            offset: events,
+            length,
+            first_ordinal: ordinal,
+            first_recorded_at: Timestamp(recorded_at),
+            count: entries,
+            ids_offset: ids,
+            ids_length,
+        });
+        events = events.checked_add(length).ok_or_else(beyond)?;
+        ids = ids.checked_add(ids_length).ok_or_else(beyond)?;
     }
     input.end()?;
-    Ok((blocks, offset))
+    Ok((blocks, events, ids))
 }

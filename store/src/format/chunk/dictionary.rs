@@ -7,12 +7,13 @@
 //!   shared         varint   bytes that the key has in common with the key before in this page
 //!   key            varint, then the other bytes of the key (kind and name)
 //!   previous       varint   how many chunks back the key was last seen; 0 = never before
-//!   first version  varint   of streams only: of its first event in this chunk
-//!   last version   varint   of streams only: of its last event in this chunk
-//!   count          varint   twice the number of ordinals; 1 more if they are elsewhere
+//!   first version  varint   of streams only: of its first event in this chunk, removed or not
+//!   last version   varint   of streams only: of its last event in this chunk, removed or not
+//!   count          varint   twice the number of ordinals; 1 more if they are elsewhere. It may be 0 once
+//!                           events were removed: a key stays, so that nothing that leads here is lost
 //!   ordinals       the first, then the distances; varints
 //!       or offset  varint   where they begin in the section of postings,
-//!          length  varint   and the bytes of their frames; each frame begins anew with an ordinal
+//!          length  varint   and the bytes of their frames, whose payloads are to be joined
 //! ```
 
 use std::cmp::Ordering;
@@ -33,7 +34,7 @@ pub(crate) struct Entry {
     pub(crate) key: Vec<u8>,
     /// How many chunks back the key was last seen.
     pub(crate) distance: Option<u64>,
-    /// The versions of the first and the last event, of streams.
+    /// The versions of the first and the last event, of streams, removed or not.
     pub(crate) versions: Option<(Version, Version)>,
     pub(crate) count: u32,
     pub(crate) ordinals: Ordinals,
@@ -117,10 +118,11 @@ impl PageReader {
 
     /// The entry of a key, if the page has it.
     pub(crate) fn find(mut self, key: &[u8]) -> Result<Option<Entry>, Malformed> {
-        while let Some(entry) = self.next()? {
-            match entry.key.as_slice().cmp(key) {
+        while self.take_key()? {
+            let rest = self.take_rest()?;
+            match self.key.as_slice().cmp(key) {
                 Ordering::Less => {}
-                Ordering::Equal => return Ok(Some(entry)),
+                Ordering::Equal => return Ok(Some(self.entry(rest))),
                 Ordering::Greater => return Ok(None),
             }
         }
@@ -129,12 +131,20 @@ impl PageReader {
 
     /// The next entry; `None` at the end of the page.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, Malformed> {
-        if self.left == 0 {
-            self.input.clone().end()?;
+        if !self.take_key()? {
             return Ok(None);
         }
-        self.left -= 1;
-        self.take_key()?;
+        let rest = self.take_rest()?;
+        Ok(Some(self.entry(rest)))
+    }
+
+    fn entry(&self, rest: Rest) -> Entry {
+        let Rest { distance, versions, count, ordinals } = rest;
+        Entry { key: self.key.clone(), distance, versions, count, ordinals }
+    }
+
+    /// What an entry has behind its key.
+    fn take_rest(&mut self) -> Result<Rest, Malformed> {
         let input = &mut self.input;
         let distance = Some(input.varint()?).filter(|distance| *distance > 0);
         let is_stream = self.key.first() == Some(&STREAM);
@@ -153,10 +163,16 @@ impl PageReader {
             let end = end.ok_or_else(|| Malformed::new("ordinals are beyond the file"))?;
             Ordinals::Elsewhere(start..end)
         };
-        Ok(Some(Entry { key: self.key.clone(), distance, versions, count, ordinals }))
+        Ok(Rest { distance, versions, count, ordinals })
     }
 
-    fn take_key(&mut self) -> Result<(), Malformed> {
+    /// The next key; false at the end of the page.
+    fn take_key(&mut self) -> Result<bool, Malformed> {
+        if self.left == 0 {
+            self.input.clone().end()?;
+            return Ok(false);
+        }
+        self.left -= 1;
         let shared = usize::try_from(self.input.varint()?).unwrap_or(usize::MAX);
         let length = usize::try_from(self.input.varint()?).unwrap_or(usize::MAX);
         if shared > self.key.len() {
@@ -165,8 +181,16 @@ impl PageReader {
         self.key.truncate(shared);
         let rest = self.input.take(length)?;
         self.key.extend_from_slice(&rest);
-        Ok(())
+        Ok(true)
     }
+}
+
+/// An entry but for its key.
+struct Rest {
+    distance: Option<u64>,
+    versions: Option<(Version, Version)>,
+    count: u32,
+    ordinals: Ordinals,
 }
 
 fn take_varints(input: &mut Input, count: u32) -> Result<Bytes, Malformed> {
@@ -177,23 +201,31 @@ fn take_varints(input: &mut Input, count: u32) -> Result<Bytes, Malformed> {
     input.take(input.remaining() - ahead.remaining())
 }
 
-/// Reads ascending ordinals: the first, then the distances, to the end of the bytes.
-pub(crate) fn decode_ordinals(bytes: Bytes, ordinals: &mut Vec<u32>) -> Result<(), Malformed> {
-    let mut input = Input::new(bytes);
-    let mut last: Option<u32> = None;
-    while input.remaining() > 0 {
-        let step = u32::try_from(input.varint()?);
-        let step = step.map_err(|_| Malformed::new("an ordinal is beyond 32 bits"))?;
-        let next = match last {
-            None => ordinals.last().is_none_or(|before| *before < step).then_some(step),
-            Some(last) if step > 0 => last.checked_add(step),
-            Some(_) => None,
-        };
-        let next = next.ok_or_else(|| Malformed::new("ordinals are out of order"))?;
-        ordinals.push(next);
-        last = Some(next);
+/// Ascending ordinals as they stand on disk: the first, then the distances.
+pub(crate) fn encode_ordinals(ordinals: impl IntoIterator<Item = u32>) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    let mut before = 0;
+    for ordinal in ordinals {
+        encoded.put_varint(u64::from(ordinal - before));
+        before = ordinal;
     }
-    Ok(())
+    encoded
+}
+
+/// What [`encode_ordinals`] made of so many.
+pub(crate) fn decode_ordinals(bytes: Bytes, count: u32) -> Result<Vec<u32>, Malformed> {
+    let mut input = Input::new(bytes);
+    let mut ordinals: Vec<u32> = Vec::with_capacity((count as usize).min(input.remaining()));
+    for _ in 0..count {
+        let step = u32::try_from(input.varint()?).ok();
+        let next = match ordinals.last() {
+            None => step,
+            Some(last) => step.filter(|step| *step > 0).and_then(|step| last.checked_add(step)),
+        };
+        ordinals.push(next.ok_or_else(|| Malformed::new("ordinals are out of order"))?);
+    }
+    input.end()?;
+    Ok(ordinals)
 }
 
 /// Where the pages of a dictionary are, and where to look for a key.

@@ -6,7 +6,7 @@
 //! plain      4   bytes of the payload once decoded
 //! key        4   which key the payload is encrypted with; 0 = it is not
 //! section    2   the section that the frame belongs to
-//! codec      1   how the payload is compressed; 0 = it is not
+//! codec      1   how the payload is packed (see `format::codec`)
 //! unused     1   0
 //! payload
 //! ```
@@ -14,29 +14,32 @@
 use bytes::Bytes;
 
 use super::{ChunkIdentity, seed};
+use crate::format::codec::{self, PLAIN_BYTES_MAX, Packer};
 use crate::format::{Input, Malformed, Output};
 
 pub(crate) const FRAME_HEADER_BYTES: u64 = 20;
 const CHECKSUM_BYTES: usize = 4;
 const NO_KEY: u32 = 0;
-const NO_CODEC: u8 = 0;
 
 /// Puts a frame that will stand at `offset` of the file.
 pub(crate) fn encode(
     identity: &ChunkIdentity,
     offset: u64,
     section: u16,
-    payload: &[u8],
+    plain: &[u8],
+    packer: &mut Packer,
     out: &mut Vec<u8>,
 ) {
-    let length = u32::try_from(payload.len()).expect("frames are cut small");
+    debug_assert!(plain.len() <= PLAIN_BYTES_MAX, "it could not be read again");
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("frames are cut small");
+    let (codec, payload) = packer.pack(plain);
     let start = out.len();
     out.put_u32(0);
-    out.put_u32(length);
-    out.put_u32(length);
+    out.put_u32(length(payload));
+    out.put_u32(length(plain));
     out.put_u32(NO_KEY);
     out.put_u16(section);
-    out.put_u8(NO_CODEC);
+    out.put_u8(codec);
     out.put_u8(0);
     out.put(payload);
     let covered = &out[start + CHECKSUM_BYTES..];
@@ -51,7 +54,7 @@ pub(crate) fn length(header: &Bytes) -> Result<u64, Malformed> {
     Ok(FRAME_HEADER_BYTES + u64::from(input.u32()?))
 }
 
-/// The payload of the frame that `bytes` are exactly.
+/// What was put into the frame that `bytes` are exactly.
 pub(crate) fn decode(
     identity: &ChunkIdentity,
     offset: u64,
@@ -72,12 +75,11 @@ pub(crate) fn decode(
         let why = format!("a frame of section {found_section} stands in section {section}");
         return Err(Malformed::new(why));
     }
-    if key != NO_KEY || codec != NO_CODEC {
-        let why = format!("a frame has the codec {codec} and the key {key}, unknown to this build");
-        return Err(Malformed::new(why));
+    if key != NO_KEY {
+        return Err(Malformed::new(format!("a frame has the key {key}, unknown to this build")));
     }
-    if stored != plain || u64::from(stored) != payload.len() as u64 {
+    if u64::from(stored) != payload.len() as u64 {
         return Err(Malformed::new("a frame has another length than it says"));
     }
-    Ok(payload)
+    codec::unpack(codec, payload, usize::try_from(plain).unwrap_or(usize::MAX))
 }

@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | 1 events | blocks of events in position order (see `block`) |
 //! | 2 block index | where each block is, and where its positions and times begin |
-//! | 3 ids | the 16 bytes of each event's id, [`IDS_PER_FRAME`] to a frame |
+//! | 3 ids | the 16 bytes of each event's id, a frame for each block |
 //! | 4 postings | the ordinals of keys that have many (see `dictionary`) |
 //! | 5 dictionary | all keys, sorted, in pages |
 //! | 6 dictionary index | where each page is, and a key that its keys do not lie before |
@@ -39,9 +39,6 @@ use crate::chunk::{ChunkIdentity, ChunkSummary};
 
 pub(crate) const HEADER_BYTES: u64 = 44;
 pub(crate) const TRAILER_BYTES: u64 = 20;
-/// So that the ids can be read in pieces of 64 KiB.
-pub(crate) const IDS_PER_FRAME: usize = 4096;
-
 const MAGIC: &[u8; 8] = b"QUORCHNK";
 const END_MAGIC: &[u8; 8] = b"QUORCEND";
 const VERSION: u16 = 1;

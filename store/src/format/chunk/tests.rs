@@ -4,9 +4,10 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::block::{BlockReader, decode_index};
+use super::block::{Block, decode_index};
 use super::dictionary::{DictionaryIndex, PageReader, decode_ordinals};
 use super::*;
+use crate::format::codec::{self, Packer};
 
 const IDENTITY: ChunkIdentity = ChunkIdentity { cluster: [1; 16], log: 2, number: 3 };
 
@@ -31,23 +32,28 @@ fn decode_everything(bytes: &Bytes) {
     let _ = Footer::decode(bytes.clone());
     let _ = frame::length(bytes);
     let _ = frame::decode(&IDENTITY, 7, 1, bytes);
-    let _ = decode_index(bytes.clone(), u64::MAX - 100);
+    let _ = decode_index(bytes.clone(), u64::MAX - 100, 7);
     let _ = DictionaryIndex::decode(bytes.clone(), u64::MAX - 100);
-    let _ = decode_ordinals(bytes.clone(), &mut Vec::new());
+    let _ = decode_ordinals(bytes.clone(), u32::MAX);
     if let Ok(mut page) = PageReader::new(bytes.clone()) {
         while let Ok(Some(_)) = page.next() {}
     }
-    if let Ok(mut block) = BlockReader::new(bytes.clone()) {
-        while let Ok(Some(event)) = block.next() {
-            let _ = block.complete(event, Position(u64::MAX - 1));
+    for ids in 0..5 {
+        let ids = Bytes::from(vec![7; ids * 16]);
+        let Ok(block) = Block::decode(bytes.clone(), ids) else { continue };
+        for at in 0..block.len() + 1 {
+            let _ = block.kept(at, Position(u64::MAX - 1));
         }
+    }
+    for codec in 0..3 {
+        let _ = codec::unpack(codec, bytes.clone(), 100);
     }
 }
 
 #[test]
 fn a_frame_is_good_only_where_it_was_written() {
     let mut bytes = Vec::new();
-    frame::encode(&IDENTITY, 44, 1, b"payload", &mut bytes);
+    frame::encode(&IDENTITY, 44, 1, b"payload", &mut Packer::new(), &mut bytes);
     let bytes = Bytes::from(bytes);
     let decode = |identity: &ChunkIdentity, offset, section| {
         frame::decode(identity, offset, section, &bytes).map(|payload| payload.to_vec())

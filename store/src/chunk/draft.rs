@@ -1,0 +1,110 @@
+//! The file of a chunk while it is written: frames one after the other, under another name until it is whole.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{ChunkIdentity, path};
+use crate::Fault;
+use crate::format::chunk::{
+    FOOTER, Footer, Section, SectionEntry, encode_header, encode_trailer, frame,
+};
+use crate::format::codec::Packer;
+use crate::vfs::{File, Open, Vfs};
+
+/// How much is given to the operating system at once.
+const BUFFER_BYTES: usize = 1024 * 1024;
+/// What is read as one is cut into frames of so many bytes.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// A chunk that is being written. Dropped before [`Draft::finish`], it leaves a file that the next draft of
+/// that number or the next open of the store removes.
+pub(super) struct Draft<'a> {
+    vfs: &'a dyn Vfs,
+    directory: &'a Path,
+    file: Arc<dyn File>,
+    path: PathBuf,
+    pub(super) identity: ChunkIdentity,
+    /// Where the next frame will be.
+    offset: u64,
+    buffer: Vec<u8>,
+    packer: Packer,
+    sections: Vec<SectionEntry>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn create(
+        vfs: &'a dyn Vfs,
+        directory: &'a Path,
+        identity: ChunkIdentity,
+    ) -> Result<Draft<'a>, Fault> {
+        let path = path(directory, identity.number).with_extension("new");
+        if vfs.exists(&path).map_err(Fault::io("look for", &path))? {
+            vfs.remove(&path).map_err(Fault::io("remove", &path))?;
+        }
+        let file = vfs.open(&path, Open::Create).map_err(Fault::io("create", &path))?;
+        let buffer = encode_header(&identity);
+        let offset = buffer.len() as u64;
+        let (packer, sections) = (Packer::new(), Vec::new());
+        Ok(Draft { vfs, directory, file, path, identity, offset, buffer, packer, sections })
+    }
+
+    /// Where the next frame will be.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Adds a frame; returns how many bytes of the file it takes.
+    pub(super) fn put(&mut self, section: Section, payload: &[u8]) -> Result<u64, Fault> {
+        self.put_numbered(section.number(), payload)
+    }
+
+    /// Ends a section that began at `start`.
+    pub(super) fn close(&mut self, section: Section, start: u64) {
+        let (number, range) = (section.number(), start..self.offset);
+        self.sections.push(SectionEntry { number, critical: true, range });
+    }
+
+    /// Adds a section that is read as one.
+    pub(super) fn put_section(&mut self, section: Section, content: &[u8]) -> Result<(), Fault> {
+        let start = self.offset;
+        for piece in content.chunks(PIECE_BYTES) {
+            self.put(section, piece)?;
+        }
+        self.close(section, start);
+        Ok(())
+    }
+
+    /// Adds the footer, with the sections so far, and gives the file its name: both are durable on return.
+    pub(super) fn finish(mut self, footer: &mut Footer) -> Result<(), Fault> {
+        footer.sections = std::mem::take(&mut self.sections);
+        let footer_offset = self.offset;
+        self.put_numbered(FOOTER, &footer.encode())?;
+        let trailer = encode_trailer(&self.identity, self.offset, footer_offset);
+        self.buffer.extend_from_slice(&trailer);
+        self.offset += trailer.len() as u64;
+        self.flush()?;
+        self.file.sync_data().map_err(Fault::io("sync", &self.path))?;
+        let target = path(self.directory, self.identity.number);
+        self.vfs.rename(&self.path, &target).map_err(Fault::io("rename", &self.path))?;
+        self.vfs.sync_directory(self.directory).map_err(Fault::io("sync", self.directory))
+    }
+
+    fn put_numbered(&mut self, section: u16, payload: &[u8]) -> Result<u64, Fault> {
+        let before = self.buffer.len();
+        let (identity, packer) = (&self.identity, &mut self.packer);
+        frame::encode(identity, self.offset, section, payload, packer, &mut self.buffer);
+        let length = (self.buffer.len() - before) as u64;
+        self.offset += length;
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> Result<(), Fault> {
+        let offset = self.offset - self.buffer.len() as u64;
+        self.file.write_at(&self.buffer, offset).map_err(Fault::io("write", &self.path))?;
+        self.buffer.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! Writes the index of a chunk: the postings of keys that have many, the dictionary, and where its pages are.
+
+use super::draft::Draft;
+use crate::Fault;
+use crate::format::chunk::Section;
+use crate::format::chunk::dictionary::{DictionaryIndex, Entry, Ordinals, PageBuilder, PageEntry};
+
+/// A page of the dictionary is closed once it has so many bytes.
+const PAGE_BYTES: usize = 8 * 1024;
+/// Ordinals of one key that have more bytes stand apart, so that pages stay short.
+const ORDINALS_HERE_BYTES_MAX: usize = 1024;
+/// Ordinals that stand apart are cut into frames of so many bytes.
+const POSTINGS_FRAME_BYTES: usize = 32 * 1024;
+
+/// The dictionary of a chunk while it is written: postings at once, pages once all postings are there.
+pub(super) struct Index {
+    start: u64,
+    full: Vec<Page>,
+    open: Option<(Vec<u8>, PageBuilder)>,
+}
+
+struct Page {
+    first_key: Vec<u8>,
+    last_key: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl Index {
+    pub(super) fn new(draft: &Draft<'_>) -> Index {
+        Index { start: draft.offset(), full: Vec::new(), open: None }
+    }
+
+    /// Adds the next key, whose ordinals stand in the entry; many are placed apart.
+    pub(super) fn push(&mut self, draft: &mut Draft<'_>, mut entry: Entry) -> Result<(), Fault> {
+        if let Ordinals::Here(encoded) = &entry.ordinals
+            && encoded.len() > ORDINALS_HERE_BYTES_MAX
+        {
+            let start = draft.offset() - self.start;
+            for piece in encoded.chunks(POSTINGS_FRAME_BYTES) {
+                draft.put(Section::Postings, piece)?;
+            }
+            entry.ordinals = Ordinals::Elsewhere(start..draft.offset() - self.start);
+        }
+        let (_, page) =
+            self.open.get_or_insert_with(|| (entry.key.clone(), PageBuilder::default()));
+        page.push(&entry);
+        if page.size() >= PAGE_BYTES {
+            self.close_page();
+        }
+        Ok(())
+    }
+
+    /// Writes the sections of postings, dictionary and its index.
+    pub(super) fn finish(mut self, draft: &mut Draft<'_>) -> Result<(), Fault> {
+        self.close_page();
+        draft.close(Section::Postings, self.start);
+        let start = draft.offset();
+        let mut index = DictionaryIndex::default();
+        let mut before = Vec::new();
+        for page in self.full {
+            let offset = draft.offset();
+            let length = draft.put(Section::Dictionary, &page.payload)?;
+            index.push(&before, &page.first_key, PageEntry { offset, length });
+            before = page.last_key;
+        }
+        draft.close(Section::Dictionary, start);
+        draft.put_section(Section::DictionaryIndex, &index.encode())
+    }
+
+    fn close_page(&mut self) {
+        if let Some((first_key, page)) = self.open.take() {
+            let last_key = page.last_key().to_vec();
+            self.full.push(Page { first_key, last_key, payload: page.finish() });
+        }
+    }
+}
