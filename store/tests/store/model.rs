@@ -1,16 +1,37 @@
 //! What the store must be like, in the plainest words: all events in one list, every question a search.
 
+use std::collections::{HashMap, HashSet};
+
+use quorate_proto::limits::EMPTY_ENTRY_BYTES;
 use quorate_proto::{
-    Append, Appended, Direction, EventId, Expectation, Failure, Position, Query, Read,
-    RecordedEvent, Source, StreamName, Timestamp, Version,
+    Append, Appended, Category, Change, ChangeKind, Direction, EventId, Expectation, Failure, Path,
+    Position, Query, Read, RecordedEvent, RecordedSnapshot, Scope, Setting, Snapshot, Source,
+    StreamName, Timestamp, Version, Violation,
 };
-use quorate_store::{Rejection, Verdict};
+use quorate_store::{Payload, Rejection, Verdict};
+
+use crate::support::Ask;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) events: Vec<RecordedEvent>,
+    snapshots: HashMap<StreamName, RecordedSnapshot>,
     time: Timestamp,
+    /// The position at the last boundary, and the bytes of entries since.
+    boundary: Position,
+    bytes: u64,
 }
+
+/// What a stream is judged by.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    version: Version,
+    deleted: Version,
+    closed: bool,
+}
+
+/// What is set at one moment: of each scope the greatest count and age.
+type Limits = HashMap<Scope, (Option<u64>, Option<u64>)>;
 
 impl Model {
     pub(crate) fn version(&self, stream: &StreamName) -> Version {
@@ -18,49 +39,39 @@ impl Model {
     }
 
     pub(crate) fn command(&mut self, at: i64, appends: &[Append]) -> Vec<Verdict> {
-        self.time = self.time.max(Timestamp(at));
-        appends.iter().map(|append| self.append(append)).collect()
+        let asks: Vec<Ask> = appends.iter().cloned().map(Ask::of).collect();
+        self.ask(at, &asks)
     }
 
-    fn append(&mut self, append: &Append) -> Verdict {
+    pub(crate) fn ask(&mut self, at: i64, asks: &[Ask]) -> Vec<Verdict> {
+        self.time = self.time.max(Timestamp(at));
+        let answer = |ask: &Ask| match ask {
+            Ask::Append(append, checked) => self.append(append, *checked),
+            Ask::Snapshot(snapshot) => self.snapshot(snapshot),
+        };
+        asks.iter().map(answer).collect()
+    }
+
+    /// Counts an entry towards the next boundary.
+    pub(crate) fn count(&mut self, payload: &Payload, chunk_bytes: u64) {
+        self.bytes += match payload {
+            Payload::Command(command) => command.len() as u64,
+            _ => EMPTY_ENTRY_BYTES,
+        };
+        if self.bytes > chunk_bytes {
+            (self.bytes, self.boundary) = (0, Position(self.events.len() as u64));
+        }
+    }
+
+    fn append(&mut self, append: &Append, checked: Position) -> Verdict {
         let wanted: Vec<(EventId, &StreamName)> = (append.writes.iter())
             .flat_map(|write| write.events.iter().map(|event| (event.id, &write.stream)))
             .collect();
-        let has_exactly =
-            append.writes.iter().any(|write| matches!(write.expectation, Expectation::Exactly(_)));
-        if has_exactly {
-            if let Some(first) = self.start_by_version(append)
-                && let Some(appended) = self.answer(append, &wanted, first)
-            {
-                return Verdict::Appended(appended);
-            }
-        } else {
-            let place = |id: EventId| self.events.iter().rposition(|event| event.event.id == id);
-            if let Some((id, _)) = wanted.iter().find(|(id, _)| place(*id).is_some()) {
-                let first = place(wanted[0].0);
-                let in_a_row = first.is_some_and(|first| {
-                    wanted.iter().enumerate().all(|(n, (id, _))| place(*id) == Some(first + n))
-                });
-                return match first.and_then(|first| self.answer(append, &wanted, first)) {
-                    Some(appended) if in_a_row => Verdict::Appended(appended),
-                    _ => {
-                        let named = if in_a_row { wanted[0].0 } else { *id };
-                        Verdict::Rejected(Rejection::IdReused(named))
-                    }
-                };
-            }
+        if let Some(verdict) = self.first_answer(append, &wanted) {
+            return verdict;
         }
-        let writes = append.writes.iter().map(|write| (&write.stream, write.expectation));
-        let required = append.requirements.iter().map(|one| (&one.stream, one.expectation));
-        let failures: Vec<Failure> = writes
-            .chain(required)
-            .map(|(stream, expected)| (stream, expected, self.version(stream)))
-            .filter(|(_, expected, actual)| !expected.is_met_at(*actual))
-            .map(|(stream, expected, actual)| Failure { stream: stream.clone(), expected, actual })
-            .collect();
-        if !failures.is_empty() {
-            let violations = Vec::new();
-            return Verdict::Rejected(Rejection::Conflict { failures, violations });
+        if let Some(rejection) = self.refuse(append, checked) {
+            return Verdict::Rejected(rejection);
         }
         let first = self.events.len();
         for write in &append.writes {
@@ -74,7 +85,195 @@ impl Model {
                 });
             }
         }
+        if let Ok(Some(Change { scope: Scope::Stream(stream), kind, .. })) =
+            Change::of_append(append)
+            && !matches!(kind, ChangeKind::Settings(_))
+        {
+            self.snapshots.remove(&stream);
+        }
         Verdict::Appended(self.answer(append, &wanted, first).expect("just appended"))
+    }
+
+    /// The answer to an append that is a repetition, or reuses ids.
+    fn first_answer(&self, append: &Append, wanted: &[(EventId, &StreamName)]) -> Option<Verdict> {
+        let has_exactly =
+            append.writes.iter().any(|write| matches!(write.expectation, Expectation::Exactly(_)));
+        if has_exactly {
+            let first = self.start_by_version(append)?;
+            return self.answer(append, wanted, first).map(Verdict::Appended);
+        }
+        let place = |id: EventId| self.events.iter().rposition(|event| event.event.id == id);
+        let (id, _) = wanted.iter().find(|(id, _)| place(*id).is_some())?;
+        let first = place(wanted[0].0);
+        let in_a_row = first.is_some_and(|first| {
+            wanted.iter().enumerate().all(|(n, (id, _))| place(*id) == Some(first + n))
+        });
+        Some(match first.and_then(|first| self.answer(append, wanted, first)) {
+            Some(appended) if in_a_row => Verdict::Appended(appended),
+            _ => {
+                let named = if in_a_row { wanted[0].0 } else { *id };
+                Verdict::Rejected(Rejection::IdReused(named))
+            }
+        })
+    }
+
+    fn refuse(&self, append: &Append, checked: Position) -> Option<Rejection> {
+        let writes = append.writes.iter().map(|write| (&write.stream, write.expectation));
+        let required = append.requirements.iter().map(|one| (&one.stream, one.expectation));
+        let is_change = append.writes[0].stream.is_system();
+        let must_be_open = writes.clone().chain(required.clone().filter(|_| is_change));
+        if let Some((stream, _)) = { must_be_open }.find(|(stream, _)| self.head(stream).closed) {
+            return Some(Rejection::StreamClosed(stream.clone()));
+        }
+        let mut failures = Vec::new();
+        for (stream, expected) in writes.chain(required) {
+            let Head { version: actual, deleted, .. } = self.head(stream);
+            let is_met = match expected {
+                Expectation::Any => true,
+                Expectation::None => actual == deleted,
+                Expectation::Exists => actual > deleted,
+                Expectation::Exactly(version) => actual == version,
+            };
+            if !is_met {
+                failures.push(Failure { stream: stream.clone(), expected, actual });
+            }
+        }
+        let mut violations = Vec::new();
+        for (index, condition) in append.conditions.iter().enumerate() {
+            let after = condition.after.max(checked);
+            if after >= self.boundary {
+                let position = self.newest_match(&condition.query, after);
+                violations
+                    .extend(position.map(|position| Violation { condition: index, position }));
+            } else if failures.is_empty() {
+                return Some(Rejection::CheckTooOld);
+            }
+        }
+        let is_met = failures.is_empty() && violations.is_empty();
+        (!is_met).then_some(Rejection::Conflict { failures, violations })
+    }
+
+    /// The newest event after a position that a query matches, looked for among all.
+    pub(crate) fn newest_match(&self, query: &Query, after: Position) -> Option<Position> {
+        let events = self.events.iter().rev().filter(|event| event.position > after);
+        let mut matching = events.filter(|event| query.matches_event(event));
+        matching.find(|event| self.is_visible(event)).map(|event| event.position)
+    }
+
+    fn snapshot(&mut self, snapshot: &Snapshot) -> Verdict {
+        let head = self.head(&snapshot.stream);
+        if head.closed {
+            return Verdict::Rejected(Rejection::StreamClosed(snapshot.stream.clone()));
+        }
+        if snapshot.version > head.version || snapshot.version <= head.deleted {
+            let expected = Expectation::Exactly(snapshot.version);
+            let stream = snapshot.stream.clone();
+            let failures = vec![Failure { stream, expected, actual: head.version }];
+            return Verdict::Rejected(Rejection::Conflict { failures, violations: Vec::new() });
+        }
+        let kept = self.kept(&snapshot.stream).map(|kept| kept.snapshot.version);
+        if let Some(kept) = kept.filter(|kept| *kept > snapshot.version) {
+            return Verdict::Kept(kept);
+        }
+        let recorded = RecordedSnapshot { snapshot: snapshot.clone(), recorded_at: self.time };
+        self.snapshots.insert(snapshot.stream.clone(), recorded);
+        Verdict::Kept(snapshot.version)
+    }
+
+    pub(crate) fn kept(&self, stream: &StreamName) -> Option<&RecordedSnapshot> {
+        self.snapshots.get(stream)
+    }
+
+    /// The changes in the log, with the events that record them.
+    fn changes(&self) -> impl Iterator<Item = (Scope, ChangeKind, &RecordedEvent)> {
+        self.events.iter().filter_map(|event| {
+            let scope = Scope::changed_by(&event.stream)?;
+            Some((scope, ChangeKind::of_event(&event.event).expect("a change"), event))
+        })
+    }
+
+    fn head(&self, stream: &StreamName) -> Head {
+        let mut head = Head { version: self.version(stream), ..Head::default() };
+        for (scope, kind, event) in self.changes() {
+            if scope == Scope::Stream(stream.clone()) && !matches!(kind, ChangeKind::Settings(_)) {
+                head.deleted = self.version_at(stream, event.position);
+                head.closed |= kind == ChangeKind::Tombstone;
+            }
+        }
+        head
+    }
+
+    fn version_at(&self, stream: &StreamName, position: Position) -> Version {
+        let up_to = self.events.iter().take_while(|event| event.position <= position);
+        Version(up_to.filter(|event| event.stream == *stream).count() as u64)
+    }
+
+    pub(crate) fn is_visible(&self, event: &RecordedEvent) -> bool {
+        event.version >= self.floor(&event.stream)
+    }
+
+    /// The first version of a stream that can be seen: the highest that anything in the log ever told,
+    /// whenever that was.
+    pub(crate) fn floor(&self, stream: &StreamName) -> Version {
+        let mut floor = Version(1);
+        if stream.is_system() {
+            return floor;
+        }
+        let scopes = scopes(stream);
+        let mut limits = Limits::new();
+        for (scope, kind, event) in self.changes().filter(|(scope, ..)| scopes.contains(scope)) {
+            let before = Position(event.position.0 - 1);
+            floor = floor.max(self.limited(stream, &limits, before, event.recorded_at));
+            let version = self.version_at(stream, before);
+            let ChangeKind::Settings(settings) = kind else {
+                floor = floor.max(version.next());
+                continue;
+            };
+            let set = |value: &mut Option<u64>, setting| match setting {
+                Setting::Keep => {}
+                Setting::Clear => *value = None,
+                Setting::Put(put) => *value = Some(put),
+            };
+            let (count, age) = limits.entry(scope.clone()).or_default();
+            set(count, settings.max_count);
+            set(age, settings.max_age_us);
+            let first = settings.truncate_before.unwrap_or(0);
+            floor = floor.max(match scope {
+                Scope::Stream(_) => Version(first).min(version.next()),
+                _ => self.first_from(stream, Position(first).min(event.position)),
+            });
+        }
+        let last = Position(self.events.len() as u64);
+        floor.max(self.limited(stream, &limits, last, self.time))
+    }
+
+    /// The floor by the limits of the moment: of each the nearest scope's.
+    fn limited(
+        &self,
+        stream: &StreamName,
+        limits: &Limits,
+        at: Position,
+        time: Timestamp,
+    ) -> Version {
+        let scopes = scopes(stream);
+        let nearest = |of: fn(&(Option<u64>, Option<u64>)) -> Option<u64>| {
+            scopes.iter().find_map(|scope| limits.get(scope).and_then(of))
+        };
+        let version = self.version_at(stream, at);
+        let by_count = nearest(|(count, _)| *count)
+            .map_or(Version(1), |count| Version((version.0 + 1).saturating_sub(count)));
+        let by_age = nearest(|(_, age)| *age).map_or(Version(1), |age| {
+            let young =
+                |event: &&RecordedEvent| event.recorded_at.0 >= time.0.saturating_sub_unsigned(age);
+            let first = self.events.iter().find(young).map(|event| event.position);
+            self.first_from(stream, first.unwrap_or(at.next()).min(at.next()))
+        });
+        by_count.max(by_age)
+    }
+
+    /// The version of the stream's first event at a position or later, or the one to come.
+    fn first_from(&self, stream: &StreamName, position: Position) -> Version {
+        self.version_at(stream, Position(position.0.saturating_sub(1))).next()
     }
 
     /// Where the append would begin, if it was appended: told by the first write with `exactly N`.
@@ -119,10 +318,16 @@ impl Model {
 
     pub(crate) fn read(&self, read: &Read) -> Vec<RecordedEvent> {
         let bounds = read.bounds;
+        let streams: HashSet<&StreamName> = self.events.iter().map(|event| &event.stream).collect();
+        let floors: HashMap<&StreamName, Version> =
+            streams.into_iter().map(|stream| (stream, self.floor(stream))).collect();
         let matches = |event: &&RecordedEvent| {
             let (is_in, at) = match &read.source {
                 Source::Stream { .. } => {
                     (read.source.to_query().matches_event(event), event.version.0)
+                }
+                Source::Query(query) if read.with_system => {
+                    (query.matches_with_system(&event.stream, &event.event), event.position.0)
                 }
                 Source::Query(query) => (query.matches_event(event), event.position.0),
             };
@@ -131,6 +336,7 @@ impl Model {
                 && bounds.before.is_none_or(|before| at < before)
                 && bounds.from.is_none_or(|from| event.recorded_at >= from)
                 && bounds.until.is_none_or(|until| event.recorded_at <= until)
+                && event.version >= floors[&event.stream]
         };
         let mut events: Vec<RecordedEvent> = self.events.iter().filter(matches).cloned().collect();
         if read.direction == Direction::Backwards {
@@ -143,4 +349,14 @@ impl Model {
     pub(crate) fn all() -> Read {
         Read::query(Query::everything())
     }
+}
+
+/// What a stream lies in, the nearest first.
+fn scopes(stream: &StreamName) -> Vec<Scope> {
+    let mut scopes: Vec<Scope> =
+        stream.paths().map(|path| Scope::Path(Path::new(path).expect("a path"))).collect();
+    scopes.push(Scope::Category(Category::new(stream.category()).expect("a category")));
+    scopes.push(Scope::Stream(stream.clone()));
+    scopes.reverse();
+    scopes
 }

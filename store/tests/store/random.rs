@@ -1,20 +1,27 @@
-//! Random appends, repetitions, seals, restarts and reads: store and model must agree on every answer.
+//! Random appends, changes, snapshots, repetitions, seals, restarts and reads: the store, another that seals
+//! at other times, and the model must agree on every answer.
 
 use proptest::prelude::*;
 use quorate_proto::{
-    Append, Bounds, Direction, Expectation, Path, Query, QueryItem, Read, Scope, Source, Timestamp,
+    Append, Bounds, ChangeKind, Condition, CorrelationId, Direction, Expectation, Path, Position,
+    Query, QueryItem, Read, Scope, Setting, SettingsChange, Snapshot, Source, Tag, Timestamp,
+    Version,
 };
-use quorate_store::vfs::Survival;
-use quorate_store::{Payload, Verdict};
+use quorate_store::vfs::{MemVfs, Survival};
+use quorate_store::{Payload, Rejection, Store, Verdict};
 
 use crate::model::Model;
-use crate::support::{World, category, exactly, kind, read, require, stream, write};
+use crate::support::{
+    Ask, World, category, command_of, exactly, id, kind, open, read, require, seal_all, stream,
+    write,
+};
 
 const STREAMS: [&str; 6] = ["order-1", "order-2", "acme/order-1", "acme/eu/bill-1", "bill", "x-9"];
+const TAGS: [&str; 3] = ["red", "green", "blue"];
 
 #[derive(Clone, Debug)]
 enum Op {
-    Command(i64, Vec<Asked>),
+    Command(i64, Vec<Wanted>),
     /// Sends an earlier append again, with the same expectations.
     Again(prop::sample::Index),
     Blank,
@@ -26,11 +33,24 @@ enum Op {
     JudgeEarly(Asked),
 }
 
+/// One request of a command.
+#[derive(Clone, Debug)]
+enum Wanted {
+    Append(Asked),
+    Change(Scope, Expected, ChangeKind),
+    /// Of a stream, at a version so much less than its newest.
+    Snapshot(usize, u64),
+}
+
 /// An append whose ids are made when it is sent.
 #[derive(Clone, Debug)]
 struct Asked {
     writes: Vec<(usize, Expected, u64)>,
     required: Vec<(usize, Expected)>,
+    /// Each with how far from the end the writer's knowledge ends.
+    conditions: Vec<(Query, u64)>,
+    /// How far from the end the check of the conditions ends.
+    checked: u64,
     /// Takes ids from the start again, so that some are in the log already.
     reuses_ids: bool,
 }
@@ -57,8 +77,14 @@ fn any_expected() -> impl Strategy<Value = Expected> {
 fn any_asked() -> impl Strategy<Value = Asked> {
     let streams = proptest::sample::subsequence((0..STREAMS.len()).collect::<Vec<_>>(), 1..4);
     let expected = proptest::collection::vec((any_expected(), 1..4_u64), 4);
-    (streams.prop_shuffle(), expected, 1..3_usize, prop::bool::weighted(0.1)).prop_map(
-        |(streams, expected, write_count, reuses_ids)| {
+    let condition = (any_query(), 0..20_u64);
+    let conditions = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => proptest::collection::vec(condition, 1..3),
+    ];
+    let writes = (streams.prop_shuffle(), expected, 1..3_usize);
+    (writes, conditions, 0..20_u64, prop::bool::weighted(0.1)).prop_map(
+        |((streams, expected, write_count), conditions, checked, reuses_ids)| {
             let all: Vec<_> = streams.into_iter().zip(expected).collect();
             let (writes, required) = all.split_at(write_count.min(all.len()));
             Asked {
@@ -67,31 +93,76 @@ fn any_asked() -> impl Strategy<Value = Asked> {
                     .map(|(at, (expected, count))| (*at, *expected, *count))
                     .collect(),
                 required: required.iter().map(|(at, (expected, _))| (*at, *expected)).collect(),
+                conditions,
+                checked,
                 reuses_ids,
             }
         },
     )
 }
 
-fn any_query() -> impl Strategy<Value = Query> {
-    let scope = prop_oneof![
-        Just(None),
-        (0..STREAMS.len()).prop_map(|at| Some(Scope::Stream(stream(STREAMS[at])))),
+fn any_wanted() -> impl Strategy<Value = Wanted> {
+    prop_oneof![
+        8 => any_asked().prop_map(Wanted::Append),
+        1 => (any_scope(), any_settings()).prop_map(|(scope, settings)| {
+            Wanted::Change(scope, Expected::Any, ChangeKind::Settings(settings))
+        }),
+        1 => ((0..STREAMS.len()), any_expected(), prop::bool::weighted(0.15)).prop_map(
+            |(at, expected, is_last)| {
+                let kind = if is_last { ChangeKind::Tombstone } else { ChangeKind::Delete };
+                Wanted::Change(Scope::Stream(stream(STREAMS[at])), expected, kind)
+            }
+        ),
+        1 => ((0..STREAMS.len()), 0..4_u64).prop_map(|(at, less)| Wanted::Snapshot(at, less)),
+    ]
+}
+
+fn any_scope() -> impl Strategy<Value = Scope> {
+    prop_oneof![
+        (0..STREAMS.len()).prop_map(|at| Scope::Stream(stream(STREAMS[at]))),
         prop::sample::select(vec!["order", "bill", "none"])
-            .prop_map(|name| Some(Scope::Category(category(name)))),
+            .prop_map(|name| Scope::Category(category(name))),
         prop::sample::select(vec!["acme", "acme/eu", "none"])
-            .prop_map(|name| Some(Scope::Path(Path::new(name).expect("a path")))),
-    ];
-    let item = (scope, any_types()).prop_map(|(scope, types)| QueryItem {
-        scope,
-        types,
-        ..QueryItem::default()
-    });
+            .prop_map(|name| Scope::Path(Path::new(name).expect("a path"))),
+    ]
+}
+
+fn any_settings() -> impl Strategy<Value = SettingsChange> {
+    let setting = |max: u64| {
+        prop_oneof![
+            3 => Just(Setting::Keep),
+            1 => Just(Setting::Clear),
+            3 => (1..max).prop_map(Setting::Put),
+        ]
+    };
+    let truncate_before = proptest::option::weighted(0.3, 0..80_u64);
+    (setting(8), setting(500), truncate_before)
+        .prop_map(|(max_count, max_age_us, truncate_before)| SettingsChange {
+            max_count,
+            max_age_us,
+            truncate_before,
+        })
+        .prop_filter("changes something", |settings| settings.check().is_ok())
+}
+
+fn any_query() -> impl Strategy<Value = Query> {
+    let scope = prop_oneof![1 => Just(None), 3 => any_scope().prop_map(Some)];
+    let tags = proptest::sample::subsequence(TAGS.to_vec(), 0..TAGS.len());
+    let correlation = proptest::option::weighted(0.1, Just("cmd-1"));
+    let item =
+        (scope, any_types(), tags, correlation).prop_map(|(scope, types, tags, correlation)| {
+            QueryItem {
+                scope,
+                types,
+                tags: tags.into_iter().map(|tag| Tag::new(tag).expect("a tag")).collect(),
+                correlation: correlation.map(|name| CorrelationId::new(name).expect("an id")),
+            }
+        });
     proptest::collection::vec(item, 0..3).prop_map(|items| Query { items })
 }
 
 fn any_types() -> impl Strategy<Value = Vec<quorate_proto::EventType>> {
-    let names = vec!["Opened", "Paid", "Closed", "Unheard"];
+    let names = vec!["Opened", "Paid", "Closed", "Unheard", "$settings", "$deleted"];
     proptest::sample::subsequence(names, 0..3)
         .prop_map(|names| names.into_iter().map(kind).collect())
 }
@@ -107,8 +178,9 @@ fn any_read() -> impl Strategy<Value = Read> {
     let bound = || proptest::option::weighted(0.3, 0..60_u64);
     let time = || proptest::option::weighted(0.2, 0..1000_i64);
     let limit = proptest::option::weighted(0.4, 0..12_u64);
-    (source, bound(), bound(), time(), time(), any::<bool>(), limit).prop_map(
-        |(source, after, before, from, until, backwards, limit)| Read {
+    let bounds = (bound(), bound(), time(), time());
+    (source, bounds, any::<bool>(), limit, any::<bool>()).prop_map(
+        |(source, (after, before, from, until), backwards, limit, with_system)| Read {
             source,
             bounds: Bounds {
                 after: after.unwrap_or(0),
@@ -118,6 +190,7 @@ fn any_read() -> impl Strategy<Value = Read> {
             },
             direction: if backwards { Direction::Backwards } else { Direction::Forwards },
             limit,
+            with_system,
             ..Model::all()
         },
     )
@@ -125,8 +198,8 @@ fn any_read() -> impl Strategy<Value = Read> {
 
 fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        12 => (0..1000_i64, proptest::collection::vec(any_asked(), 1..4))
-            .prop_map(|(at, asked)| Op::Command(at, asked)),
+        12 => (0..1000_i64, proptest::collection::vec(any_wanted(), 1..4))
+            .prop_map(|(at, wanted)| Op::Command(at, wanted)),
         3 => any::<prop::sample::Index>().prop_map(Op::Again),
         1 => Just(Op::Blank),
         1 => any::<u8>().prop_map(Op::Attachment),
@@ -139,87 +212,174 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A world, its model, and what was sent so far.
+/// A world, its model, a store of the same log that seals at once, and what was sent so far.
 struct Pair {
     world: World,
     model: Model,
-    sent: Vec<Append>,
+    other: Store,
+    sent: Vec<Ask>,
     next_id: u64,
 }
 
 impl Pair {
-    fn make(&mut self, asked: &Asked, model: &Model) -> Append {
-        if asked.reuses_ids {
-            self.next_id = self.next_id.saturating_sub(2);
+    fn new(chunk_bytes: u64) -> Pair {
+        let (world, model) = (World::new(chunk_bytes), Model::default());
+        let other = open(&MemVfs::new(), &world.options).expect("a new store");
+        Pair { world, model, other, sent: Vec::new(), next_id: 0 }
+    }
+
+    fn make(&mut self, wanted: &Wanted) -> Ask {
+        match wanted {
+            Wanted::Append(asked) => self.make_append(asked),
+            Wanted::Change(scope, expected, kind) => {
+                self.next_id += 1;
+                let expectation = match scope {
+                    Scope::Stream(stream) => self.expectation(stream.as_str(), *expected),
+                    _ => Expectation::Any,
+                };
+                Ask::change(scope.clone(), expectation, id(self.next_id - 1), *kind)
+            }
+            Wanted::Snapshot(at, less) => {
+                let stream = stream(STREAMS[*at]);
+                let version = self.model.version(&stream).0.saturating_sub(*less).max(1);
+                let data = format!("{stream} at {version}").into();
+                Ask::Snapshot(Snapshot { stream, version: Version(version), schema: 1, data })
+            }
         }
-        let expectation = |at: usize, expected| match expected {
+    }
+
+    fn expectation(&self, name: &str, expected: Expected) -> Expectation {
+        match expected {
             Expected::Any => Expectation::Any,
             Expected::None => Expectation::None,
             Expected::Exists => Expectation::Exists,
             Expected::Near(by) => {
-                exactly(model.version(&stream(STREAMS[at])).0.saturating_add_signed(by))
+                exactly(self.model.version(&stream(name)).0.saturating_add_signed(by))
             }
-        };
+        }
+    }
+
+    fn make_append(&mut self, asked: &Asked) -> Ask {
+        if asked.reuses_ids {
+            self.next_id = self.next_id.saturating_sub(2);
+        }
         let mut append = Append::default();
         for (at, expected, count) in &asked.writes {
             let numbers: Vec<u64> = (self.next_id..self.next_id + count).collect();
             self.next_id += count;
-            append.writes.push(write(STREAMS[*at], expectation(*at, *expected), &numbers));
+            let expectation = self.expectation(STREAMS[*at], *expected);
+            let mut write = write(STREAMS[*at], expectation, &numbers);
+            for (number, event) in numbers.iter().zip(&mut write.events) {
+                let tags = TAGS.iter().enumerate().filter(|(at, _)| number >> at & 3 == 0);
+                event.tags = tags.map(|(_, tag)| (*tag).to_owned()).collect();
+                event.correlation_id = if number % 5 == 0 { "cmd-1".into() } else { String::new() };
+            }
+            append.writes.push(write);
         }
         for (at, expected) in &asked.required {
-            append.requirements.push(require(STREAMS[*at], expectation(*at, *expected)));
+            let expectation = self.expectation(STREAMS[*at], *expected);
+            append.requirements.push(require(STREAMS[*at], expectation));
         }
-        append
+        let end = self.model.events.len() as u64;
+        let from_end = |back: u64| Position(end.saturating_sub(back));
+        for (query, back) in &asked.conditions {
+            let (query, after) = (query.clone(), from_end(*back));
+            append.conditions.push(Condition { query, after });
+        }
+        Ask::Append(append, from_end(asked.checked))
     }
 
     fn run(&mut self, op: Op) -> Result<(), TestCaseError> {
         match op {
-            Op::Command(at, asked) => {
-                let model = self.model.clone();
-                let appends: Vec<Append> = asked.iter().map(|one| self.make(one, &model)).collect();
-                self.sent.extend(appends.clone());
-                self.send(at, &appends)?;
+            Op::Command(at, wanted) => {
+                let asks: Vec<Ask> = wanted.iter().map(|one| self.make(one)).collect();
+                self.sent.extend(asks.clone());
+                self.send(at, &asks)?;
             }
             Op::Again(index) if !self.sent.is_empty() => {
-                let append = index.get(&self.sent).clone();
-                self.send(0, &[append])?;
+                let ask = index.get(&self.sent).clone();
+                self.send(0, &[ask])?;
             }
             Op::Again(_) => {}
-            Op::Blank => drop(self.world.apply(Payload::Blank)),
+            Op::Blank => {
+                self.apply(Payload::Blank)?;
+                self.model.count(&Payload::Blank, self.world.options.chunk_bytes);
+            }
             Op::Attachment(byte) => {
-                self.world.apply(Payload::Attachment(vec![byte].into()));
+                let payload = Payload::Attachment(vec![byte].into());
+                self.apply(payload.clone())?;
+                self.model.count(&payload, self.world.options.chunk_bytes);
                 prop_assert_eq!(&self.world.store.attachment()[..], &[byte]);
             }
             Op::RunSeal => drop(self.world.run_seal()),
             Op::FinishSeal => drop(self.world.finish_seal()),
             Op::Restart(seed) => {
                 let attachment = self.world.store.attachment().clone();
+                let point = self.world.reader().point();
                 self.world.restart(Survival::Seeded(seed));
                 prop_assert_eq!(self.world.store.attachment(), &attachment);
+                prop_assert_eq!(self.world.reader().point(), point);
                 prop_assert_eq!(self.world.store.position().0, self.model.events.len() as u64);
             }
             Op::Read(asked, budget) => {
                 let found = read(&self.world.reader(), &asked, budget);
                 prop_assert_eq!(found, self.model.read(&asked), "{:?}", asked);
             }
-            Op::JudgeEarly(asked) => {
-                let append = self.make(&asked, &self.model.clone());
-                let early = self.world.reader().judge_early(&append).expect("judges");
-                if let Some(early) = early {
-                    prop_assert_eq!(vec![early], self.model.clone().command(0, &[append]));
-                }
+            Op::JudgeEarly(asked) => self.judge_early(&asked)?,
+        }
+        Ok(())
+    }
+
+    fn judge_early(&mut self, asked: &Asked) -> Result<(), TestCaseError> {
+        let ask = self.make_append(asked);
+        let Ask::Append(append, _) = &ask else { return Ok(()) };
+        let early = self.world.reader().judge_early(append).expect("judges");
+        let expected = self.model.clone().ask(0, std::slice::from_ref(&ask)).remove(0);
+        match early {
+            // The leader does not look at conditions here.
+            Some(Verdict::Rejected(early)) => {
+                let Verdict::Rejected(expected) = expected else {
+                    return Err(TestCaseError::fail(format!("{early:?}, but {expected:?}")));
+                };
+                prop_assert!(
+                    early.is_final() && expected.is_final(),
+                    "{:?}, {:?}",
+                    early,
+                    expected
+                );
+            }
+            Some(early) => prop_assert_eq!(early, expected),
+            None => {
+                let is_closed = matches!(&expected, Verdict::Rejected(Rejection::StreamClosed(_)));
+                prop_assert!(!is_closed, "a closed stream is told at once");
             }
         }
         Ok(())
     }
 
-    fn send(&mut self, at: i64, appends: &[Append]) -> Result<(), TestCaseError> {
-        let expected = self.model.command(at, appends);
-        let found: Vec<Verdict> = self.world.append(at, appends);
-        prop_assert_eq!(found, expected, "{:?}", appends);
+    /// Applies an entry to both stores.
+    fn apply(&mut self, payload: Payload) -> Result<Vec<Verdict>, TestCaseError> {
+        let verdicts = self.world.apply(payload);
+        let entry = self.world.log.last().expect("just applied").clone();
+        let other = self.other.apply(entry).expect("applies");
+        prop_assert_eq!(&other, &verdicts);
+        prop_assert_eq!(self.other.reader().point(), self.world.reader().point());
+        seal_all(&mut self.other).expect("seals");
+        Ok(verdicts)
+    }
+
+    fn send(&mut self, at: i64, asks: &[Ask]) -> Result<(), TestCaseError> {
+        let expected = self.model.ask(at, asks);
+        let payload = command_of(at, asks);
+        let found = self.apply(payload.clone())?;
+        self.model.count(&payload, self.world.options.chunk_bytes);
+        prop_assert_eq!(found, expected, "{:?}", asks);
         for name in STREAMS {
-            let version = self.world.reader().version(&stream(name)).expect("reads");
-            prop_assert_eq!(version, self.model.version(&stream(name)));
+            let stream = stream(name);
+            let reader = self.world.reader();
+            prop_assert_eq!(reader.version(&stream).expect("reads"), self.model.version(&stream));
+            let kept = reader.snapshot(&stream).expect("reads");
+            prop_assert_eq!(kept.as_ref(), self.model.kept(&stream));
         }
         Ok(())
     }
@@ -232,12 +392,11 @@ proptest! {
     fn a_store_answers_as_a_plain_list_of_events_would(
         ops in proptest::collection::vec(any_op(), 1..80), chunk_bytes in 400..3000_u64
     ) {
-        let (world, model) = (World::new(chunk_bytes), Model::default());
-        let mut pair = Pair { world, model, sent: Vec::new(), next_id: 0 };
+        let mut pair = Pair::new(chunk_bytes);
         for op in ops {
             pair.run(op)?;
         }
         let everything = read(&pair.world.reader(), &Model::all(), 1000);
-        prop_assert_eq!(everything, pair.model.events);
+        prop_assert_eq!(everything, pair.model.read(&Model::all()));
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_proto::{
-    Append, Category, Event, EventId, EventType, Expectation, LogId, Read, RecordedEvent,
-    Requirement, StreamName, Timestamp, Version, Write,
+    Append, Category, Change, ChangeKind, Event, EventId, EventType, Expectation, LogId, Position,
+    Read, RecordedEvent, Requirement, Scope, Snapshot, StreamName, Timestamp, Version, Write,
 };
 use quorate_store::vfs::{MemVfs, Survival};
 use quorate_store::{Entry, Fault, Options, Payload, Reader, Sealed, Store, Verdict, command};
@@ -115,12 +115,52 @@ pub(crate) fn seal_all(store: &mut Store) -> Result<(), Fault> {
     Ok(())
 }
 
-pub(crate) fn command(at: i64, appends: &[Append]) -> Payload {
-    let mut builder = command::Builder::new(Timestamp(at));
-    for append in appends {
-        append.check().expect("a valid append");
-        builder.push(&command::encode_append(append));
+/// What a command asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    /// An append, whose conditions were checked through a position.
+    Append(Append, Position),
+    Snapshot(Snapshot),
+}
+
+impl Ask {
+    pub(crate) fn of(append: Append) -> Ask {
+        Ask::Append(append, Position::ZERO)
     }
+
+    pub(crate) fn change(
+        scope: Scope,
+        expectation: Expectation,
+        id: EventId,
+        kind: ChangeKind,
+    ) -> Ask {
+        let change = Change { scope, expectation, id, kind };
+        Ask::of(change.to_append().expect("a valid change"))
+    }
+
+    fn encode(&self) -> Bytes {
+        match self {
+            Ask::Append(append, through) => {
+                let is_change = Change::of_append(append).expect("a valid append").is_some();
+                assert!(is_change || append.check().is_ok(), "{append:?}");
+                command::checked(&command::encode_append(append), *through)
+            }
+            Ask::Snapshot(snapshot) => {
+                snapshot.check().expect("a valid snapshot");
+                command::encode_snapshot(snapshot)
+            }
+        }
+    }
+}
+
+pub(crate) fn command(at: i64, appends: &[Append]) -> Payload {
+    let asks: Vec<Ask> = appends.iter().cloned().map(Ask::of).collect();
+    command_of(at, &asks)
+}
+
+pub(crate) fn command_of(at: i64, asks: &[Ask]) -> Payload {
+    let mut builder = command::Builder::new(Timestamp(at));
+    asks.iter().for_each(|ask| builder.push(&ask.encode()));
     Payload::Command(builder.finish())
 }
 
