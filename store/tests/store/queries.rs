@@ -1,14 +1,16 @@
-//! Random events with tags and correlation ids, in chunks and tails: reads, conditions and a look at every
-//! event agree.
+//! Random events with tags and correlation ids, some of them hidden, in chunks and tails: reads, conditions and
+//! a look at every event agree.
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_proto::{
-    Append, Condition, CorrelationId, Direction, Event, Expectation, Path, Position, Query,
-    QueryItem, Read, RecordedEvent, Scope, Tag, Violation, Write,
+    Append, Change, ChangeKind, Condition, CorrelationId, Direction, Event, EventType, Expectation,
+    Path, Position, Query, QueryItem, Read, Scope, Setting, SettingsChange, Source, Tag, Timestamp,
+    Violation,
 };
-use quorate_store::{Checked, Reader};
+use quorate_store::{Checked, Payload, Reader, Verdict, command};
 
-use crate::model::Model;
+use crate::naive::Naive;
 use crate::support::{DIRECTORY, World, category, event, id, kind, read, stream};
 
 const STREAMS: [&str; 5] = ["order-1", "order-2", "acme/order-1", "acme/eu/bill-1", "bill"];
@@ -38,24 +40,84 @@ fn any_item() -> impl Strategy<Value = QueryItem> {
     let scope = prop_oneof![
         3 => Just(None),
         1 => (0..STREAMS.len()).prop_map(|at| Some(Scope::Stream(stream(STREAMS[at])))),
+        1 => prop::sample::select(vec!["$$order-1", "$category/order"])
+            .prop_map(|name| Some(Scope::Stream(stream(name)))),
         1 => prop::sample::select(vec!["order", "bill", "none"])
             .prop_map(|name| Some(Scope::Category(category(name)))),
         1 => prop::sample::select(vec!["acme", "acme/eu", "none"])
             .prop_map(|name| Some(Scope::Path(Path::new(name).expect("a path")))),
     ];
-    let types = proptest::sample::subsequence(TYPES.to_vec(), 0..TYPES.len());
     let tags = proptest::sample::subsequence(TAGS.to_vec(), 0..TAGS.len());
     let correlation = proptest::option::weighted(0.2, prop::sample::select(CORRELATIONS.to_vec()));
-    (scope, types, tags, correlation).prop_map(|(scope, types, tags, correlation)| QueryItem {
-        scope,
-        types: types.into_iter().map(kind).collect(),
-        tags: tags.into_iter().map(|name| Tag::new(name).expect("a tag")).collect(),
-        correlation: correlation.map(|name| CorrelationId::new(name).expect("an id")),
+    (scope, any_types(), tags, correlation).prop_map(|(scope, types, tags, correlation)| {
+        QueryItem {
+            scope,
+            types,
+            tags: tags.into_iter().map(|name| Tag::new(name).expect("a tag")).collect(),
+            correlation: correlation.map(|name| CorrelationId::new(name).expect("an id")),
+        }
     })
+}
+
+fn any_types() -> impl Strategy<Value = Vec<EventType>> {
+    let names = vec![TYPES[0], TYPES[1], TYPES[2], "$settings", "$deleted"];
+    proptest::sample::subsequence(names, 0..3).prop_map(|all| all.into_iter().map(kind).collect())
 }
 
 fn any_query() -> impl Strategy<Value = Query> {
     proptest::collection::vec(any_item(), 0..4).prop_map(|items| Query { items })
+}
+
+fn any_read() -> impl Strategy<Value = Read> {
+    let in_stream = ((0..STREAMS.len()), any_item()).prop_map(|(at, item)| {
+        let QueryItem { types, tags, correlation, .. } = item;
+        let source = Source::Stream { stream: stream(STREAMS[at]), types, tags, correlation };
+        Read { source, ..Read::query(Query::everything()) }
+    });
+    let source = prop_oneof![1 => in_stream, 4 => any_query().prop_map(Read::query)];
+    let limit = proptest::option::weighted(0.3, 0..8_u64);
+    (source, 0..60_u64, limit, any::<bool>(), prop::bool::weighted(0.3)).prop_map(
+        |(mut read, after, limit, backwards, with_system)| {
+            let direction = if backwards { Direction::Backwards } else { Direction::Forwards };
+            read.bounds.after = after / if limit.is_some() { 10 } else { 1 };
+            Read { direction, limit, with_system, ..read }
+        },
+    )
+}
+
+/// What happens to the log.
+#[derive(Clone, Debug)]
+enum Op {
+    Append(Vec<Made>),
+    Change(Scope, ChangeKind),
+    Seal,
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let any_stream = || (0..STREAMS.len()).prop_map(|at| Scope::Stream(stream(STREAMS[at])));
+    let settings = |settings: SettingsChange| ChangeKind::Settings(settings);
+    let truncate = (any_stream(), 1..12_u64).prop_map(move |(scope, before)| {
+        let truncate_before = Some(before);
+        Op::Change(scope, settings(SettingsChange { truncate_before, ..SettingsChange::default() }))
+    });
+    let count =
+        (any_stream(), prop_oneof![Just(Setting::Clear), (1..4_u64).prop_map(Setting::Put)]);
+    let count = count.prop_map(move |(scope, max_count)| {
+        Op::Change(scope, settings(SettingsChange { max_count, ..SettingsChange::default() }))
+    });
+    let cut = (prop::sample::select(vec!["order", "bill"]), 1..60_u64);
+    let cut = cut.prop_map(move |(name, before)| {
+        let change = SettingsChange { truncate_before: Some(before), ..SettingsChange::default() };
+        Op::Change(Scope::Category(category(name)), settings(change))
+    });
+    prop_oneof![
+        20 => proptest::collection::vec(any_made(), 1..6).prop_map(Op::Append),
+        10 => Just(Op::Seal),
+        1 => truncate,
+        1 => count,
+        1 => cut,
+        1 => any_stream().prop_map(|scope| Op::Change(scope, ChangeKind::Delete)),
+    ]
 }
 
 fn write(number: u64, made: &Made) -> Append {
@@ -65,79 +127,76 @@ fn write(number: u64, made: &Made) -> Append {
     Append::to(stream(STREAMS[made.stream]), Expectation::Any, vec![event])
 }
 
-/// A store that took the events, sealing now and then, and what it took.
-fn filled(commands: &[(Vec<Made>, bool)], chunk_bytes: u64) -> (World, Vec<RecordedEvent>) {
-    let (mut world, mut model) = (World::new(chunk_bytes), Model::default());
-    for (made, is_sealed) in commands {
-        let first = model.events.len() as u64;
-        let appends: Vec<Append> =
-            (first..).zip(made).map(|(number, made)| write(number, made)).collect();
-        assert_eq!(world.append(1, &appends), model.command(1, &appends));
-        if *is_sealed {
-            world.seal();
-        }
+/// A store that took all that happened, and what it took.
+fn filled(ops: &[Op], chunk_bytes: u64) -> (World, Naive) {
+    let (mut world, mut log) = (World::new(chunk_bytes), Naive::default());
+    for op in ops {
+        let number = log.events.len() as u64;
+        let requests: Vec<Bytes> = match op {
+            Op::Append(made) => {
+                let appends = (number..).zip(made).map(|(number, made)| write(number, made));
+                let encode = |append: Append| {
+                    log.append(&append, Timestamp(1));
+                    command::encode_append(&append)
+                };
+                appends.map(encode).collect()
+            }
+            Op::Change(scope, kind) => {
+                let (scope, kind) = (scope.clone(), *kind);
+                let change = Change { scope, expectation: Expectation::Any, id: id(number), kind };
+                log.change(&change, Timestamp(1));
+                vec![command::encode_append(&change.to_append().expect("a change"))]
+            }
+            Op::Seal => {
+                world.seal();
+                continue;
+            }
+        };
+        let mut builder = command::Builder::new(Timestamp(1));
+        requests.iter().for_each(|request| builder.push(request));
+        let verdicts = world.apply(Payload::Command(builder.finish()));
+        assert!(verdicts.iter().all(|one| matches!(one, Verdict::Appended(_))), "{verdicts:?}");
     }
-    (world, model.events)
+    (world, log)
 }
 
-/// What a condition is violated by, found by looking at every event.
-fn newest(events: &[RecordedEvent], condition: &Condition) -> Option<Position> {
-    let forbids = |event: &&RecordedEvent| {
-        event.position > condition.after && condition.query.matches_event(event)
-    };
-    events.iter().rev().find(forbids).map(|event| event.position)
-}
-
-fn check(reader: &Reader, events: &[RecordedEvent], conditions: Vec<Condition>) {
-    let violations: Vec<Violation> = (0..)
-        .zip(&conditions)
-        .filter_map(|(condition, one)| {
-            newest(events, one).map(|position| Violation { condition, position })
-        })
-        .collect();
-    let at = Position(events.len() as u64);
+fn check(reader: &Reader, log: &Naive, conditions: Vec<Condition>) {
+    let violation = |(condition, one)| Some(Violation { condition, position: log.newest(one)? });
+    let violations: Vec<Violation> = (0..).zip(&conditions).filter_map(violation).collect();
+    let at = Position(log.events.len() as u64);
     let expected = match violations.is_empty() {
         true => Checked::Through(at),
         false => Checked::Violated { violations, at },
     };
-    let writes = Vec::<Write>::new();
-    let append = Append { writes, conditions, ..Append::default() };
+    let append = Append { conditions, ..Append::default() };
     assert_eq!(reader.check_conditions(&append).expect("reads"), expected);
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn a_query_finds_what_a_look_at_every_event_finds(
-        commands in proptest::collection::vec(
-            (proptest::collection::vec(any_made(), 1..6), any::<bool>()), 1..30),
+        ops in proptest::collection::vec(any_op(), 1..60),
         chunk_bytes in 100..1500_u64,
-        queries in proptest::collection::vec((any_query(), 0..60_u64, any::<bool>()), 8),
+        reads in proptest::collection::vec(any_read(), 8),
+        conditions in proptest::collection::vec((any_query(), 0..60_u64), 4),
         budget in prop_oneof![Just(1_usize), Just(300), Just(100_000)],
     ) {
-        let (world, events) = filled(&commands, chunk_bytes);
+        let (world, log) = filled(&ops, chunk_bytes);
         let reader = world.reader();
-        for (query, after, backwards) in &queries {
-            let direction = if *backwards { Direction::Backwards } else { Direction::Forwards };
-            let mut asked = Read { direction, ..Read::query(query.clone()) };
-            asked.bounds.after = *after;
-            let mut expected: Vec<RecordedEvent> = events
-                .iter()
-                .filter(|event| event.position.0 > *after && query.matches_event(event))
-                .cloned()
-                .collect();
-            if *backwards {
-                expected.reverse();
-            }
-            prop_assert_eq!(read(&reader, &asked, budget), expected, "{:?}", asked);
+        for asked in &reads {
+            prop_assert_eq!(read(&reader, asked, budget), log.read(asked), "{:?}", asked);
         }
-        let condition =
-            |(query, after, _): &(Query, u64, bool)| Condition { query: query.clone(), after: Position(*after) };
-        check(&reader, &events, queries.iter().map(condition).collect());
-        for query in &queries {
-            check(&reader, &events, vec![condition(query)]);
+        let conditions = conditions.into_iter().map(|(query, after)| {
+            let after = Position(after);
+            Condition { query, after }
+        });
+        let conditions: Vec<Condition> = conditions.collect();
+        for condition in &conditions {
+            check(&reader, &log, vec![condition.clone()]);
         }
+        check(&reader, &log, conditions);
     }
 }
 
@@ -175,7 +234,7 @@ fn a_rare_query_looks_into_no_block_without_a_match() {
         let types = types.iter().map(|name| kind(name)).collect();
         let (tags, correlation) = (Vec::new(), None);
         let stream = stream(name);
-        let source = quorate_proto::Source::Stream { stream, types, tags, correlation };
+        let source = Source::Stream { stream, types, tags, correlation };
         Read { source, ..of(vec![]) }
     };
     for (asked, matches) in [
