@@ -3,7 +3,6 @@
 mod damage;
 mod install;
 mod model;
-mod naive;
 mod power;
 mod queries;
 mod random;

@@ -1,17 +1,15 @@
 //! Random events with tags and correlation ids, some of them hidden, in chunks and tails: reads, conditions and
 //! a look at every event agree.
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_proto::{
-    Append, Change, ChangeKind, Condition, CorrelationId, Direction, Event, EventType, Expectation,
-    Path, Position, Query, QueryItem, Read, Scope, Setting, SettingsChange, Source, Tag, Timestamp,
-    Violation,
+    Append, ChangeKind, Condition, CorrelationId, Direction, Event, EventType, Expectation, Path,
+    Position, Query, QueryItem, Read, Scope, Setting, SettingsChange, Source, Tag, Violation,
 };
-use quorate_store::{Checked, Payload, Reader, Verdict, command};
+use quorate_store::{Checked, Reader, Verdict};
 
-use crate::naive::Naive;
-use crate::support::{DIRECTORY, World, category, event, id, kind, read, stream};
+use crate::model::Model;
+use crate::support::{Ask, DIRECTORY, World, category, command_of, event, id, kind, read, stream};
 
 const STREAMS: [&str; 5] = ["order-1", "order-2", "acme/order-1", "acme/eu/bill-1", "bill"];
 const TYPES: [&str; 3] = ["Opened", "Paid", "Closed"];
@@ -128,42 +126,35 @@ fn write(number: u64, made: &Made) -> Append {
 }
 
 /// A store that took all that happened, and what it took.
-fn filled(ops: &[Op], chunk_bytes: u64) -> (World, Naive) {
-    let (mut world, mut log) = (World::new(chunk_bytes), Naive::default());
+fn filled(ops: &[Op], chunk_bytes: u64) -> (World, Model) {
+    let (mut world, mut model) = (World::new(chunk_bytes), Model::default());
     for op in ops {
-        let number = log.events.len() as u64;
-        let requests: Vec<Bytes> = match op {
+        let number = model.events.len() as u64;
+        let asks: Vec<Ask> = match op {
             Op::Append(made) => {
-                let appends = (number..).zip(made).map(|(number, made)| write(number, made));
-                let encode = |append: Append| {
-                    log.append(&append, Timestamp(1));
-                    command::encode_append(&append)
-                };
-                appends.map(encode).collect()
+                (number..).zip(made).map(|(number, made)| Ask::of(write(number, made))).collect()
             }
             Op::Change(scope, kind) => {
-                let (scope, kind) = (scope.clone(), *kind);
-                let change = Change { scope, expectation: Expectation::Any, id: id(number), kind };
-                log.change(&change, Timestamp(1));
-                vec![command::encode_append(&change.to_append().expect("a change"))]
+                vec![Ask::change(scope.clone(), Expectation::Any, id(number), *kind)]
             }
             Op::Seal => {
                 world.seal();
                 continue;
             }
         };
-        let mut builder = command::Builder::new(Timestamp(1));
-        requests.iter().for_each(|request| builder.push(request));
-        let verdicts = world.apply(Payload::Command(builder.finish()));
+        let verdicts = world.apply(command_of(1, &asks));
+        assert_eq!(verdicts, model.ask(1, &asks));
         assert!(verdicts.iter().all(|one| matches!(one, Verdict::Appended(_))), "{verdicts:?}");
     }
-    (world, log)
+    (world, model)
 }
 
-fn check(reader: &Reader, log: &Naive, conditions: Vec<Condition>) {
-    let violation = |(condition, one)| Some(Violation { condition, position: log.newest(one)? });
+fn check(reader: &Reader, model: &Model, conditions: Vec<Condition>) {
+    let violation = |(condition, one): (usize, &Condition)| {
+        Some(Violation { condition, position: model.newest_match(&one.query, one.after)? })
+    };
     let violations: Vec<Violation> = (0..).zip(&conditions).filter_map(violation).collect();
-    let at = Position(log.events.len() as u64);
+    let at = Position(model.events.len() as u64);
     let expected = match violations.is_empty() {
         true => Checked::Through(at),
         false => Checked::Violated { violations, at },
@@ -183,10 +174,10 @@ proptest! {
         conditions in proptest::collection::vec((any_query(), 0..60_u64), 4),
         budget in prop_oneof![Just(1_usize), Just(300), Just(100_000)],
     ) {
-        let (world, log) = filled(&ops, chunk_bytes);
+        let (world, model) = filled(&ops, chunk_bytes);
         let reader = world.reader();
         for asked in &reads {
-            prop_assert_eq!(read(&reader, asked, budget), log.read(asked), "{:?}", asked);
+            prop_assert_eq!(read(&reader, asked, budget), model.read(asked), "{:?}", asked);
         }
         let conditions = conditions.into_iter().map(|(query, after)| {
             let after = Position(after);
@@ -194,9 +185,9 @@ proptest! {
         });
         let conditions: Vec<Condition> = conditions.collect();
         for condition in &conditions {
-            check(&reader, &log, vec![condition.clone()]);
+            check(&reader, &model, vec![condition.clone()]);
         }
-        check(&reader, &log, conditions);
+        check(&reader, &model, conditions);
     }
 }
 
