@@ -1,5 +1,6 @@
 //! A view: the chunks, the catalog at their checkpoint, and the tails after them, at one moment.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 
@@ -128,8 +129,7 @@ impl View {
             if start >= stop {
                 break;
             }
-            let found = segment.read(start..stop, usize::MAX, &mut ReadCounters::default())?;
-            identities.extend(found.iter().map(StoredEvent::identity));
+            identities.extend(segment.identities(start..stop)?);
             at = segment.first().plus(u64::from(stop));
         }
         Ok(identities)
@@ -208,6 +208,18 @@ impl Segment {
         match self {
             Segment::Chunk(chunk) => chunk.read(ordinals, budget_bytes, reads),
             Segment::Tail(tail) => Ok(tail.read_events(ordinals, budget_bytes)),
+        }
+    }
+
+    /// Which events stand at these ascending ordinals, those that were removed included as long as a retry may
+    /// ask for them.
+    fn identities(&self, ordinals: Range<u32>) -> Result<Vec<Identity>, Fault> {
+        match self {
+            Segment::Chunk(chunk) => chunk.identities(ordinals, &mut ReadCounters::default()),
+            Segment::Tail(tail) => {
+                let events = tail.read_events(ordinals, usize::MAX);
+                Ok(events.iter().map(StoredEvent::identity).collect())
+            }
         }
     }
 }

@@ -51,7 +51,7 @@ impl<H: Host> Driver<H> {
         let mut done = Scavenging::default();
         self.show(done);
         let Some(mut scavenge) = begun.ok_or(ScavengeError::Stopped)? else { return Ok(done) };
-        tracing::info!("scavenging as of the checkpoint at log index {}", scavenge.checkpoint());
+        tracing::info!("scavenging {} chunks", scavenge.remaining());
         loop {
             let (step, rest) = self.step(scavenge).await?;
             scavenge = rest;

@@ -8,6 +8,7 @@ mod queries;
 mod random;
 mod repair;
 mod scan;
+mod scavenge;
 mod script;
 mod scrub;
 mod support;

@@ -1,0 +1,647 @@
+//! A store that was scavenged gives every answer that one that was not gives, on less space.
+
+use std::path::{Path as FilePath, PathBuf};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use quorate_proto::{
+    Append, Bounds, Change, ChangeKind, Condition, CorrelationId, Direction, Event, Expectation,
+    LogId, Path, Position, Query, QueryItem, Read, RecordedEvent, Scope, Setting, SettingsChange,
+    Snapshot, Tag, Timestamp, Version, Write,
+};
+use quorate_store::vfs::{MemVfs, Survival, Vfs};
+use quorate_store::{
+    Checked, Entry, Fault, Options, Payload, Scavenge, ScavengeStep, Store, Verdict, command,
+    verify,
+};
+
+use crate::model::Model;
+use crate::support::{
+    DIRECTORY, category, exactly, id, kind, open, options, read, replay, seal_all, stream,
+};
+
+const STREAMS: [&str; 6] = ["order-1", "order-2", "acme/order-1", "acme/eu/bill-1", "bill", "x-9"];
+const TYPES: [&str; 3] = ["Opened", "Paid", "Closed"];
+
+/// What a run to the end gave back.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Freed {
+    events: u64,
+    chunks: u64,
+    bytes: i64,
+}
+
+fn run(store: &mut Store) -> Result<Freed, Fault> {
+    let mut freed = Freed::default();
+    let Some(mut scavenge) = store.begin_scavenge() else { return Ok(freed) };
+    loop {
+        match scavenge.step()? {
+            ScavengeStep::Kept(_) => {}
+            ScavengeStep::Rewritten(scavenged) => {
+                freed.events += scavenged.events_removed();
+                freed.chunks += 1;
+                freed.bytes += scavenged.bytes_before() as i64 - scavenged.bytes_after() as i64;
+                store.put_scavenged(scavenged);
+            }
+            ScavengeStep::Done => return Ok(freed),
+        }
+    }
+}
+
+/// The next chunk that is rewritten, not put yet.
+fn rewritten(scavenge: &mut Scavenge) -> quorate_store::Scavenged {
+    loop {
+        match scavenge.step().expect("steps") {
+            ScavengeStep::Rewritten(scavenged) => return scavenged,
+            ScavengeStep::Kept(_) => {}
+            ScavengeStep::Done => panic!("nothing would go"),
+        }
+    }
+}
+
+/// A store on its own disk, and the log, which is durable by itself.
+struct Node {
+    vfs: MemVfs,
+    options: Options,
+    store: Store,
+}
+
+impl Node {
+    fn new(chunk_bytes: u64) -> Node {
+        let (vfs, options) = (MemVfs::new(), options(chunk_bytes));
+        let store = open(&vfs, &options).expect("founds");
+        Node { vfs, options, store }
+    }
+
+    fn apply(&mut self, entry: &Entry) -> Vec<Verdict> {
+        if self.store.must_wait() {
+            seal_all(&mut self.store).expect("seals");
+        }
+        self.store.apply(entry.clone()).expect("applies")
+    }
+
+    fn restart(&mut self, survival: Survival, log: &[Entry]) {
+        self.vfs.restart(survival);
+        self.store = open(&self.vfs, &self.options).expect("opens again");
+        replay(&mut self.store, log).expect("applies again");
+    }
+
+    fn bytes(&self) -> u64 {
+        let chunks = files(&self.vfs);
+        chunks.iter().map(|path| self.vfs.read(path).expect("there").len() as u64).sum()
+    }
+}
+
+fn folder() -> PathBuf {
+    FilePath::new(DIRECTORY).join("chunks")
+}
+
+fn files(vfs: &MemVfs) -> Vec<PathBuf> {
+    let names = vfs.list(&folder()).expect("lists");
+    names.into_iter().map(|name| folder().join(name)).collect()
+}
+
+/// Two stores with one log, of which one is scavenged.
+struct Twins {
+    plain: Node,
+    lean: Node,
+    log: Vec<Entry>,
+    /// Everything that was ever asked for.
+    requests: Vec<Bytes>,
+    next_id: u64,
+    at: i64,
+    freed: Freed,
+}
+
+impl Twins {
+    fn new(chunk_bytes: u64) -> Twins {
+        let (plain, lean) = (Node::new(chunk_bytes), Node::new(chunk_bytes));
+        let (log, requests) = (Vec::new(), Vec::new());
+        Twins { plain, lean, log, requests, next_id: 0, at: 0, freed: Freed::default() }
+    }
+
+    fn apply(&mut self, payload: Payload) -> Vec<Verdict> {
+        let entry = Entry { log_id: LogId::new(1, self.log.len() as u64), payload };
+        let (plain, lean) = (self.plain.apply(&entry), self.lean.apply(&entry));
+        self.log.push(entry);
+        assert_eq!(plain, lean);
+        assert_eq!(self.plain.store.reader().point(), self.lean.store.reader().point());
+        plain
+    }
+
+    fn send(&mut self, requests: &[Bytes]) -> Vec<Verdict> {
+        let mut builder = command::Builder::new(Timestamp(self.at));
+        requests.iter().for_each(|request| builder.push(request));
+        self.apply(Payload::Command(builder.finish()))
+    }
+
+    fn events(&mut self, count: u64) -> Vec<Event> {
+        let numbers = self.next_id..self.next_id + count;
+        self.next_id += count;
+        let event = |number: u64| {
+            let data: Vec<u8> = (0..number % 60).map(|n| (n * number % 251) as u8).collect();
+            let mut event = Event::new(id(number), kind(TYPES[number as usize % 3]), data);
+            event.tags = vec![format!("tag:{}", number % 4)];
+            event.correlation_id = format!("c-{}", number % 5);
+            event
+        };
+        numbers.map(event).collect()
+    }
+
+    /// A user's append, whose conditions the "leader" has checked; both stores find the same in doing so.
+    fn append(&mut self, append: &Append) -> Option<Verdict> {
+        append.check().expect("a valid append");
+        let request = command::encode_append(append);
+        let check = |node: &Node| node.store.reader().check_conditions(append).expect("checks");
+        let (plain, lean) = (check(&self.plain), check(&self.lean));
+        assert_eq!(plain, lean);
+        let early = |node: &Node| node.store.reader().judge_early(append).expect("judges");
+        assert_eq!(early(&self.plain), early(&self.lean));
+        let Checked::Through(through) = plain else { return None };
+        let request = command::checked(&request, through);
+        self.requests.push(request.clone());
+        self.send(&[request]).pop()
+    }
+
+    fn change(&mut self, scope: Scope, kind: ChangeKind) -> Verdict {
+        let id = id(1_000_000 + self.next_id);
+        self.next_id += 1;
+        let change = Change { scope, expectation: Expectation::Any, id, kind };
+        let request = command::encode_append(&change.to_append().expect("a change"));
+        self.requests.push(request.clone());
+        self.send(&[request]).pop().expect("a verdict")
+    }
+
+    fn seal(&mut self) {
+        for node in [&mut self.plain, &mut self.lean] {
+            seal_all(&mut node.store).expect("seals");
+        }
+    }
+
+    /// Blank entries until a boundary is crossed, and its seal.
+    fn checkpoint(&mut self) {
+        let before = self.plain.store.checkpointed();
+        while self.plain.store.checkpointed() == before {
+            self.apply(Payload::Blank);
+            self.seal();
+        }
+    }
+
+    fn scavenge(&mut self) -> Freed {
+        let freed = run(&mut self.lean.store).expect("scavenges");
+        self.freed.events += freed.events;
+        self.freed.chunks += freed.chunks;
+        freed
+    }
+
+    /// Every read of both answers alike.
+    fn compare(&self) {
+        let last = self.plain.store.position().0;
+        for source in sources() {
+            for direction in [Direction::Forwards, Direction::Backwards] {
+                for (after, limit) in [(0, None), (last / 2, None), (last / 3, Some(3))] {
+                    let bounds = Bounds { after, ..Bounds::default() };
+                    let asked = Read { bounds, direction, limit, ..source.clone() };
+                    let plain = read(&self.plain.store.reader(), &asked, 400);
+                    let lean = read(&self.lean.store.reader(), &asked, 400);
+                    assert!(plain == lean, "{asked:?}: {:?} and {:?}", short(&plain), short(&lean));
+                }
+            }
+        }
+        for name in STREAMS {
+            let (plain, lean) = (self.plain.store.reader(), self.lean.store.reader());
+            let name = stream(name);
+            assert_eq!(plain.stream(&name).expect("reads"), lean.stream(&name).expect("reads"));
+            assert_eq!(plain.snapshot(&name).expect("reads"), lean.snapshot(&name).expect("reads"));
+        }
+    }
+
+    /// Every request ever made, made again, gets the same answer from both.
+    fn repeat_everything(&mut self) {
+        for requests in self.requests.clone().chunks(20) {
+            self.send(requests);
+        }
+    }
+}
+
+fn short(events: &[RecordedEvent]) -> Vec<(u64, &str, u64)> {
+    events.iter().map(|one| (one.position.0, one.stream.as_str(), one.version.0)).collect()
+}
+
+fn item(item: QueryItem) -> Read {
+    Read::query(Query { items: vec![item] })
+}
+
+fn scopes() -> Vec<Scope> {
+    let categories = ["order", "bill", "x"].map(|name| Scope::Category(category(name)));
+    let paths = ["acme", "acme/eu"].map(|name| Scope::Path(Path::new(name).expect("a path")));
+    let streams = STREAMS.map(|name| Scope::Stream(stream(name)));
+    streams.into_iter().chain(categories).chain(paths).collect()
+}
+
+/// Everything that can be asked for.
+fn sources() -> Vec<Read> {
+    let mut sources = vec![Model::all(), Read { with_system: true, ..Model::all() }];
+    sources.extend(STREAMS.map(|name| Read::stream(stream(name))));
+    let systems = scopes().into_iter().map(|scope| scope.changes().expect("a name"));
+    sources.extend(systems.map(Read::stream));
+    sources.extend(
+        scopes()
+            .into_iter()
+            .map(|scope| item(QueryItem { scope: Some(scope), ..QueryItem::default() })),
+    );
+    sources.extend(
+        TYPES.map(|name| item(QueryItem { types: vec![kind(name)], ..QueryItem::default() })),
+    );
+    for number in 0..5 {
+        let tag = Tag::new(format!("tag:{number}")).expect("a tag");
+        sources.push(item(QueryItem { tags: vec![tag], ..QueryItem::default() }));
+        let correlation = CorrelationId::new(format!("c-{number}")).expect("an id");
+        sources.push(item(QueryItem { correlation: Some(correlation), ..QueryItem::default() }));
+    }
+    sources
+}
+
+fn settings(count: Option<u64>, age: Option<u64>, before: Option<u64>) -> ChangeKind {
+    let put = |value: Option<u64>| value.map_or(Setting::Keep, Setting::Put);
+    let change =
+        SettingsChange { max_count: put(count), max_age_us: put(age), truncate_before: before };
+    ChangeKind::Settings(change)
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Streams, what is expected of them, events for each, and how far back a condition looks.
+    Append(Vec<usize>, usize, u64, Option<u64>),
+    Change(usize, ChangeKind),
+    Snapshot(usize),
+    Again(prop::sample::Index),
+    Wait(i64),
+    Seal,
+    Checkpoint,
+    Scavenge,
+    Restart {
+        lean: bool,
+        seed: u64,
+    },
+    Compare,
+}
+
+fn any_change() -> impl Strategy<Value = ChangeKind> {
+    let keep = SettingsChange::default();
+    prop_oneof![
+        3 => (1..5_u64).prop_map(|count| settings(Some(count), None, None)),
+        2 => (1..80_u64).prop_map(|age| settings(None, Some(age), None)),
+        2 => (1..60_u64).prop_map(|before| settings(None, None, Some(before))),
+        1 => Just(ChangeKind::Settings(SettingsChange { max_count: Setting::Clear, ..keep })),
+        1 => Just(ChangeKind::Settings(SettingsChange { max_age_us: Setting::Clear, ..keep })),
+        2 => Just(ChangeKind::Delete),
+        1 => Just(ChangeKind::Tombstone),
+    ]
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let streams = proptest::sample::subsequence((0..STREAMS.len()).collect::<Vec<_>>(), 1..3);
+    prop_oneof![
+        12 => (streams, 0..5_usize, 1..5_u64, proptest::option::weighted(0.3, 0..20_u64))
+            .prop_map(|(streams, expected, count, back)| Op::Append(streams, expected, count, back)),
+        4 => (0..scopes().len(), any_change()).prop_map(|(scope, kind)| Op::Change(scope, kind)),
+        1 => (0..STREAMS.len()).prop_map(Op::Snapshot),
+        2 => any::<prop::sample::Index>().prop_map(Op::Again),
+        2 => (1..40_i64).prop_map(Op::Wait),
+        3 => Just(Op::Seal),
+        2 => Just(Op::Checkpoint),
+        3 => Just(Op::Scavenge),
+        1 => (any::<bool>(), any::<u64>()).prop_map(|(lean, seed)| Op::Restart { lean, seed }),
+        1 => Just(Op::Compare),
+    ]
+}
+
+impl Twins {
+    fn run(&mut self, op: Op) {
+        match op {
+            Op::Append(streams, expected, count, back) => {
+                let reader = self.plain.store.reader();
+                let head = |at: &usize| {
+                    let name = stream(STREAMS[*at]);
+                    (reader.version(&name).expect("reads"), name)
+                };
+                let writes: Vec<_> = streams.iter().map(head).collect();
+                let expectation = |version: Version| match expected {
+                    0 => Expectation::Any,
+                    1 => Expectation::None,
+                    2 => Expectation::Exists,
+                    _ => exactly(version.0),
+                };
+                let mut append = Append::default();
+                for (version, stream) in writes {
+                    let (expectation, events) = (expectation(version), self.events(count));
+                    append.writes.push(Write { stream, expectation, events });
+                }
+                if let Some(back) = back {
+                    let after = Position(self.plain.store.position().0.saturating_sub(back));
+                    let scope = scopes()[(back as usize + expected) % scopes().len()].clone();
+                    let items = vec![QueryItem { scope: Some(scope), ..QueryItem::default() }];
+                    append.conditions.push(Condition { query: Query { items }, after });
+                }
+                self.append(&append);
+            }
+            Op::Change(at, kind) => {
+                let scope = scopes()[at].clone();
+                let is_stream = matches!(scope, Scope::Stream(_));
+                if is_stream || matches!(kind, ChangeKind::Settings(_)) {
+                    self.change(scope, kind);
+                }
+            }
+            Op::Snapshot(at) => {
+                let stream = stream(STREAMS[at]);
+                let version = self.plain.store.reader().version(&stream).expect("reads");
+                if version > Version::ZERO {
+                    let data = Bytes::from(vec![at as u8; 9]);
+                    let snapshot = Snapshot { stream, version, schema: 1, data };
+                    self.send(&[command::encode_snapshot(&snapshot)]);
+                }
+            }
+            Op::Again(index) if !self.requests.is_empty() => {
+                let request = index.get(&self.requests).clone();
+                self.send(&[request]);
+            }
+            Op::Again(_) => {}
+            Op::Wait(time) => self.at += time,
+            Op::Seal => self.seal(),
+            Op::Checkpoint => self.checkpoint(),
+            Op::Scavenge => drop(self.scavenge()),
+            Op::Restart { lean, seed } => {
+                let node = if lean { &mut self.lean } else { &mut self.plain };
+                node.restart(Survival::Seeded(seed), &self.log);
+                self.compare_points();
+            }
+            Op::Compare => self.compare(),
+        }
+    }
+
+    fn compare_points(&self) {
+        assert_eq!(self.plain.store.reader().point(), self.lean.store.reader().point());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_scavenged_store_answers_as_one_that_was_not(
+        ops in proptest::collection::vec(any_op(), 1..120), chunk_bytes in 400..3000_u64
+    ) {
+        let mut twins = Twins::new(chunk_bytes);
+        for op in ops {
+            twins.run(op);
+        }
+        twins.checkpoint();
+        twins.scavenge();
+        twins.compare();
+        twins.lean.restart(Survival::Nothing, &twins.log);
+        twins.compare_points();
+        twins.compare();
+        twins.repeat_everything();
+        twins.compare();
+        twins.checkpoint();
+        for node in [&twins.plain, &twins.lean] {
+            verify(&node.vfs, FilePath::new(DIRECTORY)).expect("whole");
+        }
+    }
+}
+
+/// Twenty streams of ten events each, of which only the newest two stay, and one that is deleted.
+fn thinned() -> Twins {
+    let mut twins = Twins::new(1500);
+    for round in 0..10 {
+        for number in 0..20 {
+            let name = if number % 2 == 0 {
+                format!("order-{number}")
+            } else {
+                format!("acme/x-{number}")
+            };
+            let events = twins.events(1);
+            let append = Append::to(stream(&name), exactly(round), events);
+            assert!(matches!(twins.append(&append), Some(Verdict::Appended(_))));
+        }
+        twins.seal();
+    }
+    twins.change(Scope::Category(category("order")), settings(Some(2), None, None));
+    twins.change(Scope::Stream(stream("acme/x-1")), ChangeKind::Delete);
+    twins
+}
+
+#[test]
+fn what_is_below_the_floors_leaves_the_disk_and_is_counted() {
+    let mut twins = thinned();
+    twins.checkpoint();
+    let before = twins.lean.bytes();
+    let freed = twins.scavenge();
+    assert_eq!(freed.events, 10 * 8 + 10);
+    assert!(freed.chunks > 3);
+    assert_eq!(twins.lean.bytes() as i64, before as i64 - freed.bytes);
+    assert!(freed.bytes * 10 > before as i64, "{freed:?} of {before}");
+    twins.compare();
+    let chunks = |node: &Node| {
+        let export = node.store.export().expect("exports").expect("a checkpoint");
+        export.chunks().to_vec()
+    };
+    assert_eq!(chunks(&twins.plain), chunks(&twins.lean), "they are the same chunks");
+    verify(&twins.lean.vfs, FilePath::new(DIRECTORY)).expect("whole");
+
+    let again = twins.scavenge();
+    assert_eq!(again, Freed::default(), "there is nothing more to give back");
+    twins.repeat_everything();
+    twins.compare();
+}
+
+#[test]
+fn a_scavenge_reads_nothing_and_writes_nothing_where_nothing_would_go() {
+    let mut twins = Twins::new(1000);
+    assert!(twins.lean.store.begin_scavenge().is_none(), "there is no chunk");
+    for round in 0..40 {
+        let events = twins.events(1);
+        twins.append(&Append::to(stream("order-1"), exactly(round), events));
+    }
+    twins.checkpoint();
+    let before = twins.lean.vfs.counters();
+    let mut scavenge = twins.lean.store.begin_scavenge().expect("there are chunks");
+    let all = scavenge.remaining();
+    assert!(all > 1);
+    for number in 1..=all {
+        assert_eq!(scavenge.remaining(), all + 1 - number);
+        assert!(matches!(scavenge.step(), Ok(ScavengeStep::Kept(kept)) if kept == number));
+    }
+    assert!(matches!(scavenge.step(), Ok(ScavengeStep::Done)));
+    assert!(matches!(scavenge.step(), Ok(ScavengeStep::Done)), "it stays done");
+    assert_eq!(twins.lean.vfs.counters(), before);
+}
+
+#[test]
+fn what_was_removed_behind_the_checkpoint_waits_for_the_next_one() {
+    let mut twins = thinned();
+    let checkpoint = twins.lean.store.checkpointed();
+    assert!(checkpoint < twins.lean.store.applied());
+    assert_eq!(twins.scavenge(), Freed::default(), "the changes are in no checkpoint yet");
+    twins.lean.restart(Survival::Nothing, &twins.log);
+    twins.compare_points();
+    twins.compare();
+    twins.checkpoint();
+    assert!(twins.scavenge().events > 0);
+    twins.compare();
+}
+
+#[test]
+fn open_scans_keep_what_they_read_from_a_chunk_that_is_scavenged() {
+    let mut twins = thinned();
+    twins.checkpoint();
+    let reader = twins.lean.store.reader();
+    let all = Read { with_system: true, ..Model::all() };
+    let before = read(&reader, &all, 100);
+    let mut scan = reader.scan(&all).expect("begins");
+    let mut events = scan.next_page(1).expect("reads").expect("a page");
+    assert!(twins.scavenge().events > 0);
+    while let Some(page) = scan.next_page(100).expect("reads") {
+        events.extend(page);
+    }
+    let events: Vec<RecordedEvent> = events.iter().map(|event| event.decode()).collect();
+    assert!(events == before);
+}
+
+#[test]
+fn a_power_cut_at_any_operation_of_a_scavenge_leaves_each_chunk_old_or_new() {
+    let mut twins = thinned();
+    twins.checkpoint();
+    let whole = twins.lean.vfs.fork();
+    let olds: Vec<Vec<u8>> =
+        files(&whole).iter().map(|path| whole.read(path).expect("there")).collect();
+    let before = twins.lean.vfs.counters().changes;
+    assert!(twins.scavenge().chunks > 3);
+    let changes = twins.lean.vfs.counters().changes - before;
+    let news: Vec<Vec<u8>> = files(&twins.lean.vfs)
+        .iter()
+        .map(|path| twins.lean.vfs.read(path).expect("there"))
+        .collect();
+    assert!(changes > 10);
+    for cut in 0..changes {
+        for survival in [Survival::Nothing, Survival::Everything, Survival::Seeded(cut)] {
+            let vfs = whole.fork();
+            let mut store = open(&vfs, &twins.lean.options).expect("opens");
+            vfs.cut_after(cut);
+            assert!(run(&mut store).is_err(), "the cut after {cut} operations was not noticed");
+            drop(store);
+            vfs.restart(survival);
+            let store = open(&vfs, &twins.lean.options).expect("opens");
+            assert!(store.damaged().is_empty());
+            let left = files(&vfs);
+            assert_eq!(left.len(), olds.len(), "leftovers are removed: {left:?}");
+            for (path, (old, new)) in left.iter().zip(olds.iter().zip(&news)) {
+                let found = vfs.read(path).expect("there");
+                assert!(found == *old || found == *new, "cut {cut}: {}", path.display());
+            }
+            twins.lean = Node { vfs, options: twins.lean.options.clone(), store };
+            replay(&mut twins.lean.store, &twins.log).expect("applies");
+            twins.compare_points();
+            if cut % 5 == 0 {
+                twins.scavenge();
+                twins.compare();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_chunk_that_was_replaced_meanwhile_is_not_replaced_again() {
+    let mut twins = thinned();
+    twins.checkpoint();
+    let mut scavenge = twins.lean.store.begin_scavenge().expect("there are chunks");
+    let scavenged = rewritten(&mut scavenge);
+    let number = scavenged.number();
+    let path = folder().join(format!("chunk-{number:010}"));
+    let fault = Fault::damaged(&path, 0, "a read said so");
+    assert_eq!(twins.lean.store.note_damage(&fault), Some(number));
+    twins.lean.store.put_scavenged(scavenged);
+    assert_eq!(twins.lean.store.damaged().len(), 1, "who is damaged is repaired, not scavenged");
+
+    let source = twins.plain.store.reader().chunk_source(number).expect("whole").expect("there");
+    assert_eq!(source.scavenged_at(), None);
+    let mut repair = twins.lean.store.begin_repair(number).expect("damaged");
+    repair.put(0, &source.read(0, usize::MAX).expect("reads")).expect("puts");
+    let repaired = repair.finish().expect("the same chunk, with more in it");
+    twins.lean.store.finish_repair(repaired);
+    twins.compare();
+    assert!(twins.scavenge().events > 0);
+    twins.compare();
+}
+
+#[test]
+fn a_chunk_below_floors_that_are_not_known_here_is_neither_repaired_with_nor_opened() {
+    let mut twins = thinned();
+    let old = twins.plain.vfs.fork();
+    twins.checkpoint();
+    twins.scavenge();
+    let damaged = |store: &Store| store.damaged().first().map(|(one, _)| one.number);
+    let source = |number| {
+        let source = twins.lean.store.reader().chunk_source(number);
+        source.expect("whole").expect("there")
+    };
+    let number = (1..).find(|number| source(*number).scavenged_at().is_some()).expect("one");
+    let checkpoint = twins.lean.store.checkpointed().expect("a checkpoint");
+    assert_eq!(source(number).scavenged_at(), Some(checkpoint.index));
+    let bytes = source(number).read(0, usize::MAX).expect("reads");
+    let path = folder().join(format!("chunk-{number:010}"));
+
+    // The checkpoint there is an older one.
+    let mut store = open(&old, &twins.plain.options).expect("opens");
+    assert!(store.checkpointed() < Some(checkpoint));
+    store.note_damage(&Fault::damaged(&path, 0, "a read said so"));
+    let mut repair = store.begin_repair(number).expect("damaged");
+    repair.put(0, &bytes).expect("puts");
+    let refused = repair.finish().expect_err("too new");
+    assert!(
+        matches!(&refused, Fault::Foreign { why, .. } if why.contains("scavenged")),
+        "{refused}"
+    );
+
+    drop(store);
+    old.truncate(&path, 0).expect("there");
+    let file = old.open(&path, quorate_store::vfs::Open::Write).expect("there");
+    file.write_at(&bytes, 0).expect("written");
+    let store = open(&old, &twins.plain.options).expect("opens");
+    assert_eq!(damaged(&store), Some(number));
+    let fault = store.damaged().remove(0).1;
+    assert!(fault.to_string().contains("scavenged"), "{fault}");
+    drop(store);
+    let faults = verify(&old, FilePath::new(DIRECTORY)).expect_err("found");
+    assert!(faults.iter().any(|fault| fault.to_string().contains("scavenged")), "{faults:?}");
+}
+
+#[test]
+fn a_damaged_chunk_ends_its_step_and_the_others_are_scavenged_all_the_same() {
+    let mut twins = thinned();
+    twins.checkpoint();
+    let path = folder().join("chunk-0000000002");
+    let length = twins.lean.vfs.read(&path).expect("there").len() as u64;
+    for byte in (40..length).step_by(7) {
+        twins.lean.vfs.flip_bit(&path, byte, 3).expect("there");
+    }
+    let mut scavenge = twins.lean.store.begin_scavenge().expect("there are chunks");
+    let (mut rewritten, mut found) = (0, Vec::new());
+    loop {
+        match scavenge.step() {
+            Ok(ScavengeStep::Done) => break,
+            Ok(ScavengeStep::Kept(_)) => {}
+            Ok(ScavengeStep::Rewritten(scavenged)) => {
+                rewritten += 1;
+                twins.lean.store.put_scavenged(scavenged);
+            }
+            Err(fault) => {
+                assert!(fault.is_damage());
+                found.extend(twins.lean.store.note_damage(&fault));
+            }
+        }
+    }
+    assert_eq!(found, [2]);
+    assert!(rewritten > 2);
+}
