@@ -3,13 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use quorate_proto::StreamName;
+
 use super::overlay::Overlay;
 use super::pages::Pages;
 use super::pinned::checked_row;
 use super::transfer::SENT;
-use super::{CatalogExport, Contents, TableSum, database, translate};
-use crate::Fault;
+use super::{CatalogExport, Contents, Filter, TableSum, database, translate};
+use crate::format::Malformed;
+use crate::format::catalog::{Table, decode_key_state};
+use crate::format::life::{decode_record, decode_snapshot};
 use crate::vfs::{Open, Vfs};
+use crate::{Fault, Key};
 
 /// Memory for pages.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -29,20 +35,54 @@ pub(crate) fn verify(vfs: &dyn Vfs, path: &Path) -> Result<CatalogExport, Fault>
     Ok(export)
 }
 
-/// The rows must be those that the catalog keeps count of.
+/// The rows must be those that the catalog keeps count of, and say something.
 fn check_sums(export: &CatalogExport) -> Result<(), Fault> {
-    let Contents { keys, records, snapshots, filters, .. } = export.contents();
+    let Contents { keys, records, snapshots, filters, stream_records, .. } = export.contents();
     let expected = [keys, records, snapshots, filters];
+    let mut of_streams = 0;
     for ((table, _), expected) in SENT.into_iter().zip(expected) {
         let mut found = TableSum::default();
         for row in export.rows(table, None)? {
             let (key, value) = row?;
-            checked_row(table, &key, &value, export.path())?;
+            let content = checked_row(table, &key, &value, export.path())?;
+            check_row(table, &key, content).map_err(|malformed| {
+                export.damaged(&format!("row {} of a table {malformed}", found.rows + 1))
+            })?;
+            let is_of_stream = key.first() == Some(&Key::STREAM_KIND);
+            of_streams += u64::from(table == Table::Records && is_of_stream);
             found.add(table, &key, &value);
         }
         if found != *expected {
             return Err(export.damaged("a table has other rows than were put into it"));
         }
+    }
+    if of_streams != *stream_records {
+        return Err(export.damaged("it has another number of records of streams than it says"));
+    }
+    Ok(())
+}
+
+fn check_row(table: Table, key: &Bytes, content: Bytes) -> Result<(), Malformed> {
+    match table {
+        Table::Records => {
+            let scope = Key::decode(key)?.into_scope();
+            scope.ok_or_else(|| Malformed::new("is of nothing that has settings"))?;
+            decode_record(content)?;
+        }
+        Table::Snapshots => {
+            let name = String::from_utf8_lossy(key);
+            let stream = StreamName::new(name);
+            let stream = stream.map_err(|invalid| Malformed::new(invalid.to_string()))?;
+            decode_snapshot(&stream, content)?;
+        }
+        Table::Keys => {
+            Key::decode(key)?;
+            decode_key_state(content)?;
+        }
+        Table::Filters => {
+            Filter::decode(content)?;
+        }
+        Table::State | Table::Chunks => {}
     }
     Ok(())
 }

@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use quorate_proto::Expectation;
+use quorate_proto::{
+    Change, ChangeKind, Expectation, Read, RecordedEvent, Scope, Setting, SettingsChange, Snapshot,
+    Timestamp, Version,
+};
 use quorate_store::vfs::{MemVfs, Survival, Vfs};
-use quorate_store::{Fault, Report, verify};
+use quorate_store::{Fault, Payload, Report, ScavengeStep, command, verify};
 
-use crate::support::{DIRECTORY, World, append};
+use crate::model::Model;
+use crate::support::{DIRECTORY, World, append, category, id, open, options, stream};
 
 /// A stopped store with some chunks, and the position that they reach.
 fn stopped() -> MemVfs {
@@ -131,4 +135,97 @@ fn a_catalog_that_does_not_belong_to_the_chunks_is_found() {
     file.write_at(&bytes, 0).expect("written");
     let faults = verified(&vfs).expect_err("found");
     assert_eq!(path_of(&faults[0]), path);
+}
+
+/// A store that has all kinds of rows, and chunks that were scavenged.
+fn lived_in() -> MemVfs {
+    let mut world = World::new(900);
+    for at in 0..40 {
+        let stream = format!("acme/order-{}", at % 5);
+        world.append(at, &[append(&stream, Expectation::Any, &[at as u64])]);
+    }
+    let stream = stream("acme/order-1");
+    let snapshot =
+        Snapshot { stream: stream.clone(), version: Version(4), schema: 1, data: "state".into() };
+    let few = SettingsChange { max_count: Setting::Put(2), ..SettingsChange::default() };
+    let change = |scope, number| {
+        let kind = ChangeKind::Settings(few);
+        let change = Change { scope, expectation: Expectation::Any, id: id(number), kind };
+        command::encode_append(&change.to_append().expect("a change"))
+    };
+    let mut builder = command::Builder::new(Timestamp(50));
+    builder.push(&change(Scope::Stream(stream), 900));
+    builder.push(&change(Scope::Category(category("order")), 901));
+    builder.push(&command::encode_snapshot(&snapshot));
+    world.apply(Payload::Command(builder.finish()));
+    let before = world.store.checkpointed();
+    while world.store.checkpointed() == before {
+        world.apply(Payload::Blank);
+        world.seal();
+    }
+    let mut scavenge = world.store.begin_scavenge().expect("chunks");
+    let mut rewritten = 0;
+    loop {
+        match scavenge.step().expect("steps") {
+            ScavengeStep::Done => break,
+            ScavengeStep::Kept(_) => {}
+            ScavengeStep::Rewritten(scavenged) => {
+                world.store.put_scavenged(scavenged);
+                rewritten += 1;
+            }
+        }
+    }
+    assert!(rewritten > 2);
+    let vfs = world.vfs.clone();
+    drop(world);
+    vfs.restart(Survival::Everything);
+    vfs
+}
+
+/// What a store answers, if it answers.
+fn answers(vfs: &MemVfs) -> Result<Vec<RecordedEvent>, Fault> {
+    let store = open(vfs, &options(900))?;
+    let reader = store.reader();
+    let mut events = Vec::new();
+    for read in [Model::all(), Read::stream(stream("acme/order-1"))] {
+        let mut scan = reader.scan(&read)?;
+        while let Some(page) = scan.next_page(1000)? {
+            events.extend(page.iter().map(|event| event.decode()));
+        }
+    }
+    reader.snapshot(&stream("acme/order-1"))?.expect("kept");
+    Ok(events)
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_named_or_changes_no_answer() {
+    let vfs = lived_in();
+    verified(&vfs).expect("whole");
+    let whole = answers(&vfs.fork()).expect("answers");
+    let folder = Path::new(DIRECTORY);
+    let catalog = files(&vfs, folder).into_iter().filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("catalog-"))
+    });
+    for path in chunks(&vfs).into_iter().chain(catalog).chain([folder.join("CURRENT")]) {
+        let length = vfs.read(&path).expect("there").len() as u64;
+        // Of a long file a byte in about a thousand.
+        let step = (length / 1000).max(1) as usize;
+        let mut named = 0;
+        for byte in (0..length).step_by(step) {
+            let vfs = vfs.fork();
+            vfs.flip_bit(&path, byte, (byte % 8) as u8).expect("there");
+            match verified(&vfs) {
+                Err(faults) => {
+                    assert!(faults.iter().any(|fault| path_of(fault) == path), "{faults:?}");
+                    named += 1;
+                }
+                Ok(_) => assert!(
+                    answers(&vfs).is_ok_and(|answers| answers == whole),
+                    "byte {byte} of {} is not named and changes an answer",
+                    path.display()
+                ),
+            }
+        }
+        assert!(named > 0, "nothing was found in {}", path.display());
+    }
 }
