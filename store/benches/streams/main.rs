@@ -6,6 +6,8 @@
 //! of its own, while seals run on another thread; then the store is dropped, opened again, and what was not
 //! sealed is applied again. `--open` measures only the opening of what `--folder` holds.
 
+#![expect(clippy::disallowed_methods, reason = "it measures time, and seals on a thread")]
+
 mod counting;
 
 use std::error::Error;
