@@ -1,12 +1,12 @@
 //! What a leader may answer to an append without proposing it.
 
-use quorate_proto::{Append, Expectation, StreamName};
+use quorate_proto::{Append, Expectation, Position, Violation};
 
 use super::{Demand, Judgement, Log, judge};
 use crate::fault::Fault;
 use crate::life::Head;
 use crate::verdict::{Rejection, Verdict};
-use crate::view::{Published, Shared};
+use crate::view::{Published, Shared, View};
 
 /// Answers by what is applied, if what makes the append fail can never become true again: an `exactly N` whose
 /// stream has passed N, or a closed stream; or, as that comes first, the first answer to a repetition. `None`:
@@ -27,9 +27,8 @@ pub(crate) fn judge_early(shared: &Shared, append: &Append) -> Result<Option<Ver
     if !may_fail {
         return Ok(None);
     }
-    let head = |(stream, _): (&StreamName, Expectation)| view.head(stream, as_of);
-    let heads = demand.streams().map(head).collect::<Result<Vec<Head>, Fault>>()?;
     let mut log = Log::new(&view, &shared.window, point);
+    let heads = heads(&view, &demand, as_of)?;
     Ok(match judge(&mut log, &demand, &heads)? {
         Judgement::Repeated(first) => Some(Verdict::Appended(first)),
         Judgement::Rejected(rejection) => {
@@ -42,6 +41,28 @@ pub(crate) fn judge_early(shared: &Shared, append: &Append) -> Result<Option<Ver
             conflict.is_final().then_some(Verdict::Rejected(conflict))
         }
     })
+}
+
+/// What apply would answer to an append with these violations, if it were its turn now. An answer that is no
+/// repetition counts only where the end of the log was seen after the append came.
+pub(crate) fn judge_violated(
+    shared: &Shared,
+    append: &Append,
+    violations: Vec<Violation>,
+) -> Result<Verdict, Fault> {
+    let Published { view, point } = shared.get();
+    let demand = Demand::of(append);
+    let mut log = Log::new(&view, &shared.window, point);
+    let heads = heads(&view, &demand, point.position)?;
+    Ok(match judge(&mut log, &demand, &heads)? {
+        Judgement::Repeated(first) => Verdict::Appended(first),
+        Judgement::Rejected(rejection) => Verdict::Rejected(rejection),
+        Judgement::New(failures) => Verdict::Rejected(Rejection::Conflict { failures, violations }),
+    })
+}
+
+fn heads(view: &View, demand: &Demand<'_>, as_of: Position) -> Result<Vec<Head>, Fault> {
+    demand.streams().map(|(stream, _)| view.head(stream, as_of)).collect()
 }
 
 fn is_passed(expectation: Expectation, version: quorate_proto::Version) -> bool {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use quorate_proto::{
     Append, LogId, Position, Read, RecordedSnapshot, Scope, StreamName, Timestamp, Version,
+    Violation,
 };
 
 pub use conditions::Checked;
@@ -90,7 +91,7 @@ impl Reader {
     /// backwards from the newest event to where the writer's knowledge ends, and from disk only what lies
     /// there before the tail.
     ///
-    /// A retry comes first: ask [`Reader::judge_early`] before refusing what this finds violated.
+    /// A retry comes first: ask [`Reader::judge_violated`] before refusing what this finds violated.
     pub fn check_conditions(&self, append: &Append) -> Result<Checked, Fault> {
         conditions::check(&self.shared, append)
     }
@@ -103,5 +104,18 @@ impl Reader {
     /// reads from disk. The append should have passed [`Append::check`].
     pub fn judge_early(&self, append: &Append) -> Result<Option<Verdict>, Fault> {
         apply::judge_early(&self.shared, append)
+    }
+
+    /// What to answer to an append whose conditions [`Reader::check_conditions`] found violated: its first
+    /// answer if it is a repetition, which is true for good; else what it is refused for, all that failed
+    /// included. The refusal counts only where all that was committed when the append came is applied here.
+    ///
+    /// Reads from disk if need be. The append should have passed [`Append::check`].
+    pub fn judge_violated(
+        &self,
+        append: &Append,
+        violations: Vec<Violation>,
+    ) -> Result<Verdict, Fault> {
+        apply::judge_violated(&self.shared, append, violations)
     }
 }
