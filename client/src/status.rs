@@ -1,7 +1,7 @@
 //! Founding a cluster, and looking at one.
 
-use quorate_proto::wire::v1::{self, InitRequest, StatusRequest};
-use quorate_proto::{ErrorKind, Outcome, Problem};
+use quorate_proto::wire::v1::{self, InitRequest, ScavengeRequest, StatusRequest};
+use quorate_proto::{ErrorKind, Outcome, Problem, Timestamp};
 use uuid::Uuid;
 
 use crate::client::Client;
@@ -71,6 +71,44 @@ pub struct NodeStatus {
     pub insecure: bool,
     /// What it wants an operator to know; empty = nothing.
     pub notice: String,
+    /// Bytes that can still be written to its disk.
+    pub free_bytes: u64,
+    /// With fewer free bytes it takes no appends, with fewer than half of it no entries at all.
+    pub reserve_bytes: u64,
+    /// Whether it has fewer.
+    pub low_on_space: bool,
+    /// Chunks whose bytes are not what was written; it fetches them from other nodes by itself.
+    pub damaged: Vec<DamagedChunk>,
+    /// Bytes that its scrubber verified since it started.
+    pub scrubbed_bytes: u64,
+    /// When the scrubber's last whole round ended, by the node's clock.
+    pub scrubbed_at: Option<Timestamp>,
+    /// The newest scavenge since it started, under way or ended.
+    pub scavenged: Option<Scavenged>,
+}
+
+/// A chunk whose bytes are not what was written. Reads that need it fail until it is repaired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedChunk {
+    /// Its number.
+    pub chunk: u64,
+    /// The file, where in it, and what is wrong there.
+    pub why: String,
+    /// Why the last try to fetch it from another node failed; empty before the first.
+    pub failed: String,
+}
+
+/// How far a scavenge is, or what it came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scavenged {
+    /// Chunks that were looked at.
+    pub chunks: u64,
+    /// Chunks that were written anew, without what is gone.
+    pub rewritten: u64,
+    /// Events that were removed.
+    pub events_removed: u64,
+    /// Bytes of disk that came back.
+    pub bytes_freed: u64,
 }
 
 impl Client {
@@ -106,6 +144,35 @@ impl Client {
             cluster: Uuid::from_slice(&founded.cluster).unwrap_or_default(),
             members: founded.members.into_iter().map(Member::from).collect(),
         })
+    }
+
+    /// Gives back the disk space of events that are gone, on one node: the first of the client's endpoints.
+    /// `progress` is called after each chunk. It goes on if the future is dropped.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), quorate_client::Problem> {
+    /// use quorate_client::Client;
+    /// let node = Client::builder().endpoints(["127.0.0.1:7702"]).pinned(true).connect().await?;
+    /// let done = node.scavenge(|now| println!("{} chunks", now.chunks)).await?;
+    /// println!("{} bytes came back", done.bytes_freed);
+    /// # Ok(()) }
+    /// ```
+    pub async fn scavenge(
+        &self,
+        mut progress: impl FnMut(&Scavenged),
+    ) -> Result<Scavenged, Problem> {
+        let nodes = &self.shared.nodes;
+        let address = nodes.for_reads().into_iter().next().unwrap_or_default();
+        let told = |status| Problem { outcome: Outcome::NotAppended, ..problem(&address, &status) };
+        let mut cluster = nodes.cluster(&address)?;
+        let asked = cluster.scavenge(ScavengeRequest {}).await;
+        let mut messages = asked.map_err(told)?.into_inner();
+        let mut last = Scavenged::default();
+        while let Some(message) = messages.message().await.map_err(told)? {
+            last = message.into();
+            progress(&last);
+        }
+        Ok(last)
     }
 
     /// What each member says of itself, asked by the first node that answers.
@@ -145,6 +212,20 @@ impl From<v1::Member> for Member {
     }
 }
 
+impl From<v1::DamagedChunk> for DamagedChunk {
+    fn from(damaged: v1::DamagedChunk) -> DamagedChunk {
+        let v1::DamagedChunk { chunk, why, failed } = damaged;
+        DamagedChunk { chunk, why, failed }
+    }
+}
+
+impl From<v1::ScavengeProgress> for Scavenged {
+    fn from(progress: v1::ScavengeProgress) -> Scavenged {
+        let v1::ScavengeProgress { chunks, rewritten, events_removed, bytes_freed } = progress;
+        Scavenged { chunks, rewritten, events_removed, bytes_freed }
+    }
+}
+
 impl From<v1::StatusResponse> for ClusterStatus {
     fn from(status: v1::StatusResponse) -> ClusterStatus {
         ClusterStatus {
@@ -173,6 +254,13 @@ impl From<v1::NodeStatus> for NodeStatus {
             pid: status.pid,
             insecure: status.insecure,
             notice: status.notice,
+            free_bytes: status.free_bytes,
+            reserve_bytes: status.reserve_bytes,
+            low_on_space: status.low_on_space,
+            damaged: status.damaged.into_iter().map(DamagedChunk::from).collect(),
+            scrubbed_bytes: status.scrubbed_bytes,
+            scrubbed_at: status.scrubbed_at.map(Timestamp),
+            scavenged: status.scavenged.map(Scavenged::from),
         }
     }
 }

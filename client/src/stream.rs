@@ -2,7 +2,7 @@
 
 use quorate_proto::wire::v1;
 use quorate_proto::{
-    Category, Change, ChangeKind, Consistency, Expectation, Invalid, Path, Problem, Scope,
+    Category, Change, ChangeKind, Consistency, EventId, Expectation, Invalid, Path, Problem, Scope,
     Snapshot as ProtoSnapshot, StreamName, Version,
 };
 
@@ -34,11 +34,19 @@ use crate::transaction::Transaction;
 pub struct StreamRef {
     client: Client,
     name: Result<StreamName, Invalid>,
+    id: Option<EventId>,
 }
 
 impl StreamRef {
     pub(crate) fn new(client: Client, name: Result<StreamName, Invalid>) -> StreamRef {
-        StreamRef { client, name }
+        StreamRef { client, name, id: None }
+    }
+
+    /// The id of the event that records the change to come: the same one again makes a repetition safe, also
+    /// from another process. A new one if not given.
+    pub fn id(mut self, id: EventId) -> StreamRef {
+        self.id = Some(id);
+        self
     }
 
     /// Changes its settings, whatever its version.
@@ -145,7 +153,7 @@ impl StreamRef {
 
     async fn change(&self, expect: Expect, kind: ChangeKind) -> Result<Done, AppendError> {
         let scope = self.name.clone().map(Scope::Stream);
-        change(&self.client, scope, expect.into(), kind).await
+        change(&self.client, scope, expect.into(), self.id, kind).await
     }
 }
 
@@ -165,22 +173,29 @@ impl StreamRef {
 pub struct ScopeRef {
     client: Client,
     scope: Result<Scope, Invalid>,
+    id: Option<EventId>,
 }
 
 impl ScopeRef {
     pub(crate) fn category(client: Client, name: Result<Category, Invalid>) -> ScopeRef {
-        ScopeRef { client, scope: name.map(Scope::Category) }
+        ScopeRef { client, scope: name.map(Scope::Category), id: None }
     }
 
     pub(crate) fn path(client: Client, name: Result<Path, Invalid>) -> ScopeRef {
-        ScopeRef { client, scope: name.map(Scope::Path) }
+        ScopeRef { client, scope: name.map(Scope::Path), id: None }
+    }
+
+    /// The id of the event that records the change to come, as that of [`StreamRef::id`].
+    pub fn id(mut self, id: EventId) -> ScopeRef {
+        self.id = Some(id);
+        self
     }
 
     /// Changes its settings. They hold for every stream in it, unless the stream or a scope nearer to it has
     /// its own; `truncate_before` always holds, and is a position.
     pub async fn set(&self, settings: Settings) -> Result<Done, AppendError> {
         let kind = ChangeKind::Settings(settings.into());
-        change(&self.client, self.scope.clone(), Expectation::Any, kind).await
+        change(&self.client, self.scope.clone(), Expectation::Any, self.id, kind).await
     }
 
     /// What is set for it. Sees every change that was acknowledged before.
@@ -198,9 +213,11 @@ async fn change(
     client: &Client,
     scope: Result<Scope, Invalid>,
     expectation: Expectation,
+    id: Option<EventId>,
     kind: ChangeKind,
 ) -> Result<Done, AppendError> {
-    let change = scope.map(|scope| Change { scope, expectation, id: new_id(), kind });
+    let id = id.unwrap_or_else(new_id);
+    let change = scope.map(|scope| Change { scope, expectation, id, kind });
     Transaction::of_change(client.clone(), change).commit().await
 }
 

@@ -10,7 +10,7 @@ use quorate_proto::wire::v1::session_answer::Outcome;
 use quorate_proto::wire::v1::session_append::Request;
 use quorate_proto::{Append, Change, Problem};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Server;
 use tonic::{Response, Status, Streaming};
@@ -95,9 +95,17 @@ impl Read {
     }
 }
 
+/// A snapshot that the client puts.
+pub(crate) struct Put {
+    pub(crate) request: v1::PutSnapshotRequest,
+    /// The version that is kept then.
+    pub(crate) answer: oneshot::Sender<Result<u64, Status>>,
+}
+
 struct Service {
     sessions: mpsc::UnboundedSender<Session>,
     reads: mpsc::UnboundedSender<Read>,
+    snapshots: mpsc::UnboundedSender<Put>,
 }
 
 /// A node, as the test sees it.
@@ -105,6 +113,7 @@ pub(crate) struct Node {
     pub(crate) address: String,
     sessions: mpsc::UnboundedReceiver<Session>,
     reads: mpsc::UnboundedReceiver<Read>,
+    snapshots: mpsc::UnboundedReceiver<Put>,
 }
 
 impl Node {
@@ -113,10 +122,11 @@ impl Node {
         let address = listener.local_addr().expect("an address").to_string();
         let (sessions, opened) = mpsc::unbounded_channel();
         let (reads, asked) = mpsc::unbounded_channel();
-        let service = EventsServer::new(Service { sessions, reads });
+        let (snapshots, put) = mpsc::unbounded_channel();
+        let service = EventsServer::new(Service { sessions, reads, snapshots });
         let incoming = TcpListenerStream::new(listener);
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
-        Node { address, sessions: opened, reads: asked }
+        Node { address, sessions: opened, reads: asked, snapshots: put }
     }
 
     /// The next session that is opened here; it is told of that leader.
@@ -129,6 +139,11 @@ impl Node {
     /// The next read that is asked for here.
     pub(crate) async fn read(&mut self) -> Read {
         self.reads.recv().await.expect("the node lives")
+    }
+
+    /// The next snapshot that is put here.
+    pub(crate) async fn snapshot(&mut self) -> Put {
+        self.snapshots.recv().await.expect("the node lives")
     }
 
     /// Whether a session was opened that nobody looked at yet.
@@ -152,21 +167,24 @@ impl Events for Service {
         &self,
         _: tonic::Request<v1::ChangeStreamRequest>,
     ) -> Result<Response<v1::AppendResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        Err(Status::unimplemented("the client has no use for it"))
     }
 
     async fn show_stream(
         &self,
         _: tonic::Request<v1::ShowStreamRequest>,
     ) -> Result<Response<v1::ShowStreamResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        Err(Status::unavailable("no test asks for it"))
     }
 
     async fn put_snapshot(
         &self,
-        _: tonic::Request<v1::PutSnapshotRequest>,
+        request: tonic::Request<v1::PutSnapshotRequest>,
     ) -> Result<Response<v1::PutSnapshotResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let (answer, answered) = oneshot::channel();
+        let _ = self.snapshots.send(Put { request: request.into_inner(), answer });
+        let kept = answered.await.unwrap_or_else(|_| Err(Status::unavailable("gone")))?;
+        Ok(Response::new(v1::PutSnapshotResponse { version: kept }))
     }
 
     async fn append(

@@ -89,3 +89,31 @@ async fn what_breaks_a_rule_is_told_at_once_and_asked_of_nobody_else() {
     let never_sent = client.read("").collect().await.expect_err("no name");
     assert_eq!(never_sent.kind, ErrorKind::Invalid);
 }
+
+#[tokio::test]
+async fn a_lost_read_goes_on_after_the_same_snapshot() {
+    let (mut first, mut second) = (Node::start().await, Node::start().await);
+    let client = client(&[&first, &second], |builder| builder);
+    let reading = tokio::spawn(client.read("order-1").with_snapshot().collect());
+    let read = first.read().await;
+    assert!(read.request.with_snapshot);
+    let snapshot = v1::Snapshot {
+        stream: "order-1".to_owned(),
+        version: 17,
+        data: "state".into(),
+        ..v1::Snapshot::default()
+    };
+    let point = v1::ReadPoint { as_of: 40, version: Some(20), snapshot: Some(snapshot) };
+    read.send(Message::Point(point.clone())).await;
+    drop(read);
+
+    let read = second.read().await;
+    let v1::ReadRequest { after, before, with_snapshot, .. } = read.request;
+    assert_eq!((after, before, with_snapshot), (17, Some(21), false));
+    read.send(Message::Point(v1::ReadPoint { snapshot: None, ..point })).await;
+    events(&read, &[36, 38, 40]).await;
+    read.send(Message::End(v1::Empty {})).await;
+    let answer = reading.await.expect("it ran").expect("an answer");
+    assert_eq!(answer.snapshot.map(|snapshot| snapshot.version), Some(17));
+    assert_eq!((answer.version, answer.events.len()), (20, 3));
+}

@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use crate::fake::{Node, client};
-use quorate_client::{AppendError, Client, Event, Expect, Submitted};
-use quorate_proto::{Append, Expectation, Failure, Outcome, Problem, StreamName, Version};
+use quorate_client::{
+    AppendError, Client, ErrorKind, Event, EventId, Expect, Query, Settings, Snapshot, Submitted,
+};
+use quorate_proto::{
+    Append, Change, ChangeKind, Condition, Expectation, Failure, Outcome, Position, Problem,
+    StreamName, Version, Violation,
+};
 
 const STREAM: &str = "order-1";
 
@@ -136,4 +141,94 @@ async fn what_nobody_answers_is_unknown_and_can_be_repeated_with_the_same_ids() 
     };
     assert_eq!(repeated, sent);
     assert_eq!(repeating.await.expect("it ran").expect("appended").version, 7);
+}
+
+#[tokio::test]
+async fn a_violated_condition_is_a_conflict_that_tells_the_newest_offender() {
+    let mut node = Node::start().await;
+    let client = client(&[&node], |builder| builder);
+    let event = Event::new("Booked", "1").expect("an event").tag("seat:1");
+    let (seat, hall) = (Query::tag("seat:1"), Query::category("hall"));
+    let booking = client.transaction().write(STREAM, Expect::Any, [event]);
+    let booked = booking.unless(seat, 7).unless(hall, 9).submit().await;
+    let here = node.address.clone();
+    let mut session = node.session(&here).await;
+    let (number, append) = session.next().await;
+    let asked: Vec<u64> = append.conditions.iter().map(|one: &Condition| one.after.0).collect();
+    assert_eq!(asked, [7, 9]);
+    let violation = Violation { condition: 1, position: Position(12) };
+    session.answer(number, Err(Problem::conflict(Vec::new(), vec![violation]))).await;
+    match booked.await {
+        Err(AppendError::Conflict(conflict)) => {
+            assert_eq!((conflict.failures.len(), conflict.violations), (0, vec![violation]));
+            assert_eq!(conflict.stream.as_str(), STREAM);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_unknown_at_once_and_the_session_goes_on() {
+    let mut node = Node::start().await;
+    let client = client(&[&node], |builder| builder);
+    let old = submit(&client, "A").await;
+    let here = node.address.clone();
+    let mut session = node.session(&here).await;
+    let (number, _) = session.next().await;
+    let forgotten = Problem::new(ErrorKind::Forgotten, Outcome::Unknown, "old and removed");
+    session.answer(number, Err(forgotten)).await;
+    match old.await {
+        Err(AppendError::Unknown(unknown)) => {
+            assert_eq!(unknown.problem().kind, ErrorKind::Forgotten);
+        }
+        other => panic!("{other:?}"),
+    }
+    let next = submit(&client, "B").await;
+    session.append_next(2).await;
+    assert_eq!(next.await.expect("appended").version, 2);
+}
+
+#[tokio::test]
+async fn a_change_keeps_its_place_among_appends_and_its_id_over_repetitions() {
+    let mut node = Node::start().await;
+    let client = client(&[&node], |builder| builder);
+    let id = EventId::from_bytes([7; 16]).expect("an id");
+    let stream = client.stream(STREAM).id(id);
+    let settings = Settings::new().max_count(5).clear_max_age();
+    let setting =
+        tokio::spawn(async move { stream.set_expecting(Expect::Version(3), settings).await });
+    let here = node.address.clone();
+    let mut session = node.session(&here).await;
+    let (_, sent) = session.next().await;
+    let change = Change::of_append(&sent).expect("well formed").expect("a change");
+    assert_eq!((change.id, change.expectation), (id, Expectation::Exactly(Version(3))));
+    assert_eq!(change.kind, ChangeKind::Settings(settings.into()));
+    session.lose().await;
+
+    let mut session = node.session(&here).await;
+    assert_eq!(session.append_next(9).await, sent, "a repetition is the same");
+    assert_eq!(setting.await.expect("it ran").expect("changed").position, 9);
+
+    let category = client.category("a-b").set(Settings::new().max_count(1)).await;
+    assert!(matches!(category, Err(AppendError::Rejected(p)) if p.kind == ErrorKind::Invalid));
+    let nothing = client.stream(STREAM).set(Settings::new()).await;
+    assert!(matches!(nothing, Err(AppendError::Rejected(p)) if p.field == "settings"));
+}
+
+#[tokio::test]
+async fn a_snapshot_is_put_again_elsewhere_when_a_node_is_lost_but_not_when_it_is_refused() {
+    let (mut first, mut second) = (Node::start().await, Node::start().await);
+    let client = client(&[&first, &second], |builder| builder);
+    let stream = client.stream(STREAM);
+    let putting = tokio::spawn(async move { stream.put_snapshot(Snapshot::new(3, "state")).await });
+    drop(first.snapshot().await);
+    let put = second.snapshot().await;
+    assert_eq!(put.request.snapshot.as_ref().map(|snapshot| snapshot.version), Some(3));
+    put.answer.send(Ok(4)).expect("the client waits");
+    assert_eq!(putting.await.expect("it ran"), Ok(4));
+
+    let stream = client.stream(STREAM);
+    let putting = tokio::spawn(async move { stream.put_snapshot(Snapshot::new(9, "state")).await });
+    second.snapshot().await.answer.send(Err(conflict().into())).expect("the client waits");
+    assert_eq!(putting.await.expect("it ran").expect_err("refused").kind, ErrorKind::Conflict);
 }
