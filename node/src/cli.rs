@@ -6,7 +6,10 @@ use std::io::IsTerminal;
 use clap::{Args, Parser, Subcommand};
 use quorate_proto::{Consistency, Position};
 
-use crate::commands::{append, bench, cluster, demo, dev, export, import, read, serve, verify};
+use crate::commands::{
+    append, bench, cluster, demo, dev, export, import, read, scavenge, serve, snapshot, stream,
+    verify,
+};
 use crate::exit::{Ending, Exit};
 
 /// A replicated event store: one append-only log of events, agreed on by a cluster of nodes.
@@ -75,6 +78,9 @@ enum Command {
     Read(read::ReadArgs),
     Import(import::ImportArgs),
     Export(export::ExportArgs),
+    Stream(stream::StreamArgs),
+    Snapshot(snapshot::SnapshotArgs),
+    Scavenge(scavenge::ScavengeArgs),
     Cluster(cluster::ClusterArgs),
     Bench(bench::BenchArgs),
     Verify(verify::VerifyArgs),
@@ -92,6 +98,9 @@ impl Arguments {
             Command::Read(args) => block_on(read::run(args, &global)),
             Command::Import(args) => block_on(import::run(args, &global)),
             Command::Export(args) => block_on(export::run(args, &global)),
+            Command::Stream(args) => block_on(stream::run(args, &global)),
+            Command::Snapshot(args) => block_on(snapshot::run(args, &global)),
+            Command::Scavenge(args) => block_on(scavenge::run(args, &global)),
             Command::Cluster(args) => block_on(cluster::run(args, &global)),
             Command::Bench(args) => block_on(bench::run(args, &global)),
             Command::Verify(args) => verify::run(&args, &global),

@@ -4,7 +4,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
+use quorate_raft::ReplicaOptions;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::size;
 
 /// The settings of a node as they can be given on the command line and in the environment.
 #[derive(Args, Clone, Debug, Default)]
@@ -40,6 +44,15 @@ pub struct Flags {
     /// Threads that serve requests [default: one for each core].
     #[arg(long, value_name = "COUNT", env = "QUORATE_THREADS")]
     pub threads: Option<usize>,
+    /// Free space on the disk below which the node takes no more events [default, and the least: four chunks].
+    #[arg(long, value_name = "SIZE", env = "QUORATE_RESERVE", value_parser = size::parse)]
+    pub reserve: Option<u64>,
+    /// Bytes a second that are read to look for damage; 0 turns it off [default: 4MiB].
+    #[arg(long, value_name = "SIZE", env = "QUORATE_SCRUB_RATE", value_parser = size::parse)]
+    pub scrub_rate: Option<u64>,
+    /// Memory for what was read last from disk [default: 64MiB].
+    #[arg(long, value_name = "SIZE", env = "QUORATE_CACHE", value_parser = size::parse)]
+    pub cache: Option<u64>,
 }
 
 /// The settings of a node as a file holds them. Unknown keys are refused.
@@ -54,6 +67,12 @@ pub struct File {
     insecure: Option<bool>,
     log: Option<String>,
     threads: Option<usize>,
+    #[serde(default, deserialize_with = "size_of")]
+    reserve: Option<u64>,
+    #[serde(default, deserialize_with = "size_of")]
+    scrub_rate: Option<u64>,
+    #[serde(default, deserialize_with = "size_of")]
+    cache: Option<u64>,
 }
 
 /// Why settings cannot be used.
@@ -84,6 +103,12 @@ pub struct Settings {
     pub log: String,
     /// Threads that serve requests; one for each core if not told.
     pub threads: Option<usize>,
+    /// Free bytes below which it takes no more events; four chunks if not told.
+    pub reserve: Option<u64>,
+    /// Bytes a second that are read to look for damage; 0 = none.
+    pub scrub_rate: u64,
+    /// Bytes of memory for what was read last from disk.
+    pub cache: u64,
 }
 
 /// Reads the text of a settings file.
@@ -123,7 +148,30 @@ impl Settings {
             insecure: open,
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             threads,
+            reserve: flags.reserve.or(file.reserve),
+            scrub_rate: flags
+                .scrub_rate
+                .or(file.scrub_rate)
+                .unwrap_or(ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT),
+            cache: flags
+                .cache
+                .or(file.cache)
+                .unwrap_or(ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT as u64),
         })
+    }
+}
+
+/// A size as people write it, `64MiB`, or a number of bytes.
+fn size_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Size {
+        Bytes(u64),
+        Text(String),
+    }
+    match Size::deserialize(deserializer)? {
+        Size::Bytes(bytes) => Ok(Some(bytes)),
+        Size::Text(text) => size::parse(&text).map(Some).map_err(D::Error::custom),
     }
 }
 
@@ -179,6 +227,27 @@ mod tests {
         assert_eq!(settings.data, PathBuf::from("/file"));
         assert_eq!((settings.log.as_str(), settings.insecure), ("debug", false));
         assert_eq!(settings.peer_listen, "127.0.0.1:7801");
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        let file = "data = '/file'\nreserve = '2GiB'\nscrub_rate = 0\ncache = '128 MiB'";
+        let settings = resolve(Flags::default(), file).expect("usable");
+        assert_eq!(
+            (settings.reserve, settings.scrub_rate, settings.cache),
+            (Some(2 << 30), 0, 128 << 20)
+        );
+        let flags = Flags { reserve: Some(7), scrub_rate: Some(8), ..Flags::default() };
+        let settings = resolve(flags, file).expect("usable");
+        assert_eq!(
+            (settings.reserve, settings.scrub_rate, settings.cache),
+            (Some(7), 8, 128 << 20)
+        );
+        let default = resolve(Flags::default(), "data = '/file'").expect("usable");
+        assert_eq!((default.reserve, default.scrub_rate, default.cache), (None, 4 << 20, 64 << 20));
+        let refused =
+            resolve(Flags::default(), "data = '/x'\nreserve = 'much'").expect_err("no size");
+        assert!(refused.contains("`much` is no size"), "{refused}");
     }
 
     #[test]

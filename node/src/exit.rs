@@ -76,11 +76,11 @@ impl From<Problem> for Exit {
 impl From<&AppendError> for Exit {
     /// Only what is about the append itself is a rejection: a cluster that cannot be reached is none.
     fn from(error: &AppendError) -> Exit {
-        use ErrorKind::{Conflict, IdReused, Invalid, TooLarge};
+        use ErrorKind::{Conflict, IdReused, Invalid, StreamClosed, TooLarge};
         let problem = error.problem();
         let code = match (error, problem.kind) {
             (AppendError::Unknown(_), _) => Code::Unknown,
-            (_, Conflict | IdReused | Invalid | TooLarge) => Code::Rejected,
+            (_, Conflict | IdReused | Invalid | StreamClosed | TooLarge) => Code::Rejected,
             (_, _) => Code::Failed,
         };
         Exit::new(code, problem.message)
@@ -120,6 +120,8 @@ mod tests {
         for (kind, of_append, otherwise) in [
             (ErrorKind::Conflict, Code::Rejected, Code::Failed),
             (ErrorKind::IdReused, Code::Rejected, Code::Failed),
+            (ErrorKind::StreamClosed, Code::Rejected, Code::Failed),
+            (ErrorKind::NoSpace, Code::Failed, Code::Failed),
             (ErrorKind::Invalid, Code::Rejected, Code::Usage),
             (ErrorKind::TooLarge, Code::Rejected, Code::Usage),
             (ErrorKind::Unavailable, Code::Failed, Code::Failed),

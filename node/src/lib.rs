@@ -2,6 +2,7 @@
 //!
 //! Only this crate reads configuration, environment and command lines.
 
+mod age;
 mod bench;
 pub mod cli;
 pub mod commands;
@@ -15,6 +16,7 @@ mod ndjson;
 mod output;
 mod ports;
 mod print;
+mod query;
 pub mod server;
 mod size;
 

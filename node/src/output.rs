@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use indicatif::HumanCount;
-use quorate_client::{AppendError, RecordedEvent};
-use quorate_proto::Problem;
+use quorate_client::{AppendError, RecordedEvent, RecordedSnapshot};
+use quorate_proto::{Problem, StreamName};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -65,6 +65,68 @@ pub(crate) fn write_event_json(output: &mut impl Write, event: &RecordedEvent) -
     write_json(output, &line)
 }
 
+/// A snapshot as a JSON line.
+#[derive(Serialize)]
+struct SnapshotLine<'a> {
+    stream: &'a str,
+    version: u64,
+    schema: u32,
+    recorded_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_base64: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SnapshotBeforeEvents<'a> {
+    snapshot: SnapshotLine<'a>,
+}
+
+fn snapshot_line<'a>(stream: &'a StreamName, snapshot: &RecordedSnapshot) -> SnapshotLine<'a> {
+    let (data, data_base64) = payload(&snapshot.data);
+    SnapshotLine {
+        stream: stream.as_str(),
+        version: snapshot.version,
+        schema: snapshot.schema,
+        recorded_at: snapshot.recorded_at.to_string(),
+        data,
+        data_base64,
+    }
+}
+
+/// Writes a snapshot, as one JSON line or for a person.
+pub(crate) fn write_snapshot(
+    output: &mut impl Write,
+    stream: &StreamName,
+    snapshot: &RecordedSnapshot,
+    json: bool,
+) -> io::Result<()> {
+    if json {
+        return write_json(output, &snapshot_line(stream, snapshot));
+    }
+    let RecordedSnapshot { version, recorded_at, data, .. } = snapshot;
+    write!(output, "snapshot  {stream}  {version}  {recorded_at}")?;
+    match payload(data) {
+        (Some(json), _) => writeln!(output, "  {json}"),
+        (None, _) => writeln!(output, "  ({} bytes)", data.len()),
+    }
+}
+
+/// Writes the snapshot that events follow: in JSON as a line that is no event.
+pub(crate) fn write_snapshot_before_events(
+    output: &mut impl Write,
+    stream: &StreamName,
+    snapshot: &RecordedSnapshot,
+    json: bool,
+) -> io::Result<()> {
+    if json {
+        let snapshot = snapshot_line(stream, snapshot);
+        return write_json(output, &SnapshotBeforeEvents { snapshot });
+    }
+    write_snapshot(output, stream, snapshot, json)
+}
+
 /// Writes an event for a person.
 pub(crate) fn write_event_plain(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> {
     let RecordedEvent { position, stream, version, kind, recorded_at, data, .. } = event;
@@ -102,6 +164,8 @@ struct FailureLine {
     message: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failures: Vec<FailedExpectation>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    violations: Vec<ViolatedCondition>,
     #[serde(skip_serializing_if = "String::is_empty")]
     field: String,
     #[serde(skip_serializing_if = "is_zero")]
@@ -121,25 +185,46 @@ struct FailedExpectation {
     actual: u64,
 }
 
+#[derive(Serialize)]
+struct ViolatedCondition {
+    /// Which of the request's; the first is 0.
+    condition: usize,
+    /// Of the newest event that it forbids.
+    position: u64,
+}
+
 /// Writes why an append did not end well, as one JSON line; `line` is that of the file it came from.
 pub(crate) fn write_failure_json(
     output: &mut impl Write,
     error: &AppendError,
     line: Option<u64>,
 ) -> io::Result<()> {
-    let Problem { kind, outcome, message, failures, field, limit, .. } = error.problem();
+    let Problem { kind, outcome, message, failures, violations, field, limit } = error.problem();
     let failed = failures.into_iter().map(|failure| FailedExpectation {
         stream: failure.stream.to_string(),
         expected: failure.expected.to_string(),
         actual: failure.actual.0,
     });
+    let violated = violations.into_iter().map(|violation| ViolatedCondition {
+        condition: violation.condition,
+        position: violation.position.0,
+    });
     let ids = match error {
         AppendError::Unknown(append) => append.ids().map(|id| id.to_string()).collect(),
         _ => Vec::new(),
     };
-    let failures = failed.collect();
-    let (error, outcome) = (kind.as_str(), outcome.as_str());
-    write_json(output, &FailureLine { error, outcome, message, failures, field, limit, ids, line })
+    let line = FailureLine {
+        error: kind.as_str(),
+        outcome: outcome.as_str(),
+        message,
+        failures: failed.collect(),
+        violations: violated.collect(),
+        field,
+        limit,
+        ids,
+        line,
+    };
+    write_json(output, &line)
 }
 
 /// Bytes as verbatim JSON if they are JSON, otherwise in base64; nothing if there are none.
@@ -176,7 +261,9 @@ fn is_zero(number: &u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use quorate_proto::{EventId, EventType, StreamName, Timestamp};
+    use quorate_proto::{
+        EventId, EventType, Expectation, Failure, Position, Timestamp, Version, Violation,
+    };
 
     use super::*;
 
@@ -238,6 +325,45 @@ mod tests {
              \"tags\":[\"a\",\"b\"],\"content_type\":\"image/png\",\"correlation_id\":\"c\",\
              \"causation_id\":\"d\"}\n";
         assert!(line(&full).ends_with(tail), "{}", line(&full));
+    }
+
+    #[test]
+    fn a_conflict_tells_all_that_was_not_as_demanded() {
+        let failure = Failure {
+            stream: StreamName::new("order-42").expect("a name"),
+            expected: Expectation::Exactly(Version(2)),
+            actual: Version(3),
+        };
+        let violation = Violation { condition: 1, position: Position(9) };
+        let error = AppendError::Rejected(Problem::conflict(vec![failure], vec![violation]));
+        let mut line = Vec::new();
+        write_failure_json(&mut line, &error, None).expect("memory");
+        let line = String::from_utf8(line).expect("JSON is UTF-8");
+        assert!(
+            line.starts_with("{\"error\":\"conflict\",\"outcome\":\"not appended\","),
+            "{line}"
+        );
+        let details = "\"failures\":[{\"stream\":\"order-42\",\"expected\":\"2\",\"actual\":3}],\
+             \"violations\":[{\"condition\":1,\"position\":9}]}\n";
+        assert!(line.ends_with(details), "{line}");
+    }
+
+    #[test]
+    fn a_snapshot_before_events_cannot_be_taken_for_one() {
+        let stream = StreamName::new("order-42").expect("a name");
+        let snapshot = RecordedSnapshot {
+            version: 3,
+            schema: 1,
+            data: "{ \"total\" : 50 }".into(),
+            recorded_at: Timestamp(0),
+        };
+        let mut line = Vec::new();
+        write_snapshot_before_events(&mut line, &stream, &snapshot, true).expect("memory");
+        assert_eq!(
+            String::from_utf8(line).expect("JSON is UTF-8"),
+            "{\"snapshot\":{\"stream\":\"order-42\",\"version\":3,\"schema\":1,\
+             \"recorded_at\":\"1970-01-01T00:00:00.000000Z\",\"data\":{\"total\":50}}}\n"
+        );
     }
 
     #[test]

@@ -72,11 +72,15 @@ pub struct ReplicaOptions {
     pub reserve_bytes: Option<u64>,
     /// How fast the scrubber reads; 0 turns it off.
     pub scrub_bytes_per_second: u64,
+    /// Bytes of memory for what was read last from chunks, unpacked.
+    pub block_cache_bytes: usize,
 }
 
 impl ReplicaOptions {
     /// How fast the scrubber reads unless told otherwise: 350 GB a day.
     pub const SCRUB_BYTES_PER_SECOND_DEFAULT: u64 = 4 * 1024 * 1024;
+    /// The memory for what was read last from chunks unless told otherwise.
+    pub const BLOCK_CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 }
 
 /// Why a replica could not start.

@@ -31,8 +31,6 @@ use crate::{care, config, digests, housekeeping, observe, room};
 const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Versions of streams that the store keeps in memory.
 const HEAD_CACHE: usize = 100_000;
-/// What the store may keep in memory of what was read from chunks.
-const BLOCK_CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Memory for pages of the catalog.
 const CATALOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Memory for the filters of the newest chunks.
@@ -178,6 +176,7 @@ async fn open<H: Host>(
 ) -> Result<Opened, Fault> {
     let (vfs, directory) = (host.vfs(), options.directory.clone());
     let (segment_bytes, reserve) = (options.segment_bytes, options.reserve_bytes);
+    let block_cache_bytes = options.block_cache_bytes;
     let opened = host.run(move || {
         let boot = identity::count_boot(&*vfs, &directory)?;
         let Identity { cluster, log, node, chunk_bytes } = identity;
@@ -188,7 +187,7 @@ async fn open<H: Host>(
             log,
             chunk_bytes,
             head_cache: HEAD_CACHE,
-            block_cache_bytes: BLOCK_CACHE_BYTES,
+            block_cache_bytes,
             catalog_cache_bytes: CATALOG_CACHE_BYTES,
             filter_bytes: FILTER_BYTES,
         };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use quorate_client::{AppendError, Client, Done, Event, Expect};
 use quorate_proto::limits::APPEND_BYTES_MAX;
-use quorate_proto::{EventId, EventType, Problem, StreamName, Timestamp};
+use quorate_proto::{EventId, EventType, Problem, Query, StreamName, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -17,6 +17,7 @@ use crate::connect::connect;
 use crate::exit::Exit;
 use crate::ndjson::EventLine;
 use crate::output::{write_failure_json, write_json};
+use crate::query;
 
 /// Append an event to a stream, or several events atomically.
 ///
@@ -24,6 +25,7 @@ use crate::output::{write_failure_json, write_json};
 /// if the append was rejected, and with 4 if it is not known whether the events were appended: then
 /// repeat it with the ids it tells.
 #[derive(Args, Debug)]
+#[command(after_long_help = query::SYNTAX)]
 pub struct AppendArgs {
     /// The stream; with --file, where lines without a `stream` go.
     #[arg(required_unless_present = "file")]
@@ -32,6 +34,14 @@ pub struct AppendArgs {
     /// --file, of every stream in it. The default is `any`: nothing is checked.
     #[arg(long, value_name = "WHAT", default_value = "any", value_parser = parse_expectation)]
     expect: Expect,
+    /// Append only if no event after --after matches this QUERY, such as `type:Enrolled,tag:course:c1`; --help
+    /// tells the syntax. Can be repeated, each with its --after.
+    #[arg(long, value_name = "QUERY", value_parser = query::parse, requires = "after")]
+    unless: Vec<Query>,
+    /// The position up to which the --unless before it does not look: the `as of` of the read that the
+    /// decision was made on; 0 looks at the whole log.
+    #[arg(long, value_name = "POSITION", requires = "unless")]
+    after: Vec<u64>,
     /// Several events from a file, one JSON object a line as `export` writes them; all or none.
     #[arg(long, value_name = "FILE", conflicts_with = "Content")]
     file: Option<PathBuf>,
@@ -77,7 +87,13 @@ struct Content {
 
 /// Runs the command.
 pub async fn run(args: AppendArgs, global: &Global) -> Result<(), Exit> {
-    let AppendArgs { stream, expect, file, content } = args;
+    let AppendArgs { stream, expect, unless, after, file, content } = args;
+    if unless.len() != after.len() {
+        let (unless, after) = (unless.len(), after.len());
+        let message = format!("each --unless needs its --after: there are {unless} and {after}");
+        return Err(Exit::usage(message));
+    }
+    let conditions = unless.into_iter().zip(after).collect();
     let writes = match file {
         Some(file) => from_file(&file, stream)?,
         None => {
@@ -87,14 +103,9 @@ pub async fn run(args: AppendArgs, global: &Global) -> Result<(), Exit> {
     };
     let client = connect(global).await.map_err(|problem| not_begun(global, problem))?;
     let streams: Vec<StreamName> = writes.iter().map(|(stream, _)| stream.clone()).collect();
-    match append(&client, expect, writes).await {
+    match append(&client, expect, writes, conditions).await {
         Ok(done) => Ok(report(global, expect, &streams, &done)?),
-        Err(error) => {
-            if global.json() {
-                write_failure_json(&mut io::stdout(), &error, None)?;
-            }
-            Err(exit(&error))
-        }
+        Err(error) => failed(global, &error),
     }
 }
 
@@ -102,11 +113,15 @@ async fn append(
     client: &Client,
     expect: Expect,
     writes: Vec<(StreamName, Vec<Event>)>,
+    conditions: Vec<(Query, u64)>,
 ) -> Result<Done, AppendError> {
     let transaction =
         writes.into_iter().fold(client.transaction(), |transaction, (stream, events)| {
             transaction.write(stream.as_str(), expect, events)
         });
+    let transaction = conditions
+        .into_iter()
+        .fold(transaction, |transaction, (query, after)| transaction.unless(query.into(), after));
     transaction.commit().await
 }
 
@@ -131,10 +146,19 @@ pub(crate) fn not_begun(global: &Global, problem: Problem) -> Exit {
     problem.into()
 }
 
+/// The end of an append or of a change that failed, told in JSON too if that is asked for.
+pub(crate) fn failed(global: &Global, error: &AppendError) -> Result<(), Exit> {
+    if global.json() {
+        write_failure_json(&mut io::stdout(), error, None)?;
+    }
+    Err(exit(error))
+}
+
+/// What an append or a change came to, as a JSON line.
 #[derive(Serialize)]
-struct DoneLine<'a> {
-    position: u64,
-    versions: BTreeMap<&'a str, u64>,
+pub(crate) struct DoneLine<'a> {
+    pub(crate) position: u64,
+    pub(crate) versions: BTreeMap<&'a str, u64>,
 }
 
 fn report(global: &Global, expect: Expect, streams: &[StreamName], done: &Done) -> io::Result<()> {
@@ -146,12 +170,17 @@ fn report(global: &Global, expect: Expect, streams: &[StreamName], done: &Done) 
     }
     for (stream, version) in versions {
         write!(output, "`{stream}` is at version {version}, position {}", done.position)?;
-        match expect {
-            Expect::Any => writeln!(output, " (expected: any, so nothing was checked)")?,
-            expect => writeln!(output, " (expected: {expect})")?,
-        }
+        writeln!(output, " ({})", told(expect))?;
     }
     Ok(())
+}
+
+/// What was demanded, for a person.
+pub(crate) fn told(expect: Expect) -> String {
+    match expect {
+        Expect::Any => "expected: any, so nothing was checked".to_owned(),
+        expect => format!("expected: {expect}"),
+    }
 }
 
 impl Content {
@@ -159,7 +188,7 @@ impl Content {
         let kind = self.r#type.ok_or_else(|| Exit::usage("--type is needed"))?;
         let data = match self.data {
             None => Bytes::new(),
-            Some(dash) if dash == "-" => read_data(io::stdin().lock())?,
+            Some(dash) if dash == "-" => read_data(io::stdin().lock(), APPEND_BYTES_MAX)?,
             Some(text) => match (parse_json(&text), &self.content_type) {
                 (Err(why), None) => {
                     let advice = "for other bytes use `--data -` or tell their --content-type";
@@ -181,10 +210,10 @@ impl Content {
     }
 }
 
-/// Reads what an event can hold, and a byte more, so that what is too large is refused as that.
-fn read_data(input: impl Read) -> Result<Bytes, Exit> {
+/// Reads as many bytes as can be sent, and one more, so that what is too large is refused as that.
+pub(crate) fn read_data(input: impl Read, bytes_max: usize) -> Result<Bytes, Exit> {
     let mut data = Vec::new();
-    input.take(APPEND_BYTES_MAX as u64 + 1).read_to_end(&mut data)?;
+    input.take(bytes_max as u64 + 1).read_to_end(&mut data)?;
     Ok(data.into())
 }
 
@@ -230,7 +259,7 @@ fn from_file(
     Ok(writes)
 }
 
-fn parse_expectation(text: &str) -> Result<Expect, String> {
+pub(crate) fn parse_expectation(text: &str) -> Result<Expect, String> {
     match text {
         "any" => Ok(Expect::Any),
         "none" => Ok(Expect::None),
@@ -242,7 +271,7 @@ fn parse_expectation(text: &str) -> Result<Expect, String> {
     }
 }
 
-fn parse_json(text: &str) -> Result<String, String> {
+pub(crate) fn parse_json(text: &str) -> Result<String, String> {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("is no JSON: {error}")),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
-use quorate_client::{ClusterStatus, Founded, Member, NodeStatus};
+use quorate_client::{ClusterStatus, DamagedChunk, Founded, Member, NodeStatus, Scavenged};
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use serde::Serialize;
 
@@ -148,6 +148,48 @@ struct Known {
     insecure: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     notice: String,
+    free_bytes: u64,
+    reserve_bytes: u64,
+    low_on_space: bool,
+    damaged_chunks: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<DamagedLine>,
+    scrubbed_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scrubbed_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scavenged: Option<ScavengedLine>,
+}
+
+#[derive(Serialize)]
+struct DamagedLine {
+    chunk: u64,
+    why: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    failed: String,
+}
+
+/// How far a scavenge is, or what it came to.
+#[derive(Serialize)]
+pub(crate) struct ScavengedLine {
+    chunks: u64,
+    rewritten: u64,
+    events_removed: u64,
+    bytes_freed: u64,
+}
+
+impl From<Scavenged> for ScavengedLine {
+    fn from(scavenged: Scavenged) -> ScavengedLine {
+        let Scavenged { chunks, rewritten, events_removed, bytes_freed } = scavenged;
+        ScavengedLine { chunks, rewritten, events_removed, bytes_freed }
+    }
+}
+
+impl From<DamagedChunk> for DamagedLine {
+    fn from(damaged: DamagedChunk) -> DamagedLine {
+        let DamagedChunk { chunk, why, failed } = damaged;
+        DamagedLine { chunk, why, failed }
+    }
 }
 
 impl From<NodeStatus> for NodeLine {
@@ -165,6 +207,14 @@ impl From<NodeStatus> for NodeLine {
             pid: node.pid,
             insecure: node.insecure,
             notice: node.notice,
+            free_bytes: node.free_bytes,
+            reserve_bytes: node.reserve_bytes,
+            low_on_space: node.low_on_space,
+            damaged_chunks: node.damaged.len() as u64,
+            damaged: node.damaged.into_iter().map(DamagedLine::from).collect(),
+            scrubbed_bytes: node.scrubbed_bytes,
+            scrubbed_at: node.scrubbed_at.map(|time| time.to_string()),
+            scavenged: node.scavenged.map(ScavengedLine::from),
         };
         let known = Some(known).filter(|_| !unreachable);
         NodeLine { id: node.id, address: node.address, role: node.role, known }
@@ -194,7 +244,7 @@ async fn status(global: &Global) -> Result<(), Exit> {
 }
 
 /// The status that the first node gives that answers; the last error if none does.
-async fn first_answer(addresses: &[String]) -> Result<ClusterStatus, Exit> {
+pub(crate) async fn first_answer(addresses: &[String]) -> Result<ClusterStatus, Exit> {
     let mut answer = Err(Exit::usage("--endpoints names no node"));
     for address in addresses {
         answer = inspect::status(address, false).await;
@@ -221,6 +271,17 @@ fn write_table(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
             write!(output, "  {disk:>10}  {pid:>7}")?;
             if known.insecure {
                 write!(output, "  INSECURE: open beyond loopback without encryption")?;
+            }
+            if known.low_on_space {
+                let (free, reserve) =
+                    (size::show(known.free_bytes), size::show(known.reserve_bytes));
+                write!(output, "  NO ROOM: {free} free, {reserve} are kept in reserve")?;
+            }
+            for DamagedLine { chunk, why, failed } in &known.damaged {
+                write!(output, "  DAMAGED: chunk {chunk}: {why}")?;
+                if !failed.is_empty() {
+                    write!(output, " (not repaired yet: {failed})")?;
+                }
             }
             if !known.notice.is_empty() {
                 write!(output, "  {}", known.notice)?;

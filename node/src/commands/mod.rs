@@ -8,5 +8,8 @@ pub mod dev;
 pub mod export;
 pub mod import;
 pub mod read;
+pub mod scavenge;
 pub mod serve;
+pub mod snapshot;
+pub mod stream;
 pub mod verify;

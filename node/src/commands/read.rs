@@ -1,13 +1,16 @@
 //! `quorate read`: reads the events of a stream, or of what a query finds.
 
+use std::io;
+
 use clap::Args;
 use quorate_client::{Query, ReadRequest, Source};
-use quorate_proto::{Category, EventType, Path, StreamName, Timestamp};
+use quorate_proto::{Category, CorrelationId, EventType, Path, StreamName, Tag, Timestamp};
 
+use crate::age;
 use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
-use crate::output::count_of;
+use crate::output::{count_of, write_snapshot_before_events};
 use crate::print::print_events;
 
 /// Read the events of a stream, or of what a query finds in the whole log.
@@ -29,9 +32,26 @@ pub struct ReadArgs {
     /// Only events of this type; can be repeated, and then any of them.
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<EventType>,
+    /// Only events with this tag; can be repeated, and then all of them.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<Tag>,
+    /// Only events with this correlation id.
+    #[arg(long, value_name = "ID")]
+    correlation: Option<CorrelationId>,
+    /// Find the system's events too: the changes of settings and the ends of streams.
+    #[arg(long, conflicts_with = "stream")]
+    system: bool,
+    /// Begin with the newest snapshot of the stream, if there is one, and read what follows it. In JSON it is
+    /// a line of its own before the events: {"snapshot":{…}}.
+    #[arg(
+        long,
+        requires = "stream",
+        conflicts_with_all = ["types", "tags", "correlation", "after", "before", "from", "until", "backwards"]
+    )]
+    with_snapshot: bool,
     /// Only what comes after this one; 0 is the beginning.
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    after: u64,
+    #[arg(long, value_name = "NUMBER")]
+    after: Option<u64>,
     /// Only what comes before this one.
     #[arg(long, value_name = "NUMBER")]
     before: Option<u64>,
@@ -54,6 +74,9 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
     let client = connect(global).await?;
     let request = client.read(args.source()).consistency(global.consistency);
     let mut events = args.narrow(request).stream().await?;
+    if let (Some(snapshot), Some(stream)) = (events.snapshot(), &args.stream) {
+        write_snapshot_before_events(&mut io::stdout(), stream, snapshot, global.json())?;
+    }
     let count = print_events(&mut events, global.json()).await?;
     if !global.json() {
         let of_stream = match &args.stream {
@@ -77,9 +100,21 @@ impl ReadArgs {
     }
 
     fn narrow(&self, request: ReadRequest) -> ReadRequest {
-        let mut request = request.after(self.after);
+        let mut request = request.after(self.after.unwrap_or(0));
         if !self.types.is_empty() {
             request = request.types(self.types.iter().map(EventType::as_str));
+        }
+        if !self.tags.is_empty() {
+            request = request.tags(self.tags.iter().map(Tag::as_str));
+        }
+        if let Some(correlation) = &self.correlation {
+            request = request.correlation(correlation.as_str());
+        }
+        if self.system {
+            request = request.with_system();
+        }
+        if self.with_snapshot {
+            request = request.with_snapshot();
         }
         if let Some(before) = self.before {
             request = request.before(before);
@@ -107,20 +142,9 @@ fn parse_time_at(text: &str, now: i64) -> Result<Timestamp, String> {
     if let Some(time) = Timestamp::parse(text) {
         return Ok(time);
     }
-    let wrong = || "is no RFC 3339 time, and no time span like `10m`".to_owned();
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds: i64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 60 * 60,
-        'd' => 24 * 60 * 60,
-        'w' => 7 * 24 * 60 * 60,
-        _ => return Err(wrong()),
-    };
-    let count: u32 =
-        text.strip_suffix(unit).and_then(|count| count.parse().ok()).ok_or_else(wrong)?;
-    let time =
-        (seconds * 1_000_000).checked_mul(count.into()).and_then(|span| now.checked_sub(span));
+    let span = age::parse(text)
+        .ok_or_else(|| "is no RFC 3339 time, and no time span like `10m`".to_owned())?;
+    let time = i64::try_from(span.as_micros()).ok().and_then(|span| now.checked_sub(span));
     time.map(Timestamp).ok_or_else(|| "is too long a time span".to_owned())
 }
 

@@ -121,6 +121,9 @@ fn options_of(settings: &Settings) -> ServerOptions {
         timing: Timing::default(),
         segment_bytes: SEGMENT_BYTES,
         kept_log_bytes: None,
+        reserve_bytes: settings.reserve,
+        scrub_bytes_per_second: settings.scrub_rate,
+        block_cache_bytes: usize::try_from(settings.cache).unwrap_or(usize::MAX),
     }
 }
 

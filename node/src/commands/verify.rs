@@ -43,6 +43,11 @@ struct WholeLine {
 struct FaultLine {
     error: &'static str,
     message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    /// Where in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
 }
 
 /// Runs the command.
@@ -51,10 +56,14 @@ pub fn run(args: &VerifyArgs, global: &Global) -> Result<(), Exit> {
     let mut output = io::stdout().lock();
     let (whole, faults) = verify(directory)?;
     for fault in &faults {
-        let error = if matches!(fault, Fault::Damaged { .. }) { "damaged" } else { "internal" };
+        let (error, offset) = match fault {
+            Fault::Damaged { offset, .. } => ("damaged", Some(*offset)),
+            _ => ("internal", None),
+        };
         let message = fault.to_string();
+        let file = fault.path().map(|path| path.display().to_string());
         match global.json() {
-            true => write_json(&mut output, &FaultLine { error, message })?,
+            true => write_json(&mut output, &FaultLine { error, message, file, offset })?,
             false => writeln!(output, "{message}")?,
         }
     }

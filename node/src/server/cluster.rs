@@ -3,15 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::BoxStream;
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::cluster_client::ClusterClient;
 use quorate_proto::wire::v1::cluster_server::Cluster;
 use quorate_raft::host::Host;
-use quorate_raft::{Member, Replica, Role, Status as ReplicaStatus, transport};
+use quorate_raft::{Damage, Member, Replica, Role, Scavenging, Status as ReplicaStatus, transport};
 use quorate_store::vfs::{Open, Vfs};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::problem;
@@ -23,7 +27,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 /// The folders of a node whose files count as its disk space, its own first.
 const FOLDERS: [&str; 3] = ["", "log", "chunks"];
 
-/// Init and Status.
+/// Init, Status and Scavenge.
 pub(crate) struct ClusterService<H: Host> {
     pub(crate) replica: Replica<H>,
     pub(crate) about: About,
@@ -40,6 +44,29 @@ pub(crate) struct About {
 
 #[tonic::async_trait]
 impl<H: Host> Cluster for ClusterService<H> {
+    type ScavengeStream = BoxStream<'static, Result<v1::ScavengeProgress, Status>>;
+
+    async fn scavenge(
+        &self,
+        _: Request<v1::ScavengeRequest>,
+    ) -> Result<Response<Self::ScavengeStream>, Status> {
+        if self.replica.identity().is_none() {
+            return Err(problem::not_ready().into());
+        }
+        let (sender, progress) = mpsc::unbounded_channel();
+        let replica = self.replica.clone();
+        tokio::spawn(async move {
+            let told = |now: &Scavenging| drop(sender.send(Ok(wire_scavenging(now))));
+            // A caller that has left does not stop it: what it did is done.
+            let end = match replica.scavenge(told).await {
+                Ok(done) => Ok(wire_scavenging(&done)),
+                Err(error) => Err(problem::of_scavenge_error(&error).into()),
+            };
+            let _ = sender.send(end);
+        });
+        Ok(Response::new(UnboundedReceiverStream::new(progress).boxed()))
+    }
+
     async fn init(
         &self,
         request: Request<v1::InitRequest>,
@@ -105,6 +132,13 @@ impl<H: Host> ClusterService<H> {
             insecure: self.about.insecure,
             notice: notice(known),
             peer_address: self.about.peer_address.clone(),
+            free_bytes: known.free_bytes,
+            reserve_bytes: known.reserve_bytes,
+            low_on_space: known.low_on_space,
+            damaged: known.damaged.iter().map(wire_damage).collect(),
+            scrubbed_bytes: known.scrub.verified_bytes,
+            scrubbed_at: known.scrub.last_full.map(|time| time.0),
+            scavenged: known.scavenged.as_ref().map(wire_scavenging),
         }
     }
 }
@@ -143,12 +177,23 @@ fn notice(known: &ReplicaStatus) -> String {
     if known.id.is_some() && known.leader.is_none() && known.role != Role::Leader {
         notices.push("knows no leader".to_owned());
     }
+    notices.extend(known.disagreement.clone());
     notices.join("; ")
 }
 
 fn wire_member(member: &Member) -> v1::Member {
     let Member { id, client_address, peer_address } = member.clone();
     v1::Member { id, client_address, peer_address }
+}
+
+fn wire_damage(damage: &Damage) -> v1::DamagedChunk {
+    let Damage { chunk, why, failed } = damage.clone();
+    v1::DamagedChunk { chunk, why, failed: failed.unwrap_or_default() }
+}
+
+fn wire_scavenging(scavenging: &Scavenging) -> v1::ScavengeProgress {
+    let Scavenging { looked_at, rewritten, events_removed, bytes_freed } = *scavenging;
+    v1::ScavengeProgress { chunks: looked_at, rewritten, events_removed, bytes_freed }
 }
 
 /// Bytes of all files of the node; what cannot be looked at now (a file just removed) counts nothing.

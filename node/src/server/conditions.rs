@@ -9,7 +9,7 @@ use quorate_proto::{Append, Outcome, Position, Problem};
 use quorate_raft::Replica;
 use quorate_raft::host::Host;
 use quorate_store::command::checked;
-use quorate_store::{Checked, Fault, Reader};
+use quorate_store::{Checked, Fault, Reader, Verdict};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -23,8 +23,8 @@ pub(crate) enum Look {
     Answer(Answer),
     /// Nothing up to this position violates its conditions.
     Holds(Position),
-    /// They are violated. An answer only where the log was seen to its end.
-    Violated(Problem),
+    /// They are violated. This is its answer only where the log was seen to its end.
+    Violated(Answer),
 }
 
 /// The log, as far as conditions are judged by it.
@@ -61,8 +61,7 @@ impl Conditional {
             }
             let through = match self.judge(log).await {
                 Ok(Look::Holds(through)) => through,
-                Ok(Look::Answer(answer)) => return answer,
-                Ok(Look::Violated(problem)) => return Answer::Rejected(problem),
+                Ok(Look::Answer(answer) | Look::Violated(answer)) => return answer,
                 Err(problem) => return Answer::Lost(problem),
             };
             match self.propose(through, queue).await {
@@ -114,11 +113,13 @@ fn look(reader: &Reader, append: &Append) -> Result<Look, Fault> {
     if let Some(verdict) = reader.judge_early(append)? {
         return Ok(Look::Answer(verdict.into()));
     }
-    Ok(match reader.check_conditions(append)? {
-        Checked::Through(position) => Look::Holds(position),
-        Checked::Violated { violations, .. } => {
-            Look::Violated(Problem::conflict(Vec::new(), violations))
-        }
+    let violations = match reader.check_conditions(append)? {
+        Checked::Through(position) => return Ok(Look::Holds(position)),
+        Checked::Violated { violations, .. } => violations,
+    };
+    Ok(match reader.judge_violated(append, violations)? {
+        repeated @ Verdict::Appended(_) => Look::Answer(repeated.into()),
+        refused => Look::Violated(refused.into()),
     })
 }
 

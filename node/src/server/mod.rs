@@ -58,6 +58,13 @@ pub struct ServerOptions {
     pub segment_bytes: u64,
     /// How much of the log is kept behind the newest checkpoint; the cluster's chunk size if not told.
     pub kept_log_bytes: Option<u64>,
+    /// With fewer free bytes on its disk the node takes no appends; four chunk sizes if not told, and never
+    /// less.
+    pub reserve_bytes: Option<u64>,
+    /// How fast the scrubber reads; 0 turns it off.
+    pub scrub_bytes_per_second: u64,
+    /// Bytes of memory for what was read last from chunks.
+    pub block_cache_bytes: usize,
 }
 
 /// Why a server could not start.
@@ -99,8 +106,9 @@ impl<H: Host> Server<H> {
                 timing: options.timing,
                 segment_bytes: options.segment_bytes,
                 kept_log_bytes: options.kept_log_bytes,
-                reserve_bytes: None,
-                scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
+                reserve_bytes: options.reserve_bytes,
+                scrub_bytes_per_second: options.scrub_bytes_per_second,
+                block_cache_bytes: options.block_cache_bytes,
             },
         )
         .await?;

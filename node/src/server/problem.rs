@@ -1,7 +1,7 @@
 //! The one table from what can go wrong inside a node to what its callers are told.
 
 use quorate_proto::{ErrorKind, Outcome, Problem};
-use quorate_raft::{FoundError, Lost};
+use quorate_raft::{FoundError, Lost, ScavengeError};
 use quorate_store::Fault;
 
 /// Why an append got no verdict. What is not certainly refused may be in the log.
@@ -41,6 +41,17 @@ pub(crate) fn of_found_error(error: &FoundError) -> Problem {
         FoundError::Invalid(_) => ErrorKind::Invalid,
         FoundError::Peer { .. } => ErrorKind::Unavailable,
         FoundError::Stopped(_) => ErrorKind::Internal,
+    };
+    Problem::new(kind, Outcome::NotAppended, error.to_string())
+}
+
+/// Why a scavenge did not go to its end.
+pub(crate) fn of_scavenge_error(error: &ScavengeError) -> Problem {
+    let kind = match error {
+        ScavengeError::UnderWay => ErrorKind::Overloaded,
+        ScavengeError::Stopped => ErrorKind::Unavailable,
+        ScavengeError::NoRoom => ErrorKind::NoSpace,
+        ScavengeError::Fault(fault) => return of_fault(fault),
     };
     Problem::new(kind, Outcome::NotAppended, error.to_string())
 }

@@ -52,6 +52,7 @@ impl Node {
             kept_log_bytes: None,
             reserve_bytes: None,
             scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
+            block_cache_bytes: ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT,
         };
         // The test itself runs on a runtime, too.
         let started = async {

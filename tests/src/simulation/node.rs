@@ -7,7 +7,7 @@ use std::rc::Rc;
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
 use quorate_node::server::{Server, ServerOptions};
-use quorate_raft::Timing;
+use quorate_raft::{ReplicaOptions, Timing};
 use quorate_store::defect::put_back;
 use turmoil::Sim;
 
@@ -90,6 +90,9 @@ fn options(name: &str, kept_log_bytes: u64) -> ServerOptions {
         timing: Timing::default(),
         segment_bytes: SEGMENT_BYTES,
         kept_log_bytes: Some(kept_log_bytes),
+        reserve_bytes: None,
+        scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
+        block_cache_bytes: ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT,
     }
 }
 

@@ -9,8 +9,8 @@ use quorate_proto::{
     Term, Timestamp, Version, Violation,
 };
 use quorate_raft::Lost;
+use quorate_store::Rejection;
 use quorate_store::command::encode_append;
-use quorate_store::{Rejection, Verdict};
 
 use super::*;
 
@@ -52,8 +52,9 @@ fn conditional(tenure: &Tenure) -> Conditional {
     Conditional { append: Arc::new(append), encoded, deadline, tenure: tenure.clone() }
 }
 
-fn violated() -> Problem {
-    Problem::conflict(Vec::new(), vec![Violation { condition: 0, position: Position(4) }])
+fn violated() -> Answer {
+    let violation = Violation { condition: 0, position: Position(4) };
+    Answer::Rejected(Problem::conflict(Vec::new(), vec![violation]))
 }
 
 fn appended() -> Appended {
@@ -110,7 +111,7 @@ async fn a_look_that_is_too_old_when_it_is_its_turn_is_taken_again_and_never_tol
 async fn a_violation_is_refused_without_being_proposed_once_the_end_of_the_log_was_seen() {
     let log = log([Look::Violated(violated()), Look::Violated(violated())]);
     let (answer, _) = carry(&log, Vec::new()).await;
-    assert_eq!(answer, Answer::Rejected(violated()));
+    assert_eq!(answer, violated());
     assert_eq!(*log.caught_up.lock().expect("no panic"), 1);
 }
 

@@ -1,0 +1,50 @@
+//! Spans of time as people write them: `90s`, `10m`, `2h`, `30d`, `4w`.
+
+use std::time::Duration;
+
+const UNITS: [(char, u64); 5] =
+    [('s', 1), ('m', 60), ('h', 60 * 60), ('d', 24 * 60 * 60), ('w', 7 * 24 * 60 * 60)];
+
+/// Reads a whole number and its unit; none if it is neither.
+pub(crate) fn parse(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let (_, seconds) = UNITS.iter().find(|(known, _)| *known == unit)?;
+    let count: u32 = text.strip_suffix(unit)?.parse().ok()?;
+    Some(Duration::from_secs(seconds * u64::from(count)))
+}
+
+/// Writes a span in the largest unit that leaves a whole number.
+pub(crate) fn show(span: Duration) -> String {
+    let micros = span.as_micros();
+    if micros % 1_000_000 != 0 {
+        return format!("{micros}us");
+    }
+    let seconds = span.as_secs();
+    let whole = UNITS.iter().rev().find(|(_, unit)| seconds >= *unit && seconds % unit == 0);
+    whole.map_or("0s".to_owned(), |(unit, each)| format!("{}{unit}", seconds / each))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_and_shown_with_their_unit() {
+        for (text, seconds, shown) in [
+            ("0s", 0, "0s"),
+            ("90s", 90, "90s"),
+            ("120s", 120, "2m"),
+            ("24h", 86_400, "1d"),
+            ("30d", 2_592_000, "30d"),
+            ("2w", 1_209_600, "2w"),
+        ] {
+            let span = Duration::from_secs(seconds);
+            assert_eq!(parse(text), Some(span), "{text}");
+            assert_eq!(show(span), shown);
+        }
+        assert_eq!(show(Duration::from_micros(1_500_000)), "1500000us");
+        for wrong in ["", "m", "10", "-10m", "10 m", "10x", "1.5h", "99999999999m", "ä"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+}

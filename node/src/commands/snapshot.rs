@@ -1,0 +1,119 @@
+//! `quorate snapshot`: the snapshot of a stream's state that its application put.
+
+use std::io::{self, Write};
+
+use clap::{Args, Subcommand};
+use quorate_client::{AppendError, Snapshot};
+use quorate_proto::limits::SNAPSHOT_BYTES_MAX;
+use quorate_proto::{Outcome, Problem, StreamName};
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::commands::append::{not_begun, parse_json, read_data};
+use crate::connect::connect;
+use crate::exit::{Code, Exit};
+use crate::output::{write_failure_json, write_json, write_snapshot};
+
+/// Put or get the snapshot of a stream's state. The newest is kept; `read --with-snapshot` begins with it.
+#[derive(Args, Debug)]
+pub struct SnapshotArgs {
+    #[command(subcommand)]
+    command: SnapshotCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SnapshotCommand {
+    /// Keep a snapshot, if it is not older than the one that is kept. Safe to repeat.
+    Put(PutArgs),
+    /// Print the snapshot that is kept.
+    Get(GetArgs),
+}
+
+#[derive(Args, Debug)]
+struct PutArgs {
+    /// The stream.
+    stream: StreamName,
+    /// The version of the stream that the state was made at.
+    #[arg(long, value_name = "NUMBER")]
+    version: u64,
+    /// The version of the shape of the data.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    schema: u32,
+    /// The state as JSON; `-` reads any bytes from standard input.
+    #[arg(long, value_name = "JSON|-")]
+    data: String,
+}
+
+#[derive(Args, Debug)]
+struct GetArgs {
+    /// The stream.
+    stream: StreamName,
+}
+
+/// Runs the command.
+pub async fn run(args: SnapshotArgs, global: &Global) -> Result<(), Exit> {
+    match args.command {
+        SnapshotCommand::Put(args) => put(args, global).await,
+        SnapshotCommand::Get(args) => get(&args.stream, global).await,
+    }
+}
+
+#[derive(Serialize)]
+struct KeptLine<'a> {
+    stream: &'a str,
+    version: u64,
+}
+
+async fn put(args: PutArgs, global: &Global) -> Result<(), Exit> {
+    let PutArgs { stream, version, schema, data } = args;
+    let data = match data.as_str() {
+        "-" => read_data(io::stdin().lock(), SNAPSHOT_BYTES_MAX)?,
+        text => match parse_json(text) {
+            Ok(json) => json.into(),
+            Err(why) => {
+                return Err(Exit::usage(format!("--data {why}; for other bytes use `--data -`")));
+            }
+        },
+    };
+    let client = connect(global).await.map_err(|problem| not_begun(global, problem))?;
+    let snapshot = Snapshot::new(version, data).schema(schema);
+    let kept = match client.stream(stream.as_str()).put_snapshot(snapshot).await {
+        Ok(kept) => kept,
+        Err(problem) => return Err(refused(global, problem)?),
+    };
+    let mut output = io::stdout().lock();
+    if global.json() {
+        let stream = stream.as_str();
+        return Ok(write_json(&mut output, &KeptLine { stream, version: kept })?);
+    }
+    write!(output, "the snapshot of `{stream}` is of version {kept}")?;
+    writeln!(output, "{}", if kept > version { ": a newer one was kept already" } else { "" })?;
+    Ok(())
+}
+
+fn refused(global: &Global, problem: Problem) -> Result<Exit, Exit> {
+    let code = match problem.outcome {
+        Outcome::Unknown => Code::Unknown,
+        Outcome::NotAppended if problem.is_verdict() => Code::Rejected,
+        Outcome::NotAppended => Code::Failed,
+    };
+    let message = match code {
+        Code::Unknown => format!("{problem}; repeat the same command"),
+        _ => problem.to_string(),
+    };
+    if global.json() {
+        write_failure_json(&mut io::stdout(), &AppendError::Rejected(problem), None)?;
+    }
+    Ok(Exit::new(code, message))
+}
+
+async fn get(stream: &StreamName, global: &Global) -> Result<(), Exit> {
+    let client = connect(global).await?;
+    let kept = client.stream(stream.as_str()).snapshot_as(global.consistency).await?;
+    match kept {
+        Some(snapshot) => {
+            Ok(write_snapshot(&mut io::stdout().lock(), stream, &snapshot, global.json())?)
+        }
+        None => Err(Exit::failed(format!("no snapshot of `{stream}` is kept"))),
+    }
+}

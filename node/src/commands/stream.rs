@@ -1,0 +1,409 @@
+//! `quorate stream`: the settings of streams, categories and paths, and the end of streams.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use quorate_client::{
+    AppendError, Client, Done, Expect, ScopeRef, ScopeState, Settings, SettingsInForce, StreamState,
+};
+use quorate_proto::{Category, EventId, Path, Scope, StreamName};
+use serde::Serialize;
+
+use crate::age;
+use crate::cli::Global;
+use crate::commands::append::{DoneLine, failed, not_begun, parse_expectation, told};
+use crate::connect::connect;
+use crate::exit::Exit;
+use crate::output::write_json;
+
+/// See and change the settings of streams, and end them.
+///
+/// Every change is an event itself, in the stream `$$NAME` (or `$category/NAME`, `$path/NAME`): it has a position,
+/// and can be read there. What is removed never comes back, and no version or position is ever used again.
+#[derive(Args, Debug)]
+pub struct StreamArgs {
+    #[command(subcommand)]
+    command: StreamCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StreamCommand {
+    /// Show what is known of a stream, a category or a path beside its events.
+    Show(ShowArgs),
+    /// Change settings: how many events are there, and how long.
+    ///
+    /// Of a stream, its own settings come first, then those of its category, then those of its longest path
+    /// that has any. Ages are measured by the time of the newest entry of the log, alike on every node.
+    Set(SetArgs),
+    /// Remove the events before one of them.
+    Truncate(TruncateArgs),
+    /// Remove all events of a stream. It can be appended to again, and numbering goes on.
+    Delete(EndArgs),
+    /// Remove all events of a stream and close its name for good.
+    Tombstone(EndArgs),
+}
+
+/// Whose settings.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Whose {
+    /// The stream.
+    stream: Option<StreamName>,
+    /// All streams of this category.
+    #[arg(long, value_name = "NAME")]
+    category: Option<Category>,
+    /// All streams in this path.
+    #[arg(long, value_name = "NAME")]
+    path: Option<Path>,
+}
+
+/// How a change is made.
+#[derive(Args, Debug)]
+struct How {
+    /// What must be the case with the stream: any, none (no event there), exists, or its version. The default
+    /// is `any`: nothing is checked.
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "any",
+        value_parser = parse_expectation)]
+    expect: Expect,
+    /// The id of the change, a UUID: the same one again makes a repetition safe. A new one if not given.
+    #[arg(long, value_name = "UUID", value_parser = EventId::parse)]
+    id: Option<EventId>,
+}
+
+#[derive(Args, Debug)]
+struct ShowArgs {
+    #[command(flatten)]
+    whose: Whose,
+}
+
+#[derive(Args, Debug)]
+struct SetArgs {
+    #[command(flatten)]
+    whose: Whose,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+struct What {
+    /// Only so many of the newest events of a stream are there.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    max_count: Option<u64>,
+    /// Events older than this are not there: `90s`, `10m`, `2h`, `30d`, `4w`.
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    max_age: Option<Duration>,
+    /// Take --max-count back.
+    #[arg(long, conflicts_with = "max_count")]
+    clear_max_count: bool,
+    /// Take --max-age back.
+    #[arg(long, conflicts_with = "max_age")]
+    clear_max_age: bool,
+}
+
+#[derive(Args, Debug)]
+struct TruncateArgs {
+    #[command(flatten)]
+    whose: Whose,
+    /// The first event that stays: a version of a stream, a position for a category or a path.
+    #[arg(long, value_name = "NUMBER")]
+    before: u64,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Args, Debug)]
+struct EndArgs {
+    /// The stream.
+    stream: StreamName,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Runs the command.
+pub async fn run(args: StreamArgs, global: &Global) -> Result<(), Exit> {
+    match args.command {
+        StreamCommand::Show(args) => show(args.whose.scope()?, global).await,
+        StreamCommand::Set(SetArgs { whose, what, how }) => {
+            change(Change::Settings(whose.scope()?, what.settings()), how, global).await
+        }
+        StreamCommand::Truncate(TruncateArgs { whose, before, how }) => {
+            let cut = Settings::new().truncate_before(before);
+            change(Change::Settings(whose.scope()?, cut), how, global).await
+        }
+        StreamCommand::Delete(EndArgs { stream, how }) => {
+            change(Change::Delete(stream), how, global).await
+        }
+        StreamCommand::Tombstone(EndArgs { stream, how }) => {
+            change(Change::Tombstone(stream), how, global).await
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Settings(Scope, Settings),
+    Delete(StreamName),
+    Tombstone(StreamName),
+}
+
+impl Change {
+    fn scope(&self) -> Scope {
+        match self {
+            Change::Settings(scope, _) => scope.clone(),
+            Change::Delete(stream) | Change::Tombstone(stream) => Scope::Stream(stream.clone()),
+        }
+    }
+}
+
+async fn change(change: Change, how: How, global: &Global) -> Result<(), Exit> {
+    let scope = change.scope();
+    let changes = scope.changes().map_err(Exit::usage)?;
+    let client = connect(global).await.map_err(|problem| not_begun(global, problem))?;
+    let done = match send(&client, &change, &how).await {
+        Ok(done) => done,
+        Err(error) => return failed(global, &error),
+    };
+    let mut output = io::stdout().lock();
+    if global.json() {
+        let versions = BTreeMap::from([(changes.as_str(), done.version)]);
+        return Ok(write_json(&mut output, &DoneLine { position: done.position, versions })?);
+    }
+    let what = match change {
+        Change::Settings(..) => "is under new settings",
+        Change::Delete(_) => "is deleted",
+        Change::Tombstone(_) => "is closed for good",
+    };
+    let (named, position) = (named(&scope), done.position);
+    write!(output, "{named} {what}, position {position}")?;
+    match scope {
+        Scope::Stream(_) => writeln!(output, " ({})", told(how.expect))?,
+        Scope::Category(_) | Scope::Path(_) => writeln!(output)?,
+    }
+    Ok(())
+}
+
+async fn send(client: &Client, change: &Change, how: &How) -> Result<Done, AppendError> {
+    let stream = |name: &StreamName| {
+        let stream = client.stream(name.as_str());
+        how.id.into_iter().fold(stream, |stream, id| stream.id(id))
+    };
+    let set = |scope: ScopeRef, settings: Settings| {
+        let scope = how.id.into_iter().fold(scope, |scope, id| scope.id(id));
+        async move { scope.set(settings).await }
+    };
+    match change {
+        Change::Delete(name) => stream(name).delete(how.expect).await,
+        Change::Tombstone(name) => stream(name).tombstone(how.expect).await,
+        Change::Settings(Scope::Stream(name), settings) => {
+            stream(name).set_expecting(how.expect, *settings).await
+        }
+        Change::Settings(Scope::Category(name), settings) => {
+            set(client.category(name.as_str()), *settings).await
+        }
+        Change::Settings(Scope::Path(name), settings) => {
+            set(client.path(name.as_str()), *settings).await
+        }
+    }
+}
+
+async fn show(scope: Scope, global: &Global) -> Result<(), Exit> {
+    let client = connect(global).await?;
+    let mut output = io::stdout().lock();
+    match &scope {
+        Scope::Stream(name) => {
+            let state = client.stream(name.as_str()).show_as(global.consistency).await?;
+            if global.json() {
+                return Ok(write_json(&mut output, &StreamLine::new(name, &state))?);
+            }
+            write_stream(&mut output, name, &state)?;
+        }
+        Scope::Category(name) => {
+            let state = client.category(name.as_str()).show_as(global.consistency).await?;
+            write_scope(&mut output, &scope, &state, global.json())?;
+        }
+        Scope::Path(name) => {
+            let state = client.path(name.as_str()).show_as(global.consistency).await?;
+            write_scope(&mut output, &scope, &state, global.json())?;
+        }
+    }
+    Ok(())
+}
+
+/// Settings as they are.
+#[derive(Serialize)]
+struct SettingsLine {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_age_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncate_before: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct StreamLine<'a> {
+    stream: &'a str,
+    as_of: u64,
+    version: u64,
+    first_version: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    closed: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    deleted_at: u64,
+    settings: SettingsLine,
+    in_force: SettingsLine,
+    #[serde(skip_serializing_if = "is_zero")]
+    snapshot_version: u64,
+}
+
+#[derive(Serialize)]
+struct ScopeLine<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    category: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    as_of: u64,
+    settings: SettingsLine,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl From<&SettingsInForce> for SettingsLine {
+    fn from(settings: &SettingsInForce) -> SettingsLine {
+        let micros = |age: Duration| u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+        SettingsLine {
+            max_count: settings.max_count,
+            max_age_us: settings.max_age.map(micros),
+            truncate_before: settings.truncate_before,
+        }
+    }
+}
+
+impl<'a> StreamLine<'a> {
+    fn new(stream: &'a StreamName, state: &StreamState) -> StreamLine<'a> {
+        StreamLine {
+            stream: stream.as_str(),
+            as_of: state.as_of,
+            version: state.version,
+            first_version: state.first_version,
+            closed: state.closed,
+            deleted_at: state.deleted_at,
+            settings: (&state.settings).into(),
+            in_force: (&state.in_force).into(),
+            snapshot_version: state.snapshot_version,
+        }
+    }
+}
+
+fn write_stream(
+    output: &mut impl Write,
+    stream: &StreamName,
+    state: &StreamState,
+) -> io::Result<()> {
+    let StreamState { version, first_version, as_of, .. } = state;
+    write!(output, "`{stream}` is at version {version}")?;
+    match first_version {
+        1 => {}
+        first if first > version => write!(output, ", no event is there")?,
+        first => write!(output, ", the first event is version {first}")?,
+    }
+    writeln!(output, ", as of position {as_of}")?;
+    if state.closed {
+        writeln!(output, "closed for good at version {}", state.deleted_at)?;
+    } else if state.deleted_at > 0 {
+        writeln!(output, "deleted last at version {}", state.deleted_at)?;
+    }
+    writeln!(output, "own settings  {}", shown(&state.settings))?;
+    writeln!(output, "in force      {}", shown(&state.in_force))?;
+    if state.snapshot_version > 0 {
+        writeln!(output, "snapshot      of version {}", state.snapshot_version)?;
+    }
+    Ok(())
+}
+
+fn write_scope(
+    output: &mut impl Write,
+    scope: &Scope,
+    state: &ScopeState,
+    json: bool,
+) -> io::Result<()> {
+    let ScopeState { as_of, settings } = state;
+    if json {
+        let name = Some(scope.as_str());
+        let (category, path) = match scope {
+            Scope::Path(_) => (None, name),
+            Scope::Category(_) | Scope::Stream(_) => (name, None),
+        };
+        let settings = settings.into();
+        return write_json(output, &ScopeLine { category, path, as_of: *as_of, settings });
+    }
+    writeln!(output, "{}: {}, as of position {as_of}", named(scope), shown(settings))
+}
+
+fn named(scope: &Scope) -> String {
+    match scope {
+        Scope::Stream(name) => format!("`{name}`"),
+        Scope::Category(name) => format!("the category `{name}`"),
+        Scope::Path(name) => format!("the path `{name}`"),
+    }
+}
+
+/// Settings for a person.
+fn shown(settings: &SettingsInForce) -> String {
+    let count = settings.max_count.map(|count| format!("max count {count}"));
+    let age = settings.max_age.map(|age| format!("max age {}", age::show(age)));
+    let cut = settings.truncate_before.map(|number| format!("truncated before {number}"));
+    let all: Vec<String> = count.into_iter().chain(age).chain(cut).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
+impl Whose {
+    fn scope(self) -> Result<Scope, Exit> {
+        let stream = self.stream.map(Scope::Stream);
+        let category = self.category.map(Scope::Category);
+        stream
+            .or(category)
+            .or(self.path.map(Scope::Path))
+            .ok_or_else(|| Exit::usage("a stream, --category or --path is needed"))
+    }
+}
+
+impl What {
+    fn settings(self) -> Settings {
+        let mut settings = Settings::new();
+        if let Some(count) = self.max_count {
+            settings = settings.max_count(count);
+        }
+        if let Some(age) = self.max_age {
+            settings = settings.max_age(age);
+        }
+        if self.clear_max_count {
+            settings = settings.clear_max_count();
+        }
+        if self.clear_max_age {
+            settings = settings.clear_max_age();
+        }
+        settings
+    }
+}
+
+fn parse_age(text: &str) -> Result<Duration, String> {
+    match age::parse(text) {
+        Some(Duration::ZERO) => Err("is no time at all; delete the stream instead".to_owned()),
+        Some(age) => Ok(age),
+        None => Err("is no time span like `10m` or `30d`".to_owned()),
+    }
+}

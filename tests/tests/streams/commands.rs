@@ -1,0 +1,127 @@
+//! The command line about streams, as a person at a shell has it: conditions, settings, ends, snapshots, and the
+//! disk space that comes back.
+
+use std::process::Output;
+
+use quorate_tests::cluster::{Cluster, json_lines};
+use serde_json::{Value, json};
+
+/// Runs a command that must end so; returns the first line of its JSON.
+fn ended(cluster: &Cluster, code: i32, arguments: &[&str]) -> Value {
+    let output = cluster.run(arguments.iter().chain(&["--json"]).copied());
+    let Output { status, stdout, stderr } = &output;
+    let told = String::from_utf8_lossy(stderr);
+    assert_eq!(status.code(), Some(code), "{arguments:?}: {told}\n{}", cluster.logs());
+    json_lines(stdout).into_iter().next().unwrap_or(Value::Null)
+}
+
+fn done(cluster: &Cluster, arguments: &[&str]) -> Value {
+    ended(cluster, 0, arguments)
+}
+
+fn versions(cluster: &Cluster, arguments: &[&str]) -> Vec<u64> {
+    let lines = json_lines(&cluster.must(arguments.iter().chain(&["--json"]).copied()));
+    lines.iter().filter_map(|line| line["version"].as_u64()).collect()
+}
+
+#[test]
+fn conditions_tags_and_correlation_ids_work_from_the_command_line() {
+    let cluster = Cluster::start("64MiB");
+    let enrol = |stream: &'static str, after: &'static str| {
+        let unless = "type:Enrolled,tag:course:c1 or stream:limits-7";
+        vec![
+            "append",
+            stream,
+            "--type",
+            "Enrolled",
+            "--tag",
+            "course:c1",
+            "--correlation",
+            "cmd-1",
+            "--unless",
+            unless,
+            "--after",
+            after,
+        ]
+    };
+    let first = done(&cluster, &enrol("student-1", "0"));
+    assert_eq!(first, json!({"position": 1, "versions": {"student-1": 1}}));
+    let refused = ended(&cluster, 3, &enrol("student-2", "0"));
+    assert_eq!(refused["error"], "conflict", "{refused}");
+    assert_eq!(refused["violations"], json!([{"condition": 0, "position": 1}]));
+    done(&cluster, &enrol("student-2", "1"));
+    done(&cluster, &["append", "limits-7", "--type", "Frozen"]);
+    let refused = ended(&cluster, 3, &enrol("student-3", "2"));
+    assert_eq!(refused["violations"], json!([{"condition": 0, "position": 3}]));
+    for wrong in [
+        &["append", "a-1", "--type", "T", "--unless", "kind:T", "--after", "0"][..],
+        &["append", "a-1", "--type", "T", "--unless", "type:T"],
+        &["append", "a-1", "--type", "T", "--unless", "*", "--unless", "*", "--after", "0"],
+    ] {
+        assert_eq!(cluster.run(wrong.iter().copied()).status.code(), Some(2), "{wrong:?}");
+    }
+    assert_eq!(versions(&cluster, &["read", "--tag", "course:c1"]), [1, 1]);
+    assert_eq!(versions(&cluster, &["read", "--correlation", "cmd-1", "--limit", "1"]), [1]);
+    assert_eq!(versions(&cluster, &["read", "student-1", "--tag", "course:c2"]), [0; 0]);
+    cluster.check_logs();
+}
+
+#[test]
+fn settings_ends_and_snapshots_work_from_the_command_line() {
+    let cluster = Cluster::start("64KiB");
+    for number in 0..6 {
+        let expect = number.to_string();
+        done(
+            &cluster,
+            &["append", "order-42", "--type", "Paid", "--data", "{}", "--expect", &expect],
+        );
+    }
+    let kept = ["snapshot", "put", "order-42", "--version", "4", "--data", "{\"total\": 4}"];
+    assert_eq!(done(&cluster, &kept), json!({"stream": "order-42", "version": 4}));
+    assert_eq!(
+        ended(&cluster, 3, &["snapshot", "put", "order-42", "--version", "9", "--data", "1"])["error"],
+        "conflict"
+    );
+    let snapshot = done(&cluster, &["snapshot", "get", "order-42"]);
+    assert_eq!((&snapshot["version"], &snapshot["data"]), (&json!(4), &json!({"total": 4})));
+    let read = json_lines(&cluster.must(["read", "order-42", "--with-snapshot", "--json"]));
+    assert_eq!(read[0]["snapshot"]["version"], 4, "{read:?}");
+    assert_eq!((&read[1]["version"], &read[2]["version"], read.len()), (&json!(5), &json!(6), 3));
+
+    let set = done(&cluster, &["stream", "set", "order-42", "--max-count", "4"]);
+    assert_eq!(set, json!({"position": 7, "versions": {"$$order-42": 1}}));
+    assert_eq!(versions(&cluster, &["read", "order-42"]), [3, 4, 5, 6]);
+    done(&cluster, &["stream", "set", "--category", "order", "--max-age", "30d"]);
+    done(&cluster, &["stream", "truncate", "order-42", "--before", "5", "--expect", "6"]);
+    let shown = done(&cluster, &["stream", "show", "order-42"]);
+    assert_eq!((&shown["version"], &shown["first_version"]), (&json!(6), &json!(5)), "{shown}");
+    assert_eq!(shown["settings"], json!({"max_count": 4, "truncate_before": 5}));
+    assert_eq!(shown["in_force"]["max_age_us"], 30_u64 * 24 * 3600 * 1_000_000, "{shown}");
+    let category = done(&cluster, &["stream", "show", "--category", "order"]);
+    assert_eq!(category["category"], "order", "{category}");
+    let system = json_lines(&cluster.must(["read", "$$order-42", "--json"]));
+    let types: Vec<&str> = system.iter().filter_map(|event| event["type"].as_str()).collect();
+    assert_eq!(types, ["$settings", "$settings"]);
+    assert!(!versions(&cluster, &["read", "--system"]).is_empty());
+
+    let late = ended(&cluster, 3, &["stream", "delete", "order-42", "--expect", "5"]);
+    assert_eq!(late["failures"][0]["actual"], 6, "{late}");
+    let delete = ["stream", "delete", "order-42", "--id", "0190c5f0-0000-7000-8000-000000000001"];
+    assert_eq!(done(&cluster, &delete), done(&cluster, &delete), "a repetition is recognized");
+    assert_eq!(versions(&cluster, &["read", "order-42"]), [0; 0]);
+    assert_eq!(cluster.run(["snapshot", "get", "order-42"]).status.code(), Some(1));
+    let again = done(&cluster, &["append", "order-42", "--type", "Paid", "--expect", "none"]);
+    assert_eq!(again["versions"]["order-42"], 7, "numbering goes on");
+    done(&cluster, &["stream", "tombstone", "order-42"]);
+    let closed = ended(&cluster, 3, &["append", "order-42", "--type", "Paid"]);
+    assert_eq!(closed["error"], "stream_closed", "{closed}");
+
+    let nodes = json_lines(&cluster.must(["scavenge", "--json"]));
+    assert_eq!(nodes.len(), 3, "{nodes:?}");
+    let one = done(&cluster, &["--node", &cluster.nodes[1].address, "scavenge"]);
+    assert_eq!(one["address"], cluster.nodes[1].address.as_str(), "{one}");
+    let status = done(&cluster, &["cluster", "status"]);
+    assert!(status["free_bytes"].as_u64().is_some_and(|free| free > 0), "{status}");
+    assert_eq!((&status["low_on_space"], &status["damaged_chunks"]), (&json!(false), &json!(0)));
+    cluster.check_logs();
+}
