@@ -100,8 +100,13 @@ pub struct EventType(Arc<str>);
 impl EventType {
     /// 1 to 255 bytes without control characters.
     pub fn new(name: impl AsRef<str>) -> Result<EventType, Invalid> {
-        check_text("type", name.as_ref())?;
+        EventType::check(name.as_ref())?;
         Ok(EventType(name.as_ref().into()))
+    }
+
+    /// What [`EventType::new`] checks, without making one.
+    pub fn check(name: &str) -> Result<(), Invalid> {
+        check_text("type", name)
     }
 
     /// The name.

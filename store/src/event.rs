@@ -38,7 +38,7 @@ impl StoredEvent {
     /// Takes a body that decodes; anything else is malformed.
     pub(crate) fn new(identity: Identity, body: Bytes) -> Result<StoredEvent, Malformed> {
         let Identity { position, stream, version, recorded_at, id } = identity;
-        event::decode(id, &body)?;
+        event::check(&body)?;
         Ok(StoredEvent { position, stream, version, recorded_at, id, body })
     }
 

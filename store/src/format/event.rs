@@ -99,39 +99,110 @@ pub(crate) fn decode(id: EventId, body: &Bytes) -> Result<Event, Malformed> {
     })
 }
 
-/// What the event can be found by, beside its stream: type, correlation id and tags, in this order.
-pub(crate) fn labels(body: &Bytes) -> Result<Vec<Key>, Malformed> {
-    let mut input = Input::new(body.clone());
-    let flags = input.u8()?;
-    input.u32()?;
-    let mut labels = vec![Key::Type(take_type(&mut input)?)];
+/// Whether a body decodes, found out without making anything of it: every event that is read is checked.
+pub(crate) fn check(body: &[u8]) -> Result<(), Malformed> {
+    let mut parts = Parts(body);
+    let flags = parts.head()?;
+    EventType::check(parts.text()?).map_err(Malformed::invalid)?;
     if flags & OCCURRED_AT != 0 {
-        input.i64()?;
+        parts.take(8)?;
     }
     for flag in [CONTENT_TYPE, CORRELATION, CAUSATION] {
-        let text = if flags & flag == 0 { continue } else { input.short_text()? };
+        let text = if flags & flag == 0 { continue } else { parts.text()? };
+        if flag == CORRELATION {
+            CorrelationId::new(text).map_err(Malformed::invalid)?;
+        }
+    }
+    if flags & TAGS != 0 {
+        parts.tags()?;
+    }
+    if flags & METADATA != 0 {
+        let length = parts.take(4)?.first_chunk().copied().map(u32::from_le_bytes);
+        parts.take(length.map_or(usize::MAX, |length| length as usize))?;
+    }
+    Ok(())
+}
+
+/// What the event can be found by, beside its stream: type, correlation id and tags, in this order.
+pub(crate) fn labels(body: &[u8]) -> Result<Vec<Key>, Malformed> {
+    let mut parts = Parts(body);
+    let flags = parts.head()?;
+    let kind = EventType::new(parts.text()?).map_err(Malformed::invalid)?;
+    let mut labels = vec![Key::Type(kind)];
+    if flags & OCCURRED_AT != 0 {
+        parts.take(8)?;
+    }
+    for flag in [CONTENT_TYPE, CORRELATION, CAUSATION] {
+        let text = if flags & flag == 0 { continue } else { parts.text()? };
         if flag == CORRELATION {
             let id = CorrelationId::new(text).map_err(Malformed::invalid)?;
             labels.push(Key::Correlation(id));
         }
     }
     if flags & TAGS != 0 {
-        for tag in take_tags(&mut input)? {
-            labels.push(Key::Tag(Tag::new(tag).map_err(Malformed::invalid)?));
-        }
+        labels.extend(parts.tags()?.into_iter().map(Key::Tag));
     }
     Ok(labels)
 }
 
 /// Only the type.
-pub(crate) fn kind(body: &Bytes) -> Result<EventType, Malformed> {
-    let mut input = Input::new(body.clone());
-    input.take(1 + 4)?;
-    take_type(&mut input)
+pub(crate) fn kind(body: &[u8]) -> Result<EventType, Malformed> {
+    let mut parts = Parts(body);
+    parts.head()?;
+    EventType::new(parts.text()?).map_err(Malformed::invalid)
+}
+
+/// A cursor over a body, borrowed from it.
+struct Parts<'a>(&'a [u8]);
+
+impl<'a> Parts<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let parts = self.0.split_at_checked(length);
+        let (part, rest) = parts.ok_or_else(|| Malformed::new("ends too early"))?;
+        self.0 = rest;
+        Ok(part)
+    }
+
+    /// The flags, and past the schema.
+    fn head(&mut self) -> Result<u8, Malformed> {
+        let flags = self.byte()?;
+        if flags & !KNOWN != 0 {
+            return Err(Malformed::new(format!("an event has the unknown flags {flags:#x}")));
+        }
+        self.take(4)?;
+        Ok(flags)
+    }
+
+    fn byte(&mut self) -> Result<u8, Malformed> {
+        self.take(1).map(|byte| byte.first().copied().unwrap_or_default())
+    }
+
+    fn text(&mut self) -> Result<&'a str, Malformed> {
+        let length = self.byte()?;
+        let text = std::str::from_utf8(self.take(usize::from(length))?);
+        text.map_err(|_| Malformed::new("a text is not UTF-8"))
+    }
+
+    fn tags(&mut self) -> Result<Vec<Tag>, Malformed> {
+        let count = self.byte()?;
+        let mut tags = Vec::new();
+        for _ in 0..count {
+            let tag = Tag::new(self.text()?).map_err(Malformed::invalid)?;
+            if tags.contains(&tag) {
+                return Err(twice(&tag));
+            }
+            tags.push(tag);
+        }
+        Ok(tags)
+    }
 }
 
 fn take_type(input: &mut Input) -> Result<EventType, Malformed> {
     EventType::new(input.short_text()?).map_err(Malformed::invalid)
+}
+
+fn twice(tag: &Tag) -> Malformed {
+    Malformed::new(format!("an event has the tag `{tag}` twice"))
 }
 
 /// An event is in the index once for each of its tags, so none may be there twice.
@@ -139,12 +210,11 @@ fn take_tags(input: &mut Input) -> Result<Vec<String>, Malformed> {
     let count = input.u8()?;
     let mut tags: Vec<String> = Vec::new();
     for _ in 0..count {
-        let tag = input.short_text()?;
-        Tag::new(&tag).map_err(Malformed::invalid)?;
-        if tags.contains(&tag) {
-            return Err(Malformed::new(format!("an event has the tag `{tag}` twice")));
+        let tag = Tag::new(input.short_text()?).map_err(Malformed::invalid)?;
+        if tags.iter().any(|known| known == tag.as_str()) {
+            return Err(twice(&tag));
         }
-        tags.push(tag);
+        tags.push(tag.as_str().to_owned());
     }
     Ok(tags)
 }
@@ -152,6 +222,7 @@ fn take_tags(input: &mut Input) -> Result<Vec<String>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn event() -> Event {
         let id = EventId::from_bytes([7; 16]).expect("an id");
@@ -190,6 +261,30 @@ mod tests {
         for length in 0..envelope {
             let cut = Bytes::copy_from_slice(body.get(..length).expect("shorter"));
             assert!(decode(event().id, &cut).is_err(), "cut at {length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_passes_the_check_exactly_if_it_decodes(
+            at in any::<prop::sample::Index>(), byte: u8, length in any::<prop::sample::Index>()
+        ) {
+            let mut body = Vec::new();
+            encode(&full(), &mut body);
+            let at = at.index(body.len());
+            body[at] = byte;
+            body.truncate(length.index(body.len() + 1).max(at));
+            let decoded = decode(event().id, &Bytes::from(body.clone()));
+            prop_assert_eq!(check(&body).is_ok(), decoded.is_ok());
+            let labels = labels(&body);
+            prop_assert!(labels.is_ok() || decoded.is_err());
+            if let Ok(decoded) = decoded {
+                let mut expected = vec![Key::Type(decoded.kind)];
+                let correlation = CorrelationId::new(decoded.correlation_id).ok();
+                expected.extend(correlation.map(Key::Correlation));
+                expected.extend(decoded.tags.iter().map(|tag| Key::Tag(Tag::new(tag).expect("a tag"))));
+                prop_assert_eq!(labels.expect("labels"), expected);
+            }
         }
     }
 }
