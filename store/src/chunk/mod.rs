@@ -22,7 +22,6 @@ use crate::Key;
 use crate::catalog::KeyState;
 
 pub(crate) use reader::Chunk;
-#[allow(unused_imports, reason = "scavenging lands next")]
 pub(crate) use rewrite::rewrite;
 pub(crate) use verify::ChunkKey;
 pub(crate) use writer::write;

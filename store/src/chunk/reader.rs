@@ -208,7 +208,6 @@ impl Chunk {
 
     /// Which events stand at these ascending ordinals, scavenged ones included as long as a retry may ask for
     /// them. Ordinals that the chunk does not hold, or not any more, are passed over.
-    #[allow(dead_code, reason = "the retry check over scavenged chunks lands next")]
     pub(crate) fn identities(
         &self,
         ordinals: impl IntoIterator<Item = u32>,

@@ -24,7 +24,6 @@ use crate::vfs::Vfs;
 ///
 /// On return the new file is durable; a power cut leaves the old or the new. `source` goes on reading the old
 /// file for as long as it is open. Memory: the index of the chunk; `cut` is asked once for each stream.
-#[allow(dead_code, reason = "scavenging lands next")]
 pub(crate) fn rewrite(
     vfs: &dyn Vfs,
     directory: &Path,
