@@ -5,9 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_proto::{
-    Append, Event, EventId, EventType, Expectation, LogId, StreamName, Timestamp, Version,
+    Append, Change, ChangeKind, Event, EventId, EventType, Expectation, LogId, LogIndex, Position,
+    Scope, SettingsChange, StreamName, Timestamp, Version, Write,
 };
 
+use crate::checkpoint::open_chunk;
+use crate::chunk::rewrite;
+use crate::defect::{Defect, put_back};
+use crate::life::Floors;
+use crate::slot::ChunkSlot;
 use crate::vfs::MemVfs;
 use crate::window::Window;
 use crate::{Entry, Options, Payload, Rejection, Store, Verdict, command};
@@ -22,6 +28,9 @@ fn append(name: &str, expectation: Expectation, ids: &[u8]) -> Append {
 }
 
 fn apply(store: &mut Store, append: &Append) -> Verdict {
+    if store.must_wait() {
+        seal(store);
+    }
     let mut builder = command::Builder::new(Timestamp(1));
     builder.push(&command::encode_append(append));
     let index = store.applied().map_or(0, |id| id.index.0 + 1);
@@ -29,8 +38,58 @@ fn apply(store: &mut Store, append: &Append) -> Verdict {
     store.apply(Entry { log_id, payload }).expect("applies").remove(0)
 }
 
-/// A store whose window has moved past all that it holds; some of it is in a chunk.
-fn store_past_its_window() -> (Store, Vec<(Append, Verdict)>) {
+fn change(store: &mut Store, id: u8, kind: ChangeKind) {
+    let scope = Scope::Stream(StreamName::new("order-1").expect("a name"));
+    let id = EventId::from_bytes([id; 16]).expect("an id");
+    let change = Change { scope, expectation: Expectation::Exists, id, kind };
+    let verdict = apply(store, &change.to_append().expect("a change"));
+    assert!(matches!(verdict, Verdict::Appended(_)), "{verdict:?}");
+    seal(store);
+}
+
+fn truncate(store: &mut Store, id: u8, before: u64) {
+    let settings = SettingsChange { truncate_before: Some(before), ..SettingsChange::default() };
+    change(store, id, ChangeKind::Settings(settings));
+}
+
+fn seal(store: &mut Store) {
+    while let Some(seal) = store.begin_seal() {
+        store.finish_seal(seal.run().expect("seals")).expect("finishes");
+    }
+}
+
+/// Lets the window begin after a position.
+fn move_window(store: &mut Store, after: Position) {
+    let mut window = Window::new([1; 16], after);
+    let count = store.position().0 - after.0;
+    let there = store.view.identities(after.next(), count).expect("reads");
+    there.iter().for_each(|event| window.push(event.id));
+    assert_eq!(there.len() as u64, count);
+    *store.shared.window.write().expect("no panic") = window;
+}
+
+/// Removes from all chunks what is below the floors; of what stands at a position or after, the ids are kept.
+fn scavenge(store: &mut Store, keep_ids_from: Position) -> u64 {
+    let mut floors = Floors::at(store.point);
+    let mut chunks = Vec::new();
+    let mut removed = 0;
+    for slot in store.view.chunks.iter() {
+        let source = slot.chunk().expect("whole");
+        let identity = store.options.identity(source.summary().number);
+        let mut cut = |stream: &StreamName| floors.floor(&store.view, stream);
+        let (vfs, directory) = (&*store.folder.vfs, &store.folder.chunks);
+        let index = LogIndex(9);
+        let done = rewrite(vfs, directory, &identity, source, &mut cut, keep_ids_from, index);
+        removed += u64::from(done.expect("rewrites").is_some());
+        let chunk = open_chunk(&store.folder, &store.options, source.summary()).expect("opens");
+        chunks.push(ChunkSlot::Whole(chunk));
+    }
+    store.view = Arc::new(store.view.with_chunks(Arc::new(chunks)));
+    removed
+}
+
+/// A new store, of which nearly every entry becomes a chunk.
+fn store() -> Store {
     let vfs = Arc::new(MemVfs::new());
     let options = Options {
         cluster: [1; 16],
@@ -41,7 +100,12 @@ fn store_past_its_window() -> (Store, Vec<(Append, Verdict)>) {
         catalog_cache_bytes: 1 << 20,
         filter_bytes: 1 << 20,
     };
-    let mut store = Store::open(vfs, Path::new("/store"), options).expect("founds");
+    Store::open(vfs, Path::new("/store"), options).expect("founds")
+}
+
+/// A store whose window has moved past all that it holds; some of it is in a chunk.
+fn store_past_its_window() -> (Store, Vec<(Append, Verdict)>) {
+    let mut store = store();
     let mut answered = Vec::new();
     for (expectation, ids) in [
         (Expectation::None, [1, 2]),
@@ -53,13 +117,11 @@ fn store_past_its_window() -> (Store, Vec<(Append, Verdict)>) {
         let append = append("order-1", expectation, &ids);
         let verdict = apply(&mut store, &append);
         answered.push((append, verdict));
-        while let Some(seal) = store.begin_seal() {
-            store.finish_seal(seal.run().expect("seals")).expect("finishes");
-        }
+        seal(&mut store);
     }
     assert!(store.checkpointed().is_some(), "a part is in a chunk");
-    let window = Window::new([1; 16], store.position());
-    *store.shared.window.write().expect("no panic") = window;
+    let last = store.position();
+    move_window(&mut store, last);
     (store, answered)
 }
 
@@ -93,5 +155,154 @@ fn a_write_that_passed_its_version_with_other_ids_beyond_the_window_is_a_conflic
         let verdict = apply(&mut store, &append("order-1", expectation, &[20]));
         let conflict = matches!(verdict, Verdict::Rejected(Rejection::Conflict { .. }));
         assert!(conflict, "{version}: {verdict:?}");
+    }
+}
+
+fn exactly(version: u64) -> Expectation {
+    Expectation::Exactly(Version(version))
+}
+
+/// Order-1 has the ids 1 to 10 at the versions 1 to 10; what is before version 4 is truncated.
+fn truncated_store() -> (Store, Vec<(Append, Verdict)>) {
+    let (mut store, answered) = store_past_its_window();
+    truncate(&mut store, 99, 4);
+    let last = store.position();
+    move_window(&mut store, last);
+    (store, answered)
+}
+
+#[test]
+fn what_is_old_and_below_the_floor_is_forgotten_where_it_is_removed_and_where_it_is_not() {
+    for is_removed in [false, true] {
+        let (mut store, _) = truncated_store();
+        if is_removed {
+            assert!(scavenge(&mut store, Position(u64::MAX)) > 0);
+        }
+        let cases: [(&str, Expectation, &[u8], &str); 12] = [
+            ("the first answer", Expectation::None, &[1, 2], "forgotten"),
+            ("never there", Expectation::None, &[30, 31], "forgotten"),
+            ("all below the floor", exactly(0), &[1], "forgotten"),
+            ("the end is known and fits", exactly(2), &[3, 4], "forgotten"),
+            ("the end is known and fits not", exactly(2), &[3, 30], "conflict"),
+            ("only the end fits", exactly(2), &[30, 4], "forgotten"),
+            ("known, behind what is forgotten", exactly(0), &[1, 2, 3, 4, 5], "forgotten"),
+            ("longer than the stream", exactly(8), &[9, 10, 30], "conflict"),
+            ("above the floor", exactly(4), &[5, 6], "appended"),
+            ("above the floor, other ids", exactly(4), &[30, 31], "conflict"),
+            ("no such version yet", exactly(11), &[30], "conflict"),
+            ("at its version", exactly(10), &[40], "appended"),
+        ];
+        for (what, expectation, ids, expected) in cases {
+            let verdict = apply(&mut store, &append("order-1", expectation, ids));
+            let found = match &verdict {
+                Verdict::Appended(_) => "appended",
+                Verdict::Rejected(Rejection::Conflict { .. }) => "conflict",
+                Verdict::Rejected(Rejection::Forgotten) => "forgotten",
+                _ => "something else",
+            };
+            assert_eq!(found, expected, "{what}, removed {is_removed}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_removed_but_in_the_window_still_gets_its_first_answer() {
+    let (mut store, answered) = truncated_store();
+    move_window(&mut store, Position(0));
+    assert!(scavenge(&mut store, Position(1)) > 0);
+    for (append, first) in answered {
+        assert_eq!(apply(&mut store, &append), first);
+    }
+}
+
+/// Of a transaction, a part may be forgotten and another known.
+#[test]
+fn a_transaction_of_which_a_part_is_forgotten_is_judged_by_the_rest() {
+    let two = |first: u8, second: u8, expectation| {
+        let mut two = append("order-1", exactly(0), &[first]);
+        let bill = append("bill-1", expectation, &[second]);
+        two.writes.extend(bill.writes);
+        two
+    };
+    for is_removed in [false, true] {
+        let mut store = store();
+        let first = apply(&mut store, &two(1, 2, exactly(0)));
+        seal(&mut store);
+        apply(&mut store, &append("order-1", Expectation::Any, &[3]));
+        truncate(&mut store, 99, 2);
+        apply(&mut store, &append("order-1", Expectation::Any, &[4]));
+        seal(&mut store);
+        let last = store.position();
+        move_window(&mut store, last);
+        if is_removed {
+            assert!(scavenge(&mut store, Position(u64::MAX)) > 0);
+        }
+        assert!(matches!(first, Verdict::Appended(_)));
+        for (append, expected) in [
+            // The bill's event is known, and tells where the order's would be.
+            (two(1, 2, exactly(0)), Some(Rejection::Forgotten)),
+            (two(9, 2, exactly(0)), Some(Rejection::Forgotten)),
+            (two(1, 9, exactly(0)), None),
+            // Nothing tells where it would be.
+            (two(1, 9, Expectation::Any), Some(Rejection::Forgotten)),
+        ] {
+            let Verdict::Rejected(found) = apply(&mut store, &append) else {
+                panic!("{append:?} was appended")
+            };
+            let is_right = match &expected {
+                Some(expected) => found == *expected,
+                None => matches!(found, Rejection::Conflict { .. }),
+            };
+            assert!(is_right, "removed {is_removed}: {append:?}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn after_a_deletion_a_failing_none_is_compared_from_the_version_after_it() {
+    let mut store = store();
+    apply(&mut store, &append("order-1", Expectation::None, &[1, 2]));
+    change(&mut store, 99, ChangeKind::Delete);
+    let again = append("order-1", Expectation::None, &[11, 12]);
+    let first = apply(&mut store, &again);
+    assert!(matches!(&first, Verdict::Appended(done) if done.versions == [Version(4)]));
+    seal(&mut store);
+    let last = store.position();
+    move_window(&mut store, last);
+    assert_eq!(apply(&mut store, &again), first);
+    let other = apply(&mut store, &append("order-1", Expectation::None, &[11, 13]));
+    assert!(matches!(other, Verdict::Rejected(Rejection::Conflict { .. })), "{other:?}");
+    // What was before the deletion is not compared: `any` and `none` protect within the window.
+    let older = apply(&mut store, &append("order-1", Expectation::None, &[1, 2]));
+    assert!(matches!(older, Verdict::Rejected(Rejection::Conflict { .. })), "{older:?}");
+}
+
+#[test]
+fn a_repetition_comes_before_a_closed_stream() {
+    let mut store = store();
+    let append_first = append("order-1", Expectation::Any, &[1]);
+    let first = apply(&mut store, &append_first);
+    change(&mut store, 99, ChangeKind::Tombstone);
+    assert_eq!(apply(&mut store, &append_first), first);
+    let stream = StreamName::new("order-1").expect("a name");
+    let mut other = append("bill-1", Expectation::Any, &[2]);
+    let events = append("x", Expectation::Any, &[3]).writes.remove(0).events;
+    other.writes.push(Write { stream: stream.clone(), expectation: exactly(9), events });
+    let closed = Verdict::Rejected(Rejection::StreamClosed(stream));
+    assert_eq!(apply(&mut store, &other), closed);
+    let early = |append| store.reader().judge_early(append).expect("judges");
+    assert_eq!(early(&other), Some(closed));
+    assert_eq!(early(&append_first), Some(first));
+}
+
+#[test]
+fn a_replica_with_another_outcome_has_another_digest_from_there_on() {
+    let (mut sound, mut odd) = (store(), store());
+    for id in 1..20 {
+        let append = append(&format!("order-{}", id % 3), Expectation::Any, &[id]);
+        apply(&mut sound, &append);
+        put_back((id == 10).then_some(Defect::FlippedOutcome));
+        apply(&mut odd, &append);
+        assert_eq!(sound.point.digest == odd.point.digest, id < 10, "{id}");
     }
 }

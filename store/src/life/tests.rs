@@ -1,1 +1,179 @@
+//! What records hide, by table: records in, rules out.
 
+use std::sync::Arc;
+
+use quorate_proto::{ChangeKind, Position, Setting, SettingsChange, Timestamp, Version};
+
+use super::record::Moment;
+use super::rules::{Chain, Rules};
+use super::{Former, Limits, Record};
+
+fn count(count: Setting) -> SettingsChange {
+    SettingsChange { max_count: count, ..SettingsChange::default() }
+}
+
+fn age(age: Setting) -> SettingsChange {
+    SettingsChange { max_age_us: age, ..SettingsChange::default() }
+}
+
+fn truncate(before: u64) -> SettingsChange {
+    SettingsChange { truncate_before: Some(before), ..SettingsChange::default() }
+}
+
+/// At a position, when log time was ten times that.
+fn at(position: u64) -> Moment {
+    let time = Timestamp(position as i64 * 10);
+    Moment { position: Position(position), time, version: Version(5) }
+}
+
+/// The record of a category or path after changes at these positions.
+fn scope(changes: &[(u64, SettingsChange)]) -> Option<Arc<Record>> {
+    let mut record = Record::default();
+    changes.iter().for_each(|(position, change)| record.change_scope(change, at(*position)));
+    Some(Arc::new(record))
+}
+
+/// The record of a stream at version 5 after changes at these positions.
+fn stream(changes: &[(u64, ChangeKind)]) -> Option<Arc<Record>> {
+    let mut record = Record::default();
+    changes.iter().for_each(|(position, change)| record.change_stream(change, at(*position)));
+    Some(Arc::new(record))
+}
+
+/// The rules of a stream at position 100 and log time 1000.
+fn rules(own: Option<Arc<Record>>, above: &[Option<Arc<Record>>]) -> Rules {
+    let above = above.iter().flatten().cloned().collect();
+    Chain { own, above }.rules(Position(100), Timestamp(1000))
+}
+
+fn counts(rules: &Rules) -> Vec<(u64, u64)> {
+    rules.counts.iter().map(|(until, count)| (until.0, *count)).collect()
+}
+
+#[test]
+fn nothing_is_hidden_without_a_record() {
+    assert_eq!(rules(None, &[]), Rules { first: Version(1), ..Rules::default() });
+}
+
+#[test]
+fn a_truncation_only_moves_up_and_no_further_than_what_was_there() {
+    let settings = |change| ChangeKind::Settings(change);
+    for (changes, first) in
+        [(vec![truncate(3)], 3), (vec![truncate(3), truncate(2)], 3), (vec![truncate(99)], 6)]
+    {
+        let own: Vec<_> = changes.iter().map(|change| (9, settings(*change))).collect();
+        assert_eq!(rules(stream(&own), &[]).first, Version(first), "{changes:?}");
+    }
+    for (changes, position) in [
+        (vec![(9, truncate(3))], 3),
+        (vec![(9, truncate(3)), (10, truncate(2))], 3),
+        (vec![(9, truncate(99))], 9),
+    ] {
+        let above = [scope(&[(4, truncate(1))]), scope(&changes)];
+        assert_eq!(rules(None, &above).position, Position(position), "{changes:?}");
+    }
+}
+
+#[test]
+fn the_nearest_that_has_a_setting_wins_for_each_setting_apart() {
+    let both = SettingsChange { max_age_us: Setting::Put(50), ..count(Setting::Put(9)) };
+    let own = || stream(&[(1, ChangeKind::Settings(count(Setting::Put(3))))]);
+    let category = scope(&[(2, both)]);
+    let path = scope(&[(3, age(Setting::Put(7))), (4, count(Setting::Put(1)))]);
+    let all = rules(own(), &[category.clone(), path.clone()]);
+    assert_eq!((counts(&all), all.time), (vec![(100, 3)], Some(Timestamp(950))));
+    let without_own = rules(None, &[category, path.clone()]);
+    assert_eq!((counts(&without_own), without_own.time), (vec![(100, 9)], Some(Timestamp(950))));
+    let path_alone = rules(None, &[path]);
+    assert_eq!((counts(&path_alone), path_alone.time), (vec![(100, 1)], Some(Timestamp(993))));
+}
+
+#[test]
+fn what_a_former_value_hid_stays_hidden() {
+    let put = |value| count(Setting::Put(value));
+    for (changes, expected) in [
+        // Widened: the newest 2 up to the change, and the newest 8 now.
+        (vec![(10, put(2)), (20, put(8))], vec![(19, 2), (100, 8)]),
+        // Narrowed: what is in force now hides all that the former did.
+        (vec![(10, put(8)), (20, put(2))], vec![(100, 2)]),
+        (vec![(10, put(2)), (20, count(Setting::Clear))], vec![(19, 2)]),
+        (vec![(10, put(4)), (20, put(2)), (30, put(8))], vec![(29, 2), (100, 8)]),
+        (vec![(10, put(2)), (20, put(4)), (30, put(8))], vec![(19, 2), (29, 4), (100, 8)]),
+        (vec![(10, put(2)), (20, truncate(1)), (30, put(8))], vec![(29, 2), (100, 8)]),
+    ] {
+        assert_eq!(counts(&rules(None, &[scope(&changes)])), expected, "{changes:?}");
+    }
+    for (changes, time) in [
+        (vec![(10, age(Setting::Put(30))), (20, age(Setting::Clear))], 170),
+        (vec![(10, age(Setting::Put(30))), (20, age(Setting::Put(10_000)))], 170),
+        (vec![(10, age(Setting::Put(30))), (20, age(Setting::Put(40)))], 960),
+    ] {
+        let rules = rules(None, &[scope(&changes)]);
+        assert_eq!(rules.time, Some(Timestamp(time)), "{changes:?}");
+    }
+}
+
+#[test]
+fn a_wider_value_counts_only_while_no_nearer_one_does() {
+    let put = |value| count(Setting::Put(value));
+    let path = scope(&[(10, put(2))]);
+    for (category, expected) in [
+        // It came in between: what the path's hid until then stays hidden.
+        (vec![(20, put(50))], vec![(19, 2), (100, 50)]),
+        // And went: the path's is in force again.
+        (vec![(20, put(50)), (30, count(Setting::Clear))], vec![(100, 2)]),
+        // It was there before: the path's never was.
+        (vec![(5, put(50))], vec![(100, 50)]),
+    ] {
+        let found = rules(None, &[scope(&category), path.clone()]);
+        assert_eq!(counts(&found), expected, "{category:?}");
+    }
+    // A stream's own value protects it, also from what the category had and gave up meanwhile.
+    let own = [(10, put(50)), (40, count(Setting::Clear))];
+    let own: Vec<_> = own.map(|(at, change)| (at, ChangeKind::Settings(change))).to_vec();
+    let category = scope(&[(20, put(1)), (30, count(Setting::Clear))]);
+    assert_eq!(counts(&rules(stream(&own), &[category])), vec![(39, 50)]);
+}
+
+#[test]
+fn a_deletion_hides_all_and_settings_outlive_it() {
+    let settings = ChangeKind::Settings(count(Setting::Put(2)));
+    let wider = ChangeKind::Settings(count(Setting::Put(9)));
+    for (end, is_closed) in [(ChangeKind::Delete, false), (ChangeKind::Tombstone, true)] {
+        let record = stream(&[(10, settings), (20, wider), (30, end)]).expect("a record");
+        assert_eq!((record.deleted, record.closed), (Version(5), is_closed));
+        assert!(record.former.is_empty());
+        let rules = rules(Some(record), &[]);
+        assert_eq!((rules.first, counts(&rules)), (Version(6), vec![(100, 9)]));
+    }
+}
+
+#[test]
+fn an_age_longer_than_log_time_hides_nothing() {
+    let record = scope(&[(10, age(Setting::Put(i64::MAX as u64)))]);
+    let rules = rules(None, &[record]);
+    assert_eq!(rules.time, Some(Timestamp(1000 - i64::MAX)));
+    let limits = Limits { max_count: None, max_age_us: Some(u64::MAX) };
+    let record = Record { limits, ..Record::default() };
+    let chain = Chain { own: Some(Arc::new(record)), above: Vec::new() };
+    assert!(chain.rules(Position(1), Timestamp(i64::MIN)).time < Some(Timestamp(0)));
+}
+
+#[test]
+fn limits_are_found_by_position() {
+    let limits = |max_count| Limits { max_count, max_age_us: None };
+    let former = |until, max_count| Former {
+        limits: limits(max_count),
+        until: Position(until),
+        until_time: Timestamp(0),
+    };
+    let record = Record {
+        limits: limits(Some(3)),
+        former: vec![former(9, None), former(19, Some(2))],
+        ..Record::default()
+    };
+    for (position, expected) in [(1, None), (9, None), (10, Some(2)), (19, Some(2)), (20, Some(3))]
+    {
+        assert_eq!(record.limits_at(Position(position)).max_count, expected, "{position}");
+    }
+}

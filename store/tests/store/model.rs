@@ -30,8 +30,9 @@ struct Head {
     closed: bool,
 }
 
-/// What is set at one moment: of each scope the greatest count and age.
-type Limits = HashMap<Scope, (Option<u64>, Option<u64>)>;
+/// What is set at one moment: the greatest count and age of each scope.
+type Limits = HashMap<Scope, Limit>;
+type Limit = (Option<u64>, Option<u64>);
 
 impl Model {
     pub(crate) fn version(&self, stream: &StreamName) -> Version {
@@ -256,7 +257,7 @@ impl Model {
         time: Timestamp,
     ) -> Version {
         let scopes = scopes(stream);
-        let nearest = |of: fn(&(Option<u64>, Option<u64>)) -> Option<u64>| {
+        let nearest = |of: fn(&Limit) -> Option<u64>| {
             scopes.iter().find_map(|scope| limits.get(scope).and_then(of))
         };
         let version = self.version_at(stream, at);
