@@ -198,17 +198,6 @@ impl Segment {
         }
     }
 
-    /// Which events stand at these ascending ordinals, those that a retry cannot ask for any more left out.
-    fn identities(&self, ordinals: Range<u32>) -> Result<Vec<Identity>, Fault> {
-        match self {
-            Segment::Chunk(chunk) => chunk.identities(ordinals, &mut ReadCounters::default()),
-            Segment::Tail(tail) => {
-                let events = tail.read_events(ordinals, usize::MAX);
-                Ok(events.iter().map(StoredEvent::identity).collect())
-            }
-        }
-    }
-
     /// The events at these ascending ordinals, up to the first that brings their bodies to the budget.
     pub(crate) fn read(
         &self,
