@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::prelude::*;
 use quorate_proto::{
-    Category, LogId, Path as EventPath, Position, Scope, StreamName, Timestamp, Version,
+    Category, LogId, Path as EventPath, Position, RecordedSnapshot, Scope, Snapshot, StreamName,
+    Timestamp, Version,
 };
 use redb::ReadableTable;
 
 use super::*;
 use crate::Key;
-use crate::format::life::encode_record;
+use crate::format::life::{encode_record, encode_snapshot};
 use crate::life::Record;
 use crate::vfs::{MemVfs, Survival};
 
@@ -95,8 +96,14 @@ fn records(checkpoint: u64) -> Records {
 }
 
 fn snapshots(checkpoint: u64) -> Snapshots {
-    let text = Bytes::from(format!("snapshot {checkpoint}"));
-    vec![(stream(checkpoint), Some(text)), (stream(checkpoint - 1), None)]
+    let newest = snapshot(checkpoint);
+    vec![(stream(checkpoint), Some(newest)), (stream(checkpoint - 1), None)]
+}
+
+fn snapshot(checkpoint: u64) -> Bytes {
+    let (stream, version) = (stream(checkpoint), Version(checkpoint));
+    let snapshot = Snapshot { stream, version, schema: 1, data: Bytes::from_static(b"state") };
+    encode_snapshot(&RecordedSnapshot { snapshot, recorded_at: Timestamp(7) })
 }
 
 fn round(checkpoint: u64) -> Round {
@@ -140,11 +147,11 @@ fn check(catalog: &CatalogExport, checkpoint: u64, count: u64) {
     assert_eq!(catalog.key(&key(count)).expect("readable"), None);
     for number in 0..checkpoint + 2 {
         let is_newest = checkpoint > 0 && number == checkpoint;
-        let text = |what: &str| is_newest.then(|| Bytes::from(format!("{what} {checkpoint}")));
         let kept = catalog.record(&Scope::Stream(stream(number))).expect("readable");
         let expected = is_newest.then(|| encode_record(&record(checkpoint * 10 + 1)));
         assert_eq!(kept, expected, "{number}");
-        assert_eq!(catalog.snapshot(&stream(number)).expect("readable"), text("snapshot"));
+        let kept = catalog.snapshot(&stream(number)).expect("readable");
+        assert_eq!(kept, is_newest.then(|| snapshot(checkpoint)));
     }
     let others = catalog.records_of_scopes().expect("readable");
     assert_eq!(others.len() as u64, if checkpoint > 0 { 1 + checkpoint } else { 0 });
