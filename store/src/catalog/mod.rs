@@ -45,6 +45,8 @@ const FILTERS: Definition = TableDefinition::new("filters");
 ///
 /// Invariants:
 /// - `newest` is the newest durable checkpoint;
+/// - both copies of the header of the newest durable checkpoint are durable: that one of them is damaged one day
+///   never brings an older checkpoint back, whose log is not kept any more;
 /// - after the first error of a commit, which leaves open what is on the disk, no other commit is tried.
 #[derive(Debug)]
 pub(crate) struct Catalog {
@@ -126,6 +128,7 @@ impl Catalog {
         let before = self.newest();
         write::put(&transaction, &self.path, commit, before.contents().clone())?;
         transaction.commit().map_err(|error| translate(&self.path, error.into()))?;
+        self.pages.settle()?;
         let new = commit.new_chunk.map(|(chunk, filter)| (chunk.number, Arc::clone(filter)));
         let known: Vec<_> = before.filters().iter().cloned().chain(new).collect();
         let newest = CatalogExport::pin(&self.database, &self.path, &known)?;

@@ -71,6 +71,11 @@ impl Pages {
         Ok(Pages { file, path: path.to_owned(), state: Arc::new(Mutex::new(state)) })
     }
 
+    /// Makes the second copy of the header durable.
+    pub(super) fn settle(&self) -> Result<(), Fault> {
+        self.file.sync_data().map_err(Fault::io("sync", &self.path))
+    }
+
     /// Checks every page of a range, which holds whole pages.
     fn check(&self, first: u64, bytes: &[u8]) -> io::Result<()> {
         let state = self.state();

@@ -110,6 +110,7 @@ impl CatalogImport {
             return Err(Fault::damaged(&path, 0, why));
         }
         transaction.commit().map_err(|error| translate(&path, error.into()))?;
+        pages.settle()?;
         let directory = path.parent().unwrap_or(Path::new(""));
         vfs.sync_directory(directory).map_err(Fault::io("sync", directory))?;
         Catalog::with(database, pages, &path)
