@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use quorate_proto::Position;
 use quorate_proto::limits::RETRY_WINDOW;
+use quorate_proto::{EventId, LogIndex, Position};
 
 use crate::catalog::{Catalog, CatalogExport, CheckpointState};
 use crate::chunk::{self, Chunk, ChunkIdentity, ChunkSummary};
@@ -43,14 +43,8 @@ impl Checkpoint {
         let summaries = catalog.chunks();
         folder.clean(Some(number), summaries.iter().map(|summary| summary.number))?;
         let index = catalog.state().log_id.map(|id| id.index);
-        let open = |summary: ChunkSummary| {
-            let chunk = open_chunk(folder, options, &summary);
-            match chunk.and_then(|chunk| chunk.check_scavenged(index).map(|()| chunk)) {
-                Ok(chunk) => ChunkSlot::Whole(chunk),
-                Err(fault) => ChunkSlot::damaged(summary, fault),
-            }
-        };
-        let slots = summaries.into_iter().map(open).collect();
+        let slots = summaries.into_iter().map(|summary| open_slot(folder, options, index, summary));
+        let slots = slots.collect::<Result<_, _>>()?;
         Checkpoint::with(number, catalog, slots, options)
     }
 
@@ -66,6 +60,32 @@ impl Checkpoint {
         let (catalog, chunks) = (Arc::new(catalog), Arc::new(chunks));
         Ok(Checkpoint { number, catalog, pinned, chunks, window })
     }
+}
+
+/// Opens a chunk of the catalog's list. If it is not there or not whole, one that was fetched takes its place:
+/// the power may have gone while an install gave the chunks their names.
+fn open_slot(
+    folder: &Folder,
+    options: &Options,
+    checkpoint: Option<LogIndex>,
+    summary: ChunkSummary,
+) -> Result<ChunkSlot, Fault> {
+    let open = || {
+        let chunk = open_chunk(folder, options, &summary)?;
+        chunk.check_scavenged(checkpoint).map(|()| chunk)
+    };
+    let opened = match open() {
+        Ok(chunk) => {
+            folder.remove_if_there(&folder.fetched(summary.number))?;
+            Ok(chunk)
+        }
+        Err(_) if folder.adopt(summary.number)? => open(),
+        Err(fault) => Err(fault),
+    };
+    Ok(match opened {
+        Ok(chunk) => ChunkSlot::Whole(chunk),
+        Err(fault) => ChunkSlot::damaged(summary, fault),
+    })
 }
 
 /// Opens a chunk of the catalog's list.
@@ -127,21 +147,10 @@ pub(crate) fn window(
 ) -> Option<Window> {
     let before = Position(last.0.saturating_sub(RETRY_WINDOW));
     let mut window = Some(Window::new(options.cluster, before));
-    for slot in chunks {
-        let ids = match slot {
-            ChunkSlot::Whole(chunk) if chunk.summary().last_position > before => {
-                chunk.ids_from(ordinal_of(before.next(), chunk.summary().first_position))
-            }
-            ChunkSlot::Damaged(damaged) if damaged.0.last_position > before => {
-                window = None;
-                continue;
-            }
-            _ => continue,
-        };
-        match ids {
-            Ok(ids) => {
-                window.iter_mut().for_each(|window| ids.iter().for_each(|id| window.push(*id)));
-            }
+    let needed = chunks.partition_point(|slot| slot.summary().last_position <= before);
+    for slot in chunks.get_mut(needed..).unwrap_or_default() {
+        match ids_after(slot, before) {
+            Ok(ids) => window.iter_mut().for_each(|window| window.extend(&ids)),
             Err(fault) => {
                 *slot = ChunkSlot::damaged(slot.summary().clone(), fault);
                 window = None;
@@ -149,6 +158,11 @@ pub(crate) fn window(
         }
     }
     window
+}
+
+/// The ids of a chunk from the position after `before` on.
+fn ids_after(slot: &ChunkSlot, before: Position) -> Result<Vec<EventId>, Fault> {
+    slot.chunk()?.ids_from(ordinal_of(before.next(), slot.summary().first_position))
 }
 
 impl Options {

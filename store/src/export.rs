@@ -6,25 +6,26 @@ use bytes::Bytes;
 use quorate_proto::{LogId, Position};
 
 use crate::catalog::CatalogExport;
-use crate::chunk::{self, ChunkSummary};
+use crate::chunk::ChunkSummary;
 use crate::fault::Fault;
-use crate::folder::Folder;
 use crate::format::manifest::{self, Manifest};
-use crate::vfs::Open;
+use crate::slot::ChunkSlot;
+use crate::view::View;
 
 /// A pinned checkpoint: it stays as it is while the store goes on. Cheap to make; while it lives, the
 /// catalog's file cannot reuse the pages that it needs.
 #[derive(Debug)]
 pub struct Export {
     log_id: LogId,
-    folder: Folder,
+    slots: Arc<Vec<ChunkSlot>>,
     catalog: Arc<CatalogExport>,
 }
 
 impl Export {
-    pub(crate) fn of(folder: &Folder, catalog: Arc<CatalogExport>) -> Option<Export> {
-        let log_id = catalog.state().log_id?;
-        Some(Export { log_id, folder: folder.clone(), catalog })
+    /// Of the view's checkpoint; `None` before the first.
+    pub(crate) fn of(view: &View) -> Option<Export> {
+        let (slots, catalog) = (view.chunks.clone(), view.catalog.clone());
+        Some(Export { log_id: catalog.state().log_id?, slots, catalog })
     }
 
     /// The last entry that the checkpoint holds.
@@ -42,7 +43,7 @@ impl Export {
         &self.catalog.state().attachment
     }
 
-    /// What [`crate::Store::begin_install`] wants to know first.
+    /// What [`crate::Installer::begin`] wants to know first.
     pub fn manifest(&self) -> Bytes {
         let (state, contents) = (self.catalog.state().clone(), self.catalog.contents().clone());
         let chunks = self.chunks().to_vec();
@@ -55,15 +56,19 @@ impl Export {
     }
 
     /// At most `max` bytes of a chunk's file from `offset` on; empty at its end. They are as they stand on
-    /// the disk: who takes them verifies them.
+    /// the disk: who takes them verifies them. The file is the one that was in use when the checkpoint was
+    /// pinned, also when the chunk is scavenged or repaired meanwhile.
+    ///
+    /// Errors: that of a damaged chunk; [`Fault::Foreign`] for one that was scavenged by a newer checkpoint.
     pub fn read_chunk(&self, number: u64, offset: u64, max: usize) -> Result<Bytes, Fault> {
-        let path = chunk::path(&self.folder.chunks, number);
-        let file = self.folder.vfs.open(&path, Open::Read).map_err(Fault::io("open", &path))?;
-        let length = file.len().map_err(Fault::io("read", &path))?;
-        let rest = usize::try_from(length.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; rest.min(max)];
-        file.read_at(&mut bytes, offset).map_err(Fault::io("read", &path))?;
-        Ok(Bytes::from(bytes))
+        let slot = self.slots.binary_search_by_key(&number, ChunkSlot::number);
+        let slot = slot.ok().and_then(|index| self.slots.get(index));
+        let Some(slot) = slot else {
+            return Err(self.catalog.damaged(&format!("it has no chunk {number}")));
+        };
+        let chunk = slot.chunk()?;
+        chunk.check_scavenged(Some(self.log_id.index))?;
+        chunk.raw(offset, max)
     }
 
     /// The catalog's content, sorted, in pages of about 256 KiB.

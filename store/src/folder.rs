@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::BlockCache;
 use crate::chunk;
@@ -13,6 +13,7 @@ use crate::vfs::{Open, Vfs};
 const CURRENT: &str = "CURRENT";
 const CURRENT_NEW: &str = "CURRENT.new";
 const CURRENT_BYTES_MAX: u64 = 64;
+const FETCHED: &str = "install-";
 
 /// A folder with `CURRENT`, the catalog that it names, and `chunks/`.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Folder {
     pub(crate) chunks: Arc<Path>,
     /// What was read last from the chunks.
     pub(crate) cache: Arc<BlockCache>,
+    /// How many installs there were since the folder was opened. Held while a file gets the name of a chunk.
+    epoch: Arc<Mutex<u64>>,
 }
 
 impl Folder {
@@ -34,12 +37,68 @@ impl Folder {
         let chunks: Arc<Path> = path.join("chunks").into();
         vfs.create_directory(&chunks).map_err(Fault::io("create", &chunks))?;
         let cache = BlockCache::new(block_cache_bytes);
-        Ok(Folder { vfs, path: path.to_owned(), chunks, cache })
+        let epoch = Arc::new(Mutex::new(0));
+        Ok(Folder { vfs, path: path.to_owned(), chunks, cache, epoch })
     }
 
     /// The path of the catalog of that number.
     pub(crate) fn catalog(&self, number: u64) -> PathBuf {
         self.path.join(current::catalog_name(number))
+    }
+
+    /// The path of a chunk that was fetched from another node whole, until it gets its own name.
+    pub(crate) fn fetched(&self, number: u64) -> PathBuf {
+        self.chunks.join(format!("{FETCHED}{number:010}"))
+    }
+
+    /// The path of a chunk that is being sealed.
+    pub(crate) fn draft(&self, number: u64) -> PathBuf {
+        self.chunks.join(format!("seal-{number:010}"))
+    }
+
+    /// Gives a sealed chunk its own name, durably; false, and nothing happens, after an install that came
+    /// between: the name is not this chunk's any more.
+    pub(crate) fn publish(&self, number: u64, epoch: u64) -> Result<bool, Fault> {
+        let current = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current != epoch {
+            return Ok(false);
+        }
+        self.name_chunk(&self.draft(number), number)?;
+        self.sync_chunks()?;
+        Ok(true)
+    }
+
+    /// Puts an installed checkpoint in place: names its catalog, then gives the chunks that were fetched their
+    /// own names. After a power cut in between [`Folder::adopt`] does the rest. Returns the new epoch.
+    pub(crate) fn install(&self, catalog: u64, fetched: &[u64]) -> Result<u64, Fault> {
+        let mut epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        *epoch += 1;
+        self.set_current(catalog)?;
+        for number in fetched {
+            self.name_chunk(&self.fetched(*number), *number)?;
+        }
+        self.sync_chunks()?;
+        Ok(*epoch)
+    }
+
+    /// Gives a chunk that was fetched its own name, if there is one of that number.
+    pub(crate) fn adopt(&self, number: u64) -> Result<bool, Fault> {
+        let fetched = self.fetched(number);
+        let is_there = self.vfs.exists(&fetched).map_err(Fault::io("find", &fetched))?;
+        if is_there {
+            self.name_chunk(&fetched, number)?;
+            self.sync_chunks()?;
+        }
+        Ok(is_there)
+    }
+
+    fn name_chunk(&self, from: &Path, number: u64) -> Result<(), Fault> {
+        let to = chunk::path(&self.chunks, number);
+        self.vfs.rename(from, &to).map_err(Fault::io("rename", from))
+    }
+
+    fn sync_chunks(&self) -> Result<(), Fault> {
+        self.vfs.sync_directory(&self.chunks).map_err(Fault::io("sync", &self.chunks))
     }
 
     /// The number of the catalog in use; `None` in a new folder.
@@ -57,9 +116,7 @@ impl Folder {
     /// Names another catalog, whose file is durable. Durable on return; a power cut leaves the old or the new.
     pub(crate) fn set_current(&self, number: u64) -> Result<(), Fault> {
         let (path, new) = (self.path.join(CURRENT), self.path.join(CURRENT_NEW));
-        if self.vfs.exists(&new).map_err(Fault::io("find", &new))? {
-            self.vfs.remove(&new).map_err(Fault::io("remove", &new))?;
-        }
+        self.remove_if_there(&new)?;
         let file = self.vfs.open(&new, Open::Create).map_err(Fault::io("create", &new))?;
         file.write_at(&current::encode(number), 0).map_err(Fault::io("write", &new))?;
         file.sync_data().map_err(Fault::io("sync", &new))?;
@@ -68,7 +125,7 @@ impl Folder {
     }
 
     /// Removes what no checkpoint names: other catalogs, files under temporary names, and chunks that were
-    /// written but not committed. Nothing depends on its being durable, but the name of the catalog in use must
+    /// written but not committed; chunks that were fetched whole stay for the next install. Nothing depends on its being durable, but the name of the catalog in use must
     /// be before the others go: a program that was killed may have renamed `CURRENT` and synced nothing.
     pub(crate) fn clean(
         &self,
@@ -88,10 +145,19 @@ impl Folder {
         let known: BTreeSet<PathBuf> =
             chunks.map(|number| chunk::path(&self.chunks, number)).collect();
         for name in self.list(&self.chunks)? {
-            let path = self.chunks.join(name);
-            if !known.contains(&path) {
+            let path = self.chunks.join(&name);
+            let is_fetched = name.starts_with(FETCHED) && path.extension().is_none();
+            if !known.contains(&path) && !is_fetched {
                 self.remove(&path)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes a file that an interrupted work may have left there.
+    pub(crate) fn remove_if_there(&self, path: &Path) -> Result<(), Fault> {
+        if self.vfs.exists(path).map_err(Fault::io("find", path))? {
+            self.remove(path)?;
         }
         Ok(())
     }

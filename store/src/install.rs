@@ -9,7 +9,7 @@ use quorate_proto::limits::ENTRY_BYTES_MAX;
 use quorate_proto::{LogId, Position};
 
 use crate::catalog::CatalogImport;
-use crate::checkpoint::{Checkpoint, check_identity, open_chunk};
+use crate::checkpoint::{Checkpoint, check_identity};
 use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::folder::Folder;
@@ -19,11 +19,59 @@ use crate::store::Options;
 use crate::vfs::{File, Open};
 use crate::view::View;
 
-/// An install under way. Dropped, it leaves files that the next install or the next open of the store makes
-/// use of or removes.
+/// What an install needs to know of a store; taken at once, so that the store need not wait for the rest.
+#[derive(Debug)]
+pub struct Installer {
+    folder: Folder,
+    options: Options,
+    view: Arc<View>,
+    /// The number of the new catalog.
+    number: u64,
+}
+
+impl Installer {
+    pub(crate) fn new(
+        folder: &Folder,
+        options: &Options,
+        view: &Arc<View>,
+        number: u64,
+    ) -> Installer {
+        let (folder, options, view) = (folder.clone(), options.clone(), view.clone());
+        Installer { folder, options, view, number }
+    }
+
+    /// Begins to take over another node's checkpoint, beside the store, which goes on as it is. One install at
+    /// a time. Chunks that an earlier one finished are not asked for again, also after a restart in between:
+    /// every byte of theirs is checked here, so it takes its time.
+    ///
+    /// Errors: [`Fault::Foreign`] for a manifest of another cluster, log or chunk size, one that does not
+    /// decode, or one that contradicts the chunks that are here.
+    pub fn begin(self, manifest: &Bytes) -> Result<Install, Fault> {
+        let Installer { folder, options, view, number } = self;
+        let path = folder.catalog(number);
+        let manifest = manifest::decode(manifest)
+            .map_err(|malformed| Fault::foreign(&path, format!("its manifest {malformed}")))?;
+        check_identity(&path, &manifest.state, &options)?;
+        check_chunks(&manifest).map_err(|why| Fault::foreign(&path, why))?;
+        let own = own_chunks(&folder, &view, &manifest)?;
+        let fetched = fetched_before(&folder, &options, &own, &manifest)?;
+        let import = CatalogImport::new(
+            &folder.vfs,
+            &path,
+            &manifest.state,
+            &manifest.contents,
+            &manifest.chunks,
+            options.catalog_cache_bytes,
+        )?;
+        let partial = BTreeMap::new();
+        Ok(Install { folder, options, manifest, number, own, fetched, partial, import })
+    }
+}
+
+/// An install under way. Dropped, it leaves files that the next install makes use of or removes.
 ///
-/// Invariants: each chunk of the manifest is in `chunks`, verified and durable, or still missing; nothing
-/// that the store uses is changed.
+/// Invariants: each chunk of the manifest is the store's `own`, or `fetched`, verified and durable under a name
+/// of its own ([`Folder::fetched`]), or still missing; nothing that the store uses is changed.
 #[derive(Debug)]
 pub struct Install {
     folder: Folder,
@@ -31,42 +79,13 @@ pub struct Install {
     manifest: Manifest,
     /// The number of the new catalog.
     number: u64,
-    chunks: BTreeMap<u64, Arc<Chunk>>,
+    own: BTreeMap<u64, Arc<Chunk>>,
+    fetched: BTreeMap<u64, Arc<Chunk>>,
     partial: BTreeMap<u64, Arc<dyn File>>,
     import: CatalogImport,
 }
 
 impl Install {
-    pub(crate) fn begin(
-        folder: &Folder,
-        options: &Options,
-        view: &View,
-        number: u64,
-        bytes: &Bytes,
-    ) -> Result<Install, Fault> {
-        let path = folder.catalog(number);
-        let manifest = manifest::decode(bytes)
-            .map_err(|malformed| Fault::foreign(&path, format!("its manifest {malformed}")))?;
-        check_identity(&path, &manifest.state, options)?;
-        check_chunks(&manifest).map_err(|why| Fault::foreign(&path, why))?;
-        let chunks = present(folder, options, view, &manifest)?;
-        // A chunk's file may differ between nodes in its length, not in what it holds.
-        let summary = |theirs: &ChunkSummary| {
-            chunks.get(&theirs.number).map_or(theirs, |own: &Arc<Chunk>| own.summary()).clone()
-        };
-        let summaries: Vec<ChunkSummary> = manifest.chunks.iter().map(summary).collect();
-        let import = CatalogImport::new(
-            &folder.vfs,
-            &path,
-            &manifest.state,
-            &manifest.contents,
-            &summaries,
-            options.catalog_cache_bytes,
-        )?;
-        let (folder, options) = (folder.clone(), options.clone());
-        Ok(Install { folder, options, manifest, number, chunks, partial: BTreeMap::new(), import })
-    }
-
     /// The last entry that the checkpoint holds.
     pub fn log_id(&self) -> LogId {
         self.manifest.log_id
@@ -75,7 +94,8 @@ impl Install {
     /// The chunks that are still to be put and finished, by number.
     pub fn missing(&self) -> Vec<ChunkSummary> {
         let chunks = self.manifest.chunks.iter();
-        chunks.filter(|chunk| !self.chunks.contains_key(&chunk.number)).cloned().collect()
+        let is_here = |number| self.own.contains_key(number) || self.fetched.contains_key(number);
+        chunks.filter(|chunk| !is_here(&chunk.number)).cloned().collect()
     }
 
     /// Puts bytes of a missing chunk's file; in any order, again if need be.
@@ -88,7 +108,7 @@ impl Install {
         let file = match self.partial.get(&number) {
             Some(file) => file.clone(),
             None => {
-                self.remove_if_there(&path)?;
+                self.folder.remove_if_there(&path)?;
                 let vfs = &self.folder.vfs;
                 let file = vfs.open(&path, Open::Create).map_err(Fault::io("create", &path))?;
                 self.partial.insert(number, file.clone());
@@ -99,24 +119,21 @@ impl Install {
     }
 
     /// Verifies every byte of a chunk that was put whole, and makes it durable.
-    /// Error: [`Fault::Damaged`]; the chunk is then missing as before.
+    /// Error: [`Fault::Damaged`], or [`Fault::Foreign`] for one that was scavenged by a checkpoint after this
+    /// one; the chunk is then missing as before.
     pub fn finish_chunk(&mut self, number: u64) -> Result<(), Fault> {
         let from = self.partial_path(number);
         let (Some(file), Some(summary)) = (self.partial.remove(&number), self.summary(number))
         else {
             return Err(Fault::damaged(&from, 0, "nothing of it was put"));
         };
-        let vfs = &*self.folder.vfs;
-        let identity = self.options.identity(number);
-        let chunk = Chunk::open(vfs, &from, &identity, summary, &self.folder.cache)?;
-        chunk.verify()?;
+        let (vfs, to) = (&*self.folder.vfs, self.folder.fetched(number));
+        let chunk = open_fetched(&self.folder, &self.options, &self.manifest, summary, &from)?;
         file.sync_data().map_err(Fault::io("sync", &from))?;
-        let directory = &self.folder.chunks;
-        let to = chunk::path(directory, number);
         vfs.rename(&from, &to).map_err(Fault::io("rename", &from))?;
+        let directory = &self.folder.chunks;
         vfs.sync_directory(directory).map_err(Fault::io("sync", directory))?;
-        let chunk = open_chunk(&self.folder, &self.options, summary)?;
-        self.chunks.insert(number, chunk);
+        self.fetched.insert(number, Arc::new(chunk));
         Ok(())
     }
 
@@ -135,10 +152,13 @@ impl Install {
             let why = format!("chunk {} is missing", missing.number);
             return Err(Fault::damaged(&path, 0, why));
         }
-        let chunks = self.chunks.into_values().map(ChunkSlot::Whole).collect();
+        let fetched = self.fetched.keys().copied().collect();
+        let mut chunks = self.own;
+        chunks.extend(self.fetched);
+        let chunks = chunks.into_values().map(ChunkSlot::Whole).collect();
         let checkpoint =
             Checkpoint::with(self.number, self.import.finish()?, chunks, &self.options)?;
-        Ok(Installed { log_id: self.manifest.log_id, checkpoint })
+        Ok(Installed { log_id: self.manifest.log_id, fetched, checkpoint })
     }
 
     fn summary(&self, number: u64) -> Option<&ChunkSummary> {
@@ -148,46 +168,66 @@ impl Install {
     }
 
     fn partial_path(&self, number: u64) -> PathBuf {
-        self.folder.chunks.join(format!("install-{number:010}"))
-    }
-
-    fn remove_if_there(&self, path: &Path) -> Result<(), Fault> {
-        let vfs = &self.folder.vfs;
-        if vfs.exists(path).map_err(Fault::io("find", path))? {
-            vfs.remove(path).map_err(Fault::io("remove", path))?;
-        }
-        Ok(())
+        self.folder.fetched(number).with_extension("part")
     }
 }
 
-/// The chunks that are here already: the store's, and those that an earlier install finished.
-fn present(
+/// The store's own chunks that belong to the checkpoint.
+fn own_chunks(
     folder: &Folder,
-    options: &Options,
     view: &View,
     manifest: &Manifest,
 ) -> Result<BTreeMap<u64, Arc<Chunk>>, Fault> {
-    let (vfs, directory) = (&*folder.vfs, &folder.chunks);
-    let own = view.chunks.iter().filter_map(|slot| slot.chunk().ok());
-    let own: BTreeMap<u64, &Arc<Chunk>> =
-        own.map(|chunk| (chunk.summary().number, chunk)).collect();
     let mut chunks = BTreeMap::new();
     for theirs in &manifest.chunks {
-        let path = chunk::path(directory, theirs.number);
-        if let Some(own) = own.get(&theirs.number) {
-            if theirs.digest != own.summary().digest {
-                return Err(Fault::foreign(&path, "it holds other events than the checkpoint's"));
-            }
-            chunks.insert(theirs.number, Arc::clone(own));
-        } else if vfs.exists(&path).map_err(Fault::io("find", &path))? {
+        let Some(slot) = view.slot(theirs.number) else { break };
+        if slot.summary() != theirs {
+            let path = chunk::path(&folder.chunks, theirs.number);
+            return Err(Fault::foreign(&path, "it holds other events than the checkpoint's"));
+        }
+        // One that is damaged is fetched with those that are missing.
+        if let Ok(chunk) = slot.chunk() {
+            chunks.insert(theirs.number, Arc::clone(chunk));
+        }
+    }
+    Ok(chunks)
+}
+
+/// The chunks that an earlier install fetched, as far as they are of use now.
+fn fetched_before(
+    folder: &Folder,
+    options: &Options,
+    own: &BTreeMap<u64, Arc<Chunk>>,
+    manifest: &Manifest,
+) -> Result<BTreeMap<u64, Arc<Chunk>>, Fault> {
+    let mut chunks = BTreeMap::new();
+    for summary in manifest.chunks.iter().filter(|chunk| !own.contains_key(&chunk.number)) {
+        let path = folder.fetched(summary.number);
+        if folder.vfs.exists(&path).map_err(Fault::io("find", &path))? {
             // Whatever else the file is, it will be fetched and replaced.
-            let chunk = open_chunk(folder, options, theirs);
-            if let Ok(chunk) = chunk.and_then(|chunk| chunk.verify().map(|_| chunk)) {
-                chunks.insert(theirs.number, chunk);
+            if let Ok(chunk) = open_fetched(folder, options, manifest, summary, &path) {
+                chunks.insert(summary.number, Arc::new(chunk));
             }
         }
     }
     Ok(chunks)
+}
+
+/// Opens a chunk that came from another node and verifies every byte of it.
+fn open_fetched(
+    folder: &Folder,
+    options: &Options,
+    manifest: &Manifest,
+    summary: &ChunkSummary,
+    path: &Path,
+) -> Result<Chunk, Fault> {
+    let (vfs, identity) = (&*folder.vfs, options.identity(summary.number));
+    let mut chunk = Chunk::open(vfs, path, &identity, summary, &folder.cache)?;
+    chunk.check_scavenged(Some(manifest.log_id.index))?;
+    chunk.verify()?;
+    // Where it will be when somebody looks for the file that a fault speaks of.
+    chunk.move_to(chunk::path(&folder.chunks, summary.number));
+    Ok(chunk)
 }
 
 /// What no chunk's file exceeds: keys repeat parts of events, but not often.
@@ -217,6 +257,8 @@ fn check_chunks(manifest: &Manifest) -> Result<(), String> {
 #[derive(Debug)]
 pub struct Installed {
     log_id: LogId,
+    /// The numbers of the chunks that do not have their own names yet.
+    pub(crate) fetched: Vec<u64>,
     pub(crate) checkpoint: Checkpoint,
 }
 

@@ -87,7 +87,7 @@ pub use event::StoredEvent;
 pub use export::Export;
 pub use fault::Fault;
 pub use format::command;
-pub use install::{Install, Installed};
+pub use install::{Install, Installed, Installer};
 pub use key::Key;
 pub use read::{Checked, Point, Reader, Scan, Settings, StreamState};
 pub use repair::{Repair, Repaired};

@@ -43,25 +43,29 @@ impl Seal {
             self.commit(None, 0)?;
             None
         } else {
-            Some(self.write_chunk()?)
+            self.write_chunk()?
         };
         let pinned = Arc::new(self.catalog.export()?);
         Ok(Sealed { epoch: self.epoch, log_id: self.log_id, chunk, pinned })
     }
 
-    fn write_chunk(&self) -> Result<Arc<Chunk>, Fault> {
+    /// `None` if an install has overtaken the seal.
+    fn write_chunk(&self) -> Result<Option<Arc<Chunk>>, Fault> {
         let mut previous = |key: &_| self.view.last_chunk(key);
         let identity = self.options.identity(self.number);
-        let (vfs, directory) = (&*self.folder.vfs, &self.folder.chunks);
+        let (vfs, draft) = (&*self.folder.vfs, self.folder.draft(self.number));
         let written = self
             .tail
-            .with_events(|events| chunk::write(vfs, directory, &identity, events, &mut previous))?;
+            .with_events(|events| chunk::write(vfs, &draft, &identity, events, &mut previous))?;
+        if !self.folder.publish(self.number, self.epoch)? {
+            return Ok(None);
+        }
         let chunk = open_chunk(&self.folder, &self.options, &written.summary)?;
         // Chunk and folder are durable; only now may the catalog speak of them.
         let keys = written.keys.iter().map(|(key, _)| hash_of(key));
         let filter = Arc::new(Filter::of(keys));
         self.commit(Some((&written.summary, &filter)), written.keys.len())?;
-        Ok(chunk)
+        Ok(Some(chunk))
     }
 
     fn commit(

@@ -16,7 +16,7 @@ use crate::export::Export;
 use crate::fault::Fault;
 use crate::folder::Folder;
 use crate::format::outcome;
-use crate::install::{Install, Installed};
+use crate::install::{Installed, Installer};
 use crate::life::Head;
 use crate::read::{Point, Reader};
 use crate::seal::{Seal, Sealed};
@@ -258,7 +258,9 @@ impl Store {
 
     /// Whether a damaged chunk holds what apply must know: nothing is applied before it is repaired.
     pub fn must_repair(&self) -> bool {
-        self.lacks_ids
+        let through = usize::try_from(self.view.catalog.contents().indexed.through);
+        let unindexed = self.view.chunks.get(through.unwrap_or(usize::MAX)..).unwrap_or_default();
+        self.lacks_ids || unindexed.iter().any(|slot| slot.fault().is_some())
     }
 
     /// How near the next boundary is while a seal is due or under way, from 0 to 1; 0 without a seal. What
@@ -302,17 +304,12 @@ impl Store {
 
     /// The newest durable checkpoint, pinned, to be sent to another node; `None` before the first.
     pub fn export(&self) -> Result<Option<Export>, Fault> {
-        Ok(Export::of(&self.folder, self.view.catalog.clone()))
+        Ok(Export::of(&self.view))
     }
 
-    /// Begins to take over another node's checkpoint, beside this store, which goes on as it is. One install
-    /// at a time; chunks that an earlier one finished are not asked for again.
-    ///
-    /// Errors: [`Fault::Foreign`] for a manifest of another cluster, log or chunk size, one that does not
-    /// decode, or one that contradicts the chunks that are here.
-    pub fn begin_install(&self, manifest: Bytes) -> Result<Install, Fault> {
-        let number = self.catalog_number + 1;
-        Install::begin(&self.folder, &self.options, &self.view, number, &manifest)
+    /// Begins to take over another node's checkpoint: see [`Installer::begin`].
+    pub fn installer(&self) -> Installer {
+        Installer::new(&self.folder, &self.options, &self.view, self.catalog_number + 1)
     }
 
     /// Makes the installed checkpoint this store's, durably, and swaps to it. Open scans keep what they
@@ -326,9 +323,8 @@ impl Store {
             let why = "the store has applied as much already";
             return Err(Fault::foreign(&path, why));
         }
-        self.folder.set_current(number)?;
+        self.epoch = self.folder.install(number, &installed.fetched)?;
         let old = std::mem::replace(&mut self.catalog_number, number);
-        self.epoch += 1;
         self.point = point_of(&state);
         self.view = first_view(&self.folder, pinned, chunks, self.point.position);
         self.catalog = catalog;

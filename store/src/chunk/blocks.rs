@@ -21,14 +21,14 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    pub(super) fn new(draft: &Draft<'_>) -> Blocks {
+    pub(super) fn new(draft: &Draft) -> Blocks {
         Blocks { start: draft.offset(), open: None, entries: Vec::new(), ids: Vec::new() }
     }
 
     /// Adds an event; ordinals ascend.
     pub(super) fn push(
         &mut self,
-        draft: &mut Draft<'_>,
+        draft: &mut Draft,
         ordinal: u32,
         event: &StoredEvent,
     ) -> Result<(), Fault> {
@@ -39,7 +39,7 @@ impl Blocks {
     /// Adds what is kept of a removed event.
     pub(super) fn push_stub(
         &mut self,
-        draft: &mut Draft<'_>,
+        draft: &mut Draft,
         ordinal: u32,
         stub: &Identity,
     ) -> Result<(), Fault> {
@@ -48,7 +48,7 @@ impl Blocks {
     }
 
     /// Writes the sections of events, ids and the block index.
-    pub(super) fn finish(mut self, draft: &mut Draft<'_>) -> Result<(), Fault> {
+    pub(super) fn finish(mut self, draft: &mut Draft) -> Result<(), Fault> {
         self.close_block(draft)?;
         draft.close(Section::Events, self.start);
         let start = draft.offset();
@@ -63,7 +63,7 @@ impl Blocks {
     /// The block that the entry of this ordinal and time goes into.
     fn open(
         &mut self,
-        draft: &mut Draft<'_>,
+        draft: &mut Draft,
         ordinal: u32,
         recorded_at: Timestamp,
     ) -> Result<&mut BlockBuilder, Fault> {
@@ -73,7 +73,7 @@ impl Blocks {
         Ok(self.open.get_or_insert_with(|| BlockBuilder::new(ordinal, recorded_at)))
     }
 
-    fn close_block(&mut self, draft: &mut Draft<'_>) -> Result<(), Fault> {
+    fn close_block(&mut self, draft: &mut Draft) -> Result<(), Fault> {
         let Some(block) = self.open.take() else { return Ok(()) };
         let Finished { first_ordinal, first_recorded_at, count, payload, ids } = block.finish();
         let offset = draft.offset();

@@ -1,9 +1,9 @@
-//! The file of a chunk while it is written: frames one after the other, under another name until it is whole.
+//! The file of a chunk while it is written: frames one after the other, under a name of its own.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{ChunkIdentity, path};
+use super::ChunkIdentity;
 use crate::Fault;
 use crate::format::chunk::{
     FOOTER, Footer, Section, SectionEntry, encode_header, encode_trailer, frame,
@@ -18,9 +18,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// A chunk that is being written. Dropped before [`Draft::finish`], it leaves a file that the next draft of
 /// that number or the next open of the store removes.
-pub(super) struct Draft<'a> {
-    vfs: &'a dyn Vfs,
-    directory: &'a Path,
+pub(super) struct Draft {
     file: Arc<dyn File>,
     path: PathBuf,
     pub(super) identity: ChunkIdentity,
@@ -31,21 +29,21 @@ pub(super) struct Draft<'a> {
     sections: Vec<SectionEntry>,
 }
 
-impl<'a> Draft<'a> {
+impl Draft {
     pub(super) fn create(
-        vfs: &'a dyn Vfs,
-        directory: &'a Path,
+        vfs: &dyn Vfs,
+        path: &Path,
         identity: ChunkIdentity,
-    ) -> Result<Draft<'a>, Fault> {
-        let path = path(directory, identity.number).with_extension("new");
-        if vfs.exists(&path).map_err(Fault::io("look for", &path))? {
-            vfs.remove(&path).map_err(Fault::io("remove", &path))?;
+    ) -> Result<Draft, Fault> {
+        if vfs.exists(path).map_err(Fault::io("look for", path))? {
+            vfs.remove(path).map_err(Fault::io("remove", path))?;
         }
-        let file = vfs.open(&path, Open::Create).map_err(Fault::io("create", &path))?;
+        let file = vfs.open(path, Open::Create).map_err(Fault::io("create", path))?;
         let buffer = encode_header(&identity);
         let offset = buffer.len() as u64;
         let (packer, sections) = (Packer::new(), Vec::new());
-        Ok(Draft { vfs, directory, file, path, identity, offset, buffer, packer, sections })
+        let path = path.to_owned();
+        Ok(Draft { file, path, identity, offset, buffer, packer, sections })
     }
 
     /// Where the next frame will be.
@@ -74,7 +72,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Adds the footer, with the sections so far, and gives the file its name: both are durable on return.
+    /// Adds the footer, with the sections so far. The file is durable on return, its name not yet.
     pub(super) fn finish(mut self, footer: &mut Footer) -> Result<(), Fault> {
         footer.sections = std::mem::take(&mut self.sections);
         let footer_offset = self.offset;
@@ -83,10 +81,7 @@ impl<'a> Draft<'a> {
         self.buffer.extend_from_slice(&trailer);
         self.offset += trailer.len() as u64;
         self.flush()?;
-        self.file.sync_data().map_err(Fault::io("sync", &self.path))?;
-        let target = path(self.directory, self.identity.number);
-        self.vfs.rename(&self.path, &target).map_err(Fault::io("rename", &self.path))?;
-        self.vfs.sync_directory(self.directory).map_err(Fault::io("sync", self.directory))
+        self.file.sync_data().map_err(Fault::io("sync", &self.path))
     }
 
     fn put_numbered(&mut self, section: u16, payload: &[u8]) -> Result<u64, Fault> {

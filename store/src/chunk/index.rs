@@ -26,12 +26,12 @@ struct Page {
 }
 
 impl Index {
-    pub(super) fn new(draft: &Draft<'_>) -> Index {
+    pub(super) fn new(draft: &Draft) -> Index {
         Index { start: draft.offset(), full: Vec::new(), open: None }
     }
 
     /// Adds the next key, whose ordinals stand in the entry; many are placed apart.
-    pub(super) fn push(&mut self, draft: &mut Draft<'_>, mut entry: Entry) -> Result<(), Fault> {
+    pub(super) fn push(&mut self, draft: &mut Draft, mut entry: Entry) -> Result<(), Fault> {
         if let Ordinals::Here(encoded) = &entry.ordinals
             && encoded.len() > ORDINALS_HERE_BYTES_MAX
         {
@@ -51,7 +51,7 @@ impl Index {
     }
 
     /// Writes the sections of postings, dictionary and its index.
-    pub(super) fn finish(mut self, draft: &mut Draft<'_>) -> Result<(), Fault> {
+    pub(super) fn finish(mut self, draft: &mut Draft) -> Result<(), Fault> {
         self.close_page();
         draft.close(Section::Postings, self.start);
         let start = draft.offset();

@@ -1,7 +1,7 @@
 //! Reads a chunk: finds keys, gives out events.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -81,6 +81,11 @@ impl Chunk {
         }
         let summary = footer.summary(identity.number);
         Ok(Chunk { file, footer, summary, blocks, dictionary })
+    }
+
+    /// Its file gets another name, by which faults speak of it from now on.
+    pub(crate) fn move_to(&mut self, path: PathBuf) {
+        self.file.path = path;
     }
 
     /// What the catalog keeps of it.

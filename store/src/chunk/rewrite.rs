@@ -9,7 +9,7 @@ use quorate_proto::{LogIndex, Position, StreamName, Version};
 use super::blocks::Blocks;
 use super::draft::Draft;
 use super::index::Index;
-use super::{Chunk, ChunkIdentity, ChunkSummary};
+use super::{Chunk, ChunkIdentity, ChunkSummary, path};
 use crate::Fault;
 use crate::cache::ReadCounters;
 use crate::format::chunk::block::Kept;
@@ -39,12 +39,16 @@ pub(crate) fn rewrite(
     if cuts.is_empty() && !(has_stubs && source.summary.last_position < keep_stub_from) {
         return Ok(None);
     }
-    let mut draft = Draft::create(vfs, directory, *identity)?;
+    let target = path(directory, identity.number);
+    let new = target.with_extension("new");
+    let mut draft = Draft::create(vfs, &new, *identity)?;
     let mut footer = source.footer.clone();
     footer.removed.checkpoint = checkpoint.0;
     let gone = write_events(&mut draft, source, &cuts, keep_stub_from, &mut footer)?;
     write_keys(&mut draft, source, &gone)?;
     draft.finish(&mut footer)?;
+    vfs.rename(&new, &target).map_err(Fault::io("rename", &new))?;
+    vfs.sync_directory(directory).map_err(Fault::io("sync", directory))?;
     Ok(Some(footer.summary(identity.number)))
 }
 
@@ -88,7 +92,7 @@ struct Gone {
 }
 
 fn write_events(
-    draft: &mut Draft<'_>,
+    draft: &mut Draft,
     source: &Chunk,
     cuts: &HashMap<StreamName, Version>,
     keep_stub_from: Position,
@@ -130,7 +134,7 @@ fn write_events(
 }
 
 /// Every key stays, that of a stream with its versions, so that no chain through the chunks breaks.
-fn write_keys(draft: &mut Draft<'_>, source: &Chunk, gone: &Gone) -> Result<(), Fault> {
+fn write_keys(draft: &mut Draft, source: &Chunk, gone: &Gone) -> Result<(), Fault> {
     let mut keys = Index::new(draft);
     for entry in source.entries() {
         let (offset, entry) = entry?;

@@ -17,21 +17,21 @@ use crate::format::chunk::{Footer, Removed, event_digest};
 use crate::vfs::Vfs;
 use crate::{Fault, Key, StoredEvent};
 
-/// Writes a chunk of consecutive events, at least one. On return the file and its name are durable.
+/// Writes a chunk of consecutive events, at least one. On return the file is durable, its name not yet.
 ///
 /// `previous` names the last chunk before this one that holds a key; it is asked once for every key, in
-/// ascending order. A file of that number, left by a crash before the catalog knew it, is replaced.
+/// ascending order. A file of that name, left by a crash, is replaced.
 ///
 /// # Panics
 /// When there is no event, or one that is out of order.
 pub(crate) fn write(
     vfs: &dyn Vfs,
-    directory: &Path,
+    path: &Path,
     identity: &ChunkIdentity,
     events: impl IntoIterator<Item: Borrow<StoredEvent>>,
     previous: &mut dyn FnMut(&Key) -> Result<Option<u64>, Fault>,
 ) -> Result<Written, Fault> {
-    let mut draft = Draft::create(vfs, directory, *identity)?;
+    let mut draft = Draft::create(vfs, path, *identity)?;
     let (mut footer, postings) = write_events(&mut draft, events)?;
     let keys = write_keys(&mut draft, postings.finish(), previous)?;
     draft.finish(&mut footer)?;
@@ -39,7 +39,7 @@ pub(crate) fn write(
 }
 
 fn write_events(
-    draft: &mut Draft<'_>,
+    draft: &mut Draft,
     events: impl IntoIterator<Item: Borrow<StoredEvent>>,
 ) -> Result<(Footer, Postings), Fault> {
     let mut events = events.into_iter().peekable();
@@ -77,7 +77,7 @@ fn empty_footer(first: &StoredEvent) -> Footer {
 
 /// Writes postings, dictionary and its index; returns what the catalog must learn.
 fn write_keys(
-    draft: &mut Draft<'_>,
+    draft: &mut Draft,
     keys: Vec<(Key, KeyPostings)>,
     previous: &mut dyn FnMut(&Key) -> Result<Option<u64>, Fault>,
 ) -> Result<Vec<(Key, KeyState)>, Fault> {

@@ -150,7 +150,7 @@ fn a_reader_goes_on_over_a_tail_that_is_sealed_between_its_pages() {
 }
 
 fn fetch(export: &Export, target: &Store) -> Installed {
-    let mut install = target.begin_install(export.manifest()).expect("begins");
+    let mut install = target.installer().begin(&export.manifest()).expect("begins");
     for chunk in install.missing() {
         let mut offset = 0;
         loop {

@@ -1,5 +1,7 @@
 //! Checkpoints that are sent from one store to another, and stores that must be alike.
 
+use std::path::Path;
+
 use quorate_proto::{Expectation, LogId};
 use quorate_store::vfs::{MemVfs, Survival};
 use quorate_store::{ChunkSummary, Entry, Export, Fault, Install, Installed, Payload, Store};
@@ -31,7 +33,7 @@ fn fetch_chunk(export: &Export, install: &mut Install, chunk: &ChunkSummary) -> 
 }
 
 fn fetch(export: &Export, target: &Store) -> Result<Installed, Fault> {
-    let mut install = target.begin_install(export.manifest())?;
+    let mut install = target.installer().begin(&export.manifest())?;
     for chunk in install.missing() {
         fetch_chunk(export, &mut install, &chunk)?;
     }
@@ -60,7 +62,7 @@ fn an_installed_checkpoint_is_the_store_that_it_came_from() {
         let before = read(&reader, &Model::all(), 1000);
         let mut scan = reader.scan(&Model::all()).expect("begins");
         let own = summary(&target).len();
-        let install = target.begin_install(export.manifest()).expect("begins");
+        let install = target.installer().begin(&export.manifest()).expect("begins");
         assert_eq!(install.missing().len(), export.chunks().len() - own, "own chunks are kept");
         drop(install);
         let installed = fetch(&export, &target).expect("fetches");
@@ -147,13 +149,106 @@ fn an_interrupted_install_asks_only_for_what_is_missing_when_it_is_begun_again()
     let source = store_of(&log);
     let export = source.export().expect("exports").expect("a checkpoint");
     let target = open(&MemVfs::new(), &options(CHUNK_BYTES)).expect("founds");
-    let mut install = target.begin_install(export.manifest()).expect("begins");
+    let mut install = target.installer().begin(&export.manifest()).expect("begins");
     let missing = install.missing();
     fetch_chunk(&export, &mut install, &missing[0]).expect("fetches");
     install.put_chunk(missing[1].number, 0, b"half").expect("puts");
     drop(install);
-    let install = target.begin_install(export.manifest()).expect("begins again");
+    let install = target.installer().begin(&export.manifest()).expect("begins again");
     assert_eq!(install.missing(), &missing[1..]);
+}
+
+#[test]
+fn a_restart_in_the_middle_of_an_install_keeps_the_chunks_that_came_whole() {
+    let (log, model) = log(90);
+    let source = store_of(&log);
+    let export = source.export().expect("exports").expect("a checkpoint");
+    let vfs = MemVfs::new();
+    let target = open(&vfs, &options(CHUNK_BYTES)).expect("founds");
+    let mut install = target.installer().begin(&export.manifest()).expect("begins");
+    let missing = install.missing();
+    fetch_chunk(&export, &mut install, &missing[0]).expect("fetches");
+    fetch_chunk(&export, &mut install, &missing[2]).expect("fetches");
+    install.put_chunk(missing[1].number, 0, b"half").expect("puts");
+    drop((install, target));
+    vfs.restart(Survival::Nothing);
+    // What the power left of one of them does not count.
+    let damaged = vfs.fork();
+    damaged.flip_bit(Path::new("/store/chunks/install-0000000003"), 300, 2).expect("there");
+    for (vfs, kept) in [(vfs, &[0, 2][..]), (damaged, &[0])] {
+        let mut target = open(&vfs, &options(CHUNK_BYTES)).expect("opens");
+        let install = target.installer().begin(&export.manifest()).expect("begins again");
+        let is_kept = |at: &usize| kept.contains(at);
+        let left: Vec<_> = (0..missing.len()).filter(|at| !is_kept(at)).collect();
+        let left: Vec<_> = left.into_iter().map(|at| missing[at].clone()).collect();
+        assert_eq!(install.missing(), left);
+        drop(install);
+        let installed = fetch(&export, &target).expect("fetches the rest");
+        target.finish_install(installed).expect("installs");
+        drop(target);
+        vfs.restart(Survival::Nothing);
+        check(&vfs, &log, &model, Some(export.log_id()), CHUNK_BYTES);
+    }
+}
+
+#[test]
+fn a_seal_that_an_install_overtakes_leaves_the_installed_files_alone() {
+    let (log, model) = log(90);
+    let source = store_of(&log);
+    let export = source.export().expect("exports").expect("a checkpoint");
+    let vfs = MemVfs::new();
+    let mut target = open(&vfs, &options(CHUNK_BYTES)).expect("founds");
+    let mut entries = log.iter();
+    while !target.seal_due() {
+        target.apply(entries.next().expect("crosses a boundary").clone()).expect("applies");
+    }
+    let seal = target.begin_seal().expect("is due");
+    let installed = fetch(&export, &target).expect("fetches");
+    target.finish_install(installed).expect("installs");
+    let chunk = Path::new("/store/chunks/chunk-0000000001");
+    vfs.flip_bit(chunk, 300, 2).expect("there");
+    let marked = vfs.read(chunk).expect("reads");
+    let sealed = seal.run().expect("runs");
+    target.finish_seal(sealed).expect("is dropped");
+    assert!(vfs.read(chunk).expect("reads") == marked, "the installed file is another");
+    vfs.flip_bit(chunk, 300, 2).expect("there");
+    assert_eq!(target.checkpointed(), Some(export.log_id()));
+    drop(target);
+    vfs.restart(Survival::Nothing);
+    check(&vfs, &log, &model, Some(export.log_id()), CHUNK_BYTES);
+}
+
+#[test]
+fn a_damaged_chunk_of_the_store_is_fetched_with_those_that_are_missing() {
+    let (log, model) = log(90);
+    let source = store_of(&log);
+    let export = source.export().expect("exports").expect("a checkpoint");
+    let vfs = MemVfs::new();
+    let mut target = open(&vfs, &options(CHUNK_BYTES)).expect("founds");
+    replay(&mut target, &log[..50]).expect("applies");
+    seal_all(&mut target).expect("seals");
+    let own = summary(&target);
+    drop(target);
+    vfs.restart(Survival::Everything);
+    vfs.flip_bit(Path::new("/store/chunks/chunk-0000000001"), 10, 2).expect("there");
+    let mut target = open(&vfs, &options(CHUNK_BYTES)).expect("opens all the same");
+    let damaged: Vec<_> = target.damaged().into_iter().map(|(summary, _)| summary).collect();
+    assert_eq!(damaged, own[..1]);
+    assert!(target.must_repair(), "its ids are among the newest");
+    let all = export.chunks().len();
+    let install = target.installer().begin(&export.manifest()).expect("begins");
+    assert_eq!(install.missing().len(), all - own.len() + 1);
+    drop(install);
+    let installed = fetch(&export, &target).expect("fetches");
+    target.finish_install(installed).expect("installs");
+    assert!(!target.must_repair() && target.damaged().is_empty());
+    assert_eq!(
+        read(&target.reader(), &Model::all(), 1000),
+        model.events[..target.position().0 as usize]
+    );
+    drop(target);
+    vfs.restart(Survival::Nothing);
+    check(&vfs, &log, &model, Some(export.log_id()), CHUNK_BYTES);
 }
 
 #[test]
@@ -162,7 +257,7 @@ fn a_chunk_that_was_changed_on_the_way_is_refused_and_still_missing() {
     let source = store_of(&log);
     let export = source.export().expect("exports").expect("a checkpoint");
     let target = open(&MemVfs::new(), &options(CHUNK_BYTES)).expect("founds");
-    let mut install = target.begin_install(export.manifest()).expect("begins");
+    let mut install = target.installer().begin(&export.manifest()).expect("begins");
     let chunk = install.missing()[0].clone();
     let whole = export.read_chunk(chunk.number, 0, usize::MAX).expect("reads");
     for at in (0..whole.len()).step_by(97) {
@@ -183,13 +278,13 @@ fn an_install_that_does_not_fit_is_refused() {
     let mut other = options(CHUNK_BYTES);
     other.cluster = [9; 16];
     let stranger = open(&MemVfs::new(), &other).expect("founds");
-    assert!(matches!(stranger.begin_install(export.manifest()), Err(Fault::Foreign { .. })));
+    assert!(matches!(stranger.installer().begin(&export.manifest()), Err(Fault::Foreign { .. })));
     let mut cut = export.manifest();
     cut.truncate(20);
-    assert!(matches!(stranger.begin_install(cut), Err(Fault::Foreign { .. })));
+    assert!(matches!(stranger.installer().begin(&cut), Err(Fault::Foreign { .. })));
 
     let mut target = open(&MemVfs::new(), &options(CHUNK_BYTES)).expect("founds");
-    let install = target.begin_install(export.manifest()).expect("begins");
+    let install = target.installer().begin(&export.manifest()).expect("begins");
     assert!(matches!(install.finish(), Err(Fault::Damaged { .. })), "chunks are missing");
     let installed = fetch(&export, &target).expect("fetches");
     replay(&mut target, &log).expect("applies more than the checkpoint holds");

@@ -73,7 +73,7 @@ pub(crate) fn check(
     assert!(again.checkpointed() >= durable);
 }
 
-/// An opened store's folder holds its checkpoint and nothing else.
+/// An opened store's folder holds its checkpoint and nothing else but what the next install makes use of.
 fn check_files(vfs: &MemVfs, store: &Store) {
     let folder = std::path::Path::new("/store");
     let names = vfs.list(folder).expect("lists");
@@ -83,7 +83,10 @@ fn check_files(vfs: &MemVfs, store: &Store) {
         "{names:?}"
     );
     let chunks = store.export().expect("exports").map_or(0, |export| export.chunks().len());
-    assert_eq!(vfs.list(&folder.join("chunks")).expect("lists").len(), chunks);
+    let names = vfs.list(&folder.join("chunks")).expect("lists");
+    let fetched = names.iter().filter(|name| name.starts_with("install-"));
+    assert!(fetched.clone().all(|name| !name.ends_with(".part")), "{names:?}");
+    assert_eq!(names.len() - fetched.count(), chunks, "{names:?}");
 }
 
 #[test]

@@ -88,7 +88,12 @@ fn made_up_previous(key: &Key) -> Option<u64> {
 }
 
 fn write_to(vfs: &MemVfs, events: &[StoredEvent]) -> Result<Written, Fault> {
-    write(vfs, directory(), &IDENTITY, events, &mut |key| Ok(made_up_previous(key)))
+    let draft = directory().join("draft");
+    let previous = &mut |key: &_| Ok(made_up_previous(key));
+    let written = write(vfs, &draft, &IDENTITY, events, previous)?;
+    vfs.rename(&draft, &chunk_path()).map_err(Fault::io("rename", &draft))?;
+    vfs.sync_directory(directory()).map_err(Fault::io("sync", directory()))?;
+    Ok(written)
 }
 
 fn chunk_path() -> std::path::PathBuf {
@@ -323,7 +328,8 @@ fn equal_events_make_equal_digests_whatever_the_chunk() {
     let events = some_events();
     let (_, one, _) = written(&events);
     let identity = ChunkIdentity { cluster: [9; 16], ..IDENTITY };
-    let other = write(&disk(), directory(), &identity, &events, &mut |_| Ok(None));
+    let other =
+        write(&disk(), &path(directory(), identity.number), &identity, &events, &mut |_| Ok(None));
     assert_eq!(one.summary.digest, other.expect("written").summary.digest);
     let (_, moved, _) = written(&build(102, &[(0, 0, 10, 0)]));
     let (_, not_moved, _) = written(&build(101, &[(0, 0, 10, 0)]));
