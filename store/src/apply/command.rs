@@ -121,7 +121,9 @@ impl Store {
             return Ok(Verdict::Rejected(Rejection::StreamClosed(snapshot.stream)));
         }
         if snapshot.version > head.version || snapshot.version <= head.deleted {
-            let expected = Expectation::Exactly(snapshot.version);
+            let is_there = head.meets(Expectation::Exists);
+            let at_version = Expectation::Exactly(snapshot.version);
+            let expected = if is_there { at_version } else { Expectation::Exists };
             let failure = Failure { stream: snapshot.stream, expected, actual: head.version };
             let (failures, violations) = (vec![failure], Vec::new());
             return Ok(Verdict::Rejected(Rejection::Conflict { failures, violations }));

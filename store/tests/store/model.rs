@@ -167,7 +167,9 @@ impl Model {
             return Verdict::Rejected(Rejection::StreamClosed(snapshot.stream.clone()));
         }
         if snapshot.version > head.version || snapshot.version <= head.deleted {
-            let expected = Expectation::Exactly(snapshot.version);
+            let is_there = head.version > head.deleted;
+            let at_version = Expectation::Exactly(snapshot.version);
+            let expected = if is_there { at_version } else { Expectation::Exists };
             let stream = snapshot.stream.clone();
             let failures = vec![Failure { stream, expected, actual: head.version }];
             return Verdict::Rejected(Rejection::Conflict { failures, violations: Vec::new() });
