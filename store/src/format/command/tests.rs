@@ -2,7 +2,10 @@
 
 use super::*;
 use proptest::prelude::*;
-use quorate_proto::{Event, EventId, EventType, Expectation, Requirement, Write};
+use quorate_proto::{
+    Condition, CorrelationId, Event, EventId, EventType, Expectation, Query, QueryItem,
+    Requirement, Scope, Tag, Write,
+};
 
 fn any_expectation() -> impl Strategy<Value = Expectation> {
     prop_oneof![
@@ -140,4 +143,50 @@ fn what_a_later_build_may_add_is_malformed_here() {
         bytes[at] = value;
         assert!(decode(Bytes::from(bytes)).is_err(), "byte {at}");
     }
+}
+
+fn parsed(request: &Bytes) -> ParsedAppend {
+    match parse(request.clone()).expect("a request") {
+        ParsedRequest::Append(parsed) => parsed,
+        ParsedRequest::Snapshot(_) => panic!("an append was put"),
+    }
+}
+
+#[test]
+fn conditions_survive_and_how_far_they_were_checked_is_noted_in_the_same_bytes() {
+    let mut append = append("order-1", &[7]);
+    let plain = encode_append(&append);
+    assert_eq!(checked(&plain, Position(9)), plain);
+    let item = QueryItem {
+        scope: Some(Scope::Stream(StreamName::new("order-2").expect("a name"))),
+        types: vec![EventType::new("Paid").expect("a type")],
+        tags: vec![Tag::new("red").expect("a tag"), Tag::new("big").expect("a tag")],
+        correlation: Some(CorrelationId::new("cmd-1").expect("an id")),
+    };
+    let query = Query { items: vec![item, QueryItem::default()] };
+    append.conditions = vec![
+        Condition { query, after: Position(4) },
+        Condition { query: Query::everything(), after: Position(5) },
+    ];
+    let request = encode_append(&append);
+    assert_eq!(parsed(&request).checked, Position::ZERO);
+    let noted = checked(&request, Position(u64::MAX));
+    assert_eq!(noted.len(), request.len());
+    assert_eq!(parsed(&noted).checked, Position(u64::MAX));
+    assert_eq!(decode_request(&noted), Ok(Request::Append(append)));
+}
+
+#[test]
+fn what_apply_must_never_meet_is_malformed() {
+    let none = Append::default();
+    let twice = append("order-1", &[7, 7]);
+    let mut same_stream = append("order-1", &[1]);
+    same_stream.writes.extend(append("order-1", &[2]).writes);
+    let system = append("$$order-1", &[3]);
+    for append in [none, twice, same_stream, system] {
+        assert!(parse(encode_append(&append)).is_err(), "{append:?}");
+    }
+    let mut unmarked = encode_append(&append("order-1", &[7])).to_vec();
+    unmarked[2 + 1 + 1] = b'$';
+    assert!(parse(Bytes::from(unmarked)).is_err(), "a stream of the system, without the flag");
 }
