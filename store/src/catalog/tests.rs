@@ -16,6 +16,8 @@ use crate::format::life::{encode_record, encode_snapshot};
 use crate::life::Record;
 use crate::vfs::{MemVfs, Survival};
 
+mod fixture;
+
 const CACHE: usize = 32 << 20;
 const FILE: &str = "/node/catalog-000001";
 
