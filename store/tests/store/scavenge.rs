@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use quorate_proto::{
     Append, Bounds, Change, ChangeKind, Condition, CorrelationId, Direction, Event, Expectation,
     LogId, Path, Position, Query, QueryItem, Read, RecordedEvent, Scope, Setting, SettingsChange,
-    Snapshot, Tag, Timestamp, Version, Write,
+    Snapshot, Tag, Timestamp, Version, Write, limits::RETRY_WINDOW,
 };
 use quorate_store::vfs::{MemVfs, Survival, Vfs};
 use quorate_store::{
-    Checked, Entry, Fault, Options, Payload, Scavenge, ScavengeStep, Store, Verdict, command,
-    verify,
+    Checked, Entry, Fault, Options, Payload, Rejection, Scavenge, ScavengeStep, Store, Verdict,
+    command, verify,
 };
 
 use crate::model::Model;
@@ -121,7 +121,8 @@ impl Twins {
     }
 
     fn apply(&mut self, payload: Payload) -> Vec<Verdict> {
-        let entry = Entry { log_id: LogId::new(1, self.log.len() as u64), payload };
+        let index = self.plain.store.applied().map_or(0, |id| id.index.0 + 1);
+        let entry = Entry { log_id: LogId::new(1, index), payload };
         let (plain, lean) = (self.plain.apply(&entry), self.lean.apply(&entry));
         self.log.push(entry);
         assert_eq!(plain, lean);
@@ -644,4 +645,53 @@ fn a_damaged_chunk_ends_its_step_and_the_others_are_scavenged_all_the_same() {
     }
     assert_eq!(found, [2]);
     assert!(rewritten > 2);
+}
+
+/// Fills the whole window of retries, which takes four million events and a while.
+#[test]
+#[ignore = "takes a minute"]
+fn stubs_leave_the_disk_outside_of_the_window_and_both_stores_have_forgotten_alike() {
+    let mut twins = Twins::new(4 << 20);
+    let appends: Vec<Append> = (0..200)
+        .map(|round| Append::to(stream("order-1"), exactly(round * 10), twins.events(10)))
+        .collect();
+    for append in &appends {
+        assert!(matches!(twins.append(append), Some(Verdict::Appended(_))));
+    }
+    let kept = Append::to(stream("order-2"), exactly(0), twins.events(3));
+    let first = twins.append(&kept);
+    twins.change(Scope::Stream(stream("order-1")), ChangeKind::Delete);
+    let fill = |twins: &mut Twins, positions: u64| {
+        let end = twins.plain.store.position().0 + positions;
+        while twins.plain.store.position().0 < end {
+            let events = twins.events(10_000).into_iter().map(|event| Event {
+                tags: Vec::new(),
+                correlation_id: String::new(),
+                data: Bytes::new(),
+                ..event
+            });
+            let append = Append::to(stream("fill-1"), Expectation::Any, events.collect());
+            twins.send(&[command::encode_append(&append)]);
+            twins.seal();
+            twins.log.clear();
+        }
+    };
+    let repeat = |twins: &mut Twins| {
+        let requests: Vec<Bytes> = appends.iter().map(command::encode_append).collect();
+        twins.send(&requests)
+    };
+    fill(&mut twins, 200_000);
+    let freed = twins.scavenge();
+    assert_eq!(freed.events, 2000);
+    assert!(repeat(&mut twins).iter().all(|one| matches!(one, Verdict::Appended(_))));
+    assert_eq!(twins.scavenge(), Freed::default(), "stubs stay in the window");
+
+    fill(&mut twins, RETRY_WINDOW + 200_000);
+    let freed = twins.scavenge();
+    assert_eq!((freed.events, freed.chunks), (0, 1));
+    assert!(freed.bytes > 2000 * 16, "{freed:?}");
+    let forgotten = Verdict::Rejected(Rejection::Forgotten);
+    assert!(repeat(&mut twins).iter().all(|one| *one == forgotten));
+    assert_eq!(twins.append(&kept), first, "what is above the floor is compared for good");
+    assert_eq!(twins.scavenge(), Freed::default());
 }
