@@ -40,11 +40,12 @@ pub struct Report {
 /// Every chunk is read three times and the catalog twice; memory is bounded by the largest chunk's index.
 /// Errors: everything that is wrong, each with its file, the place there and what is wrong.
 pub fn verify(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Vec<Fault>> {
-    let Some(number) = read_current(vfs, directory).map_err(|fault| vec![fault])? else {
-        return no_catalog(vfs, directory).map_err(|fault| vec![fault]);
+    let alone = |fault| without_catalog(vfs, directory, fault);
+    let Some(number) = read_current(vfs, directory).map_err(alone)? else {
+        return no_catalog(vfs, directory).map_err(alone);
     };
     let path = directory.join(catalog_name(number));
-    let catalog = catalog::verify(vfs, &path).map_err(|fault| vec![fault])?;
+    let catalog = catalog::verify(vfs, &path).map_err(alone)?;
     let mut faults = Vec::new();
     let mut report = Report { bytes: file_bytes(vfs, &path, &mut faults), ..Report::default() };
     faults.extend(check_list(&catalog, &path).err());
@@ -72,6 +73,16 @@ fn no_catalog(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Fault> {
         return Err(Fault::foreign(directory, "it has chunks but no CURRENT"));
     }
     Ok(Report::default())
+}
+
+/// What else is wrong where the catalog does not tell which chunks there are: each is checked for itself.
+fn without_catalog(vfs: &dyn Vfs, directory: &Path, fault: Fault) -> Vec<Fault> {
+    let chunks = directory.join("chunks");
+    // What cannot be listed is no more than that fault says already.
+    let names = vfs.list(&chunks).unwrap_or_default().into_iter();
+    let names = names.filter(|name| name.starts_with("chunk-") && !name.contains('.'));
+    let checked = names.map(|name| chunk::verify_alone(vfs, &chunks.join(name)));
+    std::iter::once(fault).chain(checked.filter_map(Result::err)).collect()
 }
 
 /// The files of the store that its checkpoint does not name.

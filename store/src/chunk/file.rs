@@ -52,9 +52,20 @@ impl ChunkFile {
                 Err(Fault::foreign(&chunk.path, why))
             }
             Header::OtherVersion(version) => {
-                let why = format!("its format version {version} is unknown to this build");
-                Err(Fault::foreign(&chunk.path, why))
+                Err(Fault::foreign(&chunk.path, other_version(version)))
             }
+        }
+    }
+
+    /// What the header of a file says that it is.
+    pub(super) fn identity(vfs: &dyn Vfs, path: &Path) -> Result<ChunkIdentity, Fault> {
+        let mut header = vec![0; HEADER_BYTES as usize];
+        let file = vfs.open(path, Open::Read).map_err(Fault::io("open", path))?;
+        file.read_at(&mut header, 0).map_err(Fault::io("read", path))?;
+        match decode_header(&Bytes::from(header)) {
+            Ok(Header::Chunk(identity)) => Ok(identity),
+            Ok(Header::OtherVersion(version)) => Err(Fault::foreign(path, other_version(version))),
+            Err(malformed) => Err(Fault::damaged(path, 0, malformed.to_string())),
         }
     }
 
@@ -206,4 +217,8 @@ impl ChunkFile {
     pub(super) fn damaged(&self, offset: u64, malformed: Malformed) -> Fault {
         Fault::damaged(&self.path, offset, malformed.to_string())
     }
+}
+
+fn other_version(version: u16) -> String {
+    format!("its format version {version} is unknown to this build")
 }

@@ -23,7 +23,7 @@ use crate::catalog::KeyState;
 
 pub(crate) use reader::Chunk;
 pub(crate) use rewrite::rewrite;
-pub(crate) use verify::ChunkKey;
+pub(crate) use verify::{ChunkKey, verify_alone};
 pub(crate) use writer::write;
 
 /// What a chunk is, whatever it holds; tied into every checksum of its file.

@@ -1,13 +1,18 @@
 //! Checks every byte of a chunk, and that its indexes say what its events say.
 
+use std::path::Path;
+
 use quorate_proto::Version;
 
 use super::Chunk;
+use super::file::ChunkFile;
 use super::postings::{KeyPostings, Postings};
+use crate::cache::BlockCache;
 use crate::format::Malformed;
 use crate::format::chunk::block::Kept;
 use crate::format::chunk::dictionary::{Entry, PageEntry, PageReader};
 use crate::format::chunk::{Removed, Section, event_digest};
+use crate::vfs::Vfs;
 use crate::{Fault, Key, StoredEvent};
 
 /// A key of a chunk, as its dictionary has it.
@@ -20,6 +25,16 @@ pub(crate) struct ChunkKey {
     pub(crate) last_version: Version,
     /// The last chunk before this one that holds the key.
     pub(crate) previous: Option<u64>,
+}
+
+/// Checks a file of which nothing is known but that its name is that of a chunk.
+pub(crate) fn verify_alone(vfs: &dyn Vfs, path: &Path) -> Result<(), Fault> {
+    let identity = ChunkFile::identity(vfs, path)?;
+    let chunk = Chunk::open_any(vfs, path, &identity, &BlockCache::new(0))?;
+    if path.file_name() != super::path(Path::new(""), identity.number).file_name() {
+        return Err(Fault::foreign(path, format!("it is chunk {}", identity.number)));
+    }
+    chunk.verify()
 }
 
 impl Chunk {

@@ -111,6 +111,27 @@ fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
+fn chunks_are_checked_for_themselves_where_the_catalog_is_damaged() {
+    let vfs = stopped();
+    let folder = Path::new(DIRECTORY);
+    let chunks = chunks(&vfs);
+    let is_catalog = |path: &PathBuf| path.to_string_lossy().contains("catalog-");
+    let catalog = files(&vfs, folder).into_iter().find(is_catalog).expect("a catalog");
+    for broken in [catalog, folder.join("CURRENT")] {
+        let vfs = vfs.fork();
+        vfs.truncate(&broken, 5).expect("there");
+        let faults = verified(&vfs).expect_err("found");
+        assert!(matches!(&faults[..], [one] if path_of(one) == broken), "{faults:?}");
+        vfs.flip_bit(&chunks[1], 70, 1).expect("there");
+        vfs.truncate(&chunks[2], 3).expect("there");
+        vfs.rename(&chunks[3], &chunks[0]).expect("there");
+        let faults = verified(&vfs).expect_err("found");
+        let paths: Vec<&Path> = faults.iter().map(path_of).collect();
+        assert_eq!(paths, [&broken, &chunks[0], &chunks[1], &chunks[2]]);
+    }
+}
+
+#[test]
 fn chunks_without_current_are_not_taken_for_an_empty_store() {
     let vfs = stopped();
     vfs.remove(&Path::new(DIRECTORY).join("CURRENT")).expect("there");
