@@ -231,7 +231,7 @@ fn open_fetched(
 }
 
 /// What no chunk's file exceeds: keys repeat parts of events, but not often.
-fn chunk_file_bytes_max(options: &Options) -> u64 {
+pub(crate) fn chunk_file_bytes_max(options: &Options) -> u64 {
     options.chunk_bytes.saturating_add(ENTRY_BYTES_MAX as u64).saturating_mul(4)
 }
 

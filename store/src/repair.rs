@@ -9,6 +9,7 @@ use crate::checkpoint::{open_chunk, window};
 use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::folder::Folder;
+use crate::install::chunk_file_bytes_max;
 use crate::slot::ChunkSlot;
 use crate::store::{Options, Store};
 use crate::vfs::{File, Open};
@@ -34,13 +35,14 @@ impl Repair {
     /// Puts bytes of the chunk's file; in any order, again if need be.
     pub fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
         let path = self.path();
+        if offset.saturating_add(bytes.len() as u64) > chunk_file_bytes_max(&self.options) {
+            return Err(Fault::foreign(&path, "it is too long for a chunk"));
+        }
         let file = match &self.file {
             Some(file) => file,
             None => {
+                self.folder.remove_if_there(&path)?;
                 let vfs = &self.folder.vfs;
-                if vfs.exists(&path).map_err(Fault::io("find", &path))? {
-                    vfs.remove(&path).map_err(Fault::io("remove", &path))?;
-                }
                 let file = vfs.open(&path, Open::Create).map_err(Fault::io("create", &path))?;
                 self.file.insert(file)
             }

@@ -32,7 +32,7 @@ fn fetch_chunk(export: &Export, install: &mut Install, chunk: &ChunkSummary) -> 
     }
 }
 
-fn fetch(export: &Export, target: &Store) -> Result<Installed, Fault> {
+pub(crate) fn fetch(export: &Export, target: &Store) -> Result<Installed, Fault> {
     let mut install = target.installer().begin(&export.manifest())?;
     for chunk in install.missing() {
         fetch_chunk(export, &mut install, &chunk)?;

@@ -122,12 +122,13 @@ fn chunks_are_checked_for_themselves_where_the_catalog_is_damaged() {
         vfs.truncate(&broken, 5).expect("there");
         let faults = verified(&vfs).expect_err("found");
         assert!(matches!(&faults[..], [one] if path_of(one) == broken), "{faults:?}");
-        vfs.flip_bit(&chunks[1], 70, 1).expect("there");
-        vfs.truncate(&chunks[2], 3).expect("there");
-        vfs.rename(&chunks[3], &chunks[0]).expect("there");
+        let misnamed = folder.join("chunks/chunk-0000000007");
+        vfs.flip_bit(&chunks[0], 70, 1).expect("there");
+        vfs.truncate(&chunks[1], 3).expect("there");
+        vfs.rename(&chunks[2], &misnamed).expect("there");
         let faults = verified(&vfs).expect_err("found");
         let paths: Vec<&Path> = faults.iter().map(path_of).collect();
-        assert_eq!(paths, [&broken, &chunks[0], &chunks[1], &chunks[2]]);
+        assert_eq!(paths, [&broken, &chunks[0], &chunks[1], &misnamed]);
     }
 }
 
