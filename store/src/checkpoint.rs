@@ -146,7 +146,7 @@ pub(crate) fn window(
     options: &Options,
 ) -> Option<Window> {
     let before = Position(last.0.saturating_sub(RETRY_WINDOW));
-    let mut window = Some(Window::new(options.cluster, before));
+    let mut window = Some(Window::with_room(options.cluster, before, last.0 - before.0));
     let needed = chunks.partition_point(|slot| slot.summary().last_position <= before);
     for slot in chunks.get_mut(needed..).unwrap_or_default() {
         match ids_after(slot, before) {

@@ -39,6 +39,18 @@ impl Window {
         Window::with_capacity(cluster, last, RETRY_WINDOW)
     }
 
+    /// An empty window with room for so many ids: a table that grows looks at all its ids again, anywhere in
+    /// memory.
+    pub(crate) fn with_room(cluster: [u8; 16], last: Position, ids: u64) -> Window {
+        let room = usize::try_from(ids.min(RETRY_WINDOW)).expect("a window is in memory");
+        let mut window = Window::new(cluster, last);
+        window.ring.reserve_exact(room);
+        // Hashes spread the ids evenly, but not exactly so.
+        let each = room / TABLES + room / TABLES / 32;
+        window.tables.iter_mut().for_each(|table| *table = HashTable::with_capacity(each));
+        window
+    }
+
     fn with_capacity(cluster: [u8; 16], last: Position, capacity: u64) -> Window {
         let tables = (0..TABLES).map(|_| HashTable::new()).collect();
         Window { cluster, capacity, origin: last.next(), last, ring: Vec::new(), tables }
@@ -70,13 +82,7 @@ impl Window {
         self.ring.extend_from_slice(ids);
         self.last = self.last.plus(ids.len() as u64);
         let hashes: Vec<u64> = ids.iter().map(|id| hash(&self.cluster, *id)).collect();
-        for (table, members) in by_table(&hashes).into_iter().enumerate() {
-            if let Some(table) = self.tables.get_mut(table) {
-                let (ring, cluster) = (&self.ring, &self.cluster);
-                let hash_of =
-                    |slot: &u32| ring.get(*slot as usize).map_or(0, |id| hash(cluster, *id));
-                table.reserve(members.len(), hash_of);
-            }
+        for members in by_table(&hashes) {
             for (member, hash) in members {
                 self.remember(hash, start + member as usize);
             }
