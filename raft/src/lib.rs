@@ -10,6 +10,7 @@ pub mod log;
 pub mod transport;
 
 mod care;
+mod checkpoint;
 mod config;
 mod digests;
 mod failure;

@@ -347,8 +347,9 @@ impl<H: Host> Replica<H> {
         self.inner.running().is_none_or(|running| room::has_room(&running))
     }
 
-    /// Gives back the disk space of what is gone as of this node's newest checkpoint, one chunk after the
-    /// other, while everything goes on. `progress` is called after each chunk. Returns what it came to, all
+    /// Gives back the disk space of what is gone, one chunk after the other, while everything goes on: first the
+    /// leader is asked to end the chunk under way, so that what was changed just now counts. Without a leader, or
+    /// without room to seal that chunk, it is what is gone as of this node's newest checkpoint. `progress` is called after each chunk. Returns what it came to, all
     /// of it durable. If what is returned is dropped, the scavenge ends after the chunk under way.
     ///
     /// # Errors

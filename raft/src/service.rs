@@ -23,7 +23,7 @@ use crate::replica::inner::Inner;
 use crate::running::Running;
 use crate::space::Room;
 use crate::types::{TypeConfig, Vote};
-use crate::{reads, snapshot, types, wire};
+use crate::{checkpoint, reads, snapshot, types, wire};
 
 /// The peer protocol as this node serves it.
 pub(crate) struct Service<H: Host>(Arc<Inner<H>>);
@@ -207,6 +207,18 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let mut request = request.into_inner();
         let (running, _) = self.admit(request.origin.take())?;
         Ok(Response::new(repair::serve(&running, &request).await?))
+    }
+
+    async fn checkpoint(
+        &self,
+        request: Request<v1::CheckpointRequest>,
+    ) -> Result<Response<v1::CheckpointResponse>, Status> {
+        let (running, _) = self.admit(request.into_inner().origin)?;
+        match checkpoint::as_leader(&running).await {
+            Ok(index) => Ok(Response::new(v1::CheckpointResponse { index: index.0 })),
+            Err(Lost::NotLeader) => Err(Status::failed_precondition("this node does not lead")),
+            Err(lost) => Err(Status::unavailable(lost.to_string())),
+        }
     }
 
     async fn digest(

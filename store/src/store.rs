@@ -88,7 +88,7 @@ struct Sealing {
 ///
 /// Invariants:
 /// - What was applied is a function of the entries alone, and so are the boundaries: after the entry with
-///   which the bytes since the last boundary exceed the chunk size.
+///   which the bytes since the last boundary exceed the chunk size, or that asks for one.
 /// - There is a sealing tail exactly while a seal is due or under way, and at most one; when the active tail
 ///   is complete too (`complete`), nothing more is applied before the seal is finished.
 /// - `heads` holds no version but the newest of its stream.
@@ -334,6 +334,11 @@ impl Store {
         self.lacks_ids = false;
         self.shared.replace(&self.view, self.point, window);
         self.folder.remove_catalog(old)
+    }
+
+    /// Makes the entry that is being applied the last one of its chunk.
+    pub(crate) fn fill_stretch(&mut self) {
+        self.bytes = self.options.chunk_bytes;
     }
 
     fn check_order(&self, log_id: LogId) -> Result<(), Fault> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quorate_store::{Fault, Scavenge, ScavengeStep};
 use tokio::sync::mpsc;
 
+use crate::checkpoint;
 use crate::host::Host;
 use crate::replica::ScavengeError;
 use crate::running::Running;
@@ -46,6 +47,7 @@ struct Driver<H: Host> {
 
 impl<H: Host> Driver<H> {
     async fn run(&self) -> Told {
+        checkpoint::refresh(&self.running).await;
         let core = self.running.core.clone();
         let begun = self.running.core.work(move || core.lock().begin_scavenge()).await;
         let mut done = Scavenging::default();

@@ -52,6 +52,12 @@ async fn round<H: Host>(running: &Running<H>, bytes_per_second: u64) -> Option<(
                 budget
             }
             Ok(ScrubStep::Done) => return Some(()),
+            // It may be in a page of the catalog that a power cut left torn and that nothing uses. One that is
+            // used stops the node when it is read.
+            Err(fault) if fault.is_damage() => {
+                tracing::error!("the scrubber found damage: {fault}");
+                return Some(());
+            }
             Err(fault) => {
                 running.failure.report(fault);
                 return None;

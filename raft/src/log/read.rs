@@ -7,6 +7,7 @@ use quorate_proto::LogId;
 use quorate_store::Fault;
 
 use super::format::{self, Place, Record};
+use super::scan::ADVICE;
 use super::shared::{Inner, Shared};
 use super::{EntryKind, LogEntry};
 
@@ -111,8 +112,8 @@ fn check(
         Ok(Record::Entry(entry)) if entry.id == id && entry.kind == kind => Ok(entry.payload),
         found => {
             let why = match found {
-                Ok(_) => format!("another record is where entry {id} must be"),
-                Err(malformed) => format!("entry {id} cannot be read: {malformed:?}"),
+                Ok(_) => format!("another record is where entry {id} must be; {ADVICE}"),
+                Err(malformed) => format!("entry {id} cannot be read: {malformed:?}; {ADVICE}"),
             };
             Err(Fault::damaged(&shared.segment_path(place.number), place.offset, why))
         }

@@ -12,9 +12,10 @@ use quorate_proto::{
 };
 use quorate_raft::host::{Host, Listening, TokioHost};
 use quorate_raft::{Lost, Replica, ReplicaOptions, Role, Status, Timing, transport};
-use quorate_store::Verdict;
 use quorate_store::command::{Builder, encode_append};
+use quorate_store::defect::{Defect, put_back};
 use quorate_store::vfs::MemVfs;
+use quorate_store::{Fault, Verdict};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -94,6 +95,15 @@ impl Node {
         }
     }
 
+    /// Breaks it on purpose: what it applies runs on this one thread.
+    pub(crate) async fn put_back(&self, defect: Defect) {
+        self.runtime().spawn(async move { put_back(Some(defect)) }).await.expect("done");
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("it runs")
+    }
+
     /// How many events it has.
     pub(crate) async fn has(&self, events: u64) {
         let reached = self.replica.applied_position(Position(events), deadline()).await;
@@ -102,14 +112,19 @@ impl Node {
 
     /// The ids of all events it has, in order.
     pub(crate) fn events(&self) -> Vec<EventId> {
+        self.try_events().expect("readable")
+    }
+
+    /// The same, or why they cannot be read.
+    pub(crate) fn try_events(&self) -> Result<Vec<EventId>, Fault> {
         let reader = self.replica.reader().expect("it belongs to a cluster");
         let all = Read::query(Query::everything());
-        let mut scan = reader.scan(&all).expect("readable");
+        let mut scan = reader.scan(&all)?;
         let mut ids = Vec::new();
-        while let Some(page) = scan.next_page(1 << 20).expect("readable") {
+        while let Some(page) = scan.next_page(1 << 20)? {
             ids.extend(page.into_iter().map(|event| event.id));
         }
-        ids
+        Ok(ids)
     }
 }
 
@@ -149,7 +164,11 @@ impl Cluster {
         let cluster = Cluster::start_on(hosts);
         let peers = cluster.places.iter().map(|(_, address)| address.clone()).collect();
         let first = cluster.node(0);
-        first.replica.found(peers, chunk_bytes).await.expect("a new cluster");
+        let founder = first.replica.clone();
+        // On its own runtime: founding starts Raft.
+        let founding = async move { founder.found(peers, chunk_bytes).await };
+        let founded = first.runtime().spawn(founding).await.expect("no panic");
+        founded.expect("a new cluster");
         cluster.leader().await;
         cluster
     }

@@ -2,8 +2,11 @@
 
 mod basics;
 mod cluster;
+mod digests;
 mod faults;
 mod guard;
 mod network;
+mod repair;
+mod scavenge;
 mod snapshot;
 mod space;

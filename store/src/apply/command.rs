@@ -28,6 +28,9 @@ impl Store {
         self.point.log_id = Some(log_id);
         // A leader's clock may go back; log time does not.
         self.point.recorded_at = self.point.recorded_at.max(command.recorded_at);
+        if command.is_boundary {
+            self.fill_stretch();
+        }
         command.requests.into_iter().map(|request| self.apply_request(request)).collect()
     }
 

@@ -1,7 +1,7 @@
-//! Commands: what a log entry asks the store to do. One kind so far: requests.
+//! Commands: what a log entry asks the store to do: requests, or that a chunk ends here.
 //!
 //! ```text
-//! command      kind 2 (1 = requests), version 2 (1), recorded_at 8, count 4, requests
+//! command      kind 2 (1 = requests, 2 = checkpoint), version 2 (1), recorded_at 8; requests: count 4, requests
 //! request      length 4, kind 1 (1 append, 2 snapshot), and what follows for that kind
 //! append       flags 1 (1 system, 2 conditions), checked through 8 and conditions if flag 2, writes, requirements
 //! writes       count (varint); each: stream 1 + n, expectation, events (varint); each: 4 + n, of which 16 the id, then the body
@@ -31,6 +31,7 @@ use super::{Input, Malformed, Output};
 use append::{CHECKED_AT, CONDITIONS, FLAGS_AT};
 
 const KIND_REQUESTS: u16 = 1;
+const KIND_CHECKPOINT: u16 = 2;
 const VERSION: u16 = 1;
 const COUNT_AT: usize = 2 + 2 + 8;
 
@@ -108,6 +109,16 @@ pub fn decode_append(bytes: &Bytes) -> Result<Append, Invalid> {
     }
 }
 
+/// A command that ends the chunk under way here, on every replica, however short it is: what was changed before
+/// it is then part of a checkpoint, and can be scavenged.
+pub fn checkpoint(recorded_at: Timestamp) -> Bytes {
+    let mut bytes = Vec::new();
+    bytes.put_u16(KIND_CHECKPOINT);
+    bytes.put_u16(VERSION);
+    bytes.put_i64(recorded_at.0);
+    Bytes::from(bytes)
+}
+
 /// Puts encoded requests together to one command.
 #[derive(Debug)]
 pub struct Builder {
@@ -158,6 +169,8 @@ impl Builder {
 pub(crate) struct Command {
     pub(crate) recorded_at: Timestamp,
     pub(crate) requests: Vec<ParsedRequest>,
+    /// A chunk ends with it.
+    pub(crate) is_boundary: bool,
 }
 
 /// A request as it is applied.
@@ -184,17 +197,19 @@ pub(crate) struct ParsedAppend {
 pub(crate) fn decode(bytes: Bytes) -> Result<Command, Malformed> {
     let mut input = Input::new(bytes);
     let (kind, version) = (input.u16()?, input.u16()?);
-    if (kind, version) != (KIND_REQUESTS, VERSION) {
-        return Err(Malformed::new(format!("kind {kind}, version {version} is unknown")));
-    }
+    let is_boundary = match (kind, version) {
+        (KIND_REQUESTS, VERSION) => false,
+        (KIND_CHECKPOINT, VERSION) => true,
+        _ => return Err(Malformed::new(format!("kind {kind}, version {version} is unknown"))),
+    };
     let recorded_at = Timestamp(input.i64()?);
-    let count = input.u32()?;
+    let count = if is_boundary { 0 } else { input.u32()? };
     let mut requests = Vec::with_capacity(bounded(u64::from(count), &input));
     for _ in 0..count {
         requests.push(parse(input.long_bytes()?)?);
     }
     input.end()?;
-    Ok(Command { recorded_at, requests })
+    Ok(Command { recorded_at, requests, is_boundary })
 }
 
 fn parse(bytes: Bytes) -> Result<ParsedRequest, Malformed> {

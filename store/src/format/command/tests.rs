@@ -190,3 +190,15 @@ fn what_apply_must_never_meet_is_malformed() {
     unmarked[2 + 1 + 1] = b'$';
     assert!(parse(Bytes::from(unmarked)).is_err(), "a stream of the system, without the flag");
 }
+
+#[test]
+fn a_checkpoint_is_a_command_of_its_own() {
+    let bytes = checkpoint(Timestamp(7));
+    let command = decode(bytes.clone()).expect("it decodes");
+    assert!(command.is_boundary && command.requests.is_empty());
+    assert_eq!(command.recorded_at, Timestamp(7));
+    for length in 0..bytes.len() {
+        assert!(decode(bytes.slice(..length)).is_err(), "cut at {length}");
+    }
+    assert!(!decode(Builder::new(Timestamp(7)).finish()).expect("it decodes").is_boundary);
+}

@@ -1,0 +1,76 @@
+//! A checkpoint on demand: the chunk under way ends early, on every replica at the same entry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::raft::ClientWriteResult;
+use quorate_proto::LogIndex;
+use quorate_proto::wire::peer::v1;
+use quorate_store::command;
+use tokio::sync::oneshot;
+
+use crate::host::Host;
+use crate::replica::Lost;
+use crate::running::Running;
+use crate::space::Room;
+use crate::types::{Closure, Command, TypeConfig};
+use crate::wire;
+
+/// How long is waited for the leader, and then for the checkpoint.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Sees to it that all that is applied here now is part of a checkpoint, as far as that can be had: without a
+/// leader, or without room for a seal, the newest checkpoint must do.
+pub(crate) async fn refresh<H: Host>(running: &Arc<Running<H>>) {
+    let progress = *running.core.progress().borrow();
+    if progress.position <= progress.checkpointed_position {
+        return;
+    }
+    let made = async {
+        let index = end_chunk(running).await?;
+        let mut checkpoints = running.core.checkpoints();
+        let reached = checkpoints.wait_for(|newest| newest.is_some_and(|id| id.index >= index));
+        reached.await.map(|_| ()).map_err(|_| Lost::Stopped)
+    };
+    match tokio::time::timeout(PATIENCE, made).await {
+        Ok(Ok(())) => {}
+        Ok(Err(lost)) => tracing::warn!("the newest checkpoint must do: {lost}"),
+        Err(_) => {
+            tracing::warn!("the newest checkpoint must do: another did not come about in time")
+        }
+    }
+}
+
+/// Has the leader end the chunk under way; returns the index at which it ends.
+async fn end_chunk<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost> {
+    let (leader, place) = running.leader().ok_or(Lost::Unavailable)?;
+    if leader == running.identity.node {
+        return as_leader(running).await;
+    }
+    let link = running.peers.link(leader, &place);
+    let answer = link.unary(PATIENCE, |origin, mut client| async move {
+        client.checkpoint(v1::CheckpointRequest { origin: Some(wire::origin(&origin)) }).await
+    });
+    answer.await.map(|response| LogIndex(response.index)).map_err(|_| Lost::Unavailable)
+}
+
+/// Ends the chunk under way; on the leader.
+pub(crate) async fn as_leader<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost> {
+    if running.core.space.room() == Room::Full {
+        return Err(Lost::NoRoom);
+    }
+    let (sender, proposed) = oneshot::channel();
+    let answer = move |answer: Option<ClientWriteResult<TypeConfig<H::Runtime>>>| {
+        let index = match answer {
+            Some(Ok(response)) => Ok(LogIndex(response.log_id.index)),
+            Some(Err(_)) => Err(Lost::NotLeader),
+            None => Err(Lost::Stopped),
+        };
+        let _gave_up = sender.send(index);
+    };
+    let bytes = command::checkpoint(running.host.now());
+    let write = running.raft.write(Command { bytes, proposal: None });
+    let queued = write.responder(Closure::new(answer)).into_future();
+    let _answered = running.host.scoped(queued).await;
+    proposed.await.unwrap_or(Err(Lost::Stopped))
+}

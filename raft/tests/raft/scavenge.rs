@@ -1,0 +1,74 @@
+//! A scavenge of one node beside everything else.
+
+use std::path::Path;
+
+use quorate_proto::limits::CHUNK_BYTES_MIN;
+use quorate_proto::{
+    Category, Change, ChangeKind, EventId, Expectation, Position, Scope, SettingsChange, Timestamp,
+};
+use quorate_raft::{ScavengeError, Scavenging, Status};
+use quorate_store::Verdict;
+use quorate_store::command::{Builder, encode_append};
+use quorate_store::vfs::{MemVfs, Vfs};
+
+use crate::cluster::{Cluster, propose};
+
+/// Hides all events of the streams of the tests up to a position.
+async fn truncate(cluster: &Cluster, before: Position) {
+    let change = Change {
+        scope: Scope::Category(Category::new("order").expect("a name")),
+        expectation: Expectation::Any,
+        id: EventId::from_bytes([77; 16]).expect("an id"),
+        kind: ChangeKind::Settings(SettingsChange {
+            truncate_before: Some(before.0),
+            ..SettingsChange::default()
+        }),
+    };
+    let mut command = Builder::new(Timestamp(1));
+    command.push(&encode_append(&change.to_append().expect("a change")));
+    let node = cluster.node(cluster.leader().await);
+    let term = node.status().term;
+    let verdicts = propose(node, term, command.finish()).await.expect("proposed");
+    assert!(matches!(verdicts.as_slice(), [Verdict::Appended(_)]), "{verdicts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scavenge_gives_space_back_while_appends_go_on_and_nodes_stay_alike() {
+    let disks: [MemVfs; 3] = std::array::from_fn(|_| {
+        let disk = MemVfs::new();
+        disk.set_capacity(Some(1 << 30));
+        disk
+    });
+    let mut cluster = Cluster::found_on_disks(&disks, CHUNK_BYTES_MIN).await;
+    let hidden = cluster.append_many(30, 9000).await;
+    truncate(&cluster, Position(hidden.0 + 1)).await;
+    let place = cluster.follower().await;
+    cluster.node(place).has(hidden.0 + 1).await;
+    let free = |disk: &MemVfs| disk.free_bytes(Path::new("/")).expect("measured");
+    let before = free(&disks[place]);
+    let replica = cluster.node(place).replica.clone();
+    let mut told = Vec::new();
+    let scavenging = replica.scavenge(|done: &Scavenging| told.push(*done));
+    let (done, _) = tokio::join!(scavenging, cluster.append_many(3, 100));
+    let done = done.expect("scavenged");
+    assert_eq!(told.last(), Some(&done), "{told:?}");
+    assert!(done.rewritten >= 3 && done.looked_at >= done.rewritten, "{done:?}");
+    assert!(free(&disks[place]) > before, "{done:?}");
+    let shown = |status: &Status| status.scavenged == Some(done);
+    let status = cluster.node(place).until("its status", shown).await;
+    assert!(status.checkpointed_position > hidden, "the change is part of a checkpoint");
+    let last = hidden.0 + 1 + 3;
+    for node in cluster.running() {
+        node.has(last).await;
+        assert_eq!(node.events().len() as u64, last - hidden.0 - 1);
+    }
+    // What was removed is not removed again, and the node starts with what is left.
+    let again = replica.scavenge(|_| ()).await.expect("scavenged");
+    assert_eq!(again.rewritten, 0);
+    cluster.stop(place).await;
+    assert!(matches!(replica.scavenge(|_| ()).await, Err(ScavengeError::Stopped)));
+    cluster.start_again(place);
+    cluster.append(10).await;
+    cluster.node(place).has(last + 1).await;
+    assert_eq!(cluster.node(place).events().len() as u64, last - hidden.0);
+}
