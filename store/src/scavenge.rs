@@ -44,8 +44,9 @@ impl Scavenge {
     }
 
     /// Looks at one chunk, and writes it anew if events would go: be it one, as what was deleted must leave the
-    /// disk. For stubs alone it does so once, when the whole chunk lies outside of the retry window. It takes the time of reading and writing one chunk, at most, and the
-    /// memory of its index. Chunks that are known to be damaged are passed over.
+    /// disk. For stubs alone it does so once, when the whole chunk lies outside of the retry window. It takes the
+    /// time of reading and writing one chunk and of looking up its streams, at most, and the memory of its index.
+    /// Chunks that are known to be damaged are passed over.
     ///
     /// What was written is durable, and has the place of the old file; a power cut leaves the one or the other.
     /// The store in use learns of it by [`Store::put_scavenged`].

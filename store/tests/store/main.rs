@@ -12,4 +12,5 @@ mod scavenge;
 mod script;
 mod scrub;
 mod support;
+mod twins;
 mod verify;
