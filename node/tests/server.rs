@@ -33,6 +33,11 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Cluster {
+        Cluster::start_with(None).await
+    }
+
+    /// With so many bytes of disk kept in reserve.
+    async fn start_with(reserve_bytes: Option<u64>) -> Cluster {
         let folder = tempfile::tempdir().expect("a folder");
         let free = quorate_node::free_addresses(6).expect("free ports");
         let addresses: Vec<String> = free.iter().map(ToString::to_string).collect();
@@ -49,7 +54,7 @@ impl Cluster {
                 timing: Timing::default(),
                 segment_bytes: 1024 * 1024,
                 kept_log_bytes: None,
-                reserve_bytes: None,
+                reserve_bytes,
                 scrub_bytes_per_second: 0,
                 block_cache_bytes: 1024 * 1024,
             };
@@ -364,6 +369,39 @@ async fn every_node_changes_and_shows_streams_and_keeps_their_snapshots() {
     let mut progress =
         operator.scavenge(v1::ScavengeRequest {}).await.expect("it begins").into_inner();
     while progress.message().await.expect("progress").is_some() {}
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn below_the_reserve_events_are_refused_and_changes_are_taken() {
+    let status = v1::StatusRequest { only_self: true };
+    let cluster = Cluster::start().await;
+    let mut operator = ClusterClient::new(cluster.channel(0).await);
+    let nodes = operator.status(status).await.expect("a status").into_inner().nodes;
+    let free = nodes[0].free_bytes;
+    assert!(free > 0 && !nodes[0].low_on_space, "{nodes:?}");
+    cluster.stop_all().await;
+
+    // Below the reserve, and far above the half of it.
+    let cluster = Cluster::start_with(Some(free / 3 * 4)).await;
+    cluster.leader().await;
+    for node in 0..3_usize {
+        let mut events = cluster.events(node).await;
+        let append = append("order-1", Demand::Any(v1::Empty {}), node as u128 + 1);
+        let refused = problem(&events.append(request(append)).await.expect_err("no room"));
+        assert_eq!(refused.kind, ErrorKind::NoSpace, "{refused:?}");
+        assert_eq!(refused.outcome, quorate_proto::Outcome::NotAppended, "{refused:?}");
+        let settings = v1::SettingsChange { max_count: Some(2), ..v1::SettingsChange::default() };
+        let set = WireChange::Settings(settings);
+        let set = change("order-1", Demand::Any(v1::Empty {}), node as u128 + 10, set);
+        // What was refused ended the stream to the leader, and may have taken the change with it.
+        while let Err(status) = events.change_stream(set.clone()).await {
+            assert_eq!(problem(&status).kind, ErrorKind::Unavailable, "{status:?}");
+        }
+        let mut operator = ClusterClient::new(cluster.channel(node).await);
+        let nodes = operator.status(status).await.expect("a status").into_inner().nodes;
+        assert!(nodes[0].low_on_space, "{nodes:?}");
+    }
     cluster.stop_all().await;
 }
 

@@ -93,7 +93,8 @@ pub async fn run(args: AppendArgs, global: &Global) -> Result<(), Exit> {
         let message = format!("each --unless needs its --after: there are {unless} and {after}");
         return Err(Exit::usage(message));
     }
-    let conditions = unless.into_iter().zip(after).collect();
+    let conditions: Vec<(Query, u64)> = unless.into_iter().zip(after).collect();
+    let has_conditions = !conditions.is_empty();
     let writes = match file {
         Some(file) => from_file(&file, stream)?,
         None => {
@@ -104,7 +105,7 @@ pub async fn run(args: AppendArgs, global: &Global) -> Result<(), Exit> {
     let client = connect(global).await.map_err(|problem| not_begun(global, problem))?;
     let streams: Vec<StreamName> = writes.iter().map(|(stream, _)| stream.clone()).collect();
     match append(&client, expect, writes, conditions).await {
-        Ok(done) => Ok(report(global, expect, &streams, &done)?),
+        Ok(done) => Ok(report(global, &told(expect, has_conditions), &streams, &done)?),
         Err(error) => failed(global, &error),
     }
 }
@@ -161,7 +162,7 @@ pub(crate) struct DoneLine<'a> {
     pub(crate) versions: BTreeMap<&'a str, u64>,
 }
 
-fn report(global: &Global, expect: Expect, streams: &[StreamName], done: &Done) -> io::Result<()> {
+fn report(global: &Global, told: &str, streams: &[StreamName], done: &Done) -> io::Result<()> {
     let mut output = io::stdout().lock();
     let versions = streams.iter().zip(&done.versions);
     if global.json() {
@@ -170,16 +171,17 @@ fn report(global: &Global, expect: Expect, streams: &[StreamName], done: &Done) 
     }
     for (stream, version) in versions {
         write!(output, "`{stream}` is at version {version}, position {}", done.position)?;
-        writeln!(output, " ({})", told(expect))?;
+        writeln!(output, " ({told})")?;
     }
     Ok(())
 }
 
-/// What was demanded, for a person.
-pub(crate) fn told(expect: Expect) -> String {
-    match expect {
-        Expect::Any => "expected: any, so nothing was checked".to_owned(),
-        expect => format!("expected: {expect}"),
+/// What was demanded and was so, for a person.
+pub(crate) fn told(expect: Expect, has_conditions: bool) -> String {
+    match (expect, has_conditions) {
+        (Expect::Any, false) => "expected: any, so nothing was checked".to_owned(),
+        (expect, false) => format!("expected: {expect}"),
+        (expect, true) => format!("expected: {expect}, and nothing that --unless asks for"),
     }
 }
 

@@ -187,7 +187,7 @@ async fn change(change: Change, how: How, global: &Global) -> Result<(), Exit> {
     let (named, position) = (named(&scope), done.position);
     write!(output, "{named} {what}, position {position}")?;
     match scope {
-        Scope::Stream(_) => writeln!(output, " ({})", told(how.expect))?,
+        Scope::Stream(_) => writeln!(output, " ({})", told(how.expect, false))?,
         Scope::Category(_) | Scope::Path(_) => writeln!(output)?,
     }
     Ok(())

@@ -179,7 +179,11 @@ impl<H: Host> Appends<H> {
                 Answer::Appended(appended) => return Ok(Taken::Appended(appended)),
                 Answer::Kept(version) => return Ok(Taken::Kept(version)),
                 Answer::Rejected(problem) => return Err(problem),
-                Answer::Lost(problem) if problem.outcome == Outcome::Unknown => {
+                // What waits for room waits longer than a call.
+                Answer::Lost(problem)
+                    if problem.outcome == Outcome::Unknown
+                        || problem.kind == ErrorKind::NoSpace =>
+                {
                     return Err(problem);
                 }
                 Answer::Lost(problem) => self.news(deadline).await.map_err(|_| problem)?,
