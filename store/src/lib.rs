@@ -62,6 +62,8 @@ mod export;
 mod fault;
 mod folder;
 mod format;
+#[doc(hidden)]
+pub mod fuzz;
 mod index;
 mod install;
 mod key;

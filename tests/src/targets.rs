@@ -8,7 +8,7 @@ use crate::fuzz::Target;
 
 /// All of them.
 pub fn all() -> Vec<Target> {
-    let own = quorate_raft::fuzz::targets().into_iter();
+    let own = quorate_store::fuzz::targets().into_iter().chain(quorate_raft::fuzz::targets());
     let own = own.map(|(name, decode, seeds)| Target { name, decode, seeds });
     own.chain(WIRE).collect()
 }
