@@ -265,7 +265,9 @@ impl<H: Host> Appends<H> {
             match self.replica.reader()?.judge_early(append) {
                 Ok(None) => {}
                 Ok(Some(verdict)) => return Some(verdict.into()),
-                Err(fault) => return Some(Answer::Rejected(problem::of_fault(&fault))),
+                Err(fault) => {
+                    return Some(Answer::Rejected(problem::of_found(&self.replica, &fault)));
+                }
             }
         }
         let has_room = makes_room || self.replica.has_room();

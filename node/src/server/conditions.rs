@@ -97,7 +97,7 @@ impl<H: Host> Log for Replica<H> {
         let reader = self.reader().ok_or_else(problem::not_ready)?;
         // It may read from the disk.
         let looked = self.host().run(move || look(&reader, &append)).await;
-        match looked.map_err(|fault| problem::of_fault(&fault))? {
+        match looked.map_err(|fault| problem::of_found(self, &fault))? {
             Look::Holds(_) if !self.has_room() => Err(problem::no_space()),
             look => Ok(look),
         }

@@ -84,7 +84,7 @@ impl<H: Host> Events for EventsService<H> {
         let replica = &self.appends.replica;
         let reader = read::reach(replica, consistency.into(), deadline).await?;
         let shown = replica.host().run(move || show::of_scope(&reader, &scope)).await;
-        Ok(Response::new(shown.map_err(|fault| problem::of_fault(&fault))?))
+        Ok(Response::new(shown.map_err(|fault| problem::of_found(replica, &fault))?))
     }
 
     async fn append_session(
@@ -105,6 +105,6 @@ impl<H: Host> Events for EventsService<H> {
         let replica = &self.appends.replica;
         let reader = read::reach(replica, read.consistency, deadline).await?;
         let stopping = self.stopping.clone();
-        Ok(Response::new(read::stream(replica.host().clone(), reader, read, stopping)))
+        Ok(Response::new(read::stream(replica.clone(), reader, read, stopping)))
     }
 }

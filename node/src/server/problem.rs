@@ -1,7 +1,8 @@
 //! The one table from what can go wrong inside a node to what its callers are told.
 
 use quorate_proto::{ErrorKind, Outcome, Problem};
-use quorate_raft::{FoundError, Lost, ScavengeError};
+use quorate_raft::host::Host;
+use quorate_raft::{FoundError, Lost, Replica, ScavengeError};
 use quorate_store::Fault;
 
 /// Why an append got no verdict. What is not certainly refused may be in the log.
@@ -26,12 +27,19 @@ fn kind_of_lost(lost: Lost) -> ErrorKind {
 }
 
 /// A fault while a read was answered, or an append was looked at before it was proposed.
-pub(crate) fn of_fault(fault: &Fault) -> Problem {
+fn of_fault(fault: &Fault) -> Problem {
     let kind = match fault {
         Fault::Damaged { .. } => ErrorKind::Damaged,
         Fault::Io { .. } | Fault::Foreign { .. } | Fault::Command { .. } => ErrorKind::Internal,
     };
     Problem::new(kind, Outcome::NotAppended, fault.to_string())
+}
+
+/// The same, of a fault that came up while something was looked for: a chunk that is damaged is repaired from
+/// another node.
+pub(crate) fn of_found<H: Host>(replica: &Replica<H>, fault: &Fault) -> Problem {
+    replica.note_damage(fault);
+    of_fault(fault)
 }
 
 /// Why a cluster was not founded.

@@ -63,30 +63,36 @@ struct Page {
 /// The messages of the answer. A page is fetched when the transport asks for it: a client that does not
 /// read on costs the scan and one message.
 pub(crate) fn stream<H: Host>(
-    host: H,
+    replica: Replica<H>,
     reader: Reader,
     read: Read,
     stopping: CancellationToken,
 ) -> BoxStream<'static, Result<v1::ReadResponse, Status>> {
     let begin = Stage::Begin(reader, read);
-    stream::unfold((host, begin, stopping), |(host, mut stage, stopping)| async move {
+    stream::unfold((replica, begin, stopping), |(replica, mut stage, stopping)| async move {
         loop {
-            let step = stopping.run_until_cancelled(next(&host, stage)).await;
+            let step = stopping.run_until_cancelled(next(&replica, stage)).await;
             match step.unwrap_or_else(|| Err(problem::stopping(Outcome::NotAppended))) {
                 Ok((Some(message), stage)) => {
                     let response = v1::ReadResponse { message: Some(message) };
-                    return Some((Ok(response), (host, stage, stopping)));
+                    return Some((Ok(response), (replica, stage, stopping)));
                 }
                 Ok((None, Stage::Over)) => return None,
                 Ok((None, further)) => stage = further,
-                Err(problem) => return Some((Err(problem.into()), (host, Stage::Over, stopping))),
+                Err(problem) => {
+                    return Some((Err(problem.into()), (replica, Stage::Over, stopping)));
+                }
             }
         }
     })
     .boxed()
 }
 
-async fn next<H: Host>(host: &H, stage: Stage) -> Result<(Option<Message>, Stage), Problem> {
+async fn next<H: Host>(
+    replica: &Replica<H>,
+    stage: Stage,
+) -> Result<(Option<Message>, Stage), Problem> {
+    let host = replica.host();
     let stepped = match stage {
         Stage::Begin(reader, read) => host.run(move || begin(&reader, &read)).await,
         Stage::Scanning(scan) => host.run(move || Ok((None, Stage::Page(fetch(scan)?)))).await,
@@ -98,7 +104,7 @@ async fn next<H: Host>(host: &H, stage: Stage) -> Result<(Option<Message>, Stage
         Stage::End => return Ok((Some(Message::End(v1::Empty {})), Stage::Over)),
         Stage::Over => return Ok((None, Stage::Over)),
     };
-    stepped.map_err(|fault| problem::of_fault(&fault))
+    stepped.map_err(|fault| problem::of_found(replica, &fault))
 }
 
 fn has_events(message: &Message) -> bool {
