@@ -14,6 +14,8 @@ pub enum Defect {
     LostVote,
     /// One append that should be in the log is rejected instead: by one replica, the next to apply one.
     FlippedOutcome,
+    /// Apply takes the leader's word for it that no condition is violated, whatever came since.
+    NoConditionCheck,
 }
 
 thread_local! {

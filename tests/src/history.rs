@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use quorate_proto::{Append, Failure, Position, Read, RecordedEvent, Version};
+use quorate_proto::{
+    Append, Failure, Position, Read, RecordedEvent, Snapshot, Timestamp, Version, Violation,
+};
 
 /// A place in the order of all invocations and answers of a history. A counter, not a clock: what was
 /// counted earlier happened earlier, and no two things share a moment.
@@ -30,10 +32,16 @@ pub enum AppendAnswer {
         versions: Vec<Version>,
         /// The position of the last event.
         position: Position,
+        /// When the leader stamped it.
+        recorded_at: Timestamp,
     },
-    /// Certainly not in the log: the expectations that were not met, in the order of the request; none
-    /// if it was refused for another reason.
-    Rejected(Vec<Failure>),
+    /// Certainly not in the log; neither a failure nor a violation if it was refused for another reason.
+    Rejected {
+        /// The expectations that were not met, in the order of the request.
+        failures: Vec<Failure>,
+        /// The conditions that were violated, in the order of the request.
+        violations: Vec<Violation>,
+    },
 }
 
 /// What a read returned.
@@ -43,20 +51,24 @@ pub struct ReadAnswer {
     pub as_of: Position,
     /// The stream's version, if the source is a stream.
     pub version: Option<Version>,
+    /// The aggregate snapshot that the events follow, if it was asked for and there was one.
+    pub snapshot: Option<Snapshot>,
     /// The events, in the order in which they came.
     pub events: Vec<RecordedEvent>,
 }
 
 /// All that clients did.
 ///
-/// Callers keep to one rule: an append is made again, with the same ids, only while its outcome is
-/// unknown.
+/// Callers keep to two rules: an append is made again, with the same ids, only while its outcome is unknown;
+/// and it is made again until its outcome is known if any of its events may be removed later.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// The appends.
     pub appends: Vec<Operation<Append, AppendAnswer>>,
     /// The reads.
     pub reads: Vec<Operation<Read, ReadAnswer>>,
+    /// The aggregate snapshots that were put, each answered with the version of the one that was kept then.
+    pub snapshots: Vec<Operation<Snapshot, Version>>,
     now: Moment,
 }
 
@@ -73,6 +85,10 @@ pub struct BegunAppend(usize);
 /// A read that was begun.
 #[derive(Debug)]
 pub struct BegunRead(usize);
+
+/// A snapshot that is being put.
+#[derive(Debug)]
+pub struct BegunSnapshot(usize);
 
 impl History {
     fn tick(&mut self) -> Moment {
@@ -104,6 +120,19 @@ impl History {
     pub fn end_read(&mut self, begun: BegunRead, answer: ReadAnswer) {
         let now = self.tick();
         self.reads[begun.0].answer = Some((now, answer));
+    }
+
+    /// Notes a snapshot that is about to be put.
+    pub fn begin_snapshot(&mut self, client: u32, request: Snapshot) -> BegunSnapshot {
+        let invoked = self.tick();
+        self.snapshots.push(Operation { client, invoked, request, answer: None });
+        BegunSnapshot(self.snapshots.len() - 1)
+    }
+
+    /// Notes the version of the snapshot that is kept now.
+    pub fn end_snapshot(&mut self, begun: BegunSnapshot, kept: Version) {
+        let now = self.tick();
+        self.snapshots[begun.0].answer = Some((now, kept));
     }
 }
 

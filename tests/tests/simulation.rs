@@ -9,6 +9,7 @@ use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use quorate_tests::checker::Verdict;
 use quorate_tests::simulation::{Counts, Defect, Failed, Plan, Report, Trace, run};
 
 /// How many seeds are run unless told.
@@ -76,26 +77,49 @@ fn every_promise_is_kept_under_crashes_partitions_and_delays() {
     let seeds = number("QUORATE_SEEDS").unwrap_or(SEEDS_DEFAULT);
     let results = run_many(0..seeds, None, |_| false);
     let mut faults = Counts::default();
-    let (mut acknowledged, mut conflicts, mut unknown, mut reads, mut simulated) = (0, 0, 0, 0, 0);
+    let (mut seen, mut scavenged, mut simulated) = (Verdict::default(), (0, 0), 0);
     let mut failed = Vec::new();
     for (seed, result) in &results {
         match result {
             Err(why) => failed.push(format!("seed {seed}: {why}")),
             Ok(report) => {
                 faults += report.faults;
-                acknowledged += report.verdict.acknowledged;
-                conflicts += report.verdict.conflicts;
-                unknown += report.verdict.resolved_present + report.verdict.resolved_absent;
-                reads += report.verdict.reads;
+                seen += report.verdict;
+                scavenged.0 += report.scavenged.0;
+                scavenged.1 += report.scavenged.1;
                 simulated += report.simulated.as_secs();
             }
         }
     }
     println!(
-        "{seeds} seeds, {simulated} s simulated: {acknowledged} appends acknowledged, {conflicts} conflicts, \
-         {unknown} of unknown outcome, {reads} reads; {faults:?}"
+        "{seeds} seeds, {simulated} s simulated: {seen:?}; {faults:?}; {} chunks scavenged of {} events",
+        scavenged.0, scavenged.1
     );
     assert!(failed.is_empty(), "{} of {seeds} seeds:\n{}", failed.len(), failed.join("\n"));
+    if seeds >= SEEDS_DEFAULT {
+        let missed = missed(&seen, &faults, scavenged.1);
+        assert!(missed.is_empty(), "{seeds} seeds prove nothing about {missed:?}");
+    }
+}
+
+/// What did not take place.
+fn missed(seen: &Verdict, faults: &Counts, scavenged: u64) -> Vec<&'static str> {
+    let counts = [
+        ("conflicts", seen.conflicts),
+        ("unknown outcomes", seen.resolved_present.min(seen.resolved_absent)),
+        ("reads", seen.reads),
+        ("conditions", seen.conditional.min(seen.violations)),
+        ("deleted streams", seen.ends),
+        ("settings", seen.settings),
+        ("removed events", seen.removed),
+        ("scavenged events", scavenged),
+        ("snapshots", seen.snapshots.min(seen.snapshot_reads)),
+        ("crashes", faults.crashes.min(faults.power_cuts)),
+        ("partitions", faults.partitions.min(faults.delays)),
+        ("flipped bits", faults.flips),
+        ("full disks", faults.full_disks),
+    ];
+    counts.into_iter().filter(|(_, count)| *count == 0).map(|(what, _)| what).collect()
 }
 
 #[test]
@@ -124,7 +148,13 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn defects_put_back_on_purpose_are_found() {
-    for defect in [Defect::AnswerBeforeSync, Defect::NoRetryCheck, Defect::LostVote] {
+    for defect in [
+        Defect::AnswerBeforeSync,
+        Defect::NoRetryCheck,
+        Defect::LostVote,
+        Defect::FlippedOutcome,
+        Defect::NoConditionCheck,
+    ] {
         let results = run_many(0..SEEDS_FOR_A_DEFECT, Some(defect), Result::is_err);
         let found = results.iter().find_map(|(seed, result)| Some((seed, result.as_ref().err()?)));
         let (seed, failed) = found

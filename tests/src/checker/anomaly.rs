@@ -70,6 +70,37 @@ pub enum Anomaly {
         /// The version it was at.
         actual: Version,
     },
+    /// An append is in the log although an event stands before it that one of its conditions forbids.
+    ConditionViolated {
+        /// The append.
+        append: usize,
+        /// The position of the event.
+        position: Position,
+    },
+    /// An append is in the log although the stream was closed.
+    StreamWasClosed {
+        /// The append.
+        append: usize,
+        /// The stream.
+        stream: StreamName,
+    },
+    /// An event is still shown although it was removed.
+    Undead {
+        /// Its position.
+        position: Position,
+    },
+    /// An event was acknowledged, nothing removed it, and it is not shown.
+    Vanished {
+        /// Its position.
+        position: Position,
+    },
+    /// The answer to the put of an aggregate snapshot cannot be.
+    WrongSnapshot {
+        /// The put.
+        put: usize,
+        /// What is wrong.
+        what: String,
+    },
     /// The answer to an append does not say what the log says.
     WrongAnswer {
         /// The append.
@@ -151,6 +182,21 @@ impl fmt::Display for Anomaly {
                     f,
                     "append {append} is in the log, but `{stream}` was at version {actual}, expected {expected}"
                 )
+            }
+            Anomaly::ConditionViolated { append, position } => {
+                write!(f, "append {append} is in the log, but the event at {position} forbids it")
+            }
+            Anomaly::StreamWasClosed { append, stream } => {
+                write!(f, "append {append} is in the log, but `{stream}` was closed")
+            }
+            Anomaly::Undead { position } => {
+                write!(f, "the event at position {position} was removed and is shown")
+            }
+            Anomaly::Vanished { position } => {
+                write!(f, "the event at position {position} was not removed and is not shown")
+            }
+            Anomaly::WrongSnapshot { put, what } => {
+                write!(f, "the answer to put {put} of a snapshot is wrong: {what}")
             }
             Anomaly::WrongAnswer { append, what } => {
                 write!(f, "the answer to append {append} is wrong: {what}")

@@ -76,8 +76,8 @@ fn run(step: Step<'_>, model: &mut Vec<Vec<RecordedEvent>>, log: &[RecordedEvent
                 None | Some(AppendAnswer::Appended { .. }) => {
                     result.is_ok_and(|result| answer.is_none_or(|answer| *answer == result))
                 }
-                Some(AppendAnswer::Rejected(failures)) if failures.is_empty() => true,
-                Some(AppendAnswer::Rejected(failures)) => {
+                Some(AppendAnswer::Rejected { failures, .. }) if failures.is_empty() => true,
+                Some(AppendAnswer::Rejected { failures, .. }) => {
                     let now = result.as_ref().is_err_and(|now| now == failures);
                     let lasting = failures.iter().any(
                         |one| matches!(one.expected, Expectation::Exactly(n) if one.actual > n),
@@ -94,13 +94,13 @@ fn run(step: Step<'_>, model: &mut Vec<Vec<RecordedEvent>>, log: &[RecordedEvent
             let earliest =
                 if read.consistency == Consistency::Linearizable { model.len() } else { 0 };
             (earliest..=model.len()).any(|len| {
-                let seen = [model[..len].concat()];
+                let seen = model[..len].concat();
                 let canonical = Canonical::of(&seen).expect("the model is a log");
                 let fresh = match read.consistency {
                     Consistency::AtLeast(least) => canonical.end() >= least,
                     _ => true,
                 };
-                fresh && canonical.read(read, canonical.end()) == *answer
+                fresh && canonical.answer(read, canonical.end()) == *answer
             })
         }
     }
@@ -127,7 +127,8 @@ fn apply(
     };
     let written = &model[..=at];
     let versions = append.writes.iter().map(|write| version(&write.stream, written)).collect();
-    Ok(AppendAnswer::Appended { versions, position: written[at][written[at].len() - 1].position })
+    let RecordedEvent { position, recorded_at, .. } = written[at][written[at].len() - 1];
+    Ok(AppendAnswer::Appended { versions, position, recorded_at })
 }
 
 /// The stamps are taken from the log: they are nothing that an order could explain.

@@ -3,38 +3,38 @@
 use std::collections::HashMap;
 
 use quorate_proto::{
-    Bounds, Direction, EventId, Position, Read, RecordedEvent, Source, StreamName, Version,
+    Bounds, Direction, EventId, Expectation, Position, Read, RecordedEvent, Source, StreamName,
+    Version,
 };
 
 use super::Anomaly;
+use super::removed::{End, Removed};
+#[cfg(test)]
 use crate::history::ReadAnswer;
 
-/// The log as a full read of every replica gave it.
+/// The log as a full read of every replica gave it, with what was removed in its place.
 ///
 /// Invariants: the event at place `p - 1` has position `p`; the events of a stream have the versions
 /// 1, 2, 3 … in this order; no id stands twice; `recorded_at` never decreases.
 pub(super) struct Canonical<'a> {
     events: &'a [RecordedEvent],
+    removed: Removed,
     streams: HashMap<&'a StreamName, Vec<Position>>,
     ids: HashMap<EventId, Position>,
 }
 
 impl<'a> Canonical<'a> {
-    /// Compares the replicas and checks the invariants.
-    pub(super) fn of(replicas: &'a [Vec<RecordedEvent>]) -> Result<Canonical<'a>, Vec<Anomaly>> {
-        let (first, others) = replicas.split_first().expect("there is a replica");
+    /// Checks the invariants.
+    pub(super) fn of(events: &'a [RecordedEvent]) -> Result<Canonical<'a>, Vec<Anomaly>> {
         let mut anomalies = Vec::new();
-        for (at, other) in others.iter().enumerate() {
-            if first != other {
-                let same = first.iter().zip(other).take_while(|(one, two)| one == two).count();
-                let position = Position(same as u64 + 1);
-                anomalies.push(Anomaly::Divergence { replica: at + 1, position });
-            }
-        }
-        let mut canonical =
-            Canonical { events: first, streams: HashMap::new(), ids: HashMap::new() };
+        let (streams, ids) = (HashMap::new(), HashMap::new());
+        let mut canonical = Canonical { events, removed: Removed::default(), streams, ids };
         canonical.index(&mut anomalies);
-        if anomalies.is_empty() { Ok(canonical) } else { Err(anomalies) }
+        if anomalies.is_empty() {
+            canonical.removed = Removed::of(events);
+            return Ok(canonical);
+        }
+        Err(anomalies)
     }
 
     fn index(&mut self, anomalies: &mut Vec<Anomaly>) {
@@ -98,9 +98,50 @@ impl<'a> Canonical<'a> {
         self.streams.get(stream).map_or(&[], Vec::as_slice)
     }
 
-    /// What the read must return as of a position that the log reaches.
-    pub(super) fn read(&self, read: &Read, as_of: Position) -> ReadAnswer {
-        let Read { source, bounds, direction, limit, .. } = read;
+    /// The event at a position of the log.
+    pub(super) fn event(&self, position: Position) -> Option<&'a RecordedEvent> {
+        self.events.get(position.0.checked_sub(1)? as usize)
+    }
+
+    /// Whether the event at a position is there as of another one.
+    pub(super) fn is_there(&self, position: Position, as_of: Position) -> bool {
+        let removed_at = self.removed.at(position);
+        position <= as_of && removed_at.is_none_or(|removed_at| removed_at > as_of)
+    }
+
+    /// How a stream last ended, as of a position.
+    pub(super) fn end_of(&self, stream: &StreamName, as_of: Position) -> Option<End> {
+        self.removed.end_of(stream, as_of)
+    }
+
+    /// Whether a stream meets an expectation as of a position: one that ended is taken for empty.
+    pub(super) fn meets(
+        &self,
+        stream: &StreamName,
+        expected: Expectation,
+        as_of: Position,
+    ) -> bool {
+        let version = self.version(stream, as_of);
+        let deleted = self.end_of(stream, as_of).map_or(Version::ZERO, |end| end.version);
+        match expected {
+            Expectation::None => version == deleted,
+            Expectation::Exists => version > deleted,
+            Expectation::Any | Expectation::Exactly(_) => expected.is_met_at(version),
+        }
+    }
+
+    /// What the read must return as of a position that the log reaches, if it begins with the snapshot at a
+    /// version.
+    pub(super) fn read(
+        &self,
+        read: &Read,
+        as_of: Position,
+        snapshot: Option<Version>,
+    ) -> (Option<Version>, Vec<RecordedEvent>) {
+        let Read { source, direction, limit, .. } = read;
+        let mut bounds = read.bounds;
+        bounds.after = snapshot.map_or(bounds.after, |version| version.0);
+        let bounds = &bounds;
         let limit = limit.unwrap_or(u64::MAX) as usize;
         let (version, places) = match source {
             Source::Stream { stream, .. } => {
@@ -116,14 +157,24 @@ impl<'a> Canonical<'a> {
                 (None, (first..end).collect::<Vec<usize>>())
             }
         };
-        let matching = |place: &usize| matches(read, &self.events[*place]);
+        let matching = |place: &usize| {
+            let event = &self.events[*place];
+            self.is_there(event.position, as_of) && matches(read, event)
+        };
         let places = places.iter().copied().filter(matching);
         let pick = |place: usize| self.events[place].clone();
         let events = match direction {
             Direction::Forwards => places.take(limit).map(pick).collect(),
             Direction::Backwards => places.rev().take(limit).map(pick).collect(),
         };
-        ReadAnswer { as_of, version, events }
+        (version, events)
+    }
+
+    /// What a read that begins with no snapshot must be answered as of a position.
+    #[cfg(test)]
+    pub(super) fn answer(&self, read: &Read, as_of: Position) -> ReadAnswer {
+        let (version, events) = self.read(read, as_of, None);
+        ReadAnswer { as_of, version, snapshot: None, events }
     }
 }
 
@@ -138,6 +189,9 @@ fn matches(read: &Read, event: &RecordedEvent) -> bool {
     let kind = &event.event.kind;
     let matching = match &read.source {
         Source::Stream { types, .. } => types.is_empty() || types.contains(kind),
+        Source::Query(query) if read.with_system => {
+            query.matches_with_system(&event.stream, &event.event)
+        }
         Source::Query(query) => query.matches_event(event),
     };
     matching

@@ -3,7 +3,8 @@
 //! To decide whether a history is linearizable is NP-complete in general and easy once the order of the
 //! writes is known (Gibbons, Korach: "Testing Shared Memories", SIAM J. Comput. 1997). A log tells it:
 //!
-//! 1. A full read of every replica gives the canonical log. It has no holes and no duplicates.
+//! 1. A full read of every replica gives the canonical log. Where it has holes, settings and ends of life
+//!    that are in it tell what was removed, and those who appended that were told where it stood.
 //! 2. It resolves what clients were not told: an append without an answer took effect if it is there.
 //! 3. Every operation is bound to the stretch of the log at which all it was told was true. An append is
 //!    bound to its own place, a linearizable read to the position it names, a weaker read to that
@@ -19,8 +20,8 @@
 use std::collections::BTreeMap;
 
 use quorate_proto::{
-    Append, Consistency, EventId, Expectation, Failure, Position, Read, RecordedEvent, StreamName,
-    Version,
+    Append, Consistency, DELETED, EventId, Expectation, Failure, Position, Read, RecordedEvent,
+    SETTINGS, StreamName, TOMBSTONED, Version, Violation,
 };
 
 use crate::history::{AppendAnswer, History, Moment, ReadAnswer};
@@ -30,6 +31,9 @@ mod anomaly;
 #[cfg(test)]
 mod brute_force;
 mod canonical;
+mod filled;
+mod removed;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -50,16 +54,51 @@ pub struct Verdict {
     pub resolved_absent: u64,
     /// Reads that were answered.
     pub reads: u64,
+    /// Appends with conditions that were acknowledged.
+    pub conditional: u64,
+    /// Appends that were rejected because of a condition.
+    pub violations: u64,
+    /// Deletes and tombstones that were acknowledged.
+    pub ends: u64,
+    /// Changes of settings that were acknowledged.
+    pub settings: u64,
+    /// Events that were removed.
+    pub removed: u64,
+    /// Aggregate snapshots that were kept.
+    pub snapshots: u64,
+    /// Reads that began with one.
+    pub snapshot_reads: u64,
 }
 
-/// Judges what clients saw against full reads of every replica (all events, oldest first), made after
-/// the last operation ended and the replicas had caught up.
+impl std::ops::AddAssign for Verdict {
+    fn add_assign(&mut self, other: Verdict) {
+        self.events += other.events;
+        self.acknowledged += other.acknowledged;
+        self.conflicts += other.conflicts;
+        self.resolved_present += other.resolved_present;
+        self.resolved_absent += other.resolved_absent;
+        self.reads += other.reads;
+        self.conditional += other.conditional;
+        self.violations += other.violations;
+        self.ends += other.ends;
+        self.settings += other.settings;
+        self.removed += other.removed;
+        self.snapshots += other.snapshots;
+        self.snapshot_reads += other.snapshot_reads;
+    }
+}
+
+/// Judges what clients saw against full reads of every replica (all events, those of the system too, oldest
+/// first), made after the last operation ended and the replicas had caught up.
 ///
 /// # Panics
 /// When the harness broke the rule of [`History`], or hands over no replica.
 pub fn check(history: &History, replicas: &[Vec<RecordedEvent>]) -> Result<Verdict, Vec<Anomaly>> {
-    let canonical = Canonical::of(replicas)?;
+    let shown = filled::agreed(replicas)?;
+    let whole = filled::fill(shown, history)?;
+    let canonical = Canonical::of(&whole)?;
     let mut check = Check::new(&canonical);
+    check.verdict.removed = filled::compare(shown, &canonical)?;
     let attempts: Vec<Vec<usize>> = attempts(history).into_values().collect();
     let places: Vec<_> = attempts
         .iter()
@@ -76,6 +115,9 @@ pub fn check(history: &History, replicas: &[Vec<RecordedEvent>]) -> Result<Verdi
             check.read(number, &operation.request, answer, (operation.invoked, *returned));
         }
     }
+    check.anomalies.extend(snapshots::judge(history, &canonical));
+    check.verdict.snapshots =
+        history.snapshots.iter().filter(|put| put.answer.is_some()).count() as u64;
     check.sweep();
     if check.anomalies.is_empty() { Ok(check.verdict) } else { Err(check.anomalies) }
 }
@@ -146,14 +188,14 @@ impl<'a> Check<'a> {
             match &operation.answer {
                 None if span.is_some() => self.verdict.resolved_present += 1,
                 None => self.verdict.resolved_absent += 1,
-                Some((moment, AppendAnswer::Appended { versions, position })) => {
-                    self.verdict.acknowledged += 1;
-                    returned = returned.into_iter().chain([*moment]).min();
-                    self.acknowledged(number, append, span, versions, *position);
-                }
-                Some((moment, AppendAnswer::Rejected(failures))) => {
+                Some((moment, AppendAnswer::Rejected { failures, violations })) => {
                     let times = (operation.invoked, *moment);
-                    self.rejected(number, append, span, failures, times);
+                    self.rejected(number, append, span, (failures, violations), times);
+                }
+                Some((moment, answer)) => {
+                    self.count(append);
+                    returned = returned.into_iter().chain([*moment]).min();
+                    self.acknowledged(number, append, span, answer);
                 }
             }
         }
@@ -210,23 +252,32 @@ impl<'a> Check<'a> {
         Ok(Some(Span { first, last }))
     }
 
+    fn count(&mut self, append: &Append) {
+        self.verdict.acknowledged += 1;
+        self.verdict.conditional += u64::from(!append.conditions.is_empty());
+        match append.writes[0].events[0].kind.as_str() {
+            DELETED | TOMBSTONED => self.verdict.ends += 1,
+            SETTINGS => self.verdict.settings += 1,
+            _ => {}
+        }
+    }
+
     fn acknowledged(
         &mut self,
         number: usize,
         append: &Append,
         span: Option<Span>,
-        versions: &[Version],
-        position: Position,
+        answer: &AppendAnswer,
     ) {
         let Some(Span { last, .. }) = span else {
             return self.anomalies.push(Anomaly::LostAppend { append: number });
         };
-        let due: Vec<Version> =
+        let versions =
             append.writes.iter().map(|write| self.canonical.version(&write.stream, last)).collect();
-        if position != last || versions != due {
-            let what = format!(
-                "it names position {position} and versions {versions:?}, the log has {last} and {due:?}"
-            );
+        let recorded_at = self.canonical.from(last)[0].recorded_at;
+        let due = AppendAnswer::Appended { versions, position: last, recorded_at };
+        if *answer != due {
+            let what = format!("it is {answer:?}, by the log it is {due:?}");
             self.anomalies.push(Anomaly::WrongAnswer { append: number, what });
         }
     }
@@ -237,17 +288,24 @@ impl<'a> Check<'a> {
         number: usize,
         append: &Append,
         span: Option<Span>,
-        failures: &[Failure],
+        (failures, violations): (&[Failure], &[Violation]),
         (invoked, returned): (Moment, Moment),
     ) {
         if let Some(Span { first: position, .. }) = span {
             return self.anomalies.push(Anomaly::RejectedYetPresent { append: number, position });
         }
-        if failures.is_empty() {
+        if failures.is_empty() && violations.is_empty() {
             return;
         }
-        self.verdict.conflicts += 1;
-        match self.stretch(append, failures) {
+        self.verdict.conflicts += u64::from(!failures.is_empty());
+        self.verdict.violations += u64::from(!violations.is_empty());
+        let seen = self.violations(append, violations);
+        // Without a failure it is not said what the streams were like.
+        let stretch = match failures {
+            [] => Ok((1, u64::MAX)),
+            _ => self.stretch(append, failures),
+        };
+        match seen.and_then(|seen| stretch.map(|(low, high)| (low.max(seen), high))) {
             Ok((low, high)) => self.constraints.push(Constraint {
                 subject: Subject::Rejection(
                     number,
@@ -263,6 +321,22 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// The point from which on all events are there that are said to violate conditions.
+    fn violations(&self, append: &Append, violations: &[Violation]) -> Result<u64, String> {
+        let mut low = 0;
+        for Violation { condition, position } in violations {
+            let broken = append.conditions.get(*condition);
+            let broken = broken.ok_or_else(|| format!("it has no condition {condition}"))?;
+            let event = self.canonical.event(*position);
+            let forbidden = |event: &&RecordedEvent| broken.query.matches_event(event);
+            if *position <= broken.after || event.filter(forbidden).is_none() {
+                return Err(format!("condition {condition} allows the event at {position}"));
+            }
+            low = low.max(2 * self.span_at(*position).last.0 + 1);
+        }
+        Ok(low)
+    }
+
     /// The points at which exactly these demands of the append failed, at these versions. A stream never
     /// goes back, so `exactly N` above N stays refused: such an answer may be given later as well.
     fn stretch(&self, append: &Append, failures: &[Failure]) -> Result<(u64, u64), String> {
@@ -271,8 +345,10 @@ impl<'a> Check<'a> {
         let mut lasting = false;
         for (stream, expected) in demands(append) {
             let failure = due.next_if(|one| (&one.stream, one.expected) == (stream, expected));
+            // A stream that ends is empty more than once, which is no one stretch.
+            let ends = self.canonical.end_of(stream, self.canonical.end()).is_some();
             let (from, until) = match failure {
-                Some(Failure { actual, .. }) if expected.is_met_at(*actual) => {
+                Some(Failure { actual, .. }) if !ends && expected.is_met_at(*actual) => {
                     return Err(format!("`{stream}` at {actual} is what was expected"));
                 }
                 Some(Failure { actual, .. }) => {
@@ -281,6 +357,7 @@ impl<'a> Check<'a> {
                 }
                 None => match expected {
                     Expectation::Any => (1, u64::MAX),
+                    Expectation::None | Expectation::Exists if ends => (1, u64::MAX),
                     Expectation::None => self.while_at(stream, Version(0), Some(Version(0)))?,
                     Expectation::Exists => self.while_at(stream, Version(1), None)?,
                     Expectation::Exactly(n) => self.while_at(stream, n, Some(n))?,
@@ -326,11 +403,26 @@ impl<'a> Check<'a> {
     fn demands(&mut self, number: usize, append: &Append, first: Position) {
         let before = Position(first.0 - 1);
         for (stream, expected) in demands(append) {
-            let actual = self.canonical.version(stream, before);
-            if !expected.is_met_at(actual) {
-                let stream = stream.clone();
-                let append = number;
+            if !self.canonical.meets(stream, expected, before) {
+                let (append, stream) = (number, stream.clone());
+                let actual = self.canonical.version(&stream, before);
                 self.anomalies.push(Anomaly::DemandNotMet { append, stream, expected, actual });
+            }
+        }
+        for stream in written(append) {
+            if self.canonical.end_of(stream, before).is_some_and(|end| end.closed) {
+                let (append, stream) = (number, stream.clone());
+                self.anomalies.push(Anomaly::StreamWasClosed { append, stream });
+            }
+        }
+        for condition in &append.conditions {
+            let positions = (condition.after.0 + 1..=before.0).map(Position);
+            let mut there = positions.filter(|at| self.canonical.is_there(*at, before));
+            let forbids = |at: &Position| {
+                self.canonical.event(*at).is_some_and(|event| condition.query.matches_event(event))
+            };
+            if let Some(position) = there.find(forbids) {
+                self.anomalies.push(Anomaly::ConditionViolated { append: number, position });
             }
         }
     }
@@ -350,6 +442,7 @@ impl<'a> Check<'a> {
         (invoked, returned): (Moment, Moment),
     ) {
         self.verdict.reads += 1;
+        self.verdict.snapshot_reads += u64::from(answer.snapshot.is_some());
         if let Err(what) = self.content(read, answer) {
             return self.anomalies.push(Anomaly::WrongRead { read: number, what });
         }
@@ -375,13 +468,14 @@ impl<'a> Check<'a> {
         {
             return Err(format!("it was asked for position {least} and answered as of {as_of}"));
         }
-        let due = self.canonical.read(read, as_of);
-        if due.version != answer.version {
-            let (due, told) = (due.version, answer.version);
+        let snapshot = answer.snapshot.as_ref().map(|snapshot| snapshot.version);
+        let (version, events) = self.canonical.read(read, as_of, snapshot);
+        if version != answer.version {
+            let (due, told) = (version, answer.version);
             return Err(format!("it names version {told:?}, the log has {due:?} as of {as_of}"));
         }
-        if due.events != answer.events {
-            let (due, told) = (due.events, &answer.events);
+        if events != answer.events {
+            let (due, told) = (events, &answer.events);
             let same = due.iter().zip(told).take_while(|(one, two)| one == two).count();
             return Err(format!(
                 "as of {as_of} it returned {} events, the log has {}; they differ from number {}",
@@ -425,4 +519,11 @@ impl<'a> Check<'a> {
 fn demands(append: &Append) -> impl Iterator<Item = (&StreamName, Expectation)> {
     let writes = append.writes.iter().map(|write| (&write.stream, write.expectation));
     writes.chain(append.requirements.iter().map(|one| (&one.stream, one.expectation)))
+}
+
+/// The streams that must not be closed: the written ones, or the one that a change is about.
+fn written(append: &Append) -> impl Iterator<Item = &StreamName> {
+    let is_change = append.writes[0].stream.is_system();
+    let required = append.requirements.iter().filter(move |_| is_change);
+    append.writes.iter().map(|write| &write.stream).chain(required.map(|one| &one.stream))
 }

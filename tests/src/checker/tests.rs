@@ -9,6 +9,8 @@ use super::{Anomaly, Subject, Verdict, brute_force, check};
 use crate::history::{AppendAnswer, History, Operation, ReadAnswer};
 use crate::random::Random;
 
+mod life;
+
 fn stream(name: &str) -> StreamName {
     StreamName::new(name).unwrap()
 }
@@ -33,15 +35,17 @@ fn recorded(position: u64, name: &str, version: u64, number: u8) -> RecordedEven
 }
 
 fn appended(position: u64, version: u64) -> AppendAnswer {
-    AppendAnswer::Appended { versions: vec![Version(version)], position: Position(position) }
+    let recorded_at = Timestamp(position as i64);
+    AppendAnswer::Appended {
+        versions: vec![Version(version)],
+        position: Position(position),
+        recorded_at,
+    }
 }
 
 fn conflict(name: &str, expected: Expectation, actual: u64) -> AppendAnswer {
-    AppendAnswer::Rejected(vec![Failure {
-        stream: stream(name),
-        expected,
-        actual: Version(actual),
-    }])
+    let failure = Failure { stream: stream(name), expected, actual: Version(actual) };
+    AppendAnswer::Rejected { failures: vec![failure], violations: Vec::new() }
 }
 
 fn everything(consistency: Consistency) -> Read {
@@ -50,8 +54,7 @@ fn everything(consistency: Consistency) -> Read {
 
 /// What a correct cluster would answer as of a position.
 fn seen(log: &[RecordedEvent], read: &Read, as_of: u64) -> ReadAnswer {
-    let replicas = [log.to_vec()];
-    super::Canonical::of(&replicas).unwrap().read(read, Position(as_of))
+    super::Canonical::of(log).unwrap().answer(read, Position(as_of))
 }
 
 /// A history written by hand: the moments are given.
@@ -117,6 +120,7 @@ fn a_valid_history_passes_and_is_counted() {
         resolved_present: 0,
         resolved_absent: 1,
         reads: 1,
+        ..Verdict::default()
     };
     assert_eq!(script.judge(&log), Ok(counted));
 }
@@ -132,7 +136,8 @@ fn an_append_over_several_streams_passes() {
         ..Append::default()
     };
     let versions = vec![Version(1), Version(2)];
-    let answer = AppendAnswer::Appended { versions, position: Position(3) };
+    let (position, recorded_at) = (Position(3), Timestamp(3));
+    let answer = AppendAnswer::Appended { versions, position, recorded_at };
     let log = [recorded(1, "a-1", 1, 1), recorded(2, "b-1", 1, 2), recorded(3, "b-1", 2, 3)];
     let script = Script::default().append((1, 2), request, Some(answer));
     assert!(script.judge(&log).is_ok());
@@ -373,7 +378,7 @@ fn a_hundred_thousand_appends_are_judged_at_once() {
         let begun = history.begin_append(0, request);
         let version = Version((number - 1) / 100 + 1);
         history.end_append(begun, appended(number, version.0));
-        let (position, recorded_at) = (Position(number), Timestamp(0));
+        let (position, recorded_at) = (Position(number), Timestamp(number as i64));
         log.push(RecordedEvent { position, stream: name, version, recorded_at, event });
     }
     assert_eq!(check(&history, &[log]).unwrap().acknowledged, 100_000);
@@ -458,7 +463,7 @@ fn tiny_apply(append: &Append, log: &mut Vec<RecordedEvent>) -> AppendAnswer {
         }
     }
     if !failures.is_empty() {
-        return AppendAnswer::Rejected(failures);
+        return AppendAnswer::Rejected { failures, violations: Vec::new() };
     }
     let mut last = 0;
     let write = &append.writes[0];

@@ -1,23 +1,31 @@
 //! A client of the simulated cluster: it races with the others for a few streams, and notes what it is told.
 
+mod draw;
+mod words;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use quorate_client::{AppendError, Client, Done, Query, RecordedEvent, UnknownAppend};
-use quorate_proto::{
-    Append, Consistency, Event, EventId, EventType, Expectation, Position, Read, Requirement,
-    Source, StreamName, Version, Write,
-};
+use quorate_client::{AppendError, Client, Done, Scavenged, UnknownAppend};
+use quorate_proto::{Append, Consistency, Position, Read, Snapshot, Source, StreamName, Version};
 use turmoil::net::TcpStream;
+
+pub(super) use draw::registered_twice;
+use words::collect;
+pub(super) use words::read_whole;
 
 use super::trace::Trace;
 use crate::history::{AppendAnswer, ReadAnswer, Recorder};
 use crate::random::Random;
 
-/// The streams that all clients race for.
+/// Streams that all clients race for, whose events nobody removes.
 const STREAMS: [&str; 4] = ["order-1", "order-2", "acme/account-1", "audit"];
+/// The same, but somebody may remove their events at any time.
+const MORTAL_STREAMS: [&str; 5] = ["session-1", "session-2", "acme/session-3", "cart-1", "cart-2"];
+/// The category of some of them: it has settings, and its streams have none of their own.
+const MORTAL_CATEGORY: &str = "cart";
 /// How long an append may take while the storm lasts: shorter than some of the storm's faults.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// How long it may take, and how often it is tried, once everything works again.
@@ -84,6 +92,25 @@ pub(super) fn connect(addresses: &[String], pinned: bool, deadline: Duration) ->
         .expect("the addresses are well-formed")
 }
 
+/// What scavenging came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scavenges {
+    chunks: Rc<Cell<u64>>,
+    events: Rc<Cell<u64>>,
+}
+
+impl Scavenges {
+    fn count(&self, done: &Scavenged) {
+        self.chunks.set(self.chunks.get() + done.rewritten);
+        self.events.set(self.events.get() + done.events_removed);
+    }
+
+    /// Chunks that were written anew, and events that left the disk.
+    pub(super) fn sum(&self) -> (u64, u64) {
+        (self.chunks.get(), self.events.get())
+    }
+}
+
 /// One client and what it knows.
 pub(super) struct Worker {
     pub(super) number: u32,
@@ -91,6 +118,7 @@ pub(super) struct Worker {
     pub(super) recorder: Recorder,
     pub(super) trace: Trace,
     pub(super) phase: Phase,
+    pub(super) counts: Scavenges,
     pub(super) addresses: Vec<String>,
 }
 
@@ -126,9 +154,20 @@ impl Session {
         let pause = self.worker.random.below(60);
         tokio::time::sleep(Duration::from_millis(pause)).await;
         match self.worker.random.below(100) {
-            0..62 => self.append().await,
-            62..82 => self.read(Consistency::Linearizable).await,
-            82..92 => self.read(Consistency::Local).await,
+            0..36 => {
+                let append = self.draw_append(false);
+                self.append(append).await;
+            }
+            36..45 => self.register().await,
+            45..56 => {
+                let append = self.draw_mortal_append();
+                self.append(append).await;
+            }
+            56..63 => self.change().await,
+            63..67 => self.put_snapshot().await,
+            67..68 => self.scavenge().await,
+            68..85 => self.read(Consistency::Linearizable).await,
+            85..93 => self.read(Consistency::Local).await,
             _ => self.read(Consistency::AtLeast(Position(self.seen))).await,
         }
     }
@@ -147,6 +186,8 @@ impl Session {
         for node in 0..self.pinned.len() {
             let client = self.pinned[node].clone();
             let read = Read::query(quorate_proto::Query::everything());
+            // What is damaged is being repaired meanwhile.
+            read_whole(&client, &read).await?;
             if let Err(problem) = self.send_read(&client, read).await {
                 return Err(format!("node {node} serves no read in calm weather: {problem}"))?;
             }
@@ -154,13 +195,19 @@ impl Session {
         Ok(())
     }
 
-    async fn append(&mut self) {
-        let append = self.draw_append(false);
+    async fn append(&mut self, append: Append) {
         let client = self.draw_client();
-        let mut unknown = self.send(&client, append).await;
-        // What stays unknown is sent again, sometimes, perhaps to another node.
+        let unknown = self.send(&client, append).await;
+        self.resolve(unknown).await;
+    }
+
+    /// What stays unknown is sent again, sometimes, perhaps to another node: always if something of it may
+    /// be removed later, so that it is known where it stood.
+    async fn resolve(&mut self, mut unknown: Option<UnknownAppend>) {
         while let Some(append) = unknown {
-            if self.worker.random.chance(30) {
+            let mut writes = append.append().writes.iter();
+            let is_mortal = writes.any(|write| MORTAL_STREAMS.contains(&write.stream.as_str()));
+            if !is_mortal && self.worker.random.chance(30) {
                 return;
             }
             let client = self.draw_client();
@@ -168,16 +215,63 @@ impl Session {
         }
     }
 
+    /// Registers a name, which nobody else may have registered.
+    async fn register(&mut self) {
+        let mut append = self.draw_registration();
+        let client = self.draw_client();
+        if self.worker.random.chance(40) {
+            let query = append.conditions[0].query.clone();
+            let Ok(known) = self.send_read(&client, Read::query(query)).await else { return };
+            if !known.events.is_empty() {
+                return;
+            }
+            append.conditions[0].after = known.as_of;
+        }
+        self.append(append).await;
+    }
+
+    async fn change(&mut self) {
+        let change = self.draw_change();
+        let append = change.to_append().expect("it changes something");
+        let client = self.draw_client();
+        let unknown = self.note(append, words::send_change(&client, &change)).await;
+        self.resolve(unknown).await;
+    }
+
+    /// Lets one node give back the disk space of what is gone; it may be given up in the middle.
+    async fn scavenge(&mut self) {
+        let random = &mut self.worker.random;
+        let (node, patience) = (random.below(2), random.between(10, 3_000));
+        let client = self.pinned[node as usize].clone();
+        let Worker { trace, number, counts, .. } = &self.worker;
+        let who = format!("client-{number}");
+        trace.note(&who, format_args!("lets node {} scavenge", node + 1));
+        let scavenged = client.scavenge(|_| ());
+        let done = tokio::time::timeout(Duration::from_millis(patience), scavenged).await;
+        trace.note(&who, format_args!("was told: {done:?}"));
+        if let Ok(Ok(done)) = done {
+            counts.count(&done);
+        }
+    }
+
+    async fn put_snapshot(&mut self) {
+        let Some(snapshot) = self.draw_snapshot() else { return };
+        let client = self.draw_client();
+        let Worker { recorder, trace, number, .. } = &self.worker;
+        let who = format!("client-{number}");
+        let Snapshot { stream, version, .. } = &snapshot;
+        trace.note(&who, format_args!("puts a snapshot of {stream} at {version}"));
+        let begun = recorder.history().begin_snapshot(*number, snapshot.clone());
+        let kept = words::put_snapshot(&client, &snapshot).await;
+        trace.note(&who, format_args!("was told: {kept:?}"));
+        if let Ok(kept) = kept {
+            recorder.history().end_snapshot(begun, Version(kept));
+        }
+    }
+
     /// Sends an append; returns it if its outcome is unknown.
     async fn send(&mut self, client: &Client, append: Append) -> Option<UnknownAppend> {
-        let mut transaction = client.transaction();
-        for Write { stream, expectation, events } in append.writes.clone() {
-            let events = events.into_iter().map(quorate_client::Event::from);
-            transaction = transaction.write(stream.as_str(), expectation.into(), events);
-        }
-        for Requirement { stream, expectation } in &append.requirements {
-            transaction = transaction.require(stream.as_str(), (*expectation).into());
-        }
+        let transaction = words::transaction(client, &append);
         self.note(append, transaction.commit()).await
     }
 
@@ -206,12 +300,18 @@ impl Session {
         let told = result.as_ref().map_err(AppendError::problem);
         trace.note(&who, format_args!("was told of {id}: {told:?}"));
         let answer = match result {
-            Ok(Done { versions, position, .. }) => AppendAnswer::Appended {
+            Ok(Done { versions, position, recorded_at, .. }) => AppendAnswer::Appended {
                 versions: versions.into_iter().map(Version).collect(),
                 position: Position(position),
+                recorded_at,
             },
-            Err(AppendError::Conflict(conflict)) => AppendAnswer::Rejected(conflict.failures),
-            Err(AppendError::Rejected(_)) => AppendAnswer::Rejected(Vec::new()),
+            Err(AppendError::Conflict(conflict)) => AppendAnswer::Rejected {
+                failures: conflict.failures,
+                violations: conflict.violations,
+            },
+            Err(AppendError::Rejected(_)) => {
+                AppendAnswer::Rejected { failures: Vec::new(), violations: Vec::new() }
+            }
             Err(AppendError::Unknown(unknown)) => return Some(unknown),
         };
         self.learn(&append, &answer);
@@ -220,40 +320,33 @@ impl Session {
     }
 
     fn learn(&mut self, append: &Append, answer: &AppendAnswer) {
-        let mut learn = |stream: &StreamName, version: Version| {
-            if let Some(name) = STREAMS.iter().find(|name| **name == stream.as_str()) {
-                self.known.insert(name, version.0);
-            }
-        };
         match answer {
-            AppendAnswer::Appended { versions, position } => {
+            AppendAnswer::Appended { versions, position, .. } => {
                 for (write, version) in append.writes.iter().zip(versions) {
-                    learn(&write.stream, *version);
+                    self.know(&write.stream, *version);
                 }
                 self.seen = self.seen.max(position.0);
             }
-            AppendAnswer::Rejected(failures) => {
-                failures.iter().for_each(|failure| learn(&failure.stream, failure.actual));
+            AppendAnswer::Rejected { failures, .. } => {
+                failures.iter().for_each(|failure| self.know(&failure.stream, failure.actual));
             }
+        }
+    }
+
+    fn know(&mut self, stream: &StreamName, version: Version) {
+        let mut names = STREAMS.iter().chain(&MORTAL_STREAMS);
+        if let Some(name) = names.find(|name| **name == stream.as_str()) {
+            self.known.insert(name, version.0);
         }
     }
 
     async fn read(&mut self, consistency: Consistency) {
-        let random = &mut self.worker.random;
-        let mut read = match random.below(4) {
-            0 => Read::query(quorate_proto::Query::everything()),
-            _ => Read::stream(stream(random.pick::<&str>(&STREAMS))),
-        };
-        read.consistency = consistency;
-        read.limit = random.chance(30).then(|| random.between(1, 20));
-        if random.chance(20) {
-            read.direction = quorate_proto::Direction::Backwards;
-        }
+        let read = self.draw_read(consistency);
         let client = self.draw_client();
         let _lost_in_the_storm = self.send_read(&client, read).await;
     }
 
-    async fn send_read(&mut self, client: &Client, read: Read) -> Result<(), String> {
+    async fn send_read(&mut self, client: &Client, read: Read) -> Result<ReadAnswer, String> {
         let Worker { recorder, trace, number, .. } = &self.worker;
         let who = format!("client-{number}");
         trace.note(&who, format_args!("reads {:?} {:?}", read.source, read.consistency));
@@ -262,14 +355,13 @@ impl Session {
         let told = answer.as_ref().map(|answer| (answer.as_of, answer.events.len()));
         trace.note(&who, format_args!("read {told:?}"));
         let answer = answer?;
-        if let (Source::Stream { stream, .. }, Some(version)) = (&read.source, answer.version)
-            && let Some(name) = STREAMS.iter().find(|name| **name == stream.as_str())
-            && read.consistency == Consistency::Linearizable
+        if let (Source::Stream { stream, .. }, Some(version), Consistency::Linearizable) =
+            (&read.source, answer.version, read.consistency)
         {
-            self.known.insert(name, version.0);
+            self.know(stream, version);
         }
-        self.worker.recorder.history().end_read(begun, answer);
-        Ok(())
+        self.worker.recorder.history().end_read(begun, answer.clone());
+        Ok(answer)
     }
 
     fn draw_client(&mut self) -> Client {
@@ -277,100 +369,5 @@ impl Session {
             node if node < self.pinned.len() => self.pinned[node].clone(),
             _ => self.anywhere.clone(),
         }
-    }
-
-    /// An append that others are likely to race with; or one that nothing can refuse.
-    fn draw_append(&mut self, calm: bool) -> Append {
-        let first = *self.worker.random.pick(&STREAMS);
-        let expectation = if calm { Expectation::Any } else { self.draw_expectation(first) };
-        let mut append = Append::to(stream(first), expectation, self.draw_events());
-        let second = *self.worker.random.pick(&STREAMS);
-        if second != first && !calm {
-            let expectation = self.draw_expectation(second);
-            let stream = stream(second);
-            match self.worker.random.below(10) {
-                0 => {
-                    let events = self.draw_events();
-                    append.writes.push(Write { stream, expectation, events });
-                }
-                1 => append.requirements.push(Requirement { stream, expectation }),
-                _ => {}
-            }
-        }
-        append
-    }
-
-    fn draw_expectation(&mut self, name: &'static str) -> Expectation {
-        let known = self.known.get(name).copied().unwrap_or_default();
-        let random = &mut self.worker.random;
-        match random.below(100) {
-            0..70 => Expectation::Exactly(Version(known)),
-            70..74 => Expectation::Exactly(Version(known.saturating_sub(1))),
-            74..77 => Expectation::Exactly(Version(known + 1)),
-            77..80 => Expectation::None,
-            80..87 => Expectation::Exists,
-            _ => Expectation::Any,
-        }
-    }
-
-    fn draw_events(&mut self) -> Vec<Event> {
-        let random = &mut self.worker.random;
-        let count = if random.chance(80) { 1 } else { random.between(2, 4) };
-        let event = |_| {
-            let id = EventId::from_bytes(random.wide().to_be_bytes()).expect("hardly ever nil");
-            let kind = EventType::new(random.pick::<&str>(&["Opened", "Changed", "Closed"]))
-                .expect("a type");
-            let size = if random.chance(40) { random.below(4_000) } else { random.below(100) };
-            let data: Vec<u8> = (0..size).map(|_| random.next() as u8).collect();
-            Event::new(id, kind, data)
-        };
-        (0..count).map(event).collect()
-    }
-}
-
-fn stream(name: &str) -> StreamName {
-    StreamName::new(name).expect("a name")
-}
-
-/// Reads everything that a read asks for.
-pub(super) async fn collect(client: &Client, read: &Read) -> Result<ReadAnswer, String> {
-    let mut request = match &read.source {
-        Source::Stream { stream, .. } => client.read(stream.as_str()),
-        Source::Query(_) => client.read(Query::everything()),
-    };
-    request = request.consistency(read.consistency);
-    if let Some(limit) = read.limit {
-        request = request.limit(limit);
-    }
-    if read.direction == quorate_proto::Direction::Backwards {
-        request = request.backwards();
-    }
-    let events = request.collect().await.map_err(|problem| problem.to_string())?;
-    let of_stream = matches!(read.source, Source::Stream { .. });
-    Ok(ReadAnswer {
-        as_of: Position(events.as_of),
-        version: of_stream.then_some(Version(events.version)),
-        events: events.events.into_iter().map(recorded).collect(),
-    })
-}
-
-fn recorded(event: RecordedEvent) -> quorate_proto::RecordedEvent {
-    quorate_proto::RecordedEvent {
-        position: Position(event.position),
-        stream: event.stream,
-        version: Version(event.version),
-        recorded_at: event.recorded_at,
-        event: Event {
-            id: event.id,
-            kind: event.kind,
-            data: event.data,
-            metadata: event.metadata,
-            tags: event.tags,
-            content_type: event.content_type,
-            schema: event.schema,
-            correlation_id: event.correlation_id,
-            causation_id: event.causation_id,
-            occurred_at: event.occurred_at,
-        },
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use quorate_store::vfs::{File, Lock, MemVfs, Open, Survival, Vfs};
 
 use super::trace::{Trace, fold};
+use crate::random::Random;
 
 /// The disk of one node. It outlives the node's crashes.
 #[derive(Clone, Debug)]
@@ -43,6 +44,33 @@ impl Disk {
     pub fn restart(&self, seed: u64) {
         self.memory.restart(Survival::Seeded(seed));
         self.is_off.store(false, Ordering::Relaxed);
+    }
+
+    /// Flips a bit of one of the sealed chunks in a folder, as the seed says; false if there is none.
+    pub fn flip_in_a_chunk(&self, folder: &Path, seed: u64) -> bool {
+        let mut random = Random::new(seed);
+        let is_chunk = |name: &String| name.starts_with("chunk-") && !name.contains('.');
+        let names = self.memory.list(folder).unwrap_or_default();
+        let names: Vec<String> = names.into_iter().filter(is_chunk).collect();
+        if names.is_empty() {
+            return false;
+        }
+        let path = folder.join(random.pick(&names));
+        let length = self.memory.read(&path).map_or(0, |bytes| bytes.len() as u64);
+        if length == 0 {
+            return false;
+        }
+        let (byte, bit) = (random.below(length), random.below(8) as u8);
+        self.note("flip a bit of", &path, byte);
+        self.memory.flip_bit(&path, byte, bit).is_ok()
+    }
+
+    /// Leaves room for so many more bytes, or as many as there may be.
+    pub fn leave_room(&self, bytes: Option<u64>) {
+        const ALL: u64 = u64::MAX / 2;
+        self.memory.set_capacity(Some(ALL));
+        let used = self.memory.free_bytes(Path::new("/")).map_or(0, |free| ALL - free);
+        self.memory.set_capacity(bytes.map(|bytes| used + bytes));
     }
 
     /// From now on it lies about what the log's writer syncs.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::random::Random;
 
+/// Too little for anything; for what must go on; for a little more.
+const ROOMS: [u64; 4] = [0, 100 * 1024, 220 * 1024, 400 * 1024];
+
 /// Something that goes wrong, for a while. Nodes are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -26,6 +29,15 @@ pub enum Fault {
     Hold(usize),
     /// Messages between two nodes take so long.
     Delay(usize, usize, Duration),
+    /// A bit flips in a sealed chunk of the node whose disk is bad.
+    Flip,
+    /// The disk of a node has room for so many more bytes.
+    Full {
+        /// Which node.
+        node: usize,
+        /// How many bytes.
+        room: u64,
+    },
 }
 
 /// How often each kind of fault took place.
@@ -39,12 +51,17 @@ pub struct Counts {
     pub partitions: u64,
     /// Held and delayed links.
     pub delays: u64,
+    /// Flipped bits.
+    pub flips: u64,
+    /// Disks without room.
+    pub full_disks: u64,
 }
 
 impl Counts {
     /// All faults together.
     pub fn total(&self) -> u64 {
-        self.crashes + self.power_cuts + self.partitions + self.delays
+        let Counts { crashes, power_cuts, partitions, delays, flips, full_disks } = self;
+        crashes + power_cuts + partitions + delays + flips + full_disks
     }
 
     /// Counts one more.
@@ -54,6 +71,8 @@ impl Counts {
             Fault::CrashAll => &mut self.power_cuts,
             Fault::Partition(..) | Fault::Isolate(_) | Fault::OneWay(..) => &mut self.partitions,
             Fault::Hold(_) | Fault::Delay(..) => &mut self.delays,
+            Fault::Flip => &mut self.flips,
+            Fault::Full { .. } => &mut self.full_disks,
         };
         *of_its_kind += 1;
     }
@@ -65,6 +84,8 @@ impl std::ops::AddAssign for Counts {
         self.power_cuts += other.power_cuts;
         self.partitions += other.partitions;
         self.delays += other.delays;
+        self.flips += other.flips;
+        self.full_disks += other.full_disks;
     }
 }
 
@@ -73,14 +94,16 @@ impl Fault {
     pub fn draw(random: &mut Random, nodes: usize) -> (Fault, Duration) {
         let node = random.below(nodes as u64) as usize;
         let other = (node + random.between(1, nodes as u64 - 1) as usize) % nodes;
-        let fault = match random.below(100) {
+        let fault = match random.below(115) {
             0..35 => Fault::Crash { node, changes: random.below(12) },
             35..47 => Fault::CrashAll,
             47..60 => Fault::Partition(node, other),
             60..73 => Fault::Isolate(node),
             73..83 => Fault::OneWay(node, other),
             83..92 => Fault::Hold(node),
-            _ => Fault::Delay(node, other, Duration::from_millis(random.between(20, 400))),
+            92..100 => Fault::Delay(node, other, Duration::from_millis(random.between(20, 400))),
+            100..109 => Fault::Flip,
+            _ => Fault::Full { node, room: *random.pick(&ROOMS) },
         };
         // Some are over before anybody noticed, some outlast every deadline.
         let ms = match random.below(10) {

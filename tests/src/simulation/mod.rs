@@ -15,7 +15,7 @@ use quorate_proto::limits::CHUNK_BYTES_MIN;
 use quorate_proto::{Consistency, Query, Read, RecordedEvent};
 use turmoil::Sim;
 
-use self::client::{Phase, Worker};
+use self::client::{Phase, Scavenges, Worker};
 use self::storm::{LATENCY_MAX, Storm};
 use crate::checker::{self, Anomaly, Verdict};
 use crate::history::Recorder;
@@ -49,6 +49,10 @@ pub enum Defect {
     NoRetryCheck,
     /// A vote is not written to the Raft log.
     LostVote,
+    /// One replica decides otherwise about one append.
+    FlippedOutcome,
+    /// What came after the leader looked is not held against an append's conditions.
+    NoConditionCheck,
 }
 
 /// One run.
@@ -69,6 +73,8 @@ pub struct Report {
     pub verdict: Verdict,
     /// What went wrong around them.
     pub faults: Counts,
+    /// Chunks that were written anew by scavenging, and events that left a disk by that.
+    pub scavenged: (u64, u64),
     /// How long it took for those inside.
     pub simulated: Duration,
 }
@@ -78,6 +84,8 @@ pub struct Report {
 pub enum Failed {
     /// A promise was broken.
     Broken(Vec<Anomaly>),
+    /// A name was registered by two appends, each of which had the condition that nobody has.
+    Twice(String),
     /// A node stopped that had no reason to.
     Stopped(String),
     /// In calm weather the cluster did not serve, or did not agree.
@@ -93,6 +101,7 @@ impl fmt::Display for Failed {
                 write!(f, "{} promises broken:", anomalies.len())?;
                 anomalies.iter().take(10).try_for_each(|anomaly| write!(f, "\n    {anomaly}"))
             }
+            Failed::Twice(name) => write!(f, "`{name}` was registered twice"),
             Failed::Stopped(why) => write!(f, "a node stopped: {why}"),
             Failed::Stuck(why) => write!(f, "stuck: {why}"),
             Failed::Vacuous(why) => write!(f, "proves nothing: {why}"),
@@ -123,6 +132,7 @@ struct Run {
     phase: Phase,
     deaths: node::Deaths,
     recorder: Recorder,
+    scavenges: Scavenges,
     replicas: Rc<RefCell<Vec<Vec<RecordedEvent>>>>,
 }
 
@@ -143,6 +153,7 @@ impl Run {
             names.iter().map(|name| format!("{name}:{port}")).collect()
         };
         let (phase, recorder) = (Phase::default(), Recorder::default());
+        let scavenges = Scavenges::default();
         let mut clients = vec!["founder".to_owned(), "auditor".to_owned()];
         sim.client("founder", found(addresses(CLIENT_PORT), addresses(PEER_PORT), phase.clone()));
         for number in 1..=random.between(2, 4) as u32 {
@@ -153,6 +164,7 @@ impl Run {
                 recorder: recorder.clone(),
                 trace: trace.clone(),
                 phase: phase.clone(),
+                counts: scavenges.clone(),
                 addresses: addresses(CLIENT_PORT),
             };
             let name = format!("client-{number}");
@@ -164,7 +176,7 @@ impl Run {
         let nodes = names.into_iter().zip(disks).collect();
         let storm = Storm::new(Random::new(random.next()), trace.clone(), nodes, clients);
         let storm_lasts = Duration::from_millis(random.between(6_000, 16_000));
-        Run { storm, storm_lasts, phase, deaths, recorder, replicas }
+        Run { storm, storm_lasts, phase, deaths, recorder, scavenges, replicas }
     }
 
     /// Lets time pass until all clients are done; returns how much.
@@ -172,10 +184,13 @@ impl Run {
         let mut storm_ends = None;
         loop {
             let done = sim.step().map_err(|error| Failed::Stuck(error.to_string()))?;
-            if let Some((node, why)) = self.deaths.first_of(|node| self.storm.is_well(node)) {
-                return Err(Failed::Stopped(format!("node {}: {why}", node + 1)));
-            }
             let now = sim.elapsed();
+            for (node, why) in self.deaths.take() {
+                if self.storm.is_well(node) {
+                    return Err(Failed::Stopped(format!("node {}: {why}", node + 1)));
+                }
+                self.storm.stopped(node, now);
+            }
             if done {
                 return Ok(now);
             }
@@ -199,13 +214,17 @@ impl Run {
         let replicas = self.replicas.borrow();
         let verdict =
             checker::check(&self.recorder.history(), &replicas).map_err(Failed::Broken)?;
+        if let Some(name) = client::registered_twice(&replicas[0]) {
+            return Err(Failed::Twice(name));
+        }
         if verdict.acknowledged == 0 {
             return Err(Failed::Vacuous("no append was acknowledged".to_owned()));
         }
         if faults.total() == 0 {
             return Err(Failed::Vacuous("no fault took place".to_owned()));
         }
-        Ok(Report { verdict, faults, simulated })
+        let scavenged = self.scavenges.sum();
+        Ok(Report { verdict, faults, scavenged, simulated })
     }
 }
 
@@ -232,12 +251,12 @@ async fn audit(
 ) -> turmoil::Result {
     phase.all_done().await;
     let anywhere = client::connect(&addresses, false, Duration::from_secs(20));
-    let read = Read::query(Query::everything());
-    let end = client::collect(&anywhere, &read).await?.as_of;
+    let read = Read { with_system: true, ..Read::query(Query::everything()) };
+    let end = client::read_whole(&anywhere, &read).await?.as_of;
     for address in addresses {
         let node = client::connect(std::slice::from_ref(&address), true, Duration::from_secs(20));
         let read = Read { consistency: Consistency::AtLeast(end), ..read.clone() };
-        let whole = client::collect(&node, &read).await?;
+        let whole = client::read_whole(&node, &read).await?;
         replicas.borrow_mut().push(whole.events);
     }
     Ok(())

@@ -29,12 +29,9 @@ impl Deaths {
         self.0.borrow_mut().push((node, why));
     }
 
-    /// The first death of a node that had no reason to die. The others are forgotten.
-    pub(super) fn first_of(
-        &self,
-        mut is_well: impl FnMut(usize) -> bool,
-    ) -> Option<(usize, String)> {
-        self.0.borrow_mut().drain(..).find(|(node, _)| is_well(*node))
+    /// The deaths since the last call.
+    pub(super) fn take(&self) -> Vec<(usize, String)> {
+        std::mem::take(&mut *self.0.borrow_mut())
     }
 }
 
@@ -112,6 +109,8 @@ impl PutBack {
         put_back(match defect {
             Some(Defect::NoRetryCheck) => Some(quorate_store::defect::Defect::NoRetryCheck),
             Some(Defect::LostVote) => Some(quorate_store::defect::Defect::LostVote),
+            Some(Defect::FlippedOutcome) => Some(quorate_store::defect::Defect::FlippedOutcome),
+            Some(Defect::NoConditionCheck) => Some(quorate_store::defect::Defect::NoConditionCheck),
             Some(Defect::AnswerBeforeSync) | None => None,
         });
         PutBack

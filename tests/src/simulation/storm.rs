@@ -1,5 +1,6 @@
 //! Applies the faults of a run to the simulated cluster, and takes them back.
 
+use std::path::Path;
 use std::time::Duration;
 
 use turmoil::Sim;
@@ -11,6 +12,9 @@ use crate::random::Random;
 
 /// What a message takes between two machines at most while nothing is wrong.
 pub(super) const LATENCY_MAX: Duration = Duration::from_millis(4);
+
+/// Where a node keeps its chunks.
+const CHUNKS: &str = "/node/chunks";
 
 /// Where a node stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,10 @@ pub(super) struct Storm {
     disks: Vec<Disk>,
     power: Vec<Power>,
     links: Vec<(Duration, Fault)>,
+    /// Until when a disk has no room.
+    full: Vec<Option<Duration>>,
+    /// The node on whose disk bits flip: only one, so that the others have whole what it has not.
+    flipper: usize,
     next_at: Duration,
     calm: bool,
     /// What took place.
@@ -44,13 +52,15 @@ pub(super) struct Storm {
 
 impl Storm {
     pub(super) fn new(
-        random: Random,
+        mut random: Random,
         trace: Trace,
         nodes: Vec<(String, Disk)>,
         clients: Vec<String>,
     ) -> Storm {
         let (names, disks): (Vec<String>, Vec<Disk>) = nodes.into_iter().unzip();
         Storm {
+            full: vec![None; names.len()],
+            flipper: random.below(names.len() as u64) as usize,
             random,
             trace,
             power: vec![Power::On; names.len()],
@@ -66,7 +76,14 @@ impl Storm {
 
     /// Whether the node is on and its disk is well: it has no reason to stop.
     pub(super) fn is_well(&self, node: usize) -> bool {
-        self.power[node] == Power::On
+        self.power[node] == Power::On && self.full[node].is_none()
+    }
+
+    /// Learns that a node stopped by itself because its disk was full: it is started again once it is not.
+    pub(super) fn stopped(&mut self, node: usize, now: Duration) {
+        if let (Power::On, Some(back_at)) = (self.power[node], self.full[node]) {
+            self.power[node] = Power::Failing { dead_at: now, back_at };
+        }
     }
 
     /// Whether [`Storm::end`] was called.
@@ -84,6 +101,11 @@ impl Storm {
                 }
                 Power::Off { back_at } if back_at <= now => self.start(sim, node),
                 _ => {}
+            }
+        }
+        for node in 0..self.full.len() {
+            if self.full[node].is_some_and(|until| until <= now) {
+                self.make_room(node);
             }
         }
         let before = self.links.len();
@@ -106,6 +128,7 @@ impl Storm {
         self.links.clear();
         self.relink(sim);
         for node in 0..self.power.len() {
+            self.make_room(node);
             if let Power::Failing { .. } = self.power[node] {
                 self.crash(sim, node, now);
             }
@@ -129,10 +152,26 @@ impl Storm {
                     }
                 }
             }
+            Fault::Flip => {
+                let (disk, seed) = (&self.disks[self.flipper], self.random.next());
+                let flipped = disk.flip_in_a_chunk(Path::new(CHUNKS), seed);
+                self.counts.flips -= u64::from(!flipped);
+            }
+            Fault::Full { node, room } => {
+                self.disks[node].leave_room(Some(room));
+                self.full[node] = Some(now + lasts);
+            }
             link => {
                 self.links.push((now + lasts, link));
                 self.relink(sim);
             }
+        }
+    }
+
+    fn make_room(&mut self, node: usize) {
+        if self.full[node].take().is_some() {
+            self.trace.note(&self.names[node], format_args!("has room again"));
+            self.disks[node].leave_room(None);
         }
     }
 
@@ -190,7 +229,7 @@ impl Storm {
                 Fault::Hold(node) => {
                     self.others(node).for_each(|other| sim.hold(name(node), name(other)));
                 }
-                Fault::Crash { .. } | Fault::CrashAll => {}
+                Fault::Crash { .. } | Fault::CrashAll | Fault::Flip | Fault::Full { .. } => {}
             }
         }
     }

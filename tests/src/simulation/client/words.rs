@@ -1,0 +1,153 @@
+//! What a client does, in the words of the client library.
+
+use std::time::Duration;
+
+use quorate_client::{AppendError, Client, Done, Query, RecordedEvent, Settings, Transaction};
+use quorate_proto::{
+    self as proto, Append, Change, ChangeKind, Event, Position, Problem, Read, Scope, Setting,
+    SettingsChange, Snapshot, Source, Version, Write,
+};
+
+use crate::history::ReadAnswer;
+
+/// An append that is ready to be sent.
+pub(super) fn transaction(client: &Client, append: &Append) -> Transaction {
+    let mut transaction = client.transaction();
+    for Write { stream, expectation, events } in append.writes.clone() {
+        let events = events.into_iter().map(quorate_client::Event::from);
+        transaction = transaction.write(stream.as_str(), expectation.into(), events);
+    }
+    for one in &append.requirements {
+        transaction = transaction.require(one.stream.as_str(), one.expectation.into());
+    }
+    for one in &append.conditions {
+        transaction = transaction.unless(query(&one.query), one.after.0);
+    }
+    transaction
+}
+
+/// Makes a change.
+pub(super) async fn send_change(client: &Client, change: &Change) -> Result<Done, AppendError> {
+    let Change { scope, expectation, id, kind } = change;
+    let expect = (*expectation).into();
+    let stream = client.stream(scope.as_str()).id(*id);
+    match (scope, kind) {
+        (_, ChangeKind::Delete) => stream.delete(expect).await,
+        (_, ChangeKind::Tombstone) => stream.tombstone(expect).await,
+        (Scope::Stream(_), ChangeKind::Settings(change)) => {
+            stream.set_expecting(expect, settings(change)).await
+        }
+        (Scope::Category(name), ChangeKind::Settings(change)) => {
+            client.category(name.as_str()).id(*id).set(settings(change)).await
+        }
+        (Scope::Path(name), ChangeKind::Settings(change)) => {
+            client.path(name.as_str()).id(*id).set(settings(change)).await
+        }
+    }
+}
+
+fn settings(change: &SettingsChange) -> Settings {
+    let mut settings = match change.max_count {
+        Setting::Keep => Settings::new(),
+        Setting::Clear => Settings::new().clear_max_count(),
+        Setting::Put(count) => Settings::new().max_count(count),
+    };
+    if let Some(before) = change.truncate_before {
+        settings = settings.truncate_before(before);
+    }
+    settings
+}
+
+/// Puts a snapshot; the version of the one that is kept then.
+pub(super) async fn put_snapshot(client: &Client, snapshot: &Snapshot) -> Result<u64, Problem> {
+    let Snapshot { stream, version, schema, data } = snapshot;
+    let put = quorate_client::Snapshot::new(version.0, data.clone()).schema(*schema);
+    client.stream(stream.as_str()).put_snapshot(put).await
+}
+
+fn query(query: &proto::Query) -> Query {
+    let item = |item: &proto::QueryItem| {
+        let types = item.types.iter().map(proto::EventType::as_str);
+        Query::item().types(types).tags(item.tags.iter().map(proto::Tag::as_str))
+    };
+    query.items.iter().map(item).reduce(Query::or).unwrap_or_else(Query::everything)
+}
+
+/// Reads everything that a read asks for.
+pub(in super::super) async fn collect(client: &Client, read: &Read) -> Result<ReadAnswer, String> {
+    let mut request = match &read.source {
+        Source::Stream { stream, .. } => client.read(stream.as_str()),
+        Source::Query(one) => client.read(query(one)),
+    };
+    request = request.consistency(read.consistency);
+    if let Some(limit) = read.limit {
+        request = request.limit(limit);
+    }
+    if read.direction == proto::Direction::Backwards {
+        request = request.backwards();
+    }
+    if read.with_snapshot {
+        request = request.with_snapshot();
+    }
+    if read.with_system {
+        request = request.with_system();
+    }
+    let events = request.collect().await.map_err(|problem| problem.to_string())?;
+    let (snapshot, version) = match &read.source {
+        Source::Stream { stream, .. } => {
+            let snapshot = events.snapshot.map(|snapshot| Snapshot {
+                stream: stream.clone(),
+                version: Version(snapshot.version),
+                schema: snapshot.schema,
+                data: snapshot.data,
+            });
+            (snapshot, Some(Version(events.version)))
+        }
+        Source::Query(_) => (None, None),
+    };
+    Ok(ReadAnswer {
+        as_of: Position(events.as_of),
+        version,
+        snapshot,
+        events: events.events.into_iter().map(recorded).collect(),
+    })
+}
+
+/// How often a read is tried that finds something damaged.
+const REPAIR_TRIES: u32 = 60;
+
+/// Reads everything, as soon as what is damaged is repaired.
+pub(in super::super) async fn read_whole(
+    client: &Client,
+    read: &Read,
+) -> Result<ReadAnswer, String> {
+    let mut tries = 0;
+    loop {
+        match collect(client, read).await {
+            Err(problem) if problem.contains("damaged") && tries < REPAIR_TRIES => tries += 1,
+            answer => return answer,
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+fn recorded(event: RecordedEvent) -> proto::RecordedEvent {
+    proto::RecordedEvent {
+        position: Position(event.position),
+        stream: event.stream,
+        version: Version(event.version),
+        recorded_at: event.recorded_at,
+        event: Event {
+            id: event.id,
+            kind: event.kind,
+            data: event.data,
+            metadata: event.metadata,
+            tags: event.tags,
+            content_type: event.content_type,
+            schema: event.schema,
+            correlation_id: event.correlation_id,
+            causation_id: event.causation_id,
+            occurred_at: event.occurred_at,
+        },
+    }
+}
