@@ -170,15 +170,14 @@ impl Cluster {
         Cluster::start_wrapped(chunk_size, |_| Vec::new())
     }
 
-    /// The same with the nodes run by what `wrapper` gives for their folder of outputs and number.
-    pub fn start_wrapped(chunk_size: &str, wrapper: impl Fn(&Path) -> Vec<String>) -> Cluster {
+    /// The same with each node run by what `wrapper` gives for it.
+    pub fn start_wrapped(chunk_size: &str, wrapper: impl Fn(&Node) -> Vec<String>) -> Cluster {
         let turn = take_turn();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let nodes = (1..=3).map(|number| Node::new(folder.path(), number)).collect();
         let mut cluster = Cluster { nodes, folder, _turn: turn };
         for number in 0..cluster.nodes.len() {
-            let outputs = cluster.folder.path().join(format!("output-{}", number + 1));
-            cluster.nodes[number].wrapper = wrapper(&outputs);
+            cluster.nodes[number].wrapper = wrapper(&cluster.nodes[number]);
             cluster.nodes[number].start();
         }
         let peers: Vec<String> =

@@ -3,6 +3,10 @@
 //!
 //! What needs something that is not there (the real data set, strace) is skipped, and says so.
 
+mod damage;
+mod scavenge;
+mod space;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -253,8 +257,8 @@ fn an_append_is_synced_by_a_majority_before_its_answer() {
         eprintln!("SKIPPED: strace is not there, so nobody counts what reaches the disks");
         return;
     }
-    let cluster = Cluster::start_wrapped("64MiB", |output| {
-        let output = output.display().to_string();
+    let cluster = Cluster::start_wrapped("64MiB", |node| {
+        let output = node.data.display().to_string().replace("/node-", "/output-");
         // -D: the node is our child and strace its grandchild, so that to kill the node kills it.
         let words = ["strace", "-D", "-f", "-qq", "-e", "trace=fdatasync,fsync", "-o", &output];
         words.map(str::to_owned).to_vec()
