@@ -448,7 +448,6 @@ fn a_damaged_chunk_ends_its_step_and_the_others_are_scavenged_all_the_same() {
 
 /// Fills the whole window of retries, which takes four million events and a while.
 #[test]
-#[ignore = "takes a minute"]
 fn stubs_leave_the_disk_outside_of_the_window_and_both_stores_have_forgotten_alike() {
     let mut twins = Twins::new(4 << 20);
     let appends: Vec<Append> = (0..200)
