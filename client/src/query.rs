@@ -60,14 +60,20 @@ impl Query {
     #[must_use]
     pub fn types<T: AsRef<str>>(self, types: impl IntoIterator<Item = T>) -> Query {
         let types = types_of(types);
-        self.narrow(|item| Ok(item.types.extend(types?)))
+        self.narrow(|item| {
+            item.types.extend(types?);
+            Ok(())
+        })
     }
 
     /// Demands all of these tags as well of what was asked for last.
     #[must_use]
     pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Query {
         let tags = tags_of(tags);
-        self.narrow(|item| Ok(item.tags.extend(tags?)))
+        self.narrow(|item| {
+            item.tags.extend(tags?);
+            Ok(())
+        })
     }
 
     /// Demands this correlation id as well of what was asked for last.

@@ -16,11 +16,12 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
 /// Writes a span in the largest unit that leaves a whole number.
 pub(crate) fn show(span: Duration) -> String {
     let micros = span.as_micros();
-    if micros % 1_000_000 != 0 {
+    if !micros.is_multiple_of(1_000_000) {
         return format!("{micros}us");
     }
     let seconds = span.as_secs();
-    let whole = UNITS.iter().rev().find(|(_, unit)| seconds >= *unit && seconds % unit == 0);
+    let whole =
+        UNITS.iter().rev().find(|(_, unit)| seconds >= *unit && seconds.is_multiple_of(*unit));
     whole.map_or("0s".to_owned(), |(unit, each)| format!("{}{unit}", seconds / each))
 }
 
