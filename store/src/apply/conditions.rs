@@ -53,7 +53,8 @@ fn newest_match(
 ) -> Result<Option<Position>, Fault> {
     let everything = [QueryItem::default()];
     let items = if items.is_empty() { &everything } else { items };
-    let begin = ordinal_of(after.next(), view.active.first());
+    // A position that no log reaches may be named.
+    let begin = ordinal_of(Position(after.0.saturating_add(1)), view.active.first());
     let mut newest = None;
     for item in items {
         let mut range = begin..view.active.end();

@@ -1,6 +1,6 @@
 //! What a leader may answer to an append without proposing it.
 
-use quorate_proto::{Append, Expectation, Position, Violation};
+use quorate_proto::{Append, Expectation, Position, Scope, Violation};
 
 use super::{Demand, Judgement, Log, judge};
 use crate::fault::Fault;
@@ -12,17 +12,17 @@ use crate::view::{Published, Shared, View};
 /// stream has passed N, or a closed stream; or, as that comes first, the first answer to a repetition. `None`:
 /// propose it, apply will tell.
 ///
-/// Looks at streams with events in memory, and at records; in the rare case that an old event has to be
-/// compared it reads from disk.
+/// Looks at what is in memory: streams with events in a tail, and those that were closed of late. Only when one
+/// of them makes the append fail it reads from disk, what it may have to be compared with.
 pub(crate) fn judge_early(shared: &Shared, append: &Append) -> Result<Option<Verdict>, Fault> {
     let Published { view, point } = shared.get();
     let (demand, as_of) = (Demand::of(append), point.position);
-    let has_records = view.has_records();
     let mut may_fail = false;
     for (stream, expectation) in demand.streams() {
         let version = view.version_in_memory(stream, as_of);
         may_fail |= version.is_some_and(|version| is_passed(expectation, version));
-        may_fail |= has_records && view.head(stream, as_of)?.closed;
+        let record = view.record_in_tails(&Scope::Stream(stream.clone()), as_of);
+        may_fail |= record.is_some_and(|record| record.closed);
     }
     if !may_fail {
         return Ok(None);

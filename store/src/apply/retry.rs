@@ -63,7 +63,8 @@ impl<'a> Log<'a> {
     /// The check before all others.
     pub(crate) fn find(&mut self, demand: &Demand<'_>, heads: &[Head]) -> Result<Found, Fault> {
         let exact = |write: &Write, _: &Head| match write.expectation {
-            Expectation::Exactly(version) => Some(version.next()),
+            // A version that no stream reaches may be asked for.
+            Expectation::Exactly(version) => Some(Version(version.0.saturating_add(1))),
             _ => None,
         };
         let by_version = anchors(demand, heads, exact);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_proto::{
-    Append, Change, ChangeKind, Event, EventId, EventType, Expectation, LogId, LogIndex, Position,
-    Scope, SettingsChange, StreamName, Timestamp, Version, Write,
+    Append, Change, ChangeKind, Condition, Event, EventId, EventType, Expectation, LogId, LogIndex,
+    Position, Query, Scope, SettingsChange, StreamName, Timestamp, Version, Write,
 };
 
 use crate::checkpoint::open_chunk;
@@ -305,4 +305,16 @@ fn a_replica_with_another_outcome_has_another_digest_from_there_on() {
         apply(&mut odd, &append);
         assert_eq!(sound.point.digest == odd.point.digest, id < 10, "{id}");
     }
+}
+
+#[test]
+fn numbers_that_no_log_reaches_are_judged_like_any_others() {
+    let mut store = store();
+    let farthest = append("order-1", Expectation::Exactly(Version(u64::MAX)), &[1]);
+    let verdict = apply(&mut store, &farthest);
+    assert!(matches!(verdict, Verdict::Rejected(Rejection::Conflict { .. })), "{verdict:?}");
+    let condition = Condition { query: Query::everything(), after: Position(u64::MAX) };
+    let mut never = append("order-1", Expectation::Any, &[2]);
+    never.conditions.push(condition);
+    assert!(matches!(apply(&mut store, &never), Verdict::Appended(_)));
 }

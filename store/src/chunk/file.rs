@@ -1,5 +1,6 @@
 //! The file of a chunk while it is read: nothing comes out of it unchecked.
 
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ impl ChunkFile {
         identity: &ChunkIdentity,
         cache: &Arc<BlockCache>,
     ) -> Result<ChunkFile, Fault> {
-        let file = vfs.open(path, Open::Read).map_err(Fault::io("open", path))?;
+        let file = open(vfs, path)?;
         let len = file.len().map_err(Fault::io("read", path))?;
         let (path, identity) = (path.to_owned(), *identity);
         let chunk =
@@ -60,7 +61,7 @@ impl ChunkFile {
     /// What the header of a file says that it is.
     pub(super) fn identity(vfs: &dyn Vfs, path: &Path) -> Result<ChunkIdentity, Fault> {
         let mut header = vec![0; HEADER_BYTES as usize];
-        let file = vfs.open(path, Open::Read).map_err(Fault::io("open", path))?;
+        let file = open(vfs, path)?;
         file.read_at(&mut header, 0).map_err(Fault::io("read", path))?;
         match decode_header(&Bytes::from(header)) {
             Ok(Header::Chunk(identity)) => Ok(identity),
@@ -221,4 +222,12 @@ impl ChunkFile {
 
 fn other_version(version: u16) -> String {
     format!("its format version {version} is unknown to this build")
+}
+
+/// A chunk that is not there is damaged like one that lost its first byte: a copy of it would help.
+fn open(vfs: &dyn Vfs, path: &Path) -> Result<Arc<dyn File>, Fault> {
+    vfs.open(path, Open::Read).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Fault::damaged(path, 0, "it is missing"),
+        _ => Fault::io("open", path)(error),
+    })
 }

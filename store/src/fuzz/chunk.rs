@@ -159,8 +159,9 @@ fn written(events: u64) -> Vec<u8> {
     let vfs = disk(None);
     let events: Vec<StoredEvent> = (1..=events).map(stored).collect();
     let mut previous = |key: &Key| Ok(Some(key.name().len() as u64 % 9).filter(|one| *one > 0));
-    chunk::write(&vfs, folder(), &IDENTITY, &events, &mut previous).expect("written");
-    vfs.read(&chunk::path(folder(), IDENTITY.number)).expect("it was written")
+    let path = chunk::path(folder(), IDENTITY.number);
+    chunk::write(&vfs, &path, &IDENTITY, &events, &mut previous).expect("written");
+    vfs.read(&path).expect("it was written")
 }
 
 fn stored(number: u64) -> StoredEvent {

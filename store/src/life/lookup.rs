@@ -26,9 +26,7 @@ impl View {
         scope: &Scope,
         as_of: Position,
     ) -> Result<Option<Arc<Record>>, Fault> {
-        let in_tail =
-            |tail: &crate::tail::Tail| tail.with_changes(|changes| changes.record(scope, as_of));
-        if let Some(record) = self.tails().find_map(|tail| in_tail(tail)) {
+        if let Some(record) = self.record_in_tails(scope, as_of) {
             return Ok(Some(record));
         }
         if !matches!(scope, Scope::Stream(_)) {
@@ -43,6 +41,13 @@ impl View {
             let why = format!("the record of `{}` {malformed}", scope.as_str());
             Fault::damaged(self.catalog.path(), 0, why)
         })
+    }
+
+    /// The same, if a change since the last checkpoint left it.
+    pub(crate) fn record_in_tails(&self, scope: &Scope, as_of: Position) -> Option<Arc<Record>> {
+        let in_tail =
+            |tail: &crate::tail::Tail| tail.with_changes(|changes| changes.record(scope, as_of));
+        self.tails().find_map(|tail| in_tail(tail))
     }
 
     /// What a stream is judged by, as of a position that is not below the last chunk's end.

@@ -349,10 +349,8 @@ impl Pair {
                 );
             }
             Some(early) => prop_assert_eq!(early, expected),
-            None => {
-                let is_closed = matches!(&expected, Verdict::Rejected(Rejection::StreamClosed(_)));
-                prop_assert!(!is_closed, "a closed stream is told at once");
-            }
+            // It is proposed, and apply tells: what was closed long ago is not looked for on the disk.
+            None => {}
         }
         Ok(())
     }
