@@ -265,9 +265,8 @@ impl<H: Host> Appends<H> {
             match self.replica.reader()?.judge_early(append) {
                 Ok(None) => {}
                 Ok(Some(verdict)) => return Some(verdict.into()),
-                Err(fault) => {
-                    return Some(Answer::Rejected(problem::of_found(&self.replica, &fault)));
-                }
+                // Lost, not rejected: it is sent again, and what came after it must not overtake it.
+                Err(fault) => return Some(Answer::Lost(problem::of_found(&self.replica, &fault))),
             }
         }
         let has_room = makes_room || self.replica.has_room();
