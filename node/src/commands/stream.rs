@@ -63,13 +63,9 @@ struct Whose {
 #[derive(Args, Debug)]
 struct How {
     /// What must be the case with the stream: any, none (no event there), exists, or its version. The default
-    /// is `any`: nothing is checked.
-    #[arg(
-        long,
-        value_name = "WHAT",
-        default_value = "any",
-        value_parser = parse_expectation)]
-    expect: Expect,
+    /// is `any`: nothing is checked. Not for a category or a path.
+    #[arg(long, value_name = "WHAT", value_parser = parse_expectation)]
+    expect: Option<Expect>,
     /// The id of the change, a UUID: the same one again makes a repetition safe. A new one if not given.
     #[arg(long, value_name = "UUID", value_parser = EventId::parse)]
     id: Option<EventId>,
@@ -169,8 +165,9 @@ impl Change {
 async fn change(change: Change, how: How, global: &Global) -> Result<(), Exit> {
     let scope = change.scope();
     let changes = scope.changes().map_err(Exit::usage)?;
+    let expect = how.expect_of(&scope)?;
     let client = connect(global).await.map_err(|problem| not_begun(global, problem))?;
-    let done = match send(&client, &change, &how).await {
+    let done = match send(&client, &change, expect, how.id).await {
         Ok(done) => done,
         Err(error) => return failed(global, &error),
     };
@@ -187,26 +184,31 @@ async fn change(change: Change, how: How, global: &Global) -> Result<(), Exit> {
     let (named, position) = (named(&scope), done.position);
     write!(output, "{named} {what}, position {position}")?;
     match scope {
-        Scope::Stream(_) => writeln!(output, " ({})", told(how.expect, false))?,
+        Scope::Stream(_) => writeln!(output, " ({})", told(expect, false))?,
         Scope::Category(_) | Scope::Path(_) => writeln!(output)?,
     }
     Ok(())
 }
 
-async fn send(client: &Client, change: &Change, how: &How) -> Result<Done, AppendError> {
+async fn send(
+    client: &Client,
+    change: &Change,
+    expect: Expect,
+    id: Option<EventId>,
+) -> Result<Done, AppendError> {
     let stream = |name: &StreamName| {
         let stream = client.stream(name.as_str());
-        how.id.into_iter().fold(stream, |stream, id| stream.id(id))
+        id.into_iter().fold(stream, |stream, id| stream.id(id))
     };
     let set = |scope: ScopeRef, settings: Settings| {
-        let scope = how.id.into_iter().fold(scope, |scope, id| scope.id(id));
+        let scope = id.into_iter().fold(scope, |scope, id| scope.id(id));
         async move { scope.set(settings).await }
     };
     match change {
-        Change::Delete(name) => stream(name).delete(how.expect).await,
-        Change::Tombstone(name) => stream(name).tombstone(how.expect).await,
+        Change::Delete(name) => stream(name).delete(expect).await,
+        Change::Tombstone(name) => stream(name).tombstone(expect).await,
         Change::Settings(Scope::Stream(name), settings) => {
-            stream(name).set_expecting(how.expect, *settings).await
+            stream(name).set_expecting(expect, *settings).await
         }
         Change::Settings(Scope::Category(name), settings) => {
             set(client.category(name.as_str()), *settings).await
@@ -381,6 +383,19 @@ impl Whose {
     }
 }
 
+impl How {
+    /// What must be the case; only a stream has a version to demand.
+    fn expect_of(&self, scope: &Scope) -> Result<Expect, Exit> {
+        match (self.expect, scope) {
+            (Some(_), Scope::Category(_) | Scope::Path(_)) => {
+                let message = format!("--expect is about a stream, and {} is none", named(scope));
+                Err(Exit::usage(message))
+            }
+            (expect, _) => Ok(expect.unwrap_or(Expect::Any)),
+        }
+    }
+}
+
 impl What {
     fn settings(self) -> Settings {
         let mut settings = Settings::new();
@@ -405,5 +420,26 @@ fn parse_age(text: &str) -> Result<Duration, String> {
         Some(Duration::ZERO) => Err("is no time at all; delete the stream instead".to_owned()),
         Some(age) => Ok(age),
         None => Err("is no time span like `10m` or `30d`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_of_a_stream_something_can_be_expected() {
+        let stream = Scope::Stream(StreamName::new("order-1").expect("a name"));
+        let category = Scope::Category(Category::new("order").expect("a name"));
+        let path = Scope::Path(Path::new("acme").expect("a name"));
+        let how = |expect| How { expect, id: None };
+        assert_eq!(how(Some(Expect::Version(3))).expect_of(&stream), Ok(Expect::Version(3)));
+        for scope in [&stream, &category, &path] {
+            assert_eq!(how(None).expect_of(scope), Ok(Expect::Any));
+        }
+        for scope in [&category, &path] {
+            let refused = how(Some(Expect::Any)).expect_of(scope).expect_err("no stream");
+            assert_eq!(refused.code, crate::exit::Code::Usage);
+        }
     }
 }
