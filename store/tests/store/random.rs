@@ -8,7 +8,7 @@ use quorate_proto::{
     Version,
 };
 use quorate_store::vfs::{MemVfs, Survival};
-use quorate_store::{Payload, Rejection, Store, Verdict};
+use quorate_store::{Payload, Store, Verdict};
 
 use crate::model::Model;
 use crate::support::{
