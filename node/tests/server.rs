@@ -394,15 +394,50 @@ async fn below_the_reserve_events_are_refused_and_changes_are_taken() {
         let settings = v1::SettingsChange { max_count: Some(2), ..v1::SettingsChange::default() };
         let set = WireChange::Settings(settings);
         let set = change("order-1", Demand::Any(v1::Empty {}), node as u128 + 10, set);
-        // What was refused ended the stream to the leader, and may have taken the change with it.
-        while let Err(status) = events.change_stream(set.clone()).await {
-            assert_eq!(problem(&status).kind, ErrorKind::Unavailable, "{status:?}");
-        }
+        events.change_stream(set).await.expect("a change is taken");
+        changes_pass_appends_without_room(&mut events, node as u128 + 1).await;
         let mut operator = ClusterClient::new(cluster.channel(node).await);
         let nodes = operator.status(status).await.expect("a status").into_inner().nodes;
         assert!(nodes[0].low_on_space, "{nodes:?}");
     }
     cluster.stop_all().await;
+}
+
+/// One session of many appends with a deletion among them, while the disks are full.
+async fn changes_pass_appends_without_room(events: &mut EventsClient<Channel>, node: u128) {
+    let any = || Demand::Any(v1::Empty {});
+    let mut requests: Vec<WireRequest> = (1..=200)
+        .map(|number| WireRequest::Append(append("order-2", any(), node << 64 | number)))
+        .collect();
+    let delete = WireChange::Delete(v1::Empty {});
+    let delete = change("order-3", any(), node << 64, delete).change.expect("a change");
+    requests.insert(100, WireRequest::Change(delete));
+    let appends = requests.into_iter().zip(0..).map(|(request, number)| v1::SessionAppend {
+        number,
+        request: Some(request),
+        deadline_ms: 20_000,
+    });
+    let appends = appends.collect();
+    let (sender, requests) = tokio::sync::mpsc::channel(1);
+    let answers = events.append_session(ReceiverStream::new(requests)).await.expect("a session");
+    let mut answers = answers.into_inner();
+    answers.message().await.expect("a message").expect("the leader's address");
+    sender.send(v1::AppendSessionRequest { appends }).await.expect("the session lives");
+    let (mut refused, mut appended) = (0, Vec::new());
+    while refused < 200 || appended.is_empty() {
+        let message = answers.message().await.expect("the session goes on").expect("answers");
+        for answer in message.answers {
+            match answer.outcome.expect("an outcome") {
+                Outcome::Appended(_) => appended.push(answer.number),
+                Outcome::Problem(problem) => {
+                    assert_eq!(problem.kind, "no_space", "{problem:?}");
+                    refused += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!((refused, appended), (200, vec![100]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ use quorate_proto::{
 use quorate_raft::host::Host;
 use quorate_raft::{Done, Lost, Replica, Role, Status};
 use quorate_store::command::{Request, decode_request, encode_append, encode_snapshot};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::admission::Admission;
@@ -26,6 +26,9 @@ use super::problem;
 
 /// How long a single request waits for news of the leader before it tries again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// Most looks at conditions that run at once: each may read long from the disk, and seals and reads of the log
+/// need threads too.
+const LOOKS_MAX: usize = 4;
 /// No deadline is further away, so that a number of milliseconds never runs over.
 pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -146,6 +149,8 @@ pub(crate) struct Appends<H: Host> {
     pub(crate) admission: Admission,
     status: watch::Receiver<Status>,
     queue: mpsc::UnboundedSender<Pending>,
+    /// A place for each look at conditions that may run at once.
+    looks: Arc<Semaphore>,
     /// The stream to the newest leader that is not this node.
     forwarding: Mutex<Option<Forwarding>>,
 }
@@ -158,7 +163,8 @@ impl<H: Host> Appends<H> {
         let proposer = ToReplica { replica: replica.clone(), status: status.clone() };
         tokio::spawn(batcher::run(proposer, waiting));
         let (admission, forwarding) = (Admission::new(), Mutex::new(None));
-        Arc::new(Appends { replica, status, admission, queue, forwarding })
+        let looks = Arc::new(Semaphore::new(LOOKS_MAX));
+        Arc::new(Appends { replica, status, admission, queue, looks, forwarding })
     }
 
     /// Takes one request. What was certainly not proposed is tried again until the deadline.
@@ -180,10 +186,8 @@ impl<H: Host> Appends<H> {
                 Answer::Kept(version) => return Ok(Taken::Kept(version)),
                 Answer::Rejected(problem) => return Err(problem),
                 // What waits for room waits longer than a call.
-                Answer::Lost(problem)
-                    if problem.outcome == Outcome::Unknown
-                        || problem.kind == ErrorKind::NoSpace =>
-                {
+                Answer::NoRoom => return Err(problem::no_space()),
+                Answer::Lost(problem) if problem.outcome == Outcome::Unknown => {
                     return Err(problem);
                 }
                 Answer::Lost(problem) => self.news(deadline).await.map_err(|_| problem)?,
@@ -229,10 +233,11 @@ impl<H: Host> Appends<H> {
         match prepared {
             Prepared { request: Request::Append(append), encoded } if !streams.is_empty() => {
                 let (append, tenure) = (Arc::new(append), tenure.clone());
-                let conditional = Conditional { append, encoded, deadline, tenure };
+                let looks = self.looks.clone();
+                let conditional = Conditional { append, encoded, deadline, tenure, looks };
                 tokio::spawn(self.clone().carry(conditional, streams, waiter));
             }
-            Prepared { request, encoded } => match self.judge(&request, makes_room) {
+            Prepared { request, encoded } => match self.judge(&request, tenure, makes_room) {
                 Some(answer) => waiter.answer(answer),
                 None => {
                     let tenure = tenure.clone();
@@ -260,7 +265,7 @@ impl<H: Host> Appends<H> {
     }
 
     /// What can be said without proposing the request.
-    fn judge(&self, request: &Request, makes_room: bool) -> Option<Answer> {
+    fn judge(&self, request: &Request, tenure: &Tenure, makes_room: bool) -> Option<Answer> {
         if let Request::Append(append) = request {
             match self.replica.reader()?.judge_early(append) {
                 Ok(None) => {}
@@ -269,8 +274,7 @@ impl<H: Host> Appends<H> {
                 Err(fault) => return Some(Answer::Lost(problem::of_found(&self.replica, &fault))),
             }
         }
-        let has_room = makes_room || self.replica.has_room();
-        (!has_room).then(|| Answer::Lost(problem::no_space()))
+        if makes_room { None } else { tenure.refusal(self.replica.has_room()) }
     }
 
     /// Waits until a leader is known.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_proto::{Append, Outcome, Position, Problem};
-use quorate_raft::Replica;
 use quorate_raft::host::Host;
+use quorate_raft::{Lost, Replica};
 use quorate_store::command::checked;
 use quorate_store::{Checked, Fault, Reader, Verdict};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::pending::{Answer, Pending, Tenure, Waiter};
 use super::problem;
@@ -31,6 +31,8 @@ pub(crate) enum Look {
 pub(crate) trait Log: Send + Sync {
     /// Looks at what is applied here: first for a repetition, then for what violates a condition.
     fn look(&self, append: Arc<Append>) -> impl Future<Output = Result<Look, Problem>> + Send;
+    /// Whether the disks have room for more events.
+    fn has_room(&self) -> bool;
     /// Waits until all that was acknowledged before is applied here.
     fn catch_up(&self, deadline: Instant) -> impl Future<Output = Result<(), Problem>> + Send;
 }
@@ -42,6 +44,8 @@ pub(crate) struct Conditional {
     pub(crate) encoded: Bytes,
     pub(crate) deadline: Instant,
     pub(crate) tenure: Tenure,
+    /// A place for each look that may run at once.
+    pub(crate) looks: Arc<Semaphore>,
 }
 
 impl Conditional {
@@ -56,14 +60,14 @@ impl Conditional {
         queue: &mpsc::UnboundedSender<Pending>,
     ) -> Answer {
         loop {
-            if self.tenure.has_ended() {
-                return Answer::Lost(problem::of_lost_append(quorate_raft::Lost::NotLeader));
-            }
             let through = match self.judge(log).await {
                 Ok(Look::Holds(through)) => through,
                 Ok(Look::Answer(answer) | Look::Violated(answer)) => return answer,
                 Err(problem) => return Answer::Lost(problem),
             };
+            if let Some(refusal) = self.tenure.refusal(log.has_room()) {
+                return refusal;
+            }
             match self.propose(through, queue).await {
                 Answer::CheckTooOld => {}
                 answer => return answer,
@@ -72,11 +76,24 @@ impl Conditional {
     }
 
     async fn judge<L: Log>(&self, log: &L) -> Result<Look, Problem> {
-        let look = log.look(self.append.clone()).await?;
+        let look = self.look(log).await?;
         if !matches!(look, Look::Violated(_)) {
             return Ok(look);
         }
         log.catch_up(self.deadline).await?;
+        self.look(log).await
+    }
+
+    /// Looks when it is its turn, unless nobody wants to know any more.
+    async fn look<L: Log>(&self, log: &L) -> Result<Look, Problem> {
+        let place = timeout_at(self.deadline, self.looks.acquire()).await;
+        let _place = place.map_err(|_| problem::expired())?.expect("it is never closed");
+        if self.tenure.has_ended() {
+            return Err(problem::of_lost_append(Lost::NotLeader));
+        }
+        if self.deadline <= Instant::now() {
+            return Err(problem::expired());
+        }
         log.look(self.append.clone()).await
     }
 
@@ -97,10 +114,11 @@ impl<H: Host> Log for Replica<H> {
         let reader = self.reader().ok_or_else(problem::not_ready)?;
         // It may read from the disk.
         let looked = self.host().run(move || look(&reader, &append)).await;
-        match looked.map_err(|fault| problem::of_found(self, &fault))? {
-            Look::Holds(_) if !self.has_room() => Err(problem::no_space()),
-            look => Ok(look),
-        }
+        looked.map_err(|fault| problem::of_found(self, &fault))
+    }
+
+    fn has_room(&self) -> bool {
+        Replica::has_room(self)
     }
 
     async fn catch_up(&self, deadline: Instant) -> Result<(), Problem> {

@@ -48,7 +48,13 @@ impl Forwarding {
     pub(crate) fn open<H: Host>(replica: &Replica<H>, leader: Member, term: Term) -> Forwarding {
         let (queue, waiting) = mpsc::unbounded_channel();
         let forwarding = Forwarding { leader: leader.id, term, queue };
-        let stream = Stream { queue: waiting, unanswered: BTreeMap::new(), sent: 0, number: 0 };
+        let stream = Stream {
+            queue: waiting,
+            unanswered: BTreeMap::new(),
+            sent: 0,
+            number: 0,
+            lacked_room: false,
+        };
         tokio::spawn(stream.run(replica.clone(), leader, term));
         forwarding
     }
@@ -80,6 +86,8 @@ struct Stream {
     unanswered: BTreeMap<u64, Waiter>,
     sent: u64,
     number: u64,
+    /// Whether an append of it was refused for want of room: none behind it may go on elsewhere.
+    lacked_room: bool,
 }
 
 /// How a stream ended without a loss.
@@ -102,6 +110,7 @@ impl Stream {
     async fn run<H: Host>(mut self, replica: Replica<H>, leader: Member, term: Term) {
         let why = loop {
             match self.forward(&replica, &leader, term).await {
+                Ok(Ended::Old) if self.lacked_room => break problem::room_again().message,
                 Ok(Ended::Old) => {}
                 Ok(Ended::Over) => break "the leader changed".to_owned(),
                 Err(why) => break why,
@@ -204,6 +213,10 @@ impl Stream {
                 Some(WireOutcome::Appended(appended)) => Answer::Appended(appended.into()),
                 Some(WireOutcome::Problem(problem)) => match Problem::try_from(problem) {
                     Ok(problem) if problem.is_verdict() => Answer::Rejected(problem),
+                    Ok(problem) if is_no_room(&problem) => {
+                        self.lacked_room = true;
+                        Answer::NoRoom
+                    }
                     Ok(problem) => Answer::Lost(problem),
                     Err(invalid) => return Err(format!("the leader's answer: {invalid}")),
                 },
@@ -250,6 +263,10 @@ fn opening_of<H: Host>(
         leader: leader.id,
         term: term.0,
     })
+}
+
+fn is_no_room(problem: &Problem) -> bool {
+    problem.kind == ErrorKind::NoSpace && problem.outcome == Outcome::NotAppended
 }
 
 fn lost(outcome: Outcome, why: &str) -> Answer {

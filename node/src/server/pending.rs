@@ -25,6 +25,9 @@ pub(crate) enum Answer {
     /// It got no verdict, and the session that it belongs to ends with it. The problem's outcome tells
     /// whether it may be in the log.
     Lost(Problem),
+    /// It is not in the log, for the disks are too full for more events. The session goes on, for the sake of
+    /// what makes room; see [`Tenure::refusal`].
+    NoRoom,
     /// It is not in the log: its conditions were looked at too long before it was its turn. Nobody's answer:
     /// who proposed it looks again.
     CheckTooOld,
@@ -91,6 +94,8 @@ pub(crate) struct Tenure {
 #[derive(Default)]
 struct SessionState {
     ended: AtomicBool,
+    /// Whether an append of it was refused for want of room.
+    lacked_room: AtomicBool,
     order: Mutex<Order<Held>>,
 }
 
@@ -113,6 +118,18 @@ impl Tenure {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.session.ended.load(Ordering::Acquire)
+    }
+
+    /// What is told an append of this session that is not to be proposed, if the disks have room or not. Once one
+    /// was refused for want of room, none behind it goes on: when there is room again the session ends, so that
+    /// none overtakes one that is sent again. What makes room is not asked of, and goes on all the while.
+    pub(crate) fn refusal(&self, has_room: bool) -> Option<Answer> {
+        if !has_room {
+            self.session.lacked_room.store(true, Ordering::Release);
+            return Some(Answer::NoRoom);
+        }
+        let lacked_room = self.session.lacked_room.load(Ordering::Acquire);
+        lacked_room.then(|| Answer::Lost(problem::room_again()))
     }
 
     /// What waits in this session for an append with conditions.

@@ -77,6 +77,13 @@ pub(crate) fn no_space() -> Problem {
     Problem::new(ErrorKind::NoSpace, Outcome::NotAppended, message)
 }
 
+/// The disks were too full for an append of the session before, so that this one must not go first.
+pub(crate) fn room_again() -> Problem {
+    let message =
+        "an append before it found no room on the disks; nothing was appended, send both again";
+    Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message)
+}
+
 /// The deadline passed while nobody knows how the append ends.
 pub(crate) fn overdue() -> Problem {
     let message = "the deadline passed without a verdict; the append may be in the log";

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt};
@@ -44,6 +45,8 @@ enum Item {
 pub(crate) struct Desk {
     items: mpsc::UnboundedSender<Item>,
     window: Arc<Semaphore>,
+    /// Whether an append was refused for want of room.
+    lacked_room: Arc<AtomicBool>,
     /// An append was lost, or nobody listens to the answers any more.
     over: CancellationToken,
 }
@@ -60,7 +63,8 @@ impl Desk {
         let (sender, items) = mpsc::unbounded_channel();
         let over = CancellationToken::new();
         let window = Arc::new(Semaphore::new(WINDOW_BYTES));
-        let desk = Desk { items: sender, window, over: over.clone() };
+        let lacked_room = Arc::default();
+        let desk = Desk { items: sender, window, lacked_room, over: over.clone() };
         (desk, Answers { items, end: None, over })
     }
 
@@ -109,6 +113,10 @@ impl Desk {
                     desk.answer(number, place, Answer::Lost(problem.clone()));
                 }
                 desk.end(problem);
+            }
+            Answer::NoRoom => {
+                desk.lacked_room.store(true, Ordering::Release);
+                desk.answer(number, place, Answer::NoRoom);
             }
             answer => desk.answer(number, place, answer),
         };
@@ -190,6 +198,7 @@ fn wire_answer(number: u64, answer: Answer) -> v1::SessionAnswer {
         Answer::Appended(appended) => WireOutcome::Appended(appended.into()),
         Answer::Kept(version) => WireOutcome::Kept(v1::PutSnapshotResponse { version: version.0 }),
         Answer::Rejected(problem) | Answer::Lost(problem) => WireOutcome::Problem(problem.into()),
+        Answer::NoRoom => WireOutcome::Problem(problem::no_space().into()),
         Answer::CheckTooOld => WireOutcome::Problem(Problem::from(Rejection::CheckTooOld).into()),
     };
     v1::SessionAnswer { number, outcome: Some(outcome) }
@@ -271,9 +280,13 @@ impl<H: Host> Session<H> {
     }
 
     /// Changes to another lane if the session's is over and nothing is under way: then there is nothing
-    /// that a later append could overtake.
+    /// that a later append could overtake. What was refused for want of room is sent again, so that the session
+    /// ends instead if there was such an append.
     async fn follow_the_leader(&self, lane: &mut Lane, deadline: Instant) -> Result<(), Problem> {
         if self.desk.is_idle() && self.appends.is_over(lane) {
+            if self.desk.lacked_room.load(Ordering::Acquire) {
+                return Err(problem::room_again());
+            }
             *lane = self.appends.lane(deadline).await?;
             self.desk.tell_leader(self.appends.leader_address());
         }

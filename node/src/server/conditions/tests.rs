@@ -8,7 +8,6 @@ use quorate_proto::{
     Appended, Condition, ErrorKind, Event, EventId, EventType, Expectation, Query, StreamName,
     Term, Timestamp, Version, Violation,
 };
-use quorate_raft::Lost;
 use quorate_store::Rejection;
 use quorate_store::command::encode_append;
 
@@ -19,12 +18,17 @@ struct Fake {
     looks: Mutex<VecDeque<Look>>,
     /// What catching up comes to; how often it was done.
     lost: Option<Lost>,
+    is_full: bool,
     caught_up: Mutex<u32>,
 }
 
 impl Log for Fake {
     async fn look(&self, _: Arc<Append>) -> Result<Look, Problem> {
         Ok(self.looks.lock().expect("no panic").pop_front().expect("a look too many"))
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_full
     }
 
     async fn catch_up(&self, _: Instant) -> Result<(), Problem> {
@@ -49,7 +53,8 @@ fn conditional(tenure: &Tenure) -> Conditional {
     let append = append();
     let encoded = encode_append(&append);
     let deadline = Instant::now() + Duration::from_secs(3600);
-    Conditional { append: Arc::new(append), encoded, deadline, tenure: tenure.clone() }
+    let looks = Arc::new(Semaphore::new(1));
+    Conditional { append: Arc::new(append), encoded, deadline, tenure: tenure.clone(), looks }
 }
 
 fn violated() -> Answer {
@@ -148,6 +153,37 @@ async fn nothing_is_looked_at_or_proposed_for_a_session_that_is_over() {
     let (queue, _waiting) = mpsc::unbounded_channel();
     match conditional(&tenure).carry(&log([]), &queue).await {
         Answer::Lost(problem) => assert_eq!(problem.outcome, Outcome::NotAppended),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn without_room_it_is_refused_and_with_room_again_the_session_ends() {
+    let tenure = Tenure::new(Term(3));
+    let (queue, _waiting) = mpsc::unbounded_channel();
+    let holds = || [Look::Holds(Position(8))];
+    let full = Fake { is_full: true, ..log(holds()) };
+    assert_eq!(conditional(&tenure).carry(&full, &queue).await, Answer::NoRoom);
+    assert!(!tenure.has_ended(), "what makes room would be refused too");
+    match conditional(&tenure).carry(&log(holds()), &queue).await {
+        Answer::Lost(problem) => assert_eq!(problem.outcome, Outcome::NotAppended),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_look_begins_when_its_deadline_has_passed() {
+    let tenure = Tenure::new(Term(3));
+    let (queue, _waiting) = mpsc::unbounded_channel();
+    let late = Conditional { deadline: Instant::now(), ..conditional(&tenure) };
+    match late.carry(&log([]), &queue).await {
+        Answer::Lost(problem) => assert_eq!(problem, problem::expired()),
+        other => panic!("{other:?}"),
+    }
+    let waiting = conditional(&tenure);
+    let _taken = waiting.looks.clone().acquire_owned().await.expect("a place");
+    match waiting.carry(&log([]), &queue).await {
+        Answer::Lost(problem) => assert_eq!(problem, problem::expired()),
         other => panic!("{other:?}"),
     }
 }
