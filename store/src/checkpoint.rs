@@ -79,6 +79,8 @@ fn open_slot(
             folder.remove_if_there(&folder.fetched(summary.number))?;
             Ok(chunk)
         }
+        // It was only not possible to look: another start may find it whole.
+        Err(fault) if !fault.is_damage() => return Err(fault),
         Err(_) if folder.adopt(summary.number)? => open(),
         Err(fault) => Err(fault),
     };

@@ -158,6 +158,9 @@ impl Install {
         let chunks = chunks.into_values().map(ChunkSlot::Whole).collect();
         let checkpoint =
             Checkpoint::with(self.number, self.import.finish()?, chunks, &self.options)?;
+        if let Some(fault) = checkpoint.chunks.iter().find_map(ChunkSlot::fault) {
+            return Err(fault.clone());
+        }
         Ok(Installed { log_id: self.manifest.log_id, fetched, checkpoint })
     }
 

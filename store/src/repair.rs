@@ -105,7 +105,11 @@ impl Store {
         let is_it = |slot: &&ChunkSlot| chunk::path(&self.folder.chunks, slot.number()) == path;
         let slot = self.view.chunks.iter().find(is_it)?;
         let number = slot.number();
-        if slot.fault().is_none() {
+        if let ChunkSlot::Whole(chunk) = slot {
+            // An open scan may still read the file that was there before.
+            if chunk.refutes(fault) {
+                return None;
+            }
             self.put_slot(ChunkSlot::damaged(slot.summary().clone(), fault.clone()));
         }
         Some(number)

@@ -323,6 +323,7 @@ impl Store {
             let why = "the store has applied as much already";
             return Err(Fault::foreign(&path, why));
         }
+        let chunks = self.as_known_now(chunks, &installed.fetched);
         self.epoch = self.folder.install(number, &installed.fetched)?;
         let old = std::mem::replace(&mut self.catalog_number, number);
         self.point = point_of(&state);
@@ -334,6 +335,16 @@ impl Store {
         self.lacks_ids = false;
         self.shared.replace(&self.view, self.point, window);
         self.folder.remove_catalog(old)
+    }
+
+    /// Chunks of this store as they are in use now: one may have been scavenged, repaired or found damaged since
+    /// the install began.
+    fn as_known_now(&self, chunks: Arc<Vec<ChunkSlot>>, fetched: &[u64]) -> Arc<Vec<ChunkSlot>> {
+        let now = |slot: &ChunkSlot| {
+            let own = self.view.slot(slot.number()).filter(|_| !fetched.contains(&slot.number()));
+            own.unwrap_or(slot).clone()
+        };
+        Arc::new(chunks.iter().map(now).collect())
     }
 
     /// Makes the entry that is being applied the last one of its chunk.

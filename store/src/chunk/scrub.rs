@@ -25,4 +25,12 @@ impl Chunk {
         }
         Ok(None)
     }
+
+    /// Whether the frame of a section where damage is said to be is whole.
+    pub(crate) fn refutes(&self, fault: &Fault) -> bool {
+        let Fault::Damaged { offset, .. } = fault else { return false };
+        let mut sections = self.footer.sections.iter();
+        let is_in_section = sections.any(|section| section.range.contains(offset));
+        is_in_section && self.check_piece(*offset, 1).is_ok()
+    }
 }

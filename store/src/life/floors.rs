@@ -73,10 +73,23 @@ impl Floors {
         {
             return Ok(true);
         }
-        if rules.counts.last().is_none_or(|(until, _)| event.position > *until) {
+        // Values that ended before the event came say nothing of it.
+        let counts = rules.counts.iter().filter(|(until, _)| *until >= event.position);
+        let counts: Vec<_> = counts.copied().collect();
+        if counts.is_empty() {
             return Ok(false);
         }
-        Ok(event.version < self.floor(view, &event.stream)?)
+        if !view.tails().any(|tail| tail.first() <= event.position) {
+            return Ok(event.version < self.floor(view, &event.stream)?);
+        }
+        // What stands behind an event of a tail is in a tail too: apply looks into no chunk for a condition.
+        for (until, count) in counts {
+            let newest = view.version_at(&event.stream, until)?;
+            if event.version.0.saturating_add(count) <= newest.0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What is known of a stream; `None` if nothing of it is hidden.
@@ -120,6 +133,9 @@ impl Floors {
             return Ok(*position);
         }
         let position = view.begin_of(time)?;
+        if self.times.len() >= STREAMS_KEPT.get() {
+            self.times.clear();
+        }
         self.times.insert(time, position);
         Ok(position)
     }
