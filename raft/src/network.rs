@@ -27,6 +27,7 @@ use crate::{snapshot, wire};
 
 mod link;
 mod peers;
+mod unanswered;
 
 pub(crate) use link::{Connection, Link, client, within};
 pub(crate) use peers::Peers;

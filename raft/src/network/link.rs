@@ -16,6 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use super::peers::Known;
+use super::unanswered::Unanswered;
 use crate::guard::{Guard, Origin};
 use crate::host::Host;
 use crate::space::{Room, Rooms};
@@ -177,7 +178,7 @@ impl<H: Host> Link<H> {
         }
     }
 
-    /// Opens a stream of appends.
+    /// Opens a stream of appends; without an answer to each of them it ends with an error.
     pub(super) async fn open_append<R: AsyncRuntime>(
         &self,
         connection: Connection,
@@ -190,12 +191,14 @@ impl<H: Host> Link<H> {
         };
         let mut first = wire::append_request(first);
         first.origin = Some(wire::origin(&origin));
-        let requests = stream::iter([first]).chain(rest.map(wire::append_request)).fuse();
+        let requests = stream::iter([first]).chain(rest.map(wire::append_request));
+        let unanswered = Unanswered::default();
+        let requests = unanswered.requests(requests).fuse();
         let mut client = self.client(connection)?;
         let opened = within(self.deadline, client.append(requests)).await;
         let answers = self.note(Some(&origin), opened)?.into_inner();
         let (rooms, node) = (self.rooms.clone(), self.node);
-        let answers = answers.map(move |answer| {
+        let answers = unanswered.answers(answers).map(move |answer| {
             let (result, room) = wire::from_append_response(answer?)?;
             rooms.note(node, room);
             Ok(result)

@@ -71,7 +71,6 @@ fn chunk_files(cluster: &Cluster, disk: &MemVfs, place: usize) -> usize {
     disk.list(&cluster.place(place).0.join("chunks")).expect("listed").len()
 }
 
-#[ignore = "on a busy machine the receiver is sometimes sent nothing after its checkpoint: not understood yet"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_gets_there_though_the_receiver_loses_power_in_the_middle_again_and_again() {
     let disks: [MemVfs; 3] = std::array::from_fn(|_| MemVfs::new());
