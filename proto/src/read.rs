@@ -122,24 +122,43 @@ impl Query {
 
     /// Checks the limits.
     pub fn check(&self) -> Result<(), Invalid> {
-        if self.items.len() > QUERY_ITEMS_MAX {
-            let why =
-                format!("has {} items; at most {QUERY_ITEMS_MAX} are allowed", self.items.len());
-            return Err(Invalid::limit("query", why, QUERY_ITEMS_MAX as u64));
-        }
+        check_items(self.items.len())?;
         for item in &self.items {
-            if item.tags.len() > QUERY_TAGS_MAX {
-                let why = format!("are {}; at most {QUERY_TAGS_MAX} are allowed", item.tags.len());
-                return Err(Invalid::limit("tags", why, QUERY_TAGS_MAX as u64));
-            }
-            if item.types.len() > QUERY_TYPES_MAX {
-                let why =
-                    format!("are {}; at most {QUERY_TYPES_MAX} are allowed", item.types.len());
-                return Err(Invalid::limit("types", why, QUERY_TYPES_MAX as u64));
-            }
+            check_tags(item.tags.len())?;
+            check_types(item.types.len())?;
         }
         Ok(())
     }
+}
+
+/// Checks how many items a query has, before they are looked at.
+pub(crate) fn check_items(count: usize) -> Result<(), Invalid> {
+    check_count("query", ("has", " items"), count, QUERY_ITEMS_MAX)
+}
+
+/// Checks how many types are asked for, before they are looked at.
+pub(crate) fn check_types(count: usize) -> Result<(), Invalid> {
+    check_count("types", ("are", ""), count, QUERY_TYPES_MAX)
+}
+
+/// Checks how many tags are asked for, before they are looked at.
+pub(crate) fn check_tags(count: usize) -> Result<(), Invalid> {
+    check_count("tags", ("are", ""), count, QUERY_TAGS_MAX)
+}
+
+/// `told` are the words around the count.
+fn check_count(
+    field: &'static str,
+    told: (&str, &str),
+    count: usize,
+    max: usize,
+) -> Result<(), Invalid> {
+    if count <= max {
+        return Ok(());
+    }
+    let (before, after) = told;
+    let why = format!("{before} {count}{after}; at most {max} are allowed");
+    Err(Invalid::limit(field, why, max as u64))
 }
 
 /// What is read.

@@ -4,6 +4,7 @@ use super::v1;
 use super::v1::consistency::Level;
 use super::v1::query_item::Scope as WireScope;
 use super::v1::read_request::Source as WireSource;
+use crate::read::{check_items, check_tags, check_types};
 use crate::{
     Bounds, Category, Consistency, CorrelationId, Direction, EventType, Invalid, Path, Position,
     Query, QueryItem, Read, Scope, Source, StreamName, Tag, Timestamp,
@@ -43,6 +44,7 @@ impl TryFrom<v1::Query> for Query {
                 correlation: correlation_of(&item.correlation_id)?,
             })
         };
+        check_items(query.items.len())?;
         let items = query.items.into_iter().map(item).collect::<Result<_, Invalid>>()?;
         Ok(Query { items })
     }
@@ -146,10 +148,12 @@ fn correlation_of(id: &str) -> Result<Option<CorrelationId>, Invalid> {
 }
 
 fn tags_of(tags: Vec<String>) -> Result<Vec<Tag>, Invalid> {
+    check_tags(tags.len())?;
     tags.into_iter().map(Tag::new).collect()
 }
 
 fn types_of(types: Vec<String>) -> Result<Vec<EventType>, Invalid> {
+    check_types(types.len())?;
     types.into_iter().map(EventType::new).collect()
 }
 
@@ -205,6 +209,21 @@ mod tests {
         let filtered = Read { with_snapshot: false, ..filtered };
         for read in [read, stream, filtered, Read::query(Query::everything())] {
             assert_eq!(Read::try_from(v1::ReadRequest::from(read.clone())), Ok(read));
+        }
+    }
+
+    #[test]
+    fn counts_are_checked_before_names() {
+        let wrong = || vec![String::new(); 101];
+        let items = vec![v1::QueryItem { types: wrong(), ..v1::QueryItem::default() }; 101];
+        let one = |item| v1::Query { items: vec![item] };
+        for (query, field, limit) in [
+            (v1::Query { items: items.clone() }, "query", 100),
+            (one(items[0].clone()), "types", 100),
+            (one(v1::QueryItem { tags: wrong(), ..v1::QueryItem::default() }), "tags", 32),
+        ] {
+            let refused = Query::try_from(query).expect_err("too many");
+            assert_eq!((refused.field, refused.limit), (field, limit));
         }
     }
 
