@@ -13,9 +13,9 @@ use tokio::time::Instant;
 pub enum Expect {
     /// Nothing.
     Any,
-    /// No event yet.
+    /// No event yet, or none since the stream was deleted.
     None,
-    /// At least one event.
+    /// At least one event since the stream was deleted, if it ever was.
     Exists,
     /// Exactly this version: that of the last event that the decision was made on, 0 before the first.
     Version(u64),

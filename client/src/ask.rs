@@ -18,7 +18,8 @@ const GRACE: Duration = Duration::from_millis(200);
 const REST: Duration = Duration::from_millis(50);
 
 /// Asks nodes, in this order, until one gives an answer that counts or the client's deadline passes. `call`
-/// is given the milliseconds that the node may take. For requests that can be repeated without harm.
+/// is given the milliseconds that the node may take. For requests that can be repeated without harm. A refusal
+/// after an attempt of unknown outcome leaves the outcome unknown: that attempt may have been taken before.
 pub(crate) async fn ask<T, F>(
     client: &Client,
     order: impl Fn() -> Vec<String>,
@@ -44,10 +45,11 @@ where
                     Problem::new(ErrorKind::Deadline, Outcome::Unknown, message)
                 }
             };
-            if told.is_verdict() {
-                return Err(told);
-            }
             unknown |= told.outcome == Outcome::Unknown;
+            if told.is_verdict() {
+                let outcome = if unknown { Outcome::Unknown } else { told.outcome };
+                return Err(Problem { outcome, ..told });
+            }
             client.shared.nodes.failed(&address);
             last = Some(told);
         }

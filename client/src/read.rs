@@ -174,6 +174,8 @@ impl ReadRequest {
             point: None,
             snapshot: None,
             incoming: None,
+            has_begun: false,
+            goes_on: false,
             ended: false,
             ready: VecDeque::new(),
         };
@@ -215,8 +217,12 @@ struct Incoming {
     messages: Streaming<ReadResponse>,
 }
 
-/// Events as they come in. When a node is lost, another one goes on where it stopped: without a gap,
-/// without a duplicate, and at the same point of the log.
+/// Events as they come in. When a node is lost, another one goes on where it stopped: at the same point of the
+/// log and without a duplicate.
+///
+/// What was removed meanwhile (truncated, deleted, too many, too old) the other node has no more. A stream that is
+/// read whole and forwards then ends with an error of kind `Unavailable` instead of a gap: read again. Every other
+/// read, a query say, goes on without those events; so does a stream of which no event had come yet.
 pub struct EventStream {
     client: Client,
     /// What is still to be read.
@@ -225,6 +231,10 @@ pub struct EventStream {
     snapshot: Option<RecordedSnapshot>,
     /// None while no node works on it.
     incoming: Option<Incoming>,
+    /// Whether an event has come.
+    has_begun: bool,
+    /// Whether events came before the node that serves it now was asked.
+    goes_on: bool,
     ended: bool,
     ready: VecDeque<RecordedEvent>,
 }
@@ -257,10 +267,16 @@ impl EventStream {
                 continue;
             };
             let lost = match incoming.messages.message().await {
-                Ok(Some(response)) => match self.take(response) {
-                    Ok(()) => continue,
-                    Err(problem) => problem,
-                },
+                Ok(Some(response)) => {
+                    if self.misses_events(&response) {
+                        self.incoming = None;
+                        return Err(removed_meanwhile());
+                    }
+                    match self.take(response) {
+                        Ok(()) => continue,
+                        Err(problem) => problem,
+                    }
+                }
                 Ok(None) => unavailable(format!("{} ended its answer early", incoming.address)),
                 Err(status) => problem(&incoming.address, &status),
             };
@@ -273,6 +289,33 @@ impl EventStream {
             }
         }
         Ok(self.ready.pop_front())
+    }
+
+    /// Whether a node that goes on with a stream that is read whole and forwards has not all of its events.
+    fn misses_events(&self, next: &ReadResponse) -> bool {
+        let bounds = &self.read.bounds;
+        let is_whole = match &self.read.source {
+            ProtoSource::Stream { types, tags, correlation, .. } => {
+                types.is_empty() && tags.is_empty() && correlation.is_none()
+            }
+            ProtoSource::Query(_) => false,
+        } && (bounds.from, bounds.until) == (None, None)
+            && self.read.direction == Direction::Forwards;
+        if !is_whole || !self.goes_on {
+            return false;
+        }
+        match &next.message {
+            Some(Message::Events(batch)) => {
+                let mut versions = batch.events.iter().map(|event| event.version);
+                let mut expected = bounds.after.saturating_add(1)..;
+                versions.any(|version| expected.next() != Some(version))
+            }
+            Some(Message::End(_)) => {
+                let next = bounds.after.saturating_add(1);
+                self.read.limit != Some(0) && bounds.before.is_some_and(|before| next < before)
+            }
+            Some(Message::Point(_)) | None => false,
+        }
     }
 
     /// Takes in a message, and notes what is still to be read after it.
@@ -331,6 +374,7 @@ impl EventStream {
             if let Some(limit) = &mut self.read.limit {
                 *limit = limit.saturating_sub(1);
             }
+            self.has_begun = true;
             self.ready.push_back(event);
         }
         Ok(())
@@ -389,6 +433,7 @@ impl EventStream {
             Some(Message::Point(point)) => self.set_point(point)?,
             _ => return Err(not_understood("the answer does not begin with its point")),
         }
+        self.goes_on = self.has_begun;
         self.incoming = Some(Incoming { address, messages });
         Ok(())
     }
@@ -415,6 +460,12 @@ fn told(problem: Problem) -> Problem {
 
 fn unavailable(message: impl Into<String>) -> Problem {
     Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message)
+}
+
+fn removed_meanwhile() -> Problem {
+    unavailable(
+        "events were removed while they were read, and the node that read them was lost: read again",
+    )
 }
 
 fn not_understood(why: &str) -> Problem {

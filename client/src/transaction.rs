@@ -71,7 +71,9 @@ impl Transaction {
     /// A demand on the log: no event after the position `after` matches the query. What is decided from a
     /// query is appended so: `after` is the `as_of` of the read that found what there was.
     ///
-    /// A condition looks at what is there when the append is judged: at nothing that was removed by then.
+    /// A condition looks at what is there when the append is judged: at nothing that was removed by then. What
+    /// violates it counts as there while its deletion or truncation is not answered yet, also if that was sent
+    /// first.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {

@@ -117,3 +117,27 @@ async fn a_lost_read_goes_on_after_the_same_snapshot() {
     assert_eq!(answer.snapshot.map(|snapshot| snapshot.version), Some(17));
     assert_eq!((answer.version, answer.events.len()), (20, 3));
 }
+
+#[tokio::test]
+async fn a_lost_stream_read_tells_when_events_were_removed_meanwhile() {
+    for removed_all in [false, true] {
+        let (mut first, mut second) = (Node::start().await, Node::start().await);
+        let client = client(&[&first, &second], |builder| builder);
+        let reading = tokio::spawn(client.read("order-1").collect());
+        let read = first.read().await;
+        point(&read, 40, Some(20)).await;
+        events(&read, &[2, 4]).await;
+        drop(read);
+
+        let read = second.read().await;
+        assert_eq!((read.request.after, read.request.before), (2, Some(21)));
+        point(&read, 50, Some(20)).await;
+        if !removed_all {
+            events(&read, &[36, 38, 40]).await;
+        }
+        read.send(Message::End(v1::Empty {})).await;
+        let refused = reading.await.expect("it ran").expect_err("versions 3 to 17 are gone");
+        assert_eq!(refused.kind, ErrorKind::Unavailable, "{refused:?}");
+        assert!(refused.message.contains("read again"), "{refused:?}");
+    }
+}

@@ -232,3 +232,15 @@ async fn a_snapshot_is_put_again_elsewhere_when_a_node_is_lost_but_not_when_it_i
     second.snapshot().await.answer.send(Err(conflict().into())).expect("the client waits");
     assert_eq!(putting.await.expect("it ran").expect_err("refused").kind, ErrorKind::Conflict);
 }
+
+#[tokio::test]
+async fn a_snapshot_that_is_refused_after_a_lost_attempt_may_have_been_kept() {
+    let (mut first, mut second) = (Node::start().await, Node::start().await);
+    let client = client(&[&first, &second], |builder| builder);
+    let stream = client.stream(STREAM);
+    let putting = tokio::spawn(async move { stream.put_snapshot(Snapshot::new(3, "state")).await });
+    drop(first.snapshot().await);
+    second.snapshot().await.answer.send(Err(conflict().into())).expect("the client waits");
+    let refused = putting.await.expect("it ran").expect_err("refused");
+    assert_eq!((refused.kind, refused.outcome), (ErrorKind::Conflict, Outcome::Unknown));
+}
