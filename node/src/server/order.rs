@@ -1,6 +1,6 @@
 //! Which appends of a session wait for one with conditions, so that they do not overtake it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_proto::StreamName;
 
@@ -9,12 +9,14 @@ use quorate_proto::StreamName;
 /// Invariants:
 /// * Of all that names a stream, what has conditions and was let go on is alone until it is finished.
 /// * What names a common stream goes on in the order in which it came.
+/// * `queues` holds, for each stream, the numbers of those in `waiting` that name it, and no empty queue.
 pub(crate) struct Order<T> {
     /// The streams of what has conditions, went on and is not finished.
     running: BTreeSet<StreamName>,
-    waiting: VecDeque<Entry<T>>,
-    /// How many of those that wait name a stream.
-    waited_for: BTreeMap<StreamName, usize>,
+    /// By a number that grows.
+    waiting: BTreeMap<u64, Entry<T>>,
+    queues: BTreeMap<StreamName, BTreeSet<u64>>,
+    next: u64,
 }
 
 struct Entry<T> {
@@ -25,7 +27,8 @@ struct Entry<T> {
 
 impl<T> Default for Order<T> {
     fn default() -> Order<T> {
-        Order { running: BTreeSet::new(), waiting: VecDeque::new(), waited_for: BTreeMap::new() }
+        let (running, waiting) = (BTreeSet::new(), BTreeMap::new());
+        Order { running, waiting, queues: BTreeMap::new(), next: 0 }
     }
 }
 
@@ -43,19 +46,20 @@ impl<T> Order<T> {
         is_conditional: bool,
         item: T,
     ) -> Option<T> {
-        let must_wait = |stream: &StreamName| {
-            self.running.contains(stream) || self.waited_for.contains_key(stream)
-        };
+        let must_wait =
+            |stream: &StreamName| self.running.contains(stream) || self.queues.contains_key(stream);
         if !streams.iter().any(must_wait) {
             if is_conditional {
                 self.running.extend(streams);
             }
             return Some(item);
         }
+        let number = self.next;
+        self.next += 1;
         for stream in &streams {
-            *self.waited_for.entry(stream.clone()).or_default() += 1;
+            self.queues.entry(stream.clone()).or_default().insert(number);
         }
-        self.waiting.push_back(Entry { streams, is_conditional, item });
+        self.waiting.insert(number, Entry { streams, is_conditional, item });
         None
     }
 
@@ -65,29 +69,43 @@ impl<T> Order<T> {
             self.running.remove(stream);
         }
         let mut released = Vec::new();
-        let mut held: BTreeSet<StreamName> = BTreeSet::new();
-        for entry in std::mem::take(&mut self.waiting) {
-            let must_wait =
-                |stream: &StreamName| self.running.contains(stream) || held.contains(stream);
-            if entry.streams.iter().any(must_wait) {
-                held.extend(entry.streams.iter().cloned());
-                self.waiting.push_back(entry);
+        // Only what is the first to wait for a stream that came free may go on, and it makes others the first.
+        let mut candidates: BTreeSet<u64> =
+            streams.iter().filter_map(|stream| self.first(stream)).collect();
+        while let Some(number) = candidates.pop_first() {
+            let Some(entry) = self.waiting.get(&number) else { continue };
+            let is_free = |stream: &StreamName| {
+                !self.running.contains(stream) && self.first(stream) == Some(number)
+            };
+            if !entry.streams.iter().all(is_free) {
                 continue;
             }
-            for stream in &entry.streams {
-                if let Some(count) = self.waited_for.get_mut(stream) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.waited_for.remove(stream);
-                    }
-                }
+            let Some(Entry { streams, is_conditional, item }) = self.waiting.remove(&number) else {
+                continue;
+            };
+            streams.iter().for_each(|stream| self.leave(stream, number));
+            if is_conditional {
+                self.running.extend(streams);
+            } else {
+                candidates.extend(streams.iter().filter_map(|stream| self.first(stream)));
             }
-            if entry.is_conditional {
-                self.running.extend(entry.streams);
-            }
-            released.push(entry.item);
+            released.push(item);
         }
         released
+    }
+
+    /// The first that waits for a stream.
+    fn first(&self, stream: &StreamName) -> Option<u64> {
+        self.queues.get(stream)?.first().copied()
+    }
+
+    fn leave(&mut self, stream: &StreamName, number: u64) {
+        if let Some(queue) = self.queues.get_mut(stream) {
+            queue.remove(&number);
+            if queue.is_empty() {
+                self.queues.remove(stream);
+            }
+        }
     }
 }
 
@@ -131,6 +149,30 @@ mod tests {
         assert_eq!(order.finish(&streams(&["a"])), [2, 3]);
         assert_eq!(order.finish(&streams(&["a"])), [4, 5]);
         assert!(order.finish(&streams(&["a"])).is_empty());
+        assert!(order.is_idle());
+    }
+
+    /// Ninety thousand wait: to look at all of them each time takes minutes.
+    #[test]
+    fn letting_go_looks_only_at_what_waits_for_the_streams_that_came_free() {
+        let names: Vec<String> = (0..300).map(|number| format!("s-{number}")).collect();
+        let mut order = Order::default();
+        for name in &names {
+            assert_eq!(order.enter(streams(&[name]), true, 0), Some(0));
+        }
+        for round in 1..=300 {
+            for name in &names {
+                assert_eq!(order.enter(streams(&[name]), true, round), None);
+            }
+        }
+        for round in 1..=300 {
+            for name in &names {
+                assert_eq!(order.finish(&streams(&[name])), [round]);
+            }
+        }
+        for name in &names {
+            assert!(order.finish(&streams(&[name])).is_empty());
+        }
         assert!(order.is_idle());
     }
 }
