@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use quorate_client::{AppendError, Client, Done, Event, Expect};
 use quorate_proto::limits::APPEND_BYTES_MAX;
-use quorate_proto::{EventId, EventType, Problem, Query, StreamName, Timestamp};
+use quorate_proto::{ErrorKind, EventId, EventType, Problem, Query, StreamName, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -23,15 +23,16 @@ use crate::query;
 ///
 /// The events are on the disks of a majority of the nodes when the command ends with 0. It ends with 3
 /// if the append was rejected, and with 4 if it is not known whether the events were appended: then
-/// repeat it with the ids it tells.
+/// repeat it with the ids it tells, unless it says that they are forgotten.
 #[derive(Args, Debug)]
 #[command(after_long_help = query::SYNTAX)]
 pub struct AppendArgs {
     /// The stream; with --file, where lines without a `stream` go.
     #[arg(required_unless_present = "file")]
     stream: Option<StreamName>,
-    /// What must be the case: any, none (no event yet), exists, or the version of the stream. With
-    /// --file, of every stream in it. The default is `any`: nothing is checked.
+    /// What must be the case: any, none (no event yet, or none since it was deleted), exists (an event since
+    /// then), or the version of the stream, which a deletion leaves as it is. With --file, of every stream in
+    /// it. The default is `any`: nothing is checked.
     #[arg(long, value_name = "WHAT", default_value = "any", value_parser = parse_expectation)]
     expect: Expect,
     /// Append only if no event after --after matches this QUERY, such as `type:Enrolled,tag:course:c1`; --help
@@ -131,7 +132,11 @@ pub(crate) fn exit(error: &AppendError) -> Exit {
     let mut exit = Exit::from(error);
     if let AppendError::Unknown(append) = error {
         let ids: Vec<String> = append.ids().map(|id| id.to_string()).collect();
-        exit.message = format!("{append}; repeat it with the same ids: {}", ids.join(" "));
+        let advice = match append.problem().kind {
+            ErrorKind::Forgotten => "a repetition is told no more; read to find out. The ids are",
+            _ => "repeat it with the same ids:",
+        };
+        exit.message = format!("{append}; {advice} {}", ids.join(" "));
     }
     exit
 }

@@ -17,8 +17,17 @@ use crate::output::{count_of, write_json};
 /// Asks every node, one after the other, or the one of --node. Nodes need not do it at the same time: what can
 /// be read is the same everywhere, before and after. Appends and reads go on meanwhile. What is removed is what
 /// was gone at the node's newest checkpoint.
+///
+/// A node goes on with its scavenge when this command is stopped with Ctrl-C: `cluster status` shows how far it is.
 #[derive(Args, Debug)]
 pub struct ScavengeArgs {}
+
+/// A node that did not do it.
+#[derive(Serialize)]
+struct FailedLine<'a> {
+    address: &'a str,
+    error: &'a str,
+}
 
 #[derive(Serialize)]
 struct NodeLine<'a> {
@@ -40,7 +49,13 @@ pub async fn run(_args: ScavengeArgs, global: &Global) -> Result<(), Exit> {
     for address in addresses {
         match scavenge(&address).await {
             Ok(done) => report(global, &address, done)?,
-            Err(exit) => failures.push(format!("{address}: {}", exit.message)),
+            Err(exit) => {
+                if global.json() {
+                    let failed = FailedLine { address: &address, error: &exit.message };
+                    write_json(&mut io::stdout(), &failed)?;
+                }
+                failures.push(format!("{address}: {}", exit.message));
+            }
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(Exit::failed(failures.join("; "))) }
