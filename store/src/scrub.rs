@@ -24,7 +24,7 @@ impl Scrub {
     /// Checks the next bytes of one chunk, or of the catalog: about as many as the budget says, and at least one
     /// block.
     ///
-    /// Error: the catalog is damaged, and the node stops; or nothing can be said of the files, as when too many
+    /// Error: the catalog is damaged where it is in use, and the node stops; or nothing can be said of the files, as when too many
     /// are open. A chunk that is damaged or missing is no error: another node may have it whole.
     pub fn step(&mut self, budget_bytes: u64) -> Result<ScrubStep, Fault> {
         let (chunk, offset) = match self.open.take() {

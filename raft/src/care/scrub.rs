@@ -13,6 +13,8 @@ use crate::running::Running;
 const STEP_BYTES: u64 = 1024 * 1024;
 /// How long it rests after a round: small stores are not read all the time.
 const REST: Duration = Duration::from_secs(3600);
+/// What to do about a damaged catalog; the end of the sentence.
+const ADVICE: &str = "remove this node from the cluster and add a new node";
 
 /// Scrubs, round after round, until the node ends.
 pub(crate) async fn run<H: Host>(running: Arc<Running<H>>, bytes_per_second: u64) {
@@ -52,11 +54,10 @@ async fn round<H: Host>(running: &Running<H>, bytes_per_second: u64) -> Option<(
                 budget
             }
             Ok(ScrubStep::Done) => return Some(()),
-            // It may be in a page of the catalog that a power cut left torn and that nothing uses. One that is
-            // used stops the node when it is read.
+            // Chunks come from other nodes; the catalog, only with all the rest.
             Err(fault) if fault.is_damage() => {
-                tracing::error!("the scrubber found damage: {fault}");
-                return Some(());
+                running.failure.report(format!("{fault}; {ADVICE}"));
+                return None;
             }
             Err(fault) => {
                 running.failure.report(fault);

@@ -12,6 +12,7 @@ use redb::ReadableTable;
 
 use super::*;
 use crate::Key;
+use crate::format::catalog::{BLOCK_BYTES, page_offset};
 use crate::format::life::{encode_record, encode_snapshot};
 use crate::life::Record;
 use crate::vfs::{MemVfs, Survival};
@@ -449,8 +450,10 @@ fn cut_power(base: &MemVfs, changes: u64, count: u64) -> bool {
         assert!(there == acknowledged || there == acknowledged + 1, "{what}: {there}");
         let catalog = Catalog::open(&shared(&left), path(), CACHE).expect(&what);
         check(&catalog.newest(), there, count);
+        scrubbed(&catalog).expect(&what);
         commit(&catalog, there + 1, count).expect(&what);
         check(&catalog.newest(), there + 1, count);
+        scrubbed(&catalog).expect(&what);
     }
     acknowledged == 4
 }
@@ -463,6 +466,63 @@ fn a_power_cut_at_any_moment_leaves_the_old_checkpoint_or_the_new_one() {
         changes += 1;
     }
     assert!(changes > 10, "only {changes} moments");
+}
+
+/// Scrubs a catalog; how many bytes were looked at.
+fn scrubbed(catalog: &Catalog) -> Result<u64, Fault> {
+    let (mut scrub, mut bytes) = (catalog.scrub(), 0);
+    loop {
+        match scrub.step(1 << 16)? {
+            0 => return Ok(bytes),
+            more => bytes += more,
+        }
+    }
+}
+
+#[test]
+fn a_scrub_tells_damage_from_what_a_power_cut_tore() {
+    let count = 300;
+    let (mut torn, mut found, mut unused) = (0, 0, 0);
+    for changes in (3..24).step_by(3) {
+        let vfs = with_checkpoints(2, count);
+        let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
+        vfs.cut_after(changes);
+        let is_cut = commit(&catalog, 3, count).is_err();
+        drop(catalog);
+        vfs.restart(Survival::Seeded(changes));
+        // Before anything is written over it.
+        let whole = verified(&vfs).expect("a checkpoint").0.state().clone();
+        let fails = fails_its_checksum(&vfs);
+        torn += usize::from(is_cut && !fails.is_empty());
+        let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
+        assert!(scrubbed(&catalog).expect("nothing in use is damaged") > 0);
+        assert_eq!(catalog.state(), whole);
+        // More of it is found, unless nothing uses the page. What is in memory does not hide it.
+        let pages = catalog.pages.state().checksums.len() as u64;
+        for page in (1 + changes % 13..pages).step_by(13) {
+            vfs.flip_bit(path(), page_offset(page) + 7, 3).expect("there");
+            match (scrubbed(&catalog), verified(&vfs)) {
+                (Err(Fault::Damaged { .. }), Err(_)) => found += 1,
+                (Ok(_), Ok(_)) => unused += 1,
+                (scrubbed, _) => panic!("page {page} after {changes} changes: {scrubbed:?}"),
+            }
+            vfs.flip_bit(path(), page_offset(page) + 7, 3).expect("there");
+        }
+    }
+    assert!(found > 5 && unused > 5, "{found} found, {unused} unused");
+    assert!(torn > 0, "no power cut tore a page");
+}
+
+/// The pages that are not what their checksums say.
+fn fails_its_checksum(vfs: &MemVfs) -> Vec<u64> {
+    let file = shared(vfs).open(path(), Open::Read).expect("there");
+    let pages = Pages::open(file, path()).expect("opened");
+    let count = pages.state().checksums.len() as u64;
+    let fails = |page: &u64| {
+        let mut bytes = vec![0; BLOCK_BYTES as usize];
+        redb::StorageBackend::read(&pages, page * BLOCK_BYTES, &mut bytes).is_err()
+    };
+    (1..count).filter(fails).collect()
 }
 
 #[test]

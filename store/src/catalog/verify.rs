@@ -14,7 +14,7 @@ use super::{CatalogExport, Contents, Filter, TableSum, database, translate};
 use crate::format::Malformed;
 use crate::format::catalog::{Table, decode_key_state};
 use crate::format::life::{decode_record, decode_snapshot};
-use crate::vfs::{Open, Vfs};
+use crate::vfs::{File, Open, Vfs};
 use crate::{Fault, Key};
 
 /// Memory for pages.
@@ -23,7 +23,11 @@ const CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Checks every page in use, that the trees hold together, and every row. Reading from what is returned does
 /// not change the file either.
 pub(crate) fn verify(vfs: &dyn Vfs, path: &Path) -> Result<CatalogExport, Fault> {
-    let file = vfs.open(path, Open::Read).map_err(Fault::io("open", path))?;
+    verify_file(vfs.open(path, Open::Read).map_err(Fault::io("open", path))?, path)
+}
+
+/// The same for a file that is open.
+pub(super) fn verify_file(file: Arc<dyn File>, path: &Path) -> Result<CatalogExport, Fault> {
     let file = Overlay::new(file).map_err(Fault::io("read", path))?;
     let mut database = database(Pages::open(Arc::new(file), path)?, path, CACHE_BYTES)?;
     let whole = database.check_integrity().map_err(|error| translate(path, error.into()))?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use quorate_proto::Expectation;
 use quorate_store::vfs::{MemVfs, Vfs};
-use quorate_store::{Fault, Scrub, ScrubStep, Store};
+use quorate_store::{Fault, Scrub, ScrubStep, Store, verify};
 
 use crate::support::{DIRECTORY, World, append};
 
@@ -89,23 +89,30 @@ fn chunks_that_are_missing_or_cut_off_are_damaged() {
 }
 
 #[test]
-fn a_flipped_bit_in_a_page_of_the_catalog_ends_the_scrub_whatever_is_in_memory() {
+fn a_flipped_bit_in_the_catalog_ends_the_scrub_whatever_is_in_memory_if_the_page_is_in_use() {
     let world = sealed();
     let path = catalog(&world.vfs);
     let length = world.vfs.read(&path).expect("there").len() as u64;
     // The first page is the catalog's head, of which there are two copies; of the checksums, the used ones.
     let pages = length / 4096 - 2;
+    let (mut damaged, mut unused) = (0, 0);
     for byte in (4096..4096 + pages * 4).chain((8192..length).step_by(509)) {
         world.vfs.flip_bit(&path, byte, (byte % 8) as u8).expect("there");
         let mut scrub = world.store.scrub();
-        let fault = loop {
+        let found = loop {
             match scrub.step(1 << 20) {
                 Ok(ScrubStep::Whole(_)) => {}
-                Ok(found) => panic!("byte {byte}: {found:?}"),
-                Err(fault) => break fault,
+                found => break found,
             }
         };
-        assert!(matches!(fault, Fault::Damaged { .. }) && fault.path() == Some(&*path));
+        match &found {
+            Ok(ScrubStep::Done) => unused += 1,
+            Err(Fault::Damaged { path: at, .. }) if *at == path => damaged += 1,
+            found => panic!("byte {byte}: {found:?}"),
+        }
+        let verified = verify(&world.vfs, Path::new(DIRECTORY));
+        assert_eq!(verified.is_ok(), matches!(found, Ok(ScrubStep::Done)), "byte {byte}");
         world.vfs.flip_bit(&path, byte, (byte % 8) as u8).expect("there");
     }
+    assert!(damaged > 50 && unused > 0, "{damaged} in use, {unused} unused");
 }
