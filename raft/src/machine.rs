@@ -190,7 +190,9 @@ impl<H: Host> Core<H> {
 
     /// Shows which chunks are damaged now.
     pub(crate) fn publish_damage(&self) {
-        let damaged = self.lock().damaged();
+        // Locked until it is shown, so that no older list is shown over a newer one.
+        let store = self.lock();
+        let damaged = store.damaged();
         self.health.send_if_modified(|health| {
             let before = std::mem::take(&mut health.damaged);
             let failed = |chunk| {
