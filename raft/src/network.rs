@@ -30,7 +30,7 @@ mod peers;
 mod unanswered;
 
 pub(crate) use link::{Connection, Link, client, within};
-pub(crate) use peers::Peers;
+pub(crate) use peers::{Here, Peers};
 
 /// How long is waited after a peer was found unreachable.
 const BACKOFF: Duration = Duration::from_millis(200);

@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::identity::{self, Identity};
 use crate::log::{LogOptions, RaftLog};
 use crate::machine::{self, Core, Machine, Replayed};
-use crate::network::{Factory, Peers};
+use crate::network::{Factory, Here, Peers};
 use crate::reads::Reads;
 use crate::replica::{ReplicaOptions, StartError};
 use crate::space::{Room, Rooms, Space};
@@ -77,10 +77,11 @@ impl<H: Host> Running<H> {
         let guard = Arc::new(Guard::new(identity, boot, log.clone()));
         let rooms = Arc::new(Rooms::default());
         let known = (guard.clone(), transfers.clone(), rooms.clone());
-        let peers = Arc::new(Peers::new(host.clone(), known, deadline));
         let durability = Arc::new(log.clone());
         let applied = replayed.store.applied();
         let core = Core::new(host.clone(), durability, replayed, space, failure.clone())?;
+        let here = Here { host: host.clone(), core: Arc::downgrade(&core) };
+        let peers = Arc::new(Peers::new(here, known, deadline));
         let starting = Raft::new(
             identity.node,
             config,

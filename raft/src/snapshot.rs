@@ -10,7 +10,7 @@ use quorate_proto::wire::peer::v1::snapshot_response::Answer;
 use quorate_store::{Export, Fault, Install, Installed};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::format::membership;
 use crate::host::Host;
@@ -55,25 +55,41 @@ pub(crate) async fn send<H: Host>(
     };
     // A receiver that ends before it took all tells why in its answer.
     let sending = async {
-        outgoing.send_chunks(link.host(), &export, missing).await?;
+        outgoing.send_chunks(link, &export, &missing).await?;
         outgoing.send_catalog(&export).await?;
         outgoing.send(Part::End(v1::SnapshotEnd {})).await?;
         std::future::pending::<Result<(), Status>>().await
     };
-    let answer = tokio::select! {
+    let answered = tokio::select! {
         biased;
-        answer = answer(&mut answers) => answer?,
+        answered = answer(&mut answers) => answered,
         sent = sending => {
             sent?;
             return Err(Status::internal("a transfer ends with the receiver's answer"));
         }
     };
-    match answer {
+    if let Err(status) = &answered
+        && status.code() == Code::DataLoss
+    {
+        look_for_damage(link, &export, &missing).await;
+    }
+    match answered? {
         Answer::Done(vote) => {
             tracing::info!("node {node} has the checkpoint at {log_id}");
             wire::from_vote(Some(vote))
         }
         Answer::Missing(_) => Err(wire::malformed("answer")),
+    }
+}
+
+/// What was sent was damaged when it arrived: if it is here already, it is repaired from another node, or no
+/// transfer would ever come to an end.
+async fn look_for_damage<H: Host>(link: &Link<H>, export: &Arc<Export>, sent: &[u64]) {
+    for number in sent.iter().copied() {
+        let export = export.clone();
+        if let Err(fault) = link.host().run(move || export.verify_chunk(number)).await {
+            link.note_damage(&fault);
+        }
     }
 }
 
@@ -96,16 +112,22 @@ impl Outgoing {
 
     async fn send_chunks<H: Host>(
         &self,
-        host: &H,
+        link: &Link<H>,
         export: &Arc<Export>,
-        missing: Vec<u64>,
+        missing: &[u64],
     ) -> Result<(), Status> {
-        for number in missing {
+        for number in missing.iter().copied() {
             let mut offset = 0;
             loop {
                 let export = export.clone();
-                let read = host.run(move || export.read_chunk(number, offset, CHUNK_PART_BYTES));
-                let data = read.await.map_err(|fault| Status::data_loss(fault.to_string()))?;
+                let read = move || export.read_chunk(number, offset, CHUNK_PART_BYTES);
+                let data = link.host().run(read).await.map_err(|fault| {
+                    // Foreign is what a newer checkpoint scavenged: that is whole.
+                    if !matches!(fault, Fault::Foreign { .. }) {
+                        link.note_damage(&fault);
+                    }
+                    Status::data_loss(fault.to_string())
+                })?;
                 let last = data.len() < CHUNK_PART_BYTES;
                 let length = data.len() as u64;
                 self.send(Part::Chunk(v1::ChunkPart { number, offset, data, last })).await?;
@@ -235,7 +257,8 @@ impl<H: Host> Incoming<'_, H> {
         self.check(outcome.ok_or_else(wire::no_room)?)
     }
 
-    /// A fault of this node's own disk stops it; what the sender did wrong ends the transfer.
+    /// A fault of this node's own disk stops it; what the sender did wrong ends the transfer. If what it sent
+    /// is damaged it is told so, so that it looks for the damage at home.
     fn check<T>(&self, outcome: Result<T, Fault>) -> Result<T, Status> {
         outcome.map_err(|fault| {
             if let Fault::Io { .. } = fault {
@@ -243,7 +266,10 @@ impl<H: Host> Incoming<'_, H> {
             } else {
                 tracing::warn!("a checkpoint was not taken over: {fault}");
             }
-            Status::aborted(fault.to_string())
+            match fault {
+                Fault::Damaged { .. } => Status::data_loss(fault.to_string()),
+                _ => Status::aborted(fault.to_string()),
+            }
         })
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate_proto::{LogId, Position};
 
 use crate::catalog::CatalogExport;
-use crate::chunk::ChunkSummary;
+use crate::chunk::{Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::format::manifest::{self, Manifest};
 use crate::slot::ChunkSlot;
@@ -61,14 +61,22 @@ impl Export {
     ///
     /// Errors: that of a damaged chunk; [`Fault::Foreign`] for one that was scavenged by a newer checkpoint.
     pub fn read_chunk(&self, number: u64, offset: u64, max: usize) -> Result<Bytes, Fault> {
-        let slot = self.slots.binary_search_by_key(&number, ChunkSlot::number);
-        let slot = slot.ok().and_then(|index| self.slots.get(index));
-        let Some(slot) = slot else {
-            return Err(self.catalog.damaged(&format!("it has no chunk {number}")));
-        };
-        let chunk = slot.chunk()?;
+        let chunk = self.chunk(number)?;
         chunk.check_scavenged(Some(self.log_id.index))?;
         chunk.raw(offset, max)
+    }
+
+    /// Verifies every byte of a chunk's file as it stands on the disk: for one that who took it found damaged.
+    ///
+    /// Errors: [`Fault::Damaged`], where the damage is on this disk; that of the disk.
+    pub fn verify_chunk(&self, number: u64) -> Result<(), Fault> {
+        self.chunk(number)?.verify()
+    }
+
+    fn chunk(&self, number: u64) -> Result<&Arc<Chunk>, Fault> {
+        let slot = self.slots.binary_search_by_key(&number, ChunkSlot::number);
+        let slot = slot.ok().and_then(|index| self.slots.get(index));
+        slot.ok_or_else(|| self.catalog.damaged(&format!("it has no chunk {number}")))?.chunk()
     }
 
     /// The catalog's content, sorted, in pages of about 256 KiB.

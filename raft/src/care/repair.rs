@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use crate::host::Host;
-use crate::machine::CHUNK_PART_BYTES;
+use crate::machine::{CHUNK_PART_BYTES, Core};
 use crate::network::{Connection, Link, within};
 use crate::running::Running;
 use crate::types::Place;
@@ -179,20 +179,23 @@ pub(crate) async fn serve<H: Host>(
         return Err(Status::failed_precondition("its chunk was scavenged by a newer checkpoint"));
     }
     let (parts, outgoing) = mpsc::channel(PARTS_AHEAD);
-    tokio::spawn(send(running.host.clone(), source, parts));
+    tokio::spawn(send(running.core.clone(), source, parts));
     Ok(ReceiverStream::new(outgoing))
 }
 
 async fn send<H: Host>(
-    host: H,
+    core: Arc<Core<H>>,
     source: ChunkSource,
     parts: mpsc::Sender<Result<v1::ChunkPart, Status>>,
 ) {
     let (number, mut offset) = (source.summary().number, 0);
     loop {
         let part = source.clone();
-        let read = host.run(move || part.read(offset, CHUNK_PART_BYTES)).await;
-        let read = read.map_err(|fault| Status::data_loss(fault.to_string()));
+        let read = core.host().run(move || part.read(offset, CHUNK_PART_BYTES)).await;
+        let read = read.map_err(|fault| {
+            core.note_damage(&fault);
+            Status::data_loss(fault.to_string())
+        });
         let length = read.as_ref().map_or(0, Bytes::len);
         let last = length < CHUNK_PART_BYTES;
         let part = read.map(|data| v1::ChunkPart { number, offset, data, last });

@@ -11,11 +11,12 @@ use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use quorate_proto::limits::PEER_MESSAGE_BYTES_MAX;
 use quorate_proto::wire::peer::v1;
 use quorate_proto::wire::peer::v1::raft_client::RaftClient;
+use quorate_store::Fault;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
-use super::peers::Known;
+use super::peers::{Here, Known};
 use super::unanswered::Unanswered;
 use crate::guard::{Guard, Origin};
 use crate::host::Host;
@@ -50,7 +51,7 @@ const FULL: u8 = 3;
 /// - a change of its state is logged once.
 #[derive(Debug)]
 pub(crate) struct Link<H: Host> {
-    host: H,
+    here: Here<H>,
     node: u64,
     address: String,
     replication: Option<PeerClient>,
@@ -66,15 +67,15 @@ pub(crate) struct Link<H: Host> {
 
 impl<H: Host> Link<H> {
     pub(super) fn new(
-        host: &H,
+        here: &Here<H>,
         node: u64,
         address: &str,
         (guard, transfers, rooms): Known,
         deadline: Duration,
     ) -> Link<H> {
-        let client = || client(host, address).ok();
+        let client = || client(&here.host, address).ok();
         Link {
-            host: host.clone(),
+            here: here.clone(),
             node,
             address: address.to_owned(),
             replication: client(),
@@ -90,7 +91,14 @@ impl<H: Host> Link<H> {
     }
 
     pub(crate) fn host(&self) -> &H {
-        &self.host
+        &self.here.host
+    }
+
+    /// Learns that a chunk of this node is damaged, if the fault says so.
+    pub(crate) fn note_damage(&self, fault: &Fault) {
+        if let Some(core) = self.here.core.upgrade() {
+            core.note_damage(fault);
+        }
     }
 
     pub(crate) fn node(&self) -> u64 {

@@ -1,12 +1,13 @@
 //! The links to all peers.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Link;
 use crate::guard::Guard;
 use crate::host::Host;
+use crate::machine::Core;
 use crate::space::Rooms;
 use crate::transfers::Transfers;
 use crate::types::Place;
@@ -14,10 +15,18 @@ use crate::types::Place;
 /// What is known of peers: who is let in, whom a checkpoint is sent to, who has room.
 pub(crate) type Known = (Arc<Guard>, Transfers, Arc<Rooms>);
 
+/// The node that the links begin at.
+#[derive(Clone, Debug)]
+pub(crate) struct Here<H: Host> {
+    pub(crate) host: H,
+    /// Links that outlive the node keep nothing of it open.
+    pub(crate) core: Weak<Core<H>>,
+}
+
 /// The links to all peers, each made when it is first asked for.
 #[derive(Debug)]
 pub(crate) struct Peers<H: Host> {
-    host: H,
+    here: Here<H>,
     known: Known,
     deadline: Duration,
     links: Mutex<BTreeMap<u64, Arc<Link<H>>>>,
@@ -25,8 +34,8 @@ pub(crate) struct Peers<H: Host> {
 
 impl<H: Host> Peers<H> {
     /// `deadline` is for whatever must be quick: greeting, opening a stream, asking for a read index.
-    pub(crate) fn new(host: H, known: Known, deadline: Duration) -> Peers<H> {
-        Peers { host, known, deadline, links: Mutex::default() }
+    pub(crate) fn new(here: Here<H>, known: Known, deadline: Duration) -> Peers<H> {
+        Peers { here, known, deadline, links: Mutex::default() }
     }
 
     /// The link to a peer. Nothing is connected before it is used.
@@ -37,7 +46,7 @@ impl<H: Host> Peers<H> {
             Some(link) if link.address() == place.peer_address => link.clone(),
             _ => {
                 let address = &place.peer_address;
-                let link = Link::new(&self.host, node, address, self.known.clone(), self.deadline);
+                let link = Link::new(&self.here, node, address, self.known.clone(), self.deadline);
                 let link = Arc::new(link);
                 links.insert(node, link.clone());
                 link
