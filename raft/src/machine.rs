@@ -240,7 +240,7 @@ impl<H: Host> Core<H> {
             health.mark_unchanged();
             let (must_wait, must_repair) = {
                 let store = self.lock();
-                (store.must_wait(), store.must_repair() || self.waits_for_repairs(&store))
+                (store.must_wait(), self.must_repair(&store))
             };
             if must_wait {
                 self.sealed().await;
@@ -259,6 +259,15 @@ impl<H: Host> Core<H> {
                 return self.enter();
             }
         }
+    }
+
+    /// Whether nothing is applied before a chunk is repaired.
+    pub(crate) fn applies_after_a_repair(&self) -> bool {
+        self.must_repair(&self.lock())
+    }
+
+    fn must_repair(&self, store: &Store) -> bool {
+        store.must_repair() || self.waits_for_repairs(store)
     }
 
     /// Whether chunks are still damaged of those that the replay of the log found damaged.

@@ -1,4 +1,5 @@
-//! Looks after the room on the disk: measures it, and has a leader with little of it hand over.
+//! Looks after the room on the disk: measures it, and has a leader with little of it hand over. So does one that
+//! applies nothing before a chunk is repaired.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use crate::host::Host;
 use crate::running::Running;
 use crate::space::Room;
+use crate::types;
 
 /// How often the room is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
@@ -29,7 +31,7 @@ pub(crate) async fn watch<H: Host>(running: Arc<Running<H>>) {
             Err(fault) => return running.failure.report(fault),
         }
         let is_time = handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_EVERY);
-        if running.core.space.room() > Room::Plenty && is_time && hand_over(&running).await {
+        if is_time && must_hand_over(&running) && hand_over(&running).await {
             handed_over = Some(Instant::now());
         }
         tokio::time::sleep(MEASURE_EVERY).await;
@@ -50,8 +52,13 @@ fn note<H: Host>(running: &Running<H>, free: u64) {
     running.log.fill_ahead(room < Room::Full);
 }
 
+fn must_hand_over<H: Host>(running: &Running<H>) -> bool {
+    running.core.space.room() > Room::Plenty || running.core.applies_after_a_repair()
+}
+
 /// If this node leads: asks the voter with room that has most of the log to take over; whether one was asked.
-/// One that is short of room too is never asked, so leadership does not go back and forth.
+/// One that is short of room too is never asked, so leadership does not go back and forth. Nor is one that has not
+/// got what this node applied: it could not be elected, or would have to catch up while nobody leads.
 async fn hand_over<H: Host>(running: &Running<H>) -> bool {
     let heir = {
         let metrics = running.raft.metrics();
@@ -64,11 +71,17 @@ async fn hand_over<H: Host>(running: &Running<H>) -> bool {
         let with_room = voters.filter(|voter| {
             *voter != running.identity.node && running.rooms.of(*voter, now) == Some(Room::Plenty)
         });
-        let matched = |voter: &u64| metrics.replication.as_ref()?.get(voter).copied().flatten();
-        with_room.max_by_key(|voter| (matched(voter), std::cmp::Reverse(*voter)))
+        let matched = |voter: &u64| {
+            metrics.replication.as_ref()?.get(voter).copied().flatten().map(types::ours)
+        };
+        let applied = running.core.progress().borrow().applied;
+        let up_to_date = with_room.filter(|voter| matched(voter) >= applied);
+        up_to_date.max_by_key(|voter| (matched(voter), std::cmp::Reverse(*voter)))
     };
     let Some(heir) = heir else { return false };
-    tracing::warn!("there is little room here: node {heir} is asked to lead");
+    tracing::warn!(
+        "too little room, or a damaged chunk, keeps this node from leading: node {heir} is asked to"
+    );
     running.host.scoped(running.raft.trigger().transfer_leader(heir)).await.is_ok()
 }
 
