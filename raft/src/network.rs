@@ -92,7 +92,7 @@ impl<H: Host> NetStreamAppend<TypeConfig<H::Runtime>> for Client<H> {
                 return Ok(stream::empty().boxed());
             };
             // Entries that it would not take are not sent; heartbeats tell when it does.
-            if !first.entries.is_empty() && self.link.is_full() {
+            if types::needs_room(&first.entries) && self.link.is_full() {
                 return Err(unreachable(&Status::resource_exhausted("it has no room")).into());
             }
             let vote = first.vote;

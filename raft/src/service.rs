@@ -109,7 +109,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         // another.
         let core = running.core.clone();
         let is_taken = move |request: &Appends<H>| {
-            request.entries.is_empty() || core.space.room() < Room::Full
+            !types::needs_room(&request.entries) || core.space.room() < Room::Full
         };
         if !is_taken(&first) {
             return Err(wire::no_room());

@@ -7,7 +7,7 @@
 //!   |  low      the leader takes no appends of users, and hands over to a voter with room; `truncate`,
 //!   |           `delete`, seals and scavenges go on
 //!   +--------   half of it
-//!   |  full     no entries are taken, from the leader either, before openraft sees them, and no checkpoint of
+//!   |  full     no commands are taken, from the leader either, before openraft sees them, and no checkpoint of
 //!   |           another node; no seal begins, and apply waits where it needs one. Votes, heartbeats,
 //!   |           truncations and marks of the log are written to segments that are there already; a scavenge
 //!   |           goes on down to half of this
@@ -37,7 +37,7 @@ pub(crate) enum Room {
     Plenty,
     /// Below the reserve: nothing that can wait is taken.
     Low,
-    /// Below half of it: no entries are taken.
+    /// Below half of it: no commands are taken.
     Full,
 }
 

@@ -27,6 +27,12 @@ pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId,
 pub(crate) type SnapshotMeta = openraft::storage::SnapshotMeta<CommittedLeaderId, u64, Place>;
 pub(crate) type Snapshot<D> = openraft::storage::Snapshot<CommittedLeaderId, u64, Place, D>;
 
+/// Whether a node without room must not take these entries. What has no command is small, and takes a cluster out of
+/// trouble: a new leader's first entry, and the one that removes a node.
+pub(crate) fn needs_room(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| matches!(entry.payload, Payload::Normal(_)))
+}
+
 /// What openraft is made of here. Written by hand: its macro cannot set a generic responder.
 pub(crate) struct TypeConfig<R>(PhantomData<fn() -> R>);
 
