@@ -57,8 +57,10 @@ impl Digests {
 /// What a comparison came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Finding {
-    /// Nobody who answered contradicts.
+    /// A majority has what this node has, and nobody who answered contradicts.
     Alike,
+    /// Nobody who answered contradicts, but too few did.
+    Unopposed,
     /// This node has what a majority has; these have something else.
     OddOnes(Vec<u64>),
     /// A majority has something else than this node.
@@ -76,14 +78,13 @@ fn judge(
 ) -> Finding {
     let odd: Vec<u64> =
         others.iter().filter(|(_, (theirs, _))| *theirs != own).map(|(node, _)| *node).collect();
-    if odd.is_empty() {
-        return Finding::Alike;
-    }
     let mut counts: BTreeMap<u128, usize> = BTreeMap::new();
     for (digest, is_voter) in others.values().copied().chain([(own, is_voter)]) {
         *counts.entry(digest).or_default() += usize::from(is_voter);
     }
     match counts.into_iter().find(|(_, count)| *count > voters / 2) {
+        Some((digest, _)) if digest == own && odd.is_empty() => Finding::Alike,
+        None if odd.is_empty() => Finding::Unopposed,
         Some((digest, _)) if digest == own => Finding::OddOnes(odd),
         Some(_) => Finding::OddOneHere,
         None => Finding::Undecided,
@@ -103,7 +104,11 @@ pub(crate) async fn compare<H: Host>(running: Arc<Running<H>>) {
         }
         let Some((index, digest)) = running.core.digests().newest() else { return };
         tokio::time::sleep(ASK_AFTER).await;
-        let finding = ask(&running, index, digest).await;
+        let mut finding = ask(&running, index, digest).await;
+        // That those who contradicted are silent now settles nothing.
+        if finding == Finding::Unopposed && shown == Finding::Undecided {
+            finding = Finding::Undecided;
+        }
         show(&running, index, &shown, &finding);
         if finding == Finding::OddOneHere {
             return;
@@ -142,7 +147,7 @@ async fn ask<H: Host>(running: &Arc<Running<H>>, index: u64, own: u128) -> Findi
 fn show<H: Host>(running: &Running<H>, index: u64, before: &Finding, finding: &Finding) {
     let mut disagreement = None;
     match finding {
-        Finding::Alike => {}
+        Finding::Alike | Finding::Unopposed => {}
         Finding::OddOnes(nodes) if before != finding => {
             let mut list = String::new();
             for node in nodes {
@@ -189,8 +194,9 @@ mod tests {
     #[test]
     fn the_one_that_a_majority_contradicts_is_the_odd_one() {
         let judge = |own, digests: &[_], voters| judge(own, &others(digests), voters);
-        assert_eq!(judge((1, true), &[], 3), Finding::Alike, "nobody answers");
+        assert_eq!(judge((1, true), &[], 3), Finding::Unopposed, "nobody answers");
         assert_eq!(judge((1, true), &[(2, 1, true)], 3), Finding::Alike);
+        assert_eq!(judge((1, true), &[(2, 1, true)], 5), Finding::Unopposed, "two of five");
         let two_others = [(2, 2, true), (3, 2, true)];
         assert_eq!(judge((1, true), &two_others, 3), Finding::OddOneHere);
         assert_eq!(judge((1, false), &two_others, 3), Finding::OddOneHere, "a learner");
