@@ -43,9 +43,14 @@ impl Gate {
         let _closed = states.wait_for(|state| state.is_closed).await;
     }
 
+    /// Closes it: whoever waits for something before he enters gives up.
+    pub(crate) fn shut(&self) {
+        self.0.send_modify(|state| state.is_closed = true);
+    }
+
     /// Closes it and waits until nobody is inside.
     pub(crate) async fn close(&self) {
-        self.0.send_modify(|state| state.is_closed = true);
+        self.shut();
         let mut states = self.0.subscribe();
         let _empty = states.wait_for(|state| state.inside == 0).await;
     }

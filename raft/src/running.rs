@@ -149,6 +149,8 @@ impl<H: Host> Running<H> {
             task.abort();
         }
         join_all(tasks).await;
+        // Apply may wait for room or for a repair, and Raft for apply.
+        self.core.gate.shut();
         // It only says whether the core had panicked.
         let _joined = self.host.scoped(self.raft.shutdown()).await;
         // openraft leaves its worker behind, and a transfer is a task of its own.
