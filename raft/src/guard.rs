@@ -20,6 +20,10 @@ use crate::identity::Identity;
 use crate::log::{PeerMemory, RaftLog, TruncationRecord, VoteRecord};
 use crate::status::Refusal;
 
+/// Most peers that a node remembers, far more than a cluster ever has: what anybody says is remembered durably. The
+/// membership cannot tell who may greet: that of a node that is behind lacks the newest nodes, its leader perhaps.
+const PEERS_MAX: usize = 1024;
+
 /// What a node shows of itself when it greets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
@@ -145,6 +149,12 @@ impl Guard {
     /// Compares what a peer shows with what is remembered of it, and lets it in or not.
     pub(crate) fn judge(&self, node: u64, shown: &Shown) -> Result<(), String> {
         let mut peers = self.lock();
+        if node == self.identity.node {
+            return Err("it says that it is the node that it greets".to_owned());
+        }
+        if peers.len() >= PEERS_MAX && !peers.contains_key(&node) {
+            return Err(format!("{PEERS_MAX} other nodes have greeted this one already"));
+        }
         let peer = peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)));
         match judge(&peer.memory, shown) {
             Ok(()) => {

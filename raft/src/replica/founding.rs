@@ -22,6 +22,8 @@ use crate::types::Place;
 
 /// A node that does not answer by then is not there.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// Longest address of a node: that of a name in the DNS and a port, and well within what a membership can hold.
+const ADDRESS_BYTES_MAX: usize = 255;
 
 impl<H: Host> Inner<H> {
     pub(super) async fn found(
@@ -100,6 +102,10 @@ impl<H: Host> Inner<H> {
                     why: format!("does not join: {}", status.message()),
                 })?
             };
+            if client_address.len() > ADDRESS_BYTES_MAX {
+                let why = format!("names a client address of more than {ADDRESS_BYTES_MAX} bytes");
+                return Err(FoundError::Peer { address: address.clone(), why });
+            }
             members.insert(node, Place { client_address, peer_address: address.clone() });
         }
         Ok(members)
@@ -151,6 +157,10 @@ fn check(peers: &[String], own: &str, chunk_bytes: u64) -> Result<u64, FoundErro
         return Err(FoundError::Invalid(format!(
             "a chunk size of {chunk_bytes} bytes is not between {CHUNK_BYTES_MIN} and {CHUNK_BYTES_MAX}"
         )));
+    }
+    if peers.iter().any(|address| address.len() > ADDRESS_BYTES_MAX) {
+        let why = format!("an address has more than {ADDRESS_BYTES_MAX} bytes");
+        return Err(FoundError::Invalid(why));
     }
     let distinct: BTreeSet<&String> = peers.iter().collect();
     if distinct.len() != peers.len() {
