@@ -2,6 +2,7 @@
 //! bounded parts. A transfer that breaks is begun again by openraft; chunks that arrived whole stay.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_proto::wire::peer::v1;
@@ -15,13 +16,15 @@ use tonic::{Code, Status, Streaming};
 use crate::format::membership;
 use crate::host::Host;
 use crate::machine::{CHUNK_PART_BYTES, Checkpoint};
-use crate::network::{Connection, Link};
+use crate::network::{Connection, Link, within};
 use crate::running::Running;
 use crate::types::{self, Snapshot, SnapshotMeta, Vote};
 use crate::wire;
 
 /// Parts that wait to be sent.
 const PARTS_AHEAD: usize = 4;
+/// A sender that sends nothing for so long is given up: only one checkpoint at a time is taken.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// Sends a checkpoint; returns the vote in force on the receiver when all was over.
 pub(crate) async fn send<H: Host>(
@@ -220,7 +223,7 @@ impl<H: Host> Incoming<'_, H> {
         &mut self,
         mut input: Streaming<v1::SnapshotRequest>,
     ) -> Result<Installed, Status> {
-        while let Some(request) = input.message().await? {
+        while let Some(request) = within(STALLED, input.message()).await? {
             match request.part {
                 Some(Part::Chunk(part)) => self.step(move |install| put(install, &part)).await?,
                 Some(Part::Catalog(page)) => {
