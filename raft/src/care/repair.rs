@@ -24,9 +24,6 @@ const BACKOFF: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// A peer that sends nothing for so long is given up.
 const STALLED: Duration = Duration::from_secs(10);
-/// The answer of a peer whose chunk lacks what a newer checkpoint than the asking node's removed. A node that can
-/// still apply makes such a checkpoint itself in time.
-const SCAVENGED: &str = "its chunk was scavenged by a newer checkpoint";
 /// Parts that wait to be sent.
 const PARTS_AHEAD: usize = 4;
 
@@ -55,26 +52,14 @@ pub(crate) async fn run<H: Host>(running: Arc<Running<H>>) {
 /// Asks one peer after the other; whether the chunk is whole now.
 async fn repair<H: Host>(running: &Arc<Running<H>>, chunk: u64) -> bool {
     let mut failed = "there is no other node".to_owned();
-    let peers = peers(running);
-    let mut scavenged = 0;
-    for (node, place) in &peers {
-        match fetch(running, *node, place, chunk).await {
+    for (node, place) in peers(running) {
+        match fetch(running, node, &place, chunk).await {
             Ok(()) => {
                 tracing::info!("chunk {chunk} is whole again: its bytes came from node {node}");
                 return true;
             }
-            Err(why) => {
-                scavenged += usize::from(why == SCAVENGED);
-                failed = format!("node {node}: {why}");
-            }
+            Err(why) => failed = format!("node {node}: {why}"),
         }
-    }
-    if scavenged > 0 && scavenged == peers.len() && running.core.applies_after_a_repair() {
-        running.failure.report(format!(
-            "chunk {chunk} is damaged here, nothing more can be applied without it, and every other node has \
-             scavenged its own since: this node can never catch up. Set its folder aside, remove the node from \
-             the cluster, check its disk, and add a new node"
-        ));
     }
     tracing::warn!("chunk {chunk} could not be repaired: {failed}");
     running.core.note_failed_repair(chunk, &failed);
@@ -191,7 +176,7 @@ pub(crate) async fn serve<H: Host>(
         return Err(Status::failed_precondition("it holds other events in that chunk"));
     }
     if source.scavenged_at().is_some_and(|at| at > LogIndex(request.checkpoint)) {
-        return Err(Status::failed_precondition(SCAVENGED));
+        return Err(Status::failed_precondition("its chunk was scavenged by a newer checkpoint"));
     }
     let (parts, outgoing) = mpsc::channel(PARTS_AHEAD);
     tokio::spawn(send(running.core.clone(), source, parts));
