@@ -71,7 +71,7 @@ impl Installer {
 /// An install under way. Dropped, it leaves files that the next install makes use of or removes.
 ///
 /// Invariants: each chunk of the manifest is the store's `own`, or `fetched`, verified and durable under a name
-/// of its own ([`Folder::fetched`]), or still missing; nothing that the store uses is changed.
+/// of its own (`Folder::fetched`), or still missing; nothing that the store uses is changed.
 #[derive(Debug)]
 pub struct Install {
     folder: Folder,
