@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "quorate/v1/events.proto",
+    "quorate/v1/groups.proto",
     "quorate/v1/cluster.proto",
     "quorate/peer/v1/forward.proto",
     "quorate/peer/v1/raft.proto",

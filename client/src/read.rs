@@ -314,7 +314,7 @@ impl EventStream {
                 let next = bounds.after.saturating_add(1);
                 self.read.limit != Some(0) && bounds.before.is_some_and(|before| next < before)
             }
-            Some(Message::Point(_)) | None => false,
+            _ => false,
         }
     }
 
@@ -328,7 +328,9 @@ impl EventStream {
                 self.incoming = None;
                 Ok(())
             }
-            None => Err(not_understood("a message is empty")),
+            Some(Message::CaughtUp(_) | Message::FellBehind(_) | Message::Progress(_)) | None => {
+                Err(not_understood("a message is none that ends by itself"))
+            }
         }
     }
 

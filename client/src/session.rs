@@ -106,7 +106,9 @@ pub(crate) fn outcome_of(answer: SessionAnswer) -> Result<Appended, Problem> {
         Some(Answer::Problem(problem)) => {
             Err(Problem::try_from(problem).unwrap_or_else(not_understood))
         }
-        Some(Answer::Kept(_)) | None => Err(not_understood(Invalid::new("outcome", "is missing"))),
+        Some(Answer::Kept(_) | Answer::Group(_)) | None => {
+            Err(not_understood(Invalid::new("outcome", "is missing")))
+        }
     }
 }
 

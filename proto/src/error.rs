@@ -48,8 +48,10 @@ pub enum ErrorKind {
     NoSpace,
     /// The node belongs to no cluster yet.
     NotReady,
-    /// It is there already: the cluster was founded before.
+    /// It is there already, as something else: the cluster was founded before, a consumer group differs.
     AlreadyExists,
+    /// There is no consumer group of that name.
+    NotFound,
     /// What was asked for lies in a file that fails its checksum on this node.
     Damaged,
     /// A fault of the node itself.
@@ -58,7 +60,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [ErrorKind; 14] = [
+    pub const ALL: [ErrorKind; 15] = [
         ErrorKind::Conflict,
         ErrorKind::IdReused,
         ErrorKind::StreamClosed,
@@ -71,6 +73,7 @@ impl ErrorKind {
         ErrorKind::NoSpace,
         ErrorKind::NotReady,
         ErrorKind::AlreadyExists,
+        ErrorKind::NotFound,
         ErrorKind::Damaged,
         ErrorKind::Internal,
     ];
@@ -90,6 +93,7 @@ impl ErrorKind {
             ErrorKind::NoSpace => "no_space",
             ErrorKind::NotReady => "not_ready",
             ErrorKind::AlreadyExists => "already_exists",
+            ErrorKind::NotFound => "not_found",
             ErrorKind::Damaged => "damaged",
             ErrorKind::Internal => "internal",
         }
@@ -180,10 +184,12 @@ impl Problem {
     /// Whether this is what was found about the request itself, and not about the moment or the node that was
     /// asked: there is nothing to wait for.
     pub fn is_verdict(&self) -> bool {
-        use ErrorKind::{Conflict, Forgotten, IdReused, Invalid, StreamClosed, TooLarge};
+        use ErrorKind::{
+            AlreadyExists, Conflict, Forgotten, IdReused, Invalid, NotFound, StreamClosed, TooLarge,
+        };
         match self.kind {
             Forgotten => true,
-            Conflict | IdReused | Invalid | StreamClosed | TooLarge => {
+            AlreadyExists | Conflict | IdReused | Invalid | NotFound | StreamClosed | TooLarge => {
                 self.outcome == Outcome::NotAppended
             }
             _ => false,

@@ -8,6 +8,7 @@ pub mod limits;
 mod append;
 mod error;
 mod event;
+mod group;
 mod lifecycle;
 mod name;
 mod number;
@@ -20,8 +21,12 @@ pub mod wire;
 pub use append::{Append, Appended, Condition, Expectation, Requirement, Write};
 pub use error::{ErrorKind, Failure, Invalid, Outcome, Problem, Violation};
 pub use event::{Event, EventId, RecordedEvent};
+pub use group::{
+    Failed, GroupDefinition, GroupOutcome, GroupProgress, GroupRequest, GroupSettings,
+    GroupSummary, Parked, Selection, Strategy,
+};
 pub use lifecycle::{Change, ChangeKind, DELETED, SETTINGS, Setting, SettingsChange, TOMBSTONED};
-pub use name::{Category, CorrelationId, EventType, Path, StreamName, Tag};
+pub use name::{Category, CorrelationId, EventType, GroupName, Path, StreamName, Tag};
 pub use number::{LogId, LogIndex, Position, Term, Timestamp, Version};
 pub use read::{Bounds, Consistency, Direction, Query, QueryItem, Read, Scope, Source};
 pub use snapshot::{RecordedSnapshot, Snapshot};

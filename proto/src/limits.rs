@@ -48,6 +48,24 @@ pub const EMPTY_ENTRY_BYTES: u64 = 256;
 pub const DEADLINE_MS_DEFAULT: u64 = 10_000;
 /// The longest that a client goes on with an append, in milliseconds: a day.
 pub const DEADLINE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Most consumer groups of a cluster.
+pub const GROUPS_MAX: usize = 10_000;
+/// Most events that the consumers of one group hold at once, and so what is settled above its floor.
+pub const GROUP_WINDOW_MAX: u32 = 65_536;
+/// Most events of one group that failed and wait to be tried again.
+pub const GROUP_FAILED_MAX: usize = 65_536;
+/// Most events of one group that are parked. While there are so many, what would be parked is tried on.
+pub const GROUP_PARKED_MAX: usize = 100_000;
+/// Most positions that one change of a group speaks of.
+pub const GROUP_CHANGE_POSITIONS_MAX: usize = 10_000;
+/// Longest reason for which an event is parked, in bytes of UTF-8.
+pub const REASON_BYTES_MAX: usize = 512;
+/// The shortest message timeout of a group, in milliseconds.
+pub const GROUP_TIMEOUT_MS_MIN: u64 = 10;
+/// The longest message timeout and retry delay of a group, in milliseconds: a week.
+pub const GROUP_TIMEOUT_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+/// The highest bound on the attempts of a group.
+pub const GROUP_ATTEMPTS_MAX: u32 = 1_000_000;
 
 const _: () = {
     assert!(EVENT_PAYLOAD_BYTES_MAX < APPEND_BYTES_MAX);
@@ -61,5 +79,6 @@ const _: () = {
     // Lengths are stored in 32 bits.
     assert!(PEER_MESSAGE_BYTES_MAX < u32::MAX as usize);
     assert!(DEADLINE_MS_DEFAULT <= DEADLINE_MS_MAX);
+    assert!(GROUP_CHANGE_POSITIONS_MAX * (REASON_BYTES_MAX + 32) < ENTRY_BYTES_MAX);
     assert!(CHUNK_BYTES_MIN <= CHUNK_BYTES_DEFAULT && CHUNK_BYTES_DEFAULT <= CHUNK_BYTES_MAX);
 };

@@ -154,6 +154,23 @@ impl CorrelationId {
     }
 }
 
+/// The name of a consumer group.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupName(Arc<str>);
+
+impl GroupName {
+    /// 1 to 128 bytes without control characters.
+    pub fn new(name: impl AsRef<str>) -> Result<GroupName, Invalid> {
+        check_bounded("group", name.as_ref(), IDENTIFIER_BYTES_MAX)?;
+        Ok(GroupName(name.as_ref().into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 macro_rules! text {
     ($($name:ident),*) => {$(
         /// Names hash and compare as their text, so maps of names are asked with text.
@@ -185,7 +202,7 @@ macro_rules! text {
     )*};
 }
 
-text!(StreamName, Category, Path, EventType, Tag, CorrelationId);
+text!(StreamName, Category, Path, EventType, Tag, CorrelationId, GroupName);
 
 fn check_text(field: &'static str, text: &str) -> Result<(), Invalid> {
     check_bounded(field, text, NAME_BYTES_MAX)

@@ -256,6 +256,8 @@ pub struct Read {
     pub with_snapshot: bool,
     /// Whether a query gives out the system's events too, where it does not name them.
     pub with_system: bool,
+    /// Whether to go on with what is appended later. Forwards only, and without `before` and `until`.
+    pub follow: bool,
 }
 
 impl Read {
@@ -278,6 +280,7 @@ impl Read {
             consistency: Consistency::default(),
             with_snapshot: false,
             with_system: false,
+            follow: false,
         }
     }
 
@@ -286,7 +289,19 @@ impl Read {
         if self.with_snapshot {
             self.check_with_snapshot()?;
         }
+        if self.follow {
+            self.check_follow()?;
+        }
         self.source.to_query().check()
+    }
+
+    fn check_follow(&self) -> Result<(), Invalid> {
+        let is_open = self.bounds.before.is_none() && self.bounds.until.is_none();
+        if !is_open || self.direction != Direction::Forwards {
+            let why = "goes forwards, without an end: neither `before` nor `until` can be told";
+            return Err(Invalid::new("follow", why));
+        }
+        Ok(())
     }
 
     fn check_with_snapshot(&self) -> Result<(), Invalid> {

@@ -1,8 +1,8 @@
 //! The answers to the requests of a command.
 
 use quorate_proto::{
-    Appended, ErrorKind, EventId, Expectation, Failure, Outcome, Problem, StreamName, Version,
-    Violation,
+    Appended, ErrorKind, EventId, Expectation, Failure, GroupOutcome, Outcome, Problem, StreamName,
+    Version, Violation,
 };
 
 /// The answer to one request of a command: the same on every replica.
@@ -13,6 +13,8 @@ pub enum Verdict {
     /// A snapshot was put; the one that is kept now is of this version, which is higher than that of the one
     /// put if a newer one was there.
     Kept(Version),
+    /// What a request to a consumer group came to.
+    Group(GroupOutcome),
     /// An append that is not in the log, but for [`Rejection::Forgotten`]; a snapshot that is not kept.
     Rejected(Rejection),
 }

@@ -6,13 +6,14 @@ use std::process::Command;
 use std::{env, fs};
 
 /// Who may depend on whom, of our own packages.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("proto", &[]),
     ("client", &["proto"]),
+    ("client/app", &["client"]),
     ("store", &["proto"]),
     ("raft", &["proto", "store"]),
     ("node", &["proto", "store", "raft", "client"]),
-    ("tests", &["proto", "store", "raft", "client", "node"]),
+    ("tests", &["proto", "store", "raft", "client", "app", "node"]),
 ];
 
 fn root() -> PathBuf {
@@ -152,7 +153,8 @@ fn all_packages_of_the_workspace_are_in_the_house() {
     assert_eq!(members, house);
     for package in members {
         let name = manifest(package)["package"]["name"].as_str().expect("a name").to_owned();
-        assert_eq!(name, format!("quorate-{package}"));
+        let folder = package.rsplit('/').next().expect("a folder");
+        assert_eq!(name, format!("quorate-{folder}"));
     }
 }
 

@@ -8,8 +8,8 @@ use quorate_proto::limits::DEADLINE_MS_DEFAULT;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_append::Request as WireRequest;
 use quorate_proto::{
-    Append, Appended, Change, ErrorKind, Invalid, Outcome, Problem, Snapshot, StreamName, Term,
-    Timestamp, Version,
+    Append, Appended, Change, ErrorKind, GroupOutcome, Invalid, Outcome, Problem, Snapshot,
+    StreamName, Term, Timestamp, Version,
 };
 use quorate_raft::host::Host;
 use quorate_raft::{Done, Lost, Replica, Role, Status};
@@ -122,6 +122,7 @@ impl TryFrom<Option<WireRequest>> for Prepared {
 pub(crate) enum Taken {
     Appended(Appended),
     Kept(Version),
+    Group(GroupOutcome),
 }
 
 /// Where appends go from here, for as long as one leader leads.
@@ -184,6 +185,7 @@ impl<H: Host> Appends<H> {
             match answer.unwrap_or_else(|_| Answer::Lost(problem::stopping(Outcome::Unknown))) {
                 Answer::Appended(appended) => return Ok(Taken::Appended(appended)),
                 Answer::Kept(version) => return Ok(Taken::Kept(version)),
+                Answer::Group(outcome) => return Ok(Taken::Group(outcome)),
                 Answer::Rejected(problem) => return Err(problem),
                 // What waits for room waits longer than a call.
                 Answer::NoRoom => return Err(problem::no_space()),

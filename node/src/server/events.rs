@@ -33,7 +33,7 @@ impl<H: Host> EventsService<H> {
                 let leader = self.appends.leader_address();
                 Ok(Response::new(v1::AppendResponse { leader, ..appended.into() }))
             }
-            Taken::Kept(_) => Err(problem::misanswered().into()),
+            Taken::Kept(_) | Taken::Group(_) => Err(problem::misanswered().into()),
         }
     }
 }
@@ -70,7 +70,7 @@ impl<H: Host> Events for EventsService<H> {
             Taken::Kept(version) => {
                 Ok(Response::new(v1::PutSnapshotResponse { version: version.0 }))
             }
-            Taken::Appended(_) => Err(problem::misanswered().into()),
+            Taken::Appended(_) | Taken::Group(_) => Err(problem::misanswered().into()),
         }
     }
 

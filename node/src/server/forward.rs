@@ -10,7 +10,7 @@ use quorate_proto::wire::peer::v1::forward_client::ForwardClient;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_answer::Outcome as WireOutcome;
 use quorate_proto::wire::{SESSION_LIFE, deadline_ms};
-use quorate_proto::{ErrorKind, Outcome, Problem, Term, Version};
+use quorate_proto::{ErrorKind, GroupOutcome, Outcome, Problem, Term, Version};
 use quorate_raft::host::Host;
 use quorate_raft::{Member, Replica, Status, transport};
 use tokio::sync::{mpsc, watch};
@@ -221,6 +221,10 @@ impl Stream {
                     Err(invalid) => return Err(format!("the leader's answer: {invalid}")),
                 },
                 Some(WireOutcome::Kept(kept)) => Answer::Kept(Version(kept.version)),
+                Some(WireOutcome::Group(group)) => match GroupOutcome::try_from(group) {
+                    Ok(outcome) => Answer::Group(outcome),
+                    Err(invalid) => return Err(format!("the leader's answer: {invalid}")),
+                },
                 None => return Err("the leader's answer is empty".to_owned()),
             };
             if let Some(waiter) = self.unanswered.remove(&number) {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use quorate_proto::{Appended, Outcome, Problem, Term, Version};
+use quorate_proto::{Appended, GroupOutcome, Outcome, Problem, Term, Version};
 use quorate_store::{Rejection, Verdict};
 use tokio::time::Instant;
 
@@ -20,6 +20,8 @@ pub(crate) enum Answer {
     Appended(Appended),
     /// The snapshot that is kept now is of this version.
     Kept(Version),
+    /// What a request to a consumer group came to.
+    Group(GroupOutcome),
     /// It is not, for a reason of its own; the appends behind it are not touched by that.
     Rejected(Problem),
     /// It got no verdict, and the session that it belongs to ends with it. The problem's outcome tells
@@ -38,6 +40,7 @@ impl From<Verdict> for Answer {
         match verdict {
             Verdict::Appended(appended) => Answer::Appended(appended),
             Verdict::Kept(version) => Answer::Kept(version),
+            Verdict::Group(outcome) => Answer::Group(outcome),
             Verdict::Rejected(Rejection::CheckTooOld) => Answer::CheckTooOld,
             Verdict::Rejected(rejection) => Answer::Rejected(rejection.into()),
         }

@@ -4,6 +4,7 @@
 
 mod append;
 mod event;
+mod group;
 mod lifecycle;
 mod problem;
 mod read;

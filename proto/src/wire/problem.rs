@@ -142,6 +142,7 @@ fn code_of(kind: ErrorKind) -> Code {
         ErrorKind::Deadline => Code::DeadlineExceeded,
         ErrorKind::Overloaded | ErrorKind::NoSpace => Code::ResourceExhausted,
         ErrorKind::AlreadyExists => Code::AlreadyExists,
+        ErrorKind::NotFound => Code::NotFound,
         ErrorKind::Damaged => Code::DataLoss,
         ErrorKind::Internal => Code::Internal,
     }

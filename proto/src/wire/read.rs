@@ -100,6 +100,7 @@ impl From<Read> for v1::ReadRequest {
             time_left_ms: 0,
             with_snapshot: read.with_snapshot,
             with_system: read.with_system,
+            follow: read.follow,
         }
     }
 }
@@ -131,9 +132,16 @@ impl TryFrom<v1::ReadRequest> for Read {
             until: request.recorded_until.map(Timestamp),
         };
         let (consistency, limit) = (request.consistency.into(), request.limit);
-        let (with_snapshot, with_system) = (request.with_snapshot, request.with_system);
-        let read =
-            Read { source, bounds, direction, limit, consistency, with_snapshot, with_system };
+        let read = Read {
+            source,
+            bounds,
+            direction,
+            limit,
+            consistency,
+            with_snapshot: request.with_snapshot,
+            with_system: request.with_system,
+            follow: request.follow,
+        };
         read.check()?;
         Ok(read)
     }
@@ -207,7 +215,8 @@ mod tests {
         };
         assert!(filtered.check().is_err(), "a snapshot is of the whole stream");
         let filtered = Read { with_snapshot: false, ..filtered };
-        for read in [read, stream, filtered, Read::query(Query::everything())] {
+        let followed = Read { follow: true, ..Read::query(Query::everything()) };
+        for read in [read, stream, filtered, followed, Read::query(Query::everything())] {
             assert_eq!(Read::try_from(v1::ReadRequest::from(read.clone())), Ok(read));
         }
     }

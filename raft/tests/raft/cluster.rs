@@ -282,7 +282,7 @@ impl Cluster {
         let verdicts = tokio::time::timeout(Duration::from_secs(2), proposed).await.ok()?.ok()?;
         verdicts.into_iter().find_map(|verdict| match verdict {
             Verdict::Appended(appended) => Some(appended.last_position),
-            Verdict::Rejected(_) | Verdict::Kept(_) => None,
+            Verdict::Rejected(_) | Verdict::Kept(_) | Verdict::Group(_) => None,
         })
     }
 

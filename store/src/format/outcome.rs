@@ -9,13 +9,14 @@
 //!           5 stream closed: stream 1 + n
 //!           6 forgotten
 //!           7 check too old
+//!           8 group: outcome 1 (0 done, 1 not found, 2 differs, 3 full), count 8
 //! failure   stream 1 + n, actual 8, expected 1 (0 any, 1 none, 2 exists, 3 exactly, and then 8 more)
 //! violation condition 4, position 8
 //! ```
 //!
 //! It stands on no disk, but two builds that replicate one log must agree on it.
 
-use quorate_proto::{Expectation, Failure, LogIndex, Violation};
+use quorate_proto::{Expectation, Failure, GroupOutcome, LogIndex, Violation};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Output;
@@ -45,6 +46,17 @@ fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
         Verdict::Kept(version) => {
             out.put_u8(2);
             out.put_u64(version.0);
+        }
+        Verdict::Group(outcome) => {
+            let (number, count) = match outcome {
+                GroupOutcome::Done(count) => (0, *count),
+                GroupOutcome::NotFound => (1, 0),
+                GroupOutcome::Differs => (2, 0),
+                GroupOutcome::Full => (3, 0),
+            };
+            out.put_u8(8);
+            out.put_u8(number);
+            out.put_u64(count);
         }
         Verdict::Rejected(rejection) => put_rejection(rejection, out),
     }

@@ -1,0 +1,1 @@
+//! What application writers build on: projections, process managers and sinks over the client library.
