@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use quorate_client::{AppendError, Client, Done, Query, RecordedEvent, Settings, Transaction};
+use quorate_client::{
+    AppendError, Client, Done, Query, ReadRequest, RecordedEvent, Settings, Transaction,
+};
 use quorate_proto::{
     self as proto, Append, Change, ChangeKind, Event, Position, Problem, Read, Scope, Setting,
     SettingsChange, Snapshot, Source, Version, Write,
@@ -75,11 +77,7 @@ fn query(query: &proto::Query) -> Query {
 
 /// Reads everything that a read asks for.
 pub(in super::super) async fn collect(client: &Client, read: &Read) -> Result<ReadAnswer, String> {
-    let mut request = match &read.source {
-        Source::Stream { stream, .. } => client.read(stream.as_str()),
-        Source::Query(one) => client.read(query(one)),
-    };
-    request = request.consistency(read.consistency);
+    let mut request = request(client, read);
     if let Some(limit) = read.limit {
         request = request.limit(limit);
     }
@@ -113,6 +111,15 @@ pub(in super::super) async fn collect(client: &Client, read: &Read) -> Result<Re
     })
 }
 
+/// A read of the same source, as fresh.
+pub(in super::super) fn request(client: &Client, read: &Read) -> ReadRequest {
+    let request = match &read.source {
+        Source::Stream { stream, .. } => client.read(stream.as_str()),
+        Source::Query(one) => client.read(query(one)),
+    };
+    request.consistency(read.consistency)
+}
+
 /// How often a read is tried that finds something damaged.
 const REPAIR_TRIES: u32 = 60;
 
@@ -131,7 +138,8 @@ pub(in super::super) async fn read_whole(
     }
 }
 
-fn recorded(event: RecordedEvent) -> proto::RecordedEvent {
+/// The event in the words of the checker.
+pub(in super::super) fn recorded(event: RecordedEvent) -> proto::RecordedEvent {
     proto::RecordedEvent {
         position: Position(event.position),
         stream: event.stream,
