@@ -16,6 +16,7 @@ use crate::export::Export;
 use crate::fault::Fault;
 use crate::folder::Folder;
 use crate::format::outcome;
+use crate::group::Groups;
 use crate::install::{Installed, Installer};
 use crate::life::Head;
 use crate::read::{Point, Reader};
@@ -133,7 +134,8 @@ impl Store {
         let view = first_view(&folder, pinned, chunks, point.position);
         let lacks_ids = window.is_none();
         let window = window.unwrap_or_else(|| Window::new(options.cluster, point.position));
-        let shared = Arc::new(Shared::new(view.clone(), point, window));
+        let groups = Groups::default();
+        let shared = Arc::new(Shared::new(view.clone(), point, window, groups));
         let head_cache = NonZeroUsize::new(options.head_cache).unwrap_or(NonZeroUsize::MIN);
         Ok(Store {
             folder,
@@ -333,6 +335,7 @@ impl Store {
         self.heads.clear();
         (self.bytes, self.sealing, self.complete) = (0, None, None);
         self.lacks_ids = false;
+        *self.shared.groups_mut() = Groups::default();
         self.shared.replace(&self.view, self.point, window);
         self.folder.remove_catalog(old)
     }

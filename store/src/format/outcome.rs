@@ -9,7 +9,7 @@
 //!           5 stream closed: stream 1 + n
 //!           6 forgotten
 //!           7 check too old
-//!           8 group: outcome 1 (0 done, 1 not found, 2 differs, 3 full), count 8
+//!           8 group: outcome 1 (0 done, 1 not found, 2 differs, 3 full, 4 stale), count 8
 //! failure   stream 1 + n, actual 8, expected 1 (0 any, 1 none, 2 exists, 3 exactly, and then 8 more)
 //! violation condition 4, position 8
 //! ```
@@ -53,6 +53,7 @@ fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
                 GroupOutcome::NotFound => (1, 0),
                 GroupOutcome::Differs => (2, 0),
                 GroupOutcome::Full => (3, 0),
+                GroupOutcome::Stale => (4, 0),
             };
             out.put_u8(8);
             out.put_u8(number);

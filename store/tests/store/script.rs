@@ -218,6 +218,7 @@ fn show(verdict: &Verdict) -> String {
             let (first, last, at) = (done.first_position, done.last_position, done.recorded_at.0);
             format!("appended at {first}..{last}, versions {}, at {at}", versions.join(" "))
         }
+        Verdict::Group(outcome) => format!("{outcome:?}"),
         Verdict::Rejected(Rejection::IdReused(id)) => format!("id {} is reused", letter(*id)),
         Verdict::Rejected(rejection) => {
             let is_final = if rejection.is_final() { " (for good)" } else { "" };
