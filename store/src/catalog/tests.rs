@@ -132,7 +132,8 @@ fn put(
     let (records, snapshots) = (&*records, &*snapshots);
     let filter = Arc::new(filter(checkpoint));
     let new_chunk = new_chunk.map(|chunk| (chunk, &filter));
-    catalog.commit(&Commit { state, new_chunk, fold, records, snapshots })
+    let groups = &[];
+    catalog.commit(&Commit { state, new_chunk, fold, records, snapshots, groups })
 }
 
 fn commit(catalog: &Catalog, checkpoint: u64, count: u64) -> Result<(), Fault> {

@@ -64,6 +64,7 @@ fn a_manifest_of_the_first_format_is_read() {
         stream_records: 1,
         snapshots: sum(3),
         filters: sum(4),
+        groups: TableSum::default(),
     };
     let (state, chunks) = (state(2), vec![chunk(1), chunk(2)]);
     let log_id = state.log_id.expect("of a checkpoint");
