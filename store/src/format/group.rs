@@ -218,3 +218,120 @@ fn check_version(input: &mut Input) -> Result<(), Malformed> {
         other => Err(Malformed::new(format!("has the version {other}, unknown to this build"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use quorate_proto::{Category, Query, QueryItem, Scope};
+
+    use super::*;
+
+    fn name(name: &str) -> GroupName {
+        GroupName::new(name).expect("a name")
+    }
+
+    fn definition() -> GroupDefinition {
+        let scope = Some(Scope::Category(Category::new("order").expect("a category")));
+        let query = Query { items: vec![QueryItem { scope, ..QueryItem::default() }] };
+        GroupDefinition { query, after: Position(3), settings: GroupSettings::default() }
+    }
+
+    prop_compose! {
+        fn any_head()(
+            floor in 0..1000_u64,
+            settled in prop::collection::btree_set(1..5000_u64, 0..9),
+            failed in prop::collection::btree_map(any::<u64>(), (any::<u32>(), any::<i64>()), 0..9),
+            indexes in any::<(u64, u64)>(),
+        ) -> Head {
+            let settled = settled.into_iter().map(|above| Position(floor + above)).collect();
+            let failed = failed.into_iter().filter(|(position, _)| *position > 6000);
+            let failed = failed.map(|(position, (attempts, due))| {
+                let position = Position(position);
+                (position, Failed { position, attempts, due: Timestamp(due) })
+            });
+            Head {
+                definition: Arc::new(definition()),
+                incarnation: LogIndex(indexes.0),
+                revision: LogIndex(indexes.1),
+                floor: Position(floor),
+                settled,
+                failed: failed.collect(),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_that_is_encoded_is_decoded_and_a_part_of_it_is_malformed(
+            head in any_head(), cut in any::<prop::sample::Index>()
+        ) {
+            let bytes = Bytes::from(encode_head(&head));
+            prop_assert!(decode_head(bytes.slice(..cut.index(bytes.len()))).is_err());
+            prop_assert_eq!(decode_head(bytes), Ok(head));
+        }
+
+        #[test]
+        fn a_parked_event_that_is_encoded_is_decoded(
+            position: u64, attempts: u32, reason in ".{0,40}", at: i64
+        ) {
+            let (position, parked_at) = (Position(position), Timestamp(at));
+            let parked = Parked { position, attempts, reason, parked_at };
+            prop_assert_eq!(decode_parked(position, encode_parked(&parked).into()), Ok(parked));
+            let key = Bytes::from(parked_key(&name("billing"), position));
+            prop_assert_eq!(decode_row_key(&key), Ok(RowKey::Parked(name("billing"), position)));
+        }
+
+        #[test]
+        fn decoders_take_whatever_bytes_there_are(bytes in prop::collection::vec(any::<u8>(), 0..90)) {
+            let bytes = Bytes::from(bytes);
+            let _ = decode_row_key(&bytes);
+            let _ = decode_parked(Position(1), bytes.clone());
+            let _ = decode_head(bytes.clone());
+            // Behind a definition that is whole.
+            let mut head = vec![VERSION];
+            put_definition(&definition(), &mut head);
+            head.extend(&bytes);
+            if let Ok(head) = decode_head(head.into()) {
+                prop_assert_eq!(decode_head(encode_head(&head).into()), Ok(head));
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_a_group_stand_together_the_head_first_and_what_is_parked_by_position() {
+        let mut keys = Vec::new();
+        for one in ["a", "b", "aa", "billing"] {
+            keys.push(head_key(&name(one)));
+            keys.extend([1, 255, 256, u64::MAX].map(|at| parked_key(&name(one), Position(at))));
+        }
+        assert!(keys.is_sorted());
+        let key = Bytes::from(head_key(&name("aa")));
+        assert_eq!(decode_row_key(&key), Ok(RowKey::Head(name("aa"))));
+    }
+
+    /// A store that was written by this build must be read by every later one.
+    #[test]
+    fn the_bytes_of_a_row_stay_what_they_are() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let failed = Failed { position: Position(5), attempts: 2, due: Timestamp(-1) };
+        let head = Head {
+            definition: Arc::new(definition()),
+            incarnation: LogIndex(8),
+            revision: LogIndex(9),
+            floor: Position(10),
+            settled: [Position(11), Position(311)].into(),
+            failed: [(failed.position, failed)].into(),
+        };
+        assert_eq!(
+            hex(&encode_head(&head)),
+            "010102056f7264657200000003000000000000000030750000000000000a000000e80300000000000000\
+             100000080000000000000009000000000000000a000000000000000201ac02010502ffffffffffffffff"
+        );
+        let (reason, parked_at) = ("no".to_owned(), Timestamp(7));
+        let parked = Parked { position: Position(300), attempts: 5, reason, parked_at };
+        assert_eq!(hex(&encode_parked(&parked)), "010500000007000000000000006e6f");
+        assert_eq!(hex(&parked_key(&name("g"), Position(300))), "016701000000000000012c");
+    }
+}

@@ -142,6 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn the_digest_of_what_requests_to_groups_came_to_stays_what_it_is() {
+        let outcomes = [
+            GroupOutcome::Done(300),
+            GroupOutcome::NotFound,
+            GroupOutcome::Differs,
+            GroupOutcome::Full,
+            GroupOutcome::Stale,
+        ];
+        let digest = digest(1, LogIndex(2), &outcomes.map(Verdict::Group));
+        assert_eq!(format!("{digest:032x}"), "29d03a5ba266bdb97eb61b59edcfddbf");
+    }
+
+    #[test]
     fn every_part_of_an_outcome_counts() {
         let base = digest(1, LogIndex(2), &[appended(1)]);
         for other in [
@@ -150,6 +163,7 @@ mod tests {
             digest(1, LogIndex(2), &[appended(2)]),
             digest(1, LogIndex(2), &[]),
             digest(1, LogIndex(2), &[appended(1), appended(1)]),
+            digest(1, LogIndex(2), &[Verdict::Group(GroupOutcome::Done(1))]),
         ] {
             assert_ne!(other, base);
         }

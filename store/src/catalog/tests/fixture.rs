@@ -50,8 +50,10 @@ fn a_catalog_of_the_first_format_is_read() {
     assert_eq!(found.into_iter().collect::<Keys>(), keys(2, 20));
     let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
     check(&catalog.newest(), 2, 20);
+    assert_eq!(catalog.newest().groups().expect("none yet").summaries().count(), 0);
     commit(&catalog, 3, 20).expect("goes on");
     check(&catalog.newest(), 3, 20);
+    check_groups(&catalog.newest(), 3);
 }
 
 #[test]

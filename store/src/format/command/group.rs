@@ -168,3 +168,201 @@ fn take_list<T>(
     }
     Ok(list)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use quorate_proto::limits::REASON_BYTES_MAX;
+    use quorate_proto::{
+        Category, GroupDefinition, GroupSettings, Query, QueryItem, Scope, Strategy as Sharing, Tag,
+    };
+
+    use super::super::{
+        Builder, ParsedRequest, Request, decode, decode_request, encode_group,
+        encode_group_progress, parse as parse_request,
+    };
+    use super::*;
+
+    fn any_settings() -> impl Strategy<Value = GroupSettings> {
+        let sharing = prop::sample::select(Sharing::ALL.to_vec());
+        (sharing, 10..1_000_000_u64, 1..100_u32, 0..1_000_000_u64, 1..65_536_u32).prop_map(
+            |(strategy, timeout_ms, attempts_max, retry_delay_ms, window)| GroupSettings {
+                strategy,
+                timeout_ms,
+                attempts_max,
+                retry_delay_ms,
+                window,
+            },
+        )
+    }
+
+    fn any_definition() -> impl Strategy<Value = GroupDefinition> {
+        let query = prop_oneof![
+            Just(Query::everything()),
+            "[a-z]{1,9}".prop_map(|name| {
+                let scope = Some(Scope::Category(Category::new(name).expect("a category")));
+                let tags = vec![Tag::new("eu").expect("a tag")];
+                Query { items: vec![QueryItem { scope, tags, ..QueryItem::default() }] }
+            }),
+        ];
+        (query, any::<u64>(), any_settings()).prop_map(|(query, after, settings)| GroupDefinition {
+            query,
+            after: Position(after),
+            settings,
+        })
+    }
+
+    fn any_positions() -> impl Strategy<Value = Vec<Position>> {
+        prop::collection::vec(any::<u64>().prop_map(Position), 0..5)
+    }
+
+    fn any_selection() -> impl Strategy<Value = Selection> {
+        prop_oneof![Just(Selection::All), any_positions().prop_map(Selection::Positions)]
+    }
+
+    fn any_progress() -> impl Strategy<Value = GroupProgress> {
+        let failed =
+            (any::<u64>(), any::<u32>(), any::<i64>()).prop_map(|(position, attempts, due)| {
+                Failed { position: Position(position), attempts, due: Timestamp(due) }
+            });
+        let parked =
+            (any::<u64>(), any::<u32>(), ".{0,20}").prop_map(|(position, attempts, reason)| {
+                Parked { position: Position(position), attempts, reason, parked_at: Timestamp(0) }
+            });
+        let failed = prop::collection::vec(failed, 0..4);
+        let parked = prop::collection::vec(parked, 0..4);
+        (any::<u64>(), any::<u64>(), any_positions(), failed, parked).prop_map(
+            |(incarnation, floor, settled, failed, parked)| GroupProgress {
+                incarnation: LogIndex(incarnation),
+                floor: Position(floor),
+                settled,
+                failed,
+                parked,
+            },
+        )
+    }
+
+    fn any_request() -> impl Strategy<Value = GroupRequest> {
+        prop_oneof![
+            any_definition().prop_map(GroupRequest::Create),
+            any_settings().prop_map(GroupRequest::Configure),
+            Just(GroupRequest::Delete),
+            any::<u64>().prop_map(|after| GroupRequest::Reset(Position(after))),
+            any_selection().prop_map(GroupRequest::Replay),
+            any_selection().prop_map(GroupRequest::Drop),
+        ]
+    }
+
+    fn name() -> GroupName {
+        GroupName::new("billing").expect("a name")
+    }
+
+    fn parsed(request: Bytes) -> ParsedGroup {
+        match parse_request(request).expect("a request") {
+            ParsedRequest::Group(parsed) => parsed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded_and_a_part_of_it_is_malformed(
+            request in any_request(), cut in any::<prop::sample::Index>()
+        ) {
+            let bytes = encode_group(&name(), &request);
+            prop_assert!(decode_request(&bytes.slice(..cut.index(bytes.len()))).is_err());
+            let mut command = Builder::new(Timestamp(1));
+            command.push(&bytes);
+            prop_assert_eq!(decode(command.finish()).expect("a command").requests.len(), 1);
+            let expected = Request::Group { name: name(), request };
+            prop_assert_eq!(decode_request(&bytes), Ok(expected));
+        }
+
+        #[test]
+        fn progress_keeps_the_term_of_who_told_it_and_is_refused_from_elsewhere(
+            progress in any_progress(), term: u64
+        ) {
+            let bytes = encode_group_progress(&name(), Term(term), &progress);
+            prop_assert!(decode_request(&bytes).is_err());
+            let told = parsed(bytes);
+            prop_assert_eq!((told.name, told.term), (name(), Term(term)));
+            prop_assert_eq!(told.request, GroupRequest::Progress(progress.clone()));
+            let without_term = encode_group(&name(), &GroupRequest::Progress(progress));
+            prop_assert_eq!(parsed(without_term).term, Term::ZERO);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused_or_decoded_but_never_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..100), what in 0..9_u8
+        ) {
+            let _ = decode_request(&Bytes::from([&b"\x03\x01g"[..], &[what], &bytes].concat()));
+            let _ = decode_request(&Bytes::from([&b"\x03"[..], &bytes].concat()));
+        }
+    }
+
+    #[test]
+    fn what_apply_must_never_meet_is_malformed() {
+        let settings = GroupSettings { attempts_max: 0, ..GroupSettings::default() };
+        let many = vec![Position(1); GROUP_CHANGE_POSITIONS_MAX + 1];
+        let requests =
+            [GroupRequest::Configure(settings), GroupRequest::Drop(Selection::Positions(many))];
+        for request in requests {
+            assert!(parse_request(encode_group(&name(), &request)).is_err(), "{request:?}");
+        }
+        let lists = |each: usize, reason: usize| GroupProgress {
+            settled: vec![Position(1); each],
+            failed: vec![Failed { position: Position(2), attempts: 1, due: Timestamp(0) }; each],
+            parked: vec![Parked {
+                position: Position(3),
+                attempts: 1,
+                reason: "x".repeat(reason),
+                parked_at: Timestamp(0),
+            }],
+            ..GroupProgress::default()
+        };
+        let told = |progress| parse_request(encode_group_progress(&name(), Term(1), &progress));
+        assert!(told(lists(GROUP_CHANGE_POSITIONS_MAX / 2, 1)).is_err(), "too many in all");
+        assert!(told(lists(1, REASON_BYTES_MAX + 1)).is_err(), "a reason that is too long");
+        assert!(told(lists(GROUP_CHANGE_POSITIONS_MAX / 2 - 1, REASON_BYTES_MAX)).is_ok());
+    }
+
+    #[test]
+    fn what_a_later_build_may_add_is_malformed_here() {
+        let good = encode_group(&name(), &GroupRequest::Replay(Selection::All)).to_vec();
+        let (what_at, selection_at) = (good.len() - 2, good.len() - 1);
+        for (at, value) in [(what_at, 8), (what_at, 0), (selection_at, 2)] {
+            let mut bytes = good.clone();
+            bytes[at] = value;
+            assert!(decode_request(&Bytes::from(bytes)).is_err(), "byte {at}");
+        }
+        let mut longer = good.clone();
+        longer.push(0);
+        assert!(decode_request(&Bytes::from(longer)).is_err());
+    }
+
+    /// Replicas of two builds read one log: a change of these bytes is a new version of the command.
+    #[test]
+    fn the_bytes_of_a_request_stay_what_they_are() {
+        let hex = |bytes: Bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let failed = vec![Failed { position: Position(6), attempts: 2, due: Timestamp(-1) }];
+        let (reason, parked_at) = ("no".to_owned(), Timestamp(9));
+        let parked = vec![Parked { position: Position(300), attempts: 5, reason, parked_at }];
+        let settled = vec![Position(7)];
+        let (incarnation, floor) = (LogIndex(3), Position(4));
+        let progress = GroupProgress { incarnation, floor, settled, failed, parked };
+        let told = encode_group_progress(&name(), Term(2), &progress);
+        assert_eq!(
+            hex(told),
+            "030762696c6c696e670702000000000000000300000000000000040000000000000001070106020000\
+             00ffffffffffffffff01ac0205000000026e6f"
+        );
+        let (query, settings) = (Query::everything(), GroupSettings::default());
+        let definition = GroupDefinition { query, after: Position(1), settings };
+        assert_eq!(
+            hex(encode_group(&name(), &GroupRequest::Create(definition))),
+            "030762696c6c696e67010001000000000000000030750000000000000a000000e8030000000000000010\
+             0000"
+        );
+    }
+}
