@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::power::{check, log};
 use crate::support::{append, command, open, options, read, replay, seal_all};
 
-const CHUNK_BYTES: u64 = 1500;
+const CHUNK_BYTES: u64 = 2500;
 
 /// A store with all of the log applied and sealed.
 fn store_of(log: &[Entry]) -> Store {
