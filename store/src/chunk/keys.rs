@@ -1,5 +1,7 @@
 //! The keys of a chunk, for the index over all chunks.
 
+use quorate_proto::Version;
+
 use super::Chunk;
 use crate::cache::ReadCounters;
 use crate::catalog::KeyState;
@@ -56,7 +58,7 @@ impl Chunk {
     }
 
     fn state_of(&self, entry: &Entry) -> KeyState {
-        let version = entry.versions.map(|(_, last)| last).unwrap_or_default();
+        let version = entry.versions.map_or(Version(entry.total), |(_, last)| last);
         KeyState { last_chunk: self.summary.number, version }
     }
 }
