@@ -39,6 +39,7 @@ mod client;
 mod connector;
 mod driver;
 mod event;
+mod feed;
 mod flights;
 mod nodes;
 mod outcome;
@@ -55,6 +56,7 @@ pub use append::{AppendError, Conflict, Done, Expect, UnknownAppend};
 pub use client::{Builder, Client};
 pub use connector::Transport;
 pub use event::{Event, EventError, RecordedEvent};
+pub use feed::{Feed, Mark, Message};
 pub use query::{Query, Source};
 pub use quorate_proto::{
     Consistency, ErrorKind, EventId, EventType, Failure, Invalid, Outcome, Position, Problem,

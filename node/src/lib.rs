@@ -9,6 +9,7 @@ pub mod commands;
 pub mod config;
 mod connect;
 mod exit;
+mod follow;
 mod import;
 mod inspect;
 mod local;

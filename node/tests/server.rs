@@ -147,6 +147,7 @@ async fn read(
             Message::Point(first) => point = Some(first),
             Message::Events(batch) => found.extend(batch.events),
             Message::End(_) => ended = true,
+            other => panic!("no part of a read that ends by itself: {other:?}"),
         }
     }
     Ok((point.expect("a point"), found, ended))

@@ -92,14 +92,6 @@ impl Key {
         }
     }
 
-    #[cfg(test)]
-    /// All keys of an event: its stream, what lies [above](Key::above) that, and its
-    /// [labels](Key::labels). Each is there once.
-    pub(crate) fn of_event(event: &StoredEvent) -> impl Iterator<Item = Key> {
-        let stream = Key::Stream(event.stream.clone());
-        std::iter::once(stream).chain(Key::above(&event.stream)).chain(Key::labels(event))
-    }
-
     /// The category and the paths that a stream lies in; streams of the system lie in none.
     pub(crate) fn above(stream: &StreamName) -> impl Iterator<Item = Key> {
         let stream = (!stream.is_system()).then_some(stream);

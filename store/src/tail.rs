@@ -18,7 +18,7 @@ use crate::life::Changes;
 /// Invariants:
 /// - The event at ordinal n has the position `first + n`; ordinals are only added, never changed, so what a
 ///   reader saw below an ordinal stays as it was.
-/// - Each posting is ascending, and each event is in the postings of all its keys ([`Key::of_event`]).
+/// - Each posting is ascending, and each event is in the postings of all its keys ([`StoredEvent::keys`]).
 /// - Within a stream, versions are consecutive.
 #[derive(Debug)]
 pub(crate) struct Tail {

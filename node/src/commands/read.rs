@@ -10,6 +10,7 @@ use crate::age;
 use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
+use crate::follow::{Printing, print_feed};
 use crate::output::{count_of, write_snapshot_before_events};
 use crate::print::print_events;
 
@@ -67,12 +68,36 @@ pub struct ReadArgs {
     /// At most so many events.
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
+    /// Go on with what is appended later, until interrupted or at the limit.
+    #[arg(long, conflicts_with_all = ["before", "until", "backwards"])]
+    follow: bool,
+    /// With --follow and in JSON: also a line for where the reader stands and may resume, {"caught_up":{…}},
+    /// {"fell_behind":{…}} or {"progress":{…}}, each with a position and, of a stream, a version.
+    #[arg(long)]
+    marks: bool,
+}
+
+/// Follow the events of a stream, or of what a query finds: `read --follow`.
+#[derive(Args, Debug)]
+pub struct SubscribeArgs {
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+/// Runs `subscribe`.
+pub async fn subscribe(args: SubscribeArgs, global: &Global) -> Result<(), Exit> {
+    run(ReadArgs { follow: true, ..args.read }, global).await
 }
 
 /// Runs the command.
 pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
     let client = connect(global).await?;
     let request = client.read(args.source()).consistency(global.consistency);
+    if args.follow {
+        let snapshot_of = args.stream.as_ref().filter(|_| args.with_snapshot);
+        let printing = Printing { json: global.json(), marks: args.marks, snapshot_of };
+        return print_feed(args.narrow(request).follow(), printing).await;
+    }
     let mut events = args.narrow(request).stream().await?;
     if let (Some(snapshot), Some(stream)) = (events.snapshot(), &args.stream) {
         write_snapshot_before_events(&mut io::stdout(), stream, snapshot, global.json())?;

@@ -11,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::appends::{Appends, Prepared, Taken, deadline_of};
+use super::follow::{self, Follow, Live};
 use super::session::{Answers, Session};
 use super::{problem, read, show};
 
 /// Appends, changes and reads, on any node.
 pub(crate) struct EventsService<H: Host> {
     pub(crate) appends: Arc<Appends<H>>,
+    pub(crate) live: Arc<Live<H>>,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -105,6 +107,10 @@ impl<H: Host> Events for EventsService<H> {
         let replica = &self.appends.replica;
         let reader = read::reach(replica, read.consistency, deadline).await?;
         let stopping = self.stopping.clone();
+        if read.follow {
+            let follow = Follow::begin(self.live.clone(), reader, read);
+            return Ok(Response::new(follow::stream(follow, stopping)));
+        }
         Ok(Response::new(read::stream(replica.clone(), reader, read, stopping)))
     }
 }

@@ -4,6 +4,7 @@ mod batch;
 mod conditions;
 mod matching;
 mod plan;
+mod recent;
 mod scan;
 mod state;
 #[cfg(test)]

@@ -135,7 +135,7 @@ fn written(events: &[StoredEvent]) -> (MemVfs, Written, Chunk) {
 fn naive(events: &[StoredEvent]) -> BTreeMap<Key, Posting> {
     let mut postings: BTreeMap<Key, Posting> = BTreeMap::new();
     for (ordinal, event) in events.iter().enumerate() {
-        for key in Key::of_event(event) {
+        for key in event.keys() {
             let first_version = matches!(key, Key::Stream(_)).then_some(event.version);
             let previous = made_up_previous(&key);
             let posting = postings.entry(key).or_insert(Posting {
@@ -178,10 +178,8 @@ fn check_against_model(events: &[StoredEvent]) {
     chunk.verify().expect("whole");
     let verified: Vec<ChunkKey> = chunk.keys().collect::<Result<_, _>>().expect("readable");
     for ((key, state), verified) in written.keys.iter().zip(&verified) {
-        let last = events
-            .iter()
-            .rfind(|event| Key::of_event(event).any(|own| own == *key))
-            .expect("its event");
+        let last =
+            events.iter().rfind(|event| event.keys().any(|own| own == *key)).expect("its event");
         let stream = matches!(key, Key::Stream(_));
         let expected = if stream { last.version } else { total(key, model[key].ordinals.len()) };
         assert_eq!(state.version, expected);
