@@ -91,7 +91,7 @@ pub use fault::Fault;
 pub use format::command;
 pub use install::{Install, Installed, Installer};
 pub use key::Key;
-pub use read::{Checked, Point, Reader, Scan, Settings, StreamState};
+pub use read::{Checked, NamePage, Point, Reader, Scan, Settings, StreamState};
 pub use repair::{Repair, Repaired};
 pub use scavenge::{Scavenge, ScavengeStep, Scavenged};
 pub use scrub::{Scrub, ScrubStep};

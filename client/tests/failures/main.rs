@@ -1,5 +1,6 @@
 //! What the client does when sessions, reads and nodes fail, against nodes whose answers are given by hand.
 
 mod fake;
+mod names;
 mod reads;
 mod sessions;

@@ -3,6 +3,7 @@
 mod damage;
 mod install;
 mod model;
+mod names;
 mod power;
 mod queries;
 mod random;
