@@ -85,7 +85,9 @@ pub enum ProjectionError {
         last: String,
     },
     /// The time is over and the model has not reached the position.
-    #[error("projection `{projection}` is at position {actual} and has not reached {wanted} in time")]
+    #[error(
+        "projection `{projection}` is at position {actual} and has not reached {wanted} in time"
+    )]
     NotReached {
         /// The projection.
         projection: String,
@@ -95,7 +97,9 @@ pub enum ProjectionError {
         wanted: u64,
     },
     /// A parked event is not in the log any more.
-    #[error("the event at position {position} (`{stream}` version {version}) is not in the log any more")]
+    #[error(
+        "the event at position {position} (`{stream}` version {version}) is not in the log any more"
+    )]
     Gone {
         /// The event.
         position: u64,

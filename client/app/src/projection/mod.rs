@@ -84,16 +84,16 @@ pub use retry::Backoff;
 pub use running::Running;
 pub use source::{EventFeed, EventSource};
 pub use status::{State, Status};
+pub use store::{
+    BoxError, Claim, Creation, Memory, MemoryModel, Parked, Record, Side, Slot, Step, Store,
+    StoreError, Swap,
+};
 #[cfg(feature = "postgres")]
 pub use store::{Postgres, PostgresModel};
 #[cfg(feature = "redis")]
 pub use store::{Redis, RedisModel};
 #[cfg(feature = "sqlite")]
 pub use store::{Sqlite, SqliteModel};
-pub use store::{
-    BoxError, Claim, Creation, Memory, MemoryModel, Parked, Record, Side, Slot, Step, Store, StoreError,
-    Swap,
-};
 pub use typed::{Applying, Handlers, typed};
 
 use partition::{KeyOf, Partitioning};
@@ -465,7 +465,10 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
             return Err(Invalid::new("batch and attempts", "must be at least 1"));
         }
         if !(Duration::from_millis(50)..=Duration::from_secs(3_600)).contains(&lease) {
-            return Err(Invalid::new("lease", format!("is {lease:?}; it must be from 50 ms to an hour")));
+            return Err(Invalid::new(
+                "lease",
+                format!("is {lease:?}; it must be from 50 ms to an hour"),
+            ));
         }
         Ok(())
     }

@@ -114,10 +114,7 @@ where
 }
 
 /// Swaps the models if they can be. False if the live one is ahead, or the database cannot do it now.
-async fn swap<S, H, E>(
-    running: &Running<S, H, E>,
-    generation: u64,
-) -> Result<bool, ProjectionError>
+async fn swap<S, H, E>(running: &Running<S, H, E>, generation: u64) -> Result<bool, ProjectionError>
 where
     S: Store,
     H: Handler<S::Model>,

@@ -31,7 +31,8 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_longest() {
-        let backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
+        let backoff =
+            Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
         let waits: Vec<u128> =
             [0, 1, 2, 3, 4, 5, u32::MAX].map(|n| backoff.after(n).as_millis()).to_vec();
         assert_eq!(waits, [100, 100, 200, 400, 800, 1_000, 1_000]);

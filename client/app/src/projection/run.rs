@@ -371,7 +371,8 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
         let mut workers = JoinSet::new();
         let mut queues = Vec::new();
         for (partition, position) in (0..).zip(&record.bookmarks) {
-            let (queue, work) = mpsc::channel(self.projection.settings.batch_events.min(10_000) * 2);
+            let (queue, work) =
+                mpsc::channel(self.projection.settings.batch_events.min(10_000) * 2);
             let worker = Worker {
                 projection: self.projection.clone(),
                 held: held.clone(),

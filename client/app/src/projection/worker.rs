@@ -176,13 +176,13 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
             };
             let (event, error) = match fault {
                 Fault::Moved => {
-                    self.look_again().await?;
+                    self.look_again(&batch.events).await?;
                     continue;
                 }
                 Fault::Lost(why) => {
                     losses += 1;
                     self.rest(LOST.after(losses), why).await?;
-                    self.look_again().await?;
+                    self.look_again(&batch.events).await?;
                     continue;
                 }
                 Fault::Refused(error) => return Err(ProjectionError::from(error).into()),
@@ -237,12 +237,12 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         } else {
             for (index, event) in events.iter().enumerate() {
                 store.next_event(&mut model, event.position);
-                apply(handler.as_ref(), &mut model, event).await.map_err(|error| {
-                    match is_transient::<S>(&error) {
+                apply(handler.as_ref(), &mut model, event).await.map_err(
+                    |error| match is_transient::<S>(&error) {
                         true => Fault::Lost(error.to_string()),
                         false => Fault::Event(index, error),
-                    }
-                })?;
+                    },
+                )?;
             }
         }
         store.commit(model).await.map_err(ended)?;
@@ -255,13 +255,17 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         Ok(())
     }
 
-    /// Finds out where the bookmark stands after an answer was lost, or another one seems to have moved it.
-    async fn look_again(&mut self) -> Result<(), Halt> {
+    /// Finds out where the bookmark stands after an answer was lost, or another one seems to have moved it: some of
+    /// the batch may have been applied.
+    async fn look_again(&mut self, batch: &[RecordedEvent]) -> Result<(), Halt> {
         let mut losses = 0;
         loop {
             let Held { slot, owner, .. } = &self.held;
             match self.projection.store.bookmark(slot, self.partition, owner).await {
                 Ok(Some(position)) if position >= self.position => {
+                    let applied = (self.position + 1)..=position;
+                    let applied = batch.iter().filter(|event| applied.contains(&event.position));
+                    self.board.moved(self.partition, position, applied.count() as u64);
                     self.position = position;
                     return Ok(());
                 }

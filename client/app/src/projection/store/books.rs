@@ -11,9 +11,7 @@ macro_rules! books {
 
         use sqlx::Row;
 
-        use super::super::{
-            Claim, Creation, Parked, Record, Side, Slot, Step, StoreError, Swap,
-        };
+        use super::super::{Claim, Creation, Parked, Record, Side, Slot, Step, StoreError, Swap};
 
         /// A statement on one connection.
         type Result<T> = std::result::Result<T, sqlx::Error>;
@@ -22,19 +20,25 @@ macro_rules! books {
         pub(super) async fn prepare(connection: &mut $Connection) -> Result<()> {
             for table in [
                 concat!(
-                    "CREATE TABLE IF NOT EXISTS ", $tables, "projections (",
+                    "CREATE TABLE IF NOT EXISTS ",
+                    $tables,
+                    "projections (",
                     "projection TEXT NOT NULL, side TEXT NOT NULL, definition TEXT NOT NULL, ",
                     "partitioning TEXT NOT NULL, generation BIGINT NOT NULL, owner TEXT, ",
                     "leased_until BIGINT NOT NULL, PRIMARY KEY (projection, side))",
                 ),
                 concat!(
-                    "CREATE TABLE IF NOT EXISTS ", $tables, "bookmarks (",
+                    "CREATE TABLE IF NOT EXISTS ",
+                    $tables,
+                    "bookmarks (",
                     "projection TEXT NOT NULL, side TEXT NOT NULL, partition INTEGER NOT NULL, ",
                     "position BIGINT NOT NULL, owner TEXT, ",
                     "PRIMARY KEY (projection, side, partition))",
                 ),
                 concat!(
-                    "CREATE TABLE IF NOT EXISTS ", $tables, "parked (",
+                    "CREATE TABLE IF NOT EXISTS ",
+                    $tables,
+                    "parked (",
                     "projection TEXT NOT NULL, side TEXT NOT NULL, position BIGINT NOT NULL, ",
                     "stream TEXT NOT NULL, version BIGINT NOT NULL, kind TEXT NOT NULL, ",
                     "attempts BIGINT NOT NULL, reason TEXT NOT NULL, ",
@@ -51,11 +55,15 @@ macro_rules! books {
             slot: &Slot,
         ) -> Result<Option<Record>> {
             const HEAD: &str = concat!(
-                "SELECT definition, partitioning, generation FROM ", $tables, "projections ",
+                "SELECT definition, partitioning, generation FROM ",
+                $tables,
+                "projections ",
                 "WHERE projection = $1 AND side = $2",
             );
             const BOOKMARKS: &str = concat!(
-                "SELECT position FROM ", $tables, "bookmarks ",
+                "SELECT position FROM ",
+                $tables,
+                "bookmarks ",
                 "WHERE projection = $1 AND side = $2 ORDER BY partition",
             );
             let head = sqlx::query(HEAD)
@@ -86,7 +94,10 @@ macro_rules! books {
             creation: &Creation<'_>,
         ) -> Result<bool> {
             const HEAD: &str = concat!(
-                "INSERT INTO ", $tables, "projections VALUES ($1, $2, $3, $4, $5, $6, ", $now,
+                "INSERT INTO ",
+                $tables,
+                "projections VALUES ($1, $2, $3, $4, $5, $6, ",
+                $now,
                 " + $7) ON CONFLICT DO NOTHING",
             );
             let head = sqlx::query(HEAD)
@@ -138,16 +149,26 @@ macro_rules! books {
             lease: Duration,
         ) -> Result<Claim> {
             const CLAIM: &str = concat!(
-                "UPDATE ", $tables, "projections SET owner = $3, leased_until = ", $now, " + $4 ",
+                "UPDATE ",
+                $tables,
+                "projections SET owner = $3, leased_until = ",
+                $now,
+                " + $4 ",
                 "WHERE projection = $1 AND side = $2 ",
-                "AND (owner IS NULL OR owner = $3 OR leased_until <= ", $now, ")",
+                "AND (owner IS NULL OR owner = $3 OR leased_until <= ",
+                $now,
+                ")",
             );
             const HELD: &str = concat!(
-                "SELECT COALESCE(owner, ''), leased_until FROM ", $tables, "projections ",
+                "SELECT COALESCE(owner, ''), leased_until FROM ",
+                $tables,
+                "projections ",
                 "WHERE projection = $1 AND side = $2",
             );
             const BOOKMARKS: &str = concat!(
-                "UPDATE ", $tables, "bookmarks SET owner = $3 WHERE projection = $1 AND side = $2",
+                "UPDATE ",
+                $tables,
+                "bookmarks SET owner = $3 WHERE projection = $1 AND side = $2",
             );
             let claimed = sqlx::query(CLAIM)
                 .bind(&slot.projection)
@@ -186,7 +207,11 @@ macro_rules! books {
             lease: Duration,
         ) -> Result<bool> {
             const RENEW: &str = concat!(
-                "UPDATE ", $tables, "projections SET leased_until = ", $now, " + $4 ",
+                "UPDATE ",
+                $tables,
+                "projections SET leased_until = ",
+                $now,
+                " + $4 ",
                 "WHERE projection = $1 AND side = $2 AND owner = $3",
             );
             let renewed = sqlx::query(RENEW)
@@ -205,7 +230,9 @@ macro_rules! books {
             owner: &str,
         ) -> Result<()> {
             const RELEASE: &str = concat!(
-                "UPDATE ", $tables, "projections SET owner = NULL ",
+                "UPDATE ",
+                $tables,
+                "projections SET owner = NULL ",
                 "WHERE projection = $1 AND side = $2 AND owner = $3",
             );
             sqlx::query(RELEASE)
@@ -224,7 +251,9 @@ macro_rules! books {
             owner: &str,
         ) -> Result<Option<u64>> {
             const BOOKMARK: &str = concat!(
-                "SELECT position FROM ", $tables, "bookmarks ",
+                "SELECT position FROM ",
+                $tables,
+                "bookmarks ",
                 "WHERE projection = $1 AND side = $2 AND partition = $3 AND owner = $4",
             );
             let bookmark = sqlx::query(BOOKMARK)
@@ -247,11 +276,15 @@ macro_rules! books {
             position: u64,
         ) -> Result<bool> {
             const HEAD: &str = concat!(
-                "UPDATE ", $tables, "projections SET partitioning = $4 ",
+                "UPDATE ",
+                $tables,
+                "projections SET partitioning = $4 ",
                 "WHERE projection = $1 AND side = $2 AND owner = $3",
             );
             const DIFFER: &str = concat!(
-                "SELECT COUNT(*) FROM ", $tables, "bookmarks ",
+                "SELECT COUNT(*) FROM ",
+                $tables,
+                "bookmarks ",
                 "WHERE projection = $1 AND side = $2 AND (owner <> $3 OR position <> $4)",
             );
             const FORGET: &str =
@@ -290,8 +323,11 @@ macro_rules! books {
             step: &Step<'_>,
         ) -> Result<bool> {
             const CHECK: &str = concat!(
-                "SELECT 1 FROM ", $tables, "bookmarks WHERE projection = $1 AND side = $2 ",
-                "AND partition = $3 AND owner = $4 AND position = $5", $lock,
+                "SELECT 1 FROM ",
+                $tables,
+                "bookmarks WHERE projection = $1 AND side = $2 ",
+                "AND partition = $3 AND owner = $4 AND position = $5",
+                $lock,
             );
             let found = sqlx::query(CHECK)
                 .bind(&step.slot.projection)
@@ -312,7 +348,9 @@ macro_rules! books {
             to: u64,
         ) -> Result<()> {
             const TAKE: &str = concat!(
-                "UPDATE ", $tables, "bookmarks SET position = $4 ",
+                "UPDATE ",
+                $tables,
+                "bookmarks SET position = $4 ",
                 "WHERE projection = $1 AND side = $2 AND partition = $3",
             );
             sqlx::query(TAKE)
@@ -330,9 +368,8 @@ macro_rules! books {
             slot: &Slot,
             parked: &Parked,
         ) -> Result<()> {
-            const PARK: &str = concat!(
-                "INSERT INTO ", $tables, "parked VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            );
+            const PARK: &str =
+                concat!("INSERT INTO ", $tables, "parked VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",);
             sqlx::query(PARK)
                 .bind(&slot.projection)
                 .bind(slot.side.as_str())
@@ -355,7 +392,9 @@ macro_rules! books {
             position: u64,
         ) -> Result<bool> {
             const DROP: &str = concat!(
-                "DELETE FROM ", $tables, "parked ",
+                "DELETE FROM ",
+                $tables,
+                "parked ",
                 "WHERE projection = $1 AND side = $2 AND position = $3",
             );
             let dropped = sqlx::query(DROP)
@@ -374,7 +413,9 @@ macro_rules! books {
             limit: usize,
         ) -> Result<Vec<Parked>> {
             const PARKED: &str = concat!(
-                "SELECT position, stream, version, kind, attempts, reason FROM ", $tables, "parked ",
+                "SELECT position, stream, version, kind, attempts, reason FROM ",
+                $tables,
+                "parked ",
                 "WHERE projection = $1 AND side = $2 AND position > $3 ORDER BY position LIMIT $4",
             );
             let rows = sqlx::query(PARKED)
@@ -403,7 +444,9 @@ macro_rules! books {
             slot: &Slot,
         ) -> Result<usize> {
             const COUNT: &str = concat!(
-                "SELECT COUNT(*) FROM ", $tables, "parked WHERE projection = $1 AND side = $2",
+                "SELECT COUNT(*) FROM ",
+                $tables,
+                "parked WHERE projection = $1 AND side = $2",
             );
             let count: i64 = sqlx::query(COUNT)
                 .bind(&slot.projection)
@@ -421,8 +464,11 @@ macro_rules! books {
             name: &str,
         ) -> std::result::Result<Swap, StoreError> {
             const LOCK: &str = concat!(
-                "SELECT 1 FROM ", $tables, "bookmarks WHERE projection = $1 ",
-                "ORDER BY side, partition", $lock,
+                "SELECT 1 FROM ",
+                $tables,
+                "bookmarks WHERE projection = $1 ",
+                "ORDER BY side, partition",
+                $lock,
             );
             sqlx::query(LOCK).bind(name).fetch_all(&mut *connection).await.map_err(told)?;
             let slot = |side| Slot { projection: name.to_owned(), side };
@@ -440,14 +486,22 @@ macro_rules! books {
             forget(connection, name, Side::Live).await?;
             for change in [
                 concat!(
-                    "UPDATE ", $tables, "projections SET side = $2, owner = NULL ",
+                    "UPDATE ",
+                    $tables,
+                    "projections SET side = $2, owner = NULL ",
                     "WHERE projection = $1 AND side = $3",
                 ),
                 concat!(
-                    "UPDATE ", $tables, "bookmarks SET side = $2, owner = NULL ",
+                    "UPDATE ",
+                    $tables,
+                    "bookmarks SET side = $2, owner = NULL ",
                     "WHERE projection = $1 AND side = $3",
                 ),
-                concat!("UPDATE ", $tables, "parked SET side = $2 WHERE projection = $1 AND side = $3"),
+                concat!(
+                    "UPDATE ",
+                    $tables,
+                    "parked SET side = $2 WHERE projection = $1 AND side = $3"
+                ),
             ] {
                 sqlx::query(change)
                     .bind(name)

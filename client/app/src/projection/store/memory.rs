@@ -116,9 +116,12 @@ impl<T: Clone + Default + Send + Sync + 'static> Memory<T> {
         is_right: impl FnOnce(&Place<T>) -> bool,
     ) -> Result<MemoryModel<T>, StoreError> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        let state = self.lock().places.get(slot).filter(|place| is_right(place)).map(|place| {
-            Arc::clone(&place.state)
-        });
+        let state = self
+            .lock()
+            .places
+            .get(slot)
+            .filter(|place| is_right(place))
+            .map(|place| Arc::clone(&place.state));
         let state = T::clone(state.ok_or(StoreError::Moved)?.as_ref());
         Ok(MemoryModel { state, slot: slot.clone(), commit, parked: Vec::new(), _turn: turn })
     }

@@ -202,14 +202,8 @@ impl Store for Sqlite {
         position: u64,
     ) -> Result<(), StoreError> {
         let mut transaction = self.transaction().await?;
-        let is_done = books::repartition(
-            &mut transaction,
-            slot,
-            owner,
-            partitioning,
-            partitions,
-            position,
-        );
+        let is_done =
+            books::repartition(&mut transaction, slot, owner, partitioning, partitions, position);
         if !is_done.await.map_err(told)? {
             return Err(StoreError::Moved);
         }
