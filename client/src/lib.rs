@@ -39,7 +39,9 @@ mod client;
 mod connector;
 mod driver;
 mod event;
+mod feed;
 mod flights;
+mod names;
 mod nodes;
 mod outcome;
 mod query;
@@ -55,6 +57,8 @@ pub use append::{AppendError, Conflict, Done, Expect, UnknownAppend};
 pub use client::{Builder, Client};
 pub use connector::Transport;
 pub use event::{Event, EventError, RecordedEvent};
+pub use feed::{Feed, Mark, Message};
+pub use names::{ListRequest, Listed, ListedStream, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::{
     Consistency, ErrorKind, EventId, EventType, Failure, Invalid, Outcome, Position, Problem,

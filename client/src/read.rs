@@ -14,12 +14,13 @@ use tonic::Streaming;
 
 use crate::client::Client;
 use crate::event::RecordedEvent;
+use crate::feed::Feed;
 use crate::nodes::problem;
 use crate::query::{Source, tags_of, types_of};
 use crate::snapshot::RecordedSnapshot;
 
 /// How much later than a node we look at its deadline.
-const GRACE: Duration = Duration::from_millis(200);
+pub(crate) const GRACE: Duration = Duration::from_millis(200);
 /// How long to wait after all nodes refused.
 const REST: Duration = Duration::from_millis(50);
 
@@ -30,7 +31,7 @@ const REST: Duration = Duration::from_millis(50);
 /// let newest = client.read("order-42").types(["OrderPaid"]).backwards().limit(1).collect().await?;
 /// # let _ = newest; Ok(()) }
 /// ```
-#[must_use = "nothing is read before `collect` or `stream`"]
+#[must_use = "nothing is read before `collect`, `stream` or `follow`"]
 pub struct ReadRequest {
     client: Client,
     read: Result<proto::Read, Invalid>,
@@ -181,6 +182,25 @@ impl ReadRequest {
         };
         stream.find_node().await?;
         Ok(stream)
+    }
+
+    /// Follows: what is there, and what is appended later. Connects with the first [`Feed::try_next`].
+    ///
+    /// ```no_run
+    /// # use quorate_client::{Client, Message, Query};
+    /// # async fn example(client: Client, bookmark: u64) -> Result<(), quorate_client::Problem> {
+    /// let mut feed = client.read(Query::category("order")).after(bookmark).follow();
+    /// while let Some(message) = feed.try_next().await? {
+    ///     match message {
+    ///         Message::Event(event) => println!("{} {}", event.position, event.kind),
+    ///         Message::CaughtUp(at) | Message::Progress(at) => println!("all up to {}", at.position),
+    ///         Message::FellBehind(_) => {}
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn follow(self) -> Feed {
+        Feed::new(self.client, self.read)
     }
 
     fn with(mut self, change: impl FnOnce(&mut proto::Read)) -> ReadRequest {
@@ -424,13 +444,9 @@ impl EventStream {
             let first = messages.message().await.map_err(|status| problem(&address, &status))?;
             Ok::<_, Problem>((messages, first))
         };
-        let late = |_| {
-            let message = format!("{address} did not answer in time");
-            Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message)
-        };
         // What the node itself says of its deadline is worth more than our silence about it.
         let (messages, first) =
-            tokio::time::timeout(time + GRACE, asking).await.map_err(late)??;
+            tokio::time::timeout(time + GRACE, asking).await.map_err(|_| late(&address))??;
         match first.and_then(|response| response.message) {
             Some(Message::Point(point)) => self.set_point(point)?,
             _ => return Err(not_understood("the answer does not begin with its point")),
@@ -450,18 +466,23 @@ fn narrow(query: &mut proto::Query, add: impl Fn(&mut proto::QueryItem)) {
 }
 
 /// Whether another node may do what this one could not.
-fn may_help_elsewhere(kind: ErrorKind) -> bool {
+pub(crate) fn may_help_elsewhere(kind: ErrorKind) -> bool {
     use ErrorKind::{Damaged, Internal, NotReady};
     kind.is_transient() || matches!(kind, Damaged | Internal | NotReady)
 }
 
 /// A read appends nothing, whatever was lost.
-fn told(problem: Problem) -> Problem {
+pub(crate) fn told(problem: Problem) -> Problem {
     Problem { outcome: Outcome::NotAppended, ..problem }
 }
 
-fn unavailable(message: impl Into<String>) -> Problem {
+pub(crate) fn unavailable(message: impl Into<String>) -> Problem {
     Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message)
+}
+
+pub(crate) fn late(address: &str) -> Problem {
+    let message = format!("{address} did not answer in time");
+    Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message)
 }
 
 fn removed_meanwhile() -> Problem {
@@ -470,7 +491,7 @@ fn removed_meanwhile() -> Problem {
     )
 }
 
-fn not_understood(why: &str) -> Problem {
+pub(crate) fn not_understood(why: &str) -> Problem {
     let message = format!("the node's answer is not understood: {why}");
     Problem::new(ErrorKind::Internal, Outcome::NotAppended, message)
 }

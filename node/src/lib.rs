@@ -4,11 +4,13 @@
 
 mod age;
 mod bench;
+mod causation;
 pub mod cli;
 pub mod commands;
 pub mod config;
 mod connect;
 mod exit;
+mod follow;
 mod import;
 mod inspect;
 mod local;

@@ -38,6 +38,7 @@ mod wire;
 
 pub use identity::Identity;
 pub use replica::{
-    Done, FoundError, Lost, Replica, ReplicaOptions, ScavengeError, StartError, Stopped, Timing,
+    Applying, Done, FoundError, Lost, Replica, ReplicaOptions, ScavengeError, StartError, Stopped,
+    Timing,
 };
 pub use status::{Damage, Member, Refusal, Role, Scavenging, Scrub, Status};

@@ -190,6 +190,18 @@ pub enum Stopped {
 /// are applied: it must be short.
 pub type Done = Box<dyn FnOnce(Result<Vec<Verdict>, Lost>) + Send>;
 
+/// Tells when something was applied.
+#[derive(Clone, Debug)]
+pub struct Applying(watch::Receiver<Progress>);
+
+impl Applying {
+    /// Waits until something was applied since this was called last; false when the replica is gone. Cancelling it
+    /// loses nothing.
+    pub async fn next(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}
+
 /// One replica of the cluster's log. A handle: clones are the same replica.
 #[derive(Debug)]
 pub struct Replica<H: Host> {
@@ -325,6 +337,11 @@ impl<H: Host> Replica<H> {
             },
             _ = self.stopped() => Err(Lost::Stopped),
         }
+    }
+
+    /// Tells when something was applied; none while the node belongs to no cluster.
+    pub fn applying(&self) -> Option<Applying> {
+        self.inner.running().map(|running| Applying(running.core.progress()))
     }
 
     /// The events; none while the node belongs to no cluster.

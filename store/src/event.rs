@@ -4,6 +4,7 @@ use bytes::Bytes;
 use quorate_proto::{EventId, EventType, Position, RecordedEvent, StreamName, Timestamp, Version};
 
 use crate::format::{Malformed, event};
+use crate::key::Key;
 
 /// An event of the log. Cheap to clone: the body is a slice of a command or of a block.
 ///
@@ -51,6 +52,19 @@ impl StoredEvent {
     /// The event's type.
     pub fn kind(&self) -> EventType {
         event::kind(&self.body).expect("the body decodes")
+    }
+
+    /// What the index finds it by: its stream, the category and the paths that lies in, its type, its tags and its
+    /// correlation id; of an event of the system only its stream and its type.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        let stream = Key::Stream(self.stream.clone());
+        std::iter::once(stream).chain(Key::above(&self.stream)).chain(Key::labels(self))
+    }
+
+    /// The same with a body of its own: one that is a slice keeps all of the command that it came in.
+    #[must_use]
+    pub fn detached(&self) -> StoredEvent {
+        StoredEvent { body: Bytes::copy_from_slice(&self.body), ..self.clone() }
     }
 
     /// Bytes of id and body.

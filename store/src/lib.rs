@@ -93,7 +93,7 @@ pub use format::command;
 pub use group::GroupState;
 pub use install::{Install, Installed, Installer};
 pub use key::Key;
-pub use read::{Checked, Point, Reader, Scan, Settings, StreamState};
+pub use read::{Checked, NamePage, Point, Reader, Scan, Settings, StreamState};
 pub use repair::{Repair, Repaired};
 pub use scavenge::{Scavenge, ScavengeStep, Scavenged};
 pub use scrub::{Scrub, ScrubStep};

@@ -54,7 +54,7 @@ impl Seal {
 
     /// `None` if an install has overtaken the seal.
     fn write_chunk(&self) -> Result<Option<Arc<Chunk>>, Fault> {
-        let mut previous = |key: &_| self.view.last_chunk(key);
+        let mut previous = |key: &_| self.view.key(key);
         let identity = self.options.identity(self.number);
         let (vfs, draft) = (&*self.folder.vfs, self.folder.draft(self.number));
         let written = self

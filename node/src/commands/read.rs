@@ -7,9 +7,11 @@ use quorate_client::{Query, ReadRequest, Source};
 use quorate_proto::{Category, CorrelationId, EventType, Path, StreamName, Tag, Timestamp};
 
 use crate::age;
+use crate::causation::print_tree;
 use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
+use crate::follow::{Printing, print_feed};
 use crate::output::{count_of, write_snapshot_before_events};
 use crate::print::print_events;
 
@@ -35,9 +37,12 @@ pub struct ReadArgs {
     /// Only events with this tag; can be repeated, and then all of them.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<Tag>,
-    /// Only events with this correlation id.
+    /// Only events with this correlation id. A person sees them as a tree: below each event those that it caused.
     #[arg(long, value_name = "ID")]
     correlation: Option<CorrelationId>,
+    /// Print the events of a correlation id in the order of the log, with their data, and not as a tree.
+    #[arg(long, requires = "correlation")]
+    flat: bool,
     /// Find the system's events too: the changes of settings and the ends of streams.
     #[arg(long, conflicts_with = "stream")]
     system: bool,
@@ -67,17 +72,44 @@ pub struct ReadArgs {
     /// At most so many events.
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
+    /// Go on with what is appended later, until interrupted or at the limit.
+    #[arg(long, conflicts_with_all = ["before", "until", "backwards"])]
+    follow: bool,
+    /// With --follow and in JSON: also a line for where the reader stands and may resume, {"caught_up":{…}},
+    /// {"fell_behind":{…}} or {"progress":{…}}, each with a position and, of a stream, a version.
+    #[arg(long)]
+    marks: bool,
+}
+
+/// Follow the events of a stream, or of what a query finds: `read --follow`.
+#[derive(Args, Debug)]
+pub struct SubscribeArgs {
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+/// Runs `subscribe`.
+pub async fn subscribe(args: SubscribeArgs, global: &Global) -> Result<(), Exit> {
+    run(ReadArgs { follow: true, ..args.read }, global).await
 }
 
 /// Runs the command.
 pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
     let client = connect(global).await?;
     let request = client.read(args.source()).consistency(global.consistency);
+    if args.follow {
+        let snapshot_of = args.stream.as_ref().filter(|_| args.with_snapshot);
+        let printing = Printing { json: global.json(), marks: args.marks, snapshot_of };
+        return print_feed(args.narrow(request).follow(), printing).await;
+    }
     let mut events = args.narrow(request).stream().await?;
     if let (Some(snapshot), Some(stream)) = (events.snapshot(), &args.stream) {
         write_snapshot_before_events(&mut io::stdout(), stream, snapshot, global.json())?;
     }
-    let count = print_events(&mut events, global.json()).await?;
+    let count = match args.is_tree() && !global.json() {
+        true => print_tree(&mut events).await?,
+        false => print_events(&mut events, global.json()).await?,
+    };
     if !global.json() {
         let of_stream = match &args.stream {
             Some(stream) => format!("; `{stream}` is at version {}", events.version()),
@@ -90,6 +122,11 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
 }
 
 impl ReadArgs {
+    /// Whether a person sees which event caused which.
+    fn is_tree(&self) -> bool {
+        self.correlation.is_some() && !self.flat && !self.backwards
+    }
+
     fn source(&self) -> Source {
         match (&self.stream, &self.category, &self.path) {
             (Some(stream), _, _) => stream.clone().into(),

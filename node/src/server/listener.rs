@@ -19,6 +19,7 @@ use tonic_health::server::HealthReporter;
 use super::appends::Appends;
 use super::cluster::{About, ClusterService};
 use super::events::EventsService;
+use super::follow::Live;
 use super::leader::ForwardService;
 
 /// Calls under way on one connection; a pipelined session is one.
@@ -40,13 +41,14 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) async fn serve_clients<H: Host>(
     listening: Listening<H::Connection>,
     appends: Arc<Appends<H>>,
+    live: Arc<Live<H>>,
     about: About,
     stopping: CancellationToken,
 ) {
     let (reporter, health) = tonic_health::server::health_reporter();
     let replica = appends.replica.clone();
     tokio::spawn(report_health(reporter, appends.clone(), stopping.clone()));
-    let events = EventsServer::new(EventsService { appends, stopping: stopping.clone() })
+    let events = EventsServer::new(EventsService { appends, live, stopping: stopping.clone() })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
     let cluster = ClusterServer::new(ClusterService { replica, about })

@@ -18,9 +18,11 @@ mod batcher;
 mod cluster;
 mod conditions;
 mod events;
+mod follow;
 mod forward;
 mod leader;
 mod listener;
+mod names;
 mod order;
 mod pending;
 mod problem;
@@ -29,6 +31,7 @@ mod session;
 mod show;
 
 use appends::Appends;
+use follow::Live;
 
 /// How long a stopping leader waits for another to take over.
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(1);
@@ -120,10 +123,12 @@ impl<H: Host> Server<H> {
         };
         let stopping = CancellationToken::new();
         let appends = Appends::start(replica.clone());
+        let live = Live::start(replica.clone());
         let listeners = vec![
             tokio::spawn(listener::serve_clients(
                 clients,
                 appends.clone(),
+                live,
                 about,
                 stopping.clone(),
             )),

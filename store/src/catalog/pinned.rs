@@ -283,14 +283,34 @@ impl CatalogExport {
         }))
     }
 
+    /// The keys from one on, sorted, as [`Key::encode`] has them, each checked.
+    pub(crate) fn key_states_from(
+        &self,
+        start: Bound<&[u8]>,
+    ) -> Result<impl Iterator<Item = Result<(Vec<u8>, KeyState), Fault>> + use<'_>, Fault> {
+        let path = &self.pinned.path;
+        Ok(self.rows_from(Table::Keys, start)?.map(move |row| {
+            let (key, value) = row?;
+            let state = key_state(&key, checked_row(Table::Keys, &key, &value, path)?, path)?;
+            Ok((key.into(), state))
+        }))
+    }
+
     /// The rows of a table after a key, as they stand there.
     pub(super) fn rows(
         &self,
         table: Table,
         after: Option<&[u8]>,
     ) -> Result<impl Iterator<Item = Result<(Bytes, Bytes), Fault>>, Fault> {
+        self.rows_from(table, after.map_or(Bound::Unbounded, Bound::Excluded))
+    }
+
+    fn rows_from(
+        &self,
+        table: Table,
+        start: Bound<&[u8]>,
+    ) -> Result<impl Iterator<Item = Result<(Bytes, Bytes), Fault>> + use<'_>, Fault> {
         let path = &self.pinned.path;
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let range = self.table(table).map(|table| table.range::<&[u8]>((start, Bound::Unbounded)));
         let range = range.transpose().map_err(|error| translate(path, error.into()))?;
         Ok(range.into_iter().flatten().map(|row| {

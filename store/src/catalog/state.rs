@@ -17,7 +17,8 @@ use crate::group::Row;
 pub(crate) struct KeyState {
     /// The last chunk that holds it.
     pub(crate) last_chunk: u64,
-    /// Of a stream: the version of its last event; 0 for other keys.
+    /// Of a stream: the version of its last event. Of another key: how many events were recorded with it, the
+    /// version that it would be at if it were a stream; 0 = not known, of a store that an early build wrote.
     pub(crate) version: Version,
 }
 

@@ -16,7 +16,7 @@
 //! | 1 state | `state` | version 2, cluster 16, log 4, chunk size 8, log id 1 + 16, position 8, recorded_at 8, digest 16, next chunk 8, attachment |
 //! | 1 state | `contents` | indexed through 8, target 8 (0 = no round), key 4 + n; stream records 8; rows 8 and sum 16 of keys, records, snapshots, filters, groups (which may be left out: none) |
 //! | 2 chunks | number 8, most significant byte first | first and last position 8 + 8, times 8 + 8, digest 16, bytes 8 |
-//! | 3 keys | kind and name | last chunk varint, version varint |
+//! | 3 keys | kind and name | last chunk varint, version (of a stream) or total varint |
 //! | 4 records | kind and name of a stream, category or path | what changes left behind (see `life`) |
 //! | 5 snapshots | stream | the aggregate snapshot as it was put |
 //! | 6 filters | number of a chunk that is not indexed, as in table 2 | blocks of 8 words, 4 each |

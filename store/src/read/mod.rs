@@ -3,7 +3,9 @@
 mod batch;
 mod conditions;
 mod matching;
+mod names;
 mod plan;
+mod recent;
 mod scan;
 mod state;
 #[cfg(test)]
@@ -18,6 +20,7 @@ use quorate_proto::{
 };
 
 pub use conditions::Checked;
+pub use names::NamePage;
 pub use scan::Scan;
 pub use state::{Settings, StreamState};
 

@@ -6,6 +6,7 @@ mod group_words;
 mod groups;
 mod install;
 mod model;
+mod names;
 mod power;
 mod queries;
 mod random;

@@ -1,0 +1,281 @@
+//! Following: events as they are appended, from one node after the other when one is lost.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use quorate_proto::wire::v1::read_response::Message as WireMessage;
+use quorate_proto::wire::v1::{
+    self, EventBatch, ReadPoint, ReadRequest as WireRequest, ReadResponse,
+};
+use quorate_proto::{self as proto, Invalid, Problem, Source as ProtoSource};
+use tokio::time::Instant;
+use tonic::Streaming;
+
+use crate::client::Client;
+use crate::event::RecordedEvent;
+use crate::nodes::problem;
+use crate::read::{GRACE, late, may_help_elsewhere, not_understood, told, unavailable};
+use crate::snapshot::RecordedSnapshot;
+
+/// How long to wait after all nodes refused: twice as long each time …
+const REST_MIN: Duration = Duration::from_millis(50);
+/// … up to this.
+const REST_MAX: Duration = Duration::from_secs(2);
+
+/// Where a feed stands: everything that it is asked for and that is at or below has been handed out. Resume with
+/// `after(mark.version)` when a stream is followed, else with `after(mark.position)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The position.
+    pub position: u64,
+    /// Of a stream that is followed: its version.
+    pub version: Option<u64>,
+}
+
+/// What a feed hands out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The next event; each once.
+    Event(RecordedEvent),
+    /// What was there has been handed out; from now on events come as they are appended.
+    CaughtUp(Mark),
+    /// The feed does not see what is appended now: it reads too slowly, or its node was lost. It catches up by
+    /// itself, without a gap, and says so.
+    FellBehind(Mark),
+    /// Nothing new matched up to here; told now and then while the log grows.
+    Progress(Mark),
+}
+
+/// Events of a stream or a query, those that are there and those to come, in the order of the log, each once.
+///
+/// It goes on at another node, after the last event, for as long as it takes, when one is lost; dropping it ends it.
+/// How far it reads ahead is bounded: who takes events slowly makes the node wait, and loses nothing.
+///
+/// What was removed before it was handed out (truncated, deleted, too old, one too many) is passed over.
+#[must_use = "nothing is read before `try_next`"]
+pub struct Feed {
+    client: Client,
+    /// What is still to be read, or what is wrong with it.
+    read: Result<proto::Read, Invalid>,
+    snapshot: Option<RecordedSnapshot>,
+    incoming: Option<Incoming>,
+    /// How long to rest when all nodes refuse next.
+    rest: Duration,
+    mark: Mark,
+    is_caught_up: bool,
+    ended: bool,
+    ready: VecDeque<Message>,
+}
+
+/// A node's answer as it comes in.
+struct Incoming {
+    address: String,
+    messages: Streaming<ReadResponse>,
+}
+
+impl Feed {
+    pub(crate) fn new(client: Client, read: Result<proto::Read, Invalid>) -> Feed {
+        let read = read.and_then(|read| {
+            let read = proto::Read { follow: true, ..read };
+            read.check().map(|()| read)
+        });
+        Feed {
+            client,
+            read,
+            snapshot: None,
+            incoming: None,
+            rest: REST_MIN,
+            mark: Mark::default(),
+            is_caught_up: false,
+            ended: false,
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// The snapshot that the events follow, if it was asked for and there is one; known once there was a message.
+    pub fn snapshot(&self) -> Option<&RecordedSnapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// The next message; waits while there is none. `None` only when the limit of the read was handed out.
+    /// Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// What cannot get better by waiting: the request breaks a rule. Everything else is tried again, at every node,
+    /// for as long as it takes.
+    pub async fn try_next(&mut self) -> Result<Option<Message>, Problem> {
+        loop {
+            if let Some(message) = self.ready.pop_front() {
+                return Ok(Some(message));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let Some(incoming) = &mut self.incoming else {
+                self.find_node().await?;
+                continue;
+            };
+            let lost = match incoming.messages.message().await {
+                Ok(Some(response)) => match self.take(response) {
+                    Ok(()) => continue,
+                    Err(problem) => problem,
+                },
+                Ok(None) => unavailable(format!("{} ended its answer", incoming.address)),
+                Err(status) => problem(&incoming.address, &status),
+            };
+            self.lose(lost)?;
+        }
+    }
+
+    /// Leaves the node. Error: there is nothing that another node could do better.
+    fn lose(&mut self, lost: Problem) -> Result<(), Problem> {
+        if let Some(incoming) = self.incoming.take() {
+            self.client.shared.nodes.failed(&incoming.address);
+        }
+        if !may_help_elsewhere(lost.kind) {
+            return Err(told(lost));
+        }
+        tracing::debug!(problem = %lost, "the feed goes on at another node");
+        if std::mem::take(&mut self.is_caught_up) {
+            self.ready.push_back(Message::FellBehind(self.mark));
+        }
+        Ok(())
+    }
+
+    /// Takes in a message, and notes what is still to be read after it.
+    fn take(&mut self, response: ReadResponse) -> Result<(), Problem> {
+        match response.message {
+            Some(WireMessage::Events(batch)) => self.take_events(batch),
+            Some(WireMessage::CaughtUp(mark)) => {
+                self.pass(mark)?;
+                self.is_caught_up = true;
+                self.ready.push_back(Message::CaughtUp(self.mark));
+                Ok(())
+            }
+            Some(WireMessage::FellBehind(mark)) => {
+                self.pass(mark)?;
+                if std::mem::take(&mut self.is_caught_up) {
+                    self.ready.push_back(Message::FellBehind(self.mark));
+                }
+                Ok(())
+            }
+            Some(WireMessage::Progress(mark)) => {
+                self.pass(mark)?;
+                self.ready.push_back(Message::Progress(self.mark));
+                Ok(())
+            }
+            Some(WireMessage::End(_)) => {
+                self.ended = true;
+                self.incoming = None;
+                Ok(())
+            }
+            Some(WireMessage::Point(_)) | None => Err(not_understood("a message is out of place")),
+        }
+    }
+
+    fn take_events(&mut self, batch: EventBatch) -> Result<(), Problem> {
+        let read = self.read.as_mut().map_err(|invalid| Problem::from(invalid.clone()))?;
+        for event in batch.events {
+            let event = proto::RecordedEvent::try_from(event)
+                .map_err(|invalid| not_understood(&invalid.to_string()))?;
+            let (position, version) = (event.position.0, event.version.0);
+            let of_stream = matches!(read.source, ProtoSource::Stream { .. });
+            let number = if of_stream { version } else { position };
+            if number <= read.bounds.after {
+                return Err(not_understood("an event came twice, or out of order"));
+            }
+            read.bounds.after = number;
+            if let Some(limit) = &mut read.limit {
+                *limit = limit.saturating_sub(1);
+            }
+            self.mark = Mark { position, version: of_stream.then_some(version) };
+            self.ready.push_back(Message::Event(RecordedEvent::from(event)));
+        }
+        Ok(())
+    }
+
+    /// Notes how far all was handed out; the next node goes on from there.
+    fn pass(&mut self, mark: v1::Mark) -> Result<(), Problem> {
+        let read = self.read.as_mut().map_err(|invalid| Problem::from(invalid.clone()))?;
+        let number = match (&read.source, mark.version) {
+            (ProtoSource::Query(_), _) => mark.position,
+            (ProtoSource::Stream { .. }, Some(version)) => version,
+            (ProtoSource::Stream { .. }, None) => {
+                return Err(not_understood("a mark lacks the version of the stream"));
+            }
+        };
+        if number < read.bounds.after {
+            return Err(not_understood("a mark goes back"));
+        }
+        read.bounds.after = number;
+        let position = self.mark.position.max(mark.position);
+        let of_stream = matches!(read.source, ProtoSource::Stream { .. });
+        self.mark = Mark { position, version: of_stream.then_some(number) };
+        Ok(())
+    }
+
+    fn set_point(&mut self, point: ReadPoint) -> Result<(), Problem> {
+        let read = self.read.as_mut().map_err(|invalid| Problem::from(invalid.clone()))?;
+        if !std::mem::take(&mut read.with_snapshot) {
+            return Ok(());
+        }
+        if let Some(snapshot) = point.snapshot {
+            let snapshot = proto::RecordedSnapshot::try_from(snapshot)
+                .map_err(|invalid| not_understood(&invalid.to_string()))?;
+            let snapshot = RecordedSnapshot::from(snapshot);
+            read.bounds.after = snapshot.version;
+            self.snapshot = Some(snapshot);
+        }
+        Ok(())
+    }
+
+    /// Asks the nodes in turn until one goes on with what is still to be read.
+    async fn find_node(&mut self) -> Result<(), Problem> {
+        let read = self.read.as_ref().map_err(|invalid| Problem::from(invalid.clone()))?;
+        if read.limit == Some(0) {
+            self.ended = true;
+            return Ok(());
+        }
+        loop {
+            for address in self.client.shared.nodes.for_reads() {
+                match self.ask(address.clone()).await {
+                    Ok(()) => {
+                        self.rest = REST_MIN;
+                        return Ok(());
+                    }
+                    Err(problem) if !may_help_elsewhere(problem.kind) => return Err(told(problem)),
+                    Err(problem) => {
+                        tracing::debug!(%problem, "a node cannot go on with the feed");
+                        self.client.shared.nodes.failed(&address);
+                    }
+                }
+            }
+            tokio::time::sleep(self.rest).await;
+            self.rest = (self.rest * 2).min(REST_MAX);
+        }
+    }
+
+    /// Asks one node.
+    async fn ask(&mut self, address: String) -> Result<(), Problem> {
+        let read = self.read.as_ref().map_err(|invalid| Problem::from(invalid.clone()))?;
+        let time = self.client.deadline / 3;
+        let mut request = WireRequest::from(read.clone());
+        request.time_left_ms = (time.as_millis() as u64).max(1);
+        let mut events = self.client.shared.nodes.events(&address)?;
+        let asking = async {
+            let answer = events.read(request).await;
+            let mut messages = answer.map_err(|status| problem(&address, &status))?.into_inner();
+            let first = messages.message().await.map_err(|status| problem(&address, &status))?;
+            Ok::<_, Problem>((messages, first))
+        };
+        let give_up_at = Instant::now() + time + GRACE;
+        let answered = tokio::time::timeout_at(give_up_at, asking).await;
+        let (messages, first) = answered.map_err(|_| late(&address))??;
+        match first.and_then(|response| response.message) {
+            Some(WireMessage::Point(point)) => self.set_point(point)?,
+            _ => return Err(not_understood("the answer does not begin with its point")),
+        }
+        self.incoming = Some(Incoming { address, messages });
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! Prints what a feed hands out, as it comes, and flushes whenever nothing more is ready.
+
+use std::io::{self, BufWriter, Write};
+
+use futures_util::FutureExt;
+use quorate_client::{Feed, Mark, Message};
+use quorate_proto::StreamName;
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::output::{
+    write_event_json, write_event_plain, write_json, write_snapshot_before_events,
+};
+
+/// Bytes that are collected before they are written, as long as more is ready.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// How a feed is printed.
+pub(crate) struct Printing<'a> {
+    pub(crate) json: bool,
+    /// Whether lines of JSON tell how far the feed is.
+    pub(crate) marks: bool,
+    /// The stream whose snapshot comes first, if it was asked for.
+    pub(crate) snapshot_of: Option<&'a StreamName>,
+}
+
+/// How far a feed is, as a JSON line: one of the three.
+#[derive(Default, Serialize)]
+struct MarkLine {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caught_up: Option<At>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fell_behind: Option<At>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<At>,
+}
+
+#[derive(Serialize)]
+struct At {
+    position: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+}
+
+/// Prints a feed to standard output until it ends, which it does only at a limit.
+pub(crate) async fn print_feed(mut feed: Feed, printing: Printing<'_>) -> Result<(), Exit> {
+    let mut output = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+    let mut snapshot_of = printing.snapshot_of;
+    loop {
+        // What is not ready at once is waited for with nothing held back.
+        let next = match feed.try_next().now_or_never() {
+            Some(next) => next,
+            None => {
+                output.flush()?;
+                feed.try_next().await
+            }
+        };
+        let Some(message) = next? else { break };
+        if let (Some(stream), Some(snapshot)) = (snapshot_of.take(), feed.snapshot()) {
+            write_snapshot_before_events(&mut output, stream, snapshot, printing.json)?;
+        }
+        match message {
+            Message::Event(event) if printing.json => write_event_json(&mut output, &event)?,
+            Message::Event(event) => write_event_plain(&mut output, &event)?,
+            mark if printing.json && printing.marks => write_json(&mut output, &line_of(&mark))?,
+            mark if !printing.json => {
+                output.flush()?;
+                tell(&mark);
+            }
+            _ => {}
+        }
+    }
+    output.flush()?;
+    Ok(())
+}
+
+/// Tells a person how far the feed is; what is printed stays a list of events.
+fn tell(mark: &Message) {
+    match mark {
+        Message::CaughtUp(at) => eprintln!("caught up at {}; waiting for more", place(at)),
+        Message::FellBehind(at) => eprintln!("fell behind at {}; catching up", place(at)),
+        Message::Progress(_) | Message::Event(_) => {}
+    }
+}
+
+fn place(mark: &Mark) -> String {
+    match mark.version {
+        Some(version) => format!("version {version}, position {}", mark.position),
+        None => format!("position {}", mark.position),
+    }
+}
+
+fn line_of(mark: &Message) -> MarkLine {
+    let at = |mark: &Mark| Some(At { position: mark.position, version: mark.version });
+    match mark {
+        Message::CaughtUp(mark) => MarkLine { caught_up: at(mark), ..MarkLine::default() },
+        Message::FellBehind(mark) => MarkLine { fell_behind: at(mark), ..MarkLine::default() },
+        Message::Progress(mark) => MarkLine { progress: at(mark), ..MarkLine::default() },
+        Message::Event(_) => MarkLine::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_one_compact_line() {
+        let mark = Mark { position: 7, version: Some(3) };
+        let line = serde_json::to_string(&line_of(&Message::CaughtUp(mark))).expect("a line");
+        assert_eq!(line, r#"{"caught_up":{"position":7,"version":3}}"#);
+        let mark = Mark { position: 7, version: None };
+        let line = serde_json::to_string(&line_of(&Message::Progress(mark))).expect("a line");
+        assert_eq!(line, r#"{"progress":{"position":7}}"#);
+    }
+}

@@ -1,0 +1,64 @@
+//! What a reader that follows is told, as messages: the next one is made when the transport asks for it.
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::read_response::Message;
+use quorate_proto::{Outcome, Problem};
+use quorate_raft::host::Host;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{Follow, Mark, Step};
+use crate::server::problem;
+
+/// The messages of the answer. A client that does not read on costs its place and one message.
+pub(crate) fn stream<H: Host>(
+    follow: Follow<H>,
+    stopping: CancellationToken,
+) -> BoxStream<'static, Result<v1::ReadResponse, Status>> {
+    stream::unfold(Some((follow, stopping)), |state| async move {
+        let (mut follow, stopping) = state?;
+        let step = stopping.run_until_cancelled(follow.next()).await;
+        match step.unwrap_or_else(|| Err(stops())) {
+            Ok(Step::End) => {
+                let end = Message::End(v1::Empty {});
+                Some((Ok(v1::ReadResponse { message: Some(end) }), None))
+            }
+            Ok(step) => {
+                let response = v1::ReadResponse { message: Some(wire_step(step)) };
+                Some((Ok(response), Some((follow, stopping))))
+            }
+            Err(problem) => Some((Err(problem.into()), None)),
+        }
+    })
+    .boxed()
+}
+
+fn stops() -> Problem {
+    problem::stopping(Outcome::NotAppended)
+}
+
+fn wire_step(step: Step) -> Message {
+    match step {
+        Step::Point { mark, snapshot } => Message::Point(v1::ReadPoint {
+            as_of: mark.position.0,
+            version: mark.version.map(u64::from),
+            snapshot: snapshot.map(v1::Snapshot::from),
+        }),
+        Step::Events(events) => {
+            let events = events.iter().map(|event| event.decode().into()).collect();
+            Message::Events(v1::EventBatch { events })
+        }
+        Step::CaughtUp(mark) => Message::CaughtUp(mark.into()),
+        Step::FellBehind(mark) => Message::FellBehind(mark.into()),
+        Step::Progress(mark) => Message::Progress(mark.into()),
+        Step::End => Message::End(v1::Empty {}),
+    }
+}
+
+impl From<Mark> for v1::Mark {
+    fn from(mark: Mark) -> v1::Mark {
+        v1::Mark { position: mark.position.0, version: mark.version.map(u64::from) }
+    }
+}

@@ -1,0 +1,277 @@
+//! One reader that follows: it catches up from the store, then gets what is applied as it is applied.
+//!
+//! ```text
+//! apply → Live (reads it once, from memory) → the mailbox of each reader it matches → Follow → messages
+//!                                                                 store::Scan ↗ (catching up)
+//! ```
+//!
+//! The seam: a reader first takes its place with [`Live`], and then scans up to a point that is at least where
+//! `Live` was at that moment; what came into the mailbox up to that point is passed over. A mailbox is bounded: a
+//! reader that does not keep up loses it, and catches up from the store again, at its own speed.
+
+mod answer;
+mod live;
+mod mailbox;
+mod matching;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use quorate_proto::limits::READ_MESSAGE_BYTES;
+use quorate_proto::{
+    Bounds, Consistency, Position, Problem, Read, RecordedSnapshot, Source, Version,
+};
+use quorate_raft::host::Host;
+use quorate_store::defect::{Defect, is_present};
+use quorate_store::{Fault, Reader, Scan, StoredEvent};
+
+use super::problem;
+
+pub(crate) use answer::stream;
+pub(crate) use live::Live;
+
+use live::Place;
+use mailbox::Letter;
+use matching::Demand;
+
+/// How many pages are looked at in one go: what finds nothing must come back now and then, to learn that its
+/// reader has left.
+const PAGES_PER_STEP_MAX: usize = 16;
+
+/// Where a reader stands: everything that matches up to here was given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) position: Position,
+    /// Of a stream.
+    pub(crate) version: Option<Version>,
+}
+
+/// The next thing that a reader is told.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// The first: the point up to which it catches up first, and the snapshot that was asked for.
+    Point {
+        mark: Mark,
+        snapshot: Option<RecordedSnapshot>,
+    },
+    /// Never empty.
+    Events(Vec<StoredEvent>),
+    CaughtUp(Mark),
+    FellBehind(Mark),
+    Progress(Mark),
+    /// The limit of the read was given out.
+    End,
+}
+
+/// A reader that follows.
+///
+/// Invariants:
+/// - events are given out in the order of the log, each once;
+/// - `mark` never goes back, and nothing that matches above it was given out;
+/// - no mark is told before this node has reached the bound that the reader resumes after.
+pub(crate) struct Follow<H: Host> {
+    live: Arc<Live<H>>,
+    reader: Reader,
+    /// What is still to be read.
+    read: Read,
+    demand: Arc<Demand>,
+    mark: Mark,
+    phase: Phase,
+    /// Whether it was told that it has caught up, and not that it fell behind since.
+    is_caught_up: bool,
+}
+
+enum Phase {
+    Beginning,
+    /// A scan is under way; the place was taken before it began. The point is one that was told already.
+    CatchingUp {
+        scan: Option<Scan>,
+        place: Option<Place>,
+    },
+    Live(Place),
+}
+
+impl<H: Host> Follow<H> {
+    /// A reader of what `read` asks for, on a node that has reached what its consistency demands.
+    pub(crate) fn begin(live: Arc<Live<H>>, reader: Reader, read: Read) -> Follow<H> {
+        let demand = Arc::new(Demand::of(&read));
+        let mark = Mark::default();
+        let phase = Phase::Beginning;
+        Follow { live, reader, read, demand, mark, phase, is_caught_up: false }
+    }
+
+    /// The next thing to tell. It waits while there is nothing. If it is cancelled, the reader is of no use any more.
+    pub(crate) async fn next(&mut self) -> Result<Step, Problem> {
+        loop {
+            if self.read.limit == Some(0) && !matches!(self.phase, Phase::Beginning) {
+                return Ok(Step::End);
+            }
+            let step = match &mut self.phase {
+                Phase::Beginning => Some(self.point().await?),
+                Phase::CatchingUp { .. } => self.catch_up().await?,
+                Phase::Live(_) => self.live().await?,
+            };
+            if let Some(step) = step {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// Begins the first scan.
+    async fn point(&mut self) -> Result<Step, Problem> {
+        let scan = self.scan().await?;
+        let mark = Mark { position: scan.as_of(), version: scan.version() };
+        let snapshot = scan.snapshot().cloned();
+        if let Some(snapshot) = &snapshot {
+            self.read.bounds.after = snapshot.snapshot.version.0;
+        }
+        self.read.with_snapshot = false;
+        self.phase = Phase::CatchingUp { scan: Some(scan), place: None };
+        Ok(Step::Point { mark, snapshot })
+    }
+
+    /// Goes on with the scan; at its end takes a place with what is applied, or goes on to that.
+    async fn catch_up(&mut self) -> Result<Option<Step>, Problem> {
+        let Phase::CatchingUp { scan, place } = &mut self.phase else { return Ok(None) };
+        let (scan, place) = (scan.take(), place.take());
+        let scan = match scan {
+            Some(scan) => scan,
+            None => self.scan().await?,
+        };
+        let (as_of, version) = (scan.as_of(), scan.version());
+        let host = self.live.replica.host();
+        let fetched = host.run(move || fetch(scan)).await;
+        let Page { events, rest } = fetched.map_err(|fault| self.found(&fault))?;
+        if rest.is_some() {
+            self.phase = Phase::CatchingUp { scan: rest, place };
+            return Ok(self.give_out(events));
+        }
+        let step = self.give_out(events);
+        self.pass(Mark { position: as_of, version });
+        self.phase = match place {
+            Some(place) => Phase::Live(place),
+            None if is_present(Defect::NoSecondLook) => {
+                Phase::Live(self.live.join(&self.demand, self.is_strict()))
+            }
+            // The long way is behind it; the rest is short, and what comes meanwhile is kept.
+            None => {
+                let place = self.live.join(&self.demand, self.is_strict());
+                Phase::CatchingUp { scan: None, place: Some(place) }
+            }
+        };
+        Ok(step)
+    }
+
+    /// Takes what came into the mailbox, or waits until something does.
+    async fn live(&mut self) -> Result<Option<Step>, Problem> {
+        let Phase::Live(place) = &self.phase else { return Ok(None) };
+        if !self.is_caught_up && self.has_resumed() {
+            self.is_caught_up = true;
+            return Ok(Some(Step::CaughtUp(self.mark)));
+        }
+        match place.mailbox.take(READ_MESSAGE_BYTES).await? {
+            Letter::Events { events, through } => {
+                let mark = self.mark;
+                let is_new = |event: &StoredEvent| event.position > mark.position;
+                let new = events.into_iter().filter(is_new).collect();
+                let step = self.give_out(new);
+                self.pass(through);
+                Ok(step)
+            }
+            Letter::Nothing { through } => {
+                self.pass(through);
+                let tells = self.is_caught_up && self.has_resumed();
+                Ok(tells.then_some(Step::Progress(self.mark)))
+            }
+            Letter::Overrun => {
+                self.phase = Phase::CatchingUp { scan: None, place: None };
+                let was_caught_up = std::mem::take(&mut self.is_caught_up);
+                Ok(was_caught_up.then_some(Step::FellBehind(self.mark)))
+            }
+        }
+    }
+
+    /// Notes what is given out. None without an event that is asked for.
+    fn give_out(&mut self, mut events: Vec<StoredEvent>) -> Option<Step> {
+        events.retain(|event| self.is_asked_for(event));
+        if let Some(limit) = &mut self.read.limit {
+            events.truncate(usize::try_from(*limit).unwrap_or(usize::MAX));
+            *limit -= events.len() as u64;
+        }
+        let last = events.last()?;
+        let version = self.of_stream().then_some(last.version);
+        self.pass(Mark { position: last.position, version });
+        Some(Step::Events(events))
+    }
+
+    /// Whether an event that matches lies within the bounds.
+    fn is_asked_for(&self, event: &StoredEvent) -> bool {
+        let Bounds { after, from, .. } = self.read.bounds;
+        let number = if self.of_stream() { event.version.0 } else { event.position.0 };
+        number > after && from.is_none_or(|from| from <= event.recorded_at)
+    }
+
+    fn pass(&mut self, mark: Mark) {
+        self.mark.position = self.mark.position.max(mark.position);
+        self.mark.version = self.mark.version.max(mark.version);
+    }
+
+    /// Whether this node has reached what the reader resumes after.
+    fn has_resumed(&self) -> bool {
+        let after = self.read.bounds.after;
+        match self.mark.version {
+            Some(version) => version.0 >= after,
+            None => self.mark.position.0 >= after,
+        }
+    }
+
+    /// A scan of what is still to be read.
+    async fn scan(&self) -> Result<Scan, Problem> {
+        let mut read = self.read.clone();
+        let passed = match self.mark.version {
+            Some(version) => version.0,
+            None => self.mark.position.0,
+        };
+        read.bounds.after = read.bounds.after.max(passed);
+        let reader = self.reader.clone();
+        let begun = self.live.replica.host().run(move || reader.scan(&read)).await;
+        begun.map_err(|fault| self.found(&fault))
+    }
+
+    fn found(&self, fault: &Fault) -> Problem {
+        problem::of_found(&self.live.replica, fault)
+    }
+
+    fn of_stream(&self) -> bool {
+        matches!(self.read.source, Source::Stream { .. })
+    }
+
+    /// Whether a node that lost touch with the majority must let the reader go.
+    fn is_strict(&self) -> bool {
+        self.read.consistency != Consistency::Local
+    }
+}
+
+struct Page {
+    events: Vec<StoredEvent>,
+    /// None when this is the last.
+    rest: Option<Scan>,
+}
+
+/// Collects about one message of events.
+fn fetch(mut scan: Scan) -> Result<Page, Fault> {
+    let mut events = Vec::new();
+    let mut bytes = 0;
+    for _ in 0..PAGES_PER_STEP_MAX {
+        let Some(page) = scan.next_page(READ_MESSAGE_BYTES - bytes)? else {
+            return Ok(Page { events, rest: None });
+        };
+        bytes += page.iter().map(|event| event.size() + event.stream.as_str().len()).sum::<usize>();
+        events.extend(page);
+        if bytes >= READ_MESSAGE_BYTES {
+            break;
+        }
+    }
+    Ok(Page { events, rest: Some(scan) })
+}
