@@ -1,5 +1,7 @@
 //! What a read looks at: one stream, or a query over the whole log.
 
+use std::fmt;
+
 use quorate_proto::{
     self as proto, Category, CorrelationId, EventType, Invalid, Path, Scope, StreamName, Tag,
 };
@@ -122,6 +124,39 @@ impl Query {
     }
 }
 
+/// In words that stay the same, so that two queries can be compared where one was written down.
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let query = match &self.0 {
+            Ok(query) => query,
+            Err(invalid) => return write!(f, "({invalid})"),
+        };
+        if query.items.is_empty() {
+            return f.write_str("everything");
+        }
+        for (index, item) in query.items.iter().enumerate() {
+            let or = if index == 0 { "" } else { " or " };
+            write!(f, "{or}{}", in_words(item))?;
+        }
+        Ok(())
+    }
+}
+
+fn in_words(item: &proto::QueryItem) -> String {
+    let scope = item.scope.as_ref().map(|scope| match scope {
+        Scope::Stream(stream) => format!("stream {:?}", stream.as_str()),
+        Scope::Category(category) => format!("category {:?}", category.as_str()),
+        Scope::Path(path) => format!("path {:?}", path.as_str()),
+    });
+    let kinds: Vec<&str> = item.types.iter().map(EventType::as_str).collect();
+    let kinds = (!kinds.is_empty()).then(|| format!("types {kinds:?}"));
+    let tags: Vec<&str> = item.tags.iter().map(Tag::as_str).collect();
+    let tags = (!tags.is_empty()).then(|| format!("tags {tags:?}"));
+    let correlation = item.correlation.as_ref().map(|id| format!("correlation {:?}", id.as_str()));
+    let demands = [scope, kinds, tags, correlation].into_iter().flatten().collect::<Vec<_>>();
+    if demands.is_empty() { "everything".to_owned() } else { demands.join(" ") }
+}
+
 /// What is read: a stream, by its name, or a [`Query`].
 #[derive(Clone, Debug)]
 pub struct Source(Result<proto::Source, Invalid>);
@@ -229,6 +264,22 @@ mod tests {
             assert_eq!(matches(&query, "order-1", "Paid"), found, "{query:?}");
         }
         assert!(Query::tag("").into_words().is_err());
+    }
+
+    /// Projections keep these words beside their bookmarks: other words would have them all rebuilt.
+    #[test]
+    fn a_query_is_told_in_words_that_stay() {
+        let query = Query::category("order").types(["Paid", "Sent"]).or(Query::path("acme/eu"));
+        let words = r#"category "order" types ["Paid", "Sent"] or path "acme/eu""#;
+        assert_eq!(query.to_string(), words);
+        let query = Query::stream("order-1").tags(["red"]).or(Query::item().correlation("cmd-91"));
+        let words = r#"stream "order-1" tags ["red"] or correlation "cmd-91""#;
+        assert_eq!(query.to_string(), words);
+        for query in [Query::everything(), Query::item(), Query::tag("red").or(Query::everything())]
+        {
+            assert_eq!(query.to_string(), "everything");
+        }
+        assert!(Query::tag("").to_string().starts_with('('));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub enum Defect {
     FlippedOutcome,
     /// Apply takes the leader's word for it that no condition is violated, whatever came since.
     NoConditionCheck,
+    /// Who follows does not look at what was applied while it went from the store to what is live.
+    NoSecondLook,
 }
 
 thread_local! {

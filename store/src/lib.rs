@@ -64,6 +64,7 @@ mod folder;
 mod format;
 #[doc(hidden)]
 pub mod fuzz;
+mod group;
 mod index;
 mod install;
 mod key;
@@ -89,6 +90,7 @@ pub use event::StoredEvent;
 pub use export::Export;
 pub use fault::Fault;
 pub use format::command;
+pub use group::GroupState;
 pub use install::{Install, Installed, Installer};
 pub use key::Key;
 pub use read::{Checked, NamePage, Point, Reader, Scan, Settings, StreamState};

@@ -57,6 +57,32 @@ pub struct ReadAnswer {
     pub events: Vec<RecordedEvent>,
 }
 
+/// What a feed told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The next event.
+    Event(RecordedEvent),
+    /// It has caught up, at this position and, of a stream, this version.
+    CaughtUp(Position, Option<u64>),
+    /// It fell behind.
+    FellBehind(Position, Option<u64>),
+    /// Nothing else matched up to here.
+    Progress(Position, Option<u64>),
+}
+
+/// A feed, from when it was begun.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// Which client followed.
+    pub client: u32,
+    /// Counted before it was asked for.
+    pub began: Moment,
+    /// What was asked for.
+    pub read: Read,
+    /// What it told, in order, counted when it was heard.
+    pub heard: Vec<(Moment, Heard)>,
+}
+
 /// All that clients did.
 ///
 /// Callers keep to two rules: an append is made again, with the same ids, only while its outcome is unknown;
@@ -67,6 +93,8 @@ pub struct History {
     pub appends: Vec<Operation<Append, AppendAnswer>>,
     /// The reads.
     pub reads: Vec<Operation<Read, ReadAnswer>>,
+    /// What was followed.
+    pub feeds: Vec<Feed>,
     /// The aggregate snapshots that were put, each answered with the version of the one that was kept then.
     pub snapshots: Vec<Operation<Snapshot, Version>>,
     now: Moment,
@@ -85,6 +113,10 @@ pub struct BegunAppend(usize);
 /// A read that was begun.
 #[derive(Debug)]
 pub struct BegunRead(usize);
+
+/// A feed that was begun.
+#[derive(Debug)]
+pub struct BegunFeed(usize);
 
 /// A snapshot that is being put.
 #[derive(Debug)]
@@ -120,6 +152,19 @@ impl History {
     pub fn end_read(&mut self, begun: BegunRead, answer: ReadAnswer) {
         let now = self.tick();
         self.reads[begun.0].answer = Some((now, answer));
+    }
+
+    /// Notes a feed that is about to be asked for.
+    pub fn begin_feed(&mut self, client: u32, read: Read) -> BegunFeed {
+        let began = self.tick();
+        self.feeds.push(Feed { client, began, read, heard: Vec::new() });
+        BegunFeed(self.feeds.len() - 1)
+    }
+
+    /// Notes what a feed told.
+    pub fn hear(&mut self, begun: &BegunFeed, heard: Heard) {
+        let now = self.tick();
+        self.feeds[begun.0].heard.push((now, heard));
     }
 
     /// Notes a snapshot that is about to be put.

@@ -1,6 +1,7 @@
 //! What the client does when sessions, reads and nodes fail, against nodes whose answers are given by hand.
 
 mod fake;
+mod feeds;
 mod names;
 mod reads;
 mod sessions;

@@ -8,7 +8,7 @@ use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::{Invalid, Problem};
 use tonic::Status;
 
-fn event(position: u64) -> v1::RecordedEvent {
+pub(crate) fn event(position: u64) -> v1::RecordedEvent {
     let event = v1::NewEvent {
         id: vec![position as u8; 16].into(),
         r#type: "Made".into(),
@@ -21,11 +21,11 @@ fn event(position: u64) -> v1::RecordedEvent {
     v1::RecordedEvent { position, stream, version, recorded_at: 0, event: Some(event) }
 }
 
-async fn point(read: &Read, as_of: u64, version: Option<u64>) {
+pub(crate) async fn point(read: &Read, as_of: u64, version: Option<u64>) {
     read.send(Message::Point(v1::ReadPoint { as_of, version, snapshot: None })).await;
 }
 
-async fn events(read: &Read, positions: &[u64]) {
+pub(crate) async fn events(read: &Read, positions: &[u64]) {
     let events = positions.iter().copied().map(event).collect();
     read.send(Message::Events(v1::EventBatch { events })).await;
 }

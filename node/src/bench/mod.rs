@@ -3,6 +3,7 @@
 mod append;
 mod cpu;
 mod read;
+mod subscribe;
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 pub(crate) use append::{append_load, event_bytes};
 pub(crate) use cpu::cpu_time;
 pub(crate) use read::read_load;
+pub(crate) use subscribe::{catch_up_load, live_load};
 
 /// Latencies above an hour count as one.
 const LATENCY_US_MAX: u64 = 3_600_000_000;

@@ -7,13 +7,15 @@ use clap::{Args, Subcommand};
 use quorate_proto::limits::APPEND_BYTES_MAX;
 use serde::Serialize;
 
-use crate::bench::{Load, Measured, append_load, cpu_time, event_bytes, read_load};
+use crate::bench::{
+    Load, Measured, append_load, catch_up_load, cpu_time, event_bytes, live_load, read_load,
+};
 use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::write_json;
 
-/// Measure appends or reads.
+/// Measure appends, reads or subscriptions.
 #[derive(Args, Debug)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -42,6 +44,23 @@ enum Operation {
             value_parser = clap::value_parser!(u64).range(2..=1_048_576)
         )]
         size: u64,
+    },
+    /// Follow the whole log from its beginning until all clients have caught up; with --live, follow what is
+    /// appended meanwhile and measure how long it is on its way.
+    Subscribe {
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Measure the way of events that are appended now, from the sending of the append to their arrival.
+        #[arg(long)]
+        live: bool,
+        /// With --live: how many events are appended in a second, one after the other.
+        #[arg(
+            long,
+            value_name = "COUNT",
+            default_value_t = 100,
+            value_parser = clap::value_parser!(u64).range(1..=100_000)
+        )]
+        rate: u64,
     },
     /// Read whole streams, again and again, of those that are in the store.
     Read {
@@ -98,6 +117,14 @@ pub async fn run(args: BenchArgs, global: &Global) -> Result<(), Exit> {
             let load = load(&args);
             let measured = append_load(&client, &load, events_per_append, size as usize).await;
             ("append", load, events_per_append, size, measured)
+        }
+        Operation::Subscribe { load: args, live, rate } => {
+            let load = load(&args);
+            let measured = match live {
+                true => live_load(&client, &load, rate).await?,
+                false => catch_up_load(&client, &load).await,
+            };
+            ("subscribe", load, 0, 0, measured)
         }
         Operation::Read { load: args } => {
             let load = load(&args);
@@ -165,13 +192,13 @@ impl Line {
             size,
             seconds: rounded(seconds),
             appends_per_second: each_second.filter(|_| appends),
-            reads_per_second: each_second.filter(|_| !appends),
+            reads_per_second: each_second.filter(|_| operation == "read"),
             events_per_second: rounded(measured.events as f64 / seconds),
             p50_us: measured.latencies.value_at_quantile(0.5),
             p99_us: measured.latencies.value_at_quantile(0.99),
             p999_us: measured.latencies.value_at_quantile(0.999),
             cpu_us_per_append: each_cpu.filter(|_| appends),
-            cpu_us_per_read: each_cpu.filter(|_| !appends),
+            cpu_us_per_read: each_cpu.filter(|_| operation == "read"),
             errors: measured.errors,
         }
     }

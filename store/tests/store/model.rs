@@ -10,11 +10,13 @@ use quorate_proto::{
 };
 use quorate_store::{Payload, Rejection, Verdict};
 
+use crate::group_model::GroupsModel;
 use crate::support::Ask;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) events: Vec<RecordedEvent>,
+    pub(crate) groups: GroupsModel,
     snapshots: HashMap<StreamName, RecordedSnapshot>,
     time: Timestamp,
     /// The position at the last boundary, and the bytes of entries since.

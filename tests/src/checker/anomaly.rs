@@ -115,6 +115,13 @@ pub enum Anomaly {
         /// What is wrong.
         what: String,
     },
+    /// A feed handed out something else than the log holds, or left something out, or said that it did not.
+    WrongFeed {
+        /// The feed.
+        feed: usize,
+        /// What is wrong.
+        what: String,
+    },
     /// There is no moment at which all that an operation was told was true: it comes after something
     /// that had happened before it began.
     Stale {
@@ -202,6 +209,7 @@ impl fmt::Display for Anomaly {
                 write!(f, "the answer to append {append} is wrong: {what}")
             }
             Anomaly::WrongRead { read, what } => write!(f, "read {read} is wrong: {what}"),
+            Anomaly::WrongFeed { feed, what } => write!(f, "feed {feed} is wrong: {what}"),
             Anomaly::Stale { operation, before } => {
                 write!(f, "{operation} began after {before} had returned")
             }

@@ -31,6 +31,7 @@ mod anomaly;
 #[cfg(test)]
 mod brute_force;
 mod canonical;
+mod feeds;
 mod filled;
 mod removed;
 mod snapshots;
@@ -68,6 +69,12 @@ pub struct Verdict {
     pub snapshots: u64,
     /// Reads that began with one.
     pub snapshot_reads: u64,
+    /// Events that feeds handed out.
+    pub followed: u64,
+    /// How often feeds told where they stand.
+    pub marks: u64,
+    /// How often a feed that had caught up fell behind.
+    pub fell_behind: u64,
 }
 
 impl std::ops::AddAssign for Verdict {
@@ -85,6 +92,9 @@ impl std::ops::AddAssign for Verdict {
         self.removed += other.removed;
         self.snapshots += other.snapshots;
         self.snapshot_reads += other.snapshot_reads;
+        self.followed += other.followed;
+        self.marks += other.marks;
+        self.fell_behind += other.fell_behind;
     }
 }
 
@@ -116,6 +126,11 @@ pub fn check(history: &History, replicas: &[Vec<RecordedEvent>]) -> Result<Verdi
         }
     }
     check.anomalies.extend(snapshots::judge(history, &canonical));
+    let (fed, wrong) = feeds::judge(history, &canonical);
+    check.anomalies.extend(wrong);
+    let feeds::Fed { events, marks, fell_behind } = fed;
+    let verdict = Verdict { followed: events, marks, fell_behind, ..check.verdict };
+    check.verdict = verdict;
     check.verdict.snapshots =
         history.snapshots.iter().filter(|put| put.answer.is_some()).count() as u64;
     check.sweep();

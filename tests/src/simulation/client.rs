@@ -14,7 +14,7 @@ use turmoil::net::TcpStream;
 
 pub(super) use draw::registered_twice;
 use words::collect;
-pub(super) use words::read_whole;
+pub(super) use words::{read_whole, recorded, request};
 
 use super::trace::Trace;
 use crate::history::{AppendAnswer, ReadAnswer, Recorder};
@@ -69,9 +69,14 @@ impl Phase {
         until(|| self.founded.get()).await;
     }
 
+    /// Whether all clients that append are done.
+    pub(super) fn is_done(&self) -> bool {
+        self.calm.get() && self.working.get() == 0
+    }
+
     /// Waits until all clients are done.
     pub(super) async fn all_done(&self) {
-        until(|| self.calm.get() && self.working.get() == 0).await;
+        until(|| self.is_done()).await;
     }
 }
 

@@ -16,6 +16,7 @@ use quorate_proto::{Consistency, Query, Read, RecordedEvent};
 use turmoil::Sim;
 
 use self::client::{Phase, Scavenges, Worker};
+use self::follower::Follower;
 use self::storm::{LATENCY_MAX, Storm};
 use crate::checker::{self, Anomaly, Verdict};
 use crate::history::Recorder;
@@ -24,6 +25,7 @@ use crate::random::Random;
 mod client;
 mod disk;
 mod faults;
+mod follower;
 mod host;
 mod node;
 mod storm;
@@ -53,6 +55,8 @@ pub enum Defect {
     FlippedOutcome,
     /// What came after the leader looked is not held against an append's conditions.
     NoConditionCheck,
+    /// A reader that follows does not look at what was applied while it went from the store to what is live.
+    NoSecondLook,
 }
 
 /// One run.
@@ -169,6 +173,19 @@ impl Run {
             };
             let name = format!("client-{number}");
             sim.client(name.as_str(), worker.run());
+            clients.push(name);
+        }
+        for number in 1..=2 {
+            let follower = Follower {
+                number,
+                random: Random::new(random.next()),
+                recorder: recorder.clone(),
+                trace: trace.clone(),
+                phase: phase.clone(),
+                addresses: addresses(CLIENT_PORT),
+            };
+            let name = format!("follower-{number}");
+            sim.client(name.as_str(), follower.run());
             clients.push(name);
         }
         let replicas = Rc::new(RefCell::new(Vec::new()));

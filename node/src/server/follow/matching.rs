@@ -25,6 +25,11 @@ impl Demand {
         Demand { query: read.source.to_query(), with_system: read.with_system, stream }
     }
 
+    #[cfg(test)]
+    pub(super) fn query(&self) -> &Query {
+        &self.query
+    }
+
     /// Whether an event is one that is asked for.
     pub(super) fn matches(&self, event: &Candidate<'_>) -> bool {
         if self.query.items.is_empty() {
@@ -134,6 +139,11 @@ impl Board {
                 key => take_out(&mut self.others, &key, reader),
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.others.is_empty() && self.everything.is_empty()
     }
 
     /// Calls `visit` with each reader that the event may be for, each once.

@@ -23,6 +23,7 @@ use quorate_proto::{
     Bounds, Consistency, Position, Problem, Read, RecordedSnapshot, Source, Version,
 };
 use quorate_raft::host::Host;
+use quorate_store::defect::{Defect, is_present};
 use quorate_store::{Fault, Reader, Scan, StoredEvent};
 
 use super::problem;
@@ -150,6 +151,9 @@ impl<H: Host> Follow<H> {
         self.pass(Mark { position: as_of, version });
         self.phase = match place {
             Some(place) => Phase::Live(place),
+            None if is_present(Defect::NoSecondLook) => {
+                Phase::Live(self.live.join(&self.demand, self.is_strict()))
+            }
             // The long way is behind it; the rest is short, and what comes meanwhile is kept.
             None => {
                 let place = self.live.join(&self.demand, self.is_strict());

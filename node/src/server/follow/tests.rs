@@ -1,1 +1,200 @@
+//! The parts of following that need no cluster: who an event is for, and what a mailbox holds.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
+use quorate_proto::{
+    Append, Category, CorrelationId, ErrorKind, Event, EventId, EventType, Expectation, LogId,
+    Outcome, Path as StreamPath, Position, Problem, Query, QueryItem, Read, Scope, StreamName, Tag,
+    Timestamp, Version,
+};
+use quorate_store::vfs::MemVfs;
+use quorate_store::{Entry, Options, Payload, Store, StoredEvent, command};
+
+use super::Mark;
+use super::mailbox::{Letter, Mailbox};
+use super::matching::{Board, Candidate, Demand};
+
+const STREAMS: [&str; 5] = ["order-1", "order-2", "acme/order-1", "acme/eu/bill-1", "bill-2"];
+const TYPES: [&str; 3] = ["Paid", "Sent", "Lost"];
+const TAGS: [&str; 3] = ["red", "owner:7", "blue"];
+const IDS: [&str; 2] = ["cmd-1", "cmd-2"];
+
+fn stream(index: usize) -> StreamName {
+    StreamName::new(STREAMS[index]).expect("a name")
+}
+
+fn store() -> Store {
+    let options = Options {
+        cluster: [7; 16],
+        log: 0,
+        chunk_bytes: CHUNK_BYTES_DEFAULT,
+        head_cache: 10,
+        block_cache_bytes: 0,
+        catalog_cache_bytes: 1 << 20,
+        filter_bytes: 1 << 20,
+    };
+    Store::open(Arc::new(MemVfs::new()), Path::new("/store"), options).expect("a store")
+}
+
+/// What a store gives out of these appends, each of one event.
+fn applied(events: Vec<(StreamName, Event)>) -> Vec<StoredEvent> {
+    let mut store = store();
+    let mut builder = command::Builder::new(Timestamp(1));
+    for (stream, event) in events {
+        builder.push(&command::encode_append(&Append::to(stream, Expectation::Any, vec![event])));
+    }
+    let payload = Payload::Command(builder.finish());
+    store.apply(Entry { log_id: LogId::new(1, 0), payload }).expect("applied");
+    store.reader().recent(Position::ZERO, usize::MAX).expect("in memory")
+}
+
+prop_compose! {
+    fn event()(
+        stream in 0..STREAMS.len(),
+        kind in prop::sample::select(&TYPES[..]),
+        tags in prop::sample::subsequence(&TAGS[..], 0..3),
+        correlation in prop::option::of(prop::sample::select(&IDS[..])),
+        id in 1..u128::MAX,
+    ) -> (usize, Event) {
+        let id = EventId::from_bytes(id.to_be_bytes()).expect("an id");
+        let event = Event::new(id, EventType::new(kind).expect("a type"), "{}");
+        let tags = tags.into_iter().map(str::to_owned).collect();
+        let correlation_id = correlation.unwrap_or_default().to_owned();
+        (stream, Event { tags, correlation_id, ..event })
+    }
+}
+
+fn scope() -> impl Strategy<Value = Option<Scope>> {
+    let scopes = vec![
+        None,
+        Some(Scope::Stream(stream(0))),
+        Some(Scope::Stream(stream(2))),
+        Some(Scope::Category(Category::new("order").expect("a name"))),
+        Some(Scope::Path(StreamPath::new("acme").expect("a name"))),
+    ];
+    prop::sample::select(scopes)
+}
+
+prop_compose! {
+    fn item()(
+        scope in scope(),
+        types in prop::sample::subsequence(&TYPES[..], 0..3),
+        tags in prop::sample::subsequence(&TAGS[..], 0..3),
+        correlation in prop::option::of(prop::sample::select(&IDS[..])),
+    ) -> QueryItem {
+        QueryItem {
+            scope,
+            types: types.into_iter().map(|name| EventType::new(name).expect("a type")).collect(),
+            tags: tags.into_iter().map(|name| Tag::new(name).expect("a tag")).collect(),
+            correlation: correlation.map(|id| CorrelationId::new(id).expect("an id")),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn an_event_is_handed_to_exactly_those_whose_query_it_matches(
+        events in prop::collection::vec(event(), 1..12),
+        queries in prop::collection::vec(prop::collection::vec(item(), 0..3), 1..8),
+    ) {
+        let events = events.into_iter().map(|(at, event)| (stream(at), event)).collect();
+        let demands: Vec<Demand> = queries
+            .into_iter()
+            .map(|items| Demand::of(&Read::query(Query { items })))
+            .collect();
+        let mut board = Board::default();
+        for (number, demand) in demands.iter().enumerate() {
+            board.add(number as u64, demand);
+        }
+        for stored in applied(events) {
+            let candidate = Candidate::new(&stored);
+            let mut found = Vec::new();
+            board.visit(&stored, |number| {
+                if demands[number as usize].matches(&candidate) {
+                    found.push(number as usize);
+                }
+            });
+            let decoded = stored.decode();
+            let expected: Vec<usize> = (0..demands.len())
+                .filter(|number| demands[*number].query().matches_event(&decoded))
+                .collect();
+            let each_once: BTreeSet<usize> = found.iter().copied().collect();
+            prop_assert_eq!(found.len(), each_once.len(), "somebody was visited twice");
+            prop_assert_eq!(each_once.into_iter().collect::<Vec<_>>(), expected);
+        }
+        for (number, demand) in demands.iter().enumerate() {
+            board.remove(number as u64, demand);
+        }
+        prop_assert!(board.is_empty(), "who left is still waited on");
+    }
+}
+
+fn numbered(count: u128, bytes: usize) -> Vec<StoredEvent> {
+    let events = (1..=count).map(|number| {
+        let id = EventId::from_bytes(number.to_be_bytes()).expect("an id");
+        let kind = EventType::new("Paid").expect("a type");
+        (stream(0), Event::new(id, kind, vec![b'x'; bytes]))
+    });
+    applied(events.collect())
+}
+
+fn at(position: u64) -> Mark {
+    Mark { position: Position(position), version: Some(Version(position)) }
+}
+
+fn put_all(mailbox: &Mailbox, events: &[StoredEvent]) -> usize {
+    events.iter().filter(|event| mailbox.put(event, at(event.position.0))).count()
+}
+
+#[tokio::test]
+async fn a_mailbox_gives_out_what_came_in_order_and_tells_how_far_that_is() {
+    let mailbox = Mailbox::new(Mark::default());
+    let events = numbered(4, 10);
+    assert_eq!(put_all(&mailbox, &events), 4);
+    let Letter::Events { events: first, through } = mailbox.take(1).await.expect("a letter") else {
+        panic!("events are there");
+    };
+    assert_eq!((first.len(), through), (1, at(1)), "the budget ends it after one");
+    let letter = mailbox.take(usize::MAX).await.expect("a letter");
+    let Letter::Events { events: rest, through } = letter else { panic!("events are there") };
+    assert_eq!((&rest[..], through), (&events[1..], at(4)));
+    mailbox.tell_progress(Mark { position: Position(9), version: None });
+    let letter = mailbox.take(1).await.expect("a letter");
+    let Letter::Nothing { through } = letter else { panic!("nothing came") };
+    assert_eq!(through, Mark { position: Position(9), version: Some(Version(4)) });
+}
+
+/// A reader that stopped must neither keep memory nor be cut off: it finds the rest in the store.
+#[tokio::test]
+async fn a_mailbox_that_is_full_takes_nothing_more_and_says_so_behind_what_it_holds() {
+    let mailbox = Mailbox::new(Mark::default());
+    let events = numbered(40, 100_000);
+    let taken = put_all(&mailbox, &events);
+    assert!((5..20).contains(&taken), "a mailbox held {taken} events of 100 kB");
+    let mut given_out = 0;
+    loop {
+        match mailbox.take(150_000).await.expect("a letter") {
+            Letter::Events { events, through } => {
+                given_out += events.len();
+                assert_eq!(through, at(given_out as u64));
+            }
+            Letter::Overrun => break,
+            Letter::Nothing { .. } => panic!("it was overrun"),
+        }
+    }
+    assert_eq!(given_out, taken);
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_ended_tells_why() {
+    let mailbox = Mailbox::new(Mark::default());
+    mailbox.end(Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, "lost"));
+    let told = mailbox.take(1).await.expect_err("an end");
+    assert_eq!(told.kind, ErrorKind::Unavailable);
+}

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use quorate_client::{AppendError, Client, Done, Query, RecordedEvent, Settings, Transaction};
+use quorate_client::{
+    AppendError, Client, Done, Query, ReadRequest, RecordedEvent, Settings, Transaction,
+};
 use quorate_proto::{
     self as proto, Append, Change, ChangeKind, Event, Position, Problem, Read, Scope, Setting,
     SettingsChange, Snapshot, Source, Version, Write,
@@ -21,7 +23,7 @@ pub(super) fn transaction(client: &Client, append: &Append) -> Transaction {
         transaction = transaction.require(one.stream.as_str(), one.expectation.into());
     }
     for one in &append.conditions {
-        transaction = transaction.unless(query(&one.query), one.after.0);
+        transaction = transaction.unless(Query::from(one.query.clone()), one.after.0);
     }
     transaction
 }
@@ -65,21 +67,9 @@ pub(super) async fn put_snapshot(client: &Client, snapshot: &Snapshot) -> Result
     client.stream(stream.as_str()).put_snapshot(put).await
 }
 
-fn query(query: &proto::Query) -> Query {
-    let item = |item: &proto::QueryItem| {
-        let types = item.types.iter().map(proto::EventType::as_str);
-        Query::item().types(types).tags(item.tags.iter().map(proto::Tag::as_str))
-    };
-    query.items.iter().map(item).reduce(Query::or).unwrap_or_else(Query::everything)
-}
-
 /// Reads everything that a read asks for.
 pub(in super::super) async fn collect(client: &Client, read: &Read) -> Result<ReadAnswer, String> {
-    let mut request = match &read.source {
-        Source::Stream { stream, .. } => client.read(stream.as_str()),
-        Source::Query(one) => client.read(query(one)),
-    };
-    request = request.consistency(read.consistency);
+    let mut request = request(client, read);
     if let Some(limit) = read.limit {
         request = request.limit(limit);
     }
@@ -113,6 +103,15 @@ pub(in super::super) async fn collect(client: &Client, read: &Read) -> Result<Re
     })
 }
 
+/// A read of the same source, as fresh.
+pub(in super::super) fn request(client: &Client, read: &Read) -> ReadRequest {
+    let request = match &read.source {
+        Source::Stream { stream, .. } => client.read(stream.as_str()),
+        Source::Query(one) => client.read(Query::from(one.clone())),
+    };
+    request.consistency(read.consistency)
+}
+
 /// How often a read is tried that finds something damaged.
 const REPAIR_TRIES: u32 = 60;
 
@@ -131,7 +130,8 @@ pub(in super::super) async fn read_whole(
     }
 }
 
-fn recorded(event: RecordedEvent) -> proto::RecordedEvent {
+/// The event in the words of the checker.
+pub(in super::super) fn recorded(event: RecordedEvent) -> proto::RecordedEvent {
     proto::RecordedEvent {
         position: Position(event.position),
         stream: event.stream,

@@ -1,0 +1,93 @@
+//! How the events of a projection are shared among its partitions.
+
+use std::fmt;
+use std::sync::Arc;
+
+use quorate_client::RecordedEvent;
+
+/// Gives each event the key within which order is kept.
+pub(super) type KeyOf = Arc<dyn Fn(&RecordedEvent) -> String + Send + Sync>;
+
+/// How events are shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Partitioning {
+    /// All in one, in order.
+    One,
+    /// So many, the events of one stream in the same.
+    Streams(u32),
+    /// So many, the events of one key in the same.
+    Keys(u32),
+}
+
+impl Partitioning {
+    pub(super) fn count(self) -> u32 {
+        match self {
+            Partitioning::One => 1,
+            Partitioning::Streams(count) | Partitioning::Keys(count) => count,
+        }
+    }
+
+    /// Which partition an event belongs to. Bookmarks rest on it: it may not change.
+    pub(super) fn of(self, event: &RecordedEvent, key_of: Option<&KeyOf>) -> u32 {
+        let hash = match (self, key_of) {
+            (Partitioning::One, _) => return 0,
+            (Partitioning::Keys(_), Some(key_of)) => fnv1a(key_of(event).as_bytes()),
+            (Partitioning::Streams(_) | Partitioning::Keys(_), _) => {
+                fnv1a(event.stream.as_str().as_bytes())
+            }
+        };
+        (hash % u64::from(self.count())) as u32
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Partitioning> {
+        if text == "1" {
+            return Some(Partitioning::One);
+        }
+        let (by, count) = text.split_once('/')?;
+        let count = count.parse().ok().filter(|count| *count > 0)?;
+        match by {
+            "stream" => Some(Partitioning::Streams(count)),
+            "key" => Some(Partitioning::Keys(count)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Partitioning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Partitioning::One => f.write_str("1"),
+            Partitioning::Streams(count) => write!(f, "stream/{count}"),
+            Partitioning::Keys(count) => write!(f, "key/{count}"),
+        }
+    }
+}
+
+/// FNV-1a, 64 bits: the same everywhere and for good.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_read_again() {
+        for partitioning in [Partitioning::One, Partitioning::Streams(4), Partitioning::Keys(7)] {
+            assert_eq!(Partitioning::parse(&partitioning.to_string()), Some(partitioning));
+        }
+        for wrong in ["", "2", "stream/0", "stream/x", "tag/4"] {
+            assert_eq!(Partitioning::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    /// The values of the FNV test suite: a change would give streams to other partitions than their bookmarks say.
+    #[test]
+    fn the_hash_stays_what_it_is() {
+        assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+}

@@ -1,0 +1,530 @@
+//! A projection at work: it owns its model, follows its query, and shares the events among its partitions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use quorate_client::{Message, Problem};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::error::ProjectionError;
+use super::handler::Handler;
+use super::partition::Partitioning;
+use super::rebuild;
+use super::retry::Backoff;
+use super::source::{EventFeed, EventSource};
+use super::status::{Board, State};
+use super::store::{Claim, Creation, Record, Side, Slot, Store, StoreError};
+use super::worker::{Halt, Held, Work, Worker, size, words_of};
+use super::{Projection, bar};
+
+/// How a database or a cluster that cannot be asked is tried again, for ever.
+const LOST: Backoff =
+    Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(10) };
+/// How often the rate is measured while nothing happens.
+const MEASURE_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the length of the log is asked for while catching up.
+const HEAD_INTERVAL: Duration = Duration::from_secs(2);
+/// After so many events all partitions are told how far it is.
+const MARK_EVENTS: usize = 256;
+
+/// Most bytes of events that wait for a worker or are with one.
+const ROOM_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What is the same for everything that one start does.
+pub(super) struct Running<S: Store, H, E> {
+    pub(super) projection: Projection<S, H>,
+    pub(super) source: Arc<E>,
+    pub(super) board: Arc<Board>,
+    pub(super) stop: watch::Receiver<bool>,
+    pub(super) definition: String,
+}
+
+/// Why a model was let go.
+pub(super) enum Ended {
+    /// It was told to stop, or there are no more events.
+    Stopped,
+    /// Another one owns the model, or it was swapped.
+    Moved,
+    /// It has come as far as it was to come.
+    Arrived,
+}
+
+/// Runs a projection until it is stopped or cannot go on.
+pub(super) async fn run<S, H, E>(
+    projection: Projection<S, H>,
+    source: Arc<E>,
+    board: Arc<Board>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), ProjectionError>
+where
+    S: Store,
+    H: Handler<S::Model>,
+    E: EventSource,
+{
+    let Some(running) = Running::begin(projection, source, board, stop).await? else {
+        return Ok(());
+    };
+    let slot = running.projection.slot(Side::Live);
+    loop {
+        let stored = running.ask(|store| store.record(&slot)).await?;
+        let changed = stored.filter(|record| record.definition != running.definition);
+        if let Some(record) = changed {
+            if !running.projection.settings.rebuild_when_changed {
+                return Err(running.changed(record));
+            }
+            match rebuild::drive(&running, true).await? {
+                Ended::Stopped => return Ok(()),
+                Ended::Moved | Ended::Arrived => continue,
+            }
+        }
+        let Some((held, record)) = running.claim(&slot, 1).await? else { return Ok(()) };
+        if record.definition != running.definition {
+            running.release(&held).await;
+            continue;
+        }
+        match running.work(&held, record).await? {
+            Ended::Stopped => return Ok(()),
+            Ended::Moved | Ended::Arrived => running.board.enter(State::Starting),
+        }
+    }
+}
+
+impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
+    /// Checks what was told and opens the store; `None` if it was stopped before that.
+    pub(super) async fn begin(
+        projection: Projection<S, H>,
+        source: Arc<E>,
+        board: Arc<Board>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Option<Running<S, H, E>>, ProjectionError> {
+        projection.check()?;
+        let definition = String::new();
+        let mut running = Running { projection, source, board, stop, definition };
+        let mut attempts = 0;
+        loop {
+            let asked = running.projection.definition(running.source.as_ref()).await;
+            match asked {
+                Ok(definition) => break running.definition = definition,
+                Err(problem) if !problem.kind.is_transient() => return Err(problem.into()),
+                Err(problem) => {
+                    attempts += 1;
+                    if !running.rest(LOST.after(attempts), &problem.to_string()).await {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        running.ask(|store| store.prepare()).await?;
+        if let Ok(head) = running.source.head().await {
+            running.board.head(head);
+        }
+        Ok(Some(running))
+    }
+
+    /// Asks the store, again and again while it cannot be reached.
+    pub(super) async fn ask<'a, T, F>(
+        &'a self,
+        ask: impl Fn(&'a S) -> F,
+    ) -> Result<T, ProjectionError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut attempts = 0;
+        loop {
+            match ask(&self.projection.store).await {
+                Err(StoreError::Lost(error)) => {
+                    attempts += 1;
+                    if !self.rest(LOST.after(attempts), &error.to_string()).await {
+                        return Err(StoreError::Lost(error).into());
+                    }
+                }
+                answer => return Ok(answer?),
+            }
+        }
+    }
+
+    /// Waits before something is tried again. False if it was stopped.
+    async fn rest(&self, time: Duration, why: &str) -> bool {
+        tracing::warn!(projection = %self.projection.name, why, ?time, "tries again");
+        self.board.enter(State::Retrying(why.to_owned()));
+        self.pause(time).await
+    }
+
+    /// Waits. False if it was stopped.
+    pub(super) async fn pause(&self, time: Duration) -> bool {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => false,
+            () = tokio::time::sleep(time) => true,
+        }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        *self.stop.borrow() || self.stop.has_changed().is_err()
+    }
+
+    pub(super) fn changed(&self, record: Record) -> ProjectionError {
+        ProjectionError::Changed {
+            projection: self.projection.name.clone(),
+            stored: record.definition,
+            told: self.definition.clone(),
+        }
+    }
+
+    /// Makes this process the owner of a model, which is set up if it is not there; `None` if it was stopped before.
+    ///
+    /// A lease that is not renewed while it is waited for is one of a process that is gone.
+    pub(super) async fn claim(
+        &self,
+        slot: &Slot,
+        generation: u64,
+    ) -> Result<Option<(Held, Record)>, ProjectionError> {
+        let (owner, lease) = (new_owner(), self.projection.settings.lease);
+        let mut seen = None;
+        while !self.is_stopped() {
+            match self.ask(|store| store.claim(slot, &owner, lease)).await? {
+                Claim::Owned(record) => {
+                    let held = Held { slot: slot.clone(), generation: record.generation, owner };
+                    return Ok(Some((held, record)));
+                }
+                Claim::Missing => self.create(slot, generation, &owner).await?,
+                Claim::Held { owner, until } => {
+                    let is_renewed = seen.is_some_and(|before| before != until);
+                    if is_renewed && !self.projection.settings.standby {
+                        let projection = self.projection.name.clone();
+                        return Err(ProjectionError::RunsElsewhere { projection, owner });
+                    }
+                    if is_renewed {
+                        self.board.enter(State::StandingBy);
+                    }
+                    seen = Some(until);
+                    self.pause(lease / 6).await;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sets a model up, unless another process is quicker.
+    async fn create(
+        &self,
+        slot: &Slot,
+        generation: u64,
+        owner: &str,
+    ) -> Result<(), ProjectionError> {
+        let Projection { store, handler, settings, .. } = &self.projection;
+        let partitioning = self.projection.partitioning();
+        let creation = Creation {
+            slot,
+            definition: &self.definition,
+            partitioning: &partitioning.to_string(),
+            generation,
+            partitions: partitioning.count(),
+            after: settings.after,
+            owner,
+            lease: settings.lease,
+        };
+        let created = async {
+            let mut model = store.create(&creation).await?;
+            handler.set_up(&mut model).await.map_err(|source| ProjectionError::SetUp {
+                projection: self.projection.name.clone(),
+                source,
+            })?;
+            Ok(store.commit(model).await?)
+        };
+        match created.await {
+            Err(ProjectionError::Store(StoreError::Moved | StoreError::Lost(_))) => Ok(()),
+            created => created,
+        }
+    }
+
+    pub(super) async fn release(&self, held: &Held) {
+        if let Err(error) = self.projection.store.release(&held.slot, &held.owner).await {
+            tracing::debug!(projection = %self.projection.name, %error, "the lease is left to run out");
+        }
+    }
+
+    /// Works on a model that this process owns, after its partitions are as they were told to be.
+    async fn work(&self, held: &Held, mut record: Record) -> Result<Ended, ProjectionError> {
+        let told = self.projection.partitioning();
+        let ended = loop {
+            if record.partitioning == told.to_string() {
+                break self.drive(held, &record, told, None).await;
+            }
+            match self.repartition(held, &record, told).await {
+                Ok(Some(changed)) => record = changed,
+                Ok(None) => break Ok(Ended::Stopped),
+                Err(Halt::Moved) => break Ok(Ended::Moved),
+                Err(Halt::Failed(error)) => break Err(error),
+            }
+        };
+        if !matches!(ended, Ok(Ended::Moved)) {
+            self.release(held).await;
+        }
+        ended
+    }
+
+    /// Brings all partitions to the position of the foremost, as they are, and then makes other ones of them.
+    /// `None` if it was stopped before.
+    async fn repartition(
+        &self,
+        held: &Held,
+        record: &Record,
+        told: Partitioning,
+    ) -> Result<Option<Record>, Halt> {
+        let foremost = record.bookmarks.iter().copied().max().unwrap_or_default();
+        if record.position() != foremost {
+            let has_key = self.projection.settings.key_of.is_some();
+            let as_it_was = Partitioning::parse(&record.partitioning)
+                .filter(|was| has_key || !matches!(was, Partitioning::Keys(_)))
+                .filter(|was| was.count() as usize == record.bookmarks.len())
+                .ok_or_else(|| ProjectionError::Partitions {
+                    projection: self.projection.name.clone(),
+                    stored: record.partitioning.clone(),
+                    told: told.to_string(),
+                })?;
+            match self.drive(held, record, as_it_was, Some(foremost)).await? {
+                Ended::Arrived => {}
+                Ended::Stopped => return Ok(None),
+                Ended::Moved => return Err(Halt::Moved),
+            }
+        }
+        let (partitioning, count) = (told.to_string(), told.count());
+        let changed = self.ask(|store| {
+            store.repartition(&held.slot, &held.owner, &partitioning, count, foremost)
+        });
+        match changed.await {
+            Ok(()) => {}
+            Err(ProjectionError::Store(StoreError::Moved)) => return Err(Halt::Moved),
+            Err(error) => return Err(error.into()),
+        }
+        let bookmarks = vec![foremost; count as usize];
+        Ok(Some(Record { partitioning, bookmarks, ..record.clone() }))
+    }
+
+    /// Follows the query and keeps the partitions busy, until the model is lost, a position is reached by all, or it
+    /// is stopped.
+    pub(super) async fn drive(
+        &self,
+        held: &Held,
+        record: &Record,
+        partitioning: Partitioning,
+        until: Option<u64>,
+    ) -> Result<Ended, ProjectionError> {
+        self.board.go_on(&record.bookmarks);
+        // Whatever ends this ends the workers too, after the transaction that each has in work.
+        let (halt, halted) = watch::channel(false);
+        let (mut workers, queues) = self.workers(held, record, &halted);
+        let feed = self.source.follow(&self.projection.query, record.position());
+        let settings = &self.projection.settings;
+        let dispatch = Dispatch {
+            board: &self.board,
+            partitioning,
+            key_of: settings.key_of.as_ref(),
+            room: room(settings.batch_bytes, partitioning.count()),
+            queues,
+            bookmarks: record.bookmarks.clone(),
+            until,
+        };
+        let dispatched = dispatch.run(feed).fuse();
+        let (renewed, observed) = (self.renew(held), self.observe());
+        let bar = bar::show(&self.projection, self.board.watch());
+        tokio::pin!(dispatched, renewed, observed, bar);
+        let mut stop = self.stop.clone();
+        let mut arrives = false;
+        let ended = loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break Ok(Ended::Stopped),
+                Some(joined) = workers.join_next() => match joined {
+                    Ok(Ok(())) if workers.is_empty() => {
+                        break Ok(if arrives && until.is_some() { Ended::Arrived } else { Ended::Stopped });
+                    }
+                    Ok(Ok(())) => {}
+                    Ok(Err(Halt::Moved)) => break Ok(Ended::Moved),
+                    Ok(Err(Halt::Failed(error))) => break Err(error),
+                    Err(error) => break Err(self.panicked(error)),
+                },
+                () = &mut renewed => break Ok(Ended::Moved),
+                has_arrived = &mut dispatched => match has_arrived {
+                    Ok(has_arrived) => arrives = has_arrived,
+                    Err(problem) => break Err(problem.into()),
+                },
+                never = &mut observed => match never {},
+                never = &mut bar => match never {},
+            }
+        };
+        halt.send_replace(true);
+        while workers.join_next().await.is_some() {}
+        ended
+    }
+
+    fn workers(
+        &self,
+        held: &Held,
+        record: &Record,
+        halted: &watch::Receiver<bool>,
+    ) -> (JoinSet<Result<(), Halt>>, Vec<mpsc::Sender<Work>>) {
+        let mut workers = JoinSet::new();
+        let mut queues = Vec::new();
+        for (partition, position) in (0..).zip(&record.bookmarks) {
+            let (queue, work) =
+                mpsc::channel(self.projection.settings.batch_events.min(10_000) * 2);
+            let worker = Worker {
+                projection: self.projection.clone(),
+                held: held.clone(),
+                partition,
+                position: *position,
+                queue: work,
+                stop: halted.clone(),
+                board: Arc::clone(&self.board),
+            };
+            workers.spawn(worker.work());
+            queues.push(queue);
+        }
+        (workers, queues)
+    }
+
+    fn panicked(&self, error: tokio::task::JoinError) -> ProjectionError {
+        let why = match error.try_into_panic() {
+            Ok(panic) => words_of(panic.as_ref()),
+            Err(cancelled) => cancelled.to_string(),
+        };
+        ProjectionError::Panicked { projection: self.projection.name.clone(), why }
+    }
+
+    /// Renews the lease for as long as the model is this process's own.
+    async fn renew(&self, held: &Held) {
+        let Projection { store, name, settings, .. } = &self.projection;
+        loop {
+            tokio::time::sleep(settings.lease / 3).await;
+            match store.renew(&held.slot, &held.owner, settings.lease).await {
+                Ok(true) => {}
+                Ok(false) | Err(StoreError::Moved) => return,
+                Err(error) => tracing::warn!(projection = %name, %error, "cannot renew its lease"),
+            }
+        }
+    }
+
+    /// Keeps the rate and the length of the log up to date.
+    async fn observe(&self) -> std::convert::Infallible {
+        let status = self.board.watch();
+        let mut asked = Instant::now();
+        loop {
+            tokio::time::sleep(MEASURE_INTERVAL).await;
+            self.board.measure();
+            let is_behind = status.borrow().state != State::Live;
+            if is_behind && asked.elapsed() >= HEAD_INTERVAL {
+                if let Ok(head) = self.source.head().await {
+                    self.board.head(head);
+                }
+                asked = Instant::now();
+            }
+        }
+    }
+}
+
+/// Room for the events that wait for a worker or are with one, in bytes.
+fn room(batch_bytes: usize, partitions: u32) -> Arc<Semaphore> {
+    let bytes = batch_bytes.saturating_mul(2).saturating_mul(partitions as usize);
+    Arc::new(Semaphore::new(bytes.min(ROOM_BYTES_MAX)))
+}
+
+/// Shares what comes among the partitions.
+struct Dispatch<'a> {
+    board: &'a Board,
+    partitioning: Partitioning,
+    key_of: Option<&'a super::partition::KeyOf>,
+    room: Arc<Semaphore>,
+    queues: Vec<mpsc::Sender<Work>>,
+    /// What each partition has already.
+    bookmarks: Vec<u64>,
+    /// Where to end.
+    until: Option<u64>,
+}
+
+impl Dispatch<'_> {
+    /// Returns whether it has come to where it was to end; false if the feed or a worker ended before.
+    async fn run(self, mut feed: impl EventFeed) -> Result<bool, Problem> {
+        let room_bytes = self.room.available_permits();
+        let (mut position, mut unmarked) = (0, 0);
+        loop {
+            // Whoever waits for the next event has told all partitions of the last.
+            let at_hand = if unmarked > 0 { feed.next().now_or_never() } else { None };
+            if at_hand.is_none() && unmarked > 0 {
+                self.mark(position);
+                unmarked = 0;
+            }
+            let next = match at_hand {
+                Some(next) => next,
+                None => feed.next().await,
+            };
+            let Some(message) = next? else { return Ok(false) };
+            match message {
+                Message::Event(event) => {
+                    if self.until.is_some_and(|until| event.position > until) {
+                        break;
+                    }
+                    position = event.position;
+                    let partition = self.partitioning.of(&event, self.key_of) as usize;
+                    let is_known =
+                        self.bookmarks.get(partition).is_some_and(|bookmark| position <= *bookmark);
+                    if !is_known {
+                        let bytes = size(&event).min(room_bytes) as u32;
+                        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
+                        let Ok(room) = room else { return Ok(false) };
+                        let Some(queue) = self.queues.get(partition) else { return Ok(false) };
+                        if queue.send(Work::Event(event, room)).await.is_err() {
+                            return Ok(false);
+                        }
+                    }
+                    unmarked += usize::from(self.queues.len() > 1 || is_known);
+                    if unmarked >= MARK_EVENTS {
+                        self.mark(position);
+                        unmarked = 0;
+                    }
+                }
+                Message::CaughtUp(at) => {
+                    position = at.position;
+                    self.mark(position);
+                    self.board.caught_up(position);
+                }
+                Message::Progress(at) => {
+                    position = at.position;
+                    self.mark(position);
+                    self.board.head(position);
+                }
+                Message::FellBehind(at) => {
+                    self.board.fell_behind();
+                    self.board.head(at.position);
+                }
+            }
+            if self.until.is_some_and(|until| position >= until) {
+                break;
+            }
+        }
+        for queue in &self.queues {
+            if queue.send(Work::Mark(self.until.unwrap_or(position))).await.is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tells all partitions that there is nothing more up to a position. A queue that is full needs no word: more
+    /// will come.
+    fn mark(&self, position: u64) {
+        for queue in &self.queues {
+            let _ = queue.try_send(Work::Mark(position));
+        }
+    }
+}
+
+/// A mark of this start. The ban on randomness is for what the simulation must repeat, and this is no part of it.
+#[allow(clippy::disallowed_methods)]
+fn new_owner() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

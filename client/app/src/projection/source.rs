@@ -1,0 +1,62 @@
+//! Where a projection gets its events from: a cluster, or a script in a test.
+
+use std::future::Future;
+
+use quorate_client::{Client, Feed, Message, Problem, Query, RecordedEvent};
+
+/// Follows a query, and tells what a projection must know of the log. A [`Client`] is one; a test of an application's
+/// own projection may bring another.
+pub trait EventSource: Send + Sync + 'static {
+    /// What follows.
+    type Feed: EventFeed;
+
+    /// Follows a query from after a position on.
+    fn follow(&self, query: &Query, after: u64) -> Self::Feed;
+
+    /// The cluster's id, in words: a bookmark of one cluster says nothing in another.
+    fn cluster(&self) -> impl Future<Output = Result<String, Problem>> + Send;
+
+    /// The position of the newest event, or a little less.
+    fn head(&self) -> impl Future<Output = Result<u64, Problem>> + Send;
+
+    /// One event, if it is still there.
+    fn event(
+        &self,
+        stream: &str,
+        version: u64,
+    ) -> impl Future<Output = Result<Option<RecordedEvent>, Problem>> + Send;
+}
+
+/// The messages of one query, in order; see [`Feed`].
+pub trait EventFeed: Send + 'static {
+    /// The next message. Cancelling it loses nothing.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Message>, Problem>> + Send;
+}
+
+impl EventFeed for Feed {
+    async fn next(&mut self) -> Result<Option<Message>, Problem> {
+        self.try_next().await
+    }
+}
+
+impl EventSource for Client {
+    type Feed = Feed;
+
+    fn follow(&self, query: &Query, after: u64) -> Feed {
+        self.read(query.clone()).after(after).follow()
+    }
+
+    async fn cluster(&self) -> Result<String, Problem> {
+        Ok(self.status().await?.cluster.map_or_else(String::new, |cluster| cluster.to_string()))
+    }
+
+    async fn head(&self) -> Result<u64, Problem> {
+        Ok(self.read(Query::everything()).limit(0).local().stream().await?.as_of())
+    }
+
+    async fn event(&self, stream: &str, version: u64) -> Result<Option<RecordedEvent>, Problem> {
+        let after = version.saturating_sub(1);
+        let mut found = self.read(stream).after(after).limit(1).stream().await?;
+        Ok(found.try_next().await?.filter(|event| event.version == version))
+    }
+}

@@ -1,0 +1,248 @@
+//! What a running projection says of itself.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How often the rate is measured.
+const RATE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What a running projection says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// What it does.
+    pub state: State,
+    /// Everything up to this position is in the model. After a start it is known when the state is no longer
+    /// [`State::Starting`].
+    pub position: u64,
+    /// The newest position of the log that it knows of.
+    pub head: u64,
+    /// How many positions it is behind; whether there are events of its query among them is not known before.
+    pub lag: u64,
+    /// Events applied in a second, lately.
+    pub events_per_second: f64,
+    /// Events applied since it was started.
+    pub applied: u64,
+    /// Events parked since it was started.
+    pub parked: u64,
+}
+
+/// What a running projection does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It opens its database, or asks the cluster.
+    Starting,
+    /// Another process runs it; this one is ready to take over.
+    StandingBy,
+    /// It applies what was there before.
+    CatchingUp,
+    /// It applies what comes.
+    Live,
+    /// It tries something again, and why.
+    Retrying(String),
+    /// It ended as it was told to.
+    Stopped,
+    /// It ended, and why.
+    Failed(String),
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            State::Starting => f.write_str("starting"),
+            State::StandingBy => f.write_str("standing by"),
+            State::CatchingUp => f.write_str("catching up"),
+            State::Live => f.write_str("live"),
+            State::Retrying(why) => write!(f, "retrying: {why}"),
+            State::Stopped => f.write_str("stopped"),
+            State::Failed(why) => write!(f, "failed: {why}"),
+        }
+    }
+}
+
+/// Where the parts of a running projection write what they do, and others read it.
+pub(super) struct Board {
+    inner: Mutex<Inner>,
+    status: watch::Sender<Status>,
+}
+
+struct Inner {
+    /// Set while it is neither catching up nor live.
+    phase: Option<State>,
+    positions: Vec<u64>,
+    troubles: Vec<Option<String>>,
+    head: u64,
+    /// Where the feed had caught up; none while it is behind.
+    caught_up: Option<u64>,
+    applied: u64,
+    parked: u64,
+    measured: Instant,
+    applied_then: u64,
+    rate: f64,
+}
+
+impl Board {
+    pub(super) fn new() -> Board {
+        let inner = Inner {
+            phase: Some(State::Starting),
+            positions: Vec::new(),
+            troubles: Vec::new(),
+            head: 0,
+            caught_up: None,
+            applied: 0,
+            parked: 0,
+            measured: Instant::now(),
+            applied_then: 0,
+            rate: 0.0,
+        };
+        let status = watch::Sender::new(inner.status());
+        Board { inner: Mutex::new(inner), status }
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Another phase than catching up and being live.
+    pub(super) fn enter(&self, phase: State) {
+        self.change(|inner| inner.phase = Some(phase));
+    }
+
+    /// The partitions go on from where their bookmarks stand.
+    pub(super) fn go_on(&self, positions: &[u64]) {
+        self.change(|inner| {
+            inner.phase = None;
+            inner.positions = positions.to_vec();
+            inner.troubles = vec![None; positions.len()];
+            inner.caught_up = None;
+        });
+    }
+
+    /// A partition has applied so many events, and everything up to a position is in the model.
+    pub(super) fn moved(&self, partition: u32, position: u64, events: u64) {
+        self.change(|inner| {
+            if let Some(at) = inner.positions.get_mut(partition as usize) {
+                *at = position;
+            }
+            if let Some(trouble) = inner.troubles.get_mut(partition as usize) {
+                *trouble = None;
+            }
+            inner.applied += events;
+        });
+    }
+
+    pub(super) fn parked(&self) {
+        self.change(|inner| inner.parked += 1);
+    }
+
+    /// A partition tries something again.
+    pub(super) fn trouble(&self, partition: u32, why: String) {
+        self.change(|inner| {
+            if let Some(trouble) = inner.troubles.get_mut(partition as usize) {
+                *trouble = Some(why);
+            }
+        });
+    }
+
+    /// The log is at least that long.
+    pub(super) fn head(&self, position: u64) {
+        self.change(|inner| inner.head = inner.head.max(position));
+    }
+
+    pub(super) fn caught_up(&self, position: u64) {
+        self.change(|inner| {
+            inner.head = inner.head.max(position);
+            inner.caught_up = Some(position);
+        });
+    }
+
+    pub(super) fn fell_behind(&self) {
+        self.change(|inner| inner.caught_up = None);
+    }
+
+    /// Measures the rate, also when nothing comes.
+    pub(super) fn measure(&self) {
+        self.change(|_| ());
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        let mut inner = self.lock();
+        change(&mut inner);
+        inner.measure();
+        let status = inner.status();
+        self.status.send_if_modified(|told| {
+            let differs = *told != status;
+            *told = status;
+            differs
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn measure(&mut self) {
+        let elapsed = self.measured.elapsed();
+        if elapsed >= RATE_INTERVAL {
+            self.rate = (self.applied - self.applied_then) as f64 / elapsed.as_secs_f64();
+            self.applied_then = self.applied;
+            self.measured = Instant::now();
+        }
+    }
+
+    fn status(&self) -> Status {
+        let position = self.positions.iter().copied().min().unwrap_or_default();
+        let head = self.head.max(position);
+        Status {
+            state: self.state(position),
+            position,
+            head,
+            lag: head - position,
+            events_per_second: self.rate,
+            applied: self.applied,
+            parked: self.parked,
+        }
+    }
+
+    fn state(&self, position: u64) -> State {
+        if let Some(phase) = &self.phase {
+            return phase.clone();
+        }
+        if let Some(why) = self.troubles.iter().flatten().next() {
+            return State::Retrying(why.clone());
+        }
+        match self.caught_up {
+            Some(at) if position >= at => State::Live,
+            _ => State::CatchingUp,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_live_when_every_partition_has_what_was_there_before() {
+        let board = Board::new();
+        let told = board.watch();
+        assert_eq!(told.borrow().state, State::Starting);
+        board.go_on(&[3, 0]);
+        board.caught_up(9);
+        board.moved(0, 9, 2);
+        assert_eq!(told.borrow().state, State::CatchingUp);
+        assert_eq!((told.borrow().position, told.borrow().lag), (0, 9));
+        board.trouble(1, "locked".into());
+        assert_eq!(told.borrow().state, State::Retrying("locked".into()));
+        board.moved(1, 9, 1);
+        assert_eq!(told.borrow().state, State::Live);
+        assert_eq!((told.borrow().position, told.borrow().applied), (9, 3));
+        board.fell_behind();
+        assert_eq!(told.borrow().state, State::CatchingUp);
+    }
+}

@@ -1,0 +1,351 @@
+//! Read models in PostgreSQL, each in a schema of its own, with their bookmarks beside them.
+
+use std::error::Error;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Row, Transaction};
+use tokio::sync::OnceCell;
+
+use self::books::told;
+use super::{Claim, Creation, Parked, Record, Side, Slot, Step, Store, StoreError, Swap};
+
+mod books {
+    //! The bookkeeping in PostgreSQL: tables in a schema of their own.
+
+    super::super::books::books! {
+        connection: sqlx::PgConnection,
+        tables: "quorate.",
+        now: "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+        lock: " FOR UPDATE"
+    }
+}
+
+/// How many connections a store that is given none makes: a few partitions, and who asks about them.
+const CONNECTIONS: u32 = 8;
+/// How long a swap waits for those who read the old model, in PostgreSQL's words.
+const SWAP_LOCK_TIMEOUT: &str = "2s";
+/// What is locked while the tables are made: any number that nobody else uses.
+const PREPARE_LOCK: i64 = 0x71756f72;
+
+/// Read models in PostgreSQL. The bookmarks are in the schema `quorate`; the model of a projection is in the schema
+/// that is named like the projection, which must not be there before: everything in it is the projection's, and is
+/// replaced when a rebuilt model is swapped in. A view elsewhere that rests on it is dropped then (`CASCADE`).
+///
+/// A handler's transaction has that schema first in its `search_path` (then `public`), so that plain names are the
+/// model's own: `orders` is in the live one or in the one that is rebuilt. Rights that others need are granted when
+/// the model is [set up](super::super::Handler::set_up), with [`PostgresModel::schema`] for the schema's name.
+///
+/// What a committed transaction survives is what PostgreSQL is configured to: with `synchronous_commit = off` a crash
+/// may take back the newest, models and bookmarks alike, so what is lost is applied again.
+#[derive(Clone)]
+pub struct Postgres {
+    pool: PgPool,
+    prepared: Arc<OnceCell<()>>,
+}
+
+impl Postgres {
+    /// Connects to a database, as in `postgres://user:password@host/database`.
+    pub async fn connect(url: &str) -> Result<Postgres, StoreError> {
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(url).await;
+        Ok(Postgres::with(pool.map_err(told)?))
+    }
+
+    /// Uses connections of one's own: one for each partition, and one more at least.
+    pub fn with(pool: PgPool) -> Postgres {
+        Postgres { pool, prepared: Arc::default() }
+    }
+
+    /// The connections; to show the models, say.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    async fn transaction(&self) -> Result<Transaction<'static, sqlx::Postgres>, StoreError> {
+        self.pool.begin().await.map_err(told)
+    }
+
+    /// A model whose names are looked for in its schema first.
+    async fn model(
+        mut transaction: Transaction<'static, sqlx::Postgres>,
+        slot: &Slot,
+        step: Option<(u32, u64)>,
+    ) -> Result<PostgresModel, StoreError> {
+        let schema = schema(&slot.projection, slot.side);
+        sqlx::query("SELECT set_config('search_path', $1, true)")
+            .bind(format!("{schema}, public"))
+            .execute(&mut *transaction)
+            .await
+            .map_err(told)?;
+        Ok(PostgresModel { transaction, slot: slot.clone(), schema, step })
+    }
+}
+
+/// The schema of a model, quoted: the names of projections hold no quotes.
+fn schema(projection: &str, side: Side) -> String {
+    match side {
+        Side::Live => format!("\"{projection}\""),
+        Side::Rebuild => format!("\"{projection}__rebuild\""),
+    }
+}
+
+/// Whether a projection may have the schema of its name.
+fn check(projection: &str) -> Result<(), StoreError> {
+    let is_taken = projection.starts_with("pg_")
+        || matches!(projection, "public" | "quorate" | "information_schema");
+    if is_taken {
+        let why = format!("`{projection}` names a schema that is no projection's");
+        return Err(StoreError::Refused(why.into()));
+    }
+    Ok(())
+}
+
+/// A model in PostgreSQL within a transaction: it is used like a connection, as in `.execute(&mut **model)`. The
+/// transaction has to be left open.
+///
+/// After a statement that failed PostgreSQL refuses all others of the transaction: pass the error on.
+pub struct PostgresModel {
+    transaction: Transaction<'static, sqlx::Postgres>,
+    slot: Slot,
+    schema: String,
+    /// The bookmark that is moved when it is committed.
+    step: Option<(u32, u64)>,
+}
+
+impl PostgresModel {
+    /// The name of a table (or an index, a type, a view) of this model with its schema, quoted: for where the
+    /// `search_path` does not reach.
+    pub fn table(&self, name: &str) -> String {
+        format!("{}.\"{}\"", self.schema, name.replace('"', "\"\""))
+    }
+
+    /// The name of this model's schema, quoted.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// Which of the projection's models it is.
+    pub fn side(&self) -> Side {
+        self.slot.side
+    }
+}
+
+impl Deref for PostgresModel {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for PostgresModel {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+}
+
+impl Store for Postgres {
+    type Model = PostgresModel;
+
+    async fn prepare(&self) -> Result<(), StoreError> {
+        let create = async {
+            let mut transaction = self.transaction().await?;
+            make_tables(&mut transaction).await.map_err(told)?;
+            transaction.commit().await.map_err(told)
+        };
+        self.prepared.get_or_try_init(|| create).await.map(|()| ())
+    }
+
+    async fn record(&self, slot: &Slot) -> Result<Option<Record>, StoreError> {
+        // The head and the bookmarks as of one moment.
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let mut transaction = self.pool.begin_with(begin).await.map_err(told)?;
+        books::record(&mut transaction, slot).await.map_err(told)
+    }
+
+    async fn create(&self, creation: &Creation<'_>) -> Result<PostgresModel, StoreError> {
+        let slot = creation.slot;
+        check(&slot.projection)?;
+        let mut transaction = self.transaction().await?;
+        if !books::create(&mut transaction, creation).await.map_err(told)? {
+            return Err(StoreError::Moved);
+        }
+        let create = format!("CREATE SCHEMA {}", schema(&slot.projection, slot.side));
+        sqlx::query(&create).execute(&mut *transaction).await.map_err(told)?;
+        Postgres::model(transaction, slot, None).await
+    }
+
+    async fn claim(&self, slot: &Slot, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
+        let mut transaction = self.transaction().await?;
+        let claim = books::claim(&mut transaction, slot, owner, lease).await.map_err(told)?;
+        transaction.commit().await.map_err(told)?;
+        Ok(claim)
+    }
+
+    async fn renew(&self, slot: &Slot, owner: &str, lease: Duration) -> Result<bool, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(told)?;
+        books::renew(&mut connection, slot, owner, lease).await.map_err(told)
+    }
+
+    async fn release(&self, slot: &Slot, owner: &str) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(told)?;
+        books::release(&mut connection, slot, owner).await.map_err(told)
+    }
+
+    async fn bookmark(
+        &self,
+        slot: &Slot,
+        partition: u32,
+        owner: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(told)?;
+        books::bookmark(&mut connection, slot, partition, owner).await.map_err(told)
+    }
+
+    async fn repartition(
+        &self,
+        slot: &Slot,
+        owner: &str,
+        partitioning: &str,
+        partitions: u32,
+        position: u64,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.transaction().await?;
+        let is_done =
+            books::repartition(&mut transaction, slot, owner, partitioning, partitions, position);
+        if !is_done.await.map_err(told)? {
+            return Err(StoreError::Moved);
+        }
+        transaction.commit().await.map_err(told)
+    }
+
+    async fn begin(&self, step: &Step<'_>) -> Result<PostgresModel, StoreError> {
+        let mut transaction = self.transaction().await?;
+        if !books::check_step(&mut transaction, step).await.map_err(told)? {
+            return Err(StoreError::Moved);
+        }
+        Postgres::model(transaction, step.slot, Some((step.partition, step.to))).await
+    }
+
+    async fn park(&self, model: &mut PostgresModel, parked: &Parked) -> Result<(), StoreError> {
+        books::park(&mut model.transaction, &model.slot, parked).await.map_err(told)
+    }
+
+    async fn unpark(
+        &self,
+        slot: &Slot,
+        _generation: u64,
+        position: u64,
+    ) -> Result<PostgresModel, StoreError> {
+        let mut transaction = self.transaction().await?;
+        match books::drop_parked(&mut transaction, slot, position).await.map_err(told)? {
+            true => Postgres::model(transaction, slot, None).await,
+            false => Err(StoreError::Moved),
+        }
+    }
+
+    async fn commit(&self, mut model: PostgresModel) -> Result<(), StoreError> {
+        let PostgresModel { transaction, slot, step, .. } = &mut model;
+        // A transaction in which a statement failed ends in a rollback that COMMIT does not call an error: another
+        // statement before it does.
+        match *step {
+            Some((partition, to)) => books::take_step(transaction, slot, partition, to).await,
+            None => sqlx::query("SELECT 1").execute(&mut **transaction).await.map(|_| ()),
+        }
+        .map_err(told)?;
+        model.transaction.commit().await.map_err(told)
+    }
+
+    async fn parked(
+        &self,
+        slot: &Slot,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Parked>, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(told)?;
+        books::parked(&mut connection, slot, after, limit).await.map_err(told)
+    }
+
+    async fn count_parked(&self, slot: &Slot) -> Result<usize, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(told)?;
+        books::count_parked(&mut connection, slot).await.map_err(told)
+    }
+
+    async fn drop_parked(&self, slot: &Slot, position: u64) -> Result<bool, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(told)?;
+        books::drop_parked(&mut connection, slot, position).await.map_err(told)
+    }
+
+    async fn swap(&self, name: &str) -> Result<Swap, StoreError> {
+        let mut transaction = self.transaction().await?;
+        if books::check_swap(&mut transaction, name).await? == Swap::Behind {
+            return Ok(Swap::Behind);
+        }
+        let (live, rebuilt) = (schema(name, Side::Live), schema(name, Side::Rebuild));
+        for change in [
+            format!("SET LOCAL lock_timeout = '{SWAP_LOCK_TIMEOUT}'"),
+            format!("DROP SCHEMA IF EXISTS {live} CASCADE"),
+            format!("ALTER SCHEMA {rebuilt} RENAME TO {live}"),
+        ] {
+            sqlx::query(&change).execute(&mut *transaction).await.map_err(told)?;
+        }
+        books::swap(&mut transaction, name).await.map_err(told)?;
+        transaction.commit().await.map_err(told)?;
+        Ok(Swap::Done)
+    }
+
+    async fn discard_rebuild(&self, name: &str) -> Result<(), StoreError> {
+        let mut transaction = self.transaction().await?;
+        let slot = Slot { projection: name.to_owned(), side: Side::Rebuild };
+        // A schema that no rebuild is known of is somebody else's.
+        if books::record(&mut transaction, &slot).await.map_err(told)?.is_none() {
+            return Ok(());
+        }
+        books::forget(&mut transaction, name, Side::Rebuild).await.map_err(told)?;
+        let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", schema(name, Side::Rebuild));
+        sqlx::query(&drop).execute(&mut *transaction).await.map_err(told)?;
+        transaction.commit().await.map_err(told)
+    }
+
+    fn is_transient(error: &(dyn Error + 'static)) -> bool {
+        error.downcast_ref::<sqlx::Error>().is_some_and(is_transient)
+    }
+}
+
+/// Makes the schema of the bookkeeping with its tables, unless they are there: who may not make any can go on then.
+async fn make_tables(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(PREPARE_LOCK)
+        .execute(&mut *connection)
+        .await?;
+    let there = sqlx::query("SELECT to_regclass('quorate.parked') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if there.try_get(0)? {
+        return Ok(());
+    }
+    sqlx::query("CREATE SCHEMA IF NOT EXISTS quorate").execute(&mut *connection).await?;
+    books::prepare(connection).await
+}
+
+/// Whether the database could not be asked, or could not do it now.
+fn is_transient(error: &sqlx::Error) -> bool {
+    /// Of PostgreSQL: serialization failure, deadlock, lock not available, read-only (a standby), I/O error.
+    const TRANSIENT: [&str; 5] = ["40001", "40P01", "55P03", "25006", "58030"];
+    /// Connection exceptions, insufficient resources, operator intervention.
+    const TRANSIENT_CLASSES: [&str; 3] = ["08", "53", "57P"];
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            TRANSIENT.contains(&code.as_ref())
+                || TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
+}

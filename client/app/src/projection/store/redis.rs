@@ -1,0 +1,1 @@
+//! Read models in Redis, each below a prefix of its own, with their bookmarks beside them.

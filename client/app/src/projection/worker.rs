@@ -1,0 +1,396 @@
+//! One partition at work: batches of what is at hand, each with its bookmark in one transaction.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use quorate_client::RecordedEvent;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::Instant;
+
+use super::error::ProjectionError;
+use super::handler::{Handler, HandlerError};
+use super::retry::Backoff;
+use super::status::Board;
+use super::store::{Parked, Slot, Step, Store, StoreError};
+use super::{OnFailure, Projection};
+
+/// How often a bookmark is written at most while there is nothing to apply.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How a database that cannot be reached is tried again, for ever.
+const LOST: Backoff =
+    Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(10) };
+/// Most parked events of a projection.
+const PARKED_MAX: usize = 10_000;
+/// Most bytes of the reason why an event is parked.
+const REASON_BYTES_MAX: usize = 4_096;
+
+/// What a partition is told.
+pub(super) enum Work {
+    /// To apply this; what it may take of the room for events is given back when it is done.
+    Event(RecordedEvent, OwnedSemaphorePermit),
+    /// That it was told of everything up to there.
+    Mark(u64),
+}
+
+/// A model that this process owns.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) slot: Slot,
+    pub(super) generation: u64,
+    pub(super) owner: String,
+}
+
+/// Why a partition ended before it was told to.
+pub(super) enum Halt {
+    /// Another one owns the model, or the model was swapped.
+    Moved,
+    /// It cannot go on.
+    Failed(ProjectionError),
+}
+
+impl From<ProjectionError> for Halt {
+    fn from(error: ProjectionError) -> Halt {
+        Halt::Failed(error)
+    }
+}
+
+/// Why a transaction did not come about.
+enum Fault {
+    Moved,
+    /// The database cannot be reached, or cannot do it now.
+    Lost(String),
+    /// The database says no before any event was looked at.
+    Refused(StoreError),
+    /// The event at this place in the batch cannot be applied.
+    Event(usize, HandlerError),
+    /// Which event it is cannot be told: it showed when the transaction ended.
+    Batch(StoreError),
+}
+
+/// One partition at work.
+///
+/// `position` is where the bookmark stands as far as is known; everything that was taken from the queue before is at
+/// or below it whenever the worker waits for more.
+pub(super) struct Worker<S: Store, H> {
+    pub(super) projection: Projection<S, H>,
+    pub(super) held: Held,
+    pub(super) partition: u32,
+    pub(super) position: u64,
+    pub(super) queue: mpsc::Receiver<Work>,
+    pub(super) stop: watch::Receiver<bool>,
+    pub(super) board: Arc<Board>,
+}
+
+/// Events to apply together, and how far everything is applied then.
+#[derive(Default)]
+struct Batch {
+    events: Vec<RecordedEvent>,
+    room: Vec<OwnedSemaphorePermit>,
+    bytes: usize,
+    to: u64,
+}
+
+impl Batch {
+    fn push(&mut self, event: RecordedEvent, room: OwnedSemaphorePermit) {
+        self.to = event.position;
+        self.bytes += size(&event);
+        self.events.push(event);
+        self.room.push(room);
+    }
+}
+
+/// What an event takes of the room for events, in bytes.
+pub(super) fn size(event: &RecordedEvent) -> usize {
+    size_of::<RecordedEvent>() + event.data.len() + event.metadata.len()
+}
+
+impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
+    /// Works until the queue ends or it is told to stop.
+    pub(super) async fn work(mut self) -> Result<(), Halt> {
+        let mut written = Instant::now() - IDLE_INTERVAL;
+        while let Some(batch) = self.collect(written).await {
+            self.settle(batch).await?;
+            written = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Waits for something to do, and takes what is at hand then.
+    async fn collect(&mut self, written: Instant) -> Option<Batch> {
+        let mut batch = Batch { to: self.position, ..Batch::default() };
+        while batch.events.is_empty() {
+            let is_due = tokio::time::sleep_until(written + IDLE_INTERVAL);
+            tokio::select! {
+                biased;
+                _ = self.stop.wait_for(|stop| *stop) => return None,
+                work = self.queue.recv() => match work {
+                    Some(Work::Event(event, room)) => batch.push(event, room),
+                    // The bookmark may follow later: nothing is lost when it does not.
+                    Some(Work::Mark(position)) => {
+                        batch.to = batch.to.max(position);
+                        self.board.moved(self.partition, batch.to, 0);
+                    }
+                    None => return (batch.to > self.position).then_some(batch),
+                },
+                () = is_due, if batch.to > self.position => return Some(batch),
+            }
+        }
+        let settings = &self.projection.settings;
+        while batch.events.len() < settings.batch_events && batch.bytes < settings.batch_bytes {
+            match self.queue.try_recv() {
+                Ok(Work::Event(event, room)) => batch.push(event, room),
+                Ok(Work::Mark(position)) => batch.to = batch.to.max(position),
+                Err(_) => break,
+            }
+        }
+        Some(batch)
+    }
+
+    /// Brings a batch into the model: at once if that can be, else in smaller ones around what fails.
+    async fn settle(&mut self, batch: Batch) -> Result<(), Halt> {
+        let mut limit = batch.events.len();
+        let mut is_single = false;
+        let mut attempts = 0;
+        let mut losses = 0;
+        let mut parked = None;
+        loop {
+            // What is lost with its answer may be committed all the same.
+            let done = batch.events.partition_point(|event| event.position <= self.position);
+            let rest = &batch.events[done..];
+            if rest.is_empty() && self.position >= batch.to {
+                return Ok(());
+            }
+            let chunk = &rest[..rest.len().min(limit.max(1))];
+            let is_last = chunk.len() == rest.len();
+            let to = chunk.last().filter(|_| !is_last).map_or(batch.to, |event| event.position);
+            let fault = match self.attempt(chunk, to, parked.as_ref()).await {
+                Ok(()) => {
+                    (attempts, losses, parked) = (0, 0, None);
+                    limit = if is_single { 1 } else { batch.events.len() };
+                    continue;
+                }
+                Err(fault) => fault,
+            };
+            let (event, error) = match fault {
+                Fault::Moved => {
+                    self.look_again(&batch.events).await?;
+                    continue;
+                }
+                Fault::Lost(why) => {
+                    losses += 1;
+                    self.rest(LOST.after(losses), why).await?;
+                    self.look_again(&batch.events).await?;
+                    continue;
+                }
+                Fault::Refused(error) => return Err(ProjectionError::from(error).into()),
+                Fault::Event(index, _) if chunk.len() > 1 => {
+                    limit = index;
+                    continue;
+                }
+                Fault::Batch(_) if chunk.len() > 1 => {
+                    (is_single, limit) = (true, 1);
+                    continue;
+                }
+                Fault::Event(_, error) => (chunk.first(), error),
+                Fault::Batch(error) => (chunk.first(), HandlerError::from(error)),
+            };
+            let Some(event) = event.filter(|_| parked.is_none()) else {
+                return Err(self.without_event(error).into());
+            };
+            attempts += 1;
+            if attempts < self.projection.settings.attempts {
+                let why = self.failure(event, attempts, error).to_string();
+                self.rest(self.projection.settings.backoff.after(attempts), why).await?;
+            } else {
+                parked = Some(self.give_up(event, attempts, error).await?);
+            }
+        }
+    }
+
+    /// One transaction: the events, or that one is parked, and the bookmark.
+    async fn attempt(
+        &mut self,
+        events: &[RecordedEvent],
+        to: u64,
+        parked: Option<&Parked>,
+    ) -> Result<(), Fault> {
+        let Projection { store, handler, .. } = &self.projection;
+        let step = Step {
+            slot: &self.held.slot,
+            generation: self.held.generation,
+            partition: self.partition,
+            owner: &self.held.owner,
+            from: self.position,
+            to,
+        };
+        let mut model = store.begin(&step).await.map_err(|error| match error {
+            StoreError::Moved => Fault::Moved,
+            StoreError::Lost(error) => Fault::Lost(error.to_string()),
+            refused => Fault::Refused(refused),
+        })?;
+        if let Some(parked) = parked {
+            store.next_event(&mut model, parked.position);
+            store.park(&mut model, parked).await.map_err(ended)?;
+        } else {
+            for (index, event) in events.iter().enumerate() {
+                store.next_event(&mut model, event.position);
+                apply(handler.as_ref(), &mut model, event).await.map_err(
+                    |error| match is_transient::<S>(&error) {
+                        true => Fault::Lost(error.to_string()),
+                        false => Fault::Event(index, error),
+                    },
+                )?;
+            }
+        }
+        store.commit(model).await.map_err(ended)?;
+        self.position = to;
+        let applied = if parked.is_some() { 0 } else { events.len() as u64 };
+        self.board.moved(self.partition, to, applied);
+        if parked.is_some() {
+            self.board.parked();
+        }
+        Ok(())
+    }
+
+    /// Finds out where the bookmark stands after an answer was lost, or another one seems to have moved it: some of
+    /// the batch may have been applied.
+    async fn look_again(&mut self, batch: &[RecordedEvent]) -> Result<(), Halt> {
+        let mut losses = 0;
+        loop {
+            let Held { slot, owner, .. } = &self.held;
+            match self.projection.store.bookmark(slot, self.partition, owner).await {
+                Ok(Some(position)) if position >= self.position => {
+                    let applied = (self.position + 1)..=position;
+                    let applied = batch.iter().filter(|event| applied.contains(&event.position));
+                    self.board.moved(self.partition, position, applied.count() as u64);
+                    self.position = position;
+                    return Ok(());
+                }
+                Ok(_) | Err(StoreError::Moved) => return Err(Halt::Moved),
+                Err(StoreError::Lost(error)) => {
+                    losses += 1;
+                    self.rest(LOST.after(losses), error.to_string()).await?;
+                }
+                Err(refused) => return Err(ProjectionError::from(refused).into()),
+            }
+        }
+    }
+
+    /// Waits before something is tried again; a stop ends the wait and the work.
+    async fn rest(&mut self, time: Duration, why: String) -> Result<(), Halt> {
+        let (projection, partition) = (&self.projection.name, self.partition);
+        tracing::warn!(%projection, partition, why, ?time, "tries again");
+        self.board.trouble(partition, why);
+        tokio::select! {
+            _ = self.stop.wait_for(|stop| *stop) => Err(Halt::Moved),
+            () = tokio::time::sleep(time) => Ok(()),
+        }
+    }
+
+    /// Parks an event that was tried often enough, or ends the projection, as told.
+    async fn give_up(
+        &self,
+        event: &RecordedEvent,
+        attempts: u32,
+        error: HandlerError,
+    ) -> Result<Parked, Halt> {
+        let Projection { store, name, settings, .. } = &self.projection;
+        if settings.on_failure == OnFailure::Stop {
+            return Err(self.failure(event, attempts, error).into());
+        }
+        let parked = store.count_parked(&self.held.slot).await.unwrap_or_default();
+        if parked >= PARKED_MAX {
+            let (projection, last) = (name.clone(), error.to_string());
+            return Err(ProjectionError::TooManyParked { projection, parked, last }.into());
+        }
+        tracing::warn!(
+            projection = %name, position = event.position, stream = %event.stream, attempts, why = %error,
+            "parks an event"
+        );
+        Ok(parked_event(event, attempts, &error))
+    }
+
+    fn failure(
+        &self,
+        event: &RecordedEvent,
+        attempts: u32,
+        source: HandlerError,
+    ) -> ProjectionError {
+        ProjectionError::Handler {
+            projection: self.projection.name.clone(),
+            position: event.position,
+            stream: event.stream.to_string(),
+            version: event.version,
+            kind: event.kind.to_string(),
+            attempts,
+            source,
+        }
+    }
+
+    /// The database says no to a bookmark alone.
+    fn without_event(&self, error: HandlerError) -> ProjectionError {
+        match error.downcast::<StoreError>() {
+            Ok(error) => ProjectionError::Store(*error),
+            Err(error) => ProjectionError::Store(StoreError::Refused(error)),
+        }
+    }
+}
+
+/// What an error at the end of a transaction means.
+fn ended(error: StoreError) -> Fault {
+    match error {
+        StoreError::Moved => Fault::Moved,
+        StoreError::Lost(error) => Fault::Lost(error.to_string()),
+        refused => Fault::Batch(refused),
+    }
+}
+
+/// Applies one event; a handler that panics has failed.
+pub(super) async fn apply<M, H: Handler<M>>(
+    handler: &H,
+    model: &mut M,
+    event: &RecordedEvent,
+) -> Result<(), HandlerError> {
+    match AssertUnwindSafe(handler.apply(model, event)).catch_unwind().await {
+        Ok(applied) => applied,
+        Err(panic) => Err(format!("the handler panicked: {}", words_of(panic.as_ref())).into()),
+    }
+}
+
+/// What a panic said.
+pub(super) fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+/// Whether an error, or what it came of, says nothing about the event.
+pub(super) fn is_transient<S: Store>(error: &HandlerError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
+    while let Some(error) = cause {
+        if S::is_transient(error) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// An event as it is parked.
+pub(super) fn parked_event(event: &RecordedEvent, attempts: u32, error: &HandlerError) -> Parked {
+    let mut reason = error.to_string();
+    if reason.len() > REASON_BYTES_MAX {
+        let end = (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end));
+        reason.truncate(end.unwrap_or_default());
+    }
+    Parked {
+        position: event.position,
+        stream: event.stream.to_string(),
+        version: event.version,
+        kind: event.kind.to_string(),
+        attempts,
+        reason,
+    }
+}

@@ -1,0 +1,166 @@
+//! A store that fails at one chosen operation: it loses the question or the answer, or never answers.
+
+use std::error::Error;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use quorate_app::projection::{
+    Claim, Creation, Parked, Record, Slot, Step, Store, StoreError, Swap,
+};
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing was done, and that is told as a loss.
+    QuestionLost,
+    /// It was done, and that is told as a loss.
+    AnswerLost,
+    /// Nothing was done, and nothing is ever told: the process is as good as dead.
+    DeadBefore,
+    /// It was done, and nothing is ever told.
+    DeadAfter,
+}
+
+/// Counts the operations of all its clones, and spoils one.
+#[derive(Clone)]
+pub(crate) struct Faulty<S> {
+    inner: S,
+    at: usize,
+    fault: Fault,
+    count: Arc<AtomicUsize>,
+}
+
+impl<S> Faulty<S> {
+    pub(crate) fn new(inner: S, at: usize, fault: Fault) -> Faulty<S> {
+        Faulty { inner, at, fault, count: Arc::default() }
+    }
+
+    /// Whether the fault took place.
+    pub(crate) fn has_struck(&self) -> bool {
+        self.count.load(Ordering::SeqCst) > self.at
+    }
+
+    async fn spoil<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if self.count.fetch_add(1, Ordering::SeqCst) != self.at {
+            return operation.await;
+        }
+        let lost = || StoreError::Lost("a test lost it".into());
+        match self.fault {
+            Fault::QuestionLost => Err(lost()),
+            Fault::AnswerLost => operation.await.and_then(|_| Err(lost())),
+            Fault::DeadBefore => pending().await,
+            Fault::DeadAfter => {
+                let _done = operation.await;
+                pending().await
+            }
+        }
+    }
+}
+
+impl<S: Store> Store for Faulty<S> {
+    type Model = S::Model;
+
+    async fn prepare(&self) -> Result<(), StoreError> {
+        self.spoil(self.inner.prepare()).await
+    }
+
+    async fn record(&self, slot: &Slot) -> Result<Option<Record>, StoreError> {
+        self.spoil(self.inner.record(slot)).await
+    }
+
+    async fn create(&self, creation: &Creation<'_>) -> Result<S::Model, StoreError> {
+        self.spoil(self.inner.create(creation)).await
+    }
+
+    async fn claim(&self, slot: &Slot, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
+        self.spoil(self.inner.claim(slot, owner, lease)).await
+    }
+
+    /// Depends on the time that a test takes, so it is not counted.
+    async fn renew(&self, slot: &Slot, owner: &str, lease: Duration) -> Result<bool, StoreError> {
+        self.inner.renew(slot, owner, lease).await
+    }
+
+    async fn release(&self, slot: &Slot, owner: &str) -> Result<(), StoreError> {
+        self.spoil(self.inner.release(slot, owner)).await
+    }
+
+    async fn bookmark(
+        &self,
+        slot: &Slot,
+        partition: u32,
+        owner: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        self.spoil(self.inner.bookmark(slot, partition, owner)).await
+    }
+
+    async fn repartition(
+        &self,
+        slot: &Slot,
+        owner: &str,
+        partitioning: &str,
+        partitions: u32,
+        position: u64,
+    ) -> Result<(), StoreError> {
+        self.spoil(self.inner.repartition(slot, owner, partitioning, partitions, position)).await
+    }
+
+    async fn begin(&self, step: &Step<'_>) -> Result<S::Model, StoreError> {
+        self.spoil(self.inner.begin(step)).await
+    }
+
+    fn next_event(&self, model: &mut S::Model, position: u64) {
+        self.inner.next_event(model, position);
+    }
+
+    async fn park(&self, model: &mut S::Model, parked: &Parked) -> Result<(), StoreError> {
+        self.spoil(self.inner.park(model, parked)).await
+    }
+
+    async fn unpark(
+        &self,
+        slot: &Slot,
+        generation: u64,
+        position: u64,
+    ) -> Result<S::Model, StoreError> {
+        self.spoil(self.inner.unpark(slot, generation, position)).await
+    }
+
+    async fn commit(&self, model: S::Model) -> Result<(), StoreError> {
+        self.spoil(self.inner.commit(model)).await
+    }
+
+    async fn parked(
+        &self,
+        slot: &Slot,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Parked>, StoreError> {
+        self.spoil(self.inner.parked(slot, after, limit)).await
+    }
+
+    async fn count_parked(&self, slot: &Slot) -> Result<usize, StoreError> {
+        self.spoil(self.inner.count_parked(slot)).await
+    }
+
+    async fn drop_parked(&self, slot: &Slot, position: u64) -> Result<bool, StoreError> {
+        self.spoil(self.inner.drop_parked(slot, position)).await
+    }
+
+    async fn swap(&self, name: &str) -> Result<Swap, StoreError> {
+        self.spoil(self.inner.swap(name)).await
+    }
+
+    async fn discard_rebuild(&self, name: &str) -> Result<(), StoreError> {
+        self.spoil(self.inner.discard_rebuild(name)).await
+    }
+
+    fn is_transient(error: &(dyn Error + 'static)) -> bool {
+        S::is_transient(error)
+    }
+}

@@ -1,0 +1,57 @@
+//! Projections over a scripted log, on every store: exactly once, in order, whatever is killed, lost or refused.
+
+mod faulty;
+mod kit;
+mod script;
+mod suite;
+
+use kit::{MemoryKit, SqliteKit};
+
+/// Runs every test of the suite on one store. `$kit` makes what is needed, or is `None` where it is not installed.
+macro_rules! on {
+    ($store:ident, $kit:expr, [$($test:ident),* $(,)?]) => {
+        mod $store {
+            use super::*;
+
+            $(
+                #[test]
+                fn $test() {
+                    if let Some(kit) = $kit {
+                        suite::run(suite::$test(kit));
+                    }
+                }
+            )*
+        }
+    };
+}
+
+macro_rules! suite {
+    ($store:ident, $kit:expr) => {
+        on!(
+            $store,
+            $kit,
+            [
+                every_event_is_applied_once_and_in_order,
+                a_kill_at_any_point_neither_loses_nor_repeats,
+                a_lost_answer_neither_loses_nor_repeats,
+                a_second_process_is_refused_and_a_standby_takes_over,
+                a_step_is_the_owners_alone_and_begins_at_the_bookmark,
+                an_event_that_fails_now_and_then_is_tried_again,
+                an_event_that_fails_stops_the_projection_before_it,
+                an_event_that_fails_is_parked_and_replayed_after_the_fix,
+                partitions_keep_the_order_of_each_stream,
+                another_number_of_partitions_begins_at_one_position,
+                a_changed_definition_is_refused,
+                a_model_is_rebuilt_beside_the_live_one_and_swapped,
+                an_interrupted_rebuild_leaves_the_live_model_and_is_resumed,
+                a_rebuild_killed_at_any_point_leaves_one_whole_model,
+                a_new_version_rebuilds_when_told_to,
+                the_bookmark_moves_while_nothing_matches,
+                set_up_that_fails_leaves_nothing,
+            ]
+        );
+    };
+}
+
+suite!(memory, Some(MemoryKit::new()));
+suite!(sqlite, Some(SqliteKit::new()));

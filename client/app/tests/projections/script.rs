@@ -1,0 +1,152 @@
+//! A log of events that a test writes, and that projections follow as they follow a cluster.
+
+use std::sync::{Arc, Mutex};
+
+use quorate_app::projection::{EventFeed, EventSource};
+use quorate_client::{
+    EventId, EventType, Mark, Message, Problem, Query, RecordedEvent, StreamName, Timestamp,
+};
+use tokio::sync::watch;
+
+/// Clones share the log.
+#[derive(Clone)]
+pub(crate) struct Script {
+    events: Arc<Mutex<Vec<RecordedEvent>>>,
+    /// Up to where the log is: events, and positions of others.
+    head: Arc<watch::Sender<u64>>,
+    cluster: String,
+}
+
+impl Script {
+    pub(crate) fn new() -> Script {
+        let head = Arc::new(watch::Sender::new(0));
+        Script { events: Arc::default(), head, cluster: "cluster-1".into() }
+    }
+
+    /// The same events in another cluster.
+    pub(crate) fn elsewhere(&self) -> Script {
+        Script { cluster: "cluster-2".into(), ..self.clone() }
+    }
+
+    /// Appends an event whose data is its version in its stream.
+    pub(crate) fn append(&self, stream: &str) -> u64 {
+        let mut events = self.events.lock().expect("no test panicked here");
+        let position = *self.head.borrow() + 1;
+        let same = events.iter().filter(|event| event.stream.as_str() == stream);
+        let version = same.count() as u64 + 1;
+        events.push(RecordedEvent {
+            position,
+            stream: StreamName::new(stream).expect("a name"),
+            version,
+            recorded_at: Timestamp(position as i64),
+            id: EventId::from_bytes([1; 16]).expect("an id"),
+            kind: EventType::new("Counted").expect("a type"),
+            data: version.to_string().into(),
+            metadata: Default::default(),
+            tags: Vec::new(),
+            content_type: String::new(),
+            schema: 1,
+            correlation_id: String::new(),
+            causation_id: String::new(),
+            occurred_at: None,
+        });
+        drop(events);
+        self.head.send_replace(position);
+        position
+    }
+
+    /// Something that no query here finds is appended.
+    pub(crate) fn pass(&self) -> u64 {
+        self.head.send_modify(|head| *head += 1);
+        self.end()
+    }
+
+    /// So many events, to seven streams in turn.
+    pub(crate) fn fill(&self, events: u64) -> u64 {
+        (0..events)
+            .map(|number| self.append(&format!("order-{}", number * 3 % 7)))
+            .last()
+            .expect("some")
+    }
+
+    pub(crate) fn first(&self) -> RecordedEvent {
+        self.events.lock().expect("no test panicked here").first().expect("an event").clone()
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        *self.head.borrow()
+    }
+
+    /// What a model that has everything up to a position holds.
+    pub(crate) fn expected(&self, up_to: u64) -> super::kit::Rows {
+        let mut rows = super::kit::Rows::new();
+        for event in self.events.lock().expect("no test panicked here").iter() {
+            if event.position <= up_to {
+                rows.entry(event.stream.to_string()).or_default().push(event.version);
+            }
+        }
+        rows
+    }
+}
+
+impl EventSource for Script {
+    type Feed = ScriptFeed;
+
+    fn follow(&self, _query: &Query, after: u64) -> ScriptFeed {
+        ScriptFeed { script: self.clone(), head: self.head.subscribe(), after, told: None }
+    }
+
+    async fn cluster(&self) -> Result<String, Problem> {
+        Ok(self.cluster.clone())
+    }
+
+    async fn head(&self) -> Result<u64, Problem> {
+        Ok(self.end())
+    }
+
+    async fn event(&self, stream: &str, version: u64) -> Result<Option<RecordedEvent>, Problem> {
+        let events = self.events.lock().expect("no test panicked here");
+        let found =
+            |event: &&RecordedEvent| event.stream.as_str() == stream && event.version == version;
+        Ok(events.iter().find(found).cloned())
+    }
+}
+
+pub(crate) struct ScriptFeed {
+    script: Script,
+    head: watch::Receiver<u64>,
+    after: u64,
+    /// The last mark.
+    told: Option<u64>,
+}
+
+impl EventFeed for ScriptFeed {
+    async fn next(&mut self) -> Result<Option<Message>, Problem> {
+        loop {
+            let head = *self.head.borrow_and_update();
+            let next = {
+                let events = self.script.events.lock().expect("no test panicked here");
+                let next = events.partition_point(|event| event.position <= self.after);
+                events.get(next).filter(|event| event.position <= head).cloned()
+            };
+            if let Some(event) = next {
+                self.after = event.position;
+                return Ok(Some(Message::Event(event)));
+            }
+            let at = Mark { position: head, version: None };
+            match self.told {
+                None => {
+                    self.told = Some(head);
+                    return Ok(Some(Message::CaughtUp(at)));
+                }
+                Some(told) if told < head && self.after < head => {
+                    self.told = Some(head);
+                    return Ok(Some(Message::Progress(at)));
+                }
+                Some(_) => {}
+            }
+            // The script outlives its feeds.
+            let _ = self.head.changed().await;
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! How feeds go on when the node that served them is lost.
+
+use crate::fake::{Node, Read, client};
+use crate::reads::{event, events, point};
+use quorate_client::{ErrorKind, Feed, Mark, Message, Query};
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::read_response::Message as Wire;
+use quorate_proto::{Invalid, Problem};
+use tonic::Status;
+
+fn mark(position: u64, version: Option<u64>) -> v1::Mark {
+    v1::Mark { position, version }
+}
+
+async fn next(feed: &mut Feed) -> Message {
+    feed.try_next().await.expect("no problem").expect("a message")
+}
+
+async fn position(feed: &mut Feed) -> u64 {
+    match next(feed).await {
+        Message::Event(event) => event.position,
+        other => panic!("no event: {other:?}"),
+    }
+}
+
+async fn lose(read: Read) {
+    read.answers.send(Err(Status::unavailable("gone"))).await.expect("the client listens");
+}
+
+#[tokio::test]
+async fn a_feed_goes_on_at_another_node_behind_the_last_event_and_tells_that_it_fell_behind() {
+    let (mut first, mut second) = (Node::start().await, Node::start().await);
+    let client = client(&[&first, &second], |builder| builder);
+    let mut feed = client.read(Query::category("order")).after(1).follow();
+    let serving = tokio::spawn(async move {
+        let read = first.read().await;
+        assert_eq!((read.request.after, read.request.follow), (1, true));
+        point(&read, 4, None).await;
+        events(&read, &[2, 4]).await;
+        read.send(Wire::CaughtUp(mark(5, None))).await;
+        read.send(Wire::Progress(mark(9, None))).await;
+        lose(read).await;
+        let read = second.read().await;
+        // Everything up to 9 was looked at.
+        assert_eq!((read.request.after, read.request.follow), (9, true));
+        point(&read, 10, None).await;
+        events(&read, &[10]).await;
+        read.send(Wire::CaughtUp(mark(10, None))).await;
+        (second, read)
+    });
+    assert_eq!((position(&mut feed).await, position(&mut feed).await), (2, 4));
+    let at = |position| Mark { position, version: None };
+    assert_eq!(next(&mut feed).await, Message::CaughtUp(at(5)));
+    assert_eq!(next(&mut feed).await, Message::Progress(at(9)));
+    assert_eq!(next(&mut feed).await, Message::FellBehind(at(9)));
+    assert_eq!(position(&mut feed).await, 10);
+    assert_eq!(next(&mut feed).await, Message::CaughtUp(at(10)));
+    serving.await.expect("it served");
+}
+
+#[tokio::test]
+async fn a_feed_of_a_stream_goes_on_by_version_and_ends_at_its_limit() {
+    let mut node = Node::start().await;
+    let client = client(&[&node], |builder| builder);
+    let mut feed = client.read("order-1").limit(3).follow();
+    let serving = tokio::spawn(async move {
+        let read = node.read().await;
+        point(&read, 4, Some(2)).await;
+        events(&read, &[2, 4]).await;
+        // A node that ends without a word.
+        drop(read);
+        let read = node.read().await;
+        assert_eq!((read.request.after, read.request.limit), (2, Some(1)));
+        point(&read, 6, Some(3)).await;
+        events(&read, &[6]).await;
+        read.send(Wire::End(v1::Empty {})).await;
+    });
+    for expected in [2, 4, 6] {
+        assert_eq!(position(&mut feed).await, expected);
+    }
+    assert_eq!(feed.try_next().await, Ok(None));
+    assert_eq!(feed.try_next().await, Ok(None));
+    serving.await.expect("it served");
+}
+
+/// A node must not be believed that hands out what was handed out before, or that goes back.
+#[tokio::test]
+async fn what_comes_twice_is_not_handed_out_twice() {
+    let mut node = Node::start().await;
+    let client = client(&[&node], |builder| builder);
+    let mut feed = client.read(Query::everything()).follow();
+    let serving = tokio::spawn(async move {
+        let read = node.read().await;
+        point(&read, 4, None).await;
+        events(&read, &[2, 2]).await;
+        let read = node.read().await;
+        assert_eq!(read.request.after, 2);
+        point(&read, 4, None).await;
+        read.send(Wire::CaughtUp(mark(1, None))).await;
+        let read = node.read().await;
+        assert_eq!(read.request.after, 2);
+        point(&read, 4, None).await;
+        let batch = v1::EventBatch { events: vec![event(4)] };
+        read.send(Wire::Events(batch)).await;
+        (node, read)
+    });
+    assert_eq!((position(&mut feed).await, position(&mut feed).await), (2, 4));
+    serving.await.expect("it served");
+}
+
+#[tokio::test]
+async fn a_feed_that_breaks_a_rule_ends_with_the_rule() {
+    let mut node = Node::start().await;
+    let client = client(&[&node], |builder| builder);
+    for mut feed in [
+        client.read("order-1").backwards().follow(),
+        client.read("order-1").before(7).follow(),
+        client.read("").follow(),
+    ] {
+        let refused = feed.try_next().await.expect_err("a rule");
+        assert_eq!(refused.kind, ErrorKind::Invalid, "{refused:?}");
+    }
+    let mut feed = client.read("order-1").follow();
+    let serving = tokio::spawn(async move {
+        let read = node.read().await;
+        let refusal = Problem::from(Invalid::new("stream", "is wrong"));
+        read.answers.send(Err(refusal.into())).await.expect("the client listens");
+    });
+    let refused = feed.try_next().await.expect_err("a rule");
+    assert_eq!((refused.kind, refused.field.as_str()), (ErrorKind::Invalid, "stream"));
+    serving.await.expect("it served");
+}

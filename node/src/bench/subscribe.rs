@@ -1,0 +1,128 @@
+//! Feeds: how fast they catch up, and how soon they hear of what is appended.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quorate_client::{Client, Event, Expect, Message, Query};
+use quorate_proto::Problem;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval_at, timeout_at};
+
+use super::{Load, Measured};
+
+/// Where the events go that live feeds are measured with.
+const PROBES: &str = "probe";
+/// The type of one that is measured, and of the last.
+const PROBE: &str = "Probe";
+const LAST: &str = "LastProbe";
+
+/// Lets all clients read the whole log until they have caught up. A latency is that of a whole client.
+pub(crate) async fn catch_up_load(client: &Client, load: &Load) -> Measured {
+    let began_at = Instant::now();
+    let end = began_at + load.time;
+    let mut running = JoinSet::new();
+    for _ in 0..load.clients {
+        let client = client.clone();
+        running.spawn(async move {
+            let mut measured = Measured::new();
+            let mut feed = client.read(Query::everything()).follow();
+            let mut events = 0;
+            let outcome = loop {
+                match timeout_at(end, feed.try_next()).await {
+                    Ok(Ok(Some(Message::Event(_)))) => events += 1,
+                    Ok(Ok(Some(Message::CaughtUp(_)) | None)) | Err(_) => break Ok(events),
+                    Ok(Ok(Some(_))) => {}
+                    Ok(Err(problem)) => break Err(problem.to_string()),
+                }
+            };
+            measured.note(began_at, outcome);
+            measured
+        });
+    }
+    let mut whole = Measured::new();
+    while let Some(Ok(measured)) = running.join_next().await {
+        whole.add(measured);
+    }
+    whole.time = began_at.elapsed();
+    whole
+}
+
+/// Appends so many events in a second, one after the other, while all clients follow them. A latency is that of one
+/// event on its way to one client, from when its append is sent.
+pub(crate) async fn live_load(
+    client: &Client,
+    load: &Load,
+    rate: u64,
+) -> Result<Measured, Problem> {
+    let head = client.read(Query::everything()).limit(0).collect().await?.as_of;
+    let sent: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let (ready, mut all_ready) = mpsc::channel(1024);
+    let mut running = JoinSet::new();
+    for _ in 0..load.clients {
+        running.spawn(follow(client.clone(), head, sent.clone(), ready.clone()));
+    }
+    drop(ready);
+    for _ in 0..load.clients {
+        let _caught_up = all_ready.recv().await;
+    }
+    let began_at = Instant::now();
+    let mut ticks = interval_at(began_at, Duration::from_secs(1) / rate.max(1) as u32);
+    while began_at.elapsed() < load.time {
+        ticks.tick().await;
+        let number = {
+            let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+            sent.push(Instant::now());
+            sent.len() - 1
+        };
+        probe(client, PROBE, number).await?;
+    }
+    let time = began_at.elapsed();
+    probe(client, LAST, 0).await?;
+    let mut whole = Measured::new();
+    while let Some(Ok(measured)) = running.join_next().await {
+        whole.add(measured);
+    }
+    whole.time = time;
+    Ok(whole)
+}
+
+async fn probe(client: &Client, kind: &str, number: usize) -> Result<(), Problem> {
+    let event = Event::new(kind, number.to_string())?;
+    let appended = client.append(PROBES, Expect::Any, [event]).await;
+    appended.map(|_| ()).map_err(|error| error.problem())
+}
+
+async fn follow(
+    client: Client,
+    head: u64,
+    sent: Arc<Mutex<Vec<Instant>>>,
+    ready: mpsc::Sender<()>,
+) -> Measured {
+    let mut measured = Measured::new();
+    let mut feed = client.read(Query::category(PROBES)).after(head).follow();
+    let mut is_ready = false;
+    loop {
+        match feed.try_next().await {
+            Ok(Some(Message::Event(event))) if event.kind.as_str() == PROBE => {
+                let number =
+                    std::str::from_utf8(&event.data).ok().and_then(|text| text.parse().ok());
+                let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+                let sent_at = number.and_then(|number: usize| sent.get(number).copied());
+                drop(sent);
+                if let Some(sent_at) = sent_at {
+                    measured.note(sent_at, Ok(1));
+                }
+            }
+            Ok(Some(Message::Event(_)) | None) => return measured,
+            Ok(Some(Message::CaughtUp(_))) if !std::mem::replace(&mut is_ready, true) => {
+                let _ = ready.send(()).await;
+            }
+            Ok(Some(_)) => {}
+            Err(problem) => {
+                measured.note(Instant::now(), Err(problem.to_string()));
+                return measured;
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! A client that follows: it takes events as they come, now and then too slowly, and notes what it is told.
+
+use std::time::Duration;
+
+use quorate_client::{Client, Feed, Mark, Message};
+use quorate_proto::{
+    Category, Consistency, Position, Query, QueryItem, Read, Scope, Source, StreamName,
+};
+
+use super::client::{Phase, connect, recorded, request};
+use super::trace::Trace;
+use crate::history::{BegunFeed, Heard, Recorder};
+use crate::random::Random;
+
+/// How long the nodes may take to answer a question while the storm lasts.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// How long a feed may take to hand out the last event once everything works again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One client that follows.
+pub(super) struct Follower {
+    pub(super) number: u32,
+    pub(super) random: Random,
+    pub(super) recorder: Recorder,
+    pub(super) trace: Trace,
+    pub(super) phase: Phase,
+    pub(super) addresses: Vec<String>,
+}
+
+impl Follower {
+    /// Follows until everybody else is done, and then to the end of the log.
+    pub(super) async fn run(mut self) -> turmoil::Result {
+        self.phase.founded().await;
+        let client = self.draw_client();
+        let mut read = self.draw_read();
+        while !self.phase.is_done() {
+            let (mut feed, noted) = self.begin(&client, &read);
+            let lasts = Duration::from_millis(self.random.between(500, 8_000));
+            let ends = tokio::time::Instant::now() + lasts;
+            loop {
+                let over = tokio::time::timeout_at(ends, feed.try_next()).await;
+                let Ok(message) = over else { break };
+                self.take(&noted, message?, &mut read);
+                if self.random.chance(3) {
+                    let pause = Duration::from_millis(self.random.below(400));
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+        self.finish(&client, &mut read).await
+    }
+
+    /// What the cluster owes everybody once nothing is wrong any more: to hand out all there is.
+    async fn finish(&mut self, client: &Client, read: &mut Read) -> turmoil::Result {
+        let end = client.read(quorate_client::Query::everything()).limit(0).collect().await?.as_of;
+        let (mut feed, noted) = self.begin(client, read);
+        let reached = async {
+            loop {
+                let message = feed.try_next().await?;
+                let is_end = matches!(
+                    &message,
+                    Some(Message::CaughtUp(at) | Message::Progress(at)) if at.position >= end
+                );
+                self.take(&noted, message, read);
+                if is_end {
+                    return Ok::<_, Box<dyn std::error::Error>>(());
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, reached).await {
+            Ok(reached) => reached,
+            Err(_) => Err(format!("follower {} does not hear of {end}", self.number))?,
+        }
+    }
+
+    fn begin(&self, client: &Client, read: &Read) -> (Feed, BegunFeed) {
+        let noted = self.recorder.history().begin_feed(self.number, read.clone());
+        (request(client, read).after(read.bounds.after).follow(), noted)
+    }
+
+    /// Notes a message; the next feed goes on behind it.
+    fn take(&self, noted: &BegunFeed, message: Option<Message>, read: &mut Read) {
+        let Some(message) = message else { return };
+        let number = |at: &Mark| at.version.unwrap_or(at.position);
+        let (heard, after) = match message {
+            Message::Event(event) => {
+                let event = recorded(event);
+                let of_stream = matches!(read.source, Source::Stream { .. });
+                let after = if of_stream { event.version.0 } else { event.position.0 };
+                (Heard::Event(event), after)
+            }
+            Message::CaughtUp(at) => {
+                (Heard::CaughtUp(Position(at.position), at.version), number(&at))
+            }
+            Message::FellBehind(at) => {
+                (Heard::FellBehind(Position(at.position), at.version), number(&at))
+            }
+            Message::Progress(at) => {
+                (Heard::Progress(Position(at.position), at.version), number(&at))
+            }
+        };
+        read.bounds.after = read.bounds.after.max(after);
+        self.trace.note(&format!("follower-{}", self.number), format_args!("at {after}"));
+        self.recorder.history().hear(noted, heard);
+    }
+
+    fn draw_client(&mut self) -> Client {
+        if self.random.chance(50) {
+            return connect(&self.addresses, false, DEADLINE);
+        }
+        let address = self.random.pick(&self.addresses).clone();
+        connect(&[address], true, DEADLINE)
+    }
+
+    fn draw_read(&mut self) -> Read {
+        let of_stream = |name| Read::stream(StreamName::new(name).expect("a name"));
+        let mut read = match self.random.below(5) {
+            0 => of_stream("order-1"),
+            1 => of_stream("session-1"),
+            2 => {
+                let scope = Some(Scope::Category(Category::new("order").expect("a name")));
+                Read::query(Query { items: vec![QueryItem { scope, ..QueryItem::default() }] })
+            }
+            _ => Read::query(Query::everything()),
+        };
+        if self.random.chance(30) {
+            read.consistency = Consistency::Local;
+        }
+        read
+    }
+}
