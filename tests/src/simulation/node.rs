@@ -79,6 +79,7 @@ fn options(name: &str, kept_log_bytes: u64) -> ServerOptions {
     let (listen, peer_listen) = (format!("{name}:{CLIENT_PORT}"), format!("{name}:{PEER_PORT}"));
     ServerOptions {
         directory: PathBuf::from("/node"),
+        metrics_listen: None,
         advertise: listen.clone(),
         peer_advertise: peer_listen.clone(),
         listen,
