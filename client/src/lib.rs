@@ -72,8 +72,6 @@ pub use quorate_proto::{
 pub use read::{EventStream, Events, ReadRequest};
 pub use settings::{ScopeState, Settings, SettingsInForce, StreamState};
 pub use snapshot::{RecordedSnapshot, Snapshot};
-pub use status::{
-    ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged,
-};
+pub use status::{ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged};
 pub use stream::{ScopeRef, StreamRef};
 pub use transaction::{Submitted, Transaction};

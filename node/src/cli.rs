@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use quorate_proto::{Consistency, Position};
 
 use crate::commands::{
-    append, bench, cluster, demo, dev, export, group, import, read, scavenge, serve, snapshot, stream,
-    verify,
+    append, bench, cluster, demo, dev, export, group, import, read, scavenge, serve, snapshot,
+    stream, verify,
 };
 use crate::exit::{Ending, Exit};
 

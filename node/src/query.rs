@@ -54,14 +54,19 @@ fn show_item(item: &QueryItem) -> String {
     let tags = item.tags.iter().map(|tag| ("tag", tag.as_str()));
     let correlation = item.correlation.as_ref().map(|id| ("correlation", id.as_str()));
     let demands = scope.into_iter().chain(types).chain(tags).chain(correlation);
-    let demands: Vec<String> = demands.map(|(key, value)| format!("{key}:{}", quoted(value))).collect();
+    let demands: Vec<String> =
+        demands.map(|(key, value)| format!("{key}:{}", quoted(value))).collect();
     if demands.is_empty() { "*".to_owned() } else { demands.join(",") }
 }
 
 /// A name in quotation marks where it needs them.
 fn quoted(name: &str) -> String {
     let is_plain = |c: char| c != ',' && c != '"' && !c.is_whitespace();
-    if name.chars().all(is_plain) { name.to_owned() } else { serde_json::Value::from(name).to_string() }
+    if name.chars().all(is_plain) {
+        name.to_owned()
+    } else {
+        serde_json::Value::from(name).to_string()
+    }
 }
 
 /// What comes behind the `or`.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_proto::{
-    Append, Failure, Position, Read, RecordedEvent, Snapshot, Strategy, Timestamp, Version, Violation,
+    Append, Failure, Position, Read, RecordedEvent, Snapshot, Strategy, Timestamp, Version,
+    Violation,
 };
 
 /// A place in the order of all invocations and answers of a history. A counter, not a clock: what was

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
-use quorate_proto::{
-    self as proto, Consistency, GroupName, Invalid, Problem, Selection, Strategy,
-};
+use quorate_proto::{self as proto, Consistency, GroupName, Invalid, Problem, Selection, Strategy};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
@@ -16,7 +14,6 @@ use super::shown::{Group, GroupSettings, ParkedEvent};
 use crate::ask::ask_node;
 use crate::client::Client;
 use crate::query::Query;
-
 
 /// A consumer group, by its name; nothing is asked before one of its methods is called.
 ///

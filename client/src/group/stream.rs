@@ -62,7 +62,8 @@ impl Stream {
             let mut messages = opened.map_err(told)?.into_inner();
             let first = messages.message().await.map_err(told)?;
             let joined = first.and_then(|message| message.joined);
-            let joined = joined.ok_or_else(|| not_understood("the first message lets nobody in"))?;
+            let joined =
+                joined.ok_or_else(|| not_understood("the first message lets nobody in"))?;
             let address = address.to_owned();
             Ok((Stream { address, requests, messages }, joined))
         };

@@ -46,7 +46,8 @@ pub(crate) async fn serve<H: Host>(
         let metrics = metrics.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(metrics.clone(), request));
-            let served = http1::Builder::new().keep_alive(false).serve_connection(connection, service);
+            let served =
+                http1::Builder::new().keep_alive(false).serve_connection(connection, service);
             let _ = timeout(SERVED_WITHIN, served).await;
             drop(place);
         });
@@ -60,7 +61,8 @@ async fn answer<H: Host>(
     let mut response = match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => Response::new(metrics.text().await),
         _ => {
-            let mut refused = Response::new("there is /metrics to get, and nothing else\n".to_owned());
+            let mut refused =
+                Response::new("there is /metrics to get, and nothing else\n".to_owned());
             *refused.status_mut() = StatusCode::NOT_FOUND;
             refused
         }

@@ -23,7 +23,8 @@ pub(super) struct Shared {
 /// Judges the group of a history, if it has one.
 pub(super) fn judge(history: &History, canonical: &Canonical<'_>) -> (Shared, Vec<Anomaly>) {
     let Some(consumed) = &history.consumed else { return (Shared::default(), Vec::new()) };
-    let mut judge = Judge { consumed, canonical, first: BTreeMap::new(), shared: Shared::default() };
+    let mut judge =
+        Judge { consumed, canonical, first: BTreeMap::new(), shared: Shared::default() };
     judge.shared.parked = consumed.parked.len() as u64;
     let judged = judge
         .deliveries()
@@ -47,7 +48,9 @@ impl Judge<'_> {
             self.shared.deliveries += 1;
             let position = event.position;
             if self.canonical.event(position) != Some(event) {
-                return Err(format!("what was given out for position {position} is not in the log"));
+                return Err(format!(
+                    "what was given out for position {position} is not in the log"
+                ));
             }
             if self.first.contains_key(&position) {
                 self.shared.redeliveries += 1;
@@ -74,7 +77,9 @@ impl Judge<'_> {
     fn order(&self) -> Result<(), String> {
         match self.consumed.strategy {
             Strategy::RoundRobin => Ok(()),
-            Strategy::Single => ascend(self.first.iter().map(|(position, moment)| (position, moment))),
+            Strategy::Single => {
+                ascend(self.first.iter().map(|(position, moment)| (position, moment)))
+            }
             Strategy::ByStream => self.order_by_stream(),
         }
     }

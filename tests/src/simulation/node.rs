@@ -112,6 +112,7 @@ impl PutBack {
             Some(Defect::LostVote) => Some(quorate_store::defect::Defect::LostVote),
             Some(Defect::FlippedOutcome) => Some(quorate_store::defect::Defect::FlippedOutcome),
             Some(Defect::NoConditionCheck) => Some(quorate_store::defect::Defect::NoConditionCheck),
+            Some(Defect::FloorAhead) => Some(quorate_store::defect::Defect::FloorAhead),
             Some(Defect::NoSecondLook) => Some(quorate_store::defect::Defect::NoSecondLook),
             Some(Defect::AnswerBeforeSync) | None => None,
         });

@@ -136,8 +136,17 @@ fn a_poisoned_event_is_parked_with_its_reason_and_replayed_after_the_fix() {
         line(&cluster, &["append", &stream, "--type", "Paid", "--data", &data]);
     }
     let create = [
-        "group", "create", "billing", "--query", "category:order", "--attempts", "2",
-        "--retry-delay", "20ms", "--timeout", "30s",
+        "group",
+        "create",
+        "billing",
+        "--query",
+        "category:order",
+        "--attempts",
+        "2",
+        "--retry-delay",
+        "20ms",
+        "--timeout",
+        "30s",
     ];
     assert_eq!(line(&cluster, &create)["created"], true);
     assert_eq!(line(&cluster, &create)["created"], false, "it is safe to repeat");

@@ -77,7 +77,8 @@ pub(super) async fn run(args: ConsumeArgs, global: &Global) -> Result<(), Exit> 
     let stop = Stop::new()?;
     let client = connect(global).await?;
     let group = client.group(args.group.as_str());
-    let window = args.window.unwrap_or(if args.exec.is_some() { args.jobs } else { PRINTED_WINDOW });
+    let window =
+        args.window.unwrap_or(if args.exec.is_some() { args.jobs } else { PRINTED_WINDOW });
     let consumer = group.consume().name(args.name).window(window).start();
     let limit = args.limit.unwrap_or(u64::MAX);
     match args.exec {
@@ -91,12 +92,7 @@ pub(super) async fn run(args: ConsumeArgs, global: &Global) -> Result<(), Exit> 
 }
 
 /// Prints events; each is acknowledged after it was written.
-async fn print(
-    mut consumer: Consumer,
-    limit: u64,
-    mut stop: Stop,
-    json: bool,
-) -> Result<(), Exit> {
+async fn print(mut consumer: Consumer, limit: u64, mut stop: Stop, json: bool) -> Result<(), Exit> {
     let mut output = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
     let mut written: Vec<Delivery> = Vec::new();
     for _ in 0..limit {

@@ -200,7 +200,9 @@ fn tell(global: &Global, line: &impl Serialize, sentence: &str) -> Result<(), Ex
 pub(super) fn settings_of(settings: &GroupSettings) -> String {
     let GroupSettings { strategy, timeout, attempts, retry_delay, window } = settings;
     let (timeout, delay) = (show_span(*timeout), show_span(*retry_delay));
-    format!("{strategy}, timeout {timeout}, {attempts} attempts, retry delay {delay}, window {window}")
+    format!(
+        "{strategy}, timeout {timeout}, {attempts} attempts, retry delay {delay}, window {window}"
+    )
 }
 
 fn parse_strategy(text: &str) -> Result<Strategy, String> {

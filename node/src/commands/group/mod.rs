@@ -66,7 +66,8 @@ pub async fn run(args: GroupArgs, global: &Global) -> Result<(), Exit> {
 fn parse_span(text: &str) -> Result<Duration, String> {
     let milliseconds = text.strip_suffix("ms").and_then(|count| count.parse::<u32>().ok());
     let span = milliseconds.map(|count| Duration::from_millis(count.into()));
-    span.or_else(|| age::parse(text)).ok_or_else(|| "is no time span like `500ms` or `30s`".to_owned())
+    span.or_else(|| age::parse(text))
+        .ok_or_else(|| "is no time span like `500ms` or `30s`".to_owned())
 }
 
 /// A span for a person.

@@ -126,7 +126,8 @@ pub(super) async fn list(global: &Global) -> Result<(), Exit> {
 }
 
 pub(super) async fn show(args: ShowArgs, global: &Global) -> Result<(), Exit> {
-    let group = connect(global).await?.group(args.group.as_str()).show_as(global.consistency).await?;
+    let group =
+        connect(global).await?.group(args.group.as_str()).show_as(global.consistency).await?;
     let mut output = io::stdout().lock();
     if global.json() {
         return Ok(write_json(&mut output, &GroupLine::new(&group, true))?);

@@ -7,6 +7,7 @@ use quorate_proto::{
     Failed, Fate, GroupSettings, Invalid, LogIndex, Position, Settlement, Strategy, StreamName,
     Timestamp,
 };
+use quorate_store::defect::{Defect, is_present};
 
 mod batch;
 mod consumers;
@@ -396,6 +397,9 @@ impl<E> Dispatcher<E> {
 
     /// Everything that matches up to here is settled, but for what failed or is parked.
     pub(crate) fn floor(&self) -> Position {
+        if is_present(Defect::FloorAhead) {
+            return self.read;
+        }
         let below = |first: &Position| Position(first.0.saturating_sub(1));
         self.holding.first().map_or(self.read, below).max(self.proposed_floor)
     }

@@ -118,7 +118,11 @@ impl<H: Host> Groups<H> {
     }
 
     /// The way to the owner of a group; it is started if there is none.
-    fn owner(self: &Arc<Self>, name: &GroupName, term: Term) -> Result<mpsc::Sender<Input>, Problem> {
+    fn owner(
+        self: &Arc<Self>,
+        name: &GroupName,
+        term: Term,
+    ) -> Result<mpsc::Sender<Input>, Problem> {
         if self.stopping.is_cancelled() {
             return Err(problem::stopping(Outcome::NotAppended));
         }

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{self, BoxStream};
 use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use prost::Message;
 use quorate_proto::limits::{GROUPS_MAX, READ_MESSAGE_BYTES};
 use quorate_proto::wire::v1;

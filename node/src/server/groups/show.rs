@@ -26,7 +26,11 @@ impl From<Watched> for peer::WatchResponse {
 
 impl<H: Host> Groups<H> {
     /// One group. What only its owner knows is asked of the leader, and left out if that does not answer.
-    pub(super) async fn show(&self, reader: &Reader, name: &GroupName) -> Result<v1::Group, Problem> {
+    pub(super) async fn show(
+        &self,
+        reader: &Reader,
+        name: &GroupName,
+    ) -> Result<v1::Group, Problem> {
         let summary = reader.groups().into_iter().find(|group| group.name == *name);
         let mut group = shown(summary.ok_or_else(|| not_found(name))?, reader.point().position);
         let watched = match self.place(Instant::now()).await {
