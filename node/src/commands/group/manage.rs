@@ -205,7 +205,7 @@ pub(super) fn settings_of(settings: &GroupSettings) -> String {
     )
 }
 
-fn parse_strategy(text: &str) -> Result<Strategy, String> {
+pub(in crate::commands) fn parse_strategy(text: &str) -> Result<Strategy, String> {
     let known = Strategy::ALL.map(Strategy::as_str).join(", ");
     Strategy::parse(text).ok_or_else(|| format!("is none of {known}"))
 }

@@ -13,6 +13,8 @@ use crate::age;
 use crate::cli::Global;
 use crate::exit::Exit;
 
+pub(in crate::commands) use manage::parse_strategy;
+
 /// Share events among consumers: each goes to one of them, again until it is handled, or is parked.
 ///
 /// What became of each event is kept in the log: it outlives consumers, leaders and restarts.
