@@ -57,11 +57,12 @@ fn fetch(reader: &Reader, listing: &mut Listing) -> Result<v1::ListNamesResponse
         message.as_of = page.as_of.0;
         let found = page.names.len() as u64;
         listing.limit = listing.limit.map(|limit| limit.saturating_sub(found));
-        message.names.extend(page.names.into_iter().map(v1::ListedName::from));
         message.end = page.after.is_none() || listing.limit == Some(0);
-        if let Some(after) = page.after {
+        let last = page.names.last().map(|last| last.name.clone());
+        if let Some(after) = page.after.or(last) {
             listing.after = after;
         }
+        message.names.extend(page.names.into_iter().map(v1::ListedName::from));
         if message.end || !message.names.is_empty() {
             break;
         }
