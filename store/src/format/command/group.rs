@@ -336,7 +336,7 @@ mod tests {
             bytes[at] = value;
             assert!(decode_request(&Bytes::from(bytes)).is_err(), "byte {at}");
         }
-        let mut longer = good.clone();
+        let mut longer = good;
         longer.push(0);
         assert!(decode_request(&Bytes::from(longer)).is_err());
     }
