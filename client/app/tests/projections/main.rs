@@ -3,6 +3,8 @@
 mod faulty;
 mod kit;
 mod script;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod server;
 mod suite;
 
 use kit::{MemoryKit, SqliteKit};
@@ -55,3 +57,7 @@ macro_rules! suite {
 
 suite!(memory, Some(MemoryKit::new()));
 suite!(sqlite, Some(SqliteKit::new()));
+#[cfg(feature = "postgres")]
+suite!(postgres, kit::PostgresKit::new());
+#[cfg(feature = "redis")]
+suite!(redis, kit::RedisKit::new());

@@ -53,6 +53,22 @@ async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> 
     }
 }
 
+/// Waits until there is something.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let mut found = None;
+    let give_up_at = Instant::now() + PATIENCE;
+    while found.is_none() {
+        assert!(Instant::now() < give_up_at, "not in time: {what}");
+        found = look().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    found.expect("it was looked for until it was there")
+}
+
 /// Runs until everything is in the model, and stops.
 async fn finish(running: Running, script: &Script) {
     running.reached(script.end(), PATIENCE).await.expect("everything is applied");
