@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quorate_proto::limits::{APPEND_BYTES_MAX, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX};
 use quorate_proto::wire::v1::StatusRequest;
-use quorate_proto::{Category, ErrorKind, Invalid, Outcome, Path, Problem, StreamName};
+use quorate_proto::{Category, ErrorKind, Invalid, Listed, Outcome, Path, Problem, StreamName};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::append::{AppendError, Done, Expect, UnknownAppend};
@@ -15,6 +15,7 @@ use crate::connector::{Connector, Transport};
 use crate::driver;
 use crate::event::Event;
 use crate::flights::Flight;
+use crate::names::ListRequest;
 use crate::nodes::{Nodes, problem};
 use crate::query::Source;
 use crate::read::ReadRequest;
@@ -203,6 +204,52 @@ impl Client {
     /// ```
     pub fn path(&self, name: impl AsRef<str>) -> ScopeRef {
         ScopeRef::path(self.clone(), Path::new(name))
+    }
+
+    /// Lists streams, by name, with how many events each has and where it is.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// let tenant = client.streams().in_path("acme").limit(100).collect().await?;
+    /// # let _ = tenant; Ok(()) }
+    /// ```
+    pub fn streams(&self) -> ListRequest {
+        ListRequest::new(self.clone(), Listed::Streams)
+    }
+
+    /// Lists the categories of streams, by name, with how many events were recorded in each.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// for category in client.categories().collect().await? {
+    ///     println!("{} {:?}", category.name, category.events);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn categories(&self) -> ListRequest {
+        ListRequest::new(self.clone(), Listed::Categories)
+    }
+
+    /// Lists the paths that streams lie in, by name, with how many events were recorded in each.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// let below = client.paths().prefix("acme/").collect().await?;
+    /// # let _ = below; Ok(()) }
+    /// ```
+    pub fn paths(&self) -> ListRequest {
+        ListRequest::new(self.clone(), Listed::Paths)
+    }
+
+    /// Lists the types of events, by name, with how many were recorded of each.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// let types = client.types().collect().await?;
+    /// # let _ = types; Ok(()) }
+    /// ```
+    pub fn types(&self) -> ListRequest {
+        ListRequest::new(self.clone(), Listed::Types)
     }
 
     /// Sends an append again of which it is not known whether it is in the log. If it is, the answer is

@@ -41,6 +41,7 @@ mod driver;
 mod event;
 mod feed;
 mod flights;
+mod names;
 mod nodes;
 mod outcome;
 mod query;
@@ -57,6 +58,7 @@ pub use client::{Builder, Client};
 pub use connector::Transport;
 pub use event::{Event, EventError, RecordedEvent};
 pub use feed::{Feed, Mark, Message};
+pub use names::{ListRequest, Listed, ListedStream, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::{
     Consistency, ErrorKind, EventId, EventType, Failure, Invalid, Outcome, Position, Problem,

@@ -4,6 +4,7 @@
 
 mod age;
 mod bench;
+mod causation;
 pub mod cli;
 pub mod commands;
 pub mod config;

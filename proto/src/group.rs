@@ -229,14 +229,18 @@ fn check_count(count: usize) -> Result<(), Invalid> {
 /// What a request to a group came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupOutcome {
-    /// It is done; how many events it changed, where it speaks of events.
+    /// It is done; how many events it changed, where it speaks of events. Else 1, or 0 if the group was as it
+    /// was asked for already.
     Done(u64),
     /// There is no such group (any more, or in that life of it).
     NotFound,
     /// A group of that name is there, and not as it was asked for.
     Differs,
-    /// A limit does not allow it: of groups, or of what is kept of one.
+    /// A limit does not allow it: of groups, or of what is kept of one. Nothing was changed.
     Full,
+    /// Progress that counts for nothing: told by a node that led in another term than that of its entry, or of
+    /// positions that no event has.
+    Stale,
 }
 
 /// How far a group is, as the log knows it. What consumers hold at the moment is known to the leader alone.

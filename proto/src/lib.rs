@@ -10,6 +10,7 @@ mod error;
 mod event;
 mod group;
 mod lifecycle;
+mod listing;
 mod name;
 mod number;
 mod read;
@@ -26,6 +27,7 @@ pub use group::{
     GroupSummary, Parked, Selection, Strategy,
 };
 pub use lifecycle::{Change, ChangeKind, DELETED, SETTINGS, Setting, SettingsChange, TOMBSTONED};
+pub use listing::{Listed, Listing, Named, NamedStream};
 pub use name::{Category, CorrelationId, EventType, GroupName, Path, StreamName, Tag};
 pub use number::{LogId, LogIndex, Position, Term, Timestamp, Version};
 pub use read::{Bounds, Consistency, Direction, Query, QueryItem, Read, Scope, Source};

@@ -1,4 +1,4 @@
-//! A durable checkpoint, opened: the catalog, the chunks, and the window of ids at its end.
+//! A durable checkpoint, opened: the catalog, the chunks, the consumer groups, and the window of ids at its end.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use crate::catalog::{Catalog, CatalogExport, CheckpointState};
 use crate::chunk::{self, Chunk, ChunkIdentity, ChunkSummary};
 use crate::fault::Fault;
 use crate::folder::Folder;
+use crate::group::Groups;
 use crate::slot::ChunkSlot;
 use crate::store::Options;
 use crate::view::ordinal_of;
@@ -26,6 +27,7 @@ pub(crate) struct Checkpoint {
     pub(crate) chunks: Arc<Vec<ChunkSlot>>,
     /// `None` if a damaged chunk holds ids that it needs.
     pub(crate) window: Option<Window>,
+    pub(crate) groups: Groups,
 }
 
 impl Checkpoint {
@@ -57,8 +59,9 @@ impl Checkpoint {
     ) -> Result<Checkpoint, Fault> {
         let window = window(&mut chunks, catalog.state().position, options);
         let pinned = Arc::new(catalog.export()?);
+        let groups = pinned.groups()?;
         let (catalog, chunks) = (Arc::new(catalog), Arc::new(chunks));
-        Ok(Checkpoint { number, catalog, pinned, chunks, window })
+        Ok(Checkpoint { number, catalog, pinned, chunks, window, groups })
     }
 }
 

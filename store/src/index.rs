@@ -10,6 +10,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
+use std::ops::Bound;
 
 use bytes::Bytes;
 
@@ -46,6 +47,31 @@ impl<'a> Index<'a> {
         self.catalog.key(key)
     }
 
+    /// The keys from one on, sorted, as [`Key::encode`] has them, each with where it was last seen. Opens all
+    /// dictionaries that are not in the table, at the page where it begins; keeps a page of each in memory.
+    pub(crate) fn keys_from(
+        &self,
+        start: Bound<&[u8]>,
+    ) -> Result<impl Iterator<Item = Result<Row, Fault>> + use<'a>, Fault> {
+        let numbers = self.catalog.filters().iter().map(|(number, _)| *number);
+        let mut newer = Cursors::new(self, numbers, start)?;
+        let mut table = self.catalog.key_states_from(start)?.peekable();
+        Ok(std::iter::from_fn(move || {
+            let first = match newer.first() {
+                Some(first) => first.to_vec(),
+                None => return table.next(),
+            };
+            match table.peek() {
+                // A fault, too, comes first.
+                Some(Ok((key, _))) if *key > first => {}
+                Some(Ok((key, _))) if *key == first => drop(table.next()),
+                Some(_) => return table.next(),
+                None => {}
+            }
+            newer.next_key().transpose()
+        }))
+    }
+
     /// The next run of keys that go into the table, if a round is under way or due; and what is indexed then.
     /// `new_keys` is how many keys the chunk has that is sealed now: a round must be faster than it is fed.
     ///
@@ -79,7 +105,8 @@ impl<'a> Index<'a> {
 
     /// The first `run` keys of a round that are left, from the newest chunk of the round that holds each.
     fn run(&self, through: u64, round: &Round, run: usize) -> Result<Fold, Fault> {
-        let mut cursors = Cursors::new(self, through + 1..=round.target, &round.after)?;
+        let mut cursors =
+            Cursors::new(self, through + 1..=round.target, Bound::Excluded(&*round.after))?;
         let mut keys: Vec<Row> = Vec::new();
         while let Some((key, state)) = cursors.next()? {
             if keys.last().is_some_and(|(last, _)| *last == key) {
@@ -118,17 +145,33 @@ impl<'a> Cursors<'a> {
     fn new(
         index: &Index<'a>,
         numbers: impl Iterator<Item = u64>,
-        after: &[u8],
+        start: Bound<&[u8]>,
     ) -> Result<Cursors<'a>, Fault> {
         let mut cursors = Cursors { heap: BinaryHeap::new(), sources: Vec::new() };
         for number in numbers {
-            let mut rows = index.slot(number)?.chunk()?.key_states_after(after);
+            let mut rows = index.slot(number)?.chunk()?.key_states_from(start);
             if let Some((key, state)) = rows.next().transpose()? {
                 cursors.heap.push(Reverse((key, number, cursors.sources.len())));
                 cursors.sources.push((state, Box::new(rows)));
             }
         }
         Ok(cursors)
+    }
+
+    /// The key that comes next.
+    fn first(&self) -> Option<&[u8]> {
+        self.heap.peek().map(|first| first.0.0.as_slice())
+    }
+
+    /// The next key, from the newest chunk that holds it.
+    fn next_key(&mut self) -> Result<Option<Row>, Fault> {
+        let mut row = self.next()?;
+        while let Some((key, _)) = &row
+            && self.first() == Some(key)
+        {
+            row = self.next()?;
+        }
+        Ok(row)
     }
 
     fn next(&mut self) -> Result<Option<Row>, Fault> {

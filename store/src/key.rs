@@ -26,10 +26,10 @@ impl Key {
     /// The kind's number on disk, never used again for another kind.
     pub(crate) fn kind(&self) -> u8 {
         match self {
-            Key::Stream(_) => 1,
-            Key::Category(_) => 2,
-            Key::Path(_) => 3,
-            Key::Type(_) => 4,
+            Key::Stream(_) => Key::STREAM_KIND,
+            Key::Category(_) => Key::CATEGORY_KIND,
+            Key::Path(_) => Key::PATH_KIND,
+            Key::Type(_) => Key::TYPE_KIND,
             Key::Tag(_) => 5,
             Key::Correlation(_) => 6,
         }
@@ -58,11 +58,11 @@ impl Key {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Key, Malformed> {
         let (kind, name) = bytes.split_first().ok_or_else(|| Malformed::new("is empty"))?;
         let name = std::str::from_utf8(name).map_err(|_| Malformed::new("is not UTF-8"))?;
-        let key = match kind {
-            1 => StreamName::new(name).map(Key::Stream),
-            2 => Category::new(name).map(Key::Category),
-            3 => Path::new(name).map(Key::Path),
-            4 => EventType::new(name).map(Key::Type),
+        let key = match *kind {
+            Key::STREAM_KIND => StreamName::new(name).map(Key::Stream),
+            Key::CATEGORY_KIND => Category::new(name).map(Key::Category),
+            Key::PATH_KIND => Path::new(name).map(Key::Path),
+            Key::TYPE_KIND => EventType::new(name).map(Key::Type),
             5 => Tag::new(name).map(Key::Tag),
             6 => CorrelationId::new(name).map(Key::Correlation),
             _ => return Err(Malformed::new(format!("has the unknown kind {kind}"))),
@@ -72,6 +72,12 @@ impl Key {
 
     /// The kind of streams.
     pub(crate) const STREAM_KIND: u8 = 1;
+    /// The kind of categories.
+    pub(crate) const CATEGORY_KIND: u8 = 2;
+    /// The kind of paths.
+    pub(crate) const PATH_KIND: u8 = 3;
+    /// The kind of types: the last whose names can be listed.
+    pub(crate) const TYPE_KIND: u8 = 4;
 
     /// The key of all events in a scope.
     pub(crate) fn of_scope(scope: &Scope) -> Key {

@@ -9,6 +9,7 @@ use crate::checkpoint::open_chunk;
 use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::folder::Folder;
+use crate::group::Row;
 use crate::store::Options;
 use crate::tail::Tail;
 use crate::view::View;
@@ -27,6 +28,8 @@ pub struct Seal {
     pub(crate) number: u64,
     pub(crate) log_id: LogId,
     pub(crate) state: CheckpointState,
+    /// What changed of consumer groups up to there.
+    pub(crate) groups: Arc<[Row]>,
 }
 
 impl Seal {
@@ -51,7 +54,7 @@ impl Seal {
 
     /// `None` if an install has overtaken the seal.
     fn write_chunk(&self) -> Result<Option<Arc<Chunk>>, Fault> {
-        let mut previous = |key: &_| self.view.last_chunk(key);
+        let mut previous = |key: &_| self.view.key(key);
         let identity = self.options.identity(self.number);
         let (vfs, draft) = (&*self.folder.vfs, self.folder.draft(self.number));
         let written = self
@@ -78,7 +81,8 @@ impl Seal {
             .tail
             .with_changes(|changes| (changes.newest_records(), changes.newest_snapshots()));
         let (state, records, snapshots) = (&self.state, &records[..], &snapshots[..]);
-        self.catalog.commit(&Commit { state, new_chunk, fold, records, snapshots })
+        let groups = &self.groups;
+        self.catalog.commit(&Commit { state, new_chunk, fold, records, snapshots, groups })
     }
 }
 

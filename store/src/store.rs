@@ -16,6 +16,7 @@ use crate::export::Export;
 use crate::fault::Fault;
 use crate::folder::Folder;
 use crate::format::outcome;
+use crate::group::Row;
 use crate::install::{Installed, Installer};
 use crate::life::Head;
 use crate::read::{Point, Reader};
@@ -75,6 +76,8 @@ struct Boundary {
     log_id: LogId,
     point: Point,
     attachment: Bytes,
+    /// What changed of consumer groups since the boundary before.
+    groups: Arc<[Row]>,
 }
 
 /// The seal that is due or under way.
@@ -127,13 +130,13 @@ impl Store {
     pub fn open(vfs: Arc<dyn Vfs>, directory: &Path, options: Options) -> Result<Store, Fault> {
         let folder = Folder::open(vfs, directory, options.block_cache_bytes)?;
         let checkpoint = Checkpoint::open(&folder, &options)?;
-        let Checkpoint { number, catalog, pinned, chunks, window } = checkpoint;
+        let Checkpoint { number, catalog, pinned, chunks, window, groups } = checkpoint;
         let state = catalog.state();
         let point = point_of(&state);
         let view = first_view(&folder, pinned, chunks, point.position);
         let lacks_ids = window.is_none();
         let window = window.unwrap_or_else(|| Window::new(options.cluster, point.position));
-        let shared = Arc::new(Shared::new(view.clone(), point, window));
+        let shared = Arc::new(Shared::new(view.clone(), point, window, groups));
         let head_cache = NonZeroUsize::new(options.head_cache).unwrap_or(NonZeroUsize::MIN);
         Ok(Store {
             folder,
@@ -217,7 +220,7 @@ impl Store {
         let sealing = self.sealing.as_mut().filter(|sealing| !sealing.has_begun)?;
         let tail = self.view.sealing.clone()?;
         sealing.has_begun = true;
-        let Boundary { log_id, point, attachment } = sealing.boundary.clone();
+        let Boundary { log_id, point, attachment, groups } = sealing.boundary.clone();
         let Point { position, recorded_at, digest, .. } = point;
         let number = self.catalog.state().next_chunk;
         let state = CheckpointState {
@@ -241,6 +244,7 @@ impl Store {
             number,
             log_id,
             state,
+            groups,
         })
     }
 
@@ -315,7 +319,7 @@ impl Store {
     /// Makes the installed checkpoint this store's, durably, and swaps to it. Open scans keep what they
     /// read. Error: [`Fault::Foreign`] if the store has applied as much as the checkpoint holds, or more.
     pub fn finish_install(&mut self, installed: Installed) -> Result<(), Fault> {
-        let Checkpoint { number, catalog, pinned, chunks, window } = installed.checkpoint;
+        let Checkpoint { number, catalog, pinned, chunks, window, groups } = installed.checkpoint;
         let state = catalog.state();
         let path = self.folder.catalog(number);
         let window = window.ok_or_else(|| Fault::damaged(&path, 0, "its ids cannot be read"))?;
@@ -333,6 +337,7 @@ impl Store {
         self.heads.clear();
         (self.bytes, self.sealing, self.complete) = (0, None, None);
         self.lacks_ids = false;
+        *self.shared.groups_mut() = groups;
         self.shared.replace(&self.view, self.point, window);
         self.folder.remove_catalog(old)
     }
@@ -371,7 +376,8 @@ impl Store {
     /// Ends the active tail at this entry: it becomes the sealing one, now or when the last seal is finished.
     fn reach_boundary(&mut self, log_id: LogId) {
         let (point, attachment) = (self.point, self.attachment.clone());
-        let boundary = Boundary { log_id, point, attachment };
+        let groups = self.shared.groups_mut().take_changed().into();
+        let boundary = Boundary { log_id, point, attachment, groups };
         if self.sealing.is_some() {
             self.complete = Some(boundary);
         } else {

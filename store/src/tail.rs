@@ -1,10 +1,11 @@
 //! The tail: consecutive events in memory, after the last chunk, with the same index that a chunk has.
 
 mod matching;
+mod names;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use quorate_proto::{Position, StreamName, Timestamp, Version};
 
@@ -25,6 +26,8 @@ pub(crate) struct Tail {
     first: Position,
     contents: RwLock<Contents>,
     changes: RwLock<Changes>,
+    /// Of the keys whose names can be listed, those that were sorted when somebody asked last.
+    names: Mutex<names::Names>,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +37,8 @@ struct Contents {
     /// Where the postings of all keys but streams are; streams keep theirs.
     slots: HashMap<Key, u32>,
     postings: Vec<Vec<u32>>,
+    /// The keys whose names can be listed, in the order in which they came.
+    listed: Vec<Key>,
 }
 
 #[derive(Debug)]
@@ -47,7 +52,12 @@ struct StreamTail {
 impl Tail {
     /// An empty tail whose first event will be the one after `last`.
     pub(crate) fn after(last: Position) -> Tail {
-        Tail { first: last.next(), contents: RwLock::default(), changes: RwLock::default() }
+        Tail {
+            first: last.next(),
+            contents: RwLock::default(),
+            changes: RwLock::default(),
+            names: Mutex::default(),
+        }
     }
 
     /// The position of its first event, there or to come.
@@ -227,6 +237,7 @@ impl Contents {
                 let above = Key::above(&event.stream).map(|key| self.slot(key)).collect();
                 let (first_version, ordinals) = (event.version, Vec::new());
                 let stream = StreamTail { first_version, ordinals, above };
+                self.listed.push(Key::Stream(event.stream.clone()));
                 self.streams.insert(event.stream.clone(), stream);
             }
         }
@@ -242,11 +253,15 @@ impl Contents {
     }
 
     fn slot(&mut self, key: Key) -> u32 {
-        let next = ordinal(self.postings.len());
-        let slot = *self.slots.entry(key).or_insert(next);
-        if slot == next {
-            self.postings.push(Vec::new());
+        if let Some(slot) = self.slots.get(&key) {
+            return *slot;
         }
+        let slot = ordinal(self.postings.len());
+        self.postings.push(Vec::new());
+        if key.kind() <= Key::TYPE_KIND {
+            self.listed.push(key.clone());
+        }
+        self.slots.insert(key, slot);
         slot
     }
 

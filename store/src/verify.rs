@@ -192,7 +192,11 @@ fn check_index(catalog: &CatalogExport, path: &Path, chunks: &[Chunk]) -> Result
         while let Some((number, entry)) = cursors.next_of(&key)? {
             let links = entry.previous == last.map(|last| last.last_chunk);
             let before = last.map_or(Version::ZERO, |last| last.version);
-            if !links || entry.first_version.is_some_and(|first| first != before.next()) {
+            let grows = match entry.first_version {
+                Some(first) => first == before.next(),
+                None => is_total(last.map(|last| last.version.0), &entry),
+            };
+            if !links || !grows {
                 return Err(differs(&format!("does not lead through chunk {number}")));
             }
             last = Some(KeyState { last_chunk: number, version: entry.last_version });
@@ -219,6 +223,16 @@ fn check_index(catalog: &CatalogExport, path: &Path, chunks: &[Chunk]) -> Result
             let why = format!("it has key `{}`, which no chunk holds", key.name());
             Err(Fault::damaged(path, 0, why))
         }
+    }
+}
+
+/// Whether a key that is no stream has a total that those of the chunks before allow: not known once it was not,
+/// and grown by no less than what is there.
+fn is_total(before: Option<u64>, entry: &ChunkKey) -> bool {
+    match (before, entry.last_version.0) {
+        (_, 0) => true,
+        (Some(0), _) => false,
+        (before, total) => total >= before.unwrap_or_default().saturating_add(entry.count.into()),
     }
 }
 

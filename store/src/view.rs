@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use quorate_proto::{Position, StreamName, Version};
 
@@ -11,6 +11,7 @@ use crate::catalog::{CatalogExport, KeyState};
 use crate::chunk::{self, Chunk, Posting};
 use crate::event::{Identity, StoredEvent};
 use crate::fault::Fault;
+use crate::group::Groups;
 use crate::index::Index;
 use crate::key::Key;
 use crate::read::Point;
@@ -234,6 +235,7 @@ pub(crate) fn ordinal_of(position: Position, first: Position) -> u32 {
 pub(crate) struct Shared {
     published: RwLock<Published>,
     pub(crate) window: RwLock<Window>,
+    groups: RwLock<Groups>,
 }
 
 /// The events that can be read now: those of the view up to the point.
@@ -244,9 +246,19 @@ pub(crate) struct Published {
 }
 
 impl Shared {
-    pub(crate) fn new(view: Arc<View>, point: Point, window: Window) -> Shared {
+    pub(crate) fn new(view: Arc<View>, point: Point, window: Window, groups: Groups) -> Shared {
         let published = RwLock::new(Published { view, point });
-        Shared { published, window: RwLock::new(window) }
+        Shared { published, window: RwLock::new(window), groups: RwLock::new(groups) }
+    }
+
+    /// The consumer groups after the newest entry, which may be one that is not published yet.
+    pub(crate) fn groups(&self) -> RwLockReadGuard<'_, Groups> {
+        self.groups.read().expect(NO_PANIC)
+    }
+
+    /// The same for the owner of the store, which alone changes them.
+    pub(crate) fn groups_mut(&self) -> RwLockWriteGuard<'_, Groups> {
+        self.groups.write().expect(NO_PANIC)
     }
 
     pub(crate) fn get(&self) -> Published {

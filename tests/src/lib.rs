@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod data;
 pub mod fuzz;
 pub mod history;
+pub mod postgres;
 pub mod random;
 pub mod simulation;
 pub mod targets;

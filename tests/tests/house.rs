@@ -220,7 +220,7 @@ fn only_the_wire_and_the_services_see_prost() {
 
 #[test]
 fn only_the_node_reads_the_environment_and_command_lines() {
-    for package in ["proto", "store", "raft", "client"] {
+    for package in ["proto", "store", "raft", "client", "client/app"] {
         let sources = sources(&format!("{package}/src"));
         forbid(
             &sources,

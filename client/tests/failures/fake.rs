@@ -95,6 +95,12 @@ impl Read {
     }
 }
 
+/// A list that the client asked for.
+pub(crate) struct List {
+    pub(crate) request: v1::ListNamesRequest,
+    pub(crate) answers: mpsc::Sender<Result<v1::ListNamesResponse, Status>>,
+}
+
 /// A snapshot that the client puts.
 pub(crate) struct Put {
     pub(crate) request: v1::PutSnapshotRequest,
@@ -105,6 +111,7 @@ pub(crate) struct Put {
 struct Service {
     sessions: mpsc::UnboundedSender<Session>,
     reads: mpsc::UnboundedSender<Read>,
+    lists: mpsc::UnboundedSender<List>,
     snapshots: mpsc::UnboundedSender<Put>,
 }
 
@@ -113,6 +120,7 @@ pub(crate) struct Node {
     pub(crate) address: String,
     sessions: mpsc::UnboundedReceiver<Session>,
     reads: mpsc::UnboundedReceiver<Read>,
+    lists: mpsc::UnboundedReceiver<List>,
     snapshots: mpsc::UnboundedReceiver<Put>,
 }
 
@@ -122,11 +130,12 @@ impl Node {
         let address = listener.local_addr().expect("an address").to_string();
         let (sessions, opened) = mpsc::unbounded_channel();
         let (reads, asked) = mpsc::unbounded_channel();
+        let (lists, listed) = mpsc::unbounded_channel();
         let (snapshots, put) = mpsc::unbounded_channel();
-        let service = EventsServer::new(Service { sessions, reads, snapshots });
+        let service = EventsServer::new(Service { sessions, reads, lists, snapshots });
         let incoming = TcpListenerStream::new(listener);
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
-        Node { address, sessions: opened, reads: asked, snapshots: put }
+        Node { address, sessions: opened, reads: asked, lists: listed, snapshots: put }
     }
 
     /// The next session that is opened here; it is told of that leader.
@@ -139,6 +148,11 @@ impl Node {
     /// The next read that is asked for here.
     pub(crate) async fn read(&mut self) -> Read {
         self.reads.recv().await.expect("the node lives")
+    }
+
+    /// The next list that is asked for here.
+    pub(crate) async fn list(&mut self) -> List {
+        self.lists.recv().await.expect("the node lives")
     }
 
     /// The next snapshot that is put here.
@@ -162,6 +176,7 @@ pub(crate) fn client(nodes: &[&Node], with: impl FnOnce(Builder) -> Builder) -> 
 impl Events for Service {
     type AppendSessionStream = Answers<v1::AppendSessionResponse>;
     type ReadStream = Answers<v1::ReadResponse>;
+    type ListNamesStream = Answers<v1::ListNamesResponse>;
 
     async fn change_stream(
         &self,
@@ -210,6 +225,15 @@ impl Events for Service {
     ) -> Result<Response<Self::ReadStream>, Status> {
         let (answers, queue) = mpsc::channel(64);
         let _ = self.reads.send(Read { request: request.into_inner(), answers });
+        Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
+    }
+
+    async fn list_names(
+        &self,
+        request: tonic::Request<v1::ListNamesRequest>,
+    ) -> Result<Response<Self::ListNamesStream>, Status> {
+        let (answers, queue) = mpsc::channel(64);
+        let _ = self.lists.send(List { request: request.into_inner(), answers });
         Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
     }
 }

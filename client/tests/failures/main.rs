@@ -2,5 +2,6 @@
 
 mod fake;
 mod feeds;
+mod names;
 mod reads;
 mod sessions;

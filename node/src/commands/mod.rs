@@ -7,6 +7,7 @@ pub mod demo;
 pub mod dev;
 pub mod export;
 pub mod import;
+mod names;
 pub mod read;
 pub mod scavenge;
 pub mod serve;

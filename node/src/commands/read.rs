@@ -7,6 +7,7 @@ use quorate_client::{Query, ReadRequest, Source};
 use quorate_proto::{Category, CorrelationId, EventType, Path, StreamName, Tag, Timestamp};
 
 use crate::age;
+use crate::causation::print_tree;
 use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
@@ -36,9 +37,12 @@ pub struct ReadArgs {
     /// Only events with this tag; can be repeated, and then all of them.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<Tag>,
-    /// Only events with this correlation id.
+    /// Only events with this correlation id. A person sees them as a tree: below each event those that it caused.
     #[arg(long, value_name = "ID")]
     correlation: Option<CorrelationId>,
+    /// Print the events of a correlation id in the order of the log, with their data, and not as a tree.
+    #[arg(long, requires = "correlation")]
+    flat: bool,
     /// Find the system's events too: the changes of settings and the ends of streams.
     #[arg(long, conflicts_with = "stream")]
     system: bool,
@@ -102,7 +106,10 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
     if let (Some(snapshot), Some(stream)) = (events.snapshot(), &args.stream) {
         write_snapshot_before_events(&mut io::stdout(), stream, snapshot, global.json())?;
     }
-    let count = print_events(&mut events, global.json()).await?;
+    let count = match args.is_tree() && !global.json() {
+        true => print_tree(&mut events).await?,
+        false => print_events(&mut events, global.json()).await?,
+    };
     if !global.json() {
         let of_stream = match &args.stream {
             Some(stream) => format!("; `{stream}` is at version {}", events.version()),
@@ -115,6 +122,11 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
 }
 
 impl ReadArgs {
+    /// Whether a person sees which event caused which.
+    fn is_tree(&self) -> bool {
+        self.correlation.is_some() && !self.flat && !self.backwards
+    }
+
     fn source(&self) -> Source {
         match (&self.stream, &self.category, &self.path) {
             (Some(stream), _, _) => stream.clone().into(),

@@ -1,4 +1,4 @@
-//! `quorate stream`: the settings of streams, categories and paths, and the end of streams.
+//! `quorate stream`: lists, the settings of streams, categories and paths, and the end of streams.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -14,11 +14,12 @@ use serde::Serialize;
 use crate::age;
 use crate::cli::Global;
 use crate::commands::append::{DoneLine, failed, not_begun, parse_expectation, told};
+use crate::commands::names::{ListArgs, list};
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::write_json;
 
-/// See and change the settings of streams, and end them.
+/// List streams, see and change their settings, and end them.
 ///
 /// Every change is an event itself, in the stream `$$NAME` (or `$category/NAME`, `$path/NAME`): it has a position,
 /// and can be read there. What is removed never comes back, and no version or position is ever used again.
@@ -30,6 +31,12 @@ pub struct StreamArgs {
 
 #[derive(Debug, Subcommand)]
 enum StreamCommand {
+    /// List streams, or categories, paths or types, with how many events each has.
+    ///
+    /// Of a stream those events are counted that can be read; of a category, a path or a type those that were
+    /// recorded, whatever was removed since. Names come in the order of their bytes; go on with --after and the
+    /// last one.
+    List(ListArgs),
     /// Show what is known of a stream, a category or a path beside its events.
     Show(ShowArgs),
     /// Change settings: how many events are there, and how long.
@@ -129,6 +136,7 @@ struct EndArgs {
 /// Runs the command.
 pub async fn run(args: StreamArgs, global: &Global) -> Result<(), Exit> {
     match args.command {
+        StreamCommand::List(args) => list(args, global).await,
         StreamCommand::Show(args) => show(args.whose.scope()?, global).await,
         StreamCommand::Set(SetArgs { whose, what, how }) => {
             change(Change::Settings(whose.scope()?, what.settings()), how, global).await

@@ -64,6 +64,7 @@ impl Prepared {
     fn streams(&self) -> Vec<StreamName> {
         match &self.request {
             Request::Snapshot(snapshot) => vec![snapshot.stream.clone()],
+            Request::Group { .. } => Vec::new(),
             Request::Append(append) => {
                 let written = append.writes.iter().map(|write| &write.stream);
                 let required = append.requirements.iter().map(|one| &one.stream);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::events_server::Events;
-use quorate_proto::{Invalid, Problem, Read, Scope};
+use quorate_proto::{Invalid, Listing, Problem, Read, Scope};
 use quorate_raft::host::Host;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::appends::{Appends, Prepared, Taken, deadline_of};
 use super::follow::{self, Follow, Live};
 use super::session::{Answers, Session};
-use super::{problem, read, show};
+use super::{names, problem, read, show};
 
 /// Appends, changes and reads, on any node.
 pub(crate) struct EventsService<H: Host> {
@@ -43,6 +43,7 @@ impl<H: Host> EventsService<H> {
 #[tonic::async_trait]
 impl<H: Host> Events for EventsService<H> {
     type AppendSessionStream = Answers;
+    type ListNamesStream = BoxStream<'static, Result<v1::ListNamesResponse, Status>>;
     type ReadStream = BoxStream<'static, Result<v1::ReadResponse, Status>>;
 
     async fn append(
@@ -112,5 +113,18 @@ impl<H: Host> Events for EventsService<H> {
             return Ok(Response::new(follow::stream(follow, stopping)));
         }
         Ok(Response::new(read::stream(replica.clone(), reader, read, stopping)))
+    }
+
+    async fn list_names(
+        &self,
+        request: Request<v1::ListNamesRequest>,
+    ) -> Result<Response<Self::ListNamesStream>, Status> {
+        let request = request.into_inner();
+        let deadline = deadline_of(request.time_left_ms);
+        let listing = Listing::try_from(request).map_err(Problem::from)?;
+        let replica = &self.appends.replica;
+        let reader = read::reach(replica, listing.consistency, deadline).await?;
+        let stopping = self.stopping.clone();
+        Ok(Response::new(names::stream(replica.clone(), reader, listing, stopping)))
     }
 }

@@ -22,6 +22,7 @@ mod follow;
 mod forward;
 mod leader;
 mod listener;
+mod names;
 mod order;
 mod pending;
 mod problem;

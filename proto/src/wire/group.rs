@@ -11,6 +11,7 @@ impl From<GroupOutcome> for v1::GroupAnswer {
             GroupOutcome::NotFound => (Outcome::NotFound, 0),
             GroupOutcome::Differs => (Outcome::Differs, 0),
             GroupOutcome::Full => (Outcome::Full, 0),
+            GroupOutcome::Stale => (Outcome::Stale, 0),
         };
         v1::GroupAnswer { outcome: outcome.into(), count }
     }
@@ -26,6 +27,7 @@ impl TryFrom<v1::GroupAnswer> for GroupOutcome {
             Ok(Outcome::NotFound) => Ok(GroupOutcome::NotFound),
             Ok(Outcome::Differs) => Ok(GroupOutcome::Differs),
             Ok(Outcome::Full) => Ok(GroupOutcome::Full),
+            Ok(Outcome::Stale) => Ok(GroupOutcome::Stale),
             Err(_) => Err(Invalid::new("outcome", "is not known")),
         }
     }

@@ -6,6 +6,7 @@ mod append;
 mod event;
 mod group;
 mod lifecycle;
+mod listing;
 mod problem;
 mod read;
 mod session;

@@ -1,14 +1,17 @@
-//! Many streams, appends at random over them, and a restart: bytes written, times and memory of the store alone.
+//! Many streams, appends at random over them, a restart, and lists of the streams: bytes written, times and memory
+//! of the store alone.
 //!
 //! `cargo bench -p quorate-store --bench streams -- --streams 10000000 --appends 2000000 --size 256`
 //!
 //! First every stream gets an event, then as many appends as asked for go to streams at random, each an entry
 //! of its own, while seals run on another thread; then the store is dropped, opened again, and what was not
-//! sealed is applied again. `--open` measures only the opening of what `--folder` holds.
+//! sealed is applied again, and all streams are listed. `--open` measures only the opening of what `--folder` holds,
+//! and the lists.
 
 #![expect(clippy::disallowed_methods, reason = "it measures time, and seals on a thread")]
 
 mod counting;
+mod listing;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -308,7 +311,7 @@ fn open(settings: &Settings, log: Vec<Entry>) -> Result<(), Box<dyn Error>> {
     }
     let [chunks, catalog] = bytes.map(|bytes| bytes >> 20);
     println!("  on disk: {chunks} MiB of chunks, {catalog} MiB of catalog");
-    Ok(())
+    listing::measure(&store.reader())
 }
 
 /// What the kernel says of this process; 0 where it says nothing.

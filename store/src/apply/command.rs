@@ -5,6 +5,7 @@ use quorate_proto::{
     Appended, Expectation, Failure, LogId, RecordedSnapshot, Snapshot, StreamName,
 };
 
+use super::group::Hold;
 use super::{Demand, Judgement, Log, conditions, judge};
 use crate::defect::{Defect, take};
 use crate::event::StoredEvent;
@@ -31,11 +32,19 @@ impl Store {
         if command.is_boundary {
             self.fill_stretch();
         }
-        command.requests.into_iter().map(|request| self.apply_request(request)).collect()
+        let shared = self.shared.clone();
+        let mut groups = Hold::new(&shared);
+        let requests = command.requests.into_iter();
+        requests.map(|request| self.apply_request(request, &mut groups)).collect()
     }
 
-    fn apply_request(&mut self, request: ParsedRequest) -> Result<Verdict, Fault> {
+    fn apply_request(
+        &mut self,
+        request: ParsedRequest,
+        groups: &mut Hold<'_>,
+    ) -> Result<Verdict, Fault> {
         match request {
+            ParsedRequest::Group(request) => Ok(Verdict::Group(groups.apply(request, self.point))),
             ParsedRequest::Append(append) => self.apply_append(append),
             ParsedRequest::Snapshot(snapshot) => self.put_snapshot(snapshot),
         }

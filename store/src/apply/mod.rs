@@ -4,6 +4,7 @@ mod change;
 mod command;
 mod conditions;
 mod early;
+mod group;
 mod retry;
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,7 @@ const KEYS: Definition = TableDefinition::new("keys");
 const RECORDS: Definition = TableDefinition::new("records");
 const SNAPSHOTS: Definition = TableDefinition::new("snapshots");
 const FILTERS: Definition = TableDefinition::new("filters");
+const GROUPS: Definition = TableDefinition::new("groups");
 
 /// An open catalog. Readers do not block the writer.
 ///

@@ -12,8 +12,8 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable};
 
 use super::transfer::SENT;
 use super::{
-    CHUNKS, CheckpointState, Contents, Definition, FILTERS, Filter, KEYS, KeyState, RECORDS,
-    SNAPSHOTS, STATE, hash_of, translate,
+    CHUNKS, CheckpointState, Contents, Definition, FILTERS, Filter, GROUPS, KEYS, KeyState,
+    RECORDS, SNAPSHOTS, STATE, hash_of, translate,
 };
 use crate::chunk::ChunkSummary;
 use crate::format::Malformed;
@@ -22,6 +22,7 @@ use crate::format::catalog::{
     decode_key_state, decode_state, unseal,
 };
 use crate::format::life::decode_record;
+use crate::group::Groups;
 use crate::life::Record;
 use crate::{Fault, Key};
 
@@ -47,6 +48,8 @@ struct Pinned {
     records: ReadTable,
     snapshots: ReadTable,
     filters: ReadTable,
+    /// `None` in a file that an earlier build wrote last.
+    groups: Option<ReadTable>,
     /// The filters of the chunks that are not indexed, by number.
     unindexed: Vec<(u64, Arc<Filter>)>,
     path: PathBuf,
@@ -93,6 +96,11 @@ impl CatalogExport {
             records: open(RECORDS)?,
             snapshots: open(SNAPSHOTS)?,
             filters,
+            groups: match transaction.open_table(GROUPS) {
+                Ok(table) => Some(table),
+                Err(redb::TableError::TableDoesNotExist(_)) => None,
+                Err(error) => return Err(translate(path, error.into())),
+            },
             unindexed,
             path: path.to_owned(),
             _database: Arc::clone(database),
@@ -186,24 +194,41 @@ impl CatalogExport {
         self.value(Table::Snapshots, stream.as_str().as_bytes())
     }
 
+    /// The consumer groups.
+    pub(crate) fn groups(&self) -> Result<Groups, Fault> {
+        let path = &self.pinned.path;
+        let index = self.state().log_id.map(|id| id.index).unwrap_or_default();
+        let mut groups = Groups::at(index);
+        for row in self.rows(Table::Groups, None)? {
+            let (key, value) = row?;
+            let value = checked_row(Table::Groups, &key, &value, path)?;
+            let put = groups.put_row(&key, value);
+            put.map_err(|malformed| damaged(path, "row of a group", &malformed))?;
+        }
+        Ok(groups)
+    }
+
     /// The value of a key, checked.
     fn value(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
         let path = &self.pinned.path;
-        let value = self.table(table).get(key).map_err(|error| translate(path, error.into()))?;
+        let Some(table_of) = self.table(table) else { return Ok(None) };
+        let value = table_of.get(key).map_err(|error| translate(path, error.into()))?;
         let Some(value) = value else { return Ok(None) };
         checked_row(table, key, value.value(), path).map(Some)
     }
 
-    fn table(&self, table: Table) -> &ReadTable {
+    /// `None` if it is not there, which is the same as empty.
+    fn table(&self, table: Table) -> Option<&ReadTable> {
         match table {
-            Table::Records => &self.pinned.records,
-            Table::Snapshots => &self.pinned.snapshots,
-            Table::Filters => &self.pinned.filters,
-            Table::Keys | Table::State | Table::Chunks => &self.pinned.keys,
+            Table::Records => Some(&self.pinned.records),
+            Table::Snapshots => Some(&self.pinned.snapshots),
+            Table::Filters => Some(&self.pinned.filters),
+            Table::Groups => self.pinned.groups.as_ref(),
+            Table::Keys | Table::State | Table::Chunks => Some(&self.pinned.keys),
         }
     }
 
-    /// All keys, records and aggregate snapshots, sorted, in pages of about 256 KiB, or a single row; each
+    /// All rows of the tables that are sent, sorted, in pages of about 256 KiB, or a single row; each
     /// page is under a checksum of its own.
     pub(crate) fn pages(&self) -> impl Iterator<Item = Result<Bytes, Fault>> + use<> {
         let export = self.clone();
@@ -258,17 +283,37 @@ impl CatalogExport {
         }))
     }
 
+    /// The keys from one on, sorted, as [`Key::encode`] has them, each checked.
+    pub(crate) fn key_states_from(
+        &self,
+        start: Bound<&[u8]>,
+    ) -> Result<impl Iterator<Item = Result<(Vec<u8>, KeyState), Fault>> + use<'_>, Fault> {
+        let path = &self.pinned.path;
+        Ok(self.rows_from(Table::Keys, start)?.map(move |row| {
+            let (key, value) = row?;
+            let state = key_state(&key, checked_row(Table::Keys, &key, &value, path)?, path)?;
+            Ok((key.into(), state))
+        }))
+    }
+
     /// The rows of a table after a key, as they stand there.
     pub(super) fn rows(
         &self,
         table: Table,
         after: Option<&[u8]>,
     ) -> Result<impl Iterator<Item = Result<(Bytes, Bytes), Fault>>, Fault> {
+        self.rows_from(table, after.map_or(Bound::Unbounded, Bound::Excluded))
+    }
+
+    fn rows_from(
+        &self,
+        table: Table,
+        start: Bound<&[u8]>,
+    ) -> Result<impl Iterator<Item = Result<(Bytes, Bytes), Fault>> + use<'_>, Fault> {
         let path = &self.pinned.path;
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = self.table(table).range::<&[u8]>((start, Bound::Unbounded));
-        let range = range.map_err(|error| translate(path, error.into()))?;
-        Ok(range.map(|row| {
+        let range = self.table(table).map(|table| table.range::<&[u8]>((start, Bound::Unbounded)));
+        let range = range.transpose().map_err(|error| translate(path, error.into()))?;
+        Ok(range.into_iter().flatten().map(|row| {
             let (key, value) = row.map_err(|error| translate(path, error.into()))?;
             let bytes = (key.value(), value.value());
             Ok((Bytes::copy_from_slice(bytes.0), Bytes::copy_from_slice(bytes.1)))

@@ -10,13 +10,15 @@ use super::filter::Filter;
 use crate::chunk::ChunkSummary;
 use crate::format::Output;
 use crate::format::catalog::Table;
+use crate::group::Row;
 
 /// Where a key was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyState {
     /// The last chunk that holds it.
     pub(crate) last_chunk: u64,
-    /// Of a stream: the version of its last event; 0 for other keys.
+    /// Of a stream: the version of its last event. Of another key: how many events were recorded with it, the
+    /// version that it would be at if it were a stream; 0 = not known, of a store that an early build wrote.
     pub(crate) version: Version,
 }
 
@@ -53,6 +55,7 @@ pub(crate) struct Contents {
     pub(crate) snapshots: TableSum,
     /// One for each chunk that is not indexed.
     pub(crate) filters: TableSum,
+    pub(crate) groups: TableSum,
 }
 
 /// How far the table of keys has taken in the dictionaries of the chunks.
@@ -123,6 +126,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) records: &'a [(Scope, Option<Bytes>)],
     /// Aggregate snapshots, opaque; `None` removes.
     pub(crate) snapshots: &'a [(StreamName, Option<Bytes>)],
+    /// What changed of consumer groups.
+    pub(crate) groups: &'a [Row],
 }
 
 /// Keys of chunks that are taken into the table of keys.

@@ -16,8 +16,10 @@ use crate::format::catalog::{BLOCK_BYTES, page_offset};
 use crate::format::life::{encode_record, encode_snapshot};
 use crate::life::Record;
 use crate::vfs::{MemVfs, Survival};
+use groups::{check_groups, group_rows};
 
 mod fixture;
+mod groups;
 
 const CACHE: usize = 32 << 20;
 const FILE: &str = "/node/catalog-000001";
@@ -132,7 +134,8 @@ fn put(
     let (records, snapshots) = (&*records, &*snapshots);
     let filter = Arc::new(filter(checkpoint));
     let new_chunk = new_chunk.map(|chunk| (chunk, &filter));
-    catalog.commit(&Commit { state, new_chunk, fold, records, snapshots })
+    let groups = &group_rows(checkpoint);
+    catalog.commit(&Commit { state, new_chunk, fold, records, snapshots, groups })
 }
 
 fn commit(catalog: &Catalog, checkpoint: u64, count: u64) -> Result<(), Fault> {
@@ -201,10 +204,12 @@ fn a_catalog_is_opened_as_it_was_committed() {
     for checkpoint in 1..4 {
         commit(&catalog, checkpoint, 300).expect("committed");
         check(&catalog.newest(), checkpoint, 300);
+        check_groups(&catalog.newest(), checkpoint);
     }
     drop(catalog);
     let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
     check(&catalog.newest(), 3, 300);
+    check_groups(&catalog.newest(), 3);
     drop(catalog);
     let (_, found) = verified(&vfs).expect("whole");
     assert_eq!(found.into_iter().collect::<Keys>(), keys(3, 300));
@@ -229,6 +234,7 @@ fn a_pinned_checkpoint_stays_as_it_is_also_when_the_catalog_is_gone() {
         commit(&catalog, checkpoint, 300).expect("committed");
     }
     check(&pinned, 1, 300);
+    check_groups(&pinned, 1);
     drop(catalog);
     vfs.remove(path()).expect("removed");
     check(&pinned, 1, 300);
@@ -254,7 +260,10 @@ fn what_is_exported_is_imported() {
     for page in &pages {
         import.put(page).expect("taken");
     }
-    check(&import.finish().expect("durable").newest(), 2, 20_000);
+    let imported = import.finish().expect("durable").newest();
+    check(&imported, 2, 20_000);
+    check_groups(&imported, 2);
+    drop(imported);
     other.restart(Survival::Nothing);
     check(&Catalog::open(&shared(&other), path(), CACHE).expect("opened").newest(), 2, 20_000);
     verified(&other).expect("whole");

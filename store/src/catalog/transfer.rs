@@ -11,8 +11,8 @@ use super::pages::Pages;
 use super::pinned::checked_row;
 use super::write::put_head;
 use super::{
-    Catalog, CheckpointState, Contents, Definition, FILTERS, KEYS, RECORDS, SNAPSHOTS, TableSum,
-    begin, database, translate,
+    Catalog, CheckpointState, Contents, Definition, FILTERS, GROUPS, KEYS, RECORDS, SNAPSHOTS,
+    TableSum, begin, database, translate,
 };
 use crate::Fault;
 use crate::chunk::ChunkSummary;
@@ -20,12 +20,19 @@ use crate::format::catalog::{Table, decode_page};
 use crate::vfs::{Open, Vfs};
 
 /// The tables that are sent, in this order.
-pub(super) const SENT: [(Table, Definition); 4] = [
+pub(super) const SENT: [(Table, Definition); 5] = [
     (Table::Keys, KEYS),
     (Table::Records, RECORDS),
     (Table::Snapshots, SNAPSHOTS),
     (Table::Filters, FILTERS),
+    (Table::Groups, GROUPS),
 ];
+
+/// What these tables must come to, in the same order.
+pub(super) fn sums(contents: &Contents) -> [TableSum; SENT.len()] {
+    let Contents { keys, records, snapshots, filters, groups, .. } = *contents;
+    [keys, records, snapshots, filters, groups]
+}
 
 /// A catalog that becomes one with [`CatalogImport::finish`]; dropped before, its file is of no use.
 ///
@@ -105,7 +112,7 @@ impl CatalogImport {
     /// those that were announced.
     pub(crate) fn finish(self) -> Result<Catalog, Fault> {
         let CatalogImport { transaction, database, pages, expected, found, vfs, path, .. } = self;
-        if found != [expected.keys, expected.records, expected.snapshots, expected.filters] {
+        if found != sums(&expected) {
             let why = "the rows from another node are not those that it announced";
             return Err(Fault::damaged(&path, 0, why));
         }

@@ -9,11 +9,12 @@ use quorate_proto::StreamName;
 use super::overlay::Overlay;
 use super::pages::Pages;
 use super::pinned::checked_row;
-use super::transfer::SENT;
-use super::{CatalogExport, Contents, Filter, TableSum, database, translate};
+use super::transfer::{SENT, sums};
+use super::{CatalogExport, Filter, TableSum, database, translate};
 use crate::format::Malformed;
 use crate::format::catalog::{Table, decode_key_state};
 use crate::format::life::{decode_record, decode_snapshot};
+use crate::group::check_row as check_group_row;
 use crate::vfs::{File, Open, Vfs};
 use crate::{Fault, Key};
 
@@ -41,10 +42,9 @@ pub(super) fn verify_file(file: Arc<dyn File>, path: &Path) -> Result<CatalogExp
 
 /// The rows must be those that the catalog keeps count of, and say something.
 fn check_sums(export: &CatalogExport) -> Result<(), Fault> {
-    let Contents { keys, records, snapshots, filters, stream_records, .. } = export.contents();
-    let expected = [keys, records, snapshots, filters];
+    let contents = export.contents();
     let mut of_streams = 0;
-    for ((table, _), expected) in SENT.into_iter().zip(expected) {
+    for ((table, _), expected) in SENT.into_iter().zip(sums(contents)) {
         let mut found = TableSum::default();
         for row in export.rows(table, None)? {
             let (key, value) = row?;
@@ -56,11 +56,11 @@ fn check_sums(export: &CatalogExport) -> Result<(), Fault> {
             of_streams += u64::from(table == Table::Records && is_of_stream);
             found.add(table, &key, &value);
         }
-        if found != *expected {
+        if found != expected {
             return Err(export.damaged("a table has other rows than were put into it"));
         }
     }
-    if of_streams != *stream_records {
+    if of_streams != contents.stream_records {
         return Err(export.damaged("it has another number of records of streams than it says"));
     }
     Ok(())
@@ -86,6 +86,7 @@ fn check_row(table: Table, key: &Bytes, content: Bytes) -> Result<(), Malformed>
         Table::Filters => {
             Filter::decode(content)?;
         }
+        Table::Groups => check_group_row(key, content)?,
         Table::State | Table::Chunks => {}
     }
     Ok(())

@@ -6,8 +6,8 @@ use quorate_proto::Scope;
 use redb::WriteTransaction;
 
 use super::{
-    CHUNKS, CheckpointState, Commit, Contents, Definition, FILTERS, Fold, KEYS, RECORDS, SNAPSHOTS,
-    STATE, TableSum, translate,
+    CHUNKS, CheckpointState, Commit, Contents, Definition, FILTERS, Fold, GROUPS, KEYS, RECORDS,
+    SNAPSHOTS, STATE, TableSum, translate,
 };
 use crate::chunk::ChunkSummary;
 use crate::format::catalog::{
@@ -43,6 +43,7 @@ pub(super) fn put(
         (stream.as_str().as_bytes().to_vec(), snapshot.as_ref().map(|bytes| bytes.to_vec()))
     });
     open(Table::Snapshots, SNAPSHOTS).put(snapshots, &mut contents.snapshots)?;
+    open(Table::Groups, GROUPS).put(commit.groups.iter().cloned(), &mut contents.groups)?;
     contents.indexed = indexed.clone();
     let chunk = commit.new_chunk.map(|(chunk, _)| chunk);
     put_head(transaction, path, commit.state, &contents, chunk)

@@ -1,5 +1,9 @@
 //! The keys of a chunk, for the index over all chunks.
 
+use std::ops::Bound;
+
+use quorate_proto::Version;
+
 use super::Chunk;
 use crate::cache::ReadCounters;
 use crate::catalog::KeyState;
@@ -19,20 +23,29 @@ impl Chunk {
         Ok(entry.map(|entry| self.state_of(&entry)))
     }
 
-    /// The keys after one, sorted, as [`Key::encode`] has them, each with where it was last seen by the end of
+    /// The keys from one on, sorted, as [`Key::encode`] has them, each with where it was last seen by the end of
     /// this chunk; ends with the first fault. Keeps one page of the dictionary in memory.
-    pub(crate) fn key_states_after(
+    pub(crate) fn key_states_from(
         &self,
-        after: &[u8],
+        start: Bound<&[u8]>,
     ) -> impl Iterator<Item = Result<(Vec<u8>, KeyState), Fault>> + use<'_> {
-        let after = after.to_vec();
-        let mut pages = self.dictionary.pages_from(&after).iter();
+        let start = start.map(<[u8]>::to_vec);
+        let mut pages = match &start {
+            Bound::Included(start) | Bound::Excluded(start) => self.dictionary.pages_from(start),
+            Bound::Unbounded => self.dictionary.pages(),
+        }
+        .iter();
+        let is_before = move |key: &[u8]| match &start {
+            Bound::Included(start) => key < start.as_slice(),
+            Bound::Excluded(start) => key <= start.as_slice(),
+            Bound::Unbounded => false,
+        };
         let mut open: Option<(u64, PageReader)> = None;
         std::iter::from_fn(move || {
             loop {
                 if let Some((offset, reader)) = &mut open {
                     match reader.next() {
-                        Ok(Some(entry)) if entry.key <= after => continue,
+                        Ok(Some(entry)) if is_before(&entry.key) => continue,
                         Ok(Some(entry)) => return Some(Ok((self.state_of(&entry), entry.key))),
                         Ok(None) => {}
                         Err(malformed) => {
@@ -56,7 +69,7 @@ impl Chunk {
     }
 
     fn state_of(&self, entry: &Entry) -> KeyState {
-        let version = entry.versions.map(|(_, last)| last).unwrap_or_default();
+        let version = entry.versions.map_or(Version(entry.total), |(_, last)| last);
         KeyState { last_chunk: self.summary.number, version }
     }
 }

@@ -138,14 +138,15 @@ fn write_keys(draft: &mut Draft, source: &Chunk, gone: &Gone) -> Result<(), Faul
     let mut keys = Index::new(draft);
     for entry in source.entries() {
         let (offset, entry) = entry?;
-        let (key, distance, versions) = (entry.key.clone(), entry.distance, entry.versions);
+        let (key, distance) = (entry.key.clone(), entry.distance);
+        let (versions, total) = (entry.versions, entry.total);
         let read = |range| source.file.joined(Section::Postings, range);
         let mut ordinals = source.posting(entry, offset, read)?.ordinals;
         let gone = if versions.is_some() { &gone.entries } else { &gone.events };
         ordinals.retain(|ordinal| gone.binary_search(ordinal).is_err());
         let count = u32::try_from(ordinals.len()).expect("fewer than before");
         let ordinals = Ordinals::Here(Bytes::from(encode_ordinals(ordinals)));
-        keys.push(draft, Entry { key, distance, versions, count, ordinals })?;
+        keys.push(draft, Entry { key, distance, versions, total, count, ordinals })?;
     }
     keys.finish(draft)
 }

@@ -21,8 +21,11 @@ pub(crate) struct ChunkKey {
     pub(crate) key: Key,
     /// Of a stream: the version of its first event in the chunk.
     pub(crate) first_version: Option<Version>,
-    /// Of a stream: the version of its last event in the chunk; 0 for other keys.
+    /// Of a stream: the version of its last event in the chunk. Of another key: how many events were recorded
+    /// with it by the end of the chunk; 0 = not known.
     pub(crate) last_version: Version,
+    /// How many of its events are there.
+    pub(crate) count: u32,
     /// The last chunk before this one that holds the key.
     pub(crate) previous: Option<u64>,
 }
@@ -151,7 +154,15 @@ impl Chunk {
             (Some(all), Some(kept)) if self.is_scavenged() => all.1 == kept.1 && all.0 <= kept.0,
             (all, kept) => all == kept,
         };
-        versions && entry.count == expected.count
+        // What was recorded may be gone, but not what is there unrecorded.
+        let count = u64::from(entry.count);
+        let is_first = entry.distance.is_none() && !self.is_scavenged();
+        let total = match entry.total {
+            0 => true,
+            total if is_first => total == count,
+            total => total >= count,
+        };
+        versions && total && entry.count == expected.count
     }
 
     /// The keys of the chunk, sorted; ends with the first fault. Keeps one page of the dictionary in memory.
@@ -161,9 +172,9 @@ impl Chunk {
             let key = Key::decode(&entry.key);
             let key = key.map_err(|malformed| self.file.damaged(offset, malformed))?;
             let first_version = entry.versions.map(|(first, _)| first);
-            let last_version = entry.versions.map_or(Version::ZERO, |(_, last)| last);
+            let last_version = entry.versions.map_or(Version(entry.total), |(_, last)| last);
             let previous = self.previous(&entry, offset)?;
-            Ok(ChunkKey { key, first_version, last_version, previous })
+            Ok(ChunkKey { key, first_version, last_version, count: entry.count, previous })
         })
     }
 

@@ -19,8 +19,8 @@ use crate::{Fault, Key, StoredEvent};
 
 /// Writes a chunk of consecutive events, at least one. On return the file is durable, its name not yet.
 ///
-/// `previous` names the last chunk before this one that holds a key; it is asked once for every key, in
-/// ascending order. A file of that name, left by a crash, is replaced.
+/// `previous` tells where a key was last seen before this chunk; it is asked once for every key, in ascending
+/// order. A file of that name, left by a crash, is replaced.
 ///
 /// # Panics
 /// When there is no event, or one that is out of order.
@@ -29,7 +29,7 @@ pub(crate) fn write(
     path: &Path,
     identity: &ChunkIdentity,
     events: impl IntoIterator<Item: Borrow<StoredEvent>>,
-    previous: &mut dyn FnMut(&Key) -> Result<Option<u64>, Fault>,
+    previous: &mut dyn FnMut(&Key) -> Result<Option<KeyState>, Fault>,
 ) -> Result<Written, Fault> {
     let mut draft = Draft::create(vfs, path, *identity)?;
     let (mut footer, postings) = write_events(&mut draft, events)?;
@@ -79,20 +79,31 @@ fn empty_footer(first: &StoredEvent) -> Footer {
 fn write_keys(
     draft: &mut Draft,
     keys: Vec<(Key, KeyPostings)>,
-    previous: &mut dyn FnMut(&Key) -> Result<Option<u64>, Fault>,
+    previous: &mut dyn FnMut(&Key) -> Result<Option<KeyState>, Fault>,
 ) -> Result<Vec<(Key, KeyState)>, Fault> {
     let number = draft.identity.number;
     let mut dictionary = Index::new(draft);
     let mut states = Vec::with_capacity(keys.len());
     for (key, postings) in keys {
-        let distance = previous(&key)?.map(|chunk| number - chunk);
+        let before = previous(&key)?;
+        let distance = before.map(|before| number - before.last_chunk);
         let KeyPostings { encoded, count, versions, .. } = postings;
-        let version = versions.map_or(Version::ZERO, |(_, last)| last);
+        let total = if versions.is_none() { total(before, count) } else { 0 };
+        let version = versions.map_or(Version(total), |(_, last)| last);
         let ordinals = Ordinals::Here(Bytes::from(encoded));
-        let entry = Entry { key: key.encode(), distance, versions, count, ordinals };
+        let entry = Entry { key: key.encode(), distance, versions, total, count, ordinals };
         dictionary.push(draft, entry)?;
         states.push((key, KeyState { last_chunk: number, version }));
     }
     dictionary.finish(draft)?;
     Ok(states)
+}
+
+/// How many events were recorded with a key that is no stream, by the end of a chunk that has `count` of them;
+/// 0 = not known, as of the chunk before.
+fn total(before: Option<KeyState>, count: u32) -> u64 {
+    match before.map(|before| before.version.0) {
+        Some(0) => 0,
+        before => before.unwrap_or_default().saturating_add(u64::from(count)),
+    }
 }

@@ -14,12 +14,15 @@
 //! | table | key | value |
 //! | --- | --- | --- |
 //! | 1 state | `state` | version 2, cluster 16, log 4, chunk size 8, log id 1 + 16, position 8, recorded_at 8, digest 16, next chunk 8, attachment |
-//! | 1 state | `contents` | indexed through 8, target 8 (0 = no round), key 4 + n; stream records 8; rows 8 and sum 16 of keys, records, snapshots, filters |
+//! | 1 state | `contents` | indexed through 8, target 8 (0 = no round), key 4 + n; stream records 8; rows 8 and sum 16 of keys, records, snapshots, filters, groups (which may be left out: none) |
 //! | 2 chunks | number 8, most significant byte first | first and last position 8 + 8, times 8 + 8, digest 16, bytes 8 |
-//! | 3 keys | kind and name | last chunk varint, version varint |
+//! | 3 keys | kind and name | last chunk varint, version (of a stream) or total varint |
 //! | 4 records | kind and name of a stream, category or path | what changes left behind (see `life`) |
 //! | 5 snapshots | stream | the aggregate snapshot as it was put |
 //! | 6 filters | number of a chunk that is not indexed, as in table 2 | blocks of 8 words, 4 each |
+//! | 7 groups | group, and position of what is parked (see `group`) | what is known of the group, or of that event |
+//!
+//! Table 7 may be missing in a file: its groups are none.
 
 use bytes::Bytes;
 use quorate_proto::{LogId, LogIndex, Position, Term, Timestamp, Version};
@@ -51,6 +54,7 @@ pub(crate) enum Table {
     Records = 4,
     Snapshots = 5,
     Filters = 6,
+    Groups = 7,
 }
 
 /// The key of what the checkpoint stands for.
@@ -207,13 +211,15 @@ pub(crate) fn decode_state(value: Bytes) -> Result<CheckpointState, Malformed> {
 }
 
 pub(crate) fn encode_contents(contents: &Contents) -> Vec<u8> {
-    let Contents { indexed, keys, records, stream_records, snapshots, filters } = contents;
+    let Contents { indexed, keys, records, stream_records, snapshots, filters, groups } = contents;
     let mut out = Vec::new();
     out.put_u64(indexed.through);
     out.put_u64(indexed.round.as_ref().map_or(0, |round| round.target));
     out.put_long(indexed.round.as_ref().map_or(&[], |round| &*round.after));
     out.put_u64(*stream_records);
-    for table in [keys, records, snapshots, filters] {
+    // Without groups it is what it was before there were any, and builds of then can read it.
+    let groups = Some(groups).filter(|groups| **groups != TableSum::default());
+    for table in [keys, records, snapshots, filters].into_iter().chain(groups) {
         out.put_u64(table.rows);
         out.put_u128(table.sum);
     }
@@ -226,10 +232,15 @@ pub(crate) fn decode_contents(value: Bytes) -> Result<Contents, Malformed> {
     let round = Round { target: input.u64()?, after: input.long_bytes()? };
     let indexed = Indexed { through, round: Some(round).filter(|round| round.target > 0) };
     let stream_records = input.u64()?;
-    let mut table = || Ok(TableSum { rows: input.u64()?, sum: input.u128()? });
+    let mut table = || take_sum(&mut input);
     let (keys, records, snapshots, filters) = (table()?, table()?, table()?, table()?);
+    let groups = if input.remaining() > 0 { take_sum(&mut input)? } else { TableSum::default() };
     input.end()?;
-    Ok(Contents { indexed, keys, records, stream_records, snapshots, filters })
+    Ok(Contents { indexed, keys, records, stream_records, snapshots, filters, groups })
+}
+
+fn take_sum(input: &mut Input) -> Result<TableSum, Malformed> {
+    Ok(TableSum { rows: input.u64()?, sum: input.u128()? })
 }
 
 pub(crate) fn encode_chunk(chunk: &ChunkSummary) -> Vec<u8> {
@@ -401,8 +412,13 @@ mod tests {
             stream_records: 1,
             snapshots: sum(3),
             filters: sum(4),
+            groups: sum(5),
         };
-        assert_eq!(decode_contents(encode_contents(&contents).into()), Ok(contents));
+        let encoded = Bytes::from(encode_contents(&contents));
+        assert_eq!(decode_contents(encoded.clone()), Ok(contents.clone()));
+        let before_groups = Contents { groups: TableSum::default(), ..contents };
+        assert_eq!(encode_contents(&before_groups), encoded[..encoded.len() - 24]);
+        assert_eq!(decode_contents(encode_contents(&before_groups).into()), Ok(before_groups));
         let mut page = PageBuilder::new(Table::Records);
         page.push(b"key", b"value");
         let rows = vec![(Bytes::from_static(b"key"), Bytes::from_static(b"value"))];

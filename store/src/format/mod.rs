@@ -10,6 +10,7 @@ pub(crate) mod codec;
 pub mod command;
 pub(crate) mod current;
 pub(crate) mod event;
+pub(crate) mod group;
 pub(crate) mod life;
 pub(crate) mod manifest;
 pub(crate) mod outcome;

@@ -9,7 +9,7 @@
 //!           5 stream closed: stream 1 + n
 //!           6 forgotten
 //!           7 check too old
-//!           8 group: outcome 1 (0 done, 1 not found, 2 differs, 3 full), count 8
+//!           8 group: outcome 1 (0 done, 1 not found, 2 differs, 3 full, 4 stale), count 8
 //! failure   stream 1 + n, actual 8, expected 1 (0 any, 1 none, 2 exists, 3 exactly, and then 8 more)
 //! violation condition 4, position 8
 //! ```
@@ -53,6 +53,7 @@ fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
                 GroupOutcome::NotFound => (1, 0),
                 GroupOutcome::Differs => (2, 0),
                 GroupOutcome::Full => (3, 0),
+                GroupOutcome::Stale => (4, 0),
             };
             out.put_u8(8);
             out.put_u8(number);
@@ -141,6 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn the_digest_of_what_requests_to_groups_came_to_stays_what_it_is() {
+        let outcomes = [
+            GroupOutcome::Done(300),
+            GroupOutcome::NotFound,
+            GroupOutcome::Differs,
+            GroupOutcome::Full,
+            GroupOutcome::Stale,
+        ];
+        let digest = digest(1, LogIndex(2), &outcomes.map(Verdict::Group));
+        assert_eq!(format!("{digest:032x}"), "29d03a5ba266bdb97eb61b59edcfddbf");
+    }
+
+    #[test]
     fn every_part_of_an_outcome_counts() {
         let base = digest(1, LogIndex(2), &[appended(1)]);
         for other in [
@@ -149,6 +163,7 @@ mod tests {
             digest(1, LogIndex(2), &[appended(2)]),
             digest(1, LogIndex(2), &[]),
             digest(1, LogIndex(2), &[appended(1), appended(1)]),
+            digest(1, LogIndex(2), &[Verdict::Group(GroupOutcome::Done(1))]),
         ] {
             assert_ne!(other, base);
         }

@@ -1,9 +1,11 @@
 //! What the catalog holds, what is sent of it to other nodes, and the file that names the one in use.
 
-use bytes::Bytes;
-use quorate_proto::{LogId, Position, Timestamp, Version};
+use std::sync::Arc;
 
-use super::request::stream;
+use bytes::Bytes;
+use quorate_proto::{Failed, GroupName, LogId, LogIndex, Position, Timestamp, Version};
+
+use super::request::{group_definition, parked, stream};
 use super::{Target, seal};
 use crate::catalog::{CheckpointState, Contents, Indexed, KeyState, Round, TableSum};
 use crate::chunk::ChunkSummary;
@@ -12,8 +14,12 @@ use crate::format::catalog::{
     decode_key_state, decode_page, decode_state, encode_chunk, encode_contents, encode_filter,
     encode_key_state, encode_state,
 };
+use crate::format::group::{
+    decode_head, decode_parked, decode_row_key, encode_head, encode_parked, parked_key,
+};
 use crate::format::life::{decode_record, decode_snapshot, encode_record};
 use crate::format::{current, manifest};
+use crate::group::Head;
 use crate::key::Key;
 use crate::life::{Former, Limits, Record};
 
@@ -40,6 +46,11 @@ fn value(bytes: &[u8]) {
     let _ = decode_filter(value.clone());
     let _ = Key::decode(bytes);
     let _ = decode_snapshot(&stream("order-42"), value.clone());
+    let _ = decode_row_key(&value);
+    let _ = decode_parked(Position(300), value.clone());
+    if let Ok(head) = decode_head(value.clone()) {
+        assert_eq!(decode_head(encode_head(&head).into()), Ok(head), "it is another one now");
+    }
     if let Ok(record) = decode_record(value) {
         assert_eq!(decode_record(encode_record(&record)), Ok(record), "it is another one now");
     }
@@ -55,7 +66,22 @@ fn values() -> Vec<Vec<u8>> {
         encode_filter(&[[0x8000_0001; 8]; 3]),
         b"\x01order-42".to_vec(),
         encode_record(&record()).to_vec(),
+        encode_head(&head()),
+        encode_parked(&parked()),
+        parked_key(&GroupName::new("billing").expect("a name"), Position(300)),
     ]
+}
+
+fn head() -> Head {
+    let failed = Failed { position: Position(5), attempts: 2, due: Timestamp(8) };
+    Head {
+        definition: Arc::new(group_definition()),
+        incarnation: LogIndex(3),
+        revision: LogIndex(4),
+        floor: Position(6),
+        settled: [Position(9), Position(900)].into(),
+        failed: [(failed.position, failed)].into(),
+    }
 }
 
 fn record() -> Record {
@@ -129,7 +155,8 @@ fn state() -> CheckpointState {
 fn contents() -> Contents {
     let round = Some(Round { target: 9, after: Bytes::from_static(b"\x01order-42") });
     let keys = TableSum { rows: 7, sum: 1 << 99 };
-    Contents { indexed: Indexed { through: 4, round }, keys, ..Contents::default() }
+    let (indexed, groups) = (Indexed { through: 4, round }, TableSum { rows: 2, sum: 9 });
+    Contents { indexed, keys, groups, ..Contents::default() }
 }
 
 fn summary(number: u64) -> ChunkSummary {

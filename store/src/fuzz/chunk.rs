@@ -8,6 +8,7 @@ use quorate_proto::{Event, LogIndex, Position, StreamName, Timestamp, Version};
 use super::request::{encode_body, full_event, stream};
 use super::{Target, seal};
 use crate::cache::{BlockCache, ReadCounters};
+use crate::catalog::KeyState;
 use crate::chunk::{self, Chunk, ChunkIdentity};
 use crate::event::Identity;
 use crate::format::chunk::block::{Block, ID_BYTES, decode_index};
@@ -158,7 +159,10 @@ fn chunks() -> Vec<Vec<u8>> {
 fn written(events: u64) -> Vec<u8> {
     let vfs = disk(None);
     let events: Vec<StoredEvent> = (1..=events).map(stored).collect();
-    let mut previous = |key: &Key| Ok(Some(key.name().len() as u64 % 9).filter(|one| *one > 0));
+    let mut previous = |key: &Key| {
+        let last_chunk = Some(key.name().len() as u64 % 9).filter(|one| *one > 0);
+        Ok(last_chunk.map(|last_chunk| KeyState { last_chunk, version: Version(500) }))
+    };
     let path = chunk::path(folder(), IDENTITY.number);
     chunk::write(&vfs, &path, &IDENTITY, &events, &mut previous).expect("written");
     vfs.read(&path).expect("it was written")

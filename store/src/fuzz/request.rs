@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use quorate_proto::{
     Append, Category, Change, ChangeKind, Condition, CorrelationId, Event, EventId, EventType,
-    Expectation, Position, Query, QueryItem, Requirement, Scope, Setting, SettingsChange, Snapshot,
-    StreamName, Tag, Timestamp, Version,
+    Expectation, Failed, GroupDefinition, GroupName, GroupProgress, GroupRequest, GroupSettings,
+    LogIndex, Parked, Position, Query, QueryItem, Requirement, Scope, Selection, Setting,
+    SettingsChange, Snapshot, StreamName, Tag, Term, Timestamp, Version,
 };
 
 use super::Target;
@@ -44,7 +45,41 @@ fn requests() -> Vec<Vec<u8>> {
         command::encode_append(&change()),
         command::encode_snapshot(&snapshot),
     ];
-    requests.iter().map(|request| request.to_vec()).collect()
+    requests.iter().chain(&of_groups()).map(|request| request.to_vec()).collect()
+}
+
+fn of_groups() -> Vec<Bytes> {
+    let name = GroupName::new("billing").expect("a name");
+    let positions = || Selection::Positions(vec![Position(4), Position(300)]);
+    let asked = [
+        GroupRequest::Create(group_definition()),
+        GroupRequest::Configure(GroupSettings::default()),
+        GroupRequest::Delete,
+        GroupRequest::Reset(Position(7)),
+        GroupRequest::Replay(positions()),
+        GroupRequest::Drop(Selection::All),
+    ];
+    let mut requests: Vec<Bytes> =
+        asked.iter().map(|request| command::encode_group(&name, request)).collect();
+    let progress = GroupProgress {
+        incarnation: LogIndex(3),
+        floor: Position(4),
+        settled: vec![Position(6)],
+        failed: vec![Failed { position: Position(5), attempts: 2, due: Timestamp(8) }],
+        parked: vec![parked()],
+    };
+    requests.push(command::encode_group_progress(&name, Term(1), &progress));
+    requests
+}
+
+pub(super) fn group_definition() -> GroupDefinition {
+    let query = append().conditions.remove(0).query;
+    GroupDefinition { query, after: Position(9), settings: GroupSettings::default() }
+}
+
+pub(super) fn parked() -> Parked {
+    let (reason, parked_at) = ("no such account".to_owned(), Timestamp(70));
+    Parked { position: Position(300), attempts: 10, reason, parked_at }
 }
 
 fn body(bytes: &[u8]) {

@@ -3,6 +3,7 @@
 mod batch;
 mod conditions;
 mod matching;
+mod names;
 mod plan;
 mod recent;
 mod scan;
@@ -14,16 +15,18 @@ mod walk;
 use std::sync::Arc;
 
 use quorate_proto::{
-    Append, LogId, Position, Read, RecordedSnapshot, Scope, StreamName, Timestamp, Version,
-    Violation,
+    Append, GroupName, GroupSummary, LogId, LogIndex, Parked, Position, Read, RecordedSnapshot,
+    Scope, StreamName, Timestamp, Version, Violation,
 };
 
 pub use conditions::Checked;
+pub use names::NamePage;
 pub use scan::Scan;
 pub use state::{Settings, StreamState};
 
 use crate::apply;
 use crate::fault::Fault;
+use crate::group::GroupState;
 use crate::verdict::Verdict;
 use crate::view::{Published, Shared};
 
@@ -86,6 +89,36 @@ impl Reader {
         let Published { view, point } = self.shared.get();
         let snapshot = view.snapshot(stream, point)?;
         Ok(snapshot.map(|snapshot| RecordedSnapshot::clone(&snapshot)))
+    }
+
+    /// How far all consumer groups are, by name.
+    pub fn groups(&self) -> Vec<GroupSummary> {
+        let summaries: Vec<_> = self.shared.groups().summaries().collect();
+        summaries.into_iter().map(GroupSummary::from).collect()
+    }
+
+    /// The log index of the last entry that changed any group otherwise than by progress, be it that it
+    /// deleted it; or that of the checkpoint that this store began with. As long as it stays the same, no group
+    /// came, went, was reset, replayed or set otherwise.
+    pub fn groups_revision(&self) -> LogIndex {
+        self.shared.groups().revision()
+    }
+
+    /// What is known of a consumer group; `None` if there is none of that name. It copies all positions that
+    /// are settled, failed or parked: at most some 230,000.
+    pub fn group(&self, name: &GroupName) -> Option<GroupState> {
+        self.shared.groups().state(name)
+    }
+
+    /// [`GroupState::revision`] alone.
+    pub fn group_revision(&self, name: &GroupName) -> Option<LogIndex> {
+        self.shared.groups().revision_of(name)
+    }
+
+    /// At most `limit` parked events of a group after a position, ascending; `None` if there is no such group.
+    /// Each takes up to 600 bytes.
+    pub fn parked(&self, name: &GroupName, after: Position, limit: usize) -> Option<Vec<Parked>> {
+        self.shared.groups().parked(name, after, limit)
     }
 
     /// Judges the conditions of an append by what is applied here, without holding up the writer. It reads

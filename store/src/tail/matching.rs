@@ -49,7 +49,7 @@ impl Contents {
     }
 
     /// The posting of a key; empty without any.
-    fn ordinals(&self, key: &Key) -> &[u32] {
+    pub(super) fn ordinals(&self, key: &Key) -> &[u32] {
         let posting = match key {
             Key::Stream(stream) => self.streams.get(stream).map(|stream| &stream.ordinals),
             _ => self.slots.get(key).and_then(|slot| self.postings.get(*slot as usize)),

@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::power::{check, log};
 use crate::support::{append, command, open, options, read, replay, seal_all};
 
-const CHUNK_BYTES: u64 = 1500;
+const CHUNK_BYTES: u64 = 2500;
 
 /// A store with all of the log applied and sealed.
 fn store_of(log: &[Entry]) -> Store {
@@ -77,6 +77,7 @@ fn an_installed_checkpoint_is_the_store_that_it_came_from() {
         }
         assert_eq!(seen, before, "an open scan keeps what it reads");
         replay(&mut target, &log).expect("goes on");
+        model.groups.check(&target.reader());
         assert_eq!(read(&target.reader(), &Model::all(), 1000), model.events);
         drop((target, scan, reader));
         vfs.restart(Survival::Nothing);
@@ -318,6 +319,7 @@ fn stores_that_seal_at_different_times_have_the_same_chunks_and_answers() {
     for other in [&late, &restarted] {
         assert_eq!(digest(&at_once), digest(other));
         assert_eq!(at_once.checkpointed(), other.checkpointed());
+        model.groups.check(&other.reader());
         assert_eq!(read(&other.reader(), &Model::all(), 1000), model.events);
     }
 }

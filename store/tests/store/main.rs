@@ -1,8 +1,12 @@
 //! Tests of the store as its users see it: apply, seal, read, install, over a disk that can lose its power.
 
 mod damage;
+mod group_model;
+mod group_words;
+mod groups;
 mod install;
 mod model;
+mod names;
 mod power;
 mod queries;
 mod random;

@@ -1,20 +1,22 @@
 //! What the store must be like, in the plainest words: all events in one list, every question a search.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use quorate_proto::limits::EMPTY_ENTRY_BYTES;
 use quorate_proto::{
-    Append, Appended, Category, Change, ChangeKind, Direction, EventId, Expectation, Failure, Path,
-    Position, Query, Read, RecordedEvent, RecordedSnapshot, Scope, Setting, Snapshot, Source,
-    StreamName, Timestamp, Version, Violation,
+    Append, Appended, Category, Change, ChangeKind, Direction, EventId, Expectation, Failure,
+    Listed, Listing, Named, NamedStream, Path, Position, Query, Read, RecordedEvent,
+    RecordedSnapshot, Scope, Setting, Snapshot, Source, StreamName, Timestamp, Version, Violation,
 };
 use quorate_store::{Payload, Rejection, Verdict};
 
+use crate::group_model::GroupsModel;
 use crate::support::Ask;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) events: Vec<RecordedEvent>,
+    pub(crate) groups: GroupsModel,
     snapshots: HashMap<StreamName, RecordedSnapshot>,
     time: Timestamp,
     /// The position at the last boundary, and the bytes of entries since.
@@ -349,8 +351,61 @@ impl Model {
         events
     }
 
+    /// A whole list, but for its limit: every event counted under its names.
+    pub(crate) fn names(&self, listing: &Listing) -> Vec<Named> {
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for event in &self.events {
+            for name in names_of(event, &listing.listed) {
+                *counts.entry(name).or_default() += 1;
+            }
+        }
+        let is_stream =
+            !matches!(listing.listed, Listed::Categories | Listed::Paths | Listed::Types);
+        let with_system = listing.with_system || listing.prefix.starts_with('$');
+        let named = |(name, count): (String, u64)| {
+            if !is_stream {
+                return Some(Named { name, events: Some(count), stream: None });
+            }
+            let stream = StreamName::new(&name).expect("a name");
+            let (version, first_version) = (Version(count), self.floor(&stream));
+            let events = count + 1 - first_version.0;
+            let closed = self.head(&stream).closed;
+            let stream = Some(NamedStream { version, first_version, closed });
+            (events > 0 || listing.with_removed).then_some(Named {
+                name,
+                events: Some(events),
+                stream,
+            })
+        };
+        let wanted = |name: &str| {
+            name.starts_with(&listing.prefix)
+                && *name > *listing.after
+                && (with_system || !name.starts_with('$'))
+        };
+        let counts = counts.into_iter().filter(|(name, _)| wanted(name));
+        let limit = listing.limit.unwrap_or(u64::MAX) as usize;
+        counts.filter_map(named).take(limit).collect()
+    }
+
     pub(crate) fn all() -> Read {
         Read::query(Query::everything())
+    }
+}
+
+/// The names of an event that a list has.
+fn names_of(event: &RecordedEvent, listed: &Listed) -> Vec<String> {
+    let RecordedEvent { stream, event, .. } = event;
+    let is_within = |scope: Scope| scope.holds(stream).then(|| stream.to_string());
+    let ours = !stream.is_system();
+    match listed {
+        Listed::Streams => vec![stream.to_string()],
+        Listed::StreamsOf(category) => {
+            is_within(Scope::Category(category.clone())).into_iter().collect()
+        }
+        Listed::StreamsIn(path) => is_within(Scope::Path(path.clone())).into_iter().collect(),
+        Listed::Categories => ours.then(|| stream.category().to_owned()).into_iter().collect(),
+        Listed::Paths => stream.paths().filter(|_| ours).map(str::to_owned).collect(),
+        Listed::Types => vec![event.kind.to_string()],
     }
 }
 

@@ -1,30 +1,80 @@
 //! The power goes at every operation that changes the disk: nothing that was durable may be missed after it.
 
-use quorate_proto::{Append, Expectation, LogId};
+use quorate_proto::{
+    Append, Expectation, Failed, GroupDefinition, GroupName, GroupProgress, GroupRequest,
+    GroupSettings, LogId, Parked, Position, Query, Selection, Timestamp,
+};
 use quorate_store::vfs::{MemVfs, Survival, Vfs};
-use quorate_store::{Entry, Fault, Payload, Store};
+use quorate_store::{Entry, Fault, Payload, Store, command};
 
+use crate::group_model::{Asked, At};
 use crate::model::Model;
-use crate::support::{append, command, open, options, read, replay, require, write};
+use crate::support::{append, open, options, read, replay, require, write};
 
-const CHUNK_BYTES: u64 = 1500;
+const CHUNK_BYTES: u64 = 2500;
 
 /// A log that crosses some boundaries, one of them without an event between.
 pub(crate) fn log(entries: u64) -> (Vec<Entry>, Model) {
     let (mut log, mut model) = (Vec::new(), Model::default());
     for at in 0..entries {
-        let appends = appends(at);
+        let (log_id, appends) = (LogId::new(1 + at / 40, at), appends(at));
         let payload = match at % 30 {
             3 => Payload::Attachment(vec![at as u8; 5].into()),
             20..29 => Payload::Blank,
             _ => {
                 model.command(at as i64, &appends);
-                command(at as i64, &appends)
+                let mut builder = command::Builder::new(Timestamp(at as i64));
+                appends.iter().for_each(|append| builder.push(&command::encode_append(append)));
+                for asked in of_groups(log_id, &model) {
+                    builder.push(&asked.encode());
+                    let last = Position(model.events.len() as u64);
+                    let at = At { log_id, last, time: Timestamp(at as i64) };
+                    model.groups.ask(&asked, at);
+                }
+                Payload::Command(builder.finish())
             }
         };
-        log.push(Entry { log_id: LogId::new(1 + at / 40, at), payload });
+        log.push(Entry { log_id, payload });
     }
     (log, model)
+}
+
+/// What is asked of groups: one of them comes and goes, the other parks and replays more than it drops.
+fn of_groups(log_id: LogId, model: &Model) -> Vec<Asked> {
+    let (at, last) = (log_id.index.0, model.events.len() as u64);
+    let asked = |name: &str, request| {
+        let name = GroupName::new(name).expect("a name");
+        Asked { name, term: log_id.term, request }
+    };
+    let (query, settings) = (Query::everything(), GroupSettings::default());
+    let definition = GroupDefinition { query, after: Position(0), settings };
+    let progress = |name: &str| {
+        let parked = Parked {
+            position: Position(last),
+            attempts: 10,
+            reason: format!("it failed at {at}"),
+            parked_at: Timestamp(0),
+        };
+        let (position, due) = (Position(last - 1), Timestamp(at as i64 + 100));
+        GroupProgress {
+            incarnation: model.groups.incarnation(&GroupName::new(name).expect("a name")),
+            floor: Position(last - 3),
+            settled: vec![Position(last - 2)],
+            failed: vec![Failed { position, attempts: 1, due }],
+            parked: vec![parked],
+        }
+    };
+    let mut all = vec![asked("billing", GroupRequest::Progress(progress("billing")))];
+    match at % 10 {
+        0 => all.insert(0, asked("billing", GroupRequest::Create(definition))),
+        1 => all.push(asked("mail", GroupRequest::Create(definition))),
+        2 | 4 => all.push(asked("mail", GroupRequest::Progress(progress("mail")))),
+        5 => all.push(asked("billing", GroupRequest::Replay(Selection::All))),
+        6 => all.push(asked("mail", GroupRequest::Delete)),
+        7 => all.push(asked("billing", GroupRequest::Drop(Selection::All))),
+        _ => {}
+    }
+    all
 }
 
 fn appends(at: u64) -> Vec<Append> {
@@ -68,6 +118,7 @@ pub(crate) fn check(
     replay(&mut store, log).expect("applies the rest of the log");
     assert_eq!(read(&store.reader(), &Model::all(), 4000), model.events);
     assert_eq!(store.position().0, model.events.len() as u64);
+    model.groups.check(&store.reader());
     drop(store);
     let again = open(vfs, &options(chunk_bytes)).expect("opens once more");
     assert!(again.checkpointed() >= durable);

@@ -3,14 +3,15 @@
 
 use proptest::prelude::*;
 use quorate_proto::{
-    Append, Bounds, ChangeKind, Condition, CorrelationId, Direction, Expectation, Path, Position,
-    Query, QueryItem, Read, Scope, Setting, SettingsChange, Snapshot, Source, Tag, Timestamp,
-    Version,
+    Append, Bounds, ChangeKind, Condition, CorrelationId, Direction, Expectation, Listed, Listing,
+    Path, Position, Query, QueryItem, Read, Scope, Setting, SettingsChange, Snapshot, Source, Tag,
+    Timestamp, Version,
 };
 use quorate_store::vfs::{MemVfs, Survival};
 use quorate_store::{Payload, Store, Verdict};
 
 use crate::model::Model;
+use crate::names::list;
 use crate::support::{
     Ask, World, category, command_of, exactly, id, kind, open, read, require, seal_all, stream,
     write,
@@ -30,6 +31,7 @@ enum Op {
     FinishSeal,
     Restart(u64),
     Read(Box<Read>, usize),
+    List(Listing),
     JudgeEarly(Asked),
 }
 
@@ -196,6 +198,36 @@ fn any_read() -> impl Strategy<Value = Read> {
     )
 }
 
+fn any_listing() -> impl Strategy<Value = Listing> {
+    let listed = prop_oneof![
+        3 => Just(Listed::Streams),
+        1 => prop::sample::select(vec!["order", "bill", "none"])
+            .prop_map(|name| Listed::StreamsOf(category(name))),
+        1 => prop::sample::select(vec!["acme", "acme/eu", "none"])
+            .prop_map(|name| Listed::StreamsIn(Path::new(name).expect("a path"))),
+        1 => Just(Listed::Categories),
+        1 => Just(Listed::Paths),
+        1 => Just(Listed::Types),
+    ];
+    let prefix = prop_oneof![
+        6 => Just(""), 4 => prop::sample::select(vec!["order", "order-2", "acme/", "$", "$$o", "P", "z"])
+    ];
+    let after = prop_oneof![
+        6 => Just(""), 4 => prop::sample::select(vec!["acme", "b", "order-1", "$$", "%", "Paid"])
+    ];
+    let limit = proptest::option::weighted(0.3, 0..5_u64);
+    (listed, prefix, after, limit, any::<bool>(), any::<bool>()).prop_map(
+        |(listed, prefix, after, limit, with_system, with_removed)| Listing {
+            prefix: prefix.to_owned(),
+            after: after.to_owned(),
+            limit,
+            with_system,
+            with_removed,
+            ..Listing::of(listed)
+        },
+    )
+}
+
 fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => (0..1000_i64, proptest::collection::vec(any_wanted(), 1..4))
@@ -208,6 +240,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => any::<u64>().prop_map(Op::Restart),
         8 => (any_read(), prop::sample::select(vec![1, 50, 300, 100_000]))
             .prop_map(|(read, budget)| Op::Read(Box::new(read), budget)),
+        3 => any_listing().prop_map(Op::List),
         2 => any_asked().prop_map(Op::JudgeEarly),
     ]
 }
@@ -324,6 +357,12 @@ impl Pair {
             Op::Read(asked, budget) => {
                 let found = read(&self.world.reader(), &asked, budget);
                 prop_assert_eq!(found, self.model.read(&asked), "{:?}", asked);
+            }
+            Op::List(listing) => {
+                let expected = self.model.names(&listing);
+                for reader in [self.world.reader(), self.other.reader()] {
+                    prop_assert_eq!(&list(&reader, &listing), &expected, "{:?}", listing);
+                }
             }
             Op::JudgeEarly(asked) => self.judge_early(&asked)?,
         }

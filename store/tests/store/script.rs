@@ -18,6 +18,9 @@
 //! delete S EXPECTATION x / tombstone S EXPECTATION x
 //!                                  one entry with a change, whose id is a letter
 //! put S VERSION TEXT               one entry with an aggregate snapshot
+//! group NAME create|configure|delete|reset|replay|drop|progress …
+//!                                  one entry with a request to a consumer group (see `group_words`)
+//! groups                           all consumer groups, with everything that is kept of them
 //! show S                           what there is to say of a stream
 //! blank 3 / attach TEXT            entries without a command
 //! command HEX                      an entry with these bytes
@@ -40,6 +43,7 @@ use quorate_proto::{
 use quorate_store::vfs::Survival;
 use quorate_store::{Checked, Payload, Rejection, Settings, StreamState, Verdict, command};
 
+use crate::group_words;
 use crate::support::{World, category, exactly, id, kind, read, stream};
 
 #[test]
@@ -130,6 +134,12 @@ impl Runner {
                 };
                 self.request(&command::encode_snapshot(&snapshot))
             }
+            "group" => {
+                let incarnation =
+                    |name: &_| self.world.reader().group(name).map(|group| group.incarnation);
+                self.request(&group_words::parse(rest, incarnation).encode())
+            }
+            "groups" => group_words::list(&self.world.reader()),
             "show" => {
                 let state = self.world.reader().stream(&stream(rest)).expect("reads");
                 show_stream(&state)
@@ -213,12 +223,12 @@ impl Runner {
 fn show(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Kept(version) => format!("kept at version {version}"),
-        Verdict::Group(outcome) => format!("{outcome:?}"),
         Verdict::Appended(done) => {
             let versions: Vec<String> = done.versions.iter().map(ToString::to_string).collect();
             let (first, last, at) = (done.first_position, done.last_position, done.recorded_at.0);
             format!("appended at {first}..{last}, versions {}, at {at}", versions.join(" "))
         }
+        Verdict::Group(outcome) => group_words::show(*outcome),
         Verdict::Rejected(Rejection::IdReused(id)) => format!("id {} is reused", letter(*id)),
         Verdict::Rejected(rejection) => {
             let is_final = if rejection.is_final() { " (for good)" } else { "" };

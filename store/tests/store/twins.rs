@@ -13,6 +13,7 @@ use quorate_store::{
 };
 
 use crate::model::Model;
+use crate::names::{every_list, list};
 use crate::support::{
     DIRECTORY, category, id, kind, open, options, read, replay, seal_all, stream,
 };
@@ -195,6 +196,10 @@ impl Twins {
 
     /// Every read of both answers alike.
     pub(crate) fn compare(&self) {
+        for listing in every_list() {
+            let list = |node: &Node| list(&node.store.reader(), &listing);
+            assert_eq!(list(&self.plain), list(&self.lean), "{listing:?}");
+        }
         let last = self.plain.store.position().0;
         for source in sources() {
             for direction in [Direction::Forwards, Direction::Backwards] {

@@ -66,6 +66,67 @@ fn conditions_tags_and_correlation_ids_work_from_the_command_line() {
     cluster.check_logs();
 }
 
+/// What the lines of a list say under one of their fields.
+fn names(lines: &[Value], field: &str) -> Vec<String> {
+    lines.iter().filter_map(|line| Some(line[field].as_str()?.to_owned())).collect()
+}
+
+#[test]
+fn what_there_is_is_listed_from_the_command_line_and_read_as_a_tree() {
+    let mut cluster = Cluster::start("64KiB");
+    let ids: Vec<String> =
+        (1..=3).map(|number| format!("0190c5f0-0000-7000-8000-00000000000{number}")).collect();
+    let append = |cluster: &Cluster, stream: &str, cause: &str, id: &str| {
+        let line = json!({"stream": stream, "type": "Made", "data": {"n": 1}, "id": id,
+            "correlation_id": "cmd-1", "causation_id": cause});
+        let path = cluster.folder().join("event.ndjson");
+        std::fs::write(&path, line.to_string()).expect("written");
+        done(cluster, &["append", "--file", path.to_str().expect("a path")]);
+    };
+    append(&cluster, "acme/order-1", "", &ids[0]);
+    append(&cluster, "bill-1", &ids[0], &ids[1]);
+    append(&cluster, "acme/order-1", &ids[1], &ids[2]);
+    done(&cluster, &["append", "order-2", "--type", "Other"]);
+    done(&cluster, &["append", "gone-1", "--type", "Other"]);
+    done(&cluster, &["stream", "delete", "gone-1"]);
+
+    let list = |cluster: &Cluster, arguments: &[&str]| {
+        let all = ["stream", "list", "--json"].iter().chain(arguments);
+        json_lines(&cluster.must(all.copied()))
+    };
+    let streams = list(&cluster, &[]);
+    assert_eq!(names(&streams, "stream"), ["acme/order-1", "bill-1", "order-2"]);
+    assert_eq!(
+        streams[0],
+        json!({"stream": "acme/order-1", "events": 2, "version": 2, "first_version": 1})
+    );
+    // Another node tells the same once it is the one that is asked.
+    cluster.nodes[0].kill();
+    for (arguments, field, expected) in [
+        (&["--all"][..], "stream", vec!["acme/order-1", "bill-1", "gone-1", "order-2"]),
+        (&["--system", "--limit", "1"], "stream", vec!["$$gone-1"]),
+        (&["--category", "order"], "stream", vec!["acme/order-1", "order-2"]),
+        (&["--path", "acme"], "stream", vec!["acme/order-1"]),
+        (&["--prefix", "bill-"], "stream", vec!["bill-1"]),
+        (&["--after", "acme/order-1", "--limit", "1"], "stream", vec!["bill-1"]),
+        (&["--categories"], "category", vec!["bill", "gone", "order"]),
+        (&["--paths"], "path", vec!["acme"]),
+        (&["--types"], "type", vec!["Made", "Other"]),
+    ] {
+        assert_eq!(names(&list(&cluster, arguments), field), expected, "{arguments:?}");
+    }
+    assert_eq!(list(&cluster, &["--types"])[0], json!({"type": "Made", "events": 3}));
+    for wrong in [&["--types", "--paths"][..], &["--types", "--all"], &["--paths", "--path", "a"]] {
+        let all = ["stream", "list"].iter().chain(wrong);
+        assert_eq!(cluster.run(all.copied()).status.code(), Some(2), "{wrong:?}");
+    }
+
+    let lines = json_lines(&cluster.must(["read", "--correlation", "cmd-1", "--json"]));
+    let positions: Vec<_> = lines.iter().map(|line| line["position"].clone()).collect();
+    assert_eq!(positions, [json!(1), json!(2), json!(3)]);
+    cluster.check_logs();
+}
+
 #[test]
 fn settings_ends_and_snapshots_work_from_the_command_line() {
     let cluster = Cluster::start("64KiB");

@@ -1,4 +1,5 @@
 //! Conditions, settings, the end of streams and snapshots, with real processes.
 
+mod applications;
 mod commands;
 mod enrolment;

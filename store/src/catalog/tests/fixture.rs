@@ -50,8 +50,10 @@ fn a_catalog_of_the_first_format_is_read() {
     assert_eq!(found.into_iter().collect::<Keys>(), keys(2, 20));
     let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
     check(&catalog.newest(), 2, 20);
+    assert_eq!(catalog.newest().groups().expect("none yet").summaries().count(), 0);
     commit(&catalog, 3, 20).expect("goes on");
     check(&catalog.newest(), 3, 20);
+    check_groups(&catalog.newest(), 3);
 }
 
 #[test]
@@ -64,6 +66,7 @@ fn a_manifest_of_the_first_format_is_read() {
         stream_records: 1,
         snapshots: sum(3),
         filters: sum(4),
+        groups: TableSum::default(),
     };
     let (state, chunks) = (state(2), vec![chunk(1), chunk(2)]);
     let log_id = state.log_id.expect("of a checkpoint");

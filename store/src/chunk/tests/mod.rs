@@ -8,7 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use quorate_proto::{Event, EventId, EventType, Position, StreamName, Timestamp};
+use quorate_proto::{Event, EventId, EventType, Position, StreamName, Timestamp, Version};
 
 use super::*;
 use crate::cache::{BlockCache, ReadCounters};
@@ -87,9 +87,29 @@ fn made_up_previous(key: &Key) -> Option<u64> {
     Some(key.name().len() as u64 % 9).filter(|number| *number > 0)
 }
 
+/// How many events came before with a key that is no stream, if it is in a chunk; of some it is not known.
+const MADE_UP_TOTAL: u64 = 100;
+
+fn made_up_state(key: &Key) -> Option<KeyState> {
+    let version = if key.name().len().is_multiple_of(2) { MADE_UP_TOTAL } else { 0 };
+    let version = Version(version);
+    made_up_previous(key).map(|last_chunk| KeyState { last_chunk, version })
+}
+
+/// How many events were recorded with a key by the end of the chunk.
+fn total(key: &Key, in_chunk: usize) -> Version {
+    match made_up_state(key) {
+        Some(KeyState { version: Version::ZERO, .. }) => Version::ZERO,
+        before => before
+            .unwrap_or(KeyState { last_chunk: 0, version: Version::ZERO })
+            .version
+            .plus(in_chunk as u64),
+    }
+}
+
 fn write_to(vfs: &MemVfs, events: &[StoredEvent]) -> Result<Written, Fault> {
     let draft = directory().join("draft");
-    let previous = &mut |key: &_| Ok(made_up_previous(key));
+    let previous = &mut |key: &_| Ok(made_up_state(key));
     let written = write(vfs, &draft, &IDENTITY, events, previous)?;
     vfs.rename(&draft, &chunk_path()).map_err(Fault::io("rename", &draft))?;
     vfs.sync_directory(directory()).map_err(Fault::io("sync", directory()))?;
@@ -161,7 +181,9 @@ fn check_against_model(events: &[StoredEvent]) {
         let last =
             events.iter().rfind(|event| event.keys().any(|own| own == *key)).expect("its event");
         let stream = matches!(key, Key::Stream(_));
-        assert_eq!(state.version, if stream { last.version } else { Version::ZERO });
+        let expected = if stream { last.version } else { total(key, model[key].ordinals.len()) };
+        assert_eq!(state.version, expected);
+        assert_eq!(chunk.key_state(key, &mut reads()).expect("readable"), Some(*state));
         assert_eq!((&verified.key, verified.last_version), (key, state.version));
         assert_eq!(verified.first_version, model[key].first_version);
         assert_eq!((state.last_chunk, verified.previous), (9, made_up_previous(key)));

@@ -3,12 +3,15 @@
 //! Keys stand sorted in pages of some kilobytes, each page readable alone:
 //!
 //! ```text
+//! mark             varint   0: the entries have totals. An early build wrote pages without mark and totals
 //! entries          varint, then each:
 //!   shared         varint   bytes that the key has in common with the key before in this page
 //!   key            varint, then the other bytes of the key (kind and name)
 //!   previous       varint   how many chunks back the key was last seen; 0 = never before
 //!   first version  varint   of streams only: of its first event in this chunk, removed or not
 //!   last version   varint   of streams only: of its last event in this chunk, removed or not
+//!   total          varint   of other keys: how many events were recorded with it by the end of this chunk,
+//!                           removed or not, in this chunk and all before it; 0 = not known
 //!   count          varint   twice the number of ordinals; 1 more if they are elsewhere. It may be 0 once
 //!                           events were removed: a key stays, so that nothing that leads here is lost
 //!   ordinals       the first, then the distances; varints
@@ -36,9 +39,15 @@ pub(crate) struct Entry {
     pub(crate) distance: Option<u64>,
     /// The versions of the first and the last event, of streams, removed or not.
     pub(crate) versions: Option<(Version, Version)>,
+    /// Of other keys than streams: how many events were recorded with it by the end of this chunk, removed or
+    /// not; 0 = not known.
+    pub(crate) total: u64,
     pub(crate) count: u32,
     pub(crate) ordinals: Ordinals,
 }
+
+/// What a page begins with whose entries have totals: no page is without entries.
+const WITH_TOTALS: u64 = 0;
 
 /// The ordinals of a key, where they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +77,8 @@ impl PageBuilder {
         if let Some((first, last)) = entry.versions {
             out.put_varint(first.0);
             out.put_varint(last.0);
+        } else {
+            out.put_varint(entry.total);
         }
         match &entry.ordinals {
             Ordinals::Here(bytes) => {
@@ -95,6 +106,7 @@ impl PageBuilder {
 
     pub(crate) fn finish(self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.entries.len() + 4);
+        out.put_varint(WITH_TOTALS);
         out.put_varint(self.count);
         out.put(&self.entries);
         out
@@ -105,6 +117,7 @@ impl PageBuilder {
 #[derive(Debug)]
 pub(crate) struct PageReader {
     input: Input,
+    has_totals: bool,
     left: u64,
     key: Vec<u8>,
 }
@@ -112,8 +125,10 @@ pub(crate) struct PageReader {
 impl PageReader {
     pub(crate) fn new(payload: Bytes) -> Result<PageReader, Malformed> {
         let mut input = Input::new(payload);
-        let left = input.varint()?;
-        Ok(PageReader { input, left, key: Vec::new() })
+        let first = input.varint()?;
+        let has_totals = first == WITH_TOTALS;
+        let left = if has_totals { input.varint()? } else { first };
+        Ok(PageReader { input, has_totals, left, key: Vec::new() })
     }
 
     /// The entry of a key, if the page has it.
@@ -139,8 +154,8 @@ impl PageReader {
     }
 
     fn entry(&self, rest: Rest) -> Entry {
-        let Rest { distance, versions, count, ordinals } = rest;
-        Entry { key: self.key.clone(), distance, versions, count, ordinals }
+        let Rest { distance, versions, total, count, ordinals } = rest;
+        Entry { key: self.key.clone(), distance, versions, total, count, ordinals }
     }
 
     /// What an entry has behind its key.
@@ -152,6 +167,7 @@ impl PageReader {
             true => Some((Version(input.varint()?), Version(input.varint()?))),
             false => None,
         };
+        let total = if self.has_totals && !is_stream { input.varint()? } else { 0 };
         let coded = input.varint()?;
         let count = u32::try_from(coded / 2);
         let count = count.map_err(|_| Malformed::new("a key has more ordinals than 32 bits"))?;
@@ -163,7 +179,7 @@ impl PageReader {
             let end = end.ok_or_else(|| Malformed::new("ordinals are beyond the file"))?;
             Ordinals::Elsewhere(start..end)
         };
-        Ok(Rest { distance, versions, count, ordinals })
+        Ok(Rest { distance, versions, total, count, ordinals })
     }
 
     /// The next key; false at the end of the page.
@@ -189,6 +205,7 @@ impl PageReader {
 struct Rest {
     distance: Option<u64>,
     versions: Option<(Version, Version)>,
+    total: u64,
     count: u32,
     ordinals: Ordinals,
 }

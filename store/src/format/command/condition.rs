@@ -16,19 +16,26 @@ pub(super) fn encode(conditions: &[Condition], out: &mut Vec<u8>) {
     out.put_varint(conditions.len() as u64);
     for Condition { query, after } in conditions {
         out.put_u64(after.0);
-        out.put_varint(query.items.len() as u64);
-        for item in &query.items {
-            put_item(item, out);
-        }
+        put_query(query, out);
     }
 }
 
 pub(super) fn take(input: &mut Input) -> Result<Vec<Condition>, Malformed> {
     take_list(input, |input| {
         let after = Position(input.u64()?);
-        let items = take_list(input, take_item)?;
-        Ok(Condition { query: Query { items }, after })
+        Ok(Condition { query: take_query(input)?, after })
     })
+}
+
+pub(in crate::format) fn put_query(query: &Query, out: &mut Vec<u8>) {
+    out.put_varint(query.items.len() as u64);
+    for item in &query.items {
+        put_item(item, out);
+    }
+}
+
+pub(in crate::format) fn take_query(input: &mut Input) -> Result<Query, Malformed> {
+    take_list(input, take_item).map(|items| Query { items })
 }
 
 fn put_item(item: &QueryItem, out: &mut Vec<u8>) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! command      kind 2 (1 = requests, 2 = checkpoint), version 2 (1), recorded_at 8; requests: count 4, requests
-//! request      length 4, kind 1 (1 append, 2 snapshot), and what follows for that kind
+//! request      length 4, kind 1 (1 append, 2 snapshot, 3 group), and what follows for that kind
 //! append       flags 1 (1 system, 2 conditions), checked through 8 and conditions if flag 2, writes, requirements
 //! writes       count (varint); each: stream 1 + n, expectation, events (varint); each: 4 + n, of which 16 the id, then the body
 //! requirements count (varint); each: stream 1 + n, expectation
@@ -11,6 +11,12 @@
 //!              tags (varint) 1 + n each, correlation id 1 + n (nothing: any)
 //! scope        1 (0 everywhere, 1 stream, 2 category, 3 path, and then 1 + n: the name)
 //! snapshot     stream 1 + n, version 8, schema 4, data: the rest
+//! group        name 1 + n, what 1 (1 create, 2 configure, 3 delete, 4 reset, 5 replay, 6 drop, 7 progress), and then
+//!              create: definition; configure: settings (both: see `format::group`); reset: after 8;
+//!              replay, drop: 1 (0 all, 1 these: count (varint), positions varint each);
+//!              progress: term 8, incarnation 8, floor 8, settled (varint): positions varint each,
+//!              failed (varint), each: position varint, attempts 4, due 8;
+//!              parked (varint), each: position varint, attempts 4, reason varint + n
 //! ```
 //!
 //! "Checked through" stands at one place, so that the leader writes it into bytes that were encoded before.
@@ -18,17 +24,25 @@
 //! are not written to. What this build does not know, be it a kind, a version, a flag or an expectation, is
 //! malformed: to skip it would make replicas differ. A body is as `format::event` has it, so that the tail
 //! keeps slices.
+//!
+//! Progress of a group is the leader's alone: it carries the term that the leader told it in, and is refused
+//! from elsewhere.
 
 mod append;
 mod condition;
+mod group;
 #[cfg(test)]
 mod tests;
 
 use bytes::Bytes;
-use quorate_proto::{Append, Change, Invalid, Position, Snapshot, StreamName, Timestamp, Version};
+use quorate_proto::{
+    Append, Change, GroupName, GroupProgress, GroupRequest, Invalid, Position, Snapshot,
+    StreamName, Term, Timestamp, Version,
+};
 
 use super::{Input, Malformed, Output};
 use append::{CHECKED_AT, CONDITIONS, FLAGS_AT};
+pub(in crate::format) use condition::{put_query, take_query};
 
 const KIND_REQUESTS: u16 = 1;
 const KIND_CHECKPOINT: u16 = 2;
@@ -37,6 +51,7 @@ const COUNT_AT: usize = 2 + 2 + 8;
 
 const APPEND: u8 = 1;
 const SNAPSHOT: u8 = 2;
+const GROUP: u8 = 3;
 
 /// One thing that a command asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +60,13 @@ pub enum Request {
     Append(Append),
     /// An aggregate snapshot.
     Snapshot(Snapshot),
+    /// What is asked of a consumer group; not its progress.
+    Group {
+        /// Which.
+        name: GroupName,
+        /// What.
+        request: GroupRequest,
+    },
 }
 
 /// The bytes of an append that passed [`Append::check`], or that [`Change::to_append`] made: encoded once per
@@ -68,6 +90,22 @@ pub fn encode_snapshot(snapshot: &Snapshot) -> Bytes {
     Bytes::from(out)
 }
 
+/// The bytes of a request to a consumer group that passed [`GroupRequest::check`]. Progress goes another way,
+/// [`encode_group_progress`]: put here it is of no term, and refused.
+pub fn encode_group(name: &GroupName, request: &GroupRequest) -> Bytes {
+    let mut out = vec![GROUP];
+    group::encode(name, request, &mut out);
+    Bytes::from(out)
+}
+
+/// The bytes of a consumer group's progress, which passed [`GroupRequest::check`], as the leader of `term` tells
+/// it: in an entry of another term it counts for nothing.
+pub fn encode_group_progress(name: &GroupName, term: Term, progress: &GroupProgress) -> Bytes {
+    let mut out = vec![GROUP];
+    group::encode_progress(name, term, progress, &mut out);
+    Bytes::from(out)
+}
+
 /// The same request, with a note that its conditions hold through that position: none of the events up to
 /// there violates one. Costs nothing for a request without conditions, and a copy for one that has any.
 pub fn checked(request: &Bytes, through: Position) -> Bytes {
@@ -83,7 +121,8 @@ pub fn checked(request: &Bytes, through: Position) -> Bytes {
 }
 
 /// The request in bytes that came from elsewhere. It passes [`Append::check`], is what [`Change::to_append`]
-/// made, or passes [`Snapshot::check`]. Payloads are slices of `bytes`.
+/// made, or passes [`Snapshot::check`] or [`GroupRequest::check`]; a group's progress is refused. Payloads are
+/// slices of `bytes`.
 pub fn decode_request(bytes: &Bytes) -> Result<Request, Invalid> {
     let parsed = parse(bytes.clone())
         .map_err(|malformed| Invalid::new("request", format!("does not decode: {malformed}")))?;
@@ -95,6 +134,12 @@ pub fn decode_request(bytes: &Bytes) -> Result<Request, Invalid> {
             Ok(Request::Append(append))
         }
         ParsedRequest::Snapshot(snapshot) => Ok(Request::Snapshot(snapshot)),
+        ParsedRequest::Group(ParsedGroup { request: GroupRequest::Progress(_), .. }) => {
+            Err(Invalid::new("request", "is the progress of a group, which its leader tells alone"))
+        }
+        ParsedRequest::Group(ParsedGroup { name, request, .. }) => {
+            Ok(Request::Group { name, request })
+        }
     }
 }
 
@@ -105,7 +150,9 @@ pub fn decode_append(bytes: &Bytes) -> Result<Append, Invalid> {
             append.check()?;
             Ok(append)
         }
-        Request::Snapshot(_) => Err(Invalid::new("request", "is no append")),
+        Request::Snapshot(_) | Request::Group { .. } => {
+            Err(Invalid::new("request", "is no append"))
+        }
     }
 }
 
@@ -140,7 +187,8 @@ impl Builder {
         Builder { bytes, count: 0 }
     }
 
-    /// Adds what [`encode_append`], [`encode_snapshot`] or [`checked`] made.
+    /// Adds what [`encode_append`], [`encode_snapshot`], [`encode_group`], [`encode_group_progress`] or
+    /// [`checked`] made.
     pub fn push(&mut self, request: &Bytes) {
         self.bytes.put_long(request);
         self.count += 1;
@@ -178,6 +226,16 @@ pub(crate) struct Command {
 pub(crate) enum ParsedRequest {
     Append(ParsedAppend),
     Snapshot(Snapshot),
+    Group(ParsedGroup),
+}
+
+/// A request to a consumer group as it is applied. Invariant: it passes [`GroupRequest::check`].
+#[derive(Debug)]
+pub(crate) struct ParsedGroup {
+    pub(crate) name: GroupName,
+    /// Of progress: the one in which its sender led.
+    pub(crate) term: Term,
+    pub(crate) request: GroupRequest,
 }
 
 /// An append as it is applied.
@@ -217,6 +275,7 @@ fn parse(bytes: Bytes) -> Result<ParsedRequest, Malformed> {
     match input.u8()? {
         APPEND => append::parse(input).map(ParsedRequest::Append),
         SNAPSHOT => parse_snapshot(input).map(ParsedRequest::Snapshot),
+        GROUP => group::parse(input).map(ParsedRequest::Group),
         kind => Err(Malformed::new(format!("a request has the unknown kind {kind}"))),
     }
 }

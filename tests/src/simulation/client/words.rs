@@ -23,7 +23,7 @@ pub(super) fn transaction(client: &Client, append: &Append) -> Transaction {
         transaction = transaction.require(one.stream.as_str(), one.expectation.into());
     }
     for one in &append.conditions {
-        transaction = transaction.unless(query(&one.query), one.after.0);
+        transaction = transaction.unless(Query::from(one.query.clone()), one.after.0);
     }
     transaction
 }
@@ -67,14 +67,6 @@ pub(super) async fn put_snapshot(client: &Client, snapshot: &Snapshot) -> Result
     client.stream(stream.as_str()).put_snapshot(put).await
 }
 
-fn query(query: &proto::Query) -> Query {
-    let item = |item: &proto::QueryItem| {
-        let types = item.types.iter().map(proto::EventType::as_str);
-        Query::item().types(types).tags(item.tags.iter().map(proto::Tag::as_str))
-    };
-    query.items.iter().map(item).reduce(Query::or).unwrap_or_else(Query::everything)
-}
-
 /// Reads everything that a read asks for.
 pub(in super::super) async fn collect(client: &Client, read: &Read) -> Result<ReadAnswer, String> {
     let mut request = request(client, read);
@@ -115,7 +107,7 @@ pub(in super::super) async fn collect(client: &Client, read: &Read) -> Result<Re
 pub(in super::super) fn request(client: &Client, read: &Read) -> ReadRequest {
     let request = match &read.source {
         Source::Stream { stream, .. } => client.read(stream.as_str()),
-        Source::Query(one) => client.read(query(one)),
+        Source::Query(one) => client.read(Query::from(one.clone())),
     };
     request.consistency(read.consistency)
 }

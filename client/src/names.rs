@@ -1,0 +1,294 @@
+//! Lists of streams, categories, paths and types, and how they go on at another node when one is lost.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use quorate_proto::wire::v1::{ListNamesRequest as WireRequest, ListNamesResponse};
+use quorate_proto::{
+    Category, Consistency, Invalid, Listed as ProtoListed, Listing, Named, Path, Position, Problem,
+};
+use tokio::time::Instant;
+use tonic::Streaming;
+
+use crate::client::Client;
+use crate::nodes::problem;
+use crate::read::{GRACE, late, may_help_elsewhere, not_understood, told, unavailable};
+
+/// How long to wait after all nodes refused.
+const REST: Duration = Duration::from_millis(50);
+
+/// One line of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The name.
+    pub name: String,
+    /// Of a stream: how many of its events can be read. Of anything else: how many were recorded, those that
+    /// were removed since included; `None` when that is not known, as of a store that an early build wrote.
+    pub events: Option<u64>,
+    /// Of a stream: where it is.
+    pub stream: Option<ListedStream>,
+}
+
+/// Where a stream of a list is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedStream {
+    /// The version of its last event, there or not: what to expect in the next append.
+    pub version: u64,
+    /// The first version that can be read; the one after `version` when none can.
+    pub first_version: u64,
+    /// Whether a tombstone closed the name for good.
+    pub closed: bool,
+}
+
+impl From<Named> for Listed {
+    fn from(named: Named) -> Listed {
+        let stream = named.stream.map(|stream| ListedStream {
+            version: stream.version.0,
+            first_version: stream.first_version.0,
+            closed: stream.closed,
+        });
+        Listed { name: named.name, events: named.events, stream }
+    }
+}
+
+/// A list in the making: by name, linearizable, and whole, but for the system's names and streams of which no event
+/// can be read any more, unless told otherwise.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// let mut orders = client.streams().of_category("order").list().await?;
+/// while let Some(order) = orders.try_next().await? {
+///     println!("{} {:?}", order.name, order.events);
+/// }
+/// # Ok(()) }
+/// ```
+#[must_use = "nothing is listed before `collect` or `list`"]
+pub struct ListRequest {
+    client: Client,
+    listing: Result<Listing, Invalid>,
+}
+
+impl ListRequest {
+    pub(crate) fn new(client: Client, listed: ProtoListed) -> ListRequest {
+        ListRequest { client, listing: Ok(Listing::of(listed)) }
+    }
+
+    /// Only the streams of a category, in whatever path. They are looked for among all streams.
+    pub fn of_category(self, name: impl AsRef<str>) -> ListRequest {
+        self.within(Category::new(name).map(ProtoListed::StreamsOf))
+    }
+
+    /// Only the streams in a path.
+    pub fn in_path(self, name: impl AsRef<str>) -> ListRequest {
+        self.within(Path::new(name).map(ProtoListed::StreamsIn))
+    }
+
+    /// Only names that begin so.
+    pub fn prefix(self, prefix: impl Into<String>) -> ListRequest {
+        self.with(|listing| listing.prefix = prefix.into())
+    }
+
+    /// Only names after this one, which need not be there.
+    pub fn after(self, name: impl Into<String>) -> ListRequest {
+        self.with(|listing| listing.after = name.into())
+    }
+
+    /// At most so many names.
+    pub fn limit(self, names: u64) -> ListRequest {
+        self.with(|listing| listing.limit = Some(names))
+    }
+
+    /// The system's names too, which begin with `$`.
+    pub fn with_system(self) -> ListRequest {
+        self.with(|listing| listing.with_system = true)
+    }
+
+    /// The streams too of which no event can be read any more: deleted, truncated, too old.
+    pub fn with_removed(self) -> ListRequest {
+        self.with(|listing| listing.with_removed = true)
+    }
+
+    /// How fresh the answer must be.
+    pub fn consistency(self, consistency: Consistency) -> ListRequest {
+        self.with(|listing| listing.consistency = consistency)
+    }
+
+    /// Lists what the node that answers has.
+    pub fn local(self) -> ListRequest {
+        self.consistency(Consistency::Local)
+    }
+
+    /// The whole list, in memory.
+    pub async fn collect(self) -> Result<Vec<Listed>, Problem> {
+        let mut list = self.list().await?;
+        let mut names = Vec::new();
+        while let Some(listed) = list.try_next().await? {
+            names.push(listed);
+        }
+        Ok(names)
+    }
+
+    /// Begins to list: returns when a node has sent the first names.
+    ///
+    /// # Errors
+    /// `Invalid` if the list cannot be; otherwise that no node could begin within the client's deadline.
+    pub async fn list(self) -> Result<NameStream, Problem> {
+        let listing = self.listing?;
+        listing.check()?;
+        let mut names = NameStream {
+            client: self.client,
+            listing,
+            as_of: 0,
+            incoming: None,
+            ended: false,
+            ready: VecDeque::new(),
+        };
+        names.find_node().await?;
+        Ok(names)
+    }
+
+    fn within(mut self, listed: Result<ProtoListed, Invalid>) -> ListRequest {
+        self.listing = self.listing.and_then(|listing| {
+            if listing.listed != ProtoListed::Streams {
+                return Err(Invalid::new("within", "is told twice, or of what is no stream"));
+            }
+            Ok(Listing { listed: listed?, ..listing })
+        });
+        self
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Listing)) -> ListRequest {
+        if let Ok(listing) = &mut self.listing {
+            change(listing);
+        }
+        self
+    }
+}
+
+/// A node's answer as it comes in.
+struct Incoming {
+    address: String,
+    messages: Streaming<ListNamesResponse>,
+}
+
+/// Names as they come in, in the order of their bytes, each once. When a node is lost, another one goes on after the
+/// last name.
+///
+/// What comes to be while the list is read is in it or not, and each line is as of when it was looked for, which is
+/// never before the list began.
+pub struct NameStream {
+    client: Client,
+    /// What is still to be listed.
+    listing: Listing,
+    as_of: u64,
+    /// None while no node works on it.
+    incoming: Option<Incoming>,
+    ended: bool,
+    ready: VecDeque<Listed>,
+}
+
+impl NameStream {
+    /// The position as of which the newest names were looked for.
+    pub fn as_of(&self) -> u64 {
+        self.as_of
+    }
+
+    /// The next name; `None` at the end. Cancelling it loses nothing.
+    pub async fn try_next(&mut self) -> Result<Option<Listed>, Problem> {
+        while self.ready.is_empty() && !self.ended {
+            let Some(incoming) = &mut self.incoming else {
+                self.find_node().await?;
+                continue;
+            };
+            let lost = match incoming.messages.message().await {
+                Ok(Some(response)) => match self.take(response) {
+                    Ok(()) => continue,
+                    Err(problem) => problem,
+                },
+                Ok(None) => unavailable(format!("{} ended its answer early", incoming.address)),
+                Err(status) => problem(&incoming.address, &status),
+            };
+            if !may_help_elsewhere(lost.kind) {
+                return Err(told(lost));
+            }
+            tracing::debug!(problem = %lost, "the list goes on at another node");
+            if let Some(incoming) = self.incoming.take() {
+                self.client.shared.nodes.failed(&incoming.address);
+            }
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    /// Takes in a message, and notes what is still to be listed after it.
+    fn take(&mut self, response: ListNamesResponse) -> Result<(), Problem> {
+        let ListNamesResponse { as_of, names, after, end } = response;
+        let mut last = &self.listing.after;
+        for listed in &names {
+            if listed.name <= *last {
+                return Err(not_understood("a name came twice, or out of order"));
+            }
+            last = &listed.name;
+        }
+        if after < *last {
+            return Err(not_understood("the list goes back"));
+        }
+        if let Some(limit) = &mut self.listing.limit {
+            *limit = limit.saturating_sub(names.len() as u64);
+        }
+        self.ready.extend(names.into_iter().map(|listed| Named::from(listed).into()));
+        self.listing.after = after;
+        // Whoever goes on with it must see as much.
+        self.as_of = self.as_of.max(as_of);
+        self.listing.consistency = Consistency::AtLeast(Position(self.as_of));
+        if end {
+            self.ended = true;
+            self.incoming = None;
+        }
+        Ok(())
+    }
+
+    /// Finds a node that goes on with what is still to be listed, within the deadline.
+    async fn find_node(&mut self) -> Result<(), Problem> {
+        let give_up_at = Instant::now() + self.client.deadline;
+        loop {
+            let mut lasting = true;
+            let mut last = None;
+            for address in self.client.shared.nodes.for_reads() {
+                match self.ask(address.clone(), give_up_at).await {
+                    Ok(()) => return Ok(()),
+                    Err(problem) if !may_help_elsewhere(problem.kind) => return Err(told(problem)),
+                    Err(problem) => {
+                        self.client.shared.nodes.failed(&address);
+                        lasting &= !problem.kind.is_transient();
+                        last = Some(problem);
+                    }
+                }
+            }
+            let last = last.unwrap_or_else(|| unavailable("no node is known"));
+            if lasting || Instant::now() + REST >= give_up_at {
+                return Err(told(last));
+            }
+            tokio::time::sleep(REST).await;
+        }
+    }
+
+    /// Asks one node, for a part of the time that is left: another may know better.
+    async fn ask(&mut self, address: String, give_up_at: Instant) -> Result<(), Problem> {
+        let left = give_up_at.saturating_duration_since(Instant::now());
+        let time = left.min(self.client.deadline / 3);
+        let mut request = WireRequest::from(self.listing.clone());
+        request.time_left_ms = (time.as_millis() as u64).max(1);
+        let mut events = self.client.shared.nodes.events(&address)?;
+        let asking = async {
+            let answer = events.list_names(request).await;
+            let mut messages = answer.map_err(|status| problem(&address, &status))?.into_inner();
+            let first = messages.message().await.map_err(|status| problem(&address, &status))?;
+            Ok::<_, Problem>((messages, first))
+        };
+        let (messages, first) =
+            tokio::time::timeout(time + GRACE, asking).await.map_err(|_| late(&address))??;
+        let first = first.ok_or_else(|| unavailable(format!("{address} answered nothing")))?;
+        self.incoming = Some(Incoming { address, messages });
+        self.take(first).inspect_err(|_| self.incoming = None)
+    }
+}

@@ -1,0 +1,266 @@
+//! Events of one correlation id as a tree: below each event those that it caused.
+
+use std::collections::HashMap;
+use std::io::{self, BufWriter, Write};
+
+use quorate_client::{EventId, EventStream, RecordedEvent};
+
+use crate::exit::Exit;
+use crate::output::write_event_plain;
+use crate::print::print_events;
+
+/// More events than this make no tree …
+const EVENTS_MAX: usize = 10_000;
+/// … nor do those that take more memory than this, in bytes.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// So many levels are indented; deeper ones tell their level.
+const LEVELS_INDENTED: usize = 32;
+
+/// Prints all events of a stream as a tree to standard output, or as a list if they are too many for that; returns
+/// how many there were.
+pub(crate) async fn print_tree(events: &mut EventStream) -> Result<u64, Exit> {
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    while all.len() <= EVENTS_MAX && bytes <= BYTES_MAX {
+        let Some(event) = events.try_next().await? else {
+            let mut output = BufWriter::new(io::stdout().lock());
+            write_tree(&mut output, &all)?;
+            output.flush()?;
+            return Ok(all.len() as u64);
+        };
+        bytes += event.data.len() + event.metadata.len();
+        all.push(event);
+    }
+    let mut output = BufWriter::new(io::stdout().lock());
+    for event in &all {
+        write_event_plain(&mut output, event)?;
+    }
+    output.flush()?;
+    drop(output);
+    let more = print_events(events, false).await?;
+    println!("too many events for a tree: they stand in the order of the log");
+    Ok(all.len() as u64 + more)
+}
+
+/// Writes events, which ascend in position, as a tree. A root is an event whose cause is not among them; where
+/// events cause each other in a circle, it is the first of them.
+fn write_tree(output: &mut impl Write, events: &[RecordedEvent]) -> io::Result<()> {
+    let Forest { mut children, roots } = Forest::of(events);
+    for root in roots {
+        // What is still to be written, the next one last.
+        let mut branches = vec![Branch { event: root, level: 0, is_last: true }];
+        // Of the levels above the next one: whether a line goes on beside it.
+        let mut goes_on = Vec::new();
+        while let Some(Branch { event: at, level, is_last }) = branches.pop() {
+            let Some(event) = events.get(at) else { continue };
+            goes_on.truncate(level.saturating_sub(1));
+            write_indentation(output, &goes_on, level, is_last)?;
+            write_event(output, event, level == 0)?;
+            if level > 0 {
+                goes_on.push(!is_last);
+            }
+            // Taken out, so that a circle ends here.
+            let caused = children.get_mut(at).map(std::mem::take).unwrap_or_default();
+            let newest_first = caused.into_iter().rev().enumerate();
+            branches.extend(newest_first.map(|(index, event)| Branch {
+                event,
+                level: level + 1,
+                is_last: index == 0,
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// An event with its place in the tree.
+struct Branch {
+    event: usize,
+    level: usize,
+    /// Whether it is the last one below its cause.
+    is_last: bool,
+}
+
+/// Which event caused which, by their places in a list.
+///
+/// Invariant: every event is below exactly one root, but for the roots themselves.
+struct Forest {
+    /// Of each event those that it caused, ascending.
+    children: Vec<Vec<usize>>,
+    /// Ascending.
+    roots: Vec<usize>,
+}
+
+impl Forest {
+    fn of(events: &[RecordedEvent]) -> Forest {
+        let mut places: HashMap<EventId, usize> = HashMap::new();
+        for (place, event) in events.iter().enumerate() {
+            places.entry(event.id).or_insert(place);
+        }
+        let cause = |event: &RecordedEvent| {
+            let id = EventId::parse(&event.causation_id).ok()?;
+            places.get(&id).copied()
+        };
+        let mut causes: Vec<Option<usize>> = events.iter().map(cause).collect();
+        break_circles(&mut causes);
+        let mut forest = Forest { children: vec![Vec::new(); events.len()], roots: Vec::new() };
+        for (place, cause) in causes.into_iter().enumerate() {
+            match cause.and_then(|cause| forest.children.get_mut(cause)) {
+                Some(siblings) => siblings.push(place),
+                None => forest.roots.push(place),
+            }
+        }
+        forest
+    }
+}
+
+/// Takes its cause from the first event of each circle.
+fn break_circles(causes: &mut [Option<usize>]) {
+    // By which walk an event was met first; 0 = by none.
+    let mut met = vec![0; causes.len()];
+    for start in 0..causes.len() {
+        let mut at = Some(start);
+        while let Some(place) = at {
+            match met.get_mut(place) {
+                Some(walk) if *walk == 0 => *walk = start + 1,
+                // The walk came back to where it has been.
+                Some(walk) if *walk == start + 1 => {
+                    let first = circle(causes, place).min().unwrap_or(place);
+                    if let Some(cause) = causes.get_mut(first) {
+                        *cause = None;
+                    }
+                    break;
+                }
+                _ => break,
+            }
+            at = causes.get(place).copied().flatten();
+        }
+    }
+}
+
+/// The places of the circle that one of them lies on.
+fn circle(causes: &[Option<usize>], place: usize) -> impl Iterator<Item = usize> {
+    let next = move |at: &usize| causes.get(*at).copied().flatten().filter(|next| *next != place);
+    std::iter::successors(Some(place), next)
+}
+
+fn write_indentation(
+    output: &mut impl Write,
+    goes_on: &[bool],
+    level: usize,
+    is_last: bool,
+) -> io::Result<()> {
+    for goes_on in goes_on.iter().take(LEVELS_INDENTED - 1) {
+        write!(output, "{}", if *goes_on { "│  " } else { "   " })?;
+    }
+    if level > 0 {
+        write!(output, "{}", if is_last { "└─ " } else { "├─ " })?;
+    }
+    if level > LEVELS_INDENTED {
+        write!(output, "(level {level}) ")?;
+    }
+    Ok(())
+}
+
+fn write_event(output: &mut impl Write, event: &RecordedEvent, is_root: bool) -> io::Result<()> {
+    let RecordedEvent { position, stream, version, kind, recorded_at, causation_id, .. } = event;
+    write!(output, "{position}  {stream}  {version}  {kind}  {recorded_at}")?;
+    if is_root && !causation_id.is_empty() {
+        write!(output, "  (caused by {causation_id})")?;
+    }
+    writeln!(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_client::{StreamName, Timestamp};
+    use quorate_proto::EventType;
+
+    use super::*;
+
+    fn id(number: u8) -> EventId {
+        EventId::from_bytes([number; 16]).expect("not nil")
+    }
+
+    /// Events at positions 1, 2, 3 …, whose ids are made of their positions, each with what caused it.
+    fn caused(causes: &[&str]) -> Vec<RecordedEvent> {
+        let event = |(cause, position): (&&str, u64)| RecordedEvent {
+            position,
+            stream: StreamName::new(format!("order-{}", position % 3)).expect("a name"),
+            version: position.div_ceil(3),
+            recorded_at: Timestamp(position as i64 * 1_000_000),
+            id: id(position as u8),
+            kind: EventType::new("Made").expect("a type"),
+            data: Default::default(),
+            metadata: Default::default(),
+            tags: Vec::new(),
+            content_type: String::new(),
+            schema: 1,
+            correlation_id: "cmd-1".into(),
+            causation_id: match cause.parse::<u8>() {
+                Ok(number) => id(number).to_string().to_uppercase(),
+                Err(_) => (*cause).to_owned(),
+            },
+            occurred_at: None,
+        };
+        causes.iter().zip(1..).map(event).collect()
+    }
+
+    fn tree(causes: &[&str]) -> String {
+        let mut told = Vec::new();
+        write_tree(&mut told, &caused(causes)).expect("memory");
+        String::from_utf8(told).expect("text")
+    }
+
+    #[test]
+    fn what_an_event_caused_stands_below_it() {
+        let told = tree(&["", "1", "cmd-1", "2", "1", "2", "4", "5", "3"]);
+        let expected = "\
+1  order-1  1  Made  1970-01-01T00:00:01.000000Z
+├─ 2  order-2  1  Made  1970-01-01T00:00:02.000000Z
+│  ├─ 4  order-1  2  Made  1970-01-01T00:00:04.000000Z
+│  │  └─ 7  order-1  3  Made  1970-01-01T00:00:07.000000Z
+│  └─ 6  order-0  2  Made  1970-01-01T00:00:06.000000Z
+└─ 5  order-2  2  Made  1970-01-01T00:00:05.000000Z
+   └─ 8  order-2  3  Made  1970-01-01T00:00:08.000000Z
+3  order-0  1  Made  1970-01-01T00:00:03.000000Z  (caused by cmd-1)
+└─ 9  order-0  3  Made  1970-01-01T00:00:09.000000Z
+";
+        assert_eq!(told, expected);
+    }
+
+    /// The positions in the order of the lines, each with how far it is indented.
+    fn places(causes: &[&str]) -> Vec<(u64, usize)> {
+        let place = |line: &str| {
+            let start = line.find(|c: char| c.is_ascii_digit()).expect("a position");
+            let (before, rest) = line.split_at(start);
+            let position = rest.split(' ').next().and_then(|word| word.parse().ok());
+            (position.expect("a position"), before.chars().count() / 3)
+        };
+        tree(causes).lines().map(place).collect()
+    }
+
+    #[test]
+    fn events_that_cause_each_other_are_all_there_once() {
+        assert_eq!(places(&["1"]), [(1, 0)], "itself");
+        assert_eq!(places(&["2", "1"]), [(1, 0), (2, 1)]);
+        // 4 leads into the circle of 2 and 3; 1 hangs below it.
+        assert_eq!(places(&["3", "3", "2", "1"]), [(2, 0), (3, 1), (1, 2), (4, 3)]);
+        assert_eq!(places(&["3", "1", "2"]), [(1, 0), (2, 1), (3, 2)]);
+    }
+
+    #[test]
+    fn an_event_may_stand_before_its_cause() {
+        assert_eq!(places(&["2", "", "1"]), [(2, 0), (1, 1), (3, 2)]);
+    }
+
+    #[test]
+    fn a_long_chain_is_indented_only_so_far() {
+        let causes: Vec<String> = (1..200).map(|number| number.to_string()).collect();
+        let causes: Vec<&str> = [""].into_iter().chain(causes.iter().map(String::as_str)).collect();
+        let told = tree(&causes);
+        assert_eq!(told.lines().count(), 200);
+        let deepest = told.lines().last().expect("a line").trim_start();
+        assert!(deepest.starts_with("└─ (level 199) 200  order-2"), "{deepest}");
+        let widest = told.lines().map(|line| line.chars().count()).max();
+        assert!(widest < Some(3 * LEVELS_INDENTED + 80), "{widest:?}");
+    }
+}

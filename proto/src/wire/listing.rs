@@ -1,0 +1,153 @@
+//! Lists of names on the wire.
+
+use super::v1;
+use super::v1::list_names_request::Kind;
+use crate::{Invalid, Listed, Listing, Named, NamedStream, Scope, Version};
+
+impl From<Listing> for v1::ListNamesRequest {
+    /// Without the time left.
+    fn from(listing: Listing) -> v1::ListNamesRequest {
+        let (kind, within) = match listing.listed {
+            Listed::Streams => (Kind::Streams, None),
+            Listed::StreamsOf(category) => (Kind::Streams, Some(Scope::Category(category))),
+            Listed::StreamsIn(path) => (Kind::Streams, Some(Scope::Path(path))),
+            Listed::Categories => (Kind::Categories, None),
+            Listed::Paths => (Kind::Paths, None),
+            Listed::Types => (Kind::Types, None),
+        };
+        v1::ListNamesRequest {
+            kind: kind.into(),
+            within: within.map(v1::Scope::from),
+            prefix: listing.prefix,
+            after: listing.after,
+            limit: listing.limit,
+            consistency: Some(listing.consistency.into()),
+            time_left_ms: 0,
+            with_system: listing.with_system,
+            with_removed: listing.with_removed,
+        }
+    }
+}
+
+impl TryFrom<v1::ListNamesRequest> for Listing {
+    type Error = Invalid;
+
+    /// The result passed [`Listing::check`].
+    fn try_from(request: v1::ListNamesRequest) -> Result<Listing, Invalid> {
+        let kind = Kind::try_from(request.kind);
+        let kind = kind.map_err(|_| Invalid::new("kind", "is not known"))?;
+        let within = match request.within {
+            Some(within) => Some(Scope::try_from(Some(within))?),
+            None => None,
+        };
+        let listed = match (kind, within) {
+            (Kind::Streams, None) => Listed::Streams,
+            (Kind::Streams, Some(Scope::Category(category))) => Listed::StreamsOf(category),
+            (Kind::Streams, Some(Scope::Path(path))) => Listed::StreamsIn(path),
+            (Kind::Categories, None) => Listed::Categories,
+            (Kind::Paths, None) => Listed::Paths,
+            (Kind::Types, None) => Listed::Types,
+            (Kind::Streams, Some(Scope::Stream(_))) => {
+                return Err(Invalid::new("within", "is a stream: it holds no other"));
+            }
+            (Kind::Categories | Kind::Paths | Kind::Types, Some(_)) => {
+                return Err(Invalid::new("within", "is told, but only streams lie in anything"));
+            }
+        };
+        let listing = Listing {
+            listed,
+            prefix: request.prefix,
+            after: request.after,
+            limit: request.limit,
+            consistency: request.consistency.into(),
+            with_system: request.with_system,
+            with_removed: request.with_removed,
+        };
+        listing.check()?;
+        Ok(listing)
+    }
+}
+
+impl From<Named> for v1::ListedName {
+    fn from(named: Named) -> v1::ListedName {
+        let Named { name, events, stream } = named;
+        let (version, first_version, closed) = match stream {
+            Some(NamedStream { version, first_version, closed }) => {
+                (version.0, first_version.0, closed)
+            }
+            None => (0, 0, false),
+        };
+        v1::ListedName { name, events, version, first_version, closed }
+    }
+}
+
+impl From<v1::ListedName> for Named {
+    fn from(listed: v1::ListedName) -> Named {
+        let v1::ListedName { name, events, version, first_version, closed } = listed;
+        let stream = (version > 0).then_some(NamedStream {
+            version: Version(version),
+            first_version: Version(first_version),
+            closed,
+        });
+        Named { name, events, stream }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Category, Consistency, Path, Position};
+
+    #[test]
+    fn a_list_survives_its_way_over_the_wire() {
+        let category = Category::new("order").expect("a name");
+        let path = Path::new("acme/eu").expect("a name");
+        let more = Listing {
+            prefix: "order-1".into(),
+            after: "order-17".into(),
+            limit: Some(3),
+            consistency: Consistency::AtLeast(Position(5)),
+            with_system: true,
+            with_removed: true,
+            ..Listing::of(Listed::Streams)
+        };
+        let others = [
+            Listed::StreamsOf(category),
+            Listed::StreamsIn(path),
+            Listed::Categories,
+            Listed::Paths,
+            Listed::Types,
+        ];
+        for listing in others.map(Listing::of).into_iter().chain([more]) {
+            let request = v1::ListNamesRequest::from(listing.clone());
+            assert_eq!(Listing::try_from(request), Ok(listing));
+        }
+        let stream = NamedStream { version: Version(7), first_version: Version(3), closed: true };
+        for (events, stream) in [(Some(5), Some(stream)), (None, None), (Some(0), None)] {
+            let named = Named { name: "order-42".into(), events, stream };
+            assert_eq!(Named::from(v1::ListedName::from(named.clone())), named);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_listed_is_refused() {
+        let scope =
+            |name: &str| Some(v1::Scope::from(Scope::Path(Path::new(name).expect("a name"))));
+        let long = "x".repeat(256);
+        for (request, field) in [
+            (v1::ListNamesRequest { kind: 9, ..Default::default() }, "kind"),
+            (
+                v1::ListNamesRequest { kind: 1, within: scope("acme"), ..Default::default() },
+                "within",
+            ),
+            (
+                v1::ListNamesRequest { within: Some(v1::Scope::default()), ..Default::default() },
+                "scope",
+            ),
+            (v1::ListNamesRequest { prefix: long.clone(), ..Default::default() }, "prefix"),
+            (v1::ListNamesRequest { after: long, ..Default::default() }, "after"),
+        ] {
+            assert_eq!(Listing::try_from(request).expect_err(field).field, field);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! How long it takes to list what there is, page by page.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use quorate_proto::{Category, Listed, Listing};
+use quorate_store::Reader;
+
+use crate::memory_mib;
+
+/// Lists all streams, those of a category that is not there, and all categories.
+pub(crate) fn measure(reader: &Reader) -> Result<(), Box<dyn Error>> {
+    let none = Listed::StreamsOf(Category::new("none")?);
+    for (what, listed) in
+        [("streams", Listed::Streams), ("category", none), ("categories", Listed::Categories)]
+    {
+        let before = memory_mib("VmRSS:");
+        let mut listing = Listing::of(listed);
+        let (mut names, mut pages, mut slowest) = (0, 0, Duration::ZERO);
+        let (start, mut first) = (Instant::now(), None);
+        loop {
+            let begun = Instant::now();
+            let page = reader.names(&listing)?;
+            slowest = slowest.max(begun.elapsed());
+            first.get_or_insert(begun.elapsed());
+            pages += 1;
+            names += page.names.len();
+            let Some(after) = page.after else { break };
+            listing.after = after;
+        }
+        println!(
+            "listing {what}: {names} names, {pages} pages in {:.3?}; first page {:.2?}, slowest {slowest:.2?}; \
+             memory {before} to {} MiB",
+            start.elapsed(),
+            first.unwrap_or_default(),
+            memory_mib("VmRSS:"),
+        );
+    }
+    Ok(())
+}

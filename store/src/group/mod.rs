@@ -1,0 +1,295 @@
+//! Consumer groups: what the log says of them, changed in place as it is applied.
+
+mod progress;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use quorate_proto::limits::{GROUP_FAILED_MAX, GROUP_WINDOW_MAX, GROUPS_MAX};
+use quorate_proto::{
+    Failed, GroupDefinition, GroupName, GroupOutcome, GroupRequest, GroupSettings, GroupSummary,
+    LogIndex, Parked, Position, Selection, Term, Timestamp,
+};
+
+use crate::read::Point;
+
+pub(crate) use rows::{Row, check_row};
+
+/// Everything that is known of a group but for what parked events are parked for: what its owner goes on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupState {
+    /// What it is. Where it goes on is told by `floor`, not by the definition, which says where it once began.
+    pub definition: GroupDefinition,
+    /// The log index of the entry that created it or reset it last.
+    pub incarnation: LogIndex,
+    /// The log index of the last entry that changed it otherwise than by progress: replays, drops, resets and
+    /// changes of its settings.
+    pub revision: LogIndex,
+    /// Everything up to here is settled, but for what failed or is parked.
+    pub floor: Position,
+    /// What is settled above the floor, ascending.
+    pub settled: Vec<Position>,
+    /// What waits to be tried again, ascending by position.
+    pub failed: Vec<Failed>,
+    /// What is parked, ascending.
+    pub parked: Vec<Position>,
+}
+
+/// All groups, after an entry of the log: a function of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    groups: BTreeMap<GroupName, Group>,
+    /// What differs from the last boundary: groups, and what of their parked events came, changed or went.
+    changed: BTreeMap<GroupName, BTreeSet<Position>>,
+    /// The log index of the last entry that changed any group otherwise than by progress, or of the checkpoint
+    /// that this began with.
+    revision: LogIndex,
+}
+
+/// One group.
+///
+/// Invariants:
+/// - a position is in at most one of what is settled, what failed, and what is parked;
+/// - none of them holds more than its limit allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Group {
+    head: Head,
+    parked: BTreeMap<Position, Parked>,
+}
+
+/// What is known of a group but for what is parked. Invariant: what is settled is above the floor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) definition: Arc<GroupDefinition>,
+    pub(crate) incarnation: LogIndex,
+    pub(crate) revision: LogIndex,
+    pub(crate) floor: Position,
+    pub(crate) settled: BTreeSet<Position>,
+    pub(crate) failed: BTreeMap<Position, Failed>,
+}
+
+impl Groups {
+    /// Applies a request of the entry at `point`; `term` is the one in which the sender of progress led.
+    pub(crate) fn apply(
+        &mut self,
+        name: &GroupName,
+        term: Term,
+        request: GroupRequest,
+        point: Point,
+    ) -> GroupOutcome {
+        let entry = point.log_id.unwrap_or_default();
+        let outcome = match request {
+            GroupRequest::Progress(_) if term != entry.term => return GroupOutcome::Stale,
+            GroupRequest::Progress(progress) => {
+                let Some(group) = self.groups.get_mut(name) else { return GroupOutcome::NotFound };
+                let mut parked = BTreeSet::new();
+                let outcome = group.progress(progress, point, &mut parked);
+                if matches!(outcome, GroupOutcome::Done(_)) {
+                    self.changed(name).extend(parked);
+                }
+                return outcome;
+            }
+            GroupRequest::Create(definition) => self.create(name, definition, entry.index),
+            GroupRequest::Delete => self.delete(name),
+            GroupRequest::Configure(settings) => self.configure(name, settings),
+            GroupRequest::Reset(after) => self.reset(name, after, entry.index),
+            GroupRequest::Replay(selection) => self.take_parked(name, &selection, Group::replay),
+            GroupRequest::Drop(selection) => self.take_parked(name, &selection, Group::give_up),
+        };
+        if matches!(outcome, GroupOutcome::Done(1..)) {
+            self.revise(name, entry.index);
+        }
+        outcome
+    }
+
+    /// Notes that a group is not what it was for its owner.
+    fn revise(&mut self, name: &GroupName, index: LogIndex) {
+        self.revision = index;
+        self.changed(name);
+        if let Some(group) = self.groups.get_mut(name) {
+            group.head.revision = index;
+        }
+    }
+
+    /// What changed of a group's parked events since the last boundary; the group itself counts as changed.
+    fn changed(&mut self, name: &GroupName) -> &mut BTreeSet<Position> {
+        self.changed.entry(name.clone()).or_default()
+    }
+
+    fn create(
+        &mut self,
+        name: &GroupName,
+        definition: GroupDefinition,
+        index: LogIndex,
+    ) -> GroupOutcome {
+        if let Some(there) = self.groups.get(name) {
+            let is_same = *there.head.definition == definition;
+            return if is_same { GroupOutcome::Done(0) } else { GroupOutcome::Differs };
+        }
+        if self.groups.len() >= GROUPS_MAX {
+            return GroupOutcome::Full;
+        }
+        let floor = definition.after;
+        let head = Head::new(definition.into(), floor, index);
+        self.groups.insert(name.clone(), Group { head, parked: BTreeMap::new() });
+        GroupOutcome::Done(1)
+    }
+
+    fn delete(&mut self, name: &GroupName) -> GroupOutcome {
+        let Some(group) = self.groups.remove(name) else { return GroupOutcome::Done(0) };
+        self.changed(name).extend(group.parked.into_keys());
+        GroupOutcome::Done(1)
+    }
+
+    fn configure(&mut self, name: &GroupName, settings: GroupSettings) -> GroupOutcome {
+        let Some(group) = self.groups.get_mut(name) else { return GroupOutcome::NotFound };
+        if group.head.definition.settings == settings {
+            return GroupOutcome::Done(0);
+        }
+        Arc::make_mut(&mut group.head.definition).settings = settings;
+        GroupOutcome::Done(1)
+    }
+
+    fn reset(&mut self, name: &GroupName, after: Position, index: LogIndex) -> GroupOutcome {
+        let Some(group) = self.groups.get_mut(name) else { return GroupOutcome::NotFound };
+        let parked = std::mem::take(&mut group.parked);
+        group.head = Head::new(group.head.definition.clone(), after, index);
+        self.changed(name).extend(parked.into_keys());
+        GroupOutcome::Done(1)
+    }
+
+    /// Takes selected events out of what is parked, oldest first, until `take` has no room for another.
+    fn take_parked(
+        &mut self,
+        name: &GroupName,
+        selection: &Selection,
+        take: impl Fn(&mut Group, Position) -> bool,
+    ) -> GroupOutcome {
+        let Some(group) = self.groups.get_mut(name) else { return GroupOutcome::NotFound };
+        let selected = group.selected(selection);
+        let is_any = !selected.is_empty();
+        let taken = selected.into_iter().take_while(|position| take(group, *position));
+        let taken: Vec<Position> = taken.collect();
+        if taken.is_empty() {
+            return if is_any { GroupOutcome::Full } else { GroupOutcome::Done(0) };
+        }
+        let count = taken.len() as u64;
+        self.changed(name).extend(taken);
+        GroupOutcome::Done(count)
+    }
+
+    /// How far all groups are, by name.
+    pub(crate) fn summaries(&self) -> impl Iterator<Item = Summary> {
+        self.groups.iter().map(|(name, group)| group.summary(name))
+    }
+
+    pub(crate) fn revision(&self) -> LogIndex {
+        self.revision
+    }
+
+    pub(crate) fn revision_of(&self, name: &GroupName) -> Option<LogIndex> {
+        Some(self.groups.get(name)?.head.revision)
+    }
+
+    pub(crate) fn state(&self, name: &GroupName) -> Option<GroupState> {
+        let Group { head, parked } = self.groups.get(name)?;
+        Some(GroupState {
+            definition: GroupDefinition::clone(&head.definition),
+            incarnation: head.incarnation,
+            revision: head.revision,
+            floor: head.floor,
+            settled: head.settled.iter().copied().collect(),
+            failed: head.failed.values().copied().collect(),
+            parked: parked.keys().copied().collect(),
+        })
+    }
+
+    /// At most `limit` parked events of a group after a position.
+    pub(crate) fn parked(
+        &self,
+        name: &GroupName,
+        after: Position,
+        limit: usize,
+    ) -> Option<Vec<Parked>> {
+        let parked = &self.groups.get(name)?.parked;
+        let after = parked.range((Bound::Excluded(after), Bound::Unbounded));
+        Some(after.take(limit).map(|(_, parked)| parked.clone()).collect())
+    }
+}
+
+/// A summary whose definition is still shared: to be made of one while readers are let in.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    name: GroupName,
+    definition: Arc<GroupDefinition>,
+    incarnation: LogIndex,
+    floor: Position,
+    settled: u64,
+    failed: u64,
+    parked: u64,
+}
+
+impl From<Summary> for GroupSummary {
+    fn from(summary: Summary) -> GroupSummary {
+        let Summary { name, definition, incarnation, floor, settled, failed, parked } = summary;
+        let definition = GroupDefinition::clone(&definition);
+        GroupSummary { name, definition, incarnation, floor, settled, failed, parked }
+    }
+}
+
+impl Head {
+    fn new(definition: Arc<GroupDefinition>, floor: Position, index: LogIndex) -> Head {
+        let (settled, failed) = (BTreeSet::new(), BTreeMap::new());
+        Head { definition, incarnation: index, revision: index, floor, settled, failed }
+    }
+}
+
+impl Group {
+    fn summary(&self, name: &GroupName) -> Summary {
+        let Group { head, parked } = self;
+        Summary {
+            name: name.clone(),
+            definition: head.definition.clone(),
+            incarnation: head.incarnation,
+            floor: head.floor,
+            settled: head.settled.len() as u64,
+            failed: head.failed.len() as u64,
+            parked: parked.len() as u64,
+        }
+    }
+
+    /// The parked events that are meant, ascending.
+    fn selected(&self, selection: &Selection) -> BTreeSet<Position> {
+        match selection {
+            Selection::All => self.parked.keys().copied().collect(),
+            Selection::Positions(positions) => {
+                let is_parked = |position: &Position| self.parked.contains_key(position);
+                positions.iter().copied().filter(is_parked).collect()
+            }
+        }
+    }
+
+    /// Lets a parked event be tried again, from the first attempt on and at once.
+    fn replay(&mut self, position: Position) -> bool {
+        let has_room = self.head.failed.len() < GROUP_FAILED_MAX;
+        if has_room && self.parked.remove(&position).is_some() {
+            let failed = Failed { position, attempts: 0, due: Timestamp(0) };
+            self.head.failed.insert(position, failed);
+        }
+        has_room
+    }
+
+    /// Gives a parked event up: it is settled, which must be said of one above the floor.
+    fn give_up(&mut self, position: Position) -> bool {
+        let is_above = position > self.head.floor;
+        let has_room = !is_above || self.head.settled.len() < GROUP_WINDOW_MAX as usize;
+        if has_room && self.parked.remove(&position).is_some() && is_above {
+            self.head.settled.insert(position);
+        }
+        has_room
+    }
+}

@@ -1,0 +1,134 @@
+//! What progress changes of a group: all of it, or nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_proto::limits::{GROUP_FAILED_MAX, GROUP_PARKED_MAX, GROUP_WINDOW_MAX};
+use quorate_proto::{Failed, GroupOutcome, GroupProgress, Parked, Position};
+
+use super::{Group, Head};
+use crate::read::Point;
+
+/// What became of an event.
+#[derive(Debug)]
+enum Fate {
+    Settled,
+    Failed(Failed),
+    Parked(Parked),
+}
+
+/// How many events of each kind there are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    settled: usize,
+    failed: usize,
+    parked: usize,
+}
+
+impl Group {
+    /// Puts down what the owner told, as of the entry at `point`; notes in `changed` which parked events came or
+    /// went.
+    pub(super) fn progress(
+        &mut self,
+        progress: GroupProgress,
+        point: Point,
+        changed: &mut BTreeSet<Position>,
+    ) -> GroupOutcome {
+        if progress.incarnation != self.head.incarnation {
+            return GroupOutcome::NotFound;
+        }
+        let (floor, fates) = (progress.floor.max(self.head.floor), fates(progress, point));
+        let is_there = |position: &Position| (Position(1)..=point.position).contains(position);
+        let is_known = floor <= point.position.max(self.head.floor);
+        if !is_known || !fates.keys().all(is_there) {
+            return GroupOutcome::Stale;
+        }
+        if !self.counts_after(floor, &fates).are_allowed() {
+            return GroupOutcome::Full;
+        }
+        self.raise(floor);
+        let mut count = 0;
+        for (position, fate) in fates {
+            count += u64::from(self.put(position, fate, changed));
+        }
+        GroupOutcome::Done(count)
+    }
+
+    fn raise(&mut self, floor: Position) {
+        let Head { floor: current, settled, .. } = &mut self.head;
+        *current = floor;
+        while settled.first().is_some_and(|position| *position <= floor) {
+            settled.pop_first();
+        }
+    }
+
+    /// How many there will be, once the floor is at `floor` and each event has met its fate.
+    fn counts_after(&self, floor: Position, fates: &BTreeMap<Position, Fate>) -> Counts {
+        let head = &self.head;
+        let passed = head.settled.range(..=floor).count();
+        let mut counts = Counts {
+            settled: head.settled.len() - passed,
+            failed: head.failed.len(),
+            parked: self.parked.len(),
+        };
+        for (position, fate) in fates {
+            let is_above = *position > floor;
+            counts.settled -= usize::from(is_above && head.settled.contains(position));
+            counts.failed -= usize::from(head.failed.contains_key(position));
+            counts.parked -= usize::from(self.parked.contains_key(position));
+            match fate {
+                Fate::Settled => counts.settled += usize::from(is_above),
+                Fate::Failed(_) => counts.failed += 1,
+                Fate::Parked(_) => counts.parked += 1,
+            }
+        }
+        counts
+    }
+
+    /// Gives an event its fate and takes it out of all else; tells whether that is another than before.
+    fn put(&mut self, position: Position, fate: Fate, changed: &mut BTreeSet<Position>) -> bool {
+        let head = &mut self.head;
+        let was_settled = head.settled.remove(&position);
+        let had_failed = head.failed.remove(&position);
+        let was_parked = self.parked.remove(&position);
+        if was_parked.is_some() || matches!(fate, Fate::Parked(_)) {
+            changed.insert(position);
+        }
+        match fate {
+            Fate::Settled if position > head.floor => {
+                head.settled.insert(position);
+                !was_settled
+            }
+            Fate::Settled => had_failed.is_some() || was_parked.is_some(),
+            Fate::Failed(failed) => {
+                head.failed.insert(position, failed);
+                had_failed != Some(failed)
+            }
+            Fate::Parked(parked) => {
+                let is_other = was_parked.as_ref() != Some(&parked);
+                self.parked.insert(position, parked);
+                is_other
+            }
+        }
+    }
+}
+
+/// What became of each event; of one that is told twice, what is told last.
+fn fates(progress: GroupProgress, point: Point) -> BTreeMap<Position, Fate> {
+    let GroupProgress { settled, failed, parked, .. } = progress;
+    let settled = settled.into_iter().map(|position| (position, Fate::Settled));
+    let failed = failed.into_iter().map(|failed| (failed.position, Fate::Failed(failed)));
+    let parked = parked.into_iter().map(|parked| {
+        let parked = Parked { parked_at: point.recorded_at, ..parked };
+        (parked.position, Fate::Parked(parked))
+    });
+    settled.chain(failed).chain(parked).collect()
+}
+
+impl Counts {
+    fn are_allowed(self) -> bool {
+        let Counts { settled, failed, parked } = self;
+        settled <= GROUP_WINDOW_MAX as usize
+            && failed <= GROUP_FAILED_MAX
+            && parked <= GROUP_PARKED_MAX
+    }
+}

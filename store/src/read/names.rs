@@ -1,0 +1,287 @@
+//! Lists of names: the catalog's table, the dictionaries that are not in it, and the tails, merged in order.
+
+use std::cmp::Ordering;
+use std::iter::Peekable;
+use std::ops::Bound;
+use std::vec::IntoIter;
+
+use quorate_proto::{Listed, Listing, Named, NamedStream, Position, Scope, StreamName, Version};
+
+use super::Reader;
+use crate::catalog::KeyState;
+use crate::fault::Fault;
+use crate::key::Key;
+use crate::life::Floors;
+use crate::view::{Published, View};
+
+/// Names on one page.
+const NAMES_PER_PAGE: usize = 2_000;
+/// Names that one page may look at, for those that belong on it …
+const LOOKS_PER_PAGE: usize = 20_000;
+/// … and what it counts when it has to be found out what of a stream can be read.
+const LOOKS_PER_FLOOR: usize = 8;
+/// Names of one tail that a page takes in at most.
+const NAMES_PER_TAIL: usize = 2 * NAMES_PER_PAGE;
+
+/// A page of a list, as of one position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamePage {
+    /// The last position that counts.
+    pub as_of: Position,
+    /// In the order of their bytes.
+    pub names: Vec<Named>,
+    /// Where the next page goes on: after this name. `None`: this is the last one.
+    pub after: Option<String>,
+}
+
+impl Reader {
+    /// The next page of a list: at most 2,000 names after the listing's `after`, as of what is there now;
+    /// `consistency` is the caller's affair. The listing should have passed [`Listing::check`].
+    ///
+    /// A page costs about what it holds, however many names there are, and one without names says only that the
+    /// bounded work of one call found none, of a category's streams say, which are looked for among all: go on
+    /// after [`NamePage::after`]. What came between two pages is in the later one or not at all.
+    ///
+    /// Reads from disk; error: [`Fault::Damaged`] also for a chunk whose names are in its dictionary alone.
+    pub fn names(&self, listing: &Listing) -> Result<NamePage, Fault> {
+        page(&self.shared.get(), listing)
+    }
+}
+
+/// The next page of a list as of what is published.
+fn page(published: &Published, listing: &Listing) -> Result<NamePage, Fault> {
+    let Published { view, point } = published;
+    let limit = listing.limit.and_then(|limit| usize::try_from(limit).ok());
+    let mut page = Page {
+        view,
+        as_of: point.position,
+        wanted: Wanted::of(listing),
+        limit: limit.unwrap_or(NAMES_PER_PAGE).min(NAMES_PER_PAGE),
+        has_records: view.has_records(),
+        floors: Floors::at(*point),
+        looks: 0,
+        last: listing.after.clone(),
+        names: Vec::new(),
+    };
+    let mut start = page.wanted.start(&listing.after);
+    let is_over = loop {
+        match page.collect(start.as_ref().map(String::as_str))? {
+            End::Full => break page.limit == 0,
+            End::Over => break true,
+            End::System => start = Bound::Included(AFTER_SYSTEM.to_owned()),
+        }
+    };
+    let Page { as_of, last, names, .. } = page;
+    Ok(NamePage { as_of, names, after: (!is_over).then_some(last) })
+}
+
+/// Comes after all names of the system; nothing that is not the system's lies in between.
+const AFTER_SYSTEM: &str = "%";
+
+/// Why no more names are collected.
+enum End {
+    /// The page is full, or cost enough.
+    Full,
+    /// There are no more.
+    Over,
+    /// The names of the system begin, of which none is wanted.
+    System,
+}
+
+/// A page that is being filled.
+struct Page<'a> {
+    view: &'a View,
+    as_of: Position,
+    wanted: Wanted,
+    limit: usize,
+    /// Whether anything is hidden.
+    has_records: bool,
+    floors: Floors,
+    /// What it cost so far.
+    looks: usize,
+    /// The last name that was looked at.
+    last: String,
+    names: Vec<Named>,
+}
+
+impl Page<'_> {
+    /// Collects names from a start on.
+    fn collect(&mut self, start: Bound<&str>) -> Result<End, Fault> {
+        let (tails, horizon) = self.in_tails(start);
+        let first = start.map(|name| encoded(self.wanted.kind, name));
+        let stored = self.view.index().keys_from(first.as_ref().map(Vec::as_slice))?;
+        let mut keys = Keys { view: self.view, stored: stored.peekable(), tails };
+        while let Some((key, state)) = keys.next()? {
+            let name = key.name();
+            let is_full = self.names.len() >= self.limit || self.looks >= LOOKS_PER_PAGE;
+            if is_full || horizon.as_ref().is_some_and(|horizon| key > *horizon) {
+                return Ok(End::Full);
+            }
+            if key.kind() != self.wanted.kind || !self.wanted.may_go_on(name) {
+                return Ok(End::Over);
+            }
+            if name.starts_with('$') && !self.wanted.with_system {
+                return Ok(End::System);
+            }
+            self.looks += 1;
+            name.clone_into(&mut self.last);
+            let named = match &key {
+                Key::Stream(stream) => self.stream(stream, state)?,
+                _ => self.other(&key, state),
+            };
+            self.names.extend(named);
+        }
+        // Behind a horizon there may be more in a tail.
+        Ok(if horizon.is_some() { End::Full } else { End::Over })
+    }
+
+    /// The keys of the tails from a start on, and how far they are all there, if not to the end.
+    fn in_tails(&self, start: Bound<&str>) -> (Peekable<IntoIter<Key>>, Option<Key>) {
+        let mut all: Vec<Key> = Vec::new();
+        let mut horizon: Option<Key> = None;
+        for tail in self.view.tails() {
+            let keys = tail.keys_from(self.wanted.kind, start, NAMES_PER_TAIL);
+            if let Some(last) = keys.last().filter(|_| keys.len() == NAMES_PER_TAIL)
+                && horizon.as_ref().is_none_or(|horizon| last < horizon)
+            {
+                horizon = Some(last.clone());
+            }
+            all.extend(keys);
+        }
+        all.sort();
+        all.dedup();
+        (all.into_iter().peekable(), horizon)
+    }
+
+    /// What there is to say of a stream, if it belongs on the list.
+    fn stream(
+        &mut self,
+        stream: &StreamName,
+        state: Option<KeyState>,
+    ) -> Result<Option<Named>, Fault> {
+        if self.wanted.within.as_ref().is_some_and(|within| !within.holds(stream)) {
+            return Ok(None);
+        }
+        let in_memory = self.view.version_in_memory(stream, self.as_of);
+        let version = in_memory.or(state.map(|state| state.version)).unwrap_or_default();
+        // Its first event came after the point.
+        if version == Version::ZERO {
+            return Ok(None);
+        }
+        let (mut first_version, mut closed) = (Version(1), false);
+        if self.has_records && !stream.is_system() {
+            self.looks += LOOKS_PER_FLOOR;
+            first_version = self.floors.floor(self.view, stream)?;
+            let record = self.view.record(&Scope::Stream(stream.clone()), self.as_of)?;
+            closed = record.is_some_and(|record| record.closed);
+        }
+        let events = version.next().0.saturating_sub(first_version.0);
+        if events == 0 && !self.wanted.with_removed {
+            return Ok(None);
+        }
+        Ok(Some(Named {
+            name: stream.to_string(),
+            events: Some(events),
+            stream: Some(NamedStream { version, first_version, closed }),
+        }))
+    }
+
+    /// What there is to say of a category, a path or a type, if an event had it by the point.
+    fn other(&self, key: &Key, state: Option<KeyState>) -> Option<Named> {
+        let in_tails: u64 = self.view.tails().map(|tail| tail.count(key, self.as_of)).sum();
+        let events = match state.map(|state| state.version.0) {
+            None if in_tails == 0 => return None,
+            None => Some(in_tails),
+            Some(0) => None,
+            Some(total) => Some(total.saturating_add(in_tails)),
+        };
+        Some(Named { name: key.name().to_owned(), events, stream: None })
+    }
+}
+
+/// The name of a kind as dictionaries and the catalog have it; it need not be a valid one.
+fn encoded(kind: u8, name: &str) -> Vec<u8> {
+    [&[kind], name.as_bytes()].concat()
+}
+
+/// The keys of chunks and tails, merged; each with where the chunks hold it last.
+struct Keys<'a, S: Iterator> {
+    view: &'a View,
+    stored: Peekable<S>,
+    tails: Peekable<IntoIter<Key>>,
+}
+
+impl<S: Iterator<Item = Result<(Vec<u8>, KeyState), Fault>>> Keys<'_, S> {
+    fn next(&mut self) -> Result<Option<(Key, Option<KeyState>)>, Fault> {
+        let order = match (self.stored.peek(), self.tails.peek()) {
+            (None, None) => return Ok(None),
+            (Some(Ok((stored, _))), Some(in_tail)) => {
+                let kinds = stored.first().cmp(&Some(&in_tail.kind()));
+                kinds.then_with(|| {
+                    stored.get(1..).unwrap_or_default().cmp(in_tail.name().as_bytes())
+                })
+            }
+            // A fault, too, comes first.
+            (Some(_), _) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+        };
+        let in_tail = if order.is_lt() { None } else { self.tails.next() };
+        let stored = if order.is_gt() { None } else { self.stored.next().transpose()? };
+        let state = stored.as_ref().map(|(_, state)| *state);
+        let key = match (in_tail, stored) {
+            (Some(key), _) => key,
+            (None, Some((key, _))) => Key::decode(&key).map_err(|malformed| {
+                self.view.catalog.damaged(&format!("the name of a key {malformed}"))
+            })?,
+            (None, None) => return Ok(None),
+        };
+        Ok(Some((key, state)))
+    }
+}
+
+/// What belongs on a list.
+struct Wanted {
+    kind: u8,
+    /// What all names begin with.
+    prefixes: Vec<String>,
+    /// What all streams lie in.
+    within: Option<Scope>,
+    with_system: bool,
+    with_removed: bool,
+}
+
+impl Wanted {
+    fn of(listing: &Listing) -> Wanted {
+        let mut prefixes = vec![listing.prefix.clone()];
+        let (kind, within) = match &listing.listed {
+            Listed::Streams => (Key::STREAM_KIND, None),
+            Listed::StreamsOf(category) => {
+                (Key::STREAM_KIND, Some(Scope::Category(category.clone())))
+            }
+            Listed::StreamsIn(path) => {
+                prefixes.push(format!("{path}/"));
+                (Key::STREAM_KIND, Some(Scope::Path(path.clone())))
+            }
+            Listed::Categories => (Key::CATEGORY_KIND, None),
+            Listed::Paths => (Key::PATH_KIND, None),
+            Listed::Types => (Key::TYPE_KIND, None),
+        };
+        let with_system = listing.with_system || listing.prefix.starts_with('$');
+        Wanted { kind, prefixes, within, with_system, with_removed: listing.with_removed }
+    }
+
+    /// Whether a name that is not before the start begins as all names must: none after it does if not.
+    fn may_go_on(&self, name: &str) -> bool {
+        self.prefixes.iter().all(|prefix| name.starts_with(prefix))
+    }
+
+    /// Where the names begin that come after one.
+    fn start(&self, after: &str) -> Bound<String> {
+        let first = self.prefixes.iter().max().map_or("", String::as_str);
+        if first > after {
+            Bound::Included(first.to_owned())
+        } else {
+            Bound::Excluded(after.to_owned())
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The names of a tail in order, sorted only once somebody asks for them.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use quorate_proto::Position;
+
+use super::Tail;
+use crate::key::Key;
+
+/// How many keys are copied out of the tail at a time, so that the writer never waits for long.
+const KEYS_PER_LOOK: usize = 4096;
+
+/// The keys of a tail whose names can be listed, by kind and name.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// How many of the tail's keys are here.
+    seen: usize,
+    streams: BTreeSet<ByName>,
+    categories: BTreeSet<ByName>,
+    paths: BTreeSet<ByName>,
+    types: BTreeSet<ByName>,
+}
+
+impl Names {
+    fn of_kind(&mut self, kind: u8) -> Option<&mut BTreeSet<ByName>> {
+        match kind {
+            Key::STREAM_KIND => Some(&mut self.streams),
+            Key::CATEGORY_KIND => Some(&mut self.categories),
+            Key::PATH_KIND => Some(&mut self.paths),
+            Key::TYPE_KIND => Some(&mut self.types),
+            _ => None,
+        }
+    }
+}
+
+/// A key among those of its kind.
+#[derive(Clone, Debug)]
+struct ByName(Key);
+
+impl Borrow<str> for ByName {
+    fn borrow(&self) -> &str {
+        self.0.name()
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &ByName) -> bool {
+        self.0.name() == other.0.name()
+    }
+}
+
+impl Eq for ByName {}
+
+impl PartialOrd for ByName {
+    fn partial_cmp(&self, other: &ByName) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByName {
+    fn cmp(&self, other: &ByName) -> Ordering {
+        self.0.name().cmp(other.0.name())
+    }
+}
+
+impl Tail {
+    /// At most `max` keys of a kind from a name on, sorted by their names. Whoever asks first has the names
+    /// sorted, and later ones those that came since; it holds up the writer only while some are copied.
+    pub(crate) fn keys_from(&self, kind: u8, start: Bound<&str>, max: usize) -> Vec<Key> {
+        let mut names = self.names.lock().expect(super::NO_PANIC);
+        loop {
+            let new = self.keys_since(names.seen);
+            if new.is_empty() {
+                break;
+            }
+            names.seen += new.len();
+            for key in new {
+                if let Some(of_kind) = names.of_kind(key.kind()) {
+                    of_kind.insert(ByName(key));
+                }
+            }
+        }
+        let Some(of_kind) = names.of_kind(kind) else { return Vec::new() };
+        let range = of_kind.range::<str, _>((start, Bound::Unbounded));
+        range.take(max).map(|by_name| by_name.0.clone()).collect()
+    }
+
+    /// How many events up to a position a key has here.
+    pub(crate) fn count(&self, key: &Key, as_of: Position) -> u64 {
+        let contents = self.read();
+        let ordinals = contents.ordinals(key);
+        ordinals.partition_point(|ordinal| self.position(*ordinal) <= as_of) as u64
+    }
+
+    fn keys_since(&self, seen: usize) -> Vec<Key> {
+        let contents = self.read();
+        let new = contents.listed.get(seen..).unwrap_or_default();
+        new.iter().take(KEYS_PER_LOOK).cloned().collect()
+    }
+}

@@ -1,0 +1,88 @@
+//! A PostgreSQL server of a test's own, where the programs for one are installed.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::cluster::{PATIENCE, wait_for};
+
+/// Who runs it when the test is run by root, whom PostgreSQL refuses.
+const NOBODY: &str = "nobody";
+
+/// A server on a port of its own, with nothing in it.
+#[derive(Debug)]
+pub struct Postgres {
+    /// How it is reached.
+    pub url: String,
+    server: Child,
+    _folder: TempDir,
+}
+
+impl Postgres {
+    /// Starts one; none where PostgreSQL is not installed.
+    ///
+    /// # Panics
+    /// When it is installed and does not start.
+    pub fn start() -> Option<Postgres> {
+        let programs = programs()?;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let data = folder.path().join("data");
+        if is_root() {
+            let owned = Command::new("chown").arg(NOBODY).arg(folder.path()).status();
+            assert!(owned.expect("chown runs").success());
+        }
+        let mut init = as_nobody(&programs.join("initdb"));
+        init.args(["--auth=trust", "--username=test", "--no-sync", "--pgdata"]).arg(&data);
+        let made = init.current_dir(folder.path()).output().expect("initdb runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let port = quorate_node::free_addresses(1).expect("a free port")[0].port();
+        let log = fs::File::create(folder.path().join("log")).expect("a log file");
+        let server = as_nobody(&programs.join("postgres"))
+            .arg("-D")
+            .arg(&data)
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "fsync=off", "-k"])
+            .arg(folder.path())
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log)
+            .spawn()
+            .expect("postgres starts");
+        let url = format!("postgres://test@127.0.0.1:{port}/postgres");
+        let postgres = Postgres { url, server, _folder: folder };
+        wait_for("PostgreSQL", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        Some(postgres)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // At once: nothing of it is needed any more.
+        let _gone = self.server.kill().and_then(|()| self.server.wait());
+    }
+}
+
+/// The folder of the newest version's programs.
+fn programs() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
+    let folders = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
+    folders.filter(|folder| folder.join("initdb").exists()).max()
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn as_nobody(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    // Without a shell or a second process between, so that killing it kills the server.
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", NOBODY, "--clear-groups"]).arg(AsRef::<OsStr>::as_ref(program));
+    command
+}
