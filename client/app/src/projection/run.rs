@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use quorate_client::{Message, Problem};
+use quorate_client::{ErrorKind, Message, Problem};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ const MARK_EVENTS: usize = 256;
 const ROOM_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What is the same for everything that one start does.
-pub(super) struct Running<S: Store, H, E> {
+pub(super) struct Run<S: Store, H, E> {
     pub(super) projection: Projection<S, H>,
     pub(super) source: Arc<E>,
     pub(super) board: Arc<Board>,
@@ -64,64 +64,68 @@ where
     H: Handler<S::Model>,
     E: EventSource,
 {
-    let Some(running) = Running::begin(projection, source, board, stop).await? else {
+    let Some(run) = Run::begin(projection, source, board, stop).await? else {
         return Ok(());
     };
-    let slot = running.projection.slot(Side::Live);
+    let slot = run.projection.slot(Side::Live);
     loop {
-        let stored = running.ask(|store| store.record(&slot)).await?;
-        let changed = stored.filter(|record| record.definition != running.definition);
+        let stored = run.ask(|store| store.record(&slot)).await?;
+        let changed = stored.filter(|record| record.definition != run.definition);
         if let Some(record) = changed {
-            if !running.projection.settings.rebuild_when_changed {
-                return Err(running.changed(record));
+            if !run.projection.settings.rebuild_when_changed {
+                return Err(run.changed(record));
             }
-            match rebuild::drive(&running, true).await? {
+            match rebuild::drive(&run, true).await? {
                 Ended::Stopped => return Ok(()),
                 Ended::Moved | Ended::Arrived => continue,
             }
         }
-        let Some((held, record)) = running.claim(&slot, 1).await? else { return Ok(()) };
-        if record.definition != running.definition {
-            running.release(&held).await;
+        let Some((held, record)) = run.claim(&slot, 1).await? else { return Ok(()) };
+        if record.definition != run.definition {
+            run.release(&held).await;
             continue;
         }
-        match running.work(&held, record).await? {
+        match run.work(&held, record).await? {
             Ended::Stopped => return Ok(()),
-            Ended::Moved | Ended::Arrived => running.board.enter(State::Starting),
+            Ended::Moved | Ended::Arrived => run.board.enter(State::Starting),
         }
     }
 }
 
-impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
+impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
     /// Checks what was told and opens the store; `None` if it was stopped before that.
     pub(super) async fn begin(
         projection: Projection<S, H>,
         source: Arc<E>,
         board: Arc<Board>,
         stop: watch::Receiver<bool>,
-    ) -> Result<Option<Running<S, H, E>>, ProjectionError> {
+    ) -> Result<Option<Run<S, H, E>>, ProjectionError> {
         projection.check()?;
         let definition = String::new();
-        let mut running = Running { projection, source, board, stop, definition };
+        let mut run = Run { projection, source, board, stop, definition };
         let mut attempts = 0;
         loop {
-            let asked = running.projection.definition(running.source.as_ref()).await;
+            let asked = run.projection.definition(run.source.as_ref()).await;
             match asked {
-                Ok(definition) => break running.definition = definition,
-                Err(problem) if !problem.kind.is_transient() => return Err(problem.into()),
+                Ok(definition) => break run.definition = definition,
+                Err(problem)
+                    if !problem.kind.is_transient() && problem.kind != ErrorKind::NotReady =>
+                {
+                    return Err(problem.into());
+                }
                 Err(problem) => {
                     attempts += 1;
-                    if !running.rest(LOST.after(attempts), &problem.to_string()).await {
+                    if !run.rest(LOST.after(attempts), &problem.to_string()).await {
                         return Ok(None);
                     }
                 }
             }
         }
-        running.ask(|store| store.prepare()).await?;
-        if let Ok(head) = running.source.head().await {
-            running.board.head(head);
+        run.ask(|store| store.prepare()).await?;
+        if let Ok(head) = run.source.head().await {
+            run.board.head(head);
         }
-        Ok(Some(running))
+        Ok(Some(run))
     }
 
     /// Asks the store, again and again while it cannot be reached.
@@ -174,7 +178,8 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
         }
     }
 
-    /// Makes this process the owner of a model, which is set up if it is not there; `None` if it was stopped before.
+    /// Makes this process the owner of a model, which is set up if it is not there; `None` if it was stopped before, or
+    /// if a rebuild that was waited for is over.
     ///
     /// A lease that is not renewed while it is waited for is one of a process that is gone.
     pub(super) async fn claim(
@@ -190,6 +195,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
                     let held = Held { slot: slot.clone(), generation: record.generation, owner };
                     return Ok(Some((held, record)));
                 }
+                Claim::Missing if slot.side == Side::Rebuild && seen.is_some() => return Ok(None),
                 Claim::Missing => self.create(slot, generation, &owner).await?,
                 Claim::Held { owner, until } => {
                     let is_renewed = seen.is_some_and(|before| before != until);
@@ -358,7 +364,9 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
             }
         };
         halt.send_replace(true);
-        while workers.join_next().await.is_some() {}
+        // A database that does not answer is not waited for: what is in work then shows in the bookmark.
+        let ending = async { while workers.join_next().await.is_some() {} };
+        let _is_late = tokio::time::timeout(settings.lease, ending).await;
         ended
     }
 

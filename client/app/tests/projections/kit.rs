@@ -242,11 +242,29 @@ impl RedisKit {
         Some(RedisKit(format!("redis+unix://{}?db={number}", server.path("socket"))))
     }
 
-    async fn keys(&self, pattern: &str) -> Vec<String> {
+    async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> T {
         let client = redis::Client::open(self.0.as_str()).expect("an address");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
-        let mut keys = redis::cmd("KEYS");
-        keys.arg(pattern).query_async(&mut connection).await.expect("an answer")
+        let connection = client.get_multiplexed_async_connection().await;
+        command.query_async(&mut connection.expect("a connection")).await.expect("an answer")
+    }
+
+    /// Cuts all connections to this database: those of other tests are to others of the same server.
+    pub(crate) async fn cut_connections(&self) {
+        let (_, database) = self.0.rsplit_once('=').expect("the number of the database");
+        let connections: String = self.ask(redis::cmd("CLIENT").arg("LIST")).await;
+        for line in connections.lines() {
+            let mut words = line.split(' ');
+            let id = words.clone().find_map(|word| word.strip_prefix("id=")).expect("an id");
+            if words.any(|word| word.strip_prefix("db=") == Some(database)) {
+                let mut kill = redis::cmd("CLIENT");
+                self.ask::<u64>(kill.arg("KILL").arg("ID").arg(id)).await;
+            }
+        }
+    }
+
+    /// How long a key is still there; negative if it is not, or for good.
+    pub(crate) async fn seconds_left(&self, key: &str) -> i64 {
+        self.ask(redis::cmd("TTL").arg(key)).await
     }
 }
 
@@ -260,14 +278,12 @@ impl Kit for RedisKit {
 
     async fn rows(&self, store: &Redis, projection: &str) -> Option<Rows> {
         let prefix = store.prefix(projection).await.expect("an answer")?;
-        let client = redis::Client::open(self.0.as_str()).expect("an address");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
         let mut rows = Rows::new();
-        for key in self.keys(&format!("{prefix}*")).await {
-            let mut range = redis::cmd("LRANGE");
-            let range = range.arg(&key).arg(0).arg(-1).query_async(&mut connection);
+        let keys: Vec<String> = self.ask(redis::cmd("KEYS").arg(format!("{prefix}*"))).await;
+        for key in keys {
+            let versions = self.ask(redis::cmd("LRANGE").arg(&key).arg(0).arg(-1)).await;
             let stream = key.strip_prefix(&prefix).expect("a key of the model").to_owned();
-            rows.insert(stream, range.await.expect("an answer"));
+            rows.insert(stream, versions);
         }
         Some(rows)
     }

@@ -75,7 +75,7 @@ impl Redis {
 
     /// An answer, after which a connection that is no good any more is let go.
     async fn answer<T>(&self, answer: Result<T, RedisError>) -> Result<T, StoreError> {
-        if answer.as_ref().is_err_and(|error| is_transient(error)) {
+        if answer.as_ref().is_err_and(is_transient) {
             *self.connection.lock().await = None;
         }
         answer.map_err(told)
