@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "quorate/v1/events.proto",
     "quorate/v1/groups.proto",
     "quorate/v1/cluster.proto",
     "quorate/peer/v1/forward.proto",
+    "quorate/peer/v1/groups.proto",
     "quorate/peer/v1/raft.proto",
 ];
 

@@ -28,6 +28,19 @@ pub(crate) async fn ask<T, F>(
 where
     F: Future<Output = Result<Response<T>, Status>>,
 {
+    let nodes = &client.shared.nodes;
+    ask_node(client, order, |address, time| Ok(call(nodes.events(address)?, time))).await
+}
+
+/// The same, of any service: `call` is given the address of the node.
+pub(crate) async fn ask_node<T, F>(
+    client: &Client,
+    order: impl Fn() -> Vec<String>,
+    call: impl Fn(&str, u64) -> Result<F, Problem>,
+) -> Result<T, Problem>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
     let give_up_at = Instant::now() + client.deadline;
     let mut unknown = false;
     loop {
@@ -35,8 +48,7 @@ where
         for address in order() {
             let left = give_up_at.saturating_duration_since(Instant::now());
             let time = left.min(client.deadline / 3);
-            let events = client.shared.nodes.events(&address)?;
-            let asking = call(events, (time.as_millis() as u64).max(1));
+            let asking = call(&address, (time.as_millis() as u64).max(1))?;
             let told = match tokio::time::timeout(time + GRACE, asking).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) => problem(&address, &status),

@@ -41,6 +41,7 @@ mod driver;
 mod event;
 mod feed;
 mod flights;
+mod group;
 mod names;
 mod nodes;
 mod outcome;
@@ -58,15 +59,19 @@ pub use client::{Builder, Client};
 pub use connector::Transport;
 pub use event::{Event, EventError, RecordedEvent};
 pub use feed::{Feed, Mark, Message};
+pub use group::{
+    ConsumeRequest, Consumer, CreateGroup, Delivery, Group, GroupConsumer, GroupRef, GroupSettings,
+    ParkedEvent, Settler,
+};
 pub use names::{ListRequest, Listed, ListedStream, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::{
     Consistency, ErrorKind, EventId, EventType, Failure, Invalid, Outcome, Position, Problem,
-    StreamName, Timestamp, Violation,
+    Selection, Strategy, StreamName, Timestamp, Violation,
 };
 pub use read::{EventStream, Events, ReadRequest};
 pub use settings::{ScopeState, Settings, SettingsInForce, StreamState};
 pub use snapshot::{RecordedSnapshot, Snapshot};
-pub use status::{ClusterStatus, DamagedChunk, Founded, Member, NodeStatus, Scavenged};
+pub use status::{ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged};
 pub use stream::{ScopeRef, StreamRef};
 pub use transaction::{Submitted, Transaction};

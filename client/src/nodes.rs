@@ -8,6 +8,7 @@ use quorate_proto::limits::CLIENT_MESSAGE_BYTES_MAX;
 use quorate_proto::wire::problem_of;
 use quorate_proto::wire::v1::cluster_client::ClusterClient;
 use quorate_proto::wire::v1::events_client::EventsClient;
+use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::{ErrorKind, Invalid, Outcome, Problem};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -108,6 +109,12 @@ impl Nodes {
 
     pub(crate) fn events(&self, address: &str) -> Result<EventsClient<Channel>, Problem> {
         Ok(EventsClient::new(self.channel(address)?)
+            .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX))
+    }
+
+    pub(crate) fn groups(&self, address: &str) -> Result<GroupsClient<Channel>, Problem> {
+        Ok(GroupsClient::new(self.channel(address)?)
             .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX))
     }

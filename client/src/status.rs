@@ -85,6 +85,25 @@ pub struct NodeStatus {
     pub scrubbed_at: Option<Timestamp>,
     /// The newest scavenge since it started, under way or ended.
     pub scavenged: Option<Scavenged>,
+    /// How far behind the consumer groups are, as it knows it, by name; the first 1,000 of them.
+    pub groups: Vec<GroupLag>,
+}
+
+/// How far behind a consumer group is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupLag {
+    /// Its name.
+    pub name: String,
+    /// Everything that matches up to here is settled, but for what failed or is parked.
+    pub floor: u64,
+    /// Positions of the log behind the floor, less what is settled above it.
+    pub lag: u64,
+    /// What consumers hold; 0 where the node does not lead.
+    pub in_flight: u64,
+    /// What failed and is to be tried again.
+    pub failed: u64,
+    /// What is parked.
+    pub parked: u64,
 }
 
 /// A chunk whose bytes are not what was written. Reads that need it fail until it is repaired.
@@ -219,6 +238,13 @@ impl From<v1::DamagedChunk> for DamagedChunk {
     }
 }
 
+impl From<v1::GroupLag> for GroupLag {
+    fn from(group: v1::GroupLag) -> GroupLag {
+        let v1::GroupLag { name, floor, lag, in_flight, failed, parked } = group;
+        GroupLag { name, floor, lag, in_flight, failed, parked }
+    }
+}
+
 impl From<v1::ScavengeProgress> for Scavenged {
     fn from(progress: v1::ScavengeProgress) -> Scavenged {
         let v1::ScavengeProgress { chunks, rewritten, events_removed, bytes_freed } = progress;
@@ -261,6 +287,7 @@ impl From<v1::NodeStatus> for NodeStatus {
             scrubbed_bytes: status.scrubbed_bytes,
             scrubbed_at: status.scrubbed_at.map(Timestamp),
             scavenged: status.scavenged.map(Scavenged::from),
+            groups: status.groups.into_iter().map(GroupLag::from).collect(),
         }
     }
 }

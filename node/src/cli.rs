@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use quorate_proto::{Consistency, Position};
 
 use crate::commands::{
-    append, bench, cluster, demo, dev, export, import, read, scavenge, serve, snapshot, stream,
-    verify,
+    append, bench, cluster, demo, dev, export, group, import, read, scavenge, serve, snapshot,
+    stream, verify,
 };
 use crate::exit::{Ending, Exit};
 
@@ -82,6 +82,7 @@ enum Command {
     Stream(stream::StreamArgs),
     Snapshot(snapshot::SnapshotArgs),
     Scavenge(scavenge::ScavengeArgs),
+    Group(group::GroupArgs),
     Cluster(cluster::ClusterArgs),
     Bench(bench::BenchArgs),
     Verify(verify::VerifyArgs),
@@ -103,6 +104,7 @@ impl Arguments {
             Command::Stream(args) => block_on(stream::run(args, &global)),
             Command::Snapshot(args) => block_on(snapshot::run(args, &global)),
             Command::Scavenge(args) => block_on(scavenge::run(args, &global)),
+            Command::Group(args) => block_on(group::run(args, &global)),
             Command::Cluster(args) => block_on(cluster::run(args, &global)),
             Command::Bench(args) => block_on(bench::run(args, &global)),
             Command::Verify(args) => verify::run(&args, &global),

@@ -22,6 +22,9 @@ pub struct Flags {
     /// Where to listen for the other nodes [default: 127.0.0.1:7801].
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_PEER_LISTEN")]
     pub peer_listen: Option<String>,
+    /// Where to listen for those who scrape metrics (`GET /metrics`) [default: nowhere].
+    #[arg(long, value_name = "HOST:PORT", env = "QUORATE_METRICS_LISTEN")]
+    pub metrics_listen: Option<String>,
     /// Where clients reach this node, if it is not where it listens.
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_ADVERTISE")]
     pub advertise: Option<String>,
@@ -62,6 +65,7 @@ pub struct File {
     data: Option<PathBuf>,
     listen: Option<String>,
     peer_listen: Option<String>,
+    metrics_listen: Option<String>,
     advertise: Option<String>,
     peer_advertise: Option<String>,
     insecure: Option<bool>,
@@ -93,6 +97,8 @@ pub struct Settings {
     pub listen: String,
     /// Where it listens for the other nodes.
     pub peer_listen: String,
+    /// Where it listens for those who scrape metrics, if anywhere.
+    pub metrics_listen: Option<String>,
     /// Where clients reach it.
     pub advertise: String,
     /// Where the other nodes reach it.
@@ -123,12 +129,22 @@ impl Settings {
         let listen = flags.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:7701".to_owned());
         let peer_listen =
             flags.peer_listen.or(file.peer_listen).unwrap_or_else(|| "127.0.0.1:7801".to_owned());
+        let metrics_listen = flags.metrics_listen.or(file.metrics_listen);
         let allowed = flags.insecure.or(file.insecure).unwrap_or(false);
         let open = !is_loopback("listen", &listen)? | !is_loopback("peer_listen", &peer_listen)?;
         if open && !allowed {
             return Err(Unusable(format!(
                 "`{listen}` and `{peer_listen}` are not both loopback addresses, and nothing is \
                  encrypted yet: say --insecure if whoever reaches them may read and write everything"
+            )));
+        }
+        if let Some(address) = &metrics_listen
+            && !is_loopback("metrics_listen", address)?
+            && !allowed
+        {
+            return Err(Unusable(format!(
+                "`{address}` is not a loopback address, and nothing is encrypted yet: say --insecure if \
+                 whoever reaches it may see the metrics and the names of consumer groups"
             )));
         }
         let threads = flags.threads.or(file.threads);
@@ -145,6 +161,7 @@ impl Settings {
             )?,
             listen,
             peer_listen,
+            metrics_listen,
             insecure: open,
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             threads,
@@ -279,6 +296,25 @@ mod tests {
             };
             assert!(!resolve(flags, "").expect(closed).insecure, "{closed}");
         }
+    }
+
+    #[test]
+    fn metrics_are_served_beyond_loopback_only_when_that_is_asked_for() {
+        let flags = |address: &str, insecure| Flags {
+            data: Some("/x".into()),
+            metrics_listen: Some(address.into()),
+            insecure,
+            ..Flags::default()
+        };
+        let refused = resolve(flags("0.0.0.0:9100", None), "").expect_err("open");
+        assert!(refused.contains("--insecure"), "{refused}");
+        let open = resolve(flags("0.0.0.0:9100", Some(true)), "").expect("it was asked for");
+        assert_eq!((open.metrics_listen.as_deref(), open.insecure), (Some("0.0.0.0:9100"), false));
+        assert!(resolve(flags("127.0.0.1:9100", None), "").is_ok());
+        let settings = resolve(Flags::default(), "data = '/x'\nmetrics_listen = 'localhost:9100'");
+        assert_eq!(settings.expect("usable").metrics_listen.as_deref(), Some("localhost:9100"));
+        let default = resolve(Flags::default(), "data = '/x'").expect("usable");
+        assert_eq!(default.metrics_listen, None);
     }
 
     #[test]

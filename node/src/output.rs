@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 /// An event as a JSON line, in the order of the fields that users rely on.
 #[derive(Serialize)]
-struct EventLine<'a> {
+pub(crate) struct EventLine<'a> {
     position: u64,
     stream: &'a str,
     version: u64,
@@ -38,13 +38,21 @@ struct EventLine<'a> {
     correlation_id: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     causation_id: &'a str,
+    /// Where it comes from a consumer group: which attempt it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
 }
 
 /// Writes an event as one JSON line: the same bytes for the same event, on every node.
 pub(crate) fn write_event_json(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> {
+    write_json(output, &event_line(event, None))
+}
+
+/// An event as a JSON line; with the attempt where it comes from a consumer group.
+pub(crate) fn event_line(event: &RecordedEvent, attempt: Option<u32>) -> EventLine<'_> {
     let (data, data_base64) = payload(&event.data);
     let (metadata, metadata_base64) = payload(&event.metadata);
-    let line = EventLine {
+    EventLine {
         position: event.position,
         stream: event.stream.as_str(),
         version: event.version,
@@ -61,8 +69,8 @@ pub(crate) fn write_event_json(output: &mut impl Write, event: &RecordedEvent) -
         content_type: &event.content_type,
         correlation_id: &event.correlation_id,
         causation_id: &event.causation_id,
-    };
-    write_json(output, &line)
+        attempt,
+    }
 }
 
 /// A snapshot as a JSON line.

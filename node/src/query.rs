@@ -38,6 +38,37 @@ pub(crate) fn parse(text: &str) -> Result<Query, String> {
     Ok(query)
 }
 
+/// Writes a query as [`parse`] reads it.
+pub(crate) fn show(query: &Query) -> String {
+    let items: Vec<String> = query.items.iter().map(show_item).collect();
+    if items.is_empty() { "*".to_owned() } else { items.join(" or ") }
+}
+
+fn show_item(item: &QueryItem) -> String {
+    let scope = item.scope.as_ref().map(|scope| match scope {
+        Scope::Stream(name) => ("stream", name.as_str()),
+        Scope::Category(name) => ("category", name.as_str()),
+        Scope::Path(name) => ("path", name.as_str()),
+    });
+    let types = item.types.iter().map(|kind| ("type", kind.as_str()));
+    let tags = item.tags.iter().map(|tag| ("tag", tag.as_str()));
+    let correlation = item.correlation.as_ref().map(|id| ("correlation", id.as_str()));
+    let demands = scope.into_iter().chain(types).chain(tags).chain(correlation);
+    let demands: Vec<String> =
+        demands.map(|(key, value)| format!("{key}:{}", quoted(value))).collect();
+    if demands.is_empty() { "*".to_owned() } else { demands.join(",") }
+}
+
+/// A name in quotation marks where it needs them.
+fn quoted(name: &str) -> String {
+    let is_plain = |c: char| c != ',' && c != '"' && !c.is_whitespace();
+    if name.chars().all(is_plain) {
+        name.to_owned()
+    } else {
+        serde_json::Value::from(name).to_string()
+    }
+}
+
 /// What comes behind the `or`.
 fn next_item(rest: &str) -> Result<&str, String> {
     let behind = rest.trim_start().strip_prefix("or");
@@ -151,7 +182,11 @@ mod tests {
         ] {
             match items.is_empty() {
                 true => assert!(parse(text).is_err(), "{text}"),
-                false => assert_eq!(parse(text), Ok(Query { items }), "{text}"),
+                false => {
+                    let query = Query { items };
+                    assert_eq!(parse(text), Ok(query.clone()), "{text}");
+                    assert_eq!(parse(&show(&query)), Ok(query), "{text}");
+                }
             }
         }
     }

@@ -23,11 +23,16 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+#[path = "server/groups.rs"]
+mod groups;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Cluster {
     servers: Vec<Option<Server<TokioHost>>>,
     addresses: Vec<String>,
+    /// Where the first of them serves its metrics.
+    metrics: String,
     _folder: tempfile::TempDir,
 }
 
@@ -39,8 +44,9 @@ impl Cluster {
     /// With so many bytes of disk kept in reserve.
     async fn start_with(reserve_bytes: Option<u64>) -> Cluster {
         let folder = tempfile::tempdir().expect("a folder");
-        let free = quorate_node::free_addresses(6).expect("free ports");
+        let free = quorate_node::free_addresses(7).expect("free ports");
         let addresses: Vec<String> = free.iter().map(ToString::to_string).collect();
+        let (metrics, addresses) = addresses.split_first().expect("seven");
         let (addresses, peers) = addresses.split_at(3);
         let mut servers = Vec::new();
         for (number, (listen, peer_listen)) in addresses.iter().zip(peers).enumerate() {
@@ -48,6 +54,7 @@ impl Cluster {
                 directory: folder.path().join(number.to_string()),
                 listen: listen.clone(),
                 peer_listen: peer_listen.clone(),
+                metrics_listen: (number == 0).then(|| metrics.clone()),
                 advertise: listen.clone(),
                 peer_advertise: peer_listen.clone(),
                 insecure: false,
@@ -61,7 +68,8 @@ impl Cluster {
             let server = Server::start(TokioHost::new(), options).await.expect("it starts");
             servers.push(Some(server));
         }
-        let cluster = Cluster { servers, addresses: addresses.to_vec(), _folder: folder };
+        let (addresses, metrics) = (addresses.to_vec(), metrics.clone());
+        let cluster = Cluster { servers, addresses, metrics, _folder: folder };
         let request = v1::InitRequest { peers: peers.to_vec(), chunk_bytes: 0 };
         let mut operator = ClusterClient::new(cluster.channel(0).await);
         let founded = operator.init(request).await.expect("it is founded").into_inner();

@@ -5,8 +5,9 @@ use std::fmt;
 use crate::error::Invalid;
 use crate::limits::{
     GROUP_ATTEMPTS_MAX, GROUP_CHANGE_POSITIONS_MAX, GROUP_TIMEOUT_MS_MAX, GROUP_TIMEOUT_MS_MIN,
-    GROUP_WINDOW_MAX, REASON_BYTES_MAX,
+    GROUP_WINDOW_MAX, IDENTIFIER_BYTES_MAX, REASON_BYTES_MAX,
 };
+use crate::name::check_bounded;
 use crate::{GroupName, LogIndex, Position, Query, Timestamp};
 
 /// How the events of a group are shared among its consumers.
@@ -97,12 +98,16 @@ impl GroupSettings {
             );
             return Err(Invalid::limit("retry_delay", why, GROUP_TIMEOUT_MS_MAX));
         }
-        if !(1..=GROUP_WINDOW_MAX).contains(&self.window) {
-            let why = format!("is {}; it must be from 1 to {GROUP_WINDOW_MAX}", self.window);
-            return Err(Invalid::limit("window", why, GROUP_WINDOW_MAX.into()));
-        }
-        Ok(())
+        check_window(self.window)
     }
+}
+
+fn check_window(window: u32) -> Result<(), Invalid> {
+    if (1..=GROUP_WINDOW_MAX).contains(&window) {
+        return Ok(());
+    }
+    let why = format!("is {window}; it must be from 1 to {GROUP_WINDOW_MAX}");
+    Err(Invalid::limit("window", why, GROUP_WINDOW_MAX.into()))
 }
 
 /// What a group is, as it was created.
@@ -167,6 +172,13 @@ pub enum Selection {
     Positions(Vec<Position>),
 }
 
+impl Selection {
+    /// Those at these positions.
+    pub fn positions(positions: impl IntoIterator<Item = u64>) -> Selection {
+        Selection::Positions(positions.into_iter().map(Position).collect())
+    }
+}
+
 /// What is asked of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupRequest {
@@ -226,6 +238,64 @@ fn check_count(count: usize) -> Result<(), Invalid> {
     Err(Invalid::limit("positions", why, GROUP_CHANGE_POSITIONS_MAX as u64))
 }
 
+/// What a consumer joins as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// The group.
+    pub group: GroupName,
+    /// For people; need not be unique. Empty = it has no name.
+    pub consumer: String,
+    /// Most unsettled events that it holds at once, from 1 to [`GROUP_WINDOW_MAX`].
+    pub window: u32,
+}
+
+impl Join {
+    /// Checks the limits.
+    pub fn check(&self) -> Result<(), Invalid> {
+        if !self.consumer.is_empty() {
+            check_bounded("consumer", &self.consumer, IDENTIFIER_BYTES_MAX)?;
+        }
+        check_window(self.window)
+    }
+}
+
+/// What a consumer made of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is handled.
+    Acknowledged,
+    /// It is to be tried again, or parked after the last attempt.
+    Failed {
+        /// Why.
+        reason: String,
+        /// After how many milliseconds; as the group's settings say if not told.
+        delay_ms: Option<u64>,
+    },
+    /// It is not to be tried again until somebody replays it; why.
+    Parked(String),
+    /// It is given up for good.
+    Skipped,
+}
+
+/// What a consumer made of one of its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// The number of the delivery.
+    pub number: u64,
+    /// What became of the event.
+    pub fate: Fate,
+}
+
+/// A reason within its limit: what is beyond [`REASON_BYTES_MAX`] is cut off, at a character's end.
+pub fn bounded_reason(mut reason: String) -> String {
+    if reason.len() > REASON_BYTES_MAX {
+        let end = (0..=REASON_BYTES_MAX).rev().find(|at| reason.is_char_boundary(*at));
+        reason.truncate(end.unwrap_or_default());
+        reason.shrink_to_fit();
+    }
+    reason
+}
+
 /// What a request to a group came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupOutcome {
@@ -260,4 +330,37 @@ pub struct GroupSummary {
     pub failed: u64,
     /// How many are parked.
     pub parked: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_off_at_the_end_of_a_character() {
+        assert_eq!(bounded_reason("short".to_owned()), "short");
+        let long = format!("x{}", "ä".repeat(REASON_BYTES_MAX));
+        let cut = bounded_reason(long.clone());
+        assert_eq!(cut.len(), REASON_BYTES_MAX - 1);
+        assert!(long.starts_with(&cut));
+    }
+
+    #[test]
+    fn a_consumer_needs_no_name_but_a_window() {
+        let group = GroupName::new("billing").expect("a name");
+        let join = |consumer: &str, window| Join {
+            group: group.clone(),
+            consumer: consumer.to_owned(),
+            window,
+        };
+        assert_eq!(join("", 1).check(), Ok(()));
+        for (wrong, field) in [
+            (join("", 0), "window"),
+            (join("", GROUP_WINDOW_MAX + 1), "window"),
+            (join("a\nb", 1), "consumer"),
+            (join(&"x".repeat(IDENTIFIER_BYTES_MAX + 1), 1), "consumer"),
+        ] {
+            assert_eq!(wrong.check().expect_err("wrong").field, field);
+        }
+    }
 }

@@ -23,8 +23,8 @@ pub use append::{Append, Appended, Condition, Expectation, Requirement, Write};
 pub use error::{ErrorKind, Failure, Invalid, Outcome, Problem, Violation};
 pub use event::{Event, EventId, RecordedEvent};
 pub use group::{
-    Failed, GroupDefinition, GroupOutcome, GroupProgress, GroupRequest, GroupSettings,
-    GroupSummary, Parked, Selection, Strategy,
+    Failed, Fate, GroupDefinition, GroupOutcome, GroupProgress, GroupRequest, GroupSettings,
+    GroupSummary, Join, Parked, Selection, Settlement, Strategy, bounded_reason,
 };
 pub use lifecycle::{Change, ChangeKind, DELETED, SETTINGS, Setting, SettingsChange, TOMBSTONED};
 pub use listing::{Listed, Listing, Named, NamedStream};

@@ -58,6 +58,10 @@ pub const GROUP_FAILED_MAX: usize = 65_536;
 pub const GROUP_PARKED_MAX: usize = 100_000;
 /// Most positions that one change of a group speaks of.
 pub const GROUP_CHANGE_POSITIONS_MAX: usize = 10_000;
+/// Most consumers of one group at once.
+pub const GROUP_CONSUMERS_MAX: usize = 1_024;
+/// Most unsettled events of a consumer that told no window of its own.
+pub const CONSUMER_WINDOW_DEFAULT: u32 = 16;
 /// Longest reason for which an event is parked, in bytes of UTF-8.
 pub const REASON_BYTES_MAX: usize = 512;
 /// The shortest message timeout of a group, in milliseconds.

@@ -208,7 +208,11 @@ fn check_text(field: &'static str, text: &str) -> Result<(), Invalid> {
     check_bounded(field, text, NAME_BYTES_MAX)
 }
 
-fn check_bounded(field: &'static str, text: &str, bytes_max: usize) -> Result<(), Invalid> {
+pub(crate) fn check_bounded(
+    field: &'static str,
+    text: &str,
+    bytes_max: usize,
+) -> Result<(), Invalid> {
     if text.is_empty() {
         return Err(Invalid::new(field, "is empty"));
     }

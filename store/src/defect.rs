@@ -18,6 +18,8 @@ pub enum Defect {
     NoConditionCheck,
     /// Who follows does not look at what was applied while it went from the store to what is live.
     NoSecondLook,
+    /// The floor of a consumer group passes events that consumers still hold.
+    FloorAhead,
 }
 
 thread_local! {

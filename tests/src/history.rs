@@ -1,9 +1,11 @@
 //! What clients asked for and what they were told, in the order in which it happened.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_proto::{
-    Append, Failure, Position, Read, RecordedEvent, Snapshot, Timestamp, Version, Violation,
+    Append, Failure, Position, Read, RecordedEvent, Snapshot, Strategy, Timestamp, Version,
+    Violation,
 };
 
 /// A place in the order of all invocations and answers of a history. A counter, not a clock: what was
@@ -83,6 +85,30 @@ pub struct Feed {
     pub heard: Vec<(Moment, Heard)>,
 }
 
+/// What a consumer said of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is handled.
+    Acknowledged,
+    /// It is to be tried again.
+    Failed,
+    /// It is not to be tried again.
+    Parked,
+}
+
+/// What the consumers of one group were given and said, whichever of them. The group finds everything.
+#[derive(Clone, Debug)]
+pub struct Consumed {
+    /// How they shared.
+    pub strategy: Strategy,
+    /// What they were given, in order.
+    pub deliveries: Vec<(Moment, RecordedEvent)>,
+    /// What they said, counted before it was said.
+    pub settlements: Vec<(Moment, Position, Fate)>,
+    /// What is parked in the end.
+    pub parked: BTreeSet<Position>,
+}
+
 /// All that clients did.
 ///
 /// Callers keep to two rules: an append is made again, with the same ids, only while its outcome is unknown;
@@ -95,6 +121,8 @@ pub struct History {
     pub reads: Vec<Operation<Read, ReadAnswer>>,
     /// What was followed.
     pub feeds: Vec<Feed>,
+    /// What consumers shared, if there was a group.
+    pub consumed: Option<Consumed>,
     /// The aggregate snapshots that were put, each answered with the version of the one that was kept then.
     pub snapshots: Vec<Operation<Snapshot, Version>>,
     now: Moment,
@@ -165,6 +193,34 @@ impl History {
     pub fn hear(&mut self, begun: &BegunFeed, heard: Heard) {
         let now = self.tick();
         self.feeds[begun.0].heard.push((now, heard));
+    }
+
+    /// Notes that there is a group. Of several consumers that say so, the first counts.
+    pub fn share(&mut self, strategy: Strategy) {
+        let (deliveries, settlements) = (Vec::new(), Vec::new());
+        let parked = BTreeSet::new();
+        self.consumed.get_or_insert(Consumed { strategy, deliveries, settlements, parked });
+    }
+
+    /// Notes an event that a consumer was given.
+    pub fn deliver(&mut self, event: RecordedEvent) {
+        let now = self.tick();
+        self.group().deliveries.push((now, event));
+    }
+
+    /// Notes what a consumer is about to say of an event.
+    pub fn settle(&mut self, position: Position, fate: Fate) {
+        let now = self.tick();
+        self.group().settlements.push((now, position, fate));
+    }
+
+    /// Notes that an event is parked in the end.
+    pub fn note_parked(&mut self, position: Position) {
+        self.group().parked.insert(position);
+    }
+
+    fn group(&mut self) -> &mut Consumed {
+        self.consumed.as_mut().expect("consumers tell of their group first")
     }
 
     /// Notes a snapshot that is about to be put.

@@ -116,6 +116,8 @@ fn missed(seen: &Verdict, faults: &Counts, scavenged: u64) -> Vec<&'static str> 
         ("snapshots", seen.snapshots.min(seen.snapshot_reads)),
         ("followed events", seen.followed.min(seen.marks)),
         ("feeds that fell behind", seen.fell_behind),
+        ("redelivered events", seen.redeliveries),
+        ("parked events", seen.parked),
         ("crashes", faults.crashes.min(faults.power_cuts)),
         ("partitions", faults.partitions.min(faults.delays)),
         ("flipped bits", faults.flips),
@@ -157,6 +159,7 @@ fn defects_put_back_on_purpose_are_found() {
         Defect::FlippedOutcome,
         Defect::NoConditionCheck,
         Defect::NoSecondLook,
+        Defect::FloorAhead,
     ] {
         let results = run_many(0..SEEDS_FOR_A_DEFECT, Some(defect), Result::is_err);
         let found = results.iter().find_map(|(seed, result)| Some((seed, result.as_ref().err()?)));

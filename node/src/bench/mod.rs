@@ -2,6 +2,7 @@
 
 mod append;
 mod cpu;
+mod group;
 mod read;
 mod subscribe;
 
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 pub(crate) use append::{append_load, event_bytes};
 pub(crate) use cpu::cpu_time;
+pub(crate) use group::group_load;
 pub(crate) use read::read_load;
 pub(crate) use subscribe::{catch_up_load, live_load};
 

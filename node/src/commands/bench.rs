@@ -4,18 +4,20 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use quorate_proto::Strategy;
 use quorate_proto::limits::APPEND_BYTES_MAX;
 use serde::Serialize;
 
 use crate::bench::{
-    Load, Measured, append_load, catch_up_load, cpu_time, event_bytes, live_load, read_load,
+    Load, Measured, append_load, catch_up_load, cpu_time, event_bytes, group_load, live_load,
+    read_load,
 };
 use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::write_json;
 
-/// Measure appends, reads or subscriptions.
+/// Measure appends, reads, subscriptions or consumer groups.
 #[derive(Args, Debug)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -61,6 +63,14 @@ enum Operation {
             value_parser = clap::value_parser!(u64).range(1..=100_000)
         )]
         rate: u64,
+    },
+    /// Let a group of so many consumers go through the whole log, each acknowledging at once.
+    Group {
+        #[command(flatten)]
+        load: LoadArgs,
+        /// How the events are shared: round-robin, by-stream or single.
+        #[arg(long, value_name = "STRATEGY", default_value = "round-robin", value_parser = super::group::parse_strategy)]
+        strategy: Strategy,
     },
     /// Read whole streams, again and again, of those that are in the store.
     Read {
@@ -125,6 +135,11 @@ pub async fn run(args: BenchArgs, global: &Global) -> Result<(), Exit> {
                 false => catch_up_load(&client, &load).await,
             };
             ("subscribe", load, 0, 0, measured)
+        }
+        Operation::Group { load: args, strategy } => {
+            let load = load(&args);
+            let measured = group_load(&client, &load, strategy).await?;
+            ("group", load, 0, 0, measured)
         }
         Operation::Read { load: args } => {
             let load = load(&args);

@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
-use quorate_client::{ClusterStatus, DamagedChunk, Founded, Member, NodeStatus, Scavenged};
+use quorate_client::{
+    ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged,
+};
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use serde::Serialize;
 
@@ -159,6 +161,26 @@ struct Known {
     scrubbed_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scavenged: Option<ScavengedLine>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<GroupLine>,
+}
+
+/// How far behind a consumer group is, as the node knows it.
+#[derive(Serialize)]
+struct GroupLine {
+    name: String,
+    floor: u64,
+    lag: u64,
+    in_flight: u64,
+    failed: u64,
+    parked: u64,
+}
+
+impl From<GroupLag> for GroupLine {
+    fn from(group: GroupLag) -> GroupLine {
+        let GroupLag { name, floor, lag, in_flight, failed, parked } = group;
+        GroupLine { name, floor, lag, in_flight, failed, parked }
+    }
 }
 
 #[derive(Serialize)]
@@ -215,6 +237,7 @@ impl From<NodeStatus> for NodeLine {
             scrubbed_bytes: node.scrubbed_bytes,
             scrubbed_at: node.scrubbed_at.map(|time| time.to_string()),
             scavenged: node.scavenged.map(ScavengedLine::from),
+            groups: node.groups.into_iter().map(GroupLine::from).collect(),
         };
         let known = Some(known).filter(|_| !unreachable);
         NodeLine { id: node.id, address: node.address, role: node.role, known }
@@ -240,6 +263,7 @@ async fn status(global: &Global) -> Result<(), Exit> {
         None => writeln!(output, "no cluster yet; found one with `quorate cluster init`")?,
     }
     write_table(&mut output, &nodes)?;
+    write_groups(&mut output, &nodes)?;
     Ok(())
 }
 
@@ -288,6 +312,20 @@ fn write_table(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
             }
         }
         writeln!(output)?;
+    }
+    Ok(())
+}
+
+/// The groups as the leader knows them, or else the first node that knows any.
+fn write_groups(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
+    let leader = nodes.iter().find(|node| node.role == "leader");
+    let mut known = leader.into_iter().chain(nodes).filter_map(|node| node.known.as_ref());
+    let Some(Known { groups, .. }) = known.find(|known| !known.groups.is_empty()) else {
+        return Ok(());
+    };
+    for GroupLine { name, lag, in_flight, failed, parked, .. } in groups {
+        write!(output, "group `{name}`: {lag} behind, {in_flight} in flight")?;
+        writeln!(output, ", {failed} to be tried again, {parked} parked")?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod demo;
 pub mod dev;
 pub mod export;
+pub mod group;
 pub mod import;
 mod names;
 pub mod read;

@@ -115,6 +115,7 @@ fn options_of(settings: &Settings) -> ServerOptions {
         directory: settings.data.clone(),
         listen: settings.listen.clone(),
         peer_listen: settings.peer_listen.clone(),
+        metrics_listen: settings.metrics_listen.clone(),
         advertise: settings.advertise.clone(),
         peer_advertise: settings.peer_advertise.clone(),
         insecure: settings.insecure,

@@ -1,4 +1,4 @@
-//! The way of an append or a snapshot through a node: to the batcher where this node leads, to the leader elsewhere.
+//! The way of an append, a snapshot or a request to a group through a node: to the batcher where this node leads, to the leader elsewhere.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,12 +8,14 @@ use quorate_proto::limits::DEADLINE_MS_DEFAULT;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_append::Request as WireRequest;
 use quorate_proto::{
-    Append, Appended, Change, ErrorKind, GroupOutcome, Invalid, Outcome, Problem, Snapshot,
-    StreamName, Term, Timestamp, Version,
+    Append, Appended, Change, ErrorKind, GroupName, GroupOutcome, GroupRequest, Invalid, Outcome,
+    Problem, Snapshot, StreamName, Term, Timestamp, Version,
 };
 use quorate_raft::host::Host;
 use quorate_raft::{Done, Lost, Replica, Role, Status};
-use quorate_store::command::{Request, decode_request, encode_append, encode_snapshot};
+use quorate_store::command::{
+    Request, decode_request, encode_append, encode_group, encode_snapshot,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -56,8 +58,11 @@ impl Prepared {
 
     /// Whether it is taken although the disks are full: what changes settings or removes makes room.
     fn makes_room(&self) -> bool {
-        let Request::Append(append) = &self.request else { return false };
-        append.writes.iter().all(|write| write.stream.is_system())
+        match &self.request {
+            Request::Append(append) => append.writes.iter().all(|write| write.stream.is_system()),
+            Request::Snapshot(_) => false,
+            Request::Group { request, .. } => !matches!(request, GroupRequest::Create(_)),
+        }
     }
 
     /// The streams whose order it keeps: those that it writes or looks at.
@@ -78,6 +83,14 @@ impl From<Append> for Prepared {
     fn from(append: Append) -> Prepared {
         let encoded = encode_append(&append);
         Prepared { request: Request::Append(append), encoded }
+    }
+}
+
+impl From<(GroupName, GroupRequest)> for Prepared {
+    /// Of a request that passed its check.
+    fn from((name, request): (GroupName, GroupRequest)) -> Prepared {
+        let encoded = encode_group(&name, &request);
+        Prepared { request: Request::Group { name, request }, encoded }
     }
 }
 
@@ -226,6 +239,14 @@ impl<H: Host> Appends<H> {
         if let Some(held) = entered {
             self.go_on(tenure, held);
         }
+    }
+
+    /// Hands the progress of a group to the batcher, told in the term of its owner; its waiter is answered exactly
+    /// once. It is taken although the disks are full: it may be what lets somebody make room.
+    pub(crate) fn tell_progress(&self, tenure: &Tenure, encoded: Bytes, waiter: Waiter) {
+        let (deadline, tenure) = (deadline_of(0), tenure.clone());
+        // A batcher that is gone drops the waiter, which answers for itself.
+        let _ = self.queue.send(Pending { encoded, deadline, tenure, waiter });
     }
 
     /// Takes the next step with what need not wait for others.

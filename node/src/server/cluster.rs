@@ -1,6 +1,7 @@
 //! The service that founds a cluster and tells how its members are.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::groups::Groups;
 use super::problem;
 
 /// A member that does not tell its status by then is shown as unreachable.
@@ -30,6 +32,7 @@ const FOLDERS: [&str; 3] = ["", "log", "chunks"];
 /// Init, Status and Scavenge.
 pub(crate) struct ClusterService<H: Host> {
     pub(crate) replica: Replica<H>,
+    pub(crate) groups: Arc<Groups<H>>,
     pub(crate) about: About,
 }
 
@@ -139,6 +142,7 @@ impl<H: Host> ClusterService<H> {
             scrubbed_bytes: known.scrub.verified_bytes,
             scrubbed_at: known.scrub.last_full.map(|time| time.0),
             scavenged: known.scavenged.as_ref().map(wire_scavenging),
+            groups: self.groups.lags().await,
         }
     }
 }

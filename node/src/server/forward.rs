@@ -254,7 +254,8 @@ async fn open<H: Host>(replica: &Replica<H>, leader: &Member, term: Term) -> Res
     Ok(Open { outbound, inbound, since: Instant::now() })
 }
 
-fn opening_of<H: Host>(
+/// Whom this node takes a leader for.
+pub(crate) fn opening_of<H: Host>(
     replica: &Replica<H>,
     leader: &Member,
     term: Term,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use quorate_proto::wire::peer::v1 as peer;
 use quorate_proto::wire::peer::v1::forward_server::Forward;
 use quorate_proto::{ErrorKind, Outcome, Problem, Term};
-use quorate_raft::Role;
 use quorate_raft::host::Host;
+use quorate_raft::{Replica, Role};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -19,7 +19,7 @@ use super::problem;
 use super::session::{Answers, Desk};
 
 /// How long the sender may take to say whom it means, and this node to learn that it was elected.
-const OPENING_WITHIN: Duration = Duration::from_secs(1);
+pub(crate) const OPENING_WITHIN: Duration = Duration::from_secs(1);
 
 /// The service that takes forwarded appends.
 pub(crate) struct ForwardService<H: Host> {
@@ -37,7 +37,7 @@ impl<H: Host> Forward for ForwardService<H> {
     ) -> Result<Response<Answers>, Status> {
         let mut requests = request.into_inner();
         let tenure = match timeout(OPENING_WITHIN, requests.message()).await {
-            Ok(Ok(Some(first))) => self.tenure_of(first.opening).await?,
+            Ok(Ok(Some(first))) => tenure_of(&self.appends.replica, first.opening).await?,
             Ok(Ok(None)) | Err(_) => return Err(mismatch("no opening came").into()),
             Ok(Err(status)) => return Err(status),
         };
@@ -56,27 +56,28 @@ impl<H: Host> Forward for ForwardService<H> {
     }
 }
 
-impl<H: Host> ForwardService<H> {
-    /// Checks that the sender means this node, in this cluster, in this term.
-    async fn tenure_of(&self, opening: Option<peer::ForwardOpening>) -> Result<Tenure, Problem> {
-        let opening = opening.ok_or_else(|| mismatch("the first message has no opening"))?;
-        let identity = self.appends.replica.identity().ok_or_else(problem::not_ready)?;
-        if opening.cluster != identity.cluster.as_slice() || opening.log != identity.log {
-            return Err(mismatch("the sender belongs to another cluster"));
-        }
-        if opening.leader != identity.node {
-            return Err(mismatch("the sender means another node"));
-        }
-        let term = Term(opening.term);
-        let mut status = self.appends.replica.status();
-        let elected =
-            status.wait_for(|now| now.term > term || now.term == term && now.role == Role::Leader);
-        match timeout(OPENING_WITHIN, elected).await {
-            Ok(Ok(now)) if now.term == term => Ok(Tenure::new(term)),
-            _ => {
-                let message = format!("this node does not lead in term {term}");
-                Err(Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message))
-            }
+/// Checks that the sender means this node, in this cluster, in this term.
+pub(crate) async fn tenure_of<H: Host>(
+    replica: &Replica<H>,
+    opening: Option<peer::ForwardOpening>,
+) -> Result<Tenure, Problem> {
+    let opening = opening.ok_or_else(|| mismatch("the first message has no opening"))?;
+    let identity = replica.identity().ok_or_else(problem::not_ready)?;
+    if opening.cluster != identity.cluster.as_slice() || opening.log != identity.log {
+        return Err(mismatch("the sender belongs to another cluster"));
+    }
+    if opening.leader != identity.node {
+        return Err(mismatch("the sender means another node"));
+    }
+    let term = Term(opening.term);
+    let mut status = replica.status();
+    let elected =
+        status.wait_for(|now| now.term > term || now.term == term && now.role == Role::Leader);
+    match timeout(OPENING_WITHIN, elected).await {
+        Ok(Ok(now)) if now.term == term => Ok(Tenure::new(term)),
+        _ => {
+            let message = format!("this node does not lead in term {term}");
+            Err(Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message))
         }
     }
 }
@@ -118,6 +119,6 @@ async fn take<H: Host>(
     Ok(())
 }
 
-fn mismatch(why: &str) -> Problem {
+pub(crate) fn mismatch(why: &str) -> Problem {
     Problem::new(ErrorKind::Invalid, Outcome::NotAppended, why)
 }

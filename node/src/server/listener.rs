@@ -6,8 +6,10 @@ use std::time::Duration;
 use quorate_proto::limits::{CLIENT_MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use quorate_proto::wire;
 use quorate_proto::wire::peer::v1::forward_server::ForwardServer;
+use quorate_proto::wire::peer::v1::pass_groups_server::PassGroupsServer;
 use quorate_proto::wire::v1::cluster_server::ClusterServer;
 use quorate_proto::wire::v1::events_server::EventsServer;
+use quorate_proto::wire::v1::groups_server::GroupsServer;
 use quorate_raft::host::{Host, Listening};
 use quorate_raft::transport;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,7 @@ use super::appends::Appends;
 use super::cluster::{About, ClusterService};
 use super::events::EventsService;
 use super::follow::Live;
+use super::groups::{Groups, GroupsService, PassService};
 use super::leader::ForwardService;
 
 /// Calls under way on one connection; a pipelined session is one.
@@ -42,6 +45,7 @@ pub(crate) async fn serve_clients<H: Host>(
     listening: Listening<H::Connection>,
     appends: Arc<Appends<H>>,
     live: Arc<Live<H>>,
+    groups: Arc<Groups<H>>,
     about: About,
     stopping: CancellationToken,
 ) {
@@ -51,14 +55,20 @@ pub(crate) async fn serve_clients<H: Host>(
     let events = EventsServer::new(EventsService { appends, live, stopping: stopping.clone() })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
-    let cluster = ClusterServer::new(ClusterService { replica, about })
+    let consumers = GroupsServer::new(GroupsService { groups: groups.clone() })
+        .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
+    let cluster = ClusterServer::new(ClusterService { replica, groups, about })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(wire::DESCRIPTORS)
         .build_v1()
         .expect("the descriptors were made by this build");
-    let routes =
-        Routes::new(events).add_service(cluster).add_service(health).add_service(reflection);
+    let routes = Routes::new(events)
+        .add_service(consumers)
+        .add_service(cluster)
+        .add_service(health)
+        .add_service(reflection);
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -72,13 +82,17 @@ pub(crate) async fn serve_clients<H: Host>(
 pub(crate) async fn serve_peers<H: Host>(
     listening: Listening<H::Connection>,
     appends: Arc<Appends<H>>,
+    groups: Arc<Groups<H>>,
     stopping: CancellationToken,
 ) {
     let raft = appends.replica.routes();
     let forward = ForwardServer::new(ForwardService { appends, stopping: stopping.clone() })
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
-    let routes = raft.add_service(forward);
+    let pass = PassGroupsServer::new(PassService { groups })
+        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
+    let routes = raft.add_service(forward).add_service(pass);
     serve("peers", transport::server(), routes, listening, stopping).await;
 }
 

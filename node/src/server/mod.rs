@@ -1,4 +1,4 @@
-//! The server of a node: two listeners, the services on them, and its orderly end.
+//! The server of a node: its listeners, the services on them, and its orderly end.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,18 +20,23 @@ mod conditions;
 mod events;
 mod follow;
 mod forward;
+mod groups;
 mod leader;
 mod listener;
+mod metrics;
 mod names;
 mod order;
 mod pending;
 mod problem;
 mod read;
+mod scrape;
 mod session;
 mod show;
 
 use appends::Appends;
 use follow::Live;
+use groups::Groups;
+use metrics::Metrics;
 
 /// How long a stopping leader waits for another to take over.
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(1);
@@ -49,6 +54,8 @@ pub struct ServerOptions {
     pub listen: String,
     /// Where to listen for the other nodes.
     pub peer_listen: String,
+    /// Where to listen for those who scrape metrics; nowhere if not told.
+    pub metrics_listen: Option<String>,
     /// Where clients reach this node.
     pub advertise: String,
     /// Where the other nodes reach it.
@@ -95,11 +102,15 @@ pub struct Server<H: Host> {
 }
 
 impl<H: Host> Server<H> {
-    /// Opens both listeners, then the node's folder, and serves. Nothing on the disk is touched when a
+    /// Opens the listeners, then the node's folder, and serves. Nothing on the disk is touched when a
     /// port is taken.
     pub async fn start(host: H, options: ServerOptions) -> Result<Server<H>, ServerError> {
         let clients = listen(&host, &options.listen).await?;
         let peers = listen(&host, &options.peer_listen).await?;
+        let scrapers = match &options.metrics_listen {
+            Some(address) => Some(listen(&host, address).await?),
+            None => None,
+        };
         let replica = Replica::start(
             host,
             ReplicaOptions {
@@ -124,16 +135,22 @@ impl<H: Host> Server<H> {
         let stopping = CancellationToken::new();
         let appends = Appends::start(replica.clone());
         let live = Live::start(replica.clone());
-        let listeners = vec![
+        let groups = Groups::start(appends.clone(), live.clone(), stopping.clone());
+        let mut listeners = vec![
             tokio::spawn(listener::serve_clients(
                 clients,
                 appends.clone(),
-                live,
+                live.clone(),
+                groups.clone(),
                 about,
                 stopping.clone(),
             )),
-            tokio::spawn(listener::serve_peers(peers, appends, stopping.clone())),
+            tokio::spawn(listener::serve_peers(peers, appends, groups.clone(), stopping.clone())),
         ];
+        if let Some(scrapers) = scrapers {
+            let metrics = Metrics { live, groups };
+            listeners.push(tokio::spawn(scrape::serve(scrapers, metrics, stopping.clone())));
+        }
         Ok(Server { replica, stopping, listeners })
     }
 

@@ -40,5 +40,6 @@ pub mod peer {
 /// The descriptors of all services, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quorate.bin"));
 
+pub use group::settlements_of;
 pub use problem::problem_of;
 pub use session::{SESSION_LIFE, deadline_ms};

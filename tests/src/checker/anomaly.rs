@@ -122,6 +122,11 @@ pub enum Anomaly {
         /// What is wrong.
         what: String,
     },
+    /// A consumer group left an event out, gave it out of order, or parked it for nobody.
+    WrongGroup {
+        /// What is wrong.
+        what: String,
+    },
     /// There is no moment at which all that an operation was told was true: it comes after something
     /// that had happened before it began.
     Stale {
@@ -210,6 +215,7 @@ impl fmt::Display for Anomaly {
             }
             Anomaly::WrongRead { read, what } => write!(f, "read {read} is wrong: {what}"),
             Anomaly::WrongFeed { feed, what } => write!(f, "feed {feed} is wrong: {what}"),
+            Anomaly::WrongGroup { what } => write!(f, "the group is wrong: {what}"),
             Anomaly::Stale { operation, before } => {
                 write!(f, "{operation} began after {before} had returned")
             }

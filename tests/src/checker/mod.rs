@@ -33,6 +33,7 @@ mod brute_force;
 mod canonical;
 mod feeds;
 mod filled;
+mod groups;
 mod removed;
 mod snapshots;
 #[cfg(test)]
@@ -75,6 +76,12 @@ pub struct Verdict {
     pub marks: u64,
     /// How often a feed that had caught up fell behind.
     pub fell_behind: u64,
+    /// Events that consumers were given.
+    pub deliveries: u64,
+    /// Of them, those that were given out before.
+    pub redeliveries: u64,
+    /// Events that are parked.
+    pub parked: u64,
 }
 
 impl std::ops::AddAssign for Verdict {
@@ -95,6 +102,9 @@ impl std::ops::AddAssign for Verdict {
         self.followed += other.followed;
         self.marks += other.marks;
         self.fell_behind += other.fell_behind;
+        self.deliveries += other.deliveries;
+        self.redeliveries += other.redeliveries;
+        self.parked += other.parked;
     }
 }
 
@@ -130,7 +140,10 @@ pub fn check(history: &History, replicas: &[Vec<RecordedEvent>]) -> Result<Verdi
     check.anomalies.extend(wrong);
     let feeds::Fed { events, marks, fell_behind } = fed;
     let verdict = Verdict { followed: events, marks, fell_behind, ..check.verdict };
-    check.verdict = verdict;
+    let (shared, wrong) = groups::judge(history, &canonical);
+    check.anomalies.extend(wrong);
+    let groups::Shared { deliveries, redeliveries, parked } = shared;
+    check.verdict = Verdict { deliveries, redeliveries, parked, ..verdict };
     check.verdict.snapshots =
         history.snapshots.iter().filter(|put| put.answer.is_some()).count() as u64;
     check.sweep();

@@ -12,10 +12,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quorate_proto::limits::CHUNK_BYTES_MIN;
-use quorate_proto::{Consistency, Query, Read, RecordedEvent};
+use quorate_proto::{Consistency, Query, Read, RecordedEvent, Strategy};
 use turmoil::Sim;
 
 use self::client::{Phase, Scavenges, Worker};
+use self::consumer::Member;
 use self::follower::Follower;
 use self::storm::{LATENCY_MAX, Storm};
 use crate::checker::{self, Anomaly, Verdict};
@@ -23,6 +24,7 @@ use crate::history::Recorder;
 use crate::random::Random;
 
 mod client;
+mod consumer;
 mod disk;
 mod faults;
 mod follower;
@@ -57,6 +59,8 @@ pub enum Defect {
     NoConditionCheck,
     /// A reader that follows does not look at what was applied while it went from the store to what is live.
     NoSecondLook,
+    /// The floor of a consumer group passes events that consumers still hold.
+    FloorAhead,
 }
 
 /// One run.
@@ -186,6 +190,21 @@ impl Run {
             };
             let name = format!("follower-{number}");
             sim.client(name.as_str(), follower.run());
+            clients.push(name);
+        }
+        let strategy = *random.pick(&Strategy::ALL);
+        for number in 1..=2 {
+            let member = Member {
+                number,
+                strategy,
+                random: Random::new(random.next()),
+                recorder: recorder.clone(),
+                trace: trace.clone(),
+                phase: phase.clone(),
+                addresses: addresses(CLIENT_PORT),
+            };
+            let name = format!("consumer-{number}");
+            sim.client(name.as_str(), member.run());
             clients.push(name);
         }
         let replicas = Rc::new(RefCell::new(Vec::new()));

@@ -79,6 +79,7 @@ fn options(name: &str, kept_log_bytes: u64) -> ServerOptions {
     let (listen, peer_listen) = (format!("{name}:{CLIENT_PORT}"), format!("{name}:{PEER_PORT}"));
     ServerOptions {
         directory: PathBuf::from("/node"),
+        metrics_listen: None,
         advertise: listen.clone(),
         peer_advertise: peer_listen.clone(),
         listen,
@@ -111,6 +112,7 @@ impl PutBack {
             Some(Defect::LostVote) => Some(quorate_store::defect::Defect::LostVote),
             Some(Defect::FlippedOutcome) => Some(quorate_store::defect::Defect::FlippedOutcome),
             Some(Defect::NoConditionCheck) => Some(quorate_store::defect::Defect::NoConditionCheck),
+            Some(Defect::FloorAhead) => Some(quorate_store::defect::Defect::FloorAhead),
             Some(Defect::NoSecondLook) => Some(quorate_store::defect::Defect::NoSecondLook),
             Some(Defect::AnswerBeforeSync) | None => None,
         });

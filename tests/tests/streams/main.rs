@@ -1,5 +1,6 @@
-//! Conditions, settings, the end of streams and snapshots, with real processes.
+//! Conditions, settings, the end of streams, snapshots and consumer groups, with real processes.
 
 mod applications;
 mod commands;
 mod enrolment;
+mod groups;

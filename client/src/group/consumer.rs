@@ -1,0 +1,212 @@
+//! A consumer of a group, as an application has it; a task carries what it says and hears.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quorate_proto::limits::{CONSUMER_WINDOW_DEFAULT, GROUP_TIMEOUT_MS_MAX, GROUP_WINDOW_MAX};
+use quorate_proto::{
+    ErrorKind, Fate, GroupName, Invalid, Join, Outcome, Problem, Settlement, bounded_reason,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::driver::Driver;
+use super::shown::milliseconds;
+use crate::client::Client;
+use crate::event::RecordedEvent;
+
+/// How a group is consumed.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) {
+/// let consumer = client.group("billing").consume().name("worker-1").window(16).start();
+/// # drop(consumer); }
+/// ```
+#[must_use = "nothing is consumed before `start`"]
+pub struct ConsumeRequest {
+    client: Client,
+    group: Result<GroupName, Invalid>,
+    name: String,
+    window: u32,
+}
+
+impl ConsumeRequest {
+    pub(super) fn new(client: Client, group: Result<GroupName, Invalid>) -> ConsumeRequest {
+        ConsumeRequest { client, group, name: String::new(), window: CONSUMER_WINDOW_DEFAULT }
+    }
+
+    /// What the consumer is called, for people; at most 128 bytes, and need not be unique.
+    pub fn name(mut self, name: impl Into<String>) -> ConsumeRequest {
+        self.name = name.into();
+        self
+    }
+
+    /// Most events that it holds unsettled at once; 16 unless told, at most 65,536.
+    pub fn window(mut self, events: u32) -> ConsumeRequest {
+        self.window = events;
+        self
+    }
+
+    /// Begins: the consumer connects in the background. Must be called within a tokio runtime.
+    pub fn start(self) -> Consumer {
+        let ConsumeRequest { client, group, name, window } = self;
+        let join = group.and_then(|group| {
+            let join = Join { group, consumer: name, window };
+            join.check().map(|()| join)
+        });
+        // A window's worth is taken ahead; what is settled is bounded by what was delivered.
+        let (deliver, deliveries) = mpsc::channel(window.clamp(1, GROUP_WINDOW_MAX) as usize);
+        let (says, said) = mpsc::unbounded_channel();
+        let stream = Arc::new(AtomicU64::new(0));
+        match join {
+            Ok(join) => {
+                let driver = Driver::new(client, join, said, deliver, stream.clone());
+                tokio::spawn(driver.run());
+            }
+            Err(invalid) => {
+                let _ = deliver.try_send(Err(invalid.into()));
+            }
+        }
+        Consumer { deliveries, settler: Settler { says }, stream }
+    }
+}
+
+/// An event that a consumer was given.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The event.
+    pub event: RecordedEvent,
+    /// Which attempt it is; the first is 1.
+    pub attempt: u32,
+    /// The number of the delivery, and of the stream that it came on.
+    pub(super) number: u64,
+    pub(super) stream: u64,
+}
+
+/// What the application says to the task.
+pub(super) enum Said {
+    Settled { stream: u64, position: u64, settlement: Settlement },
+    Close(oneshot::Sender<Result<(), Problem>>),
+}
+
+/// A consumer of a group. It connects to the leader, through another node if need be, and again for as long as it
+/// takes when the connection is lost. Dropping it leaves the group: what it holds is given to others.
+///
+/// Every event comes at least once: what was settled when the connection was lost may come again, here or to another
+/// consumer. Settle each delivery, once; what is settled late is not accepted, and comes again.
+#[must_use = "a consumer that is dropped leaves"]
+pub struct Consumer {
+    deliveries: mpsc::Receiver<Result<Delivery, Problem>>,
+    settler: Settler,
+    /// The number of the stream that is open.
+    stream: Arc<AtomicU64>,
+}
+
+impl Consumer {
+    /// The next event; waits while there is none. `None` only after an error. Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// What cannot get better by waiting: there is no such group (any more), or a rule is broken.
+    pub async fn try_next(&mut self) -> Result<Option<Delivery>, Problem> {
+        while let Some(delivery) = self.deliveries.recv().await {
+            let delivery = delivery?;
+            // What a lost stream brought goes to somebody else by now.
+            if delivery.stream == self.stream.load(Ordering::Acquire) {
+                return Ok(Some(delivery));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The event is handled.
+    pub fn ack(&self, delivery: &Delivery) {
+        self.settler.ack(delivery);
+    }
+
+    /// See [`Settler::fail`].
+    pub fn fail(&self, delivery: &Delivery, reason: impl Into<String>) {
+        self.settler.fail(delivery, reason);
+    }
+
+    /// See [`Settler::fail_after`].
+    pub fn fail_after(&self, delivery: &Delivery, reason: impl Into<String>, delay: Duration) {
+        self.settler.fail_after(delivery, reason, delay);
+    }
+
+    /// See [`Settler::park`].
+    pub fn park(&self, delivery: &Delivery, reason: impl Into<String>) {
+        self.settler.park(delivery, reason);
+    }
+
+    /// The event is given up for good.
+    pub fn skip(&self, delivery: &Delivery) {
+        self.settler.skip(delivery);
+    }
+
+    /// A handle that settles, for tasks that handle events beside each other.
+    pub fn settler(&self) -> Settler {
+        self.settler.clone()
+    }
+
+    /// Leaves in order, and waits until everything that was settled is durable. What was not settled is given to other
+    /// consumers, and does not count as an attempt.
+    ///
+    /// # Errors
+    /// It is not known whether all of it was kept; which events is in the message. They may be delivered again.
+    pub async fn close(self) -> Result<(), Problem> {
+        let (reply, answer) = oneshot::channel();
+        if self.settler.says.send(Said::Close(reply)).is_err() {
+            // The task ended with the error that was handed out.
+            return Ok(());
+        }
+        answer.await.unwrap_or_else(|_| {
+            let message = "the consumer ended before it was known what was kept";
+            Err(Problem::new(ErrorKind::Unavailable, Outcome::Unknown, message))
+        })
+    }
+}
+
+/// Settles what a consumer was given. Nothing waits: what is settled is sent in the background, and
+/// [`Consumer::close`] waits until it is durable.
+#[derive(Clone)]
+pub struct Settler {
+    says: mpsc::UnboundedSender<Said>,
+}
+
+impl Settler {
+    /// The event is handled.
+    pub fn ack(&self, delivery: &Delivery) {
+        self.settle(delivery, Fate::Acknowledged);
+    }
+
+    /// The event failed, and is tried again after the group's delay, or parked after its last attempt. Of the reason
+    /// 512 bytes are kept.
+    pub fn fail(&self, delivery: &Delivery, reason: impl Into<String>) {
+        let reason = bounded_reason(reason.into());
+        self.settle(delivery, Fate::Failed { reason, delay_ms: None });
+    }
+
+    /// The same, with the time until it is tried again: a week at most.
+    pub fn fail_after(&self, delivery: &Delivery, reason: impl Into<String>, delay: Duration) {
+        let reason = bounded_reason(reason.into());
+        let delay_ms = Some(milliseconds(delay).min(GROUP_TIMEOUT_MS_MAX));
+        self.settle(delivery, Fate::Failed { reason, delay_ms });
+    }
+
+    /// The event is not to be tried again until somebody replays it.
+    pub fn park(&self, delivery: &Delivery, reason: impl Into<String>) {
+        self.settle(delivery, Fate::Parked(bounded_reason(reason.into())));
+    }
+
+    /// The event is given up for good.
+    pub fn skip(&self, delivery: &Delivery) {
+        self.settle(delivery, Fate::Skipped);
+    }
+
+    fn settle(&self, delivery: &Delivery, fate: Fate) {
+        let Delivery { number, stream, .. } = *delivery;
+        let (position, settlement) = (delivery.event.position, Settlement { number, fate });
+        // A task that has ended has told why, and what it held comes again.
+        let _ = self.says.send(Said::Settled { stream, position, settlement });
+    }
+}

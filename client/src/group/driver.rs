@@ -1,0 +1,282 @@
+//! The task behind a consumer: keeps a stream open, and carries deliveries in and settlements out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quorate_proto::wire::v1::{ConsumeRequest, ConsumeResponse, Settlement};
+use quorate_proto::{ErrorKind, Join, Outcome, Problem};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::consumer::{Delivery, Said};
+use super::shown::event_of;
+use super::stream::Stream;
+use crate::client::Client;
+use crate::nodes::problem;
+use crate::read::{may_help_elsewhere, not_understood, told, unavailable};
+
+/// How long to wait after all nodes refused: twice as long each time …
+const REST_MIN: Duration = Duration::from_millis(50);
+/// … up to this.
+const REST_MAX: Duration = Duration::from_secs(2);
+/// Most settlements in one message.
+const SETTLEMENTS_MAX: usize = 1_000;
+/// How many positions the message of an error names.
+const POSITIONS_TOLD: usize = 10;
+
+/// Why the driver has nothing to do any more.
+enum Over {
+    /// The application closes the consumer, and waits.
+    Closed(oneshot::Sender<Result<(), Problem>>),
+    /// It dropped it.
+    Dropped,
+}
+
+/// How a stream ended.
+enum Ended {
+    Lost(Problem),
+    Over(Over),
+}
+
+/// The state of the task.
+///
+/// Invariant: all that is in `unsent` and `unconfirmed` was settled on the stream that is open.
+pub(super) struct Driver {
+    client: Client,
+    join: Join,
+    said: mpsc::UnboundedReceiver<Said>,
+    deliver: mpsc::Sender<Result<Delivery, Problem>>,
+    /// The number of the stream that is open.
+    stream: Arc<AtomicU64>,
+    number: u64,
+    /// Delivered, and not taken by the application yet: no more is heard before.
+    undelivered: VecDeque<Delivery>,
+    unsent: Vec<Settlement>,
+    /// Positions that were settled and are not known to be durable, by the number of the delivery.
+    unconfirmed: BTreeMap<u64, u64>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        client: Client,
+        join: Join,
+        said: mpsc::UnboundedReceiver<Said>,
+        deliver: mpsc::Sender<Result<Delivery, Problem>>,
+        stream: Arc<AtomicU64>,
+    ) -> Driver {
+        Driver {
+            client,
+            join,
+            said,
+            deliver,
+            stream,
+            number: 0,
+            undelivered: VecDeque::new(),
+            unsent: Vec::new(),
+            unconfirmed: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until the consumer is closed or dropped, or nothing can get better by waiting.
+    pub(super) async fn run(mut self) {
+        let mut rest = REST_MIN;
+        loop {
+            let opened = match self.meanwhile(open(self.client.clone(), self.join.clone())).await {
+                Ok(opened) => opened,
+                Err(over) => return end(over, Ok(())),
+            };
+            let lost = match opened {
+                Ok(mut stream) => {
+                    rest = REST_MIN;
+                    match self.serve(&mut stream).await {
+                        Ended::Lost(problem) => {
+                            self.client.shared.nodes.failed(&stream.address);
+                            problem
+                        }
+                        Ended::Over(over) => {
+                            let closed = self.close(stream).await;
+                            return end(over, closed);
+                        }
+                    }
+                }
+                Err(problem) => problem,
+            };
+            self.forget();
+            if !may_help_elsewhere(lost.kind) {
+                let _ = self.deliver.send(Err(told(lost))).await;
+                return;
+            }
+            tracing::debug!(problem = %lost, "the consumer joins again");
+            if let Err(over) = self.meanwhile(tokio::time::sleep(rest)).await {
+                return end(over, Ok(()));
+            }
+            rest = (rest * 2).min(REST_MAX);
+        }
+    }
+
+    /// Waits for something while there is no stream: what is settled now belongs to an earlier one, and comes again.
+    async fn meanwhile<F: Future>(&mut self, future: F) -> Result<F::Output, Over> {
+        let mut future = pin!(future);
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut future => return Ok(output),
+                said = self.said.recv() => match said {
+                    Some(Said::Settled { .. }) => {}
+                    Some(Said::Close(reply)) => return Err(Over::Closed(reply)),
+                    None => return Err(Over::Dropped),
+                },
+            }
+        }
+    }
+
+    /// Carries deliveries and settlements until the stream ends or the consumer is not wanted any more.
+    async fn serve(&mut self, stream: &mut Stream) -> Ended {
+        self.number += 1;
+        self.stream.store(self.number, Ordering::Release);
+        let deliver = self.deliver.clone();
+        loop {
+            tokio::select! {
+                biased;
+                permit = deliver.reserve(), if !self.undelivered.is_empty() => match permit {
+                    Ok(permit) => if let Some(delivery) = self.undelivered.pop_front() {
+                        permit.send(Ok(delivery));
+                    },
+                    Err(_) => return Ended::Over(Over::Dropped),
+                },
+                message = stream.messages.message(), if self.undelivered.is_empty() => {
+                    let heard = match message {
+                        Ok(Some(message)) => self.hear(message),
+                        Ok(None) => Err(unavailable(format!("{} ended the stream", stream.address))),
+                        Err(status) => Err(problem(&stream.address, &status)),
+                    };
+                    if let Err(problem) = heard {
+                        return Ended::Lost(problem);
+                    }
+                }
+                said = self.said.recv() => match said {
+                    Some(said) => if let Some(over) = self.take_in(said) {
+                        return Ended::Over(over);
+                    },
+                    None => return Ended::Over(Over::Dropped),
+                },
+                permit = stream.requests.reserve(), if !self.unsent.is_empty() => match permit {
+                    Ok(permit) => permit.send(self.next_request()),
+                    // The messages will tell why.
+                    Err(_) => self.unsent.clear(),
+                },
+            }
+        }
+    }
+
+    fn hear(&mut self, message: ConsumeResponse) -> Result<(), Problem> {
+        for delivery in message.deliveries {
+            let event = delivery.event.ok_or_else(|| not_understood("a delivery has no event"))?;
+            let (attempt, number, stream) = (delivery.attempt, delivery.number, self.number);
+            let event = event_of(event)?;
+            self.undelivered.push_back(Delivery { event, attempt, number, stream });
+        }
+        for number in message.settled {
+            self.unconfirmed.remove(&number);
+        }
+        for number in message.lapsed {
+            if let Some(position) = self.unconfirmed.remove(&number) {
+                tracing::debug!(position, "an event was settled too late, and comes again");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what the application says, and whatever else it has said: together that makes one message.
+    fn take_in(&mut self, said: Said) -> Option<Over> {
+        let mut said = Some(said);
+        while let Some(next) = said {
+            match next {
+                Said::Settled { stream, position, settlement } if stream == self.number => {
+                    if self.unconfirmed.insert(settlement.number, position).is_none() {
+                        self.unsent.push(settlement.into());
+                    }
+                }
+                Said::Settled { .. } => {}
+                Said::Close(reply) => return Some(Over::Closed(reply)),
+            }
+            said = self.said.try_recv().ok();
+        }
+        None
+    }
+
+    fn next_request(&mut self) -> ConsumeRequest {
+        let count = self.unsent.len().min(SETTLEMENTS_MAX);
+        let settlements = self.unsent.drain(..count).collect();
+        ConsumeRequest { join: None, settlements }
+    }
+
+    /// Sends what is settled, leaves, and waits until all of it is durable.
+    async fn close(&mut self, stream: Stream) -> Result<(), Problem> {
+        let Stream { requests, mut messages, .. } = stream;
+        let deadline = self.client.deadline;
+        let closing = async {
+            while !self.unsent.is_empty() {
+                let request = self.next_request();
+                requests.send(request).await.ok()?;
+            }
+            drop(requests);
+            while let Ok(Some(ConsumeResponse { settled, lapsed, .. })) = messages.message().await {
+                for number in settled.iter().chain(&lapsed) {
+                    self.unconfirmed.remove(number);
+                }
+            }
+            Some(())
+        };
+        let _ = timeout(deadline, closing).await;
+        if self.unconfirmed.is_empty() {
+            return Ok(());
+        }
+        let told = self.unconfirmed.values().take(POSITIONS_TOLD).map(u64::to_string);
+        let mut told: Vec<String> = told.collect();
+        if self.unconfirmed.len() > told.len() {
+            told.push("…".to_owned());
+        }
+        let message = format!(
+            "it is not known whether it was kept what became of {} events, which may be delivered again: {}",
+            self.unconfirmed.len(),
+            told.join(", ")
+        );
+        Err(Problem::new(ErrorKind::Unavailable, Outcome::Unknown, message))
+    }
+
+    /// The stream is lost: whatever came with it comes again.
+    fn forget(&mut self) {
+        self.stream.store(0, Ordering::Release);
+        self.undelivered.clear();
+        self.unsent.clear();
+        self.unconfirmed.clear();
+    }
+}
+
+fn end(over: Over, closed: Result<(), Problem>) {
+    if let Over::Closed(reply) = over {
+        let _ = reply.send(closed);
+    }
+}
+
+/// Joins at the leader if it is known, or at the first node that lets the consumer in.
+async fn open(client: Client, join: Join) -> Result<Stream, Problem> {
+    let nodes = &client.shared.nodes;
+    let mut last = unavailable("no node is known");
+    for address in nodes.for_appends() {
+        match Stream::open(nodes, &address, &join).await {
+            Ok(stream) => return Ok(stream),
+            Err(problem) if !may_help_elsewhere(problem.kind) => return Err(problem),
+            Err(problem) => {
+                nodes.failed(&address);
+                last = problem;
+            }
+        }
+    }
+    Err(last)
+}

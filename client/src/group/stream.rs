@@ -1,0 +1,80 @@
+//! One stream of a consumer, to the leader or through another node.
+
+use std::time::Duration;
+
+use quorate_proto::wire::v1::{ConsumeRequest, ConsumeResponse, Joined};
+use quorate_proto::{Join, Problem};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::nodes::{Nodes, problem};
+use crate::read::{late, not_understood};
+
+/// How long a node may take to let a consumer in: the leader may have to look at what failed before.
+const JOINED_WITHIN: Duration = Duration::from_secs(10);
+/// How long a stream that is left may take to end.
+const LEFT_WITHIN: Duration = Duration::from_secs(5);
+/// Messages that wait for the network; what is settled later waits outside and makes larger messages.
+const QUEUE_MESSAGES: usize = 2;
+
+/// A stream that the consumer was let in on.
+pub(super) struct Stream {
+    pub(super) address: String,
+    pub(super) requests: mpsc::Sender<ConsumeRequest>,
+    pub(super) messages: Streaming<ConsumeResponse>,
+}
+
+impl Stream {
+    /// Joins at a node, and goes to the leader if that is another one and can be reached.
+    pub(super) async fn open(nodes: &Nodes, address: &str, join: &Join) -> Result<Stream, Problem> {
+        let (stream, joined) = Stream::open_at(nodes, address, join).await?;
+        let leader = joined.leader;
+        if leader == stream.address || !nodes.learn_leader(&leader) {
+            return Ok(stream);
+        }
+        match Stream::open_at(nodes, &leader, join).await {
+            Ok((direct, _)) => {
+                tokio::spawn(stream.leave());
+                Ok(direct)
+            }
+            Err(problem) => {
+                tracing::debug!(leader, %problem, "events come through {}", stream.address);
+                nodes.failed(&leader);
+                Ok(stream)
+            }
+        }
+    }
+
+    async fn open_at(
+        nodes: &Nodes,
+        address: &str,
+        join: &Join,
+    ) -> Result<(Stream, Joined), Problem> {
+        let told = |status| problem(address, &status);
+        let opening = async {
+            let (requests, queue) = mpsc::channel(QUEUE_MESSAGES);
+            let first = ConsumeRequest { join: Some(join.clone().into()), settlements: Vec::new() };
+            requests.send(first).await.map_err(|_| late(address))?;
+            let mut client = nodes.groups(address)?;
+            let opened = client.consume(ReceiverStream::new(queue)).await;
+            let mut messages = opened.map_err(told)?.into_inner();
+            let first = messages.message().await.map_err(told)?;
+            let joined = first.and_then(|message| message.joined);
+            let joined =
+                joined.ok_or_else(|| not_understood("the first message lets nobody in"))?;
+            let address = address.to_owned();
+            Ok((Stream { address, requests, messages }, joined))
+        };
+        timeout(JOINED_WITHIN, opening).await.map_err(|_| late(address))?
+    }
+
+    /// Leaves in order: what was delivered goes to others, and does not count as an attempt.
+    pub(super) async fn leave(self) {
+        let Stream { requests, mut messages, .. } = self;
+        drop(requests);
+        let ending = async { while let Ok(Some(_)) = messages.message().await {} };
+        let _ = timeout(LEFT_WITHIN, ending).await;
+    }
+}

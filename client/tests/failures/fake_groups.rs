@@ -1,0 +1,203 @@
+//! A node that lets consumers in, whose deliveries the test makes by hand.
+
+use std::pin::Pin;
+
+use futures_util::Stream;
+use quorate_client::Client;
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::groups_server::{Groups, GroupsServer};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A consumer that wants to join.
+pub(crate) struct Joining {
+    pub(crate) join: v1::JoinGroup,
+    requests: Streaming<v1::ConsumeRequest>,
+    answers: mpsc::Sender<Result<v1::ConsumeResponse, Status>>,
+}
+
+impl Joining {
+    /// Lets it in, and tells where the leader is.
+    pub(crate) async fn let_in(self, leader: &str) -> Seated {
+        let Joining { requests, answers, .. } = self;
+        let seated = Seated { requests, answers };
+        let joined = v1::Joined { term: 1, leader: leader.to_owned(), settings: None };
+        let message = v1::ConsumeResponse { joined: Some(joined), ..Default::default() };
+        seated.tell(message).await;
+        seated
+    }
+
+    /// Does not.
+    pub(crate) async fn refuse(self, status: impl Into<Status>) {
+        let _ = self.answers.send(Err(status.into())).await;
+    }
+}
+
+/// A consumer that was let in.
+pub(crate) struct Seated {
+    requests: Streaming<v1::ConsumeRequest>,
+    answers: mpsc::Sender<Result<v1::ConsumeResponse, Status>>,
+}
+
+impl Seated {
+    async fn tell(&self, message: v1::ConsumeResponse) {
+        self.answers.send(Ok(message)).await.expect("the consumer listens");
+    }
+
+    /// Gives it an event.
+    pub(crate) async fn deliver(&self, number: u64, position: u64) {
+        let event = v1::NewEvent {
+            id: vec![position as u8; 16].into(),
+            r#type: "Made".into(),
+            schema: 1,
+            ..v1::NewEvent::default()
+        };
+        let (stream, version) = ("order-1".to_owned(), position);
+        let event =
+            v1::RecordedEvent { position, stream, version, recorded_at: 0, event: Some(event) };
+        let delivery = v1::Delivery { number, event: Some(event), attempt: 1 };
+        self.tell(v1::ConsumeResponse { deliveries: vec![delivery], ..Default::default() }).await;
+    }
+
+    pub(crate) async fn confirm(&self, settled: &[u64], lapsed: &[u64]) {
+        let (settled, lapsed) = (settled.to_vec(), lapsed.to_vec());
+        self.tell(v1::ConsumeResponse { settled, lapsed, ..Default::default() }).await;
+    }
+
+    /// The next settlements; `None` when the consumer has left in order.
+    pub(crate) async fn settled(&mut self) -> Option<Vec<v1::Settlement>> {
+        let message = self.requests.message().await.expect("it is not lost");
+        message.map(|message| message.settlements)
+    }
+
+    /// Ends the stream as a node that dies does.
+    pub(crate) async fn lose(self) {
+        let _ = self.answers.send(Err(Status::unavailable("gone"))).await;
+    }
+
+    /// Ends it in order.
+    pub(crate) fn end(self) {}
+}
+
+struct Service {
+    joining: mpsc::UnboundedSender<Joining>,
+}
+
+/// A node, as the test sees it.
+pub(crate) struct GroupNode {
+    pub(crate) address: String,
+    joining: mpsc::UnboundedReceiver<Joining>,
+}
+
+impl GroupNode {
+    pub(crate) async fn start() -> GroupNode {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (sender, joining) = mpsc::unbounded_channel();
+        let service = GroupsServer::new(Service { joining: sender });
+        let incoming = TcpListenerStream::new(listener);
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
+        GroupNode { address, joining }
+    }
+
+    /// The next consumer that wants to join here.
+    pub(crate) async fn joining(&mut self) -> Joining {
+        self.joining.recv().await.expect("the node lives")
+    }
+}
+
+/// A client of these nodes.
+pub(crate) fn client(nodes: &[&GroupNode]) -> Client {
+    let endpoints = nodes.iter().map(|node| node.address.clone());
+    Client::builder().endpoints(endpoints).build().expect("the addresses are well formed")
+}
+
+fn no_use<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("no test asks for it"))
+}
+
+#[tonic::async_trait]
+impl Groups for Service {
+    type ListParkedStream = Answers<v1::ListParkedResponse>;
+    type ConsumeStream = Answers<v1::ConsumeResponse>;
+
+    async fn create_group(
+        &self,
+        _: Request<v1::CreateGroupRequest>,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        no_use()
+    }
+
+    async fn configure_group(
+        &self,
+        _: Request<v1::ConfigureGroupRequest>,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        no_use()
+    }
+
+    async fn delete_group(
+        &self,
+        _: Request<v1::DeleteGroupRequest>,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        no_use()
+    }
+
+    async fn reset_group(
+        &self,
+        _: Request<v1::ResetGroupRequest>,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        no_use()
+    }
+
+    async fn replay_parked(
+        &self,
+        _: Request<v1::SelectParkedRequest>,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        no_use()
+    }
+
+    async fn drop_parked(
+        &self,
+        _: Request<v1::SelectParkedRequest>,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        no_use()
+    }
+
+    async fn list_groups(
+        &self,
+        _: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        no_use()
+    }
+
+    async fn show_group(
+        &self,
+        _: Request<v1::ShowGroupRequest>,
+    ) -> Result<Response<v1::Group>, Status> {
+        no_use()
+    }
+
+    async fn list_parked(
+        &self,
+        _: Request<v1::ListParkedRequest>,
+    ) -> Result<Response<Self::ListParkedStream>, Status> {
+        no_use()
+    }
+
+    async fn consume(
+        &self,
+        request: Request<Streaming<v1::ConsumeRequest>>,
+    ) -> Result<Response<Self::ConsumeStream>, Status> {
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.expect("a first message");
+        let join = first.join.expect("it joins");
+        let (answers, queue) = mpsc::channel(64);
+        let _ = self.joining.send(Joining { join, requests, answers });
+        Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
+    }
+}

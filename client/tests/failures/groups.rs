@@ -1,0 +1,153 @@
+//! How consumers go on when their stream is lost, and what they are told in the end.
+
+use quorate_client::{Consumer, ErrorKind, Outcome, Problem};
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::settlement::Fate;
+
+use crate::fake_groups::{GroupNode, client};
+
+fn numbers(settlements: &[v1::Settlement]) -> Vec<u64> {
+    settlements.iter().map(|settlement| settlement.number).collect()
+}
+
+fn consume(nodes: &[&GroupNode]) -> Consumer {
+    client(nodes).group("billing").consume().name("worker-1").window(8).start()
+}
+
+#[tokio::test]
+async fn a_consumer_joins_again_elsewhere_and_what_it_settles_of_the_lost_stream_is_dropped() {
+    let (mut first, mut second) = (GroupNode::start().await, GroupNode::start().await);
+    let mut consumer = consume(&[&first, &second]);
+    let joining = first.joining().await;
+    let v1::JoinGroup { group, consumer: name, window } = joining.join.clone();
+    assert_eq!((group.as_str(), name.as_str(), window), ("billing", "worker-1", 8));
+    let mut seated = joining.let_in(&first.address).await;
+    seated.deliver(1, 10).await;
+    seated.deliver(2, 20).await;
+    let one = consumer.try_next().await.expect("no error").expect("an event");
+    consumer.ack(&one);
+    assert_eq!(numbers(&seated.settled().await.expect("it is there")), [1]);
+    let two = consumer.try_next().await.expect("no error").expect("an event");
+    seated.lose().await;
+
+    let mut seated = second.joining().await.let_in(&second.address).await;
+    seated.deliver(1, 20).await;
+    let again = consumer.try_next().await.expect("no error").expect("an event");
+    assert_eq!((two.event.position, again.event.position), (20, 20));
+    // The number of the lost stream would settle another event here.
+    consumer.ack(&two);
+    consumer.fail(&again, "broken");
+    let settled = seated.settled().await.expect("it is there");
+    assert_eq!(numbers(&settled), [1]);
+    assert!(matches!(&settled[0].fate, Some(Fate::Failed(failure)) if failure.reason == "broken"));
+}
+
+#[tokio::test]
+async fn what_came_with_a_lost_stream_and_was_not_taken_is_not_handed_out() {
+    let mut node = GroupNode::start().await;
+    let mut consumer = consume(&[&node]);
+    let mut seated = node.joining().await.let_in(&node.address).await;
+    seated.deliver(1, 10).await;
+    let one = consumer.try_next().await.expect("no error").expect("an event");
+    seated.deliver(2, 20).await;
+    consumer.ack(&one);
+    seated.settled().await.expect("it is there");
+    seated.lose().await;
+    let seated = node.joining().await.let_in(&node.address).await;
+    seated.deliver(1, 30).await;
+    let next = consumer.try_next().await.expect("no error").expect("an event");
+    assert_eq!(next.event.position, 30, "20 goes to somebody else by now");
+}
+
+#[tokio::test]
+async fn a_consumer_goes_to_the_leader_when_it_is_told_where_that_is() {
+    let (mut follower, mut leader) = (GroupNode::start().await, GroupNode::start().await);
+    let mut consumer = consume(&[&follower]);
+    let mut passed = follower.joining().await.let_in(&leader.address).await;
+    let seated = leader.joining().await.let_in(&leader.address).await;
+    assert!(passed.settled().await.is_none(), "it leaves the follower in order");
+    passed.end();
+    seated.deliver(1, 10).await;
+    let one = consumer.try_next().await.expect("no error").expect("an event");
+    assert_eq!(one.event.position, 10);
+}
+
+#[tokio::test]
+async fn a_group_that_is_not_there_ends_the_consumer_and_trouble_does_not() {
+    let mut node = GroupNode::start().await;
+    let mut consumer = consume(&[&node]);
+    let problem = |kind| Problem::new(kind, Outcome::NotAppended, "told");
+    node.joining().await.refuse(problem(ErrorKind::Overloaded)).await;
+    node.joining().await.refuse(problem(ErrorKind::NotReady)).await;
+    let seated = node.joining().await.let_in(&node.address).await;
+    seated.lose().await;
+    node.joining().await.refuse(problem(ErrorKind::NotFound)).await;
+    let refused = consumer.try_next().await.expect_err("there is no such group");
+    assert_eq!(refused.kind, ErrorKind::NotFound);
+    assert!(consumer.try_next().await.expect("it was told").is_none());
+}
+
+#[tokio::test]
+async fn closing_waits_until_everything_settled_is_durable() {
+    let mut node = GroupNode::start().await;
+    let mut consumer = consume(&[&node]);
+    let mut seated = node.joining().await.let_in(&node.address).await;
+    for number in 1..=3 {
+        seated.deliver(number, 10 * number).await;
+        let delivery = consumer.try_next().await.expect("no error").expect("an event");
+        if number < 3 {
+            consumer.ack(&delivery);
+            assert_eq!(numbers(&seated.settled().await.expect("it is there")), [number]);
+        } else {
+            consumer.park(&delivery, "not now");
+        }
+    }
+    let closing = tokio::spawn(consumer.close());
+    assert_eq!(numbers(&seated.settled().await.expect("what was not sent yet")), [3]);
+    assert!(seated.settled().await.is_none(), "it leaves");
+    seated.confirm(&[1, 3], &[]).await;
+    assert!(!closing.is_finished());
+    // What came too late will be delivered again, and is nothing to wait for.
+    seated.confirm(&[], &[2]).await;
+    seated.end();
+    closing.await.expect("it ran").expect("all is durable");
+}
+
+#[tokio::test]
+async fn closing_tells_what_is_not_known_to_be_durable() {
+    let mut node = GroupNode::start().await;
+    let mut consumer = consume(&[&node]);
+    let mut seated = node.joining().await.let_in(&node.address).await;
+    seated.deliver(1, 10).await;
+    let delivery = consumer.try_next().await.expect("no error").expect("an event");
+    consumer.ack(&delivery);
+    let closing = tokio::spawn(consumer.close());
+    assert_eq!(numbers(&seated.settled().await.expect("it is there")), [1]);
+    seated.lose().await;
+    let unknown = closing.await.expect("it ran").expect_err("nobody confirmed it");
+    assert_eq!(unknown.outcome, Outcome::Unknown);
+    assert!(unknown.message.ends_with("delivered again: 10"), "{}", unknown.message);
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_dropped_leaves_in_order() {
+    let mut node = GroupNode::start().await;
+    let mut consumer = consume(&[&node]);
+    let mut seated = node.joining().await.let_in(&node.address).await;
+    seated.deliver(1, 10).await;
+    let delivery = consumer.try_next().await.expect("no error").expect("an event");
+    consumer.ack(&delivery);
+    drop(consumer);
+    assert_eq!(numbers(&seated.settled().await.expect("it is sent all the same")), [1]);
+    assert!(seated.settled().await.is_none());
+}
+
+#[tokio::test]
+async fn what_breaks_a_rule_is_told_before_a_node_is_asked() {
+    let node = GroupNode::start().await;
+    for (group, window) in [("", 1), ("billing", 0)] {
+        let mut consumer = client(&[&node]).group(group).consume().window(window).start();
+        let refused = consumer.try_next().await.expect_err("a broken rule");
+        assert_eq!(refused.kind, ErrorKind::Invalid);
+    }
+}

@@ -1,0 +1,211 @@
+//! Makes, changes and ends groups, and says what becomes of parked events.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Args;
+use quorate_client::{GroupSettings, Selection, Strategy};
+use quorate_proto::{GroupName, Query};
+use serde::Serialize;
+
+use super::{parse_span, show_span};
+use crate::cli::Global;
+use crate::connect::connect;
+use crate::exit::Exit;
+use crate::output::{count_of, write_json};
+use crate::query;
+
+#[derive(Args, Debug)]
+#[command(after_long_help = query::SYNTAX)]
+pub(super) struct CreateArgs {
+    /// The group: up to 128 bytes.
+    group: GroupName,
+    /// What its consumers share.
+    #[arg(long, value_name = "QUERY", value_parser = query::parse, default_value = "*")]
+    query: Query,
+    /// Only what comes after this position; 0 is the beginning.
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    after: u64,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Args, Debug)]
+struct SettingsArgs {
+    /// Who gets what: round-robin, by-stream (one stream goes to one consumer at a time, in order) or single (one
+    /// consumer gets everything, in order; another one when it leaves) [default: round-robin].
+    #[arg(long, value_name = "HOW", value_parser = parse_strategy)]
+    strategy: Option<Strategy>,
+    /// How long a consumer may take over an event before it is given to another: `500ms`, `30s`, `10m`
+    /// [default: 30s].
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    timeout: Option<Duration>,
+    /// How often an event is tried before it is parked [default: 10].
+    #[arg(long, value_name = "COUNT")]
+    attempts: Option<u32>,
+    /// How long an event that failed waits before it is tried again; twice as long each further time, up to a minute
+    /// [default: 1s].
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    retry_delay: Option<Duration>,
+    /// Most events that are with all consumers of the group at once [default: 4096].
+    #[arg(long, value_name = "COUNT")]
+    window: Option<u32>,
+}
+
+impl SettingsArgs {
+    /// What is told, and the rest as it was.
+    fn over(&self, was: GroupSettings) -> GroupSettings {
+        GroupSettings {
+            strategy: self.strategy.unwrap_or(was.strategy),
+            timeout: self.timeout.unwrap_or(was.timeout),
+            attempts: self.attempts.unwrap_or(was.attempts),
+            retry_delay: self.retry_delay.unwrap_or(was.retry_delay),
+            window: self.window.unwrap_or(was.window),
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ConfigureArgs {
+    /// The group.
+    group: GroupName,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DeleteArgs {
+    /// The group.
+    group: GroupName,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ResetArgs {
+    /// The group.
+    group: GroupName,
+    /// Everything that comes after this position is handed out again; 0 is the beginning.
+    #[arg(long, value_name = "POSITION")]
+    after: u64,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SelectArgs {
+    /// The group.
+    group: GroupName,
+    /// The positions of the events.
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "POSITION")]
+    positions: Vec<u64>,
+    /// All that are parked.
+    #[arg(long)]
+    all: bool,
+}
+
+impl SelectArgs {
+    fn selection(&self) -> Selection {
+        if self.all { Selection::All } else { Selection::positions(self.positions.iter().copied()) }
+    }
+}
+
+#[derive(Serialize)]
+struct CreatedLine<'a> {
+    group: &'a str,
+    created: bool,
+}
+
+#[derive(Serialize)]
+struct ConfiguredLine<'a> {
+    group: &'a str,
+    changed: bool,
+}
+
+#[derive(Serialize)]
+struct DeletedLine<'a> {
+    group: &'a str,
+    deleted: bool,
+}
+
+#[derive(Serialize)]
+struct ResetLine<'a> {
+    group: &'a str,
+    after: u64,
+}
+
+#[derive(Serialize)]
+struct CountLine<'a> {
+    group: &'a str,
+    count: u64,
+}
+
+pub(super) async fn create(args: CreateArgs, global: &Global) -> Result<(), Exit> {
+    let CreateArgs { group, query, after, settings } = args;
+    let client = connect(global).await?;
+    let settings = settings.over(GroupSettings::default());
+    let creating = client.group(group.as_str()).create(query).after(after).settings(settings);
+    let created = creating.send().await?;
+    let told = if created { "created" } else { "there already" };
+    let line = CreatedLine { group: group.as_str(), created };
+    tell(global, &line, &format!("group `{group}` is {told}"))
+}
+
+pub(super) async fn configure(args: ConfigureArgs, global: &Global) -> Result<(), Exit> {
+    let ConfigureArgs { group, settings } = args;
+    let client = connect(global).await?;
+    let reference = client.group(group.as_str());
+    let settings = settings.over(reference.show().await?.settings);
+    let changed = reference.configure(settings).await?;
+    let line = ConfiguredLine { group: group.as_str(), changed };
+    tell(global, &line, &format!("group `{group}`: {}", settings_of(&settings)))
+}
+
+pub(super) async fn delete(args: DeleteArgs, global: &Global) -> Result<(), Exit> {
+    let group = args.group;
+    let deleted = connect(global).await?.group(group.as_str()).delete().await?;
+    let told = if deleted { "is deleted" } else { "was not there" };
+    let line = DeletedLine { group: group.as_str(), deleted };
+    tell(global, &line, &format!("group `{group}` {told}"))
+}
+
+pub(super) async fn reset(args: ResetArgs, global: &Global) -> Result<(), Exit> {
+    let ResetArgs { group, after } = args;
+    connect(global).await?.group(group.as_str()).reset(after).await?;
+    let line = ResetLine { group: group.as_str(), after };
+    tell(global, &line, &format!("group `{group}` begins again after position {after}"))
+}
+
+pub(super) async fn replay(args: SelectArgs, global: &Global) -> Result<(), Exit> {
+    let group = &args.group;
+    let count = connect(global).await?.group(group.as_str()).replay(args.selection()).await?;
+    let line = CountLine { group: group.as_str(), count };
+    let events = count_of(count, "parked event");
+    tell(global, &line, &format!("group `{group}`: {events} to be tried again"))
+}
+
+pub(super) async fn give_up(args: SelectArgs, global: &Global) -> Result<(), Exit> {
+    let group = &args.group;
+    let count = connect(global).await?.group(group.as_str()).drop_parked(args.selection()).await?;
+    let line = CountLine { group: group.as_str(), count };
+    let events = count_of(count, "parked event");
+    tell(global, &line, &format!("group `{group}`: {events} given up"))
+}
+
+fn tell(global: &Global, line: &impl Serialize, sentence: &str) -> Result<(), Exit> {
+    let mut output = io::stdout().lock();
+    if global.json() {
+        return Ok(write_json(&mut output, line)?);
+    }
+    Ok(writeln!(output, "{sentence}")?)
+}
+
+/// Settings for a person.
+pub(super) fn settings_of(settings: &GroupSettings) -> String {
+    let GroupSettings { strategy, timeout, attempts, retry_delay, window } = settings;
+    let (timeout, delay) = (show_span(*timeout), show_span(*retry_delay));
+    format!(
+        "{strategy}, timeout {timeout}, {attempts} attempts, retry delay {delay}, window {window}"
+    )
+}
+
+pub(in crate::commands) fn parse_strategy(text: &str) -> Result<Strategy, String> {
+    let known = Strategy::ALL.map(Strategy::as_str).join(", ");
+    Strategy::parse(text).ok_or_else(|| format!("is none of {known}"))
+}

@@ -1,0 +1,184 @@
+//! Shows groups, how far they are, and what is parked.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use quorate_client::{Group, GroupConsumer, ParkedEvent};
+use quorate_proto::GroupName;
+use serde::Serialize;
+
+use super::manage::settings_of;
+use crate::cli::Global;
+use crate::connect::connect;
+use crate::exit::Exit;
+use crate::output::{EventLine, count_of, event_line, write_event_plain, write_json};
+use crate::query;
+
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    /// The group.
+    group: GroupName,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ParkedArgs {
+    /// The group.
+    group: GroupName,
+    /// Only what comes after this position.
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    after: u64,
+    /// At most so many.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+}
+
+/// A group as a JSON line.
+#[derive(Serialize)]
+struct GroupLine {
+    group: String,
+    query: String,
+    after: u64,
+    strategy: &'static str,
+    timeout_ms: u128,
+    attempts: u32,
+    retry_delay_ms: u128,
+    window: u32,
+    floor: u64,
+    lag: u64,
+    settled: u64,
+    failed: u64,
+    parked: u64,
+    /// Known to the leader alone, and not in lists.
+    #[serde(flatten)]
+    live: Option<LiveLine>,
+}
+
+#[derive(Serialize)]
+struct LiveLine {
+    in_flight: u64,
+    consumers: Vec<ConsumerLine>,
+}
+
+#[derive(Serialize)]
+struct ConsumerLine {
+    name: String,
+    in_flight: u32,
+    window: u32,
+    settled: u64,
+}
+
+impl GroupLine {
+    fn new(group: &Group, with_consumers: bool) -> GroupLine {
+        let consumer = |consumer: &GroupConsumer| ConsumerLine {
+            name: consumer.name.clone(),
+            in_flight: consumer.in_flight,
+            window: consumer.window,
+            settled: consumer.settled,
+        };
+        let consumers = || group.consumers.iter().map(consumer).collect();
+        let live =
+            with_consumers.then(|| LiveLine { in_flight: group.in_flight, consumers: consumers() });
+        GroupLine {
+            group: group.name.clone(),
+            query: query::show(&group.query),
+            after: group.after,
+            strategy: group.settings.strategy.as_str(),
+            timeout_ms: group.settings.timeout.as_millis(),
+            attempts: group.settings.attempts,
+            retry_delay_ms: group.settings.retry_delay.as_millis(),
+            window: group.settings.window,
+            floor: group.floor,
+            lag: group.lag,
+            settled: group.settled,
+            failed: group.failed,
+            parked: group.parked,
+            live,
+        }
+    }
+}
+
+/// A parked event as a JSON line.
+#[derive(Serialize)]
+struct ParkedLine<'a> {
+    position: u64,
+    attempts: u32,
+    reason: &'a str,
+    parked_at: String,
+    /// Not there if it was removed since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<EventLine<'a>>,
+}
+
+pub(super) async fn list(global: &Global) -> Result<(), Exit> {
+    let groups = connect(global).await?.groups_as(global.consistency).await?;
+    let mut output = io::stdout().lock();
+    for group in &groups {
+        if global.json() {
+            write_json(&mut output, &GroupLine::new(group, false))?;
+        } else {
+            write_progress(&mut output, group)?;
+        }
+    }
+    if !global.json() {
+        writeln!(output, "{}", count_of(groups.len() as u64, "group"))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn show(args: ShowArgs, global: &Global) -> Result<(), Exit> {
+    let group =
+        connect(global).await?.group(args.group.as_str()).show_as(global.consistency).await?;
+    let mut output = io::stdout().lock();
+    if global.json() {
+        return Ok(write_json(&mut output, &GroupLine::new(&group, true))?);
+    }
+    write_progress(&mut output, &group)?;
+    writeln!(output, "query      {}, after position {}", query::show(&group.query), group.after)?;
+    writeln!(output, "settings   {}", settings_of(&group.settings))?;
+    let consumers = count_of(group.consumers.len() as u64, "consumer");
+    writeln!(output, "consumers  {consumers}, {} in flight", group.in_flight)?;
+    for GroupConsumer { name, in_flight, window, settled } in &group.consumers {
+        writeln!(output, "  {name}  {in_flight} of {window} in flight, {settled} settled")?;
+    }
+    Ok(())
+}
+
+fn write_progress(output: &mut impl Write, group: &Group) -> io::Result<()> {
+    let Group { name, floor, lag, failed, parked, .. } = group;
+    write!(output, "group `{name}` is at position {floor}, {lag} behind")?;
+    if *failed > 0 {
+        write!(output, ", {failed} to be tried again")?;
+    }
+    if *parked > 0 {
+        write!(output, ", {parked} parked")?;
+    }
+    writeln!(output)
+}
+
+pub(super) async fn parked(args: ParkedArgs, global: &Global) -> Result<(), Exit> {
+    let ParkedArgs { group, after, limit } = args;
+    let group = connect(global).await?.group(group.as_str());
+    let parked = group.parked_as(after, limit.unwrap_or(0), global.consistency).await?;
+    let mut output = io::BufWriter::new(io::stdout().lock());
+    for ParkedEvent { position, attempts, reason, parked_at, event } in &parked {
+        let (position, attempts) = (*position, *attempts);
+        if global.json() {
+            let event = event.as_ref().map(|event| event_line(event, None));
+            let parked_at = parked_at.to_string();
+            let line = ParkedLine { position, attempts, reason, parked_at, event };
+            write_json(&mut output, &line)?;
+            continue;
+        }
+        match event {
+            Some(event) => write_event_plain(&mut output, event)?,
+            None => writeln!(output, "{position:>8}  (removed)")?,
+        }
+        let tried = count_of(attempts.into(), "attempt");
+        writeln!(output, "{:>8}  after {tried}, {parked_at}: {reason}", "")?;
+    }
+    if !global.json() {
+        writeln!(output, "{}", count_of(parked.len() as u64, "parked event"))?;
+    }
+    output.flush()?;
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! What became of events, on its way to the log: one batch at a time, the next one collects meanwhile.
+
+use std::collections::BTreeMap;
+
+use quorate_proto::limits::{GROUP_CHANGE_POSITIONS_MAX, GROUP_FAILED_MAX, GROUP_PARKED_MAX};
+use quorate_proto::{Failed, GroupProgress, Parked, Position, Timestamp};
+
+use super::{ConsumerId, Dispatcher};
+
+/// By so much the floor must have moved to be told although nothing became of any event: a group that matches
+/// nothing costs nothing.
+const FLOOR_STEP: u64 = 100_000;
+
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Settled,
+    Failed { attempts: u32, due: Timestamp },
+    Parked { attempts: u32, reason: String },
+}
+
+/// What became of an event, and whom to tell when that is durable.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) kind: Kind,
+    pub(super) confirm: Vec<(ConsumerId, u64)>,
+}
+
+impl Change {
+    pub(super) fn new(kind: Kind) -> Change {
+        Change { kind, confirm: Vec::new() }
+    }
+}
+
+/// A change that was proposed, and what was the case before.
+struct Sent {
+    change: Change,
+    /// Whether it held the floor.
+    held: bool,
+    /// Whether the log had it as failed.
+    recorded: bool,
+}
+
+/// What was proposed and is not decided yet.
+pub(super) struct Batch {
+    sent: BTreeMap<Position, Sent>,
+    floor_before: Position,
+}
+
+impl Batch {
+    /// How many of its events count towards the window.
+    pub(super) fn held_count(&self) -> usize {
+        self.sent.len()
+    }
+
+    pub(super) fn speaks_of(&self, position: Position) -> bool {
+        self.sent.contains_key(&position)
+    }
+}
+
+impl<E> Dispatcher<E> {
+    /// What to propose next: none while something is on its way, or there is nothing to tell.
+    pub(crate) fn propose(&mut self) -> Option<GroupProgress> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let floor_before = self.proposed_floor;
+        let sent = self.take_changes();
+        let floor = self.floor();
+        if sent.is_empty() && floor.0 - floor_before.0 < FLOOR_STEP {
+            return None;
+        }
+        let mut progress =
+            GroupProgress { incarnation: self.incarnation, floor, ..GroupProgress::default() };
+        for (position, Sent { change, held, .. }) in &sent {
+            let position = *position;
+            match &change.kind {
+                // The floor alone says it of most.
+                Kind::Settled if *held && position <= floor => {}
+                Kind::Settled => progress.settled.push(position),
+                Kind::Failed { attempts, due } => {
+                    progress.failed.push(Failed { position, attempts: *attempts, due: *due });
+                }
+                Kind::Parked { attempts, reason } => {
+                    let (attempts, reason) = (*attempts, reason.clone());
+                    let parked_at = Timestamp::default();
+                    progress.parked.push(Parked { position, attempts, reason, parked_at });
+                }
+            }
+        }
+        self.above.extend(progress.settled.iter().filter(|settled| **settled > floor));
+        self.above = self.above.split_off(&floor.next());
+        self.proposed_floor = floor;
+        self.in_flight = Some(Batch { sent, floor_before });
+        Some(progress)
+    }
+
+    /// Takes out what goes into the next batch.
+    fn take_changes(&mut self) -> BTreeMap<Position, Sent> {
+        let (mut sent, mut kept) = (BTreeMap::new(), BTreeMap::new());
+        while sent.len() < GROUP_CHANGE_POSITIONS_MAX
+            && let Some((position, change)) = self.changes.pop_first()
+        {
+            if !self.may_record(position, &change.kind) {
+                kept.insert(position, change);
+                continue;
+            }
+            let held = self.holding.remove(&position);
+            let recorded = match change.kind {
+                Kind::Failed { .. } => !self.recorded.insert(position),
+                Kind::Settled | Kind::Parked { .. } => self.recorded.remove(&position),
+            };
+            if let Kind::Parked { .. } = change.kind {
+                self.parked += 1;
+                self.parking -= 1;
+            }
+            sent.insert(position, Sent { change, held, recorded });
+        }
+        self.changes.append(&mut kept);
+        sent
+    }
+
+    /// Whether the log has room for it; what it has none for holds the floor until it has.
+    fn may_record(&self, position: Position, kind: &Kind) -> bool {
+        match kind {
+            Kind::Settled => true,
+            Kind::Failed { .. } => {
+                self.recorded.contains(&position) || self.recorded.len() < GROUP_FAILED_MAX
+            }
+            Kind::Parked { .. } => self.parked < GROUP_PARKED_MAX,
+        }
+    }
+
+    /// Whether something became of events that was not proposed yet.
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// What was proposed is durable; whom to tell, with the numbers of their deliveries.
+    pub(crate) fn applied(&mut self) -> Vec<(ConsumerId, u64)> {
+        let sent = self.in_flight.take().map(|batch| batch.sent).unwrap_or_default();
+        sent.into_values().flat_map(|sent| sent.change.confirm).collect()
+    }
+
+    /// What was proposed was not taken: it is proposed again, with what came later.
+    pub(crate) fn put_back(&mut self) {
+        let Some(Batch { sent, floor_before }) = self.in_flight.take() else { return };
+        self.proposed_floor = floor_before;
+        for (position, Sent { change, held, recorded }) in sent {
+            if held {
+                self.holding.insert(position);
+            }
+            match (&change.kind, recorded) {
+                (Kind::Failed { .. }, false) => {
+                    self.recorded.remove(&position);
+                }
+                (Kind::Settled | Kind::Parked { .. }, true) => {
+                    self.recorded.insert(position);
+                }
+                _ => {}
+            }
+            match change.kind {
+                Kind::Settled => {
+                    self.above.remove(&position);
+                }
+                Kind::Parked { .. } => {
+                    self.parked = self.parked.saturating_sub(1);
+                    self.parking += 1;
+                }
+                Kind::Failed { .. } => {}
+            }
+            match self.changes.get_mut(&position) {
+                // What came later counts.
+                Some(later) => later.confirm.extend(change.confirm),
+                None => {
+                    self.changes.insert(position, change);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The consumers of a group: what each holds, and who is next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Bound;
+
+use quorate_proto::{Position, Strategy, StreamName};
+
+/// A consumer, for as long as its stream lives; ids grow and are not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ConsumerId(pub(crate) u64);
+
+/// What a consumer had to do with a delivery of that number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It held this event until now.
+    Held(Position),
+    /// It held it once.
+    Before,
+    /// It was never given such a number.
+    Never,
+}
+
+/// One consumer.
+///
+/// Invariant: it holds no more events than its window.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) name: String,
+    pub(crate) window: u32,
+    /// What it holds, by the number of the delivery.
+    held: BTreeMap<u64, Position>,
+    /// The number of the last delivery.
+    given: u64,
+    /// Events that it settled since it joined.
+    pub(crate) settled: u64,
+    /// Whether it takes events at the moment.
+    is_open: bool,
+}
+
+impl Consumer {
+    /// How many events it holds.
+    pub(crate) fn in_flight(&self) -> u32 {
+        u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+    }
+
+    fn has_room(&self) -> bool {
+        self.is_open && self.in_flight() < self.window
+    }
+}
+
+/// All consumers of a group.
+///
+/// Invariant: `available` has exactly those that have room and are open.
+#[derive(Debug, Default)]
+pub(crate) struct Consumers {
+    all: BTreeMap<ConsumerId, Consumer>,
+    available: BTreeSet<ConsumerId>,
+    joined: u64,
+    /// The one that was given an event last.
+    last: Option<ConsumerId>,
+    in_flight: u64,
+}
+
+impl Consumers {
+    pub(crate) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Consumer> {
+        self.all.values()
+    }
+
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    pub(super) fn join(&mut self, name: String, window: u32) -> ConsumerId {
+        self.joined += 1;
+        let id = ConsumerId(self.joined);
+        let name = if name.is_empty() { format!("consumer-{}", id.0) } else { name };
+        let held = BTreeMap::new();
+        let consumer = Consumer { name, window, held, given: 0, settled: 0, is_open: true };
+        self.all.insert(id, consumer);
+        self.note(id);
+        id
+    }
+
+    /// Its name, and what it held.
+    pub(super) fn leave(&mut self, id: ConsumerId) -> Option<(String, BTreeMap<u64, Position>)> {
+        let Consumer { name, held, .. } = self.all.remove(&id)?;
+        self.available.remove(&id);
+        self.in_flight -= held.len() as u64;
+        Some((name, held))
+    }
+
+    pub(super) fn set_open(&mut self, id: ConsumerId, is_open: bool) {
+        if let Some(consumer) = self.all.get_mut(&id) {
+            consumer.is_open = is_open;
+            self.note(id);
+        }
+    }
+
+    /// Gives a consumer an event; the number of the delivery.
+    pub(super) fn give(&mut self, id: ConsumerId, position: Position) -> u64 {
+        let Some(consumer) = self.all.get_mut(&id) else { return 0 };
+        consumer.given += 1;
+        let number = consumer.given;
+        consumer.held.insert(number, position);
+        self.in_flight += 1;
+        self.last = Some(id);
+        self.note(id);
+        number
+    }
+
+    /// Takes an event from a consumer; `settled` if it says itself what became of it.
+    pub(super) fn release(&mut self, id: ConsumerId, number: u64, settled: bool) -> Seen {
+        let Some(consumer) = self.all.get_mut(&id) else { return Seen::Before };
+        let Some(position) = consumer.held.remove(&number) else {
+            let was_given = (1..=consumer.given).contains(&number);
+            return if was_given { Seen::Before } else { Seen::Never };
+        };
+        consumer.settled += u64::from(settled);
+        self.in_flight -= 1;
+        self.note(id);
+        Seen::Held(position)
+    }
+
+    /// Who gets the next event: of this stream, if streams go to one consumer at a time.
+    pub(super) fn choose(
+        &self,
+        strategy: Strategy,
+        stream: Option<&StreamName>,
+    ) -> Option<ConsumerId> {
+        match (strategy, stream) {
+            (Strategy::Single, _) => {
+                let first = self.all.keys().next()?;
+                self.available.get(first).copied()
+            }
+            (Strategy::ByStream, Some(stream)) => {
+                self.preferred(stream).or_else(|| self.next_in_turn())
+            }
+            _ => self.next_in_turn(),
+        }
+    }
+
+    fn next_in_turn(&self) -> Option<ConsumerId> {
+        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.available.range((after, Bound::Unbounded)).next();
+        next.or_else(|| self.available.first()).copied()
+    }
+
+    /// The consumer that a stream goes to if it has room: the same one, as long as the consumers are the same,
+    /// and few streams change theirs when one joins or leaves (rendezvous hashing).
+    fn preferred(&self, stream: &StreamName) -> Option<ConsumerId> {
+        if self.available.is_empty() {
+            return None;
+        }
+        let weight = |id: &ConsumerId| {
+            let mut hasher = DefaultHasher::new();
+            (stream.as_str(), id.0).hash(&mut hasher);
+            hasher.finish()
+        };
+        let preferred = self.all.keys().copied().max_by_key(weight)?;
+        self.available.get(&preferred).copied()
+    }
+
+    fn note(&mut self, id: ConsumerId) {
+        if self.all.get(&id).is_some_and(Consumer::has_room) {
+            self.available.insert(id);
+        } else {
+            self.available.remove(&id);
+        }
+    }
+}

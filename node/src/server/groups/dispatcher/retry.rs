@@ -1,0 +1,77 @@
+//! What becomes of an event that failed: it is tried again a little later, or parked after the last attempt.
+
+use quorate_proto::limits::GROUP_PARKED_MAX;
+use quorate_proto::{Position, Timestamp, bounded_reason};
+
+use super::{ConsumerId, Dispatcher, Kind, State, later};
+
+/// The longest that an event waits, unless its consumer or the group's settings ask for more.
+const DELAY_MS_MAX: u64 = 60_000;
+
+impl<E> Dispatcher<E> {
+    /// An attempt at an event failed. It is tried again after the delay that is told, or else as the settings say.
+    pub(super) fn attempt_failed(
+        &mut self,
+        position: Position,
+        reason: String,
+        delay_ms: Option<u64>,
+        confirm: Option<(ConsumerId, u64)>,
+        now: Timestamp,
+    ) {
+        let Some(entry) = self.entries.get_mut(&position) else { return };
+        entry.attempts = entry.attempts.saturating_add(1);
+        if entry.attempts >= self.settings.attempts_max {
+            return self.park(position, reason, confirm, now);
+        }
+        let delay_ms = delay_ms.unwrap_or_else(|| {
+            let doublings = (entry.attempts - 1).min(32);
+            let grown = self.settings.retry_delay_ms.saturating_mul(1 << doublings);
+            grown.min(DELAY_MS_MAX.max(self.settings.retry_delay_ms))
+        });
+        self.try_again(position, delay_ms, confirm, now);
+    }
+
+    /// An event is not to be tried any more. While too many are parked it is tried again after all.
+    pub(super) fn park(
+        &mut self,
+        position: Position,
+        reason: String,
+        confirm: Option<(ConsumerId, u64)>,
+        now: Timestamp,
+    ) {
+        let Some(entry) = self.entries.get(&position) else { return };
+        if self.parked + self.parking >= GROUP_PARKED_MAX {
+            return self.try_again(position, DELAY_MS_MAX, confirm, now);
+        }
+        self.parking += 1;
+        let (attempts, reason) = (entry.attempts, bounded_reason(reason));
+        self.end(position, Kind::Parked { attempts, reason }, confirm);
+    }
+
+    fn try_again(
+        &mut self,
+        position: Position,
+        delay_ms: u64,
+        confirm: Option<(ConsumerId, u64)>,
+        now: Timestamp,
+    ) {
+        let Some(entry) = self.entries.get(&position) else { return };
+        if let State::With { until, .. } = entry.state {
+            self.timers.remove(&(until, position));
+        }
+        let attempts = entry.attempts;
+        let due = later(now, delay_ms);
+        self.retry_at(position, due);
+        self.note(position, Kind::Failed { attempts, due }, confirm);
+    }
+
+    /// An event that nobody has goes on at that time; it keeps its place before those of its stream.
+    pub(super) fn retry_at(&mut self, position: Position, due: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(&position) {
+            entry.state = State::Retry { due };
+            self.retrying.insert(position);
+            self.ready.remove(&position);
+            self.timers.insert((due, position));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The events of a group's query, as they are read ahead: a task of its own behind a short channel.
+
+use std::sync::Arc;
+
+use quorate_proto::{Consistency, Position, Problem, Query, Read};
+use quorate_raft::host::Host;
+use quorate_store::{Reader, StoredEvent};
+use tokio::sync::mpsc;
+
+use super::super::follow::{Follow, Live, Step};
+
+/// What was read.
+pub(super) enum Fed {
+    /// The next events that match.
+    Events(Vec<StoredEvent>),
+    /// Everything that matches up to here was told.
+    Through(Position),
+    /// It cannot go on.
+    Broken(Problem),
+}
+
+/// Follows a query after a position. The task ends when the channel is dropped; it waits while nobody takes what it
+/// read.
+pub(super) fn begin<H: Host>(
+    live: Arc<Live<H>>,
+    reader: Reader,
+    query: Query,
+    after: Position,
+) -> mpsc::Receiver<Fed> {
+    let (sender, receiver) = mpsc::channel(1);
+    // What this node has applied is what counts: it leads, or the owner ends.
+    let mut read = Read { follow: true, consistency: Consistency::Local, ..Read::query(query) };
+    read.bounds.after = after.0;
+    tokio::spawn(async move {
+        let mut follow = Follow::begin(live, reader, read);
+        loop {
+            let step = tokio::select! {
+                step = follow.next() => step,
+                () = sender.closed() => return,
+            };
+            let fed = match step {
+                Ok(Step::Point { .. }) => continue,
+                Ok(Step::Events(events)) => Fed::Events(events),
+                Ok(Step::CaughtUp(mark) | Step::FellBehind(mark) | Step::Progress(mark)) => {
+                    Fed::Through(mark.position)
+                }
+                Ok(Step::End) => return,
+                Err(problem) => Fed::Broken(problem),
+            };
+            let is_last = matches!(fed, Fed::Broken(_));
+            if sender.send(fed).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,522 @@
+//! The owner of a group: a task on the leader that hands out its events, for one term, as long as it has consumers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_proto::wire::v1;
+use quorate_proto::{
+    ErrorKind, GroupName, GroupOutcome, GroupRequest, Join, LogIndex, Outcome, Position, Problem,
+    Settlement, Term, Timestamp,
+};
+use quorate_raft::host::Host;
+use quorate_store::command::encode_group_progress;
+use quorate_store::{GroupState, Reader, StoredEvent};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::super::pending::{Answer, Tenure, Waiter};
+use super::super::problem;
+use super::dispatcher::{ConsumerId, Dispatcher, Handed, Left, Taken};
+use super::feed::{self, Fed};
+use super::outbox::{self, Outbox, Outgoing};
+use super::reign::Reign;
+use super::{Groups, events, not_found, takeover, unavailable};
+
+/// How long to wait before progress is told again that was not taken: the leader may be out of touch for a moment …
+const TOLD_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// … or there is no room, on the disk or for what is kept of a group.
+const ROOM_LOOKED_FOR_AFTER: Duration = Duration::from_secs(1);
+/// Most inputs that are taken before the owner does something else.
+const INPUTS_AT_ONCE: usize = 64;
+/// How long consumers that are sent away wait for what is under way.
+const LAST_CONFIRMED_WITHIN: Duration = Duration::from_millis(300);
+/// Most events that are handed out before the owner hears of other things again.
+const HANDED_OUT_AT_ONCE: usize = 256;
+
+/// What the owner is told by those who serve consumers.
+pub(super) enum Input {
+    /// A consumer wants to join.
+    Join { join: Join, reply: oneshot::Sender<Result<Seated, Problem>> },
+    /// A consumer settles events.
+    Settle { id: ConsumerId, settlements: Vec<Settlement> },
+    /// A consumer said something that it must not say.
+    Expel { id: ConsumerId, problem: Problem },
+    /// A consumer went.
+    Leave { id: ConsumerId, how: Left },
+    /// Somebody wants to see what only the owner knows.
+    Watch { reply: oneshot::Sender<Watched> },
+}
+
+/// A consumer that was let in.
+pub(super) struct Seated {
+    pub(super) id: ConsumerId,
+    pub(super) outgoing: Outgoing,
+}
+
+/// What only the owner of a group knows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watched {
+    pub(super) floor: Position,
+    pub(super) in_flight: u64,
+    pub(super) consumers: Vec<v1::GroupConsumer>,
+}
+
+/// Monotonic, and of the node's clock at the beginning: what is due is written in the log.
+struct Clock {
+    wall: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Timestamp {
+        let micros = i64::try_from(self.since.elapsed().as_micros()).unwrap_or(i64::MAX);
+        Timestamp(self.wall.0.saturating_add(micros))
+    }
+
+    fn instant(&self, time: Timestamp) -> Instant {
+        let micros = u64::try_from(time.0.saturating_sub(self.wall.0)).unwrap_or_default();
+        // What is too far away for a clock is looked at again tomorrow.
+        let day = Duration::from_secs(24 * 3600);
+        let due = self.since.checked_add(Duration::from_micros(micros));
+        due.unwrap_or_else(|| Instant::now() + day)
+    }
+}
+
+/// A consumer as the owner sees it.
+struct Consumer {
+    outbox: Outbox,
+    /// Settlements that were taken and are not durable yet.
+    unconfirmed: u64,
+    /// It left, and waits for the confirmations only.
+    has_left: bool,
+}
+
+/// The task's state once it has taken over.
+///
+/// Invariants:
+/// - at most one proposal is under way, and the owner does not end before it is decided: a later owner of the same
+///   term would not know of it;
+/// - the term is the one in which the state was read.
+struct Owner<H: Host> {
+    groups: Arc<Groups<H>>,
+    name: GroupName,
+    tenure: Tenure,
+    reader: Reader,
+    clock: Clock,
+    dispatcher: Dispatcher<StoredEvent>,
+    revision: LogIndex,
+    /// Somebody changed the group while a proposal was under way.
+    is_stale: bool,
+    consumers: BTreeMap<ConsumerId, Consumer>,
+    feed: mpsc::Receiver<Fed>,
+    /// Read, and not taken in yet.
+    backlog: VecDeque<StoredEvent>,
+    drained: (mpsc::UnboundedSender<ConsumerId>, mpsc::UnboundedReceiver<ConsumerId>),
+    proposal: Option<oneshot::Receiver<Answer>>,
+    /// Nothing is proposed before.
+    rests_until: Option<Instant>,
+}
+
+/// Runs until the group has no consumer any more, or is not this node's any more. Whoever joins when it ends learns
+/// that from the channel.
+pub(super) async fn run<H: Host>(
+    groups: Arc<Groups<H>>,
+    name: GroupName,
+    term: Term,
+    mut inbox: mpsc::Receiver<Input>,
+) {
+    let mut reign = groups.reign.clone();
+    // What it tells from then on is news.
+    let _ = reign.wait_for(|reign| reign.has_reached(term)).await;
+    let mut owner = match Owner::take_over(groups, name, term).await {
+        Ok(owner) => owner,
+        Err(problem) => return refuse(inbox, &problem),
+    };
+    let ended = owner.serve(&mut inbox, &mut reign).await;
+    refuse_later(&mut inbox);
+    owner.end(ended).await;
+}
+
+/// Tells all who wait why there is no owner.
+fn refuse(mut inbox: mpsc::Receiver<Input>, problem: &Problem) {
+    inbox.close();
+    while let Ok(input) = inbox.try_recv() {
+        if let Input::Join { reply, .. } = input {
+            let _ = reply.send(Err(problem.clone()));
+        }
+    }
+}
+
+/// Whoever came too late is served by the next owner.
+fn refuse_later(inbox: &mut mpsc::Receiver<Input>) {
+    inbox.close();
+    while inbox.try_recv().is_ok() {}
+}
+
+impl<H: Host> Owner<H> {
+    async fn take_over(
+        groups: Arc<Groups<H>>,
+        name: GroupName,
+        term: Term,
+    ) -> Result<Owner<H>, Problem> {
+        let replica = &groups.appends.replica;
+        let (reader, state) = takeover::state(replica, &name).await?;
+        let known = takeover::known(replica, &reader, &state).await?;
+        let GroupState { definition, revision, floor, .. } = state;
+        let feed = feed::begin(groups.live.clone(), reader.clone(), definition.query, floor);
+        let clock = Clock { wall: replica.host().now(), since: Instant::now() };
+        Ok(Owner {
+            name,
+            tenure: Tenure::new(term),
+            reader,
+            clock,
+            dispatcher: Dispatcher::new(definition.settings, known),
+            revision,
+            is_stale: false,
+            consumers: BTreeMap::new(),
+            feed,
+            backlog: VecDeque::new(),
+            drained: mpsc::unbounded_channel(),
+            proposal: None,
+            rests_until: None,
+            groups,
+        })
+    }
+
+    /// Serves consumers. None when there are none any more; else why it cannot go on.
+    async fn serve(
+        &mut self,
+        inbox: &mut mpsc::Receiver<Input>,
+        reign: &mut watch::Receiver<Reign>,
+    ) -> Option<Problem> {
+        let stopping = self.groups.stopping.clone();
+        let mut was_asked = false;
+        loop {
+            let more = match self.step().await {
+                Ok(more) => more,
+                Err(problem) => return Some(problem),
+            };
+            if was_asked && self.is_idle() {
+                return None;
+            }
+            let due = self.due();
+            let reads = self.backlog.is_empty() && self.dispatcher.has_room();
+            let went = tokio::select! {
+                biased;
+                () = stopping.cancelled() => Err(problem::stopping(Outcome::NotAppended)),
+                changed = reign.changed() => match changed {
+                    Ok(()) => {
+                        let now = *reign.borrow_and_update();
+                        self.look(now).await
+                    }
+                    Err(_) => Err(problem::stopping(Outcome::NotAppended)),
+                },
+                answer = decided(&mut self.proposal) => self.decided(answer).await,
+                input = inbox.recv() => match input {
+                    Some(input) => {
+                        was_asked = true;
+                        self.take(input);
+                        let more = std::iter::from_fn(|| inbox.try_recv().ok());
+                        more.take(INPUTS_AT_ONCE).for_each(|input| self.take(input));
+                        Ok(())
+                    }
+                    None => return None,
+                },
+                Some(id) = self.drained.1.recv() => {
+                    self.dispatcher.set_open(id, true);
+                    Ok(())
+                }
+                fed = self.feed.recv(), if reads => self.fed(fed),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Ok(()),
+                () = std::future::ready(()), if more => Ok(()),
+            };
+            if let Err(problem) = went {
+                return Some(problem);
+            }
+        }
+    }
+
+    /// Does what can be done without waiting for anybody; whether there is more of it.
+    async fn step(&mut self) -> Result<bool, Problem> {
+        let now = self.clock.now();
+        self.dispatcher.tick(now);
+        while self.dispatcher.has_room()
+            && let Some(event) = self.backlog.pop_front()
+        {
+            let bytes = event.size() + event.stream.as_str().len();
+            let (position, stream) = (event.position, event.stream.clone());
+            self.dispatcher.take(Taken { position, stream, bytes, body: event });
+        }
+        let mut more = true;
+        for _ in 0..HANDED_OUT_AT_ONCE {
+            let Some(handed) = self.dispatcher.hand_out(now) else {
+                more = false;
+                break;
+            };
+            self.deliver(handed).await?;
+        }
+        self.propose();
+        Ok(more)
+    }
+
+    async fn deliver(&mut self, mut handed: Handed<StoredEvent>) -> Result<(), Problem> {
+        let event = match handed.body.take() {
+            Some(event) => Some(event),
+            None => {
+                let replica = &self.groups.appends.replica;
+                let (reader, position) = (self.reader.clone(), handed.position);
+                let read = replica.host().run(move || events::at(&reader, position)).await;
+                read.map_err(|fault| problem::of_found(replica, &fault))?
+            }
+        };
+        let Some(event) = event else {
+            self.dispatcher.gone(&handed);
+            return Ok(());
+        };
+        let Some(consumer) = self.consumers.get(&handed.consumer) else { return Ok(()) };
+        let bytes = event.size() + event.stream.as_str().len();
+        let (number, attempt) = (handed.number, handed.attempt);
+        let event = Some(event.decode().into());
+        if !consumer.outbox.deliver(v1::Delivery { number, event, attempt }, bytes) {
+            self.dispatcher.set_open(handed.consumer, false);
+        }
+        Ok(())
+    }
+
+    /// Tells the log what became of events, unless that is under way already.
+    fn propose(&mut self) {
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        if self.proposal.is_some() || rests || self.is_stale {
+            return;
+        }
+        let Some(progress) = self.dispatcher.propose() else { return };
+        self.rests_until = None;
+        let (sender, receiver) = oneshot::channel();
+        let deliver = Box::new(move |answer| drop(sender.send(answer)));
+        let waiter = Waiter::without_room(deliver);
+        let encoded = encode_group_progress(&self.name, self.tenure.term, &progress);
+        debug_assert_eq!(GroupRequest::Progress(progress).check(), Ok(()));
+        self.groups.appends.tell_progress(&self.tenure, encoded, waiter);
+        self.proposal = Some(receiver);
+    }
+
+    async fn decided(&mut self, answer: Answer) -> Result<(), Problem> {
+        self.proposal = None;
+        match answer {
+            Answer::Group(GroupOutcome::Done(_)) => self.confirm(),
+            Answer::Group(GroupOutcome::NotFound) => return Err(self.why_gone()),
+            Answer::Group(GroupOutcome::Full) => {
+                self.dispatcher.put_back();
+                self.rests_until = Some(Instant::now() + ROOM_LOOKED_FOR_AFTER);
+                self.is_stale = true;
+            }
+            Answer::Lost(problem) if problem.outcome == Outcome::NotAppended => {
+                self.dispatcher.put_back();
+                let rest = match problem.kind {
+                    ErrorKind::NoSpace => ROOM_LOOKED_FOR_AFTER,
+                    _ => TOLD_AGAIN_AFTER,
+                };
+                self.rests_until = Some(Instant::now() + rest);
+            }
+            _ => return Err(unavailable("it is not known whether the progress was kept")),
+        }
+        if self.is_stale { self.sync().await } else { Ok(()) }
+    }
+
+    /// Tells consumers what is durable, and lets those go that have left.
+    fn confirm(&mut self) {
+        for (id, number) in self.dispatcher.applied() {
+            if let Some(consumer) = self.consumers.get_mut(&id) {
+                consumer.outbox.confirm(number);
+                consumer.unconfirmed = consumer.unconfirmed.saturating_sub(1);
+            }
+        }
+        self.dismiss();
+    }
+
+    /// Ends the streams of those that have left and to whom nothing is owed.
+    fn dismiss(&mut self) {
+        let is_done = |consumer: &Consumer| consumer.has_left && consumer.unconfirmed == 0;
+        let done = self.consumers.iter().filter(|(_, consumer)| is_done(consumer));
+        let done: Vec<ConsumerId> = done.map(|(id, _)| *id).collect();
+        for consumer in done.iter().filter_map(|id| self.consumers.remove(id)) {
+            consumer.outbox.end(None);
+        }
+    }
+
+    /// The leadership or some group changed.
+    async fn look(&mut self, reign: Reign) -> Result<(), Problem> {
+        if reign.leads_in != Some(self.tenure.term) {
+            return Err(unavailable("the leader changed"));
+        }
+        match self.reader.group_revision(&self.name) {
+            Some(revision) if revision == self.revision => Ok(()),
+            _ if self.proposal.is_some() => {
+                self.is_stale = true;
+                Ok(())
+            }
+            _ => self.sync().await,
+        }
+    }
+
+    /// Takes over what somebody else changed. Nothing is under way, so that the log and the dispatcher speak of the
+    /// same.
+    async fn sync(&mut self) -> Result<(), Problem> {
+        let replica = &self.groups.appends.replica;
+        let state = self.reader.group(&self.name).ok_or_else(|| not_found(&self.name))?;
+        let settings = state.definition.settings;
+        let strategy = self.dispatcher.settings().strategy;
+        if state.incarnation != self.dispatcher.incarnation() || settings.strategy != strategy {
+            return Err(self.why_gone());
+        }
+        self.dispatcher.configure(settings);
+        let is_new = |position| !self.dispatcher.knows(position);
+        let failed = state.failed.into_iter().filter(|failed| is_new(failed.position)).collect();
+        let failed = takeover::with_streams(replica, &self.reader, strategy, failed).await?;
+        self.dispatcher.take_failed(failed);
+        self.dispatcher.set_parked(state.parked.len());
+        self.revision = state.revision;
+        self.is_stale = false;
+        Ok(())
+    }
+
+    /// Why the group that this owner knows is not there any more.
+    fn why_gone(&self) -> Problem {
+        match self.reader.group_revision(&self.name) {
+            Some(_) => unavailable("the group was reset, or is shared in another way now"),
+            None => not_found(&self.name),
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Join { join, reply } => self.join(join, reply),
+            Input::Settle { id, settlements } => self.settle(id, settlements),
+            Input::Expel { id, problem } => self.expel(id, problem),
+            Input::Leave { id, how } => self.leave(id, how),
+            Input::Watch { reply } => drop(reply.send(self.watched())),
+        }
+    }
+
+    fn join(&mut self, join: Join, reply: oneshot::Sender<Result<Seated, Problem>>) {
+        let id = match self.dispatcher.join(join.consumer, join.window) {
+            Ok(id) => id,
+            Err(full) => {
+                let message = full.to_string();
+                let full = Problem::new(ErrorKind::Overloaded, Outcome::NotAppended, message);
+                return drop(reply.send(Err(full)));
+            }
+        };
+        let joined = v1::Joined {
+            term: self.tenure.term.0,
+            leader: self.groups.appends.leader_address(),
+            settings: Some((*self.dispatcher.settings()).into()),
+        };
+        let (outbox, outgoing) = outbox::open(id, joined, self.drained.0.clone());
+        let consumer = Consumer { outbox, unconfirmed: 0, has_left: false };
+        self.consumers.insert(id, consumer);
+        if reply.send(Ok(Seated { id, outgoing })).is_err() {
+            self.leave(id, Left::Gracefully);
+        }
+    }
+
+    fn settle(&mut self, id: ConsumerId, settlements: Vec<Settlement>) {
+        let count = settlements.len() as u64;
+        match self.dispatcher.settle(id, settlements, self.clock.now()) {
+            Ok(lapsed) => {
+                if let Some(consumer) = self.consumers.get_mut(&id) {
+                    consumer.unconfirmed += count - lapsed.len() as u64;
+                    consumer.outbox.lapse(lapsed);
+                }
+            }
+            Err(invalid) => self.expel(id, invalid.into()),
+        }
+    }
+
+    /// Ends the stream of a consumer that cannot be understood: what it holds counts as tried.
+    fn expel(&mut self, id: ConsumerId, problem: Problem) {
+        self.dispatcher.leave(id, Left::Lost, self.clock.now());
+        if let Some(consumer) = self.consumers.remove(&id) {
+            consumer.outbox.end(Some(problem));
+        }
+    }
+
+    fn leave(&mut self, id: ConsumerId, how: Left) {
+        self.dispatcher.leave(id, how, self.clock.now());
+        match how {
+            Left::Lost => drop(self.consumers.remove(&id)),
+            Left::Gracefully => {
+                if let Some(consumer) = self.consumers.get_mut(&id) {
+                    consumer.has_left = true;
+                }
+                self.dismiss();
+            }
+        }
+    }
+
+    fn fed(&mut self, fed: Option<Fed>) -> Result<(), Problem> {
+        match fed {
+            Some(Fed::Events(events)) => self.backlog.extend(events),
+            Some(Fed::Through(position)) => self.dispatcher.read_through(position),
+            Some(Fed::Broken(problem)) => return Err(problem),
+            None => return Err(unavailable("the events of the group cannot be read any more")),
+        }
+        Ok(())
+    }
+
+    /// When there is something to do next although nothing happens.
+    fn due(&self) -> Option<Instant> {
+        let due = self.dispatcher.next_due().map(|due| self.clock.instant(due));
+        let again = self.rests_until.filter(|_| self.dispatcher.has_changes());
+        due.into_iter().chain(again).min()
+    }
+
+    /// Whether nobody consumes and nothing is to be told.
+    fn is_idle(&self) -> bool {
+        self.consumers.is_empty() && self.proposal.is_none() && !self.dispatcher.has_changes()
+    }
+
+    fn watched(&self) -> Watched {
+        let consumer = |consumer: &super::dispatcher::Consumer| v1::GroupConsumer {
+            name: consumer.name.clone(),
+            in_flight: consumer.in_flight(),
+            window: consumer.window,
+            settled: consumer.settled,
+        };
+        Watched {
+            floor: self.dispatcher.floor(),
+            in_flight: self.dispatcher.in_flight(),
+            consumers: self.dispatcher.consumers().iter().map(consumer).collect(),
+        }
+    }
+
+    /// Ends all streams, and waits for what was proposed: what it comes to is still told, if that is soon.
+    async fn end(mut self, why: Option<Problem>) {
+        if let Some(why) = &why {
+            tracing::debug!(group = %self.name, %why, "the consumers of a group are sent away");
+        }
+        if self.proposal.is_some()
+            && let Ok(answer) = timeout(LAST_CONFIRMED_WITHIN, decided(&mut self.proposal)).await
+        {
+            let _ = self.decided(answer).await;
+        }
+        for (_, consumer) in std::mem::take(&mut self.consumers) {
+            consumer.outbox.end(why.clone());
+        }
+        if self.proposal.is_some() {
+            decided(&mut self.proposal).await;
+        }
+    }
+}
+
+/// What the proposal under way comes to; never if there is none.
+async fn decided(proposal: &mut Option<oneshot::Receiver<Answer>>) -> Answer {
+    match proposal {
+        None => std::future::pending().await,
+        Some(receiver) => {
+            let lost = || Answer::Lost(problem::stopping(Outcome::Unknown));
+            receiver.await.unwrap_or_else(|_| lost())
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The leader's side of passing: takes the consumers that joined at other nodes.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use quorate_proto::wire::peer::v1 as peer;
+use quorate_proto::wire::peer::v1::pass_groups_server::PassGroups;
+use quorate_proto::{GroupName, Join, Problem};
+use quorate_raft::host::Host;
+use tokio::time::timeout;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::super::appends::deadline_of;
+use super::super::leader::{OPENING_WITHIN, mismatch, tenure_of};
+use super::Groups;
+use super::dispatcher::Left;
+use super::outbox::Outgoing;
+use super::seat::{Said, Seat};
+
+/// The service that takes consumers from other nodes.
+pub(crate) struct PassService<H: Host> {
+    pub(crate) groups: Arc<Groups<H>>,
+}
+
+#[tonic::async_trait]
+impl<H: Host> PassGroups for PassService<H> {
+    type PassStream = Outgoing;
+
+    async fn pass(
+        &self,
+        request: Request<Streaming<peer::PassRequest>>,
+    ) -> Result<Response<Outgoing>, Status> {
+        let mut requests = request.into_inner();
+        let opening = next(&mut requests).await?.opening;
+        let tenure = tenure_of(&self.groups.appends.replica, opening).await?;
+        let first = next(&mut requests).await?.request;
+        let join = first.ok_or_else(|| mismatch("the second message has no request"))?.join;
+        let join = Join::try_from(join).map_err(Problem::from)?;
+        let (seated, inbox) = self.groups.join(join, tenure.term, deadline_of(0)).await?;
+        let seat = Seat { id: seated.id, inbox, over: seated.outgoing.over() };
+        let said = |message: Result<peer::PassRequest, Status>| match message? {
+            peer::PassRequest { left: true, .. } => Ok(Said::Left),
+            peer::PassRequest { request, .. } => Ok(Said::Request(request.unwrap_or_default())),
+        };
+        // The node of a consumer that leaves in order says so: if it only ends, it lost the consumer, or is lost.
+        seat.serve(requests.map(said), Left::Lost);
+        Ok(Response::new(seated.outgoing))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<peer::WatchRequest>,
+    ) -> Result<Response<peer::WatchResponse>, Status> {
+        let peer::WatchRequest { opening, group } = request.into_inner();
+        tenure_of(&self.groups.appends.replica, opening).await?;
+        let name = GroupName::new(group).map_err(Problem::from)?;
+        let watched = self.groups.watched(&name).await.unwrap_or_default();
+        Ok(Response::new(watched.into()))
+    }
+}
+
+async fn next(requests: &mut Streaming<peer::PassRequest>) -> Result<peer::PassRequest, Status> {
+    match timeout(OPENING_WITHIN, requests.message()).await {
+        Ok(Ok(Some(message))) => Ok(message),
+        Ok(Ok(None)) | Err(_) => Err(mismatch("no opening came").into()),
+        Ok(Err(status)) => Err(status),
+    }
+}

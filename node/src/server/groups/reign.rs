@@ -1,0 +1,48 @@
+//! What the owners of groups must hear of: that this node leads, and that somebody changed a group.
+
+use quorate_proto::{LogIndex, Term};
+use quorate_raft::host::Host;
+use quorate_raft::{Replica, Role};
+use tokio::sync::watch;
+
+/// What an owner watches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reign {
+    /// The newest term that this node knows.
+    term: Term,
+    /// The term in which this node leads.
+    pub(super) leads_in: Option<Term>,
+    /// The log index of the last entry that changed any group otherwise than by progress.
+    pub(super) revision: LogIndex,
+}
+
+impl Reign {
+    /// Whether it is as new as the leadership of this term.
+    pub(super) fn has_reached(&self, term: Term) -> bool {
+        self.leads_in == Some(term) || self.term > term
+    }
+}
+
+/// Keeps it up to date for all owners of a node at once, so that they wake for nothing else; ends when nobody
+/// watches any more, or the node does.
+pub(super) fn watch<H: Host>(replica: Replica<H>) -> watch::Receiver<Reign> {
+    let (sender, receiver) = watch::channel(Reign::default());
+    tokio::spawn(async move {
+        let mut status = replica.status();
+        loop {
+            let (term, role) = {
+                let status = status.borrow_and_update();
+                (status.term, status.role)
+            };
+            let leads_in = (role == Role::Leader).then_some(term);
+            let revision = replica.reader().map(|reader| reader.groups_revision());
+            let reign = Reign { term, leads_in, revision: revision.unwrap_or_default() };
+            sender.send_if_modified(|told| std::mem::replace(told, reign) != reign);
+            tokio::select! {
+                changed = status.changed() => if changed.is_err() { return },
+                () = sender.closed() => return,
+            }
+        }
+    });
+    receiver
+}

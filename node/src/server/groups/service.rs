@@ -1,0 +1,270 @@
+//! The service of consumer groups, on any node.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use prost::Message;
+use quorate_proto::limits::{GROUPS_MAX, READ_MESSAGE_BYTES};
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::groups_server::Groups as GroupsApi;
+use quorate_proto::{
+    ErrorKind, GroupName, GroupOutcome, GroupRequest, Invalid, Join, Outcome, Position, Problem,
+    Selection,
+};
+use quorate_raft::host::Host;
+use quorate_store::Reader;
+use tokio::time::timeout;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::super::appends::{Prepared, Taken, deadline_of};
+use super::super::{problem, read};
+use super::dispatcher::Left;
+use super::seat::{Said, Seat};
+use super::{Groups, Place, not_found, show};
+
+/// How long a consumer may take to say which group it joins.
+const JOINED_WITHIN: Duration = Duration::from_secs(5);
+/// Parked events that are looked up in one go.
+const PARKED_AT_ONCE: usize = 16;
+
+/// Requests to groups, and their consumers.
+pub(crate) struct GroupsService<H: Host> {
+    pub(crate) groups: Arc<Groups<H>>,
+}
+
+impl<H: Host> GroupsService<H> {
+    /// Asks something of a group that goes into the log.
+    async fn ask(
+        &self,
+        named: Result<(GroupName, GroupRequest), Invalid>,
+        time_left_ms: u64,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        let deadline = deadline_of(time_left_ms);
+        let (name, request) = named.map_err(Problem::from)?;
+        request.check().map_err(Problem::from)?;
+        let prepared = Prepared::from((name.clone(), request));
+        match self.groups.appends.take(prepared, deadline).await? {
+            Taken::Group(outcome) => Ok(Response::new(done(&name, outcome)?)),
+            Taken::Appended(_) | Taken::Kept(_) => Err(problem::misanswered().into()),
+        }
+    }
+
+    async fn reach(
+        &self,
+        consistency: Option<v1::Consistency>,
+        time_left_ms: u64,
+    ) -> Result<Reader, Problem> {
+        let replica = &self.groups.appends.replica;
+        read::reach(replica, consistency.into(), deadline_of(time_left_ms)).await
+    }
+}
+
+/// What a request came to, as its caller is told.
+fn done(name: &GroupName, outcome: GroupOutcome) -> Result<v1::GroupDone, Problem> {
+    let refused = |kind, message| Problem::new(kind, Outcome::NotAppended, message);
+    match outcome {
+        GroupOutcome::Done(count) => Ok(v1::GroupDone { count }),
+        GroupOutcome::NotFound => Err(not_found(name)),
+        GroupOutcome::Differs => {
+            let message = format!("there is a consumer group `{name}` already, and it differs");
+            Err(refused(ErrorKind::AlreadyExists, message))
+        }
+        GroupOutcome::Full => {
+            let message = format!(
+                "there is no room: a cluster has at most {GROUPS_MAX} groups, and a group only so many events that \
+                 wait to be tried again"
+            );
+            Err(refused(ErrorKind::Overloaded, message))
+        }
+        GroupOutcome::Stale => Err(problem::misanswered()),
+    }
+}
+
+#[tonic::async_trait]
+impl<H: Host> GroupsApi for GroupsService<H> {
+    type ListParkedStream = BoxStream<'static, Result<v1::ListParkedResponse, Status>>;
+    type ConsumeStream = BoxStream<'static, Result<v1::ConsumeResponse, Status>>;
+
+    async fn create_group(
+        &self,
+        request: Request<v1::CreateGroupRequest>,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        let request = request.into_inner();
+        let time_left_ms = request.time_left_ms;
+        self.ask(request.try_into(), time_left_ms).await
+    }
+
+    async fn configure_group(
+        &self,
+        request: Request<v1::ConfigureGroupRequest>,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        let request = request.into_inner();
+        let time_left_ms = request.time_left_ms;
+        self.ask(request.try_into(), time_left_ms).await
+    }
+
+    async fn delete_group(
+        &self,
+        request: Request<v1::DeleteGroupRequest>,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        let request = request.into_inner();
+        let time_left_ms = request.time_left_ms;
+        self.ask(request.try_into(), time_left_ms).await
+    }
+
+    async fn reset_group(
+        &self,
+        request: Request<v1::ResetGroupRequest>,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        let request = request.into_inner();
+        let time_left_ms = request.time_left_ms;
+        self.ask(request.try_into(), time_left_ms).await
+    }
+
+    async fn replay_parked(
+        &self,
+        request: Request<v1::SelectParkedRequest>,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        let request = request.into_inner();
+        let time_left_ms = request.time_left_ms;
+        let selected = <(GroupName, Selection)>::try_from(request);
+        let named = selected.map(|(name, selection)| (name, GroupRequest::Replay(selection)));
+        self.ask(named, time_left_ms).await
+    }
+
+    async fn drop_parked(
+        &self,
+        request: Request<v1::SelectParkedRequest>,
+    ) -> Result<Response<v1::GroupDone>, Status> {
+        let request = request.into_inner();
+        let time_left_ms = request.time_left_ms;
+        let selected = <(GroupName, Selection)>::try_from(request);
+        let named = selected.map(|(name, selection)| (name, GroupRequest::Drop(selection)));
+        self.ask(named, time_left_ms).await
+    }
+
+    async fn list_groups(
+        &self,
+        request: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        let v1::ListGroupsRequest { consistency, time_left_ms } = request.into_inner();
+        let reader = self.reach(consistency, time_left_ms).await?;
+        let last = reader.point().position;
+        let shown = |summary| show::shown(summary, last);
+        let groups = reader.groups().into_iter().map(shown).collect();
+        Ok(Response::new(v1::ListGroupsResponse { groups }))
+    }
+
+    async fn show_group(
+        &self,
+        request: Request<v1::ShowGroupRequest>,
+    ) -> Result<Response<v1::Group>, Status> {
+        let v1::ShowGroupRequest { group, consistency, time_left_ms } = request.into_inner();
+        let name = GroupName::new(group).map_err(Problem::from)?;
+        let reader = self.reach(consistency, time_left_ms).await?;
+        Ok(Response::new(self.groups.show(&reader, &name).await?))
+    }
+
+    async fn list_parked(
+        &self,
+        request: Request<v1::ListParkedRequest>,
+    ) -> Result<Response<Self::ListParkedStream>, Status> {
+        let v1::ListParkedRequest { group, after, limit, consistency, time_left_ms } =
+            request.into_inner();
+        let name = GroupName::new(group).map_err(Problem::from)?;
+        let reader = self.reach(consistency, time_left_ms).await?;
+        if reader.group_revision(&name).is_none() {
+            return Err(not_found(&name).into());
+        }
+        let limit = if limit == 0 { u64::MAX } else { limit };
+        let listing = Listing {
+            groups: self.groups.clone(),
+            reader,
+            name,
+            after: Position(after),
+            limit,
+            ready: VecDeque::new(),
+        };
+        Ok(Response::new(listing.stream()))
+    }
+
+    async fn consume(
+        &self,
+        request: Request<Streaming<v1::ConsumeRequest>>,
+    ) -> Result<Response<Self::ConsumeStream>, Status> {
+        let mut requests = request.into_inner();
+        let first = match timeout(JOINED_WITHIN, requests.message()).await {
+            Ok(first) => first?.unwrap_or_default(),
+            Err(_) => v1::ConsumeRequest::default(),
+        };
+        let join = Join::try_from(first.join).map_err(Problem::from)?;
+        let deadline = deadline_of(0);
+        match self.groups.place(deadline).await? {
+            Place::Here(term) => {
+                let (seated, inbox) = self.groups.join(join, term, deadline).await?;
+                let seat = Seat { id: seated.id, inbox, over: seated.outgoing.over() };
+                let said = |message: Result<_, Status>| message.map(Said::Request);
+                seat.serve(requests.map(said), Left::Gracefully);
+                Ok(Response::new(seated.outgoing.boxed()))
+            }
+            Place::There(leader, term) => {
+                let passed = self.groups.pass(&leader, term, join.into(), requests).await?;
+                Ok(Response::new(passed.boxed()))
+            }
+        }
+    }
+}
+
+/// A list of parked events under way; at any time it holds a few of them.
+struct Listing<H: Host> {
+    groups: Arc<Groups<H>>,
+    reader: Reader,
+    name: GroupName,
+    after: Position,
+    limit: u64,
+    ready: VecDeque<v1::ParkedEvent>,
+}
+
+impl<H: Host> Listing<H> {
+    fn stream(self) -> BoxStream<'static, Result<v1::ListParkedResponse, Status>> {
+        stream::unfold(Some(self), |listing| async move {
+            let mut listing = listing?;
+            match listing.next().await {
+                Ok(parked) if parked.is_empty() => None,
+                Ok(parked) => Some((Ok(v1::ListParkedResponse { parked }), Some(listing))),
+                Err(problem) => Some((Err(problem.into()), None)),
+            }
+        })
+        .boxed()
+    }
+
+    /// About one message of them; none at the end.
+    async fn next(&mut self) -> Result<Vec<v1::ParkedEvent>, Problem> {
+        let (mut message, mut bytes) = (Vec::new(), 0);
+        while bytes < READ_MESSAGE_BYTES && self.limit > 0 {
+            if self.ready.is_empty() && !self.fetch().await? {
+                break;
+            }
+            let Some(parked) = self.ready.pop_front() else { break };
+            bytes += parked.encoded_len();
+            self.limit -= 1;
+            message.push(parked);
+        }
+        Ok(message)
+    }
+
+    /// Looks the next few up; whether there are any.
+    async fn fetch(&mut self) -> Result<bool, Problem> {
+        let parked = self.reader.parked(&self.name, self.after, PARKED_AT_ONCE);
+        let parked = parked.ok_or_else(|| not_found(&self.name))?;
+        let Some(last) = parked.last() else { return Ok(false) };
+        self.after = last.position;
+        let (replica, reader) = (&self.groups.appends.replica, self.reader.clone());
+        let looked_up = replica.host().run(move || show::parked(&reader, parked)).await;
+        self.ready = looked_up.map_err(|fault| problem::of_found(replica, &fault))?.into();
+        Ok(true)
+    }
+}

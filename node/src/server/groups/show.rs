@@ -1,0 +1,91 @@
+//! Groups as they are shown: what the log knows, with what only their owners know where that can be had.
+
+use std::time::Duration;
+
+use quorate_proto::wire::peer::v1 as peer;
+use quorate_proto::wire::v1;
+use quorate_proto::{GroupName, GroupSummary, Parked, Position, Problem};
+use quorate_raft::host::Host;
+use quorate_store::{Fault, Reader};
+use tokio::time::{Instant, timeout};
+
+use super::owner::Watched;
+use super::{Groups, Place, events, not_found};
+
+/// Most groups that a node tells of in its status.
+const LAGS_MAX: usize = 1_000;
+/// An owner that is busy for longer is done without.
+const WATCHED_WITHIN: Duration = Duration::from_millis(50);
+
+impl From<Watched> for peer::WatchResponse {
+    fn from(watched: Watched) -> peer::WatchResponse {
+        let Watched { floor, in_flight, consumers } = watched;
+        peer::WatchResponse { floor: floor.0, in_flight, consumers }
+    }
+}
+
+impl<H: Host> Groups<H> {
+    /// One group. What only its owner knows is asked of the leader, and left out if that does not answer.
+    pub(super) async fn show(
+        &self,
+        reader: &Reader,
+        name: &GroupName,
+    ) -> Result<v1::Group, Problem> {
+        let summary = reader.groups().into_iter().find(|group| group.name == *name);
+        let mut group = shown(summary.ok_or_else(|| not_found(name))?, reader.point().position);
+        let watched = match self.place(Instant::now()).await {
+            Ok(Place::Here(_)) => self.watched(name).await.map(peer::WatchResponse::from),
+            Ok(Place::There(leader, term)) => self.ask_leader(&leader, term, name).await,
+            Err(_) => None,
+        };
+        if let Some(watched) = watched {
+            add(&mut group, watched, reader.point().position);
+        }
+        Ok(group)
+    }
+
+    /// How far behind the groups are, as this node knows it.
+    pub(crate) async fn lags(&self) -> Vec<v1::GroupLag> {
+        let Some(reader) = self.appends.replica.reader() else { return Vec::new() };
+        let last = reader.point().position;
+        let mut lags = Vec::new();
+        for summary in reader.groups().into_iter().take(LAGS_MAX) {
+            let name = summary.name.clone();
+            let mut group = shown(summary, last);
+            let watched = timeout(WATCHED_WITHIN, self.watched(&name)).await;
+            if let Ok(Some(watched)) = watched {
+                add(&mut group, watched.into(), last);
+            }
+            let v1::Group { name, floor, lag, in_flight, failed, parked, .. } = group;
+            lags.push(v1::GroupLag { name, floor, lag, in_flight, failed, parked });
+        }
+        lags
+    }
+}
+
+/// Adds what only the owner knows. It knows the floor best: the log is told rarely where nothing matches.
+fn add(group: &mut v1::Group, watched: peer::WatchResponse, last: Position) {
+    let peer::WatchResponse { floor, in_flight, consumers } = watched;
+    if floor > group.floor {
+        group.floor = floor;
+        group.lag = group.lag.min(last.0.saturating_sub(floor));
+    }
+    (group.in_flight, group.consumers) = (in_flight, consumers);
+}
+
+/// A group as the log knows it, when the log ends at `last`.
+pub(super) fn shown(summary: GroupSummary, last: Position) -> v1::Group {
+    let behind = last.0.saturating_sub(summary.floor.0);
+    let lag = behind.saturating_sub(summary.settled);
+    v1::Group { lag, ..summary.into() }
+}
+
+/// Some parked events, with the events themselves where they are still there.
+pub(super) fn parked(reader: &Reader, parked: Vec<Parked>) -> Result<Vec<v1::ParkedEvent>, Fault> {
+    let with_event = |parked: Parked| {
+        let event = events::at(reader, parked.position)?;
+        let event = event.map(|event| event.decode().into());
+        Ok(v1::ParkedEvent { event, ..parked.into() })
+    };
+    parked.into_iter().map(with_event).collect()
+}

@@ -1,0 +1,101 @@
+//! What a node measures of itself, by the names under which it is scraped: all of them stand here.
+
+use std::fmt::{Display, Write};
+use std::sync::Arc;
+
+use quorate_proto::wire::v1::GroupLag;
+use quorate_raft::Role;
+use quorate_raft::host::Host;
+
+use super::follow::Live;
+use super::groups::Groups;
+
+/// What is measured.
+pub(crate) struct Metrics<H: Host> {
+    pub(crate) live: Arc<Live<H>>,
+    pub(crate) groups: Arc<Groups<H>>,
+}
+
+impl<H: Host> Metrics<H> {
+    /// All of it, in the text format of Prometheus.
+    pub(crate) async fn text(&self) -> String {
+        let status = self.live.replica.status().borrow().clone();
+        let groups = self.groups.lags().await;
+        let mut text = Text::default();
+        let leads = u64::from(status.role == Role::Leader);
+        text.number("quorate_is_leader", "Whether this node leads.", leads);
+        let position = status.position.0;
+        text.number("quorate_position", "The position of the newest event applied here.", position);
+        let applied = status.applied.unwrap_or_default().0;
+        text.number("quorate_applied_index", "The newest log index applied here.", applied);
+        let subscriptions = self.live.count() as u64;
+        let help = "Readers that follow what is applied here, groups included.";
+        text.number("quorate_subscriptions", help, subscriptions);
+        let help = "Positions of the log that a group is behind: no fewer than what is to be done.";
+        text.of_groups("quorate_group_lag", help, &groups, |group| group.lag);
+        let help = "Events with consumers of a group; 0 where this node does not lead.";
+        text.of_groups("quorate_group_in_flight", help, &groups, |group| group.in_flight);
+        let help = "Events of a group that failed and are to be tried again.";
+        text.of_groups("quorate_group_failed", help, &groups, |group| group.failed);
+        let help = "Parked events of a group.";
+        text.of_groups("quorate_group_parked", help, &groups, |group| group.parked);
+        text.0
+    }
+}
+
+/// The text as it grows; all values are gauges.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} gauge"));
+    }
+
+    fn number(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, help);
+        self.line(format_args!("{name} {value}"));
+    }
+
+    fn of_groups(
+        &mut self,
+        name: &str,
+        help: &str,
+        groups: &[GroupLag],
+        value: impl Fn(&GroupLag) -> u64,
+    ) {
+        self.head(name, help);
+        for group in groups {
+            let (label, value) = (escaped(&group.name), value(group));
+            self.line(format_args!("{name}{{group=\"{label}\"}} {value}"));
+        }
+    }
+
+    fn line(&mut self, line: impl Display) {
+        writeln!(self.0, "{line}").expect("a string takes everything");
+    }
+}
+
+/// The value of a label; names have no line ends.
+fn escaped(name: &str) -> String {
+    name.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_group_has_a_line_with_its_name_escaped() {
+        let group = |name: &str, lag| GroupLag { name: name.into(), lag, ..GroupLag::default() };
+        let mut text = Text::default();
+        let groups = [group("billing", 7), group("a\"b\\c", 0)];
+        text.of_groups("quorate_group_lag", "Lag.", &groups, |group| group.lag);
+        assert_eq!(
+            text.0,
+            "# HELP quorate_group_lag Lag.\n# TYPE quorate_group_lag gauge\n\
+             quorate_group_lag{group=\"billing\"} 7\nquorate_group_lag{group=\"a\\\"b\\\\c\"} 0\n"
+        );
+    }
+}

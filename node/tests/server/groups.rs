@@ -1,0 +1,278 @@
+//! Consumer groups over the wire, on every node.
+
+use quorate_proto::ErrorKind;
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::events_client::EventsClient;
+use quorate_proto::wire::v1::expectation::Demand;
+use quorate_proto::wire::v1::groups_client::GroupsClient;
+use quorate_proto::wire::v1::settlement::{Failure, Fate};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use super::{Cluster, PATIENCE, append, problem, request};
+
+/// A consumer that was let in.
+struct Consumer {
+    requests: mpsc::Sender<v1::ConsumeRequest>,
+    messages: Streaming<v1::ConsumeResponse>,
+    deliveries: Vec<v1::Delivery>,
+    settled: Vec<u64>,
+    lapsed: Vec<u64>,
+}
+
+impl Consumer {
+    async fn join(groups: &mut GroupsClient<Channel>, window: u32) -> Result<Consumer, Status> {
+        let (requests, queue) = mpsc::channel(4);
+        let (group, consumer) = ("billing".to_owned(), "worker".to_owned());
+        let join = Some(v1::JoinGroup { group, consumer, window });
+        let first = v1::ConsumeRequest { join, settlements: Vec::new() };
+        requests.send(first).await.expect("there is room");
+        let mut messages = groups.consume(ReceiverStream::new(queue)).await?.into_inner();
+        let first = messages.message().await?.expect("a message");
+        assert!(first.joined.is_some(), "{first:?}");
+        let (deliveries, settled, lapsed) = Default::default();
+        Ok(Consumer { requests, messages, deliveries, settled, lapsed })
+    }
+
+    async fn settle(&self, number: u64, fate: Fate) {
+        let settlements = vec![v1::Settlement { number, fate: Some(fate) }];
+        let message = v1::ConsumeRequest { join: None, settlements };
+        self.requests.send(message).await.expect("there is room");
+    }
+
+    async fn acknowledge(&self, number: u64) {
+        self.settle(number, Fate::Acknowledged(v1::Empty {})).await;
+    }
+
+    /// Takes the next message in; false at the end.
+    async fn hear(&mut self) -> Result<bool, Status> {
+        let next = timeout(PATIENCE, self.messages.message()).await.expect("a message in time");
+        let Some(message) = next? else { return Ok(false) };
+        self.deliveries.extend(message.deliveries);
+        self.settled.extend(message.settled);
+        self.lapsed.extend(message.lapsed);
+        Ok(true)
+    }
+
+    /// Hears until so many events were delivered, and so many settlements confirmed.
+    async fn until(&mut self, deliveries: usize, settled: usize) {
+        while self.deliveries.len() < deliveries || self.settled.len() < settled {
+            assert!(self.hear().await.expect("no error"), "the stream ended");
+        }
+    }
+
+    /// The end of the stream, with its error.
+    async fn end(&mut self) -> Result<(), Status> {
+        while self.hear().await? {}
+        Ok(())
+    }
+
+    fn positions(&self) -> Vec<(u64, u32)> {
+        let position = |delivery: &v1::Delivery| {
+            let event = delivery.event.as_ref().expect("an event");
+            (event.position, delivery.attempt)
+        };
+        self.deliveries.iter().map(position).collect()
+    }
+}
+
+async fn groups(cluster: &Cluster, node: usize) -> GroupsClient<Channel> {
+    GroupsClient::new(cluster.channel(node).await)
+}
+
+async fn create(groups: &mut GroupsClient<Channel>, settings: v1::GroupSettings) {
+    let request = v1::CreateGroupRequest {
+        group: "billing".to_owned(),
+        settings: Some(settings),
+        ..v1::CreateGroupRequest::default()
+    };
+    let created = groups.create_group(request).await.expect("it is created").into_inner();
+    assert_eq!(created.count, 1);
+}
+
+async fn append_events(events: &mut EventsClient<Channel>, ids: std::ops::RangeInclusive<u128>) {
+    for id in ids {
+        let event = append(&format!("order-{id}"), Demand::Any(v1::Empty {}), id);
+        events.append(request(event)).await.expect("it is appended");
+    }
+}
+
+fn named() -> String {
+    "billing".to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_lets_consumers_in_and_confirms_what_they_settle() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let mut any = groups(&cluster, (leader + 1) % 3).await;
+    let refused = Consumer::join(&mut any, 1).await.map(|_| ()).expect_err("no group yet");
+    assert_eq!((refused.code(), problem(&refused).kind), (Code::NotFound, ErrorKind::NotFound));
+    create(&mut any, v1::GroupSettings::default()).await;
+    append_events(&mut cluster.events(0).await, 1..=6).await;
+
+    for node in 0..3_u64 {
+        let mut groups = groups(&cluster, node as usize).await;
+        let mut consumer = Consumer::join(&mut groups, 2).await.expect("let in");
+        consumer.until(2, 0).await;
+        let show = v1::ShowGroupRequest { group: named(), ..Default::default() };
+        let shown = groups.show_group(show).await.expect("it is there").into_inner();
+        assert_eq!((shown.in_flight, shown.consumers.len()), (2, 1), "{shown:?}");
+        assert_eq!((shown.floor, shown.lag), (2 * node, 6 - 2 * node), "{shown:?}");
+        consumer.acknowledge(1).await;
+        consumer.acknowledge(2).await;
+        consumer.until(2, 2).await;
+        drop(consumer.requests);
+        let mut messages = consumer.messages;
+        // It left: whatever it was given beyond that is for the next one, as a first attempt.
+        while messages.message().await.expect("no error").is_some() {}
+        assert_eq!(consumer.deliveries.iter().map(|one| one.attempt).max(), Some(1));
+    }
+    let mut consumer = Consumer::join(&mut any, 2).await.expect("let in");
+    append_events(&mut cluster.events(0).await, 7..=7).await;
+    consumer.until(1, 0).await;
+    assert_eq!(consumer.positions(), [(7, 1)], "the others are settled, and it came live");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_is_tried_again_and_parked_and_what_is_not_held_cannot_be_settled() {
+    let cluster = Cluster::start().await;
+    let follower = (cluster.leader().await + 1) % 3;
+    let mut groups = groups(&cluster, follower).await;
+    let settings =
+        v1::GroupSettings { attempts_max: 2, retry_delay_ms: 1, ..v1::GroupSettings::default() };
+    create(&mut groups, settings).await;
+    append_events(&mut cluster.events(0).await, 1..=2).await;
+    let mut consumer = Consumer::join(&mut groups, 8).await.expect("let in");
+    consumer.until(2, 0).await;
+    let failed = |reason: &str| Fate::Failed(Failure { reason: reason.to_owned(), delay_ms: None });
+    consumer.settle(1, failed("once")).await;
+    consumer.until(3, 1).await;
+    assert_eq!(consumer.positions(), [(1, 1), (2, 1), (1, 2)]);
+    consumer.settle(3, failed("twice")).await;
+    consumer.settle(2, Fate::Parked("not for us".to_owned())).await;
+    consumer.until(3, 3).await;
+    let list = v1::ListParkedRequest { group: named(), ..Default::default() };
+    let mut listing = groups.list_parked(list).await.expect("it is there").into_inner();
+    let mut parked = Vec::new();
+    while let Some(message) = listing.message().await.expect("no error") {
+        parked.extend(message.parked);
+    }
+    let told: Vec<(u64, u32, &str)> = parked
+        .iter()
+        .map(|parked| (parked.position, parked.attempts, parked.reason.as_str()))
+        .collect();
+    assert_eq!(told, [(1, 2, "twice"), (2, 0, "not for us")]);
+    assert!(parked.iter().all(|parked| parked.event.is_some() && parked.parked_at > 0));
+
+    let replay =
+        v1::SelectParkedRequest { group: named(), positions: vec![1], ..Default::default() };
+    assert_eq!(groups.replay_parked(replay).await.expect("done").into_inner().count, 1);
+    consumer.until(4, 3).await;
+    assert_eq!(consumer.positions().last(), Some(&(1, 1)), "from the first attempt on");
+    let rest = v1::SelectParkedRequest { group: named(), all: true, ..Default::default() };
+    assert_eq!(groups.drop_parked(rest).await.expect("done").into_inner().count, 1);
+    // Settled once already, and never given.
+    consumer.acknowledge(3).await;
+    while consumer.lapsed.is_empty() {
+        assert!(consumer.hear().await.expect("no error"));
+    }
+    assert_eq!(consumer.lapsed, [3]);
+    consumer.acknowledge(99).await;
+    let refused = consumer.end().await.expect_err("it never had that");
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    assert_eq!(problem(&refused).field, "number");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_ends_the_streams_and_begins_again_and_a_deletion_ends_the_group() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let mut groups = groups(&cluster, leader).await;
+    create(&mut groups, v1::GroupSettings::default()).await;
+    append_events(&mut cluster.events(0).await, 1..=2).await;
+    let mut consumer = Consumer::join(&mut groups, 8).await.expect("let in");
+    consumer.until(2, 0).await;
+    consumer.acknowledge(1).await;
+    consumer.acknowledge(2).await;
+    consumer.until(2, 2).await;
+    let reset = v1::ResetGroupRequest { group: named(), after: 1, time_left_ms: 0 };
+    groups.reset_group(reset).await.expect("it is there");
+    let ended = consumer.end().await.expect_err("another life of the group");
+    assert_eq!((ended.code(), problem(&ended).kind), (Code::Unavailable, ErrorKind::Unavailable));
+    let mut consumer = Consumer::join(&mut groups, 8).await.expect("let in");
+    consumer.until(1, 0).await;
+    assert_eq!(consumer.positions(), [(2, 1)]);
+    let delete = v1::DeleteGroupRequest { group: named(), time_left_ms: 0 };
+    assert_eq!(groups.delete_group(delete.clone()).await.expect("done").into_inner().count, 1);
+    let ended = consumer.end().await.expect_err("no group any more");
+    assert_eq!(problem(&ended).kind, ErrorKind::NotFound);
+    assert_eq!(groups.delete_group(delete).await.expect("done").into_inner().count, 0);
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_of_a_leader_that_stops_go_on_with_the_next_one() {
+    let mut cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let other = (leader + 1) % 3;
+    let mut there = groups(&cluster, leader).await;
+    let mut here = groups(&cluster, other).await;
+    create(&mut there, v1::GroupSettings::default()).await;
+    append_events(&mut cluster.events(other).await, 1..=3).await;
+    let mut direct = Consumer::join(&mut there, 1).await.expect("let in");
+    let mut passed = Consumer::join(&mut here, 8).await.expect("let in");
+    direct.until(1, 0).await;
+    passed.until(2, 0).await;
+    passed.acknowledge(1).await;
+    passed.until(2, 1).await;
+    let acknowledged = passed.positions()[0].0;
+    cluster.stop(leader).await;
+    assert_eq!(direct.end().await.expect_err("it stopped").code(), Code::Unavailable);
+    assert_eq!(passed.end().await.expect_err("it stopped").code(), Code::Unavailable);
+    let mut next = Consumer::join(&mut here, 8).await.expect("let in by the next leader");
+    next.until(2, 0).await;
+    let mut positions = next.positions();
+    positions.sort_unstable();
+    let rest: Vec<(u64, u32)> =
+        (1..=3).filter(|one| *one != acknowledged).map(|one| (one, 1)).collect();
+    assert_eq!(positions, rest, "what was in flight comes again, and no attempt is counted");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_tell_how_far_behind_a_group_is() {
+    let cluster = Cluster::start().await;
+    create(&mut groups(&cluster, 0).await, v1::GroupSettings::default()).await;
+    append_events(&mut cluster.events(0).await, 1..=3).await;
+    let scraped = scrape(&cluster.metrics, "/metrics").await;
+    assert!(scraped.starts_with("HTTP/1.1 200 OK\r\n"), "{scraped}");
+    for line in [
+        "# TYPE quorate_group_lag gauge",
+        "quorate_group_lag{group=\"billing\"} 3",
+        "quorate_group_parked{group=\"billing\"} 0",
+        "quorate_position 3",
+    ] {
+        assert!(scraped.lines().any(|told| told == line), "{line}: {scraped}");
+    }
+    let refused = scrape(&cluster.metrics, "/").await;
+    assert!(refused.starts_with("HTTP/1.1 404 "), "{refused}");
+    cluster.stop_all().await;
+}
+
+async fn scrape(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    let reading = stream.read_to_string(&mut answer);
+    timeout(PATIENCE, reading).await.expect("an answer in time").expect("text");
+    answer
+}

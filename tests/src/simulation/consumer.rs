@@ -1,0 +1,129 @@
+//! A consumer of the one group of a run: it settles what it is given, not always well, and notes it.
+
+use std::time::Duration;
+
+use quorate_client::{Client, Consumer, Query, Strategy};
+use quorate_proto::Position;
+
+use super::client::{Phase, connect, recorded};
+use super::trace::Trace;
+use crate::history::{Fate, Recorder};
+use crate::random::Random;
+
+/// The group.
+const GROUP: &str = "everybody";
+/// How long the nodes may take to answer a question.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// How long a consumer may hold an event.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// So often that nothing is parked but what a consumer parks.
+const ATTEMPTS: u32 = 100_000;
+/// How long it may take until all is settled once everything works again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One consumer.
+pub(super) struct Member {
+    pub(super) number: u32,
+    pub(super) strategy: Strategy,
+    pub(super) random: Random,
+    pub(super) recorder: Recorder,
+    pub(super) trace: Trace,
+    pub(super) phase: Phase,
+    pub(super) addresses: Vec<String>,
+}
+
+impl Member {
+    /// Consumes until everybody else is done, and all is settled.
+    pub(super) async fn run(mut self) -> turmoil::Result {
+        self.phase.founded().await;
+        let everywhere = connect(&self.addresses, false, DEADLINE);
+        self.create(&everywhere).await;
+        let address = self.random.pick(&self.addresses).clone();
+        let client = match self.random.chance(50) {
+            true => everywhere.clone(),
+            false => connect(&[address], true, DEADLINE),
+        };
+        while !self.phase.is_done() {
+            let lasts = Duration::from_millis(self.random.between(1_000, 9_000));
+            self.consume(&client, lasts).await?;
+        }
+        let finished = async {
+            while !self.is_settled(&everywhere).await {
+                self.consume(&client, Duration::from_secs(1)).await?;
+            }
+            Ok::<_, Box<dyn std::error::Error>>(())
+        };
+        match tokio::time::timeout(PATIENCE, finished).await {
+            Ok(finished) => finished?,
+            Err(_) => Err("the group does not settle all there is".to_owned())?,
+        }
+        for parked in everywhere.group(GROUP).parked().await? {
+            self.recorder.history().note_parked(Position(parked.position));
+        }
+        Ok(())
+    }
+
+    /// Makes the group, whoever is first.
+    async fn create(&self, client: &Client) {
+        self.recorder.history().share(self.strategy);
+        let create = || {
+            let create = client.group(GROUP).create(Query::everything()).strategy(self.strategy);
+            create.timeout(TIMEOUT).attempts(ATTEMPTS).retry_delay(Duration::from_millis(200))
+        };
+        while create().send().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn consume(&mut self, client: &Client, lasts: Duration) -> turmoil::Result {
+        let name = format!("consumer-{}", self.number);
+        let window = self.random.between(1, 20) as u32;
+        let mut consumer = client.group(GROUP).consume().name(name).window(window).start();
+        let ends = tokio::time::Instant::now() + lasts;
+        while let Ok(delivered) = tokio::time::timeout_at(ends, consumer.try_next()).await {
+            let Some(delivery) = delivered? else { break };
+            let (position, attempt) = (Position(delivery.event.position), delivery.attempt);
+            let event = recorded(delivery.event.clone());
+            self.trace.note("consumer", format_args!("{position}, attempt {attempt}"));
+            self.recorder.history().deliver(event);
+            if self.random.chance(20) {
+                tokio::time::sleep(Duration::from_millis(self.random.below(30))).await;
+            }
+            let fate = self.draw_fate();
+            self.recorder.history().settle(position, fate);
+            match fate {
+                Fate::Acknowledged => consumer.ack(&delivery),
+                Fate::Failed => consumer.fail(&delivery, "a bad day"),
+                Fate::Parked => consumer.park(&delivery, "poison"),
+            }
+        }
+        self.leave(consumer).await;
+        Ok(())
+    }
+
+    /// In order, or as one that dies.
+    async fn leave(&mut self, consumer: Consumer) {
+        if self.random.chance(50) {
+            let closing = tokio::time::timeout(DEADLINE, consumer.close()).await;
+            drop(closing);
+        }
+    }
+
+    /// Whether all that there is is settled.
+    async fn is_settled(&self, client: &Client) -> bool {
+        let newest = client.read(Query::everything()).backwards().limit(1).collect().await;
+        let (Ok(newest), Ok(group)) = (newest, client.group(GROUP).show().await) else {
+            return false;
+        };
+        let last = newest.events.first().map_or(0, |event| event.position);
+        group.floor >= last && group.failed == 0
+    }
+
+    fn draw_fate(&mut self) -> Fate {
+        match self.random.below(100) {
+            0..3 => Fate::Parked,
+            3..12 => Fate::Failed,
+            _ => Fate::Acknowledged,
+        }
+    }
+}
