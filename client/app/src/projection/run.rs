@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use quorate_client::{ErrorKind, Message, Problem};
+use quorate_client::{ErrorKind, Message, Problem, RecordedEvent};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -323,15 +323,19 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         self.board.go_on(&record.bookmarks);
         // Whatever ends this ends the workers too, after the transaction that each has in work.
         let (halt, halted) = watch::channel(false);
-        let (mut workers, queues) = self.workers(held, record, &halted);
+        let (mark, marked) = watch::channel(0);
+        let (mut workers, queues) = self.workers(held, record, &halted, &marked);
         let feed = self.source.follow(&self.projection.query, record.position());
         let settings = &self.projection.settings;
+        let room_bytes = room_bytes(settings.batch_bytes, partitioning.count());
         let dispatch = Dispatch {
             board: &self.board,
             partitioning,
             key_of: settings.key_of.as_ref(),
-            room: room(settings.batch_bytes, partitioning.count()),
+            room_bytes,
+            room: Arc::new(Semaphore::new(room_bytes)),
             queues,
+            mark,
             bookmarks: record.bookmarks.clone(),
             until,
         };
@@ -375,6 +379,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         held: &Held,
         record: &Record,
         halted: &watch::Receiver<bool>,
+        marked: &watch::Receiver<u64>,
     ) -> (JoinSet<Result<(), Halt>>, Vec<mpsc::Sender<Work>>) {
         let mut workers = JoinSet::new();
         let mut queues = Vec::new();
@@ -387,6 +392,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
                 partition,
                 position: *position,
                 queue: work,
+                mark: marked.clone(),
                 stop: halted.clone(),
                 board: Arc::clone(&self.board),
             };
@@ -436,9 +442,8 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
 }
 
 /// Room for the events that wait for a worker or are with one, in bytes.
-fn room(batch_bytes: usize, partitions: u32) -> Arc<Semaphore> {
-    let bytes = batch_bytes.saturating_mul(2).saturating_mul(partitions as usize);
-    Arc::new(Semaphore::new(bytes.min(ROOM_BYTES_MAX)))
+fn room_bytes(batch_bytes: usize, partitions: u32) -> usize {
+    batch_bytes.saturating_mul(2).saturating_mul(partitions as usize).min(ROOM_BYTES_MAX)
 }
 
 /// Shares what comes among the partitions.
@@ -446,8 +451,11 @@ struct Dispatch<'a> {
     board: &'a Board,
     partitioning: Partitioning,
     key_of: Option<&'a super::partition::KeyOf>,
+    room_bytes: usize,
     room: Arc<Semaphore>,
     queues: Vec<mpsc::Sender<Work>>,
+    /// Up to where the partitions were given everything.
+    mark: watch::Sender<u64>,
     /// What each partition has already.
     bookmarks: Vec<u64>,
     /// Where to end.
@@ -457,52 +465,35 @@ struct Dispatch<'a> {
 impl Dispatch<'_> {
     /// Returns whether it has come to where it was to end; false if the feed or a worker ended before.
     async fn run(self, mut feed: impl EventFeed) -> Result<bool, Problem> {
-        let room_bytes = self.room.available_permits();
         let (mut position, mut unmarked) = (0, 0);
         loop {
             // Whoever waits for the next event has told all partitions of the last.
             let at_hand = if unmarked > 0 { feed.next().now_or_never() } else { None };
-            if at_hand.is_none() && unmarked > 0 {
-                self.mark(position);
+            if at_hand.is_none() || unmarked >= MARK_EVENTS {
+                self.mark.send_if_modified(|mark| std::mem::replace(mark, position) != position);
                 unmarked = 0;
             }
             let next = match at_hand {
                 Some(next) => next,
                 None => feed.next().await,
             };
-            let Some(message) = next? else { return Ok(false) };
+            let Some(message) = next? else { break };
             match message {
+                Message::Event(event) if self.until.is_some_and(|until| event.position > until) => {
+                    return Ok(self.arrive());
+                }
                 Message::Event(event) => {
-                    if self.until.is_some_and(|until| event.position > until) {
-                        break;
-                    }
                     position = event.position;
-                    let partition = self.partitioning.of(&event, self.key_of) as usize;
-                    let is_known =
-                        self.bookmarks.get(partition).is_some_and(|bookmark| position <= *bookmark);
-                    if !is_known {
-                        let bytes = size(&event).min(room_bytes) as u32;
-                        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
-                        let Ok(room) = room else { return Ok(false) };
-                        let Some(queue) = self.queues.get(partition) else { return Ok(false) };
-                        if queue.send(Work::Event(event, room)).await.is_err() {
-                            return Ok(false);
-                        }
-                    }
-                    unmarked += usize::from(self.queues.len() > 1 || is_known);
-                    if unmarked >= MARK_EVENTS {
-                        self.mark(position);
-                        unmarked = 0;
+                    if !self.hand_over(event).await {
+                        return Ok(false);
                     }
                 }
                 Message::CaughtUp(at) => {
                     position = at.position;
-                    self.mark(position);
                     self.board.caught_up(position);
                 }
                 Message::Progress(at) => {
                     position = at.position;
-                    self.mark(position);
                     self.board.head(position);
                 }
                 Message::FellBehind(at) => {
@@ -510,24 +501,34 @@ impl Dispatch<'_> {
                     self.board.head(at.position);
                 }
             }
+            unmarked += 1;
             if self.until.is_some_and(|until| position >= until) {
-                break;
+                return Ok(self.arrive());
             }
         }
-        for queue in &self.queues {
-            if queue.send(Work::Mark(self.until.unwrap_or(position))).await.is_err() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.mark.send_replace(position);
+        Ok(false)
     }
 
-    /// Tells all partitions that there is nothing more up to a position. A queue that is full needs no word: more
-    /// will come.
-    fn mark(&self, position: u64) {
-        for queue in &self.queues {
-            let _ = queue.try_send(Work::Mark(position));
+    /// Gives an event to its partition, unless it has it. False if the partition has ended.
+    async fn hand_over(&self, event: RecordedEvent) -> bool {
+        let partition = self.partitioning.of(&event, self.key_of) as usize;
+        let bookmark = self.bookmarks.get(partition).copied().unwrap_or_default();
+        if event.position <= bookmark {
+            return true;
         }
+        let Some(queue) = self.queues.get(partition) else { return false };
+        let bytes = size(&event).min(self.room_bytes) as u32;
+        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else { return false };
+        queue.send((event, room)).await.is_ok()
+    }
+
+    /// The partitions have everything up to where this was to end.
+    fn arrive(&self) -> bool {
+        if let Some(until) = self.until {
+            self.mark.send_replace(until);
+        }
+        true
     }
 }
 
