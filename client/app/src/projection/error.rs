@@ -2,6 +2,7 @@
 
 use quorate_client::{Invalid, Problem};
 
+use super::status::State;
 use super::store::{BoxError, StoreError};
 
 /// Why a projection ended, or did not do what it was asked for.
@@ -95,6 +96,20 @@ pub enum ProjectionError {
         actual: u64,
         /// Where it should be.
         wanted: u64,
+    },
+    /// It ended before its model had reached the position.
+    #[error(
+        "projection `{projection}` ended at position {actual} and has not reached {wanted}: {state}"
+    )]
+    Ended {
+        /// The projection.
+        projection: String,
+        /// Where it was.
+        actual: u64,
+        /// Where it should have come.
+        wanted: u64,
+        /// How it ended.
+        state: State,
     },
     /// A parked event is not in the log any more.
     #[error(

@@ -291,7 +291,8 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
         &self.store
     }
 
-    /// Runs it until it is stopped or cannot go on. It is stopped too when what is returned is dropped.
+    /// Runs it, as a task of tokio, until it is stopped or cannot go on. It is stopped too when what is returned is
+    /// dropped.
     pub fn start<E: EventSource>(&self, source: E) -> Running {
         Running::spawn(self.name.clone(), |board, stop| {
             run::run(self.clone(), Arc::new(source), board, stop)

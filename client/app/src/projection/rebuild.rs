@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::Projection;
 use super::error::ProjectionError;
 use super::handler::Handler;
-use super::run::{Ended, Running};
+use super::run::{Ended, Run};
 use super::source::EventSource;
 use super::status::{Board, State};
 use super::store::{Side, Store, StoreError, Swap};
@@ -29,13 +29,13 @@ where
     H: Handler<S::Model>,
     E: EventSource,
 {
-    let Some(running) = Running::begin(projection, source, board, stop).await? else {
+    let Some(run) = Run::begin(projection, source, board, stop).await? else {
         return Ok(());
     };
-    match drive(&running, resumes).await? {
+    match drive(&run, resumes).await? {
         Ended::Arrived | Ended::Stopped => Ok(()),
         Ended::Moved => {
-            let projection = running.projection.name.clone();
+            let projection = run.projection.name.clone();
             Err(ProjectionError::RunsElsewhere { projection, owner: "another rebuild".into() })
         }
     }
@@ -43,7 +43,7 @@ where
 
 /// One rebuild; it has arrived when the models are swapped.
 pub(super) async fn drive<S, H, E>(
-    running: &Running<S, H, E>,
+    run: &Run<S, H, E>,
     resumes: bool,
 ) -> Result<Ended, ProjectionError>
 where
@@ -51,49 +51,48 @@ where
     H: Handler<S::Model>,
     E: EventSource,
 {
-    let (live, beside) =
-        (running.projection.slot(Side::Live), running.projection.slot(Side::Rebuild));
-    let told = running.projection.partitioning();
+    let (live, beside) = (run.projection.slot(Side::Live), run.projection.slot(Side::Rebuild));
+    let told = run.projection.partitioning();
     let mut may_resume = resumes;
     let (held, record) = loop {
-        let before = running.ask(|store| store.record(&live)).await?;
+        let before = run.ask(|store| store.record(&live)).await?;
         let generation = before.map_or(1, |record| record.generation + 1);
-        let is_there = running.ask(|store| store.record(&beside)).await?.is_some();
-        let Some((held, record)) = running.claim(&beside, generation).await? else {
-            return Ok(Ended::Stopped);
+        let is_there = run.ask(|store| store.record(&beside)).await?.is_some();
+        let Some((held, record)) = run.claim(&beside, generation).await? else {
+            return Ok(if run.is_stopped() { Ended::Stopped } else { Ended::Moved });
         };
         let is_same =
-            record.definition == running.definition && record.partitioning == told.to_string();
+            record.definition == run.definition && record.partitioning == told.to_string();
         if !is_there || (may_resume && is_same) {
             break (held, record);
         }
         // What was left by an interrupted rebuild is this process's own now, and may be removed.
-        let name = running.projection.name.clone();
-        running.ask(|store| store.discard_rebuild(&name)).await?;
+        let name = run.projection.name.clone();
+        run.ask(|store| store.discard_rebuild(&name)).await?;
         may_resume = false;
     };
     let generation = held.generation;
     let ended = tokio::select! {
         biased;
-        swapped = swap_when_ready(running, generation) => return swapped.map(|()| Ended::Arrived),
-        ended = running.drive(&held, &record, told, None) => ended,
+        swapped = swap_when_ready(run, generation) => return swapped.map(|()| Ended::Arrived),
+        ended = run.drive(&held, &record, told, None) => ended,
     };
-    let is_at_its_end = matches!(ended, Ok(Ended::Stopped)) && !running.is_stopped();
+    let is_at_its_end = matches!(ended, Ok(Ended::Stopped)) && !run.is_stopped();
     let is_swapped = match ended {
         // A worker may have seen the swap before this process was told that it is done.
-        Ok(Ended::Moved) => is_swapped(running, generation).await?,
-        _ => is_at_its_end && swap(running, generation).await?,
+        Ok(Ended::Moved) => is_swapped(run, generation).await?,
+        _ => is_at_its_end && swap(run, generation).await?,
     };
     if is_swapped {
         return Ok(Ended::Arrived);
     }
-    running.release(&held).await;
+    run.release(&held).await;
     ended
 }
 
 /// Waits until the rebuilt model is not behind the live one, and swaps them.
 async fn swap_when_ready<S, H, E>(
-    running: &Running<S, H, E>,
+    run: &Run<S, H, E>,
     generation: u64,
 ) -> Result<(), ProjectionError>
 where
@@ -101,12 +100,12 @@ where
     H: Handler<S::Model>,
     E: EventSource,
 {
-    let mut status = running.board.watch();
+    let mut status = run.board.watch();
     loop {
         if status.wait_for(|status| status.state == State::Live).await.is_err() {
             return std::future::pending().await;
         }
-        if swap(running, generation).await? {
+        if swap(run, generation).await? {
             return Ok(());
         }
         tokio::time::sleep(BEHIND_INTERVAL).await;
@@ -114,17 +113,17 @@ where
 }
 
 /// Swaps the models if they can be. False if the live one is ahead, or the database cannot do it now.
-async fn swap<S, H, E>(running: &Running<S, H, E>, generation: u64) -> Result<bool, ProjectionError>
+async fn swap<S, H, E>(run: &Run<S, H, E>, generation: u64) -> Result<bool, ProjectionError>
 where
     S: Store,
     H: Handler<S::Model>,
     E: EventSource,
 {
-    let Projection { store, name, .. } = &running.projection;
+    let Projection { store, name, .. } = &run.projection;
     match store.swap(name).await {
         Ok(swap) => Ok(swap == Swap::Done),
         // It may have been done, and only the answer was lost.
-        Err(StoreError::Moved) => is_swapped(running, generation).await,
+        Err(StoreError::Moved) => is_swapped(run, generation).await,
         Err(StoreError::Lost(error)) => {
             tracing::warn!(projection = %name, %error, "the models are not swapped yet");
             Ok(false)
@@ -134,16 +133,13 @@ where
 }
 
 /// Whether the model of that generation is the live one.
-async fn is_swapped<S, H, E>(
-    running: &Running<S, H, E>,
-    generation: u64,
-) -> Result<bool, ProjectionError>
+async fn is_swapped<S, H, E>(run: &Run<S, H, E>, generation: u64) -> Result<bool, ProjectionError>
 where
     S: Store,
     H: Handler<S::Model>,
     E: EventSource,
 {
-    let live = running.projection.slot(Side::Live);
-    let record = running.ask(|store| store.record(&live)).await?;
+    let live = run.projection.slot(Side::Live);
+    let record = run.ask(|store| store.record(&live)).await?;
     Ok(record.is_some_and(|record| record.generation == generation))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use quorate_client::{Message, Problem};
+use quorate_client::{ErrorKind, Message, Problem, RecordedEvent};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ const MARK_EVENTS: usize = 256;
 const ROOM_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What is the same for everything that one start does.
-pub(super) struct Running<S: Store, H, E> {
+pub(super) struct Run<S: Store, H, E> {
     pub(super) projection: Projection<S, H>,
     pub(super) source: Arc<E>,
     pub(super) board: Arc<Board>,
@@ -64,64 +64,68 @@ where
     H: Handler<S::Model>,
     E: EventSource,
 {
-    let Some(running) = Running::begin(projection, source, board, stop).await? else {
+    let Some(run) = Run::begin(projection, source, board, stop).await? else {
         return Ok(());
     };
-    let slot = running.projection.slot(Side::Live);
+    let slot = run.projection.slot(Side::Live);
     loop {
-        let stored = running.ask(|store| store.record(&slot)).await?;
-        let changed = stored.filter(|record| record.definition != running.definition);
+        let stored = run.ask(|store| store.record(&slot)).await?;
+        let changed = stored.filter(|record| record.definition != run.definition);
         if let Some(record) = changed {
-            if !running.projection.settings.rebuild_when_changed {
-                return Err(running.changed(record));
+            if !run.projection.settings.rebuild_when_changed {
+                return Err(run.changed(record));
             }
-            match rebuild::drive(&running, true).await? {
+            match rebuild::drive(&run, true).await? {
                 Ended::Stopped => return Ok(()),
                 Ended::Moved | Ended::Arrived => continue,
             }
         }
-        let Some((held, record)) = running.claim(&slot, 1).await? else { return Ok(()) };
-        if record.definition != running.definition {
-            running.release(&held).await;
+        let Some((held, record)) = run.claim(&slot, 1).await? else { return Ok(()) };
+        if record.definition != run.definition {
+            run.release(&held).await;
             continue;
         }
-        match running.work(&held, record).await? {
+        match run.work(&held, record).await? {
             Ended::Stopped => return Ok(()),
-            Ended::Moved | Ended::Arrived => running.board.enter(State::Starting),
+            Ended::Moved | Ended::Arrived => run.board.enter(State::Starting),
         }
     }
 }
 
-impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
+impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
     /// Checks what was told and opens the store; `None` if it was stopped before that.
     pub(super) async fn begin(
         projection: Projection<S, H>,
         source: Arc<E>,
         board: Arc<Board>,
         stop: watch::Receiver<bool>,
-    ) -> Result<Option<Running<S, H, E>>, ProjectionError> {
+    ) -> Result<Option<Run<S, H, E>>, ProjectionError> {
         projection.check()?;
         let definition = String::new();
-        let mut running = Running { projection, source, board, stop, definition };
+        let mut run = Run { projection, source, board, stop, definition };
         let mut attempts = 0;
         loop {
-            let asked = running.projection.definition(running.source.as_ref()).await;
+            let asked = run.projection.definition(run.source.as_ref()).await;
             match asked {
-                Ok(definition) => break running.definition = definition,
-                Err(problem) if !problem.kind.is_transient() => return Err(problem.into()),
+                Ok(definition) => break run.definition = definition,
+                Err(problem)
+                    if !problem.kind.is_transient() && problem.kind != ErrorKind::NotReady =>
+                {
+                    return Err(problem.into());
+                }
                 Err(problem) => {
                     attempts += 1;
-                    if !running.rest(LOST.after(attempts), &problem.to_string()).await {
+                    if !run.rest(LOST.after(attempts), &problem.to_string()).await {
                         return Ok(None);
                     }
                 }
             }
         }
-        running.ask(|store| store.prepare()).await?;
-        if let Ok(head) = running.source.head().await {
-            running.board.head(head);
+        run.ask(|store| store.prepare()).await?;
+        if let Ok(head) = run.source.head().await {
+            run.board.head(head);
         }
-        Ok(Some(running))
+        Ok(Some(run))
     }
 
     /// Asks the store, again and again while it cannot be reached.
@@ -174,7 +178,8 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
         }
     }
 
-    /// Makes this process the owner of a model, which is set up if it is not there; `None` if it was stopped before.
+    /// Makes this process the owner of a model, which is set up if it is not there; `None` if it was stopped before, or
+    /// if a rebuild that was waited for is over.
     ///
     /// A lease that is not renewed while it is waited for is one of a process that is gone.
     pub(super) async fn claim(
@@ -190,6 +195,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
                     let held = Held { slot: slot.clone(), generation: record.generation, owner };
                     return Ok(Some((held, record)));
                 }
+                Claim::Missing if slot.side == Side::Rebuild && seen.is_some() => return Ok(None),
                 Claim::Missing => self.create(slot, generation, &owner).await?,
                 Claim::Held { owner, until } => {
                     let is_renewed = seen.is_some_and(|before| before != until);
@@ -317,15 +323,19 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
         self.board.go_on(&record.bookmarks);
         // Whatever ends this ends the workers too, after the transaction that each has in work.
         let (halt, halted) = watch::channel(false);
-        let (mut workers, queues) = self.workers(held, record, &halted);
+        let (mark, marked) = watch::channel(0);
+        let (mut workers, queues) = self.workers(held, record, &halted, &marked);
         let feed = self.source.follow(&self.projection.query, record.position());
         let settings = &self.projection.settings;
+        let room_bytes = room_bytes(settings.batch_bytes, partitioning.count());
         let dispatch = Dispatch {
             board: &self.board,
             partitioning,
             key_of: settings.key_of.as_ref(),
-            room: room(settings.batch_bytes, partitioning.count()),
+            room_bytes,
+            room: Arc::new(Semaphore::new(room_bytes)),
             queues,
+            mark,
             bookmarks: record.bookmarks.clone(),
             until,
         };
@@ -358,7 +368,9 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
             }
         };
         halt.send_replace(true);
-        while workers.join_next().await.is_some() {}
+        // A database that does not answer is not waited for: what is in work then shows in the bookmark.
+        let ending = async { while workers.join_next().await.is_some() {} };
+        let _is_late = tokio::time::timeout(settings.lease, ending).await;
         ended
     }
 
@@ -367,6 +379,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
         held: &Held,
         record: &Record,
         halted: &watch::Receiver<bool>,
+        marked: &watch::Receiver<u64>,
     ) -> (JoinSet<Result<(), Halt>>, Vec<mpsc::Sender<Work>>) {
         let mut workers = JoinSet::new();
         let mut queues = Vec::new();
@@ -379,6 +392,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
                 partition,
                 position: *position,
                 queue: work,
+                mark: marked.clone(),
                 stop: halted.clone(),
                 board: Arc::clone(&self.board),
             };
@@ -428,9 +442,8 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Running<S, H, E> {
 }
 
 /// Room for the events that wait for a worker or are with one, in bytes.
-fn room(batch_bytes: usize, partitions: u32) -> Arc<Semaphore> {
-    let bytes = batch_bytes.saturating_mul(2).saturating_mul(partitions as usize);
-    Arc::new(Semaphore::new(bytes.min(ROOM_BYTES_MAX)))
+fn room_bytes(batch_bytes: usize, partitions: u32) -> usize {
+    batch_bytes.saturating_mul(2).saturating_mul(partitions as usize).min(ROOM_BYTES_MAX)
 }
 
 /// Shares what comes among the partitions.
@@ -438,8 +451,11 @@ struct Dispatch<'a> {
     board: &'a Board,
     partitioning: Partitioning,
     key_of: Option<&'a super::partition::KeyOf>,
+    room_bytes: usize,
     room: Arc<Semaphore>,
     queues: Vec<mpsc::Sender<Work>>,
+    /// Up to where the partitions were given everything.
+    mark: watch::Sender<u64>,
     /// What each partition has already.
     bookmarks: Vec<u64>,
     /// Where to end.
@@ -449,52 +465,35 @@ struct Dispatch<'a> {
 impl Dispatch<'_> {
     /// Returns whether it has come to where it was to end; false if the feed or a worker ended before.
     async fn run(self, mut feed: impl EventFeed) -> Result<bool, Problem> {
-        let room_bytes = self.room.available_permits();
         let (mut position, mut unmarked) = (0, 0);
         loop {
             // Whoever waits for the next event has told all partitions of the last.
             let at_hand = if unmarked > 0 { feed.next().now_or_never() } else { None };
-            if at_hand.is_none() && unmarked > 0 {
-                self.mark(position);
+            if at_hand.is_none() || unmarked >= MARK_EVENTS {
+                self.mark.send_if_modified(|mark| std::mem::replace(mark, position) != position);
                 unmarked = 0;
             }
             let next = match at_hand {
                 Some(next) => next,
                 None => feed.next().await,
             };
-            let Some(message) = next? else { return Ok(false) };
+            let Some(message) = next? else { break };
             match message {
+                Message::Event(event) if self.until.is_some_and(|until| event.position > until) => {
+                    return Ok(self.arrive());
+                }
                 Message::Event(event) => {
-                    if self.until.is_some_and(|until| event.position > until) {
-                        break;
-                    }
                     position = event.position;
-                    let partition = self.partitioning.of(&event, self.key_of) as usize;
-                    let is_known =
-                        self.bookmarks.get(partition).is_some_and(|bookmark| position <= *bookmark);
-                    if !is_known {
-                        let bytes = size(&event).min(room_bytes) as u32;
-                        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
-                        let Ok(room) = room else { return Ok(false) };
-                        let Some(queue) = self.queues.get(partition) else { return Ok(false) };
-                        if queue.send(Work::Event(event, room)).await.is_err() {
-                            return Ok(false);
-                        }
-                    }
-                    unmarked += usize::from(self.queues.len() > 1 || is_known);
-                    if unmarked >= MARK_EVENTS {
-                        self.mark(position);
-                        unmarked = 0;
+                    if !self.hand_over(event).await {
+                        return Ok(false);
                     }
                 }
                 Message::CaughtUp(at) => {
                     position = at.position;
-                    self.mark(position);
                     self.board.caught_up(position);
                 }
                 Message::Progress(at) => {
                     position = at.position;
-                    self.mark(position);
                     self.board.head(position);
                 }
                 Message::FellBehind(at) => {
@@ -502,24 +501,34 @@ impl Dispatch<'_> {
                     self.board.head(at.position);
                 }
             }
+            unmarked += 1;
             if self.until.is_some_and(|until| position >= until) {
-                break;
+                return Ok(self.arrive());
             }
         }
-        for queue in &self.queues {
-            if queue.send(Work::Mark(self.until.unwrap_or(position))).await.is_err() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.mark.send_replace(position);
+        Ok(false)
     }
 
-    /// Tells all partitions that there is nothing more up to a position. A queue that is full needs no word: more
-    /// will come.
-    fn mark(&self, position: u64) {
-        for queue in &self.queues {
-            let _ = queue.try_send(Work::Mark(position));
+    /// Gives an event to its partition, unless it has it. False if the partition has ended.
+    async fn hand_over(&self, event: RecordedEvent) -> bool {
+        let partition = self.partitioning.of(&event, self.key_of) as usize;
+        let bookmark = self.bookmarks.get(partition).copied().unwrap_or_default();
+        if event.position <= bookmark {
+            return true;
         }
+        let Some(queue) = self.queues.get(partition) else { return false };
+        let bytes = size(&event).min(self.room_bytes) as u32;
+        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else { return false };
+        queue.send((event, room)).await.is_ok()
+    }
+
+    /// The partitions have everything up to where this was to end.
+    fn arrive(&self) -> bool {
+        if let Some(until) = self.until {
+            self.mark.send_replace(until);
+        }
+        true
     }
 }
 

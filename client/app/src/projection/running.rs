@@ -53,8 +53,7 @@ impl Running {
         self.status.clone()
     }
 
-    /// Waits until everything up to a position (an append's, say) is in the model. Ends early with what ended the
-    /// projection.
+    /// Waits until everything up to a position (an append's, say) is in the model; ends early if the projection does.
     pub async fn reached(&self, position: u64, within: Duration) -> Result<(), ProjectionError> {
         let mut status = self.status.clone();
         let is_there = |status: &Status| {
@@ -63,12 +62,17 @@ impl Running {
         };
         // A board that is gone has told its last: the status says what that was.
         let _ = tokio::time::timeout(within, status.wait_for(is_there)).await;
-        let actual = self.status.borrow().position;
+        let Status { state, position: actual, .. } = self.status();
         if actual >= position {
             return Ok(());
         }
         let (projection, wanted) = (self.projection.clone(), position);
-        Err(ProjectionError::NotReached { projection, actual, wanted })
+        Err(match state {
+            State::Stopped | State::Failed(_) => {
+                ProjectionError::Ended { projection, actual, wanted, state }
+            }
+            _ => ProjectionError::NotReached { projection, actual, wanted },
+        })
     }
 
     /// Stops it after the transaction that is in work, and waits for that.

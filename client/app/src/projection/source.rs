@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use quorate_client::{Client, Feed, Message, Problem, Query, RecordedEvent};
+use quorate_client::{Client, ErrorKind, Feed, Message, Outcome, Problem, Query, RecordedEvent};
 
 /// Follows a query, and tells what a projection must know of the log. A [`Client`] is one; a test of an application's
 /// own projection may bring another.
@@ -47,7 +47,11 @@ impl EventSource for Client {
     }
 
     async fn cluster(&self) -> Result<String, Problem> {
-        Ok(self.status().await?.cluster.map_or_else(String::new, |cluster| cluster.to_string()))
+        let none = || {
+            let message = "the node belongs to no cluster yet";
+            Problem::new(ErrorKind::NotReady, Outcome::NotAppended, message)
+        };
+        Ok(self.status().await?.cluster.ok_or_else(none)?.to_string())
     }
 
     async fn head(&self) -> Result<u64, Problem> {

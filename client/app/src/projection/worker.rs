@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use quorate_client::RecordedEvent;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 
@@ -27,13 +28,8 @@ const PARKED_MAX: usize = 10_000;
 /// Most bytes of the reason why an event is parked.
 const REASON_BYTES_MAX: usize = 4_096;
 
-/// What a partition is told.
-pub(super) enum Work {
-    /// To apply this; what it may take of the room for events is given back when it is done.
-    Event(RecordedEvent, OwnedSemaphorePermit),
-    /// That it was told of everything up to there.
-    Mark(u64),
-}
+/// An event for a partition. What it takes of the room for events is given back when it is done.
+pub(super) type Work = (RecordedEvent, OwnedSemaphorePermit);
 
 /// A model that this process owns.
 #[derive(Clone)]
@@ -80,6 +76,8 @@ pub(super) struct Worker<S: Store, H> {
     pub(super) partition: u32,
     pub(super) position: u64,
     pub(super) queue: mpsc::Receiver<Work>,
+    /// Everything of this partition up to there was put into the queue before this was told.
+    pub(super) mark: watch::Receiver<u64>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) board: Arc<Board>,
 }
@@ -94,7 +92,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn push(&mut self, event: RecordedEvent, room: OwnedSemaphorePermit) {
+    fn push(&mut self, (event, room): Work) {
         self.to = event.position;
         self.bytes += size(&event);
         self.events.push(event);
@@ -121,32 +119,46 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
     /// Waits for something to do, and takes what is at hand then.
     async fn collect(&mut self, written: Instant) -> Option<Batch> {
         let mut batch = Batch { to: self.position, ..Batch::default() };
-        while batch.events.is_empty() {
+        loop {
+            let is_over = self.take(&mut batch);
+            if !batch.events.is_empty() {
+                return Some(batch);
+            }
+            // The bookmark may follow later: nothing is lost when it does not.
+            self.board.moved(self.partition, batch.to, 0);
+            if is_over {
+                return (batch.to > self.position).then_some(batch);
+            }
             let is_due = tokio::time::sleep_until(written + IDLE_INTERVAL);
             tokio::select! {
                 biased;
                 _ = self.stop.wait_for(|stop| *stop) => return None,
-                work = self.queue.recv() => match work {
-                    Some(Work::Event(event, room)) => batch.push(event, room),
-                    // The bookmark may follow later: nothing is lost when it does not.
-                    Some(Work::Mark(position)) => {
-                        batch.to = batch.to.max(position);
-                        self.board.moved(self.partition, batch.to, 0);
-                    }
-                    None => return (batch.to > self.position).then_some(batch),
-                },
+                work = self.queue.recv() => if let Some(work) = work { batch.push(work) },
+                Ok(()) = self.mark.changed() => {}
                 () = is_due, if batch.to > self.position => return Some(batch),
             }
         }
+    }
+
+    /// Takes what is at hand. Returns whether there will be no more.
+    fn take(&mut self, batch: &mut Batch) -> bool {
         let settings = &self.projection.settings;
         while batch.events.len() < settings.batch_events && batch.bytes < settings.batch_bytes {
+            // Looked at first: what was told before the queue was found empty is true of the queue.
+            let mark = *self.mark.borrow_and_update();
             match self.queue.try_recv() {
-                Ok(Work::Event(event, room)) => batch.push(event, room),
-                Ok(Work::Mark(position)) => batch.to = batch.to.max(position),
-                Err(_) => break,
+                Ok(work) => batch.push(work),
+                Err(TryRecvError::Empty) => {
+                    batch.to = batch.to.max(mark);
+                    return false;
+                }
+                Err(TryRecvError::Disconnected) => {
+                    batch.to = batch.to.max(*self.mark.borrow());
+                    return true;
+                }
             }
         }
-        Some(batch)
+        false
     }
 
     /// Brings a batch into the model: at once if that can be, else in smaller ones around what fails.

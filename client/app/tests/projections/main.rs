@@ -1,8 +1,16 @@
 //! Projections over a scripted log, on every store: exactly once, in order, whatever is killed, lost or refused.
 
 mod faulty;
+mod handlers;
 mod kit;
+#[cfg(feature = "postgres")]
+mod on_postgres;
+#[cfg(feature = "redis")]
+mod on_redis;
+mod on_sqlite;
 mod script;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod server;
 mod suite;
 
 use kit::{MemoryKit, SqliteKit};
@@ -40,6 +48,7 @@ macro_rules! suite {
                 an_event_that_fails_stops_the_projection_before_it,
                 an_event_that_fails_is_parked_and_replayed_after_the_fix,
                 partitions_keep_the_order_of_each_stream,
+                partitions_by_key_keep_the_order_of_each_key,
                 another_number_of_partitions_begins_at_one_position,
                 a_changed_definition_is_refused,
                 a_model_is_rebuilt_beside_the_live_one_and_swapped,
@@ -55,3 +64,7 @@ macro_rules! suite {
 
 suite!(memory, Some(MemoryKit::new()));
 suite!(sqlite, Some(SqliteKit::new()));
+#[cfg(feature = "postgres")]
+suite!(postgres, kit::PostgresKit::new());
+#[cfg(feature = "redis")]
+suite!(redis, kit::RedisKit::new());

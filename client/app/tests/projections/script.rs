@@ -63,10 +63,10 @@ impl Script {
 
     /// So many events, to seven streams in turn.
     pub(crate) fn fill(&self, events: u64) -> u64 {
-        (0..events)
-            .map(|number| self.append(&format!("order-{}", number * 3 % 7)))
-            .last()
-            .expect("some")
+        for number in 0..events {
+            self.append(&format!("order-{}", number * 3 % 7));
+        }
+        self.end()
     }
 
     pub(crate) fn first(&self) -> RecordedEvent {

@@ -18,7 +18,7 @@ use super::kit::{Kit, Notes, Rows};
 use super::script::Script;
 
 /// Longer than anything takes on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// A process that is gone is not waited for long.
 const LEASE: Duration = Duration::from_millis(200);
 const QUICKLY: Backoff =
@@ -32,7 +32,7 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
-fn projection<S, H>(store: S, name: &str, handler: H) -> Projection<S, H>
+pub(crate) fn projection<S, H>(store: S, name: &str, handler: H) -> Projection<S, H>
 where
     S: Store,
     H: Handler<S::Model>,
@@ -45,7 +45,7 @@ where
 }
 
 /// Waits until something is so.
-async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let give_up_at = Instant::now() + PATIENCE;
     while !is_so().await {
         assert!(Instant::now() < give_up_at, "not in time: {what}");
@@ -53,8 +53,24 @@ async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> 
     }
 }
 
+/// Waits until there is something.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let mut found = None;
+    let give_up_at = Instant::now() + PATIENCE;
+    while found.is_none() {
+        assert!(Instant::now() < give_up_at, "not in time: {what}");
+        found = look().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    found.expect("it was looked for until it was there")
+}
+
 /// Runs until everything is in the model, and stops.
-async fn finish(running: Running, script: &Script) {
+pub(crate) async fn finish(running: Running, script: &Script) {
     running.reached(script.end(), PATIENCE).await.expect("everything is applied");
     running.stop().await.expect("it stops in order");
 }
@@ -396,6 +412,25 @@ where
     script.fill(30);
     finish(orders.start(script.clone()), &script).await;
     assert_eq!(rows(&kit, "orders").await, script.expected(350));
+}
+
+pub(crate) async fn partitions_by_key_keep_the_order_of_each_key<K>(kit: K)
+where
+    K: Kit,
+    Notes: Handler<<K::Store as Store>::Model>,
+{
+    let script = Script::new();
+    script.fill(100);
+    // Streams are noted, and a key holds whole streams: so their order is kept too.
+    let orders = projection(kit.open().await, "orders", Notes::new("orders"));
+    let orders = orders.partitions(3).by_key(|event| {
+        let number = event.stream.as_str().bytes().last().unwrap_or_default();
+        if number.is_multiple_of(2) { "even".into() } else { "odd".into() }
+    });
+    finish(orders.start(script.clone()), &script).await;
+    script.fill(50);
+    finish(orders.start(script.clone()), &script).await;
+    assert_eq!(rows(&kit, "orders").await, script.expected(150));
 }
 
 /// One partition is held back by a poisoned event, so that the bookmarks differ when the number is changed.

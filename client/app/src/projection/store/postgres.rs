@@ -155,7 +155,7 @@ impl Store for Postgres {
             make_tables(&mut transaction).await.map_err(told)?;
             transaction.commit().await.map_err(told)
         };
-        self.prepared.get_or_try_init(|| create).await.map(|()| ())
+        self.prepared.get_or_try_init(|| create).await.copied()
     }
 
     async fn record(&self, slot: &Slot) -> Result<Option<Record>, StoreError> {

@@ -1,1 +1,521 @@
 //! Read models in Redis, each below a prefix of its own, with their bookmarks beside them.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, RetryMethod, ScriptInvocation,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use self::scripts::Scripts;
+use super::{Claim, Creation, Parked, Record, Side, Slot, Step, Store, StoreError, Swap};
+
+mod scripts;
+
+/// How long Redis may take to answer.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most arguments of one command: Lua hands them over on its stack.
+const COMMAND_ARGUMENTS_MAX: usize = 4_000;
+/// Most arguments of all commands of a transaction: Redis takes a million.
+const TRANSACTION_ARGUMENTS_MAX: usize = 500_000;
+/// How long the keys of a model that was replaced are still there for whoever reads them.
+const REPLACED_SECONDS: u64 = 60;
+/// How many keys are looked at together.
+const SCAN_COUNT: usize = 1_000;
+
+/// Read models in Redis, 5 or later. The keys of a model begin with a [prefix](Redis::prefix); its bookmark is in
+/// `quorate:{NAME}:live`. In a cluster all keys of a projection are in one slot.
+///
+/// A handler's commands are collected, and run by one script that moves the bookmark, so all of them with it or none;
+/// hence a handler sees no answers. What depends on what is there is said with commands that do (`HINCRBY`, `ZADD
+/// GT`, `SET NX`) or with a script of one's own (`EVAL`).
+///
+/// Redis takes nothing back: when a command of an event fails, those before it in the same event have had their
+/// effect, and have it again when the event is tried again. So let an event that may fail be one command or one
+/// script. And what is not saved when Redis crashes is lost, model and bookmark alike, and is applied again.
+#[derive(Clone)]
+pub struct Redis {
+    client: Client,
+    connection: Arc<Mutex<Option<MultiplexedConnection>>>,
+    scripts: Arc<Scripts>,
+}
+
+impl Redis {
+    /// Connects to a server, as in `redis://host:6379/0`.
+    pub async fn connect(url: &str) -> Result<Redis, StoreError> {
+        let client = Client::open(url).map_err(told)?;
+        let redis = Redis { client, connection: Arc::default(), scripts: Arc::default() };
+        redis.connection().await?;
+        Ok(redis)
+    }
+
+    /// What the keys of a projection's live model begin with; `None` before it was set up. It changes when a rebuilt
+    /// model is swapped in; the keys of the old one are there for another minute.
+    pub async fn prefix(&self, projection: &str) -> Result<Option<String>, StoreError> {
+        let slot = Slot { projection: projection.to_owned(), side: Side::Live };
+        let record = self.record(&slot).await?;
+        Ok(record.map(|record| prefix(projection, record.generation)))
+    }
+
+    async fn connection(&self) -> Result<MultiplexedConnection, StoreError> {
+        let mut connection = self.connection.lock().await;
+        if let Some(connection) = connection.as_ref() {
+            return Ok(connection.clone());
+        }
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let made = self.client.get_multiplexed_async_connection_with_config(&config);
+        let made = made.await.map_err(told)?;
+        Ok(connection.insert(made).clone())
+    }
+
+    /// An answer, after which a connection that is no good any more is let go.
+    async fn answer<T>(&self, answer: Result<T, RedisError>) -> Result<T, StoreError> {
+        if answer.as_ref().is_err_and(is_transient) {
+            *self.connection.lock().await = None;
+        }
+        answer.map_err(told)
+    }
+
+    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+        let mut connection = self.connection().await?;
+        self.answer(command.query_async(&mut connection).await).await
+    }
+
+    async fn invoke<T: FromRedisValue>(
+        &self,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.connection().await?;
+        self.answer(script.invoke_async(&mut connection).await).await
+    }
+
+    /// Runs a script on what is known of a model.
+    async fn ask<T: FromRedisValue>(
+        &self,
+        script: &redis::Script,
+        slot: &Slot,
+        arguments: &[&str],
+    ) -> Result<T, StoreError> {
+        let mut invocation = script.prepare_invoke();
+        invocation.key(book(slot)).key(parked_book(slot));
+        for argument in arguments {
+            invocation.arg(*argument);
+        }
+        self.invoke(&invocation).await
+    }
+
+    /// Does something with every key that begins with a prefix.
+    async fn each_key(
+        &self,
+        prefix: &str,
+        make: impl Fn(&[String]) -> Option<Vec<Cmd>>,
+    ) -> Result<(), StoreError> {
+        let mut cursor: u64 = 0;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCAN_COUNT);
+            let (next, keys): (u64, Vec<String>) = self.query(&scan).await?;
+            for command in make(&keys).into_iter().flatten() {
+                self.query::<redis::Value>(&command).await?;
+            }
+            if next == 0 {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    /// Removes all keys of a model that nobody reads.
+    async fn unlink(&self, projection: &str, generation: u64) -> Result<(), StoreError> {
+        let unlink = |keys: &[String]| {
+            let command = redis::cmd("UNLINK").arg(keys).to_owned();
+            (!keys.is_empty()).then(|| vec![command])
+        };
+        self.each_key(&prefix(projection, generation), unlink).await
+    }
+
+    /// Lets the keys of older models than the live one expire.
+    async fn expire_older(&self, projection: &str, live: u64) -> Result<(), StoreError> {
+        let start = format!("{{{projection}}}:g");
+        let is_older = |key: &&String| {
+            let rest = key.strip_prefix(&start).and_then(|rest| rest.split_once(':'));
+            rest.and_then(|(generation, _)| generation.parse::<u64>().ok())
+                .is_some_and(|generation| generation < live)
+        };
+        let expire = |keys: &[String]| {
+            let older = keys.iter().filter(is_older);
+            let command =
+                |key: &String| redis::cmd("EXPIRE").arg(key).arg(REPLACED_SECONDS).to_owned();
+            Some(older.map(command).collect())
+        };
+        self.each_key(&start, expire).await
+    }
+}
+
+/// A model in Redis within a transaction: commands are collected, and run when it is committed.
+pub struct RedisModel {
+    slot: Slot,
+    prefix: String,
+    commit: Commit,
+    /// The commands of each event, with its position.
+    events: Vec<(u64, Vec<Cmd>)>,
+}
+
+enum Commit {
+    Create { record: Record, owner: String, lease: Duration },
+    Step { generation: u64, partition: u32, owner: String, from: u64, to: u64 },
+    Unpark { generation: u64, position: u64 },
+}
+
+impl RedisModel {
+    /// The name of a key of this model: `order-1` with the model's prefix.
+    pub fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// What the keys of this model begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Which of the projection's models it is.
+    pub fn side(&self) -> Side {
+        self.slot.side
+    }
+
+    /// Adds a command of at most 4,000 arguments, as in `redis::cmd("HINCRBY").arg(model.key("totals"))…`. Its keys
+    /// have to be the model's own.
+    pub fn run(&mut self, command: Cmd) {
+        match self.events.last_mut() {
+            Some((_, commands)) => commands.push(command),
+            None => self.events.push((0, vec![command])),
+        }
+    }
+
+    /// The arguments of the script: of each event its position and its commands, of each command its arguments.
+    fn put_commands(&self, script: &mut ScriptInvocation<'_>) -> Result<(), StoreError> {
+        let mut total = 0;
+        script.arg(self.events.len());
+        for (position, commands) in &self.events {
+            script.arg(*position).arg(commands.len());
+            for command in commands {
+                let arguments = command.args_iter();
+                total += arguments.len() + 1;
+                if arguments.len() > COMMAND_ARGUMENTS_MAX || total > TRANSACTION_ARGUMENTS_MAX {
+                    let why = format!(
+                        "too many arguments: at most {COMMAND_ARGUMENTS_MAX} for a command and \
+                         {TRANSACTION_ARGUMENTS_MAX} for a transaction"
+                    );
+                    return Err(StoreError::Refused(why.into()));
+                }
+                script.arg(arguments.len());
+                for argument in arguments {
+                    match argument {
+                        redis::Arg::Simple(bytes) => script.arg(bytes),
+                        // A cursor that was not moved yet.
+                        _ => script.arg(0),
+                    };
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The hash that tells what is known of a model.
+fn book(slot: &Slot) -> String {
+    format!("quorate:{{{}}}:{}", slot.projection, slot.side.as_str())
+}
+
+/// The hash of its parked events, by position.
+fn parked_book(slot: &Slot) -> String {
+    format!("{}:parked", book(slot))
+}
+
+fn prefix(projection: &str, generation: u64) -> String {
+    format!("{{{projection}}}:g{generation}:")
+}
+
+/// A parked event as it is kept: JSON.
+#[derive(Serialize, Deserialize)]
+struct ParkedJson {
+    stream: String,
+    version: u64,
+    kind: String,
+    attempts: u32,
+    reason: String,
+}
+
+fn parked_from(position: u64, json: &str) -> Result<Parked, StoreError> {
+    let parked = serde_json::from_str(json).map_err(|error| StoreError::Refused(error.into()))?;
+    let ParkedJson { stream, version, kind, attempts, reason } = parked;
+    Ok(Parked { position, stream, version, kind, attempts, reason })
+}
+
+fn record_from(fields: &HashMap<String, String>) -> Result<Option<Record>, StoreError> {
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let text = |name: &str| {
+        let missing = || StoreError::Refused(format!("the bookmark has no field `{name}`").into());
+        fields.get(name).cloned().ok_or_else(missing)
+    };
+    let number =
+        |name: &str| text(name)?.parse::<u64>().map_err(|error| StoreError::Refused(error.into()));
+    let bookmarks = (0..number("partitions")?).map(|partition| number(&format!("b{partition}")));
+    Ok(Some(Record {
+        definition: text("definition")?,
+        partitioning: text("partitioning")?,
+        generation: number("generation")?,
+        bookmarks: bookmarks.collect::<Result<_, StoreError>>()?,
+    }))
+}
+
+fn milliseconds(time: Duration) -> String {
+    time.as_millis().to_string()
+}
+
+impl Store for Redis {
+    type Model = RedisModel;
+
+    async fn prepare(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn record(&self, slot: &Slot) -> Result<Option<Record>, StoreError> {
+        record_from(&self.query(redis::cmd("HGETALL").arg(book(slot))).await?)
+    }
+
+    async fn create(&self, creation: &Creation<'_>) -> Result<RedisModel, StoreError> {
+        if self.record(creation.slot).await?.is_some() {
+            return Err(StoreError::Moved);
+        }
+        let Creation { slot, generation, partitions, after, .. } = *creation;
+        // What a process left that was killed while it removed a model of this number.
+        self.unlink(&slot.projection, generation).await?;
+        let record = Record {
+            definition: creation.definition.to_owned(),
+            partitioning: creation.partitioning.to_owned(),
+            generation,
+            bookmarks: vec![after; partitions as usize],
+        };
+        let (owner, lease) = (creation.owner.to_owned(), creation.lease);
+        let prefix = prefix(&slot.projection, generation);
+        let commit = Commit::Create { record, owner, lease };
+        Ok(RedisModel { slot: slot.clone(), prefix, commit, events: Vec::new() })
+    }
+
+    async fn claim(&self, slot: &Slot, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
+        let lease = milliseconds(lease);
+        let told: Vec<String> = self.ask(&self.scripts.claim, slot, &[owner, &lease]).await?;
+        match told.as_slice() {
+            [] => Ok(Claim::Missing),
+            [owner, until] => {
+                let until = until
+                    .parse()
+                    .map_err(|error: std::num::ParseIntError| StoreError::Refused(error.into()))?;
+                Ok(Claim::Held { owner: owner.clone(), until })
+            }
+            _ => Ok(self.record(slot).await?.map_or(Claim::Missing, Claim::Owned)),
+        }
+    }
+
+    async fn renew(&self, slot: &Slot, owner: &str, lease: Duration) -> Result<bool, StoreError> {
+        self.ask(&self.scripts.renew, slot, &[owner, &milliseconds(lease)]).await
+    }
+
+    async fn release(&self, slot: &Slot, owner: &str) -> Result<(), StoreError> {
+        self.ask(&self.scripts.release, slot, &[owner]).await
+    }
+
+    async fn bookmark(
+        &self,
+        slot: &Slot,
+        partition: u32,
+        owner: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        let fields = ["owner".to_owned(), format!("b{partition}")];
+        let told: (Option<String>, Option<u64>) =
+            self.query(redis::cmd("HMGET").arg(book(slot)).arg(&fields[..])).await?;
+        Ok(told.1.filter(|_| told.0.as_deref() == Some(owner)))
+    }
+
+    async fn repartition(
+        &self,
+        slot: &Slot,
+        owner: &str,
+        partitioning: &str,
+        partitions: u32,
+        position: u64,
+    ) -> Result<(), StoreError> {
+        let (partitions, position) = (partitions.to_string(), position.to_string());
+        let arguments = [owner, partitioning, &partitions, &position];
+        match self.ask(&self.scripts.repartition, slot, &arguments).await? {
+            true => Ok(()),
+            false => Err(StoreError::Moved),
+        }
+    }
+
+    /// Looks at nothing: the script that commits does.
+    async fn begin(&self, step: &Step<'_>) -> Result<RedisModel, StoreError> {
+        let Step { slot, generation, partition, owner, from, to } = *step;
+        let prefix = prefix(&slot.projection, generation);
+        let commit = Commit::Step { generation, partition, owner: owner.to_owned(), from, to };
+        Ok(RedisModel { slot: slot.clone(), prefix, commit, events: Vec::new() })
+    }
+
+    fn next_event(&self, model: &mut RedisModel, position: u64) {
+        model.events.push((position, Vec::new()));
+    }
+
+    async fn park(&self, model: &mut RedisModel, parked: &Parked) -> Result<(), StoreError> {
+        let Parked { position, stream, version, kind, attempts, reason } = parked.clone();
+        let json = ParkedJson { stream, version, kind, attempts, reason };
+        let json =
+            serde_json::to_string(&json).map_err(|error| StoreError::Refused(error.into()))?;
+        let book = parked_book(&model.slot);
+        model.run(redis::cmd("HSET").arg(book).arg(position).arg(json).to_owned());
+        Ok(())
+    }
+
+    async fn unpark(
+        &self,
+        slot: &Slot,
+        generation: u64,
+        position: u64,
+    ) -> Result<RedisModel, StoreError> {
+        let prefix = prefix(&slot.projection, generation);
+        let commit = Commit::Unpark { generation, position };
+        Ok(RedisModel { slot: slot.clone(), prefix, commit, events: Vec::new() })
+    }
+
+    async fn commit(&self, model: RedisModel) -> Result<(), StoreError> {
+        let script = match &model.commit {
+            Commit::Create { .. } => &self.scripts.create,
+            Commit::Step { .. } => &self.scripts.step,
+            Commit::Unpark { .. } => &self.scripts.unpark,
+        };
+        let mut script = script.prepare_invoke();
+        script.key(book(&model.slot)).key(parked_book(&model.slot));
+        match &model.commit {
+            Commit::Create { record, owner, lease } => {
+                script.arg(&record.definition).arg(&record.partitioning).arg(record.generation);
+                script.arg(record.bookmarks.len()).arg(record.position());
+                script.arg(owner).arg(milliseconds(*lease));
+            }
+            Commit::Step { generation, partition, owner, from, to } => {
+                script.arg(*generation).arg(format!("b{partition}")).arg(owner);
+                script.arg(*from).arg(*to);
+            }
+            Commit::Unpark { generation, position } => {
+                script.arg(*generation).arg(*position);
+            }
+        }
+        model.put_commands(&mut script)?;
+        let told: Vec<String> = self.invoke(&script).await?;
+        match told.as_slice() {
+            [] => Ok(()),
+            [_] | [_, _] => Err(StoreError::Moved),
+            [position, command, why, ..] => {
+                let told = format!("command {command} of the event at {position}: {why}");
+                let code = why.split(' ').next().unwrap_or_default();
+                match TRANSIENT_CODES.contains(&code) {
+                    true => Err(StoreError::Lost(told.into())),
+                    false => Err(StoreError::Refused(told.into())),
+                }
+            }
+        }
+    }
+
+    async fn parked(
+        &self,
+        slot: &Slot,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Parked>, StoreError> {
+        let book = parked_book(slot);
+        let mut positions: Vec<u64> = self.query(redis::cmd("HKEYS").arg(&book)).await?;
+        positions.retain(|position| *position > after);
+        positions.sort_unstable();
+        positions.truncate(limit);
+        if positions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found: Vec<Option<String>> =
+            self.query(redis::cmd("HMGET").arg(&book).arg(&positions)).await?;
+        let found = positions.iter().zip(&found);
+        found
+            .filter_map(|(position, json)| Some(parked_from(*position, json.as_deref()?)))
+            .collect()
+    }
+
+    async fn count_parked(&self, slot: &Slot) -> Result<usize, StoreError> {
+        self.query(redis::cmd("HLEN").arg(parked_book(slot))).await
+    }
+
+    async fn drop_parked(&self, slot: &Slot, position: u64) -> Result<bool, StoreError> {
+        self.query(redis::cmd("HDEL").arg(parked_book(slot)).arg(position)).await
+    }
+
+    async fn swap(&self, name: &str) -> Result<Swap, StoreError> {
+        let slot = |side| Slot { projection: name.to_owned(), side };
+        let (live, beside) = (slot(Side::Live), slot(Side::Rebuild));
+        let rebuilt = self.record(&beside).await?.ok_or(StoreError::Moved)?;
+        let before = self.record(&live).await?;
+        if before.as_ref().is_some_and(|before| !rebuilt.is_not_behind(before)) {
+            return Ok(Swap::Behind);
+        }
+        let mut script = self.scripts.swap.prepare_invoke();
+        script.key(book(&live)).key(parked_book(&live));
+        script.key(book(&beside)).key(parked_book(&beside));
+        script.arg(rebuilt.generation);
+        // The live model as it was when it was looked at: if it has moved since, it may be ahead.
+        script.arg(before.as_ref().map_or(0, |before| before.generation));
+        for bookmark in before.iter().flat_map(|before| &before.bookmarks) {
+            script.arg(*bookmark);
+        }
+        if !self.invoke::<bool>(&script).await? {
+            return Ok(Swap::Behind);
+        }
+        if let Err(error) = self.expire_older(name, rebuilt.generation).await {
+            tracing::warn!(projection = name, %error, "keys of the old model are left behind");
+        }
+        Ok(Swap::Done)
+    }
+
+    async fn discard_rebuild(&self, name: &str) -> Result<(), StoreError> {
+        let slot = Slot { projection: name.to_owned(), side: Side::Rebuild };
+        let Some(record) = self.record(&slot).await? else { return Ok(()) };
+        let mut forget = redis::cmd("DEL");
+        forget.arg(book(&slot)).arg(parked_book(&slot));
+        self.query::<u64>(&forget).await?;
+        self.unlink(name, record.generation).await
+    }
+
+    fn is_transient(error: &(dyn Error + 'static)) -> bool {
+        error.downcast_ref::<RedisError>().is_some_and(is_transient)
+    }
+}
+
+/// What Redis says when it cannot do something now.
+const TRANSIENT_CODES: [&str; 8] =
+    ["OOM", "LOADING", "READONLY", "MISCONF", "MASTERDOWN", "BUSY", "NOREPLICAS", "CLUSTERDOWN"];
+
+fn is_transient(error: &RedisError) -> bool {
+    error.is_io_error()
+        || error.is_timeout()
+        || !matches!(error.retry_method(), RetryMethod::NoRetry)
+        || error.code().is_some_and(|code| TRANSIENT_CODES.contains(&code))
+}
+
+fn told(error: RedisError) -> StoreError {
+    match is_transient(&error) {
+        true => StoreError::Lost(error.into()),
+        false => StoreError::Refused(error.into()),
+    }
+}

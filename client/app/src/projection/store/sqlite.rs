@@ -149,7 +149,7 @@ impl Store for Sqlite {
             books::prepare(&mut transaction).await.map_err(told)?;
             transaction.commit().await.map_err(told)
         };
-        self.prepared.get_or_try_init(|| create).await.map(|()| ())
+        self.prepared.get_or_try_init(|| create).await.copied()
     }
 
     async fn record(&self, slot: &Slot) -> Result<Option<Record>, StoreError> {

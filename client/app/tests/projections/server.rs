@@ -1,0 +1,118 @@
+//! Database servers that are started for the tests, in a folder of their own, and end with them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// How long a server may take to start.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that listens on a socket in its folder, and on no network. It ends when its input does, so at the latest
+/// with this process.
+pub(crate) struct Server {
+    pub(crate) folder: TempDir,
+    _watched: Child,
+}
+
+/// PostgreSQL; `None`, and said loudly, where it is not installed.
+#[cfg(feature = "postgres")]
+pub(crate) fn postgres() -> Option<Server> {
+    let programs = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = programs.map(|entry| entry.path().join("bin")).collect();
+    folders.extend(folders_of_programs());
+    let Some(bin) = folders.into_iter().find(|bin| bin.join("initdb").exists()) else {
+        skipped("PostgreSQL is not installed");
+        return None;
+    };
+    let script = format!(
+        "PATH={}:$PATH
+         initdb -D data -U postgres -A trust -E UTF8 --no-sync >log 2>&1 || exit 1
+         postgres -D data -k \"$PWD\" -c listen_addresses= -c fsync=off -c max_connections=200 >>log 2>&1 &",
+        bin.display()
+    );
+    Some(Server::start(&script, ".s.PGSQL.5432", "INT", Some("postgres")))
+}
+
+/// Redis; `None`, and said loudly, where it is not installed.
+#[cfg(feature = "redis")]
+pub(crate) fn redis() -> Option<Server> {
+    if !folders_of_programs().any(|bin| bin.join("redis-server").exists()) {
+        skipped("Redis is not installed");
+        return None;
+    }
+    let script = "redis-server --port 0 --unixsocket socket --save '' --databases 64 >log 2>&1 &";
+    Some(Server::start(script, "socket", "TERM", None))
+}
+
+fn folders_of_programs() -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).collect::<Vec<_>>().into_iter()
+}
+
+fn skipped(why: &str) {
+    // Past the capture of the test's output: whoever runs the tests must see it.
+    let _ = fs::write("/dev/stderr", format!("SKIPPED: {why}\n"));
+}
+
+impl Server {
+    /// Starts what a script puts into the background, and waits for its socket. `user` is who runs it if this process
+    /// is root's: PostgreSQL refuses to be.
+    fn start(script: &str, socket: &str, signal: &str, user: Option<&str>) -> Server {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = format!(
+            "cd '{}' || exit 1
+             {script}
+             server=$!
+             cat >/dev/null
+             kill -{signal} $server
+             wait $server
+             rm -rf data",
+            folder.path().display()
+        );
+        let user = user.filter(|_| is_root());
+        let mut command = match user {
+            None => Command::new("sh"),
+            Some(user) => {
+                let owned = Command::new("chown").arg(user).arg(folder.path()).status();
+                assert!(
+                    owned.expect("chown runs").success(),
+                    "the folder is not given to `{user}`"
+                );
+                let mut command = Command::new("runuser");
+                command.args(["-u", user, "--", "sh"]);
+                command
+            }
+        };
+        let mut watched =
+            command.args(["-c", &script]).stdin(Stdio::piped()).spawn().expect("a shell");
+        let begun = Instant::now();
+        while !folder.path().join(socket).exists() {
+            let has_ended = watched.try_wait().expect("a child").is_some();
+            assert!(!has_ended && begun.elapsed() < PATIENCE, "{}", log(folder.path()));
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "processes cannot be waited for otherwise"
+            )]
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Server { folder, _watched: watched }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().expect("id runs");
+    id.stdout.trim_ascii() == b"0"
+}
+
+fn log(folder: &Path) -> String {
+    let told = fs::read_to_string(folder.join("log")).unwrap_or_default();
+    format!("the server does not start:\n{told}")
+}
