@@ -19,7 +19,8 @@ pub enum Strategy {
     /// The events of one stream go to one consumer at a time, in order, one after the other was settled: a
     /// lease. It can overlap where a consumer goes on after its message timeout, or after the leader changed.
     ByStream,
-    /// One consumer gets everything in order; the others wait until it leaves.
+    /// One consumer gets everything in order; the others wait until it leaves. What failed holds up everything after
+    /// it that was not handed out before, until it is settled or parked.
     Single,
 }
 

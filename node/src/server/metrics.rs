@@ -19,14 +19,15 @@ pub(crate) struct Metrics<H: Host> {
 impl<H: Host> Metrics<H> {
     /// All of it, in the text format of Prometheus.
     pub(crate) async fn text(&self) -> String {
-        let status = self.live.replica.status().borrow().clone();
+        let replica = &self.live.replica;
+        let leads = replica.status().borrow().role == Role::Leader;
+        let point = replica.reader().map(|reader| reader.point()).unwrap_or_default();
         let groups = self.groups.lags().await;
         let mut text = Text::default();
-        let leads = u64::from(status.role == Role::Leader);
-        text.number("quorate_is_leader", "Whether this node leads.", leads);
-        let position = status.position.0;
+        text.number("quorate_is_leader", "Whether this node leads.", leads.into());
+        let position = point.position.0;
         text.number("quorate_position", "The position of the newest event applied here.", position);
-        let applied = status.applied.unwrap_or_default().0;
+        let applied = point.log_id.unwrap_or_default().index.0;
         text.number("quorate_applied_index", "The newest log index applied here.", applied);
         let subscriptions = self.live.count() as u64;
         let help = "Readers that follow what is applied here, groups included.";

@@ -185,12 +185,15 @@ impl<E> Dispatcher<E> {
             return;
         }
         let bytes = bytes + EVENT_OVERHEAD_BYTES;
-        self.waiting_bytes += bytes;
         self.holding.insert(position);
         let stream = (self.settings.strategy == Strategy::ByStream).then_some(stream);
-        let state = State::Waiting(Some(Body { event: body, bytes }));
-        self.entries.insert(position, Entry { attempts: 0, stream: stream.clone(), state });
-        self.line_up(position, stream);
+        let is_ready = self.line_up(position, stream.clone());
+        // What waits for others of its stream leaves memory to what could go on, and is read again in its turn.
+        let is_kept = is_ready || self.waiting_bytes + bytes <= WAITING_BYTES_MAX / 2;
+        let kept = is_kept.then_some(Body { event: body, bytes });
+        self.waiting_bytes += kept.as_ref().map_or(0, |kept| kept.bytes);
+        let state = State::Waiting(kept);
+        self.entries.insert(position, Entry { attempts: 0, stream, state });
     }
 
     /// Everything that matches up to here was taken in.

@@ -201,7 +201,8 @@ impl<H: Host> Owner<H> {
                 return None;
             }
             let due = self.due();
-            let reads = self.backlog.is_empty() && self.dispatcher.has_room();
+            let reads =
+                self.backlog.is_empty() && self.dispatcher.has_room() && !self.consumers.is_empty();
             let went = tokio::select! {
                 biased;
                 () = stopping.cancelled() => Err(problem::stopping(Outcome::NotAppended)),
@@ -290,8 +291,10 @@ impl<H: Host> Owner<H> {
         if self.proposal.is_some() || rests || self.is_stale {
             return;
         }
-        let Some(progress) = self.dispatcher.propose() else { return };
         self.rests_until = None;
+        // The last one to leave leaves the floor where it is.
+        let goes_on = !self.consumers.is_empty();
+        let Some(progress) = self.dispatcher.propose(goes_on) else { return };
         let (sender, receiver) = oneshot::channel();
         let deliver = Box::new(move |answer| drop(sender.send(answer)));
         let waiter = Waiter::without_room(deliver);
@@ -468,13 +471,12 @@ impl<H: Host> Owner<H> {
     /// When there is something to do next although nothing happens.
     fn due(&self) -> Option<Instant> {
         let due = self.dispatcher.next_due().map(|due| self.clock.instant(due));
-        let again = self.rests_until.filter(|_| self.dispatcher.has_changes());
-        due.into_iter().chain(again).min()
+        due.into_iter().chain(self.rests_until).min()
     }
 
     /// Whether nobody consumes and nothing is to be told.
     fn is_idle(&self) -> bool {
-        self.consumers.is_empty() && self.proposal.is_none() && !self.dispatcher.has_changes()
+        self.consumers.is_empty() && self.proposal.is_none() && !self.dispatcher.has_news()
     }
 
     fn watched(&self) -> Watched {

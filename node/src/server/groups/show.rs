@@ -7,15 +7,15 @@ use quorate_proto::wire::v1;
 use quorate_proto::{GroupName, GroupSummary, Parked, Position, Problem};
 use quorate_raft::host::Host;
 use quorate_store::{Fault, Reader};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::owner::Watched;
 use super::{Groups, Place, events, not_found};
 
 /// Most groups that a node tells of in its status.
 const LAGS_MAX: usize = 1_000;
-/// An owner that is busy for longer is done without.
-const WATCHED_WITHIN: Duration = Duration::from_millis(50);
+/// Owners that are busy for longer, all of them together, are done without.
+const WATCHED_WITHIN: Duration = Duration::from_millis(200);
 
 impl From<Watched> for peer::WatchResponse {
     fn from(watched: Watched) -> peer::WatchResponse {
@@ -48,11 +48,12 @@ impl<H: Host> Groups<H> {
     pub(crate) async fn lags(&self) -> Vec<v1::GroupLag> {
         let Some(reader) = self.appends.replica.reader() else { return Vec::new() };
         let last = reader.point().position;
+        let until = Instant::now() + WATCHED_WITHIN;
         let mut lags = Vec::new();
         for summary in reader.groups().into_iter().take(LAGS_MAX) {
             let name = summary.name.clone();
             let mut group = shown(summary, last);
-            let watched = timeout(WATCHED_WITHIN, self.watched(&name)).await;
+            let watched = timeout_at(until, self.watched(&name)).await;
             if let Ok(Some(watched)) = watched {
                 add(&mut group, watched.into(), last);
             }

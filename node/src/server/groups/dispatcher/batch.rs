@@ -59,15 +59,17 @@ impl Batch {
 }
 
 impl<E> Dispatcher<E> {
-    /// What to propose next: none while something is on its way, or there is nothing to tell.
-    pub(crate) fn propose(&mut self) -> Option<GroupProgress> {
+    /// What to propose next: none while something is on its way, or there is nothing to tell. While `goes_on`, a
+    /// floor that moved alone is told rarely.
+    pub(crate) fn propose(&mut self, goes_on: bool) -> Option<GroupProgress> {
         if self.in_flight.is_some() {
             return None;
         }
         let floor_before = self.proposed_floor;
         let sent = self.take_changes();
         let floor = self.floor();
-        if sent.is_empty() && floor.0 - floor_before.0 < FLOOR_STEP {
+        let step = if goes_on { FLOOR_STEP } else { 1 };
+        if sent.is_empty() && floor.0 - floor_before.0 < step {
             return None;
         }
         let mut progress =
@@ -131,9 +133,9 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// Whether something became of events that was not proposed yet.
-    pub(crate) fn has_changes(&self) -> bool {
-        !self.changes.is_empty()
+    /// Whether something became of events that was not proposed yet, be it that the floor moved.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.changes.is_empty() || self.floor() > self.proposed_floor
     }
 
     /// What was proposed is durable; whom to tell, with the numbers of their deliveries.

@@ -61,9 +61,9 @@ fn events_go_round_among_those_that_have_room() {
     assert_eq!(group.settle(a, settled(1, Fate::Acknowledged), at(1)), Ok(vec![]));
     assert_eq!(group.settle(b, settled(1, Fate::Skipped), at(1)), Ok(vec![]));
     assert_eq!(all(&mut group, at(1)), [(1, 3, 6, 1)], "the other one takes nothing now");
-    let progress = group.propose().expect("progress");
+    let progress = group.propose(true).expect("progress");
     assert_eq!((progress.floor, progress.settled), (position(2), vec![]), "the floor says it all");
-    assert!(group.propose().is_none(), "one at a time");
+    assert!(group.propose(true).is_none(), "one at a time");
     assert_eq!(group.applied(), [(a, 1), (b, 1)]);
 }
 
@@ -77,15 +77,15 @@ fn what_is_settled_above_the_floor_is_told_by_position() {
     let a = group.join("a".to_owned(), 8).expect("room");
     all(&mut group, at(0));
     group.settle(a, settled(3, Fate::Acknowledged), at(0)).expect("its own");
-    let progress = group.propose().expect("progress");
+    let progress = group.propose(true).expect("progress");
     assert_eq!((progress.floor, progress.settled), (position(0), vec![position(9)]));
     group.applied();
     group.settle(a, settled(1, Fate::Acknowledged), at(0)).expect("its own");
-    let progress = group.propose().expect("progress");
+    let progress = group.propose(true).expect("progress");
     assert_eq!((progress.floor, progress.settled), (position(4), vec![]));
     group.applied();
     group.settle(a, settled(2, Fate::Acknowledged), at(0)).expect("its own");
-    assert_eq!(group.propose().expect("progress").floor, position(20));
+    assert_eq!(group.propose(true).expect("progress").floor, position(20));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_stream_keeps_its_consumer_while_that_has_room() {
         consumers.insert(handed.consumer);
         let acknowledged = settled(handed.number, Fate::Acknowledged);
         group.settle(handed.consumer, acknowledged, at(0)).expect("its own");
-        group.propose();
+        group.propose(true);
         group.applied();
     }
     assert_eq!(consumers.len(), 1);
@@ -159,7 +159,7 @@ fn an_event_that_fails_too_often_is_parked_with_the_last_reason() {
         now = group.next_due().unwrap_or(now);
     }
     assert_eq!(now, at(3_000), "one second, then two");
-    let progress = group.propose().expect("progress");
+    let progress = group.propose(true).expect("progress");
     assert_eq!((progress.floor, progress.failed.len()), (position(1), 0));
     assert_eq!((progress.parked[0].attempts, progress.parked[0].reason.as_str()), (3, "no 3"));
     assert_eq!(group.applied(), [(a, 1), (a, 2), (a, 3)], "all of them are durable now");
@@ -184,7 +184,7 @@ fn a_consumer_that_is_too_slow_or_lost_costs_an_attempt_and_one_that_leaves_does
     group.tick(at(30_007));
     assert_eq!(all(&mut group, at(30_007)), [(3, 1, 1, 3)]);
     group.leave(c, Left::Lost, at(30_008));
-    let progress = group.propose().expect("progress");
+    let progress = group.propose(true).expect("progress");
     assert_eq!((progress.parked[0].attempts, progress.floor), (3, position(1)));
     assert_eq!(progress.parked[0].reason, "consumer `c` was lost");
 }
@@ -202,11 +202,11 @@ fn no_more_is_taken_in_than_the_window_while_the_oldest_is_not_settled() {
     for number in 2..=8 {
         group.settle(a, settled(number, Fate::Acknowledged), at(0)).expect("its own");
     }
-    group.propose().expect("progress");
+    group.propose(true).expect("progress");
     group.applied();
     assert!(!group.has_room(), "what is settled above the floor is kept in the log");
     group.settle(a, settled(1, failed("no")), at(0)).expect("its own");
-    group.propose().expect("progress");
+    group.propose(true).expect("progress");
     group.applied();
     assert!(group.has_room(), "what failed does not hold up the others");
 }
@@ -234,7 +234,7 @@ fn a_new_owner_goes_on_from_what_the_log_knows() {
         group.take(event(number, "order-1"));
     }
     assert_eq!(all(&mut group, at(0)), [(1, 2, 4, 1), (1, 3, 8, 1)]);
-    let progress = group.propose().expect("progress");
+    let progress = group.propose(true).expect("progress");
     assert_eq!((progress.floor, &progress.settled), (position(3), &vec![position(6)]));
     assert_eq!(progress.incarnation, LogIndex(7));
     group.applied();
@@ -251,14 +251,14 @@ fn what_was_not_taken_is_proposed_again_with_what_came_later() {
     all(&mut group, at(0));
     let fail = Fate::Failed { reason: "no".to_owned(), delay_ms: Some(0) };
     group.settle(a, settled(1, fail), at(0)).expect("its own");
-    let progress = group.propose().expect("progress");
+    let progress = group.propose(true).expect("progress");
     assert_eq!((progress.floor, progress.failed.len()), (position(1), 1));
     group.tick(at(0));
     assert_eq!(all(&mut group, at(0)), [(1, 3, 1, 2)]);
     group.settle(a, settled(3, Fate::Acknowledged), at(1)).expect("its own");
     group.put_back();
     assert_eq!(group.floor(), position(0), "nothing of it is in the log");
-    let progress = group.propose().expect("progress");
+    let progress = group.propose(true).expect("progress");
     assert_eq!(
         (progress.floor, progress.failed.len(), progress.settled.len()),
         (position(1), 0, 0)
@@ -270,9 +270,44 @@ fn what_was_not_taken_is_proposed_again_with_what_came_later() {
 fn a_group_that_matches_nothing_tells_its_floor_rarely() {
     let mut group = dispatcher(Strategy::RoundRobin);
     group.read_through(position(99_999));
-    assert!(group.propose().is_none());
+    assert!(group.propose(true).is_none());
     group.read_through(position(100_000));
-    assert_eq!(group.propose().expect("progress").floor, position(100_000));
+    assert_eq!(group.propose(true).expect("progress").floor, position(100_000));
+}
+
+#[test]
+fn the_last_consumer_to_leave_has_the_floor_told() {
+    let mut group = dispatcher(Strategy::RoundRobin);
+    group.read_through(position(7));
+    assert!(group.has_news() && group.propose(true).is_none());
+    assert_eq!(group.propose(false).expect("progress").floor, position(7));
+    group.applied();
+    assert!(!group.has_news() && group.propose(false).is_none());
+}
+
+#[test]
+fn a_stream_that_waits_leaves_memory_to_others() {
+    let mut group = dispatcher(Strategy::ByStream);
+    let large = |number, stream| Taken { bytes: WAITING_BYTES_MAX / 4, ..event(number, stream) };
+    for number in 1..=6 {
+        group.take(large(number, "a-1"));
+    }
+    assert!(group.has_room(), "what waits is not kept");
+    group.take(large(7, "b-1"));
+    let a = group.join("a".to_owned(), 8).expect("room");
+    let bodies = |group: &mut Dispatcher<()>| {
+        let mut bodies = Vec::new();
+        while let Some(handed) = group.hand_out(at(0)) {
+            bodies.push((handed.position.0, handed.body.is_some()));
+            group.settle(a, settled(handed.number, Fate::Acknowledged), at(0)).expect("its own");
+        }
+        bodies
+    };
+    let bodies = bodies(&mut group);
+    assert_eq!(bodies.len(), 7);
+    assert_eq!((bodies[0], bodies[5]), ((1, true), (6, false)), "what was let go is read again");
+    assert!(bodies.contains(&(7, true)));
+    assert_eq!(group.waiting_bytes, 0);
 }
 
 #[test]
@@ -286,7 +321,7 @@ fn parked_events_that_somebody_replays_are_tried_from_the_first_attempt_on() {
     group.tick(at(0));
     assert_eq!(all(&mut group, at(0)), [(1, 1, 4, 1)]);
     group.settle(a, settled(1, Fate::Acknowledged), at(0)).expect("its own");
-    let progress = group.propose().expect("progress");
+    let progress = group.propose(true).expect("progress");
     assert_eq!((progress.floor, progress.settled), (position(9), vec![position(4)]));
 }
 
@@ -299,6 +334,6 @@ fn an_event_that_was_removed_is_settled_without_a_word() {
     let handed = group.hand_out(at(0)).expect("an event");
     group.gone(&handed);
     assert_eq!(all(&mut group, at(0)), [(1, 2, 2, 1)], "its stream goes on");
-    assert_eq!(group.propose().expect("progress").floor, position(1));
+    assert_eq!(group.propose(true).expect("progress").floor, position(1));
     assert_eq!(group.applied(), []);
 }

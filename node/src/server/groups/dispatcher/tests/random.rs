@@ -250,7 +250,7 @@ impl World {
     }
 
     fn propose(&mut self) {
-        if let Some(progress) = self.group.propose() {
+        if let Some(progress) = self.group.propose(true) {
             assert!(self.proposed.is_none(), "one at a time");
             self.proposed = Some(progress);
         }
