@@ -34,6 +34,7 @@ pub struct Mark {
 
 /// What a feed hands out.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "almost every message is an event")]
 pub enum Message {
     /// The next event; each once.
     Event(RecordedEvent),

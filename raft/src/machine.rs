@@ -57,6 +57,7 @@ impl Durability for RaftLog {
 }
 
 /// A checkpoint on its way from one node to another.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Checkpoint {
     /// The sender's, pinned.
     Export(Arc<Export>),

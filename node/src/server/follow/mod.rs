@@ -86,7 +86,7 @@ enum Phase {
     Beginning,
     /// A scan is under way; the place was taken before it began. The point is one that was told already.
     CatchingUp {
-        scan: Option<Scan>,
+        scan: Option<Box<Scan>>,
         place: Option<Place>,
     },
     Live(Place),
@@ -227,7 +227,7 @@ impl<H: Host> Follow<H> {
     }
 
     /// A scan of what is still to be read.
-    async fn scan(&self) -> Result<Scan, Problem> {
+    async fn scan(&self) -> Result<Box<Scan>, Problem> {
         let mut read = self.read.clone();
         let passed = match self.mark.version {
             Some(version) => version.0,
@@ -235,7 +235,7 @@ impl<H: Host> Follow<H> {
         };
         read.bounds.after = read.bounds.after.max(passed);
         let reader = self.reader.clone();
-        let begun = self.live.replica.host().run(move || reader.scan(&read)).await;
+        let begun = self.live.replica.host().run(move || reader.scan(&read).map(Box::new)).await;
         begun.map_err(|fault| self.found(&fault))
     }
 
@@ -256,11 +256,11 @@ impl<H: Host> Follow<H> {
 struct Page {
     events: Vec<StoredEvent>,
     /// None when this is the last.
-    rest: Option<Scan>,
+    rest: Option<Box<Scan>>,
 }
 
 /// Collects about one message of events.
-fn fetch(mut scan: Scan) -> Result<Page, Fault> {
+fn fetch(mut scan: Box<Scan>) -> Result<Page, Fault> {
     let mut events = Vec::new();
     let mut bytes = 0;
     for _ in 0..PAGES_PER_STEP_MAX {
