@@ -94,6 +94,34 @@ impl Event {
         self.0.occurred_at = Some(time);
         self
     }
+
+    /// What happened.
+    pub fn kind(&self) -> &EventType {
+        &self.0.kind
+    }
+
+    /// What larger thing it belongs to; empty = not told.
+    pub fn correlation_id(&self) -> &str {
+        &self.0.correlation_id
+    }
+
+    /// What caused it; empty = not told.
+    pub fn causation_id(&self) -> &str {
+        &self.0.causation_id
+    }
+
+    /// The event as the store would return it: for what takes recorded events and is given none by a store.
+    pub fn recorded(
+        self,
+        position: u64,
+        stream: StreamName,
+        version: u64,
+        recorded_at: Timestamp,
+    ) -> RecordedEvent {
+        let position = proto::Position(position);
+        let version = proto::Version(version);
+        proto::RecordedEvent { position, stream, version, recorded_at, event: self.0 }.into()
+    }
 }
 
 impl From<proto::Event> for Event {

@@ -51,6 +51,9 @@ pub enum Message {
 /// It goes on at another node, after the last event, for as long as it takes, when one is lost; dropping it ends it.
 /// How far it reads ahead is bounded: who takes events slowly makes the node wait, and loses nothing.
 ///
+/// One client carries about a thousand feeds, consumers and reads at once to one node; more wait until others end. Make
+/// another client for more.
+///
 /// What was removed before it was handed out (truncated, deleted, too old, one too many) is passed over.
 #[must_use = "nothing is read before `try_next`"]
 pub struct Feed {

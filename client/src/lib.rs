@@ -67,7 +67,7 @@ pub use names::{ListRequest, Listed, ListedStream, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::{
     Consistency, ErrorKind, EventId, EventType, Failure, Invalid, Outcome, Position, Problem,
-    Selection, Strategy, StreamName, Timestamp, Violation,
+    Selection, Strategy, StreamName, Timestamp, Version, Violation,
 };
 pub use read::{EventStream, Events, ReadRequest};
 pub use settings::{ScopeState, Settings, SettingsInForce, StreamState};

@@ -56,6 +56,8 @@ pub const GROUP_WINDOW_MAX: u32 = 65_536;
 pub const GROUP_FAILED_MAX: usize = 65_536;
 /// Most events of one group that are parked. While there are so many, what would be parked is tried on.
 pub const GROUP_PARKED_MAX: usize = 100_000;
+/// Most events of all groups together that are parked: they are kept in memory. The same then goes for each.
+pub const GROUPS_PARKED_MAX: usize = 1_000_000;
 /// Most positions that one change of a group speaks of.
 pub const GROUP_CHANGE_POSITIONS_MAX: usize = 10_000;
 /// Most consumers of one group at once.

@@ -18,12 +18,11 @@ const PROBE: &str = "Probe";
 const LAST: &str = "LastProbe";
 
 /// Lets all clients read the whole log until they have caught up. A latency is that of a whole client.
-pub(crate) async fn catch_up_load(client: &Client, load: &Load) -> Measured {
+pub(crate) async fn catch_up_load(clients: &[Client], load: &Load) -> Measured {
     let began_at = Instant::now();
     let end = began_at + load.time;
     let mut running = JoinSet::new();
-    for _ in 0..load.clients {
-        let client = client.clone();
+    for client in of_all(clients, load) {
         running.spawn(async move {
             let mut measured = Measured::new();
             let mut feed = client.read(Query::everything()).follow();
@@ -51,16 +50,17 @@ pub(crate) async fn catch_up_load(client: &Client, load: &Load) -> Measured {
 /// Appends so many events in a second, one after the other, while all clients follow them. A latency is that of one
 /// event on its way to one client, from when its append is sent.
 pub(crate) async fn live_load(
-    client: &Client,
+    clients: &[Client],
     load: &Load,
     rate: u64,
 ) -> Result<Measured, Problem> {
+    let Some(client) = clients.first() else { return Ok(Measured::new()) };
     let head = client.read(Query::everything()).limit(0).collect().await?.as_of;
     let sent: Arc<Mutex<Vec<Instant>>> = Arc::default();
     let (ready, mut all_ready) = mpsc::channel(1024);
     let mut running = JoinSet::new();
-    for _ in 0..load.clients {
-        running.spawn(follow(client.clone(), head, sent.clone(), ready.clone()));
+    for client in of_all(clients, load) {
+        running.spawn(follow(client, head, sent.clone(), ready.clone()));
     }
     drop(ready);
     for _ in 0..load.clients {
@@ -85,6 +85,12 @@ pub(crate) async fn live_load(
     }
     whole.time = time;
     Ok(whole)
+}
+
+/// A client for each feed, each of them for many.
+fn of_all(clients: &[Client], load: &Load) -> impl Iterator<Item = Client> {
+    let count = usize::try_from(load.clients).unwrap_or(usize::MAX);
+    clients.iter().cycle().take(count).cloned()
 }
 
 async fn probe(client: &Client, kind: &str, number: usize) -> Result<(), Problem> {

@@ -17,6 +17,9 @@ use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::write_json;
 
+/// A connection carries about a thousand requests at once.
+const FEEDS_PER_CLIENT: u64 = 500;
+
 /// Measure appends, reads, subscriptions or consumer groups.
 #[derive(Args, Debug)]
 pub struct BenchArgs {
@@ -130,9 +133,13 @@ pub async fn run(args: BenchArgs, global: &Global) -> Result<(), Exit> {
         }
         Operation::Subscribe { load: args, live, rate } => {
             let load = load(&args);
+            let mut clients = vec![client.clone()];
+            while (clients.len() as u64) * FEEDS_PER_CLIENT < load.clients {
+                clients.push(connect(global).await?);
+            }
             let measured = match live {
-                true => live_load(&client, &load, rate).await?,
-                false => catch_up_load(&client, &load).await,
+                true => live_load(&clients, &load, rate).await?,
+                false => catch_up_load(&clients, &load).await,
             };
             ("subscribe", load, 0, 0, measured)
         }

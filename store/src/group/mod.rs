@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use quorate_proto::limits::{GROUP_FAILED_MAX, GROUP_WINDOW_MAX, GROUPS_MAX};
+use quorate_proto::limits::{
+    GROUP_FAILED_MAX, GROUP_PARKED_MAX, GROUP_WINDOW_MAX, GROUPS_MAX, GROUPS_PARKED_MAX,
+};
 use quorate_proto::{
-    Failed, GroupDefinition, GroupName, GroupOutcome, GroupRequest, GroupSettings, GroupSummary,
-    LogIndex, Parked, Position, Selection, Term, Timestamp,
+    Failed, GroupDefinition, GroupName, GroupOutcome, GroupProgress, GroupRequest, GroupSettings,
+    GroupSummary, LogIndex, Parked, Position, Selection, Term, Timestamp,
 };
 
 use crate::read::Point;
@@ -85,9 +87,10 @@ impl Groups {
         let outcome = match request {
             GroupRequest::Progress(_) if term != entry.term => return GroupOutcome::Stale,
             GroupRequest::Progress(progress) => {
+                let room = self.room_for_parked(name, &progress);
                 let Some(group) = self.groups.get_mut(name) else { return GroupOutcome::NotFound };
                 let mut parked = BTreeSet::new();
-                let outcome = group.progress(progress, point, &mut parked);
+                let outcome = group.progress(progress, point, room, &mut parked);
                 if matches!(outcome, GroupOutcome::Done(_)) {
                     self.changed(name).extend(parked);
                 }
@@ -113,6 +116,16 @@ impl Groups {
         if let Some(group) = self.groups.get_mut(name) {
             group.head.revision = index;
         }
+    }
+
+    /// How many parked events a group may have, after progress that parks some.
+    fn room_for_parked(&self, name: &GroupName, progress: &GroupProgress) -> usize {
+        if progress.parked.is_empty() {
+            return GROUP_PARKED_MAX;
+        }
+        let others = self.groups.iter().filter(|(other, _)| *other != name);
+        let parked: usize = others.map(|(_, group)| group.parked.len()).sum();
+        GROUP_PARKED_MAX.min(GROUPS_PARKED_MAX.saturating_sub(parked))
     }
 
     /// What changed of a group's parked events since the last boundary; the group itself counts as changed.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_proto::limits::{GROUP_FAILED_MAX, GROUP_PARKED_MAX, GROUP_WINDOW_MAX};
+use quorate_proto::limits::{GROUP_FAILED_MAX, GROUP_WINDOW_MAX};
 use quorate_proto::{Failed, GroupOutcome, GroupProgress, Parked, Position};
 
 use super::{Group, Head};
@@ -25,12 +25,13 @@ struct Counts {
 }
 
 impl Group {
-    /// Puts down what the owner told, as of the entry at `point`; notes in `changed` which parked events came or
-    /// went.
+    /// Puts down what the owner told, as of the entry at `point`, if no more than `parked_max` events are parked
+    /// then; notes in `changed` which of those came or went.
     pub(super) fn progress(
         &mut self,
         progress: GroupProgress,
         point: Point,
+        parked_max: usize,
         changed: &mut BTreeSet<Position>,
     ) -> GroupOutcome {
         if progress.incarnation != self.head.incarnation {
@@ -42,7 +43,7 @@ impl Group {
         if !is_known || !fates.keys().all(is_there) {
             return GroupOutcome::Stale;
         }
-        if !self.counts_after(floor, &fates).are_allowed() {
+        if !self.counts_after(floor, &fates).are_allowed(parked_max) {
             return GroupOutcome::Full;
         }
         self.raise(floor);
@@ -125,10 +126,8 @@ fn fates(progress: GroupProgress, point: Point) -> BTreeMap<Position, Fate> {
 }
 
 impl Counts {
-    fn are_allowed(self) -> bool {
+    fn are_allowed(self, parked_max: usize) -> bool {
         let Counts { settled, failed, parked } = self;
-        settled <= GROUP_WINDOW_MAX as usize
-            && failed <= GROUP_FAILED_MAX
-            && parked <= GROUP_PARKED_MAX
+        settled <= GROUP_WINDOW_MAX as usize && failed <= GROUP_FAILED_MAX && parked <= parked_max
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quorate_proto::limits::{GROUP_CHANGE_POSITIONS_MAX, GROUP_PARKED_MAX};
-use quorate_proto::{GroupProgress, LogId, Query};
+use quorate_proto::{LogId, Query};
 
 use super::*;
 
@@ -299,6 +299,26 @@ fn what_exceeds_a_limit_changes_nothing() {
     assert_eq!(world.tell(told(9, &[], &[], &[LAST])), GroupOutcome::Full);
     assert_eq!(world.state().floor, Position(0));
     assert_eq!(world.tell(told(9, &[1], &[], &[LAST])), GroupOutcome::Done(2));
+}
+
+#[test]
+fn all_groups_together_park_no_more_than_the_limit_allows() {
+    let mut world = World::new();
+    let numbers: Vec<u64> = (1..=GROUP_PARKED_MAX as u64).collect();
+    for number in 0..GROUPS_PARKED_MAX / GROUP_PARKED_MAX {
+        let incarnation = world.at.index;
+        let group = format!("g-{number}");
+        world.ask(&group, GroupRequest::Create(definition(0)));
+        for some in numbers.chunks(GROUP_CHANGE_POSITIONS_MAX) {
+            let progress = GroupProgress { incarnation, ..told(0, &[], &[], some) };
+            let outcome = world.ask(&group, GroupRequest::Progress(progress));
+            assert_eq!(outcome, GroupOutcome::Done(some.len() as u64));
+        }
+    }
+    assert_eq!(world.tell(told(0, &[2], &[], &[1])), GroupOutcome::Full);
+    assert_eq!(world.tell(told(0, &[2], &[], &[])), GroupOutcome::Done(1));
+    assert_eq!(world.ask("g-3", GroupRequest::Drop(these(&[7]))), GroupOutcome::Done(1));
+    assert_eq!(world.tell(told(0, &[], &[], &[1])), GroupOutcome::Done(1), "one made room");
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! Conditions, settings, the end of streams, snapshots and consumer groups, with real processes.
+//! Conditions, settings, the end of streams, snapshots, consumer groups and what is built on them, with real processes.
 
 mod applications;
 mod commands;
 mod enrolment;
 mod groups;
+mod reactions;

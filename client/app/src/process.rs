@@ -1,0 +1,87 @@
+//! Process managers: they react to events by appending others, each reaction exactly once.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use quorate_app::process::{Cause, HandlerError, ProcessManager, ProcessRunner, Reaction, Trigger};
+//! use quorate_client::{Client, Event, Expect, Query, RecordedEvent};
+//!
+//! /// Cancels an order that is not paid within half an hour.
+//! struct PaymentDeadline;
+//!
+//! impl ProcessManager for PaymentDeadline {
+//!     type State = ();
+//!
+//!     fn name(&self) -> &str {
+//!         "paymentDeadline"
+//!     }
+//!
+//!     fn query(&self) -> Query {
+//!         Query::category("order").types(["OrderPlaced", "OrderPaid"])
+//!     }
+//!
+//!     fn instance(&self, event: &RecordedEvent) -> Option<String> {
+//!         event.stream.as_str().strip_prefix("order-").map(str::to_owned)
+//!     }
+//!
+//!     fn react(&self, _: &mut (), trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
+//!         Ok(match &trigger.cause {
+//!             Cause::Event(event) if event.kind.as_str() == "OrderPlaced" => {
+//!                 Reaction::new().schedule_after("payment", Duration::from_secs(30 * 60))
+//!             }
+//!             Cause::Event(_) => Reaction::new().complete(),
+//!             Cause::Due(_) => {
+//!                 let order = format!("order-{}", trigger.instance);
+//!                 let cancelled = Event::json("OrderCancelled", "not paid in time")?;
+//!                 Reaction::new().append(order, Expect::Exists, [cancelled]).complete()
+//!             }
+//!         })
+//!     }
+//! }
+//!
+//! # async fn example(client: Client) -> Result<(), quorate_app::process::ProcessError> {
+//! ProcessRunner::new(client, PaymentDeadline).run().await
+//! # }
+//! ```
+//!
+//! # What is kept, and where
+//!
+//! Each *instance* of a manager has a stream, `NAME-INSTANCE`. A reaction is one transaction: the events it
+//! appends, and a record in the instance's stream, written at exactly the version that the reaction was decided
+//! on. The record holds what the next decision needs: the state, which source events are handled, and which due
+//! times are outstanding. So a crash at any point leaves either the whole reaction or nothing of it; an event that
+//! is seen again is known by the record; and of two processes that run the same manager one wins, while the other
+//! reads the record and finds that there is nothing left to do. Only the newest record of an instance is ever read:
+//! `client.category(NAME).set(Settings::new().max_count(1))` lets the store drop the others.
+//!
+//! How far the manager is in the log stands in `NAME$bookmark`. It is written rarely, and an idle manager writes
+//! nothing; it only spares a restart the events before it.
+//!
+//! # Due times
+//!
+//! A due time fires once, at that time or later, by the clock of whoever runs the manager ([`Clock`](crate::Clock)): one that
+//! is ahead fires early by as much, one that is set back fires late. Before anything fires, everything is handled
+//! that was acknowledged before: a payment that made it into the log before its deadline is always seen before
+//! the deadline is. Outstanding due times are kept in memory while the manager runs, so many that they fit there.
+
+mod bookmark;
+mod cluster;
+mod decide;
+mod due;
+mod error;
+mod instances;
+mod log;
+mod manager;
+mod reaction;
+mod record;
+mod runner;
+mod running;
+mod scenario;
+
+pub use error::ProcessError;
+pub use manager::{Cause, Due, HandlerError, ProcessManager, Trigger};
+pub use reaction::Reaction;
+pub use runner::{OnFailure, ProcessRunner};
+pub use scenario::Scenario;
+
+#[cfg(test)]
+mod tests;

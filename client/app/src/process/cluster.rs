@@ -1,0 +1,157 @@
+//! The event store that a process manager runs on: a cluster, through the client library.
+
+use std::future::Future;
+use std::time::Duration;
+
+use quorate_client::{
+    AppendError, Client, Done, ErrorKind, Events, Feed as ClientFeed, Message, Problem, Query,
+    Settings,
+};
+use tokio::time::sleep;
+
+use crate::process::log::{
+    Commit, Feed, Interest, Log, Newest, Page, Part, Refusal, Stretch, Told,
+};
+use crate::process::record::{DUE, PARKED, REACTED};
+
+/// How long to wait after trouble that may pass by itself: twice as long each time …
+const REST_MIN: Duration = Duration::from_millis(100);
+/// … up to this.
+const REST_MAX: Duration = Duration::from_secs(5);
+
+impl Log for Client {
+    type Feed = ClientFeed;
+
+    async fn newest(&self, stream: &str, types: &[&str], seen: u64) -> Result<Newest, Problem> {
+        let read = || {
+            let newest = self.read(stream).types(types).backwards().limit(1);
+            match seen {
+                0 => newest.collect(),
+                seen => newest.at_least(seen).collect(),
+            }
+        };
+        let Events { mut events, version, .. } = patiently("read", read).await?;
+        Ok(Newest { version, event: events.pop() })
+    }
+
+    async fn page(
+        &self,
+        interest: &Interest,
+        part: Part,
+        stretch: Stretch,
+    ) -> Result<Page, Problem> {
+        let Stretch { after, before, limit } = stretch;
+        let query = || match part {
+            Part::Everything => everything(interest),
+            Part::Due => Query::category(&interest.manager).types([REACTED, PARKED]).tags([DUE]),
+        };
+        let read = || {
+            let page = self.read(query()).after(after).limit(limit);
+            match before {
+                None => page.collect(),
+                Some(before) => page.before(before).collect(),
+            }
+        };
+        let Events { events, as_of, .. } = patiently("read", read).await?;
+        Ok(Page { events, as_of })
+    }
+
+    fn follow(&self, interest: &Interest, after: u64) -> ClientFeed {
+        self.read(everything(interest)).after(after).follow()
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Done, Refusal> {
+        let mut rest = REST_MIN;
+        let mut outcome = send(self, &commit).await;
+        loop {
+            let problem = match outcome {
+                Ok(done) => return Ok(done),
+                Err(AppendError::Conflict(conflict)) => return Err(Refusal::Conflict(conflict)),
+                Err(AppendError::Rejected(problem)) if !problem.kind.is_transient() => {
+                    return Err(Refusal::Rejected(problem));
+                }
+                Err(AppendError::Unknown(unknown))
+                    if unknown.problem().kind == ErrorKind::Forgotten =>
+                {
+                    return Err(Refusal::Forgotten);
+                }
+                Err(error) => error,
+            };
+            tracing::warn!(%problem, "an append is tried again");
+            sleep(rest).await;
+            rest = (rest * 2).min(REST_MAX);
+            outcome = match problem {
+                AppendError::Unknown(unknown) => self.repeat(unknown).await,
+                _ => send(self, &commit).await,
+            };
+        }
+    }
+
+    async fn is_closed(&self, stream: &str) -> Result<bool, Problem> {
+        let stream = self.stream(stream);
+        Ok(patiently("look at", || stream.show()).await?.closed)
+    }
+
+    async fn keep_newest(&self, stream: &str) -> Result<(), Problem> {
+        let stream = self.stream(stream);
+        let set = async || match stream.set(Settings::new().max_count(1)).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.problem()),
+        };
+        patiently("set", set).await
+    }
+}
+
+/// What a manager follows: what it reacts to and, in the same order, what it made of it.
+fn everything(interest: &Interest) -> Query {
+    interest.source.clone().or(Query::category(&interest.manager))
+}
+
+/// Sends a commit as it is.
+async fn send(client: &Client, commit: &Commit) -> Result<Done, AppendError> {
+    let mut transaction = client.transaction();
+    for write in &commit.writes {
+        transaction = transaction.write(&write.stream, write.expect, write.events.clone());
+    }
+    for (stream, expect) in &commit.requirements {
+        transaction = transaction.require(stream, *expect);
+    }
+    transaction.commit().await
+}
+
+/// Does something until it succeeds, or fails in a way that does not pass by itself.
+async fn patiently<T, F: Future<Output = Result<T, Problem>>>(
+    what: &str,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, Problem> {
+    let mut rest = REST_MIN;
+    loop {
+        match attempt().await {
+            Err(problem) if may_pass(problem.kind) => {
+                tracing::warn!(%problem, "cannot {what} now");
+                sleep(rest).await;
+                rest = (rest * 2).min(REST_MAX);
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Whether a read, or a change that may be made twice, may succeed later.
+fn may_pass(kind: ErrorKind) -> bool {
+    kind.is_transient()
+        || matches!(kind, ErrorKind::Internal | ErrorKind::Damaged | ErrorKind::NotReady)
+}
+
+impl Feed for ClientFeed {
+    async fn next(&mut self) -> Result<Told, Problem> {
+        Ok(match self.try_next().await? {
+            Some(Message::Event(event)) => Told::Event(event),
+            Some(Message::CaughtUp(at)) => Told::CaughtUp(at.position),
+            Some(Message::Progress(at)) => Told::Through(at.position),
+            Some(Message::FellBehind(_)) => Told::FellBehind,
+            // A feed without a limit does not end.
+            None => std::future::pending().await,
+        })
+    }
+}

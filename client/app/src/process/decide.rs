@@ -1,0 +1,245 @@
+//! One decision: what is known of an instance and a trigger in, a transaction out, and nothing else touched.
+
+use std::collections::BTreeMap;
+
+use quorate_client::{Event, EventError, EventId, Expect};
+use serde_json::value::RawValue;
+
+use crate::process::log::Commit;
+use crate::process::manager::{Cause, HandlerError, ProcessManager, Trigger, later};
+use crate::process::reaction::{Reaction, Timing, When, Write};
+use crate::process::record::{
+    DUE, Ids, Known, Moment, Outstanding, PARKED, REACTED, Record, RecordedCause,
+};
+
+/// How much of a reason is kept, in characters.
+const REASON_CHARACTERS_MAX: usize = 512;
+
+/// Why nothing could be decided.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Undecided {
+    /// The state in the newest record is not what the handler knows: nothing can follow, not even parking.
+    #[error("the state in its newest record cannot be read: {0}")]
+    State(serde_json::Error),
+    #[error("the handler failed: {0}")]
+    Handler(HandlerError),
+    #[error("what the handler wants cannot be written: {0}")]
+    Reaction(#[from] EventError),
+}
+
+/// What is to be appended.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) record: Record,
+    pub(crate) record_id: EventId,
+    pub(crate) correlation: String,
+    pub(crate) commit: Commit,
+}
+
+/// A decision, and what the handler said.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(crate) plan: Plan,
+    pub(crate) reaction: Reaction,
+}
+
+/// The name of an instance's stream.
+pub(crate) fn stream_of(manager: &str, instance: &str) -> String {
+    format!("{manager}-{instance}")
+}
+
+/// Decides what follows from a trigger. `None` = nothing: it was handled before, or the handler wants nothing.
+/// `handled` is up to where everything that concerns the instance was handled, by whoever asks.
+pub(crate) fn decide<M: ProcessManager>(
+    manager: &M,
+    known: &Known,
+    trigger: &Trigger<'_>,
+    handled: u64,
+) -> Result<Option<Decision>, Undecided> {
+    if is_settled(known, &trigger.cause) {
+        return Ok(None);
+    }
+    let before = known.record.as_ref().map(|record| &*record.state);
+    let mut state = state_of::<M>(before)?;
+    let fresh = match before {
+        Some(_) => None,
+        None => Some(raw(&state)?),
+    };
+    let before = before.or(fresh.as_deref()).expect("one of them is there");
+    let reaction = manager.react(&mut state, trigger).map_err(Undecided::Handler)?;
+    let after = raw(&state)?;
+    let is_event = matches!(trigger.cause, Cause::Event(_));
+    if is_event && reaction.is_nothing() && is_same(before, &after) {
+        return Ok(None);
+    }
+    if let Some(fault) = reaction.fault {
+        return Err(Undecided::Reaction(fault.into()));
+    }
+    let due = match reaction.completes {
+        true => BTreeMap::new(),
+        false => timed(known, trigger, &reaction.timings),
+    };
+    let record = Record {
+        cause: RecordedCause::of(&trigger.cause),
+        handled: handled_through(known, &trigger.cause, handled),
+        state: after,
+        due,
+        completed: reaction.completes,
+        reason: None,
+    };
+    let mut plan = plan(manager.name(), REACTED, known, trigger, record)?;
+    let causation = match &trigger.cause {
+        Cause::Event(event) => event.id,
+        Cause::Due(_) => plan.record_id,
+    };
+    let ids = Ids::of(manager.name(), trigger.instance, &trigger.cause);
+    plan.commit.writes.extend(with_ids(&ids, &plan.correlation, causation, &reaction.writes));
+    plan.commit.requirements.clone_from(&reaction.requirements);
+    Ok(Some(Decision { plan, reaction }))
+}
+
+/// Records that nothing could follow from a trigger, and why; the state stays as it is. `None` = it is settled already.
+pub(crate) fn park<M: ProcessManager>(
+    manager: &M,
+    known: &Known,
+    trigger: &Trigger<'_>,
+    handled: u64,
+    reason: &str,
+) -> Result<Option<Plan>, Undecided> {
+    if is_settled(known, &trigger.cause) {
+        return Ok(None);
+    }
+    let state = match &known.record {
+        Some(record) => record.state.clone(),
+        None => raw(&M::State::default())?,
+    };
+    let record = Record {
+        cause: RecordedCause::of(&trigger.cause),
+        handled: handled_through(known, &trigger.cause, handled),
+        state,
+        due: timed(known, trigger, &[]),
+        completed: false,
+        reason: Some(reason.chars().take(REASON_CHARACTERS_MAX).collect()),
+    };
+    plan(manager.name(), PARKED, known, trigger, record).map(Some)
+}
+
+/// Whether the instance has dealt with a trigger already, or has ended.
+fn is_settled(known: &Known, cause: &Cause) -> bool {
+    known.is_over()
+        || match cause {
+            Cause::Event(event) => event.position <= known.handled(),
+            Cause::Due(due) => {
+                !known.outstanding().any(|(key, it)| *key == due.key && it.since == due.since)
+            }
+        }
+}
+
+fn handled_through(known: &Known, cause: &Cause, handled: u64) -> u64 {
+    let position = cause.event().map_or(handled, |event| event.position);
+    known.handled().max(position)
+}
+
+fn state_of<M: ProcessManager>(written: Option<&RawValue>) -> Result<M::State, Undecided> {
+    match written {
+        None => Ok(M::State::default()),
+        Some(written) => serde_json::from_str(written.get()).map_err(Undecided::State),
+    }
+}
+
+fn raw<T: serde::Serialize>(value: &T) -> Result<Box<RawValue>, Undecided> {
+    serde_json::value::to_raw_value(value).map_err(|error| Undecided::Reaction(error.into()))
+}
+
+/// Whether two states are the same, in whatever order their maps were written.
+fn is_same(one: &RawValue, other: &RawValue) -> bool {
+    let value = |raw: &RawValue| serde_json::from_str::<serde_json::Value>(raw.get()).ok();
+    one.get() == other.get() || value(one) == value(other)
+}
+
+/// What is outstanding after the trigger and the changes that the handler wants.
+fn timed(
+    known: &Known,
+    trigger: &Trigger<'_>,
+    timings: &[Timing],
+) -> BTreeMap<String, Outstanding> {
+    let mut due: BTreeMap<String, Outstanding> =
+        known.outstanding().map(|(key, it)| (key.clone(), it.clone())).collect();
+    if let Cause::Due(fired) = &trigger.cause {
+        due.remove(&fired.key);
+    }
+    for timing in timings {
+        match timing {
+            Timing::Cancel { key } => {
+                due.remove(key);
+            }
+            Timing::Schedule { key, when, payload } => {
+                let at = Moment(match *when {
+                    When::At(time) => time,
+                    When::After(delay) => later(trigger.time, delay),
+                });
+                let since = known.version + 1;
+                due.insert(key.clone(), Outstanding { at, since, payload: payload.clone() });
+            }
+        }
+    }
+    due
+}
+
+/// The events as they are appended: with the manager's ids, and told what they follow from.
+fn with_ids(ids: &Ids, correlation: &str, causation: EventId, writes: &[Write]) -> Vec<Write> {
+    let mut ordinals = 0..;
+    let mut complete = |event: Event| {
+        let mut event = event.id(ids.appended(ordinals.next().unwrap_or_default()));
+        if event.correlation_id().is_empty() {
+            event = event.correlation(correlation);
+        }
+        if event.causation_id().is_empty() {
+            event = event.causation(causation.to_string());
+        }
+        event
+    };
+    let complete = |write: &Write| Write {
+        stream: write.stream.clone(),
+        expect: write.expect,
+        events: write.events.iter().cloned().map(&mut complete).collect(),
+    };
+    writes.iter().map(complete).collect()
+}
+
+/// What a reaction belongs to, and what its record follows from: the event, or for a due time the newest record.
+fn origin(known: &Known, trigger: &Trigger<'_>) -> (String, String) {
+    match &trigger.cause {
+        Cause::Event(event) if !event.correlation_id.is_empty() => {
+            (event.correlation_id.clone(), event.id.to_string())
+        }
+        Cause::Event(event) => (known.correlation.clone(), event.id.to_string()),
+        Cause::Due(_) => {
+            let newest = known.id.map(|id| id.to_string());
+            (known.correlation.clone(), newest.unwrap_or_default())
+        }
+    }
+}
+
+/// A transaction of the record alone; what is appended along with it comes after it.
+fn plan(
+    manager: &str,
+    kind: &str,
+    known: &Known,
+    trigger: &Trigger<'_>,
+    record: Record,
+) -> Result<Plan, Undecided> {
+    let is_due = !record.due.is_empty() || known.outstanding().next().is_some();
+    let content = serde_json::to_vec(&record).map_err(EventError::from)?;
+    let record_id = Ids::of(manager, trigger.instance, &trigger.cause).record(&content);
+    let (correlation, causation) = origin(known, trigger);
+    let event = Event::new(kind, content).map_err(EventError::from)?.id(record_id);
+    let event = event.correlation(correlation.clone()).causation(causation);
+    let own = Write {
+        stream: stream_of(manager, trigger.instance),
+        expect: Expect::Version(known.version),
+        events: vec![if is_due { event.tag(DUE) } else { event }],
+    };
+    let commit = Commit { writes: vec![own], requirements: Vec::new() };
+    Ok(Plan { record, record_id, correlation, commit })
+}

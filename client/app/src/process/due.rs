@@ -1,0 +1,65 @@
+//! All due times that are outstanding, found by their time.
+
+use std::collections::{BTreeSet, HashMap};
+
+use quorate_client::Timestamp;
+
+use crate::process::record::Known;
+
+/// The outstanding due times of all instances.
+///
+/// Invariants:
+/// - An instance is in `instances` exactly if something is outstanding there, as its newest record that was seen
+///   tells; `by_time` holds the same due times.
+/// - A record older than the one that was seen changes nothing.
+#[derive(Debug, Default)]
+pub(crate) struct DueTimes {
+    by_time: BTreeSet<(Timestamp, String, String)>,
+    instances: HashMap<String, Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    version: u64,
+    position: u64,
+    due: Vec<(Timestamp, String)>,
+}
+
+impl DueTimes {
+    /// Takes over what an instance's newest record tells.
+    pub(crate) fn observe(&mut self, instance: &str, known: &Known) {
+        if self.instances.get(instance).is_some_and(|seen| seen.version > known.version) {
+            return;
+        }
+        if let Some(seen) = self.instances.remove(instance) {
+            for (time, key) in seen.due {
+                self.by_time.remove(&(time, instance.to_owned(), key));
+            }
+        }
+        let due: Vec<_> = known.outstanding().map(|(key, it)| (it.at.0, key.clone())).collect();
+        if due.is_empty() {
+            return;
+        }
+        for (time, key) in &due {
+            self.by_time.insert((*time, instance.to_owned(), key.clone()));
+        }
+        let seen = Seen { version: known.version, position: known.position, due };
+        self.instances.insert(instance.to_owned(), seen);
+    }
+
+    /// The next time at which something is due.
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        self.by_time.first().map(|(time, ..)| *time)
+    }
+
+    /// An instance and the key of what is due there, if anything is due by then; the oldest first.
+    pub(crate) fn due_by(&self, now: Timestamp) -> Option<(String, String)> {
+        let (time, instance, key) = self.by_time.first()?;
+        (*time <= now).then(|| (instance.clone(), key.clone()))
+    }
+
+    /// The oldest record that tells of something outstanding: from there on all is found again.
+    pub(crate) fn oldest_position(&self) -> Option<u64> {
+        self.instances.values().map(|seen| seen.position).min()
+    }
+}

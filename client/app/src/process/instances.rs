@@ -1,0 +1,121 @@
+//! What is known of the instances: the newest records, as many as are kept, and everything that is due.
+
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+use quorate_client::{Problem, RecordedEvent, Timestamp};
+
+use crate::process::decide::stream_of;
+use crate::process::due::DueTimes;
+use crate::process::error::ProcessError;
+use crate::process::log::{Log, Newest};
+use crate::process::record::{Known, PARKED, REACTED, is_record};
+
+/// The instances of a manager.
+///
+/// Invariants:
+/// - What is kept of an instance is never replaced by something older.
+/// - `seen` is the position of the newest record that was seen, so that no read shows less than that.
+#[derive(Debug)]
+pub(crate) struct Instances {
+    manager: String,
+    kept: LruCache<String, Known>,
+    due: DueTimes,
+    seen: u64,
+}
+
+impl Instances {
+    pub(crate) fn new(manager: &str, kept_max: NonZeroUsize) -> Instances {
+        Instances {
+            manager: manager.to_owned(),
+            kept: LruCache::new(kept_max),
+            due: DueTimes::default(),
+            seen: 0,
+        }
+    }
+
+    /// The instance whose stream that is.
+    pub(crate) fn of_stream<'a>(&self, stream: &'a str) -> Option<&'a str> {
+        stream.strip_prefix(&self.manager)?.strip_prefix('-')
+    }
+
+    /// Takes in an event of an instance's own stream.
+    pub(crate) fn take_in(
+        &mut self,
+        instance: &str,
+        event: &RecordedEvent,
+    ) -> Result<(), ProcessError> {
+        self.seen = self.seen.max(event.position);
+        if is_record(event) {
+            let known = Known::of(event.version, Some(event));
+            self.observe(instance, known.map_err(|error| unreadable(event, &error))?);
+        } else if self.kept.peek(instance).is_some_and(|kept| kept.version < event.version) {
+            // Somebody else wrote into the stream: what it is at must be looked up.
+            tracing::warn!(stream = %event.stream, version = event.version, "a foreign event");
+            self.kept.pop(instance);
+        }
+        Ok(())
+    }
+
+    /// Takes over what is known of an instance, unless more is known.
+    pub(crate) fn observe(&mut self, instance: &str, known: Known) {
+        if self.kept.peek(instance).is_some_and(|kept| kept.version > known.version) {
+            return;
+        }
+        self.seen = self.seen.max(known.position);
+        self.due.observe(instance, &known);
+        self.kept.put(instance.to_owned(), known);
+    }
+
+    /// Has the instance looked up when it is asked for next.
+    pub(crate) fn forget(&mut self, instance: &str) {
+        self.kept.pop(instance);
+    }
+
+    /// The stream of an instance was closed by a tombstone: the instance is over.
+    pub(crate) fn close(&mut self, instance: &str) {
+        let version = self.kept.peek(instance).map_or(0, |kept| kept.version);
+        self.observe(instance, Known { version, is_closed: true, ..Known::default() });
+    }
+
+    /// What is known of an instance, as of `handled` at least.
+    pub(crate) async fn known<L: Log>(
+        &mut self,
+        log: &L,
+        instance: &str,
+        handled: u64,
+    ) -> Result<&Known, ProcessError> {
+        if !self.kept.contains(instance) {
+            let stream = stream_of(&self.manager, instance);
+            let seen = self.seen.max(handled);
+            let Newest { version, event } = log.newest(&stream, &[REACTED, PARKED], seen).await?;
+            let known = Known::of(version, event.as_ref()).map_err(|error| {
+                event.as_ref().map_or_else(|| unexpected(&error), |event| unreadable(event, &error))
+            })?;
+            self.observe(instance, known);
+        }
+        Ok(self.kept.get(instance).expect("it was put there"))
+    }
+
+    pub(crate) fn due(&self) -> &DueTimes {
+        &self.due
+    }
+
+    /// When something is due next.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.due.next()
+    }
+}
+
+fn unreadable(event: &RecordedEvent, error: &serde_json::Error) -> ProcessError {
+    ProcessError::Unreadable {
+        stream: event.stream.to_string(),
+        version: event.version,
+        reason: error.to_string(),
+    }
+}
+
+fn unexpected(error: &serde_json::Error) -> ProcessError {
+    let invalid = quorate_client::Invalid::new("record", error.to_string());
+    ProcessError::Refused(Problem::from(invalid))
+}

@@ -1,0 +1,136 @@
+//! What a handler wants to happen: events for other streams, due times, and the end of an instance.
+
+use std::time::Duration;
+
+use quorate_client::{Event, Expect, Timestamp};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// What follows from a trigger: all of it happens, once, or nothing of it does.
+///
+/// Names, limits and values are checked when it is appended, so that it can be written in one expression.
+///
+/// The ids of its events are given by the manager: derived from the instance and the trigger, so that the same
+/// reaction is never appended twice. Where the handler says nothing else, their causation is the source event or, for
+/// what follows from a due time, the record that it fired; their correlation is that of the source event.
+#[derive(Debug, Default)]
+#[must_use = "a reaction is what the handler returns"]
+pub struct Reaction {
+    pub(crate) writes: Vec<Write>,
+    pub(crate) requirements: Vec<(String, Expect)>,
+    pub(crate) timings: Vec<Timing>,
+    pub(crate) completes: bool,
+    /// Why it cannot be: a value that cannot be written as JSON.
+    pub(crate) fault: Option<serde_json::Error>,
+}
+
+/// Events for one stream.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Write {
+    pub(crate) stream: String,
+    pub(crate) expect: Expect,
+    pub(crate) events: Vec<Event>,
+}
+
+/// A change of the due times, in the order that the handler wants them.
+#[derive(Clone, Debug)]
+pub(crate) enum Timing {
+    Schedule { key: String, when: When, payload: Box<RawValue> },
+    Cancel { key: String },
+}
+
+/// When something is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    At(Timestamp),
+    After(Duration),
+}
+
+impl Reaction {
+    /// Nothing yet: what follows is added.
+    pub fn new() -> Reaction {
+        Reaction::default()
+    }
+
+    /// Nothing follows.
+    pub fn nothing() -> Reaction {
+        Reaction::default()
+    }
+
+    /// Appends events to a stream; each stream once.
+    pub fn append(
+        mut self,
+        stream: impl Into<String>,
+        expect: Expect,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Reaction {
+        let events = events.into_iter().collect();
+        self.writes.push(Write { stream: stream.into(), expect, events });
+        self
+    }
+
+    /// Demands something of a stream that is not written.
+    pub fn require(mut self, stream: impl Into<String>, expect: Expect) -> Reaction {
+        self.requirements.push((stream.into(), expect));
+        self
+    }
+
+    /// Has the handler asked again at that time or later. A due time of the same key is replaced.
+    pub fn schedule_at(self, key: impl Into<String>, time: Timestamp) -> Reaction {
+        self.schedule(key.into(), When::At(time), &())
+    }
+
+    /// Has the handler asked again so long after the trigger's time, or later.
+    pub fn schedule_after(self, key: impl Into<String>, delay: Duration) -> Reaction {
+        self.schedule(key.into(), When::After(delay), &())
+    }
+
+    /// Has the handler asked again at that time or later, with a value.
+    pub fn schedule_at_with<T: Serialize + ?Sized>(
+        self,
+        key: impl Into<String>,
+        time: Timestamp,
+        payload: &T,
+    ) -> Reaction {
+        self.schedule(key.into(), When::At(time), payload)
+    }
+
+    /// Has the handler asked again so long after the trigger's time, or later, with a value.
+    pub fn schedule_after_with<T: Serialize + ?Sized>(
+        self,
+        key: impl Into<String>,
+        delay: Duration,
+        payload: &T,
+    ) -> Reaction {
+        self.schedule(key.into(), When::After(delay), payload)
+    }
+
+    /// Takes a due time back; nothing happens if there is none of that key.
+    pub fn cancel(mut self, key: impl Into<String>) -> Reaction {
+        self.timings.push(Timing::Cancel { key: key.into() });
+        self
+    }
+
+    /// Ends the instance: its due times are taken back, and it reacts to nothing any more.
+    pub fn complete(mut self) -> Reaction {
+        self.completes = true;
+        self
+    }
+
+    /// Whether nothing follows.
+    pub fn is_nothing(&self) -> bool {
+        self.writes.is_empty()
+            && self.requirements.is_empty()
+            && self.timings.is_empty()
+            && !self.completes
+            && self.fault.is_none()
+    }
+
+    fn schedule<T: Serialize + ?Sized>(mut self, key: String, when: When, value: &T) -> Reaction {
+        match serde_json::value::to_raw_value(value) {
+            Ok(payload) => self.timings.push(Timing::Schedule { key, when, payload }),
+            Err(fault) => self.fault = Some(fault),
+        }
+        self
+    }
+}

@@ -1,0 +1,199 @@
+//! What stands in an instance's stream: the records of its reactions, and the ids that make them unmistakable.
+
+use std::collections::BTreeMap;
+
+use quorate_client::{EventId, RecordedEvent, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::process::manager::Cause;
+
+/// The type of the record of a reaction.
+pub(crate) const REACTED: &str = "ProcessReacted";
+/// The type of the record of a trigger that nothing could follow from.
+pub(crate) const PARKED: &str = "ProcessParked";
+/// The tag of a record before or after which something is outstanding. So the newest record of an instance with due
+/// times has it, and they are all found again without reading the others.
+pub(crate) const DUE: &str = "due";
+
+/// What the ids of reactions are derived in.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_0c8e_52a7_4b3f_9c41_8a30_d7e2_55b6);
+
+/// Everything that the next decision needs.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Record {
+    /// What was reacted to.
+    pub(crate) cause: RecordedCause,
+    /// All events of the source up to this position are handled, for this instance.
+    pub(crate) handled: u64,
+    /// The state after the reaction.
+    pub(crate) state: Box<RawValue>,
+    /// What is outstanding after the reaction.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) due: BTreeMap<String, Outstanding>,
+    /// Whether the instance has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) completed: bool,
+    /// Why nothing follows from the trigger, if it is parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+}
+
+/// What was reacted to, for whoever reads the record.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RecordedCause {
+    Event { position: u64, id: String, stream: String, r#type: String },
+    Due { key: String, at: Moment },
+}
+
+/// A due time that has neither fired nor been taken back.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Outstanding {
+    pub(crate) at: Moment,
+    /// The version of the record that scheduled it.
+    pub(crate) since: u64,
+    pub(crate) payload: Box<RawValue>,
+}
+
+/// A time, in RFC 3339 where that has words for it, otherwise in microseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(pub(crate) Timestamp);
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.is_writable() {
+            true => serializer.collect_str(&self.0),
+            false => serializer.serialize_i64(self.0.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            Micros(i64),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Text(text) => Timestamp::parse(&text)
+                .map(Moment)
+                .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no time"))),
+            Written::Micros(micros) => Ok(Moment(Timestamp(micros))),
+        }
+    }
+}
+
+impl RecordedCause {
+    pub(crate) fn of(cause: &Cause) -> RecordedCause {
+        match cause {
+            Cause::Event(event) => RecordedCause::Event {
+                position: event.position,
+                id: event.id.to_string(),
+                stream: event.stream.to_string(),
+                r#type: event.kind.to_string(),
+            },
+            Cause::Due(due) => RecordedCause::Due { key: due.key.clone(), at: Moment(due.at) },
+        }
+    }
+}
+
+/// What is known of an instance: its newest record.
+///
+/// Invariant: `version` is the stream's as far as it was seen; a reaction is appended at exactly this version, so one
+/// that was decided on less than there is does not come to be.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) version: u64,
+    /// The position of the newest record, 0 if there is none.
+    pub(crate) position: u64,
+    /// The id of the newest record.
+    pub(crate) id: Option<EventId>,
+    /// What the newest record belongs to.
+    pub(crate) correlation: String,
+    pub(crate) record: Option<Record>,
+    /// Whether a tombstone closed the stream: nothing can be recorded any more.
+    pub(crate) is_closed: bool,
+}
+
+impl Known {
+    /// What the newest record tells, in a stream of that version.
+    pub(crate) fn of(
+        version: u64,
+        newest: Option<&RecordedEvent>,
+    ) -> Result<Known, serde_json::Error> {
+        let Some(event) = newest else {
+            return Ok(Known { version, ..Known::default() });
+        };
+        Ok(Known {
+            version,
+            position: event.position,
+            id: Some(event.id),
+            correlation: event.correlation_id.clone(),
+            record: Some(event.json()?),
+            is_closed: false,
+        })
+    }
+
+    pub(crate) fn handled(&self) -> u64 {
+        self.record.as_ref().map_or(0, |record| record.handled)
+    }
+
+    /// Whether the instance reacts to nothing any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_closed || self.record.as_ref().is_some_and(|record| record.completed)
+    }
+
+    pub(crate) fn outstanding(&self) -> impl Iterator<Item = (&String, &Outstanding)> {
+        self.record.iter().flat_map(|record| &record.due)
+    }
+}
+
+/// Whether an event is the record of a reaction, or of one that is parked.
+pub(crate) fn is_record(event: &RecordedEvent) -> bool {
+    matches!(event.kind.as_str(), REACTED | PARKED)
+}
+
+/// The ids of what follows from one trigger.
+pub(crate) struct Ids {
+    /// None of the names holds a zero byte, but for the key, which comes last.
+    prefix: Vec<u8>,
+    trigger: Vec<u8>,
+}
+
+impl Ids {
+    pub(crate) fn of(manager: &str, instance: &str, cause: &Cause) -> Ids {
+        let trigger = match cause {
+            Cause::Event(event) => format!("event\0{}\0{}", event.position, event.id),
+            Cause::Due(due) => format!("due\0{}\0{}", due.since, due.key),
+        };
+        Ids { prefix: format!("{manager}\0{instance}\0").into(), trigger: trigger.into() }
+    }
+
+    /// Of the event at that place among those that are appended: the same however often it is decided.
+    pub(crate) fn appended(&self, ordinal: usize) -> EventId {
+        self.derived(format!("appended\0{ordinal}").as_bytes())
+    }
+
+    /// Of the record: its content counts too. Of two processes that decided differently, with another version of
+    /// the handler say, the second must not take the first one's record for its own.
+    pub(crate) fn record(&self, content: &[u8]) -> EventId {
+        self.derived(&[b"record\0", content].concat())
+    }
+
+    fn derived(&self, what: &[u8]) -> EventId {
+        let name = [&self.prefix[..], &self.trigger, b"\0", what].concat();
+        EventId::new(Uuid::new_v5(&NAMESPACE, &name))
+            .expect("a version 5 UUID names its version and so is never nil")
+    }
+}
+
+/// The id of a bookmark, from all that it says.
+pub(crate) fn bookmark_id(manager: &str, content: &[u8]) -> EventId {
+    let name = [manager.as_bytes(), b"\0bookmark\0", content].concat();
+    EventId::new(Uuid::new_v5(&NAMESPACE, &name))
+        .expect("a version 5 UUID names its version and so is never nil")
+}

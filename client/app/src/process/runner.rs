@@ -1,0 +1,126 @@
+//! How a process manager is run.
+
+use std::future::{Future, pending};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_client::Client;
+
+use crate::clock::{Clock, SystemClock};
+use crate::process::error::ProcessError;
+use crate::process::manager::ProcessManager;
+use crate::process::running::Running;
+
+/// What to do with a trigger that nothing can follow from: the handler fails, or what it wants is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Ends with an error. Running the manager again begins with that trigger.
+    #[default]
+    Stop,
+    /// Records it in the instance's stream, as a `ProcessParked` with the reason, and goes on with the next. It is
+    /// not tried again: a due time counts as fired.
+    Park,
+}
+
+/// Runs a process manager. Several may run the same one at once, in one process or in many: each reaction comes to be
+/// once. It is no faster so; it goes on while one of them runs.
+#[must_use = "nothing runs before `run`"]
+pub struct ProcessRunner<M> {
+    client: Client,
+    manager: M,
+    settings: Settings,
+}
+
+/// How a manager is run.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) first: u64,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) conflicts_max: u32,
+    pub(crate) bookmark_every: u64,
+    pub(crate) idle: Duration,
+    pub(crate) kept_max: NonZeroUsize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            clock: Arc::new(SystemClock),
+            first: 0,
+            on_failure: OnFailure::default(),
+            conflicts_max: 10,
+            bookmark_every: 1_000,
+            idle: Duration::from_secs(5),
+            kept_max: NonZeroUsize::new(10_000).expect("not zero"),
+        }
+    }
+}
+
+impl<M: ProcessManager> ProcessRunner<M> {
+    /// Runs that manager on that cluster.
+    pub fn new(client: Client, manager: M) -> ProcessRunner<M> {
+        ProcessRunner { client, manager, settings: Settings::default() }
+    }
+
+    /// Reacts only to what comes after this position, if the manager never ran before; 0 unless told: the whole log.
+    pub fn after(mut self, position: u64) -> ProcessRunner<M> {
+        self.settings.first = position;
+        self
+    }
+
+    /// What to do where nothing can follow from a trigger; to stop unless told.
+    pub fn on_failure(mut self, on_failure: OnFailure) -> ProcessRunner<M> {
+        self.settings.on_failure = on_failure;
+        self
+    }
+
+    /// How often the handler is asked about one trigger while expectations on other streams than the instance's own are
+    /// not met, before that counts as a failure; 10 unless told, at least 1.
+    pub fn attempts(mut self, attempts: u32) -> ProcessRunner<M> {
+        self.settings.conflicts_max = attempts.max(1);
+        self
+    }
+
+    /// After how many events a bookmark is written; 1,000 unless told. One is also written when there has been nothing
+    /// to do for 5 seconds, and at a stop.
+    pub fn bookmark_every(mut self, events: u64) -> ProcessRunner<M> {
+        self.settings.bookmark_every = events.max(1);
+        self
+    }
+
+    /// Of how many instances the newest record is kept in memory; 10,000 unless told. Others are read when they are
+    /// needed.
+    pub fn instances_kept(mut self, instances: NonZeroUsize) -> ProcessRunner<M> {
+        self.settings.kept_max = instances;
+        self
+    }
+
+    /// By which clock due times are judged; this machine's unless told.
+    pub fn clock(mut self, clock: impl Clock) -> ProcessRunner<M> {
+        self.settings.clock = Arc::new(clock);
+        self
+    }
+
+    /// Runs until it cannot go on. Dropping the future stops it, safely at any point.
+    pub async fn run(self) -> Result<(), ProcessError> {
+        self.run_until(pending()).await
+    }
+
+    /// Runs until `stop` is ready, then notes how far it is.
+    ///
+    /// # Errors
+    /// `Name` if the manager's name is none; `Stuck` as [`OnFailure`] says; `Unreadable` if its own streams hold what
+    /// it does not know; `Refused` if its query is invalid. Trouble that may pass by itself, a lost connection or a
+    /// change of leader, is no error: it goes on when that is over.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ProcessError> {
+        let ProcessRunner { client, manager, settings } = self;
+        let mut running = Running::begin(&client, &manager, settings).await?;
+        tokio::select! {
+            error = running.go() => Err(error),
+            () = stop => Ok(()),
+        }?;
+        running.note().await
+    }
+}

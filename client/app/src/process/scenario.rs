@@ -1,0 +1,196 @@
+//! Tests of a process manager without a store: given events, when another comes, then this follows.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use quorate_client::{Event, EventId, StreamName, Timestamp};
+
+use crate::process::decide::{self, Decision};
+use crate::process::due::DueTimes;
+use crate::process::manager::{Cause, Due, ProcessManager, Trigger, later};
+use crate::process::reaction::{Reaction, Timing, When};
+use crate::process::record::Known;
+
+/// A process manager in a test: it decides as it would beside a store, and what it wants is taken as done.
+///
+/// Panics where something is not as expected: it is for tests.
+///
+/// ```
+/// use std::time::Duration;
+/// use quorate_app::process::{Cause, HandlerError, ProcessManager, Reaction, Scenario, Trigger};
+/// use quorate_client::{Event, Expect, Query, RecordedEvent};
+///
+/// struct Reminder;
+///
+/// impl ProcessManager for Reminder {
+///     type State = ();
+///     fn name(&self) -> &str { "reminder" }
+///     fn query(&self) -> Query { Query::category("order") }
+///     fn instance(&self, event: &RecordedEvent) -> Option<String> { Some(event.stream.to_string()) }
+///     fn react(&self, _: &mut (), trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
+///         Ok(match &trigger.cause {
+///             Cause::Event(_) => Reaction::new().schedule_after("remind", Duration::from_secs(60)),
+///             Cause::Due(_) => {
+///                 let reminded = Event::json("Reminded", &1)?;
+///                 Reaction::new().append(trigger.instance, Expect::Exists, [reminded])
+///             }
+///         })
+///     }
+/// }
+///
+/// let reminded = Event::json("Reminded", &1).unwrap();
+/// Scenario::of(Reminder)
+///     .given("order-1", Event::json("Placed", &7).unwrap())
+///     .when_passed(Duration::from_secs(59))
+///     .then_nothing()
+///     .when_passed(Duration::from_secs(1))
+///     .then(Reaction::new().append("order-1", Expect::Exists, [reminded]));
+/// ```
+pub struct Scenario<M> {
+    manager: M,
+    instances: HashMap<String, Known>,
+    due: DueTimes,
+    versions: HashMap<String, u64>,
+    position: u64,
+    now: Timestamp,
+    told: Vec<Reaction>,
+}
+
+impl<M: ProcessManager> Scenario<M> {
+    /// Nothing has happened yet; it is the beginning of 2026.
+    pub fn of(manager: M) -> Scenario<M> {
+        Scenario {
+            manager,
+            instances: HashMap::new(),
+            due: DueTimes::default(),
+            versions: HashMap::new(),
+            position: 0,
+            now: Timestamp(1_767_225_600_000_000),
+            told: Vec::new(),
+        }
+    }
+
+    /// An event that came before, and was reacted to.
+    #[must_use]
+    pub fn given(mut self, stream: &str, event: Event) -> Scenario<M> {
+        self.happens(stream, event);
+        self
+    }
+
+    /// An event comes now.
+    #[must_use]
+    pub fn when(mut self, stream: &str, event: Event) -> Scenario<M> {
+        self.told.clear();
+        self.happens(stream, event);
+        self
+    }
+
+    /// So much time passes now; what is due by then fires.
+    #[must_use]
+    pub fn when_passed(mut self, time: Duration) -> Scenario<M> {
+        self.told.clear();
+        let end = later(self.now, time);
+        while let Some((instance, key)) = self.due.due_by(end) {
+            let known = self.instances.get(&instance).expect("it has something due");
+            let (_, it) = known.outstanding().find(|(one, _)| **one == key).expect("it is due");
+            let due = Due { key, at: it.at.0, payload: it.payload.clone(), since: it.since };
+            self.now = self.now.max(due.at);
+            self.asks(&instance, Cause::Due(due));
+        }
+        self.now = end;
+        self
+    }
+
+    /// Exactly this follows from what came last. Ids are not compared: the manager gives them.
+    pub fn then(self, expected: Reaction) -> Scenario<M> {
+        let told: Vec<String> = self.told.iter().map(describe).collect();
+        assert_eq!(told, [describe(&expected)], "what follows is not what was expected");
+        self
+    }
+
+    /// Nothing follows from what came last.
+    pub fn then_nothing(self) -> Scenario<M> {
+        let told: Vec<String> = self.told.iter().map(describe).collect();
+        assert!(told.is_empty(), "nothing was expected to follow, but: {told:?}");
+        self
+    }
+
+    /// The state of an instance; the default if it has none yet.
+    pub fn state(&self, instance: &str) -> M::State {
+        let record = self.instances.get(instance).and_then(|known| known.record.as_ref());
+        record.map_or_else(M::State::default, |record| {
+            serde_json::from_str(record.state.get()).expect("a state that was written can be read")
+        })
+    }
+
+    fn happens(&mut self, stream: &str, event: Event) {
+        let name = StreamName::new(stream).unwrap_or_else(|error| panic!("`{stream}`: {error}"));
+        let version = self.versions.entry(stream.to_owned()).or_default();
+        *version += 1;
+        self.position += 1;
+        let event = event.recorded(self.position, name, *version, self.now);
+        if let Some(instance) = self.manager.instance(&event) {
+            self.asks(&instance, Cause::Event(event));
+        }
+    }
+
+    fn asks(&mut self, instance: &str, cause: Cause) {
+        let trigger = Trigger { instance, cause, time: self.now, conflict: None };
+        let known = self.instances.entry(instance.to_owned()).or_default();
+        let decided = decide::decide(&self.manager, known, &trigger, self.position);
+        let decided =
+            decided.unwrap_or_else(|error| panic!("{}: {error}", trigger.cause.describe()));
+        let Some(Decision { plan, reaction }) = decided else { return };
+        self.position += 1;
+        *known = Known {
+            version: known.version + 1,
+            position: self.position,
+            id: Some(plan.record_id),
+            correlation: plan.correlation,
+            record: Some(plan.record),
+            is_closed: false,
+        };
+        self.due.observe(instance, known);
+        if !reaction.is_nothing() {
+            self.told.push(reaction);
+        }
+    }
+}
+
+/// A reaction in words, so that a failing test can be read.
+fn describe(reaction: &Reaction) -> String {
+    let mut text = String::new();
+    // Writing into a string does not fail.
+    for write in &reaction.writes {
+        let _ = writeln!(text, "append to `{}` expecting {}:", write.stream, write.expect);
+        for event in &write.events {
+            let _ = writeln!(text, "  {:?}", event.clone().id(nobodys_id()));
+        }
+    }
+    for (stream, expect) in &reaction.requirements {
+        let _ = writeln!(text, "require `{stream}` to be at {expect}");
+    }
+    for timing in &reaction.timings {
+        let _ = match timing {
+            Timing::Cancel { key } => writeln!(text, "cancel `{key}`"),
+            Timing::Schedule { key, when: When::At(time), payload } => {
+                writeln!(text, "schedule `{key}` at {time} with {payload}")
+            }
+            Timing::Schedule { key, when: When::After(delay), payload } => {
+                writeln!(text, "schedule `{key}` after {delay:?} with {payload}")
+            }
+        };
+    }
+    if reaction.completes {
+        text.push_str("complete\n");
+    }
+    if let Some(fault) = &reaction.fault {
+        let _ = writeln!(text, "fault: {fault}");
+    }
+    text
+}
+
+fn nobodys_id() -> EventId {
+    EventId::from_bytes([1; 16]).expect("not nil")
+}

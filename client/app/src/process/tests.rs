@@ -1,0 +1,6 @@
+//! A process manager on an event log in memory: crashes at every step, races, due times and trouble.
+
+mod crashes;
+mod fake;
+mod shop;
+mod trouble;

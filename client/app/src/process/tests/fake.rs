@@ -1,0 +1,388 @@
+//! An event log in memory with the semantics that process managers rest on, which can crash its user at any step.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use quorate_client::{
+    Conflict, Done, ErrorKind, Event, Expect, Failure, Outcome, Problem, RecordedEvent, StreamName,
+    Timestamp, Version,
+};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::process::log::{
+    Commit, Feed, Interest, Log, Newest, Page, Part, Refusal, Stretch, Told,
+};
+use crate::process::record::{DUE, is_record};
+
+/// When the time of the tests begins.
+pub(crate) const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
+
+/// A clock that goes with tokio's, and can be set.
+#[derive(Clone)]
+pub(crate) struct FakeClock {
+    began: tokio::time::Instant,
+    pub(crate) ahead_us: Arc<Mutex<i64>>,
+}
+
+impl FakeClock {
+    pub(crate) fn new() -> FakeClock {
+        FakeClock { began: tokio::time::Instant::now(), ahead_us: Arc::default() }
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        let passed = i64::try_from(self.began.elapsed().as_micros()).expect("a short test");
+        Timestamp(EPOCH.0 + passed + *self.ahead_us.lock().expect("no panic"))
+    }
+}
+
+/// Where the user of the log dies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crash {
+    /// At which of its steps; the first is 0.
+    pub(crate) step: u64,
+    /// Whether that step still takes place, unknown to the user.
+    pub(crate) done: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Fake {
+    inner: Arc<Mutex<Inner>>,
+    /// Counts up with everything that happens.
+    changed: watch::Sender<u64>,
+    matches: fn(&RecordedEvent) -> bool,
+    clock: FakeClock,
+    /// How many turns each step gives to others first: drawn anew each time.
+    pub(crate) turns: Option<Arc<Mutex<u64>>>,
+    /// Whether the feeds hand nothing out but that they are caught up.
+    pub(crate) is_mute: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    events: Vec<RecordedEvent>,
+    versions: HashMap<String, u64>,
+    closed: Vec<String>,
+    steps: u64,
+    crash: Option<Crash>,
+    has_crashed: bool,
+    handed_out: u64,
+}
+
+impl Fake {
+    pub(crate) fn new(matches: fn(&RecordedEvent) -> bool) -> Fake {
+        let changed = watch::Sender::new(0);
+        let clock = FakeClock::new();
+        Fake { inner: Arc::default(), changed, matches, clock, turns: None, is_mute: false }
+    }
+
+    pub(crate) fn clock(&self) -> FakeClock {
+        self.clock.clone()
+    }
+
+    /// What a writer outside does.
+    pub(crate) fn append(&self, stream: &str, event: Event) {
+        let write = crate::process::reaction::Write {
+            stream: stream.to_owned(),
+            expect: Expect::Any,
+            events: vec![event],
+        };
+        let commit = Commit { writes: vec![write], requirements: Vec::new() };
+        self.judge(&commit).expect("an append that demands nothing");
+    }
+
+    pub(crate) fn close(&self, stream: &str) {
+        self.lock().closed.push(stream.to_owned());
+    }
+
+    pub(crate) fn events(&self) -> Vec<RecordedEvent> {
+        self.lock().events.clone()
+    }
+
+    /// How many events of that type are in that stream.
+    pub(crate) fn count(&self, stream: &str, kind: &str) -> usize {
+        let is_one =
+            |event: &&RecordedEvent| event.stream.as_str() == stream && event.kind.as_str() == kind;
+        self.lock().events.iter().filter(is_one).count()
+    }
+
+    /// Starts to count steps anew, and says where the next user dies.
+    pub(crate) fn arm(&self, crash: Option<Crash>) {
+        let mut inner = self.lock();
+        inner.steps = 0;
+        inner.handed_out = 0;
+        inner.crash = crash;
+        inner.has_crashed = false;
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.lock().steps
+    }
+
+    /// How many events were read or handed out.
+    pub(crate) fn handed_out(&self) -> u64 {
+        self.lock().handed_out
+    }
+
+    /// Returns when something is so.
+    pub(crate) async fn until(&self, is_so: impl Fn(&Fake) -> bool) {
+        let mut changed = self.changed.subscribe();
+        while !is_so(self) {
+            changed.changed().await.expect("the log is there");
+        }
+    }
+
+    pub(crate) fn has_crashed(&self) -> bool {
+        self.lock().has_crashed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no panic while it is held")
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Does a step, unless the user dies at it.
+    async fn step<T>(&self, take: impl FnOnce() -> T) -> T {
+        self.give_turns().await;
+        let crash = {
+            let mut inner = self.lock();
+            let step = inner.steps;
+            inner.steps += 1;
+            let crash = inner.crash.filter(|crash| crash.step == step);
+            inner.has_crashed |= crash.is_some();
+            crash
+        };
+        match crash {
+            None => {
+                let taken = take();
+                self.tell();
+                taken
+            }
+            Some(crash) => {
+                if crash.done {
+                    take();
+                }
+                self.tell();
+                pending().await
+            }
+        }
+    }
+
+    async fn give_turns(&self) {
+        let Some(turns) = &self.turns else { return };
+        let drawn = {
+            let mut state = turns.lock().expect("no panic while it is held");
+            *state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            *state >> 61
+        };
+        for _ in 0..drawn {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// All of it, or nothing.
+    fn judge(&self, commit: &Commit) -> Result<Done, Refusal> {
+        let mut inner = self.lock();
+        if let Some(first_answer) = inner.first_answer(commit, &self.clock) {
+            return Ok(first_answer);
+        }
+        for write in &commit.writes {
+            if inner.closed.contains(&write.stream) {
+                let why = format!("`{}` is closed for good", write.stream);
+                let problem = Problem::new(ErrorKind::StreamClosed, Outcome::NotAppended, why);
+                return Err(Refusal::Rejected(problem));
+            }
+        }
+        let written = commit.writes.iter().map(|write| (&write.stream, write.expect));
+        let required = commit.requirements.iter().map(|(stream, expect)| (stream, *expect));
+        let failures: Vec<Failure> = written
+            .chain(required)
+            .filter_map(|(stream, expect)| inner.failure(stream, expect))
+            .collect();
+        if let Some(first) = failures.first() {
+            return Err(Refusal::Conflict(Conflict {
+                stream: first.stream.clone(),
+                expected: first.expected.into(),
+                actual: first.actual.0,
+                failures,
+                violations: Vec::new(),
+            }));
+        }
+        let done = inner.write(commit, self.clock.now());
+        drop(inner);
+        self.tell();
+        Ok(done)
+    }
+}
+
+impl Inner {
+    fn version(&self, stream: &str) -> u64 {
+        self.versions.get(stream).copied().unwrap_or_default()
+    }
+
+    fn failure(&self, stream: &str, expect: Expect) -> Option<Failure> {
+        let version = self.version(stream);
+        let is_met = match expect {
+            Expect::Any => true,
+            Expect::None => version == 0,
+            Expect::Exists => version > 0,
+            Expect::Version(expected) => version == expected,
+        };
+        let stream = StreamName::new(stream).expect("a name");
+        (!is_met).then(|| Failure { stream, expected: expect.into(), actual: Version(version) })
+    }
+
+    /// The answer to an append that is in the log already, if it is.
+    fn first_answer(&self, commit: &Commit, clock: &FakeClock) -> Option<Done> {
+        let nowhere = StreamName::new("nowhere").expect("a name");
+        let wanted: Vec<(String, String)> = commit
+            .writes
+            .iter()
+            .flat_map(|write| {
+                write.events.iter().map(|event| (write.stream.clone(), event.clone()))
+            })
+            .map(|(stream, event)| {
+                let event = event.recorded(0, nowhere.clone(), 0, clock.now());
+                (stream, event.id.to_string())
+            })
+            .collect();
+        let there = |event: &RecordedEvent| (event.stream.to_string(), event.id.to_string());
+        let begin = self.events.iter().position(|event| there(event) == wanted[0])?;
+        let found = &self.events[begin..(begin + wanted.len()).min(self.events.len())];
+        let is_same = found.len() == wanted.len()
+            && found.iter().zip(&wanted).all(|(event, wanted)| there(event) == *wanted);
+        is_same.then(|| Done {
+            version: found[0].version,
+            versions: Vec::new(),
+            first_position: found[0].position,
+            position: found[found.len() - 1].position,
+            recorded_at: found[0].recorded_at,
+        })
+    }
+
+    fn write(&mut self, commit: &Commit, now: Timestamp) -> Done {
+        let first_position = self.events.len() as u64 + 1;
+        let mut versions = Vec::new();
+        for write in &commit.writes {
+            let name = StreamName::new(&write.stream).expect("a name");
+            for event in &write.events {
+                let version = self.versions.entry(write.stream.clone()).or_default();
+                *version += 1;
+                let position = self.events.len() as u64 + 1;
+                self.events.push(event.clone().recorded(position, name.clone(), *version, now));
+            }
+            versions.push(self.version(&write.stream));
+        }
+        let position = self.events.len() as u64;
+        Done { version: versions[0], versions, first_position, position, recorded_at: now }
+    }
+}
+
+impl Log for Fake {
+    type Feed = FakeFeed;
+
+    async fn newest(&self, stream: &str, types: &[&str], _: u64) -> Result<Newest, Problem> {
+        let take = || {
+            let inner = self.lock();
+            let is_one = |event: &&RecordedEvent| {
+                event.stream.as_str() == stream && types.contains(&event.kind.as_str())
+            };
+            let event = inner.events.iter().rev().find(is_one).cloned();
+            Newest { version: inner.version(stream), event }
+        };
+        Ok(self.step(take).await)
+    }
+
+    async fn page(
+        &self,
+        interest: &Interest,
+        part: Part,
+        stretch: Stretch,
+    ) -> Result<Page, Problem> {
+        let take = || {
+            let mut inner = self.lock();
+            let as_of = inner.events.len() as u64;
+            let is_wanted = |event: &&RecordedEvent| {
+                let is_own = event.stream.category() == interest.manager;
+                event.position > stretch.after
+                    && stretch.before.is_none_or(|before| event.position < before)
+                    && match part {
+                        Part::Everything => is_own || (self.matches)(event),
+                        Part::Due => {
+                            is_own && is_record(event) && event.tags.iter().any(|tag| tag == DUE)
+                        }
+                    }
+            };
+            let limit = usize::try_from(stretch.limit).expect("a small page");
+            let events: Vec<_> =
+                inner.events.iter().filter(is_wanted).take(limit).cloned().collect();
+            inner.handed_out += events.len() as u64;
+            Page { events, as_of }
+        };
+        Ok(self.step(take).await)
+    }
+
+    fn follow(&self, interest: &Interest, after: u64) -> FakeFeed {
+        let changed = self.changed.subscribe();
+        let manager = interest.manager.clone();
+        FakeFeed { fake: self.clone(), manager, after, is_caught_up: false, changed }
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Done, Refusal> {
+        self.step(|| self.judge(&commit)).await
+    }
+
+    async fn is_closed(&self, stream: &str) -> Result<bool, Problem> {
+        Ok(self.step(|| self.lock().closed.iter().any(|closed| closed == stream)).await)
+    }
+
+    async fn keep_newest(&self, _: &str) -> Result<(), Problem> {
+        self.step(|| ()).await;
+        Ok(())
+    }
+}
+
+pub(crate) struct FakeFeed {
+    fake: Fake,
+    manager: String,
+    after: u64,
+    is_caught_up: bool,
+    changed: watch::Receiver<u64>,
+}
+
+impl Feed for FakeFeed {
+    async fn next(&mut self) -> Result<Told, Problem> {
+        loop {
+            self.changed.borrow_and_update();
+            let (next, end) = {
+                let inner = self.fake.lock();
+                let is_wanted = |event: &&RecordedEvent| {
+                    event.position > self.after
+                        && (event.stream.category() == self.manager || (self.fake.matches)(event))
+                };
+                let next = inner.events.iter().find(is_wanted).cloned();
+                (next.filter(|_| !self.fake.is_mute), inner.events.len() as u64)
+            };
+            if let Some(event) = next {
+                let event = self.fake.step(|| event).await;
+                self.fake.lock().handed_out += 1;
+                self.after = event.position;
+                self.is_caught_up = false;
+                return Ok(Told::Event(event));
+            }
+            if !self.is_caught_up {
+                self.is_caught_up = true;
+                return Ok(Told::CaughtUp(if self.fake.is_mute { 0 } else { end }));
+            }
+            self.changed.changed().await.expect("the log is there");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a process manager does where something is not as it should be.
+
+use std::time::Duration;
+
+use quorate_client::{Event, Expect, Query, RecordedEvent};
+
+use crate::process::error::ProcessError;
+use crate::process::manager::{HandlerError, ProcessManager, Trigger};
+use crate::process::reaction::Reaction;
+use crate::process::runner::{OnFailure, Settings};
+use crate::process::running::{Running, check_name};
+use crate::process::tests::fake::Fake;
+use crate::process::tests::shop::{
+    DEADLINE, is_of_an_order, paid, placed, run, run_with, settings,
+};
+
+fn parking(fake: &Fake) -> Settings {
+    Settings { on_failure: OnFailure::Park, conflicts_max: 3, ..settings(fake) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_acknowledged_before_a_deadline_is_handled_before_it_fires() {
+    // The feed hands nothing out: so slow is it that the payment has not arrived when the deadline comes.
+    let mut fake = Fake::new(is_of_an_order);
+    fake.append("order-1", placed(10));
+    run(&fake, |fake| fake.count("log-1", "Noted") > 0).await.expect("it goes on");
+    fake.append("order-1", paid());
+    fake.is_mute = true;
+    let settled =
+        |fake: &Fake| fake.count("order-1", "Cancelled") + fake.count("shipping-1", "Asked") > 0;
+    run(&fake, settled).await.expect("it goes on");
+    assert_eq!(fake.count("shipping-1", "Asked"), 1);
+    assert_eq!(fake.count("order-1", "Cancelled"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_is_noticed_within_a_second() {
+    let fake = Fake::new(is_of_an_order);
+    fake.append("order-1", placed(10));
+    let began = tokio::time::Instant::now();
+    let cancelled = |fake: &Fake| fake.count("order-1", "Cancelled") > 0;
+    let jump = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let ahead = i64::try_from(DEADLINE.as_micros()).expect("half an hour");
+        *fake.clock().ahead_us.lock().expect("no panic") = ahead;
+    };
+    let (ended, ()) = tokio::join!(run(&fake, cancelled), jump);
+    ended.expect("it goes on");
+    assert!(began.elapsed() <= Duration::from_secs(61), "after {:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_on_another_stream_is_tried_again_and_then_parked() {
+    let fake = Fake::new(is_of_an_order);
+    fake.append("shipping-1", paid());
+    fake.append("order-1", placed(10));
+    fake.append("order-1", paid());
+    fake.append("order-2", placed(10));
+    let over = |fake: &Fake| fake.count("log-2", "Noted") > 0;
+    run_with(&fake, parking(&fake), over).await.expect("it goes on");
+    let events = fake.events();
+    let parked: Vec<_> =
+        events.iter().filter(|event| event.kind.as_str() == "ProcessParked").collect();
+    assert_eq!(parked.len(), 1);
+    let record: serde_json::Value = parked[0].json().expect("a record");
+    let reason = record["reason"].as_str().expect("a reason");
+    assert!(reason.contains("`shipping-1` is at version 1, expected none"), "{reason}");
+    assert_eq!(record["state"], serde_json::json!({ "total": 10, "touched": 1 }));
+    assert!(record["due"].get("payment").is_some(), "the deadline stands");
+    assert_eq!(fake.count("shipping-1", "Asked"), 0);
+
+    // A second run knows it.
+    run_with(&fake, parking(&fake), |fake| fake.count("order-1", "Cancelled") > 0)
+        .await
+        .expect("it goes on");
+    assert_eq!(fake.count("shop-1", "ProcessParked"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_that_cannot_go_on_stops_and_says_where() {
+    let fake = Fake::new(is_of_an_order);
+    fake.append("order-1", placed(10));
+    fake.append("shipping-1", paid());
+    fake.append("order-1", paid());
+    let stopped = run(&fake, |_| false).await.expect_err("it stops unless told otherwise");
+    let ProcessError::Stuck { instance, trigger, reason } = stopped else {
+        panic!("{stopped}");
+    };
+    assert_eq!(instance, "1");
+    assert!(trigger.contains("`Paid` in `order-1` at position 3"), "{trigger}");
+    assert!(reason.contains("shipping-1"), "{reason}");
+    assert_eq!(fake.count("shop-1", "ProcessReacted"), 1, "the payment is not handled");
+}
+
+/// Copies each event of an order to a stream that must be at the version that it guesses, and guesses better once
+/// it is told.
+struct Copier;
+
+impl ProcessManager for Copier {
+    type State = ();
+
+    fn name(&self) -> &str {
+        "copier"
+    }
+
+    fn query(&self) -> Query {
+        Query::category("order")
+    }
+
+    fn instance(&self, _: &RecordedEvent) -> Option<String> {
+        Some("only".to_owned())
+    }
+
+    fn react(&self, (): &mut (), trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
+        let guess = trigger.conflict.as_ref().map_or(0, |conflict| conflict.actual);
+        Ok(Reaction::new().append("copy", Expect::Version(guess), [Event::json("Copied", &1)?]))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_is_told_of_a_conflict_and_may_decide_otherwise() {
+    let fake = Fake::new(is_of_an_order);
+    for total in 0..3 {
+        fake.append("order-1", placed(total));
+    }
+    let settings = settings(&fake);
+    let copying = async {
+        let mut running = Running::begin(&fake, &Copier, settings).await.expect("it begins");
+        running.go().await
+    };
+    tokio::select! {
+        error = copying => panic!("{error}"),
+        () = fake.until(|fake| fake.count("copy", "Copied") == 3) => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_fails_is_parked_with_its_reason() {
+    let fake = Fake::new(is_of_an_order);
+    let no_number = Event::json("Placed", "ten").expect("an event");
+    fake.append("order-1", no_number);
+    fake.append("order-2", placed(10));
+    let over = |fake: &Fake| fake.count("log-2", "Noted") > 0;
+    run_with(&fake, parking(&fake), over).await.expect("it goes on");
+    assert_eq!(fake.count("shop-1", "ProcessParked"), 1);
+    assert_eq!(fake.count("shop-1", "ProcessReacted"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_whose_stream_is_closed_is_over_and_stops_nobody() {
+    let fake = Fake::new(is_of_an_order);
+    fake.close("shop-1");
+    fake.append("order-1", placed(10));
+    fake.append("order-2", placed(10));
+    let over = |fake: &Fake| fake.count("order-2", "Cancelled") > 0;
+    run(&fake, over).await.expect("it goes on");
+    assert_eq!(fake.count("order-1", "Cancelled"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stray_event_in_an_instances_stream_stops_nobody() {
+    let fake = Fake::new(is_of_an_order);
+    fake.append("order-1", placed(10));
+    run(&fake, |fake| fake.count("log-1", "Noted") > 0).await.expect("it goes on");
+    fake.append("shop-1", Event::json("Stray", &1).expect("an event"));
+    let cancelled = |fake: &Fake| fake.count("order-1", "Cancelled") > 0;
+    let stray = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        fake.append("shop-1", Event::json("Stray", &2).expect("an event"));
+    };
+    let (ended, ()) = tokio::join!(run(&fake, cancelled), stray);
+    ended.expect("it goes on");
+    assert_eq!(fake.count("order-1", "Cancelled"), 1);
+}
+
+#[test]
+fn a_name_that_is_no_category_is_refused() {
+    for name in ["", "a-b", "a/b", "$a", "a\n"] {
+        let refused = check_name(name).expect_err(name);
+        assert!(matches!(refused, ProcessError::Name { .. }), "{refused}");
+    }
+    check_name("paymentDeadline").expect("a name");
+}

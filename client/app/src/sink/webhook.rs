@@ -1,0 +1,216 @@
+//! A webhook: each event is posted over HTTP as JSON, signed as the Standard Webhooks specification says.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use quorate_client::{RecordedEvent, Timestamp};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode, Url};
+use sha2::Sha256;
+
+use crate::clock::{Clock, SystemClock};
+use crate::sink::error::SinkError;
+use crate::sink::json::json_line;
+use crate::sink::runner::Sink;
+
+/// How long a destination may take to answer.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// How much of an answer is read, in bytes: more than this is not worth keeping a connection for.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// How much of an answer is told in a reason, in bytes.
+const ANSWER_BYTES_TOLD: usize = 300;
+/// The shortest secret that is worth its name, in bytes.
+const SECRET_BYTES_MIN: usize = 16;
+
+/// Posts events to a URL, each as the JSON object that `quorate read --json` prints, with the headers of
+/// [Standard Webhooks](https://www.standardwebhooks.com): `webhook-id` is the event's id, the same each time;
+/// `webhook-timestamp` is when it was sent, in seconds; `webhook-signature` has, for each secret,
+/// `v1,` and the base64 of the HMAC-SHA256 of `id.timestamp.body`.
+///
+/// Any answer of 200 to 299 is an acknowledgement. 408, 425, 429 and all of 500 and above are tried again, after what
+/// `Retry-After` asks for (an hour at most), and so is what gets no answer in time. Anything else is parked, with the
+/// status and the beginning of the answer as the reason; redirects are not followed.
+///
+/// The library is built without TLS: for `https` let the program depend on `reqwest` with one of its TLS features, or
+/// post to a proxy beside it. No proxy is taken from the environment.
+pub struct Webhook {
+    url: Url,
+    secrets: Vec<Vec<u8>>,
+    timeout: Duration,
+    http: Client,
+    clock: Box<dyn Clock>,
+}
+
+/// Why there can be no such webhook.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    /// The URL is none that can be posted to.
+    #[error("`{url}` cannot be posted to: {why}")]
+    Url {
+        /// What was given.
+        url: String,
+        /// Why not.
+        why: String,
+    },
+    /// The secret is none.
+    #[error("the secret is not `whsec_` and at least {SECRET_BYTES_MIN} bytes in base64: {why}")]
+    Secret {
+        /// Why not; without the secret.
+        why: String,
+    },
+    /// No HTTP client could be made.
+    #[error("there can be no HTTP client: {0}")]
+    Http(String),
+}
+
+impl Webhook {
+    /// Posts to that URL and signs with that secret: `whsec_` and at least 16 bytes in base64.
+    pub fn new(url: &str, secret: &str) -> Result<Webhook, WebhookError> {
+        let refused = |why: String| WebhookError::Url { url: url.to_owned(), why };
+        let parsed = Url::parse(url).map_err(|error| refused(error.to_string()))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(refused("it is neither `http` nor `https`".into()));
+        }
+        let http = Client::builder().redirect(Policy::none()).no_proxy().build();
+        let http = http.map_err(|error| WebhookError::Http(error.to_string()))?;
+        Ok(Webhook {
+            url: parsed,
+            secrets: vec![secret_of(secret)?],
+            timeout: TIMEOUT_DEFAULT,
+            http,
+            clock: Box::new(SystemClock),
+        })
+    }
+
+    /// Signs with another secret too, while receivers move from one to the other.
+    pub fn and_secret(mut self, secret: &str) -> Result<Webhook, WebhookError> {
+        self.secrets.push(secret_of(secret)?);
+        Ok(self)
+    }
+
+    /// How long the destination may take to answer, 10 s unless told: shorter than the group's message timeout.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Webhook {
+        self.timeout = timeout;
+        self
+    }
+
+    /// By which clock messages are stamped; this machine's unless told.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Webhook {
+        self.clock = Box::new(clock);
+        self
+    }
+
+    pub(crate) fn signatures(&self, id: &str, seconds: i64, body: &[u8]) -> String {
+        let sign = |secret: &Vec<u8>| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("any length is a key");
+            mac.update(format!("{id}.{seconds}.").as_bytes());
+            mac.update(body);
+            format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+        };
+        self.secrets.iter().map(sign).collect::<Vec<_>>().join(" ")
+    }
+
+    async fn post(&self, event: &RecordedEvent) -> Result<(), SinkError> {
+        let body = json_line(event);
+        let id = event.id.to_string();
+        let now = self.clock.now();
+        let seconds = now.0.div_euclid(1_000_000);
+        let request = self
+            .http
+            .post(self.url.clone())
+            .timeout(self.timeout)
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", &id)
+            .header("webhook-timestamp", seconds)
+            .header("webhook-signature", self.signatures(&id, seconds, &body))
+            .body(body);
+        let answer = request.send().await.map_err(|error| unanswered(error))?;
+        judge(answer, now).await
+    }
+}
+
+impl Sink for Webhook {
+    async fn deliver(&self, event: &RecordedEvent) -> Result<(), SinkError> {
+        self.post(event).await
+    }
+}
+
+/// What an answer means.
+async fn judge(answer: Response, now: Timestamp) -> Result<(), SinkError> {
+    let status = answer.status();
+    let wait = wait_of(answer.headers(), now);
+    let told = beginning(answer).await;
+    if status.is_success() {
+        return Ok(());
+    }
+    let reason = match told.is_empty() {
+        true => status.to_string(),
+        false => format!("{status}: {told}"),
+    };
+    let may_pass = status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY
+        );
+    Err(match (may_pass, wait) {
+        (false, _) => SinkError::poison(reason),
+        (true, None) => SinkError::retry(reason),
+        (true, Some(wait)) => SinkError::retry_after(reason, wait),
+    })
+}
+
+/// How long the destination asks to wait: in seconds, or until a time.
+fn wait_of(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let asked = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until =
+        httpdate::parse_http_date(asked).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let now = Duration::from_micros(u64::try_from(now.0).ok()?);
+    Some(until.saturating_sub(now))
+}
+
+/// The beginning of an answer, as text. Reads a little more, so that the connection can be used again.
+async fn beginning(mut answer: Response) -> String {
+    let (mut told, mut read) = (Vec::new(), 0);
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        let room = ANSWER_BYTES_TOLD.saturating_sub(told.len());
+        told.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        read += chunk.len();
+        if read > ANSWER_BYTES_MAX {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&told).trim().to_owned()
+}
+
+/// No answer came. The URL is not told: it may hold a token.
+fn unanswered(error: reqwest::Error) -> SinkError {
+    let error = error.without_url();
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        reason = format!("{reason}: {cause}");
+        source = cause.source();
+    }
+    match error.is_builder() {
+        true => SinkError::poison(reason),
+        false => SinkError::retry(reason),
+    }
+}
+
+fn secret_of(text: &str) -> Result<Vec<u8>, WebhookError> {
+    let refused = |why: &str| WebhookError::Secret { why: why.to_owned() };
+    let encoded = text.strip_prefix("whsec_").ok_or_else(|| refused("it begins otherwise"))?;
+    let secret = STANDARD.decode(encoded).map_err(|_| refused("it is no base64"))?;
+    match secret.len() >= SECRET_BYTES_MIN {
+        true => Ok(secret),
+        false => Err(refused("it is too short")),
+    }
+}

@@ -1,0 +1,207 @@
+//! A process manager and a sink on real processes, while they and the leader are killed: each reaction once, and each
+//! event delivered in the order of its stream.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quorate_app::process::{Cause, HandlerError, ProcessManager, ProcessRunner, Reaction, Trigger};
+use quorate_app::sink::{Sink, SinkError, SinkRunner};
+use quorate_client::{Client, Event, Expect, Query, RecordedEvent, Strategy};
+use quorate_tests::cluster::{Cluster, PATIENCE, wait_for};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+/// How many orders there are; each third is paid.
+const ORDERS: u64 = 150;
+/// How long an order may stay unpaid.
+const PAYMENT_TIME: Duration = Duration::from_secs(3);
+/// How many runners of the manager there are at once.
+const RUNNERS: usize = 2;
+/// How often one of them is killed.
+const KILLS: usize = 12;
+/// What the sink cannot take.
+const POISON: u64 = 7;
+
+/// Ships what is paid, and cancels what is not.
+struct Shop;
+
+impl ProcessManager for Shop {
+    type State = u64;
+
+    fn name(&self) -> &str {
+        "shop"
+    }
+
+    fn query(&self) -> Query {
+        Query::category("order").types(["Placed", "Paid"])
+    }
+
+    fn instance(&self, event: &RecordedEvent) -> Option<String> {
+        event.stream.as_str().strip_prefix("order-").map(str::to_owned)
+    }
+
+    fn react(&self, total: &mut u64, trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
+        let outcome = |kind| Event::json(kind, &trigger.instance);
+        let order = format!("order-{}", trigger.instance);
+        Ok(match &trigger.cause {
+            Cause::Event(event) if event.kind.as_str() == "Placed" => {
+                *total = event.json()?;
+                Reaction::new()
+                    .append(order, Expect::Exists, [outcome("Accepted")?])
+                    .schedule_after("payment", PAYMENT_TIME)
+            }
+            Cause::Event(_) => {
+                Reaction::new().append(order, Expect::Exists, [outcome("Shipped")?]).complete()
+            }
+            Cause::Due(_) => {
+                Reaction::new().append(order, Expect::Exists, [outcome("Cancelled")?]).complete()
+            }
+        })
+    }
+}
+
+fn connect(runtime: &Runtime, cluster: &Cluster) -> Client {
+    let addresses = cluster.nodes.iter().map(|node| node.address.clone());
+    runtime.block_on(Client::connect(addresses)).expect("a cluster")
+}
+
+async fn place_and_pay(client: &Client, orders: impl Iterator<Item = u64>) {
+    for number in orders {
+        let order = format!("order-{number}");
+        let placed = Event::json("Placed", &number).expect("JSON");
+        client.append(&order, Expect::None, [placed]).await.expect("it is appended");
+        if number % 3 == 0 {
+            let paid = Event::json("Paid", &number).expect("JSON");
+            client.append(&order, Expect::Exists, [paid]).await.expect("it is appended");
+        }
+    }
+}
+
+async fn count(client: &Client, types: &[&str]) -> usize {
+    let found = client.read(Query::category("order").types(types)).collect();
+    found.await.expect("it is read").events.len()
+}
+
+#[test]
+fn each_reaction_takes_place_once_while_managers_and_the_leader_are_killed() {
+    let mut cluster = Cluster::start("256KiB");
+    let leader = cluster.wait_for_leader();
+    let runtime = Runtime::new().expect("a runtime");
+    let client = connect(&runtime, &cluster);
+    let start = || runtime.spawn(ProcessRunner::new(client.clone(), Shop).bookmark_every(20).run());
+    let mut runners: Vec<_> = (0..RUNNERS).map(|_| start()).collect();
+
+    let mut numbers = 0..ORDERS;
+    for kill in 0..KILLS {
+        let some = numbers.by_ref().take(usize::try_from(ORDERS).expect("small") / KILLS + 1);
+        runtime.block_on(place_and_pay(&client, some));
+        // Wherever it is at the moment, it goes no further.
+        let place = kill % RUNNERS;
+        runners[place].abort();
+        runners[place] = start();
+        if kill == KILLS / 2 {
+            cluster.nodes[leader].kill();
+        }
+    }
+    runtime.block_on(place_and_pay(&client, numbers));
+
+    let outcomes = ["Shipped", "Cancelled"];
+    let orders = usize::try_from(ORDERS).expect("small");
+    wait_for("an end of every order", PATIENCE, || {
+        runtime.block_on(count(&client, &outcomes)).ge(&orders).then_some(())
+    });
+    for runner in runners {
+        assert!(!runner.is_finished(), "it goes on for ever: {:?}", runtime.block_on(runner));
+        runner.abort();
+    }
+    let events = runtime.block_on(client.read(Query::category("order")).collect());
+    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for event in events.expect("they are read").events {
+        told.entry(event.stream.to_string()).or_default().push(event.kind.to_string());
+    }
+    assert_eq!(told.len(), orders);
+    for number in 0..ORDERS {
+        let kinds = &mut told.get_mut(&format!("order-{number}")).expect("it is there")[..];
+        kinds.sort();
+        match number % 3 {
+            0 => assert_eq!(kinds, ["Accepted", "Paid", "Placed", "Shipped"], "order {number}"),
+            _ => assert_eq!(kinds, ["Accepted", "Cancelled", "Placed"], "order {number}"),
+        }
+    }
+}
+
+/// Notes what it is given.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<BTreeMap<String, Vec<u64>>>>);
+
+impl Notes {
+    fn all(&self) -> BTreeMap<String, Vec<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Sink for Notes {
+    async fn deliver(&self, event: &RecordedEvent) -> Result<(), SinkError> {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        if event.kind.as_str() == "Placed" && event.json::<u64>().ok() == Some(POISON) {
+            return Err(SinkError::poison("of no use"));
+        }
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(event.stream.to_string()).or_default().push(event.version);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sink_gets_every_event_in_the_order_of_its_stream_while_the_leader_is_killed() {
+    let mut cluster = Cluster::start("256KiB");
+    let leader = cluster.wait_for_leader();
+    let runtime = Runtime::new().expect("a runtime");
+    let client = connect(&runtime, &cluster);
+    let group = client.group("notes");
+    let creating = group.create(Query::category("order")).strategy(Strategy::ByStream);
+    runtime.block_on(creating.send()).expect("it is created");
+    let notes = Notes::default();
+    let start = |notes: &Notes| {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let runner = SinkRunner::new(client.group("notes"), notes.clone()).window(8);
+        let stopped = async { drop(stopped.await) };
+        (runtime.spawn(runner.run_until(stopped)), stop)
+    };
+    let (killed, _stop) = start(&notes);
+    let (kept, stop) = start(&notes);
+    runtime.block_on(place_and_pay(&client, 0..ORDERS / 2));
+    killed.abort();
+    cluster.nodes[leader].kill();
+    runtime.block_on(place_and_pay(&client, ORDERS / 2..ORDERS));
+
+    let expected = |number: u64| match number {
+        POISON => 0,
+        paid if paid % 3 == 0 => 2,
+        _ => 1,
+    };
+    let all: u64 = (0..ORDERS).map(expected).sum();
+    let distinct = |versions: &Vec<u64>| {
+        let mut versions = versions.clone();
+        versions.sort_unstable();
+        versions.dedup();
+        versions.len() as u64
+    };
+    wait_for("a delivery of every event", PATIENCE, || {
+        let delivered: u64 = notes.all().values().map(distinct).sum();
+        (delivered == all).then_some(())
+    });
+    stop.send(()).expect("it runs");
+    runtime.block_on(kept).expect("no panic").expect("it stops in order");
+    for (stream, versions) in notes.all() {
+        // What was under way at a kill comes again: then the whole rest of the stream does, in order.
+        let goes_on = |pair: &[u64]| pair[1] <= pair[0] + 1;
+        assert!(versions.windows(2).all(goes_on) && versions[0] == 1, "{stream}: {versions:?}");
+    }
+    let parked = runtime.block_on(group.parked()).expect("the list");
+    assert_eq!(parked.len(), 1, "{parked:?}");
+    assert_eq!(parked[0].reason, "of no use");
+    let shown = runtime.block_on(group.show()).expect("the group");
+    assert_eq!(shown.lag, 0, "{shown:?}");
+}
