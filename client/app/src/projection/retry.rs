@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// How a database or a cluster that cannot be asked is tried again, for ever.
+pub(super) const LOST: Backoff =
+    Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(10) };
+
 /// Waits that double from the first to the longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {

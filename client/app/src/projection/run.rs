@@ -13,16 +13,15 @@ use super::error::ProjectionError;
 use super::handler::Handler;
 use super::partition::Partitioning;
 use super::rebuild;
-use super::retry::Backoff;
+use super::retry::LOST;
 use super::source::{EventFeed, EventSource};
 use super::status::{Board, State};
 use super::store::{Claim, Creation, Record, Side, Slot, Store, StoreError};
-use super::worker::{Halt, Held, Work, Worker, size, words_of};
+use super::worker::{Halt, Held, Work, Worker, is_transient, size, words_of};
 use super::{Projection, bar};
 
-/// How a database or a cluster that cannot be asked is tried again, for ever.
-const LOST: Backoff =
-    Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(10) };
+/// A set-up that was lost is tried again as if it were after so many attempts: it is not worth counting.
+const LOST_ATTEMPTS: u32 = 3;
 /// How often the rate is measured while nothing happens.
 const MEASURE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the length of the log is asked for while catching up.
@@ -235,14 +234,21 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         };
         let created = async {
             let mut model = store.create(&creation).await?;
-            handler.set_up(&mut model).await.map_err(|source| ProjectionError::SetUp {
-                projection: self.projection.name.clone(),
-                source,
+            handler.set_up(&mut model).await.map_err(|source| {
+                if is_transient::<S>(&source) {
+                    return StoreError::Lost(source).into();
+                }
+                ProjectionError::SetUp { projection: self.projection.name.clone(), source }
             })?;
             Ok(store.commit(model).await?)
         };
         match created.await {
-            Err(ProjectionError::Store(StoreError::Moved | StoreError::Lost(_))) => Ok(()),
+            Err(ProjectionError::Store(StoreError::Moved)) => Ok(()),
+            // It may be there all the same: whoever claims it sees.
+            Err(ProjectionError::Store(StoreError::Lost(error))) => {
+                self.rest(LOST.after(LOST_ATTEMPTS), &error.to_string()).await;
+                Ok(())
+            }
             created => created,
         }
     }

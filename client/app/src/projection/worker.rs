@@ -13,16 +13,13 @@ use tokio::time::Instant;
 
 use super::error::ProjectionError;
 use super::handler::{Handler, HandlerError};
-use super::retry::Backoff;
+use super::retry::LOST;
 use super::status::Board;
 use super::store::{Parked, Slot, Step, Store, StoreError};
 use super::{OnFailure, Projection};
 
 /// How often a bookmark is written at most while there is nothing to apply.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
-/// How a database that cannot be reached is tried again, for ever.
-const LOST: Backoff =
-    Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(10) };
 /// Most parked events of a projection.
 const PARKED_MAX: usize = 10_000;
 /// Most bytes of the reason why an event is parked.
