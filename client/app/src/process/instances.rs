@@ -15,13 +15,15 @@ use crate::process::record::{Known, PARKED, REACTED, is_record};
 ///
 /// Invariants:
 /// - What is kept of an instance is never replaced by something older.
-/// - `seen` is the position of the newest record that was seen, so that no read shows less than that.
+/// - `seen` is the position of the newest record that was seen, so that no read shows less than that; after
+///   a conflict, which tells of a newer one, the next read is linearizable.
 #[derive(Debug)]
 pub(crate) struct Instances {
     manager: String,
     kept: LruCache<String, Known>,
     due: DueTimes,
     seen: u64,
+    had_conflict: bool,
 }
 
 impl Instances {
@@ -31,12 +33,8 @@ impl Instances {
             kept: LruCache::new(kept_max),
             due: DueTimes::default(),
             seen: 0,
+            had_conflict: false,
         }
-    }
-
-    /// The instance whose stream that is.
-    pub(crate) fn of_stream<'a>(&self, stream: &'a str) -> Option<&'a str> {
-        stream.strip_prefix(&self.manager)?.strip_prefix('-')
     }
 
     /// Takes in an event of an instance's own stream.
@@ -67,9 +65,10 @@ impl Instances {
         self.kept.put(instance.to_owned(), known);
     }
 
-    /// Has the instance looked up when it is asked for next.
+    /// There is more than is known of the instance: it is looked up when it is asked for next.
     pub(crate) fn forget(&mut self, instance: &str) {
         self.kept.pop(instance);
+        self.had_conflict = true;
     }
 
     /// The stream of an instance was closed by a tombstone: the instance is over.
@@ -87,11 +86,12 @@ impl Instances {
     ) -> Result<&Known, ProcessError> {
         if !self.kept.contains(instance) {
             let stream = stream_of(&self.manager, instance);
-            let seen = self.seen.max(handled);
+            let seen = if self.had_conflict { 0 } else { self.seen.max(handled) };
             let Newest { version, event } = log.newest(&stream, &[REACTED, PARKED], seen).await?;
             let known = Known::of(version, event.as_ref()).map_err(|error| {
                 event.as_ref().map_or_else(|| unexpected(&error), |event| unreadable(event, &error))
             })?;
+            self.had_conflict = false;
             self.observe(instance, known);
         }
         Ok(self.kept.get(instance).expect("it was put there"))

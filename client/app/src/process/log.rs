@@ -76,8 +76,8 @@ pub(crate) enum Told {
     FellBehind,
 }
 
-/// The event store, as a process manager sees it. Its methods go on until they succeed where the trouble may pass by
-/// itself; each may be given up at any point by dropping its future.
+/// The event store, as a process manager sees it. Its methods go on until they succeed where the trouble may
+/// pass by itself; each may be given up at any point by dropping its future.
 pub(crate) trait Log: Send + Sync {
     type Feed: Feed;
 

@@ -23,23 +23,27 @@ pub trait ProcessManager: Send + Sync + 'static {
     /// with the default.
     type State: Default + Serialize + DeserializeOwned + Send;
 
-    /// The manager's name, and the category of its instances' streams: no `-` and no `/`, no `$` at the beginning.
-    /// It must never change: under another name it is another manager, which has handled nothing yet.
+    /// The manager's name, and the category of its instances' streams: no `-` and no `/`, no `$` at the
+    /// beginning. It must never change: under another name it is another manager, which has handled nothing
+    /// yet.
     fn name(&self) -> &str;
 
-    /// Which events it reacts to. It may widen or narrow later; what is behind the bookmark is not looked at again.
+    /// Which events it reacts to. It may widen or narrow later; what is behind the bookmark is not looked at
+    /// again.
     fn query(&self) -> Query;
 
-    /// Which instance an event concerns: anything that may stand in a stream's name. `None` = the event concerns
-    /// nobody.
+    /// Which instance an event concerns; `None` = the event concerns nobody. Its stream is `NAME-INSTANCE`, or
+    /// `PATH/NAME-ID` for an instance `PATH/ID`: so what may stand in a stream's name may stand here, and a
+    /// tenant's instances lie in the tenant's path. What cannot be a stream is a failure, which
+    /// [`OnFailure::Park`](crate::process::OnFailure) passes over with a warning.
     fn instance(&self, event: &RecordedEvent) -> Option<String>;
 
-    /// Decides what follows from a trigger, and changes the state accordingly. When the reaction is nothing and the
-    /// state stays as it is, nothing is written.
+    /// Decides what follows from a trigger, and changes the state accordingly. When the reaction is nothing
+    /// and the state stays as it is, nothing is written.
     ///
     /// # Errors
-    /// Taken for final: the same event leads to the same error. The trigger is parked, or the manager stops, as the
-    /// runner was told.
+    /// Taken for final: the same event leads to the same error. The trigger is parked, or the manager stops,
+    /// as the runner was told.
     fn react(
         &self,
         state: &mut Self::State,
@@ -54,11 +58,11 @@ pub struct Trigger<'a> {
     pub instance: &'a str,
     /// What happened.
     pub cause: Cause,
-    /// When that was: an event's `recorded_at`; for a due time the moment at which it fires. `schedule_after` counts
-    /// from here.
+    /// When that was: an event's `recorded_at`; for a due time the moment at which it fires. `schedule_after`
+    /// counts from here.
     pub time: Timestamp,
-    /// Why the last reaction to it was not appended, if an expectation on another stream than the instance's own was
-    /// not met: then the handler may decide otherwise.
+    /// Why the last reaction to it was not appended, if an expectation on another stream than the instance's
+    /// own was not met: then the handler may decide otherwise.
     pub conflict: Option<Conflict>,
 }
 

@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 ///
 /// Names, limits and values are checked when it is appended, so that it can be written in one expression.
 ///
-/// The ids of its events are given by the manager: derived from the instance and the trigger, so that the same
-/// reaction is never appended twice. Where the handler says nothing else, their causation is the source event or, for
-/// what follows from a due time, the record that it fired; their correlation is that of the source event.
+/// The ids of its events are given by the manager: derived from the instance and the trigger, so that the
+/// same reaction is never appended twice. Where the handler says nothing else, their causation is the source
+/// event or, for what follows from a due time, the record that it fired; their correlation is that of the
+/// source event.
 #[derive(Debug, Default)]
 #[must_use = "a reaction is what the handler returns"]
 pub struct Reaction {

@@ -13,9 +13,9 @@ use crate::process::manager::Cause;
 pub(crate) const REACTED: &str = "ProcessReacted";
 /// The type of the record of a trigger that nothing could follow from.
 pub(crate) const PARKED: &str = "ProcessParked";
-/// The tag of a record before or after which something is outstanding. So the newest record of an instance with due
-/// times has it, and they are all found again without reading the others.
-pub(crate) const DUE: &str = "due";
+/// The tag of a record before or after which something is outstanding. So the newest record of an instance
+/// with due times has it, and they are all found again without reading the others.
+pub(crate) const DUE: &str = "process:due";
 
 /// What the ids of reactions are derived in.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_0c8e_52a7_4b3f_9c41_8a30_d7e2_55b6);
@@ -103,8 +103,8 @@ impl RecordedCause {
 
 /// What is known of an instance: its newest record.
 ///
-/// Invariant: `version` is the stream's as far as it was seen; a reaction is appended at exactly this version, so one
-/// that was decided on less than there is does not come to be.
+/// Invariant: `version` is the stream's as far as it was seen; a reaction is appended at exactly this
+/// version, so one that was decided on less than there is does not come to be.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub(crate) version: u64,

@@ -15,10 +15,11 @@ use crate::process::record::Known;
 use crate::process::runner::{OnFailure, Settings};
 
 /// How many events are read at once where the log is not followed.
-const PAGE: u64 = 256;
+const PAGE: u64 = 64;
 /// The longest sleep while something is outstanding: a clock that jumps is noticed by then.
 const CLOCK_TRUSTED: Duration = Duration::from_secs(1);
-/// How long to wait before a trigger is tried again after a conflict on another stream; doubled with each attempt.
+/// How long to wait before a trigger is tried again after a conflict on another stream; doubled with each
+/// attempt.
 const REST: Duration = Duration::from_millis(20);
 /// The longest wait before another attempt.
 const REST_MAX: Duration = Duration::from_secs(2);
@@ -166,8 +167,8 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
 
     /// Takes in an event of one of the manager's own instances; says whether it is one.
     fn take_in_own(&mut self, event: &RecordedEvent) -> Result<bool, ProcessError> {
-        match self.instances.of_stream(event.stream.as_str()) {
-            Some(instance) => self.instances.take_in(instance, event).map(|()| true),
+        match decide::instance_of(self.manager.name(), event.stream.as_str()) {
+            Some(instance) => self.instances.take_in(&instance, event).map(|()| true),
             None => Ok(false),
         }
     }
@@ -240,8 +241,17 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
     /// Decides what follows from a trigger and appends it, until that is settled.
     async fn settle(&mut self, mut trigger: Trigger<'_>) -> Result<(), ProcessError> {
         let mut conflicts = 0;
+        let instance = trigger.instance;
+        if let Err(invalid) = check_instance(self.manager.name(), instance) {
+            let stuck = stuck(&trigger, invalid.to_string());
+            // It has no stream that the reason could be recorded in.
+            tracing::warn!(error = %stuck, "passed over");
+            return match self.settings.on_failure {
+                OnFailure::Stop => Err(stuck),
+                OnFailure::Park => Ok(()),
+            };
+        }
         loop {
-            let instance = trigger.instance;
             let known = self.instances.known(self.log, instance, self.handled).await?;
             let reason = match decide::decide(self.manager, known, &trigger, self.handled) {
                 Ok(None) => return Ok(()),
@@ -358,14 +368,16 @@ fn names(conflict: &Conflict, stream: &str) -> bool {
 
 /// A manager's name is a whole category of users' streams.
 pub(crate) fn check_name(name: &str) -> Result<(), ProcessError> {
-    let refused = |why| ProcessError::Name { name: name.to_owned(), why };
-    let stream = StreamName::new(decide::stream_of(name, "instance")).map_err(refused)?;
-    match stream.category() == name && !stream.is_system() {
+    check_instance(name, "instance")
+        .map_err(|why| ProcessError::Name { name: name.to_owned(), why })
+}
+
+/// An instance's stream is one that users may have, in the category of the manager.
+fn check_instance(manager: &str, instance: &str) -> Result<(), Invalid> {
+    let stream = StreamName::new(decide::stream_of(manager, instance))?;
+    match stream.category() == manager && !stream.is_system() {
         true => Ok(()),
-        false => {
-            let why = "it must not hold `-` or `/`, nor begin with `$`";
-            Err(refused(Invalid::new("manager", why)))
-        }
+        false => Err(Invalid::new("manager", "holds `-` or `/`, or begins with `$`")),
     }
 }
 

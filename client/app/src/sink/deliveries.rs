@@ -10,8 +10,8 @@ use crate::sink::error::SinkError;
 pub(crate) trait Deliveries: Send {
     type Delivery: Send + Sync;
 
-    /// The next one; waits while there is none. `None` = there will be none any more. Nothing is lost when the future is
-    /// dropped.
+    /// The next one; waits while there is none. `None` = there will be none any more. Nothing is lost when
+    /// the future is dropped.
     fn next(&mut self) -> impl Future<Output = Result<Option<Self::Delivery>, Problem>> + Send;
 
     fn event(delivery: &Self::Delivery) -> &RecordedEvent;

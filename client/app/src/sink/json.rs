@@ -36,8 +36,9 @@ struct EventLine<'a> {
     causation_id: &'a str,
 }
 
-/// The event as one compact JSON object, without a line feed: what `quorate read --json` prints. Data and metadata that
-/// are JSON stand in it verbatim, but for insignificant white space; others as `data_base64` and `metadata_base64`.
+/// The event as one compact JSON object, without a line feed: what `quorate read --json` prints. Data and
+/// metadata that are JSON stand in it verbatim, but for insignificant white space; others as `data_base64`
+/// and `metadata_base64`.
 pub fn json_line(event: &RecordedEvent) -> Vec<u8> {
     let (data, data_base64) = payload(&event.data);
     let (metadata, metadata_base64) = payload(&event.metadata);

@@ -20,12 +20,13 @@ use crate::sink::runner::Sink;
 /// How long the brokers may take over one record.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Produces events to a topic, each as the JSON object that `quorate read --json` prints, with the stream's name as its key
-/// and the headers `id`, `type`, `stream`, `version` and `position`.
+/// Produces events to a topic, each as the JSON object that `quorate read --json` prints, with the stream's
+/// name as its key and the headers `id`, `type`, `stream`, `version` and `position`.
 ///
-/// The partition is that of the key, as Kafka's own clients choose it, so a stream's events are in order in one partition.
-/// How many partitions there are is asked when it connects. An event is delivered when all replicas in sync have it. A
-/// record that was produced and whose acknowledgement was lost is produced again: consumers know it by its `id`.
+/// The partition is that of the key, as Kafka's own clients choose it, so a stream's events are in order in
+/// one partition. How many partitions there are is asked when it connects. An event is delivered when all
+/// replicas in sync have it. A record that was produced and whose acknowledgement was lost is produced again:
+/// consumers know it by its `id`.
 pub struct Kafka {
     client: Client,
     topic: String,

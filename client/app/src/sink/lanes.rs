@@ -17,8 +17,8 @@ impl<D> Lanes<D> {
         Lanes(HashMap::new())
     }
 
-    /// A delivery came: returns it if it may begin now. What waits and comes after it in the stream was handed out
-    /// before the connection was lost, say, and will come again.
+    /// A delivery came: returns it if it may begin now. What waits and comes after it in the stream was
+    /// handed out before the connection was lost, say, and will come again.
     pub(crate) fn enter(&mut self, stream: &StreamName, position: u64, delivery: D) -> Option<D> {
         match self.0.get_mut(stream) {
             Some(waiting) => {

@@ -17,13 +17,14 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Publishes events to a JetStream stream, each as the JSON object that `quorate read --json` prints.
 ///
-/// The subject is a template, `events.{category}.{type}` say, in which `{stream}`, `{category}` and `{type}` are replaced
-/// by the event's, with `_` for what no part of a subject may hold: `.`, `*`, `>` and blanks. `Nats-Msg-Id` is the
-/// event's id, so that a repetition within the stream's duplicate window (two minutes unless it was set) is dropped by the
-/// server. The headers `Quorate-Stream`, `Quorate-Version`, `Quorate-Position` and `Quorate-Type` tell the rest.
+/// The subject is a template, `events.{category}.{type}` say, in which `{stream}`, `{category}` and `{type}`
+/// are replaced by the event's, with `_` for what no part of a subject may hold: `.`, `*`, `>` and blanks.
+/// `Nats-Msg-Id` is the event's id, so that a repetition within the stream's duplicate window (two minutes
+/// unless it was set) is dropped by the server. The headers `Quorate-Stream`, `Quorate-Version`,
+/// `Quorate-Position` and `Quorate-Type` tell the rest.
 ///
-/// An event is delivered when the server has acknowledged it. While no stream takes the subject, and while no server can be
-/// reached, it is tried again; what is larger than the server allows is parked.
+/// An event is delivered when the server has acknowledged it. While no stream takes the subject, and while no
+/// server can be reached, it is tried again; what is larger than the server allows is parked.
 pub struct Nats {
     context: Context,
     subject: String,

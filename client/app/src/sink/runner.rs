@@ -15,11 +15,11 @@ const WINDOW_DEFAULT: u32 = 16;
 
 /// A destination outside of the store.
 ///
-/// It is given an event at least once: again if its answer was lost. Of one stream it is given one event at a time, in
-/// order; of several streams as many at once as the runner's window has room for.
+/// It is given an event at least once: again if its answer was lost. Of one stream it is given one event at a
+/// time, in order; of several streams as many at once as the runner's window has room for.
 pub trait Sink: Send + Sync + 'static {
-    /// Brings an event to where it should be, and returns when it is there for good. It should give up by itself well
-    /// before the group's message timeout: then the event is given to another consumer.
+    /// Brings an event to where it should be, and returns when it is there for good. It should give up by
+    /// itself well before the group's message timeout: then the event is given to another consumer.
     fn deliver(&self, event: &RecordedEvent) -> impl Future<Output = Result<(), SinkError>> + Send;
 }
 
@@ -56,11 +56,13 @@ impl<S: Sink> SinkRunner<S> {
         self.run_until(pending()).await
     }
 
-    /// Delivers until `stop` is ready, finishes what is under way, and returns when it is durable what was settled.
+    /// Delivers until `stop` is ready, finishes what is under way, and returns when it is durable what was
+    /// settled.
     ///
     /// # Errors
-    /// There is no such group (any more), or a rule is broken. A lost connection or a change of leader is no error:
-    /// it goes on when that is over. At the end: it is not known whether all of what was settled was kept.
+    /// There is no such group (any more), or a rule is broken. A lost connection or a change of leader is no
+    /// error: it goes on when that is over. At the end: it is not known whether all of what was settled was
+    /// kept.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), Problem> {
         let SinkRunner { group, sink, name, window } = self;
         let consumer = group.consume().name(name).window(window).start();

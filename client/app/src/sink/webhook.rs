@@ -27,15 +27,15 @@ const SECRET_BYTES_MIN: usize = 16;
 
 /// Posts events to a URL, each as the JSON object that `quorate read --json` prints, with the headers of
 /// [Standard Webhooks](https://www.standardwebhooks.com): `webhook-id` is the event's id, the same each time;
-/// `webhook-timestamp` is when it was sent, in seconds; `webhook-signature` has, for each secret,
-/// `v1,` and the base64 of the HMAC-SHA256 of `id.timestamp.body`.
+/// `webhook-timestamp` is when it was sent, in seconds; `webhook-signature` has, for each secret, `v1,` and
+/// the base64 of the HMAC-SHA256 of `id.timestamp.body`.
 ///
-/// Any answer of 200 to 299 is an acknowledgement. 408, 425, 429 and all of 500 and above are tried again, after what
-/// `Retry-After` asks for (an hour at most), and so is what gets no answer in time. Anything else is parked, with the
-/// status and the beginning of the answer as the reason; redirects are not followed.
+/// Any answer of 200 to 299 is an acknowledgement. 408, 425, 429 and all of 500 and above are tried again,
+/// after what `Retry-After` asks for (an hour at most), and so is what gets no answer in time. Anything else
+/// is parked, with the status and the beginning of the answer as the reason; redirects are not followed.
 ///
-/// The library is built without TLS: for `https` let the program depend on `reqwest` with one of its TLS features, or
-/// post to a proxy beside it. No proxy is taken from the environment.
+/// The library is built without TLS: for `https` let the program depend on `reqwest` with one of its TLS
+/// features, or post to a proxy beside it. No proxy is taken from the environment.
 pub struct Webhook {
     url: Url,
     secrets: Vec<Vec<u8>>,

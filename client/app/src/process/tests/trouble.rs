@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quorate_client::{Event, Expect, Query, RecordedEvent};
 
+use crate::process::decide::{instance_of, stream_of};
 use crate::process::error::ProcessError;
 use crate::process::manager::{HandlerError, ProcessManager, Trigger};
 use crate::process::reaction::Reaction;
@@ -107,8 +108,9 @@ impl ProcessManager for Copier {
         Query::category("order")
     }
 
-    fn instance(&self, _: &RecordedEvent) -> Option<String> {
-        Some("only".to_owned())
+    fn instance(&self, event: &RecordedEvent) -> Option<String> {
+        let is_none = event.stream.as_str() == "order-none";
+        Some(if is_none { "no\nname" } else { "only" }.to_owned())
     }
 
     fn react(&self, (): &mut (), trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
@@ -180,4 +182,32 @@ fn a_name_that_is_no_category_is_refused() {
         assert!(matches!(refused, ProcessError::Name { .. }), "{refused}");
     }
     check_name("paymentDeadline").expect("a name");
+}
+
+#[test]
+fn an_instance_with_a_path_has_its_stream_in_that_path() {
+    for (instance, stream) in
+        [("42", "shop-42"), ("acme/eu/order-42", "acme/eu/shop-order-42"), ("a-b", "shop-a-b")]
+    {
+        assert_eq!(stream_of("shop", instance), stream);
+        assert_eq!(instance_of("shop", stream).as_deref(), Some(instance));
+    }
+    for foreign in ["shop", "shops-1", "shop-1/order-2", "shop$bookmark"] {
+        assert_eq!(instance_of("shop", foreign), None, "{foreign}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_can_have_no_stream_is_passed_over_or_stops_the_manager() {
+    let fake = Fake::new(is_of_an_order);
+    fake.append("order-none", placed(10));
+    fake.append("order-1", placed(10));
+    let mut stopping = Running::begin(&fake, &Copier, settings(&fake)).await.expect("it begins");
+    let stopped = stopping.go().await;
+    assert!(matches!(stopped, ProcessError::Stuck { .. }), "{stopped}");
+    let mut parking = Running::begin(&fake, &Copier, parking(&fake)).await.expect("it begins");
+    tokio::select! {
+        error = parking.go() => panic!("{error}"),
+        () = fake.until(|fake| fake.count("copy", "Copied") == 1) => {}
+    }
 }
