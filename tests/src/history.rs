@@ -61,6 +61,7 @@ pub struct ReadAnswer {
 
 /// What a feed told.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "almost everything that is heard is an event")]
 pub enum Heard {
     /// The next event.
     Event(RecordedEvent),

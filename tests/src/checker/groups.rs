@@ -1,6 +1,7 @@
 //! Consumer groups: every event comes to somebody, in the order that the strategy promises, and what is parked was
 //! parked by somebody.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_proto::{Position, RecordedEvent, Strategy, StreamName, Version};
@@ -52,10 +53,11 @@ impl Judge<'_> {
                     "what was given out for position {position} is not in the log"
                 ));
             }
-            if self.first.contains_key(&position) {
-                self.shared.redeliveries += 1;
-            } else {
-                self.first.insert(position, *moment);
+            match self.first.entry(position) {
+                Entry::Occupied(_) => self.shared.redeliveries += 1,
+                Entry::Vacant(vacant) => {
+                    vacant.insert(*moment);
+                }
             }
         }
         Ok(())
@@ -77,9 +79,7 @@ impl Judge<'_> {
     fn order(&self) -> Result<(), String> {
         match self.consumed.strategy {
             Strategy::RoundRobin => Ok(()),
-            Strategy::Single => {
-                ascend(self.first.iter().map(|(position, moment)| (position, moment)))
-            }
+            Strategy::Single => ascend(self.first.iter()),
             Strategy::ByStream => self.order_by_stream(),
         }
     }

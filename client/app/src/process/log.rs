@@ -67,6 +67,7 @@ pub(crate) enum Refusal {
 
 /// What a manager is told while it follows the log.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "almost every message is an event")]
 pub(crate) enum Told {
     Event(RecordedEvent),
     /// Everything up to here was handed out.

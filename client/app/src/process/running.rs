@@ -154,12 +154,13 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
             self.bookmarks.count();
             self.busy_at = Instant::now();
         }
-        if !is_own && !is_bookmark {
-            if let Some(instance) = self.manager.instance(&event) {
-                let time = event.recorded_at;
-                let cause = Cause::Event(event);
-                self.settle(Trigger { instance: &instance, cause, time, conflict: None }).await?;
-            }
+        if !is_own
+            && !is_bookmark
+            && let Some(instance) = self.manager.instance(&event)
+        {
+            let time = event.recorded_at;
+            let cause = Cause::Event(event);
+            self.settle(Trigger { instance: &instance, cause, time, conflict: None }).await?;
         }
         self.handled = position;
         Ok(())
@@ -183,12 +184,12 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
             true => (self.busy_at + self.settings.idle).saturating_duration_since(Instant::now()),
             false => Duration::from_secs(60),
         };
-        if self.is_current {
-            if let Some(next) = self.instances.next_due() {
-                let left = next.0.saturating_sub(self.settings.clock.now().0);
-                let left = Duration::from_micros(u64::try_from(left).unwrap_or(0));
-                longest = longest.min(left.min(CLOCK_TRUSTED));
-            }
+        if self.is_current
+            && let Some(next) = self.instances.next_due()
+        {
+            let left = next.0.saturating_sub(self.settings.clock.now().0);
+            let left = Duration::from_micros(u64::try_from(left).unwrap_or(0));
+            longest = longest.min(left.min(CLOCK_TRUSTED));
         }
         Instant::now() + longest
     }

@@ -129,7 +129,7 @@ impl Webhook {
             .header("webhook-timestamp", seconds)
             .header("webhook-signature", self.signatures(&id, seconds, &body))
             .body(body);
-        let answer = request.send().await.map_err(|error| unanswered(error))?;
+        let answer = request.send().await.map_err(unanswered)?;
         judge(answer, now).await
     }
 }

@@ -32,10 +32,12 @@ impl Sink for Slow {
         }
         tokio::time::sleep(Duration::from_millis(event.position % 7)).await;
         self.busy.lock().expect("no panic").remove(&stream);
-        if event.position % 10 == 0 {
+        if event.position.is_multiple_of(10) {
             return Err(SinkError::poison("of no use"));
         }
-        if event.position % 3 == 0 && self.failed.lock().expect("no panic").insert(event.position) {
+        if event.position.is_multiple_of(3)
+            && self.failed.lock().expect("no panic").insert(event.position)
+        {
             return Err(SinkError::retry("not now"));
         }
         let mut delivered = self.delivered.lock().expect("no panic");
