@@ -71,7 +71,7 @@ async fn place_and_pay(client: &Client, orders: impl Iterator<Item = u64>) {
         let order = format!("order-{number}");
         let placed = Event::json("Placed", &number).expect("JSON");
         client.append(&order, Expect::None, [placed]).await.expect("it is appended");
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             let paid = Event::json("Paid", &number).expect("JSON");
             client.append(&order, Expect::Exists, [paid]).await.expect("it is appended");
         }
@@ -190,7 +190,7 @@ fn a_sink_gets_every_event_in_the_order_of_its_stream_while_the_leader_is_killed
 
     let expected = |number: u64| match number {
         POISON => 0,
-        paid if paid % 3 == 0 => 2,
+        paid if paid.is_multiple_of(3) => 2,
         _ => 1,
     };
     let all: u64 = (0..ORDERS).map(expected).sum();

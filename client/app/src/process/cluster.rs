@@ -146,7 +146,7 @@ fn may_pass(kind: ErrorKind) -> bool {
 impl Feed for ClientFeed {
     async fn next(&mut self) -> Result<Told, Problem> {
         Ok(match self.try_next().await? {
-            Some(Message::Event(event)) => Told::Event(event),
+            Some(Message::Event(event)) => Told::Event(Box::new(event)),
             Some(Message::CaughtUp(at)) => Told::CaughtUp(at.position),
             Some(Message::Progress(at)) => Told::Through(at.position),
             Some(Message::FellBehind(_)) => Told::FellBehind,

@@ -69,7 +69,7 @@ pub(crate) enum Refusal {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "almost every message is an event")]
 pub(crate) enum Told {
-    Event(RecordedEvent),
+    Event(Box<RecordedEvent>),
     /// Everything up to here was handed out.
     Through(u64),
     /// Everything up to here was handed out, and that is all there is.

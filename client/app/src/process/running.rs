@@ -127,7 +127,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
     async fn told(&mut self, told: Told) -> Result<(), ProcessError> {
         match told {
             Told::Event(event) => {
-                self.handle(event).await?;
+                self.handle(*event).await?;
                 if self.bookmarks.is_due() {
                     self.note().await?;
                 }

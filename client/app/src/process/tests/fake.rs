@@ -376,7 +376,7 @@ impl Feed for FakeFeed {
                 self.fake.lock().handed_out += 1;
                 self.after = event.position;
                 self.is_caught_up = false;
-                return Ok(Told::Event(event));
+                return Ok(Told::Event(Box::new(event)));
             }
             if !self.is_caught_up {
                 self.is_caught_up = true;
