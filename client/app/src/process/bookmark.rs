@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use crate::process::error::ProcessError;
 use crate::process::log::{Commit, Log, Newest, Refusal};
 use crate::process::reaction::Write;
-use crate::process::record::bookmark_id;
 
 /// The type of the events that are bookmarks.
 const BOOKMARKED: &str = "ProcessBookmarked";
@@ -95,8 +94,7 @@ impl Bookmarks {
             self.is_limited = true;
         }
         let content = serde_json::to_vec(&bookmark).expect("two numbers can be written as JSON");
-        let id = bookmark_id(&self.manager, &content);
-        let event = Event::new(BOOKMARKED, content).map_err(quorate_client::Problem::from)?.id(id);
+        let event = Event::new(BOOKMARKED, content).map_err(quorate_client::Problem::from)?;
         let write = Write { stream, expect: Expect::Any, events: vec![event] };
         let commit = Commit { writes: vec![write], requirements: Vec::new() };
         match log.commit(commit).await {

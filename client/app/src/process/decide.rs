@@ -105,7 +105,7 @@ pub(crate) fn decide<M: ProcessManager>(
         Cause::Event(event) => event.id,
         Cause::Due(_) => plan.record_id,
     };
-    let ids = Ids::of(manager.name(), trigger.instance, &trigger.cause);
+    let ids = Ids::of(manager.name(), trigger.instance, &trigger.cause, known);
     plan.commit.writes.extend(with_ids(&ids, &plan.correlation, causation, &reaction.writes));
     plan.commit.requirements.clone_from(&reaction.requirements);
     Ok(Some(Decision { plan, reaction }))
@@ -245,7 +245,7 @@ fn plan(
 ) -> Result<Plan, Undecided> {
     let is_due = !record.due.is_empty() || known.outstanding().next().is_some();
     let content = serde_json::to_vec(&record).map_err(EventError::from)?;
-    let record_id = Ids::of(manager, trigger.instance, &trigger.cause).record(&content);
+    let record_id = Ids::of(manager, trigger.instance, &trigger.cause, known).record(&content);
     let (correlation, causation) = origin(known, trigger);
     let event = Event::new(kind, content).map_err(EventError::from)?.id(record_id);
     let event = event.correlation(correlation.clone()).causation(causation);

@@ -165,10 +165,15 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
-    pub(crate) fn of(manager: &str, instance: &str, cause: &Cause) -> Ids {
+    /// Of a due time the id of the newest record counts too, which goes back to that of a source event: so no
+    /// id is the same in another cluster, where the same names may be.
+    pub(crate) fn of(manager: &str, instance: &str, cause: &Cause, known: &Known) -> Ids {
         let trigger = match cause {
             Cause::Event(event) => format!("event\0{}\0{}", event.position, event.id),
-            Cause::Due(due) => format!("due\0{}\0{}", due.since, due.key),
+            Cause::Due(due) => {
+                let newest = known.id.map(|id| id.to_string()).unwrap_or_default();
+                format!("due\0{newest}\0{}\0{}", due.since, due.key)
+            }
         };
         Ids { prefix: format!("{manager}\0{instance}\0").into(), trigger: trigger.into() }
     }
@@ -189,11 +194,4 @@ impl Ids {
         EventId::new(Uuid::new_v5(&NAMESPACE, &name))
             .expect("a version 5 UUID names its version and so is never nil")
     }
-}
-
-/// The id of a bookmark, from all that it says.
-pub(crate) fn bookmark_id(manager: &str, content: &[u8]) -> EventId {
-    let name = [manager.as_bytes(), b"\0bookmark\0", content].concat();
-    EventId::new(Uuid::new_v5(&NAMESPACE, &name))
-        .expect("a version 5 UUID names its version and so is never nil")
 }

@@ -157,3 +157,15 @@ async fn a_restart_begins_at_the_bookmark_and_finds_what_is_outstanding() {
     assert!(fake.handed_out() < 30, "{} events were read again", fake.handed_out());
     assert_eq!(fake.count("order-late", "Cancelled"), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_has_other_ids_in_another_log_with_the_same_names() {
+    let mut seen = BTreeSet::new();
+    for _ in 0..2 {
+        let fake = orders();
+        run(&fake, all_is_settled).await.expect("it goes on");
+        for event in fake.events() {
+            assert!(seen.insert(event.id.to_string()), "{} {}", event.stream, event.kind);
+        }
+    }
+}
