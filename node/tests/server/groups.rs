@@ -168,7 +168,7 @@ async fn what_fails_is_tried_again_and_parked_and_what_is_not_held_cannot_be_set
         .iter()
         .map(|parked| (parked.position, parked.attempts, parked.reason.as_str()))
         .collect();
-    assert_eq!(told, [(1, 2, "twice"), (2, 0, "not for us")]);
+    assert_eq!(told, [(1, 2, "twice"), (2, 1, "not for us")]);
     assert!(parked.iter().all(|parked| parked.event.is_some() && parked.parked_at > 0));
 
     let replay =

@@ -126,6 +126,8 @@ pub(crate) struct Dispatcher<E> {
     /// How many are parked as the log has it, with what is proposed; and how many are to be proposed.
     parked: usize,
     parking: usize,
+    /// Nothing is parked before this: there was no room for it in the log.
+    parks_from: Timestamp,
     /// What is to be proposed.
     changes: BTreeMap<Position, Change>,
     in_flight: Option<Batch>,
@@ -158,6 +160,7 @@ impl<E> Dispatcher<E> {
             recorded: BTreeSet::new(),
             parked,
             parking: 0,
+            parks_from: Timestamp(i64::MIN),
             changes: BTreeMap::new(),
             in_flight: None,
             proposed_floor: floor,
@@ -313,7 +316,12 @@ impl<E> Dispatcher<E> {
             Fate::Failed { reason, delay_ms } => {
                 self.attempt_failed(position, reason, delay_ms, Some(confirm), now);
             }
-            Fate::Parked(reason) => self.park(position, reason, Some(confirm), now),
+            Fate::Parked(reason) => {
+                if let Some(entry) = self.entries.get_mut(&position) {
+                    entry.attempts = entry.attempts.saturating_add(1);
+                }
+                self.park(position, reason, Some(confirm), now);
+            }
         }
     }
 

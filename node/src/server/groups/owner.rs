@@ -310,7 +310,7 @@ impl<H: Host> Owner<H> {
             Answer::Group(GroupOutcome::Done(_)) => self.confirm(),
             Answer::Group(GroupOutcome::NotFound) => return Err(self.why_gone()),
             Answer::Group(GroupOutcome::Full) => {
-                self.dispatcher.put_back();
+                self.dispatcher.refused(self.clock.now());
                 self.rests_until = Some(Instant::now() + ROOM_LOOKED_FOR_AFTER);
                 self.is_stale = true;
             }

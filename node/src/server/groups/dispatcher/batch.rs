@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use quorate_proto::limits::{GROUP_CHANGE_POSITIONS_MAX, GROUP_FAILED_MAX, GROUP_PARKED_MAX};
-use quorate_proto::{Failed, GroupProgress, Parked, Position, Timestamp};
+use quorate_proto::{Failed, GroupProgress, Parked, Position, StreamName, Timestamp};
 
-use super::{ConsumerId, Dispatcher};
+use super::retry::DELAY_MS_MAX;
+use super::{ConsumerId, Dispatcher, Entry, State, later};
 
 /// By so much the floor must have moved to be told although nothing became of any event: a group that matches
 /// nothing costs nothing.
@@ -15,8 +16,16 @@ const FLOOR_STEP: u64 = 100_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Settled,
-    Failed { attempts: u32, due: Timestamp },
-    Parked { attempts: u32, reason: String },
+    Failed {
+        attempts: u32,
+        due: Timestamp,
+    },
+    /// With the stream that it is to wait for again if the log has no room for it.
+    Parked {
+        attempts: u32,
+        reason: String,
+        stream: Option<StreamName>,
+    },
 }
 
 /// What became of an event, and whom to tell when that is durable.
@@ -83,7 +92,7 @@ impl<E> Dispatcher<E> {
                 Kind::Failed { attempts, due } => {
                     progress.failed.push(Failed { position, attempts: *attempts, due: *due });
                 }
-                Kind::Parked { attempts, reason } => {
+                Kind::Parked { attempts, reason, .. } => {
                     let (attempts, reason) = (*attempts, reason.clone());
                     let parked_at = Timestamp::default();
                     progress.parked.push(Parked { position, attempts, reason, parked_at });
@@ -142,6 +151,29 @@ impl<E> Dispatcher<E> {
     pub(crate) fn applied(&mut self) -> Vec<(ConsumerId, u64)> {
         let sent = self.in_flight.take().map(|batch| batch.sent).unwrap_or_default();
         sent.into_values().flat_map(|sent| sent.change.confirm).collect()
+    }
+
+    /// The log has no room for what was proposed. It is proposed again, but what was to be parked is tried on: of
+    /// parked events there may be too many in all groups together.
+    pub(crate) fn refused(&mut self, now: Timestamp) {
+        self.put_back();
+        let due = later(now, DELAY_MS_MAX);
+        self.parks_from = due;
+        let is_parked = |change: &Change| matches!(change.kind, Kind::Parked { .. });
+        let parked = self.changes.iter().filter(|(_, change)| is_parked(change));
+        let parked: Vec<Position> = parked.map(|(position, _)| *position).collect();
+        for position in parked {
+            let Some(change) = self.changes.get_mut(&position) else { continue };
+            let Kind::Parked { attempts, stream, .. } = &mut change.kind else { continue };
+            let (attempts, stream) = (*attempts, stream.take());
+            change.kind = Kind::Failed { attempts, due };
+            self.parking -= 1;
+            let state = State::Waiting(None);
+            self.entries.insert(position, Entry { attempts, stream: stream.clone(), state });
+            if self.line_up(position, stream) {
+                self.retry_at(position, due);
+            }
+        }
     }
 
     /// What was proposed was not taken: it is proposed again, with what came later.

@@ -6,7 +6,7 @@ use quorate_proto::{Position, Timestamp, bounded_reason};
 use super::{ConsumerId, Dispatcher, Kind, State, later};
 
 /// The longest that an event waits, unless its consumer or the group's settings ask for more.
-const DELAY_MS_MAX: u64 = 60_000;
+pub(super) const DELAY_MS_MAX: u64 = 60_000;
 
 impl<E> Dispatcher<E> {
     /// An attempt at an event failed. It is tried again after the delay that is told, or else as the settings say.
@@ -40,12 +40,13 @@ impl<E> Dispatcher<E> {
         now: Timestamp,
     ) {
         let Some(entry) = self.entries.get(&position) else { return };
-        if self.parked + self.parking >= GROUP_PARKED_MAX {
+        if self.parked + self.parking >= GROUP_PARKED_MAX || now < self.parks_from {
             return self.try_again(position, DELAY_MS_MAX, confirm, now);
         }
         self.parking += 1;
-        let (attempts, reason) = (entry.attempts, bounded_reason(reason));
-        self.end(position, Kind::Parked { attempts, reason }, confirm);
+        let (attempts, stream) = (entry.attempts, entry.stream.clone());
+        let reason = bounded_reason(reason);
+        self.end(position, Kind::Parked { attempts, reason, stream }, confirm);
     }
 
     fn try_again(

@@ -276,6 +276,32 @@ fn a_group_that_matches_nothing_tells_its_floor_rarely() {
 }
 
 #[test]
+fn what_the_log_has_no_room_to_park_is_tried_on_and_holds_up_nothing_else() {
+    let mut group = dispatcher(Strategy::ByStream);
+    for (number, stream) in [(1, "a-1"), (2, "b-1"), (3, "a-1")] {
+        group.take(event(number, stream));
+    }
+    let a = group.join("a".to_owned(), 8).expect("room");
+    assert_eq!(all(&mut group, at(0)), [(1, 1, 1, 1), (1, 2, 2, 1)]);
+    group.settle(a, settled(1, Fate::Parked("broken".to_owned())), at(0)).expect("its own");
+    group.settle(a, settled(2, Fate::Acknowledged), at(0)).expect("its own");
+    assert_eq!(group.propose(true).expect("progress").parked.len(), 1);
+    group.refused(at(0));
+    let progress = group.propose(true).expect("progress");
+    assert_eq!((progress.floor, progress.parked.len()), (position(2), 0));
+    assert_eq!((progress.failed[0].position, progress.failed[0].due), (position(1), at(60_000)));
+    assert_eq!(group.applied(), [(a, 1), (a, 2)]);
+    assert_eq!(all(&mut group, at(1)), [], "its stream waits for it again");
+    group.take(event(4, "c-1"));
+    assert_eq!(all(&mut group, at(1)), [(1, 3, 4, 1)]);
+    group.settle(a, settled(3, Fate::Parked("broken".to_owned())), at(2)).expect("its own");
+    let progress = group.propose(true).expect("progress");
+    assert_eq!((progress.failed.len(), progress.parked.len()), (1, 0), "not even tried");
+    group.tick(at(60_000));
+    assert_eq!(all(&mut group, at(60_000)), [(1, 4, 1, 2)]);
+}
+
+#[test]
 fn the_last_consumer_to_leave_has_the_floor_told() {
     let mut group = dispatcher(Strategy::RoundRobin);
     group.read_through(position(7));

@@ -36,6 +36,8 @@ enum Step {
     Decide {
         taken: bool,
     },
+    /// There is no room to park anything.
+    Refuse,
     /// Another node takes over and goes on from the log.
     TakeOver,
     Replay {
@@ -53,6 +55,7 @@ fn steps() -> impl Values<Value = Vec<Step>> {
         3 => (0..3_000_i64).prop_map(|milliseconds| Step::Pass { milliseconds }),
         4 => Just(Step::Propose),
         4 => any::<bool>().prop_map(|taken| Step::Decide { taken }),
+        1 => Just(Step::Refuse),
         1 => Just(Step::TakeOver),
         1 => any::<usize>().prop_map(|which| Step::Replay { which }),
     ];
@@ -66,6 +69,8 @@ struct Log {
     settled: BTreeSet<Position>,
     failed: BTreeMap<Position, Failed>,
     parked: BTreeMap<Position, u32>,
+    /// What could not be parked is tried more often than the settings say.
+    was_refused: bool,
 }
 
 impl Log {
@@ -81,7 +86,8 @@ impl Log {
         for failed in &progress.failed {
             assert!(told.insert(failed.position), "told twice");
             assert!(!self.settled.contains(&failed.position), "settled events stay so");
-            assert!(failed.attempts < ATTEMPTS_MAX, "it is to be parked");
+            let is_allowed = failed.attempts < ATTEMPTS_MAX || self.was_refused;
+            assert!(is_allowed, "it is to be parked");
             self.failed.insert(failed.position, *failed);
         }
         for parked in &progress.parked {
@@ -153,6 +159,7 @@ impl World {
             Step::Pass { milliseconds } => self.pass(milliseconds),
             Step::Propose => self.propose(),
             Step::Decide { taken } => self.decide(taken),
+            Step::Refuse => self.refuse(),
             Step::TakeOver => self.take_over(),
             Step::Replay { which } => self.replay(which),
         }
@@ -183,7 +190,7 @@ impl World {
     fn hand_out(&mut self) {
         let Some(handed) = self.group.hand_out(self.now) else { return };
         let Handed { consumer, number, position, attempt, .. } = handed;
-        assert!(attempt <= ATTEMPTS_MAX);
+        assert!(attempt <= ATTEMPTS_MAX || self.log.was_refused);
         assert!(self.consumers.contains(&consumer));
         assert!(!self.held.iter().any(|(_, _, held)| *held == position), "handed out twice");
         assert!(!self.confirmed.contains(&position), "what is durable is handed out again");
@@ -193,7 +200,7 @@ impl World {
             assert!(!busy, "a stream goes to one consumer at a time");
             let earlier = (1..position.0).map(Position).find(|earlier| {
                 let is_behind = self.stream(*earlier) == stream && !self.is_done(*earlier);
-                is_behind && !self.replayed.contains(earlier)
+                is_behind && !self.replayed.contains(earlier) && !self.log.was_refused
             });
             assert_eq!(earlier, None, "before {position} of its stream");
         }
@@ -267,6 +274,13 @@ impl World {
             if handled {
                 self.confirmed.insert(position);
             }
+        }
+    }
+
+    fn refuse(&mut self) {
+        if self.proposed.take_if(|progress| !progress.parked.is_empty()).is_some() {
+            self.group.refused(self.now);
+            self.log.was_refused = true;
         }
     }
 
@@ -350,7 +364,7 @@ impl World {
             self.step(Step::Decide { taken: true });
             self.step(Step::HandOut);
             self.step(Step::Settle { which: 0, fate: 0 });
-            self.step(Step::Pass { milliseconds: 1_000 });
+            self.step(Step::Pass { milliseconds: 10_000 });
         }
         // A floor that moved alone is not told: read through what is left.
         assert_eq!(self.group.floor(), last, "not everything was settled");
