@@ -19,6 +19,8 @@ use super::metrics::Metrics;
 
 /// Scrapers that are served at once; one more waits.
 const CONNECTIONS_MAX: usize = 16;
+/// How long to wait after a connection could not be accepted.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Longest that a scraper may take.
 const SERVED_WITHIN: Duration = Duration::from_secs(10);
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -39,8 +41,12 @@ pub(crate) async fn serve<H: Host>(
         };
         let connection = match connection {
             None => return,
-            // One that broke before it was served.
-            Some(Err(_)) => continue,
+            // One that broke before it was served; or there are no file descriptors left, and trying at once
+            // would only take the processor as well.
+            Some(Err(_)) => {
+                tokio::time::sleep(TRY_AGAIN_AFTER).await;
+                continue;
+            }
             Some(Ok(connection)) => TokioIo::new(connection.0),
         };
         let metrics = metrics.clone();
