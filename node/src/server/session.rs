@@ -94,7 +94,8 @@ impl Desk {
     }
 
     /// The one who waits for the answer to an append that goes on; the first that is lost ends the
-    /// session, and with it whatever of `tenure` is not proposed yet.
+    /// session, and with it whatever of `tenure` is not proposed yet. The session is over before the place of
+    /// the lost append can come free: who sees the window empty must see that too.
     pub(crate) fn waiter(
         &self,
         number: u64,
@@ -108,6 +109,7 @@ impl Desk {
                 if let Some(tenure) = tenure {
                     tenure.end();
                 }
+                desk.over.cancel();
                 if problem.outcome == Outcome::NotAppended {
                     // Of this one it is known; those behind it learn only that the session is over.
                     desk.answer(number, place, Answer::Lost(problem.clone()));
@@ -125,13 +127,19 @@ impl Desk {
 
     /// Ends the session; what was answered before still goes out.
     pub(crate) fn end(&self, problem: Problem) {
-        let _ = self.items.send(Item::End(problem));
         self.over.cancel();
+        let _ = self.items.send(Item::End(problem));
     }
 
     /// Whether no append is on its way.
     fn is_idle(&self) -> bool {
         self.window.available_permits() == WINDOW_BYTES
+    }
+
+    /// Whether no append is on its way and none was lost: then nothing is left that a later append could overtake.
+    fn may_change_lane(&self) -> bool {
+        // In this order: the session of a lost append is over before its place comes free.
+        self.is_idle() && !self.over.is_cancelled()
     }
 
     /// Waits a moment for the answers to come, then ends the session because the node stops.
@@ -284,7 +292,7 @@ impl<H: Host> Session<H> {
     /// that a later append could overtake. What was refused for want of room is sent again, so that the session
     /// ends instead if there was such an append.
     async fn follow_the_leader(&self, lane: &mut Lane, deadline: Instant) -> Result<(), Problem> {
-        if self.desk.is_idle() && self.appends.is_over(lane) {
+        if self.desk.may_change_lane() && self.appends.is_over(lane) {
             if self.desk.lacked_room.load(Ordering::Acquire) {
                 return Err(problem::room_again());
             }
@@ -345,6 +353,58 @@ mod tests {
         let end = answers.next().await.expect("an end").expect_err("not an answer");
         assert_eq!(problem_of(&end).expect("our detail").kind, ErrorKind::Unavailable);
         assert!(answers.next().await.is_none());
+    }
+
+    /// Looks at a session whenever its transport is woken, which is when the transport may release places.
+    struct Watch {
+        over: CancellationToken,
+        saw_it_go_on: AtomicBool,
+    }
+
+    impl std::task::Wake for Watch {
+        fn wake(self: Arc<Self>) {
+            self.saw_it_go_on.fetch_or(!self.over.is_cancelled(), Ordering::SeqCst);
+        }
+    }
+
+    /// The next append of the session went to the new leader before the lost one was sent again.
+    #[tokio::test]
+    async fn the_session_is_over_before_the_transport_can_release_the_place_of_a_lost_append() {
+        for outcome in [Outcome::NotAppended, Outcome::Unknown] {
+            let (desk, mut answers) = Desk::new();
+            let lost = waiter(&desk, 1, &Tenure::new(Term(3))).await;
+            let over = desk.over.clone();
+            let watch = Arc::new(Watch { over, saw_it_go_on: AtomicBool::new(false) });
+            let waker = watch.clone().into();
+            assert!(answers.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
+            lost.answer(Answer::Lost(problem::stopping(outcome)));
+            let saw_it_go_on = watch.saw_it_go_on.load(Ordering::SeqCst);
+            assert!(
+                !saw_it_go_on,
+                "{outcome:?}: its place may come free while the session goes on"
+            );
+            while answers.next().await.is_some() {}
+            assert!(desk.is_idle() && !desk.may_change_lane());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_threads_a_window_that_a_lost_append_left_is_never_seen_empty_in_a_session_that_goes_on()
+     {
+        for _ in 0..2_000 {
+            let (desk, mut answers) = Desk::new();
+            let lost = waiter(&desk, 1, &Tenure::new(Term(3))).await;
+            let transport = tokio::spawn(async move { while answers.next().await.is_some() {} });
+            let losing = tokio::task::spawn_blocking(move || {
+                lost.answer(Answer::Lost(problem::stopping(Outcome::NotAppended)));
+            });
+            while !desk.is_idle() {
+                std::hint::spin_loop();
+            }
+            assert!(!desk.may_change_lane(), "a later append would overtake the lost one");
+            losing.await.expect("it does not panic");
+            transport.await.expect("it does not panic");
+        }
     }
 
     #[tokio::test]
