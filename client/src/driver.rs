@@ -36,7 +36,7 @@ pub(crate) async fn run(nodes: Arc<Nodes>, submissions: mpsc::UnboundedReceiver<
         let opened = driver.meanwhile(Session::open(&nodes)).await;
         let ended = match opened {
             Ok(session) => {
-                driver.flights.set_trouble(None);
+                driver.flights.opened();
                 let address = session.address.clone();
                 driver.serve(session).await.inspect_err(|problem| {
                     tracing::debug!(address, %problem, "the session ended");
@@ -47,7 +47,7 @@ pub(crate) async fn run(nodes: Arc<Nodes>, submissions: mpsc::UnboundedReceiver<
         };
         if let Err(problem) = ended {
             driver.flights.lost(Instant::now(), &problem);
-            driver.flights.set_trouble(Some(problem));
+            driver.flights.set_trouble(problem);
             let rest = driver.rest;
             driver.rest = (rest * 2).min(REST_MAX);
             driver.meanwhile(tokio::time::sleep(rest)).await;

@@ -1,6 +1,7 @@
 //! The appends that are under way: which of them may be sent, in which order, and what became of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use quorate_proto::wire::deadline_ms;
 use quorate_proto::wire::v1::SessionAppend;
@@ -13,6 +14,9 @@ use tokio::time::Instant;
 
 use crate::append::{AppendError, Done};
 use crate::outcome::{Attempts, Step, Verdict};
+
+/// A session that owes an answer, overdue, and says nothing at all for so long is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// One append on its way. Whatever happens to it, its caller is answered: at the latest when it is
 /// dropped.
@@ -98,6 +102,10 @@ pub(crate) struct Flights {
     shaken: BTreeSet<u64>,
     /// Whether nothing of `unsent` could be sent when it was last looked at.
     stuck: bool,
+    /// Since when the session, which owes an answer, has said nothing.
+    silent_since: Option<Instant>,
+    /// Whether an answer became overdue in that time.
+    misses_answer: bool,
     /// Why there was no session lately.
     trouble: Option<Problem>,
 }
@@ -135,6 +143,9 @@ impl Flights {
     ) -> Vec<SessionAppend> {
         let chosen = self.choose(now, bytes_max);
         self.stuck = chosen.is_empty();
+        if !chosen.is_empty() {
+            self.silent_since.get_or_insert(now);
+        }
         let mut appends = Vec::with_capacity(chosen.len());
         for number in chosen {
             self.unsent.remove(&number);
@@ -191,11 +202,15 @@ impl Flights {
             let step = flight.attempts.answered(now, answer);
             self.follow(number, step);
         }
+        self.silent_since = self.has_sent().then_some(now);
+        self.misses_answer = false;
         ends
     }
 
     /// The session ended: all that it did not answer is sent again, in order, before what is new.
     pub(crate) fn lost(&mut self, now: Instant, problem: &Problem) {
+        self.silent_since = None;
+        self.misses_answer = false;
         let numbers: Vec<u64> = self.flights.keys().copied().collect();
         for number in numbers {
             let Some(flight) = self.flights.get_mut(&number) else { continue };
@@ -204,22 +219,25 @@ impl Flights {
         }
     }
 
-    /// Answers those whose time is up. Returns why the session must end, if it must: it left an append
-    /// without an answer for longer than the append may take.
+    /// Answers those whose time is up. Returns why the session must end, if it must: it left an append without an
+    /// answer for longer than the append may take, and said nothing of any other for long. While it answers others,
+    /// an attempt that is overdue is a matter of its own append: it keeps its place, and its answer may still come.
     pub(crate) fn tick(&mut self, now: Instant) -> Result<(), Problem> {
         self.stuck = false;
-        let mut overdue = false;
         let mut expired = Vec::new();
         for (number, flight) in &mut self.flights {
-            overdue |= flight.attempts.is_overdue(now);
+            let is_running = flight.attempts.is_running();
+            self.misses_answer |= flight.attempts.is_overdue(now);
             if let Some(verdict) = flight.attempts.expired(now, self.trouble.as_ref()) {
+                self.misses_answer |= is_running;
                 expired.push((*number, verdict));
             }
         }
         for (number, verdict) in expired {
             self.finish(number, verdict);
         }
-        if overdue {
+        let is_silent = self.silent_since.is_some_and(|since| since + SILENCE_MAX <= now);
+        if is_silent && self.misses_answer {
             let message = "the node did not answer within the deadline of an attempt";
             return Err(Problem::new(ErrorKind::Deadline, Outcome::Unknown, message));
         }
@@ -227,8 +245,15 @@ impl Flights {
     }
 
     /// Keeps why no session could be opened, for those that will be answered nothing better.
-    pub(crate) fn set_trouble(&mut self, trouble: Option<Problem>) {
-        self.trouble = trouble;
+    pub(crate) fn set_trouble(&mut self, trouble: Problem) {
+        self.trouble = Some(trouble);
+    }
+
+    /// A session was opened. It answers for itself: whatever an earlier one owed.
+    pub(crate) fn opened(&mut self) {
+        self.trouble = None;
+        self.silent_since = None;
+        self.misses_answer = false;
     }
 
     fn follow(&mut self, number: u64, step: Option<Step>) {
@@ -384,6 +409,40 @@ mod tests {
         flights.lost(overdue, &problem);
         assert!(flights.tick(now + Duration::from_secs(9)).is_ok() && flights.is_empty());
         assert!(matches!(answer.try_recv(), Ok(Err(AppendError::Unknown(_)))));
+    }
+
+    /// One caller with a short deadline ended the session of all.
+    #[test]
+    fn an_append_that_is_overdue_leaves_the_session_to_the_others_while_they_are_answered() {
+        let now = Instant::now();
+        let mut flights = Flights::default();
+        let mut hasty = push(&mut flights, now, "a");
+        let mut behind = push(&mut flights, now, "a");
+        take(&mut flights, now);
+        let second = Duration::from_secs(1);
+        for number in 3..=8 {
+            let _other = push(&mut flights, now, "b");
+            let at = now + second * (number as u32 - 2);
+            assert_eq!(take(&mut flights, at), [number], "what is overdue is not sent twice");
+            assert!(flights.tick(at).is_ok());
+            assert!(flights.answered(at, number, appended(number)).is_ok());
+        }
+        let at = now + second * 7;
+        assert!(flights.answered(at, 1, appended(1)).is_ok());
+        assert_eq!(hasty.try_recv().expect("answered").expect("it came late").version, 1);
+        assert!(flights.tick(now + second * 9).is_err(), "silent for two seconds");
+        assert!(matches!(behind.try_recv(), Ok(Err(AppendError::Unknown(_)))));
+    }
+
+    #[test]
+    fn a_session_is_given_up_although_what_it_owed_has_run_out_of_time() {
+        let now = Instant::now();
+        let mut flights = Flights::default();
+        let _first = push(&mut flights, now, "a");
+        take(&mut flights, now);
+        let end = now + Duration::from_secs(9);
+        assert!(flights.tick(now + Duration::from_secs(1)).is_ok(), "it is not overdue yet");
+        assert!(flights.tick(end).is_err() && flights.is_empty());
     }
 
     #[test]

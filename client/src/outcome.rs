@@ -9,6 +9,8 @@ use crate::append::{AppendError, Done, Unresolved};
 
 /// How long an append rests after a refusal that may pass by itself.
 const REST: Duration = Duration::from_millis(50);
+/// An attempt is given no less, but for the end of the whole: what expires on its way to the log ends the session.
+const ATTEMPT_TIME_MIN: Duration = Duration::from_millis(500);
 
 /// One append's way to its verdict.
 ///
@@ -77,6 +79,7 @@ impl Attempts {
     /// [`crate::UnknownAppend`] that is sent again.
     pub(crate) fn new(now: Instant, give_up_at: Instant, settled_at: Option<Instant>) -> Attempts {
         let attempt_time = give_up_at.saturating_duration_since(now) / 3;
+        let attempt_time = attempt_time.max(ATTEMPT_TIME_MIN);
         Attempts { give_up_at, attempt_time, running: None, settled_at, last: None }
     }
 
@@ -129,7 +132,12 @@ impl Attempts {
         self.settled_at.is_some_and(|settled_at| now <= settled_at)
     }
 
-    /// Whether the running attempt should have been answered by now: nothing will come any more.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether the running attempt should have been answered by now. Nothing is proposed any more after that, but
+    /// what was proposed before may still be answered.
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
         self.running.is_some_and(|running| running.deadline < now)
     }
