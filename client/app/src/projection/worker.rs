@@ -164,8 +164,15 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         let mut is_single = false;
         let mut attempts = 0;
         let mut losses = 0;
-        let mut parked = None;
+        let mut parked: Option<Parked> = None;
+        let mut from = self.position;
         loop {
+            // Whichever way the bookmark was found to have moved, what was known of the event before it is over: the
+            // next one must be neither parked in its place nor charged with its attempts.
+            if self.position != from {
+                (attempts, losses, parked, from) = (0, 0, None, self.position);
+                limit = if is_single { 1 } else { batch.events.len() };
+            }
             // What is lost with its answer may be committed all the same.
             let done = batch.events.partition_point(|event| event.position <= self.position);
             let rest = &batch.events[done..];
@@ -176,22 +183,18 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
             let is_last = chunk.len() == rest.len();
             let to = chunk.last().filter(|_| !is_last).map_or(batch.to, |event| event.position);
             let fault = match self.attempt(chunk, to, parked.as_ref()).await {
-                Ok(()) => {
-                    (attempts, losses, parked) = (0, 0, None);
-                    limit = if is_single { 1 } else { batch.events.len() };
-                    continue;
-                }
+                Ok(()) => continue,
                 Err(fault) => fault,
             };
             let (event, error) = match fault {
                 Fault::Moved => {
-                    self.look_again(&batch.events).await?;
+                    self.look_again(&batch.events, parked.as_ref()).await?;
                     continue;
                 }
                 Fault::Lost(why) => {
                     losses += 1;
                     self.rest(LOST.after(losses), why).await?;
-                    self.look_again(&batch.events).await?;
+                    self.look_again(&batch.events, parked.as_ref()).await?;
                     continue;
                 }
                 Fault::Refused(error) => return Err(ProjectionError::from(error).into()),
@@ -255,27 +258,38 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
             }
         }
         store.commit(model).await.map_err(ended)?;
-        self.position = to;
-        let applied = if parked.is_some() { 0 } else { events.len() as u64 };
-        self.board.moved(self.partition, to, applied);
-        if parked.is_some() {
-            self.board.parked();
-        }
+        self.moved(events, to, parked);
         Ok(())
     }
 
+    /// The bookmark stands at a position now: what lies before it is applied, or `parked` is parked.
+    fn moved(&mut self, batch: &[RecordedEvent], position: u64, parked: Option<&Parked>) {
+        let since = (self.position + 1)..=position;
+        let applied = batch.iter().filter(|event| {
+            let is_parked = parked.is_some_and(|parked| parked.position == event.position);
+            since.contains(&event.position) && !is_parked
+        });
+        self.board.moved(self.partition, position, applied.count() as u64);
+        if parked.is_some() {
+            self.board.parked();
+        }
+        self.position = position;
+    }
+
     /// Finds out where the bookmark stands after an answer was lost, or another one seems to have moved it: some of
-    /// the batch may have been applied.
-    async fn look_again(&mut self, batch: &[RecordedEvent]) -> Result<(), Halt> {
+    /// the batch may have been applied, or `parked` may be parked.
+    async fn look_again(
+        &mut self,
+        batch: &[RecordedEvent],
+        parked: Option<&Parked>,
+    ) -> Result<(), Halt> {
         let mut losses = 0;
         loop {
             let Held { slot, owner, .. } = &self.held;
             match self.projection.store.bookmark(slot, self.partition, owner).await {
                 Ok(Some(position)) if position >= self.position => {
-                    let applied = (self.position + 1)..=position;
-                    let applied = batch.iter().filter(|event| applied.contains(&event.position));
-                    self.board.moved(self.partition, position, applied.count() as u64);
-                    self.position = position;
+                    let is_done = position > self.position;
+                    self.moved(batch, position, parked.filter(|_| is_done));
                     return Ok(());
                 }
                 Ok(_) | Err(StoreError::Moved) => return Err(Halt::Moved),

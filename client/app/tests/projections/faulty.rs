@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quorate_app::projection::{
@@ -30,16 +30,23 @@ pub(crate) struct Faulty<S> {
     at: usize,
     fault: Fault,
     count: Arc<AtomicUsize>,
+    /// Whether the one that is spoilt has come to its end.
+    is_over: Arc<AtomicBool>,
 }
 
 impl<S> Faulty<S> {
     pub(crate) fn new(inner: S, at: usize, fault: Fault) -> Faulty<S> {
-        Faulty { inner, at, fault, count: Arc::default() }
+        Faulty { inner, at, fault, count: Arc::default(), is_over: Arc::default() }
     }
 
     /// Whether the fault took place.
     pub(crate) fn has_struck(&self) -> bool {
         self.count.load(Ordering::SeqCst) > self.at
+    }
+
+    /// Whether what the fault lets happen has happened too.
+    pub(crate) fn has_finished_striking(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
     }
 
     async fn spoil<T>(
@@ -53,12 +60,17 @@ impl<S> Faulty<S> {
         match self.fault {
             Fault::QuestionLost => Err(lost()),
             Fault::AnswerLost => operation.await.and_then(|_| Err(lost())),
-            Fault::DeadBefore => pending().await,
+            Fault::DeadBefore => self.hang().await,
             Fault::DeadAfter => {
                 let _done = operation.await;
-                pending().await
+                self.hang().await
             }
         }
+    }
+
+    async fn hang<T>(&self) -> T {
+        self.is_over.store(true, Ordering::SeqCst);
+        pending().await
     }
 }
 

@@ -8,6 +8,7 @@ mod on_postgres;
 #[cfg(feature = "redis")]
 mod on_redis;
 mod on_sqlite;
+mod poisoned;
 mod script;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod server;
@@ -15,20 +16,20 @@ mod suite;
 
 use kit::{MemoryKit, SqliteKit};
 
-/// Runs every test of the suite on one store. `$kit` makes what is needed, or is `None` where it is not installed.
+/// Runs the tests of some modules on one store. `$kit` makes what is needed, or is `None` where it is not installed.
 macro_rules! on {
-    ($store:ident, $kit:expr, [$($test:ident),* $(,)?]) => {
+    ($store:ident, $kit:expr, $($module:ident: [$($test:ident),* $(,)?]),* $(,)?) => {
         mod $store {
             use super::*;
 
-            $(
+            $($(
                 #[test]
                 fn $test() {
                     if let Some(kit) = $kit {
-                        suite::run(suite::$test(kit));
+                        suite::run($module::$test(kit));
                     }
                 }
-            )*
+            )*)*
         }
     };
 }
@@ -38,7 +39,7 @@ macro_rules! suite {
         on!(
             $store,
             $kit,
-            [
+            suite: [
                 every_event_is_applied_once_and_in_order,
                 a_kill_at_any_point_neither_loses_nor_repeats,
                 a_lost_answer_neither_loses_nor_repeats,
@@ -57,6 +58,11 @@ macro_rules! suite {
                 a_new_version_rebuilds_when_told_to,
                 the_bookmark_moves_while_nothing_matches,
                 set_up_that_fails_leaves_nothing,
+            ],
+            poisoned: [
+                a_retried_event_is_applied_once_wherever_the_store_fails,
+                a_stop_at_an_event_skips_nothing_wherever_the_store_fails,
+                a_parked_event_is_the_only_one_skipped_wherever_the_store_fails,
             ]
         );
     };

@@ -28,7 +28,7 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
     runtime().block_on(test);
 }
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
@@ -123,11 +123,8 @@ where
     let running = projection(store.clone(), name, handler);
     let events = script.clone();
     let running = doomed.spawn(async move { finish(running.start(events.clone()), &events).await });
-    until("struck or done", || async { store.has_struck() || running.is_finished() }).await;
-    // What was to be done before the answer is lost may still be in work.
-    if fault == Fault::DeadAfter {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("struck or done", || async { store.has_finished_striking() || running.is_finished() })
+        .await;
     let has_struck = store.has_struck() && !running.is_finished();
     drop(store);
     doomed.shutdown_background();

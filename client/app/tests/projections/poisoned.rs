@@ -1,0 +1,216 @@
+//! Poisoned events while the store fails at every operation in turn: whatever is told to happen to them, no other
+//! event is skipped or applied twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quorate_app::projection::{Handler, OnFailure, Projection, ProjectionError, Store};
+use quorate_client::RecordedEvent;
+
+use super::faulty::{Fault, Faulty};
+use super::kit::{Kit, Notes, Rows};
+use super::script::Script;
+use super::suite::{PATIENCE, finish, projection, runtime, until};
+
+/// Two that follow each other, in the middle of a batch of ten.
+const POISONED: [u64; 2] = [5, 6];
+const EVENTS: u64 = 14;
+/// A process that is gone is not waited for long.
+const LEASE: Duration = Duration::from_millis(80);
+const FAULTS: [Fault; 4] =
+    [Fault::QuestionLost, Fault::AnswerLost, Fault::DeadBefore, Fault::DeadAfter];
+
+/// How a run ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// Everything is applied or parked; so many were parked by this run.
+    Whole { parked: u64 },
+    /// It stopped at an event.
+    StoppedAt(u64),
+}
+
+/// The projection of these tests, with what is to happen to events that fail.
+fn orders<S, H>(store: S, name: &str, handler: H, on_failure: OnFailure) -> Projection<S, H>
+where
+    S: Store,
+    H: Handler<S::Model>,
+{
+    projection(store, name, handler).on_failure(on_failure).lease(LEASE)
+}
+
+fn is_poisoned(event: &RecordedEvent) -> bool {
+    POISONED.contains(&event.position)
+}
+
+/// Runs a projection until it has everything or stops.
+async fn run<S, H>(orders: Projection<S, H>, script: Script) -> End
+where
+    S: Store,
+    H: Handler<S::Model>,
+{
+    let running = orders.start(script.clone());
+    let status = running.watch();
+    match running.reached(script.end(), PATIENCE).await {
+        Ok(()) => {
+            running.stop().await.expect("it stops in order");
+            End::Whole { parked: status.borrow().parked }
+        }
+        Err(_) => match running.wait().await.expect_err("it could not go on") {
+            ProjectionError::Handler { position, .. } => End::StoppedAt(position),
+            other => panic!("{other}"),
+        },
+    }
+}
+
+/// Runs a projection whose store fails at one operation, kills it if it hangs there, and lets it run again. Returns
+/// how it ended at last, and whether the store failed.
+async fn run_spoilt<K>(
+    kit: &Arc<K>,
+    script: &Script,
+    (at, fault): (usize, Fault),
+    (handler, on_failure): (&Notes, OnFailure),
+    name: &str,
+) -> (End, bool)
+where
+    K: Kit,
+    Notes: Handler<<K::Store as Store>::Model>,
+{
+    let doomed = runtime();
+    let opened = Arc::clone(kit);
+    let store = doomed.spawn(async move { Faulty::new(opened.open().await, at, fault) });
+    let store = store.await.expect("a store");
+    let spoilt = orders(store.clone(), name, handler.clone(), on_failure);
+    let running = doomed.spawn(run(spoilt, script.clone()));
+    let hangs = matches!(fault, Fault::DeadBefore | Fault::DeadAfter);
+    until("struck or done", || async {
+        hangs && store.has_finished_striking() || running.is_finished()
+    })
+    .await;
+    let has_struck = store.has_struck();
+    if running.is_finished() {
+        let end = running.await.expect("it does not panic");
+        doomed.shutdown_background();
+        return (end, has_struck);
+    }
+    drop(store);
+    doomed.shutdown_background();
+    let again = orders(kit.open().await, name, handler.clone(), on_failure);
+    (run(again, script.clone()).await, has_struck)
+}
+
+async fn rows<K: Kit>(kit: &K, name: &str) -> Rows {
+    let store = kit.open().await;
+    kit.rows(&store, name).await.expect("a model")
+}
+
+/// What a model holds that has everything but the poisoned events.
+fn expected_without_poisoned(script: &Script) -> Rows {
+    let before = script.expected(POISONED[0] - 1);
+    let through = script.expected(POISONED[1]);
+    let mut expected = script.expected(EVENTS);
+    for (stream, versions) in through {
+        let kept = before.get(&stream).map_or(&[][..], Vec::as_slice);
+        let poisoned = versions.iter().filter(|version| !kept.contains(version));
+        let all = expected.get_mut(&stream).expect("a stream");
+        for version in poisoned {
+            all.retain(|one| one != version);
+        }
+    }
+    expected.retain(|_, versions| !versions.is_empty());
+    expected
+}
+
+fn script() -> Script {
+    let script = Script::new();
+    script.fill(EVENTS);
+    script
+}
+
+pub(crate) async fn a_retried_event_is_applied_once_wherever_the_store_fails<K>(kit: K)
+where
+    K: Kit,
+    Notes: Handler<<K::Store as Store>::Model>,
+{
+    let (kit, script) = (Arc::new(kit), script());
+    for fault in FAULTS {
+        for at in 0.. {
+            let name = format!("{fault:?}{at}");
+            // Each poisoned event is tried anew whenever its transaction was lost, and fails every other time.
+            let tries = AtomicU64::new(0);
+            let flaky = Notes::spoilt(&name, move |event| {
+                let fails = is_poisoned(event) && tries.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+                if fails { Err("not now".into()) } else { Ok(()) }
+            });
+            let how = (&flaky, OnFailure::Stop);
+            let (end, has_struck) = run_spoilt(&kit, &script, (at, fault), how, &name).await;
+            assert_eq!(end, End::Whole { parked: 0 }, "{name}");
+            assert_eq!(rows(kit.as_ref(), &name).await, script.expected(EVENTS), "{name}");
+            if !has_struck {
+                assert!(at >= 12, "only {at} operations were struck");
+                break;
+            }
+        }
+    }
+}
+
+pub(crate) async fn a_stop_at_an_event_skips_nothing_wherever_the_store_fails<K>(kit: K)
+where
+    K: Kit,
+    Notes: Handler<<K::Store as Store>::Model>,
+{
+    let (kit, script) = (Arc::new(kit), script());
+    for fault in FAULTS {
+        for at in 0.. {
+            let name = format!("{fault:?}{at}");
+            let poisoned = Notes::spoilt(&name, |event| match is_poisoned(event) {
+                true => Err("a poisoned event".into()),
+                false => Ok(()),
+            });
+            let how = (&poisoned, OnFailure::Stop);
+            let (end, has_struck) = run_spoilt(&kit, &script, (at, fault), how, &name).await;
+            assert_eq!(end, End::StoppedAt(POISONED[0]), "{name}");
+            let before = script.expected(POISONED[0] - 1);
+            assert_eq!(rows(kit.as_ref(), &name).await, before, "{name}");
+            let mended = orders(kit.open().await, &name, Notes::new(&name), OnFailure::Stop);
+            finish(mended.start(script.clone()), &script).await;
+            assert_eq!(rows(kit.as_ref(), &name).await, script.expected(EVENTS), "{name}");
+            if !has_struck {
+                assert!(at >= 8, "only {at} operations were struck");
+                break;
+            }
+        }
+    }
+}
+
+pub(crate) async fn a_parked_event_is_the_only_one_skipped_wherever_the_store_fails<K>(kit: K)
+where
+    K: Kit,
+    Notes: Handler<<K::Store as Store>::Model>,
+{
+    let (kit, script) = (Arc::new(kit), script());
+    for fault in FAULTS {
+        for at in 0.. {
+            let name = format!("{fault:?}{at}");
+            let poisoned = Notes::spoilt(&name, |event| match is_poisoned(event) {
+                true => Err("a poisoned event".into()),
+                false => Ok(()),
+            });
+            let how = (&poisoned, OnFailure::Park);
+            let (end, has_struck) = run_spoilt(&kit, &script, (at, fault), how, &name).await;
+            let expected = expected_without_poisoned(&script);
+            assert_eq!(rows(kit.as_ref(), &name).await, expected, "{name}");
+            let orders = orders(kit.open().await, &name, Notes::new(&name), OnFailure::Park);
+            let parked = orders.parked().await.expect("an answer");
+            let told: Vec<_> = parked.iter().map(|one| (one.position, one.attempts)).collect();
+            assert_eq!(told, POISONED.map(|position| (position, 3)), "{name}");
+            if matches!(fault, Fault::QuestionLost | Fault::AnswerLost) {
+                assert_eq!(end, End::Whole { parked: 2 }, "{name}");
+            }
+            if !has_struck {
+                assert!(at >= 16, "only {at} operations were struck");
+                break;
+            }
+        }
+    }
+}
