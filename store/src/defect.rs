@@ -20,6 +20,8 @@ pub enum Defect {
     NoSecondLook,
     /// The floor of a consumer group passes events that consumers still hold.
     FloorAhead,
+    /// A leader stamps with its own clock, whatever the others show.
+    RawClock,
 }
 
 thread_local! {
