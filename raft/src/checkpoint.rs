@@ -68,7 +68,8 @@ pub(crate) async fn as_leader<H: Host>(running: &Arc<Running<H>>) -> Result<LogI
         };
         let _gave_up = sender.send(index);
     };
-    let bytes = command::checkpoint(running.host.now());
+    // Without a stamp log time stays where it is.
+    let bytes = command::checkpoint(running.stamp().unwrap_or_default());
     let write = running.raft.write(Command { bytes, proposal: None });
     let queued = write.responder(Closure::new(answer)).into_future();
     let _answered = running.host.scoped(queued).await;

@@ -11,6 +11,7 @@ pub mod transport;
 
 mod care;
 mod checkpoint;
+mod clocks;
 mod config;
 mod digests;
 mod failure;
@@ -41,4 +42,4 @@ pub use replica::{
     Applying, Done, FoundError, Lost, Replica, ReplicaOptions, ScavengeError, StartError, Stopped,
     Timing,
 };
-pub use status::{Damage, Member, Refusal, Role, Scavenging, Scrub, Status};
+pub use status::{Clock, Damage, Member, Refusal, Role, Scavenging, Scrub, Status};

@@ -25,10 +25,12 @@ pub(crate) async fn observe<H: Host>(running: Arc<Running<H>>, status: watch::Se
     let mut progress = running.core.progress();
     let mut space = running.core.space.found();
     let mut health = running.core.health.subscribe();
+    let mut clock = running.clock.subscribe();
     let mut refusals = running.guard.refusals();
     loop {
         let refused = refusals.borrow_and_update().clone();
         let known = (*progress.borrow_and_update(), *space.borrow_and_update());
+        clock.mark_unchanged();
         let shown = show(&running, known, health.borrow_and_update().clone(), refused);
         status.send_if_modified(|status| {
             let changed = *status != shown;
@@ -46,6 +48,7 @@ pub(crate) async fn observe<H: Host>(running: Arc<Running<H>>, status: watch::Se
                 changed = progress.changed() => changed.is_ok(),
                 changed = space.changed() => changed.is_ok(),
                 changed = health.changed() => changed.is_ok(),
+                changed = clock.changed() => changed.is_ok(),
             };
             if alive {
                 tokio::time::sleep(PROGRESS_EVERY).await;
@@ -107,6 +110,7 @@ fn show<H: Host>(
         damaged: health.damaged,
         scrub: health.scrub,
         scavenged: health.scavenged,
+        clock: running.clock.borrow().clone(),
         disagreement: health.disagreement,
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, ForwardReason};
 use openraft::raft::ClientWriteResult;
-use quorate_proto::{LogIndex, Position, Term};
+use quorate_proto::{LogIndex, Position, Term, Timestamp};
 use quorate_store::{Fault, Reader, Verdict};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -250,6 +250,12 @@ impl<H: Host> Replica<H> {
     /// What the node knows about itself and its cluster, as it changes.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.inner.status.subscribe()
+    }
+
+    /// The stamp of a command that is proposed now: the time of this node's clock, or the median of the voters'
+    /// where this one is far from it. None before a majority of them was heard.
+    pub fn stamp(&self) -> Option<Timestamp> {
+        self.inner.running()?.stamp()
     }
 
     /// Proposes a command in a term; returns when it is in the log of this node. `done` is then called

@@ -1,16 +1,20 @@
 //! What runs once a node belongs to a cluster: the log, the store, Raft, and who looks after them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
+use quorate_proto::Timestamp;
+use quorate_store::defect::{self, Defect};
 use quorate_store::{Fault, Options, Store};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use crate::clocks::{Clocks, Judged, Now, exchange};
 use crate::failure::Failure;
 use crate::guard::Guard;
 use crate::host::Host;
@@ -21,7 +25,7 @@ use crate::network::{Factory, Here, Peers};
 use crate::reads::Reads;
 use crate::replica::{ReplicaOptions, StartError};
 use crate::space::{Room, Rooms, Space};
-use crate::status::Status;
+use crate::status::{Clock, Status};
 use crate::storage::Storage;
 use crate::transfers::Transfers;
 use crate::types::{Place, TypeConfig, Vote};
@@ -56,6 +60,9 @@ pub(crate) struct Running<H: Host> {
     /// Held by the one scavenge that is under way.
     pub(crate) scavenging: Arc<tokio::sync::Mutex<()>>,
     pub(crate) log: RaftLog,
+    pub(crate) clocks: Mutex<Clocks>,
+    /// What is shown of them.
+    pub(crate) clock: watch::Sender<Clock>,
     writer_ended: watch::Receiver<bool>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -93,6 +100,7 @@ impl<H: Host> Running<H> {
         let raft = host.scoped(Box::pin(starting)).await;
         let raft = raft.map_err(|fatal| StartError::Raft(fatal.to_string()))?;
         let (reads, queue) = Reads::new();
+        let now = Now { wall: host.now(), instant: Instant::now() };
         let running = Arc::new(Running {
             host,
             directory: options.directory.clone(),
@@ -109,6 +117,8 @@ impl<H: Host> Running<H> {
             installing: tokio::sync::Mutex::new(()),
             scavenging: Arc::default(),
             log,
+            clocks: Mutex::new(Clocks::new(identity.node, now)),
+            clock: watch::Sender::default(),
             writer_ended,
             tasks: std::sync::Mutex::default(),
         });
@@ -117,6 +127,7 @@ impl<H: Host> Running<H> {
         running.spawn(observe::observe(running.clone(), status));
         running.spawn(housekeeping::purge(running.clone(), kept));
         running.spawn(room::watch(running.clone()));
+        running.spawn(exchange::run(running.clone()));
         running.spawn(digests::compare(running.clone()));
         running.spawn(care::repair::run(running.clone()));
         running.spawn(care::scrub::run(running.clone(), options.scrub_bytes_per_second));
@@ -135,6 +146,29 @@ impl<H: Host> Running<H> {
         let leader = metrics.current_leader?;
         let place = metrics.membership_config.get_node(&leader)?.clone();
         Some((leader, place))
+    }
+
+    /// The stamp of an entry that is proposed now; none before enough peers told what their clocks show.
+    pub(crate) fn stamp(&self) -> Option<Timestamp> {
+        if defect::is_present(Defect::RawClock) {
+            return Some(self.host.now());
+        }
+        self.judge_clocks().stamp
+    }
+
+    /// What the clocks of the voters come to now.
+    pub(crate) fn judge_clocks(&self) -> Judged {
+        let metrics = self.raft.metrics();
+        let membership = metrics.borrow_watched().membership_config.clone();
+        let now = self.now();
+        // What a peer told is only ever replaced whole.
+        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        clocks.judge(now, membership.membership().get_joint_config())
+    }
+
+    /// What the clocks of this process show.
+    pub(crate) fn now(&self) -> Now {
+        Now { wall: self.host.now(), instant: Instant::now() }
     }
 
     /// The vote in force here.

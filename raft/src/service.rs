@@ -221,6 +221,14 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         }
     }
 
+    async fn time(
+        &self,
+        request: Request<v1::TimeRequest>,
+    ) -> Result<Response<v1::TimeResponse>, Status> {
+        let (running, _) = self.admit(request.into_inner().origin)?;
+        Ok(Response::new(v1::TimeResponse { now_us: running.host.now().0 }))
+    }
+
     async fn digest(
         &self,
         request: Request<v1::DigestRequest>,

@@ -74,6 +74,16 @@ pub struct Scrub {
     pub last_full: Option<Timestamp>,
 }
 
+/// How the clock of a node stands to those of the voters that it heard of late.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// Milliseconds by which it is ahead of their median, its own among them; none before a majority told theirs,
+    /// and where there are no others.
+    pub ahead_ms: Option<i64>,
+    /// Why it is not to be relied on, for a person; none if it is.
+    pub wrong: Option<String>,
+}
+
 /// How far a scavenge is, or what it came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scavenging {
@@ -129,6 +139,8 @@ pub struct Status {
     pub scrub: Scrub,
     /// The newest scavenge since the node started, under way or ended.
     pub scavenged: Option<Scavenging>,
+    /// How its clock stands to those of its peers.
+    pub clock: Clock,
     /// Set when replicas differ in what the same entries came to, and no majority of them agrees: whom to
     /// believe is for a person to say.
     pub disagreement: Option<String>,

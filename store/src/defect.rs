@@ -22,6 +22,8 @@ pub enum Defect {
     FloorAhead,
     /// A follower's answer to one request passes for its answer to later ones without entries.
     OneAnswerForAll,
+    /// A leader stamps with its own clock, whatever the others show.
+    RawClock,
 }
 
 thread_local! {

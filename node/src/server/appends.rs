@@ -377,8 +377,8 @@ struct ToReplica<H: Host> {
 }
 
 impl<H: Host> Proposer for ToReplica<H> {
-    fn now(&self) -> Timestamp {
-        self.replica.host().now()
+    fn stamp(&self) -> Option<Timestamp> {
+        self.replica.stamp()
     }
 
     fn pressure(&self) -> f32 {

@@ -30,8 +30,8 @@ const HOLD_BACK_NANOS_PER_BYTE: f32 = 256.0;
 
 /// What the batcher needs of the replica.
 pub(crate) trait Proposer: Send + Sync + 'static {
-    /// The wall clock, for the stamp of an entry.
-    fn now(&self) -> Timestamp;
+    /// The stamp of an entry that is proposed now; none while the node does not know enough clocks for one.
+    fn stamp(&self) -> Option<Timestamp>;
     /// How near apply is to having to wait for a seal.
     fn pressure(&self) -> f32;
     /// As `Replica::propose`.
@@ -51,9 +51,14 @@ pub(crate) async fn run<P: Proposer>(proposer: P, queue: mpsc::UnboundedReceiver
         // First the slot, then all that waits: the batch collects while the slots are taken.
         waiting.first.push_front(first);
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let batch = Batch::collect(&mut waiting, proposer.now());
+        let stamp = proposer.stamp();
+        let batch = Batch::collect(&mut waiting, stamp.unwrap_or_default());
         let bytes = batch.command.size();
-        if let Some(refused) = batch.propose(&proposer, slot).await {
+        let refused = match stamp {
+            Some(_) => batch.propose(&proposer, slot).await,
+            None => Some(batch.appends),
+        };
+        if let Some(refused) = refused {
             waiting.put_back(refused);
             tokio::time::sleep(TRY_AGAIN_AFTER).await;
         }

@@ -23,11 +23,20 @@ struct Fake {
     /// How the next ones are refused.
     refusals: Mutex<Vec<Lost>>,
     pressure: f32,
+    /// How often there is no stamp yet.
+    without_clocks: Mutex<u32>,
 }
 
 impl Proposer for Fake {
-    fn now(&self) -> Timestamp {
-        Timestamp(7)
+    fn stamp(&self) -> Option<Timestamp> {
+        let mut unheard = self.without_clocks.lock().expect("no panic before");
+        match unheard.checked_sub(1) {
+            Some(left) => {
+                *unheard = left;
+                None
+            }
+            None => Some(Timestamp(7)),
+        }
     }
 
     fn pressure(&self) -> f32 {
@@ -58,11 +67,16 @@ impl Bench {
     }
 
     fn under(pressure: f32, refusals: Vec<Lost>) -> Bench {
+        Bench::with(pressure, refusals, 0)
+    }
+
+    fn with(pressure: f32, refusals: Vec<Lost>, without_clocks: u32) -> Bench {
         let (queue, waiting) = mpsc::unbounded_channel();
         let (sender, proposed) = mpsc::unbounded_channel();
         let (teller, answers) = mpsc::unbounded_channel();
-        let refusals = Mutex::new(refusals);
-        tokio::spawn(run(Fake { proposed: sender, refusals, pressure }, waiting));
+        let (refusals, without_clocks) = (Mutex::new(refusals), Mutex::new(without_clocks));
+        let fake = Fake { proposed: sender, refusals, pressure, without_clocks };
+        tokio::spawn(run(fake, waiting));
         Bench { queue, proposed, answers, teller, admission: Arc::new(Admission::new()) }
     }
 
@@ -222,6 +236,21 @@ async fn what_a_leader_does_not_take_now_keeps_its_place_until_its_deadline() {
     (entry.done)(Ok(vec![appended(1), appended(2)]));
     assert_eq!(bench.answer().await, (2, appended(1).into()));
     assert_eq!(bench.answer().await, (3, appended(2).into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_proposed_without_a_stamp_and_what_waits_for_one_keeps_its_place_and_deadline() {
+    let mut bench = Bench::with(0.0, Vec::new(), 3);
+    let tenure = Tenure::new(Term(3));
+    bench.send(1, &tenure, 10, far()).await;
+    bench.send(2, &tenure, 10, Instant::now() + TRY_AGAIN_AFTER).await;
+    bench.send(3, &tenure, 10, far()).await;
+    let (number, lost) = bench.answer().await;
+    assert!(matches!((number, lost), (2, Answer::Lost(_))));
+    let proposed = bench.proposed().await;
+    (proposed.done)(Ok(vec![appended(1), appended(2)]));
+    let answered = [bench.answer().await.0, bench.answer().await.0];
+    assert_eq!(answered, [1, 3]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,192 @@
+//! Which time may be stamped: what this node's clock shows, checked against the clocks of its peers.
+//!
+//! A stamp decides what is too old, and log time never goes back; so one wrong clock must not move it. A peer's
+//! clock is kept as an offset from the monotonic clock of this process: a jump of this node's own clock does not
+//! touch what is known of the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use quorate_proto::Timestamp;
+use tokio::time::Instant;
+
+pub(crate) mod exchange;
+
+/// How far a stamp may be ahead of the median of a majority's clocks, and the wall clock ahead of the monotonic one.
+pub(crate) const LEEWAY: Duration = Duration::from_secs(5);
+/// What a peer told counts for so long.
+const TOLD_COUNTS_FOR: Duration = Duration::from_secs(30);
+/// An older answer gives way to a newer one although that took longer on its way.
+const PRECISE_FOR: Duration = Duration::from_secs(10);
+/// So far ahead of its newest stamp the node of a cluster of one does not start unless its clock is accepted.
+const START_AHEAD_MAX: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// What the two clocks of this process show at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) wall: Timestamp,
+    pub(crate) instant: Instant,
+}
+
+/// What a peer's clock showed at an instant of this process.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    wall: i64,
+    at: Instant,
+    /// Half of the round trip, in microseconds.
+    error: i64,
+}
+
+impl Told {
+    /// What the peer's clock shows at that instant.
+    fn at(&self, instant: Instant) -> i64 {
+        self.wall.saturating_add(between(self.at, instant))
+    }
+
+    /// Whether both can be answers of one clock that nobody set in between.
+    fn agrees(&self, other: &Told) -> bool {
+        self.at(other.at).abs_diff(other.wall) <= (self.error + other.error).unsigned_abs()
+    }
+}
+
+/// Why the clock of this node is not the one that is stamped with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// It is near the clocks of a majority, or of the cluster's only node and did not jump.
+    Fine,
+    /// Not enough peers told theirs yet.
+    Unheard,
+    /// It is so many microseconds ahead of the median.
+    Ahead(i64),
+    /// It is so many microseconds behind the median.
+    Behind(i64),
+    /// It jumped ahead by so many microseconds, and there is no peer to confirm it.
+    Jumped(i64),
+}
+
+/// What the clocks come to at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Judged {
+    /// The stamp of an entry that is proposed now; none before a majority's clocks were heard.
+    pub(crate) stamp: Option<Timestamp>,
+    /// How good this node's own clock is.
+    pub(crate) fit: Fit,
+    /// How far this node's clock is ahead of the median, and the error of that; microseconds.
+    pub(crate) offset: Option<(i64, i64)>,
+}
+
+/// The clocks of a cluster as one node knows them.
+#[derive(Debug)]
+pub(crate) struct Clocks {
+    me: u64,
+    /// The moment from which the wall clock is followed as far as the monotonic clock goes.
+    followed_from: Now,
+    told: BTreeMap<u64, Told>,
+}
+
+impl Clocks {
+    pub(crate) fn new(me: u64, now: Now) -> Clocks {
+        Clocks { me, followed_from: now, told: BTreeMap::new() }
+    }
+
+    /// A peer answered what its clock shows, to a question that was sent and answered at these instants.
+    pub(crate) fn hear(&mut self, peer: u64, wall: Timestamp, sent: Instant, answered: Instant) {
+        let error = between(sent, answered) / 2;
+        let told = Told { wall: wall.0.saturating_add(error), at: answered, error };
+        let keeps = self.told.get(&peer).is_some_and(|before| {
+            let age = answered.saturating_duration_since(before.at);
+            age < PRECISE_FOR && before.error <= error && before.agrees(&told)
+        });
+        if !keeps {
+            self.told.insert(peer, told);
+        }
+    }
+
+    /// What the clocks come to now; `voters` are the voters of every configuration in force.
+    pub(crate) fn judge(&mut self, now: Now, voters: &[BTreeSet<u64>]) -> Judged {
+        if voters.iter().all(|voters| voters.iter().all(|voter| *voter == self.me)) {
+            return self.judge_alone(now, voters);
+        }
+        let medians: Option<Vec<(i64, i64)>> =
+            voters.iter().map(|voters| self.median(now, voters)).collect();
+        let Some((median, error)) = medians.and_then(|medians| medians.into_iter().min()) else {
+            return Judged { stamp: None, fit: Fit::Unheard, offset: None };
+        };
+        let ahead = now.wall.0.saturating_sub(median);
+        let offset = Some((ahead, error));
+        let is_off = ahead.unsigned_abs() > micros(LEEWAY).unsigned_abs();
+        if is_off {
+            let fit =
+                if ahead > 0 { Fit::Ahead(ahead) } else { Fit::Behind(ahead.saturating_neg()) };
+            return Judged { stamp: Some(Timestamp(median)), fit, offset };
+        }
+        self.followed_from = now;
+        Judged { stamp: Some(now.wall), fit: Fit::Fine, offset }
+    }
+
+    /// Without peers the wall clock is followed as far as the monotonic clock allows.
+    fn judge_alone(&self, now: Now, voters: &[BTreeSet<u64>]) -> Judged {
+        if voters.iter().all(BTreeSet::is_empty) {
+            return Judged { stamp: None, fit: Fit::Unheard, offset: None };
+        }
+        let from = self.followed_from;
+        let expected = from.wall.0.saturating_add(between(from.instant, now.instant));
+        let limit = expected.saturating_add(micros(LEEWAY));
+        let fit = match now.wall.0 > limit {
+            true => Fit::Jumped(now.wall.0.saturating_sub(expected)),
+            false => Fit::Fine,
+        };
+        Judged { stamp: Some(now.wall.min(Timestamp(limit))), fit, offset: None }
+    }
+
+    /// The median of the clocks of voters that were heard, with the error of that one, if they are a majority. Of an
+    /// even number it is the lower one: of two clocks that differ nobody knows which is right, and a stamp that is
+    /// too early removes nothing.
+    fn median(&self, now: Now, voters: &BTreeSet<u64>) -> Option<(i64, i64)> {
+        let shown = voters.iter().filter_map(|voter| self.shows(*voter, now));
+        let mut shown: Vec<(i64, i64)> = shown.collect();
+        if shown.len() <= voters.len() / 2 {
+            return None;
+        }
+        shown.sort_unstable();
+        shown.get((shown.len() - 1) / 2).copied()
+    }
+
+    /// What the clock of a node shows now, with the error of that, if it was heard of late.
+    fn shows(&self, node: u64, now: Now) -> Option<(i64, i64)> {
+        if node == self.me {
+            return Some((now.wall.0, 0));
+        }
+        let told = self.told.get(&node)?;
+        let age = now.instant.saturating_duration_since(told.at);
+        (age < TOLD_COUNTS_FOR).then(|| (told.at(now.instant), told.error))
+    }
+
+    /// Whether the clock of a peer is known and not far ahead of the time that is stamped.
+    pub(crate) fn can_lead(&self, peer: u64, stamp: Timestamp, now: Now) -> bool {
+        let shows = self.shows(peer, now);
+        shows.is_some_and(|(shown, _)| shown.saturating_sub(stamp.0) <= micros(LEEWAY))
+    }
+}
+
+/// Whether the only node of a cluster starts only if its clock is accepted; returns how far ahead it is.
+pub(crate) fn must_be_accepted(wall: Timestamp, newest: Option<Timestamp>) -> Option<Duration> {
+    let ahead = u64::try_from(wall.0.saturating_sub(newest?.0)).ok()?;
+    let ahead = Duration::from_micros(ahead);
+    (ahead > START_AHEAD_MAX).then_some(ahead)
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Microseconds from one instant to another, which may be the earlier one.
+fn between(from: Instant, to: Instant) -> i64 {
+    match to.checked_duration_since(from) {
+        Some(later) => micros(later),
+        None => -micros(from.saturating_duration_since(to)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

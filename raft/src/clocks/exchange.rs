@@ -1,0 +1,140 @@
+//! Asks the other nodes what their clocks show, and says when this node's own is off.
+
+use std::mem::{Discriminant, discriminant};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use openraft::async_runtime::watch::WatchReceiver;
+use quorate_proto::Timestamp;
+use quorate_proto::wire::peer::v1;
+use tokio::time::Instant;
+
+use super::{Fit, Judged, LEEWAY, micros};
+use crate::host::Host;
+use crate::running::Running;
+use crate::status::Clock;
+use crate::types::Place;
+use crate::wire;
+
+/// How often the others are asked.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How often while too few have answered: a leader waits for them with its first entry.
+const ASK_SOON: Duration = Duration::from_millis(100);
+/// How long an answer may take; half of it is the largest error.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Asks again and again until the node ends.
+pub(crate) async fn run<H: Host>(running: Arc<Running<H>>) {
+    let mut told = None;
+    loop {
+        ask(&running).await;
+        let judged = running.judge_clocks();
+        told = show(&running, &judged, told);
+        let rest = if judged.stamp.is_some() { ASK_EVERY } else { ASK_SOON };
+        tokio::time::sleep(rest).await;
+    }
+}
+
+/// Asks all other nodes at once; what each answers counts as soon as it is there.
+async fn ask<H: Host>(running: &Arc<Running<H>>) {
+    let others: Vec<(u64, Place)> = {
+        let metrics = running.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let nodes = metrics.membership_config.nodes();
+        let others = nodes.filter(|(node, _)| **node != running.identity.node);
+        others.map(|(node, place)| (*node, place.clone())).collect()
+    };
+    join_all(others.iter().map(|(node, place)| ask_one(running, *node, place))).await;
+}
+
+async fn ask_one<H: Host>(running: &Arc<Running<H>>, node: u64, place: &Place) {
+    let link = running.peers.link(node, place);
+    let answer = link.unary(ANSWERED_WITHIN, |origin, mut client| async move {
+        let request = v1::TimeRequest { origin: Some(wire::origin(&origin)) };
+        let sent = Instant::now();
+        let answer = client.time(request).await?;
+        Ok(answer.map(|shown| (shown, sent)))
+    });
+    // Who does not answer is not heard.
+    if let Ok((v1::TimeResponse { now_us }, sent)) = answer.await {
+        let mut clocks = running.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        clocks.hear(node, Timestamp(now_us), sent, Instant::now());
+    }
+}
+
+/// Shows how the clock stands, and logs it when another kind of trouble was told before; returns the kind.
+fn show<H: Host>(
+    running: &Running<H>,
+    judged: &Judged,
+    told: Option<Discriminant<Fit>>,
+) -> Option<Discriminant<Fit>> {
+    let log_time = running.core.reader().point().recorded_at;
+    let wrong = wrong(judged, running.host.now(), log_time);
+    let kind = wrong.is_some().then(|| discriminant(&judged.fit));
+    match &wrong {
+        Some(wrong) if kind != told => tracing::warn!("the clock of this node is wrong: {wrong}"),
+        None if told.is_some() => tracing::info!("the clock of this node is right again"),
+        _ => {}
+    }
+    let ahead_ms = judged.offset.map(|(ahead, _)| ahead / 1_000);
+    running.clock.send_if_modified(|clock| {
+        let now = Clock { ahead_ms, wrong };
+        let changed = *clock != now;
+        *clock = now;
+        changed
+    });
+    kind
+}
+
+/// Why the clock of this node is not to be relied on.
+fn wrong(judged: &Judged, wall: Timestamp, log_time: Timestamp) -> Option<String> {
+    let late = log_time.0.saturating_sub(wall.0);
+    match judged.fit {
+        Fit::Ahead(by) => Some(format!(
+            "its clock is {} ahead of the others': it stamps with their time, and does not lead while another can",
+            span(by)
+        )),
+        Fit::Behind(by) => {
+            Some(format!("its clock is {} behind the others': it stamps with their time", span(by)))
+        }
+        Fit::Jumped(by) => Some(format!(
+            "its clock jumped {} ahead, and there is no other to compare it with: it stamps as if it had not; if \
+             the clock is right now, start the node again",
+            span(by)
+        )),
+        Fit::Fine | Fit::Unheard if late > micros(LEEWAY) => Some(format!(
+            "its clock is {} behind the newest stamp in its log: until then log time stands still",
+            span(late)
+        )),
+        Fit::Fine | Fit::Unheard => None,
+    }
+}
+
+/// A length of time as people read it.
+fn span(micros: i64) -> String {
+    let seconds = micros / 1_000_000;
+    match seconds / (24 * 3600) {
+        0..2 => format!("{seconds} s"),
+        days => format!("{days} days"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_is_told_in_words() {
+        let told = |fit, wall, log_time| {
+            let judged = Judged { stamp: None, fit, offset: None };
+            wrong(&judged, Timestamp(wall), Timestamp(log_time)).unwrap_or_default()
+        };
+        let second = 1_000_000;
+        assert_eq!(told(Fit::Fine, 0, 5 * second), "");
+        assert!(told(Fit::Fine, 0, 6 * second).contains("6 s behind the newest stamp"));
+        assert!(told(Fit::Ahead(365 * 86_400 * second), 0, 0).contains("365 days ahead"));
+        assert!(told(Fit::Behind(3_600 * second), 0, 0).contains("3600 s behind the others'"));
+        assert!(told(Fit::Jumped(7 * second), 0, 0).contains("jumped 7 s ahead"));
+    }
+}
