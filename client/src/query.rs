@@ -6,6 +6,8 @@ use quorate_proto::{
     self as proto, Category, CorrelationId, EventType, Invalid, Path, Scope, StreamName, Tag,
 };
 
+use crate::event::Event;
+
 /// Finds events in the whole log: those that any of its items matches.
 ///
 /// Names are checked when the query is used, so that it can be written in one line.
@@ -99,6 +101,12 @@ impl Query {
             query.items.extend(other.items);
             Ok(query)
         }))
+    }
+
+    /// Whether it finds an event of that stream, or which name in it breaks a rule.
+    pub fn matches(&self, stream: &StreamName, event: &Event) -> Result<bool, Invalid> {
+        let event = proto::Event::from(event.clone());
+        self.0.as_ref().map(|query| query.matches(stream, &event)).map_err(Clone::clone)
     }
 
     /// The query as the wire and the store know it, or the name in it that breaks a rule.

@@ -1,6 +1,6 @@
 //! How far a manager is in the log: kept rarely, so that a restart need not begin at the beginning.
 
-use quorate_client::{Event, Expect};
+use quorate_client::{Event, Expect, RecordedEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::process::error::ProcessError;
@@ -9,6 +9,8 @@ use crate::process::reaction::Write;
 
 /// The type of the events that are bookmarks.
 const BOOKMARKED: &str = "ProcessBookmarked";
+/// What the name of a stream of bookmarks ends with.
+const SUFFIX: &str = "$bookmark";
 /// How far the log may run on without anything of interest before that is noted, in positions.
 const POSITIONS_MAX: u64 = 100_000;
 
@@ -23,7 +25,13 @@ pub(crate) struct Bookmark {
 
 /// The stream that a manager's bookmarks are in.
 pub(crate) fn stream_of(manager: &str) -> String {
-    format!("{manager}$bookmark")
+    format!("{manager}{SUFFIX}")
+}
+
+/// Whether an event is the bookmark of a manager, of whichever. It is nothing that happened: were it handled like an
+/// event, two managers that look at everything would each note the other's bookmark with one of their own, for ever.
+pub(crate) fn is_one(event: &RecordedEvent) -> bool {
+    event.kind.as_str() == BOOKMARKED && event.stream.as_str().ends_with(SUFFIX)
 }
 
 /// A manager's bookmarks.

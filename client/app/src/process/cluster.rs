@@ -66,16 +66,7 @@ impl Log for Client {
         loop {
             let problem = match outcome {
                 Ok(done) => return Ok(done),
-                Err(AppendError::Conflict(conflict)) => return Err(Refusal::Conflict(conflict)),
-                Err(AppendError::Rejected(problem)) if !problem.kind.is_transient() => {
-                    return Err(Refusal::Rejected(problem));
-                }
-                Err(AppendError::Unknown(unknown))
-                    if unknown.problem().kind == ErrorKind::Forgotten =>
-                {
-                    return Err(Refusal::Forgotten);
-                }
-                Err(error) => error,
+                Err(error) => passing(error)?,
             };
             tracing::warn!(%problem, "an append is tried again");
             sleep(rest).await;
@@ -119,6 +110,21 @@ async fn send(client: &Client, commit: &Commit) -> Result<Done, AppendError> {
     transaction.commit().await
 }
 
+/// Trouble after which an append may still come to be, or why it does not. An append that was refused can be sent
+/// again as it is: its events have ids.
+fn passing(error: AppendError) -> Result<AppendError, Refusal> {
+    match error {
+        AppendError::Conflict(conflict) => Err(Refusal::Conflict(conflict)),
+        AppendError::Rejected(problem) if !may_pass(problem.kind) => {
+            Err(Refusal::Rejected(problem))
+        }
+        AppendError::Unknown(unknown) if unknown.problem().kind == ErrorKind::Forgotten => {
+            Err(Refusal::Forgotten)
+        }
+        error => Ok(error),
+    }
+}
+
 /// Does something until it succeeds, or fails in a way that does not pass by itself.
 async fn patiently<T, F: Future<Output = Result<T, Problem>>>(
     what: &str,
@@ -137,7 +143,7 @@ async fn patiently<T, F: Future<Output = Result<T, Problem>>>(
     }
 }
 
-/// Whether a read, or a change that may be made twice, may succeed later.
+/// Whether what failed so, and may be done twice, may succeed later.
 fn may_pass(kind: ErrorKind) -> bool {
     kind.is_transient()
         || matches!(kind, ErrorKind::Internal | ErrorKind::Damaged | ErrorKind::NotReady)
@@ -153,5 +159,33 @@ impl Feed for ClientFeed {
             // A feed without a limit does not end.
             None => std::future::pending().await,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_client::Outcome;
+
+    use super::*;
+
+    fn rejected(kind: ErrorKind) -> AppendError {
+        AppendError::Rejected(Problem::new(kind, Outcome::NotAppended, "a test says so"))
+    }
+
+    #[test]
+    fn trouble_that_passes_is_not_final_for_an_append() {
+        for kind in [
+            ErrorKind::Unavailable,
+            ErrorKind::Overloaded,
+            ErrorKind::Internal,
+            ErrorKind::NotReady,
+            ErrorKind::Damaged,
+        ] {
+            assert!(passing(rejected(kind)).is_ok(), "{kind:?}");
+        }
+        for kind in [ErrorKind::StreamClosed, ErrorKind::Invalid] {
+            let refused = passing(rejected(kind)).expect_err("it would be refused again");
+            assert!(matches!(refused, Refusal::Rejected(_)), "{refused:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::{Future, pending};
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,7 +113,7 @@ impl<M: ProcessManager> ProcessRunner<M> {
         self.run_until(pending()).await
     }
 
-    /// Runs until `stop` is ready, then notes how far it is.
+    /// Runs until `stop` is ready, then notes how far it is; it stops also while it waits for the cluster.
     ///
     /// # Errors
     /// `Name` if the manager's name is none; `Stuck` as [`OnFailure`] says; `Unreadable` if its own streams
@@ -120,7 +121,12 @@ impl<M: ProcessManager> ProcessRunner<M> {
     /// connection or a change of leader, is no error: it goes on when that is over.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ProcessError> {
         let ProcessRunner { client, manager, settings } = self;
-        let mut running = Running::begin(&client, &manager, settings).await?;
+        let mut stop = pin!(stop);
+        let mut running = tokio::select! {
+            biased;
+            running = Running::begin(&client, &manager, settings) => running?,
+            () = &mut stop => return Ok(()),
+        };
         tokio::select! {
             error = running.go() => Err(error),
             () = stop => Ok(()),

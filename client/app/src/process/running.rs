@@ -149,7 +149,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
             return Ok(());
         }
         let is_own = self.take_in_own(&event)?;
-        let is_bookmark = event.stream.as_str() == bookmark::stream_of(self.manager.name());
+        let is_bookmark = bookmark::is_one(&event);
         if !is_bookmark {
             self.bookmarks.count();
             self.busy_at = Instant::now();
@@ -208,7 +208,8 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         self.catch_up().await?;
         while let Some((instance, key)) = self.instances.due().due_by(now) {
             let known = self.instances.known(self.log, &instance, self.handled).await?;
-            let Some(due) = due_of(known, &key) else {
+            // The record may be newer than what was told of it: another runner may have moved the time.
+            let Some(due) = due_of(known, &key).filter(|due| due.at <= now) else {
                 self.instances.forget(&instance);
                 continue;
             };

@@ -12,7 +12,8 @@ use crate::process::manager::{Cause, Due, ProcessManager, Trigger, later};
 use crate::process::reaction::{Reaction, Timing, When};
 use crate::process::record::Known;
 
-/// A process manager in a test: it decides as it would beside a store, and what it wants is taken as done.
+/// A process manager in a test: it decides as it would beside a store about what its query finds, and what it wants is
+/// taken as done.
 ///
 /// Panics where something is not as expected: it is for tests.
 ///
@@ -129,8 +130,12 @@ impl<M: ProcessManager> Scenario<M> {
         let version = self.versions.entry(stream.to_owned()).or_default();
         *version += 1;
         self.position += 1;
+        let query = self.manager.query();
+        let is_found = query.matches(&name, &event);
+        let is_found = is_found.unwrap_or_else(|invalid| panic!("the query: {invalid}"));
         let event = event.recorded(self.position, name, *version, self.now);
-        if let Some(instance) = self.manager.instance(&event) {
+        // As beside a store, the manager is not asked about what its query does not find.
+        if is_found && let Some(instance) = self.manager.instance(&event) {
             self.asks(&instance, Cause::Event(event));
         }
     }
@@ -193,4 +198,50 @@ fn describe(reaction: &Reaction) -> String {
 
 fn nobodys_id() -> EventId {
     EventId::from_bytes([1; 16]).expect("not nil")
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_client::Expect;
+
+    use super::*;
+    use crate::process::tests::shop::{Shop, paid, placed};
+
+    /// The shop's `instance` takes an order that was placed for its own, but this query does not find it.
+    #[test]
+    fn what_the_query_does_not_find_concerns_nobody() {
+        struct Payments;
+
+        impl ProcessManager for Payments {
+            type State = <Shop as ProcessManager>::State;
+
+            fn name(&self) -> &str {
+                Shop.name()
+            }
+
+            fn query(&self) -> quorate_client::Query {
+                Shop.query().types(["Paid"])
+            }
+
+            fn instance(&self, event: &quorate_client::RecordedEvent) -> Option<String> {
+                Shop.instance(event)
+            }
+
+            fn react(
+                &self,
+                order: &mut Self::State,
+                trigger: &Trigger<'_>,
+            ) -> Result<Reaction, crate::process::HandlerError> {
+                Shop.react(order, trigger)
+            }
+        }
+
+        let asked = Event::json("Asked", &0).expect("an event");
+        let asked = Reaction::new().append("shipping-1", Expect::None, [asked]).complete();
+        Scenario::of(Payments)
+            .when("order-1", placed(10))
+            .then_nothing()
+            .when("order-1", paid())
+            .then(asked);
+    }
 }

@@ -2,5 +2,6 @@
 
 mod crashes;
 mod fake;
-mod shop;
+mod several;
+pub(crate) mod shop;
 mod trouble;

@@ -338,7 +338,7 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
     ///
     /// While no event matches the query the bookmark moves once a second.
     pub async fn reached(&self, position: u64, within: Duration) -> Result<(), ProjectionError> {
-        let give_up_at = Instant::now() + within;
+        let begun = Instant::now();
         let mut attempts = 0;
         loop {
             let actual = self.position().await?;
@@ -347,7 +347,7 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
             }
             attempts += 1;
             let wait = LOOK.after(attempts);
-            if Instant::now() + wait > give_up_at {
+            if begun.elapsed().saturating_add(wait) > within {
                 let (projection, wanted) = (self.name.clone(), position);
                 return Err(ProjectionError::NotReached { projection, actual, wanted });
             }

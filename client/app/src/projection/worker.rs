@@ -105,16 +105,17 @@ pub(super) fn size(event: &RecordedEvent) -> usize {
 impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
     /// Works until the queue ends or it is told to stop.
     pub(super) async fn work(mut self) -> Result<(), Halt> {
-        let mut written = Instant::now() - IDLE_INTERVAL;
-        while let Some(batch) = self.collect(written).await {
+        // An instant cannot lie before the clock's beginning, so the next moment is kept, not the last one.
+        let mut idle_at = Instant::now();
+        while let Some(batch) = self.collect(idle_at).await {
             self.settle(batch).await?;
-            written = Instant::now();
+            idle_at = Instant::now() + IDLE_INTERVAL;
         }
         Ok(())
     }
 
-    /// Waits for something to do, and takes what is at hand then.
-    async fn collect(&mut self, written: Instant) -> Option<Batch> {
+    /// Waits for something to do, and takes what is at hand then; from `idle_at` on that may be a bookmark alone.
+    async fn collect(&mut self, idle_at: Instant) -> Option<Batch> {
         let mut batch = Batch { to: self.position, ..Batch::default() };
         loop {
             let is_over = self.take(&mut batch);
@@ -126,7 +127,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
             if is_over {
                 return (batch.to > self.position).then_some(batch);
             }
-            let is_due = tokio::time::sleep_until(written + IDLE_INTERVAL);
+            let is_due = tokio::time::sleep_until(idle_at);
             tokio::select! {
                 biased;
                 _ = self.stop.wait_for(|stop| *stop) => return None,

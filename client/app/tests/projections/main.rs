@@ -9,6 +9,7 @@ mod on_postgres;
 mod on_redis;
 mod on_sqlite;
 mod poisoned;
+mod reached;
 mod script;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod server;

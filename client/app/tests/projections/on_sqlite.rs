@@ -68,6 +68,20 @@ fn views_over_a_model_and_its_indexes_outlive_a_swap() {
     });
 }
 
+/// Each connection to a database in memory would have one of its own, so that readers would see no model.
+#[test]
+fn a_database_that_is_no_file_is_refused() {
+    run(async {
+        for name in [":memory:", ""] {
+            let error = Sqlite::open(name).await.map(|_| ()).expect_err(name);
+            assert!(error.to_string().contains("need a file in WAL mode"), "{error}");
+        }
+        let shared = "sqlite::memory:".parse().expect("options");
+        let error = Sqlite::with(shared).await.map(|_| ()).expect_err("it is in memory");
+        assert!(error.to_string().contains("need a file in WAL mode"), "{error}");
+    });
+}
+
 #[test]
 fn a_name_that_breaks_a_rule_is_told() {
     run(async {

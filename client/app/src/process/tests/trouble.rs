@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use quorate_client::{Event, Expect, Query, RecordedEvent};
+use quorate_client::{Client, Event, Expect, Query, RecordedEvent};
 
 use crate::process::decide::{instance_of, stream_of};
 use crate::process::error::ProcessError;
 use crate::process::manager::{HandlerError, ProcessManager, Trigger};
 use crate::process::reaction::Reaction;
-use crate::process::runner::{OnFailure, Settings};
+use crate::process::runner::{OnFailure, ProcessRunner, Settings};
 use crate::process::running::{Running, check_name};
 use crate::process::tests::fake::Fake;
 use crate::process::tests::shop::{
-    DEADLINE, is_of_an_order, paid, placed, run, run_with, settings,
+    DEADLINE, Shop, is_of_an_order, paid, placed, run, run_with, settings,
 };
 
 fn parking(fake: &Fake) -> Settings {
@@ -210,4 +210,13 @@ async fn an_instance_that_can_have_no_stream_is_passed_over_or_stops_the_manager
         error = parking.go() => panic!("{error}"),
         () = fake.until(|fake| fake.count("copy", "Copied") == 1) => {}
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_stops_while_its_cluster_cannot_be_reached() {
+    let client = Client::builder().endpoints(["127.0.0.1:1"]).build().expect("a client");
+    let stop = tokio::time::sleep(Duration::from_secs(60));
+    let running = ProcessRunner::new(client, Shop).run_until(stop);
+    let ended = tokio::time::timeout(Duration::from_secs(3_600), running).await;
+    ended.expect("it stops").expect("it was told to");
 }

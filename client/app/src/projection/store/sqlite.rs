@@ -51,7 +51,8 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens a file, or makes it.
+    /// Opens a file, or makes it. A database that is no file, `:memory:` say, is refused: for models in memory there
+    /// is [`Memory`](super::Memory).
     pub async fn open(path: impl AsRef<Path>) -> Result<Sqlite, StoreError> {
         Sqlite::with(SqliteConnectOptions::new().filename(path).create_if_missing(true)).await
     }
@@ -65,6 +66,7 @@ impl Sqlite {
             .busy_timeout(BUSY_TIMEOUT);
         let writer = SqlitePoolOptions::new().max_connections(1);
         let writer = writer.connect_with(options.clone()).await.map_err(told)?;
+        check_journal(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS);
         let readers = readers.connect_with(options.read_only(true)).await.map_err(told)?;
         Ok(Sqlite { writer, readers, prepared: Arc::default() })
@@ -90,6 +92,23 @@ impl Sqlite {
             Side::Rebuild => suffix(&slot.projection, generation),
         };
         SqliteModel { transaction, slot: slot.clone(), suffix, step }
+    }
+}
+
+/// Only a file has the WAL that readers beside the writer rest on. SQLite does not refuse it to a database in memory,
+/// of which each connection has one of its own; it tells of another journal.
+async fn check_journal(writer: &SqlitePool) -> Result<(), StoreError> {
+    let row = sqlx::query("PRAGMA journal_mode").fetch_one(writer).await.map_err(told)?;
+    let journal: String = row.try_get(0).map_err(told)?;
+    match journal.as_str() {
+        "wal" => Ok(()),
+        other => Err(StoreError::Refused(
+            format!(
+                "models need a file in WAL mode, and the journal of this database is `{other}`; \
+                 for models in memory use `Memory`"
+            )
+            .into(),
+        )),
     }
 }
 

@@ -1,0 +1,129 @@
+//! Several runners of one manager, and several managers on one log: none fires early, and none keeps others awake.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use quorate_client::{Done, Problem, Query, RecordedEvent};
+use tokio::time::timeout;
+
+use crate::process::log::{Commit, Interest, Log, Newest, Page, Part, Refusal, Stretch};
+use crate::process::manager::{HandlerError, ProcessManager, Trigger};
+use crate::process::reaction::Reaction;
+use crate::process::running::Running;
+use crate::process::tests::fake::{EPOCH, Fake, FakeFeed};
+use crate::process::tests::shop::{DEADLINE, Shop, is_of_an_order, paid, placed, run, settings};
+
+/// A log in which another runner moves the deadline of an order in the moment before that instance is looked up.
+struct Meanwhile {
+    fake: Fake,
+    has_moved: AtomicBool,
+}
+
+impl Meanwhile {
+    async fn move_deadline(&self) {
+        let reactions = |fake: &Fake| fake.count("shop-1", "ProcessReacted");
+        if reactions(&self.fake) == 1 && !self.has_moved.swap(true, Ordering::SeqCst) {
+            self.fake.append("order-1", placed(10));
+            run(&self.fake, |fake| reactions(fake) == 2).await.expect("it goes on");
+        }
+    }
+}
+
+impl Log for Meanwhile {
+    type Feed = FakeFeed;
+
+    async fn newest(&self, stream: &str, types: &[&str], seen: u64) -> Result<Newest, Problem> {
+        if stream == "shop-1" {
+            self.move_deadline().await;
+        }
+        self.fake.newest(stream, types, seen).await
+    }
+
+    async fn page(
+        &self,
+        interest: &Interest,
+        part: Part,
+        stretch: Stretch,
+    ) -> Result<Page, Problem> {
+        self.fake.page(interest, part, stretch).await
+    }
+
+    fn follow(&self, interest: &Interest, after: u64) -> FakeFeed {
+        self.fake.follow(interest, after)
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Done, Refusal> {
+        self.fake.commit(commit).await
+    }
+
+    async fn is_closed(&self, stream: &str) -> Result<bool, Problem> {
+        self.fake.is_closed(stream).await
+    }
+
+    async fn keep_newest(&self, stream: &str) -> Result<(), Problem> {
+        self.fake.keep_newest(stream).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_due_time_that_another_runner_moved_does_not_fire_early() {
+    let fake = Fake::new(is_of_an_order);
+    // So many that the first instance is not kept, and is looked up when it is due.
+    for order in ["order-1", "order-2", "order-3"] {
+        fake.append(order, placed(10));
+    }
+    let log = Meanwhile { fake: fake.clone(), has_moved: AtomicBool::new(false) };
+    let mut running = Running::begin(&log, &Shop, settings(&fake)).await.expect("it begins");
+    let cancelled = |fake: &Fake| fake.count("order-1", "Cancelled") > 0;
+    tokio::select! {
+        error = running.go() => panic!("{error}"),
+        () = fake.until(cancelled) => {}
+    }
+    assert!(log.has_moved.load(Ordering::SeqCst), "the other runner did nothing");
+    let events = fake.events();
+    let is_cancelled = |event: &&RecordedEvent| {
+        event.kind.as_str() == "Cancelled" && event.stream.as_str() == "order-1"
+    };
+    let fired: Vec<_> = events.iter().filter(is_cancelled).map(|event| event.recorded_at).collect();
+    let due = EPOCH.0 + 2 * i64::try_from(DEADLINE.as_micros()).expect("half an hour");
+    assert!(fired.len() == 1 && fired[0].0 >= due, "{fired:?}");
+}
+
+/// Looks at everything, and wants nothing.
+struct Watcher(&'static str);
+
+impl ProcessManager for Watcher {
+    type State = ();
+
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn query(&self) -> Query {
+        Query::everything()
+    }
+
+    fn instance(&self, event: &RecordedEvent) -> Option<String> {
+        assert_ne!(event.kind.as_str(), "ProcessBookmarked", "a bookmark is nothing that happened");
+        None
+    }
+
+    fn react(&self, (): &mut (), _: &Trigger<'_>) -> Result<Reaction, HandlerError> {
+        Ok(Reaction::nothing())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bookmarks_of_managers_that_look_at_everything_keep_nobody_awake() {
+    let fake = Fake::new(|_| true);
+    fake.append("order-1", paid());
+    let watching = async |manager: Watcher| {
+        let mut running = Running::begin(&fake, &manager, settings(&fake)).await?;
+        Err::<(), _>(running.go().await)
+    };
+    let both = async { tokio::join!(watching(Watcher("one")), watching(Watcher("two"))) };
+    let ended = timeout(Duration::from_secs(3_600), both).await;
+    assert!(ended.is_err(), "{ended:?}");
+    let told: Vec<String> = fake.events().iter().map(|event| event.stream.to_string()).collect();
+    assert_eq!(told.len(), 3, "an event, and a bookmark of each: {told:?}");
+}
