@@ -139,7 +139,8 @@ where
             // Each poisoned event is tried anew whenever its transaction was lost, and fails every other time.
             let tries = AtomicU64::new(0);
             let flaky = Notes::spoilt(&name, move |event| {
-                let fails = is_poisoned(event) && tries.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+                let fails =
+                    is_poisoned(event) && tries.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
                 if fails { Err("not now".into()) } else { Ok(()) }
             });
             let how = (&flaky, OnFailure::Stop);
