@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::{identity, membership};
-use crate::identity::Identity;
+use crate::identity::{Identity, Started};
 use crate::log;
 use crate::types::{Membership, Place};
 
@@ -29,7 +29,8 @@ fn identities() -> Vec<Vec<u8>> {
     let identity = Identity { cluster: [7; 16], log: 0, node: 2, chunk_bytes: 1 << 26 };
     let whole = identity::encode(&identity);
     let covered = whole[..whole.len() - 4].to_vec();
-    vec![whole, covered, identity::encode_boot(4)]
+    let started = Started { times: 4, reach: log::Reach { batch: 9, segment: 2 } };
+    vec![whole, covered, identity::encode_boot(&started)]
 }
 
 fn decode_membership(bytes: &[u8]) {

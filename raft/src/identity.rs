@@ -1,11 +1,14 @@
 //! Who this node is: what it is given once, when its cluster is founded or takes it in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use quorate_proto::LogId;
 use quorate_store::Fault;
-use quorate_store::vfs::{Open, Vfs};
+use quorate_store::vfs::{File, Open, Vfs};
 
 use crate::format::{self, Malformed};
+use crate::log::{self, ADVICE, LogOptions, LogReport, Reach};
 
 const IDENTITY: &str = "identity";
 const BOOT: &str = "boot";
@@ -31,51 +34,134 @@ impl Identity {
     pub fn read(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Identity>, Fault> {
         let path = directory.join(IDENTITY);
         let found = read(vfs, &path, format::identity::decode)?;
-        // Whoever counted a start had an identity.
         let boot = directory.join(BOOT);
-        if found.is_none() && vfs.exists(&boot).map_err(Fault::io("read", &boot))? {
-            return Err(Fault::damaged(&path, 0, "it is missing, and the folder is a node's"));
+        if found.is_none() && vfs.exists(&boot).map_err(Fault::io("find", &boot))? {
+            // Whoever counted a start had an identity; one that was being given may have been cut off before.
+            let (boot, _) = Boot::open(vfs, directory, Open::Read)?;
+            if boot.times() > 0 {
+                let why = format!("it is missing, and the folder is a node's; {ADVICE}");
+                return Err(Fault::damaged(&path, 0, why));
+            }
         }
         Ok(found)
     }
 
-    /// Gives the folder its identity, durably.
+    /// Checks every byte in use of the stopped node's log, and that the log reaches as far as it must; changes
+    /// nothing. `covered` is the entry of the store's checkpoint.
+    ///
+    /// # Errors
+    /// The fault that a start would stop at.
+    pub fn verify_log(
+        &self,
+        vfs: &dyn Vfs,
+        directory: &Path,
+        covered: Option<LogId>,
+    ) -> Result<LogReport, Fault> {
+        let (boot, _) = Boot::open(vfs, directory, Open::Read)?;
+        let options = LogOptions {
+            cluster: self.cluster,
+            log: self.log,
+            node: self.node,
+            segment_bytes: LogOptions::SEGMENT_BYTES_DEFAULT,
+            cache_bytes: 0,
+            covered,
+            reach: boot.reach(),
+        };
+        log::verify(vfs, &directory.join("log"), &options)
+    }
+
+    /// Gives the folder its identity, durably, and before that a count of no starts: an identity without a count
+    /// is damage for ever after.
     pub(crate) fn write(&self, vfs: &dyn Vfs, directory: &Path) -> Result<(), Fault> {
+        let mut bytes = format::identity::encode_boot(&Started::default());
+        bytes.resize(2 * BOOT_PLACE_BYTES, 0);
+        write(vfs, directory, BOOT, &bytes)?;
         write(vfs, directory, IDENTITY, &format::identity::encode(self))
     }
 }
 
-/// Counts a start, durably, and returns how many there were: 1 the first time.
+/// What the file `boot` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Started {
+    /// How often the node was started.
+    pub(crate) times: u64,
+    /// How far its log was durable at least.
+    pub(crate) reach: Reach,
+}
+
+/// The file `boot` of a node: what it must not forget though its log may be gone.
 ///
-/// The file has two places, written in turn, so that a start needs no room on the disk. A place that does not
-/// decode may have been written by a start that was cut off, and may have held a number that was shown: that
-/// number is left out.
-pub(crate) fn count_boot(vfs: &dyn Vfs, directory: &Path) -> Result<u64, Fault> {
-    let path = directory.join(BOOT);
-    if !vfs.exists(&path).map_err(Fault::io("read", &path))? {
-        let mut bytes = format::identity::encode_boot(1);
-        bytes.resize(2 * BOOT_PLACE_BYTES, 0);
-        write(vfs, directory, BOOT, &bytes)?;
-        return Ok(1);
-    }
-    let file = vfs.open(&path, Open::Write).map_err(Fault::io("open", &path))?;
-    let mut bytes = vec![0; 2 * BOOT_PLACE_BYTES];
-    file.read_at(&mut bytes, 0).map_err(Fault::io("read", &path))?;
-    let (mut last, mut lost) = (None, 0);
-    for (place, bytes) in (0..).zip(bytes.chunks(BOOT_PLACE_BYTES)) {
-        let written = bytes.get(..format::identity::BOOT_BYTES).unwrap_or_default();
-        match format::identity::decode_boot(written) {
-            Ok(boot) => last = last.max(Some((boot, place))),
-            Err(_) if written.iter().all(|byte| *byte == 0) => {}
-            Err(_) => lost = 1,
+/// The file has two places, written in turn, so that neither a start nor a note needs room on the disk, and so that
+/// what was written before outlives a write that is cut off.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    started: Started,
+    /// The place that holds it.
+    place: u64,
+}
+
+impl Boot {
+    /// Reads the file; also tells whether a place of it does not decode.
+    fn open(vfs: &dyn Vfs, directory: &Path, how: Open) -> Result<(Boot, bool), Fault> {
+        let path = directory.join(BOOT);
+        let damaged = |why: &str| Fault::damaged(&path, 0, format!("{why}; {ADVICE}"));
+        if !vfs.exists(&path).map_err(Fault::io("find", &path))? {
+            return Err(damaged("it is missing, and the folder is a node's"));
         }
+        let file = vfs.open(&path, how).map_err(Fault::io("open", &path))?;
+        let mut bytes = vec![0; 2 * BOOT_PLACE_BYTES];
+        if file.len().map_err(Fault::io("read", &path))? < bytes.len() as u64 {
+            return Err(damaged("it is cut short"));
+        }
+        file.read_at(&mut bytes, 0).map_err(Fault::io("read", &path))?;
+        let (mut newest, mut is_torn) = (None, false);
+        for (place, bytes) in (0..).zip(bytes.chunks(BOOT_PLACE_BYTES)) {
+            let written = bytes.get(..format::identity::BOOT_BYTES).unwrap_or_default();
+            match format::identity::decode_boot(written) {
+                Ok(started) => newest = newest.max(Some((started, place))),
+                Err(_) if written.iter().all(|byte| *byte == 0) => {}
+                Err(_) => is_torn = true,
+            }
+        }
+        let (started, place) = newest.ok_or_else(|| damaged("it holds no number"))?;
+        Ok((Boot { path, file, started, place }, is_torn))
     }
-    let (last, place) = last.ok_or_else(|| Fault::damaged(&path, 0, "it holds no number"))?;
-    let boot = last + 1 + lost;
-    let other = (1 - place) * BOOT_PLACE_BYTES as u64;
-    let encoded = format::identity::encode_boot(boot);
-    file.write_at(&encoded, other).map_err(Fault::io("write", &path))?;
-    file.sync_data().map_err(Fault::io("sync", &path))?;
+
+    pub(crate) fn times(&self) -> u64 {
+        self.started.times
+    }
+
+    pub(crate) fn reach(&self) -> Reach {
+        self.started.reach
+    }
+
+    /// Notes durably that the log reaches so far.
+    pub(crate) fn reaches(&mut self, reach: Reach) -> Result<(), Fault> {
+        let reach = reach.max(self.started.reach);
+        self.write(Started { reach, ..self.started })
+    }
+
+    fn write(&mut self, started: Started) -> Result<(), Fault> {
+        let place = 1 - self.place;
+        let encoded = format::identity::encode_boot(&started);
+        let written = self.file.write_at(&encoded, place * BOOT_PLACE_BYTES as u64);
+        written.map_err(Fault::io("write", &self.path))?;
+        self.file.sync_data().map_err(Fault::io("sync", &self.path))?;
+        (self.started, self.place) = (started, place);
+        Ok(())
+    }
+}
+
+/// Counts a start, durably: 1 the first time.
+///
+/// A place that does not decode may have been written by a start that was cut off, and may have held a number that
+/// was shown: that number is left out.
+pub(crate) fn count_boot(vfs: &dyn Vfs, directory: &Path) -> Result<Boot, Fault> {
+    let (mut boot, is_torn) = Boot::open(vfs, directory, Open::Write)?;
+    let times = boot.started.times + 1 + u64::from(is_torn);
+    boot.write(Started { times, ..boot.started })?;
     Ok(boot)
 }
 
@@ -91,7 +177,8 @@ fn read<T>(
     let length = file.len().map_err(Fault::io("read", path))?;
     let mut bytes = vec![0; usize::try_from(length.min(4096)).unwrap_or(4096)];
     file.read_at(&mut bytes, 0).map_err(Fault::io("read", path))?;
-    let value = decode(&bytes).map_err(|why| Fault::damaged(path, 0, why.to_string()))?;
+    let value =
+        decode(&bytes).map_err(|why| Fault::damaged(path, 0, format!("{why}; {ADVICE}")))?;
     Ok(Some(value))
 }
 
@@ -111,9 +198,10 @@ fn write(vfs: &dyn Vfs, directory: &Path, name: &str, bytes: &[u8]) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use quorate_store::vfs::OsVfs;
+    use quorate_store::vfs::{MemVfs, OsVfs};
 
     use super::*;
+    use crate::log::{EntryKind, LogEntry, RaftLog};
 
     #[test]
     fn a_folder_keeps_its_identity_and_counts_its_starts() {
@@ -123,18 +211,140 @@ mod tests {
         identity.write(&OsVfs, folder.path()).expect("written");
         assert_eq!(Identity::read(&OsVfs, folder.path()).expect("readable"), Some(identity));
         for boot in 1..=3 {
-            assert_eq!(count_boot(&OsVfs, folder.path()).expect("counted"), boot);
+            assert_eq!(count_boot(&OsVfs, folder.path()).expect("counted").times(), boot);
         }
         // A start that was cut off: nobody can say whether its number was shown.
         let path = folder.path().join(BOOT);
         let mut bytes = std::fs::read(&path).expect("readable");
-        *bytes.first_mut().expect("it has bytes") ^= 1;
+        *bytes.get_mut(BOOT_PLACE_BYTES).expect("it has two places") ^= 1;
         std::fs::write(&path, &bytes).expect("written");
         for boot in [4, 5] {
-            assert_eq!(count_boot(&OsVfs, folder.path()).expect("counted"), boot);
+            assert_eq!(count_boot(&OsVfs, folder.path()).expect("counted").times(), boot);
         }
         std::fs::remove_file(folder.path().join(IDENTITY)).expect("removed");
         let refused = Identity::read(&OsVfs, folder.path()).expect_err("not a new node");
         assert!(refused.to_string().contains("is missing"), "{refused}");
+    }
+
+    /// A node's folder after its first start.
+    fn started() -> (MemVfs, Identity) {
+        let vfs = MemVfs::new();
+        vfs.create_directory(&folder()).expect("a folder");
+        let identity = Identity { cluster: [9; 16], log: 0, node: 2, chunk_bytes: 1 << 20 };
+        identity.write(&vfs, &folder()).expect("written");
+        start(&vfs, identity).expect("starts");
+        (vfs, identity)
+    }
+
+    fn folder() -> PathBuf {
+        PathBuf::from("/node")
+    }
+
+    /// What a start does with the log.
+    fn start(vfs: &MemVfs, identity: Identity) -> Result<(), Fault> {
+        let mut boot = count_boot(vfs, &folder())?;
+        let options = LogOptions {
+            cluster: identity.cluster,
+            log: identity.log,
+            node: identity.node,
+            segment_bytes: LogOptions::SEGMENT_BYTES_MIN,
+            cache_bytes: 0,
+            covered: None,
+            reach: boot.reach(),
+        };
+        let log = folder().join("log");
+        let (_log, mut writer) = RaftLog::open(Arc::new(vfs.clone()), &log, options)?;
+        writer.keep_reach(move |reach| boot.reaches(reach))
+    }
+
+    #[test]
+    fn a_node_whose_log_is_gone_or_lost_its_end_does_not_start_and_is_not_whole() {
+        let (vfs, identity) = started();
+        let log = folder().join("log");
+        let old = vfs.read(&log.join("segment-0000000001")).expect("the segment");
+        for restarts in 0..3 {
+            let [gone, empty, short, older] = [(); 4].map(|()| vfs.fork());
+            for name in gone.list(&log).expect("a folder") {
+                gone.remove(&log.join(&name)).expect("removed");
+                empty.truncate(&log.join(&name), 0).expect("cut");
+                short.truncate(&log.join(&name), 3 * 4096).expect("cut");
+            }
+            let segment = older.open(&log.join("segment-0000000001"), Open::Write);
+            segment.expect("opens").write_at(&old, 0).expect("written");
+            for (what, vfs) in [("gone", gone), ("empty", empty), ("short", short)] {
+                let found = identity.verify_log(&vfs, &folder(), None);
+                let refused = found.expect_err(what).to_string();
+                assert!(refused.contains("add a new node"), "{what}: {refused}");
+                let refused = start(&vfs, identity).expect_err(what).to_string();
+                assert!(refused.contains("add a new node"), "{what}: {refused}");
+            }
+            // Nothing came after the copy yet.
+            assert_eq!(start(&older, identity).is_ok(), restarts == 0, "restart {restarts}");
+            assert!(identity.verify_log(&vfs, &folder(), None).is_ok());
+            append(&vfs, identity, restarts);
+            start(&vfs, identity).expect("is whole");
+        }
+    }
+
+    /// Appends an entry.
+    fn append(vfs: &MemVfs, identity: Identity, index: u64) {
+        let boot = count_boot(vfs, &folder()).expect("counted");
+        let options = LogOptions {
+            cluster: identity.cluster,
+            log: identity.log,
+            node: identity.node,
+            segment_bytes: LogOptions::SEGMENT_BYTES_MIN,
+            cache_bytes: 0,
+            covered: None,
+            reach: boot.reach(),
+        };
+        let log = folder().join("log");
+        let opened = RaftLog::open(Arc::new(vfs.clone()), &log, options);
+        let (log, mut writer) = opened.expect("opens");
+        let entry = LogEntry {
+            id: LogId::new(1, index),
+            kind: EntryKind::Normal,
+            payload: vec![7; 100].into(),
+        };
+        log.append(vec![entry], Box::new(|written| written.expect("written")));
+        writer.write().expect("written");
+        writer.sync().expect("synced");
+    }
+
+    #[test]
+    fn a_node_that_stopped_before_its_first_batch_starts() {
+        let vfs = MemVfs::new();
+        vfs.create_directory(&folder()).expect("a folder");
+        let identity = Identity { cluster: [9; 16], log: 0, node: 2, chunk_bytes: 1 << 20 };
+        identity.write(&vfs, &folder()).expect("written");
+        assert_eq!(identity.verify_log(&vfs, &folder(), None).expect("is whole").segments, 0);
+        for boot in [1, 2] {
+            assert_eq!(count_boot(&vfs, &folder()).expect("counted").times(), boot);
+        }
+        start(&vfs, identity).expect("starts");
+        // The identity is given after the count: a power cut between them leaves a new node.
+        vfs.remove(&folder().join(IDENTITY)).expect("removed");
+        assert!(Identity::read(&vfs, &folder()).is_err(), "it was started");
+        let mut bytes = format::identity::encode_boot(&Started::default());
+        bytes.resize(2 * BOOT_PLACE_BYTES, 0);
+        write(&vfs, &folder(), BOOT, &bytes).expect("written");
+        assert_eq!(Identity::read(&vfs, &folder()).expect("a new node"), None);
+    }
+
+    #[test]
+    fn small_files_that_are_gone_or_empty_are_named_with_the_way_out() {
+        for (name, is_gone) in [(IDENTITY, false), (IDENTITY, true), (BOOT, false), (BOOT, true)] {
+            let (vfs, _) = started();
+            let path = folder().join(name);
+            match is_gone {
+                true => vfs.remove(&path).expect("removed"),
+                false => vfs.truncate(&path, 0).expect("cut"),
+            }
+            let started = Identity::read(&vfs, &folder())
+                .and_then(|identity| start(&vfs, identity.expect("an identity")));
+            let refused = started.expect_err(name).to_string();
+            assert!(refused.contains(&format!("/node/{name}")), "{refused}");
+            assert!(refused.contains("add a new node"), "{refused}");
+        }
     }
 }

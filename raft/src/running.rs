@@ -215,7 +215,8 @@ async fn open<H: Host>(
     let (segment_bytes, reserve) = (options.segment_bytes, options.reserve_bytes);
     let block_cache_bytes = options.block_cache_bytes;
     let opened = host.run(move || {
-        let boot = identity::count_boot(&*vfs, &directory)?;
+        let mut started = identity::count_boot(&*vfs, &directory)?;
+        let (boot, reach) = (started.times(), started.reach());
         let Identity { cluster, log, node, chunk_bytes } = identity;
         let free = vfs.free_bytes(&directory).map_err(Fault::io("measure", &directory))?;
         let space = Space::new(reserve, chunk_bytes, free);
@@ -233,8 +234,9 @@ async fn open<H: Host>(
         let store = open_store()?;
         let covered = store.checkpointed();
         let cache_bytes = LOG_CACHE_BYTES;
-        let options = LogOptions { cluster, log, node, segment_bytes, cache_bytes, covered };
-        let (log, writer) = RaftLog::open(vfs, &directory.join("log"), options)?;
+        let options = LogOptions { cluster, log, node, segment_bytes, cache_bytes, covered, reach };
+        let (log, mut writer) = RaftLog::open(vfs, &directory.join("log"), options)?;
+        writer.keep_reach(move |reach| started.reaches(reach))?;
         log.fill_ahead(space.room() < Room::Full);
         let replayed = machine::bring_up_to_date(store, open_store, &log, &space)?;
         Ok((boot, log, writer, replayed, space))

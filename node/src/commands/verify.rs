@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use quorate_raft::{Identity, log};
+use quorate_raft::Identity;
 use quorate_store::vfs::{Lock, OsVfs, Vfs};
 use quorate_store::{self as store, Fault};
 use serde::Serialize;
@@ -88,15 +88,17 @@ pub fn run(args: &VerifyArgs, global: &Global) -> Result<(), Exit> {
 fn verify(directory: &Path) -> Result<(Option<WholeLine>, Vec<Fault>), Exit> {
     let vfs = OsVfs;
     let identity = match Identity::read(&vfs, directory) {
-        Ok(Some(identity)) => Some(identity),
+        Ok(Some(identity)) => identity,
         Ok(None) => return Ok((None, Vec::new())),
         Err(fault) => return Ok((None, vec![fault])),
     };
     let _lock = lock(&vfs, directory)?;
     let mut faults = Vec::new();
-    let log = log::verify(&vfs, &directory.join("log")).map_err(|fault| faults.push(fault)).ok();
     let store = store::verify(&vfs, directory).map_err(|found| faults.extend(found)).ok();
-    let whole = identity.zip(log).zip(store).map(|((identity, log), store)| WholeLine {
+    let covered = store.as_ref().and_then(|store| store.checkpoint);
+    let log = identity.verify_log(&vfs, directory, covered);
+    let log = log.map_err(|fault| faults.push(fault)).ok();
+    let whole = log.zip(store).map(|(log, store)| WholeLine {
         cluster: Uuid::from_bytes(identity.cluster).to_string(),
         node: identity.node,
         events: store.events,

@@ -1,22 +1,26 @@
-//! The files `identity` (who the node is) and `boot` (how often it was started).
+//! The files `identity` (who the node is) and `boot` (how often it was started,
+//! and how far its log was durable at least).
 //!
 //! ```text
 //! magic      8   "QUORIDNT" / "QUORBOOT"
 //! version    2   1
-//! body           identity: cluster 16, log 4, node 8, chunk bytes 8; boot: number 8
+//! body           identity: cluster 16, log 4, node 8, chunk bytes 8; boot: number 8,
+//!                log: batch 8, segment 8
 //! checksum   4   CRC32C of all before
 //! ```
 //!
-//! `boot` has two such places, 4096 bytes apart, that are written in turn: the greater number counts.
+//! `boot` has two such places, 4096 bytes apart, that are written in turn: the greater number counts, and of two alike the one whose
+//! log reaches further.
 
 use super::{Input, Malformed};
-use crate::identity::Identity;
+use crate::identity::{Identity, Started};
+use crate::log::Reach;
 
 const IDENTITY: &[u8; 8] = b"QUORIDNT";
 const BOOT: &[u8; 8] = b"QUORBOOT";
 const VERSION: u16 = 1;
-/// The length of a boot number with all around it.
-pub(crate) const BOOT_BYTES: usize = 8 + 2 + 8 + 4;
+/// The length of one place of `boot`.
+pub(crate) const BOOT_BYTES: usize = 8 + 2 + 8 + 8 + 8 + 4;
 
 /// The bytes of an identity.
 pub(crate) fn encode(identity: &Identity) -> Vec<u8> {
@@ -41,19 +45,22 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Identity, Malformed> {
     Ok(identity)
 }
 
-/// The bytes of a boot number.
-pub(crate) fn encode_boot(boot: u64) -> Vec<u8> {
+/// The bytes of one place of `boot`.
+pub(crate) fn encode_boot(started: &Started) -> Vec<u8> {
     let mut bytes = begin(BOOT);
-    bytes.extend_from_slice(&boot.to_le_bytes());
+    for number in [started.times, started.reach.batch, started.reach.segment] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
     seal(bytes)
 }
 
-/// A boot number from its bytes.
-pub(crate) fn decode_boot(bytes: &[u8]) -> Result<u64, Malformed> {
+/// What a place of `boot` holds.
+pub(crate) fn decode_boot(bytes: &[u8]) -> Result<Started, Malformed> {
     let mut input = open(BOOT, bytes)?;
-    let boot = input.u64()?;
+    let times = input.u64()?;
+    let reach = Reach { batch: input.u64()?, segment: input.u64()? };
     input.end()?;
-    Ok(boot)
+    Ok(Started { times, reach })
 }
 
 fn begin(magic: &[u8; 8]) -> Vec<u8> {
@@ -93,7 +100,8 @@ mod tests {
         let identity = Identity { cluster: [7; 16], log: 0, node: 3, chunk_bytes: 1 << 26 };
         let bytes = encode(&identity);
         assert_eq!(decode(&bytes), Ok(identity));
-        assert_eq!(decode_boot(&encode_boot(42)), Ok(42));
+        let started = Started { times: 42, reach: Reach { batch: 7, segment: 3 } };
+        assert_eq!(decode_boot(&encode_boot(&started)), Ok(started));
         assert!(decode_boot(&bytes).is_err(), "a file of another kind");
         for length in 0..bytes.len() {
             assert!(decode(bytes.get(..length).expect("shorter")).is_err(), "cut at {length}");

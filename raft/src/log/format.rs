@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! segment   header, zeros to 4 KiB; batches, each from a 4 KiB boundary on; what an earlier use left
-//!   header    magic 8, version 2, log 4, cluster 16, node 8, number of the use 8, CRC32C 4
+//!   header    magic 8, version 2, log 4, cluster 16, node 8, number of the use 8,
+//!             length of the file 8, CRC32C 4
 //! batch     header 64, records
 //!   header    magic 4, CRC32C 4, length with header 4, count of records 4, digest of their CRCs 4, flags 4,
 //!             sequence 8, predecessor: number 8, offset 8; flushed before it: term 8, index 8 (if flag 1)
@@ -30,7 +31,7 @@ pub(super) const BATCH_HEADER_BYTES: usize = 64;
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = RECORD_HEADER_BYTES + 16;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"QuRaLog\n";
-const SEGMENT_HEADER_BYTES: usize = 50;
+const SEGMENT_HEADER_BYTES: usize = 58;
 const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"QuBa");
 const RECORD_HEADER_BYTES: usize = 9;
 const VERSION: u16 = 1;
@@ -109,7 +110,7 @@ pub(super) enum Malformed {
 }
 
 /// The first block of a segment.
-pub(super) fn encode_segment_header(identity: &Identity, number: u64) -> Vec<u8> {
+pub(super) fn encode_segment_header(identity: &Identity, number: u64, length: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(BLOCK as usize);
     out.extend_from_slice(&SEGMENT_MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
@@ -117,14 +118,15 @@ pub(super) fn encode_segment_header(identity: &Identity, number: u64) -> Vec<u8>
     out.extend_from_slice(&identity.cluster);
     put_u64(&mut out, identity.node);
     put_u64(&mut out, number);
+    put_u64(&mut out, length);
     let crc = crc32c::crc32c(&out);
     out.extend_from_slice(&crc.to_le_bytes());
     out.resize(BLOCK as usize, 0);
     out
 }
 
-/// Whose segment it is, and the number of its use.
-pub(super) fn decode_segment_header(bytes: &[u8]) -> Result<(Identity, u64), Malformed> {
+/// Whose segment it is, the number of its use, and the length of its file.
+pub(super) fn decode_segment_header(bytes: &[u8]) -> Result<(Identity, u64, u64), Malformed> {
     let short = Malformed::Damaged("the header is cut off");
     let header = bytes.get(..SEGMENT_HEADER_BYTES).ok_or(short)?;
     let (fields, crc) = header.split_at(SEGMENT_HEADER_BYTES - 4);
@@ -142,7 +144,7 @@ pub(super) fn decode_segment_header(bytes: &[u8]) -> Result<(Identity, u64), Mal
     }
     let log = input.u32()?;
     let identity = Identity { log, cluster: input.array()?, node: input.u64()? };
-    Ok((identity, input.u64()?))
+    Ok((identity, input.u64()?, input.u64()?))
 }
 
 /// A batch as it grows.

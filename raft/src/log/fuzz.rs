@@ -24,7 +24,7 @@ fn segment(bytes: &[u8]) {
 }
 
 fn segments() -> Vec<Vec<u8>> {
-    vec![encode_segment_header(&IDENTITY, 9)]
+    vec![encode_segment_header(&IDENTITY, 9, 1 << 16)]
 }
 
 fn batch(bytes: &[u8]) {

@@ -51,8 +51,10 @@ use quorate_proto::LogId;
 use quorate_store::Fault;
 
 pub use handle::RaftLog;
-pub use open::{LogReport, verify};
-pub use writer::LogWriter;
+pub use open::LogReport;
+pub(crate) use open::verify;
+pub(crate) use scan::ADVICE;
+pub use writer::{LogWriter, Reach};
 
 /// Called once what was handed over with it, and everything before that, is durable; or with the fault
 /// that stopped the log. Called in the order of the calls, on whatever drives the [`LogWriter`] (or at
@@ -76,6 +78,9 @@ pub struct LogOptions {
     /// What the catalog holds. Entries up to here were flushed in this log, or announced by
     /// [`RaftLog::announce_install`]: a log that ends before is damaged.
     pub covered: Option<LogId>,
+    /// How far the log was durable at some time, as something outside of it says: a log that ends before is
+    /// damaged (see [`LogWriter::keep_reach`]).
+    pub reach: Reach,
 }
 
 impl LogOptions {

@@ -1,5 +1,6 @@
 //! Opening a log: read it back, judge what was found, make it durable, go on.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ pub(super) fn open(
     let mut scan = scan(&*vfs, directory, Some(identity))?;
     let newest = scan.chain.pop();
     let mut replay = Replay::new(directory, options.cache_bytes);
-    let found = replay_all(&scan, newest, &mut replay, options.covered)?;
+    let found = replay_all(&scan, newest, &mut replay, options)?;
 
     let (used, end) = (&scan.used, scan.end.max(BLOCK));
     let segments =
@@ -60,8 +61,9 @@ fn replay_all(
     scan: &Scan,
     newest: Option<Batch>,
     replay: &mut Replay<'_>,
-    covered: Option<LogId>,
+    options: &LogOptions,
 ) -> Result<Found, Fault> {
+    replay.check_reaches(newest.as_ref(), options.reach)?;
     let oldest = scan.chain.first().or(newest.as_ref());
     if let Some(oldest) = oldest {
         replay.begin(oldest);
@@ -76,7 +78,7 @@ fn replay_all(
     if let Some(oldest) = oldest {
         replay.check_complete(oldest.place)?;
     }
-    if let Some(covered) = covered {
+    if let Some(covered) = options.covered {
         replay.check_covers(covered)?;
     }
     Ok(Found { before, newest, ticket })
@@ -114,17 +116,26 @@ pub struct LogReport {
     pub last: Option<LogId>,
 }
 
-/// Checks every byte in use of a stopped node's log; changes nothing.
+/// Checks every byte in use of a stopped node's log; changes nothing. Of the options it looks at whose log it is,
+/// and at how far it must reach.
 ///
 /// # Errors
 /// What [`RaftLog::open`](super::RaftLog::open) would answer.
-pub fn verify(vfs: &dyn Vfs, directory: &Path) -> Result<LogReport, Fault> {
-    let mut scan = scan(vfs, directory, None)?;
+pub(crate) fn verify(
+    vfs: &dyn Vfs,
+    directory: &Path,
+    options: &LogOptions,
+) -> Result<LogReport, Fault> {
+    let LogOptions { cluster, log, node, .. } = *options;
+    let mut scan = match vfs.list(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Scan::default(),
+        _ => scan(vfs, directory, Some(Identity { cluster, log, node }))?,
+    };
     let bytes = scan.chain.iter().map(|batch| padded(batch.header.length.into())).sum::<u64>();
     let segments = scan.used.len() as u64;
     let newest = scan.chain.pop();
     let mut replay = Replay::new(directory, 0);
-    replay_all(&scan, newest, &mut replay, None)?;
+    replay_all(&scan, newest, &mut replay, options)?;
     let (entries, last) = (replay.entries.len(), replay.image.end);
     Ok(LogReport { segments, bytes: bytes + segments * BLOCK, entries, last })
 }

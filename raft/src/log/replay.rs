@@ -10,6 +10,7 @@ use super::format::{Place, Record};
 use super::image::{Image, latest};
 use super::scan::{ADVICE, Batch, Found};
 use super::segments::segment_name;
+use super::writer::Reach;
 
 /// What batches add up to, oldest first.
 #[derive(Debug)]
@@ -90,6 +91,21 @@ impl<'a> Replay<'a> {
             }
             None => Ok(()),
         }
+    }
+
+    /// The newest batch that was found is none before the last that was known to be durable.
+    pub(super) fn check_reaches(&self, newest: Option<&Batch>, reach: Reach) -> Result<(), Fault> {
+        let newest = newest.map_or(0, |newest| newest.header.sequence);
+        if newest >= reach.batch {
+            return Ok(());
+        }
+        let end = match newest {
+            0 => "is empty".to_owned(),
+            newest => format!("ends with batch {newest}"),
+        };
+        let (batch, segment) = (reach.batch, segment_name(reach.segment));
+        let why = format!("the log {end}, but batch {batch} was durable in `{segment}`");
+        Err(Fault::damaged(self.directory, 0, format!("{why}; {ADVICE}")))
     }
 
     /// What the catalog holds must have been durable here.

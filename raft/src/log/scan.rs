@@ -10,11 +10,11 @@ use super::format::{self, BLOCK, BatchHeader, Identity, Malformed, Place, Record
 use super::segments::{self, segment_name};
 
 /// What to do about damage; the end of the sentence.
-pub(super) const ADVICE: &str =
+pub(crate) const ADVICE: &str =
     "this node must not start with it: remove it from the cluster and add a new node";
 
 /// What a log holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Scan {
     /// The batches, oldest first; empty in a new log.
     pub(super) chain: Vec<Batch>,
@@ -41,6 +41,13 @@ pub(super) struct Found {
     pub(super) length: usize,
 }
 
+/// A batch of which at least the header was written.
+struct Begun {
+    path: PathBuf,
+    offset: u64,
+    sequence: u64,
+}
+
 /// One segment in memory.
 struct Loaded {
     number: u64,
@@ -60,20 +67,39 @@ pub(super) fn scan(
 ) -> Result<Scan, Fault> {
     let (numbers, _) = segments::list(vfs, directory)?;
     let identity = check_headers(vfs, directory, &numbers, expected)?;
-    let mut scan = Scan { chain: Vec::new(), used: Vec::new(), end: BLOCK };
+    let mut scan = Scan { end: BLOCK, ..Scan::default() };
     let Some(identity) = identity else { return Ok(scan) };
+    let mut begun = Vec::new();
     for number in numbers.iter().rev() {
         let loaded = Loaded::read(vfs, directory, &identity, *number)?;
-        if let Some((newest, header)) = loaded.newest_batch() {
+        let newest = loaded.newest_batch();
+        begun.extend(loaded.last_begun(newest));
+        if let Some((newest, header)) = newest {
+            check_begun(&begun, header.sequence)?;
             scan.end = loaded.end_behind(newest, &header);
             let walk = Walk { vfs, directory, identity, numbers: &numbers };
             walk.back_from(loaded, newest, header.sequence, &mut scan)?;
             break;
         }
     }
+    if scan.chain.is_empty() {
+        check_begun(&begun, 0)?;
+    }
     scan.chain.reverse();
     scan.used.reverse();
     Ok(scan)
+}
+
+/// A batch is begun when the one before it is durable, so what is begun behind the newest whole batch is its
+/// successor: the one that was under way when the node stopped. One further on proves that batches are gone.
+fn check_begun(begun: &[Begun], newest: u64) -> Result<(), Fault> {
+    let Some(further) = begun.iter().find(|begun| begun.sequence > newest.saturating_add(1)) else {
+        return Ok(());
+    };
+    let Begun { path, offset, sequence } = further;
+    let why = format!("batch {sequence} was begun here, so batch {} was durable", sequence - 1);
+    let why = format!("{why}, but the newest whole one is {newest}; {ADVICE}");
+    Err(Fault::damaged(path, *offset, why))
 }
 
 /// All headers, before anything else is read: whose log is it?
@@ -87,9 +113,14 @@ fn check_headers(
     for number in numbers {
         let path = directory.join(segment_name(*number));
         let file = vfs.open(&path, Open::Read).map_err(Fault::io("open", &path))?;
+        let length = file.len().map_err(Fault::io("read", &path))?;
+        if length < BLOCK {
+            let why = format!("it has {length} bytes, too few for a segment; {ADVICE}");
+            return Err(Fault::damaged(&path, length, why));
+        }
         let mut header = vec![0; BLOCK as usize];
         file.read_at(&mut header, 0).map_err(Fault::io("read", &path))?;
-        let (found, use_number) = format::decode_segment_header(&header)
+        let (found, use_number, written) = format::decode_segment_header(&header)
             .map_err(|malformed| fault(&path, 0, malformed))?;
         let expected = expected.or(identity).unwrap_or(found);
         if found != expected {
@@ -98,6 +129,10 @@ fn check_headers(
         if use_number != *number {
             let why = format!("its header says that it is segment {use_number}; {ADVICE}");
             return Err(Fault::damaged(&path, 0, why));
+        }
+        if length != written {
+            let why = format!("it has {length} bytes, but was written with {written}; {ADVICE}");
+            return Err(Fault::damaged(&path, length.min(written), why));
         }
         identity = Some(found);
     }
@@ -159,6 +194,25 @@ impl Loaded {
             };
         }
         newest
+    }
+
+    /// Of the batches that were begun behind the newest whole one, that with the highest number.
+    fn last_begun(&self, newest: Option<(u64, BatchHeader)>) -> Option<Begun> {
+        let mut offset =
+            newest.map_or(BLOCK, |(newest, header)| newest + format::padded(header.length.into()));
+        let mut last: Option<Begun> = None;
+        while offset < self.bytes.len() as u64 {
+            let header = format::decode_batch_header(self.from(offset), self.seed);
+            if let Some(header) = header
+                && last.as_ref().is_none_or(|last| last.sequence < header.sequence)
+            {
+                let (path, sequence) = (self.path.clone(), header.sequence);
+                last = Some(Begun { path, offset, sequence });
+            }
+            // Behind a header stands what users wrote, as far as its batch goes.
+            offset += header.map_or(BLOCK, |header| format::padded(header.length.into()));
+        }
+        last
     }
 
     /// The first boundary behind the newest batch, and behind one that may have been torn there.

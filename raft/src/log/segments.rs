@@ -329,7 +329,7 @@ impl Segments {
         self.next_number += 1;
         let from = self.directory.join(name);
         let to = self.directory.join(segment_name(number));
-        let header = format::encode_segment_header(&self.identity, number);
+        let header = format::encode_segment_header(&self.identity, number, length);
         file.write_at(&header, 0).map_err(Fault::io("write", &from))?;
         file.sync_data().map_err(Fault::io("sync", &from))?;
         self.vfs.rename(&from, &to).map_err(Fault::io("rename", &from))?;

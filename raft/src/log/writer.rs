@@ -12,6 +12,24 @@ use super::image::Image;
 use super::segments::{Maintained, Segments};
 use super::shared::{Needed, Shared, What, Work};
 
+/// How far a log was durable at some time. It only grows, also where a truncation takes entries back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reach {
+    /// The newest batch that was durable; 0 if there was none.
+    pub batch: u64,
+    /// The segment that it was in.
+    pub segment: u64,
+}
+
+/// Writes a reach somewhere outside of the log, durably.
+struct Keeper(Box<dyn FnMut(Reach) -> Result<(), Fault> + Send>);
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keeper")
+    }
+}
+
 /// The writing end of the log's queue: repeat [`ready`](Self::ready) (or [`wait`](Self::wait)),
 /// [`write`](Self::write), [`sync`](Self::sync), until one says that it is over.
 ///
@@ -33,6 +51,9 @@ pub struct LogWriter {
     needed: u64,
     last_batch_bytes: u64,
     buffer: Vec<u8>,
+    keeper: Option<Keeper>,
+    /// What the keeper was told last.
+    kept: Reach,
 }
 
 /// The batch that is written and not synced.
@@ -78,6 +99,8 @@ impl LogWriter {
             needed: 0,
             last_batch_bytes: 0,
             buffer: Vec::new(),
+            keeper: None,
+            kept: Reach::default(),
         }
     }
 
@@ -92,6 +115,26 @@ impl LogWriter {
         let first = self.shared.lock().entries.first_place();
         self.needed = first.map_or(self.segments.current_number(), |place| place.number);
         Ok(())
+    }
+
+    /// Tells `keep` how far the log is durable: now, with the first batch of every segment, and with every purge,
+    /// which follows a checkpoint. A start that is told of it again knows by it a log that lost its end or all of
+    /// it. What is lost of the batches that came after is known to peers only, so it is not often too little.
+    ///
+    /// # Errors
+    /// What `keep` says; later that ends the log.
+    pub fn keep_reach(
+        &mut self,
+        keep: impl FnMut(Reach) -> Result<(), Fault> + Send + 'static,
+    ) -> Result<(), Fault> {
+        self.keeper = Some(Keeper(Box::new(keep)));
+        self.tell_keeper(self.segments.current_number())
+    }
+
+    /// All batches so far are durable, the last of them in that segment.
+    fn tell_keeper(&mut self, segment: u64) -> Result<(), Fault> {
+        self.kept = Reach { batch: self.sequence, segment };
+        self.keeper.as_mut().map_or(Ok(()), |Keeper(keep)| keep(self.kept))
     }
 
     /// Waits for something to do; false when the log failed, or when all handles are dropped and
@@ -192,6 +235,12 @@ impl LogWriter {
         if let Err(error) = batch.file.sync_data() {
             let path = self.segments.path(batch.written.number);
             return Err(self.shared.fail(Fault::io("sync", &path)(error), batch.dones));
+        }
+        if batch.written.number != self.kept.segment || batch.needed > 0 {
+            // Before anybody hears of it: nothing that was answered from a new segment is out of reach.
+            if let Err(fault) = self.tell_keeper(batch.written.number) {
+                return Err(self.shared.fail(fault, batch.dones));
+            }
         }
         let count = batch.written.offsets.len() as u64;
         if count > 0 {

@@ -166,19 +166,28 @@ impl<H: Host> Link<H> {
         self.guard.judge(self.node, &shown).map_err(Status::permission_denied)
     }
 
-    /// One request and its answer, on the connection for what must be quick.
+    /// One request and its answer, on the connection for what must be quick. A peer that was started again since
+    /// it was greeted is greeted once more, and asked once more: an election must not fail for that.
     pub(crate) async fn unary<T, F>(
         &self,
         deadline: Duration,
-        call: impl FnOnce(Origin, PeerClient) -> F,
+        call: impl Fn(Origin, PeerClient) -> F,
     ) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let sent = async {
-            let origin = self.origin().await?;
-            let answer = call(origin, self.client(Connection::Control)?).await;
-            self.note(Some(&origin), answer)
+            let mut is_repeated = false;
+            loop {
+                let origin = self.origin().await?;
+                let answer = call(origin, self.client(Connection::Control)?).await;
+                let answer = self.note(Some(&origin), answer);
+                let is_unknown =
+                    answer.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated);
+                if !is_unknown || std::mem::replace(&mut is_repeated, true) {
+                    return answer;
+                }
+            }
         };
         match tokio::time::timeout(deadline, sent).await {
             Ok(answer) => Ok(answer?.into_inner()),

@@ -135,7 +135,7 @@ impl<H: Host> Inner<H> {
         let _changing = self.changing.lock().await;
         if let Some(running) = self.running() {
             if running.identity == identity {
-                return Ok(());
+                return self.refuse_if_founded(&running).await;
             }
             let why = format!("it is node {} of another cluster", running.identity.node);
             return Err(Status::already_exists(why));
@@ -148,6 +148,18 @@ impl<H: Host> Inner<H> {
         }
         let taken = self.take_identity(identity).await;
         taken.map(|_| ()).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl<H: Host> Inner<H> {
+    /// Who founds a cluster is the first to have a log. If this node has one, and is asked to take part in a
+    /// founding all the same, then the other has forgotten that the cluster was founded.
+    async fn refuse_if_founded(&self, running: &Arc<Running<H>>) -> Result<(), Status> {
+        let is_founded = self.host.scoped(running.raft.is_initialized()).await;
+        match is_founded.map_err(|fatal| Status::unavailable(fatal.to_string()))? {
+            true => Err(Status::already_exists("its cluster is founded already")),
+            false => Ok(()),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::Storage;
 use crate::failure::Failure;
 use crate::host::{Host, TokioHost};
-use crate::log::{LogOptions, RaftLog};
+use crate::log::{LogOptions, RaftLog, Reach};
 use crate::machine::{Checkpoint, Core, Durability, Machine, Replayed};
 use crate::space::Space;
 use crate::types::{
@@ -97,6 +97,7 @@ impl StoreBuilder<TypeConfig<Runtime>, Storage<TokioHost>, Gapless, TempDir> for
             segment_bytes: LogOptions::SEGMENT_BYTES_MIN,
             cache_bytes: 0,
             covered: None,
+            reach: Reach::default(),
         };
         let (log, writer) = RaftLog::open(host.vfs(), &folder.path().join("log"), log_options)
             .expect("an empty log");

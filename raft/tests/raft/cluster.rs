@@ -11,7 +11,7 @@ use quorate_proto::{
     Timestamp,
 };
 use quorate_raft::host::{Host, Listening, TokioHost};
-use quorate_raft::{Lost, Replica, ReplicaOptions, Role, Status, Timing, transport};
+use quorate_raft::{Lost, Replica, ReplicaOptions, Role, StartError, Status, Timing, transport};
 use quorate_store::command::{Builder, encode_append};
 use quorate_store::defect::{Defect, put_back};
 use quorate_store::vfs::MemVfs;
@@ -39,6 +39,15 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a replica on a folder; on any free port, or on the one it had before.
     pub(crate) fn start(host: TokioHost, directory: &Path, address: &str) -> Node {
+        Node::try_start(host, directory, address).expect("a replica")
+    }
+
+    /// The same; it may refuse.
+    pub(crate) fn try_start(
+        host: TokioHost,
+        directory: &Path,
+        address: &str,
+    ) -> Result<Node, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -59,13 +68,21 @@ impl Node {
         let started = async {
             let listening = host.listen(address).await.expect("a free port");
             let Listening { address, incoming } = listening;
-            let replica = Replica::start(host, options(&address)).await.expect("a replica");
+            let replica = Replica::start(host, options(&address)).await?;
             let server = transport::server().add_routes(replica.routes());
             tokio::spawn(server.serve_with_incoming(incoming));
-            (replica, address)
+            Ok::<_, StartError>((replica, address))
         };
-        let (replica, address) = tokio::task::block_in_place(|| runtime.block_on(started));
-        Node { replica, address, directory: directory.to_owned(), runtime: Some(runtime) }
+        let started = tokio::task::block_in_place(|| runtime.block_on(started));
+        let (replica, address) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                tokio::task::block_in_place(|| drop(runtime));
+                return Err(error);
+            }
+        };
+        let directory = directory.to_owned();
+        Ok(Node { replica, address, directory, runtime: Some(runtime) })
     }
 
     pub(crate) fn status(&self) -> Status {

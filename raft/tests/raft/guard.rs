@@ -75,20 +75,48 @@ async fn a_node_that_lost_its_folder_is_kept_out() {
     assert_eq!(cluster.node(lost).status().role, Role::Waiting);
 }
 
+/// Why the node at that place does not start.
+fn start_refused(cluster: &Cluster, place: usize) -> String {
+    let (directory, address) = cluster.place(place);
+    let started = Node::try_start(TokioHost::new(), directory, address);
+    started.map(drop).expect_err("it has forgotten").to_string()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_lost_its_log_and_kept_its_identity_is_kept_out() {
+async fn a_node_that_lost_its_log_and_kept_its_identity_does_not_start_whoever_it_would_meet() {
     let mut cluster = Cluster::new().await;
     cluster.append_many(5, 100).await;
-    let lost = cluster.leader().await;
+    let leader = cluster.leader().await;
+    let [lost, away] = [1, 2].map(|next| (leader + next) % 3);
+    // The events that follow are on the leader and on the node that is to lose its log.
+    cluster.stop(away).await;
+    cluster.append_many(5, 100).await;
     cluster.stop(lost).await;
+    cluster.stop(leader).await;
     let directory = cluster.place(lost).0.clone();
     std::fs::remove_dir_all(directory.join("log")).expect("removed");
-    cluster.start_again(lost);
+    cluster.start_again(away);
+    let refused = start_refused(&cluster, lost);
+    assert!(refused.contains("the log is empty"), "{refused}");
+    assert!(refused.contains("add a new node"), "{refused}");
+    cluster.start_again(leader);
+    cluster.append(100).await;
+    cluster.node(away).has(11).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_whose_logs_are_all_gone_is_not_founded_anew() {
+    let mut cluster = Cluster::new().await;
     cluster.append_many(5, 100).await;
-    let leader = cluster.leader().await;
-    assert_ne!(leader, lost);
-    cluster.node(leader).until("a refusal", refuses(lost, "vote of term")).await;
-    assert_eq!(cluster.node(lost).status().position.0, 0, "it takes part in nothing");
+    for place in 0..3 {
+        cluster.stop(place).await;
+        let directory = cluster.place(place).0.clone();
+        std::fs::remove_dir_all(directory.join("log")).expect("removed");
+    }
+    for place in 0..3 {
+        let refused = start_refused(&cluster, place);
+        assert!(refused.contains("the log is empty"), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

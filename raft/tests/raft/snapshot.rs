@@ -3,7 +3,7 @@
 use quorate_proto::limits::CHUNK_BYTES_MIN;
 use quorate_raft::Status;
 use quorate_raft::host::{Host, TokioHost};
-use quorate_raft::log::{LogOptions, RaftLog};
+use quorate_raft::log::{LogOptions, RaftLog, Reach};
 use quorate_store::vfs::{MemVfs, Survival, Vfs};
 
 use crate::cluster::{Cluster, PATIENCE};
@@ -142,6 +142,7 @@ fn first_kept(cluster: &Cluster, place: usize) -> u64 {
         segment_bytes: 256 * 1024,
         cache_bytes: 0,
         covered: None,
+        reach: Reach::default(),
     };
     let (log, _writer) = RaftLog::open(vfs, &directory.join("log"), options).expect("a log");
     log.state().purged.map_or(0, |purged| purged.index.0 + 1)

@@ -3,7 +3,7 @@
 use quorate_store::vfs::{MemVfs, Survival, Vfs};
 
 use super::*;
-use crate::log::format::{BLOCK, Identity, Place, padded};
+use crate::log::format::{BATCH_HEADER_BYTES, BLOCK, Identity, Place, padded};
 use crate::log::scan::{Scan, scan};
 use crate::log::segments::segment_name;
 
@@ -121,6 +121,34 @@ fn a_missing_or_short_segment_is_damage_where_something_vouches_for_it() {
 }
 
 #[test]
+fn a_batch_that_was_begun_proves_that_the_one_before_it_was_durable() {
+    let stopped = stopped(0);
+    for count in 2..=stopped.scan.chain.len() {
+        let vfs = stopped.vfs.fork();
+        for batch in stopped.scan.chain.iter().rev().take(count) {
+            // Not in the header: that the batch was begun can be read.
+            let byte = batch.place.offset + BATCH_HEADER_BYTES as u64 + 6;
+            vfs.flip_bit(&path(batch.place.number), byte, 1).expect("flips");
+        }
+        let opened = open_log(&vfs);
+        assert!(matches!(opened, Err(Fault::Damaged { .. })), "{count} batches: {opened:?}");
+    }
+}
+
+#[test]
+fn a_segment_that_is_cut_short_is_damage_though_nothing_vouches_for_its_end() {
+    let stopped = stopped(0);
+    let (number, length) = *stopped.scan.used.last().expect("a segment");
+    for length in [0, 100, BLOCK, length / 2, length - 1] {
+        let vfs = stopped.vfs.fork();
+        vfs.truncate(&path(number), length).expect("truncates");
+        let refused = open_log(&vfs).expect_err("it lost its end").to_string();
+        assert!(refused.contains(&segment_name(number)), "{refused}");
+        assert!(refused.contains("must not start"), "{refused}");
+    }
+}
+
+#[test]
 fn an_entry_that_is_damaged_while_the_node_runs_is_not_served() {
     let vfs = MemVfs::new();
     let (log, mut writer) =
@@ -144,7 +172,7 @@ fn an_entry_that_is_damaged_while_the_node_runs_is_not_served() {
 #[test]
 fn verify_finds_what_a_start_would_refuse_and_changes_nothing() {
     let stopped = stopped(0);
-    let report = verify(&stopped.vfs, &directory()).expect("is whole");
+    let report = verify(&stopped.vfs, &directory(), &options()).expect("is whole");
     assert_eq!(report.entries, stopped.full.entries.len() as u64);
     assert_eq!(report.last, stopped.full.last);
     assert_eq!(report.segments, stopped.scan.used.len() as u64);
@@ -152,7 +180,7 @@ fn verify_finds_what_a_start_would_refuse_and_changes_nothing() {
     let first = stopped.scan.chain.first().expect("a batch").place;
     stopped.vfs.flip_bit(&path(first.number), first.offset + 70, 1).expect("flips");
     let changes = stopped.vfs.counters().changes;
-    assert!(matches!(verify(&stopped.vfs, &directory()), Err(Fault::Damaged { .. })));
+    assert!(matches!(verify(&stopped.vfs, &directory(), &options()), Err(Fault::Damaged { .. })));
     assert_eq!(stopped.vfs.counters().changes, changes);
 }
 

@@ -22,7 +22,7 @@ fn a_log_on_the_real_disk_holds_what_it_was_given_over_restarts() {
             pump(&mut writer).expect("the disk is well");
         }
         model = run.states.pop().expect("a state");
-        let report = verify(&OsVfs, &directory).expect("is whole");
+        let report = verify(&OsVfs, &directory, &options()).expect("is whole");
         assert_eq!(report.entries, model.entries.len() as u64);
     }
 }

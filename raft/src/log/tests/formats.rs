@@ -116,8 +116,8 @@ fn a_batch_put_together_of_two_attempts_is_none() {
 
 #[test]
 fn a_segment_header_says_whose_it_is() {
-    let bytes = encode_segment_header(&IDENTITY, 12);
-    assert_eq!(decode_segment_header(&bytes), Ok((IDENTITY, 12)));
+    let bytes = encode_segment_header(&IDENTITY, 12, 1 << 16);
+    assert_eq!(decode_segment_header(&bytes), Ok((IDENTITY, 12, 1 << 16)));
     for byte in 0..50 {
         let mut flipped = bytes.clone();
         flipped[byte] ^= 4;

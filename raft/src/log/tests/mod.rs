@@ -45,6 +45,7 @@ fn options() -> LogOptions {
         segment_bytes: LogOptions::SEGMENT_BYTES_MIN,
         cache_bytes: 2000,
         covered: None,
+        reach: Reach::default(),
     }
 }
 

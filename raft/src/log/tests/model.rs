@@ -50,7 +50,7 @@ proptest! {
             }
             drop(writer);
             vfs.restart(Survival::Nothing);
-            let report = verify(&vfs, &directory()).expect("it is whole");
+            let report = verify(&vfs, &directory(), &super::options()).expect("it is whole");
             model = run.states.pop().expect("a state");
             prop_assert_eq!(report.entries, model.entries.len() as u64);
             prop_assert_eq!(report.last, model.last);
