@@ -3,24 +3,25 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use quorate_proto::wire::SILENCE_MAX;
 use quorate_proto::wire::v1::read_response::Message as WireMessage;
 use quorate_proto::wire::v1::{
     self, EventBatch, ReadPoint, ReadRequest as WireRequest, ReadResponse,
 };
 use quorate_proto::{self as proto, Invalid, Problem, Source as ProtoSource};
 use tokio::time::Instant;
-use tonic::Streaming;
 
 use crate::client::Client;
 use crate::event::RecordedEvent;
+use crate::incoming::{GRACE, Incoming, Patience};
 use crate::nodes::problem;
-use crate::read::{GRACE, late, may_help_elsewhere, not_understood, told, unavailable};
+use crate::read::{late, may_help_elsewhere, not_understood, told};
 use crate::snapshot::RecordedSnapshot;
 
-/// How long to wait after all nodes refused: twice as long each time …
-const REST_MIN: Duration = Duration::from_millis(50);
-/// … up to this.
+/// The longest rest between failures in a row.
 const REST_MAX: Duration = Duration::from_secs(2);
+/// So often in a row every node may fail in a way that does not pass by itself before the feed ends.
+const LASTING_ROUNDS_MAX: usize = 4;
 
 /// Where a feed stands: everything that it is asked for and that is at or below has been handed out. Resume with
 /// `after(mark.version)` when a stream is followed, else with `after(mark.position)`.
@@ -62,19 +63,12 @@ pub struct Feed {
     /// What is still to be read, or what is wrong with it.
     read: Result<proto::Read, Invalid>,
     snapshot: Option<RecordedSnapshot>,
-    incoming: Option<Incoming>,
-    /// How long to rest when all nodes refuse next.
-    rest: Duration,
+    incoming: Option<Incoming<ReadResponse>>,
+    patience: Patience,
     mark: Mark,
     is_caught_up: bool,
     ended: bool,
     ready: VecDeque<Message>,
-}
-
-/// A node's answer as it comes in.
-struct Incoming {
-    address: String,
-    messages: Streaming<ReadResponse>,
 }
 
 impl Feed {
@@ -88,7 +82,7 @@ impl Feed {
             read,
             snapshot: None,
             incoming: None,
-            rest: REST_MIN,
+            patience: Patience::new(REST_MAX),
             mark: Mark::default(),
             is_caught_up: false,
             ended: false,
@@ -105,8 +99,9 @@ impl Feed {
     /// Cancelling it loses nothing.
     ///
     /// # Errors
-    /// What cannot get better by waiting: the request breaks a rule. Everything else is tried again, at every node,
-    /// for as long as it takes.
+    /// What cannot get better by waiting: the request breaks a rule, or every node fails at the same event, again and
+    /// again, with an error that does not pass by itself (`Damaged`, `Internal`). Everything else is tried again, at
+    /// every node, for as long as it takes.
     pub async fn try_next(&mut self) -> Result<Option<Message>, Problem> {
         loop {
             if let Some(message) = self.ready.pop_front() {
@@ -119,15 +114,13 @@ impl Feed {
                 self.find_node().await?;
                 continue;
             };
-            let lost = match incoming.messages.message().await {
-                Ok(Some(response)) => match self.take(response) {
-                    Ok(()) => continue,
-                    Err(problem) => problem,
-                },
-                Ok(None) => unavailable(format!("{} ended its answer", incoming.address)),
-                Err(status) => problem(&incoming.address, &status),
+            let heard = match incoming.next(SILENCE_MAX).await {
+                Ok(response) => self.take(response),
+                Err(problem) => Err(problem),
             };
-            self.lose(lost)?;
+            if let Err(lost) = heard {
+                self.lose(lost)?;
+            }
         }
     }
 
@@ -135,8 +128,14 @@ impl Feed {
     fn lose(&mut self, lost: Problem) -> Result<(), Problem> {
         if let Some(incoming) = self.incoming.take() {
             self.client.shared.nodes.failed(&incoming.address);
+            if incoming.age() > REST_MAX {
+                // It worked for a while: what failed before is no reason to rest.
+                self.patience.progressed();
+            }
         }
-        if !may_help_elsewhere(lost.kind) {
+        self.patience.failed(&lost);
+        if !may_help_elsewhere(lost.kind) || self.cannot_get_better() {
+            self.patience.progressed();
             return Err(told(lost));
         }
         tracing::debug!(problem = %lost, "the feed goes on at another node");
@@ -144,6 +143,11 @@ impl Feed {
             self.ready.push_back(Message::FellBehind(self.mark));
         }
         Ok(())
+    }
+
+    fn cannot_get_better(&self) -> bool {
+        let failures = LASTING_ROUNDS_MAX * self.client.shared.nodes.count();
+        self.patience.is_lasting_after(failures)
     }
 
     /// Takes in a message, and notes what is still to be read after it.
@@ -189,6 +193,7 @@ impl Feed {
                 return Err(not_understood("an event came twice, or out of order"));
             }
             read.bounds.after = number;
+            self.patience.progressed();
             if let Some(limit) = &mut read.limit {
                 *limit = limit.saturating_sub(1);
             }
@@ -210,6 +215,9 @@ impl Feed {
         };
         if number < read.bounds.after {
             return Err(not_understood("a mark goes back"));
+        }
+        if number > read.bounds.after {
+            self.patience.progressed();
         }
         read.bounds.after = number;
         let position = self.mark.position.max(mark.position);
@@ -241,21 +249,21 @@ impl Feed {
             return Ok(());
         }
         loop {
+            self.patience.rest().await;
             for address in self.client.shared.nodes.for_reads() {
                 match self.ask(address.clone()).await {
-                    Ok(()) => {
-                        self.rest = REST_MIN;
-                        return Ok(());
-                    }
-                    Err(problem) if !may_help_elsewhere(problem.kind) => return Err(told(problem)),
+                    Ok(()) => return Ok(()),
                     Err(problem) => {
                         tracing::debug!(%problem, "a node cannot go on with the feed");
                         self.client.shared.nodes.failed(&address);
+                        self.patience.failed(&problem);
+                        if !may_help_elsewhere(problem.kind) || self.cannot_get_better() {
+                            self.patience.progressed();
+                            return Err(told(problem));
+                        }
                     }
                 }
             }
-            tokio::time::sleep(self.rest).await;
-            self.rest = (self.rest * 2).min(REST_MAX);
         }
     }
 
@@ -279,7 +287,7 @@ impl Feed {
             Some(WireMessage::Point(point)) => self.set_point(point)?,
             _ => return Err(not_understood("the answer does not begin with its point")),
         }
-        self.incoming = Some(Incoming { address, messages });
+        self.incoming = Some(Incoming::new(address, messages));
         Ok(())
     }
 }

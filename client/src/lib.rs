@@ -42,6 +42,7 @@ mod event;
 mod feed;
 mod flights;
 mod group;
+mod incoming;
 mod names;
 mod nodes;
 mod outcome;

@@ -1,21 +1,17 @@
 //! Lists of streams, categories, paths and types, and how they go on at another node when one is lost.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use quorate_proto::wire::v1::{ListNamesRequest as WireRequest, ListNamesResponse};
 use quorate_proto::{
     Category, Consistency, Invalid, Listed as ProtoListed, Listing, Named, Path, Position, Problem,
 };
 use tokio::time::Instant;
-use tonic::Streaming;
 
 use crate::client::Client;
+use crate::incoming::{GRACE, Incoming, Patience, REST_MAX, Round, silence_max};
 use crate::nodes::problem;
-use crate::read::{GRACE, late, may_help_elsewhere, not_understood, told, unavailable};
-
-/// How long to wait after all nodes refused.
-const REST: Duration = Duration::from_millis(50);
+use crate::read::{late, not_understood, unavailable};
 
 /// One line of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +136,7 @@ impl ListRequest {
             listing,
             as_of: 0,
             incoming: None,
+            patience: Patience::new(REST_MAX),
             ended: false,
             ready: VecDeque::new(),
         };
@@ -165,12 +162,6 @@ impl ListRequest {
     }
 }
 
-/// A node's answer as it comes in.
-struct Incoming {
-    address: String,
-    messages: Streaming<ListNamesResponse>,
-}
-
 /// Names as they come in, in the order of their bytes, each once. When a node is lost, another one goes on after the
 /// last name.
 ///
@@ -182,7 +173,8 @@ pub struct NameStream {
     listing: Listing,
     as_of: u64,
     /// None while no node works on it.
-    incoming: Option<Incoming>,
+    incoming: Option<Incoming<ListNamesResponse>>,
+    patience: Patience,
     ended: bool,
     ready: VecDeque<Listed>,
 }
@@ -200,20 +192,12 @@ impl NameStream {
                 self.find_node().await?;
                 continue;
             };
-            let lost = match incoming.messages.message().await {
-                Ok(Some(response)) => match self.take(response) {
-                    Ok(()) => continue,
-                    Err(problem) => problem,
-                },
-                Ok(None) => unavailable(format!("{} ended its answer early", incoming.address)),
-                Err(status) => problem(&incoming.address, &status),
+            let heard = match incoming.next(silence_max(&self.client)).await {
+                Ok(response) => self.take(response),
+                Err(problem) => Err(problem),
             };
-            if !may_help_elsewhere(lost.kind) {
-                return Err(told(lost));
-            }
-            tracing::debug!(problem = %lost, "the list goes on at another node");
-            if let Some(incoming) = self.incoming.take() {
-                self.client.shared.nodes.failed(&incoming.address);
+            if let Err(lost) = heard {
+                self.patience.lost(&self.client, self.incoming.take(), lost)?;
             }
         }
         Ok(self.ready.pop_front())
@@ -232,6 +216,10 @@ impl NameStream {
         if after < *last {
             return Err(not_understood("the list goes back"));
         }
+        self.patience.heard();
+        if end || after > self.listing.after {
+            self.patience.progressed();
+        }
         if let Some(limit) = &mut self.listing.limit {
             *limit = limit.saturating_sub(names.len() as u64);
         }
@@ -249,26 +237,17 @@ impl NameStream {
 
     /// Finds a node that goes on with what is still to be listed, within the deadline.
     async fn find_node(&mut self) -> Result<(), Problem> {
-        let give_up_at = Instant::now() + self.client.deadline;
+        let give_up_at = self.patience.since() + self.client.deadline;
         loop {
-            let mut lasting = true;
-            let mut last = None;
+            self.patience.rest().await;
+            let mut round = Round::default();
             for address in self.client.shared.nodes.for_reads() {
                 match self.ask(address.clone(), give_up_at).await {
                     Ok(()) => return Ok(()),
-                    Err(problem) if !may_help_elsewhere(problem.kind) => return Err(told(problem)),
-                    Err(problem) => {
-                        self.client.shared.nodes.failed(&address);
-                        lasting &= !problem.kind.is_transient();
-                        last = Some(problem);
-                    }
+                    Err(problem) => round.refused(&self.client, &address, problem)?,
                 }
             }
-            let last = last.unwrap_or_else(|| unavailable("no node is known"));
-            if lasting || Instant::now() + REST >= give_up_at {
-                return Err(told(last));
-            }
-            tokio::time::sleep(REST).await;
+            self.patience.refused(round, give_up_at)?;
         }
     }
 
@@ -288,7 +267,7 @@ impl NameStream {
         let (messages, first) =
             tokio::time::timeout(time + GRACE, asking).await.map_err(|_| late(&address))??;
         let first = first.ok_or_else(|| unavailable(format!("{address} answered nothing")))?;
-        self.incoming = Some(Incoming { address, messages });
+        self.incoming = Some(Incoming::new(address, messages));
         self.take(first).inspect_err(|_| self.incoming = None)
     }
 }

@@ -77,6 +77,11 @@ impl Nodes {
         sooner.iter().chain(later).cloned().collect()
     }
 
+    /// How many nodes are known.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().addresses.len()
+    }
+
     /// A node told where the leader is. Returns whether to go there: only if any node may be asked.
     pub(crate) fn learn_leader(&self, leader: &str) -> bool {
         if self.pinned || leader.is_empty() || endpoint(leader).is_err() {

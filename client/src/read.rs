@@ -1,28 +1,21 @@
 //! Reads: how they are asked for, and how they go on at another node when one is lost.
 
-use std::collections::VecDeque;
-use std::time::Duration;
-
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::wire::v1::{EventBatch, ReadPoint, ReadRequest as WireRequest, ReadResponse};
 use quorate_proto::{
     self as proto, Consistency, CorrelationId, Direction, ErrorKind, Invalid, Outcome, Position,
     Problem, Source as ProtoSource, Timestamp,
 };
+use std::collections::VecDeque;
 use tokio::time::Instant;
-use tonic::Streaming;
 
 use crate::client::Client;
 use crate::event::RecordedEvent;
 use crate::feed::Feed;
+use crate::incoming::{GRACE, Incoming, Patience, REST_MAX, Round, silence_max};
 use crate::nodes::problem;
 use crate::query::{Source, tags_of, types_of};
 use crate::snapshot::RecordedSnapshot;
-
-/// How much later than a node we look at its deadline.
-pub(crate) const GRACE: Duration = Duration::from_millis(200);
-/// How long to wait after all nodes refused.
-const REST: Duration = Duration::from_millis(50);
 
 /// A read in the making; linearizable, whole and oldest first unless told otherwise.
 ///
@@ -175,6 +168,7 @@ impl ReadRequest {
             point: None,
             snapshot: None,
             incoming: None,
+            patience: Patience::new(REST_MAX),
             has_begun: false,
             goes_on: false,
             ended: false,
@@ -231,12 +225,6 @@ struct Point {
     version: Option<u64>,
 }
 
-/// A node's answer as it comes in.
-struct Incoming {
-    address: String,
-    messages: Streaming<ReadResponse>,
-}
-
 /// Events as they come in. When a node is lost, another one goes on where it stopped: at the same point of the
 /// log and without a duplicate.
 ///
@@ -250,7 +238,8 @@ pub struct EventStream {
     point: Option<Point>,
     snapshot: Option<RecordedSnapshot>,
     /// None while no node works on it.
-    incoming: Option<Incoming>,
+    incoming: Option<Incoming<ReadResponse>>,
+    patience: Patience,
     /// Whether an event has come.
     has_begun: bool,
     /// Whether events came before the node that serves it now was asked.
@@ -286,26 +275,16 @@ impl EventStream {
                 self.find_node().await?;
                 continue;
             };
-            let lost = match incoming.messages.message().await {
-                Ok(Some(response)) => {
-                    if self.misses_events(&response) {
-                        self.incoming = None;
-                        return Err(removed_meanwhile());
-                    }
-                    match self.take(response) {
-                        Ok(()) => continue,
-                        Err(problem) => problem,
-                    }
+            let heard = match incoming.next(silence_max(&self.client)).await {
+                Ok(response) if self.misses_events(&response) => {
+                    self.incoming = None;
+                    return Err(removed_meanwhile());
                 }
-                Ok(None) => unavailable(format!("{} ended its answer early", incoming.address)),
-                Err(status) => problem(&incoming.address, &status),
+                Ok(response) => self.take(response),
+                Err(problem) => Err(problem),
             };
-            if !may_help_elsewhere(lost.kind) {
-                return Err(told(lost));
-            }
-            tracing::debug!(problem = %lost, "the read goes on at another node");
-            if let Some(incoming) = self.incoming.take() {
-                self.client.shared.nodes.failed(&incoming.address);
+            if let Err(lost) = heard {
+                self.patience.lost(&self.client, self.incoming.take(), lost)?;
             }
         }
         Ok(self.ready.pop_front())
@@ -381,10 +360,12 @@ impl EventStream {
     }
 
     fn take_events(&mut self, batch: EventBatch) -> Result<(), Problem> {
+        self.patience.heard();
         for event in batch.events {
             let event = proto::RecordedEvent::try_from(event)
                 .map_err(|invalid| not_understood(&invalid.to_string()))?;
             let event = RecordedEvent::from(event);
+            self.patience.progressed();
             let number = match self.read.source {
                 ProtoSource::Stream { .. } => event.version,
                 ProtoSource::Query(_) => event.position,
@@ -408,26 +389,17 @@ impl EventStream {
             self.ended = true;
             return Ok(());
         }
-        let give_up_at = Instant::now() + self.client.deadline;
+        let give_up_at = self.patience.since() + self.client.deadline;
         loop {
-            let mut lasting = true;
-            let mut last = None;
+            self.patience.rest().await;
+            let mut round = Round::default();
             for address in self.client.shared.nodes.for_reads() {
                 match self.ask(address.clone(), give_up_at).await {
                     Ok(()) => return Ok(()),
-                    Err(problem) if !may_help_elsewhere(problem.kind) => return Err(told(problem)),
-                    Err(problem) => {
-                        self.client.shared.nodes.failed(&address);
-                        lasting &= !problem.kind.is_transient();
-                        last = Some(problem);
-                    }
+                    Err(problem) => round.refused(&self.client, &address, problem)?,
                 }
             }
-            let last = last.unwrap_or_else(|| unavailable("no node is known"));
-            if lasting || Instant::now() + REST >= give_up_at {
-                return Err(told(last));
-            }
-            tokio::time::sleep(REST).await;
+            self.patience.refused(round, give_up_at)?;
         }
     }
 
@@ -452,7 +424,7 @@ impl EventStream {
             _ => return Err(not_understood("the answer does not begin with its point")),
         }
         self.goes_on = self.has_begun;
-        self.incoming = Some(Incoming { address, messages });
+        self.incoming = Some(Incoming::new(address, messages));
         Ok(())
     }
 }

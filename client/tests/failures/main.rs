@@ -7,3 +7,4 @@ mod groups;
 mod names;
 mod reads;
 mod sessions;
+mod silence;

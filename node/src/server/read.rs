@@ -16,7 +16,7 @@ use tonic::Status;
 use super::problem;
 
 /// How many pages are looked at for one message: what finds nothing must come back now and then, to
-/// learn that its client has left.
+/// learn that its client has left, and to tell it that this node still looks.
 const PAGES_PER_MESSAGE_MAX: usize = 16;
 
 /// Waits until this node is as far as the reader demands.
@@ -96,19 +96,17 @@ async fn next<H: Host>(
     let stepped = match stage {
         Stage::Begin(reader, read) => host.run(move || begin(&reader, &read)).await,
         Stage::Scanning(scan) => host.run(move || Ok((None, Stage::Page(fetch(scan)?)))).await,
+        Stage::Page(Page { events, rest: None }) if events.is_empty() => {
+            return Ok((None, Stage::End));
+        }
         Stage::Page(Page { events, rest }) => {
             let after = rest.map_or(Stage::End, Stage::Scanning);
-            let batch = Message::Events(v1::EventBatch { events });
-            return Ok((Some(batch).filter(has_events), after));
+            return Ok((Some(Message::Events(v1::EventBatch { events })), after));
         }
         Stage::End => return Ok((Some(Message::End(v1::Empty {})), Stage::Over)),
         Stage::Over => return Ok((None, Stage::Over)),
     };
     stepped.map_err(|fault| problem::of_found(replica, &fault))
-}
-
-fn has_events(message: &Message) -> bool {
-    !matches!(message, Message::Events(batch) if batch.events.is_empty())
 }
 
 /// Fixes the point, and reads the first page in the same go: most reads are short.

@@ -2,6 +2,7 @@
 
 use futures_util::FutureExt;
 use quorate_proto::ErrorKind;
+use quorate_proto::wire::SILENCE_MAX;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::consistency::Level;
 use quorate_proto::wire::v1::events_client::EventsClient;
@@ -33,6 +34,11 @@ async fn until_mark(feed: &mut tonic::Streaming<v1::ReadResponse>) -> (Vec<u64>,
             mark => return (positions, mark),
         }
     }
+}
+
+fn is_sign_of_life(message: Option<v1::ReadResponse>) -> bool {
+    let message = message.and_then(|response| response.message);
+    message == Some(Message::Events(v1::EventBatch::default()))
 }
 
 fn mark(position: u64, version: Option<u64>) -> v1::Mark {
@@ -141,9 +147,33 @@ async fn a_node_without_a_majority_lets_its_readers_go_but_for_those_that_want_w
     for node in (0..3).filter(|node| *node != alone) {
         cluster.stop(node).await;
     }
-    let ended = tokio::time::timeout(PATIENCE, strict.message()).await.expect("in time");
-    assert_eq!(problem(&ended.expect_err("it is let go")).kind, ErrorKind::Unavailable);
-    assert!(local.message().now_or_never().is_none(), "it asked for no more than the node has");
+    let ending = async {
+        loop {
+            match strict.message().await {
+                Ok(message) => assert!(is_sign_of_life(message), "nothing was appended"),
+                Err(status) => break status,
+            }
+        }
+    };
+    let ended = tokio::time::timeout(PATIENCE, ending).await.expect("it is let go");
+    assert_eq!(problem(&ended).kind, ErrorKind::Unavailable);
+    while let Some(told) = local.message().now_or_never() {
+        let told = told.expect("it asked for no more than the node has");
+        assert!(is_sign_of_life(told), "nothing was appended");
+    }
     drop((strict, local));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_hears_from_its_node_though_nothing_is_appended() {
+    let cluster = Cluster::start().await;
+    cluster.leader().await;
+    let mut events = cluster.events(0).await;
+    let mut feed = follow(&mut events, whole_stream("order-1")).await;
+    until_mark(&mut feed).await;
+    let next = tokio::time::timeout(SILENCE_MAX, feed.message()).await.expect("a sign of life");
+    assert!(is_sign_of_life(next.expect("no problem")));
+    drop(feed);
     cluster.stop_all().await;
 }

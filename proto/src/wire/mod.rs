@@ -42,4 +42,5 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quorate
 
 pub use group::settlements_of;
 pub use problem::problem_of;
+pub use read::{LIFE_SIGN_EVERY, SILENCE_MAX};
 pub use session::{SESSION_LIFE, deadline_ms};

@@ -1,5 +1,7 @@
 //! Reads on the wire.
 
+use std::time::Duration;
+
 use super::v1;
 use super::v1::consistency::Level;
 use super::v1::query_item::Scope as WireScope;
@@ -9,6 +11,11 @@ use crate::{
     Bounds, Category, Consistency, CorrelationId, Direction, EventType, Invalid, Path, Position,
     Query, QueryItem, Read, Scope, Source, StreamName, Tag, Timestamp,
 };
+
+/// How often a node that follows tells its reader something, be it an empty message while there is nothing new.
+pub const LIFE_SIGN_EVERY: Duration = Duration::from_secs(5);
+/// A node from which a reader that follows heard nothing for so long does not work any more, connected or not.
+pub const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 impl From<Query> for v1::Query {
     fn from(query: Query) -> v1::Query {

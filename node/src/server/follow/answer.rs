@@ -53,6 +53,7 @@ fn wire_step(step: Step) -> Message {
         Step::CaughtUp(mark) => Message::CaughtUp(mark.into()),
         Step::FellBehind(mark) => Message::FellBehind(mark.into()),
         Step::Progress(mark) => Message::Progress(mark.into()),
+        Step::StillHere => Message::Events(v1::EventBatch::default()),
         Step::End => Message::End(v1::Empty {}),
     }
 }

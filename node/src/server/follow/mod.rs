@@ -19,12 +19,14 @@ mod tests;
 use std::sync::Arc;
 
 use quorate_proto::limits::READ_MESSAGE_BYTES;
+use quorate_proto::wire::LIFE_SIGN_EVERY;
 use quorate_proto::{
     Bounds, Consistency, Position, Problem, Read, RecordedSnapshot, Source, Version,
 };
 use quorate_raft::host::Host;
 use quorate_store::defect::{Defect, is_present};
 use quorate_store::{Fault, Reader, Scan, StoredEvent};
+use tokio::time::timeout;
 
 use super::problem;
 
@@ -36,7 +38,7 @@ use mailbox::Letter;
 use matching::Demand;
 
 /// How many pages are looked at in one go: what finds nothing must come back now and then, to learn that its
-/// reader has left.
+/// reader has left, and to tell it that this node still looks.
 const PAGES_PER_STEP_MAX: usize = 16;
 
 /// Where a reader stands: everything that matches up to here was given out.
@@ -60,6 +62,8 @@ pub(crate) enum Step {
     CaughtUp(Mark),
     FellBehind(Mark),
     Progress(Mark),
+    /// There is nothing to tell, and this node still looks or waits.
+    StillHere,
     /// The limit of the read was given out.
     End,
 }
@@ -145,7 +149,7 @@ impl<H: Host> Follow<H> {
         let Page { events, rest } = fetched.map_err(|fault| self.found(&fault))?;
         if rest.is_some() {
             self.phase = Phase::CatchingUp { scan: rest, place };
-            return Ok(self.give_out(events));
+            return Ok(Some(self.give_out(events).unwrap_or(Step::StillHere)));
         }
         let step = self.give_out(events);
         self.pass(Mark { position: as_of, version });
@@ -163,14 +167,18 @@ impl<H: Host> Follow<H> {
         Ok(step)
     }
 
-    /// Takes what came into the mailbox, or waits until something does.
+    /// Takes what came into the mailbox, or waits until something does, but not in silence for long.
     async fn live(&mut self) -> Result<Option<Step>, Problem> {
         let Phase::Live(place) = &self.phase else { return Ok(None) };
         if !self.is_caught_up && self.has_resumed() {
             self.is_caught_up = true;
             return Ok(Some(Step::CaughtUp(self.mark)));
         }
-        match place.mailbox.take(READ_MESSAGE_BYTES).await? {
+        let Ok(letter) = timeout(LIFE_SIGN_EVERY, place.mailbox.take(READ_MESSAGE_BYTES)).await
+        else {
+            return Ok(Some(Step::StillHere));
+        };
+        match letter? {
             Letter::Events { events, through } => {
                 let mark = self.mark;
                 let is_new = |event: &StoredEvent| event.position > mark.position;

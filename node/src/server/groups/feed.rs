@@ -39,7 +39,7 @@ pub(super) fn begin<H: Host>(
                 () = sender.closed() => return,
             };
             let fed = match step {
-                Ok(Step::Point { .. }) => continue,
+                Ok(Step::Point { .. } | Step::StillHere) => continue,
                 Ok(Step::Events(events)) => Fed::Events(events),
                 Ok(Step::CaughtUp(mark) | Step::FellBehind(mark) | Step::Progress(mark)) => {
                     Fed::Through(mark.position)

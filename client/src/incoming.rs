@@ -1,0 +1,178 @@
+//! A node's answer as it comes in, and how a read goes on when nodes fail again and again.
+
+use std::time::Duration;
+
+use quorate_proto::{ErrorKind, Problem};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::Streaming;
+
+use crate::client::Client;
+use crate::nodes::problem;
+use crate::read::{late, may_help_elsewhere, told, unavailable};
+
+/// How much later than a node we look at its deadline.
+pub(crate) const GRACE: Duration = Duration::from_millis(200);
+/// The rest after the second failure in a row; twice as long after each further one …
+const REST_MIN: Duration = Duration::from_millis(50);
+/// … up to this, when somebody waits for the end of a read or a list.
+pub(crate) const REST_MAX: Duration = Duration::from_millis(500);
+
+/// How long a node may be silent in the midst of its answer: another may do better within the deadline.
+pub(crate) fn silence_max(client: &Client) -> Duration {
+    client.deadline / 3 + GRACE
+}
+
+/// A node's answer.
+pub(crate) struct Incoming<T> {
+    pub(crate) address: String,
+    messages: Streaming<T>,
+    began_at: Instant,
+    /// Since when the next message is waited for.
+    waiting_since: Option<Instant>,
+}
+
+impl<T> Incoming<T> {
+    pub(crate) fn new(address: String, messages: Streaming<T>) -> Incoming<T> {
+        Incoming { address, messages, began_at: Instant::now(), waiting_since: None }
+    }
+
+    /// The next message. A node that is silent for longer than `silence_max` is given up, although it may answer
+    /// pings. Cancelling it loses nothing, and does not give the node more time.
+    pub(crate) async fn next(&mut self, silence_max: Duration) -> Result<T, Problem> {
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let heard = timeout_at(since + silence_max, self.messages.message()).await;
+        self.waiting_since = None;
+        match heard {
+            Ok(Ok(Some(message))) => Ok(message),
+            Ok(Ok(None)) => Err(unavailable(format!("{} ended its answer early", self.address))),
+            Ok(Err(status)) => Err(problem(&self.address, &status)),
+            Err(_) => Err(late(&self.address)),
+        }
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.began_at.elapsed()
+    }
+}
+
+/// What is known of failures since a read last made progress. After the first one another node is asked at once;
+/// after more of them it rests, each time for longer.
+pub(crate) struct Patience {
+    rest_max: Duration,
+    failures: u32,
+    /// Since when nothing went on.
+    since: Option<Instant>,
+    not_before: Option<Instant>,
+    /// Whether none of the failures was one that passes by itself.
+    is_lasting: bool,
+}
+
+impl Patience {
+    pub(crate) fn new(rest_max: Duration) -> Patience {
+        Patience { rest_max, failures: 0, since: None, not_before: None, is_lasting: true }
+    }
+
+    /// The read went on.
+    pub(crate) fn progressed(&mut self) {
+        *self = Patience::new(self.rest_max);
+    }
+
+    /// A node works on it, though nothing came of that yet.
+    pub(crate) fn heard(&mut self) {
+        self.since = None;
+    }
+
+    /// A node failed in the midst of its answer. Error: it is not worth asking another, or time to give up.
+    pub(crate) fn lost<T>(
+        &mut self,
+        client: &Client,
+        incoming: Option<Incoming<T>>,
+        problem: Problem,
+    ) -> Result<(), Problem> {
+        let nodes = &client.shared.nodes;
+        if let Some(incoming) = incoming {
+            nodes.failed(&incoming.address);
+        }
+        if !may_help_elsewhere(problem.kind) {
+            return Err(told(problem));
+        }
+        self.failed(&problem);
+        if self.since() + client.deadline <= Instant::now() || self.is_lasting_after(nodes.count())
+        {
+            self.progressed();
+            return Err(told(problem));
+        }
+        tracing::debug!(%problem, "another node is asked to go on");
+        Ok(())
+    }
+
+    /// All nodes refused. Error: it is time to give up.
+    pub(crate) fn refused(&mut self, round: Round, give_up_at: Instant) -> Result<(), Problem> {
+        let last = round.last.unwrap_or_else(|| unavailable("no node is known"));
+        self.failed(&last);
+        if !round.may_pass || self.not_before.unwrap_or_else(Instant::now) >= give_up_at {
+            self.progressed();
+            return Err(told(last));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn failed(&mut self, problem: &Problem) {
+        let now = Instant::now();
+        self.since.get_or_insert(now);
+        self.is_lasting &= is_lasting(problem.kind);
+        let doublings = self.failures.checked_sub(1);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = doublings.map(|doublings| {
+            let rest = REST_MIN.saturating_mul(1 << doublings.min(16));
+            now + rest.min(self.rest_max)
+        });
+    }
+
+    /// Rests for as long as the failures demand. Cancelling it does not begin the rest anew.
+    pub(crate) async fn rest(&self) {
+        if let Some(not_before) = self.not_before {
+            sleep_until(not_before).await;
+        }
+    }
+
+    /// Since when nothing went on; from now on if all was well before.
+    pub(crate) fn since(&mut self) -> Instant {
+        *self.since.get_or_insert_with(Instant::now)
+    }
+
+    /// Whether so many failures in a row were none that passes by itself.
+    pub(crate) fn is_lasting_after(&self, failures: usize) -> bool {
+        self.is_lasting && self.failures as usize >= failures
+    }
+}
+
+/// What the nodes said that were asked one after the other.
+#[derive(Default)]
+pub(crate) struct Round {
+    /// Whether one of them told of trouble that may pass by itself.
+    may_pass: bool,
+    last: Option<Problem>,
+}
+
+impl Round {
+    /// A node refused. Error: no other can do better.
+    pub(crate) fn refused(
+        &mut self,
+        client: &Client,
+        address: &str,
+        problem: Problem,
+    ) -> Result<(), Problem> {
+        if !may_help_elsewhere(problem.kind) {
+            return Err(told(problem));
+        }
+        client.shared.nodes.failed(address);
+        self.may_pass |= problem.kind.is_transient();
+        self.last = Some(problem);
+        Ok(())
+    }
+}
+
+fn is_lasting(kind: ErrorKind) -> bool {
+    !kind.is_transient() && kind != ErrorKind::NotReady
+}

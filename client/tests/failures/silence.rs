@@ -1,0 +1,130 @@
+//! How reads, lists and feeds go on when a node is connected and does nothing, or fails again and again.
+
+use std::time::Duration;
+
+use crate::fake::{Node, client};
+use crate::reads::{events, point};
+use quorate_client::{ErrorKind, Message, Outcome, Problem, Query};
+use quorate_proto::wire::v1::read_response::Message as Wire;
+use quorate_proto::wire::{LIFE_SIGN_EVERY, v1};
+use tokio::time::{Instant, timeout};
+use tonic::Status;
+
+/// Much longer than any of this takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_read_whose_node_falls_silent_goes_on_at_another() {
+    let (mut first, mut second) = (Node::start().await, Node::start().await);
+    let short = Duration::from_millis(900);
+    let client = client(&[&first, &second], |builder| builder.deadline(short));
+    let reading = tokio::spawn(client.read(Query::everything()).collect());
+    let silent = first.read().await;
+    point(&silent, 8, None).await;
+    events(&silent, &[2]).await;
+    // It stays connected.
+    let read = timeout(PATIENCE, second.read()).await.expect("the silent node is given up");
+    assert_eq!(read.request.after, 2);
+    point(&read, 8, None).await;
+    events(&read, &[4]).await;
+    read.send(Wire::End(v1::Empty {})).await;
+    assert_eq!(reading.await.expect("it ran").expect("an answer").events.len(), 2);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn reads_and_lists_that_hear_nothing_end_by_their_deadline() {
+    let mut node = Node::start().await;
+    let short = Duration::from_millis(600);
+    let client = client(&[&node], |builder| builder.deadline(short));
+    let reading = tokio::spawn(client.read(Query::everything()).collect());
+    let listing = tokio::spawn(client.streams().collect());
+    let serving = tokio::spawn(async move {
+        let mut silent = Vec::new();
+        loop {
+            let read = node.read().await;
+            point(&read, 8, None).await;
+            silent.push(read);
+        }
+    });
+    let late = timeout(PATIENCE, reading).await.expect("it ends").expect("it ran");
+    assert_eq!(late.expect_err("nothing came").kind, ErrorKind::Deadline);
+    let late = timeout(PATIENCE, listing).await.expect("it ends").expect("it ran");
+    assert_eq!(late.expect_err("nothing came").kind, ErrorKind::Deadline);
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_failure_that_repeats_after_the_point_is_not_asked_for_without_rest_nor_for_ever() {
+    let mut node = Node::start().await;
+    let deadline = Duration::from_secs(1);
+    let client = client(&[&node], |builder| builder.deadline(deadline));
+    let begun = Instant::now();
+    let mut reading = tokio::spawn(client.read(Query::everything()).collect());
+    let mut asked = 0;
+    let told = loop {
+        tokio::select! {
+            told = &mut reading => break told,
+            read = node.read() => {
+                asked += 1;
+                point(&read, 8, None).await;
+                let _ = read.answers.send(Err(Status::unavailable("gone"))).await;
+            }
+        }
+        assert!(begun.elapsed() < PATIENCE, "it never ends");
+    };
+    assert_eq!(told.expect("it ran").expect_err("it failed").kind, ErrorKind::Unavailable);
+    assert!(begun.elapsed() >= deadline / 2, "it might have got better");
+    assert!((3..20).contains(&asked), "asked {asked} times");
+}
+
+#[tokio::test]
+async fn what_no_node_can_do_and_does_not_pass_by_itself_ends_a_read_and_in_the_end_a_feed() {
+    let damaged = || Problem::new(ErrorKind::Damaged, Outcome::NotAppended, "a chunk is damaged");
+    let (mut first, mut second) = (Node::start().await, Node::start().await);
+    let client = client(&[&first, &second], |builder| builder);
+    let serving = tokio::spawn(async move {
+        loop {
+            let read = tokio::select! {
+                read = first.read() => read,
+                read = second.read() => read,
+            };
+            point(&read, 8, None).await;
+            let _ = read.answers.send(Err(damaged().into())).await;
+        }
+    });
+    let reading = client.read(Query::everything()).collect();
+    let told = timeout(PATIENCE, reading).await.expect("it ends").expect_err("it is damaged");
+    assert_eq!(told.kind, ErrorKind::Damaged);
+    let mut feed = client.read(Query::everything()).follow();
+    let told = timeout(PATIENCE, feed.try_next()).await.expect("it ends").expect_err("damaged");
+    assert_eq!(told.kind, ErrorKind::Damaged);
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_feed_leaves_a_node_that_gives_no_sign_of_life() {
+    let (mut first, mut second) = (Node::start().await, Node::start().await);
+    let client = client(&[&first, &second], |builder| builder);
+    let mut feed = client.read(Query::everything()).follow();
+    let following = tokio::spawn(async move {
+        for expected in [2, 4] {
+            match feed.try_next().await.expect("no problem").expect("a message") {
+                Message::Event(event) => assert_eq!(event.position, expected),
+                other => panic!("no event: {other:?}"),
+            }
+        }
+    });
+    let silent = first.read().await;
+    point(&silent, 8, None).await;
+    events(&silent, &[2]).await;
+    events(&silent, &[]).await;
+    let last_sign = Instant::now();
+    let read = timeout(PATIENCE, second.read()).await.expect("the silent node is given up");
+    assert!(last_sign.elapsed() > LIFE_SIGN_EVERY * 2, "it waits for a node that has nothing new");
+    assert_eq!(read.request.after, 2);
+    point(&read, 8, None).await;
+    events(&read, &[4]).await;
+    following.await.expect("it was fed");
+    drop(silent);
+}
