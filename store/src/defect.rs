@@ -20,6 +20,8 @@ pub enum Defect {
     NoSecondLook,
     /// The floor of a consumer group passes events that consumers still hold.
     FloorAhead,
+    /// The keys of events count nothing towards the end of a chunk.
+    FreeKeys,
 }
 
 thread_local! {
