@@ -2,6 +2,8 @@
 
 /// Longest stream name, category, path and event type, in bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 255;
+/// Most parts of a stream name or a path, between slashes: an event is in the index once for each path above it.
+pub const NAME_PARTS_MAX: usize = 16;
 /// Longest correlation or causation id and content type, in bytes of UTF-8.
 pub const IDENTIFIER_BYTES_MAX: usize = 128;
 /// Most tags on one event.
@@ -34,6 +36,9 @@ pub const QUERY_TAGS_MAX: usize = TAGS_MAX;
 pub const CONDITIONS_MAX: usize = 16;
 /// Most bytes of an aggregate snapshot.
 pub const SNAPSHOT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most changes of the count and age limits of one stream, category or path: what each hid stays hidden, so all of
+/// them are kept. Deleting a stream ends its history.
+pub const LIMITS_KEPT_MAX: usize = 1_000;
 /// How many of the newest positions are searched for the ids of a repeated append.
 pub const RETRY_WINDOW: u64 = 1 << 22;
 /// Smallest chunk size a cluster can be created with.
@@ -44,6 +49,9 @@ pub const CHUNK_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub const CHUNK_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// What an entry without a command counts towards the chunk size.
 pub const EMPTY_ENTRY_BYTES: u64 = 256;
+/// What each key of each event, and each aggregate snapshot, of a command counts towards the chunk size beside the
+/// command's length: about what the index in memory takes for it, so that the chunk size bounds that memory.
+pub const KEY_BYTES: u64 = 64;
 /// How long a client goes on with an append unless told otherwise, in milliseconds.
 pub const DEADLINE_MS_DEFAULT: u64 = 10_000;
 /// The longest that a client goes on with an append, in milliseconds: a day.

@@ -6,12 +6,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::Invalid;
-use crate::limits::{IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX, TAG_BYTES_MAX};
+use crate::limits::{IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX, NAME_PARTS_MAX, TAG_BYTES_MAX};
 
 /// The name of a stream: `[path/]category-id`, as in `order-42` or `acme/eu/order-42`.
 ///
-/// Invariants: 1 to 255 bytes of UTF-8; no control characters; no part between slashes is empty; the
-/// category is not empty. A name that begins with `$` is the system's ([`StreamName::is_system`]).
+/// Invariants: 1 to 255 bytes of UTF-8; no control characters; at most 16 parts between slashes, none of them
+/// empty; the category is not empty. A name that begins with `$` is the system's ([`StreamName::is_system`]).
 /// Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamName(Arc<str>);
@@ -76,7 +76,7 @@ impl Category {
 pub struct Path(Arc<str>);
 
 impl Path {
-    /// 1 to 255 bytes without control characters and empty parts, and without a `/` at the end.
+    /// 1 to 255 bytes without control characters and empty parts, at most 16 parts, and without a `/` at the end.
     pub fn new(name: impl AsRef<str>) -> Result<Path, Invalid> {
         check_parts("path", name.as_ref())?;
         Ok(Path(name.as_ref().into()))
@@ -231,6 +231,12 @@ fn check_parts(field: &'static str, text: &str) -> Result<(), Invalid> {
     if text.split('/').any(str::is_empty) {
         return Err(Invalid::new(field, format!("`{text}` has an empty part beside a `/`")));
     }
+    let parts = text.split('/').count();
+    // A stream of the system lies in no path, and puts a part of its own before the path that it is about.
+    if parts > NAME_PARTS_MAX && !text.starts_with('$') {
+        let why = format!("`{text}` has {parts} parts; at most {NAME_PARTS_MAX} are allowed");
+        return Err(Invalid::limit(field, why, NAME_PARTS_MAX as u64));
+    }
     Ok(())
 }
 
@@ -260,6 +266,20 @@ mod tests {
         for (path, holds) in [("acme", true), ("acme/eu", true), ("acme/e", false), ("eu", false)] {
             assert_eq!(Path::new(path).expect(path).holds(&stream), holds, "{path}");
         }
+    }
+
+    #[test]
+    fn a_name_and_a_path_have_at_most_sixteen_parts() {
+        let (most, more) = (vec!["a"; NAME_PARTS_MAX].join("/"), vec!["a"; 17].join("/"));
+        assert_eq!(StreamName::new(&most).expect("a name").paths().count(), 15);
+        let path = Path::new(&most).expect("a path");
+        for refused in [StreamName::new(&more).map(drop), Path::new(&more).map(drop)] {
+            let refused = refused.expect_err("too many parts").to_string();
+            assert!(refused.contains("has 17 parts; at most 16 are allowed"), "{refused}");
+        }
+        let changes =
+            crate::Scope::Path(path.clone()).changes().expect("its settings can be changed");
+        assert_eq!(crate::Scope::changed_by(&changes), Some(crate::Scope::Path(path)));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum Defect {
     OneAnswerForAll,
     /// A leader stamps with its own clock, whatever the others show.
     RawClock,
+    /// The keys of events count nothing towards the end of a chunk.
+    FreeKeys,
 }
 
 thread_local! {

@@ -1,6 +1,6 @@
 //! A key is what the one index is asked for: a stream, a category, a path, a type, a tag, a correlation id.
 
-use quorate_proto::{Category, CorrelationId, EventType, Path, Scope, StreamName, Tag};
+use quorate_proto::{Category, CorrelationId, Event, EventType, Path, Scope, StreamName, Tag};
 
 use crate::event::StoredEvent;
 use crate::format::{Malformed, event};
@@ -106,6 +106,17 @@ impl Key {
             let path = |path| Key::Path(Path::new(path).expect("part of a valid name"));
             std::iter::once(Key::Category(category)).chain(stream.paths().map(path))
         })
+    }
+
+    /// How many keys an event that is written to a stream has: see [`StoredEvent::keys`].
+    pub(crate) fn count(stream: &StreamName, event: &Event) -> u64 {
+        let keys = if stream.is_system() {
+            2
+        } else {
+            let correlation = usize::from(!event.correlation_id.is_empty());
+            3 + stream.paths().count() + event.tags.len() + correlation
+        };
+        keys as u64
     }
 
     /// The keys that an event has beside those of its stream: its type, tags and correlation id; of an

@@ -35,7 +35,8 @@ pub struct Options {
     pub cluster: [u8; 16],
     /// The number of the log within the cluster; in every file.
     pub log: u32,
-    /// Bytes of commands, as proposed, after which a chunk is sealed; the same on all replicas.
+    /// Bytes of commands, as proposed, after which a chunk is sealed, each key of each event counted beside them as
+    /// [`quorate_proto::limits::KEY_BYTES`]; the same on all replicas.
     pub chunk_bytes: u64,
     /// Versions of streams kept in memory beside those of the tail; at least 1. About 150 bytes each.
     pub head_cache: usize,
@@ -110,7 +111,7 @@ pub struct Store {
     /// Whether the retry window lacks ids that a damaged chunk holds.
     pub(crate) lacks_ids: bool,
     attachment: Bytes,
-    /// Bytes of the entries since the last boundary.
+    /// Bytes of the entries, and of the keys of their events, since the last boundary.
     bytes: u64,
     sealing: Option<Sealing>,
     /// The boundary that the active tail ends at, if it was reached before the last seal was finished.
@@ -201,7 +202,7 @@ impl Store {
         };
         self.point.log_id = Some(entry.log_id);
         self.point.digest = outcome::digest(self.point.digest, entry.log_id.index, &verdicts);
-        self.bytes += bytes;
+        self.count(bytes);
         if self.bytes > self.options.chunk_bytes {
             self.bytes = 0;
             self.reach_boundary(entry.log_id);
@@ -355,6 +356,11 @@ impl Store {
     /// Makes the entry that is being applied the last one of its chunk.
     pub(crate) fn fill_stretch(&mut self) {
         self.bytes = self.options.chunk_bytes;
+    }
+
+    /// Counts towards the next boundary.
+    pub(crate) fn count(&mut self, bytes: u64) {
+        self.bytes += bytes;
     }
 
     fn check_order(&self, log_id: LogId) -> Result<(), Fault> {

@@ -1,8 +1,9 @@
 //! The answers to the requests of a command.
 
+use quorate_proto::limits::LIMITS_KEPT_MAX;
 use quorate_proto::{
-    Appended, ErrorKind, EventId, Expectation, Failure, GroupOutcome, Outcome, Problem, StreamName,
-    Version, Violation,
+    Appended, ErrorKind, EventId, Expectation, Failure, GroupOutcome, Outcome, Problem, Scope,
+    StreamName, Version, Violation,
 };
 
 /// The answer to one request of a command: the same on every replica.
@@ -34,6 +35,8 @@ pub enum Rejection {
     IdReused(EventId),
     /// This stream, which was to be written to, was closed for good.
     StreamClosed(StreamName),
+    /// The limits of this scope were changed too often: each of them is kept, and there is no room for more.
+    LimitsFull(Scope),
     /// Whether it was appended before cannot be told any more.
     Forgotten,
     /// Its conditions were checked through a position too old to go on from. Nobody's answer: the leader
@@ -48,7 +51,10 @@ impl Rejection {
         match self {
             Rejection::Conflict { failures, .. } => failures.iter().any(is_passed),
             Rejection::StreamClosed(_) => true,
-            Rejection::IdReused(_) | Rejection::Forgotten | Rejection::CheckTooOld => false,
+            Rejection::IdReused(_)
+            | Rejection::LimitsFull(_)
+            | Rejection::Forgotten
+            | Rejection::CheckTooOld => false,
         }
     }
 }
@@ -74,6 +80,13 @@ impl From<Rejection> for Problem {
             }
             Rejection::StreamClosed(stream) => {
                 refuse(ErrorKind::StreamClosed, format!("`{stream}` is closed for good"))
+            }
+            Rejection::LimitsFull(scope) => {
+                let why = format!(
+                    "the limits of `{}` were changed {LIMITS_KEPT_MAX} times, and no more are kept",
+                    scope.as_str()
+                );
+                refuse(ErrorKind::TooLarge, why)
             }
             Rejection::Forgotten => {
                 let message = "whether it was appended before cannot be told any more: \

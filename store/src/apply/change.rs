@@ -5,6 +5,7 @@ use quorate_proto::{Change, ChangeKind, LogIndex, Scope, StreamName};
 use crate::fault::Fault;
 use crate::life::{Head, Moment, Record};
 use crate::store::Store;
+use crate::verdict::Rejection;
 
 impl Store {
     /// Puts the record that the change leaves behind; its event stands at the end of the log.
@@ -28,6 +29,14 @@ impl Store {
         }
         self.view.active.change(|changes| changes.put_record(scope, position, record));
         Ok(())
+    }
+
+    /// Why a change is not taken though all that it demands is met.
+    pub(super) fn refuse_change(&self, change: &Change) -> Result<Option<Rejection>, Fault> {
+        let ChangeKind::Settings(settings) = &change.kind else { return Ok(None) };
+        let record = self.view.record(&change.scope, self.point.position)?;
+        let is_full = record.is_some_and(|record| record.is_full_for(settings));
+        Ok(is_full.then(|| Rejection::LimitsFull(change.scope.clone())))
     }
 
     fn drop_snapshot(&mut self, stream: StreamName) {

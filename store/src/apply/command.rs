@@ -7,7 +7,7 @@ use quorate_proto::{
 
 use super::group::Hold;
 use super::{Demand, Judgement, Log, conditions, judge};
-use crate::defect::{Defect, take};
+use crate::defect::{Defect, is_present, take};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::format::command::{self, ParsedAppend, ParsedRequest};
@@ -31,6 +31,8 @@ impl Store {
         self.point.recorded_at = self.point.recorded_at.max(command.recorded_at);
         if command.is_boundary {
             self.fill_stretch();
+        } else if !is_present(Defect::FreeKeys) {
+            self.count(command.key_bytes());
         }
         let shared = self.shared.clone();
         let mut groups = Hold::new(&shared);
@@ -64,6 +66,11 @@ impl Store {
             return Ok(Verdict::Rejected(rejection));
         }
         let change = append.change.take();
+        if let Some(change) = &change
+            && let Some(rejection) = self.refuse_change(change)?
+        {
+            return Ok(Verdict::Rejected(rejection));
+        }
         let appended = self.append(append, &heads);
         if let Some(change) = change {
             self.change(change)?;

@@ -94,7 +94,7 @@ fn store() -> Store {
     let options = Options {
         cluster: [1; 16],
         log: 0,
-        chunk_bytes: 300,
+        chunk_bytes: 600,
         head_cache: 1,
         block_cache_bytes: 0,
         catalog_cache_bytes: 1 << 20,

@@ -11,7 +11,7 @@ use super::draft::Draft;
 use super::index::Index;
 use super::{Chunk, ChunkIdentity, ChunkSummary, path};
 use crate::Fault;
-use crate::cache::ReadCounters;
+use crate::cache::{BlockCache, ReadCounters};
 use crate::format::chunk::block::Kept;
 use crate::format::chunk::dictionary::{Entry, Ordinals, encode_ordinals};
 use crate::format::chunk::{Footer, Section, event_digest};
@@ -22,7 +22,8 @@ use crate::vfs::Vfs;
 /// version that is kept. Of those at `keep_stub_from` and after, place and id are kept. `checkpoint` is the log
 /// index of the checkpoint that the cuts go by. `None`, and nothing is written, if nothing would go.
 ///
-/// On return the new file is durable; a power cut leaves the old or the new. `source` goes on reading the old
+/// Error of damage: of `source`, or what was written is not what was to be written; the old file stays in place.
+/// On return the new file is durable and was checked; a power cut leaves the old or the new. `source` goes on reading the old
 /// file for as long as it is open. Memory: the index of the chunk; `cut` is asked once for each stream.
 pub(crate) fn rewrite(
     vfs: &dyn Vfs,
@@ -47,9 +48,23 @@ pub(crate) fn rewrite(
     let gone = write_events(&mut draft, source, &cuts, keep_stub_from, &mut footer)?;
     write_keys(&mut draft, source, &gone)?;
     draft.finish(&mut footer)?;
+    check(vfs, &new, identity, source)?;
     vfs.rename(&new, &target).map_err(Fault::io("rename", &new))?;
     vfs.sync_directory(directory).map_err(Fault::io("sync", directory))?;
     Ok(Some(footer.summary(identity.number)))
+}
+
+/// Reads what was written: what it holds and what was removed must sum up to the chunk that it was made of. Once
+/// renamed it is all that is left, so what is not right is removed, and the old file stays.
+fn check(vfs: &dyn Vfs, new: &Path, identity: &ChunkIdentity, source: &Chunk) -> Result<(), Fault> {
+    let opened = Chunk::open(vfs, new, identity, &source.summary, &BlockCache::new(0));
+    let checked = opened.and_then(|chunk| chunk.verify());
+    if checked.is_err() {
+        vfs.remove(new).map_err(Fault::io("remove", new))?;
+        // Of a chunk that does not sum up nothing else can be made: it is to be repaired.
+        source.verify()?;
+    }
+    checked
 }
 
 /// The first version that is kept, of the streams that lose events.

@@ -28,11 +28,13 @@ pub(crate) fn encode_record(record: &Record) -> Bytes {
     out.put_varint(record.truncate_before);
     out.put_varint(record.deleted.0);
     out.put_varint(record.former.len() as u64);
-    for former in &record.former {
-        put_limits(&former.limits, 0, &mut out);
-        out.put_varint(former.until.0);
-        out.put_i64(former.until_time.0);
-    }
+    record.former.with(|all| {
+        for former in all {
+            put_limits(&former.limits, 0, &mut out);
+            out.put_varint(former.until.0);
+            out.put_i64(former.until_time.0);
+        }
+    });
     Bytes::from(out)
 }
 
@@ -49,7 +51,7 @@ pub(crate) fn decode_record(value: Bytes) -> Result<Record, Malformed> {
         former.push(Former { limits, until, until_time });
     }
     input.end()?;
-    Ok(Record { limits, former, truncate_before, deleted, closed })
+    Ok(Record { limits, former: former.into(), truncate_before, deleted, closed })
 }
 
 pub(crate) fn encode_snapshot(recorded: &RecordedSnapshot) -> Bytes {
@@ -127,7 +129,7 @@ mod tests {
         (any_limits(), former, any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
             |(limits, former, truncate_before, deleted, closed)| {
                 let deleted = Version(deleted);
-                Record { limits, former, truncate_before, deleted, closed }
+                Record { limits, former: former.into(), truncate_before, deleted, closed }
             },
         )
     }

@@ -10,6 +10,7 @@
 //!           6 forgotten
 //!           7 check too old
 //!           8 group: outcome 1 (0 done, 1 not found, 2 differs, 3 full, 4 stale), count 8
+//!           9 limits full: kind of the scope's key 1, name 1 + n
 //! failure   stream 1 + n, actual 8, expected 1 (0 any, 1 none, 2 exists, 3 exactly, and then 8 more)
 //! violation condition 4, position 8
 //! ```
@@ -20,6 +21,7 @@ use quorate_proto::{Expectation, Failure, GroupOutcome, LogIndex, Violation};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Output;
+use crate::key::Key;
 use crate::verdict::{Rejection, Verdict};
 
 /// The digest after an entry, given the one before.
@@ -85,6 +87,12 @@ fn put_rejection(rejection: &Rejection, out: &mut Vec<u8>) {
         }
         Rejection::Forgotten => out.put_u8(6),
         Rejection::CheckTooOld => out.put_u8(7),
+        Rejection::LimitsFull(scope) => {
+            out.put_u8(9);
+            let key = Key::of_scope(scope);
+            out.put_u8(key.kind());
+            out.put_short(key.name().as_bytes());
+        }
     }
 }
 

@@ -87,7 +87,7 @@ fn head() -> Head {
 fn record() -> Record {
     let limits = Limits { max_count: Some(300), max_age_us: Some(1 << 40) };
     let former = Former { limits, until: Position(700), until_time: Timestamp(-5) };
-    let former = vec![former; 2];
+    let former = vec![former; 2].into();
     let deleted = Version(9);
     Record { limits: Limits::default(), former, truncate_before: 12, deleted, closed: true }
 }

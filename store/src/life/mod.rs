@@ -21,6 +21,7 @@
 mod changes;
 mod floors;
 mod head;
+mod history;
 mod lookup;
 mod record;
 mod rules;
@@ -30,4 +31,5 @@ mod tests;
 pub(crate) use changes::Changes;
 pub(crate) use floors::{Floors, limits};
 pub(crate) use head::Head;
+pub(crate) use history::History;
 pub(crate) use record::{Former, Limits, Moment, Record};

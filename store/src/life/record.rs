@@ -1,7 +1,9 @@
 //! What the changes of one stream, category or path leave behind.
 
+use quorate_proto::limits::LIMITS_KEPT_MAX;
 use quorate_proto::{ChangeKind, Position, Setting, SettingsChange, Timestamp, Version};
 
+use super::History;
 use crate::read::Settings;
 
 /// The settings of which the nearest wins.
@@ -39,8 +41,8 @@ pub(crate) struct Moment {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) limits: Limits,
-    /// The limits before, oldest first.
-    pub(crate) former: Vec<Former>,
+    /// The limits before; at most [`LIMITS_KEPT_MAX`].
+    pub(crate) former: History,
     /// A version of a stream, a position for a category or a path; 0 = nothing.
     pub(crate) truncate_before: u64,
     /// The version at the last delete or tombstone.
@@ -54,6 +56,11 @@ impl Record {
         let Limits { max_count, max_age_us } = self.limits;
         let truncate_before = Some(self.truncate_before).filter(|before| *before > 0);
         Settings { max_count, max_age_us, truncate_before }
+    }
+
+    /// Whether there is no room to keep the limits that a change would end.
+    pub(crate) fn is_full_for(&self, change: &SettingsChange) -> bool {
+        self.former.len() >= LIMITS_KEPT_MAX && self.limits.changed(change) != self.limits
     }
 
     /// The record of a stream after a change.
@@ -75,16 +82,11 @@ impl Record {
 
     /// The limits that were in force at a position, as far as this record goes.
     pub(crate) fn limits_at(&self, position: Position) -> Limits {
-        let former = self.former.iter().find(|former| former.until >= position);
-        former.map_or(self.limits, |former| former.limits)
+        self.former.at(position).map_or(self.limits, |former| former.limits)
     }
 
     fn set(&mut self, change: &SettingsChange, at: Moment, truncate_max: u64) {
-        let Limits { max_count, max_age_us } = self.limits;
-        let limits = Limits {
-            max_count: change_one(max_count, change.max_count),
-            max_age_us: change_one(max_age_us, change.max_age_us),
-        };
+        let limits = self.limits.changed(change);
         if limits != self.limits {
             let until = Position(at.position.0 - 1);
             self.former.push(Former { limits: self.limits, until, until_time: at.time });
@@ -96,7 +98,16 @@ impl Record {
 
     fn delete(&mut self, version: Version) {
         self.deleted = version;
-        self.former.clear();
+        self.former = History::default();
+    }
+}
+
+impl Limits {
+    fn changed(&self, change: &SettingsChange) -> Limits {
+        Limits {
+            max_count: change_one(self.max_count, change.max_count),
+            max_age_us: change_one(self.max_age_us, change.max_age_us),
+        }
     }
 }
 

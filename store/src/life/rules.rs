@@ -59,9 +59,12 @@ impl Chain {
 
     /// Where limits ended, with log time there, and now: between two of them nothing changes.
     fn ends(&self, now: Position, time: Timestamp) -> BTreeMap<Position, Timestamp> {
-        let formers = self.records().flat_map(|record| &record.former);
-        let mut ends: BTreeMap<Position, Timestamp> =
-            formers.map(|former| (former.until, former.until_time)).collect();
+        let mut ends = BTreeMap::new();
+        for record in self.records() {
+            record.former.with(|all| {
+                ends.extend(all.iter().map(|former| (former.until, former.until_time)));
+            });
+        }
         ends.insert(now, time);
         ends
     }

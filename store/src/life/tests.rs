@@ -142,7 +142,7 @@ fn a_deletion_hides_all_and_settings_outlive_it() {
     for (end, is_closed) in [(ChangeKind::Delete, false), (ChangeKind::Tombstone, true)] {
         let record = stream(&[(10, settings), (20, wider), (30, end)]).expect("a record");
         assert_eq!((record.deleted, record.closed), (Version(5), is_closed));
-        assert!(record.former.is_empty());
+        assert_eq!(record.former.len(), 0);
         let rules = rules(Some(record), &[]);
         assert_eq!((rules.first, counts(&rules)), (Version(6), vec![(100, 9)]));
     }
@@ -169,7 +169,7 @@ fn limits_are_found_by_position() {
     };
     let record = Record {
         limits: limits(Some(3)),
-        former: vec![former(9, None), former(19, Some(2))],
+        former: vec![former(9, None), former(19, Some(2))].into(),
         ..Record::default()
     };
     for (position, expected) in [(1, None), (9, None), (10, Some(2)), (19, Some(2)), (20, Some(3))]

@@ -15,6 +15,7 @@ mod scan;
 mod scavenge;
 mod script;
 mod scrub;
+mod settings;
 mod support;
 mod twins;
 mod verify;

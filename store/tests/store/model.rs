@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use quorate_proto::limits::EMPTY_ENTRY_BYTES;
+use quorate_proto::limits::{EMPTY_ENTRY_BYTES, KEY_BYTES};
 use quorate_proto::{
-    Append, Appended, Category, Change, ChangeKind, Direction, EventId, Expectation, Failure,
-    Listed, Listing, Named, NamedStream, Path, Position, Query, Read, RecordedEvent,
+    Append, Appended, Category, Change, ChangeKind, Direction, Event, EventId, Expectation,
+    Failure, Listed, Listing, Named, NamedStream, Path, Position, Query, Read, RecordedEvent,
     RecordedSnapshot, Scope, Setting, Snapshot, Source, StreamName, Timestamp, Version, Violation,
+    Write,
 };
 use quorate_store::{Payload, Rejection, Verdict};
 
@@ -22,6 +23,25 @@ pub(crate) struct Model {
     /// The position at the last boundary, and the bytes of entries since.
     boundary: Position,
     bytes: u64,
+    /// The keys of the events of the command that is not counted yet.
+    keys: u64,
+}
+
+/// In how many places of the index a request would be, were it taken.
+fn keys(ask: &Ask) -> u64 {
+    let Ask::Append(append, _) = ask else { return 1 };
+    let of_write = |write: &Write| -> usize {
+        let name = write.stream.as_str();
+        let of_event = |event: &Event| match name.starts_with('$') {
+            true => 2,
+            false => {
+                let correlation = usize::from(!event.correlation_id.is_empty());
+                3 + name.matches('/').count() + event.tags.len() + correlation
+            }
+        };
+        write.events.iter().map(of_event).sum()
+    };
+    append.writes.iter().map(of_write).sum::<usize>() as u64
 }
 
 /// What a stream is judged by.
@@ -48,6 +68,7 @@ impl Model {
 
     pub(crate) fn ask(&mut self, at: i64, asks: &[Ask]) -> Vec<Verdict> {
         self.time = self.time.max(Timestamp(at));
+        self.keys += asks.iter().map(keys).sum::<u64>();
         let answer = |ask: &Ask| match ask {
             Ask::Append(append, checked) => self.append(append, *checked),
             Ask::Snapshot(snapshot) => self.snapshot(snapshot),
@@ -61,6 +82,7 @@ impl Model {
             Payload::Command(command) => command.len() as u64,
             _ => EMPTY_ENTRY_BYTES,
         };
+        self.bytes += std::mem::take(&mut self.keys) * KEY_BYTES;
         if self.bytes > chunk_bytes {
             (self.bytes, self.boundary) = (0, Position(self.events.len() as u64));
         }

@@ -11,7 +11,7 @@ use crate::group_model::{Asked, At};
 use crate::model::Model;
 use crate::support::{append, open, options, read, replay, require, write};
 
-const CHUNK_BYTES: u64 = 2500;
+const CHUNK_BYTES: u64 = 6000;
 
 /// A log that crosses some boundaries, one of them without an event between.
 pub(crate) fn log(entries: u64) -> (Vec<Entry>, Model) {

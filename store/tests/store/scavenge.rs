@@ -170,7 +170,7 @@ proptest! {
 
 /// Twenty streams of ten events each, of which only the newest two stay, and one that is deleted.
 fn thinned() -> Twins {
-    let mut twins = Twins::new(1500);
+    let mut twins = Twins::new(4500);
     for round in 0..10 {
         for number in 0..20 {
             let name = if number % 2 == 0 {

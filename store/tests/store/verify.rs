@@ -14,7 +14,7 @@ use crate::support::{DIRECTORY, World, append, category, id, open, options, stre
 
 /// A stopped store with some chunks, and the position that they reach.
 fn stopped() -> MemVfs {
-    let mut world = World::new(1000);
+    let mut world = World::new(3000);
     for at in 0..40 {
         let stream = format!("acme/order-{}", at % 7);
         world.append(at, &[append(&stream, Expectation::Any, &[at as u64])]);
@@ -143,7 +143,7 @@ fn chunks_without_current_are_not_taken_for_an_empty_store() {
 #[test]
 fn a_catalog_that_does_not_belong_to_the_chunks_is_found() {
     let vfs = stopped();
-    let mut other = World::new(1000);
+    let mut other = World::new(3000);
     for at in 0..40 {
         let stream = format!("acme/order-{}", at % 6);
         other.append(at, &[append(&stream, Expectation::Any, &[at as u64])]);

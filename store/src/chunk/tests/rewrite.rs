@@ -154,6 +154,20 @@ fn a_flipped_bit_at_any_byte_of_a_scavenged_chunk_is_noticed_and_never_served() 
 }
 
 #[test]
+fn a_scavenge_that_wrote_something_else_than_it_should_leaves_the_old_chunk() {
+    let events = some_events();
+    let (vfs, before, mut chunk) = written(&events);
+    chunk.footer.digest = chunk.footer.digest.wrapping_add(1);
+    let refused = scavenge(&vfs, &chunk, &some_cuts(&events), 0).expect_err("it does not add up");
+    assert!(refused.is_damage(), "{refused}");
+    let names = vfs.list(directory()).expect("listed");
+    assert_eq!(names.len(), 1, "{names:?}");
+    let old = open(&vfs, &before).expect("still there");
+    assert_eq!(old.scavenged_at(), None);
+    old.verify().expect("whole");
+}
+
+#[test]
 fn a_power_cut_at_any_moment_of_scavenging_leaves_the_old_chunk_or_the_new() {
     let events = some_events();
     let cuts = some_cuts(&events);

@@ -35,12 +35,14 @@ mod group;
 mod tests;
 
 use bytes::Bytes;
+use quorate_proto::limits::KEY_BYTES;
 use quorate_proto::{
     Append, Change, GroupName, GroupProgress, GroupRequest, Invalid, Position, Snapshot,
     StreamName, Term, Timestamp, Version,
 };
 
 use super::{Input, Malformed, Output};
+use crate::key::Key;
 use append::{CHECKED_AT, CONDITIONS, FLAGS_AT};
 pub(in crate::format) use condition::{put_query, take_query};
 
@@ -219,6 +221,24 @@ pub(crate) struct Command {
     pub(crate) requests: Vec<ParsedRequest>,
     /// A chunk ends with it.
     pub(crate) is_boundary: bool,
+}
+
+impl Command {
+    /// What the command counts towards the chunk size beside its length: the same whatever becomes of its requests.
+    pub(crate) fn key_bytes(&self) -> u64 {
+        let keys = self.requests.iter().map(|request| match request {
+            ParsedRequest::Append(parsed) => {
+                let writes = parsed.append.writes.iter();
+                let keys = writes.flat_map(|write| {
+                    write.events.iter().map(|event| Key::count(&write.stream, event))
+                });
+                keys.sum()
+            }
+            ParsedRequest::Snapshot(_) => 1,
+            ParsedRequest::Group(_) => 0,
+        });
+        keys.sum::<u64>() * KEY_BYTES
+    }
 }
 
 /// A request as it is applied.

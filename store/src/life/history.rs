@@ -1,0 +1,109 @@
+//! The limits that a stream, category or path had before: what one of them hid stays hidden.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use quorate_proto::Position;
+
+use super::record::Former;
+
+/// Former limits, oldest first. Cheap to clone, and to add to: the records of a tail, one for each change, share
+/// what they have in common.
+///
+/// Invariants: the first `len` of `shared` are this history's and never change; what stands behind them is that of
+/// a later record.
+#[derive(Clone, Default)]
+pub(crate) struct History {
+    shared: Arc<RwLock<Vec<Former>>>,
+    len: usize,
+}
+
+impl History {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds limits that ended just now.
+    pub(crate) fn push(&mut self, former: Former) {
+        let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
+        if shared.len() == self.len {
+            shared.push(former);
+            self.len += 1;
+            return;
+        }
+        drop(shared);
+        let mut own = self.to_vec();
+        own.push(former);
+        *self = History::from(own);
+    }
+
+    /// The limits that ended at a position or later, the first of them; `None` if all ended before.
+    pub(crate) fn at(&self, position: Position) -> Option<Former> {
+        self.with(|all| all.get(all.partition_point(|former| former.until < position)).copied())
+    }
+
+    /// Gives all of them to `work`.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&[Former]) -> T) -> T {
+        let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
+        work(shared.get(..self.len).unwrap_or_default())
+    }
+
+    fn to_vec(&self) -> Vec<Former> {
+        self.with(<[Former]>::to_vec)
+    }
+}
+
+impl From<Vec<Former>> for History {
+    fn from(all: Vec<Former>) -> History {
+        let len = all.len();
+        History { shared: Arc::new(RwLock::new(all)), len }
+    }
+}
+
+impl PartialEq for History {
+    fn eq(&self, other: &History) -> bool {
+        self.to_vec() == other.to_vec()
+    }
+}
+
+impl Eq for History {}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_vec().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_proto::Timestamp;
+
+    use super::*;
+    use crate::life::Limits;
+
+    fn former(until: u64) -> Former {
+        let limits = Limits { max_count: Some(until), max_age_us: None };
+        Former { limits, until: Position(until), until_time: Timestamp(0) }
+    }
+
+    fn untils(history: &History) -> Vec<u64> {
+        history.with(|all| all.iter().map(|former| former.until.0).collect())
+    }
+
+    #[test]
+    fn histories_share_their_beginning_and_are_not_changed_by_what_is_added_to_another() {
+        let mut one = History::default();
+        (1..=3).for_each(|until| one.push(former(until)));
+        let before = one.clone();
+        one.push(former(4));
+        assert!(Arc::ptr_eq(&one.shared, &before.shared));
+        let mut branch = before.clone();
+        branch.push(former(9));
+        assert_eq!(untils(&before), [1, 2, 3]);
+        assert_eq!(untils(&one), [1, 2, 3, 4]);
+        assert_eq!(untils(&branch), [1, 2, 3, 9]);
+        assert_eq!(one.at(Position(4)), Some(former(4)));
+        assert_eq!(before.at(Position(4)), None);
+    }
+}
