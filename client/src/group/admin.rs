@@ -14,6 +14,10 @@ use super::shown::{Group, GroupSettings, ParkedEvent};
 use crate::ask::ask_node;
 use crate::client::Client;
 use crate::query::Query;
+use crate::read::not_understood;
+
+/// Most parked events that are asked for at once.
+const PARKED_PER_PAGE: u64 = 500;
 
 /// A consumer group, by its name; nothing is asked before one of its methods is called.
 ///
@@ -143,8 +147,36 @@ impl GroupRef {
         self.parked_as(0, 0, Consistency::Linearizable).await
     }
 
-    /// Parked events after a position, at most so many (0 = all), as fresh as asked for.
+    /// Parked events after a position, at most so many (0 = all), as fresh as asked for. A large lot is fetched in
+    /// pages, and each page has the deadline of the client.
     pub async fn parked_as(
+        &self,
+        after: u64,
+        limit: u64,
+        consistency: Consistency,
+    ) -> Result<Vec<ParkedEvent>, Problem> {
+        let mut left = if limit == 0 { u64::MAX } else { limit };
+        let mut after = after;
+        let mut parked: Vec<ParkedEvent> = Vec::new();
+        while left > 0 {
+            let asked = left.min(PARKED_PER_PAGE);
+            let page = self.parked_page(after, asked, consistency).await?;
+            let Some(last) = page.last() else { break };
+            if last.position <= after {
+                return Err(not_understood("the parked events go back"));
+            }
+            after = last.position;
+            let found = page.len() as u64;
+            parked.extend(page);
+            left = left.saturating_sub(found);
+            if found < asked {
+                break;
+            }
+        }
+        Ok(parked)
+    }
+
+    async fn parked_page(
         &self,
         after: u64,
         limit: u64,
