@@ -13,7 +13,7 @@ use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::{ErrorKind, Invalid, Outcome, Problem};
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
 
 use crate::connector::Connector;
 
@@ -196,7 +196,8 @@ fn endpoint(address: &str) -> Result<Endpoint, Invalid> {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
 }
 
-/// What a status says. Without our typed detail nothing is known but that it did not work.
+/// What a status says. Without our typed detail nothing is known but that it did not work, and that nothing was asked
+/// of a node without a connection to it.
 pub(crate) fn problem(address: &str, status: &Status) -> Problem {
     problem_of(status).unwrap_or_else(|| {
         let kind = match status.code() {
@@ -204,8 +205,21 @@ pub(crate) fn problem(address: &str, status: &Status) -> Problem {
             _ => ErrorKind::Unavailable,
         };
         let message = format!("{address}: {}", reason(status));
-        Problem::new(kind, Outcome::Unknown, message)
+        let outcome =
+            if was_not_connected(status) { Outcome::NotAppended } else { Outcome::Unknown };
+        Problem::new(kind, outcome, message)
     })
+}
+
+fn was_not_connected(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The innermost cause is what a person can act on: «connection refused», not «transport error».

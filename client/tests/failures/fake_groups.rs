@@ -1,6 +1,7 @@
 //! A node that lets consumers in, whose deliveries the test makes by hand.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::Stream;
 use quorate_client::Client;
@@ -89,6 +90,7 @@ impl Seated {
 
 struct Service {
     joining: mpsc::UnboundedSender<Joining>,
+    has_deleted: AtomicBool,
 }
 
 /// A node, as the test sees it.
@@ -102,7 +104,8 @@ impl GroupNode {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let (sender, joining) = mpsc::unbounded_channel();
-        let service = GroupsServer::new(Service { joining: sender });
+        let service =
+            GroupsServer::new(Service { joining: sender, has_deleted: AtomicBool::new(false) });
         let incoming = TcpListenerStream::new(listener);
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
         GroupNode { address, joining }
@@ -151,7 +154,11 @@ impl Groups for Service {
         &self,
         _: Request<v1::DeleteGroupRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
-        no_use()
+        // The first attempt does it, and its answer is lost.
+        if !self.has_deleted.swap(true, Ordering::SeqCst) {
+            return Err(Status::unavailable("gone"));
+        }
+        Ok(Response::new(v1::GroupDone { count: 0, ..Default::default() }))
     }
 
     async fn reset_group(
