@@ -1,6 +1,7 @@
 //! The client: how it is made, and what it can be asked.
 
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +83,7 @@ impl Client {
         Builder {
             endpoints: Vec::new(),
             pinned: false,
+            in_order: false,
             deadline: Duration::from_millis(DEADLINE_MS_DEFAULT),
             appends_in_flight: APPENDS_IN_FLIGHT_DEFAULT,
             bytes_in_flight: BYTES_IN_FLIGHT_DEFAULT,
@@ -271,6 +273,7 @@ impl Client {
 pub struct Builder {
     endpoints: Vec<String>,
     pinned: bool,
+    in_order: bool,
     deadline: Duration,
     appends_in_flight: usize,
     bytes_in_flight: usize,
@@ -290,6 +293,14 @@ impl Builder {
     #[must_use]
     pub fn pinned(mut self, pinned: bool) -> Builder {
         self.pinned = pinned;
+        self
+    }
+
+    /// Asks the first endpoint, and another only when it fails: the first is the nearest, say. Otherwise a client begins
+    /// with one of them by chance, and each of its feeds with the next, so that many spread over the nodes.
+    #[must_use]
+    pub fn in_order(mut self, in_order: bool) -> Builder {
+        self.in_order = in_order;
         self
     }
 
@@ -339,7 +350,12 @@ impl Builder {
     /// Makes the client without asking a node: it connects when it is used. Must be called within a
     /// tokio runtime.
     pub fn build(self) -> Result<Client, Invalid> {
-        let nodes = Arc::new(Nodes::new(self.endpoints, self.pinned, self.connector)?);
+        let nodes = Arc::new(Nodes::new(
+            self.endpoints,
+            self.pinned,
+            (!self.in_order).then(by_chance),
+            self.connector,
+        )?);
         // Bounded by the semaphores: what is in the channel holds its share of them.
         let (submissions, submitted) = mpsc::unbounded_channel();
         tokio::spawn(driver::run(Arc::clone(&nodes), submitted));
@@ -379,6 +395,11 @@ impl Client {
         let last = last.expect("a client has at least one endpoint");
         Err(Problem { outcome: Outcome::NotAppended, ..last })
     }
+}
+
+/// A number that differs from client to client.
+fn by_chance() -> usize {
+    RandomState::new().hash_one(()) as usize
 }
 
 /// Learns of the other nodes, which may take a while if some do not answer.

@@ -65,6 +65,7 @@ pub struct Feed {
     snapshot: Option<RecordedSnapshot>,
     incoming: Option<Incoming<ReadResponse>>,
     patience: Patience,
+    turn: usize,
     mark: Mark,
     is_caught_up: bool,
     ended: bool,
@@ -77,12 +78,14 @@ impl Feed {
             let read = proto::Read { follow: true, ..read };
             read.check().map(|()| read)
         });
+        let turn = client.shared.nodes.next_turn();
         Feed {
             client,
             read,
             snapshot: None,
             incoming: None,
             patience: Patience::new(REST_MAX),
+            turn,
             mark: Mark::default(),
             is_caught_up: false,
             ended: false,
@@ -128,6 +131,7 @@ impl Feed {
     fn lose(&mut self, lost: Problem) -> Result<(), Problem> {
         if let Some(incoming) = self.incoming.take() {
             self.client.shared.nodes.failed(&incoming.address);
+            self.turn = self.client.shared.nodes.next_turn();
             if incoming.age() > REST_MAX {
                 // It worked for a while: what failed before is no reason to rest.
                 self.patience.progressed();
@@ -250,7 +254,7 @@ impl Feed {
         }
         loop {
             self.patience.rest().await;
-            for address in self.client.shared.nodes.for_reads() {
+            for address in self.client.shared.nodes.for_feed(self.turn) {
                 match self.ask(address.clone()).await {
                     Ok(()) => return Ok(()),
                     Err(problem) => {

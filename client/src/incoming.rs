@@ -156,6 +156,11 @@ pub(crate) struct Round {
 }
 
 impl Round {
+    /// Whether there is no time to ask another node, and one was asked.
+    pub(crate) fn is_over(&self, give_up_at: Instant) -> bool {
+        self.last.is_some() && give_up_at <= Instant::now()
+    }
+
     /// A node refused. Error: no other can do better.
     pub(crate) fn refused(
         &mut self,

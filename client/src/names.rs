@@ -242,6 +242,9 @@ impl NameStream {
             self.patience.rest().await;
             let mut round = Round::default();
             for address in self.client.shared.nodes.for_reads() {
+                if round.is_over(give_up_at) {
+                    break;
+                }
                 match self.ask(address.clone(), give_up_at).await {
                     Ok(()) => return Ok(()),
                     Err(problem) => round.refused(&self.client, &address, problem)?,

@@ -1,6 +1,7 @@
 //! The nodes that this client knows, the connections to them, and where the leader was last.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use quorate_proto::wire::v1::cluster_client::ClusterClient;
 use quorate_proto::wire::v1::events_client::EventsClient;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::{ErrorKind, Invalid, Outcome, Problem};
+use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
 
 use crate::connector::Connector;
 
@@ -21,6 +23,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// … and given up after so long without an answer.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// So long a leader that could not be reached from here is not gone to, though nodes tell of it.
+const OUT_OF_REACH: Duration = Duration::from_secs(30);
 /// What a node may send ahead on one stream, and on all: the defaults of HTTP/2 throttle replays.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// As large as can be: readers that have stopped must not stop everything else on their connection.
@@ -31,6 +35,8 @@ pub(crate) struct Nodes {
     connector: Connector,
     /// Whether only the given addresses may be asked.
     pinned: bool,
+    /// How many feeds have taken their turn; none while the order is that of the endpoints.
+    turns: Option<AtomicUsize>,
     state: Mutex<State>,
 }
 
@@ -40,13 +46,17 @@ struct State {
     /// Which of them is asked first.
     first: usize,
     leader: Option<String>,
+    /// Leaders that could not be reached from here, and until when that is believed.
+    out_of_reach: BTreeMap<String, Instant>,
     channels: BTreeMap<String, Channel>,
 }
 
 impl Nodes {
+    /// `chance` decides which is asked first; none for the first of them.
     pub(crate) fn new(
         addresses: Vec<String>,
         pinned: bool,
+        chance: Option<usize>,
         connector: Connector,
     ) -> Result<Nodes, Invalid> {
         if addresses.is_empty() {
@@ -55,9 +65,11 @@ impl Nodes {
         for address in &addresses {
             endpoint(address)?;
         }
-        let channels = BTreeMap::new();
-        let state = State { addresses, first: 0, leader: None, channels };
-        Ok(Nodes { connector, pinned, state: Mutex::new(state) })
+        let first = chance.map_or(0, |chance| chance % addresses.len());
+        let (out_of_reach, channels) = (BTreeMap::new(), BTreeMap::new());
+        let state = State { addresses, first, leader: None, out_of_reach, channels };
+        let turns = chance.map(|_| AtomicUsize::new(0));
+        Ok(Nodes { connector, pinned, turns, state: Mutex::new(state) })
     }
 
     /// Whom to ask for a session, in order: the leader if it is known, then the others.
@@ -77,6 +89,19 @@ impl Nodes {
         sooner.iter().chain(later).cloned().collect()
     }
 
+    /// The turn of a feed that looks for a node.
+    pub(crate) fn next_turn(&self) -> usize {
+        self.turns.as_ref().map_or(0, |turns| turns.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Whom to ask for a feed, in order: each begins with the next, so that they spread.
+    pub(crate) fn for_feed(&self, turn: usize) -> Vec<String> {
+        let mut order = self.for_reads();
+        let turn = turn % order.len();
+        order.rotate_left(turn);
+        order
+    }
+
     /// How many nodes are known.
     pub(crate) fn count(&self) -> usize {
         self.lock().addresses.len()
@@ -88,8 +113,19 @@ impl Nodes {
             return false;
         }
         self.learn(leader);
-        self.lock().leader = Some(leader.to_owned());
+        let mut state = self.lock();
+        if state.out_of_reach.get(leader).is_some_and(|until| Instant::now() < *until) {
+            return false;
+        }
+        state.out_of_reach.remove(leader);
+        state.leader = Some(leader.to_owned());
         true
+    }
+
+    /// A leader that a node told of could not be reached from here: its address is one within the cluster, say.
+    pub(crate) fn is_out_of_reach(&self, leader: &str) {
+        self.failed(leader);
+        self.lock().out_of_reach.insert(leader.to_owned(), Instant::now() + OUT_OF_REACH);
     }
 
     /// A node told of another.
@@ -160,7 +196,8 @@ fn endpoint(address: &str) -> Result<Endpoint, Invalid> {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
 }
 
-/// What a status says. Without our typed detail nothing is known but that it did not work.
+/// What a status says. Without our typed detail nothing is known but that it did not work, and that nothing was asked
+/// of a node without a connection to it.
 pub(crate) fn problem(address: &str, status: &Status) -> Problem {
     problem_of(status).unwrap_or_else(|| {
         let kind = match status.code() {
@@ -168,8 +205,21 @@ pub(crate) fn problem(address: &str, status: &Status) -> Problem {
             _ => ErrorKind::Unavailable,
         };
         let message = format!("{address}: {}", reason(status));
-        Problem::new(kind, Outcome::Unknown, message)
+        let outcome =
+            if was_not_connected(status) { Outcome::NotAppended } else { Outcome::Unknown };
+        Problem::new(kind, outcome, message)
     })
+}
+
+fn was_not_connected(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The innermost cause is what a person can act on: «connection refused», not «transport error».
@@ -189,7 +239,7 @@ mod tests {
 
     fn nodes(pinned: bool) -> Nodes {
         let addresses = ["a:1", "b:2"].map(str::to_owned).to_vec();
-        Nodes::new(addresses, pinned, Connector::tcp()).expect("addresses")
+        Nodes::new(addresses, pinned, None, Connector::tcp()).expect("addresses")
     }
 
     #[test]
@@ -204,6 +254,30 @@ mod tests {
     }
 
     #[test]
+    fn clients_and_their_feeds_spread_over_the_nodes() {
+        let addresses = ["a:1", "b:2", "c:3"].map(str::to_owned).to_vec();
+        let mut firsts = std::collections::BTreeSet::new();
+        for chance in [3, 7, 11] {
+            let nodes = Nodes::new(addresses.clone(), false, Some(chance), Connector::tcp());
+            let nodes = nodes.expect("addresses");
+            firsts.insert(nodes.for_reads()[0].clone());
+            let feeds = (0..3).map(|_| nodes.for_feed(nodes.next_turn())[0].clone());
+            assert_eq!(feeds.collect::<std::collections::BTreeSet<_>>().len(), 3);
+        }
+        assert_eq!(firsts.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_cannot_be_reached_is_not_gone_to_again_at_once() {
+        let nodes = nodes(false);
+        assert!(nodes.learn_leader("c:3"));
+        nodes.is_out_of_reach("c:3");
+        assert!(!nodes.learn_leader("c:3"));
+        assert_eq!(nodes.for_appends()[0], "a:1");
+        assert!(nodes.learn_leader("b:2"), "another one may be reached");
+    }
+
+    #[test]
     fn pinned_to_its_addresses_it_learns_no_others() {
         let nodes = nodes(true);
         assert!(!nodes.learn_leader("c:3"));
@@ -214,7 +288,7 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused() {
         for wrong in ["", "localhost", "localhost:", "localhost:http", "a b:1", ":1:x"] {
-            let nodes = Nodes::new(vec![wrong.to_owned()], false, Connector::tcp());
+            let nodes = Nodes::new(vec![wrong.to_owned()], false, None, Connector::tcp());
             assert!(nodes.is_err(), "{wrong}");
         }
     }

@@ -69,7 +69,7 @@ impl Session {
             Ok((session, _)) => session,
             Err(problem) => {
                 tracing::debug!(leader, %problem, "appends go through {}", self.address);
-                nodes.failed(leader);
+                nodes.is_out_of_reach(leader);
                 self
             }
         }

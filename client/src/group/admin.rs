@@ -5,15 +5,22 @@ use std::time::Duration;
 
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
-use quorate_proto::{self as proto, Consistency, GroupName, Invalid, Problem, Selection, Strategy};
+use quorate_proto::{
+    self as proto, Consistency, ErrorKind, GroupName, Invalid, Outcome, Problem, Selection,
+    Strategy,
+};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::consumer::ConsumeRequest;
 use super::shown::{Group, GroupSettings, ParkedEvent};
-use crate::ask::ask_node;
+use crate::ask::{ask_again, ask_node};
 use crate::client::Client;
 use crate::query::Query;
+use crate::read::not_understood;
+
+/// Most parked events that are asked for at once.
+const PARKED_PER_PAGE: u64 = 500;
 
 /// A consumer group, by its name; nothing is asked before one of its methods is called.
 ///
@@ -59,22 +66,22 @@ impl GroupRef {
     pub async fn configure(&self, settings: GroupSettings) -> Result<bool, Problem> {
         let settings = proto::GroupSettings::from(settings);
         settings.check()?;
-        let done = self.ask(|mut client, group, time_left_ms| {
+        let done = self.change(|mut client, group, time_left_ms| {
             let settings = Some(settings.into());
             let request = v1::ConfigureGroupRequest { group, settings, time_left_ms };
             async move { client.configure_group(request).await }
         });
-        Ok(done.await?.count > 0)
+        Ok(done.await? > 0)
     }
 
     /// Removes the group with all that is known of its progress, what is parked included; whether there was one.
     /// Safe to repeat.
     pub async fn delete(&self) -> Result<bool, Problem> {
-        let done = self.ask(|mut client, group, time_left_ms| {
+        let done = self.change(|mut client, group, time_left_ms| {
             let request = v1::DeleteGroupRequest { group, time_left_ms };
             async move { client.delete_group(request).await }
         });
-        Ok(done.await?.count > 0)
+        Ok(done.await? > 0)
     }
 
     /// Begins again after a position: what was settled, failed or parked is forgotten. Its consumers go on by
@@ -107,20 +114,20 @@ impl GroupRef {
     /// # Ok(()) }
     /// ```
     pub async fn replay(&self, selection: Selection) -> Result<u64, Problem> {
-        let done = self.ask(|mut client, group, time_left_ms| {
+        let done = self.change(|mut client, group, time_left_ms| {
             let request = selected(&selection, group, time_left_ms);
             async move { client.replay_parked(request).await }
         });
-        Ok(done.await?.count)
+        done.await
     }
 
     /// Gives parked events up for good; how many.
     pub async fn drop_parked(&self, selection: Selection) -> Result<u64, Problem> {
-        let done = self.ask(|mut client, group, time_left_ms| {
+        let done = self.change(|mut client, group, time_left_ms| {
             let request = selected(&selection, group, time_left_ms);
             async move { client.drop_parked(request).await }
         });
-        Ok(done.await?.count)
+        done.await
     }
 
     /// The group and how far it is.
@@ -143,8 +150,36 @@ impl GroupRef {
         self.parked_as(0, 0, Consistency::Linearizable).await
     }
 
-    /// Parked events after a position, at most so many (0 = all), as fresh as asked for.
+    /// Parked events after a position, at most so many (0 = all), as fresh as asked for. A large lot is fetched in
+    /// pages, and each page has the deadline of the client.
     pub async fn parked_as(
+        &self,
+        after: u64,
+        limit: u64,
+        consistency: Consistency,
+    ) -> Result<Vec<ParkedEvent>, Problem> {
+        let mut left = if limit == 0 { u64::MAX } else { limit };
+        let mut after = after;
+        let mut parked: Vec<ParkedEvent> = Vec::new();
+        while left > 0 {
+            let asked = left.min(PARKED_PER_PAGE);
+            let page = self.parked_page(after, asked, consistency).await?;
+            let Some(last) = page.last() else { break };
+            if last.position <= after {
+                return Err(not_understood("the parked events go back"));
+            }
+            after = last.position;
+            let found = page.len() as u64;
+            parked.extend(page);
+            left = left.saturating_sub(found);
+            if found < asked {
+                break;
+            }
+        }
+        Ok(parked)
+    }
+
+    async fn parked_page(
         &self,
         after: u64,
         limit: u64,
@@ -168,6 +203,30 @@ impl GroupRef {
     /// Consumes; more can be told before it begins.
     pub fn consume(&self) -> ConsumeRequest {
         ConsumeRequest::new(self.client.clone(), self.name.clone())
+    }
+
+    /// Asks for a change, and tells how much it changed. When a node took an attempt and its answer was lost, a later one
+    /// finds the change made: then nobody can say whether this call made it.
+    async fn change<F>(
+        &self,
+        call: impl Fn(GroupsClient<Channel>, String, u64) -> F,
+    ) -> Result<u64, Problem>
+    where
+        F: Future<Output = Result<Response<v1::GroupDone>, Status>>,
+    {
+        let name = self.name.clone()?;
+        let nodes = &self.client.shared.nodes;
+        let call = |address: &str, time_left_ms| {
+            Ok(call(nodes.groups(address)?, name.as_str().to_owned(), time_left_ms))
+        };
+        let asked = ask_again(&self.client, || nodes.for_appends(), call);
+        match asked.await? {
+            (done, true) if done.count == 0 => {
+                let message = "it is done, but not known by whom: an earlier attempt of this call got no answer";
+                Err(Problem::new(ErrorKind::Unavailable, Outcome::Unknown, message))
+            }
+            (done, _) => Ok(done.count),
+        }
     }
 
     /// Asks nodes until one answers, with the name of the group and the milliseconds that the node may take.
@@ -307,11 +366,11 @@ impl CreateGroup {
         let settings = proto::GroupSettings::from(settings);
         query.check()?;
         settings.check()?;
-        let done = group.ask(|mut client, group, time_left_ms| {
+        let done = group.change(|mut client, group, time_left_ms| {
             let (query, settings) = (Some(query.clone().into()), Some(settings.into()));
             let request = v1::CreateGroupRequest { group, query, after, settings, time_left_ms };
             async move { client.create_group(request).await }
         });
-        Ok(done.await?.count > 0)
+        Ok(done.await? > 0)
     }
 }

@@ -67,7 +67,7 @@ impl ConsumeRequest {
                 let _ = deliver.try_send(Err(invalid.into()));
             }
         }
-        Consumer { deliveries, settler: Settler { says }, stream }
+        Consumer { deliveries, settler: Settler { says }, stream, has_ended: false }
     }
 }
 
@@ -90,7 +90,8 @@ pub(super) enum Said {
 }
 
 /// A consumer of a group. It connects to the leader, through another node if need be, and again for as long as it
-/// takes when the connection is lost. Dropping it leaves the group: what it holds is given to others.
+/// takes when the connection is lost. Dropping it leaves the group, even if a [`Settler`] of it lives: what it holds is
+/// given to others.
 ///
 /// Every event comes at least once: what was settled when the connection was lost may come again, here or to another
 /// consumer. Settle each delivery, once; what is settled late is not accepted, and comes again.
@@ -100,6 +101,8 @@ pub struct Consumer {
     settler: Settler,
     /// The number of the stream that is open.
     stream: Arc<AtomicU64>,
+    /// Whether the error that ends it was handed out.
+    has_ended: bool,
 }
 
 impl Consumer {
@@ -108,8 +111,10 @@ impl Consumer {
     /// # Errors
     /// What cannot get better by waiting: there is no such group (any more), or a rule is broken.
     pub async fn try_next(&mut self) -> Result<Option<Delivery>, Problem> {
-        while let Some(delivery) = self.deliveries.recv().await {
-            let delivery = delivery?;
+        while !self.has_ended
+            && let Some(delivery) = self.deliveries.recv().await
+        {
+            let delivery = delivery.inspect_err(|_| self.has_ended = true)?;
             // What a lost stream brought goes to somebody else by now.
             if delivery.stream == self.stream.load(Ordering::Acquire) {
                 return Ok(Some(delivery));
@@ -152,11 +157,12 @@ impl Consumer {
     /// consumers, and does not count as an attempt.
     ///
     /// # Errors
-    /// It is not known whether all of it was kept; which events is in the message. They may be delivered again.
+    /// It is not known whether all of it was kept; which events is in the message, also those that were settled on a
+    /// connection that was lost since. They may be delivered again.
     pub async fn close(self) -> Result<(), Problem> {
         let (reply, answer) = oneshot::channel();
         if self.settler.says.send(Said::Close(reply)).is_err() {
-            // The task ended with the error that was handed out.
+            // The task never began: a rule was broken, and nothing was settled.
             return Ok(());
         }
         answer.await.unwrap_or_else(|_| {

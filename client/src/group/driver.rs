@@ -1,6 +1,6 @@
 //! The task behind a consumer: keeps a stream open, and carries deliveries in and settlements out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ const REST_MAX: Duration = Duration::from_secs(2);
 const SETTLEMENTS_MAX: usize = 1_000;
 /// How many positions the message of an error names.
 const POSITIONS_TOLD: usize = 10;
+/// Most positions that are remembered of what was settled in vain.
+const LOST_MAX: usize = 65_536;
 
 /// Why the driver has nothing to do any more.
 enum Over {
@@ -58,6 +60,8 @@ pub(super) struct Driver {
     unsent: Vec<Settlement>,
     /// Positions that were settled and are not known to be durable, by the number of the delivery.
     unconfirmed: BTreeMap<u64, u64>,
+    /// Positions that were settled on streams that were lost since, and were not settled durably here afterwards.
+    lost: BTreeSet<u64>,
 }
 
 impl Driver {
@@ -78,6 +82,7 @@ impl Driver {
             undelivered: VecDeque::new(),
             unsent: Vec::new(),
             unconfirmed: BTreeMap::new(),
+            lost: BTreeSet::new(),
         }
     }
 
@@ -87,7 +92,7 @@ impl Driver {
         loop {
             let opened = match self.meanwhile(open(self.client.clone(), self.join.clone())).await {
                 Ok(opened) => opened,
-                Err(over) => return end(over, Ok(())),
+                Err(over) => return end(over, self.kept()),
             };
             let lost = match opened {
                 Ok(mut stream) => {
@@ -98,8 +103,8 @@ impl Driver {
                             problem
                         }
                         Ended::Over(over) => {
-                            let closed = self.close(stream).await;
-                            return end(over, closed);
+                            self.close(stream).await;
+                            return end(over, self.kept());
                         }
                     }
                 }
@@ -107,14 +112,26 @@ impl Driver {
             };
             self.forget();
             if !may_help_elsewhere(lost.kind) {
-                let _ = self.deliver.send(Err(told(lost))).await;
-                return;
+                return self.fail(told(lost)).await;
             }
             tracing::debug!(problem = %lost, "the consumer joins again");
             if let Err(over) = self.meanwhile(tokio::time::sleep(rest)).await {
-                return end(over, Ok(()));
+                return end(over, self.kept());
             }
             rest = (rest * 2).min(REST_MAX);
+        }
+    }
+
+    /// Hands out the error that ends the consumer when there is room for it, and stays until the consumer is closed or
+    /// dropped, to tell what was not kept.
+    async fn fail(mut self, problem: Problem) {
+        let deliver = self.deliver.clone();
+        let telling = async move {
+            let _ = deliver.send(Err(problem)).await;
+            deliver.closed().await;
+        };
+        if let Err(over) = self.meanwhile(telling).await {
+            end(over, self.kept());
         }
     }
 
@@ -126,10 +143,11 @@ impl Driver {
                 biased;
                 output = &mut future => return Ok(output),
                 said = self.said.recv() => match said {
-                    Some(Said::Settled { .. }) => {}
+                    Some(Said::Settled { position, .. }) => note_lost(&mut self.lost, position),
                     Some(Said::Close(reply)) => return Err(Over::Closed(reply)),
                     None => return Err(Over::Dropped),
                 },
+                () = self.deliver.closed() => return Err(Over::Dropped),
             }
         }
     }
@@ -164,6 +182,8 @@ impl Driver {
                     },
                     None => return Ended::Over(Over::Dropped),
                 },
+                // A settler that lives on keeps nobody: what it said so far was taken in.
+                () = deliver.closed() => return Ended::Over(Over::Dropped),
                 permit = stream.requests.reserve(), if !self.unsent.is_empty() => match permit {
                     Ok(permit) => permit.send(self.next_request()),
                     // The messages will tell why.
@@ -181,7 +201,7 @@ impl Driver {
             self.undelivered.push_back(Delivery { event, attempt, number, stream });
         }
         for number in message.settled {
-            self.unconfirmed.remove(&number);
+            self.confirm(number);
         }
         for number in message.lapsed {
             if let Some(position) = self.unconfirmed.remove(&number) {
@@ -201,12 +221,18 @@ impl Driver {
                         self.unsent.push(settlement.into());
                     }
                 }
-                Said::Settled { .. } => {}
+                Said::Settled { position, .. } => note_lost(&mut self.lost, position),
                 Said::Close(reply) => return Some(Over::Closed(reply)),
             }
             said = self.said.try_recv().ok();
         }
         None
+    }
+
+    fn confirm(&mut self, number: u64) {
+        if let Some(position) = self.unconfirmed.remove(&number) {
+            self.lost.remove(&position);
+        }
     }
 
     fn next_request(&mut self) -> ConsumeRequest {
@@ -216,7 +242,7 @@ impl Driver {
     }
 
     /// Sends what is settled, leaves, and waits until all of it is durable.
-    async fn close(&mut self, stream: Stream) -> Result<(), Problem> {
+    async fn close(&mut self, stream: Stream) {
         let Stream { requests, mut messages, .. } = stream;
         let deadline = self.client.deadline;
         let closing = async {
@@ -226,24 +252,30 @@ impl Driver {
             }
             drop(requests);
             while let Ok(Some(ConsumeResponse { settled, lapsed, .. })) = messages.message().await {
-                for number in settled.iter().chain(&lapsed) {
-                    self.unconfirmed.remove(number);
+                settled.into_iter().for_each(|number| self.confirm(number));
+                for number in lapsed {
+                    self.unconfirmed.remove(&number);
                 }
             }
             Some(())
         };
         let _ = timeout(deadline, closing).await;
-        if self.unconfirmed.is_empty() {
+    }
+
+    /// Whether all that was settled was kept, as far as is known; otherwise what was not.
+    fn kept(&mut self) -> Result<(), Problem> {
+        self.give_up_unconfirmed();
+        if self.lost.is_empty() {
             return Ok(());
         }
-        let told = self.unconfirmed.values().take(POSITIONS_TOLD).map(u64::to_string);
+        let told = self.lost.iter().take(POSITIONS_TOLD).map(u64::to_string);
         let mut told: Vec<String> = told.collect();
-        if self.unconfirmed.len() > told.len() {
+        if self.lost.len() > told.len() {
             told.push("…".to_owned());
         }
         let message = format!(
             "it is not known whether it was kept what became of {} events, which may be delivered again: {}",
-            self.unconfirmed.len(),
+            self.lost.len(),
             told.join(", ")
         );
         Err(Problem::new(ErrorKind::Unavailable, Outcome::Unknown, message))
@@ -254,7 +286,19 @@ impl Driver {
         self.stream.store(0, Ordering::Release);
         self.undelivered.clear();
         self.unsent.clear();
-        self.unconfirmed.clear();
+        self.give_up_unconfirmed();
+    }
+
+    fn give_up_unconfirmed(&mut self) {
+        for position in std::mem::take(&mut self.unconfirmed).into_values() {
+            note_lost(&mut self.lost, position);
+        }
+    }
+}
+
+fn note_lost(lost: &mut BTreeSet<u64>, position: u64) {
+    if lost.len() < LOST_MAX {
+        lost.insert(position);
     }
 }
 

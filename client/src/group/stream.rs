@@ -41,7 +41,7 @@ impl Stream {
             }
             Err(problem) => {
                 tracing::debug!(leader, %problem, "events come through {}", stream.address);
-                nodes.failed(&leader);
+                nodes.is_out_of_reach(&leader);
                 Ok(stream)
             }
         }

@@ -169,7 +169,9 @@ impl Node {
 /// A client of these nodes.
 pub(crate) fn client(nodes: &[&Node], with: impl FnOnce(Builder) -> Builder) -> Client {
     let endpoints = nodes.iter().map(|node| node.address.clone());
-    with(Client::builder().endpoints(endpoints)).build().expect("the addresses are well formed")
+    with(Client::builder().endpoints(endpoints).in_order(true))
+        .build()
+        .expect("the addresses are well formed")
 }
 
 #[tonic::async_trait]

@@ -1,6 +1,7 @@
 //! A node that lets consumers in, whose deliveries the test makes by hand.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::Stream;
 use quorate_client::Client;
@@ -11,6 +12,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
+
+/// So many events are parked in every group.
+pub(crate) const PARKED_MAX: u64 = 1_234;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -86,6 +90,7 @@ impl Seated {
 
 struct Service {
     joining: mpsc::UnboundedSender<Joining>,
+    has_deleted: AtomicBool,
 }
 
 /// A node, as the test sees it.
@@ -99,7 +104,8 @@ impl GroupNode {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let (sender, joining) = mpsc::unbounded_channel();
-        let service = GroupsServer::new(Service { joining: sender });
+        let service =
+            GroupsServer::new(Service { joining: sender, has_deleted: AtomicBool::new(false) });
         let incoming = TcpListenerStream::new(listener);
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
         GroupNode { address, joining }
@@ -114,7 +120,11 @@ impl GroupNode {
 /// A client of these nodes.
 pub(crate) fn client(nodes: &[&GroupNode]) -> Client {
     let endpoints = nodes.iter().map(|node| node.address.clone());
-    Client::builder().endpoints(endpoints).build().expect("the addresses are well formed")
+    Client::builder()
+        .endpoints(endpoints)
+        .in_order(true)
+        .build()
+        .expect("the addresses are well formed")
 }
 
 fn no_use<T>() -> Result<Response<T>, Status> {
@@ -144,7 +154,11 @@ impl Groups for Service {
         &self,
         _: Request<v1::DeleteGroupRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
-        no_use()
+        // The first attempt does it, and its answer is lost.
+        if !self.has_deleted.swap(true, Ordering::SeqCst) {
+            return Err(Status::unavailable("gone"));
+        }
+        Ok(Response::new(v1::GroupDone { count: 0, ..Default::default() }))
     }
 
     async fn reset_group(
@@ -184,9 +198,17 @@ impl Groups for Service {
 
     async fn list_parked(
         &self,
-        _: Request<v1::ListParkedRequest>,
+        request: Request<v1::ListParkedRequest>,
     ) -> Result<Response<Self::ListParkedStream>, Status> {
-        no_use()
+        let v1::ListParkedRequest { after, limit, .. } = request.into_inner();
+        if limit == 0 || limit > PARKED_MAX / 2 {
+            return Err(Status::unavailable("that would take longer than the deadline"));
+        }
+        let parked = (after + 1..=PARKED_MAX).take(limit as usize).map(|position| {
+            let parked = v1::ParkedEvent { position, ..Default::default() };
+            Ok(v1::ListParkedResponse { parked: vec![parked] })
+        });
+        Ok(Response::new(Box::pin(tokio_stream::iter(parked.collect::<Vec<_>>()))))
     }
 
     async fn consume(

@@ -1,10 +1,20 @@
 //! How consumers go on when their stream is lost, and what they are told in the end.
 
-use quorate_client::{Consumer, ErrorKind, Outcome, Problem};
+use std::time::Duration;
+
+use quorate_client::{Client, Consistency, Consumer, ErrorKind, Outcome, ParkedEvent, Problem};
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::settlement::Fate;
+use tokio::time::timeout;
 
-use crate::fake_groups::{GroupNode, client};
+use crate::fake_groups::{GroupNode, PARKED_MAX, client};
+
+/// Much longer than any of this takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn gone() -> Problem {
+    Problem::new(ErrorKind::NotFound, Outcome::NotAppended, "there is no such group")
+}
 
 fn numbers(settlements: &[v1::Settlement]) -> Vec<u64> {
     settlements.iter().map(|settlement| settlement.number).collect()
@@ -150,4 +160,99 @@ async fn what_breaks_a_rule_is_told_before_a_node_is_asked() {
         let refused = consumer.try_next().await.expect_err("a broken rule");
         assert_eq!(refused.kind, ErrorKind::Invalid);
     }
+}
+#[tokio::test]
+async fn closing_ends_although_an_error_that_ends_the_consumer_finds_no_room() {
+    let mut node = GroupNode::start().await;
+    let consumer = client(&[&node]).group("billing").consume().window(1).start();
+    let seated = node.joining().await.let_in(&node.address).await;
+    // Nobody takes it, and there is room for no more.
+    seated.deliver(1, 10).await;
+    seated.lose().await;
+    node.joining().await.refuse(gone()).await;
+    timeout(PATIENCE, consumer.close()).await.expect("it ends").expect("nothing was settled");
+}
+
+#[tokio::test]
+async fn closing_tells_what_was_settled_in_vain_on_streams_that_were_lost() {
+    let mut node = GroupNode::start().await;
+    let mut consumer = consume(&[&node]);
+    let mut seated = node.joining().await.let_in(&node.address).await;
+    let mut taken = Vec::new();
+    for number in 1..=4 {
+        seated.deliver(number, 10 * number).await;
+        taken.push(consumer.try_next().await.expect("no error").expect("an event"));
+    }
+    consumer.ack(&taken[0]);
+    consumer.ack(&taken[1]);
+    seated.settled().await.expect("it is there");
+    seated.lose().await;
+    let joining = node.joining().await;
+    consumer.ack(&taken[2]);
+    let mut seated = joining.let_in(&node.address).await;
+    seated.deliver(1, 20).await;
+    let again = consumer.try_next().await.expect("no error").expect("an event");
+    consumer.ack(&taken[3]);
+    consumer.ack(&again);
+    seated.settled().await.expect("it is there");
+    seated.confirm(&[1], &[]).await;
+    let closing = tokio::spawn(consumer.close());
+    assert!(seated.settled().await.is_none(), "it leaves");
+    seated.end();
+    let unknown = closing.await.expect("it ran").expect_err("three were settled in vain");
+    assert!(unknown.message.ends_with("delivered again: 10, 30, 40"), "{}", unknown.message);
+
+    // The same when the group is gone, and the error was handed out.
+    let mut consumer = consume(&[&node]);
+    let mut seated = node.joining().await.let_in(&node.address).await;
+    seated.deliver(1, 50).await;
+    let delivery = consumer.try_next().await.expect("no error").expect("an event");
+    consumer.ack(&delivery);
+    seated.settled().await.expect("it is there");
+    seated.lose().await;
+    node.joining().await.refuse(gone()).await;
+    consumer.try_next().await.expect_err("there is no such group");
+    assert!(consumer.try_next().await.expect("it was told").is_none());
+    let unknown = consumer.close().await.expect_err("nobody confirmed it");
+    assert!(unknown.message.ends_with("delivered again: 50"), "{}", unknown.message);
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_dropped_leaves_although_a_settler_lives() {
+    let mut node = GroupNode::start().await;
+    let mut consumer = consume(&[&node]);
+    let mut seated = node.joining().await.let_in(&node.address).await;
+    seated.deliver(1, 10).await;
+    let delivery = consumer.try_next().await.expect("no error").expect("an event");
+    let settler = consumer.settler();
+    settler.ack(&delivery);
+    drop(consumer);
+    let settled = timeout(PATIENCE, seated.settled()).await.expect("in time");
+    assert_eq!(numbers(&settled.expect("it is sent all the same")), [1]);
+    assert!(timeout(PATIENCE, seated.settled()).await.expect("it leaves at once").is_none());
+    settler.ack(&delivery);
+}
+
+#[tokio::test]
+async fn a_large_lot_of_parked_events_is_listed_in_pages() {
+    let node = GroupNode::start().await;
+    let billing = client(&[&node]).group("billing");
+    let positions = |parked: Vec<ParkedEvent>| parked.into_iter().map(|one| one.position);
+    let all: Vec<u64> = positions(billing.parked().await.expect("listed")).collect();
+    assert_eq!(all, (1..=PARKED_MAX).collect::<Vec<_>>());
+    let some = billing.parked_as(100, 701, Consistency::Local).await.expect("listed");
+    assert_eq!(positions(some).collect::<Vec<_>>(), (101..=801).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_call_does_not_deny_what_its_own_lost_attempt_may_have_done() {
+    let node = GroupNode::start().await;
+    let billing = client(&[&node]).group("billing");
+    let unknown = billing.delete().await.expect_err("the first attempt may have removed it");
+    assert_eq!(unknown.outcome, Outcome::Unknown);
+    assert_eq!(billing.delete().await, Ok(false), "nothing of this call was lost");
+    let endpoints = ["127.0.0.1:1".to_owned(), node.address.clone()];
+    let other = Client::builder().endpoints(endpoints).in_order(true).build().expect("a client");
+    let deleted = other.group("billing").delete().await;
+    assert_eq!(deleted, Ok(false), "a node that could not be reached was asked nothing");
 }

@@ -91,6 +91,7 @@ pub(super) fn connect(addresses: &[String], pinned: bool, deadline: Duration) ->
     Client::builder()
         .endpoints(addresses.iter().cloned())
         .pinned(pinned)
+        .in_order(true)
         .deadline(deadline)
         .connector(|address: String| async move { TcpStream::connect(address).await })
         .build()
