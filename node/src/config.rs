@@ -56,6 +56,16 @@ pub struct Flags {
     /// Memory for what was read last from disk [default: 64MiB].
     #[arg(long, value_name = "SIZE", env = "QUORATE_CACHE", value_parser = size::parse)]
     pub cache: Option<u64>,
+    /// Start the only node of a cluster although its clock is more than 400 days ahead of its newest stamp.
+    #[arg(
+        long,
+        env = "QUORATE_ACCEPT_CLOCK",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        value_name = "BOOL"
+    )]
+    pub accept_clock: Option<bool>,
 }
 
 /// The settings of a node as a file holds them. Unknown keys are refused.
@@ -77,6 +87,7 @@ pub struct File {
     scrub_rate: Option<u64>,
     #[serde(default, deserialize_with = "size_of")]
     cache: Option<u64>,
+    accept_clock: Option<bool>,
 }
 
 /// Why settings cannot be used.
@@ -115,6 +126,8 @@ pub struct Settings {
     pub scrub_rate: u64,
     /// Bytes of memory for what was read last from disk.
     pub cache: u64,
+    /// Whether the only node of a cluster starts with a clock far ahead of its newest stamp.
+    pub accept_clock: bool,
 }
 
 /// Reads the text of a settings file.
@@ -174,6 +187,7 @@ impl Settings {
                 .cache
                 .or(file.cache)
                 .unwrap_or(ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT as u64),
+            accept_clock: flags.accept_clock.or(file.accept_clock).unwrap_or(false),
         })
     }
 }
@@ -244,6 +258,18 @@ mod tests {
         assert_eq!(settings.data, PathBuf::from("/file"));
         assert_eq!((settings.log.as_str(), settings.insecure), ("debug", false));
         assert_eq!(settings.peer_listen, "127.0.0.1:7801");
+    }
+
+    #[test]
+    fn a_clock_far_ahead_is_accepted_only_if_told_so() {
+        let accepts = |flag: Option<bool>, file: &str| {
+            let flags = Flags { accept_clock: flag, ..Flags::default() };
+            resolve(flags, &format!("data = '/file'\n{file}")).expect("usable").accept_clock
+        };
+        assert!(!accepts(None, ""));
+        assert!(accepts(Some(true), ""));
+        assert!(accepts(None, "accept_clock = true"));
+        assert!(!accepts(Some(false), "accept_clock = true"));
     }
 
     #[test]

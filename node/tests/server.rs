@@ -66,6 +66,7 @@ impl Cluster {
                 reserve_bytes,
                 scrub_bytes_per_second: 0,
                 block_cache_bytes: 1024 * 1024,
+                accept_clock: false,
             };
             let server = Server::start(TokioHost::new(), options).await.expect("it starts");
             servers.push(Some(server));

@@ -18,6 +18,7 @@ mod failure;
 mod format;
 mod gate;
 mod guard;
+mod handover;
 mod housekeeping;
 mod identity;
 mod machine;

@@ -74,6 +74,8 @@ pub struct ReplicaOptions {
     pub scrub_bytes_per_second: u64,
     /// Bytes of memory for what was read last from chunks, unpacked.
     pub block_cache_bytes: usize,
+    /// The only node of a cluster starts although its clock is far ahead of its newest stamp.
+    pub accept_clock: bool,
 }
 
 impl ReplicaOptions {
@@ -95,6 +97,12 @@ pub enum StartError {
     /// openraft refused the state it found.
     #[error("Raft cannot start: {0}")]
     Raft(String),
+    /// This node is the only one of its cluster, so there is none to compare its clock with, and it is far ahead.
+    #[error(
+        "the clock of this node is {} days ahead of the newest stamp in its log: if the clock is right, start it \
+         once with --accept-clock; if it is wrong, everything with a max age would be gone", .0.as_secs() / 86_400
+    )]
+    Clock(Duration),
 }
 
 /// Why a cluster could not be founded. It can be tried again: what was done already is done once.

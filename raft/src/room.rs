@@ -4,15 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use quorate_store::Fault;
 use tokio::time::Instant;
 
+use crate::handover;
 use crate::host::Host;
 use crate::running::Running;
 use crate::space::Room;
-use crate::types;
 
 /// How often the room is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
@@ -56,33 +55,16 @@ fn must_hand_over<H: Host>(running: &Running<H>) -> bool {
     running.core.space.room() > Room::Plenty || running.core.applies_after_a_repair()
 }
 
-/// If this node leads: asks the voter with room that has most of the log to take over; whether one was asked.
-/// One that is short of room too is never asked, so leadership does not go back and forth. Nor is one that has not
-/// got what this node applied: it could not be elected, or would have to catch up while nobody leads.
+/// If this node leads: asks a voter with room to take over; whether one was asked. One that is short of room too is
+/// never asked, so leadership does not go back and forth.
 async fn hand_over<H: Host>(running: &Running<H>) -> bool {
-    let heir = {
-        let metrics = running.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        if metrics.state != ServerState::Leader {
-            return false;
-        }
-        let now = Instant::now();
-        let voters = metrics.membership_config.voter_ids();
-        let with_room = voters.filter(|voter| {
-            *voter != running.identity.node && running.rooms.of(*voter, now) == Some(Room::Plenty)
-        });
-        let matched = |voter: &u64| {
-            metrics.replication.as_ref()?.get(voter).copied().flatten().map(types::ours)
-        };
-        let applied = running.core.progress().borrow().applied;
-        let up_to_date = with_room.filter(|voter| matched(voter) >= applied);
-        up_to_date.max_by_key(|voter| (matched(voter), std::cmp::Reverse(*voter)))
-    };
+    let now = Instant::now();
+    let heir = handover::heir(running, |voter| running.rooms.of(voter, now) == Some(Room::Plenty));
     let Some(heir) = heir else { return false };
     tracing::warn!(
         "too little room, or a damaged chunk, keeps this node from leading: node {heir} is asked to"
     );
-    running.host.scoped(running.raft.trigger().transfer_leader(heir)).await.is_ok()
+    handover::hand_over(running, heir).await
 }
 
 /// Whether appends of users can be taken: here, and by enough voters.

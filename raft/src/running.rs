@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::clocks::{Clocks, Judged, Now, exchange};
+use crate::clocks::{self, Clocks, Judged, Now, exchange};
 use crate::failure::Failure;
+use crate::format::membership;
 use crate::guard::Guard;
 use crate::host::Host;
 use crate::identity::{self, Identity};
@@ -79,6 +80,14 @@ impl<H: Host> Running<H> {
         let config = config::config(&options.timing).map_err(StartError::Raft)?;
         let opened = open(&host, options, identity, &failure).await?;
         let Opened { boot, log, replayed, space, writer_ended } = opened;
+        if !options.accept_clock
+            && let Some(ahead) = ahead_alone(&host, &replayed.store, identity.node)
+        {
+            log.close();
+            let mut writer_ended = writer_ended;
+            let _gone = writer_ended.wait_for(|ended| *ended).await;
+            return Err(StartError::Clock(ahead));
+        }
         let transfers = Transfers::default();
         let deadline = options.timing.election_max;
         let guard = Arc::new(Guard::new(identity, boot, log.clone()));
@@ -194,6 +203,15 @@ impl<H: Host> Running<H> {
         let mut writer_ended = self.writer_ended.clone();
         let _gone = writer_ended.wait_for(|ended| *ended).await;
     }
+}
+
+/// How far the clock is ahead of the newest stamp, if that is too far and there is no other node to ask.
+fn ahead_alone<H: Host>(host: &H, store: &Store, node: u64) -> Option<Duration> {
+    let stored = membership::decode_stored(store.attachment()).ok()?;
+    let is_alone = stored.voter_ids().all(|voter| voter == node);
+    let newest = store.reader().point().recorded_at;
+    let newest = (newest > Timestamp::default()).then_some(newest);
+    clocks::must_be_accepted(host.now(), newest).filter(|_| is_alone)
 }
 
 /// A folder that was opened and brought up to date.

@@ -181,6 +181,7 @@ fn notice(known: &ReplicaStatus) -> String {
     if known.id.is_some() && known.leader.is_none() && known.role != Role::Leader {
         notices.push("knows no leader".to_owned());
     }
+    notices.extend(known.clock.wrong.clone());
     notices.extend(known.disagreement.clone());
     notices.join("; ")
 }

@@ -20,15 +20,25 @@ impl<H: Host> Metrics<H> {
     /// All of it, in the text format of Prometheus.
     pub(crate) async fn text(&self) -> String {
         let replica = &self.live.replica;
-        let leads = replica.status().borrow().role == Role::Leader;
+        let (leads, clock) = {
+            let status = replica.status();
+            let status = status.borrow();
+            (status.role == Role::Leader, status.clock.clone())
+        };
         let point = replica.reader().map(|reader| reader.point()).unwrap_or_default();
         let groups = self.groups.lags().await;
         let mut text = Text::default();
-        text.number("quorate_is_leader", "Whether this node leads.", leads.into());
+        text.number("quorate_is_leader", "Whether this node leads.", u8::from(leads));
         let position = point.position.0;
         text.number("quorate_position", "The position of the newest event applied here.", position);
         let applied = point.log_id.unwrap_or_default().index.0;
         text.number("quorate_applied_index", "The newest log index applied here.", applied);
+        let help = "Whether the clock of this node is not to be relied on.";
+        text.number("quorate_clock_wrong", help, u8::from(clock.wrong.is_some()));
+        if let Some(ahead_ms) = clock.ahead_ms {
+            let help = "Milliseconds that the clock of this node is ahead of the median of the voters' clocks.";
+            text.number("quorate_clock_ahead_milliseconds", help, ahead_ms);
+        }
         let subscriptions = self.live.count() as u64;
         let help = "Readers that follow what is applied here, groups included.";
         text.number("quorate_subscriptions", help, subscriptions);
@@ -54,7 +64,7 @@ impl Text {
         self.line(format_args!("# TYPE {name} gauge"));
     }
 
-    fn number(&mut self, name: &str, help: &str, value: u64) {
+    fn number(&mut self, name: &str, help: &str, value: impl Display) {
         self.head(name, help);
         self.line(format_args!("{name} {value}"));
     }

@@ -75,6 +75,8 @@ pub struct ServerOptions {
     pub scrub_bytes_per_second: u64,
     /// Bytes of memory for what was read last from chunks.
     pub block_cache_bytes: usize,
+    /// The only node of a cluster starts although its clock is far ahead of its newest stamp.
+    pub accept_clock: bool,
 }
 
 /// Why a server could not start.
@@ -123,6 +125,7 @@ impl<H: Host> Server<H> {
                 reserve_bytes: options.reserve_bytes,
                 scrub_bytes_per_second: options.scrub_bytes_per_second,
                 block_cache_bytes: options.block_cache_bytes,
+                accept_clock: options.accept_clock,
             },
         )
         .await?;

@@ -11,6 +11,7 @@ use quorate_proto::wire::peer::v1;
 use tokio::time::Instant;
 
 use super::{Fit, Judged, LEEWAY, micros};
+use crate::handover;
 use crate::host::Host;
 use crate::running::Running;
 use crate::status::Clock;
@@ -21,19 +22,42 @@ use crate::wire;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How often while too few have answered: a leader waits for them with its first entry.
 const ASK_SOON: Duration = Duration::from_millis(100);
+/// How long an heir is given before another is asked.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(5);
 /// How long an answer may take; half of it is the largest error.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Asks again and again until the node ends.
 pub(crate) async fn run<H: Host>(running: Arc<Running<H>>) {
     let mut told = None;
+    let mut handed_over: Option<Instant> = None;
     loop {
         ask(&running).await;
         let judged = running.judge_clocks();
         told = show(&running, &judged, told);
+        let is_time = handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_EVERY);
+        if is_time && hand_over(&running, &judged).await {
+            handed_over = Some(Instant::now());
+        }
         let rest = if judged.stamp.is_some() { ASK_EVERY } else { ASK_SOON };
         tokio::time::sleep(rest).await;
     }
+}
+
+/// If this node leads and its clock is ahead: asks one whose clock is not to take over; whether one was asked.
+async fn hand_over<H: Host>(running: &Running<H>, judged: &Judged) -> bool {
+    let (Fit::Ahead(by), Some(stamp)) = (judged.fit, judged.stamp) else { return false };
+    let now = running.now();
+    let heir = handover::heir(running, |voter| {
+        let clocks = running.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        clocks.can_lead(voter, stamp, now)
+    });
+    let Some(heir) = heir else { return false };
+    tracing::warn!(
+        "a clock {} ahead keeps this node from leading: node {heir} is asked to",
+        span(by)
+    );
+    handover::hand_over(running, heir).await
 }
 
 /// Asks all other nodes at once; what each answers counts as soon as it is there.

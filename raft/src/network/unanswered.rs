@@ -91,7 +91,7 @@ where
             };
             self.is_over = true;
             self.input = None;
-            self.outgoing.close();
+            self.end_requests();
             return Poll::Ready(error);
         }
         Poll::Ready(None)
@@ -115,6 +115,13 @@ where
                 },
             }
         }
+        self.end_requests();
+    }
+
+    /// The peer ends its answers when its requests end.
+    fn end_requests(&mut self) {
+        // What is reserved keeps the channel open.
+        self.outgoing.abort_send();
         self.outgoing.close();
     }
 
@@ -217,6 +224,14 @@ mod tests {
         assert!(peer.requests.next().now_or_never().is_none());
         assert_eq!(peer.next(), None);
         assert!(peer.requests.next().now_or_never().is_some());
+    }
+
+    #[test]
+    fn the_requests_end_when_there_are_no_more() {
+        let mut peer = ask(&[10]);
+        peer.takes(1);
+        assert_eq!(peer.next(), None);
+        assert_eq!(peer.requests.next().now_or_never(), Some(None));
     }
 
     #[test]

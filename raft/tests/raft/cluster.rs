@@ -28,6 +28,22 @@ pub(crate) fn deadline() -> Instant {
     Instant::now() + PATIENCE
 }
 
+/// How the replicas of these tests are started.
+pub(crate) fn options(directory: &Path, address: &str) -> ReplicaOptions {
+    ReplicaOptions {
+        directory: directory.to_owned(),
+        client_address: format!("client-of-{address}"),
+        peer_address: address.to_owned(),
+        timing: Timing::default(),
+        segment_bytes: 256 * 1024,
+        kept_log_bytes: None,
+        reserve_bytes: None,
+        scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
+        block_cache_bytes: ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT,
+        accept_clock: false,
+    }
+}
+
 /// A replica and its server.
 pub(crate) struct Node {
     pub(crate) replica: Replica<TokioHost>,
@@ -53,22 +69,11 @@ impl Node {
             .enable_all()
             .build()
             .expect("a runtime");
-        let options = |address: &str| ReplicaOptions {
-            directory: directory.to_owned(),
-            client_address: format!("client-of-{address}"),
-            peer_address: address.to_owned(),
-            timing: Timing::default(),
-            segment_bytes: 256 * 1024,
-            kept_log_bytes: None,
-            reserve_bytes: None,
-            scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
-            block_cache_bytes: ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT,
-        };
         // The test itself runs on a runtime, too.
         let started = async {
             let listening = host.listen(address).await.expect("a free port");
             let Listening { address, incoming } = listening;
-            let replica = Replica::start(host, options(&address)).await?;
+            let replica = Replica::start(host, options(directory, &address)).await?;
             let server = transport::server().add_routes(replica.routes());
             tokio::spawn(server.serve_with_incoming(incoming));
             Ok::<_, StartError>((replica, address))

@@ -1,6 +1,7 @@
 //! Replicas in one process, over loopback TCP and real disks.
 
 mod basics;
+mod clocks;
 mod cluster;
 mod digests;
 mod faults;

@@ -7,6 +7,7 @@
 //!                            └→ what became of events → the log, one proposal at a time → confirmations
 //! ```
 
+mod clock;
 mod dispatcher;
 mod events;
 mod feed;

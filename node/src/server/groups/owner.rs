@@ -7,7 +7,7 @@ use std::time::Duration;
 use quorate_proto::wire::v1;
 use quorate_proto::{
     ErrorKind, GroupName, GroupOutcome, GroupRequest, Join, LogIndex, Outcome, Position, Problem,
-    Settlement, Term, Timestamp,
+    Settlement, Term,
 };
 use quorate_raft::host::Host;
 use quorate_store::command::encode_group_progress;
@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::pending::{Answer, Tenure, Waiter};
 use super::super::problem;
+use super::clock::Clock;
 use super::dispatcher::{ConsumerId, Dispatcher, Handed, Left, Taken};
 use super::feed::{self, Fed};
 use super::outbox::{self, Outbox, Outgoing};
@@ -60,27 +61,6 @@ pub(super) struct Watched {
     pub(super) floor: Position,
     pub(super) in_flight: u64,
     pub(super) consumers: Vec<v1::GroupConsumer>,
-}
-
-/// Monotonic, and of the node's clock at the beginning: what is due is written in the log.
-struct Clock {
-    wall: Timestamp,
-    since: Instant,
-}
-
-impl Clock {
-    fn now(&self) -> Timestamp {
-        let micros = i64::try_from(self.since.elapsed().as_micros()).unwrap_or(i64::MAX);
-        Timestamp(self.wall.0.saturating_add(micros))
-    }
-
-    fn instant(&self, time: Timestamp) -> Instant {
-        let micros = u64::try_from(time.0.saturating_sub(self.wall.0)).unwrap_or_default();
-        // What is too far away for a clock is looked at again tomorrow.
-        let day = Duration::from_secs(24 * 3600);
-        let due = self.since.checked_add(Duration::from_micros(micros));
-        due.unwrap_or_else(|| Instant::now() + day)
-    }
 }
 
 /// A consumer as the owner sees it.
@@ -165,7 +145,8 @@ impl<H: Host> Owner<H> {
         let known = takeover::known(replica, &reader, &state).await?;
         let GroupState { definition, revision, floor, .. } = state;
         let feed = feed::begin(groups.live.clone(), reader.clone(), definition.query, floor);
-        let clock = Clock { wall: replica.host().now(), since: Instant::now() };
+        let stamp = replica.stamp().ok_or_else(|| unavailable("too few clocks are known yet"))?;
+        let clock = Clock::start(stamp, reader.point().recorded_at);
         Ok(Owner {
             name,
             tenure: Tenure::new(term),
