@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::log::LogWriter;
 
+mod patient;
 mod production;
 
 pub use production::TokioHost;

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use lru::LruCache;
 
+use crate::files::OpenFiles;
 use crate::format::chunk::block::Block;
+use crate::vfs::Vfs;
 
 /// What a read cost: what it looked into, and how much of that had to come from the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,13 +49,15 @@ impl Cached {
     }
 }
 
-/// Unpacked blocks and pages of all chunks of a store, those used last, within so many bytes.
+/// Unpacked blocks and pages of all chunks of a store, those used last, within so many bytes; and their open files.
 ///
 /// Invariants: `Shelf::bytes` is the sum over its entries, and at most `capacity` between calls.
 #[derive(Debug)]
 pub(crate) struct BlockCache {
     capacity: usize,
     files: AtomicU64,
+    /// `None`: each file stays open as long as it is in use.
+    open: Option<OpenFiles>,
     shelf: Mutex<Shelf>,
 }
 
@@ -69,8 +73,22 @@ const ENTRY_BYTES: usize = 100;
 impl BlockCache {
     /// An empty cache of at most so many bytes; 0 keeps nothing.
     pub(crate) fn new(capacity: usize) -> Arc<BlockCache> {
+        BlockCache::with(capacity, None)
+    }
+
+    /// The same over files of which few are open at once.
+    pub(crate) fn over(vfs: Arc<dyn Vfs>, capacity: usize) -> Arc<BlockCache> {
+        BlockCache::with(capacity, Some(OpenFiles::new(vfs)))
+    }
+
+    fn with(capacity: usize, open: Option<OpenFiles>) -> Arc<BlockCache> {
         let shelf = Mutex::new(Shelf { bytes: 0, entries: LruCache::unbounded() });
-        Arc::new(BlockCache { capacity, files: AtomicU64::new(1), shelf })
+        Arc::new(BlockCache { capacity, files: AtomicU64::new(1), open, shelf })
+    }
+
+    /// The open files, where they are bounded.
+    pub(crate) fn open_files(&self) -> Option<&OpenFiles> {
+        self.open.as_ref()
     }
 
     /// A name for a file that was just opened.

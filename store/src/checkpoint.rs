@@ -65,8 +65,9 @@ impl Checkpoint {
     }
 }
 
-/// Opens a chunk of the catalog's list. If it is not there or not whole, one that was fetched takes its place:
-/// the power may have gone while an install gave the chunks their names.
+/// Opens a chunk of the catalog's list. One that was fetched takes its place first: the power may have gone while an
+/// install gave the chunks their names, and it was fetched because the one here was missing or damaged. Every byte
+/// of it was verified then; of the one here only the ends are looked at.
 fn open_slot(
     folder: &Folder,
     options: &Options,
@@ -77,20 +78,38 @@ fn open_slot(
         let chunk = open_chunk(folder, options, &summary)?;
         chunk.check_scavenged(checkpoint).map(|()| chunk)
     };
-    let opened = match open() {
+    if is_fetched(folder, options, checkpoint, &summary)? {
+        folder.adopt(summary.number)?;
+    }
+    match open() {
         Ok(chunk) => {
             folder.remove_if_there(&folder.fetched(summary.number))?;
-            Ok(chunk)
+            Ok(ChunkSlot::Whole(chunk))
         }
+        Err(fault) if fault.is_damage() => Ok(ChunkSlot::damaged(summary, fault)),
         // It was only not possible to look: another start may find it whole.
-        Err(fault) if !fault.is_damage() => return Err(fault),
-        Err(_) if folder.adopt(summary.number)? => open(),
         Err(fault) => Err(fault),
-    };
-    Ok(match opened {
-        Ok(chunk) => ChunkSlot::Whole(chunk),
-        Err(fault) => ChunkSlot::damaged(summary, fault),
-    })
+    }
+}
+
+/// Whether a chunk of this checkpoint was fetched whole and does not have its name yet. One that a later install
+/// fetched may have been scavenged below floors that this checkpoint does not know.
+fn is_fetched(
+    folder: &Folder,
+    options: &Options,
+    checkpoint: Option<LogIndex>,
+    summary: &ChunkSummary,
+) -> Result<bool, Fault> {
+    let (path, identity) = (folder.fetched(summary.number), options.identity(summary.number));
+    if !folder.vfs.exists(&path).map_err(Fault::io("find", &path))? {
+        return Ok(false);
+    }
+    let opened = Chunk::open(&*folder.vfs, &path, &identity, summary, &folder.cache);
+    match opened.and_then(|chunk| chunk.check_scavenged(checkpoint)) {
+        Ok(()) => Ok(true),
+        Err(fault) if fault.is_damage() => Ok(false),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// Opens a chunk of the catalog's list.

@@ -36,7 +36,7 @@ impl Folder {
     ) -> Result<Folder, Fault> {
         let chunks: Arc<Path> = path.join("chunks").into();
         vfs.create_directory(&chunks).map_err(Fault::io("create", &chunks))?;
-        let cache = BlockCache::new(block_cache_bytes);
+        let cache = BlockCache::over(vfs.clone(), block_cache_bytes);
         let epoch = Arc::new(Mutex::new(0));
         Ok(Folder { vfs, path: path.to_owned(), chunks, cache, epoch })
     }
@@ -81,15 +81,10 @@ impl Folder {
         Ok(*epoch)
     }
 
-    /// Gives a chunk that was fetched its own name, if there is one of that number.
-    pub(crate) fn adopt(&self, number: u64) -> Result<bool, Fault> {
-        let fetched = self.fetched(number);
-        let is_there = self.vfs.exists(&fetched).map_err(Fault::io("find", &fetched))?;
-        if is_there {
-            self.name_chunk(&fetched, number)?;
-            self.sync_chunks()?;
-        }
-        Ok(is_there)
+    /// Gives a chunk that was fetched its own name.
+    pub(crate) fn adopt(&self, number: u64) -> Result<(), Fault> {
+        self.name_chunk(&self.fetched(number), number)?;
+        self.sync_chunks()
     }
 
     fn name_chunk(&self, from: &Path, number: u64) -> Result<(), Fault> {

@@ -229,7 +229,9 @@ fn open_fetched(
     chunk.check_scavenged(Some(manifest.log_id.index))?;
     chunk.verify()?;
     // Where it will be when somebody looks for the file that a fault speaks of.
-    chunk.move_to(chunk::path(&folder.chunks, summary.number));
+    let (to, until_then) =
+        (chunk::path(&folder.chunks, summary.number), folder.fetched(summary.number));
+    chunk.move_to(to, until_then);
     Ok(chunk)
 }
 

@@ -60,6 +60,7 @@ pub mod defect;
 mod event;
 mod export;
 mod fault;
+mod files;
 mod folder;
 mod format;
 #[doc(hidden)]

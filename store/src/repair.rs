@@ -110,6 +110,8 @@ impl Store {
             if chunk.refutes(fault) {
                 return None;
             }
+            // Who reads from it goes on when another file has its name. If that is not possible, it is gone already.
+            let _ = chunk.hold();
             self.put_slot(ChunkSlot::damaged(slot.summary().clone(), fault.clone()));
         }
         Some(number)

@@ -329,6 +329,11 @@ impl Store {
             return Err(Fault::foreign(&path, why));
         }
         let chunks = self.as_known_now(chunks, &installed.fetched);
+        for number in &installed.fetched {
+            if let Some(ChunkSlot::Whole(replaced)) = self.view.slot(*number) {
+                replaced.hold()?;
+            }
+        }
         self.epoch = self.folder.install(number, &installed.fetched)?;
         let old = std::mem::replace(&mut self.catalog_number, number);
         self.point = point_of(&state);

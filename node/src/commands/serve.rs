@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use quorate_raft::host::TokioHost;
 use quorate_raft::{Role, Status, Stopped, Timing};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::runtime::{Builder, Runtime};
@@ -52,11 +53,24 @@ pub fn run(args: ServeArgs) -> Result<(), Exit> {
     };
     let settings = Settings::resolve(args.flags, file).map_err(Exit::usage)?;
     start_log(&settings.log)?;
+    raise_file_limit();
     let runtime = runtime_of(settings.threads)?;
     let ending = runtime.block_on(serve(settings, args.stop_with_input));
     // Work on blocking threads that nobody waits for any more must not hold the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ending
+}
+
+/// As many files and connections may be open as the system lets this process have: what it has at first is often
+/// meant for programs of one user.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!("the limit of open files stays as it is: {error}");
+    }
 }
 
 fn runtime_of(threads: Option<usize>) -> Result<Runtime, Exit> {
@@ -190,5 +204,23 @@ async fn tell_changes(mut status: watch::Receiver<Status>) {
         if status.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_may_open_as_many_files_as_the_system_lets_it() {
+        let limit = getrlimit(Resource::Nofile);
+        // Where there is no limit at all there is nothing to raise.
+        if let Some(most) = limit.maximum {
+            let lower = Rlimit { current: Some(most - 1), ..limit };
+            setrlimit(Resource::Nofile, lower).expect("lowered");
+        }
+        raise_file_limit();
+        let raised = getrlimit(Resource::Nofile);
+        assert_eq!((raised.current, raised.maximum), (limit.maximum, limit.maximum));
     }
 }

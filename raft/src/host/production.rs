@@ -13,6 +13,7 @@ use quorate_store::vfs::{OsVfs, Vfs};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::TcpListenerStream;
 
+use super::patient::Patient;
 use super::{Host, Listening, Served, WriterStopped};
 use crate::log::LogWriter;
 
@@ -26,7 +27,7 @@ pub struct TokioHost {
 impl TokioHost {
     /// The real machine.
     pub fn new() -> TokioHost {
-        TokioHost { vfs: Arc::new(OsVfs) }
+        TokioHost { vfs: Arc::new(Patient(OsVfs)) }
     }
 
     /// The real machine with another file system, one that makes faults, say.

@@ -361,13 +361,13 @@ fn each_copy_of_the_header_is_enough() {
     vfs.cut_after(0);
     drop(catalog);
     vfs.restart(Survival::Nothing);
-    for offset in [100, 2048 + 100] {
+    for offset in [100, BLOCK_BYTES + 100] {
         let vfs = vfs.fork();
         vfs.flip_bit(path(), offset, 3).expect("there");
         check(&Catalog::open(&shared(&vfs), path(), CACHE).expect("opened").newest(), 2, 10);
     }
     vfs.flip_bit(path(), 100, 3).expect("there");
-    vfs.flip_bit(path(), 2048 + 100, 3).expect("there");
+    vfs.flip_bit(path(), BLOCK_BYTES + 100, 3).expect("there");
     assert!(matches!(Catalog::open(&shared(&vfs), path(), CACHE), Err(Fault::Damaged { .. })));
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -18,10 +18,15 @@ use crate::format::chunk::{
 use crate::format::{Malformed, Output};
 use crate::vfs::{File, Open, Vfs};
 
-/// An open file whose header is that of the chunk it should be.
+/// A file whose header is that of the chunk it should be. It is open while it is read often enough; one that
+/// another file is about to replace is held ([`ChunkFile::hold`]), as its name will not lead to it any more.
 #[derive(Debug)]
 pub(super) struct ChunkFile {
-    file: Arc<dyn File>,
+    held: OnceLock<Arc<dyn File>>,
+    /// The end of the file, by which it is known again.
+    end: Bytes,
+    /// The name it had before `path`, and has until somebody renames it.
+    former_path: Option<PathBuf>,
     pub(super) path: PathBuf,
     identity: ChunkIdentity,
     /// Bytes of the file.
@@ -39,9 +44,14 @@ impl ChunkFile {
     ) -> Result<ChunkFile, Fault> {
         let file = open(vfs, path)?;
         let len = file.len().map_err(Fault::io("read", path))?;
-        let (path, identity) = (path.to_owned(), *identity);
-        let chunk =
-            ChunkFile { file, path, identity, len, cache: cache.clone(), id: cache.file_id() };
+        let end = end_of(&*file, len).map_err(Fault::io("read", path))?;
+        let (path, identity, id) = (path.to_owned(), *identity, cache.file_id());
+        let (held, former_path, cache) = (OnceLock::new(), None, cache.clone());
+        match cache.open_files() {
+            Some(open) => open.keep(id, file),
+            None => drop(held.set(file)),
+        }
+        let chunk = ChunkFile { held, end, former_path, path, identity, len, cache, id };
         let header = chunk.bytes(0..HEADER_BYTES)?;
         match decode_header(&header).map_err(|malformed| chunk.damaged(0, malformed))? {
             Header::Chunk(found) if found == chunk.identity => Ok(chunk),
@@ -56,6 +66,64 @@ impl ChunkFile {
                 Err(Fault::foreign(&chunk.path, other_version(version)))
             }
         }
+    }
+
+    /// It is about to get another name; until then it has the former one.
+    pub(super) fn move_to(&mut self, path: PathBuf, former_path: PathBuf) {
+        (self.path, self.former_path) = (path, Some(former_path));
+    }
+
+    /// Keeps it open as long as it is in use: another file is about to get its name.
+    pub(super) fn hold(&self) -> Result<(), Fault> {
+        let file = self.file()?;
+        self.held.get_or_init(|| file);
+        if let Some(open) = self.cache.open_files() {
+            open.close(self.id);
+        }
+        Ok(())
+    }
+
+    /// The open file; it is opened again if need be.
+    fn file(&self) -> Result<Arc<dyn File>, Fault> {
+        if let Some(held) = self.held.get() {
+            return Ok(held.clone());
+        }
+        let open = self.cache.open_files();
+        if let Some(file) = open.and_then(|open| open.get(self.id)) {
+            return Ok(file);
+        }
+        let file = self.open_again()?;
+        let is_same = file.len().is_ok_and(|len| len == self.len)
+            && end_of(&*file, self.len).map_err(Fault::io("read", &self.path))? == self.end;
+        match (is_same, self.held.get()) {
+            (true, _) => {
+                open.iter().for_each(|open| open.keep(self.id, file.clone()));
+                Ok(file)
+            }
+            // It was replaced just now.
+            (false, Some(held)) => Ok(held.clone()),
+            (false, None) => {
+                let why = "it is not the file any more that it was";
+                Err(Fault::damaged(&self.path, self.len, why))
+            }
+        }
+    }
+
+    fn open_again(&self) -> Result<Arc<dyn File>, Fault> {
+        let missing = || Fault::damaged(&self.path, 0, "it is missing");
+        let open = self.cache.open_files().ok_or_else(missing)?;
+        let mut found = Err(io::ErrorKind::NotFound.into());
+        for path in self.former_path.iter().chain([&self.path]) {
+            found = open.open(path);
+            if found.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                continue;
+            }
+            break;
+        }
+        found.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => missing(),
+            _ => Fault::io("open", &self.path)(error),
+        })
     }
 
     /// What the header of a file says that it is.
@@ -210,7 +278,7 @@ impl ChunkFile {
         let length = usize::try_from(range.end - range.start);
         let length = length.map_err(|_| Fault::damaged(&self.path, range.start, "is too long"))?;
         let mut buffer = vec![0; length];
-        let read = self.file.read_at(&mut buffer, range.start);
+        let read = self.file()?.read_at(&mut buffer, range.start);
         read.map_err(Fault::io("read", &self.path))?;
         Ok(Bytes::from(buffer))
     }
@@ -218,6 +286,23 @@ impl ChunkFile {
     pub(super) fn damaged(&self, offset: u64, malformed: Malformed) -> Fault {
         Fault::damaged(&self.path, offset, malformed.to_string())
     }
+}
+
+impl Drop for ChunkFile {
+    fn drop(&mut self) {
+        if let Some(open) = self.cache.open_files() {
+            open.close(self.id);
+        }
+    }
+}
+
+/// The last bytes of a file: the trailer of a chunk, and some of its footer.
+fn end_of(file: &dyn File, len: u64) -> io::Result<Bytes> {
+    const END_BYTES: u64 = 4096;
+    let start = len.saturating_sub(END_BYTES);
+    let mut end = vec![0; (len - start) as usize];
+    file.read_at(&mut end, start)?;
+    Ok(end.into())
 }
 
 fn other_version(version: u16) -> String {

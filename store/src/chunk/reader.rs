@@ -83,9 +83,14 @@ impl Chunk {
         Ok(Chunk { file, footer, summary, blocks, dictionary })
     }
 
-    /// Its file gets another name, by which faults speak of it from now on.
-    pub(crate) fn move_to(&mut self, path: PathBuf) {
-        self.file.path = path;
+    /// Its file gets another name, by which faults speak of it from now on; until then it has the former one.
+    pub(crate) fn move_to(&mut self, path: PathBuf, former_path: PathBuf) {
+        self.file.move_to(path, former_path);
+    }
+
+    /// Another file is about to get the name of this one's: it stays open as long as somebody reads from it.
+    pub(crate) fn hold(&self) -> Result<(), Fault> {
+        self.file.hold()
     }
 
     /// What the catalog keeps of it.

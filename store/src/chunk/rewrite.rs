@@ -49,6 +49,7 @@ pub(crate) fn rewrite(
     write_keys(&mut draft, source, &gone)?;
     draft.finish(&mut footer)?;
     check(vfs, &new, identity, source)?;
+    source.hold()?;
     vfs.rename(&new, &target).map_err(Fault::io("rename", &new))?;
     vfs.sync_directory(directory).map_err(Fault::io("sync", directory))?;
     Ok(Some(footer.summary(identity.number)))

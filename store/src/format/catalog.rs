@@ -3,7 +3,8 @@
 //! The file is redb's, but every page of it carries a checksum of ours, because redb reads without verifying:
 //!
 //! ```text
-//! block 0            two copies of redb's header, at byte 0 and 2048, each a slot (see [`Slot`])
+//! blocks 0 and 1     two copies of redb's header, a slot (see [`Slot`]) at the beginning of each: a disk loses
+//!                    whole blocks
 //! then groups of 1 + 1024 blocks of 4 KiB:
 //!   block 0          CRC32C of each of the group's pages, 4 bytes each; 0 = never written
 //!   block 1 …        the pages; that of redb's own header stays empty
@@ -34,14 +35,17 @@ use crate::chunk::ChunkSummary;
 pub(crate) const BLOCK_BYTES: u64 = 4096;
 /// Pages whose checksums fill one block.
 pub(crate) const PAGES_PER_GROUP: u64 = BLOCK_BYTES / 4;
-/// Where the two header slots are.
-pub(crate) const SLOT_OFFSETS: [u64; 2] = [0, 2048];
+/// Where the two header slots are: in blocks of their own, so that what one of them loses the other has.
+pub(crate) const SLOT_OFFSETS: [u64; 2] = [0, BLOCK_BYTES];
+const SLOT_BLOCKS: u64 = SLOT_OFFSETS.len() as u64;
 pub(crate) const SLOT_BYTES: usize = 512;
 /// The longest header that a slot holds.
 pub(crate) const HEADER_BYTES_MAX: usize = SLOT_BYTES - SLOT_ENVELOPE_BYTES;
 
 const SLOT_ENVELOPE_BYTES: usize = 8 + 2 + 2 + 4 + 16 + 8 + 4;
 const MAGIC: &[u8; 8] = b"QUORCATL";
+/// Of the header and of how pages lie in the file.
+const SLOT_VERSION: u16 = 2;
 const VERSION: u16 = 1;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -76,7 +80,7 @@ impl Slot {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(SLOT_BYTES);
         out.put(MAGIC);
-        out.put_u16(VERSION);
+        out.put_u16(SLOT_VERSION);
         out.put_u16(u16::try_from(self.header.len()).expect("redb's header is short"));
         out.put_u32(self.log);
         out.put(&self.cluster);
@@ -95,7 +99,7 @@ impl Slot {
             return Err(Malformed::new("is no header of a catalog"));
         }
         let version = input.u16()?;
-        if version != VERSION {
+        if version != SLOT_VERSION {
             let why = format!("its format version {version} is unknown to this build");
             return Err(Malformed::new(why));
         }
@@ -118,26 +122,26 @@ impl Slot {
 
 /// Where a page is in the file.
 pub(crate) fn page_offset(page: u64) -> u64 {
-    (2 + page / PAGES_PER_GROUP + page) * BLOCK_BYTES
+    (SLOT_BLOCKS + 1 + page / PAGES_PER_GROUP + page) * BLOCK_BYTES
 }
 
 /// Where the checksum of a page is in the file.
 pub(crate) fn checksum_offset(page: u64) -> u64 {
     let group = page / PAGES_PER_GROUP;
-    (1 + group * (PAGES_PER_GROUP + 1)) * BLOCK_BYTES + page % PAGES_PER_GROUP * 4
+    (SLOT_BLOCKS + group * (PAGES_PER_GROUP + 1)) * BLOCK_BYTES + page % PAGES_PER_GROUP * 4
 }
 
 /// How long the file of so many pages is, in bytes.
 pub(crate) fn file_bytes(pages: u64) -> u64 {
     match pages.checked_sub(1) {
-        None => BLOCK_BYTES,
+        None => SLOT_BLOCKS * BLOCK_BYTES,
         Some(last) => page_offset(last) + BLOCK_BYTES,
     }
 }
 
 /// How many whole pages a file of this length has.
 pub(crate) fn page_count(file_bytes: u64) -> u64 {
-    let blocks = (file_bytes / BLOCK_BYTES).saturating_sub(1);
+    let blocks = (file_bytes / BLOCK_BYTES).saturating_sub(SLOT_BLOCKS);
     let (groups, rest) = (blocks / (PAGES_PER_GROUP + 1), blocks % (PAGES_PER_GROUP + 1));
     groups * PAGES_PER_GROUP + rest.saturating_sub(1)
 }

@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::power::{check, log};
 use crate::support::{append, command, open, options, read, replay, seal_all};
 
-const CHUNK_BYTES: u64 = 2500;
+const CHUNK_BYTES: u64 = 6000;
 
 /// A store with all of the log applied and sealed.
 fn store_of(log: &[Entry]) -> Store {
@@ -250,6 +250,44 @@ fn a_damaged_chunk_of_the_store_is_fetched_with_those_that_are_missing() {
     drop(target);
     vfs.restart(Survival::Nothing);
     check(&vfs, &log, &model, Some(export.log_id()), CHUNK_BYTES);
+}
+
+#[test]
+fn an_install_that_was_cut_takes_the_chunk_it_fetched_and_not_the_damaged_one() {
+    let (log, model) = log(90);
+    let source = store_of(&log);
+    let export = source.export().expect("exports").expect("a checkpoint");
+    let mut seen_new = 0;
+    for cut in 0.. {
+        let vfs = MemVfs::new();
+        let mut target = open(&vfs, &options(CHUNK_BYTES)).expect("founds");
+        replay(&mut target, &log[..50]).expect("applies");
+        seal_all(&mut target).expect("seals");
+        // Its ends are whole, so that opening it does not show the damage.
+        vfs.flip_bit(Path::new("/store/chunks/chunk-0000000001"), 300, 2).expect("there");
+        let mut scan = target.reader().scan(&Model::all()).expect("begins");
+        let fault = loop {
+            match scan.next_page(1000) {
+                Ok(page) => assert!(page.is_some(), "it read past the damage"),
+                Err(fault) => break fault,
+            }
+        };
+        assert_eq!(target.note_damage(&fault), Some(1));
+        let installed = fetch(&export, &target).expect("fetches");
+        vfs.cut_after(cut);
+        let is_done = target.finish_install(installed).is_ok();
+        drop(target);
+        vfs.restart(Survival::Everything);
+        let left = open(&vfs, &options(CHUNK_BYTES)).expect("opens").checkpointed();
+        if left == Some(export.log_id()) {
+            seen_new += 1;
+            check(&vfs, &log, &model, left, CHUNK_BYTES);
+        }
+        if is_done {
+            break;
+        }
+    }
+    assert!(seen_new > 1, "no cut came between the new checkpoint and the names of its chunks");
 }
 
 #[test]

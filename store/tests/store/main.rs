@@ -1,6 +1,7 @@
 //! Tests of the store as its users see it: apply, seal, read, install, over a disk that can lose its power.
 
 mod damage;
+mod files;
 mod group_model;
 mod group_words;
 mod groups;

@@ -1,0 +1,59 @@
+//! The open files of chunks: those used last. However many chunks there are, few descriptors are needed.
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+
+use crate::cache::FileId;
+use crate::vfs::{File, Open, Vfs};
+
+/// How many files of chunks are open at most, beside those that another file has replaced. With less than 1,024
+/// descriptors there is room for the log, peers and clients too.
+pub(crate) const OPEN_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+
+/// The files of chunks that are open; whoever needs another one opens it again.
+pub(crate) struct OpenFiles {
+    vfs: Arc<dyn Vfs>,
+    files: Mutex<LruCache<FileId, Arc<dyn File>>>,
+}
+
+impl OpenFiles {
+    /// None yet.
+    pub(crate) fn new(vfs: Arc<dyn Vfs>) -> OpenFiles {
+        OpenFiles { vfs, files: Mutex::new(LruCache::new(OPEN_MAX)) }
+    }
+
+    /// A file, if it is open.
+    pub(crate) fn get(&self, id: FileId) -> Option<Arc<dyn File>> {
+        self.files().get(&id).cloned()
+    }
+
+    /// Opens a file for reading.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.vfs.open(path, Open::Read)
+    }
+
+    /// Keeps a file open; the one that was used longest ago is closed for it.
+    pub(crate) fn keep(&self, id: FileId, file: Arc<dyn File>) {
+        self.files().put(id, file);
+    }
+
+    /// Closes a file, once nobody reads from it.
+    pub(crate) fn close(&self, id: FileId) {
+        self.files().pop(&id);
+    }
+
+    fn files(&self) -> MutexGuard<'_, LruCache<FileId, Arc<dyn File>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for OpenFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenFiles").field("open", &self.files().len()).finish_non_exhaustive()
+    }
+}
