@@ -158,7 +158,7 @@ impl Groups for Service {
         if !self.has_deleted.swap(true, Ordering::SeqCst) {
             return Err(Status::unavailable("gone"));
         }
-        Ok(Response::new(v1::GroupDone { count: 0, ..Default::default() }))
+        Ok(Response::new(v1::GroupDone { count: 0 }))
     }
 
     async fn reset_group(
