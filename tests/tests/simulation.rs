@@ -122,6 +122,7 @@ fn missed(seen: &Verdict, faults: &Counts, scavenged: u64) -> Vec<&'static str> 
         ("partitions", faults.partitions.min(faults.delays)),
         ("flipped bits", faults.flips),
         ("full disks", faults.full_disks),
+        ("wrong clocks", faults.clocks),
     ];
     counts.into_iter().filter(|(_, count)| *count == 0).map(|(what, _)| what).collect()
 }
@@ -160,6 +161,7 @@ fn defects_put_back_on_purpose_are_found() {
         Defect::NoConditionCheck,
         Defect::NoSecondLook,
         Defect::FloorAhead,
+        Defect::RawClock,
     ] {
         let results = run_many(0..SEEDS_FOR_A_DEFECT, Some(defect), Result::is_err);
         let found = results.iter().find_map(|(seed, result)| Some((seed, result.as_ref().err()?)));

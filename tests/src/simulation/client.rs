@@ -9,13 +9,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quorate_client::{AppendError, Client, Done, Scavenged, UnknownAppend};
-use quorate_proto::{Append, Consistency, Position, Read, Snapshot, Source, StreamName, Version};
+use quorate_proto::{
+    Append, Consistency, Position, Read, Snapshot, Source, StreamName, Timestamp, Version,
+};
 use turmoil::net::TcpStream;
 
 pub(super) use draw::registered_twice;
 use words::collect;
 pub(super) use words::{read_whole, recorded, request};
 
+use super::host::true_time;
 use super::trace::Trace;
 use crate::history::{AppendAnswer, ReadAnswer, Recorder};
 use crate::random::Random;
@@ -117,6 +120,21 @@ impl Scavenges {
     }
 }
 
+/// How far stamps were ahead of the true time at which clients learned of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stamps(Rc<Cell<i64>>);
+
+impl Stamps {
+    fn note(&self, stamp: Timestamp) {
+        self.0.set(self.0.get().max(stamp.0 - true_time().0));
+    }
+
+    /// The furthest, in microseconds; 0 if none was ahead.
+    pub(super) fn furthest(&self) -> i64 {
+        self.0.get()
+    }
+}
+
 /// One client and what it knows.
 pub(super) struct Worker {
     pub(super) number: u32,
@@ -125,6 +143,7 @@ pub(super) struct Worker {
     pub(super) trace: Trace,
     pub(super) phase: Phase,
     pub(super) counts: Scavenges,
+    pub(super) stamps: Stamps,
     pub(super) addresses: Vec<String>,
 }
 
@@ -320,6 +339,9 @@ impl Session {
             }
             Err(AppendError::Unknown(unknown)) => return Some(unknown),
         };
+        if let AppendAnswer::Appended { recorded_at, .. } = &answer {
+            self.worker.stamps.note(*recorded_at);
+        }
         self.learn(&append, &answer);
         self.worker.recorder.history().end_append(begun, answer);
         None

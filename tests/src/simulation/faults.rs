@@ -7,6 +7,12 @@ use crate::random::Random;
 /// Too little for anything; for what must go on; for a little more.
 const ROOMS: [u64; 4] = [0, 100 * 1024, 220 * 1024, 400 * 1024];
 
+const SECOND_US: i64 = 1_000_000;
+pub(super) const YEAR_US: i64 = 365 * 24 * 3600 * SECOND_US;
+/// To where a clock is set that is wrong.
+const SKEWS: [i64; 6] =
+    [10 * SECOND_US, 3600 * SECOND_US, YEAR_US, -10 * SECOND_US, -3600 * SECOND_US, -YEAR_US];
+
 /// Something that goes wrong, for a while. Nodes are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -38,6 +44,11 @@ pub enum Fault {
         /// How many bytes.
         room: u64,
     },
+    /// The clock of the node whose clock is bad is set to so many microseconds ahead of the true time.
+    Clock {
+        /// How many.
+        ahead_us: i64,
+    },
 }
 
 /// How often each kind of fault took place.
@@ -55,13 +66,15 @@ pub struct Counts {
     pub flips: u64,
     /// Disks without room.
     pub full_disks: u64,
+    /// Clocks that were set wrong.
+    pub clocks: u64,
 }
 
 impl Counts {
     /// All faults together.
     pub fn total(&self) -> u64 {
-        let Counts { crashes, power_cuts, partitions, delays, flips, full_disks } = self;
-        crashes + power_cuts + partitions + delays + flips + full_disks
+        let Counts { crashes, power_cuts, partitions, delays, flips, full_disks, clocks } = self;
+        crashes + power_cuts + partitions + delays + flips + full_disks + clocks
     }
 
     /// Counts one more.
@@ -73,6 +86,7 @@ impl Counts {
             Fault::Hold(_) | Fault::Delay(..) => &mut self.delays,
             Fault::Flip => &mut self.flips,
             Fault::Full { .. } => &mut self.full_disks,
+            Fault::Clock { .. } => &mut self.clocks,
         };
         *of_its_kind += 1;
     }
@@ -86,6 +100,7 @@ impl std::ops::AddAssign for Counts {
         self.delays += other.delays;
         self.flips += other.flips;
         self.full_disks += other.full_disks;
+        self.clocks += other.clocks;
     }
 }
 
@@ -94,7 +109,7 @@ impl Fault {
     pub fn draw(random: &mut Random, nodes: usize) -> (Fault, Duration) {
         let node = random.below(nodes as u64) as usize;
         let other = (node + random.between(1, nodes as u64 - 1) as usize) % nodes;
-        let fault = match random.below(115) {
+        let fault = match random.below(125) {
             0..35 => Fault::Crash { node, changes: random.below(12) },
             35..47 => Fault::CrashAll,
             47..60 => Fault::Partition(node, other),
@@ -103,7 +118,8 @@ impl Fault {
             83..92 => Fault::Hold(node),
             92..100 => Fault::Delay(node, other, Duration::from_millis(random.between(20, 400))),
             100..109 => Fault::Flip,
-            _ => Fault::Full { node, room: *random.pick(&ROOMS) },
+            109..115 => Fault::Full { node, room: *random.pick(&ROOMS) },
+            _ => Fault::Clock { ahead_us: *random.pick(&SKEWS) },
         };
         // Some are over before anybody noticed, some outlast every deadline.
         let ms = match random.below(10) {

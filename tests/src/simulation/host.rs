@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,11 +23,32 @@ use crate::random::Random;
 /// 2020-09-13, when every simulation begins.
 const EPOCH_US: i64 = 1_600_000_000_000_000;
 
+/// How far the clock of a machine is from the true time. Clones share it, and outlive a crash.
+#[derive(Clone, Debug, Default)]
+pub struct Skew(Arc<AtomicI64>);
+
+impl Skew {
+    /// Sets the clock: from now on it is so many microseconds ahead.
+    pub fn set(&self, ahead_us: i64) {
+        self.0.store(ahead_us, Ordering::Relaxed);
+    }
+
+    fn ahead_us(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What time it is in truth.
+pub fn true_time() -> Timestamp {
+    let elapsed = turmoil::sim_elapsed().unwrap_or_default().as_micros() as i64;
+    Timestamp(EPOCH_US + elapsed)
+}
+
 /// How a simulated machine differs from another.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     /// How far its clock is from the true time.
-    pub clock_offset_us: i64,
+    pub skew: Skew,
     /// The longest that a sync of the Raft log takes.
     pub sync_ms_max: u64,
     /// The longest that work away from the tasks (sealing, reading chunks) takes.
@@ -77,8 +99,7 @@ impl Host for SimulatedHost {
     type Connection = TcpStream;
 
     fn now(&self) -> Timestamp {
-        let elapsed = turmoil::sim_elapsed().unwrap_or_default().as_micros() as i64;
-        Timestamp(EPOCH_US + elapsed + self.shared.machine.clock_offset_us)
+        Timestamp(true_time().0 + self.shared.machine.skew.ahead_us())
     }
 
     fn random(&self) -> u128 {

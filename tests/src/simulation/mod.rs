@@ -15,7 +15,7 @@ use quorate_proto::limits::CHUNK_BYTES_MIN;
 use quorate_proto::{Consistency, Query, Read, RecordedEvent, Strategy};
 use turmoil::Sim;
 
-use self::client::{Phase, Scavenges, Worker};
+use self::client::{Phase, Scavenges, Stamps, Worker};
 use self::consumer::Member;
 use self::follower::Follower;
 use self::storm::{LATENCY_MAX, Storm};
@@ -35,12 +35,15 @@ mod trace;
 
 pub use disk::Disk;
 pub use faults::{Counts, Fault};
-pub use host::{Machine, SimulatedHost};
+pub use host::{Machine, SimulatedHost, Skew, true_time};
 pub use trace::Trace;
 
 const NODES: usize = 3;
 const CLIENT_PORT: u16 = 7701;
 const PEER_PORT: u16 = 7801;
+/// How far a stamp may be ahead of the true time: as far as an honest clock, a leader's leeway, and half of the
+/// longest round trip that counts.
+const AHEAD_US_MAX: i64 = node::HONEST_US as i64 + 5_000_000 + 500_000;
 /// A run that takes longer is stuck.
 const LONGEST: Duration = Duration::from_secs(180);
 
@@ -61,6 +64,8 @@ pub enum Defect {
     NoSecondLook,
     /// The floor of a consumer group passes events that consumers still hold.
     FloorAhead,
+    /// A leader stamps with its own clock, whatever the others show.
+    RawClock,
 }
 
 /// One run.
@@ -94,6 +99,8 @@ pub enum Failed {
     Broken(Vec<Anomaly>),
     /// A name was registered by two appends, each of which had the condition that nobody has.
     Twice(String),
+    /// An event was stamped so many microseconds ahead of the true time.
+    Ahead(i64),
     /// A node stopped that had no reason to.
     Stopped(String),
     /// In calm weather the cluster did not serve, or did not agree.
@@ -110,6 +117,7 @@ impl fmt::Display for Failed {
                 anomalies.iter().take(10).try_for_each(|anomaly| write!(f, "\n    {anomaly}"))
             }
             Failed::Twice(name) => write!(f, "`{name}` was registered twice"),
+            Failed::Ahead(us) => write!(f, "an event was stamped {us} µs ahead of the true time"),
             Failed::Stopped(why) => write!(f, "a node stopped: {why}"),
             Failed::Stuck(why) => write!(f, "stuck: {why}"),
             Failed::Vacuous(why) => write!(f, "proves nothing: {why}"),
@@ -141,6 +149,7 @@ struct Run {
     deaths: node::Deaths,
     recorder: Recorder,
     scavenges: Scavenges,
+    stamps: Stamps,
     replicas: Rc<RefCell<Vec<Vec<RecordedEvent>>>>,
 }
 
@@ -150,18 +159,19 @@ impl Run {
         let names: Vec<String> = (1..=NODES).map(|node| format!("node-{node}")).collect();
         let disks: Vec<Disk> = names.iter().map(|name| Disk::new(name, trace.clone())).collect();
         let deaths = node::Deaths::default();
+        let skews: Vec<Skew> = names.iter().map(|_| Skew::default()).collect();
         for (number, (name, disk)) in names.iter().zip(&disks).enumerate() {
             if plan.defect == Some(Defect::AnswerBeforeSync) {
                 disk.make_liar();
             }
-            let machine = (disk.clone(), trace.clone());
+            let machine = (disk.clone(), skews[number].clone(), trace.clone());
             node::add(sim, number, name, machine, random.next(), deaths.clone());
         }
         let addresses = |port: u16| -> Vec<String> {
             names.iter().map(|name| format!("{name}:{port}")).collect()
         };
         let (phase, recorder) = (Phase::default(), Recorder::default());
-        let scavenges = Scavenges::default();
+        let (scavenges, stamps) = (Scavenges::default(), Stamps::default());
         let mut clients = vec!["founder".to_owned(), "auditor".to_owned()];
         sim.client("founder", found(addresses(CLIENT_PORT), addresses(PEER_PORT), phase.clone()));
         for number in 1..=random.between(2, 4) as u32 {
@@ -173,6 +183,7 @@ impl Run {
                 trace: trace.clone(),
                 phase: phase.clone(),
                 counts: scavenges.clone(),
+                stamps: stamps.clone(),
                 addresses: addresses(CLIENT_PORT),
             };
             let name = format!("client-{number}");
@@ -210,9 +221,10 @@ impl Run {
         let replicas = Rc::new(RefCell::new(Vec::new()));
         sim.client("auditor", audit(addresses(CLIENT_PORT), phase.clone(), replicas.clone()));
         let nodes = names.into_iter().zip(disks).collect();
-        let storm = Storm::new(Random::new(random.next()), trace.clone(), nodes, clients);
+        let mut storm = Storm::new(Random::new(random.next()), trace.clone(), nodes, clients);
+        storm.take_clocks(skews);
         let storm_lasts = Duration::from_millis(random.between(6_000, 16_000));
-        Run { storm, storm_lasts, phase, deaths, recorder, scavenges, replicas }
+        Run { storm, storm_lasts, phase, deaths, recorder, scavenges, stamps, replicas }
     }
 
     /// Lets time pass until all clients are done; returns how much.
@@ -252,6 +264,9 @@ impl Run {
             checker::check(&self.recorder.history(), &replicas).map_err(Failed::Broken)?;
         if let Some(name) = client::registered_twice(&replicas[0]) {
             return Err(Failed::Twice(name));
+        }
+        if self.stamps.furthest() > AHEAD_US_MAX {
+            return Err(Failed::Ahead(self.stamps.furthest()));
         }
         if verdict.acknowledged == 0 {
             return Err(Failed::Vacuous("no append was acknowledged".to_owned()));

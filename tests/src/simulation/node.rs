@@ -12,13 +12,16 @@ use quorate_store::defect::put_back;
 use turmoil::Sim;
 
 use super::disk::Disk;
-use super::host::{Machine, SimulatedHost};
+use super::host::{Machine, SimulatedHost, Skew};
 use super::trace::Trace;
 use super::{CLIENT_PORT, Defect, PEER_PORT};
 use crate::random::Random;
 
 /// A log file: small, so that a run uses several and uses them again.
 const SEGMENT_BYTES: u64 = 256 * 1024;
+
+/// How far the clock of a node is off that is as it should be.
+pub(super) const HONEST_US: u64 = 2_000_000;
 
 /// Nodes that stopped by themselves, and why.
 #[derive(Clone, Debug, Default)]
@@ -40,12 +43,12 @@ pub(super) fn add(
     sim: &mut Sim<'_>,
     number: usize,
     name: &str,
-    (disk, trace): (Disk, Trace),
+    (disk, skew, trace): (Disk, Skew, Trace),
     seed: u64,
     deaths: Deaths,
 ) {
     let mut random = Random::new(seed);
-    let machine = draw_machine(&mut random);
+    let machine = draw_machine(&mut random, skew);
     // Little, so that who was away often needs a snapshot.
     let kept = *random.pick(&[0, 8 * 1024, 64 * 1024]);
     let starts = Cell::new(0);
@@ -53,7 +56,7 @@ pub(super) fn add(
     sim.host(name, move || {
         starts.set(starts.get() + 1);
         let seed = Random::part(seed, starts.get()).next();
-        let host = SimulatedHost::new(&owned, machine, disk.clone(), trace.clone(), seed);
+        let host = SimulatedHost::new(&owned, machine.clone(), disk.clone(), trace.clone(), seed);
         let (options, deaths, trace) = (options(&owned, kept), deaths.clone(), trace.clone());
         let name = owned.clone();
         let serving = async move {
@@ -95,9 +98,10 @@ fn options(name: &str, kept_log_bytes: u64) -> ServerOptions {
     }
 }
 
-fn draw_machine(random: &mut Random) -> Machine {
+fn draw_machine(random: &mut Random, skew: Skew) -> Machine {
+    skew.set(random.below(2 * HONEST_US) as i64 - HONEST_US as i64);
     Machine {
-        clock_offset_us: random.below(4_000_000) as i64 - 2_000_000,
+        skew,
         sync_ms_max: *random.pick(&[0, 2, 2, 10, 40]),
         work_ms_max: *random.pick(&[0, 5, 50]),
     }
@@ -115,6 +119,7 @@ impl PutBack {
             Some(Defect::NoConditionCheck) => Some(quorate_store::defect::Defect::NoConditionCheck),
             Some(Defect::FloorAhead) => Some(quorate_store::defect::Defect::FloorAhead),
             Some(Defect::NoSecondLook) => Some(quorate_store::defect::Defect::NoSecondLook),
+            Some(Defect::RawClock) => Some(quorate_store::defect::Defect::RawClock),
             Some(Defect::AnswerBeforeSync) | None => None,
         });
         PutBack

@@ -6,7 +6,8 @@ use std::time::Duration;
 use turmoil::Sim;
 
 use super::disk::Disk;
-use super::faults::{Counts, Fault};
+use super::faults::{Counts, Fault, YEAR_US};
+use super::host::Skew;
 use super::trace::Trace;
 use crate::random::Random;
 
@@ -44,6 +45,8 @@ pub(super) struct Storm {
     full: Vec<Option<Duration>>,
     /// The node on whose disk bits flip: only one, so that the others have whole what it has not.
     flipper: usize,
+    /// The only clock that is ever wrong: a majority shows the right time.
+    bad_clock: Skew,
     next_at: Duration,
     calm: bool,
     /// What took place.
@@ -68,9 +71,19 @@ impl Storm {
             clients,
             disks,
             links: Vec::new(),
+            bad_clock: Skew::default(),
             next_at: Duration::ZERO,
             calm: false,
             counts: Counts::default(),
+        }
+    }
+
+    /// Draws whose clock is bad; in some runs it is wrong from the beginning.
+    pub(super) fn take_clocks(&mut self, mut skews: Vec<Skew>) {
+        let bad = self.random.below(skews.len() as u64) as usize;
+        self.bad_clock = skews.swap_remove(bad);
+        if self.random.below(4) == 0 {
+            self.bad_clock.set(YEAR_US);
         }
     }
 
@@ -161,6 +174,7 @@ impl Storm {
                 self.disks[node].leave_room(Some(room));
                 self.full[node] = Some(now + lasts);
             }
+            Fault::Clock { ahead_us } => self.bad_clock.set(ahead_us),
             link => {
                 self.links.push((now + lasts, link));
                 self.relink(sim);
@@ -229,7 +243,11 @@ impl Storm {
                 Fault::Hold(node) => {
                     self.others(node).for_each(|other| sim.hold(name(node), name(other)));
                 }
-                Fault::Crash { .. } | Fault::CrashAll | Fault::Flip | Fault::Full { .. } => {}
+                Fault::Crash { .. }
+                | Fault::CrashAll
+                | Fault::Flip
+                | Fault::Full { .. }
+                | Fault::Clock { .. } => {}
             }
         }
     }
