@@ -27,6 +27,8 @@ use tonic_health::pb::health_client::HealthClient;
 mod follow;
 #[path = "server/groups.rs"]
 mod groups;
+#[path = "server/retries.rs"]
+mod retries;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -10,6 +10,8 @@ use std::cell::Cell;
 pub enum Defect {
     /// A repeated append is not recognized.
     NoRetryCheck,
+    /// The ids of an append with `exactly N` are not looked up, so that one which is there already is written again.
+    RetryByVersion,
     /// A vote is reported as durable and never written to the Raft log.
     LostVote,
     /// One append that should be in the log is rejected instead: by one replica, the next to apply one.

@@ -21,6 +21,8 @@ pub struct StoredEvent {
     pub recorded_at: Timestamp,
     /// The id that its writer gave it.
     pub id: EventId,
+    /// Whether its append begins with it.
+    pub(crate) begins: bool,
     /// All the rest, as `format::event` describes it.
     pub(crate) body: Bytes,
 }
@@ -33,20 +35,22 @@ pub(crate) struct Identity {
     pub(crate) version: Version,
     pub(crate) recorded_at: Timestamp,
     pub(crate) id: EventId,
+    /// Whether its append begins with it.
+    pub(crate) begins: bool,
 }
 
 impl StoredEvent {
     /// Takes a body that decodes; anything else is malformed.
     pub(crate) fn new(identity: Identity, body: Bytes) -> Result<StoredEvent, Malformed> {
-        let Identity { position, stream, version, recorded_at, id } = identity;
+        let Identity { position, stream, version, recorded_at, id, begins } = identity;
         event::check(&body)?;
-        Ok(StoredEvent { position, stream, version, recorded_at, id, body })
+        Ok(StoredEvent { position, stream, version, recorded_at, id, begins, body })
     }
 
     /// Which event it is.
     pub(crate) fn identity(&self) -> Identity {
-        let StoredEvent { position, version, recorded_at, id, .. } = *self;
-        Identity { position, stream: self.stream.clone(), version, recorded_at, id }
+        let StoredEvent { position, version, recorded_at, id, begins, .. } = *self;
+        Identity { position, stream: self.stream.clone(), version, recorded_at, id, begins }
     }
 
     /// The event's type.

@@ -9,8 +9,11 @@ use quorate_proto::{
 /// The answer to one request of a command: the same on every replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// An append that is in the log for good. A repeated append gets its first answer again.
+    /// An append that is in the log for good.
     Appended(Appended),
+    /// An append whose ids are those of an earlier one: the answer that it got. Apply does not look at the rest of
+    /// its events: see [`crate::Reader::judge_repeated`].
+    Repeated(Appended),
     /// A snapshot was put; the one that is kept now is of this version, which is higher than that of the one
     /// put if a newer one was there.
     Kept(Version),

@@ -19,6 +19,10 @@ use crate::slot::ChunkSlot;
 use crate::tail::{Place, Tail};
 use crate::window::Window;
 
+/// How many chunks are tried beside each link: half the way to the oldest, a quarter of it, and so on, as a stream
+/// need not be in each.
+const PROBES: u32 = 4;
+
 /// All events of the store, in files and in memory.
 ///
 /// Invariants:
@@ -96,26 +100,58 @@ impl View {
         &self,
         stream: &StreamName,
         version: Version,
+        reads: &mut ReadCounters,
     ) -> Result<Option<Position>, Fault> {
         for tail in self.tails() {
             if let Some(Place::At(position)) = tail.position_of(stream, version) {
                 return Ok(Some(position));
             }
         }
-        let key = Key::Stream(stream.clone());
-        let mut next = self.last_chunk(&key)?;
-        let mut reads = ReadCounters::default();
+        let found = self.find_version(&Key::Stream(stream.clone()), version, reads)?;
+        let Some((chunk, posting)) = found else { return Ok(None) };
+        let index = version.0.checked_sub(posting.first_version.unwrap_or_default().0);
+        let index = index.and_then(|index| usize::try_from(index).ok());
+        let ordinal = index.and_then(|index| posting.ordinals.get(index));
+        let first = chunk.summary().first_position;
+        Ok(ordinal.map(|ordinal| first.plus(u64::from(*ordinal))))
+    }
+
+    /// The newest chunk in which a stream begins at this version or before, with its posting there.
+    ///
+    /// Each step follows the link to the chunk before, and then looks whether the stream is in a chunk far behind
+    /// that: of a stream that is in many chunks a few are looked into, and one in few chunks has few links.
+    fn find_version(
+        &self,
+        key: &Key,
+        version: Version,
+        reads: &mut ReadCounters,
+    ) -> Result<Option<(&Arc<Chunk>, Posting)>, Fault> {
+        let mut next = self.last_chunk(key)?;
+        let mut oldest = 1;
         while let Some(number) = next {
-            let (chunk, posting) = self.find_linked(number, &key, &mut reads)?;
-            let first = posting.first_version.unwrap_or_default();
-            if let Some(index) = version.0.checked_sub(first.0) {
-                let ordinal = usize::try_from(index).ok().and_then(|at| posting.ordinals.get(at));
-                let first = chunk.summary().first_position;
-                return Ok(ordinal.map(|ordinal| first.plus(u64::from(*ordinal))));
+            let (chunk, posting) = self.find_linked(number, key, reads)?;
+            if posting.first_version.unwrap_or_default() <= version {
+                return Ok(Some((chunk, posting)));
             }
             next = posting.previous;
+            let Some(before) = next.filter(|before| *before > oldest) else { continue };
+            for number in (1..=PROBES).map(|power| before - ((before - oldest) >> power)) {
+                let Some(posting) = self.probe(number, key, reads) else { continue };
+                if posting.first_version.unwrap_or_default() > version {
+                    next = posting.previous;
+                } else {
+                    oldest = number;
+                }
+                break;
+            }
         }
         Ok(None)
+    }
+
+    /// The posting of a key in a chunk that may lack it. One that cannot be read is passed over: only what a link
+    /// leads to is needed.
+    fn probe(&self, number: u64, key: &Key, reads: &mut ReadCounters) -> Option<Posting> {
+        self.slot(number)?.chunk().ok()?.find(key, reads).ok()?
     }
 
     /// Which events stand at `count` positions from `first` on, those that are gone left out. `count` is
@@ -134,6 +170,13 @@ impl View {
             at = segment.first().plus(u64::from(stop));
         }
         Ok(identities)
+    }
+
+    /// The event at a position; `None` if it was removed.
+    pub(crate) fn event(&self, position: Position) -> Result<Option<StoredEvent>, Fault> {
+        let segment = self.segment_at(position)?;
+        let ordinal = ordinal_of(position, segment.first());
+        Ok(segment.read([ordinal], 1, &mut ReadCounters::default())?.pop())
     }
 
     /// The chunk of a number that the catalog or a later chunk names for a key, and the key's posting there.

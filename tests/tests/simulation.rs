@@ -156,6 +156,7 @@ fn defects_put_back_on_purpose_are_found() {
     for defect in [
         Defect::AnswerBeforeSync,
         Defect::NoRetryCheck,
+        Defect::RetryByVersion,
         Defect::LostVote,
         Defect::FlippedOutcome,
         Defect::NoConditionCheck,

@@ -13,6 +13,7 @@ use quorate_proto::{
 };
 use quorate_raft::host::Host;
 use quorate_raft::{Done, Lost, Replica, Role, Status};
+use quorate_store::Verdict;
 use quorate_store::command::{
     Request, decode_request, encode_append, encode_group, encode_snapshot,
 };
@@ -387,5 +388,33 @@ impl<H: Host> Proposer for ToReplica<H> {
 
     async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), Lost> {
         self.replica.propose(term, command, done).await
+    }
+
+    fn answer_repeated(&self, repeated: Pending, first: Appended) {
+        let replica = self.replica.clone();
+        tokio::spawn(async move {
+            let Pending { encoded, waiter, .. } = repeated;
+            waiter.answer(judge_repeated(&replica, encoded, first).await);
+        });
+    }
+}
+
+/// The answer to an append whose ids are those of an earlier one, by what else is stored of that: it may lie on the
+/// disk.
+async fn judge_repeated<H: Host>(replica: &Replica<H>, encoded: Bytes, first: Appended) -> Answer {
+    let Some(reader) = replica.reader() else {
+        return Answer::Lost(problem::stopping(Outcome::Unknown));
+    };
+    let judge = move || match decode_request(&encoded) {
+        Ok(Request::Append(append)) => reader.judge_repeated(&append, first),
+        // Nothing but an append is found to be repeated.
+        _ => Ok(Verdict::Repeated(first)),
+    };
+    match replica.host().run(judge).await {
+        Ok(verdict) => verdict.into(),
+        Err(fault) => {
+            let found = problem::of_found(replica, &fault);
+            Answer::Lost(Problem { outcome: Outcome::Unknown, ..found })
+        }
     }
 }

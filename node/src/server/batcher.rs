@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_proto::limits::ENTRY_BYTES_MAX;
-use quorate_proto::{ErrorKind, Outcome, Problem, Term, Timestamp};
+use quorate_proto::{Appended, ErrorKind, Outcome, Problem, Term, Timestamp};
 use quorate_raft::{Done, Lost};
 use quorate_store::Verdict;
 use quorate_store::command::Builder;
@@ -41,10 +41,14 @@ pub(crate) trait Proposer: Send + Sync + 'static {
         command: Bytes,
         done: Done,
     ) -> impl Future<Output = Result<(), Lost>> + Send;
+    /// Answers an append whose ids are those of an earlier one, which got this answer, after a look at what else it
+    /// holds. Called where commands are applied, so it does not wait for that look.
+    fn answer_repeated(&self, repeated: Pending, first: Appended);
 }
 
 /// Proposes what comes through the queue, in its order, until all senders are gone.
 pub(crate) async fn run<P: Proposer>(proposer: P, queue: mpsc::UnboundedReceiver<Pending>) {
+    let proposer = Arc::new(proposer);
     let slots = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT_MAX));
     let mut waiting = Waiting { first: VecDeque::new(), queue };
     while let Some(first) = waiting.next().await {
@@ -145,21 +149,21 @@ impl Batch {
     /// behind them was proposed yet, so they keep their place.
     async fn propose<P: Proposer>(
         self,
-        proposer: &P,
+        proposer: &Arc<P>,
         slot: OwnedSemaphorePermit,
     ) -> Option<Vec<Pending>> {
         let term = self.term?;
         let appends = Arc::new(Mutex::new(self.appends));
-        let answered = appends.clone();
+        let (answered, answering) = (appends.clone(), proposer.clone());
         let done: Done = Box::new(move |outcome| {
             drop(slot);
-            answer(take(&answered), outcome);
+            answer(&*answering, take(&answered), outcome);
         });
         match proposer.propose(term, self.command.finish(), done).await {
             Ok(()) => None,
             Err(Lost::NotNow) => Some(take(&appends)),
             Err(lost) => {
-                answer(take(&appends), Err(lost));
+                answer(&**proposer, take(&appends), Err(lost));
                 None
             }
         }
@@ -171,12 +175,13 @@ fn take(appends: &Mutex<Vec<Pending>>) -> Vec<Pending> {
 }
 
 /// Gives every append of an entry its answer.
-fn answer(appends: Vec<Pending>, outcome: Result<Vec<Verdict>, Lost>) {
+fn answer<P: Proposer>(proposer: &P, appends: Vec<Pending>, outcome: Result<Vec<Verdict>, Lost>) {
     match outcome {
         Ok(verdicts) => {
             let mut verdicts = verdicts.into_iter();
             for append in appends {
                 match verdicts.next() {
+                    Some(Verdict::Repeated(first)) => proposer.answer_repeated(append, first),
                     Some(verdict) => append.waiter.answer(verdict.into()),
                     None => append.waiter.answer(Answer::Lost(without_verdict())),
                 }

@@ -136,7 +136,7 @@ fn look(reader: &Reader, append: &Append) -> Result<Look, Fault> {
         Checked::Violated { violations, .. } => violations,
     };
     Ok(match reader.judge_violated(append, violations)? {
-        repeated @ Verdict::Appended(_) => Look::Answer(repeated.into()),
+        repeated @ Verdict::Repeated(_) => Look::Answer(repeated.into()),
         refused => Look::Violated(refused.into()),
     })
 }

@@ -38,7 +38,7 @@ pub(crate) enum Answer {
 impl From<Verdict> for Answer {
     fn from(verdict: Verdict) -> Answer {
         match verdict {
-            Verdict::Appended(appended) => Answer::Appended(appended),
+            Verdict::Appended(first) | Verdict::Repeated(first) => Answer::Appended(first),
             Verdict::Kept(version) => Answer::Kept(version),
             Verdict::Group(outcome) => Answer::Group(outcome),
             Verdict::Rejected(Rejection::CheckTooOld) => Answer::CheckTooOld,

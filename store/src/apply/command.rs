@@ -58,7 +58,7 @@ impl Store {
         let heads = heads.collect::<Result<Vec<_>, _>>()?;
         let mut log = Log::new(&self.view, &self.shared.window, self.point);
         let failures = match judge(&mut log, &demand, &heads)? {
-            Judgement::Repeated(first) => return Ok(Verdict::Appended(first)),
+            Judgement::Repeated(first) => return Ok(Verdict::Repeated(first)),
             Judgement::Rejected(rejection) => return Ok(Verdict::Rejected(rejection)),
             Judgement::New(failures) => failures,
         };
@@ -123,7 +123,16 @@ impl Store {
                 let id = event.id;
                 window.push(id);
                 let (position, stream) = (self.point.position, write.stream.clone());
-                stored.push(StoredEvent { position, stream, version, recorded_at, id, body });
+                let begins = position == first_position;
+                stored.push(StoredEvent {
+                    position,
+                    stream,
+                    version,
+                    recorded_at,
+                    id,
+                    begins,
+                    body,
+                });
             }
             self.heads.put(write.stream, Head { version, ..*head });
             lasts.push(version);

@@ -1,6 +1,6 @@
 //! What a leader may answer to an append without proposing it.
 
-use quorate_proto::{Append, Expectation, Position, Scope, Violation};
+use quorate_proto::{Append, Appended, Expectation, Position, Scope, Violation};
 
 use super::{Demand, Judgement, Log, judge};
 use crate::fault::Fault;
@@ -30,7 +30,7 @@ pub(crate) fn judge_early(shared: &Shared, append: &Append) -> Result<Option<Ver
     let mut log = Log::new(&view, &shared.window, point);
     let heads = heads(&view, &demand, as_of)?;
     Ok(match judge(&mut log, &demand, &heads)? {
-        Judgement::Repeated(first) => Some(Verdict::Appended(first)),
+        Judgement::Repeated(first) => Some(judge_repeated(shared, append, first)?),
         Judgement::Rejected(rejection) => {
             // An id leaves the window some day; what is forgotten is apply's to say.
             let is_final = rejection.is_final();
@@ -55,10 +55,34 @@ pub(crate) fn judge_violated(
     let mut log = Log::new(&view, &shared.window, point);
     let heads = heads(&view, &demand, point.position)?;
     Ok(match judge(&mut log, &demand, &heads)? {
-        Judgement::Repeated(first) => Verdict::Appended(first),
+        Judgement::Repeated(first) => judge_repeated(shared, append, first)?,
         Judgement::Rejected(rejection) => Verdict::Rejected(rejection),
         Judgement::New(failures) => Verdict::Rejected(Rejection::Conflict { failures, violations }),
     })
+}
+
+/// The answer to an append whose ids are those of an earlier one: the answer that this got, unless type, data or
+/// metadata of an event that is still there are others.
+pub(crate) fn judge_repeated(
+    shared: &Shared,
+    append: &Append,
+    first: Appended,
+) -> Result<Verdict, Fault> {
+    let view = shared.get().view;
+    let mut position = first.first_position;
+    for event in append.writes.iter().flat_map(|write| &write.events) {
+        if let Some(stored) = view.event(position)? {
+            let stored = stored.decode().event;
+            let is_same = stored.kind == event.kind
+                && stored.data == event.data
+                && stored.metadata == event.metadata;
+            if !is_same {
+                return Ok(Verdict::Rejected(Rejection::IdReused(event.id)));
+            }
+        }
+        position = position.next();
+    }
+    Ok(Verdict::Repeated(first))
 }
 
 fn heads(view: &View, demand: &Demand<'_>, as_of: Position) -> Result<Vec<Head>, Fault> {

@@ -11,7 +11,7 @@ mod tests;
 
 use quorate_proto::{Append, Appended, EventId, Expectation, Failure, StreamName};
 
-pub(crate) use early::{judge_early, judge_violated};
+pub(crate) use early::{judge_early, judge_repeated, judge_violated};
 pub(crate) use retry::Log;
 
 use crate::Fault;

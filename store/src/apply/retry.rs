@@ -1,5 +1,8 @@
 //! "Was this appended?": events of one append stand at consecutive positions, so it is a comparison of ids.
 //!
+//! The window is asked first, whatever the append expects: an id that it knows is never written again. What the
+//! window does not know is compared at the version that `exactly N` or a failing `none` names.
+//!
 //! What is old enough to be outside the window and below its stream's floor may have been removed, here or
 //! elsewhere. It is *forgotten*: nobody compares it, not even a node that still has it.
 
@@ -8,6 +11,8 @@ use std::sync::RwLock;
 use quorate_proto::{Appended, EventId, Expectation, Position, StreamName, Version, Write};
 
 use super::Demand;
+use crate::cache::ReadCounters;
+use crate::defect::{Defect, is_present};
 use crate::event::Identity;
 use crate::fault::Fault;
 use crate::life::{Floors, Head};
@@ -23,6 +28,8 @@ pub(crate) struct Log<'a> {
     /// Nothing after this position counts.
     as_of: Position,
     floors: Floors,
+    /// What was looked into to find a version.
+    pub(super) reads: ReadCounters,
 }
 
 /// Whether an append is a repetition.
@@ -36,11 +43,12 @@ pub(crate) enum Found {
 
 /// What the window says about the ids of an append.
 enum InWindow {
+    /// It knows none of them.
     None,
-    /// All, at consecutive positions from this one on, in order.
-    InARow(Position),
-    /// This one is there, but not as part of these ids in a row.
-    Some(EventId),
+    /// An append of them that holds those it knows, of which one is named, began here.
+    Began(Position, EventId),
+    /// It knows this one, and another or none can have stood where an append of them would have put it.
+    Apart(EventId),
 }
 
 /// Where the events of a write must stand in its stream, if they are there.
@@ -57,11 +65,26 @@ struct Anchor<'a> {
 impl<'a> Log<'a> {
     /// The log up to a point.
     pub(crate) fn new(view: &'a View, window: &'a RwLock<Window>, point: Point) -> Log<'a> {
-        Log { view, window, as_of: point.position, floors: Floors::at(point) }
+        let (as_of, floors) = (point.position, Floors::at(point));
+        Log { view, window, as_of, floors, reads: ReadCounters::default() }
     }
 
     /// The check before all others.
     pub(crate) fn find(&mut self, demand: &Demand<'_>, heads: &[Head]) -> Result<Found, Fault> {
+        let writes = &demand.append.writes;
+        let has_version =
+            writes.iter().any(|write| matches!(write.expectation, Expectation::Exactly(_)));
+        if has_version && is_present(Defect::RetryByVersion) {
+            return self.find_by_versions(demand, heads);
+        }
+        match self.find_by_ids(demand)? {
+            Found::New => self.find_by_versions(demand, heads),
+            found => Ok(found),
+        }
+    }
+
+    /// The window knows none of the ids: what is older is compared where the expectations tell its place.
+    fn find_by_versions(&mut self, demand: &Demand<'_>, heads: &[Head]) -> Result<Found, Fault> {
         let exact = |write: &Write, _: &Head| match write.expectation {
             // A version that no stream reaches may be asked for.
             Expectation::Exactly(version) => Some(Version(version.0.saturating_add(1))),
@@ -73,10 +96,6 @@ impl<'a> Log<'a> {
             let is_new = by_version.iter().any(|anchor| anchor.last < anchor.first);
             return if is_new { Ok(Found::New) } else { self.compare_at(demand, &by_version) };
         }
-        match self.find_by_ids(demand)? {
-            Found::New => {}
-            found => return Ok(found),
-        }
         let failing_none = |write: &Write, head: &Head| {
             let is_failing =
                 write.expectation == Expectation::None && !head.meets(Expectation::None);
@@ -85,16 +104,31 @@ impl<'a> Log<'a> {
         self.compare_at(demand, &anchors(demand, heads, failing_none))
     }
 
-    /// No version to compare from: the ids are looked up among the newest positions.
+    /// The ids are looked up among the newest positions. Nothing that holds one of those is new.
     fn find_by_ids(&mut self, demand: &Demand<'_>) -> Result<Found, Fault> {
-        match self.look_up(&demand.ids) {
-            InWindow::None => Ok(Found::New),
-            InWindow::Some(id) => Ok(Found::Reused(id)),
-            InWindow::InARow(first) => match (self.compare(demand, first)?, demand.ids.first()) {
-                (Found::New, Some(id)) => Ok(Found::Reused(*id)),
-                (found, _) => Ok(found),
-            },
+        let (first, id) = match self.look_up(demand) {
+            InWindow::None => return Ok(Found::New),
+            InWindow::Apart(id) => return Ok(Found::Reused(id)),
+            InWindow::Began(first, id) => (first, id),
+        };
+        let found = self.compare(demand, first)?;
+        if matches!(found, Found::New) || !self.is_one_append(first, demand.ids.len() as u64)? {
+            return Ok(Found::Reused(id));
         }
+        Ok(found)
+    }
+
+    /// Whether one append began at `first` and ended so many events later, as far as that is not forgotten.
+    fn is_one_append(&mut self, first: Position, count: u64) -> Result<bool, Fault> {
+        let end = first.plus(count);
+        for event in self.view.identities(first, count + 1)? {
+            let is_edge = event.position == first || event.position == end;
+            let is_known = event.position <= self.as_of && !self.is_forgotten(&event)?;
+            if is_known && event.begins != is_edge {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the writes of the anchors stand where those say, and all other events where they should around
@@ -105,13 +139,15 @@ impl<'a> Log<'a> {
             return Ok(Found::New);
         }
         for anchor in anchors {
-            let events = (0..).zip(&anchor.write.events);
-            for (nth, event) in events {
+            for nth in 0..anchor.write.events.len() as u64 {
                 let (stream, version) = (&anchor.write.stream, anchor.first.plus(nth));
-                if !self.may_stand_at(event.id, stream, version) {
+                if self.is_in_window(stream, version) {
                     return Ok(Found::New);
                 }
                 let Some(position) = self.place(stream, version)? else { continue };
+                if position >= self.window_first() {
+                    return Ok(Found::New);
+                }
                 return match position.0.checked_sub(anchor.before + nth) {
                     Some(first) if first > 0 => self.compare(demand, Position(first)),
                     _ => Ok(Found::New),
@@ -123,7 +159,7 @@ impl<'a> Log<'a> {
 
     /// Where a version of a stream, which it has reached, stands; `None` if that is forgotten.
     fn place(&mut self, stream: &StreamName, version: Version) -> Result<Option<Position>, Fault> {
-        let position = self.view.position_of(stream, version)?;
+        let position = self.view.position_of(stream, version, &mut self.reads)?;
         let is_new = position.is_some_and(|position| position >= self.window_first());
         if is_new || version >= self.floors.floor(self.view, stream)? {
             let why = || format!("version {version} of `{stream}` is nowhere");
@@ -133,17 +169,15 @@ impl<'a> Log<'a> {
         Ok(None)
     }
 
-    /// Whether an id may be that of this version of a stream, by what is in memory. Only saves reading: most
-    /// conflicts are no repetitions, and their streams' newest events are in the window.
-    fn may_stand_at(&self, id: EventId, stream: &StreamName, version: Version) -> bool {
-        let window = self.window.read().expect(NO_PANIC);
-        let is_in_tail = self
-            .view
-            .tails()
-            .any(|tail| tail.first_version(stream).is_some_and(|first| first <= version));
-        let is_in_window = window.first() == Position(1)
-            || is_in_tail && self.view.tails().all(|tail| tail.first() >= window.first());
-        !is_in_window || window.find(id).is_some()
+    /// Whether a version of a stream stands in the window for sure, by what is in memory. Only saves reading: most
+    /// conflicts are no repetitions, and their streams' newest events are in the window, which knows no id of theirs.
+    fn is_in_window(&self, stream: &StreamName, version: Version) -> bool {
+        let first = self.window_first();
+        let mut tails = self.view.tails();
+        first == Position(1)
+            || self.view.tails().all(|tail| tail.first() >= first)
+                && tails
+                    .any(|tail| tail.first_version(stream).is_some_and(|oldest| oldest <= version))
     }
 
     /// Whether exactly the append's events stand from `first` on.
@@ -193,18 +227,20 @@ impl<'a> Log<'a> {
         self.window.read().expect(NO_PANIC).first()
     }
 
-    fn look_up(&self, ids: &[EventId]) -> InWindow {
+    fn look_up(&self, demand: &Demand<'_>) -> InWindow {
         let window = self.window.read().expect(NO_PANIC);
-        let find = |id: &EventId| window.find(*id).filter(|position| *position <= self.as_of);
-        let positions: Vec<Option<Position>> = ids.iter().map(find).collect();
-        let known = ids.iter().zip(&positions).find(|(_, position)| position.is_some());
-        let Some((id, _)) = known else { return InWindow::None };
-        let Some(Some(first)) = positions.first().copied() else { return InWindow::Some(*id) };
-        let in_a_row = (first.0..).map(|position| Some(Position(position)));
-        if in_a_row.zip(&positions).all(|(expected, position)| expected == *position) {
-            return InWindow::InARow(first);
+        let mut began: Option<(Position, EventId)> = None;
+        for (place, id) in (0..).zip(&demand.ids) {
+            let position = window.find(*id).filter(|position| *position <= self.as_of);
+            let Some(position) = position else { continue };
+            let first = position.0.checked_sub(place).filter(|first| *first > 0).map(Position);
+            match (began, first) {
+                (None, Some(first)) => began = Some((first, *id)),
+                (Some((known, _)), Some(first)) if known == first => {}
+                (known, _) => return InWindow::Apart(known.map_or(*id, |(_, id)| id)),
+            }
         }
-        InWindow::Some(*id)
+        began.map_or(InWindow::None, |(first, id)| InWindow::Began(first, id))
     }
 }
 

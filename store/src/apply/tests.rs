@@ -1,4 +1,4 @@
-//! Retries when the window has moved past what is asked for.
+//! Retries, within the window and when it has moved past what is asked for.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use quorate_proto::{
     Position, Query, Scope, SettingsChange, StreamName, Timestamp, Version, Write,
 };
 
+use super::retry::Found;
+use super::{Demand, Log};
 use crate::checkpoint::open_chunk;
 use crate::chunk::rewrite;
 use crate::defect::{Defect, put_back};
@@ -55,6 +57,14 @@ fn truncate(store: &mut Store, id: u8, before: u64) {
 fn seal(store: &mut Store) {
     while let Some(seal) = store.begin_seal() {
         store.finish_seal(seal.run().expect("seals")).expect("finishes");
+    }
+}
+
+/// What a repetition gets.
+fn again(first: &Verdict) -> Verdict {
+    match first {
+        Verdict::Appended(first) => Verdict::Repeated(first.clone()),
+        other => panic!("{other:?} is no first answer"),
     }
 }
 
@@ -129,12 +139,145 @@ fn store_past_its_window() -> (Store, Vec<(Append, Verdict)>) {
 fn exactly_and_none_protect_beyond_the_window_and_any_and_exists_do_not() {
     let (mut store, answered) = store_past_its_window();
     for (append, first) in answered {
-        let again = apply(&mut store, &append);
+        let found = apply(&mut store, &append);
         match append.writes[0].expectation {
-            Expectation::None | Expectation::Exactly(_) => assert_eq!(again, first),
-            Expectation::Any | Expectation::Exists => assert_ne!(again, first),
+            Expectation::None | Expectation::Exactly(_) => assert_eq!(found, again(&first)),
+            Expectation::Any | Expectation::Exists => {
+                assert!(matches!(found, Verdict::Appended(_)), "{found:?}");
+            }
         }
     }
+}
+
+const EXPECTATIONS: [Expectation; 6] = [
+    Expectation::Any,
+    Expectation::None,
+    Expectation::Exists,
+    Expectation::Exactly(Version(0)),
+    Expectation::Exactly(Version(3)),
+    Expectation::Exactly(Version(9)),
+];
+
+#[test]
+fn within_the_window_an_id_is_never_written_twice_whatever_is_expected() {
+    for expectation in EXPECTATIONS {
+        let mut store = store();
+        let first = apply(&mut store, &append("order-1", Expectation::None, &[1, 3, 7]));
+        let mut send = |name, ids: &[u8]| apply(&mut store, &append(name, expectation, ids));
+        assert_eq!(send("order-1", &[1, 3, 7]), again(&first), "{expectation:?}");
+        let cases: [(&str, &[u8], u8); 8] = [
+            ("order-1", &[7, 3, 1], 7),
+            ("order-1", &[2, 7, 14], 7),
+            ("order-1", &[1, 3], 1),
+            ("order-1", &[3, 7], 3),
+            ("order-1", &[7], 7),
+            ("order-1", &[1, 3, 7, 9], 1),
+            ("order-1", &[9, 1, 3, 7], 1),
+            ("bill-1", &[1, 3, 7], 1),
+        ];
+        for (name, ids, reused) in cases {
+            let reused = EventId::from_bytes([reused; 16]).expect("an id");
+            let expected = Verdict::Rejected(Rejection::IdReused(reused));
+            assert_eq!(send(name, ids), expected, "{expectation:?}: {name} {ids:?}");
+        }
+        assert_eq!(store.position(), Position(3), "{expectation:?}");
+    }
+}
+
+/// Appended in a row by three appends, each in a chunk of its own or all in the tail.
+#[test]
+fn what_several_appends_wrote_is_no_append() {
+    for is_sealed in [false, true] {
+        let mut store = store();
+        let firsts = [[1, 2], [3, 4], [5, 6]].map(|ids| {
+            let append = append("order-1", Expectation::Any, &ids);
+            let first = apply(&mut store, &append);
+            if is_sealed {
+                seal(&mut store);
+            }
+            (append, first)
+        });
+        let mixed: [&[u8]; 5] = [&[1, 2, 3, 4], &[2, 3], &[1, 2, 3], &[5, 6, 7], &[4, 5, 6]];
+        for ids in mixed {
+            let verdict = apply(&mut store, &append("order-1", Expectation::Any, ids));
+            let is_reused = matches!(verdict, Verdict::Rejected(Rejection::IdReused(_)));
+            assert!(is_reused, "{ids:?}, sealed {is_sealed}: {verdict:?}");
+        }
+        for (append, first) in firsts {
+            assert_eq!(apply(&mut store, &append), again(&first));
+        }
+    }
+}
+
+#[test]
+fn a_repetition_across_the_edge_of_the_window_is_compared_with_what_is_stored_before_it() {
+    for is_removed in [false, true] {
+        let mut store = store();
+        apply(&mut store, &append("bill-1", Expectation::Any, &[20]));
+        let across = append("order-1", Expectation::Any, &[1, 2, 3]);
+        let first = apply(&mut store, &across);
+        apply(&mut store, &append("order-1", Expectation::Any, &[4]));
+        seal(&mut store);
+        move_window(&mut store, Position(2));
+        let mut send = |ids: &[u8]| apply(&mut store, &append("order-1", Expectation::Any, ids));
+        assert_eq!(send(&[1, 2, 3]), again(&first));
+        let cases: [(&[u8], u8); 6] = [
+            (&[30, 2, 3], 2),
+            (&[2, 3], 2),
+            (&[1, 2], 2),
+            (&[20, 1, 2, 3], 2),
+            (&[1, 2, 3, 4], 2),
+            (&[31, 32, 33, 2, 3], 2),
+        ];
+        for (ids, reused) in cases {
+            let reused = EventId::from_bytes([reused; 16]).expect("an id");
+            let expected = Verdict::Rejected(Rejection::IdReused(reused));
+            assert_eq!(send(ids), expected, "{ids:?}");
+        }
+        // Below the floor and before the window nobody knows any more what stood there.
+        truncate(&mut store, 99, 3);
+        move_window(&mut store, Position(2));
+        if is_removed {
+            assert!(scavenge(&mut store, Position(3)) > 0);
+        }
+        let verdict = apply(&mut store, &across);
+        assert_eq!(verdict, Verdict::Rejected(Rejection::Forgotten), "removed {is_removed}");
+    }
+}
+
+#[test]
+fn other_content_under_known_ids_is_no_repetition() {
+    let mut store = store();
+    let mut paid = append("order-1", Expectation::None, &[1, 2]);
+    paid.writes[0].events[1].data = Bytes::from_static(b"50");
+    let first = apply(&mut store, &paid);
+    let Verdict::Appended(appended) = first.clone() else { panic!("{first:?}") };
+    let edits: [fn(&mut Event); 3] = [
+        |event| event.data = Bytes::from_static(b"51"),
+        |event| event.metadata = Bytes::from_static(b"m"),
+        |event| event.kind = EventType::new("Sent").expect("a type"),
+    ];
+    for is_sealed in [false, true] {
+        if is_sealed {
+            let many: Vec<u8> = (5..60).collect();
+            apply(&mut store, &append("order-1", Expectation::Any, &many));
+            seal(&mut store);
+            assert!(store.checkpointed().is_some());
+        }
+        let judge = |append: &Append| {
+            store.reader().judge_repeated(append, appended.clone()).expect("judges")
+        };
+        assert_eq!(judge(&paid), again(&first));
+        for edit in edits {
+            let mut other = paid.clone();
+            edit(&mut other.writes[0].events[1]);
+            let reused = other.writes[0].events[1].id;
+            assert_eq!(judge(&other), Verdict::Rejected(Rejection::IdReused(reused)));
+        }
+    }
+    let mut tagged = paid.clone();
+    tagged.writes[0].events[0].tags.push("eu".into());
+    assert_eq!(apply(&mut store, &tagged), again(&first), "apply compares ids alone");
 }
 
 #[test]
@@ -187,7 +330,7 @@ fn what_is_old_and_below_the_floor_is_forgotten_where_it_is_removed_and_where_it
             ("only the end fits", exactly(2), &[30, 4], "forgotten"),
             ("known, behind what is forgotten", exactly(0), &[1, 2, 3, 4, 5], "forgotten"),
             ("longer than the stream", exactly(8), &[9, 10, 30], "conflict"),
-            ("above the floor", exactly(4), &[5, 6], "appended"),
+            ("above the floor", exactly(4), &[5, 6], "repeated"),
             ("above the floor, other ids", exactly(4), &[30, 31], "conflict"),
             ("no such version yet", exactly(11), &[30], "conflict"),
             ("at its version", exactly(10), &[40], "appended"),
@@ -196,6 +339,7 @@ fn what_is_old_and_below_the_floor_is_forgotten_where_it_is_removed_and_where_it
             let verdict = apply(&mut store, &append("order-1", expectation, ids));
             let found = match &verdict {
                 Verdict::Appended(_) => "appended",
+                Verdict::Repeated(_) => "repeated",
                 Verdict::Rejected(Rejection::Conflict { .. }) => "conflict",
                 Verdict::Rejected(Rejection::Forgotten) => "forgotten",
                 _ => "something else",
@@ -211,7 +355,7 @@ fn what_is_removed_but_in_the_window_still_gets_its_first_answer() {
     move_window(&mut store, Position(0));
     assert!(scavenge(&mut store, Position(1)) > 0);
     for (append, first) in answered {
-        assert_eq!(apply(&mut store, &append), first);
+        assert_eq!(apply(&mut store, &append), again(&first));
     }
 }
 
@@ -263,13 +407,13 @@ fn after_a_deletion_a_failing_none_is_compared_from_the_version_after_it() {
     let mut store = store();
     apply(&mut store, &append("order-1", Expectation::None, &[1, 2]));
     change(&mut store, 99, ChangeKind::Delete);
-    let again = append("order-1", Expectation::None, &[11, 12]);
-    let first = apply(&mut store, &again);
+    let anew = append("order-1", Expectation::None, &[11, 12]);
+    let first = apply(&mut store, &anew);
     assert!(matches!(&first, Verdict::Appended(done) if done.versions == [Version(4)]));
     seal(&mut store);
     let last = store.position();
     move_window(&mut store, last);
-    assert_eq!(apply(&mut store, &again), first);
+    assert_eq!(apply(&mut store, &anew), again(&first));
     let other = apply(&mut store, &append("order-1", Expectation::None, &[11, 13]));
     assert!(matches!(other, Verdict::Rejected(Rejection::Conflict { .. })), "{other:?}");
     // What was before the deletion is not compared: `any` and `none` protect within the window.
@@ -283,7 +427,7 @@ fn a_repetition_comes_before_a_closed_stream() {
     let append_first = append("order-1", Expectation::Any, &[1]);
     let first = apply(&mut store, &append_first);
     change(&mut store, 99, ChangeKind::Tombstone);
-    assert_eq!(apply(&mut store, &append_first), first);
+    assert_eq!(apply(&mut store, &append_first), again(&first));
     let stream = StreamName::new("order-1").expect("a name");
     let mut other = append("bill-1", Expectation::Any, &[2]);
     let events = append("x", Expectation::Any, &[3]).writes.remove(0).events;
@@ -292,7 +436,7 @@ fn a_repetition_comes_before_a_closed_stream() {
     assert_eq!(apply(&mut store, &other), closed);
     let early = |append| store.reader().judge_early(append).expect("judges");
     assert_eq!(early(&other), Some(closed));
-    assert_eq!(early(&append_first), Some(first));
+    assert_eq!(early(&append_first), Some(again(&first)));
 }
 
 #[test]
@@ -317,4 +461,36 @@ fn numbers_that_no_log_reaches_are_judged_like_any_others() {
     let mut never = append("order-1", Expectation::Any, &[2]);
     never.conditions.push(condition);
     assert!(matches!(apply(&mut store, &never), Verdict::Appended(_)));
+}
+
+/// The pieces of the index that apply reads to judge an append that an old event decides about. Of each hundred
+/// chunks, `share` in a row hold an event of the stream.
+fn pieces_read(share: u8, expectation: Expectation) -> u64 {
+    let mut store = store();
+    for id in 1..=200 {
+        let name = if id % 100 < share { "order-1" } else { "bill-1" };
+        let mut append = append(name, Expectation::Any, &[id]);
+        append.writes[0].events[0].data = Bytes::from_static(&[7; 300]);
+        apply(&mut store, &append);
+        seal(&mut store);
+    }
+    assert_eq!(store.view.chunks.len(), 200);
+    move_window(&mut store, Position(200));
+    let append = append("order-1", expectation, &[201]);
+    let (point, view) = (store.point, store.view.clone());
+    let head = view.head(&append.writes[0].stream, point.position).expect("reads");
+    let mut log = Log::new(&view, &store.shared.window, point);
+    let found = log.find(&Demand::of(&append), &[head]).expect("judges");
+    assert!(matches!(found, Found::New), "{found:?}");
+    log.reads.pages
+}
+
+#[test]
+fn an_old_version_of_a_stream_in_many_chunks_is_found_in_a_few_of_them() {
+    for share in [100, 50] {
+        for expectation in [Expectation::None, exactly(0), exactly(9), exactly(15)] {
+            let pieces = pieces_read(share, expectation);
+            assert!(pieces <= 60, "{share} of 100, {expectation:?}: {pieces} pieces");
+        }
+    }
 }

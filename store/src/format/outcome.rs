@@ -11,13 +11,14 @@
 //!           7 check too old
 //!           8 group: outcome 1 (0 done, 1 not found, 2 differs, 3 full, 4 stale), count 8
 //!           9 limits full: kind of the scope's key 1, name 1 + n
+//!           10 repeated: as appended
 //! failure   stream 1 + n, actual 8, expected 1 (0 any, 1 none, 2 exists, 3 exactly, and then 8 more)
 //! violation condition 4, position 8
 //! ```
 //!
 //! It stands on no disk, but two builds that replicate one log must agree on it.
 
-use quorate_proto::{Expectation, Failure, GroupOutcome, LogIndex, Violation};
+use quorate_proto::{Appended, Expectation, Failure, GroupOutcome, LogIndex, Violation};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Output;
@@ -39,11 +40,11 @@ fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
     match verdict {
         Verdict::Appended(appended) => {
             out.put_u8(1);
-            out.put_u64(appended.first_position.0);
-            out.put_u64(appended.last_position.0);
-            out.put_i64(appended.recorded_at.0);
-            out.put_u32(count(appended.versions.len()));
-            appended.versions.iter().for_each(|version| out.put_u64(version.0));
+            put_appended(appended, out);
+        }
+        Verdict::Repeated(appended) => {
+            out.put_u8(10);
+            put_appended(appended, out);
         }
         Verdict::Kept(version) => {
             out.put_u8(2);
@@ -63,6 +64,14 @@ fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
         }
         Verdict::Rejected(rejection) => put_rejection(rejection, out),
     }
+}
+
+fn put_appended(appended: &Appended, out: &mut Vec<u8>) {
+    out.put_u64(appended.first_position.0);
+    out.put_u64(appended.last_position.0);
+    out.put_i64(appended.recorded_at.0);
+    out.put_u32(count(appended.versions.len()));
+    appended.versions.iter().for_each(|version| out.put_u64(version.0));
 }
 
 fn put_rejection(rejection: &Rejection, out: &mut Vec<u8>) {
@@ -116,7 +125,7 @@ fn count(length: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use quorate_proto::{Appended, EventId, Position, StreamName, Timestamp, Version};
+    use quorate_proto::{EventId, Position, StreamName, Timestamp, Version};
 
     use super::*;
 

@@ -176,6 +176,7 @@ fn stored(number: u64) -> StoredEvent {
         version: Version(number / 7 + 1),
         recorded_at: Timestamp(1_000 + number as i64 / 3),
         id: event.id,
+        begins: number % 3 != 2,
     };
     StoredEvent::new(identity, encode_body(&event).into()).expect("it was encoded just now")
 }

@@ -15,8 +15,8 @@ mod walk;
 use std::sync::Arc;
 
 use quorate_proto::{
-    Append, GroupName, GroupSummary, LogId, LogIndex, Parked, Position, Read, RecordedSnapshot,
-    Scope, StreamName, Timestamp, Version, Violation,
+    Append, Appended, GroupName, GroupSummary, LogId, LogIndex, Parked, Position, Read,
+    RecordedSnapshot, Scope, StreamName, Timestamp, Version, Violation,
 };
 
 pub use conditions::Checked;
@@ -138,6 +138,15 @@ impl Reader {
     /// reads from disk. The append should have passed [`Append::check`].
     pub fn judge_early(&self, append: &Append) -> Result<Option<Verdict>, Fault> {
         apply::judge_early(&self.shared, append)
+    }
+
+    /// What to answer to an append that apply found to be a repetition by its ids, [`Verdict::Repeated`]: that, or
+    /// that an id is reused where type, data or metadata differ from what is stored. What was removed is not
+    /// compared.
+    ///
+    /// Reads from disk if need be.
+    pub fn judge_repeated(&self, append: &Append, first: Appended) -> Result<Verdict, Fault> {
+        apply::judge_repeated(&self.shared, append, first)
     }
 
     /// What to answer to an append whose conditions [`Reader::check_conditions`] found violated: its first

@@ -69,7 +69,7 @@ fn a_flipped_bit_in_any_file_is_never_answered_with() {
     let repeated = [append("order-1", Expectation::Exactly(0.into()), &[0, 1])];
     let verdicts = world.append(30, &repeated);
     assert_eq!(verdicts, model.command(30, &repeated));
-    assert!(matches!(verdicts[0], Verdict::Appended(_)));
+    assert!(matches!(verdicts[0], Verdict::Repeated(_)));
     world.vfs.restart(Survival::Everything);
 
     assert!(!is_noticed(&world, &world.vfs.fork(), &model), "nothing is flipped yet");

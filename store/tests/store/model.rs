@@ -17,6 +17,8 @@ use crate::support::Ask;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) events: Vec<RecordedEvent>,
+    /// Where appends begin in `events`.
+    begins: HashSet<usize>,
     pub(crate) groups: GroupsModel,
     snapshots: HashMap<StreamName, RecordedSnapshot>,
     time: Timestamp,
@@ -99,6 +101,7 @@ impl Model {
             return Verdict::Rejected(rejection);
         }
         let first = self.events.len();
+        self.begins.insert(first);
         for write in &append.writes {
             for event in &write.events {
                 self.events.push(RecordedEvent {
@@ -119,27 +122,20 @@ impl Model {
         Verdict::Appended(self.answer(append, &wanted, first).expect("just appended"))
     }
 
-    /// The answer to an append that is a repetition, or reuses ids.
+    /// The answer to an append that is a repetition, or reuses ids: all that is in the log is in the window.
     fn first_answer(&self, append: &Append, wanted: &[(EventId, &StreamName)]) -> Option<Verdict> {
-        let has_exactly =
-            append.writes.iter().any(|write| matches!(write.expectation, Expectation::Exactly(_)));
-        if has_exactly {
-            let first = self.start_by_version(append)?;
-            return self.answer(append, wanted, first).map(Verdict::Appended);
-        }
-        let place = |id: EventId| self.events.iter().rposition(|event| event.event.id == id);
-        let (id, _) = wanted.iter().find(|(id, _)| place(*id).is_some())?;
-        let first = place(wanted[0].0);
-        let in_a_row = first.is_some_and(|first| {
-            wanted.iter().enumerate().all(|(n, (id, _))| place(*id) == Some(first + n))
+        let place = |id: EventId| self.events.iter().position(|event| event.event.id == id);
+        let (id, first) = (wanted.iter().enumerate())
+            .find_map(|(nth, (id, _))| Some((*id, place(*id)?.checked_sub(nth))))?;
+        let repeated = first.filter(|first| {
+            let end = first + wanted.len();
+            let ends = end == self.events.len() || self.begins.contains(&end);
+            let holds_one = (first + 1..end).all(|at| !self.begins.contains(&at));
+            self.begins.contains(first) && ends && holds_one
         });
-        Some(match first.and_then(|first| self.answer(append, wanted, first)) {
-            Some(appended) if in_a_row => Verdict::Appended(appended),
-            _ => {
-                let named = if in_a_row { wanted[0].0 } else { *id };
-                Verdict::Rejected(Rejection::IdReused(named))
-            }
-        })
+        let appended = repeated.and_then(|first| self.answer(append, wanted, first));
+        let reused = Verdict::Rejected(Rejection::IdReused(id));
+        Some(appended.map_or(reused, Verdict::Repeated))
     }
 
     fn refuse(&self, append: &Append, checked: Position) -> Option<Rejection> {
@@ -301,23 +297,6 @@ impl Model {
     /// The version of the stream's first event at a position or later, or the one to come.
     fn first_from(&self, stream: &StreamName, position: Position) -> Version {
         self.version_at(stream, Position(position.0.saturating_sub(1))).next()
-    }
-
-    /// Where the append would begin, if it was appended: told by the first write with `exactly N`.
-    fn start_by_version(&self, append: &Append) -> Option<usize> {
-        let mut start = None;
-        let mut before = 0;
-        for write in &append.writes {
-            if let Expectation::Exactly(version) = write.expectation {
-                let at = |event: &RecordedEvent| {
-                    event.stream == write.stream && event.version == version.next()
-                };
-                let position = self.events.iter().position(at)?;
-                start = start.or(Some(position.checked_sub(before)));
-            }
-            before += write.events.len();
-        }
-        start.flatten()
     }
 
     fn answer(

@@ -223,10 +223,12 @@ impl Runner {
 fn show(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Kept(version) => format!("kept at version {version}"),
-        Verdict::Appended(done) => {
+        Verdict::Appended(done) | Verdict::Repeated(done) => {
             let versions: Vec<String> = done.versions.iter().map(ToString::to_string).collect();
             let (first, last, at) = (done.first_position, done.last_position, done.recorded_at.0);
-            format!("appended at {first}..{last}, versions {}, at {at}", versions.join(" "))
+            let word =
+                if matches!(verdict, Verdict::Repeated(_)) { "repeated" } else { "appended" };
+            format!("{word} at {first}..{last}, versions {}, at {at}", versions.join(" "))
         }
         Verdict::Group(outcome) => group_words::show(*outcome),
         Verdict::Rejected(Rejection::IdReused(id)) => format!("id {} is reused", letter(*id)),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use quorate_client::{AppendError, Client, Done, Scavenged, UnknownAppend};
 use quorate_proto::{
-    Append, Consistency, Position, Read, Snapshot, Source, StreamName, Timestamp, Version,
+    Append, Consistency, Expectation, Position, Read, Snapshot, Source, StreamName, Timestamp,
+    Version,
 };
 use turmoil::net::TcpStream;
 
@@ -222,8 +223,28 @@ impl Session {
 
     async fn append(&mut self, append: Append) {
         let client = self.draw_client();
-        let unknown = self.send(&client, append).await;
+        let before = self.seen;
+        let unknown = self.send(&client, append.clone()).await;
+        if unknown.is_none() && self.seen > before && self.worker.random.chance(10) {
+            self.write_again(append).await;
+        }
         self.resolve(unknown).await;
+    }
+
+    /// Sends once more what may have been appended and is not unknown, as a program does that has read the version
+    /// again. Nobody notes it: it must not change anything.
+    async fn write_again(&mut self, mut append: Append) {
+        for write in &mut append.writes {
+            let name = write.stream.as_str();
+            let known = self.known.get(name).copied().unwrap_or_default();
+            write.expectation = Expectation::Exactly(Version(known));
+        }
+        let client = self.draw_client();
+        let done = words::transaction(&client, &append).commit().await;
+        let (number, id) = (self.worker.number, append.writes[0].events[0].id);
+        let told = done.as_ref().map_err(AppendError::problem);
+        let who = format!("client-{number}");
+        self.worker.trace.note(&who, format_args!("wrote {id} again and was told: {told:?}"));
     }
 
     /// What stays unknown is sent again, sometimes, perhaps to another node: always if something of it may

@@ -4,6 +4,7 @@ use quorate_proto::wire::deadline_ms;
 use quorate_proto::{
     Append, Appended, Event, EventId, EventType, Expectation, Position, StreamName, Version,
 };
+use quorate_store::Rejection;
 use quorate_store::command::encode_append;
 
 use super::super::admission::Admission;
@@ -50,6 +51,12 @@ impl Proposer for Fake {
         let proposed = Proposed { term, bytes: command.len(), done };
         assert!(self.proposed.send(proposed).is_ok(), "the test has ended");
         Ok(())
+    }
+
+    fn answer_repeated(&self, repeated: Pending, first: Appended) {
+        // Such as it would be if something else of it differed.
+        let problem = Rejection::IdReused(id(first.first_position.0)).into();
+        repeated.waiter.answer(Answer::Rejected(problem));
     }
 }
 
@@ -99,13 +106,16 @@ impl Bench {
     }
 }
 
-fn encoded(number: u64, bytes: usize) -> Bytes {
+fn id(number: u64) -> EventId {
     let mut id = [1; 16];
     id[..8].copy_from_slice(&number.to_be_bytes());
-    let id = EventId::from_bytes(id).expect("an id");
+    EventId::from_bytes(id).expect("an id")
+}
+
+fn encoded(number: u64, bytes: usize) -> Bytes {
     let kind = EventType::new("Paid").expect("a type");
     let stream = StreamName::new("order-1").expect("a name");
-    let event = Event::new(id, kind, vec![0; bytes]);
+    let event = Event::new(id(number), kind, vec![0; bytes]);
     encode_append(&Append::to(stream, Expectation::Any, vec![event]))
 }
 
@@ -297,4 +307,17 @@ async fn under_pressure_entries_are_held_back_and_deadlines_still_hold() {
         assert_eq!(bench.answer().await.0, if held_back { 2 } else { 1 });
         drop(second);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repetition_is_answered_after_a_look_at_its_content() {
+    let mut bench = Bench::new(Vec::new());
+    let tenure = Tenure::new(Term(3));
+    bench.send(1, &tenure, 10, far()).await;
+    let entry = bench.proposed().await;
+    let Verdict::Appended(first) = appended(7) else { unreachable!("it is made so") };
+    (entry.done)(Ok(vec![Verdict::Repeated(first)]));
+    let (number, answer) = bench.answer().await;
+    let reused = Answer::Rejected(Rejection::IdReused(id(7)).into());
+    assert_eq!((number, answer), (1, reused));
 }

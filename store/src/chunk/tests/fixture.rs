@@ -12,6 +12,8 @@ fn fixture(name: &str) -> std::path::PathBuf {
 /// Events with everything that an event can have.
 fn events() -> Vec<StoredEvent> {
     let mut events = build(1, &[(0, 0, 10, 0), (1, 1, 0, 3), (0, 0, 300, 0), (2, 2, 7, 200)]);
+    // The first format did not tell where appends begin.
+    events.iter_mut().for_each(|event| event.begins = true);
     let id = EventId::from_bytes([9; 16]).expect("an id");
     let full = Event {
         tags: vec!["customer:7".into(), "eu".into()],

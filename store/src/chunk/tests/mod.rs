@@ -60,7 +60,8 @@ fn stored(
     let stream = StreamName::new(stream).expect("a name");
     let (position, version) = (Position(position), Version(version));
     let recorded_at = Timestamp(recorded_at);
-    let identity = Identity { position, stream, version, recorded_at, id };
+    let begins = position.0 % 3 != 2;
+    let identity = Identity { position, stream, version, recorded_at, id, begins };
     StoredEvent::new(identity, Bytes::from(body)).expect("a body")
 }
 

@@ -11,6 +11,8 @@
 //!   recorded_at   varint   microseconds since the entry before
 //!   body          varint: 0 for a stub, else 1 more than its length; then the bytes, as `format::event`
 //!                 has them
+//! inner           a bit for each entry, the lowest of a byte first: whether its append begins before it; not there if
+//!                 every entry begins an append
 //! ```
 //!
 //! A stub is what is kept of a removed event: which one it was. The ids of a block's entries, 16 bytes each,
@@ -41,6 +43,8 @@ pub(crate) struct BlockBuilder {
     count: u32,
     entries: Vec<u8>,
     ids: Vec<u8>,
+    /// Whether the append of an entry begins before it.
+    inner: Vec<bool>,
 }
 
 /// What a block holds, as it is written.
@@ -66,32 +70,25 @@ impl BlockBuilder {
             count: 0,
             entries: Vec::new(),
             ids: Vec::new(),
+            inner: Vec::new(),
         }
     }
 
     /// Adds an event.
     pub(crate) fn push(&mut self, ordinal: u32, event: &StoredEvent) {
-        let StoredEvent { stream, version, recorded_at, id, body, .. } = event;
-        self.put_place(ordinal, stream, *version, *recorded_at, *id);
-        self.entries.put_varint(body.len() as u64 + 1);
-        self.entries.put(body);
+        self.put_place(ordinal, &event.identity());
+        self.entries.put_varint(event.body.len() as u64 + 1);
+        self.entries.put(&event.body);
     }
 
     /// Adds what is kept of a removed event.
     pub(crate) fn push_stub(&mut self, ordinal: u32, stub: &Identity) {
-        let Identity { stream, version, recorded_at, id, .. } = stub;
-        self.put_place(ordinal, stream, *version, *recorded_at, *id);
+        self.put_place(ordinal, stub);
         self.entries.put_varint(0);
     }
 
-    fn put_place(
-        &mut self,
-        ordinal: u32,
-        stream: &StreamName,
-        version: Version,
-        recorded_at: Timestamp,
-        id: EventId,
-    ) {
+    fn put_place(&mut self, ordinal: u32, place: &Identity) {
+        let Identity { stream, version, recorded_at, id, begins, .. } = place;
         let next_stream = self.streams.len() as u64;
         let number = match self.streams.get(stream) {
             Some(number) => *number,
@@ -107,7 +104,8 @@ impl BlockBuilder {
         let elapsed = recorded_at.0.wrapping_sub(self.last_recorded_at.0);
         self.entries.put_varint(elapsed.cast_unsigned());
         self.ids.put(id.as_bytes());
-        self.last_recorded_at = recorded_at;
+        self.inner.push(!begins);
+        self.last_recorded_at = *recorded_at;
         self.next_ordinal = ordinal + 1;
         self.count += 1;
     }
@@ -125,6 +123,9 @@ impl BlockBuilder {
         payload.put(&self.names);
         payload.put_varint(u64::from(self.count));
         payload.put(&self.entries);
+        if self.inner.contains(&true) {
+            self.inner.chunks(8).for_each(|bits| payload.put_u8(byte_of(bits)));
+        }
         let BlockBuilder { first_ordinal, first_recorded_at, count, ids, .. } = self;
         Finished { first_ordinal, first_recorded_at, count, payload, ids }
     }
@@ -155,6 +156,7 @@ struct Entry {
     recorded_at: Timestamp,
     ordinal: u32,
     stream: u32,
+    begins: bool,
     /// Of the body in the payload; nothing for a stub.
     body: Option<(u32, u32)>,
 }
@@ -197,8 +199,9 @@ impl Block {
             recorded_at = recorded_at.wrapping_add(input.varint()?.cast_signed());
             let body = take_body(&mut input, payload.len())?;
             let recorded_at = Timestamp(recorded_at);
-            entries.push(Entry { version, recorded_at, ordinal, stream, body });
+            entries.push(Entry { version, recorded_at, ordinal, stream, begins: true, body });
         }
+        take_inner(&mut input, &mut entries)?;
         input.end()?;
         Ok(Block { payload, ids, streams, entries })
     }
@@ -256,6 +259,7 @@ impl Block {
             version: entry.version,
             recorded_at: entry.recorded_at,
             id: self.id(index)?,
+            begins: entry.begins,
         };
         Ok(Some(match entry.body {
             None => Kept::Stub(identity),
@@ -277,6 +281,25 @@ impl Block {
         let name = StreamName::new(text).map_err(Malformed::invalid)?;
         Ok(stream.name.get_or_init(|| name).clone())
     }
+}
+
+/// Bits as a byte, the first of them its lowest.
+fn byte_of(bits: &[bool]) -> u8 {
+    bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit))
+}
+
+/// Marks the entries that begin no append.
+fn take_inner(input: &mut Input, entries: &mut [Entry]) -> Result<(), Malformed> {
+    if input.remaining() == 0 {
+        return Ok(());
+    }
+    for entries in entries.chunks_mut(8) {
+        let byte = input.u8()?;
+        for (bit, entry) in entries.iter_mut().enumerate() {
+            entry.begins = byte >> bit & 1 == 0;
+        }
+    }
+    Ok(())
 }
 
 /// Where a body is in the payload, whose rest is the input.

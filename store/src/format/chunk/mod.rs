@@ -31,7 +31,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use quorate_proto::{Position, Timestamp};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::{Input, Malformed, Output};
 use crate::StoredEvent;
@@ -271,5 +271,5 @@ pub(crate) fn event_digest(event: &StoredEvent, scratch: &mut Vec<u8>) -> u128 {
     scratch.put_short(event.stream.as_str().as_bytes());
     scratch.put(event.id.as_bytes());
     scratch.put(&event.body);
-    xxh3_128(scratch)
+    xxh3_128_with_seed(scratch, u64::from(!event.begins))
 }
