@@ -4,7 +4,8 @@
 //! restored from an old copy, or lost, breaks that without a sign; openraft believes whatever it hears. So
 //! each node remembers of its peers, durably, the highest boot number and vote that they showed and the
 //! highest log id that they acknowledged to it, and two processes greet each other before anything else: each
-//! shows what it remembers of itself, and is refused if the other knows better.
+//! shows what it remembers of itself, and is refused if the other knows better. What a node remembers it also tells
+//! the others (`spread`), for those that did not hear it themselves.
 //!
 //! Ongaro, "Consensus: Bridging Theory and Practice" (2014), §11.7.3, on what a node that lost its disk does;
 //! `docs/faq` of openraft on why it must not come back under its id.
@@ -62,6 +63,8 @@ struct Peer {
     memory: PeerMemory,
     /// The boot number of the process of the peer that was let in, if one was.
     let_in: Option<u64>,
+    /// What that process showed when it was let in.
+    shown: Option<Shown>,
     /// Why the peer's newest process was not let in, or does not let this one in.
     refusal: Option<String>,
 }
@@ -160,6 +163,7 @@ impl Guard {
             Ok(()) => {
                 tracing::debug!("node {node} is let in: {shown:?}; remembered: {:?}", peer.memory);
                 peer.let_in = Some(shown.boot);
+                peer.shown = Some(*shown);
                 if shown.boot > peer.memory.boot {
                     peer.memory.boot = shown.boot;
                     self.log.remember(peer.memory);
@@ -218,6 +222,45 @@ impl Guard {
         });
     }
 
+    /// What this node remembers of the others, and what is durable here. Its vote is left out, which the others
+    /// hear when it is asked for.
+    pub(crate) fn memories(&self) -> Vec<PeerMemory> {
+        let acknowledged = self.log.state().flushed;
+        let vote = VoteRecord::default();
+        let own = PeerMemory { node: self.identity.node, boot: self.boot, acknowledged, vote };
+        self.lock().values().map(|peer| peer.memory).chain([own]).collect()
+    }
+
+    /// Learns what another node remembers of a third; whether it is news. A process that was let in is shut out if
+    /// it had forgotten what one before it had acknowledged.
+    pub(crate) fn learn(&self, learned: &PeerMemory) -> bool {
+        let (mut peers, node) = (self.lock(), learned.node);
+        let is_known = peers.contains_key(&node);
+        if node == self.identity.node || peers.len() >= PEERS_MAX && !is_known {
+            return false;
+        }
+        let peer = peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)));
+        let before = peer.memory;
+        peer.memory.boot = before.boot.max(learned.boot);
+        peer.memory.acknowledged = before.acknowledged.max(learned.acknowledged);
+        if compare(&learned.vote, &before.vote) == Some(Ordering::Greater) {
+            peer.memory.vote = learned.vote;
+        }
+        let is_news = peer.memory != before;
+        if is_news {
+            self.log.remember(peer.memory);
+        }
+        // What the process itself acknowledged since it was let in is more than it showed, and in order.
+        if let (Some(boot), Some(shown)) = (peer.let_in, peer.shown)
+            && learned.boot < boot
+            && let Err(why) = judge(learned, &shown)
+        {
+            peer.let_in = None;
+            self.refuse(peers, node, &why);
+        }
+        is_news
+    }
+
     fn remember(&self, node: u64, change: impl FnOnce(&mut PeerMemory) -> bool) {
         let mut peers = self.lock();
         let peer = peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)));
@@ -251,7 +294,7 @@ impl Guard {
 
 impl Peer {
     fn of(memory: PeerMemory) -> Peer {
-        Peer { memory, let_in: None, refusal: None }
+        Peer { memory, let_in: None, shown: None, refusal: None }
     }
 }
 
@@ -300,7 +343,13 @@ fn compare(one: &VoteRecord, other: &VoteRecord) -> Option<Ordering> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use quorate_store::vfs::MemVfs;
+
     use super::*;
+    use crate::log::{LogOptions, LogWriter, Reach};
 
     fn vote(term: u64, node: u64, committed: bool) -> VoteRecord {
         VoteRecord { term, node, committed }
@@ -322,6 +371,54 @@ mod tests {
         assert_eq!(judge(&forgotten(2), &shown()), Ok(()), "a new peer");
         let further = Shown { boot: 9, end: Some(LogId::new(5, 7)), ..shown() };
         assert_eq!(judge(&memory(), &Shown { vote: vote(6, 2, false), ..further }), Ok(()));
+    }
+
+    /// The guard of node 1 with an empty log.
+    fn guard(vfs: &MemVfs) -> (Guard, LogWriter) {
+        let identity = Identity { cluster: [7; 16], log: 0, node: 1, chunk_bytes: 1 << 26 };
+        let options = LogOptions {
+            cluster: identity.cluster,
+            log: identity.log,
+            node: identity.node,
+            segment_bytes: LogOptions::SEGMENT_BYTES_MIN,
+            cache_bytes: 0,
+            covered: None,
+            reach: Reach::default(),
+        };
+        let opened = RaftLog::open(Arc::new(vfs.clone()), Path::new("/node/log"), options);
+        let (log, writer) = opened.expect("an empty log");
+        (Guard::new(identity, 1, log), writer)
+    }
+
+    #[test]
+    fn what_another_node_remembers_shuts_out_a_peer_that_has_forgotten_it() {
+        let vfs = MemVfs::new();
+        let (here, mut writer) = guard(&vfs);
+        let forgetful = Shown { boot: 5, end: Some(LogId::new(3, 90)), ..shown() };
+        let remembered = PeerMemory { node: 2, ..memory() };
+        here.judge(2, &forgetful).expect("nothing is known of it");
+        assert!(here.origin(2).is_some());
+        assert!(here.learn(&PeerMemory { boot: 4, ..remembered }), "it is news");
+        assert_eq!(here.origin(2), None, "an earlier process of it had acknowledged more");
+        assert!(here.judge(2, &forgetful).is_err());
+        assert!(!here.learn(&PeerMemory { boot: 4, ..remembered }), "it is no news");
+        // It is durable though nothing else is written.
+        here.log.write_marks();
+        writer.write().expect("written");
+        writer.sync().expect("synced");
+        drop((here, writer));
+        let (here, _writer) = guard(&vfs);
+        assert!(here.judge(2, &forgetful).is_err());
+    }
+
+    #[test]
+    fn what_a_process_acknowledged_after_it_was_let_in_does_not_shut_it_out() {
+        let (here, _writer) = guard(&MemVfs::new());
+        let earlier = Shown { boot: 5, end: Some(LogId::new(3, 90)), ..shown() };
+        here.judge(2, &earlier).expect("nothing is known of it");
+        assert!(here.learn(&PeerMemory { node: 2, boot: 5, ..memory() }));
+        assert!(here.origin(2).is_some());
+        assert!(!here.learn(&PeerMemory { node: 1, boot: 9, ..memory() }), "it knows itself");
     }
 
     #[test]

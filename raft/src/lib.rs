@@ -32,6 +32,7 @@ mod running;
 mod service;
 mod snapshot;
 mod space;
+mod spread;
 mod status;
 mod storage;
 mod transfers;

@@ -30,7 +30,7 @@ use crate::status::{Clock, Status};
 use crate::storage::Storage;
 use crate::transfers::Transfers;
 use crate::types::{Place, TypeConfig, Vote};
-use crate::{care, config, digests, housekeeping, observe, room};
+use crate::{care, config, digests, housekeeping, observe, room, spread};
 
 /// Bytes of the newest entries that the log keeps in memory, for apply and for followers.
 const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -138,6 +138,7 @@ impl<H: Host> Running<H> {
         running.spawn(room::watch(running.clone()));
         running.spawn(exchange::run(running.clone()));
         running.spawn(digests::compare(running.clone()));
+        running.spawn(spread::run(running.clone()));
         running.spawn(care::repair::run(running.clone()));
         running.spawn(care::scrub::run(running.clone(), options.scrub_bytes_per_second));
         Ok(running)

@@ -229,6 +229,23 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         Ok(Response::new(v1::TimeResponse { now_us: running.host.now().0 }))
     }
 
+    async fn remember(
+        &self,
+        request: Request<v1::RememberRequest>,
+    ) -> Result<Response<v1::RememberResponse>, Status> {
+        let request = request.into_inner();
+        let (running, _) = self.admit(request.origin)?;
+        let mut is_news = false;
+        for memory in request.memories {
+            is_news |= running.guard.learn(&wire::from_memory(memory)?);
+        }
+        // What is left of the segments that are there is for votes.
+        if is_news && running.core.space.room() < Room::Full {
+            running.log.write_marks();
+        }
+        Ok(Response::new(v1::RememberResponse {}))
+    }
+
     async fn digest(
         &self,
         request: Request<v1::DigestRequest>,

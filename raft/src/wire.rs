@@ -11,7 +11,7 @@ use quorate_proto::wire::peer::v1::append_response::Answer;
 use tonic::Status;
 
 use crate::guard::{Origin, Refused, Shown};
-use crate::log::{EntryKind, LogEntry, TruncationRecord, VoteRecord};
+use crate::log::{EntryKind, LogEntry, PeerMemory, TruncationRecord, VoteRecord};
 use crate::space::Room;
 use crate::types::{self, Entry, RaftLogId, TypeConfig, Vote};
 
@@ -128,6 +128,24 @@ pub(crate) fn from_shown(shown: Option<v1::Shown>) -> Result<Shown, Status> {
         vote: from_vote_record(shown.vote.ok_or_else(|| malformed("vote"))?),
         end: shown.end.map(from_log_id),
         truncation,
+    })
+}
+
+pub(crate) fn memory(memory: &PeerMemory) -> v1::Memory {
+    v1::Memory {
+        node: memory.node,
+        boot: memory.boot,
+        acknowledged: memory.acknowledged.map(log_id),
+        vote: Some(vote_record(memory.vote)),
+    }
+}
+
+pub(crate) fn from_memory(memory: v1::Memory) -> Result<PeerMemory, Status> {
+    Ok(PeerMemory {
+        node: memory.node,
+        boot: memory.boot,
+        acknowledged: memory.acknowledged.map(from_log_id),
+        vote: from_vote_record(memory.vote.ok_or_else(|| malformed("vote"))?),
     })
 }
 

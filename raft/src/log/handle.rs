@@ -193,6 +193,14 @@ impl RaftLog {
         self.shared.lock().note_peer(peer);
     }
 
+    /// Makes what was remembered durable soon, though nothing else comes that it could ride along with.
+    pub fn write_marks(&self) {
+        let Some((mut inner, done)) = self.begin(Box::new(|_| {})) else { return };
+        inner.push(What::Barrier, Some(done));
+        drop(inner);
+        self.shared.wake();
+    }
+
     /// Notes that the catalog may from now on stand at `installed` without this log reaching it: a snapshot
     /// is about to be put in place. To be awaited before `CURRENT` is renamed; without it, a crash
     /// between the rename and the purge that follows would look like a log that lost its end
