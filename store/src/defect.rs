@@ -20,6 +20,8 @@ pub enum Defect {
     NoSecondLook,
     /// The floor of a consumer group passes events that consumers still hold.
     FloorAhead,
+    /// A follower's answer to one request passes for its answer to later ones without entries.
+    OneAnswerForAll,
 }
 
 thread_local! {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt};
 use openraft::AsyncRuntime;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use quorate_proto::limits::PEER_MESSAGE_BYTES_MAX;
@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use super::peers::{Here, Known};
-use super::unanswered::Unanswered;
+use super::unanswered::{Asked, Unanswered};
 use crate::guard::{Guard, Origin};
 use crate::host::Host;
 use crate::space::{Room, Rooms};
@@ -191,27 +191,25 @@ impl<H: Host> Link<H> {
         &self,
         connection: Connection,
         first: AppendEntriesRequest<TypeConfig<R>>,
-        rest: impl Stream<Item = AppendEntriesRequest<TypeConfig<R>>> + Send + 'static,
+        rest: impl Stream<Item = AppendEntriesRequest<TypeConfig<R>>> + Send + Unpin + 'static,
     ) -> Result<Answers<R>, Status> {
         let origin = match within(self.deadline, self.origin()).await {
             Ok(origin) => origin,
             Err(status) => return self.note(None, Err(status)),
         };
-        let mut first = wire::append_request(first);
+        let (end, mut first) = asked(first);
         first.origin = Some(wire::origin(&origin));
-        let requests = stream::iter([first]).chain(rest.map(wire::append_request));
-        let unanswered = Unanswered::default();
-        let requests = unanswered.requests(requests).fuse();
+        let (unanswered, requests) = Unanswered::new((end, first), rest.map(asked));
         let mut client = self.client(connection)?;
         let opened = within(self.deadline, client.append(requests)).await;
         let answers = self.note(Some(&origin), opened)?.into_inner();
         let (rooms, node) = (self.rooms.clone(), self.node);
-        let answers = unanswered.answers(answers).map(move |answer| {
+        let answers = answers.map(move |answer| {
             let (result, room) = wire::from_append_response(answer?)?;
             rooms.note(node, room);
             Ok(result)
         });
-        Ok(answers.boxed())
+        Ok(unanswered.answers(answers).boxed())
     }
 
     /// Whether the peer said of late that it takes no entries.
@@ -269,6 +267,14 @@ impl<H: Host> Link<H> {
         }
         answer
     }
+}
+
+/// A request as it is sent, and where it ends.
+fn asked<R: AsyncRuntime>(
+    request: AppendEntriesRequest<TypeConfig<R>>,
+) -> Asked<v1::AppendRequest> {
+    let end = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+    (end, wire::append_request(request))
 }
 
 /// A client that sends and takes messages between peers.

@@ -1,65 +1,261 @@
-//! Requests of a stream that wait for their answers: a stream that ends before all came has failed.
+//! Requests of a stream that wait for their answers: none may pass for answered before it is.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt, stream};
+use quorate_store::defect::{Defect, is_present};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::PollSender;
 use tonic::Status;
 
-/// Counts the requests of one stream that are not answered yet.
+use crate::types::RaftLogId;
+
+/// A request, and the log id that a peer which took it has at the end of what matches.
+pub(super) type Asked<T> = (Option<RaftLogId>, T);
+
+/// An answer: how far the peer's log matches, or why it refuses.
+pub(super) type Answer<E> = Result<Result<Option<RaftLogId>, E>, Status>;
+
+/// The requests of one stream that are not answered yet, and those that are still to be asked.
+///
+/// openraft takes the answer "matches up to N" for every request that it gave away and that ends at N or before, also
+/// for later ones without entries, and dates the peer's consent by the last of them. Answers that were held back by
+/// the network would so confirm a leader that was deposed before they arrived. Therefore:
+/// - such an answer is left out, for that of the last of those requests to tell it;
+/// - requests are taken from openraft only while it waits for an answer, so that none is added between what is seen
+///   here and what it makes of it.
 ///
 /// A peer whose Raft stops ends its answers without a word. openraft takes such an end for one in order: it keeps
 /// the request for another try, and that try goes by the command its leader gave last, which may long be carried
 /// out and replaced by a checkpoint. Then entries are asked for that are purged, for ever, and commands that come
 /// later are never looked at. After an error it waits for the next command instead.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Unanswered(Arc<AtomicI64>);
+pub(super) struct Unanswered<S, T> {
+    /// None after its end: openraft panics when it is asked again.
+    input: Option<S>,
+    outgoing: PollSender<T>,
+    /// Where the requests end that have no answer, in their order.
+    ends: VecDeque<Option<RaftLogId>>,
+    is_over: bool,
+}
 
-impl Unanswered {
-    /// Counts requests as they are taken.
-    pub(super) fn requests<S: Stream>(&self, requests: S) -> impl Stream<Item = S::Item> + use<S> {
-        let Unanswered(waiting) = self.clone();
-        requests.inspect(move |_| {
-            waiting.fetch_add(1, Ordering::AcqRel);
-        })
+impl<S, T> Unanswered<S, T>
+where
+    S: Stream<Item = Asked<T>> + Unpin,
+    T: Send + 'static,
+{
+    /// The requests as they go to the peer, `first` at once and those of `input` while answers are waited for.
+    pub(super) fn new(first: Asked<T>, input: S) -> (Unanswered<S, T>, impl Stream<Item = T>) {
+        let (outgoing, rest) = mpsc::channel(1);
+        let (end, first) = first;
+        let unanswered = Unanswered {
+            input: Some(input),
+            outgoing: PollSender::new(outgoing),
+            ends: VecDeque::from([end]),
+            is_over: false,
+        };
+        (unanswered, stream::iter([first]).chain(ReceiverStream::new(rest)))
     }
 
-    /// The answers, one for each request, and an error if they end before all came.
-    pub(super) fn answers<T>(
-        self,
-        answers: impl Stream<Item = Result<T, Status>>,
-    ) -> impl Stream<Item = Result<T, Status>> {
-        let Unanswered(waiting) = self.clone();
-        let answers = answers.inspect(move |_| {
-            waiting.fetch_sub(1, Ordering::AcqRel);
-        });
-        let end = stream::once(async move {
-            let Unanswered(waiting) = self;
-            let is_cut_off = waiting.load(Ordering::Acquire) > 0;
-            is_cut_off.then(|| Err(Status::unavailable("it ended without an answer")))
-        });
-        answers.chain(end.filter_map(std::future::ready))
+    /// The answers that may be told, and an error if they end before all came.
+    pub(super) fn answers<E>(
+        mut self,
+        mut answers: impl Stream<Item = Answer<E>> + Unpin,
+    ) -> impl Stream<Item = Answer<E>> {
+        stream::poll_fn(move |context| self.poll(&mut answers, context))
+    }
+
+    fn poll<E>(
+        &mut self,
+        answers: &mut (impl Stream<Item = Answer<E>> + Unpin),
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Answer<E>>> {
+        while !self.is_over {
+            self.ask(context);
+            let error = match answers.poll_next_unpin(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(Ok(matching)))) if self.ends.pop_front().is_some() => {
+                    if self.may_be_told(matching) {
+                        return Poll::Ready(Some(Ok(Ok(matching))));
+                    }
+                    // The answer to the last of those that it would pass for says as much.
+                    continue;
+                }
+                Poll::Ready(Some(Ok(Ok(_)))) => {
+                    Some(Err(Status::internal("it answered what it was not asked")))
+                }
+                Poll::Ready(None) if self.ends.is_empty() => None,
+                Poll::Ready(None) => Some(Err(Status::unavailable("it ended without an answer"))),
+                Poll::Ready(refusal) => refusal,
+            };
+            self.is_over = true;
+            self.input = None;
+            self.end_requests();
+            return Poll::Ready(error);
+        }
+        Poll::Ready(None)
+    }
+
+    /// Takes the requests that there are and that the connection has room for.
+    fn ask(&mut self, context: &mut Context<'_>) {
+        while let Some(input) = &mut self.input {
+            match self.outgoing.poll_reserve(context) {
+                Poll::Pending => return,
+                // The answers say why nothing is taken any more.
+                Poll::Ready(Err(_)) => self.input = None,
+                Poll::Ready(Ok(())) => match input.poll_next_unpin(context) {
+                    Poll::Pending => return,
+                    Poll::Ready(None) => self.input = None,
+                    Poll::Ready(Some((end, request))) => {
+                        self.ends.push_back(end);
+                        // It was reserved; a connection that is lost since leaves it without an answer.
+                        let _lost = self.outgoing.send_item(request);
+                    }
+                },
+            }
+        }
+        self.end_requests();
+    }
+
+    /// The peer ends its answers when its requests end.
+    fn end_requests(&mut self) {
+        // What is reserved keeps the channel open.
+        self.outgoing.abort_send();
+        self.outgoing.close();
+    }
+
+    fn may_be_told(&self, matching: Option<RaftLogId>) -> bool {
+        is_present(Defect::OneAnswerForAll) || self.ends.iter().all(|end| *end > matching)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use futures_util::FutureExt;
 
-    async fn ask(requests: usize, answers: usize) -> Vec<Result<usize, String>> {
-        let unanswered = Unanswered::default();
-        let sent: Vec<_> = unanswered.requests(stream::iter(0..requests)).collect().await;
-        assert_eq!(sent.len(), requests);
-        let answers = unanswered.answers(stream::iter((0..answers).map(Ok)));
-        answers.map(|answer| answer.map_err(|status| status.message().to_owned())).collect().await
+    use super::*;
+    use crate::types::log_id;
+
+    type Told = Result<Option<u64>, String>;
+
+    fn up_to(index: u64) -> Option<RaftLogId> {
+        Some(log_id(1, index))
     }
 
-    #[tokio::test]
-    async fn answers_that_end_before_every_request_has_one_end_with_an_error() {
-        let cut_off = || Err("it ended without an answer".to_owned());
-        assert_eq!(ask(2, 2).await, [Ok(0), Ok(1)]);
-        assert_eq!(ask(2, 1).await, [Ok(0), cut_off()]);
-        assert_eq!(ask(1, 0).await, [cut_off()]);
-        assert_eq!(ask(0, 0).await, []);
+    fn told(answer: Answer<&str>) -> Told {
+        match answer {
+            Ok(Ok(matching)) => Ok(matching.map(|id| id.index)),
+            Ok(Err(refusal)) => Err(refusal.to_owned()),
+            Err(status) => Err(status.message().to_owned()),
+        }
+    }
+
+    /// A peer that is asked requests which end at these indexes.
+    struct Peer {
+        answers: mpsc::UnboundedSender<Answer<&'static str>>,
+        told: stream::BoxStream<'static, Told>,
+        requests: stream::BoxStream<'static, Option<RaftLogId>>,
+    }
+
+    fn ask(ends: &[u64]) -> Peer {
+        let mut ends = ends.iter().map(|end| (up_to(*end), up_to(*end))).collect::<Vec<_>>();
+        let first = ends.remove(0);
+        let (unanswered, requests) = Unanswered::new(first, stream::iter(ends));
+        let (answers, incoming) = mpsc::unbounded_channel();
+        let incoming = tokio_stream::wrappers::UnboundedReceiverStream::new(incoming);
+        let told = unanswered.answers(incoming).map(told).boxed();
+        Peer { answers, told, requests: requests.boxed() }
+    }
+
+    impl Peer {
+        fn answers(&self, answer: Answer<&'static str>) {
+            self.answers.send(answer).expect("somebody waits for it");
+        }
+
+        fn next(&mut self) -> Option<Option<Told>> {
+            self.told.next().now_or_never()
+        }
+
+        /// Has all requests given away.
+        fn takes(&mut self, count: usize) {
+            for nth in 0..count {
+                assert_eq!(self.next(), None, "before request {nth}");
+                let request = self.requests.next().now_or_never();
+                assert!(request.flatten().is_some(), "request {nth} is not sent");
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_is_told_only_when_all_requests_that_it_would_pass_for_have_theirs() {
+        let mut peer = ask(&[20, 20]);
+        peer.takes(2);
+        peer.answers(Ok(Ok(up_to(20))));
+        assert_eq!(peer.next(), None);
+        peer.answers(Ok(Ok(up_to(20))));
+        assert_eq!(peer.next(), Some(Some(Ok(Some(20)))));
+    }
+
+    #[test]
+    fn an_answer_does_not_wait_for_requests_with_later_entries() {
+        let mut peer = ask(&[20, 30]);
+        peer.takes(2);
+        peer.answers(Ok(Ok(up_to(20))));
+        assert_eq!(peer.next(), Some(Some(Ok(Some(20)))));
+        peer.answers(Ok(Ok(up_to(30))));
+        assert_eq!(peer.next(), Some(Some(Ok(Some(30)))));
+    }
+
+    #[test]
+    fn an_answer_that_waits_is_not_told_when_what_it_waits_for_is_refused() {
+        let mut peer = ask(&[20, 20]);
+        peer.takes(2);
+        peer.answers(Ok(Ok(up_to(20))));
+        peer.answers(Ok(Err("a higher vote")));
+        assert_eq!(peer.next(), Some(Some(Err("a higher vote".to_owned()))));
+        assert_eq!(peer.next(), Some(None));
+    }
+
+    #[test]
+    fn requests_are_taken_only_while_an_answer_is_waited_for() {
+        let mut peer = ask(&[10, 20]);
+        assert!(peer.requests.next().now_or_never().is_some());
+        assert!(peer.requests.next().now_or_never().is_none());
+        assert_eq!(peer.next(), None);
+        assert!(peer.requests.next().now_or_never().is_some());
+    }
+
+    #[test]
+    fn the_requests_end_when_there_are_no_more() {
+        let mut peer = ask(&[10]);
+        peer.takes(1);
+        assert_eq!(peer.next(), None);
+        assert_eq!(peer.requests.next().now_or_never(), Some(None));
+    }
+
+    #[test]
+    fn answers_that_end_before_every_request_has_one_end_with_an_error() {
+        for answered in 0..=2 {
+            let mut peer = ask(&[10, 20]);
+            peer.takes(2);
+            (1..=answered).for_each(|nth| peer.answers(Ok(Ok(up_to(nth * 10)))));
+            drop(peer.answers);
+            let told: Vec<Told> = peer.told.collect().now_or_never().expect("it has ended");
+            let mut expected: Vec<Told> = (1..=answered).map(|nth| Ok(Some(nth * 10))).collect();
+            if answered < 2 {
+                expected.push(Err("it ended without an answer".to_owned()));
+            }
+            assert_eq!(told, expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_to_nothing_is_an_error() {
+        let mut peer = ask(&[10]);
+        peer.answers(Ok(Ok(up_to(10))));
+        peer.answers(Ok(Ok(up_to(10))));
+        assert_eq!(peer.next(), Some(Some(Ok(Some(10)))));
+        assert_eq!(peer.next(), Some(Some(Err("it answered what it was not asked".to_owned()))));
     }
 }
