@@ -17,6 +17,7 @@ mod failure;
 mod format;
 mod gate;
 mod guard;
+mod hang;
 mod housekeeping;
 mod identity;
 mod machine;

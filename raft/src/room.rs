@@ -17,7 +17,7 @@ use crate::types;
 /// How often the room is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How long an heir is given before another is asked.
-const HAND_OVER_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const HAND_OVER_EVERY: Duration = Duration::from_secs(5);
 
 /// Measures the room until the node ends.
 pub(crate) async fn watch<H: Host>(running: Arc<Running<H>>) {
@@ -31,7 +31,8 @@ pub(crate) async fn watch<H: Host>(running: Arc<Running<H>>) {
             Err(fault) => return running.failure.report(fault),
         }
         let is_time = handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_EVERY);
-        if is_time && must_hand_over(&running) && hand_over(&running).await {
+        let why = "too little room, or a damaged chunk,";
+        if is_time && must_hand_over(&running) && hand_over(&running, why).await {
             handed_over = Some(Instant::now());
         }
         tokio::time::sleep(MEASURE_EVERY).await;
@@ -59,7 +60,7 @@ fn must_hand_over<H: Host>(running: &Running<H>) -> bool {
 /// If this node leads: asks the voter with room that has most of the log to take over; whether one was asked.
 /// One that is short of room too is never asked, so leadership does not go back and forth. Nor is one that has not
 /// got what this node applied: it could not be elected, or would have to catch up while nobody leads.
-async fn hand_over<H: Host>(running: &Running<H>) -> bool {
+pub(crate) async fn hand_over<H: Host>(running: &Running<H>, why: &str) -> bool {
     let heir = {
         let metrics = running.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -79,9 +80,7 @@ async fn hand_over<H: Host>(running: &Running<H>) -> bool {
         up_to_date.max_by_key(|voter| (matched(voter), std::cmp::Reverse(*voter)))
     };
     let Some(heir) = heir else { return false };
-    tracing::warn!(
-        "too little room, or a damaged chunk, keeps this node from leading: node {heir} is asked to"
-    );
+    tracing::warn!("{why} keeps this node from leading: node {heir} is asked to");
     running.host.scoped(running.raft.trigger().transfer_leader(heir)).await.is_ok()
 }
 

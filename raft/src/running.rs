@@ -25,7 +25,7 @@ use crate::status::Status;
 use crate::storage::Storage;
 use crate::transfers::Transfers;
 use crate::types::{Place, TypeConfig, Vote};
-use crate::{care, config, digests, housekeeping, observe, room};
+use crate::{care, config, digests, hang, housekeeping, observe, room};
 
 /// Bytes of the newest entries that the log keeps in memory, for apply and for followers.
 const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -117,6 +117,7 @@ impl<H: Host> Running<H> {
         running.spawn(observe::observe(running.clone(), status));
         running.spawn(housekeeping::purge(running.clone(), kept));
         running.spawn(room::watch(running.clone()));
+        running.spawn(hang::watch(running.clone()));
         running.spawn(digests::compare(running.clone()));
         running.spawn(care::repair::run(running.clone()));
         running.spawn(care::scrub::run(running.clone(), options.scrub_bytes_per_second));
@@ -140,6 +141,12 @@ impl<H: Host> Running<H> {
     /// The vote in force here.
     pub(crate) fn vote(&self) -> Vote {
         self.raft.metrics().borrow_watched().vote
+    }
+
+    /// With so many bytes of the log that are not on disk no more is taken, from clients or from a leader: what is
+    /// under way then is less than as much again.
+    pub(crate) fn unflushed_bytes_max(&self) -> u64 {
+        self.identity.chunk_bytes
     }
 
     /// Ends Raft; when this returns all that was queued is on disk, and nothing is written any more.
