@@ -5,7 +5,7 @@ use quorate_proto::limits::CHUNK_BYTES_MIN;
 use quorate_raft::{Lost, Role};
 use quorate_store::vfs::MemVfs;
 
-use crate::cluster::{Cluster, command, propose};
+use crate::cluster::{Cluster, PATIENCE, command, propose};
 
 fn disks() -> [MemVfs; 3] {
     std::array::from_fn(|_| MemVfs::new())
@@ -36,7 +36,16 @@ async fn a_leader_whose_disk_hangs_hands_over_and_follows_when_it_is_well() {
     let heir = led.await.leader.expect("a leader").id;
     let heirs = cluster.running().find(|node| node.status().id == Some(heir)).expect("a node");
     heirs.until("the heir leads", |status| status.role == Role::Leader).await;
-    let verdicts = propose(heirs, heirs.status().term, command(id(1), 1000)).await;
+    let proposed = async {
+        loop {
+            match propose(heirs, heirs.status().term, command(id(1), 1000)).await {
+                // It has yet to hear from a majority.
+                Err(Lost::NotNow) => tokio::task::yield_now().await,
+                verdicts => break verdicts,
+            }
+        }
+    };
+    let verdicts = tokio::time::timeout(PATIENCE, proposed).await.expect("an answer in time");
     assert!(verdicts.is_ok(), "{verdicts:?}");
     disks[first].hang(false);
     cluster.agree(7).await;
