@@ -14,8 +14,12 @@ use crate::types;
 /// After so long openraft is told again: it ignores a checkpoint while it looks at another.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
+/// How many chunk sizes of log a transfer may pin beyond what is kept. One that takes longer ends with a checkpoint that
+/// another has to follow.
+const PINNED_CHUNKS: usize = 16;
+
 /// For every new checkpoint: tells openraft, and purges the log so that about `kept_bytes` of commands
-/// before the newest checkpoint stay for peers that were away, and all that a transfer under way needs.
+/// before the newest checkpoint stay for peers that were away, and what a transfer under way needs, up to a bound.
 ///
 /// Checkpoints come one chunk size of commands apart, so bytes are counted in checkpoints.
 pub(crate) async fn purge<H: Host>(running: Arc<Running<H>>, kept_bytes: u64) {
@@ -30,13 +34,11 @@ pub(crate) async fn purge<H: Host>(running: Arc<Running<H>>, kept_bytes: u64) {
         {
             checkpoints.push_back(newest);
             tell(&running, newest).await;
-            while checkpoints.len() > kept.saturating_add(1) {
+            while checkpoints.len() > kept.saturating_add(PINNED_CHUNKS + 1) {
                 checkpoints.pop_front();
             }
-            if checkpoints.len() > kept
-                && let Some(end) = checkpoints.front()
-            {
-                purge_to(&running, end.index.0).await;
+            if let Some(end) = purged_to(&checkpoints, kept, running.transfers.oldest()) {
+                purge_to(&running, end).await;
             }
         }
         if made.changed().await.is_err() {
@@ -65,8 +67,35 @@ async fn tell<H: Host>(running: &Running<H>, checkpoint: LogId) {
     }
 }
 
+/// Up to where the log is purged when the newest `kept` checkpoints and a transfer of that checkpoint need the rest.
+fn purged_to(checkpoints: &VecDeque<LogId>, kept: usize, transfer: Option<u64>) -> Option<u64> {
+    let before_the_newest = |count: usize| checkpoints.iter().rev().nth(count).map(|id| id.index.0);
+    let end = before_the_newest(kept)?;
+    let bound = before_the_newest(kept.saturating_add(PINNED_CHUNKS)).unwrap_or_default();
+    Some(transfer.map_or(end, |oldest| oldest.max(bound).min(end)))
+}
+
 async fn purge_to<H: Host>(running: &Running<H>, end: u64) {
-    let end = running.transfers.oldest().map_or(end, |oldest| oldest.min(end));
     // An error says that the core has ended, which others look after.
     let _ended = running.host.scoped(running.raft.trigger().purge_log(end)).await;
+    // A stream that a follower is slow with pins the log in openraft: it ends, and the purge is done.
+    running.transfers.raise_floor(end.saturating_add(1));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_pins_the_log_up_to_a_bound() {
+        let bound = PINNED_CHUNKS as u64;
+        let checkpoints: VecDeque<LogId> =
+            (0..=bound + 2).map(|nth| LogId::new(1, nth * 10)).collect();
+        let newest = (bound + 2) * 10;
+        assert_eq!(purged_to(&checkpoints, 2, None), Some(newest - 20));
+        assert_eq!(purged_to(&checkpoints, 2, Some(newest)), Some(newest - 20));
+        assert_eq!(purged_to(&checkpoints, 2, Some(newest - 50)), Some(newest - 50));
+        assert_eq!(purged_to(&checkpoints, 1, Some(5)), Some(newest - 10 - bound * 10));
+        assert_eq!(purged_to(&checkpoints, usize::MAX, None), None);
+    }
 }

@@ -19,6 +19,7 @@ mod format;
 mod gate;
 mod guard;
 mod handover;
+mod hang;
 mod housekeeping;
 mod identity;
 mod machine;

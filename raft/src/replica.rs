@@ -134,8 +134,8 @@ pub enum Lost {
     #[error("this node does not lead")]
     NotLeader,
     /// Refused before anything was proposed: this node leads, but has not heard from a majority for a
-    /// while. It may be taken a little later.
-    #[error("the leader has not heard from a majority for a while")]
+    /// while, or its disk is behind. It may be taken a little later.
+    #[error("the leader has not heard from a majority for a while, or its disk is behind")]
     NotNow,
     /// Refused before anything was proposed: there is no room on the disk for anything at all.
     #[error("there is no room on the disk of the leader")]
@@ -278,6 +278,9 @@ impl<H: Host> Replica<H> {
         let running = self.inner.running().ok_or(Lost::NotLeader)?;
         if running.core.space.room() == Room::Full {
             return Err(Lost::NoRoom);
+        }
+        if running.log.unflushed_bytes() >= running.unflushed_bytes_max() {
+            return Err(Lost::NotNow);
         }
         let (proposal, told) = Proposal::new();
         let refused = proposal.clone();

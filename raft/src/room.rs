@@ -16,7 +16,7 @@ use crate::space::Room;
 /// How often the room is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How long an heir is given before another is asked.
-const HAND_OVER_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const HAND_OVER_EVERY: Duration = Duration::from_secs(5);
 
 /// Measures the room until the node ends.
 pub(crate) async fn watch<H: Host>(running: Arc<Running<H>>) {
@@ -30,7 +30,8 @@ pub(crate) async fn watch<H: Host>(running: Arc<Running<H>>) {
             Err(fault) => return running.failure.report(fault),
         }
         let is_time = handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_EVERY);
-        if is_time && must_hand_over(&running) && hand_over(&running).await {
+        let why = "too little room, or a damaged chunk,";
+        if is_time && must_hand_over(&running) && hand_over(&running, why).await {
             handed_over = Some(Instant::now());
         }
         tokio::time::sleep(MEASURE_EVERY).await;
@@ -55,15 +56,13 @@ fn must_hand_over<H: Host>(running: &Running<H>) -> bool {
     running.core.space.room() > Room::Plenty || running.core.applies_after_a_repair()
 }
 
-/// If this node leads: asks a voter with room to take over; whether one was asked. One that is short of room too is
-/// never asked, so leadership does not go back and forth.
-async fn hand_over<H: Host>(running: &Running<H>) -> bool {
+/// If this node leads: asks a voter with room to take over because of `why`; whether one was asked. One that is short
+/// of room too is never asked, so leadership does not go back and forth.
+pub(crate) async fn hand_over<H: Host>(running: &Running<H>, why: &str) -> bool {
     let now = Instant::now();
     let heir = handover::heir(running, |voter| running.rooms.of(voter, now) == Some(Room::Plenty));
     let Some(heir) = heir else { return false };
-    tracing::warn!(
-        "too little room, or a damaged chunk, keeps this node from leading: node {heir} is asked to"
-    );
+    tracing::warn!("{why} keeps this node from leading: node {heir} is asked to");
     handover::hand_over(running, heir).await
 }
 

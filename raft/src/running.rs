@@ -30,7 +30,7 @@ use crate::status::{Clock, Status};
 use crate::storage::Storage;
 use crate::transfers::Transfers;
 use crate::types::{Place, TypeConfig, Vote};
-use crate::{care, config, digests, housekeeping, observe, room, spread};
+use crate::{care, config, digests, hang, housekeeping, observe, room, spread};
 
 /// Bytes of the newest entries that the log keeps in memory, for apply and for followers.
 const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -137,6 +137,7 @@ impl<H: Host> Running<H> {
         running.spawn(housekeeping::purge(running.clone(), kept));
         running.spawn(room::watch(running.clone()));
         running.spawn(exchange::run(running.clone()));
+        running.spawn(hang::watch(running.clone()));
         running.spawn(digests::compare(running.clone()));
         running.spawn(spread::run(running.clone()));
         running.spawn(care::repair::run(running.clone()));
@@ -184,6 +185,12 @@ impl<H: Host> Running<H> {
     /// The vote in force here.
     pub(crate) fn vote(&self) -> Vote {
         self.raft.metrics().borrow_watched().vote
+    }
+
+    /// With so many bytes of the log that are not on disk no more is taken, from clients or from a leader: what is
+    /// under way then is less than as much again.
+    pub(crate) fn unflushed_bytes_max(&self) -> u64 {
+        self.identity.chunk_bytes
     }
 
     /// Ends Raft; when this returns all that was queued is on disk, and nothing is written any more.

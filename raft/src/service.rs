@@ -106,7 +106,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let asked = Vote { committed: false, ..first.vote };
         running.guard.saw_vote(from, types::vote_record(&asked));
         // What does not decode ends the stream, and so do entries that there is no room for: the leader begins
-        // another.
+        // another. While the disk is behind, entries wait.
         let core = running.core.clone();
         let is_taken = move |request: &Appends<H>| {
             !types::needs_room(&request.entries) || core.space.room() < Room::Full
@@ -118,6 +118,16 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let rest = rest.map(move |request| request.ok().filter(&is_taken));
         let rest = rest.take_while(|request| std::future::ready(request.is_some()));
         let requests = stream::iter([first]).chain(rest.filter_map(|request| async { request }));
+        let (log, bytes) = (running.log.clone(), running.unflushed_bytes_max());
+        let requests = requests.then(move |request| {
+            let log = log.clone();
+            async move {
+                if !request.entries.is_empty() {
+                    log.wait_drained(bytes).await;
+                }
+                request
+            }
+        });
         let answers = {
             let append = pin!(async { running.raft.stream_append(requests).boxed() });
             running.host.scoped(append).await

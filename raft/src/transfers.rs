@@ -1,11 +1,17 @@
-//! The snapshots that are being sent: the log is kept from where they end.
+//! What pins the log: snapshots that are being sent, and followers that are slow, each only so far.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Log indexes of the snapshots that are being sent, with how many of each. Clones share it.
+use tokio::sync::watch;
+
+/// Log indexes of the snapshots that are being sent, with how many of each, and where the log is to begin. Clones share
+/// it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Transfers(Arc<Mutex<BTreeMap<u64, usize>>>);
+pub(crate) struct Transfers {
+    indexes: Arc<Mutex<BTreeMap<u64, usize>>>,
+    floor: Arc<watch::Sender<u64>>,
+}
 
 impl Transfers {
     /// Notes that a snapshot that ends at `index` is being sent, for as long as what is returned lives.
@@ -19,8 +25,18 @@ impl Transfers {
         self.with(|indexes| indexes.keys().next().copied())
     }
 
+    /// Notes that all before `index` is to be purged: streams to followers that are behind it end.
+    pub(crate) fn raise_floor(&self, index: u64) {
+        self.floor.send_replace(index);
+    }
+
+    /// The index that the log is to begin at, as it moves.
+    pub(crate) fn floor(&self) -> watch::Receiver<u64> {
+        self.floor.subscribe()
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut BTreeMap<u64, usize>) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.indexes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

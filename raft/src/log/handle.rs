@@ -241,6 +241,31 @@ impl RaftLog {
         }
     }
 
+    /// Bytes of what was handed over and is not durable yet.
+    pub fn unflushed_bytes(&self) -> u64 {
+        self.shared.lock().unflushed_bytes
+    }
+
+    /// The number of the batch that is to become durable next, if somebody waits for one: while it stays the same,
+    /// the disk hangs.
+    pub fn awaited_batch(&self) -> Option<u64> {
+        self.shared.lock().awaited_batch()
+    }
+
+    /// Waits until fewer than `bytes` are not durable, or the log has stopped.
+    pub async fn wait_drained(&self, bytes: u64) {
+        loop {
+            let drained = self.shared.drained.notified();
+            {
+                let inner = self.shared.lock();
+                if inner.unflushed_bytes < bytes || inner.failed.is_some() {
+                    return;
+                }
+            }
+            drained.await;
+        }
+    }
+
     /// Whether the next segment may be filled ahead of need. Without room it is not: what is left of the segments
     /// that are there takes thousands of votes and truncations, and no entries come.
     pub fn fill_ahead(&self, may: bool) {

@@ -29,6 +29,8 @@ pub(super) struct Shared {
     /// Wakes the writer, for [`LogWriter::ready`](super::LogWriter::ready).
     pub(super) woken: Notify,
     pub(super) flushed: watch::Sender<Option<LogId>>,
+    /// Wakes who waits until less is not flushed.
+    pub(super) drained: Notify,
     /// Files open for reading, by number.
     files: Mutex<BTreeMap<u64, Arc<dyn File>>>,
 }
@@ -50,6 +52,7 @@ impl Shared {
             inner: Mutex::new(inner),
             work: Condvar::new(),
             woken: Notify::new(),
+            drained: Notify::new(),
             files: Mutex::new(BTreeMap::new()),
         }
     }
@@ -108,6 +111,7 @@ impl Shared {
             done(Err(fault.clone()));
         }
         self.flushed.send_modify(|_| ());
+        self.drained.notify_waiters();
         self.wake();
         fault
     }
@@ -164,6 +168,12 @@ pub(super) struct Inner {
     pub(super) entries: Entries,
     queue: VecDeque<Work>,
     urgent: usize,
+    /// Bytes of `queue` and of the batch in flight.
+    pub(super) unflushed_bytes: u64,
+    /// Bytes of the batch in flight.
+    batch_bytes: Option<u64>,
+    /// Batches that are flushed.
+    batches: u64,
     /// The committed mark of `now` is to be written with the next batch.
     committed_waits: bool,
     /// These peers of `now` are to be written with the next batch.
@@ -191,6 +201,9 @@ impl Inner {
             entries,
             queue: VecDeque::new(),
             urgent: 0,
+            unflushed_bytes: 0,
+            batch_bytes: None,
+            batches: 0,
             committed_waits: false,
             peers_wait: BTreeSet::new(),
             next_ticket: ticket + 1,
@@ -208,6 +221,7 @@ impl Inner {
 
     pub(super) fn push(&mut self, what: What, done: Option<Done>) {
         self.urgent += usize::from(what.is_urgent());
+        self.unflushed_bytes += what.size();
         self.queue.push_back(Work { what, done });
     }
 
@@ -250,7 +264,19 @@ impl Inner {
             self.urgent -= usize::from(next.what.is_urgent());
             taken.extend(self.queue.pop_front());
         }
+        self.batch_bytes = Some(bytes);
         taken
+    }
+
+    /// The batch that was taken is flushed.
+    pub(super) fn batch_flushed(&mut self) {
+        self.unflushed_bytes -= self.batch_bytes.take().unwrap_or_default();
+        self.batches += 1;
+    }
+
+    /// The number of the batch that is to be flushed next, if somebody waits for one.
+    pub(super) fn awaited_batch(&self) -> Option<u64> {
+        (self.urgent > 0 || self.batch_bytes.is_some()).then_some(self.batches)
     }
 
     /// Which segments hold the entries that are left.

@@ -200,6 +200,7 @@ impl LogWriter {
         batch.records.extend(marks);
         if batch.records.is_empty() {
             // All before is durable: nothing is in flight.
+            self.shared.lock().batch_flushed();
             batch.dones.into_iter().for_each(|done| done(Ok(())));
             return Ok(());
         }
@@ -243,12 +244,16 @@ impl LogWriter {
             }
         }
         let count = batch.written.offsets.len() as u64;
-        if count > 0 {
+        {
             let mut inner = self.shared.lock();
-            inner.durable_ticket = inner.durable_ticket.max(batch.ticket + count - 1);
-            inner.entries.settle(batch.written.number, batch.ticket, &batch.written.offsets);
-            self.shared.publish_flushed(&inner);
+            inner.batch_flushed();
+            if count > 0 {
+                inner.durable_ticket = inner.durable_ticket.max(batch.ticket + count - 1);
+                inner.entries.settle(batch.written.number, batch.ticket, &batch.written.offsets);
+                self.shared.publish_flushed(&inner);
+            }
         }
+        self.shared.drained.notify_waiters();
         self.needed = self.needed.max(batch.needed);
         for done in batch.dones {
             done(Ok(()));

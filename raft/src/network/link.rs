@@ -209,6 +209,10 @@ impl<H: Host> Link<H> {
         let (end, mut first) = asked(first);
         first.origin = Some(wire::origin(&origin));
         let (unanswered, requests) = Unanswered::new((end, first), rest.map(asked));
+        let unanswered = match connection {
+            Connection::Replication => unanswered.above(self.transfers.floor()),
+            Connection::Control | Connection::Snapshot => unanswered,
+        };
         let mut client = self.client(connection)?;
         let opened = within(self.deadline, client.append(requests)).await;
         let answers = self.note(Some(&origin), opened)?.into_inner();

@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt, stream};
 use quorate_store::defect::{Defect, is_present};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tokio_util::sync::PollSender;
 use tonic::Status;
 
@@ -37,6 +37,9 @@ pub(super) struct Unanswered<S, T> {
     outgoing: PollSender<T>,
     /// Where the requests end that have no answer, in their order.
     ends: VecDeque<Option<RaftLogId>>,
+    /// The index that the log is to begin at; a request that ends before would keep openraft from the purge.
+    floor: Option<WatchStream<u64>>,
+    first_kept: u64,
     is_over: bool,
 }
 
@@ -53,9 +56,16 @@ where
             input: Some(input),
             outgoing: PollSender::new(outgoing),
             ends: VecDeque::from([end]),
+            floor: None,
+            first_kept: 0,
             is_over: false,
         };
         (unanswered, stream::iter([first]).chain(ReceiverStream::new(rest)))
+    }
+
+    /// Ends with an error once a request waits for its answer whose entries are to be purged.
+    pub(super) fn above(self, floor: watch::Receiver<u64>) -> Unanswered<S, T> {
+        Unanswered { floor: Some(WatchStream::new(floor)), ..self }
     }
 
     /// The answers that may be told, and an error if they end before all came.
@@ -74,7 +84,8 @@ where
         while !self.is_over {
             self.ask(context);
             let error = match answers.poll_next_unpin(context) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending if !self.is_too_slow(context) => return Poll::Pending,
+                Poll::Pending => Some(Err(Status::aborted("it is too slow for the log"))),
                 Poll::Ready(Some(Ok(Ok(matching)))) if self.ends.pop_front().is_some() => {
                     if self.may_be_told(matching) {
                         return Poll::Ready(Some(Ok(Ok(matching))));
@@ -95,6 +106,15 @@ where
             return Poll::Ready(error);
         }
         Poll::Ready(None)
+    }
+
+    fn is_too_slow(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(floor) = &mut self.floor else { return false };
+        while let Poll::Ready(Some(first_kept)) = floor.poll_next_unpin(context) {
+            self.first_kept = first_kept;
+        }
+        let oldest = self.ends.front().copied().flatten();
+        oldest.is_some_and(|oldest| oldest.index < self.first_kept)
     }
 
     /// Takes the requests that there are and that the connection has room for.
@@ -257,5 +277,23 @@ mod tests {
         peer.answers(Ok(Ok(up_to(10))));
         assert_eq!(peer.next(), Some(Some(Ok(Some(10)))));
         assert_eq!(peer.next(), Some(Some(Err("it answered what it was not asked".to_owned()))));
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_when_what_it_waits_for_is_to_be_purged() {
+        let ends = [20, 30].map(|end| (up_to(end), up_to(end)));
+        let (floor, watched) = watch::channel(20);
+        let (unanswered, _requests) = Unanswered::new(ends[0], stream::iter([ends[1]]));
+        let (answers, incoming) = mpsc::channel::<Answer<&str>>(1);
+        let answers_to = unanswered.above(watched).answers(ReceiverStream::new(incoming));
+        let mut told_of = std::pin::pin!(answers_to.map(told));
+        assert_eq!(told_of.next().now_or_never(), None);
+        answers.send(Ok(Ok(up_to(20)))).await.expect("somebody waits for it");
+        assert_eq!(told_of.next().await, Some(Ok(Some(20))));
+        floor.send_replace(21);
+        assert_eq!(told_of.next().now_or_never(), None);
+        floor.send_replace(31);
+        assert_eq!(told_of.next().await, Some(Err("it is too slow for the log".to_owned())));
+        assert_eq!(told_of.next().await, None);
     }
 }

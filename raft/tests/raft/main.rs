@@ -6,6 +6,7 @@ mod cluster;
 mod digests;
 mod faults;
 mod guard;
+mod hang;
 mod network;
 mod repair;
 mod scavenge;

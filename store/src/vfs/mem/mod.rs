@@ -7,7 +7,7 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{File, Lock, Open, Vfs};
 use disk::{Disk, FileId};
@@ -38,6 +38,7 @@ use disk::{Disk, FileId};
 #[derive(Clone, Debug, Default)]
 pub struct MemVfs {
     disk: Arc<Mutex<Disk>>,
+    hangs: Arc<(Mutex<bool>, Condvar)>,
 }
 
 /// What of the unsynced changes a power cut leaves.
@@ -77,7 +78,7 @@ impl MemVfs {
     pub fn fork(&self) -> MemVfs {
         let mut copy = self.disk().clone();
         copy.close_everything();
-        MemVfs { disk: Arc::new(Mutex::new(copy)) }
+        MemVfs { disk: Arc::new(Mutex::new(copy)), hangs: Arc::default() }
     }
 
     /// Lets `changes` more operations that [`Counters::changes`] counts succeed. During the one after them
@@ -97,6 +98,19 @@ impl MemVfs {
     /// durable never will be, though it can still be read until the next restart.
     pub fn fail_sync_after(&self, syncs: u64) {
         self.disk().fail_sync_after = Some(syncs);
+    }
+
+    /// Lets every sync of a file wait, as on a disk that hangs, until this is taken back.
+    pub fn hang(&self, hangs: bool) {
+        let (is_hanging, changed) = &*self.hangs;
+        *is_hanging.lock().unwrap_or_else(PoisonError::into_inner) = hangs;
+        changed.notify_all();
+    }
+
+    fn wait_while_it_hangs(&self) {
+        let (is_hanging, changed) = &*self.hangs;
+        let is_hanging = is_hanging.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(changed.wait_while(is_hanging, |is_hanging| *is_hanging));
     }
 
     /// How many bytes all files together may have; `None` = no bound. What would go over it fails with
@@ -237,6 +251,7 @@ impl File for MemFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.vfs.wait_while_it_hangs();
         self.disk()?.sync(self.file)
     }
 
