@@ -395,7 +395,7 @@ mod tests {
             let (desk, mut answers) = Desk::new();
             let lost = waiter(&desk, 1, &Tenure::new(Term(3))).await;
             let transport = tokio::spawn(async move { while answers.next().await.is_some() {} });
-            let losing = tokio::task::spawn_blocking(move || {
+            let losing = tokio::spawn(async move {
                 lost.answer(Answer::Lost(problem::stopping(Outcome::NotAppended)));
             });
             while !desk.is_idle() {
