@@ -282,7 +282,9 @@ impl Cluster {
             let term = node.status().term;
             match propose(node, term, command(id, bytes)).await {
                 Ok(verdicts) => match verdicts.as_slice() {
-                    [Verdict::Appended(appended)] => return appended.last_position,
+                    [Verdict::Appended(done) | Verdict::Repeated(done)] => {
+                        return done.last_position;
+                    }
                     other => panic!("{other:?}"),
                 },
                 Err(Lost::Stopped) => panic!("the leader stopped"),
@@ -303,7 +305,7 @@ impl Cluster {
         let proposed = propose(leader, leader.status().term, command(id, bytes));
         let verdicts = tokio::time::timeout(Duration::from_secs(2), proposed).await.ok()?.ok()?;
         verdicts.into_iter().find_map(|verdict| match verdict {
-            Verdict::Appended(appended) => Some(appended.last_position),
+            Verdict::Appended(done) | Verdict::Repeated(done) => Some(done.last_position),
             Verdict::Rejected(_) | Verdict::Kept(_) | Verdict::Group(_) => None,
         })
     }

@@ -33,6 +33,15 @@ pub enum Fault {
     OneWay(usize, usize),
     /// A node neither sends nor receives to and from the others, and then everything arrives at once.
     Hold(usize),
+    /// The links between a node and the others stall; then one after the other delivers all at once.
+    Stall {
+        /// The node.
+        node: usize,
+        /// How much longer the second link stalls than the first.
+        apart: Duration,
+    },
+    /// One such link: all that is sent between two nodes arrives at its end.
+    Stalled(usize, usize),
     /// Messages between two nodes take so long.
     Delay(usize, usize, Duration),
     /// A bit flips in a sealed chunk of the node whose disk is bad.
@@ -83,7 +92,9 @@ impl Counts {
             Fault::Crash { .. } => &mut self.crashes,
             Fault::CrashAll => &mut self.power_cuts,
             Fault::Partition(..) | Fault::Isolate(_) | Fault::OneWay(..) => &mut self.partitions,
-            Fault::Hold(_) | Fault::Delay(..) => &mut self.delays,
+            Fault::Hold(_) | Fault::Stall { .. } | Fault::Stalled(..) | Fault::Delay(..) => {
+                &mut self.delays
+            }
             Fault::Flip => &mut self.flips,
             Fault::Full { .. } => &mut self.full_disks,
             Fault::Clock { .. } => &mut self.clocks,
@@ -105,11 +116,20 @@ impl std::ops::AddAssign for Counts {
 }
 
 impl Fault {
+    /// Whether what is sent between two nodes is kept for later while this lasts.
+    pub fn holds(self, one: usize, two: usize) -> bool {
+        match self {
+            Fault::Hold(node) => node == one || node == two,
+            Fault::Stalled(node, other) => [(one, two), (two, one)].contains(&(node, other)),
+            _ => false,
+        }
+    }
+
     /// The next fault of a run over `nodes` nodes, and how long it lasts.
     pub fn draw(random: &mut Random, nodes: usize) -> (Fault, Duration) {
         let node = random.below(nodes as u64) as usize;
         let other = (node + random.between(1, nodes as u64 - 1) as usize) % nodes;
-        let fault = match random.below(125) {
+        let fault = match random.below(145) {
             0..35 => Fault::Crash { node, changes: random.below(12) },
             35..47 => Fault::CrashAll,
             47..60 => Fault::Partition(node, other),
@@ -118,7 +138,13 @@ impl Fault {
             83..92 => Fault::Hold(node),
             92..100 => Fault::Delay(node, other, Duration::from_millis(random.between(20, 400))),
             100..109 => Fault::Flip,
-            109..115 => Fault::Full { node, room: *random.pick(&ROOMS) },
+            109..129 => {
+                let apart = Duration::from_millis(random.between(1, 12));
+                // Longer than a lease, and less than what ends the connections.
+                let lasts = Duration::from_millis(random.between(500, 1_900));
+                return (Fault::Stall { node, apart }, lasts);
+            }
+            129..135 => Fault::Full { node, room: *random.pick(&ROOMS) },
             _ => Fault::Clock { ahead_us: *random.pick(&SKEWS) },
         };
         // Some are over before anybody noticed, some outlast every deadline.

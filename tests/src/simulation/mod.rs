@@ -54,6 +54,8 @@ pub enum Defect {
     AnswerBeforeSync,
     /// A repeated append is not recognized.
     NoRetryCheck,
+    /// The ids of an append with an exact version are not looked up.
+    RetryByVersion,
     /// A vote is not written to the Raft log.
     LostVote,
     /// One replica decides otherwise about one append.
@@ -66,6 +68,8 @@ pub enum Defect {
     FloorAhead,
     /// A leader stamps with its own clock, whatever the others show.
     RawClock,
+    /// A follower's answer to one request passes for its answer to later ones without entries.
+    OneAnswerForAll,
 }
 
 /// One run.

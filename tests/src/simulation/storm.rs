@@ -175,6 +175,17 @@ impl Storm {
                 self.full[node] = Some(now + lasts);
             }
             Fault::Clock { ahead_us } => self.bad_clock.set(ahead_us),
+            Fault::Stall { node, apart } => {
+                let mut others: Vec<usize> = self.others(node).collect();
+                if self.random.chance(50) {
+                    others.reverse();
+                }
+                for (nth, other) in (0..).zip(others) {
+                    let link = Fault::Stalled(node, other);
+                    self.links.push((now + lasts + nth * apart, link));
+                }
+                self.relink(sim);
+            }
             link => {
                 self.links.push((now + lasts, link));
                 self.relink(sim);
@@ -222,9 +233,12 @@ impl Storm {
     /// Makes the links what the faults that still last want them to be.
     fn relink(&self, sim: &mut Sim<'_>) {
         for (one, name) in self.names.iter().enumerate() {
-            for other in &self.names[one + 1..] {
+            for (two, other) in self.names.iter().enumerate().skip(one + 1) {
                 let (name, other) = (name.as_str(), other.as_str());
-                sim.release(name, other);
+                // What is held goes on being held until the last fault that holds it is over.
+                if !self.links.iter().any(|(_, fault)| fault.holds(one, two)) {
+                    sim.release(name, other);
+                }
                 sim.repair(name, other);
                 sim.set_link_max_message_latency(name, other, LATENCY_MAX);
             }
@@ -243,8 +257,10 @@ impl Storm {
                 Fault::Hold(node) => {
                     self.others(node).for_each(|other| sim.hold(name(node), name(other)));
                 }
+                Fault::Stalled(one, other) => sim.hold(name(one), name(other)),
                 Fault::Crash { .. }
                 | Fault::CrashAll
+                | Fault::Stall { .. }
                 | Fault::Flip
                 | Fault::Full { .. }
                 | Fault::Clock { .. } => {}
