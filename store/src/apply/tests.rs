@@ -470,7 +470,7 @@ fn pieces_read(share: u8, expectation: Expectation) -> u64 {
     for id in 1..=200 {
         let name = if id % 100 < share { "order-1" } else { "bill-1" };
         let mut append = append(name, Expectation::Any, &[id]);
-        append.writes[0].events[0].data = Bytes::from_static(&[7; 300]);
+        append.writes[0].events[0].data = Bytes::from_static(&[7; 600]);
         apply(&mut store, &append);
         seal(&mut store);
     }
