@@ -163,7 +163,6 @@ fn defects_put_back_on_purpose_are_found() {
         Defect::NoSecondLook,
         Defect::FloorAhead,
         Defect::RawClock,
-        Defect::OneAnswerForAll,
     ] {
         let results = run_many(0..SEEDS_FOR_A_DEFECT, Some(defect), Result::is_err);
         let found = results.iter().find_map(|(seed, result)| Some((seed, result.as_ref().err()?)));

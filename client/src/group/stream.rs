@@ -34,15 +34,14 @@ impl Stream {
         if leader == stream.address || !nodes.learn_leader(&leader) {
             return Ok(stream);
         }
+        // In this order: what was handed out through this node would come again behind what the leader hands out next.
+        stream.leave().await;
         match Stream::open_at(nodes, &leader, join).await {
-            Ok((direct, _)) => {
-                tokio::spawn(stream.leave());
-                Ok(direct)
-            }
+            Ok((direct, _)) => Ok(direct),
             Err(problem) => {
-                tracing::debug!(leader, %problem, "events come through {}", stream.address);
+                tracing::debug!(leader, %problem, "events come through {address}");
                 nodes.is_out_of_reach(&leader);
-                Ok(stream)
+                Stream::open_at(nodes, address, join).await.map(|(stream, _)| stream)
             }
         }
     }

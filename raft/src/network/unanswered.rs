@@ -153,6 +153,7 @@ where
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use quorate_store::defect::put_back;
 
     use super::*;
     use crate::types::log_id;
@@ -215,6 +216,20 @@ mod tests {
         assert_eq!(peer.next(), None);
         peer.answers(Ok(Ok(up_to(20))));
         assert_eq!(peer.next(), Some(Some(Ok(Some(20)))));
+    }
+
+    #[test]
+    fn one_answer_that_passes_for_all_is_found_when_it_is_put_back() {
+        put_back(Some(Defect::OneAnswerForAll));
+        let mut peer = ask(&[20, 20]);
+        peer.takes(2);
+        peer.answers(Ok(Ok(up_to(20))));
+        assert_eq!(
+            peer.next(),
+            Some(Some(Ok(Some(20)))),
+            "the test before this one could not fail"
+        );
+        put_back(None);
     }
 
     #[test]

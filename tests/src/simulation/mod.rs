@@ -68,8 +68,6 @@ pub enum Defect {
     FloorAhead,
     /// A leader stamps with its own clock, whatever the others show.
     RawClock,
-    /// A follower's answer to one request passes for its answer to later ones without entries.
-    OneAnswerForAll,
 }
 
 /// One run.

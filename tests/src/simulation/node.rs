@@ -119,7 +119,6 @@ impl PutBack {
             Some(Defect::NoConditionCheck) => Some(quorate_store::defect::Defect::NoConditionCheck),
             Some(Defect::FloorAhead) => Some(quorate_store::defect::Defect::FloorAhead),
             Some(Defect::RetryByVersion) => Some(quorate_store::defect::Defect::RetryByVersion),
-            Some(Defect::OneAnswerForAll) => Some(quorate_store::defect::Defect::OneAnswerForAll),
             Some(Defect::NoSecondLook) => Some(quorate_store::defect::Defect::NoSecondLook),
             Some(Defect::RawClock) => Some(quorate_store::defect::Defect::RawClock),
             Some(Defect::AnswerBeforeSync) | None => None,
