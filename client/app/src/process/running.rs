@@ -303,6 +303,11 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
                 self.instances.forget(instance);
                 Ok(Tried::Again)
             }
+            Err(Refusal::Rejected(problem)) if problem.kind == ErrorKind::IdReused => {
+                // The ids follow from the trigger: another runner's reaction to it, from another state, is in the log.
+                self.instances.forget(instance);
+                Ok(Tried::Again)
+            }
             Err(Refusal::Rejected(problem)) => {
                 if problem.kind == ErrorKind::StreamClosed && self.log.is_closed(&stream).await? {
                     self.instances.close(instance);
