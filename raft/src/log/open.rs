@@ -103,7 +103,7 @@ fn take_over(shared: &Arc<Shared>, segments: Segments, found: Found) -> Result<L
     Ok(writer)
 }
 
-/// What [`verify`] found.
+/// What [`Identity::verify_log`](crate::Identity::verify_log) found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogReport {
     /// Segments in use.
