@@ -12,7 +12,7 @@ use tonic::{Response, Status};
 use crate::client::Client;
 use crate::nodes::problem;
 
-/// How much later than a node we look at its deadline.
+/// The time that a client gives a node beyond the deadline which it told that node.
 const GRACE: Duration = Duration::from_millis(200);
 /// How long to wait after all nodes refused.
 const REST: Duration = Duration::from_millis(50);

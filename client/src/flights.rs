@@ -104,7 +104,7 @@ pub(crate) struct Flights {
     stuck: bool,
     /// Since when the session, which owes an answer, has said nothing.
     silent_since: Option<Instant>,
-    /// Whether an answer became overdue in that time.
+    /// True if an answer became overdue in that time.
     misses_answer: bool,
     /// Why there was no session lately.
     trouble: Option<Problem>,

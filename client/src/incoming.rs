@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::nodes::problem;
 use crate::read::{late, may_help_elsewhere, told, unavailable};
 
-/// How much later than a node we look at its deadline.
+/// The time that a client gives a node beyond the deadline which it told that node.
 pub(crate) const GRACE: Duration = Duration::from_millis(200);
 /// The rest after the second failure in a row; twice as long after each further one …
 const REST_MIN: Duration = Duration::from_millis(50);

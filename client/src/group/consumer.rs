@@ -101,7 +101,7 @@ pub struct Consumer {
     settler: Settler,
     /// The number of the stream that is open.
     stream: Arc<AtomicU64>,
-    /// Whether the error that ends it was handed out.
+    /// True once the error that ends it was handed out.
     has_ended: bool,
 }
 

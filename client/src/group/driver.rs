@@ -262,7 +262,7 @@ impl Driver {
         let _ = timeout(deadline, closing).await;
     }
 
-    /// Whether all that was settled was kept, as far as is known; otherwise what was not.
+    /// Returns an error that names the settled events whose settlement is not known to be durable.
     fn kept(&mut self) -> Result<(), Problem> {
         self.give_up_unconfirmed();
         if self.lost.is_empty() {

@@ -9,7 +9,7 @@ use crate::process::reaction::Write;
 
 /// The type of the events that are bookmarks.
 const BOOKMARKED: &str = "ProcessBookmarked";
-/// What the name of a stream of bookmarks ends with.
+/// The end of the name of every stream of bookmarks.
 const SUFFIX: &str = "$bookmark";
 /// How far the log may run on without anything of interest before that is noted, in positions.
 const POSITIONS_MAX: u64 = 100_000;
@@ -28,7 +28,7 @@ pub(crate) fn stream_of(manager: &str) -> String {
     format!("{manager}{SUFFIX}")
 }
 
-/// Whether an event is the bookmark of a manager, of whichever. It is nothing that happened: were it handled like an
+/// Returns true for the bookmark of any manager. A bookmark is nothing that happened: were it handled like an
 /// event, two managers that look at everything would each note the other's bookmark with one of their own, for ever.
 pub(crate) fn is_one(event: &RecordedEvent) -> bool {
     event.kind.as_str() == BOOKMARKED && event.stream.as_str().ends_with(SUFFIX)

@@ -143,7 +143,7 @@ async fn patiently<T, F: Future<Output = Result<T, Problem>>>(
     }
 }
 
-/// Whether what failed so, and may be done twice, may succeed later.
+/// Returns true if a call that failed with this kind, and may be made twice, may succeed later.
 fn may_pass(kind: ErrorKind) -> bool {
     kind.is_transient()
         || matches!(kind, ErrorKind::Internal | ErrorKind::Damaged | ErrorKind::NotReady)

@@ -30,7 +30,7 @@ pub(crate) struct Faulty<S> {
     at: usize,
     fault: Fault,
     count: Arc<AtomicUsize>,
-    /// Whether the one that is spoilt has come to its end.
+    /// True once the spoilt operation has come to its end.
     is_over: Arc<AtomicBool>,
 }
 

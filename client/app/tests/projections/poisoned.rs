@@ -21,7 +21,7 @@ const LEASE: Duration = Duration::from_millis(80);
 const FAULTS: [Fault; 4] =
     [Fault::QuestionLost, Fault::AnswerLost, Fault::DeadBefore, Fault::DeadAfter];
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// Everything is applied or parked; so many were parked by this run.
@@ -104,7 +104,7 @@ async fn rows<K: Kit>(kit: &K, name: &str) -> Rows {
     kit.rows(&store, name).await.expect("a model")
 }
 
-/// What a model holds that has everything but the poisoned events.
+/// The content of a model that has everything but the poisoned events.
 fn expected_without_poisoned(script: &Script) -> Rows {
     let before = script.expected(POISONED[0] - 1);
     let through = script.expected(POISONED[1]);
