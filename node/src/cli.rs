@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io::IsTerminal;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use quorate_proto::{Consistency, Position};
 
 use crate::commands::{
@@ -49,15 +49,36 @@ pub struct Global {
         value_parser = parse_consistency
     )]
     pub consistency: Consistency,
-    /// One JSON object a line; the default when standard output is not a terminal.
+    /// Plain text for people, or one JSON object a line for programs [default: text on a terminal, else
+    /// json].
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        env = "QUORATE_OUTPUT",
+        hide_env_values = true
+    )]
+    output: Option<OutputForm>,
+    /// The same as --output json, whatever the environment says.
     #[arg(long, global = true)]
     json: bool,
+}
+
+/// The form of what commands print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OutputForm {
+    Text,
+    Json,
 }
 
 impl Global {
     /// Whether output is for machines.
     pub fn json(&self) -> bool {
-        self.json || !std::io::stdout().is_terminal()
+        match self.output {
+            _ if self.json => true,
+            Some(form) => form == OutputForm::Json,
+            None => !std::io::stdout().is_terminal(),
+        }
     }
 
     /// The addresses to connect to: the one asked for, or all that are known.

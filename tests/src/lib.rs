@@ -1,5 +1,5 @@
 //! What the tests are made of: histories of what clients saw, the checker that judges them, a simulated
-//! cluster in one thread, and real clusters of processes.
+//! cluster in one thread, real clusters of processes, and sessions that documents show.
 
 pub mod checker;
 pub mod cluster;
@@ -8,5 +8,6 @@ pub mod fuzz;
 pub mod history;
 pub mod postgres;
 pub mod random;
+pub mod session;
 pub mod simulation;
 pub mod targets;

@@ -34,7 +34,7 @@ pub struct DevArgs {
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "64MiB")]
     chunk_size: u64,
     /// The first node's port for clients; the others follow, and those for peers are 100 higher.
-    #[arg(long, value_name = "PORT", default_value_t = 7701,
+    #[arg(long, value_name = "PORT", default_value_t = 7701, env = "QUORATE_PORT", hide_env_values = true,
           value_parser = clap::value_parser!(u16).range(1..=65_300))]
     port: u16,
 }
@@ -59,7 +59,8 @@ pub async fn run(args: DevArgs) -> Result<(), Exit> {
     let port = |index: u16| (args.port + index, args.port + PEER_PORTS_OFFSET + index);
     let nodes = local::lay_out(&root, &(0..count).map(port).collect::<Vec<_>>());
     local::check_free(&nodes)?;
-    say(&format!("starting {count} nodes in {}", root.display()));
+    let noun = if count == 1 { "node" } else { "nodes" };
+    say(&format!("starting {count} {noun} in {}", root.display()));
     let mut processes = tokio::select! {
         started = local::start_all(&nodes, args.chunk_size) => started?,
         () = &mut stop => return Ok(()),

@@ -5,6 +5,7 @@
 
 mod damage;
 mod scavenge;
+mod sessions;
 mod space;
 
 use std::fs;
