@@ -150,11 +150,12 @@ impl Flights {
         for number in chosen {
             self.unsent.remove(&number);
             let Some(flight) = self.flights.get_mut(&number) else { continue };
-            let deadline = flight.attempts.begin(now);
+            let (deadline, expires_alone) = flight.attempts.begin(now);
             appends.push(SessionAppend {
                 number,
                 request: Some(flight.to_wire()),
                 deadline_ms: deadline_ms(deadline.saturating_duration_since(since)),
+                expires_alone,
             });
         }
         appends
@@ -194,11 +195,14 @@ impl Flights {
         number: u64,
         answer: Result<Appended, Problem>,
     ) -> Result<(), Problem> {
-        let ends = match &answer {
-            Err(problem) if !problem.is_verdict() => Err(problem.clone()),
-            _ => Ok(()),
-        };
+        let mut ends = Ok(());
+        // What is not under way any more is not sent again.
         if let Some(flight) = self.flights.get_mut(&number) {
+            ends = match &answer {
+                _ if flight.attempts.has_expired_alone(&answer) => Ok(()),
+                Err(problem) if !problem.is_verdict() => Err(problem.clone()),
+                _ => Ok(()),
+            };
             let step = flight.attempts.answered(now, answer);
             self.follow(number, step);
         }
@@ -302,11 +306,21 @@ mod tests {
         stream: &str,
         expectation: Expectation,
     ) -> Answer {
+        push_within(flights, now, stream, expectation, Duration::from_secs(9))
+    }
+
+    fn push_within(
+        flights: &mut Flights,
+        now: Instant,
+        stream: &str,
+        expectation: Expectation,
+        deadline: Duration,
+    ) -> Answer {
         let id = EventId::from_bytes([7; 16]).expect("an id");
         let event = Event::new(id, EventType::new("Made").expect("a type"), "1");
         let stream = StreamName::new(stream).expect("a name");
         let append = Append::to(stream, expectation, vec![event]);
-        let attempts = Attempts::new(now, now + Duration::from_secs(9), None);
+        let attempts = Attempts::new(now, now + deadline, None);
         let (caller, answer) = oneshot::channel();
         flights.push(Flight::new(append, attempts, caller, None));
         answer
@@ -395,6 +409,46 @@ mod tests {
         take(&mut flights, now);
         let busy = Problem::new(ErrorKind::Overloaded, Outcome::NotAppended, "busy");
         assert_eq!(flights.answered(now, 1, Err(busy.clone())), Err(busy));
+    }
+
+    fn push_hasty(flights: &mut Flights, now: Instant, stream: &str) -> Answer {
+        push_within(flights, now, stream, Expectation::Any, Duration::from_millis(300))
+    }
+
+    #[test]
+    fn an_append_that_expires_alone_leaves_the_session_to_the_appends_behind_it() {
+        let now = Instant::now();
+        let mut flights = Flights::default();
+        let mut hasty = push_hasty(&mut flights, now, "a");
+        let mut behind = push(&mut flights, now, "a");
+        let sent = flights.take(now, now, usize::MAX);
+        assert!(sent[0].expires_alone && !sent[1].expires_alone);
+        let late = Problem::new(ErrorKind::Deadline, Outcome::NotAppended, "late");
+        assert_eq!(flights.answered(now, 1, Err(late.clone())), Ok(()));
+        assert!(matches!(hasty.try_recv(), Ok(Err(AppendError::Rejected(_)))));
+        assert_eq!(flights.answered(now, 1, Err(late)), Ok(()), "it is not sent again");
+        assert_eq!(flights.answered(now, 2, appended(1)), Ok(()));
+        assert_eq!(behind.try_recv().expect("answered").expect("appended").version, 1);
+    }
+
+    /// The appends behind it may be in the log when it is lost: sent again, it would come after them.
+    #[test]
+    fn an_append_that_may_have_expired_alone_is_not_sent_again_when_its_session_is_lost() {
+        let now = Instant::now();
+        let mut flights = Flights::default();
+        let mut hasty = push_hasty(&mut flights, now, "a");
+        let _behind = push(&mut flights, now, "a");
+        assert_eq!(take(&mut flights, now), [1, 2]);
+        flights.lost(now, &lost());
+        assert!(matches!(hasty.try_recv(), Ok(Err(AppendError::Unknown(_)))));
+        assert_eq!(take(&mut flights, now), [2]);
+        // Refused by a node that proposed nothing behind it, it is.
+        let _again = push_hasty(&mut flights, now, "b");
+        assert_eq!(take(&mut flights, now), [3]);
+        let busy = Problem::new(ErrorKind::Overloaded, Outcome::NotAppended, "busy");
+        assert_eq!(flights.answered(now, 3, Err(busy.clone())), Err(busy.clone()));
+        flights.lost(now, &busy);
+        assert!(take(&mut flights, now + Duration::from_millis(100)).contains(&3));
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Session {
                 Ok(None) | Err(_) => std::future::pending().await,
             }
         }
-        let v1::SessionAppend { number, request, deadline_ms } =
+        let v1::SessionAppend { number, request, deadline_ms, expires_alone: _ } =
             self.waiting.pop_front().expect("not empty");
         assert!(deadline_ms > 0, "the deadline is told");
         let append = match request.expect("a request") {
