@@ -134,8 +134,9 @@ fn missed(seen: &Verdict, faults: &Counts, scavenged: u64) -> Vec<&'static str> 
 fn a_leader_whose_disk_hangs_hands_over_after_seconds_and_stops_after_half_a_minute() {
     log_if_asked();
     for seed in [1, 2, 3] {
-        let running = std::thread::spawn(move || hang_the_leader(seed));
+        let running = std::thread::Builder::new().spawn(move || hang_the_leader(seed));
         let Hung { handed_over, stopped, why } = running
+            .expect("a thread can be started")
             .join()
             .expect("no panic")
             .unwrap_or_else(|failed| panic!("seed {seed}: {failed}"));
