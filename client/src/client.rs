@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_proto::limits::{APPEND_BYTES_MAX, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX};
-use quorate_proto::wire::v1::StatusRequest;
-use quorate_proto::{Category, ErrorKind, Invalid, Listed, Outcome, Path, Problem, StreamName};
+use quorate_proto::wire::v1::StatusResponse;
+use quorate_proto::{Category, Invalid, Listed, Outcome, Path, Problem, StreamName};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
 use crate::append::{AppendError, Done, Expect, UnknownAppend};
 use crate::connector::{Connector, Transport};
 use crate::driver;
 use crate::event::Event;
 use crate::flights::Flight;
+use crate::members::{self, GREETING_TIME, learn};
 use crate::names::ListRequest;
-use crate::nodes::{Nodes, problem};
+use crate::nodes::Nodes;
 use crate::query::Source;
 use crate::read::ReadRequest;
 use crate::stream::{ScopeRef, StreamRef};
@@ -27,8 +29,6 @@ use crate::transaction::Transaction;
 const APPENDS_IN_FLIGHT_DEFAULT: usize = 1024;
 /// How many bytes of appends may be under way at once.
 const BYTES_IN_FLIGHT_DEFAULT: usize = 16 * 1024 * 1024;
-/// How long one node may take to show that it is there.
-const GREETING_TIME: Duration = Duration::from_secs(2);
 /// The longest deadline: a moment further away might not be one that a clock can tell.
 const DEADLINE_MAX: Duration = Duration::from_millis(DEADLINE_MS_MAX);
 
@@ -340,7 +340,9 @@ impl Builder {
         self
     }
 
-    /// Makes the client and asks the nodes, one after the other, until one answers.
+    /// Makes the client and asks the nodes, one after the other, until one answers within the client's deadline. From
+    /// that one it learns of the others, and goes on with one that it can reach from here, by chance, unless it is
+    /// pinned or told to keep the order: so clients that are all given one endpoint spread over the nodes too.
     pub async fn connect(self) -> Result<Client, Problem> {
         let client = self.build()?;
         client.greet().await?;
@@ -374,23 +376,30 @@ impl Client {
     /// Finds a node that answers, and has the others learned from it while work goes on.
     async fn greet(&self) -> Result<(), Problem> {
         let nodes = &self.shared.nodes;
+        let answer = self.ask_in_turn(true, GREETING_TIME).await;
+        answer.map(|(address, greeted)| {
+            tokio::spawn(learn(Arc::clone(nodes), address, greeted));
+        })
+    }
+
+    /// The status that the first node tells which answers, and its address. Each node is asked before the client's
+    /// deadline, however many there are.
+    pub(crate) async fn ask_in_turn(
+        &self,
+        only_self: bool,
+        time_max: Duration,
+    ) -> Result<(String, StatusResponse), Problem> {
+        let nodes = &self.shared.nodes;
+        let give_up_at = Instant::now() + self.deadline;
+        let order = nodes.for_reads();
         let mut last = None;
-        for address in nodes.for_reads() {
-            let mut cluster = nodes.cluster(&address)?;
-            let asking = cluster.status(StatusRequest { only_self: true });
-            let met = match tokio::time::timeout(GREETING_TIME, asking).await {
-                Ok(Ok(_)) => {
-                    tokio::spawn(learn(Arc::clone(nodes), address));
-                    return Ok(());
-                }
-                Ok(Err(status)) => problem(&address, &status),
-                Err(_) => {
-                    let message = format!("{address} does not answer");
-                    Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message)
-                }
-            };
-            nodes.failed(&address);
-            last = Some(met);
+        for (address, waiting) in order.iter().zip((1..=order.len() as u32).rev()) {
+            let left = give_up_at.saturating_duration_since(Instant::now());
+            match members::ask(nodes, address, only_self, time_max.min(left / waiting)).await {
+                Ok(status) => return Ok((address.clone(), status)),
+                Err(problem) => last = Some(problem),
+            }
+            nodes.failed(address);
         }
         let last = last.expect("a client has at least one endpoint");
         Err(Problem { outcome: Outcome::NotAppended, ..last })
@@ -400,19 +409,6 @@ impl Client {
 /// A number that differs from client to client.
 fn by_chance() -> usize {
     RandomState::new().hash_one(()) as usize
-}
-
-/// Learns of the other nodes, which may take a while if some do not answer.
-async fn learn(nodes: Arc<Nodes>, address: String) {
-    let Ok(mut cluster) = nodes.cluster(&address) else { return };
-    if let Ok(status) = cluster.status(StatusRequest { only_self: false }).await {
-        for node in status.into_inner().nodes {
-            nodes.learn(&node.address);
-            if node.role == "leader" {
-                nodes.learn_leader(&node.address);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -150,11 +150,12 @@ impl Flights {
         for number in chosen {
             self.unsent.remove(&number);
             let Some(flight) = self.flights.get_mut(&number) else { continue };
-            let deadline = flight.attempts.begin(now);
+            let (deadline, expires_alone) = flight.attempts.begin(now);
             appends.push(SessionAppend {
                 number,
                 request: Some(flight.to_wire()),
                 deadline_ms: deadline_ms(deadline.saturating_duration_since(since)),
+                expires_alone,
             });
         }
         appends
@@ -194,11 +195,14 @@ impl Flights {
         number: u64,
         answer: Result<Appended, Problem>,
     ) -> Result<(), Problem> {
-        let ends = match &answer {
-            Err(problem) if !problem.is_verdict() => Err(problem.clone()),
-            _ => Ok(()),
-        };
+        let mut ends = Ok(());
+        // What is not under way any more is not sent again.
         if let Some(flight) = self.flights.get_mut(&number) {
+            ends = match &answer {
+                _ if flight.attempts.has_expired_alone(&answer) => Ok(()),
+                Err(problem) if !problem.is_verdict() => Err(problem.clone()),
+                _ => Ok(()),
+            };
             let step = flight.attempts.answered(now, answer);
             self.follow(number, step);
         }
@@ -283,199 +287,4 @@ impl Flights {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use quorate_proto::{Event, EventId, EventType, Failure, Position, Timestamp, Version};
-
-    use super::*;
-
-    type Answer = oneshot::Receiver<Result<Done, AppendError>>;
-
-    fn push(flights: &mut Flights, now: Instant, stream: &str) -> Answer {
-        push_expecting(flights, now, stream, Expectation::Any)
-    }
-
-    fn push_expecting(
-        flights: &mut Flights,
-        now: Instant,
-        stream: &str,
-        expectation: Expectation,
-    ) -> Answer {
-        let id = EventId::from_bytes([7; 16]).expect("an id");
-        let event = Event::new(id, EventType::new("Made").expect("a type"), "1");
-        let stream = StreamName::new(stream).expect("a name");
-        let append = Append::to(stream, expectation, vec![event]);
-        let attempts = Attempts::new(now, now + Duration::from_secs(9), None);
-        let (caller, answer) = oneshot::channel();
-        flights.push(Flight::new(append, attempts, caller, None));
-        answer
-    }
-
-    fn take(flights: &mut Flights, now: Instant) -> Vec<u64> {
-        flights.take(now, now, usize::MAX).into_iter().map(|append| append.number).collect()
-    }
-
-    fn appended(version: u64) -> Result<Appended, Problem> {
-        Ok(Appended {
-            versions: vec![Version(version)],
-            first_position: Position(version),
-            last_position: Position(version),
-            recorded_at: Timestamp(0),
-        })
-    }
-
-    fn conflict() -> Result<Appended, Problem> {
-        let stream = StreamName::new("a").expect("a name");
-        let failure = Failure { stream, expected: Expectation::None, actual: Version(1) };
-        Err(Problem::conflict(vec![failure], Vec::new()))
-    }
-
-    fn lost() -> Problem {
-        Problem::new(ErrorKind::Unavailable, Outcome::Unknown, "lost")
-    }
-
-    #[test]
-    fn each_append_is_sent_once_and_all_unanswered_ones_again_in_order_after_a_loss() {
-        let now = Instant::now();
-        let mut flights = Flights::default();
-        let mut answers: Vec<Answer> =
-            ["a", "b", "a"].iter().map(|name| push(&mut flights, now, name)).collect();
-        assert_eq!(take(&mut flights, now), [1, 2, 3]);
-        assert_eq!(take(&mut flights, now), [] as [u64; 0]);
-        assert!(flights.answered(now, 2, appended(1)).is_ok());
-        let done = answers[1].try_recv().expect("answered").expect("appended");
-        assert_eq!(done.version, 1);
-        flights.lost(now, &lost());
-        answers.push(push(&mut flights, now, "a"));
-        assert_eq!(take(&mut flights, now), [1, 3, 4]);
-    }
-
-    #[test]
-    fn a_resting_append_holds_back_its_own_streams_only() {
-        let now = Instant::now();
-        let mut flights = Flights::default();
-        let mut first = push(&mut flights, now, "a");
-        take(&mut flights, now);
-        flights.lost(now, &lost());
-        take(&mut flights, now);
-        assert!(flights.answered(now, 1, conflict()).is_ok());
-        let _rest = [push(&mut flights, now, "a"), push(&mut flights, now, "b")];
-        assert_eq!(take(&mut flights, now), [3], "1 rests until its lost attempt is settled");
-        let later = now + Duration::from_secs(5);
-        assert_eq!(take(&mut flights, later), [1, 2]);
-        assert!(flights.answered(later, 1, conflict()).is_ok());
-        assert!(matches!(first.try_recv(), Ok(Err(AppendError::Conflict(_)))));
-    }
-
-    /// A conflict with an append behind it in its stream, both sent again after a loss, was no last word: it
-    /// was sent once more, and was then met because of the one that had overtaken it.
-    #[test]
-    fn after_a_loss_nothing_is_judged_before_an_append_that_may_be_sent_once_more() {
-        let now = Instant::now();
-        let mut flights = Flights::default();
-        let exists = Expectation::Exists;
-        let _first = push_expecting(&mut flights, now, "a", exists);
-        let _rest = [push(&mut flights, now, "a"), push(&mut flights, now, "b")];
-        assert_eq!(take(&mut flights, now), [1, 2, 3], "before any loss all go at once");
-        flights.lost(now, &lost());
-        assert_eq!(take(&mut flights, now), [1, 3]);
-        assert!(take(&mut flights, now).is_empty());
-        assert!(flights.answered(now, 1, conflict()).is_ok());
-        assert!(take(&mut flights, now).is_empty(), "1 rests, and 2 behind it");
-        let later = now + Duration::from_secs(5);
-        assert_eq!(take(&mut flights, later), [1, 2]);
-    }
-
-    #[test]
-    fn an_answer_that_is_no_verdict_ends_the_session() {
-        let now = Instant::now();
-        let mut flights = Flights::default();
-        let _answer = push(&mut flights, now, "a");
-        take(&mut flights, now);
-        let busy = Problem::new(ErrorKind::Overloaded, Outcome::NotAppended, "busy");
-        assert_eq!(flights.answered(now, 1, Err(busy.clone())), Err(busy));
-    }
-
-    #[test]
-    fn a_session_that_does_not_answer_is_given_up_and_in_the_end_so_is_the_append() {
-        let now = Instant::now();
-        let mut flights = Flights::default();
-        let mut answer = push(&mut flights, now, "a");
-        take(&mut flights, now);
-        assert!(flights.tick(now).is_ok());
-        let overdue = now + Duration::from_secs(4);
-        let problem = flights.tick(overdue).expect_err("overdue");
-        flights.lost(overdue, &problem);
-        assert!(flights.tick(now + Duration::from_secs(9)).is_ok() && flights.is_empty());
-        assert!(matches!(answer.try_recv(), Ok(Err(AppendError::Unknown(_)))));
-    }
-
-    /// One caller with a short deadline ended the session of all.
-    #[test]
-    fn an_append_that_is_overdue_leaves_the_session_to_the_others_while_they_are_answered() {
-        let now = Instant::now();
-        let mut flights = Flights::default();
-        let mut hasty = push(&mut flights, now, "a");
-        let mut behind = push(&mut flights, now, "a");
-        take(&mut flights, now);
-        let second = Duration::from_secs(1);
-        for number in 3..=8 {
-            let _other = push(&mut flights, now, "b");
-            let at = now + second * (number as u32 - 2);
-            assert_eq!(take(&mut flights, at), [number], "what is overdue is not sent twice");
-            assert!(flights.tick(at).is_ok());
-            assert!(flights.answered(at, number, appended(number)).is_ok());
-        }
-        let at = now + second * 7;
-        assert!(flights.answered(at, 1, appended(1)).is_ok());
-        assert_eq!(hasty.try_recv().expect("answered").expect("it came late").version, 1);
-        assert!(flights.tick(now + second * 9).is_err(), "silent for two seconds");
-        assert!(matches!(behind.try_recv(), Ok(Err(AppendError::Unknown(_)))));
-    }
-
-    #[test]
-    fn a_session_is_given_up_although_what_it_owed_has_run_out_of_time() {
-        let now = Instant::now();
-        let mut flights = Flights::default();
-        let _first = push(&mut flights, now, "a");
-        take(&mut flights, now);
-        let end = now + Duration::from_secs(9);
-        assert!(flights.tick(now + Duration::from_secs(1)).is_ok(), "it is not overdue yet");
-        assert!(flights.tick(end).is_err() && flights.is_empty());
-    }
-
-    #[test]
-    fn a_caller_is_answered_even_if_nobody_works_on_its_append_any_more() {
-        let now = Instant::now();
-        let mut flights = Flights::default();
-        let mut unsent = push(&mut flights, now, "a");
-        take(&mut flights, now);
-        let mut sent = unsent;
-        unsent = push(&mut flights, now, "b");
-        drop(flights);
-        assert!(matches!(sent.try_recv(), Ok(Err(AppendError::Unknown(_)))));
-        assert!(matches!(unsent.try_recv(), Ok(Err(AppendError::Rejected(_)))));
-    }
-
-    #[test]
-    fn deadlines_are_counted_from_the_first_message_of_the_session() {
-        let since = Instant::now();
-        let now = since + Duration::from_secs(20);
-        let mut flights = Flights::default();
-        let _answer = push(&mut flights, now, "a");
-        assert!(!flights.has_sent());
-        let appends = flights.take(now, since, usize::MAX);
-        assert_eq!(appends[0].deadline_ms, deadline_ms(Duration::from_secs(20 + 3)));
-        assert!(flights.has_sent());
-    }
-
-    #[test]
-    fn one_message_takes_about_as_many_bytes_as_it_is_told() {
-        let now = Instant::now();
-        let mut flights = Flights::default();
-        let _answers: Vec<Answer> = (0..3).map(|_| push(&mut flights, now, "a")).collect();
-        assert_eq!(flights.take(now, now, 1).len(), 1);
-        assert_eq!(flights.take(now, now, usize::MAX).len(), 2);
-    }
-}
+mod tests;

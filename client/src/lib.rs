@@ -43,6 +43,7 @@ mod feed;
 mod flights;
 mod group;
 mod incoming;
+mod members;
 mod names;
 mod nodes;
 mod outcome;

@@ -1,6 +1,6 @@
 //! The nodes that this client knows, the connections to them, and where the leader was last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,14 +35,20 @@ pub(crate) struct Nodes {
     connector: Connector,
     /// Whether only the given addresses may be asked.
     pinned: bool,
-    /// How many feeds have taken their turn; none while the order is that of the endpoints.
-    turns: Option<AtomicUsize>,
+    /// Decides which node is asked first; none while the order is that of the endpoints.
+    chance: Option<usize>,
+    /// How many feeds have taken their turn.
+    turns: AtomicUsize,
     state: Mutex<State>,
 }
 
 struct State {
     /// The given addresses first, then those that were learned.
     addresses: Vec<String>,
+    /// How many were given.
+    given: usize,
+    /// Learned ones that could not be reached from here: they are the last resort.
+    unreached: BTreeSet<String>,
     /// Which of them is asked first.
     first: usize,
     leader: Option<String>,
@@ -66,10 +72,17 @@ impl Nodes {
             endpoint(address)?;
         }
         let first = chance.map_or(0, |chance| chance % addresses.len());
-        let (out_of_reach, channels) = (BTreeMap::new(), BTreeMap::new());
-        let state = State { addresses, first, leader: None, out_of_reach, channels };
-        let turns = chance.map(|_| AtomicUsize::new(0));
-        Ok(Nodes { connector, pinned, turns, state: Mutex::new(state) })
+        let state = State {
+            given: addresses.len(),
+            addresses,
+            unreached: BTreeSet::new(),
+            first,
+            leader: None,
+            out_of_reach: BTreeMap::new(),
+            channels: BTreeMap::new(),
+        };
+        let turns = AtomicUsize::new(0);
+        Ok(Nodes { connector, pinned, chance, turns, state: Mutex::new(state) })
     }
 
     /// Whom to ask for a session, in order: the leader if it is known, then the others.
@@ -84,21 +97,33 @@ impl Nodes {
 
     /// Whom to ask for a read, in order.
     pub(crate) fn for_reads(&self) -> Vec<String> {
+        let (mut order, last_resort) = self.lock().order();
+        order.extend(last_resort);
+        order
+    }
+
+    /// The one of the given nodes that is asked first.
+    pub(crate) fn given(&self) -> String {
         let state = self.lock();
-        let (later, sooner) = state.addresses.split_at(state.first);
-        sooner.iter().chain(later).cloned().collect()
+        let first = if state.first < state.given { state.first } else { 0 };
+        state.addresses.get(first).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pinned
     }
 
     /// The turn of a feed that looks for a node.
     pub(crate) fn next_turn(&self) -> usize {
-        self.turns.as_ref().map_or(0, |turns| turns.fetch_add(1, Ordering::Relaxed))
+        self.chance.map_or(0, |_| self.turns.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Whom to ask for a feed, in order: each begins with the next, so that they spread.
     pub(crate) fn for_feed(&self, turn: usize) -> Vec<String> {
-        let mut order = self.for_reads();
-        let turn = turn % order.len();
+        let (mut order, last_resort) = self.lock().order();
+        let turn = turn.checked_rem(order.len()).unwrap_or_default();
         order.rotate_left(turn);
+        order.extend(last_resort);
         order
     }
 
@@ -125,7 +150,33 @@ impl Nodes {
     /// A leader that a node told of could not be reached from here: its address is one within the cluster, say.
     pub(crate) fn is_out_of_reach(&self, leader: &str) {
         self.failed(leader);
-        self.lock().out_of_reach.insert(leader.to_owned(), Instant::now() + OUT_OF_REACH);
+        let mut state = self.lock();
+        state.out_of_reach.insert(leader.to_owned(), Instant::now() + OUT_OF_REACH);
+        state.give_up(leader);
+    }
+
+    /// A node told of the others; some were reached from here, that node among them, and some were not. If there are
+    /// new ones, one of those that were reached is asked first from now on, by chance.
+    pub(crate) fn learn_members(&self, mut reached: Vec<String>, unreached: Vec<String>) {
+        let known = self.count();
+        reached.iter().chain(&unreached).for_each(|address| self.learn(address));
+        let mut state = self.lock();
+        for address in &reached {
+            state.unreached.remove(address);
+        }
+        for address in &unreached {
+            state.give_up(address);
+            state.out_of_reach.insert(address.clone(), Instant::now() + OUT_OF_REACH);
+        }
+        if let Some(chance) = self.chance
+            && state.addresses.len() > known
+        {
+            // In an order that does not depend on which of them was asked.
+            reached.sort_unstable();
+            let chosen = reached.get(chance.checked_rem(reached.len()).unwrap_or_default());
+            let place = state.addresses.iter().position(|address| Some(address) == chosen);
+            state.first = place.unwrap_or(state.first);
+        }
     }
 
     /// A node told of another.
@@ -143,8 +194,10 @@ impl Nodes {
         if state.leader.as_deref() == Some(address) {
             state.leader = None;
         }
-        if state.addresses.get(state.first).is_some_and(|first| first == address) {
-            state.first = (state.first + 1) % state.addresses.len();
+        let (order, last_resort) = state.order();
+        if order.first().or(last_resort.first()).is_some_and(|first| first == address) {
+            let place = state.addresses.iter().position(|known| known == address);
+            state.first = place.map_or(0, |place| (place + 1) % state.addresses.len());
         }
     }
 
@@ -178,6 +231,22 @@ impl Nodes {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code that holds the lock can leave the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// In which order nodes are asked, and which only if none of them does it.
+    fn order(&self) -> (Vec<String>, Vec<String>) {
+        let (later, sooner) = self.addresses.split_at(self.first);
+        let order = sooner.iter().chain(later).cloned();
+        order.partition(|address| !self.unreached.contains(address))
+    }
+
+    /// Makes an address the last resort, unless it was given.
+    fn give_up(&mut self, address: &str) {
+        if !self.addresses.iter().take(self.given).any(|given| given == address) {
+            self.unreached.insert(address.to_owned());
+        }
     }
 }
 
@@ -275,6 +344,35 @@ mod tests {
         assert!(!nodes.learn_leader("c:3"));
         assert_eq!(nodes.for_appends()[0], "a:1");
         assert!(nodes.learn_leader("b:2"), "another one may be reached");
+    }
+
+    #[tokio::test]
+    async fn members_that_are_learned_share_in_what_is_asked_and_those_out_of_reach_come_last() {
+        let addresses = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let mut firsts = BTreeSet::new();
+        for chance in 0..6 {
+            let nodes = Nodes::new(addresses(&["a:1"]), false, Some(chance), Connector::tcp());
+            let nodes = nodes.expect("addresses");
+            nodes.learn_members(addresses(&["a:1", "c:3", "b:2"]), addresses(&["d:4"]));
+            firsts.insert(nodes.for_reads()[0].clone());
+            assert_eq!(nodes.for_reads()[3], "d:4");
+            let feeds = (0..6).map(|turn| nodes.for_feed(turn)[0].clone());
+            assert_eq!(feeds.collect::<BTreeSet<_>>().len(), 3);
+            for _ in 0..7 {
+                nodes.failed(&nodes.for_reads()[0]);
+            }
+            assert_eq!(nodes.for_reads()[3], "d:4");
+            assert_eq!(nodes.given(), "a:1");
+            assert!(!nodes.learn_leader("d:4"), "it is out of reach");
+        }
+        assert_eq!(firsts.len(), 3);
+
+        let cut_off = Nodes::new(addresses(&["a:1"]), false, Some(7), Connector::tcp());
+        let cut_off = cut_off.expect("addresses");
+        cut_off.learn_members(addresses(&["a:1"]), addresses(&["b:2", "c:3"]));
+        assert_eq!(cut_off.for_reads()[0], "a:1");
+        cut_off.failed("a:1");
+        assert_eq!(cut_off.for_reads()[0], "a:1", "there is no other");
     }
 
     #[test]

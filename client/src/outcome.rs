@@ -9,7 +9,8 @@ use crate::append::{AppendError, Done, Unresolved};
 
 /// How long an append rests after a refusal that may pass by itself.
 const REST: Duration = Duration::from_millis(50);
-/// An attempt is given no less, but for the end of the whole: what expires on its way to the log ends the session.
+/// An attempt is given no less, but for the end of the whole: what expires on its way to the log ends the session. With
+/// less than that left there is one attempt, which expires alone.
 const ATTEMPT_TIME_MIN: Duration = Duration::from_millis(500);
 
 /// One append's way to its verdict.
@@ -35,6 +36,7 @@ pub(crate) struct Attempts {
 struct Running {
     began_at: Instant,
     deadline: Instant,
+    expires_alone: bool,
 }
 
 /// What comes next for an append.
@@ -83,11 +85,25 @@ impl Attempts {
         Attempts { give_up_at, attempt_time, running: None, settled_at, last: None }
     }
 
-    /// An attempt begins; returns its deadline. Nothing may be proposed after that.
-    pub(crate) fn begin(&mut self, now: Instant) -> Instant {
+    /// An attempt begins; returns its deadline, and whether it expires alone. Nothing may be proposed after that.
+    ///
+    /// One that expires alone leaves its session to the appends behind it. So it is the only one that may be under
+    /// way, and no other is made when its session is lost: it would go behind what was sent after it.
+    pub(crate) fn begin(&mut self, now: Instant) -> (Instant, bool) {
         let deadline = self.give_up_at.min(now + self.attempt_time);
-        self.running = Some(Running { began_at: now, deadline });
-        deadline
+        let is_last = self.give_up_at <= now + ATTEMPT_TIME_MIN;
+        let expires_alone = is_last && !self.is_unsettled(now);
+        self.running = Some(Running { began_at: now, deadline, expires_alone });
+        (deadline, expires_alone)
+    }
+
+    /// Whether an answer says of the running attempt that it expired alone.
+    pub(crate) fn has_expired_alone(&self, answer: &Result<Appended, Problem>) -> bool {
+        let expired = |problem: &Problem| {
+            problem.kind == ErrorKind::Deadline && problem.outcome == Outcome::NotAppended
+        };
+        self.running.is_some_and(|running| running.expires_alone)
+            && answer.as_ref().is_err_and(expired)
     }
 
     /// The running attempt was answered.
@@ -96,6 +112,7 @@ impl Attempts {
         now: Instant,
         answer: Result<Appended, Problem>,
     ) -> Option<Step> {
+        let has_expired_alone = self.has_expired_alone(&answer);
         let running = self.running.take()?;
         let problem = match answer {
             Ok(appended) => return Some(Step::Verdict(Verdict::Appended(appended))),
@@ -108,6 +125,9 @@ impl Attempts {
         }
         if problem.outcome == Outcome::Unknown {
             return Some(self.ended_unknown(now, running, problem));
+        }
+        if has_expired_alone {
+            return Some(Step::Verdict(self.verdict_at_the_end(problem)));
         }
         let settled = self.settled_at.is_none_or(|settled_at| settled_at < running.began_at);
         let is_verdict = problem.is_verdict();
@@ -154,13 +174,18 @@ impl Attempts {
             let message = "no answer came within the deadline";
             Problem::new(ErrorKind::Deadline, Outcome::Unknown, message)
         });
-        Some(match self.settled_at {
+        Some(self.verdict_at_the_end(problem))
+    }
+
+    /// The verdict when no further attempt is made.
+    fn verdict_at_the_end(&self, problem: Problem) -> Verdict {
+        match self.settled_at {
             Some(settled_at) => {
                 let problem = Problem { outcome: Outcome::Unknown, ..problem };
                 Verdict::Unknown { problem, settled_at }
             }
             None => Verdict::Rejected(Problem { outcome: Outcome::NotAppended, ..problem }),
-        })
+        }
     }
 
     /// The verdict of an append that nobody works on any more.
@@ -171,6 +196,9 @@ impl Attempts {
 
     fn ended_unknown(&mut self, now: Instant, running: Running, problem: Problem) -> Step {
         self.note_unknown(running);
+        if running.expires_alone {
+            return Step::Verdict(self.verdict_at_the_end(problem));
+        }
         self.again(now, problem)
     }
 
@@ -260,7 +288,7 @@ mod tests {
             let now = at(millisecond);
             last = match happens {
                 Happens::Sent => {
-                    assert!(attempts.begin(now) <= at(WHOLE_MS));
+                    assert!(attempts.begin(now).0 <= at(WHOLE_MS));
                     None
                 }
                 Happens::Lost => attempts.lost(now, &lost),

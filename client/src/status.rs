@@ -1,6 +1,6 @@
 //! Founding a cluster, and looking at one.
 
-use quorate_proto::wire::v1::{self, InitRequest, ScavengeRequest, StatusRequest};
+use quorate_proto::wire::v1::{self, InitRequest, ScavengeRequest};
 use quorate_proto::{ErrorKind, Outcome, Problem, Timestamp};
 use uuid::Uuid;
 
@@ -150,7 +150,7 @@ impl Client {
         chunk_bytes: u64,
     ) -> Result<Founded, Problem> {
         let nodes = &self.shared.nodes;
-        let address = nodes.for_reads().into_iter().next().unwrap_or_default();
+        let address = nodes.given();
         let peers = peers.into_iter().map(Into::into).collect();
         let mut cluster = nodes.cluster(&address)?;
         let asking = cluster.init(InitRequest { peers, chunk_bytes });
@@ -181,7 +181,7 @@ impl Client {
         mut progress: impl FnMut(&Scavenged),
     ) -> Result<Scavenged, Problem> {
         let nodes = &self.shared.nodes;
-        let address = nodes.for_reads().into_iter().next().unwrap_or_default();
+        let address = nodes.given();
         let told = |status| Problem { outcome: Outcome::NotAppended, ..problem(&address, &status) };
         let mut cluster = nodes.cluster(&address)?;
         let asked = cluster.scavenge(ScavengeRequest {}).await;
@@ -204,23 +204,8 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub async fn status(&self) -> Result<ClusterStatus, Problem> {
-        let nodes = &self.shared.nodes;
-        let mut last = None;
-        for address in nodes.for_reads() {
-            let mut cluster = nodes.cluster(&address)?;
-            let asking = cluster.status(StatusRequest { only_self: false });
-            match tokio::time::timeout(self.deadline / 3, asking).await {
-                Ok(Ok(status)) => return Ok(status.into_inner().into()),
-                Ok(Err(status)) => last = Some(problem(&address, &status)),
-                Err(_) => {
-                    let message = format!("{address} did not answer in time");
-                    last = Some(Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message));
-                }
-            }
-            nodes.failed(&address);
-        }
-        let last = last.expect("a client has at least one endpoint");
-        Err(Problem { outcome: Outcome::NotAppended, ..last })
+        let (_, status) = self.ask_in_turn(false, self.deadline).await?;
+        Ok(status.into())
     }
 }
 

@@ -281,6 +281,7 @@ async fn in_a_session_conditions_hold_back_what_names_their_streams() {
             number,
             request: Some(WireRequest::Append(append)),
             deadline_ms: 20_000,
+            expires_alone: false,
         });
         let appends = appends.collect();
         let (sender, requests) = tokio::sync::mpsc::channel(8);
@@ -430,6 +431,7 @@ async fn changes_pass_appends_without_room(events: &mut EventsClient<Channel>, n
         number,
         request: Some(request),
         deadline_ms: 20_000,
+        expires_alone: false,
     });
     let appends = appends.collect();
     let (sender, requests) = tokio::sync::mpsc::channel(1);
@@ -474,7 +476,12 @@ async fn a_session_keeps_the_order_on_every_node() {
                 let id = u128::from(node) << 64 | u128::from(number);
                 let append = append(&stream, Demand::Any(v1::Empty {}), id);
                 let request = Some(WireRequest::Append(append));
-                let append = v1::SessionAppend { number, request, deadline_ms: 20_000 };
+                let append = v1::SessionAppend {
+                    number,
+                    request,
+                    deadline_ms: 20_000,
+                    ..Default::default()
+                };
                 let request = v1::AppendSessionRequest { appends: vec![append] };
                 sender.send(request).await.expect("the session lives");
             }
@@ -506,7 +513,7 @@ async fn what_reaches_any_node_after_its_deadline_is_not_appended_and_ends_its_s
         answers.message().await.expect("a message").expect("the leader's address");
         let append = append("order-1", Demand::Any(v1::Empty {}), node as u128 + 1);
         let request = Some(WireRequest::Append(append));
-        let append = v1::SessionAppend { number: 1, request, deadline_ms: 0 };
+        let append = v1::SessionAppend { number: 1, request, ..Default::default() };
         let request = v1::AppendSessionRequest { appends: vec![append] };
         sender.send(request).await.expect("the session lives");
         let end = loop {
@@ -530,6 +537,42 @@ async fn what_reaches_any_node_after_its_deadline_is_not_appended_and_ends_its_s
     let id = u128::MAX;
     let append = append("order-1", Demand::None(v1::Empty {}), id);
     events.append(request(append)).await.expect("nothing was appended before");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_expires_alone_on_any_node_leaves_its_session_to_the_appends_behind_it() {
+    let cluster = Cluster::start().await;
+    cluster.leader().await;
+    for node in 0..3 {
+        let mut events = cluster.events(node).await;
+        let (sender, requests) = tokio::sync::mpsc::channel(8);
+        let answers = events.append_session(ReceiverStream::new(requests)).await;
+        let mut answers = answers.expect("a session").into_inner();
+        answers.message().await.expect("a message").expect("the leader's address");
+        let appends = (1..=3).map(|number| {
+            let id = node as u128 * 3 + u128::from(number);
+            let request = append("order-1", Demand::Any(v1::Empty {}), id);
+            let expires_alone = number == 1;
+            let deadline_ms = if expires_alone { 0 } else { 20_000 };
+            let request = Some(WireRequest::Append(request));
+            v1::SessionAppend { number, request, deadline_ms, expires_alone }
+        });
+        let request = v1::AppendSessionRequest { appends: appends.collect() };
+        sender.send(request).await.expect("the session lives");
+        let mut outcomes = std::collections::BTreeMap::new();
+        while outcomes.len() < 3 {
+            let message = answers.message().await.expect("it goes on").expect("answers");
+            outcomes.extend(message.answers.into_iter().map(|one| (one.number, one.outcome)));
+        }
+        assert!(matches!(&outcomes[&1], Some(Outcome::Problem(problem))
+            if problem.kind == "deadline" && problem.outcome == "not appended"));
+        let version = |number| match &outcomes[&number] {
+            Some(Outcome::Appended(appended)) => appended.versions[0],
+            other => panic!("{number}: {other:?}"),
+        };
+        assert_eq!(version(3), version(2) + 1);
+    }
     cluster.stop_all().await;
 }
 

@@ -381,6 +381,11 @@ impl<H: Host> Replica<H> {
         self.inner.running().is_none_or(|running| room::has_room(&running))
     }
 
+    /// Bytes of the log that wait for the disk.
+    pub fn unflushed_bytes(&self) -> u64 {
+        self.inner.running().map_or(0, |running| running.log.unflushed_bytes())
+    }
+
     /// Gives back the disk space of what is gone, one chunk after the other, while everything goes on: first the
     /// leader is asked to end the chunk under way, so that what was changed just now counts. Without a leader, or
     /// without room to seal that chunk, it is what is gone as of this node's newest checkpoint. `progress` is called after each chunk. Returns what it came to, all

@@ -73,6 +73,7 @@ fn peers() -> Vec<Vec<u8>> {
         number: 1,
         request: b"an append".as_slice().into(),
         deadline_ms: 9,
+        expires_alone: true,
     };
     vec![
         peer::v1::ForwardRequest { appends: vec![forwarded], ..Default::default() }.encode_to_vec(),

@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use quorate_tests::checker::Verdict;
-use quorate_tests::simulation::{Counts, Defect, Failed, Plan, Report, Trace, run};
+use quorate_tests::simulation::{
+    Counts, Defect, Failed, Hung, Plan, Report, Trace, hang_the_leader, run,
+};
 
 /// How many seeds are run unless told.
 const SEEDS_DEFAULT: u64 = 40;
@@ -125,6 +128,23 @@ fn missed(seen: &Verdict, faults: &Counts, scavenged: u64) -> Vec<&'static str> 
         ("wrong clocks", faults.clocks),
     ];
     counts.into_iter().filter(|(_, count)| *count == 0).map(|(what, _)| what).collect()
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_hands_over_after_seconds_and_stops_after_half_a_minute() {
+    log_if_asked();
+    for seed in [1, 2, 3] {
+        let running = std::thread::Builder::new().spawn(move || hang_the_leader(seed));
+        let Hung { handed_over, stopped, why } = running
+            .expect("a thread can be started")
+            .join()
+            .expect("no panic")
+            .unwrap_or_else(|failed| panic!("seed {seed}: {failed}"));
+        let (soon, late) = (Duration::from_secs(10), Duration::from_secs(30));
+        assert!(handed_over < soon, "seed {seed}: another led after {handed_over:?}");
+        assert!(stopped >= late && stopped < late + soon, "seed {seed}: it took {stopped:?}");
+        assert!(why.contains("the disk hangs"), "seed {seed}: {why}");
+    }
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use std::pin::Pin;
 
+use crate::fake_cluster::Members;
 use futures_util::Stream;
 use quorate_client::{Builder, Client};
 use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::cluster_server::ClusterServer;
 use quorate_proto::wire::v1::events_server::{Events, EventsServer};
 use quorate_proto::wire::v1::session_answer::Outcome;
 use quorate_proto::wire::v1::session_append::Request;
@@ -34,7 +36,7 @@ impl Session {
                 Ok(None) | Err(_) => std::future::pending().await,
             }
         }
-        let v1::SessionAppend { number, request, deadline_ms } =
+        let v1::SessionAppend { number, request, deadline_ms, expires_alone: _ } =
             self.waiting.pop_front().expect("not empty");
         assert!(deadline_ms > 0, "the deadline is told");
         let append = match request.expect("a request") {
@@ -118,6 +120,7 @@ struct Service {
 /// A node, as the test sees it.
 pub(crate) struct Node {
     pub(crate) address: String,
+    pub(crate) members: Members,
     sessions: mpsc::UnboundedReceiver<Session>,
     reads: mpsc::UnboundedReceiver<Read>,
     lists: mpsc::UnboundedReceiver<List>,
@@ -134,8 +137,11 @@ impl Node {
         let (snapshots, put) = mpsc::unbounded_channel();
         let service = EventsServer::new(Service { sessions, reads, lists, snapshots });
         let incoming = TcpListenerStream::new(listener);
-        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
-        Node { address, sessions: opened, reads: asked, lists: listed, snapshots: put }
+        let members = Members::default();
+        let cluster = ClusterServer::new(members.clone());
+        let server = Server::builder().add_service(service).add_service(cluster);
+        tokio::spawn(server.serve_with_incoming(incoming));
+        Node { address, members, sessions: opened, reads: asked, lists: listed, snapshots: put }
     }
 
     /// The next session that is opened here; it is told of that leader.

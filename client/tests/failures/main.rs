@@ -1,9 +1,11 @@
 //! What the client does when sessions, reads and nodes fail, against nodes whose answers are given by hand.
 
 mod fake;
+mod fake_cluster;
 mod fake_groups;
 mod feeds;
 mod groups;
+mod members;
 mod names;
 mod reads;
 mod sessions;

@@ -40,6 +40,8 @@ pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(crate) struct Prepared {
     request: Request,
     encoded: Bytes,
+    /// Whether nothing behind it need wait for it to be sent again when its deadline passes.
+    expires_alone: bool,
 }
 
 impl Prepared {
@@ -50,7 +52,12 @@ impl Prepared {
 
     /// A request as another node encoded it.
     pub(crate) fn from_encoded(encoded: Bytes) -> Result<Prepared, Invalid> {
-        Ok(Prepared { request: decode_request(&encoded)?, encoded })
+        Ok(Prepared { request: decode_request(&encoded)?, encoded, expires_alone: false })
+    }
+
+    /// The same, which nothing need wait for when its deadline passes, or must.
+    pub(crate) fn expiring_alone(self, expires_alone: bool) -> Prepared {
+        Prepared { expires_alone, ..self }
     }
 
     fn has_conditions(&self) -> bool {
@@ -83,7 +90,7 @@ impl Prepared {
 impl From<Append> for Prepared {
     fn from(append: Append) -> Prepared {
         let encoded = encode_append(&append);
-        Prepared { request: Request::Append(append), encoded }
+        Prepared { request: Request::Append(append), encoded, expires_alone: false }
     }
 }
 
@@ -91,7 +98,7 @@ impl From<(GroupName, GroupRequest)> for Prepared {
     /// Of a request that passed its check.
     fn from((name, request): (GroupName, GroupRequest)) -> Prepared {
         let encoded = encode_group(&name, &request);
-        Prepared { request: Request::Group { name, request }, encoded }
+        Prepared { request: Request::Group { name, request }, encoded, expires_alone: false }
     }
 }
 
@@ -117,7 +124,7 @@ impl TryFrom<Option<v1::Snapshot>> for Prepared {
     fn try_from(snapshot: Option<v1::Snapshot>) -> Result<Prepared, Invalid> {
         let snapshot = Snapshot::try_from(snapshot)?;
         let encoded = encode_snapshot(&snapshot);
-        Ok(Prepared { request: Request::Snapshot(snapshot), encoded })
+        Ok(Prepared { request: Request::Snapshot(snapshot), encoded, expires_alone: false })
     }
 }
 
@@ -189,6 +196,8 @@ impl<H: Host> Appends<H> {
         prepared: Prepared,
         deadline: Instant,
     ) -> Result<Taken, Problem> {
+        // It stands alone: there is no order that it would have to keep.
+        let prepared = prepared.expiring_alone(true);
         loop {
             let admitted = self.admission.admit_or_refuse(prepared.size(), deadline).await?;
             let lane = self.lane(deadline).await?;
@@ -223,8 +232,8 @@ impl<H: Host> Appends<H> {
     ) {
         let tenure = match lane {
             Lane::There(forwarding) => {
-                let encoded = prepared.encoded;
-                return forwarding.send(Forwarded { encoded, deadline, waiter });
+                let Prepared { encoded, expires_alone, .. } = prepared;
+                return forwarding.send(Forwarded { encoded, deadline, expires_alone, waiter });
             }
             Lane::Here(tenure) => tenure,
         };
@@ -256,13 +265,13 @@ impl<H: Host> Appends<H> {
         let streams = if prepared.has_conditions() { prepared.streams() } else { Vec::new() };
         let makes_room = prepared.makes_room();
         match prepared {
-            Prepared { request: Request::Append(append), encoded } if !streams.is_empty() => {
+            Prepared { request: Request::Append(append), encoded, .. } if !streams.is_empty() => {
                 let (append, tenure) = (Arc::new(append), tenure.clone());
                 let looks = self.looks.clone();
                 let conditional = Conditional { append, encoded, deadline, tenure, looks };
                 tokio::spawn(self.clone().carry(conditional, streams, waiter));
             }
-            Prepared { request, encoded } => match self.judge(&request, tenure, makes_room) {
+            Prepared { request, encoded, .. } => match self.judge(&request, tenure, makes_room) {
                 Some(answer) => waiter.answer(answer),
                 None => {
                     let tenure = tenure.clone();

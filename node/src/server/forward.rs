@@ -32,6 +32,8 @@ const MESSAGES_WAITING_MAX: usize = 2;
 pub(crate) struct Forwarded {
     pub(crate) encoded: Bytes,
     pub(crate) deadline: Instant,
+    /// Whether what comes after it need not wait for it to be sent again when the deadline passes.
+    pub(crate) expires_alone: bool,
     pub(crate) waiter: Waiter,
 }
 
@@ -185,25 +187,27 @@ impl Stream {
     }
 
     /// Puts an append into the message, and tells its bytes. Error: its deadline has passed; the stream
-    /// ends, for what came after it must not overtake it when it is sent again.
+    /// ends, for what came after it must not overtake it when it is sent again, if it may be.
     fn take(
         &mut self,
         forwarded: Forwarded,
         since: Instant,
         message: &mut Vec<peer::ForwardedAppend>,
     ) -> Result<usize, String> {
-        let Forwarded { encoded, deadline, waiter } = forwarded;
+        let Forwarded { encoded, deadline, expires_alone, waiter } = forwarded;
         if deadline <= Instant::now() {
             let expired = problem::expired();
             let why = expired.message.clone();
             waiter.answer(Answer::Lost(expired));
-            return Err(why);
+            return if expires_alone { Ok(0) } else { Err(why) };
         }
         self.number += 1;
         self.unanswered.insert(self.number, waiter);
         let bytes = encoded.len();
         let deadline_ms = deadline_ms(deadline.saturating_duration_since(since));
-        message.push(peer::ForwardedAppend { number: self.number, request: encoded, deadline_ms });
+        let number = self.number;
+        let request = encoded;
+        message.push(peer::ForwardedAppend { number, request, deadline_ms, expires_alone });
         Ok(bytes)
     }
 

@@ -109,12 +109,15 @@ async fn take<H: Host>(
     anchor: Anchor,
     append: peer::ForwardedAppend,
 ) -> Result<(), Problem> {
-    let peer::ForwardedAppend { number, request, deadline_ms } = append;
+    let peer::ForwardedAppend { number, request, deadline_ms, expires_alone } = append;
     let deadline = anchor.deadline(deadline_ms);
     let prepared = Prepared::from_encoded(request)?;
     let place = desk.place(prepared.size()).await;
-    let admitted = appends.admission.admit(prepared.size(), deadline).await?;
-    let waiter = desk.waiter(number, place, admitted, lane.tenure());
+    let admitted = match appends.admission.admit(prepared.size(), deadline).await {
+        Ok(admitted) => admitted,
+        Err(problem) => return desk.give_up(number, place, problem, expires_alone),
+    };
+    let waiter = desk.waiter((number, place), admitted, lane.tenure(), expires_alone);
     appends.submit(lane, prepared, deadline, waiter);
     Ok(())
 }

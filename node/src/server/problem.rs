@@ -70,6 +70,11 @@ pub(crate) fn expired() -> Problem {
     Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message)
 }
 
+/// Whether it says that an append was given up before it was proposed, because its deadline passed.
+pub(crate) fn is_expired(problem: &Problem) -> bool {
+    problem.kind == ErrorKind::Deadline && problem.outcome == Outcome::NotAppended
+}
+
 /// The disks are too full for more events.
 pub(crate) fn no_space() -> Problem {
     let message = "the disks of the cluster have no room for more events: `quorate cluster status` shows \

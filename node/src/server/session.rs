@@ -10,7 +10,7 @@ use prost::Message;
 use quorate_proto::limits::{APPEND_BYTES_MAX, READ_MESSAGE_BYTES};
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_answer::Outcome as WireOutcome;
-use quorate_proto::{Outcome, Problem};
+use quorate_proto::{ErrorKind, Outcome, Problem};
 use quorate_raft::host::Host;
 use quorate_store::Rejection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -93,18 +93,37 @@ impl Desk {
         let _ = self.items.send(Item::Answer { number, answer, place });
     }
 
-    /// The one who waits for the answer to an append that goes on; the first that is lost ends the
-    /// session, and with it whatever of `tenure` is not proposed yet. The session is over before the place of
-    /// the lost append can come free: who sees the window empty must see that too.
-    pub(crate) fn waiter(
+    /// Answers an append that could not go on. Error: the session ends, for what comes after it must not
+    /// overtake it when it is sent again, as it may be.
+    pub(crate) fn give_up(
         &self,
         number: u64,
         place: OwnedSemaphorePermit,
+        problem: Problem,
+        expires_alone: bool,
+    ) -> Result<(), Problem> {
+        if !(expires_alone && problem::is_expired(&problem)) {
+            return Err(problem);
+        }
+        self.answer(number, place, Answer::Lost(problem));
+        Ok(())
+    }
+
+    /// The one who waits for the answer to an append that goes on; the first that is lost ends the
+    /// session, and with it whatever of `tenure` is not proposed yet, unless it expired alone. The session is
+    /// over before the place of the lost append can come free: who sees the window empty must see that too.
+    pub(crate) fn waiter(
+        &self,
+        (number, place): (u64, OwnedSemaphorePermit),
         admitted: Admitted,
         tenure: Option<Tenure>,
+        expires_alone: bool,
     ) -> Waiter {
         let desk = self.clone();
         let deliver = move |answer| match answer {
+            Answer::Lost(problem) if expires_alone && problem::is_expired(&problem) => {
+                desk.answer(number, place, Answer::Lost(problem));
+            }
             Answer::Lost(problem) => {
                 if let Some(tenure) = tenure {
                     tenure.end();
@@ -268,11 +287,18 @@ impl<H: Host> Session<H> {
         anchor: Anchor,
         append: v1::SessionAppend,
     ) -> Result<(), Problem> {
-        let v1::SessionAppend { number, request, deadline_ms } = append;
+        let v1::SessionAppend { number, request, deadline_ms, expires_alone } = append;
         let deadline = anchor.deadline(deadline_ms);
-        self.follow_the_leader(lane, deadline).await?;
+        if let Err(problem) = self.follow_the_leader(lane, deadline).await {
+            let place = self.desk.place(0).await;
+            let is_expired = expires_alone && deadline <= Instant::now();
+            // There was no leader for as long as it could wait.
+            let kind = if is_expired { ErrorKind::Deadline } else { problem.kind };
+            let problem = Problem { kind, ..problem };
+            return self.desk.give_up(number, place, problem, expires_alone);
+        }
         let prepared = match Prepared::try_from(request) {
-            Ok(prepared) => prepared,
+            Ok(prepared) => prepared.expiring_alone(expires_alone),
             Err(invalid) => {
                 let place = self.desk.place(0).await;
                 self.desk.answer(number, place, Answer::Rejected(invalid.into()));
@@ -280,10 +306,11 @@ impl<H: Host> Session<H> {
             }
         };
         let place = self.desk.place(prepared.size()).await;
-        // An append that found no room in time ends the session: it is sent again, and what comes after it
-        // must not overtake it.
-        let admitted = self.appends.admission.admit(prepared.size(), deadline).await?;
-        let waiter = self.desk.waiter(number, place, admitted, lane.tenure());
+        let admitted = match self.appends.admission.admit(prepared.size(), deadline).await {
+            Ok(admitted) => admitted,
+            Err(problem) => return self.desk.give_up(number, place, problem, expires_alone),
+        };
+        let waiter = self.desk.waiter((number, place), admitted, lane.tenure(), expires_alone);
         self.appends.submit(lane, prepared, deadline, waiter);
         Ok(())
     }
@@ -306,8 +333,8 @@ impl<H: Host> Session<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_proto::Term;
     use quorate_proto::wire::problem_of;
-    use quorate_proto::{ErrorKind, Term};
 
     use super::super::admission::Admission;
 
@@ -316,9 +343,13 @@ mod tests {
     }
 
     async fn waiter(desk: &Desk, number: u64, tenure: &Tenure) -> Waiter {
+        waiter_of(desk, number, tenure, false).await
+    }
+
+    async fn waiter_of(desk: &Desk, number: u64, tenure: &Tenure, expires_alone: bool) -> Waiter {
         let admission = Admission::new();
         let admitted = admission.admit(1, deadline_of(0)).await.expect("room");
-        desk.waiter(number, desk.place(0).await, admitted, Some(tenure.clone()))
+        desk.waiter((number, desk.place(0).await), admitted, Some(tenure.clone()), expires_alone)
     }
 
     fn numbers(message: &v1::AppendSessionResponse) -> Vec<u64> {
@@ -353,6 +384,28 @@ mod tests {
         let end = answers.next().await.expect("an end").expect_err("not an answer");
         assert_eq!(problem_of(&end).expect("our detail").kind, ErrorKind::Unavailable);
         assert!(answers.next().await.is_none());
+    }
+
+    /// One caller with a short deadline ended the session of all.
+    #[tokio::test]
+    async fn an_append_that_expires_alone_is_answered_and_the_session_goes_on() {
+        let (desk, mut answers) = Desk::new();
+        let tenure = Tenure::new(Term(3));
+        let hasty = waiter_of(&desk, 1, &tenure, true).await;
+        let behind = waiter(&desk, 2, &tenure).await;
+        hasty.answer(Answer::Lost(problem::expired()));
+        let late = desk.place(0).await;
+        assert_eq!(desk.give_up(3, late, problem::expired(), true), Ok(()));
+        assert!(!tenure.has_ended() && !desk.over.is_cancelled());
+        behind.answer(rejected());
+        let message = answers.next().await.expect("a message").expect("answers");
+        assert_eq!(numbers(&message), [1, 3, 2]);
+
+        let lost = waiter_of(&desk, 4, &tenure, true).await;
+        lost.answer(Answer::Lost(problem::stopping(Outcome::NotAppended)));
+        assert!(tenure.has_ended(), "it is lost, not expired: it is sent again");
+        let place = desk.place(0).await;
+        assert_eq!(desk.give_up(5, place, problem::expired(), false), Err(problem::expired()));
     }
 
     /// Looks at a session whenever its transport is woken, which is when the transport may release places.

@@ -323,3 +323,6 @@ pub(super) fn brief(status: &Status) -> String {
     }
     innermost.chars().take(200).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,5 +10,6 @@ mod hang;
 mod network;
 mod repair;
 mod scavenge;
+mod slow;
 mod snapshot;
 mod space;

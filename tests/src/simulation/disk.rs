@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use quorate_store::vfs::{File, Lock, MemVfs, Open, Survival, Vfs};
 
@@ -20,13 +21,15 @@ pub struct Disk {
     is_liar: Arc<AtomicBool>,
     /// Set: syncing a file does nothing and says that it did.
     lies: Arc<AtomicBool>,
+    hangs: Arc<AtomicBool>,
 }
 
 impl Disk {
     /// An empty disk of the node of that name.
     pub fn new(name: &str, trace: Trace) -> Disk {
-        let [is_off, is_liar, lies] = [(), (), ()].map(|()| Arc::new(AtomicBool::new(false)));
-        Disk { name: name.into(), memory: MemVfs::new(), trace, is_off, is_liar, lies }
+        let [is_off, is_liar, lies, hangs] =
+            [(), (), (), ()].map(|()| Arc::new(AtomicBool::new(false)));
+        Disk { name: name.into(), memory: MemVfs::new(), trace, is_off, is_liar, lies, hangs }
     }
 
     /// Lets the power go in the middle of the disk's next changes, after so many.
@@ -71,6 +74,18 @@ impl Disk {
         self.memory.set_capacity(Some(ALL));
         let used = self.memory.free_bytes(Path::new("/")).map_or(0, |free| ALL - free);
         self.memory.set_capacity(bytes.map(|bytes| used + bytes));
+    }
+
+    /// Lets whatever the log's writer syncs wait, until this is taken back.
+    pub fn hang(&self, hangs: bool) {
+        self.hangs.store(hangs, Ordering::Relaxed);
+    }
+
+    /// Waits while it hangs.
+    pub(super) async fn answers(&self) {
+        while self.hangs.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// From now on it lies about what the log's writer syncs.

@@ -144,6 +144,7 @@ impl Host for SimulatedHost {
             while outcome.is_ok() && writer.ready().await {
                 outcome = writer.write();
                 if outcome.is_ok() {
+                    host.shared.disk.answers().await;
                     host.rest(host.shared.machine.sync_ms_max).await;
                     outcome = host.shared.disk.while_lying(|| writer.sync());
                 }

@@ -28,6 +28,7 @@ mod consumer;
 mod disk;
 mod faults;
 mod follower;
+mod hanging;
 mod host;
 mod node;
 mod storm;
@@ -35,6 +36,7 @@ mod trace;
 
 pub use disk::Disk;
 pub use faults::{Counts, Fault};
+pub use hanging::{Hung, hang_the_leader};
 pub use host::{Machine, SimulatedHost, Skew, true_time};
 pub use trace::Trace;
 

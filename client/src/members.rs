@@ -1,0 +1,67 @@
+//! Learning of the members of a cluster: which there are, and which can be reached from here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_proto::wire::v1::{StatusRequest, StatusResponse};
+use quorate_proto::{ErrorKind, Outcome, Problem};
+use tokio::task::JoinSet;
+
+use crate::nodes::{Nodes, problem};
+
+/// How long one node may take to show that it is there.
+pub(crate) const GREETING_TIME: Duration = Duration::from_secs(2);
+/// How long one node may take to ask the others.
+const LEARNING_TIME: Duration = Duration::from_secs(10);
+
+/// What a node says of itself, or of the others too.
+pub(crate) async fn ask(
+    nodes: &Nodes,
+    address: &str,
+    only_self: bool,
+    time: Duration,
+) -> Result<StatusResponse, Problem> {
+    let mut cluster = nodes.cluster(address)?;
+    let asking = cluster.status(StatusRequest { only_self });
+    match tokio::time::timeout(time, asking).await {
+        Ok(Ok(status)) => Ok(status.into_inner()),
+        Ok(Err(status)) => Err(problem(address, &status)),
+        Err(_) => {
+            let message = format!("{address} did not answer in time");
+            Err(Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message))
+        }
+    }
+}
+
+/// Learns of the members from the node at `address`, which said that of itself, and tries to reach each of them: what a
+/// cluster calls its nodes may mean nothing from here, or nodes of another cluster.
+pub(crate) async fn learn(nodes: Arc<Nodes>, address: String, greeted: StatusResponse) {
+    if nodes.is_pinned() {
+        return;
+    }
+    let Ok(status) = ask(&nodes, &address, false, LEARNING_TIME).await else { return };
+    let mut reached = vec![address];
+    let mut unreached = Vec::new();
+    let mut greetings = JoinSet::new();
+    for member in &status.nodes {
+        let is_known = |own: &str| greeted.nodes.iter().any(|node| node.address == own);
+        // A node of an older cluster, or before its founding, may not tell its address.
+        if member.address.is_empty() || is_known(&member.address) {
+            continue;
+        }
+        let (nodes, cluster) = (Arc::clone(&nodes), status.cluster.clone());
+        let address = member.address.clone();
+        greetings.spawn(async move {
+            let answer = ask(&nodes, &address, true, GREETING_TIME).await;
+            (address, answer.is_ok_and(|answer| answer.cluster == cluster))
+        });
+    }
+    while let Some(Ok((address, is_reached))) = greetings.join_next().await {
+        if is_reached { &mut reached } else { &mut unreached }.push(address);
+    }
+    nodes.learn_members(reached, unreached);
+    let leader = status.nodes.iter().find(|node| node.role == "leader");
+    if let Some(leader) = leader {
+        nodes.learn_leader(&leader.address);
+    }
+}

@@ -1,0 +1,69 @@
+//! What a node says of its cluster, as the test has it.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::stream::Empty;
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::cluster_server::Cluster;
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+/// What a node answers when it is asked for its status; nothing at first.
+#[derive(Clone, Default)]
+pub(crate) struct Members {
+    told: Arc<Mutex<Option<v1::StatusResponse>>>,
+    asked: Arc<watch::Sender<usize>>,
+}
+
+impl Members {
+    /// From now on it belongs to this cluster, and these are the addresses of the members, its own first.
+    pub(crate) fn tell(&self, cluster: u8, addresses: &[&str]) {
+        let member = |address: &&str| v1::NodeStatus {
+            address: (*address).to_owned(),
+            role: "follower".to_owned(),
+            ..v1::NodeStatus::default()
+        };
+        let nodes = addresses.iter().map(member).collect();
+        let cluster = vec![cluster; 16].into();
+        let status = v1::StatusResponse { nodes, cluster, ..v1::StatusResponse::default() };
+        *self.told.lock().expect("no panic before") = Some(status);
+    }
+
+    /// Waits until it was asked so often.
+    pub(crate) async fn until_asked(&self, times: usize) {
+        let mut asked = self.asked.subscribe();
+        asked.wait_for(|asked| *asked >= times).await.expect("the node lives");
+    }
+}
+
+#[tonic::async_trait]
+impl Cluster for Members {
+    type ScavengeStream = Empty<Result<v1::ScavengeProgress, Status>>;
+
+    async fn init(
+        &self,
+        _: Request<v1::InitRequest>,
+    ) -> Result<Response<v1::InitResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        self.asked.send_modify(|asked| *asked += 1);
+        let told = self.told.lock().expect("no panic before").clone();
+        let mut status = told.ok_or_else(|| Status::unavailable("not told"))?;
+        if request.into_inner().only_self {
+            status.nodes.truncate(1);
+        }
+        Ok(Response::new(status))
+    }
+
+    async fn scavenge(
+        &self,
+        _: Request<v1::ScavengeRequest>,
+    ) -> Result<Response<Self::ScavengeStream>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+}
