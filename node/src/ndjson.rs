@@ -10,6 +10,9 @@ use quorate_proto::{EventId, StreamName, Timestamp};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What one line says.
 pub(crate) struct EventLine {
     /// Where the event belongs, if the line tells.
@@ -54,6 +57,12 @@ impl EventLine {
         let stream = fields.stream.map(|name| StreamName::new(&name)).transpose();
         Ok(EventLine { stream: stream.map_err(invalid)?, event, has_id: fields.id.is_some() })
     }
+}
+
+/// A line without the white space around it, and without the byte order mark that some programs begin a file
+/// with: after files were put together one may begin any line.
+pub(crate) fn trim(line: &[u8]) -> &[u8] {
+    line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii()
 }
 
 /// The fields of a line. What the log alone decides is read over.

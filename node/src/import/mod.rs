@@ -1,9 +1,13 @@
 //! Importing lines of JSON: where they come from, what of them is there already, and sending the rest.
 
+mod ahead;
+mod archive;
 mod present;
 mod pump;
 mod source;
 
+pub(crate) use ahead::Ahead;
+pub(crate) use archive::Format;
 pub(crate) use present::count_present;
 pub(crate) use pump::{Pump, Stop};
 pub(crate) use source::{BadLine, Lines};
