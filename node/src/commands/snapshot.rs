@@ -23,7 +23,8 @@ pub struct SnapshotArgs {
 
 #[derive(Debug, Subcommand)]
 enum SnapshotCommand {
-    /// Keep a snapshot, if it is not older than the one that is kept. Safe to repeat.
+    /// Keep a snapshot, if it is not older than the one that is kept: of a lower version, or of the same version
+    /// and a lower schema. Safe to repeat.
     Put(PutArgs),
     /// Print the snapshot that is kept.
     Get(GetArgs),
@@ -36,11 +37,12 @@ struct PutArgs {
     /// The version of the stream that the state was made at.
     #[arg(long, value_name = "NUMBER")]
     version: u64,
-    /// The version of the shape of the data.
+    /// The version of the shape of the data. An old program finds a newer one there than it knows, and reads the
+    /// events instead; a new program knows both.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     schema: u32,
     /// The state as JSON; `-` reads any bytes from standard input.
-    #[arg(long, value_name = "JSON|-")]
+    #[arg(long, value_name = "JSON|-", allow_negative_numbers = true)]
     data: String,
 }
 
