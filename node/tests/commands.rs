@@ -11,8 +11,12 @@ use tokio::time::Instant;
 
 #[path = "commands/exit_codes.rs"]
 mod exit_codes;
+#[path = "commands/export.rs"]
+mod export;
 #[path = "commands/import.rs"]
 mod import;
+#[path = "commands/values.rs"]
+mod values;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_quorate");
 const PATIENCE: Duration = Duration::from_secs(60);

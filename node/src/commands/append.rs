@@ -8,9 +8,8 @@ use bytes::Bytes;
 use clap::Args;
 use quorate_client::{AppendError, Client, Done, Event, Expect};
 use quorate_proto::limits::APPEND_BYTES_MAX;
-use quorate_proto::{ErrorKind, EventId, EventType, Problem, Query, StreamName, Timestamp};
+use quorate_proto::{ErrorKind, EventId, EventType, Problem, Query, StreamName, Timestamp, json};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::cli::Global;
 use crate::connect::connect;
@@ -60,7 +59,7 @@ struct Content {
     #[arg(long, required_unless_present = "file")]
     r#type: Option<EventType>,
     /// The data as JSON; `-` reads any bytes from standard input.
-    #[arg(long, value_name = "JSON|-")]
+    #[arg(long, value_name = "JSON|-", value_parser = parse_value, allow_hyphen_values = true)]
     data: Option<String>,
     /// The event's id, a UUID: the same one again makes a repetition safe. A new one if not given.
     #[arg(long, value_name = "UUID", value_parser = EventId::parse)]
@@ -69,7 +68,7 @@ struct Content {
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// What is known around the event, as JSON.
-    #[arg(long, value_name = "JSON", value_parser = parse_json)]
+    #[arg(long, value_name = "JSON", value_parser = parse_json, allow_hyphen_values = true)]
     metadata: Option<String>,
     /// What larger thing the event belongs to.
     #[arg(long, value_name = "ID")]
@@ -83,7 +82,8 @@ struct Content {
     /// The version of the shape of the data.
     #[arg(long, value_name = "NUMBER")]
     schema: Option<u32>,
-    /// When it happened, as RFC 3339.
+    /// When it happened, as RFC 3339, to the end of the year 9999. Digits below a microsecond are cut off, and a
+    /// leap second (`:60`) becomes the second before it.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     occurred_at: Option<Timestamp>,
 }
@@ -298,15 +298,23 @@ pub(crate) fn parse_expectation(text: &str) -> Result<Expect, String> {
     }
 }
 
+/// A value that may begin with a hyphen, as -5 does, but is not the next option in the place of a value.
+pub(crate) fn parse_value(text: &str) -> Result<String, String> {
+    match text.starts_with("--") {
+        true => Err("is an option and no value".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
 pub(crate) fn parse_json(text: &str) -> Result<String, String> {
-    match serde_json::from_str::<&RawValue>(text) {
+    match json::check(text.as_bytes()) {
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("is no JSON: {error}")),
+        Err(why) => Err(why.to_string()),
     }
 }
 
 fn parse_time(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).ok_or_else(|| "is no RFC 3339 time".to_owned())
+    Timestamp::parse(text).map_err(str::to_owned)
 }
 
 #[cfg(test)]

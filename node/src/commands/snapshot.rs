@@ -9,7 +9,7 @@ use quorate_proto::{Outcome, Problem, StreamName};
 use serde::Serialize;
 
 use crate::cli::Global;
-use crate::commands::append::{not_begun, parse_json, read_data, write_failure};
+use crate::commands::append::{not_begun, parse_json, parse_value, read_data, write_failure};
 use crate::connect::connect;
 use crate::exit::{Code, Exit};
 use crate::output::{write_json, write_snapshot};
@@ -42,7 +42,7 @@ struct PutArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     schema: u32,
     /// The state as JSON; `-` reads any bytes from standard input.
-    #[arg(long, value_name = "JSON|-", allow_negative_numbers = true)]
+    #[arg(long, value_name = "JSON|-", value_parser = parse_value, allow_hyphen_values = true)]
     data: String,
 }
 
