@@ -10,13 +10,13 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use quorate_client::{AppendError, Client, Query};
 use quorate_proto::{Invalid, Problem};
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::cli::Global;
 use crate::commands::append::{exit, not_begun, write_failure};
 use crate::connect::connect;
 use crate::exit::Exit;
-use crate::import::{Ahead, BadLine, Lines, Pump, Stop, count_present};
+use crate::import::{Ahead, BadLine, Lines, PATIENCE, Pump, REST, Stop, count_present};
 use crate::output::{count_of, write_json};
 
 /// Append the events of a file or a pipe: JSON lines, plain or compressed with gzip or zstd.
@@ -62,10 +62,7 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
     let (lines, bar) = source.last("importing")?;
     let waiting = bar.clone();
     let mut pump = Pump::new(client, args.rate, began_after, move |error| {
-        let problem = error.problem();
-        // An import goes on when nobody reads what is said about it.
-        let tell = || writeln!(io::stderr(), "waiting for the cluster: {problem}");
-        let _ = waiting.suspend(tell);
+        waiting.suspend(|| tell_waiting(&error.problem()));
     });
     let mut streams = 0;
     let sent = send_all(&mut Ahead::start(lines)?, present, &mut pump, &mut streams).await;
@@ -109,9 +106,8 @@ impl ImportArgs {
 /// What is there before the first line is sent: the last position of the log, and how many lines at the beginning
 /// of the file. In a pipe nothing is looked for: each line is sent, and those that are there are recognized.
 async fn look(client: &Client, source: &Source) -> Result<Result<(u64, u64), Problem>, Exit> {
-    let newest = client.read(Query::everything()).backwards().limit(1);
-    let began_after = match newest.collect().await {
-        Ok(newest) => newest.as_of,
+    let began_after = match last_position(client).await {
+        Ok(position) => position,
         Err(problem) => return Ok(Err(problem)),
     };
     let Some(opened) = source.again("looking what is there") else {
@@ -121,6 +117,26 @@ async fn look(client: &Client, source: &Source) -> Result<Result<(u64, u64), Pro
     let present = count_present(client, lines).await;
     bar.finish_and_clear();
     Ok(present.map(|present| (began_after, present)))
+}
+
+/// The last position of the log. A cluster without a leader is waited for, as it is between the lines.
+async fn last_position(client: &Client) -> Result<u64, Problem> {
+    let began_at = Instant::now();
+    loop {
+        match client.read(Query::everything()).backwards().limit(1).collect().await {
+            Ok(newest) => return Ok(newest.as_of),
+            Err(problem) if problem.kind.is_transient() && began_at.elapsed() < PATIENCE => {
+                tell_waiting(&problem);
+                sleep(REST).await;
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+}
+
+/// An import goes on when nobody reads what is said about it.
+fn tell_waiting(problem: &Problem) {
+    let _ = writeln!(io::stderr(), "waiting for the cluster: {problem}");
 }
 
 /// Where lines come from.

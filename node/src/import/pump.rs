@@ -11,9 +11,9 @@ use super::WINDOW_LINES;
 use super::source::Line;
 
 /// How long to go on without any progress.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// How long to wait before lines that found no leader are sent again.
-const REST: Duration = Duration::from_millis(200);
+pub(crate) const REST: Duration = Duration::from_millis(200);
 
 /// A line that was refused for good, and why.
 #[derive(Debug)]
@@ -92,6 +92,10 @@ impl Pump {
         }
         if let Some(pace) = &mut self.pace {
             pace.wait().await;
+        }
+        if self.sent.is_empty() {
+            // Nothing was waited for until now: a pipe may have rested.
+            self.progress_at = Instant::now();
         }
         self.launch(line).await;
         // Verdicts that are there already cost nothing to look at, and make room.
