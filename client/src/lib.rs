@@ -67,6 +67,7 @@ pub use group::{
 };
 pub use names::{ListRequest, Listed, ListedStream, NameStream};
 pub use query::{Query, Source};
+pub use quorate_proto::json::compact as compact_json;
 pub use quorate_proto::{
     Consistency, ErrorKind, EventId, EventType, Failure, Invalid, Outcome, Position, Problem,
     Selection, Strategy, StreamName, Timestamp, Version, Violation,

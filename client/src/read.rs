@@ -82,7 +82,8 @@ impl ReadRequest {
     }
 
     /// Begins with the newest snapshot of the stream, if there is one; then only the events after it are read.
-    /// Needs a stream, read whole and forwards.
+    /// Needs a stream, read whole and forwards. A program that finds a snapshot of a schema newer than it knows
+    /// reads once more without, if its events were not truncated.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {

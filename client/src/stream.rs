@@ -95,6 +95,10 @@ impl StreamRef {
     /// Keeps a snapshot of its state, if it is not older than the one that is kept. Returns the version of the
     /// one that is kept then. Safe to repeat.
     ///
+    /// Of two at one version the one of the newer schema is kept, and of the same schema the later one: while
+    /// programs are upgraded one after the other, an old one does not put its shape in the place of the new one,
+    /// which knows both. The old one finds a schema that it does not know, and reads the stream without it.
+    ///
     /// # Errors
     /// `Conflict` if the stream is not at that version yet, or was deleted at it or after it; `StreamClosed`.
     ///

@@ -20,6 +20,8 @@ pub enum Code {
     Rejected = 3,
     /// Nobody knows whether the append is in the log: it can be repeated with the same ids.
     Unknown = 4,
+    /// It is done, but standard output took no word of it.
+    Untold = 5,
 }
 
 /// The end of a command that did not simply succeed.
@@ -45,6 +47,23 @@ impl Exit {
     /// Exit code 2.
     pub fn usage(message: impl Display) -> Exit {
         Exit::new(Code::Usage, message)
+    }
+
+    /// Ends with the verdict, whoever reads: a command that reports what it did ends with what became of it,
+    /// also if the report could not be written.
+    pub(crate) fn told(verdict: Result<(), Exit>, written: io::Result<()>) -> Result<(), Exit> {
+        let Err(error) = written else { return verdict };
+        match verdict {
+            verdict if error.kind() == io::ErrorKind::BrokenPipe => verdict,
+            Ok(()) => {
+                let message = format!("it is done, but standard output cannot be written: {error}");
+                Err(Exit::new(Code::Untold, message))
+            }
+            Err(Exit { code, message }) => {
+                let message = format!("{message}; and standard output cannot be written: {error}");
+                Err(Exit::new(code, message))
+            }
+        }
     }
 
     /// Ends at once and silently with exit code 0: whoever read the output has seen enough.
@@ -88,7 +107,8 @@ impl From<&AppendError> for Exit {
 }
 
 impl From<io::Error> for Exit {
-    /// A reader that closed our standard output is no failure.
+    /// For a command whose work is its output: a reader that closed it has seen enough, which is no failure.
+    /// A command that reports a verdict ends by [`Exit::told`].
     fn from(error: io::Error) -> Exit {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Exit::quiet(),
@@ -131,6 +151,22 @@ mod tests {
             assert_eq!(Exit::from(&rejected).code, of_append, "{kind:?}");
             assert_eq!(Exit::from(problem).code, otherwise, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_verdict_stays_whoever_reads() {
+        let closed = || Err(io::Error::from(io::ErrorKind::BrokenPipe));
+        let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
+        let rejected = || Err(Exit::new(Code::Rejected, "a conflict"));
+        for written in [Ok(()), closed()] {
+            assert_eq!(Exit::told(rejected(), written), rejected());
+        }
+        assert_eq!(Exit::told(Ok(()), closed()), Ok(()));
+        let untold = Exit::told(Ok(()), full()).expect_err("an output that is full");
+        assert_eq!(untold.code, Code::Untold);
+        let refused = Exit::told(rejected(), full()).expect_err("a rejection");
+        assert_eq!(refused.code, Code::Rejected);
+        assert!(refused.message.starts_with("a conflict; "), "{refused:?}");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use quorate_proto::{EventId, StreamName, Timestamp};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What one line says.
 pub(crate) struct EventLine {
     /// Where the event belongs, if the line tells.
@@ -43,10 +46,8 @@ impl EventLine {
         }
         if let Some(time) = &fields.occurred_at {
             let parsed = Timestamp::parse(time);
-            event =
-                event.occurred_at(parsed.ok_or_else(|| {
-                    format!("`occurred_at` is `{time}`, which is no RFC 3339 time")
-                })?);
+            let refused = |why| format!("`occurred_at` is `{time}`, which {why}");
+            event = event.occurred_at(parsed.map_err(refused)?);
         }
         if let Some(id) = &fields.id {
             event = event.id(EventId::parse(id).map_err(invalid)?);
@@ -54,6 +55,12 @@ impl EventLine {
         let stream = fields.stream.map(|name| StreamName::new(&name)).transpose();
         Ok(EventLine { stream: stream.map_err(invalid)?, event, has_id: fields.id.is_some() })
     }
+}
+
+/// A line without the white space around it, and without the byte order mark that some programs begin a file
+/// with: after files were put together one may begin any line.
+pub(crate) fn trim(line: &[u8]) -> &[u8] {
+    line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii()
 }
 
 /// The fields of a line. What the log alone decides is read over.
@@ -135,7 +142,7 @@ mod tests {
         .expect("a line");
         assert_eq!(stream.expect("a stream").as_str(), "a-1");
         assert_eq!((event.data.as_ref(), event.schema, has_id), (&b"{\"x\": 1}"[..], 1, false));
-        assert_eq!(event.occurred_at, Timestamp::parse("2011-09-30T22:38:44.546Z"));
+        assert_eq!(event.occurred_at, Timestamp::parse("2011-09-30T22:38:44.546Z").ok());
     }
 
     #[test]
@@ -169,6 +176,7 @@ mod tests {
             (r#"{"type":"","stream":"a"}"#, "`type` is empty"),
             (r#"{"type":"T","stream":"a//b"}"#, "empty part"),
             (r#"{"type":"T","timestamp":"yesterday"}"#, "no RFC 3339 time"),
+            (r#"{"type":"T","timestamp":"9999-12-31T23:59:59-14:00"}"#, "outside the years"),
             (r#"{"type":"T","data":1,"data_base64":""}"#, "is there twice"),
             (r#"{"type":"T","data_base64":"?"}"#, "no base64"),
             (r#"{"type":"T","type":"T"}"#, "duplicate field `type`"),

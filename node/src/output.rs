@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use indicatif::HumanCount;
-use quorate_client::{AppendError, RecordedEvent, RecordedSnapshot};
+use quorate_client::{AppendError, RecordedEvent, RecordedSnapshot, compact_json};
 use quorate_proto::{Problem, StreamName};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -235,32 +235,16 @@ pub(crate) fn write_failure_json(
     write_json(output, &line)
 }
 
-/// Bytes as verbatim JSON if they are JSON, otherwise in base64; nothing if there are none.
+/// Bytes as verbatim JSON if they are JSON that every common reader takes, otherwise in base64; nothing if there
+/// are none.
 fn payload(bytes: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
     if bytes.is_empty() {
         return (None, None);
     }
-    match minified(bytes) {
+    match compact_json(bytes) {
         Some(json) => (Some(json), None),
         None => (None, Some(STANDARD.encode(bytes))),
     }
-}
-
-/// JSON without its insignificant white space, all else verbatim; none if it is no JSON.
-fn minified(bytes: &[u8]) -> Option<Box<RawValue>> {
-    let json: &RawValue = serde_json::from_slice(bytes).ok()?;
-    let mut in_string = false;
-    let mut escaped = false;
-    let keep = |character: &char| {
-        if in_string {
-            in_string = escaped || *character != '"';
-            escaped = !escaped && *character == '\\';
-            return true;
-        }
-        in_string = *character == '"';
-        !matches!(character, ' ' | '\t' | '\n' | '\r')
-    };
-    RawValue::from_string(json.get().chars().filter(keep).collect()).ok()
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -372,22 +356,5 @@ mod tests {
             "{\"snapshot\":{\"stream\":\"order-42\",\"version\":3,\"schema\":1,\
              \"recorded_at\":\"1970-01-01T00:00:00.000000Z\",\"data\":{\"total\":50}}}\n"
         );
-    }
-
-    #[test]
-    fn json_is_kept_verbatim_but_for_insignificant_white_space() {
-        for (given, kept) in [
-            ("{\"a\" : 1.50e+1 ,\r\n\t\"a\":[ ] }", "{\"a\":1.50e+1,\"a\":[]}"),
-            (r#" "a \" b \\" "#, r#""a \" b \\""#),
-            (r#"{"\\":"x  y"}"#, r#"{"\\":"x  y"}"#),
-            ("\"ä \\u00e4 \u{a0}\"", "\"ä \\u00e4 \u{a0}\""),
-            ("123456789012345678901234567890", "123456789012345678901234567890"),
-            (" null ", "null"),
-        ] {
-            assert_eq!(minified(given.as_bytes()).expect(given).get(), kept);
-        }
-        for no_json in [&b""[..], b" ", b"{", b"nul", b"1 2", b"\"\n\"", b"\"\xff\""] {
-            assert!(minified(no_json).is_none(), "{no_json:?}");
-        }
     }
 }

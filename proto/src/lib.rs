@@ -3,6 +3,7 @@
 //! Without the feature `wire` this crate knows no network and no encoding; with it, [`wire`] holds
 //! the generated gRPC code and the only conversions between it and the words.
 
+pub mod json;
 pub mod limits;
 
 mod append;

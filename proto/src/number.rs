@@ -2,6 +2,15 @@
 
 use std::fmt;
 
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, date};
+use jiff::fmt::temporal::Pieces;
+
+/// What the numbers of a [`Timestamp`] count from.
+const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
+const NO_TIME: &str = "is no RFC 3339 time";
+const NO_YEAR: &str = "lies outside the years -9999 to 9999 in UTC";
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -98,24 +107,36 @@ impl fmt::Display for LogId {
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Reads RFC 3339 (`2011-10-01T00:38:44.546+02:00`); what is finer than a microsecond is cut off.
-    pub fn parse(text: &str) -> Option<Timestamp> {
-        let parsed: jiff::Timestamp = text.parse().ok()?;
-        Some(Timestamp(parsed.as_microsecond()))
+    /// Reads RFC 3339 (`2011-10-01T00:38:44.546+02:00`), to the end of the year 9999; the error says what is wrong.
+    /// Digits below a microsecond are cut off, and a leap second is read as the second before it: the numbers of
+    /// the Unix epoch have no place for either.
+    pub fn parse(text: &str) -> Result<Timestamp, &'static str> {
+        let pieces = Pieces::parse(text).map_err(|_| NO_TIME)?;
+        let time = pieces.time().ok_or(NO_TIME)?;
+        let offset = pieces.to_numeric_offset().ok_or(NO_TIME)?;
+        // Not by jiff's own timestamps: they end 26 hours before the year 9999 does.
+        let since = pieces.date().to_datetime(time).duration_since(EPOCH).as_nanos();
+        let micros = since.div_euclid(1000) - i128::from(offset.seconds()) * 1_000_000;
+        i64::try_from(micros).ok().map(Timestamp).filter(|time| time.is_writable()).ok_or(NO_YEAR)
     }
 
     /// Whether the time can be written as RFC 3339.
     pub fn is_writable(self) -> bool {
-        jiff::Timestamp::from_microsecond(self.0).is_ok()
+        self.civil().is_some()
+    }
+
+    /// In UTC, if the calendar has it.
+    fn civil(self) -> Option<DateTime> {
+        EPOCH.checked_add(SignedDuration::from_micros(self.0)).ok()
     }
 }
 
 impl fmt::Display for Timestamp {
     /// RFC 3339 with microseconds, in UTC; a number of microseconds where RFC 3339 has no words for it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(time) => write!(f, "{time:.6}"),
-            Err(_) => write!(f, "{}us", self.0),
+        match self.civil() {
+            Some(time) => write!(f, "{time:.6}Z"),
+            None => write!(f, "{}us", self.0),
         }
     }
 }
@@ -128,9 +149,41 @@ mod tests {
     fn timestamps_are_read_with_an_offset_and_written_in_utc() {
         let time = Timestamp::parse("2011-10-01T00:38:44.546+02:00").expect("a time");
         assert_eq!(time.to_string(), "2011-09-30T22:38:44.546000Z");
-        assert_eq!(Timestamp::parse(&time.to_string()), Some(time));
-        for wrong in ["", "now", "2011-10-01", "2011-13-01T00:00:00Z"] {
-            assert_eq!(Timestamp::parse(wrong), None, "{wrong}");
+        assert_eq!(Timestamp::parse(&time.to_string()), Ok(time));
+        for wrong in [
+            "",
+            "now",
+            "2011-10-01",
+            "2011-10-01T00:00:00",
+            "2011-13-01T00:00:00Z",
+            "2024-01-01T24:00:00Z",
+        ] {
+            assert_eq!(Timestamp::parse(wrong), Err(NO_TIME), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_to_the_edges_of_the_calendar() {
+        for (text, told) in [
+            ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+            ("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.999999Z"),
+            ("9999-12-30T22:00:00Z", "9999-12-30T22:00:00.000000Z"),
+            ("9999-12-31T23:59:59+14:00", "9999-12-31T09:59:59.000000Z"),
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.000000Z"),
+            ("1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"),
+            ("1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z"),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00.000000Z"),
+            ("2024-01-01T00:00:00.123456789Z", "2024-01-01T00:00:00.123456Z"),
+            ("2024-03-31T02:30:00+14:00", "2024-03-30T12:30:00.000000Z"),
+            ("2024-01-01t00:00:00z", "2024-01-01T00:00:00.000000Z"),
+            ("-009999-01-01T00:00:00Z", "-009999-01-01T00:00:00.000000Z"),
+        ] {
+            let time = Timestamp::parse(text).unwrap_or_else(|why| panic!("{text} {why}"));
+            assert_eq!(time.to_string(), told, "{text}");
+            assert_eq!(Timestamp::parse(told), Ok(time));
+        }
+        for beyond in ["9999-12-31T23:59:59-00:01", "-009999-01-01T00:00:00+00:01"] {
+            assert_eq!(Timestamp::parse(beyond), Err(NO_YEAR), "{beyond}");
         }
     }
 

@@ -14,7 +14,8 @@ pub struct Snapshot {
     pub stream: StreamName,
     /// The version that it was made at: the events after it are still to be applied. At least 1.
     pub version: Version,
-    /// The version of the shape of `data`; at least 1. An application passes over shapes it does not know.
+    /// The version of the shape of `data`; at least 1. An application passes over shapes it does not know. Of two
+    /// snapshots at one version the one of the newer schema is kept.
     pub schema: u32,
     /// The state.
     pub data: Bytes,

@@ -8,14 +8,14 @@ use bytes::Bytes;
 use clap::Args;
 use quorate_client::{AppendError, Client, Done, Event, Expect};
 use quorate_proto::limits::APPEND_BYTES_MAX;
-use quorate_proto::{ErrorKind, EventId, EventType, Problem, Query, StreamName, Timestamp};
+use quorate_proto::{ErrorKind, EventId, EventType, Problem, Query, StreamName, Timestamp, json};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
-use crate::ndjson::EventLine;
+use crate::import::Format;
+use crate::ndjson::{EventLine, trim};
 use crate::output::{write_failure_json, write_json};
 use crate::query;
 
@@ -23,7 +23,8 @@ use crate::query;
 ///
 /// The events are on the disks of a majority of the nodes when the command ends with 0. It ends with 3
 /// if the append was rejected, and with 4 if it is not known whether the events were appended: then
-/// repeat it with the ids it tells, unless it says that they are forgotten.
+/// repeat it with the ids it tells, unless it says that they are forgotten. It ends with 5 if the events are
+/// there, but standard output took no word of it; a reader that left before the end changes no exit code.
 #[derive(Args, Debug)]
 #[command(after_long_help = query::SYNTAX)]
 pub struct AppendArgs {
@@ -58,7 +59,7 @@ struct Content {
     #[arg(long, required_unless_present = "file")]
     r#type: Option<EventType>,
     /// The data as JSON; `-` reads any bytes from standard input.
-    #[arg(long, value_name = "JSON|-")]
+    #[arg(long, value_name = "JSON|-", value_parser = parse_value, allow_hyphen_values = true)]
     data: Option<String>,
     /// The event's id, a UUID: the same one again makes a repetition safe. A new one if not given.
     #[arg(long, value_name = "UUID", value_parser = EventId::parse)]
@@ -67,7 +68,7 @@ struct Content {
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// What is known around the event, as JSON.
-    #[arg(long, value_name = "JSON", value_parser = parse_json)]
+    #[arg(long, value_name = "JSON", value_parser = parse_json, allow_hyphen_values = true)]
     metadata: Option<String>,
     /// What larger thing the event belongs to.
     #[arg(long, value_name = "ID")]
@@ -81,7 +82,8 @@ struct Content {
     /// The version of the shape of the data.
     #[arg(long, value_name = "NUMBER")]
     schema: Option<u32>,
-    /// When it happened, as RFC 3339.
+    /// When it happened, as RFC 3339, to the end of the year 9999. Digits below a microsecond are cut off, and a
+    /// leap second (`:60`) becomes the second before it.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     occurred_at: Option<Timestamp>,
 }
@@ -103,10 +105,16 @@ pub async fn run(args: AppendArgs, global: &Global) -> Result<(), Exit> {
             vec![(stream, vec![content.into_event()?])]
         }
     };
-    let client = connect(global).await.map_err(|problem| not_begun(global, problem))?;
+    let client = match connect(global).await {
+        Ok(client) => client,
+        Err(problem) => return not_begun(global, problem),
+    };
     let streams: Vec<StreamName> = writes.iter().map(|(stream, _)| stream.clone()).collect();
     match append(&client, expect, writes, conditions).await {
-        Ok(done) => Ok(report(global, &told(expect, has_conditions), &streams, &done)?),
+        Ok(done) => {
+            let written = report(global, &told(expect, has_conditions), &streams, &done);
+            Exit::told(Ok(()), written)
+        }
         Err(error) => failed(global, &error),
     }
 }
@@ -142,22 +150,26 @@ pub(crate) fn exit(error: &AppendError) -> Exit {
 }
 
 /// The end of a command that could not even begin to append, told in JSON too if that is asked for.
-pub(crate) fn not_begun(global: &Global, problem: Problem) -> Exit {
-    if global.json() {
-        let error = AppendError::Rejected(problem.clone());
-        if let Err(error) = write_failure_json(&mut io::stdout(), &error, None) {
-            return error.into();
-        }
-    }
-    problem.into()
+pub(crate) fn not_begun(global: &Global, problem: Problem) -> Result<(), Exit> {
+    let error = AppendError::Rejected(problem.clone());
+    Exit::told(Err(problem.into()), write_failure(global, &error, None))
 }
 
 /// The end of an append or of a change that failed, told in JSON too if that is asked for.
 pub(crate) fn failed(global: &Global, error: &AppendError) -> Result<(), Exit> {
-    if global.json() {
-        write_failure_json(&mut io::stdout(), error, None)?;
+    Exit::told(Err(exit(error)), write_failure(global, error, None))
+}
+
+/// Tells a failure on standard output too if JSON is asked for; `line` is that of the file it came from.
+pub(crate) fn write_failure(
+    global: &Global,
+    error: &AppendError,
+    line: Option<u64>,
+) -> io::Result<()> {
+    match global.json() {
+        true => write_failure_json(&mut io::stdout(), error, line),
+        false => Ok(()),
     }
-    Err(exit(error))
 }
 
 /// What an append or a change came to, as a JSON line.
@@ -242,9 +254,17 @@ fn from_file(
     if text.len() as u64 > bytes_max {
         return Err(Exit::usage(format!("{shown} is too large for one append; use `import`")));
     }
+    match Format::of(&text) {
+        Format::Text => {}
+        Format::Gzip | Format::Zstd => {
+            return Err(Exit::usage(format!("{shown} is an archive, which `import` reads")));
+        }
+        Format::Other(told) => return Err(Exit::usage(format!("{shown}: {told}"))),
+    }
     let mut writes: Vec<(StreamName, Vec<Event>)> = Vec::new();
     for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
-        if line.trim_ascii().is_empty() {
+        let line = trim(line);
+        if line.is_empty() {
             continue;
         }
         let refused =
@@ -278,15 +298,23 @@ pub(crate) fn parse_expectation(text: &str) -> Result<Expect, String> {
     }
 }
 
+/// A value that may begin with a hyphen, as -5 does, but is not the next option in the place of a value.
+pub(crate) fn parse_value(text: &str) -> Result<String, String> {
+    match text.starts_with("--") {
+        true => Err("is an option and no value".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
 pub(crate) fn parse_json(text: &str) -> Result<String, String> {
-    match serde_json::from_str::<&RawValue>(text) {
+    match json::check(text.as_bytes()) {
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("is no JSON: {error}")),
+        Err(why) => Err(why.to_string()),
     }
 }
 
 fn parse_time(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).ok_or_else(|| "is no RFC 3339 time".to_owned())
+    Timestamp::parse(text).map_err(str::to_owned)
 }
 
 #[cfg(test)]

@@ -157,14 +157,15 @@ pub async fn run(args: BenchArgs, global: &Global) -> Result<(), Exit> {
     let cpu = before.zip(cpu_time(&pids)).map(|(before, after)| after.saturating_sub(before));
     let result = Line::of(operation, &load, events_per_append, size, &measured, cpu);
     let mut output = io::stdout().lock();
-    match global.json() {
-        true => write_json(&mut output, &result)?,
-        false => write!(output, "{}", result.plain())?,
-    }
-    match measured.first_error {
+    let written = match global.json() {
+        true => write_json(&mut output, &result),
+        false => write!(output, "{}", result.plain()),
+    };
+    let verdict = match measured.first_error {
         Some(error) if measured.latencies.is_empty() => Err(Exit::failed(error)),
         _ => Ok(()),
-    }
+    };
+    Exit::told(verdict, written)
 }
 
 #[derive(Serialize)]

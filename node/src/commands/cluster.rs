@@ -76,6 +76,10 @@ async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
         Ok(founded) => (founded, args.chunk_size),
         Err(refused) => founded_already(asked, &peers).await.ok_or(refused)?,
     };
+    Exit::told(Ok(()), report_founded(global, founded, chunk_bytes))
+}
+
+fn report_founded(global: &Global, founded: Founded, chunk_bytes: u64) -> io::Result<()> {
     let cluster = founded.cluster.to_string();
     let mut output = io::stdout().lock();
     if global.json() {
@@ -85,17 +89,12 @@ async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
             peer_address: member.peer_address,
         };
         let nodes = founded.members.into_iter().map(member).collect();
-        write_json(&mut output, &InitLine { cluster, nodes, chunk_bytes })?;
-    } else {
-        let count = founded.members.len();
-        writeln!(
-            output,
-            "cluster {cluster} of {count} nodes, {} a chunk",
-            size::show(chunk_bytes)
-        )?;
-        for member in founded.members {
-            writeln!(output, "node {}  {}", member.id, member.client_address)?;
-        }
+        return write_json(&mut output, &InitLine { cluster, nodes, chunk_bytes });
+    }
+    let count = founded.members.len();
+    writeln!(output, "cluster {cluster} of {count} nodes, {} a chunk", size::show(chunk_bytes))?;
+    for member in founded.members {
+        writeln!(output, "node {}  {}", member.id, member.client_address)?;
     }
     Ok(())
 }

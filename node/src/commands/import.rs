@@ -1,32 +1,38 @@
 //! `quorate import`: appends the events of a file, each checked against the version before it.
 
-use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use quorate_client::AppendError;
+use quorate_client::{AppendError, Client, Query};
 use quorate_proto::{Invalid, Problem};
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::cli::Global;
-use crate::commands::append::{exit, not_begun};
+use crate::commands::append::{exit, not_begun, write_failure};
 use crate::connect::connect;
 use crate::exit::Exit;
-use crate::import::{BadLine, Lines, Pump, Stop, count_present};
-use crate::output::{count_of, write_failure_json, write_json};
+use crate::import::{Ahead, BadLine, Lines, PATIENCE, Pump, REST, Stop, count_present};
+use crate::output::{count_of, write_json};
 
-/// Append the events of a file: JSON lines, plain or compressed with gzip or zstd.
+/// Append the events of a file or a pipe: JSON lines, plain or compressed with gzip or zstd.
 ///
 /// Every event expects exactly the version before it in its stream. An import that was interrupted is
 /// repeated with the same command: nothing is there twice, nothing is left out.
+///
+/// Lines may end as Windows ends them, and a byte order mark is passed over. `xz -dc FILE | quorate import -`
+/// reads other archives.
 #[derive(Args, Debug)]
 pub struct ImportArgs {
-    /// The file. An event without an `id` gets one made from its stream, its place in it and its line.
+    /// The file; `-` reads standard input. An event without an `id` gets one made from its stream, its place in
+    /// it and its line.
     file: PathBuf,
-    /// Look through the whole file first, and append nothing if a line is bad.
+    /// Look through the whole file first, and append nothing if a line is bad. A pipe can be read only once, so
+    /// this needs a file.
     #[arg(long)]
     check: bool,
     /// At most so many events a second.
@@ -36,41 +42,43 @@ pub struct ImportArgs {
 
 /// Runs the command.
 pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
-    let open = |task: &'static str| {
-        let bar = progress_bar(task);
-        let lines = Lines::open(&args.file, &bar)
-            .map_err(|error| Exit::failed(format!("{}: {error}", args.file.display())))?;
-        Ok::<_, Exit>((lines, bar))
-    };
+    let source = Source::open(&args.file)?;
     if args.check {
-        let (lines, bar) = open("checking")?;
-        check(lines).or_else(|bad| refuse(global, &args, &bad, "nothing was appended"))?;
+        let (lines, bar) = source.again("checking").ok_or_else(|| args.cannot_check())??;
+        if let Err(bad) = check(lines) {
+            return refuse(global, &args, &bad, "nothing was appended");
+        }
         bar.finish_and_clear();
     }
-    let not_begun = |problem| not_begun(global, problem);
-    let client = connect(global).await.map_err(not_begun)?;
+    let client = match connect(global).await {
+        Ok(client) => client,
+        Err(problem) => return not_begun(global, problem),
+    };
     let began_at = Instant::now();
-    let (lines, bar) = open("looking what is there")?;
-    let present = count_present(&client, lines).await.map_err(not_begun)?;
-    bar.finish_and_clear();
-
-    let (mut lines, bar) = open("importing")?;
+    let (began_after, present) = match look(&client, &source).await? {
+        Ok(found) => found,
+        Err(problem) => return not_begun(global, problem),
+    };
+    let (lines, bar) = source.last("importing")?;
     let waiting = bar.clone();
-    let mut pump = Pump::new(client, args.rate, move |error| {
-        let problem = error.problem();
-        waiting.suspend(|| eprintln!("waiting for the cluster: {problem}"));
+    let mut pump = Pump::new(client, args.rate, began_after, move |error| {
+        waiting.suspend(|| tell_waiting(&error.problem()));
     });
-    let sent = send_all(&mut lines, present, &mut pump).await;
+    let mut streams = 0;
+    let sent = send_all(&mut Ahead::start(lines)?, present, &mut pump, &mut streams).await;
     bar.finish_and_clear();
+    let events = present + pump.confirmed();
+    let already_there = present + pump.found();
     let totals = Totals {
-        events: present + pump.confirmed(),
-        streams: lines.streams(),
-        already_there: present,
+        events,
+        streams,
+        already_there,
+        appended: events - already_there,
         position: pump.position(),
         seconds: began_at.elapsed().as_millis() as f64 / 1000.0,
     };
     match sent {
-        Ok(()) => Ok(report(global, &totals)?),
+        Ok(()) => Exit::told(Ok(()), report(global, &totals)),
         Err(Ended::Bad(bad)) => {
             let kept = match totals.events {
                 1 => "the event before it is in the store".to_owned(),
@@ -79,14 +87,106 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
             refuse(global, &args, &bad, &kept)
         }
         Err(Ended::Stopped(Stop { number, error })) => {
-            if global.json() {
-                write_failure_json(&mut io::stdout(), &error, Some(number))?;
-            }
             let mut exit = exit(&error);
             exit.message = format!("{}:{number}: {}", args.file.display(), exit.message);
-            Err(exit)
+            Exit::told(Err(exit), write_failure(global, &error, Some(number)))
         }
     }
+}
+
+impl ImportArgs {
+    fn cannot_check(&self) -> Exit {
+        Exit::usage(format!(
+            "`{}` is no regular file and can be read only once, but --check reads it twice: write it to a file first",
+            self.file.display()
+        ))
+    }
+}
+
+/// What is there before the first line is sent: the last position of the log, and how many lines at the beginning
+/// of the file. In a pipe nothing is looked for: each line is sent, and those that are there are recognized.
+async fn look(client: &Client, source: &Source) -> Result<Result<(u64, u64), Problem>, Exit> {
+    let began_after = match last_position(client).await {
+        Ok(position) => position,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let Some(opened) = source.again("looking what is there") else {
+        return Ok(Ok((began_after, 0)));
+    };
+    let (lines, bar) = opened?;
+    let present = count_present(client, lines).await;
+    bar.finish_and_clear();
+    Ok(present.map(|present| (began_after, present)))
+}
+
+/// The last position of the log. A cluster without a leader is waited for, as it is between the lines.
+async fn last_position(client: &Client) -> Result<u64, Problem> {
+    let began_at = Instant::now();
+    loop {
+        match client.read(Query::everything()).backwards().limit(1).collect().await {
+            Ok(newest) => return Ok(newest.as_of),
+            Err(problem) if problem.kind.is_transient() && began_at.elapsed() < PATIENCE => {
+                tell_waiting(&problem);
+                sleep(REST).await;
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+}
+
+/// An import goes on when nobody reads what is said about it.
+fn tell_waiting(problem: &Problem) {
+    let _ = writeln!(io::stderr(), "waiting for the cluster: {problem}");
+}
+
+/// Where lines come from.
+enum Source {
+    /// A regular file, which can be read from its beginning more than once.
+    File(PathBuf),
+    /// Standard input, a pipe or the like.
+    Once(Box<dyn Read + Send>),
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Source, Exit> {
+        if path == Path::new("-") {
+            return Ok(Source::Once(Box::new(io::stdin())));
+        }
+        // A pipe is opened once: its writer may be gone before a second time.
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.is_file(), file)));
+        match opened {
+            Ok((true, _)) => Ok(Source::File(path.to_owned())),
+            Ok((false, file)) => Ok(Source::Once(Box::new(file))),
+            Err(error) => Err(Exit::failed(format!("{}: {error}", path.display()))),
+        }
+    }
+
+    /// The lines from the beginning, if they can be read again later.
+    fn again(&self, task: &'static str) -> Option<Result<(Lines, ProgressBar), Exit>> {
+        match self {
+            Source::File(path) => Some(lines_of(path, task)),
+            Source::Once(_) => None,
+        }
+    }
+
+    /// The lines from the beginning, for the last time.
+    fn last(self, task: &'static str) -> Result<(Lines, ProgressBar), Exit> {
+        match self {
+            Source::File(path) => lines_of(&path, task),
+            Source::Once(file) => {
+                let bar = progress_bar(task, None);
+                Ok((Lines::of(bar.wrap_read(file)), bar))
+            }
+        }
+    }
+}
+
+fn lines_of(path: &Path, task: &'static str) -> Result<(Lines, ProgressBar), Exit> {
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (length, file) =
+        opened.map_err(|error| Exit::failed(format!("{}: {error}", path.display())))?;
+    let bar = progress_bar(task, Some(length));
+    Ok((Lines::of(bar.wrap_read(file)), bar))
 }
 
 enum Ended {
@@ -94,12 +194,30 @@ enum Ended {
     Stopped(Stop),
 }
 
-/// Sends all events but the first `present`; at a bad line, first sees to those before it.
-async fn send_all(lines: &mut Lines, present: u64, pump: &mut Pump) -> Result<(), Ended> {
+/// Sends all events but the first `present`, and counts the streams; at a bad line, first sees to those before it.
+async fn send_all(
+    lines: &mut Ahead,
+    present: u64,
+    pump: &mut Pump,
+    streams: &mut u64,
+) -> Result<(), Ended> {
     loop {
-        match lines.next() {
-            Ok(Some(line)) if line.index <= present => {}
-            Ok(Some(line)) => pump.send(line).await.map_err(Ended::Stopped)?,
+        let next = tokio::select! {
+            biased;
+            next = lines.next() => next,
+            // A pipe may rest: what was sent is seen to meanwhile.
+            verdict = pump.first_verdict() => {
+                pump.settle(verdict).await.map_err(Ended::Stopped)?;
+                continue;
+            }
+        };
+        match next {
+            Ok(Some(line)) => {
+                *streams += u64::from(line.ordinal == 1);
+                if line.index > present {
+                    pump.send(line).await.map_err(Ended::Stopped)?;
+                }
+            }
             Ok(None) => return pump.finish().await.map_err(Ended::Stopped),
             Err(bad) => {
                 pump.finish().await.map_err(Ended::Stopped)?;
@@ -116,12 +234,11 @@ fn check(mut lines: Lines) -> Result<(), BadLine> {
 
 fn refuse(global: &Global, args: &ImportArgs, bad: &BadLine, kept: &str) -> Result<(), Exit> {
     let BadLine { number, why } = bad;
-    if global.json() {
-        let message = format!("line {number}: {why}; {kept}");
-        let problem = Problem { message, ..Problem::from(Invalid::new("line", why)) };
-        write_failure_json(&mut io::stdout(), &AppendError::Rejected(problem), Some(*number))?;
-    }
-    Err(Exit::usage(format!("{}:{number}: {why}; {kept}", args.file.display())))
+    let message = format!("line {number}: {why}; {kept}");
+    let problem = Problem { message, ..Problem::from(Invalid::new("line", why)) };
+    let verdict = Exit::usage(format!("{}:{number}: {why}; {kept}", args.file.display()));
+    let written = write_failure(global, &AppendError::Rejected(problem), Some(*number));
+    Exit::told(Err(verdict), written)
 }
 
 #[derive(Serialize)]
@@ -129,8 +246,10 @@ struct Totals {
     /// Those of the file that are in the store now.
     events: u64,
     streams: u64,
-    /// Those that were found there, and not sent again.
+    /// Those of them that were there before, from an earlier import of the file.
     already_there: u64,
+    /// The others.
+    appended: u64,
     /// The highest one of those that were sent.
     position: u64,
     seconds: f64,
@@ -141,29 +260,33 @@ fn report(global: &Global, totals: &Totals) -> io::Result<()> {
     if global.json() {
         return write_json(&mut output, totals);
     }
-    let Totals { events, streams, already_there, position, seconds } = totals;
-    let rate = ((events - already_there) as f64 / seconds.max(0.001)) as u64;
-    writeln!(
+    let Totals { events, streams, already_there, appended, position, seconds } = totals;
+    let rate = (*appended as f64 / seconds.max(0.001)) as u64;
+    write!(
         output,
-        "the store has {} of {}, up to position {position}: {} found there already, \
-         the others took {seconds:.1} s ({}/s)",
+        "the store has {} of {}, up to position {position}: {} found there already, ",
         count_of(*events, "event"),
         count_of(*streams, "stream"),
         HumanCount(*already_there),
-        HumanCount(rate),
-    )
+    )?;
+    let (appended, rate) = (HumanCount(*appended), HumanCount(rate));
+    writeln!(output, "{appended} appended in {seconds:.1} s ({rate}/s)")
 }
 
-/// A bar on standard error; hidden when nobody looks.
-fn progress_bar(task: &'static str) -> ProgressBar {
+/// A bar on standard error, of a length if that is known; hidden when nobody looks.
+fn progress_bar(task: &'static str, length: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template(
-        "{msg:>22} {wide_bar} {percent:>3} % {bytes}/{total_bytes}  {elapsed}",
-    )
-    .expect("the template is well formed");
-    let bar = ProgressBar::new(0).with_style(style).with_message(task);
+    let (bar, template) = match length {
+        Some(length) => {
+            let template = "{msg:>22} {wide_bar} {percent:>3} % {bytes}/{total_bytes}  {elapsed}";
+            (ProgressBar::new(length), template)
+        }
+        None => (ProgressBar::new_spinner(), "{msg:>22} {spinner} {bytes}  {elapsed}"),
+    };
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    let bar = bar.with_style(style).with_message(task);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }

@@ -1,6 +1,6 @@
 //! `quorate read`: reads the events of a stream, or of what a query finds.
 
-use std::io;
+use std::io::{self, Write};
 
 use clap::Args;
 use quorate_client::{Query, ReadRequest, Source};
@@ -116,7 +116,8 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
             None => String::new(),
         };
         let events_read = count_of(count, "event");
-        println!("{events_read} as of position {}{of_stream}", events.as_of());
+        let as_of = events.as_of();
+        writeln!(io::stdout(), "{events_read} as of position {as_of}{of_stream}")?;
     }
     Ok(())
 }
@@ -169,18 +170,19 @@ impl ReadArgs {
     }
 }
 
-fn parse_time(text: &str) -> Result<Timestamp, String> {
+/// A time as people tell it.
+pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
     // The command line is the one place where the wall clock is asked: `10m` means ten minutes before
     // the person pressed enter.
     parse_time_at(text, jiff::Timestamp::now().as_microsecond())
 }
 
 fn parse_time_at(text: &str, now: i64) -> Result<Timestamp, String> {
-    if let Some(time) = Timestamp::parse(text) {
-        return Ok(time);
-    }
-    let span = age::parse(text)
-        .ok_or_else(|| "is no RFC 3339 time, and no time span like `10m`".to_owned())?;
+    let why = match Timestamp::parse(text) {
+        Ok(time) => return Ok(time),
+        Err(why) => why,
+    };
+    let span = age::parse(text).ok_or_else(|| format!("{why}, and is no time span like `10m`"))?;
     let time = i64::try_from(span.as_micros()).ok().and_then(|span| now.checked_sub(span));
     time.map(Timestamp).ok_or_else(|| "is too long a time span".to_owned())
 }

@@ -46,19 +46,28 @@ pub async fn run(_args: ScavengeArgs, global: &Global) -> Result<(), Exit> {
         }
     };
     let mut failures = Vec::new();
+    // The nodes after it are asked too when a line could not be written.
+    let mut written = Ok(());
     for address in addresses {
-        match scavenge(&address).await {
-            Ok(done) => report(global, &address, done)?,
+        let line = match scavenge(&address).await {
+            Ok(done) => report(global, &address, done),
             Err(exit) => {
-                if global.json() {
-                    let failed = FailedLine { address: &address, error: &exit.message };
-                    write_json(&mut io::stdout(), &failed)?;
-                }
+                let line = report_failure(global, &address, &exit);
                 failures.push(format!("{address}: {}", exit.message));
+                line
             }
-        }
+        };
+        written = written.and(line);
     }
-    if failures.is_empty() { Ok(()) } else { Err(Exit::failed(failures.join("; "))) }
+    let verdict = if failures.is_empty() { Ok(()) } else { Err(Exit::failed(failures.join("; "))) };
+    Exit::told(verdict, written)
+}
+
+fn report_failure(global: &Global, address: &str, exit: &Exit) -> io::Result<()> {
+    match global.json() {
+        true => write_json(&mut io::stdout(), &FailedLine { address, error: &exit.message }),
+        false => Ok(()),
+    }
 }
 
 async fn scavenge(address: &str) -> Result<Scavenged, Exit> {

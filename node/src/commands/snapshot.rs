@@ -9,10 +9,10 @@ use quorate_proto::{Outcome, Problem, StreamName};
 use serde::Serialize;
 
 use crate::cli::Global;
-use crate::commands::append::{not_begun, parse_json, read_data};
+use crate::commands::append::{not_begun, parse_json, parse_value, read_data, write_failure};
 use crate::connect::connect;
 use crate::exit::{Code, Exit};
-use crate::output::{write_failure_json, write_json, write_snapshot};
+use crate::output::{write_json, write_snapshot};
 
 /// Put or get the snapshot of a stream's state. The newest is kept; `read --with-snapshot` begins with it.
 #[derive(Args, Debug)]
@@ -23,7 +23,8 @@ pub struct SnapshotArgs {
 
 #[derive(Debug, Subcommand)]
 enum SnapshotCommand {
-    /// Keep a snapshot, if it is not older than the one that is kept. Safe to repeat.
+    /// Keep a snapshot, if it is not older than the one that is kept: of a lower version, or of the same version
+    /// and a lower schema. Safe to repeat.
     Put(PutArgs),
     /// Print the snapshot that is kept.
     Get(GetArgs),
@@ -36,11 +37,12 @@ struct PutArgs {
     /// The version of the stream that the state was made at.
     #[arg(long, value_name = "NUMBER")]
     version: u64,
-    /// The version of the shape of the data.
+    /// The version of the shape of the data. An old program finds a newer one there than it knows, and reads the
+    /// events instead; a new program knows both.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     schema: u32,
     /// The state as JSON; `-` reads any bytes from standard input.
-    #[arg(long, value_name = "JSON|-")]
+    #[arg(long, value_name = "JSON|-", value_parser = parse_value, allow_hyphen_values = true)]
     data: String,
 }
 
@@ -75,23 +77,28 @@ async fn put(args: PutArgs, global: &Global) -> Result<(), Exit> {
             }
         },
     };
-    let client = connect(global).await.map_err(|problem| not_begun(global, problem))?;
-    let snapshot = Snapshot::new(version, data).schema(schema);
-    let kept = match client.stream(stream.as_str()).put_snapshot(snapshot).await {
-        Ok(kept) => kept,
-        Err(problem) => return Err(refused(global, problem)?),
+    let client = match connect(global).await {
+        Ok(client) => client,
+        Err(problem) => return not_begun(global, problem),
     };
+    let snapshot = Snapshot::new(version, data).schema(schema);
+    match client.stream(stream.as_str()).put_snapshot(snapshot).await {
+        Ok(kept) => Exit::told(Ok(()), report(global, &stream, version, kept)),
+        Err(problem) => refused(global, problem),
+    }
+}
+
+fn report(global: &Global, stream: &StreamName, version: u64, kept: u64) -> io::Result<()> {
     let mut output = io::stdout().lock();
     if global.json() {
         let stream = stream.as_str();
-        return Ok(write_json(&mut output, &KeptLine { stream, version: kept })?);
+        return write_json(&mut output, &KeptLine { stream, version: kept });
     }
     write!(output, "the snapshot of `{stream}` is of version {kept}")?;
-    writeln!(output, "{}", if kept > version { ": a newer one was kept already" } else { "" })?;
-    Ok(())
+    writeln!(output, "{}", if kept > version { ": a newer one was kept already" } else { "" })
 }
 
-fn refused(global: &Global, problem: Problem) -> Result<Exit, Exit> {
+fn refused(global: &Global, problem: Problem) -> Result<(), Exit> {
     let code = match problem.outcome {
         Outcome::Unknown => Code::Unknown,
         Outcome::NotAppended if problem.is_verdict() => Code::Rejected,
@@ -101,10 +108,8 @@ fn refused(global: &Global, problem: Problem) -> Result<Exit, Exit> {
         Code::Unknown => format!("{problem}; repeat the same command"),
         _ => problem.to_string(),
     };
-    if global.json() {
-        write_failure_json(&mut io::stdout(), &AppendError::Rejected(problem), None)?;
-    }
-    Ok(Exit::new(code, message))
+    let written = write_failure(global, &AppendError::Rejected(problem), None);
+    Exit::told(Err(Exit::new(code, message)), written)
 }
 
 async fn get(stream: &StreamName, global: &Global) -> Result<(), Exit> {

@@ -174,28 +174,41 @@ async fn change(change: Change, how: How, global: &Global) -> Result<(), Exit> {
     let scope = change.scope();
     let changes = scope.changes().map_err(Exit::usage)?;
     let expect = how.expect_of(&scope)?;
-    let client = connect(global).await.map_err(|problem| not_begun(global, problem))?;
+    let client = match connect(global).await {
+        Ok(client) => client,
+        Err(problem) => return not_begun(global, problem),
+    };
     let done = match send(&client, &change, expect, how.id).await {
         Ok(done) => done,
         Err(error) => return failed(global, &error),
     };
+    Exit::told(Ok(()), report(global, &change, &changes, expect, &done))
+}
+
+fn report(
+    global: &Global,
+    change: &Change,
+    changes: &StreamName,
+    expect: Expect,
+    done: &Done,
+) -> io::Result<()> {
     let mut output = io::stdout().lock();
     if global.json() {
         let versions = BTreeMap::from([(changes.as_str(), done.version)]);
-        return Ok(write_json(&mut output, &DoneLine { position: done.position, versions })?);
+        return write_json(&mut output, &DoneLine { position: done.position, versions });
     }
     let what = match change {
         Change::Settings(..) => "is under new settings",
         Change::Delete(_) => "is deleted",
         Change::Tombstone(_) => "is closed for good",
     };
+    let scope = change.scope();
     let (named, position) = (named(&scope), done.position);
     write!(output, "{named} {what}, position {position}")?;
     match scope {
-        Scope::Stream(_) => writeln!(output, " ({})", told(expect, false))?,
-        Scope::Category(_) | Scope::Path(_) => writeln!(output)?,
+        Scope::Stream(_) => writeln!(output, " ({})", told(expect, false)),
+        Scope::Category(_) | Scope::Path(_) => writeln!(output),
     }
-    Ok(())
 }
 
 async fn send(

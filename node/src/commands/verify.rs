@@ -53,9 +53,25 @@ struct FaultLine {
 /// Runs the command.
 pub fn run(args: &VerifyArgs, global: &Global) -> Result<(), Exit> {
     let directory = &args.directory;
-    let mut output = io::stdout().lock();
     let (whole, faults) = verify(directory)?;
-    for fault in &faults {
+    let written = report(global, whole.as_ref(), &faults);
+    let shown = directory.display();
+    let verdict = match whole {
+        Some(_) => Ok(()),
+        None if faults.is_empty() => {
+            Err(Exit::failed(format!("`{shown}` holds no node of a cluster")))
+        }
+        None => {
+            let faults = count_of(faults.len() as u64, "fault");
+            Err(Exit::failed(format!("{faults} in `{shown}`")))
+        }
+    };
+    Exit::told(verdict, written)
+}
+
+fn report(global: &Global, whole: Option<&WholeLine>, faults: &[Fault]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    for fault in faults {
         let (error, offset) = match fault {
             Fault::Damaged { offset, .. } => ("damaged", Some(*offset)),
             _ => ("internal", None),
@@ -67,21 +83,11 @@ pub fn run(args: &VerifyArgs, global: &Global) -> Result<(), Exit> {
             false => writeln!(output, "{message}")?,
         }
     }
-    let shown = directory.display();
     match whole {
-        Some(whole) if global.json() => write_json(&mut output, &whole)?,
-        Some(whole) => write_plain(&mut output, &whole)?,
-        None if faults.is_empty() => {
-            return Err(Exit::failed(format!("`{shown}` holds no node of a cluster")));
-        }
-        None => {
-            return Err(Exit::failed(format!(
-                "{} in `{shown}`",
-                count_of(faults.len() as u64, "fault")
-            )));
-        }
+        Some(whole) if global.json() => write_json(&mut output, whole),
+        Some(whole) => write_plain(&mut output, whole),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Looks at everything, also behind the first fault.

@@ -11,9 +11,9 @@ use super::WINDOW_LINES;
 use super::source::Line;
 
 /// How long to go on without any progress.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// How long to wait before lines that found no leader are sent again.
-const REST: Duration = Duration::from_millis(200);
+pub(crate) const REST: Duration = Duration::from_millis(200);
 
 /// A line that was refused for good, and why.
 #[derive(Debug)]
@@ -32,7 +32,10 @@ pub(crate) struct Pump {
     client: Client,
     sent: VecDeque<(Line, Submitted)>,
     pace: Option<Pace>,
+    /// What lies up to here was in the log before the first line was sent.
+    began_after: u64,
     confirmed: u64,
+    found: u64,
     position: u64,
     progress_at: Instant,
     /// Called when the cluster is waited for, with the reason.
@@ -40,10 +43,12 @@ pub(crate) struct Pump {
 }
 
 impl Pump {
-    /// Sends at most `rate` lines a second, if told.
+    /// Sends at most `rate` lines a second, if told. `began_after` is the last position of the log now: a line
+    /// that is answered with an earlier one was there already.
     pub(crate) fn new(
         client: Client,
         rate: Option<u32>,
+        began_after: u64,
         on_wait: impl Fn(&AppendError) + 'static,
     ) -> Pump {
         let pace =
@@ -52,7 +57,9 @@ impl Pump {
             client,
             sent: VecDeque::new(),
             pace,
+            began_after,
             confirmed: 0,
+            found: 0,
             position: 0,
             progress_at: Instant::now(),
             on_wait: Box::new(on_wait),
@@ -62,6 +69,11 @@ impl Pump {
     /// How many lines are known to be in the log.
     pub(crate) fn confirmed(&self) -> u64 {
         self.confirmed
+    }
+
+    /// How many of them were in the log before.
+    pub(crate) fn found(&self) -> u64 {
+        self.found
     }
 
     /// The highest position of a confirmed line.
@@ -81,12 +93,15 @@ impl Pump {
         if let Some(pace) = &mut self.pace {
             pace.wait().await;
         }
+        if self.sent.is_empty() {
+            // Nothing was waited for until now: a pipe may have rested.
+            self.progress_at = Instant::now();
+        }
         self.launch(line).await;
         // Verdicts that are there already cost nothing to look at, and make room.
         while let Some((_, verdict)) = self.sent.front_mut() {
             let Some(verdict) = verdict.now_or_never() else { break };
-            let Some((line, _)) = self.sent.pop_front() else { break };
-            self.judge(line, verdict).await?;
+            self.settle(verdict).await?;
         }
         Ok(())
     }
@@ -99,6 +114,21 @@ impl Pump {
         Ok(())
     }
 
+    /// Waits for the verdict on the first line that was sent, for ever if there is none; [`Pump::settle`] takes it.
+    /// Nothing is lost if it is not waited for to the end.
+    pub(crate) async fn first_verdict(&mut self) -> Result<Done, AppendError> {
+        match self.sent.front_mut() {
+            Some((_, verdict)) => verdict.await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes the verdict on the first line that was sent.
+    pub(crate) async fn settle(&mut self, verdict: Result<Done, AppendError>) -> Result<(), Stop> {
+        let Some((line, _)) = self.sent.pop_front() else { return Ok(()) };
+        self.judge(line, verdict).await
+    }
+
     async fn launch(&mut self, line: Line) {
         let expect = Expect::Version(line.ordinal - 1);
         let transaction = self.client.transaction();
@@ -108,9 +138,8 @@ impl Pump {
     }
 
     async fn settle_first(&mut self) -> Result<(), Stop> {
-        let Some((line, verdict)) = self.sent.pop_front() else { return Ok(()) };
-        let verdict = verdict.await;
-        self.judge(line, verdict).await
+        let verdict = self.first_verdict().await;
+        self.settle(verdict).await
     }
 
     async fn judge(&mut self, line: Line, verdict: Result<Done, AppendError>) -> Result<(), Stop> {
@@ -162,6 +191,7 @@ impl Pump {
 
     fn confirm(&mut self, done: &Done) {
         self.confirmed += 1;
+        self.found += u64::from(done.position <= self.began_after);
         self.position = self.position.max(done.position);
         self.progress_at = Instant::now();
     }

@@ -2,24 +2,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
-use std::path::Path;
+use std::io::{self, BufRead, Read};
 
-use flate2::read::MultiGzDecoder;
-use indicatif::{ProgressBar, ProgressBarIter};
 use quorate_client::Event;
 use quorate_proto::limits::APPEND_BYTES_MAX;
 use quorate_proto::{Event as ProtoEvent, EventId, Invalid, StreamName};
 use uuid::Uuid;
 
-use crate::ndjson::EventLine;
+use super::archive::text_of;
+use crate::ndjson::{EventLine, trim};
 
 /// Longest line: base64 and escapes make it longer than the append that comes of it.
 const LINE_BYTES_MAX: u64 = 4 * APPEND_BYTES_MAX as u64;
-const BUFFER_BYTES: usize = 256 * 1024;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// What ids made from lines are made in; never to be changed, or repeated imports would duplicate.
 const NAMESPACE: Uuid = Uuid::from_u128(0x8d1f_3f0e_5b7a_4c52_9f0e_6a2f_71c3_94d5);
 
@@ -52,7 +46,7 @@ impl fmt::Display for BadLine {
 
 /// The lines of a file, from its beginning.
 pub(crate) struct Lines {
-    input: Box<dyn BufRead>,
+    input: Input,
     buffer: Vec<u8>,
     number: u64,
     index: u64,
@@ -60,35 +54,32 @@ pub(crate) struct Lines {
     ordinals: HashMap<StreamName, u64>,
 }
 
+/// What lines are read from.
+enum Input {
+    /// Not looked at yet: a pipe is waited for by who reads, not by who opens.
+    File(Box<dyn Read + Send>),
+    Text(Box<dyn BufRead + Send>),
+    /// It could not be read on.
+    Ended,
+}
+
 impl Lines {
-    /// Opens a file: gzip or zstd by its first bytes, otherwise plain. `bar` shows how much was read.
-    pub(crate) fn open(path: &Path, bar: &ProgressBar) -> io::Result<Lines> {
-        let file = File::open(path)?;
-        bar.set_length(file.metadata()?.len());
-        Lines::read(bar.wrap_read(file))
+    /// The lines of a file: of a gzip or zstd archive by its first bytes, otherwise plain ones.
+    pub(crate) fn of(file: impl Read + Send + 'static) -> Lines {
+        let input = Input::File(Box::new(file));
+        Lines { input, buffer: Vec::new(), number: 0, index: 0, ordinals: HashMap::new() }
     }
 
-    fn read(mut file: ProgressBarIter<File>) -> io::Result<Lines> {
-        let mut magic = Vec::new();
-        file.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut magic)?;
-        let gzip = magic.starts_with(&GZIP_MAGIC);
-        let zstd = magic.starts_with(&ZSTD_MAGIC);
-        let whole: Chain<Cursor<Vec<u8>>, _> = Cursor::new(magic).chain(file);
-        let whole = BufReader::with_capacity(BUFFER_BYTES, whole);
-        let input: Box<dyn BufRead> = if gzip {
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(whole)))
-        } else if zstd {
-            let decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
-        } else {
-            Box::new(whole)
+    /// Reads the next line into the buffer; how many bytes it has, 0 at the end.
+    fn read_line(&mut self) -> io::Result<u64> {
+        self.buffer.clear();
+        self.input = match std::mem::replace(&mut self.input, Input::Ended) {
+            Input::File(file) => Input::Text(text_of(file)?),
+            input => input,
         };
-        Ok(Lines { input, buffer: Vec::new(), number: 0, index: 0, ordinals: HashMap::new() })
-    }
-
-    /// How many streams there were so far.
-    pub(crate) fn streams(&self) -> u64 {
-        self.ordinals.len() as u64
+        let Input::Text(text) = &mut self.input else { return Ok(0) };
+        let length = text.take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut self.buffer)?;
+        Ok(length as u64)
     }
 
     /// The next event; empty lines are passed over.
@@ -97,18 +88,17 @@ impl Lines {
             self.number += 1;
             let number = self.number;
             let bad = |why: String| BadLine { number, why };
-            self.buffer.clear();
-            let mut input = self.input.by_ref().take(LINE_BYTES_MAX + 1);
-            let length = input
-                .read_until(b'\n', &mut self.buffer)
-                .map_err(|error| bad(format!("the file cannot be read on: {error}")))?;
+            let length = self.read_line().map_err(|error| match number {
+                1 => bad(error.to_string()),
+                _ => bad(format!("the file cannot be read on: {error}")),
+            })?;
             if length == 0 {
                 return Ok(None);
             }
-            if length as u64 > LINE_BYTES_MAX {
+            if length > LINE_BYTES_MAX {
                 return Err(bad(format!("longer than {LINE_BYTES_MAX} bytes")));
             }
-            let line = self.buffer.trim_ascii();
+            let line = trim(&self.buffer);
             if !line.is_empty() {
                 self.index += 1;
                 let index = self.index;
@@ -160,9 +150,7 @@ mod tests {
                         {\"stream\":\"a-1\",\"type\":\"T\"}";
 
     fn lines(bytes: &[u8]) -> Lines {
-        let mut file = tempfile::NamedTempFile::new().expect("a file");
-        file.write_all(bytes).expect("a file");
-        Lines::open(file.path(), &ProgressBar::hidden()).expect("a file")
+        Lines::of(io::Cursor::new(bytes.to_vec()))
     }
 
     fn all(mut lines: Lines) -> Vec<(u64, String, u64, EventId)> {
@@ -173,6 +161,21 @@ mod tests {
         all
     }
 
+    fn gzip(text: &str) -> Vec<u8> {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text.as_bytes()).expect("memory");
+        gzip.finish().expect("memory")
+    }
+
+    fn zstd(text: &str) -> Vec<u8> {
+        zstd::encode_all(text.as_bytes(), 1).expect("memory")
+    }
+
+    /// A frame that zstd passes over, as `pzstd` writes one before each of its frames.
+    fn skippable() -> Vec<u8> {
+        vec![0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 9, 9, 9, 9]
+    }
+
     #[test]
     fn plain_gzip_and_zstd_give_the_same_lines() {
         let plain = all(lines(TEXT.as_bytes()));
@@ -181,11 +184,86 @@ mod tests {
             .map(|(number, stream, ordinal, _)| (*number, stream.as_str(), *ordinal))
             .collect();
         assert_eq!(shape, [(1, "a-1", 1), (3, "b-1", 1), (4, "a-1", 2)]);
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gzip.write_all(TEXT.as_bytes()).expect("memory");
-        assert_eq!(all(lines(&gzip.finish().expect("memory"))), plain);
-        let zstd = zstd::encode_all(TEXT.as_bytes(), 1).expect("memory");
-        assert_eq!(all(lines(&zstd)), plain);
+        assert_eq!(all(lines(&gzip(TEXT))), plain);
+        assert_eq!(all(lines(&zstd(TEXT))), plain);
+    }
+
+    #[test]
+    fn archives_in_a_row_padding_and_skippable_frames_are_read_as_gzip_and_zstd_read_them() {
+        let plain = all(lines(TEXT.as_bytes()));
+        let (first, second) = TEXT.split_at(40);
+        let zeros = vec![0; 300_000];
+        for archive in [
+            [gzip(first), gzip(second)].concat(),
+            [gzip(TEXT), zeros.clone()].concat(),
+            [gzip(first), gzip(""), zeros, gzip(second)].concat(),
+            [zstd(first), zstd(second)].concat(),
+            [skippable(), zstd(first), skippable(), zstd(second), skippable()].concat(),
+        ] {
+            assert_eq!(all(lines(&archive)), plain);
+        }
+        let followed = [gzip(TEXT), b"{}".to_vec()].concat();
+        assert_eq!(
+            first_bad(&followed).why,
+            "the file cannot be read on: the gzip archive is \
+             damaged: bytes follow that are no gzip archive"
+        );
+    }
+
+    #[test]
+    fn windows_line_ends_and_a_byte_order_mark_change_no_id() {
+        let unix = "{\"stream\":\"a-1\",\"type\":\"T\"}\n{\"stream\":\"a-1\",\"type\":\"T\"}\n";
+        let plain = all(lines(unix.as_bytes()));
+        assert_eq!(all(lines(unix.replace('\n', "\r\n").as_bytes())), plain);
+        assert_eq!(all(lines(format!("\u{feff}{unix}").as_bytes())), plain);
+        assert_eq!(all(lines(&gzip(&format!("\u{feff}{unix}")))), plain);
+        let concatenated = unix.replace("{\"stream", "\u{feff}{\"stream");
+        assert_eq!(all(lines(concatenated.as_bytes())), plain);
+    }
+
+    #[test]
+    fn another_format_is_named() {
+        let utf16: Vec<u8> = TEXT.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let tar = [&b"events.ndjson"[..], &[0; 244], b"ustar\0", &[0; 250]].concat();
+        for (bytes, name) in [
+            ([&[0xff, 0xfe][..], &utf16].concat(), "UTF-16"),
+            (utf16, "UTF-16"),
+            (b"PK\x03\x04rest".to_vec(), "zip"),
+            (b"\xfd7zXZ\0rest".to_vec(), "xz"),
+            (b"BZh91AY&SY".to_vec(), "bzip2"),
+            (b"7z\xbc\xaf\x27\x1crest".to_vec(), "7z"),
+            (b"\x04\x22\x4d\x18rest".to_vec(), "lz4"),
+            (b"\x1f\x9drest".to_vec(), "compress"),
+            (tar, "tar"),
+            (b"Obj, what is this?".to_vec(), "no JSON object"),
+            (gzip("PK\x03\x04rest"), "zip"),
+            (zstd::encode_all(&gzip(TEXT)[..], 1).expect("memory"), "an archive in an archive"),
+        ] {
+            let bad = first_bad(&bytes);
+            assert_eq!(bad.number, 1, "{bad}");
+            assert!(bad.why.contains(name), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_window_beyond_128_mebibytes_is_told_with_what_reads_it() {
+        let encode = |window: u32| {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("memory");
+            encoder.window_log(window).expect("a window");
+            encoder.write_all(TEXT.as_bytes()).expect("memory");
+            encoder.finish().expect("memory")
+        };
+        assert_eq!(all(lines(&encode(27))), all(lines(TEXT.as_bytes())));
+        // An encoder with such a window would take gigabytes; its header says the same: 2^(10 + 21).
+        let mut archive = encode(27);
+        archive[5] = 21 << 3;
+        let bad = first_bad(&archive);
+        assert!(bad.why.contains("zstd -dc --long=31"), "{bad}");
+    }
+
+    fn first_bad(bytes: &[u8]) -> BadLine {
+        let mut lines = lines(bytes);
+        std::iter::from_fn(|| lines.next().transpose()).find_map(Result::err).expect("an error")
     }
 
     #[test]
@@ -224,10 +302,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_off_in_its_compression_is_an_error_and_not_an_end() {
-        let zstd = zstd::encode_all(TEXT.as_bytes(), 1).expect("memory");
-        let mut lines = lines(&zstd[..zstd.len() - 3]);
-        let ended = std::iter::from_fn(|| lines.next().transpose()).find_map(Result::err);
-        assert!(ended.expect("an error").why.contains("cannot be read on"));
+    fn an_archive_that_is_cut_off_is_an_error_and_not_an_end() {
+        for (archive, name) in [(gzip(TEXT), "gzip"), (zstd(TEXT), "zstd")] {
+            for length in 6..archive.len() {
+                let bad = first_bad(&archive[..length]);
+                assert!(bad.why.ends_with(&format!("the {name} archive is cut off")), "{bad}");
+            }
+        }
     }
 }

@@ -157,7 +157,10 @@ impl Store {
             return Ok(Verdict::Rejected(Rejection::Conflict { failures, violations }));
         }
         let kept = self.view.snapshot(&snapshot.stream, self.point)?;
-        if let Some(kept) = kept.filter(|kept| kept.snapshot.version > snapshot.version) {
+        // A program knows the shapes before its own: of two at one version, the newer shape serves it, and one
+        // that is older reads the events. In a rolling upgrade both put snapshots.
+        let rank = |snapshot: &Snapshot| (snapshot.version, snapshot.schema);
+        if let Some(kept) = kept.filter(|kept| rank(&kept.snapshot) > rank(&snapshot)) {
             return Ok(Verdict::Kept(kept.snapshot.version));
         }
         let (stream, version, index) = (snapshot.stream.clone(), snapshot.version, self.index());

@@ -194,8 +194,9 @@ impl Model {
             let failures = vec![Failure { stream, expected, actual: head.version }];
             return Verdict::Rejected(Rejection::Conflict { failures, violations: Vec::new() });
         }
-        let kept = self.kept(&snapshot.stream).map(|kept| kept.snapshot.version);
-        if let Some(kept) = kept.filter(|kept| *kept > snapshot.version) {
+        let kept = self.kept(&snapshot.stream).map(|kept| &kept.snapshot);
+        let kept = kept.map(|kept| (kept.version, kept.schema));
+        if let Some((kept, _)) = kept.filter(|kept| *kept > (snapshot.version, snapshot.schema)) {
             return Verdict::Kept(kept);
         }
         let recorded = RecordedSnapshot { snapshot: snapshot.clone(), recorded_at: self.time };

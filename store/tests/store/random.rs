@@ -40,8 +40,8 @@ enum Op {
 enum Wanted {
     Append(Asked),
     Change(Scope, Expected, ChangeKind),
-    /// Of a stream, at a version so much less than its newest.
-    Snapshot(usize, u64),
+    /// Of a stream, at a version so much less than its newest, of a schema.
+    Snapshot(usize, u64, u32),
 }
 
 /// An append whose ids are made when it is sent.
@@ -115,7 +115,8 @@ fn any_wanted() -> impl Strategy<Value = Wanted> {
                 Wanted::Change(Scope::Stream(stream(STREAMS[at])), expected, kind)
             }
         ),
-        1 => ((0..STREAMS.len()), 0..4_u64).prop_map(|(at, less)| Wanted::Snapshot(at, less)),
+        1 => ((0..STREAMS.len()), 0..4_u64, 1..4_u32)
+            .prop_map(|(at, less, schema)| Wanted::Snapshot(at, less, schema)),
     ]
 }
 
@@ -272,11 +273,12 @@ impl Pair {
                 };
                 Ask::change(scope.clone(), expectation, id(self.next_id - 1), *kind)
             }
-            Wanted::Snapshot(at, less) => {
+            Wanted::Snapshot(at, less, schema) => {
                 let stream = stream(STREAMS[*at]);
                 let version = self.model.version(&stream).0.saturating_sub(*less).max(1);
+                let (version, schema) = (Version(version), *schema);
                 let data = format!("{stream} at {version}").into();
-                Ask::Snapshot(Snapshot { stream, version: Version(version), schema: 1, data })
+                Ask::Snapshot(Snapshot { stream, version, schema, data })
             }
         }
     }

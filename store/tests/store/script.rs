@@ -17,7 +17,7 @@
 //! set stream S | category C | path P EXPECTATION x [count N|none] [age N|none] [truncate N]
 //! delete S EXPECTATION x / tombstone S EXPECTATION x
 //!                                  one entry with a change, whose id is a letter
-//! put S VERSION TEXT               one entry with an aggregate snapshot
+//! put S VERSION[.SCHEMA] TEXT      one entry with an aggregate snapshot
 //! group NAME create|configure|delete|reset|replay|drop|progress …
 //!                                  one entry with a request to a consumer group (see `group_words`)
 //! groups                           all consumer groups, with everything that is kept of them
@@ -126,10 +126,11 @@ impl Runner {
             }
             "put" => {
                 let words: Vec<&str> = rest.splitn(3, ' ').collect();
+                let (version, schema) = words[1].split_once('.').unwrap_or((words[1], "1"));
                 let snapshot = Snapshot {
                     stream: stream(words[0]),
-                    version: Version(words[1].parse().expect("a version")),
-                    schema: 1,
+                    version: Version(version.parse().expect("a version")),
+                    schema: schema.parse().expect("a schema"),
                     data: Bytes::copy_from_slice(words[2].as_bytes()),
                 };
                 self.request(&command::encode_snapshot(&snapshot))

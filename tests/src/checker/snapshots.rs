@@ -43,6 +43,7 @@ fn read_of(
 ) -> Result<(), String> {
     let deleted = canonical.end_of(stream, answer.as_of).map_or(Version::ZERO, |end| end.version);
     let told = answer.snapshot.as_ref().map_or(Version::ZERO, |snapshot| snapshot.version);
+    let schema = answer.snapshot.as_ref().map_or(0, |snapshot| snapshot.schema);
     if let Some(snapshot) = &answer.snapshot {
         if !was_put(history, stream, told, returned, |put| put == snapshot) {
             return Err(format!("nobody put the snapshot of `{stream}` at version {told}"));
@@ -56,11 +57,16 @@ fn read_of(
         return Ok(());
     }
     let known = history.snapshots.iter().filter(|put| put.request.stream == *stream);
-    let known = known.filter_map(|put| put.answer.filter(|(moment, _)| *moment < invoked));
-    match known.map(|(_, kept)| kept).filter(|kept| *kept > deleted).max() {
-        Some(kept) if kept > told => {
-            Err(format!("the snapshot of `{stream}` is at {told}, and {kept} was kept before"))
-        }
+    // Of two at one version, the newer schema is kept; what was kept in the place of an older version is of any.
+    let known = known.filter_map(|put| {
+        let (_, kept) = put.answer.filter(|(moment, kept)| *moment < invoked && *kept > deleted)?;
+        let schema = if kept == put.request.version { put.request.schema } else { 0 };
+        Some((kept, schema))
+    });
+    match known.max() {
+        Some((kept, of)) if (kept, of) > (told, schema) => Err(format!(
+            "the snapshot of `{stream}` is at {told} of schema {schema}, and one at {kept} of schema {of} was kept before"
+        )),
         _ => Ok(()),
     }
 }

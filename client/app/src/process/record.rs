@@ -81,7 +81,7 @@ impl<'de> Deserialize<'de> for Moment {
         match Written::deserialize(deserializer)? {
             Written::Text(text) => Timestamp::parse(&text)
                 .map(Moment)
-                .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no time"))),
+                .map_err(|why| serde::de::Error::custom(format!("`{text}` {why}"))),
             Written::Micros(micros) => Ok(Moment(Timestamp(micros))),
         }
     }

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use quorate_client::RecordedEvent;
+use quorate_client::{RecordedEvent, compact_json};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -37,8 +37,8 @@ struct EventLine<'a> {
 }
 
 /// The event as one compact JSON object, without a line feed: what `quorate read --json` prints. Data and
-/// metadata that are JSON stand in it verbatim, but for insignificant white space; others as `data_base64`
-/// and `metadata_base64`.
+/// metadata that are JSON stand in it verbatim, but for insignificant white space; others, and JSON that common
+/// readers refuse, as `data_base64` and `metadata_base64`.
 pub fn json_line(event: &RecordedEvent) -> Vec<u8> {
     let (data, data_base64) = payload(&event.data);
     let (metadata, metadata_base64) = payload(&event.metadata);
@@ -63,32 +63,16 @@ pub fn json_line(event: &RecordedEvent) -> Vec<u8> {
     serde_json::to_vec(&line).expect("texts, numbers and checked JSON can be written as JSON")
 }
 
-/// Bytes as verbatim JSON if they are JSON, otherwise in base64; nothing if there are none.
+/// Bytes as verbatim JSON if they are JSON that every common reader takes, otherwise in base64; nothing if there
+/// are none.
 fn payload(bytes: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
     if bytes.is_empty() {
         return (None, None);
     }
-    match minified(bytes) {
+    match compact_json(bytes) {
         Some(json) => (Some(json), None),
         None => (None, Some(STANDARD.encode(bytes))),
     }
-}
-
-/// JSON without its insignificant white space, all else verbatim; none if it is no JSON.
-fn minified(bytes: &[u8]) -> Option<Box<RawValue>> {
-    let json: &RawValue = serde_json::from_slice(bytes).ok()?;
-    let mut in_string = false;
-    let mut escaped = false;
-    let keep = |character: &char| {
-        if in_string {
-            in_string = escaped || *character != '"';
-            escaped = !escaped && *character == '\\';
-            return true;
-        }
-        in_string = *character == '"';
-        !matches!(character, ' ' | '\t' | '\n' | '\r')
-    };
-    RawValue::from_string(json.get().chars().filter(keep).collect()).ok()
 }
 
 #[cfg(test)]
@@ -111,5 +95,14 @@ mod tests {
              \"recorded_at\":\"1970-01-01T00:00:01.000000Z\",\"data\":{\"total\":1.50},\
              \"metadata_base64\":\"/w==\",\"tags\":[\"a\"],\"correlation_id\":\"c\"}"
         );
+    }
+
+    #[test]
+    fn json_that_common_readers_refuse_is_told_apart() {
+        let stream = StreamName::new("order-42").expect("a name");
+        let event = Event::new("T", r#""\ud800""#).expect("an event");
+        let line = json_line(&event.recorded(7, stream, 3, Timestamp(0)));
+        let read: serde_json::Value = serde_json::from_slice(&line).expect("any reader takes it");
+        assert_eq!(read["data_base64"], STANDARD.encode(r#""\ud800""#));
     }
 }

@@ -190,10 +190,11 @@ pub(super) async fn give_up(args: SelectArgs, global: &Global) -> Result<(), Exi
 
 fn tell(global: &Global, line: &impl Serialize, sentence: &str) -> Result<(), Exit> {
     let mut output = io::stdout().lock();
-    if global.json() {
-        return Ok(write_json(&mut output, line)?);
-    }
-    Ok(writeln!(output, "{sentence}")?)
+    let written = match global.json() {
+        true => write_json(&mut output, line),
+        false => writeln!(output, "{sentence}"),
+    };
+    Exit::told(Ok(()), written)
 }
 
 /// Settings for a person.

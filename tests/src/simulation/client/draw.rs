@@ -132,13 +132,9 @@ impl Session {
         let name = self.draw_name();
         let known = self.known.get(name).copied().unwrap_or_default();
         let version = Version(known.saturating_sub(self.worker.random.below(3)));
+        let schema = 1 + u32::from(known % 2 == 0);
         let data = format!("{name} at {version}").into();
-        (version > Version::ZERO).then(|| Snapshot {
-            stream: stream(name),
-            version,
-            schema: 1,
-            data,
-        })
+        (version > Version::ZERO).then(|| Snapshot { stream: stream(name), version, schema, data })
     }
 
     pub(super) fn draw_read(&mut self, consistency: Consistency) -> Read {
