@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use quorate_proto::wire::SILENCE_MAX;
 use quorate_proto::wire::v1::{ConsumeRequest, ConsumeResponse, Settlement};
 use quorate_proto::{ErrorKind, Join, Outcome, Problem};
 use tokio::sync::{mpsc, oneshot};
@@ -16,10 +17,9 @@ use super::consumer::{Delivery, Said};
 use super::shown::event_of;
 use super::stream::Stream;
 use crate::client::Client;
-use crate::nodes::problem;
 use crate::read::{may_help_elsewhere, not_understood, told, unavailable};
 
-/// How long to wait after all nodes refused: twice as long each time …
+/// How long to wait after all nodes refused, or a stream ended that brought nothing: twice as long each time …
 const REST_MIN: Duration = Duration::from_millis(50);
 /// … up to this.
 const REST_MAX: Duration = Duration::from_secs(2);
@@ -55,6 +55,8 @@ pub(super) struct Driver {
     /// The number of the stream that is open.
     stream: Arc<AtomicU64>,
     number: u64,
+    /// Whether a stream brought more than that the consumer was let in.
+    has_heard: bool,
     /// Delivered, and not taken by the application yet: no more is heard before.
     undelivered: VecDeque<Delivery>,
     unsent: Vec<Settlement>,
@@ -79,6 +81,7 @@ impl Driver {
             deliver,
             stream,
             number: 0,
+            has_heard: false,
             undelivered: VecDeque::new(),
             unsent: Vec::new(),
             unconfirmed: BTreeMap::new(),
@@ -96,10 +99,13 @@ impl Driver {
             };
             let lost = match opened {
                 Ok(mut stream) => {
-                    rest = REST_MIN;
-                    match self.serve(&mut stream).await {
+                    let ended = self.serve(&mut stream).await;
+                    if std::mem::take(&mut self.has_heard) {
+                        rest = REST_MIN;
+                    }
+                    match ended {
                         Ended::Lost(problem) => {
-                            self.client.shared.nodes.failed(&stream.address);
+                            self.leave_out(&stream.incoming.address, &problem);
                             problem
                         }
                         Ended::Over(over) => {
@@ -166,13 +172,8 @@ impl Driver {
                     },
                     Err(_) => return Ended::Over(Over::Dropped),
                 },
-                message = stream.messages.message(), if self.undelivered.is_empty() => {
-                    let heard = match message {
-                        Ok(Some(message)) => self.hear(message),
-                        Ok(None) => Err(unavailable(format!("{} ended the stream", stream.address))),
-                        Err(status) => Err(problem(&stream.address, &status)),
-                    };
-                    if let Err(problem) = heard {
+                message = stream.incoming.next(SILENCE_MAX), if self.undelivered.is_empty() => {
+                    if let Err(problem) = message.and_then(|message| self.hear(message)) {
                         return Ended::Lost(problem);
                     }
                 }
@@ -193,7 +194,19 @@ impl Driver {
         }
     }
 
+    /// Asks other nodes first from now on. One that fell silent is not gone back to because others tell that it leads:
+    /// what it hands out may come through them.
+    fn leave_out(&self, address: &str, problem: &Problem) {
+        let nodes = &self.client.shared.nodes;
+        match problem.kind {
+            ErrorKind::Deadline => nodes.is_out_of_reach(address),
+            _ => nodes.failed(address),
+        }
+    }
+
+    /// Takes a message in; one that holds nothing is a sign of life.
     fn hear(&mut self, message: ConsumeResponse) -> Result<(), Problem> {
+        self.has_heard = true;
         for delivery in message.deliveries {
             let event = delivery.event.ok_or_else(|| not_understood("a delivery has no event"))?;
             let (attempt, number, stream) = (delivery.attempt, delivery.number, self.number);
@@ -243,7 +256,7 @@ impl Driver {
 
     /// Sends what is settled, leaves, and waits until all of it is durable.
     async fn close(&mut self, stream: Stream) {
-        let Stream { requests, mut messages, .. } = stream;
+        let Stream { requests, mut incoming } = stream;
         let deadline = self.client.deadline;
         let closing = async {
             while !self.unsent.is_empty() {
@@ -251,7 +264,7 @@ impl Driver {
                 requests.send(request).await.ok()?;
             }
             drop(requests);
-            while let Ok(Some(ConsumeResponse { settled, lapsed, .. })) = messages.message().await {
+            while let Ok(ConsumeResponse { settled, lapsed, .. }) = incoming.next(deadline).await {
                 settled.into_iter().for_each(|number| self.confirm(number));
                 for number in lapsed {
                     self.unconfirmed.remove(&number);

@@ -1,11 +1,11 @@
 //! Consumer groups over the wire, on every node.
 
 use quorate_proto::ErrorKind;
-use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::events_client::EventsClient;
 use quorate_proto::wire::v1::expectation::Demand;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::wire::v1::settlement::{Failure, Fate};
+use quorate_proto::wire::{SILENCE_MAX, v1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -297,4 +297,17 @@ async fn scrape(address: &str, path: &str) -> String {
     let reading = stream.read_to_string(&mut answer);
     timeout(PATIENCE, reading).await.expect("an answer in time").expect("text");
     answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_hears_from_any_node_though_there_is_nothing_to_hand_out() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    create(&mut groups(&cluster, leader).await, v1::GroupSettings::default()).await;
+    for node in [leader, (leader + 1) % 3] {
+        let mut consumer = Consumer::join(&mut groups(&cluster, node).await, 1).await.expect("in");
+        let sign = timeout(SILENCE_MAX, consumer.messages.message()).await.expect("a sign of life");
+        assert_eq!(sign.expect("no error"), Some(v1::ConsumeResponse::default()));
+    }
+    cluster.stop_all().await;
 }
