@@ -200,6 +200,19 @@ impl GroupRef {
         parked.await?.into_iter().map(ParkedEvent::try_from).collect()
     }
 
+    /// Which of these events are settled, and which are parked.
+    pub(super) async fn find_settled(
+        &self,
+        positions: &[u64],
+    ) -> Result<v1::FindSettledResponse, Problem> {
+        let found = self.ask(|mut client, group, time_left_ms| {
+            let positions = positions.to_vec();
+            let request = v1::FindSettledRequest { group, positions, time_left_ms };
+            async move { client.find_settled(request).await }
+        });
+        found.await
+    }
+
     /// Consumes; more can be told before it begins.
     pub fn consume(&self) -> ConsumeRequest {
         ConsumeRequest::new(self.client.clone(), self.name.clone())

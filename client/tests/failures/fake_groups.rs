@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures_util::Stream;
 use quorate_client::Client;
@@ -90,6 +91,7 @@ impl Seated {
 
 struct Service {
     joining: mpsc::UnboundedSender<Joining>,
+    settled: Arc<Mutex<v1::FindSettledResponse>>,
     has_deleted: AtomicBool,
 }
 
@@ -97,6 +99,8 @@ struct Service {
 pub(crate) struct GroupNode {
     pub(crate) address: String,
     joining: mpsc::UnboundedReceiver<Joining>,
+    /// What the group has settled and parked by now; empty unless told.
+    pub(crate) settled: Arc<Mutex<v1::FindSettledResponse>>,
 }
 
 impl GroupNode {
@@ -104,11 +108,13 @@ impl GroupNode {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let (sender, joining) = mpsc::unbounded_channel();
-        let service =
-            GroupsServer::new(Service { joining: sender, has_deleted: AtomicBool::new(false) });
+        let settled = Arc::<Mutex<v1::FindSettledResponse>>::default();
+        let has_deleted = AtomicBool::new(false);
+        let service = Service { joining: sender, settled: settled.clone(), has_deleted };
+        let service = GroupsServer::new(service);
         let incoming = TcpListenerStream::new(listener);
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
-        GroupNode { address, joining }
+        GroupNode { address, joining, settled }
     }
 
     /// The next consumer that wants to join here.
@@ -209,6 +215,17 @@ impl Groups for Service {
             Ok(v1::ListParkedResponse { parked: vec![parked] })
         });
         Ok(Response::new(Box::pin(tokio_stream::iter(parked.collect::<Vec<_>>()))))
+    }
+
+    async fn find_settled(
+        &self,
+        request: Request<v1::FindSettledRequest>,
+    ) -> Result<Response<v1::FindSettledResponse>, Status> {
+        let asked = request.into_inner().positions;
+        let mut found = self.settled.lock().expect("no panic").clone();
+        found.settled.retain(|position| asked.contains(position));
+        found.parked.retain(|position| asked.contains(position));
+        Ok(Response::new(found))
     }
 
     async fn consume(

@@ -116,6 +116,17 @@ async fn append_events(events: &mut EventsClient<Channel>, ids: std::ops::RangeI
     }
 }
 
+/// Which of these are settled, and which are parked.
+async fn find_settled(
+    groups: &mut GroupsClient<Channel>,
+    positions: &[u64],
+) -> (Vec<u64>, Vec<u64>) {
+    let positions = positions.to_vec();
+    let find = v1::FindSettledRequest { group: named(), positions, ..Default::default() };
+    let found = groups.find_settled(find).await.expect("it is there").into_inner();
+    (found.settled, found.parked)
+}
+
 fn named() -> String {
     "billing".to_owned()
 }
@@ -147,6 +158,8 @@ async fn every_node_lets_consumers_in_and_confirms_what_they_settle() {
         while messages.message().await.expect("no error").is_some() {}
         assert_eq!(consumer.deliveries.iter().map(|one| one.attempt).max(), Some(1));
     }
+    let settled: Vec<u64> = (1..=6).collect();
+    assert_eq!(find_settled(&mut any, &[1, 2, 3, 4, 5, 6, 7]).await, (settled, vec![]));
     let mut consumer = Consumer::join(&mut any, 2).await.expect("let in");
     append_events(&mut cluster.events(0).await, 7..=7).await;
     consumer.until(1, 0).await;
@@ -184,6 +197,8 @@ async fn what_fails_is_tried_again_and_parked_and_what_is_not_held_cannot_be_set
         .collect();
     assert_eq!(told, [(1, 2, "twice"), (2, 1, "not for us")]);
     assert!(parked.iter().all(|parked| parked.event.is_some() && parked.parked_at > 0));
+
+    assert_eq!(find_settled(&mut groups, &[1, 2, 3]).await, (vec![], vec![1, 2]));
 
     let replay =
         v1::SelectParkedRequest { group: named(), positions: vec![1], ..Default::default() };

@@ -141,6 +141,16 @@ impl TryFrom<v1::SelectParkedRequest> for (GroupName, Selection) {
     }
 }
 
+impl TryFrom<v1::FindSettledRequest> for (GroupName, Vec<Position>) {
+    type Error = Invalid;
+
+    fn try_from(request: v1::FindSettledRequest) -> Result<(GroupName, Vec<Position>), Invalid> {
+        let v1::FindSettledRequest { group, positions, .. } = request;
+        check_count("positions", positions.len())?;
+        Ok((GroupName::new(group)?, positions.into_iter().map(Position).collect()))
+    }
+}
+
 impl From<Join> for v1::JoinGroup {
     fn from(join: Join) -> v1::JoinGroup {
         let Join { group, consumer, window } = join;

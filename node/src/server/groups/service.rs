@@ -191,6 +191,19 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         Ok(Response::new(listing.stream()))
     }
 
+    async fn find_settled(
+        &self,
+        request: Request<v1::FindSettledRequest>,
+    ) -> Result<Response<v1::FindSettledResponse>, Status> {
+        let request = request.into_inner();
+        let time_left_ms = request.time_left_ms;
+        let named = <(GroupName, Vec<Position>)>::try_from(request).map_err(Problem::from);
+        let (name, positions) = named?;
+        let reader = self.reach(None, time_left_ms).await?;
+        let state = reader.group(&name).ok_or_else(|| not_found(&name))?;
+        Ok(Response::new(show::settled(&state, positions)))
+    }
+
     async fn consume(
         &self,
         request: Request<Streaming<v1::ConsumeRequest>>,
