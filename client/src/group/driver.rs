@@ -21,7 +21,7 @@ use super::stream::Stream;
 use crate::client::Client;
 use crate::read::{may_help_elsewhere, not_understood, told, unavailable};
 
-/// How long to wait after all nodes refused, or a stream ended that brought nothing: twice as long each time …
+/// The rest after all nodes refused, or a stream ended that brought nothing: twice as long each time …
 const REST_MIN: Duration = Duration::from_millis(50);
 /// … up to this.
 const REST_MAX: Duration = Duration::from_secs(2);
@@ -57,14 +57,14 @@ pub(super) struct Driver {
     /// The number of the stream that is open.
     stream: Arc<AtomicU64>,
     number: u64,
-    /// Whether a stream brought more than that the consumer was let in.
+    /// True once a stream brought more than that the consumer was let in.
     has_heard: bool,
     /// Delivered, and not taken by the application yet: no more is heard before.
     undelivered: VecDeque<Delivery>,
     unsent: Vec<Settlement>,
-    /// What was settled and is not known to be durable, by the number of the delivery.
+    /// Events that were settled and are not known to be durable, by the number of the delivery.
     unconfirmed: BTreeMap<u64, Doubt>,
-    /// What was settled on streams that were lost since, and was not settled durably here afterwards.
+    /// Events that were settled on streams that were lost since, and were not settled durably here afterwards.
     lost: Lost,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Driver {
 #[derive(Clone, Copy)]
 struct Doubt {
     position: u64,
-    /// Whether it was to be parked.
+    /// True if it was to be parked.
     parks: bool,
 }
 

@@ -1,9 +1,9 @@
 //! A node that lets consumers in, whose deliveries the test makes by hand.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use futures_util::Stream;
 use quorate_client::Client;
 use quorate_proto::wire::v1;
@@ -92,14 +92,15 @@ impl Seated {
 struct Service {
     joining: mpsc::UnboundedSender<Joining>,
     settled: Arc<Mutex<v1::FindSettledResponse>>,
-    has_deleted: AtomicBool,
+    /// The id of the change that was made: the answer to its first attempt was lost.
+    made: Mutex<Bytes>,
 }
 
 /// A node, as the test sees it.
 pub(crate) struct GroupNode {
     pub(crate) address: String,
     joining: mpsc::UnboundedReceiver<Joining>,
-    /// What the group has settled and parked by now; empty unless told.
+    /// The events that the group has settled and parked by now; none unless told.
     pub(crate) settled: Arc<Mutex<v1::FindSettledResponse>>,
 }
 
@@ -109,8 +110,8 @@ impl GroupNode {
         let address = listener.local_addr().expect("an address").to_string();
         let (sender, joining) = mpsc::unbounded_channel();
         let settled = Arc::<Mutex<v1::FindSettledResponse>>::default();
-        let has_deleted = AtomicBool::new(false);
-        let service = Service { joining: sender, settled: settled.clone(), has_deleted };
+        let made = Mutex::default();
+        let service = Service { joining: sender, settled: settled.clone(), made };
         let service = GroupsServer::new(service);
         let incoming = TcpListenerStream::new(listener);
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
@@ -131,6 +132,20 @@ pub(crate) fn client(nodes: &[&GroupNode]) -> Client {
         .in_order(true)
         .build()
         .expect("the addresses are well formed")
+}
+
+impl Service {
+    /// The first change is made, and its answer is lost; asked for again, it gets its first answer. No other change is
+    /// there to be made.
+    fn change(&self, id: &Bytes, count: u64) -> Result<Response<v1::GroupDone>, Status> {
+        let mut made = self.made.lock().expect("no panic");
+        if made.is_empty() {
+            *made = id.clone();
+            return Err(Status::unavailable("gone"));
+        }
+        let count = if *made == *id { count } else { 0 };
+        Ok(Response::new(v1::GroupDone { count }))
+    }
 }
 
 fn no_use<T>() -> Result<Response<T>, Status> {
@@ -158,13 +173,9 @@ impl Groups for Service {
 
     async fn delete_group(
         &self,
-        _: Request<v1::DeleteGroupRequest>,
+        request: Request<v1::DeleteGroupRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
-        // The first attempt does it, and its answer is lost.
-        if !self.has_deleted.swap(true, Ordering::SeqCst) {
-            return Err(Status::unavailable("gone"));
-        }
-        Ok(Response::new(v1::GroupDone { count: 0 }))
+        self.change(&request.into_inner().request_id, 1)
     }
 
     async fn reset_group(
@@ -176,9 +187,9 @@ impl Groups for Service {
 
     async fn replay_parked(
         &self,
-        _: Request<v1::SelectParkedRequest>,
+        request: Request<v1::SelectParkedRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
-        no_use()
+        self.change(&request.into_inner().request_id, 3)
     }
 
     async fn drop_parked(

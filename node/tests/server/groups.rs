@@ -116,7 +116,7 @@ async fn append_events(events: &mut EventsClient<Channel>, ids: std::ops::RangeI
     }
 }
 
-/// Which of these are settled, and which are parked.
+/// Returns those of these that are settled, and those that are parked.
 async fn find_settled(
     groups: &mut GroupsClient<Channel>,
     positions: &[u64],
@@ -206,7 +206,12 @@ async fn what_fails_is_tried_again_and_parked_and_what_is_not_held_cannot_be_set
     consumer.until(4, 3).await;
     assert_eq!(consumer.positions().last(), Some(&(1, 1)), "from the first attempt on");
     let rest = v1::SelectParkedRequest { group: named(), all: true, ..Default::default() };
-    assert_eq!(groups.drop_parked(rest).await.expect("done").into_inner().count, 1);
+    let rest = v1::SelectParkedRequest { request_id: vec![7; 16].into(), ..rest };
+    for node in 0..3 {
+        let mut groups = self::groups(&cluster, node).await;
+        let dropped = groups.drop_parked(rest.clone()).await.expect("done").into_inner();
+        assert_eq!(dropped.count, 1, "the first answer, at any node");
+    }
     // Settled once already, and never given.
     consumer.acknowledge(3).await;
     while consumer.lapsed.is_empty() {
@@ -232,14 +237,17 @@ async fn a_reset_ends_the_streams_and_begins_again_and_a_deletion_ends_the_group
     consumer.acknowledge(1).await;
     consumer.acknowledge(2).await;
     consumer.until(2, 2).await;
-    let reset = v1::ResetGroupRequest { group: named(), after: 1, time_left_ms: 0 };
+    let reset = v1::ResetGroupRequest { group: named(), after: 1, ..Default::default() };
     groups.reset_group(reset).await.expect("it is there");
     let ended = consumer.end().await.expect_err("another life of the group");
     assert_eq!((ended.code(), problem(&ended).kind), (Code::Unavailable, ErrorKind::Unavailable));
     let mut consumer = Consumer::join(&mut groups, 8).await.expect("let in");
     consumer.until(1, 0).await;
     assert_eq!(consumer.positions(), [(2, 1)]);
-    let delete = v1::DeleteGroupRequest { group: named(), time_left_ms: 0 };
+    let delete = v1::DeleteGroupRequest { group: named(), ..Default::default() };
+    let odd = v1::DeleteGroupRequest { request_id: b"short".to_vec().into(), ..delete.clone() };
+    let refused = problem(&groups.delete_group(odd).await.expect_err("no id has five bytes"));
+    assert_eq!((refused.kind, refused.field.as_str()), (ErrorKind::Invalid, "request_id"));
     assert_eq!(groups.delete_group(delete.clone()).await.expect("done").into_inner().count, 1);
     let ended = consumer.end().await.expect_err("no group any more");
     assert_eq!(problem(&ended).kind, ErrorKind::NotFound);

@@ -1,4 +1,4 @@
-//! What is taken while disks have no room.
+//! Disks without room: events are refused, and changes are taken.
 
 use quorate_proto::ErrorKind;
 use quorate_proto::wire::v1;

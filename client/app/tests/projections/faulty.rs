@@ -29,7 +29,7 @@ pub(crate) struct Faulty<S> {
     inner: S,
     at: usize,
     fault: Fault,
-    /// How many parked events it tells of in place of those that there are.
+    /// The number of parked events that it tells of in place of those that there are.
     parked: Option<usize>,
     count: Arc<AtomicUsize>,
     /// True once the spoilt operation has come to its end.

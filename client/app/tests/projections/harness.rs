@@ -1,4 +1,4 @@
-//! What the tests of all stores have in common: a runtime, a projection, and waits that end.
+//! Common ground of the tests of all stores: a runtime, a projection, and waits that end.
 
 use std::future::Future;
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub(crate) async fn finish(running: Running, script: &Script) {
     running.stop().await.expect("it stops in order");
 }
 
-/// What the live model of a projection holds.
+/// The rows of the live model of a projection.
 pub(crate) async fn rows<K: Kit>(kit: &K, name: &str) -> Rows {
     let store = kit.open().await;
     kit.rows(&store, name).await.expect("a model")

@@ -34,7 +34,7 @@ pub(super) struct Outbox {
     items: mpsc::UnboundedSender<Item>,
     /// Bytes of events that the transport has not taken.
     untaken: Arc<AtomicUsize>,
-    /// Whether a sign of life waits for the transport: one is enough.
+    /// True while a sign of life waits for the transport: one is enough.
     has_sign: Arc<AtomicBool>,
 }
 

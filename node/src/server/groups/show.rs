@@ -81,7 +81,7 @@ pub(super) fn shown(summary: GroupSummary, last: Position) -> v1::Group {
     v1::Group { lag, ..summary.into() }
 }
 
-/// Which of some events are settled, and which are parked.
+/// Returns those of some events that are settled, and those that are parked.
 pub(super) fn settled(state: &GroupState, positions: Vec<Position>) -> v1::FindSettledResponse {
     let mut found = v1::FindSettledResponse::default();
     for position in positions {

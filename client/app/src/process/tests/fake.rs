@@ -272,7 +272,7 @@ impl Inner {
         }))
     }
 
-    /// Whether an append began at that place, and had so many events.
+    /// Returns true if an append began at that place and had so many events.
     fn is_one_append(&self, first: usize, length: usize) -> bool {
         let next = self.begins.range(first + 1..).next().copied();
         self.begins.contains(&first) && next.unwrap_or(self.events.len()) == first + length

@@ -41,7 +41,7 @@ impl Meanwhile {
         Meanwhile { fake: fake.clone(), moment, has_come: AtomicBool::new(false) }
     }
 
-    /// Whether it is that moment, for the first time.
+    /// Returns true if it is that moment, for the first time.
     fn comes(&self, moment: Moment, is_so: bool) -> bool {
         self.moment == moment && is_so && !self.has_come.swap(true, Ordering::SeqCst)
     }
