@@ -9,12 +9,12 @@ use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::{self as proto, Consistency, GroupName, Invalid, Problem, Selection, Strategy};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
-use uuid::Uuid;
 
 use super::consumer::ConsumeRequest;
 use super::shown::{Group, GroupSettings, ParkedEvent};
 use crate::ask::ask_node;
 use crate::client::Client;
+use crate::event::new_id;
 use crate::query::Query;
 use crate::read::not_understood;
 
@@ -228,7 +228,7 @@ impl GroupRef {
     where
         F: Future<Output = Result<Response<v1::GroupDone>, Status>>,
     {
-        let id = Bytes::copy_from_slice(Uuid::now_v7().as_bytes());
+        let id = Bytes::copy_from_slice(new_id().as_bytes());
         let done =
             self.ask(|client, group, time_left_ms| call(client, group, id.clone(), time_left_ms));
         Ok(done.await?.count)
