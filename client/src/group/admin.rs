@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
-use quorate_proto::{self as proto, Consistency, GroupName, Invalid, Problem, Selection, Strategy};
+use quorate_proto::{
+    self as proto, Consistency, EventId, GroupName, Invalid, Problem, Selection, Strategy,
+};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
@@ -43,11 +45,19 @@ const PARKED_PER_PAGE: u64 = 500;
 pub struct GroupRef {
     client: Client,
     name: Result<GroupName, Invalid>,
+    id: Option<EventId>,
 }
 
 impl GroupRef {
     pub(crate) fn new(client: Client, name: Result<GroupName, Invalid>) -> GroupRef {
-        GroupRef { client, name }
+        GroupRef { client, name, id: None }
+    }
+
+    /// The id of the change to come: the same one again makes a repetition safe, also from another process, and gets
+    /// the first answer for as long as it is among the newest 1,024 of the cluster. A new one if not given.
+    pub fn id(mut self, id: EventId) -> GroupRef {
+        self.id = Some(id);
+        self
     }
 
     /// Creates the group; more can be told before it is sent.
@@ -228,7 +238,7 @@ impl GroupRef {
     where
         F: Future<Output = Result<Response<v1::GroupDone>, Status>>,
     {
-        let id = Bytes::copy_from_slice(new_id().as_bytes());
+        let id = Bytes::copy_from_slice(self.id.unwrap_or_else(new_id).as_bytes());
         let done =
             self.ask(|client, group, time_left_ms| call(client, group, id.clone(), time_left_ms));
         Ok(done.await?.count)
