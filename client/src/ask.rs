@@ -41,19 +41,6 @@ pub(crate) async fn ask_node<T, F>(
 where
     F: Future<Output = Result<Response<T>, Status>>,
 {
-    ask_again(client, order, call).await.map(|(answer, _)| answer)
-}
-
-/// The same, and whether an earlier attempt may have been taken: then that one may have done what this answer tells
-/// was done already.
-pub(crate) async fn ask_again<T, F>(
-    client: &Client,
-    order: impl Fn() -> Vec<String>,
-    call: impl Fn(&str, u64) -> Result<F, Problem>,
-) -> Result<(T, bool), Problem>
-where
-    F: Future<Output = Result<Response<T>, Status>>,
-{
     let give_up_at = Instant::now() + client.deadline;
     let mut unknown = false;
     loop {
@@ -66,7 +53,7 @@ where
             let time = left.min(client.deadline / 3);
             let asking = call(&address, (time.as_millis() as u64).max(1))?;
             let told = match tokio::time::timeout(time + GRACE, asking).await {
-                Ok(Ok(answer)) => return Ok((answer.into_inner(), unknown)),
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) => problem(&address, &status),
                 Err(_) => {
                     let message = format!("{address} did not answer in time");

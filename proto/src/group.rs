@@ -180,6 +180,23 @@ impl Selection {
     }
 }
 
+/// The id of a request to a group: asked again under the same id, it is made once, and gets the first answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub [u8; 16]);
+
+impl RequestId {
+    /// The id in these bytes; none in no bytes.
+    pub fn from_slice(bytes: &[u8]) -> Result<Option<RequestId>, Invalid> {
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let id = <[u8; 16]>::try_from(bytes).map(RequestId);
+        id.map(Some).map_err(|_| {
+            Invalid::new("request_id", format!("has {} bytes; it must have 16", bytes.len()))
+        })
+    }
+}
+
 /// What is asked of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupRequest {

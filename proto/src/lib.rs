@@ -25,7 +25,7 @@ pub use error::{ErrorKind, Failure, Invalid, Outcome, Problem, Violation};
 pub use event::{Event, EventId, RecordedEvent};
 pub use group::{
     Failed, Fate, GroupDefinition, GroupOutcome, GroupProgress, GroupRequest, GroupSettings,
-    GroupSummary, Join, Parked, Selection, Settlement, Strategy, bounded_reason,
+    GroupSummary, Join, Parked, RequestId, Selection, Settlement, Strategy, bounded_reason,
 };
 pub use lifecycle::{Change, ChangeKind, DELETED, SETTINGS, Setting, SettingsChange, TOMBSTONED};
 pub use listing::{Listed, Listing, Named, NamedStream};

@@ -56,6 +56,8 @@ pub const KEY_BYTES: u64 = 64;
 pub const DEADLINE_MS_DEFAULT: u64 = 10_000;
 /// The longest that a client goes on with an append, in milliseconds: a day.
 pub const DEADLINE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// So many changes of groups are remembered by the ids of their requests, of all groups together.
+pub const GROUP_CHANGES_REMEMBERED: usize = 1_024;
 /// Most consumer groups of a cluster.
 pub const GROUPS_MAX: usize = 10_000;
 /// Most events that the consumers of one group hold at once, and so what is settled above its floor.

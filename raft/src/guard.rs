@@ -376,15 +376,8 @@ mod tests {
     /// The guard of node 1 with an empty log.
     fn guard(vfs: &MemVfs) -> (Guard, LogWriter) {
         let identity = Identity { cluster: [7; 16], log: 0, node: 1, chunk_bytes: 1 << 26 };
-        let options = LogOptions {
-            cluster: identity.cluster,
-            log: identity.log,
-            node: identity.node,
-            segment_bytes: LogOptions::SEGMENT_BYTES_MIN,
-            cache_bytes: 0,
-            covered: None,
-            reach: Reach::default(),
-        };
+        let segment_bytes = LogOptions::SEGMENT_BYTES_MIN;
+        let options = LogOptions { segment_bytes, ..identity.log_options(Reach::default()) };
         let opened = RaftLog::open(Arc::new(vfs.clone()), Path::new("/node/log"), options);
         let (log, writer) = opened.expect("an empty log");
         (Guard::new(identity, 1, log), writer)

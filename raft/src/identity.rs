@@ -58,16 +58,15 @@ impl Identity {
         covered: Option<LogId>,
     ) -> Result<LogReport, Fault> {
         let (boot, _) = Boot::open(vfs, directory, Open::Read)?;
-        let options = LogOptions {
-            cluster: self.cluster,
-            log: self.log,
-            node: self.node,
-            segment_bytes: LogOptions::SEGMENT_BYTES_DEFAULT,
-            cache_bytes: 0,
-            covered,
-            reach: boot.reach(),
-        };
+        let options = LogOptions { covered, ..self.log_options(boot.reach()) };
         log::verify(vfs, &directory.join("log"), &options)
+    }
+
+    /// The node's log without a cache, which must reach so far.
+    pub(crate) fn log_options(&self, reach: Reach) -> LogOptions {
+        let Identity { cluster, log, node, .. } = *self;
+        let segment_bytes = LogOptions::SEGMENT_BYTES_DEFAULT;
+        LogOptions { cluster, log, node, segment_bytes, cache_bytes: 0, covered: None, reach }
     }
 
     /// Gives the folder its identity, durably, and before that a count of no starts: an identity without a count
@@ -201,12 +200,12 @@ mod tests {
     use quorate_store::vfs::{MemVfs, OsVfs};
 
     use super::*;
-    use crate::log::{EntryKind, LogEntry, RaftLog};
+    use crate::log::{EntryKind, LogEntry, LogWriter, RaftLog};
 
     #[test]
     fn a_folder_keeps_its_identity_and_counts_its_starts() {
         let folder = tempfile::tempdir().expect("a folder");
-        let identity = Identity { cluster: [9; 16], log: 0, node: 2, chunk_bytes: 1 << 20 };
+        let identity = NODE_2;
         assert_eq!(Identity::read(&OsVfs, folder.path()).expect("readable"), None);
         identity.write(&OsVfs, folder.path()).expect("written");
         assert_eq!(Identity::read(&OsVfs, folder.path()).expect("readable"), Some(identity));
@@ -226,12 +225,19 @@ mod tests {
         assert!(refused.to_string().contains("is missing"), "{refused}");
     }
 
+    const NODE_2: Identity = Identity { cluster: [9; 16], log: 0, node: 2, chunk_bytes: 1 << 20 };
+
+    /// A node's folder before its first start.
+    fn founded() -> (MemVfs, Identity) {
+        let (vfs, identity) = (MemVfs::new(), NODE_2);
+        vfs.create_directory(&folder()).expect("a folder");
+        identity.write(&vfs, &folder()).expect("written");
+        (vfs, identity)
+    }
+
     /// A node's folder after its first start.
     fn started() -> (MemVfs, Identity) {
-        let vfs = MemVfs::new();
-        vfs.create_directory(&folder()).expect("a folder");
-        let identity = Identity { cluster: [9; 16], log: 0, node: 2, chunk_bytes: 1 << 20 };
-        identity.write(&vfs, &folder()).expect("written");
+        let (vfs, identity) = founded();
         start(&vfs, identity).expect("starts");
         (vfs, identity)
     }
@@ -240,20 +246,20 @@ mod tests {
         PathBuf::from("/node")
     }
 
+    fn open_log(
+        vfs: &MemVfs,
+        identity: Identity,
+        reach: Reach,
+    ) -> Result<(RaftLog, LogWriter), Fault> {
+        let segment_bytes = LogOptions::SEGMENT_BYTES_MIN;
+        let options = LogOptions { segment_bytes, ..identity.log_options(reach) };
+        RaftLog::open(Arc::new(vfs.clone()), &folder().join("log"), options)
+    }
+
     /// What a start does with the log.
     fn start(vfs: &MemVfs, identity: Identity) -> Result<(), Fault> {
         let mut boot = count_boot(vfs, &folder())?;
-        let options = LogOptions {
-            cluster: identity.cluster,
-            log: identity.log,
-            node: identity.node,
-            segment_bytes: LogOptions::SEGMENT_BYTES_MIN,
-            cache_bytes: 0,
-            covered: None,
-            reach: boot.reach(),
-        };
-        let log = folder().join("log");
-        let (_log, mut writer) = RaftLog::open(Arc::new(vfs.clone()), &log, options)?;
+        let (_log, mut writer) = open_log(vfs, identity, boot.reach())?;
         writer.keep_reach(move |reach| boot.reaches(reach))
     }
 
@@ -289,18 +295,7 @@ mod tests {
     /// Appends an entry.
     fn append(vfs: &MemVfs, identity: Identity, index: u64) {
         let boot = count_boot(vfs, &folder()).expect("counted");
-        let options = LogOptions {
-            cluster: identity.cluster,
-            log: identity.log,
-            node: identity.node,
-            segment_bytes: LogOptions::SEGMENT_BYTES_MIN,
-            cache_bytes: 0,
-            covered: None,
-            reach: boot.reach(),
-        };
-        let log = folder().join("log");
-        let opened = RaftLog::open(Arc::new(vfs.clone()), &log, options);
-        let (log, mut writer) = opened.expect("opens");
+        let (log, mut writer) = open_log(vfs, identity, boot.reach()).expect("opens");
         let entry = LogEntry {
             id: LogId::new(1, index),
             kind: EntryKind::Normal,
@@ -313,10 +308,7 @@ mod tests {
 
     #[test]
     fn a_node_that_stopped_before_its_first_batch_starts() {
-        let vfs = MemVfs::new();
-        vfs.create_directory(&folder()).expect("a folder");
-        let identity = Identity { cluster: [9; 16], log: 0, node: 2, chunk_bytes: 1 << 20 };
-        identity.write(&vfs, &folder()).expect("written");
+        let (vfs, identity) = founded();
         assert_eq!(identity.verify_log(&vfs, &folder(), None).expect("is whole").segments, 0);
         for boot in [1, 2] {
             assert_eq!(count_boot(&vfs, &folder()).expect("counted").times(), boot);

@@ -3,19 +3,20 @@
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::{
-    self as proto, Consistency, ErrorKind, GroupName, Invalid, Outcome, Problem, Selection,
-    Strategy,
+    self as proto, Consistency, EventId, GroupName, Invalid, Problem, Selection, Strategy,
 };
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::consumer::ConsumeRequest;
 use super::shown::{Group, GroupSettings, ParkedEvent};
-use crate::ask::{ask_again, ask_node};
+use crate::ask::ask_node;
 use crate::client::Client;
+use crate::event::new_id;
 use crate::query::Query;
 use crate::read::not_understood;
 
@@ -44,11 +45,19 @@ const PARKED_PER_PAGE: u64 = 500;
 pub struct GroupRef {
     client: Client,
     name: Result<GroupName, Invalid>,
+    id: Option<EventId>,
 }
 
 impl GroupRef {
     pub(crate) fn new(client: Client, name: Result<GroupName, Invalid>) -> GroupRef {
-        GroupRef { client, name }
+        GroupRef { client, name, id: None }
+    }
+
+    /// The id of the change to come: the same one again makes a repetition safe, also from another process, and gets
+    /// the first answer for as long as it is among the newest 1,024 of the cluster. A new one if not given.
+    pub fn id(mut self, id: EventId) -> GroupRef {
+        self.id = Some(id);
+        self
     }
 
     /// Creates the group; more can be told before it is sent.
@@ -66,9 +75,9 @@ impl GroupRef {
     pub async fn configure(&self, settings: GroupSettings) -> Result<bool, Problem> {
         let settings = proto::GroupSettings::from(settings);
         settings.check()?;
-        let done = self.change(|mut client, group, time_left_ms| {
+        let done = self.change(|mut client, group, request_id, time_left_ms| {
             let settings = Some(settings.into());
-            let request = v1::ConfigureGroupRequest { group, settings, time_left_ms };
+            let request = v1::ConfigureGroupRequest { group, settings, time_left_ms, request_id };
             async move { client.configure_group(request).await }
         });
         Ok(done.await? > 0)
@@ -77,8 +86,8 @@ impl GroupRef {
     /// Removes the group with all that is known of its progress, what is parked included; whether there was one.
     /// Safe to repeat.
     pub async fn delete(&self) -> Result<bool, Problem> {
-        let done = self.change(|mut client, group, time_left_ms| {
-            let request = v1::DeleteGroupRequest { group, time_left_ms };
+        let done = self.change(|mut client, group, request_id, time_left_ms| {
+            let request = v1::DeleteGroupRequest { group, time_left_ms, request_id };
             async move { client.delete_group(request).await }
         });
         Ok(done.await? > 0)
@@ -93,8 +102,8 @@ impl GroupRef {
     /// # Ok(()) }
     /// ```
     pub async fn reset(&self, after: u64) -> Result<(), Problem> {
-        let done = self.ask(|mut client, group, time_left_ms| {
-            let request = v1::ResetGroupRequest { group, after, time_left_ms };
+        let done = self.change(|mut client, group, request_id, time_left_ms| {
+            let request = v1::ResetGroupRequest { group, after, time_left_ms, request_id };
             async move { client.reset_group(request).await }
         });
         done.await.map(|_| ())
@@ -114,8 +123,9 @@ impl GroupRef {
     /// # Ok(()) }
     /// ```
     pub async fn replay(&self, selection: Selection) -> Result<u64, Problem> {
-        let done = self.change(|mut client, group, time_left_ms| {
-            let request = selected(&selection, group, time_left_ms);
+        let done = self.change(|mut client, group, request_id, time_left_ms| {
+            let request =
+                v1::SelectParkedRequest { request_id, ..selected(&selection, group, time_left_ms) };
             async move { client.replay_parked(request).await }
         });
         done.await
@@ -123,8 +133,9 @@ impl GroupRef {
 
     /// Gives parked events up for good; how many.
     pub async fn drop_parked(&self, selection: Selection) -> Result<u64, Problem> {
-        let done = self.change(|mut client, group, time_left_ms| {
-            let request = selected(&selection, group, time_left_ms);
+        let done = self.change(|mut client, group, request_id, time_left_ms| {
+            let request =
+                v1::SelectParkedRequest { request_id, ..selected(&selection, group, time_left_ms) };
             async move { client.drop_parked(request).await }
         });
         done.await
@@ -200,33 +211,37 @@ impl GroupRef {
         parked.await?.into_iter().map(ParkedEvent::try_from).collect()
     }
 
+    /// Returns those of these events that are settled, and those that are parked.
+    pub(super) async fn find_settled(
+        &self,
+        positions: &[u64],
+    ) -> Result<v1::FindSettledResponse, Problem> {
+        let found = self.ask(|mut client, group, time_left_ms| {
+            let positions = positions.to_vec();
+            let request = v1::FindSettledRequest { group, positions, time_left_ms };
+            async move { client.find_settled(request).await }
+        });
+        found.await
+    }
+
     /// Consumes; more can be told before it begins.
     pub fn consume(&self) -> ConsumeRequest {
         ConsumeRequest::new(self.client.clone(), self.name.clone())
     }
 
-    /// Asks for a change, and tells how much it changed. When a node took an attempt and its answer was lost, a later one
-    /// finds the change made: then nobody can say whether this call made it.
+    /// Asks for a change, and tells how much it changed. All attempts have one id, so that it is made once: an attempt
+    /// that finds the change made by an earlier one gets that one's answer.
     async fn change<F>(
         &self,
-        call: impl Fn(GroupsClient<Channel>, String, u64) -> F,
+        call: impl Fn(GroupsClient<Channel>, String, Bytes, u64) -> F,
     ) -> Result<u64, Problem>
     where
         F: Future<Output = Result<Response<v1::GroupDone>, Status>>,
     {
-        let name = self.name.clone()?;
-        let nodes = &self.client.shared.nodes;
-        let call = |address: &str, time_left_ms| {
-            Ok(call(nodes.groups(address)?, name.as_str().to_owned(), time_left_ms))
-        };
-        let asked = ask_again(&self.client, || nodes.for_appends(), call);
-        match asked.await? {
-            (done, true) if done.count == 0 => {
-                let message = "it is done, but not known by whom: an earlier attempt of this call got no answer";
-                Err(Problem::new(ErrorKind::Unavailable, Outcome::Unknown, message))
-            }
-            (done, _) => Ok(done.count),
-        }
+        let id = Bytes::copy_from_slice(self.id.unwrap_or_else(new_id).as_bytes());
+        let done =
+            self.ask(|client, group, time_left_ms| call(client, group, id.clone(), time_left_ms));
+        Ok(done.await?.count)
     }
 
     /// Asks nodes until one answers, with the name of the group and the milliseconds that the node may take.
@@ -264,7 +279,7 @@ fn selected(selection: &Selection, group: String, time_left_ms: u64) -> v1::Sele
             (positions.iter().map(|position| position.0).collect(), false)
         }
     };
-    v1::SelectParkedRequest { group, positions, all, time_left_ms }
+    v1::SelectParkedRequest { group, positions, all, time_left_ms, ..Default::default() }
 }
 
 impl Client {
@@ -366,9 +381,10 @@ impl CreateGroup {
         let settings = proto::GroupSettings::from(settings);
         query.check()?;
         settings.check()?;
-        let done = group.change(|mut client, group, time_left_ms| {
+        let done = group.change(|mut client, group, request_id, time_left_ms| {
             let (query, settings) = (Some(query.clone().into()), Some(settings.into()));
-            let request = v1::CreateGroupRequest { group, query, after, settings, time_left_ms };
+            let request =
+                v1::CreateGroupRequest { group, query, after, settings, time_left_ms, request_id };
             async move { client.create_group(request).await }
         });
         Ok(done.await? > 0)

@@ -158,7 +158,8 @@ impl Consumer {
     ///
     /// # Errors
     /// It is not known whether all of it was kept; which events is in the message, also those that were settled on a
-    /// connection that was lost since. They may be delivered again.
+    /// connection that was lost since, unless the group has them settled by now, by whomever. They may be delivered
+    /// again.
     pub async fn close(self) -> Result<(), Problem> {
         let (reply, answer) = oneshot::channel();
         if self.settler.says.send(Said::Close(reply)).is_err() {

@@ -1,25 +1,27 @@
 //! The task behind a consumer: keeps a stream open, and carries deliveries in and settlements out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use quorate_proto::limits::GROUP_CHANGE_POSITIONS_MAX;
+use quorate_proto::wire::SILENCE_MAX;
 use quorate_proto::wire::v1::{ConsumeRequest, ConsumeResponse, Settlement};
-use quorate_proto::{ErrorKind, Join, Outcome, Problem};
+use quorate_proto::{ErrorKind, Fate, Join, Outcome, Problem};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
+use super::admin::GroupRef;
 use super::consumer::{Delivery, Said};
 use super::shown::event_of;
 use super::stream::Stream;
 use crate::client::Client;
-use crate::nodes::problem;
 use crate::read::{may_help_elsewhere, not_understood, told, unavailable};
 
-/// How long to wait after all nodes refused: twice as long each time …
+/// The rest after all nodes refused, or a stream ended that brought nothing: twice as long each time …
 const REST_MIN: Duration = Duration::from_millis(50);
 /// … up to this.
 const REST_MAX: Duration = Duration::from_secs(2);
@@ -55,13 +57,41 @@ pub(super) struct Driver {
     /// The number of the stream that is open.
     stream: Arc<AtomicU64>,
     number: u64,
+    /// True once a stream brought more than that the consumer was let in.
+    has_heard: bool,
     /// Delivered, and not taken by the application yet: no more is heard before.
     undelivered: VecDeque<Delivery>,
     unsent: Vec<Settlement>,
-    /// Positions that were settled and are not known to be durable, by the number of the delivery.
-    unconfirmed: BTreeMap<u64, u64>,
-    /// Positions that were settled on streams that were lost since, and were not settled durably here afterwards.
-    lost: BTreeSet<u64>,
+    /// Events that were settled and are not known to be durable, by the number of the delivery.
+    unconfirmed: BTreeMap<u64, Doubt>,
+    /// Events that were settled on streams that were lost since, and were not settled durably here afterwards.
+    lost: Lost,
+}
+
+/// An event of which it is not known whether its settlement was kept.
+#[derive(Clone, Copy)]
+struct Doubt {
+    position: u64,
+    /// True if it was to be parked.
+    parks: bool,
+}
+
+impl Doubt {
+    fn of(position: u64, fate: &Fate) -> Doubt {
+        Doubt { position, parks: matches!(fate, Fate::Parked(_)) }
+    }
+}
+
+/// Events that were settled in vain, as far as is known, by their positions.
+#[derive(Default)]
+struct Lost(BTreeMap<u64, Doubt>);
+
+impl Lost {
+    fn note(&mut self, doubt: Doubt) {
+        if self.0.len() < LOST_MAX {
+            self.0.insert(doubt.position, doubt);
+        }
+    }
 }
 
 impl Driver {
@@ -79,10 +109,11 @@ impl Driver {
             deliver,
             stream,
             number: 0,
+            has_heard: false,
             undelivered: VecDeque::new(),
             unsent: Vec::new(),
             unconfirmed: BTreeMap::new(),
-            lost: BTreeSet::new(),
+            lost: Lost::default(),
         }
     }
 
@@ -92,20 +123,20 @@ impl Driver {
         loop {
             let opened = match self.meanwhile(open(self.client.clone(), self.join.clone())).await {
                 Ok(opened) => opened,
-                Err(over) => return end(over, self.kept()),
+                Err(over) => return self.end(over).await,
             };
             let lost = match opened {
                 Ok(mut stream) => {
-                    rest = REST_MIN;
-                    match self.serve(&mut stream).await {
+                    let ended = self.serve(&mut stream).await;
+                    if std::mem::take(&mut self.has_heard) {
+                        rest = REST_MIN;
+                    }
+                    match ended {
                         Ended::Lost(problem) => {
-                            self.client.shared.nodes.failed(&stream.address);
+                            self.leave_out(&stream.incoming.address, &problem);
                             problem
                         }
-                        Ended::Over(over) => {
-                            self.close(stream).await;
-                            return end(over, self.kept());
-                        }
+                        Ended::Over(over) => return self.close(stream, over).await,
                     }
                 }
                 Err(problem) => problem,
@@ -116,7 +147,7 @@ impl Driver {
             }
             tracing::debug!(problem = %lost, "the consumer joins again");
             if let Err(over) = self.meanwhile(tokio::time::sleep(rest)).await {
-                return end(over, self.kept());
+                return self.end(over).await;
             }
             rest = (rest * 2).min(REST_MAX);
         }
@@ -131,7 +162,7 @@ impl Driver {
             deliver.closed().await;
         };
         if let Err(over) = self.meanwhile(telling).await {
-            end(over, self.kept());
+            self.end(over).await;
         }
     }
 
@@ -143,7 +174,9 @@ impl Driver {
                 biased;
                 output = &mut future => return Ok(output),
                 said = self.said.recv() => match said {
-                    Some(Said::Settled { position, .. }) => note_lost(&mut self.lost, position),
+                    Some(Said::Settled { position, settlement, .. }) => {
+                        self.lost.note(Doubt::of(position, &settlement.fate));
+                    }
                     Some(Said::Close(reply)) => return Err(Over::Closed(reply)),
                     None => return Err(Over::Dropped),
                 },
@@ -166,13 +199,8 @@ impl Driver {
                     },
                     Err(_) => return Ended::Over(Over::Dropped),
                 },
-                message = stream.messages.message(), if self.undelivered.is_empty() => {
-                    let heard = match message {
-                        Ok(Some(message)) => self.hear(message),
-                        Ok(None) => Err(unavailable(format!("{} ended the stream", stream.address))),
-                        Err(status) => Err(problem(&stream.address, &status)),
-                    };
-                    if let Err(problem) = heard {
+                message = stream.incoming.next(SILENCE_MAX), if self.undelivered.is_empty() => {
+                    if let Err(problem) = message.and_then(|message| self.hear(message)) {
                         return Ended::Lost(problem);
                     }
                 }
@@ -193,7 +221,19 @@ impl Driver {
         }
     }
 
+    /// Asks other nodes first from now on. One that fell silent is not gone back to because others tell that it leads:
+    /// what it hands out may come through them.
+    fn leave_out(&self, address: &str, problem: &Problem) {
+        let nodes = &self.client.shared.nodes;
+        match problem.kind {
+            ErrorKind::Deadline => nodes.is_out_of_reach(address),
+            _ => nodes.failed(address),
+        }
+    }
+
+    /// Takes a message in; one that holds nothing is a sign of life.
     fn hear(&mut self, message: ConsumeResponse) -> Result<(), Problem> {
+        self.has_heard = true;
         for delivery in message.deliveries {
             let event = delivery.event.ok_or_else(|| not_understood("a delivery has no event"))?;
             let (attempt, number, stream) = (delivery.attempt, delivery.number, self.number);
@@ -204,7 +244,7 @@ impl Driver {
             self.confirm(number);
         }
         for number in message.lapsed {
-            if let Some(position) = self.unconfirmed.remove(&number) {
+            if let Some(Doubt { position, .. }) = self.unconfirmed.remove(&number) {
                 tracing::debug!(position, "an event was settled too late, and comes again");
             }
         }
@@ -216,12 +256,14 @@ impl Driver {
         let mut said = Some(said);
         while let Some(next) = said {
             match next {
-                Said::Settled { stream, position, settlement } if stream == self.number => {
-                    if self.unconfirmed.insert(settlement.number, position).is_none() {
+                Said::Settled { stream, position, settlement } => {
+                    let doubt = Doubt::of(position, &settlement.fate);
+                    if stream != self.number {
+                        self.lost.note(doubt);
+                    } else if self.unconfirmed.insert(settlement.number, doubt).is_none() {
                         self.unsent.push(settlement.into());
                     }
                 }
-                Said::Settled { position, .. } => note_lost(&mut self.lost, position),
                 Said::Close(reply) => return Some(Over::Closed(reply)),
             }
             said = self.said.try_recv().ok();
@@ -230,8 +272,8 @@ impl Driver {
     }
 
     fn confirm(&mut self, number: u64) {
-        if let Some(position) = self.unconfirmed.remove(&number) {
-            self.lost.remove(&position);
+        if let Some(doubt) = self.unconfirmed.remove(&number) {
+            self.lost.0.remove(&doubt.position);
         }
     }
 
@@ -242,16 +284,17 @@ impl Driver {
     }
 
     /// Sends what is settled, leaves, and waits until all of it is durable.
-    async fn close(&mut self, stream: Stream) {
-        let Stream { requests, mut messages, .. } = stream;
+    async fn close(mut self, stream: Stream, over: Over) {
+        let Stream { requests, mut incoming } = stream;
         let deadline = self.client.deadline;
+        let until = Instant::now() + deadline;
         let closing = async {
             while !self.unsent.is_empty() {
                 let request = self.next_request();
                 requests.send(request).await.ok()?;
             }
             drop(requests);
-            while let Ok(Some(ConsumeResponse { settled, lapsed, .. })) = messages.message().await {
+            while let Ok(ConsumeResponse { settled, lapsed, .. }) = incoming.next(deadline).await {
                 settled.into_iter().for_each(|number| self.confirm(number));
                 for number in lapsed {
                     self.unconfirmed.remove(&number);
@@ -259,23 +302,64 @@ impl Driver {
             }
             Some(())
         };
-        let _ = timeout(deadline, closing).await;
+        let _ = timeout_at(until, closing).await;
+        self.end_by(until, over).await;
+    }
+
+    async fn end(self, over: Over) {
+        let until = Instant::now() + self.client.deadline;
+        self.end_by(until, over).await;
+    }
+
+    /// Tells whoever closes the consumer what was not kept, as far as that can be found out by then.
+    async fn end_by(mut self, until: Instant, over: Over) {
+        let Over::Closed(reply) = over else { return };
+        self.give_up_unconfirmed();
+        if timeout_at(until, self.look_for_lost()).await.is_err() {
+            tracing::debug!("the group did not tell in time what is settled");
+        }
+        let _ = reply.send(self.kept());
+    }
+
+    /// Takes out of what was lost what is settled by now: the leader kept it before it went, or another consumer has
+    /// settled it since. What was to be parked and is parked was kept too.
+    async fn look_for_lost(&mut self) {
+        let group = GroupRef::new(self.client.clone(), Ok(self.join.group.clone()));
+        let positions: Vec<u64> = self.lost.0.keys().copied().collect();
+        for some in positions.chunks(GROUP_CHANGE_POSITIONS_MAX) {
+            match group.find_settled(some).await {
+                Ok(found) => {
+                    for position in found.settled {
+                        self.lost.0.remove(&position);
+                    }
+                    for position in found.parked {
+                        if self.lost.0.get(&position).is_some_and(|doubt| doubt.parks) {
+                            self.lost.0.remove(&position);
+                        }
+                    }
+                }
+                Err(problem) => {
+                    tracing::debug!(%problem, "the group does not tell what is settled");
+                    return;
+                }
+            }
+        }
     }
 
     /// Returns an error that names the settled events whose settlement is not known to be durable.
-    fn kept(&mut self) -> Result<(), Problem> {
-        self.give_up_unconfirmed();
-        if self.lost.is_empty() {
+    fn kept(&self) -> Result<(), Problem> {
+        let lost = &self.lost.0;
+        if lost.is_empty() {
             return Ok(());
         }
-        let told = self.lost.iter().take(POSITIONS_TOLD).map(u64::to_string);
+        let told = lost.keys().take(POSITIONS_TOLD).map(u64::to_string);
         let mut told: Vec<String> = told.collect();
-        if self.lost.len() > told.len() {
+        if lost.len() > told.len() {
             told.push("…".to_owned());
         }
         let message = format!(
             "it is not known whether it was kept what became of {} events, which may be delivered again: {}",
-            self.lost.len(),
+            lost.len(),
             told.join(", ")
         );
         Err(Problem::new(ErrorKind::Unavailable, Outcome::Unknown, message))
@@ -290,21 +374,9 @@ impl Driver {
     }
 
     fn give_up_unconfirmed(&mut self) {
-        for position in std::mem::take(&mut self.unconfirmed).into_values() {
-            note_lost(&mut self.lost, position);
+        for doubt in std::mem::take(&mut self.unconfirmed).into_values() {
+            self.lost.note(doubt);
         }
-    }
-}
-
-fn note_lost(lost: &mut BTreeSet<u64>, position: u64) {
-    if lost.len() < LOST_MAX {
-        lost.insert(position);
-    }
-}
-
-fn end(over: Over, closed: Result<(), Problem>) {
-    if let Over::Closed(reply) = over {
-        let _ = reply.send(closed);
     }
 }
 

@@ -7,8 +7,8 @@ use quorate_proto::{Join, Problem};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 
+use crate::incoming::Incoming;
 use crate::nodes::{Nodes, problem};
 use crate::read::{late, not_understood};
 
@@ -21,9 +21,8 @@ const QUEUE_MESSAGES: usize = 2;
 
 /// A stream that the consumer was let in on.
 pub(super) struct Stream {
-    pub(super) address: String,
     pub(super) requests: mpsc::Sender<ConsumeRequest>,
-    pub(super) messages: Streaming<ConsumeResponse>,
+    pub(super) incoming: Incoming<ConsumeResponse>,
 }
 
 impl Stream {
@@ -31,7 +30,7 @@ impl Stream {
     pub(super) async fn open(nodes: &Nodes, address: &str, join: &Join) -> Result<Stream, Problem> {
         let (stream, joined) = Stream::open_at(nodes, address, join).await?;
         let leader = joined.leader;
-        if leader == stream.address || !nodes.learn_leader(&leader) {
+        if leader == stream.incoming.address || !nodes.learn_leader(&leader) {
             return Ok(stream);
         }
         // In this order: what was handed out through this node would come again behind what the leader hands out next.
@@ -63,17 +62,17 @@ impl Stream {
             let joined = first.and_then(|message| message.joined);
             let joined =
                 joined.ok_or_else(|| not_understood("the first message lets nobody in"))?;
-            let address = address.to_owned();
-            Ok((Stream { address, requests, messages }, joined))
+            let incoming = Incoming::new(address.to_owned(), messages);
+            Ok((Stream { requests, incoming }, joined))
         };
         timeout(JOINED_WITHIN, opening).await.map_err(|_| late(address))?
     }
 
     /// Leaves in order: what was delivered goes to others, and does not count as an attempt.
     pub(super) async fn leave(self) {
-        let Stream { requests, mut messages, .. } = self;
+        let Stream { requests, mut incoming } = self;
         drop(requests);
-        let ending = async { while let Ok(Some(_)) = messages.message().await {} };
+        let ending = async { while incoming.next(LEFT_WITHIN).await.is_ok() {} };
         let _ = timeout(LEFT_WITHIN, ending).await;
     }
 }

@@ -1,8 +1,9 @@
 //! A node that lets consumers in, whose deliveries the test makes by hand.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use futures_util::Stream;
 use quorate_client::Client;
 use quorate_proto::wire::v1;
@@ -90,13 +91,17 @@ impl Seated {
 
 struct Service {
     joining: mpsc::UnboundedSender<Joining>,
-    has_deleted: AtomicBool,
+    settled: Arc<Mutex<v1::FindSettledResponse>>,
+    /// The id of the change that was made: the answer to its first attempt was lost.
+    made: Mutex<Bytes>,
 }
 
 /// A node, as the test sees it.
 pub(crate) struct GroupNode {
     pub(crate) address: String,
     joining: mpsc::UnboundedReceiver<Joining>,
+    /// The events that the group has settled and parked by now; none unless told.
+    pub(crate) settled: Arc<Mutex<v1::FindSettledResponse>>,
 }
 
 impl GroupNode {
@@ -104,11 +109,13 @@ impl GroupNode {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let (sender, joining) = mpsc::unbounded_channel();
-        let service =
-            GroupsServer::new(Service { joining: sender, has_deleted: AtomicBool::new(false) });
+        let settled = Arc::<Mutex<v1::FindSettledResponse>>::default();
+        let made = Mutex::default();
+        let service = Service { joining: sender, settled: settled.clone(), made };
+        let service = GroupsServer::new(service);
         let incoming = TcpListenerStream::new(listener);
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
-        GroupNode { address, joining }
+        GroupNode { address, joining, settled }
     }
 
     /// The next consumer that wants to join here.
@@ -125,6 +132,20 @@ pub(crate) fn client(nodes: &[&GroupNode]) -> Client {
         .in_order(true)
         .build()
         .expect("the addresses are well formed")
+}
+
+impl Service {
+    /// The first change is made, and its answer is lost; asked for again, it gets its first answer. No other change is
+    /// there to be made.
+    fn change(&self, id: &Bytes, count: u64) -> Result<Response<v1::GroupDone>, Status> {
+        let mut made = self.made.lock().expect("no panic");
+        if made.is_empty() {
+            *made = id.clone();
+            return Err(Status::unavailable("gone"));
+        }
+        let count = if *made == *id { count } else { 0 };
+        Ok(Response::new(v1::GroupDone { count }))
+    }
 }
 
 fn no_use<T>() -> Result<Response<T>, Status> {
@@ -152,13 +173,9 @@ impl Groups for Service {
 
     async fn delete_group(
         &self,
-        _: Request<v1::DeleteGroupRequest>,
+        request: Request<v1::DeleteGroupRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
-        // The first attempt does it, and its answer is lost.
-        if !self.has_deleted.swap(true, Ordering::SeqCst) {
-            return Err(Status::unavailable("gone"));
-        }
-        Ok(Response::new(v1::GroupDone { count: 0 }))
+        self.change(&request.into_inner().request_id, 1)
     }
 
     async fn reset_group(
@@ -170,9 +187,9 @@ impl Groups for Service {
 
     async fn replay_parked(
         &self,
-        _: Request<v1::SelectParkedRequest>,
+        request: Request<v1::SelectParkedRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
-        no_use()
+        self.change(&request.into_inner().request_id, 3)
     }
 
     async fn drop_parked(
@@ -209,6 +226,17 @@ impl Groups for Service {
             Ok(v1::ListParkedResponse { parked: vec![parked] })
         });
         Ok(Response::new(Box::pin(tokio_stream::iter(parked.collect::<Vec<_>>()))))
+    }
+
+    async fn find_settled(
+        &self,
+        request: Request<v1::FindSettledRequest>,
+    ) -> Result<Response<v1::FindSettledResponse>, Status> {
+        let asked = request.into_inner().positions;
+        let mut found = self.settled.lock().expect("no panic").clone();
+        found.settled.retain(|position| asked.contains(position));
+        found.parked.retain(|position| asked.contains(position));
+        Ok(Response::new(found))
     }
 
     async fn consume(

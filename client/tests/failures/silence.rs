@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::fake::{Node, client};
+use crate::fake_groups::{self, GroupNode};
 use crate::reads::{events, point};
 use quorate_client::{ErrorKind, Message, Outcome, Problem, Query};
 use quorate_proto::wire::v1::read_response::Message as Wire;
@@ -127,4 +128,41 @@ async fn a_feed_leaves_a_node_that_gives_no_sign_of_life() {
     events(&read, &[4]).await;
     following.await.expect("it was fed");
     drop(silent);
+}
+
+#[tokio::test]
+async fn a_consumer_leaves_a_node_that_gives_no_sign_of_life() {
+    let (mut leader, mut other) = (GroupNode::start().await, GroupNode::start().await);
+    let mut consumer = fake_groups::client(&[&leader, &other]).group("billing").consume().start();
+    let silent = leader.joining().await.let_in(&leader.address).await;
+    silent.deliver(1, 10).await;
+    consumer.try_next().await.expect("no error").expect("an event");
+    silent.confirm(&[], &[]).await;
+    let last_sign = Instant::now();
+    // It stays connected, and the other node tells that it leads.
+    let joining = timeout(PATIENCE, other.joining()).await.expect("the silent node is given up");
+    assert!(last_sign.elapsed() > LIFE_SIGN_EVERY * 2, "an idle group is not silent");
+    let through = joining.let_in(&leader.address).await;
+    through.deliver(1, 20).await;
+    let next = timeout(PATIENCE, consumer.try_next()).await.expect("in time");
+    assert_eq!(next.expect("no error").expect("an event").event.position, 20);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_node_that_lets_a_consumer_in_and_nothing_more_is_joined_again_after_growing_rests() {
+    let mut node = GroupNode::start().await;
+    let consumer = fake_groups::client(&[&node]).group("billing").consume().start();
+    let begun = Instant::now();
+    for _ in 0..6 {
+        node.joining().await.let_in(&node.address).await.lose().await;
+    }
+    assert!(begun.elapsed() > Duration::from_secs(1), "joined six times in {:?}", begun.elapsed());
+    let seated = node.joining().await.let_in(&node.address).await;
+    seated.confirm(&[], &[]).await;
+    seated.lose().await;
+    let worked_until = Instant::now();
+    node.joining().await.let_in(&node.address).await;
+    assert!(worked_until.elapsed() < Duration::from_secs(1), "it worked meanwhile");
+    drop(consumer);
 }

@@ -9,7 +9,7 @@ use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_append::Request as WireRequest;
 use quorate_proto::{
     Append, Appended, Change, ErrorKind, GroupName, GroupOutcome, GroupRequest, Invalid, Outcome,
-    Problem, Snapshot, StreamName, Term, Timestamp, Version,
+    Problem, RequestId, Snapshot, StreamName, Term, Timestamp, Version,
 };
 use quorate_raft::host::Host;
 use quorate_raft::{Done, Lost, Replica, Role, Status};
@@ -94,11 +94,12 @@ impl From<Append> for Prepared {
     }
 }
 
-impl From<(GroupName, GroupRequest)> for Prepared {
+impl From<(GroupName, Option<RequestId>, GroupRequest)> for Prepared {
     /// Of a request that passed its check.
-    fn from((name, request): (GroupName, GroupRequest)) -> Prepared {
-        let encoded = encode_group(&name, &request);
-        Prepared { request: Request::Group { name, request }, encoded, expires_alone: false }
+    fn from((name, id, request): (GroupName, Option<RequestId>, GroupRequest)) -> Prepared {
+        let encoded = encode_group(&name, id, &request);
+        let request = Request::Group { name, id, request };
+        Prepared { request, encoded, expires_alone: false }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Consumer groups over the wire, on every node.
 
 use quorate_proto::ErrorKind;
-use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::events_client::EventsClient;
 use quorate_proto::wire::v1::expectation::Demand;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::wire::v1::settlement::{Failure, Fate};
+use quorate_proto::wire::{SILENCE_MAX, v1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -116,6 +116,17 @@ async fn append_events(events: &mut EventsClient<Channel>, ids: std::ops::RangeI
     }
 }
 
+/// Returns those of these that are settled, and those that are parked.
+async fn find_settled(
+    groups: &mut GroupsClient<Channel>,
+    positions: &[u64],
+) -> (Vec<u64>, Vec<u64>) {
+    let positions = positions.to_vec();
+    let find = v1::FindSettledRequest { group: named(), positions, ..Default::default() };
+    let found = groups.find_settled(find).await.expect("it is there").into_inner();
+    (found.settled, found.parked)
+}
+
 fn named() -> String {
     "billing".to_owned()
 }
@@ -147,6 +158,8 @@ async fn every_node_lets_consumers_in_and_confirms_what_they_settle() {
         while messages.message().await.expect("no error").is_some() {}
         assert_eq!(consumer.deliveries.iter().map(|one| one.attempt).max(), Some(1));
     }
+    let settled: Vec<u64> = (1..=6).collect();
+    assert_eq!(find_settled(&mut any, &[1, 2, 3, 4, 5, 6, 7]).await, (settled, vec![]));
     let mut consumer = Consumer::join(&mut any, 2).await.expect("let in");
     append_events(&mut cluster.events(0).await, 7..=7).await;
     consumer.until(1, 0).await;
@@ -185,13 +198,20 @@ async fn what_fails_is_tried_again_and_parked_and_what_is_not_held_cannot_be_set
     assert_eq!(told, [(1, 2, "twice"), (2, 1, "not for us")]);
     assert!(parked.iter().all(|parked| parked.event.is_some() && parked.parked_at > 0));
 
+    assert_eq!(find_settled(&mut groups, &[1, 2, 3]).await, (vec![], vec![1, 2]));
+
     let replay =
         v1::SelectParkedRequest { group: named(), positions: vec![1], ..Default::default() };
     assert_eq!(groups.replay_parked(replay).await.expect("done").into_inner().count, 1);
     consumer.until(4, 3).await;
     assert_eq!(consumer.positions().last(), Some(&(1, 1)), "from the first attempt on");
     let rest = v1::SelectParkedRequest { group: named(), all: true, ..Default::default() };
-    assert_eq!(groups.drop_parked(rest).await.expect("done").into_inner().count, 1);
+    let rest = v1::SelectParkedRequest { request_id: vec![7; 16].into(), ..rest };
+    for node in 0..3 {
+        let mut groups = self::groups(&cluster, node).await;
+        let dropped = groups.drop_parked(rest.clone()).await.expect("done").into_inner();
+        assert_eq!(dropped.count, 1, "the first answer, at any node");
+    }
     // Settled once already, and never given.
     consumer.acknowledge(3).await;
     while consumer.lapsed.is_empty() {
@@ -217,14 +237,17 @@ async fn a_reset_ends_the_streams_and_begins_again_and_a_deletion_ends_the_group
     consumer.acknowledge(1).await;
     consumer.acknowledge(2).await;
     consumer.until(2, 2).await;
-    let reset = v1::ResetGroupRequest { group: named(), after: 1, time_left_ms: 0 };
+    let reset = v1::ResetGroupRequest { group: named(), after: 1, ..Default::default() };
     groups.reset_group(reset).await.expect("it is there");
     let ended = consumer.end().await.expect_err("another life of the group");
     assert_eq!((ended.code(), problem(&ended).kind), (Code::Unavailable, ErrorKind::Unavailable));
     let mut consumer = Consumer::join(&mut groups, 8).await.expect("let in");
     consumer.until(1, 0).await;
     assert_eq!(consumer.positions(), [(2, 1)]);
-    let delete = v1::DeleteGroupRequest { group: named(), time_left_ms: 0 };
+    let delete = v1::DeleteGroupRequest { group: named(), ..Default::default() };
+    let odd = v1::DeleteGroupRequest { request_id: b"short".to_vec().into(), ..delete.clone() };
+    let refused = problem(&groups.delete_group(odd).await.expect_err("no id has five bytes"));
+    assert_eq!((refused.kind, refused.field.as_str()), (ErrorKind::Invalid, "request_id"));
     assert_eq!(groups.delete_group(delete.clone()).await.expect("done").into_inner().count, 1);
     let ended = consumer.end().await.expect_err("no group any more");
     assert_eq!(problem(&ended).kind, ErrorKind::NotFound);
@@ -297,4 +320,17 @@ async fn scrape(address: &str, path: &str) -> String {
     let reading = stream.read_to_string(&mut answer);
     timeout(PATIENCE, reading).await.expect("an answer in time").expect("text");
     answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_hears_from_any_node_though_there_is_nothing_to_hand_out() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    create(&mut groups(&cluster, leader).await, v1::GroupSettings::default()).await;
+    for node in [leader, (leader + 1) % 3] {
+        let mut consumer = Consumer::join(&mut groups(&cluster, node).await, 1).await.expect("in");
+        let sign = timeout(SILENCE_MAX, consumer.messages.message()).await.expect("a sign of life");
+        assert_eq!(sign.expect("no error"), Some(v1::ConsumeResponse::default()));
+    }
+    cluster.stop_all().await;
 }

@@ -141,6 +141,16 @@ impl TryFrom<v1::SelectParkedRequest> for (GroupName, Selection) {
     }
 }
 
+impl TryFrom<v1::FindSettledRequest> for (GroupName, Vec<Position>) {
+    type Error = Invalid;
+
+    fn try_from(request: v1::FindSettledRequest) -> Result<(GroupName, Vec<Position>), Invalid> {
+        let v1::FindSettledRequest { group, positions, .. } = request;
+        check_count("positions", positions.len())?;
+        Ok((GroupName::new(group)?, positions.into_iter().map(Position).collect()))
+    }
+}
+
 impl From<Join> for v1::JoinGroup {
     fn from(join: Join) -> v1::JoinGroup {
         let Join { group, consumer, window } = join;
@@ -304,20 +314,20 @@ mod tests {
             query: Some(query.clone().into()),
             after: 7,
             settings: Some(settings().into()),
-            time_left_ms: 0,
+            ..Default::default()
         };
         let definition = GroupDefinition { query, after: Position(7), settings: settings() };
         assert_eq!(Named::try_from(create), Ok((name(), GroupRequest::Create(definition))));
         let configure = v1::ConfigureGroupRequest {
             group: group(),
             settings: Some(settings().into()),
-            time_left_ms: 0,
+            ..Default::default()
         };
         let configured = Ok((name(), GroupRequest::Configure(settings())));
         assert_eq!(Named::try_from(configure), configured);
-        let delete = v1::DeleteGroupRequest { group: group(), time_left_ms: 0 };
+        let delete = v1::DeleteGroupRequest { group: group(), ..Default::default() };
         assert_eq!(Named::try_from(delete), Ok((name(), GroupRequest::Delete)));
-        let reset = v1::ResetGroupRequest { group: group(), after: 9, time_left_ms: 0 };
+        let reset = v1::ResetGroupRequest { group: group(), after: 9, ..Default::default() };
         assert_eq!(Named::try_from(reset), Ok((name(), GroupRequest::Reset(Position(9)))));
         let nameless = v1::DeleteGroupRequest::default();
         assert_eq!(Named::try_from(nameless).expect_err("no name").field, "group");
@@ -327,7 +337,7 @@ mod tests {
     fn parked_events_are_selected_all_or_by_their_positions() {
         let select = |positions: Vec<u64>, all| {
             let group = "billing".to_owned();
-            let request = v1::SelectParkedRequest { group, positions, all, time_left_ms: 0 };
+            let request = v1::SelectParkedRequest { group, positions, all, ..Default::default() };
             <(GroupName, Selection)>::try_from(request).map(|(_, selection)| selection)
         };
         assert_eq!(select(Vec::new(), true), Ok(Selection::All));

@@ -12,9 +12,9 @@ use crate::{
     Query, QueryItem, Read, Scope, Source, StreamName, Tag, Timestamp,
 };
 
-/// How often a node that follows tells its reader something, be it an empty message while there is nothing new.
+/// The interval at which a node tells its followers and consumers something, an empty message if there is nothing new.
 pub const LIFE_SIGN_EVERY: Duration = Duration::from_secs(5);
-/// A node from which a reader that follows heard nothing for so long does not work any more, connected or not.
+/// A node that told a follower or a consumer nothing for so long does not work any more, connected or not.
 pub const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 impl From<Query> for v1::Query {

@@ -21,8 +21,7 @@ impl<'a> Hold<'a> {
     }
 
     pub(super) fn apply(&mut self, parsed: ParsedGroup, point: Point) -> GroupOutcome {
-        let ParsedGroup { name, term, request } = parsed;
         let groups = self.groups.get_or_insert_with(|| self.shared.groups_mut());
-        groups.apply(&name, term, request, point)
+        groups.apply(parsed, point)
     }
 }

@@ -4,27 +4,31 @@
 //! definition  query as in a condition, after 8, settings
 //! settings    strategy 1 (0 round robin, 1 by stream, 2 single), timeout 8, attempts 4, retry delay 8, window 4
 //!
-//! key         name 1 + n, kind 1 (0 head; 1 parked, and then 8 more: the position, most significant byte first)
+//! key         name 1 + n, kind 1 (0 head; 1 parked, and then 8 more: the position, most significant byte first);
+//!             or 0: remembered
 //! head        version 1 (1), definition, incarnation 8, revision 8, floor 8,
 //!             settled (varint), each: varint, how far after the one before, the first after the floor;
 //!             failed (varint), each: varint, how far after the one before, attempts (varint), due 8
 //! parked      version 1 (1), attempts 4, parked at 8, reason: the rest
+//! remembered  version 1 (1), changes (varint), the oldest first, each: id 16, how many it changed (varint)
 //! ```
 //!
 //! A group with many parked events has many rows, so that parking one more writes one more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use quorate_proto::limits::{GROUP_FAILED_MAX, GROUP_WINDOW_MAX, REASON_BYTES_MAX};
+use quorate_proto::limits::{
+    GROUP_CHANGES_REMEMBERED, GROUP_FAILED_MAX, GROUP_WINDOW_MAX, REASON_BYTES_MAX,
+};
 use quorate_proto::{
-    Failed, GroupDefinition, GroupName, GroupSettings, LogIndex, Parked, Position, Strategy,
-    Timestamp,
+    Failed, GroupDefinition, GroupName, GroupSettings, LogIndex, Parked, Position, RequestId,
+    Strategy, Timestamp,
 };
 
 use super::command::{put_query, take_query};
 use super::{Input, Malformed, Output};
-use crate::group::Head;
+use crate::group::{Head, Remembered};
 
 const VERSION: u8 = 1;
 const HEAD: u8 = 0;
@@ -81,11 +85,16 @@ pub(super) fn take_settings(input: &mut Input) -> Result<GroupSettings, Malforme
 /// What a row of the catalog is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RowKey {
+    /// The answers to the newest requests, of all groups together.
+    Remembered,
     /// The group itself.
     Head(GroupName),
     /// An event that is parked.
     Parked(GroupName, Position),
 }
+
+/// No group has this name.
+pub(crate) const REMEMBERED_KEY: [u8; 1] = [0];
 
 pub(crate) fn head_key(name: &GroupName) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.as_str().len() + 2);
@@ -103,6 +112,9 @@ pub(crate) fn parked_key(name: &GroupName, position: Position) -> Vec<u8> {
 }
 
 pub(crate) fn decode_row_key(key: &Bytes) -> Result<RowKey, Malformed> {
+    if key[..] == REMEMBERED_KEY {
+        return Ok(RowKey::Remembered);
+    }
     let mut input = Input::new(key.clone());
     let name = GroupName::new(input.short_text()?).map_err(Malformed::invalid)?;
     let row = match input.u8()? {
@@ -187,7 +199,7 @@ fn next(before: Position, input: &mut Input) -> Result<Position, Malformed> {
 
 fn count(count: u64, max: usize) -> Result<usize, Malformed> {
     let count = usize::try_from(count).ok().filter(|count| *count <= max);
-    count.ok_or_else(|| Malformed::new(format!("has more than {max} positions of one kind")))
+    count.ok_or_else(|| Malformed::new(format!("has more than {max} of one kind")))
 }
 
 /// What stands in the row of an event that is parked; its position is in the key.
@@ -210,6 +222,32 @@ pub(crate) fn decode_parked(position: Position, value: Bytes) -> Result<Parked, 
         return Err(Malformed::new("has a reason that is too long"));
     }
     Ok(Parked { position, attempts, reason, parked_at })
+}
+
+/// The bytes of the row of what is remembered.
+pub(crate) fn encode_remembered(remembered: &Remembered) -> Vec<u8> {
+    let counts = remembered.counts();
+    let mut out = Vec::with_capacity(8 + counts.len() * 18);
+    out.put_u8(VERSION);
+    out.put_varint(counts.len() as u64);
+    for (RequestId(id), count) in counts {
+        out.put(&id);
+        out.put_varint(count);
+    }
+    out
+}
+
+pub(crate) fn decode_remembered(value: Bytes) -> Result<Remembered, Malformed> {
+    let mut input = Input::new(value);
+    check_version(&mut input)?;
+    let mut counts = VecDeque::new();
+    for _ in 0..count(input.varint()?, GROUP_CHANGES_REMEMBERED)? {
+        let id = RequestId::from_slice(&input.take(16)?).map_err(Malformed::invalid)?;
+        let id = id.ok_or_else(|| Malformed::new("has a change without an id"))?;
+        counts.push_back((id, input.varint()?));
+    }
+    input.end()?;
+    Ok(Remembered::of(counts))
 }
 
 fn check_version(input: &mut Input) -> Result<(), Malformed> {
@@ -273,6 +311,18 @@ mod tests {
         }
 
         #[test]
+        fn what_is_remembered_that_is_encoded_is_decoded_and_a_part_of_it_is_malformed(
+            counts in prop::collection::vec(any::<([u8; 16], u64)>(), 0..9),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let counts = counts.into_iter().map(|(id, count)| (RequestId(id), count)).collect();
+            let remembered = Remembered::of(counts);
+            let bytes = Bytes::from(encode_remembered(&remembered));
+            prop_assert!(decode_remembered(bytes.slice(..cut.index(bytes.len()))).is_err());
+            prop_assert_eq!(decode_remembered(bytes), Ok(remembered));
+        }
+
+        #[test]
         fn a_parked_event_that_is_encoded_is_decoded(
             position: u64, attempts: u32, reason in ".{0,40}", at: i64
         ) {
@@ -289,6 +339,7 @@ mod tests {
             let _ = decode_row_key(&bytes);
             let _ = decode_parked(Position(1), bytes.clone());
             let _ = decode_head(bytes.clone());
+            let _ = decode_remembered(bytes.clone());
             // Behind a definition that is whole.
             let mut head = vec![VERSION];
             put_definition(&definition(), &mut head);
@@ -301,7 +352,7 @@ mod tests {
 
     #[test]
     fn rows_of_a_group_stand_together_the_head_first_and_what_is_parked_by_position() {
-        let mut keys = Vec::new();
+        let mut keys = vec![REMEMBERED_KEY.to_vec()];
         for one in ["a", "b", "aa", "billing"] {
             keys.push(head_key(&name(one)));
             keys.extend([1, 255, 256, u64::MAX].map(|at| parked_key(&name(one), Position(at))));
@@ -333,5 +384,10 @@ mod tests {
         let parked = Parked { position: Position(300), attempts: 5, reason, parked_at };
         assert_eq!(hex(&encode_parked(&parked)), "010500000007000000000000006e6f");
         assert_eq!(hex(&parked_key(&name("g"), Position(300))), "016701000000000000012c");
+        let remembered = Remembered::of([(RequestId([0xab; 16]), 300)].into());
+        assert_eq!(
+            hex(&encode_remembered(&remembered)),
+            "0101ababababababababababababababababac02"
+        );
     }
 }

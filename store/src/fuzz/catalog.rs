@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_proto::{Failed, GroupName, LogId, LogIndex, Position, Timestamp, Version};
+use quorate_proto::{Failed, GroupName, LogId, LogIndex, Position, RequestId, Timestamp, Version};
 
 use super::request::{group_definition, parked, stream};
 use super::{Target, seal};
@@ -15,11 +15,12 @@ use crate::format::catalog::{
     encode_key_state, encode_state,
 };
 use crate::format::group::{
-    decode_head, decode_parked, decode_row_key, encode_head, encode_parked, parked_key,
+    decode_head, decode_parked, decode_remembered, decode_row_key, encode_head, encode_parked,
+    encode_remembered, parked_key,
 };
 use crate::format::life::{decode_record, decode_snapshot, encode_record};
 use crate::format::{current, manifest};
-use crate::group::Head;
+use crate::group::{Head, Remembered};
 use crate::key::Key;
 use crate::life::{Former, Limits, Record};
 
@@ -47,6 +48,10 @@ fn value(bytes: &[u8]) {
     let _ = Key::decode(bytes);
     let _ = decode_snapshot(&stream("order-42"), value.clone());
     let _ = decode_row_key(&value);
+    if let Ok(remembered) = decode_remembered(value.clone()) {
+        let again = decode_remembered(encode_remembered(&remembered).into());
+        assert_eq!(again, Ok(remembered), "it is another one now");
+    }
     let _ = decode_parked(Position(300), value.clone());
     if let Ok(head) = decode_head(value.clone()) {
         assert_eq!(decode_head(encode_head(&head).into()), Ok(head), "it is another one now");
@@ -68,6 +73,7 @@ fn values() -> Vec<Vec<u8>> {
         encode_record(&record()).to_vec(),
         encode_head(&head()),
         encode_parked(&parked()),
+        encode_remembered(&Remembered::of([(RequestId([7; 16]), 300)].into())),
         parked_key(&GroupName::new("billing").expect("a name"), Position(300)),
     ]
 }

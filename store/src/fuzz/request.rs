@@ -4,8 +4,8 @@ use bytes::Bytes;
 use quorate_proto::{
     Append, Category, Change, ChangeKind, Condition, CorrelationId, Event, EventId, EventType,
     Expectation, Failed, GroupDefinition, GroupName, GroupProgress, GroupRequest, GroupSettings,
-    LogIndex, Parked, Position, Query, QueryItem, Requirement, Scope, Selection, Setting,
-    SettingsChange, Snapshot, StreamName, Tag, Term, Timestamp, Version,
+    LogIndex, Parked, Position, Query, QueryItem, RequestId, Requirement, Scope, Selection,
+    Setting, SettingsChange, Snapshot, StreamName, Tag, Term, Timestamp, Version,
 };
 
 use super::Target;
@@ -60,7 +60,9 @@ fn of_groups() -> Vec<Bytes> {
         GroupRequest::Drop(Selection::All),
     ];
     let mut requests: Vec<Bytes> =
-        asked.iter().map(|request| command::encode_group(&name, request)).collect();
+        asked.iter().map(|request| command::encode_group(&name, None, request)).collect();
+    let id = Some(RequestId([7; 16]));
+    requests.push(command::encode_group(&name, id, &GroupRequest::Delete));
     let progress = GroupProgress {
         incarnation: LogIndex(3),
         floor: Position(4),

@@ -1,6 +1,7 @@
 //! Consumer groups: what the log says of them, changed in place as it is applied.
 
 mod progress;
+mod remembered;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -17,8 +18,10 @@ use quorate_proto::{
     GroupSummary, LogIndex, Parked, Position, Selection, Term, Timestamp,
 };
 
+use crate::format::command::ParsedGroup;
 use crate::read::Point;
 
+pub(crate) use remembered::Remembered;
 pub(crate) use rows::{Row, check_row};
 
 /// Everything that is known of a group but for what parked events are parked for: what its owner goes on from.
@@ -50,6 +53,8 @@ pub(crate) struct Groups {
     /// The log index of the last entry that changed any group otherwise than by progress, or of the checkpoint
     /// that this began with.
     revision: LogIndex,
+    /// The answers to the newest requests that have an id.
+    remembered: Remembered,
 }
 
 /// One group.
@@ -75,8 +80,22 @@ pub(crate) struct Head {
 }
 
 impl Groups {
-    /// Applies a request of the entry at `point`; `term` is the one in which the sender of progress led.
-    pub(crate) fn apply(
+    /// Applies a request of the entry at `point`, unless it was made before under the same id: then it gets the first
+    /// answer.
+    pub(crate) fn apply(&mut self, parsed: ParsedGroup, point: Point) -> GroupOutcome {
+        let ParsedGroup { name, term, id, request } = parsed;
+        if let Some(count) = id.and_then(|id| self.remembered.count_of(id)) {
+            return GroupOutcome::Done(count);
+        }
+        let outcome = self.make(&name, term, request, point);
+        if let (Some(id), GroupOutcome::Done(count)) = (id, outcome) {
+            self.remembered.note(id, count);
+        }
+        outcome
+    }
+
+    /// `term` is the one in which the sender of progress led.
+    fn make(
         &mut self,
         name: &GroupName,
         term: Term,

@@ -6,8 +6,8 @@ use quorate_proto::LogIndex;
 use super::{Group, Groups};
 use crate::format::Malformed;
 use crate::format::group::{
-    RowKey, decode_head, decode_parked, decode_row_key, encode_head, encode_parked, head_key,
-    parked_key,
+    REMEMBERED_KEY, RowKey, decode_head, decode_parked, decode_remembered, decode_row_key,
+    encode_head, encode_parked, encode_remembered, head_key, parked_key,
 };
 
 /// A row of the catalog's table of groups; `None` removes it.
@@ -22,6 +22,7 @@ impl Groups {
     /// Takes a row of a checkpoint, in the order of the keys.
     pub(crate) fn put_row(&mut self, key: &Bytes, value: Bytes) -> Result<(), Malformed> {
         match decode_row_key(key)? {
+            RowKey::Remembered => self.remembered = decode_remembered(value)?,
             RowKey::Head(name) => {
                 let head = decode_head(value)?;
                 self.groups.insert(name, Group { head, parked: Default::default() });
@@ -43,6 +44,10 @@ impl Groups {
     /// from here.
     pub(crate) fn take_changed(&mut self) -> Vec<Row> {
         let mut rows = Vec::new();
+        if self.remembered.take_changed() {
+            let row = encode_remembered(&self.remembered);
+            rows.push((REMEMBERED_KEY.to_vec(), Some(row)));
+        }
         for (name, positions) in std::mem::take(&mut self.changed) {
             let group = self.groups.get(&name);
             rows.push((head_key(&name), group.map(|group| encode_head(&group.head))));
@@ -59,6 +64,7 @@ impl Groups {
 /// Whether a row says something.
 pub(crate) fn check_row(key: &Bytes, value: Bytes) -> Result<(), Malformed> {
     match decode_row_key(key)? {
+        RowKey::Remembered => decode_remembered(value).map(|_| ()),
         RowKey::Head(_) => decode_head(value).map(|_| ()),
         RowKey::Parked(_, position) => decode_parked(position, value).map(|_| ()),
     }

@@ -1,8 +1,10 @@
 //! What requests make of groups, one after the other, up to their limits.
 
 use bytes::Bytes;
-use quorate_proto::limits::{GROUP_CHANGE_POSITIONS_MAX, GROUP_PARKED_MAX};
-use quorate_proto::{LogId, Query};
+use quorate_proto::limits::{
+    GROUP_CHANGE_POSITIONS_MAX, GROUP_CHANGES_REMEMBERED, GROUP_PARKED_MAX,
+};
+use quorate_proto::{LogId, Query, RequestId};
 
 use super::*;
 
@@ -13,12 +15,13 @@ const LAST: u64 = 200_000;
 struct World {
     groups: Groups,
     at: LogId,
+    id: Option<RequestId>,
 }
 
 impl World {
     /// With the group `g`, whose incarnation is 1, which begins after position 0.
     fn new() -> World {
-        let mut world = World { groups: Groups::default(), at: LogId::new(1, 1) };
+        let mut world = World { groups: Groups::default(), at: LogId::new(1, 1), id: None };
         assert_eq!(world.ask("g", GroupRequest::Create(definition(0))), GroupOutcome::Done(1));
         world
     }
@@ -33,7 +36,14 @@ impl World {
         let recorded_at = Timestamp(self.at.index.0 as i64 * 10);
         let point = Point { log_id, position, recorded_at, digest: 0 };
         self.at.index = self.at.index.next();
-        self.groups.apply(&name(group), term, request, point)
+        let id = self.id.take();
+        self.groups.apply(ParsedGroup { name: name(group), term, id, request }, point)
+    }
+
+    /// The next request has this id.
+    fn with_id(&mut self, id: u64) -> &mut World {
+        self.id = Some(RequestId(u128::from(id).to_be_bytes()));
+        self
     }
 
     fn tell(&mut self, progress: GroupProgress) -> GroupOutcome {
@@ -256,6 +266,49 @@ fn what_is_given_up_is_settled_also_above_the_floor() {
     assert_eq!(world.ask("g", drop(Selection::All)), GroupOutcome::Done(1));
     assert_eq!(world.kept(), (vec![6, 7, 9], vec![], vec![]));
     assert_eq!(world.ask("g", drop(Selection::All)), GroupOutcome::Done(0));
+}
+
+#[test]
+fn a_request_that_is_asked_again_is_made_once_and_gets_the_first_answer() {
+    let mut world = World::new();
+    world.tell(told(9, &[], &[], &[5, 6, 7]));
+    let replay = |numbers| GroupRequest::Replay(these(numbers));
+    assert_eq!(world.with_id(1).ask("g", replay(&[5, 6])), GroupOutcome::Done(2));
+    let revision = world.state().revision;
+    world.tell(told(9, &[], &[], &[5]));
+    assert_eq!(world.with_id(1).ask("g", replay(&[5, 6])), GroupOutcome::Done(2));
+    assert_eq!(world.kept(), (vec![], vec![6], vec![5, 7]), "5 failed again meanwhile");
+    assert_eq!(world.state().revision, revision, "it is no news");
+    assert_eq!(world.with_id(2).ask("g", replay(&[5, 6])), GroupOutcome::Done(1));
+
+    assert_eq!(world.with_id(3).ask("g", GroupRequest::Delete), GroupOutcome::Done(1));
+    assert_eq!(world.with_id(3).ask("g", GroupRequest::Delete), GroupOutcome::Done(1));
+    assert_eq!(world.with_id(4).ask("g", GroupRequest::Delete), GroupOutcome::Done(0));
+    assert_eq!(world.ask("g", GroupRequest::Create(definition(0))), GroupOutcome::Done(1));
+    assert_eq!(world.with_id(4).ask("g", GroupRequest::Delete), GroupOutcome::Done(0));
+    assert_eq!(world.with_id(3).ask("g", GroupRequest::Delete), GroupOutcome::Done(1));
+    assert_eq!(world.state().floor, Position(0), "it was not removed a second time");
+    assert_eq!(world.with_id(9).ask("h", GroupRequest::Reset(Position(0))), GroupOutcome::NotFound);
+}
+
+#[test]
+fn so_many_requests_are_remembered_and_a_boundary_keeps_them() {
+    let mut world = World::new();
+    let newest = GROUP_CHANGES_REMEMBERED as u64;
+    for id in 0..=newest {
+        world.with_id(id).ask("g", GroupRequest::Reset(Position(id)));
+    }
+    let rows = world.groups.take_changed();
+    assert_eq!(rows.len(), 2);
+    let kept = from_rows(&[rows]);
+    assert_eq!(kept.remembered, world.groups.remembered);
+    assert!(world.groups.take_changed().is_empty(), "nothing changed since");
+    world.groups = kept;
+    world.with_id(1).ask("g", GroupRequest::Reset(Position(7)));
+    assert_eq!(world.state().floor, Position(newest), "it is remembered");
+    world.with_id(0).ask("g", GroupRequest::Reset(Position(7)));
+    assert_eq!(world.state().floor, Position(7), "it is forgotten");
+    assert_eq!(world.groups.remembered.counts().len(), GROUP_CHANGES_REMEMBERED);
 }
 
 /// Tells of events in as many changes as it takes, `make` a change of some of them.

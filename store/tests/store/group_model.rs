@@ -8,7 +8,7 @@ use quorate_proto::limits::{
 };
 use quorate_proto::{
     Failed, GroupDefinition, GroupName, GroupOutcome, GroupProgress, GroupRequest, LogId, LogIndex,
-    Parked, Position, Selection, Term, Timestamp,
+    Parked, Position, RequestId, Selection, Term, Timestamp,
 };
 use quorate_store::{GroupState, Reader, command};
 
@@ -17,6 +17,7 @@ use quorate_store::{GroupState, Reader, command};
 pub(crate) struct Asked {
     pub(crate) name: GroupName,
     pub(crate) term: Term,
+    pub(crate) id: Option<RequestId>,
     pub(crate) request: GroupRequest,
 }
 
@@ -27,7 +28,7 @@ impl Asked {
             GroupRequest::Progress(progress) => {
                 command::encode_group_progress(&self.name, self.term, progress)
             }
-            request => command::encode_group(&self.name, request),
+            request => command::encode_group(&self.name, self.id, request),
         }
     }
 }
@@ -60,6 +61,8 @@ struct Group {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GroupsModel {
     groups: BTreeMap<GroupName, Group>,
+    /// The answers to requests that have an id.
+    counted: BTreeMap<RequestId, u64>,
 }
 
 impl GroupsModel {
@@ -68,7 +71,18 @@ impl GroupsModel {
     }
 
     pub(crate) fn ask(&mut self, asked: &Asked, at: At) -> GroupOutcome {
-        let Asked { name, term, request } = asked;
+        if let Some(count) = asked.id.and_then(|id| self.counted.get(&id)) {
+            return GroupOutcome::Done(*count);
+        }
+        let outcome = self.make(asked, at);
+        if let (Some(id), GroupOutcome::Done(count)) = (asked.id, outcome) {
+            self.counted.insert(id, count);
+        }
+        outcome
+    }
+
+    fn make(&mut self, asked: &Asked, at: At) -> GroupOutcome {
+        let Asked { name, term, request, .. } = asked;
         let index = at.log_id.index;
         let count = self.groups.len();
         let group = self.groups.get_mut(name);

@@ -40,7 +40,7 @@ pub(crate) fn parse(line: &str, incarnation: impl Fn(&GroupName) -> Option<LogIn
         }
         other => panic!("`{other}` is nothing to ask of a group"),
     };
-    Asked { name, term, request }
+    Asked { name, term, id: None, request }
 }
 
 fn pairs(rest: &str) -> impl Iterator<Item = (&str, &str)> {

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use quorate_proto::{
     Expectation, Failed, GroupDefinition, GroupName, GroupOutcome, GroupProgress, GroupRequest,
-    GroupSettings, LogId, LogIndex, Parked, Position, Query, Selection, Term, Timestamp,
+    GroupSettings, LogId, LogIndex, Parked, Position, Query, RequestId, Selection, Term, Timestamp,
 };
 use quorate_store::vfs::{MemVfs, Survival};
 use quorate_store::{Entry, Payload, Store, Verdict, command};
@@ -134,7 +134,10 @@ impl Pair {
             }
         };
         let is_old = matches!(wanted, Wanted::Progress(_, told) if told.is_old.1);
-        Asked { name: group(*which), term: Term(if is_old { 0 } else { 1 }), request }
+        // Few requests have an id, and some of those the id of an earlier one.
+        let has_id = !matches!(wanted, Wanted::Progress(..)) && self.last % 8 == 5;
+        let id = has_id.then(|| RequestId(u128::from(self.last).to_be_bytes()));
+        Asked { name: group(*which), term: Term(if is_old { 0 } else { 1 }), id, request }
     }
 
     fn tell(&self, name: &GroupName, told: &Told) -> GroupProgress {
@@ -263,7 +266,7 @@ fn a_checkpoint_holds_the_groups_as_they_were_at_its_boundary() {
     let mut log = Vec::new();
     let mut ask = |store: &mut Store, model: &mut GroupsModel, request| {
         let log_id = LogId::new(1, log.len() as u64);
-        let asked = Asked { name: group(0), term: Term(1), request };
+        let asked = Asked { name: group(0), term: Term(1), id: None, request };
         let mut builder = command::Builder::new(Timestamp(5));
         builder.push(&asked.encode());
         let entry = Entry { log_id, payload: Payload::Command(builder.finish()) };

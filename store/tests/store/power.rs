@@ -44,7 +44,7 @@ fn of_groups(log_id: LogId, model: &Model) -> Vec<Asked> {
     let (at, last) = (log_id.index.0, model.events.len() as u64);
     let asked = |name: &str, request| {
         let name = GroupName::new(name).expect("a name");
-        Asked { name, term: log_id.term, request }
+        Asked { name, term: log_id.term, id: None, request }
     };
     let (query, settings) = (Query::everything(), GroupSettings::default());
     let definition = GroupDefinition { query, after: Position(0), settings };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_client::{Client, Consumer, Query, Strategy};
+use quorate_client::{Client, Consumer, EventId, Query, Strategy};
 use quorate_proto::Position;
 
 use super::client::{Phase, connect, recorded};
@@ -66,8 +66,11 @@ impl Member {
     /// Makes the group, whoever is first.
     async fn create(&self, client: &Client) {
         self.recorder.history().share(self.strategy);
+        // A run is the same byte for byte, and the id stands in the log.
+        let id = EventId::from_bytes((u128::from(self.number) + 1).to_be_bytes()).expect("an id");
         let create = || {
-            let create = client.group(GROUP).create(Query::everything()).strategy(self.strategy);
+            let group = client.group(GROUP).id(id);
+            let create = group.create(Query::everything()).strategy(self.strategy);
             create.timeout(TIMEOUT).attempts(ATTEMPTS).retry_delay(Duration::from_millis(200))
         };
         while create().send().await.is_err() {

@@ -293,13 +293,33 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
                     self.moved(batch, position, parked.filter(|_| is_done));
                     return Ok(());
                 }
-                Ok(_) | Err(StoreError::Moved) => return Err(Halt::Moved),
-                Err(StoreError::Lost(error)) => {
-                    losses += 1;
-                    self.rest(LOST.after(losses), error.to_string()).await?;
-                }
-                Err(refused) => return Err(ProjectionError::from(refused).into()),
+                Ok(_) => return Err(Halt::Moved),
+                Err(error) => self.unanswered(error, &mut losses).await?,
             }
+        }
+    }
+
+    /// Counts what is parked, for as long as it takes: a lost answer says nothing.
+    async fn count_parked(&mut self) -> Result<usize, Halt> {
+        let mut losses = 0;
+        loop {
+            match self.projection.store.count_parked(&self.held.slot).await {
+                Ok(parked) => return Ok(parked),
+                Err(error) => self.unanswered(error, &mut losses).await?,
+            }
+        }
+    }
+
+    /// Rests before a question is asked again whose answer was lost for the `losses`th time; ends if it is answered
+    /// with no.
+    async fn unanswered(&mut self, error: StoreError, losses: &mut u32) -> Result<(), Halt> {
+        match error {
+            StoreError::Moved => Err(Halt::Moved),
+            StoreError::Lost(error) => {
+                *losses += 1;
+                self.rest(LOST.after(*losses), error.to_string()).await
+            }
+            refused => Err(ProjectionError::from(refused).into()),
         }
     }
 
@@ -316,16 +336,16 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
 
     /// Parks an event that was tried often enough, or ends the projection, as told.
     async fn give_up(
-        &self,
+        &mut self,
         event: &RecordedEvent,
         attempts: u32,
         error: HandlerError,
     ) -> Result<Parked, Halt> {
-        let Projection { store, name, settings, .. } = &self.projection;
-        if settings.on_failure == OnFailure::Stop {
+        if self.projection.settings.on_failure == OnFailure::Stop {
             return Err(self.failure(event, attempts, error).into());
         }
-        let parked = store.count_parked(&self.held.slot).await.unwrap_or_default();
+        let parked = self.count_parked().await?;
+        let name = &self.projection.name;
         if parked >= PARKED_MAX {
             let (projection, last) = (name.clone(), error.to_string());
             return Err(ProjectionError::TooManyParked { projection, parked, last }.into());

@@ -29,6 +29,8 @@ pub(crate) struct Faulty<S> {
     inner: S,
     at: usize,
     fault: Fault,
+    /// The number of parked events that it tells of in place of those that there are.
+    parked: Option<usize>,
     count: Arc<AtomicUsize>,
     /// True once the spoilt operation has come to its end.
     is_over: Arc<AtomicBool>,
@@ -36,7 +38,12 @@ pub(crate) struct Faulty<S> {
 
 impl<S> Faulty<S> {
     pub(crate) fn new(inner: S, at: usize, fault: Fault) -> Faulty<S> {
-        Faulty { inner, at, fault, count: Arc::default(), is_over: Arc::default() }
+        Faulty { inner, at, fault, parked: None, count: Arc::default(), is_over: Arc::default() }
+    }
+
+    /// As if so many events were parked.
+    pub(crate) fn with_parked(self, parked: usize) -> Faulty<S> {
+        Faulty { parked: Some(parked), ..self }
     }
 
     /// Whether the fault took place.
@@ -157,7 +164,11 @@ impl<S: Store> Store for Faulty<S> {
     }
 
     async fn count_parked(&self, slot: &Slot) -> Result<usize, StoreError> {
-        self.spoil(self.inner.count_parked(slot)).await
+        let counted = async {
+            let there_are = self.inner.count_parked(slot).await?;
+            Ok(self.parked.unwrap_or(there_are))
+        };
+        self.spoil(counted).await
     }
 
     async fn drop_parked(&self, slot: &Slot, position: u64) -> Result<bool, StoreError> {

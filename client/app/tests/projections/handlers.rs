@@ -4,8 +4,8 @@ use quorate_app::projection::{Handlers, Memory, MemoryModel, ProjectionError, ty
 use quorate_client::RecordedEvent;
 use serde::Deserialize;
 
+use super::harness::{finish, projection, run};
 use super::script::Script;
-use super::suite::{finish, projection, run};
 
 /// An event of that type with that JSON.
 fn event(kind: &str, data: &str) -> RecordedEvent {

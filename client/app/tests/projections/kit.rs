@@ -170,9 +170,9 @@ impl PostgresKit {
         let server = SERVER.get_or_init(super::server::postgres).as_ref()?;
         let url = |name: &str| format!("postgres:///{name}?user=postgres&host={}", server.path(""));
         let name = format!("test{}", DATABASES.fetch_add(1, Ordering::SeqCst));
-        super::suite::run(async {
+        super::harness::run(async {
             let create = format!("CREATE DATABASE {name}");
-            super::suite::eventually("a connection", || async {
+            super::harness::eventually("a connection", || async {
                 let store = Postgres::connect(&url("postgres")).await.ok()?;
                 sqlx::query(&create).execute(store.pool()).await.ok()
             })

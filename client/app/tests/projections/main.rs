@@ -1,19 +1,24 @@
 //! Projections over a scripted log, on every store: exactly once, in order, whatever is killed, lost or refused.
 
+mod failing;
 mod faulty;
 mod handlers;
+mod harness;
 mod kit;
 #[cfg(feature = "postgres")]
 mod on_postgres;
 #[cfg(feature = "redis")]
 mod on_redis;
 mod on_sqlite;
+mod once;
+mod owners;
+mod partitions;
 mod poisoned;
 mod reached;
+mod rebuilds;
 mod script;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod server;
-mod suite;
 
 use kit::{MemoryKit, SqliteKit};
 
@@ -27,7 +32,7 @@ macro_rules! on {
                 #[test]
                 fn $test() {
                     if let Some(kit) = $kit {
-                        suite::run($module::$test(kit));
+                        harness::run($module::$test(kit));
                     }
                 }
             )*)*
@@ -40,30 +45,39 @@ macro_rules! suite {
         on!(
             $store,
             $kit,
-            suite: [
+            once: [
                 every_event_is_applied_once_and_in_order,
                 a_kill_at_any_point_neither_loses_nor_repeats,
                 a_lost_answer_neither_loses_nor_repeats,
+                the_bookmark_moves_while_nothing_matches,
+                set_up_that_fails_leaves_nothing,
+            ],
+            owners: [
                 a_second_process_is_refused_and_a_standby_takes_over,
                 a_step_is_the_owners_alone_and_begins_at_the_bookmark,
+                a_changed_definition_is_refused,
+            ],
+            failing: [
                 an_event_that_fails_now_and_then_is_tried_again,
                 an_event_that_fails_stops_the_projection_before_it,
                 an_event_that_fails_is_parked_and_replayed_after_the_fix,
+            ],
+            partitions: [
                 partitions_keep_the_order_of_each_stream,
                 partitions_by_key_keep_the_order_of_each_key,
                 another_number_of_partitions_begins_at_one_position,
-                a_changed_definition_is_refused,
+            ],
+            rebuilds: [
                 a_model_is_rebuilt_beside_the_live_one_and_swapped,
                 an_interrupted_rebuild_leaves_the_live_model_and_is_resumed,
                 a_rebuild_killed_at_any_point_leaves_one_whole_model,
                 a_new_version_rebuilds_when_told_to,
-                the_bookmark_moves_while_nothing_matches,
-                set_up_that_fails_leaves_nothing,
             ],
             poisoned: [
                 a_retried_event_is_applied_once_wherever_the_store_fails,
                 a_stop_at_an_event_skips_nothing_wherever_the_store_fails,
                 a_parked_event_is_the_only_one_skipped_wherever_the_store_fails,
+                nothing_is_parked_beyond_the_limit_though_an_answer_is_lost,
             ]
         );
     };

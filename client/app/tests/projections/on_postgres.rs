@@ -8,9 +8,9 @@ use quorate_app::projection::{
 use quorate_app::sqlx::{self, Row};
 use quorate_client::RecordedEvent;
 
+use super::harness::{PATIENCE, finish, projection, run};
 use super::kit::{Kit, Notes, PostgresKit};
 use super::script::Script;
-use super::suite::{PATIENCE, finish, projection, run};
 
 #[test]
 fn connections_that_are_cut_are_made_again() {

@@ -4,9 +4,9 @@ use quorate_app::projection::{Handler, HandlerError, OnFailure, RedisModel};
 use quorate_app::redis;
 use quorate_client::RecordedEvent;
 
+use super::harness::{PATIENCE, finish, projection, run};
 use super::kit::{Kit, Notes, RedisKit};
 use super::script::Script;
-use super::suite::{PATIENCE, finish, projection, run};
 
 /// Every fifth event has a command that Redis refuses when it runs it, not before.
 struct Wrong;

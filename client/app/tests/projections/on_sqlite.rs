@@ -4,9 +4,9 @@ use quorate_app::projection::{ProjectionError, Sqlite};
 use quorate_app::sqlx::{self, Connection, Row, SqliteConnection};
 use tempfile::TempDir;
 
+use super::harness::{PATIENCE, finish, projection, run};
 use super::kit::Notes;
 use super::script::Script;
-use super::suite::{PATIENCE, finish, projection, run};
 
 async fn store(folder: &TempDir) -> Sqlite {
     Sqlite::open(folder.path().join("models.sqlite")).await.expect("a file")

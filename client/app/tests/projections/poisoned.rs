@@ -9,13 +9,15 @@ use quorate_app::projection::{Handler, OnFailure, Projection, ProjectionError, S
 use quorate_client::RecordedEvent;
 
 use super::faulty::{Fault, Faulty};
+use super::harness::{PATIENCE, finish, projection, rows, runtime, until};
 use super::kit::{Kit, Notes, Rows};
 use super::script::Script;
-use super::suite::{PATIENCE, finish, projection, runtime, until};
 
 /// Two that follow each other, in the middle of a batch of ten.
 const POISONED: [u64; 2] = [5, 6];
 const EVENTS: u64 = 14;
+/// So many events of a projection may be parked.
+const PARKED_MAX: usize = 10_000;
 /// A process that is gone is not waited for long.
 const LEASE: Duration = Duration::from_millis(80);
 const FAULTS: [Fault; 4] =
@@ -99,11 +101,6 @@ where
     (run(again, script.clone()).await, has_struck)
 }
 
-async fn rows<K: Kit>(kit: &K, name: &str) -> Rows {
-    let store = kit.open().await;
-    kit.rows(&store, name).await.expect("a model")
-}
-
 /// The content of a model that has everything but the poisoned events.
 fn expected_without_poisoned(script: &Script) -> Rows {
     let before = script.expected(POISONED[0] - 1);
@@ -127,32 +124,60 @@ fn script() -> Script {
     script
 }
 
+/// A handler for which the poisoned events always fail.
+fn poisoned(name: &str) -> Notes {
+    Notes::spoilt(name, |event| match is_poisoned(event) {
+        true => Err("a poisoned event".into()),
+        false => Ok(()),
+    })
+}
+
+/// Runs a projection with each fault at each operation in turn, until there is no further one to strike, and looks at
+/// what came of it, by the name of the projection; at least so many operations must have been struck.
+async fn wherever_the_store_fails<K>(
+    kit: &Arc<K>,
+    operations_min: usize,
+    (handler, on_failure): (impl Fn(&str) -> Notes, OnFailure),
+    look: impl AsyncFn(&str, Fault, End),
+) where
+    K: Kit,
+    Notes: Handler<<K::Store as Store>::Model>,
+{
+    let script = script();
+    for fault in FAULTS {
+        for at in 0.. {
+            let name = format!("{fault:?}{at}");
+            let how = (&handler(&name), on_failure);
+            let (end, has_struck) = run_spoilt(kit, &script, (at, fault), how, &name).await;
+            look(&name, fault, end).await;
+            if !has_struck {
+                assert!(at >= operations_min, "only {at} operations were struck");
+                break;
+            }
+        }
+    }
+}
+
 pub(crate) async fn a_retried_event_is_applied_once_wherever_the_store_fails<K>(kit: K)
 where
     K: Kit,
     Notes: Handler<<K::Store as Store>::Model>,
 {
     let (kit, script) = (Arc::new(kit), script());
-    for fault in FAULTS {
-        for at in 0.. {
-            let name = format!("{fault:?}{at}");
-            // Each poisoned event is tried anew whenever its transaction was lost, and fails every other time.
-            let tries = AtomicU64::new(0);
-            let flaky = Notes::spoilt(&name, move |event| {
-                let fails =
-                    is_poisoned(event) && tries.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
-                if fails { Err("not now".into()) } else { Ok(()) }
-            });
-            let how = (&flaky, OnFailure::Stop);
-            let (end, has_struck) = run_spoilt(&kit, &script, (at, fault), how, &name).await;
-            assert_eq!(end, End::Whole { parked: 0 }, "{name}");
-            assert_eq!(rows(kit.as_ref(), &name).await, script.expected(EVENTS), "{name}");
-            if !has_struck {
-                assert!(at >= 12, "only {at} operations were struck");
-                break;
-            }
-        }
-    }
+    // Each poisoned event is tried anew whenever its transaction was lost, and fails every other time.
+    let flaky = |name: &str| {
+        let tries = AtomicU64::new(0);
+        Notes::spoilt(name, move |event| {
+            let fails =
+                is_poisoned(event) && tries.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
+            if fails { Err("not now".into()) } else { Ok(()) }
+        })
+    };
+    wherever_the_store_fails(&kit, 12, (flaky, OnFailure::Stop), async |name, _, end| {
+        assert_eq!(end, End::Whole { parked: 0 }, "{name}");
+        assert_eq!(rows(kit.as_ref(), name).await, script.expected(EVENTS), "{name}");
+    })
+    .await;
 }
 
 pub(crate) async fn a_stop_at_an_event_skips_nothing_wherever_the_store_fails<K>(kit: K)
@@ -161,27 +186,15 @@ where
     Notes: Handler<<K::Store as Store>::Model>,
 {
     let (kit, script) = (Arc::new(kit), script());
-    for fault in FAULTS {
-        for at in 0.. {
-            let name = format!("{fault:?}{at}");
-            let poisoned = Notes::spoilt(&name, |event| match is_poisoned(event) {
-                true => Err("a poisoned event".into()),
-                false => Ok(()),
-            });
-            let how = (&poisoned, OnFailure::Stop);
-            let (end, has_struck) = run_spoilt(&kit, &script, (at, fault), how, &name).await;
-            assert_eq!(end, End::StoppedAt(POISONED[0]), "{name}");
-            let before = script.expected(POISONED[0] - 1);
-            assert_eq!(rows(kit.as_ref(), &name).await, before, "{name}");
-            let mended = orders(kit.open().await, &name, Notes::new(&name), OnFailure::Stop);
-            finish(mended.start(script.clone()), &script).await;
-            assert_eq!(rows(kit.as_ref(), &name).await, script.expected(EVENTS), "{name}");
-            if !has_struck {
-                assert!(at >= 8, "only {at} operations were struck");
-                break;
-            }
-        }
-    }
+    wherever_the_store_fails(&kit, 8, (poisoned, OnFailure::Stop), async |name, _, end| {
+        assert_eq!(end, End::StoppedAt(POISONED[0]), "{name}");
+        let before = script.expected(POISONED[0] - 1);
+        assert_eq!(rows(kit.as_ref(), name).await, before, "{name}");
+        let mended = orders(kit.open().await, name, Notes::new(name), OnFailure::Stop);
+        finish(mended.start(script.clone()), &script).await;
+        assert_eq!(rows(kit.as_ref(), name).await, script.expected(EVENTS), "{name}");
+    })
+    .await;
 }
 
 pub(crate) async fn a_parked_event_is_the_only_one_skipped_wherever_the_store_fails<K>(kit: K)
@@ -190,26 +203,37 @@ where
     Notes: Handler<<K::Store as Store>::Model>,
 {
     let (kit, script) = (Arc::new(kit), script());
-    for fault in FAULTS {
+    wherever_the_store_fails(&kit, 16, (poisoned, OnFailure::Park), async |name, fault, end| {
+        let expected = expected_without_poisoned(&script);
+        assert_eq!(rows(kit.as_ref(), name).await, expected, "{name}");
+        let orders = orders(kit.open().await, name, Notes::new(name), OnFailure::Park);
+        let parked = orders.parked().await.expect("an answer");
+        let told: Vec<_> = parked.iter().map(|one| (one.position, one.attempts)).collect();
+        assert_eq!(told, POISONED.map(|position| (position, 3)), "{name}");
+        if matches!(fault, Fault::QuestionLost | Fault::AnswerLost) {
+            assert_eq!(end, End::Whole { parked: 2 }, "{name}");
+        }
+    })
+    .await;
+}
+
+pub(crate) async fn nothing_is_parked_beyond_the_limit_though_an_answer_is_lost<K>(kit: K)
+where
+    K: Kit,
+    Notes: Handler<<K::Store as Store>::Model>,
+{
+    let script = script();
+    for fault in [Fault::QuestionLost, Fault::AnswerLost] {
         for at in 0.. {
             let name = format!("{fault:?}{at}");
-            let poisoned = Notes::spoilt(&name, |event| match is_poisoned(event) {
-                true => Err("a poisoned event".into()),
-                false => Ok(()),
-            });
-            let how = (&poisoned, OnFailure::Park);
-            let (end, has_struck) = run_spoilt(&kit, &script, (at, fault), how, &name).await;
-            let expected = expected_without_poisoned(&script);
-            assert_eq!(rows(kit.as_ref(), &name).await, expected, "{name}");
-            let orders = orders(kit.open().await, &name, Notes::new(&name), OnFailure::Park);
-            let parked = orders.parked().await.expect("an answer");
-            let told: Vec<_> = parked.iter().map(|one| (one.position, one.attempts)).collect();
-            assert_eq!(told, POISONED.map(|position| (position, 3)), "{name}");
-            if matches!(fault, Fault::QuestionLost | Fault::AnswerLost) {
-                assert_eq!(end, End::Whole { parked: 2 }, "{name}");
-            }
-            if !has_struck {
-                assert!(at >= 16, "only {at} operations were struck");
+            let store = Faulty::new(kit.open().await, at, fault).with_parked(PARKED_MAX);
+            let full = orders(store.clone(), &name, poisoned(&name), OnFailure::Park);
+            let error = full.start(script.clone()).wait().await.expect_err("there is no room");
+            assert!(matches!(error, ProjectionError::TooManyParked { .. }), "{name}: {error}");
+            let looks = orders(kit.open().await, &name, poisoned(&name), OnFailure::Park);
+            assert_eq!(looks.parked().await.expect("an answer"), [], "{name}");
+            if !store.has_struck() {
+                assert!(at >= 10, "only {at} operations were struck");
                 break;
             }
         }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::harness::{PATIENCE, projection, run};
 use super::kit::{Kit, MemoryKit, Notes};
 use super::script::Script;
-use super::suite::{PATIENCE, projection, run};
 
 /// The longest time there is must not be added to any moment.
 #[test]

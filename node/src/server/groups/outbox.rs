@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
@@ -25,6 +25,7 @@ enum Item {
     Delivery { delivery: v1::Delivery, bytes: usize },
     Settled(u64),
     Lapsed(u64),
+    StillHere,
     End(Option<Problem>),
 }
 
@@ -33,6 +34,8 @@ pub(super) struct Outbox {
     items: mpsc::UnboundedSender<Item>,
     /// Bytes of events that the transport has not taken.
     untaken: Arc<AtomicUsize>,
+    /// True while a sign of life waits for the transport: one is enough.
+    has_sign: Arc<AtomicBool>,
 }
 
 /// The stream of messages. Dropping it tells that the consumer is gone.
@@ -42,6 +45,7 @@ pub(crate) struct Outgoing {
     id: ConsumerId,
     items: mpsc::UnboundedReceiver<Item>,
     untaken: Arc<AtomicUsize>,
+    has_sign: Arc<AtomicBool>,
     /// Where to tell that there is room again.
     drained: mpsc::UnboundedSender<ConsumerId>,
     end: Option<Option<Problem>>,
@@ -57,9 +61,10 @@ pub(super) fn open(
     let (sender, items) = mpsc::unbounded_channel();
     let _ = sender.send(Item::Joined(joined));
     let untaken = Arc::new(AtomicUsize::new(0));
-    let outbox = Outbox { items: sender, untaken: untaken.clone() };
+    let has_sign = Arc::new(AtomicBool::new(false));
+    let outbox = Outbox { items: sender, untaken: untaken.clone(), has_sign: has_sign.clone() };
     let over = CancellationToken::new();
-    (outbox, Outgoing { id, items, untaken, drained, end: None, over })
+    (outbox, Outgoing { id, items, untaken, has_sign, drained, end: None, over })
 }
 
 impl Outbox {
@@ -77,6 +82,13 @@ impl Outbox {
     pub(super) fn lapse(&self, numbers: Vec<u64>) {
         for number in numbers {
             let _ = self.items.send(Item::Lapsed(number));
+        }
+    }
+
+    /// Tells the consumer that its group is still served.
+    pub(super) fn give_sign(&self) {
+        if !self.has_sign.swap(true, Ordering::AcqRel) {
+            let _ = self.items.send(Item::StillHere);
         }
     }
 
@@ -127,6 +139,7 @@ impl Stream for Outgoing {
                     numbers += 1;
                     message.lapsed.push(number);
                 }
+                Poll::Ready(Some(Item::StillHere)) => self.has_sign.store(false, Ordering::Release),
                 Poll::Ready(Some(Item::End(problem))) => {
                     self.end = Some(problem);
                     break;
@@ -180,6 +193,22 @@ mod tests {
         let end = outgoing.next().await.expect("an end").expect_err("an error");
         assert_eq!(end.message(), "over");
         assert!(outgoing.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_sign_of_life_is_an_empty_message_and_only_one_waits() {
+        let (drained, _told) = mpsc::unbounded_channel();
+        let (outbox, mut outgoing) = open(ConsumerId(1), v1::Joined::default(), drained);
+        outgoing.next().await.expect("it joined").expect("no error");
+        for _ in 0..3 {
+            outbox.give_sign();
+        }
+        assert_eq!(outgoing.items.len(), 1);
+        let sign = outgoing.next().await.expect("a message").expect("no error");
+        assert_eq!(sign, v1::ConsumeResponse::default());
+        assert!(outgoing.next().now_or_never().is_none());
+        outbox.give_sign();
+        assert!(outgoing.next().now_or_never().is_some(), "the next one goes out too");
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_proto::wire::v1;
+use quorate_proto::wire::{LIFE_SIGN_EVERY, v1};
 use quorate_proto::{
     ErrorKind, GroupName, GroupOutcome, GroupRequest, Join, LogIndex, Outcome, Position, Problem,
     Settlement, Term,
@@ -173,6 +173,7 @@ impl<H: Host> Owner<H> {
     ) -> Option<Problem> {
         let stopping = self.groups.stopping.clone();
         let mut was_asked = false;
+        let mut sign_at = Instant::now() + LIFE_SIGN_EVERY;
         loop {
             let more = match self.step().await {
                 Ok(more) => more,
@@ -194,6 +195,11 @@ impl<H: Host> Owner<H> {
                     }
                     Err(_) => Err(problem::stopping(Outcome::NotAppended)),
                 },
+                () = sleep_until(sign_at) => {
+                    sign_at = Instant::now() + LIFE_SIGN_EVERY;
+                    self.consumers.values().for_each(|consumer| consumer.outbox.give_sign());
+                    Ok(())
+                }
                 answer = decided(&mut self.proposal) => self.decided(answer).await,
                 input = inbox.recv() => match input {
                     Some(input) => {

@@ -12,7 +12,7 @@ use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_server::Groups as GroupsApi;
 use quorate_proto::{
     ErrorKind, GroupName, GroupOutcome, GroupRequest, Invalid, Join, Outcome, Position, Problem,
-    Selection,
+    RequestId, Selection,
 };
 use quorate_raft::host::Host;
 use quorate_store::Reader;
@@ -40,12 +40,14 @@ impl<H: Host> GroupsService<H> {
     async fn ask(
         &self,
         named: Result<(GroupName, GroupRequest), Invalid>,
+        id: &[u8],
         time_left_ms: u64,
     ) -> Result<Response<v1::GroupDone>, Status> {
         let deadline = deadline_of(time_left_ms);
         let (name, request) = named.map_err(Problem::from)?;
+        let id = RequestId::from_slice(id).map_err(Problem::from)?;
         request.check().map_err(Problem::from)?;
-        let prepared = Prepared::from((name.clone(), request));
+        let prepared = Prepared::from((name.clone(), id, request));
         match self.groups.appends.take(prepared, deadline).await? {
             Taken::Group(outcome) => Ok(Response::new(done(&name, outcome)?)),
             Taken::Appended(_) | Taken::Kept(_) => Err(problem::misanswered().into()),
@@ -93,8 +95,8 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         request: Request<v1::CreateGroupRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
         let request = request.into_inner();
-        let time_left_ms = request.time_left_ms;
-        self.ask(request.try_into(), time_left_ms).await
+        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
+        self.ask(request.try_into(), &id, time_left_ms).await
     }
 
     async fn configure_group(
@@ -102,8 +104,8 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         request: Request<v1::ConfigureGroupRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
         let request = request.into_inner();
-        let time_left_ms = request.time_left_ms;
-        self.ask(request.try_into(), time_left_ms).await
+        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
+        self.ask(request.try_into(), &id, time_left_ms).await
     }
 
     async fn delete_group(
@@ -111,8 +113,8 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         request: Request<v1::DeleteGroupRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
         let request = request.into_inner();
-        let time_left_ms = request.time_left_ms;
-        self.ask(request.try_into(), time_left_ms).await
+        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
+        self.ask(request.try_into(), &id, time_left_ms).await
     }
 
     async fn reset_group(
@@ -120,8 +122,8 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         request: Request<v1::ResetGroupRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
         let request = request.into_inner();
-        let time_left_ms = request.time_left_ms;
-        self.ask(request.try_into(), time_left_ms).await
+        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
+        self.ask(request.try_into(), &id, time_left_ms).await
     }
 
     async fn replay_parked(
@@ -129,10 +131,10 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         request: Request<v1::SelectParkedRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
         let request = request.into_inner();
-        let time_left_ms = request.time_left_ms;
+        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
         let selected = <(GroupName, Selection)>::try_from(request);
         let named = selected.map(|(name, selection)| (name, GroupRequest::Replay(selection)));
-        self.ask(named, time_left_ms).await
+        self.ask(named, &id, time_left_ms).await
     }
 
     async fn drop_parked(
@@ -140,10 +142,10 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         request: Request<v1::SelectParkedRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
         let request = request.into_inner();
-        let time_left_ms = request.time_left_ms;
+        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
         let selected = <(GroupName, Selection)>::try_from(request);
         let named = selected.map(|(name, selection)| (name, GroupRequest::Drop(selection)));
-        self.ask(named, time_left_ms).await
+        self.ask(named, &id, time_left_ms).await
     }
 
     async fn list_groups(
@@ -189,6 +191,19 @@ impl<H: Host> GroupsApi for GroupsService<H> {
             ready: VecDeque::new(),
         };
         Ok(Response::new(listing.stream()))
+    }
+
+    async fn find_settled(
+        &self,
+        request: Request<v1::FindSettledRequest>,
+    ) -> Result<Response<v1::FindSettledResponse>, Status> {
+        let request = request.into_inner();
+        let time_left_ms = request.time_left_ms;
+        let named = <(GroupName, Vec<Position>)>::try_from(request).map_err(Problem::from);
+        let (name, positions) = named?;
+        let reader = self.reach(None, time_left_ms).await?;
+        let state = reader.group(&name).ok_or_else(|| not_found(&name))?;
+        Ok(Response::new(show::settled(&state, positions)))
     }
 
     async fn consume(

@@ -6,7 +6,7 @@ use quorate_proto::wire::peer::v1 as peer;
 use quorate_proto::wire::v1;
 use quorate_proto::{GroupName, GroupSummary, Parked, Position, Problem};
 use quorate_raft::host::Host;
-use quorate_store::{Fault, Reader};
+use quorate_store::{Fault, GroupState, Reader};
 use tokio::time::{Instant, timeout_at};
 
 use super::owner::Watched;
@@ -79,6 +79,22 @@ pub(super) fn shown(summary: GroupSummary, last: Position) -> v1::Group {
     let behind = last.0.saturating_sub(summary.floor.0);
     let lag = behind.saturating_sub(summary.settled);
     v1::Group { lag, ..summary.into() }
+}
+
+/// Returns those of some events that are settled, and those that are parked.
+pub(super) fn settled(state: &GroupState, positions: Vec<Position>) -> v1::FindSettledResponse {
+    let mut found = v1::FindSettledResponse::default();
+    for position in positions {
+        let has_failed = || state.failed.binary_search_by_key(&position, |it| it.position).is_ok();
+        if state.parked.binary_search(&position).is_ok() {
+            found.parked.push(position.0);
+        } else if state.settled.binary_search(&position).is_ok()
+            || (position <= state.floor && !has_failed())
+        {
+            found.settled.push(position.0);
+        }
+    }
+    found
 }
 
 /// Some parked events, with the events themselves where they are still there.

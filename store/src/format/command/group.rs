@@ -2,8 +2,8 @@
 
 use quorate_proto::limits::GROUP_CHANGE_POSITIONS_MAX;
 use quorate_proto::{
-    Failed, GroupName, GroupProgress, GroupRequest, LogIndex, Parked, Position, Selection, Term,
-    Timestamp,
+    Failed, GroupName, GroupProgress, GroupRequest, LogIndex, Parked, Position, RequestId,
+    Selection, Term, Timestamp,
 };
 
 use super::{Input, Malformed, Output, ParsedGroup, malformed};
@@ -17,38 +17,44 @@ const RESET: u8 = 4;
 const REPLAY: u8 = 5;
 const DROP: u8 = 6;
 const PROGRESS: u8 = 7;
+/// An id follows.
+const WITH_ID: u8 = 0x80;
 
 const ALL: u8 = 0;
 const POSITIONS: u8 = 1;
 
-pub(super) fn encode(name: &GroupName, request: &GroupRequest, out: &mut Vec<u8>) {
+pub(super) fn encode(
+    name: &GroupName,
+    id: Option<RequestId>,
+    request: &GroupRequest,
+    out: &mut Vec<u8>,
+) {
     out.put_short(name.as_str().as_bytes());
+    let what = match request {
+        GroupRequest::Create(_) => CREATE,
+        GroupRequest::Configure(_) => CONFIGURE,
+        GroupRequest::Delete => DELETE,
+        GroupRequest::Reset(_) => RESET,
+        GroupRequest::Replay(_) => REPLAY,
+        GroupRequest::Drop(_) => DROP,
+        GroupRequest::Progress(_) => PROGRESS,
+    };
+    match id {
+        None => out.put_u8(what),
+        Some(RequestId(id)) => {
+            out.put_u8(what | WITH_ID);
+            out.put(&id);
+        }
+    }
     match request {
-        GroupRequest::Create(definition) => {
-            out.put_u8(CREATE);
-            put_definition(definition, out);
-        }
-        GroupRequest::Configure(settings) => {
-            out.put_u8(CONFIGURE);
-            put_settings(settings, out);
-        }
-        GroupRequest::Delete => out.put_u8(DELETE),
-        GroupRequest::Reset(after) => {
-            out.put_u8(RESET);
-            out.put_u64(after.0);
-        }
-        GroupRequest::Replay(selection) => {
-            out.put_u8(REPLAY);
+        GroupRequest::Create(definition) => put_definition(definition, out),
+        GroupRequest::Configure(settings) => put_settings(settings, out),
+        GroupRequest::Delete => {}
+        GroupRequest::Reset(after) => out.put_u64(after.0),
+        GroupRequest::Replay(selection) | GroupRequest::Drop(selection) => {
             put_selection(selection, out);
         }
-        GroupRequest::Drop(selection) => {
-            out.put_u8(DROP);
-            put_selection(selection, out);
-        }
-        GroupRequest::Progress(progress) => {
-            out.put_u8(PROGRESS);
-            put_progress(Term::ZERO, progress, out);
-        }
+        GroupRequest::Progress(progress) => put_progress(Term::ZERO, progress, out),
     }
 }
 
@@ -67,14 +73,19 @@ pub(super) fn encode_progress(
 pub(super) fn parse(mut input: Input) -> Result<ParsedGroup, Malformed> {
     let name = GroupName::new(input.short_text()?).map_err(malformed)?;
     let mut term = Term::default();
-    let request = match input.u8()? {
+    let what = input.u8()?;
+    let id = match what & WITH_ID {
+        0 => None,
+        _ => RequestId::from_slice(&input.take(16)?).map_err(malformed)?,
+    };
+    let request = match what & !WITH_ID {
         CREATE => GroupRequest::Create(take_definition(&mut input)?),
         CONFIGURE => GroupRequest::Configure(take_settings(&mut input)?),
         DELETE => GroupRequest::Delete,
         RESET => GroupRequest::Reset(Position(input.u64()?)),
         REPLAY => GroupRequest::Replay(take_selection(&mut input)?),
         DROP => GroupRequest::Drop(take_selection(&mut input)?),
-        PROGRESS => {
+        PROGRESS if id.is_none() => {
             term = Term(input.u64()?);
             GroupRequest::Progress(take_progress(&mut input)?)
         }
@@ -82,7 +93,7 @@ pub(super) fn parse(mut input: Input) -> Result<ParsedGroup, Malformed> {
     };
     input.end()?;
     request.check().map_err(malformed)?;
-    Ok(ParsedGroup { name, term, request })
+    Ok(ParsedGroup { name, term, id, request })
 }
 
 fn put_selection(selection: &Selection, out: &mut Vec<u8>) {
@@ -268,14 +279,15 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_is_decoded_and_a_part_of_it_is_malformed(
-            request in any_request(), cut in any::<prop::sample::Index>()
+            request in any_request(), id: Option<[u8; 16]>, cut in any::<prop::sample::Index>()
         ) {
-            let bytes = encode_group(&name(), &request);
+            let id = id.map(RequestId);
+            let bytes = encode_group(&name(), id, &request);
             prop_assert!(decode_request(&bytes.slice(..cut.index(bytes.len()))).is_err());
             let mut command = Builder::new(Timestamp(1));
             command.push(&bytes);
             prop_assert_eq!(decode(command.finish()).expect("a command").requests.len(), 1);
-            let expected = Request::Group { name: name(), request };
+            let expected = Request::Group { name: name(), id, request };
             prop_assert_eq!(decode_request(&bytes), Ok(expected));
         }
 
@@ -288,7 +300,7 @@ mod tests {
             let told = parsed(bytes);
             prop_assert_eq!((told.name, told.term), (name(), Term(term)));
             prop_assert_eq!(told.request, GroupRequest::Progress(progress.clone()));
-            let without_term = encode_group(&name(), &GroupRequest::Progress(progress));
+            let without_term = encode_group(&name(), None, &GroupRequest::Progress(progress));
             prop_assert_eq!(parsed(without_term).term, Term::ZERO);
         }
 
@@ -308,7 +320,7 @@ mod tests {
         let requests =
             [GroupRequest::Configure(settings), GroupRequest::Drop(Selection::Positions(many))];
         for request in requests {
-            assert!(parse_request(encode_group(&name(), &request)).is_err(), "{request:?}");
+            assert!(parse_request(encode_group(&name(), None, &request)).is_err(), "{request:?}");
         }
         let lists = |each: usize, reason: usize| GroupProgress {
             settled: vec![Position(1); each],
@@ -329,13 +341,16 @@ mod tests {
 
     #[test]
     fn what_a_later_build_may_add_is_malformed_here() {
-        let good = encode_group(&name(), &GroupRequest::Replay(Selection::All)).to_vec();
+        let good = encode_group(&name(), None, &GroupRequest::Replay(Selection::All)).to_vec();
         let (what_at, selection_at) = (good.len() - 2, good.len() - 1);
         for (at, value) in [(what_at, 8), (what_at, 0), (selection_at, 2)] {
             let mut bytes = good.clone();
             bytes[at] = value;
             assert!(decode_request(&Bytes::from(bytes)).is_err(), "byte {at}");
         }
+        let id = Some(RequestId([1; 16]));
+        let with_id = encode_group(&name(), id, &GroupRequest::Progress(GroupProgress::default()));
+        assert!(parse_request(with_id).is_err(), "progress has no id");
         let mut longer = good;
         longer.push(0);
         assert!(decode_request(&Bytes::from(longer)).is_err());
@@ -360,9 +375,13 @@ mod tests {
         let (query, settings) = (Query::everything(), GroupSettings::default());
         let definition = GroupDefinition { query, after: Position(1), settings };
         assert_eq!(
-            hex(encode_group(&name(), &GroupRequest::Create(definition))),
+            hex(encode_group(&name(), None, &GroupRequest::Create(definition))),
             "030762696c6c696e67010001000000000000000030750000000000000a000000e8030000000000000010\
              0000"
+        );
+        assert_eq!(
+            hex(encode_group(&name(), Some(RequestId([0xab; 16])), &GroupRequest::Delete)),
+            "030762696c6c696e6783abababababababababababababababab"
         );
     }
 }

@@ -11,7 +11,8 @@
 //!              tags (varint) 1 + n each, correlation id 1 + n (nothing: any)
 //! scope        1 (0 everywhere, 1 stream, 2 category, 3 path, and then 1 + n: the name)
 //! snapshot     stream 1 + n, version 8, schema 4, data: the rest
-//! group        name 1 + n, what 1 (1 create, 2 configure, 3 delete, 4 reset, 5 replay, 6 drop, 7 progress), and then
+//! group        name 1 + n, what 1 (1 create, 2 configure, 3 delete, 4 reset, 5 replay, 6 drop, 7 progress; all but
+//!              progress with 128 added if 16 follow: the id of the request), and then
 //!              create: definition; configure: settings (both: see `format::group`); reset: after 8;
 //!              replay, drop: 1 (0 all, 1 these: count (varint), positions varint each);
 //!              progress: term 8, incarnation 8, floor 8, settled (varint): positions varint each,
@@ -37,7 +38,7 @@ mod tests;
 use bytes::Bytes;
 use quorate_proto::limits::KEY_BYTES;
 use quorate_proto::{
-    Append, Change, GroupName, GroupProgress, GroupRequest, Invalid, Position, Snapshot,
+    Append, Change, GroupName, GroupProgress, GroupRequest, Invalid, Position, RequestId, Snapshot,
     StreamName, Term, Timestamp, Version,
 };
 
@@ -66,6 +67,8 @@ pub enum Request {
     Group {
         /// Which.
         name: GroupName,
+        /// Its id, if it has one: asked again under it, it is made once.
+        id: Option<RequestId>,
         /// What.
         request: GroupRequest,
     },
@@ -94,9 +97,9 @@ pub fn encode_snapshot(snapshot: &Snapshot) -> Bytes {
 
 /// The bytes of a request to a consumer group that passed [`GroupRequest::check`]. Progress goes another way,
 /// [`encode_group_progress`]: put here it is of no term, and refused.
-pub fn encode_group(name: &GroupName, request: &GroupRequest) -> Bytes {
+pub fn encode_group(name: &GroupName, id: Option<RequestId>, request: &GroupRequest) -> Bytes {
     let mut out = vec![GROUP];
-    group::encode(name, request, &mut out);
+    group::encode(name, id, request, &mut out);
     Bytes::from(out)
 }
 
@@ -139,8 +142,8 @@ pub fn decode_request(bytes: &Bytes) -> Result<Request, Invalid> {
         ParsedRequest::Group(ParsedGroup { request: GroupRequest::Progress(_), .. }) => {
             Err(Invalid::new("request", "is the progress of a group, which its leader tells alone"))
         }
-        ParsedRequest::Group(ParsedGroup { name, request, .. }) => {
-            Ok(Request::Group { name, request })
+        ParsedRequest::Group(ParsedGroup { name, id, request, .. }) => {
+            Ok(Request::Group { name, id, request })
         }
     }
 }
@@ -255,6 +258,8 @@ pub(crate) struct ParsedGroup {
     pub(crate) name: GroupName,
     /// Of progress: the one in which its sender led.
     pub(crate) term: Term,
+    /// Progress has none.
+    pub(crate) id: Option<RequestId>,
     pub(crate) request: GroupRequest,
 }
 

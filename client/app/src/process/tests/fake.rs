@@ -1,6 +1,6 @@
 //! An event log in memory with the semantics that process managers rest on, which can crash its user at any step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::process::log::{
     Commit, Feed, Interest, Log, Newest, Page, Part, Refusal, Stretch, Told,
 };
+use crate::process::reaction::Write;
 use crate::process::record::{DUE, is_record};
 
 /// When the time of the tests begins.
@@ -64,6 +65,8 @@ pub(crate) struct Fake {
 #[derive(Default)]
 struct Inner {
     events: Vec<RecordedEvent>,
+    /// The places among the events at which appends begin.
+    begins: BTreeSet<usize>,
     versions: HashMap<String, u64>,
     closed: Vec<String>,
     steps: u64,
@@ -85,11 +88,7 @@ impl Fake {
 
     /// What a writer outside does.
     pub(crate) fn append(&self, stream: &str, event: Event) {
-        let write = crate::process::reaction::Write {
-            stream: stream.to_owned(),
-            expect: Expect::Any,
-            events: vec![event],
-        };
+        let write = Write { stream: stream.to_owned(), expect: Expect::Any, events: vec![event] };
         let commit = Commit { writes: vec![write], requirements: Vec::new() };
         self.judge(&commit).expect("an append that demands nothing");
     }
@@ -191,8 +190,8 @@ impl Fake {
     /// All of it, or nothing.
     fn judge(&self, commit: &Commit) -> Result<Done, Refusal> {
         let mut inner = self.lock();
-        if let Some(first_answer) = inner.first_answer(commit, &self.clock) {
-            return Ok(first_answer);
+        if let Some(judged) = inner.judge_repetition(commit) {
+            return judged;
         }
         for write in &commit.writes {
             if inner.closed.contains(&write.stream) {
@@ -240,36 +239,48 @@ impl Inner {
         (!is_met).then(|| Failure { stream, expected: expect.into(), actual: Version(version) })
     }
 
-    /// The answer to an append that is in the log already, if it is.
-    fn first_answer(&self, commit: &Commit, clock: &FakeClock) -> Option<Done> {
-        let nowhere = StreamName::new("nowhere").expect("a name");
-        let wanted: Vec<(String, String)> = commit
+    /// The first answer to an append that is in the log already; none if the log knows none of its ids. An id that is
+    /// found otherwise is never written a second time, whatever is expected.
+    fn judge_repetition(&self, commit: &Commit) -> Option<Result<Done, Refusal>> {
+        let wanted: Vec<RecordedEvent> = commit.writes.iter().flat_map(in_stream).collect();
+        let is_known = wanted.iter().any(|wanted| self.events.iter().any(|it| it.id == wanted.id));
+        let first = self.events.iter().position(|event| event.id == wanted[0].id);
+        let first = match first {
+            Some(first) if self.is_one_append(first, wanted.len()) => first,
+            _ if is_known => return Some(Err(id_reused())),
+            _ => return None,
+        };
+        let found = &self.events[first..first + wanted.len()];
+        if !found.iter().zip(&wanted).all(|(found, wanted)| is_same(found, wanted)) {
+            return Some(Err(id_reused()));
+        }
+        let mut ends = 0;
+        let versions: Vec<u64> = commit
             .writes
             .iter()
-            .flat_map(|write| {
-                write.events.iter().map(|event| (write.stream.clone(), event.clone()))
-            })
-            .map(|(stream, event)| {
-                let event = event.recorded(0, nowhere.clone(), 0, clock.now());
-                (stream, event.id.to_string())
+            .map(|write| {
+                ends += write.events.len();
+                found[ends - 1].version
             })
             .collect();
-        let there = |event: &RecordedEvent| (event.stream.to_string(), event.id.to_string());
-        let begin = self.events.iter().position(|event| there(event) == wanted[0])?;
-        let found = &self.events[begin..(begin + wanted.len()).min(self.events.len())];
-        let is_same = found.len() == wanted.len()
-            && found.iter().zip(&wanted).all(|(event, wanted)| there(event) == *wanted);
-        is_same.then(|| Done {
-            version: found[0].version,
-            versions: Vec::new(),
+        Some(Ok(Done {
+            version: versions[0],
+            versions,
             first_position: found[0].position,
             position: found[found.len() - 1].position,
             recorded_at: found[0].recorded_at,
-        })
+        }))
+    }
+
+    /// Returns true if an append began at that place and had so many events.
+    fn is_one_append(&self, first: usize, length: usize) -> bool {
+        let next = self.begins.range(first + 1..).next().copied();
+        self.begins.contains(&first) && next.unwrap_or(self.events.len()) == first + length
     }
 
     fn write(&mut self, commit: &Commit, now: Timestamp) -> Done {
         let first_position = self.events.len() as u64 + 1;
+        self.begins.insert(self.events.len());
         let mut versions = Vec::new();
         for write in &commit.writes {
             let name = StreamName::new(&write.stream).expect("a name");
@@ -284,6 +295,26 @@ impl Inner {
         let position = self.events.len() as u64;
         Done { version: versions[0], versions, first_position, position, recorded_at: now }
     }
+}
+
+/// The events of a write as they would be recorded, but for where and when.
+fn in_stream(write: &Write) -> Vec<RecordedEvent> {
+    let name = StreamName::new(&write.stream).expect("a name");
+    let recorded = |event: &Event| event.clone().recorded(0, name.clone(), 0, EPOCH);
+    write.events.iter().map(recorded).collect()
+}
+
+fn is_same(found: &RecordedEvent, wanted: &RecordedEvent) -> bool {
+    let of = |event: &RecordedEvent| {
+        let RecordedEvent { stream, id, kind, data, metadata, .. } = event.clone();
+        (stream, id, kind, data, metadata)
+    };
+    of(found) == of(wanted)
+}
+
+fn id_reused() -> Refusal {
+    let why = "the log has an event with an id of these, of another append";
+    Refusal::Rejected(Problem::new(ErrorKind::IdReused, Outcome::NotAppended, why))
 }
 
 impl Log for Fake {

@@ -13,19 +13,37 @@ use crate::process::running::Running;
 use crate::process::tests::fake::{EPOCH, Fake, FakeFeed};
 use crate::process::tests::shop::{DEADLINE, Shop, is_of_an_order, paid, placed, run, settings};
 
-/// A log in which another runner moves the deadline of an order in the moment before that instance is looked up.
+/// A log in which another runner does something at a moment that the test chooses.
 struct Meanwhile {
     fake: Fake,
-    has_moved: AtomicBool,
+    moment: Moment,
+    has_come: AtomicBool,
+}
+
+#[derive(PartialEq, Eq)]
+enum Moment {
+    /// Before an order whose deadline is known is looked up.
+    LookUp,
+    /// Before an order is cancelled.
+    Cancellation,
+}
+
+fn reactions(fake: &Fake) -> usize {
+    fake.count("shop-1", "ProcessReacted")
+}
+
+fn is_cancelled(fake: &Fake) -> bool {
+    fake.count("order-1", "Cancelled") > 0
 }
 
 impl Meanwhile {
-    async fn move_deadline(&self) {
-        let reactions = |fake: &Fake| fake.count("shop-1", "ProcessReacted");
-        if reactions(&self.fake) == 1 && !self.has_moved.swap(true, Ordering::SeqCst) {
-            self.fake.append("order-1", placed(10));
-            run(&self.fake, |fake| reactions(fake) == 2).await.expect("it goes on");
-        }
+    fn new(fake: &Fake, moment: Moment) -> Meanwhile {
+        Meanwhile { fake: fake.clone(), moment, has_come: AtomicBool::new(false) }
+    }
+
+    /// Returns true if it is that moment, for the first time.
+    fn comes(&self, moment: Moment, is_so: bool) -> bool {
+        self.moment == moment && is_so && !self.has_come.swap(true, Ordering::SeqCst)
     }
 }
 
@@ -33,8 +51,10 @@ impl Log for Meanwhile {
     type Feed = FakeFeed;
 
     async fn newest(&self, stream: &str, types: &[&str], seen: u64) -> Result<Newest, Problem> {
-        if stream == "shop-1" {
-            self.move_deadline().await;
+        if self.comes(Moment::LookUp, stream == "shop-1" && reactions(&self.fake) == 1) {
+            // The other runner moves the deadline.
+            self.fake.append("order-1", placed(10));
+            run(&self.fake, |fake| reactions(fake) == 2).await.expect("it goes on");
         }
         self.fake.newest(stream, types, seen).await
     }
@@ -53,6 +73,12 @@ impl Log for Meanwhile {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Done, Refusal> {
+        let cancels = commit.writes.iter().any(|write| write.stream == "order-1");
+        if self.comes(Moment::Cancellation, cancels) {
+            // The other runner has seen more when it cancels the same order, and so records something else.
+            self.fake.append("order-9", placed(10));
+            run(&self.fake, is_cancelled).await.expect("it goes on");
+        }
         self.fake.commit(commit).await
     }
 
@@ -72,21 +98,35 @@ async fn a_due_time_that_another_runner_moved_does_not_fire_early() {
     for order in ["order-1", "order-2", "order-3"] {
         fake.append(order, placed(10));
     }
-    let log = Meanwhile { fake: fake.clone(), has_moved: AtomicBool::new(false) };
+    let log = Meanwhile::new(&fake, Moment::LookUp);
     let mut running = Running::begin(&log, &Shop, settings(&fake)).await.expect("it begins");
-    let cancelled = |fake: &Fake| fake.count("order-1", "Cancelled") > 0;
     tokio::select! {
         error = running.go() => panic!("{error}"),
-        () = fake.until(cancelled) => {}
+        () = fake.until(is_cancelled) => {}
     }
-    assert!(log.has_moved.load(Ordering::SeqCst), "the other runner did nothing");
+    assert!(log.has_come.load(Ordering::SeqCst), "the other runner did nothing");
     let events = fake.events();
-    let is_cancelled = |event: &&RecordedEvent| {
+    let is_one = |event: &&RecordedEvent| {
         event.kind.as_str() == "Cancelled" && event.stream.as_str() == "order-1"
     };
-    let fired: Vec<_> = events.iter().filter(is_cancelled).map(|event| event.recorded_at).collect();
+    let fired: Vec<_> = events.iter().filter(is_one).map(|event| event.recorded_at).collect();
     let due = EPOCH.0 + 2 * i64::try_from(DEADLINE.as_micros()).expect("half an hour");
     assert!(fired.len() == 1 && fired[0].0 >= due, "{fired:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_due_time_that_another_runner_fired_from_another_state_is_settled() {
+    let fake = Fake::new(is_of_an_order);
+    fake.append("order-1", placed(10));
+    let log = Meanwhile::new(&fake, Moment::Cancellation);
+    let mut running = Running::begin(&log, &Shop, settings(&fake)).await.expect("it begins");
+    // Both derive the same ids from that due time; it goes on to the deadline of the other order.
+    tokio::select! {
+        error = running.go() => panic!("{error}"),
+        () = fake.until(|fake| fake.count("order-9", "Cancelled") > 0) => {}
+    }
+    assert!(log.has_come.load(Ordering::SeqCst), "the other runner did nothing");
+    assert_eq!(fake.count("order-1", "Cancelled"), 1);
 }
 
 /// Looks at everything, and wants nothing.

@@ -1,0 +1,50 @@
+//! The answers to the newest requests that have an id: a function of the log, so that every node gives the same.
+
+use std::collections::VecDeque;
+
+use quorate_proto::RequestId;
+use quorate_proto::limits::GROUP_CHANGES_REMEMBERED;
+
+/// The numbers that the newest requests were answered with, the oldest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Remembered {
+    /// No more than [`GROUP_CHANGES_REMEMBERED`].
+    counts: VecDeque<(RequestId, u64)>,
+    /// True if it differs from the last boundary.
+    has_changed: bool,
+}
+
+impl Remembered {
+    /// Those of a row, the oldest first.
+    pub(crate) fn of(counts: VecDeque<(RequestId, u64)>) -> Remembered {
+        Remembered { counts, has_changed: false }
+    }
+
+    pub(crate) fn counts(&self) -> impl ExactSizeIterator<Item = (RequestId, u64)> {
+        self.counts.iter().copied()
+    }
+
+    /// The number that the request of that id was answered with when it was made, if that is remembered.
+    pub(super) fn count_of(&self, id: RequestId) -> Option<u64> {
+        self.counts.iter().find(|(known, _)| *known == id).map(|(_, count)| *count)
+    }
+
+    pub(super) fn note(&mut self, id: RequestId, count: u64) {
+        if self.counts.len() == GROUP_CHANGES_REMEMBERED {
+            self.counts.pop_front();
+        }
+        self.counts.push_back((id, count));
+        self.has_changed = true;
+    }
+
+    /// Returns true if it differs from the last boundary; the next are counted from here.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+}
+
+impl PartialEq for Remembered {
+    fn eq(&self, other: &Remembered) -> bool {
+        self.counts == other.counts
+    }
+}
