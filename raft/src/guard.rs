@@ -89,6 +89,7 @@ impl Guard {
     /// `boot` is this process's own number.
     pub(crate) fn new(identity: Identity, boot: u64, log: RaftLog) -> Guard {
         let remembered = log.state().peers.into_iter();
+        let remembered = remembered.filter(|memory| memory.node != identity.node);
         let known = remembered.map(|memory| (memory.node, Peer::of(memory)));
         Guard {
             identity,
@@ -384,6 +385,7 @@ mod tests {
             cache_bytes: 0,
             covered: None,
             reach: Reach::default(),
+            boot: 0,
         };
         let opened = RaftLog::open(Arc::new(vfs.clone()), Path::new("/node/log"), options);
         let (log, writer) = opened.expect("an empty log");

@@ -46,6 +46,16 @@ impl Identity {
         Ok(found)
     }
 
+    /// How often the node of a folder was started, and how far its log was durable at least. Works on a node that is
+    /// stopped, too.
+    ///
+    /// # Errors
+    /// Damage of the file `boot`.
+    pub fn starts(vfs: &dyn Vfs, directory: &Path) -> Result<(u64, Reach), Fault> {
+        let (boot, _) = Boot::open(vfs, directory, Open::Read)?;
+        Ok((boot.times(), boot.reach()))
+    }
+
     /// Checks every byte in use of the stopped node's log, and that the log reaches as far as it must; changes
     /// nothing. `covered` is the entry of the store's checkpoint.
     ///
@@ -66,6 +76,8 @@ impl Identity {
             cache_bytes: 0,
             covered,
             reach: boot.reach(),
+            // The start that would come next.
+            boot: boot.times() + 1,
         };
         log::verify(vfs, &directory.join("log"), &options)
     }
@@ -251,6 +263,7 @@ mod tests {
             cache_bytes: 0,
             covered: None,
             reach: boot.reach(),
+            boot: boot.times(),
         };
         let log = folder().join("log");
         let (_log, mut writer) = RaftLog::open(Arc::new(vfs.clone()), &log, options)?;
@@ -297,6 +310,7 @@ mod tests {
             cache_bytes: 0,
             covered: None,
             reach: boot.reach(),
+            boot: boot.times(),
         };
         let log = folder().join("log");
         let opened = RaftLog::open(Arc::new(vfs.clone()), &log, options);
@@ -309,6 +323,35 @@ mod tests {
         log.append(vec![entry], Box::new(|written| written.expect("written")));
         writer.write().expect("written");
         writer.sync().expect("synced");
+    }
+
+    /// Puts files in place of those of another disk.
+    fn put(vfs: &MemVfs, path: &Path, bytes: &[u8]) {
+        vfs.truncate(path, bytes.len() as u64).expect("cut");
+        let file = vfs.open(path, Open::Write).expect("opens");
+        file.write_at(bytes, 0).expect("written");
+    }
+
+    #[test]
+    fn a_log_or_a_count_of_starts_from_before_the_last_start_does_not_pass_for_the_newest() {
+        let (vfs, identity) = started();
+        let older = vfs.fork();
+        let segment = folder().join("log/segment-0000000001");
+        let boot = folder().join(BOOT);
+        // Nothing but the start itself was written since.
+        start(&vfs, identity).expect("starts");
+        for (path, told) in [(&segment, "start 2 wrote it"), (&boot, "`boot` is an older copy")] {
+            let mixed = vfs.fork();
+            put(&mixed, path, &older.read(path).expect("readable"));
+            let verified = identity.verify_log(&mixed, &folder(), None).expect_err("is no whole");
+            let refused = start(&mixed, identity).expect_err("does not start");
+            for told_by in [verified.to_string(), refused.to_string()] {
+                assert!(told_by.contains(told), "{told_by}");
+                assert!(told_by.contains("add a new node"), "{told_by}");
+            }
+        }
+        start(&vfs, identity).expect("is whole");
+        assert!(identity.verify_log(&vfs, &folder(), None).is_ok());
     }
 
     #[test]
