@@ -14,6 +14,9 @@ pub(crate) mod exchange;
 
 /// How far a stamp may be ahead of the median of a majority's clocks, and the wall clock ahead of the monotonic one.
 pub(crate) const LEEWAY: Duration = Duration::from_secs(5);
+/// No right clock is further behind the newest stamp: that was at most the leeway ahead of a right one, which may be
+/// a little ahead of others.
+const BEHIND_LOG_MAX: Duration = Duration::from_secs(10);
 /// What a peer told counts for so long.
 const TOLD_COUNTS_FOR: Duration = Duration::from_secs(30);
 /// An older answer gives way to a newer one although that took longer on its way.
@@ -82,11 +85,13 @@ pub(crate) struct Clocks {
     /// The moment from which the wall clock is followed as far as the monotonic clock goes.
     followed_from: Now,
     told: BTreeMap<u64, Told>,
+    /// The newest stamp in the log, and when it was first seen here.
+    log_time: Option<(i64, Instant)>,
 }
 
 impl Clocks {
     pub(crate) fn new(me: u64, now: Now) -> Clocks {
-        Clocks { me, followed_from: now, told: BTreeMap::new() }
+        Clocks { me, followed_from: now, told: BTreeMap::new(), log_time: None }
     }
 
     /// A peer answered what its clock shows, to a question that was sent and answered at these instants.
@@ -99,6 +104,13 @@ impl Clocks {
         });
         if !keeps {
             self.told.insert(peer, told);
+        }
+    }
+
+    /// The newest stamp in the log is this now.
+    pub(crate) fn see_log(&mut self, newest: Timestamp, now: Instant) {
+        if newest > Timestamp::default() && self.log_time.is_none_or(|(wall, _)| wall != newest.0) {
+            self.log_time = Some((newest.0, now));
         }
     }
 
@@ -141,7 +153,7 @@ impl Clocks {
 
     /// The median of the clocks of voters that were heard, with the error of that one, if they are a majority. Of an
     /// even number it is the lower one: of two clocks that differ nobody knows which is right, and a stamp that is
-    /// too early removes nothing.
+    /// too early removes nothing. Only where the log knows which is wrong it is the upper one.
     fn median(&self, now: Now, voters: &BTreeSet<u64>) -> Option<(i64, i64)> {
         let shown = voters.iter().filter_map(|voter| self.shows(*voter, now));
         let mut shown: Vec<(i64, i64)> = shown.collect();
@@ -149,7 +161,18 @@ impl Clocks {
             return None;
         }
         shown.sort_unstable();
-        shown.get((shown.len() - 1) / 2).copied()
+        let lower = shown.get((shown.len() - 1) / 2).copied()?;
+        let upper = shown.get(shown.len() / 2).copied()?;
+        Some(if self.log_contradicts(lower.0, upper.0, now) { upper } else { lower })
+    }
+
+    /// Whether a clock is too far behind the newest stamp to be right, which a majority's clocks allowed, while the
+    /// other has gone on from that stamp as time did.
+    fn log_contradicts(&self, lower: i64, upper: i64, now: Now) -> bool {
+        let Some((stamp, seen)) = self.log_time else { return false };
+        let expected = stamp.saturating_add(between(seen, now.instant));
+        lower < stamp.saturating_sub(micros(BEHIND_LOG_MAX))
+            && upper <= expected.saturating_add(micros(LEEWAY))
     }
 
     /// What the clock of a node shows now, with the error of that, if it was heard of late.

@@ -29,7 +29,7 @@ fn identities() -> Vec<Vec<u8>> {
     let identity = Identity { cluster: [7; 16], log: 0, node: 2, chunk_bytes: 1 << 26 };
     let whole = identity::encode(&identity);
     let covered = whole[..whole.len() - 4].to_vec();
-    let started = Started { times: 4, reach: log::Reach { batch: 9, segment: 2 } };
+    let started = Started { times: 4, reach: log::Reach { batch: 9, segment: 2, boot: 4 } };
     vec![whole, covered, identity::encode_boot(&started)]
 }
 

@@ -89,6 +89,7 @@ impl Guard {
     /// `boot` is this process's own number.
     pub(crate) fn new(identity: Identity, boot: u64, log: RaftLog) -> Guard {
         let remembered = log.state().peers.into_iter();
+        let remembered = remembered.filter(|memory| memory.node != identity.node);
         let known = remembered.map(|memory| (memory.node, Peer::of(memory)));
         Guard {
             identity,
@@ -377,7 +378,7 @@ mod tests {
     fn guard(vfs: &MemVfs) -> (Guard, LogWriter) {
         let identity = Identity { cluster: [7; 16], log: 0, node: 1, chunk_bytes: 1 << 26 };
         let segment_bytes = LogOptions::SEGMENT_BYTES_MIN;
-        let options = LogOptions { segment_bytes, ..identity.log_options(Reach::default()) };
+        let options = LogOptions { segment_bytes, ..identity.log_options(Reach::default(), 0) };
         let opened = RaftLog::open(Arc::new(vfs.clone()), Path::new("/node/log"), options);
         let (log, writer) = opened.expect("an empty log");
         (Guard::new(identity, 1, log), writer)

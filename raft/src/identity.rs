@@ -46,6 +46,16 @@ impl Identity {
         Ok(found)
     }
 
+    /// How often the node of a folder was started, and how far its log was durable at least. Works on a node that is
+    /// stopped, too.
+    ///
+    /// # Errors
+    /// Damage of the file `boot`.
+    pub fn starts(vfs: &dyn Vfs, directory: &Path) -> Result<(u64, Reach), Fault> {
+        let (boot, _) = Boot::open(vfs, directory, Open::Read)?;
+        Ok((boot.times(), boot.reach()))
+    }
+
     /// Checks every byte in use of the stopped node's log, and that the log reaches as far as it must; changes
     /// nothing. `covered` is the entry of the store's checkpoint.
     ///
@@ -58,15 +68,16 @@ impl Identity {
         covered: Option<LogId>,
     ) -> Result<LogReport, Fault> {
         let (boot, _) = Boot::open(vfs, directory, Open::Read)?;
-        let options = LogOptions { covered, ..self.log_options(boot.reach()) };
+        // The start that would come next.
+        let options = LogOptions { covered, ..self.log_options(boot.reach(), boot.times() + 1) };
         log::verify(vfs, &directory.join("log"), &options)
     }
 
-    /// The node's log without a cache, which must reach so far.
-    pub(crate) fn log_options(&self, reach: Reach) -> LogOptions {
+    /// The node's log without a cache, which must reach so far, for the start of that number.
+    pub(crate) fn log_options(&self, reach: Reach, boot: u64) -> LogOptions {
         let Identity { cluster, log, node, .. } = *self;
         let segment_bytes = LogOptions::SEGMENT_BYTES_DEFAULT;
-        LogOptions { cluster, log, node, segment_bytes, cache_bytes: 0, covered: None, reach }
+        LogOptions { cluster, log, node, segment_bytes, cache_bytes: 0, covered: None, reach, boot }
     }
 
     /// Gives the folder its identity, durably, and before that a count of no starts: an identity without a count
@@ -249,17 +260,18 @@ mod tests {
     fn open_log(
         vfs: &MemVfs,
         identity: Identity,
-        reach: Reach,
+        boot: &Boot,
     ) -> Result<(RaftLog, LogWriter), Fault> {
         let segment_bytes = LogOptions::SEGMENT_BYTES_MIN;
-        let options = LogOptions { segment_bytes, ..identity.log_options(reach) };
+        let options =
+            LogOptions { segment_bytes, ..identity.log_options(boot.reach(), boot.times()) };
         RaftLog::open(Arc::new(vfs.clone()), &folder().join("log"), options)
     }
 
     /// What a start does with the log.
     fn start(vfs: &MemVfs, identity: Identity) -> Result<(), Fault> {
         let mut boot = count_boot(vfs, &folder())?;
-        let (_log, mut writer) = open_log(vfs, identity, boot.reach())?;
+        let (_log, mut writer) = open_log(vfs, identity, &boot)?;
         writer.keep_reach(move |reach| boot.reaches(reach))
     }
 
@@ -295,7 +307,7 @@ mod tests {
     /// Appends an entry.
     fn append(vfs: &MemVfs, identity: Identity, index: u64) {
         let boot = count_boot(vfs, &folder()).expect("counted");
-        let (log, mut writer) = open_log(vfs, identity, boot.reach()).expect("opens");
+        let (log, mut writer) = open_log(vfs, identity, &boot).expect("opens");
         let entry = LogEntry {
             id: LogId::new(1, index),
             kind: EntryKind::Normal,
@@ -304,6 +316,35 @@ mod tests {
         log.append(vec![entry], Box::new(|written| written.expect("written")));
         writer.write().expect("written");
         writer.sync().expect("synced");
+    }
+
+    /// Puts files in place of those of another disk.
+    fn put(vfs: &MemVfs, path: &Path, bytes: &[u8]) {
+        vfs.truncate(path, bytes.len() as u64).expect("cut");
+        let file = vfs.open(path, Open::Write).expect("opens");
+        file.write_at(bytes, 0).expect("written");
+    }
+
+    #[test]
+    fn a_log_or_a_count_of_starts_from_before_the_last_start_does_not_pass_for_the_newest() {
+        let (vfs, identity) = started();
+        let older = vfs.fork();
+        let segment = folder().join("log/segment-0000000001");
+        let boot = folder().join(BOOT);
+        // Nothing but the start itself was written since.
+        start(&vfs, identity).expect("starts");
+        for (path, told) in [(&segment, "start 2 wrote it"), (&boot, "`boot` is an older copy")] {
+            let mixed = vfs.fork();
+            put(&mixed, path, &older.read(path).expect("readable"));
+            let verified = identity.verify_log(&mixed, &folder(), None).expect_err("is no whole");
+            let refused = start(&mixed, identity).expect_err("does not start");
+            for told_by in [verified.to_string(), refused.to_string()] {
+                assert!(told_by.contains(told), "{told_by}");
+                assert!(told_by.contains("add a new node"), "{told_by}");
+            }
+        }
+        start(&vfs, identity).expect("is whole");
+        assert!(identity.verify_log(&vfs, &folder(), None).is_ok());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::format::membership;
 use crate::guard::Guard;
 use crate::host::Host;
 use crate::identity::{self, Identity};
-use crate::log::{LogOptions, RaftLog};
+use crate::log::{ADVICE, LogOptions, RaftLog};
 use crate::machine::{self, Core, Machine, Replayed};
 use crate::network::{Factory, Here, Peers};
 use crate::reads::Reads;
@@ -222,6 +222,19 @@ fn ahead_alone<H: Host>(host: &H, store: &Store, node: u64) -> Option<Duration> 
     clocks::must_be_accepted(host.now(), newest).filter(|_| is_alone)
 }
 
+/// Says what to do where what is in the store's folder, chunks aside, is not what was written.
+fn advise(fault: Fault) -> Fault {
+    match fault {
+        Fault::Damaged { path, offset, why } => {
+            Fault::damaged(&path, offset, format!("{why}; {ADVICE}"))
+        }
+        Fault::Io { ref path, ref source, .. } if fault.is_damage() => {
+            Fault::damaged(path, 0, format!("it cannot be read ({source}); {ADVICE}"))
+        }
+        other => other,
+    }
+}
+
 /// A folder that was opened and brought up to date.
 struct Opened {
     boot: u64,
@@ -257,10 +270,11 @@ async fn open<H: Host>(
         };
         let (folder, disk) = (directory.clone(), vfs.clone());
         let open_store = move || Store::open(disk.clone(), &folder, options.clone());
-        let store = open_store()?;
+        let store = open_store().map_err(advise)?;
         let covered = store.checkpointed();
         let cache_bytes = LOG_CACHE_BYTES;
-        let options = LogOptions { cluster, log, node, segment_bytes, cache_bytes, covered, reach };
+        let options =
+            LogOptions { cluster, log, node, segment_bytes, cache_bytes, covered, reach, boot };
         let (log, mut writer) = RaftLog::open(vfs, &directory.join("log"), options)?;
         writer.keep_reach(move |reach| started.reaches(reach))?;
         log.fill_ahead(space.room() < Room::Full);

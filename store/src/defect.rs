@@ -26,6 +26,8 @@ pub enum Defect {
     OneAnswerForAll,
     /// A leader stamps with its own clock, whatever the others show.
     RawClock,
+    /// A start does not compare how far the log reaches with what `boot` says of it.
+    NoReach,
     /// The keys of events count nothing towards the end of a chunk.
     FreeKeys,
 }

@@ -98,12 +98,12 @@ impl Folder {
 
     /// The number of the catalog in use; `None` in a new folder.
     ///
-    /// Error: [`Fault::Foreign`] for a folder that has chunks but names no catalog. They are somebody's
+    /// Error: [`Fault::Damaged`] for a folder that has chunks but names no catalog. They are somebody's
     /// events, and founding an empty store over them would remove them.
     pub(crate) fn current(&self) -> Result<Option<u64>, Fault> {
         let number = read_current(&*self.vfs, &self.path)?;
         if number.is_none() && !self.list(&self.chunks)?.is_empty() {
-            return Err(Fault::foreign(&self.path, "it has chunks but no CURRENT"));
+            return Err(nameless(&self.path));
         }
         Ok(number)
     }
@@ -173,6 +173,11 @@ impl Folder {
     fn list(&self, directory: &Path) -> Result<Vec<String>, Fault> {
         self.vfs.list(directory).map_err(Fault::io("list", directory))
     }
+}
+
+/// The folder has chunks, and nothing says which catalog knows them.
+pub(crate) fn nameless(directory: &Path) -> Fault {
+    Fault::damaged(&directory.join(CURRENT), 0, "it is missing, though there are chunks")
 }
 
 /// The number of the catalog that a store's folder has in use; `None` if it names none.

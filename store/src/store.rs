@@ -127,7 +127,8 @@ impl Store {
     ///
     /// What was applied after the newest checkpoint is not there: the owner of the log applies it again.
     ///
-    /// Errors: [`Fault::Foreign`] for a folder of other options, or one that has chunks and no catalog.
+    /// Errors: [`Fault::Foreign`] for a folder of other options; [`Fault::Damaged`] for one that has chunks and no
+    /// catalog.
     pub fn open(vfs: Arc<dyn Vfs>, directory: &Path, options: Options) -> Result<Store, Fault> {
         let folder = Folder::open(vfs, directory, options.block_cache_bytes)?;
         let checkpoint = Checkpoint::open(&folder, &options)?;

@@ -10,7 +10,7 @@ use quorate_proto::{LogId, Position, Version};
 use crate::cache::BlockCache;
 use crate::catalog::{self, CatalogExport, KeyState};
 use crate::chunk::{self, Chunk, ChunkIdentity, ChunkKey};
-use crate::folder::read_current;
+use crate::folder::{nameless, read_current};
 use crate::format::current::catalog_name;
 use crate::vfs::{Open, Vfs};
 use crate::{Fault, Key};
@@ -70,7 +70,7 @@ fn no_catalog(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Fault> {
     let chunks = directory.join("chunks");
     let there = vfs.exists(&chunks).map_err(Fault::io("find", &chunks))?;
     if there && !vfs.list(&chunks).map_err(Fault::io("list", &chunks))?.is_empty() {
-        return Err(Fault::foreign(directory, "it has chunks but no CURRENT"));
+        return Err(nameless(directory));
     }
     Ok(Report::default())
 }

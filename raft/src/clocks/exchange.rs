@@ -33,8 +33,14 @@ pub(crate) async fn run<H: Host>(running: Arc<Running<H>>) {
     let mut handed_over: Option<Instant> = None;
     loop {
         ask(&running).await;
+        let log_time = running.core.reader().point().recorded_at;
+        running
+            .clocks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .see_log(log_time, Instant::now());
         let judged = running.judge_clocks();
-        told = show(&running, &judged, told);
+        told = show(&running, &judged, log_time, told);
         let is_time = handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_EVERY);
         if is_time && hand_over(&running, &judged).await {
             handed_over = Some(Instant::now());
@@ -91,9 +97,9 @@ async fn ask_one<H: Host>(running: &Arc<Running<H>>, node: u64, place: &Place) {
 fn show<H: Host>(
     running: &Running<H>,
     judged: &Judged,
+    log_time: Timestamp,
     told: Option<Discriminant<Fit>>,
 ) -> Option<Discriminant<Fit>> {
-    let log_time = running.core.reader().point().recorded_at;
     let wrong = wrong(judged, running.host.now(), log_time);
     let kind = wrong.is_some().then(|| discriminant(&judged.fit));
     match &wrong {

@@ -120,6 +120,37 @@ fn of_two_clocks_that_differ_the_earlier_one_is_believed() {
 }
 
 #[test]
+fn of_two_clocks_that_differ_the_one_far_behind_the_newest_stamp_is_not_believed() {
+    // The newest stamp was true when it was seen, and the third node is away.
+    for (own, peer) in [(-HOUR, 0), (0, -HOUR)] {
+        let mut bench = Bench::new(3, own);
+        bench.clocks.see_log(Timestamp(TRUE), bench.start);
+        bench.wait(600);
+        bench.hear(2, peer, QUICK);
+        assert_eq!(bench.stamped_off(), Some(0), "{own} {peer}");
+        let fit = if own < 0 { Fit::Behind(HOUR) } else { Fit::Fine };
+        assert_eq!(bench.judge().fit, fit);
+    }
+}
+
+#[test]
+fn the_newest_stamp_lets_no_clock_pass_that_is_further_ahead_of_it_than_time_has_gone_on() {
+    for (stamp, own, peer, stamped) in [
+        // A clock a year ahead does not become right because the other is wrong, too, or the log is.
+        (0, -HOUR, YEAR, -HOUR),
+        (HOUR, 0, YEAR, 0),
+        (HOUR, 0, HOUR + 6 * SECOND, 0),
+        // Clocks that are not far from each other, and from the log.
+        (5 * SECOND, -4 * SECOND, 4 * SECOND, -4 * SECOND),
+    ] {
+        let mut bench = Bench::new(3, own);
+        bench.clocks.see_log(Timestamp(TRUE + stamp), bench.start);
+        bench.hear(2, peer, QUICK);
+        assert_eq!(bench.stamped_off(), Some(stamped), "{stamp} {own} {peer}");
+    }
+}
+
+#[test]
 fn a_clock_that_jumps_under_a_leader_changes_no_stamp_until_the_others_jump_too() {
     let mut bench = Bench::new(3, 0);
     bench.hear(2, 0, QUICK);

@@ -5,7 +5,7 @@
 //! magic      8   "QUORIDNT" / "QUORBOOT"
 //! version    2   1
 //! body           identity: cluster 16, log 4, node 8, chunk bytes 8; boot: number 8,
-//!                log: batch 8, segment 8
+//!                log: batch 8, segment 8, the start that wrote it 8
 //! checksum   4   CRC32C of all before
 //! ```
 //!
@@ -20,7 +20,7 @@ const IDENTITY: &[u8; 8] = b"QUORIDNT";
 const BOOT: &[u8; 8] = b"QUORBOOT";
 const VERSION: u16 = 1;
 /// The length of one place of `boot`.
-pub(crate) const BOOT_BYTES: usize = 8 + 2 + 8 + 8 + 8 + 4;
+pub(crate) const BOOT_BYTES: usize = 8 + 2 + 4 * 8 + 4;
 
 /// The bytes of an identity.
 pub(crate) fn encode(identity: &Identity) -> Vec<u8> {
@@ -48,7 +48,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Identity, Malformed> {
 /// The bytes of one place of `boot`.
 pub(crate) fn encode_boot(started: &Started) -> Vec<u8> {
     let mut bytes = begin(BOOT);
-    for number in [started.times, started.reach.batch, started.reach.segment] {
+    let Reach { batch, segment, boot } = started.reach;
+    for number in [started.times, batch, segment, boot] {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
     seal(bytes)
@@ -58,7 +59,7 @@ pub(crate) fn encode_boot(started: &Started) -> Vec<u8> {
 pub(crate) fn decode_boot(bytes: &[u8]) -> Result<Started, Malformed> {
     let mut input = open(BOOT, bytes)?;
     let times = input.u64()?;
-    let reach = Reach { batch: input.u64()?, segment: input.u64()? };
+    let reach = Reach { batch: input.u64()?, segment: input.u64()?, boot: input.u64()? };
     input.end()?;
     Ok(Started { times, reach })
 }
@@ -100,7 +101,7 @@ mod tests {
         let identity = Identity { cluster: [7; 16], log: 0, node: 3, chunk_bytes: 1 << 26 };
         let bytes = encode(&identity);
         assert_eq!(decode(&bytes), Ok(identity));
-        let started = Started { times: 42, reach: Reach { batch: 7, segment: 3 } };
+        let started = Started { times: 42, reach: Reach { batch: 7, segment: 3, boot: 41 } };
         assert_eq!(decode_boot(&encode_boot(&started)), Ok(started));
         assert!(decode_boot(&bytes).is_err(), "a file of another kind");
         for length in 0..bytes.len() {

@@ -81,6 +81,9 @@ pub struct LogOptions {
     /// How far the log was durable at some time, as something outside of it says: a log that ends before is
     /// damaged (see [`LogWriter::keep_reach`]).
     pub reach: Reach,
+    /// The number of this start, which the log keeps: a log that has seen this start or a later one, or that lacks
+    /// the start of `reach`, is damaged or has an older `boot` beside it. 0 where starts are not counted.
+    pub boot: u64,
 }
 
 impl LogOptions {

@@ -8,7 +8,6 @@ use quorate_proto::LogId;
 use quorate_store::Fault;
 use quorate_store::vfs::Vfs;
 
-use super::LogOptions;
 use super::format::{BLOCK, Identity, Place, Record, padded};
 use super::image::Image;
 use super::replay::Replay;
@@ -16,6 +15,7 @@ use super::scan::{Batch, Scan, scan};
 use super::segments::Segments;
 use super::shared::{Inner, Shared};
 use super::writer::{LogWriter, Start};
+use super::{LogOptions, PeerMemory, VoteRecord};
 
 /// No batch is larger, unless it holds one larger entry.
 const BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -48,11 +48,14 @@ pub(super) fn open(
     let (used, end) = (&scan.used, scan.end.max(BLOCK));
     let segments =
         Segments::resume(Arc::clone(&vfs), directory, identity, segment_bytes, used, end)?;
+    if let Some(own) = own(options) {
+        replay.image.peers.insert(node, own);
+    }
     let inner = Inner::new(replay.image, replay.entries, replay.ticket);
     let batch_bytes = BATCH_BYTES_MAX.min(segment_bytes / 4);
     let shared = Shared::new(vfs, directory.to_owned(), identity, batch_bytes, inner);
     let shared = Arc::new(shared);
-    let writer = take_over(&shared, segments, found)?;
+    let writer = take_over(&shared, segments, found, options)?;
     Ok((shared, writer))
 }
 
@@ -78,26 +81,45 @@ fn replay_all(
     if let Some(oldest) = oldest {
         replay.check_complete(oldest.place)?;
     }
+    replay.check_starts(options)?;
     if let Some(covered) = options.covered {
         replay.check_covers(covered)?;
     }
     Ok(Found { before, newest, ticket })
 }
 
+/// What the log keeps of the node itself: the number of this start.
+fn own(options: &LogOptions) -> Option<PeerMemory> {
+    let LogOptions { node, boot, .. } = *options;
+    let vote = VoteRecord::default();
+    (boot > 0).then_some(PeerMemory { node, boot, acknowledged: None, vote })
+}
+
 /// Writes the newest batch once more, in its own place in the chain, and syncs it.
-fn take_over(shared: &Arc<Shared>, segments: Segments, found: Found) -> Result<LogWriter, Fault> {
+fn take_over(
+    shared: &Arc<Shared>,
+    segments: Segments,
+    found: Found,
+    options: &LogOptions,
+) -> Result<LogWriter, Fault> {
     let (sequence, previous) = match &found.newest {
         Some(newest) => (newest.header.sequence.saturating_sub(1), newest.header.previous),
         None => (0, Place::default()),
     };
-    let start = Start { image: found.before, sequence, previous };
+    let start = Start { image: found.before, sequence, previous, boot: options.boot };
     let mut writer = LogWriter::new(Arc::clone(shared), segments, start);
     let records = found.newest.map_or(Vec::new(), |newest| newest.records);
     let mut records: Vec<Record> = records
         .into_iter()
         .map(|found| found.record)
-        .filter(|record| !matches!(record, Record::Image(_)))
+        .filter(|record| match record {
+            Record::Image(_) => false,
+            // This start's number takes the place of the last one's.
+            Record::Peer(peer) => options.boot == 0 || peer.node != options.node,
+            _ => true,
+        })
         .collect();
+    records.extend(own(options).map(Record::Peer));
     records.extend(shared.lock().clamp_committed().map(Record::Committed));
     writer.begin(&records, found.ticket + 1)?;
     Ok(writer)

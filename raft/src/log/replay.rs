@@ -4,7 +4,9 @@ use std::path::Path;
 
 use quorate_proto::LogId;
 use quorate_store::Fault;
+use quorate_store::defect::{Defect, is_present};
 
+use super::LogOptions;
 use super::entries::Entries;
 use super::format::{Place, Record};
 use super::image::{Image, latest};
@@ -96,7 +98,7 @@ impl<'a> Replay<'a> {
     /// The newest batch that was found is none before the last that was known to be durable.
     pub(super) fn check_reaches(&self, newest: Option<&Batch>, reach: Reach) -> Result<(), Fault> {
         let newest = newest.map_or(0, |newest| newest.header.sequence);
-        if newest >= reach.batch {
+        if newest >= reach.batch || is_present(Defect::NoReach) {
             return Ok(());
         }
         let end = match newest {
@@ -106,6 +108,25 @@ impl<'a> Replay<'a> {
         let (batch, segment) = (reach.batch, segment_name(reach.segment));
         let why = format!("the log {end}, but batch {batch} was durable in `{segment}`");
         Err(Fault::damaged(self.directory, 0, format!("{why}; {ADVICE}")))
+    }
+
+    /// The log has seen all starts that wrote it, and not this one.
+    pub(super) fn check_starts(&self, options: &LogOptions) -> Result<(), Fault> {
+        let own = self.image.peers.get(&options.node).map_or(0, |own| own.boot);
+        let (counted, this) = (options.reach.boot, options.boot);
+        if own < counted && !is_present(Defect::NoReach) {
+            let why =
+                format!("the log ends with start {own} of the node, but start {counted} wrote it");
+            let why = format!("{why}: it is an older copy; {ADVICE}");
+            return Err(Fault::damaged(self.directory, 0, why));
+        }
+        if this > 0 && own >= this {
+            let why =
+                format!("the log was written by start {own} of the node, but `boot` counts this");
+            let why = format!("{why} as start {this}: `boot` is an older copy; {ADVICE}");
+            return Err(Fault::damaged(self.directory, 0, why));
+        }
+        Ok(())
     }
 
     /// What the catalog holds must have been durable here.

@@ -19,6 +19,8 @@ pub struct Reach {
     pub batch: u64,
     /// The segment that it was in.
     pub segment: u64,
+    /// The start that wrote it; 0 where starts are not counted.
+    pub boot: u64,
 }
 
 /// Writes a reach somewhere outside of the log, durably.
@@ -52,6 +54,8 @@ pub struct LogWriter {
     last_batch_bytes: u64,
     buffer: Vec<u8>,
     keeper: Option<Keeper>,
+    /// The number of this start.
+    boot: u64,
     /// What the keeper was told last.
     kept: Reach,
 }
@@ -85,6 +89,7 @@ pub(super) struct Start {
     pub(super) image: Image,
     pub(super) sequence: u64,
     pub(super) previous: Place,
+    pub(super) boot: u64,
 }
 
 impl LogWriter {
@@ -100,6 +105,7 @@ impl LogWriter {
             last_batch_bytes: 0,
             buffer: Vec::new(),
             keeper: None,
+            boot: start.boot,
             kept: Reach::default(),
         }
     }
@@ -133,7 +139,7 @@ impl LogWriter {
 
     /// All batches so far are durable, the last of them in that segment.
     fn tell_keeper(&mut self, segment: u64) -> Result<(), Fault> {
-        self.kept = Reach { batch: self.sequence, segment };
+        self.kept = Reach { batch: self.sequence, segment, boot: self.boot };
         self.keeper.as_mut().map_or(Ok(()), |Keeper(keep)| keep(self.kept))
     }
 

@@ -98,6 +98,7 @@ impl StoreBuilder<TypeConfig<Runtime>, Storage<TokioHost>, Gapless, TempDir> for
             cache_bytes: 0,
             covered: None,
             reach: Reach::default(),
+            boot: 0,
         };
         let (log, writer) = RaftLog::open(host.vfs(), &folder.path().join("log"), log_options)
             .expect("an empty log");

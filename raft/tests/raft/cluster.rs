@@ -11,7 +11,10 @@ use quorate_proto::{
     Timestamp,
 };
 use quorate_raft::host::{Host, Listening, TokioHost};
-use quorate_raft::{Lost, Replica, ReplicaOptions, Role, StartError, Status, Timing, transport};
+use quorate_raft::log::{LogOptions, RaftLog, Reach};
+use quorate_raft::{
+    Identity, Lost, Replica, ReplicaOptions, Role, StartError, Status, Timing, transport,
+};
 use quorate_store::command::{Builder, encode_append};
 use quorate_store::defect::{Defect, put_back};
 use quorate_store::vfs::MemVfs;
@@ -369,4 +372,21 @@ pub(crate) fn command(id: EventId, bytes: usize) -> Bytes {
 /// What a linearizable read on a node would be evaluated at.
 pub(crate) async fn read_index(node: &Node) -> LogIndex {
     node.replica.read_index(deadline()).await.expect("a read index")
+}
+
+/// The log of a stopped node.
+pub(crate) fn stopped_log(directory: &Path) -> RaftLog {
+    let vfs = TokioHost::new().vfs();
+    let identity = Identity::read(&*vfs, directory).expect("readable").expect("an identity");
+    let options = LogOptions {
+        cluster: identity.cluster,
+        log: identity.log,
+        node: identity.node,
+        segment_bytes: 256 * 1024,
+        cache_bytes: 0,
+        covered: None,
+        reach: Reach::default(),
+        boot: 0,
+    };
+    RaftLog::open(vfs, &directory.join("log"), options).expect("a log").0
 }

@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
-use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
+use quorate_proto::limits::{CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MIN};
+use quorate_proto::wire::peer::v1;
+use quorate_proto::wire::peer::v1::raft_client::RaftClient;
 use quorate_raft::host::TokioHost;
 use quorate_raft::{Refusal, Role, Status};
 
-use crate::cluster::{Cluster, Node};
+use tokio::time::Instant;
+
+use crate::cluster::{Cluster, Node, deadline, stopped_log};
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
@@ -117,6 +121,125 @@ async fn a_cluster_whose_logs_are_all_gone_is_not_founded_anew() {
         let refused = start_refused(&cluster, place);
         assert!(refused.contains("the log is empty"), "{refused}");
     }
+}
+
+/// What a stopped node's log remembers that another acknowledged.
+fn remembers(cluster: &Cluster, place: usize, other: usize) -> u64 {
+    let log = stopped_log(cluster.place(place).0.as_path());
+    let memories = log.state().peers;
+    let memory = memories.iter().find(|memory| memory.node == other as u64 + 1);
+    let acknowledged = memory.and_then(|memory| memory.acknowledged);
+    acknowledged.map_or(0, |acknowledged| acknowledged.index.0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_forgot_is_refused_by_one_that_only_heard_of_it() {
+    let mut cluster = Cluster::new().await;
+    cluster.append_many(5, 100).await;
+    let leader = cluster.leader().await;
+    let [forgetful, hearing] = [1, 2].map(|next| (leader + next) % 3);
+    cluster.node(forgetful).has(5).await;
+    cluster.stop(forgetful).await;
+    let directory = cluster.place(forgetful).0.clone();
+    let copied = cluster.folder.path().join("copy");
+    copy(&directory, &copied);
+    cluster.start_again(forgetful);
+    cluster.append_many(10, 100).await;
+    let acknowledged = cluster.node(forgetful).until("all", |status| status.position.0 == 15).await;
+    let acknowledged = acknowledged.applied.expect("applied").0;
+    // Only the leader hears what a follower acknowledges; here it has told the other one.
+    let end = deadline();
+    loop {
+        cluster.stop(hearing).await;
+        if remembers(&cluster, hearing, forgetful) >= acknowledged {
+            break;
+        }
+        assert!(Instant::now() < end, "nobody told it");
+        cluster.start_again(hearing);
+        cluster.append(100).await;
+        let told = cluster.running().map(Node::status).map(|status| status.position.0).max();
+        cluster.node(hearing).has(told.unwrap_or_default()).await;
+    }
+    let leads = cluster.leader().await;
+    let events = cluster.node(leads).status().position.0;
+    cluster.stop(forgetful).await;
+    cluster.stop(leader).await;
+    std::fs::remove_dir_all(&directory).expect("removed");
+    std::fs::rename(&copied, &directory).expect("renamed");
+    cluster.start_again(forgetful);
+    cluster.start_again(hearing);
+    let forgot = refuses(forgetful, "acknowledged the log up to");
+    cluster.node(hearing).until("a refusal", forgot).await;
+    assert_ne!(cluster.node(hearing).status().role, Role::Leader, "it has no majority");
+    cluster.start_again(leader);
+    cluster.append(100).await;
+    cluster.node(hearing).has(events + 1).await;
+    assert_eq!(cluster.node(forgetful).status().position.0, 5, "it takes part in nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_asked_to_take_part_in_the_founding_of_its_own_founded_cluster_refuses() {
+    let mut cluster = Cluster::new().await;
+    cluster.append(100).await;
+    let node = cluster.node(1);
+    let identity = node.replica.identity().expect("it has one");
+    let request = |check_only| v1::AdoptRequest {
+        cluster: identity.cluster.to_vec().into(),
+        log: identity.log,
+        node: identity.node,
+        chunk_bytes: identity.chunk_bytes,
+        check_only,
+    };
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", node.address));
+    let channel = channel.expect("an address").connect().await.expect("it listens");
+    let mut founder = RaftClient::new(channel);
+    for check_only in [true, false] {
+        let refused = founder.adopt(request(check_only)).await.expect_err("it has a log");
+        assert_eq!(refused.code(), tonic::Code::AlreadyExists);
+        assert!(refused.message().contains("founded already"), "{refused}");
+    }
+    let elsewhere = v1::AdoptRequest { cluster: vec![7; 16].into(), ..request(true) };
+    let refused = founder.adopt(elsewhere).await.expect_err("it is another's");
+    assert!(refused.message().contains("of another cluster"), "{refused}");
+    cluster.append(100).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_names_what_of_the_store_is_gone_or_cut_and_the_way_out() {
+    let mut cluster = Cluster::found(CHUNK_BYTES_MIN).await;
+    cluster.append_many(20, 9000).await;
+    let node = cluster.follower().await;
+    let sealed = |status: &Status| status.checkpointed_position.0 > 0;
+    cluster.node(node).until("a chunk", sealed).await;
+    cluster.stop(node).await;
+    let (directory, _) = cluster.place(node).clone();
+    let names = std::fs::read_dir(&directory).expect("readable");
+    let names = names.map(|entry| entry.expect("readable").file_name().into_string());
+    let mut names: Vec<String> = names.map(|name| name.expect("a name")).collect();
+    names.retain(|name| name == "CURRENT" || name.starts_with("catalog-"));
+    assert_eq!(names.len(), 2, "{names:?}");
+    for name in names {
+        let length = std::fs::metadata(directory.join(&name)).expect("it is there").len();
+        for left in [None, Some(0), Some(length / 2)] {
+            let copied = cluster.folder.path().join(format!("{name}-{left:?}"));
+            copy(&directory, &copied);
+            let path = copied.join(&name);
+            match left {
+                None => std::fs::remove_file(&path).expect("removed"),
+                Some(left) => {
+                    let file = std::fs::File::options().write(true).open(&path).expect("opens");
+                    file.set_len(left).expect("cut");
+                }
+            }
+            let started = Node::try_start(TokioHost::new(), &copied, "127.0.0.1:0").map(drop);
+            let refused = started.expect_err("it is damaged").to_string();
+            assert!(refused.contains(&name), "{left:?}: {refused}");
+            assert!(refused.contains("add a new node"), "{left:?}: {refused}");
+        }
+    }
+    cluster.start_again(node);
+    cluster.append(10).await;
+    cluster.agree(21).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,11 +2,9 @@
 
 use quorate_proto::limits::CHUNK_BYTES_MIN;
 use quorate_raft::Status;
-use quorate_raft::host::{Host, TokioHost};
-use quorate_raft::log::{LogOptions, RaftLog, Reach};
 use quorate_store::vfs::{MemVfs, Survival, Vfs};
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{Cluster, PATIENCE, stopped_log};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_was_away_too_long_takes_over_a_checkpoint() {
@@ -132,18 +130,6 @@ async fn a_checkpoint_gets_there_though_its_sender_is_gone_in_the_middle() {
 /// The first entry in the log of a stopped node.
 fn first_kept(cluster: &Cluster, place: usize) -> u64 {
     let (directory, _) = cluster.place(place);
-    let vfs = TokioHost::new().vfs();
-    let identity = quorate_raft::Identity::read(&*vfs, directory).expect("readable");
-    let identity = identity.expect("an identity");
-    let options = LogOptions {
-        cluster: identity.cluster,
-        log: identity.log,
-        node: identity.node,
-        segment_bytes: 256 * 1024,
-        cache_bytes: 0,
-        covered: None,
-        reach: Reach::default(),
-    };
-    let (log, _writer) = RaftLog::open(vfs, &directory.join("log"), options).expect("a log");
+    let log = stopped_log(directory);
     log.state().purged.map_or(0, |purged| purged.index.0 + 1)
 }

@@ -188,7 +188,7 @@ fn a_folder_with_chunks_but_without_current_is_refused() {
     vfs.restart(Survival::Everything);
     vfs.remove(std::path::Path::new("/store/CURRENT")).expect("removes");
     let refused = open(&vfs, &options(CHUNK_BYTES)).expect_err("refuses");
-    assert!(matches!(refused, Fault::Foreign { .. }), "{refused}");
+    assert!(matches!(refused, Fault::Damaged { .. }), "{refused}");
 }
 
 #[test]

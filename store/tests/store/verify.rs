@@ -136,7 +136,7 @@ fn chunks_are_checked_for_themselves_where_the_catalog_is_damaged() {
 fn chunks_without_current_are_not_taken_for_an_empty_store() {
     let vfs = stopped();
     vfs.remove(&Path::new(DIRECTORY).join("CURRENT")).expect("there");
-    assert!(matches!(verified(&vfs).expect_err("found")[..], [Fault::Foreign { .. }]));
+    assert!(matches!(verified(&vfs).expect_err("found")[..], [Fault::Damaged { .. }]));
 }
 
 /// Each chunk is whole, but it is the chunk of another history.

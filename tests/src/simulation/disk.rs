@@ -32,6 +32,11 @@ impl Disk {
         Disk { name: name.into(), memory: MemVfs::new(), trace, is_off, is_liar, lies, hangs }
     }
 
+    /// What it holds, for who changes that while the node is off.
+    pub(super) fn memory(&self) -> &MemVfs {
+        &self.memory
+    }
+
     /// Lets the power go in the middle of the disk's next changes, after so many.
     pub fn cut_after(&self, changes: u64) {
         self.memory.cut_after(changes);

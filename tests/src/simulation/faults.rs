@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::damage::Damage;
 use crate::random::Random;
 
 /// Too little for anything; for what must go on; for a little more.
@@ -58,6 +59,13 @@ pub enum Fault {
         /// How many.
         ahead_us: i64,
     },
+    /// A node is switched off, and its files are damaged before it is switched on.
+    Damage {
+        /// Which node.
+        node: usize,
+        /// What is done to them.
+        damage: Damage,
+    },
 }
 
 /// How often each kind of fault took place.
@@ -77,13 +85,18 @@ pub struct Counts {
     pub full_disks: u64,
     /// Clocks that were set wrong.
     pub clocks: u64,
+    /// Nodes whose files were damaged while they were off.
+    pub damages: u64,
+    /// How many of them said so and did not start.
+    pub refusals: u64,
 }
 
 impl Counts {
     /// All faults together.
     pub fn total(&self) -> u64 {
-        let Counts { crashes, power_cuts, partitions, delays, flips, full_disks, clocks } = self;
-        crashes + power_cuts + partitions + delays + flips + full_disks + clocks
+        let Counts { crashes, power_cuts, partitions, delays, .. } = self;
+        let Counts { flips, full_disks, clocks, damages, refusals: _, .. } = self;
+        crashes + power_cuts + partitions + delays + flips + full_disks + clocks + damages
     }
 
     /// Counts one more.
@@ -98,6 +111,7 @@ impl Counts {
             Fault::Flip => &mut self.flips,
             Fault::Full { .. } => &mut self.full_disks,
             Fault::Clock { .. } => &mut self.clocks,
+            Fault::Damage { .. } => &mut self.damages,
         };
         *of_its_kind += 1;
     }
@@ -112,6 +126,8 @@ impl std::ops::AddAssign for Counts {
         self.flips += other.flips;
         self.full_disks += other.full_disks;
         self.clocks += other.clocks;
+        self.damages += other.damages;
+        self.refusals += other.refusals;
     }
 }
 
@@ -129,7 +145,7 @@ impl Fault {
     pub fn draw(random: &mut Random, nodes: usize) -> (Fault, Duration) {
         let node = random.below(nodes as u64) as usize;
         let other = (node + random.between(1, nodes as u64 - 1) as usize) % nodes;
-        let fault = match random.below(145) {
+        let fault = match random.below(163) {
             0..35 => Fault::Crash { node, changes: random.below(12) },
             35..47 => Fault::CrashAll,
             47..60 => Fault::Partition(node, other),
@@ -145,7 +161,8 @@ impl Fault {
                 return (Fault::Stall { node, apart }, lasts);
             }
             129..135 => Fault::Full { node, room: *random.pick(&ROOMS) },
-            _ => Fault::Clock { ahead_us: *random.pick(&SKEWS) },
+            135..145 => Fault::Clock { ahead_us: *random.pick(&SKEWS) },
+            _ => Fault::Damage { node, damage: Damage::draw(random) },
         };
         // Some are over before anybody noticed, some outlast every deadline.
         let ms = match random.below(10) {

@@ -25,6 +25,7 @@ use crate::random::Random;
 
 mod client;
 mod consumer;
+mod damage;
 mod disk;
 mod faults;
 mod follower;
@@ -34,6 +35,7 @@ mod node;
 mod storm;
 mod trace;
 
+pub use damage::Damage;
 pub use disk::Disk;
 pub use faults::{Counts, Fault};
 pub use hanging::{Hung, hang_the_leader};
@@ -70,6 +72,8 @@ pub enum Defect {
     FloorAhead,
     /// A leader stamps with its own clock, whatever the others show.
     RawClock,
+    /// A start does not ask how far the log must reach.
+    NoReach,
 }
 
 /// One run.
@@ -103,10 +107,19 @@ pub enum Failed {
     Broken(Vec<Anomaly>),
     /// A name was registered by two appends, each of which had the condition that nobody has.
     Twice(String),
+    /// Two nodes, at least, led in a term.
+    TwoLeaders {
+        /// The term.
+        term: u64,
+        /// The nodes, counted from 0.
+        nodes: Vec<usize>,
+    },
     /// An event was stamped so many microseconds ahead of the true time.
     Ahead(i64),
     /// A node stopped that had no reason to.
     Stopped(String),
+    /// A node started although its files were damaged while it was off, or did not say what to do about it.
+    Overlooked(String),
     /// In calm weather the cluster did not serve, or did not agree.
     Stuck(String),
     /// Nothing was acknowledged, or nothing went wrong: the run proves nothing.
@@ -121,8 +134,12 @@ impl fmt::Display for Failed {
                 anomalies.iter().take(10).try_for_each(|anomaly| write!(f, "\n    {anomaly}"))
             }
             Failed::Twice(name) => write!(f, "`{name}` was registered twice"),
+            Failed::TwoLeaders { term, nodes } => {
+                write!(f, "nodes {nodes:?} all led in term {term}")
+            }
             Failed::Ahead(us) => write!(f, "an event was stamped {us} µs ahead of the true time"),
             Failed::Stopped(why) => write!(f, "a node stopped: {why}"),
+            Failed::Overlooked(why) => write!(f, "damage was overlooked: {why}"),
             Failed::Stuck(why) => write!(f, "stuck: {why}"),
             Failed::Vacuous(why) => write!(f, "proves nothing: {why}"),
         }
@@ -150,7 +167,7 @@ struct Run {
     storm: Storm,
     storm_lasts: Duration,
     phase: Phase,
-    deaths: node::Deaths,
+    lives: node::Lives,
     recorder: Recorder,
     scavenges: Scavenges,
     stamps: Stamps,
@@ -162,14 +179,14 @@ impl Run {
         let trace = &plan.trace;
         let names: Vec<String> = (1..=NODES).map(|node| format!("node-{node}")).collect();
         let disks: Vec<Disk> = names.iter().map(|name| Disk::new(name, trace.clone())).collect();
-        let deaths = node::Deaths::default();
+        let lives = node::Lives::default();
         let skews: Vec<Skew> = names.iter().map(|_| Skew::default()).collect();
         for (number, (name, disk)) in names.iter().zip(&disks).enumerate() {
             if plan.defect == Some(Defect::AnswerBeforeSync) {
                 disk.make_liar();
             }
             let machine = (disk.clone(), skews[number].clone(), trace.clone());
-            node::add(sim, number, name, machine, random.next(), deaths.clone());
+            node::add(sim, number, name, machine, random.next(), lives.clone());
         }
         let addresses = |port: u16| -> Vec<String> {
             names.iter().map(|name| format!("{name}:{port}")).collect()
@@ -228,7 +245,7 @@ impl Run {
         let mut storm = Storm::new(Random::new(random.next()), trace.clone(), nodes, clients);
         storm.take_clocks(skews);
         let storm_lasts = Duration::from_millis(random.between(6_000, 16_000));
-        Run { storm, storm_lasts, phase, deaths, recorder, scavenges, stamps, replicas }
+        Run { storm, storm_lasts, phase, lives, recorder, scavenges, stamps, replicas }
     }
 
     /// Lets time pass until all clients are done; returns how much.
@@ -237,7 +254,16 @@ impl Run {
         loop {
             let done = sim.step().map_err(|error| Failed::Stuck(error.to_string()))?;
             let now = sim.elapsed();
-            for (node, why) in self.deaths.take() {
+            if let Some((term, nodes)) = self.lives.led_twice() {
+                return Err(Failed::TwoLeaders { term, nodes });
+            }
+            for node in self.lives.take_started() {
+                self.storm.started(node).map_err(Failed::Overlooked)?;
+            }
+            for (node, why) in self.lives.take() {
+                if self.storm.refused(node, &why, now).map_err(Failed::Overlooked)? {
+                    continue;
+                }
                 if self.storm.is_well(node) {
                     return Err(Failed::Stopped(format!("node {}: {why}", node + 1)));
                 }

@@ -1,13 +1,14 @@
 //! A node of the simulated cluster: the server itself, started again after every crash.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
 use quorate_node::server::{Server, ServerOptions};
-use quorate_raft::{ReplicaOptions, Timing};
+use quorate_raft::{ReplicaOptions, Role, Timing};
 use quorate_store::defect::put_back;
 use turmoil::Sim;
 
@@ -23,18 +24,35 @@ const SEGMENT_BYTES: u64 = 256 * 1024;
 /// How far the clock of a node is off that is as it should be.
 pub(super) const HONEST_US: u64 = 2_000_000;
 
-/// Nodes that stopped by themselves, and why.
+/// Nodes that started, those that led, and those that stopped by themselves, and why.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Deaths(Rc<RefCell<Vec<(usize, String)>>>);
+pub(super) struct Lives {
+    died: Rc<RefCell<Vec<(usize, String)>>>,
+    started: Rc<RefCell<Vec<usize>>>,
+    /// By term.
+    leaders: Rc<RefCell<BTreeMap<u64, BTreeSet<usize>>>>,
+}
 
-impl Deaths {
+impl Lives {
     fn note(&self, node: usize, why: String) {
-        self.0.borrow_mut().push((node, why));
+        self.died.borrow_mut().push((node, why));
     }
 
     /// The deaths since the last call.
     pub(super) fn take(&self) -> Vec<(usize, String)> {
-        std::mem::take(&mut *self.0.borrow_mut())
+        std::mem::take(&mut *self.died.borrow_mut())
+    }
+
+    /// A term with two leaders: it, and what they are counted as.
+    pub(super) fn led_twice(&self) -> Option<(u64, Vec<usize>)> {
+        let leaders = self.leaders.borrow();
+        let (term, nodes) = leaders.iter().find(|(_, nodes)| nodes.len() > 1)?;
+        Some((*term, nodes.iter().copied().collect()))
+    }
+
+    /// The nodes that started since the last call.
+    pub(super) fn take_started(&self) -> Vec<usize> {
+        std::mem::take(&mut *self.started.borrow_mut())
     }
 }
 
@@ -45,7 +63,7 @@ pub(super) fn add(
     name: &str,
     (disk, skew, trace): (Disk, Skew, Trace),
     seed: u64,
-    deaths: Deaths,
+    lives: Lives,
 ) {
     let mut random = Random::new(seed);
     let machine = draw_machine(&mut random, skew);
@@ -57,12 +75,12 @@ pub(super) fn add(
         starts.set(starts.get() + 1);
         let seed = Random::part(seed, starts.get()).next();
         let host = SimulatedHost::new(&owned, machine.clone(), disk.clone(), trace.clone(), seed);
-        let (options, deaths, trace) = (options(&owned, kept), deaths.clone(), trace.clone());
+        let (options, lives, trace) = (options(&owned, kept), lives.clone(), trace.clone());
         let name = owned.clone();
         let serving = async move {
-            let why = serve(host, options).await;
+            let why = serve(host, options, number, &lives).await;
             trace.note(&name, format_args!("stops: {why}"));
-            deaths.note(number, why);
+            lives.note(number, why);
             // What is left of the program is dropped when the machine is switched off.
             std::future::pending().await
         };
@@ -71,10 +89,27 @@ pub(super) fn add(
 }
 
 /// Serves until the node cannot go on; returns why.
-async fn serve(host: SimulatedHost, options: ServerOptions) -> String {
-    match Server::start(host, options).await {
-        Ok(server) => format!("{:?}", server.stopped().await),
-        Err(error) => error.to_string(),
+async fn serve(host: SimulatedHost, options: ServerOptions, node: usize, lives: &Lives) -> String {
+    let server = match Server::start(host, options).await {
+        Ok(server) => server,
+        Err(error) => return error.to_string(),
+    };
+    lives.started.borrow_mut().push(node);
+    let mut status = server.replica().status();
+    loop {
+        let (role, term) = {
+            let status = status.borrow_and_update();
+            (status.role, status.term)
+        };
+        if role == Role::Leader {
+            lives.leaders.borrow_mut().entry(term.0).or_default().insert(node);
+        }
+        tokio::select! {
+            biased;
+            stopped = server.stopped() => return format!("{stopped:?}"),
+            // The server keeps the other end.
+            _ = status.changed() => {}
+        }
     }
 }
 
@@ -120,6 +155,7 @@ impl PutBack {
             Some(Defect::FloorAhead) => Some(quorate_store::defect::Defect::FloorAhead),
             Some(Defect::RetryByVersion) => Some(quorate_store::defect::Defect::RetryByVersion),
             Some(Defect::NoSecondLook) => Some(quorate_store::defect::Defect::NoSecondLook),
+            Some(Defect::NoReach) => Some(quorate_store::defect::Defect::NoReach),
             Some(Defect::RawClock) => Some(quorate_store::defect::Defect::RawClock),
             Some(Defect::AnswerBeforeSync) | None => None,
         });

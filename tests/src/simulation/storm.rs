@@ -1,10 +1,12 @@
 //! Applies the faults of a run to the simulated cluster, and takes them back.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use turmoil::Sim;
 
+use super::damage::{self, Copy, Damage, Damaged};
 use super::disk::Disk;
 use super::faults::{Counts, Fault, YEAR_US};
 use super::host::Skew;
@@ -47,6 +49,12 @@ pub(super) struct Storm {
     flipper: usize,
     /// The only clock that is ever wrong: a majority shows the right time.
     bad_clock: Skew,
+    /// The files of each node as they were when it was started some time ago.
+    older: Vec<Option<Copy>>,
+    /// What will be done to the files of a node before it is started.
+    planned: Vec<Option<Damage>>,
+    /// What was done to them, until the node has started or its files are put back.
+    damaged: Vec<Option<Damaged>>,
     next_at: Duration,
     calm: bool,
     /// What took place.
@@ -63,6 +71,9 @@ impl Storm {
         let (names, disks): (Vec<String>, Vec<Disk>) = nodes.into_iter().unzip();
         Storm {
             full: vec![None; names.len()],
+            older: vec![None; names.len()],
+            planned: vec![None; names.len()],
+            damaged: names.iter().map(|_| None).collect(),
             flipper: random.below(names.len() as u64) as usize,
             random,
             trace,
@@ -97,6 +108,41 @@ impl Storm {
         if let (Power::On, Some(back_at)) = (self.power[node], self.full[node]) {
             self.power[node] = Power::Failing { dead_at: now, back_at };
         }
+    }
+
+    /// Learns that a node has started.
+    ///
+    /// # Errors
+    /// It must not have.
+    pub(super) fn started(&mut self, node: usize) -> Result<(), String> {
+        match self.damaged[node].take() {
+            Some(Damaged { damage, must_refuse: true, .. }) => {
+                Err(format!("node {} started after {damage:?}", node + 1))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Learns that a node did not start or go on; whether that was because its files were damaged. Then they are
+    /// put back, and it is started again.
+    ///
+    /// # Errors
+    /// It did not say what to do.
+    pub(super) fn refused(
+        &mut self,
+        node: usize,
+        why: &str,
+        now: Duration,
+    ) -> Result<bool, String> {
+        let Some(Damaged { damage, .. }) = &self.damaged[node] else { return Ok(false) };
+        if self.power[node] == Power::On {
+            if self.full[node].is_none() && !why.contains("add a new node") {
+                return Err(format!("after {damage:?} node {} says only: {why}", node + 1));
+            }
+            self.counts.refusals += u64::from(self.full[node].is_none());
+            self.power[node] = Power::Failing { dead_at: now, back_at: now };
+        }
+        Ok(true)
     }
 
     /// Whether [`Storm::end`] was called.
@@ -142,7 +188,10 @@ impl Storm {
         self.relink(sim);
         for node in 0..self.power.len() {
             self.make_room(node);
-            if let Power::Failing { .. } = self.power[node] {
+            self.planned[node] = None;
+            // Who has not yet noticed that its files are damaged gets them back, too.
+            let is_damaged = self.power[node] == Power::On && self.damaged[node].is_some();
+            if is_damaged || matches!(self.power[node], Power::Failing { .. }) {
                 self.crash(sim, node, now);
             }
             if let Power::Off { .. } = self.power[node] {
@@ -175,6 +224,14 @@ impl Storm {
                 self.full[node] = Some(now + lasts);
             }
             Fault::Clock { ahead_us } => self.bad_clock.set(ahead_us),
+            Fault::Damage { node, damage } => {
+                if self.power[node] == Power::On && self.damaged[node].is_none() {
+                    self.crash(sim, node, now + lasts);
+                }
+                self.planned[node] = Some(damage);
+                // It counts when it is done.
+                self.counts.damages -= 1;
+            }
             Fault::Stall { node, apart } => {
                 let mut others: Vec<usize> = self.others(node).collect();
                 if self.random.chance(50) {
@@ -226,8 +283,29 @@ impl Storm {
     fn start(&mut self, sim: &mut Sim<'_>, node: usize) {
         self.trace.note(&self.names[node], format_args!("starts"));
         self.disks[node].restart(self.random.next());
+        self.change_files(node).expect("a disk in memory that is on");
         sim.bounce(self.names[node].as_str());
         self.power[node] = Power::On;
+    }
+
+    /// Damages the files of a node that is off, puts those back that were, or keeps a copy of them.
+    fn change_files(&mut self, node: usize) -> io::Result<()> {
+        let name = &self.names[node];
+        if let Some(Damaged { truth, damage, .. }) = self.damaged[node].take() {
+            self.trace.note(name, format_args!("gets its files back after {damage:?}"));
+            self.disks[node].leave_room(None);
+            truth.put_back(self.disks[node].memory())?;
+        }
+        let disk = self.disks[node].memory();
+        if let Some(planned) = self.planned[node].take() {
+            let damaged = damage::damage(disk, planned, self.older[node].as_ref())?;
+            self.trace.note(name, format_args!("{planned:?}: {}", damaged.is_some()));
+            self.counts.damages += u64::from(damaged.is_some());
+            self.damaged[node] = damaged;
+        } else if self.older[node].is_none() || self.random.chance(30) {
+            self.older[node] = Some(Copy::of(disk)?);
+        }
+        Ok(())
     }
 
     /// Makes the links what the faults that still last want them to be.
@@ -263,7 +341,8 @@ impl Storm {
                 | Fault::Stall { .. }
                 | Fault::Flip
                 | Fault::Full { .. }
-                | Fault::Clock { .. } => {}
+                | Fault::Clock { .. }
+                | Fault::Damage { .. } => {}
             }
         }
     }

@@ -46,6 +46,7 @@ fn options() -> LogOptions {
         cache_bytes: 2000,
         covered: None,
         reach: Reach::default(),
+        boot: 0,
     }
 }
 

@@ -76,15 +76,8 @@ fn options(address: &str) -> ReplicaOptions {
 fn link_to(peer: &Identity, address: &str) -> (Arc<Link<TokioHost>>, LogWriter) {
     let vfs = Arc::new(MemVfs::new());
     let identity = Identity { node: HERE, ..*peer };
-    let options = LogOptions {
-        cluster: identity.cluster,
-        log: identity.log,
-        node: identity.node,
-        segment_bytes: LogOptions::SEGMENT_BYTES_MIN,
-        cache_bytes: 0,
-        covered: None,
-        reach: Reach::default(),
-    };
+    let segment_bytes = LogOptions::SEGMENT_BYTES_MIN;
+    let options = LogOptions { segment_bytes, ..identity.log_options(Reach::default(), 1) };
     let opened = RaftLog::open(vfs.clone(), Path::new("/here/log"), options);
     let (log, writer) = opened.expect("an empty log");
     let guard = Arc::new(Guard::new(identity, 1, log));
