@@ -2,6 +2,7 @@
 
 mod batch;
 mod conditions;
+mod found;
 mod matching;
 mod names;
 mod plan;
