@@ -37,7 +37,8 @@ pub const CONDITIONS_MAX: usize = 16;
 /// Most bytes of an aggregate snapshot.
 pub const SNAPSHOT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most changes of the count and age limits of one stream, category or path: what each hid stays hidden, so all of
-/// them are kept. Deleting a stream ends its history.
+/// them are kept until a truncation hides all that they could: of a category or a path, one to a position behind their
+/// end; of a stream, one of all its events. Deleting a stream ends its history too.
 pub const LIMITS_KEPT_MAX: usize = 1_000;
 /// How many of the newest positions are searched for the ids of a repeated append.
 pub const RETRY_WINDOW: u64 = 1 << 22;

@@ -59,6 +59,9 @@ pub(crate) struct BlockCache {
     /// `None`: each file stays open as long as it is in use.
     open: Option<OpenFiles>,
     shelf: Mutex<Shelf>,
+    /// How many blocks and pieces were asked for.
+    #[cfg(test)]
+    pub(crate) looks: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -83,7 +86,15 @@ impl BlockCache {
 
     fn with(capacity: usize, open: Option<OpenFiles>) -> Arc<BlockCache> {
         let shelf = Mutex::new(Shelf { bytes: 0, entries: LruCache::unbounded() });
-        Arc::new(BlockCache { capacity, files: AtomicU64::new(1), open, shelf })
+        let files = AtomicU64::new(1);
+        Arc::new(BlockCache {
+            capacity,
+            files,
+            open,
+            shelf,
+            #[cfg(test)]
+            looks: AtomicU64::new(0),
+        })
     }
 
     /// The open files, where they are bounded.
@@ -99,6 +110,8 @@ impl BlockCache {
 
     /// What stands at that place of a file, if it is here.
     pub(crate) fn get(&self, file: FileId, offset: u64) -> Option<Cached> {
+        #[cfg(test)]
+        self.looks.fetch_add(1, Ordering::Relaxed);
         if self.capacity == 0 {
             return None;
         }

@@ -85,6 +85,7 @@ pub mod vfs;
 mod view;
 mod window;
 
+pub use apply::Early;
 pub use cache::ReadCounters;
 pub use chunk::ChunkSummary;
 pub use event::StoredEvent;
@@ -101,5 +102,5 @@ pub use scrub::{Scrub, ScrubStep};
 pub use seal::{Seal, Sealed};
 pub use source::ChunkSource;
 pub use store::{Entry, Options, Payload, Store};
-pub use verdict::{Rejection, Verdict};
+pub use verdict::{Rejection, Unsettled, Verdict};
 pub use verify::{Report, verify};

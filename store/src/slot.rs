@@ -19,6 +19,15 @@ impl ChunkSlot {
         ChunkSlot::Damaged(Arc::new((summary, fault)))
     }
 
+    /// Whether the other is this very one, open as the same file or damaged in the same way.
+    pub(crate) fn is_same(&self, other: &ChunkSlot) -> bool {
+        match (self, other) {
+            (ChunkSlot::Whole(one), ChunkSlot::Whole(other)) => Arc::ptr_eq(one, other),
+            (ChunkSlot::Damaged(one), ChunkSlot::Damaged(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// What the catalog keeps of the chunk.
     pub(crate) fn summary(&self) -> &ChunkSummary {
         match self {

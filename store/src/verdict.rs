@@ -6,6 +6,8 @@ use quorate_proto::{
     StreamName, Version, Violation,
 };
 
+use crate::apply::Place;
+
 /// The answer to one request of a command: the same on every replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -21,6 +23,16 @@ pub enum Verdict {
     Group(GroupOutcome),
     /// An append that is not in the log, but for [`Rejection::Forgotten`]; a snapshot that is not kept.
     Rejected(Rejection),
+    /// An append that apply did not make, and that may have been made before the window of retries began: nobody's
+    /// answer. Apply does not look so far back: see [`crate::Reader::judge_unsettled`].
+    Unsettled(Unsettled),
+}
+
+/// Why an append was not made, unless it was made long before, and where its events stand then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsettled {
+    pub(crate) rejection: Rejection,
+    pub(crate) places: Vec<Place>,
 }
 
 /// Why an append is not in the log, or a snapshot not kept.
@@ -38,7 +50,8 @@ pub enum Rejection {
     IdReused(EventId),
     /// This stream, which was to be written to, was closed for good.
     StreamClosed(StreamName),
-    /// The limits of this scope were changed too often: each of them is kept, and there is no room for more.
+    /// The limits of this scope were changed too often: what each hid stays hidden, so it is kept until something is
+    /// truncated, and there is no room for more.
     LimitsFull(Scope),
     /// Whether it was appended before cannot be told any more.
     Forgotten,
@@ -86,7 +99,8 @@ impl From<Rejection> for Problem {
             }
             Rejection::LimitsFull(scope) => {
                 let why = format!(
-                    "the limits of `{}` were changed {LIMITS_KEPT_MAX} times, and no more are kept",
+                    "the limits of `{}` were changed {LIMITS_KEPT_MAX} times, and no more are kept: a \
+                        truncation frees those that ended before it",
                     scope.as_str()
                 );
                 refuse(ErrorKind::TooLarge, why)

@@ -107,7 +107,9 @@ impl View {
                 return Ok(Some(position));
             }
         }
-        let found = self.find_version(&Key::Stream(stream.clone()), version, reads)?;
+        let is_reached =
+            |_: &Chunk, posting: &Posting| posting.first_version.unwrap_or_default() <= version;
+        let found = self.newest_chunk(&Key::Stream(stream.clone()), is_reached, reads)?;
         let Some((chunk, posting)) = found else { return Ok(None) };
         let index = version.0.checked_sub(posting.first_version.unwrap_or_default().0);
         let index = index.and_then(|index| usize::try_from(index).ok());
@@ -116,31 +118,31 @@ impl View {
         Ok(ordinal.map(|ordinal| first.plus(u64::from(*ordinal))))
     }
 
-    /// The newest chunk in which a stream begins at this version or before, with its posting there.
+    /// Of the chunks that hold a key, the newest that `is_reached`, as all before it are; with the posting there.
     ///
-    /// Each step follows the link to the chunk before, and then looks whether the stream is in a chunk far behind
-    /// that: of a stream that is in many chunks a few are looked into, and one in few chunks has few links.
-    fn find_version(
+    /// Each step follows the link to the chunk before, and then looks whether the key is in a chunk far behind
+    /// that: of a key that is in many chunks a few are looked into, and one in few chunks has few links.
+    pub(crate) fn newest_chunk(
         &self,
         key: &Key,
-        version: Version,
+        is_reached: impl Fn(&Chunk, &Posting) -> bool,
         reads: &mut ReadCounters,
     ) -> Result<Option<(&Arc<Chunk>, Posting)>, Fault> {
         let mut next = self.last_chunk(key)?;
         let mut oldest = 1;
         while let Some(number) = next {
             let (chunk, posting) = self.find_linked(number, key, reads)?;
-            if posting.first_version.unwrap_or_default() <= version {
+            if is_reached(chunk, &posting) {
                 return Ok(Some((chunk, posting)));
             }
             next = posting.previous;
             let Some(before) = next.filter(|before| *before > oldest) else { continue };
             for number in (1..=PROBES).map(|power| before - ((before - oldest) >> power)) {
-                let Some(posting) = self.probe(number, key, reads) else { continue };
-                if posting.first_version.unwrap_or_default() > version {
-                    next = posting.previous;
-                } else {
+                let Some((chunk, posting)) = self.probe(number, key, reads) else { continue };
+                if is_reached(chunk, &posting) {
                     oldest = number;
+                } else {
+                    next = posting.previous;
                 }
                 break;
             }
@@ -150,8 +152,14 @@ impl View {
 
     /// The posting of a key in a chunk that may lack it. One that cannot be read is passed over: only what a link
     /// leads to is needed.
-    fn probe(&self, number: u64, key: &Key, reads: &mut ReadCounters) -> Option<Posting> {
-        self.slot(number)?.chunk().ok()?.find(key, reads).ok()?
+    fn probe(
+        &self,
+        number: u64,
+        key: &Key,
+        reads: &mut ReadCounters,
+    ) -> Option<(&Arc<Chunk>, Posting)> {
+        let chunk = self.slot(number)?.chunk().ok()?;
+        Some((chunk, chunk.find(key, reads).ok()??))
     }
 
     /// Which events stand at `count` positions from `first` on, those that are gone left out. `count` is

@@ -13,10 +13,10 @@ use quorate_proto::{
 };
 use quorate_raft::host::Host;
 use quorate_raft::{Done, Lost, Replica, Role, Status};
-use quorate_store::Verdict;
 use quorate_store::command::{
     Request, decode_request, encode_append, encode_group, encode_snapshot,
 };
+use quorate_store::{Early, Verdict};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -29,7 +29,7 @@ use super::problem;
 
 /// How long a single request waits for news of the leader before it tries again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// Most looks at conditions that run at once: each may read long from the disk, and seals and reads of the log
+/// Most looks at conditions, and at old events before something is proposed, that run at once: each may read long from the disk, and seals and reads of the log
 /// need threads too.
 const LOOKS_MAX: usize = 4;
 /// No deadline is further away, so that a number of milliseconds never runs over.
@@ -173,7 +173,7 @@ pub(crate) struct Appends<H: Host> {
     pub(crate) admission: Admission,
     status: watch::Receiver<Status>,
     queue: mpsc::UnboundedSender<Pending>,
-    /// A place for each look at conditions that may run at once.
+    /// A place for each look at conditions, or at old events, that may run at once.
     looks: Arc<Semaphore>,
     /// The stream to the newest leader that is not this node.
     forwarding: Mutex<Option<Forwarding>>,
@@ -257,7 +257,7 @@ impl<H: Host> Appends<H> {
     pub(crate) fn tell_progress(&self, tenure: &Tenure, encoded: Bytes, waiter: Waiter) {
         let (deadline, tenure) = (deadline_of(0), tenure.clone());
         // A batcher that is gone drops the waiter, which answers for itself.
-        let _ = self.queue.send(Pending { encoded, deadline, tenure, waiter });
+        let _ = self.queue.send(Pending { encoded, key_bytes: 0, deadline, tenure, waiter });
     }
 
     /// Takes the next step with what need not wait for others.
@@ -272,14 +272,36 @@ impl<H: Host> Appends<H> {
                 let conditional = Conditional { append, encoded, deadline, tenure, looks };
                 tokio::spawn(self.clone().carry(conditional, streams, waiter));
             }
-            Prepared { request, encoded, .. } => match self.judge(&request, tenure, makes_room) {
-                Some(answer) => waiter.answer(answer),
-                None => {
-                    let tenure = tenure.clone();
-                    // A batcher that is gone drops the waiter, which answers for itself.
-                    let _ = self.queue.send(Pending { encoded, deadline, tenure, waiter });
+            Prepared { request, encoded, .. } => {
+                let (key_bytes, tenure) = (request.key_bytes(), tenure.clone());
+                let pending = Pending { encoded, key_bytes, deadline, tenure, waiter };
+                match self.judge(&request) {
+                    Early::Answer(verdict) => pending.waiter.answer(verdict.into()),
+                    Early::Propose => self.propose(pending, makes_room),
+                    Early::Look => drop(tokio::spawn(self.clone().look(pending, makes_room))),
                 }
-            },
+            }
+        }
+    }
+
+    fn propose(&self, pending: Pending, makes_room: bool) {
+        let refusal = || pending.tenure.refusal(self.replica.has_room());
+        match if makes_room { None } else { refusal() } {
+            Some(answer) => pending.waiter.answer(answer),
+            // A batcher that is gone drops the waiter, which answers for itself.
+            None => drop(self.queue.send(pending)),
+        }
+    }
+
+    /// Answers an append that cannot be made any more, by what is stored. What comes behind it in its session need
+    /// not wait: there is nothing that it could overtake.
+    async fn look(self: Arc<Self>, pending: Pending, makes_room: bool) {
+        let _place = self.looks.acquire().await.expect("it is never closed");
+        match judge_early(&self.replica, &pending.encoded).await {
+            Ok(Some(verdict)) => pending.waiter.answer(verdict.into()),
+            Ok(None) => self.propose(pending, makes_room),
+            // Lost, not rejected: it is sent again.
+            Err(problem) => pending.waiter.answer(Answer::Lost(problem)),
         }
     }
 
@@ -299,17 +321,12 @@ impl<H: Host> Appends<H> {
         }
     }
 
-    /// What can be said without proposing the request.
-    fn judge(&self, request: &Request, tenure: &Tenure, makes_room: bool) -> Option<Answer> {
-        if let Request::Append(append) = request {
-            match self.replica.reader()?.judge_early(append) {
-                Ok(None) => {}
-                Ok(Some(verdict)) => return Some(verdict.into()),
-                // Lost, not rejected: it is sent again, and what came after it must not overtake it.
-                Err(fault) => return Some(Answer::Lost(problem::of_found(&self.replica, &fault))),
-            }
+    /// What can be said without proposing the request, and without a look at the disk.
+    fn judge(&self, request: &Request) -> Early {
+        match (request, self.replica.reader()) {
+            (Request::Append(append), Some(reader)) => reader.judge_in_memory(append),
+            _ => Early::Propose,
         }
-        if makes_room { None } else { tenure.refusal(self.replica.has_room()) }
     }
 
     /// Waits until a leader is known.
@@ -400,25 +417,44 @@ impl<H: Host> Proposer for ToReplica<H> {
         self.replica.propose(term, command, done).await
     }
 
-    fn answer_repeated(&self, repeated: Pending, first: Appended) {
+    fn answer_after_look(&self, append: Pending, verdict: Verdict) {
         let replica = self.replica.clone();
         tokio::spawn(async move {
-            let Pending { encoded, waiter, .. } = repeated;
-            waiter.answer(judge_repeated(&replica, encoded, first).await);
+            let Pending { encoded, waiter, .. } = append;
+            waiter.answer(judge_again(&replica, encoded, verdict).await);
         });
     }
 }
 
-/// The answer to an append whose ids are those of an earlier one, by what else is stored of that: it may lie on the
-/// disk.
-async fn judge_repeated<H: Host>(replica: &Replica<H>, encoded: Bytes, first: Appended) -> Answer {
+/// What can be told of an append without proposing it, by what is stored: it may lie on the disk.
+async fn judge_early<H: Host>(
+    replica: &Replica<H>,
+    encoded: &Bytes,
+) -> Result<Option<Verdict>, Problem> {
+    let Some(reader) = replica.reader() else { return Ok(None) };
+    let encoded = encoded.clone();
+    let judge = move || match decode_request(&encoded) {
+        Ok(Request::Append(append)) => reader.judge_early(&append),
+        _ => Ok(None),
+    };
+    replica.host().run(judge).await.map_err(|fault| problem::of_found(replica, &fault))
+}
+
+/// The answer to an append that was not made when it was applied, by what is stored of one that was made before: it
+/// may lie on the disk.
+async fn judge_again<H: Host>(replica: &Replica<H>, encoded: Bytes, verdict: Verdict) -> Answer {
     let Some(reader) = replica.reader() else {
         return Answer::Lost(problem::stopping(Outcome::Unknown));
     };
-    let judge = move || match decode_request(&encoded) {
-        Ok(Request::Append(append)) => reader.judge_repeated(&append, first),
-        // Nothing but an append is found to be repeated.
-        _ => Ok(Verdict::Repeated(first)),
+    let judge = move || match (decode_request(&encoded), verdict) {
+        (Ok(Request::Append(append)), Verdict::Repeated(first)) => {
+            reader.judge_repeated(&append, first)
+        }
+        (Ok(Request::Append(append)), Verdict::Unsettled(unsettled)) => {
+            reader.judge_unsettled(&append, unsettled)
+        }
+        // Nothing but an append is looked for.
+        (_, verdict) => Ok(verdict),
     };
     match replica.host().run(judge).await {
         Ok(verdict) => verdict.into(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_proto::limits::ENTRY_BYTES_MAX;
-use quorate_proto::{Appended, ErrorKind, Outcome, Problem, Term, Timestamp};
+use quorate_proto::{ErrorKind, Outcome, Problem, Term, Timestamp};
 use quorate_raft::{Done, Lost};
 use quorate_store::Verdict;
 use quorate_store::command::Builder;
@@ -25,7 +25,8 @@ const PRESSURE_EASY: f32 = 0.5;
 /// How long an entry waits that a leader did not take because it has not heard from a majority: right after
 /// its election, say.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(5);
-/// How long a byte is held back at full pressure: 4 MiB in a second, which any disk seals faster.
+/// How long a byte, counted as the chunk size counts it, is held back at full pressure: 4 MiB in a second, which
+/// any disk seals faster.
 const HOLD_BACK_NANOS_PER_BYTE: f32 = 256.0;
 
 /// What the batcher needs of the replica.
@@ -41,9 +42,10 @@ pub(crate) trait Proposer: Send + Sync + 'static {
         command: Bytes,
         done: Done,
     ) -> impl Future<Output = Result<(), Lost>> + Send;
-    /// Answers an append whose ids are those of an earlier one, which got this answer, after a look at what else it
-    /// holds. Called where commands are applied, so it does not wait for that look.
-    fn answer_repeated(&self, repeated: Pending, first: Appended);
+    /// Answers an append that is not made, be that because it was made before, after a look at what is stored: at
+    /// the content of a repetition, and for one that is older than the window of retries. Called where commands are
+    /// applied, so it does not wait for that look.
+    fn answer_after_look(&self, append: Pending, verdict: Verdict);
 }
 
 /// Proposes what comes through the queue, in its order, until all senders are gone.
@@ -57,7 +59,7 @@ pub(crate) async fn run<P: Proposer>(proposer: P, queue: mpsc::UnboundedReceiver
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         let stamp = proposer.stamp();
         let batch = Batch::collect(&mut waiting, stamp.unwrap_or_default());
-        let bytes = batch.command.size();
+        let bytes = batch.chunk_bytes();
         let refused = match stamp {
             Some(_) => batch.propose(&proposer, slot).await,
             None => Some(batch.appends),
@@ -97,7 +99,7 @@ impl Waiting {
 }
 
 /// Gives a seal that falls behind the time to finish before apply has to wait for it.
-async fn hold_back(pressure: f32, bytes: usize) {
+async fn hold_back(pressure: f32, bytes: u64) {
     if pressure > PRESSURE_EASY {
         let share = ((pressure - PRESSURE_EASY) / (1.0 - PRESSURE_EASY)).min(1.0);
         let nanos = bytes as f32 * HOLD_BACK_NANOS_PER_BYTE * share * share;
@@ -138,6 +140,12 @@ impl Batch {
             }
         }
         batch
+    }
+
+    /// What it counts towards the chunk size, by which the pressure is measured.
+    fn chunk_bytes(&self) -> u64 {
+        let keys: u64 = self.appends.iter().map(|pending| pending.key_bytes).sum();
+        self.command.size() as u64 + keys
     }
 
     fn has_room_for(&self, pending: &Pending) -> bool {
@@ -181,7 +189,9 @@ fn answer<P: Proposer>(proposer: &P, appends: Vec<Pending>, outcome: Result<Vec<
             let mut verdicts = verdicts.into_iter();
             for append in appends {
                 match verdicts.next() {
-                    Some(Verdict::Repeated(first)) => proposer.answer_repeated(append, first),
+                    Some(verdict @ (Verdict::Repeated(_) | Verdict::Unsettled(_))) => {
+                        proposer.answer_after_look(append, verdict);
+                    }
                     Some(verdict) => append.waiter.answer(verdict.into()),
                     None => append.waiter.answer(Answer::Lost(without_verdict())),
                 }

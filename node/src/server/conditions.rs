@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate_proto::{Append, Outcome, Position, Problem};
 use quorate_raft::host::Host;
 use quorate_raft::{Lost, Replica};
-use quorate_store::command::checked;
+use quorate_store::command::{checked, key_bytes};
 use quorate_store::{Checked, Fault, Reader, Verdict};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -103,7 +103,8 @@ impl Conditional {
         let waiter = Waiter::without_room(Box::new(move |answer| drop(sender.send(answer))));
         let (encoded, deadline) = (checked(&self.encoded, through), self.deadline);
         // A batcher that is gone drops the waiter, which answers for itself.
-        let _ = queue.send(Pending { encoded, deadline, tenure: self.tenure.clone(), waiter });
+        let (key_bytes, tenure) = (key_bytes(&self.append), self.tenure.clone());
+        let _ = queue.send(Pending { encoded, key_bytes, deadline, tenure, waiter });
         let answer = receiver.await;
         answer.unwrap_or_else(|_| Answer::Lost(problem::stopping(Outcome::Unknown)))
     }

@@ -43,6 +43,7 @@ impl From<Verdict> for Answer {
             Verdict::Group(outcome) => Answer::Group(outcome),
             Verdict::Rejected(Rejection::CheckTooOld) => Answer::CheckTooOld,
             Verdict::Rejected(rejection) => Answer::Rejected(rejection.into()),
+            Verdict::Unsettled(_) => Answer::Lost(problem::unsettled()),
         }
     }
 }
@@ -146,6 +147,8 @@ impl Tenure {
 pub(crate) struct Pending {
     /// As `store::command` has it.
     pub(crate) encoded: Bytes,
+    /// What it counts towards the chunk size beside its length.
+    pub(crate) key_bytes: u64,
     /// Nothing is proposed after it.
     pub(crate) deadline: Instant,
     pub(crate) tenure: Tenure,

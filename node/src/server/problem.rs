@@ -107,6 +107,12 @@ pub(crate) fn not_ready() -> Problem {
     Problem::new(ErrorKind::NotReady, Outcome::NotAppended, message)
 }
 
+/// Nobody looked whether an append was made long before.
+pub(crate) fn unsettled() -> Problem {
+    let message = "it was not looked whether the append was made long before; it may be in the log";
+    Problem::new(ErrorKind::Internal, Outcome::Unknown, message)
+}
+
 /// The node is stopping; `outcome` is what is known of the append.
 pub(crate) fn stopping(outcome: Outcome) -> Problem {
     Problem::new(ErrorKind::Unavailable, outcome, "the node is stopping")

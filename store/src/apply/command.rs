@@ -6,7 +6,7 @@ use quorate_proto::{
 };
 
 use super::group::Hold;
-use super::{Demand, Judgement, Log, conditions, judge};
+use super::{Demand, Judgement, Log, conditions, judge, reject};
 use crate::defect::{Defect, is_present, take};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
@@ -60,10 +60,16 @@ impl Store {
         let failures = match judge(&mut log, &demand, &heads)? {
             Judgement::Repeated(first) => return Ok(Verdict::Repeated(first)),
             Judgement::Rejected(rejection) => return Ok(Verdict::Rejected(rejection)),
+            Judgement::Closed(stream) => {
+                let closed = Rejection::StreamClosed(stream);
+                return Ok(reject(&log, &demand, &heads, closed));
+            }
             Judgement::New(failures) => failures,
         };
         if let Some(rejection) = self.refuse(&append, failures)? {
-            return Ok(Verdict::Rejected(rejection));
+            let demand = Demand::of(&append.append);
+            let log = Log::new(&self.view, &self.shared.window, self.point);
+            return Ok(reject(&log, &demand, &heads, rejection));
         }
         let change = append.change.take();
         if let Some(change) = &change

@@ -11,13 +11,16 @@ mod tests;
 
 use quorate_proto::{Append, Appended, EventId, Expectation, Failure, StreamName};
 
-pub(crate) use early::{judge_early, judge_repeated, judge_violated};
-pub(crate) use retry::Log;
+pub use early::Early;
+pub(crate) use early::{
+    judge_early, judge_in_memory, judge_repeated, judge_unsettled, judge_violated,
+};
+pub(crate) use retry::{Log, Place};
 
 use crate::Fault;
 use crate::defect::{Defect, is_present};
 use crate::life::Head;
-use crate::verdict::Rejection;
+use crate::verdict::{Rejection, Unsettled, Verdict};
 
 /// An append as it is judged.
 #[derive(Debug)]
@@ -55,30 +58,39 @@ pub(crate) enum Judgement {
     Repeated(Appended),
     /// It is not appended, whatever else it demands.
     Rejected(Rejection),
-    /// It is new, and these of its expectations are not met; its conditions are still to be judged.
+    /// The window does not know it, and this stream is closed.
+    Closed(StreamName),
+    /// The window does not know it, and these of its expectations are not met; its conditions are still to be
+    /// judged.
     New(Vec<Failure>),
 }
 
 /// Judges an append. `heads` are those of [`Demand::streams`], now.
 ///
 /// "Was this appended?" comes before every other check: a repetition must get its first answer even
-/// though, and because, its own events have moved the versions since.
+/// though, and because, its own events have moved the versions since. For one that the window does not know see
+/// [`reject`].
 pub(crate) fn judge(
     log: &mut Log<'_>,
     demand: &Demand<'_>,
     heads: &[Head],
 ) -> Result<Judgement, Fault> {
     let found =
-        if is_present(Defect::NoRetryCheck) { retry::Found::New } else { log.find(demand, heads)? };
+        if is_present(Defect::NoRetryCheck) { retry::Found::New } else { log.find(demand)? };
     match found {
         retry::Found::Repeated(appended) => return Ok(Judgement::Repeated(appended)),
         retry::Found::Reused(id) => return Ok(Judgement::Rejected(Rejection::IdReused(id))),
         retry::Found::Forgotten => return Ok(Judgement::Rejected(Rejection::Forgotten)),
         retry::Found::New => {}
     }
+    Ok(without_repetition(demand, heads))
+}
+
+/// The judgement on an append that is no repetition.
+fn without_repetition(demand: &Demand<'_>, heads: &[Head]) -> Judgement {
     let mut must_be_open = demand.streams().zip(heads).take(demand.open_count());
     if let Some(((stream, _), _)) = must_be_open.find(|(_, head)| head.closed) {
-        return Ok(Judgement::Rejected(Rejection::StreamClosed(stream.clone())));
+        return Judgement::Closed(stream.clone());
     }
     let failing =
         demand.streams().zip(heads).filter(|((_, expected), head)| !head.meets(*expected));
@@ -87,5 +99,20 @@ pub(crate) fn judge(
         expected,
         actual: head.version,
     });
-    Ok(Judgement::New(failures.collect()))
+    Judgement::New(failures.collect())
+}
+
+/// The answer to an append of which the window knows no id, and that is not appended for this reason: it may be a
+/// repetition that is older than the window.
+pub(crate) fn reject(
+    log: &Log<'_>,
+    demand: &Demand<'_>,
+    heads: &[Head],
+    rejection: Rejection,
+) -> Verdict {
+    let places = log.places(demand, heads);
+    if places.is_empty() || is_present(Defect::NoRetryCheck) {
+        return Verdict::Rejected(rejection);
+    }
+    Verdict::Unsettled(Unsettled { rejection, places })
 }

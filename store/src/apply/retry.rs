@@ -1,7 +1,9 @@
 //! "Was this appended?": events of one append stand at consecutive positions, so it is a comparison of ids.
 //!
 //! The window is asked first, whatever the append expects: an id that it knows is never written again. What the
-//! window does not know is compared at the version that `exactly N` or a failing `none` names.
+//! window does not know is compared at the version that `exactly N` or a failing `none` names. Nothing is appended
+//! then, whatever the comparison comes to, so apply does not make it: where the events stand is found in one of many
+//! chunks, on the disk. The node that answers makes it, beside apply.
 //!
 //! What is old enough to be outside the window and below its stream's floor may have been removed, here or
 //! elsewhere. It is *forgotten*: nobody compares it, not even a node that still has it.
@@ -52,14 +54,12 @@ enum InWindow {
 }
 
 /// Where the events of a write must stand in its stream, if they are there.
-struct Anchor<'a> {
-    write: &'a Write,
-    /// The stream's version now.
-    last: Version,
-    /// The version of the first of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Which of the writes, from 0.
+    write: usize,
+    /// The version of the first of the events.
     first: Version,
-    /// How many events of the append stand before them.
-    before: u64,
 }
 
 impl<'a> Log<'a> {
@@ -69,43 +69,62 @@ impl<'a> Log<'a> {
         Log { view, window, as_of, floors, reads: ReadCounters::default() }
     }
 
-    /// The check before all others.
-    pub(crate) fn find(&mut self, demand: &Demand<'_>, heads: &[Head]) -> Result<Found, Fault> {
-        let writes = &demand.append.writes;
-        let has_version =
-            writes.iter().any(|write| matches!(write.expectation, Expectation::Exactly(_)));
-        if has_version && is_present(Defect::RetryByVersion) {
-            return self.find_by_versions(demand, heads);
+    /// Where the events of an append stand of which the window knows no id, if it is a repetition: the expectations
+    /// tell. Empty: it is new. A function of the log alone, without a look at the disk.
+    pub(crate) fn places(&self, demand: &Demand<'_>, heads: &[Head]) -> Vec<Place> {
+        // The window knows everything.
+        if self.window_first() == Position(1) {
+            return Vec::new();
         }
-        match self.find_by_ids(demand)? {
-            Found::New => self.find_by_versions(demand, heads),
-            found => Ok(found),
-        }
-    }
-
-    /// The window knows none of the ids: what is older is compared where the expectations tell its place.
-    fn find_by_versions(&mut self, demand: &Demand<'_>, heads: &[Head]) -> Result<Found, Fault> {
         let exact = |write: &Write, _: &Head| match write.expectation {
             // A version that no stream reaches may be asked for.
             Expectation::Exactly(version) => Some(Version(version.0.saturating_add(1))),
             _ => None,
         };
-        let by_version = anchors(demand, heads, exact);
-        if !by_version.is_empty() {
-            // Had this been appended, each of these streams would be above its N.
-            let is_new = by_version.iter().any(|anchor| anchor.last < anchor.first);
-            return if is_new { Ok(Found::New) } else { self.compare_at(demand, &by_version) };
+        let by_version = places(demand, heads, exact);
+        // Had this been appended, each of these streams would be above its N.
+        if by_version.iter().any(|(place, head)| head.version < place.first) {
+            return Vec::new();
         }
         let failing_none = |write: &Write, head: &Head| {
             let is_failing =
                 write.expectation == Expectation::None && !head.meets(Expectation::None);
             is_failing.then(|| head.deleted.next())
         };
-        self.compare_at(demand, &anchors(demand, heads, failing_none))
+        let places = match by_version.is_empty() {
+            true => places(demand, heads, failing_none),
+            false => by_version,
+        };
+        let is_there = |(place, head): &(Place, Head)| {
+            let write = demand.append.writes.get(place.write);
+            let count = write.map_or(0, |write| write.events.len() as u64);
+            head.version.0 >= place.first.0.saturating_add(count.saturating_sub(1))
+        };
+        if !places.iter().all(is_there) {
+            return Vec::new();
+        }
+        places.into_iter().map(|(place, _)| place).collect()
     }
 
-    /// The ids are looked up among the newest positions. Nothing that holds one of those is new.
-    fn find_by_ids(&mut self, demand: &Demand<'_>) -> Result<Found, Fault> {
+    /// Whether what is in memory tells that the window would know an append that stands at these places: it is new.
+    /// Only saves reading: most conflicts are no repetitions, and their streams' newest events are in the window.
+    pub(crate) fn is_new(&self, demand: &Demand<'_>, places: &[Place]) -> bool {
+        let writes = &demand.append.writes;
+        places.iter().any(|place| {
+            let write = writes.get(place.write);
+            write.is_some_and(|write| self.is_in_window(&write.stream, place.first))
+        })
+    }
+
+    /// The check before all others: the ids are looked up among the newest positions. Nothing that holds one of
+    /// those is new.
+    pub(crate) fn find(&mut self, demand: &Demand<'_>) -> Result<Found, Fault> {
+        let writes = &demand.append.writes;
+        let has_version =
+            writes.iter().any(|write| matches!(write.expectation, Expectation::Exactly(_)));
+        if has_version && is_present(Defect::RetryByVersion) {
+            return Ok(Found::New);
+        }
         let (first, id) = match self.look_up(demand) {
             InWindow::None => return Ok(Found::New),
             InWindow::Apart(id) => return Ok(Found::Reused(id)),
@@ -131,16 +150,19 @@ impl<'a> Log<'a> {
         Ok(true)
     }
 
-    /// Whether the writes of the anchors stand where those say, and all other events where they should around
-    /// them. Without an anchor the append is new.
-    fn compare_at(&mut self, demand: &Demand<'_>, anchors: &[Anchor<'_>]) -> Result<Found, Fault> {
-        let end = |anchor: &Anchor<'_>| anchor.first.plus(anchor.write.events.len() as u64 - 1);
-        if anchors.iter().any(|anchor| anchor.last < end(anchor)) {
-            return Ok(Found::New);
-        }
-        for anchor in anchors {
-            for nth in 0..anchor.write.events.len() as u64 {
-                let (stream, version) = (&anchor.write.stream, anchor.first.plus(nth));
+    /// Whether the events of the places stand there, and all other events where they should around them. It may
+    /// have to read from many chunks.
+    pub(crate) fn find_at(
+        &mut self,
+        demand: &Demand<'_>,
+        places: &[Place],
+    ) -> Result<Found, Fault> {
+        for place in places {
+            let writes = &demand.append.writes;
+            let Some(write) = writes.get(place.write) else { continue };
+            let before: usize = writes.iter().take(place.write).map(|one| one.events.len()).sum();
+            for nth in 0..write.events.len() as u64 {
+                let (stream, version) = (&write.stream, place.first.plus(nth));
                 if self.is_in_window(stream, version) {
                     return Ok(Found::New);
                 }
@@ -148,13 +170,13 @@ impl<'a> Log<'a> {
                 if position >= self.window_first() {
                     return Ok(Found::New);
                 }
-                return match position.0.checked_sub(anchor.before + nth) {
+                return match position.0.checked_sub(before as u64 + nth) {
                     Some(first) if first > 0 => self.compare(demand, Position(first)),
                     _ => Ok(Found::New),
                 };
             }
         }
-        Ok(if anchors.is_empty() { Found::New } else { Found::Forgotten })
+        Ok(if places.is_empty() { Found::New } else { Found::Forgotten })
     }
 
     /// Where a version of a stream, which it has reached, stands; `None` if that is forgotten.
@@ -169,8 +191,7 @@ impl<'a> Log<'a> {
         Ok(None)
     }
 
-    /// Whether a version of a stream stands in the window for sure, by what is in memory. Only saves reading: most
-    /// conflicts are no repetitions, and their streams' newest events are in the window, which knows no id of theirs.
+    /// Whether a version of a stream stands in the window for sure, by what is in memory.
     fn is_in_window(&self, stream: &StreamName, version: Version) -> bool {
         let first = self.window_first();
         let mut tails = self.view.tails();
@@ -227,6 +248,11 @@ impl<'a> Log<'a> {
         self.window.read().expect(NO_PANIC).first()
     }
 
+    /// Whether the window knows none of the ids.
+    pub(crate) fn knows_no_id(&self, demand: &Demand<'_>) -> bool {
+        matches!(self.look_up(demand), InWindow::None)
+    }
+
     fn look_up(&self, demand: &Demand<'_>) -> InWindow {
         let window = self.window.read().expect(NO_PANIC);
         let mut began: Option<(Position, EventId)> = None;
@@ -244,20 +270,18 @@ impl<'a> Log<'a> {
     }
 }
 
-/// The writes of which it is known where their events begin in their stream, by `first`.
-fn anchors<'a>(
-    demand: &Demand<'a>,
+/// The writes of which it is known where their events begin in their stream, by `first`; with the stream's head.
+fn places(
+    demand: &Demand<'_>,
     heads: &[Head],
     first: impl Fn(&Write, &Head) -> Option<Version>,
-) -> Vec<Anchor<'a>> {
-    let mut end = 0;
-    let writes = demand.append.writes.iter().zip(heads).filter_map(|(write, head)| {
-        let before = end;
-        end += write.events.len() as u64;
-        let (first, last) = (first(write, head)?, head.version);
-        Some(Anchor { write, last, first, before })
+) -> Vec<(Place, Head)> {
+    let writes = demand.append.writes.iter().zip(heads).enumerate();
+    let places = writes.filter_map(|(write, (one, head))| {
+        let first = first(one, head)?;
+        Some((Place { write, first }, *head))
     });
-    writes.collect()
+    places.collect()
 }
 
 const NO_PANIC: &str = "nobody panics while holding the lock";

@@ -1,5 +1,7 @@
 //! Retries, within the window and when it has moved past what is asked for.
 
+mod chunks;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,8 +11,6 @@ use quorate_proto::{
     Position, Query, Scope, SettingsChange, StreamName, Timestamp, Version, Write,
 };
 
-use super::retry::Found;
-use super::{Demand, Log};
 use crate::checkpoint::open_chunk;
 use crate::chunk::rewrite;
 use crate::defect::{Defect, put_back};
@@ -29,7 +29,17 @@ fn append(name: &str, expectation: Expectation, ids: &[u8]) -> Append {
     Append::to(stream, expectation, ids.iter().map(event).collect())
 }
 
+/// Applies an append, and settles what apply leaves open.
 fn apply(store: &mut Store, append: &Append) -> Verdict {
+    match apply_alone(store, append) {
+        Verdict::Unsettled(unsettled) => {
+            store.reader().judge_unsettled(append, unsettled).expect("judges")
+        }
+        verdict => verdict,
+    }
+}
+
+fn apply_alone(store: &mut Store, append: &Append) -> Verdict {
     if store.must_wait() {
         seal(store);
     }
@@ -461,36 +471,4 @@ fn numbers_that_no_log_reaches_are_judged_like_any_others() {
     let mut never = append("order-1", Expectation::Any, &[2]);
     never.conditions.push(condition);
     assert!(matches!(apply(&mut store, &never), Verdict::Appended(_)));
-}
-
-/// The pieces of the index that apply reads to judge an append that an old event decides about. Of each hundred
-/// chunks, `share` in a row hold an event of the stream.
-fn pieces_read(share: u8, expectation: Expectation) -> u64 {
-    let mut store = store();
-    for id in 1..=200 {
-        let name = if id % 100 < share { "order-1" } else { "bill-1" };
-        let mut append = append(name, Expectation::Any, &[id]);
-        append.writes[0].events[0].data = Bytes::from_static(&[7; 600]);
-        apply(&mut store, &append);
-        seal(&mut store);
-    }
-    assert_eq!(store.view.chunks.len(), 200);
-    move_window(&mut store, Position(200));
-    let append = append("order-1", expectation, &[201]);
-    let (point, view) = (store.point, store.view.clone());
-    let head = view.head(&append.writes[0].stream, point.position).expect("reads");
-    let mut log = Log::new(&view, &store.shared.window, point);
-    let found = log.find(&Demand::of(&append), &[head]).expect("judges");
-    assert!(matches!(found, Found::New), "{found:?}");
-    log.reads.pages
-}
-
-#[test]
-fn an_old_version_of_a_stream_in_many_chunks_is_found_in_a_few_of_them() {
-    for share in [100, 50] {
-        for expectation in [Expectation::None, exactly(0), exactly(9), exactly(15)] {
-            let pieces = pieces_read(share, expectation);
-            assert!(pieces <= 60, "{share} of 100, {expectation:?}: {pieces} pieces");
-        }
-    }
 }

@@ -12,6 +12,7 @@
 //!           8 group: outcome 1 (0 done, 1 not found, 2 differs, 3 full, 4 stale), count 8
 //!           9 limits full: kind of the scope's key 1, name 1 + n
 //!           10 repeated: as appended
+//!           11 unsettled: the verdict unless it was appended before the window
 //! failure   stream 1 + n, actual 8, expected 1 (0 any, 1 none, 2 exists, 3 exactly, and then 8 more)
 //! violation condition 4, position 8
 //! ```
@@ -63,6 +64,10 @@ fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
             out.put_u64(count);
         }
         Verdict::Rejected(rejection) => put_rejection(rejection, out),
+        Verdict::Unsettled(unsettled) => {
+            out.put_u8(11);
+            put_rejection(&unsettled.rejection, out);
+        }
     }
 }
 

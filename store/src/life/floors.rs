@@ -1,7 +1,6 @@
 //! The floors of streams as of a point, for one reader.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 
 use lru::LruCache;
 use quorate_proto::{Category, Path, Position, Scope, StreamName, Timestamp, Version};
@@ -13,8 +12,12 @@ use crate::fault::Fault;
 use crate::read::Point;
 use crate::view::View;
 
-/// Of so many streams it is remembered what hides their events; about 200 bytes each.
-const STREAMS_KEPT: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+/// So many bytes remember what hides the events of streams, those asked for last.
+const STREAMS_BYTES_MAX: usize = 32 * 1024;
+/// What a stream takes there, about, beside its name and its counts.
+const STREAM_BYTES: usize = 224;
+/// Of so many times it is remembered where they begin.
+const TIMES_MAX: usize = 256;
 
 /// The floors of streams as of a point. Costs nothing while there are no records, and for a stream that none
 /// counts for a look into memory.
@@ -28,6 +31,8 @@ pub(crate) struct Floors {
     /// Whether there were records when it was first asked.
     has_records: Option<bool>,
     streams: LruCache<StreamName, Known>,
+    /// What `streams` take.
+    bytes: usize,
     /// Where a time begins.
     times: HashMap<Timestamp, Position>,
 }
@@ -39,11 +44,18 @@ struct Known {
     floor: Option<Version>,
 }
 
+impl Known {
+    fn bytes(&self, stream: &StreamName) -> usize {
+        STREAM_BYTES + stream.as_str().len() + size_of_val(self.rules.counts.as_slice())
+    }
+}
+
 impl Floors {
     /// Floors by the records that were there at `point`.
     pub(crate) fn at(point: Point) -> Floors {
-        let streams = LruCache::new(STREAMS_KEPT);
-        Floors { point, has_records: None, streams, times: HashMap::new() }
+        // One with a bound takes room for all of them at once.
+        let streams = LruCache::unbounded();
+        Floors { point, has_records: None, streams, bytes: 0, times: HashMap::new() }
     }
 
     /// The first version of a stream that is not hidden; may be one more than its last.
@@ -100,9 +112,29 @@ impl Floors {
         if !self.streams.contains(stream) {
             let chain = chain(view, stream, self.point.position)?;
             let rules = chain.rules(self.point.position, self.point.recorded_at);
-            self.streams.put(stream.clone(), Known { rules, floor: None });
+            self.remember(stream, rules);
         }
         Ok(self.streams.get_mut(stream))
+    }
+
+    fn remember(&mut self, stream: &StreamName, mut rules: Rules) {
+        rules.counts.shrink_to_fit();
+        let known = Known { rules, floor: None };
+        self.bytes += known.bytes(stream);
+        self.streams.put(stream.clone(), known);
+        // One alone may take more, until the reader rests.
+        while self.bytes > STREAMS_BYTES_MAX && self.streams.len() > 1 {
+            let Some((stream, known)) = self.streams.pop_lru() else { break };
+            self.bytes -= known.bytes(&stream);
+        }
+    }
+
+    /// Forgets what is more than may be remembered while nobody reads on.
+    pub(crate) fn rest(&mut self) {
+        if self.bytes > STREAMS_BYTES_MAX {
+            self.streams.clear();
+            self.bytes = 0;
+        }
     }
 
     /// The floor by where the stream's events stand.
@@ -133,7 +165,7 @@ impl Floors {
             return Ok(*position);
         }
         let position = view.begin_of(time)?;
-        if self.times.len() >= STREAMS_KEPT.get() {
+        if self.times.len() >= TIMES_MAX {
             self.times.clear();
         }
         self.times.insert(time, position);

@@ -10,32 +10,39 @@ use super::record::Former;
 /// Former limits, oldest first. Cheap to clone, and to add to: the records of a tail, one for each change, share
 /// what they have in common.
 ///
-/// Invariants: the first `len` of `shared` are this history's and never change; what stands behind them is that of
-/// a later record.
+/// Invariants: of `shared`, those from `start` up to `end` are this history's and never change; what stands before
+/// them is that of an earlier record, and what stands behind them that of a later one.
 #[derive(Clone, Default)]
 pub(crate) struct History {
     shared: Arc<RwLock<Vec<Former>>>,
-    len: usize,
+    start: usize,
+    end: usize,
 }
 
 impl History {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.end - self.start
     }
 
     /// Adds limits that ended just now.
     pub(crate) fn push(&mut self, former: Former) {
         let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
-        if shared.len() == self.len {
+        if shared.len() == self.end {
             shared.push(former);
-            self.len += 1;
+            self.end += 1;
             return;
         }
         drop(shared);
         let mut own = self.to_vec();
         own.push(former);
         *self = History::from(own);
+    }
+
+    /// Forgets the limits of which the last position that they counted for is before this one.
+    pub(crate) fn forget_before(&mut self, position: Position) {
+        let is_before = |former: &Former| former.until < position;
+        self.start += self.with(|all| all.partition_point(is_before));
     }
 
     /// The limits that ended at a position or later, the first of them; `None` if all ended before.
@@ -46,7 +53,7 @@ impl History {
     /// Gives all of them to `work`.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&[Former]) -> T) -> T {
         let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
-        work(shared.get(..self.len).unwrap_or_default())
+        work(shared.get(self.start..self.end).unwrap_or_default())
     }
 
     fn to_vec(&self) -> Vec<Former> {
@@ -56,8 +63,8 @@ impl History {
 
 impl From<Vec<Former>> for History {
     fn from(all: Vec<Former>) -> History {
-        let len = all.len();
-        History { shared: Arc::new(RwLock::new(all)), len }
+        let end = all.len();
+        History { shared: Arc::new(RwLock::new(all)), start: 0, end }
     }
 }
 

@@ -6,6 +6,7 @@ use quorate_proto::{Position, RecordedSnapshot, Scope, StreamName, Timestamp, Ve
 
 use super::{Head, Record};
 use crate::ReadCounters;
+use crate::chunk::{Chunk, Posting};
 use crate::fault::Fault;
 use crate::format::life::{decode_record, decode_snapshot};
 use crate::key::Key;
@@ -60,6 +61,17 @@ impl View {
         Ok(Head { version, deleted: record.deleted, closed: record.closed })
     }
 
+    /// The same by what is in memory; `None` where the disk must be asked.
+    pub(crate) fn head_in_memory(&self, stream: &StreamName, as_of: Position) -> Option<Head> {
+        let version = self.version_in_memory(stream, as_of)?;
+        let record = self.record_in_tails(&Scope::Stream(stream.clone()), as_of);
+        if record.is_none() && self.catalog.contents().stream_records > 0 {
+            return None;
+        }
+        let record = record.unwrap_or_default();
+        Some(Head { version, deleted: record.deleted, closed: record.closed })
+    }
+
     /// The aggregate snapshot of a stream at a point.
     pub(crate) fn snapshot(
         &self,
@@ -91,18 +103,13 @@ impl View {
             return self.version(stream, at);
         }
         let key = Key::Stream(stream.clone());
-        let mut next = self.last_chunk(&key)?;
-        while let Some(number) = next {
-            let (chunk, posting) = self.find_linked(number, &key, &mut ReadCounters::default())?;
-            let first = chunk.summary().first_position;
-            if first <= at {
-                let count = posting.ordinals.partition_point(|n| first.plus(u64::from(*n)) <= at);
-                let first_version = posting.first_version.unwrap_or_default();
-                return Ok(Version((first_version.0 + count as u64).saturating_sub(1)));
-            }
-            next = posting.previous;
-        }
-        Ok(Version::ZERO)
+        let is_begun = |chunk: &Chunk, _: &Posting| chunk.summary().first_position <= at;
+        let found = self.newest_chunk(&key, is_begun, &mut ReadCounters::default())?;
+        let Some((chunk, posting)) = found else { return Ok(Version::ZERO) };
+        let first = chunk.summary().first_position;
+        let count = posting.ordinals.partition_point(|n| first.plus(u64::from(*n)) <= at);
+        let first_version = posting.first_version.unwrap_or_default();
+        Ok(Version((first_version.0 + count as u64).saturating_sub(1)))
     }
 
     /// The position of the first event that was recorded at a time or later and was not removed; one after the

@@ -16,6 +16,11 @@
 //! the change of its own record or of a nearer one that came to have a value. A value still in force counts at
 //! the end of the log. Deletion drops the history of a stream's own record: nothing in it reaches higher.
 //!
+//! **Forgotten** is a former value once a truncation hides all that it could hide: of a category or a path, when it
+//! ended before the position that is truncated to; of a stream, when all its events are truncated. A stricter value
+//! that came later does not make one of a category or a path needless: a stream that came to have a value of its own
+//! in between is under the first, and never was under the second.
+//!
 //! **Log time** is the stamp of the entry that is applied, from its first request on.
 
 mod changes;

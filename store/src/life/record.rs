@@ -41,7 +41,7 @@ pub(crate) struct Moment {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) limits: Limits,
-    /// The limits before; at most [`LIMITS_KEPT_MAX`].
+    /// The limits before that can still hide something; at most [`LIMITS_KEPT_MAX`].
     pub(crate) former: History,
     /// A version of a stream, a position for a category or a path; 0 = nothing.
     pub(crate) truncate_before: u64,
@@ -66,7 +66,12 @@ impl Record {
     /// The record of a stream after a change.
     pub(crate) fn change_stream(&mut self, change: &ChangeKind, at: Moment) {
         match change {
-            ChangeKind::Settings(change) => self.set(change, at, at.version.next().0),
+            ChangeKind::Settings(change) => {
+                self.set(change, at, at.version.next().0);
+                if self.truncate_before > at.version.0 {
+                    self.former = History::default();
+                }
+            }
             ChangeKind::Delete => self.delete(at.version),
             ChangeKind::Tombstone => {
                 self.delete(at.version);
@@ -78,6 +83,7 @@ impl Record {
     /// The record of a category or a path after a change.
     pub(crate) fn change_scope(&mut self, change: &SettingsChange, at: Moment) {
         self.set(change, at, at.position.0);
+        self.former.forget_before(Position(self.truncate_before));
     }
 
     /// The limits that were in force at a position, as far as this record goes.
@@ -85,7 +91,7 @@ impl Record {
         self.former.at(position).map_or(self.limits, |former| former.limits)
     }
 
-    fn set(&mut self, change: &SettingsChange, at: Moment, truncate_max: u64) {
+    pub(super) fn set(&mut self, change: &SettingsChange, at: Moment, truncate_max: u64) {
         let limits = self.limits.changed(change);
         if limits != self.limits {
             let until = Position(at.position.0 - 1);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use quorate_proto::{ChangeKind, Position, Setting, SettingsChange, Timestamp, Version};
 
 use super::record::Moment;
@@ -175,5 +176,112 @@ fn limits_are_found_by_position() {
     for (position, expected) in [(1, None), (9, None), (10, Some(2)), (19, Some(2)), (20, Some(3))]
     {
         assert_eq!(record.limits_at(Position(position)).max_count, expected, "{position}");
+    }
+}
+
+/// A category and a path that one of two streams lies in, whose events and changes follow each other. The records are
+/// kept once as they are, and once with all the limits that they ever had.
+#[derive(Default)]
+struct Log {
+    pruned: [Record; 3],
+    whole: [Record; 3],
+    /// The positions of the stream's events, by version.
+    events: Vec<u64>,
+    position: u64,
+}
+
+/// The stream, its category, its path.
+const SCOPES: usize = 3;
+
+impl Log {
+    fn step(&mut self, step: Step) {
+        self.position += 1;
+        let at = Moment { version: Version(self.events.len() as u64), ..at(self.position) };
+        match step {
+            Step::Event => self.events.push(self.position),
+            Step::Delete => {
+                self.pruned[0].change_stream(&ChangeKind::Delete, at);
+                self.whole[0].change_stream(&ChangeKind::Delete, at);
+            }
+            Step::Set(0, change) => {
+                self.pruned[0].change_stream(&ChangeKind::Settings(change), at);
+                self.whole[0].set(&change, at, at.version.next().0);
+            }
+            Step::Set(scope, change) => {
+                self.pruned[scope].change_scope(&change, at);
+                self.whole[scope].set(&change, at, at.position.0);
+            }
+        }
+    }
+
+    /// The versions of the stream that are not hidden.
+    fn visible(&self, records: &[Record; 3]) -> Vec<u64> {
+        let [own, above @ ..] = records.clone().map(Arc::new);
+        let chain = Chain { own: Some(own), above: above.to_vec() };
+        let rules = chain.rules(Position(self.position), Timestamp(self.position as i64 * 10));
+        let version_at =
+            |until: Position| self.events.partition_point(|position| *position <= until.0) as u64;
+        let is_visible = |version: &u64| {
+            let position = self.events[*version as usize - 1];
+            let is_counted_out = |(until, count): &(Position, u64)| {
+                until.0 >= position && version.saturating_add(*count) <= version_at(*until)
+            };
+            *version >= rules.first.0
+                && position >= rules.position.0
+                && rules.time.is_none_or(|time| position as i64 * 10 >= time.0)
+                && !rules.counts.iter().any(is_counted_out)
+        };
+        (1..=self.events.len() as u64).filter(is_visible).collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Event,
+    Delete,
+    Set(usize, SettingsChange),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let setting = |most: u64| {
+        prop_oneof![
+            2 => Just(Setting::Keep),
+            1 => Just(Setting::Clear),
+            3 => (0..most).prop_map(Setting::Put),
+        ]
+    };
+    let truncation = prop_oneof![3 => Just(None), 1 => (0..40_u64).prop_map(Some)];
+    let set = (0..SCOPES, setting(8), setting(200), truncation);
+    let set = set.prop_map(|(scope, max_count, max_age_us, truncate_before)| {
+        Step::Set(scope, SettingsChange { max_count, max_age_us, truncate_before })
+    });
+    prop_oneof![10 => Just(Step::Event), 1 => Just(Step::Delete), 10 => set]
+}
+
+proptest! {
+    #[test]
+    fn what_is_forgotten_of_limits_hides_and_shows_nothing(
+        steps in proptest::collection::vec(any_step(), 0..60)
+    ) {
+        let mut log = Log::default();
+        for step in steps {
+            log.step(step);
+            prop_assert_eq!(log.visible(&log.pruned), log.visible(&log.whole), "{:?}", step);
+        }
+    }
+}
+
+#[test]
+fn a_truncation_makes_room_for_more_limits_and_a_stricter_limit_does_not() {
+    let put = |value| count(Setting::Put(value));
+    let changes = [(10, put(9)), (20, put(8)), (30, put(7))];
+    for (last, left) in [(put(1), 4), (truncate(20), 1), (truncate(19), 2), (truncate(40), 0)] {
+        let record = scope(&[&changes[..], &[(40, last)]].concat()).expect("a record");
+        assert_eq!(record.former.len(), left, "{last:?}");
+    }
+    let own = |change| ChangeKind::Settings(change);
+    for (last, left) in [(truncate(5), 1), (truncate(6), 0)] {
+        let record = stream(&[(10, own(put(9))), (20, own(last))]).expect("a record");
+        assert_eq!(record.former.len(), left, "{last:?}");
     }
 }

@@ -12,6 +12,8 @@ use crate::view::{Segment, ordinal_of};
 
 /// Most events fetched in one go.
 const BATCH_MAX: usize = 1024;
+/// How many ordinals of a segment are kept between two pages.
+const LISTED_MAX: usize = 8 * 1024;
 
 /// What is left to read of the chunk or the tail that begins at `first`.
 ///
@@ -21,6 +23,8 @@ const BATCH_MAX: usize = 1024;
 pub(super) struct Rest {
     pub(super) first: Position,
     pub(super) ordinals: Ordinals,
+    /// The ordinals that come after those, in the direction of the read, and must be looked up.
+    pub(super) beyond: Range<u32>,
 }
 
 /// Ascending ordinals.
@@ -28,6 +32,37 @@ pub(super) struct Rest {
 pub(super) enum Ordinals {
     Range(Range<u32>),
     List(VecDeque<u32>),
+}
+
+impl Rest {
+    /// All that there is of the segment that begins at `first`.
+    pub(super) fn new(first: Position, ordinals: Ordinals) -> Rest {
+        Rest { first, ordinals, beyond: 0..0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ordinals.is_empty() && self.beyond.is_empty()
+    }
+
+    /// Forgets what is more than may be kept while nobody reads on: it is looked up again in its turn.
+    pub(super) fn rest(&mut self, direction: Direction) {
+        let Ordinals::List(list) = &mut self.ordinals else { return };
+        let cut = list.len().saturating_sub(LISTED_MAX);
+        let (forgotten, kept) = match direction {
+            Direction::Forwards => (LISTED_MAX..list.len(), 0..LISTED_MAX),
+            Direction::Backwards => (0..cut, cut..list.len()),
+        };
+        // What is longer was looked up to its end.
+        if cut > 0
+            && let (Some(first), Some(last)) =
+                (list.get(forgotten.start), list.get(forgotten.end - 1))
+        {
+            self.beyond = *first..last.saturating_add(1);
+            list.truncate(kept.end);
+            list.drain(..kept.start);
+        }
+        list.shrink_to(LISTED_MAX);
+    }
 }
 
 /// How many events are fetched in one go, learnt from what the last ones came to.

@@ -2,6 +2,7 @@
 
 mod batch;
 mod conditions;
+mod found;
 mod matching;
 mod names;
 mod plan;
@@ -24,10 +25,10 @@ pub use names::NamePage;
 pub use scan::Scan;
 pub use state::{Settings, StreamState};
 
-use crate::apply;
+use crate::apply::{self, Early};
 use crate::fault::Fault;
 use crate::group::GroupState;
-use crate::verdict::Verdict;
+use crate::verdict::{Unsettled, Verdict};
 use crate::view::{Published, Shared};
 
 /// How far the store is.
@@ -130,12 +131,17 @@ impl Reader {
         conditions::check(&self.shared, append)
     }
 
+    /// What can be said of an append by what is in memory, before it is proposed. It never reads from disk.
+    pub fn judge_in_memory(&self, append: &Append) -> Early {
+        apply::judge_in_memory(&self.shared, append)
+    }
+
     /// What a leader may answer to an append without proposing it, by what is applied here: a conflict with
     /// an `exactly N` whose stream has passed N, which can never become true again; or, as that comes first,
     /// the first answer to a repetition. `None`: propose it, apply will tell.
     ///
-    /// Looks at streams with events in memory only; in the rare case that an old event has to be compared it
-    /// reads from disk. The append should have passed [`Append::check`].
+    /// Looks at streams with events in memory only; where one of them makes the append fail, it may have to read
+    /// from disk. The append should have passed [`Append::check`].
     pub fn judge_early(&self, append: &Append) -> Result<Option<Verdict>, Fault> {
         apply::judge_early(&self.shared, append)
     }
@@ -147,6 +153,13 @@ impl Reader {
     /// Reads from disk if need be.
     pub fn judge_repeated(&self, append: &Append, first: Appended) -> Result<Verdict, Fault> {
         apply::judge_repeated(&self.shared, append, first)
+    }
+
+    /// What to answer to an append that apply left open, [`Verdict::Unsettled`]: its first answer, or the rejection.
+    ///
+    /// Reads from disk if need be, of a stream in many chunks from a few of them.
+    pub fn judge_unsettled(&self, append: &Append, unsettled: Unsettled) -> Result<Verdict, Fault> {
+        apply::judge_unsettled(&self.shared, append, unsettled)
     }
 
     /// What to answer to an append whose conditions [`Reader::check_conditions`] found violated: its first

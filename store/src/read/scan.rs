@@ -9,7 +9,7 @@ use quorate_proto::{Direction, Position, Read, RecordedSnapshot, Version};
 use super::batch::{Batch, Ordinals, Rest};
 use super::matching::Part;
 use super::plan::Plan;
-use super::walk::{Found, Step, Walk};
+use super::walk::{Step, Walk};
 use crate::cache::ReadCounters;
 use crate::event::StoredEvent;
 use crate::fault::Fault;
@@ -27,6 +27,10 @@ const STEPS_PER_PAGE: usize = 256;
 /// It holds on to the chunks that it began with, but to no tail and no catalog, so that readers who stall,
 /// however many, keep no events in memory: where a tail was sealed meanwhile it goes on in the chunk that took
 /// its place. Only then may it miss events that were removed after it began.
+///
+/// Between two pages it takes at most [`Scan::BYTES_MAX`] bytes, whatever it found: where it must, it looks up
+/// again. Beside them it takes what its query does, and for each chunk of the store a bit; where a chunk that it
+/// began with was replaced meanwhile, 16 bytes for each chunk.
 #[derive(Debug)]
 pub struct Scan {
     shared: Arc<Shared>,
@@ -51,6 +55,9 @@ pub struct Scan {
 }
 
 impl Scan {
+    /// The bytes that a scan takes at most while nobody asks it for more.
+    pub const BYTES_MAX: usize = 128 * 1024;
+
     pub(crate) fn begin(
         shared: &Arc<Shared>,
         published: &Published,
@@ -114,6 +121,16 @@ impl Scan {
     /// The next events: about `budget_bytes` of them, at least one if there is one at hand. An empty page
     /// says only that the bounded work of one call found nothing: go on. `None` is the end.
     pub fn next_page(&mut self, budget_bytes: usize) -> Result<Option<Vec<StoredEvent>>, Fault> {
+        let page = self.fill_page(budget_bytes);
+        self.walk.rest();
+        self.floors.rest();
+        if let Some(rest) = &mut self.rest {
+            rest.rest(self.plan.direction);
+        }
+        page
+    }
+
+    fn fill_page(&mut self, budget_bytes: usize) -> Result<Option<Vec<StoredEvent>>, Fault> {
         let view = self.view();
         let mut page = Vec::new();
         let mut bytes = 0;
@@ -143,6 +160,14 @@ impl Scan {
             return view;
         }
         let Published { view, .. } = self.shared.get();
+        let is_kept = |(own, now): (&ChunkSlot, &ChunkSlot)| own.is_same(now);
+        if self.chunks.len() <= view.chunks.len()
+            && self.chunks.iter().zip(view.chunks.iter()).all(is_kept)
+        {
+            self.chunks = view.chunks.clone();
+            self.view = Arc::downgrade(&view);
+            return view;
+        }
         let known = self.chunks.last().map_or(0, |slot| slot.summary().number);
         let new = view.chunks.partition_point(|slot| slot.summary().number <= known);
         if let Some(new) = view.chunks.get(new..).filter(|new| !new.is_empty()) {
@@ -156,53 +181,47 @@ impl Scan {
         if self.plan.direction == Direction::Backwards
             && let Some(first) = self.tails.pop_front()
         {
-            self.rest = Some(self.open_tail(view, first)?);
+            self.rest = Some(self.look_up(view, first, 0..u32::MAX)?);
             return Ok(true);
         }
         match self.walk.step(&self.plan, view, &mut self.counters)? {
             Step::Working => {}
-            Step::Chunk(number, found) => self.rest = Some(self.open_chunk(view, number, found)?),
+            Step::Chunk(number, found) => {
+                let first = view.chunk(number)?.summary().first_position;
+                self.rest = Some(match found {
+                    Some(ordinals) => Rest::new(first, Ordinals::List(ordinals.into())),
+                    None => self.look_up(view, first, 0..u32::MAX)?,
+                });
+            }
             Step::End => match self.tails.pop_front() {
-                Some(first) => self.rest = Some(self.open_tail(view, first)?),
+                Some(first) => self.rest = Some(self.look_up(view, first, 0..u32::MAX)?),
                 None => return Ok(false),
             },
         }
         Ok(true)
     }
 
-    fn open_chunk(&mut self, view: &View, number: u64, found: Found) -> Result<Rest, Fault> {
-        let chunk = view.chunk(number)?;
-        let first = chunk.summary().first_position;
-        let part = self.plan.part_of_chunk(chunk);
-        let ordinals = match found {
-            Found::All => Ordinals::Range(part.ordinals),
-            Found::These(ordinals) => Ordinals::List(ordinals.into()),
-            Found::Some => {
-                let mut find = |key: &Key| chunk.find(key, &mut self.counters);
-                Ordinals::List(part.matches(&self.plan.items, &mut find)?.into())
-            }
-        };
-        Ok(Rest { first, ordinals })
-    }
-
-    /// What is asked for of the tail that began here when the read did; it may be a chunk by now.
-    fn open_tail(&mut self, view: &View, first: Position) -> Result<Rest, Fault> {
+    /// Of these ordinals, what is asked for of the chunk or the tail that began here when the read did; a tail may
+    /// be a chunk by now.
+    fn look_up(&mut self, view: &View, first: Position, within: Range<u32>) -> Result<Rest, Fault> {
         let segment = view.segment_at(first)?;
-        let part = match &segment {
+        let mut part = match &segment {
             Segment::Chunk(chunk) => self.plan.part_of_chunk(chunk),
             Segment::Tail(tail) => {
                 self.plan.part(first, tail.ordinals_between(self.plan.from, self.plan.until))
             }
         };
+        part.ordinals.start = part.ordinals.start.max(within.start);
+        part.ordinals.end = part.ordinals.end.min(within.end).max(part.ordinals.start);
         if self.plan.items.is_empty() {
-            return Ok(Rest { first, ordinals: Ordinals::Range(part.ordinals) });
+            return Ok(Rest::new(first, Ordinals::Range(part.ordinals)));
         }
         let mut find = |key: &Key| match &segment {
             Segment::Chunk(chunk) => chunk.find(key, &mut self.counters),
             Segment::Tail(tail) => Ok(tail.find(key, &part.ordinals, &part.versions)),
         };
         let ordinals = part.matches(&self.plan.items, &mut find)?;
-        Ok(Rest { first, ordinals: Ordinals::List(ordinals.into()) })
+        Ok(Rest::new(first, Ordinals::List(ordinals.into())))
     }
 
     /// A batch of the rest, which is put back as long as something is left of it.
@@ -213,12 +232,15 @@ impl Scan {
         budget: usize,
     ) -> Result<Vec<StoredEvent>, Fault> {
         if rest.ordinals.is_empty() {
+            if !rest.beyond.is_empty() {
+                self.rest = Some(self.look_up(view, rest.first, rest.beyond)?);
+            }
             return Ok(Vec::new());
         }
         let segment = view.segment_at(rest.first)?;
         let reads = &mut self.counters;
         let found = self.batch.read(&mut rest, &segment, self.limit, budget, reads)?;
-        if !rest.ordinals.is_empty() {
+        if !rest.is_empty() {
             self.rest = Some(rest);
         }
         let mut events = Vec::with_capacity(found.len());

@@ -1,11 +1,11 @@
 //! Which chunks a read must look into: the chains of its keys, walked a step at a time.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use quorate_proto::Direction;
 
-use super::matching::{Part, merge};
+use super::found::FoundChunks;
+use super::matching::Part;
 use super::plan::{Item, Plan};
 use crate::cache::ReadCounters;
 use crate::chunk::{Chunk, Posting};
@@ -13,42 +13,24 @@ use crate::fault::Fault;
 use crate::key::Key;
 use crate::view::View;
 
-/// How many ordinals a walk may remember: what it finds beyond is looked up again when it is its turn.
-const REMEMBERED_MAX: usize = 256 * 1024;
-
 /// Finds the chunks that hold matches, in the direction of the read.
 ///
 /// Each chunk names, for each of its keys, the chunk before it that holds the key; the catalog names the
 /// last. So chains are walked from the newest chunk to the oldest: a read forwards walks them to their end
 /// first, one backwards gives chunks out as they come up.
-///
-/// Invariant: `found` holds numbers of `range` only.
 #[derive(Debug)]
 pub(super) struct Walk {
     /// The numbers of the chunks that the bounds of the read leave.
     range: Range<u64>,
     courses: Vec<Course>,
     /// The chunks that are not given out yet, with what matches in them.
-    found: BTreeMap<u64, Found>,
-    /// Ordinals in `found`.
-    remembered: usize,
-}
-
-/// What matches in a chunk.
-#[derive(Debug)]
-pub(super) enum Found {
-    /// Everything.
-    All,
-    /// These ordinals, ascending.
-    These(Vec<u32>),
-    /// Something: it must be looked up again.
-    Some,
+    found: FoundChunks,
 }
 
 /// What a step came to.
 pub(super) enum Step {
-    /// The next chunk to look into, and what matches there.
-    Chunk(u64, Found),
+    /// The next chunk to look into, and the ordinals that match there, ascending; `None`: they must be looked up.
+    Chunk(u64, Option<Vec<u32>>),
     /// Nothing yet: a bounded piece of work was done.
     Working,
     End,
@@ -78,13 +60,14 @@ enum Link {
 impl Walk {
     /// A walk over the chunks of `range`; over none of them if it is empty.
     pub(super) fn new(plan: &Plan, range: Range<u64>) -> Walk {
-        let (mut found, mut courses) = (BTreeMap::new(), Vec::new());
         if plan.items.is_empty() {
-            found.extend(range.clone().map(|number| (number, Found::All)));
-        } else if !range.is_empty() {
-            courses.extend(plan.items.iter().cloned().map(Course::new));
+            let found = FoundChunks::all_of(range.clone());
+            return Walk { range, courses: Vec::new(), found };
         }
-        Walk { range, courses, found, remembered: 0 }
+        let found = FoundChunks::none_of(range.clone());
+        let items = plan.items.iter().filter(|_| !range.is_empty());
+        let courses = items.cloned().map(Course::new).collect();
+        Walk { range, courses, found }
     }
 
     /// One step: at most one look for each key of an item.
@@ -97,52 +80,24 @@ impl Walk {
         // The newest first, so that backwards a chunk is given out once all courses are past it.
         let courses = self.courses.iter_mut().filter_map(|course| Some((course.next()?, course)));
         if let Some((number, course)) = courses.max_by_key(|(number, _)| *number) {
-            let newest = self.found.last_key_value().map(|(number, _)| *number);
-            let is_due = newest.is_none_or(|newest| number >= newest);
+            let is_due = self.found.last().is_none_or(|newest| number >= newest);
             if is_due || plan.direction == Direction::Forwards {
                 if let Some((number, matches)) = course.step(plan, &self.range, view, reads)? {
-                    self.remember(number, matches);
+                    self.found.add(number, matches);
                 }
                 return Ok(Step::Working);
             }
         }
         let next = match plan.direction {
-            Direction::Forwards => self.found.pop_first(),
-            Direction::Backwards => self.found.pop_last(),
+            Direction::Forwards => self.found.first(),
+            Direction::Backwards => self.found.last(),
         };
-        let Some((number, found)) = next else { return Ok(Step::End) };
-        self.remembered -= found.count();
-        Ok(Step::Chunk(number, found))
+        Ok(next.map_or(Step::End, |number| Step::Chunk(number, self.found.take(number))))
     }
 
-    fn remember(&mut self, number: u64, matches: Vec<u32>) {
-        if matches.is_empty() {
-            return;
-        }
-        let before = self.found.remove(&number);
-        self.remembered -= before.as_ref().map_or(0, Found::count);
-        let found = match before {
-            Some(Found::All) => Found::All,
-            Some(Found::Some) => Found::Some,
-            Some(Found::These(mut all)) => {
-                merge(&mut all, matches);
-                Found::These(all)
-            }
-            None => Found::These(matches),
-        };
-        let is_too_much = self.remembered > 0 && self.remembered + found.count() > REMEMBERED_MAX;
-        let found = if is_too_much { Found::Some } else { found };
-        self.remembered += found.count();
-        self.found.insert(number, found);
-    }
-}
-
-impl Found {
-    fn count(&self) -> usize {
-        match self {
-            Found::These(ordinals) => ordinals.len(),
-            Found::All | Found::Some => 0,
-        }
+    /// Forgets what is more than may be remembered while nobody reads on.
+    pub(super) fn rest(&mut self) {
+        self.found.rest();
     }
 }
 

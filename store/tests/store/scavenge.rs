@@ -476,7 +476,8 @@ fn stubs_leave_the_disk_outside_of_the_window_and_both_stores_have_forgotten_ali
     };
     let repeat = |twins: &mut Twins| {
         let requests: Vec<Bytes> = appends.iter().map(command::encode_append).collect();
-        twins.send(&requests)
+        let verdicts = twins.send(&requests).into_iter().zip(&appends);
+        verdicts.map(|(verdict, append)| twins.settle(append, verdict)).collect::<Vec<_>>()
     };
     fill(&mut twins, 200_000);
     let freed = twins.scavenge();

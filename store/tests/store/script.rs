@@ -232,6 +232,7 @@ fn show(verdict: &Verdict) -> String {
             format!("{word} at {first}..{last}, versions {}, at {at}", versions.join(" "))
         }
         Verdict::Group(outcome) => group_words::show(*outcome),
+        Verdict::Unsettled(_) => "it may be older than the window".into(),
         Verdict::Rejected(Rejection::IdReused(id)) => format!("id {} is reused", letter(*id)),
         Verdict::Rejected(rejection) => {
             let is_final = if rejection.is_final() { " (for good)" } else { "" };

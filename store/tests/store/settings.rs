@@ -15,7 +15,7 @@ fn count(world: &mut World, scope: &Scope, number: u64, max_count: u64) -> Verdi
 }
 
 #[test]
-fn more_changes_of_limits_than_are_kept_are_refused_until_the_stream_is_deleted() {
+fn more_changes_of_limits_than_are_kept_are_refused_until_what_they_hid_is_gone_otherwise() {
     let mut world = World::new(100_000);
     let of_stream = Scope::Stream(stream("order-1"));
     let of_category = Scope::Category(category("order"));
@@ -44,6 +44,13 @@ fn more_changes_of_limits_than_are_kept_are_refused_until_the_stream_is_deleted(
     assert_eq!(world.store.digest(), digest, "it is a function of the log");
     let delete = Ask::change(of_stream.clone(), Expectation::Any, id(5), ChangeKind::Delete);
     world.apply(command_of(1, &[delete]));
-    let verdict = count(&mut world, &of_stream, 6, 9);
-    assert!(matches!(verdict, Verdict::Appended(_)), "{verdict:?}");
+    let before = Some(world.store.position().0);
+    let settings = SettingsChange { truncate_before: before, ..Default::default() };
+    let kind = ChangeKind::Settings(settings);
+    let truncate = Ask::change(of_category.clone(), Expectation::Any, id(7), kind);
+    world.apply(command_of(1, &[truncate]));
+    for (scope, number) in [(&of_stream, 6), (&of_category, 8)] {
+        let verdict = count(&mut world, scope, number, 9);
+        assert!(matches!(verdict, Verdict::Appended(_)), "{verdict:?}");
+    }
 }

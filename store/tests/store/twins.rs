@@ -160,7 +160,19 @@ impl Twins {
         let Checked::Through(through) = plain else { return None };
         let request = command::checked(&request, through);
         self.requests.push(request.clone());
-        self.send(&[request]).pop()
+        let verdict = self.send(&[request]).pop();
+        verdict.map(|verdict| self.settle(append, verdict))
+    }
+
+    /// What apply left open, both stores judge alike.
+    pub(crate) fn settle(&self, append: &Append, verdict: Verdict) -> Verdict {
+        let Verdict::Unsettled(unsettled) = verdict else { return verdict };
+        let judge = |node: &Node| {
+            node.store.reader().judge_unsettled(append, unsettled.clone()).expect("judges")
+        };
+        let (plain, lean) = (judge(&self.plain), judge(&self.lean));
+        assert_eq!(plain, lean);
+        plain
     }
 
     pub(crate) fn change(&mut self, scope: Scope, kind: ChangeKind) -> Verdict {

@@ -5,7 +5,7 @@ use quorate_proto::{
     Append, Appended, Event, EventId, EventType, Expectation, Position, StreamName, Version,
 };
 use quorate_store::Rejection;
-use quorate_store::command::encode_append;
+use quorate_store::command::{encode_append, key_bytes};
 
 use super::super::admission::Admission;
 use super::super::anchor::Anchor;
@@ -53,7 +53,8 @@ impl Proposer for Fake {
         Ok(())
     }
 
-    fn answer_repeated(&self, repeated: Pending, first: Appended) {
+    fn answer_after_look(&self, repeated: Pending, verdict: Verdict) {
+        let Verdict::Repeated(first) = verdict else { panic!("{verdict:?} needs no look") };
         // Such as it would be if something else of it differed.
         let problem = Rejection::IdReused(id(first.first_position.0)).into();
         repeated.waiter.answer(Answer::Rejected(problem));
@@ -88,12 +89,16 @@ impl Bench {
     }
 
     async fn send(&self, number: u64, tenure: &Tenure, bytes: usize, deadline: Instant) {
-        let encoded = encoded(number, bytes);
+        self.send_append(number, tenure, &append(number, bytes), deadline).await;
+    }
+
+    async fn send_append(&self, number: u64, tenure: &Tenure, append: &Append, deadline: Instant) {
+        let (encoded, key_bytes) = (encode_append(append), key_bytes(append));
         let admitted = self.admission.admit(encoded.len(), far()).await.expect("room");
         let teller = self.teller.clone();
         let deliver = Box::new(move |answer| drop(teller.send((number, answer))));
         let waiter = Waiter::new(deliver, admitted);
-        let pending = Pending { encoded, deadline, tenure: tenure.clone(), waiter };
+        let pending = Pending { encoded, key_bytes, deadline, tenure: tenure.clone(), waiter };
         assert!(self.queue.send(pending).is_ok(), "the batcher is gone");
     }
 
@@ -112,11 +117,11 @@ fn id(number: u64) -> EventId {
     EventId::from_bytes(id).expect("an id")
 }
 
-fn encoded(number: u64, bytes: usize) -> Bytes {
+fn append(number: u64, bytes: usize) -> Append {
     let kind = EventType::new("Paid").expect("a type");
     let stream = StreamName::new("order-1").expect("a name");
     let event = Event::new(id(number), kind, vec![0; bytes]);
-    encode_append(&Append::to(stream, Expectation::Any, vec![event]))
+    Append::to(stream, Expectation::Any, vec![event])
 }
 
 fn far() -> Instant {
@@ -307,6 +312,36 @@ async fn under_pressure_entries_are_held_back_and_deadlines_still_hold() {
         assert_eq!(bench.answer().await.0, if held_back { 2 } else { 1 });
         drop(second);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_pressure_keys_hold_back_as_the_chunk_size_counts_them() {
+    let mut held_back = Vec::new();
+    for tags in [0, 20] {
+        let mut bench = Bench::under(1.0, Vec::new());
+        let tenure = Tenure::new(Term(3));
+        let mut tagged = append(1, 0);
+        let event = tagged.writes[0].events[0].clone();
+        tagged.writes[0].events = (0..1000_u64)
+            .map(|number| Event {
+                id: id(number + 1),
+                tags: (0..tags).map(|tag| tag.to_string()).collect(),
+                ..event.clone()
+            })
+            .collect();
+        let began = Instant::now();
+        bench.send_append(1, &tenure, &tagged, far()).await;
+        let first = bench.proposed().await;
+        bench.send(2, &tenure, 10, far()).await;
+        let second = bench.proposed().await;
+        let counted = first.bytes as u64 + key_bytes(&tagged);
+        let expected = Duration::from_nanos(counted * 256);
+        let late = began.elapsed().saturating_sub(expected);
+        assert!(began.elapsed() >= expected && late < Duration::from_millis(10), "{tags} tags");
+        held_back.push(expected);
+        drop((first.done, second));
+    }
+    assert!(held_back[1] > held_back[0] * 3, "{held_back:?}");
 }
 
 #[tokio::test(start_paused = true)]

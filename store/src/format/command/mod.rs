@@ -74,6 +74,17 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// What it counts towards the chunk size beside its length.
+    pub fn key_bytes(&self) -> u64 {
+        match self {
+            Request::Append(append) => key_bytes(append),
+            Request::Snapshot(_) => KEY_BYTES,
+            Request::Group { .. } => 0,
+        }
+    }
+}
+
 /// The bytes of an append that passed [`Append::check`], or that [`Change::to_append`] made: encoded once per
 /// request, then only copied. Its conditions are checked through nothing yet; see [`checked`].
 pub fn encode_append(append: &Append) -> Bytes {
@@ -229,19 +240,22 @@ pub(crate) struct Command {
 impl Command {
     /// What the command counts towards the chunk size beside its length: the same whatever becomes of its requests.
     pub(crate) fn key_bytes(&self) -> u64 {
-        let keys = self.requests.iter().map(|request| match request {
-            ParsedRequest::Append(parsed) => {
-                let writes = parsed.append.writes.iter();
-                let keys = writes.flat_map(|write| {
-                    write.events.iter().map(|event| Key::count(&write.stream, event))
-                });
-                keys.sum()
-            }
-            ParsedRequest::Snapshot(_) => 1,
+        let bytes = self.requests.iter().map(|request| match request {
+            ParsedRequest::Append(parsed) => key_bytes(&parsed.append),
+            ParsedRequest::Snapshot(_) => KEY_BYTES,
             ParsedRequest::Group(_) => 0,
         });
-        keys.sum::<u64>() * KEY_BYTES
+        bytes.sum()
     }
+}
+
+/// What an append counts towards the chunk size beside its length: each key of each event [`KEY_BYTES`].
+pub fn key_bytes(append: &Append) -> u64 {
+    let writes = append.writes.iter();
+    let keys = writes
+        .flat_map(|write| write.events.iter().map(|event| Key::count(&write.stream, event)))
+        .sum::<u64>();
+    keys * KEY_BYTES
 }
 
 /// A request as it is applied.

@@ -83,6 +83,9 @@ proptest! {
         let command = decode(bytes).expect("a command");
         prop_assert_eq!(command.recorded_at, Timestamp(at));
         prop_assert_eq!(command.requests.len(), appends.len());
+        let requests = appends.iter().cloned().map(Request::Append);
+        let key_bytes: u64 = requests.map(|request| request.key_bytes()).sum();
+        prop_assert_eq!(command.key_bytes(), key_bytes);
         for (parsed, append) in command.requests.iter().zip(&appends) {
             let ParsedRequest::Append(parsed) = parsed else { panic!("an append was put") };
             prop_assert_eq!(&parsed.append, append);
