@@ -51,17 +51,17 @@ pub fn hang_the_leader(seed: u64) -> Result<Hung, Failed> {
         .build();
     let names: Vec<String> = (1..=NODES).map(|node| format!("node-{node}")).collect();
     let disks: Vec<Disk> = names.iter().map(|name| Disk::new(name, Trace::new())).collect();
-    let deaths = node::Deaths::default();
+    let lives = node::Lives::default();
     for (number, (name, disk)) in names.iter().zip(&disks).enumerate() {
         let machine = (disk.clone(), Skew::default(), Trace::new());
-        node::add(&mut sim, number, name, machine, random.next(), deaths.clone());
+        node::add(&mut sim, number, name, machine, random.next(), lives.clone());
     }
     let addresses =
         |port: u16| -> Vec<String> { names.iter().map(|name| format!("{name}:{port}")).collect() };
     let (phase, story) = (Phase::default(), Story::default());
     sim.client("founder", found(addresses(CLIENT_PORT), addresses(PEER_PORT), phase.clone()));
     sim.client("writer", write(addresses(CLIENT_PORT), disks.clone(), phase, story.clone()));
-    let begun = live_through(&mut sim, &names, &disks, &deaths, &story)?;
+    let begun = live_through(&mut sim, &names, &disks, &lives, &story)?;
     let stopped = story.stopped.borrow().clone();
     match (story.handed_over.get(), stopped) {
         (Some(handed_over), Some((at, why))) => {
@@ -76,7 +76,7 @@ fn live_through(
     sim: &mut Sim<'_>,
     names: &[String],
     disks: &[Disk],
-    deaths: &node::Deaths,
+    lives: &node::Lives,
     story: &Story,
 ) -> Result<Duration, Failed> {
     let mut begun = None;
@@ -86,7 +86,7 @@ fn live_through(
         if story.hung.get().is_some() {
             begun.get_or_insert(now);
         }
-        for (node, why) in deaths.take() {
+        for (node, why) in lives.take() {
             if story.hung.get() != Some(node) || story.stopped.borrow().is_some() {
                 return Err(Failed::Stopped(format!("{}: {why}", names[node])));
             }
