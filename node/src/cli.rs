@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::IsTerminal;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use quorate_proto::{Consistency, Position};
+use quorate_proto::{Address, Consistency, Position};
 
 use crate::commands::{
     append, bench, cluster, demo, dev, export, group, import, read, scavenge, serve, snapshot,
@@ -31,15 +31,15 @@ pub struct Global {
         long,
         global = true,
         value_name = "ADDR,…",
-        value_delimiter = ',',
+        value_parser = addresses,
         env = "QUORATE_ENDPOINTS",
         hide_env_values = true,
         default_value = "127.0.0.1:7701,127.0.0.1:7702,127.0.0.1:7703"
     )]
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<Addresses>,
     /// Ask this node and no other.
     #[arg(long, global = true, value_name = "ADDR")]
-    pub node: Option<String>,
+    pub node: Option<Address>,
     /// How fresh a read must be: linearizable, at-least:POSITION or local.
     #[arg(
         long,
@@ -84,8 +84,8 @@ impl Global {
     /// The addresses to connect to: the one asked for, or all that are known.
     pub fn addresses(&self) -> Vec<String> {
         match &self.node {
-            Some(node) => vec![node.clone()],
-            None => self.endpoints.clone(),
+            Some(node) => vec![node.to_string()],
+            None => shown(&self.endpoints),
         }
     }
 }
@@ -140,6 +140,24 @@ fn block_on(command: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit>
     runtime.block_on(command)
 }
 
+/// The addresses of one flag, which may be a list.
+#[derive(Clone, Debug)]
+pub struct Addresses(Vec<Address>);
+
+/// Reads the value of a flag that is a list of addresses.
+pub(crate) fn addresses(text: &str) -> Result<Addresses, String> {
+    match Address::list(text) {
+        Ok(list) if list.is_empty() => Err("it names no address".to_owned()),
+        Ok(list) => Ok(Addresses(list)),
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+/// The addresses of a flag that may be repeated, as they are connected to.
+pub(crate) fn shown(lists: &[Addresses]) -> Vec<String> {
+    lists.iter().flat_map(|Addresses(list)| list).map(Address::to_string).collect()
+}
+
 fn parse_consistency(text: &str) -> Result<Consistency, String> {
     match text {
         "linearizable" => Ok(Consistency::Linearizable),
@@ -160,6 +178,28 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        let read = |arguments: &[&str]| {
+            let arguments = ["quorate"].iter().chain(arguments).chain(&["cluster", "status"]);
+            let read = Arguments::try_parse_from(arguments).map_err(|error| error.to_string());
+            read.map(|arguments| arguments.global.addresses())
+        };
+        let both = vec!["a:1".to_owned(), "[::1]:2".to_owned()];
+        assert_eq!(read(&["--endpoints", "a:1, [::1]:2,"]), Ok(both.clone()));
+        assert_eq!(read(&["--endpoints", "A:1", "--endpoints", "[0::1]:2"]), Ok(both));
+        assert_eq!(read(&["--node", " a:1 "]), Ok(vec!["a:1".to_owned()]));
+        for (flag, wrong, why) in [
+            ("--endpoints", "http://a:1", "without http://: `a:1`"),
+            ("--endpoints", "a:1,::1:2", "`[::1]:2`"),
+            ("--endpoints", ",", "names no address"),
+            ("--node", "a:1,b:2", "is not HOST:PORT"),
+        ] {
+            let refused = read(&[flag, wrong]).expect_err(wrong);
+            assert!(refused.contains(why), "{refused}");
+        }
     }
 
     #[test]
