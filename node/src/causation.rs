@@ -37,7 +37,7 @@ pub(crate) async fn print_tree(events: &mut EventStream) -> Result<u64, Exit> {
     output.flush()?;
     drop(output);
     let more = print_events(events, false).await?;
-    println!("too many events for a tree: they stand in the order of the log");
+    writeln!(io::stdout(), "too many events for a tree: they stand in the order of the log")?;
     Ok(all.len() as u64 + more)
 }
 

@@ -1,5 +1,6 @@
 //! What commands print: JSON lines for machines, which are a contract, and plain lines for people.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use base64::Engine;
@@ -156,6 +157,11 @@ pub(crate) fn count_of(count: u64, one: &str) -> String {
         1 => format!("1 {one}"),
         _ => format!("{} {one}s", HumanCount(count)),
     }
+}
+
+/// Tells a person something beside the output. The work goes on when nobody can be told.
+pub(crate) fn remark(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Writes a value as one compact JSON line.

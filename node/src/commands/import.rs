@@ -16,7 +16,7 @@ use crate::commands::append::{exit, not_begun};
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::import::{BadLine, Lines, Pump, Stop, count_present};
-use crate::output::{count_of, write_failure_json, write_json};
+use crate::output::{count_of, remark, write_failure_json, write_json};
 
 /// Append the events of a file: JSON lines, plain or compressed with gzip or zstd.
 ///
@@ -58,7 +58,7 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
     let waiting = bar.clone();
     let mut pump = Pump::new(client, args.rate, move |error| {
         let problem = error.problem();
-        waiting.suspend(|| eprintln!("waiting for the cluster: {problem}"));
+        waiting.suspend(|| remark(format_args!("waiting for the cluster: {problem}")));
     });
     let sent = send_all(&mut lines, present, &mut pump).await;
     bar.finish_and_clear();

@@ -1,6 +1,6 @@
 //! `quorate read`: reads the events of a stream, or of what a query finds.
 
-use std::io;
+use std::io::{self, Write};
 
 use clap::Args;
 use quorate_client::{Query, ReadRequest, Source};
@@ -116,7 +116,8 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
             None => String::new(),
         };
         let events_read = count_of(count, "event");
-        println!("{events_read} as of position {}{of_stream}", events.as_of());
+        let as_of = events.as_of();
+        writeln!(io::stdout(), "{events_read} as of position {as_of}{of_stream}")?;
     }
     Ok(())
 }

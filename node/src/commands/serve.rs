@@ -1,6 +1,5 @@
 //! `quorate serve`: one node, until it is told to stop or cannot go on.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,10 +12,10 @@ use tokio::net::unix::pipe;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Flags, Settings};
 use crate::exit::Exit;
+use crate::log;
 use crate::server::{Server, ServerOptions};
 
 /// The size of a file of the Raft log.
@@ -52,10 +51,14 @@ pub fn run(args: ServeArgs) -> Result<(), Exit> {
         }
     };
     let settings = Settings::resolve(args.flags, file).map_err(Exit::usage)?;
-    start_log(&settings.log)?;
+    let log = log::start(&settings.log)?;
+    log.last_word(run_node(settings, args.stop_with_input))
+}
+
+fn run_node(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
     raise_file_limit();
     let runtime = runtime_of(settings.threads)?;
-    let ending = runtime.block_on(serve(settings, args.stop_with_input));
+    let ending = runtime.block_on(serve(settings, stop_with_input));
     // Work on blocking threads that nobody waits for any more must not hold the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ending
@@ -82,18 +85,6 @@ fn runtime_of(threads: Option<usize>) -> Result<Runtime, Exit> {
         builder.worker_threads(threads);
     }
     Ok(builder.enable_all().build()?)
-}
-
-fn start_log(filter: &str) -> Result<(), Exit> {
-    // openraft warns of every attempt to reach a peer that is away; what matters of it we log ourselves.
-    let filter = EnvFilter::try_new(format!("openraft=error,{filter}"))
-        .map_err(|error| Exit::usage(format!("`log` is `{filter}`: {error}")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    Ok(())
 }
 
 async fn serve(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {

@@ -7,6 +7,7 @@ mod damage;
 mod scavenge;
 mod sessions;
 mod space;
+mod surroundings;
 
 use std::fs;
 use std::io::{Read, Write};
