@@ -184,6 +184,9 @@ struct FailureLine {
     field: String,
     #[serde(skip_serializing_if = "is_zero")]
     limit: u64,
+    /// How many more failures and violations there were than are told.
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out: u64,
     /// What to repeat when the outcome is unknown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ids: Vec<String>,
@@ -213,7 +216,8 @@ pub(crate) fn write_failure_json(
     error: &AppendError,
     line: Option<u64>,
 ) -> io::Result<()> {
-    let Problem { kind, outcome, message, failures, violations, field, limit } = error.problem();
+    let Problem { kind, outcome, message, failures, violations, field, limit, left_out } =
+        error.problem();
     let failed = failures.into_iter().map(|failure| FailedExpectation {
         stream: failure.stream.to_string(),
         expected: failure.expected.to_string(),
@@ -235,6 +239,7 @@ pub(crate) fn write_failure_json(
         violations: violated.collect(),
         field,
         limit,
+        left_out,
         ids,
         line,
     };
