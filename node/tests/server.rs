@@ -27,6 +27,8 @@ use tonic_health::pb::health_client::HealthClient;
 mod follow;
 #[path = "server/groups.rs"]
 mod groups;
+#[path = "server/limits.rs"]
+mod limits;
 #[path = "server/retries.rs"]
 mod retries;
 
