@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{self, Flags, Settings};
@@ -25,7 +25,7 @@ const REMINDED_EVERY: Duration = Duration::from_secs(600);
 
 /// Run one node.
 ///
-/// On an empty folder it waits for `quorate cluster init`. SIGTERM and Ctrl-C stop it in order.
+/// On an empty folder it waits for `quorate cluster init`. SIGTERM and Ctrl-C stop it in order; SIGHUP is ignored.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
     #[command(flatten)]
@@ -89,6 +89,7 @@ fn runtime_of(threads: Option<usize>) -> Result<Runtime, Exit> {
 
 async fn serve(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
     let mut stop = Box::pin(told_to_stop(stop_with_input)?);
+    let hang_ups = signal(SignalKind::hangup())?;
     let server = Server::start(TokioHost::new(), options_of(&settings)).await;
     let server = server.map_err(Exit::failed)?;
     let Settings { listen, peer_listen, data, .. } = &settings;
@@ -98,6 +99,7 @@ async fn serve(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
         tokio::spawn(remind());
     }
     tokio::spawn(tell_changes(server.replica().status()));
+    tokio::spawn(ignore_hang_ups(hang_ups));
     let why = tokio::select! {
         why = &mut stop => why,
         stopped = server.stopped() => return Err(match stopped {
@@ -171,6 +173,13 @@ async fn remind() {
             "INSECURE: this node listens beyond loopback without encryption; whoever reaches it may \
              read and write everything"
         );
+    }
+}
+
+/// A terminal that was closed, or a program that rotates logs, is no reason to stop; and there is nothing to read again.
+async fn ignore_hang_ups(mut hang_ups: Signal) {
+    while hang_ups.recv().await.is_some() {
+        tracing::info!("SIGHUP is ignored: SIGTERM stops this node");
     }
 }
 
