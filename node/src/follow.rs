@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::output::{
-    write_event_json, write_event_plain, write_json, write_snapshot_before_events,
+    remark, write_event_json, write_event_plain, write_json, write_snapshot_before_events,
 };
 
 /// Bytes that are collected before they are written, as long as more is ready.
@@ -77,8 +77,12 @@ pub(crate) async fn print_feed(mut feed: Feed, printing: Printing<'_>) -> Result
 /// Tells a person how far the feed is; what is printed stays a list of events.
 fn tell(mark: &Message) {
     match mark {
-        Message::CaughtUp(at) => eprintln!("caught up at {}; waiting for more", place(at)),
-        Message::FellBehind(at) => eprintln!("fell behind at {}; catching up", place(at)),
+        Message::CaughtUp(at) => {
+            remark(format_args!("caught up at {}; waiting for more", place(at)));
+        }
+        Message::FellBehind(at) => {
+            remark(format_args!("fell behind at {}; catching up", place(at)));
+        }
         Message::Progress(_) | Message::Event(_) => {}
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Only this crate reads configuration, environment and command lines.
 
+// They panic when the output is gone.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod age;
 mod bench;
 mod causation;
@@ -14,6 +17,7 @@ mod follow;
 mod import;
 mod inspect;
 mod local;
+mod log;
 mod ndjson;
 mod output;
 mod ports;

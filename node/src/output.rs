@@ -1,5 +1,6 @@
 //! What commands print: JSON lines for machines, which are a contract, and plain lines for people.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use base64::Engine;
@@ -158,6 +159,11 @@ pub(crate) fn count_of(count: u64, one: &str) -> String {
     }
 }
 
+/// Tells a person something beside the output. The work goes on when nobody can be told.
+pub(crate) fn remark(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Writes a value as one compact JSON line.
 pub(crate) fn write_json(output: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *output, value)?;
@@ -178,6 +184,9 @@ struct FailureLine {
     field: String,
     #[serde(skip_serializing_if = "is_zero")]
     limit: u64,
+    /// How many more failures and violations there were than are told.
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out: u64,
     /// What to repeat when the outcome is unknown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ids: Vec<String>,
@@ -207,7 +216,8 @@ pub(crate) fn write_failure_json(
     error: &AppendError,
     line: Option<u64>,
 ) -> io::Result<()> {
-    let Problem { kind, outcome, message, failures, violations, field, limit } = error.problem();
+    let Problem { kind, outcome, message, failures, violations, field, limit, left_out } =
+        error.problem();
     let failed = failures.into_iter().map(|failure| FailedExpectation {
         stream: failure.stream.to_string(),
         expected: failure.expected.to_string(),
@@ -229,6 +239,7 @@ pub(crate) fn write_failure_json(
         violations: violated.collect(),
         field,
         limit,
+        left_out,
         ids,
         line,
     };

@@ -26,6 +26,8 @@ mod conditions;
 mod follow;
 #[path = "server/groups.rs"]
 mod groups;
+#[path = "server/limits.rs"]
+mod limits;
 #[path = "server/retries.rs"]
 mod retries;
 #[path = "server/sessions.rs"]

@@ -171,6 +171,8 @@ pub struct Problem {
     pub field: String,
     /// The limit that was passed; 0 if it is none.
     pub limit: u64,
+    /// How many more failures and violations there were, for which the answer had no room.
+    pub left_out: u64,
 }
 
 impl Problem {
@@ -178,7 +180,7 @@ impl Problem {
     pub fn new(kind: ErrorKind, outcome: Outcome, message: impl Into<String>) -> Problem {
         let message = message.into();
         let (failures, violations, field) = (Vec::new(), Vec::new(), String::new());
-        Problem { kind, outcome, message, failures, violations, field, limit: 0 }
+        Problem { kind, outcome, message, failures, violations, field, limit: 0, left_out: 0 }
     }
 
     /// Whether this is what was found about the request itself, and not about the moment or the node that was

@@ -24,18 +24,23 @@ pub const ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const PEER_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most bytes of one message from a client: an append and its envelope.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = APPEND_BYTES_MAX + 1024 * 1024;
+/// Most bytes of one message to a client, with its envelope: more than that the libraries of most languages refuse
+/// unless they are told otherwise.
+pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most bytes of events in one message of a read's answer, unless one event alone is larger.
 pub const READ_MESSAGE_BYTES: usize = 256 * 1024;
 /// Most items in one query.
 pub const QUERY_ITEMS_MAX: usize = 100;
+/// Most bytes of one query: of the names in it, and a few for each. Those of consumer groups are kept in memory.
+pub const QUERY_BYTES_MAX: usize = 64 * 1024;
 /// Most types in one item of a query.
 pub const QUERY_TYPES_MAX: usize = 100;
 /// Most tags in one item of a query.
 pub const QUERY_TAGS_MAX: usize = TAGS_MAX;
 /// Most conditions in one append.
 pub const CONDITIONS_MAX: usize = 16;
-/// Most bytes of an aggregate snapshot.
-pub const SNAPSHOT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most bytes of an aggregate snapshot: a little less than 4 MiB, so that the message that tells it has no more.
+pub const SNAPSHOT_BYTES_MAX: usize = ANSWER_BYTES_MAX - 4 * 1024;
 /// Most changes of the count and age limits of one stream, category or path: what each hid stays hidden, so all of
 /// them are kept until a truncation hides all that they could: of a category or a path, one to a position behind their
 /// end; of a stream, one of all its events. Deleting a stream ends its history too.
@@ -90,7 +95,9 @@ const _: () = {
     assert!(SNAPSHOT_BYTES_MAX < ENTRY_BYTES_MAX && SNAPSHOT_BYTES_MAX < CLIENT_MESSAGE_BYTES_MAX);
     assert!(ENTRY_BYTES_MAX < PEER_MESSAGE_BYTES_MAX);
     assert!(APPEND_BYTES_MAX < CLIENT_MESSAGE_BYTES_MAX);
-    assert!(READ_MESSAGE_BYTES + EVENT_PAYLOAD_BYTES_MAX < CLIENT_MESSAGE_BYTES_MAX);
+    assert!(2 * (READ_MESSAGE_BYTES + EVENT_PAYLOAD_BYTES_MAX) < ANSWER_BYTES_MAX);
+    assert!(READ_MESSAGE_BYTES + 2 * QUERY_BYTES_MAX < ANSWER_BYTES_MAX);
+    assert!(QUERY_BYTES_MAX < APPEND_BYTES_MAX);
     assert!(TAGS_MAX * TAG_BYTES_MAX < APPEND_BYTES_MAX);
     assert!(APPEND_EVENTS_MAX as u64 <= RETRY_WINDOW);
     // Lengths are stored in 32 bits.

@@ -1,7 +1,7 @@
 //! Reading is one thing: a source, bounds, a direction, a limit, and how fresh the answer must be.
 
 use crate::error::Invalid;
-use crate::limits::{QUERY_ITEMS_MAX, QUERY_TAGS_MAX, QUERY_TYPES_MAX};
+use crate::limits::{QUERY_BYTES_MAX, QUERY_ITEMS_MAX, QUERY_TAGS_MAX, QUERY_TYPES_MAX};
 use crate::{
     Category, CorrelationId, Event, EventType, Path, Position, RecordedEvent, StreamName, Tag,
     Timestamp,
@@ -126,6 +126,11 @@ impl Query {
         for item in &self.items {
             check_tags(item.tags.len())?;
             check_types(item.types.len())?;
+        }
+        let size = self.size();
+        if size > QUERY_BYTES_MAX {
+            let why = format!("has {size} bytes; at most {QUERY_BYTES_MAX} are allowed");
+            return Err(Invalid::too_large("query", why, QUERY_BYTES_MAX as u64));
         }
         Ok(())
     }

@@ -49,6 +49,11 @@ pub trait Host: Clone + fmt::Debug + Send + Sync + 'static {
     /// Listens on `host:port`; port 0 takes a free one.
     fn listen(&self, address: &str) -> BoxFuture<'static, io::Result<Listening<Self::Connection>>>;
 
+    /// How many files and connections the process may have open; `None` for as many as it likes.
+    fn descriptors(&self) -> Option<u64> {
+        None
+    }
+
     /// Drives the log writer until the log is closed or it fails, and then calls `stopped`.
     fn start_log_writer(&self, writer: LogWriter, stopped: WriterStopped);
 

@@ -313,9 +313,16 @@ impl Client {
         let listed = ask_groups(self, |mut client, time_left_ms| {
             let consistency = Some(consistency.into());
             let request = v1::ListGroupsRequest { consistency, time_left_ms };
-            async move { client.list_groups(request).await }
+            async move {
+                let mut messages = client.list_groups(request).await?.into_inner();
+                let mut groups = Vec::new();
+                while let Some(message) = messages.message().await? {
+                    groups.extend(message.groups);
+                }
+                Ok(Response::new(groups))
+            }
         });
-        listed.await?.groups.into_iter().map(Group::try_from).collect()
+        listed.await?.into_iter().map(Group::try_from).collect()
     }
 }
 

@@ -154,6 +154,7 @@ fn no_use<T>() -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl Groups for Service {
+    type ListGroupsStream = Answers<v1::ListGroupsResponse>;
     type ListParkedStream = Answers<v1::ListParkedResponse>;
     type ConsumeStream = Answers<v1::ConsumeResponse>;
 
@@ -202,7 +203,7 @@ impl Groups for Service {
     async fn list_groups(
         &self,
         _: Request<v1::ListGroupsRequest>,
-    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+    ) -> Result<Response<Self::ListGroupsStream>, Status> {
         no_use()
     }
 

@@ -17,7 +17,7 @@ use crate::commands::append::{exit, not_begun, write_failure};
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::import::{Ahead, BadLine, Lines, PATIENCE, Pump, REST, Stop, count_present};
-use crate::output::{count_of, write_json};
+use crate::output::{count_of, remark, write_json};
 
 /// Append the events of a file or a pipe: JSON lines, plain or compressed with gzip or zstd.
 ///
@@ -134,9 +134,8 @@ async fn last_position(client: &Client) -> Result<u64, Problem> {
     }
 }
 
-/// An import goes on when nobody reads what is said about it.
 fn tell_waiting(problem: &Problem) {
-    let _ = writeln!(io::stderr(), "waiting for the cluster: {problem}");
+    remark(format_args!("waiting for the cluster: {problem}"));
 }
 
 /// Where lines come from.

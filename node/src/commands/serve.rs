@@ -1,6 +1,5 @@
 //! `quorate serve`: one node, until it is told to stop or cannot go on.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,12 +10,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Flags, Settings};
 use crate::exit::Exit;
+use crate::log;
 use crate::server::{Server, ServerOptions};
 
 /// The size of a file of the Raft log.
@@ -26,7 +25,7 @@ const REMINDED_EVERY: Duration = Duration::from_secs(600);
 
 /// Run one node.
 ///
-/// On an empty folder it waits for `quorate cluster init`. SIGTERM and Ctrl-C stop it in order.
+/// On an empty folder it waits for `quorate cluster init`. SIGTERM and Ctrl-C stop it in order; SIGHUP is ignored.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
     #[command(flatten)]
@@ -52,10 +51,14 @@ pub fn run(args: ServeArgs) -> Result<(), Exit> {
         }
     };
     let settings = Settings::resolve(args.flags, file).map_err(Exit::usage)?;
-    start_log(&settings.log)?;
+    let log = log::start(&settings.log)?;
+    log.last_word(run_node(settings, args.stop_with_input))
+}
+
+fn run_node(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
     raise_file_limit();
     let runtime = runtime_of(settings.threads)?;
-    let ending = runtime.block_on(serve(settings, args.stop_with_input));
+    let ending = runtime.block_on(serve(settings, stop_with_input));
     // Work on blocking threads that nobody waits for any more must not hold the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ending
@@ -84,20 +87,9 @@ fn runtime_of(threads: Option<usize>) -> Result<Runtime, Exit> {
     Ok(builder.enable_all().build()?)
 }
 
-fn start_log(filter: &str) -> Result<(), Exit> {
-    // openraft warns of every attempt to reach a peer that is away; what matters of it we log ourselves.
-    let filter = EnvFilter::try_new(format!("openraft=error,{filter}"))
-        .map_err(|error| Exit::usage(format!("`log` is `{filter}`: {error}")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    Ok(())
-}
-
 async fn serve(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
     let mut stop = Box::pin(told_to_stop(stop_with_input)?);
+    let hang_ups = signal(SignalKind::hangup())?;
     let server = Server::start(TokioHost::new(), options_of(&settings)).await;
     let server = server.map_err(Exit::failed)?;
     let Settings { listen, peer_listen, data, .. } = &settings;
@@ -107,6 +99,7 @@ async fn serve(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
         tokio::spawn(remind());
     }
     tokio::spawn(tell_changes(server.replica().status()));
+    tokio::spawn(ignore_hang_ups(hang_ups));
     let why = tokio::select! {
         why = &mut stop => why,
         stopped = server.stopped() => return Err(match stopped {
@@ -181,6 +174,13 @@ async fn remind() {
             "INSECURE: this node listens beyond loopback without encryption; whoever reaches it may \
              read and write everything"
         );
+    }
+}
+
+/// A terminal that was closed, or a program that rotates logs, is no reason to stop; and there is nothing to read again.
+async fn ignore_hang_ups(mut hang_ups: Signal) {
+    while hang_ups.recv().await.is_some() {
+        tracing::info!("SIGHUP is ignored: SIGTERM stops this node");
     }
 }
 

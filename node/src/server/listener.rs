@@ -1,9 +1,11 @@
 //! What stands on each of the two listeners, and the limits of the protocol underneath.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_proto::limits::{CLIENT_MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
+use futures_util::Stream;
+use quorate_proto::limits::{ANSWER_BYTES_MAX, CLIENT_MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use quorate_proto::wire;
 use quorate_proto::wire::peer::v1::forward_server::ForwardServer;
 use quorate_proto::wire::peer::v1::pass_groups_server::PassGroupsServer;
@@ -20,6 +22,7 @@ use tonic_health::server::HealthReporter;
 
 use super::appends::Appends;
 use super::cluster::{About, ClusterService};
+use super::connections::{self, Connection};
 use super::events::EventsService;
 use super::follow::Live;
 use super::groups::{Groups, GroupsService, PassService};
@@ -51,15 +54,17 @@ pub(crate) async fn serve_clients<H: Host>(
 ) {
     let (reporter, health) = tonic_health::server::health_reporter();
     let replica = appends.replica.clone();
+    let connections_max = connections::clients_max(replica.host().descriptors());
     tokio::spawn(report_health(reporter, appends.clone(), stopping.clone()));
     let events = EventsServer::new(EventsService { appends, live, stopping: stopping.clone() })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
     let consumers = GroupsServer::new(GroupsService { groups: groups.clone() })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
     let cluster = ClusterServer::new(ClusterService { replica, groups, about })
-        .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX);
+        .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(wire::DESCRIPTORS)
         .build_v1()
@@ -75,7 +80,8 @@ pub(crate) async fn serve_clients<H: Host>(
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_frame_size(FRAME_BYTES_MAX);
-    serve("clients", server, routes, listening, stopping).await;
+    let connections = connections::bounded("clients", listening, connections_max);
+    serve("clients", server, routes, connections, stopping).await;
 }
 
 /// Serves the other nodes until told to stop, then until their calls have ended.
@@ -86,6 +92,7 @@ pub(crate) async fn serve_peers<H: Host>(
     stopping: CancellationToken,
 ) {
     let raft = appends.replica.routes();
+    let connections_max = connections::peers_max(appends.replica.host().descriptors());
     let forward = ForwardServer::new(ForwardService { appends, stopping: stopping.clone() })
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
@@ -93,14 +100,15 @@ pub(crate) async fn serve_peers<H: Host>(
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
     let routes = raft.add_service(forward).add_service(pass);
-    serve("peers", transport::server(), routes, listening, stopping).await;
+    let connections = connections::bounded("peers", listening, connections_max);
+    serve("peers", transport::server(), routes, connections, stopping).await;
 }
 
 async fn serve<C>(
     whom: &'static str,
     server: Server,
     routes: Routes,
-    listening: Listening<C>,
+    connections: impl Stream<Item = io::Result<Connection<C>>>,
     stopping: CancellationToken,
 ) where
     C: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -112,7 +120,7 @@ async fn serve<C>(
         .http2_max_local_error_reset_streams(Some(RESETS_PENDING_MAX))
         .accept_http1(false)
         .add_routes(routes.prepare())
-        .serve_with_incoming_shutdown(listening.incoming, stopping.cancelled())
+        .serve_with_incoming_shutdown(connections, stopping.cancelled())
         .await;
     if let Err(error) = served {
         tracing::error!(%error, whom, "a listener ended");

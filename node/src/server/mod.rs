@@ -17,6 +17,7 @@ mod appends;
 mod batcher;
 mod cluster;
 mod conditions;
+mod connections;
 mod events;
 mod follow;
 mod forward;

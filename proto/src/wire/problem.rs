@@ -14,9 +14,15 @@ use crate::{
 
 const DETAIL_TYPE: &str = "type.googleapis.com/quorate.v1.Problem";
 
-/// How many failures a status carries. Statuses travel in trailers, and libraries of several languages
-/// accept no more than 8 or 16 KiB of those.
-const STATUS_FAILURES_MAX: usize = 16;
+/// Most bytes that the message and the details of a status take as trailers. Libraries of several languages accept 8 KiB
+/// of those, names and what goes with them included.
+const TRAILER_BYTES_MAX: usize = 7 * 1024;
+/// Most bytes of the message among them, as it travels.
+const MESSAGE_BYTES_MAX: usize = 2560;
+/// Most bytes of a message, as it is: it stands in the details too.
+const TEXT_BYTES_MAX: usize = 1536;
+/// Ends a message that was cut off.
+const CUT_OFF: &str = "...";
 
 /// google.rpc.Status, as much as is needed of it.
 #[derive(Clone, PartialEq, Message)]
@@ -53,6 +59,7 @@ impl From<Problem> for v1::Problem {
             violations: problem.violations.into_iter().map(v1::Violation::from).collect(),
             field: problem.field,
             limit: problem.limit,
+            left_out: problem.left_out,
         }
     }
 }
@@ -103,6 +110,7 @@ impl TryFrom<v1::Problem> for Problem {
             violations: problem.violations.into_iter().map(Violation::from).collect(),
             field: problem.field,
             limit: problem.limit,
+            left_out: problem.left_out,
         })
     }
 }
@@ -112,14 +120,49 @@ impl From<Problem> for Status {
     /// repeats it, because some libraries refuse one whose message is not that of the status.
     fn from(mut problem: Problem) -> Status {
         let code = code_of(problem.kind);
-        let message = std::mem::take(&mut problem.message);
-        problem.failures.truncate(STATUS_FAILURES_MAX);
-        let value = v1::Problem::from(problem).encode_to_vec().into();
-        let detail = Detail { type_url: DETAIL_TYPE.to_owned(), value };
-        let rich =
-            RichStatus { code: code as i32, message: message.clone(), details: vec![detail] };
-        Status::with_details(code, message, rich.encode_to_vec().into())
+        let message = shortened(&std::mem::take(&mut problem.message));
+        let room = TRAILER_BYTES_MAX - as_trailer(&message);
+        let mut detail = v1::Problem::from(problem);
+        loop {
+            let details = details(code, &message, &detail);
+            if details.len().div_ceil(3) * 4 <= room || !leave_out_one(&mut detail) {
+                return Status::with_details(code, message, details);
+            }
+        }
     }
+}
+
+fn details(code: Code, message: &str, problem: &v1::Problem) -> Bytes {
+    let detail = Detail { type_url: DETAIL_TYPE.to_owned(), value: problem.encode_to_vec().into() };
+    let message = message.to_owned();
+    RichStatus { code: code as i32, message, details: vec![detail] }.encode_to_vec().into()
+}
+
+/// Leaves the last failure out, or else the last violation; false if there is neither.
+fn leave_out_one(problem: &mut v1::Problem) -> bool {
+    let is_left_out = problem.failures.pop().is_some() || problem.violations.pop().is_some();
+    problem.left_out += u64::from(is_left_out);
+    is_left_out
+}
+
+/// A message with room for the details beside it.
+fn shortened(message: &str) -> String {
+    let mut text = String::new();
+    let mut sent = as_trailer(CUT_OFF);
+    for character in message.chars() {
+        sent += as_trailer(character.encode_utf8(&mut [0; 4]));
+        if sent > MESSAGE_BYTES_MAX || text.len() + character.len_utf8() > TEXT_BYTES_MAX {
+            text.push_str(CUT_OFF);
+            break;
+        }
+        text.push(character);
+    }
+    text
+}
+
+/// How many bytes a text has as `grpc-message`. All but letters and digits may be escaped, which takes three.
+fn as_trailer(text: &str) -> usize {
+    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 }).sum()
 }
 
 /// The problem that a status tells, if it has a typed detail that this build understands. Of many
@@ -172,23 +215,50 @@ mod tests {
         assert_eq!(problem_of(&status), Some(problem));
     }
 
+    /// What a status takes as trailers, in the way that HTTP/2 counts them.
+    fn trailers(status: &Status) -> usize {
+        let response = status.clone().into_http::<()>();
+        response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+    }
+
     #[test]
-    fn a_conflict_about_many_streams_still_fits_into_trailers() {
-        let failure = |number: usize| Failure {
-            stream: StreamName::new(format!("{number:0>255}")).expect("a name"),
-            expected: Expectation::Exactly(Version(u64::MAX)),
-            actual: Version(u64::MAX),
-        };
-        let problem = Problem::conflict((0..100).map(failure).collect(), Vec::new());
-        assert!(problem.message.ends_with("; and 97 more; nothing was appended"));
-        assert_eq!(problem.failures.len(), 100);
-        let status = Status::from(problem.clone());
-        // In base64, which is how trailers carry bytes.
-        let details = status.details().len().div_ceil(3) * 4;
-        assert!(details + status.message().len() < 12 * 1024, "{details}");
-        let mut told = problem;
-        told.failures.truncate(STATUS_FAILURES_MAX);
-        assert_eq!(problem_of(&status), Some(told));
+    fn whatever_fails_its_trailers_stay_below_8_kib_and_tell_the_typed_detail() {
+        for (first, letter, count) in
+            [("", "x", 252), ("x", "ж", 125), ("", "😀", 63), ("", "\"", 252), ("", "x", 1)]
+        {
+            let failure = |number: usize| Failure {
+                stream: StreamName::new(format!("{first}{}{number:03}", letter.repeat(count)))
+                    .expect("a name"),
+                expected: Expectation::Exactly(Version(u64::MAX)),
+                actual: Version(u64::MAX),
+            };
+            let violation = |condition| Violation {
+                condition,
+                position: Position(u64::MAX - condition as u64),
+            };
+            let failures: Vec<_> = (0..100).map(failure).collect();
+            let violations: Vec<_> = (0..16).map(violation).collect();
+            let problem = Problem::conflict(failures, violations);
+            let status = Status::from(problem.clone());
+            assert!(trailers(&status) < 8192, "{letter}: {}", trailers(&status));
+            let told = problem_of(&status).expect("a typed detail");
+            assert!(told.failures.len() >= 5, "{letter}: {}", told.failures.len());
+            assert!(problem.failures.starts_with(&told.failures));
+            let all = told.failures.len() + told.violations.len() + told.left_out as usize;
+            assert_eq!(all, 116, "{letter}");
+            assert!(told.message.starts_with("conflict: `"), "{}", told.message);
+            // A node that passes it on says no less and no more.
+            assert_eq!(problem_of(&Status::from(told.clone())), Some(told));
+        }
+    }
+
+    #[test]
+    fn a_message_without_end_is_cut_off() {
+        let endless = Problem::new(ErrorKind::Invalid, Outcome::NotAppended, "\n".repeat(1 << 20));
+        let status = Status::from(endless);
+        assert!(trailers(&status) < 8192, "{}", trailers(&status));
+        assert!(status.message().ends_with("\n..."));
+        assert!(problem_of(&status).is_some());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use openraft_rt_tokio::TokioRuntime;
 use quorate_proto::Timestamp;
 use quorate_store::vfs::{OsVfs, Vfs};
+use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::TcpListenerStream;
 
@@ -79,11 +80,16 @@ impl Host for TokioHost {
             let address = listener.local_addr()?.to_string();
             let incoming = TcpListenerStream::new(listener).map(|accepted| {
                 let stream = accepted?;
-                stream.set_nodelay(true)?;
+                // It fails for a connection that is gone already, as the first read of it will.
+                let _ = stream.set_nodelay(true);
                 Ok(Served(stream))
             });
             Ok(Listening { address, incoming: incoming.boxed() })
         })
+    }
+
+    fn descriptors(&self) -> Option<u64> {
+        getrlimit(Resource::Nofile).current
     }
 
     fn start_log_writer(&self, mut writer: LogWriter, stopped: WriterStopped) {

@@ -219,6 +219,17 @@ impl Groups {
         self.groups.iter().map(|(name, group)| group.summary(name))
     }
 
+    /// The same of those that come after a name.
+    pub(crate) fn summaries_after(&self, name: &GroupName) -> impl Iterator<Item = Summary> {
+        let after = (Bound::Excluded(name), Bound::Unbounded);
+        self.groups.range::<GroupName, _>(after).map(|(name, group)| group.summary(name))
+    }
+
+    /// How far one of them is.
+    pub(crate) fn summary(&self, name: &GroupName) -> Option<Summary> {
+        Some(self.groups.get(name)?.summary(name))
+    }
+
     pub(crate) fn revision(&self) -> LogIndex {
         self.revision
     }

@@ -98,6 +98,22 @@ impl Reader {
         summaries.into_iter().map(GroupSummary::from).collect()
     }
 
+    /// How far the first `limit` of the groups after a name are, or without it the first of all.
+    pub fn groups_after(&self, name: Option<&GroupName>, limit: usize) -> Vec<GroupSummary> {
+        let groups = self.shared.groups();
+        let summaries: Vec<_> = match name {
+            None => groups.summaries().take(limit).collect(),
+            Some(name) => groups.summaries_after(name).take(limit).collect(),
+        };
+        drop(groups);
+        summaries.into_iter().map(GroupSummary::from).collect()
+    }
+
+    /// How far a consumer group is; `None` if there is none of that name.
+    pub fn group_summary(&self, name: &GroupName) -> Option<GroupSummary> {
+        self.shared.groups().summary(name).map(GroupSummary::from)
+    }
+
     /// The log index of the last entry that changed any group otherwise than by progress, be it that it
     /// deleted it; or that of the checkpoint that this store began with. As long as it stays the same, no group
     /// came, went, was reset, replayed or set otherwise.

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 use quorate_tests::cluster::{PATIENCE, Turn, binary, json_lines, take_turn, wait_for};
 use serde_json::Value;
 
+use super::signal;
+
 /// `quorate dev` and what it prints.
 struct Dev {
     process: Child,
@@ -74,11 +76,6 @@ impl Drop for Dev {
         let _ = Command::new("kill").args(["-TERM", &pid]).status();
         let _ = self.process.wait();
     }
-}
-
-fn signal(pid: u64, signal: &str) {
-    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill runs");
-    assert!(sent.success());
 }
 
 fn is_alive(pid: u64) -> bool {

@@ -14,10 +14,11 @@ mod scavenge;
 mod sessions;
 mod space;
 mod stopped;
+mod surroundings;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use quorate_tests::cluster::Cluster;
 
@@ -63,4 +64,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Sends the process a signal.
+fn signal(pid: u64, signal: &str) {
+    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill runs");
+    assert!(sent.success());
 }

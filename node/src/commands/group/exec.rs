@@ -1,6 +1,6 @@
 //! Runs a command for each event of a group: exit code 0 means that the event is handled.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 
@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::consume::Stop;
 use crate::exit::Exit;
-use crate::output::{event_line, write_json};
+use crate::output::{event_line, remark, write_json};
 
 /// Most bytes of a line of standard error that are looked at.
 const LINE_BYTES_MAX: u64 = 4096;
@@ -74,7 +74,8 @@ fn settle(consumer: &Consumer, delivery: &Delivery, outcome: Result<(), String>)
         Ok(()) => consumer.ack(delivery),
         Err(reason) => {
             let Delivery { event, attempt, .. } = delivery;
-            eprintln!("event {} failed, attempt {attempt}: {reason}", event.position);
+            let position = event.position;
+            remark(format_args!("event {position} failed, attempt {attempt}: {reason}"));
             consumer.fail(delivery, reason);
         }
     }
@@ -150,7 +151,8 @@ async fn last_line(errors: impl AsyncRead + Unpin) -> String {
             Ok(_) => {}
         }
         let line = String::from_utf8_lossy(&line);
-        eprint!("{line}");
+        // Whoever reads what we say may be gone.
+        let _ = write!(io::stderr(), "{line}");
         if !line.trim().is_empty() {
             line.trim().clone_into(&mut last);
         }

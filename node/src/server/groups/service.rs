@@ -114,6 +114,7 @@ fn done(name: &GroupName, outcome: GroupOutcome) -> Result<v1::GroupDone, Proble
 
 #[tonic::async_trait]
 impl<H: Host> GroupsApi for GroupsService<H> {
+    type ListGroupsStream = BoxStream<'static, Result<v1::ListGroupsResponse, Status>>;
     type ListParkedStream = BoxStream<'static, Result<v1::ListParkedResponse, Status>>;
     type ConsumeStream = BoxStream<'static, Result<v1::ConsumeResponse, Status>>;
 
@@ -178,13 +179,10 @@ impl<H: Host> GroupsApi for GroupsService<H> {
     async fn list_groups(
         &self,
         request: Request<v1::ListGroupsRequest>,
-    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+    ) -> Result<Response<Self::ListGroupsStream>, Status> {
         let v1::ListGroupsRequest { consistency, time_left_ms } = request.into_inner();
         let reader = self.reach(consistency, time_left_ms).await?;
-        let last = reader.point().position;
-        let shown = |summary| show::shown(summary, last);
-        let groups = reader.groups().into_iter().map(shown).collect();
-        Ok(Response::new(v1::ListGroupsResponse { groups }))
+        Ok(Response::new(show::all(reader).boxed()))
     }
 
     async fn show_group(

@@ -1,19 +1,27 @@
 //! Groups as they are shown: what the log knows, with what only their owners know where that can be had.
 
+use std::iter;
 use std::time::Duration;
 
+use futures_util::stream::{self, Stream, StreamExt};
+use quorate_proto::limits::READ_MESSAGE_BYTES;
 use quorate_proto::wire::peer::v1 as peer;
 use quorate_proto::wire::v1;
 use quorate_proto::{GroupName, GroupSummary, Parked, Position, Problem};
 use quorate_raft::host::Host;
 use quorate_store::{Fault, GroupState, Reader};
 use tokio::time::{Instant, timeout_at};
+use tonic::Status;
 
 use super::owner::Watched;
 use super::{Groups, Place, events, not_found};
 
 /// Most groups that a node tells of in its status.
 const LAGS_MAX: usize = 1_000;
+/// Groups that are looked up in one go for a list.
+const GROUPS_AT_ONCE: usize = 100;
+/// About what a group takes in a list beside its query.
+const GROUP_BYTES: usize = 512;
 /// Owners that are busy for longer, all of them together, are done without.
 const WATCHED_WITHIN: Duration = Duration::from_millis(200);
 
@@ -31,8 +39,10 @@ impl<H: Host> Groups<H> {
         reader: &Reader,
         name: &GroupName,
     ) -> Result<v1::Group, Problem> {
-        let summary = reader.groups().into_iter().find(|group| group.name == *name);
-        let mut group = shown(summary.ok_or_else(|| not_found(name))?, reader.point().position);
+        let mut group = shown(
+            reader.group_summary(name).ok_or_else(|| not_found(name))?,
+            reader.point().position,
+        );
         let watched = match self.place(Instant::now()).await {
             Ok(Place::Here(_)) => self.watched(name).await.map(peer::WatchResponse::from),
             Ok(Place::There(leader, term)) => self.ask_leader(&leader, term, name).await,
@@ -50,7 +60,7 @@ impl<H: Host> Groups<H> {
         let last = reader.point().position;
         let until = Instant::now() + WATCHED_WITHIN;
         let mut lags = Vec::new();
-        for summary in reader.groups().into_iter().take(LAGS_MAX) {
+        for summary in reader.groups_after(None, LAGS_MAX) {
             let name = summary.name.clone();
             let mut group = shown(summary, last);
             let watched = timeout_at(until, self.watched(&name)).await;
@@ -62,6 +72,33 @@ impl<H: Host> Groups<H> {
         }
         lags
     }
+}
+
+/// All groups as the log knows them; at any time it holds one message of them.
+pub(super) fn all(
+    reader: Reader,
+) -> impl Stream<Item = Result<v1::ListGroupsResponse, Status>> + Send {
+    let last = reader.point().position;
+    stream::iter(iter::successors(page(&reader, None), move |(_, name)| page(&reader, Some(name))))
+        .map(move |(summaries, _)| {
+            let groups = summaries.into_iter().map(|summary| shown(summary, last)).collect();
+            Ok(v1::ListGroupsResponse { groups })
+        })
+}
+
+/// About one message of the groups after a name, and the last one's name; none at the end.
+fn page(reader: &Reader, after: Option<&GroupName>) -> Option<(Vec<GroupSummary>, GroupName)> {
+    let mut bytes = 0;
+    let mut has_room = |summary: &GroupSummary| {
+        let had_room = bytes < READ_MESSAGE_BYTES;
+        bytes += summary.definition.query.size() + GROUP_BYTES;
+        had_room
+    };
+    let mut summaries = reader.groups_after(after, GROUPS_AT_ONCE);
+    let length = summaries.iter().take_while(|summary| has_room(summary)).count();
+    summaries.truncate(length);
+    let last = summaries.last()?.name.clone();
+    Some((summaries, last))
 }
 
 /// Adds what only the owner knows. It knows the floor best: the log is told rarely where nothing matches.
