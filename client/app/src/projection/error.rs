@@ -75,6 +75,21 @@ pub enum ProjectionError {
         /// How they are to be.
         told: String,
     },
+    /// The model holds events that the cluster's log does not: what is appended next would be passed over. Data of the
+    /// cluster was lost, say, and came back from an older copy.
+    #[error(
+        "the bookmark of projection `{projection}` is {bookmark}, ahead of the cluster's log: find out what the log \
+         lost, and rebuild the model; {source}"
+    )]
+    Ahead {
+        /// The projection.
+        projection: String,
+        /// Where its model is.
+        bookmark: u64,
+        /// What the cluster said.
+        #[source]
+        source: Problem,
+    },
     /// Too many events are parked: more could not be told apart from a broken handler.
     #[error("projection `{projection}` has {parked} parked events, as many as it may have: {last}")]
     TooManyParked {

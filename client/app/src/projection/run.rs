@@ -317,6 +317,19 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         Ok(Some(Record { partitioning, bookmarks, ..record.clone() }))
     }
 
+    /// Refuses bookmarks that the log has not reached. A cluster that cannot be asked now is asked by the feed.
+    async fn refuse_if_ahead(&self, bookmarks: &[u64]) -> Result<(), ProjectionError> {
+        let bookmark = bookmarks.iter().copied().max().unwrap_or_default();
+        match self.source.holds(bookmark).await {
+            Err(source) if source.kind == ErrorKind::Invalid => Err(ProjectionError::Ahead {
+                projection: self.projection.name.clone(),
+                bookmark,
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Follows the query and keeps the partitions busy, until the model is lost, a position is reached by all, or it
     /// is stopped.
     pub(super) async fn drive(
@@ -326,6 +339,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         partitioning: Partitioning,
         until: Option<u64>,
     ) -> Result<Ended, ProjectionError> {
+        self.refuse_if_ahead(&record.bookmarks).await?;
         self.board.go_on(&record.bookmarks);
         // Whatever ends this ends the workers too, after the transaction that each has in work.
         let (halt, halted) = watch::channel(false);

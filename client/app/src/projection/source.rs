@@ -19,6 +19,12 @@ pub trait EventSource: Send + Sync + 'static {
     /// The position of the newest event, or a little less.
     fn head(&self) -> impl Future<Output = Result<u64, Problem>> + Send;
 
+    /// Refuses (`Invalid`) a position that the log has not reached: a bookmark there is one of a log that was lost.
+    fn holds(&self, position: u64) -> impl Future<Output = Result<(), Problem>> + Send {
+        let _ = position;
+        std::future::ready(Ok(()))
+    }
+
     /// One event, if it is still there.
     fn event(
         &self,
@@ -56,6 +62,11 @@ impl EventSource for Client {
 
     async fn head(&self) -> Result<u64, Problem> {
         Ok(self.read(Query::everything()).limit(0).local().stream().await?.as_of())
+    }
+
+    async fn holds(&self, position: u64) -> Result<(), Problem> {
+        let nothing = self.read(Query::everything()).after(position).limit(0);
+        nothing.stream().await.map(|_| ())
     }
 
     async fn event(&self, stream: &str, version: u64) -> Result<Option<RecordedEvent>, Problem> {

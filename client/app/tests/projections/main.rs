@@ -1,5 +1,6 @@
 //! Projections over a scripted log, on every store: exactly once, in order, whatever is killed, lost or refused.
 
+mod ahead;
 mod failing;
 mod faulty;
 mod handlers;

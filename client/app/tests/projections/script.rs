@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use quorate_app::projection::{EventFeed, EventSource};
 use quorate_client::{
-    EventId, EventType, Mark, Message, Problem, Query, RecordedEvent, StreamName, Timestamp,
+    ErrorKind, EventId, EventType, Mark, Message, Outcome, Problem, Query, RecordedEvent,
+    StreamName, Timestamp,
 };
 use tokio::sync::watch;
 
@@ -102,6 +103,14 @@ impl EventSource for Script {
 
     async fn head(&self) -> Result<u64, Problem> {
         Ok(self.end())
+    }
+
+    async fn holds(&self, position: u64) -> Result<(), Problem> {
+        if position <= self.end() {
+            return Ok(());
+        }
+        let message = format!("it is {position}, but the log ends at position {}", self.end());
+        Err(Problem::new(ErrorKind::Invalid, Outcome::NotAppended, message))
     }
 
     async fn event(&self, stream: &str, version: u64) -> Result<Option<RecordedEvent>, Problem> {
