@@ -19,7 +19,7 @@ pub struct Snapshot {
     pub version: u64,
     /// The version of the shape of `data`; 1 if not given.
     pub schema: u32,
-    /// The state: at most 4 MiB, JSON by custom.
+    /// The state: a little less than 4 MiB at most, JSON by custom.
     pub data: Bytes,
 }
 

@@ -214,14 +214,12 @@ impl Groups {
         GroupOutcome::Done(count)
     }
 
-    /// How far all groups are, by name.
-    pub(crate) fn summaries(&self) -> impl Iterator<Item = Summary> {
-        self.groups.iter().map(|(name, group)| group.summary(name))
-    }
-
-    /// The same of those that come after a name.
-    pub(crate) fn summaries_after(&self, name: &GroupName) -> impl Iterator<Item = Summary> {
-        let after = (Bound::Excluded(name), Bound::Unbounded);
+    /// How far the groups are, by name: those after a name, or all.
+    pub(crate) fn summaries_after(
+        &self,
+        name: Option<&GroupName>,
+    ) -> impl Iterator<Item = Summary> {
+        let after = (name.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         self.groups.range::<GroupName, _>(after).map(|(name, group)| group.summary(name))
     }
 

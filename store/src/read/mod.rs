@@ -94,18 +94,12 @@ impl Reader {
 
     /// How far all consumer groups are, by name.
     pub fn groups(&self) -> Vec<GroupSummary> {
-        let summaries: Vec<_> = self.shared.groups().summaries().collect();
-        summaries.into_iter().map(GroupSummary::from).collect()
+        self.groups_after(None, usize::MAX)
     }
 
-    /// How far the first `limit` of the groups after a name are, or without it the first of all.
+    /// How far the first `limit` of the consumer groups after a name are, or of all.
     pub fn groups_after(&self, name: Option<&GroupName>, limit: usize) -> Vec<GroupSummary> {
-        let groups = self.shared.groups();
-        let summaries: Vec<_> = match name {
-            None => groups.summaries().take(limit).collect(),
-            Some(name) => groups.summaries_after(name).take(limit).collect(),
-        };
-        drop(groups);
+        let summaries: Vec<_> = self.shared.groups().summaries_after(name).take(limit).collect();
         summaries.into_iter().map(GroupSummary::from).collect()
     }
 
