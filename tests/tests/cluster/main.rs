@@ -7,6 +7,7 @@ mod appends;
 mod damage;
 mod dev;
 mod main_job;
+mod python;
 mod refusals;
 mod scavenge;
 mod sessions;
