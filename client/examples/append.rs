@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let paid = Event::json("OrderPaid", &serde_json::json!({ "total": 50 }))?.tag("customer:7");
     match client.append("order-42", Expect::Version(order.version), [paid]).await {
         Ok(done) => println!("version {}, position {}", done.version, done.position),
-        Err(AppendError::Conflict(c)) => println!("{} is at {}: decide again", c.stream, c.actual),
+        Err(AppendError::Conflict(c)) => println!("{c}: decide again"),
         Err(AppendError::Unknown(append)) => {
             let done = client.repeat(append).await?;
             println!("now it is known: version {}", done.version);

@@ -82,13 +82,13 @@ impl From<Appended> for Done {
 pub enum AppendError {
     /// Somebody else was faster, on a stream or on what a condition asks for: read again and decide again.
     /// Nothing was appended.
-    #[error("{0}")]
+    #[error(transparent)]
     Conflict(Conflict),
     /// Refused for another reason, which the problem's kind tells. Nothing was appended.
-    #[error("{0}")]
+    #[error(transparent)]
     Rejected(Problem),
     /// It could not be found out in time. The same ids are inside: it is safe to send it again.
-    #[error("{0}")]
+    #[error(transparent)]
     Unknown(UnknownAppend),
 }
 
@@ -108,10 +108,10 @@ impl AppendError {
             return AppendError::Rejected(problem);
         }
         let (stream, expected, actual) = match (problem.failures.first(), append.writes.first()) {
-            (Some(failure), _) => (&failure.stream, failure.expected, failure.actual.0),
+            (Some(failure), _) => (&failure.stream, failure.expected, Some(failure.actual.0)),
             (None, Some(write)) => match write.expectation {
-                Expectation::Exactly(version) => (&write.stream, write.expectation, version.0),
-                met => (&write.stream, met, 0),
+                met @ Expectation::Exactly(version) => (&write.stream, met, Some(version.0)),
+                met => (&write.stream, met, None),
             },
             (None, None) => return AppendError::Rejected(problem),
         };
@@ -131,7 +131,7 @@ impl From<Invalid> for AppendError {
     }
 }
 
-/// What was demanded and was not so: expectations, conditions, or both.
+/// Demands of an append that were not met: expectations, conditions, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// The stream of the first expectation that was not met. When only conditions were violated: the first
@@ -139,8 +139,9 @@ pub struct Conflict {
     pub stream: StreamName,
     /// What was demanded of it.
     pub expected: Expect,
-    /// The version it is at. When only conditions were violated: the one demanded, or 0 if none was.
-    pub actual: u64,
+    /// The version it is at. When only conditions were violated: the one demanded; `None` if no version was, for then
+    /// nobody looked.
+    pub actual: Option<u64>,
     /// All expectations that were not met, in the order of the request.
     pub failures: Vec<Failure>,
     /// The conditions that were violated, in the order of the request, each with the position of the newest
@@ -160,8 +161,22 @@ impl fmt::Display for Conflict {
     }
 }
 
+impl std::error::Error for Conflict {}
+
 /// An append of which it is not known whether it is in the log. [`crate::Client::repeat`] sends it again,
 /// with the same ids: if it is there, the answer is its first answer.
+///
+/// It can be kept over a restart with serde, as JSON say, and sent again by the next process:
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client, unknown: quorate_client::UnknownAppend)
+/// # -> Result<(), Box<dyn std::error::Error>> {
+/// std::fs::write("unknown.json", serde_json::to_vec(&unknown)?)?;
+/// // … the process ends, and another one begins …
+/// let unknown: quorate_client::UnknownAppend = serde_json::from_slice(&std::fs::read("unknown.json")?)?;
+/// let done = client.repeat(unknown).await?;
+/// # let _ = done; Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct UnknownAppend(Box<Unresolved>);
 
@@ -174,9 +189,8 @@ pub(crate) struct Unresolved {
 }
 
 impl UnknownAppend {
-    /// The request, ids included: what to keep if this process may end before it is resolved. Sent again as a
-    /// new append it is safe too, but if that one is rejected, this one may still be in the log: only
-    /// [`crate::Client::repeat`] knows when that has become impossible.
+    /// The request, ids included. Sent again as a new append it is safe too, but if that one is rejected, this one may
+    /// still be in the log: only [`crate::Client::repeat`] knows when that has become impossible.
     pub fn append(&self) -> &proto::Append {
         &self.0.append
     }
@@ -194,11 +208,27 @@ impl UnknownAppend {
     pub(crate) fn into_unresolved(self) -> Unresolved {
         *self.0
     }
+
+    pub(crate) fn unresolved(&self) -> &Unresolved {
+        &self.0
+    }
+}
+
+impl From<Unresolved> for UnknownAppend {
+    fn from(unresolved: Unresolved) -> UnknownAppend {
+        UnknownAppend(Box::new(unresolved))
+    }
+}
+
+impl std::error::Error for UnknownAppend {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.problem())
+    }
 }
 
 impl From<Unresolved> for AppendError {
     fn from(unresolved: Unresolved) -> AppendError {
-        AppendError::Unknown(UnknownAppend(Box::new(unresolved)))
+        AppendError::Unknown(unresolved.into())
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use quorate_proto::wire::v1::events_client::EventsClient;
 use quorate_proto::{ErrorKind, Outcome, Problem};
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::client::Client;
+use crate::connection::Connection;
 use crate::nodes::problem;
 
 /// The time that a client gives a node beyond the deadline which it told that node.
@@ -23,7 +23,7 @@ const REST: Duration = Duration::from_millis(50);
 pub(crate) async fn ask<T, F>(
     client: &Client,
     order: impl Fn() -> Vec<String>,
-    call: impl Fn(EventsClient<Channel>, u64) -> F,
+    call: impl Fn(EventsClient<Connection>, u64) -> F,
 ) -> Result<T, Problem>
 where
     F: Future<Output = Result<Response<T>, Status>>,

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::append::{AppendError, Done, Expect, UnknownAppend};
+use crate::connection::Headers;
 use crate::connector::{Connector, Transport};
 use crate::driver;
 use crate::event::Event;
@@ -24,6 +25,7 @@ use crate::query::Source;
 use crate::read::ReadRequest;
 use crate::stream::{ScopeRef, StreamRef};
 use crate::transaction::Transaction;
+use crate::url::Url;
 
 /// How many appends may be under way at once.
 const APPENDS_IN_FLIGHT_DEFAULT: usize = 1024;
@@ -34,12 +36,13 @@ const DEADLINE_MAX: Duration = Duration::from_millis(DEADLINE_MS_MAX);
 
 /// A connection to a cluster. Cheap to clone; all clones share one pipelined session for their appends,
 /// which keeps the order of the appends to one stream.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) shared: Arc<Shared>,
     pub(crate) deadline: Duration,
 }
 
+#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) submissions: mpsc::UnboundedSender<Flight>,
@@ -66,6 +69,19 @@ impl Client {
         Client::builder().endpoints(endpoints).connect().await
     }
 
+    /// Connects as a URL says, which a program takes from its configuration:
+    /// `quorate://HOST:PORT,HOST:PORT?timeout=30s`. See [`Builder::url`] for what it can say.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), quorate_client::Problem> {
+    /// use quorate_client::Client;
+    /// let client = Client::connect_url("quorate://127.0.0.1:7701,127.0.0.1:7702?timeout=30s").await?;
+    /// # let _ = client; Ok(()) }
+    /// ```
+    pub async fn connect_url(url: impl AsRef<str>) -> Result<Client, Problem> {
+        Client::builder().url(url)?.connect().await
+    }
+
     /// For everything that can be set.
     ///
     /// ```no_run
@@ -88,6 +104,7 @@ impl Client {
             appends_in_flight: APPENDS_IN_FLIGHT_DEFAULT,
             bytes_in_flight: BYTES_IN_FLIGHT_DEFAULT,
             connector: Connector::tcp(),
+            headers: Headers::default(),
         }
     }
 
@@ -134,7 +151,7 @@ impl Client {
     /// let paid = Event::json("OrderPaid", &serde_json::json!({ "total": 50 }))?;
     /// match client.append("order-42", Expect::Version(order.version), [paid]).await {
     ///     Ok(done) => println!("version {}, position {}", done.version, done.position),
-    ///     Err(AppendError::Conflict(c)) => println!("{} is at {}: decide again", c.stream, c.actual),
+    ///     Err(AppendError::Conflict(c)) => println!("{c}: decide again"),
     ///     Err(AppendError::Unknown(append)) => drop(client.repeat(append).await?),
     ///     Err(other) => return Err(other.into()),
     /// }
@@ -270,6 +287,7 @@ impl Client {
 }
 
 /// How a [`Client`] is made.
+#[derive(Debug)]
 pub struct Builder {
     endpoints: Vec<String>,
     pinned: bool,
@@ -278,6 +296,7 @@ pub struct Builder {
     appends_in_flight: usize,
     bytes_in_flight: usize,
     connector: Connector,
+    headers: Headers,
 }
 
 impl Builder {
@@ -286,6 +305,23 @@ impl Builder {
     pub fn endpoints<A: Into<String>>(mut self, endpoints: impl IntoIterator<Item = A>) -> Builder {
         self.endpoints.extend(endpoints.into_iter().map(Into::into));
         self
+    }
+
+    /// Takes over what a URL says: `quorate://HOST:PORT,HOST:PORT?OPTION=VALUE&OPTION=VALUE`. Its addresses are added
+    /// to the endpoints. The options are `timeout` (the [deadline](Builder::deadline): `500ms`, `30s`, `5m`),
+    /// `pinned` and `in_order` (`true` or `false`).
+    ///
+    /// ```
+    /// use quorate_client::Client;
+    /// assert!(Client::builder().url("quorate://a:7701,b:7701?timeout=30s&in_order=true").is_ok());
+    /// assert!(Client::builder().url("quorate://a:7701?tiemout=30s").is_err());
+    /// ```
+    pub fn url(self, url: impl AsRef<str>) -> Result<Builder, Invalid> {
+        let Url { endpoints, timeout, pinned, in_order } = Url::parse(url.as_ref())?;
+        let (deadline, builder) = (timeout.unwrap_or(self.deadline), self.endpoints(endpoints));
+        let pinned = pinned.unwrap_or(builder.pinned);
+        let in_order = in_order.unwrap_or(builder.in_order);
+        Ok(builder.deadline(deadline).pinned(pinned).in_order(in_order))
     }
 
     /// Asks the given nodes only, never others that they tell of: reads are theirs, and appends are
@@ -327,7 +363,30 @@ impl Builder {
         self
     }
 
-    /// Makes connections in another way than over TCP: in a simulation, or through a tunnel. It is given
+    /// Adds headers to every request, those that are repeated included: a token, say. It is asked each time, so that a
+    /// token may be exchanged for a newer one, and must not wait.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), quorate_client::Problem> {
+    /// use quorate_client::{Client, http};
+    /// let token = http::HeaderValue::from_static("Bearer …");
+    /// let client = Client::builder()
+    ///     .endpoints(["127.0.0.1:7701"])
+    ///     .headers(move |headers| drop(headers.insert(http::header::AUTHORIZATION, token.clone())))
+    ///     .connect()
+    ///     .await?;
+    /// # let _ = client; Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn headers(
+        mut self,
+        add: impl Fn(&mut http::HeaderMap) + Send + Sync + 'static,
+    ) -> Builder {
+        self.headers = Headers::new(add);
+        self
+    }
+
+    /// Makes connections in another way than over TCP: with TLS, through a tunnel, or in a simulation. It is given
     /// the `host:port`.
     #[must_use]
     pub fn connector<F, C, T>(mut self, connect: F) -> Builder
@@ -352,12 +411,9 @@ impl Builder {
     /// Makes the client without asking a node: it connects when it is used. Must be called within a
     /// tokio runtime.
     pub fn build(self) -> Result<Client, Invalid> {
-        let nodes = Arc::new(Nodes::new(
-            self.endpoints,
-            self.pinned,
-            (!self.in_order).then(by_chance),
-            self.connector,
-        )?);
+        let chance = (!self.in_order).then(by_chance);
+        let nodes = Nodes::new(self.endpoints, self.pinned, chance, self.connector)?;
+        let nodes = Arc::new(nodes.with_headers(self.headers));
         // Bounded by the semaphores: what is in the channel holds its share of them.
         let (submissions, submitted) = mpsc::unbounded_channel();
         tokio::spawn(driver::run(Arc::clone(&nodes), submitted));

@@ -1,5 +1,6 @@
 //! How a connection to a node is made: TCP, or what a simulation puts in its place.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -47,6 +48,12 @@ impl Connector {
                 Ok(TokioIo::new(transport))
             })
         }))
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
     }
 }
 

@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::variant::name_and_content;
+
 /// An event to append. Its id is made here and stays with it, so a repeated append is safe.
 ///
 /// ```
@@ -39,6 +41,33 @@ impl Event {
         Ok(Event::new(kind, serde_json::to_vec(value)?)?)
     }
 
+    /// An event of an enum with one variant for each type: the variant names the type, and its fields are the data,
+    /// as JSON. A variant without fields has `{}`, so that it may get fields later. Read it again with `typed` of
+    /// `quorate-app`.
+    ///
+    /// ```
+    /// use quorate_client::Event;
+    ///
+    /// #[derive(serde::Serialize)]
+    /// enum OrderEvent {
+    ///     OrderPlaced { total: u64 },
+    ///     OrderClosed,
+    /// }
+    ///
+    /// # fn main() -> Result<(), quorate_client::EventError> {
+    /// let placed = Event::typed(&OrderEvent::OrderPlaced { total: 50 })?;
+    /// assert_eq!((placed.kind().as_str(), placed.data()), ("OrderPlaced", &br#"{"total":50}"#[..]));
+    /// assert_eq!(Event::typed(&OrderEvent::OrderClosed)?.data(), b"{}");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The value is no enum, or one that serde was told to write in another form (`tag`, `untagged`).
+    pub fn typed<E: Serialize + ?Sized>(event: &E) -> Result<Event, EventError> {
+        let (kind, data) = name_and_content(event)?;
+        Ok(Event::new(kind, data)?)
+    }
+
     /// Takes the caller's own id: the same fact must always get the same one.
     #[must_use]
     pub fn id(mut self, id: EventId) -> Event {
@@ -58,6 +87,18 @@ impl Event {
     pub fn metadata(mut self, metadata: impl Into<Bytes>) -> Event {
         self.0.metadata = metadata.into();
         self
+    }
+
+    /// What is known around the event, as JSON.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), quorate_client::EventError> {
+    /// let by = serde_json::json!({ "user": "ann" });
+    /// let paid = quorate_client::Event::json("OrderPaid", &50)?.metadata_json(&by)?;
+    /// # let _ = paid; Ok(()) }
+    /// ```
+    pub fn metadata_json<T: Serialize + ?Sized>(self, value: &T) -> Result<Event, EventError> {
+        Ok(self.metadata(serde_json::to_vec(value)?))
     }
 
     /// What larger thing the event belongs to; at most 128 bytes.
@@ -100,6 +141,11 @@ impl Event {
         &self.0.kind
     }
 
+    /// The fact itself.
+    pub fn data(&self) -> &[u8] {
+        &self.0.data
+    }
+
     /// What larger thing it belongs to; empty = not told.
     pub fn correlation_id(&self) -> &str {
         &self.0.correlation_id
@@ -138,13 +184,17 @@ impl From<Event> for proto::Event {
 
 /// Why an event could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EventError {
     /// Its type breaks a rule.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// Its data cannot be written as JSON.
+    /// Its data or metadata cannot be written as JSON.
     #[error("the data cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// It is no variant of an enum that could name its type.
+    #[error("the event is not written as a variant of an enum, which would name its type")]
+    NoVariant,
 }
 
 /// An event as the store returns it.
@@ -182,9 +232,47 @@ pub struct RecordedEvent {
 
 impl RecordedEvent {
     /// The data, read as JSON.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.data)
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        serde_json::from_slice(&self.data).map_err(|source| self.undecoded(source))
     }
+
+    /// The metadata, read as JSON.
+    pub fn metadata_json<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        let undecoded = |source| DecodeError { part: "metadata", ..self.undecoded(source) };
+        serde_json::from_slice(&self.metadata).map_err(undecoded)
+    }
+
+    /// That the data cannot be read, and in which event: for what reads it in another way than [`RecordedEvent::json`].
+    pub fn undecoded(&self, source: serde_json::Error) -> DecodeError {
+        DecodeError {
+            stream: self.stream.clone(),
+            version: self.version,
+            position: self.position,
+            kind: self.kind.clone(),
+            part: "data",
+            source,
+        }
+    }
+}
+
+/// An event does not hold what was to be read from it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the {part} of `{stream}` version {version} (position {position}, type `{kind}`) cannot be read: {source}"
+)]
+#[non_exhaustive]
+pub struct DecodeError {
+    /// The stream of the event.
+    pub stream: StreamName,
+    /// Its place in the stream.
+    pub version: u64,
+    /// Its place in the log.
+    pub position: u64,
+    /// Its type.
+    pub kind: EventType,
+    part: &'static str,
+    /// Why not.
+    pub source: serde_json::Error,
 }
 
 impl From<proto::RecordedEvent> for RecordedEvent {
@@ -228,6 +316,47 @@ mod tests {
         assert_eq!(first.0.id.uuid().get_version_num(), 7);
         let third = second.id(first.0.id);
         assert_eq!(third, first);
+    }
+
+    #[test]
+    fn what_cannot_be_read_names_its_event() {
+        let event = Event::new("Paid", r#""x""#).expect("an event").metadata("[1]");
+        let stream = StreamName::new("order-42").expect("a name");
+        let event = event.recorded(17, stream, 3, Timestamp(0));
+        let error = event.json::<u64>().expect_err("no JSON");
+        assert_eq!(
+            error.to_string(),
+            "the data of `order-42` version 3 (position 17, type `Paid`) cannot be read: \
+             invalid type: string \"x\", expected u64 at line 1 column 3"
+        );
+        assert!(std::error::Error::source(&error).is_some());
+        assert_eq!(event.metadata_json::<Vec<u8>>().expect("JSON"), [1]);
+        let error = event.metadata_json::<u8>().expect_err("no number").to_string();
+        assert!(error.starts_with("the metadata of `order-42` version 3"), "{error}");
+    }
+
+    #[test]
+    fn only_a_variant_of_an_enum_names_a_type() {
+        #[derive(Serialize)]
+        #[serde(tag = "type")]
+        enum Tagged {
+            Placed,
+        }
+        #[derive(Serialize)]
+        enum Order {
+            #[serde(rename = "OrderPaid")]
+            Paid(u64),
+            Moved(u8, u8),
+        }
+        let paid = Event::typed(&Order::Paid(1 << 60)).expect("an event");
+        assert_eq!((paid.kind().as_str(), paid.data()), ("OrderPaid", &b"1152921504606846976"[..]));
+        assert_eq!(Event::typed(&Order::Moved(1, 2)).expect("an event").data(), b"[1,2]");
+        let one_field = std::collections::BTreeMap::from([("total", 5)]);
+        for refused in
+            [Event::typed(&Tagged::Placed), Event::typed(&one_field), Event::typed("Placed")]
+        {
+            assert!(matches!(refused, Err(EventError::NoVariant)), "{refused:?}");
+        }
     }
 
     #[test]

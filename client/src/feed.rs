@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use futures_util::stream::{self, BoxStream, StreamExt};
 use quorate_proto::wire::SILENCE_MAX;
 use quorate_proto::wire::v1::read_response::Message as WireMessage;
 use quorate_proto::wire::v1::{
@@ -57,6 +58,7 @@ pub enum Message {
 /// another client for more.
 ///
 /// What was removed before it was handed out (truncated, deleted, too old, one too many) is passed over.
+#[derive(Debug)]
 #[must_use = "nothing is read before `try_next`"]
 pub struct Feed {
     client: Client,
@@ -125,6 +127,24 @@ impl Feed {
                 self.lose(lost)?;
             }
         }
+    }
+
+    /// The messages as a stream of `futures`; it ends after an error.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// use futures_util::TryStreamExt;
+    /// let mut messages = client.read("order-42").follow().into_stream();
+    /// while let Some(message) = messages.try_next().await? {
+    ///     println!("{message:?}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn into_stream(self) -> BoxStream<'static, Result<Message, Problem>> {
+        let next = |mut feed: Feed| async move {
+            Ok(feed.try_next().await?.map(|message| (message, feed)))
+        };
+        stream::try_unfold(self, next).boxed()
     }
 
     /// Leaves the node. Error: there is nothing that another node could do better.

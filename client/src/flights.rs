@@ -6,13 +6,12 @@ use std::time::Duration;
 use quorate_proto::wire::deadline_ms;
 use quorate_proto::wire::v1::SessionAppend;
 use quorate_proto::wire::v1::session_append::Request;
-use quorate_proto::{
-    Append, Appended, Change, ErrorKind, Expectation, Outcome, Problem, StreamName,
-};
+use quorate_proto::{Append, Appended, ErrorKind, Expectation, Outcome, Problem, StreamName};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use crate::append::{AppendError, Done};
+use crate::kept::request_of;
 use crate::outcome::{Attempts, Step, Verdict};
 
 /// A session that owes an answer, overdue, and says nothing at all for so long is given up.
@@ -49,10 +48,7 @@ impl Flight {
     }
 
     fn to_wire(&self) -> Request {
-        match Change::of_append(&self.append) {
-            Ok(Some(change)) => Request::Change(change.into()),
-            Ok(None) | Err(_) => Request::Append(self.append.clone().into()),
-        }
+        request_of(&self.append)
     }
 
     /// Whether a rejection may not be the last word on it, so that it may have to be sent once more: nothing

@@ -23,6 +23,7 @@ pub(crate) fn silence_max(client: &Client) -> Duration {
 }
 
 /// A node's answer.
+#[derive(Debug)]
 pub(crate) struct Incoming<T> {
     pub(crate) address: String,
     messages: Streaming<T>,
@@ -57,6 +58,7 @@ impl<T> Incoming<T> {
 
 /// What is known of failures since a read last made progress. After the first one another node is asked at once;
 /// after more of them it rests, each time for longer.
+#[derive(Debug)]
 pub(crate) struct Patience {
     rest_max: Duration,
     failures: u32,

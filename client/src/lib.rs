@@ -13,7 +13,7 @@
 //!
 //! match client.append("order-42", Expect::Version(order.version), [paid]).await {
 //!     Ok(done) => println!("version {}, position {}", done.version, done.position),
-//!     Err(AppendError::Conflict(c)) => println!("{} is at {}: decide again", c.stream, c.actual),
+//!     Err(AppendError::Conflict(c)) => println!("{c}: decide again"),
 //!     Err(AppendError::Unknown(append)) => println!("ask again later: {append}"),
 //!     Err(other) => return Err(other.into()),
 //! }
@@ -33,9 +33,12 @@
 //! Reads go to any node and see every append that was acknowledged before; [`ReadRequest::at_least`]
 //! and [`ReadRequest::local`] ask for less and wait for less.
 
+#![deny(missing_debug_implementations)]
+
 mod append;
 mod ask;
 mod client;
+mod connection;
 mod connector;
 mod driver;
 mod event;
@@ -43,6 +46,7 @@ mod feed;
 mod flights;
 mod group;
 mod incoming;
+mod kept;
 mod members;
 mod names;
 mod nodes;
@@ -55,16 +59,19 @@ mod snapshot;
 mod status;
 mod stream;
 mod transaction;
+mod url;
+mod variant;
 
 pub use append::{AppendError, Conflict, Done, Expect, UnknownAppend};
 pub use client::{Builder, Client};
 pub use connector::Transport;
-pub use event::{Event, EventError, RecordedEvent};
+pub use event::{DecodeError, Event, EventError, RecordedEvent};
 pub use feed::{Feed, Mark, Message};
 pub use group::{
     ConsumeRequest, Consumer, CreateGroup, Delivery, Group, GroupConsumer, GroupRef, GroupSettings,
     ParkedEvent, Settler,
 };
+pub use http;
 pub use names::{ListRequest, Listed, ListedStream, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::json::compact as compact_json;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use futures_util::stream::{self, BoxStream, StreamExt};
 use quorate_proto::wire::v1::{ListNamesRequest as WireRequest, ListNamesResponse};
 use quorate_proto::{
     Category, Consistency, Invalid, Listed as ProtoListed, Listing, Named, Path, Position, Problem,
@@ -58,6 +59,7 @@ impl From<Named> for Listed {
 /// }
 /// # Ok(()) }
 /// ```
+#[derive(Debug)]
 #[must_use = "nothing is listed before `collect` or `list`"]
 pub struct ListRequest {
     client: Client,
@@ -167,6 +169,7 @@ impl ListRequest {
 ///
 /// What comes to be while the list is read is in it or not, and each line is as of when it was looked for, which is
 /// never before the list began.
+#[derive(Debug)]
 pub struct NameStream {
     client: Client,
     /// What is still to be listed.
@@ -183,6 +186,14 @@ impl NameStream {
     /// The position as of which the newest names were looked for.
     pub fn as_of(&self) -> u64 {
         self.as_of
+    }
+
+    /// The names as a stream of `futures`; it ends after an error.
+    pub fn into_stream(self) -> BoxStream<'static, Result<Listed, Problem>> {
+        let next = |mut names: NameStream| async move {
+            Ok(names.try_next().await?.map(|listed| (listed, names)))
+        };
+        stream::try_unfold(self, next).boxed()
     }
 
     /// The next name; `None` at the end. Cancelling it loses nothing.

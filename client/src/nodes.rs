@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Status};
 
+use crate::connection::{Connection, Headers};
 use crate::connector::Connector;
 
 /// How long a connection may take to be made.
@@ -31,8 +32,10 @@ const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// The nodes that this client knows.
+#[derive(Debug)]
 pub(crate) struct Nodes {
     connector: Connector,
+    headers: Headers,
     /// Whether only the given addresses may be asked.
     pinned: bool,
     /// Decides which node is asked first; none while the order is that of the endpoints.
@@ -42,6 +45,7 @@ pub(crate) struct Nodes {
     state: Mutex<State>,
 }
 
+#[derive(Debug)]
 struct State {
     /// The given addresses first, then those that were learned.
     addresses: Vec<String>,
@@ -80,7 +84,13 @@ impl Nodes {
             channels: BTreeMap::new(),
         };
         let turns = AtomicUsize::new(0);
-        Ok(Nodes { connector, pinned, chance, turns, state: Mutex::new(state) })
+        let headers = Headers::default();
+        Ok(Nodes { connector, headers, pinned, chance, turns, state: Mutex::new(state) })
+    }
+
+    /// The same nodes, asked with these headers.
+    pub(crate) fn with_headers(self, headers: Headers) -> Nodes {
+        Nodes { headers, ..self }
     }
 
     /// Whom to ask for a session, in order: the leader if it is known, then the others.
@@ -199,31 +209,31 @@ impl Nodes {
         }
     }
 
-    pub(crate) fn events(&self, address: &str) -> Result<EventsClient<Channel>, Problem> {
-        Ok(EventsClient::new(self.channel(address)?)
+    pub(crate) fn events(&self, address: &str) -> Result<EventsClient<Connection>, Problem> {
+        Ok(EventsClient::new(self.connection(address)?)
             .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX))
     }
 
-    pub(crate) fn groups(&self, address: &str) -> Result<GroupsClient<Channel>, Problem> {
-        Ok(GroupsClient::new(self.channel(address)?)
+    pub(crate) fn groups(&self, address: &str) -> Result<GroupsClient<Connection>, Problem> {
+        Ok(GroupsClient::new(self.connection(address)?)
             .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(CLIENT_MESSAGE_BYTES_MAX))
     }
 
-    pub(crate) fn cluster(&self, address: &str) -> Result<ClusterClient<Channel>, Problem> {
-        Ok(ClusterClient::new(self.channel(address)?))
+    pub(crate) fn cluster(&self, address: &str) -> Result<ClusterClient<Connection>, Problem> {
+        Ok(ClusterClient::new(self.connection(address)?))
     }
 
     /// The connection to a node; made when it is first used, and again when it was lost.
-    fn channel(&self, address: &str) -> Result<Channel, Invalid> {
+    fn connection(&self, address: &str) -> Result<Connection, Invalid> {
         let mut state = self.lock();
         if let Some(channel) = state.channels.get(address) {
-            return Ok(channel.clone());
+            return Ok(self.headers.on(channel.clone()));
         }
         let channel = endpoint(address)?.connect_with_connector_lazy(self.connector.clone());
         state.channels.insert(address.to_owned(), channel.clone());
-        Ok(channel)
+        Ok(self.headers.on(channel))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

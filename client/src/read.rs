@@ -1,5 +1,6 @@
 //! Reads: how they are asked for, and how they go on at another node when one is lost.
 
+use futures_util::stream::{self, BoxStream, StreamExt};
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::wire::v1::{EventBatch, ReadPoint, ReadRequest as WireRequest, ReadResponse};
 use quorate_proto::{
@@ -24,6 +25,7 @@ use crate::snapshot::RecordedSnapshot;
 /// let newest = client.read("order-42").types(["OrderPaid"]).backwards().limit(1).collect().await?;
 /// # let _ = newest; Ok(()) }
 /// ```
+#[derive(Debug)]
 #[must_use = "nothing is read before `collect`, `stream` or `follow`"]
 pub struct ReadRequest {
     client: Client,
@@ -220,7 +222,7 @@ pub struct Events {
     pub snapshot: Option<RecordedSnapshot>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Point {
     as_of: u64,
     version: Option<u64>,
@@ -232,6 +234,7 @@ struct Point {
 /// What was removed meanwhile (truncated, deleted, too many, too old) the other node has no more. A stream that is
 /// read whole and forwards then ends with an error of kind `Unavailable` instead of a gap: read again. Every other
 /// read, a query say, goes on without those events; so does a stream of which no event had come yet.
+#[derive(Debug)]
 pub struct EventStream {
     client: Client,
     /// What is still to be read.
@@ -289,6 +292,23 @@ impl EventStream {
             }
         }
         Ok(self.ready.pop_front())
+    }
+
+    /// The events as a stream of `futures`; it ends after an error. Ask for [`EventStream::as_of`] and
+    /// [`EventStream::version`] before.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// use futures_util::{StreamExt, TryStreamExt};
+    /// let events = client.read("order-42").stream().await?.into_stream();
+    /// let kinds: Vec<_> = events.take(10).map_ok(|event| event.kind).try_collect().await?;
+    /// # let _ = kinds; Ok(()) }
+    /// ```
+    pub fn into_stream(self) -> BoxStream<'static, Result<RecordedEvent, Problem>> {
+        let next = |mut events: EventStream| async move {
+            Ok(events.try_next().await?.map(|event| (event, events)))
+        };
+        stream::try_unfold(self, next).boxed()
     }
 
     /// Whether a node that goes on with a stream that is read whole and forwards has not all of its events.

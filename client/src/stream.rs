@@ -29,7 +29,7 @@ use crate::transaction::Transaction;
 /// order.delete(Expect::Version(5)).await?; // reading is empty at version 5, and numbering goes on at 6
 /// # Ok(()) }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[must_use = "nothing is asked before one of its methods is called"]
 pub struct StreamRef {
     client: Client,
@@ -172,7 +172,7 @@ impl StreamRef {
 /// client.path("acme/test").set(Settings::new().truncate_before(120_000)).await?;
 /// # Ok(()) }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[must_use = "nothing is asked before one of its methods is called"]
 pub struct ScopeRef {
     client: Client,

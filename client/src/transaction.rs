@@ -21,6 +21,7 @@ use crate::query::Query;
 /// An append in the making: all its events come to stand at consecutive positions, or none.
 ///
 /// Names are checked when it is sent, so that it can be written in one expression.
+#[derive(Debug)]
 #[must_use = "nothing is sent before `commit` or `submit`"]
 pub struct Transaction {
     client: Client,

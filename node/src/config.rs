@@ -256,6 +256,18 @@ mod tests {
         text.parse().expect("an address")
     }
 
+    #[test]
+    fn the_samples_can_be_served_and_tell_where_metrics_are() {
+        for sample in [
+            include_str!("../../deploy/single-host.toml"),
+            include_str!("../../deploy/three-hosts.toml"),
+        ] {
+            let settings = parse(sample).and_then(|file| Settings::resolve(Flags::default(), file));
+            let settings = settings.expect("a sample");
+            assert_eq!(settings.metrics_listen.as_deref(), Some("127.0.0.1:9701"));
+        }
+    }
+
     fn resolve(flags: Flags, file: &str) -> Result<Settings, String> {
         let file = parse(file).map_err(|error| error.to_string())?;
         Settings::resolve(flags, file).map_err(|error| error.to_string())

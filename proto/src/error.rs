@@ -25,6 +25,7 @@ impl Outcome {
 
 /// What the caller should do about an error. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// An expectation was not met: read again and decide again.
     Conflict,

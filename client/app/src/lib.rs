@@ -1,5 +1,18 @@
 //! What application writers build on: projections, process managers and sinks over the client library.
 
+#![deny(missing_debug_implementations)]
+
+/// `Debug` for what holds connections, secrets or an application's code: it tells the name of the type alone.
+macro_rules! opaque_debug {
+    ($name:ident $(<$($parameter:ident),+>)?) => {
+        impl $(<$($parameter),+>)? std::fmt::Debug for $name $(<$($parameter),+>)? {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
 mod clock;
 pub mod process;
 pub mod projection;

@@ -9,13 +9,13 @@ use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::{
     self as proto, Consistency, EventId, GroupName, Invalid, Problem, Selection, Strategy,
 };
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::consumer::ConsumeRequest;
 use super::shown::{Group, GroupSettings, ParkedEvent};
 use crate::ask::ask_node;
 use crate::client::Client;
+use crate::connection::Connection;
 use crate::event::new_id;
 use crate::query::Query;
 use crate::read::not_understood;
@@ -40,7 +40,7 @@ const PARKED_PER_PAGE: u64 = 500;
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[must_use = "nothing is asked before one of its methods is called"]
 pub struct GroupRef {
     client: Client,
@@ -233,7 +233,7 @@ impl GroupRef {
     /// that finds the change made by an earlier one gets that one's answer.
     async fn change<F>(
         &self,
-        call: impl Fn(GroupsClient<Channel>, String, Bytes, u64) -> F,
+        call: impl Fn(GroupsClient<Connection>, String, Bytes, u64) -> F,
     ) -> Result<u64, Problem>
     where
         F: Future<Output = Result<Response<v1::GroupDone>, Status>>,
@@ -247,7 +247,7 @@ impl GroupRef {
     /// Asks nodes until one answers, with the name of the group and the milliseconds that the node may take.
     async fn ask<T, F>(
         &self,
-        call: impl Fn(GroupsClient<Channel>, String, u64) -> F,
+        call: impl Fn(GroupsClient<Connection>, String, u64) -> F,
     ) -> Result<T, Problem>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -262,7 +262,7 @@ impl GroupRef {
 
 async fn ask_groups<T, F>(
     client: &Client,
-    call: impl Fn(GroupsClient<Channel>, u64) -> F,
+    call: impl Fn(GroupsClient<Connection>, u64) -> F,
 ) -> Result<T, Problem>
 where
     F: Future<Output = Result<Response<T>, Status>>,
@@ -327,6 +327,7 @@ impl Client {
 }
 
 /// A group in the making.
+#[derive(Debug)]
 #[must_use = "nothing is created before `send`"]
 pub struct CreateGroup {
     group: GroupRef,

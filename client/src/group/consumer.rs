@@ -1,9 +1,12 @@
 //! A consumer of a group, as an application has it; a task carries what it says and hears.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::Stream;
 use quorate_proto::limits::{CONSUMER_WINDOW_DEFAULT, GROUP_TIMEOUT_MS_MAX, GROUP_WINDOW_MAX};
 use quorate_proto::{
     ErrorKind, Fate, GroupName, Invalid, Join, Outcome, Problem, Settlement, bounded_reason,
@@ -22,6 +25,7 @@ use crate::event::RecordedEvent;
 /// let consumer = client.group("billing").consume().name("worker-1").window(16).start();
 /// # drop(consumer); }
 /// ```
+#[derive(Debug)]
 #[must_use = "nothing is consumed before `start`"]
 pub struct ConsumeRequest {
     client: Client,
@@ -84,6 +88,7 @@ pub struct Delivery {
 }
 
 /// What the application says to the task.
+#[derive(Debug)]
 pub(super) enum Said {
     Settled { stream: u64, position: u64, settlement: Settlement },
     Close(oneshot::Sender<Result<(), Problem>>),
@@ -95,6 +100,7 @@ pub(super) enum Said {
 ///
 /// Every event comes at least once: what was settled when the connection was lost may come again, here or to another
 /// consumer. Settle each delivery, once; what is settled late is not accepted, and comes again.
+#[derive(Debug)]
 #[must_use = "a consumer that is dropped leaves"]
 pub struct Consumer {
     deliveries: mpsc::Receiver<Result<Delivery, Problem>>,
@@ -173,9 +179,52 @@ impl Consumer {
     }
 }
 
+/// The deliveries, as [`Consumer::try_next`] hands them out; settle them with a [`Settler`]. It ends after an error.
+///
+/// ```no_run
+/// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+/// use futures_util::TryStreamExt;
+/// let mut consumer = client.group("billing").consume().start();
+/// let settler = consumer.settler();
+/// let handled = (&mut consumer).try_for_each_concurrent(8, |delivery| {
+///     let settler = settler.clone();
+///     async move {
+///         println!("{}", delivery.event.stream);
+///         settler.ack(&delivery);
+///         Ok(())
+///     }
+/// });
+/// handled.await?;
+/// consumer.close().await
+/// # }
+/// ```
+impl Stream for Consumer {
+    type Item = Result<Delivery, Problem>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Delivery, Problem>>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        loop {
+            let delivery = ready!(self.deliveries.poll_recv(context));
+            match &delivery {
+                Some(Ok(delivery)) if delivery.stream != self.stream.load(Ordering::Acquire) => {
+                    continue;
+                }
+                Some(Ok(_)) | None => {}
+                Some(Err(_)) => self.has_ended = true,
+            }
+            return Poll::Ready(delivery);
+        }
+    }
+}
+
 /// Settles what a consumer was given. Nothing waits: what is settled is sent in the background, and
 /// [`Consumer::close`] waits until it is durable.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Settler {
     says: mpsc::UnboundedSender<Said>,
 }

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 pub(crate) struct Members {
     told: Arc<Mutex<Option<v1::StatusResponse>>>,
     asked: Arc<watch::Sender<usize>>,
+    tokens: Arc<Mutex<Vec<String>>>,
 }
 
 impl Members {
@@ -27,6 +28,11 @@ impl Members {
         let cluster = vec![cluster; 16].into();
         let status = v1::StatusResponse { nodes, cluster, ..v1::StatusResponse::default() };
         *self.told.lock().expect("no panic before") = Some(status);
+    }
+
+    /// The tokens with which it was asked, in order.
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        self.tokens.lock().expect("no panic before").clone()
     }
 
     /// Waits until it was asked so often.
@@ -51,6 +57,10 @@ impl Cluster for Members {
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
+        if let Some(token) = request.metadata().get("authorization") {
+            let token = token.to_str().expect("text").to_owned();
+            self.tokens.lock().expect("no panic before").push(token);
+        }
         self.asked.send_modify(|asked| *asked += 1);
         let told = self.told.lock().expect("no panic before").clone();
         let mut status = told.ok_or_else(|| Status::unavailable("not told"))?;

@@ -149,3 +149,37 @@ async fn members_that_cannot_be_reached_or_belong_to_another_cluster_are_not_rea
     };
     timeout(PATIENCE, reading).await.expect("all is read from the node that was given");
 }
+
+#[tokio::test]
+async fn every_request_has_the_headers_that_are_told_at_the_moment() {
+    let node = Node::start().await;
+    node.members.tell(1, &[&node.address]);
+    let token = std::sync::Arc::new(std::sync::Mutex::new("first"));
+    let told = std::sync::Arc::clone(&token);
+    let builder = Client::builder().url(format!("quorate://{}?pinned=true", node.address));
+    let builder = builder.expect("a URL").headers(move |headers| {
+        let token =
+            quorate_client::http::HeaderValue::from_static(*told.lock().expect("no panic before"));
+        headers.insert(quorate_client::http::header::AUTHORIZATION, token);
+    });
+    assert!(!format!("{builder:?}").contains("first"), "secrets are not told");
+    let client = builder.connect().await.expect("it answers");
+    *token.lock().expect("no panic before") = "second";
+    client.status().await.expect("it answers");
+    let tokens = node.members.tokens();
+    assert_eq!(tokens.first().map(String::as_str), Some("first"), "{tokens:?}");
+    assert_eq!(tokens.last().map(String::as_str), Some("second"), "{tokens:?}");
+}
+
+#[tokio::test]
+async fn a_feed_and_a_consumer_are_streams() {
+    use futures_util::TryStreamExt;
+    let silent = Silent::start(1).await;
+    let client = Client::builder().endpoints(silent.addresses()).build().expect("a client");
+    let mut feed = client.read("no\nname").follow().into_stream();
+    assert_eq!(feed.try_next().await.expect_err("no name").kind, ErrorKind::Invalid);
+    assert!(feed.try_next().await.expect("it has ended").is_none());
+    let consumer = client.group("").consume().start();
+    let told: Result<Vec<_>, _> = futures_util::StreamExt::boxed(consumer).try_collect().await;
+    assert_eq!(told.expect_err("no name").kind, ErrorKind::Invalid);
+}

@@ -16,7 +16,9 @@ use crate::output::{count_of, write_json};
 ///
 /// Asks every node, one after the other, or the one of --node. Nodes need not do it at the same time: what can
 /// be read is the same everywhere, before and after. Appends and reads go on meanwhile. What is removed is what
-/// was gone at the node's newest checkpoint.
+/// was gone at the node's newest checkpoint: each line says up to which position a deletion counted.
+///
+/// The log, which is beside the chunks, holds what was appended lately for longer: docs/deletion.md says for how long.
 ///
 /// A node goes on with its scavenge when this command is stopped with Ctrl-C: `cluster status` shows how far it is.
 #[derive(Args, Debug)]
@@ -34,6 +36,20 @@ struct NodeLine<'a> {
     address: &'a str,
     #[serde(flatten)]
     done: ScavengedLine,
+    /// What was removed at this position or before is gone from the node's chunks; not told where it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gone_up_to: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_position: Option<u64>,
+}
+
+/// How far what was removed is gone.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    /// The newest event of the checkpoint that the scavenge looked at, or of an older one.
+    up_to: u64,
+    /// The newest event of the log then.
+    last: u64,
 }
 
 /// Runs the command.
@@ -50,7 +66,7 @@ pub async fn run(_args: ScavengeArgs, global: &Global) -> Result<(), Exit> {
     let mut written = Ok(());
     for address in addresses {
         let line = match scavenge(&address).await {
-            Ok(done) => report(global, &address, done),
+            Ok((gone, done)) => report(global, &address, gone, done),
             Err(exit) => {
                 let line = report_failure(global, &address, &exit);
                 failures.push(format!("{address}: {}", exit.message));
@@ -70,8 +86,10 @@ fn report_failure(global: &Global, address: &str, exit: &Exit) -> io::Result<()>
     }
 }
 
-async fn scavenge(address: &str) -> Result<Scavenged, Exit> {
+async fn scavenge(address: &str) -> Result<(Option<Gone>, Scavenged), Exit> {
     let node = Client::builder().endpoints([address]).pinned(true).connect().await?;
+    // Before it begins: a checkpoint that is made meanwhile does not count.
+    let gone = gone(&node, address).await;
     // How many chunks there are is the node's affair; it says how many it has looked at.
     let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}  {elapsed}");
     let bar = ProgressBar::new_spinner().with_style(style.map_err(Exit::failed)?);
@@ -82,7 +100,14 @@ async fn scavenge(address: &str) -> Result<Scavenged, Exit> {
     });
     let done = done.await;
     bar.finish_and_clear();
-    Ok(done?)
+    Ok((gone, done?))
+}
+
+/// What a scavenge that begins now will have removed.
+async fn gone(node: &Client, address: &str) -> Option<Gone> {
+    let nodes = node.status().await.ok()?.nodes;
+    let asked = nodes.into_iter().find(|node| node.address == address)?;
+    Some(Gone { up_to: asked.checkpointed_position, last: asked.last_position })
 }
 
 fn told(done: &Scavenged) -> String {
@@ -92,10 +117,46 @@ fn told(done: &Scavenged) -> String {
     format!("{looked_at} looked at, {rewritten} written anew, {events} removed, {freed} freed")
 }
 
-fn report(global: &Global, address: &str, done: Scavenged) -> io::Result<()> {
+fn report(global: &Global, address: &str, gone: Option<Gone>, done: Scavenged) -> io::Result<()> {
     let mut output = io::stdout().lock();
-    match global.json() {
-        true => write_json(&mut output, &NodeLine { address, done: done.into() }),
-        false => writeln!(output, "{address}  {}", told(&done)),
+    if global.json() {
+        let gone_up_to = gone.map(|gone| gone.up_to);
+        let last_position = gone.map(|gone| gone.last);
+        let done = done.into();
+        return write_json(&mut output, &NodeLine { address, done, gone_up_to, last_position });
+    }
+    writeln!(output, "{address}  {}", told(&done))?;
+    match gone {
+        Some(gone) => writeln!(output, "{}", told_gone(gone)),
+        None => Ok(()),
+    }
+}
+
+/// How far what was removed is gone, for a person.
+fn told_gone(gone: Gone) -> String {
+    let Gone { up_to, last } = gone;
+    let chunks = format!("  what was removed up to position {up_to} is gone from its chunks");
+    match up_to < last {
+        true => format!(
+            "{chunks}; what was removed after it, up to {last}, goes with a scavenge after the next checkpoint"
+        ),
+        false => chunks,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scavenge_says_what_is_gone_from_the_disk_and_what_is_not_yet() {
+        let all = told_gone(Gone { up_to: 9, last: 9 });
+        assert_eq!(all, "  what was removed up to position 9 is gone from its chunks");
+        let part = told_gone(Gone { up_to: 9, last: 12 });
+        assert!(part.contains("up to position 9 is gone"), "{part}");
+        assert!(
+            part.contains("up to 12, goes with a scavenge after the next checkpoint"),
+            "{part}"
+        );
     }
 }

@@ -203,7 +203,7 @@ fn passes(error: &AppendError) -> bool {
     match error {
         AppendError::Unknown(_) => true,
         AppendError::Conflict(conflict) => {
-            matches!(conflict.expected, Expect::Version(version) if conflict.actual < version)
+            matches!((conflict.expected, conflict.actual), (Expect::Version(version), Some(actual)) if actual < version)
         }
         AppendError::Rejected(problem) => problem.kind.is_transient(),
     }

@@ -262,6 +262,48 @@ mod tests {
     }
 
     #[test]
+    fn the_proto_file_tells_which_status_goes_with_which_kind() {
+        let file = include_str!("../../quorate/v1/events.proto");
+        let table = file.lines().filter_map(|line| line.strip_prefix("//   "));
+        let rows: Vec<_> = table.map(|row| row.split_whitespace().take(2).collect()).collect();
+        for kind in ErrorKind::ALL {
+            let code = format!("{:?}", code_of(kind));
+            let told = rows.iter().find(|row: &&Vec<&str>| row.first() == Some(&kind.as_str()));
+            let told = told.and_then(|row| row.get(1)).map(|code| code.replace('_', ""));
+            assert_eq!(told, Some(code.to_uppercase()), "{kind:?}");
+        }
+        assert_eq!(rows.len(), ErrorKind::ALL.len() + 1, "a row too many, or too few");
+    }
+
+    #[test]
+    fn the_proto_file_tells_the_limits_that_hold() {
+        use crate::limits::*;
+        let file = include_str!("../../quorate/v1/events.proto");
+        let (head, _) = file.split_once("syntax = ").expect("a head");
+        let text = head.replace("\n// ", " ");
+        for told in [
+            format!("1 to {NAME_BYTES_MAX} bytes of UTF-8"),
+            format!("at most {NAME_PARTS_MAX} parts"),
+            format!("{EVENT_PAYLOAD_BYTES_MAX} of data and metadata together"),
+            format!("{TAGS_MAX} tags of at most {TAG_BYTES_MAX}"),
+            format!("{IDENTIFIER_BYTES_MAX} for each of content type"),
+            format!("{APPEND_BYTES_MAX} with names and envelopes"),
+            format!("{APPEND_EVENTS_MAX} events"),
+            format!("{APPEND_STREAMS_MAX} streams"),
+            format!("{CONDITIONS_MAX} conditions"),
+            format!(
+                "{QUERY_ITEMS_MAX} items, each of {QUERY_TYPES_MAX} types and {QUERY_TAGS_MAX}"
+            ),
+            format!("A snapshot: {SNAPSHOT_BYTES_MAX}"),
+            format!("messages of up to {CLIENT_MESSAGE_BYTES_MAX}"),
+            format!("about {READ_MESSAGE_BYTES} of events"),
+            format!("the newest {RETRY_WINDOW} positions"),
+        ] {
+            assert!(text.contains(&told), "the file does not tell {told:?}");
+        }
+    }
+
+    #[test]
     fn a_status_without_our_detail_tells_nothing() {
         assert_eq!(problem_of(&Status::aborted("conflict")), None);
         let garbage = Status::with_details(Code::Aborted, "x", Bytes::from_static(b"\xff\xff"));

@@ -9,6 +9,7 @@ mod damage;
 mod dev;
 mod folders;
 mod main_job;
+mod python;
 mod refusals;
 mod scavenge;
 mod sessions;

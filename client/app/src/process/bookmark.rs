@@ -59,11 +59,7 @@ impl Bookmarks {
         let Newest { version, event } = log.newest(&stream, &[BOOKMARKED], 0).await?;
         let bookmark = match event {
             None => Bookmark { handled: first, due_after: 0 },
-            Some(event) => event.json().map_err(|error| ProcessError::Unreadable {
-                stream,
-                version: event.version,
-                reason: error.to_string(),
-            })?,
+            Some(event) => event.json()?,
         };
         let bookmarks = Bookmarks {
             manager: manager.to_owned(),

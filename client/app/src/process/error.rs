@@ -1,9 +1,10 @@
 //! Why a process manager ended.
 
-use quorate_client::{Invalid, Problem};
+use quorate_client::{DecodeError, Invalid, Problem};
 
 /// Why a process manager ended. What it did before is done; running it again goes on where it stopped.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProcessError {
     /// Its name is none.
     #[error("`{name}` cannot be the name of a process manager: {why}")]
@@ -11,6 +12,7 @@ pub enum ProcessError {
         /// The name.
         name: String,
         /// Why not.
+        #[source]
         why: Invalid,
     },
     /// The store refused what it asked, and would do so again.
@@ -36,4 +38,14 @@ pub enum ProcessError {
         /// Why not.
         reason: String,
     },
+}
+
+impl From<DecodeError> for ProcessError {
+    fn from(error: DecodeError) -> ProcessError {
+        ProcessError::Unreadable {
+            stream: error.stream.to_string(),
+            version: error.version,
+            reason: error.source.to_string(),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
-use quorate_client::{Problem, RecordedEvent, Timestamp};
+use quorate_client::{RecordedEvent, Timestamp};
 
 use crate::process::decide::stream_of;
 use crate::process::due::DueTimes;
@@ -46,7 +46,7 @@ impl Instances {
         self.seen = self.seen.max(event.position);
         if is_record(event) {
             let known = Known::of(event.version, Some(event));
-            self.observe(instance, known.map_err(|error| unreadable(event, &error))?);
+            self.observe(instance, known?);
         } else if self.kept.peek(instance).is_some_and(|kept| kept.version < event.version) {
             // Somebody else wrote into the stream: what it is at must be looked up.
             tracing::warn!(stream = %event.stream, version = event.version, "a foreign event");
@@ -88,9 +88,7 @@ impl Instances {
             let stream = stream_of(&self.manager, instance);
             let seen = if self.had_conflict { 0 } else { self.seen.max(handled) };
             let Newest { version, event } = log.newest(&stream, &[REACTED, PARKED], seen).await?;
-            let known = Known::of(version, event.as_ref()).map_err(|error| {
-                event.as_ref().map_or_else(|| unexpected(&error), |event| unreadable(event, &error))
-            })?;
+            let known = Known::of(version, event.as_ref())?;
             self.had_conflict = false;
             self.observe(instance, known);
         }
@@ -105,17 +103,4 @@ impl Instances {
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.due.next()
     }
-}
-
-fn unreadable(event: &RecordedEvent, error: &serde_json::Error) -> ProcessError {
-    ProcessError::Unreadable {
-        stream: event.stream.to_string(),
-        version: event.version,
-        reason: error.to_string(),
-    }
-}
-
-fn unexpected(error: &serde_json::Error) -> ProcessError {
-    let invalid = quorate_client::Invalid::new("record", error.to_string());
-    ProcessError::Refused(Problem::from(invalid))
 }

@@ -38,8 +38,11 @@ pub trait ProcessManager: Send + Sync + 'static {
     /// [`OnFailure::Park`](crate::process::OnFailure) passes over with a warning.
     fn instance(&self, event: &RecordedEvent) -> Option<String>;
 
-    /// Decides what follows from a trigger, and changes the state accordingly. When the reaction is nothing
-    /// and the state stays as it is, nothing is written.
+    /// Decides what follows from a trigger, and changes the state accordingly.
+    ///
+    /// When nothing follows from an event and the state stays as it is, nothing is written. A due time is over with its
+    /// reaction, whatever that is: a record says that it fired, also when nothing follows, and it does not fire again
+    /// unless it is scheduled again. One that was replaced, cancelled or ended with its instance does not fire at all.
     ///
     /// # Errors
     /// Taken for final: the same event leads to the same error. The trigger is parked, or the manager stops,

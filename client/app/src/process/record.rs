@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_client::{EventId, RecordedEvent, Timestamp};
+use quorate_client::{DecodeError, EventId, RecordedEvent, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -121,10 +121,7 @@ pub(crate) struct Known {
 
 impl Known {
     /// What the newest record tells, in a stream of that version.
-    pub(crate) fn of(
-        version: u64,
-        newest: Option<&RecordedEvent>,
-    ) -> Result<Known, serde_json::Error> {
+    pub(crate) fn of(version: u64, newest: Option<&RecordedEvent>) -> Result<Known, DecodeError> {
         let Some(event) = newest else {
             return Ok(Known { version, ..Known::default() });
         };

@@ -36,6 +36,8 @@ pub struct ProcessRunner<M> {
     settings: Settings,
 }
 
+opaque_debug!(ProcessRunner<M>);
+
 /// How a manager is run.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -118,8 +120,18 @@ impl<M: ProcessManager> ProcessRunner<M> {
     /// # Errors
     /// `Name` if the manager's name is none; `Stuck` as [`OnFailure`] says; `Unreadable` if its own streams
     /// hold what it does not know; `Refused` if its query is invalid. Trouble that may pass by itself, a lost
-    /// connection or a change of leader, is no error: it goes on when that is over.
+    /// connection or a change of leader, is no error: it goes on when that is over. The error is logged too, for
+    /// a task whose result nobody looks at.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ProcessError> {
+        let name = self.manager.name().to_owned();
+        let ended = self.react_until(stop).await;
+        if let Err(error) = &ended {
+            tracing::error!(manager = name, %error, "ended: it reacts to nothing any more");
+        }
+        ended
+    }
+
+    async fn react_until(self, stop: impl Future<Output = ()>) -> Result<(), ProcessError> {
         let ProcessRunner { client, manager, settings } = self;
         let mut stop = pin!(stop);
         let mut running = tokio::select! {

@@ -58,6 +58,8 @@ pub struct Scenario<M> {
     told: Vec<Reaction>,
 }
 
+opaque_debug!(Scenario<M>);
+
 impl<M: ProcessManager> Scenario<M> {
     /// Nothing has happened yet; it is the beginning of 2026.
     pub fn of(manager: M) -> Scenario<M> {

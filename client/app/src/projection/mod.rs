@@ -44,8 +44,16 @@
 //!
 //! // Read your writes: the model has what was appended at position 7.
 //! running.reached(7, std::time::Duration::from_secs(5)).await?;
+//!
+//! // An application that serves from the model hears when it is kept up to date no more.
+//! let ended = running.ended().await;
+//! println!("orders: {ended}");
 //! # Ok(()) }
 //! ```
+//!
+//! **Who hears that it ended.** The log (an error of target `quorate_app`), its [status](Running::status), and whoever
+//! waits for [`Running::ended`] or [`Running::wait`]. An application that awaits neither goes on with a model that
+//! stands still.
 //!
 //! **Who runs it.** One process at a time: it holds a lease in the database, and every step of a bookmark checks that
 //! it still owns it and that the bookmark is where it left it. A second process is refused, or waits as a
@@ -72,6 +80,7 @@ mod store;
 mod typed;
 mod worker;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,6 +190,25 @@ impl<S, H> Clone for Projection<S, H> {
     }
 }
 
+impl<S, H> fmt::Debug for Projection<S, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut told = f.debug_struct("Projection");
+        told.field("name", &self.name).field("query", &self.query).finish_non_exhaustive()
+    }
+}
+
+impl<S, H> Projection<S, H> {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The store that its model lies in.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+}
+
 impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
     /// A projection of that name: 1 to 48 letters, digits, `_` and `-`. In a store there is only one of a name.
     pub fn new(name: impl Into<String>, query: Query, store: S, handler: H) -> Projection<S, H> {
@@ -279,16 +307,6 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
     pub fn progress_bar(mut self) -> Projection<S, H> {
         self.settings.progress_bar = true;
         self
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The store that its model lies in.
-    pub fn store(&self) -> &S {
-        &self.store
     }
 
     /// Runs it, as a task of tokio, until it is stopped or cannot go on. It is stopped too when what is returned is

@@ -1,9 +1,11 @@
 //! A projection or a rebuild that runs, as its starter sees it.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -12,6 +14,7 @@ use super::status::{Board, State, Status};
 use super::worker::words_of;
 
 /// A projection or a rebuild that runs. Dropping it stops it after the transaction that is in work.
+#[derive(Debug)]
 #[must_use = "dropping it stops the projection"]
 pub struct Running {
     projection: String,
@@ -31,13 +34,23 @@ impl Running {
         let board = Arc::new(Board::new());
         let (stop, stopping) = watch::channel(false);
         let status = board.watch();
-        let running = run(Arc::clone(&board), stopping);
+        let running = AssertUnwindSafe(run(Arc::clone(&board), stopping)).catch_unwind();
+        let name = projection.clone();
         let task = tokio::spawn(async move {
-            let ended = running.await;
-            board.enter(match &ended {
-                Ok(()) => State::Stopped,
-                Err(error) => State::Failed(error.to_string()),
+            let ended = running.await.unwrap_or_else(|panic| {
+                let (projection, why) = (name.clone(), words_of(panic.as_ref()));
+                Err(ProjectionError::Panicked { projection, why })
             });
+            match &ended {
+                Ok(()) => {
+                    tracing::info!(projection = name, "ended as it was told to");
+                    board.enter(State::Stopped);
+                }
+                Err(error) => {
+                    tracing::error!(projection = name, %error, "ended: its model stands still");
+                    board.enter(State::Failed(error.to_string()));
+                }
+            }
             ended
         });
         Running { projection, status, stop, task }
@@ -75,6 +88,28 @@ impl Running {
         })
     }
 
+    /// Waits until it has ended, and tells how: [`State::Stopped`] or [`State::Failed`]. It can be waited for beside
+    /// others and beside what stops the application, and what is returned can be asked again.
+    ///
+    /// ```no_run
+    /// # use quorate_app::projection::Running;
+    /// # async fn example(orders: Running, customers: Running, told_to_stop: impl Future<Output = ()>) {
+    /// tokio::select! {
+    ///     ended = orders.ended() => println!("orders: {ended}"),
+    ///     ended = customers.ended() => println!("customers: {ended}"),
+    ///     () = told_to_stop => {}
+    /// }
+    /// # }
+    /// ```
+    pub async fn ended(&self) -> State {
+        let mut status = self.status.clone();
+        let has_ended = |status: &Status| matches!(status.state, State::Stopped | State::Failed(_));
+        // A board that is gone has told its last: the status says what that was.
+        let _ = status.wait_for(has_ended).await;
+        let state = status.borrow().state.clone();
+        state
+    }
+
     /// Stops it after the transaction that is in work, and waits for that.
     pub async fn stop(self) -> Result<(), ProjectionError> {
         self.stop.send_replace(true);
@@ -85,13 +120,40 @@ impl Running {
     pub async fn wait(self) -> Result<(), ProjectionError> {
         match self.task.await {
             Ok(ended) => ended,
+            // The runtime ended before it did.
             Err(error) => {
-                let why = match error.try_into_panic() {
-                    Ok(panic) => words_of(panic.as_ref()),
-                    Err(cancelled) => cancelled.to_string(),
-                };
-                Err(ProjectionError::Panicked { projection: self.projection, why })
+                let (projection, why) = (self.projection, error.to_string());
+                Err(ProjectionError::Panicked { projection, why })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_hears_that_a_projection_ended_and_how() {
+        let failing = Running::spawn("orders".to_owned(), |_, _| async {
+            let (projection, parked, last) = ("orders".to_owned(), 10_000, "no".to_owned());
+            Err(ProjectionError::TooManyParked { projection, parked, last })
+        });
+        let State::Failed(why) = failing.ended().await else { panic!("it did not fail") };
+        assert!(why.contains("as many as it may have"), "{why}");
+        assert_eq!(failing.status().state, State::Failed(why));
+        assert!(matches!(failing.wait().await, Err(ProjectionError::TooManyParked { .. })));
+
+        let stopped = Running::spawn("orders".to_owned(), |_, _| async { Ok(()) });
+        assert_eq!(stopped.ended().await, State::Stopped);
+    }
+
+    #[tokio::test]
+    async fn a_projection_that_panics_is_told_as_failed() {
+        let panicking = Running::spawn("orders".to_owned(), |_, _| async { panic!("oh no") });
+        let State::Failed(why) = panicking.ended().await else { panic!("it did not fail") };
+        assert_eq!(why, "projection `orders` panicked: oh no");
+        let ended = panicking.wait().await;
+        assert!(matches!(ended, Err(ProjectionError::Panicked { .. })), "{ended:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use quorate_client::RecordedEvent;
+use quorate_client::{DecodeError, RecordedEvent};
 use serde::de::value::StrDeserializer;
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, VariantAccess,
@@ -15,7 +15,8 @@ use serde::de::{
 use super::handler::{Handler, HandlerError};
 
 /// Reads an event as an enum with one variant for each type of event that matters, its data as JSON. `None` if the
-/// enum has no variant of that name.
+/// enum has no variant of that name. [`Event::typed`](quorate_client::Event::typed) is the way back: it makes an event
+/// of such a variant.
 ///
 /// ```
 /// use quorate_app::projection::typed;
@@ -33,7 +34,7 @@ use super::handler::{Handler, HandlerError};
 ///     amount: u64,
 /// }
 ///
-/// fn added(event: &quorate_client::RecordedEvent) -> Result<u64, serde_json::Error> {
+/// fn added(event: &quorate_client::RecordedEvent) -> Result<u64, quorate_client::DecodeError> {
 ///     Ok(match typed(event)? {
 ///         Some(OrderEvent::OrderPlaced { total }) => total,
 ///         Some(OrderEvent::Paid(payment)) => payment.amount,
@@ -42,13 +43,13 @@ use super::handler::{Handler, HandlerError};
 /// }
 /// # let _ = added;
 /// ```
-pub fn typed<E: DeserializeOwned>(event: &RecordedEvent) -> Result<Option<E>, serde_json::Error> {
+pub fn typed<E: DeserializeOwned>(event: &RecordedEvent) -> Result<Option<E>, DecodeError> {
     let mut is_unknown = false;
     let named = Named { kind: event.kind.as_str(), data: &event.data, is_unknown: &mut is_unknown };
     match E::deserialize(named) {
         Ok(typed) => Ok(Some(typed)),
         Err(_) if is_unknown => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => Err(event.undecoded(error)),
     }
 }
 
@@ -171,6 +172,8 @@ pub struct Handlers<M> {
     otherwise: Option<Apply<M>>,
 }
 
+opaque_debug!(Handlers<M>);
+
 impl<M> Default for Handlers<M> {
     fn default() -> Handlers<M> {
         Handlers { set_up: None, by_kind: HashMap::new(), otherwise: None }
@@ -232,5 +235,50 @@ impl<M: Send + 'static> Handler<M> for Handlers<M> {
             Some(apply) => apply(model, event).await,
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_client::{Event, StreamName, Timestamp};
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum OrderEvent {
+        OrderPlaced {
+            total: u64,
+        },
+        #[serde(rename = "OrderPaid")]
+        Paid(Vec<u8>),
+        OrderMoved(u8, String),
+        OrderClosed,
+    }
+
+    fn recorded(event: Event) -> RecordedEvent {
+        let stream = StreamName::new("order-42").expect("a name");
+        event.recorded(17, stream, 3, Timestamp(0))
+    }
+
+    #[test]
+    fn what_was_made_of_a_variant_is_read_as_that_variant() {
+        for event in [
+            OrderEvent::OrderPlaced { total: u64::MAX },
+            OrderEvent::Paid(vec![1, 2]),
+            OrderEvent::OrderMoved(7, "x\"y".to_owned()),
+            OrderEvent::OrderClosed,
+        ] {
+            let made = recorded(Event::typed(&event).expect("an event"));
+            assert_eq!(typed(&made).expect("readable"), Some(event));
+        }
+    }
+
+    #[test]
+    fn an_event_that_its_variant_cannot_hold_is_named() {
+        let event = Event::new("OrderPlaced", r#"{"total":"x"}"#).expect("an event");
+        let error = typed::<OrderEvent>(&recorded(event)).expect_err("no number").to_string();
+        let named = "the data of `order-42` version 3 (position 17, type `OrderPlaced`)";
+        assert!(error.starts_with(named), "{error}");
     }
 }

@@ -9,6 +9,7 @@ const REASON_BYTES_MAX: usize = 512;
 
 /// Why an event was not delivered, and what is to become of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SinkError {
     /// It may succeed later.
     #[error("{reason}")]

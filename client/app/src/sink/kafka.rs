@@ -34,6 +34,8 @@ pub struct Kafka {
     partitions: Vec<OnceCell<PartitionClient>>,
 }
 
+opaque_debug!(Kafka);
+
 /// Why there can be no such sink.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {

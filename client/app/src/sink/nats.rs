@@ -30,6 +30,8 @@ pub struct Nats {
     subject: String,
 }
 
+opaque_debug!(Nats);
+
 /// Why there can be no such sink.
 #[derive(Debug, thiserror::Error)]
 pub enum NatsError {

@@ -32,6 +32,8 @@ pub struct SinkRunner<S> {
     window: u32,
 }
 
+opaque_debug!(SinkRunner<S>);
+
 impl<S: Sink> SinkRunner<S> {
     /// Delivers the events of that group, which is there, to that sink. For order per stream the group must go by
     /// stream, or have a single consumer.
@@ -66,7 +68,11 @@ impl<S: Sink> SinkRunner<S> {
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), Problem> {
         let SinkRunner { group, sink, name, window } = self;
         let consumer = group.consume().name(name).window(window).start();
-        drive(&sink, consumer, stop).await
+        let ended = drive(&sink, consumer, stop).await;
+        if let Err(problem) = &ended {
+            tracing::error!(%problem, "a sink ended: it delivers nothing any more");
+        }
+        ended
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Webhook {
     clock: Box<dyn Clock>,
 }
 
+opaque_debug!(Webhook);
+
 /// Why there can be no such webhook.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {

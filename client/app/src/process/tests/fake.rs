@@ -210,7 +210,7 @@ impl Fake {
             return Err(Refusal::Conflict(Conflict {
                 stream: first.stream.clone(),
                 expected: first.expected.into(),
-                actual: first.actual.0,
+                actual: Some(first.actual.0),
                 failures,
                 violations: Vec::new(),
             }));

@@ -114,7 +114,7 @@ impl ProcessManager for Copier {
     }
 
     fn react(&self, (): &mut (), trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
-        let guess = trigger.conflict.as_ref().map_or(0, |conflict| conflict.actual);
+        let guess = trigger.conflict.as_ref().and_then(|conflict| conflict.actual).unwrap_or(0);
         Ok(Reaction::new().append("copy", Expect::Version(guess), [Event::json("Copied", &1)?]))
     }
 }

@@ -21,6 +21,8 @@ pub struct Memory<T> {
     inner: Arc<Mutex<Inner<T>>>,
 }
 
+opaque_debug!(Memory<T>);
+
 struct Inner<T> {
     began: Instant,
     places: HashMap<Slot, Place<T>>,
@@ -73,6 +75,8 @@ pub struct MemoryModel<T> {
     parked: Vec<Parked>,
     _turn: OwnedMutexGuard<()>,
 }
+
+opaque_debug!(MemoryModel<T>);
 
 enum Commit {
     Create(Place<()>),

@@ -46,6 +46,8 @@ pub struct Postgres {
     prepared: Arc<OnceCell<()>>,
 }
 
+opaque_debug!(Postgres);
+
 impl Postgres {
     /// Connects to a database, as in `postgres://user:password@host/database`.
     pub async fn connect(url: &str) -> Result<Postgres, StoreError> {
@@ -113,6 +115,8 @@ pub struct PostgresModel {
     /// The bookmark that is moved when it is committed.
     step: Option<(u32, u64)>,
 }
+
+opaque_debug!(PostgresModel);
 
 impl PostgresModel {
     /// The name of a table (or an index, a type, a view) of this model with its schema, quoted: for where the

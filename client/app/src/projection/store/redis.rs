@@ -45,6 +45,8 @@ pub struct Redis {
     scripts: Arc<Scripts>,
 }
 
+opaque_debug!(Redis);
+
 impl Redis {
     /// Connects to a server, as in `redis://host:6379/0`.
     pub async fn connect(url: &str) -> Result<Redis, StoreError> {
@@ -165,6 +167,8 @@ pub struct RedisModel {
     /// The commands of each event, with its position.
     events: Vec<(u64, Vec<Cmd>)>,
 }
+
+opaque_debug!(RedisModel);
 
 enum Commit {
     Create { record: Record, owner: String, lease: Duration },

@@ -50,6 +50,8 @@ pub struct Sqlite {
     prepared: Arc<OnceCell<()>>,
 }
 
+opaque_debug!(Sqlite);
+
 impl Sqlite {
     /// Opens a file, or makes it. A database that is no file, `:memory:` say, is refused: for models in memory there
     /// is [`Memory`](super::Memory).
@@ -127,6 +129,8 @@ pub struct SqliteModel {
     /// The bookmark that is moved when it is committed.
     step: Option<(u32, u64)>,
 }
+
+opaque_debug!(SqliteModel);
 
 impl SqliteModel {
     /// The name of a table (or an index, a trigger, a view) of this model, quoted: `orders` is `"orders"` in the live

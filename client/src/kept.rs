@@ -1,0 +1,147 @@
+//! The form in which an append of unknown outcome outlives its process.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use prost::Message;
+use quorate_proto::limits::DEADLINE_MS_MAX;
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::session_append::Request;
+use quorate_proto::{Append, Change, Invalid, Problem};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::time::Instant;
+
+use crate::append::{UnknownAppend, Unresolved};
+
+/// The longest time that an attempt can still be appended after: no deadline is longer, and a tenth is for clocks.
+const SETTLES_IN_MAX: Duration = Duration::from_millis(DEADLINE_MS_MAX + DEADLINE_MS_MAX / 10);
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// A `SessionAppend` of the protocol, in base64.
+    append: String,
+    /// A `Problem` of the protocol, in base64.
+    problem: String,
+    /// How long after it was kept an earlier attempt could still be appended. It counts from the start when it is
+    /// restored: that is later than true, and needs no clock that two processes share.
+    settles_in_ms: u64,
+}
+
+impl Serialize for UnknownAppend {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let unresolved = self.unresolved();
+        let append = v1::SessionAppend {
+            request: Some(request_of(&unresolved.append)),
+            ..v1::SessionAppend::default()
+        };
+        let problem = v1::Problem::from(unresolved.problem.clone());
+        let settles_in = unresolved.settled_at.saturating_duration_since(Instant::now());
+        Kept {
+            append: BASE64_STANDARD.encode(append.encode_to_vec()),
+            problem: BASE64_STANDARD.encode(problem.encode_to_vec()),
+            settles_in_ms: (settles_in.as_millis() as u64).saturating_add(1),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for UnknownAppend {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<UnknownAppend, D::Error> {
+        let kept = Kept::deserialize(deserializer)?;
+        let append: v1::SessionAppend = decode(&kept.append).map_err(D::Error::custom)?;
+        let problem: v1::Problem = decode(&kept.problem).map_err(D::Error::custom)?;
+        let settles_in = Duration::from_millis(kept.settles_in_ms).min(SETTLES_IN_MAX);
+        let unresolved = Unresolved {
+            append: append_of(append).map_err(D::Error::custom)?,
+            problem: Problem::try_from(problem).map_err(D::Error::custom)?,
+            settled_at: Instant::now() + settles_in,
+        };
+        Ok(unresolved.into())
+    }
+}
+
+/// An append as it goes over the wire: one that makes a change goes as that change.
+pub(crate) fn request_of(append: &Append) -> Request {
+    match Change::of_append(append) {
+        Ok(Some(change)) => Request::Change(change.into()),
+        Ok(None) | Err(_) => Request::Append(append.clone().into()),
+    }
+}
+
+fn append_of(kept: v1::SessionAppend) -> Result<Append, Invalid> {
+    match kept.request {
+        Some(Request::Change(change)) => Change::try_from(Some(change))?.to_append(),
+        Some(Request::Append(append)) => Append::try_from(Some(append)),
+        None => Err(Invalid::new("append", "is missing")),
+    }
+}
+
+fn decode<M: Message + Default>(text: &str) -> Result<M, String> {
+    let bytes = BASE64_STANDARD.decode(text).map_err(|error| error.to_string())?;
+    M::decode(bytes.as_slice()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_proto::{ErrorKind, Expectation, Outcome, Scope, StreamName};
+
+    use super::*;
+    use crate::event::{Event, new_id};
+
+    fn unknown(append: Append, settles_in: Duration) -> UnknownAppend {
+        let problem = Problem::new(ErrorKind::Deadline, Outcome::Unknown, "too late");
+        Unresolved { append, problem, settled_at: Instant::now() + settles_in }.into()
+    }
+
+    fn restored(unknown: &UnknownAppend) -> UnknownAppend {
+        let kept = serde_json::to_vec(unknown).expect("it is written");
+        serde_json::from_slice(&kept).expect("it is read")
+    }
+
+    #[tokio::test]
+    async fn an_append_of_unknown_outcome_outlives_its_process_with_its_ids_and_its_time() {
+        let event = Event::new("Paid", "50").expect("an event").tag("customer:7").into();
+        let stream = StreamName::new("order-42").expect("a name");
+        let before =
+            unknown(Append::to(stream, Expectation::Any, vec![event]), Duration::from_secs(5));
+        let after = restored(&before);
+        assert_eq!(after.append(), before.append());
+        assert_eq!(after.problem(), before.problem());
+        let (before, after) = (before.unresolved().settled_at, after.unresolved().settled_at);
+        assert!(after >= before, "it must not be thought settled too early");
+        assert!(after < before + Duration::from_secs(60));
+    }
+
+    #[tokio::test]
+    async fn a_deletion_of_unknown_outcome_is_kept_as_well() {
+        let scope = Scope::Stream(StreamName::new("order-42").expect("a name"));
+        let change = Change {
+            scope,
+            expectation: Expectation::Any,
+            id: new_id(),
+            kind: quorate_proto::ChangeKind::Delete,
+        };
+        let before = unknown(change.to_append().expect("an append"), Duration::ZERO);
+        assert_eq!(restored(&before).append(), before.append());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_kept_append_is_refused_and_its_time_is_bounded() {
+        for wrong in [
+            "{}",
+            r#"{"append":"?","problem":"","settles_in_ms":1}"#,
+            r#"{"append":"","problem":"","settles_in_ms":1}"#,
+        ] {
+            assert!(serde_json::from_str::<UnknownAppend>(wrong).is_err(), "{wrong}");
+        }
+        let event = Event::new("Paid", "50").expect("an event").into();
+        let stream = StreamName::new("order-42").expect("a name");
+        let before = unknown(Append::to(stream, Expectation::Any, vec![event]), Duration::ZERO);
+        let mut kept = serde_json::to_value(&before).expect("it is written");
+        kept["settles_in_ms"] = u64::MAX.into();
+        let after: UnknownAppend = serde_json::from_value(kept).expect("it is read");
+        assert!(after.unresolved().settled_at <= Instant::now() + SETTLES_IN_MAX);
+    }
+}
