@@ -42,7 +42,7 @@ async fn a_client_connects_within_its_deadline_although_most_endpoints_are_silen
     let silent = Silent::start(MANY).await;
     let begun = Instant::now();
     let builder = Client::builder().endpoints(silent.addresses()).in_order(true).deadline(SHORT);
-    let refused = builder.connect().await.err().expect("nobody answers");
+    let refused = builder.connect().await.expect_err("nobody answers");
     assert!(matches!(refused.kind, ErrorKind::Unavailable | ErrorKind::Deadline), "{refused:?}");
     assert!(begun.elapsed() < ENOUGH, "{:?}", begun.elapsed());
 

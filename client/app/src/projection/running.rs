@@ -106,8 +106,7 @@ impl Running {
         let has_ended = |status: &Status| matches!(status.state, State::Stopped | State::Failed(_));
         // A board that is gone has told its last: the status says what that was.
         let _ = status.wait_for(has_ended).await;
-        let state = status.borrow().state.clone();
-        state
+        self.status().state
     }
 
     /// Stops it after the transaction that is in work, and waits for that.
