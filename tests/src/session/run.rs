@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use regex::{NoExpand, Regex};
+use regex::{Captures, NoExpand, Regex};
 use tempfile::TempDir;
 
 use super::compare::{matches, processes};
@@ -12,7 +12,8 @@ use super::parse::Step;
 use crate::cluster::{PATIENCE, Turn, binary, take_turn, wait_for};
 
 /// Beginnings of commands that go on until they are told to stop.
-const ENDLESS: [&str; 3] = ["quorate dev", "quorate subscribe", "quorate group consume"];
+const ENDLESS: [&str; 4] =
+    ["quorate dev", "quorate subscribe", "quorate group consume", "quorate serve"];
 
 /// A person at a terminal: a folder, the ports of a cluster that nobody else uses, and what runs still.
 #[derive(Debug)]
@@ -82,6 +83,13 @@ impl Session {
         }
     }
 
+    /// Stops the clusters that were started, as Ctrl-C does.
+    pub fn stop_clusters(&mut self) {
+        for mut child in self.running.drain(..) {
+            end(&mut child, "-TERM");
+        }
+    }
+
     fn spawn(&self, command: &str, written: &Path) -> Child {
         let path = std::env::var("PATH").unwrap_or_default();
         let output = File::options().create(true).append(true).open(written).expect("a file");
@@ -104,9 +112,15 @@ impl Session {
             .expect("bash runs")
     }
 
-    /// The command with the processes of here in the place of the document's.
+    /// The command with the processes and ports of here in the place of the document's.
     fn here(&self, command: &str) -> String {
-        self.processes.iter().fold(command.to_owned(), |command, (theirs, ours)| {
+        let address = Regex::new(r"\b127\.0\.0\.1:7([78])0(\d)\b").expect("a regular expression");
+        let command = address.replace_all(command, |found: &Captures<'_>| {
+            let offset = if &found[1] == "8" { 100 } else { 0 };
+            let number: u16 = found[2].parse().expect("a digit");
+            format!("127.0.0.1:{}", self.port + offset + number - 1)
+        });
+        self.processes.iter().fold(command.into_owned(), |command, (theirs, ours)| {
             let pattern = Regex::new(&format!(r"\b{theirs}\b")).expect("a regular expression");
             pattern.replace_all(&command, NoExpand(ours)).into_owned()
         })
@@ -120,9 +134,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        for child in &mut self.running {
-            end(child, "-TERM");
-        }
+        self.stop_clusters();
     }
 }
 
@@ -135,11 +147,11 @@ fn end(child: &mut Child, signal: &str) {
     wait_for("the end of a command", PATIENCE, || child.try_wait().ok().flatten());
 }
 
-/// A port that is free with its two neighbours, and so are the three that are 100 higher.
+/// A port that is free with its three neighbours, and so are the three that are 100 higher.
 fn consecutive_ports() -> u16 {
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     let candidates = quorate_node::free_addresses(50).expect("free ports");
     let all_free =
-        |first: &u16| (0..3).all(|index| free(first + index) && free(first + 100 + index));
+        |first: &u16| (0..4).all(|index| free(first + index) && free(first + 100 + index));
     candidates.iter().map(|address| address.port()).find(all_free).expect("neighbouring free ports")
 }
