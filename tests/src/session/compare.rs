@@ -15,7 +15,7 @@ const VARYING: &[(&str, &str)] = &[
     (r"\b\d+(\.\d+)? ?(µs|ms|s|min)\b", "DURATION"),
     (r"\b[\d,.]+ (events|appends)/s\b", "RATE"),
     (r"\b[\d,.]+ (events )?a second\b", "RATE"),
-    (r"\b(leader|follower|candidate)\b", "ROLE"),
+    (r"\b(leader|follower|candidate|waiting)\b", "ROLE"),
     // The term, the position and how far behind it is, in a line of the status.
     (r"ADDRESS ROLE [\d ]+SIZE", "ADDRESS ROLE NUMBERS SIZE"),
 ];

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use regex::{Captures, NoExpand, Regex};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::compare::{matches, processes};
 use super::parse::Step;
@@ -62,13 +63,19 @@ impl Session {
         let what = format!("`{}`", step.command);
         let as_shown = || matches(&step.expected, &read(&written));
         let mut ended = false;
-        wait_for(&what, PATIENCE, || {
+        let started = Instant::now();
+        wait_for(&what, 2 * PATIENCE, || {
             // Whoever ended has written all that there will be.
             let over = child.try_wait().expect("it can be waited for").is_some();
             ended = over;
-            (over || (endless && as_shown())).then_some(())
+            // What never comes to what is shown is told below, with what it came to.
+            let too_late = started.elapsed() > PATIENCE;
+            (over || too_late || (endless && as_shown())).then_some(())
         });
         let output = read(&written);
+        if !ended && !matches(&step.expected, &output) {
+            end(&mut child, "-TERM");
+        }
         assert!(
             matches(&step.expected, &output),
             "{what} shows:\n{output}\nthe document has:\n{}",
