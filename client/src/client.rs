@@ -281,7 +281,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Addresses (`host:port`) of some nodes.
+    /// Addresses (`host:port`, `[::1]:port`) of some nodes; each may also be a list of them with commas.
     #[must_use]
     pub fn endpoints<A: Into<String>>(mut self, endpoints: impl IntoIterator<Item = A>) -> Builder {
         self.endpoints.extend(endpoints.into_iter().map(Into::into));

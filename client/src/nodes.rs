@@ -10,7 +10,7 @@ use quorate_proto::wire::problem_of;
 use quorate_proto::wire::v1::cluster_client::ClusterClient;
 use quorate_proto::wire::v1::events_client::EventsClient;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
-use quorate_proto::{ErrorKind, Invalid, Outcome, Problem};
+use quorate_proto::{Address, ErrorKind, Invalid, NoAddress, Outcome, Problem};
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Status};
@@ -65,11 +65,9 @@ impl Nodes {
         chance: Option<usize>,
         connector: Connector,
     ) -> Result<Nodes, Invalid> {
+        let addresses = parsed(&addresses)?;
         if addresses.is_empty() {
             return Err(Invalid::new("endpoints", "are empty"));
-        }
-        for address in &addresses {
-            endpoint(address)?;
         }
         let first = chance.map_or(0, |chance| chance % addresses.len());
         let state = State {
@@ -250,13 +248,32 @@ impl State {
     }
 }
 
-fn endpoint(address: &str) -> Result<Endpoint, Invalid> {
-    let refused = || Invalid::new("endpoints", format!("contain `{address}`, not a HOST:PORT"));
-    let port = address.rsplit_once(':').map(|(_, port)| port);
-    if port.and_then(|port| port.parse::<u16>().ok()).is_none() {
-        return Err(refused());
+/// The addresses of endpoints, each of which may be a list; one that is named twice counts once.
+fn parsed(endpoints: &[String]) -> Result<Vec<String>, Invalid> {
+    let mut addresses = Vec::new();
+    for endpoint in endpoints {
+        let list = Address::list(endpoint);
+        for address in list.map_err(|why| refused(&why.to_string()))? {
+            if !address.is_reachable() {
+                return Err(refused(&format!("nobody can connect to `{address}`")));
+            }
+            let address = address.to_string();
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
     }
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| refused())?;
+    Ok(addresses)
+}
+
+fn refused(why: &str) -> Invalid {
+    Invalid::new("endpoints", format!("cannot be used: {why}"))
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, Invalid> {
+    let address: Address = address.parse().map_err(|why: NoAddress| refused(&why.to_string()))?;
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let endpoint = endpoint.map_err(|error| refused(&format!("`{address}`: {error}")))?;
     Ok(endpoint
         .connect_timeout(CONNECT_TIME)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
@@ -384,10 +401,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
-        for wrong in ["", "localhost", "localhost:", "localhost:http", "a b:1", ":1:x"] {
-            let nodes = Nodes::new(vec![wrong.to_owned()], false, None, Connector::tcp());
-            assert!(nodes.is_err(), "{wrong}");
+    fn what_is_no_address_is_refused_with_what_to_write_instead() {
+        let refused = |text: &str| {
+            let nodes = Nodes::new(vec![text.to_owned()], false, None, Connector::tcp());
+            nodes.err().expect(text).to_string()
+        };
+        for wrong in ["localhost", "localhost:", "localhost:http", "a b:1", ":1:x", "a:1,b"] {
+            assert!(refused(wrong).contains("is not HOST:PORT"), "{}", refused(wrong));
         }
+        assert!(refused("http://a:1").contains("without http://"));
+        assert!(refused("::1:7701").contains("`[::1]:7701`"));
+        for nowhere in ["a:0", "0.0.0.0:1", "[::]:1"] {
+            assert!(refused(nowhere).contains("nobody can connect"), "{}", refused(nowhere));
+        }
+        assert!(refused(" , ").contains("are empty"));
+    }
+
+    #[test]
+    fn endpoints_are_understood_as_people_write_them() {
+        let written = ["a:1, B:2,", " [0::1]:3 ", "a:1"].map(str::to_owned).to_vec();
+        let nodes = Nodes::new(written, false, None, Connector::tcp()).expect("addresses");
+        assert_eq!(nodes.for_reads(), ["a:1", "b:2", "[::1]:3"]);
     }
 }

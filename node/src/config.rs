@@ -1,9 +1,9 @@
 //! What a node is told: flag before environment before file.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use quorate_proto::Address;
 use quorate_raft::ReplicaOptions;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -18,19 +18,19 @@ pub struct Flags {
     pub data: Option<PathBuf>,
     /// Where to listen for clients [default: 127.0.0.1:7701].
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_LISTEN")]
-    pub listen: Option<String>,
+    pub listen: Option<Address>,
     /// Where to listen for the other nodes [default: 127.0.0.1:7801].
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_PEER_LISTEN")]
-    pub peer_listen: Option<String>,
+    pub peer_listen: Option<Address>,
     /// Where to listen for those who scrape metrics (`GET /metrics`) [default: nowhere].
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_METRICS_LISTEN")]
-    pub metrics_listen: Option<String>,
+    pub metrics_listen: Option<Address>,
     /// Where clients reach this node, if it is not where it listens.
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_ADVERTISE")]
-    pub advertise: Option<String>,
+    pub advertise: Option<Address>,
     /// Where the other nodes reach this node, if it is not where it listens.
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_PEER_ADVERTISE")]
-    pub peer_advertise: Option<String>,
+    pub peer_advertise: Option<Address>,
     /// Listen beyond loopback although nothing is encrypted and nobody has to say who they are.
     #[arg(
         long,
@@ -66,6 +66,16 @@ pub struct Flags {
         value_name = "BOOL"
     )]
     pub accept_clock: Option<bool>,
+    /// Start although the cluster knows this node at other addresses: they lead here all the same.
+    #[arg(
+        long,
+        env = "QUORATE_MOVED",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true,
+        value_name = "BOOL"
+    )]
+    pub moved: Option<bool>,
 }
 
 /// The settings of a node as a file holds them. Unknown keys are refused.
@@ -73,11 +83,16 @@ pub struct Flags {
 #[serde(deny_unknown_fields)]
 pub struct File {
     data: Option<PathBuf>,
-    listen: Option<String>,
-    peer_listen: Option<String>,
-    metrics_listen: Option<String>,
-    advertise: Option<String>,
-    peer_advertise: Option<String>,
+    #[serde(default, deserialize_with = "address_of")]
+    listen: Option<Address>,
+    #[serde(default, deserialize_with = "address_of")]
+    peer_listen: Option<Address>,
+    #[serde(default, deserialize_with = "address_of")]
+    metrics_listen: Option<Address>,
+    #[serde(default, deserialize_with = "address_of")]
+    advertise: Option<Address>,
+    #[serde(default, deserialize_with = "address_of")]
+    peer_advertise: Option<Address>,
     insecure: Option<bool>,
     log: Option<String>,
     threads: Option<usize>,
@@ -88,6 +103,7 @@ pub struct File {
     #[serde(default, deserialize_with = "size_of")]
     cache: Option<u64>,
     accept_clock: Option<bool>,
+    moved: Option<bool>,
 }
 
 /// Why settings cannot be used.
@@ -128,6 +144,8 @@ pub struct Settings {
     pub cache: u64,
     /// Whether the only node of a cluster starts with a clock far ahead of its newest stamp.
     pub accept_clock: bool,
+    /// Whether it starts although its cluster knows it at other addresses.
+    pub moved: bool,
 }
 
 /// Reads the text of a settings file.
@@ -139,12 +157,12 @@ impl Settings {
     /// Puts flags and environment before the file, and the defaults behind it, and checks the whole.
     pub fn resolve(flags: Flags, file: File) -> Result<Settings, Unusable> {
         let data = flags.data.or(file.data).ok_or_else(|| missing("data", "the node's folder"))?;
-        let listen = flags.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:7701".to_owned());
+        let listen = flags.listen.or(file.listen).unwrap_or_else(|| Address::local(7701));
         let peer_listen =
-            flags.peer_listen.or(file.peer_listen).unwrap_or_else(|| "127.0.0.1:7801".to_owned());
+            flags.peer_listen.or(file.peer_listen).unwrap_or_else(|| Address::local(7801));
         let metrics_listen = flags.metrics_listen.or(file.metrics_listen);
         let allowed = flags.insecure.or(file.insecure).unwrap_or(false);
-        let open = !is_loopback("listen", &listen)? | !is_loopback("peer_listen", &peer_listen)?;
+        let open = !(listen.is_loopback() && peer_listen.is_loopback());
         if open && !allowed {
             return Err(Unusable(format!(
                 "`{listen}` and `{peer_listen}` are not both loopback addresses, and nothing is \
@@ -152,7 +170,7 @@ impl Settings {
             )));
         }
         if let Some(address) = &metrics_listen
-            && !is_loopback("metrics_listen", address)?
+            && !address.is_loopback()
             && !allowed
         {
             return Err(Unusable(format!(
@@ -172,9 +190,9 @@ impl Settings {
                 flags.peer_advertise.or(file.peer_advertise),
                 &peer_listen,
             )?,
-            listen,
-            peer_listen,
-            metrics_listen,
+            listen: listen.to_string(),
+            peer_listen: peer_listen.to_string(),
+            metrics_listen: metrics_listen.map(|address| address.to_string()),
             insecure: open,
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             threads,
@@ -188,6 +206,7 @@ impl Settings {
                 .or(file.cache)
                 .unwrap_or(ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT as u64),
             accept_clock: flags.accept_clock.or(file.accept_clock).unwrap_or(false),
+            moved: flags.moved.or(file.moved).unwrap_or(false),
         })
     }
 }
@@ -206,31 +225,21 @@ fn size_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D:
     }
 }
 
+fn address_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(D::Error::custom)
+}
+
 /// Where others reach a listener: what was told, or else where it listens.
-fn advertised(field: &str, told: Option<String>, listen: &str) -> Result<String, Unusable> {
-    let address = told.unwrap_or_else(|| listen.to_owned());
-    let (host, port) = split(field, &address)?;
-    if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) || port == 0 {
-        return Err(Unusable(format!(
+fn advertised(field: &str, told: Option<Address>, listen: &Address) -> Result<String, Unusable> {
+    let address = told.as_ref().unwrap_or(listen);
+    match address.is_reachable() {
+        true => Ok(address.to_string()),
+        false => Err(Unusable(format!(
             "`{address}` is nothing that others can connect to: say where they reach this node with \
              `{field}`"
-        )));
+        ))),
     }
-    Ok(address)
-}
-
-fn is_loopback(field: &str, address: &str) -> Result<bool, Unusable> {
-    let (host, _) = split(field, address)?;
-    Ok(host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()))
-}
-
-/// Host and port of `host:port` or `[ip]:port`.
-fn split<'a>(field: &str, address: &'a str) -> Result<(&'a str, u16), Unusable> {
-    let parts = address.rsplit_once(':').and_then(|(host, port)| {
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        (!host.is_empty()).then_some((host, port.parse().ok()?))
-    });
-    parts.ok_or_else(|| Unusable(format!("`{field}` is `{address}`, which is not HOST:PORT")))
 }
 
 fn missing(field: &str, what: &str) -> Unusable {
@@ -243,6 +252,10 @@ fn missing(field: &str, what: &str) -> Unusable {
 mod tests {
     use super::*;
 
+    fn address(text: &str) -> Address {
+        text.parse().expect("an address")
+    }
+
     fn resolve(flags: Flags, file: &str) -> Result<Settings, String> {
         let file = parse(file).map_err(|error| error.to_string())?;
         Settings::resolve(flags, file).map_err(|error| error.to_string())
@@ -251,7 +264,7 @@ mod tests {
     #[test]
     fn a_flag_comes_before_the_file_and_the_file_before_the_default() {
         let file = "data = '/file'\nlisten = '127.0.0.1:1'\nlog = 'debug'";
-        let flags = Flags { listen: Some("127.0.0.1:2".into()), ..Flags::default() };
+        let flags = Flags { listen: Some(address("127.0.0.1:2")), ..Flags::default() };
         let settings = resolve(flags, file).expect("usable");
         assert_eq!(settings.listen, "127.0.0.1:2");
         assert_eq!(settings.advertise, "127.0.0.1:2");
@@ -304,8 +317,8 @@ mod tests {
         for open in ["0.0.0.0:7701", "[::]:7701", "10.0.0.1:7701", "example.org:7701"] {
             let flags = |insecure| Flags {
                 data: Some("/x".into()),
-                listen: Some(open.into()),
-                advertise: Some("a.example.org:7701".into()),
+                listen: Some(address(open)),
+                advertise: Some(address("a.example.org:7701")),
                 insecure,
                 ..Flags::default()
             };
@@ -316,7 +329,7 @@ mod tests {
         for closed in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"] {
             let flags = Flags {
                 data: Some("/x".into()),
-                listen: Some(closed.into()),
+                listen: Some(address(closed)),
                 insecure: Some(true),
                 ..Flags::default()
             };
@@ -326,9 +339,9 @@ mod tests {
 
     #[test]
     fn metrics_are_served_beyond_loopback_only_when_that_is_asked_for() {
-        let flags = |address: &str, insecure| Flags {
+        let flags = |listen: &str, insecure| Flags {
             data: Some("/x".into()),
-            metrics_listen: Some(address.into()),
+            metrics_listen: Some(address(listen)),
             insecure,
             ..Flags::default()
         };
@@ -348,18 +361,19 @@ mod tests {
         for (listen, why) in [
             ("0.0.0.0:7701", "nothing that others can connect to"),
             ("127.0.0.1:0", "nothing that others can connect to"),
-            ("127.0.0.1", "not HOST:PORT"),
-            (":7701", "not HOST:PORT"),
-            ("127.0.0.1:70000", "not HOST:PORT"),
         ] {
             let flags = Flags {
                 data: Some("/x".into()),
-                listen: Some(listen.into()),
+                listen: Some(address(listen)),
                 insecure: Some(true),
                 ..Flags::default()
             };
             let refused = resolve(flags, "").expect_err(listen);
             assert!(refused.contains(why), "{listen}: {refused}");
+        }
+        for field in ["listen", "peer_listen", "metrics_listen", "advertise", "peer_advertise"] {
+            let refused = parse(&format!("data = '/x'\n{field} = '::1:7701'")).expect_err(field);
+            assert!(refused.to_string().contains("`[::1]:7701`"), "{refused}");
         }
         assert!(resolve(Flags::default(), "").expect_err("no folder").contains("`data`"));
     }

@@ -74,6 +74,7 @@ impl Cluster {
                 scrub_bytes_per_second: 0,
                 block_cache_bytes: 1024 * 1024,
                 accept_clock: false,
+                moved: false,
             };
             let server = Server::start(TokioHost::new(), options).await.expect("it starts");
             servers.push(Some(server));

@@ -6,6 +6,7 @@
 pub mod json;
 pub mod limits;
 
+mod address;
 mod append;
 mod error;
 mod event;
@@ -20,6 +21,7 @@ mod snapshot;
 #[cfg(feature = "wire")]
 pub mod wire;
 
+pub use address::{Address, NoAddress};
 pub use append::{Append, Appended, Condition, Expectation, Requirement, Write};
 pub use error::{ErrorKind, Failure, Invalid, Outcome, Problem, Violation};
 pub use event::{Event, EventId, RecordedEvent};

@@ -156,14 +156,14 @@ fn show<H: Host>(running: &Running<H>, index: u64, before: &Finding, finding: &F
             }
             tracing::error!(
                 "at log index {index} the same entries came to something else on node {list} than on a \
-                 majority; it will stop by itself, and must be replaced"
+                 majority; it will stop by itself, and must not start with its folder again"
             );
         }
         Finding::OddOnes(_) => {}
         Finding::OddOneHere => running.failure.report(format!(
             "at log index {index} the same entries came to something else on this node than on a majority of \
-             the cluster: what it holds is wrong. Set its folder aside for whoever looks into it, remove the \
-             node from the cluster, check its memory and its disk, and add a new node"
+             the cluster: what it holds is wrong. Set its folder aside for whoever looks into it, \
+             check its memory and its disk, and leave it stopped: no command can add a new node in its place yet"
         )),
         Finding::Undecided => {
             let why = format!(

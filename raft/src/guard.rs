@@ -305,7 +305,8 @@ fn forgotten(node: u64) -> PeerMemory {
 
 /// Why a peer that shows this must be kept out, if it must.
 fn judge(memory: &PeerMemory, shown: &Shown) -> Result<(), String> {
-    let lost = "its folder was lost or is an old copy; replace it by a new node";
+    let lost = "its folder was lost or is an old copy: start it on the newest one that it had; no command can add a \
+                new node in its place yet";
     if shown.boot < memory.boot {
         let (now, before) = (shown.boot, memory.boot);
         return Err(format!("it says it was started {now} times, but it was {before}: {lost}"));

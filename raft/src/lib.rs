@@ -25,6 +25,7 @@ mod identity;
 mod machine;
 mod network;
 mod observe;
+mod place;
 mod proposal;
 mod reads;
 mod replica;

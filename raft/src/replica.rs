@@ -76,6 +76,8 @@ pub struct ReplicaOptions {
     pub block_cache_bytes: usize,
     /// The only node of a cluster starts although its clock is far ahead of its newest stamp.
     pub accept_clock: bool,
+    /// It starts although its cluster knows it at other addresses: they lead here all the same.
+    pub moved: bool,
 }
 
 impl ReplicaOptions {
@@ -103,6 +105,19 @@ pub enum StartError {
          once with --accept-clock; if it is wrong, everything with a max age would be gone", .0.as_secs() / 86_400
     )]
     Clock(Duration),
+    /// Its cluster knows this node at other addresses, where it would be looked for in vain.
+    #[error(
+        "its cluster knows node {node} at {known}, but here it is told to be at {told}: start it where it is known \
+         (--listen, --peer-listen, --advertise, --peer-advertise), or, if that leads here all the same, with --moved"
+    )]
+    Moved {
+        /// Its id.
+        node: u64,
+        /// Where its cluster knows it.
+        known: String,
+        /// Where it is according to its settings.
+        told: String,
+    },
 }
 
 /// Why a cluster could not be founded. It can be tried again: what was done already is done once.

@@ -30,7 +30,7 @@ use crate::status::{Clock, Status};
 use crate::storage::Storage;
 use crate::transfers::Transfers;
 use crate::types::{Place, TypeConfig, Vote};
-use crate::{care, config, digests, hang, housekeeping, observe, room, spread};
+use crate::{care, config, digests, hang, housekeeping, observe, place, room, spread};
 
 /// Bytes of the newest entries that the log keeps in memory, for apply and for followers.
 const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -79,14 +79,12 @@ impl<H: Host> Running<H> {
     ) -> Result<Arc<Running<H>>, StartError> {
         let config = config::config(&options.timing).map_err(StartError::Raft)?;
         let opened = open(&host, options, identity, &failure).await?;
-        let Opened { boot, log, replayed, space, writer_ended } = opened;
-        if !options.accept_clock
-            && let Some(ahead) = ahead_alone(&host, &replayed.store, identity.node)
-        {
+        let Opened { boot, log, place, replayed, space, writer_ended } = opened;
+        if let Some(refused) = refusal(&host, options, &identity, &place, &replayed.store) {
             log.close();
             let mut writer_ended = writer_ended;
             let _gone = writer_ended.wait_for(|ended| *ended).await;
-            return Err(StartError::Clock(ahead));
+            return Err(refused);
         }
         let transfers = Transfers::default();
         let deadline = options.timing.election_max;
@@ -213,6 +211,25 @@ impl<H: Host> Running<H> {
     }
 }
 
+/// Why a node that was opened must not take part, if it must not.
+fn refusal<H: Host>(
+    host: &H,
+    options: &ReplicaOptions,
+    identity: &Identity,
+    place: &Option<Place>,
+    store: &Store,
+) -> Option<StartError> {
+    let moved = place.as_ref().filter(|_| !options.moved).and_then(|place| {
+        let told = (options.client_address.as_str(), options.peer_address.as_str());
+        let (known, told) = place::difference(place, told)?;
+        Some(StartError::Moved { node: identity.node, known, told })
+    });
+    moved.or_else(|| {
+        let ahead = ahead_alone(host, store, identity.node);
+        ahead.filter(|_| !options.accept_clock).map(StartError::Clock)
+    })
+}
+
 /// How far the clock is ahead of the newest stamp, if that is too far and there is no other node to ask.
 fn ahead_alone<H: Host>(host: &H, store: &Store, node: u64) -> Option<Duration> {
     let stored = membership::decode_stored(store.attachment()).ok()?;
@@ -239,6 +256,8 @@ fn advise(fault: Fault) -> Fault {
 struct Opened {
     boot: u64,
     log: RaftLog,
+    /// Where its cluster knows the node, if it knows it.
+    place: Option<Place>,
     replayed: Replayed,
     space: Space,
     writer_ended: watch::Receiver<bool>,
@@ -279,9 +298,10 @@ async fn open<H: Host>(
         writer.keep_reach(move |reach| started.reaches(reach))?;
         log.fill_ahead(space.room() < Room::Full);
         let replayed = machine::bring_up_to_date(store, open_store, &log, &space)?;
-        Ok((boot, log, writer, replayed, space))
+        let place = place::known(&replayed.store, &log, node)?;
+        Ok((boot, log, writer, place, replayed, space))
     });
-    let (boot, log, writer, replayed, space) = opened.await?;
+    let (boot, log, writer, place, replayed, space) = opened.await?;
     let (ended, writer_ended) = watch::channel(false);
     let failure = failure.clone();
     let stopped = move |outcome: Result<(), Fault>| {
@@ -291,5 +311,5 @@ async fn open<H: Host>(
         ended.send_replace(true);
     };
     host.start_log_writer(writer, Box::new(stopped));
-    Ok(Opened { boot, log, replayed, space, writer_ended })
+    Ok(Opened { boot, log, place, replayed, space, writer_ended })
 }

@@ -11,7 +11,7 @@ use crate::format::current;
 use crate::vfs::{Open, Vfs};
 
 const CURRENT: &str = "CURRENT";
-const CURRENT_NEW: &str = "CURRENT.new";
+pub(crate) const CURRENT_NEW: &str = "CURRENT.new";
 const CURRENT_BYTES_MAX: u64 = 64;
 const FETCHED: &str = "install-";
 
@@ -102,7 +102,7 @@ impl Folder {
     /// events, and founding an empty store over them would remove them.
     pub(crate) fn current(&self) -> Result<Option<u64>, Fault> {
         let number = read_current(&*self.vfs, &self.path)?;
-        if number.is_none() && !self.list(&self.chunks)?.is_empty() {
+        if number.is_none() && self.list(&self.chunks)?.iter().any(|name| is_of_chunks(name)) {
             return Err(nameless(&self.path));
         }
         Ok(number)
@@ -120,7 +120,8 @@ impl Folder {
     }
 
     /// Removes what no checkpoint names: other catalogs, files under temporary names, and chunks that were
-    /// written but not committed; chunks that were fetched whole stay for the next install. Nothing depends on its being durable, but the name of the catalog in use must
+    /// written but not committed; chunks that were fetched whole stay for the next install, and so does what the store
+    /// did not make. Nothing depends on its being durable, but the name of the catalog in use must
     /// be before the others go: a program that was killed may have renamed `CURRENT` and synced nothing.
     pub(crate) fn clean(
         &self,
@@ -132,7 +133,7 @@ impl Folder {
         }
         let catalog = catalog.map(current::catalog_name);
         for name in self.list(&self.path)? {
-            let is_other_catalog = name.starts_with("catalog-") && Some(&name) != catalog.as_ref();
+            let is_other_catalog = is_of_catalogs(&name) && Some(&name) != catalog.as_ref();
             if is_other_catalog || name == CURRENT_NEW {
                 self.remove(&self.path.join(name))?;
             }
@@ -142,7 +143,9 @@ impl Folder {
         for name in self.list(&self.chunks)? {
             let path = self.chunks.join(&name);
             let is_fetched = name.starts_with(FETCHED) && path.extension().is_none();
-            if !known.contains(&path) && !is_fetched {
+            if !is_of_chunks(&name) {
+                tracing::warn!("`{}` is not the store's; it is left alone", path.display());
+            } else if !known.contains(&path) && !is_fetched {
                 self.remove(&path)?;
             }
         }
@@ -178,6 +181,27 @@ impl Folder {
 /// The folder has chunks, and nothing says which catalog knows them.
 pub(crate) fn nameless(directory: &Path) -> Fault {
     Fault::damaged(&directory.join(CURRENT), 0, "it is missing, though there are chunks")
+}
+
+/// Whether the store gives such a name to a file of the folder `chunks`.
+pub(crate) fn is_of_chunks(name: &str) -> bool {
+    let (stem, suffix) = name.split_once('.').map_or((name, None), |(stem, end)| (stem, Some(end)));
+    let numbered = |prefix: &str| stem.strip_prefix(prefix).is_some_and(is_number);
+    match suffix {
+        None => ["chunk-", "seal-", FETCHED, "repair-"].into_iter().any(numbered),
+        Some("new") => numbered("chunk-"),
+        Some("part") => numbered(FETCHED),
+        Some(_) => false,
+    }
+}
+
+/// Whether the store gives such a name to a catalog.
+pub(crate) fn is_of_catalogs(name: &str) -> bool {
+    name.strip_prefix("catalog-").is_some_and(is_number)
+}
+
+fn is_number(digits: &str) -> bool {
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The number of the catalog that a store's folder has in use; `None` if it names none.

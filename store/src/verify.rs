@@ -10,7 +10,7 @@ use quorate_proto::{LogId, Position, Version};
 use crate::cache::BlockCache;
 use crate::catalog::{self, CatalogExport, KeyState};
 use crate::chunk::{self, Chunk, ChunkIdentity, ChunkKey};
-use crate::folder::{nameless, read_current};
+use crate::folder::{CURRENT_NEW, is_of_catalogs, is_of_chunks, nameless, read_current};
 use crate::format::current::catalog_name;
 use crate::vfs::{Open, Vfs};
 use crate::{Fault, Key};
@@ -69,7 +69,11 @@ pub fn verify(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Vec<Fault>> {
 fn no_catalog(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Fault> {
     let chunks = directory.join("chunks");
     let there = vfs.exists(&chunks).map_err(Fault::io("find", &chunks))?;
-    if there && !vfs.list(&chunks).map_err(Fault::io("list", &chunks))?.is_empty() {
+    if !there {
+        return Ok(Report::default());
+    }
+    let names = vfs.list(&chunks).map_err(Fault::io("list", &chunks))?;
+    if names.iter().any(|name| is_of_chunks(name)) {
         return Err(nameless(directory));
     }
     Ok(Report::default())
@@ -80,7 +84,8 @@ fn without_catalog(vfs: &dyn Vfs, directory: &Path, fault: Fault) -> Vec<Fault> 
     let chunks = directory.join("chunks");
     // What cannot be listed is no more than that fault says already.
     let names = vfs.list(&chunks).unwrap_or_default().into_iter();
-    let names = names.filter(|name| name.starts_with("chunk-") && !name.contains('.'));
+    let is_chunk = |name: &String| name.starts_with("chunk-") && !name.contains('.');
+    let names = names.filter(|name| is_of_chunks(name) && is_chunk(name));
     let checked = names.map(|name| chunk::verify_alone(vfs, &chunks.join(name)));
     std::iter::once(fault).chain(checked.filter_map(Result::err)).collect()
 }
@@ -96,13 +101,14 @@ fn leftovers(
     let (chunks, current) = (directory.join("chunks"), catalog_name(number));
     let mut found: Vec<PathBuf> = list(directory)?
         .into_iter()
-        .filter(|name| name.starts_with("CURRENT.") || name.starts_with("catalog-"))
+        .filter(|name| name == CURRENT_NEW || is_of_catalogs(name))
         .filter(|name| *name != current)
         .map(|name| directory.join(name))
         .collect();
     let known: BTreeSet<PathBuf> =
         catalog.chunks().iter().map(|chunk| chunk::path(&chunks, chunk.number)).collect();
-    let there = list(&chunks)?.into_iter().map(|name| chunks.join(name));
+    let names = list(&chunks)?.into_iter().filter(|name| is_of_chunks(name));
+    let there = names.map(|name| chunks.join(name));
     found.extend(there.filter(|path| !known.contains(path)));
     Ok(found)
 }

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use quorate_proto::{Consistency, Position};
+use quorate_proto::{Address, Consistency, Position};
 use tracing_subscriber::EnvFilter;
 
 use crate::age;
@@ -16,9 +16,9 @@ use crate::exit::Exit;
 #[derive(Clone, Debug)]
 pub struct Global {
     /// Addresses of some nodes of the cluster.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<Addresses>,
     /// The one node to ask, if one was named.
-    pub node: Option<String>,
+    pub node: Option<Address>,
     /// How fresh a read must be.
     pub consistency: Consistency,
     /// How long to wait for the cluster, if it was told.
@@ -35,8 +35,8 @@ impl Global {
     /// The addresses to connect to: the one asked for, or all that are known.
     pub fn addresses(&self) -> Vec<String> {
         match &self.node {
-            Some(node) => vec![node.clone()],
-            None => self.endpoints.clone(),
+            Some(node) => vec![node.to_string()],
+            None => shown(&self.endpoints),
         }
     }
 }
@@ -49,15 +49,15 @@ pub(crate) struct Connection {
     #[arg(
         long,
         value_name = "ADDR,…",
-        value_delimiter = ',',
+        value_parser = addresses,
         env = "QUORATE_ENDPOINTS",
         hide_env_values = true,
         default_value = "127.0.0.1:7701,127.0.0.1:7702,127.0.0.1:7703"
     )]
-    endpoints: Vec<String>,
+    endpoints: Vec<Addresses>,
     /// Ask this node and no other.
     #[arg(long, value_name = "ADDR")]
-    node: Option<String>,
+    node: Option<Address>,
     /// Tell on standard error what the client does: error, warn, info, debug, trace, or a filter like
     /// `quorate_client=debug`.
     #[arg(long, value_name = "LEVEL", value_parser = parse_log)]
@@ -206,6 +206,24 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The addresses of one flag, which may be a list.
+#[derive(Clone, Debug)]
+pub struct Addresses(Vec<Address>);
+
+/// Reads the value of a flag that is a list of addresses.
+pub(crate) fn addresses(text: &str) -> Result<Addresses, String> {
+    match Address::list(text) {
+        Ok(list) if list.is_empty() => Err("it names no address".to_owned()),
+        Ok(list) => Ok(Addresses(list)),
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+/// The addresses of a flag that may be repeated, as they are connected to.
+pub(crate) fn shown(lists: &[Addresses]) -> Vec<String> {
+    lists.iter().flat_map(|Addresses(list)| list).map(Address::to_string).collect()
+}
+
 fn parse_consistency(text: &str) -> Result<Consistency, String> {
     match text {
         "linearizable" => Ok(Consistency::Linearizable),
@@ -220,6 +238,8 @@ fn parse_consistency(text: &str) -> Result<Consistency, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -238,6 +258,33 @@ mod tests {
         assert_eq!(parse_timeout("2m"), Ok(Duration::from_secs(120)));
         for wrong in ["", "0s", "10", "-1s"] {
             assert!(parse_timeout(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Untimed<Nothing>,
+        }
+        let read = |arguments: &[&str]| {
+            let read = Line::try_parse_from(["quorate"].iter().chain(arguments));
+            let read = read.map_err(|error| error.to_string())?;
+            read.args.parts().map(|(_, global)| global.addresses()).map_err(|exit| exit.message)
+        };
+        let both = vec!["a:1".to_owned(), "[::1]:2".to_owned()];
+        assert_eq!(read(&["--endpoints", "a:1, [::1]:2,"]), Ok(both.clone()));
+        assert_eq!(read(&["--endpoints", "A:1", "--endpoints", "[0::1]:2"]), Ok(both));
+        assert_eq!(read(&["--node", " a:1 "]), Ok(vec!["a:1".to_owned()]));
+        for (flag, wrong, why) in [
+            ("--endpoints", "http://a:1", "without http://: `a:1`"),
+            ("--endpoints", "a:1,::1:2", "`[::1]:2`"),
+            ("--endpoints", ",", "names no address"),
+            ("--node", "a:1,b:2", "is not HOST:PORT"),
+        ] {
+            let refused = read(&[flag, wrong]).expect_err(wrong);
+            assert!(refused.contains(why), "{refused}");
         }
     }
 }

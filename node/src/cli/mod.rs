@@ -15,8 +15,8 @@ use crate::exit::{Ending, Exit};
 
 pub use examples::paths;
 pub(crate) use examples::{command, example};
-pub use global::Global;
-pub(crate) use global::{Asking, Form, Nothing, Reading, Untimed};
+pub use global::{Addresses, Global};
+pub(crate) use global::{Asking, Form, Nothing, Reading, Untimed, addresses, shown};
 
 /// A replicated event store: one append-only log of events, agreed on by a cluster of nodes.
 #[derive(Debug, Parser)]

@@ -11,7 +11,7 @@ use quorate_client::{
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use serde::Serialize;
 
-use crate::cli::{Asking, Global, Nothing};
+use crate::cli::{self, Addresses, Asking, Global, Nothing};
 use crate::exit::Exit;
 use crate::output::write_json;
 use crate::{inspect, size};
@@ -37,8 +37,8 @@ enum ClusterCommand {
 #[derive(Args, Debug)]
 struct InitArgs {
     /// Where the nodes listen for each other; the node that is asked must be one of them.
-    #[arg(long, value_name = "ADDR,…", value_delimiter = ',')]
-    peers: Vec<String>,
+    #[arg(long, value_name = "ADDR,…", value_parser = cli::addresses)]
+    peers: Vec<Addresses>,
     /// How much log makes a chunk; cannot be changed later.
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "64MiB")]
     chunk_size: u64,
@@ -72,14 +72,18 @@ struct MemberLine {
 async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
     let addresses = global.addresses();
     let asked = addresses.first().ok_or_else(|| Exit::usage("--endpoints names no node"))?;
-    let peers = match args.peers {
+    let peers = match cli::shown(&args.peers) {
         peers if peers.is_empty() => peers_of(&addresses, global.timeout).await?,
         peers => peers,
     };
     let found = inspect::found(asked, peers.clone(), args.chunk_size, global.timeout).await;
     let (founded, chunk_bytes) = match found {
         Ok(founded) => (founded, args.chunk_size),
-        Err(refused) => founded_already(asked, &peers, global.timeout).await.ok_or(refused)?,
+        Err(refused) => {
+            let there = founded_already(asked, &peers, global.timeout).await.ok_or(refused)?;
+            refuse_if_outside(&there.0).await?;
+            there
+        }
     };
     Exit::told(Ok(()), report_founded(global, founded, chunk_bytes))
 }
@@ -121,6 +125,30 @@ async fn founded_already(
     });
     let founded = Founded { cluster: cluster?, members: members.collect() };
     same.then_some((founded, chunk_bytes))
+}
+
+/// Refuses to call a cluster founded of which a member does not take part: its folder was lost, say, and it waits to
+/// be founded.
+async fn refuse_if_outside(founded: &Founded) -> Result<(), Exit> {
+    let ours = founded.cluster;
+    for Member { id, client_address, .. } in &founded.members {
+        // One that does not answer now may be stopped, and is a member all the same.
+        let Ok(there) = inspect::status(client_address, true).await else { continue };
+        if there.cluster == Some(ours) {
+            continue;
+        }
+        let where_it_is = match there.cluster {
+            Some(other) => format!("is a node of another cluster, {other}"),
+            None => "belongs to no cluster: its folder is a new one".to_owned(),
+        };
+        return Err(Exit::failed(format!(
+            "the cluster {ours} is founded already, but the node at {client_address}, where its node {id} must be, \
+             {where_it_is}. Start it on the folder of node {id}. If that is lost, the cluster goes on without the \
+             node as long as a majority is there; a new node cannot be taken in yet: `quorate export` and \
+             `quorate import` bring the events into a new cluster"
+        )));
+    }
+    Ok(())
 }
 
 /// Asks each node where it listens for the others.

@@ -1,6 +1,7 @@
 //! `quorate dev`: a local cluster to develop against, and to try failures on.
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -16,6 +17,12 @@ use crate::{inspect, size};
 
 /// How often a node that is not this process's child is looked at.
 const LOOKED_EVERY: Duration = Duration::from_secs(1);
+/// The first port unless told otherwise.
+const PORT_DEFAULT: u16 = 7701;
+/// What the first port may be: all the others follow it.
+const PORTS: RangeInclusive<i64> = 1..=65_300;
+/// The file beside the nodes that keeps the first port: a cluster can only be started again where it was founded.
+const PORT: &str = "port";
 /// How far a node's port for its peers is from its port for clients.
 const PEER_PORTS_OFFSET: u16 = 100;
 
@@ -33,10 +40,11 @@ pub struct DevArgs {
     /// How much log makes a chunk, for a new cluster.
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "64MiB")]
     chunk_size: u64,
-    /// The first node's port for clients; the others follow, and those for peers are 100 higher.
-    #[arg(long, value_name = "PORT", default_value_t = 7701, env = "QUORATE_PORT", hide_env_values = true,
-          value_parser = clap::value_parser!(u16).range(1..=65_300))]
-    port: u16,
+    /// The first node's port for clients; the others follow, and those for peers are 100 higher [default: 7701, or
+    /// as the cluster in --data was founded].
+    #[arg(long, value_name = "PORT", env = "QUORATE_PORT", hide_env_values = true,
+          value_parser = clap::value_parser!(u16).range(PORTS))]
+    port: Option<u16>,
 }
 
 /// Runs the command.
@@ -56,9 +64,11 @@ pub async fn run(args: DevArgs) -> Result<(), Exit> {
         }
     };
     let count = node_count(&root, args.nodes)?;
-    let port = |index: u16| (args.port + index, args.port + PEER_PORTS_OFFSET + index);
+    let first = first_port(&root, args.port)?;
+    let port = |index: u16| (first + index, first + PEER_PORTS_OFFSET + index);
     let nodes = local::lay_out(&root, &(0..count).map(port).collect::<Vec<_>>());
     local::check_free(&nodes)?;
+    std::fs::write(root.join(PORT), format!("{first}\n"))?;
     let noun = if count == 1 { "node" } else { "nodes" };
     say(&format!("starting {count} {noun} in {}", root.display()));
     let mut processes = tokio::select! {
@@ -97,6 +107,29 @@ fn node_count(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
         Some(told) => Ok(told),
         None if held > 0 => Ok(held),
         None => Ok(3),
+    }
+}
+
+/// The first node's port for clients: that of the cluster that the folder holds, if it holds one.
+fn first_port(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
+    let path = root.join(PORT);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(told.unwrap_or(PORT_DEFAULT));
+        }
+        Err(error) => return Err(Exit::failed(format!("`{}`: {error}", path.display()))),
+    };
+    let held = text.trim().parse().ok().filter(|port| PORTS.contains(&i64::from(*port)));
+    let held: u16 = held.ok_or_else(|| {
+        Exit::failed(format!("`{}` must hold the first node's port for clients", path.display()))
+    })?;
+    match told {
+        Some(told) if told != held => Err(Exit::usage(format!(
+            "the nodes of the cluster in `{}` know each other at the ports from {held} on, not from {told}",
+            root.display()
+        ))),
+        _ => Ok(held),
     }
 }
 
@@ -193,6 +226,19 @@ fn say(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_with_a_cluster_decides_which_ports_it_has() {
+        let root = tempfile::tempdir().expect("a folder");
+        assert_eq!(first_port(root.path(), None), Ok(7701));
+        assert_eq!(first_port(root.path(), Some(18_701)), Ok(18_701));
+        std::fs::write(root.path().join(PORT), "18701\n").expect("written");
+        assert_eq!(first_port(root.path(), None), Ok(18_701));
+        assert_eq!(first_port(root.path(), Some(18_701)), Ok(18_701));
+        assert!(first_port(root.path(), Some(7701)).is_err());
+        std::fs::write(root.path().join(PORT), "").expect("written");
+        assert!(first_port(root.path(), None).is_err());
+    }
 
     #[test]
     fn a_folder_with_a_cluster_decides_how_many_nodes_there_are() {

@@ -140,6 +140,7 @@ fn options_of(settings: &Settings) -> ServerOptions {
         scrub_bytes_per_second: settings.scrub_rate,
         block_cache_bytes: usize::try_from(settings.cache).unwrap_or(usize::MAX),
         accept_clock: settings.accept_clock,
+        moved: settings.moved,
     }
 }
 

@@ -122,9 +122,10 @@ fn verify(directory: &Path) -> Result<(Option<WholeLine>, Vec<Fault>), Exit> {
     Ok((whole, faults))
 }
 
-/// Keeps a node from starting on the folder meanwhile.
-fn lock(vfs: &dyn Vfs, directory: &Path) -> Result<Box<dyn Lock>, Exit> {
-    vfs.lock(&directory.join("lock")).map_err(|error| match error.kind() {
+/// Keeps a node from starting on the folder meanwhile, where one has run there. Nothing is written: the folder may be
+/// a copy that is for reading only.
+fn lock(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Box<dyn Lock>>, Exit> {
+    vfs.lock_if_there(&directory.join("lock")).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Exit::failed(format!(
             "`{}` is in use by another process: stop the node first",
             directory.display()

@@ -11,6 +11,7 @@ use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::cluster_client::ClusterClient;
 use quorate_proto::wire::v1::cluster_server::Cluster;
+use quorate_proto::{Address, Invalid, NoAddress, Problem};
 use quorate_raft::host::Host;
 use quorate_raft::{Damage, Member, Replica, Role, Scavenging, Status as ReplicaStatus, transport};
 use quorate_store::vfs::{Open, Vfs};
@@ -75,6 +76,12 @@ impl<H: Host> Cluster for ClusterService<H> {
         request: Request<v1::InitRequest>,
     ) -> Result<Response<v1::InitResponse>, Status> {
         let v1::InitRequest { peers, chunk_bytes } = request.into_inner();
+        let addresses: Result<Vec<Address>, NoAddress> =
+            peers.iter().map(|peer| peer.parse()).collect();
+        let addresses = addresses.map_err(|why| {
+            Problem::from(Invalid::new("peers", format!("cannot be used: {why}")))
+        })?;
+        let peers: Vec<String> = addresses.iter().map(Address::to_string).collect();
         let chunk_bytes = if chunk_bytes == 0 { CHUNK_BYTES_DEFAULT } else { chunk_bytes };
         let count = peers.len();
         let founded = self.replica.found(peers, chunk_bytes).await;
@@ -133,7 +140,7 @@ impl<H: Host> ClusterService<H> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             insecure: self.about.insecure,
-            notice: notice(known),
+            notice: notice(known, &self.about),
             peer_address: self.about.peer_address.clone(),
             free_bytes: known.free_bytes,
             reserve_bytes: known.reserve_bytes,
@@ -174,12 +181,20 @@ fn unreachable(member: &Member) -> v1::NodeStatus {
 }
 
 /// What an operator should know, in one line.
-fn notice(known: &ReplicaStatus) -> String {
+fn notice(known: &ReplicaStatus, about: &About) -> String {
     let refusals = known.refusals.iter();
     let mut notices: Vec<String> =
         refusals.map(|refusal| format!("peer {}: {}", refusal.peer, refusal.why)).collect();
     if known.id.is_some() && known.leader.is_none() && known.role != Role::Leader {
         notices.push("knows no leader".to_owned());
+    }
+    let own = known.members.iter().find(|member| Some(member.id) == known.id);
+    if let Some(Member { client_address, peer_address, .. }) = own
+        && (client_address, peer_address) != (&about.client_address, &about.peer_address)
+    {
+        notices.push(format!(
+            "its cluster knows it at {client_address} and {peer_address}, and it was started with --moved"
+        ));
     }
     notices.extend(known.clock.wrong.clone());
     notices.extend(known.disagreement.clone());

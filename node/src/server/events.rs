@@ -107,6 +107,7 @@ impl<H: Host> Events for EventsService<H> {
         let read = Read::try_from(request).map_err(Problem::from)?;
         let replica = &self.appends.replica;
         let reader = read::reach(replica, read.consistency, deadline).await?;
+        read::refuse_the_future(replica, &reader, &read, deadline).await?;
         let stopping = self.stopping.clone();
         if read.follow {
             let follow = Follow::begin(self.live.clone(), reader, read);

@@ -77,6 +77,8 @@ pub struct ServerOptions {
     pub block_cache_bytes: usize,
     /// The only node of a cluster starts although its clock is far ahead of its newest stamp.
     pub accept_clock: bool,
+    /// It starts although its cluster knows it at other addresses.
+    pub moved: bool,
 }
 
 /// Why a server could not start.
@@ -126,6 +128,7 @@ impl<H: Host> Server<H> {
                 scrub_bytes_per_second: options.scrub_bytes_per_second,
                 block_cache_bytes: options.block_cache_bytes,
                 accept_clock: options.accept_clock,
+                moved: options.moved,
             },
         )
         .await?;

@@ -1,11 +1,13 @@
 //! Reads: waits for the point to be reached, then gives out pages as fast as the client takes them.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use quorate_proto::limits::READ_MESSAGE_BYTES;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::read_response::Message;
-use quorate_proto::{Consistency, Outcome, Problem, Read};
+use quorate_proto::{Consistency, Invalid, Outcome, Problem, Read, Source};
 use quorate_raft::Replica;
 use quorate_raft::host::Host;
 use quorate_store::{Fault, Reader, Scan};
@@ -18,6 +20,9 @@ use super::problem;
 /// How many pages are looked at for one message: what finds nothing must come back now and then, to
 /// learn that its client has left, and to tell it that this node still looks.
 const PAGES_PER_MESSAGE_MAX: usize = 16;
+
+/// A node that does not learn by then how far the log is does not keep a reader waiting for it.
+const END_KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Waits until this node is as far as the reader demands.
 pub(crate) async fn reach<H: Host>(
@@ -38,6 +43,46 @@ pub(crate) async fn reach<H: Host>(
     };
     reached.map_err(problem::of_lost_read)?;
     replica.reader().ok_or_else(problem::not_ready)
+}
+
+/// Refuses a read that begins after what the log does not have yet: what is appended until then would be passed over
+/// without a word. A node that is behind asks how far the log is; where nobody can tell, the read begins.
+pub(crate) async fn refuse_the_future<H: Host>(
+    replica: &Replica<H>,
+    reader: &Reader,
+    read: &Read,
+    deadline: Instant,
+) -> Result<(), Problem> {
+    let after = read.bounds.after;
+    let (source, end_of) = (read.source.clone(), reader.clone());
+    let end = move || match &source {
+        Source::Stream { stream, .. } => end_of.version(stream).map(|version| version.0),
+        Source::Query(_) => Ok(end_of.point().position.0),
+    };
+    let of_found = |fault: Fault| problem::of_found(replica, &fault);
+    if after == 0 || replica.host().run(end.clone()).await.map_err(of_found)? >= after {
+        return Ok(());
+    }
+    if read.consistency != Consistency::Linearizable {
+        let deadline = deadline.min(Instant::now() + END_KNOWN_WITHIN);
+        if reach(replica, Consistency::Linearizable, deadline).await.is_err() {
+            return Ok(());
+        }
+    }
+    let end = replica.host().run(end).await.map_err(of_found)?;
+    if end >= after {
+        return Ok(());
+    }
+    let what = match &read.source {
+        Source::Stream { stream, .. } => format!("`{stream}` ends at version"),
+        Source::Query(_) => "the log ends at position".to_owned(),
+    };
+    Err(from_the_future(after, &format!("{what} {end}")))
+}
+
+/// Refuses to begin after what is not there yet.
+pub(crate) fn from_the_future(after: u64, end: &str) -> Problem {
+    Invalid::new("after", format!("is from the future: it is {after}, but {end}")).into()
 }
 
 /// Where a read stands; at any time it holds one page and no more.

@@ -14,7 +14,8 @@ const STEP_BYTES: u64 = 1024 * 1024;
 /// How long it rests after a round: small stores are not read all the time.
 const REST: Duration = Duration::from_secs(3600);
 /// What to do about a damaged catalog; the end of the sentence.
-const ADVICE: &str = "remove this node from the cluster and add a new node";
+const ADVICE: &str = "leave this node stopped: the others go on without it as long as they are a majority; no command \
+     can add a new node in its place yet";
 
 /// Scrubs, round after round, until the node ends.
 pub(crate) async fn run<H: Host>(running: Arc<Running<H>>, bytes_per_second: u64) {

@@ -10,8 +10,9 @@ use super::format::{self, BLOCK, BatchHeader, Identity, Malformed, Place, Record
 use super::segments::{self, segment_name};
 
 /// What to do about damage; the end of the sentence.
-pub(crate) const ADVICE: &str =
-    "this node must not start with it: remove it from the cluster and add a new node";
+pub(crate) const ADVICE: &str = "this node must not start with it: the others go on without it as long as they are \
+     a majority; no command can add a new node in its place yet, but `quorate export` and `quorate import` bring the \
+     events into a new cluster";
 
 /// What a log holds.
 #[derive(Debug, Default)]

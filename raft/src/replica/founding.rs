@@ -11,6 +11,7 @@ use openraft::errors::{InitializeError, RaftError};
 use quorate_proto::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
 use quorate_proto::wire::peer::v1;
 use tonic::Status;
+use uuid::Uuid;
 
 use super::FoundError;
 use super::inner::Inner;
@@ -24,6 +25,10 @@ use crate::types::Place;
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Longest address of a node: that of a name in the DNS and a port, and well within what a membership can hold.
 const ADDRESS_BYTES_MAX: usize = 255;
+
+/// The way out for who would found a cluster with a node that has one.
+const NOT_TAKEN_IN: &str =
+    "a node that is outside cannot be taken in yet: start it on the folder that it had";
 
 impl<H: Host> Inner<H> {
     pub(super) async fn found(
@@ -137,7 +142,9 @@ impl<H: Host> Inner<H> {
             if running.identity == identity {
                 return self.refuse_if_founded(&running).await;
             }
-            let why = format!("it is node {} of another cluster", running.identity.node);
+            let Identity { cluster, node, .. } = running.identity;
+            let cluster = Uuid::from_bytes(cluster);
+            let why = format!("it is node {node} of the cluster {cluster}; {NOT_TAKEN_IN}");
             return Err(Status::already_exists(why));
         }
         if self.is_released() {
@@ -157,7 +164,10 @@ impl<H: Host> Inner<H> {
     async fn refuse_if_founded(&self, running: &Arc<Running<H>>) -> Result<(), Status> {
         let is_founded = self.host.scoped(running.raft.is_initialized()).await;
         match is_founded.map_err(|fatal| Status::unavailable(fatal.to_string()))? {
-            true => Err(Status::already_exists("its cluster is founded already")),
+            true => {
+                let why = format!("its cluster is founded already; {NOT_TAKEN_IN}");
+                Err(Status::already_exists(why))
+            }
             false => Ok(()),
         }
     }

@@ -35,7 +35,7 @@ pub trait Vfs: Debug + Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Whether there is a file or folder of that name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
-    /// The names of the files in a folder, sorted; folders are left out.
+    /// The names of the files in a folder, sorted; folders are left out, and names that are not UTF-8.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// Creates a folder and those above it, durably; one that exists is left as it is.
     fn create_directory(&self, directory: &Path) -> io::Result<()>;
@@ -44,6 +44,11 @@ pub trait Vfs: Debug + Send + Sync + 'static {
     /// Keeps a second process from this folder for as long as the lock lives. Error: `WouldBlock` when
     /// another holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+    /// The same without writing anything: none where there is no lock file, and where it cannot be locked by who may
+    /// only read it.
+    fn lock_if_there(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        if self.exists(path)? { self.lock(path).map(Some) } else { Ok(None) }
+    }
     /// Bytes that can still be written to the device that holds `directory`.
     fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
 }

@@ -54,11 +54,8 @@ impl Vfs for OsVfs {
             if entry.file_type()?.is_dir() {
                 continue;
             }
-            let name = entry.file_name().into_string().map_err(|name| {
-                let why = format!("the name of the file {name:?} is not UTF-8");
-                io::Error::new(io::ErrorKind::InvalidData, why)
-            })?;
-            names.push(name);
+            // No name of ours is like that: it is somebody else's file.
+            names.extend(entry.file_name().into_string().ok());
         }
         names.sort_unstable();
         Ok(names)
@@ -71,9 +68,18 @@ impl Vfs for OsVfs {
         let parent = directory.parent().unwrap_or(Path::new(""));
         self.create_directory(parent)?;
         match fs::create_dir(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => self.sync_directory(parent),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            // Another process may have made it just now.
+            Err(_) if !directory.is_dir() => {
+                let what = match directory.is_symlink() {
+                    true => "a symbolic link to nothing that is a folder",
+                    false => "a file, not a folder",
+                };
+                return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("it is {what}")));
+            }
+            _ => {}
         }
+        self.sync_directory(parent)
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
@@ -91,6 +97,20 @@ impl Vfs for OsVfs {
             .open(path)?;
         file.try_lock().map_err(io::Error::from)?;
         Ok(Box::new(OsLock(file)))
+    }
+
+    fn lock_if_there(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let file = match fs::File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(OsLock(file)))),
+            Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            // Some file systems over a network lock nothing that is not open for writing.
+            Err(fs::TryLockError::Error(_)) => Ok(None),
+        }
     }
 
     fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
@@ -122,3 +142,63 @@ impl File for OsFile {
 }
 
 impl Lock for OsLock {}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn files_whose_names_are_not_utf8_are_left_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in [b"one".as_slice(), b"caf\xe9", b"two\nlines"] {
+            fs::write(folder.path().join(OsStr::from_bytes(name)), "").expect("written");
+        }
+        fs::create_dir(folder.path().join("lost+found")).expect("a folder");
+        assert_eq!(OsVfs.list(folder.path()).expect("listed"), ["one", "two\nlines"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_none_is_named_for_what_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("file"), "").expect("written");
+        symlink(path("file"), path("to-file")).expect("linked");
+        symlink(path("nowhere"), path("dangling")).expect("linked");
+        for (name, what) in [
+            ("file", "a file, not a folder"),
+            ("to-file", "a symbolic link to nothing that is a folder"),
+            ("dangling", "a symbolic link to nothing that is a folder"),
+        ] {
+            let refused = OsVfs.create_directory(&path(name)).expect_err(name);
+            assert!(refused.to_string().contains(what), "{refused}");
+        }
+        fs::create_dir(path("real")).expect("a folder");
+        symlink(path("real"), path("link")).expect("linked");
+        OsVfs.create_directory(&path("link")).expect("it is there");
+        OsVfs.create_directory(&path("new/below")).expect("created");
+    }
+
+    #[test]
+    fn a_lock_holds_under_every_path_and_is_looked_for_without_writing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (lock, link) = (folder.path().join("node/lock"), folder.path().join("link"));
+        fs::create_dir(folder.path().join("node")).expect("a folder");
+        symlink(folder.path().join("node"), &link).expect("linked");
+        let by_link = link.join("lock");
+        assert!(OsVfs.lock_if_there(&lock).expect("looked").is_none());
+        assert!(!lock.exists(), "it was made");
+        let held = OsVfs.lock(&lock).expect("locked");
+        for refused in [OsVfs.lock(&by_link).err(), OsVfs.lock_if_there(&by_link).err()] {
+            assert_eq!(refused.expect("it is held").kind(), io::ErrorKind::WouldBlock);
+        }
+        drop(held);
+        let held = OsVfs.lock_if_there(&by_link).expect("looked").expect("it is there");
+        assert!(OsVfs.lock(&lock).is_err(), "it is held");
+        drop(held);
+        OsVfs.lock(&lock).expect("it is free");
+    }
+}

@@ -6,7 +6,7 @@ use quorate_proto::{
     Change, ChangeKind, Expectation, Read, RecordedEvent, Scope, Setting, SettingsChange, Snapshot,
     Timestamp, Version,
 };
-use quorate_store::vfs::{MemVfs, Survival, Vfs};
+use quorate_store::vfs::{MemVfs, Open, Survival, Vfs};
 use quorate_store::{Fault, Payload, Report, ScavengeStep, command, verify};
 
 use crate::model::Model;
@@ -92,11 +92,51 @@ fn what_unfinished_work_left_is_named_and_no_fault() {
         "chunks/repair-0000000001",
     ];
     for name in names {
-        vfs.open(&folder.join(name), quorate_store::vfs::Open::Create).expect("created");
+        vfs.open(&folder.join(name), Open::Create).expect("created");
     }
-    vfs.open(&folder.join("identity"), quorate_store::vfs::Open::Create).expect("not the store's");
+    vfs.open(&folder.join("identity"), Open::Create).expect("not the store's");
     let report = verified(&vfs).expect("whole");
     assert_eq!(report.leftovers, names.map(|name| folder.join(name)));
+}
+
+/// Names in a store's folder that the store never gives, near to those that it gives.
+const NOT_OURS: [&str; 8] = [
+    "catalog-notes.txt",
+    "CURRENT.bak",
+    "chunks/NOTES.txt",
+    "chunks/chunk-0000000001.bak",
+    "chunks/chunk-one",
+    "chunks/install-",
+    "chunks/repair-0000000001.part",
+    "chunks/.nfs0000000001",
+];
+
+#[test]
+fn files_that_are_not_the_stores_are_left_alone_and_no_leftovers() {
+    let vfs = stopped();
+    let folder = Path::new(DIRECTORY);
+    let leftover = folder.join("chunks/seal-0000000099");
+    for name in NOT_OURS {
+        vfs.open(&folder.join(name), Open::Create).expect("created");
+    }
+    vfs.open(&leftover, Open::Create).expect("created");
+    assert_eq!(verified(&vfs).expect("whole").leftovers, [leftover.as_path()]);
+    drop(open(&vfs, &options(3000)).expect("opens"));
+    for name in NOT_OURS {
+        assert!(vfs.exists(&folder.join(name)).expect("looked"), "{name}");
+    }
+    assert!(!vfs.exists(&leftover).expect("looked"), "it is the store's own");
+}
+
+#[test]
+fn a_new_folder_may_hold_files_that_are_not_the_stores() {
+    let vfs = MemVfs::new();
+    vfs.create_directory(&Path::new(DIRECTORY).join("chunks")).expect("a folder");
+    for name in NOT_OURS {
+        vfs.open(&Path::new(DIRECTORY).join(name), Open::Create).expect("created");
+    }
+    assert_eq!(verified(&vfs).expect("whole"), Report::default());
+    drop(open(&vfs, &options(3000)).expect("opens"));
 }
 
 #[test]

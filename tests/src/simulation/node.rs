@@ -130,6 +130,7 @@ fn options(name: &str, kept_log_bytes: u64) -> ServerOptions {
         scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
         block_cache_bytes: ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT,
         accept_clock: false,
+        moved: false,
     }
 }
 

@@ -25,11 +25,18 @@ impl Dev {
             let ports = (0..3).flat_map(|node| [port + node, port + 100 + node]);
             ports.map(|port| TcpListener::bind(("127.0.0.1", port))).all(|bound| bound.is_ok())
         };
-        let port = (20_000 + random..45_000).step_by(10).find(free).expect("free ports");
+        // A cluster that is there knows its own.
+        let kept = fs::read_to_string(folder.join("dev/port")).ok();
+        let kept = kept.and_then(|port| port.trim().parse().ok());
+        let port = kept.or_else(|| (20_000 + random..45_000).step_by(10).find(free));
+        let port: u16 = port.expect("free ports");
+        let told = ["--port".to_owned(), port.to_string()];
         let output = folder.join(format!("{name}.log"));
         let log = fs::File::create(&output).expect("a file");
         let process = Command::new(binary())
-            .args(["dev", "--chunk-size", "1MiB", "--port", &port.to_string(), "--data"])
+            .args(["dev", "--chunk-size", "1MiB"])
+            .args(told.iter().filter(|_| kept.is_none()))
+            .arg("--data")
             .arg(folder.join("dev"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file"))
@@ -117,6 +124,7 @@ fn dev_keeps_its_data_tells_of_a_dead_node_and_stops_them_all() {
     assert!(!pids.iter().any(|pid| is_alive(*pid)), "a node outlived dev");
     drop(dev);
 
+    // It is not told its ports again.
     let dev = Dev::start(folder.path(), "second");
     dev.wait_for_three();
     let read = dev.run(&["read", "order-1", "--json"]);

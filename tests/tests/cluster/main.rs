@@ -3,9 +3,11 @@
 //!
 //! What needs something that is not there (the real data set, strace) is skipped, and says so.
 
+mod addresses;
 mod appends;
 mod damage;
 mod dev;
+mod folders;
 mod main_job;
 mod refusals;
 mod scavenge;

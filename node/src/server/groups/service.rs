@@ -11,12 +11,12 @@ use quorate_proto::limits::{GROUPS_MAX, READ_MESSAGE_BYTES};
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_server::Groups as GroupsApi;
 use quorate_proto::{
-    ErrorKind, GroupName, GroupOutcome, GroupRequest, Invalid, Join, Outcome, Position, Problem,
-    RequestId, Selection,
+    Consistency, ErrorKind, GroupName, GroupOutcome, GroupRequest, Invalid, Join, Outcome,
+    Position, Problem, RequestId, Selection,
 };
 use quorate_raft::host::Host;
 use quorate_store::Reader;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::super::appends::{Prepared, Taken, deadline_of};
@@ -47,10 +47,37 @@ impl<H: Host> GroupsService<H> {
         let (name, request) = named.map_err(Problem::from)?;
         let id = RequestId::from_slice(id).map_err(Problem::from)?;
         request.check().map_err(Problem::from)?;
+        self.refuse_the_future(&request, deadline).await?;
         let prepared = Prepared::from((name.clone(), id, request));
         match self.groups.appends.take(prepared, deadline).await? {
             Taken::Group(outcome) => Ok(Response::new(done(&name, outcome)?)),
             Taken::Appended(_) | Taken::Kept(_) => Err(problem::misanswered().into()),
+        }
+    }
+
+    /// Refuses a group that would begin after what the log does not have yet, and pass over what comes until then.
+    async fn refuse_the_future(
+        &self,
+        request: &GroupRequest,
+        deadline: Instant,
+    ) -> Result<(), Problem> {
+        let replica = &self.groups.appends.replica;
+        let after = match request {
+            GroupRequest::Create(definition) => definition.after,
+            GroupRequest::Reset(after) => *after,
+            _ => return Ok(()),
+        };
+        let is_there = |reader: Reader| after <= reader.point().position;
+        if replica.reader().is_none_or(is_there) {
+            return Ok(());
+        }
+        let end = read::reach(replica, Consistency::Linearizable, deadline).await?.point().position;
+        match after <= end {
+            true => Ok(()),
+            false => {
+                let end = format!("the log ends at position {end}");
+                Err(read::from_the_future(after.0, &end))
+            }
         }
     }
 

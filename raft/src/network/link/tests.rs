@@ -69,6 +69,7 @@ fn options(address: &str) -> ReplicaOptions {
         scrub_bytes_per_second: ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT,
         block_cache_bytes: ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT,
         accept_clock: false,
+        moved: false,
     }
 }
 
