@@ -25,9 +25,37 @@ pub(crate) fn show(span: Duration) -> String {
     whole.map_or("0s".to_owned(), |(unit, each)| format!("{}{unit}", seconds / each))
 }
 
+/// A span of time that may be short: `500ms`, or as everywhere `90s`, `10m`, `2h`.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    let milliseconds = text.strip_suffix("ms").and_then(|count| count.parse::<u32>().ok());
+    let span = milliseconds.map(|count| Duration::from_millis(count.into()));
+    span.or_else(|| parse(text)).ok_or_else(|| "is no time span like `500ms` or `30s`".to_owned())
+}
+
+/// A span for a person, as [`parse_span`] reads it.
+pub(crate) fn show_span(span: Duration) -> String {
+    if span.as_micros().is_multiple_of(1_000_000) {
+        show(span)
+    } else {
+        format!("{}ms", span.as_millis())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_may_be_shorter_than_a_second() {
+        for (text, milliseconds) in [("500ms", 500), ("0ms", 0), ("30s", 30_000), ("2m", 120_000)] {
+            let span = Duration::from_millis(milliseconds);
+            assert_eq!(parse_span(text), Ok(span), "{text}");
+            assert_eq!(parse_span(&show_span(span)), Ok(span), "{text}");
+        }
+        for wrong in ["", "ms", "-1ms", "1.5ms", "10"] {
+            assert!(parse_span(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn spans_are_read_and_shown_with_their_unit() {

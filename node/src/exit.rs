@@ -75,7 +75,8 @@ impl Exit {
     pub fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
             // Nobody is left to be told when standard error is gone too.
-            let _ = writeln!(io::stderr(), "error: {}", self.message);
+            let style = anstyle::AnsiColor::Red.on_default().bold();
+            let _ = writeln!(anstream::stderr(), "{style}error:{style:#} {}", self.message);
         }
         ExitCode::from(self.code as u8)
     }

@@ -21,9 +21,18 @@ const FOUNDED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a node knows: of itself, or of all members.
 pub(crate) async fn status(address: &str, only_self: bool) -> Result<ClusterStatus, Exit> {
+    status_within(address, only_self, None).await
+}
+
+/// As [`status`], with as much time as a person gave.
+pub(crate) async fn status_within(
+    address: &str,
+    only_self: bool,
+    within: Option<Duration>,
+) -> Result<ClusterStatus, Exit> {
     let mut client = client(address)?;
     let asked = client.status(v1::StatusRequest { only_self });
-    Ok(answered(address, ANSWERED_WITHIN, asked).await?.into())
+    Ok(answered(address, within.unwrap_or(ANSWERED_WITHIN), asked).await?.into())
 }
 
 /// What a node says of itself; none if it does not answer.
@@ -36,10 +45,11 @@ pub(crate) async fn found(
     address: &str,
     peers: Vec<String>,
     chunk_bytes: u64,
+    within: Option<Duration>,
 ) -> Result<Founded, Exit> {
     let mut client = client(address)?;
     let asked = client.init(v1::InitRequest { peers, chunk_bytes });
-    let founded = answered(address, FOUNDED_WITHIN, asked).await?;
+    let founded = answered(address, within.unwrap_or(FOUNDED_WITHIN), asked).await?;
     let cluster = Uuid::from_slice(&founded.cluster).map_err(Exit::failed)?;
     let members = founded.members.into_iter().map(Member::from).collect();
     Ok(Founded { cluster, members })

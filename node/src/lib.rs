@@ -11,6 +11,7 @@ mod causation;
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod confirm;
 mod connect;
 mod exit;
 mod follow;
@@ -23,15 +24,17 @@ mod output;
 mod ports;
 mod print;
 mod query;
+mod screen;
 pub mod server;
 mod size;
 
 pub use exit::Exit;
 pub use ports::free_addresses;
 
-use clap::Parser;
-
 /// The whole program: reads the command line, runs its command, and tells the exit code.
 pub fn main() -> std::process::ExitCode {
-    cli::Arguments::parse().run().report()
+    match cli::parse() {
+        Ok(arguments) => arguments.run().report(),
+        Err(error) => error.exit(),
+    }
 }

@@ -11,6 +11,8 @@ use quorate_proto::{Problem, StreamName};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::screen::fitting;
+
 /// An event as a JSON line, in the order of the fields that users rely on.
 #[derive(Serialize)]
 pub(crate) struct EventLine<'a> {
@@ -115,11 +117,12 @@ pub(crate) fn write_snapshot(
         return write_json(output, &snapshot_line(stream, snapshot));
     }
     let RecordedSnapshot { version, recorded_at, data, .. } = snapshot;
-    write!(output, "snapshot  {stream}  {version}  {recorded_at}")?;
-    match payload(data) {
-        (Some(json), _) => writeln!(output, "  {json}"),
-        (None, _) => writeln!(output, "  ({} bytes)", data.len()),
-    }
+    let data = match payload(data) {
+        (Some(json), _) => json.get().to_owned(),
+        (None, _) => format!("({} bytes)", data.len()),
+    };
+    let line = format!("snapshot  {stream}  {version}  {recorded_at}  {data}");
+    writeln!(output, "{}", fitting(&line))
 }
 
 /// Writes the snapshot that events follow: in JSON as a line that is no event.
@@ -139,16 +142,16 @@ pub(crate) fn write_snapshot_before_events(
 /// Writes an event for a person.
 pub(crate) fn write_event_plain(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> {
     let RecordedEvent { position, stream, version, kind, recorded_at, data, .. } = event;
-    write!(output, "{position:>8}  {stream}  {version}  {kind}  {recorded_at}")?;
+    let mut line = format!("{position:>8}  {stream}  {version}  {kind}  {recorded_at}");
     match payload(data) {
-        (Some(json), _) => write!(output, "  {json}")?,
-        (None, Some(_)) => write!(output, "  ({} bytes)", data.len())?,
+        (Some(json), _) => line.extend(["  ", json.get()]),
+        (None, Some(_)) => line.push_str(&format!("  ({} bytes)", data.len())),
         (None, None) => {}
     }
     if !event.tags.is_empty() {
-        write!(output, "  [{}]", event.tags.join(", "))?;
+        line.push_str(&format!("  [{}]", event.tags.join(", ")));
     }
-    writeln!(output)
+    writeln!(output, "{}", fitting(&line))
 }
 
 /// How many of something, for a person: `1 event`, `2 events`.

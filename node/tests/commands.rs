@@ -15,6 +15,8 @@ mod exit_codes;
 mod export;
 #[path = "commands/import.rs"]
 mod import;
+#[path = "commands/options.rs"]
+mod options;
 #[path = "commands/values.rs"]
 mod values;
 

@@ -231,7 +231,7 @@ impl Cluster {
         let Some(node) = self.nodes.iter_mut().position(|node| node.is_running()) else {
             return Vec::new();
         };
-        let output = self.run(["--node", &self.nodes[node].address, "cluster", "status", "--json"]);
+        let output = self.run(["cluster", "status", "--node", &self.nodes[node].address, "--json"]);
         json_lines(&output.stdout)
     }
 
@@ -249,7 +249,7 @@ impl Cluster {
     /// The last position that the node has applied.
     pub fn position(&self, node: usize) -> Option<u64> {
         let address = &self.nodes[node].address;
-        let output = self.run(["--node", address, "cluster", "status", "--json"]);
+        let output = self.run(["cluster", "status", "--node", address, "--json"]);
         let status = json_lines(&output.stdout);
         status.iter().find(|line| line["address"] == address.as_str())?["last_position"].as_u64()
     }
@@ -264,7 +264,7 @@ impl Cluster {
     /// Everything that a node holds, as `export` writes it.
     pub fn export(&self, node: usize) -> Vec<u8> {
         let address = &self.nodes[node].address;
-        self.must(["--node", address, "--consistency", "local", "export"])
+        self.must(["export", "--node", address, "--consistency", "local"])
     }
 
     /// What the nodes wrote, for the message of a test that fails.

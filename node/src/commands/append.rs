@@ -44,8 +44,9 @@ pub struct AppendArgs {
     /// decision was made on; 0 looks at the whole log.
     #[arg(long, value_name = "POSITION", requires = "unless")]
     after: Vec<u64>,
-    /// Several events from a file, one JSON object a line as `export` writes them; all or none.
-    #[arg(long, value_name = "FILE", conflicts_with = "Content")]
+    /// Several events from a file, one JSON object a line as `export` writes them; all or none. `-` reads standard
+    /// input.
+    #[arg(long, value_name = "FILE|-", conflicts_with = "Content")]
     file: Option<PathBuf>,
     #[command(flatten)]
     content: Content,
@@ -243,14 +244,14 @@ fn from_file(
 ) -> Result<Vec<(StreamName, Vec<Event>)>, Exit> {
     // A line can be longer than the event it describes, but an append is not a bulk import.
     let bytes_max = 4 * APPEND_BYTES_MAX as u64;
-    let shown = file.display();
+    let shown = if is_stdin(file) { "standard input".into() } else { file.to_string_lossy() };
     let failed = |error: io::Error| Exit::failed(format!("{shown}: {error}"));
     let mut text = Vec::new();
-    std::fs::File::open(file)
-        .map_err(failed)?
-        .take(bytes_max + 1)
-        .read_to_end(&mut text)
-        .map_err(failed)?;
+    let input: Box<dyn Read> = match is_stdin(file) {
+        true => Box::new(io::stdin().lock()),
+        false => Box::new(std::fs::File::open(file).map_err(failed)?),
+    };
+    input.take(bytes_max + 1).read_to_end(&mut text).map_err(failed)?;
     if text.len() as u64 > bytes_max {
         return Err(Exit::usage(format!("{shown} is too large for one append; use `import`")));
     }
@@ -284,6 +285,10 @@ fn from_file(
         }
     }
     Ok(writes)
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file == Path::new("-")
 }
 
 pub(crate) fn parse_expectation(text: &str) -> Result<Expect, String> {

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use quorate_client::Client;
 use quorate_proto::Strategy;
 use quorate_proto::limits::APPEND_BYTES_MAX;
 use serde::Serialize;
@@ -12,13 +13,15 @@ use crate::bench::{
     Load, Measured, append_load, catch_up_load, cpu_time, event_bytes, group_load, live_load,
     read_load,
 };
-use crate::cli::Global;
+use crate::cli::{Asking, Global, Reading};
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::write_json;
 
 /// A connection carries about a thousand requests at once.
 const FEEDS_PER_CLIENT: u64 = 500;
+/// Appends in a second while their way to the clients is measured, unless told.
+const RATE_DEFAULT: u64 = 100;
 
 /// Measure appends, reads, subscriptions or consumer groups.
 #[derive(Args, Debug)]
@@ -30,56 +33,73 @@ pub struct BenchArgs {
 #[derive(Subcommand, Debug)]
 enum Operation {
     /// Append to many streams, each append checked against the version before it.
-    Append {
-        #[command(flatten)]
-        load: LoadArgs,
-        /// Events in one append.
-        #[arg(
-            long,
-            value_name = "COUNT",
-            default_value_t = 1,
-            value_parser = clap::value_parser!(u64).range(1..=10_000)
-        )]
-        events_per_append: u64,
-        /// Bytes of data of an event, random text as JSON.
-        #[arg(
-            long,
-            value_name = "BYTES",
-            default_value_t = 256,
-            value_parser = clap::value_parser!(u64).range(2..=1_048_576)
-        )]
-        size: u64,
-    },
+    Append(Asking<AppendArgs>),
     /// Follow the whole log from its beginning until all clients have caught up; with --live, follow what is
     /// appended meanwhile and measure how long it is on its way.
-    Subscribe {
-        #[command(flatten)]
-        load: LoadArgs,
-        /// Measure the way of events that are appended now, from the sending of the append to their arrival.
-        #[arg(long)]
-        live: bool,
-        /// With --live: how many events are appended in a second, one after the other.
-        #[arg(
-            long,
-            value_name = "COUNT",
-            default_value_t = 100,
-            value_parser = clap::value_parser!(u64).range(1..=100_000)
-        )]
-        rate: u64,
-    },
+    Subscribe(Asking<SubscribeArgs>),
     /// Let a group of so many consumers go through the whole log, each acknowledging at once.
-    Group {
-        #[command(flatten)]
-        load: LoadArgs,
-        /// How the events are shared: round-robin, by-stream or single.
-        #[arg(long, value_name = "STRATEGY", default_value = "round-robin", value_parser = super::group::parse_strategy)]
-        strategy: Strategy,
-    },
+    Group(Asking<GroupArgs>),
     /// Read whole streams, again and again, of those that are in the store.
-    Read {
-        #[command(flatten)]
-        load: LoadArgs,
-    },
+    Read(Reading<ReadArgs>),
+}
+
+#[derive(Args, Debug)]
+struct AppendArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Events in one append.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..=10_000)
+    )]
+    events_per_append: u64,
+    /// Bytes of data of an event, random text as JSON.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 256,
+        value_parser = clap::value_parser!(u64).range(2..=1_048_576)
+    )]
+    size: u64,
+}
+
+#[derive(Args, Debug)]
+struct SubscribeArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Measure the way of events that are appended now, from the sending of the append to their arrival.
+    #[arg(long)]
+    live: bool,
+    /// With --live: how many events are appended in a second, one after the other [default: 100].
+    #[arg(
+        long,
+        value_name = "COUNT",
+        requires = "live",
+        value_parser = clap::value_parser!(u64).range(1..=100_000)
+    )]
+    rate: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+struct GroupArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    /// How the events are shared: round-robin, by-stream or single.
+    #[arg(
+        long,
+        value_name = "STRATEGY",
+        default_value = "round-robin",
+        value_parser = super::group::parse_strategy
+    )]
+    strategy: Strategy,
+}
+
+#[derive(Args, Debug)]
+struct ReadArgs {
+    #[command(flatten)]
+    load: LoadArgs,
 }
 
 #[derive(Args, Debug)]
@@ -102,11 +122,16 @@ struct LoadArgs {
     seconds: u64,
 }
 
-impl Operation {
+impl LoadArgs {
+    fn load(&self) -> Load {
+        Load { clients: self.clients, time: Duration::from_secs(self.seconds) }
+    }
+}
+
+impl AppendArgs {
     /// Refuses appends that every node would refuse, before anything of that size is made.
     fn check(&self) -> Result<(), Exit> {
-        let Operation::Append { events_per_append, size, .. } = self else { return Ok(()) };
-        let bytes = event_bytes(*size).saturating_mul(*events_per_append);
+        let bytes = event_bytes(self.size).saturating_mul(self.events_per_append);
         if bytes > APPEND_BYTES_MAX as u64 {
             return Err(Exit::usage(format!(
                 "an append would have {bytes} bytes; at most {APPEND_BYTES_MAX} are allowed"
@@ -117,55 +142,93 @@ impl Operation {
 }
 
 /// Runs the command.
-pub async fn run(args: BenchArgs, global: &Global) -> Result<(), Exit> {
-    args.operation.check()?;
-    let client = connect(global).await?;
-    let status = client.status().await?;
-    let pids: Vec<u32> = status.nodes.iter().map(|node| node.pid).collect();
-    let load =
-        |args: &LoadArgs| Load { clients: args.clients, time: Duration::from_secs(args.seconds) };
-    let before = cpu_time(&pids);
-    let (operation, load, events_per_append, size, measured) = match args.operation {
-        Operation::Append { load: args, events_per_append, size } => {
-            let load = load(&args);
-            let measured = append_load(&client, &load, events_per_append, size as usize).await;
-            ("append", load, events_per_append, size, measured)
+pub async fn run(args: BenchArgs) -> Result<(), Exit> {
+    match args.operation {
+        Operation::Append(args) => {
+            let (args, global) = args.parts()?;
+            args.check()?;
+            append(args, &Bench::begin(&global).await?).await
         }
-        Operation::Subscribe { load: args, live, rate } => {
-            let load = load(&args);
-            let mut clients = vec![client.clone()];
-            while (clients.len() as u64) * FEEDS_PER_CLIENT < load.clients {
-                clients.push(connect(global).await?);
-            }
-            let measured = match live {
-                true => live_load(&clients, &load, rate).await?,
-                false => catch_up_load(&clients, &load).await,
-            };
-            ("subscribe", load, 0, 0, measured)
+        Operation::Subscribe(args) => {
+            let (args, global) = args.parts()?;
+            subscribe(args, &Bench::begin(&global).await?).await
         }
-        Operation::Group { load: args, strategy } => {
-            let load = load(&args);
-            let measured = group_load(&client, &load, strategy).await?;
-            ("group", load, 0, 0, measured)
+        Operation::Group(args) => {
+            let (GroupArgs { load, strategy }, global) = args.parts()?;
+            let bench = Bench::begin(&global).await?;
+            let measured = group_load(&bench.client, &load.load(), strategy).await?;
+            bench.end("group", &load.load(), (0, 0), measured)
         }
-        Operation::Read { load: args } => {
-            let load = load(&args);
-            let measured = read_load(&client, &load, global.consistency).await?;
-            ("read", load, 0, 0, measured)
+        Operation::Read(args) => {
+            let (ReadArgs { load }, global) = args.parts()?;
+            let bench = Bench::begin(&global).await?;
+            let measured = read_load(&bench.client, &load.load(), global.consistency).await?;
+            bench.end("read", &load.load(), (0, 0), measured)
         }
+    }
+}
+
+async fn append(args: AppendArgs, bench: &Bench<'_>) -> Result<(), Exit> {
+    let AppendArgs { load, events_per_append, size } = args;
+    let load = load.load();
+    let measured = append_load(&bench.client, &load, events_per_append, size as usize).await;
+    bench.end("append", &load, (events_per_append, size), measured)
+}
+
+async fn subscribe(args: SubscribeArgs, bench: &Bench<'_>) -> Result<(), Exit> {
+    let SubscribeArgs { load, live, rate } = args;
+    let load = load.load();
+    let mut clients = vec![bench.client.clone()];
+    while (clients.len() as u64) * FEEDS_PER_CLIENT < load.clients {
+        clients.push(connect(bench.global).await?);
+    }
+    let measured = match live {
+        true => live_load(&clients, &load, rate.unwrap_or(RATE_DEFAULT)).await?,
+        false => catch_up_load(&clients, &load).await,
     };
-    let cpu = before.zip(cpu_time(&pids)).map(|(before, after)| after.saturating_sub(before));
-    let result = Line::of(operation, &load, events_per_append, size, &measured, cpu);
-    let mut output = io::stdout().lock();
-    let written = match global.json() {
-        true => write_json(&mut output, &result),
-        false => write!(output, "{}", result.plain()),
-    };
-    let verdict = match measured.first_error {
-        Some(error) if measured.latencies.is_empty() => Err(Exit::failed(error)),
-        _ => Ok(()),
-    };
-    Exit::told(verdict, written)
+    bench.end("subscribe", &load, (0, 0), measured)
+}
+
+/// A measurement under way.
+struct Bench<'a> {
+    global: &'a Global,
+    client: Client,
+    /// The processes of the nodes, and how long they had worked before.
+    pids: Vec<u32>,
+    before: Option<Duration>,
+}
+
+impl Bench<'_> {
+    async fn begin(global: &Global) -> Result<Bench<'_>, Exit> {
+        let client = connect(global).await?;
+        let status = client.status().await?;
+        let pids: Vec<u32> = status.nodes.iter().map(|node| node.pid).collect();
+        let before = cpu_time(&pids);
+        Ok(Bench { global, client, pids, before })
+    }
+
+    /// Tells what was measured; `append` is how many events of which size an append had.
+    fn end(
+        &self,
+        operation: &'static str,
+        load: &Load,
+        append: (u64, u64),
+        measured: Measured,
+    ) -> Result<(), Exit> {
+        let after = cpu_time(&self.pids);
+        let cpu = self.before.zip(after).map(|(before, after)| after.saturating_sub(before));
+        let result = Line::of(operation, load, append, &measured, cpu);
+        let mut output = io::stdout().lock();
+        let written = match self.global.json() {
+            true => write_json(&mut output, &result),
+            false => write!(output, "{}", result.plain()),
+        };
+        let verdict = match measured.first_error {
+            Some(error) if measured.latencies.is_empty() => Err(Exit::failed(error)),
+            _ => Ok(()),
+        };
+        Exit::told(verdict, written)
+    }
 }
 
 #[derive(Serialize)]
@@ -197,8 +260,7 @@ impl Line {
     fn of(
         operation: &'static str,
         load: &Load,
-        events_per_append: u64,
-        size: u64,
+        (events_per_append, size): (u64, u64),
         measured: &Measured,
         cpu: Option<Duration>,
     ) -> Line {
@@ -232,15 +294,28 @@ impl Line {
         } = self;
         let rate = self.appends_per_second.or(self.reads_per_second).unwrap_or_default();
         let cpu = match self.cpu_us_per_append.or(self.cpu_us_per_read) {
-            Some(cpu) => format!("  CPU of all nodes {cpu} µs each\n"),
+            Some(cpu) => format!("  CPU of all nodes {} each\n", humane(cpu)),
             None => String::new(),
         };
         format!(
             "{operation}: {clients} clients, {seconds} s\n  {rate:.0} a second, {events_per_second:.0} \
-             events a second\n  latency p50 {p50_us} µs, p99 {p99_us} µs, p99.9 {p999_us} µs\n{cpu}  \
-             {} errors\n",
+             events a second\n  latency p50 {}, p99 {}, p99.9 {}\n{cpu}  {} errors\n",
+            humane(*p50_us as f64),
+            humane(*p99_us as f64),
+            humane(*p999_us as f64),
             self.errors
         )
+    }
+}
+
+/// Microseconds for a person, in the unit that fits: `740 µs`, `12.3 ms`, `10.02 s`.
+fn humane(micros: f64) -> String {
+    if micros < 1e3 {
+        format!("{micros:.0} µs")
+    } else if micros < 1e6 {
+        format!("{:.1} ms", micros / 1e3)
+    } else {
+        format!("{:.2} s", micros / 1e6)
     }
 }
 
@@ -258,6 +333,12 @@ mod tests {
     use crate::exit::Code;
 
     #[test]
+    fn a_latency_is_told_in_the_unit_that_fits() {
+        let told = [0.0, 740.4, 12_345.0, 10_018_815.0].map(humane);
+        assert_eq!(told, ["0 µs", "740 µs", "12.3 ms", "10.02 s"]);
+    }
+
+    #[test]
     fn appends_that_no_node_takes_are_refused_as_usage() {
         for (events_per_append, size, fits) in [
             (1, 1_048_576, true),
@@ -266,7 +347,7 @@ mod tests {
             (10_000, 400, false),
         ] {
             let load = LoadArgs { clients: 1, seconds: 1 };
-            let checked = Operation::Append { load, events_per_append, size }.check();
+            let checked = AppendArgs { load, events_per_append, size }.check();
             let code = checked.map_err(|exit| exit.code);
             assert_eq!(code, if fits { Ok(()) } else { Err(Code::Usage) }, "{events_per_append}");
         }

@@ -1,7 +1,9 @@
 //! `quorate cluster`: founds a cluster and shows how it is.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
+use anstyle::{AnsiColor, Style};
 use clap::{Args, Subcommand};
 use quorate_client::{
     ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged,
@@ -9,7 +11,7 @@ use quorate_client::{
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use serde::Serialize;
 
-use crate::cli::{self, Addresses, Global};
+use crate::cli::{self, Addresses, Asking, Global, Nothing};
 use crate::exit::Exit;
 use crate::output::write_json;
 use crate::{inspect, size};
@@ -27,9 +29,9 @@ enum ClusterCommand {
     ///
     /// Its nodes are those of --endpoints, unless --peers names them. Repeating the command with the same
     /// nodes finishes what was interrupted, and does nothing when all is done.
-    Init(InitArgs),
+    Init(Asking<InitArgs>),
     /// Show how each node is.
-    Status,
+    Status(Asking<Nothing>),
 }
 
 #[derive(Args, Debug)]
@@ -43,10 +45,13 @@ struct InitArgs {
 }
 
 /// Runs the command.
-pub async fn run(args: ClusterArgs, global: &Global) -> Result<(), Exit> {
+pub async fn run(args: ClusterArgs) -> Result<(), Exit> {
     match args.command {
-        ClusterCommand::Init(args) => init(args, global).await,
-        ClusterCommand::Status => status(global).await,
+        ClusterCommand::Init(args) => {
+            let (args, global) = args.parts()?;
+            init(args, &global).await
+        }
+        ClusterCommand::Status(args) => status(&args.parts()?.1).await,
     }
 }
 
@@ -68,14 +73,14 @@ async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
     let addresses = global.addresses();
     let asked = addresses.first().ok_or_else(|| Exit::usage("--endpoints names no node"))?;
     let peers = match cli::shown(&args.peers) {
-        peers if peers.is_empty() => peers_of(&addresses).await?,
+        peers if peers.is_empty() => peers_of(&addresses, global.timeout).await?,
         peers => peers,
     };
-    let found = inspect::found(asked, peers.clone(), args.chunk_size).await;
+    let found = inspect::found(asked, peers.clone(), args.chunk_size, global.timeout).await;
     let (founded, chunk_bytes) = match found {
         Ok(founded) => (founded, args.chunk_size),
         Err(refused) => {
-            let there = founded_already(asked, &peers).await.ok_or(refused)?;
+            let there = founded_already(asked, &peers, global.timeout).await.ok_or(refused)?;
             refuse_if_outside(&there.0).await?;
             there
         }
@@ -104,8 +109,13 @@ fn report_founded(global: &Global, founded: Founded, chunk_bytes: u64) -> io::Re
 }
 
 /// The cluster that is there, if it is the one that was asked for: then there is nothing to do.
-async fn founded_already(asked: &str, peers: &[String]) -> Option<(Founded, u64)> {
-    let ClusterStatus { nodes, cluster, chunk_bytes } = inspect::status(asked, false).await.ok()?;
+async fn founded_already(
+    asked: &str,
+    peers: &[String],
+    timeout: Option<Duration>,
+) -> Option<(Founded, u64)> {
+    let ClusterStatus { nodes, cluster, chunk_bytes } =
+        inspect::status_within(asked, false, timeout).await.ok()?;
     let same =
         nodes.len() == peers.len() && nodes.iter().all(|node| peers.contains(&node.peer_address));
     let members = nodes.into_iter().map(|node| Member {
@@ -142,10 +152,10 @@ async fn refuse_if_outside(founded: &Founded) -> Result<(), Exit> {
 }
 
 /// Asks each node where it listens for the others.
-async fn peers_of(addresses: &[String]) -> Result<Vec<String>, Exit> {
+async fn peers_of(addresses: &[String], timeout: Option<Duration>) -> Result<Vec<String>, Exit> {
     let mut peers = Vec::new();
     for address in addresses {
-        let node = inspect::status(address, true).await?.nodes.into_iter().next();
+        let node = inspect::status_within(address, true, timeout).await?.nodes.into_iter().next();
         peers.extend(node.map(|node| node.peer_address));
     }
     Ok(peers)
@@ -272,17 +282,18 @@ impl From<NodeStatus> for NodeLine {
 }
 
 async fn status(global: &Global) -> Result<(), Exit> {
-    let status = first_answer(&global.addresses()).await?;
+    let status = first_answer(global).await?;
     let chunk_bytes = status.chunk_bytes;
     let cluster = status.cluster;
     let nodes: Vec<NodeLine> = status.nodes.into_iter().map(NodeLine::from).collect();
-    let mut output = io::stdout().lock();
     if global.json() {
+        let mut output = io::stdout().lock();
         for node in &nodes {
             write_json(&mut output, node)?;
         }
         return Ok(());
     }
+    let mut output = anstream::stdout().lock();
     match cluster {
         Some(cluster) => {
             writeln!(output, "cluster {cluster}, {} a chunk", size::show(chunk_bytes))?
@@ -295,10 +306,10 @@ async fn status(global: &Global) -> Result<(), Exit> {
 }
 
 /// The status that the first node gives that answers; the last error if none does.
-pub(crate) async fn first_answer(addresses: &[String]) -> Result<ClusterStatus, Exit> {
+pub(crate) async fn first_answer(global: &Global) -> Result<ClusterStatus, Exit> {
     let mut answer = Err(Exit::usage("--endpoints names no node"));
-    for address in addresses {
-        answer = inspect::status(address, false).await;
+    for address in &global.addresses() {
+        answer = inspect::status_within(address, false, global.timeout).await;
         if answer.is_ok() {
             break;
         }
@@ -306,41 +317,81 @@ pub(crate) async fn first_answer(addresses: &[String]) -> Result<ClusterStatus, 
     answer
 }
 
+/// The nodes in columns as wide as what is in them, and below them what is to be said of single ones.
 fn write_table(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
-    let wide = nodes.iter().map(|node| node.address.len()).max().unwrap_or_default();
-    writeln!(
-        output,
-        "{:>3}  {:wide$}  {:11}  {:>5}  {:>10}  {:>10}  {:>12}  {:>10}  {:>7}",
-        "id", "address", "role", "term", "committed", "applied", "position", "disk", "pid"
-    )?;
-    for NodeLine { id, address, role, known } in nodes {
-        write!(output, "{id:>3}  {address:wide$}  {role:11}")?;
-        if let Some(known) = known {
-            let Known { term, committed, applied, last_position, pid, .. } = known;
-            let disk = size::show(known.disk_bytes);
-            write!(output, "  {term:>5}  {committed:>10}  {applied:>10}  {last_position:>12}")?;
-            write!(output, "  {disk:>10}  {pid:>7}")?;
-            if known.insecure {
-                write!(output, "  INSECURE: open beyond loopback without encryption")?;
-            }
-            if known.low_on_space {
-                let (free, reserve) =
-                    (size::show(known.free_bytes), size::show(known.reserve_bytes));
-                write!(output, "  NO ROOM: {free} free, {reserve} are kept in reserve")?;
-            }
-            for DamagedLine { chunk, why, failed } in &known.damaged {
-                write!(output, "  DAMAGED: chunk {chunk}: {why}")?;
-                if !failed.is_empty() {
-                    write!(output, " (not repaired yet: {failed})")?;
-                }
-            }
-            if !known.notice.is_empty() {
-                write!(output, "  {}", known.notice)?;
-            }
+    let committed =
+        nodes.iter().filter_map(|node| Some(node.known.as_ref()?.committed)).max().unwrap_or(0);
+    let head = ["id", "address", "role", "term", "position", "behind", "disk"];
+    let rows: Vec<[String; 7]> = nodes.iter().map(|node| cells(node, committed)).collect();
+    let widths: [usize; 7] = std::array::from_fn(|column| {
+        rows.iter().map(|row| row[column].len()).fold(head[column].len(), usize::max)
+    });
+    write_row(output, &head.map(str::to_owned), &widths)?;
+    rows.iter().try_for_each(|row| write_row(output, row, &widths))?;
+    for NodeLine { id, known, .. } in nodes {
+        for notice in known.iter().flat_map(notices) {
+            writeln!(output, "node {id}: {notice}")?;
         }
-        writeln!(output)?;
     }
     Ok(())
+}
+
+/// What the table says of a node; `committed` is the last entry of the log that anybody knows to be committed.
+fn cells(node: &NodeLine, committed: u64) -> [String; 7] {
+    let NodeLine { id, address, role, known } = node;
+    let of = |tell: &dyn Fn(&Known) -> String| known.as_ref().map(tell).unwrap_or_default();
+    [
+        id.to_string(),
+        address.clone(),
+        role.clone(),
+        of(&|known| known.term.to_string()),
+        of(&|known| known.last_position.to_string()),
+        of(&|known| committed.saturating_sub(known.applied).to_string()),
+        of(&|known| size::show(known.disk_bytes)),
+    ]
+}
+
+fn write_row(output: &mut impl Write, row: &[String; 7], widths: &[usize; 7]) -> io::Result<()> {
+    let [id, address, role, numbers @ ..] = row;
+    let [id_width, address_width, role_width, number_widths @ ..] = widths;
+    let style = match role.as_str() {
+        "leader" => AnsiColor::Green.on_default(),
+        "follower" | "role" => Style::new(),
+        _ => AnsiColor::Red.on_default(),
+    };
+    write!(
+        output,
+        "{id:>id_width$}  {address:address_width$}  {style}{role:role_width$}{style:#}"
+    )?;
+    if numbers.iter().any(|number| !number.is_empty()) {
+        for (number, width) in numbers.iter().zip(number_widths) {
+            write!(output, "  {number:>width$}")?;
+        }
+    }
+    writeln!(output)
+}
+
+/// What is to be said of a node beside its numbers.
+fn notices(known: &Known) -> Vec<String> {
+    let mut notices = Vec::new();
+    if known.insecure {
+        notices.push("INSECURE: open beyond loopback without encryption".to_owned());
+    }
+    if known.low_on_space {
+        let (free, reserve) = (size::show(known.free_bytes), size::show(known.reserve_bytes));
+        notices.push(format!("NO ROOM: {free} free, {reserve} are kept in reserve"));
+    }
+    for DamagedLine { chunk, why, failed } in &known.damaged {
+        let failed = match failed.as_str() {
+            "" => String::new(),
+            failed => format!(" (not repaired yet: {failed})"),
+        };
+        notices.push(format!("DAMAGED: chunk {chunk}: {why}{failed}"));
+    }
+    if !known.notice.is_empty() {
+        notices.push(known.notice.clone());
+    }
+    notices
 }
 
 /// The groups as the leader knows them, or else the first node that knows any.
@@ -358,3 +409,48 @@ fn write_groups(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
 }
 
 const _: () = assert!(CHUNK_BYTES_DEFAULT == 64 << 20, "the default of --chunk-size");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: u64, role: &str) -> NodeLine {
+        let known = Known {
+            term: 99_999,
+            committed: 9_999_999_999,
+            applied: 9_999_900_000,
+            checkpointed: 0,
+            last_position: 9_999_999_999,
+            checkpointed_position: 0,
+            disk_bytes: 999 << 30,
+            version: String::new(),
+            pid: 0,
+            insecure: true,
+            notice: String::new(),
+            free_bytes: 0,
+            reserve_bytes: 0,
+            low_on_space: false,
+            damaged_chunks: 0,
+            damaged: Vec::new(),
+            scrubbed_bytes: 0,
+            scrubbed_at: None,
+            scavenged: None,
+            groups: Vec::new(),
+        };
+        let known = Some(known).filter(|_| role != "unreachable");
+        let address = format!("192.168.100.{id}:17701");
+        NodeLine { id, address, role: role.to_owned(), known }
+    }
+
+    #[test]
+    fn the_status_of_a_large_cluster_fits_into_80_columns() {
+        let mut table = Vec::new();
+        let nodes = [node(101, "leader"), node(102, "follower"), node(103, "unreachable")];
+        write_table(&mut table, &nodes).expect("memory");
+        let table = anstream::adapter::strip_bytes(&table).into_vec();
+        let table = String::from_utf8(table).expect("text");
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+        assert!(table.contains("unreachable\n"), "{table}");
+        assert!(table.contains("node 101: INSECURE: "), "{table}");
+    }
+}

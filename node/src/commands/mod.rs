@@ -3,6 +3,7 @@
 pub mod append;
 pub mod bench;
 pub mod cluster;
+pub mod completions;
 pub mod demo;
 pub mod dev;
 pub mod export;

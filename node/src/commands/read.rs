@@ -3,8 +3,10 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use quorate_client::{Query, ReadRequest, Source};
-use quorate_proto::{Category, CorrelationId, EventType, Path, StreamName, Tag, Timestamp};
+use quorate_client::{Client, Query, ReadRequest, Source};
+use quorate_proto::{
+    self as proto, Category, CorrelationId, EventType, Path, StreamName, Tag, Timestamp,
+};
 
 use crate::age;
 use crate::causation::print_tree;
@@ -12,37 +14,39 @@ use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::follow::{Printing, print_feed};
-use crate::output::{count_of, write_snapshot_before_events};
+use crate::output::{count_of, write_event_json, write_event_plain, write_snapshot_before_events};
 use crate::print::print_events;
+use crate::query;
 
-/// Read the events of a stream, or of what a query finds in the whole log.
-///
-/// Bounds are versions when a stream is read and positions otherwise.
+// What is looked for.
 #[derive(Args, Debug)]
-pub struct ReadArgs {
+struct What {
     /// The stream; without one, the whole log is searched.
     stream: Option<StreamName>,
     /// All streams of this category: `order` finds `order-42` and `acme/order-7`.
     #[arg(long, value_name = "NAME", conflicts_with = "stream")]
     category: Option<Category>,
     /// All streams in this path: `acme` finds `acme/order-7`.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["stream", "category"])]
+    path: Option<Path>,
+    /// What this QUERY finds, such as `type:Enrolled,tag:course:c1 or stream:limits-7`; --help tells the syntax.
     #[arg(
         long,
-        value_name = "NAME",
-        conflicts_with_all = ["stream", "category"])]
-    path: Option<Path>,
+        value_name = "QUERY",
+        value_parser = query::parse,
+        conflicts_with_all = ["stream", "category", "path", "types", "tags", "correlation"]
+    )]
+    query: Option<proto::Query>,
     /// Only events of this type; can be repeated, and then any of them.
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<EventType>,
     /// Only events with this tag; can be repeated, and then all of them.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<Tag>,
-    /// Only events with this correlation id. A person sees them as a tree: below each event those that it caused.
+    /// Only events with this correlation id. With `read`, a person sees them as a tree: below each event those that
+    /// it caused.
     #[arg(long, value_name = "ID")]
     correlation: Option<CorrelationId>,
-    /// Print the events of a correlation id in the order of the log, with their data, and not as a tree.
-    #[arg(long, requires = "correlation")]
-    flat: bool,
     /// Find the system's events too: the changes of settings and the ends of streams.
     #[arg(long, conflicts_with = "stream")]
     system: bool,
@@ -51,59 +55,125 @@ pub struct ReadArgs {
     #[arg(
         long,
         requires = "stream",
-        conflicts_with_all = ["types", "tags", "correlation", "after", "before", "from", "until", "backwards"]
+        conflicts_with_all = ["types", "tags", "correlation", "after", "from"]
     )]
     with_snapshot: bool,
     /// Only what comes after this one; 0 is the beginning.
     #[arg(long, value_name = "NUMBER")]
     after: Option<u64>,
-    /// Only what comes before this one.
-    #[arg(long, value_name = "NUMBER")]
-    before: Option<u64>,
     /// Only what was recorded at this time or later: RFC 3339, or how long ago (`90s`, `10m`, `2h`, `7d`).
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     from: Option<Timestamp>,
-    /// Only what was recorded at this time or earlier.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    until: Option<Timestamp>,
-    /// Newest first.
-    #[arg(long)]
-    backwards: bool,
     /// At most so many events.
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
+}
+
+/// Read the events of a stream, or of what a query finds in the whole log.
+///
+/// Bounds are versions when a stream is read and positions otherwise.
+#[derive(Args, Debug)]
+#[command(after_long_help = query::SYNTAX)]
+pub struct ReadArgs {
+    #[command(flatten)]
+    what: What,
+    /// Only what comes before this one.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "with_snapshot")]
+    before: Option<u64>,
+    /// Only what was recorded at this time or earlier.
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = parse_time,
+        conflicts_with = "with_snapshot"
+    )]
+    until: Option<Timestamp>,
+    /// Newest first.
+    #[arg(long, conflicts_with = "with_snapshot")]
+    backwards: bool,
+    /// The last so many events, oldest first.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        conflicts_with_all = ["limit", "backwards", "with_snapshot", "follow"]
+    )]
+    tail: Option<u64>,
+    /// The one event at this position of the log.
+    #[arg(
+        long,
+        value_name = "POSITION",
+        value_parser = clap::value_parser!(u64).range(1..),
+        conflicts_with_all = [
+            "stream", "category", "path", "query", "types", "tags", "correlation", "system",
+            "with_snapshot", "after", "before", "from", "until", "limit", "backwards", "tail",
+            "flat", "follow",
+        ]
+    )]
+    position: Option<u64>,
+    /// Print the events of a correlation id in the order of the log, with their data, and not as a tree.
+    #[arg(long, requires = "correlation")]
+    flat: bool,
     /// Go on with what is appended later, until interrupted or at the limit.
     #[arg(long, conflicts_with_all = ["before", "until", "backwards"])]
     follow: bool,
     /// With --follow and in JSON: also a line for where the reader stands and may resume, {"caught_up":{…}},
     /// {"fell_behind":{…}} or {"progress":{…}}, each with a position and, of a stream, a version.
+    #[arg(long, requires = "follow")]
+    marks: bool,
+}
+
+/// Follow the events of a stream, or of what a query finds: what is there, and what is appended later.
+#[derive(Args, Debug)]
+#[command(after_long_help = query::SYNTAX)]
+pub struct SubscribeArgs {
+    #[command(flatten)]
+    what: What,
+    /// Only what is appended from now on.
+    #[arg(long, conflicts_with_all = ["after", "from", "with_snapshot"])]
+    new: bool,
+    /// In JSON: also a line for where the reader stands and may resume, {"caught_up":{…}}, {"fell_behind":{…}} or
+    /// {"progress":{…}}, each with a position and, of a stream, a version.
     #[arg(long)]
     marks: bool,
 }
 
-/// Follow the events of a stream, or of what a query finds: `read --follow`.
-#[derive(Args, Debug)]
-pub struct SubscribeArgs {
-    #[command(flatten)]
-    read: ReadArgs,
-}
-
 /// Runs `subscribe`.
 pub async fn subscribe(args: SubscribeArgs, global: &Global) -> Result<(), Exit> {
-    run(ReadArgs { follow: true, ..args.read }, global).await
+    let SubscribeArgs { mut what, new, marks } = args;
+    let client = connect(global).await?;
+    if new {
+        let end = client.read(what.source()).consistency(global.consistency).limit(0);
+        let end = end.stream().await?;
+        what.after = Some(if what.stream.is_some() { end.version() } else { end.as_of() });
+    }
+    follow(&client, &what, marks, global).await
+}
+
+async fn follow(client: &Client, what: &What, marks: bool, global: &Global) -> Result<(), Exit> {
+    let request = client.read(what.source()).consistency(global.consistency);
+    let snapshot_of = what.stream.as_ref().filter(|_| what.with_snapshot);
+    let printing = Printing { json: global.json(), marks, snapshot_of };
+    print_feed(what.narrow(request).follow(), printing).await
 }
 
 /// Runs the command.
 pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
     let client = connect(global).await?;
-    let request = client.read(args.source()).consistency(global.consistency);
+    let what = &args.what;
     if args.follow {
-        let snapshot_of = args.stream.as_ref().filter(|_| args.with_snapshot);
-        let printing = Printing { json: global.json(), marks: args.marks, snapshot_of };
-        return print_feed(args.narrow(request).follow(), printing).await;
+        return follow(&client, what, args.marks, global).await;
     }
-    let mut events = args.narrow(request).stream().await?;
-    if let (Some(snapshot), Some(stream)) = (events.snapshot(), &args.stream) {
+    if let Some(position) = args.position {
+        return one(&client, position, global).await;
+    }
+    let request = client.read(what.source()).consistency(global.consistency);
+    let mut request = args.narrow(request);
+    if let Some(count) = args.tail {
+        let (after, found) = tail(&client, &args, count, global).await?;
+        request = request.after(after).limit(found);
+    }
+    let mut events = request.stream().await?;
+    if let (Some(snapshot), Some(stream)) = (events.snapshot(), &what.stream) {
         write_snapshot_before_events(&mut io::stdout(), stream, snapshot, global.json())?;
     }
     let count = match args.is_tree() && !global.json() {
@@ -111,7 +181,7 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
         false => print_events(&mut events, global.json()).await?,
     };
     if !global.json() {
-        let of_stream = match &args.stream {
+        let of_stream = match &what.stream {
             Some(stream) => format!("; `{stream}` is at version {}", events.version()),
             None => String::new(),
         };
@@ -122,18 +192,53 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
     Ok(())
 }
 
-impl ReadArgs {
-    /// Whether a person sees which event caused which.
-    fn is_tree(&self) -> bool {
-        self.correlation.is_some() && !self.flat && !self.backwards
+/// Prints the event at a position.
+async fn one(client: &Client, position: u64, global: &Global) -> Result<(), Exit> {
+    let request = client.read(Query::everything()).consistency(global.consistency).with_system();
+    let found = request.after(position - 1).limit(1).collect().await?;
+    let as_of = found.as_of;
+    match found.events.first() {
+        Some(event) if event.position == position => {
+            let mut output = io::stdout().lock();
+            match global.json() {
+                true => write_event_json(&mut output, event)?,
+                false => write_event_plain(&mut output, event)?,
+            }
+            Ok(())
+        }
+        _ if position > as_of => Err(Exit::failed(format!(
+            "no event is at position {position}: the log ends at {as_of}"
+        ))),
+        _ => Err(Exit::failed(format!("the event at position {position} was removed"))),
     }
+}
+/// The part of the log that `--tail` is about: what comes after a version or position, and how many events.
+async fn tail(
+    client: &Client,
+    args: &ReadArgs,
+    count: u64,
+    global: &Global,
+) -> Result<(u64, u64), Exit> {
+    let request = client.read(args.what.source()).consistency(global.consistency);
+    let request = args.narrow(request).backwards().limit(count);
+    let mut events = request.stream().await?;
+    let (mut first, mut found) = (u64::MAX, 0);
+    // They are not kept, only counted: however many are asked for, they are printed as they come in.
+    while let Some(event) = events.try_next().await? {
+        first = if args.what.stream.is_some() { event.version } else { event.position };
+        found += 1;
+    }
+    Ok((first.saturating_sub(1), found))
+}
 
+impl What {
     fn source(&self) -> Source {
-        match (&self.stream, &self.category, &self.path) {
-            (Some(stream), _, _) => stream.clone().into(),
-            (None, Some(category), _) => Query::category(category.as_str()).into(),
-            (None, None, Some(path)) => Query::path(path.as_str()).into(),
-            (None, None, None) => Query::everything().into(),
+        match (&self.stream, &self.category, &self.path, &self.query) {
+            (Some(stream), ..) => stream.clone().into(),
+            (None, Some(category), ..) => Query::category(category.as_str()).into(),
+            (None, None, Some(path), _) => Query::path(path.as_str()).into(),
+            (None, None, None, Some(query)) => Query::from(query.clone()).into(),
+            (None, None, None, None) => Query::everything().into(),
         }
     }
 
@@ -154,18 +259,23 @@ impl ReadArgs {
         if self.with_snapshot {
             request = request.with_snapshot();
         }
-        if let Some(before) = self.before {
-            request = request.before(before);
-        }
         if let Some(from) = self.from {
             request = request.from(from);
         }
-        if let Some(until) = self.until {
-            request = request.until(until);
-        }
-        if let Some(limit) = self.limit {
-            request = request.limit(limit);
-        }
+        self.limit.into_iter().fold(request, ReadRequest::limit)
+    }
+}
+
+impl ReadArgs {
+    /// Whether a person sees which event caused which.
+    fn is_tree(&self) -> bool {
+        self.what.correlation.is_some() && !self.flat && !self.backwards
+    }
+
+    fn narrow(&self, request: ReadRequest) -> ReadRequest {
+        let request = self.what.narrow(request);
+        let request = self.before.into_iter().fold(request, ReadRequest::before);
+        let request = self.until.into_iter().fold(request, ReadRequest::until);
         if self.backwards { request.backwards() } else { request }
     }
 }

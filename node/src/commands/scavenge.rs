@@ -57,7 +57,7 @@ pub async fn run(_args: ScavengeArgs, global: &Global) -> Result<(), Exit> {
     let addresses = match &global.node {
         Some(node) => vec![node.to_string()],
         None => {
-            let nodes = first_answer(&global.addresses()).await?.nodes;
+            let nodes = first_answer(global).await?.nodes;
             nodes.into_iter().map(|node| node.address).collect()
         }
     };

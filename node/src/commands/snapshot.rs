@@ -8,7 +8,7 @@ use quorate_proto::limits::SNAPSHOT_BYTES_MAX;
 use quorate_proto::{Outcome, Problem, StreamName};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::cli::{Asking, Global, Reading};
 use crate::commands::append::{not_begun, parse_json, parse_value, read_data, write_failure};
 use crate::connect::connect;
 use crate::exit::{Code, Exit};
@@ -25,9 +25,9 @@ pub struct SnapshotArgs {
 enum SnapshotCommand {
     /// Keep a snapshot, if it is not older than the one that is kept: of a lower version, or of the same version
     /// and a lower schema. Safe to repeat.
-    Put(PutArgs),
+    Put(Asking<PutArgs>),
     /// Print the snapshot that is kept.
-    Get(GetArgs),
+    Get(Reading<GetArgs>),
 }
 
 #[derive(Args, Debug)]
@@ -53,10 +53,16 @@ struct GetArgs {
 }
 
 /// Runs the command.
-pub async fn run(args: SnapshotArgs, global: &Global) -> Result<(), Exit> {
+pub async fn run(args: SnapshotArgs) -> Result<(), Exit> {
     match args.command {
-        SnapshotCommand::Put(args) => put(args, global).await,
-        SnapshotCommand::Get(args) => get(&args.stream, global).await,
+        SnapshotCommand::Put(args) => {
+            let (args, global) = args.parts()?;
+            put(args, &global).await
+        }
+        SnapshotCommand::Get(args) => {
+            let (args, global) = args.parts()?;
+            get(&args.stream, &global).await
+        }
     }
 }
 

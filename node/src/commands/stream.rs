@@ -12,9 +12,10 @@ use quorate_proto::{Category, EventId, Path, Scope, StreamName};
 use serde::Serialize;
 
 use crate::age;
-use crate::cli::Global;
+use crate::cli::{Asking, Global, Reading};
 use crate::commands::append::{DoneLine, failed, not_begun, parse_expectation, told};
 use crate::commands::names::{ListArgs, list};
+use crate::confirm::Confirmation;
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::write_json;
@@ -36,20 +37,20 @@ enum StreamCommand {
     /// Of a stream those events are counted that can be read; of a category, a path or a type those that were
     /// recorded, whatever was removed since. Names come in the order of their bytes; go on with --after and the
     /// last one.
-    List(ListArgs),
+    List(Reading<ListArgs>),
     /// Show what is known of a stream, a category or a path beside its events.
-    Show(ShowArgs),
+    Show(Reading<ShowArgs>),
     /// Change settings: how many events are there, and how long.
     ///
     /// Of a stream, its own settings come first, then those of its category, then those of its longest path
     /// that has any. Ages are measured by the time of the newest entry of the log, alike on every node.
-    Set(SetArgs),
+    Set(Asking<SetArgs>),
     /// Remove the events before one of them.
-    Truncate(TruncateArgs),
+    Truncate(Asking<TruncateArgs>),
     /// Remove all events of a stream. It can be appended to again, and numbering goes on.
-    Delete(EndArgs),
+    Delete(Asking<EndArgs>),
     /// Remove all events of a stream and close its name for good.
-    Tombstone(EndArgs),
+    Tombstone(Asking<TombstoneArgs>),
 }
 
 /// Whose settings.
@@ -133,23 +134,43 @@ struct EndArgs {
     how: How,
 }
 
+#[derive(Args, Debug)]
+struct TombstoneArgs {
+    #[command(flatten)]
+    end: EndArgs,
+    #[command(flatten)]
+    confirmation: Confirmation,
+}
+
 /// Runs the command.
-pub async fn run(args: StreamArgs, global: &Global) -> Result<(), Exit> {
+pub async fn run(args: StreamArgs) -> Result<(), Exit> {
     match args.command {
-        StreamCommand::List(args) => list(args, global).await,
-        StreamCommand::Show(args) => show(args.whose.scope()?, global).await,
-        StreamCommand::Set(SetArgs { whose, what, how }) => {
-            change(Change::Settings(whose.scope()?, what.settings()), how, global).await
+        StreamCommand::List(args) => {
+            let (args, global) = args.parts()?;
+            list(args, &global).await
         }
-        StreamCommand::Truncate(TruncateArgs { whose, before, how }) => {
+        StreamCommand::Show(args) => {
+            let (args, global) = args.parts()?;
+            show(args.whose.scope()?, &global).await
+        }
+        StreamCommand::Set(args) => {
+            let (SetArgs { whose, what, how }, global) = args.parts()?;
+            change(Change::Settings(whose.scope()?, what.settings()), how, &global).await
+        }
+        StreamCommand::Truncate(args) => {
+            let (TruncateArgs { whose, before, how }, global) = args.parts()?;
             let cut = Settings::new().truncate_before(before);
-            change(Change::Settings(whose.scope()?, cut), how, global).await
+            change(Change::Settings(whose.scope()?, cut), how, &global).await
         }
-        StreamCommand::Delete(EndArgs { stream, how }) => {
-            change(Change::Delete(stream), how, global).await
+        StreamCommand::Delete(args) => {
+            let (EndArgs { stream, how }, global) = args.parts()?;
+            change(Change::Delete(stream), how, &global).await
         }
-        StreamCommand::Tombstone(EndArgs { stream, how }) => {
-            change(Change::Tombstone(stream), how, global).await
+        StreamCommand::Tombstone(args) => {
+            let (TombstoneArgs { end, confirmation }, global) = args.parts()?;
+            let EndArgs { stream, how } = end;
+            confirmation.ask(&format!("closes `{stream}` for good"))?;
+            change(Change::Tombstone(stream), how, &global).await
         }
     }
 }

@@ -10,7 +10,7 @@ use quorate_store::{self as store, Fault};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::cli::Global;
+use crate::cli::Form;
 use crate::exit::Exit;
 use crate::output::{count_of, write_json};
 use crate::size;
@@ -21,6 +21,8 @@ pub struct VerifyArgs {
     /// The node's folder.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// What was found whole.
@@ -51,10 +53,11 @@ struct FaultLine {
 }
 
 /// Runs the command.
-pub fn run(args: &VerifyArgs, global: &Global) -> Result<(), Exit> {
+pub fn run(args: &VerifyArgs) -> Result<(), Exit> {
     let directory = &args.directory;
+    let json = args.form.is_json();
     let (whole, faults) = verify(directory)?;
-    let written = report(global, whole.as_ref(), &faults);
+    let written = report(json, whole.as_ref(), &faults);
     let shown = directory.display();
     let verdict = match whole {
         Some(_) => Ok(()),
@@ -69,7 +72,7 @@ pub fn run(args: &VerifyArgs, global: &Global) -> Result<(), Exit> {
     Exit::told(verdict, written)
 }
 
-fn report(global: &Global, whole: Option<&WholeLine>, faults: &[Fault]) -> io::Result<()> {
+fn report(json: bool, whole: Option<&WholeLine>, faults: &[Fault]) -> io::Result<()> {
     let mut output = io::stdout().lock();
     for fault in faults {
         let (error, offset) = match fault {
@@ -78,13 +81,13 @@ fn report(global: &Global, whole: Option<&WholeLine>, faults: &[Fault]) -> io::R
         };
         let message = fault.to_string();
         let file = fault.path().map(|path| path.display().to_string());
-        match global.json() {
+        match json {
             true => write_json(&mut output, &FaultLine { error, message, file, offset })?,
             false => writeln!(output, "{message}")?,
         }
     }
     match whole {
-        Some(whole) if global.json() => write_json(&mut output, whole),
+        Some(whole) if json => write_json(&mut output, whole),
         Some(whole) => write_plain(&mut output, whole),
         None => Ok(()),
     }

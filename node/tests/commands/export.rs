@@ -39,7 +39,7 @@ fn a_file_is_exported_whole_or_not_at_all() {
     assert_eq!(node.must(&["export", &out, "--json"]), [json!({"events": 6, "as_of": 6})]);
     let exported = std::fs::read(&out).expect("a file");
     assert_eq!(exported, node.run(&["export"]).stdout, "the same bytes as on standard output");
-    let refused = node.run(&["--endpoints", "127.0.0.1:1", "export", &out]);
+    let refused = node.run(&["export", "--endpoints", "127.0.0.1:1", &out]);
     assert_eq!(refused.status.code(), Some(1));
     assert_eq!(std::fs::read(&out).expect("a file"), exported, "a failure leaves the old file");
     for (target, why) in [("/nowhere/out", "No such file"), ("/", "directory")] {

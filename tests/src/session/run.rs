@@ -4,15 +4,17 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use regex::{NoExpand, Regex};
+use regex::{Captures, NoExpand, Regex};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::compare::{matches, processes};
 use super::parse::Step;
 use crate::cluster::{PATIENCE, Turn, binary, take_turn, wait_for};
 
 /// Beginnings of commands that go on until they are told to stop.
-const ENDLESS: [&str; 3] = ["quorate dev", "quorate subscribe", "quorate group consume"];
+const ENDLESS: [&str; 4] =
+    ["quorate dev", "quorate subscribe", "quorate group consume", "quorate serve"];
 
 /// A person at a terminal: a folder, the ports of a cluster that nobody else uses, and what runs still.
 #[derive(Debug)]
@@ -61,13 +63,19 @@ impl Session {
         let what = format!("`{}`", step.command);
         let as_shown = || matches(&step.expected, &read(&written));
         let mut ended = false;
-        wait_for(&what, PATIENCE, || {
+        let started = Instant::now();
+        wait_for(&what, 2 * PATIENCE, || {
             // Whoever ended has written all that there will be.
             let over = child.try_wait().expect("it can be waited for").is_some();
             ended = over;
-            (over || (endless && as_shown())).then_some(())
+            // What never comes to what is shown is told below, with what it came to.
+            let too_late = started.elapsed() > PATIENCE;
+            (over || too_late || (endless && as_shown())).then_some(())
         });
         let output = read(&written);
+        if !ended && !matches(&step.expected, &output) {
+            end(&mut child, "-TERM");
+        }
         assert!(
             matches(&step.expected, &output),
             "{what} shows:\n{output}\nthe document has:\n{}",
@@ -79,6 +87,13 @@ impl Session {
             true => self.running.push(child),
             false if !ended => end(&mut child, "-INT"),
             false => {}
+        }
+    }
+
+    /// Stops the clusters that were started, as Ctrl-C does.
+    pub fn stop_clusters(&mut self) {
+        for mut child in self.running.drain(..) {
+            end(&mut child, "-TERM");
         }
     }
 
@@ -104,9 +119,15 @@ impl Session {
             .expect("bash runs")
     }
 
-    /// The command with the processes of here in the place of the document's.
+    /// The command with the processes and ports of here in the place of the document's.
     fn here(&self, command: &str) -> String {
-        self.processes.iter().fold(command.to_owned(), |command, (theirs, ours)| {
+        let address = Regex::new(r"\b127\.0\.0\.1:7([78])0(\d)\b").expect("a regular expression");
+        let command = address.replace_all(command, |found: &Captures<'_>| {
+            let offset = if &found[1] == "8" { 100 } else { 0 };
+            let number: u16 = found[2].parse().expect("a digit");
+            format!("127.0.0.1:{}", self.port + offset + number - 1)
+        });
+        self.processes.iter().fold(command.into_owned(), |command, (theirs, ours)| {
             let pattern = Regex::new(&format!(r"\b{theirs}\b")).expect("a regular expression");
             pattern.replace_all(&command, NoExpand(ours)).into_owned()
         })
@@ -120,9 +141,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        for child in &mut self.running {
-            end(child, "-TERM");
-        }
+        self.stop_clusters();
     }
 }
 
@@ -135,11 +154,11 @@ fn end(child: &mut Child, signal: &str) {
     wait_for("the end of a command", PATIENCE, || child.try_wait().ok().flatten());
 }
 
-/// A port that is free with its two neighbours, and so are the three that are 100 higher.
+/// A port that is free with its three neighbours, and so are the three that are 100 higher.
 fn consecutive_ports() -> u16 {
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     let candidates = quorate_node::free_addresses(50).expect("free ports");
     let all_free =
-        |first: &u16| (0..3).all(|index| free(first + index) && free(first + 100 + index));
+        |first: &u16| (0..4).all(|index| free(first + index) && free(first + 100 + index));
     candidates.iter().map(|address| address.port()).find(all_free).expect("neighbouring free ports")
 }

@@ -64,7 +64,7 @@ fn a_node_does_not_start_where_its_cluster_does_not_know_it() {
     let mut moved = serve(&data, &elsewhere, &["--moved"]);
     moved.stdout(Stdio::null()).stderr(Stdio::null());
     let _moved = Killed(moved.spawn().expect("it starts"));
-    let status = ["--node", &elsewhere.address, "cluster", "status", "--json"];
+    let status = ["cluster", "status", "--node", &elsewhere.address, "--json"];
     wait_for("a notice of the move", PATIENCE, || {
         let status = json_lines(&cluster.run(status).stdout);
         let mut notices = status.iter().filter_map(|node| node["notice"].as_str());
@@ -84,7 +84,7 @@ fn endpoints_are_understood_as_people_write_them_or_refused_with_what_to_write()
     for endpoints in
         [format!(" {one}, {two} ,"), format!("{one},"), format!("LocalHost:{port}"), one.clone()]
     {
-        let read = cluster.must(["--endpoints", &endpoints, "read", "a-1", "--json"]);
+        let read = cluster.must(["read", "a-1", "--endpoints", &endpoints, "--json"]);
         assert_eq!(json_lines(&read).len(), 1, "{endpoints:?}");
     }
     for (flag, wrong, why) in [
@@ -94,7 +94,7 @@ fn endpoints_are_understood_as_people_write_them_or_refused_with_what_to_write()
         ("--node", "::1:7701".to_owned(), "`[::1]:7701`".to_owned()),
         ("--endpoints", " ".to_owned(), "names no address".to_owned()),
     ] {
-        check(&cluster.run([flag, &wrong, "read", "a-1"]), 2, &why);
+        check(&cluster.run(["read", "a-1", flag, &wrong]), 2, &why);
     }
     let data = cluster.folder().join("v6").display().to_string();
     for flag in ["--listen", "--peer-listen", "--metrics-listen", "--advertise", "--peer-advertise"]
@@ -112,7 +112,7 @@ fn founding_again_names_the_member_that_is_outside() {
     let init = ["cluster".to_owned(), "init".to_owned(), "--peers".to_owned(), peers.join(", ")];
     let at_first = cluster.nodes[0].address.clone();
     let found = |cluster: &Cluster, node: &str| {
-        cluster.run(["--node", node].into_iter().chain(init.iter().map(String::as_str)))
+        cluster.run(init.iter().map(String::as_str).chain(["--node", node]))
     };
     check(&found(&cluster, &at_first), 0, "");
     cluster.nodes[2].kill();

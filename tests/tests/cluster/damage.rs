@@ -52,7 +52,7 @@ fn a_damaged_chunk_is_never_served_and_made_whole_from_another_node() {
     cluster.nodes[victim].start();
     let address = cluster.nodes[victim].address.clone();
     let refused = wait_for("an answer that names the damage", PATIENCE, || {
-        let export = ["--node", &address, "--consistency", "local", "export"];
+        let export = ["export", "--node", &address, "--consistency", "local"];
         let told = cluster.run(export);
         (!told.status.success() && text(&told.stderr).contains(&name)).then_some(told)
     });

@@ -110,7 +110,7 @@ fn what_is_not_the_nodes_is_left_alone_and_holds_nothing_up() {
     fresh.start();
     wait_for("a node that waits", PATIENCE, || {
         assert!(fresh.is_running(), "{}", fresh.log());
-        let status = cluster.run(["--node", &fresh.address, "cluster", "status"]);
+        let status = cluster.run(["cluster", "status", "--node", &fresh.address]);
         status.status.success().then_some(())
     });
     cluster.check_logs();

@@ -112,7 +112,7 @@ fn serve_alone(cluster: &mut Cluster, node: usize, after: &str) -> Option<Output
             return Some(None);
         }
         TcpStream::connect(&address).ok()?;
-        let output = cluster.run(["--node", &address, "--consistency", "local", "export"]);
+        let output = cluster.run(["export", "--node", &address, "--consistency", "local"]);
         let settled = output.status.success() || text(&output.stderr).contains("damaged");
         settled.then_some(Some(output))
     });

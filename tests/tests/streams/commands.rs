@@ -173,13 +173,13 @@ fn settings_ends_and_snapshots_work_from_the_command_line() {
     assert_eq!(cluster.run(["snapshot", "get", "order-42"]).status.code(), Some(1));
     let again = done(&cluster, &["append", "order-42", "--type", "Paid", "--expect", "none"]);
     assert_eq!(again["versions"]["order-42"], 7, "numbering goes on");
-    done(&cluster, &["stream", "tombstone", "order-42"]);
+    done(&cluster, &["stream", "tombstone", "order-42", "--yes"]);
     let closed = ended(&cluster, 3, &["append", "order-42", "--type", "Paid"]);
     assert_eq!(closed["error"], "stream_closed", "{closed}");
 
     let nodes = json_lines(&cluster.must(["scavenge", "--json"]));
     assert_eq!(nodes.len(), 3, "{nodes:?}");
-    let one = done(&cluster, &["--node", &cluster.nodes[1].address, "scavenge"]);
+    let one = done(&cluster, &["scavenge", "--node", &cluster.nodes[1].address]);
     assert_eq!(one["address"], cluster.nodes[1].address.as_str(), "{one}");
     let status = done(&cluster, &["cluster", "status"]);
     assert!(status["free_bytes"].as_u64().is_some_and(|free| free > 0), "{status}");

@@ -8,8 +8,9 @@ use quorate_client::{GroupSettings, Selection, Strategy};
 use quorate_proto::{GroupName, Query};
 use serde::Serialize;
 
-use super::{parse_span, show_span};
+use crate::age::{parse_span, show_span};
 use crate::cli::Global;
+use crate::confirm::Confirmation;
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::{count_of, write_json};
@@ -77,6 +78,8 @@ pub(super) struct ConfigureArgs {
 pub(super) struct DeleteArgs {
     /// The group.
     group: GroupName,
+    #[command(flatten)]
+    confirmation: Confirmation,
 }
 
 #[derive(Args, Debug)]
@@ -158,7 +161,9 @@ pub(super) async fn configure(args: ConfigureArgs, global: &Global) -> Result<()
 }
 
 pub(super) async fn delete(args: DeleteArgs, global: &Global) -> Result<(), Exit> {
-    let group = args.group;
+    let DeleteArgs { group, confirmation } = args;
+    confirmation
+        .ask(&format!("removes the group `{group}` with all that is known of its progress"))?;
     let deleted = connect(global).await?.group(group.as_str()).delete().await?;
     let told = if deleted { "is deleted" } else { "was not there" };
     let line = DeletedLine { group: group.as_str(), deleted };
@@ -200,10 +205,9 @@ fn tell(global: &Global, line: &impl Serialize, sentence: &str) -> Result<(), Ex
 /// Settings for a person.
 pub(super) fn settings_of(settings: &GroupSettings) -> String {
     let GroupSettings { strategy, timeout, attempts, retry_delay, window } = settings;
+    let attempts = count_of((*attempts).into(), "attempt");
     let (timeout, delay) = (show_span(*timeout), show_span(*retry_delay));
-    format!(
-        "{strategy}, timeout {timeout}, {attempts} attempts, retry delay {delay}, window {window}"
-    )
+    format!("{strategy}, timeout {timeout}, {attempts}, retry delay {delay}, window {window}")
 }
 
 pub(in crate::commands) fn parse_strategy(text: &str) -> Result<Strategy, String> {

@@ -1,0 +1,158 @@
+//! The command line: the commands, and the runtime that each of them gets.
+
+mod examples;
+mod global;
+
+use std::future::Future;
+
+use clap::{FromArgMatches, Parser, Subcommand};
+
+use crate::commands::{
+    append, bench, cluster, completions, demo, dev, export, group, import, read, scavenge, serve,
+    snapshot, stream, verify,
+};
+use crate::exit::{Ending, Exit};
+
+pub use examples::paths;
+pub(crate) use examples::{command, example};
+pub use global::{Addresses, Global};
+pub(crate) use global::{Asking, Form, Nothing, Reading, Untimed, addresses, shown};
+
+/// A replicated event store: one append-only log of events, agreed on by a cluster of nodes.
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    Dev(dev::DevArgs),
+    Serve(serve::ServeArgs),
+    Append(Asking<append::AppendArgs>),
+    Read(Reading<read::ReadArgs>),
+    Subscribe(Reading<read::SubscribeArgs>),
+    Import(Asking<import::ImportArgs>),
+    Export(Reading<export::ExportArgs>),
+    Stream(stream::StreamArgs),
+    Snapshot(snapshot::SnapshotArgs),
+    Scavenge(Asking<scavenge::ScavengeArgs>),
+    Group(group::GroupArgs),
+    Cluster(cluster::ClusterArgs),
+    Bench(bench::BenchArgs),
+    Verify(verify::VerifyArgs),
+    Completions(completions::CompletionsArgs),
+    Manual(completions::ManualArgs),
+}
+
+/// Reads the command line; help and version are an error that says so.
+pub(crate) fn parse() -> Result<Arguments, clap::Error> {
+    let matches = command().try_get_matches()?;
+    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
+}
+
+impl Arguments {
+    /// Runs the command to its end.
+    pub fn run(self) -> Ending {
+        Ending(self.command.run())
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<(), Exit> {
+        match self {
+            Command::Demo(args) => block_on(demo::run(args)),
+            Command::Dev(args) => block_on(dev::run(args)),
+            Command::Serve(args) => serve::run(args),
+            Command::Append(args) => {
+                let (args, global) = args.parts()?;
+                block_on(append::run(args, &global))
+            }
+            Command::Read(args) => {
+                let (args, global) = args.parts()?;
+                block_on(read::run(args, &global))
+            }
+            Command::Subscribe(args) => {
+                let (args, global) = args.parts()?;
+                block_on(read::subscribe(args, &global))
+            }
+            Command::Import(args) => {
+                let (args, global) = args.parts()?;
+                block_on(import::run(args, &global))
+            }
+            Command::Export(args) => {
+                let (args, global) = args.parts()?;
+                block_on(export::run(args, &global))
+            }
+            Command::Scavenge(args) => {
+                let (args, global) = args.parts()?;
+                block_on(scavenge::run(args, &global))
+            }
+            Command::Stream(args) => block_on(stream::run(args)),
+            Command::Snapshot(args) => block_on(snapshot::run(args)),
+            Command::Group(args) => block_on(group::run(args)),
+            Command::Cluster(args) => block_on(cluster::run(args)),
+            Command::Bench(args) => block_on(bench::run(args)),
+            Command::Verify(args) => verify::run(&args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Manual(args) => completions::manual(&args),
+        }
+    }
+}
+
+/// A command that talks to a cluster needs one thread: what takes its time happens on the nodes.
+fn block_on(command: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn an_option_that_does_nothing_for_a_command_is_not_offered_by_it() {
+        let takes = |arguments: &[&str]| {
+            let line = [&["quorate"], arguments].concat();
+            command().try_get_matches_from(line).map_err(|error| error.kind()).map(|_| ())
+        };
+        let unknown = Err(clap::error::ErrorKind::UnknownArgument);
+        for arguments in [
+            &["append", "s", "--type", "T", "--consistency", "local"][..],
+            &["import", "f", "--consistency", "local"],
+            &["bench", "append", "--consistency", "local"],
+            &["stream", "delete", "s", "--consistency", "local"],
+            &["group", "create", "g", "--consistency", "local"],
+            &["scavenge", "--consistency", "local"],
+            &["cluster", "status", "--consistency", "local"],
+            &["demo", "--json"],
+            &["dev", "--json"],
+            &["serve", "--json"],
+            &["demo", "--node", "a:1"],
+            &["dev", "--endpoints", "a:1"],
+            &["serve", "--node", "a:1"],
+            &["verify", "d", "--node", "a:1"],
+            &["subscribe", "--until", "1d"],
+            &["subscribe", "--follow"],
+        ] {
+            assert_eq!(takes(arguments), unknown, "{arguments:?}");
+        }
+        for arguments in [
+            &["read", "s", "--consistency", "local", "--json", "--node", "a:1"][..],
+            &["bench", "read", "--consistency", "local"],
+            &["stream", "list", "--consistency", "at-least:7"],
+            &["group", "create", "g", "--timeout", "30s"],
+            &["group", "show", "g", "--timeout", "30s", "--consistency", "local"],
+            &["verify", "d", "--json"],
+        ] {
+            assert_eq!(takes(arguments), Ok(()), "{arguments:?}");
+        }
+    }
+}
