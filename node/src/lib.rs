@@ -19,6 +19,7 @@ mod output;
 mod ports;
 mod print;
 mod query;
+mod reader;
 pub mod server;
 mod size;
 
