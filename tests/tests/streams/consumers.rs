@@ -129,7 +129,8 @@ fn what_a_handler_leaves_behind_holds_nobody_and_a_signal_ends_what_runs() {
     let cluster = cluster_of(3);
     create(&cluster, "left", &["--timeout", "2s"]);
     let pids = cluster.folder().join("pids");
-    let handler = format!("sleep 600 & echo $! >> {}; exit 0", pids.display());
+    // What is left holds standard error open, which the consumer reads.
+    let handler = format!("sleep 600 > /dev/null & echo $! >> {}; exit 0", pids.display());
     let consume = ["group", "consume", "left", "--exec", &handler, "--limit", "3"];
     let ended = end(spawn(&cluster, &consume));
     assert!(ended.status.success(), "{}", told(&ended));

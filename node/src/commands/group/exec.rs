@@ -6,11 +6,15 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use quorate_client::{Consumer, Delivery};
 use quorate_proto::GroupName;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{self, Ended};
 use super::consume::Stop;
 use crate::exit::Exit;
+
+/// Signals so close together are one: `timeout` sends its own to the process and to its group.
+const ONE_SIGNAL_WITHIN: Duration = Duration::from_millis(500);
 
 /// What is run.
 pub(super) struct Plan {
@@ -32,6 +36,7 @@ pub(super) async fn run(mut consumer: Consumer, plan: Plan, mut stop: Stop) -> R
     let mut running = FuturesUnordered::new();
     let mut left = plan.limit;
     let mut takes_more = true;
+    let mut told_at = None;
     let mut failed: Result<(), Exit> = Ok(());
     loop {
         let takes = takes_more && left > 0 && running.len() < plan.jobs;
@@ -41,9 +46,10 @@ pub(super) async fn run(mut consumer: Consumer, plan: Plan, mut stop: Stop) -> R
         tokio::select! {
             biased;
             () = stop.told() => {
-                if stopping.is_cancelled() {
-                    // Dropping the commands that run kills them.
-                    return Err(Exit::failed("ended at once: what was under way is tried again"));
+                let again = *told_at.get_or_insert_with(Instant::now) + ONE_SIGNAL_WITHIN;
+                if stopping.is_cancelled() && Instant::now() >= again {
+                    failed = Err(Exit::failed("ended at once: what was under way is given back"));
+                    break;
                 }
                 takes_more = false;
                 stopping.cancel();
@@ -67,6 +73,7 @@ pub(super) async fn run(mut consumer: Consumer, plan: Plan, mut stop: Stop) -> R
             },
         }
     }
+    // This kills the commands that still run.
     drop(running);
     // What is not settled is given back, and costs no attempt.
     let closed = consumer.close().await;
