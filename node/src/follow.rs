@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::output::{
     remark, write_event_json, write_event_plain, write_json, write_snapshot_before_events,
 };
+use crate::reader::Reader;
 
 /// Bytes that are collected before they are written, as long as more is ready.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -42,17 +43,21 @@ struct At {
     version: Option<u64>,
 }
 
-/// Prints a feed to standard output until it ends, which it does only at a limit.
+/// Prints a feed to standard output until it ends, at a limit, or the reader of a pipe goes.
 pub(crate) async fn print_feed(mut feed: Feed, printing: Printing<'_>) -> Result<(), Exit> {
     let mut output = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
     let mut snapshot_of = printing.snapshot_of;
+    let reader = Reader::of_output();
     loop {
         // What is not ready at once is waited for with nothing held back.
         let next = match feed.try_next().now_or_never() {
             Some(next) => next,
             None => {
                 output.flush()?;
-                feed.try_next().await
+                tokio::select! {
+                    next = feed.try_next() => next,
+                    () = reader.gone() => return Ok(()),
+                }
             }
         };
         let Some(message) = next? else { break };

@@ -24,6 +24,7 @@ mod output;
 mod ports;
 mod print;
 mod query;
+mod reader;
 mod screen;
 pub mod server;
 mod size;

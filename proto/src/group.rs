@@ -265,6 +265,8 @@ pub struct Join {
     pub consumer: String,
     /// Most unsettled events that it holds at once, from 1 to [`GROUP_WINDOW_MAX`].
     pub window: u32,
+    /// Whether it tells when the work on an event begins; else that is when the event is handed out.
+    pub tells_begun: bool,
 }
 
 impl Join {
@@ -370,6 +372,7 @@ mod tests {
             group: group.clone(),
             consumer: consumer.to_owned(),
             window,
+            tells_begun: false,
         };
         assert_eq!(join("", 1).check(), Ok(()));
         for (wrong, field) in [

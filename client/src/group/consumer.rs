@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::driver::Driver;
 use super::shown::milliseconds;
+use super::work::Work;
 use crate::client::Client;
 use crate::event::RecordedEvent;
 
@@ -32,11 +33,13 @@ pub struct ConsumeRequest {
     group: Result<GroupName, Invalid>,
     name: String,
     window: u32,
+    extended_up_to: Duration,
 }
 
 impl ConsumeRequest {
     pub(super) fn new(client: Client, group: Result<GroupName, Invalid>) -> ConsumeRequest {
-        ConsumeRequest { client, group, name: String::new(), window: CONSUMER_WINDOW_DEFAULT }
+        let (name, window) = (String::new(), CONSUMER_WINDOW_DEFAULT);
+        ConsumeRequest { client, group, name, window, extended_up_to: Duration::ZERO }
     }
 
     /// What the consumer is called, for people; at most 128 bytes, and need not be unique.
@@ -51,11 +54,30 @@ impl ConsumeRequest {
         self
     }
 
+    /// Lets the work on an event take up to so long, although the group's timeout is shorter: for so long after the
+    /// event was handed out the consumer asks for more time by itself, until the event is settled. Not at all unless
+    /// told. A node allows a week at most.
+    ///
+    /// A consumer that hangs keeps its event for so long, and one that dies does not: what it held is given to others
+    /// when its connection ends.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn example(client: quorate_client::Client) {
+    /// let videos = client.group("videos").consume();
+    /// let consumer = videos.extend_up_to(Duration::from_secs(2 * 60 * 60)).start();
+    /// # drop(consumer); }
+    /// ```
+    pub fn extend_up_to(mut self, max: Duration) -> ConsumeRequest {
+        self.extended_up_to = max;
+        self
+    }
+
     /// Begins: the consumer connects in the background. Must be called within a tokio runtime.
     pub fn start(self) -> Consumer {
-        let ConsumeRequest { client, group, name, window } = self;
+        let ConsumeRequest { client, group, name, window, extended_up_to } = self;
         let join = group.and_then(|group| {
-            let join = Join { group, consumer: name, window };
+            let join = Join { group, consumer: name, window, tells_begun: true };
             join.check().map(|()| join)
         });
         // A window's worth is taken ahead; what is settled is bounded by what was delivered.
@@ -64,7 +86,8 @@ impl ConsumeRequest {
         let stream = Arc::new(AtomicU64::new(0));
         match join {
             Ok(join) => {
-                let driver = Driver::new(client, join, said, deliver, stream.clone());
+                let work = Work::new(extended_up_to);
+                let driver = Driver::new(client, join, said, deliver, stream.clone(), work);
                 tokio::spawn(driver.run());
             }
             Err(invalid) => {
@@ -82,15 +105,36 @@ pub struct Delivery {
     pub event: RecordedEvent,
     /// Which attempt it is; the first is 1.
     pub attempt: u32,
+    /// How long the consumer has for it from when [`Consumer::try_next`] handed it out, unless it asks for more.
+    pub timeout: Duration,
     /// The number of the delivery, and of the stream that it came on.
     pub(super) number: u64,
     pub(super) stream: u64,
+    pub(super) has_lapsed: Arc<AtomicBool>,
+}
+
+impl Delivery {
+    /// Whether it was taken back, as far as is known here: its time was over, or the connection was lost. What is
+    /// settled of it counts for nothing, and the event goes to this or another consumer again. Work that is long may
+    /// look at this now and then.
+    pub fn has_lapsed(&self) -> bool {
+        self.has_lapsed.load(Ordering::Acquire)
+    }
 }
 
 /// What the application says to the task.
 #[derive(Debug)]
 pub(super) enum Said {
-    Settled { stream: u64, position: u64, settlement: Settlement },
+    Settled {
+        stream: u64,
+        position: u64,
+        settlement: Settlement,
+    },
+    /// The work on a delivery begins or goes on.
+    Begun {
+        stream: u64,
+        number: u64,
+    },
     Close(oneshot::Sender<Result<(), Problem>>),
 }
 
@@ -114,6 +158,9 @@ pub struct Consumer {
 impl Consumer {
     /// The next event; waits while there is none. `None` only after an error. Cancelling it loses nothing.
     ///
+    /// With this the work on the event begins, and its time with it. What waits within the consumer costs no attempt:
+    /// it may go to another consumer that has room after the group's timeout.
+    ///
     /// # Errors
     /// What cannot get better by waiting: there is no such group (any more), or a rule is broken.
     pub async fn try_next(&mut self) -> Result<Option<Delivery>, Problem> {
@@ -121,8 +168,10 @@ impl Consumer {
             && let Some(delivery) = self.deliveries.recv().await
         {
             let delivery = delivery.inspect_err(|_| self.has_ended = true)?;
-            // What a lost stream brought goes to somebody else by now.
-            if delivery.stream == self.stream.load(Ordering::Acquire) {
+            // What a lost stream brought, or was taken back, goes to somebody else by now.
+            let is_lost = delivery.stream != self.stream.load(Ordering::Acquire);
+            if !is_lost && !delivery.has_lapsed() {
+                self.settler.extend(&delivery);
                 return Ok(Some(delivery));
             }
         }
@@ -152,6 +201,11 @@ impl Consumer {
     /// The event is given up for good.
     pub fn skip(&self, delivery: &Delivery) {
         self.settler.skip(delivery);
+    }
+
+    /// See [`Settler::extend`].
+    pub fn extend(&self, delivery: &Delivery) {
+        self.settler.extend(delivery);
     }
 
     /// A handle that settles, for tasks that handle events beside each other.
@@ -257,6 +311,13 @@ impl Settler {
     /// The event is given up for good.
     pub fn skip(&self, delivery: &Delivery) {
         self.settle(delivery, Fate::Skipped);
+    }
+
+    /// The work on the event goes on: its time begins anew. To be said in good time, say at a third of the group's
+    /// timeout; a node allows a week in all. [`ConsumeRequest::extend_up_to`] does it by itself.
+    pub fn extend(&self, delivery: &Delivery) {
+        let Delivery { number, stream, .. } = *delivery;
+        let _ = self.says.send(Said::Begun { stream, number });
     }
 
     fn settle(&self, delivery: &Delivery, fate: Fate) {

@@ -12,12 +12,13 @@ use quorate_proto::wire::SILENCE_MAX;
 use quorate_proto::wire::v1::{ConsumeRequest, ConsumeResponse, Settlement};
 use quorate_proto::{ErrorKind, Fate, Join, Outcome, Problem};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::admin::GroupRef;
 use super::consumer::{Delivery, Said};
 use super::shown::event_of;
 use super::stream::Stream;
+use super::work::Work;
 use crate::client::Client;
 use crate::read::{may_help_elsewhere, not_understood, told, unavailable};
 
@@ -62,6 +63,8 @@ pub(super) struct Driver {
     /// Delivered, and not taken by the application yet: no more is heard before.
     undelivered: VecDeque<Delivery>,
     unsent: Vec<Settlement>,
+    /// What is held, and what is to be told of that.
+    work: Work,
     /// Events that were settled and are not known to be durable, by the number of the delivery.
     unconfirmed: BTreeMap<u64, Doubt>,
     /// Events that were settled on streams that were lost since, and were not settled durably here afterwards.
@@ -101,6 +104,7 @@ impl Driver {
         said: mpsc::UnboundedReceiver<Said>,
         deliver: mpsc::Sender<Result<Delivery, Problem>>,
         stream: Arc<AtomicU64>,
+        work: Work,
     ) -> Driver {
         Driver {
             client,
@@ -112,6 +116,7 @@ impl Driver {
             has_heard: false,
             undelivered: VecDeque::new(),
             unsent: Vec::new(),
+            work,
             unconfirmed: BTreeMap::new(),
             lost: Lost::default(),
         }
@@ -177,6 +182,7 @@ impl Driver {
                     Some(Said::Settled { position, settlement, .. }) => {
                         self.lost.note(Doubt::of(position, &settlement.fate));
                     }
+                    Some(Said::Begun { .. }) => {}
                     Some(Said::Close(reply)) => return Err(Over::Closed(reply)),
                     None => return Err(Over::Dropped),
                 },
@@ -191,8 +197,13 @@ impl Driver {
         self.stream.store(self.number, Ordering::Release);
         let deliver = self.deliver.clone();
         loop {
+            let extended_at = self.work.next_extension();
+            let tells = !self.unsent.is_empty() || !self.work.is_told();
             tokio::select! {
                 biased;
+                () = sleep_until(extended_at.unwrap_or_else(Instant::now)), if extended_at.is_some() => {
+                    self.work.extend(Instant::now());
+                }
                 permit = deliver.reserve(), if !self.undelivered.is_empty() => match permit {
                     Ok(permit) => if let Some(delivery) = self.undelivered.pop_front() {
                         permit.send(Ok(delivery));
@@ -212,10 +223,13 @@ impl Driver {
                 },
                 // A settler that lives on keeps nobody: what it said so far was taken in.
                 () = deliver.closed() => return Ended::Over(Over::Dropped),
-                permit = stream.requests.reserve(), if !self.unsent.is_empty() => match permit {
+                permit = stream.requests.reserve(), if tells => match permit {
                     Ok(permit) => permit.send(self.next_request()),
                     // The messages will tell why.
-                    Err(_) => self.unsent.clear(),
+                    Err(_) => {
+                        self.unsent.clear();
+                        self.work.tell(usize::MAX);
+                    }
                 },
             }
         }
@@ -238,12 +252,16 @@ impl Driver {
             let event = delivery.event.ok_or_else(|| not_understood("a delivery has no event"))?;
             let (attempt, number, stream) = (delivery.attempt, delivery.number, self.number);
             let event = event_of(event)?;
-            self.undelivered.push_back(Delivery { event, attempt, number, stream });
+            let timeout = Duration::from_millis(delivery.timeout_ms);
+            let has_lapsed = self.work.give(number, timeout);
+            let delivery = Delivery { event, attempt, timeout, number, stream, has_lapsed };
+            self.undelivered.push_back(delivery);
         }
         for number in message.settled {
             self.confirm(number);
         }
         for number in message.lapsed {
+            self.work.lapse(number);
             if let Some(Doubt { position, .. }) = self.unconfirmed.remove(&number) {
                 tracing::debug!(position, "an event was settled too late, and comes again");
             }
@@ -258,12 +276,19 @@ impl Driver {
             match next {
                 Said::Settled { stream, position, settlement } => {
                     let doubt = Doubt::of(position, &settlement.fate);
+                    if stream == self.number {
+                        self.work.settle(settlement.number);
+                    }
                     if stream != self.number {
                         self.lost.note(doubt);
                     } else if self.unconfirmed.insert(settlement.number, doubt).is_none() {
                         self.unsent.push(settlement.into());
                     }
                 }
+                Said::Begun { stream, number } if stream == self.number => {
+                    self.work.begin(number, Instant::now());
+                }
+                Said::Begun { .. } => {}
                 Said::Close(reply) => return Some(Over::Closed(reply)),
             }
             said = self.said.try_recv().ok();
@@ -280,7 +305,8 @@ impl Driver {
     fn next_request(&mut self) -> ConsumeRequest {
         let count = self.unsent.len().min(SETTLEMENTS_MAX);
         let settlements = self.unsent.drain(..count).collect();
-        ConsumeRequest { join: None, settlements }
+        let begun = self.work.tell(SETTLEMENTS_MAX);
+        ConsumeRequest { join: None, settlements, begun }
     }
 
     /// Sends what is settled, leaves, and waits until all of it is durable.
@@ -370,6 +396,7 @@ impl Driver {
         self.stream.store(0, Ordering::Release);
         self.undelivered.clear();
         self.unsent.clear();
+        self.work.clear();
         self.give_up_unconfirmed();
     }
 

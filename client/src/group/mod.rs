@@ -5,6 +5,7 @@ mod consumer;
 mod driver;
 mod shown;
 mod stream;
+mod work;
 
 pub use admin::{CreateGroup, GroupRef};
 pub use consumer::{ConsumeRequest, Consumer, Delivery, Settler};

@@ -53,7 +53,8 @@ impl Stream {
         let told = |status| problem(address, &status);
         let opening = async {
             let (requests, queue) = mpsc::channel(QUEUE_MESSAGES);
-            let first = ConsumeRequest { join: Some(join.clone().into()), settlements: Vec::new() };
+            let join = Some(join.clone().into());
+            let first = ConsumeRequest { join, ..ConsumeRequest::default() };
             requests.send(first).await.map_err(|_| late(address))?;
             let mut client = nodes.groups(address)?;
             let opened = client.consume(ReceiverStream::new(queue)).await;

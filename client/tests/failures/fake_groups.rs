@@ -65,7 +65,7 @@ impl Seated {
         let (stream, version) = ("order-1".to_owned(), position);
         let event =
             v1::RecordedEvent { position, stream, version, recorded_at: 0, event: Some(event) };
-        let delivery = v1::Delivery { number, event: Some(event), attempt: 1 };
+        let delivery = v1::Delivery { number, event: Some(event), attempt: 1, timeout_ms: 600 };
         self.tell(v1::ConsumeResponse { deliveries: vec![delivery], ..Default::default() }).await;
     }
 
@@ -76,8 +76,23 @@ impl Seated {
 
     /// The next settlements; `None` when the consumer has left in order.
     pub(crate) async fn settled(&mut self) -> Option<Vec<v1::Settlement>> {
-        let message = self.requests.message().await.expect("it is not lost");
-        message.map(|message| message.settlements)
+        loop {
+            let message = self.requests.message().await.expect("it is not lost")?;
+            if !message.settlements.is_empty() {
+                return Some(message.settlements);
+            }
+        }
+    }
+
+    /// The numbers of the next deliveries that are told to be worked on.
+    pub(crate) async fn begun(&mut self) -> Vec<u64> {
+        loop {
+            let message = self.requests.message().await.expect("it is not lost");
+            let message = message.expect("it does not leave");
+            if !message.begun.is_empty() {
+                return message.begun;
+            }
+        }
     }
 
     /// Ends the stream as a node that dies does.

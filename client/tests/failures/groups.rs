@@ -29,8 +29,9 @@ async fn a_consumer_joins_again_elsewhere_and_what_it_settles_of_the_lost_stream
     let (mut first, mut second) = (GroupNode::start().await, GroupNode::start().await);
     let mut consumer = consume(&[&first, &second]);
     let joining = first.joining().await;
-    let v1::JoinGroup { group, consumer: name, window } = joining.join.clone();
+    let v1::JoinGroup { group, consumer: name, window, tells_begun } = joining.join.clone();
     assert_eq!((group.as_str(), name.as_str(), window), ("billing", "worker-1", 8));
+    assert!(tells_begun);
     let mut seated = joining.let_in(&first.address).await;
     seated.deliver(1, 10).await;
     seated.deliver(2, 20).await;

@@ -5,6 +5,7 @@ mod fake_cluster;
 mod fake_groups;
 mod feeds;
 mod groups;
+mod leases;
 mod members;
 mod names;
 mod reads;

@@ -186,6 +186,8 @@ fn start_log(filter: &str) -> Result<(), Exit> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Its own word on a failed write is `eprintln!`, which panics.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .try_init()
         .map_err(Exit::failed)

@@ -105,7 +105,10 @@ impl Command {
 /// A command that talks to a cluster needs one thread: what takes its time happens on the nodes.
 fn block_on(command: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(command)
+    let ended = runtime.block_on(command);
+    // A write that its reader does not take holds nobody.
+    runtime.shutdown_background();
+    ended
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ impl Consumer {
     async fn join(groups: &mut GroupsClient<Channel>, window: u32) -> Result<Consumer, Status> {
         let (requests, queue) = mpsc::channel(4);
         let (group, consumer) = ("billing".to_owned(), "worker".to_owned());
-        let join = Some(v1::JoinGroup { group, consumer, window });
-        let first = v1::ConsumeRequest { join, settlements: Vec::new() };
+        let join = Some(v1::JoinGroup { group, consumer, window, tells_begun: false });
+        let first = v1::ConsumeRequest { join, ..v1::ConsumeRequest::default() };
         requests.send(first).await.expect("there is room");
         let mut messages = groups.consume(ReceiverStream::new(queue)).await?.into_inner();
         let first = messages.message().await?.expect("a message");
@@ -55,7 +55,7 @@ impl Consumer {
 
     async fn settle(&self, number: u64, fate: Fate) {
         let settlements = vec![v1::Settlement { number, fate: Some(fate) }];
-        let message = v1::ConsumeRequest { join: None, settlements };
+        let message = v1::ConsumeRequest { settlements, ..v1::ConsumeRequest::default() };
         self.requests.send(message).await.expect("there is room");
     }
 

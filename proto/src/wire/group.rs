@@ -153,8 +153,8 @@ impl TryFrom<v1::FindSettledRequest> for (GroupName, Vec<Position>) {
 
 impl From<Join> for v1::JoinGroup {
     fn from(join: Join) -> v1::JoinGroup {
-        let Join { group, consumer, window } = join;
-        v1::JoinGroup { group: group.as_str().to_owned(), consumer, window }
+        let Join { group, consumer, window, tells_begun } = join;
+        v1::JoinGroup { group: group.as_str().to_owned(), consumer, window, tells_begun }
     }
 }
 
@@ -164,9 +164,9 @@ impl TryFrom<Option<v1::JoinGroup>> for Join {
     /// The result passed [`Join::check`].
     fn try_from(join: Option<v1::JoinGroup>) -> Result<Join, Invalid> {
         let join = join.ok_or_else(|| Invalid::new("join", "is missing in the first message"))?;
-        let v1::JoinGroup { group, consumer, window } = join;
+        let v1::JoinGroup { group, consumer, window, tells_begun } = join;
         let window = if window == 0 { CONSUMER_WINDOW_DEFAULT } else { window };
-        let join = Join { group: GroupName::new(group)?, consumer, window };
+        let join = Join { group: GroupName::new(group)?, consumer, window, tells_begun };
         join.check()?;
         Ok(join)
     }
@@ -210,12 +210,23 @@ impl TryFrom<v1::Settlement> for Settlement {
 
 /// The settlements of a message: no more than a consumer can hold.
 pub fn settlements_of(message: Vec<v1::Settlement>) -> Result<Vec<Settlement>, Invalid> {
-    let max = GROUP_WINDOW_MAX as usize;
-    if message.len() > max {
-        let why = format!("are {}; at most {max} are allowed", message.len());
-        return Err(Invalid::limit("settlements", why, max as u64));
-    }
+    check_held("settlements", message.len())?;
     message.into_iter().map(Settlement::try_from).collect()
+}
+
+/// The deliveries that a message tells to be worked on: no more than a consumer can hold.
+pub fn begun_of(numbers: Vec<u64>) -> Result<Vec<u64>, Invalid> {
+    check_held("begun", numbers.len())?;
+    Ok(numbers)
+}
+
+fn check_held(field: &'static str, count: usize) -> Result<(), Invalid> {
+    let max = GROUP_WINDOW_MAX as usize;
+    if count > max {
+        let why = format!("are {count}; at most {max} are allowed");
+        return Err(Invalid::limit(field, why, max as u64));
+    }
+    Ok(())
 }
 
 impl From<GroupSummary> for v1::Group {
@@ -351,7 +362,8 @@ mod tests {
 
     #[test]
     fn a_join_survives_its_way_over_the_wire() {
-        let join = Join { group: name(), consumer: "worker-1".to_owned(), window: 8 };
+        let join =
+            Join { group: name(), consumer: "worker-1".to_owned(), window: 8, tells_begun: true };
         assert_eq!(Join::try_from(Some(v1::JoinGroup::from(join.clone()))), Ok(join.clone()));
         let without_window = v1::JoinGroup { window: 0, ..join.clone().into() };
         let window = Join::try_from(Some(without_window)).map(|join| join.window);
@@ -387,6 +399,8 @@ mod tests {
         assert_eq!(Settlement::try_from(empty.clone()).expect_err("nothing").field, "fate");
         let many = vec![empty; GROUP_WINDOW_MAX as usize + 1];
         assert_eq!(settlements_of(many).expect_err("too many").field, "settlements");
+        let many = vec![1; GROUP_WINDOW_MAX as usize + 1];
+        assert_eq!(begun_of(many).expect_err("too many").field, "begun");
     }
 
     #[test]

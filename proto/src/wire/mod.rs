@@ -40,7 +40,7 @@ pub mod peer {
 /// The descriptors of all services, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quorate.bin"));
 
-pub use group::settlements_of;
+pub use group::{begun_of, settlements_of};
 pub use problem::problem_of;
 pub use read::{LIFE_SIGN_EVERY, SILENCE_MAX};
 pub use session::{SESSION_LIFE, deadline_ms};

@@ -2,6 +2,7 @@
 
 mod applications;
 mod commands;
+mod consumers;
 mod enrolment;
 mod groups;
 mod reactions;

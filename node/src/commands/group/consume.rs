@@ -1,6 +1,7 @@
 //! Consumes a group: prints events and acknowledges them, or runs a command for each.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
+use std::time::Duration;
 
 use clap::Args;
 use futures_util::FutureExt;
@@ -9,20 +10,29 @@ use quorate_proto::GroupName;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exec;
+use crate::age::parse_span;
 use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::{event_line, write_event_plain, write_json};
+use crate::reader::Reader;
 
 /// Bytes that are collected before they are written, as long as more is ready.
 const BUFFER_BYTES: usize = 256 * 1024;
 /// The window of a consumer that prints.
 const PRINTED_WINDOW: u32 = 256;
+/// The same, if another program reads: so many events may be settled that it was sent and never looked at.
+const PIPED_WINDOW: u32 = 16;
+/// A consumer that is there keeps what it works on: what ends that is its own reckoning, or its end.
+const EXTENDED_UP_TO: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Without --exec, print events, and acknowledge each when it is written. With it, run a command for each.
 ///
-/// Ctrl-C and SIGTERM end it in order: what is under way is still settled, and what was not begun is given to other
-/// consumers. A second Ctrl-C kills commands that run.
+/// Ctrl-C and SIGTERM end it in order: commands that run are sent SIGTERM, and killed after --grace; what they did not
+/// handle, and what was not begun, is given to other consumers and costs no attempt. A second Ctrl-C kills at once.
+///
+/// What was written to a pipe is acknowledged, although the next program may end before it has read it: up to a
+/// window of events. With `--window 1` that is one event. When the reader goes, the consumer ends.
 #[derive(Args, Debug)]
 pub(super) struct ConsumeArgs {
     /// The group.
@@ -30,7 +40,8 @@ pub(super) struct ConsumeArgs {
     /// What this consumer is called in `group show`.
     #[arg(long, value_name = "NAME", default_value = "")]
     name: String,
-    /// Most events that it holds unsettled at once [default: with --exec as many as --jobs, else 256].
+    /// Most events that it holds unsettled at once [default: with --exec as many as --jobs; else 256, or 16 into
+    /// a pipe].
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     window: Option<u32>,
     /// End after so many events.
@@ -38,7 +49,8 @@ pub(super) struct ConsumeArgs {
     limit: Option<u64>,
     /// Run this with `sh -c` for each event, with the event as a line of JSON on its standard input and QUORATE_GROUP,
     /// QUORATE_POSITION, QUORATE_STREAM, QUORATE_TYPE and QUORATE_ATTEMPT in its environment. Exit code 0: the event
-    /// is handled. Anything else: it failed, and the last line of the command's standard error is the reason.
+    /// is handled. 126 or 127: the command cannot be run, which ends the consumer and costs the event nothing. Anything
+    /// else: it failed, and the last line of the command's standard error is the reason.
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
     /// How many commands run at once.
@@ -50,6 +62,19 @@ pub(super) struct ConsumeArgs {
         value_parser = clap::value_parser!(u32).range(1..=1024)
     )]
     jobs: u32,
+    /// How long a command may run, also beyond the group's timeout: the consumer asks for more time meanwhile. After
+    /// that it is ended, and the event failed [default: the group's timeout].
+    #[arg(long, value_name = "SPAN", requires = "exec", value_parser = parse_span)]
+    run_time: Option<Duration>,
+    /// How long a command that is sent SIGTERM may take to end before it is killed.
+    #[arg(
+        long,
+        value_name = "SPAN",
+        default_value = "5s",
+        requires = "exec",
+        value_parser = parse_span
+    )]
+    grace: Duration,
 }
 
 /// What tells a consumer to end.
@@ -77,53 +102,88 @@ pub(super) async fn run(args: ConsumeArgs, global: &Global) -> Result<(), Exit> 
     let stop = Stop::new()?;
     let client = connect(global).await?;
     let group = client.group(args.group.as_str());
-    let window =
-        args.window.unwrap_or(if args.exec.is_some() { args.jobs } else { PRINTED_WINDOW });
-    let consumer = group.consume().name(args.name).window(window).start();
+    let reader = Reader::of_output();
+    let window = args.window.unwrap_or(match args.exec {
+        Some(_) => args.jobs,
+        None if reader.is_piped() => PIPED_WINDOW,
+        None => PRINTED_WINDOW,
+    });
+    let consuming = group.consume().name(args.name).window(window);
+    let consumer = consuming.extend_up_to(EXTENDED_UP_TO).start();
     let limit = args.limit.unwrap_or(u64::MAX);
     match args.exec {
         Some(command) => {
             let jobs = args.jobs as usize;
-            let plan = exec::Plan { command, group: args.group, jobs, limit };
+            let (group, run_time, grace) = (args.group, args.run_time, args.grace);
+            let plan = exec::Plan { command, group, jobs, limit, run_time, grace };
             exec::run(consumer, plan, stop).await
         }
-        None => print(consumer, limit, stop, global.json()).await,
+        None => print(consumer, limit, (stop, reader), global.json()).await,
     }
 }
 
-/// Prints events; each is acknowledged after it was written.
-async fn print(mut consumer: Consumer, limit: u64, mut stop: Stop, json: bool) -> Result<(), Exit> {
-    let mut output = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
-    let mut written: Vec<Delivery> = Vec::new();
-    for _ in 0..limit {
-        let next = match consumer.try_next().now_or_never() {
+/// Prints events, and leaves in order however that ended: what was not written is given back.
+async fn print(
+    mut consumer: Consumer,
+    limit: u64,
+    (stop, reader): (Stop, Reader),
+    json: bool,
+) -> Result<(), Exit> {
+    let ended = print_all(&mut consumer, limit, (stop, reader), json).await;
+    let closed = consumer.close().await;
+    ended?;
+    Ok(closed?)
+}
+
+/// Prints until the limit, the end that it is told, or that of its reader; each event is acknowledged after it was
+/// written.
+async fn print_all(
+    consumer: &mut Consumer,
+    limit: u64,
+    (mut stop, reader): (Stop, Reader),
+    json: bool,
+) -> Result<(), Exit> {
+    let mut lines = Vec::new();
+    let mut printed: Vec<Delivery> = Vec::new();
+    let mut left = limit;
+    while left > 0 || !printed.is_empty() {
+        let takes = left > 0 && lines.len() < BUFFER_BYTES;
+        let ready = if takes { consumer.try_next().now_or_never() } else { None };
+        let next = match ready {
             Some(next) => next,
-            None => {
-                acknowledge(&consumer, &mut written, &mut output)?;
+            None if !printed.is_empty() => {
                 tokio::select! {
-                    next = consumer.try_next() => next,
-                    () = stop.told() => break,
+                    written = write(std::mem::take(&mut lines)) => written?,
+                    () = stop.told() => return Ok(()),
                 }
+                printed.drain(..).for_each(|delivery| consumer.ack(&delivery));
+                continue;
             }
+            None => tokio::select! {
+                next = consumer.try_next() => next,
+                () = stop.told() => return Ok(()),
+                () = reader.gone() => return Ok(()),
+            },
         };
         let Some(delivery) = next? else { break };
         if json {
-            write_json(&mut output, &event_line(&delivery.event, Some(delivery.attempt)))?;
+            write_json(&mut lines, &event_line(&delivery.event, Some(delivery.attempt)))?;
         } else {
-            write_event_plain(&mut output, &delivery.event)?;
+            write_event_plain(&mut lines, &delivery.event)?;
         }
-        written.push(delivery);
+        printed.push(delivery);
+        left -= 1;
     }
-    acknowledge(&consumer, &mut written, &mut output)?;
-    Ok(consumer.close().await?)
+    Ok(())
 }
 
-fn acknowledge(
-    consumer: &Consumer,
-    written: &mut Vec<Delivery>,
-    output: &mut impl Write,
-) -> io::Result<()> {
-    output.flush()?;
-    written.drain(..).for_each(|delivery| consumer.ack(&delivery));
-    Ok(())
+/// Writes to standard output beside everything else: a reader may take its time, and the consumer keeps its events
+/// meanwhile.
+async fn write(lines: Vec<u8>) -> io::Result<()> {
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut output = io::stdout().lock();
+        output.write_all(&lines)?;
+        output.flush()
+    });
+    writing.await.map_err(io::Error::other)?
 }

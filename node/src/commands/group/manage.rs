@@ -16,8 +16,12 @@ use crate::exit::Exit;
 use crate::output::{count_of, write_json};
 use crate::query;
 
+/// What a new group begins with; a group that is there keeps what is not told.
+const DEFAULTS: &str = "A group has, unless told: strategy round-robin, timeout 30s, 10 attempts, retry delay 1s, \
+    window 4096.";
+
 #[derive(Args, Debug)]
-#[command(after_long_help = query::SYNTAX)]
+#[command(after_help = DEFAULTS, after_long_help = format!("{DEFAULTS}\n\n{}", query::SYNTAX))]
 pub(super) struct CreateArgs {
     /// The group: up to 128 bytes.
     group: GroupName,
@@ -34,21 +38,20 @@ pub(super) struct CreateArgs {
 #[derive(Args, Debug)]
 struct SettingsArgs {
     /// Who gets what: round-robin, by-stream (one stream goes to one consumer at a time, in order) or single (one
-    /// consumer gets everything, in order; another one when it leaves) [default: round-robin].
+    /// consumer gets everything, in order; another one when it leaves).
     #[arg(long, value_name = "HOW", value_parser = parse_strategy)]
     strategy: Option<Strategy>,
-    /// How long a consumer may take over an event before it is given to another: `500ms`, `30s`, `10m`
-    /// [default: 30s].
+    /// How long a consumer may take over an event, from when it begins, before it is given to another: `500ms`, `30s`,
+    /// `10m`.
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     timeout: Option<Duration>,
-    /// How often an event is tried before it is parked [default: 10].
+    /// How often an event is tried before it is parked.
     #[arg(long, value_name = "COUNT")]
     attempts: Option<u32>,
-    /// How long an event that failed waits before it is tried again; twice as long each further time, up to a minute
-    /// [default: 1s].
+    /// How long an event that failed waits before it is tried again; twice as long each further time, up to a minute.
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     retry_delay: Option<Duration>,
-    /// Most events that are with all consumers of the group at once [default: 4096].
+    /// Most events that are with all consumers of the group at once.
     #[arg(long, value_name = "COUNT")]
     window: Option<u32>,
 }
@@ -213,4 +216,16 @@ pub(super) fn settings_of(settings: &GroupSettings) -> String {
 pub(in crate::commands) fn parse_strategy(text: &str) -> Result<Strategy, String> {
     let known = Strategy::ALL.map(Strategy::as_str).join(", ");
     Strategy::parse(text).ok_or_else(|| format!("is none of {known}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_tells_what_a_new_group_begins_with() {
+        let settings = settings_of(&GroupSettings::default());
+        let told = DEFAULTS.trim_start_matches("A group has, unless told: strategy ");
+        assert_eq!(told.trim_end_matches('.'), settings);
+    }
 }

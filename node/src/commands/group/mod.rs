@@ -1,5 +1,6 @@
 //! `quorate group`: consumer groups, which share what a query finds among many consumers.
 
+mod command;
 mod consume;
 mod exec;
 mod manage;

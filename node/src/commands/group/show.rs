@@ -1,6 +1,7 @@
 //! Shows groups, how far they are, and what is parked.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use clap::Args;
 use quorate_client::{Group, GroupConsumer, ParkedEvent};
@@ -13,11 +14,20 @@ use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::{EventLine, count_of, event_line, write_event_plain, write_json};
 use crate::query;
+use crate::reader::Reader;
+
+/// How often a group is looked at while it is watched.
+const WATCHED_EVERY: Duration = Duration::from_secs(1);
+/// Goes to the first line and empties the screen of a terminal.
+const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
     /// The group.
     group: GroupName,
+    /// Show it again each second until Ctrl-C; into a pipe or a file, whenever something changed.
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(Args, Debug)]
@@ -112,27 +122,80 @@ struct ParkedLine<'a> {
 pub(super) async fn list(global: &Global) -> Result<(), Exit> {
     let groups = connect(global).await?.groups_as(global.consistency).await?;
     let mut output = io::stdout().lock();
-    for group in &groups {
-        if global.json() {
-            write_json(&mut output, &GroupLine::new(group, false))?;
-        } else {
-            write_progress(&mut output, group)?;
-        }
-    }
     if !global.json() {
-        writeln!(output, "{}", count_of(groups.len() as u64, "group"))?;
+        return Ok(write_table(&mut output, &groups)?);
+    }
+    for group in &groups {
+        write_json(&mut output, &GroupLine::new(group, false))?;
     }
     Ok(())
 }
 
-pub(super) async fn show(args: ShowArgs, global: &Global) -> Result<(), Exit> {
-    let group =
-        connect(global).await?.group(args.group.as_str()).show_as(global.consistency).await?;
-    let mut output = io::stdout().lock();
-    if global.json() {
-        return Ok(write_json(&mut output, &GroupLine::new(&group, true))?);
+/// Groups as a table: what a person looks for first.
+fn write_table(output: &mut impl Write, groups: &[Group]) -> io::Result<()> {
+    let width = groups.iter().map(|group| group.name.chars().count()).max().unwrap_or_default();
+    let width = width.max("group".len());
+    let head = ("position", "behind", "retried", "parked", "strategy");
+    let (floor, lag, failed, parked, strategy) = head;
+    writeln!(
+        output,
+        "{:<width$}  {floor:>10}  {lag:>10}  {failed:>7}  {parked:>7}  {strategy}",
+        "group"
+    )?;
+    for Group { name, floor, lag, failed, parked, settings, .. } in groups {
+        let strategy = settings.strategy;
+        writeln!(
+            output,
+            "{name:<width$}  {floor:>10}  {lag:>10}  {failed:>7}  {parked:>7}  {strategy}"
+        )?;
     }
-    write_progress(&mut output, &group)?;
+    writeln!(output, "{}", count_of(groups.len() as u64, "group"))
+}
+
+pub(super) async fn show(args: ShowArgs, global: &Global) -> Result<(), Exit> {
+    let reference = connect(global).await?.group(args.group.as_str());
+    let first = reference.show_as(global.consistency).await?;
+    if !args.watch {
+        return Ok(io::stdout().write_all(&shown(&first, global.json())?)?);
+    }
+    let (reader, is_drawn) = (Reader::of_output(), io::stdout().is_terminal() && !global.json());
+    let mut last = Vec::new();
+    let mut group = first;
+    loop {
+        let now = if is_drawn { shown(&group, false)? } else { line(&group, global.json())? };
+        if is_drawn || now != last {
+            let mut output = io::stdout().lock();
+            if is_drawn {
+                output.write_all(CLEAR)?;
+            }
+            output.write_all(&now)?;
+            output.flush()?;
+            last = now;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(WATCHED_EVERY) => {}
+            () = reader.gone() => return Ok(()),
+        }
+        group = reference.show_as(global.consistency).await?;
+    }
+}
+
+/// One line: what changes as a group goes on.
+fn line(group: &Group, json: bool) -> io::Result<Vec<u8>> {
+    let mut output = Vec::new();
+    match json {
+        true => write_json(&mut output, &GroupLine::new(group, true))?,
+        false => write_progress(&mut output, group)?,
+    }
+    Ok(output)
+}
+
+/// Everything there is to tell of a group.
+fn shown(group: &Group, json: bool) -> io::Result<Vec<u8>> {
+    let mut output = line(group, json)?;
+    if json {
+        return Ok(output);
+    }
     writeln!(output, "query      {}, after position {}", query::show(&group.query), group.after)?;
     writeln!(output, "settings   {}", settings_of(&group.settings))?;
     let consumers = count_of(group.consumers.len() as u64, "consumer");
@@ -140,7 +203,7 @@ pub(super) async fn show(args: ShowArgs, global: &Global) -> Result<(), Exit> {
     for GroupConsumer { name, in_flight, window, settled } in &group.consumers {
         writeln!(output, "  {name}  {in_flight} of {window} in flight, {settled} settled")?;
     }
-    Ok(())
+    Ok(output)
 }
 
 fn write_progress(output: &mut impl Write, group: &Group) -> io::Result<()> {

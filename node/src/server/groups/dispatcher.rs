@@ -10,6 +10,7 @@ use quorate_proto::{
 use quorate_store::defect::{Defect, is_present};
 
 mod batch;
+mod begun;
 mod consumers;
 mod retry;
 #[cfg(test)]
@@ -73,13 +74,21 @@ struct Entry<E> {
     attempts: u32,
     stream: Option<StreamName>,
     state: State<E>,
+    /// Who had it and did not begin it in time: it goes to somebody else who has room.
+    left_by: Option<ConsumerId>,
 }
 
 enum State<E> {
     /// Waits for a consumer, or behind the one of its stream.
     Waiting(Option<Body<E>>),
     /// A consumer has it until then.
-    With { consumer: ConsumerId, number: u64, until: Timestamp },
+    With {
+        consumer: ConsumerId,
+        number: u64,
+        until: Timestamp,
+        /// Since when it is worked on; none while nobody has begun.
+        begun: Option<Timestamp>,
+    },
     /// It failed, and is to be tried again then.
     Retry { due: Timestamp },
 }
@@ -196,7 +205,7 @@ impl<E> Dispatcher<E> {
         let kept = is_kept.then_some(Body { event: body, bytes });
         self.waiting_bytes += kept.as_ref().map_or(0, |kept| kept.bytes);
         let state = State::Waiting(kept);
-        self.entries.insert(position, Entry { attempts: 0, stream, state });
+        self.entries.insert(position, Entry { attempts: 0, stream, state, left_by: None });
     }
 
     /// Everything that matches up to here was taken in.
@@ -218,7 +227,8 @@ impl<E> Dispatcher<E> {
                 self.skipped.insert(position);
             }
             let state = State::Waiting(None);
-            self.entries.insert(position, Entry { attempts, stream: stream.clone(), state });
+            let entry = Entry { attempts, stream: stream.clone(), state, left_by: None };
+            self.entries.insert(position, entry);
             // One that is behind another of its stream is tried when it is its turn.
             if self.line_up(position, stream) {
                 self.retry_at(position, due);
@@ -250,27 +260,18 @@ impl<E> Dispatcher<E> {
         self.incarnation
     }
 
-    /// Lets a consumer in.
-    pub(crate) fn join(&mut self, name: String, window: u32) -> Result<ConsumerId, Invalid> {
+    /// Lets a consumer in. One that does not tell when it begins has begun what it is given.
+    pub(crate) fn join(
+        &mut self,
+        name: String,
+        window: u32,
+        tells_begun: bool,
+    ) -> Result<ConsumerId, Invalid> {
         if self.consumers.count() >= GROUP_CONSUMERS_MAX {
             let why = format!("are {GROUP_CONSUMERS_MAX} already; no more are allowed");
             return Err(Invalid::limit("consumers", why, GROUP_CONSUMERS_MAX as u64));
         }
-        Ok(self.consumers.join(name, window))
-    }
-
-    /// Takes back what a consumer holds.
-    pub(crate) fn leave(&mut self, id: ConsumerId, how: Left, now: Timestamp) {
-        let Some((name, held)) = self.consumers.leave(id) else { return };
-        for (_, position) in held {
-            match how {
-                Left::Gracefully => self.give_back(position),
-                Left::Lost => {
-                    let reason = format!("consumer `{name}` was lost");
-                    self.attempt_failed(position, reason, Some(0), None, now);
-                }
-            }
-        }
+        Ok(self.consumers.join(name, window, tells_begun))
     }
 
     /// Whether a consumer takes events at the moment.
@@ -293,10 +294,7 @@ impl<E> Dispatcher<E> {
             match self.consumers.release(id, number, true) {
                 Seen::Held(position) => self.settle_one(position, fate, (id, number), now),
                 Seen::Before => lapsed.push(number),
-                Seen::Never => {
-                    let why = format!("is {number}, which this consumer was never given");
-                    return Err(Invalid::new("number", why));
-                }
+                Seen::Never => return Err(never_given(number)),
             }
         }
         Ok(lapsed)
@@ -333,8 +331,10 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// Takes back what was with a consumer for too long, and lets go on what waited for its time.
-    pub(crate) fn tick(&mut self, now: Timestamp) {
+    /// Takes back what was with a consumer for too long, and lets go on what waited for its time. Returns what was
+    /// taken back from whom.
+    pub(crate) fn tick(&mut self, now: Timestamp) -> Vec<(ConsumerId, u64)> {
+        let mut lapsed = Vec::new();
         while let Some((due, position)) =
             self.timers.first().copied().filter(|(due, _)| *due <= now)
         {
@@ -343,11 +343,17 @@ impl<E> Dispatcher<E> {
                 continue;
             };
             match entry.state {
-                State::With { consumer, number, .. } => {
+                State::With { consumer, number, begun: Some(since), .. } => {
                     self.consumers.release(consumer, number, false);
-                    let seconds = self.settings.timeout_ms as f64 / 1_000.0;
+                    lapsed.push((consumer, number));
+                    let seconds = (due.0 - since.0) as f64 / 1_000_000.0;
                     let reason = format!("timed out after {seconds} s");
                     self.attempt_failed(position, reason, Some(0), None, now);
+                }
+                State::With { consumer, number, begun: None, .. } => {
+                    if self.leave_unbegun(position, consumer, number, now) {
+                        lapsed.push((consumer, number));
+                    }
                 }
                 State::Retry { .. } => {
                     self.timers.remove(&(due, position));
@@ -360,6 +366,7 @@ impl<E> Dispatcher<E> {
                 }
             }
         }
+        lapsed
     }
 
     /// When [`Dispatcher::tick`] has something to do next.
@@ -374,10 +381,14 @@ impl<E> Dispatcher<E> {
             return None;
         }
         let entry = self.entries.get_mut(&position)?;
-        let id = self.consumers.choose(self.settings.strategy, entry.stream.as_ref())?;
+        let (strategy, stream) = (self.settings.strategy, entry.stream.as_ref());
+        let other = self.consumers.choose(strategy, stream, entry.left_by);
+        let id = other.or_else(|| self.consumers.choose(strategy, stream, None))?;
         let number = self.consumers.give(id, position);
         let until = later(now, self.settings.timeout_ms);
-        let was = std::mem::replace(&mut entry.state, State::With { consumer: id, number, until });
+        let begun = (!self.consumers.tells_begun(id)).then_some(now);
+        let with = State::With { consumer: id, number, until, begun };
+        let was = std::mem::replace(&mut entry.state, with);
         let attempt = entry.attempts.saturating_add(1);
         self.ready.remove(&position);
         self.timers.insert((until, position));
@@ -506,6 +517,10 @@ impl<E> Dispatcher<E> {
         change.kind = kind;
         change.confirm.extend(confirm);
     }
+}
+
+fn never_given(number: u64) -> Invalid {
+    Invalid::new("number", format!("is {number}, which this consumer was never given"))
 }
 
 fn later(now: Timestamp, milliseconds: u64) -> Timestamp {

@@ -39,6 +39,8 @@ const HANDED_OUT_AT_ONCE: usize = 256;
 pub(super) enum Input {
     /// A consumer wants to join.
     Join { join: Join, reply: oneshot::Sender<Result<Seated, Problem>> },
+    /// A consumer works on events: their time begins.
+    Begin { id: ConsumerId, numbers: Vec<u64> },
     /// A consumer settles events.
     Settle { id: ConsumerId, settlements: Vec<Settlement> },
     /// A consumer said something that it must not say.
@@ -228,7 +230,11 @@ impl<H: Host> Owner<H> {
     /// Does what can be done without waiting for anybody; whether there is more of it.
     async fn step(&mut self) -> Result<bool, Problem> {
         let now = self.clock.now();
-        self.dispatcher.tick(now);
+        for (id, number) in self.dispatcher.tick(now) {
+            if let Some(consumer) = self.consumers.get(&id) {
+                consumer.outbox.lapse(vec![number]);
+            }
+        }
         while self.dispatcher.has_room()
             && let Some(event) = self.backlog.pop_front()
         {
@@ -266,7 +272,8 @@ impl<H: Host> Owner<H> {
         let bytes = event.size() + event.stream.as_str().len();
         let (number, attempt) = (handed.number, handed.attempt);
         let event = Some(event.decode().into());
-        if !consumer.outbox.deliver(v1::Delivery { number, event, attempt }, bytes) {
+        let timeout_ms = self.dispatcher.settings().timeout_ms;
+        if !consumer.outbox.deliver(v1::Delivery { number, event, attempt, timeout_ms }, bytes) {
             self.dispatcher.set_open(handed.consumer, false);
         }
         Ok(())
@@ -382,6 +389,7 @@ impl<H: Host> Owner<H> {
     fn take(&mut self, input: Input) {
         match input {
             Input::Join { join, reply } => self.join(join, reply),
+            Input::Begin { id, numbers } => self.begin(id, numbers),
             Input::Settle { id, settlements } => self.settle(id, settlements),
             Input::Expel { id, problem } => self.expel(id, problem),
             Input::Leave { id, how } => self.leave(id, how),
@@ -390,7 +398,7 @@ impl<H: Host> Owner<H> {
     }
 
     fn join(&mut self, join: Join, reply: oneshot::Sender<Result<Seated, Problem>>) {
-        let id = match self.dispatcher.join(join.consumer, join.window) {
+        let id = match self.dispatcher.join(join.consumer, join.window, join.tells_begun) {
             Ok(id) => id,
             Err(full) => {
                 let message = full.to_string();
@@ -408,6 +416,17 @@ impl<H: Host> Owner<H> {
         self.consumers.insert(id, consumer);
         if reply.send(Ok(Seated { id, outgoing })).is_err() {
             self.leave(id, Left::Gracefully);
+        }
+    }
+
+    fn begin(&mut self, id: ConsumerId, numbers: Vec<u64>) {
+        match self.dispatcher.begin(id, numbers, self.clock.now()) {
+            Ok(lapsed) => {
+                if let Some(consumer) = self.consumers.get(&id) {
+                    consumer.outbox.lapse(lapsed);
+                }
+            }
+            Err(invalid) => self.expel(id, invalid.into()),
         }
     }
 

@@ -79,7 +79,7 @@ impl<H: Host> Groups<H> {
         let lost = |_| unavailable("the connection to the leader was lost");
         let first = peer::PassRequest { opening, ..peer::PassRequest::default() };
         outbound.send(first).await.map_err(lost)?;
-        let join = v1::ConsumeRequest { join: Some(join), settlements: Vec::new() };
+        let join = v1::ConsumeRequest { join: Some(join), ..v1::ConsumeRequest::default() };
         outbound.send(passed_on(join)).await.map_err(lost)?;
         let opening = client.pass(ReceiverStream::new(messages));
         let opened = timeout(OPENED_WITHIN, opening).await;

@@ -1,7 +1,7 @@
 //! What a consumer says, on its way to the owner: read as fast as the owner takes it.
 
 use futures_util::{Stream, StreamExt};
-use quorate_proto::wire::{settlements_of, v1};
+use quorate_proto::wire::{begun_of, settlements_of, v1};
 use quorate_proto::{Invalid, Problem};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +65,10 @@ impl Seat {
     async fn pass_on(&self, request: v1::ConsumeRequest) -> Result<(), Problem> {
         if request.join.is_some() {
             return Err(Invalid::new("join", "is told by the first message alone").into());
+        }
+        let begun = begun_of(request.begun)?;
+        if !begun.is_empty() {
+            let _ = self.inbox.send(Input::Begin { id: self.id, numbers: begun }).await;
         }
         let settlements = settlements_of(request.settlements)?;
         if !settlements.is_empty() {

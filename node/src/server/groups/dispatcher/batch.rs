@@ -169,7 +169,8 @@ impl<E> Dispatcher<E> {
             change.kind = Kind::Failed { attempts, due };
             self.parking -= 1;
             let state = State::Waiting(None);
-            self.entries.insert(position, Entry { attempts, stream: stream.clone(), state });
+            let entry = Entry { attempts, stream: stream.clone(), state, left_by: None };
+            self.entries.insert(position, entry);
             if self.line_up(position, stream) {
                 self.retry_at(position, due);
             }

@@ -36,12 +36,22 @@ pub(crate) struct Consumer {
     pub(crate) settled: u64,
     /// Whether it takes events at the moment.
     is_open: bool,
+    /// Whether it tells when it begins an event.
+    tells_begun: bool,
 }
 
 impl Consumer {
     /// How many events it holds.
     pub(crate) fn in_flight(&self) -> u32 {
         u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+    }
+
+    fn look(&self, number: u64) -> Seen {
+        match self.held.get(&number) {
+            Some(position) => Seen::Held(*position),
+            None if (1..=self.given).contains(&number) => Seen::Before,
+            None => Seen::Never,
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -75,12 +85,13 @@ impl Consumers {
         self.in_flight
     }
 
-    pub(super) fn join(&mut self, name: String, window: u32) -> ConsumerId {
+    pub(super) fn join(&mut self, name: String, window: u32, tells_begun: bool) -> ConsumerId {
         self.joined += 1;
         let id = ConsumerId(self.joined);
         let name = if name.is_empty() { format!("consumer-{}", id.0) } else { name };
         let held = BTreeMap::new();
-        let consumer = Consumer { name, window, held, given: 0, settled: 0, is_open: true };
+        let (given, settled, is_open) = (0, 0, true);
+        let consumer = Consumer { name, window, held, given, settled, is_open, tells_begun };
         self.all.insert(id, consumer);
         self.note(id);
         id
@@ -113,41 +124,53 @@ impl Consumers {
         number
     }
 
+    pub(super) fn tells_begun(&self, id: ConsumerId) -> bool {
+        self.all.get(&id).is_some_and(|consumer| consumer.tells_begun)
+    }
+
+    /// What a consumer has to do with a delivery, which stays with it.
+    pub(super) fn look(&self, id: ConsumerId, number: u64) -> Seen {
+        self.all.get(&id).map_or(Seen::Before, |consumer| consumer.look(number))
+    }
+
     /// Takes an event from a consumer; `settled` if it says itself what became of it.
     pub(super) fn release(&mut self, id: ConsumerId, number: u64, settled: bool) -> Seen {
         let Some(consumer) = self.all.get_mut(&id) else { return Seen::Before };
-        let Some(position) = consumer.held.remove(&number) else {
-            let was_given = (1..=consumer.given).contains(&number);
-            return if was_given { Seen::Before } else { Seen::Never };
-        };
+        let seen = consumer.look(number);
+        if consumer.held.remove(&number).is_none() {
+            return seen;
+        }
         consumer.settled += u64::from(settled);
         self.in_flight -= 1;
         self.note(id);
-        Seen::Held(position)
+        seen
     }
 
-    /// Who gets the next event: of this stream, if streams go to one consumer at a time.
+    /// Who gets the next event: of this stream, if streams go to one consumer at a time; not this one.
     pub(super) fn choose(
         &self,
         strategy: Strategy,
         stream: Option<&StreamName>,
+        except: Option<ConsumerId>,
     ) -> Option<ConsumerId> {
+        let is_meant = |id: &ConsumerId| Some(*id) != except;
         match (strategy, stream) {
             (Strategy::Single, _) => {
                 let first = self.all.keys().next()?;
-                self.available.get(first).copied()
+                self.available.get(first).copied().filter(is_meant)
             }
             (Strategy::ByStream, Some(stream)) => {
-                self.preferred(stream).or_else(|| self.next_in_turn())
+                let preferred = self.preferred(stream).filter(is_meant);
+                preferred.or_else(|| self.next_in_turn(except))
             }
-            _ => self.next_in_turn(),
+            _ => self.next_in_turn(except),
         }
     }
 
-    fn next_in_turn(&self) -> Option<ConsumerId> {
+    fn next_in_turn(&self, except: Option<ConsumerId>) -> Option<ConsumerId> {
         let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let next = self.available.range((after, Bound::Unbounded)).next();
-        next.or_else(|| self.available.first()).copied()
+        let next = self.available.range((after, Bound::Unbounded));
+        next.chain(&self.available).copied().find(|id| Some(*id) != except)
     }
 
     /// The consumer that a stream goes to if it has room: the same one, as long as the consumers are the same,

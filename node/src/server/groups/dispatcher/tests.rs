@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod begun;
 mod random;
 
 pub(super) fn position(number: u64) -> Position {
@@ -53,8 +54,8 @@ fn events_go_round_among_those_that_have_room() {
     for number in 1..=6 {
         group.take(event(number, "order-1"));
     }
-    let a = group.join("a".to_owned(), 2).expect("room");
-    let b = group.join("b".to_owned(), 3).expect("room");
+    let a = group.join("a".to_owned(), 2, false).expect("room");
+    let b = group.join("b".to_owned(), 3, false).expect("room");
     let handed = all(&mut group, at(0));
     assert_eq!(handed, [(1, 1, 1, 1), (2, 1, 2, 1), (1, 2, 3, 1), (2, 2, 4, 1), (2, 3, 5, 1)]);
     group.set_open(b, false);
@@ -74,7 +75,7 @@ fn what_is_settled_above_the_floor_is_told_by_position() {
         group.take(event(number, "order-1"));
     }
     group.read_through(position(20));
-    let a = group.join("a".to_owned(), 8).expect("room");
+    let a = group.join("a".to_owned(), 8, false).expect("room");
     all(&mut group, at(0));
     group.settle(a, settled(3, Fate::Acknowledged), at(0)).expect("its own");
     let progress = group.propose(true).expect("progress");
@@ -94,7 +95,7 @@ fn a_stream_goes_to_one_consumer_at_a_time_in_order() {
     for (number, stream) in [(1, "a-1"), (2, "a-1"), (3, "b-1"), (4, "a-1")] {
         group.take(event(number, stream));
     }
-    let a = group.join("a".to_owned(), 8).expect("room");
+    let a = group.join("a".to_owned(), 8, false).expect("room");
     assert_eq!(all(&mut group, at(0)), [(1, 1, 1, 1), (1, 2, 3, 1)]);
     // The stream waits for what failed of it.
     group.settle(a, settled(1, failed("no")), at(0)).expect("its own");
@@ -110,7 +111,7 @@ fn a_stream_goes_to_one_consumer_at_a_time_in_order() {
 fn a_stream_keeps_its_consumer_while_that_has_room() {
     let mut group = dispatcher(Strategy::ByStream);
     for name in ["a", "b", "c"] {
-        group.join(name.to_owned(), 1).expect("room");
+        group.join(name.to_owned(), 1, false).expect("room");
     }
     let mut consumers = BTreeSet::new();
     for number in 1..=20 {
@@ -131,8 +132,8 @@ fn a_single_consumer_gets_everything_in_order_and_the_next_one_takes_over() {
     for number in 1..=4 {
         group.take(event(number, "order-1"));
     }
-    let a = group.join("a".to_owned(), 2).expect("room");
-    let b = group.join("b".to_owned(), 8).expect("room");
+    let a = group.join("a".to_owned(), 2, false).expect("room");
+    let b = group.join("b".to_owned(), 8, false).expect("room");
     assert_eq!(all(&mut group, at(0)), [(1, 1, 1, 1), (1, 2, 2, 1)]);
     group.settle(a, settled(1, failed("no")), at(0)).expect("its own");
     assert_eq!(all(&mut group, at(0)), [], "what comes after it waits for it");
@@ -148,7 +149,7 @@ fn a_single_consumer_gets_everything_in_order_and_the_next_one_takes_over() {
 fn an_event_that_fails_too_often_is_parked_with_the_last_reason() {
     let mut group = dispatcher(Strategy::RoundRobin);
     group.take(event(1, "order-1"));
-    let a = group.join("a".to_owned(), 1).expect("room");
+    let a = group.join("a".to_owned(), 1, false).expect("room");
     let mut now = at(0);
     for number in 1..=3 {
         group.tick(now);
@@ -169,10 +170,10 @@ fn an_event_that_fails_too_often_is_parked_with_the_last_reason() {
 fn a_consumer_that_is_too_slow_or_lost_costs_an_attempt_and_one_that_leaves_does_not() {
     let mut group = dispatcher(Strategy::RoundRobin);
     group.take(event(1, "order-1"));
-    let a = group.join("a".to_owned(), 1).expect("room");
+    let a = group.join("a".to_owned(), 1, false).expect("room");
     assert_eq!(all(&mut group, at(0)), [(1, 1, 1, 1)]);
     group.leave(a, Left::Gracefully, at(5));
-    let b = group.join("b".to_owned(), 1).expect("room");
+    let b = group.join("b".to_owned(), 1, false).expect("room");
     assert_eq!(all(&mut group, at(5)), [(2, 1, 1, 1)]);
     group.tick(at(30_005));
     assert_eq!(all(&mut group, at(30_005)), [(2, 2, 1, 2)]);
@@ -180,7 +181,7 @@ fn a_consumer_that_is_too_slow_or_lost_costs_an_attempt_and_one_that_leaves_does
     assert_eq!(group.settle(b, settled(1, Fate::Acknowledged), at(30_006)), Ok(vec![1]));
     assert!(group.settle(b, settled(3, Fate::Acknowledged), at(30_006)).is_err());
     group.leave(b, Left::Lost, at(30_007));
-    let c = group.join("c".to_owned(), 1).expect("room");
+    let c = group.join("c".to_owned(), 1, false).expect("room");
     group.tick(at(30_007));
     assert_eq!(all(&mut group, at(30_007)), [(3, 1, 1, 3)]);
     group.leave(c, Left::Lost, at(30_008));
@@ -192,7 +193,7 @@ fn a_consumer_that_is_too_slow_or_lost_costs_an_attempt_and_one_that_leaves_does
 #[test]
 fn no_more_is_taken_in_than_the_window_while_the_oldest_is_not_settled() {
     let mut group = dispatcher(Strategy::RoundRobin);
-    let a = group.join("a".to_owned(), 100).expect("room");
+    let a = group.join("a".to_owned(), 100, false).expect("room");
     for number in 1..=8 {
         assert!(group.has_room());
         group.take(event(number, "order-1"));
@@ -226,7 +227,7 @@ fn a_new_owner_goes_on_from_what_the_log_knows() {
         parked: 1,
     };
     let mut group: Dispatcher<()> = Dispatcher::new(settings(Strategy::RoundRobin), known);
-    let a = group.join("a".to_owned(), 8).expect("room");
+    let a = group.join("a".to_owned(), 8, false).expect("room");
     group.tick(at(0));
     assert_eq!(all(&mut group, at(0)), [(1, 1, 6, 2)]);
     group.settle(a, settled(1, Fate::Acknowledged), at(0)).expect("its own");
@@ -247,7 +248,7 @@ fn what_was_not_taken_is_proposed_again_with_what_came_later() {
     let mut group = dispatcher(Strategy::RoundRobin);
     group.take(event(1, "order-1"));
     group.take(event(2, "order-1"));
-    let a = group.join("a".to_owned(), 8).expect("room");
+    let a = group.join("a".to_owned(), 8, false).expect("room");
     all(&mut group, at(0));
     let fail = Fate::Failed { reason: "no".to_owned(), delay_ms: Some(0) };
     group.settle(a, settled(1, fail), at(0)).expect("its own");
@@ -281,7 +282,7 @@ fn what_the_log_has_no_room_to_park_is_tried_on_and_holds_up_nothing_else() {
     for (number, stream) in [(1, "a-1"), (2, "b-1"), (3, "a-1")] {
         group.take(event(number, stream));
     }
-    let a = group.join("a".to_owned(), 8).expect("room");
+    let a = group.join("a".to_owned(), 8, false).expect("room");
     assert_eq!(all(&mut group, at(0)), [(1, 1, 1, 1), (1, 2, 2, 1)]);
     group.settle(a, settled(1, Fate::Parked("broken".to_owned())), at(0)).expect("its own");
     group.settle(a, settled(2, Fate::Acknowledged), at(0)).expect("its own");
@@ -320,7 +321,7 @@ fn a_stream_that_waits_leaves_memory_to_others() {
     }
     assert!(group.has_room(), "what waits is not kept");
     group.take(large(7, "b-1"));
-    let a = group.join("a".to_owned(), 8).expect("room");
+    let a = group.join("a".to_owned(), 8, false).expect("room");
     let bodies = |group: &mut Dispatcher<()>| {
         let mut bodies = Vec::new();
         while let Some(handed) = group.hand_out(at(0)) {
@@ -340,7 +341,7 @@ fn a_stream_that_waits_leaves_memory_to_others() {
 fn parked_events_that_somebody_replays_are_tried_from_the_first_attempt_on() {
     let known = Known { floor: position(9), parked: 1, ..Known::default() };
     let mut group: Dispatcher<()> = Dispatcher::new(settings(Strategy::RoundRobin), known);
-    let a = group.join("a".to_owned(), 8).expect("room");
+    let a = group.join("a".to_owned(), 8, false).expect("room");
     let replayed = Failed { position: position(4), attempts: 0, due: at(0) };
     group.take_failed(vec![(replayed, None), (replayed, None)]);
     group.set_parked(0);
@@ -356,7 +357,7 @@ fn an_event_that_was_removed_is_settled_without_a_word() {
     let mut group = dispatcher(Strategy::ByStream);
     group.take(event(1, "order-1"));
     group.take(event(2, "order-1"));
-    group.join("a".to_owned(), 8).expect("room");
+    group.join("a".to_owned(), 8, false).expect("room");
     let handed = group.hand_out(at(0)).expect("an event");
     group.gone(&handed);
     assert_eq!(all(&mut group, at(0)), [(1, 2, 2, 1)], "its stream goes on");

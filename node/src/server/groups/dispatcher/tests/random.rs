@@ -19,12 +19,16 @@ enum Step {
     },
     Join {
         window: u32,
+        tells_begun: bool,
     },
     Leave {
         which: usize,
         lost: bool,
     },
     HandOut,
+    Begin {
+        which: usize,
+    },
     Settle {
         which: usize,
         fate: u8,
@@ -48,9 +52,11 @@ enum Step {
 fn steps() -> impl Values<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (0..3_u8).prop_map(|stream| Step::Append { stream }),
-        2 => (1..4_u32).prop_map(|window| Step::Join { window }),
+        2 => (1..4_u32, any::<bool>())
+            .prop_map(|(window, tells_begun)| Step::Join { window, tells_begun }),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(which, lost)| Step::Leave { which, lost }),
         8 => Just(Step::HandOut),
+        6 => any::<usize>().prop_map(|which| Step::Begin { which }),
         8 => (any::<usize>(), 0..6_u8).prop_map(|(which, fate)| Step::Settle { which, fate }),
         3 => (0..3_000_i64).prop_map(|milliseconds| Step::Pass { milliseconds }),
         4 => Just(Step::Propose),
@@ -149,12 +155,13 @@ impl World {
     fn step(&mut self, step: Step) {
         match step {
             Step::Append { stream } => self.events.push(format!("order-{stream}")),
-            Step::Join { window } => {
-                let joined = self.group.join(String::new(), window).expect("room");
+            Step::Join { window, tells_begun } => {
+                let joined = self.group.join(String::new(), window, tells_begun).expect("room");
                 self.consumers.push(joined);
             }
             Step::Leave { which, lost } => self.leave(which, lost),
             Step::HandOut => self.hand_out(),
+            Step::Begin { which } => self.begin(which),
             Step::Settle { which, fate } => self.settle(which, fate),
             Step::Pass { milliseconds } => self.pass(milliseconds),
             Step::Propose => self.propose(),
@@ -206,6 +213,15 @@ impl World {
         }
         self.held.push((consumer, number, position));
         self.numbers.insert((consumer, number), (position, false));
+    }
+
+    fn begin(&mut self, which: usize) {
+        if self.held.is_empty() {
+            return;
+        }
+        let (id, number, _) = self.held[which % self.held.len()];
+        let lapsed = self.group.begin(id, vec![number], self.now).expect("its own");
+        assert_eq!(lapsed, [0; 0], "it held it");
     }
 
     /// Whether an event is settled or parked, as far as this owner knows.
@@ -357,7 +373,7 @@ impl World {
             self.held.retain(|(holder, _, _)| *holder != id);
             self.group.leave(id, Left::Gracefully, self.now);
         }
-        self.step(Step::Join { window: 3 });
+        self.step(Step::Join { window: 3, tells_begun: true });
         let last = position(self.events.len() as u64);
         for _ in 0..10 * (self.events.len() + 10) {
             self.step(Step::Propose);

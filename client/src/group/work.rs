@@ -1,0 +1,117 @@
+//! What a consumer holds on its stream: what is worked on, and when more time is to be asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// More time is asked for so many times within the timeout: a message that comes late does no harm.
+const EXTENSIONS_PER_TIMEOUT: u32 = 3;
+/// More time is asked for no more often than this, whatever timeout a node tells.
+const REST_MIN: Duration = Duration::from_millis(3);
+
+/// One delivery that is not settled.
+struct Held {
+    has_lapsed: Arc<AtomicBool>,
+    timeout: Duration,
+    /// When the work on it began.
+    begun: Option<Instant>,
+    /// When more time is asked for, unless it is settled before.
+    extended_at: Option<Instant>,
+}
+
+/// All that is held on the stream that is open, by the numbers of the deliveries.
+pub(super) struct Work {
+    /// For so long since it began more time is asked for by itself.
+    extended_up_to: Duration,
+    held: BTreeMap<u64, Held>,
+    extensions: BTreeSet<(Instant, u64)>,
+    /// What is worked on, and is to be told to the leader.
+    untold: BTreeSet<u64>,
+}
+
+impl Work {
+    pub(super) fn new(extended_up_to: Duration) -> Work {
+        let (held, extensions, untold) = Default::default();
+        Work { extended_up_to, held, extensions, untold }
+    }
+
+    /// A delivery came; what tells whether it has lapsed.
+    pub(super) fn give(&mut self, number: u64, timeout: Duration) -> Arc<AtomicBool> {
+        let has_lapsed = Arc::new(AtomicBool::new(false));
+        let (begun, extended_at) = (None, None);
+        let held = Held { has_lapsed: has_lapsed.clone(), timeout, begun, extended_at };
+        self.held.insert(number, held);
+        has_lapsed
+    }
+
+    /// The work on a delivery begins, or goes on: its time begins anew.
+    pub(super) fn begin(&mut self, number: u64, now: Instant) {
+        let Some(held) = self.held.get_mut(&number) else { return };
+        self.untold.insert(number);
+        let begun = *held.begun.get_or_insert(now);
+        if let Some(was) = held.extended_at.take() {
+            self.extensions.remove(&(was, number));
+        }
+        let next = now + (held.timeout / EXTENSIONS_PER_TIMEOUT).max(REST_MIN);
+        let last = begun.checked_add(self.extended_up_to);
+        if last.is_none_or(|last| next < last) {
+            held.extended_at = Some(next);
+            self.extensions.insert((next, number));
+        }
+    }
+
+    /// Nothing more is to be told of a delivery.
+    pub(super) fn settle(&mut self, number: u64) {
+        self.untold.remove(&number);
+        if let Some(Held { extended_at: Some(at), .. }) = self.held.remove(&number) {
+            self.extensions.remove(&(at, number));
+        }
+    }
+
+    /// A delivery was taken back.
+    pub(super) fn lapse(&mut self, number: u64) {
+        if let Some(held) = self.held.get(&number) {
+            held.has_lapsed.store(true, Ordering::Release);
+        }
+        self.settle(number);
+    }
+
+    /// The stream is lost, and all that came with it.
+    pub(super) fn clear(&mut self) {
+        for held in std::mem::take(&mut self.held).into_values() {
+            held.has_lapsed.store(true, Ordering::Release);
+        }
+        self.extensions.clear();
+        self.untold.clear();
+    }
+
+    /// When [`Work::extend`] has something to do next.
+    pub(super) fn next_extension(&self) -> Option<Instant> {
+        self.extensions.first().map(|(at, _)| *at)
+    }
+
+    /// Asks for more time for what is still worked on.
+    pub(super) fn extend(&mut self, now: Instant) {
+        while let Some((at, number)) = self.extensions.first().copied().filter(|(at, _)| *at <= now)
+        {
+            self.extensions.remove(&(at, number));
+            self.begin(number, now);
+        }
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.untold.is_empty()
+    }
+
+    /// Takes at most so many of those that are to be told.
+    pub(super) fn tell(&mut self, count: usize) -> Vec<u64> {
+        let numbers: Vec<u64> = self.untold.iter().copied().take(count).collect();
+        for number in &numbers {
+            self.untold.remove(number);
+        }
+        numbers
+    }
+}

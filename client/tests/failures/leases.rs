@@ -1,0 +1,87 @@
+//! How consumers tell what they work on, and how they ask for more time.
+
+use std::time::Duration;
+
+use quorate_client::{Consumer, Delivery};
+use tokio::time::timeout;
+
+use crate::fake_groups::{GroupNode, Seated, client};
+
+/// Much longer than any of this takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than it takes to see that nothing is said: the timeout that the node tells is 600 ms.
+const SILENCE: Duration = Duration::from_secs(1);
+
+async fn next(consumer: &mut Consumer) -> Delivery {
+    consumer.try_next().await.expect("no error").expect("an event")
+}
+
+async fn begun(seated: &mut Seated) -> Vec<u64> {
+    timeout(PATIENCE, seated.begun()).await.expect("it is told in time")
+}
+
+#[tokio::test]
+async fn a_delivery_is_begun_when_the_application_takes_it_and_not_before() {
+    let mut node = GroupNode::start().await;
+    let mut consumer = client(&[&node]).group("billing").consume().start();
+    let mut seated = node.joining().await.let_in(&node.address).await;
+    for number in 1..=2 {
+        seated.deliver(number, 10 * number).await;
+    }
+    let one = next(&mut consumer).await;
+    assert_eq!(one.timeout, Duration::from_millis(600));
+    assert_eq!(begun(&mut seated).await, [1]);
+    assert!(timeout(SILENCE, seated.begun()).await.is_err(), "nothing else was begun or extended");
+    consumer.extend(&one);
+    assert_eq!(begun(&mut seated).await, [1], "the application asks for more time");
+    consumer.ack(&one);
+    next(&mut consumer).await;
+    assert_eq!(begun(&mut seated).await, [2]);
+}
+
+#[tokio::test]
+async fn more_time_is_asked_for_by_itself_until_the_event_is_settled_or_the_maximum_is_reached() {
+    let mut node = GroupNode::start().await;
+    let consume = client(&[&node]).group("billing").consume();
+    let mut consumer = consume.extend_up_to(Duration::from_millis(700)).start();
+    let mut seated = node.joining().await.let_in(&node.address).await;
+    for number in 1..=2 {
+        seated.deliver(number, 10 * number).await;
+    }
+    let one = next(&mut consumer).await;
+    for _ in 0..2 {
+        assert_eq!(begun(&mut seated).await, [1]);
+    }
+    consumer.ack(&one);
+    seated.settled().await.expect("it is there");
+    next(&mut consumer).await;
+    let mut told = 0;
+    while let Ok(numbers) = timeout(SILENCE, seated.begun()).await {
+        assert_eq!(numbers, [2], "what is settled needs no time");
+        told += 1;
+    }
+    assert!((2..=4).contains(&told), "once, and at each third of the timeout: {told}");
+}
+
+#[tokio::test]
+async fn what_was_taken_back_before_it_was_begun_is_not_handed_out() {
+    let mut node = GroupNode::start().await;
+    let mut consumer = client(&[&node]).group("billing").consume().start();
+    let mut seated = node.joining().await.let_in(&node.address).await;
+    for number in 1..=3 {
+        seated.deliver(number, 10 * number).await;
+    }
+    let one = next(&mut consumer).await;
+    assert!(!one.has_lapsed());
+    seated.confirm(&[], &[1, 2]).await;
+    seated.deliver(4, 40).await;
+    let lapsed = async {
+        while !one.has_lapsed() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, lapsed).await.expect("whoever works on it can see that");
+    assert_eq!(next(&mut consumer).await.event.position, 30);
+    assert_eq!(next(&mut consumer).await.event.position, 40);
+    assert!(begun(&mut seated).await.contains(&1));
+}

@@ -1,0 +1,200 @@
+//! One command for one event: how it is begun, what it says, and how it ends or is ended.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use quorate_client::Delivery;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::exec::Plan;
+use crate::age::show_span;
+use crate::output::{event_line, write_json};
+
+/// Most bytes of a line of standard error that are looked at.
+const LINE_BYTES_MAX: u64 = 4096;
+/// How long the rest of the output is waited for once the command has ended: processes that it left may hold it open.
+const OUTPUT_WITHIN: Duration = Duration::from_millis(200);
+/// The shell's exit codes for a command that cannot be executed, and for one that is not there.
+const NOT_RUN: [i32; 2] = [126, 127];
+
+/// What a command came to.
+pub(super) enum Ended {
+    Handled,
+    Failed(String),
+    /// The consumer was told to end before the command had handled the event.
+    Stopped,
+    /// It could not be run, which is not the event's fault; why.
+    NotRun(String),
+}
+
+/// Why a command ended.
+enum Cause {
+    Itself,
+    Late(Duration),
+    Stopped,
+}
+
+/// A command that runs, with all that it started in its process group. Dropping it kills them.
+struct Running {
+    child: Child,
+    group: Option<Pid>,
+}
+
+/// Runs the command for one event.
+pub(super) async fn handle(
+    plan: &Plan,
+    delivery: Delivery,
+    stopping: CancellationToken,
+) -> (Delivery, Ended) {
+    let ended = match Running::begin(plan, &delivery) {
+        Ok(running) => running.finish(plan, &delivery, &stopping).await,
+        Err(error) => Err(error),
+    };
+    let ended = ended.unwrap_or_else(|error| Ended::NotRun(error.to_string()));
+    (delivery, ended)
+}
+
+impl Running {
+    fn begin(plan: &Plan, delivery: &Delivery) -> io::Result<Running> {
+        let event = &delivery.event;
+        let child = Command::new("sh")
+            .args(["-c", &plan.command])
+            .env("QUORATE_GROUP", plan.group.as_str())
+            .env("QUORATE_POSITION", event.position.to_string())
+            .env("QUORATE_STREAM", event.stream.as_str())
+            .env("QUORATE_TYPE", event.kind.as_str())
+            .env("QUORATE_ATTEMPT", delivery.attempt.to_string())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A Ctrl-C at the terminal is for us; and whatever it starts can be ended with it.
+            .process_group(0)
+            .spawn()?;
+        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        Ok(Running { child, group })
+    }
+
+    /// Waits for the command, and ends it when its time is over or the consumer is to end.
+    async fn finish(
+        mut self,
+        plan: &Plan,
+        delivery: &Delivery,
+        stopping: &CancellationToken,
+    ) -> io::Result<Ended> {
+        let mut line = Vec::new();
+        write_json(&mut line, &event_line(&delivery.event, Some(delivery.attempt)))?;
+        let (input, errors) = (self.child.stdin.take(), self.child.stderr.take());
+        let last = RefCell::new(String::new());
+        let feeding = async {
+            if let Some(mut input) = input {
+                // A command need not read its event.
+                let _ = input.write_all(&line).await;
+            }
+        };
+        let listening = async {
+            if let Some(errors) = errors {
+                pass_on(errors, &last).await;
+            }
+        };
+        let talking = pin!(async { tokio::join!(feeding, listening) });
+        let run_time = plan.run_time.unwrap_or(delivery.timeout);
+        let supervising = pin!(self.supervise(run_time, plan.grace, stopping));
+        let (cause, status) = match select(supervising, talking).await {
+            Either::Left((ended, talking)) => {
+                let _ = timeout(OUTPUT_WITHIN, talking).await;
+                ended
+            }
+            Either::Right((_, supervising)) => supervising.await,
+        }?;
+        Ok(judge(&cause, status, last.take()))
+    }
+
+    async fn supervise(
+        &mut self,
+        run_time: Duration,
+        grace: Duration,
+        stopping: &CancellationToken,
+    ) -> io::Result<(Cause, ExitStatus)> {
+        let cause = tokio::select! {
+            biased;
+            status = self.wait() => return Ok((Cause::Itself, status?)),
+            () = stopping.cancelled() => Cause::Stopped,
+            () = sleep(run_time) => Cause::Late(run_time),
+        };
+        self.signal(Signal::TERM);
+        if let Ok(status) = timeout(grace, self.wait()).await {
+            return Ok((cause, status?));
+        }
+        self.signal(Signal::KILL);
+        Ok((cause, self.wait().await?))
+    }
+
+    async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait().await?;
+        // Its number may belong to somebody else from now on.
+        self.group = None;
+        Ok(status)
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // A group that has gone needs no signal.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+fn judge(cause: &Cause, status: ExitStatus, last: String) -> Ended {
+    if status.success() {
+        return Ended::Handled;
+    }
+    match cause {
+        Cause::Stopped => Ended::Stopped,
+        Cause::Late(run_time) => Ended::Failed(format!("timed out after {}", show_span(*run_time))),
+        Cause::Itself if status.code().is_some_and(|code| NOT_RUN.contains(&code)) => {
+            let told = told(status);
+            Ended::NotRun(if last.is_empty() { told } else { format!("{last} ({told})") })
+        }
+        Cause::Itself => Ended::Failed(if last.is_empty() { told(status) } else { last }),
+    }
+}
+
+fn told(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "it ended in a way that is not known".to_owned(),
+    }
+}
+
+/// Passes standard error on, line by line, and keeps the last one that says something.
+async fn pass_on(errors: impl AsyncRead + Unpin, last: &RefCell<String>) {
+    let mut errors = BufReader::new(errors);
+    loop {
+        let mut line = Vec::new();
+        match (&mut errors).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let line = String::from_utf8_lossy(&line);
+        // The consumer goes on although nobody reads what its commands say.
+        let _ = write!(io::stderr(), "{line}");
+        if !line.trim().is_empty() {
+            line.trim().clone_into(&mut last.borrow_mut());
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Consumers of a group beside other programs: slow handlers, handlers that are not there, processes that handlers
+//! leave behind, signals, and readers that go.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Output, Stdio};
+use std::time::Duration;
+
+use quorate_tests::cluster::{Cluster, PATIENCE, json_lines, wait_for};
+use serde_json::Value;
+
+/// Longer than any of this may take, and shorter than what handlers here would take if nobody ended them.
+const SOON: Duration = Duration::from_secs(30);
+
+/// A cluster with so many events of the category `order`, each in a stream of its own.
+fn cluster_of(events: usize) -> Cluster {
+    let cluster = Cluster::start("64MiB");
+    let lines: String = (1..=events)
+        .map(|number| format!("{{\"stream\":\"order-{number}\",\"type\":\"Made\"}}\n"))
+        .collect();
+    let file = cluster.folder().join("orders.ndjson");
+    std::fs::write(&file, lines).expect("a file");
+    cluster.must(["import", file.to_str().expect("a path")]);
+    cluster
+}
+
+fn create(cluster: &Cluster, group: &str, settings: &[&str]) {
+    let arguments = ["group", "create", group, "--query", "category:order"];
+    cluster.must(arguments.iter().chain(settings));
+}
+
+fn show(cluster: &Cluster, group: &str) -> Value {
+    let shown = cluster.must(["group", "show", group, "--json"]);
+    json_lines(&shown).remove(0)
+}
+
+fn parked(cluster: &Cluster, group: &str) -> Vec<(u64, String)> {
+    let parked = json_lines(&cluster.must(["group", "parked", group, "--json"]));
+    let told = |line: &Value| {
+        let reason = line["reason"].as_str().unwrap_or_default().to_owned();
+        (line["position"].as_u64().unwrap_or_default(), reason)
+    };
+    parked.iter().map(told).collect()
+}
+
+fn spawn(cluster: &Cluster, arguments: &[&str]) -> Child {
+    let mut command = cluster.command(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs")
+}
+
+fn terminate(process: &Child) {
+    let pid = process.id().to_string();
+    let status = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(status.expect("kill runs").success());
+}
+
+/// Waits until a process has ended by itself.
+fn end(mut process: Child) -> Output {
+    wait_for("the end of a consumer", SOON, || process.try_wait().expect("it can be waited for"));
+    process.wait_with_output().expect("it has ended")
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn one_slow_event_parks_no_other_and_is_ended_when_its_time_is_over() {
+    let cluster = cluster_of(12);
+    create(&cluster, "slow", &["--timeout", "1s", "--attempts", "2", "--retry-delay", "0ms"]);
+    let log = cluster.folder().join("ran");
+    let handler = format!(
+        "echo $QUORATE_POSITION >> {}; [ $QUORATE_POSITION = 2 ] && sleep 600; exit 0",
+        log.display()
+    );
+    // Twelve events, one of them twice; the window is wider than what runs at once.
+    let consume = ["group", "consume", "slow", "--exec", &handler, "--limit", "13"];
+    let jobs = ["--jobs", "2", "--window", "8"];
+    let ended = end(spawn(&cluster, &[&consume[..], &jobs[..]].concat()));
+    assert!(ended.status.success(), "{}", told(&ended));
+    assert_eq!(parked(&cluster, "slow"), [(2, "timed out after 1s".to_owned())]);
+    let shown = show(&cluster, "slow");
+    assert_eq!((&shown["failed"], &shown["lag"]), (&0.into(), &0.into()), "{shown}");
+    let mut ran: Vec<u64> = std::fs::read_to_string(&log)
+        .expect("what ran")
+        .lines()
+        .map(|line| line.parse().expect("a position"))
+        .collect();
+    ran.sort_unstable();
+    let expected: Vec<u64> = [1, 2].into_iter().chain(2..=12).collect();
+    assert_eq!(ran, expected, "each once, and the slow one twice");
+
+    // Work that takes longer than the timeout is done, if the consumer is told that it may.
+    cluster.must(["group", "create", "long", "--query", "category:order", "--timeout", "500ms"]);
+    let consume = ["group", "consume", "long", "--exec", "sleep 2", "--run-time", "1m"];
+    cluster.must(consume.iter().chain(&["--jobs", "4", "--limit", "4"]));
+    let shown = show(&cluster, "long");
+    assert_eq!((&shown["failed"], &shown["floor"]), (&0.into(), &4.into()), "{shown}");
+    cluster.check_logs();
+}
+
+#[test]
+fn a_handler_that_cannot_be_run_ends_the_consumer_and_costs_no_event_anything() {
+    let cluster = cluster_of(20);
+    create(&cluster, "typo", &["--attempts", "1", "--retry-delay", "0ms"]);
+    let file = cluster.folder().join("handler.sh");
+    std::fs::write(&file, "#!/bin/sh\nexit 0\n").expect("a file");
+    let not_executable = file.to_str().expect("a path");
+    for (handler, code) in [("./no-such-handler", "127"), (not_executable, "126")] {
+        let consume = ["group", "consume", "typo", "--exec", handler, "--jobs", "4"];
+        let ended = end(spawn(&cluster, &consume));
+        assert_eq!(ended.status.code(), Some(1), "{}", told(&ended));
+        let message = told(&ended);
+        assert!(message.contains(&format!("exit code {code}")), "{message}");
+    }
+    // No shell can be started either.
+    let mut command = cluster.command(["group", "consume", "typo", "--exec", "true"]);
+    let ended = command.env("PATH", cluster.folder()).output().expect("it runs");
+    assert_eq!(ended.status.code(), Some(1), "{}", told(&ended));
+    let shown = show(&cluster, "typo");
+    let progress = (&shown["floor"], &shown["failed"], &shown["parked"]);
+    assert_eq!(progress, (&0.into(), &0.into(), &0.into()), "{shown}");
+    cluster.must(["group", "consume", "typo", "--exec", "true", "--limit", "20"]);
+    assert_eq!(show(&cluster, "typo")["parked"], 0);
+    cluster.check_logs();
+}
+
+#[test]
+fn what_a_handler_leaves_behind_holds_nobody_and_a_signal_ends_what_runs() {
+    let cluster = cluster_of(3);
+    create(&cluster, "left", &["--timeout", "2s"]);
+    let pids = cluster.folder().join("pids");
+    // What is left holds standard error open, which the consumer reads.
+    let handler = format!("sleep 600 > /dev/null & echo $! >> {}; exit 0", pids.display());
+    let consume = ["group", "consume", "left", "--exec", &handler, "--limit", "3"];
+    let ended = end(spawn(&cluster, &consume));
+    assert!(ended.status.success(), "{}", told(&ended));
+    let shown = show(&cluster, "left");
+    assert_eq!((&shown["failed"], &shown["floor"]), (&0.into(), &3.into()), "{shown}");
+    for pid in std::fs::read_to_string(&pids).expect("what was left").lines() {
+        let killed = std::process::Command::new("kill").arg(pid).status();
+        assert!(killed.expect("kill runs").success(), "what was left behind is let live");
+    }
+
+    create(&cluster, "signal", &["--attempts", "1", "--timeout", "10m"]);
+    let begun = cluster.folder().join("begun");
+    let stubborn =
+        format!("trap '' TERM; echo $$ > {}; while :; do sleep 1; done", begun.display());
+    for handler in [format!("echo $$ > {}; sleep 600", begun.display()), stubborn] {
+        let _ = std::fs::remove_file(&begun);
+        let consume = ["group", "consume", "signal", "--exec", &handler, "--grace", "1s"];
+        let consumer = spawn(&cluster, &consume);
+        let pid = wait_for("a handler", PATIENCE, || {
+            std::fs::read_to_string(&begun).ok().filter(|pid| pid.ends_with('\n'))
+        });
+        terminate(&consumer);
+        let ended = end(consumer);
+        assert!(ended.status.success(), "{}", told(&ended));
+        let process = format!("/proc/{}", pid.trim());
+        assert!(!std::path::Path::new(&process).exists(), "the handler was ended");
+        let shown = show(&cluster, "signal");
+        let progress = (&shown["floor"], &shown["failed"], &shown["parked"]);
+        assert_eq!(progress, (&0.into(), &0.into(), &0.into()), "{shown}");
+    }
+    cluster.check_logs();
+}
+
+#[test]
+fn a_reader_that_goes_ends_what_it_read_from_and_little_more_than_it_read_is_settled() {
+    let cluster = cluster_of(300);
+    create(&cluster, "pipe", &[]);
+    let mut consumer = spawn(&cluster, &["group", "consume", "pipe", "--window", "1"]);
+    let mut reader = BufReader::with_capacity(1, consumer.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("a line");
+    drop(reader);
+    end(consumer);
+    let floor = show(&cluster, "pipe")["floor"].as_u64().unwrap_or_default();
+    assert!(floor < 300, "all of it was settled, and one line was read");
+
+    let mut consumer = spawn(&cluster, &["group", "consume", "pipe"]);
+    drop(consumer.stdout.take());
+    end(consumer);
+    let shown = show(&cluster, "pipe");
+    let progress = (&shown["floor"], &shown["failed"]);
+    assert_eq!(progress, (&floor.into(), &0.into()), "nobody could read anything");
+
+    for follower in [
+        &["subscribe", "--category", "nothing"][..],
+        &["read", "--category", "nothing", "--follow"],
+        &["group", "show", "pipe", "--watch"],
+    ] {
+        let mut follower = spawn(&cluster, follower);
+        drop(follower.stdout.take());
+        let ended = end(follower);
+        assert!(ended.status.success(), "{}", told(&ended));
+    }
+    cluster.check_logs();
+}
