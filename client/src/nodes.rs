@@ -414,7 +414,7 @@ mod tests {
     fn what_is_no_address_is_refused_with_what_to_write_instead() {
         let refused = |text: &str| {
             let nodes = Nodes::new(vec![text.to_owned()], false, None, Connector::tcp());
-            nodes.err().expect(text).to_string()
+            nodes.expect_err(text).to_string()
         };
         for wrong in ["localhost", "localhost:", "localhost:http", "a b:1", ":1:x", "a:1,b"] {
             assert!(refused(wrong).contains("is not HOST:PORT"), "{}", refused(wrong));

@@ -37,10 +37,13 @@ impl Running {
         let running = AssertUnwindSafe(run(Arc::clone(&board), stopping)).catch_unwind();
         let name = projection.clone();
         let task = tokio::spawn(async move {
-            let ended = running.await.unwrap_or_else(|panic| {
-                let (projection, why) = (name.clone(), words_of(panic.as_ref()));
-                Err(ProjectionError::Panicked { projection, why })
-            });
+            let ended = match running.await {
+                Ok(ended) => ended,
+                Err(panic) => {
+                    let (projection, why) = (name.clone(), words_of(panic.as_ref()));
+                    Err(ProjectionError::Panicked { projection, why })
+                }
+            };
             match &ended {
                 Ok(()) => {
                     tracing::info!(projection = name, "ended as it was told to");

@@ -179,6 +179,7 @@ async fn print_all(
 
 /// Writes to standard output beside everything else: a reader may take its time, and the consumer keeps its events
 /// meanwhile.
+#[allow(clippy::disallowed_methods, reason = "a command has no host, and no simulation runs it")]
 async fn write(lines: Vec<u8>) -> io::Result<()> {
     let writing = tokio::task::spawn_blocking(move || {
         let mut output = io::stdout().lock();

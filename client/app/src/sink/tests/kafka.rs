@@ -67,7 +67,7 @@ impl Drop for Broker {
 #[tokio::test]
 async fn events_reach_a_broker_in_the_order_of_their_streams() {
     let Some((broker, client)) = Broker::start().await else { return };
-    let missing = Kafka::connect([&broker.address], "events").await.err().expect("no topic");
+    let missing = Kafka::connect([&broker.address], "events").await.expect_err("no topic");
     assert!(matches!(missing, KafkaError::NoTopic { .. }), "{missing}");
     let controller = client.controller_client().expect("a controller");
     controller.create_topic("events", PARTITIONS, 1, 5_000).await.expect("a topic");

@@ -220,11 +220,11 @@ async fn a_server_that_does_not_answer_is_given_up_in_time_and_no_url_is_told() 
 #[test]
 fn what_makes_no_webhook_is_refused() {
     for url in ["", "nowhere", "ftp://host/", "/path"] {
-        let refused = Webhook::new(url, SECRET).err().expect(url);
+        let refused = Webhook::new(url, SECRET).expect_err(url);
         assert!(matches!(refused, WebhookError::Url { .. }), "{refused}");
     }
     for secret in ["", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_!", "whsec_AAAA"] {
-        let refused = Webhook::new("http://host/", secret).err().expect(secret);
+        let refused = Webhook::new("http://host/", secret).expect_err(secret);
         assert!(matches!(refused, WebhookError::Secret { .. }), "{refused}");
     }
 }
