@@ -2,6 +2,7 @@
 
 mod examples;
 mod global;
+mod order;
 
 use std::future::Future;
 
@@ -49,7 +50,8 @@ enum Command {
 
 /// Reads the command line; help and version are an error that says so.
 pub(crate) fn parse() -> Result<Arguments, clap::Error> {
-    let matches = command().try_get_matches()?;
+    let line = order::options_behind_the_command(std::env::args_os(), &command());
+    let matches = command().try_get_matches_from(line)?;
     Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
 }
 
