@@ -20,7 +20,7 @@ pub(super) fn options_behind_the_command(
     let mut words = line.into_iter().peekable();
     let mut ordered: Vec<OsString> = words.next().into_iter().collect();
     let mut options = Vec::new();
-    while let Some(word) = words.next_if(|word| is_shared(word)) {
+    while let Some(word) = words.next_if(is_shared) {
         let value_follows = WITH_VALUE.iter().any(|option| word == *option);
         options.push(word);
         if value_follows {

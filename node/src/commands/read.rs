@@ -195,7 +195,9 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
 /// Prints the event at a position.
 async fn one(client: &Client, position: u64, global: &Global) -> Result<(), Exit> {
     let request = client.read(Query::everything()).consistency(global.consistency).with_system();
-    let found = request.after(position - 1).limit(1).collect().await?;
+    // From behind: what begins after the end of the log is refused.
+    let request = request.before(position.saturating_add(1)).backwards();
+    let found = request.limit(1).collect().await?;
     let as_of = found.as_of;
     match found.events.first() {
         Some(event) if event.position == position => {
@@ -222,10 +224,12 @@ async fn tail(
     let request = client.read(args.what.source()).consistency(global.consistency);
     let request = args.narrow(request).backwards().limit(count);
     let mut events = request.stream().await?;
-    let (mut first, mut found) = (u64::MAX, 0);
+    let of_stream = args.what.stream.is_some();
+    let end = if of_stream { events.version() } else { events.as_of() };
+    let (mut first, mut found) = (end.saturating_add(1), 0);
     // They are not kept, only counted: however many are asked for, they are printed as they come in.
     while let Some(event) = events.try_next().await? {
-        first = if args.what.stream.is_some() { event.version } else { event.position };
+        first = if of_stream { event.version } else { event.position };
         found += 1;
     }
     Ok((first.saturating_sub(1), found))

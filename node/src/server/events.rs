@@ -107,9 +107,9 @@ impl<H: Host> Events for EventsService<H> {
         let read = Read::try_from(request).map_err(Problem::from)?;
         let replica = &self.appends.replica;
         let reader = read::reach(replica, read.consistency, deadline).await?;
-        read::refuse_the_future(replica, &reader, &read, deadline).await?;
         let stopping = self.stopping.clone();
         if read.follow {
+            read::refuse_the_future(replica, &reader, &read, deadline).await?;
             let follow = Follow::begin(self.live.clone(), reader, read);
             return Ok(Response::new(follow::stream(follow, stopping)));
         }

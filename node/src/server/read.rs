@@ -45,8 +45,9 @@ pub(crate) async fn reach<H: Host>(
     replica.reader().ok_or_else(problem::not_ready)
 }
 
-/// Refuses a read that begins after what the log does not have yet: what is appended until then would be passed over
-/// without a word. A node that is behind asks how far the log is; where nobody can tell, the read begins.
+/// Refuses a subscription that begins after what the log does not have yet: what is appended until then would be passed
+/// over without a word. A read that ends says where the log ended, and need not be refused. A node that is behind asks how
+/// far the log is; where nobody can tell, the subscription begins.
 pub(crate) async fn refuse_the_future<H: Host>(
     replica: &Replica<H>,
     reader: &Reader,

@@ -172,8 +172,11 @@ async fn what_fails_is_tried_again_and_parked_and_what_is_not_held_cannot_be_set
     let cluster = Cluster::start().await;
     let follower = (cluster.leader().await + 1) % 3;
     let mut groups = groups(&cluster, follower).await;
-    let settings =
-        v1::GroupSettings { attempts_max: 2, retry_delay_ms: 1, ..v1::GroupSettings::default() };
+    let settings = v1::GroupSettings {
+        attempts_max: 2,
+        retry_delay_ms: Some(1),
+        ..v1::GroupSettings::default()
+    };
     create(&mut groups, settings).await;
     append_events(&mut cluster.events(0).await, 1..=2).await;
     let mut consumer = Consumer::join(&mut groups, 8).await.expect("let in");

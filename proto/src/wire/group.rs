@@ -45,6 +45,7 @@ impl From<GroupSettings> for v1::GroupSettings {
     fn from(settings: GroupSettings) -> v1::GroupSettings {
         let GroupSettings { strategy, timeout_ms, attempts_max, retry_delay_ms, window } = settings;
         let strategy = strategy.as_str().to_owned();
+        let retry_delay_ms = Some(retry_delay_ms);
         v1::GroupSettings { strategy, timeout_ms, attempts_max, retry_delay_ms, window }
     }
 }
@@ -69,7 +70,7 @@ impl TryFrom<Option<v1::GroupSettings>> for GroupSettings {
             strategy,
             timeout_ms: or(told.timeout_ms, default.timeout_ms),
             attempts_max: or_short(told.attempts_max, default.attempts_max),
-            retry_delay_ms: or(told.retry_delay_ms, default.retry_delay_ms),
+            retry_delay_ms: told.retry_delay_ms.unwrap_or(default.retry_delay_ms),
             window: or_short(told.window, default.window),
         };
         settings.check()?;
@@ -294,6 +295,9 @@ mod tests {
     fn settings_survive_their_way_over_the_wire_and_what_is_not_told_is_the_default() {
         let wire = v1::GroupSettings::from(settings());
         assert_eq!(GroupSettings::try_from(Some(wire)), Ok(settings()));
+        // To try again at once is a wish, and not the lack of one.
+        let at_once = GroupSettings { retry_delay_ms: 0, ..settings() };
+        assert_eq!(GroupSettings::try_from(Some(at_once.into())), Ok(at_once));
         let default = Ok(GroupSettings::default());
         assert_eq!(GroupSettings::try_from(None), default);
         assert_eq!(GroupSettings::try_from(Some(v1::GroupSettings::default())), default);
@@ -306,7 +310,7 @@ mod tests {
             ("strategy", |settings| settings.strategy = "random".to_owned()),
             ("timeout", |settings| settings.timeout_ms = 1),
             ("attempts", |settings| settings.attempts_max = u32::MAX),
-            ("retry_delay", |settings| settings.retry_delay_ms = u64::MAX),
+            ("retry_delay", |settings| settings.retry_delay_ms = Some(u64::MAX)),
             ("window", |settings| settings.window = u32::MAX),
         ];
         for (field, spoil) in cases {

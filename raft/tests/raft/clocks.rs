@@ -103,6 +103,19 @@ impl Node {
         }
     }
 
+    /// Waits until a majority of the clocks was heard; the stamp that the node would give.
+    async fn stamp(&self) -> Timestamp {
+        let heard = async {
+            loop {
+                if let Some(stamp) = self.replica.stamp() {
+                    return stamp;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, heard).await.expect("a majority is heard")
+    }
+
     /// Waits until one of these leads; which one.
     async fn until_led_by(&self, some: &[u64]) -> u64 {
         let leader = |status: &Status| status.leader.as_ref().map_or(0, |leader| leader.id);
@@ -138,7 +151,7 @@ async fn a_leader_whose_clock_is_ahead_hands_over_to_a_node_whose_clock_is_not()
     let heirs: Vec<u64> = right.iter().map(|node| node.id).collect();
     for node in wrong.iter().chain(&right) {
         node.until_led_by(&heirs).await;
-        let stamp = node.replica.stamp().expect("a majority was heard");
+        let stamp = node.stamp().await;
         let off = stamp.0 - TokioHost::new().now().0;
         assert!(off.abs() < 6 * SECOND_US, "node {} stamps {off} µs ahead", node.id);
     }

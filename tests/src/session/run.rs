@@ -85,7 +85,7 @@ impl Session {
         self.remember_processes(step, &output);
         match step.command.starts_with("quorate dev") {
             true => self.running.push(child),
-            false if !ended => end(&mut child, "-INT"),
+            false if !ended => end(&mut child, "-TERM"),
             false => {}
         }
     }

@@ -140,23 +140,24 @@ fn what_begins_in_the_future_is_refused() {
     let cluster = Cluster::start("64MiB");
     cluster.must(["append", "a-1", "--type", "T"]);
     cluster.must(["group", "create", "now", "--after", "1"]);
-    let cases: [&[&str]; 8] = [
+    let cases: [&[&str]; 5] = [
         &["group", "create", "later", "--after", "999999999"],
         &["group", "reset", "now", "--after", "2"],
         &["subscribe", "--after", "999999", "--marks"],
         &["subscribe", "a-1", "--after", "50", "--marks"],
         &["subscribe", "a-1", "--after", "2", "--consistency", "local"],
-        &["read", "a-1", "--after", "2"],
-        &["read", "no-1", "--after", "1"],
-        &["read", "--after", "2"],
     ];
     for arguments in cases {
         check(&cluster.run(arguments), 2, "from the future");
     }
     let later = cluster.run(["group", "show", "later"]);
     assert!(!later.status.success(), "it was made");
-    check(&cluster.run(["read", "--after", "1"]), 0, "");
-    check(&cluster.run(["read", "a-1", "--after", "1"]), 0, "");
+    // A read that ends passes nothing over, and tells where the log ended.
+    for arguments in [&["read", "--after", "2"][..], &["read", "no-1", "--after", "1"]] {
+        let mut text = cluster.command(arguments);
+        let output = text.env("QUORATE_OUTPUT", "text").output().expect("it runs");
+        check(&output, 0, "0 events as of position 1");
+    }
     cluster.must(["group", "reset", "now", "--after", "1"]);
     cluster.check_logs();
 }
