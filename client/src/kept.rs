@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use prost::Message;
 use quorate_proto::limits::DEADLINE_MS_MAX;
-use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_append::Request;
+use quorate_proto::wire::{message_bytes, message_of, v1};
 use quorate_proto::{Append, Change, Invalid, Problem};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -39,8 +38,8 @@ impl Serialize for UnknownAppend {
         let problem = v1::Problem::from(unresolved.problem.clone());
         let settles_in = unresolved.settled_at.saturating_duration_since(Instant::now());
         Kept {
-            append: BASE64_STANDARD.encode(append.encode_to_vec()),
-            problem: BASE64_STANDARD.encode(problem.encode_to_vec()),
+            append: BASE64_STANDARD.encode(message_bytes(&append)),
+            problem: BASE64_STANDARD.encode(message_bytes(&problem)),
             settles_in_ms: (settles_in.as_millis() as u64).saturating_add(1),
         }
         .serialize(serializer)
@@ -50,8 +49,10 @@ impl Serialize for UnknownAppend {
 impl<'de> Deserialize<'de> for UnknownAppend {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<UnknownAppend, D::Error> {
         let kept = Kept::deserialize(deserializer)?;
-        let append: v1::SessionAppend = decode(&kept.append).map_err(D::Error::custom)?;
-        let problem: v1::Problem = decode(&kept.problem).map_err(D::Error::custom)?;
+        let bytes = |text: &str| BASE64_STANDARD.decode(text).map_err(D::Error::custom);
+        let append: v1::SessionAppend =
+            message_of(&bytes(&kept.append)?).map_err(D::Error::custom)?;
+        let problem: v1::Problem = message_of(&bytes(&kept.problem)?).map_err(D::Error::custom)?;
         let settles_in = Duration::from_millis(kept.settles_in_ms).min(SETTLES_IN_MAX);
         let unresolved = Unresolved {
             append: append_of(append).map_err(D::Error::custom)?,
@@ -76,11 +77,6 @@ fn append_of(kept: v1::SessionAppend) -> Result<Append, Invalid> {
         Some(Request::Append(append)) => Append::try_from(Some(append)),
         None => Err(Invalid::new("append", "is missing")),
     }
-}
-
-fn decode<M: Message + Default>(text: &str) -> Result<M, String> {
-    let bytes = BASE64_STANDARD.decode(text).map_err(|error| error.to_string())?;
-    M::decode(bytes.as_slice()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

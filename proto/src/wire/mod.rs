@@ -7,6 +7,7 @@ mod event;
 mod group;
 mod lifecycle;
 mod listing;
+mod message;
 mod problem;
 mod read;
 mod session;
@@ -41,6 +42,7 @@ pub mod peer {
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quorate.bin"));
 
 pub use group::{begun_of, settlements_of};
+pub use message::{message_bytes, message_of};
 pub use problem::problem_of;
 pub use read::{LIFE_SIGN_EVERY, SILENCE_MAX};
 pub use session::{SESSION_LIFE, deadline_ms};

@@ -1,0 +1,18 @@
+//! Messages as bytes, for whoever keeps them instead of sending them.
+
+use prost::Message;
+
+use crate::Invalid;
+
+/// The bytes of a message, as it goes over the wire.
+pub fn message_bytes(message: &impl Message) -> Vec<u8> {
+    message.encode_to_vec()
+}
+
+/// The message of these bytes.
+///
+/// # Errors
+/// When they are not the bytes of such a message.
+pub fn message_of<M: Message + Default>(bytes: &[u8]) -> Result<M, Invalid> {
+    M::decode(bytes).map_err(|error| Invalid::new("message", error.to_string()))
+}
