@@ -191,7 +191,7 @@ fn a_poisoned_event_is_parked_with_its_reason_and_replayed_after_the_fix() {
     let positions: Vec<u64> =
         json_lines(&again).iter().filter_map(|event| event["position"].as_u64()).collect();
     assert_eq!(positions, [4, 5]);
-    assert_eq!(line(&cluster, &["group", "delete", "billing"])["deleted"], true);
+    assert_eq!(line(&cluster, &["group", "delete", "billing", "--yes"])["deleted"], true);
     let gone = cluster.run(["group", "consume", "billing", "--json"]);
     let told = String::from_utf8_lossy(&gone.stderr).into_owned();
     assert_eq!(gone.status.code(), Some(1), "{told}");
