@@ -1,13 +1,13 @@
 //! What runs once a node belongs to a cluster: the log, the store, Raft, and who looks after them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
-use quorate_proto::Timestamp;
+use quorate_proto::{LogId, Timestamp};
 use quorate_store::defect::{self, Defect};
 use quorate_store::{Fault, Options, Store};
 use tokio::sync::watch;
@@ -252,6 +252,26 @@ fn advise(fault: Fault) -> Fault {
     }
 }
 
+/// Says what is the case where the catalog lacks entries that the log has purged: only an older copy does.
+fn explain_older_catalog(
+    fault: Fault,
+    directory: &Path,
+    purged: Option<LogId>,
+    covered: Option<LogId>,
+) -> Fault {
+    let index = |id: Option<LogId>| id.map_or(0, |id| id.index.0);
+    if purged.map(|id| id.index) <= covered.map(|id| id.index) {
+        return fault;
+    }
+    let why = format!(
+        "it names a catalog that ends at entry {} of the log, which begins behind {} ({fault}): the catalog is an older \
+         copy",
+        index(covered),
+        index(purged)
+    );
+    Fault::damaged(&directory.join("CURRENT"), 0, format!("{why}; {ADVICE}"))
+}
+
 /// A folder that was opened and brought up to date.
 struct Opened {
     boot: u64,
@@ -297,8 +317,11 @@ async fn open<H: Host>(
         let (log, mut writer) = RaftLog::open(vfs, &directory.join("log"), options)?;
         writer.keep_reach(move |reach| started.reaches(reach))?;
         log.fill_ahead(space.room() < Room::Full);
-        let replayed = machine::bring_up_to_date(store, open_store, &log, &space)?;
-        let place = place::known(&replayed.store, &log, node)?;
+        let purged = log.state().purged;
+        let explain = |fault| explain_older_catalog(fault, &directory, purged, covered);
+        let replayed =
+            machine::bring_up_to_date(store, open_store, &log, &space).map_err(explain)?;
+        let place = place::known(&replayed.store, &log, node).map_err(explain)?;
         Ok((boot, log, writer, place, replayed, space))
     });
     let (boot, log, writer, place, replayed, space) = opened.await?;
