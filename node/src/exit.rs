@@ -109,7 +109,7 @@ impl From<&AppendError> for Exit {
 
 impl From<io::Error> for Exit {
     /// For a command whose work is its output: a reader that closed it has seen enough, which is no failure.
-    /// A command that reports a verdict ends by [`Exit::told`].
+    /// A command that reports a verdict ends by `Exit::told`.
     fn from(error: io::Error) -> Exit {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Exit::quiet(),
