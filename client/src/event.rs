@@ -89,7 +89,7 @@ impl Event {
         self
     }
 
-    /// What is known around the event, as JSON.
+    /// The metadata, known around the event, as JSON.
     ///
     /// ```
     /// # fn main() -> Result<(), quorate_client::EventError> {

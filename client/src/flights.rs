@@ -192,7 +192,7 @@ impl Flights {
         answer: Result<Appended, Problem>,
     ) -> Result<(), Problem> {
         let mut ends = Ok(());
-        // What is not under way any more is not sent again.
+        // An append that is not under way any more is not sent again.
         if let Some(flight) = self.flights.get_mut(&number) {
             ends = match &answer {
                 _ if flight.attempts.has_expired_alone(&answer) => Ok(()),

@@ -1,4 +1,4 @@
-//! What is sent, held back and sent again of the appends under way.
+//! Appends under way: those that are sent, held back and sent again.
 
 use std::time::Duration;
 

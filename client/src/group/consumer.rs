@@ -105,7 +105,7 @@ pub struct Delivery {
     pub event: RecordedEvent,
     /// Which attempt it is; the first is 1.
     pub attempt: u32,
-    /// How long the consumer has for it from when [`Consumer::try_next`] handed it out, unless it asks for more.
+    /// The time that the consumer has for it from when [`Consumer::try_next`] handed it out, unless it asks for more.
     pub timeout: Duration,
     /// The number of the delivery, and of the stream that it came on.
     pub(super) number: u64,
@@ -114,7 +114,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Whether it was taken back, as far as is known here: its time was over, or the connection was lost. What is
+    /// True if it was taken back, as far as is known here: its time was over, or the connection was lost. What is
     /// settled of it counts for nothing, and the event goes to this or another consumer again. Work that is long may
     /// look at this now and then.
     pub fn has_lapsed(&self) -> bool {
@@ -168,7 +168,7 @@ impl Consumer {
             && let Some(delivery) = self.deliveries.recv().await
         {
             let delivery = delivery.inspect_err(|_| self.has_ended = true)?;
-            // What a lost stream brought, or was taken back, goes to somebody else by now.
+            // A delivery that a lost stream brought, or that was taken back, goes to somebody else by now.
             let is_lost = delivery.stream != self.stream.load(Ordering::Acquire);
             if !is_lost && !delivery.has_lapsed() {
                 self.settler.extend(&delivery);

@@ -63,7 +63,7 @@ pub(super) struct Driver {
     /// Delivered, and not taken by the application yet: no more is heard before.
     undelivered: VecDeque<Delivery>,
     unsent: Vec<Settlement>,
-    /// What is held, and what is to be told of that.
+    /// The deliveries that are held, and those of which the leader is to be told.
     work: Work,
     /// Events that were settled and are not known to be durable, by the number of the delivery.
     unconfirmed: BTreeMap<u64, Doubt>,

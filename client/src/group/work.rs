@@ -1,4 +1,4 @@
-//! What a consumer holds on its stream: what is worked on, and when more time is to be asked for.
+//! The deliveries that a consumer holds on its stream: which are worked on, and when more time is to be asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) struct Work {
     extended_up_to: Duration,
     held: BTreeMap<u64, Held>,
     extensions: BTreeSet<(Instant, u64)>,
-    /// What is worked on, and is to be told to the leader.
+    /// The deliveries that are worked on, of which the leader is to be told.
     untold: BTreeSet<u64>,
 }
 

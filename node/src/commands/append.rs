@@ -68,7 +68,7 @@ struct Content {
     /// A label; can be repeated.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// What is known around the event, as JSON.
+    /// The metadata: facts around the event, as JSON.
     #[arg(long, value_name = "JSON", value_parser = parse_json, allow_hyphen_values = true)]
     metadata: Option<String>,
     /// What larger thing the event belongs to.

@@ -242,6 +242,39 @@ async fn a_start_names_what_of_the_store_is_gone_or_cut_and_the_way_out() {
     cluster.agree(21).await;
 }
 
+/// The simulation put an older catalog in place of a node's. It did not start, as it must not, and said only that
+/// an entry of the log is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_names_a_catalog_that_is_older_than_the_log_and_the_way_out() {
+    let mut cluster = Cluster::found(CHUNK_BYTES_MIN).await;
+    let node = cluster.follower().await;
+    let (directory, _) = cluster.place(node).clone();
+    cluster.append_many(5, 1000).await;
+    let five = |status: &Status| status.position.0 == 5;
+    let before = cluster.node(node).until("five events", five).await.applied.expect("applied").0;
+    cluster.stop(node).await;
+    let older = cluster.folder.path().join("older");
+    copy(&directory, &older);
+    cluster.start_again(node);
+    // About eight chunks, of which one is kept in the log.
+    cluster.append_many(60, 9000).await;
+    let purged = |status: &Status| status.purged.is_some_and(|purged| purged.0 > before);
+    cluster.node(node).until("a purged log", purged).await;
+    cluster.stop(node).await;
+    let copied = cluster.folder.path().join("copied");
+    copy(&directory, &copied);
+    for entry in std::fs::read_dir(&older).expect("readable") {
+        let name = entry.expect("readable").file_name();
+        if name == "CURRENT" || name.to_string_lossy().starts_with("catalog-") {
+            std::fs::copy(older.join(&name), copied.join(&name)).expect("put in its place");
+        }
+    }
+    let started = Node::try_start(TokioHost::new(), &copied, "127.0.0.1:0").map(drop);
+    let refused = started.expect_err("the log does not reach back so far").to_string();
+    assert!(refused.contains("the catalog is an older copy"), "{refused}");
+    assert!(refused.contains("CURRENT") && refused.contains("add a new node"), "{refused}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_of_another_cluster_is_kept_out() {
     let mut cluster = Cluster::new().await;

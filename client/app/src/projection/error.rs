@@ -84,9 +84,9 @@ pub enum ProjectionError {
     Ahead {
         /// The projection.
         projection: String,
-        /// Where its model is.
+        /// The bookmark of its model.
         bookmark: u64,
-        /// What the cluster said.
+        /// The cluster's answer.
         #[source]
         source: Problem,
     },

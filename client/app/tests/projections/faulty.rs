@@ -51,7 +51,7 @@ impl<S> Faulty<S> {
         self.count.load(Ordering::SeqCst) > self.at
     }
 
-    /// Whether what the fault lets happen has happened too.
+    /// The fault lets something happen; true once that has happened too.
     pub(crate) fn has_finished_striking(&self) -> bool {
         self.is_over.load(Ordering::SeqCst)
     }
