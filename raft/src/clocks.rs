@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 pub(crate) mod exchange;
 
-/// How far a stamp may be ahead of the median of a majority's clocks, and the wall clock ahead of the monotonic one.
+/// How far a stamp may be ahead of the reference of a majority's clocks, and the wall clock ahead of the monotonic one.
 pub(crate) const LEEWAY: Duration = Duration::from_secs(5);
 /// No right clock is further behind the newest stamp: that was at most the leeway ahead of a right one, which may be
 /// a little ahead of others.
@@ -59,9 +59,9 @@ pub(crate) enum Fit {
     Fine,
     /// Not enough peers told theirs yet.
     Unheard,
-    /// It is so many microseconds ahead of the median.
+    /// It is so many microseconds ahead of the reference.
     Ahead(i64),
-    /// It is so many microseconds behind the median.
+    /// It is so many microseconds behind the reference.
     Behind(i64),
     /// It jumped ahead by so many microseconds, and there is no peer to confirm it.
     Jumped(i64),
@@ -74,7 +74,7 @@ pub(crate) struct Judged {
     pub(crate) stamp: Option<Timestamp>,
     /// How good this node's own clock is.
     pub(crate) fit: Fit,
-    /// How far this node's clock is ahead of the median, and the error of that; microseconds.
+    /// How far this node's clock is ahead of the reference, and the error of that; microseconds.
     pub(crate) offset: Option<(i64, i64)>,
 }
 
@@ -119,18 +119,19 @@ impl Clocks {
         if voters.iter().all(|voters| voters.iter().all(|voter| *voter == self.me)) {
             return self.judge_alone(now, voters);
         }
-        let medians: Option<Vec<(i64, i64)>> =
-            voters.iter().map(|voters| self.median(now, voters)).collect();
-        let Some((median, error)) = medians.and_then(|medians| medians.into_iter().min()) else {
+        let references: Option<Vec<(i64, i64)>> =
+            voters.iter().map(|voters| self.reference(now, voters)).collect();
+        let earliest = references.and_then(|references| references.into_iter().min());
+        let Some((reference, error)) = earliest else {
             return Judged { stamp: None, fit: Fit::Unheard, offset: None };
         };
-        let ahead = now.wall.0.saturating_sub(median);
+        let ahead = now.wall.0.saturating_sub(reference);
         let offset = Some((ahead, error));
         let is_off = ahead.unsigned_abs() > micros(LEEWAY).unsigned_abs();
         if is_off {
             let fit =
                 if ahead > 0 { Fit::Ahead(ahead) } else { Fit::Behind(ahead.saturating_neg()) };
-            return Judged { stamp: Some(Timestamp(median)), fit, offset };
+            return Judged { stamp: Some(Timestamp(reference)), fit, offset };
         }
         self.followed_from = now;
         Judged { stamp: Some(now.wall), fit: Fit::Fine, offset }
@@ -151,23 +152,32 @@ impl Clocks {
         Judged { stamp: Some(now.wall.min(Timestamp(limit))), fit, offset: None }
     }
 
-    /// The median of the clocks of voters that were heard, with the error of that one, if they are a majority. Of an
-    /// even number it is the lower one: of two clocks that differ nobody knows which is right, and a stamp that is
-    /// too early removes nothing. Only where the log knows which is wrong it is the upper one.
-    fn median(&self, now: Now, voters: &BTreeSet<u64>) -> Option<(i64, i64)> {
+    /// The clock that the others are compared with, and its error, if a majority of the voters' clocks was heard.
+    ///
+    /// A minority of the voters may be wrong, and most of those that were heard may be among them: of five voters,
+    /// two of the three. With all heard the median lies between right clocks. With fewer it is the latest clock that
+    /// is not ahead of a right one, however the wrong ones are set, for a stamp that is too early removes nothing.
+    /// A later one counts only where the log knows that this one is wrong.
+    fn reference(&self, now: Now, voters: &BTreeSet<u64>) -> Option<(i64, i64)> {
         let shown = voters.iter().filter_map(|voter| self.shows(*voter, now));
         let mut shown: Vec<(i64, i64)> = shown.collect();
-        if shown.len() <= voters.len() / 2 {
+        let minority = voters.len().saturating_sub(1) / 2;
+        let heard = shown.len();
+        if heard <= voters.len() / 2 {
             return None;
         }
         shown.sort_unstable();
-        let lower = shown.get((shown.len() - 1) / 2).copied()?;
-        let upper = shown.get(shown.len() / 2).copied()?;
-        Some(if self.log_contradicts(lower.0, upper.0, now) { upper } else { lower })
+        let earliest = (heard - 1 - minority).min((heard - 1) / 2);
+        let latest = minority.max(heard / 2);
+        let candidates = shown.get(earliest..=latest)?;
+        let wrong = candidates.windows(2).take_while(
+            |pair| matches!(pair, [lower, upper] if self.log_contradicts(lower.0, upper.0, now)),
+        );
+        candidates.get(wrong.count()).copied()
     }
 
     /// Whether a clock is too far behind the newest stamp to be right, which a majority's clocks allowed, while the
-    /// other has gone on from that stamp as time did.
+    /// next one has gone on from that stamp as time did.
     fn log_contradicts(&self, lower: i64, upper: i64, now: Now) -> bool {
         let Some((stamp, seen)) = self.log_time else { return false };
         let expected = stamp.saturating_add(between(seen, now.instant));

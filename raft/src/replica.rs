@@ -275,7 +275,7 @@ impl<H: Host> Replica<H> {
         self.inner.status.subscribe()
     }
 
-    /// The stamp of a command that is proposed now: the time of this node's clock, or the median of the voters'
+    /// The stamp of a command that is proposed now: the time of this node's clock, or that of the other voters
     /// where this one is far from it. None before a majority of them was heard.
     pub fn stamp(&self) -> Option<Timestamp> {
         self.inner.running()?.stamp()
