@@ -1,4 +1,4 @@
-//! The outcome of an entry, in the one form that its digest is made of.
+//! The outcome of an entry, in the one form that its digest is made from.
 //!
 //! ```text
 //! outcome   log index 8, verdicts
@@ -26,7 +26,7 @@ use super::Output;
 use crate::key::Key;
 use crate::verdict::{Rejection, Verdict};
 
-/// The digest after an entry, given the one before.
+/// Returns the digest after an entry, given the digest before it.
 pub(crate) fn digest(before: u128, index: LogIndex, verdicts: &[Verdict]) -> u128 {
     let mut out = Vec::with_capacity(24 + verdicts.len() * 40);
     out.put_u128(before);
@@ -143,7 +143,7 @@ mod tests {
         })
     }
 
-    /// Replicas of two builds compare it: a change of these numbers is a change of the cluster's level.
+    /// Replicas of two builds compare the digest: a change of these numbers needs a new cluster level.
     #[test]
     fn the_digest_of_an_outcome_stays_what_it_is() {
         let stream = StreamName::new("order-1").expect("a name");
