@@ -56,7 +56,7 @@ impl Cached {
 pub(crate) struct BlockCache {
     capacity: usize,
     files: AtomicU64,
-    /// `None`: each file stays open as long as it is in use.
+    /// The open files; if `None`, each file stays open as long as it is in use.
     open: Option<OpenFiles>,
     shelf: Mutex<Shelf>,
     /// The number of blocks and pieces that were asked for.

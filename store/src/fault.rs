@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// "Can Applications Recover from fsync Failures?", ATC 2020). A fault of a read is the answer to that read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
-    /// The operating system refused.
+    /// The operating system refused an action.
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {
         /// The action that was tried, as a verb: "read", "write", "sync".

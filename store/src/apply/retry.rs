@@ -63,7 +63,7 @@ pub(crate) struct Place {
 }
 
 impl<'a> Log<'a> {
-    /// The log up to a point.
+    /// Returns the log up to a point.
     pub(crate) fn new(view: &'a View, window: &'a RwLock<Window>, point: Point) -> Log<'a> {
         let (as_of, floors) = (point.position, Floors::at(point));
         Log { view, window, as_of, floors, reads: ReadCounters::default() }

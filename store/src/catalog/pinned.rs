@@ -48,7 +48,7 @@ struct Pinned {
     records: ReadTable,
     snapshots: ReadTable,
     filters: ReadTable,
-    /// `None` in a file that an earlier build wrote last.
+    /// The table of groups; `None` in a file that an earlier build wrote last.
     groups: Option<ReadTable>,
     /// The filters of the chunks that are not indexed, by number.
     unindexed: Vec<(u64, Arc<Filter>)>,
@@ -175,7 +175,7 @@ impl CatalogExport {
     /// Returns the records of categories and paths, of which there are few.
     pub(super) fn records_of_scopes(&self) -> Result<Vec<(Scope, Bytes)>, Fault> {
         let path = &self.pinned.path;
-        // Streams sort before the others.
+        // The records of streams sort before those of categories and paths.
         let rows = self.rows(Table::Records, Some(&[Key::STREAM_KIND + 1]))?;
         let record = |row: Result<(Bytes, Bytes), Fault>| {
             let (encoded, value) = row?;

@@ -29,7 +29,7 @@ pub(super) struct ChunkFile {
     former_path: Option<PathBuf>,
     pub(super) path: PathBuf,
     identity: ChunkIdentity,
-    /// Bytes of the file.
+    /// The length of the file in bytes.
     pub(super) len: u64,
     cache: Arc<BlockCache>,
     id: FileId,

@@ -71,7 +71,7 @@ pub(crate) struct Posting {
     pub(crate) previous: Option<u64>,
 }
 
-/// The path of a chunk in the folder of chunks.
+/// Returns the path of a chunk in the folder of chunks.
 pub(crate) fn path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("chunk-{number:010}"))
 }

@@ -13,7 +13,7 @@
 //! data           the rest
 //! ```
 //!
-//! The length of the whole is kept outside, by whatever holds the body, and so is the event's id.
+//! The length of the body and the event's id are kept outside, by whatever holds the body.
 
 use bytes::Bytes;
 use quorate_proto::{CorrelationId, Event, EventId, EventType, Tag, Timestamp};

@@ -12,7 +12,7 @@
 //!           8 group: outcome 1 (0 done, 1 not found, 2 differs, 3 full, 4 stale), count 8
 //!           9 limits full: kind of the scope's key 1, name 1 + n
 //!           10 repeated: as appended
-//!           11 unsettled: the verdict unless it was appended before the window
+//!           11 unsettled: the verdict unless the append was made before the window
 //! failure   stream 1 + n, actual 8, expected 1 (0 any, 1 none, 2 exists, 3 exactly, and then 8 more)
 //! violation condition 4, position 8
 //! ```

@@ -1,6 +1,6 @@
 //! Every decoder of this crate, for a fuzzer; reachable by no setting.
 //!
-//! A fuzzer gets past no checksum, so what lies under one is sealed anew before it is decoded.
+//! A fuzzer gets past no checksum, so bytes under a checksum are sealed anew before they are decoded.
 
 mod catalog;
 mod chunk;

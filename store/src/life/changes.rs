@@ -21,7 +21,7 @@ pub(crate) struct Changes {
     snapshots: HashMap<StreamName, Vec<(LogIndex, Kept)>>,
 }
 
-/// A snapshot; `None` where its stream was deleted, and it was dropped.
+/// A snapshot, or `None` after it was dropped with its deleted stream.
 type Kept = Option<Arc<RecordedSnapshot>>;
 
 impl Changes {

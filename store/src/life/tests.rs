@@ -129,7 +129,7 @@ fn a_wider_value_counts_only_while_no_nearer_one_does() {
         let found = rules(None, &[scope(&category), path.clone()]);
         assert_eq!(counts(&found), expected, "{category:?}");
     }
-    // A stream's own value protects it, also from what the category had and gave up meanwhile.
+    // A stream's own value protects it, also from a value that its category got and gave up meanwhile.
     let own = [(10, put(50)), (40, count(Setting::Clear))];
     let own: Vec<_> = own.map(|(at, change)| (at, ChangeKind::Settings(change))).to_vec();
     let category = scope(&[(20, put(1)), (30, count(Setting::Clear))]);

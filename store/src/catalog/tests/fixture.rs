@@ -1,4 +1,4 @@
-//! A catalog, a manifest and a `CURRENT` that an earlier build wrote: every later one must read them.
+//! A catalog, a manifest and a `CURRENT` that an earlier build wrote: every later build must read them.
 
 use std::env;
 

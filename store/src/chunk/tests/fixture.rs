@@ -1,4 +1,4 @@
-//! Chunks that an earlier build wrote: every later one must read them.
+//! Chunks that an earlier build wrote: every later build must read them.
 
 use std::env;
 
