@@ -65,9 +65,9 @@ impl Checkpoint {
     }
 }
 
-/// Opens a chunk of the catalog's list. If a fetched copy exists, it replaces the chunk first: the power may have failed
-/// while an install gave the chunks their names. The chunk was fetched because the one here was missing or damaged;
-/// every byte of the copy was verified then, while of the one here only the ends are read.
+/// Opens a chunk of the catalog's list. If a fetched copy exists, it replaces the chunk first: the power may have
+/// failed while an install gave the chunks their names. The chunk was fetched because the one here was missing or
+/// damaged; every byte of the copy was verified then, while of the one here only the ends are read.
 fn open_slot(
     folder: &Folder,
     options: &Options,
