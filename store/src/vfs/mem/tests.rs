@@ -1,4 +1,4 @@
-//! What a power cut leaves, what fails on purpose, and who holds a lock.
+//! Tests of power cuts, injected failures and locks of the disk in memory.
 
 use super::*;
 
