@@ -113,7 +113,7 @@ impl Scan {
         self.snapshot.as_deref()
     }
 
-    /// The cost of the read so far.
+    /// What the read cost so far.
     pub fn counters(&self) -> ReadCounters {
         self.counters
     }

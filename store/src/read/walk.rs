@@ -51,7 +51,7 @@ struct Course {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
-    /// The catalog must be asked.
+    /// Not looked up in the catalog yet.
     Unknown,
     Chunk(u64),
     End,

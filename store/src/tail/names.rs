@@ -1,4 +1,4 @@
-//! The names of a tail in order, sorted only once somebody asks for them.
+//! The names of a tail in order, sorted only when a list is first requested.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
