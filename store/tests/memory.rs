@@ -1,6 +1,6 @@
-//! Tests that the chunk size bounds the memory of events that are not in a chunk yet, whatever is appended.
+//! The memory that events which are not in a chunk yet take is bounded by the chunk size, whatever is appended.
 //!
-//! The allocator counts the memory of the whole process, so that this test is a program of its own.
+//! It is measured where it is given out, so this test has a program to itself.
 #![allow(unsafe_code, reason = "only an allocator can count what is allocated")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -18,7 +18,7 @@ use quorate_store::defect::{Defect, put_back};
 use quorate_store::vfs::MemVfs;
 use quorate_store::{Entry, Options, Payload, Store, command};
 
-/// The most bytes of memory for each byte of the chunk size.
+/// Bytes of memory for each byte of the chunk size.
 const RATIO_MAX: f64 = 6.0;
 const CHUNK_BYTES: u64 = 4 << 20;
 
@@ -72,7 +72,7 @@ fn append(name: String, events: Vec<Event>) -> Bytes {
     command::encode_append(&append)
 }
 
-/// Returns the longest name with the most parts, none of them shared with the name of another number.
+/// The longest name with the most parts, none of them shared with another number's.
 fn deep(number: u64) -> String {
     let mut name = format!("{number:x}");
     name.push_str(&"/a".repeat(NAME_PARTS_MAX - 2));
@@ -82,7 +82,7 @@ fn deep(number: u64) -> String {
     name
 }
 
-/// Returns a name with as many long paths as possible: its first part is nearly all of it.
+/// As many long paths as a name can have: its first part is nearly all of it.
 fn wide(number: u64) -> String {
     let mut name = format!("{number:0>210x}");
     name.push_str(&"/a".repeat(NAME_PARTS_MAX - 1));
@@ -94,7 +94,7 @@ fn tagged(number: u64) -> Vec<Event> {
     vec![Event { tags, ..event(number) }]
 }
 
-/// Returns the bytes allocated when the chunk size is reached, for each byte of the chunk size.
+/// How many bytes are allocated when the chunk size is reached, for each byte of it.
 fn ratio(request: &dyn Fn(u64) -> Bytes) -> f64 {
     let mut store = store();
     let before = ALLOCATED.load(Ordering::Relaxed);
@@ -113,7 +113,7 @@ fn ratio(request: &dyn Fn(u64) -> Bytes) -> f64 {
             break;
         }
     }
-    // Names are sorted for the first list that is requested, and stay sorted.
+    // Names are sorted for the first who asks for them, and stay so.
     for listed in [Listed::Streams, Listed::Categories, Listed::Paths, Listed::Types] {
         store.reader().names(&Listing::of(listed)).expect("lists");
     }
@@ -161,7 +161,7 @@ fn whatever_is_appended_the_memory_of_a_tail_is_bounded_by_the_chunk_size() {
     for (what, ratio) in ratios {
         assert!(ratio <= RATIO_MAX, "{what}: {ratio:.1} bytes for each");
     }
-    // Without the count of keys, the memory is not bounded.
+    // The count of keys is what bounds it.
     put_back(Some(Defect::FreeKeys));
     let unbounded = ratio(&|n| append(wide(n), vec![event(n)]));
     put_back(None);

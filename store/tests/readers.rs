@@ -1,6 +1,6 @@
-//! Tests that stalled readers take a bounded number of bytes each, however much is still to be read.
+//! Readers who stop take a bounded number of bytes each, however much of what they asked for is still to come.
 //!
-//! The allocator counts the memory of the whole process, so that this test is a program of its own.
+//! It is measured where it is given out, so this test has a program to itself.
 #![allow(unsafe_code, reason = "only an allocator can count what is allocated")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -58,7 +58,7 @@ fn apply(store: &mut Store, append: &Append) {
     }
 }
 
-/// A category of many streams under a limit that hides nothing; a chunk and a tail of over 40,000 events.
+/// One category of many streams in a chunk and a tail, more than 40,000 events each, under a limit that hides nothing yet.
 fn store() -> Store {
     let options = Options {
         cluster: [7; 16],
@@ -94,7 +94,7 @@ fn store() -> Store {
     store
 }
 
-/// Reads, each with its number of readers: ten thousand in all, most for reads that are cheap to begin.
+/// Reads, and so many readers of each: ten thousand in all, most of them where it costs the least to begin.
 fn reads() -> Vec<(Read, usize)> {
     let of_category = QueryItem { scope: Some(Scope::Category(category())), ..Default::default() };
     let types = vec![EventType::new("Paid").expect("a type")];
@@ -119,7 +119,7 @@ fn ten_thousand_readers_who_stop_in_a_dense_category_stay_within_what_is_stated(
     assert_eq!(reads.iter().map(|(_, count)| count).sum::<usize>(), 10_000);
     let mut stopped: Vec<Scan> = Vec::with_capacity(10_000);
     for (read, count) in &reads {
-        // The first scan unpacks the blocks for all others.
+        // What is unpacked for the first of them is there for all.
         let mut scan = reader.scan(read).expect("begins");
         while scan.next_page(1 << 20).expect("reads").is_some() {}
         drop(scan);
@@ -133,7 +133,7 @@ fn ten_thousand_readers_who_stop_in_a_dense_category_stay_within_what_is_stated(
             assert!(allocated <= most, "{allocated} bytes for {begun} of {read:?}");
         }
     }
-    // All readers go on where they stopped.
+    // And they go on where they stopped.
     let mut at = 0;
     for (read, count) in reads {
         let mut left = 0;
