@@ -19,7 +19,7 @@ const TABLES: usize = 256;
 ///
 /// Invariants:
 /// - `ring` holds the ids of the positions `last - ring.len() + 1 ..= last`; position p stands at slot
-///   `(p - 1) % capacity`, and when the ring is not full its first slot is that of the oldest.
+///   `(p - origin) % capacity`, and while the ring is not full its first slot is that of the oldest.
 /// - `tables` hold one slot for each different id in the ring: that of its newest position. An id is in the
 ///   table that its hash selects.
 #[derive(Debug)]

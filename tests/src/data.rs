@@ -1,4 +1,4 @@
-//! Event data for tests with real processes: the real log of loan applications where it is there, and a
+//! Event data for tests with real processes: the real log of loan applications if it is there, and a
 //! generated one of the same shape.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! Throws broken bytes at a decoder: mutations of good ones, from a seed, so that a find can be repeated.
+//! Feeds broken bytes to a decoder: mutations of valid ones, from a seed, so that a failure can be repeated.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

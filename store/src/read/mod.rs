@@ -167,7 +167,7 @@ impl Reader {
 
     /// Returns the answer to an append left open by [`Verdict::Unsettled`]: its first, or the rejection.
     ///
-    /// Reads from disk if need be, of a stream in many chunks from a few of them.
+    /// Reads from disk if need be; for a stream that is in many chunks, from a few of them.
     pub fn judge_unsettled(&self, append: &Append, unsettled: Unsettled) -> Result<Verdict, Fault> {
         apply::judge_unsettled(&self.shared, append, unsettled)
     }

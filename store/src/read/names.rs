@@ -82,7 +82,7 @@ const AFTER_SYSTEM: &str = "%";
 enum End {
     /// The page is full, or has cost enough.
     Full,
-    /// There are no more.
+    /// There are no more names.
     Over,
     /// The names of the system begin, and none of them is wanted.
     System,

@@ -204,7 +204,7 @@ pub(crate) fn exactly(version: u64) -> Expectation {
     Expectation::Exactly(Version(version))
 }
 
-/// Reads to the end, in pages of a size.
+/// Reads to the end, in pages of about `budget` bytes.
 pub(crate) fn read(reader: &Reader, read: &Read, budget: usize) -> Vec<RecordedEvent> {
     let mut scan = reader.scan(read).expect("begins");
     let mut events = Vec::new();

@@ -8,7 +8,7 @@
 //! 2. It resolves unknown outcomes: an append without an answer took effect if it is in the log.
 //! 3. Every operation is bound to the stretch of the log at which its whole answer was true. An append is
 //!    bound to its own place, a linearizable read to the position it names, a weaker read to that
-//!    position or any later one, a conflict to where the streams were at the versions it reports.
+//!    position or any later one, a conflict to the stretch at which the streams had the reported versions.
 //! 4. One sweep in the order of real time gives each operation the earliest point in its stretch that is
 //!    not before the point of any operation that had returned when it began. If that leaves the stretch,
 //!    no order exists. Otherwise the points are an order: the least solution of monotone constraints
