@@ -26,20 +26,20 @@ use crate::types::{
     self, Entry, Payload, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
 };
 
-/// The greatest number of bytes of entries that are read at once when the log is replayed.
+/// Most bytes of entries that are read at once when the log is replayed.
 const REPLAY_BYTES: usize = 16 * 1024 * 1024;
-/// The percentage of the log after which a long replay logs its progress again.
+/// How often a long replay tells how far it is.
 const TELL_EVERY_PERCENT: u64 = 10;
-/// The greatest number of bytes of a chunk that are read at once.
+/// Most bytes of a chunk that are read at once.
 pub(crate) const CHUNK_PART_BYTES: usize = 1024 * 1024;
 
-/// The state of the log that the store waits for before it makes something durable: a checkpoint is never
-/// ahead of the log from which it was made.
+/// What the store must know of the log before it makes something durable: a checkpoint is never ahead of
+/// the log that it is a checkpoint of.
 pub(crate) trait Durability: Send + Sync {
     /// Waits until the log is durable up to an entry.
     fn wait_flushed(&self, log_id: LogId) -> BoxFuture<'static, Result<(), Fault>>;
-    /// Waits until all that was queued is durable, and with it the announcement that a checkpoint of another
-    /// node is about to be put in place.
+    /// Waits until all that was queued is durable, and with it the word that a checkpoint from elsewhere
+    /// is about to be put in place.
     fn announce_install(&self, log_id: LogId) -> BoxFuture<'static, Result<(), Fault>>;
 }
 
@@ -59,15 +59,15 @@ impl Durability for RaftLog {
 /// A checkpoint on its way from one node to another.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Checkpoint {
-    /// The checkpoint of the sender, pinned.
+    /// The sender's, pinned.
     Export(Arc<Export>),
-    /// The checkpoint at the receiver, complete beside its store.
+    /// The receiver's: complete beside its store.
     Installed(Installed),
-    /// The checkpoint of a store before its first boundary: there is nothing to take over.
+    /// That of a store before its first boundary: there is nothing to take over.
     Empty,
 }
 
-/// The progress of the store.
+/// How far the store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Progress {
     pub(crate) applied: Option<LogId>,
@@ -77,13 +77,13 @@ pub(crate) struct Progress {
     pub(crate) pressure: f32,
 }
 
-/// The store and the work around it. It is shared by openraft's worker, the seals, and the replica.
+/// The store and what goes on around it. Shared by openraft's worker, the seals, and the replica.
 ///
 /// Invariants:
 /// - the store is locked for one step at a time, never across an await;
-/// - at most one seal is under way, and `sealing` is true while one is;
+/// - at most one seal is under way, and `sealing` says so;
 /// - a seal runs only when the log is durable up to its entry, and begins only when there is room for it;
-/// - all work that changes the folder is inside the gate.
+/// - whoever changes the folder is inside the gate.
 pub(crate) struct Core<H> {
     host: H,
     durability: Arc<dyn Durability>,
@@ -95,7 +95,7 @@ pub(crate) struct Core<H> {
     pub(crate) gate: Gate,
     pub(crate) health: watch::Sender<Health>,
     digests: Mutex<Digests>,
-    /// True if the replay of the log needed a damaged chunk: nothing is applied before all chunks are whole.
+    /// The replay of the log needed a chunk that is damaged: nothing is applied before all are whole.
     waits_for_repairs: AtomicBool,
     failure: Failure,
 }
@@ -128,7 +128,7 @@ impl<H: Host> Core<H> {
         {
             let mut store = core.lock();
             core.publish(&store);
-            // A seal may be due for which there was no room when the log was replayed.
+            // One that there was no room for when the log was replayed.
             core.begin_seals(&mut store);
         }
         Ok(core)
@@ -146,14 +146,14 @@ impl<H: Host> Core<H> {
         self.progress.subscribe()
     }
 
-    /// Returns a watch on the entry of the newest checkpoint.
+    /// The entry of the newest checkpoint, as checkpoints come about.
     pub(crate) fn checkpoints(&self) -> watch::Receiver<Option<LogId>> {
         self.checkpointed.subscribe()
     }
 
     /// Begins to take over another node's checkpoint.
     pub(crate) fn begin_install(&self, manifest: bytes::Bytes) -> Result<Install, Fault> {
-        // Chunks that this node has already are verified without the lock.
+        // Chunks that are here already are verified without the lock.
         let installer = self.lock().installer();
         installer.begin(&manifest)
     }
@@ -165,13 +165,13 @@ impl<H: Host> Core<H> {
         idle.expect("the sender lives as long as self");
     }
 
-    /// Locks the digests of the newest outcomes.
+    /// The digests of the newest outcomes.
     pub(crate) fn digests(&self) -> MutexGuard<'_, Digests> {
-        // A panic never leaves the digests half changed.
+        // It is never left half changed.
         self.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a chunk is damaged; returns true if the fault is about a chunk.
+    /// Learns that a chunk is damaged; whether the fault is about a chunk.
     pub(crate) fn note_damage(&self, fault: &Fault) -> bool {
         let Some(chunk) = self.lock().note_damage(fault) else { return false };
         tracing::error!("chunk {chunk} is to be repaired from another node: {fault}");
@@ -179,7 +179,7 @@ impl<H: Host> Core<H> {
         true
     }
 
-    /// Notes the reason why no peer could help to repair a chunk.
+    /// Notes why no peer could help to repair a chunk.
     pub(crate) fn note_failed_repair(&self, chunk: u64, why: &str) {
         self.health.send_modify(|health| {
             let damaged = health.damaged.iter_mut().find(|damage| damage.chunk == chunk);
@@ -189,9 +189,9 @@ impl<H: Host> Core<H> {
         });
     }
 
-    /// Publishes the list of damaged chunks.
+    /// Shows which chunks are damaged now.
     pub(crate) fn publish_damage(&self) {
-        // The store stays locked until the list is published, so that no older list replaces a newer one.
+        // Locked until it is shown, so that no older list is shown over a newer one.
         let store = self.lock();
         let damaged = store.damaged();
         self.health.send_if_modified(|health| {
@@ -234,7 +234,7 @@ impl<H: Host> Core<H> {
     }
 
     /// Waits until the store takes another entry: a seal may have to be finished first, or a chunk repaired.
-    /// Returns an error if the seal failed or the node is stopping.
+    /// Error: the seal failed, or the node is stopping.
     async fn for_its_turn(&self) -> io::Result<Inside> {
         let mut health = self.health.subscribe();
         loop {
@@ -262,7 +262,7 @@ impl<H: Host> Core<H> {
         }
     }
 
-    /// Returns true if nothing can be applied before a chunk is repaired.
+    /// Whether nothing is applied before a chunk is repaired.
     pub(crate) fn applies_after_a_repair(&self) -> bool {
         self.must_repair(&self.lock())
     }
@@ -271,7 +271,7 @@ impl<H: Host> Core<H> {
         store.must_repair() || self.waits_for_repairs(store)
     }
 
-    /// Returns true while a chunk is damaged, if the replay of the log needed a damaged one.
+    /// Whether chunks are still damaged of those that the replay of the log found damaged.
     fn waits_for_repairs(&self, store: &Store) -> bool {
         let waits = &self.waits_for_repairs;
         if waits.load(Ordering::Relaxed) && store.damaged().is_empty() {
@@ -280,8 +280,8 @@ impl<H: Host> Core<H> {
         waits.load(Ordering::Relaxed)
     }
 
-    /// Runs work that changes the folder, on another thread; `None` when the node is stopping. The work
-    /// continues to its end even if nobody waits for it any more, and a shutdown waits for it all the same.
+    /// Runs work that changes the folder, away from the tasks; `None` when the node is stopping. It goes on to
+    /// its end when nobody waits for it any more, and a shutdown waits for it all the same.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -295,7 +295,7 @@ impl<H: Host> Core<H> {
         Some(self.host.run(work).await)
     }
 
-    /// Passes the gate; an error means that the node is stopping.
+    /// Passes the gate; the error says that the node is stopping.
     fn enter(&self) -> io::Result<Inside> {
         self.gate.enter().ok_or_else(|| io::Error::other("the node is stopping"))
     }
@@ -316,7 +316,7 @@ impl<H: Host> Core<H> {
         }
     }
 
-    /// Runs a seal, and further seals that become due meanwhile.
+    /// Runs a seal, and those that become due meanwhile.
     async fn run_seals(self: Arc<Self>, first: Seal) {
         let mut next = Some(first);
         while let Some(seal) = next.take() {
@@ -330,7 +330,7 @@ impl<H: Host> Core<H> {
         }
     }
 
-    /// Runs a seal and returns the next one, if it is due; none when the node is stopping.
+    /// Runs a seal and takes the next one, if it is due; none when the node is stopping.
     async fn run_seal(&self, seal: Seal) -> Result<Option<Seal>, Fault> {
         self.durability.wait_flushed(seal.log_id()).await?;
         if self.space.room() == Room::Full {
@@ -349,12 +349,12 @@ impl<H: Host> Core<H> {
         store.finish_seal(sealed)?;
         self.publish_checkpoint(&store)?;
         let next = store.begin_seal();
-        // This is set while the store is locked, so that apply cannot begin a seal in between.
+        // While the store is locked, so that apply cannot begin one in between.
         self.sealing.send_replace(next.is_some());
         Ok(next)
     }
 
-    /// Returns the newest checkpoint, pinned.
+    /// The newest checkpoint, pinned.
     fn snapshot(&self) -> io::Result<Option<Snapshot<Checkpoint>>> {
         let Some(export) = self.lock().export().map_err(io::Error::other)? else {
             return Ok(None);
@@ -391,15 +391,15 @@ impl<H: Host> Core<H> {
     }
 }
 
-/// A store that was brought up to date as far as possible.
+/// A store that was brought up to date, as far as it could be.
 pub(crate) struct Replayed {
     pub(crate) store: Store,
     pub(crate) waits_for_repairs: bool,
 }
 
-/// Brings a store up to date. If that needs a damaged chunk, the store stays as it was at its checkpoint, and
-/// the rest is applied when the chunk was repaired from a peer. Votes do not wait for the repair, and other
-/// nodes can repair their chunks from this node's.
+/// Brings a store up to date. If a chunk that it needs for that is damaged, the store is as it was
+/// at its checkpoint: the rest is applied when the chunk was repaired from a peer. Votes do not wait for that,
+/// and other nodes can repair theirs from this one's.
 pub(crate) fn bring_up_to_date(
     mut store: Store,
     open_again: impl FnOnce() -> Result<Store, Fault>,
@@ -423,11 +423,11 @@ pub(crate) fn bring_up_to_date(
     Ok(Replayed { store, waits_for_repairs: true })
 }
 
-/// Applies the entries after the store's newest checkpoint, up to the committed mark, before Raft starts:
-/// openraft would apply them 64 at a time. All of them are durable, for the log was just opened.
+/// Applies what the log holds after the store's newest checkpoint, up to the committed mark, before Raft
+/// starts: openraft would do it 64 entries at a time. All of it is durable, for the log was just opened.
 ///
-/// Where a seal is needed and there is no room for it, the rest of the entries is left: they are applied when
-/// there is room, and votes do not wait for that.
+/// Where a seal is needed and there is no room for it, the rest is left: it is applied when there is room, and
+/// votes do not wait for that.
 fn replay(store: &mut Store, log: &RaftLog, space: &Space) -> Result<(), Fault> {
     let Some(committed) = log.state().committed else {
         return Ok(());
@@ -505,7 +505,7 @@ fn stored(attachment: &[u8]) -> io::Result<StoredMembership> {
     membership::decode_stored(attachment).map_err(io::Error::other)
 }
 
-/// The store in the form that openraft's worker drives.
+/// The store as openraft's worker drives it.
 pub(crate) struct Machine<H>(pub(crate) Arc<Core<H>>);
 
 impl<H: Host> Machine<H> {
@@ -566,7 +566,7 @@ impl<H: Host> RaftStateMachine<TypeConfig<H::Runtime>> for Machine<H> {
 impl<H: Host> RaftSnapshotBuilder<TypeConfig<H::Runtime>> for Machine<H> {
     type SnapshotData = Checkpoint;
 
-    /// Returns the newest checkpoint; checkpoints come about at boundaries, whether openraft asks or not.
+    /// Checkpoints come about at boundaries, whether openraft asks or not: this tells it of the newest.
     async fn build_snapshot(&mut self) -> io::Result<Snapshot<Checkpoint>> {
         self.0.sealed().await;
         let empty = || Snapshot { meta: SnapshotMeta::default(), snapshot: Checkpoint::Empty };
