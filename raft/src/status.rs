@@ -77,8 +77,8 @@ pub struct Scrub {
 /// The clock of a node compared with the clocks of the voters that the node heard of late.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
-    /// The milliseconds by which this clock is ahead of the median of all the clocks, its own among them; none before a
-    /// majority has answered with theirs, and where there are no other voters.
+    /// The milliseconds by which this clock is ahead of the reference of the voters' clocks, its own among them; none
+    /// before a majority has answered with theirs, and where there are no other voters.
     pub ahead_ms: Option<i64>,
     /// The reason why the clock is not to be relied on, for a person to read; none if it can be relied on.
     pub wrong: Option<String>,
