@@ -249,7 +249,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         for memory in request.memories {
             is_news |= running.guard.learn(&wire::from_memory(memory)?);
         }
-        // With little room, the rest of the existing segments is reserved for votes.
+        // On a full disk, the rest of the existing segments is reserved for votes.
         if is_news && running.core.space.room() < Room::Full {
             running.log.write_marks();
         }

@@ -13,8 +13,8 @@
 //!   |           goes on down to half of this
 //! ```
 //!
-//! All these limits end by themselves when there is space. The disk must never run full: after an error nobody
-//! knows what is on the disk, so an error of the disk stops the node.
+//! All these limits end by themselves when there is space. The node must not run into an error of the disk instead:
+//! nobody knows what is on the disk after an error, so it stops the node.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
