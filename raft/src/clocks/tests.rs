@@ -1,4 +1,4 @@
-//! What may be stamped, as a table and for drawn clocks.
+//! The choice of the stamp, as a table and for drawn clocks.
 
 use proptest::prelude::*;
 
@@ -16,13 +16,13 @@ struct Bench {
     start: Instant,
     /// Seconds since the start.
     elapsed: u64,
-    /// How far this node's wall clock is from the true time.
+    /// The difference of this node's wall clock from the true time.
     own: i64,
     voters: Vec<BTreeSet<u64>>,
 }
 
 impl Bench {
-    /// Node 1 of so many, its clock that far off.
+    /// Returns node 1 of `voters` nodes, with a clock that is off by `own`.
     fn new(voters: u64, own: i64) -> Bench {
         let start = Instant::now();
         let clocks = Clocks::new(1, Now { wall: Timestamp(TRUE + own), instant: start });
@@ -42,7 +42,7 @@ impl Bench {
         self.elapsed += seconds;
     }
 
-    /// A peer whose clock is that far off is asked, and answers after so long at the end of the way.
+    /// Takes the answer of a peer whose clock is off by `off` and was read half a round trip ago.
     fn hear(&mut self, peer: u64, off: i64, round_trip: Duration) {
         let answered = self.now().instant;
         let shown = self.truth() + off - micros(round_trip) / 2;
@@ -54,7 +54,7 @@ impl Bench {
         self.clocks.judge(now, &voters)
     }
 
-    /// How far the stamp is from the true time.
+    /// Returns the difference of the stamp from the true time.
     fn stamped_off(&mut self) -> Option<i64> {
         let truth = self.truth();
         self.judge().stamp.map(|stamp| stamp.0 - truth)
@@ -121,7 +121,7 @@ fn of_two_clocks_that_differ_the_earlier_one_is_believed() {
 
 #[test]
 fn most_of_the_clocks_that_were_heard_may_be_wrong() {
-    // Two of five are wrong, and both were among the first three that were heard.
+    // Two of five clocks are wrong, and both were among the first three that were heard.
     for (own, peers) in
         [(0, [YEAR, YEAR]), (YEAR, [0, YEAR]), (0, [YEAR, HOUR]), (SECOND, [YEAR, 0])]
     {
@@ -131,7 +131,7 @@ fn most_of_the_clocks_that_were_heard_may_be_wrong() {
         let stamped = bench.stamped_off().expect("a majority was heard");
         assert!(stamped.abs() <= SECOND, "{own} {peers:?}: {stamped}");
     }
-    // The log knows that two are behind.
+    // The log contradicts the two clocks that are behind.
     for (own, peers) in [(0, [-YEAR, -HOUR]), (-HOUR, [0, -YEAR]), (-YEAR, [-YEAR, 0])] {
         let mut bench = Bench::new(5, own);
         bench.clocks.see_log(Timestamp(TRUE), bench.start);
@@ -159,11 +159,11 @@ fn of_two_clocks_that_differ_the_one_far_behind_the_newest_stamp_is_not_believed
 #[test]
 fn the_newest_stamp_lets_no_clock_pass_that_is_further_ahead_of_it_than_time_has_gone_on() {
     for (stamp, own, peer, stamped) in [
-        // A clock a year ahead does not become right because the other is wrong, too, or the log is.
+        // A clock a year ahead does not become right because the other clock, or the log, is wrong, too.
         (0, -HOUR, YEAR, -HOUR),
         (HOUR, 0, YEAR, 0),
         (HOUR, 0, HOUR + 6 * SECOND, 0),
-        // Clocks that are not far from each other, and from the log.
+        // These clocks are not far from each other, nor from the log.
         (5 * SECOND, -4 * SECOND, 4 * SECOND, -4 * SECOND),
     ] {
         let mut bench = Bench::new(3, own);
