@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-/// What Linux counts CPU time in towards user programs, on every architecture.
+/// The unit in which Linux reports CPU time to user programs, on every architecture.
 const TICKS_PER_SECOND: u32 = 100;
 /// The program's name, as the kernel keeps it.
 const PROGRAM: &str = "quorate";
