@@ -252,7 +252,7 @@ impl Store for Postgres {
 
     async fn commit(&self, mut model: PostgresModel) -> Result<(), StoreError> {
         let PostgresModel { transaction, slot, step, .. } = &mut model;
-        // After a failed statement COMMIT rolls back without an error; the statement before it gives the error.
+        // After a failed statement COMMIT rolls back without an error; another statement before it gives one.
         match *step {
             Some((partition, to)) => books::take_step(transaction, slot, partition, to).await,
             None => sqlx::query("SELECT 1").execute(&mut **transaction).await.map(|_| ()),
@@ -317,7 +317,7 @@ impl Store for Postgres {
     }
 }
 
-/// Makes the schema and tables of the records, unless they are there: a user without the right to make them can use them.
+/// Makes the schema and its tables unless they are there: then a user without the right to make them can go on.
 async fn make_tables(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .bind(PREPARE_LOCK)
