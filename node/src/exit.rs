@@ -1,4 +1,4 @@
-//! How a command ends: an exit code and the message that goes with it.
+//! The end of a command: an exit code and the message that goes with it.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ pub enum Code {
     Usage = 2,
     /// The append was rejected: it is certainly not in the log.
     Rejected = 3,
-    /// Nobody knows whether the append is in the log: it can be repeated with the same ids.
+    /// The outcome is unknown: the append may be in the log, and can be repeated with the same ids.
     Unknown = 4,
     /// The command did its work, but could not write its report to standard output.
     Untold = 5,

@@ -83,7 +83,7 @@ impl Writer {
     }
 }
 
-/// Base64 digits: as random as text gets, and JSON without escapes.
+/// Returns Base64 digits: as random as text gets, and JSON without escapes.
 fn random_text() -> Vec<u8> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut dice = Dice::new(0);

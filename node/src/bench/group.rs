@@ -1,4 +1,4 @@
-//! Consumer groups: how fast consumers are through what is in the log.
+//! Consumer groups: the speed at which consumers go through the log.
 
 use std::time::Duration;
 

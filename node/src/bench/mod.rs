@@ -1,4 +1,4 @@
-//! The loads that `bench` puts on a cluster, and what it measures.
+//! The loads that `bench` puts on a cluster, and the results that it measures.
 
 mod append;
 mod cpu;

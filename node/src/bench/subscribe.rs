@@ -1,4 +1,4 @@
-//! Feeds: how fast they catch up, and how soon they hear of what is appended.
+//! Feeds: the time that they need to catch up, and the time until they receive what is appended.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -7,7 +7,7 @@ use super::Arguments;
 /// A section for each command, in the order in which the test runs them: all of them use one cluster.
 const EXAMPLES: &str = include_str!("examples.txt");
 
-/// The command line with the examples in its helps.
+/// Returns the command line with the examples in its helps.
 pub(crate) fn command() -> Command {
     with_examples(Arguments::command(), "")
 }
@@ -17,7 +17,7 @@ pub(crate) fn example(path: &str) -> Option<&'static str> {
     sections().find(|(name, _)| *name == path).map(|(_, text)| text)
 }
 
-/// The commands that have an example, in the order of the session.
+/// Returns the commands that have an example, in the order of the session.
 pub fn paths() -> Vec<&'static str> {
     sections().map(|(name, _)| name).collect()
 }

@@ -305,7 +305,7 @@ async fn status(global: &Global) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Returns the status from the first node that answers, or the last error if none does.
+/// The status that the first node gives that answers; the last error if none does.
 pub(crate) async fn first_answer(global: &Global) -> Result<ClusterStatus, Exit> {
     let mut answer = Err(Exit::usage("--endpoints names no node"));
     for address in &global.addresses() {

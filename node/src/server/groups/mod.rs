@@ -4,7 +4,7 @@
 //! consumer → service (any node) → pass → passed (the leader) ─┐
 //!                    └──────── on the leader ─────────────────┴→ seat → owner (one task per group and term)
 //! follow → feed → owner → dispatcher → outbox → consumer
-//!                            └→ what became of events → the log, one proposal at a time → confirmations
+//!                            └→ outcomes of events → the log, one proposal at a time → confirmations
 //! ```
 
 mod clock;

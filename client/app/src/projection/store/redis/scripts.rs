@@ -70,7 +70,7 @@ impl Default for Scripts {
     }
 }
 
-/// Owner, lease. Returns nothing if there is no model, two words if it has another owner, else three.
+/// Arguments: owner, lease. Returns nothing if there is no model, two words if it has another owner, else three.
 const CLAIM: &str = concat!(
     now!(),
     "if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
@@ -83,7 +83,7 @@ const CLAIM: &str = concat!(
      return {'it', 'is', 'yours'}"
 );
 
-/// Owner, lease.
+/// Arguments: owner, lease.
 const RENEW: &str = concat!(
     now!(),
     "if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
@@ -91,12 +91,12 @@ const RENEW: &str = concat!(
      return 1"
 );
 
-/// Owner.
+/// Argument: owner.
 const RELEASE: &str = "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then
        redis.call('HSET', KEYS[1], 'owner', '')
      end";
 
-/// Owner, partitioning, partitions, position.
+/// Arguments: owner, partitioning, partitions, position.
 const REPARTITION: &str = "if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
      local before = tonumber(redis.call('HGET', KEYS[1], 'partitions'))
      for partition = 0, before - 1 do
@@ -109,7 +109,7 @@ const REPARTITION: &str = "if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] th
      redis.call('HSET', KEYS[1], 'partitioning', ARGV[2], 'partitions', ARGV[3])
      return 1";
 
-/// Definition, partitioning, generation, partitions, position, owner, lease, commands.
+/// Arguments: definition, partitioning, generation, partitions, position, owner, lease, commands.
 const CREATE: &str = concat!(
     now!(),
     run!(),
@@ -124,8 +124,8 @@ const CREATE: &str = concat!(
      return {}"
 );
 
-/// Generation, field of the bookmark, owner, from, to, commands. The effects before a failed command stay, and
-/// the bookmark is moved past the events that were run whole.
+/// Arguments: generation, field of the bookmark, owner, from, to, commands. The effects before a failed command
+/// stay, and the bookmark is moved past the events that were run whole.
 const STEP: &str = concat!(
     run!(),
     "local told = redis.call('HMGET', KEYS[1], 'generation', 'owner', ARGV[2])
@@ -139,7 +139,7 @@ const STEP: &str = concat!(
      return {}"
 );
 
-/// Generation, position, commands.
+/// Arguments: generation, position, commands.
 const UNPARK: &str = concat!(
     run!(),
     "if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return {'moved'} end
@@ -150,8 +150,8 @@ const UNPARK: &str = concat!(
      return {}"
 );
 
-/// Generation of the rebuilt model, that of the live one (0 = there is none), and the live one's bookmarks.
-/// `KEYS[3]` and `KEYS[4]` are the rebuilt model's.
+/// Arguments: generation of the rebuilt model, that of the live one (0 = there is none), and the live one's
+/// bookmarks. `KEYS[3]` and `KEYS[4]` are the rebuilt model's.
 const SWAP: &str = "if redis.call('HGET', KEYS[3], 'generation') ~= ARGV[1] then return 0 end
      local live = redis.call('HGET', KEYS[1], 'generation')
      if (live or '0') ~= ARGV[2] then return 0 end
