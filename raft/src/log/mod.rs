@@ -28,6 +28,29 @@
 //! chain, and synced before anything is answered. The new batch begins behind the remains of a torn write.
 //! No batch of a chain is ever overwritten.
 //!
+//! # An example
+//!
+//! The log of one node, with small batches. Each line is a batch: its offset, its sequence number and that of its
+//! predecessor, its records (an entry is `term.index`), and how far the log was durable when it was written.
+//!
+//! ```text
+//! segment 1    4096   1       image, vote for term 1
+//!              8192   2 → 1   entries 1.1 and 1.2
+//!             12288   3 → 2   entry 1.3, committed 1.2                            flushed 1.2
+//!             16384   4 → 3   vote for term 2, truncated after 1.2, entry 2.3     flushed 1.3
+//!             20480   5 → 4   entry 2.4, torn: the power failed while it was written
+//! ```
+//!
+//! Entry 1.3 was not committed, and the leader of term 2 has another entry at index 3; so batch 4 truncates the log.
+//! Batch 3 stays on the disk. A start applies the records in order, and the log is 1.1, 1.2, 2.3.
+//!
+//! Batch 5 fails its checksum and follows the newest valid batch, so it was never durable, and nothing in it was
+//! acknowledged: it is a torn tail. The start writes the records of batch 4 once more at 24576, behind the torn batch,
+//! again as `4 → 3`, and syncs them; the next batch is `5 → 4` at 28672.
+//!
+//! Two other logs are damaged, and the node does not start with them. If batch 3 fails its checksum, batch 4 still
+//! names it as its predecessor. If the header at 20480 is that of a batch 6, then batch 5 was durable and is missing.
+//!
 //! Sources: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018) for telling
 //! a torn tail from damage; Rebello et al., "Can Applications Recover from fsync Failures?" (ATC 2020).
 
