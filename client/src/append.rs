@@ -1,4 +1,4 @@
-//! What an append demands, and the three ways in which it can end.
+//! The expectation of an append, and the three ways in which an append can end.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use quorate_proto::{
 };
 use tokio::time::Instant;
 
-/// What an append demands of a stream. There is no default: the caller always says.
+/// The expectation that an append has of a stream. There is no default: the caller always names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Expect {
-    /// Nothing.
+    /// Any state of the stream.
     Any,
     /// No event yet, or none since the stream was deleted.
     None,
     /// At least one event since the stream was deleted, if it ever was.
     Exists,
-    /// Exactly this version: that of the last event that the decision was made on, 0 before the first.
+    /// Exactly this version: that of the last event that the decision was based on, 0 before the first event.
     Version(u64),
 }
 
@@ -52,15 +52,15 @@ impl fmt::Display for Expect {
 /// The append is in the log for good: on the disks of a majority of the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
-    /// The version that the first stream of the append is at now: what to expect next time.
+    /// The version of the append's first stream after the append: the expectation of the next append.
     pub version: u64,
     /// The version of every written stream, in the order of the request.
     pub versions: Vec<u64>,
     /// The position of the first event; the others follow without a gap.
     pub first_position: u64,
-    /// The position of the last event: read `AtLeast` this one to see the append on any node.
+    /// The position of the last event: read `AtLeast` this position to see the append on any node.
     pub position: u64,
-    /// When the leader stamped the events.
+    /// The time at which the leader stamped the events.
     pub recorded_at: Timestamp,
 }
 
@@ -77,23 +77,23 @@ impl From<Appended> for Done {
     }
 }
 
-/// An append that did not end well. Only [`AppendError::Unknown`] may be in the log all the same.
+/// An append that did not succeed. Only [`AppendError::Unknown`] may be in the log all the same.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Somebody else was faster, on a stream or on what a condition asks for: read again and decide again.
+    /// An expectation or a condition was not met, because another append was first: read again and decide again.
     /// Nothing was appended.
     #[error(transparent)]
     Conflict(Conflict),
-    /// Refused for another reason, which the problem's kind tells. Nothing was appended.
+    /// Refused for another reason, which the problem's kind names. Nothing was appended.
     #[error(transparent)]
     Rejected(Problem),
-    /// It could not be found out in time. The same ids are inside: it is safe to send it again.
+    /// The outcome could not be found out in time. The append is inside, with its ids: it is safe to send it again.
     #[error(transparent)]
     Unknown(UnknownAppend),
 }
 
 impl AppendError {
-    /// The problem behind it, as the store or this library told it.
+    /// Returns the problem behind it, as the store or this library reported it.
     pub fn problem(&self) -> Problem {
         match self {
             AppendError::Conflict(conflict) => conflict.problem(),
@@ -102,7 +102,7 @@ impl AppendError {
         }
     }
 
-    /// A rejection of this append by the problem of its kind.
+    /// Returns the error for a rejection of this append by a problem.
     pub(crate) fn rejected(problem: Problem, append: &proto::Append) -> AppendError {
         if problem.kind != ErrorKind::Conflict {
             return AppendError::Rejected(problem);
@@ -131,21 +131,21 @@ impl From<Invalid> for AppendError {
     }
 }
 
-/// Demands of an append that were not met: expectations, conditions, or both.
+/// The expectations and the conditions of an append that were not met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// The stream of the first expectation that was not met. When only conditions were violated: the first
-    /// stream that was to be written.
+    /// stream of the append's writes.
     pub stream: StreamName,
-    /// What was demanded of it.
+    /// The expectation of this stream.
     pub expected: Expect,
-    /// The version it is at. When only conditions were violated: the one demanded; `None` if no version was, for then
-    /// nobody looked.
+    /// The stream's version. When only conditions were violated: the expected version; `None` if no version was
+    /// expected, because nobody looked then.
     pub actual: Option<u64>,
     /// All expectations that were not met, in the order of the request.
     pub failures: Vec<Failure>,
     /// The conditions that were violated, in the order of the request, each with the position of the newest
-    /// event that it forbids.
+    /// event that the condition forbids.
     pub violations: Vec<Violation>,
 }
 
@@ -163,10 +163,10 @@ impl fmt::Display for Conflict {
 
 impl std::error::Error for Conflict {}
 
-/// An append of which it is not known whether it is in the log. [`crate::Client::repeat`] sends it again,
-/// with the same ids: if it is there, the answer is its first answer.
+/// An append whose outcome is unknown. [`crate::Client::repeat`] sends it again, with the same ids: if it
+/// is in the log, the answer is its first answer.
 ///
-/// It can be kept over a restart with serde, as JSON say, and sent again by the next process:
+/// It can be kept over a restart with serde, for example as JSON, and sent again by the next process:
 ///
 /// ```no_run
 /// # async fn example(client: quorate_client::Client, unknown: quorate_client::UnknownAppend)
@@ -184,23 +184,23 @@ pub struct UnknownAppend(Box<Unresolved>);
 pub(crate) struct Unresolved {
     pub(crate) append: proto::Append,
     pub(crate) problem: Problem,
-    /// When no earlier attempt can be appended any more: a rejection of a later one is then certain.
+    /// The time after which no earlier attempt can be appended any more: a rejection of a later one is then certain.
     pub(crate) settled_at: Instant,
 }
 
 impl UnknownAppend {
-    /// The request, ids included. Sent again as a new append it is safe too, but if that one is rejected, this one may
-    /// still be in the log: only [`crate::Client::repeat`] knows when that has become impossible.
+    /// Returns the request, with its ids. It is safe to send it as a new append, too, but if the new one is rejected,
+    /// this one may still be in the log: only [`crate::Client::repeat`] knows when that has become impossible.
     pub fn append(&self) -> &proto::Append {
         &self.0.append
     }
 
-    /// The ids of its events, in order.
+    /// Returns the ids of the append's events, in order.
     pub fn ids(&self) -> impl Iterator<Item = EventId> + '_ {
         self.append().writes.iter().flat_map(|write| &write.events).map(|event| event.id)
     }
 
-    /// What was the case when the deadline passed.
+    /// Returns the problem that was known when the deadline passed.
     pub fn problem(&self) -> &Problem {
         &self.0.problem
     }

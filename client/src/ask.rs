@@ -1,4 +1,4 @@
-//! Requests that are answered once, by any node: asked of one after the other until one answers.
+//! Requests that any node can answer, once: the client asks one node after the other until one answers.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::client::Client;
 use crate::connection::Connection;
 use crate::nodes::problem;
 
-/// The time that a client gives a node beyond the deadline which it told that node.
+/// The time that a client gives a node beyond the deadline that it sent to the node.
 const GRACE: Duration = Duration::from_millis(200);
-/// How long to wait after all nodes refused.
+/// The time to wait after all nodes refused.
 const REST: Duration = Duration::from_millis(50);
 
 /// Asks nodes, in this order, until one gives an answer that counts or the client's deadline passes. `call`
-/// is given the milliseconds that the node may take. For requests that can be repeated without harm. A refusal
+/// gets the milliseconds that the node may take. For requests that can be repeated without harm. A refusal
 /// after an attempt of unknown outcome leaves the outcome unknown: that attempt may have been taken before.
 pub(crate) async fn ask<T, F>(
     client: &Client,
@@ -32,7 +32,7 @@ where
     ask_node(client, order, |address, time| Ok(call(nodes.events(address)?, time))).await
 }
 
-/// The same, of any service: `call` is given the address of the node.
+/// Does the same for any service: `call` gets the address of the node.
 pub(crate) async fn ask_node<T, F>(
     client: &Client,
     order: impl Fn() -> Vec<String>,

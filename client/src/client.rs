@@ -1,4 +1,4 @@
-//! The client: how it is made, and what it can be asked.
+//! The client: its construction, and its requests.
 
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -27,11 +27,11 @@ use crate::stream::{ScopeRef, StreamRef};
 use crate::transaction::Transaction;
 use crate::url::Url;
 
-/// How many appends may be under way at once.
+/// The default number of appends that may be under way at once.
 const APPENDS_IN_FLIGHT_DEFAULT: usize = 1024;
-/// How many bytes of appends may be under way at once.
+/// The default number of bytes of appends that may be under way at once.
 const BYTES_IN_FLIGHT_DEFAULT: usize = 16 * 1024 * 1024;
-/// The longest deadline: a moment further away might not be one that a clock can tell.
+/// The longest deadline: a moment further away might be beyond what a clock can represent.
 const DEADLINE_MAX: Duration = Duration::from_millis(DEADLINE_MS_MAX);
 
 /// A connection to a cluster. Cheap to clone; all clones share one pipelined session for their appends,
@@ -69,8 +69,8 @@ impl Client {
         Client::builder().endpoints(endpoints).connect().await
     }
 
-    /// Connects as a URL says, which a program takes from its configuration:
-    /// `quorate://HOST:PORT,HOST:PORT?timeout=30s`. See [`Builder::url`] for what it can say.
+    /// Connects as described by a URL, which a program takes from its configuration:
+    /// `quorate://HOST:PORT,HOST:PORT?timeout=30s`. See [`Builder::url`] for its options.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), quorate_client::Problem> {
@@ -82,7 +82,7 @@ impl Client {
         Client::builder().url(url)?.connect().await
     }
 
-    /// For everything that can be set.
+    /// Returns a builder, which can set all options.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), quorate_client::Problem> {
@@ -108,7 +108,7 @@ impl Client {
         }
     }
 
-    /// The same client, going on for so long with an append, or with a read that makes no progress.
+    /// Returns the same client with another deadline for an append, or for a read that makes no progress.
     /// More than 24 hours count as 24 hours.
     ///
     /// ```no_run
@@ -121,7 +121,7 @@ impl Client {
         Client { shared: Arc::clone(&self.shared), deadline: deadline.min(DEADLINE_MAX) }
     }
 
-    /// Reads a stream, by its name, or what a [`crate::Query`] finds.
+    /// Reads a stream, by its name, or the events that a [`crate::Query`] finds.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -166,8 +166,8 @@ impl Client {
         self.transaction().write(stream, expect, events).commit().await
     }
 
-    /// Begins an append to several streams, or one that also looks at streams it does not write, or at what a
-    /// query finds.
+    /// Begins an append to several streams, or one that also checks streams that it does not write, or events that
+    /// a query finds.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -189,7 +189,7 @@ impl Client {
         Transaction::new(self.clone())
     }
 
-    /// One stream: its settings, its end, the snapshot of its state.
+    /// Names one stream, for its settings, its end and the snapshot of its state.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -202,7 +202,7 @@ impl Client {
         StreamRef::new(self.clone(), StreamName::new(name))
     }
 
-    /// All streams of a category, in whatever path: their settings.
+    /// Names all streams of a category, in any path, for their settings.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -214,7 +214,7 @@ impl Client {
         ScopeRef::category(self.clone(), Category::new(name))
     }
 
-    /// All streams in a path: their settings.
+    /// Names all streams in a path, for their settings.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -225,7 +225,7 @@ impl Client {
         ScopeRef::path(self.clone(), Path::new(name))
     }
 
-    /// Lists streams, by name, with how many events each has and where it is.
+    /// Lists streams, by name, with the number of events and the versions of each.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -236,7 +236,7 @@ impl Client {
         ListRequest::new(self.clone(), Listed::Streams)
     }
 
-    /// Lists the categories of streams, by name, with how many events were recorded in each.
+    /// Lists the categories of streams, by name, with the number of events recorded in each.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -249,7 +249,7 @@ impl Client {
         ListRequest::new(self.clone(), Listed::Categories)
     }
 
-    /// Lists the paths that streams lie in, by name, with how many events were recorded in each.
+    /// Lists the paths that streams lie in, by name, with the number of events recorded in each.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -260,7 +260,7 @@ impl Client {
         ListRequest::new(self.clone(), Listed::Paths)
     }
 
-    /// Lists the types of events, by name, with how many were recorded of each.
+    /// Lists the types of events, by name, with the number of events recorded of each.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -271,8 +271,8 @@ impl Client {
         ListRequest::new(self.clone(), Listed::Types)
     }
 
-    /// Sends an append again of which it is not known whether it is in the log. If it is, the answer is
-    /// its first answer.
+    /// Sends an append of unknown outcome again. If it is in the log, the answer is its first
+    /// answer.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client, append: quorate_client::UnknownAppend)
@@ -286,7 +286,7 @@ impl Client {
     }
 }
 
-/// How a [`Client`] is made.
+/// The options of a [`Client`] before it is made.
 #[derive(Debug)]
 pub struct Builder {
     endpoints: Vec<String>,
@@ -300,15 +300,15 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Addresses (`host:port`, `[::1]:port`) of some nodes; each may also be a list of them with commas.
+    /// Adds addresses (`host:port`, `[::1]:port`) of some nodes; each may also be a list of them with commas.
     #[must_use]
     pub fn endpoints<A: Into<String>>(mut self, endpoints: impl IntoIterator<Item = A>) -> Builder {
         self.endpoints.extend(endpoints.into_iter().map(Into::into));
         self
     }
 
-    /// Takes over what a URL says: `quorate://HOST:PORT,HOST:PORT?OPTION=VALUE&OPTION=VALUE`. Its addresses are added
-    /// to the endpoints. The options are `timeout` (the [deadline](Builder::deadline): `500ms`, `30s`, `5m`),
+    /// Takes over the contents of a URL: `quorate://HOST:PORT,HOST:PORT?OPTION=VALUE&OPTION=VALUE`. Its addresses are
+    /// added to the endpoints. The options are `timeout` (the [deadline](Builder::deadline): `500ms`, `30s`, `5m`),
     /// `pinned` and `in_order` (`true` or `false`).
     ///
     /// ```
@@ -324,23 +324,23 @@ impl Builder {
         Ok(builder.deadline(deadline).pinned(pinned).in_order(in_order))
     }
 
-    /// Asks the given nodes only, never others that they tell of: reads are theirs, and appends are
-    /// forwarded by them.
+    /// Uses the given nodes only, never other members that they report: these nodes serve the reads, and forward
+    /// the appends.
     #[must_use]
     pub fn pinned(mut self, pinned: bool) -> Builder {
         self.pinned = pinned;
         self
     }
 
-    /// Asks the first endpoint, and another only when it fails: the first is the nearest, say. Otherwise a client begins
-    /// with one of them by chance, and each of its feeds with the next, so that many spread over the nodes.
+    /// Asks the first endpoint, for example the nearest, and another only when it fails. Otherwise a client begins
+    /// with a random endpoint, and each of its feeds with the next one, so that many spread over the nodes.
     #[must_use]
     pub fn in_order(mut self, in_order: bool) -> Builder {
         self.in_order = in_order;
         self
     }
 
-    /// How long to go on with an append, or with a read that makes no progress; 10 s unless told.
+    /// Sets the time limit of an append, or of a read that makes no progress; 10 s by default.
     /// More than 24 hours count as 24 hours.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Builder {
@@ -348,23 +348,23 @@ impl Builder {
         self
     }
 
-    /// How many appends may be under way at once, 1,024 unless told; the next one waits.
+    /// Sets the number of appends that may be under way at once, 1,024 by default; the next one waits.
     #[must_use]
     pub fn appends_in_flight(mut self, appends: usize) -> Builder {
         self.appends_in_flight = appends.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// How many bytes of appends may be under way at once, 16 MiB unless told; the next one waits. At
-    /// least what one append may have.
+    /// Sets the number of bytes of appends that may be under way at once, 16 MiB by default; the next append
+    /// waits. The number is at least the largest size of one append.
     #[must_use]
     pub fn bytes_in_flight(mut self, bytes: usize) -> Builder {
         self.bytes_in_flight = bytes.clamp(APPEND_BYTES_MAX, u32::MAX as usize);
         self
     }
 
-    /// Adds headers to every request, those that are repeated included: a token, say. It is asked each time, so that a
-    /// token may be exchanged for a newer one, and must not wait.
+    /// Adds headers to every request, also to repeated ones, for example a token. `add` is called each time, so that a
+    /// token may be exchanged for a newer one, and must not block.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), quorate_client::Problem> {
@@ -386,7 +386,7 @@ impl Builder {
         self
     }
 
-    /// Makes connections in another way than over TCP: with TLS, through a tunnel, or in a simulation. It is given
+    /// Makes connections in another way than over TCP: with TLS, through a tunnel, or in a simulation. `connect` gets
     /// the `host:port`.
     #[must_use]
     pub fn connector<F, C, T>(mut self, connect: F) -> Builder
@@ -399,9 +399,9 @@ impl Builder {
         self
     }
 
-    /// Makes the client and asks the nodes, one after the other, until one answers within the client's deadline. From
-    /// that one it learns of the others, and goes on with one that it can reach from here, by chance, unless it is
-    /// pinned or told to keep the order: so clients that are all given one endpoint spread over the nodes too.
+    /// Makes the client and asks the nodes, one after the other, until one answers within the client's deadline.
+    /// That node names the others, and the client goes on with a random node that it can reach, unless it is pinned
+    /// or keeps the order: so clients that are all given the same endpoint spread over the nodes, too.
     pub async fn connect(self) -> Result<Client, Problem> {
         let client = self.build()?;
         client.greet().await?;
@@ -414,7 +414,7 @@ impl Builder {
         let chance = (!self.in_order).then(by_chance);
         let nodes = Nodes::new(self.endpoints, self.pinned, chance, self.connector)?;
         let nodes = Arc::new(nodes.with_headers(self.headers));
-        // Bounded by the semaphores: what is in the channel holds its share of them.
+        // The semaphores bound the channel: each append in it holds its share of them.
         let (submissions, submitted) = mpsc::unbounded_channel();
         tokio::spawn(driver::run(Arc::clone(&nodes), submitted));
         let shared = Shared {
@@ -429,7 +429,7 @@ impl Builder {
 }
 
 impl Client {
-    /// Finds a node that answers, and has the others learned from it while work goes on.
+    /// Finds a node that answers, and learns of the other nodes from it in the background.
     async fn greet(&self) -> Result<(), Problem> {
         let nodes = &self.shared.nodes;
         let answer = self.ask_in_turn(true, GREETING_TIME).await;
@@ -438,8 +438,8 @@ impl Client {
         })
     }
 
-    /// The status that the first node tells which answers, and its address. Each node is asked before the client's
-    /// deadline, however many there are.
+    /// Returns the status from the first node that answers, and the node's address. Each node is asked before the
+    /// client's deadline, however many there are.
     pub(crate) async fn ask_in_turn(
         &self,
         only_self: bool,
@@ -462,7 +462,7 @@ impl Client {
     }
 }
 
-/// A number that differs from client to client.
+/// Returns a number that differs from client to client.
 fn by_chance() -> usize {
     RandomState::new().hash_one(()) as usize
 }

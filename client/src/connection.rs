@@ -11,7 +11,7 @@ use tower::Service;
 
 type Add = dyn Fn(&mut HeaderMap) + Send + Sync;
 
-/// Adds headers to requests; unless told, none.
+/// Adds headers to requests; by default none.
 #[derive(Clone, Default)]
 pub(crate) struct Headers(Option<Arc<Add>>);
 
@@ -20,14 +20,14 @@ impl Headers {
         Headers(Some(Arc::new(add)))
     }
 
-    /// A channel on which every request has them.
+    /// Returns a connection on which every request has the headers.
     pub(crate) fn on(&self, channel: Channel) -> Connection {
         Connection { channel, headers: self.clone() }
     }
 }
 
 impl fmt::Debug for Headers {
-    /// Tells nothing of them: they hold secrets.
+    /// Prints only if there are headers, because they hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "added" } else { "none" })
     }

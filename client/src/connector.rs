@@ -1,4 +1,4 @@
-//! How a connection to a node is made: TCP, or what a simulation puts in its place.
+//! The connector makes connections to nodes: over TCP, or in the way that a simulation puts in its place.
 
 use std::fmt;
 use std::future::Future;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tower::Service;
 
-/// What a connection must be able to do.
+/// The abilities that a connection must have.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for T {}

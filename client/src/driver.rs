@@ -1,4 +1,4 @@
-//! The task behind a client's appends: keeps one session open and carries every append to its verdict.
+//! The task behind a client's appends: it keeps one session open and carries every append to its verdict.
 
 use std::future::Future;
 use std::pin::pin;
@@ -16,11 +16,11 @@ use crate::flights::{Flight, Flights};
 use crate::nodes::Nodes;
 use crate::session::{Session, outcome_of};
 
-/// How often deadlines are looked at.
+/// The interval at which deadlines are checked.
 const TICK: Duration = Duration::from_millis(20);
-/// About so many bytes of appends go into one message.
+/// The approximate number of bytes of appends in one message.
 const MESSAGE_BYTES: usize = 256 * 1024;
-/// How long to wait after a session failed: at first, and at most.
+/// The shortest and the longest time to wait after a session failed.
 const REST_MIN: Duration = Duration::from_millis(20);
 const REST_MAX: Duration = Duration::from_millis(500);
 
@@ -58,16 +58,16 @@ pub(crate) async fn run(nodes: Arc<Nodes>, submissions: mpsc::UnboundedReceiver<
 struct Driver {
     nodes: Arc<Nodes>,
     submissions: mpsc::UnboundedReceiver<Flight>,
-    /// Whether somebody can still submit.
+    /// True while somebody can still submit appends.
     open: bool,
     flights: Flights,
     tick: Interval,
-    /// How long to wait when the next session fails; begins anew with every answer.
+    /// The time to wait when the next session fails; every answer resets it.
     rest: Duration,
 }
 
 impl Driver {
-    /// Waits until an append is under way; false when there will be none any more.
+    /// Waits until an append is under way; returns false when no more can come.
     async fn has_work(&mut self) -> bool {
         while self.flights.is_empty() && self.open {
             let flight = self.submissions.recv().await;
@@ -76,7 +76,7 @@ impl Driver {
         !self.flights.is_empty()
     }
 
-    /// Waits for something while appends come in and run out of time.
+    /// Waits for a future while appends come in and run out of time.
     async fn meanwhile<F: Future>(&mut self, future: F) -> F::Output {
         let mut future = pin!(future);
         loop {
@@ -92,8 +92,8 @@ impl Driver {
         }
     }
 
-    /// Sends and receives until the session ends, and tells why it did; or until there is nothing to do
-    /// and the client is gone, or the leader is elsewhere; or until the session is old and owes nothing.
+    /// Sends and receives until the session ends, and returns the reason; or until there is nothing to do and
+    /// the client is gone, or the leader is elsewhere; or until the session is old and owes no answer.
     async fn serve(&mut self, session: Session) -> Result<(), Problem> {
         let Session { address, requests, mut answers, since } = session;
         let mut writable = true;
@@ -115,7 +115,7 @@ impl Driver {
                 permit = requests.reserve(), if writable && !old && self.flights.has_unsent() => {
                     match permit {
                         Ok(permit) => self.send(permit, since),
-                        // The stream has ended; the answers will tell why.
+                        // The stream has ended; the answers will give the reason.
                         Err(_) => writable = false,
                     }
                 }
@@ -141,13 +141,13 @@ impl Driver {
             self.rest = REST_MIN;
             let number = answer.number;
             let heard = self.flights.answered(now, number, outcome_of(answer));
-            // The answers behind it are as good as it is.
+            // A failed answer does not spoil the answers behind it.
             ending = ending.and(heard);
         }
         ending
     }
 
-    /// Takes in an append, and whatever else waits: together they make one message.
+    /// Takes in an append, and all others that wait: together they make one message.
     fn take_in(&mut self, flight: Option<Flight>) {
         let Some(flight) = flight else {
             self.open = false;

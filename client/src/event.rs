@@ -1,4 +1,4 @@
-//! Events as an application makes them, and as the store returns them.
+//! Events that an application makes, and events that the store returns.
 
 use bytes::Bytes;
 use quorate_proto::{self as proto, EventId, EventType, Invalid, StreamName, Timestamp};
@@ -22,7 +22,7 @@ use crate::variant::name_and_content;
 pub struct Event(proto::Event);
 
 impl Event {
-    /// An event of that type with any bytes as its data, and a new id (UUID version 7).
+    /// Makes an event of that type with any bytes as its data, and a new id (UUID version 7).
     ///
     /// ```
     /// # fn main() -> Result<(), quorate_client::Invalid> {
@@ -33,7 +33,7 @@ impl Event {
         Ok(Event(proto::Event::new(new_id(), EventType::new(kind)?, data)))
     }
 
-    /// An event of that type with a value as JSON, and a new id (UUID version 7).
+    /// Makes an event of that type with a value as JSON, and a new id (UUID version 7).
     pub fn json<T: Serialize + ?Sized>(
         kind: impl AsRef<str>,
         value: &T,
@@ -41,9 +41,9 @@ impl Event {
         Ok(Event::new(kind, serde_json::to_vec(value)?)?)
     }
 
-    /// An event of an enum with one variant for each type: the variant names the type, and its fields are the data,
-    /// as JSON. A variant without fields has `{}`, so that it may get fields later. Read it again with `typed` of
-    /// `quorate-app`.
+    /// Makes an event of an enum with one variant for each type: the variant names the type, and its fields are the
+    /// data, as JSON. A variant without fields has `{}`, so that it may get fields later. `typed` of `quorate-app`
+    /// reads such an event.
     ///
     /// ```
     /// use quorate_client::Event;
@@ -62,34 +62,34 @@ impl Event {
     /// ```
     ///
     /// # Errors
-    /// The value is no enum, or one that serde was told to write in another form (`tag`, `untagged`).
+    /// The value is no enum, or an enum with a serde attribute for another form (`tag`, `untagged`).
     pub fn typed<E: Serialize + ?Sized>(event: &E) -> Result<Event, EventError> {
         let (kind, data) = name_and_content(event)?;
         Ok(Event::new(kind, data)?)
     }
 
-    /// Takes the caller's own id: the same fact must always get the same one.
+    /// Sets the caller's own id: the same fact must always get the same id.
     #[must_use]
     pub fn id(mut self, id: EventId) -> Event {
         self.0.id = id;
         self
     }
 
-    /// Adds a label; at most 32 of at most 128 bytes, each only once.
+    /// Adds a tag; an event has at most 32, each of at most 128 bytes and only once.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Event {
         self.0.tags.push(tag.into());
         self
     }
 
-    /// What is known around the event: bytes, JSON by custom.
+    /// Sets the metadata, which is known around the event: any bytes, usually JSON.
     #[must_use]
     pub fn metadata(mut self, metadata: impl Into<Bytes>) -> Event {
         self.0.metadata = metadata.into();
         self
     }
 
-    /// The metadata, known around the event, as JSON.
+    /// Sets the metadata, which is known around the event, as JSON.
     ///
     /// ```
     /// # fn main() -> Result<(), quorate_client::EventError> {
@@ -101,62 +101,62 @@ impl Event {
         Ok(self.metadata(serde_json::to_vec(value)?))
     }
 
-    /// What larger thing the event belongs to; at most 128 bytes.
+    /// Sets the correlation id, which names the larger activity that the event belongs to; at most 128 bytes.
     #[must_use]
     pub fn correlation(mut self, id: impl Into<String>) -> Event {
         self.0.correlation_id = id.into();
         self
     }
 
-    /// What caused the event; at most 128 bytes.
+    /// Sets the causation id, which names the cause of the event; at most 128 bytes.
     #[must_use]
     pub fn causation(mut self, id: impl Into<String>) -> Event {
         self.0.causation_id = id.into();
         self
     }
 
-    /// The media type of the data; at most 128 bytes.
+    /// Sets the media type of the data; at most 128 bytes.
     #[must_use]
     pub fn content_type(mut self, media_type: impl Into<String>) -> Event {
         self.0.content_type = media_type.into();
         self
     }
 
-    /// The version of the shape of the data; 1 if not given.
+    /// Sets the version of the shape of the data; 1 by default.
     #[must_use]
     pub fn schema(mut self, schema: u32) -> Event {
         self.0.schema = schema;
         self
     }
 
-    /// When it happened, by the writer's own clock.
+    /// Sets the time at which the event happened, by the writer's own clock.
     #[must_use]
     pub fn occurred_at(mut self, time: Timestamp) -> Event {
         self.0.occurred_at = Some(time);
         self
     }
 
-    /// What happened.
+    /// Returns the type of the event.
     pub fn kind(&self) -> &EventType {
         &self.0.kind
     }
 
-    /// The fact itself.
+    /// Returns the data: the fact itself.
     pub fn data(&self) -> &[u8] {
         &self.0.data
     }
 
-    /// What larger thing it belongs to; empty = not told.
+    /// Returns the correlation id, which names the larger activity that the event belongs to; empty = not set.
     pub fn correlation_id(&self) -> &str {
         &self.0.correlation_id
     }
 
-    /// What caused it; empty = not told.
+    /// Returns the causation id, which names the cause of the event; empty = not set.
     pub fn causation_id(&self) -> &str {
         &self.0.causation_id
     }
 
-    /// The event as the store would return it: for what takes recorded events and is given none by a store.
+    /// Returns the event as the store would: for code that takes recorded events, without a store.
     pub fn recorded(
         self,
         position: u64,
@@ -182,17 +182,17 @@ impl From<Event> for proto::Event {
     }
 }
 
-/// Why an event could not be made.
+/// The reason why an event could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
-    /// Its type breaks a rule.
+    /// The event's type breaks a rule.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// Its data or metadata cannot be written as JSON.
+    /// The event's data or metadata cannot be written as JSON.
     #[error("the data cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// It is no variant of an enum that could name its type.
+    /// The value is no variant of an enum that could name the event's type.
     #[error("the event is not written as a variant of an enum, which would name its type")]
     NoVariant,
 }
@@ -200,49 +200,49 @@ pub enum EventError {
 /// An event as the store returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// Its place in the whole log: 1, 2, 3 ….
+    /// The event's place in the whole log: 1, 2, 3 ….
     pub position: u64,
-    /// The stream it belongs to.
+    /// The stream that the event belongs to.
     pub stream: StreamName,
-    /// Its place in that stream: 1, 2, 3 ….
+    /// The event's place in that stream: 1, 2, 3 ….
     pub version: u64,
-    /// When the leader stamped it; never decreasing along positions.
+    /// The time at which the leader stamped the event; it never decreases along positions.
     pub recorded_at: Timestamp,
-    /// Made by the writer.
+    /// The id, made by the writer.
     pub id: EventId,
-    /// What happened.
+    /// The type of the event.
     pub kind: EventType,
-    /// The fact itself: bytes, JSON by custom.
+    /// The fact itself: any bytes, usually JSON.
     pub data: Bytes,
-    /// What is known around it: bytes, JSON by custom.
+    /// The metadata, which is known around the event: any bytes, usually JSON.
     pub metadata: Bytes,
-    /// Labels, in the writer's order.
+    /// The tags, in the writer's order.
     pub tags: Vec<String>,
-    /// The media type of `data`; empty = not told.
+    /// The media type of `data`; empty = not set.
     pub content_type: String,
     /// The version of the shape of `data`.
     pub schema: u32,
-    /// What larger thing the event belongs to; empty = not told.
+    /// The name of the larger activity that the event belongs to; empty = not set.
     pub correlation_id: String,
-    /// What caused the event; empty = not told.
+    /// The name of the event's cause; empty = not set.
     pub causation_id: String,
-    /// The writer's own time.
+    /// The time of the event by the writer's own clock.
     pub occurred_at: Option<Timestamp>,
 }
 
 impl RecordedEvent {
-    /// The data, read as JSON.
+    /// Reads the data as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         serde_json::from_slice(&self.data).map_err(|source| self.undecoded(source))
     }
 
-    /// The metadata, read as JSON.
+    /// Reads the metadata as JSON.
     pub fn metadata_json<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         let undecoded = |source| DecodeError { part: "metadata", ..self.undecoded(source) };
         serde_json::from_slice(&self.metadata).map_err(undecoded)
     }
 
-    /// That the data cannot be read, and in which event: for what reads it in another way than [`RecordedEvent::json`].
+    /// Returns the error that the data of this event cannot be read, for readers other than [`RecordedEvent::json`].
     pub fn undecoded(&self, source: serde_json::Error) -> DecodeError {
         DecodeError {
             stream: self.stream.clone(),
@@ -255,7 +255,7 @@ impl RecordedEvent {
     }
 }
 
-/// An event does not hold what was to be read from it.
+/// The error that an event's data or metadata does not have the expected form.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the {part} of `{stream}` version {version} (position {position}, type `{kind}`) cannot be read: {source}"
@@ -264,14 +264,14 @@ impl RecordedEvent {
 pub struct DecodeError {
     /// The stream of the event.
     pub stream: StreamName,
-    /// Its place in the stream.
+    /// The event's place in the stream.
     pub version: u64,
-    /// Its place in the log.
+    /// The event's place in the log.
     pub position: u64,
-    /// Its type.
+    /// The event's type.
     pub kind: EventType,
     part: &'static str,
-    /// Why not.
+    /// The reason.
     pub source: serde_json::Error,
 }
 
@@ -297,8 +297,8 @@ impl From<proto::RecordedEvent> for RecordedEvent {
     }
 }
 
-/// A new id. The ban on the clock and on randomness is for what the simulation must repeat; an
-/// application's ids are its own, and who needs the same ones again gives them with [`Event::id`].
+/// Returns a new id. The ban on the clock and on randomness is for code that the simulation must repeat; an
+/// application's ids are its own, and a caller that needs the same ids again sets them with [`Event::id`].
 #[allow(clippy::disallowed_methods)]
 pub(crate) fn new_id() -> EventId {
     EventId::new(Uuid::now_v7()).expect("a version 7 UUID names its version and so is never nil")

@@ -1,4 +1,4 @@
-//! The appends that are under way: which of them may be sent, in which order, and what became of them.
+//! The appends that are under way: the order in which they may be sent, and their verdicts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::append::{AppendError, Done};
 use crate::kept::request_of;
 use crate::outcome::{Attempts, Step, Verdict};
 
-/// A session that owes an answer, overdue, and says nothing at all for so long is given up.
+/// The time after which a session that owes an overdue answer, and is silent, is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 
-/// One append on its way. Whatever happens to it, its caller is answered: at the latest when it is
+/// One append under way. Its caller is always answered: at the latest when the flight is
 /// dropped.
 pub(crate) struct Flight {
     append: Append,
@@ -25,7 +25,7 @@ pub(crate) struct Flight {
     attempts: Attempts,
     not_before: Option<Instant>,
     caller: Option<oneshot::Sender<Result<Done, AppendError>>>,
-    /// Its share of what may be under way at once.
+    /// The flight's share of the appends and bytes that may be under way at once.
     _share: Option<[OwnedSemaphorePermit; 2]>,
 }
 
@@ -40,8 +40,8 @@ impl Flight {
         Flight { append, bytes, attempts, not_before: None, caller: Some(caller), _share: share }
     }
 
-    /// The streams whose order it keeps: those it writes, and those it looks at, as a change of settings looks
-    /// at the stream that it changes.
+    /// Returns the streams whose order the append keeps: those that it writes, and those that it checks, as a change of
+    /// settings checks the stream that it changes.
     fn streams(&self) -> impl Iterator<Item = &StreamName> {
         let written = self.append.writes.iter().map(|write| &write.stream);
         written.chain(self.append.requirements.iter().map(|one| &one.stream))
@@ -51,7 +51,7 @@ impl Flight {
         request_of(&self.append)
     }
 
-    /// Whether a rejection may not be the last word on it, so that it may have to be sent once more: nothing
+    /// Returns true if a rejection may not be final, so that the append may have to be sent once more: no append
     /// behind it may be judged before.
     fn is_uncertain(&self, now: Instant) -> bool {
         let demands = self.append.writes.iter().map(|write| write.expectation);
@@ -67,7 +67,7 @@ impl Flight {
 
     fn tell(&mut self, verdict: Verdict) {
         if let Some(caller) = self.caller.take() {
-            // A caller that stopped waiting does not want to know.
+            // The caller may have stopped waiting; then the verdict is dropped.
             let _ = caller.send(verdict.into_result(&mut self.append));
         }
     }
@@ -82,13 +82,13 @@ impl Drop for Flight {
     }
 }
 
-/// All appends under way, in the order in which they were given.
+/// All appends under way, in the order in which they were submitted.
 ///
 /// Invariants:
 /// - `unsent` is a part of the keys of `flights`; a flight that is not in it was sent in this session.
 /// - An append is never sent before an earlier one to one of its streams that is in `unsent`, or that was sent
 ///   again and may have to be sent once more.
-/// - `shaken` holds the keys of flights of which an attempt got no verdict.
+/// - `shaken` holds the keys of those flights that had an attempt without a verdict.
 /// - A session sends each append at most once.
 #[derive(Default)]
 pub(crate) struct Flights {
@@ -96,13 +96,13 @@ pub(crate) struct Flights {
     flights: BTreeMap<u64, Flight>,
     unsent: BTreeSet<u64>,
     shaken: BTreeSet<u64>,
-    /// Whether nothing of `unsent` could be sent when it was last looked at.
+    /// True if no append of `unsent` could be sent when it was last looked at.
     stuck: bool,
-    /// Since when the session, which owes an answer, has said nothing.
+    /// The instant since which the session, which owes an answer, has been silent.
     silent_since: Option<Instant>,
     /// True if an answer became overdue in that time.
     misses_answer: bool,
-    /// Why there was no session lately.
+    /// The reason why there was no session lately.
     trouble: Option<Problem>,
 }
 
@@ -111,7 +111,7 @@ impl Flights {
         self.flights.is_empty()
     }
 
-    /// Whether the session still owes an answer.
+    /// Returns true if the session still owes an answer.
     pub(crate) fn has_sent(&self) -> bool {
         self.flights.len() > self.unsent.len()
     }
@@ -124,13 +124,13 @@ impl Flights {
         self.stuck = false;
     }
 
-    /// Whether [`Flights::take`] is worth a try.
+    /// Returns true if [`Flights::take`] is worth a try.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty() && !self.stuck
     }
 
-    /// Takes the next appends to send, about `bytes_max` of them, and begins an attempt of each. `since`
-    /// is when the session's first message came.
+    /// Takes the next appends to send, about `bytes_max` bytes of them, and begins an attempt of each. `since` is
+    /// the time at which the session's first message came.
     pub(crate) fn take(
         &mut self,
         now: Instant,
@@ -183,8 +183,8 @@ impl Flights {
         chosen
     }
 
-    /// An answer came. Returns why the session must end, if it must: an answer that is no verdict means
-    /// that the append has to be sent again, and so everything behind it, in order.
+    /// Takes in an answer. Returns an error if the session must end: an answer that is no verdict means that the
+    /// append has to be sent again, and so have all appends behind it, in order.
     pub(crate) fn answered(
         &mut self,
         now: Instant,
@@ -207,7 +207,7 @@ impl Flights {
         ends
     }
 
-    /// The session ended: all that it did not answer is sent again, in order, before what is new.
+    /// Notes that the session ended: all unanswered appends are sent again, in order, before new ones.
     pub(crate) fn lost(&mut self, now: Instant, problem: &Problem) {
         self.silent_since = None;
         self.misses_answer = false;
@@ -219,9 +219,9 @@ impl Flights {
         }
     }
 
-    /// Answers those whose time is up. Returns why the session must end, if it must: it left an append without an
-    /// answer for longer than the append may take, and said nothing of any other for long. While it answers others,
-    /// an attempt that is overdue is a matter of its own append: it keeps its place, and its answer may still come.
+    /// Answers the appends whose time is up. Returns an error if the session must end: it left an append without an
+    /// answer for longer than the append may take, and was silent about all others for long. While it answers others,
+    /// an overdue attempt concerns only its own append: the append keeps its place, and the answer may still come.
     pub(crate) fn tick(&mut self, now: Instant) -> Result<(), Problem> {
         self.stuck = false;
         let mut expired = Vec::new();
@@ -244,12 +244,12 @@ impl Flights {
         Ok(())
     }
 
-    /// Keeps why no session could be opened, for those that will be answered nothing better.
+    /// Keeps the reason why no session could be opened, for appends that get no better answer.
     pub(crate) fn set_trouble(&mut self, trouble: Problem) {
         self.trouble = Some(trouble);
     }
 
-    /// A session was opened. It answers for itself: whatever an earlier one owed.
+    /// Notes that a session was opened. Answers that an earlier session owed do not count against the new one.
     pub(crate) fn opened(&mut self) {
         self.trouble = None;
         self.silent_since = None;
@@ -274,7 +274,7 @@ impl Flights {
     fn finish(&mut self, number: u64, verdict: Verdict) {
         self.unsent.remove(&number);
         self.shaken.remove(&number);
-        // What it held back may go now.
+        // Appends that this one held back may go now.
         self.stuck = false;
         if let Some(flight) = self.flights.remove(&number) {
             flight.answer(verdict);

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::append::{UnknownAppend, Unresolved};
 
-/// The longest time that an attempt can still be appended after: no deadline is longer, and a tenth is for clocks.
+/// The longest time for which an attempt can still be appended: the longest deadline, and a tenth more for clocks.
 const SETTLES_IN_MAX: Duration = Duration::from_millis(DEADLINE_MS_MAX + DEADLINE_MS_MAX / 10);
 
 #[derive(Serialize, Deserialize)]
@@ -23,8 +23,8 @@ struct Kept {
     append: String,
     /// A `Problem` of the protocol, in base64.
     problem: String,
-    /// How long after it was kept an earlier attempt could still be appended. It counts from the start when it is
-    /// restored: that is later than true, and needs no clock that two processes share.
+    /// The time, after the append was kept, for which an earlier attempt could still be appended. When the append is
+    /// restored, this time starts anew: that is later than needed, but requires no clock that two processes share.
     settles_in_ms: u64,
 }
 
@@ -63,7 +63,7 @@ impl<'de> Deserialize<'de> for UnknownAppend {
     }
 }
 
-/// An append as it goes over the wire: one that makes a change goes as that change.
+/// Returns an append's request as sent over the wire: an append that makes a change is sent as that change.
 pub(crate) fn request_of(append: &Append) -> Request {
     match Change::of_append(append) {
         Ok(Some(change)) => Request::Change(change.into()),

@@ -1,4 +1,4 @@
-//! Learning of the members of a cluster: which there are, and which can be reached from here.
+//! The client learns the members of a cluster, and which of them it can reach.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use tokio::task::JoinSet;
 
 use crate::nodes::{Nodes, problem};
 
-/// How long one node may take to show that it is there.
+/// The time that one node may take to show that it is there.
 pub(crate) const GREETING_TIME: Duration = Duration::from_secs(2);
-/// How long one node may take to ask the others.
+/// The time that one node may take to ask the others.
 const LEARNING_TIME: Duration = Duration::from_secs(10);
 
-/// What a node says of itself, or of the others too.
+/// Asks a node for its own status, or for the status of the other nodes, too.
 pub(crate) async fn ask(
     nodes: &Nodes,
     address: &str,
@@ -33,8 +33,8 @@ pub(crate) async fn ask(
     }
 }
 
-/// Learns of the members from the node at `address`, which said that of itself, and tries to reach each of them: what a
-/// cluster calls its nodes may mean nothing from here, or nodes of another cluster.
+/// Learns of the members from the node at `address`, whose own status is `greeted`, and tries to reach each of them:
+/// an address that is valid in the cluster may lead nowhere from here, or to a node of another cluster.
 pub(crate) async fn learn(nodes: Arc<Nodes>, address: String, greeted: StatusResponse) {
     if nodes.is_pinned() {
         return;
@@ -45,7 +45,7 @@ pub(crate) async fn learn(nodes: Arc<Nodes>, address: String, greeted: StatusRes
     let mut greetings = JoinSet::new();
     for member in &status.nodes {
         let is_known = |own: &str| greeted.nodes.iter().any(|node| node.address == own);
-        // A node of an older cluster, or before its founding, may not tell its address.
+        // A node of an older cluster, or before its founding, may not report its address.
         if member.address.is_empty() || is_known(&member.address) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Lists of streams, categories, paths and types, and how they go on at another node when one is lost.
+//! Lists of streams, categories, paths and types, which go on at another node when one is lost.
 
 use std::collections::VecDeque;
 
@@ -14,26 +14,26 @@ use crate::incoming::{GRACE, Incoming, Patience, REST_MAX, Round, silence_max};
 use crate::nodes::problem;
 use crate::read::{late, not_understood, unavailable};
 
-/// One line of a list.
+/// One entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The name.
     pub name: String,
-    /// Of a stream: how many of its events can be read. Of anything else: how many were recorded, those that
-    /// were removed since included; `None` when that is not known, as of a store that an early build wrote.
+    /// For a stream: the number of its events that can be read. Otherwise: the number of recorded events, including
+    /// those that were removed since; `None` when it is not known, for example in a store that an early build wrote.
     pub events: Option<u64>,
-    /// Of a stream: where it is.
+    /// For a stream: its versions and its state.
     pub stream: Option<ListedStream>,
 }
 
-/// Where a stream of a list is.
+/// The versions and the state of a stream in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListedStream {
-    /// The version of its last event, there or not: what to expect in the next append.
+    /// The version of the stream's last event, even if that is removed: the expectation of the next append.
     pub version: u64,
-    /// The first version that can be read; the one after `version` when none can.
+    /// The first version that can be read; `version + 1` when none can.
     pub first_version: u64,
-    /// Whether a tombstone closed the name for good.
+    /// True if a tombstone closed the name for good.
     pub closed: bool,
 }
 
@@ -48,8 +48,8 @@ impl From<Named> for Listed {
     }
 }
 
-/// A list in the making: by name, linearizable, and whole, but for the system's names and streams of which no event
-/// can be read any more, unless told otherwise.
+/// A request for a list. By default the list is ordered by name, linearizable, and whole, but without the
+/// system's names and without streams of which no event can be read any more.
 ///
 /// ```no_run
 /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -71,52 +71,52 @@ impl ListRequest {
         ListRequest { client, listing: Ok(Listing::of(listed)) }
     }
 
-    /// Only the streams of a category, in whatever path. They are looked for among all streams.
+    /// Lists only the streams of a category, in any path. They are searched among all streams.
     pub fn of_category(self, name: impl AsRef<str>) -> ListRequest {
         self.within(Category::new(name).map(ProtoListed::StreamsOf))
     }
 
-    /// Only the streams in a path.
+    /// Lists only the streams in a path.
     pub fn in_path(self, name: impl AsRef<str>) -> ListRequest {
         self.within(Path::new(name).map(ProtoListed::StreamsIn))
     }
 
-    /// Only names that begin so.
+    /// Lists only names with this prefix.
     pub fn prefix(self, prefix: impl Into<String>) -> ListRequest {
         self.with(|listing| listing.prefix = prefix.into())
     }
 
-    /// Only names after this one, which need not be there.
+    /// Lists only names after this one, which need not exist.
     pub fn after(self, name: impl Into<String>) -> ListRequest {
         self.with(|listing| listing.after = name.into())
     }
 
-    /// At most so many names.
+    /// Lists at most this number of names.
     pub fn limit(self, names: u64) -> ListRequest {
         self.with(|listing| listing.limit = Some(names))
     }
 
-    /// The system's names too, which begin with `$`.
+    /// Lists the system's names, too, which begin with `$`.
     pub fn with_system(self) -> ListRequest {
         self.with(|listing| listing.with_system = true)
     }
 
-    /// The streams too of which no event can be read any more: deleted, truncated, too old.
+    /// Lists streams, too, of which no event can be read any more: deleted, truncated, or too old.
     pub fn with_removed(self) -> ListRequest {
         self.with(|listing| listing.with_removed = true)
     }
 
-    /// How fresh the answer must be.
+    /// Sets how fresh the answer must be.
     pub fn consistency(self, consistency: Consistency) -> ListRequest {
         self.with(|listing| listing.consistency = consistency)
     }
 
-    /// Lists what the node that answers has.
+    /// Lists the names that the answering node has.
     pub fn local(self) -> ListRequest {
         self.consistency(Consistency::Local)
     }
 
-    /// The whole list, in memory.
+    /// Returns the whole list, in memory.
     pub async fn collect(self) -> Result<Vec<Listed>, Problem> {
         let mut list = self.list().await?;
         let mut names = Vec::new();
@@ -129,7 +129,7 @@ impl ListRequest {
     /// Begins to list: returns when a node has sent the first names.
     ///
     /// # Errors
-    /// `Invalid` if the list cannot be; otherwise that no node could begin within the client's deadline.
+    /// `Invalid` if the request is invalid; otherwise the error that no node could begin within the client's deadline.
     pub async fn list(self) -> Result<NameStream, Problem> {
         let listing = self.listing?;
         listing.check()?;
@@ -167,12 +167,12 @@ impl ListRequest {
 /// Names as they come in, in the order of their bytes, each once. When a node is lost, another one goes on after the
 /// last name.
 ///
-/// What comes to be while the list is read is in it or not, and each line is as of when it was looked for, which is
-/// never before the list began.
+/// A name that is created while the list is read may be in it or not. Each entry is as of when it was looked
+/// up, which is never before the list began.
 #[derive(Debug)]
 pub struct NameStream {
     client: Client,
-    /// What is still to be listed.
+    /// The rest of the list that is still to be read.
     listing: Listing,
     as_of: u64,
     /// None while no node works on it.
@@ -183,12 +183,12 @@ pub struct NameStream {
 }
 
 impl NameStream {
-    /// The position as of which the newest names were looked for.
+    /// Returns the position as of which the newest names were looked up.
     pub fn as_of(&self) -> u64 {
         self.as_of
     }
 
-    /// The names as a stream of `futures`; it ends after an error.
+    /// Returns the names as a stream of `futures`; it ends after an error.
     pub fn into_stream(self) -> BoxStream<'static, Result<Listed, Problem>> {
         let next = |mut names: NameStream| async move {
             Ok(names.try_next().await?.map(|listed| (listed, names)))
@@ -196,7 +196,7 @@ impl NameStream {
         stream::try_unfold(self, next).boxed()
     }
 
-    /// The next name; `None` at the end. Cancelling it loses nothing.
+    /// Returns the next name; `None` at the end. Cancelling it loses nothing.
     pub async fn try_next(&mut self) -> Result<Option<Listed>, Problem> {
         while self.ready.is_empty() && !self.ended {
             let Some(incoming) = &mut self.incoming else {
@@ -214,7 +214,7 @@ impl NameStream {
         Ok(self.ready.pop_front())
     }
 
-    /// Takes in a message, and notes what is still to be listed after it.
+    /// Takes in a message, and notes the rest of the list after it.
     fn take(&mut self, response: ListNamesResponse) -> Result<(), Problem> {
         let ListNamesResponse { as_of, names, after, end } = response;
         let mut last = &self.listing.after;
@@ -236,7 +236,7 @@ impl NameStream {
         }
         self.ready.extend(names.into_iter().map(|listed| Named::from(listed).into()));
         self.listing.after = after;
-        // Whoever goes on with it must see as much.
+        // The next node must see at least the same position.
         self.as_of = self.as_of.max(as_of);
         self.listing.consistency = Consistency::AtLeast(Position(self.as_of));
         if end {
@@ -246,7 +246,7 @@ impl NameStream {
         Ok(())
     }
 
-    /// Finds a node that goes on with what is still to be listed, within the deadline.
+    /// Finds a node that goes on with the rest of the list, within the deadline.
     async fn find_node(&mut self) -> Result<(), Problem> {
         let give_up_at = self.patience.since() + self.client.deadline;
         loop {
@@ -265,7 +265,7 @@ impl NameStream {
         }
     }
 
-    /// Asks one node, for a part of the time that is left: another may know better.
+    /// Asks one node, for a part of the remaining time, because another node may do better.
     async fn ask(&mut self, address: String, give_up_at: Instant) -> Result<(), Problem> {
         let left = give_up_at.saturating_duration_since(Instant::now());
         let time = left.min(self.client.deadline / 3);

@@ -1,4 +1,4 @@
-//! What a read looks at: one stream, or a query over the whole log.
+//! The source of a read: one stream, or a query over the whole log.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use quorate_proto::{
 
 use crate::event::Event;
 
-/// Finds events in the whole log: those that any of its items matches.
+/// Finds the events in the whole log that any of its items matches.
 ///
 /// Names are checked when the query is used, so that it can be written in one line.
 ///
@@ -25,42 +25,42 @@ use crate::event::Event;
 pub struct Query(Result<proto::Query, Invalid>);
 
 impl Query {
-    /// Every event of the log.
+    /// Finds every event of the log.
     pub fn everything() -> Query {
         Query(Ok(proto::Query::everything()))
     }
 
-    /// All streams of a category, in whatever path: `order` finds `order-42` and `acme/order-7`.
+    /// Finds all streams of a category, in any path: `order` finds `order-42` and `acme/order-7`.
     pub fn category(name: impl AsRef<str>) -> Query {
         Query::scoped(Category::new(name).map(Scope::Category))
     }
 
-    /// All streams in a path: `acme` finds `acme/order-7` and `acme/eu/order-7`.
+    /// Finds all streams in a path: `acme` finds `acme/order-7` and `acme/eu/order-7`.
     pub fn path(name: impl AsRef<str>) -> Query {
         Query::scoped(Path::new(name).map(Scope::Path))
     }
 
-    /// One stream. Bounds are positions even so; to read by version, read the stream itself.
+    /// Finds one stream. Its bounds are still positions; to read by version, read the stream itself.
     pub fn stream(name: impl AsRef<str>) -> Query {
         Query::scoped(StreamName::new(name).map(Scope::Stream))
     }
 
-    /// Every event, to be narrowed by what follows: `Query::item().types(["Frozen"]).tags(["owner:7"])`.
+    /// Finds every event, until it is narrowed: `Query::item().types(["Frozen"]).tags(["owner:7"])`.
     pub fn item() -> Query {
         Query(Ok(proto::Query { items: vec![proto::QueryItem::default()] }))
     }
 
-    /// Every event that has this tag, in whatever stream.
+    /// Finds every event with this tag, in any stream.
     pub fn tag(tag: impl AsRef<str>) -> Query {
         Query::item().tags([tag])
     }
 
-    /// Any of these types, in whatever stream.
+    /// Finds every event of any of these types, in any stream.
     pub fn of_types<T: AsRef<str>>(types: impl IntoIterator<Item = T>) -> Query {
         Query::item().types(types)
     }
 
-    /// Demands any of these types as well of what was asked for last.
+    /// Narrows the last item to events of any of these types.
     #[must_use]
     pub fn types<T: AsRef<str>>(self, types: impl IntoIterator<Item = T>) -> Query {
         let types = types_of(types);
@@ -70,7 +70,7 @@ impl Query {
         })
     }
 
-    /// Demands all of these tags as well of what was asked for last.
+    /// Narrows the last item to events with all of these tags.
     #[must_use]
     pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Query {
         let tags = tags_of(tags);
@@ -80,7 +80,7 @@ impl Query {
         })
     }
 
-    /// Demands this correlation id as well of what was asked for last.
+    /// Narrows the last item to events with this correlation id.
     #[must_use]
     pub fn correlation(self, id: impl AsRef<str>) -> Query {
         let id = CorrelationId::new(id);
@@ -90,7 +90,7 @@ impl Query {
         })
     }
 
-    /// Finds what either query finds.
+    /// Finds the events that either query finds.
     #[must_use]
     pub fn or(self, other: Query) -> Query {
         Query(self.0.and_then(|mut query| {
@@ -103,13 +103,13 @@ impl Query {
         }))
     }
 
-    /// Whether it finds an event of that stream, or which name in it breaks a rule.
+    /// Returns true if the query finds this event of that stream; the error is a name that breaks a rule.
     pub fn matches(&self, stream: &StreamName, event: &Event) -> Result<bool, Invalid> {
         let event = proto::Event::from(event.clone());
         self.0.as_ref().map(|query| query.matches(stream, &event)).map_err(Clone::clone)
     }
 
-    /// The query as the wire and the store know it, or the name in it that breaks a rule.
+    /// Returns the query in the form of the wire and the store, or the name in the query that breaks a rule.
     pub(crate) fn into_words(self) -> Result<proto::Query, Invalid> {
         self.0
     }
@@ -132,7 +132,7 @@ impl Query {
     }
 }
 
-/// In words that stay the same, so that two queries can be compared where one was written down.
+/// Writes the query in a form that stays the same, so that it can be compared with one that was written down.
 impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let query = match &self.0 {
@@ -165,7 +165,7 @@ fn in_words(item: &proto::QueryItem) -> String {
     if demands.is_empty() { "everything".to_owned() } else { demands.join(" ") }
 }
 
-/// What is read: a stream, by its name, or a [`Query`].
+/// The source of a read: a stream, by its name, or a [`Query`].
 #[derive(Clone, Debug)]
 pub struct Source(Result<proto::Source, Invalid>);
 
@@ -274,7 +274,7 @@ mod tests {
         assert!(Query::tag("").into_words().is_err());
     }
 
-    /// Projections keep these words beside their bookmarks: other words would have them all rebuilt.
+    /// Projections keep this text beside their bookmarks: another text would make all of them rebuild.
     #[test]
     fn a_query_is_told_in_words_that_stay() {
         let query = Query::category("order").types(["Paid", "Sent"]).or(Query::path("acme/eu"));

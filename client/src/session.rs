@@ -12,9 +12,9 @@ use tonic::Streaming;
 
 use crate::nodes::{Nodes, problem};
 
-/// How long a node may take to open a session.
+/// The time that a node may take to open a session.
 const OPEN_TIME: Duration = Duration::from_secs(2);
-/// How many messages wait for the network; what comes later waits outside and makes larger messages.
+/// The number of messages that wait for the network; later appends wait outside and make larger messages.
 const QUEUE_MESSAGES: usize = 4;
 
 /// An open session.
@@ -22,19 +22,19 @@ pub(crate) struct Session {
     pub(crate) address: String,
     pub(crate) requests: mpsc::Sender<AppendSessionRequest>,
     pub(crate) answers: Answers,
-    /// When its first message came: deadlines are counted from then.
+    /// The time at which the first message came: deadlines are counted from it.
     pub(crate) since: Instant,
 }
 
-/// What a session is answered.
+/// The answers of a session.
 pub(crate) struct Answers {
     address: String,
     stream: Streaming<AppendSessionResponse>,
 }
 
 impl Answers {
-    /// The next answers, in whatever order they were decided; or why there are no more. If the node
-    /// tells of a leader, it comes along.
+    /// Returns the next answers, in the order in which they were decided, and the leader's address if the
+    /// node reports it; or the error that there are no more.
     pub(crate) async fn next(&mut self) -> Result<AppendSessionResponse, Problem> {
         match self.stream.message().await {
             Ok(Some(response)) => Ok(response),
@@ -45,7 +45,7 @@ impl Answers {
 }
 
 impl Session {
-    /// Opens a session with the leader if a node tells where it is and it can be reached, otherwise with
+    /// Opens a session with the leader if a node reports its address and it can be reached, otherwise with
     /// the first node that forwards to it.
     pub(crate) async fn open(nodes: &Nodes) -> Result<Session, Problem> {
         let mut last = None;
@@ -95,7 +95,7 @@ impl Session {
     }
 }
 
-/// What one answer says. One that this build does not understand says nothing.
+/// Returns the result in one answer; an answer that this build does not understand is an error.
 pub(crate) fn outcome_of(answer: SessionAnswer) -> Result<Appended, Problem> {
     let not_understood = |invalid: Invalid| {
         let message = format!("the node's answer is not understood: {invalid}");

@@ -1,13 +1,13 @@
-//! Settings of streams: how they are changed, and what is known of a stream beside its events.
+//! Settings of streams: changes of them, and the state of a stream beside its events.
 
 use std::time::Duration;
 
 use quorate_proto::wire::v1;
 use quorate_proto::{Setting, SettingsChange};
 
-/// A change of settings. What is not named stays as it is.
+/// A change of settings. Settings that are not named stay as they are.
 ///
-/// What a setting has removed never comes back, however it is changed later.
+/// Events that a setting has removed never come back, however the setting is changed later.
 ///
 /// ```
 /// use std::time::Duration;
@@ -19,19 +19,19 @@ use quorate_proto::{Setting, SettingsChange};
 pub struct Settings(SettingsChange);
 
 impl Settings {
-    /// Nothing is changed yet.
+    /// Returns a change that changes nothing yet.
     pub fn new() -> Settings {
         Settings::default()
     }
 
-    /// Only so many of the newest events of a stream are there; at least 1.
+    /// Keeps only this number of the newest events of a stream; at least 1.
     #[must_use]
     pub fn max_count(mut self, events: u64) -> Settings {
         self.0.max_count = Setting::Put(events);
         self
     }
 
-    /// Events older than this are not there, measured by the time of the newest entry of the log; at least a
+    /// Removes events older than this, measured by the time of the newest entry of the log; at least a
     /// microsecond.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Settings {
@@ -39,22 +39,22 @@ impl Settings {
         self
     }
 
-    /// Takes `max_count` back: what is set for the nearest scope around decides again.
+    /// Clears `max_count`: the setting of the nearest scope around counts again.
     #[must_use]
     pub fn clear_max_count(mut self) -> Settings {
         self.0.max_count = Setting::Clear;
         self
     }
 
-    /// Takes `max_age` back: what is set for the nearest scope around decides again.
+    /// Clears `max_age`: the setting of the nearest scope around counts again.
     #[must_use]
     pub fn clear_max_age(mut self) -> Settings {
         self.0.max_age_us = Setting::Clear;
         self
     }
 
-    /// Events before this one are not there: a version of a stream, a position for a category or a path. It
-    /// cannot be taken back.
+    /// Removes the events before this number: a version of a stream, or a position for a category or a path.
+    /// It cannot be taken back.
     #[must_use]
     pub fn truncate_before(mut self, number: u64) -> Settings {
         self.0.truncate_before = Some(number);
@@ -68,14 +68,14 @@ impl From<Settings> for SettingsChange {
     }
 }
 
-/// Settings as they are; `None` = not set.
+/// The settings as they are; `None` = not set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SettingsInForce {
-    /// Only so many of the newest events of a stream are there.
+    /// The number of the newest events of a stream that are kept.
     pub max_count: Option<u64>,
-    /// Events older than this are not there.
+    /// The age from which events are removed.
     pub max_age: Option<Duration>,
-    /// Events before this one are not there: a version of a stream, a position of a category or a path.
+    /// The number before which events are removed: a stream's version, or a category's or path's position.
     pub truncate_before: Option<u64>,
 }
 
@@ -90,31 +90,31 @@ impl From<Option<v1::StreamSettings>> for SettingsInForce {
     }
 }
 
-/// What is known of a category or a path beside its events.
+/// The state of a category or a path beside its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeState {
-    /// The position up to which everything was seen.
+    /// The position up to which the answering node saw the log.
     pub as_of: u64,
-    /// What is set for this scope itself.
+    /// The settings of this scope itself.
     pub settings: SettingsInForce,
 }
 
-/// What is known of a stream beside its events.
+/// The state of a stream beside its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamState {
-    /// The position up to which everything was seen.
+    /// The position up to which the answering node saw the log.
     pub as_of: u64,
-    /// The stream's version; 0 if there never was an event.
+    /// The stream's version; 0 if it never had an event.
     pub version: u64,
-    /// The first version that is still there; `version + 1` if none is.
+    /// The first version that can still be read; `version + 1` if none can.
     pub first_version: u64,
-    /// Whether a tombstone closed the name for good.
+    /// True if a tombstone closed the name for good.
     pub closed: bool,
-    /// The version at its last deletion; 0 = never deleted.
+    /// The stream's version at its last deletion; 0 = never deleted.
     pub deleted_at: u64,
-    /// What is set for this stream itself.
+    /// The settings of this stream itself.
     pub settings: SettingsInForce,
-    /// What is in force: what is set here or, where nothing is, for the nearest scope around it.
+    /// The settings in force: those of this stream or, where it has none, of the nearest scope around it.
     pub in_force: SettingsInForce,
     /// The version of the snapshot that is kept; 0 = none.
     pub snapshot_version: u64,

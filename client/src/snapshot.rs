@@ -1,11 +1,11 @@
-//! Aggregate snapshots as an application makes them, and as the store returns them.
+//! Aggregate snapshots that an application makes, and those that the store returns.
 
 use bytes::Bytes;
 use quorate_proto::{self as proto, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The state of an aggregate at a version of its stream: rebuilding it reads only the events after that.
+/// The state of an aggregate at a version of its stream: a rebuild reads only the events after that version.
 ///
 /// ```
 /// use quorate_client::Snapshot;
@@ -15,21 +15,21 @@ use serde::de::DeserializeOwned;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The version that it was made at; at least 1.
+    /// The version at which the snapshot was made; at least 1.
     pub version: u64,
-    /// The version of the shape of `data`; 1 if not given.
+    /// The version of the shape of `data`; 1 by default.
     pub schema: u32,
-    /// The state: a little less than 4 MiB at most, JSON by custom.
+    /// The state: a little less than 4 MiB at most, usually JSON.
     pub data: Bytes,
 }
 
 impl Snapshot {
-    /// Any bytes as the state at a version.
+    /// Makes a snapshot of any bytes, as the state at a version.
     pub fn new(version: u64, data: impl Into<Bytes>) -> Snapshot {
         Snapshot { version, schema: 1, data: data.into() }
     }
 
-    /// A value as JSON as the state at a version.
+    /// Makes a snapshot of a value as JSON, as the state at a version.
     pub fn json<T: Serialize + ?Sized>(
         version: u64,
         value: &T,
@@ -37,7 +37,7 @@ impl Snapshot {
         Ok(Snapshot::new(version, serde_json::to_vec(value)?))
     }
 
-    /// The version of the shape of the data: an application passes over shapes that it does not know.
+    /// Sets the version of the shape of the data: an application ignores shapes that it does not know.
     #[must_use]
     pub fn schema(mut self, schema: u32) -> Snapshot {
         self.schema = schema;
@@ -48,18 +48,18 @@ impl Snapshot {
 /// A snapshot as the store returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedSnapshot {
-    /// The version of the stream that it was made at.
+    /// The version of the stream at which the snapshot was made.
     pub version: u64,
     /// The version of the shape of `data`.
     pub schema: u32,
     /// The state.
     pub data: Bytes,
-    /// When the leader stamped it.
+    /// The time at which the leader stamped the snapshot.
     pub recorded_at: Timestamp,
 }
 
 impl RecordedSnapshot {
-    /// The state, read as JSON.
+    /// Reads the state as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.data)
     }

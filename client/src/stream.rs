@@ -14,11 +14,11 @@ use crate::settings::{ScopeState, Settings, StreamState};
 use crate::snapshot::{RecordedSnapshot, Snapshot};
 use crate::transaction::Transaction;
 
-/// A stream, by its name; nothing is asked before one of its methods is called.
+/// A stream, by its name; no node is asked before one of its methods is called.
 ///
 /// Its changes are events themselves, in the stream `$$NAME`: they are appended as all events are, answered
-/// with that stream's version and their position, and repeated with [`Client::repeat`] if it stays unknown
-/// whether they were.
+/// with that stream's version and their position, and repeated with [`Client::repeat`] if their outcome stays
+/// unknown.
 ///
 /// ```no_run
 /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -42,19 +42,19 @@ impl StreamRef {
         StreamRef { client, name, id: None }
     }
 
-    /// The id of the event that records the change to come: the same one again makes a repetition safe, also
-    /// from another process. A new one if not given.
+    /// Sets the id of the event that records the next change: with the same id, a repetition is safe, also from
+    /// another process. By default the id is new.
     pub fn id(mut self, id: EventId) -> StreamRef {
         self.id = Some(id);
         self
     }
 
-    /// Changes its settings, whatever its version.
+    /// Changes the stream's settings, whatever its version.
     pub async fn set(&self, settings: Settings) -> Result<Done, AppendError> {
         self.change(Expect::Any, ChangeKind::Settings(settings.into())).await
     }
 
-    /// Changes its settings if it is as expected.
+    /// Changes the stream's settings if the stream is as expected.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::AppendError> {
@@ -71,36 +71,36 @@ impl StreamRef {
         self.change(expect, ChangeKind::Settings(settings.into())).await
     }
 
-    /// Deletes its events. It can be appended to again, and numbering goes on; its snapshot is dropped.
+    /// Deletes the stream's events. It can be appended to again, and numbering goes on; its snapshot is dropped.
     pub async fn delete(&self, expect: Expect) -> Result<Done, AppendError> {
         self.change(expect, ChangeKind::Delete).await
     }
 
-    /// Deletes its events and closes the name for good.
+    /// Deletes the stream's events and closes the name for good.
     pub async fn tombstone(&self, expect: Expect) -> Result<Done, AppendError> {
         self.change(expect, ChangeKind::Tombstone).await
     }
 
-    /// What is known of it beside its events. Sees every append that was acknowledged before.
+    /// Returns the state of the stream beside its events, including every append that was acknowledged before.
     pub async fn show(&self) -> Result<StreamState, Problem> {
         self.show_as(Consistency::Linearizable).await
     }
 
-    /// What is known of it beside its events, as fresh as asked for.
+    /// Returns the state of the stream beside its events, as fresh as requested.
     pub async fn show_as(&self, consistency: Consistency) -> Result<StreamState, Problem> {
         let scope = Scope::Stream(self.name.clone()?);
         Ok(show(&self.client, scope, consistency).await?.into())
     }
 
-    /// Keeps a snapshot of its state, if it is not older than the one that is kept. Returns the version of the
-    /// one that is kept then. Safe to repeat.
+    /// Keeps a snapshot of the stream's state, if it is not older than the one that is kept. Returns the version of the
+    /// snapshot that is kept then. Safe to repeat.
     ///
-    /// Of two at one version the one of the newer schema is kept, and of the same schema the later one: while
-    /// programs are upgraded one after the other, an old one does not put its shape in the place of the new one,
-    /// which knows both. The old one finds a schema that it does not know, and reads the stream without it.
+    /// Of two snapshots at one version, the one of the newer schema is kept, and of the same schema the later one:
+    /// while programs are upgraded one after the other, an old program does not replace the snapshot of a new one,
+    /// which knows both schemas. The old program finds a schema that it does not know, and reads the stream without the
+    /// snapshot.
     ///
-    /// # Errors
-    /// `Conflict` if the stream is not at that version yet, or was deleted at it or after it; `StreamClosed`.
+    /// # Errors `Conflict` if the stream is not at that version yet, or was deleted at it or after it; `StreamClosed`.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -133,7 +133,7 @@ impl StreamRef {
         Ok(kept.await?.version)
     }
 
-    /// The snapshot that is kept.
+    /// Returns the snapshot that is kept.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -146,7 +146,7 @@ impl StreamRef {
         self.snapshot_as(Consistency::Linearizable).await
     }
 
-    /// The snapshot that is kept, as fresh as asked for.
+    /// Returns the snapshot that is kept, as fresh as requested.
     pub async fn snapshot_as(
         &self,
         consistency: Consistency,
@@ -161,7 +161,7 @@ impl StreamRef {
     }
 }
 
-/// A category or a path; nothing is asked before one of its methods is called.
+/// A category or a path; no node is asked before one of its methods is called.
 ///
 /// ```no_run
 /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -189,25 +189,25 @@ impl ScopeRef {
         ScopeRef { client, scope: name.map(Scope::Path), id: None }
     }
 
-    /// The id of the event that records the change to come, as that of [`StreamRef::id`].
+    /// Sets the id of the event that records the next change, as [`StreamRef::id`] does.
     pub fn id(mut self, id: EventId) -> ScopeRef {
         self.id = Some(id);
         self
     }
 
-    /// Changes its settings. They hold for every stream in it, unless the stream or a scope nearer to it has
+    /// Changes the scope's settings. They hold for every stream in it, unless the stream or a nearer scope has
     /// its own; `truncate_before` always holds, and is a position.
     pub async fn set(&self, settings: Settings) -> Result<Done, AppendError> {
         let kind = ChangeKind::Settings(settings.into());
         change(&self.client, self.scope.clone(), Expectation::Any, self.id, kind).await
     }
 
-    /// What is set for it. Sees every change that was acknowledged before.
+    /// Returns the settings of the scope, including every change that was acknowledged before.
     pub async fn show(&self) -> Result<ScopeState, Problem> {
         self.show_as(Consistency::Linearizable).await
     }
 
-    /// What is set for it, as fresh as asked for.
+    /// Returns the settings of the scope, as fresh as requested.
     pub async fn show_as(&self, consistency: Consistency) -> Result<ScopeState, Problem> {
         Ok(show(&self.client, self.scope.clone()?, consistency).await?.into())
     }

@@ -1,4 +1,4 @@
-//! Connection URLs: where a cluster is and how it is asked, in one string.
+//! Connection URLs: the addresses of a cluster and the options of a client, in one string.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use quorate_proto::Invalid;
 
 const SCHEME: &str = "quorate://";
 
-/// A connection URL, taken apart. Its addresses are looked at where all addresses are.
+/// A connection URL in parts. Its addresses are checked where all addresses are.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Url {
     pub(crate) endpoints: Vec<String>,

@@ -1,4 +1,4 @@
-//! The name of an enum's variant, and what it holds, as serde writes them.
+//! The name and the contents of an enum's variant, as serde writes them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::event::EventError;
 
-/// The name of a variant, and its fields as JSON.
+/// Returns the name of a variant, and its fields as JSON.
 pub(crate) fn name_and_content<E: Serialize + ?Sized>(
     event: &E,
 ) -> Result<(&'static str, Vec<u8>), EventError> {
@@ -24,10 +24,10 @@ pub(crate) fn name_and_content<E: Serialize + ?Sized>(
     Ok((name, content.get().as_bytes().to_vec()))
 }
 
-/// A serializer that goes no further than the first thing it is told of.
+/// A serializer that stops at the first value that it gets.
 struct Finder;
 
-/// The name of a variant, if the first thing is one.
+/// The name of the variant, if the first value is one.
 #[derive(Debug)]
 struct Found(Option<&'static str>);
 

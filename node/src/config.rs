@@ -1,4 +1,4 @@
-//! What a node is told: flag before environment before file.
+//! The settings of a node: a flag comes before the environment, and the environment before the file.
 
 use std::path::PathBuf;
 
@@ -106,7 +106,7 @@ pub struct File {
     moved: Option<bool>,
 }
 
-/// Why settings cannot be used.
+/// The reason why settings cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unusable(String);
@@ -120,31 +120,31 @@ pub struct Unusable(String);
 pub struct Settings {
     /// The node's folder.
     pub data: PathBuf,
-    /// Where it listens for clients.
+    /// The address where the node listens for clients.
     pub listen: String,
-    /// Where it listens for the other nodes.
+    /// The address where the node listens for the other nodes.
     pub peer_listen: String,
-    /// Where it listens for those who scrape metrics, if anywhere.
+    /// The address where the node serves its metrics, if anywhere.
     pub metrics_listen: Option<String>,
-    /// Where clients reach it.
+    /// The address where clients reach the node.
     pub advertise: String,
-    /// Where the other nodes reach it.
+    /// The address where the other nodes reach the node.
     pub peer_advertise: String,
-    /// Whether it listens beyond loopback without encryption.
+    /// True if the node listens beyond loopback without encryption.
     pub insecure: bool,
-    /// What is logged.
+    /// The filter of the node's log.
     pub log: String,
-    /// Threads that serve requests; one for each core if not told.
+    /// The number of threads that serve requests; by default one for each core.
     pub threads: Option<usize>,
-    /// Free bytes below which it takes no more events; four chunks if not told.
+    /// The free bytes below which the node takes no more events; by default four chunks.
     pub reserve: Option<u64>,
-    /// Bytes a second that are read to look for damage; 0 = none.
+    /// The bytes per second that are read to look for damage; 0 turns this off.
     pub scrub_rate: u64,
-    /// Bytes of memory for what was read last from disk.
+    /// The bytes of memory for a cache of what was read from disk.
     pub cache: u64,
-    /// Whether the only node of a cluster starts with a clock far ahead of its newest stamp.
+    /// True if the only node of a cluster may start with a clock far ahead of its newest stamp.
     pub accept_clock: bool,
-    /// Whether it starts although its cluster knows it at other addresses.
+    /// True if the node may start although its cluster knows it at other addresses.
     pub moved: bool,
 }
 
@@ -211,7 +211,7 @@ impl Settings {
     }
 }
 
-/// A size as people write it, `64MiB`, or a number of bytes.
+/// Reads a size as people write it, `64MiB`, or a number of bytes.
 fn size_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -230,7 +230,7 @@ fn address_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Addre
     text.parse().map(Some).map_err(D::Error::custom)
 }
 
-/// Where others reach a listener: what was told, or else where it listens.
+/// Returns the address where others reach a listener: the given one, or else the one where it listens.
 fn advertised(field: &str, told: Option<Address>, listen: &Address) -> Result<String, Unusable> {
     let address = told.as_ref().unwrap_or(listen);
     match address.is_reachable() {

@@ -1,4 +1,4 @@
-//! How a command ends: an exit code and the message that goes with it.
+//! The end of a command: an exit code and the message that goes with it.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -10,26 +10,26 @@ use quorate_proto::{ErrorKind, Problem};
 /// The meaning of the exit code; the numbers are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// It is done.
+    /// The command did its work.
     Done = 0,
-    /// It failed; for an append: for another reason than a rejection.
+    /// The command failed; an append failed for another reason than a rejection.
     Failed = 1,
     /// The command line or its input is wrong; clap uses the same number.
     Usage = 2,
     /// The append was rejected: it is certainly not in the log.
     Rejected = 3,
-    /// Nobody knows whether the append is in the log: it can be repeated with the same ids.
+    /// The outcome is unknown: the append may be in the log, and can be repeated with the same ids.
     Unknown = 4,
-    /// It is done, but standard output took no word of it.
+    /// The command did its work, but could not write its report to standard output.
     Untold = 5,
 }
 
 /// The end of a command that did not simply succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// What the process answers to its caller.
+    /// The exit code of the process.
     pub code: Code,
-    /// What is the case, for a person; empty = everything was said already.
+    /// The message for people; empty if everything was printed already.
     pub message: String,
 }
 
@@ -49,8 +49,8 @@ impl Exit {
         Exit::new(Code::Usage, message)
     }
 
-    /// Ends with the verdict, whoever reads: a command that reports what it did ends with what became of it,
-    /// also if the report could not be written.
+    /// Ends a command that reports what it did: with the verdict even if the report's reader is gone. Success
+    /// whose report cannot be written for another reason becomes [`Code::Untold`].
     pub(crate) fn told(verdict: Result<(), Exit>, written: io::Result<()>) -> Result<(), Exit> {
         let Err(error) = written else { return verdict };
         match verdict {
@@ -66,15 +66,15 @@ impl Exit {
         }
     }
 
-    /// Ends at once and silently with exit code 0: whoever read the output has seen enough.
+    /// Ends at once and silently with exit code 0: the reader of the output has seen enough.
     pub fn quiet() -> Exit {
         Exit::new(Code::Done, "")
     }
 
-    /// Tells the message on standard error and gives the code for the operating system.
+    /// Prints the message on standard error and returns the exit code for the operating system.
     pub fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
-            // Nobody is left to be told when standard error is gone too.
+            // If standard error is gone too, nobody is left who could read the message.
             let style = anstyle::AnsiColor::Red.on_default().bold();
             let _ = writeln!(anstream::stderr(), "{style}error:{style:#} {}", self.message);
         }
@@ -83,7 +83,7 @@ impl Exit {
 }
 
 impl From<Problem> for Exit {
-    /// For anything but an append, whose ends have their own codes.
+    /// Converts any problem except that of an append, which has exit codes of its own.
     fn from(problem: Problem) -> Exit {
         let code = match problem.kind {
             ErrorKind::Invalid | ErrorKind::TooLarge => Code::Usage,
@@ -94,7 +94,7 @@ impl From<Problem> for Exit {
 }
 
 impl From<&AppendError> for Exit {
-    /// Only what is about the append itself is a rejection: a cluster that cannot be reached is none.
+    /// Only an error about the append itself is a rejection; an unreachable cluster is not.
     fn from(error: &AppendError) -> Exit {
         use ErrorKind::{Conflict, IdReused, Invalid, StreamClosed, TooLarge};
         let problem = error.problem();
@@ -108,8 +108,8 @@ impl From<&AppendError> for Exit {
 }
 
 impl From<io::Error> for Exit {
-    /// For a command whose work is its output: a reader that closed it has seen enough, which is no failure.
-    /// A command that reports a verdict ends by `Exit::told`.
+    /// Converts the error of a command whose work is its output: a reader that closed the output has seen
+    /// enough, which is no failure. A command that reports a verdict ends by `Exit::told`.
     fn from(error: io::Error) -> Exit {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Exit::quiet(),
@@ -118,11 +118,11 @@ impl From<io::Error> for Exit {
     }
 }
 
-/// What a command comes to.
+/// The result of a command.
 pub struct Ending(pub(crate) Result<(), Exit>);
 
 impl Ending {
-    /// Tells the message, if there is one, and gives the code for the operating system.
+    /// Prints the message, if there is one, and returns the exit code for the operating system.
     pub fn report(self) -> ExitCode {
         match self.0 {
             Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! Asks one node, by its address, how it is, or to found a cluster.
+//! Asks one node, by its address, for its status, or to found a cluster.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use uuid::Uuid;
 
 use crate::exit::Exit;
 
-/// A node that does not answer by then is not there.
+/// The time within which a node must answer; otherwise it counts as unreachable.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
-/// Founding waits for every peer to be reached and to write its identity.
+/// The time that founding may take: it reaches every peer and waits until the peer has written its identity.
 const FOUNDED_WITHIN: Duration = Duration::from_secs(30);
 
-/// What a node knows: of itself, or of all members.
+/// Returns what a node knows about itself, or about all members.
 pub(crate) async fn status(address: &str, only_self: bool) -> Result<ClusterStatus, Exit> {
     status_within(address, only_self, None).await
 }
 
-/// As [`status`], with as much time as a person gave.
+/// Does the same as [`status`], with the timeout that a person gave.
 pub(crate) async fn status_within(
     address: &str,
     only_self: bool,
@@ -35,7 +35,7 @@ pub(crate) async fn status_within(
     Ok(answered(address, within.unwrap_or(ANSWERED_WITHIN), asked).await?.into())
 }
 
-/// What a node says of itself; none if it does not answer.
+/// Returns a node's status of itself; none if the node does not answer.
 pub(crate) async fn node(address: &str) -> Option<NodeStatus> {
     status(address, true).await.ok()?.nodes.into_iter().next()
 }

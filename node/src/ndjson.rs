@@ -13,20 +13,20 @@ use serde_json::value::RawValue;
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What one line says.
+/// One line, parsed.
 pub(crate) struct EventLine {
-    /// Where the event belongs, if the line tells.
+    /// The stream of the event, if the line names one.
     pub(crate) stream: Option<StreamName>,
-    /// The event; with the line's id, or else with a new one.
+    /// The event, with the id of the line or else a new one.
     pub(crate) event: Event,
-    /// Whether the line gave the id.
+    /// True if the line contained the id.
     pub(crate) has_id: bool,
 }
 
 impl EventLine {
-    /// Reads a line; the error says what is wrong with it.
+    /// Reads a line; the error describes what is wrong with the line.
     pub(crate) fn parse(line: &[u8]) -> Result<EventLine, String> {
-        // Serde would also take an array of values in the right order.
+        // Serde would also accept an array of values in the right order.
         if !line.trim_ascii_start().starts_with(b"{") {
             return Err("no JSON object".to_owned());
         }
@@ -57,13 +57,13 @@ impl EventLine {
     }
 }
 
-/// A line without the white space around it, and without the byte order mark that some programs begin a file
-/// with: after files were put together one may begin any line.
+/// Returns a line without surrounding white space, and without the byte order mark that some programs write
+/// at the beginning of a file: after files were concatenated, any line may begin with one.
 pub(crate) fn trim(line: &[u8]) -> &[u8] {
     line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii()
 }
 
-/// The fields of a line. What the log alone decides is read over.
+/// The fields of a line. Fields that the log alone decides are ignored.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields<'a> {
@@ -100,7 +100,7 @@ struct Fields<'a> {
     causation_id: String,
 }
 
-/// A value that is there, `null` included: it is data like any other.
+/// Reads a value that is present, `null` included: that is data like any other.
 fn verbatim<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(value).map(Some)
 }
@@ -117,7 +117,7 @@ fn payload(field: &str, json: Option<&RawValue>, base64: Option<&str>) -> Result
     }
 }
 
-/// The error without its line, which is always 1 here, but with its column.
+/// Returns the error without its line, which is always 1 here, but with its column.
 fn told(error: &serde_json::Error) -> String {
     let told = error.to_string();
     let what = told.split(" at line ").next().unwrap_or(&told);

@@ -5,14 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the ports that systems give to outgoing connections (RFC 6335 has those begin at 49152, Linux at
-/// 32768): one of those may be taken by anybody's connection before the node listens on it, and by the
-/// very connection that waits for the node.
+/// The first port, below those that systems give to outgoing connections (49152 and above in RFC 6335, 32768
+/// and above on Linux): any connection may take such a port before the node listens on it, even the
+/// connection that waits for the node.
 const FIRST: u16 = 10_000;
 const COUNT: u16 = 20_000;
 
-/// So many addresses on which nobody listens now. Nothing keeps them free, but this process gives each out
-/// once in 20,000 times, and others begin elsewhere.
+/// Returns `count` addresses on which nobody listens now. Nothing reserves them, but this process returns
+/// each address only once in 20,000 times, and other processes begin elsewhere.
 ///
 /// # Errors
 /// When too few ports are free.
@@ -24,7 +24,7 @@ pub fn free_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
         if free.len() == count {
             return Ok(free);
         }
-        // Processes that are started one after the other have neighbouring numbers.
+        // Processes that are started one after the other have neighbouring ids.
         let step = start.wrapping_mul(61).wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST + step % COUNT));
         if TcpListener::bind(address).is_ok() {

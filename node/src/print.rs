@@ -1,4 +1,4 @@
-//! Prints events as they come in, and flushes whenever nothing more is ready.
+//! Prints events as they arrive, and flushes whenever nothing more is ready.
 
 use std::io::{self, BufWriter, Write};
 
@@ -8,15 +8,15 @@ use quorate_client::EventStream;
 use crate::exit::Exit;
 use crate::output::{write_event_json, write_event_plain};
 
-/// Bytes that are collected before they are written, as long as more is ready.
+/// The bytes that are collected before they are written, as long as more is ready.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Prints all events of a stream to standard output; returns how many there were.
+/// Prints all events of a stream to standard output; returns their number.
 pub(crate) async fn print_events(events: &mut EventStream, json: bool) -> Result<u64, Exit> {
     let mut output = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
     let mut count = 0;
     loop {
-        // What is not ready at once is waited for with nothing held back.
+        // Before the task waits for the next event, it writes everything that it holds back.
         let next = match events.try_next().now_or_never() {
             Some(next) => next,
             None => {

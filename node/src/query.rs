@@ -4,7 +4,7 @@ use quorate_proto::{
     Category, CorrelationId, EventType, Invalid, Path, Query, QueryItem, Scope, StreamName, Tag,
 };
 
-/// What the help of a command says of the syntax.
+/// The description of the syntax in the help of commands.
 pub(crate) const SYNTAX: &str = "\
 A QUERY is one or more items with ` or ` between them; an event matches that any item matches. An item is one \
 or more demands with commas between them, and all of them hold for an event that it matches:
@@ -18,7 +18,7 @@ or more demands with commas between them, and all of them hold for an event that
 A name with a comma, a space or a quotation mark in it stands in quotation marks, as a JSON string. \
 For example: type:Enrolled,tag:course:c1 or stream:limits-7";
 
-/// Reads a query; the error says what is wrong with it.
+/// Reads a query; the error describes what is wrong with the text.
 pub(crate) fn parse(text: &str) -> Result<Query, String> {
     let mut rest = text.trim();
     let mut items = vec![QueryItem::default()];
@@ -59,7 +59,7 @@ fn show_item(item: &QueryItem) -> String {
     if demands.is_empty() { "*".to_owned() } else { demands.join(",") }
 }
 
-/// A name in quotation marks where it needs them.
+/// Returns a name, in quotation marks if it needs them.
 fn quoted(name: &str) -> String {
     let is_plain = |c: char| c != ',' && c != '"' && !c.is_whitespace();
     if name.chars().all(is_plain) {
@@ -69,7 +69,7 @@ fn quoted(name: &str) -> String {
     }
 }
 
-/// What comes behind the `or`.
+/// Returns the text after the `or`.
 fn next_item(rest: &str) -> Result<&str, String> {
     let behind = rest.trim_start().strip_prefix("or");
     behind
@@ -78,7 +78,7 @@ fn next_item(rest: &str) -> Result<&str, String> {
         .ok_or_else(|| format!("`{}` stands where `,` or ` or ` is expected", rest.trim_start()))
 }
 
-/// Takes one demand into the item; returns what follows it.
+/// Reads one demand into the item; returns the text after the demand.
 fn demand<'a>(text: &'a str, item: &mut QueryItem) -> Result<&'a str, String> {
     if let Some(rest) = text.strip_prefix('*') {
         return Ok(rest);
@@ -123,7 +123,7 @@ fn add(item: &mut QueryItem, key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A value in quotation marks, or up to the next comma or white space; and what follows it.
+/// Returns a value in quotation marks, or the text up to the next comma or white space, and the rest after it.
 fn value(text: &str) -> Result<(String, &str), String> {
     if text.starts_with('"') {
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<String>();

@@ -4,13 +4,13 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Longest name of a host, as the DNS has it.
+/// The longest name of a host, as the DNS has it.
 const HOST_BYTES_MAX: usize = 253;
 
-/// Where something listens: `host:port`, an IPv6 address in brackets.
+/// The address that something listens at: `host:port`, an IPv6 address in brackets.
 ///
-/// Two texts that mean the same are equal: white space around them is passed over, names are in small letters, and
-/// IPv6 addresses in their shortest form.
+/// Two texts that mean the same are equal: white space around them is passed over, names are in small
+/// letters, and IPv6 addresses in their shortest form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     host: Host,
@@ -23,7 +23,7 @@ enum Host {
     Name(String),
 }
 
-/// Why a text is no address; says what to write instead where that is known.
+/// The reason why a text is no address, with a hint at what to write instead if that is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not HOST:PORT{hint}")]
 pub struct NoAddress {
@@ -32,23 +32,23 @@ pub struct NoAddress {
 }
 
 impl Address {
-    /// The addresses of a list with commas; one at its end, and white space, are passed over.
+    /// Parses a list with commas; a comma at its end, and white space, are passed over.
     pub fn list(text: &str) -> Result<Vec<Address>, NoAddress> {
         let parts = text.split(',').filter(|part| !part.trim().is_empty());
         parts.map(str::parse).collect()
     }
 
-    /// A port of this machine, for programs on it only.
+    /// Returns the address of a port of this machine, for programs on it only.
     pub fn local(port: u16) -> Address {
         Address { host: Host::Ip(Ipv4Addr::LOCALHOST.into()), port }
     }
 
-    /// The port.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether only programs on the same machine reach it.
+    /// Returns true if only programs on the same machine reach the address.
     pub fn is_loopback(&self) -> bool {
         match &self.host {
             Host::Ip(ip) => ip.is_loopback(),
@@ -56,7 +56,7 @@ impl Address {
         }
     }
 
-    /// Whether a connection can be made to it: it names a host and a port, not all of them.
+    /// Returns true if the address can be connected to: it names one host and one port, not all of them.
     pub fn is_reachable(&self) -> bool {
         self.port != 0 && !matches!(self.host, Host::Ip(ip) if ip.is_unspecified())
     }
@@ -81,7 +81,7 @@ impl FromStr for Address {
     }
 }
 
-/// The address, or a hint at what is wrong.
+/// Returns the address, or a hint at the mistake.
 fn parse(text: &str) -> Result<Address, String> {
     if let Some((scheme, rest)) = text.split_once("://") {
         return Err(format!(", without {scheme}://: `{}`", rest.trim_end_matches('/')));
@@ -101,7 +101,7 @@ fn parse(text: &str) -> Result<Address, String> {
     Ok(Address { host: named(host)?, port })
 }
 
-/// A host that is no IPv6 address.
+/// Returns a host that is no IPv6 address.
 fn named(host: &str) -> Result<Host, String> {
     if let Ok(ip) = host.parse::<Ipv4Addr>() {
         return Ok(Host::Ip(ip.into()));

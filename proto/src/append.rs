@@ -1,4 +1,4 @@
-//! What an append asks for, what it demands, and what it is answered.
+//! Appends: their events, their demands on streams and on the log, and their answer.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,21 +7,21 @@ use crate::error::Invalid;
 use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX, APPEND_STREAMS_MAX, CONDITIONS_MAX};
 use crate::{Event, Position, Query, StreamName, Timestamp, Version};
 
-/// What an append demands of a stream.
+/// A demand of an append on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Expectation {
-    /// Nothing.
+    /// The stream may be at any version.
     Any,
-    /// No event yet.
+    /// The stream has no event yet.
     None,
-    /// At least one event.
+    /// The stream has at least one event.
     Exists,
-    /// Exactly this version; 0 is the same demand as [`Expectation::None`] on a stream never deleted.
+    /// The stream is at this version; 0 equals [`Expectation::None`] on a stream never deleted.
     Exactly(Version),
 }
 
 impl Expectation {
-    /// Whether a stream at `actual` meets the demand.
+    /// Returns true if a stream at `actual` meets the demand.
     pub fn is_met_at(self, actual: Version) -> bool {
         match self {
             Expectation::Any => true,
@@ -46,11 +46,11 @@ impl fmt::Display for Expectation {
 /// Events for one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// Where they go.
+    /// The stream that the events go to.
     pub stream: StreamName,
-    /// What the stream must be like before.
+    /// The demand on the stream before the append.
     pub expectation: Expectation,
-    /// At least one.
+    /// The events, at least one.
     pub events: Vec<Event>,
 }
 
@@ -59,38 +59,38 @@ pub struct Write {
 pub struct Requirement {
     /// The stream.
     pub stream: StreamName,
-    /// What it must be like.
+    /// The demand on the stream.
     pub expectation: Expectation,
 }
 
 /// A demand on the log: no event after `after` matches `query`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// What must not be there.
+    /// The query that no event may match.
     pub query: Query,
-    /// Up to here the writer knows the log, and it does not count; 0 = it knows nothing.
+    /// The last position that the writer knows; events up to it do not count. 0 = the writer knows nothing.
     pub after: Position,
 }
 
 /// An append: all its events at consecutive positions, or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Append {
-    /// One stream is the common case; several are a transaction. The streams are distinct.
+    /// The writes: one stream is the common case, several are a transaction. The streams are distinct.
     pub writes: Vec<Write>,
-    /// Streams that are only looked at.
+    /// The demands on streams that are not written.
     pub requirements: Vec<Requirement>,
-    /// Demands on the log.
+    /// The demands on the log.
     pub conditions: Vec<Condition>,
 }
 
 impl Append {
-    /// An append to one stream.
+    /// Makes an append to one stream.
     pub fn to(stream: StreamName, expectation: Expectation, events: Vec<Event>) -> Append {
         let write = Write { stream, expectation, events };
         Append { writes: vec![write], ..Append::default() }
     }
 
-    /// Bytes that the append counts towards [`APPEND_BYTES_MAX`].
+    /// Returns the bytes that the append counts towards [`APPEND_BYTES_MAX`].
     pub fn size(&self) -> usize {
         let writes = self.writes.iter().map(|write| {
             16 + write.stream.as_str().len() + write.events.iter().map(Event::size).sum::<usize>()
@@ -100,13 +100,13 @@ impl Append {
         writes.chain(requirements).chain(conditions).sum()
     }
 
-    /// How many events the append holds.
+    /// Returns the number of events in the append.
     pub fn event_count(&self) -> usize {
         self.writes.iter().map(|write| write.events.len()).sum()
     }
 
-    /// Checks everything that can be said without looking at the log. What passes is a user's append: it
-    /// writes to no stream of the system ([`crate::Change::to_append`] does).
+    /// Checks everything that can be checked without the log. An append that passes is a user's: it writes to
+    /// no stream of the system ([`crate::Change::to_append`] does).
     pub fn check(&self) -> Result<(), Invalid> {
         for write in &self.writes {
             check_user_stream(&write.stream)?;
@@ -118,8 +118,8 @@ impl Append {
         self.check_shape()
     }
 
-    /// What holds for the system's own appends too, and whatever the limits are: there is a write, each has
-    /// an event, and no stream and no id is named twice.
+    /// Checks the rules that also hold for the system's own appends, whatever the limits are: there is a
+    /// write, each write has an event, and no stream and no id is named twice.
     pub fn check_shape(&self) -> Result<(), Invalid> {
         if self.writes.is_empty() {
             return Err(Invalid::new("writes", "are empty"));
@@ -202,7 +202,7 @@ pub struct Appended {
     pub first_position: Position,
     /// The position of the last event.
     pub last_position: Position,
-    /// When the leader stamped the events.
+    /// The time at which the leader stamped the events.
     pub recorded_at: Timestamp,
 }
 

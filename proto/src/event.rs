@@ -9,12 +9,12 @@ use crate::error::Invalid;
 use crate::limits::{EVENT_PAYLOAD_BYTES_MAX, IDENTIFIER_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::{EventType, Position, StreamName, Timestamp, Version};
 
-/// An event's id: a UUID made by the writer, and what makes a repeated append safe. Never all zeros.
+/// An event's id: a UUID made by the writer, which makes a repeated append safe. Never all zeros.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(Uuid);
 
 impl EventId {
-    /// Refuses the nil UUID, which is always somebody's forgotten field.
+    /// Makes an id; refuses the nil UUID, which is always somebody's forgotten field.
     pub fn new(id: Uuid) -> Result<EventId, Invalid> {
         if id.is_nil() {
             return Err(Invalid::new("id", "is the nil UUID"));
@@ -22,24 +22,24 @@ impl EventId {
         Ok(EventId(id))
     }
 
-    /// Reads the usual ways of writing a UUID.
+    /// Parses the usual ways of writing a UUID.
     pub fn parse(text: &str) -> Result<EventId, Invalid> {
         let id = Uuid::try_parse(text)
             .map_err(|error| Invalid::new("id", format!("`{text}` is no UUID: {error}")))?;
         EventId::new(id)
     }
 
-    /// From the 16 bytes of the UUID, most significant first.
+    /// Makes an id of the 16 bytes of the UUID, most significant first.
     pub fn from_bytes(bytes: [u8; 16]) -> Result<EventId, Invalid> {
         EventId::new(Uuid::from_bytes(bytes))
     }
 
-    /// The 16 bytes of the UUID, most significant first.
+    /// Returns the 16 bytes of the UUID, most significant first.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
-    /// The UUID.
+    /// Returns the UUID.
     pub fn uuid(&self) -> Uuid {
         self.0
     }
@@ -60,30 +60,30 @@ impl fmt::Debug for EventId {
 /// An immutable fact, as its writer made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Made by the writer, kept over repetitions.
+    /// The event's id, made by the writer and kept over repetitions.
     pub id: EventId,
-    /// What happened, `OrderPaid` say.
+    /// The type of the fact, `OrderPaid` say.
     pub kind: EventType,
     /// The fact itself: bytes, JSON by custom.
     pub data: Bytes,
-    /// What is known around it: bytes, JSON by custom.
+    /// Further data about the fact: bytes, JSON by custom.
     pub metadata: Bytes,
-    /// Labels to find the event by; without repetition, in the writer's order.
+    /// The labels to find the event by; without repetition, in the writer's order.
     pub tags: Vec<String>,
-    /// The media type of `data`; empty = not told.
+    /// The media type of `data`; empty = not given.
     pub content_type: String,
     /// The version of the shape of `data`; 1 if not given.
     pub schema: u32,
-    /// What larger thing the event belongs to; empty = not told.
+    /// The id of the larger process that the event belongs to; empty = not given.
     pub correlation_id: String,
-    /// What caused the event; empty = not told.
+    /// The id of the event's cause; empty = not given.
     pub causation_id: String,
-    /// The writer's own time.
+    /// The time of the fact, given by the writer.
     pub occurred_at: Option<Timestamp>,
 }
 
 impl Event {
-    /// An event with only its id, type and data.
+    /// Makes an event with only its id, type and data.
     pub fn new(id: EventId, kind: EventType, data: impl Into<Bytes>) -> Event {
         Event {
             id,
@@ -99,7 +99,7 @@ impl Event {
         }
     }
 
-    /// Bytes that the event counts towards the limits: its contents and 64 for the envelope.
+    /// Returns the bytes that the event counts towards the limits: its contents and 64 for the envelope.
     pub fn size(&self) -> usize {
         let tags: usize = self.tags.iter().map(|tag| tag.len() + 4).sum();
         64 + self.kind.as_str().len()
@@ -155,15 +155,15 @@ impl Event {
 /// An event as the log returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// Its place in the whole log.
+    /// The event's place in the whole log.
     pub position: Position,
-    /// The stream it belongs to.
+    /// The stream that the event belongs to.
     pub stream: StreamName,
-    /// Its place in that stream.
+    /// The event's place in its stream.
     pub version: Version,
-    /// When the leader stamped it; never decreasing along positions.
+    /// The time at which the leader stamped the event; never decreasing along positions.
     pub recorded_at: Timestamp,
-    /// What the writer made.
+    /// The event as its writer made it.
     pub event: Event,
 }
 

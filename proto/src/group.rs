@@ -1,4 +1,4 @@
-//! Consumer groups: what is shared by their consumers, how, and what is kept of its progress.
+//! Consumer groups: the events that their consumers share, the rules of sharing, and the progress that is kept.
 
 use std::fmt;
 
@@ -10,17 +10,17 @@ use crate::limits::{
 use crate::name::check_bounded;
 use crate::{GroupName, LogIndex, Position, Query, Timestamp};
 
-/// How the events of a group are shared among its consumers.
+/// The way in which the events of a group are shared among its consumers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Strategy {
-    /// Each event goes to the next consumer that has room for it; in no order that consumers could see.
+    /// Each event goes to the next consumer that has room for it; consumers see no order.
     #[default]
     RoundRobin,
-    /// The events of one stream go to one consumer at a time, in order, one after the other was settled: a
-    /// lease. It can overlap where a consumer goes on after its message timeout, or after the leader changed.
+    /// The events of one stream go to one consumer at a time, in order, each after the one before was settled: a lease.
+    /// Leases can overlap where a consumer goes on after its message timeout, or after the leader changed.
     ByStream,
-    /// One consumer gets everything in order; the others wait until it leaves. What failed holds up everything after
-    /// it that was not handed out before, until it is settled or parked.
+    /// One consumer gets everything in order; the others wait until it leaves. A failed event holds up every
+    /// event after it that was not handed out before, until it is settled or parked.
     Single,
 }
 
@@ -28,7 +28,7 @@ impl Strategy {
     /// All strategies.
     pub const ALL: [Strategy; 3] = [Strategy::RoundRobin, Strategy::ByStream, Strategy::Single];
 
-    /// The word for it on the wire, on the command line and in JSON; stable.
+    /// Returns the strategy's name on the wire, on the command line and in JSON; stable.
     pub fn as_str(self) -> &'static str {
         match self {
             Strategy::RoundRobin => "round-robin",
@@ -37,7 +37,7 @@ impl Strategy {
         }
     }
 
-    /// The strategy of that name.
+    /// Returns the strategy of that name.
     pub fn parse(name: &str) -> Option<Strategy> {
         Strategy::ALL.into_iter().find(|strategy| strategy.as_str() == name)
     }
@@ -49,19 +49,19 @@ impl fmt::Display for Strategy {
     }
 }
 
-/// How a group treats its consumers and its events.
+/// The settings of a group: the rules for its consumers and its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupSettings {
-    /// Who gets what.
+    /// The way in which events are shared.
     pub strategy: Strategy,
-    /// How long a consumer may take over an event before it is given to another, in milliseconds.
+    /// The time that a consumer may take over an event before another gets the event, in milliseconds.
     pub timeout_ms: u64,
-    /// How often an event is tried before it is parked; at least 1.
+    /// The number of times that an event is tried before it is parked; at least 1.
     pub attempts_max: u32,
-    /// How long an event that failed waits before it is tried again, unless its consumer says otherwise, in
+    /// The time that a failed event waits before it is tried again, unless its consumer sets another, in
     /// milliseconds; doubled with every further attempt, up to a minute.
     pub retry_delay_ms: u64,
-    /// Most events that are with all consumers of the group at once.
+    /// The most events that all consumers of the group hold together at once.
     pub window: u32,
 }
 
@@ -111,81 +111,81 @@ fn check_window(window: u32) -> Result<(), Invalid> {
     Err(Invalid::limit("window", why, GROUP_WINDOW_MAX.into()))
 }
 
-/// What a group is, as it was created.
+/// The definition of a group, as it was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupDefinition {
-    /// What its consumers share.
+    /// The query of the events that the consumers share.
     pub query: Query,
-    /// Where it begins: only what comes after this position.
+    /// The position after which the group begins.
     pub after: Position,
-    /// How.
+    /// The settings of the group.
     pub settings: GroupSettings,
 }
 
 /// An event that failed and is to be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// The event.
+    /// The position of the event.
     pub position: Position,
-    /// How often it was tried.
+    /// The number of times that the event was tried.
     pub attempts: u32,
-    /// Not before this, by the clock of the node that leads.
+    /// The time before which the event is not tried again, by the clock of the leader.
     pub due: Timestamp,
 }
 
-/// An event that is not tried any more until somebody says so.
+/// An event that is not tried again until somebody replays it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parked {
-    /// The event.
+    /// The position of the event.
     pub position: Position,
-    /// How often it was tried.
+    /// The number of times that the event was tried.
     pub attempts: u32,
-    /// What the last consumer said, or what became of it; at most [`REASON_BYTES_MAX`] bytes.
+    /// The reason that the last consumer gave, or its fate; at most [`REASON_BYTES_MAX`] bytes.
     pub reason: String,
-    /// When, by log time; given by the log, whatever a request says.
+    /// The log time of the parking; the log sets it, whatever a request contains.
     pub parked_at: Timestamp,
 }
 
-/// What became of events since the last that was told, by the node that hands them out.
+/// A report of the node that hands events out: the fates of events since its last report.
 ///
-/// Everything that matches at or below `floor` is settled but for what is in `failed` or `parked`, here or told
-/// before. A position is in at most one of the lists.
+/// Every matching event at or below `floor` is settled, except those that this report or an earlier one puts
+/// into `failed` or `parked`. A position is in at most one of the lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupProgress {
-    /// Which life of the group it speaks of (see [`GroupRequest`]); of another it is refused.
+    /// The group's incarnation (see [`GroupRequest`]); a report about another incarnation is refused.
     pub incarnation: LogIndex,
-    /// Never goes down: a lower one than is known changes nothing.
+    /// The floor, which never goes down: a lower one than the known one changes nothing.
     pub floor: Position,
-    /// Settled for good: acknowledged or skipped. Takes a position out of what failed or is parked.
+    /// The events settled for good, acknowledged or skipped; they are then neither failed nor parked.
     pub settled: Vec<Position>,
-    /// To be tried again.
+    /// The events to be tried again.
     pub failed: Vec<Failed>,
-    /// Not to be tried again.
+    /// The events not to be tried again.
     pub parked: Vec<Parked>,
 }
 
-/// Which of a group's parked events are meant.
+/// A selection of a group's parked events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// All.
+    /// All parked events.
     All,
-    /// Those at these positions; what is not parked is passed over.
+    /// The parked events at these positions; other positions are passed over.
     Positions(Vec<Position>),
 }
 
 impl Selection {
-    /// Those at these positions.
+    /// Selects the parked events at these positions.
     pub fn positions(positions: impl IntoIterator<Item = u64>) -> Selection {
         Selection::Positions(positions.into_iter().map(Position).collect())
     }
 }
 
-/// The id of a request to a group: asked again under the same id, it is made once, and gets the first answer.
+/// The id of a request to a group: sent again under the same id, it is made once, and gets the first answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub [u8; 16]);
 
 impl RequestId {
-    /// The id in these bytes; none in no bytes.
+    /// Returns the id in these bytes; `None` if there are no bytes.
     pub fn from_slice(bytes: &[u8]) -> Result<Option<RequestId>, Invalid> {
         if bytes.is_empty() {
             return Ok(None);
@@ -197,28 +197,28 @@ impl RequestId {
     }
 }
 
-/// What is asked of a group.
+/// A request to a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupRequest {
-    /// Creates the group. One that is there already and the same stays as it is; one that differs is a conflict.
+    /// Creates the group. An equal group that exists already stays as it is; one that differs is a conflict.
     /// A group's *incarnation* is the log index of the entry that created it or reset it last.
     Create(GroupDefinition),
-    /// Changes how the group goes on.
+    /// Changes the settings with which the group goes on.
     Configure(GroupSettings),
-    /// Removes the group with all that is known of its progress, what is parked included.
+    /// Removes the group with all its progress, parked events included.
     Delete,
-    /// Begins again after this position: what was settled, failed or parked is forgotten.
+    /// Begins again after this position: settled, failed and parked events are forgotten.
     Reset(Position),
     /// Tries parked events again, from the first attempt on.
     Replay(Selection),
     /// Gives parked events up for good.
     Drop(Selection),
-    /// What became of events; of the system only: consumers do not ask for this.
+    /// Reports the fates of events; only the system sends this, not consumers.
     Progress(GroupProgress),
 }
 
 impl GroupRequest {
-    /// Checks everything that can be said without looking at the log.
+    /// Checks everything that can be checked without the log.
     pub fn check(&self) -> Result<(), Invalid> {
         match self {
             GroupRequest::Create(definition) => {
@@ -256,16 +256,16 @@ fn check_count(count: usize) -> Result<(), Invalid> {
     Err(Invalid::limit("positions", why, GROUP_CHANGE_POSITIONS_MAX as u64))
 }
 
-/// What a consumer joins as.
+/// The data with which a consumer joins a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Join {
     /// The group.
     pub group: GroupName,
-    /// For people; need not be unique. Empty = it has no name.
+    /// The consumer's name, for people; need not be unique. Empty = it has no name.
     pub consumer: String,
-    /// Most unsettled events that it holds at once, from 1 to [`GROUP_WINDOW_MAX`].
+    /// The most unsettled events that the consumer holds at once, from 1 to [`GROUP_WINDOW_MAX`].
     pub window: u32,
-    /// Whether it tells when the work on an event begins; else that is when the event is handed out.
+    /// True if the consumer tells when it begins an event; else an event begins when it is handed out.
     pub tells_begun: bool,
 }
 
@@ -279,34 +279,34 @@ impl Join {
     }
 }
 
-/// What a consumer made of an event.
+/// The fate that a consumer gives an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is handled.
+    /// The event is handled.
     Acknowledged,
-    /// It is to be tried again, or parked after the last attempt.
+    /// The event is to be tried again, or parked after the last attempt.
     Failed {
-        /// Why.
+        /// The reason of the failure.
         reason: String,
-        /// After how many milliseconds; as the group's settings say if not told.
+        /// The milliseconds to wait before the next attempt; if not given, the group's settings decide.
         delay_ms: Option<u64>,
     },
-    /// It is not to be tried again until somebody replays it; why.
+    /// The event is not to be tried again until somebody replays it, for this reason.
     Parked(String),
-    /// It is given up for good.
+    /// The event is given up for good.
     Skipped,
 }
 
-/// What a consumer made of one of its events.
+/// The fate of one of a consumer's events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
     /// The number of the delivery.
     pub number: u64,
-    /// What became of the event.
+    /// The fate of the event.
     pub fate: Fate,
 }
 
-/// A reason within its limit: what is beyond [`REASON_BYTES_MAX`] is cut off, at a character's end.
+/// Returns a reason within its limit: it is cut off at the last character's end within [`REASON_BYTES_MAX`].
 pub fn bounded_reason(mut reason: String) -> String {
     if reason.len() > REASON_BYTES_MAX {
         let end = (0..=REASON_BYTES_MAX).rev().find(|at| reason.is_char_boundary(*at));
@@ -316,39 +316,39 @@ pub fn bounded_reason(mut reason: String) -> String {
     reason
 }
 
-/// What a request to a group came to.
+/// The outcome of a request to a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupOutcome {
-    /// It is done; how many events it changed, where it speaks of events. Else 1, or 0 if the group was as it
-    /// was asked for already.
+    /// The request is done. The number counts the events that it changed, if it is about events; else it is
+    /// 1, or 0 if the group already was as requested.
     Done(u64),
-    /// There is no such group (any more, or in that life of it).
+    /// The group does not exist, or no longer in that incarnation.
     NotFound,
-    /// A group of that name is there, and not as it was asked for.
+    /// A group of that name exists, and differs from the requested one.
     Differs,
-    /// A limit does not allow it: of groups, or of what is kept of one. Nothing was changed.
+    /// A limit on groups, or on the data of one group, does not allow the request. Nothing was changed.
     Full,
-    /// Progress that counts for nothing: told by a node that led in another term than that of its entry, or of
+    /// Progress without effect: it came from a node that led in another term than that of its entry, or names
     /// positions that no event has.
     Stale,
 }
 
-/// How far a group is, as the log knows it. What consumers hold at the moment is known to the leader alone.
+/// The progress of a group according to the log. Only the leader knows what consumers hold at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSummary {
-    /// Its name.
+    /// The group's name.
     pub name: GroupName,
-    /// What it is.
+    /// The group's definition.
     pub definition: GroupDefinition,
-    /// The log index of the entry that created it or reset it last.
+    /// The log index of the entry that created the group or reset it last.
     pub incarnation: LogIndex,
-    /// Everything up to here is settled, but for what failed or is parked.
+    /// The position up to which every event is settled, except those that failed or are parked.
     pub floor: Position,
-    /// How many events above the floor are settled.
+    /// The number of settled events above the floor.
     pub settled: u64,
-    /// How many failed and wait to be tried again.
+    /// The number of failed events that wait to be tried again.
     pub failed: u64,
-    /// How many are parked.
+    /// The number of parked events.
     pub parked: u64,
 }
 

@@ -21,8 +21,8 @@ const OF_CATEGORY: &str = "$category/";
 const OF_PATH: &str = "$path/";
 
 impl Scope {
-    /// The stream of the system that holds the changes of this scope's settings: `$$NAME` for a stream,
-    /// `$category/NAME`, `$path/NAME`.
+    /// Returns the stream of the system that holds the changes of this scope's settings: `$$NAME` for a
+    /// stream, `$category/NAME`, `$path/NAME`.
     ///
     /// # Errors
     /// When that name would be too long, or the scope is itself the system's.
@@ -38,7 +38,7 @@ impl Scope {
         StreamName::new(format!("{prefix}{}", self.as_str()))
     }
 
-    /// The scope whose changes a stream of the system holds; `None` for any other stream.
+    /// Returns the scope whose changes a stream of the system holds; `None` for any other stream.
     pub fn changed_by(stream: &StreamName) -> Option<Scope> {
         let name = stream.as_str();
         let scope = if let Some(name) = name.strip_prefix(OF_STREAM) {
@@ -52,15 +52,15 @@ impl Scope {
     }
 }
 
-/// What happens to one setting. On the wire and in events: absent, null, or a number.
+/// The change of one setting. On the wire and in events: absent, null, or a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Setting {
-    /// It stays as it is.
+    /// The setting stays as it is.
     #[default]
     Keep,
-    /// It is taken back: the next wider scope decides again. What it removed stays removed.
+    /// The setting is taken back: the next wider scope decides again. Events that it hid stay hidden.
     Clear,
-    /// It is this from now on.
+    /// The setting has this value from now on.
     Put(u64),
 }
 
@@ -89,14 +89,14 @@ impl<'de> Deserialize<'de> for Setting {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SettingsChange {
-    /// At most so many of a stream's newest events are there; at least 1.
+    /// The number of a stream's newest events that stay readable; at least 1.
     #[serde(default, skip_serializing_if = "Setting::is_kept")]
     pub max_count: Setting,
-    /// Events older than this by log time are not there; microseconds, at least 1.
+    /// The age by log time beyond which events are no longer readable, in microseconds; at least 1.
     #[serde(default, skip_serializing_if = "Setting::is_kept")]
     pub max_age_us: Setting,
-    /// Events before this one are not there: a version of a stream, a position for a category or a path. It
-    /// cannot be taken back.
+    /// The first event that stays readable, as a version for a stream, as a position for a category or a
+    /// path. It cannot be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncate_before: Option<u64>,
 }
@@ -119,7 +119,7 @@ impl SettingsChange {
     }
 }
 
-/// What is changed.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
     /// Settings, of a stream, a category or a path.
@@ -133,19 +133,19 @@ pub enum ChangeKind {
 /// A change of settings, or the end of life of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Whose.
+    /// The scope of the change.
     pub scope: Scope,
-    /// What the stream must be like; `Any` for a category or a path.
+    /// The demand on the stream; `Any` for a category or a path.
     pub expectation: Expectation,
     /// The id of the event that records the change; kept over repetitions.
     pub id: EventId,
-    /// What.
+    /// The kind of the change.
     pub kind: ChangeKind,
 }
 
 impl Change {
-    /// The append that makes the change: an event in the scope's stream of changes, and the expectation on
-    /// the stream itself.
+    /// Returns the append that makes the change: an event in the scope's stream of changes, and the
+    /// expectation on the stream itself.
     pub fn to_append(&self) -> Result<Append, Invalid> {
         let is_stream = matches!(self.scope, Scope::Stream(_));
         let (kind, data) = match &self.kind {
@@ -175,7 +175,7 @@ impl Change {
         Ok(Append { writes, requirements, ..Append::default() })
     }
 
-    /// What an append changes, if it is one that [`Change::to_append`] made.
+    /// Returns the change that an append makes, if [`Change::to_append`] made the append.
     ///
     /// # Errors
     /// When it writes to a stream of the system otherwise.
@@ -199,7 +199,7 @@ impl Change {
 }
 
 impl ChangeKind {
-    /// What an event of a stream of changes says.
+    /// Returns the change that an event of a stream of changes records.
     pub fn of_event(event: &Event) -> Result<ChangeKind, Invalid> {
         match event.kind.as_str() {
             SETTINGS => serde_json::from_slice(&event.data)

@@ -1,15 +1,15 @@
-//! Listing what there is: streams, categories, paths and types, by name, with how many events each had.
+//! Lists of names: streams, categories, paths and types, each with its number of events.
 
 use crate::error::Invalid;
 use crate::limits::NAME_BYTES_MAX;
 use crate::{Category, Consistency, Path, Version};
 
-/// What is listed.
+/// The kind of names that are listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listed {
     /// Streams.
     Streams,
-    /// The streams of a category, in whatever path.
+    /// The streams of a category, in any path.
     StreamsOf(Category),
     /// The streams in a path.
     StreamsIn(Path),
@@ -21,27 +21,27 @@ pub enum Listed {
     Types,
 }
 
-/// A list that is asked for, in the order of the names' bytes.
+/// A request for a list, in the order of the names' bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// What is listed.
+    /// The kind of names that are listed.
     pub listed: Listed,
-    /// Only names that begin so; all if empty.
+    /// The prefix of the names in the list; all names if empty.
     pub prefix: String,
-    /// Only names after this one; all if empty. It need not be one that is there.
+    /// The name after which the list begins; it need not exist. All names if empty.
     pub after: String,
-    /// At most so many names; all if not told.
+    /// The most names in the list; all names if `None`.
     pub limit: Option<u64>,
-    /// How fresh.
+    /// The consistency of the read.
     pub consistency: Consistency,
-    /// Whether the system's are listed too, whose names begin with `$`; they are where `prefix` does.
+    /// True if names of the system, which begin with `$`, are listed too; they are if `prefix` begins so.
     pub with_system: bool,
-    /// Whether streams are listed too of which no event can be read any more.
+    /// True if streams without any readable event are listed too.
     pub with_removed: bool,
 }
 
 impl Listing {
-    /// All of these.
+    /// Requests all names of a kind.
     pub fn of(listed: Listed) -> Listing {
         Listing {
             listed,
@@ -67,25 +67,25 @@ impl Listing {
     }
 }
 
-/// One line of a list.
+/// A name in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     /// The name.
     pub name: String,
-    /// Of a stream: how many of its events can be read. Of anything else: how many were recorded, those that
-    /// were removed since included; `None` when that is not known, as of a store that an early build wrote.
+    /// For a stream the number of its events that can be read. For any other name the number of events
+    /// recorded, removed ones included; `None` if that is not known, as in a store that an early build wrote.
     pub events: Option<u64>,
-    /// Of a stream: where it is.
+    /// For a stream its versions and its state.
     pub stream: Option<NamedStream>,
 }
 
-/// Where a stream of a list is.
+/// The versions and the state of a stream in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamedStream {
-    /// The version of its last event, there or not.
+    /// The version of the stream's last event, removed or not.
     pub version: Version,
-    /// The first version that can be read; the one after `version` when none can.
+    /// The first version that can be read; the one after `version` if none can.
     pub first_version: Version,
-    /// Whether a tombstone closed the name for good.
+    /// True if a tombstone closed the name for good.
     pub closed: bool,
 }

@@ -1,4 +1,4 @@
-//! Names of streams, categories, paths and types, and the rules of what a name may be.
+//! Names of streams, categories, paths and types, and the rules for them.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::limits::{IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX, NAME_PARTS_MAX, TAG_BY
 pub struct StreamName(Arc<str>);
 
 impl StreamName {
-    /// Checks the rules above.
+    /// Makes a name that obeys the rules above.
     pub fn new(name: impl AsRef<str>) -> Result<StreamName, Invalid> {
         let name = name.as_ref();
         check_parts("stream", name)?;
@@ -28,34 +28,34 @@ impl StreamName {
         Ok(stream)
     }
 
-    /// The whole name.
+    /// Returns the whole name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What stands after the last `/`, up to the first `-` there, or all of it.
+    /// Returns the part of the name after the last `/`, up to the first `-` there, or all of that part.
     pub fn category(&self) -> &str {
         let last = self.0.rsplit('/').next().unwrap_or(&self.0);
         last.split('-').next().unwrap_or(last)
     }
 
-    /// The paths that the stream lies in, shortest first: `acme` and `acme/eu` for `acme/eu/order-42`.
+    /// Returns the paths that the stream lies in, shortest first: `acme` and `acme/eu` for `acme/eu/order-42`.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.0.match_indices('/').filter_map(|(at, _)| self.0.get(..at))
     }
 
-    /// Whether the stream is the system's: users cannot append to it.
+    /// Returns true if the stream is the system's: users cannot append to it.
     pub fn is_system(&self) -> bool {
         self.0.starts_with('$')
     }
 }
 
-/// A category: the part of a stream's name that tells what kind of thing it is.
+/// A category: the part of a stream's name that names the kind of thing it is about.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Category(Arc<str>);
 
 impl Category {
-    /// 1 to 255 bytes without control characters, `/` and `-`.
+    /// Makes a category of 1 to 255 bytes without control characters, `/` and `-`.
     pub fn new(name: impl AsRef<str>) -> Result<Category, Invalid> {
         let name = name.as_ref();
         check_text("category", name)?;
@@ -65,7 +65,7 @@ impl Category {
         Ok(Category(name.into()))
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -76,18 +76,18 @@ impl Category {
 pub struct Path(Arc<str>);
 
 impl Path {
-    /// 1 to 255 bytes without control characters and empty parts, at most 16 parts, and without a `/` at the end.
+    /// Makes a path of 1 to 255 bytes and at most 16 parts, none empty, without control characters.
     pub fn new(name: impl AsRef<str>) -> Result<Path, Invalid> {
         check_parts("path", name.as_ref())?;
         Ok(Path(name.as_ref().into()))
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether a stream lies in this path.
+    /// Returns true if a stream lies in this path.
     pub fn holds(&self, stream: &StreamName) -> bool {
         stream.paths().any(|path| path == self.as_str())
     }
@@ -98,23 +98,23 @@ impl Path {
 pub struct EventType(Arc<str>);
 
 impl EventType {
-    /// 1 to 255 bytes without control characters.
+    /// Makes a type of 1 to 255 bytes without control characters.
     pub fn new(name: impl AsRef<str>) -> Result<EventType, Invalid> {
         EventType::check(name.as_ref())?;
         Ok(EventType(name.as_ref().into()))
     }
 
-    /// What [`EventType::new`] checks, without making one.
+    /// Checks a name as [`EventType::new`] does, without making a type.
     pub fn check(name: &str) -> Result<(), Invalid> {
         check_text("type", name)
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the type is the system's: users cannot append it.
+    /// Returns true if the type is the system's: users cannot append it.
     pub fn is_system(&self) -> bool {
         self.0.starts_with('$')
     }
@@ -125,13 +125,13 @@ impl EventType {
 pub struct Tag(Arc<str>);
 
 impl Tag {
-    /// 1 to 128 bytes without control characters.
+    /// Makes a tag of 1 to 128 bytes without control characters.
     pub fn new(tag: impl AsRef<str>) -> Result<Tag, Invalid> {
         check_bounded("tag", tag.as_ref(), TAG_BYTES_MAX)?;
         Ok(Tag(tag.as_ref().into()))
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -142,13 +142,13 @@ impl Tag {
 pub struct CorrelationId(Arc<str>);
 
 impl CorrelationId {
-    /// 1 to 128 bytes without control characters.
+    /// Makes a correlation id of 1 to 128 bytes without control characters.
     pub fn new(id: impl AsRef<str>) -> Result<CorrelationId, Invalid> {
         check_bounded("correlation_id", id.as_ref(), IDENTIFIER_BYTES_MAX)?;
         Ok(CorrelationId(id.as_ref().into()))
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -159,13 +159,13 @@ impl CorrelationId {
 pub struct GroupName(Arc<str>);
 
 impl GroupName {
-    /// 1 to 128 bytes without control characters.
+    /// Makes a name of 1 to 128 bytes without control characters.
     pub fn new(name: impl AsRef<str>) -> Result<GroupName, Invalid> {
         check_bounded("group", name.as_ref(), IDENTIFIER_BYTES_MAX)?;
         Ok(GroupName(name.as_ref().into()))
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -173,7 +173,7 @@ impl GroupName {
 
 macro_rules! text {
     ($($name:ident),*) => {$(
-        /// Names hash and compare as their text, so maps of names are asked with text.
+        /// Names hash and compare as their text, so a text finds a name in a map.
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
 use jiff::fmt::temporal::Pieces;
 
-/// What the numbers of a [`Timestamp`] count from.
+/// The time that the numbers of a [`Timestamp`] count from.
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 const NO_TIME: &str = "is no RFC 3339 time";
 const NO_YEAR: &str = "lies outside the years -9999 to 9999 in UTC";
@@ -18,10 +18,10 @@ macro_rules! number {
         pub struct $name(pub u64);
 
         impl $name {
-            /// Before the first.
+            /// The number before the first.
             pub const ZERO: $name = $name(0);
 
-            /// The one after this one.
+            /// Returns the number after this one.
             ///
             /// # Panics
             /// At the end of 64 bits, which no cluster reaches.
@@ -30,7 +30,7 @@ macro_rules! number {
                 self.plus(1)
             }
 
-            /// This one, `count` further on.
+            /// Returns the number `count` after this one.
             ///
             /// # Panics
             /// At the end of 64 bits, which no cluster reaches.
@@ -85,12 +85,12 @@ number! {
 pub struct LogId {
     /// The term in which a leader proposed the entry.
     pub term: Term,
-    /// Its place in the log.
+    /// The entry's place in the log.
     pub index: LogIndex,
 }
 
 impl LogId {
-    /// The entry of that term and index.
+    /// Makes the id of the entry of that term and index.
     pub const fn new(term: u64, index: u64) -> LogId {
         LogId { term: Term(term), index: LogIndex(index) }
     }
@@ -102,14 +102,14 @@ impl fmt::Display for LogId {
     }
 }
 
-/// Microseconds since the Unix epoch.
+/// A time, in microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Reads RFC 3339 (`2011-10-01T00:38:44.546+02:00`), to the end of the year 9999; the error says what is wrong.
-    /// Digits below a microsecond are cut off, and a leap second is read as the second before it: the numbers of
-    /// the Unix epoch have no place for either.
+    /// Parses RFC 3339 (`2011-10-01T00:38:44.546+02:00`), to the end of the year 9999; the error is the
+    /// reason. Digits below a microsecond are cut off, and a leap second is read as the second before it: the
+    /// numbers of the Unix epoch have no place for either.
     pub fn parse(text: &str) -> Result<Timestamp, &'static str> {
         let pieces = Pieces::parse(text).map_err(|_| NO_TIME)?;
         let time = pieces.time().ok_or(NO_TIME)?;
@@ -120,19 +120,19 @@ impl Timestamp {
         i64::try_from(micros).ok().map(Timestamp).filter(|time| time.is_writable()).ok_or(NO_YEAR)
     }
 
-    /// Whether the time can be written as RFC 3339.
+    /// Returns true if the time can be written as RFC 3339.
     pub fn is_writable(self) -> bool {
         self.civil().is_some()
     }
 
-    /// In UTC, if the calendar has it.
+    /// Returns the time in UTC, if the calendar has it.
     fn civil(self) -> Option<DateTime> {
         EPOCH.checked_add(SignedDuration::from_micros(self.0)).ok()
     }
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 with microseconds, in UTC; a number of microseconds where RFC 3339 has no words for it.
+    /// Writes RFC 3339 with microseconds, in UTC, or a number of microseconds if RFC 3339 cannot express the time.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.civil() {
             Some(time) => write!(f, "{time:.6}Z"),

@@ -1,4 +1,4 @@
-//! Aggregate snapshots: the state of a stream at a version, so that rebuilding it reads only what follows.
+//! Aggregate snapshots: the state of a stream at a version, so that rebuilding it reads only the events after it.
 
 use bytes::Bytes;
 
@@ -6,23 +6,23 @@ use crate::error::Invalid;
 use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::{StreamName, Timestamp, Version};
 
-/// The state of an aggregate as its application made it from a stream's events. Of each stream the newest
-/// is kept.
+/// The state of an aggregate as its application made it from a stream's events. The newest snapshot of each
+/// stream is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// The stream.
     pub stream: StreamName,
-    /// The version that it was made at: the events after it are still to be applied. At least 1.
+    /// The version of the stream at the snapshot: later events are still to be applied. At least 1.
     pub version: Version,
-    /// The version of the shape of `data`; at least 1. An application passes over shapes it does not know. Of two
-    /// snapshots at one version the one of the newer schema is kept.
+    /// The version of the shape of `data`; at least 1. An application passes over shapes it does not know. Of
+    /// two snapshots at one version the one with the newer schema is kept.
     pub schema: u32,
     /// The state.
     pub data: Bytes,
 }
 
 impl Snapshot {
-    /// Checks everything that can be said without looking at the log.
+    /// Checks everything that can be checked without the log.
     pub fn check(&self) -> Result<(), Invalid> {
         if self.stream.is_system() {
             let why = format!("`{}` begins with `$`, which is kept for the system", self.stream);
@@ -46,8 +46,8 @@ impl Snapshot {
 /// A snapshot as the store returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedSnapshot {
-    /// What the application put.
+    /// The snapshot that the application put.
     pub snapshot: Snapshot,
-    /// When the leader stamped it.
+    /// The time at which the leader stamped the snapshot.
     pub recorded_at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! What a node does for the chunks it has: scrubbing, repair, scavenging. And what it found.
+//! The care of a node for its chunks: scrubbing, repair, scavenging, and the state that they report.
 
 use crate::status::{Damage, Scavenging, Scrub};
 
@@ -6,7 +6,7 @@ pub(crate) mod repair;
 pub(crate) mod scavenge;
 pub(crate) mod scrub;
 
-/// What a node knows of its own health.
+/// The state of a node's health, as the node knows it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Health {
     pub(crate) damaged: Vec<Damage>,

@@ -1,4 +1,4 @@
-//! A checkpoint on demand: the chunk under way ends early, on every replica at the same entry.
+//! Checkpoints on demand: the chunk under way ends early, on every replica at the same entry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::space::Room;
 use crate::types::{Closure, Command, TypeConfig};
 use crate::wire;
 
-/// How long is waited for the leader, and then for the checkpoint.
+/// The longest time to wait for the leader, and then for the checkpoint.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Sees to it that all that is applied here now is part of a checkpoint, as far as that can be had: without a
-/// leader, or without room for a seal, the newest checkpoint must do.
+/// Waits until all that is applied here now is part of a checkpoint, if that is possible: without a leader,
+/// or without room for a seal, the newest checkpoint is used as it is.
 pub(crate) async fn refresh<H: Host>(running: &Arc<Running<H>>) {
     let progress = *running.core.progress().borrow();
     if progress.position <= progress.checkpointed_position {
@@ -41,7 +41,7 @@ pub(crate) async fn refresh<H: Host>(running: &Arc<Running<H>>) {
     }
 }
 
-/// Has the leader end the chunk under way; returns the index at which it ends.
+/// Requests the leader to end the chunk under way; returns the index at which the chunk ends.
 async fn end_chunk<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost> {
     let (leader, place) = running.leader().ok_or(Lost::Unavailable)?;
     if leader == running.identity.node {
@@ -54,7 +54,7 @@ async fn end_chunk<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost>
     answer.await.map(|response| LogIndex(response.index)).map_err(|_| Lost::Unavailable)
 }
 
-/// Ends the chunk under way; on the leader.
+/// Ends the chunk under way, if this node is the leader; returns the index at which the chunk ends.
 pub(crate) async fn as_leader<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost> {
     if running.core.space.room() == Room::Full {
         return Err(Lost::NoRoom);
@@ -68,7 +68,7 @@ pub(crate) async fn as_leader<H: Host>(running: &Arc<Running<H>>) -> Result<LogI
         };
         let _gave_up = sender.send(index);
     };
-    // Without a stamp log time stays where it is.
+    // Without a stamp, log time stays the same.
     let bytes = command::checkpoint(running.stamp().unwrap_or_default());
     let write = running.raft.write(Command { bytes, proposal: None });
     let queued = write.responder(Closure::new(answer)).into_future();

@@ -1,8 +1,8 @@
-//! Which time may be stamped: what this node's clock shows, checked against the clocks of its peers.
+//! The choice of the time that is stamped: this node's clock, checked against the clocks of its peers.
 //!
-//! A stamp decides what is too old, and log time never goes back; so one wrong clock must not move it. A peer's
-//! clock is kept as an offset from the monotonic clock of this process: a jump of this node's own clock does not
-//! touch what is known of the others.
+//! A stamp decides which events are too old, and log time never goes back; so one wrong clock must not move it. A
+//! peer's clock is kept as an offset from the monotonic clock of this process: a jump of this node's own clock does
+//! not touch the offsets of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,26 +12,26 @@ use tokio::time::Instant;
 
 pub(crate) mod exchange;
 
-/// How far a stamp may be ahead of the median of a majority's clocks, and the wall clock ahead of the monotonic one.
+/// The most that a stamp may be ahead of a majority's reference clock, or the wall clock ahead of the monotonic one.
 pub(crate) const LEEWAY: Duration = Duration::from_secs(5);
-/// No right clock is further behind the newest stamp: that was at most the leeway ahead of a right one, which may be
-/// a little ahead of others.
+/// The most that a right clock can be behind the newest stamp: the stamp was at most the leeway ahead of a right clock,
+/// which may be a little ahead of other right clocks.
 const BEHIND_LOG_MAX: Duration = Duration::from_secs(10);
-/// What a peer told counts for so long.
+/// The time for which a peer's answer counts.
 const TOLD_COUNTS_FOR: Duration = Duration::from_secs(30);
-/// An older answer gives way to a newer one although that took longer on its way.
+/// The age from which an answer gives way to a newer one even if that took longer on its way.
 const PRECISE_FOR: Duration = Duration::from_secs(10);
-/// So far ahead of its newest stamp the node of a cluster of one does not start unless its clock is accepted.
+/// The most that the clock of a cluster's only node may be ahead of its newest stamp at a start, unless it is accepted.
 const START_AHEAD_MAX: Duration = Duration::from_secs(400 * 24 * 3600);
 
-/// What the two clocks of this process show at one moment.
+/// The times that the two clocks of this process show at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     pub(crate) wall: Timestamp,
     pub(crate) instant: Instant,
 }
 
-/// What a peer's clock showed at an instant of this process.
+/// The time that a peer's clock showed at an instant of this process.
 #[derive(Clone, Copy, Debug)]
 struct Told {
     wall: i64,
@@ -41,40 +41,40 @@ struct Told {
 }
 
 impl Told {
-    /// What the peer's clock shows at that instant.
+    /// Returns the time that the peer's clock shows at another instant.
     fn at(&self, instant: Instant) -> i64 {
         self.wall.saturating_add(between(self.at, instant))
     }
 
-    /// Whether both can be answers of one clock that nobody set in between.
+    /// Returns true if both can be answers of one clock that nobody set in between.
     fn agrees(&self, other: &Told) -> bool {
         self.at(other.at).abs_diff(other.wall) <= (self.error + other.error).unsigned_abs()
     }
 }
 
-/// Why the clock of this node is not the one that is stamped with.
+/// The state of this node's clock: fine, or the reason why stamps are not taken from it as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fit {
-    /// It is near the clocks of a majority, or of the cluster's only node and did not jump.
+    /// It is near the reference; or it is the clock of the cluster's only node, and did not jump.
     Fine,
-    /// Not enough peers told theirs yet.
+    /// Too few peers have answered with their clocks yet.
     Unheard,
-    /// It is so many microseconds ahead of the median.
+    /// It is this number of microseconds ahead of the reference.
     Ahead(i64),
-    /// It is so many microseconds behind the median.
+    /// It is this number of microseconds behind the reference.
     Behind(i64),
-    /// It jumped ahead by so many microseconds, and there is no peer to confirm it.
+    /// It jumped ahead by this number of microseconds, and there is no peer to confirm it.
     Jumped(i64),
 }
 
-/// What the clocks come to at one moment.
+/// The result of comparing the clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Judged {
     /// The stamp of an entry that is proposed now; none before a majority's clocks were heard.
     pub(crate) stamp: Option<Timestamp>,
-    /// How good this node's own clock is.
+    /// The state of this node's own clock.
     pub(crate) fit: Fit,
-    /// How far this node's clock is ahead of the median, and the error of that; microseconds.
+    /// The microseconds by which this node's clock is ahead of the reference, and their error.
     pub(crate) offset: Option<(i64, i64)>,
 }
 
@@ -82,10 +82,10 @@ pub(crate) struct Judged {
 #[derive(Debug)]
 pub(crate) struct Clocks {
     me: u64,
-    /// The moment from which the wall clock is followed as far as the monotonic clock goes.
+    /// The moment from which the wall clock may advance only as far as the monotonic clock.
     followed_from: Now,
     told: BTreeMap<u64, Told>,
-    /// The newest stamp in the log, and when it was first seen here.
+    /// The newest stamp in the log, and the instant at which it was first seen here.
     log_time: Option<(i64, Instant)>,
 }
 
@@ -94,7 +94,7 @@ impl Clocks {
         Clocks { me, followed_from: now, told: BTreeMap::new(), log_time: None }
     }
 
-    /// A peer answered what its clock shows, to a question that was sent and answered at these instants.
+    /// Notes the time that a peer's clock showed, in answer to a question that was sent and answered at these instants.
     pub(crate) fn hear(&mut self, peer: u64, wall: Timestamp, sent: Instant, answered: Instant) {
         let error = between(sent, answered) / 2;
         let told = Told { wall: wall.0.saturating_add(error), at: answered, error };
@@ -107,36 +107,37 @@ impl Clocks {
         }
     }
 
-    /// The newest stamp in the log is this now.
+    /// Notes the newest stamp in the log, as seen at the instant `now`.
     pub(crate) fn see_log(&mut self, newest: Timestamp, now: Instant) {
         if newest > Timestamp::default() && self.log_time.is_none_or(|(wall, _)| wall != newest.0) {
             self.log_time = Some((newest.0, now));
         }
     }
 
-    /// What the clocks come to now; `voters` are the voters of every configuration in force.
+    /// Compares the clocks as of now; `voters` are the voters of every configuration in force.
     pub(crate) fn judge(&mut self, now: Now, voters: &[BTreeSet<u64>]) -> Judged {
         if voters.iter().all(|voters| voters.iter().all(|voter| *voter == self.me)) {
             return self.judge_alone(now, voters);
         }
-        let medians: Option<Vec<(i64, i64)>> =
-            voters.iter().map(|voters| self.median(now, voters)).collect();
-        let Some((median, error)) = medians.and_then(|medians| medians.into_iter().min()) else {
+        let references: Option<Vec<(i64, i64)>> =
+            voters.iter().map(|voters| self.reference(now, voters)).collect();
+        let earliest = references.and_then(|references| references.into_iter().min());
+        let Some((reference, error)) = earliest else {
             return Judged { stamp: None, fit: Fit::Unheard, offset: None };
         };
-        let ahead = now.wall.0.saturating_sub(median);
+        let ahead = now.wall.0.saturating_sub(reference);
         let offset = Some((ahead, error));
         let is_off = ahead.unsigned_abs() > micros(LEEWAY).unsigned_abs();
         if is_off {
             let fit =
                 if ahead > 0 { Fit::Ahead(ahead) } else { Fit::Behind(ahead.saturating_neg()) };
-            return Judged { stamp: Some(Timestamp(median)), fit, offset };
+            return Judged { stamp: Some(Timestamp(reference)), fit, offset };
         }
         self.followed_from = now;
         Judged { stamp: Some(now.wall), fit: Fit::Fine, offset }
     }
 
-    /// Without peers the wall clock is followed as far as the monotonic clock allows.
+    /// Without peers, the wall clock is followed as far as the monotonic clock allows.
     fn judge_alone(&self, now: Now, voters: &[BTreeSet<u64>]) -> Judged {
         if voters.iter().all(BTreeSet::is_empty) {
             return Judged { stamp: None, fit: Fit::Unheard, offset: None };
@@ -151,23 +152,32 @@ impl Clocks {
         Judged { stamp: Some(now.wall.min(Timestamp(limit))), fit, offset: None }
     }
 
-    /// The median of the clocks of voters that were heard, with the error of that one, if they are a majority. Of an
-    /// even number it is the lower one: of two clocks that differ nobody knows which is right, and a stamp that is
-    /// too early removes nothing. Only where the log knows which is wrong it is the upper one.
-    fn median(&self, now: Now, voters: &BTreeSet<u64>) -> Option<(i64, i64)> {
+    /// Returns the clock that this node's clock is compared with, and its error, if a majority's clocks were heard.
+    ///
+    /// A minority of the voters may be wrong, and most of the voters that were heard may be among them: of five voters,
+    /// two of the three. With all heard, the median lies between right clocks. With fewer, the reference is the latest
+    /// clock that is not ahead of a right one, however the wrong ones are set, for a stamp that is too early removes
+    /// nothing. A later clock is the reference only where the log contradicts the earlier one.
+    fn reference(&self, now: Now, voters: &BTreeSet<u64>) -> Option<(i64, i64)> {
         let shown = voters.iter().filter_map(|voter| self.shows(*voter, now));
         let mut shown: Vec<(i64, i64)> = shown.collect();
-        if shown.len() <= voters.len() / 2 {
+        let minority = voters.len().saturating_sub(1) / 2;
+        let heard = shown.len();
+        if heard <= voters.len() / 2 {
             return None;
         }
         shown.sort_unstable();
-        let lower = shown.get((shown.len() - 1) / 2).copied()?;
-        let upper = shown.get(shown.len() / 2).copied()?;
-        Some(if self.log_contradicts(lower.0, upper.0, now) { upper } else { lower })
+        let earliest = (heard - 1 - minority).min((heard - 1) / 2);
+        let latest = minority.max(heard / 2);
+        let candidates = shown.get(earliest..=latest)?;
+        let wrong = candidates.windows(2).take_while(
+            |pair| matches!(pair, [lower, upper] if self.log_contradicts(lower.0, upper.0, now)),
+        );
+        candidates.get(wrong.count()).copied()
     }
 
-    /// Whether a clock is too far behind the newest stamp to be right, which a majority's clocks allowed, while the
-    /// other has gone on from that stamp as time did.
+    /// Returns true if the lower clock is too far behind the newest stamp, which a majority's clocks allowed, to be
+    /// right, while the upper one is not ahead of that stamp and the time that passed since.
     fn log_contradicts(&self, lower: i64, upper: i64, now: Now) -> bool {
         let Some((stamp, seen)) = self.log_time else { return false };
         let expected = stamp.saturating_add(between(seen, now.instant));
@@ -175,7 +185,7 @@ impl Clocks {
             && upper <= expected.saturating_add(micros(LEEWAY))
     }
 
-    /// What the clock of a node shows now, with the error of that, if it was heard of late.
+    /// Returns the time that the clock of a node shows now, with its error, if the node was heard of late.
     fn shows(&self, node: u64, now: Now) -> Option<(i64, i64)> {
         if node == self.me {
             return Some((now.wall.0, 0));
@@ -185,14 +195,14 @@ impl Clocks {
         (age < TOLD_COUNTS_FOR).then(|| (told.at(now.instant), told.error))
     }
 
-    /// Whether the clock of a peer is known and not far ahead of the time that is stamped.
+    /// Returns true if the clock of a peer is known and not far ahead of the time that is stamped.
     pub(crate) fn can_lead(&self, peer: u64, stamp: Timestamp, now: Now) -> bool {
         let shows = self.shows(peer, now);
         shows.is_some_and(|(shown, _)| shown.saturating_sub(stamp.0) <= micros(LEEWAY))
     }
 }
 
-/// Whether the only node of a cluster starts only if its clock is accepted; returns how far ahead it is.
+/// Returns how far the clock of a cluster's only node is ahead, if it is so far that it must be accepted first.
 pub(crate) fn must_be_accepted(wall: Timestamp, newest: Option<Timestamp>) -> Option<Duration> {
     let ahead = u64::try_from(wall.0.saturating_sub(newest?.0)).ok()?;
     let ahead = Duration::from_micros(ahead);
@@ -203,7 +213,7 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Microseconds from one instant to another, which may be the earlier one.
+/// Returns the microseconds from one instant to another, which may be the earlier one.
 fn between(from: Instant, to: Instant) -> i64 {
     match to.checked_duration_since(from) {
         Some(later) => micros(later),

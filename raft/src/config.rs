@@ -1,4 +1,4 @@
-//! How openraft is set.
+//! The settings of openraft.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use openraft::{Config, SnapshotPolicy};
 
 use crate::replica::Timing;
 
-/// Most entries in one request to a follower; bytes bound it as well (see [`crate::storage`]).
+/// The greatest number of entries in one request to a follower; bytes limit a request as well (see [`crate::storage`]).
 const REQUEST_ENTRIES: u64 = 4096;
 
-/// Commits that may wait for apply: where it fills, Raft's core stands still and heartbeats with it. Apply waits
-/// for long only where there is no room for a seal, and by then no entries are taken any more.
+/// The number of commits that may wait for apply: when this queue is full, Raft's core and its heartbeats stand still.
+/// Apply waits for long only where there is no room for a seal, and by then no entries are taken any more.
 const APPLY_QUEUE: u64 = 1 << 20;
 
-/// openraft's settings. Checkpoints and purging are ours to trigger, by bytes; a restarted leader asks for
-/// votes like anybody; a node that cannot win does not disturb one that leads.
+/// Returns openraft's settings. This crate triggers checkpoints and purges itself, by bytes; a restarted leader
+/// asks for votes like any node; a node that cannot win does not disturb one that leads.
 pub(crate) fn config(timing: &Timing) -> Result<Arc<Config>, String> {
     let milliseconds = |time: std::time::Duration| time.as_millis().try_into().unwrap_or(u64::MAX);
     let config = Config {
@@ -28,7 +28,7 @@ pub(crate) fn config(timing: &Timing) -> Result<Arc<Config>, String> {
         max_in_snapshot_log_to_keep: u64::MAX,
         purge_batch_size: 1 << 20,
         state_machine_channel_size: Some(APPLY_QUEUE),
-        // Only handed to the network, which has bounds of its own.
+        // openraft only hands this to the network, which has limits of its own.
         install_snapshot_timeout: 10_000,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),

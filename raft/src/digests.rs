@@ -1,9 +1,9 @@
-//! The digests of outcomes: what replicas compare to see that the same entries came to the same.
+//! The digests of outcomes, which replicas compare to see that the same entries had the same outcomes.
 //!
 //! Replicas that apply the same entries must come to the same outcomes, or the log means something else on each
-//! of them. Nothing in Raft would notice: a bit that flips in memory, a disk that lies, a build that computes
-//! otherwise. So each chains a digest over (log index, outcome) and asks the others for theirs at the same index,
-//! once a second while anything is applied. The one that a majority of voters contradicts stops.
+//! of them. Nothing in Raft would notice a bit that flips in memory, a disk that lies, or a build that computes
+//! otherwise. So each replica chains a digest over (log index, outcome) and asks the others for theirs at the same
+//! index, once a second while anything is applied. A replica stops if a majority of voters contradicts it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
@@ -20,19 +20,19 @@ use crate::running::Running;
 use crate::types::Place;
 use crate::wire;
 
-/// How many of the newest digests are kept: those of several seconds, 32 bytes each.
+/// The number of the newest digests that are kept: those of several seconds, 32 bytes each.
 const KEPT: usize = 16 * 1024;
-/// How long after an entry was applied its digest is asked for: the others shall have applied it, too.
+/// The time after which the others are asked for an entry's digest, so that they have applied the entry, too.
 const ASK_AFTER: Duration = Duration::from_secs(1);
 
-/// The newest digests.
+/// The newest digests, by log index.
 ///
 /// Invariants: the indexes grow.
 #[derive(Debug, Default)]
 pub(crate) struct Digests(VecDeque<(u64, u128)>);
 
 impl Digests {
-    /// Everything up to `index` was applied and came to that.
+    /// Notes the digest of the outcomes of all entries up to `index`.
     pub(crate) fn note(&mut self, index: u64, digest: u128) {
         if self.newest().is_some_and(|(newest, _)| newest >= index) {
             return;
@@ -47,30 +47,30 @@ impl Digests {
         self.0.back().copied()
     }
 
-    /// The digest at that index, if it is still, or already, known.
+    /// Returns the digest at an index, if it is known already and not forgotten yet.
     pub(crate) fn at(&self, index: u64) -> Option<u128> {
         let place = self.0.binary_search_by_key(&index, |(index, _)| *index).ok()?;
         self.0.get(place).map(|(_, digest)| *digest)
     }
 }
 
-/// What a comparison came to.
+/// The result of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Finding {
-    /// A majority has what this node has, and nobody who answered contradicts.
+    /// A majority has the same digest as this node, and no answer contradicts it.
     Alike,
-    /// Nobody who answered contradicts, but too few did.
+    /// No answer contradicts this node's digest, but too few nodes answered.
     Unopposed,
-    /// This node has what a majority has; these have something else.
+    /// A majority has the same digest as this node; the listed nodes have another.
     OddOnes(Vec<u64>),
-    /// A majority has something else than this node.
+    /// A majority has another digest than this node.
     OddOneHere,
-    /// Nodes differ, and no majority has the same.
+    /// The digests differ, and no majority has the same one.
     Undecided,
 }
 
-/// Compares what this node has with what others have; `voters` is how many there are, and of the others' answers
-/// those of voters count.
+/// Compares this node's digest with those of others; `voters` is the number of voters, and only digests of voters
+/// count towards a majority.
 fn judge(
     (own, is_voter): (u128, bool),
     others: &BTreeMap<u64, (u128, bool)>,
@@ -91,21 +91,21 @@ fn judge(
     }
 }
 
-/// Compares, once a second while anything is applied, until the node ends.
+/// Compares digests, once a second while anything is applied, until the node ends.
 pub(crate) async fn compare<H: Host>(running: Arc<Running<H>>) {
     let mut progress = running.core.progress();
     let mut compared = None;
     let mut shown = Finding::Alike;
     loop {
         let is_new = |progress: &Progress| progress.applied.map(|id| id.index.0) > compared;
-        // As long as nobody knows what is right, it is asked again though nothing is new.
+        // While the replicas are undecided, the others are asked again even if nothing new was applied.
         if shown != Finding::Undecided && progress.wait_for(is_new).await.is_err() {
             return;
         }
         let Some((index, digest)) = running.core.digests().newest() else { return };
         tokio::time::sleep(ASK_AFTER).await;
         let mut finding = ask(&running, index, digest).await;
-        // That those who contradicted are silent now settles nothing.
+        // If the nodes that contradicted are silent now, that settles nothing.
         if finding == Finding::Unopposed && shown == Finding::Undecided {
             finding = Finding::Undecided;
         }
@@ -118,7 +118,7 @@ pub(crate) async fn compare<H: Host>(running: Arc<Running<H>>) {
     }
 }
 
-/// Asks everybody for the digest at an index.
+/// Asks all other nodes for the digest at an index.
 async fn ask<H: Host>(running: &Arc<Running<H>>, index: u64, own: u128) -> Finding {
     let (voters, others) = {
         let metrics = running.raft.metrics();
@@ -143,7 +143,7 @@ async fn ask<H: Host>(running: &Arc<Running<H>>, index: u64, own: u128) -> Findi
     judge((own, voters.contains(&running.identity.node)), &answers, voters.len())
 }
 
-/// Says what is new, where a person sees it; ends the node if it is the odd one.
+/// Logs a new finding and shows a disagreement in the status; ends the node if a majority contradicts it.
 fn show<H: Host>(running: &Running<H>, index: u64, before: &Finding, finding: &Finding) {
     let mut disagreement = None;
     match finding {
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(judge((1, true), &[(2, 2, true)], 3), Finding::Undecided, "one does not answer");
         assert_eq!(judge((1, true), &[(2, 2, true)], 2), Finding::Undecided);
         assert_eq!(judge((1, true), &[(2, 2, true), (3, 3, true)], 3), Finding::Undecided);
-        // Learners are judged, and do not judge.
+        // Learners are compared, but do not count towards a majority.
         let learners = [(2, 1, true), (4, 2, false), (5, 2, false)];
         assert_eq!(judge((1, true), &learners, 3), Finding::OddOnes(vec![4, 5]));
         assert_eq!(judge((1, true), &[(4, 2, false), (5, 2, false)], 3), Finding::Undecided);
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!((digests.at(14), digests.at(15)), (None, Some(105)));
         digests.note(20, 1);
         assert_eq!(digests.at(20), Some(140), "an older one changes nothing");
-        // A checkpoint of another node leaves a gap.
+        // A checkpoint of another node leaves a gap in the indexes.
         digests.note(1_000_000, 3);
         assert_eq!((digests.at(999_999), digests.newest()), (None, Some((1_000_000, 3))));
     }

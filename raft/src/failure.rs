@@ -1,11 +1,11 @@
-//! The first thing that went wrong for good, for everybody who must know.
+//! The first failure that keeps the node from going on, shared by everybody who must know of it.
 
 use std::fmt::Display;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Whether the node can go on. Clones share it; the first report counts.
+/// Holds the reason why the node cannot go on, if there is one. Clones share it; the first report counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure(Arc<watch::Sender<Option<String>>>);
 
@@ -26,12 +26,12 @@ impl Failure {
         });
     }
 
-    /// What was reported, if anything was.
+    /// Returns the reason that was reported, if there was a report.
     pub(crate) fn get(&self) -> Option<String> {
         self.0.borrow().clone()
     }
 
-    /// Waits for a report.
+    /// Waits for a report and returns its reason.
     pub(crate) async fn reported(&self) -> String {
         let mut changes = self.0.subscribe();
         let reported = changes.wait_for(Option::is_some).await;

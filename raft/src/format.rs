@@ -1,11 +1,11 @@
-//! What `raft` puts on disk beside its log (which has a format of its own): identity and membership.
+//! The formats of identity and membership, which `raft` writes to disk beside its log (`log` has its own).
 //!
-//! Little endian; decoders take whatever bytes there are and never panic.
+//! Numbers are little endian; decoders take any bytes and never panic.
 
 pub(crate) mod identity;
 pub(crate) mod membership;
 
-/// Bytes that do not decode, and why.
+/// The error for bytes that do not decode, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Malformed(pub(crate) String);
@@ -38,7 +38,7 @@ impl<'a> Input<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    /// A length in two bytes, and so many bytes of UTF-8.
+    /// Reads a length in two bytes, and as many bytes of UTF-8.
     pub(crate) fn text(&mut self) -> Result<String, Malformed> {
         let length = usize::from(self.u16()?);
         let (text, rest) = self.bytes.split_at_checked(length).ok_or_else(too_short)?;
@@ -46,7 +46,7 @@ impl<'a> Input<'a> {
         String::from_utf8(text.to_vec()).map_err(|_| Malformed("a text is not UTF-8".to_owned()))
     }
 
-    /// Nothing may be left.
+    /// Returns an error if any bytes are left.
     pub(crate) fn end(self) -> Result<(), Malformed> {
         if self.bytes.is_empty() {
             return Ok(());

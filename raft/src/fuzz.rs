@@ -7,10 +7,10 @@ use crate::identity::{Identity, Started};
 use crate::log;
 use crate::types::{Membership, Place};
 
-/// What is decoded, how, and good bytes to begin with.
+/// The name of a decoder's input, the decoder, and a function that returns valid inputs to start from.
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
-/// All of them.
+/// Returns all targets.
 pub fn targets() -> Vec<Target> {
     let mut targets: Vec<Target> = log::fuzz::TARGETS.to_vec();
     targets.push(("the identity of a node", decode_identity, identities));

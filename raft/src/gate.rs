@@ -1,9 +1,9 @@
-//! Who is at work on the folder, so that a shutdown can wait for them: openraft leaves tasks behind.
+//! The gate that work on the folder passes, so that a shutdown can wait for it: openraft leaves tasks behind.
 
 use tokio::sync::watch;
 
-/// A gate that those pass who change the folder. Once closed it lets nobody in; a shutdown closes it and waits
-/// until all who passed are through.
+/// A gate for all work that changes the folder. Once closed it lets nobody in; a shutdown closes it and waits
+/// until everybody inside has left.
 #[derive(Debug)]
 pub(crate) struct Gate(watch::Sender<State>);
 
@@ -13,7 +13,7 @@ struct State {
     inside: usize,
 }
 
-/// Somebody who passed the gate, for as long as this lives.
+/// The pass of somebody inside the gate, who leaves when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Inside(watch::Sender<State>);
 
@@ -31,24 +31,24 @@ impl Gate {
         entered.then(|| Inside(self.0.clone()))
     }
 
-    /// Whether it is closed.
+    /// Returns true if the gate is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.borrow().is_closed
     }
 
-    /// Waits until it is closed.
+    /// Waits until the gate is closed.
     pub(crate) async fn closing(&self) {
         let mut states = self.0.subscribe();
         // The sender lives as long as `self`.
         let _closed = states.wait_for(|state| state.is_closed).await;
     }
 
-    /// Closes it: whoever waits for something before he enters gives up.
+    /// Closes the gate: tasks that wait for something before they enter give up.
     pub(crate) fn shut(&self) {
         self.0.send_modify(|state| state.is_closed = true);
     }
 
-    /// Closes it and waits until nobody is inside.
+    /// Closes the gate and waits until nobody is inside.
     pub(crate) async fn close(&self) {
         self.shut();
         let mut states = self.0.subscribe();

@@ -1,14 +1,14 @@
-//! Who is let in: a node that has forgotten what it acknowledged must not count towards a majority.
+//! The guard decides which peers are let in: a node that forgot what it acknowledged must not count towards a majority.
 //!
 //! Raft is safe as long as no node forgets its vote or an entry that it acknowledged. A folder that was
 //! restored from an old copy, or lost, breaks that without a sign; openraft believes whatever it hears. So
 //! each node remembers of its peers, durably, the highest boot number and vote that they showed and the
 //! highest log id that they acknowledged to it, and two processes greet each other before anything else: each
-//! shows what it remembers of itself, and is refused if the other knows better. What a node remembers it also tells
-//! the others (`spread`), for those that did not hear it themselves.
+//! shows what it remembers of itself, and is refused if the other knows better. Each node also sends its memories
+//! to the others (`spread`), for those that did not hear it themselves.
 //!
-//! Ongaro, "Consensus: Bridging Theory and Practice" (2014), §11.7.3, on what a node that lost its disk does;
-//! `docs/faq` of openraft on why it must not come back under its id.
+//! Ongaro, "Consensus: Bridging Theory and Practice" (2014), §11.7.3, describes what a node that lost its disk must do;
+//! `docs/faq` of openraft explains why such a node must not come back under its id.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -21,11 +21,11 @@ use crate::identity::Identity;
 use crate::log::{PeerMemory, RaftLog, TruncationRecord, VoteRecord};
 use crate::status::Refusal;
 
-/// Most peers that a node remembers, far more than a cluster ever has: what anybody says is remembered durably. The
-/// membership cannot tell who may greet: that of a node that is behind lacks the newest nodes, its leader perhaps.
+/// The greatest number of peers that a node remembers, far more than a cluster has: any claim is remembered durably.
+/// The membership cannot decide who may greet: where it is behind, it lacks the newest nodes, perhaps the leader.
 const PEERS_MAX: usize = 1024;
 
-/// What a node shows of itself when it greets.
+/// The state that a node shows of itself when it greets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) boot: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Shown {
     pub(crate) truncation: Option<TruncationRecord>,
 }
 
-/// From which process to which a request goes.
+/// The processes that send and receive a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) cluster: [u8; 16],
@@ -45,10 +45,10 @@ pub(crate) struct Origin {
     pub(crate) to_boot: u64,
 }
 
-/// Why a request is not looked at.
+/// The reason why a request is not looked at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
-    /// Of another cluster, or not for this node: it will never be right.
+    /// The request is of another cluster, or not for this node: repeating it never helps.
     #[error("{0}")]
     Stranger(String),
     /// These two processes have not greeted each other.
@@ -56,25 +56,25 @@ pub(crate) enum Refused {
     NotGreeted,
 }
 
-/// What this process knows of a peer.
+/// The state that this process keeps of a peer.
 #[derive(Debug)]
 struct Peer {
-    /// What is remembered; durable with the next batch of the log.
+    /// The memory of the peer; durable with the next batch of the log.
     memory: PeerMemory,
-    /// The boot number of the process of the peer that was let in, if one was.
+    /// The boot number of the peer's process that was let in, if one was.
     let_in: Option<u64>,
-    /// What that process showed when it was let in.
+    /// The state that this process showed when it was let in.
     shown: Option<Shown>,
-    /// Why the peer's newest process was not let in, or does not let this one in.
+    /// The reason why the peer's newest process was not let in, or does not let this one in.
     refusal: Option<String>,
 }
 
-/// Keeps out who has forgotten.
+/// Keeps out nodes that have forgotten what they acknowledged.
 ///
 /// Invariants:
-/// - what is remembered of a peer only grows;
-/// - a peer is let in only after what it showed was compared with what is remembered;
-/// - only what is durable on the peer is remembered: its boot number, a vote it answered or asked with, a
+/// - the memory of a peer only grows;
+/// - a peer is let in only after the state that it showed was compared with the memory of it;
+/// - only state that is durable on the peer is remembered: its boot number, a vote it answered or asked with, a
 ///   log id it acknowledged.
 #[derive(Debug)]
 pub(crate) struct Guard {
@@ -108,7 +108,7 @@ impl Guard {
         self.refusals.subscribe()
     }
 
-    /// What this node shows of itself.
+    /// Returns the state that this node shows of itself.
     pub(crate) fn shown(&self) -> Shown {
         let state = self.log.state();
         Shown {
@@ -119,14 +119,14 @@ impl Guard {
         }
     }
 
-    /// The origin of requests to a peer; none before it is let in.
+    /// Returns the origin of requests to a peer; none before the peer is let in.
     pub(crate) fn origin(&self, to: u64) -> Option<Origin> {
         let to_boot = self.lock().get(&to)?.let_in?;
         let Identity { cluster, log, node: from, .. } = self.identity;
         Some(Origin { cluster, log, from, from_boot: self.boot, to, to_boot })
     }
 
-    /// Whether a greeting is for this node at all.
+    /// Returns an error if a greeting or a request is not for this node.
     pub(crate) fn is_for_me(&self, cluster: [u8; 16], log: u32, to: u64) -> Result<(), Refused> {
         let me = &self.identity;
         if cluster != me.cluster {
@@ -139,7 +139,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether a request is to be looked at; it comes from the node that is returned.
+    /// Returns the node that sent a request, or an error if the request must not be looked at.
     pub(crate) fn admit(&self, origin: &Origin) -> Result<u64, Refused> {
         self.is_for_me(origin.cluster, origin.log, origin.to)?;
         let peers = self.lock();
@@ -150,7 +150,7 @@ impl Guard {
         Ok(origin.from)
     }
 
-    /// Compares what a peer shows with what is remembered of it, and lets it in or not.
+    /// Compares the state that a peer shows with the memory of it, and lets the peer in or not.
     pub(crate) fn judge(&self, node: u64, shown: &Shown) -> Result<(), String> {
         let mut peers = self.lock();
         if node == self.identity.node {
@@ -190,7 +190,7 @@ impl Guard {
         self.refuse(peers, node, &format!("it does not let this node in: {why}"));
     }
 
-    /// Forgets that a process of a peer was let in: it does not know this one.
+    /// Forgets that a process of a peer was let in, because that process does not know this one.
     pub(crate) fn greet_again(&self, origin: &Origin) {
         if let Some(peer) = self.lock().get_mut(&origin.to)
             && peer.let_in == Some(origin.to_boot)
@@ -199,7 +199,7 @@ impl Guard {
         }
     }
 
-    /// A peer answered or asked with this vote: it is durable there.
+    /// Remembers the vote that a peer answered or asked with: the vote is durable there.
     pub(crate) fn saw_vote(&self, node: u64, vote: VoteRecord) {
         self.remember(node, |memory| {
             let grows = compare(&vote, &memory.vote) == Some(Ordering::Greater);
@@ -210,7 +210,7 @@ impl Guard {
         });
     }
 
-    /// A peer acknowledged the log up to here under this vote: both are durable there.
+    /// Remembers that a peer acknowledged the log up to `log_id` under `vote`: both are durable there.
     pub(crate) fn acknowledged(&self, node: u64, log_id: Option<LogId>, vote: VoteRecord) {
         self.remember(node, |memory| {
             let grows = log_id > memory.acknowledged
@@ -223,8 +223,8 @@ impl Guard {
         });
     }
 
-    /// What this node remembers of the others, and what is durable here. Its vote is left out, which the others
-    /// hear when it is asked for.
+    /// Returns this node's memories of the others, and what is durable here. This node's vote is left out, because the
+    /// others hear it when a vote is asked for.
     pub(crate) fn memories(&self) -> Vec<PeerMemory> {
         let acknowledged = self.log.state().flushed;
         let vote = VoteRecord::default();
@@ -232,8 +232,8 @@ impl Guard {
         self.lock().values().map(|peer| peer.memory).chain([own]).collect()
     }
 
-    /// Learns what another node remembers of a third; whether it is news. A process that was let in is shut out if
-    /// it had forgotten what one before it had acknowledged.
+    /// Learns what another node remembers of a third; returns true if it is new. The third's process is shut out if it
+    /// had forgotten what an earlier process of the same node had acknowledged.
     pub(crate) fn learn(&self, learned: &PeerMemory) -> bool {
         let (mut peers, node) = (self.lock(), learned.node);
         let is_known = peers.contains_key(&node);
@@ -251,7 +251,7 @@ impl Guard {
         if is_news {
             self.log.remember(peer.memory);
         }
-        // What the process itself acknowledged since it was let in is more than it showed, and in order.
+        // Only an earlier process counts: the one that was let in may have acknowledged more since it showed its state.
         if let (Some(boot), Some(shown)) = (peer.let_in, peer.shown)
             && learned.boot < boot
             && let Err(why) = judge(learned, &shown)
@@ -288,7 +288,7 @@ impl Guard {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Peer>> {
-        // No change of it can be left half done by a panic.
+        // A panic cannot leave a change of the peers half done.
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -303,7 +303,7 @@ fn forgotten(node: u64) -> PeerMemory {
     PeerMemory { node, boot: 0, acknowledged: None, vote: VoteRecord::default() }
 }
 
-/// Why a peer that shows this must be kept out, if it must.
+/// Returns an error if a peer that shows this state must be kept out.
 fn judge(memory: &PeerMemory, shown: &Shown) -> Result<(), String> {
     let lost = "its folder was lost or is an old copy: start it on the newest one that it had; no command can add a \
                 new node in its place yet";
@@ -327,12 +327,12 @@ fn judge(memory: &PeerMemory, shown: &Shown) -> Result<(), String> {
     Err(format!("it acknowledged the log up to {acknowledged}, but its log {end}: {lost}"))
 }
 
-/// The order of votes: a vote that a quorum granted stands above the others of its term, which cannot be
+/// Orders votes: a vote that a quorum granted stands above the others of its term, which cannot be
 /// compared with each other.
 fn compare(one: &VoteRecord, other: &VoteRecord) -> Option<Ordering> {
     match one.term.cmp(&other.term) {
         Ordering::Equal if one.node == other.node => Some(one.committed.cmp(&other.committed)),
-        // Before its first vote a node shows term 0 and no node, or itself.
+        // Before its first vote, a node shows term 0, and either no node or itself.
         Ordering::Equal if one.term == 0 => Some(Ordering::Equal),
         Ordering::Equal => match (one.committed, other.committed) {
             (true, false) => Some(Ordering::Greater),
@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(here.origin(2), None, "an earlier process of it had acknowledged more");
         assert!(here.judge(2, &forgetful).is_err());
         assert!(!here.learn(&PeerMemory { boot: 4, ..remembered }), "it is no news");
-        // It is durable though nothing else is written.
+        // The memory is durable although nothing else is written.
         here.log.write_marks();
         writer.write().expect("written");
         writer.sync().expect("synced");

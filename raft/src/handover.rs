@@ -1,4 +1,4 @@
-//! Who may be asked to lead instead of this node.
+//! The choice of the node that is asked to lead instead of this node.
 
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -8,10 +8,10 @@ use crate::host::Host;
 use crate::running::Running;
 use crate::types;
 
-/// The node that takes over best, if this one leads: a voter of every configuration in force that was heard of late,
-/// whose log holds all that is applied here, and that suits the caller; of several the one with most of the log. One
-/// that lacks what is applied could not be elected, or would have to catch up while nobody leads. Where this node is
-/// the only voter there is none.
+/// Returns the node that can best take over, if this node leads: a voter of every configuration in force that was
+/// heard of late, whose log holds all that is applied here, and that `suits` accepts; of several, the one with the
+/// longest log. A node whose log lacks what is applied here could not be elected, or would have to catch up while
+/// nobody leads. Where this node is the only voter, the result is none.
 pub(crate) fn heir<H: Host>(running: &Running<H>, suits: impl Fn(u64) -> bool) -> Option<u64> {
     let metrics = running.raft.metrics();
     let metrics = metrics.borrow_watched();
@@ -33,7 +33,7 @@ pub(crate) fn heir<H: Host>(running: &Running<H>, suits: impl Fn(u64) -> bool) -
     others.max_by_key(|voter| (matched(voter), std::cmp::Reverse(*voter)))
 }
 
-/// Asks a node to lead; whether it was asked, which is not yet that it does.
+/// Asks a node to lead; returns true if it was asked, which does not mean yet that it leads.
 pub(crate) async fn hand_over<H: Host>(running: &Running<H>, heir: u64) -> bool {
     running.host.scoped(running.raft.trigger().transfer_leader(heir)).await.is_ok()
 }

@@ -1,5 +1,5 @@
-//! Looks after a disk that hangs: heartbeats need none, so a leader would go on leading although it acknowledges nothing
-//! itself. It hands over, and a node whose disk hangs for much longer stops.
+//! Looks after a disk that hangs: heartbeats do not use the disk, so a leader would go on leading although it
+//! acknowledges nothing itself. Such a leader hands over, and a node whose disk hangs for much longer stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::host::Host;
 use crate::room::{self, HAND_OVER_EVERY};
 use crate::running::Running;
 
-/// How often the log is looked at.
+/// The interval at which the log is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A leader hands over when the oldest batch of the log waits for the disk for so long.
+/// The wait of the log's oldest batch for the disk after which a leader hands over.
 const HANDS_OVER_AFTER: Duration = Duration::from_secs(3);
-/// A node stops when the oldest batch of the log waits for the disk for so long.
+/// The wait of the log's oldest batch for the disk after which a node stops.
 const STOPS_AFTER: Duration = Duration::from_secs(30);
 
-/// What a disk that hangs demands.
+/// The action that a disk that hangs makes necessary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Demand {
     Nothing,
@@ -25,12 +25,12 @@ enum Demand {
     Stop,
 }
 
-/// Since when the same batch waits.
+/// The batch that waits for the disk, and the time since which it waits.
 #[derive(Default)]
 struct Waiting(Option<(u64, Instant)>);
 
 impl Waiting {
-    /// `batch` is the one that is to become durable next.
+    /// Returns the action; `batch` is the one that is to become durable next.
     fn look(&mut self, batch: Option<u64>, now: Instant) -> Demand {
         let since = match (self.0, batch) {
             (Some((same, since)), Some(batch)) if same == batch => since,

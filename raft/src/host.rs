@@ -1,4 +1,4 @@
-//! The seam to the machine a node runs on: clock, randomness, disk, network, threads.
+//! The interface to the machine that a node runs on: clock, randomness, disk, network, threads.
 
 use std::fmt;
 use std::future::Future;
@@ -22,25 +22,25 @@ mod production;
 
 pub use production::TokioHost;
 
-/// What is called, once, when the log writer ended: because the log was closed, or by a fault.
+/// The function that is called, once, when the log writer ended: because the log was closed, or by a fault.
 pub type WriterStopped = Box<dyn FnOnce(Result<(), Fault>) + Send>;
 
 /// Everything a node takes from the machine it runs on, so that the simulation runs the same code.
 ///
 /// Tasks and timers are tokio's own (`tokio::spawn`, `tokio::time`), which a simulation drives too.
 pub trait Host: Clone + fmt::Debug + Send + Sync + 'static {
-    /// What openraft runs on. A type parameter and never a feature: one build has both.
+    /// The runtime of openraft. It is a type parameter and never a feature: one build has both.
     type Runtime: AsyncRuntime;
     /// A connection between two nodes, or of a client.
     type Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The wall clock.
+    /// Returns the time of the wall clock.
     fn now(&self) -> Timestamp;
 
-    /// A random number; at least 120 of its bits are.
+    /// Returns a random number; at least 120 of its bits are random.
     fn random(&self) -> u128;
 
-    /// The file system.
+    /// Returns the file system.
     fn vfs(&self) -> Arc<dyn Vfs>;
 
     /// Connects to `host:port`. Nothing is sent yet; there is no deadline: the caller sets one.
@@ -49,7 +49,7 @@ pub trait Host: Clone + fmt::Debug + Send + Sync + 'static {
     /// Listens on `host:port`; port 0 takes a free one.
     fn listen(&self, address: &str) -> BoxFuture<'static, io::Result<Listening<Self::Connection>>>;
 
-    /// How many files and connections the process may have open; `None` for as many as it likes.
+    /// Returns how many files and connections the process may have open; `None` if there is no limit.
     fn descriptors(&self) -> Option<u64> {
         None
     }
@@ -63,8 +63,8 @@ pub trait Host: Clone + fmt::Debug + Send + Sync + 'static {
         T: Send + 'static,
         W: FnOnce() -> T + Send + 'static;
 
-    /// Runs a future that calls openraft. A deterministic runtime keeps its seed in the task, which a
-    /// task spawned by a server has not; in production this is the future itself.
+    /// Runs a future that calls openraft. A deterministic runtime keeps its seed in the task, and a task that
+    /// a server spawned has no seed; in production this returns the future itself.
     fn scoped<F>(&self, future: F) -> impl Future<Output = F::Output> + Send
     where
         F: Future + Send;
@@ -72,9 +72,9 @@ pub trait Host: Clone + fmt::Debug + Send + Sync + 'static {
 
 /// An open listener.
 pub struct Listening<C> {
-    /// Where it listens, with the port that was taken.
+    /// The address at which it listens, with the port that was taken.
     pub address: String,
-    /// The connections; ends when the listener is closed.
+    /// The connections; the stream ends when the listener is closed.
     pub incoming: BoxStream<'static, io::Result<Served<C>>>,
 }
 
@@ -84,7 +84,7 @@ impl<C> fmt::Debug for Listening<C> {
     }
 }
 
-/// A connection as tonic's server takes it.
+/// A connection in the form that tonic's server takes.
 #[derive(Debug)]
 pub struct Served<C>(pub C);
 

@@ -1,4 +1,4 @@
-//! Telling openraft of checkpoints, and purging the log behind them.
+//! Informs openraft of checkpoints, and purges the log behind them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use crate::host::Host;
 use crate::running::Running;
 use crate::types;
 
-/// After so long openraft is told again: it ignores a checkpoint while it looks at another.
+/// The time after which openraft is informed again: it ignores a checkpoint while it looks at another.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
-/// How many chunk sizes of log a transfer may pin beyond what is kept. One that takes longer ends with a checkpoint that
-/// another has to follow.
+/// The number of chunk sizes of log that a transfer may pin beyond the part that is kept. A transfer that takes longer
+/// ends with a checkpoint that another transfer has to follow.
 const PINNED_CHUNKS: usize = 16;
 
-/// For every new checkpoint: tells openraft, and purges the log so that about `kept_bytes` of commands
-/// before the newest checkpoint stay for peers that were away, and what a transfer under way needs, up to a bound.
+/// For every new checkpoint: informs openraft, and purges the log. About `kept_bytes` of commands before the newest
+/// checkpoint stay for peers that were away, and so does what a transfer under way needs, up to a bound.
 ///
-/// Checkpoints come one chunk size of commands apart, so bytes are counted in checkpoints.
+/// Checkpoints lie one chunk size of commands apart, so bytes are counted in checkpoints.
 pub(crate) async fn purge<H: Host>(running: Arc<Running<H>>, kept_bytes: u64) {
     let kept = kept_bytes.div_ceil(running.identity.chunk_bytes);
     let kept = usize::try_from(kept).unwrap_or(usize::MAX);
@@ -47,7 +47,7 @@ pub(crate) async fn purge<H: Host>(running: Arc<Running<H>>, kept_bytes: u64) {
     }
 }
 
-/// Has openraft take note of the newest checkpoint: it purges nothing that it knows no snapshot of.
+/// Makes openraft take note of the newest checkpoint: it purges no entry for which it knows no snapshot.
 async fn tell<H: Host>(running: &Running<H>, checkpoint: LogId) {
     let mut metrics = running.raft.metrics();
     loop {
@@ -67,7 +67,7 @@ async fn tell<H: Host>(running: &Running<H>, checkpoint: LogId) {
     }
 }
 
-/// Up to where the log is purged when the newest `kept` checkpoints and a transfer of that checkpoint need the rest.
+/// Returns the index up to which the log is purged: the newest `kept` checkpoints and the transfer need the rest.
 fn purged_to(checkpoints: &VecDeque<LogId>, kept: usize, transfer: Option<u64>) -> Option<u64> {
     let before_the_newest = |count: usize| checkpoints.iter().rev().nth(count).map(|id| id.index.0);
     let end = before_the_newest(kept)?;
@@ -76,9 +76,9 @@ fn purged_to(checkpoints: &VecDeque<LogId>, kept: usize, transfer: Option<u64>) 
 }
 
 async fn purge_to<H: Host>(running: &Running<H>, end: u64) {
-    // An error says that the core has ended, which others look after.
+    // An error means that the core has ended, which others look after.
     let _ended = running.host.scoped(running.raft.trigger().purge_log(end)).await;
-    // A stream that a follower is slow with pins the log in openraft: it ends, and the purge is done.
+    // A stream to a slow follower pins the log in openraft: the stream is ended, so that the purge is done.
     running.transfers.raise_floor(end.saturating_add(1));
 }
 

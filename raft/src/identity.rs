@@ -1,4 +1,4 @@
-//! Who this node is: what it is given once, when its cluster is founded or takes it in.
+//! The identity of a node, which it is given once, when its cluster is founded or takes it in.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,31 +12,31 @@ use crate::log::{self, ADVICE, LogOptions, LogReport, Reach};
 
 const IDENTITY: &str = "identity";
 const BOOT: &str = "boot";
-/// No write of one place touches the other.
+/// The distance between the two places, so large that no write of one place touches the other.
 const BOOT_PLACE_BYTES: usize = 4096;
 
-/// Which cluster a node belongs to and which of its nodes it is. Never changed.
+/// The cluster that a node belongs to, and the node's id in it. An identity never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The cluster: a random number, drawn when it was founded.
+    /// The cluster's id: a random number, drawn when the cluster was founded.
     pub cluster: [u8; 16],
-    /// The log: 0 until a cluster has several.
+    /// The log's number: 0 until a cluster has several.
     pub log: u32,
-    /// The node: given by the cluster and never used twice; 1, 2, 3 …
+    /// The node's id: assigned by the cluster and never used twice; 1, 2, 3 …
     pub node: u64,
-    /// Bytes of commands from one checkpoint to the next, alike on every node of the cluster.
+    /// The number of bytes of commands from one checkpoint to the next, the same on every node of the cluster.
     pub chunk_bytes: u64,
 }
 
 impl Identity {
-    /// The identity of the node whose folder this is; none if it belongs to no cluster yet. Works on a
-    /// node that is stopped, too.
+    /// Returns the identity of the node whose folder this is; none if the node belongs to no cluster yet. Works on
+    /// a stopped node, too.
     pub fn read(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Identity>, Fault> {
         let path = directory.join(IDENTITY);
         let found = read(vfs, &path, format::identity::decode)?;
         let boot = directory.join(BOOT);
         if found.is_none() && vfs.exists(&boot).map_err(Fault::io("find", &boot))? {
-            // Whoever counted a start had an identity; one that was being given may have been cut off before.
+            // A node with a counted start had an identity; without one, the giving of it may have been cut off.
             let (boot, _) = Boot::open(vfs, directory, Open::Read)?;
             if boot.times() > 0 {
                 let why = format!("it is missing, and the folder is a node's; {ADVICE}");
@@ -46,8 +46,8 @@ impl Identity {
         Ok(found)
     }
 
-    /// How often the node of a folder was started, and how far its log was durable at least. Works on a node that is
-    /// stopped, too.
+    /// Returns the number of starts of a folder's node, and a point up to which its log was durable at least. Works on
+    /// a stopped node, too.
     ///
     /// # Errors
     /// Damage of the file `boot`.
@@ -68,20 +68,20 @@ impl Identity {
         covered: Option<LogId>,
     ) -> Result<LogReport, Fault> {
         let (boot, _) = Boot::open(vfs, directory, Open::Read)?;
-        // The start that would come next.
+        // This is the number that the next start would have.
         let options = LogOptions { covered, ..self.log_options(boot.reach(), boot.times() + 1) };
         log::verify(vfs, &directory.join("log"), &options)
     }
 
-    /// The node's log without a cache, which must reach so far, for the start of that number.
+    /// Returns the options, without a cache, of a log that must reach to `reach`, for the start numbered `boot`.
     pub(crate) fn log_options(&self, reach: Reach, boot: u64) -> LogOptions {
         let Identity { cluster, log, node, .. } = *self;
         let segment_bytes = LogOptions::SEGMENT_BYTES_DEFAULT;
         LogOptions { cluster, log, node, segment_bytes, cache_bytes: 0, covered: None, reach, boot }
     }
 
-    /// Gives the folder its identity, durably, and before that a count of no starts: an identity without a count
-    /// is damage for ever after.
+    /// Gives the folder its identity, durably, and before that a count of zero starts: an identity without a count
+    /// is treated as damage from then on.
     pub(crate) fn write(&self, vfs: &dyn Vfs, directory: &Path) -> Result<(), Fault> {
         let mut bytes = format::identity::encode_boot(&Started::default());
         bytes.resize(2 * BOOT_PLACE_BYTES, 0);
@@ -90,30 +90,30 @@ impl Identity {
     }
 }
 
-/// What the file `boot` says.
+/// The contents of the file `boot`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Started {
-    /// How often the node was started.
+    /// The number of times that the node was started.
     pub(crate) times: u64,
-    /// How far its log was durable at least.
+    /// A point up to which the node's log was durable at least.
     pub(crate) reach: Reach,
 }
 
-/// The file `boot` of a node: what it must not forget though its log may be gone.
+/// The file `boot` of a node: it holds what the node must remember even if its log is gone.
 ///
 /// The file has two places, written in turn, so that neither a start nor a note needs room on the disk, and so that
-/// what was written before outlives a write that is cut off.
+/// the previous contents survive a write that is cut off.
 #[derive(Debug)]
 pub(crate) struct Boot {
     path: PathBuf,
     file: Arc<dyn File>,
     started: Started,
-    /// The place that holds it.
+    /// The number of the place that holds `started`.
     place: u64,
 }
 
 impl Boot {
-    /// Reads the file; also tells whether a place of it does not decode.
+    /// Reads the file; also returns true if one of its places does not decode.
     fn open(vfs: &dyn Vfs, directory: &Path, how: Open) -> Result<(Boot, bool), Fault> {
         let path = directory.join(BOOT);
         let damaged = |why: &str| Fault::damaged(&path, 0, format!("{why}; {ADVICE}"));
@@ -147,7 +147,7 @@ impl Boot {
         self.started.reach
     }
 
-    /// Notes durably that the log reaches so far.
+    /// Notes durably that the log reaches at least to `reach`.
     pub(crate) fn reaches(&mut self, reach: Reach) -> Result<(), Fault> {
         let reach = reach.max(self.started.reach);
         self.write(Started { reach, ..self.started })
@@ -166,8 +166,8 @@ impl Boot {
 
 /// Counts a start, durably: 1 the first time.
 ///
-/// A place that does not decode may have been written by a start that was cut off, and may have held a number that
-/// was shown: that number is left out.
+/// A place that does not decode may have been written by a start that was cut off, and that start may have shown its
+/// number to others: that number is left out.
 pub(crate) fn count_boot(vfs: &dyn Vfs, directory: &Path) -> Result<Boot, Fault> {
     let (mut boot, is_torn) = Boot::open(vfs, directory, Open::Write)?;
     let times = boot.started.times + 1 + u64::from(is_torn);
@@ -192,7 +192,7 @@ fn read<T>(
     Ok(Some(value))
 }
 
-/// Writes a small file whole or not at all.
+/// Writes a small file, either whole or not at all.
 fn write(vfs: &dyn Vfs, directory: &Path, name: &str, bytes: &[u8]) -> Result<(), Fault> {
     let path = directory.join(name);
     let unfinished = directory.join(format!("{name}.new"));
@@ -223,7 +223,7 @@ mod tests {
         for boot in 1..=3 {
             assert_eq!(count_boot(&OsVfs, folder.path()).expect("counted").times(), boot);
         }
-        // A start that was cut off: nobody can say whether its number was shown.
+        // A start was cut off: nobody can say whether its number was shown.
         let path = folder.path().join(BOOT);
         let mut bytes = std::fs::read(&path).expect("readable");
         *bytes.get_mut(BOOT_PLACE_BYTES).expect("it has two places") ^= 1;
@@ -268,7 +268,7 @@ mod tests {
         RaftLog::open(Arc::new(vfs.clone()), &folder().join("log"), options)
     }
 
-    /// What a start does with the log.
+    /// Does to the log what a start does.
     fn start(vfs: &MemVfs, identity: Identity) -> Result<(), Fault> {
         let mut boot = count_boot(vfs, &folder())?;
         let (_log, mut writer) = open_log(vfs, identity, &boot)?;
@@ -296,7 +296,7 @@ mod tests {
                 let refused = start(&vfs, identity).expect_err(what).to_string();
                 assert!(refused.contains("add a new node"), "{what}: {refused}");
             }
-            // Nothing came after the copy yet.
+            // If there was no restart, nothing was written since the copy.
             assert_eq!(start(&older, identity).is_ok(), restarts == 0, "restart {restarts}");
             assert!(identity.verify_log(&vfs, &folder(), None).is_ok());
             append(&vfs, identity, restarts);
@@ -318,7 +318,7 @@ mod tests {
         writer.sync().expect("synced");
     }
 
-    /// Puts files in place of those of another disk.
+    /// Puts bytes in place of a file's contents, as if the file came from another disk.
     fn put(vfs: &MemVfs, path: &Path, bytes: &[u8]) {
         vfs.truncate(path, bytes.len() as u64).expect("cut");
         let file = vfs.open(path, Open::Write).expect("opens");
@@ -331,7 +331,7 @@ mod tests {
         let older = vfs.fork();
         let segment = folder().join("log/segment-0000000001");
         let boot = folder().join(BOOT);
-        // Nothing but the start itself was written since.
+        // Nothing but the start itself was written since the fork.
         start(&vfs, identity).expect("starts");
         for (path, told) in [(&segment, "start 2 wrote it"), (&boot, "`boot` is an older copy")] {
             let mixed = vfs.fork();

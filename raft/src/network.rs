@@ -32,12 +32,12 @@ mod unanswered;
 pub(crate) use link::{Connection, Link, client, within};
 pub(crate) use peers::{Here, Peers};
 
-/// How long is waited after a peer was found unreachable.
+/// The time for which openraft waits after it found a peer unreachable.
 const BACKOFF: Duration = Duration::from_millis(200);
 
 type Item<R> = Result<StreamAppendResult<TypeConfig<R>>, RPCError<TypeConfig<R>>>;
 
-/// Makes openraft's clients; each has its own connection.
+/// Makes openraft's clients; each of them uses its own connection.
 pub(crate) struct Factory<H: Host>(pub(crate) Arc<Peers<H>>);
 
 impl<H: Host> RaftNetworkFactory<TypeConfig<H::Runtime>> for Factory<H> {
@@ -62,7 +62,7 @@ pub(crate) struct Client<H: Host> {
     connection: Connection,
 }
 
-/// To openraft every failure of a peer is "unreachable": only that makes it wait before it tries again.
+/// Makes any failure of a peer "unreachable" to openraft: only then does it wait before it tries again.
 fn unreachable<R: AsyncRuntime>(status: &Status) -> Unreachable<TypeConfig<R>> {
     Unreachable::from_string(link::brief(status))
 }
@@ -86,12 +86,12 @@ impl<H: Host> NetStreamAppend<TypeConfig<H::Runtime>> for Client<H> {
             + 'static,
     {
         Box::pin(async move {
-            // Before connecting: openraft sleeps its back-off inside this stream. And never again after its
-            // end, where it panics.
+            // This precedes connecting: openraft sleeps its back-off inside this stream. The stream is never
+            // polled again after its end, where it panics.
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
-            // Entries that it would not take are not sent; heartbeats tell when it does.
+            // Entries that a full peer would refuse are not sent; its answers to heartbeats show its room.
             if types::needs_room(&first.entries) && self.link.is_full() {
                 return Err(unreachable(&Status::resource_exhausted("it has no room")).into());
             }

@@ -15,7 +15,7 @@ use crate::space::{Found, Room};
 use crate::status::{Member, Refusal, Role, Status};
 use crate::types;
 
-/// Numbers that only grow are shown at most so often; a change of role or term at once.
+/// The shortest interval at which growing numbers are shown; a change of role or term is shown at once.
 const PROGRESS_EVERY: Duration = Duration::from_millis(10);
 
 /// Keeps the status up to date until Raft ends.

@@ -1,7 +1,7 @@
-//! Where a cluster knows a node, against where the node is told to be.
+//! Compares the addresses at which a cluster knows a node with those in the node's settings.
 //!
-//! The others connect to what the membership says. A node somewhere else looks alive and never hears of an append; a
-//! folder that was started with the settings of another node takes part under the wrong name.
+//! The other nodes connect to the addresses in the membership. A node at other addresses looks alive and never hears
+//! of an append; a folder that was started with the settings of another node takes part under the wrong name.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use crate::format::{Malformed, membership};
 use crate::log::{EntryKind, RaftLog};
 use crate::types::Place;
 
-/// Bytes of entries that are looked at in one go.
+/// The number of bytes of entries that are read at a time.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// Where the newest membership that is here, agreed on or not, has the node; none if it does not name it.
+/// Returns the node's addresses in the newest membership here, committed or not; none if it does not list the node.
 pub(crate) fn known(store: &Store, log: &RaftLog, node: u64) -> Result<Option<Place>, Fault> {
     let damaged = |why: Malformed| Fault::damaged(Path::new("membership"), 0, why.to_string());
     let stored = membership::decode_stored(store.attachment()).map_err(damaged)?;
@@ -34,7 +34,7 @@ pub(crate) fn known(store: &Store, log: &RaftLog, node: u64) -> Result<Option<Pl
     Ok(newest.get_node(&node).cloned())
 }
 
-/// What differs between where a node is known and where it is told to be, for clients and for peers; in words.
+/// Describes the addresses that differ between the membership and the settings, for clients and for peers.
 pub(crate) fn difference(known: &Place, told: (&str, &str)) -> Option<(String, String)> {
     let pairs = [
         (known.client_address.as_str(), told.0, "clients"),

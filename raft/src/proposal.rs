@@ -1,4 +1,4 @@
-//! Whether openraft took a command into the leader's log, which it does not tell by itself.
+//! A proposal reports whether openraft took a command into the leader's log; openraft itself does not.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,36 +7,36 @@ use tokio::sync::oneshot;
 
 use crate::replica::Lost;
 
-/// Tells, once, whether a command was taken or refused. Clones are the same proposal.
+/// Reports, once, whether a command was taken or refused. Clones are the same proposal.
 ///
 /// openraft refuses a command when this node has not heard from a majority for the length of a lease, and
-/// takes the next one if it has heard by then. Whoever proposes in an order must therefore know of each
-/// command that it was taken before the next is proposed.
+/// takes the next one if it has heard by then. A caller that proposes commands in an order must therefore
+/// know that each command was taken before it proposes the next one.
 #[derive(Clone)]
 pub(crate) struct Proposal(Arc<Mutex<Option<Teller>>>);
 
 type Teller = oneshot::Sender<Result<(), Lost>>;
 
 impl Proposal {
-    /// A proposal, and what it will tell; an error there: the core ended without a word.
+    /// Returns a proposal and the receiver of its outcome, which fails if the core ended without one.
     pub(crate) fn new() -> (Proposal, oneshot::Receiver<Result<(), Lost>>) {
         let (sender, told) = oneshot::channel();
         (Proposal(Arc::new(Mutex::new(Some(sender)))), told)
     }
 
-    /// The command is in the log of this node.
+    /// Reports that the command is in the log of this node.
     pub(crate) fn taken(&self) {
         self.tell(Ok(()));
     }
 
-    /// The command is not in the log; false if it was taken before.
+    /// Reports that the command is not in the log; returns false if it was reported as taken before.
     pub(crate) fn refused(&self, why: Lost) -> bool {
         self.tell(Err(why))
     }
 
     fn tell(&self, fate: Result<(), Lost>) -> bool {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Whoever proposed may have left; that the command was refused is true all the same.
+        // The proposer may have stopped waiting; the command was refused all the same.
         sender.map(|sender| sender.send(fate)).is_some()
     }
 }

@@ -1,5 +1,5 @@
-//! Read indexes: all who wait share a round, one round is under way at a time, and a reader joins the next
-//! one that was not sent yet.
+//! Read indexes: all waiting readers share a round, one round is under way at a time, and a reader joins the
+//! next round that was not sent yet.
 
 use std::sync::{Arc, Weak};
 
@@ -16,13 +16,13 @@ use crate::wire;
 
 type Waiter = oneshot::Sender<Result<LogIndex, Lost>>;
 
-/// Where readers queue up.
+/// The queue of the readers.
 #[derive(Clone, Debug)]
 pub(crate) struct Reads {
     queue: mpsc::UnboundedSender<Waiter>,
 }
 
-/// The other end of the queue.
+/// The receiving end of the queue.
 pub(crate) struct ReadQueue(mpsc::UnboundedReceiver<Waiter>);
 
 impl Reads {
@@ -31,7 +31,7 @@ impl Reads {
         (Reads { queue }, ReadQueue(waiters))
     }
 
-    /// Joins the next round.
+    /// Joins the next round and waits for its read index.
     pub(crate) async fn join(&self) -> Result<LogIndex, Lost> {
         let (waiter, answer) = oneshot::channel();
         self.queue.send(waiter).map_err(|_| Lost::Stopped)?;
@@ -40,7 +40,7 @@ impl Reads {
 }
 
 impl ReadQueue {
-    /// Runs rounds until nobody can join any more or the node is gone.
+    /// Runs rounds until no reader can join any more or the node is gone.
     pub(crate) async fn run<H: Host>(mut self, running: Weak<Running<H>>) {
         while let Some(first) = self.0.recv().await {
             let Some(running) = running.upgrade() else { return };
@@ -56,7 +56,7 @@ impl ReadQueue {
     }
 }
 
-/// One round, against the leader wherever it is.
+/// Runs one round, against the leader wherever it is.
 async fn round<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost> {
     let me = running.identity.node;
     let leader = running.leader().ok_or(Lost::Unavailable)?;
@@ -73,7 +73,7 @@ async fn round<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost> {
     }
 }
 
-/// A round of the leader itself: it asks a majority whether it still leads.
+/// Runs a round on the leader: it asks a majority whether it still leads.
 pub(crate) async fn as_leader<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost> {
     let asked = running.host.scoped(running.raft.get_read_linearizer(ReadPolicy::ReadIndex));
     match tokio::time::timeout(running.deadline, asked).await {

@@ -1,4 +1,4 @@
-//! One replica of the cluster's log: what the server of a node is built on.
+//! One replica of the cluster's log, on which the server of a node is built.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,16 +28,16 @@ pub(crate) mod inner;
 
 use inner::Inner;
 
-/// How fast the loss of a leader is noticed. A fail-over takes `election_max` plus a random time
-/// between `election_min` and `election_max`.
+/// The time limits that decide how fast the loss of a leader is noticed. A fail-over takes `election_max` plus a
+/// random time between `election_min` and `election_max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// How often a leader tells its followers that it lives; also the deadline of a vote and of
+    /// The interval of a leader's heartbeats to its followers; also the deadline of a vote and of
     /// establishing a stream.
     pub heartbeat: Duration,
     /// The shortest time without a leader after which a node asks for votes.
     pub election_min: Duration,
-    /// The longest.
+    /// The longest time without a leader after which a node asks for votes.
     pub election_max: Duration,
 }
 
@@ -51,46 +51,46 @@ impl Default for Timing {
     }
 }
 
-/// How a replica is started.
+/// The options with which a replica is started.
 #[derive(Clone, Debug)]
 pub struct ReplicaOptions {
-    /// The node's folder; created when it is not there.
+    /// The node's folder; it is created when it does not exist.
     pub directory: PathBuf,
-    /// Where this node serves clients, as others reach it.
+    /// The address at which this node serves clients, as others reach it.
     pub client_address: String,
-    /// Where this node serves its peers, as others reach it.
+    /// The address at which this node serves its peers, as others reach it.
     pub peer_address: String,
-    /// How fast the loss of a leader is noticed.
+    /// The time limits for the loss of a leader.
     pub timing: Timing,
     /// The size of a file of the Raft log.
     pub segment_bytes: u64,
-    /// How much of the log is kept behind the newest checkpoint for peers that were away; the cluster's
-    /// chunk size if not told.
+    /// The number of bytes of log that are kept behind the newest checkpoint for peers that were away; the
+    /// cluster's chunk size if not set.
     pub kept_log_bytes: Option<u64>,
     /// With fewer free bytes on its disk the node takes no appends of users, with fewer than half of it no
-    /// entries at all; four chunk sizes if not told, and never less than that.
+    /// entries at all; four chunk sizes if not set, and never less than that.
     pub reserve_bytes: Option<u64>,
-    /// How fast the scrubber reads; 0 turns it off.
+    /// The number of bytes that the scrubber reads in a second; 0 turns it off.
     pub scrub_bytes_per_second: u64,
-    /// Bytes of memory for what was read last from chunks, unpacked.
+    /// The number of bytes of memory for the blocks that were read last from chunks, unpacked.
     pub block_cache_bytes: usize,
-    /// The only node of a cluster starts although its clock is far ahead of its newest stamp.
+    /// True if the only node of a cluster is to start although its clock is far ahead of its newest stamp.
     pub accept_clock: bool,
-    /// It starts although its cluster knows it at other addresses: they lead here all the same.
+    /// True if the node is to start although its cluster knows other addresses for it, which also lead here.
     pub moved: bool,
 }
 
 impl ReplicaOptions {
-    /// How fast the scrubber reads unless told otherwise: 350 GB a day.
+    /// The default of `scrub_bytes_per_second`: 350 GB a day.
     pub const SCRUB_BYTES_PER_SECOND_DEFAULT: u64 = 4 * 1024 * 1024;
-    /// The memory for what was read last from chunks unless told otherwise.
+    /// The default of `block_cache_bytes`.
     pub const BLOCK_CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 }
 
-/// Why a replica could not start.
+/// The reason why a replica could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A fault of the disk or of what is on it.
+    /// A fault of the disk or of the data on it.
     #[error(transparent)]
     Fault(#[from] Fault),
     /// Another process has the folder.
@@ -99,31 +99,31 @@ pub enum StartError {
     /// openraft refused the state it found.
     #[error("Raft cannot start: {0}")]
     Raft(String),
-    /// This node is the only one of its cluster, so there is none to compare its clock with, and it is far ahead.
+    /// The clock is far ahead, and this node is the only one of its cluster, so it cannot compare its clock.
     #[error(
         "the clock of this node is {} days ahead of the newest stamp in its log: if the clock is right, start it \
          once with --accept-clock; if it is wrong, everything with a max age would be gone", .0.as_secs() / 86_400
     )]
     Clock(Duration),
-    /// Its cluster knows this node at other addresses, where it would be looked for in vain.
+    /// The cluster knows this node at other addresses, where it would be looked for in vain.
     #[error(
         "its cluster knows node {node} at {known}, but here it is told to be at {told}: start it where it is known \
          (--listen, --peer-listen, --advertise, --peer-advertise), or, if that leads here all the same, with --moved"
     )]
     Moved {
-        /// Its id.
+        /// The node's id.
         node: u64,
-        /// Where its cluster knows it.
+        /// The addresses in the cluster's membership.
         known: String,
-        /// Where it is according to its settings.
+        /// The addresses in the node's settings.
         told: String,
     },
 }
 
-/// Why a cluster could not be founded. It can be tried again: what was done already is done once.
+/// The reason why a cluster could not be founded. A founding can be tried again: no step is done twice.
 #[derive(Debug, thiserror::Error)]
 pub enum FoundError {
-    /// This node belongs to a cluster, and not to the one that was asked for.
+    /// This node belongs to a cluster already, and not to the requested one.
     #[error("the cluster is founded already")]
     Founded(Identity),
     /// The list of peers or the chunk size cannot be used.
@@ -132,9 +132,9 @@ pub enum FoundError {
     /// A peer could not be reached or refused.
     #[error("the node at {address} {why}")]
     Peer {
-        /// Its address.
+        /// The peer's address.
         address: String,
-        /// Why, as a predicate.
+        /// The reason, as a predicate of the peer.
         why: String,
     },
     /// This node cannot go on.
@@ -142,20 +142,20 @@ pub enum FoundError {
     Stopped(String),
 }
 
-/// Why something that needs the leader or a majority was not done.
+/// The reason why a request that needs the leader or a majority was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
     /// Refused before anything was proposed: this node does not lead in that term.
     #[error("this node does not lead")]
     NotLeader,
     /// Refused before anything was proposed: this node leads, but has not heard from a majority for a
-    /// while, or its disk is behind. It may be taken a little later.
+    /// while, or its disk is behind. A little later the same request may be taken.
     #[error("the leader has not heard from a majority for a while, or its disk is behind")]
     NotNow,
     /// Refused before anything was proposed: there is no room on the disk for anything at all.
     #[error("there is no room on the disk of the leader")]
     NoRoom,
-    /// It was proposed, and a change of leader took it from this node's sight: it may be committed.
+    /// The command was proposed, and after a change of leader its outcome is unknown here: it may be committed.
     #[error("the leader changed while the append was under way")]
     Discarded,
     /// No leader or no majority can be reached now.
@@ -170,7 +170,7 @@ pub enum Lost {
 }
 
 impl Lost {
-    /// Whether it is certain that nothing was proposed.
+    /// Returns true if it is certain that nothing was proposed.
     pub fn is_refused(self) -> bool {
         matches!(self, Lost::NotLeader | Lost::NotNow | Lost::NoRoom)
     }
@@ -183,10 +183,10 @@ fn refusal(reason: ForwardReason) -> Lost {
     }
 }
 
-/// Why a scavenge did not go to its end. What it did until then is done, and safe.
+/// The reason why a scavenge ended early. The chunks that it wrote until then are durable.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ScavengeError {
-    /// One is under way already.
+    /// Another scavenge is under way.
     #[error("a scavenge is under way already")]
     UnderWay,
     /// The node belongs to no cluster, or is stopping.
@@ -200,25 +200,25 @@ pub enum ScavengeError {
     Fault(#[from] Fault),
 }
 
-/// Why a replica ended.
+/// The reason why a replica ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stopped {
     /// [`Replica::shutdown`] was called.
     Shutdown,
-    /// It cannot go on: a fault of the disk, or Raft's core died. The process must end.
+    /// The replica cannot go on: a fault of the disk, or Raft's core died. The process must end.
     Failed(String),
 }
 
-/// What is called with the verdicts of a command, in the order of its appends. It runs where commands
-/// are applied: it must be short.
+/// The function that is called with the verdicts of a command, in the order of its appends. It runs where
+/// commands are applied, so it must be short.
 pub type Done = Box<dyn FnOnce(Result<Vec<Verdict>, Lost>) + Send>;
 
-/// Tells when something was applied.
+/// Waits for entries to be applied.
 #[derive(Clone, Debug)]
 pub struct Applying(watch::Receiver<Progress>);
 
 impl Applying {
-    /// Waits until something was applied since this was called last; false when the replica is gone. Cancelling it
+    /// Waits until something was applied since the last call; returns false when the replica is gone. Cancelling it
     /// loses nothing.
     pub async fn next(&mut self) -> bool {
         self.0.changed().await.is_ok()
@@ -238,24 +238,24 @@ impl<H: Host> Clone for Replica<H> {
 }
 
 impl<H: Host> Replica<H> {
-    /// Takes the folder, replays what is after the newest checkpoint, and joins its cluster; on a folder
+    /// Takes the folder, replays the log after the newest checkpoint, and joins its cluster; on a folder
     /// without an identity it waits to be founded or taken in.
     pub async fn start(host: H, options: ReplicaOptions) -> Result<Replica<H>, StartError> {
         let inner = Inner::start(host, options).await?;
         Ok(Replica { inner })
     }
 
-    /// The machine.
+    /// Returns the machine that the replica runs on.
     pub fn host(&self) -> &H {
         &self.inner.host
     }
 
-    /// Who this node is; none while it belongs to no cluster.
+    /// Returns the node's identity; none while the node belongs to no cluster.
     pub fn identity(&self) -> Option<Identity> {
         self.inner.running().map(|running| running.identity)
     }
 
-    /// Founds a cluster of the nodes at these peer addresses, this one's own among them; they get the
+    /// Founds a cluster of the nodes at these peer addresses, which include this node's own; the nodes get the
     /// ids 1, 2, 3 … in this order. Can be repeated with the same list after it failed half-way.
     pub async fn found(
         &self,
@@ -265,30 +265,30 @@ impl<H: Host> Replica<H> {
         self.inner.found(&peers, chunk_bytes).await
     }
 
-    /// The services for peers, to be mounted on the peer listener.
+    /// Returns the services for peers, to be mounted on the peer listener.
     pub fn routes(&self) -> tonic::service::Routes {
         Service::routes(self.inner.clone())
     }
 
-    /// What the node knows about itself and its cluster, as it changes.
+    /// Returns a watch on the state of the node and its cluster.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.inner.status.subscribe()
     }
 
-    /// The stamp of a command that is proposed now: the time of this node's clock, or the median of the voters'
-    /// where this one is far from it. None before a majority of them was heard.
+    /// Returns the stamp of a command that is proposed now: the time of this node's clock, or of the reference of the
+    /// voters' clocks where this node's is far from it. None before a majority of the clocks was heard.
     pub fn stamp(&self) -> Option<Timestamp> {
         self.inner.running()?.stamp()
     }
 
-    /// Proposes a command in a term; returns when it is in the log of this node. `done` is then called
-    /// exactly once, perhaps before this returns; an error that it gets leaves the outcome unknown.
+    /// Proposes a command in a term; returns when the command is in the log of this node. `done` is then called
+    /// exactly once, perhaps before this returns; if `done` gets an error, the outcome is unknown.
     ///
-    /// Commands whose order matters are proposed one after the other has returned: one that follows a
+    /// Commands whose order matters are proposed one after the other has returned: a command that follows a
     /// refused one may be taken.
     ///
     /// # Errors
-    /// Those of [`Lost::is_refused`]: it is not in the log, and `done` is not called.
+    /// Those of [`Lost::is_refused`]: the command is not in the log, and `done` is not called.
     pub async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), Lost> {
         let running = self.inner.running().ok_or(Lost::NotLeader)?;
         if running.core.space.room() == Room::Full {
@@ -301,7 +301,7 @@ impl<H: Host> Replica<H> {
         let refused = proposal.clone();
         let answer = move |answer: Option<ClientWriteResult<TypeConfig<H::Runtime>>>| match answer {
             Some(Ok(response)) => done(Ok(response.data)),
-            // Refused before its entry was appended.
+            // The command was refused before its entry was appended.
             Some(Err(ClientWriteError::ForwardToLeader(forward)))
                 if refused.refused(refusal(forward.reason)) => {}
             Some(Err(_)) => done(Err(Lost::Discarded)),
@@ -315,8 +315,8 @@ impl<H: Host> Replica<H> {
         told.await.unwrap_or(Ok(()))
     }
 
-    /// A log index at or after everything that was acknowledged before this call: what is applied up
-    /// to there is a linearizable read. On any node. Until the deadline it waits for a leader.
+    /// Returns a log index at or after everything that was acknowledged before this call: a read of what is applied
+    /// up to there is linearizable. Works on any node. Until the deadline it waits for a leader.
     pub async fn read_index(&self, deadline: Instant) -> Result<LogIndex, Lost> {
         let running = self.inner.running().ok_or(Lost::Unavailable)?;
         let mut status = self.inner.status.subscribe();
@@ -327,7 +327,7 @@ impl<H: Host> Replica<H> {
                     Ok(index) => return Ok(index),
                     Err(Lost::Stopped) => return Err(Lost::Stopped),
                     Err(_) => {
-                        // There may be a leader soon, or the one that is known may answer again.
+                        // There may be a leader soon, or the known leader may answer again.
                         let _later = tokio::time::timeout(running.deadline, status.changed()).await;
                     }
                 }
@@ -371,40 +371,40 @@ impl<H: Host> Replica<H> {
         }
     }
 
-    /// Tells when something was applied; none while the node belongs to no cluster.
+    /// Returns a handle that waits for entries to be applied; none while the node belongs to no cluster.
     pub fn applying(&self) -> Option<Applying> {
         self.inner.running().map(|running| Applying(running.core.progress()))
     }
 
-    /// The events; none while the node belongs to no cluster.
+    /// Returns a reader of the events; none while the node belongs to no cluster.
     pub fn reader(&self) -> Option<Reader> {
         self.inner.running().map(|running| running.core.reader())
     }
 
-    /// Asks a follower to take over; returns when it was asked, not when it leads. Ignored on a node
-    /// that does not lead.
+    /// Asks a follower to take over; returns when the follower was asked, not when it leads. Does nothing on a
+    /// node that does not lead.
     pub async fn transfer_leader(&self, to: u64) -> Result<(), Lost> {
         let running = self.inner.running().ok_or(Lost::NotLeader)?;
         let asked = running.host.scoped(running.raft.trigger().transfer_leader(to)).await;
         asked.map_err(|_| Lost::Stopped)
     }
 
-    /// Whether appends of users are to be taken: the disk of this node is above its reserve, and enough
-    /// voters have room to take entries. Asked of the leader, before an append is proposed; `truncate`,
-    /// `delete` and other changes of what exists are proposed all the same.
+    /// Returns true if appends of users are to be taken: the disk of this node is above its reserve, and enough
+    /// voters have room to take entries. The leader checks this before it proposes an append; `truncate`,
+    /// `delete` and other changes of existing events are proposed all the same.
     pub fn has_room(&self) -> bool {
         self.inner.running().is_none_or(|running| room::has_room(&running))
     }
 
-    /// Bytes of the log that wait for the disk.
+    /// Returns the number of bytes of the log that wait for the disk.
     pub fn unflushed_bytes(&self) -> u64 {
         self.inner.running().map_or(0, |running| running.log.unflushed_bytes())
     }
 
-    /// Gives back the disk space of what is gone, one chunk after the other, while everything goes on: first the
-    /// leader is asked to end the chunk under way, so that what was changed just now counts. Without a leader, or
-    /// without room to seal that chunk, it is what is gone as of this node's newest checkpoint. `progress` is called after each chunk. Returns what it came to, all
-    /// of it durable. If what is returned is dropped, the scavenge ends after the chunk under way.
+    /// Frees the disk space of removed events, one chunk after the other, beside all other work: first the leader
+    /// is asked to end the chunk under way, so that the newest changes count. Without a leader, or without room to
+    /// seal that chunk, only events that were gone at this node's newest checkpoint count. `progress` is called after
+    /// each chunk. Returns the durable result. If the future is dropped, the scavenge ends after the chunk under way.
     ///
     /// # Errors
     /// [`ScavengeError`]. It can be begun again.
@@ -416,8 +416,8 @@ impl<H: Host> Replica<H> {
         scavenge::run(running, progress).await
     }
 
-    /// Tells that a read found a chunk damaged: it is repaired from a peer, and until then reads of it are
-    /// answered with that fault. Whether it is about a chunk at all.
+    /// Notes that a read found a chunk damaged: it is repaired from a peer, and until then reads of it return that
+    /// fault. Returns true if the fault is about a chunk.
     pub fn note_damage(&self, fault: &Fault) -> bool {
         self.inner.running().is_some_and(|running| running.core.note_damage(fault))
     }

@@ -1,5 +1,5 @@
-//! Looks after the room on the disk: measures it, and has a leader with little of it hand over. So does one that
-//! applies nothing before a chunk is repaired.
+//! Measures the room on the disk, and makes a leader with little room hand over. A leader that applies nothing before a
+//! chunk is repaired hands over, too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::host::Host;
 use crate::running::Running;
 use crate::space::Room;
 
-/// How often the room is measured.
+/// The interval at which the room is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
-/// How long an heir is given before another is asked.
+/// The time that a chosen node has to take over before another is asked.
 pub(crate) const HAND_OVER_EVERY: Duration = Duration::from_secs(5);
 
 /// Measures the room until the node ends.
@@ -56,8 +56,8 @@ fn must_hand_over<H: Host>(running: &Running<H>) -> bool {
     running.core.space.room() > Room::Plenty || running.core.applies_after_a_repair()
 }
 
-/// If this node leads: asks a voter with room to take over because of `why`; whether one was asked. One that is short
-/// of room too is never asked, so leadership does not go back and forth.
+/// Asks a voter with room to take over because of `why`, if this node leads; returns true if one was asked. A voter
+/// that is short of room too is never asked, so leadership does not go back and forth.
 pub(crate) async fn hand_over<H: Host>(running: &Running<H>, why: &str) -> bool {
     let now = Instant::now();
     let heir = handover::heir(running, |voter| running.rooms.of(voter, now) == Some(Room::Plenty));
@@ -66,7 +66,7 @@ pub(crate) async fn hand_over<H: Host>(running: &Running<H>, why: &str) -> bool 
     handover::hand_over(running, heir).await
 }
 
-/// Whether appends of users can be taken: here, and by enough voters.
+/// Returns true if appends of users can be taken: here, and by enough voters.
 pub(crate) fn has_room<H: Host>(running: &Running<H>) -> bool {
     if running.core.space.room() > Room::Plenty {
         return false;

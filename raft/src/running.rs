@@ -1,4 +1,4 @@
-//! What runs once a node belongs to a cluster: the log, the store, Raft, and who looks after them.
+//! The parts of a node that run once it belongs to a cluster: the log, the store, Raft, and their background tasks.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,16 +32,16 @@ use crate::transfers::Transfers;
 use crate::types::{Place, TypeConfig, Vote};
 use crate::{care, config, digests, hang, housekeeping, observe, place, room, spread};
 
-/// Bytes of the newest entries that the log keeps in memory, for apply and for followers.
+/// The number of bytes of the newest entries that the log keeps in memory, for apply and for followers.
 const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
-/// Versions of streams that the store keeps in memory.
+/// The number of streams whose versions the store keeps in memory.
 const HEAD_CACHE: usize = 100_000;
-/// Memory for pages of the catalog.
+/// The number of bytes of memory for pages of the catalog.
 const CATALOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
-/// Memory for the filters of the newest chunks.
+/// The number of bytes of memory for the filters of the newest chunks.
 const FILTER_BYTES: usize = 16 * 1024 * 1024;
 
-/// What runs once a node belongs to a cluster.
+/// The parts of a node that run once it belongs to a cluster.
 pub(crate) struct Running<H: Host> {
     pub(crate) host: H,
     pub(crate) directory: PathBuf,
@@ -54,15 +54,15 @@ pub(crate) struct Running<H: Host> {
     pub(crate) failure: Failure,
     pub(crate) transfers: Transfers,
     pub(crate) rooms: Arc<Rooms>,
-    /// For whatever must be quick between nodes.
+    /// The deadline of urgent requests between nodes.
     pub(crate) deadline: Duration,
-    /// Held by the one checkpoint that is being taken over.
+    /// Held while a checkpoint is being taken over, so that there is one at a time.
     pub(crate) installing: tokio::sync::Mutex<()>,
-    /// Held by the one scavenge that is under way.
+    /// Held while a scavenge is under way, so that there is one at a time.
     pub(crate) scavenging: Arc<tokio::sync::Mutex<()>>,
     pub(crate) log: RaftLog,
     pub(crate) clocks: Mutex<Clocks>,
-    /// What is shown of them.
+    /// The published comparison of the clocks.
     pub(crate) clock: watch::Sender<Clock>,
     writer_ended: watch::Receiver<bool>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -148,7 +148,7 @@ impl<H: Host> Running<H> {
         self.tasks.lock().expect("nobody panics with it").push(task);
     }
 
-    /// The leader, if one is known: its id and how it is reached.
+    /// Returns the leader's id and addresses, if a leader is known.
     pub(crate) fn leader(&self) -> Option<(u64, Place)> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -157,7 +157,7 @@ impl<H: Host> Running<H> {
         Some((leader, place))
     }
 
-    /// The stamp of an entry that is proposed now; none before enough peers told what their clocks show.
+    /// Returns the stamp of an entry that is proposed now; none before enough peers answered with their clocks.
     pub(crate) fn stamp(&self) -> Option<Timestamp> {
         if defect::is_present(Defect::RawClock) {
             return Some(self.host.now());
@@ -165,44 +165,44 @@ impl<H: Host> Running<H> {
         self.judge_clocks().stamp
     }
 
-    /// What the clocks of the voters come to now.
+    /// Compares this node's clock with those of the voters, as of now.
     pub(crate) fn judge_clocks(&self) -> Judged {
         let metrics = self.raft.metrics();
         let membership = metrics.borrow_watched().membership_config.clone();
         let now = self.now();
-        // What a peer told is only ever replaced whole.
+        // An answer of a peer is only ever replaced whole.
         let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
         clocks.judge(now, membership.membership().get_joint_config())
     }
 
-    /// What the clocks of this process show.
+    /// Returns the times that the clocks of this process show.
     pub(crate) fn now(&self) -> Now {
         Now { wall: self.host.now(), instant: Instant::now() }
     }
 
-    /// The vote in force here.
+    /// Returns the vote in force here.
     pub(crate) fn vote(&self) -> Vote {
         self.raft.metrics().borrow_watched().vote
     }
 
-    /// With so many bytes of the log that are not on disk no more is taken, from clients or from a leader: what is
-    /// under way then is less than as much again.
+    /// Returns the number of unflushed bytes of the log from which no more is taken, from clients or from a leader. The
+    /// entries under way at that point are less than as many bytes again.
     pub(crate) fn unflushed_bytes_max(&self) -> u64 {
         self.identity.chunk_bytes
     }
 
-    /// Ends Raft; when this returns all that was queued is on disk, and nothing is written any more.
+    /// Ends Raft; when this returns, all that was queued is on disk, and nothing is written any more.
     pub(crate) async fn shutdown(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().expect("nobody panics with it"));
         for task in &tasks {
             task.abort();
         }
         join_all(tasks).await;
-        // Apply may wait for room or for a repair, and Raft for apply.
+        // Apply may wait for room or for a repair, and Raft waits for apply.
         self.core.gate.shut();
-        // It only says whether the core had panicked.
+        // The result only shows whether the core had panicked.
         let _joined = self.host.scoped(self.raft.shutdown()).await;
-        // openraft leaves its worker behind, and a transfer is a task of its own.
+        // openraft leaves its worker running, and a transfer is a task of its own.
         self.core.gate.close().await;
         self.core.sealed().await;
         self.log.close();
@@ -211,7 +211,7 @@ impl<H: Host> Running<H> {
     }
 }
 
-/// Why a node that was opened must not take part, if it must not.
+/// Returns the reason why a node that was opened must not take part, if there is one.
 fn refusal<H: Host>(
     host: &H,
     options: &ReplicaOptions,
@@ -230,7 +230,7 @@ fn refusal<H: Host>(
     })
 }
 
-/// How far the clock is ahead of the newest stamp, if that is too far and there is no other node to ask.
+/// Returns how far the clock is ahead of the newest stamp, if that is too far and there is no other node to ask.
 fn ahead_alone<H: Host>(host: &H, store: &Store, node: u64) -> Option<Duration> {
     let stored = membership::decode_stored(store.attachment()).ok()?;
     let is_alone = stored.voter_ids().all(|voter| voter == node);
@@ -239,7 +239,7 @@ fn ahead_alone<H: Host>(host: &H, store: &Store, node: u64) -> Option<Duration> 
     clocks::must_be_accepted(host.now(), newest).filter(|_| is_alone)
 }
 
-/// Says what to do where what is in the store's folder, chunks aside, is not what was written.
+/// Adds advice to a fault about damage in the store's folder, chunks aside.
 fn advise(fault: Fault) -> Fault {
     match fault {
         Fault::Damaged { path, offset, why } => {
@@ -252,7 +252,7 @@ fn advise(fault: Fault) -> Fault {
     }
 }
 
-/// Says what is the case where the catalog lacks entries that the log has purged: only an older copy does.
+/// Explains a fault where the catalog lacks entries that the log has purged: the catalog is an older copy.
 fn explain_older_catalog(
     fault: Fault,
     directory: &Path,
@@ -276,7 +276,7 @@ fn explain_older_catalog(
 struct Opened {
     boot: u64,
     log: RaftLog,
-    /// Where its cluster knows the node, if it knows it.
+    /// The node's addresses in its cluster's membership, if they are known.
     place: Option<Place>,
     replayed: Replayed,
     space: Space,

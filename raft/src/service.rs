@@ -40,7 +40,7 @@ impl<H: Host> Service<H> {
         self.0.running().ok_or_else(|| Status::permission_denied("it belongs to no cluster"))
     }
 
-    /// The replica, and the node that a request comes from, which was let in.
+    /// Returns the replica, and the node that a request comes from, which was let in.
     fn admit(&self, origin: Option<v1::Origin>) -> Result<(Arc<Running<H>>, u64), Status> {
         let running = self.running()?;
         let origin = wire::from_origin(origin)?;
@@ -102,11 +102,11 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         if first.vote.leader_id.voted_for != from {
             return Err(wire::refusal(&Refused::Stranger("its vote is another's".to_owned())));
         }
-        // That a majority granted it may not be durable there yet; that it asked for it is.
+        // The leader's request for this vote is durable there; its grant by a majority may not be yet.
         let asked = Vote { committed: false, ..first.vote };
         running.guard.saw_vote(from, types::vote_record(&asked));
-        // What does not decode ends the stream, and so do entries that there is no room for: the leader begins
-        // another. While the disk is behind, entries wait.
+        // A message that does not decode ends the stream, and so do entries for which there is no room: the
+        // leader begins another stream. While the disk is behind, entries wait.
         let core = running.core.clone();
         let is_taken = move |request: &Appends<H>| {
             !types::needs_room(&request.entries) || core.space.room() < Room::Full
@@ -184,7 +184,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         request: Request<v1::ReadIndexRequest>,
     ) -> Result<Response<v1::ReadIndexResponse>, Status> {
         let (running, _) = self.admit(request.into_inner().origin)?;
-        // Not by way of the queue: a follower that asks must not be sent on to another.
+        // This bypasses the queue: a follower's request must not be sent on to another node.
         match reads::as_leader(&running).await {
             Ok(index) => Ok(Response::new(v1::ReadIndexResponse { index: index.0 })),
             Err(Lost::NotLeader) => Err(Status::failed_precondition("this node does not lead")),
@@ -249,7 +249,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         for memory in request.memories {
             is_news |= running.guard.learn(&wire::from_memory(memory)?);
         }
-        // What is left of the segments that are there is for votes.
+        // On a full disk, the rest of the existing segments is reserved for votes.
         if is_news && running.core.space.room() < Room::Full {
             running.log.write_marks();
         }

@@ -1,4 +1,4 @@
-//! How much room there is on the disk, and what a node does with little of it.
+//! The room on the disk, and the node's behaviour when there is little of it.
 //!
 //! ```text
 //! free bytes
@@ -13,8 +13,8 @@
 //!   |           goes on down to half of this
 //! ```
 //!
-//! All of it ends by itself when there is space. It must not come to an error of the
-//! disk: nobody knows what is on the disk after one, so it stops the node.
+//! All these limits end by themselves when there is space. The node must not run into an error of the disk instead:
+//! nobody knows what is on the disk after an error, so it stops the node.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -23,32 +23,32 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What a peer said of its room holds for so long; a leader hears it with every heartbeat.
+/// The time for which a peer's report of its room counts; a leader hears it with every heartbeat.
 const HEARD_FOR: Duration = Duration::from_secs(2);
-/// A reserve is at least so many chunk sizes: one to be scavenged, one to be sealed, and as much again for what
-/// is on its way when the reserve is reached.
+/// The number of chunk sizes in the smallest reserve: one to be scavenged, one to be sealed, and as much again
+/// for what is on its way when the reserve is reached.
 const RESERVE_CHUNKS: u64 = 4;
 
-/// How much room a node has.
+/// The room that a node has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Room {
-    /// Above the reserve.
+    /// More free bytes than the reserve.
     #[default]
     Plenty,
-    /// Below the reserve: nothing that can wait is taken.
+    /// Fewer free bytes than the reserve: nothing that can wait is taken.
     Low,
-    /// Below half of it: no commands are taken.
+    /// Fewer free bytes than half of the reserve: no commands are taken.
     Full,
 }
 
-/// The room on this node's disk, as it was found last.
+/// The room on this node's disk, as it was measured last.
 #[derive(Debug)]
 pub(crate) struct Space {
     reserve: u64,
     found: watch::Sender<Found>,
 }
 
-/// What was found.
+/// A measurement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) free: u64,
@@ -56,7 +56,7 @@ pub(crate) struct Found {
 }
 
 impl Space {
-    /// `reserve` bytes as configured; `free` bytes as found just now.
+    /// `reserve` is the configured number of bytes; `free` is the number of bytes as measured just now.
     pub(crate) fn new(reserve: Option<u64>, chunk_bytes: u64, free: u64) -> Space {
         let least = chunk_bytes.saturating_mul(RESERVE_CHUNKS);
         let reserve = reserve.map_or(least, |reserve| reserve.max(least));
@@ -72,12 +72,12 @@ impl Space {
         self.found.borrow().room
     }
 
-    /// What is found, as it changes.
+    /// Returns a watch on the measurements.
     pub(crate) fn found(&self) -> watch::Receiver<Found> {
         self.found.subscribe()
     }
 
-    /// Notes how many bytes are free; the new room if it changed.
+    /// Notes the number of free bytes; returns the new room if it changed.
     pub(crate) fn note(&self, free: u64) -> Option<Room> {
         let mut changed = None;
         self.found.send_if_modified(|found| {
@@ -96,19 +96,19 @@ impl Space {
         let _room = found.wait_for(|found| found.room != Room::Full).await;
     }
 
-    /// Whether a chunk may be written anew: that gives space back, so it may use what is set aside.
+    /// Returns true if a chunk may be written anew: that frees space, so it may use the reserve.
     pub(crate) fn is_enough_to_scavenge(&self, free: u64) -> bool {
         free >= self.reserve / 4
     }
 
-    /// Whether parts of another node's checkpoint may be written.
+    /// Returns true if parts of another node's checkpoint may be written.
     pub(crate) fn is_enough_to_install(&self, free: u64) -> bool {
         free >= self.reserve / 2
     }
 }
 
-/// The room that so many free bytes are. A level is left only well above where it is entered, so that nothing
-/// swings back and forth.
+/// Returns the room for a number of free bytes. A level is left only well above where it is entered, so that
+/// the node does not swing back and forth.
 fn judge(before: Room, reserve: u64, free: u64) -> Room {
     let is_below = |level: u64, was_below: bool| {
         free < if was_below { level.saturating_add(level / 4) } else { level }
@@ -122,19 +122,19 @@ fn judge(before: Room, reserve: u64, free: u64) -> Room {
     }
 }
 
-/// What the peers of a leader said of their room.
+/// The rooms that the peers of a leader reported.
 #[derive(Debug, Default)]
 pub(crate) struct Rooms(Mutex<BTreeMap<u64, (Room, Instant)>>);
 
 impl Rooms {
-    /// A peer said it just now.
+    /// Notes the room that a peer reported just now.
     pub(crate) fn note(&self, node: u64, room: Room) {
-        // It is only ever replaced whole.
+        // An entry is only ever replaced whole.
         let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         rooms.insert(node, (room, Instant::now()));
     }
 
-    /// What a peer said of late.
+    /// Returns the room that a peer reported of late.
     pub(crate) fn of(&self, node: u64, now: Instant) -> Option<Room> {
         let rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (room, heard) = rooms.get(&node)?;

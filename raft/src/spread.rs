@@ -1,12 +1,12 @@
-//! Tells the others what this node remembers of everybody, so that any of them knows a node that has forgotten.
+//! Sends the other nodes what this node remembers of its peers, so that any of them knows a node that forgot.
 //!
 //! A follower that was behind did not hear what another acknowledged to the leader. If the leader is gone and the
-//! other comes back without its folder's newest state, the two of them are a majority, and what was acknowledged
+//! other comes back without its folder's newest state, the two of them are a majority, and acknowledged entries
 //! would be lost. So every node passes on what it knows, at most once a second and only what is new: a write of
 //! four kilobytes each second on a busy node, none on an idle one.
 //!
 //! A gap remains: what was acknowledged within the last second, or while the follower could not be reached. There
-//! the node's own `boot` file must tell that its log lost something.
+//! the node's own `boot` file must show that its log lost something.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::running::Running;
 use crate::types::Place;
 use crate::wire;
 
-/// How long news waits for more.
+/// The interval at which news is sent.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Tells news until the node ends.
+/// Sends news until the node ends.
 pub(crate) async fn run<H: Host>(running: Arc<Running<H>>) {
     let mut told: BTreeMap<u64, Vec<PeerMemory>> = BTreeMap::new();
     loop {
@@ -41,7 +41,7 @@ pub(crate) async fn run<H: Host>(running: Arc<Running<H>>) {
     }
 }
 
-/// The other nodes of the cluster that were let in.
+/// Returns the other nodes of the cluster that were let in.
 fn others<H: Host>(running: &Running<H>) -> Vec<(u64, Place)> {
     let metrics = running.raft.metrics();
     let metrics = metrics.borrow_watched();
@@ -50,7 +50,7 @@ fn others<H: Host>(running: &Running<H>) -> Vec<(u64, Place)> {
     others.map(|(node, place)| (*node, place.clone())).collect()
 }
 
-/// The node, if it was told.
+/// Sends memories to a node; returns the node's id if it received them.
 async fn tell<H: Host>(
     running: &Running<H>,
     node: u64,

@@ -18,20 +18,20 @@ use crate::types::{self, Command, Entry, Payload, RaftLogId, TypeConfig, Vote};
 #[cfg(test)]
 mod suite;
 
-/// Most bytes of entries in one request to a follower, unless one entry alone is larger.
+/// The greatest number of bytes of entries in one request to a follower, unless one entry alone is larger.
 pub(crate) const REQUEST_BYTES: usize = 2 * 1024 * 1024;
 
 /// The Raft log as openraft sees it. Clones share the log.
 ///
 /// Invariants:
 /// - An error of the log is an error here, and ends the core: there is no short read.
-/// - What openraft awaits inline returns at once, but for a vote, which must be durable.
-/// - Tasks do not wait for the disk: what is not in memory is read away from them.
+/// - Calls that openraft awaits inline return at once, except for a vote, which must be durable.
+/// - Tasks do not wait for the disk: entries that are not in memory are read on another thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Storage<H> {
     host: H,
     log: RaftLog,
-    /// What was applied when Raft started.
+    /// The newest entry that was applied when Raft started.
     applied: Option<LogId>,
 }
 
@@ -40,18 +40,18 @@ impl<H: Host> Storage<H> {
         Storage { host, log, applied }
     }
 
-    /// The indexes that are there, first and one after last.
+    /// Returns the first index that the log holds, and the index after the last.
     fn held(&self) -> (u64, u64) {
         let state = self.log.state();
         let after = |id: Option<LogId>| id.map_or(0, |id| id.index.0 + 1);
         let end = after(state.last);
-        // A log whose beginning was never purged begins at 0; openraft's test suite begins elsewhere too.
+        // A log that was never purged begins at 0, except in openraft's test suite.
         let purged = after(state.purged);
         let first = (purged..end).find(|index| self.log.log_id(*index).is_some()).unwrap_or(end);
         (first, end)
     }
 
-    /// Whether the entries of a range are all there.
+    /// Returns true if the log holds all entries of the range.
     fn holds(&self, from: u64, until: u64) -> bool {
         let (first, end) = self.held();
         first <= from && until <= end
@@ -60,7 +60,7 @@ impl<H: Host> Storage<H> {
     async fn read(&self, from: u64, until: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let log = self.log.clone();
         let read = move || log.read(from, until, bytes_max);
-        // The newest entries are in memory: if the first is, all are.
+        // The newest entries are in memory: if the first entry of the range is, all of them are.
         let entries = if self.log.is_cached(from) { read() } else { self.host.run(read).await };
         let entries = entries.map_err(io::Error::other)?.into_iter();
         entries.map(|entry| types::from_log(entry).map_err(io::Error::other)).collect()
@@ -81,13 +81,13 @@ fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     (start, end)
 }
 
-/// A [`Done`] and what waits for it.
+/// Returns a [`Done`] and the future that waits for it.
 pub(crate) fn completion() -> (Done, impl Future<Output = Result<(), Fault>>) {
     let (sender, receiver) = oneshot::channel();
     let done: Done = Box::new(move |outcome| {
         let _nobody_waits = sender.send(outcome);
     });
-    // A log that is gone completes nothing any more.
+    // A log that is gone completes nothing any more, so the wait never ends.
     let wait = async move {
         match receiver.await {
             Ok(outcome) => outcome,
@@ -98,7 +98,7 @@ pub(crate) fn completion() -> (Done, impl Future<Output = Result<(), Fault>>) {
 }
 
 impl<H: Host> RaftLogReader<TypeConfig<H::Runtime>> for Storage<H> {
-    /// Of a range that reaches beyond what there is, what there is.
+    /// Returns the entries of the range that the log holds; the range may reach beyond them.
     async fn try_get_log_entries<B>(&mut self, range: B) -> io::Result<Vec<Entry>>
     where
         B: RangeBounds<u64> + Clone + Debug + OptionalSend,
@@ -115,11 +115,11 @@ impl<H: Host> RaftLogReader<TypeConfig<H::Runtime>> for Storage<H> {
         Ok(entries)
     }
 
-    /// For a follower: bounded by bytes, and never less than the first entry.
+    /// Reads entries for a follower: limited by bytes, and always the first entry.
     ///
-    /// A node that has just stepped down may purge or truncate what one of its replication tasks, which does
-    /// not know of it yet, is about to read. Then this is empty: openraft takes it for a heartbeat, and looks
-    /// at the vote before it sends it. Whatever else keeps an entry from being read is an error.
+    /// A node that has just stepped down may purge or truncate entries that one of its replication tasks, which does
+    /// not know of that yet, is about to read. Then the result is empty: openraft takes it for a heartbeat, and checks
+    /// the vote before it sends one. Any other reason why an entry cannot be read is an error.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         if !self.holds(start, end) {
             return Ok(Vec::new());
@@ -130,8 +130,8 @@ impl<H: Host> RaftLogReader<TypeConfig<H::Runtime>> for Storage<H> {
         }
     }
 
-    /// For apply: in pages, so that memory is bounded however far apply is behind. What is committed and not
-    /// applied is never purged: a first entry that is missing is an error, not an entry to be skipped.
+    /// Reads entries for apply, in pages, so that memory is limited however far apply is behind. An entry that is
+    /// committed and not applied is never purged: a missing first entry is an error, not an entry to be skipped.
     async fn entries_stream<B>(
         &mut self,
         range: B,
@@ -150,7 +150,7 @@ impl<H: Host> RaftLogReader<TypeConfig<H::Runtime>> for Storage<H> {
                     return None;
                 }
                 let page = storage.read(next, end, REQUEST_BYTES).await;
-                // After an error nothing may follow.
+                // No item may follow an error.
                 let next = page.as_ref().map_or(end, |page| next + page.len() as u64);
                 let items = match page {
                     Ok(page) => page.into_iter().map(Ok).collect(),
@@ -166,7 +166,7 @@ impl<H: Host> RaftLogReader<TypeConfig<H::Runtime>> for Storage<H> {
         Ok(self.log.state().vote.map(types::vote))
     }
 
-    /// The last id of every term.
+    /// Returns the last log id of every term.
     async fn get_key_log_ids(
         &mut self,
         range: RangeInclusive<RaftLogId>,
@@ -209,9 +209,9 @@ impl<H: Host> RaftLogStorage<TypeConfig<H::Runtime>> for Storage<H> {
         Ok(())
     }
 
-    /// Asked once, by the start, which applies everything up to it and does not go on before: so it must not lie
-    /// beyond what is applied. That is less than the mark only if the replay waits for space; then the mark
-    /// comes from a leader once more.
+    /// Returns a committed log id that is not beyond what is applied. openraft calls this once, when it starts, and
+    /// waits until everything up to the result is applied. The result is less than the mark only if the replay
+    /// waits for space; then a leader reports the mark again later.
     async fn read_committed(&mut self) -> io::Result<Option<RaftLogId>> {
         let committed = self.log.state().committed;
         Ok(committed.min(self.applied).map(types::theirs))
@@ -234,7 +234,7 @@ impl<H: Host> RaftLogStorage<TypeConfig<H::Runtime>> for Storage<H> {
     }
 
     async fn truncate_after(&mut self, end: Option<RaftLogId>) -> io::Result<()> {
-        // Whatever is acknowledged later is queued behind it; an error would show there.
+        // Any later acknowledgement is queued behind the truncation, whose error would show there.
         self.log.truncate_after(end.map(types::ours), Box::new(|_| ()));
         Ok(())
     }
@@ -245,7 +245,7 @@ impl<H: Host> RaftLogStorage<TypeConfig<H::Runtime>> for Storage<H> {
     }
 }
 
-/// An entry for the log; its proposer learns that it is taken.
+/// Converts an entry for the log, and reports to its proposer that it is taken.
 fn taken(entry: Entry) -> LogEntry {
     if let Payload::Normal(Command { proposal: Some(proposal), .. }) = &entry.payload {
         proposal.taken();

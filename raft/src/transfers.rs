@@ -1,12 +1,12 @@
-//! What pins the log: snapshots that are being sent, and followers that are slow, each only so far.
+//! The reasons to pin the log, each limited: snapshots that are being sent, and slow followers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-/// Log indexes of the snapshots that are being sent, with how many of each, and where the log is to begin. Clones share
-/// it.
+/// The log indexes of the snapshots that are being sent, with the number of each, and the index at which the log is to
+/// begin. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Transfers {
     indexes: Arc<Mutex<BTreeMap<u64, usize>>>,
@@ -14,23 +14,23 @@ pub(crate) struct Transfers {
 }
 
 impl Transfers {
-    /// Notes that a snapshot that ends at `index` is being sent, for as long as what is returned lives.
+    /// Notes that a snapshot that ends at `index` is being sent, while the returned value lives.
     pub(crate) fn begin(&self, index: u64) -> Transfer {
         self.with(|indexes| *indexes.entry(index).or_default() += 1);
         Transfer { transfers: self.clone(), index }
     }
 
-    /// The end of the oldest snapshot that is being sent.
+    /// Returns the end of the oldest snapshot that is being sent.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.with(|indexes| indexes.keys().next().copied())
     }
 
-    /// Notes that all before `index` is to be purged: streams to followers that are behind it end.
+    /// Notes that all entries before `index` are to be purged: streams to followers that are behind it end.
     pub(crate) fn raise_floor(&self, index: u64) {
         self.floor.send_replace(index);
     }
 
-    /// The index that the log is to begin at, as it moves.
+    /// Returns a watch on the index at which the log is to begin.
     pub(crate) fn floor(&self) -> watch::Receiver<u64> {
         self.floor.subscribe()
     }
@@ -40,7 +40,7 @@ impl Transfers {
     }
 }
 
-/// A snapshot that is being sent.
+/// A snapshot that is being sent, for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Transfer {
     transfers: Transfers,

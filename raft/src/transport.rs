@@ -1,4 +1,4 @@
-//! How nodes talk to each other over HTTP/2: time bounds, windows, and the Host's own connections.
+//! The connections between nodes over HTTP/2: time limits, windows, and the Host's own connections.
 
 use std::io;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use tonic::transport::{Channel, Endpoint, Server, Uri};
 
 use crate::host::Host;
 
-/// A peer that answers nothing for so long, twice, is given up; what was on the connection fails.
+/// The time without an answer after which, twice, a peer is given up and the requests to it fail.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// A connection that is not there by then will be tried again.
+/// The time after which a connection that is not established is tried again.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
-/// Flow control: enough for one stream at full speed over a wide network.
+/// The flow-control windows, large enough for one stream at full speed over a wide network.
 const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 const FRAME_BYTES_MAX: u32 = 256 * 1024;
 
-/// A connection to the node at `address` (`host:port`), made when it is first used and again when it
-/// is lost. Clones share it.
+/// Returns a connection to the node at `address` (`host:port`). It is made when it is first used, and again
+/// when it is lost. Clones share it.
 pub fn channel<H: Host>(host: &H, address: &str) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(CONNECT_DEADLINE)
@@ -35,7 +35,7 @@ pub fn channel<H: Host>(host: &H, address: &str) -> Result<Channel, tonic::trans
     Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
-/// The server side of [`channel`]: add the services and serve.
+/// Returns the server side of [`channel`]: add the services and serve.
 pub fn server() -> Server {
     Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))

@@ -1,4 +1,4 @@
-//! openraft's types as this crate uses them, and the way between them and ours.
+//! openraft's types as this crate uses them, and the conversions between them and our own types.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -27,13 +27,13 @@ pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId,
 pub(crate) type SnapshotMeta = openraft::storage::SnapshotMeta<CommittedLeaderId, u64, Place>;
 pub(crate) type Snapshot<D> = openraft::storage::Snapshot<CommittedLeaderId, u64, Place, D>;
 
-/// Whether a node without room must not take these entries. What has no command is small, and takes a cluster out of
-/// trouble: a new leader's first entry, and the one that removes a node.
+/// Returns true if a node without room must not take these entries. Entries without a command are small, and take a
+/// cluster out of trouble: a new leader's first entry, and the entry that removes a node.
 pub(crate) fn needs_room(entries: &[Entry]) -> bool {
     entries.iter().any(|entry| matches!(entry.payload, Payload::Normal(_)))
 }
 
-/// What openraft is made of here. Written by hand: its macro cannot set a generic responder.
+/// The configuration of openraft's types. It is written by hand: openraft's macro cannot set a generic responder.
 pub(crate) struct TypeConfig<R>(PhantomData<fn() -> R>);
 
 impl<R: AsyncRuntime> RaftTypeConfig for TypeConfig<R> {
@@ -58,7 +58,7 @@ impl<R: AsyncRuntime> RaftTypeConfig for TypeConfig<R> {
     type ErrorSource = BoxedErrorSource;
 }
 
-// A derive would demand all this of the runtime, which it has no use for.
+// A derive would require these traits of the runtime, although the type has no value of it.
 impl<R> fmt::Debug for TypeConfig<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TypeConfig")
@@ -99,11 +99,11 @@ impl<R> Ord for TypeConfig<R> {
     }
 }
 
-/// A command, encoded by whoever proposed it. Nobody here looks inside.
+/// A command, encoded by its proposer. This crate never looks inside.
 #[derive(Clone)]
 pub(crate) struct Command {
     pub(crate) bytes: Bytes,
-    /// On the node that proposed it: who waits until it is in the log.
+    /// On the node that proposed the command: the proposal that waits until the command is in the log.
     pub(crate) proposal: Option<Proposal>,
 }
 
@@ -119,15 +119,15 @@ impl fmt::Display for Command {
     }
 }
 
-/// How a member is reached.
+/// The addresses of a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) client_address: String,
     pub(crate) peer_address: String,
 }
 
-/// Answers a proposal by calling a closure where the answer arises: one hop less than a channel. If it
-/// is dropped unanswered (the core died), the closure is called with `None`.
+/// Answers a proposal by calling a closure where the answer arises, which is one hop less than a channel. If the
+/// responder is dropped unanswered (the core died), the closure is called with `None`.
 pub(crate) struct Closure<T>(Option<Box<dyn FnOnce(Option<T>) + Send>>);
 
 impl<T> Closure<T> {
@@ -160,12 +160,12 @@ pub(crate) fn log_id(term: u64, index: u64) -> RaftLogId {
     RaftLogId { leader_id: CommittedLeaderId::new(term), index }
 }
 
-/// An id of openraft's, of ours.
+/// Converts a log id of ours to one of openraft's.
 pub(crate) fn theirs(id: LogId) -> RaftLogId {
     log_id(id.term.0, id.index.0)
 }
 
-/// An id of ours, of openraft's.
+/// Converts a log id of openraft's to one of ours.
 pub(crate) fn ours(id: RaftLogId) -> LogId {
     LogId::new(id.leader_id.term, id.index)
 }
@@ -180,7 +180,7 @@ pub(crate) fn vote_record(vote: &Vote) -> VoteRecord {
     VoteRecord { term, node: voted_for, committed: vote.committed }
 }
 
-/// An entry as the log keeps it; a command's bytes are shared, not copied.
+/// Converts an entry to the form that the log keeps; a command's bytes are shared, not copied.
 pub(crate) fn to_log(entry: Entry) -> LogEntry {
     let (kind, payload) = match entry.payload {
         Payload::Blank => (EntryKind::Blank, Bytes::new()),
@@ -192,7 +192,7 @@ pub(crate) fn to_log(entry: Entry) -> LogEntry {
     LogEntry { id: ours(entry.log_id), kind, payload }
 }
 
-/// An entry as openraft takes it.
+/// Converts an entry of the log to the form that openraft takes.
 pub(crate) fn from_log(entry: LogEntry) -> Result<Entry, crate::format::Malformed> {
     let payload = match entry.kind {
         EntryKind::Blank => Payload::Blank,

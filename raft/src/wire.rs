@@ -1,4 +1,4 @@
-//! Between the messages of the peer protocol and openraft's types; what comes in is checked on the way.
+//! The conversions between the peer protocol's messages and openraft's types; incoming messages are checked.
 
 use openraft::AsyncRuntime;
 use openraft::raft::{
@@ -19,7 +19,7 @@ pub(crate) fn malformed(what: &str) -> Status {
     Status::invalid_argument(format!("the {what} is missing or malformed"))
 }
 
-/// How a refusal is told: it is repeated in vain, or after a greeting.
+/// Returns the status of a refusal: its code shows if a retry is in vain, or works after a greeting.
 pub(crate) fn refusal(refused: &Refused) -> Status {
     match refused {
         Refused::Stranger(why) => Status::permission_denied(why),
@@ -27,7 +27,7 @@ pub(crate) fn refusal(refused: &Refused) -> Status {
     }
 }
 
-/// This node takes no entries and no checkpoints now.
+/// Returns the status of a node that takes no entries and no checkpoints now.
 pub(crate) fn no_room() -> Status {
     Status::resource_exhausted("there is no room on its disk")
 }
@@ -96,7 +96,7 @@ pub(crate) fn digest(digest: u128) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(&digest.to_be_bytes())
 }
 
-/// None if there is none.
+/// Decodes a digest; returns none if the message has none.
 pub(crate) fn from_digest(bytes: &[u8]) -> Option<u128> {
     bytes.try_into().ok().map(u128::from_be_bytes)
 }
@@ -171,7 +171,7 @@ fn from_entry(entry: v1::Entry) -> Result<Entry, Status> {
         .map_err(|why| Status::invalid_argument(why.to_string()))
 }
 
-/// The commands' bytes are shared with the log.
+/// Converts a request to append to its message; the commands' bytes are shared with the log.
 pub(crate) fn append_request<R: AsyncRuntime>(
     request: AppendEntriesRequest<TypeConfig<R>>,
 ) -> v1::AppendRequest {
@@ -184,7 +184,7 @@ pub(crate) fn append_request<R: AsyncRuntime>(
     }
 }
 
-/// Entries that do not follow each other are refused: openraft takes their order for granted.
+/// Refuses entries that do not follow each other: openraft takes their order for granted.
 pub(crate) fn from_append_request<R: AsyncRuntime>(
     request: v1::AppendRequest,
 ) -> Result<AppendEntriesRequest<TypeConfig<R>>, Status> {
@@ -219,7 +219,7 @@ fn from_room(room: i32) -> Result<Room, Status> {
     })
 }
 
-/// The answer of a node with that room.
+/// Converts a result to the answer of a node with the given room.
 pub(crate) fn append_response<R: AsyncRuntime>(
     result: StreamAppendResult<TypeConfig<R>>,
     of_room: Room,
@@ -232,7 +232,7 @@ pub(crate) fn append_response<R: AsyncRuntime>(
     v1::AppendResponse { answer: Some(answer), room: room(of_room).into() }
 }
 
-/// The answer, and what room the peer has.
+/// Returns the result of an append, and the room that the peer has.
 pub(crate) fn from_append_response<R: AsyncRuntime>(
     response: v1::AppendResponse,
 ) -> Result<(StreamAppendResult<TypeConfig<R>>, Room), Status> {

@@ -1,4 +1,4 @@
-//! What keeps a store in order, and how fast: scrub, scavenge, verify.
+//! Measures the upkeep of a store: scrub, scavenge, verify.
 //!
 //! `cargo bench -p quorate-store --bench upkeep -- MiB-of-events bytes-per-event streams`
 //!
@@ -21,7 +21,7 @@ use quorate_store::{
     Entry, Fault, Options, Payload, ScavengeStep, ScrubStep, Store, command, verify,
 };
 
-/// Appends of one entry.
+/// The number of appends in one entry.
 const AT_ONCE: u64 = 100;
 const STEP_BYTES: u64 = 1024 * 1024;
 

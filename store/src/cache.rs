@@ -1,4 +1,4 @@
-//! The block cache: what was read from chunks last, unpacked, so that reading it again costs no I/O.
+//! The block cache: blocks and pages read last from chunks, unpacked, so that reading them again costs no I/O.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,25 +11,25 @@ use crate::files::OpenFiles;
 use crate::format::chunk::block::Block;
 use crate::vfs::Vfs;
 
-/// What a read cost: what it looked into, and how much of that had to come from the disk.
+/// The cost of a read: the pieces that it looked into, and how much of them had to come from the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadCounters {
-    /// Blocks of events looked into.
+    /// The number of blocks of events looked into.
     pub blocks: u64,
-    /// Pieces of the index looked into: pages of dictionaries, frames of postings.
+    /// The number of pieces of the index looked into: pages of dictionaries, frames of postings.
     pub pages: u64,
-    /// How many of both came out of the cache.
+    /// The number of both that came out of the cache.
     pub hits: u64,
-    /// Bytes read from files for the others.
+    /// The bytes read from files for the others.
     pub bytes: u64,
 }
 
-/// A file as the cache knows it: never given twice while the process lives, so that what is cached of a
-/// chunk is not taken for what stands in the file that replaced it.
+/// The cache's name for a file: never given twice while the process lives, so that a cached piece of a chunk
+/// is not taken for a piece of the file that replaced it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileId(NonZeroU64);
 
-/// What is cached.
+/// An item in the cache.
 #[derive(Clone, Debug)]
 pub(crate) enum Cached {
     /// A block of events, laid out, with its ids.
@@ -39,7 +39,7 @@ pub(crate) enum Cached {
 }
 
 impl Cached {
-    /// What it takes, about, its place in the cache included.
+    /// Returns the bytes that the item takes, about, its place in the cache included.
     fn size(&self) -> usize {
         ENTRY_BYTES
             + match self {
@@ -49,17 +49,17 @@ impl Cached {
     }
 }
 
-/// Unpacked blocks and pages of all chunks of a store, those used last, within so many bytes; and their open files.
+/// The unpacked blocks and pages of all chunks of a store that were used last, within a budget; and the open files.
 ///
 /// Invariants: `Shelf::bytes` is the sum over its entries, and at most `capacity` between calls.
 #[derive(Debug)]
 pub(crate) struct BlockCache {
     capacity: usize,
     files: AtomicU64,
-    /// `None`: each file stays open as long as it is in use.
+    /// The open files; if `None`, each file stays open as long as it is in use.
     open: Option<OpenFiles>,
     shelf: Mutex<Shelf>,
-    /// How many blocks and pieces were asked for.
+    /// The number of blocks and pieces that were asked for.
     #[cfg(test)]
     pub(crate) looks: AtomicU64,
 }
@@ -70,16 +70,16 @@ struct Shelf {
     entries: LruCache<(FileId, u64), Cached>,
 }
 
-/// What an entry takes beside what it holds.
+/// The bytes that an entry takes beside its content.
 const ENTRY_BYTES: usize = 100;
 
 impl BlockCache {
-    /// An empty cache of at most so many bytes; 0 keeps nothing.
+    /// Returns an empty cache of at most `capacity` bytes; 0 keeps nothing.
     pub(crate) fn new(capacity: usize) -> Arc<BlockCache> {
         BlockCache::with(capacity, None)
     }
 
-    /// The same over files of which few are open at once.
+    /// Returns the same over files of which few are open at once.
     pub(crate) fn over(vfs: Arc<dyn Vfs>, capacity: usize) -> Arc<BlockCache> {
         BlockCache::with(capacity, Some(OpenFiles::new(vfs)))
     }
@@ -97,18 +97,18 @@ impl BlockCache {
         })
     }
 
-    /// The open files, where they are bounded.
+    /// Returns the open files, where their number is bounded.
     pub(crate) fn open_files(&self) -> Option<&OpenFiles> {
         self.open.as_ref()
     }
 
-    /// A name for a file that was just opened.
+    /// Returns a name for a file that was just opened.
     pub(crate) fn file_id(&self) -> FileId {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         FileId(NonZeroU64::new(number).expect("counts up from 1 and never around 64 bits"))
     }
 
-    /// What stands at that place of a file, if it is here.
+    /// Returns the item at this offset of a file, if it is cached.
     pub(crate) fn get(&self, file: FileId, offset: u64) -> Option<Cached> {
         #[cfg(test)]
         self.looks.fetch_add(1, Ordering::Relaxed);
@@ -118,7 +118,7 @@ impl BlockCache {
         self.shelf.lock().expect(NO_PANIC).entries.get(&(file, offset)).cloned()
     }
 
-    /// Keeps what stands at that place of a file; what was used longest ago makes room.
+    /// Keeps the item at this offset of a file; the items used longest ago make room.
     pub(crate) fn put(&self, file: FileId, offset: u64, content: Cached) {
         let size = content.size();
         if size > self.capacity {
@@ -146,7 +146,7 @@ mod tests {
         Cached::Piece(Bytes::from(vec![byte; length]))
     }
 
-    /// The byte that the cached piece was made of.
+    /// Returns the byte that the cached piece was made of.
     fn get(cache: &BlockCache, file: FileId, offset: u64) -> Option<u8> {
         match cache.get(file, offset)? {
             Cached::Piece(piece) => piece.first().copied(),

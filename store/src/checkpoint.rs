@@ -16,23 +16,23 @@ use crate::store::Options;
 use crate::view::ordinal_of;
 use crate::window::Window;
 
-/// What a store stands on.
+/// A checkpoint that a store builds on.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     /// The number of the catalog's file.
     pub(crate) number: u64,
     pub(crate) catalog: Arc<Catalog>,
-    /// The catalog at this checkpoint, whatever is committed later.
+    /// The catalog at this checkpoint; later commits do not change it.
     pub(crate) pinned: Arc<CatalogExport>,
     pub(crate) chunks: Arc<Vec<ChunkSlot>>,
-    /// `None` if a damaged chunk holds ids that it needs.
+    /// The window of ids; `None` if a damaged chunk holds ids that it needs.
     pub(crate) window: Option<Window>,
     pub(crate) groups: Groups,
 }
 
 impl Checkpoint {
-    /// Opens the newest checkpoint of the folder, founding an empty one in a new folder, and removes what
-    /// belongs to none.
+    /// Opens the newest checkpoint of the folder, or founds an empty one in a new folder. Removes the files
+    /// that belong to no checkpoint.
     pub(crate) fn open(folder: &Folder, options: &Options) -> Result<Checkpoint, Fault> {
         let (number, catalog) = match folder.current()? {
             Some(number) => (number, {
@@ -50,7 +50,7 @@ impl Checkpoint {
         Checkpoint::with(number, catalog, slots, options)
     }
 
-    /// A checkpoint of a catalog and its chunks, in order.
+    /// Makes a checkpoint of a catalog and its chunks, in order.
     pub(crate) fn with(
         number: u64,
         catalog: Catalog,
@@ -65,9 +65,9 @@ impl Checkpoint {
     }
 }
 
-/// Opens a chunk of the catalog's list. One that was fetched takes its place first: the power may have gone while an
-/// install gave the chunks their names, and it was fetched because the one here was missing or damaged. Every byte
-/// of it was verified then; of the one here only the ends are looked at.
+/// Opens a chunk of the catalog's list. If a fetched copy exists, it replaces the chunk first: the power may have
+/// failed while an install gave the chunks their names. The chunk was fetched because the one here was missing or
+/// damaged; every byte of the copy was verified then, while of the one here only the ends are read.
 fn open_slot(
     folder: &Folder,
     options: &Options,
@@ -87,13 +87,13 @@ fn open_slot(
             Ok(ChunkSlot::Whole(chunk))
         }
         Err(fault) if fault.is_damage() => Ok(ChunkSlot::damaged(summary, fault)),
-        // It was only not possible to look: another start may find it whole.
+        // The chunk could only not be read this time: another start may find it whole.
         Err(fault) => Err(fault),
     }
 }
 
-/// Whether a chunk of this checkpoint was fetched whole and does not have its name yet. One that a later install
-/// fetched may have been scavenged below floors that this checkpoint does not know.
+/// Returns true if a chunk of this checkpoint was fetched whole and does not have its name yet. A chunk that
+/// a later install fetched may have been scavenged below floors that this checkpoint does not know.
 fn is_fetched(
     folder: &Folder,
     options: &Options,
@@ -123,7 +123,7 @@ pub(crate) fn open_chunk(
     Chunk::open(&*folder.vfs, &path, &identity, summary, &folder.cache).map(Arc::new)
 }
 
-/// An empty catalog, in use.
+/// Creates an empty catalog and names it as the one in use.
 fn found(folder: &Folder, options: &Options) -> Result<Catalog, Fault> {
     folder.clean(None, std::iter::empty())?;
     let state = CheckpointState {
@@ -162,8 +162,8 @@ pub(crate) fn check_identity(
     Ok(())
 }
 
-/// The ids of the newest positions, from the chunks that hold them; `None` if one of those is damaged. One
-/// whose ids turn out to be is marked.
+/// Returns the ids of the newest positions, from the chunks that hold them; `None` if one of these chunks is
+/// damaged. A chunk whose ids turn out to be damaged is marked.
 pub(crate) fn window(
     chunks: &mut [ChunkSlot],
     last: Position,
@@ -184,13 +184,13 @@ pub(crate) fn window(
     window
 }
 
-/// The ids of a chunk from the position after `before` on.
+/// Returns the ids of a chunk from the position after `before` on.
 fn ids_after(slot: &ChunkSlot, before: Position) -> Result<Vec<EventId>, Fault> {
     slot.chunk()?.ids_from(ordinal_of(before.next(), slot.summary().first_position))
 }
 
 impl Options {
-    /// What the chunk of that number is.
+    /// Returns the identity of the chunk with this number.
     pub(crate) fn identity(&self, number: u64) -> ChunkIdentity {
         ChunkIdentity { cluster: self.cluster, log: self.log, number }
     }

@@ -1,4 +1,4 @@
-//! An event as the store keeps it: its place, its id, and a slice of the bytes it came in.
+//! An event as the store keeps it: its place, its id, and a slice of the bytes that it arrived in.
 
 use bytes::Bytes;
 use quorate_proto::{EventId, EventType, Position, RecordedEvent, StreamName, Timestamp, Version};
@@ -11,23 +11,23 @@ use crate::key::Key;
 /// Invariant: the body decodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// Its place in the whole log.
+    /// The event's place in the whole log.
     pub position: Position,
-    /// The stream it belongs to.
+    /// The stream that the event belongs to.
     pub stream: StreamName,
-    /// Its place in that stream.
+    /// The event's place in its stream.
     pub version: Version,
-    /// When the leader stamped it.
+    /// The time at which the leader stamped the event.
     pub recorded_at: Timestamp,
-    /// The id that its writer gave it.
+    /// The id that the event's writer gave it.
     pub id: EventId,
-    /// Whether its append begins with it.
+    /// True if the event is the first of its append.
     pub(crate) begins: bool,
-    /// All the rest, as `format::event` describes it.
+    /// All other fields, encoded as `format::event` describes.
     pub(crate) body: Bytes,
 }
 
-/// Which event stands at a place: what is kept of a scavenged one as long as a retry may ask for it.
+/// The identity of the event at a place: a scavenged event keeps it as a stub while a retry may need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) position: Position,
@@ -35,48 +35,48 @@ pub(crate) struct Identity {
     pub(crate) version: Version,
     pub(crate) recorded_at: Timestamp,
     pub(crate) id: EventId,
-    /// Whether its append begins with it.
+    /// True if the event is the first of its append.
     pub(crate) begins: bool,
 }
 
 impl StoredEvent {
-    /// Takes a body that decodes; anything else is malformed.
+    /// Makes an event with a body that decodes; another body is malformed.
     pub(crate) fn new(identity: Identity, body: Bytes) -> Result<StoredEvent, Malformed> {
         let Identity { position, stream, version, recorded_at, id, begins } = identity;
         event::check(&body)?;
         Ok(StoredEvent { position, stream, version, recorded_at, id, begins, body })
     }
 
-    /// Which event it is.
+    /// Returns the identity of the event.
     pub(crate) fn identity(&self) -> Identity {
         let StoredEvent { position, version, recorded_at, id, begins, .. } = *self;
         Identity { position, stream: self.stream.clone(), version, recorded_at, id, begins }
     }
 
-    /// The event's type.
+    /// Returns the event's type.
     pub fn kind(&self) -> EventType {
         event::kind(&self.body).expect("the body decodes")
     }
 
-    /// What the index finds it by: its stream, the category and the paths that lies in, its type, its tags and its
-    /// correlation id; of an event of the system only its stream and its type.
+    /// Returns the keys by which the index finds the event: its stream, the stream's category and paths, its
+    /// type, its tags and its correlation id; for an event of the system only its stream and its type.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
         let stream = Key::Stream(self.stream.clone());
         std::iter::once(stream).chain(Key::above(&self.stream)).chain(Key::labels(self))
     }
 
-    /// The same with a body of its own: one that is a slice keeps all of the command that it came in.
+    /// Returns the event with a body of its own: a body that is a slice keeps all of its command in memory.
     #[must_use]
     pub fn detached(&self) -> StoredEvent {
         StoredEvent { body: Bytes::copy_from_slice(&self.body), ..self.clone() }
     }
 
-    /// Bytes of id and body.
+    /// Returns the size of id and body, in bytes.
     pub fn size(&self) -> usize {
         self.id.as_bytes().len() + self.body.len()
     }
 
-    /// The event with all its fields; `data` and `metadata` are slices of the body.
+    /// Returns the event with all its fields; `data` and `metadata` are slices of the body.
     pub fn decode(&self) -> RecordedEvent {
         RecordedEvent {
             position: self.position,

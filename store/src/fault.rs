@@ -1,4 +1,4 @@
-//! What can go wrong on the disk, and what it means: a fault is never an answer about events.
+//! Faults: what can go wrong on the disk, and what it means. A fault is never an answer about events.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,19 +6,18 @@ use std::sync::Arc;
 
 /// A fault of the disk, of a file on it, or of a command that this build does not know.
 ///
-/// One that comes out of opening, applying, sealing or installing stops the node: nothing is retried
-/// (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020). One that comes out of a
-/// read is the answer to that read.
+/// A fault of opening, applying, sealing or installing stops the node: nothing is retried (Rebello et al.,
+/// "Can Applications Recover from fsync Failures?", ATC 2020). A fault of a read is the answer to that read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
-    /// The operating system refused.
+    /// The operating system refused an action.
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {
-        /// What was tried, as a verb: "read", "write", "sync".
+        /// The action that was tried, as a verb: "read", "write", "sync".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: Arc<io::Error>,
     },
     /// Bytes on disk are not what was written.
@@ -26,31 +25,31 @@ pub enum Fault {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where.
+        /// The offset of the damage in the file.
         offset: u64,
-        /// What is wrong there.
+        /// A description of the damage.
         why: String,
     },
-    /// A file of another cluster, node or format version: it is whole, but not for this process.
+    /// A file of another cluster, node or format version: it is whole, but this process must not use it.
     #[error("`{}` cannot be used: {why}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason why the file cannot be used.
         why: String,
     },
-    /// A command that this build cannot apply; to skip it would make replicas differ.
+    /// A command that this build cannot apply; skipping it would make replicas differ.
     #[error("cannot apply the command at log index {index}: {why}; nothing after it is applied")]
     Command {
         /// The entry's log index.
         index: u64,
-        /// What is wrong with it.
+        /// A description of the error in the command.
         why: String,
     },
 }
 
 impl Fault {
-    /// The file or folder that it speaks of.
+    /// Returns the file or folder that the fault is about.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Fault::Io { path, .. } | Fault::Damaged { path, .. } | Fault::Foreign { path, .. } => {
@@ -60,7 +59,7 @@ impl Fault {
         }
     }
 
-    /// Makes a [`Fault::Io`] of an error: `file.sync_data().map_err(Fault::io("sync", &path))`.
+    /// Returns a function that makes a [`Fault::Io`]: `file.sync_data().map_err(Fault::io("sync", &path))`.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fault {
         let path = path.to_owned();
         move |source| Fault::Io { action, path, source: Arc::new(source) }
@@ -71,8 +70,8 @@ impl Fault {
         Fault::Damaged { path: path.to_owned(), offset, why: why.into() }
     }
 
-    /// Whether a file is missing, unreadable or not what was written, so that a copy of it would help; not
-    /// so when it was only not possible to look.
+    /// Returns true if a file is missing, unreadable or not what was written, so that a copy of it would
+    /// help; false if it could only not be opened or written this time.
     pub fn is_damage(&self) -> bool {
         match self {
             Fault::Damaged { .. } | Fault::Foreign { .. } => true,

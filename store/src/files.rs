@@ -1,4 +1,4 @@
-//! The open files of chunks: those used last. However many chunks there are, few descriptors are needed.
+//! The open files of chunks, those used last: few descriptors are enough for any number of chunks.
 
 use std::fmt;
 use std::io;
@@ -11,23 +11,23 @@ use lru::LruCache;
 use crate::cache::FileId;
 use crate::vfs::{File, Open, Vfs};
 
-/// How many files of chunks are open at most, beside those that another file has replaced. With less than 1,024
-/// descriptors there is room for the log, peers and clients too.
+/// The number of files of chunks that are open at most, beside those that another file has replaced. Of 1,024
+/// descriptors enough are left for the log, peers and clients.
 pub(crate) const OPEN_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
-/// The files of chunks that are open; whoever needs another one opens it again.
+/// The open files of chunks; a file that is not open is opened again when it is needed.
 pub(crate) struct OpenFiles {
     vfs: Arc<dyn Vfs>,
     files: Mutex<LruCache<FileId, Arc<dyn File>>>,
 }
 
 impl OpenFiles {
-    /// None yet.
+    /// Returns a set without any open file.
     pub(crate) fn new(vfs: Arc<dyn Vfs>) -> OpenFiles {
         OpenFiles { vfs, files: Mutex::new(LruCache::new(OPEN_MAX)) }
     }
 
-    /// A file, if it is open.
+    /// Returns a file, if it is open.
     pub(crate) fn get(&self, id: FileId) -> Option<Arc<dyn File>> {
         self.files().get(&id).cloned()
     }
@@ -37,7 +37,7 @@ impl OpenFiles {
         self.vfs.open(path, Open::Read)
     }
 
-    /// Keeps a file open; the one that was used longest ago is closed for it.
+    /// Keeps a file open; the file that was used longest ago is closed for it.
     pub(crate) fn keep(&self, id: FileId, file: Arc<dyn File>) {
         self.files().put(id, file);
     }

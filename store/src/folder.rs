@@ -1,4 +1,4 @@
-//! The store's folder: which catalog is in use, and what an unfinished seal or install left behind.
+//! The store's folder: the catalog in use, the chunks, and files that an unfinished seal or install left behind.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ pub(crate) struct Folder {
     pub(crate) vfs: Arc<dyn Vfs>,
     path: PathBuf,
     pub(crate) chunks: Arc<Path>,
-    /// What was read last from the chunks.
+    /// The cache of blocks and pages read last from the chunks.
     pub(crate) cache: Arc<BlockCache>,
-    /// How many installs there were since the folder was opened. Held while a file gets the name of a chunk.
+    /// The number of installs since the folder was opened. Locked while a file gets the name of a chunk.
     epoch: Arc<Mutex<u64>>,
 }
 
 impl Folder {
-    /// Creates the folders if they are not there.
+    /// Creates the folders if they do not exist.
     pub(crate) fn open(
         vfs: Arc<dyn Vfs>,
         path: &Path,
@@ -41,23 +41,23 @@ impl Folder {
         Ok(Folder { vfs, path: path.to_owned(), chunks, cache, epoch })
     }
 
-    /// The path of the catalog of that number.
+    /// Returns the path of the catalog with this number.
     pub(crate) fn catalog(&self, number: u64) -> PathBuf {
         self.path.join(current::catalog_name(number))
     }
 
-    /// The path of a chunk that was fetched from another node whole, until it gets its own name.
+    /// Returns the path of a chunk that was fetched from another node whole, until it gets its own name.
     pub(crate) fn fetched(&self, number: u64) -> PathBuf {
         self.chunks.join(format!("{FETCHED}{number:010}"))
     }
 
-    /// The path of a chunk that is being sealed.
+    /// Returns the path of a chunk that is being sealed.
     pub(crate) fn draft(&self, number: u64) -> PathBuf {
         self.chunks.join(format!("seal-{number:010}"))
     }
 
-    /// Gives a sealed chunk its own name, durably; false, and nothing happens, after an install that came
-    /// between: the name is not this chunk's any more.
+    /// Gives a sealed chunk its own name, durably. Does nothing and returns false if an install came between:
+    /// the name then belongs to another chunk.
     pub(crate) fn publish(&self, number: u64, epoch: u64) -> Result<bool, Fault> {
         let current = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
         if *current != epoch {
@@ -68,8 +68,8 @@ impl Folder {
         Ok(true)
     }
 
-    /// Puts an installed checkpoint in place: names its catalog, then gives the chunks that were fetched their
-    /// own names. After a power cut in between [`Folder::adopt`] does the rest. Returns the new epoch.
+    /// Puts an installed checkpoint in place: names its catalog, then gives the fetched chunks their own
+    /// names. After a power cut in between [`Folder::adopt`] does the rest. Returns the new epoch.
     pub(crate) fn install(&self, catalog: u64, fetched: &[u64]) -> Result<u64, Fault> {
         let mut epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
         *epoch += 1;
@@ -81,7 +81,7 @@ impl Folder {
         Ok(*epoch)
     }
 
-    /// Gives a chunk that was fetched its own name.
+    /// Gives a fetched chunk its own name.
     pub(crate) fn adopt(&self, number: u64) -> Result<(), Fault> {
         self.name_chunk(&self.fetched(number), number)?;
         self.sync_chunks()
@@ -96,9 +96,9 @@ impl Folder {
         self.vfs.sync_directory(&self.chunks).map_err(Fault::io("sync", &self.chunks))
     }
 
-    /// The number of the catalog in use; `None` in a new folder.
+    /// Returns the number of the catalog in use; `None` in a new folder.
     ///
-    /// Error: [`Fault::Damaged`] for a folder that has chunks but names no catalog. They are somebody's
+    /// Error: [`Fault::Damaged`] for a folder that has chunks but names no catalog. The chunks are somebody's
     /// events, and founding an empty store over them would remove them.
     pub(crate) fn current(&self) -> Result<Option<u64>, Fault> {
         let number = read_current(&*self.vfs, &self.path)?;
@@ -119,10 +119,10 @@ impl Folder {
         self.sync()
     }
 
-    /// Removes what no checkpoint names: other catalogs, files under temporary names, and chunks that were
-    /// written but not committed; chunks that were fetched whole stay for the next install, and so does what the store
-    /// did not make. Nothing depends on its being durable, but the name of the catalog in use must
-    /// be before the others go: a program that was killed may have renamed `CURRENT` and synced nothing.
+    /// Removes what no checkpoint names: other catalogs, files under temporary names, and chunks that were written but
+    /// not committed. Whole fetched chunks stay for the next install, and so do files that the store did not make. The
+    /// removal need not be durable, but the name of the catalog in use must be durable before the others are removed: a
+    /// program that was killed may have renamed `CURRENT` and synced nothing.
     pub(crate) fn clean(
         &self,
         catalog: Option<u64>,
@@ -152,7 +152,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes a file that an interrupted work may have left there.
+    /// Removes a file that an earlier interruption may have left there.
     pub(crate) fn remove_if_there(&self, path: &Path) -> Result<(), Fault> {
         if self.vfs.exists(path).map_err(Fault::io("find", path))? {
             self.remove(path)?;
@@ -160,7 +160,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes a catalog that is not in use any more; who has it open can go on reading.
+    /// Removes a catalog that is no longer in use; readers that have it open can go on.
     pub(crate) fn remove_catalog(&self, number: u64) -> Result<(), Fault> {
         self.remove(&self.catalog(number))
     }
@@ -178,12 +178,12 @@ impl Folder {
     }
 }
 
-/// The folder has chunks, and nothing says which catalog knows them.
+/// Returns the fault of a folder that has chunks, but no name of the catalog that lists them.
 pub(crate) fn nameless(directory: &Path) -> Fault {
     Fault::damaged(&directory.join(CURRENT), 0, "it is missing, though there are chunks")
 }
 
-/// Whether the store gives such a name to a file of the folder `chunks`.
+/// Returns true if the store gives such a name to a file of the folder `chunks`.
 pub(crate) fn is_of_chunks(name: &str) -> bool {
     let (stem, suffix) = name.split_once('.').map_or((name, None), |(stem, end)| (stem, Some(end)));
     let numbered = |prefix: &str| stem.strip_prefix(prefix).is_some_and(is_number);
@@ -195,7 +195,7 @@ pub(crate) fn is_of_chunks(name: &str) -> bool {
     }
 }
 
-/// Whether the store gives such a name to a catalog.
+/// Returns true if the store gives such a name to a catalog.
 pub(crate) fn is_of_catalogs(name: &str) -> bool {
     name.strip_prefix("catalog-").is_some_and(is_number)
 }
@@ -204,7 +204,7 @@ fn is_number(digits: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The number of the catalog that a store's folder has in use; `None` if it names none.
+/// Returns the number of the catalog that a store's folder has in use; `None` if it names none.
 pub(crate) fn read_current(vfs: &dyn Vfs, directory: &Path) -> Result<Option<u64>, Fault> {
     let path = directory.join(CURRENT);
     if !vfs.exists(&path).map_err(Fault::io("find", &path))? {

@@ -1,11 +1,11 @@
-//! Where the chunks hold a key last: the dictionaries of the newest chunks know, then the catalog's table.
+//! The index over all chunks: it finds the chunk that holds a key last, by dictionaries and the catalog's table.
 //!
-//! The table of keys is not touched when a chunk is sealed: with millions of streams each of its keys would
-//! dirty another page. The newest chunks are *not indexed* instead: a filter in memory tells which of them may
-//! hold a key, and their dictionaries which does. Once the filters take half of their budget, a *round* takes
-//! the keys of all those chunks into the table, sorted, so that a page that is written takes many of them; a
-//! bounded run of keys with each checkpoint, so that no seal waits for a round. What a round has taken in is
-//! part of the commit, and a row says no more than the dictionaries do: a round goes on after a crash.
+//! The table of keys is not touched when a chunk is sealed: with millions of streams each of the chunk's keys would
+//! dirty another page. The newest chunks are *not indexed* instead: a filter in memory shows which of them may hold a
+//! key, and their dictionaries which does. Once the filters take half of their budget, a *round* takes the keys of all
+//! those chunks into the table, sorted, so that each written page takes many of them; a bounded run of keys with each
+//! checkpoint, so that no seal waits for a round. The progress of a round is part of the commit, and a row repeats only
+//! what the dictionaries hold, so a round goes on after a crash.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,10 +20,10 @@ use crate::fault::Fault;
 use crate::key::Key;
 use crate::slot::ChunkSlot;
 
-/// How many chunks are not indexed at most when a round begins: a key that is in none of them, but passes a
-/// filter, costs a look into a dictionary.
+/// The number of chunks not indexed at which a round begins at the latest: a key that is in none of them, but
+/// passes a filter, costs a read of a dictionary.
 const CHUNKS_MAX: usize = 128;
-/// How many checkpoints a round takes at most.
+/// The number of checkpoints that a round takes at most.
 const RUNS_MAX: usize = 8;
 
 /// The index over all chunks of a checkpoint.
@@ -35,7 +35,7 @@ pub(crate) struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    /// Where a key was last seen; `None` if never.
+    /// Returns where a key was last seen; `None` if it never was.
     pub(crate) fn find(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
         for number in self.catalog.unindexed(key) {
             if let Some(state) =
@@ -47,8 +47,8 @@ impl<'a> Index<'a> {
         self.catalog.key(key)
     }
 
-    /// The keys from one on, sorted, as [`Key::encode`] has them, each with where it was last seen. Opens all
-    /// dictionaries that are not in the table, at the page where it begins; keeps a page of each in memory.
+    /// Returns the keys from `start` on, sorted, encoded as by [`Key::encode`], each with where it was last seen. Opens
+    /// all dictionaries that are not in the table, at the page of `start`; keeps a page of each in memory.
     pub(crate) fn keys_from(
         &self,
         start: Bound<&[u8]>,
@@ -62,7 +62,7 @@ impl<'a> Index<'a> {
                 None => return table.next(),
             };
             match table.peek() {
-                // A fault, too, comes first.
+                // A fault in the table comes first, too.
                 Some(Ok((key, _))) if *key > first => {}
                 Some(Ok((key, _))) if *key == first => drop(table.next()),
                 Some(_) => return table.next(),
@@ -72,10 +72,10 @@ impl<'a> Index<'a> {
         }))
     }
 
-    /// The next run of keys that go into the table, if a round is under way or due; and what is indexed then.
-    /// `new_keys` is how many keys the chunk has that is sealed now: a round must be faster than it is fed.
+    /// Returns the next run of keys to put into the table, if a round is under way or due, and the progress after it.
+    /// `new_keys` is the number of keys of the chunk that is being sealed: a round must be faster than it is fed.
     ///
-    /// A chunk that turns out to be damaged puts the round off: it is repaired, or found when it is asked for.
+    /// A chunk that turns out to be damaged puts the round off: it is repaired, or found when it is read.
     pub(crate) fn fold(&self, filter_bytes: usize, new_keys: usize) -> Result<Fold, Fault> {
         let indexed = self.catalog.contents().indexed.clone();
         let Some(round) = indexed.round.clone().or_else(|| self.next_round(filter_bytes)) else {
@@ -97,13 +97,13 @@ impl<'a> Index<'a> {
         is_due.then(|| Round { target: *target, after: Bytes::new() })
     }
 
-    /// About how many keys a round has, those that several chunks hold counted several times.
+    /// Returns about how many keys a round has; a key that several chunks hold counts several times.
     fn keys(&self, round: &Round) -> usize {
         let filters = self.catalog.filters().iter();
         filters.filter(|(number, _)| *number <= round.target).map(|(_, filter)| filter.keys()).sum()
     }
 
-    /// The first `run` keys of a round that are left, from the newest chunk of the round that holds each.
+    /// Returns the next `run` keys of a round, each from the newest chunk of the round that holds it.
     fn run(&self, through: u64, round: &Round, run: usize) -> Result<Fold, Fault> {
         let mut cursors =
             Cursors::new(self, through + 1..=round.target, Bound::Excluded(&*round.after))?;
@@ -128,15 +128,15 @@ impl<'a> Index<'a> {
     }
 }
 
-/// Where a key was last seen by the end of a chunk, as the dictionary has it.
+/// A key, and where it was last seen by the end of a chunk, as the dictionary has it.
 type Row = (Vec<u8>, KeyState);
 
 /// The state of the key that is on the heap, and the rows after it.
 type Source<'a> = (KeyState, Box<dyn Iterator<Item = Result<Row, Fault>> + 'a>);
 
-/// The dictionaries of some chunks at once, in the order of their keys, and for one key in that of the chunks.
+/// The dictionaries of some chunks at once, in the order of their keys, and for one key in the order of the chunks.
 struct Cursors<'a> {
-    /// The next row of each chunk, with the place of its source.
+    /// The next key of each chunk, with the chunk's number and the index of its source.
     heap: BinaryHeap<Reverse<(Vec<u8>, u64, usize)>>,
     sources: Vec<Source<'a>>,
 }
@@ -158,12 +158,12 @@ impl<'a> Cursors<'a> {
         Ok(cursors)
     }
 
-    /// The key that comes next.
+    /// Returns the key that comes next.
     fn first(&self) -> Option<&[u8]> {
         self.heap.peek().map(|first| first.0.0.as_slice())
     }
 
-    /// The next key, from the newest chunk that holds it.
+    /// Takes the next key, from the newest chunk that holds it.
     fn next_key(&mut self) -> Result<Option<Row>, Fault> {
         let mut row = self.next()?;
         while let Some((key, _)) = &row

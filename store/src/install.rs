@@ -1,4 +1,4 @@
-//! Taking over another node's checkpoint: missing chunks are fetched, the catalog is built beside the old.
+//! Installing another node's checkpoint: missing chunks are fetched, the catalog is built beside the old one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::store::Options;
 use crate::vfs::{File, Open};
 use crate::view::View;
 
-/// What an install needs to know of a store; taken at once, so that the store need not wait for the rest.
+/// The parts of a store that an install needs; taken at once, so that the store need not wait for the rest.
 #[derive(Debug)]
 pub struct Installer {
     folder: Folder,
@@ -40,9 +40,9 @@ impl Installer {
         Installer { folder, options, view, number }
     }
 
-    /// Begins to take over another node's checkpoint, beside the store, which goes on as it is. One install at
-    /// a time. Chunks that an earlier one finished are not asked for again, also after a restart in between:
-    /// every byte of theirs is checked here, so it takes its time.
+    /// Begins to install another node's checkpoint, beside the store, which goes on as it is. One install at
+    /// a time. Chunks that an earlier install finished are not fetched again, also after a restart in
+    /// between: every byte of them is checked here, which takes its time.
     ///
     /// Errors: [`Fault::Foreign`] for a manifest of another cluster, log or chunk size, one that does not
     /// decode, or one that contradicts the chunks that are here.
@@ -68,10 +68,10 @@ impl Installer {
     }
 }
 
-/// An install under way. Dropped, it leaves files that the next install makes use of or removes.
+/// An install under way. If it is dropped, it leaves files that the next install uses or removes.
 ///
-/// Invariants: each chunk of the manifest is the store's `own`, or `fetched`, verified and durable under a name
-/// of its own (`Folder::fetched`), or still missing; nothing that the store uses is changed.
+/// Invariants: each chunk of the manifest is the store's `own`, or `fetched`, verified and durable under a
+/// name of its own (`Folder::fetched`), or still missing; no file that the store uses is changed.
 #[derive(Debug)]
 pub struct Install {
     folder: Folder,
@@ -86,12 +86,12 @@ pub struct Install {
 }
 
 impl Install {
-    /// The last entry that the checkpoint holds.
+    /// Returns the log id of the last entry that the checkpoint holds.
     pub fn log_id(&self) -> LogId {
         self.manifest.log_id
     }
 
-    /// The chunks that are still to be put and finished, by number.
+    /// Returns the chunks that are still to be put and finished, by number.
     pub fn missing(&self) -> Vec<ChunkSummary> {
         let chunks = self.manifest.chunks.iter();
         let is_here = |number| self.own.contains_key(number) || self.fetched.contains_key(number);
@@ -118,9 +118,8 @@ impl Install {
         file.write_at(bytes, offset).map_err(Fault::io("write", &path))
     }
 
-    /// Verifies every byte of a chunk that was put whole, and makes it durable.
-    /// Error: [`Fault::Damaged`], or [`Fault::Foreign`] for one that was scavenged by a checkpoint after this
-    /// one; the chunk is then missing as before.
+    /// Verifies every byte of a chunk that was put whole, and makes it durable. Error: [`Fault::Damaged`], or
+    /// [`Fault::Foreign`] for a chunk that a later checkpoint scavenged; the chunk is then missing as before.
     pub fn finish_chunk(&mut self, number: u64) -> Result<(), Fault> {
         let from = self.partial_path(number);
         let (Some(file), Some(summary)) = (self.partial.remove(&number), self.summary(number))
@@ -137,15 +136,15 @@ impl Install {
         Ok(())
     }
 
-    /// Puts the next page of the catalog; in the order of [`crate::Export::catalog_pages`].
+    /// Puts the next page of the catalog; pages come in the order of [`crate::Export::catalog_pages`].
     pub fn put_catalog(&mut self, page: &[u8]) -> Result<(), Fault> {
         let page = Bytes::copy_from_slice(page);
         self.import.put(&page)
     }
 
-    /// Makes the new catalog durable and reads the ids of the retry window. Nothing of it counts before
-    /// [`crate::Store::finish_install`].
-    /// Error: [`Fault::Damaged`] when chunks are missing or the catalog is not what the manifest says.
+    /// Makes the new catalog durable and reads the ids of the retry window. The install has no effect before
+    /// [`crate::Store::finish_install`]. Error: [`Fault::Damaged`] if chunks are missing or the catalog does
+    /// not match the manifest.
     pub fn finish(self) -> Result<Installed, Fault> {
         let path = self.folder.catalog(self.number);
         if let Some(missing) = self.missing().first() {
@@ -175,7 +174,7 @@ impl Install {
     }
 }
 
-/// The store's own chunks that belong to the checkpoint.
+/// Returns the store's own chunks that belong to the checkpoint.
 fn own_chunks(
     folder: &Folder,
     view: &View,
@@ -188,7 +187,7 @@ fn own_chunks(
             let path = chunk::path(&folder.chunks, theirs.number);
             return Err(Fault::foreign(&path, "it holds other events than the checkpoint's"));
         }
-        // One that is damaged is fetched with those that are missing.
+        // A damaged chunk is fetched with those that are missing.
         if let Ok(chunk) = slot.chunk() {
             chunks.insert(theirs.number, Arc::clone(chunk));
         }
@@ -196,7 +195,7 @@ fn own_chunks(
     Ok(chunks)
 }
 
-/// The chunks that an earlier install fetched, as far as they are of use now.
+/// Returns the chunks that an earlier install fetched, as far as they are of use now.
 fn fetched_before(
     folder: &Folder,
     options: &Options,
@@ -207,7 +206,7 @@ fn fetched_before(
     for summary in manifest.chunks.iter().filter(|chunk| !own.contains_key(&chunk.number)) {
         let path = folder.fetched(summary.number);
         if folder.vfs.exists(&path).map_err(Fault::io("find", &path))? {
-            // Whatever else the file is, it will be fetched and replaced.
+            // A file that does not open is fetched again and replaced.
             if let Ok(chunk) = open_fetched(folder, options, manifest, summary, &path) {
                 chunks.insert(summary.number, Arc::new(chunk));
             }
@@ -228,19 +227,19 @@ fn open_fetched(
     let mut chunk = Chunk::open(vfs, path, &identity, summary, &folder.cache)?;
     chunk.check_scavenged(Some(manifest.log_id.index))?;
     chunk.verify()?;
-    // Where it will be when somebody looks for the file that a fault speaks of.
+    // A fault must name the path where the file will be when somebody looks for it.
     let (to, until_then) =
         (chunk::path(&folder.chunks, summary.number), folder.fetched(summary.number));
     chunk.move_to(to, until_then);
     Ok(chunk)
 }
 
-/// What no chunk's file exceeds: keys repeat parts of events, but not often.
+/// Returns a size that no chunk's file exceeds: keys repeat parts of events, but not often.
 pub(crate) fn chunk_file_bytes_max(options: &Options) -> u64 {
     options.chunk_bytes.saturating_add(ENTRY_BYTES_MAX as u64).saturating_mul(4)
 }
 
-/// Chunks follow each other from position 1 to the checkpoint's.
+/// Checks that the chunks follow each other from position 1 to the position of the checkpoint.
 fn check_chunks(manifest: &Manifest) -> Result<(), String> {
     let mut position = Position::ZERO;
     for (chunk, number) in manifest.chunks.iter().zip(1..) {
@@ -258,7 +257,7 @@ fn check_chunks(manifest: &Manifest) -> Result<(), String> {
     Ok(())
 }
 
-/// A complete checkpoint beside the store's own; goes to [`crate::Store::finish_install`].
+/// A complete checkpoint beside the store's own, for [`crate::Store::finish_install`].
 #[derive(Debug)]
 pub struct Installed {
     log_id: LogId,
@@ -268,7 +267,7 @@ pub struct Installed {
 }
 
 impl Installed {
-    /// The last entry that the checkpoint holds.
+    /// Returns the log id of the last entry that the checkpoint holds.
     pub fn log_id(&self) -> LogId {
         self.log_id
     }

@@ -1,11 +1,11 @@
-//! A key is what the one index is asked for: a stream, a category, a path, a type, a tag, a correlation id.
+//! A key of the index: a stream, a category, a path, a type, a tag or a correlation id.
 
 use quorate_proto::{Category, CorrelationId, Event, EventType, Path, Scope, StreamName, Tag};
 
 use crate::event::StoredEvent;
 use crate::format::{Malformed, event};
 
-/// What the index is asked for. The kinds are numbered on disk and sort by their number, then by name.
+/// A key of the index. The kinds are numbered on disk; keys sort by kind, then by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// The events of one stream.
@@ -23,7 +23,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// The kind's number on disk, never used again for another kind.
+    /// Returns the kind's number on disk, which is never used for another kind.
     pub(crate) fn kind(&self) -> u8 {
         match self {
             Key::Stream(_) => Key::STREAM_KIND,
@@ -35,7 +35,7 @@ impl Key {
         }
     }
 
-    /// The name within the kind.
+    /// Returns the name within the kind.
     pub fn name(&self) -> &str {
         match self {
             Key::Stream(stream) => stream.as_str(),
@@ -47,14 +47,14 @@ impl Key {
         }
     }
 
-    /// Kind and name as they stand in dictionaries and the catalog; sorts as [`Key`] does.
+    /// Returns kind and name as they stand in dictionaries and the catalog; the bytes sort as [`Key`] does.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![self.kind()];
         bytes.extend_from_slice(self.name().as_bytes());
         bytes
     }
 
-    /// The key that [`Key::encode`] gave these bytes.
+    /// Returns the key for which [`Key::encode`] returned these bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Key, Malformed> {
         let (kind, name) = bytes.split_first().ok_or_else(|| Malformed::new("is empty"))?;
         let name = std::str::from_utf8(name).map_err(|_| Malformed::new("is not UTF-8"))?;
@@ -76,10 +76,10 @@ impl Key {
     pub(crate) const CATEGORY_KIND: u8 = 2;
     /// The kind of paths.
     pub(crate) const PATH_KIND: u8 = 3;
-    /// The kind of types: the last whose names can be listed.
+    /// The kind of types, the last kind whose names can be listed.
     pub(crate) const TYPE_KIND: u8 = 4;
 
-    /// The key of all events in a scope.
+    /// Returns the key of all events in a scope.
     pub(crate) fn of_scope(scope: &Scope) -> Key {
         match scope {
             Scope::Stream(stream) => Key::Stream(stream.clone()),
@@ -88,7 +88,7 @@ impl Key {
         }
     }
 
-    /// The scope that the key is of, if it is of one.
+    /// Returns the scope of the key, if it has one.
     pub(crate) fn into_scope(self) -> Option<Scope> {
         match self {
             Key::Stream(stream) => Some(Scope::Stream(stream)),
@@ -98,7 +98,7 @@ impl Key {
         }
     }
 
-    /// The category and the paths that a stream lies in; streams of the system lie in none.
+    /// Returns the category and the paths that a stream lies in; streams of the system lie in none.
     pub(crate) fn above(stream: &StreamName) -> impl Iterator<Item = Key> {
         let stream = (!stream.is_system()).then_some(stream);
         stream.into_iter().flat_map(|stream| {
@@ -108,7 +108,7 @@ impl Key {
         })
     }
 
-    /// How many keys an event that is written to a stream has: see [`StoredEvent::keys`].
+    /// Returns the number of keys of an event that is written to a stream: see [`StoredEvent::keys`].
     pub(crate) fn count(stream: &StreamName, event: &Event) -> u64 {
         let keys = if stream.is_system() {
             2
@@ -119,7 +119,7 @@ impl Key {
         keys as u64
     }
 
-    /// The keys that an event has beside those of its stream: its type, tags and correlation id; of an
+    /// Returns the keys of an event beside those of its stream: its type, tags and correlation id; for an
     /// event of the system the type alone.
     pub(crate) fn labels(event: &StoredEvent) -> impl Iterator<Item = Key> {
         let mut labels = event::labels(&event.body).expect("the body decodes");

@@ -1,11 +1,11 @@
 //! The event store on one disk: bytes, index, apply. Synchronous and deterministic, usable alone.
 //!
-//! It knows no Raft, no async runtime, no network, no clock and no randomness, and starts no thread:
-//! time comes in with the command, and sealing is a step that somebody else drives.
+//! It knows no Raft, no async runtime, no network, no clock and no randomness, and starts no thread: time
+//! comes in with the command, and sealing is a step that somebody else drives.
 //!
 //! The owner of the log makes entries durable and gives them to [`Store::apply`], in order. When
-//! [`Store::seal_due`], it runs the seal, wherever it likes; what is sealed it need not keep. After a
-//! restart it applies again what follows [`Store::applied`].
+//! [`Store::seal_due`], it runs the seal, wherever it likes; it need not keep entries that are sealed. After
+//! a restart it applies again the entries after [`Store::applied`].
 //!
 //! ```
 //! use std::path::Path;

@@ -14,8 +14,8 @@ use crate::slot::ChunkSlot;
 use crate::store::{Options, Store};
 use crate::vfs::{File, Open};
 
-/// A repair under way. It runs beside the store, wherever. Dropped, it leaves a file that the next repair or
-/// the next open of the store removes.
+/// A repair under way. It may run on any thread, beside the store. If it is dropped, its file stays until the
+/// next repair or the next open of the store removes it.
 #[derive(Debug)]
 pub struct Repair {
     folder: Folder,
@@ -27,12 +27,12 @@ pub struct Repair {
 }
 
 impl Repair {
-    /// What the chunk must be.
+    /// The summary of the chunk that is wanted.
     pub fn wanted(&self) -> &ChunkSummary {
         &self.wanted
     }
 
-    /// Puts bytes of the chunk's file; in any order, again if need be.
+    /// Writes bytes of the chunk's file, in any order; a range may be written more than once.
     pub fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
         let path = self.path();
         if offset.saturating_add(bytes.len() as u64) > chunk_file_bytes_max(&self.options) {
@@ -50,12 +50,12 @@ impl Repair {
         file.write_at(bytes, offset).map_err(Fault::io("write", &path))
     }
 
-    /// Verifies every byte and puts the file in the place of the damaged one, durably; a power cut leaves the
-    /// one or the other. The store in use learns of it by [`Store::finish_repair`].
+    /// Verifies every byte and puts the file in the place of the damaged one, durably: after a power cut the
+    /// old file or the new one is there. [`Store::finish_repair`] makes the open store use the new one.
     ///
-    /// Errors: [`Fault::Damaged`] if the bytes are not the chunk; [`Fault::Foreign`] if they are of another one,
-    /// or of one that was scavenged below floors that this node's checkpoint does not know. Another node's bytes
-    /// may do. [`Fault::Io`]: the disk refuses.
+    /// Errors: [`Fault::Damaged`] if the bytes are not the chunk; [`Fault::Foreign`] if they are another
+    /// chunk, or one scavenged below floors that this node's checkpoint does not know. Another node's copy
+    /// may still be good. [`Fault::Io`] if the disk refuses.
     pub fn finish(self) -> Result<Repaired, Fault> {
         let (from, number) = (self.path(), self.wanted.number);
         let Some(file) = &self.file else {
@@ -84,7 +84,7 @@ impl Repair {
     }
 }
 
-/// A whole chunk, in the place of the damaged one; goes to [`Store::finish_repair`].
+/// A whole chunk, in the place of the damaged one; it is to be given to [`Store::finish_repair`].
 #[derive(Debug)]
 pub struct Repaired {
     chunk: Arc<Chunk>,
@@ -98,8 +98,8 @@ impl Repaired {
 }
 
 impl Store {
-    /// Learns that a read, a scrub or a scavenge found a chunk damaged: from now on reads of it answer that
-    /// fault at once, until it is repaired. The number of the chunk, if the fault is damage of one in use.
+    /// Notes that a read, a scrub or a scavenge found a chunk damaged: until the chunk is repaired, reads of
+    /// it return that fault at once. Returns the chunk's number if the fault is damage of a chunk in use.
     pub fn note_damage(&mut self, fault: &Fault) -> Option<u64> {
         let path = fault.path().filter(|_| fault.is_damage())?;
         let is_it = |slot: &&ChunkSlot| chunk::path(&self.folder.chunks, slot.number()) == path;
@@ -110,15 +110,15 @@ impl Store {
             if chunk.refutes(fault) {
                 return None;
             }
-            // Who reads from it goes on when another file has its name. If that is not possible, it is gone already.
+            // Readers keep the old file when another takes its name. If this fails, the file is gone already.
             let _ = chunk.hold();
             self.put_slot(ChunkSlot::damaged(slot.summary().clone(), fault.clone()));
         }
         Some(number)
     }
 
-    /// Begins to repair a chunk; `None` if there is no such chunk, or it is not damaged. One at a time for each
-    /// chunk: the caller sees to it.
+    /// Begins to repair a chunk; `None` if there is no such chunk, or it is not damaged. The caller must not
+    /// begin a second repair of a chunk while one is under way.
     pub fn begin_repair(&self, number: u64) -> Option<Repair> {
         let slot = self.view.slot(number).filter(|slot| slot.fault().is_some())?;
         let (folder, options) = (self.folder.clone(), self.options.clone());
@@ -127,9 +127,9 @@ impl Store {
         Some(Repair { folder, options, wanted, checkpoint, file: None })
     }
 
-    /// Reads from the repaired chunk from now on, and completes the retry window where its ids were missing:
-    /// see [`Store::must_repair`]. If the chunk is whole already, because an install came in between, nothing
-    /// happens.
+    /// Reads from the repaired chunk from now on, and adds its ids to the retry window if they were missing
+    /// (see [`Store::must_repair`]). Does nothing if the chunk is whole already, because an install came in
+    /// between.
     pub fn finish_repair(&mut self, repaired: Repaired) {
         let number = repaired.number();
         if self.view.slot(number).is_none_or(|slot| slot.fault().is_none()) {
@@ -141,7 +141,7 @@ impl Store {
         }
     }
 
-    /// Nothing was applied since the store was opened, so that all ids of the window are in chunks.
+    /// Fills the window from the chunks: nothing was applied since the open, so that they hold all its ids.
     fn complete_window(&mut self) {
         let mut chunks = self.view.chunks.to_vec();
         let window = window(&mut chunks, self.point.position, &self.options);
@@ -153,7 +153,7 @@ impl Store {
         }
     }
 
-    /// Shows another chunk, or the damage of one, in its place. Open scans keep what they read.
+    /// Replaces the slot of a chunk: by another file, or by its damage. Open scans keep what they read.
     pub(crate) fn put_slot(&mut self, slot: ChunkSlot) {
         let mut chunks = self.view.chunks.clone();
         let place = chunks.binary_search_by_key(&slot.number(), ChunkSlot::number);

@@ -1,12 +1,12 @@
 //! Scavenging: chunks are written anew without the events that no reader can see any more.
 //!
-//! A node scavenges whenever it likes, and others need not: what is gone was below the floor of its stream, so
-//! that no read and no condition would have looked at it, and while a retry may still be compared with it, its
-//! place and its id stay (a *stub*).
+//! A node scavenges whenever it likes, and other nodes need not. The removed events were below the floor of
+//! their stream, so that no read and no condition would have looked at them. While a retry may still be
+//! compared with a removed event, its place and its id stay (a *stub*).
 //!
-//! Floors are those of the newest durable checkpoint, never those of what was applied since: after a restart
-//! the entries behind the checkpoint are applied again, and must find what they found the first time. Which
-//! checkpoint it was stands in the new file, so that it is never given to a node whose own is older.
+//! The floors are those of the newest durable checkpoint, not those of later entries: after a restart the
+//! entries after the checkpoint are applied again, and must find what they found the first time. The new file
+//! names that checkpoint, so that the file is never given to a node whose own checkpoint is older.
 
 use std::sync::Arc;
 
@@ -22,37 +22,37 @@ use crate::slot::ChunkSlot;
 use crate::store::{Options, Store, point_of};
 use crate::view::{Shared, View};
 
-/// A scavenge under way: once over all chunks that there were when it began. It runs beside the store, wherever;
-/// what it rewrites goes to [`Store::put_scavenged`]. Dropped, it leaves nothing behind but chunks that are whole.
+/// A scavenge under way: one pass over all chunks that there were when it began. It may run on any thread;
+/// rewritten chunks go to [`Store::put_scavenged`]. If it is dropped, it leaves only whole chunks.
 ///
-/// Between steps it holds on to no chunk and no checkpoint, so that it may be as slow as one likes.
+/// Between steps it holds on to no chunk and no checkpoint, so that it may be arbitrarily slow.
 #[derive(Debug)]
 pub struct Scavenge {
     folder: Folder,
     options: Options,
     shared: Arc<Shared>,
-    /// The chunk that is next.
+    /// The number of the next chunk.
     next: u64,
-    /// The last chunk of all.
+    /// The number of the last chunk.
     last: u64,
 }
 
 impl Scavenge {
-    /// How many chunks are still to be looked at.
+    /// The number of chunks that are still to be looked at.
     pub fn remaining(&self) -> u64 {
         (self.last + 1).saturating_sub(self.next)
     }
 
-    /// Looks at one chunk, and writes it anew if events would go: be it one, as what was deleted must leave the
-    /// disk. For stubs alone it does so once, when the whole chunk lies outside of the retry window. It takes the
-    /// time of reading and writing one chunk and of looking up its streams, at most, and the memory of its index.
-    /// Chunks that are known to be damaged are passed over.
+    /// Looks at one chunk and rewrites it if at least one event can be removed, as deleted events must leave
+    /// the disk. To remove stubs alone it rewrites a chunk once, when all of it lies outside of the retry
+    /// window. A step takes at most the time to read and write one chunk and to look up its streams, and the
+    /// memory of its index. Chunks that are known to be damaged are passed over.
     ///
-    /// What was written is durable, and has the place of the old file; a power cut leaves the one or the other.
-    /// The store in use learns of it by [`Store::put_scavenged`].
+    /// The new file is durable on return, in the place of the old one; after a power cut either of them is
+    /// there. [`Store::put_scavenged`] makes the open store use it.
     ///
-    /// Errors: if [`Fault::is_damage`], of a chunk (the caller tells [`Store::note_damage`]; the next step goes on
-    /// behind that chunk) or the catalog; else the disk refuses.
+    /// Errors: if [`Fault::is_damage`], a damaged chunk (to be given to [`Store::note_damage`]; the next step
+    /// goes on with the chunk after it) or a damaged catalog; else the disk refused.
     pub fn step(&mut self) -> Result<ScavengeStep, Fault> {
         let number = self.next;
         if number > self.last {
@@ -84,18 +84,18 @@ impl Scavenge {
     }
 }
 
-/// What a step of a scavenge did.
+/// The result of a step of a scavenge.
 #[derive(Debug)]
 pub enum ScavengeStep {
     /// The chunk of this number stays as it is.
     Kept(u64),
-    /// A chunk was written anew; goes to [`Store::put_scavenged`].
+    /// A chunk was rewritten; to be given to [`Store::put_scavenged`].
     Rewritten(Scavenged),
-    /// All chunks were looked at.
+    /// All chunks have been looked at.
     Done,
 }
 
-/// A chunk that was written anew, and the one that it was made of.
+/// A rewritten chunk, and the chunk that it was made from.
 #[derive(Debug)]
 pub struct Scavenged {
     source: Arc<Chunk>,
@@ -109,12 +109,12 @@ impl Scavenged {
         self.chunk.summary().number
     }
 
-    /// The log index of the checkpoint whose floors it was written by.
+    /// The log index of the checkpoint whose floors decided which events were removed.
     pub fn checkpoint(&self) -> LogIndex {
         self.checkpoint
     }
 
-    /// How many events left the disk.
+    /// The number of events that were removed.
     pub fn events_removed(&self) -> u64 {
         u64::from(self.source.count() - self.chunk.count())
     }
@@ -131,16 +131,16 @@ impl Scavenged {
 }
 
 impl Store {
-    /// Begins a scavenge below the floors of the newest durable checkpoint; `None` without a chunk. One at a
-    /// time: the caller sees to it.
+    /// Begins a scavenge below the floors of the newest durable checkpoint; `None` if there is no chunk. The
+    /// caller must not begin a second scavenge while one is under way.
     pub fn begin_scavenge(&self) -> Option<Scavenge> {
         let last = self.view.chunks.last()?.summary().number;
         let (folder, options) = (self.folder.clone(), self.options.clone());
         Some(Scavenge { folder, options, shared: self.shared.clone(), next: 1, last })
     }
 
-    /// Reads from a chunk that was written anew from now on. Open scans keep what they read. If the one that it
-    /// was made of is not in use any more, because an install or a repair came in between, nothing happens.
+    /// Reads from a rewritten chunk from now on. Open scans keep what they read. Does nothing if the chunk
+    /// that it was made from is not in use any more, because an install or a repair came in between.
     pub fn put_scavenged(&mut self, scavenged: Scavenged) {
         let number = scavenged.number();
         if let Some(ChunkSlot::Whole(current)) = self.view.slot(number)

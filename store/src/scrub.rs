@@ -1,4 +1,4 @@
-//! Scrubbing: what is on the disk is checked, slowly, while the store is in use.
+//! Scrubbing: the bytes on the disk are checked, slowly, while the store is in use.
 
 use std::vec::IntoIter;
 
@@ -8,24 +8,24 @@ use crate::fault::Fault;
 use crate::folder::Folder;
 use crate::store::{Options, Store};
 
-/// A scrub under way: once over all chunks that there were when it began, as they stand on the disk, and then
-/// over the catalog. It runs beside the store, wherever.
+/// A scrub under way: one pass over the files of all chunks that there were when it began, and then over the
+/// catalog. It may run on any thread, beside the store.
 #[derive(Debug)]
 pub struct Scrub {
     folder: Folder,
     options: Options,
     chunks: IntoIter<ChunkSummary>,
-    /// The chunk that is being checked, and where the next piece begins.
+    /// The chunk that is being checked, and the offset at which the next piece begins.
     open: Option<(Chunk, u64)>,
     catalog: CatalogScrub,
 }
 
 impl Scrub {
-    /// Checks the next bytes of one chunk, or of the catalog: about as many as the budget says, and at least one
+    /// Checks the next bytes of one chunk, or of the catalog: about as many as the budget, and at least one
     /// block.
     ///
-    /// Error: the catalog is damaged where it is in use, and the node stops; or nothing can be said of the files, as when too many
-    /// are open. A chunk that is damaged or missing is no error: another node may have it whole.
+    /// Errors: the catalog is damaged in a part in use, and the node must stop; or files cannot be checked,
+    /// say because too many are open. A damaged or missing chunk is no error: another node may have it whole.
     pub fn step(&mut self, budget_bytes: u64) -> Result<ScrubStep, Fault> {
         let (chunk, offset) = match self.open.take() {
             Some(open) => open,
@@ -56,7 +56,7 @@ impl Scrub {
         }
     }
 
-    /// The chunk that it is in the middle of.
+    /// The number of the chunk that is partly checked.
     pub fn chunk(&self) -> Option<u64> {
         self.open.as_ref().map(|(chunk, _)| chunk.summary().number)
     }
@@ -72,19 +72,19 @@ fn damaged(number: u64, fault: Fault) -> Result<ScrubStep, Fault> {
     if fault.is_damage() { Ok(ScrubStep::Damaged { number, fault }) } else { Err(fault) }
 }
 
-/// What a step of a scrub found.
+/// The result of a step of a scrub.
 #[derive(Debug)]
 pub enum ScrubStep {
-    /// So many bytes are as they were written.
+    /// The number of bytes that were checked and found as they were written.
     Whole(u64),
-    /// A chunk is damaged; the next step goes on behind it. The caller tells [`Store::note_damage`].
+    /// A chunk is damaged; the next step goes on after it. Give the fault to [`Store::note_damage`].
     Damaged {
-        /// The chunk.
+        /// The chunk's number.
         number: u64,
-        /// What is wrong, and where.
+        /// The damage and its place.
         fault: Fault,
     },
-    /// Everything was checked.
+    /// Everything has been checked.
     Done,
 }
 

@@ -14,33 +14,33 @@ use crate::store::Options;
 use crate::tail::Tail;
 use crate::view::View;
 
-/// A seal to be run, wherever; made by [`crate::Store::begin_seal`].
+/// A seal that is to be run, on any thread; made by [`crate::Store::begin_seal`].
 #[derive(Debug)]
 pub struct Seal {
     pub(crate) epoch: u64,
     pub(crate) folder: Folder,
     pub(crate) options: Options,
     pub(crate) catalog: Arc<Catalog>,
-    /// What it stands on.
+    /// The view of the store when the seal began.
     pub(crate) view: Arc<View>,
     pub(crate) tail: Arc<Tail>,
-    /// The chunk's number, if it comes to one.
+    /// The number that the chunk gets, if there are events to write.
     pub(crate) number: u64,
     pub(crate) log_id: LogId,
     pub(crate) state: CheckpointState,
-    /// What changed of consumer groups up to there.
+    /// The changes of consumer groups up to `log_id`.
     pub(crate) groups: Arc<[Row]>,
 }
 
 impl Seal {
-    /// The last entry of the stretch. **The caller first waits until its log is flushed to here**: a
+    /// The last entry of the stretch. **The caller first waits until its log is flushed up to this entry**: a
     /// checkpoint must never be ahead of the log that it is a checkpoint of.
     pub fn log_id(&self) -> LogId {
         self.log_id
     }
 
     /// Writes the chunk, if there were events, and commits the checkpoint. Both are durable on return. After
-    /// an error the node stops: it is not known what is on the disk.
+    /// an error the node must stop, as the state of the disk is not known.
     pub fn run(self) -> Result<Sealed, Fault> {
         let chunk = if self.tail.is_empty() {
             self.commit(None, 0)?;
@@ -52,7 +52,7 @@ impl Seal {
         Ok(Sealed { epoch: self.epoch, log_id: self.log_id, chunk, pinned })
     }
 
-    /// `None` if an install has overtaken the seal.
+    /// Writes the chunk and commits the checkpoint; `None` if an install has overtaken the seal.
     fn write_chunk(&self) -> Result<Option<Arc<Chunk>>, Fault> {
         let mut previous = |key: &_| self.view.key(key);
         let identity = self.options.identity(self.number);
@@ -64,7 +64,7 @@ impl Seal {
             return Ok(None);
         }
         let chunk = open_chunk(&self.folder, &self.options, &written.summary)?;
-        // Chunk and folder are durable; only now may the catalog speak of them.
+        // Chunk and folder are durable; only now may the catalog name the chunk.
         let keys = written.keys.iter().map(|(key, _)| hash_of(key));
         let filter = Arc::new(Filter::of(keys));
         self.commit(Some((&written.summary, &filter)), written.keys.len())?;
@@ -86,7 +86,7 @@ impl Seal {
     }
 }
 
-/// A seal that was run; goes back to [`crate::Store::finish_seal`].
+/// A seal that was run; it is to be given to [`crate::Store::finish_seal`].
 #[derive(Debug)]
 pub struct Sealed {
     pub(crate) epoch: u64,
@@ -96,7 +96,7 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// The last entry of the checkpoint, which is durable: log entries up to here are not needed any more.
+    /// The last entry of the durable checkpoint: log entries up to it are not needed any more.
     pub fn log_id(&self) -> LogId {
         self.log_id
     }

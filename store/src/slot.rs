@@ -9,17 +9,17 @@ use crate::fault::Fault;
 #[derive(Clone, Debug)]
 pub(crate) enum ChunkSlot {
     Whole(Arc<Chunk>),
-    /// What should be there, and what is wrong with the file. Reads of it answer that fault.
+    /// The summary of the chunk that should be there, and the damage. Reads of the chunk return that fault.
     Damaged(Arc<(ChunkSummary, Fault)>),
 }
 
 impl ChunkSlot {
-    /// The place of a chunk that cannot be used.
+    /// The slot of a chunk that cannot be used.
     pub(crate) fn damaged(summary: ChunkSummary, fault: Fault) -> ChunkSlot {
         ChunkSlot::Damaged(Arc::new((summary, fault)))
     }
 
-    /// Whether the other is this very one, open as the same file or damaged in the same way.
+    /// Returns true if both slots are the same: open as the same file, or marked damaged by the same fault.
     pub(crate) fn is_same(&self, other: &ChunkSlot) -> bool {
         match (self, other) {
             (ChunkSlot::Whole(one), ChunkSlot::Whole(other)) => Arc::ptr_eq(one, other),
@@ -28,7 +28,7 @@ impl ChunkSlot {
         }
     }
 
-    /// What the catalog keeps of the chunk.
+    /// The summary that the catalog keeps of the chunk.
     pub(crate) fn summary(&self) -> &ChunkSummary {
         match self {
             ChunkSlot::Whole(chunk) => chunk.summary(),
@@ -41,7 +41,7 @@ impl ChunkSlot {
         self.summary().number
     }
 
-    /// The chunk. Error: what is wrong with it.
+    /// The chunk. Error: its damage.
     pub(crate) fn chunk(&self) -> Result<&Arc<Chunk>, Fault> {
         match self {
             ChunkSlot::Whole(chunk) => Ok(chunk),
@@ -49,7 +49,7 @@ impl ChunkSlot {
         }
     }
 
-    /// What is wrong with the chunk; `None` if it is whole as far as is known.
+    /// The damage of the chunk; `None` if it is whole as far as is known.
     pub(crate) fn fault(&self) -> Option<&Fault> {
         match self {
             ChunkSlot::Whole(_) => None,

@@ -1,4 +1,4 @@
-//! The bytes of one chunk's file, for a node whose own is damaged.
+//! The bytes of one chunk's file, for a node whose own copy is damaged.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub struct ChunkSource {
 }
 
 impl ChunkSource {
-    /// What the chunk is.
+    /// The summary of the chunk.
     pub fn summary(&self) -> &ChunkSummary {
         self.chunk.summary()
     }
@@ -26,16 +26,16 @@ impl ChunkSource {
         self.chunk.scavenged_at()
     }
 
-    /// At most `max` bytes of the file from `offset` on; empty at its end. They are as they stand on the
-    /// disk: who takes them verifies them.
+    /// Reads at most `max` bytes of the file from `offset` on; empty at its end. They are not verified: the
+    /// node that receives them verifies them.
     pub fn read(&self, offset: u64, max: usize) -> Result<Bytes, Fault> {
         self.chunk.raw(offset, max)
     }
 }
 
 impl Reader {
-    /// A chunk of the newest checkpoint, to be sent to a node that repairs its own; `None` if there is no such
-    /// chunk. Error: that of the chunk, if it is damaged here too.
+    /// Returns a chunk of the newest checkpoint, to be sent to a node that repairs its own copy; `None` if
+    /// there is no such chunk. Error: the damage of the chunk, if it is damaged here too.
     pub fn chunk_source(&self, number: u64) -> Result<Option<ChunkSource>, Fault> {
         let view = self.shared.get().view;
         let chunk = view.slot(number).map(|slot| slot.chunk().cloned()).transpose()?;

@@ -28,46 +28,46 @@ use crate::vfs::Vfs;
 use crate::view::{Shared, View};
 use crate::window::Window;
 
-/// What must be the same whenever a folder is opened, and how much memory may be spent.
+/// The settings of a store: those that must be the same whenever its folder is opened, and bounds of memory.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The cluster's id; in every file.
+    /// The cluster's id; it stands in every file.
     pub cluster: [u8; 16],
-    /// The number of the log within the cluster; in every file.
+    /// The number of the log within the cluster; it stands in every file.
     pub log: u32,
-    /// Bytes of commands, as proposed, after which a chunk is sealed, each key of each event counted beside them as
-    /// [`quorate_proto::limits::KEY_BYTES`]; the same on all replicas.
+    /// The bytes of commands, as proposed, after which a chunk is sealed; each key of each event adds
+    /// [`quorate_proto::limits::KEY_BYTES`]. The same on all replicas.
     pub chunk_bytes: u64,
-    /// Versions of streams kept in memory beside those of the tail; at least 1. About 150 bytes each.
+    /// The number of streams, beside those of the tail, whose versions are kept in memory; at least 1. About
     pub head_cache: usize,
-    /// Bytes of memory for what was read last from chunks, unpacked; 0 keeps nothing.
+    /// Bytes of memory for the blocks of chunks that were read last, unpacked; 0 keeps none.
     pub block_cache_bytes: usize,
     /// Bytes of memory for pages of the catalog.
     pub catalog_cache_bytes: usize,
-    /// Bytes of memory for the filters of chunks whose keys are not in the catalog's table yet, 1.5 for each
-    /// key; about, and exceeded for a while when chunks come faster than they are taken in. The more, the
-    /// fewer bytes are written for each key.
+    /// Bytes of memory for the filters of chunks whose keys are not in the catalog's table yet, about 1.5 for
+    /// each key; exceeded for a while when chunks come faster than their keys are moved to the table. The
+    /// larger it is, the fewer bytes are written for each key.
     pub filter_bytes: usize,
 }
 
 /// One entry of the log, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name; indexes grow by one from entry to entry.
+    /// The term and the index of the entry; the index grows by one from entry to entry.
     pub log_id: LogId,
-    /// What it holds.
+    /// The content.
     pub payload: Payload,
 }
 
-/// What an entry holds.
+/// The content of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// Nothing.
     Blank,
-    /// State of the owner of the log (its membership) that the store keeps without looking inside; the
-    /// newest is part of the checkpoint.
+    /// State of the owner of the log (its membership), which the store keeps without looking inside; the
+    /// newest one is part of the checkpoint.
     Attachment(Bytes),
-    /// A command, as [`crate::command::Builder`] makes it.
+    /// A command, encoded by [`crate::command::Builder`].
     Command(Bytes),
 }
 
@@ -77,7 +77,7 @@ struct Boundary {
     log_id: LogId,
     point: Point,
     attachment: Bytes,
-    /// What changed of consumer groups since the boundary before.
+    /// The changes of consumer groups since the boundary before.
     groups: Arc<[Row]>,
 }
 
@@ -91,12 +91,12 @@ struct Sealing {
 /// The event store in one folder.
 ///
 /// Invariants:
-/// - What was applied is a function of the entries alone, and so are the boundaries: after the entry with
-///   which the bytes since the last boundary exceed the chunk size, or that asks for one.
+/// - The state is a function of the entries alone, and so are the boundaries: one comes after an entry with
+///   which the bytes since the last one exceed the chunk size, or that requests a boundary.
 /// - There is a sealing tail exactly while a seal is due or under way, and at most one; when the active tail
 ///   is complete too (`complete`), nothing more is applied before the seal is finished.
-/// - `heads` holds no version but the newest of its stream.
-/// - Readers see whole entries: the point moves at the end of each.
+/// - `heads` holds no version of a stream but its newest.
+/// - Readers see whole entries: the point moves at the end of each entry.
 #[derive(Debug)]
 pub struct Store {
     pub(crate) folder: Folder,
@@ -108,27 +108,27 @@ pub struct Store {
     pub(crate) shared: Arc<Shared>,
     pub(crate) heads: LruCache<StreamName, Head>,
     pub(crate) point: Point,
-    /// Whether the retry window lacks ids that a damaged chunk holds.
+    /// True if the retry window lacks ids that a damaged chunk holds.
     pub(crate) lacks_ids: bool,
     attachment: Bytes,
     /// Bytes of the entries, and of the keys of their events, since the last boundary.
     bytes: u64,
     sealing: Option<Sealing>,
-    /// The boundary that the active tail ends at, if it was reached before the last seal was finished.
+    /// The end of the active tail, if it was reached before the last seal was finished.
     complete: Option<Boundary>,
-    /// Counts installs: a seal that began before one is not this store's any more.
+    /// The number of installs so far: a seal that began before the newest install is dropped.
     epoch: u64,
 }
 
 impl Store {
-    /// Opens the store in `directory`, or founds an empty one there; removes what an unfinished seal or
-    /// install left behind. Reads the catalog's state, the chunks' footers, and the ids of the newest
+    /// Opens the store in `directory`, or founds an empty one there; removes the files that an unfinished
+    /// seal or install left. Reads the catalog's state, the chunks' footers, and the ids of the newest
     /// [`quorate_proto::limits::RETRY_WINDOW`] positions.
     ///
-    /// What was applied after the newest checkpoint is not there: the owner of the log applies it again.
+    /// The entries after the newest checkpoint are missing: the owner of the log applies them again.
     ///
-    /// Errors: [`Fault::Foreign`] for a folder of other options; [`Fault::Damaged`] for one that has chunks and no
-    /// catalog.
+    /// Errors: [`Fault::Foreign`] if the folder was founded with other options; [`Fault::Damaged`] if it has
+    /// chunks but no catalog.
     pub fn open(vfs: Arc<dyn Vfs>, directory: &Path, options: Options) -> Result<Store, Fault> {
         let folder = Folder::open(vfs, directory, options.block_cache_bytes)?;
         let checkpoint = Checkpoint::open(&folder, &options)?;
@@ -173,22 +173,22 @@ impl Store {
         self.point.position
     }
 
-    /// The chained digest of the outcomes of all entries applied: alike on every replica that is there.
+    /// The chained digest of the outcomes of all entries applied: alike on replicas that applied as much.
     pub fn digest(&self) -> u128 {
         self.point.digest
     }
 
-    /// The entry of the newest durable checkpoint: log entries up to here are not needed any more.
+    /// The last entry of the newest durable checkpoint: log entries up to it are not needed any more.
     pub fn checkpointed(&self) -> Option<LogId> {
         self.catalog.state().log_id
     }
 
-    /// Applies the next entry, in memory: nothing is durable on return but by the log. Answers each
-    /// append of a command, in order; nothing for other entries.
+    /// Applies the next entry, in memory: only the log makes it durable. Returns a verdict for each request
+    /// of a command, in order; none for other entries.
     ///
-    /// Errors: [`Fault::Command`] for a command that this build does not know, a log id that does not
-    /// follow the last one, and when [`Store::must_wait`]; a damaged or unreadable file. After an error
-    /// nothing more may be applied: the node stops.
+    /// Errors: [`Fault::Command`] for a command that this build does not know, for a log id that does not
+    /// follow the last one, and when [`Store::must_wait`] or [`Store::must_repair`]; the fault of a damaged
+    /// or unreadable file. After an error nothing more may be applied: the node must stop.
     pub fn apply(&mut self, entry: Entry) -> Result<Vec<Verdict>, Fault> {
         self.check_order(entry.log_id)?;
         let (bytes, verdicts) = match entry.payload {
@@ -212,7 +212,7 @@ impl Store {
         Ok(verdicts)
     }
 
-    /// Whether a boundary was crossed and its seal has not begun.
+    /// Returns true if a boundary was crossed and its seal has not begun.
     pub fn seal_due(&self) -> bool {
         self.sealing.as_ref().is_some_and(|sealing| !sealing.has_begun)
     }
@@ -250,27 +250,27 @@ impl Store {
         })
     }
 
-    /// Whether the next boundary was reached while a seal is due or under way: it must be finished
-    /// before anything more is applied.
+    /// Returns true if the next boundary was reached while a seal is due or under way: that seal must be
+    /// finished before anything more is applied.
     pub fn must_wait(&self) -> bool {
         self.complete.is_some()
     }
 
-    /// The chunks that cannot be used, with what is wrong with them. Reads that need them answer that fault.
+    /// The chunks that cannot be used, with their damage. Reads that need them return that fault.
     pub fn damaged(&self) -> Vec<(ChunkSummary, Fault)> {
         let slots = self.view.chunks.iter();
         slots.filter_map(|slot| Some((slot.summary().clone(), slot.fault()?.clone()))).collect()
     }
 
-    /// Whether a damaged chunk holds what apply must know: nothing is applied before it is repaired.
+    /// Returns true if apply needs ids or keys of a damaged chunk, which must be repaired first.
     pub fn must_repair(&self) -> bool {
         let through = usize::try_from(self.view.catalog.contents().indexed.through);
         let unindexed = self.view.chunks.get(through.unwrap_or(usize::MAX)..).unwrap_or_default();
         self.lacks_ids || unindexed.iter().any(|slot| slot.fault().is_some())
     }
 
-    /// How near the next boundary is while a seal is due or under way, from 0 to 1; 0 without a seal. What
-    /// admission should slow down by.
+    /// Returns how near the next boundary is while a seal is due or under way, from 0 to 1; 0 without a seal.
+    /// Admission should slow down by it.
     pub fn fill(&self) -> f32 {
         match (&self.sealing, &self.complete) {
             (None, _) => 0.0,
@@ -349,8 +349,8 @@ impl Store {
         self.folder.remove_catalog(old)
     }
 
-    /// Chunks of this store as they are in use now: one may have been scavenged, repaired or found damaged since
-    /// the install began.
+    /// Returns the chunks as they are in use now, as one may have been scavenged, repaired or found damaged
+    /// since the install began; those in `fetched` are returned as given.
     fn as_known_now(&self, chunks: Arc<Vec<ChunkSlot>>, fetched: &[u64]) -> Arc<Vec<ChunkSlot>> {
         let now = |slot: &ChunkSlot| {
             let own = self.view.slot(slot.number()).filter(|_| !fetched.contains(&slot.number()));
@@ -359,12 +359,12 @@ impl Store {
         Arc::new(chunks.iter().map(now).collect())
     }
 
-    /// Makes the entry that is being applied the last one of its chunk.
+    /// Makes the entry that is being applied the last one before a boundary.
     pub(crate) fn fill_stretch(&mut self) {
         self.bytes = self.options.chunk_bytes;
     }
 
-    /// Counts towards the next boundary.
+    /// Adds to the bytes since the last boundary.
     pub(crate) fn count(&mut self, bytes: u64) {
         self.bytes += bytes;
     }
@@ -385,7 +385,7 @@ impl Store {
         }
     }
 
-    /// Ends the active tail at this entry: it becomes the sealing one, now or when the last seal is finished.
+    /// Ends the active tail at this entry: it becomes the sealing tail, now or after the last seal.
     fn reach_boundary(&mut self, log_id: LogId) {
         let (point, attachment) = (self.point, self.attachment.clone());
         let groups = self.shared.groups_mut().take_changed().into();
@@ -409,13 +409,13 @@ impl Store {
     }
 }
 
-/// How far a checkpoint is.
+/// Returns the point that a checkpoint reaches.
 pub(crate) fn point_of(state: &CheckpointState) -> Point {
     let CheckpointState { log_id, position, recorded_at, digest, .. } = *state;
     Point { log_id, position, recorded_at, digest }
 }
 
-/// What can be read at a checkpoint.
+/// Returns the view of a store that has a checkpoint and nothing after it.
 fn first_view(
     folder: &Folder,
     catalog: Arc<CatalogExport>,

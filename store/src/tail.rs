@@ -14,11 +14,11 @@ use crate::event::StoredEvent;
 use crate::key::Key;
 use crate::life::Changes;
 
-/// Consecutive events from `first` on. One writer appends; any number of readers copy pages out.
+/// Consecutive events from `first` on. One writer appends; any number of readers copy pages of events.
 ///
 /// Invariants:
-/// - The event at ordinal n has the position `first + n`; ordinals are only added, never changed, so what a
-///   reader saw below an ordinal stays as it was.
+/// - The event at ordinal n has the position `first + n`; ordinals are only added, never changed, so that the
+///   events below an ordinal stay as they were when a reader saw them.
 /// - Each posting is ascending, and each event is in the postings of all its keys ([`StoredEvent::keys`]).
 /// - Within a stream, versions are consecutive.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Tail {
     first: Position,
     contents: RwLock<Contents>,
     changes: RwLock<Changes>,
-    /// Of the keys whose names can be listed, those that were sorted when somebody asked last.
+    /// The keys whose names can be listed and that were sorted by the last request for a list.
     names: Mutex<names::Names>,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Tail {
 struct Contents {
     events: Vec<StoredEvent>,
     streams: HashMap<StreamName, StreamTail>,
-    /// Where the postings of all keys but streams are; streams keep theirs.
+    /// The index in `postings` of each key other than a stream; a stream has its ordinals in `streams`.
     slots: HashMap<Key, u32>,
     postings: Vec<Vec<u32>>,
     /// The keys whose names can be listed, in the order in which they came.
@@ -45,7 +45,7 @@ struct Contents {
 struct StreamTail {
     first_version: Version,
     ordinals: Vec<u32>,
-    /// The postings of its category and paths.
+    /// The indexes of the postings of its category and paths.
     above: Box<[u32]>,
 }
 
@@ -60,22 +60,22 @@ impl Tail {
         }
     }
 
-    /// The position of its first event, there or to come.
+    /// The position of its first event, even if that event is still to come.
     pub(crate) fn first(&self) -> Position {
         self.first
     }
 
-    /// Whether no event came yet.
+    /// Returns true if the tail has no event yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.read().events.is_empty()
     }
 
-    /// The ordinal of the next event to come.
+    /// The ordinal that the next event will get.
     pub(crate) fn end(&self) -> u32 {
         ordinal(self.read().events.len())
     }
 
-    /// Adds the next events, all at once for readers.
+    /// Adds the next events; readers see all of them at once.
     pub(crate) fn append(&self, events: Vec<StoredEvent>) {
         let mut contents = self.write();
         for event in events {
@@ -83,7 +83,7 @@ impl Tail {
         }
     }
 
-    /// The version of a stream as of a position; `None` if it has no event here by then.
+    /// Returns the version of a stream as of a position; `None` if it has no event here up to there.
     pub(crate) fn version(&self, stream: &StreamName, as_of: Position) -> Option<Version> {
         let contents = self.read();
         let stream = contents.streams.get(stream)?;
@@ -91,7 +91,7 @@ impl Tail {
         (count > 0).then(|| Version(stream.first_version.0 + count as u64 - 1))
     }
 
-    /// Where an event of a stream stands; `Before` when the stream begins here only after that version.
+    /// Returns the place of an event of a stream; `Before` if the stream's first version here is a later one.
     pub(crate) fn position_of(&self, stream: &StreamName, version: Version) -> Option<Place> {
         let contents = self.read();
         let stream = contents.streams.get(stream)?;
@@ -102,8 +102,8 @@ impl Tail {
         stream.ordinals.get(index).map(|ordinal| Place::At(self.position(*ordinal)))
     }
 
-    /// The ordinals of a key within `range` and, of a stream, of these versions; the posting's first version
-    /// is that of its first ordinal.
+    /// Returns the ordinals of a key within `range` and, if the key is a stream, within `versions`; the
+    /// posting's first version is that of its first ordinal.
     pub(crate) fn find(
         &self,
         key: &Key,
@@ -124,12 +124,12 @@ impl Tail {
         Some(posting)
     }
 
-    /// The version of a stream's first event here.
+    /// Returns the version of a stream's first event in this tail.
     pub(crate) fn first_version(&self, stream: &StreamName) -> Option<Version> {
         self.read().streams.get(stream).map(|stream| stream.first_version)
     }
 
-    /// The events at these ordinals, up to the first that brings their bodies to `budget_bytes`.
+    /// Returns the events at these ordinals, up to the first that brings their bodies to `budget_bytes`.
     pub(crate) fn read_events(
         &self,
         ordinals: impl IntoIterator<Item = u32>,
@@ -149,7 +149,7 @@ impl Tail {
         events
     }
 
-    /// The ordinals of exactly the events recorded between these times (inclusive).
+    /// Returns the ordinals of the events recorded between these times (inclusive).
     pub(crate) fn ordinals_between(
         &self,
         from: Option<Timestamp>,
@@ -165,12 +165,12 @@ impl Tail {
         start..end
     }
 
-    /// Gives all events to `work`, in order. Meant for a tail that nothing is added to any more.
+    /// Gives all events to `work`, in order. Meant for a tail that gets no more events.
     pub(crate) fn with_events<T>(&self, work: impl FnOnce(&[StoredEvent]) -> T) -> T {
         work(&self.read().events)
     }
 
-    /// Gives the records and snapshots since its first event to `work`.
+    /// Gives the records and snapshots since the tail's first event to `work`.
     pub(crate) fn with_changes<T>(&self, work: impl FnOnce(&Changes) -> T) -> T {
         work(&self.changes.read().expect(NO_PANIC))
     }
@@ -193,7 +193,7 @@ impl Tail {
     }
 }
 
-/// The part of a posting that lies within a range of ordinals and, of a stream, of versions.
+/// Returns the part of a posting within a range of ordinals and, if it is a stream's, of versions.
 pub(crate) fn clip(
     ordinals: &[u32],
     first_version: Option<Version>,
@@ -214,12 +214,12 @@ pub(crate) fn clip(
 
 const NO_PANIC: &str = "nobody panics while holding the lock";
 
-/// Where an event of a stream stands, as far as a tail can tell.
+/// The place of an event of a stream, as far as a tail knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Here.
+    /// In this tail, at this position.
     At(Position),
-    /// In front of this tail.
+    /// Before this tail.
     Before,
 }
 
@@ -231,7 +231,7 @@ impl Contents {
             self.post(slot, ordinal);
         }
         match self.streams.get_key_value(&event.stream) {
-            // One name for all events of the stream, so that the others' memory is given back.
+            // The events of a stream share one copy of its name; the memory of the others is given back.
             Some((name, _)) => event.stream = name.clone(),
             None => {
                 let above = Key::above(&event.stream).map(|key| self.slot(key)).collect();
@@ -272,7 +272,7 @@ impl Contents {
     }
 }
 
-/// A chunk's worth of commands holds far fewer than 2^32 events.
+/// Converts an index to an ordinal: the commands of a chunk hold far fewer than 2^32 events.
 fn ordinal(index: usize) -> u32 {
     u32::try_from(index).expect("a tail is at most two chunk sizes long")
 }

@@ -11,58 +11,58 @@ use crate::apply::Place;
 /// The answer to one request of a command: the same on every replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// An append that is in the log for good.
+    /// The append is in the log for good.
     Appended(Appended),
-    /// An append whose ids are those of an earlier one: the answer that it got. Apply does not look at the rest of
-    /// its events: see [`crate::Reader::judge_repeated`].
+    /// The append's ids are those of an earlier one: this is the answer that the earlier one got. Apply does
+    /// not compare the rest of the events: see [`crate::Reader::judge_repeated`].
     Repeated(Appended),
-    /// A snapshot was put; the one that is kept now is of this version, which is higher than that of the one
-    /// put if a newer one was there.
+    /// The version of the snapshot that is kept after one was put: higher than the version that was put if a
+    /// newer snapshot was there.
     Kept(Version),
-    /// What a request to a consumer group came to.
+    /// The outcome of a request to a consumer group.
     Group(GroupOutcome),
-    /// An append that is not in the log, but for [`Rejection::Forgotten`]; a snapshot that is not kept.
+    /// The append is not in the log (not known for [`Rejection::Forgotten`]), or the snapshot is not kept.
     Rejected(Rejection),
-    /// An append that apply did not make, and that may have been made before the window of retries began: nobody's
-    /// answer. Apply does not look so far back: see [`crate::Reader::judge_unsettled`].
+    /// The append was not made now, but may have been made before the retry window began, where apply does
+    /// not look. No client gets this answer: see [`crate::Reader::judge_unsettled`].
     Unsettled(Unsettled),
 }
 
-/// Why an append was not made, unless it was made long before, and where its events stand then.
+/// The rejection of an append, which counts unless the append was made before the retry window began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsettled {
     pub(crate) rejection: Rejection,
     pub(crate) places: Vec<Place>,
 }
 
-/// Why an append is not in the log, or a snapshot not kept.
+/// The reason why an append is not in the log, or a snapshot not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// These demands were not met, each in the order of the request. Where expectations were not met, the
-    /// violations may be incomplete.
+    /// Expectations or conditions were not met; both lists are in the order of the request. If an expectation
+    /// was not met, the violations may be incomplete.
     Conflict {
-        /// The expectations.
+        /// The expectations that were not met.
         failures: Vec<Failure>,
-        /// The conditions.
+        /// The conditions that were violated.
         violations: Vec<Violation>,
     },
-    /// This id is in the log already, as part of something else.
+    /// This id is in the log already, as part of another append.
     IdReused(EventId),
-    /// This stream, which was to be written to, was closed for good.
+    /// This stream, which was to be written to or changed, was closed for good.
     StreamClosed(StreamName),
-    /// The limits of this scope were changed too often: what each hid stays hidden, so it is kept until something is
-    /// truncated, and there is no room for more.
+    /// The limits of this scope were changed too often. Each old limit is kept until a truncation, as the
+    /// events that it hid stay hidden, and there is no room for more.
     LimitsFull(Scope),
-    /// Whether it was appended before cannot be told any more.
+    /// It is not known any more whether the append was made before.
     Forgotten,
-    /// Its conditions were checked through a position too old to go on from. Nobody's answer: the leader
-    /// checks again and proposes again.
+    /// Its conditions were checked through a position too old to go on from. No client gets this answer: the
+    /// leader checks and proposes the append again.
     CheckTooOld,
 }
 
 impl Rejection {
-    /// Whether the same append can never be accepted later: a stream is closed, or above the N of an
-    /// `exactly N`. `none` and `exists` may become true again, and what violates a condition may be removed.
+    /// Returns true if the same append can never be accepted later: a stream is closed, or above the N of an
+    /// `exactly N`. A stream may come to meet `none` or `exists` again, and a violating event may be removed.
     pub fn is_final(&self) -> bool {
         match self {
             Rejection::Conflict { failures, .. } => failures.iter().any(is_passed),
@@ -75,7 +75,7 @@ impl Rejection {
     }
 }
 
-/// Versions only grow, so a stream above N is never at N again.
+/// Returns true if the stream is above N: versions only grow, so that it never is at N again.
 fn is_passed(failure: &Failure) -> bool {
     match failure.expected {
         Expectation::Exactly(version) => failure.actual > version,

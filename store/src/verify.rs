@@ -15,30 +15,30 @@ use crate::format::current::catalog_name;
 use crate::vfs::{Open, Vfs};
 use crate::{Fault, Key};
 
-/// What was found whole.
+/// The result of a verification that found everything whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The last log entry of the checkpoint; `None` before the first.
     pub checkpoint: Option<LogId>,
     /// The position of the last event in the chunks.
     pub position: Position,
-    /// How many chunks there are.
+    /// The number of chunks.
     pub chunks: u64,
-    /// How many events are in them.
+    /// The number of events in the chunks.
     pub events: u64,
-    /// How many keys the catalog has.
+    /// The number of different keys in the chunks.
     pub keys: u64,
-    /// Bytes that were read: chunks and catalog.
+    /// The number of bytes read, of chunks and catalog.
     pub bytes: u64,
-    /// Files that no checkpoint names: what a seal, an install, a scavenge or a repair had not finished. They
-    /// are not looked into; the next start removes them, or goes on with them.
+    /// Files that no checkpoint names, left by an unfinished seal, install, scavenge or repair. They are not
+    /// looked into; the next start removes them, or goes on with them.
     pub leftovers: Vec<PathBuf>,
 }
 
 /// Checks a store whose process is not running. Changes nothing. An empty folder is whole.
 ///
 /// Every chunk is read three times and the catalog twice; memory is bounded by the largest chunk's index.
-/// Errors: everything that is wrong, each with its file, the place there and what is wrong.
+/// Errors: all damage that was found, each with its file, its place in the file and its nature.
 pub fn verify(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Vec<Fault>> {
     let alone = |fault| without_catalog(vfs, directory, fault);
     let Some(number) = read_current(vfs, directory).map_err(alone)? else {
@@ -65,7 +65,7 @@ pub fn verify(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Vec<Fault>> {
     if faults.is_empty() { Ok(report) } else { Err(faults) }
 }
 
-/// A folder without `CURRENT` is a new one, and so has no chunks.
+/// Verifies a folder without `CURRENT`: it is a new one, and so has no chunks.
 fn no_catalog(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Fault> {
     let chunks = directory.join("chunks");
     let there = vfs.exists(&chunks).map_err(Fault::io("find", &chunks))?;
@@ -79,10 +79,10 @@ fn no_catalog(vfs: &dyn Vfs, directory: &Path) -> Result<Report, Fault> {
     Ok(Report::default())
 }
 
-/// What else is wrong where the catalog does not tell which chunks there are: each is checked for itself.
+/// Adds the faults of the chunks if the catalog, which lists them, is damaged: each chunk is checked alone.
 fn without_catalog(vfs: &dyn Vfs, directory: &Path, fault: Fault) -> Vec<Fault> {
     let chunks = directory.join("chunks");
-    // What cannot be listed is no more than that fault says already.
+    // A folder that cannot be listed adds nothing to the fault at hand.
     let names = vfs.list(&chunks).unwrap_or_default().into_iter();
     let is_chunk = |name: &String| name.starts_with("chunk-") && !name.contains('.');
     let names = names.filter(|name| is_of_chunks(name) && is_chunk(name));
@@ -90,7 +90,7 @@ fn without_catalog(vfs: &dyn Vfs, directory: &Path, fault: Fault) -> Vec<Fault> 
     std::iter::once(fault).chain(checked.filter_map(Result::err)).collect()
 }
 
-/// The files of the store that its checkpoint does not name.
+/// Returns the files of the store that its checkpoint does not name.
 fn leftovers(
     vfs: &dyn Vfs,
     directory: &Path,
@@ -121,7 +121,7 @@ fn file_bytes(vfs: &dyn Vfs, path: &Path, faults: &mut Vec<Fault>) -> u64 {
     })
 }
 
-/// The chunks that are whole.
+/// Verifies all chunks and returns those that are whole.
 fn verify_chunks(
     vfs: &dyn Vfs,
     directory: &Path,
@@ -171,7 +171,7 @@ fn check_list(catalog: &CatalogExport, path: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// How many keys there are; each is checked.
+/// Checks every key of the catalog and returns their number.
 fn count(catalog: &CatalogExport) -> Result<u64, Fault> {
     let mut keys = 0;
     for key in catalog.keys()? {
@@ -181,9 +181,9 @@ fn count(catalog: &CatalogExport) -> Result<u64, Fault> {
     Ok(keys)
 }
 
-/// The dictionaries must lead through all chunks that hold a key, newest to oldest, and the versions of a
-/// stream must be without a gap; the catalog's row of a key must name the last chunk of those that are indexed
-/// for it, and the filters of the others let it pass. All are sorted, so one pass over all of them is enough.
+/// The dictionaries must lead through all chunks that hold a key, newest to oldest, and a stream's versions
+/// must have no gap; the catalog's row of a key must name the last of the indexed chunks that hold it, and
+/// the filters of later ones must let it pass. All are sorted, so one pass over all of them is enough.
 fn check_index(catalog: &CatalogExport, path: &Path, chunks: &[Chunk]) -> Result<u64, Fault> {
     let mut cursors = Cursors::new(chunks)?;
     let mut rows = catalog.keys()?.peekable();
@@ -232,8 +232,8 @@ fn check_index(catalog: &CatalogExport, path: &Path, chunks: &[Chunk]) -> Result
     }
 }
 
-/// Whether the total of a key that is no stream, if it is known, grew by no less than what is there. One that is not
-/// known may lie in between: a chunk is repaired with the copy of a node whose build wrote none.
+/// Returns true if the total of a key other than a stream grew by at least the chunk's events, or is not
+/// known: the chunk may have been repaired with the copy of a node whose build wrote no totals.
 fn is_total(before: Option<u64>, entry: &ChunkKey) -> bool {
     let total = entry.last_version.0;
     total == 0 || total >= before.unwrap_or_default().saturating_add(entry.count.into())
@@ -259,12 +259,12 @@ impl<'a> Cursors<'a> {
         Ok(cursors)
     }
 
-    /// The first key that is left.
+    /// Returns the first key that is left.
     fn next_key(&self) -> Option<Key> {
         self.heap.peek().map(|first| first.0.0.clone())
     }
 
-    /// The next entry, if it is of this key, and its chunk.
+    /// Takes the next entry, if it is of this key, and its chunk's number.
     fn next_of(&mut self, key: &Key) -> Result<Option<(u64, ChunkKey)>, Fault> {
         let Some(mut first) = self.heap.peek_mut() else { return Ok(None) };
         if first.0.0 != *key {

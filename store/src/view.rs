@@ -1,4 +1,4 @@
-//! A view: the chunks, the catalog at their checkpoint, and the tails after them, at one moment.
+//! A view: the chunks, the catalog at their checkpoint, and the tails after them, as of one moment.
 
 use std::ops::Range;
 use std::path::Path;
@@ -19,8 +19,8 @@ use crate::slot::ChunkSlot;
 use crate::tail::{Place, Tail};
 use crate::window::Window;
 
-/// How many chunks are tried beside each link: half the way to the oldest, a quarter of it, and so on, as a stream
-/// need not be in each.
+/// The number of chunks that are tried beside each link (half the way to the oldest, a quarter of it, and so
+/// on), as not every chunk needs to hold the key.
 const PROBES: u32 = 4;
 
 /// All events of the store, in files and in memory.
@@ -40,7 +40,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// The same with other chunks, of the same numbers.
+    /// Returns this view with other chunks, of the same numbers.
     pub(crate) fn with_chunks(&self, chunks: Arc<Vec<ChunkSlot>>) -> View {
         View {
             directory: self.directory.clone(),
@@ -56,7 +56,7 @@ impl View {
         std::iter::once(&self.active).chain(&self.sealing)
     }
 
-    /// The version of a stream as of a position that is not below the last chunk's end.
+    /// Returns the version of a stream as of a position that is not below the last chunk's end.
     pub(crate) fn version(&self, stream: &StreamName, as_of: Position) -> Result<Version, Fault> {
         if let Some(version) = self.version_in_memory(stream, as_of) {
             return Ok(version);
@@ -65,7 +65,7 @@ impl View {
         Ok(state.map_or(Version::ZERO, |state| state.version))
     }
 
-    /// Where the chunks hold a key last; `None` if none holds it.
+    /// Returns the state of a key in the last chunk that holds it; `None` if none does.
     pub(crate) fn key(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
         self.index().find(key)
     }
@@ -75,18 +75,18 @@ impl View {
         Index { slots: &self.chunks, catalog: &self.catalog }
     }
 
-    /// The last chunk that holds a key; `None` if none does.
+    /// Returns the last chunk that holds a key; `None` if none does.
     pub(crate) fn last_chunk(&self, key: &Key) -> Result<Option<u64>, Fault> {
         Ok(self.key(key)?.map(|state| state.last_chunk))
     }
 
-    /// The place of the chunk of a number.
+    /// Returns the slot of the chunk of a number.
     pub(crate) fn slot(&self, number: u64) -> Option<&ChunkSlot> {
         let index = self.chunks.binary_search_by_key(&number, |slot| slot.summary().number);
         index.ok().and_then(|index| self.chunks.get(index))
     }
 
-    /// The same, if the stream has events in a tail by then.
+    /// Returns the version of a stream as of a position, if it has events in a tail up to there.
     pub(crate) fn version_in_memory(
         &self,
         stream: &StreamName,
@@ -95,7 +95,7 @@ impl View {
         self.tails().find_map(|tail| tail.version(stream, as_of))
     }
 
-    /// Where an event of a stream stands; `None` if there is none of that version.
+    /// Returns the position of an event of a stream; `None` if there is none of that version.
     pub(crate) fn position_of(
         &self,
         stream: &StreamName,
@@ -118,10 +118,10 @@ impl View {
         Ok(ordinal.map(|ordinal| first.plus(u64::from(*ordinal))))
     }
 
-    /// Of the chunks that hold a key, the newest that `is_reached`, as all before it are; with the posting there.
-    ///
-    /// Each step follows the link to the chunk before, and then looks whether the key is in a chunk far behind
-    /// that: of a key that is in many chunks a few are looked into, and one in few chunks has few links.
+    /// Returns the newest of the chunks that hold a key for which `is_reached` is true, with the posting
+    /// there; `is_reached` must be true for all older ones, too. Each step follows the link to the chunk
+    /// before, and then tries chunks far before that one: few chunks are looked into for a key that is in
+    /// many, and a key that is in few has few links.
     pub(crate) fn newest_chunk(
         &self,
         key: &Key,
@@ -150,8 +150,8 @@ impl View {
         Ok(None)
     }
 
-    /// The posting of a key in a chunk that may lack it. One that cannot be read is passed over: only what a link
-    /// leads to is needed.
+    /// Returns the posting of a key in a chunk that may lack it. A chunk that cannot be read is passed over:
+    /// only the chunks that links lead to are needed.
     fn probe(
         &self,
         number: u64,
@@ -162,8 +162,8 @@ impl View {
         Some((chunk, chunk.find(key, reads).ok()??))
     }
 
-    /// Which events stand at `count` positions from `first` on, those that are gone left out. `count` is
-    /// bounded by an append's limits.
+    /// Returns the identities of the events at `count` positions from `first` on, except those that are
+    /// removed. `count` is bounded by an append's limits.
     pub(crate) fn identities(&self, first: Position, count: u64) -> Result<Vec<Identity>, Fault> {
         let mut identities = Vec::new();
         let (mut at, end) = (first, first.plus(count));
@@ -180,14 +180,14 @@ impl View {
         Ok(identities)
     }
 
-    /// The event at a position; `None` if it was removed.
+    /// Returns the event at a position; `None` if it was removed.
     pub(crate) fn event(&self, position: Position) -> Result<Option<StoredEvent>, Fault> {
         let segment = self.segment_at(position)?;
         let ordinal = ordinal_of(position, segment.first());
         Ok(segment.read([ordinal], 1, &mut ReadCounters::default())?.pop())
     }
 
-    /// The chunk of a number that the catalog or a later chunk names for a key, and the key's posting there.
+    /// Returns the chunk that the catalog or a later chunk names for a key, and the key's posting in it.
     pub(crate) fn find_linked(
         &self,
         number: u64,
@@ -200,7 +200,7 @@ impl View {
         Ok((chunk, posting.ok_or_else(lacks)?))
     }
 
-    /// The chunk of a number that the catalog or a later chunk names.
+    /// Returns the chunk of a number that the catalog or a later chunk names.
     pub(crate) fn chunk(&self, number: u64) -> Result<&Arc<Chunk>, Fault> {
         let unknown = || self.damaged(number, "the index names it, but the catalog does not");
         self.slot(number).ok_or_else(unknown)?.chunk()
@@ -210,7 +210,7 @@ impl View {
         Fault::damaged(&chunk::path(&self.directory, number), 0, why)
     }
 
-    /// The chunk or the tail that holds a position.
+    /// Returns the chunk or the tail that holds a position.
     pub(crate) fn segment_at(&self, position: Position) -> Result<Segment, Fault> {
         for tail in self.tails() {
             if position >= tail.first() {
@@ -250,7 +250,7 @@ impl Segment {
         }
     }
 
-    /// The events at these ascending ordinals, up to the first that brings their bodies to the budget.
+    /// Reads the events at these ascending ordinals, up to the first that brings their bodies to the budget.
     pub(crate) fn read(
         &self,
         ordinals: impl IntoIterator<Item = u32>,
@@ -263,8 +263,8 @@ impl Segment {
         }
     }
 
-    /// Which events stand at these ascending ordinals, those that were removed included as long as a retry may
-    /// ask for them.
+    /// Returns the identities of the events at these ascending ordinals, removed ones included as long as a
+    /// retry may ask for them.
     fn identities(&self, ordinals: Range<u32>) -> Result<Vec<Identity>, Fault> {
         match self {
             Segment::Chunk(chunk) => chunk.identities(ordinals, &mut ReadCounters::default()),
@@ -276,12 +276,12 @@ impl Segment {
     }
 }
 
-/// The ordinal of a position in what begins at `first`; positions outside are moved to the edge.
+/// The ordinal of a position in the segment that begins at `first`; positions outside are moved to the edge.
 pub(crate) fn ordinal_of(position: Position, first: Position) -> u32 {
     u32::try_from(position.0.saturating_sub(first.0)).unwrap_or(u32::MAX)
 }
 
-/// What the writer shows to the readers.
+/// The state that the writer shares with the readers.
 #[derive(Debug)]
 pub(crate) struct Shared {
     published: RwLock<Published>,
@@ -302,12 +302,12 @@ impl Shared {
         Shared { published, window: RwLock::new(window), groups: RwLock::new(groups) }
     }
 
-    /// The consumer groups after the newest entry, which may be one that is not published yet.
+    /// The consumer groups after the newest entry, even if that entry is not published yet.
     pub(crate) fn groups(&self) -> RwLockReadGuard<'_, Groups> {
         self.groups.read().expect(NO_PANIC)
     }
 
-    /// The same for the owner of the store, which alone changes them.
+    /// The consumer groups, to be changed; only the owner of the store may do so.
     pub(crate) fn groups_mut(&self) -> RwLockWriteGuard<'_, Groups> {
         self.groups.write().expect(NO_PANIC)
     }
@@ -320,7 +320,7 @@ impl Shared {
         self.published.read().expect(NO_PANIC).point
     }
 
-    /// Shows a new point, and a new view if it is one.
+    /// Publishes a new point, and the view if it is a new one.
     pub(crate) fn publish(&self, view: &Arc<View>, point: Point) {
         let mut published = self.published.write().expect(NO_PANIC);
         published.point = point;
@@ -329,7 +329,7 @@ impl Shared {
         }
     }
 
-    /// Shows another log: that of an installed checkpoint.
+    /// Publishes another log: that of an installed checkpoint.
     pub(crate) fn replace(&self, view: &Arc<View>, point: Point, window: Window) {
         let mut current = self.window.write().expect(NO_PANIC);
         *current = window;

@@ -1,4 +1,4 @@
-//! The ids of the newest positions: what answers "was this appended?" without a look at the disk.
+//! The ids of the newest positions: they show whether an event was appended, without a look at the disk.
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -7,26 +7,26 @@ use quorate_proto::{EventId, Position};
 
 const TABLES: usize = 256;
 
-/// The ids of the newest `capacity` positions and where they stand.
+/// The ids of the newest `capacity` positions, and the positions.
 ///
 /// Memory: 16 bytes an id in the ring and 5 bytes a slot in the tables, which are filled to 7/8 at most. At
 /// the full 2^22 ids: 64 MiB + 40 MiB (measured: 104 MiB); an emptier window takes less, as all grow by
-/// doubling. The hash is SipHash over the cluster's id and the event's, so that who makes the ids cannot aim
-/// at one slot without knowing the cluster's.
+/// doubling. The hash is SipHash over the cluster's id and the event's, so that a client that makes ids
+/// cannot aim at one slot without knowing the cluster's id.
 ///
-/// There are many small tables because a table is rehashed now and then, as it grows and as what was removed
-/// wears it out. One table of 2^22 ids would stop apply for a second each time; these take turns.
+/// There are many small tables because a table is rehashed now and then, as it grows and as removed ids wear
+/// it out. One table of 2^22 ids would stop apply for a second each time; small ones are rehashed in turn.
 ///
 /// Invariants:
 /// - `ring` holds the ids of the positions `last - ring.len() + 1 ..= last`; position p stands at slot
-///   `(p - 1) % capacity`, and when the ring is not full its first slot is that of the oldest.
+///   `(p - origin) % capacity`, and while the ring is not full its first slot is that of the oldest.
 /// - `tables` hold one slot for each different id in the ring: that of its newest position. An id is in the
-///   table that its hash tells.
+///   table that its hash selects.
 #[derive(Debug)]
 pub(crate) struct Window {
     cluster: [u8; 16],
     capacity: u64,
-    /// The position whose id was the first to come in.
+    /// The position of the first id that came in.
     origin: Position,
     last: Position,
     ring: Vec<EventId>,
@@ -39,7 +39,7 @@ impl Window {
         Window::with_capacity(cluster, last, RETRY_WINDOW)
     }
 
-    /// An empty window with room for so many ids: a table that grows looks at all its ids again, anywhere in
+    /// An empty window with room for `ids` ids: a table that grows looks at all its ids again, all over the
     /// memory.
     pub(crate) fn with_room(cluster: [u8; 16], last: Position, ids: u64) -> Window {
         let room = usize::try_from(ids.min(RETRY_WINDOW)).expect("a window is in memory");
@@ -56,7 +56,7 @@ impl Window {
         Window { cluster, capacity, origin: last.next(), last, ring: Vec::new(), tables }
     }
 
-    /// Takes the id of the next position; the oldest makes room.
+    /// Adds the id of the next position, and drops the oldest id if the window is full.
     pub(crate) fn push(&mut self, id: EventId) {
         self.last = self.last.next();
         let slot = self.slot(self.last);
@@ -71,9 +71,9 @@ impl Window {
         self.remember(hash(&self.cluster, id), slot);
     }
 
-    /// Takes the ids of the next positions, as [`Window::push`] does; faster while nothing must make room.
+    /// Adds the ids of the next positions, as [`Window::push`] does; faster while none has to be dropped.
     ///
-    /// Table after table: what one of them holds fits into the processor's cache, all of them do not.
+    /// Tables are filled one after the other: one fits into the processor's cache, all of them do not.
     pub(crate) fn extend(&mut self, ids: &[EventId]) {
         if (self.ring.len() + ids.len()) as u64 > self.capacity {
             return ids.iter().for_each(|id| self.push(*id));
@@ -89,7 +89,7 @@ impl Window {
         }
     }
 
-    /// The newest position of an id, if it is among the newest.
+    /// Returns the newest position of an id, if the id is in the window.
     pub(crate) fn find(&self, id: EventId) -> Option<Position> {
         let hash = hash(&self.cluster, id);
         let table = self.tables.get(table_of(hash))?;
@@ -97,7 +97,7 @@ impl Window {
         Some(self.position(*slot))
     }
 
-    /// The oldest position whose id is here; one after the last when there is none.
+    /// Returns the oldest position whose id is here; one after the last if there is none.
     pub(crate) fn first(&self) -> Position {
         Position(self.last.0 + 1 - self.ring.len() as u64)
     }
@@ -113,7 +113,7 @@ impl Window {
         Position(self.last.0 - age)
     }
 
-    /// Finds the id at a slot from now on, by its hash.
+    /// Adds the slot of an id to the table of the id's hash.
     fn remember(&mut self, place: u64, slot: usize) {
         let (ring, cluster) = (&self.ring, &self.cluster);
         let id = ring.get(slot);
@@ -129,7 +129,7 @@ impl Window {
         }
     }
 
-    /// Drops an id that leaves the ring, unless a newer position has the same.
+    /// Removes an id that leaves the ring, unless a newer position has the same id.
     fn forget(&mut self, id: EventId, slot: usize) {
         let hash = hash(&self.cluster, id);
         let Some(table) = self.tables.get_mut(table_of(hash)) else { return };
@@ -139,12 +139,12 @@ impl Window {
     }
 }
 
-/// By bits that hashbrown uses neither for the slot nor for the tag of tables of this size.
+/// Selects a table by bits that hashbrown uses neither for the slot nor for the tag of tables of this size.
 fn table_of(hash: u64) -> usize {
     usize::from((hash >> 40) as u8)
 }
 
-/// The places of hashes and the hashes, by the table that they belong to, in their order.
+/// Groups hashes by their tables, each with its index, in their order.
 fn by_table(hashes: &[u64]) -> Vec<Vec<(u32, u64)>> {
     let room = hashes.len() / TABLES * 9 / 8;
     let mut tables: Vec<Vec<(u32, u64)>> = (0..TABLES).map(|_| Vec::with_capacity(room)).collect();

@@ -1,4 +1,4 @@
-//! Real clusters: `quorate` processes on free ports and a temporary folder, which can be killed and started.
+//! Real clusters: `quorate` processes on free ports and a temporary folder, which can be killed.
 
 use std::env;
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-/// How long anything may take that is not the work of the test itself.
+/// The time that anything may take that is not the work of the test itself.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The `quorate` binary: the one that `QUORATE_BINARY` names, or the one that cargo built with this test.
@@ -26,10 +26,10 @@ pub fn binary() -> &'static Path {
     })
 }
 
-/// Waits until there is what `look` looks for.
+/// Waits until `look` returns something, and returns it.
 ///
 /// # Panics
-/// When it is not there in time.
+/// If it returns nothing in time.
 pub fn wait_for<T>(what: &str, time: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
@@ -45,20 +45,20 @@ pub fn wait_for<T>(what: &str, time: Duration, mut look: impl FnMut() -> Option<
 /// A node: its folder, its ports, and its process while it runs.
 #[derive(Debug)]
 pub struct Node {
-    /// Where it serves clients.
+    /// The address on which it serves clients.
     pub address: String,
-    /// Where it serves its peers.
+    /// The address on which it serves its peers.
     pub peer_address: String,
     /// Its folder.
     pub data: PathBuf,
     log: PathBuf,
     process: Option<Child>,
-    /// What runs the node, `strace` and its options say; empty = nothing else.
+    /// The command that runs the node, for example `strace` and its options; empty if there is none.
     wrapper: Vec<String>,
 }
 
 impl Node {
-    /// A node in a folder of its own, not started.
+    /// Makes a node in a folder of its own, without starting it.
     pub fn new(folder: &Path, number: usize) -> Node {
         let addresses = quorate_node::free_addresses(2).expect("free ports");
         let [address, peer_address] = [0, 1].map(|at| addresses[at].to_string());
@@ -98,7 +98,7 @@ impl Node {
         }
     }
 
-    /// Asks the process to end (SIGTERM), waits for it, and returns its exit code.
+    /// Sends the process SIGTERM, waits for its end, and returns its exit code.
     pub fn stop(&mut self) -> Option<i32> {
         let mut process = self.process.take().expect("it runs");
         let pid = process.id().to_string();
@@ -117,19 +117,19 @@ impl Node {
         .code()
     }
 
-    /// Whether the process still runs.
+    /// Returns true if the process still runs.
     pub fn is_running(&mut self) -> bool {
         self.process
             .as_mut()
             .is_some_and(|process| process.try_wait().expect("it can be asked").is_none())
     }
 
-    /// What the node wrote on its outputs, in all its starts.
+    /// Returns the output of the node, of all its starts.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// The most memory that the running process had resident so far, in bytes.
+    /// Returns the most memory that the running process had resident so far, in bytes.
     pub fn memory_peak(&self) -> u64 {
         let pid = self.process.as_ref().expect("it runs").id();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -145,8 +145,8 @@ impl Drop for Node {
     }
 }
 
-/// The right to run processes: tests with clusters run one after the other, or they would wait for each
-/// other's processors and call it a fault.
+/// The right to run processes: tests with clusters run one after the other. Otherwise they would wait for
+/// each other's processors and take that for a fault.
 pub type Turn = MutexGuard<'static, ()>;
 
 /// Waits until no other test of this process has a cluster.
@@ -155,7 +155,7 @@ pub fn take_turn() -> Turn {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Three nodes.
+/// A cluster of three nodes.
 #[derive(Debug)]
 pub struct Cluster {
     /// The nodes.
@@ -165,12 +165,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts three nodes and founds a cluster of them; serves when this returns.
+    /// Starts three nodes and founds a cluster of them; it serves when this returns.
     pub fn start(chunk_size: &str) -> Cluster {
         Cluster::start_wrapped(chunk_size, |_| Vec::new())
     }
 
-    /// The same with each node run by what `wrapper` gives for it.
+    /// Starts a cluster in which each node is run by the command that `wrapper` returns for it.
     pub fn start_wrapped(chunk_size: &str, wrapper: impl Fn(&Node) -> Vec<String>) -> Cluster {
         let turn = take_turn();
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -204,7 +204,7 @@ impl Cluster {
         self.folder.path()
     }
 
-    /// The command with the cluster's addresses in its environment.
+    /// Returns a `quorate` command with the cluster's addresses in its environment.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let endpoints: Vec<&str> = self.nodes.iter().map(|node| node.address.as_str()).collect();
         let mut command = Command::new(binary());
@@ -226,7 +226,7 @@ impl Cluster {
         output.stdout
     }
 
-    /// What `cluster status` says, a line for each node, as one of them that runs tells it.
+    /// Returns the output of `cluster status`, a line for each node, from one of the running nodes.
     pub fn status(&mut self) -> Vec<Value> {
         let Some(node) = self.nodes.iter_mut().position(|node| node.is_running()) else {
             return Vec::new();
@@ -235,7 +235,7 @@ impl Cluster {
         json_lines(&output.stdout)
     }
 
-    /// The place of the node that leads, once there is one.
+    /// Waits until there is a leader, and returns its index in `nodes`.
     pub fn wait_for_leader(&mut self) -> usize {
         wait_for("a leader", PATIENCE, || {
             let status = self.status();
@@ -246,7 +246,7 @@ impl Cluster {
         })
     }
 
-    /// The last position that the node has applied.
+    /// Returns the last position that the node has applied.
     pub fn position(&self, node: usize) -> Option<u64> {
         let address = &self.nodes[node].address;
         let output = self.run(["cluster", "status", "--node", address, "--json"]);
@@ -261,13 +261,13 @@ impl Cluster {
         });
     }
 
-    /// Everything that a node holds, as `export` writes it.
+    /// Returns everything that a node holds, in the form of `export`.
     pub fn export(&self, node: usize) -> Vec<u8> {
         let address = &self.nodes[node].address;
         self.must(["export", "--node", address, "--consistency", "local"])
     }
 
-    /// What the nodes wrote, for the message of a test that fails.
+    /// Returns the last lines of the nodes' output, for the message of a test that fails.
     pub fn logs(&self) -> String {
         let last = |node: &Node| {
             let log = node.log();
@@ -281,10 +281,10 @@ impl Cluster {
         self.nodes.iter().map(last).collect::<Vec<_>>().join("\n")
     }
 
-    /// That no node panicked.
+    /// Asserts that no node panicked.
     ///
     /// # Panics
-    /// When one did.
+    /// If one did.
     pub fn check_logs(&self) {
         for node in &self.nodes {
             assert!(!node.log().contains("panicked"), "{}", node.log());
@@ -292,7 +292,7 @@ impl Cluster {
     }
 }
 
-/// The objects of NDJSON; what is none is left out.
+/// Returns the objects of NDJSON; lines that are not JSON are left out.
 pub fn json_lines(bytes: &[u8]) -> Vec<Value> {
     let lines = bytes.split(|byte| *byte == b'\n');
     lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()

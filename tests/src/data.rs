@@ -1,4 +1,4 @@
-//! Event data for tests with real processes: the real log of loan applications where it is there, and a
+//! Event data for tests with real processes: the real log of loan applications if it is there, and a
 //! generated one of the same shape.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,25 +14,25 @@ use serde_json::Value;
 use crate::cluster::json_lines;
 use crate::random::Random;
 
-/// A file to import, and what is known of it.
+/// A file to import, and its known content.
 #[derive(Clone, Debug)]
 pub struct DataSet {
     /// NDJSON, plain or compressed.
     pub file: PathBuf,
-    /// What must be found in the store after it was imported.
+    /// The census of the store after the file was imported.
     pub known: Census,
 }
 
-/// What a log of events is counted by.
+/// The counts that describe a log of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// How many events.
+    /// The number of events.
     pub events: u64,
-    /// How many streams.
+    /// The number of streams.
     pub streams: u64,
-    /// How many events of each type.
+    /// The number of events of each type.
     pub types: BTreeMap<String, u64>,
-    /// A sum over stream, place in the stream, type and data of each event, whatever their order.
+    /// A sum over stream, version, type and data of each event, independent of their order.
     pub contents: u64,
 }
 
@@ -47,12 +47,12 @@ impl DataSet {
         Some(DataSet { file, known: Census::of_input(&text) })
     }
 
-    /// A log of so many events, written to `folder`: streams that grow side by side, a few types.
+    /// Writes a log of `events` events to `folder`: streams that grow side by side, a few types.
     pub fn generated(folder: &Path, events: u64) -> DataSet {
         let mut random = Random::new(events);
         let mut text = String::new();
         for number in 0..events {
-            // Near the front streams end, near the back they begin, as in a log of cases.
+            // The window of streams moves on, so that they end and begin all along, as in a log of cases.
             let stream = number / 12 + random.below(60);
             let kind = *random.pick(&["Submitted", "Checked", "Declined", "Accepted"]);
             let (resource, note) = (random.below(70), "x".repeat(random.below(200) as usize));
@@ -71,10 +71,10 @@ impl DataSet {
 }
 
 impl Census {
-    /// Counts what `export` wrote.
+    /// Counts the output of `export`.
     ///
     /// # Panics
-    /// When positions or versions have a hole, or an id comes twice.
+    /// If positions or versions have a hole, or an id comes twice.
     pub fn of_export(export: &[u8]) -> Census {
         let mut counter = Counter::default();
         let mut ids = BTreeSet::new();
@@ -88,7 +88,7 @@ impl Census {
         counter.done()
     }
 
-    /// Counts what is about to be imported.
+    /// Counts events that are to be imported.
     pub fn of_input(input: &[u8]) -> Census {
         let mut counter = Counter::default();
         for event in json_lines(input) {
@@ -105,7 +105,7 @@ struct Counter {
 }
 
 impl Counter {
-    /// Counts an event; returns the version it must have.
+    /// Counts an event; returns the version that it must have.
     fn count(&mut self, event: &Value) -> u64 {
         let text = |field: &str| event[field].as_str().expect("text").to_owned();
         let version = self.versions.entry(text("stream")).or_default();

@@ -1,30 +1,30 @@
-//! Throws broken bytes at a decoder: mutations of good ones, from a seed, so that a find can be repeated.
+//! Feeds broken bytes to a decoder: mutations of valid ones, from a seed, so that a failure can be repeated.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::random::Random;
 
-/// No input grows beyond this.
+/// The length above which inputs are cut.
 const BYTES_MAX: usize = 64 * 1024;
-/// Numbers that decoders trip over, as lengths and counts say.
+/// Numbers that often break decoders when they stand for lengths and counts.
 const NUMBERS: [u64; 10] =
     [0, 1, 0x7f, 0x80, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ffff, i64::MAX as u64, u64::MAX];
 
-/// A decoder that must take whatever bytes there are.
+/// A decoder that must withstand any bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// What it decodes.
+    /// The name of the format that it decodes.
     pub name: &'static str,
-    /// Decodes; what comes out does not matter, only that it comes.
+    /// Decodes the bytes; the result does not matter, only that it returns.
     pub decode: fn(&[u8]),
-    /// Good bytes to begin with, at least one.
+    /// Valid bytes to begin with, at least one input.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-/// Runs a target over so many inputs.
+/// Runs a target over `inputs` inputs.
 ///
 /// # Panics
-/// When the decoder does; the message has the input.
+/// If the decoder does; the message has the input.
 pub fn run(target: &Target, seed: u64, inputs: u64) {
     let mut corpus = (target.seeds)();
     assert!(!corpus.is_empty(), "{}: no good bytes to begin with", target.name);

@@ -1,4 +1,4 @@
-//! What clients asked for and what they were told, in the order in which it happened.
+//! The requests of clients and their answers, in the order in which they happened.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,32 +12,32 @@ use quorate_proto::{
 /// counted earlier happened earlier, and no two things share a moment.
 pub type Moment = u64;
 
-/// A request, when it was made, and the answer and when it came, if one came that says something.
+/// A request and its time; the answer and its time, if an answer came that settles the outcome.
 #[derive(Clone, Debug)]
 pub struct Operation<R, A> {
-    /// Which client asked.
+    /// The number of the client that sent the request.
     pub client: u32,
-    /// Counted before the request was sent.
+    /// The moment before the request was sent.
     pub invoked: Moment,
-    /// What was asked for.
+    /// The request.
     pub request: R,
-    /// Counted after the answer came. `None`: there was none, or one that leaves open what happened.
+    /// The answer, and the moment after it came. `None`: there was none, or it left the outcome open.
     pub answer: Option<(Moment, A)>,
 }
 
-/// What is known of an append that was answered. One whose outcome is unknown has no answer.
+/// The answer to an append. An append whose outcome is unknown has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppendAnswer {
-    /// In the log for good.
+    /// The append is in the log for good.
     Appended {
         /// The version of the last event of each write.
         versions: Vec<Version>,
         /// The position of the last event.
         position: Position,
-        /// When the leader stamped it.
+        /// The time at which the leader stamped it.
         recorded_at: Timestamp,
     },
-    /// Certainly not in the log; neither a failure nor a violation if it was refused for another reason.
+    /// The append is not in the log; without failures and violations it was refused for another reason.
     Rejected {
         /// The expectations that were not met, in the order of the request.
         failures: Vec<Failure>,
@@ -46,71 +46,71 @@ pub enum AppendAnswer {
     },
 }
 
-/// What a read returned.
+/// The answer to a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadAnswer {
-    /// The position as of which it was evaluated.
+    /// The position as of which the read was evaluated.
     pub as_of: Position,
     /// The stream's version, if the source is a stream.
     pub version: Option<Version>,
-    /// The aggregate snapshot that the events follow, if it was asked for and there was one.
+    /// The aggregate snapshot that the events follow, if one was requested and there was one.
     pub snapshot: Option<Snapshot>,
     /// The events, in the order in which they came.
     pub events: Vec<RecordedEvent>,
 }
 
-/// What a feed told.
+/// A message of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "almost everything that is heard is an event")]
 pub enum Heard {
     /// The next event.
     Event(RecordedEvent),
-    /// It has caught up, at this position and, of a stream, this version.
+    /// The feed has caught up, at this position and, if its source is a stream, this version.
     CaughtUp(Position, Option<u64>),
-    /// It fell behind.
+    /// The feed fell behind.
     FellBehind(Position, Option<u64>),
-    /// Nothing else matched up to here.
+    /// No further event up to here matched.
     Progress(Position, Option<u64>),
 }
 
-/// A feed, from when it was begun.
+/// A feed and its messages.
 #[derive(Clone, Debug)]
 pub struct Feed {
-    /// Which client followed.
+    /// The number of the client that followed.
     pub client: u32,
-    /// Counted before it was asked for.
+    /// The moment before the feed was requested.
     pub began: Moment,
-    /// What was asked for.
+    /// The read that the feed follows.
     pub read: Read,
-    /// What it told, in order, counted when it was heard.
+    /// Its messages, in order, each with the moment at which it was received.
     pub heard: Vec<(Moment, Heard)>,
 }
 
-/// What a consumer said of an event.
+/// The settlement of an event by a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is handled.
+    /// The event is handled.
     Acknowledged,
-    /// It is to be tried again.
+    /// The event is to be tried again.
     Failed,
-    /// It is not to be tried again.
+    /// The event is not to be tried again.
     Parked,
 }
 
-/// What the consumers of one group were given and said, whichever of them. The group finds everything.
+/// The deliveries to all consumers of one group, and their settlements. The group's query matches all events.
 #[derive(Clone, Debug)]
 pub struct Consumed {
-    /// How they shared.
+    /// The strategy by which they share the events.
     pub strategy: Strategy,
-    /// What they were given, in order.
+    /// The deliveries, in order.
     pub deliveries: Vec<(Moment, RecordedEvent)>,
-    /// What they said, counted before it was said.
+    /// The settlements, each with the moment before it was sent.
     pub settlements: Vec<(Moment, Position, Fate)>,
-    /// What is parked in the end.
+    /// The positions that are parked at the end.
     pub parked: BTreeSet<Position>,
 }
 
-/// All that clients did.
+/// Everything that clients did.
 ///
 /// Callers keep to two rules: an append is made again, with the same ids, only while its outcome is unknown;
 /// and it is made again until its outcome is known if any of its events may be removed later.
@@ -120,16 +120,16 @@ pub struct History {
     pub appends: Vec<Operation<Append, AppendAnswer>>,
     /// The reads.
     pub reads: Vec<Operation<Read, ReadAnswer>>,
-    /// What was followed.
+    /// The feeds.
     pub feeds: Vec<Feed>,
-    /// What consumers shared, if there was a group.
+    /// The deliveries of the consumer group, if there was one.
     pub consumed: Option<Consumed>,
-    /// The aggregate snapshots that were put, each answered with the version of the one that was kept then.
+    /// The puts of aggregate snapshots, each answered with the version that was kept then.
     pub snapshots: Vec<Operation<Snapshot, Version>>,
     now: Moment,
 }
 
-/// Writes a history while many clients work. Cheap to clone; all clones write the same history.
+/// Writes a history while many clients work. Cheap to clone; all clones write to the same history.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     history: Arc<Mutex<History>>,
@@ -164,7 +164,7 @@ impl History {
         BegunAppend(self.appends.len() - 1)
     }
 
-    /// Notes an answer that has come.
+    /// Notes the answer to an append.
     pub fn end_append(&mut self, begun: BegunAppend, answer: AppendAnswer) {
         let now = self.tick();
         self.appends[begun.0].answer = Some((now, answer));
@@ -177,45 +177,45 @@ impl History {
         BegunRead(self.reads.len() - 1)
     }
 
-    /// Notes an answer that has come, whole.
+    /// Notes the whole answer to a read.
     pub fn end_read(&mut self, begun: BegunRead, answer: ReadAnswer) {
         let now = self.tick();
         self.reads[begun.0].answer = Some((now, answer));
     }
 
-    /// Notes a feed that is about to be asked for.
+    /// Notes a feed that is about to be requested.
     pub fn begin_feed(&mut self, client: u32, read: Read) -> BegunFeed {
         let began = self.tick();
         self.feeds.push(Feed { client, began, read, heard: Vec::new() });
         BegunFeed(self.feeds.len() - 1)
     }
 
-    /// Notes what a feed told.
+    /// Notes a message of a feed.
     pub fn hear(&mut self, begun: &BegunFeed, heard: Heard) {
         let now = self.tick();
         self.feeds[begun.0].heard.push((now, heard));
     }
 
-    /// Notes that there is a group. Of several consumers that say so, the first counts.
+    /// Notes that there is a group. If several consumers note it, the first counts.
     pub fn share(&mut self, strategy: Strategy) {
         let (deliveries, settlements) = (Vec::new(), Vec::new());
         let parked = BTreeSet::new();
         self.consumed.get_or_insert(Consumed { strategy, deliveries, settlements, parked });
     }
 
-    /// Notes an event that a consumer was given.
+    /// Notes a delivery to a consumer.
     pub fn deliver(&mut self, event: RecordedEvent) {
         let now = self.tick();
         self.group().deliveries.push((now, event));
     }
 
-    /// Notes what a consumer is about to say of an event.
+    /// Notes a settlement that a consumer is about to send.
     pub fn settle(&mut self, position: Position, fate: Fate) {
         let now = self.tick();
         self.group().settlements.push((now, position, fate));
     }
 
-    /// Notes that an event is parked in the end.
+    /// Notes that an event is parked at the end.
     pub fn note_parked(&mut self, position: Position) {
         self.group().parked.insert(position);
     }
@@ -239,7 +239,7 @@ impl History {
 }
 
 impl Recorder {
-    /// The history, for as long as it is being written to.
+    /// Locks the history, to write to it.
     pub fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }

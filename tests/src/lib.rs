@@ -1,5 +1,5 @@
-//! What the tests are made of: histories of what clients saw, the checker that judges them, a simulated
-//! cluster in one thread, real clusters of processes, and sessions that documents show.
+//! The parts of the tests: histories of what clients saw, the checker of histories, a simulated cluster in
+//! one thread, real clusters of processes, and sessions that documents show.
 
 pub mod checker;
 pub mod cluster;

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own, where the programs for one are installed.
+//! A PostgreSQL server of a test's own, where PostgreSQL is installed.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,23 +9,23 @@ use tempfile::TempDir;
 
 use crate::cluster::{PATIENCE, wait_for};
 
-/// Who runs it when the test is run by root, whom PostgreSQL refuses.
+/// The user that runs the server if the test is run by root, which PostgreSQL refuses.
 const NOBODY: &str = "nobody";
 
-/// A server on a port of its own, with nothing in it.
+/// A server on a port of its own, without data.
 #[derive(Debug)]
 pub struct Postgres {
-    /// How it is reached.
+    /// The URL of its database.
     pub url: String,
     server: Child,
     _folder: TempDir,
 }
 
 impl Postgres {
-    /// Starts one; none where PostgreSQL is not installed.
+    /// Starts a server; `None` if PostgreSQL is not installed.
     ///
     /// # Panics
-    /// When it is installed and does not start.
+    /// If it is installed and does not start.
     pub fn start() -> Option<Postgres> {
         let programs = programs()?;
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -60,12 +60,12 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // At once: nothing of it is needed any more.
+        // The server is killed at once: nothing of its data is needed any more.
         let _gone = self.server.kill().and_then(|()| self.server.wait());
     }
 }
 
-/// The folder of the newest version's programs.
+/// Returns the folder of the newest version's programs.
 fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     let folders = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
@@ -81,7 +81,7 @@ fn as_nobody(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
-    // Without a shell or a second process between, so that killing it kills the server.
+    // No shell and no second process are between, so that killing the process kills the server.
     let mut command = Command::new("setpriv");
     command.args(["--reuid", NOBODY, "--clear-groups"]).arg(AsRef::<OsStr>::as_ref(program));
     command

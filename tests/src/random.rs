@@ -10,7 +10,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// The sequence of that seed.
+    /// The sequence of a seed.
     pub fn new(seed: u64) -> Random {
         Random { state: seed }
     }
@@ -52,7 +52,7 @@ impl Random {
         self.below(100) < percent
     }
 
-    /// One of them.
+    /// Returns one of the items.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len() as u64) as usize]
     }

@@ -1,4 +1,4 @@
-//! Every decoder that bytes from elsewhere reach: files, peers, clients.
+//! All decoders of bytes that come from files, peers and clients.
 
 use prost::Message;
 use quorate_proto::wire::{peer, v1};
@@ -6,7 +6,7 @@ use quorate_proto::{Append, Read};
 
 use crate::fuzz::Target;
 
-/// All of them.
+/// Returns all targets.
 pub fn all() -> Vec<Target> {
     let own = quorate_store::fuzz::targets().into_iter().chain(quorate_raft::fuzz::targets());
     let own = own.map(|(name, decode, seeds)| Target { name, decode, seeds });

@@ -4,9 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use quorate_client::Timestamp;
 
-/// Tells the time: by it due times are judged and messages are stamped.
+/// A source of the time, by which due times are judged and messages are stamped.
 pub trait Clock: Send + Sync + 'static {
-    /// The time now. It may jump, forwards and backwards: who waits for a time asks again at least every second.
+    /// Returns the present time. It may jump in both directions: a caller that waits for a time asks every second.
     fn now(&self) -> Timestamp;
 }
 
@@ -15,8 +15,8 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    /// The ban on the clock is for what the simulation must repeat; here an application asks for the time of day,
-    /// and who needs another one brings another [`Clock`].
+    /// The clock is banned for code that the simulation must repeat; here an application needs the time of day, and
+    /// a test can pass another [`Clock`].
     #[allow(clippy::disallowed_methods)]
     fn now(&self) -> Timestamp {
         let now = SystemTime::now();

@@ -1,4 +1,4 @@
-//! Appends under way: those that are sent, held back and sent again.
+//! Tests of appends under way: those that are sent, held back and sent again.
 
 use std::time::Duration;
 
@@ -94,8 +94,8 @@ fn a_resting_append_holds_back_its_own_streams_only() {
     assert!(matches!(first.try_recv(), Ok(Err(AppendError::Conflict(_)))));
 }
 
-/// A conflict with an append behind it in its stream, both sent again after a loss, was no last word: it
-/// was sent once more, and was then met because of the one that had overtaken it.
+/// An append and one behind it in its stream were both sent again after a loss. The conflict of the first one
+/// was not final: sent once more, its expectation was met because the second one had overtaken it.
 #[test]
 fn after_a_loss_nothing_is_judged_before_an_append_that_may_be_sent_once_more() {
     let now = Instant::now();
@@ -143,7 +143,7 @@ fn an_append_that_expires_alone_leaves_the_session_to_the_appends_behind_it() {
     assert_eq!(behind.try_recv().expect("answered").expect("appended").version, 1);
 }
 
-/// The appends behind it may be in the log when it is lost: sent again, it would come after them.
+/// The appends behind it may be in the log when its session is lost: sent again, it would come after them.
 #[test]
 fn an_append_that_may_have_expired_alone_is_not_sent_again_when_its_session_is_lost() {
     let now = Instant::now();
@@ -154,7 +154,7 @@ fn an_append_that_may_have_expired_alone_is_not_sent_again_when_its_session_is_l
     flights.lost(now, &lost());
     assert!(matches!(hasty.try_recv(), Ok(Err(AppendError::Unknown(_)))));
     assert_eq!(take(&mut flights, now), [2]);
-    // Refused by a node that proposed nothing behind it, it is.
+    // It is sent again after a node refused it and proposed nothing behind it.
     let _again = push_hasty(&mut flights, now, "b");
     assert_eq!(take(&mut flights, now), [3]);
     let busy = Problem::new(ErrorKind::Overloaded, Outcome::NotAppended, "busy");
@@ -177,7 +177,7 @@ fn a_session_that_does_not_answer_is_given_up_and_in_the_end_so_is_the_append() 
     assert!(matches!(answer.try_recv(), Ok(Err(AppendError::Unknown(_)))));
 }
 
-/// One caller with a short deadline ended the session of all.
+/// An overdue append with a short deadline once ended the session of all callers.
 #[test]
 fn an_append_that_is_overdue_leaves_the_session_to_the_others_while_they_are_answered() {
     let now = Instant::now();

@@ -1,4 +1,4 @@
-//! Consumer groups: how they are made and looked at, and how their events are consumed.
+//! Consumer groups: their administration, and the consumption of their events.
 
 mod admin;
 mod consumer;

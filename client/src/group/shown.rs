@@ -1,4 +1,4 @@
-//! Groups as they are set and shown.
+//! The settings of groups, and their state as it is shown.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use quorate_proto::{self as proto, Problem, Strategy, Timestamp};
 use crate::event::RecordedEvent;
 use crate::read::not_understood;
 
-/// How a group treats its consumers and its events.
+/// The settings by which a group treats its consumers and its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
-    /// Who gets what; round robin unless told.
+    /// The strategy that assigns events to consumers; round robin by default.
     pub strategy: Strategy,
-    /// How long a consumer may take over an event before it is given to another; 30 s unless told, from 10 ms to a
-    /// week.
+    /// The time that a consumer may take over an event before it is given to another; 30 s by default, from 10 ms
+    /// to a week.
     pub timeout: Duration,
-    /// How often an event is tried before it is parked; 10 times unless told.
+    /// The number of tries of an event before it is parked; 10 by default.
     pub attempts: u32,
-    /// How long an event that failed waits before it is tried again; 1 s unless told. Doubled with every further
-    /// attempt, up to a minute.
+    /// The time for which a failed event waits before it is tried again; 1 s by default. It doubles with every
+    /// further attempt, up to a minute.
     pub retry_delay: Duration,
-    /// Most events that are with all consumers of the group at once; 4,096 unless told, at most 65,536.
+    /// The greatest number of events that all consumers of the group hold at once; 4,096 by default, at most 65,536.
     pub window: u32,
 }
 
@@ -61,43 +61,43 @@ pub(super) fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A group and how far it is.
+/// A group and its progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Its name.
+    /// The group's name.
     pub name: String,
-    /// What its consumers share.
+    /// The query whose events the group's consumers share.
     pub query: proto::Query,
-    /// Where it began: only what comes after this position.
+    /// The position after which the group begins.
     pub after: u64,
-    /// How.
+    /// The group's settings.
     pub settings: GroupSettings,
-    /// Everything that matches up to here is settled, but for what failed or is parked.
+    /// The position up to which all matching events are settled, except those that failed or are parked.
     pub floor: u64,
-    /// Positions of the log behind the floor, less what is settled above it: no fewer than what is still to be done.
+    /// The positions of the log after the floor, less the events settled there: at least the events still to do.
     pub lag: u64,
-    /// How many events are settled above the floor.
+    /// The number of events that are settled above the floor.
     pub settled: u64,
-    /// How many failed, and are to be tried again.
+    /// The number of events that failed, and are to be tried again.
     pub failed: u64,
-    /// How many are parked.
+    /// The number of parked events.
     pub parked: u64,
-    /// How many are with consumers; known to the leader, and 0 where it could not be asked, and in lists.
+    /// The number of events with consumers; known to the leader, and 0 where it could not be asked, and in lists.
     pub in_flight: u64,
-    /// Its consumers, likewise.
+    /// The group's consumers; known to the leader, and empty where it could not be asked, and in lists.
     pub consumers: Vec<GroupConsumer>,
 }
 
 /// A consumer of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConsumer {
-    /// As it calls itself; `consumer-` and a number if it does not.
+    /// The consumer's own name; `consumer-` and a number if it has none.
     pub name: String,
-    /// Unsettled events that it holds.
+    /// The number of unsettled events that the consumer holds.
     pub in_flight: u32,
-    /// How many it may hold.
+    /// The number of events that the consumer may hold.
     pub window: u32,
-    /// Events that it settled since it joined.
+    /// The number of events that the consumer settled since it joined.
     pub settled: u64,
 }
 
@@ -134,13 +134,13 @@ impl TryFrom<v1::Group> for Group {
 /// An event that is not tried any more until somebody replays it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedEvent {
-    /// Its place in the log.
+    /// The event's place in the log.
     pub position: u64,
-    /// How often it was tried.
+    /// The number of times that the event was tried.
     pub attempts: u32,
-    /// What its last consumer said, or what became of it.
+    /// The reason that its last consumer gave, or the way in which its last attempt ended.
     pub reason: String,
-    /// When it was parked, by log time.
+    /// The time at which the event was parked, by log time.
     pub parked_at: Timestamp,
     /// The event; none if it was removed since.
     pub event: Option<RecordedEvent>,
@@ -157,7 +157,7 @@ impl TryFrom<v1::ParkedEvent> for ParkedEvent {
     }
 }
 
-/// An event as it came over the wire.
+/// Converts an event from its message.
 pub(super) fn event_of(event: v1::RecordedEvent) -> Result<RecordedEvent, Problem> {
     let event = proto::RecordedEvent::try_from(event);
     let event = event.map_err(|invalid| not_understood(&invalid.to_string()))?;

@@ -1,4 +1,4 @@
-//! One stream of a consumer, to the leader or through another node.
+//! A consumer's stream, to the leader or through another node.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use crate::incoming::Incoming;
 use crate::nodes::{Nodes, problem};
 use crate::read::{late, not_understood};
 
-/// How long a node may take to let a consumer in: the leader may have to look at what failed before.
+/// The time that a node may take to let a consumer in: the leader may have to look at earlier failures.
 const JOINED_WITHIN: Duration = Duration::from_secs(10);
-/// How long a stream that is left may take to end.
+/// The time that a stream may take to end when the consumer leaves.
 const LEFT_WITHIN: Duration = Duration::from_secs(5);
-/// Messages that wait for the network; what is settled later waits outside and makes larger messages.
+/// The number of messages that wait for the network; later settlements wait outside and make larger messages.
 const QUEUE_MESSAGES: usize = 2;
 
-/// A stream that the consumer was let in on.
+/// A stream on which the consumer was let in.
 pub(super) struct Stream {
     pub(super) requests: mpsc::Sender<ConsumeRequest>,
     pub(super) incoming: Incoming<ConsumeResponse>,
 }
 
 impl Stream {
-    /// Joins at a node, and goes to the leader if that is another one and can be reached.
+    /// Joins at a node, and moves to the leader if that is another node and can be reached.
     pub(super) async fn open(nodes: &Nodes, address: &str, join: &Join) -> Result<Stream, Problem> {
         let (stream, joined) = Stream::open_at(nodes, address, join).await?;
         let leader = joined.leader;
         if leader == stream.incoming.address || !nodes.learn_leader(&leader) {
             return Ok(stream);
         }
-        // In this order: what was handed out through this node would come again behind what the leader hands out next.
+        // This order matters: otherwise events handed out through this node would come again, behind the leader's next.
         stream.leave().await;
         match Stream::open_at(nodes, &leader, join).await {
             Ok((direct, _)) => Ok(direct),
@@ -69,7 +69,7 @@ impl Stream {
         timeout(JOINED_WITHIN, opening).await.map_err(|_| late(address))?
     }
 
-    /// Leaves in order: what was delivered goes to others, and does not count as an attempt.
+    /// Leaves in order: delivered events go to other consumers, and the delivery does not count as an attempt.
     pub(super) async fn leave(self) {
         let Stream { requests, mut incoming } = self;
         drop(requests);

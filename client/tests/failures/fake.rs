@@ -1,4 +1,4 @@
-//! A node whose answers the test gives by hand.
+//! A fake node whose answers the test gives by hand.
 
 use std::pin::Pin;
 
@@ -27,12 +27,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The next append: its number, and its words.
+    /// Waits for the next append; returns its number and its contents.
     pub(crate) async fn next(&mut self) -> (u64, Append) {
         while self.waiting.is_empty() {
             match self.requests.message().await {
                 Ok(Some(message)) => self.waiting.extend(message.appends),
-                // The client gave the session up: nothing will come any more.
+                // The client gave the session up: no append will come any more.
                 Ok(None) | Err(_) => std::future::pending().await,
             }
         }
@@ -49,14 +49,14 @@ impl Session {
         (number, append)
     }
 
-    /// The next append is in the log, at that position.
+    /// Answers that the next append is in the log, at that position.
     pub(crate) async fn append_next(&mut self, position: u64) -> Append {
         let (number, append) = self.next().await;
         self.answer(number, Ok(position)).await;
         append
     }
 
-    /// Answers an append: with its version, which is its position too, or with a problem.
+    /// Answers an append: with its version, which is also its position, or with a problem.
     pub(crate) async fn answer(&self, number: u64, answer: Result<u64, Problem>) {
         let outcome = match answer {
             Ok(position) => Outcome::Appended(v1::AppendResponse {
@@ -72,19 +72,19 @@ impl Session {
         self.answers.send(Ok(message)).await.expect("the client listens");
     }
 
-    /// Tells where the leader is: what opens a session.
+    /// Tells the client the leader's address, which opens a session.
     pub(crate) async fn tell_leader(&self, leader: &str) {
         let message = v1::AppendSessionResponse { answers: Vec::new(), leader: leader.to_owned() };
         self.answers.send(Ok(message)).await.expect("the client listens");
     }
 
-    /// Ends the session as a node that dies does: without a typed detail.
+    /// Ends the session like a node that dies: without a typed detail.
     pub(crate) async fn lose(self) {
         let _ = self.answers.send(Err(Status::unavailable("gone"))).await;
     }
 }
 
-/// A read that the client asked for.
+/// A read that the client requested.
 pub(crate) struct Read {
     pub(crate) request: v1::ReadRequest,
     pub(crate) answers: mpsc::Sender<Result<v1::ReadResponse, Status>>,
@@ -97,7 +97,7 @@ impl Read {
     }
 }
 
-/// A list that the client asked for.
+/// A list that the client requested.
 pub(crate) struct List {
     pub(crate) request: v1::ListNamesRequest,
     pub(crate) answers: mpsc::Sender<Result<v1::ListNamesResponse, Status>>,
@@ -106,7 +106,7 @@ pub(crate) struct List {
 /// A snapshot that the client puts.
 pub(crate) struct Put {
     pub(crate) request: v1::PutSnapshotRequest,
-    /// The version that is kept then.
+    /// Takes the version of the snapshot that is kept then.
     pub(crate) answer: oneshot::Sender<Result<u64, Status>>,
 }
 
@@ -117,7 +117,7 @@ struct Service {
     snapshots: mpsc::UnboundedSender<Put>,
 }
 
-/// A node, as the test sees it.
+/// A fake node, as the test uses it.
 pub(crate) struct Node {
     pub(crate) address: String,
     pub(crate) members: Members,
@@ -144,35 +144,35 @@ impl Node {
         Node { address, members, sessions: opened, reads: asked, lists: listed, snapshots: put }
     }
 
-    /// The next session that is opened here; it is told of that leader.
+    /// Waits for the next session that is opened here, and tells it that leader.
     pub(crate) async fn session(&mut self, leader: &str) -> Session {
         let session = self.sessions.recv().await.expect("the node lives");
         session.tell_leader(leader).await;
         session
     }
 
-    /// The next read that is asked for here.
+    /// Waits for the next read that is requested here.
     pub(crate) async fn read(&mut self) -> Read {
         self.reads.recv().await.expect("the node lives")
     }
 
-    /// The next list that is asked for here.
+    /// Waits for the next list that is requested here.
     pub(crate) async fn list(&mut self) -> List {
         self.lists.recv().await.expect("the node lives")
     }
 
-    /// The next snapshot that is put here.
+    /// Waits for the next snapshot that is put here.
     pub(crate) async fn snapshot(&mut self) -> Put {
         self.snapshots.recv().await.expect("the node lives")
     }
 
-    /// Whether a session was opened that nobody looked at yet.
+    /// Returns true if a session was opened that the test has not taken yet.
     pub(crate) fn has_session(&mut self) -> bool {
         self.sessions.try_recv().is_ok()
     }
 }
 
-/// A client of these nodes.
+/// Returns a client of these nodes.
 pub(crate) fn client(nodes: &[&Node], with: impl FnOnce(Builder) -> Builder) -> Client {
     let endpoints = nodes.iter().map(|node| node.address.clone());
     with(Client::builder().endpoints(endpoints).in_order(true))

@@ -1,4 +1,4 @@
-//! How feeds go on when the node that served them is lost.
+//! Feeds go on when the node that served them is lost.
 
 use crate::fake::{Node, Read, client};
 use crate::reads::{event, events, point};
@@ -41,7 +41,7 @@ async fn a_feed_goes_on_at_another_node_behind_the_last_event_and_tells_that_it_
         read.send(Wire::Progress(mark(9, None))).await;
         lose(read).await;
         let read = second.read().await;
-        // Everything up to 9 was looked at.
+        // The feed has passed everything up to 9.
         assert_eq!((read.request.after, read.request.follow), (9, true));
         point(&read, 10, None).await;
         events(&read, &[10]).await;
@@ -67,7 +67,7 @@ async fn a_feed_of_a_stream_goes_on_by_version_and_ends_at_its_limit() {
         let read = node.read().await;
         point(&read, 4, Some(2)).await;
         events(&read, &[2, 4]).await;
-        // A node that ends without a word.
+        // The node ends the read without an error.
         drop(read);
         let read = node.read().await;
         assert_eq!((read.request.after, read.request.limit), (2, Some(1)));
@@ -83,7 +83,7 @@ async fn a_feed_of_a_stream_goes_on_by_version_and_ends_at_its_limit() {
     serving.await.expect("it served");
 }
 
-/// A node must not be believed that hands out what was handed out before, or that goes back.
+/// A node that hands out an event twice, or that goes back, must not be believed.
 #[tokio::test]
 async fn what_comes_twice_is_not_handed_out_twice() {
     let mut node = Node::start().await;

@@ -1,4 +1,4 @@
-//! How consumers go on when their stream is lost, and what they are told in the end.
+//! Consumers go on when their stream is lost, and get the right outcome in the end.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::fake_groups::{GroupNode, PARKED_MAX, client};
 
-/// Much longer than any of this takes.
+/// The longest time to wait: much longer than any of the tests takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn gone() -> Problem {
@@ -45,7 +45,7 @@ async fn a_consumer_joins_again_elsewhere_and_what_it_settles_of_the_lost_stream
     seated.deliver(1, 20).await;
     let again = consumer.try_next().await.expect("no error").expect("an event");
     assert_eq!((two.event.position, again.event.position), (20, 20));
-    // The number of the lost stream would settle another event here.
+    // The number of the delivery on the lost stream would settle another event here.
     consumer.ack(&two);
     consumer.fail(&again, "broken");
     let settled = seated.settled().await.expect("it is there");
@@ -118,7 +118,7 @@ async fn closing_waits_until_everything_settled_is_durable() {
     assert!(seated.settled().await.is_none(), "it leaves");
     seated.confirm(&[1, 3], &[]).await;
     assert!(!closing.is_finished());
-    // What came too late will be delivered again, and is nothing to wait for.
+    // A settlement that came too late will be delivered again; closing does not wait for it.
     seated.confirm(&[], &[2]).await;
     seated.end();
     closing.await.expect("it ran").expect("all is durable");
@@ -167,7 +167,7 @@ async fn closing_ends_although_an_error_that_ends_the_consumer_finds_no_room() {
     let mut node = GroupNode::start().await;
     let consumer = client(&[&node]).group("billing").consume().window(1).start();
     let seated = node.joining().await.let_in(&node.address).await;
-    // Nobody takes it, and there is room for no more.
+    // Nobody takes the event, and there is no room for another.
     seated.deliver(1, 10).await;
     seated.lose().await;
     node.joining().await.refuse(gone()).await;
@@ -203,7 +203,7 @@ async fn closing_tells_what_was_settled_in_vain_on_streams_that_were_lost() {
     let unknown = closing.await.expect("it ran").expect_err("three were settled in vain");
     assert!(unknown.message.ends_with("delivered again: 10, 30, 40"), "{}", unknown.message);
 
-    // The same when the group is gone, and the error was handed out.
+    // The result is the same when the group is gone, and the error was handed out.
     let mut consumer = consume(&[&node]);
     let mut seated = node.joining().await.let_in(&node.address).await;
     seated.deliver(1, 50).await;

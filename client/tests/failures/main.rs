@@ -1,4 +1,4 @@
-//! What the client does when sessions, reads and nodes fail, against nodes whose answers are given by hand.
+//! Tests of the client when sessions, reads and nodes fail, against nodes whose answers are given by hand.
 
 mod fake;
 mod fake_cluster;

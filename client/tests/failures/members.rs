@@ -1,4 +1,4 @@
-//! How a client finds a node among many that are silent, and learns of the members of a cluster.
+//! A client finds a node among many that are silent, and learns of the members of a cluster.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -12,14 +12,14 @@ use quorate_proto::wire::v1::read_response::Message as Wire;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
-/// Much longer than any of this takes.
+/// The longest time to wait: much longer than any of the tests takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(600);
-/// Longer than a call may take, and much shorter than to ask so many nodes one after the other takes.
+/// The time within which a call must end: much shorter than asking all the nodes one after the other takes.
 const ENOUGH: Duration = Duration::from_secs(6);
 const MANY: usize = 60;
 
-/// Endpoints that take connections and say nothing.
+/// Endpoints that take connections and never answer.
 struct Silent(Vec<TcpListener>);
 
 impl Silent {
@@ -56,7 +56,7 @@ async fn a_client_connects_within_its_deadline_although_most_endpoints_are_silen
     assert!(begun.elapsed() < 2 * ENOUGH, "{:?}", begun.elapsed());
 }
 
-/// A call ends with an error by its deadline.
+/// Checks that a call ends with an error by its deadline.
 async fn ends<T, E: std::fmt::Debug>(what: &str, call: impl Future<Output = Result<T, E>>) {
     let begun = Instant::now();
     let ended = timeout(ENOUGH, call).await.unwrap_or_else(|_| panic!("{what} goes on"));
@@ -79,7 +79,7 @@ async fn calls_end_by_their_deadline_however_many_nodes_are_silent() {
     ends("a change", client.stream("order-1").delete(Expect::Any)).await;
 }
 
-/// Answers a read with nothing.
+/// Answers a read with no events.
 async fn serve(read: Read) {
     point(&read, 0, None).await;
     read.send(Wire::End(v1::Empty {})).await;
@@ -89,7 +89,7 @@ async fn connect(endpoint: &str) -> Client {
     Client::connect([endpoint]).await.expect("it answers")
 }
 
-/// Every client that was given the same one endpoint kept reading there.
+/// Clients that were all given the same endpoint once kept reading there.
 #[tokio::test]
 async fn clients_that_are_given_one_endpoint_spread_over_the_members() {
     let mut nodes = [Node::start().await, Node::start().await, Node::start().await];
@@ -103,7 +103,7 @@ async fn clients_that_are_given_one_endpoint_spread_over_the_members() {
         let mut read_at = BTreeSet::new();
         let mut clients = Vec::new();
         while read_at.len() < nodes.len() {
-            // Each chooses by chance.
+            // Each client chooses at random.
             clients.push(connect(&addresses[0]).await);
             for client in &clients {
                 let [first, second, third] = &mut nodes;
@@ -122,7 +122,7 @@ async fn clients_that_are_given_one_endpoint_spread_over_the_members() {
     timeout(PATIENCE, reading).await.expect("some clients read at each of the nodes");
 }
 
-/// A port that is forwarded: what the cluster calls its nodes means nothing here, or something else.
+/// Through a forwarded port, the cluster's addresses lead nowhere from here, or to another cluster.
 #[tokio::test]
 async fn members_that_cannot_be_reached_or_belong_to_another_cluster_are_not_read_from() {
     let (mut node, mut stranger) = (Node::start().await, Node::start().await);

@@ -1,4 +1,4 @@
-//! How lists go on when the node that served them is lost.
+//! Lists go on when the node that served them is lost.
 
 use crate::fake::{List, Node, client};
 use quorate_client::ErrorKind;
@@ -27,7 +27,7 @@ async fn a_lost_list_goes_on_at_another_node_after_the_last_name() {
     let list = first.list().await;
     assert_eq!((list.request.after.as_str(), list.request.limit), ("o", Some(4)));
     send(&list, 40, &["order-1", "order-2"], "order-2", false).await;
-    // Nothing was found for a while.
+    // The node found no name for a while.
     send(&list, 41, &[], "order-7", false).await;
     list.answers.send(Err(Status::unavailable("gone"))).await.expect("the client listens");
 

@@ -1,4 +1,4 @@
-//! How the client keeps its promises when sessions and nodes are lost.
+//! The client keeps its promises when sessions and nodes are lost.
 
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ async fn a_conflict_after_a_lost_attempt_is_no_verdict_before_that_attempt_is_pa
     session.next().await;
     session.lose().await;
 
-    // The lost attempt may still be on its way: the stream is not free only for now.
+    // The lost attempt may still be under way, so a conflict may not be the final verdict.
     let mut session = node.session(&here).await;
     let (number, _) = session.next().await;
     session.answer(number, Err(conflict())).await;
@@ -132,7 +132,7 @@ async fn what_nobody_answers_is_unknown_and_can_be_repeated_with_the_same_ids() 
 
     let patient = hasty.with_deadline(Duration::from_secs(30));
     let repeating = tokio::spawn(async move { patient.repeat(unknown).await });
-    // It may go through the old session or, when the client gave that up, through a new one.
+    // The append may go through the old session or, if the client gave that up, through a new one.
     let repeated = loop {
         tokio::select! {
             repeated = session.append_next(7) => break repeated,

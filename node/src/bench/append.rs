@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use super::{Dice, Load, Measured, run_clients};
 
-/// How many streams each client writes to, in turn.
+/// The number of streams that each client writes to, in turn.
 const STREAMS: usize = 100;
-/// Random text that the data of events is cut from.
+/// The size of the random text that the data of events is cut from.
 const POOL_BYTES: usize = 4 * 1024 * 1024;
 const EVENT_TYPE: &str = "Measured";
 
-/// What an event with so many bytes of data counts towards the size of an append.
+/// Returns how many bytes an event with `data` bytes of data adds to the size of an append.
 pub(crate) fn event_bytes(data: u64) -> u64 {
     let envelope = Event::new(EVENT_TYPE, "").map(|event| quorate_proto::Event::from(event).size());
     data + envelope.unwrap_or_default() as u64
@@ -73,7 +73,7 @@ impl Writer {
         measured
     }
 
-    /// An event with random text of the size asked for, quotes included.
+    /// Returns an event with random text of the configured size, which includes the quotes.
     fn event(&mut self) -> Option<Event> {
         let length = self.size.saturating_sub(2);
         let start = self.dice.below(self.pool.len() - length);
@@ -83,7 +83,7 @@ impl Writer {
     }
 }
 
-/// Base64 digits: as random as text gets, and JSON without escapes.
+/// Returns Base64 digits: as random as text gets, and JSON without escapes.
 fn random_text() -> Vec<u8> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut dice = Dice::new(0);

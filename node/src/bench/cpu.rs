@@ -3,12 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
-/// What Linux counts CPU time in towards user programs, on every architecture.
+/// The unit in which Linux reports CPU time to user programs, on every architecture.
 const TICKS_PER_SECOND: u32 = 100;
 /// The program's name, as the kernel keeps it.
 const PROGRAM: &str = "quorate";
 
-/// CPU time that the processes have taken so far, together; none unless all of them run here.
+/// Returns the CPU time of the processes so far, together; none unless all of them run on this machine.
 pub(crate) fn cpu_time(pids: &[u32]) -> Option<Duration> {
     pids.iter()
         .map(|pid| ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
@@ -17,7 +17,7 @@ pub(crate) fn cpu_time(pids: &[u32]) -> Option<Duration> {
         })
 }
 
-/// User and system time in a line of `/proc/PID/stat`: the 14th and 15th field.
+/// Returns the user and system time in a line of `/proc/PID/stat`: its 14th and 15th field.
 fn ticks(stat: &str) -> Option<u32> {
     let (_, rest) = stat.split_once('(')?;
     let (program, fields) = rest.rsplit_once(')')?;

@@ -1,4 +1,4 @@
-//! Consumer groups: how fast consumers are through what is in the log.
+//! Consumer groups: the speed at which consumers go through the log.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use tokio::time::{Instant, timeout};
 
 use super::{Load, Measured};
 
-/// Unsettled events that one consumer may hold.
+/// The maximum number of unsettled events that one consumer holds.
 const WINDOW: u32 = 256;
-/// A consumer that is given nothing for so long is done.
+/// The time after which a consumer that receives nothing is done.
 const IDLE: Duration = Duration::from_millis(500);
 
-/// Lets a new group of so many consumers go through the whole log, each acknowledging at once; the group is removed
-/// in the end. A latency is the time between two events of one consumer.
+/// Creates a group of `load.clients` consumers, which go through the whole log and acknowledge each event at once,
+/// and removes the group at the end. A latency is the time between two events of one consumer.
 pub(crate) async fn group_load(
     client: &Client,
     load: &Load,
     strategy: Strategy,
 ) -> Result<Measured, Problem> {
-    // It is gone when this ends; one that was left behind by a process of this number goes on.
+    // The group is removed at the end; one that a killed process with this number left is used again.
     let name = format!("bench-{}", std::process::id());
     let group = client.group(&name);
     group.create(Query::everything()).strategy(strategy).window(65_536).send().await?;
@@ -43,7 +43,7 @@ pub(crate) async fn group_load(
                         break;
                     }
                     Ok(Ok(None)) => break,
-                    // Before the first event it waits for the group to begin.
+                    // Before its first event a consumer waits for the group to begin.
                     Err(_) if measured.events == 0 => {}
                     Err(_) => break,
                 }

@@ -1,4 +1,4 @@
-//! The loads that `bench` puts on a cluster, and what it measures.
+//! The loads that `bench` puts on a cluster, and the results that it measures.
 
 mod append;
 mod cpu;
@@ -22,15 +22,15 @@ pub(crate) use subscribe::{catch_up_load, live_load};
 /// Latencies above an hour count as one.
 const LATENCY_US_MAX: u64 = 3_600_000_000;
 
-/// How much is asked, and for how long.
+/// The number of clients of a measurement, and its duration.
 pub(crate) struct Load {
     pub(crate) clients: u64,
     pub(crate) time: Duration,
 }
 
-/// What came of it.
+/// The results of a measurement.
 pub(crate) struct Measured {
-    /// Of what succeeded, in microseconds.
+    /// The latencies of the requests that succeeded, in microseconds.
     pub(crate) latencies: Histogram<u64>,
     pub(crate) events: u64,
     pub(crate) errors: u64,
@@ -44,7 +44,7 @@ impl Measured {
         Measured { latencies, events: 0, errors: 0, first_error: None, time: Duration::ZERO }
     }
 
-    /// Notes one request: how many events it was about, or why it failed.
+    /// Records one request: the number of its events, or the error.
     fn note(&mut self, began_at: Instant, outcome: Result<u64, String>) {
         match outcome {
             Ok(events) => {
@@ -88,8 +88,8 @@ where
     whole
 }
 
-/// Numbers that look random and need no seed from outside: a load must not be constant, but it may be
-/// the same again.
+/// A generator of numbers that look random. It needs no seed from outside: a load must not be constant,
+/// but it may be the same in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -126,7 +126,7 @@ mod tests {
         assert!((0..1000).all(|_| dice.below(7) < 7));
     }
 
-    /// The histogram once kept its smallest range, so that everything above 2 ms was shown as 2 ms or 2 µs.
+    /// The histogram once kept its smallest range, and showed everything above 2 ms as 2 ms or 2 µs.
     #[test]
     fn long_latencies_are_kept() {
         let mut measured = Measured::new();

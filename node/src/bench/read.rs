@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Dice, Load, Measured, run_clients};
 
-/// Streams are picked from as many of the oldest and of the newest events.
+/// Streams are picked from the events at both ends of the log, this many at each end.
 const SAMPLE_EVENTS: u64 = 10_000;
 
 /// Reads until the time is up.

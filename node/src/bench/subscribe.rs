@@ -1,4 +1,4 @@
-//! Feeds: how fast they catch up, and how soon they hear of what is appended.
+//! Feeds: the time that they need to catch up, and the time until they receive what is appended.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio::time::{Instant, interval_at, timeout_at};
 
 use super::{Load, Measured};
 
-/// Where the events go that live feeds are measured with.
+/// The stream of the events with which live feeds are measured.
 const PROBES: &str = "probe";
-/// The type of one that is measured, and of the last.
+/// The type of an event that is measured, and the type of the last event.
 const PROBE: &str = "Probe";
 const LAST: &str = "LastProbe";
 
-/// Lets all clients read the whole log until they have caught up. A latency is that of a whole client.
+/// Lets all clients read the whole log until they have caught up. A latency is the time that one client took.
 pub(crate) async fn catch_up_load(clients: &[Client], load: &Load) -> Measured {
     let began_at = Instant::now();
     let end = began_at + load.time;
@@ -47,8 +47,8 @@ pub(crate) async fn catch_up_load(clients: &[Client], load: &Load) -> Measured {
     whole
 }
 
-/// Appends so many events in a second, one after the other, while all clients follow them. A latency is that of one
-/// event on its way to one client, from when its append is sent.
+/// Appends a fixed number of events per second, one after the other, while all clients follow them. A latency is the
+/// time from the sending of one append to the arrival of its event at one client.
 pub(crate) async fn live_load(
     clients: &[Client],
     load: &Load,
@@ -87,7 +87,7 @@ pub(crate) async fn live_load(
     Ok(whole)
 }
 
-/// A client for each feed, each of them for many.
+/// Returns a client for each feed; the feeds share the connections of `clients`.
 fn of_all(clients: &[Client], load: &Load) -> impl Iterator<Item = Client> {
     let count = usize::try_from(load.clients).unwrap_or(usize::MAX);
     clients.iter().cycle().take(count).cloned()

@@ -1,23 +1,23 @@
-//! The examples at the ends of the helps: sessions, which a test types through.
+//! The examples at the ends of the helps: sessions that a test runs.
 
 use clap::{Command, CommandFactory};
 
 use super::Arguments;
 
-/// A section for each command, in the order in which the test types them: they are about one cluster.
+/// A section for each command, in the order in which the test runs them: all of them use one cluster.
 const EXAMPLES: &str = include_str!("examples.txt");
 
-/// The command line with the examples in its helps.
+/// Returns the command line with the examples in its helps.
 pub(crate) fn command() -> Command {
     with_examples(Arguments::command(), "")
 }
 
-/// The session that shows this command, `stream list` say.
+/// Returns the session that shows the command at `path`, `stream list` for example.
 pub(crate) fn example(path: &str) -> Option<&'static str> {
     sections().find(|(name, _)| *name == path).map(|(_, text)| text)
 }
 
-/// The commands that have an example, in the order of the session.
+/// Returns the commands that have an example, in the order of the session.
 pub fn paths() -> Vec<&'static str> {
     sections().map(|(name, _)| name).collect()
 }

@@ -4,15 +4,15 @@ use std::ffi::OsString;
 
 use clap::Command;
 
-/// The shared options of which a value follows. Those that no command shares stay where they are, for clap to
-/// name them.
+/// The shared options that take a value. An option that no command shares stays in its place, so that clap
+/// names it in its error.
 const WITH_VALUE: [&str; 6] =
     ["--endpoints", "--node", "--consistency", "--timeout", "--log", "--output"];
 /// The shared options without a value.
 const ALONE: [&str; 1] = ["--json"];
 
-/// The command line with the shared options of its beginning moved behind the command's name, where the command
-/// says whether it takes them.
+/// Moves the shared options at the beginning of the command line behind the command's name, where the command
+/// decides whether it accepts them.
 pub(super) fn options_behind_the_command(
     line: impl IntoIterator<Item = OsString>,
     root: &Command,

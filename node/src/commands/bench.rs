@@ -18,9 +18,9 @@ use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::write_json;
 
-/// A connection carries about a thousand requests at once.
+/// The number of feeds per client: a connection carries about a thousand requests at once.
 const FEEDS_PER_CLIENT: u64 = 500;
-/// Appends in a second while their way to the clients is measured, unless told.
+/// The default number of appends per second while the time of events on their way to the clients is measured.
 const RATE_DEFAULT: u64 = 100;
 
 /// Measure appends, reads, subscriptions or consumer groups.
@@ -129,7 +129,7 @@ impl LoadArgs {
 }
 
 impl AppendArgs {
-    /// Refuses appends that every node would refuse, before anything of that size is made.
+    /// Refuses appends that every node would refuse, before such large events are made.
     fn check(&self) -> Result<(), Exit> {
         let bytes = event_bytes(self.size).saturating_mul(self.events_per_append);
         if bytes > APPEND_BYTES_MAX as u64 {
@@ -193,7 +193,7 @@ async fn subscribe(args: SubscribeArgs, bench: &Bench<'_>) -> Result<(), Exit> {
 struct Bench<'a> {
     global: &'a Global,
     client: Client,
-    /// The processes of the nodes, and how long they had worked before.
+    /// The processes of the nodes, and their CPU time before the measurement.
     pids: Vec<u32>,
     before: Option<Duration>,
 }
@@ -207,7 +207,7 @@ impl Bench<'_> {
         Ok(Bench { global, client, pids, before })
     }
 
-    /// Tells what was measured; `append` is how many events of which size an append had.
+    /// Prints the results; `append` is the number and the size of the events of one append.
     fn end(
         &self,
         operation: &'static str,
@@ -248,7 +248,7 @@ struct Line {
     p50_us: u64,
     p99_us: u64,
     p999_us: u64,
-    /// Of all nodes together; only where their processes can be seen.
+    /// The CPU time of all nodes together; present only where their processes can be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_us_per_append: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -108,7 +108,7 @@ fn report_founded(global: &Global, founded: Founded, chunk_bytes: u64) -> io::Re
     Ok(())
 }
 
-/// The cluster that is there, if it is the one that was asked for: then there is nothing to do.
+/// Returns the cluster that is there if it has exactly the requested members: then there is nothing to do.
 async fn founded_already(
     asked: &str,
     peers: &[String],
@@ -127,12 +127,12 @@ async fn founded_already(
     same.then_some((founded, chunk_bytes))
 }
 
-/// Refuses to call a cluster founded of which a member does not take part: its folder was lost, say, and it waits to
-/// be founded.
+/// Refuses to report a cluster as founded while one of its members does not take part: such a member may have lost
+/// its folder and wait to be founded.
 async fn refuse_if_outside(founded: &Founded) -> Result<(), Exit> {
     let ours = founded.cluster;
     for Member { id, client_address, .. } in &founded.members {
-        // One that does not answer now may be stopped, and is a member all the same.
+        // A member that does not answer now may be stopped, and is a member all the same.
         let Ok(there) = inspect::status(client_address, true).await else { continue };
         if there.cluster == Some(ours) {
             continue;
@@ -167,7 +167,7 @@ struct NodeLine {
     id: u64,
     address: String,
     role: String,
-    /// Nothing more is known of a node that cannot be reached.
+    /// The state of the node; absent if the node cannot be reached.
     #[serde(flatten)]
     known: Option<Known>,
 }
@@ -202,7 +202,7 @@ struct Known {
     groups: Vec<GroupLine>,
 }
 
-/// How far behind a consumer group is, as the node knows it.
+/// The lag of a consumer group, as the node knows it.
 #[derive(Serialize)]
 struct GroupLine {
     name: String,
@@ -228,7 +228,7 @@ struct DamagedLine {
     failed: String,
 }
 
-/// How far a scavenge is, or what it came to.
+/// The progress of a scavenge, or its result.
 #[derive(Serialize)]
 pub(crate) struct ScavengedLine {
     chunks: u64,
@@ -317,7 +317,7 @@ pub(crate) async fn first_answer(global: &Global) -> Result<ClusterStatus, Exit>
     answer
 }
 
-/// The nodes in columns as wide as what is in them, and below them what is to be said of single ones.
+/// Writes the nodes as columns as wide as their cells, and below them the notices about single nodes.
 fn write_table(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
     let committed =
         nodes.iter().filter_map(|node| Some(node.known.as_ref()?.committed)).max().unwrap_or(0);
@@ -336,7 +336,7 @@ fn write_table(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
     Ok(())
 }
 
-/// What the table says of a node; `committed` is the last entry of the log that anybody knows to be committed.
+/// Returns the table's cells for a node; `committed` is the highest entry that any node knows to be committed.
 fn cells(node: &NodeLine, committed: u64) -> [String; 7] {
     let NodeLine { id, address, role, known } = node;
     let of = |tell: &dyn Fn(&Known) -> String| known.as_ref().map(tell).unwrap_or_default();
@@ -371,7 +371,7 @@ fn write_row(output: &mut impl Write, row: &[String; 7], widths: &[usize; 7]) ->
     writeln!(output)
 }
 
-/// What is to be said of a node beside its numbers.
+/// Returns the notices about a node that its columns do not show.
 fn notices(known: &Known) -> Vec<String> {
     let mut notices = Vec::new();
     if known.insecure {
@@ -394,7 +394,7 @@ fn notices(known: &Known) -> Vec<String> {
     notices
 }
 
-/// The groups as the leader knows them, or else the first node that knows any.
+/// Writes the groups as the leader knows them, or else as the first node that knows any.
 fn write_groups(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
     let leader = nodes.iter().find(|node| node.role == "leader");
     let mut known = leader.into_iter().chain(nodes).filter_map(|node| node.known.as_ref());

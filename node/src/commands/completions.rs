@@ -1,4 +1,4 @@
-//! `quorate completions` and `quorate manual`: what shells and `man` are to know of the commands.
+//! `quorate completions` and `quorate manual`: descriptions of the commands for shells and for `man`.
 
 use std::fs;
 use std::io::{self, Write};
@@ -47,7 +47,7 @@ pub fn manual(args: &ManualArgs) -> Result<(), Exit> {
     Exit::told(Ok(()), written)
 }
 
-/// Writes the page of a command and those of the commands below it; returns how many there are.
+/// Writes the pages of a command and of all its subcommands; returns the number of pages.
 fn write_pages(directory: &Path, command: &Command, path: &str) -> io::Result<u64> {
     let name = command.get_display_name().unwrap_or("quorate");
     let mut page = Vec::new();
@@ -64,11 +64,11 @@ fn write_pages(directory: &Path, command: &Command, path: &str) -> io::Result<u6
     Ok(pages)
 }
 
-/// A section of a page whose lines stay as they are.
+/// Returns a section of a page whose lines are printed unchanged.
 fn as_printed(example: &str) -> String {
     let line = |line: &str| {
         let line = line.replace('\\', r"\e").replace('-', r"\-");
-        // A line that begins so would be a request to the formatter.
+        // `man` would take a line that begins with one of these characters for a request.
         let guard = if line.starts_with(['.', '\'']) { r"\&" } else { "" };
         format!("{guard}{line}\n")
     };

@@ -103,8 +103,8 @@ impl ImportArgs {
     }
 }
 
-/// What is there before the first line is sent: the last position of the log, and how many lines at the beginning
-/// of the file. In a pipe nothing is looked for: each line is sent, and those that are there are recognized.
+/// Returns the last position of the log and the number of lines at the beginning of the file that are in the log
+/// already. For a pipe the number is 0: each line is sent, and the cluster recognizes repetitions.
 async fn look(client: &Client, source: &Source) -> Result<Result<(u64, u64), Problem>, Exit> {
     let began_after = match last_position(client).await {
         Ok(position) => position,
@@ -119,7 +119,7 @@ async fn look(client: &Client, source: &Source) -> Result<Result<(u64, u64), Pro
     Ok(present.map(|present| (began_after, present)))
 }
 
-/// The last position of the log. A cluster without a leader is waited for, as it is between the lines.
+/// Returns the last position of the log. Waits while the cluster has no leader, as the import does between lines.
 async fn last_position(client: &Client) -> Result<u64, Problem> {
     let began_at = Instant::now();
     loop {
@@ -138,7 +138,7 @@ fn tell_waiting(problem: &Problem) {
     remark(format_args!("waiting for the cluster: {problem}"));
 }
 
-/// Where lines come from.
+/// The source of the lines.
 enum Source {
     /// A regular file, which can be read from its beginning more than once.
     File(PathBuf),
@@ -151,7 +151,7 @@ impl Source {
         if path == Path::new("-") {
             return Ok(Source::Once(Box::new(io::stdin())));
         }
-        // A pipe is opened once: its writer may be gone before a second time.
+        // A pipe is opened only once: its writer may be gone before a second time.
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?.is_file(), file)));
         match opened {
             Ok((true, _)) => Ok(Source::File(path.to_owned())),
@@ -160,7 +160,7 @@ impl Source {
         }
     }
 
-    /// The lines from the beginning, if they can be read again later.
+    /// Returns the lines from the beginning, if the source can be read once more later.
     fn again(&self, task: &'static str) -> Option<Result<(Lines, ProgressBar), Exit>> {
         match self {
             Source::File(path) => Some(lines_of(path, task)),
@@ -168,7 +168,7 @@ impl Source {
         }
     }
 
-    /// The lines from the beginning, for the last time.
+    /// Returns the lines from the beginning, for the last time.
     fn last(self, task: &'static str) -> Result<(Lines, ProgressBar), Exit> {
         match self {
             Source::File(path) => lines_of(&path, task),
@@ -193,7 +193,7 @@ enum Ended {
     Stopped(Stop),
 }
 
-/// Sends all events but the first `present`, and counts the streams; at a bad line, first sees to those before it.
+/// Sends all events but the first `present`, and counts the streams; at a bad line, first settles those before it.
 async fn send_all(
     lines: &mut Ahead,
     present: u64,
@@ -204,7 +204,7 @@ async fn send_all(
         let next = tokio::select! {
             biased;
             next = lines.next() => next,
-            // A pipe may rest: what was sent is seen to meanwhile.
+            // A pipe may pause: meanwhile the verdicts on the lines that were sent are taken.
             verdict = pump.first_verdict() => {
                 pump.settle(verdict).await.map_err(Ended::Stopped)?;
                 continue;
@@ -242,14 +242,14 @@ fn refuse(global: &Global, args: &ImportArgs, bad: &BadLine, kept: &str) -> Resu
 
 #[derive(Serialize)]
 struct Totals {
-    /// Those of the file that are in the store now.
+    /// The number of the file's events that are in the store now.
     events: u64,
     streams: u64,
-    /// Those of them that were there before, from an earlier import of the file.
+    /// The number of these events that were there before, from an earlier import of the file.
     already_there: u64,
-    /// The others.
+    /// The number of events that this import appended.
     appended: u64,
-    /// The highest one of those that were sent.
+    /// The highest position of an event that was sent.
     position: u64,
     seconds: f64,
 }
@@ -272,7 +272,7 @@ fn report(global: &Global, totals: &Totals) -> io::Result<()> {
     writeln!(output, "{appended} appended in {seconds:.1} s ({rate}/s)")
 }
 
-/// A bar on standard error, of a length if that is known; hidden when nobody looks.
+/// Returns a bar on standard error, of this length if it is known; hidden if standard error is no terminal.
 fn progress_bar(task: &'static str, length: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use super::ONE_SIGNAL_WITHIN;
 use crate::config::{self, Flags, Settings};
 use crate::exit::Exit;
 use crate::log;
@@ -108,10 +109,9 @@ async fn serve(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
         }),
     };
     tracing::info!(why, "stopping");
-    let again = told_to_stop(false)?;
     tokio::select! {
         () = server.shutdown() => {}
-        why = again => return Err(Exit::failed(format!("ended at once by {why}"))),
+        why = told_again() => return Err(Exit::failed(format!("ended at once by {why}"))),
     }
     tracing::info!("stopped");
     Ok(())
@@ -152,6 +152,15 @@ fn told_to_stop(with_input: bool) -> Result<impl Future<Output = &'static str>, 
             () = closed(&mut input) => "the end of the process that started this one",
         }
     })
+}
+
+/// Completes with the reason when the node is told to stop although it is stopping.
+async fn told_again() -> &'static str {
+    tokio::time::sleep(ONE_SIGNAL_WITHIN).await;
+    match told_to_stop(false) {
+        Ok(again) => again.await,
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// Completes when nobody holds the other end of the pipe any more; never without a pipe.

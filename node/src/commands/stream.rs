@@ -284,7 +284,7 @@ async fn show(scope: Scope, global: &Global) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Settings as they are.
+/// The settings of a stream, a category or a path.
 #[derive(Serialize)]
 struct SettingsLine {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -405,7 +405,7 @@ fn named(scope: &Scope) -> String {
     }
 }
 
-/// Settings for a person.
+/// Writes settings for people.
 fn shown(settings: &SettingsInForce) -> String {
     let count = settings.max_count.map(|count| format!("max count {count}"));
     let age = settings.max_age.map(|age| format!("max age {}", age::show(age)));
@@ -426,7 +426,7 @@ impl Whose {
 }
 
 impl How {
-    /// What must be the case; only a stream has a version to demand.
+    /// Returns the expectation of the change; only a stream has a version to expect.
     fn expect_of(&self, scope: &Scope) -> Result<Expect, Exit> {
         match (self.expect, scope) {
             (Some(_), Scope::Category(_) | Scope::Path(_)) => {

@@ -25,7 +25,7 @@ pub struct VerifyArgs {
     form: Form,
 }
 
-/// What was found whole.
+/// The result when everything is whole.
 #[derive(Serialize)]
 struct WholeLine {
     cluster: String,
@@ -40,14 +40,14 @@ struct WholeLine {
     leftovers: Vec<String>,
 }
 
-/// What is wrong.
+/// One fault.
 #[derive(Serialize)]
 struct FaultLine {
     error: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
-    /// Where in the file.
+    /// The offset of the fault in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     offset: Option<u64>,
 }
@@ -93,7 +93,7 @@ fn report(json: bool, whole: Option<&WholeLine>, faults: &[Fault]) -> io::Result
     }
 }
 
-/// Looks at everything, also behind the first fault.
+/// Checks everything, also after the first fault.
 fn verify(directory: &Path) -> Result<(Option<WholeLine>, Vec<Fault>), Exit> {
     let vfs = OsVfs;
     let identity = match Identity::read(&vfs, directory) {
@@ -122,8 +122,8 @@ fn verify(directory: &Path) -> Result<(Option<WholeLine>, Vec<Fault>), Exit> {
     Ok((whole, faults))
 }
 
-/// Keeps a node from starting on the folder meanwhile, where one has run there. Nothing is written: the folder may be
-/// a copy that is for reading only.
+/// Keeps a node from starting on the folder meanwhile, if one has ever run there. Writes nothing: the folder may be
+/// a read-only copy.
 fn lock(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Box<dyn Lock>>, Exit> {
     vfs.lock_if_there(&directory.join("lock")).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Exit::failed(format!(

@@ -1,4 +1,4 @@
-//! Reads lines ahead on a thread, so that a pipe that rests holds up nothing that was sent.
+//! Reads lines ahead on a thread, so that a paused pipe does not hold up the lines that were sent.
 
 use std::io;
 use std::thread;
@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::source::{BadLine, Line, Lines};
 
-/// How many lines are read ahead.
+/// The number of lines that are read ahead.
 const LINES_AHEAD: usize = 32;
 
 type Next = Result<Option<Line>, BadLine>;
@@ -18,7 +18,7 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Starts the thread. Nobody waits for it: it may hang in a read, and ends with the process.
+    /// Starts the thread. Nothing waits for the thread: it may hang in a read, and ends with the process.
     pub(crate) fn start(mut lines: Lines) -> io::Result<Ahead> {
         let (sender, receiver) = mpsc::channel(LINES_AHEAD);
         let read = move || {
@@ -34,7 +34,7 @@ impl Ahead {
         Ok(Ahead { lines: receiver })
     }
 
-    /// The next line; none at the end. Nothing is lost if it is not waited for to the end.
+    /// Returns the next line, or none at the end. Nothing is lost if the future is dropped early.
     pub(crate) async fn next(&mut self) -> Next {
         let gone = || BadLine { number: 0, why: "the thread that reads lines is gone".to_owned() };
         self.lines.recv().await.unwrap_or_else(|| Err(gone()))

@@ -1,34 +1,34 @@
-//! The text in a file, whatever it is packed in; other formats are named, so that nobody has to guess.
+//! The text of a file, plain or compressed; a format that is not supported is named in the error.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// Bytes that are read at once.
+/// The number of bytes that are read at once.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// Bytes that tell the formats that can be read; no line of JSON is shorter, so a pipe is not waited for.
+/// The length of the head by which the formats are recognized. No line of JSON is shorter, so a pipe does not block.
 const HEAD_BYTES: u64 = 6;
-/// Where a tar archive says that it is one, and so many bytes are enough to see it.
+/// The offset of a tar archive's magic, and the length of the head that contains the magic.
 const TAR_MAGIC_AT: usize = 257;
 const TAR_HEAD_BYTES: u64 = 262;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Frames that zstd passes over: any of sixteen first bytes, then these. `pzstd` begins with one.
+/// The magic of frames that zstd skips: one of sixteen first bytes, then these. `pzstd` writes one first.
 const ZSTD_SKIPPABLE_MAGIC: [u8; 3] = [0x2a, 0x4d, 0x18];
 
-/// The format of a file, by its first bytes.
+/// The format of a file, recognized by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Text, or something unknown, which the first line will tell.
+    /// Text, or something unknown, for which the first line will give an error.
     Text,
     Gzip,
     Zstd,
-    /// A format that is not read, and how it can be made into one that is.
+    /// A format that is not supported, with a command that converts the file.
     Other(&'static str),
 }
 
 impl Format {
-    /// The format of what begins with these bytes.
+    /// Returns the format of a file that begins with these bytes.
     pub(crate) fn of(head: &[u8]) -> Format {
         if head.starts_with(&GZIP_MAGIC) {
             return Format::Gzip;
@@ -72,15 +72,15 @@ impl Format {
     }
 }
 
-/// The text of a file: unpacked if it is a gzip or zstd archive, by its first bytes. A format that is not read is
-/// an error that names it.
+/// Returns the text of a file: unpacked if its first bytes are those of a gzip or zstd archive. An unsupported format
+/// is an error that names the format.
 pub(crate) fn text_of(file: impl Read + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
     let (format, file) = look(file)?;
     let unpacked: Box<dyn Read + Send> = match format {
         Format::Text => return Ok(file),
         Format::Gzip => Box::new(Told { archive: Members::new(file), told: told_of_gzip }),
         Format::Zstd => {
-            // libzstd takes windows of up to 128 MiB, as the command does: memory stays bounded.
+            // libzstd accepts windows of up to 128 MiB, as the command does: memory stays bounded.
             let archive = zstd::stream::read::Decoder::with_buffer(file)?;
             Box::new(Told { archive, told: told_of_zstd })
         }
@@ -96,11 +96,11 @@ pub(crate) fn text_of(file: impl Read + Send + 'static) -> io::Result<Box<dyn Bu
     }
 }
 
-/// The format of a file, and the file from its beginning.
+/// Returns the format of a file, and the file from its beginning.
 fn look(mut file: impl Read + Send + 'static) -> io::Result<(Format, Box<dyn BufRead + Send>)> {
     let mut head = Vec::new();
     file.by_ref().take(HEAD_BYTES).read_to_end(&mut head)?;
-    // A line of JSON need not be longer than the head, and a pipe that rests behind it is not waited for.
+    // A line of JSON may be no longer than the head, and the writer of a pipe may pause after it.
     let may_be_lines = head.iter().any(|byte| matches!(byte, b'{' | b'\n' | b'\r' | b' ' | b'\t'));
     if !may_be_lines && Format::of(&head) == Format::Text {
         file.by_ref().take(TAR_HEAD_BYTES - HEAD_BYTES).read_to_end(&mut head)?;
@@ -110,7 +110,7 @@ fn look(mut file: impl Read + Send + 'static) -> io::Result<(Format, Box<dyn Buf
     Ok((format, Box::new(BufReader::with_capacity(BUFFER_BYTES, whole))))
 }
 
-/// An archive whose errors say that it is one.
+/// An archive whose errors name its format.
 struct Told<R> {
     archive: R,
     told: fn(&io::Error) -> String,
@@ -119,7 +119,7 @@ struct Told<R> {
 impl<R: Read> Read for Told<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.archive.read(buffer).map_err(|error| match error.raw_os_error() {
-            // That is of the file, and not of what is in it.
+            // This error comes from the file and not from its contents.
             Some(_) => error,
             None => io::Error::new(error.kind(), (self.told)(&error)),
         })
@@ -146,7 +146,7 @@ fn told_of_zstd(error: &io::Error) -> String {
     }
 }
 
-/// The members of a gzip archive, one after the other. Zeros behind a member are padding.
+/// The members of a gzip archive, one after the other. Zeros after a member are padding.
 enum Members<R> {
     Member(Box<GzDecoder<R>>),
     Ended,
@@ -179,7 +179,7 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// Passes over zeros; the first byte behind them, which stays.
+/// Skips zeros; returns the first byte after them without consuming it.
 fn after_zeros(file: &mut impl BufRead) -> io::Result<Option<u8>> {
     loop {
         let bytes = file.fill_buf()?;

@@ -1,4 +1,4 @@
-//! Importing lines of JSON: where they come from, what of them is there already, and sending the rest.
+//! The import of lines of JSON: reading them, finding those that are in the log already, sending the rest.
 
 mod ahead;
 mod archive;
@@ -12,6 +12,6 @@ pub(crate) use present::count_present;
 pub(crate) use pump::{PATIENCE, Pump, REST, Stop};
 pub(crate) use source::{BadLine, Lines};
 
-/// No line is sent before the line so many lines earlier is known to be in the log. So the presence of
-/// a line proves that of all lines that lie further back.
+/// The distance between a line and the earlier line that must be in the log before it is sent. So a line
+/// that is in the log proves that all lines at least this far before it are there too.
 pub(crate) const WINDOW_LINES: u64 = 4096;

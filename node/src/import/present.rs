@@ -1,4 +1,4 @@
-//! How much of a file is in the log already, from an import that did not get to its end.
+//! Counts the lines of a file that are in the log already, from an import that did not finish.
 
 use quorate_client::Client;
 use quorate_proto::Problem;
@@ -6,11 +6,11 @@ use quorate_proto::Problem;
 use super::WINDOW_LINES;
 use super::source::{Line, Lines};
 
-/// Counts events at the beginning of the file that certainly are in the log, by asking for one in
-/// [`WINDOW_LINES`]. Those it does not count may be there too: sending them again does no harm.
+/// Counts events at the beginning of the file that certainly are in the log, by looking up one event in each
+/// [`WINDOW_LINES`]. Other events may be there too: sending them again does no harm.
 pub(crate) async fn count_present(client: &Client, mut lines: Lines) -> Result<u64, Problem> {
     let mut present = 0;
-    // A bad line is told when its turn comes.
+    // A bad line is reported when its turn comes.
     while let Ok(Some(line)) = lines.next() {
         if line.index % WINDOW_LINES != 0 {
             continue;

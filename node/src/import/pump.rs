@@ -1,4 +1,4 @@
-//! Sends lines ahead, each expecting exactly the version before it, and keeps at it until all are there.
+//! Sends lines ahead, each expecting exactly the version before it, and repeats them until all are in the log.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,41 +10,41 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::WINDOW_LINES;
 use super::source::Line;
 
-/// How long to go on without any progress.
+/// The time after which an import without any progress gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5 * 60);
-/// How long to wait before lines that found no leader are sent again.
+/// The time before lines that found no leader are sent again.
 pub(crate) const REST: Duration = Duration::from_millis(200);
 
-/// A line that was refused for good, and why.
+/// A line that was refused for good, with the error.
 #[derive(Debug)]
 pub(crate) struct Stop {
     pub(crate) number: u64,
     pub(crate) error: AppendError,
 }
 
-/// Sends lines and follows them to their verdicts.
+/// Sends lines and waits for their verdicts.
 ///
 /// Invariants:
 /// - `sent` holds lines in the order of the file, less than [`WINDOW_LINES`] lines apart; all before them are
 ///   in the log.
-/// - Lines of one stream are sent in their order, and again in their order.
+/// - Lines of one stream are sent in their order, and repeated in their order.
 pub(crate) struct Pump {
     client: Client,
     sent: VecDeque<(Line, Submitted)>,
     pace: Option<Pace>,
-    /// What lies up to here was in the log before the first line was sent.
+    /// The last position of the log before the first line was sent.
     began_after: u64,
     confirmed: u64,
     found: u64,
     position: u64,
     progress_at: Instant,
-    /// Called when the cluster is waited for, with the reason.
+    /// A function that is called with the reason when the pump waits for the cluster.
     on_wait: Box<dyn Fn(&AppendError)>,
 }
 
 impl Pump {
-    /// Sends at most `rate` lines a second, if told. `began_after` is the last position of the log now: a line
-    /// that is answered with an earlier one was there already.
+    /// Makes a pump that sends at most `rate` lines per second, if given. `began_after` is the last position of the
+    /// log now: a line that is answered with an earlier position was there already.
     pub(crate) fn new(
         client: Client,
         rate: Option<u32>,
@@ -66,25 +66,25 @@ impl Pump {
         }
     }
 
-    /// How many lines are known to be in the log.
+    /// Returns the number of lines that are known to be in the log.
     pub(crate) fn confirmed(&self) -> u64 {
         self.confirmed
     }
 
-    /// How many of them were in the log before.
+    /// Returns the number of confirmed lines that were in the log before.
     pub(crate) fn found(&self) -> u64 {
         self.found
     }
 
-    /// The highest position of a confirmed line.
+    /// Returns the highest position of a confirmed line.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Sends a line, behind all others.
+    /// Sends a line, after all others.
     pub(crate) async fn send(&mut self, line: Line) -> Result<(), Stop> {
-        // By their distance in the file, not by their number: what is there already is found by looking at
-        // one line of each window.
+        // The window counts lines of the file and not lines that were sent: the search for lines that are there
+        // already looks up one line of each window.
         while let Some((first, _)) = self.sent.front()
             && line.index - first.index >= WINDOW_LINES
         {
@@ -94,11 +94,11 @@ impl Pump {
             pace.wait().await;
         }
         if self.sent.is_empty() {
-            // Nothing was waited for until now: a pipe may have rested.
+            // No line was waiting for a verdict until now: a pipe may have paused.
             self.progress_at = Instant::now();
         }
         self.launch(line).await;
-        // Verdicts that are there already cost nothing to look at, and make room.
+        // Looking at verdicts that are there already costs nothing, and makes room.
         while let Some((_, verdict)) = self.sent.front_mut() {
             let Some(verdict) = verdict.now_or_never() else { break };
             self.settle(verdict).await?;
@@ -114,8 +114,8 @@ impl Pump {
         Ok(())
     }
 
-    /// Waits for the verdict on the first line that was sent, for ever if there is none; [`Pump::settle`] takes it.
-    /// Nothing is lost if it is not waited for to the end.
+    /// Waits for the verdict on the first line that was sent, for ever if there is none; [`Pump::settle`] takes the
+    /// verdict. Nothing is lost if the future is dropped early.
     pub(crate) async fn first_verdict(&mut self) -> Result<Done, AppendError> {
         match self.sent.front_mut() {
             Some((_, verdict)) => verdict.await,
@@ -153,7 +153,7 @@ impl Pump {
             }
             Err(error) => {
                 let number = line.number;
-                // What was sent with it is followed to its end, so that the totals are true.
+                // The other lines that were sent are followed to their verdicts, so that the totals are true.
                 for (_, verdict) in std::mem::take(&mut self.sent) {
                     if let Ok(done) = verdict.await {
                         self.confirm(&done);
@@ -164,8 +164,8 @@ impl Pump {
         }
     }
 
-    /// A line did not get through, and with it those behind it in its stream did not: sends again what
-    /// is not there, in order, before anything new.
+    /// Sends a line again that did not get through, and with it the lines after it that are not in the log,
+    /// in order and before any new line.
     async fn send_again(&mut self, first: Line, error: &AppendError) -> Result<(), Stop> {
         (self.on_wait)(error);
         let mut again = vec![first];
@@ -197,8 +197,8 @@ impl Pump {
     }
 }
 
-/// Whether sending the line again may help: it was not refused, or only because a line before it in its
-/// stream is not there yet.
+/// Returns true if sending the line again may help: the cluster did not refuse the line, or refused it only
+/// because a line before it in its stream is not there yet.
 fn passes(error: &AppendError) -> bool {
     match error {
         AppendError::Unknown(_) => true,
@@ -216,8 +216,8 @@ struct Pace {
 }
 
 impl Pace {
-    /// How much is made up for: timers are too coarse for a pause after each line, and what a longer
-    /// pause cost is lost.
+    /// The longest delay that is made up for: timers are too coarse for a pause after each line, and the
+    /// time lost in a longer pause stays lost.
     const SLACK: Duration = Duration::from_millis(50);
 
     async fn wait(&mut self) {

@@ -12,20 +12,20 @@ use uuid::Uuid;
 use super::archive::text_of;
 use crate::ndjson::{EventLine, trim};
 
-/// Longest line: base64 and escapes make it longer than the append that comes of it.
+/// The longest line: base64 and escapes make a line longer than its append.
 const LINE_BYTES_MAX: u64 = 4 * APPEND_BYTES_MAX as u64;
-/// What ids made from lines are made in; never to be changed, or repeated imports would duplicate.
+/// The namespace of ids made from lines. It must never change, or repeated imports would duplicate events.
 const NAMESPACE: Uuid = Uuid::from_u128(0x8d1f_3f0e_5b7a_4c52_9f0e_6a2f_71c3_94d5);
 
 /// An event of the file.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// 1, 2, 3 … in the file, empty lines counted: what people are told.
+    /// The number of the line in the file, from 1, with empty lines counted; error messages name it.
     pub(crate) number: u64,
-    /// 1, 2, 3 … among the events of the file.
+    /// The number of the event among the events of the file, from 1.
     pub(crate) index: u64,
     pub(crate) stream: StreamName,
-    /// 1, 2, 3 … in its stream: the version that it will have.
+    /// The number of the event in its stream, from 1: the version that it will have.
     pub(crate) ordinal: u64,
     pub(crate) id: EventId,
     pub(crate) event: Event,
@@ -50,27 +50,27 @@ pub(crate) struct Lines {
     buffer: Vec<u8>,
     number: u64,
     index: u64,
-    /// How many events each stream had so far.
+    /// The number of events of each stream so far.
     ordinals: HashMap<StreamName, u64>,
 }
 
-/// What lines are read from.
+/// The source of the lines.
 enum Input {
-    /// Not looked at yet: a pipe is waited for by who reads, not by who opens.
+    /// A file that was not looked at yet: the reader waits for a pipe, not the one who opens it.
     File(Box<dyn Read + Send>),
     Text(Box<dyn BufRead + Send>),
-    /// It could not be read on.
+    /// An error or the end: nothing more is read.
     Ended,
 }
 
 impl Lines {
-    /// The lines of a file: of a gzip or zstd archive by its first bytes, otherwise plain ones.
+    /// Returns the lines of a file; a gzip or zstd archive is recognized by its first bytes.
     pub(crate) fn of(file: impl Read + Send + 'static) -> Lines {
         let input = Input::File(Box::new(file));
         Lines { input, buffer: Vec::new(), number: 0, index: 0, ordinals: HashMap::new() }
     }
 
-    /// Reads the next line into the buffer; how many bytes it has, 0 at the end.
+    /// Reads the next line into the buffer; returns its length in bytes, 0 at the end.
     fn read_line(&mut self) -> io::Result<u64> {
         self.buffer.clear();
         self.input = match std::mem::replace(&mut self.input, Input::Ended) {
@@ -82,7 +82,7 @@ impl Lines {
         Ok(length as u64)
     }
 
-    /// The next event; empty lines are passed over.
+    /// Returns the next event; empty lines are skipped.
     pub(crate) fn next(&mut self) -> Result<Option<Line>, BadLine> {
         loop {
             self.number += 1;
@@ -129,11 +129,11 @@ fn parse(
     Ok((stream, ordinal, event.id, event.into()))
 }
 
-/// The id of an event that has none: the same for the same line at the same place of its stream.
+/// Returns the id for an event without one: the same for the same line at the same place of its stream.
 fn id_of(stream: &StreamName, ordinal: u64, line: &[u8]) -> EventId {
     let mut name = Vec::with_capacity(stream.as_str().len() + 9 + line.len());
     name.extend_from_slice(stream.as_str().as_bytes());
-    // Control characters are in no stream's name, so nothing else makes the same bytes.
+    // A stream's name contains no control characters, so no other event gives the same bytes.
     name.push(0);
     name.extend_from_slice(&ordinal.to_be_bytes());
     name.extend_from_slice(line);
@@ -171,7 +171,7 @@ mod tests {
         zstd::encode_all(text.as_bytes(), 1).expect("memory")
     }
 
-    /// A frame that zstd passes over, as `pzstd` writes one before each of its frames.
+    /// Returns a frame that zstd skips, as `pzstd` writes one before each of its frames.
     fn skippable() -> Vec<u8> {
         vec![0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 9, 9, 9, 9]
     }
@@ -254,7 +254,7 @@ mod tests {
             encoder.finish().expect("memory")
         };
         assert_eq!(all(lines(&encode(27))), all(lines(TEXT.as_bytes())));
-        // An encoder with such a window would take gigabytes; its header says the same: 2^(10 + 21).
+        // An encoder with a window of 2^(10 + 21) bytes would take gigabytes: the test edits the header.
         let mut archive = encode(27);
         archive[5] = 21 << 3;
         let bad = first_bad(&archive);

@@ -1,4 +1,4 @@
-//! A node's process, started by this one.
+//! The process of a node, started by this process.
 
 use std::io;
 use std::process::ExitStatus;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::process::{Child, ChildStdin};
 use tokio::time::timeout;
 
-/// How long a node may take to stop in order; then it is killed.
+/// The time that a node may take to shut down; after that it is killed.
 const STOPPED_WITHIN: Duration = Duration::from_secs(15);
 
 /// A running process, or one that ended.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    /// Held open: the node stops when it closes, so also when this process dies.
+    /// The standard input of the node. The node stops when it closes, so also when this process dies.
     lifeline: Option<ChildStdin>,
     pid: u32,
 }
@@ -26,14 +26,14 @@ impl Process {
         Process { child, lifeline, pid }
     }
 
-    /// Its process id; stays the same when it has ended.
+    /// Returns the process id, which stays the same after the process has ended.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Waits until the process ends, by whatever.
+    /// Waits until the process ends, for any reason.
     pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
-        // `Child::wait` closes the standard input that it holds; ours is held outside.
+        // `Child::wait` closes the standard input that the child holds; ours is held outside.
         self.child.wait().await
     }
 
@@ -42,11 +42,11 @@ impl Process {
         self.child.kill().await
     }
 
-    /// Stops the process in order, or else kills it.
+    /// Lets the process shut down, or kills it if that takes too long.
     pub(crate) async fn stop(&mut self) {
         self.lifeline = None;
         if timeout(STOPPED_WITHIN, self.child.wait()).await.is_err() {
-            // It cannot be helped any more if this fails too.
+            // Nothing more can be done if this fails too.
             let _ = self.child.kill().await;
         }
     }

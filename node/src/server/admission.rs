@@ -1,4 +1,4 @@
-//! Bounds the bytes of appends that a node holds at any time.
+//! The bound on the bytes of appends that a node holds at any time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,25 +9,25 @@ use tokio::time::{Instant, timeout_at};
 
 use super::problem;
 
-/// Most bytes of appends between being taken and being answered.
+/// The maximum bytes of appends that are admitted and not yet answered.
 const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Most bytes of single appends that wait to be taken.
+/// The maximum bytes of single appends that wait for admission.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// What an append takes beside its own bytes.
+/// The bytes that an append counts in addition to its own.
 const OVERHEAD_BYTES: usize = 512;
 
-/// Lets appends in, in the order in which they came.
+/// Admits appends in the order in which they arrived.
 ///
 /// Invariants:
-/// * What was admitted and not dropped has at most [`IN_FLIGHT_BYTES_MAX`] bytes.
-/// * What waits in [`Admission::admit_or_refuse`] has at most [`WAITING_BYTES_MAX`] bytes.
+/// * The appends that were admitted and not dropped have at most [`IN_FLIGHT_BYTES_MAX`] bytes.
+/// * The appends that wait in [`Admission::admit_or_refuse`] have at most [`WAITING_BYTES_MAX`] bytes.
 #[derive(Debug)]
 pub(crate) struct Admission {
     in_flight: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
-/// The room that an append takes; dropping it gives the room back.
+/// The room that an append takes; dropping this gives the room back.
 #[derive(Debug)]
 pub(crate) struct Admitted(
     #[allow(dead_code, reason = "held, never looked at")] OwnedSemaphorePermit,
@@ -39,8 +39,8 @@ impl Admission {
         Admission { in_flight, waiting: AtomicUsize::new(0) }
     }
 
-    /// Takes an append of a stream of appends: one that must keep its place waits, and by waiting holds
-    /// back those behind it. Error: its deadline passed.
+    /// Admits an append of a session: such an append must keep its place, so it waits for room and holds back
+    /// those after it. Returns an error if its deadline passed.
     pub(crate) async fn admit(&self, bytes: usize, deadline: Instant) -> Result<Admitted, Problem> {
         let room = room_of(bytes);
         if let Ok(permit) = self.in_flight.clone().try_acquire_many_owned(room) {
@@ -53,7 +53,7 @@ impl Admission {
         Ok(Admitted(permit))
     }
 
-    /// Takes an append that stands alone: when too many wait already it is refused at once.
+    /// Admits a single append, or refuses it at once if too many wait already.
     pub(crate) async fn admit_or_refuse(
         &self,
         bytes: usize,
@@ -72,11 +72,11 @@ impl Admission {
 }
 
 fn room_of(bytes: usize) -> u32 {
-    // An append that is larger than everything takes everything.
+    // An append that is larger than the whole room takes all of it.
     u32::try_from((bytes + OVERHEAD_BYTES).min(IN_FLIGHT_BYTES_MAX)).expect("64 MiB fit 32 bits")
 }
 
-/// Takes bytes off the waiting ones however the waiting ends.
+/// Subtracts bytes from the waiting ones, however the waiting ends.
 struct Leaving<'a> {
     waiting: &'a AtomicUsize,
     bytes: usize,

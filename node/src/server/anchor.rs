@@ -6,22 +6,22 @@ use tokio::time::Instant;
 
 use super::appends::DEADLINE_MAX;
 
-/// An instant before the first message of a session was sent. Its caller counts from the receipt of that
-/// message, which is later: so no deadline is later than the caller means, however long an append is on
-/// its way.
+/// An instant before the first message of a session was sent. The caller counts from the receipt of that
+/// message, which is later: so no deadline is later than the caller means, however long an append takes to
+/// arrive.
 ///
-/// Assumed: the monotonic clocks of the two machines run at about the same rate (see `deadline_ms`), also
-/// while one of them is suspended.
+/// This assumes that the monotonic clocks of the two machines run at about the same rate (see `deadline_ms`),
+/// also while one of the machines is suspended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Anchor(Instant);
 
 impl Anchor {
-    /// Noted now; the first message must be sent after that.
+    /// Returns the present instant; the first message must be sent after this call.
     pub(crate) fn now() -> Anchor {
         Anchor(Instant::now())
     }
 
-    /// The instant that an append's `deadline_ms` means.
+    /// Returns the instant for an append's `deadline_ms`.
     pub(crate) fn deadline(self, deadline_ms: u64) -> Instant {
         let latest = Instant::now() + DEADLINE_MAX;
         let told = self.0.checked_add(Duration::from_millis(deadline_ms));

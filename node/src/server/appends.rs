@@ -1,4 +1,4 @@
-//! The way of an append, a snapshot or a request to a group through a node: to the batcher where this node leads, to the leader elsewhere.
+//! The way of appends, snapshots and group requests through a node: to the batcher here, or to the leader elsewhere.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,35 +27,35 @@ use super::forward::{Forwarded, Forwarding};
 use super::pending::{Answer, Held, Pending, Tenure, Waiter};
 use super::problem;
 
-/// How long a single request waits for news of the leader before it tries again.
+/// The time that a single request waits for news of the leader before it is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// Most looks at conditions, and at old events before something is proposed, that run at once: each may read long from the disk, and seals and reads of the log
-/// need threads too.
+/// The maximum number of looks that run at once, at conditions or at old events before a proposal: each may read
+/// from the disk for long, and seals and reads of the log need threads too.
 const LOOKS_MAX: usize = 4;
-/// No deadline is further away, so that a number of milliseconds never runs over.
+/// The maximum time to a deadline, so that adding a number of milliseconds never overflows.
 pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// A request in both its forms: to be looked at, and to be proposed.
+/// A request in both its forms: decoded, to be judged, and encoded, to be proposed.
 #[derive(Clone)]
 pub(crate) struct Prepared {
     request: Request,
     encoded: Bytes,
-    /// Whether nothing behind it need wait for it to be sent again when its deadline passes.
+    /// True if later requests need not wait until this one is sent again after its deadline passed.
     expires_alone: bool,
 }
 
 impl Prepared {
-    /// Bytes it counts for admission.
+    /// Returns the bytes that the request counts for admission.
     pub(crate) fn size(&self) -> usize {
         self.encoded.len()
     }
 
-    /// A request as another node encoded it.
+    /// Decodes a request that another node encoded.
     pub(crate) fn from_encoded(encoded: Bytes) -> Result<Prepared, Invalid> {
         Ok(Prepared { request: decode_request(&encoded)?, encoded, expires_alone: false })
     }
 
-    /// The same, which nothing need wait for when its deadline passes, or must.
+    /// Returns the request with `expires_alone` set.
     pub(crate) fn expiring_alone(self, expires_alone: bool) -> Prepared {
         Prepared { expires_alone, ..self }
     }
@@ -64,7 +64,7 @@ impl Prepared {
         matches!(&self.request, Request::Append(append) if !append.conditions.is_empty())
     }
 
-    /// Whether it is taken although the disks are full: what changes settings or removes makes room.
+    /// Returns true if the request is taken although the disks are full: settings and removals make room.
     fn makes_room(&self) -> bool {
         match &self.request {
             Request::Append(append) => append.writes.iter().all(|write| write.stream.is_system()),
@@ -73,7 +73,7 @@ impl Prepared {
         }
     }
 
-    /// The streams whose order it keeps: those that it writes or looks at.
+    /// Returns the streams in whose order the request keeps its place: those that it writes or looks at.
     fn streams(&self) -> Vec<StreamName> {
         match &self.request {
             Request::Snapshot(snapshot) => vec![snapshot.stream.clone()],
@@ -95,7 +95,7 @@ impl From<Append> for Prepared {
 }
 
 impl From<(GroupName, Option<RequestId>, GroupRequest)> for Prepared {
-    /// Of a request that passed its check.
+    /// Encodes a request that passed its check.
     fn from((name, id, request): (GroupName, Option<RequestId>, GroupRequest)) -> Prepared {
         let encoded = encode_group(&name, id, &request);
         let request = Request::Group { name, id, request };
@@ -141,14 +141,14 @@ impl TryFrom<Option<WireRequest>> for Prepared {
     }
 }
 
-/// What an append or a snapshot came to.
+/// The result of a request that succeeded.
 pub(crate) enum Taken {
     Appended(Appended),
     Kept(Version),
     Group(GroupOutcome),
 }
 
-/// Where appends go from here, for as long as one leader leads.
+/// The way of appends from this node, for as long as one leader leads.
 #[derive(Clone, Debug)]
 pub(crate) enum Lane {
     /// This node leads.
@@ -158,7 +158,7 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
-    /// The term of this node's leadership that the lane lives in.
+    /// Returns the term of this node's leadership to which the lane belongs.
     pub(crate) fn tenure(&self) -> Option<Tenure> {
         match self {
             Lane::Here(tenure) => Some(tenure.clone()),
@@ -167,20 +167,20 @@ impl Lane {
     }
 }
 
-/// Takes appends and snapshots. One for each node.
+/// Takes appends, snapshots and group requests. Each node has one.
 pub(crate) struct Appends<H: Host> {
     pub(crate) replica: Replica<H>,
     pub(crate) admission: Admission,
     status: watch::Receiver<Status>,
     queue: mpsc::UnboundedSender<Pending>,
-    /// A place for each look at conditions, or at old events, that may run at once.
+    /// One permit for each look at conditions, or at old events, that may run at once.
     looks: Arc<Semaphore>,
-    /// The stream to the newest leader that is not this node.
+    /// The stream to the newest leader other than this node.
     forwarding: Mutex<Option<Forwarding>>,
 }
 
 impl<H: Host> Appends<H> {
-    /// Starts the batcher, which runs until this is dropped.
+    /// Starts the batcher, which runs until this value is dropped.
     pub(crate) fn start(replica: Replica<H>) -> Arc<Appends<H>> {
         let (queue, waiting) = mpsc::unbounded_channel();
         let status = replica.status();
@@ -191,13 +191,13 @@ impl<H: Host> Appends<H> {
         Arc::new(Appends { replica, status, admission, queue, looks, forwarding })
     }
 
-    /// Takes one request. What was certainly not proposed is tried again until the deadline.
+    /// Takes one request. A request that was certainly not proposed is tried again until the deadline.
     pub(crate) async fn take(
         self: &Arc<Self>,
         prepared: Prepared,
         deadline: Instant,
     ) -> Result<Taken, Problem> {
-        // It stands alone: there is no order that it would have to keep.
+        // A single request has no later requests that would have to keep an order.
         let prepared = prepared.expiring_alone(true);
         loop {
             let admitted = self.admission.admit_or_refuse(prepared.size(), deadline).await?;
@@ -212,7 +212,7 @@ impl<H: Host> Appends<H> {
                 Answer::Kept(version) => return Ok(Taken::Kept(version)),
                 Answer::Group(outcome) => return Ok(Taken::Group(outcome)),
                 Answer::Rejected(problem) => return Err(problem),
-                // What waits for room waits longer than a call.
+                // Until there is room again takes longer than a call may wait.
                 Answer::NoRoom => return Err(problem::no_space()),
                 Answer::Lost(problem) if problem.outcome == Outcome::Unknown => {
                     return Err(problem);
@@ -223,7 +223,7 @@ impl<H: Host> Appends<H> {
         }
     }
 
-    /// Hands a request on; its waiter is answered exactly once.
+    /// Passes a request on; its waiter is answered exactly once.
     pub(crate) fn submit(
         self: &Arc<Self>,
         lane: &Lane,
@@ -252,15 +252,15 @@ impl<H: Host> Appends<H> {
         }
     }
 
-    /// Hands the progress of a group to the batcher, told in the term of its owner; its waiter is answered exactly
-    /// once. It is taken although the disks are full: it may be what lets somebody make room.
+    /// Hands the progress of a group to the batcher, in the term of its owner; its waiter is answered exactly once.
+    /// Progress is taken although the disks are full: it may be what lets somebody make room.
     pub(crate) fn tell_progress(&self, tenure: &Tenure, encoded: Bytes, waiter: Waiter) {
         let (deadline, tenure) = (deadline_of(0), tenure.clone());
-        // A batcher that is gone drops the waiter, which answers for itself.
+        // If the batcher is gone it drops the waiter, and that answers by itself.
         let _ = self.queue.send(Pending { encoded, key_bytes: 0, deadline, tenure, waiter });
     }
 
-    /// Takes the next step with what need not wait for others.
+    /// Takes the next step with a request that need not wait for others.
     fn go_on(self: &Arc<Self>, tenure: &Tenure, held: Held) {
         let Held { prepared, deadline, waiter } = held;
         let streams = if prepared.has_conditions() { prepared.streams() } else { Vec::new() };
@@ -288,24 +288,24 @@ impl<H: Host> Appends<H> {
         let refusal = || pending.tenure.refusal(self.replica.has_room());
         match if makes_room { None } else { refusal() } {
             Some(answer) => pending.waiter.answer(answer),
-            // A batcher that is gone drops the waiter, which answers for itself.
+            // If the batcher is gone it drops the waiter, and that answers by itself.
             None => drop(self.queue.send(pending)),
         }
     }
 
-    /// Answers an append that cannot be made any more, by what is stored. What comes behind it in its session need
-    /// not wait: there is nothing that it could overtake.
+    /// Judges an append by what is stored on the disk, and answers it if it cannot be made any more. Later requests of
+    /// its session need not wait: there is nothing that they could overtake.
     async fn look(self: Arc<Self>, pending: Pending, makes_room: bool) {
         let _place = self.looks.acquire().await.expect("it is never closed");
         match judge_early(&self.replica, &pending.encoded).await {
             Ok(Some(verdict)) => pending.waiter.answer(verdict.into()),
             Ok(None) => self.propose(pending, makes_room),
-            // Lost, not rejected: it is sent again.
+            // Lost, not rejected: the request is sent again.
             Err(problem) => pending.waiter.answer(Answer::Lost(problem)),
         }
     }
 
-    /// Carries an append with conditions to its answer, and then lets go what it held back.
+    /// Carries an append with conditions to its answer, and then releases the requests that waited for it.
     async fn carry(
         self: Arc<Self>,
         conditional: Conditional,
@@ -314,14 +314,14 @@ impl<H: Host> Appends<H> {
     ) {
         let tenure = conditional.tenure.clone();
         waiter.answer(conditional.carry(&self.replica, &self.queue).await);
-        // Under the lock until all is on its way, so that nothing new overtakes it.
+        // The lock is held until all released requests are on their way, so that no new one overtakes them.
         let mut order = tenure.order();
         for held in order.finish(&streams) {
             self.go_on(&tenure, held);
         }
     }
 
-    /// What can be said without proposing the request, and without a look at the disk.
+    /// Judges a request by what is in memory, without proposing it.
     fn judge(&self, request: &Request) -> Early {
         match (request, self.replica.reader()) {
             (Request::Append(append), Some(reader)) => reader.judge_in_memory(append),
@@ -366,7 +366,7 @@ impl<H: Host> Appends<H> {
         Ok(Some(Lane::There(opened)))
     }
 
-    /// Whether appends would take another lane now.
+    /// Returns true if appends would take another lane now.
     pub(crate) fn is_over(&self, lane: &Lane) -> bool {
         match lane {
             Lane::There(forwarding) => forwarding.is_over(),
@@ -377,14 +377,14 @@ impl<H: Host> Appends<H> {
         }
     }
 
-    /// Where the leader serves clients; empty if it is not known.
+    /// Returns the address where the leader serves clients; empty if the leader is not known.
     pub(crate) fn leader_address(&self) -> String {
         let leader =
             self.status.borrow().leader.as_ref().map(|leader| leader.client_address.clone());
         leader.unwrap_or_default()
     }
 
-    /// Waits until something changed, or a little.
+    /// Waits until the replica's status changes, at most for [`TRY_AGAIN_AFTER`].
     async fn news(&self, deadline: Instant) -> Result<(), Problem> {
         let mut status = self.status.clone();
         status.mark_unchanged();
@@ -393,7 +393,7 @@ impl<H: Host> Appends<H> {
     }
 }
 
-/// The instant that a number of milliseconds from now means; 0 is the default.
+/// Returns the instant that is a number of milliseconds from now; 0 stands for the default.
 pub(crate) fn deadline_of(time_left_ms: u64) -> Instant {
     let left = if time_left_ms == 0 { DEADLINE_MS_DEFAULT } else { time_left_ms };
     Instant::now() + Duration::from_millis(left).min(DEADLINE_MAX)
@@ -426,7 +426,7 @@ impl<H: Host> Proposer for ToReplica<H> {
     }
 }
 
-/// What can be told of an append without proposing it, by what is stored: it may lie on the disk.
+/// Judges an append by what is stored, which may be on the disk, without proposing it.
 async fn judge_early<H: Host>(
     replica: &Replica<H>,
     encoded: &Bytes,
@@ -440,8 +440,8 @@ async fn judge_early<H: Host>(
     replica.host().run(judge).await.map_err(|fault| problem::of_found(replica, &fault))
 }
 
-/// The answer to an append that was not made when it was applied, by what is stored of one that was made before: it
-/// may lie on the disk.
+/// Answers an append that was not made when it was applied, by the stored append that was made before, which
+/// may be on the disk.
 async fn judge_again<H: Host>(replica: &Replica<H>, encoded: Bytes, verdict: Verdict) -> Answer {
     let Some(reader) = replica.reader() else {
         return Answer::Lost(problem::stopping(Outcome::Unknown));
@@ -453,7 +453,7 @@ async fn judge_again<H: Host>(replica: &Replica<H>, encoded: Bytes, verdict: Ver
         (Ok(Request::Append(append)), Verdict::Unsettled(unsettled)) => {
             reader.judge_unsettled(&append, unsettled)
         }
-        // Nothing but an append is looked for.
+        // Only appends need a look at what is stored.
         (_, verdict) => Ok(verdict),
     };
     match replica.host().run(judge).await {

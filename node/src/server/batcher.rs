@@ -1,4 +1,4 @@
-//! Everything that waits becomes one entry of the log: no timers, a few entries in flight.
+//! The batcher, which makes one entry of the log of everything that waits: no timers, a few entries in flight.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -17,44 +17,44 @@ use tokio::time::Instant;
 use super::pending::{Answer, Pending};
 use super::problem;
 
-/// While so many entries are under way, what comes in collects for the next. Four did best: with fewer
-/// the disk waits for the network, with more the entries get small.
+/// The number of entries in flight at which requests collect for the next entry. Four did best: with fewer
+/// the disk waits for the network, with more the entries become small.
 const ENTRIES_IN_FLIGHT_MAX: usize = 4;
-/// From this pressure on (see `Status::pressure`) entries are held back.
+/// The pressure (see `Status::pressure`) above which entries are held back.
 const PRESSURE_EASY: f32 = 0.5;
-/// How long an entry waits that a leader did not take because it has not heard from a majority: right after
-/// its election, say.
+/// The time before an entry is proposed again that the leader did not take because it had not heard from a
+/// majority, for example right after its election.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(5);
-/// How long a byte, counted as the chunk size counts it, is held back at full pressure: 4 MiB in a second, which
-/// any disk seals faster.
+/// The time for which each byte, counted as for the chunk size, is held back at full pressure. It allows 4 MiB per
+/// second, and any disk seals faster.
 const HOLD_BACK_NANOS_PER_BYTE: f32 = 256.0;
 
-/// What the batcher needs of the replica.
+/// The replica, as the batcher sees it.
 pub(crate) trait Proposer: Send + Sync + 'static {
-    /// The stamp of an entry that is proposed now; none while the node does not know enough clocks for one.
+    /// Returns the stamp for an entry that is proposed now; none while the node does not know enough clocks.
     fn stamp(&self) -> Option<Timestamp>;
-    /// How near apply is to having to wait for a seal.
+    /// Returns how near apply is to having to wait for a seal.
     fn pressure(&self) -> f32;
-    /// As `Replica::propose`.
+    /// Does the same as `Replica::propose`.
     fn propose(
         &self,
         term: Term,
         command: Bytes,
         done: Done,
     ) -> impl Future<Output = Result<(), Lost>> + Send;
-    /// Answers an append that is not made, be that because it was made before, after a look at what is stored: at
-    /// the content of a repetition, and for one that is older than the window of retries. Called where commands are
-    /// applied, so it does not wait for that look.
+    /// Answers an append that was not made, perhaps because it was made before, after a look at what is stored: at the
+    /// content for a repetition, and at old events for an append that is older than the window of retries. It is called
+    /// where commands are applied, so it does not wait for that look.
     fn answer_after_look(&self, append: Pending, verdict: Verdict);
 }
 
-/// Proposes what comes through the queue, in its order, until all senders are gone.
+/// Proposes what arrives in the queue, in its order, until all senders are gone.
 pub(crate) async fn run<P: Proposer>(proposer: P, queue: mpsc::UnboundedReceiver<Pending>) {
     let proposer = Arc::new(proposer);
     let slots = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT_MAX));
     let mut waiting = Waiting { first: VecDeque::new(), queue };
     while let Some(first) = waiting.next().await {
-        // First the slot, then all that waits: the batch collects while the slots are taken.
+        // First the slot, then the waiting requests: the batch collects while the slots are taken.
         waiting.first.push_front(first);
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         let stamp = proposer.stamp();
@@ -68,14 +68,14 @@ pub(crate) async fn run<P: Proposer>(proposer: P, queue: mpsc::UnboundedReceiver
             waiting.put_back(refused);
             tokio::time::sleep(TRY_AGAIN_AFTER).await;
         }
-        // Here and not before proposing: the deadlines of a batch are looked at when it is collected.
+        // The wait is here and not before proposing: a batch checks its deadlines when it is collected.
         hold_back(proposer.pressure(), bytes).await;
     }
 }
 
-/// What is to be proposed, in its order.
+/// The requests that are to be proposed, in order.
 struct Waiting {
-    /// What was taken from the queue and could not be proposed yet.
+    /// The requests that were taken from the queue and could not be proposed yet.
     first: VecDeque<Pending>,
     queue: mpsc::UnboundedReceiver<Pending>,
 }
@@ -88,7 +88,7 @@ impl Waiting {
         }
     }
 
-    /// What is there without waiting.
+    /// Returns the next request, if one is there without waiting.
     fn next_now(&mut self) -> Option<Pending> {
         self.first.pop_front().or_else(|| self.queue.try_recv().ok())
     }
@@ -107,10 +107,10 @@ async fn hold_back(pressure: f32, bytes: u64) {
     }
 }
 
-/// What becomes one entry.
+/// The requests that become one entry.
 ///
 /// Invariants:
-/// * All appends were sent in one term; their order is that of the queue.
+/// * All requests were sent in one term; their order is that of the queue.
 /// * The command has at most [`ENTRY_BYTES_MAX`] bytes.
 struct Batch {
     term: Option<Term>,
@@ -119,7 +119,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Takes what waits, up to the first append that must wait for the next entry.
+    /// Takes the waiting requests, up to the first that must wait for the next entry.
     fn collect(waiting: &mut Waiting, stamp: Timestamp) -> Batch {
         let mut batch = Batch { term: None, command: Builder::new(stamp), appends: Vec::new() };
         let now = Instant::now();
@@ -128,7 +128,7 @@ impl Batch {
                 let lost = problem::of_lost_append(Lost::NotLeader);
                 pending.waiter.answer(Answer::Lost(lost));
             } else if pending.deadline <= now {
-                // Lost, not rejected: it is sent again, and what came after it must not overtake it.
+                // Lost, not rejected: the request is sent again, and no later one may overtake it.
                 pending.waiter.answer(Answer::Lost(problem::expired()));
             } else if batch.has_room_for(&pending) {
                 batch.term = Some(pending.tenure.term);
@@ -142,7 +142,7 @@ impl Batch {
         batch
     }
 
-    /// What it counts towards the chunk size, by which the pressure is measured.
+    /// Returns the bytes that the batch counts towards the chunk size, by which the pressure is measured.
     fn chunk_bytes(&self) -> u64 {
         let keys: u64 = self.appends.iter().map(|pending| pending.key_bytes).sum();
         self.command.size() as u64 + keys
@@ -153,8 +153,8 @@ impl Batch {
         self.term.is_none() || self.term == Some(pending.tenure.term) && size <= ENTRY_BYTES_MAX
     }
 
-    /// Proposes the entry, and gives back its appends if they can be proposed a little later: nothing
-    /// behind them was proposed yet, so they keep their place.
+    /// Proposes the entry. Returns its requests if they can be proposed a little later: no later request was
+    /// proposed yet, so these keep their place.
     async fn propose<P: Proposer>(
         self,
         proposer: &Arc<P>,
@@ -182,7 +182,7 @@ fn take(appends: &Mutex<Vec<Pending>>) -> Vec<Pending> {
     std::mem::take(&mut *appends.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Gives every append of an entry its answer.
+/// Answers every request of an entry.
 fn answer<P: Proposer>(proposer: &P, appends: Vec<Pending>, outcome: Result<Vec<Verdict>, Lost>) {
     match outcome {
         Ok(verdicts) => {

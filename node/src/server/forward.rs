@@ -21,23 +21,23 @@ use tonic::Streaming;
 use super::pending::{Answer, Waiter};
 use super::problem;
 
-/// About how many bytes of appends go into one message.
+/// The approximate number of bytes of appends in one message.
 const MESSAGE_BYTES: usize = 1024 * 1024;
-/// A leader that does not take a stream by then is not there.
+/// The time within which a leader must accept a stream; otherwise it counts as unreachable.
 const OPENED_WITHIN: Duration = Duration::from_secs(3);
-/// Messages that wait for the transport; more would only wait longer.
+/// The maximum number of messages that wait for the transport; more would only wait longer.
 const MESSAGES_WAITING_MAX: usize = 2;
 
 /// An append on its way to the leader.
 pub(crate) struct Forwarded {
     pub(crate) encoded: Bytes,
     pub(crate) deadline: Instant,
-    /// Whether what comes after it need not wait for it to be sent again when the deadline passes.
+    /// True if later appends need not wait until this one is sent again after its deadline passed.
     pub(crate) expires_alone: bool,
     pub(crate) waiter: Waiter,
 }
 
-/// A stream to one leader in one term. A handle; the stream ends with the first append that is lost.
+/// A handle of a stream to one leader in one term. The stream ends with the first append that is lost.
 #[derive(Clone, Debug)]
 pub(crate) struct Forwarding {
     leader: u64,
@@ -61,7 +61,7 @@ impl Forwarding {
         forwarding
     }
 
-    /// Whether this is a stream to that leader in that term, and lives.
+    /// Returns true if this is a stream to this leader in this term, and is not over.
     pub(crate) fn leads_to(&self, leader: &Member, term: Term) -> bool {
         self.leader == leader.id && self.term == term && !self.is_over()
     }
@@ -82,29 +82,29 @@ impl Forwarding {
 ///
 /// Invariants:
 /// * `unanswered` holds every append that was taken from the queue and not answered.
-/// * Those with numbers up to `sent` were handed to the transport; the others certainly were not.
+/// * Appends with numbers up to `sent` were handed to the transport; the others certainly were not.
 struct Stream {
     queue: mpsc::UnboundedReceiver<Forwarded>,
     unanswered: BTreeMap<u64, Waiter>,
     sent: u64,
     number: u64,
-    /// Whether an append of it was refused for want of room: none behind it may go on elsewhere.
+    /// True if an append was refused for lack of room: no later append may continue on another stream.
     lacked_room: bool,
 }
 
-/// How a stream ended without a loss.
+/// The reason for the end of a stream without a loss.
 enum Ended {
-    /// It reached its age, and everything it took is answered.
+    /// The stream reached its maximum age, and every append that it took is answered.
     Old,
-    /// The term did, or nobody can send any more.
+    /// The term ended, or nobody can send any more.
     Over,
 }
 
-/// A stream that the leader has taken.
+/// A stream that the leader has accepted.
 struct Open {
     outbound: mpsc::Sender<peer::ForwardRequest>,
     inbound: Streaming<v1::AppendSessionResponse>,
-    /// When its first message came: deadlines are counted from then.
+    /// The time of the leader's first message: deadlines are counted from then.
     since: Instant,
 }
 
@@ -186,8 +186,8 @@ impl Stream {
         Ok(if more { Ended::Old } else { Ended::Over })
     }
 
-    /// Puts an append into the message, and tells its bytes. Error: its deadline has passed; the stream
-    /// ends, for what came after it must not overtake it when it is sent again, if it may be.
+    /// Puts an append into the message and returns its length. Error: its deadline has passed and it does not
+    /// expire alone; the stream ends, because no later append may overtake it when it is sent again.
     fn take(
         &mut self,
         forwarded: Forwarded,
@@ -258,7 +258,7 @@ async fn open<H: Host>(replica: &Replica<H>, leader: &Member, term: Term) -> Res
     Ok(Open { outbound, inbound, since: Instant::now() })
 }
 
-/// Whom this node takes a leader for.
+/// Returns the opening message of a stream to the leader, which names the cluster, both nodes and the term.
 pub(crate) fn opening_of<H: Host>(
     replica: &Replica<H>,
     leader: &Member,

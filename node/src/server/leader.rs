@@ -1,4 +1,4 @@
-//! The leader's side of forwarding: takes the appends that other nodes took.
+//! The leader's side of forwarding: takes the appends that clients sent to other nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::pending::Tenure;
 use super::problem;
 use super::session::{Answers, Desk};
 
-/// How long the sender may take to say whom it means, and this node to learn that it was elected.
+/// The time for the sender to name its leader and term, and for this node to learn that it was elected.
 pub(crate) const OPENING_WITHIN: Duration = Duration::from_secs(1);
 
 /// The service that takes forwarded appends.
@@ -90,7 +90,7 @@ async fn take_all<H: Host>(
     mut requests: Streaming<peer::ForwardRequest>,
 ) {
     let lane = Lane::Here(tenure);
-    // The sender's end of the stream, or its death: what is under way is still answered.
+    // A sender that ends the stream or dies ends this loop: requests under way are still answered.
     while let Ok(Some(request)) = requests.message().await {
         for append in request.appends {
             if let Err(problem) = take(appends, desk, &lane, anchor, append).await {
@@ -100,8 +100,8 @@ async fn take_all<H: Host>(
     }
 }
 
-/// Takes one append. An error ends the stream: the bytes are not what a node of this version sends, or there
-/// was no room for the append in time, and nothing behind it may overtake it.
+/// Takes one append. An error ends the stream: the bytes are not from a node of this version, or there was
+/// no room for the append in time, and no later append may overtake it.
 async fn take<H: Host>(
     appends: &Arc<Appends<H>>,
     desk: &Desk,

@@ -1,4 +1,4 @@
-//! Lists of names: a page is looked for when the client takes it.
+//! Lists of names: a page is searched when the client takes it.
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -12,11 +12,11 @@ use tonic::Status;
 
 use super::problem;
 
-/// How many pages are looked at for one message: what finds nothing must come back now and then, to learn that its
-/// client has left.
+/// The maximum number of pages that are searched for one message: a search that finds nothing must return now and
+/// then, to notice that its client has left.
 const PAGES_PER_MESSAGE_MAX: usize = 4;
 
-/// The messages of the answer; the last one says so. A client that does not read on costs one of them.
+/// Returns the messages of the answer, the last one marked as the end. A client that stops reading costs one message.
 pub(crate) fn stream<H: Host>(
     replica: Replica<H>,
     reader: Reader,
@@ -35,7 +35,7 @@ pub(crate) fn stream<H: Host>(
     .boxed()
 }
 
-/// The next message, and what is left after it.
+/// Returns the next message, and the rest of the list.
 async fn next<H: Host>(
     replica: &Replica<H>,
     reader: Reader,
@@ -49,7 +49,7 @@ async fn next<H: Host>(
     looked.await.map_err(|fault| problem::of_found(replica, &fault))
 }
 
-/// Looks for a message of names, and leaves of the list what comes after them.
+/// Makes a message of names, and advances `listing` past them.
 fn fetch(reader: &Reader, listing: &mut Listing) -> Result<v1::ListNamesResponse, Fault> {
     let mut message = v1::ListNamesResponse::default();
     for _ in 0..PAGES_PER_MESSAGE_MAX {

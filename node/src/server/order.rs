@@ -1,19 +1,19 @@
-//! Which appends of a session wait for one with conditions, so that they do not overtake it.
+//! The order of a session: its appends wait for an append with conditions, so that they do not overtake it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_proto::StreamName;
 
-/// What waits, and for what.
+/// The items that wait, and the streams that they wait for.
 ///
 /// Invariants:
-/// * Of all that names a stream, what has conditions and was let go on is alone until it is finished.
-/// * What names a common stream goes on in the order in which it came.
-/// * `queues` holds, for each stream, the numbers of those in `waiting` that name it, and no empty queue.
+/// * While an item with conditions runs, until it is finished, no other item that names one of its streams runs.
+/// * Items that name a common stream go on in the order in which they came.
+/// * `queues` holds, for each stream, the numbers of the items in `waiting` that name it, and no empty queue.
 pub(crate) struct Order<T> {
-    /// The streams of what has conditions, went on and is not finished.
+    /// The streams of the items with conditions that went on and are not finished.
     running: BTreeSet<StreamName>,
-    /// By a number that grows.
+    /// The waiting items by a number that grows.
     waiting: BTreeMap<u64, Entry<T>>,
     queues: BTreeMap<StreamName, BTreeSet<u64>>,
     next: u64,
@@ -33,12 +33,12 @@ impl<T> Default for Order<T> {
 }
 
 impl<T> Order<T> {
-    /// Whether nothing waits, and there is nothing to wait for.
+    /// Returns true if nothing waits, and there is nothing to wait for.
     pub(crate) fn is_idle(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty()
     }
 
-    /// Takes what comes next; gives it back if it may go on at once. What has conditions is to be
+    /// Takes the next item, and returns it if it may go on at once. An item with conditions must be
     /// [finished](Order::finish) when it is answered.
     pub(crate) fn enter(
         &mut self,
@@ -63,13 +63,13 @@ impl<T> Order<T> {
         None
     }
 
-    /// What has conditions and went on with these streams is answered. Returns what may go on now, in order.
+    /// Finishes an item with conditions and these streams. Returns the items that may go on now, in order.
     pub(crate) fn finish(&mut self, streams: &[StreamName]) -> Vec<T> {
         for stream in streams {
             self.running.remove(stream);
         }
         let mut released = Vec::new();
-        // Only what is the first to wait for a stream that came free may go on, and it makes others the first.
+        // Only the first item that waits for a freed stream may go on; when it does, others become the first.
         let mut candidates: BTreeSet<u64> =
             streams.iter().filter_map(|stream| self.first(stream)).collect();
         while let Some(number) = candidates.pop_first() {
@@ -94,7 +94,7 @@ impl<T> Order<T> {
         released
     }
 
-    /// The first that waits for a stream.
+    /// Returns the number of the first item that waits for a stream.
     fn first(&self, stream: &StreamName) -> Option<u64> {
         self.queues.get(stream)?.first().copied()
     }
@@ -152,7 +152,7 @@ mod tests {
         assert!(order.is_idle());
     }
 
-    /// Ninety thousand wait: to look at all of them each time takes minutes.
+    /// With ninety thousand waiting items, a look at all of them each time takes minutes.
     #[test]
     fn letting_go_looks_only_at_what_waits_for_the_streams_that_came_free() {
         let names: Vec<String> = (0..300).map(|number| format!("s-{number}")).collect();

@@ -1,4 +1,4 @@
-//! An append or a snapshot on its way to the log, and the answer it gets.
+//! A request on its way to the log, and its answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,25 +13,25 @@ use super::appends::Prepared;
 use super::order::Order;
 use super::problem;
 
-/// What became of an append or a snapshot.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// It is in the log for good.
+    /// The append is in the log for good.
     Appended(Appended),
-    /// The snapshot that is kept now is of this version.
+    /// The snapshot that is kept now has this version.
     Kept(Version),
-    /// What a request to a consumer group came to.
+    /// The outcome of a request to a consumer group.
     Group(GroupOutcome),
-    /// It is not, for a reason of its own; the appends behind it are not touched by that.
+    /// The request was refused for a reason of its own; later requests are not affected.
     Rejected(Problem),
-    /// It got no verdict, and the session that it belongs to ends with it. The problem's outcome tells
-    /// whether it may be in the log.
+    /// The request got no verdict, and its session ends with it. The problem's outcome states whether it may be
+    /// in the log.
     Lost(Problem),
-    /// It is not in the log, for the disks are too full for more events. The session goes on, for the sake of
-    /// what makes room; see [`Tenure::refusal`].
+    /// The append is not in the log, because the disks are too full for more events. The session continues, for
+    /// requests that make room; see [`Tenure::refusal`].
     NoRoom,
-    /// It is not in the log: its conditions were looked at too long before it was its turn. Nobody's answer:
-    /// who proposed it looks again.
+    /// The append is not in the log: its conditions were checked too long before its turn. No caller gets this
+    /// answer: the proposer checks them again.
     CheckTooOld,
 }
 
@@ -48,11 +48,11 @@ impl From<Verdict> for Answer {
     }
 }
 
-/// Where the answer goes; called where commands are applied, so it must be short.
+/// The receiver of the answer; called where commands are applied, so it must be short.
 pub(crate) type Deliver = Box<dyn FnOnce(Answer) + Send>;
 
-/// The one who waits for an answer, and the room that the append takes until then. Nobody is forgotten:
-/// dropped without an answer, it tells that the outcome is unknown.
+/// A request that waits for its answer, and the room that it takes until then. Every waiter is answered: one
+/// that is dropped answers that the outcome is unknown.
 pub(crate) struct Waiter(Option<(Deliver, Option<Admitted>)>);
 
 impl Waiter {
@@ -60,7 +60,7 @@ impl Waiter {
         Waiter(Some((deliver, Some(admitted))))
     }
 
-    /// For an append whose room somebody else holds.
+    /// Makes a waiter for a request whose room somebody else holds.
     pub(crate) fn without_room(deliver: Deliver) -> Waiter {
         Waiter(Some((deliver, None)))
     }
@@ -81,14 +81,14 @@ impl Drop for Waiter {
     }
 }
 
-/// What waits in a session for its turn.
+/// A request that waits for its turn in a session.
 pub(crate) struct Held {
     pub(crate) prepared: Prepared,
     pub(crate) deadline: Instant,
     pub(crate) waiter: Waiter,
 }
 
-/// A term of this node's leadership, as one session lives in it.
+/// A term of this node's leadership, with the state of one session in it.
 #[derive(Clone)]
 pub(crate) struct Tenure {
     pub(crate) term: Term,
@@ -98,7 +98,7 @@ pub(crate) struct Tenure {
 #[derive(Default)]
 struct SessionState {
     ended: AtomicBool,
-    /// Whether an append of it was refused for want of room.
+    /// True if an append of the session was refused for lack of room.
     lacked_room: AtomicBool,
     order: Mutex<Order<Held>>,
 }
@@ -114,8 +114,8 @@ impl Tenure {
         Tenure { term, session: Arc::default() }
     }
 
-    /// Nothing more of this session is proposed: an append of it was lost, and what came after it must
-    /// not overtake it when it is sent again.
+    /// Ends the session: nothing more of it is proposed, because an append of it was lost and no later one may
+    /// overtake it when it is sent again.
     pub(crate) fn end(&self) {
         self.session.ended.store(true, Ordering::Release);
     }
@@ -124,9 +124,9 @@ impl Tenure {
         self.session.ended.load(Ordering::Acquire)
     }
 
-    /// What is told an append of this session that is not to be proposed, if the disks have room or not. Once one
-    /// was refused for want of room, none behind it goes on: when there is room again the session ends, so that
-    /// none overtakes one that is sent again. What makes room is not asked of, and goes on all the while.
+    /// Returns the answer to an append of this session that must not be proposed, given whether the disks have room.
+    /// Once one was refused for lack of room, no later append goes on: when there is room again the session ends, so
+    /// that none overtakes one that is sent again. Requests that make room are not checked here, and always go on.
     pub(crate) fn refusal(&self, has_room: bool) -> Option<Answer> {
         if !has_room {
             self.session.lacked_room.store(true, Ordering::Release);
@@ -136,7 +136,7 @@ impl Tenure {
         lacked_room.then(|| Answer::Lost(problem::room_again()))
     }
 
-    /// What waits in this session for an append with conditions.
+    /// Returns the requests of this session that wait for an append with conditions.
     pub(crate) fn order(&self) -> MutexGuard<'_, Order<Held>> {
         // No code that holds the lock can leave the order half changed.
         self.session.order.lock().unwrap_or_else(PoisonError::into_inner)
@@ -145,11 +145,11 @@ impl Tenure {
 
 /// An append or a snapshot that waits to be proposed.
 pub(crate) struct Pending {
-    /// As `store::command` has it.
+    /// The request in the encoding of `store::command`.
     pub(crate) encoded: Bytes,
-    /// What it counts towards the chunk size beside its length.
+    /// The bytes that the request counts towards the chunk size beside its length.
     pub(crate) key_bytes: u64,
-    /// Nothing is proposed after it.
+    /// The time after which the request is not proposed any more.
     pub(crate) deadline: Instant,
     pub(crate) tenure: Tenure,
     pub(crate) waiter: Waiter,

@@ -1,17 +1,17 @@
-//! The one table from what can go wrong inside a node to what its callers are told.
+//! The conversions from errors inside a node to the problems that its callers get, all in one place.
 
 use quorate_proto::{ErrorKind, Outcome, Problem};
 use quorate_raft::host::Host;
 use quorate_raft::{FoundError, Lost, Replica, ScavengeError};
 use quorate_store::Fault;
 
-/// Why an append got no verdict. What is not certainly refused may be in the log.
+/// Converts the error of an append without a verdict. Unless it was certainly refused it may be in the log.
 pub(crate) fn of_lost_append(lost: Lost) -> Problem {
     let outcome = if lost.is_refused() { Outcome::NotAppended } else { Outcome::Unknown };
     Problem::new(kind_of_lost(lost), outcome, lost.to_string())
 }
 
-/// Why a read did not reach its point.
+/// Converts the error of a read that did not reach its point.
 pub(crate) fn of_lost_read(lost: Lost) -> Problem {
     Problem::new(kind_of_lost(lost), Outcome::NotAppended, lost.to_string())
 }
@@ -26,7 +26,7 @@ fn kind_of_lost(lost: Lost) -> ErrorKind {
     }
 }
 
-/// A fault while a read was answered, or an append was looked at before it was proposed.
+/// Converts a fault of a read, or of a look before an append was proposed.
 fn of_fault(fault: &Fault) -> Problem {
     let kind = match fault {
         Fault::Damaged { .. } => ErrorKind::Damaged,
@@ -35,14 +35,14 @@ fn of_fault(fault: &Fault) -> Problem {
     Problem::new(kind, Outcome::NotAppended, fault.to_string())
 }
 
-/// The same, of a fault that came up while something was looked for: a chunk that is damaged is repaired from
-/// another node.
+/// Converts a fault as `of_fault` does, and notes the damage: a damaged chunk is repaired from another
+/// node.
 pub(crate) fn of_found<H: Host>(replica: &Replica<H>, fault: &Fault) -> Problem {
     replica.note_damage(fault);
     of_fault(fault)
 }
 
-/// Why a cluster was not founded.
+/// Converts the error of a cluster that was not founded.
 pub(crate) fn of_found_error(error: &FoundError) -> Problem {
     let kind = match error {
         FoundError::Founded(_) => ErrorKind::AlreadyExists,
@@ -53,7 +53,7 @@ pub(crate) fn of_found_error(error: &FoundError) -> Problem {
     Problem::new(kind, Outcome::NotAppended, error.to_string())
 }
 
-/// Why a scavenge did not go to its end.
+/// Converts the error of a scavenge that did not finish.
 pub(crate) fn of_scavenge_error(error: &ScavengeError) -> Problem {
     let kind = match error {
         ScavengeError::UnderWay => ErrorKind::Overloaded,
@@ -70,7 +70,7 @@ pub(crate) fn expired() -> Problem {
     Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message)
 }
 
-/// Whether it says that an append was given up before it was proposed, because its deadline passed.
+/// Returns true if an append was given up before it was proposed, because its deadline passed.
 pub(crate) fn is_expired(problem: &Problem) -> bool {
     problem.kind == ErrorKind::Deadline && problem.outcome == Outcome::NotAppended
 }
@@ -82,20 +82,20 @@ pub(crate) fn no_space() -> Problem {
     Problem::new(ErrorKind::NoSpace, Outcome::NotAppended, message)
 }
 
-/// The disks were too full for an append of the session before, so that this one must not go first.
+/// The disks were too full for an earlier append of the session, so that this one must not go first.
 pub(crate) fn room_again() -> Problem {
     let message =
         "an append before it found no room on the disks; nothing was appended, send both again";
     Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message)
 }
 
-/// The deadline passed while nobody knows how the append ends.
+/// The deadline passed while the outcome of the append is unknown.
 pub(crate) fn overdue() -> Problem {
     let message = "the deadline passed without a verdict; the append may be in the log";
     Problem::new(ErrorKind::Deadline, Outcome::Unknown, message)
 }
 
-/// A request was answered as one of another kind is.
+/// A request was answered like one of another kind.
 pub(crate) fn misanswered() -> Problem {
     let message = "the request was answered as one of another kind";
     Problem::new(ErrorKind::Internal, Outcome::Unknown, message)
@@ -107,13 +107,13 @@ pub(crate) fn not_ready() -> Problem {
     Problem::new(ErrorKind::NotReady, Outcome::NotAppended, message)
 }
 
-/// Nobody looked whether an append was made long before.
+/// Nothing checked whether the append was made long before.
 pub(crate) fn unsettled() -> Problem {
     let message = "it was not looked whether the append was made long before; it may be in the log";
     Problem::new(ErrorKind::Internal, Outcome::Unknown, message)
 }
 
-/// The node is stopping; `outcome` is what is known of the append.
+/// The node is stopping; `outcome` is the known outcome of the append.
 pub(crate) fn stopping(outcome: Outcome) -> Problem {
     Problem::new(ErrorKind::Unavailable, outcome, "the node is stopping")
 }

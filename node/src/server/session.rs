@@ -1,4 +1,4 @@
-//! Pipelined appends: one stream of them in, their answers out, bound to one term of one leader.
+//! Sessions of pipelined appends: one stream of appends in, their answers out, bound to one term of one leader.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,30 +24,30 @@ use super::appends::{Appends, Lane, Prepared, deadline_of};
 use super::pending::{Answer, Tenure, Waiter};
 use super::problem;
 
-/// Most bytes of one session's appends whose answers were not yet taken by the transport. An answer that
+/// The maximum bytes of one session's appends whose answers the transport has not taken yet. An answer that
 /// names everything that failed is about as large as its append.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
-/// What every append counts besides its own bytes, for its answer.
+/// The bytes that every append counts for its answer, in addition to its own.
 const ANSWER_BYTES: usize = 512;
 const _: () = assert!(APPEND_BYTES_MAX + ANSWER_BYTES < WINDOW_BYTES);
-/// How long a session that ends waits for the answers that are still to come.
+/// The time for which a session that ends waits for its last answers.
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
-/// What goes out of a session.
+/// An item in the answers of a session.
 enum Item {
     Answer { number: u64, answer: Answer, place: OwnedSemaphorePermit },
     Leader(String),
     End(Problem),
 }
 
-/// Where the answers of a session are handed in.
+/// The desk of a session, which takes the answers to its appends.
 #[derive(Clone)]
 pub(crate) struct Desk {
     items: mpsc::UnboundedSender<Item>,
     window: Arc<Semaphore>,
-    /// Whether an append was refused for want of room.
+    /// True if an append was refused for lack of room.
     lacked_room: Arc<AtomicBool>,
-    /// An append was lost, or nobody listens to the answers any more.
+    /// Cancelled when an append was lost, or nobody receives the answers any more.
     over: CancellationToken,
 }
 
@@ -68,7 +68,7 @@ impl Desk {
         (desk, Answers { items, end: None, over })
     }
 
-    /// Sends the message that opens the session, and tells from which instant its deadlines count.
+    /// Sends the message that opens the session; returns the instant from which its deadlines count.
     pub(crate) fn greet(&self, leader: String) -> Anchor {
         let anchor = Anchor::now();
         self.tell_leader(leader);
@@ -79,7 +79,7 @@ impl Desk {
         let _ = self.items.send(Item::Leader(leader));
     }
 
-    /// A place in the window for an append of so many bytes; waits while the client does not take its
+    /// Returns a place in the window for an append of this length; waits while the client does not take its
     /// answers.
     pub(crate) async fn place(&self, bytes: usize) -> OwnedSemaphorePermit {
         let bytes = (bytes + ANSWER_BYTES).min(WINDOW_BYTES);
@@ -88,13 +88,13 @@ impl Desk {
         place.expect("the semaphore is never closed")
     }
 
-    /// Answers an append that went nowhere.
+    /// Answers an append that was not passed on.
     pub(crate) fn answer(&self, number: u64, place: OwnedSemaphorePermit, answer: Answer) {
         let _ = self.items.send(Item::Answer { number, answer, place });
     }
 
-    /// Answers an append that could not go on. Error: the session ends, for what comes after it must not
-    /// overtake it when it is sent again, as it may be.
+    /// Answers an append that could not be passed on. Returns an error if it did not expire alone: the session
+    /// ends, because no later append may overtake it when it is sent again.
     pub(crate) fn give_up(
         &self,
         number: u64,
@@ -109,9 +109,9 @@ impl Desk {
         Ok(())
     }
 
-    /// The one who waits for the answer to an append that goes on; the first that is lost ends the
-    /// session, and with it whatever of `tenure` is not proposed yet, unless it expired alone. The session is
-    /// over before the place of the lost append can come free: who sees the window empty must see that too.
+    /// Returns the waiter for an append that is passed on. The first append that is lost, unless it expired alone,
+    /// ends the session and all requests of `tenure` that are not proposed yet. The session is over before the
+    /// place of the lost append is released: whoever sees the window empty must see that too.
     pub(crate) fn waiter(
         &self,
         (number, place): (u64, OwnedSemaphorePermit),
@@ -130,7 +130,7 @@ impl Desk {
                 }
                 desk.over.cancel();
                 if problem.outcome == Outcome::NotAppended {
-                    // Of this one it is known; those behind it learn only that the session is over.
+                    // The outcome of this append is known; of later ones only that the session is over.
                     desk.answer(number, place, Answer::Lost(problem.clone()));
                 }
                 desk.end(problem);
@@ -144,24 +144,24 @@ impl Desk {
         Waiter::new(Box::new(deliver), admitted)
     }
 
-    /// Ends the session; what was answered before still goes out.
+    /// Ends the session; earlier answers are still sent.
     pub(crate) fn end(&self, problem: Problem) {
         self.over.cancel();
         let _ = self.items.send(Item::End(problem));
     }
 
-    /// Whether no append is on its way.
+    /// Returns true if no append is on its way.
     fn is_idle(&self) -> bool {
         self.window.available_permits() == WINDOW_BYTES
     }
 
-    /// Whether no append is on its way and none was lost: then nothing is left that a later append could overtake.
+    /// Returns true if no append is on its way and none was lost: then no later append could overtake another.
     fn may_change_lane(&self) -> bool {
-        // In this order: the session of a lost append is over before its place comes free.
+        // The order matters: the session of a lost append is over before its place is released.
         self.is_idle() && !self.over.is_cancelled()
     }
 
-    /// Waits a moment for the answers to come, then ends the session because the node stops.
+    /// Waits a moment for the last answers, and then ends the session because the node stops.
     pub(crate) async fn stop(&self) {
         let all = u32::try_from(WINDOW_BYTES).expect("the window fits 32 bits");
         let _ = timeout(LAST_ANSWERS_WITHIN, self.window.acquire_many(all)).await;
@@ -177,7 +177,7 @@ impl Desk {
 impl Stream for Answers {
     type Item = Result<v1::AppendSessionResponse, Status>;
 
-    /// All that is ready becomes one message.
+    /// Makes one message of all answers that are ready.
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(problem) = self.end.take() {
             self.items.close();
@@ -239,7 +239,7 @@ pub(crate) struct Session<H: Host> {
 }
 
 impl<H: Host> Session<H> {
-    /// Opens a session; its answers are the stream that is returned.
+    /// Opens a session; returns the stream of its answers.
     pub(crate) fn open<S>(
         appends: Arc<Appends<H>>,
         requests: S,
@@ -270,7 +270,7 @@ impl<H: Host> Session<H> {
             Err(problem) => return self.desk.end(problem),
         };
         let anchor = self.desk.greet(self.appends.leader_address());
-        // The client's end of the stream, or its death: what is under way is still answered.
+        // A client that ends the stream or dies ends this loop: appends under way are still answered.
         while let Some(Ok(request)) = requests.next().await {
             for append in request.appends {
                 if let Err(problem) = self.take(&mut lane, anchor, append).await {
@@ -292,7 +292,7 @@ impl<H: Host> Session<H> {
         if let Err(problem) = self.follow_the_leader(lane, deadline).await {
             let place = self.desk.place(0).await;
             let is_expired = expires_alone && deadline <= Instant::now();
-            // There was no leader for as long as it could wait.
+            // No leader was known for as long as the append could wait.
             let kind = if is_expired { ErrorKind::Deadline } else { problem.kind };
             let problem = Problem { kind, ..problem };
             return self.desk.give_up(number, place, problem, expires_alone);
@@ -315,9 +315,9 @@ impl<H: Host> Session<H> {
         Ok(())
     }
 
-    /// Changes to another lane if the session's is over and nothing is under way: then there is nothing
-    /// that a later append could overtake. What was refused for want of room is sent again, so that the session
-    /// ends instead if there was such an append.
+    /// Changes to another lane if the session's lane is over and nothing is under way: then no later append could
+    /// overtake another. If an append was refused for lack of room, the session ends instead, because that append
+    /// is sent again.
     async fn follow_the_leader(&self, lane: &mut Lane, deadline: Instant) -> Result<(), Problem> {
         if self.desk.may_change_lane() && self.appends.is_over(lane) {
             if self.desk.lacked_room.load(Ordering::Acquire) {
@@ -386,7 +386,7 @@ mod tests {
         assert!(answers.next().await.is_none());
     }
 
-    /// One caller with a short deadline ended the session of all.
+    /// One caller with a short deadline once ended the session of all callers.
     #[tokio::test]
     async fn an_append_that_expires_alone_is_answered_and_the_session_goes_on() {
         let (desk, mut answers) = Desk::new();
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(desk.give_up(5, place, problem::expired(), false), Err(problem::expired()));
     }
 
-    /// Looks at a session whenever its transport is woken, which is when the transport may release places.
+    /// Checks a session whenever its transport is woken, because the transport may release places then.
     struct Watch {
         over: CancellationToken,
         saw_it_go_on: AtomicBool,
@@ -420,7 +420,7 @@ mod tests {
         }
     }
 
-    /// The next append of the session went to the new leader before the lost one was sent again.
+    /// The next append of the session once went to the new leader before the lost one was sent again.
     #[tokio::test]
     async fn the_session_is_over_before_the_transport_can_release_the_place_of_a_lost_append() {
         for outcome in [Outcome::NotAppended, Outcome::Unknown] {

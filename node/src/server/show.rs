@@ -1,15 +1,15 @@
-//! What is known of a stream, a category or a path beside its events.
+//! The settings and numbers of a stream, a category or a path.
 
 use quorate_proto::Scope;
 use quorate_proto::wire::v1;
 use quorate_store::{Fault, Reader, Settings, StreamState};
 
-/// As of what is applied here.
+/// Returns what this node knows of a scope, as of what it has applied.
 pub(crate) fn of_scope(reader: &Reader, scope: &Scope) -> Result<v1::ShowStreamResponse, Fault> {
     match scope {
         Scope::Stream(stream) => Ok(of_stream(reader.stream(stream)?)),
         Scope::Category(_) | Scope::Path(_) => {
-            // The point first: what is read after it is as new at least.
+            // The point is read first: the settings that are read after it are at least as new.
             let as_of = reader.point().position.0;
             let settings = Some(wire_settings(reader.settings(scope)?));
             Ok(v1::ShowStreamResponse { as_of, settings, ..v1::ShowStreamResponse::default() })

@@ -1,11 +1,11 @@
-//! The exit code tells the verdict, whoever reads the output, and whether it can be written.
+//! The exit code states the verdict, even if nobody reads the output, and whether the output can be written.
 
 use std::fs::File;
 use std::process::Stdio;
 
 use super::{Node, told};
 
-/// Runs a command whose standard output nobody reads; its exit code.
+/// Runs a command whose standard output nobody reads; returns its exit code.
 fn unread(node: &Node, arguments: &[&str]) -> Option<i32> {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
@@ -13,7 +13,7 @@ fn unread(node: &Node, arguments: &[&str]) -> Option<i32> {
     command.arg("--json").stdout(writer).stderr(Stdio::null()).status().expect("it runs").code()
 }
 
-/// Runs a command whose standard output is full; its exit code and what it says.
+/// Runs a command whose standard output is full; returns its exit code and its standard error.
 fn full(node: &Node, arguments: &[&str]) -> (Option<i32>, String) {
     let full = File::options().write(true).open("/dev/full").expect("there is one");
     let mut command = node.command(arguments);
@@ -44,7 +44,7 @@ fn the_exit_code_tells_the_verdict_when_nobody_reads_the_output() {
         (vec!["group", "show", "none"], 1),
         (vec!["scavenge", "--node", "127.0.0.1:1"], 1),
         (vec!["verify", &data], 1),
-        // What did its work ends with 0, and a reader that has seen enough is no failure.
+        // A command that did its work ends with 0, and a reader that has seen enough is no failure.
         (vec!["append", "o-1", "--type", "T", "--expect", "1"], 0),
         (vec!["snapshot", "put", "o-1", "--version", "1", "--data", "1"], 0),
         (vec!["group", "create", "g", "--query", "category:o"], 0),
@@ -84,7 +84,7 @@ fn an_output_that_cannot_be_written_is_told_apart_from_work_that_was_not_done() 
         assert!(told.starts_with(done), "{arguments:?}: {told}");
     }
     assert_eq!(node.must(&["read", "o-1", "--json"]).len(), 1);
-    // A rejection stays one, and where the output is the work, it was not done.
+    // A rejection stays one; a command whose work is its output did not do it.
     for (arguments, code) in [
         (vec!["append", "o-1", "--type", "T", "--expect", "none"], 3),
         (vec!["read", "o-1"], 1),

@@ -1,4 +1,4 @@
-//! `import` from whatever a shell hands it.
+//! `import` from files, pipes and standard input.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -21,7 +21,7 @@ fn counts(totals: &Value) -> (u64, u64, u64) {
 #[test]
 fn a_pipe_is_imported_whole_and_again_adds_nothing() {
     let node = Node::start();
-    // More than one window of lines, so that nothing may be read ahead and thrown away.
+    // There are more lines than one window, so that nothing may be read ahead and discarded.
     let text = lines("a", 5000);
     for (argument, found) in [("-", 0), ("/dev/stdin", 5000), ("-", 5000)] {
         let output = node.run_with_input(&["import", argument, "--json"], text.as_bytes());
@@ -48,7 +48,7 @@ fn a_fifo_is_imported_as_its_lines_come() {
     let import = import.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut writer = std::fs::File::options().write(true).open(&fifo).expect("its reader");
     writer.write_all(lines("a", 2).as_bytes()).expect("its reader");
-    // The pipe rests, and what came is in the store.
+    // The pipe pauses, and the lines that came are in the store.
     let started = Instant::now();
     while node.must(&["export"]).len() < 2 {
         assert!(started.elapsed() < PATIENCE, "the lines wait for those behind them");

@@ -1,4 +1,4 @@
-//! Following on real nodes: what readers are told, whatever becomes of them and of their node.
+//! Following on real nodes: the messages to readers when they or their node stop or lose touch.
 
 use futures_util::FutureExt;
 use quorate_proto::ErrorKind;
@@ -20,7 +20,7 @@ async fn follow(
     events.read(request).await.expect("it is followed").into_inner()
 }
 
-/// The positions of the events up to the next mark, and that mark.
+/// Returns the positions of the events up to the next mark, and that mark.
 async fn until_mark(feed: &mut tonic::Streaming<v1::ReadResponse>) -> (Vec<u64>, Message) {
     let mut positions = Vec::new();
     loop {
@@ -60,7 +60,7 @@ async fn every_node_is_followed_and_tells_where_its_readers_stand() {
         let mut whole = follow(&mut events, whole_stream("order-1")).await;
         let caught_up = Message::CaughtUp(mark(3, Some(3)));
         assert_eq!(until_mark(&mut whole).await, (vec![1, 2, 3], caught_up));
-        // One that would begin after what is not there is refused.
+        // A read that would begin after the end of the stream is refused.
         let ahead = v1::ReadRequest { after: 4, follow: true, ..whole_stream("order-1") };
         let refused = problem(&events.read(ahead).await.expect_err("there is no 4"));
         assert_eq!(refused.field, "after");
@@ -97,7 +97,7 @@ async fn every_node_is_followed_and_tells_where_its_readers_stand() {
     cluster.stop_all().await;
 }
 
-/// A reader that does not read must neither be cut off nor keep the node's memory: it gets everything later.
+/// A reader that pauses must neither be cut off nor use up the node's memory: it gets everything later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_stops_for_a_while_gets_everything_in_order() {
     let cluster = Cluster::start().await;
@@ -108,7 +108,7 @@ async fn a_reader_that_stops_for_a_while_gets_everything_in_order() {
     let everything = v1::ReadRequest { source, ..Default::default() };
     let mut feed = follow(&mut cluster.events(leader).await, everything).await;
     assert_eq!(until_mark(&mut feed).await.1, Message::CaughtUp(mark(0, None)));
-    // More than the windows of the connection and the mailbox hold.
+    // The events are more than the windows of the connection and the mailbox can hold.
     let appends = 24;
     for id in 1..=appends {
         let mut append = append("order-1", any(), id);

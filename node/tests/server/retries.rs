@@ -1,4 +1,4 @@
-//! The same ids again, on every node: what counts as a repetition, and what its answer is.
+//! Repetitions of ids, on every node: the appends that count as repetitions, and their answers.
 
 use quorate_proto::ErrorKind;
 use quorate_proto::wire::v1;
@@ -16,7 +16,7 @@ fn none() -> Demand {
     Demand::None(v1::Empty {})
 }
 
-/// An append of events with these ids.
+/// Returns an append of events with these ids.
 fn batch(stream: &str, demand: Demand, ids: &[u128]) -> v1::Append {
     let mut batch = append(stream, demand, 1);
     let events = ids.iter().flat_map(|id| append(stream, any(), *id).writes.remove(0).events);
@@ -24,7 +24,7 @@ fn batch(stream: &str, demand: Demand, ids: &[u128]) -> v1::Append {
     batch
 }
 
-/// The position of its first event, or why it is refused.
+/// Returns the position of the append's first event, or the kind of the refusal.
 async fn send(events: &mut EventsClient<Channel>, append: v1::Append) -> Result<u64, ErrorKind> {
     let answer = events.append(request(append)).await;
     answer.map(|done| done.into_inner().first_position).map_err(|status| problem(&status).kind)
@@ -40,7 +40,7 @@ async fn the_same_ids_again_are_never_written_twice() {
         let ids = |ids: [u128; 3]| ids.map(|id| node as u128 * 100 + id);
         let whole = ids([1, 3, 7]);
         let first = send(&mut events, batch(&stream, none(), &whole)).await.expect("appended");
-        // A retry that has read the version again is one like any other.
+        // A retry with another expectation, after the version was read again, is a repetition too.
         for demand in [none(), any(), Demand::Exists(v1::Empty {}), Demand::Exactly(3)] {
             let again = send(&mut events, batch(&stream, demand, &whole)).await;
             assert_eq!(again, Ok(first), "{demand:?}");
@@ -66,7 +66,7 @@ async fn the_same_ids_again_are_never_written_twice() {
     cluster.stop_all().await;
 }
 
-/// Judged early by the leader, and after apply.
+/// The leader detects this early, or else it is detected after apply.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_content_under_the_same_ids_is_refused() {
     let cluster = Cluster::start().await;

@@ -1,4 +1,4 @@
-//! Disks without room: events are refused, and changes are taken.
+//! Full disks: events are refused, and changes of settings and removals are taken.
 
 use quorate_proto::ErrorKind;
 use quorate_proto::wire::v1;
@@ -23,7 +23,7 @@ async fn below_the_reserve_events_are_refused_and_changes_are_taken() {
     assert!(free > 0 && !nodes[0].low_on_space, "{nodes:?}");
     cluster.stop_all().await;
 
-    // Below the reserve, and far above the half of it.
+    // The free space is below the reserve, and far above half of it.
     let cluster = Cluster::start_with(Some(free / 3 * 4)).await;
     cluster.leader().await;
     for node in 0..3_usize {
@@ -44,7 +44,7 @@ async fn below_the_reserve_events_are_refused_and_changes_are_taken() {
     cluster.stop_all().await;
 }
 
-/// One session of many appends with a deletion among them, while the disks are full.
+/// Runs one session of many appends with a deletion among them, while the disks are full.
 async fn changes_pass_appends_without_room(events: &mut EventsClient<Channel>, node: u128) {
     let any = || Demand::Any(v1::Empty {});
     let mut requests: Vec<WireRequest> = (1..=200)

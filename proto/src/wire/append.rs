@@ -117,7 +117,7 @@ fn write_of(write: v1::Write) -> Result<Write, Invalid> {
 }
 
 impl From<Appended> for v1::AppendResponse {
-    /// Without the leader's address.
+    /// Leaves out the leader's address.
     fn from(appended: Appended) -> v1::AppendResponse {
         v1::AppendResponse {
             versions: appended.versions.into_iter().map(u64::from).collect(),

@@ -43,7 +43,7 @@ impl TryFrom<v1::NewEvent> for Event {
     }
 }
 
-/// An id in the bytes of a message.
+/// Returns the id in the bytes of a message.
 pub(super) fn id_of(bytes: &Bytes) -> Result<EventId, Invalid> {
     let bytes = <[u8; 16]>::try_from(bytes.as_ref())
         .map_err(|_| Invalid::new("id", format!("has {} bytes, not 16", bytes.len())))?;

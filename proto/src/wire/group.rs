@@ -53,7 +53,7 @@ impl From<GroupSettings> for v1::GroupSettings {
 impl TryFrom<Option<v1::GroupSettings>> for GroupSettings {
     type Error = Invalid;
 
-    /// What is not told is the default. The result passed [`GroupSettings::check`].
+    /// Takes the default of every setting that is not given. The result passed [`GroupSettings::check`].
     fn try_from(settings: Option<v1::GroupSettings>) -> Result<GroupSettings, Invalid> {
         let told = settings.unwrap_or_default();
         let default = GroupSettings::default();
@@ -190,7 +190,7 @@ impl From<Settlement> for v1::Settlement {
 impl TryFrom<v1::Settlement> for Settlement {
     type Error = Invalid;
 
-    /// Reasons are cut off at their limit.
+    /// Cuts reasons off at their limit.
     fn try_from(settlement: v1::Settlement) -> Result<Settlement, Invalid> {
         let fate = match settlement.fate {
             Some(WireFate::Acknowledged(_)) => Fate::Acknowledged,
@@ -209,13 +209,13 @@ impl TryFrom<v1::Settlement> for Settlement {
     }
 }
 
-/// The settlements of a message: no more than a consumer can hold.
+/// Returns the settlements of a message: no more than a consumer can hold.
 pub fn settlements_of(message: Vec<v1::Settlement>) -> Result<Vec<Settlement>, Invalid> {
     check_held("settlements", message.len())?;
     message.into_iter().map(Settlement::try_from).collect()
 }
 
-/// The deliveries that a message tells to be worked on: no more than a consumer can hold.
+/// Returns the deliveries that a message reports as begun: no more than a consumer can hold.
 pub fn begun_of(numbers: Vec<u64>) -> Result<Vec<u64>, Invalid> {
     check_held("begun", numbers.len())?;
     Ok(numbers)
@@ -231,7 +231,7 @@ fn check_held(field: &'static str, count: usize) -> Result<(), Invalid> {
 }
 
 impl From<GroupSummary> for v1::Group {
-    /// Without what only the leader knows, and without the lag.
+    /// Leaves out the lag and the data that only the leader knows.
     fn from(summary: GroupSummary) -> v1::Group {
         let GroupSummary { name, definition, floor, settled, failed, parked, .. } = summary;
         let GroupDefinition { query, after, settings } = definition;
@@ -250,7 +250,7 @@ impl From<GroupSummary> for v1::Group {
 }
 
 impl From<Parked> for v1::ParkedEvent {
-    /// Without the event.
+    /// Leaves out the event.
     fn from(parked: Parked) -> v1::ParkedEvent {
         let Parked { position, attempts, reason, parked_at } = parked;
         v1::ParkedEvent {
@@ -295,7 +295,7 @@ mod tests {
     fn settings_survive_their_way_over_the_wire_and_what_is_not_told_is_the_default() {
         let wire = v1::GroupSettings::from(settings());
         assert_eq!(GroupSettings::try_from(Some(wire)), Ok(settings()));
-        // To try again at once is a wish, and not the lack of one.
+        // A delay of 0 is a wish to try again at once, not a missing value.
         let at_once = GroupSettings { retry_delay_ms: 0, ..settings() };
         assert_eq!(GroupSettings::try_from(Some(at_once.into())), Ok(at_once));
         let default = Ok(GroupSettings::default());

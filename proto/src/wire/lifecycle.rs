@@ -88,7 +88,7 @@ impl From<Change> for v1::Change {
 impl TryFrom<Option<v1::Change>> for Change {
     type Error = Invalid;
 
-    /// The result can be made an append.
+    /// Makes a change that [`Change::to_append`] can turn into an append.
     fn try_from(change: Option<v1::Change>) -> Result<Change, Invalid> {
         let change = change.ok_or_else(|| Invalid::new("change", "is missing"))?;
         let scope = Scope::try_from(change.scope)?;

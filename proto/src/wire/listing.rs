@@ -5,7 +5,7 @@ use super::v1::list_names_request::Kind;
 use crate::{Invalid, Listed, Listing, Named, NamedStream, Scope, Version};
 
 impl From<Listing> for v1::ListNamesRequest {
-    /// Without the time left.
+    /// Leaves out the time left.
     fn from(listing: Listing) -> v1::ListNamesRequest {
         let (kind, within) = match listing.listed {
             Listed::Streams => (Kind::Streams, None),

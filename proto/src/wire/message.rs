@@ -1,15 +1,15 @@
-//! Messages as bytes, for whoever keeps them instead of sending them.
+//! Messages as bytes, for programs that keep them instead of sending them.
 
 use prost::Message;
 
 use crate::Invalid;
 
-/// The bytes of a message, as it goes over the wire.
+/// Returns the bytes of a message as it goes over the wire.
 pub fn message_bytes(message: &impl Message) -> Vec<u8> {
     message.encode_to_vec()
 }
 
-/// The message of these bytes.
+/// Returns the message of these bytes.
 ///
 /// # Errors
 /// When they are not the bytes of such a message.

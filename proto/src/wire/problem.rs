@@ -1,7 +1,7 @@
 //! Problems on the wire: a gRPC status by the book, and one typed detail.
 //!
-//! The detail travels as google.rpc.Status with one Any (`grpc-status-details-bin`), the way that gRPC
-//! libraries of other languages know how to take apart.
+//! The detail travels as google.rpc.Status with one Any (`grpc-status-details-bin`), which gRPC libraries of
+//! other languages can take apart.
 
 use prost::Message;
 use prost::bytes::Bytes;
@@ -14,17 +14,17 @@ use crate::{
 
 const DETAIL_TYPE: &str = "type.googleapis.com/quorate.v1.Problem";
 
-/// Most bytes that the message and the details of a status take as trailers. Libraries of several languages accept 8 KiB
-/// of those, names and what goes with them included.
+/// The most bytes that the message and the details of a status take as trailers. Libraries of several
+/// languages accept 8 KiB of trailers, names and overhead included.
 const TRAILER_BYTES_MAX: usize = 7 * 1024;
-/// Most bytes of the message among them, as it travels.
+/// The most bytes of the message in these trailers, as it travels.
 const MESSAGE_BYTES_MAX: usize = 2560;
-/// Most bytes of a message, as it is: it stands in the details too.
+/// The most bytes of a message before it is escaped: it stands in the details too.
 const TEXT_BYTES_MAX: usize = 1536;
-/// Ends a message that was cut off.
+/// The end of a message that was cut off.
 const CUT_OFF: &str = "...";
 
-/// google.rpc.Status, as much as is needed of it.
+/// google.rpc.Status, with the fields that are needed.
 #[derive(Clone, PartialEq, Message)]
 struct RichStatus {
     #[prost(int32, tag = "1")]
@@ -116,8 +116,8 @@ impl TryFrom<v1::Problem> for Problem {
 }
 
 impl From<Problem> for Status {
-    /// Tells the message once only where that does no harm: the detail goes without, while google.rpc.Status
-    /// repeats it, because some libraries refuse one whose message is not that of the status.
+    /// Leaves the message out of the typed detail. google.rpc.Status repeats the message, because some
+    /// libraries refuse one whose message is not that of the status.
     fn from(mut problem: Problem) -> Status {
         let code = code_of(problem.kind);
         let message = shortened(&std::mem::take(&mut problem.message));
@@ -145,7 +145,7 @@ fn leave_out_one(problem: &mut v1::Problem) -> bool {
     is_left_out
 }
 
-/// A message with room for the details beside it.
+/// Returns the message, cut off if there would be no room for the details beside it.
 fn shortened(message: &str) -> String {
     let mut text = String::new();
     let mut sent = as_trailer(CUT_OFF);
@@ -160,13 +160,13 @@ fn shortened(message: &str) -> String {
     text
 }
 
-/// How many bytes a text has as `grpc-message`. All but letters and digits may be escaped, which takes three.
+/// Returns the bytes of a text as `grpc-message`. All but letters and digits may be escaped, which takes three.
 fn as_trailer(text: &str) -> usize {
     text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 }).sum()
 }
 
-/// The problem that a status tells, if it has a typed detail that this build understands. Of many
-/// failures these are the first.
+/// Returns the problem of a status, if it has a typed detail that this build understands. Its failures may be
+/// only the first of many.
 pub fn problem_of(status: &Status) -> Option<Problem> {
     let rich = RichStatus::decode(status.details()).ok()?;
     let detail = rich.details.into_iter().find(|detail| detail.type_url == DETAIL_TYPE)?;
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(problem_of(&status), Some(problem));
     }
 
-    /// What a status takes as trailers, in the way that HTTP/2 counts them.
+    /// Returns the bytes that a status takes as trailers, as HTTP/2 counts them.
     fn trailers(status: &Status) -> usize {
         let response = status.clone().into_http::<()>();
         response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
@@ -247,7 +247,7 @@ mod tests {
             let all = told.failures.len() + told.violations.len() + told.left_out as usize;
             assert_eq!(all, 116, "{letter}");
             assert!(told.message.starts_with("conflict: `"), "{}", told.message);
-            // A node that passes it on says no less and no more.
+            // A node that passes the problem on adds nothing and leaves nothing out.
             assert_eq!(problem_of(&Status::from(told.clone())), Some(told));
         }
     }

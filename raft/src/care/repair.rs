@@ -1,4 +1,4 @@
-//! The repair of damaged chunks: another node's bytes, verified, are put in their place.
+//! The repair of damaged chunks: verified bytes of another node are put in their place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +19,15 @@ use crate::running::Running;
 use crate::types::Place;
 use crate::wire;
 
-/// How long is waited after nobody could help: at first, and at most.
+/// The shortest and the longest time to wait after no peer could help.
 const BACKOFF: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// A peer that sends nothing for so long is given up.
+/// The time after which a peer that sends nothing is given up.
 const STALLED: Duration = Duration::from_secs(10);
-/// Parts that wait to be sent.
+/// The number of parts that may wait to be sent.
 const PARTS_AHEAD: usize = 4;
 
-/// Repairs what is damaged, until the node ends.
+/// Repairs damaged chunks until the node ends.
 pub(crate) async fn run<H: Host>(running: Arc<Running<H>>) {
     let mut health = running.core.health.subscribe();
     let mut backoff = BACKOFF;
@@ -49,7 +49,7 @@ pub(crate) async fn run<H: Host>(running: Arc<Running<H>>) {
     }
 }
 
-/// Asks one peer after the other; whether the chunk is whole now.
+/// Asks one peer after the other; returns true if the chunk is whole now.
 async fn repair<H: Host>(running: &Arc<Running<H>>, chunk: u64) -> bool {
     let mut failed = "there is no other node".to_owned();
     for (node, place) in peers(running) {
@@ -150,7 +150,7 @@ async fn take_parts<H: Host>(
     }
 }
 
-/// A fault of this node's own disk stops it; that the bytes are not the chunk does not.
+/// Stops the node if the fault is one of its own disk; bytes that are not the chunk's do not stop it.
 fn own<H: Host, T>(running: &Running<H>, outcome: Result<T, Fault>) -> Result<T, String> {
     outcome.map_err(|fault| {
         if !fault.is_damage() {
@@ -160,7 +160,7 @@ fn own<H: Host, T>(running: &Running<H>, outcome: Result<T, Fault>) -> Result<T,
     })
 }
 
-/// The parts of a chunk's file on their way to a peer.
+/// The parts of a chunk's file that are being sent to a peer.
 pub(crate) type Parts = ReceiverStream<Result<v1::ChunkPart, Status>>;
 
 /// Sends the chunk that a peer asks for.

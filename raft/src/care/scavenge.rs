@@ -1,4 +1,4 @@
-//! The scavenge: chunk after chunk is written anew without what is gone, beside everything else.
+//! The scavenge: it writes chunk after chunk anew without the events that are gone, beside all other work.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::replica::ScavengeError;
 use crate::running::Running;
 use crate::status::Scavenging;
 
-/// What a scavenge tells the one who asked for it.
+/// A report to the caller who requested the scavenge.
 type Told = Result<Scavenging, ScavengeError>;
 
-/// Scavenges; `progress` is called after each chunk. It is a task of its own: a step that is under way must not
-/// be joined by one of the next scavenge when nobody waits for this one any more.
+/// Runs a scavenge; `progress` is called after each chunk. The scavenge is a task of its own: if its caller
+/// stops waiting, the step that is under way must not overlap with a step of the next scavenge.
 pub(crate) async fn run<H: Host>(
     running: Arc<Running<H>>,
     mut progress: impl FnMut(&Scavenging) + Send,
@@ -26,7 +26,7 @@ pub(crate) async fn run<H: Host>(
     tokio::spawn(async move {
         let driver = Driver { running, tell: tell.clone() };
         let outcome = driver.run().await;
-        // Who hears of the end may begin the next.
+        // A caller that learns of the end may begin the next scavenge.
         drop(one_at_a_time);
         let _gave_up = tell.send(outcome.map(|done| (done, true)));
     });
@@ -75,7 +75,7 @@ impl<H: Host> Driver<H> {
                     );
                     return Ok(done);
                 }
-                // The next step goes on behind it.
+                // The next step continues behind the damaged chunk.
                 Err(fault) if self.running.core.note_damage(&fault) => {}
                 Err(fault) => {
                     self.running.failure.report(&fault);
@@ -91,7 +91,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// One step, if there is room for the chunk that it may write.
+    /// Runs one step, if there is room for the chunk that it may write.
     async fn step(
         &self,
         mut scavenge: Scavenge,

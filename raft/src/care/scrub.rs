@@ -9,11 +9,11 @@ use quorate_store::ScrubStep;
 use crate::host::Host;
 use crate::running::Running;
 
-/// How much is read at once.
+/// The number of bytes that are read at once.
 const STEP_BYTES: u64 = 1024 * 1024;
-/// How long it rests after a round: small stores are not read all the time.
+/// The time between two rounds, so that small stores are not read all the time.
 const REST: Duration = Duration::from_secs(3600);
-/// What to do about a damaged catalog; the end of the sentence.
+/// The advice about a damaged catalog, which ends the sentence about the fault.
 const ADVICE: &str = "leave this node stopped: the others go on without it as long as they are a majority; no command \
      can add a new node in its place yet";
 
@@ -34,7 +34,7 @@ pub(crate) async fn run<H: Host>(running: Arc<Running<H>>, bytes_per_second: u64
     }
 }
 
-/// Once over all chunks; `None` if the node cannot go on.
+/// Scrubs all chunks once; `None` if the node cannot go on.
 async fn round<H: Host>(running: &Running<H>, bytes_per_second: u64) -> Option<()> {
     let core = running.core.clone();
     let mut scrub = running.core.work(move || core.lock().scrub()).await?;
@@ -55,7 +55,7 @@ async fn round<H: Host>(running: &Running<H>, bytes_per_second: u64) -> Option<(
                 budget
             }
             Ok(ScrubStep::Done) => return Some(()),
-            // Chunks come from other nodes; the catalog, only with all the rest.
+            // A damaged chunk can come from another node; a damaged catalog, only together with all chunks.
             Err(fault) if fault.is_damage() => {
                 running.failure.report(format!("{fault}; {ADVICE}"));
                 return None;

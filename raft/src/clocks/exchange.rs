@@ -1,4 +1,4 @@
-//! Asks the other nodes what their clocks show, and says when this node's own is off.
+//! Asks the other nodes for the times on their clocks, and warns when this node's own clock is off.
 
 use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, PoisonError};
@@ -18,13 +18,13 @@ use crate::status::Clock;
 use crate::types::Place;
 use crate::wire;
 
-/// How often the others are asked.
+/// The interval at which the others are asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How often while too few have answered: a leader waits for them with its first entry.
+/// The interval while too few have answered: a leader waits for them with its first entry.
 const ASK_SOON: Duration = Duration::from_millis(100);
-/// How long an heir is given before another is asked.
+/// The time that a chosen node has to take over before another is asked.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(5);
-/// How long an answer may take; half of it is the largest error.
+/// The longest time that an answer may take; half of it is the largest error.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Asks again and again until the node ends.
@@ -50,7 +50,7 @@ pub(crate) async fn run<H: Host>(running: Arc<Running<H>>) {
     }
 }
 
-/// If this node leads and its clock is ahead: asks one whose clock is not to take over; whether one was asked.
+/// If this node leads and its clock is ahead: asks a node whose clock is not to lead; returns true if it did.
 async fn hand_over<H: Host>(running: &Running<H>, judged: &Judged) -> bool {
     let (Fit::Ahead(by), Some(stamp)) = (judged.fit, judged.stamp) else { return false };
     let now = running.now();
@@ -66,7 +66,7 @@ async fn hand_over<H: Host>(running: &Running<H>, judged: &Judged) -> bool {
     handover::hand_over(running, heir).await
 }
 
-/// Asks all other nodes at once; what each answers counts as soon as it is there.
+/// Asks all other nodes at once; each answer counts as soon as it arrives.
 async fn ask<H: Host>(running: &Arc<Running<H>>) {
     let others: Vec<(u64, Place)> = {
         let metrics = running.raft.metrics();
@@ -86,14 +86,14 @@ async fn ask_one<H: Host>(running: &Arc<Running<H>>, node: u64, place: &Place) {
         let answer = client.time(request).await?;
         Ok(answer.map(|shown| (shown, sent)))
     });
-    // Who does not answer is not heard.
+    // A node that does not answer is left out.
     if let Ok((v1::TimeResponse { now_us }, sent)) = answer.await {
         let mut clocks = running.clocks.lock().unwrap_or_else(PoisonError::into_inner);
         clocks.hear(node, Timestamp(now_us), sent, Instant::now());
     }
 }
 
-/// Shows how the clock stands, and logs it when another kind of trouble was told before; returns the kind.
+/// Publishes the comparison of the clocks, and logs it if the kind of trouble changed; returns the kind.
 fn show<H: Host>(
     running: &Running<H>,
     judged: &Judged,
@@ -117,7 +117,7 @@ fn show<H: Host>(
     kind
 }
 
-/// Why the clock of this node is not to be relied on.
+/// Returns the reason why the clock of this node is not to be relied on, if there is one.
 fn wrong(judged: &Judged, wall: Timestamp, log_time: Timestamp) -> Option<String> {
     let late = log_time.0.saturating_sub(wall.0);
     match judged.fit {
@@ -141,7 +141,7 @@ fn wrong(judged: &Judged, wall: Timestamp, log_time: Timestamp) -> Option<String
     }
 }
 
-/// A length of time as people read it.
+/// Formats a length of time for people.
 fn span(micros: i64) -> String {
     let seconds = micros / 1_000_000;
     match seconds / (24 * 3600) {

@@ -1,5 +1,5 @@
-//! The files `identity` (who the node is) and `boot` (how often it was started,
-//! and how far its log was durable at least).
+//! The formats of the files `identity` (the node's identity) and `boot` (the number of its starts,
+//! and a point up to which its log was durable at least).
 //!
 //! ```text
 //! magic      8   "QUORIDNT" / "QUORBOOT"
@@ -9,8 +9,8 @@
 //! checksum   4   CRC32C of all before
 //! ```
 //!
-//! `boot` has two such places, 4096 bytes apart, that are written in turn: the greater number counts, and of two alike the one whose
-//! log reaches further.
+//! `boot` has two such places, 4096 bytes apart, that are written in turn: the greater number counts; of two equal
+//! numbers, the place whose log reaches further counts.
 
 use super::{Input, Malformed};
 use crate::identity::{Identity, Started};
@@ -22,7 +22,7 @@ const VERSION: u16 = 1;
 /// The length of one place of `boot`.
 pub(crate) const BOOT_BYTES: usize = 8 + 2 + 4 * 8 + 4;
 
-/// The bytes of an identity.
+/// Encodes an identity.
 pub(crate) fn encode(identity: &Identity) -> Vec<u8> {
     let mut bytes = begin(IDENTITY);
     bytes.extend_from_slice(&identity.cluster);
@@ -32,7 +32,7 @@ pub(crate) fn encode(identity: &Identity) -> Vec<u8> {
     seal(bytes)
 }
 
-/// An identity from its bytes.
+/// Decodes an identity.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Identity, Malformed> {
     let mut input = open(IDENTITY, bytes)?;
     let identity = Identity {
@@ -45,7 +45,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Identity, Malformed> {
     Ok(identity)
 }
 
-/// The bytes of one place of `boot`.
+/// Encodes one place of `boot`.
 pub(crate) fn encode_boot(started: &Started) -> Vec<u8> {
     let mut bytes = begin(BOOT);
     let Reach { batch, segment, boot } = started.reach;
@@ -55,7 +55,7 @@ pub(crate) fn encode_boot(started: &Started) -> Vec<u8> {
     seal(bytes)
 }
 
-/// What a place of `boot` holds.
+/// Decodes one place of `boot`.
 pub(crate) fn decode_boot(bytes: &[u8]) -> Result<Started, Malformed> {
     let mut input = open(BOOT, bytes)?;
     let times = input.u64()?;

@@ -18,14 +18,14 @@ use crate::types::{self, Membership, Place, StoredMembership};
 
 const VERSION: u16 = 1;
 
-/// The bytes of a membership.
+/// Encodes a membership.
 pub(crate) fn encode(membership: &Membership) -> Bytes {
     let mut bytes = Vec::new();
     put(membership, &mut bytes);
     bytes.into()
 }
 
-/// A membership from its bytes.
+/// Decodes a membership.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Membership, Malformed> {
     let mut input = Input::new(bytes);
     let membership = take(&mut input)?;
@@ -33,7 +33,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Membership, Malformed> {
     Ok(membership)
 }
 
-/// The bytes of a membership and of the id of its entry.
+/// Encodes a membership and the id of its entry.
 pub(crate) fn encode_stored(stored: &StoredMembership) -> Bytes {
     let Some(log_id) = stored.log_id() else {
         return Bytes::new();
@@ -45,7 +45,7 @@ pub(crate) fn encode_stored(stored: &StoredMembership) -> Bytes {
     bytes.into()
 }
 
-/// A membership and the id of its entry from their bytes.
+/// Decodes a membership and the id of its entry.
 pub(crate) fn decode_stored(bytes: &[u8]) -> Result<StoredMembership, Malformed> {
     if bytes.is_empty() {
         return Ok(StoredMembership::default());

@@ -1,4 +1,4 @@
-//! A file system that waits where there are no more descriptors: that is no fault of the disk.
+//! A file system that waits when there are no more descriptors, which is no fault of the disk.
 
 use std::io;
 use std::path::Path;
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use quorate_store::vfs::{File, Lock, Open, Vfs};
 
-/// What the operating system says when the process, or all of them, have as many descriptors as they may.
+/// The system's error numbers when the process, or all processes, have as many descriptors as they may.
 const ALL_TAKEN: [i32; 2] = [24, 23];
-/// How long until it is tried again.
+/// The time until the call is tried again.
 const REST: Duration = Duration::from_millis(20);
-/// After so many tries in vain the log says so, and after as many again.
+/// The number of vain tries after which a warning is logged again.
 const TOLD_EVERY: u32 = 250;
 
-/// Another file system, patient where that one runs out of descriptors. Those come back when connections and files
-/// are closed; to give up instead would stop the node.
+/// A file system that waits where the one inside runs out of descriptors. Descriptors come back when connections and
+/// files are closed; an error instead would stop the node.
 #[derive(Debug)]
 pub(super) struct Patient<V>(pub(super) V);
 
@@ -64,7 +64,7 @@ fn rest() {
     thread::sleep(REST);
 }
 
-/// Tries until there is a descriptor, or it is something else that fails.
+/// Tries until there is a descriptor, or until the call fails for another reason.
 fn wait_out<T>(attempt: impl Fn() -> io::Result<T>, mut rest: impl FnMut()) -> io::Result<T> {
     let mut tries: u32 = 0;
     loop {

@@ -26,12 +26,12 @@ pub struct TokioHost {
 }
 
 impl TokioHost {
-    /// The real machine.
+    /// Returns the real machine.
     pub fn new() -> TokioHost {
         TokioHost { vfs: Arc::new(Patient(OsVfs)) }
     }
 
-    /// The real machine with another file system, one that makes faults, say.
+    /// Returns the real machine with another file system, for example one that makes faults.
     pub fn with_vfs(vfs: Arc<dyn Vfs>) -> TokioHost {
         TokioHost { vfs }
     }
@@ -80,7 +80,7 @@ impl Host for TokioHost {
             let address = listener.local_addr()?.to_string();
             let incoming = TcpListenerStream::new(listener).map(|accepted| {
                 let stream = accepted?;
-                // It fails for a connection that is gone already, as the first read of it will.
+                // This fails for a connection that is gone already, and so will the first read of it.
                 let _ = stream.set_nodelay(true);
                 Ok(Served(stream))
             });
@@ -115,7 +115,7 @@ impl Host for TokioHost {
             match running.await {
                 Ok(answer) => answer,
                 Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-                // The runtime is going down: whoever waits goes down with it.
+                // The runtime is going down, and the waiting task with it.
                 Err(_) => std::future::pending().await,
             }
         })

@@ -1,4 +1,4 @@
-//! Where each entry of the log is: its place on disk, and the newest ones' bytes in memory.
+//! The index of the entries: the place of each entry on disk, and the bytes of the newest ones in memory.
 
 use std::collections::VecDeque;
 
@@ -8,21 +8,21 @@ use quorate_proto::LogId;
 use super::format::{ENTRY_OVERHEAD_BYTES, Place};
 use super::{EntryKind, LogEntry};
 
-/// What is known of one entry.
+/// The index's data about one entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     pub(super) term: u64,
     pub(super) kind: EntryKind,
-    /// Length of the payload.
+    /// The length of the payload.
     pub(super) length: u32,
-    /// Its appending's place among all since the start: 1, 2, 3 …
+    /// The number of the entry among all that were appended since the start: 1, 2, 3 …
     ticket: u64,
-    /// Where its record is; `None` until it is durable.
+    /// The place of the entry's record; `None` until it is durable.
     pub(super) place: Option<Place>,
 }
 
 impl Slot {
-    /// Length of the whole record on disk.
+    /// Returns the length of the whole record on disk.
     pub(super) fn record_bytes(&self) -> u64 {
         u64::from(self.length) + ENTRY_OVERHEAD_BYTES as u64
     }
@@ -31,8 +31,8 @@ impl Slot {
 /// All entries after the last purged.
 ///
 /// Invariants:
-/// - `slots` are those from `first` on, without a gap, with growing tickets and growing places;
-/// - `cache` holds the payloads of the last so many of them, those without a place among them.
+/// - `slots` holds the entries from `first` on, without a gap, with growing tickets and growing places;
+/// - `cache` holds the payloads of the last of these entries, at least of those without a place.
 #[derive(Debug)]
 pub(super) struct Entries {
     first: u64,
@@ -43,23 +43,23 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    /// None yet.
+    /// Returns an index without entries.
     pub(super) fn new(cache_bytes: usize) -> Entries {
         let (slots, cache) = (VecDeque::new(), VecDeque::new());
         Entries { first: 0, slots, cache, cached_bytes: 0, cache_bytes }
     }
 
-    /// None before `first`; nothing was pushed yet.
+    /// Sets the index of the first entry; nothing was pushed yet.
     pub(super) fn begin_at(&mut self, first: u64) {
         self.first = first;
     }
 
-    /// The index of the first entry, or of the one that comes first.
+    /// Returns the index of the first entry, or of the next one if there is none.
     pub(super) fn first(&self) -> u64 {
         self.first
     }
 
-    /// One past the last index.
+    /// Returns the index after the last entry.
     pub(super) fn until(&self) -> u64 {
         self.first + self.slots.len() as u64
     }
@@ -77,19 +77,19 @@ impl Entries {
         self.get(index).map(|slot| LogId::new(slot.term, index))
     }
 
-    /// The payload, if it is in memory.
+    /// Returns the payload, if it is in memory.
     pub(super) fn cached(&self, index: u64) -> Option<&Bytes> {
         let uncached = self.slots.len() - self.cache.len();
         let nth = index.checked_sub(self.first + uncached as u64)?;
         self.cache.get(usize::try_from(nth).ok()?)
     }
 
-    /// Where the first entry is on disk; `None` when there is none, or when it is not durable.
+    /// Returns the place of the first entry on disk; `None` when there is no entry, or it is not durable.
     pub(super) fn first_place(&self) -> Option<Place> {
         self.slots.front().and_then(|slot| slot.place)
     }
 
-    /// Adds an entry that is not on disk yet; its index follows, or is the first.
+    /// Adds an entry that is not on disk yet; its index follows the last one, or it is the first entry.
     pub(super) fn push(&mut self, entry: &LogEntry, ticket: u64) {
         if self.slots.is_empty() {
             self.first = entry.id.index.0;
@@ -99,7 +99,7 @@ impl Entries {
         self.cache.push_back(entry.payload.clone());
     }
 
-    /// Adds an entry that was found on disk; nothing may be in memory yet.
+    /// Adds an entry that was found on disk; no entry may be in memory yet.
     pub(super) fn push_found(
         &mut self,
         id: LogId,
@@ -114,7 +114,7 @@ impl Entries {
         self.slots.push_back(slot(id, kind, length, ticket, Some(place)));
     }
 
-    /// Drops all after `end`.
+    /// Drops all entries after `end`.
     pub(super) fn truncate_after(&mut self, end: Option<LogId>) {
         let until = end.map_or(0, |end| end.index.0 + 1);
         while self.until() > until && self.slots.pop_back().is_some() {
@@ -125,7 +125,7 @@ impl Entries {
         self.first = self.first.min(until);
     }
 
-    /// Drops all up to `index`, which may lie beyond the last.
+    /// Drops all entries up to `index`, which may lie beyond the last one.
     pub(super) fn purge(&mut self, index: u64) {
         while self.first <= index && self.slots.pop_front().is_some() {
             self.first += 1;
@@ -138,7 +138,7 @@ impl Entries {
         }
     }
 
-    /// Those appended with tickets from `ticket` on, one for each offset, are durable in that segment.
+    /// Notes that the entries with tickets from `ticket` on, one per offset, are durable in segment `number`.
     pub(super) fn settle(&mut self, number: u64, ticket: u64, offsets: &[u64]) {
         let from = self.slots.partition_point(|slot| slot.ticket < ticket);
         for slot in self.slots.range_mut(from..) {
@@ -151,7 +151,7 @@ impl Entries {
         }
     }
 
-    /// The last entry whose ticket is not above `ticket`.
+    /// Returns the last entry whose ticket is not above `ticket`.
     pub(super) fn last_appended_by(&self, ticket: u64) -> Option<LogId> {
         let count = self.slots.partition_point(|slot| slot.ticket <= ticket) as u64;
         self.id((self.first + count).checked_sub(1)?)
@@ -174,7 +174,7 @@ fn slot(id: LogId, kind: EntryKind, length: usize, ticket: u64, place: Option<Pl
     Slot { term: id.term.0, kind, length, ticket, place }
 }
 
-/// What a payload counts in the cache: an entry without one is not free.
+/// Returns the bytes that a payload counts in the cache: an entry without a payload counts, too.
 fn weight(payload: &Bytes) -> usize {
     payload.len() + 64
 }

@@ -1,7 +1,7 @@
-//! Every byte of the Raft log is encoded and decoded here; little endian throughout.
+//! The format of the Raft log: every byte is encoded and decoded here; little endian throughout.
 //!
 //! ```text
-//! segment   header, zeros to 4 KiB; batches, each from a 4 KiB boundary on; what an earlier use left
+//! segment   header, zeros to 4 KiB; batches, each from a 4 KiB boundary on; bytes of an earlier use
 //!   header    magic 8, version 2, log 4, cluster 16, node 8, number of the use 8,
 //!             length of the file 8, CRC32C 4
 //! batch     header 64, records
@@ -11,9 +11,9 @@
 //! ```
 //!
 //! The checksums of batches and records start from a seed of cluster, log, node and use number. The digest
-//! ties the records together: a batch of which a torn write left parts of two attempts is no batch.
+//! ties the records together: a batch of which a torn write left parts of two attempts is not valid.
 //!
-//! Decoders take whatever bytes there are, never panic, and allocate no more than the input is long.
+//! Decoders take any bytes, never panic, and allocate no more than the input is long.
 
 use std::collections::BTreeMap;
 
@@ -23,11 +23,11 @@ use quorate_proto::LogId;
 use super::image::Image;
 use super::{EntryKind, LogEntry, PeerMemory, TruncationRecord, VoteRecord};
 
-/// Batches begin at multiples of this; the page of the page cache, and no sector is larger.
+/// The boundary at which batches begin; the page of the page cache, and no sector is larger.
 pub(super) const BLOCK: u64 = 4096;
-/// Length of a batch's header.
+/// The length of a batch's header.
 pub(super) const BATCH_HEADER_BYTES: usize = 64;
-/// Length of an entry's record beside its payload.
+/// The length of an entry's record without its payload.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = RECORD_HEADER_BYTES + 16;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"QuRaLog\n";
@@ -42,7 +42,7 @@ pub(super) fn padded(bytes: u64) -> u64 {
     bytes.next_multiple_of(BLOCK)
 }
 
-/// Whose log it is.
+/// The cluster, the log and the node that a segment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) cluster: [u8; 16],
@@ -51,7 +51,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// What the checksums of one use of a segment start from.
+    /// Returns the seed of the checksums of one use of a segment.
     pub(super) fn seed(&self, number: u64) -> Seed {
         let mut crc = crc32c::crc32c(&self.cluster);
         crc = crc32c::crc32c_append(crc, &self.log.to_le_bytes());
@@ -60,27 +60,27 @@ impl Identity {
     }
 }
 
-/// What the checksums of one use of a segment start from: under another seed every sum is another.
+/// The value that the checksums of one use of a segment start from: another seed gives other checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seed(u32);
 
-/// Where a batch begins: the use of a segment, and the byte in it.
+/// The place of a batch: the use of a segment, and the byte in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) number: u64,
     pub(super) offset: u64,
 }
 
-/// The head of a batch.
+/// The header of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BatchHeader {
-    /// Bytes with this header, without padding.
+    /// The number of bytes with this header, without padding.
     pub(super) length: u32,
     records: u32,
     digest: u32,
-    /// 1, 2, 3 … over all segments.
+    /// The sequence number: 1, 2, 3 … over all segments.
     pub(super) sequence: u64,
-    /// The batch with the sequence before; `Place::default()` for the first.
+    /// The place of the batch with the sequence number before; `Place::default()` for the first batch.
     pub(super) previous: Place,
     /// The end of the log when all batches before this one were durable.
     pub(super) flushed: Option<LogId>,
@@ -89,7 +89,7 @@ pub(super) struct BatchHeader {
 /// A record of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
-    /// All that the records before it add up to; the first of the first batch of a segment.
+    /// The state that the records before it lead to; the first record of the first batch of a segment.
     Image(Box<Image>),
     Entry(LogEntry),
     Vote(VoteRecord),
@@ -100,16 +100,16 @@ pub(super) enum Record {
     Install(LogId),
 }
 
-/// Bytes that do not decode, and why.
+/// The error for bytes that do not decode, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Malformed {
-    /// They are not what was written.
+    /// The bytes are not what was written.
     Damaged(&'static str),
-    /// They are whole, but this build does not know what they mean.
+    /// The bytes are whole, but this build does not know their meaning.
     Unknown(String),
 }
 
-/// The first block of a segment.
+/// Encodes the first block of a segment.
 pub(super) fn encode_segment_header(identity: &Identity, number: u64, length: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(BLOCK as usize);
     out.extend_from_slice(&SEGMENT_MAGIC);
@@ -125,7 +125,7 @@ pub(super) fn encode_segment_header(identity: &Identity, number: u64, length: u6
     out
 }
 
-/// Whose segment it is, the number of its use, and the length of its file.
+/// Returns the identity of a segment, the number of its use, and the length of its file.
 pub(super) fn decode_segment_header(bytes: &[u8]) -> Result<(Identity, u64, u64), Malformed> {
     let short = Malformed::Damaged("the header is cut off");
     let header = bytes.get(..SEGMENT_HEADER_BYTES).ok_or(short)?;
@@ -147,7 +147,7 @@ pub(super) fn decode_segment_header(bytes: &[u8]) -> Result<(Identity, u64, u64)
     Ok((identity, input.u64()?, input.u64()?))
 }
 
-/// A batch as it grows.
+/// A batch that is being built.
 #[derive(Debug)]
 pub(super) struct BatchBuilder {
     bytes: Vec<u8>,
@@ -164,7 +164,7 @@ impl BatchBuilder {
         BatchBuilder { bytes: buffer, seed, records: 0, digest: seed.0 }
     }
 
-    /// Adds a record; answers where it begins, counted from the beginning of the batch.
+    /// Adds a record; returns its offset from the beginning of the batch.
     pub(super) fn push(&mut self, record: &Record) -> u64 {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; RECORD_HEADER_BYTES - 1]);
@@ -181,7 +181,7 @@ impl BatchBuilder {
         start as u64
     }
 
-    /// Puts the header in place and pads with zeros: the bytes to be written.
+    /// Puts the header in place and pads with zeros; returns the bytes to be written.
     pub(super) fn finish(
         mut self,
         sequence: u64,
@@ -210,7 +210,7 @@ impl BatchBuilder {
     }
 }
 
-/// The header of the batch that begins with these bytes; `None` when none of this use begins there.
+/// Returns the header of the batch of this use that begins with these bytes; `None` if there is none.
 pub(super) fn decode_batch_header(bytes: &[u8], seed: Seed) -> Option<BatchHeader> {
     let header = bytes.get(..BATCH_HEADER_BYTES)?;
     let mut input = Input(header);
@@ -235,7 +235,7 @@ pub(super) fn decode_batch_header(bytes: &[u8], seed: Seed) -> Option<BatchHeade
     })
 }
 
-/// Whether all records of the batch that begins with these bytes are what was written.
+/// Returns true if all records of the batch that begins with these bytes are what was written.
 pub(super) fn is_whole(bytes: &[u8], header: &BatchHeader, seed: Seed) -> bool {
     let Some(body) = bytes.get(BATCH_HEADER_BYTES..header.length as usize) else { return false };
     let mut rest = body;
@@ -249,7 +249,7 @@ pub(super) fn is_whole(bytes: &[u8], header: &BatchHeader, seed: Seed) -> bool {
     records == header.records && digest == header.digest
 }
 
-/// The records of a batch that [`is_whole`], each with its place from the batch's beginning.
+/// Returns the records of a batch that [`is_whole`], each with its offset from the beginning of the batch.
 pub(super) fn decode_batch(
     batch: &Bytes,
     header: &BatchHeader,
@@ -267,13 +267,13 @@ pub(super) fn decode_batch(
     Ok(records)
 }
 
-/// The record that begins with these bytes.
+/// Decodes the record that begins with these bytes.
 pub(super) fn decode_record(bytes: &Bytes, seed: Seed) -> Result<Record, Malformed> {
     let length = checked_record(bytes, seed)?.len();
     decode_body(bytes.slice(8..length))
 }
 
-/// The bytes of the record that begins here, checked against its sum.
+/// Returns the bytes of the record that begins here, checked against its checksum.
 fn checked_record(bytes: &[u8], seed: Seed) -> Result<&[u8], Malformed> {
     let mut input = Input(bytes);
     let length: [u8; 4] = input.array()?;
@@ -309,7 +309,7 @@ const PEER: u8 = 9;
 const INSTALL: u8 = 10;
 
 impl Record {
-    /// No fewer bytes than the record takes in a batch.
+    /// Returns an upper bound of the bytes that the record takes in a batch.
     pub(super) fn size_bound(&self) -> u64 {
         let body = match self {
             Record::Entry(entry) => 16 + entry.payload.len(),
@@ -320,7 +320,7 @@ impl Record {
     }
 }
 
-/// Kind and body.
+/// Encodes the kind and the body of a record.
 pub(super) fn encode_body(record: &Record, out: &mut Vec<u8>) {
     match record {
         Record::Image(image) => {

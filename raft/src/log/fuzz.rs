@@ -1,4 +1,4 @@
-//! The decoders of the Raft log as a fuzzer takes them: behind their checksums, which it would not get past.
+//! The decoders of the Raft log for a fuzzer: behind their checksums, which a fuzzer could not guess.
 
 use bytes::Bytes;
 use quorate_proto::LogId;

@@ -16,14 +16,14 @@ use super::{
     open, read,
 };
 
-/// A handle to the log; clones share it. When the last is dropped, the writer ends.
+/// A handle to the log; clones share it. When the last handle is dropped, the writer ends.
 #[derive(Clone, Debug)]
 pub struct RaftLog {
     shared: Arc<Shared>,
     _alive: Arc<Alive>,
 }
 
-/// Tells the writer when the last handle is gone.
+/// Closes the log for the writer when the last handle is dropped.
 #[derive(Debug)]
 struct Alive {
     shared: Arc<Shared>,
@@ -54,7 +54,7 @@ impl RaftLog {
         Ok((RaftLog { shared, _alive }, writer))
     }
 
-    /// What the log holds now, whether durable yet or not.
+    /// Returns the state of the log now, whether durable yet or not.
     pub fn state(&self) -> LogState {
         let inner = self.shared.lock();
         let now = &inner.now;
@@ -69,15 +69,15 @@ impl RaftLog {
         }
     }
 
-    /// The id of the entry at `index`, also when it is the last purged; `None` when it is not there.
+    /// Returns the id of the entry at `index`, also for the last purged one; `None` when the entry is not there.
     pub fn log_id(&self, index: u64) -> Option<LogId> {
         log_id(&self.shared.lock(), index)
     }
 
-    /// Of the entries in `range`, the first of every term, and the last.
+    /// Returns the first entry of every term in `range`, and the last entry of `range`.
     ///
     /// # Errors
-    /// When an entry of the range is not there (the last purged is, by name).
+    /// An entry of the range is not there (the last purged one counts as there).
     pub fn key_log_ids(&self, range: RangeInclusive<u64>) -> Result<Vec<LogId>, Fault> {
         let inner = self.shared.lock();
         let mut ids: Vec<LogId> = Vec::new();
@@ -96,23 +96,23 @@ impl RaftLog {
         Ok(ids)
     }
 
-    /// The entries from `from` to before `until`, as many as fit into `bytes_max`, at least one.
+    /// Returns the entries from `from` to before `until`, as many as fit into `bytes_max`, at least one.
     ///
     /// # Errors
-    /// When one of the range is not there, or is damaged: never a short answer for that. The fault that
+    /// An entry of the range is not there, or is damaged: the answer is never just shorter for that. The fault that
     /// stopped the log.
     pub fn read(&self, from: u64, until: u64, bytes_max: usize) -> Result<Vec<LogEntry>, Fault> {
         read::read(&self.shared, from, until, bytes_max)
     }
 
-    /// Whether the entry at `index` is in memory, and so all after it: [`read`](Self::read) does not wait.
+    /// Returns true if the entry at `index`, and so all after it, is in memory: [`read`](Self::read) does not wait.
     pub fn is_cached(&self, index: u64) -> bool {
         self.shared.lock().entries.cached(index).is_some()
     }
 
     /// Appends entries that continue the log; they can be read on return.
     ///
-    /// An entry that does not continue it is answered with an error, and nothing is appended.
+    /// Entries that do not continue the log are answered with an error, and none is appended.
     pub fn append(&self, entries: Vec<LogEntry>, done: Done) {
         let Some((mut inner, done)) = self.begin(done) else { return };
         if let Err(why) = check_continues(&inner, &entries) {
@@ -149,7 +149,7 @@ impl RaftLog {
         self.shared.wake();
     }
 
-    /// Notes how far is committed; becomes durable with the next batch.
+    /// Saves the committed mark; it becomes durable with the next batch.
     pub fn save_committed(&self, committed: LogId) {
         self.shared.lock().note_committed(committed);
     }
@@ -158,7 +158,7 @@ impl RaftLog {
     pub fn truncate_after(&self, end: Option<LogId>, done: Done) {
         let Some((mut inner, done)) = self.begin(done) else { return };
         let last = inner.now.end;
-        // What is purged cannot be dropped once more.
+        // Purged entries cannot be dropped once more.
         let end = latest(end, inner.now.purged);
         if last.map(|last| last.index) > end.map(|end| end.index) {
             let vote = inner.now.vote.unwrap_or_default();
@@ -175,7 +175,7 @@ impl RaftLog {
         self.shared.wake();
     }
 
-    /// Drops all entries up to `purged`, which may lie beyond the last; becomes durable with the next batch.
+    /// Drops all entries up to `purged`, which may lie beyond the last one; becomes durable with the next batch.
     pub fn purge(&self, purged: LogId) {
         let mut inner = self.shared.lock();
         if inner.now.purged.is_some_and(|before| before.index >= purged.index) {
@@ -188,12 +188,12 @@ impl RaftLog {
         self.shared.publish_flushed(&inner);
     }
 
-    /// Remembers a peer in place of what was remembered of it; becomes durable with the next batch.
+    /// Replaces the memory of a peer; becomes durable with the next batch.
     pub fn remember(&self, peer: PeerMemory) {
         self.shared.lock().note_peer(peer);
     }
 
-    /// Makes what was remembered durable soon, though nothing else comes that it could ride along with.
+    /// Makes the memories of peers durable soon, even if no other work comes with which they could be written.
     pub fn write_marks(&self) {
         let Some((mut inner, done)) = self.begin(Box::new(|_| {})) else { return };
         inner.push(What::Barrier, Some(done));
@@ -202,7 +202,7 @@ impl RaftLog {
     }
 
     /// Notes that the catalog may from now on stand at `installed` without this log reaching it: a snapshot
-    /// is about to be put in place. To be awaited before `CURRENT` is renamed; without it, a crash
+    /// is about to be put in place. The caller awaits `done` before `CURRENT` is renamed; otherwise a crash
     /// between the rename and the purge that follows would look like a log that lost its end
     /// (see [`LogOptions::covered`]).
     pub fn announce_install(&self, installed: LogId, done: Done) {
@@ -213,7 +213,7 @@ impl RaftLog {
         self.shared.wake();
     }
 
-    /// The last durable entry, as it moves.
+    /// Returns a watch on the last durable entry.
     pub fn flushed(&self) -> watch::Receiver<Option<LogId>> {
         self.shared.flushed.subscribe()
     }
@@ -241,18 +241,18 @@ impl RaftLog {
         }
     }
 
-    /// Bytes of what was handed over and is not durable yet.
+    /// Returns the number of bytes that were handed over and are not durable yet.
     pub fn unflushed_bytes(&self) -> u64 {
         self.shared.lock().unflushed_bytes
     }
 
-    /// The number of the batch that is to become durable next, if somebody waits for one: while it stays the same,
-    /// the disk hangs.
+    /// Returns the number of the batch that is to become durable next, if somebody waits for one: while the number
+    /// stays the same, the disk hangs.
     pub fn awaited_batch(&self) -> Option<u64> {
         self.shared.lock().awaited_batch()
     }
 
-    /// Waits until fewer than `bytes` are not durable, or the log has stopped.
+    /// Waits until fewer than `bytes` bytes are unflushed, or the log has stopped.
     pub async fn wait_drained(&self, bytes: u64) {
         loop {
             let drained = self.shared.drained.notified();
@@ -266,21 +266,21 @@ impl RaftLog {
         }
     }
 
-    /// Whether the next segment may be filled ahead of need. Without room it is not: what is left of the segments
-    /// that are there takes thousands of votes and truncations, and no entries come.
+    /// Sets if the next segment may be filled ahead of need. Without room it may not: the rest of the existing
+    /// segments holds thousands of votes and truncations, and no entries come.
     pub fn fill_ahead(&self, may: bool) {
         self.shared.lock().fills_ahead = may;
         self.shared.wake();
     }
 
-    /// Ends the log though handles of it are held: what was handed over before is written yet, marks
-    /// included, then the writer ends. What comes later is answered with an error.
+    /// Ends the log although handles of it are held: work that was handed over before is still written, marks
+    /// included, then the writer ends. Later work is answered with an error.
     pub fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.wake();
     }
 
-    /// The lock, or the answer of a log that has stopped.
+    /// Locks the state, or answers `done` if the log has stopped.
     fn begin(&self, done: Done) -> Option<(MutexGuard<'_, Inner>, Done)> {
         let inner = self.shared.lock();
         let fault = match &inner.failed {

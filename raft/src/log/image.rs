@@ -1,4 +1,4 @@
-//! What the records of the log add up to, the entries themselves aside.
+//! The state that the records of the log lead to, the entries themselves aside.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use quorate_proto::LogId;
 use super::format::Record;
 use super::{PeerMemory, TruncationRecord, VoteRecord};
 
-/// What the records up to some point add up to.
+/// The state that the records up to some point lead to.
 ///
 /// Invariants:
 /// - `end` is never before `purged`;
@@ -15,19 +15,19 @@ use super::{PeerMemory, TruncationRecord, VoteRecord};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) vote: Option<VoteRecord>,
-    /// As it was noted: it may lie beyond `end`, and must be clamped before it is shown.
+    /// The committed mark as noted: it may lie beyond `end`, and must be clamped before it is shown.
     pub(super) committed: Option<LogId>,
     pub(super) purged: Option<LogId>,
     /// The last entry, or `purged` when there is none after it.
     pub(super) end: Option<LogId>,
-    /// The newest snapshot of which was said that it is about to be put in place.
+    /// The newest snapshot that was announced to be put in place.
     pub(super) install: Option<LogId>,
     pub(super) truncation: Option<TruncationRecord>,
     pub(super) peers: BTreeMap<u64, PeerMemory>,
 }
 
 impl Image {
-    /// Adds one record. Error: it does not follow from what was before.
+    /// Applies one record. Returns an error if the record does not follow from the state before.
     pub(super) fn apply(&mut self, record: &Record) -> Result<(), String> {
         match record {
             Record::Image(image) => {
@@ -54,7 +54,7 @@ impl Image {
         Ok(())
     }
 
-    /// Whether an entry of that id may come next.
+    /// Returns an error if an entry with that id may not come next.
     pub(super) fn check_next(&self, id: LogId) -> Result<(), String> {
         self.end.map_or(Ok(()), |end| check_follows(end, id))
     }
@@ -66,7 +66,7 @@ impl Image {
     }
 }
 
-/// Whether the entry `id` may come right after the entry `end`.
+/// Returns an error if the entry `id` may not come right after the entry `end`.
 pub(super) fn check_follows(end: LogId, id: LogId) -> Result<(), String> {
     if id.index.0 == end.index.0.wrapping_add(1) && id.term >= end.term {
         return Ok(());
@@ -74,12 +74,12 @@ pub(super) fn check_follows(end: LogId, id: LogId) -> Result<(), String> {
     Err(format!("entry {id} does not follow {end}"))
 }
 
-/// Of two places in the log the one further on; the first if they are at the same index.
+/// Returns the later of two places in the log; the first if they are at the same index.
 pub(super) fn latest(one: Option<LogId>, other: Option<LogId>) -> Option<LogId> {
     if one.map(|id| id.index) < other.map(|id| id.index) { other } else { one }
 }
 
-/// Of two places in the log the one further back; the first if they are at the same index.
+/// Returns the earlier of two places in the log; the first if they are at the same index.
 pub(super) fn earliest(one: Option<LogId>, other: Option<LogId>) -> Option<LogId> {
     if one.map(|id| id.index) > other.map(|id| id.index) { other } else { one }
 }

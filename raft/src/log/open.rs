@@ -1,4 +1,4 @@
-//! Opening a log: read it back, judge what was found, make it durable, go on.
+//! Opening a log: read it back, check the result, make it durable, continue it.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -17,16 +17,16 @@ use super::shared::{Inner, Shared};
 use super::writer::{LogWriter, Start};
 use super::{LogOptions, PeerMemory, VoteRecord};
 
-/// No batch is larger, unless it holds one larger entry.
+/// The greatest number of bytes in a batch, unless it holds a single larger entry.
 const BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// What was found, in the two steps that a start needs.
+/// The result of reading the log back, in the two parts that a start needs.
 struct Found {
-    /// What all batches but the newest add up to.
+    /// The state that all batches but the newest lead to.
     before: Image,
     /// The newest batch; `None` in a new log.
     newest: Option<Batch>,
-    /// How many entries were appended before it.
+    /// The number of entries that were appended before the newest batch.
     ticket: u64,
 }
 
@@ -59,7 +59,7 @@ pub(super) fn open(
     Ok((shared, writer))
 }
 
-/// Adds up all batches and checks the whole before anything is changed.
+/// Applies all batches and checks the result before anything is changed.
 fn replay_all(
     scan: &Scan,
     newest: Option<Batch>,
@@ -88,14 +88,14 @@ fn replay_all(
     Ok(Found { before, newest, ticket })
 }
 
-/// What the log keeps of the node itself: the number of this start.
+/// Returns the record about the node itself: the number of this start.
 fn own(options: &LogOptions) -> Option<PeerMemory> {
     let LogOptions { node, boot, .. } = *options;
     let vote = VoteRecord::default();
     (boot > 0).then_some(PeerMemory { node, boot, acknowledged: None, vote })
 }
 
-/// Writes the newest batch once more, in its own place in the chain, and syncs it.
+/// Writes the newest batch once more, in the same place in the chain, and syncs it.
 fn take_over(
     shared: &Arc<Shared>,
     segments: Segments,
@@ -125,24 +125,24 @@ fn take_over(
     Ok(writer)
 }
 
-/// What [`Identity::verify_log`](crate::Identity::verify_log) found.
+/// The result of [`Identity::verify_log`](crate::Identity::verify_log).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogReport {
-    /// Segments in use.
+    /// The number of segments in use.
     pub segments: u64,
-    /// Bytes in use in them.
+    /// The number of bytes in use in these segments.
     pub bytes: u64,
-    /// Entries after the last purged.
+    /// The number of entries after the last purged one.
     pub entries: u64,
     /// The last entry.
     pub last: Option<LogId>,
 }
 
-/// Checks every byte in use of a stopped node's log; changes nothing. Of the options it looks at whose log it is,
-/// and at how far it must reach.
+/// Checks every byte in use of a stopped node's log; changes nothing. Of the options, it uses the identity of the log
+/// and the points up to which the log must reach.
 ///
 /// # Errors
-/// What [`RaftLog::open`](super::RaftLog::open) would answer.
+/// Those of [`RaftLog::open`](super::RaftLog::open).
 pub(crate) fn verify(
     vfs: &dyn Vfs,
     directory: &Path,

@@ -11,10 +11,10 @@ use super::scan::ADVICE;
 use super::shared::{Inner, Shared};
 use super::{EntryKind, LogEntry};
 
-/// How much is read from disk at once, unless a single entry is larger.
+/// The number of bytes that are read from disk at once, unless a single entry is larger.
 const SPAN_BYTES: u64 = 1024 * 1024;
 
-/// An entry to be answered.
+/// An entry to be returned, and its source.
 struct Wanted {
     id: LogId,
     kind: EntryKind,
@@ -35,7 +35,7 @@ pub(super) fn read(
 ) -> Result<Vec<LogEntry>, Fault> {
     let wanted = plan(shared, from, until, bytes_max)?;
     fetch(shared, &wanted).map_err(|fault| {
-        // It may have been purged, and its segment used again, in the meantime.
+        // The entry may have been purged, and its segment used again, in the meantime.
         let inner = shared.lock();
         if inner.entries.get(from).is_some() {
             return fault;
@@ -44,7 +44,7 @@ pub(super) fn read(
     })
 }
 
-/// The answer to a question for an entry that is not there.
+/// Returns the fault for an entry that is not there.
 pub(super) fn missing(directory: &Path, inner: &Inner, index: u64) -> Fault {
     let (first, until) = (inner.entries.first(), inner.entries.until());
     let why =
@@ -53,7 +53,7 @@ pub(super) fn missing(directory: &Path, inner: &Inner, index: u64) -> Fault {
     Fault::io("read from the log in", directory)(error)
 }
 
-/// What to answer, and from where; all of the range must be there.
+/// Returns the entries to read, and the source of each; all entries of the range must be there.
 fn plan(shared: &Shared, from: u64, until: u64, bytes_max: usize) -> Result<Vec<Wanted>, Fault> {
     let inner = shared.lock();
     if let Some(fault) = &inner.failed {
@@ -100,7 +100,7 @@ fn fetch(shared: &Shared, wanted: &[Wanted]) -> Result<Vec<LogEntry>, Fault> {
     Ok(entries)
 }
 
-/// The payload, if the bytes are the record of that entry.
+/// Returns the payload, if the bytes are the record of that entry.
 fn check(
     shared: &Shared,
     place: Place,
@@ -128,7 +128,7 @@ struct Span {
 }
 
 impl Span {
-    /// Reads the first of these records, and those that follow it closely in the same segment.
+    /// Reads the first of these records, and the records that follow it closely in the same segment.
     fn read(shared: &Shared, wanted: &[Wanted]) -> Result<Span, Fault> {
         let mut records = wanted.iter().map_while(|wanted| match wanted.source {
             Source::Disk { place, length } => Some((place, place.offset + length)),

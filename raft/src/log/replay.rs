@@ -1,4 +1,4 @@
-//! What the batches of a log add up to, and whether that is all there must be.
+//! The replay of a log's batches, and the checks that the result is complete.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::scan::{ADVICE, Batch, Found};
 use super::segments::segment_name;
 use super::writer::Reach;
 
-/// What batches add up to, oldest first.
+/// The state that batches lead to, applied oldest first.
 #[derive(Debug)]
 pub(super) struct Replay<'a> {
     directory: &'a Path,
@@ -23,7 +23,7 @@ pub(super) struct Replay<'a> {
     /// The ticket of the last entry added.
     pub(super) ticket: u64,
     /// The last of the entries that were written before the oldest batch, and neither purged nor truncated
-    /// since. It may only be there while older batches are being made up for.
+    /// since. During the replay it may be set, until later batches purge or truncate these entries.
     missing: Option<LogId>,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Replay<'a> {
         Replay { directory, image: Image::default(), entries, ticket: 0, missing: None }
     }
 
-    /// Begins with the oldest batch there is: what it opens with stands for all before it.
+    /// Begins with the oldest batch there is: the image that it opens with stands for all before it.
     pub(super) fn begin(&mut self, oldest: &Batch) {
         if let Some(Found { record: Record::Image(image), .. }) = oldest.records.first() {
             self.image = (**image).clone();
@@ -43,7 +43,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Adds the next batch, the oldest too.
+    /// Applies the next batch; this includes the oldest one.
     pub(super) fn add(&mut self, batch: &Batch) -> Result<(), Fault> {
         if batch.header.flushed != self.image.end {
             let tell = |id: Option<LogId>| id.map_or("nothing".to_owned(), |id| id.to_string());
@@ -77,14 +77,14 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// What is purged is not missing.
+    /// Clears `missing` if the missing entries are purged.
     fn narrow_missing(&mut self) {
         if latest(self.image.purged, self.missing) == self.image.purged {
             self.missing = None;
         }
     }
 
-    /// All entries after the last purged must be there.
+    /// Checks that all entries after the last purged one are there.
     pub(super) fn check_complete(&self, oldest: Place) -> Result<(), Fault> {
         match self.missing {
             Some(id) => {
@@ -95,7 +95,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// The newest batch that was found is none before the last that was known to be durable.
+    /// Checks that the newest batch is not before the last one that was known to be durable.
     pub(super) fn check_reaches(&self, newest: Option<&Batch>, reach: Reach) -> Result<(), Fault> {
         let newest = newest.map_or(0, |newest| newest.header.sequence);
         if newest >= reach.batch || is_present(Defect::NoReach) {
@@ -110,7 +110,7 @@ impl<'a> Replay<'a> {
         Err(Fault::damaged(self.directory, 0, format!("{why}; {ADVICE}")))
     }
 
-    /// The log has seen all starts that wrote it, and not this one.
+    /// Checks that the log has seen all starts that wrote it, and not this one.
     pub(super) fn check_starts(&self, options: &LogOptions) -> Result<(), Fault> {
         let own = self.image.peers.get(&options.node).map_or(0, |own| own.boot);
         let (counted, this) = (options.reach.boot, options.boot);
@@ -129,7 +129,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// What the catalog holds must have been durable here.
+    /// Checks that the entries in the catalog were durable here.
     pub(super) fn check_covers(&self, covered: LogId) -> Result<(), Fault> {
         let reaches = |id: Option<LogId>| id.is_some_and(|id| id.index >= covered.index);
         if reaches(self.image.install) || reaches(self.image.end) {

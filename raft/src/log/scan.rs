@@ -1,4 +1,4 @@
-//! Reads a log back from its segments: which batches there are, and what they add up to.
+//! Reads a log back from its segments: finds its batches and decodes them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,23 +9,23 @@ use quorate_store::vfs::{Open, Vfs};
 use super::format::{self, BLOCK, BatchHeader, Identity, Malformed, Place, Record};
 use super::segments::{self, segment_name};
 
-/// What to do about damage; the end of the sentence.
+/// The advice about damage, which ends the sentence about the fault.
 pub(crate) const ADVICE: &str = "this node must not start with it: the others go on without it as long as they are \
      a majority; no command can add a new node in its place yet, but `quorate export` and `quorate import` bring the \
      events into a new cluster";
 
-/// What a log holds.
+/// The contents of a log.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     /// The batches, oldest first; empty in a new log.
     pub(super) chain: Vec<Batch>,
     /// The segments that the chain leads through and their lengths, oldest first.
     pub(super) used: Vec<(u64, u64)>,
-    /// Where in the last of them the next batch may begin: behind what a torn write may have left.
+    /// The offset in the last of these segments at which the next batch may begin: behind a batch that may be torn.
     pub(super) end: u64,
 }
 
-/// A batch as it was found; its payloads were checked, and are kept for the last one only.
+/// A batch as it was found; its payloads were checked, and are kept for the newest batch only.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) place: Place,
@@ -33,12 +33,12 @@ pub(super) struct Batch {
     pub(super) records: Vec<Found>,
 }
 
-/// A record and where it is.
+/// A record and its offset.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) offset: u64,
     pub(super) record: Record,
-    /// Length of an entry's payload.
+    /// The length of an entry's payload.
     pub(super) length: usize,
 }
 
@@ -60,7 +60,7 @@ struct Loaded {
 /// Reads all segments in use and finds the chain of batches; changes nothing.
 ///
 /// # Errors
-/// Damage; or a log that is not of `expected`.
+/// Damage; or a log that does not belong to `expected`.
 pub(super) fn scan(
     vfs: &dyn Vfs,
     directory: &Path,
@@ -91,8 +91,8 @@ pub(super) fn scan(
     Ok(scan)
 }
 
-/// A batch is begun when the one before it is durable, so what is begun behind the newest whole batch is its
-/// successor: the one that was under way when the node stopped. One further on proves that batches are gone.
+/// Returns damage if a batch was begun too far behind the newest whole one. A batch is begun when the one before it
+/// is durable, so only the successor of the newest may be unfinished; a later one proves that batches are lost.
 fn check_begun(begun: &[Begun], newest: u64) -> Result<(), Fault> {
     let Some(further) = begun.iter().find(|begun| begun.sequence > newest.saturating_add(1)) else {
         return Ok(());
@@ -103,7 +103,7 @@ fn check_begun(begun: &[Begun], newest: u64) -> Result<(), Fault> {
     Err(Fault::damaged(path, *offset, why))
 }
 
-/// All headers, before anything else is read: whose log is it?
+/// Reads all headers, before anything else, to check whose log it is.
 fn check_headers(
     vfs: &dyn Vfs,
     directory: &Path,
@@ -174,7 +174,7 @@ impl Loaded {
         usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..)).unwrap_or_default()
     }
 
-    /// The header of the whole batch at `offset`, if there is one.
+    /// Returns the header of the whole batch at `offset`, if there is one.
     fn whole_batch(&self, offset: u64) -> Option<BatchHeader> {
         let bytes = self.from(offset);
         format::decode_batch_header(bytes, self.seed)
@@ -197,7 +197,7 @@ impl Loaded {
         newest
     }
 
-    /// Of the batches that were begun behind the newest whole one, that with the highest number.
+    /// Returns the batch with the highest number of those that were begun behind the newest whole one.
     fn last_begun(&self, newest: Option<(u64, BatchHeader)>) -> Option<Begun> {
         let mut offset =
             newest.map_or(BLOCK, |(newest, header)| newest + format::padded(header.length.into()));
@@ -210,13 +210,13 @@ impl Loaded {
                 let (path, sequence) = (self.path.clone(), header.sequence);
                 last = Some(Begun { path, offset, sequence });
             }
-            // Behind a header stands what users wrote, as far as its batch goes.
+            // Behind a header, the bytes are data of users, up to the end of its batch.
             offset += header.map_or(BLOCK, |header| format::padded(header.length.into()));
         }
         last
     }
 
-    /// The first boundary behind the newest batch, and behind one that may have been torn there.
+    /// Returns the first boundary behind the newest batch, and behind a torn batch that may follow it.
     fn end_behind(&self, newest: u64, header: &BatchHeader) -> u64 {
         let end = newest + format::padded(header.length.into());
         let torn = format::decode_batch_header(self.from(end), self.seed);
@@ -250,7 +250,7 @@ fn found(offset: u64, mut record: Record, keep_payloads: bool) -> Found {
     Found { offset, record, length }
 }
 
-/// The way back from the newest batch to the oldest.
+/// The walk from the newest batch back to the oldest.
 struct Walk<'a> {
     vfs: &'a dyn Vfs,
     directory: &'a Path,
@@ -298,7 +298,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the segment was recycled: then so were all before it.
+    /// Returns true if the segment was recycled: then all segments before it were, too.
     fn is_gone(&self, number: u64) -> Result<bool, Fault> {
         if self.numbers.contains(&number) {
             return Ok(false);

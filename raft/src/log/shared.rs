@@ -1,4 +1,4 @@
-//! What the handles and the writer share: what the log holds now, and the queue between them.
+//! The state that the handles and the writer share: the contents of the log, and the queue between them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -15,13 +15,13 @@ use super::image::Image;
 use super::segments::segment_name;
 use super::{Done, LogEntry, TruncationRecord, VoteRecord};
 
-/// What the handles and the writer share.
+/// The state that the handles and the writer share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) vfs: Arc<dyn Vfs>,
     pub(super) directory: PathBuf,
     pub(super) identity: Identity,
-    /// No batch is larger, but for one that holds a single larger entry.
+    /// The greatest number of bytes in a batch, unless it holds a single larger entry.
     pub(super) batch_bytes: u64,
     inner: Mutex<Inner>,
     /// Wakes the writer, for [`LogWriter::wait`](super::LogWriter::wait).
@@ -29,9 +29,9 @@ pub(super) struct Shared {
     /// Wakes the writer, for [`LogWriter::ready`](super::LogWriter::ready).
     pub(super) woken: Notify,
     pub(super) flushed: watch::Sender<Option<LogId>>,
-    /// Wakes who waits until less is not flushed.
+    /// Wakes the tasks that wait until fewer bytes are unflushed.
     pub(super) drained: Notify,
-    /// Files open for reading, by number.
+    /// The files that are open for reading, by number.
     files: Mutex<BTreeMap<u64, Arc<dyn File>>>,
 }
 
@@ -57,8 +57,8 @@ impl Shared {
         }
     }
 
-    /// No holder of the lock can panic halfway through a change that matters: what it guards is checked
-    /// again when it is written.
+    /// Locks the state. No holder of the lock can panic halfway through a change that matters: the state is
+    /// checked again when it is written.
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,7 +72,7 @@ impl Shared {
         self.directory.join(segment_name(number))
     }
 
-    /// A segment, to read from.
+    /// Returns a segment's file, to read from.
     pub(super) fn file(&self, number: u64) -> Result<Arc<dyn File>, Fault> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = files.get(&number) {
@@ -84,7 +84,7 @@ impl Shared {
         Ok(file)
     }
 
-    /// That segment is no longer in use.
+    /// Closes the file of a segment that is no longer in use.
     pub(super) fn forget_file(&self, number: u64) {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
     }
@@ -94,14 +94,14 @@ impl Shared {
         self.woken.notify_one();
     }
 
-    /// Tells everybody who watches how far the log is durable.
+    /// Publishes the last durable entry.
     pub(super) fn publish_flushed(&self, inner: &Inner) {
         let flushed = inner.flushed();
         self.flushed.send_if_modified(|shown| std::mem::replace(shown, flushed) != flushed);
     }
 
-    /// Stops the log: `fault` (or the first one, if there was one) answers all that is waiting, and all
-    /// that comes.
+    /// Stops the log: `fault` (or the first fault, if there was one) is the answer to all waiting and all
+    /// later calls.
     pub(super) fn fail(&self, fault: Fault, in_flight: Vec<Done>) -> Fault {
         let mut inner = self.lock();
         let fault = inner.failed.get_or_insert(fault).clone();
@@ -117,16 +117,16 @@ impl Shared {
     }
 }
 
-/// Something that was handed to the log, and whom to tell when it is durable.
+/// A piece of work that was handed to the log, and the [`Done`] to call when it is durable.
 pub(super) struct Work {
     pub(super) what: What,
     pub(super) done: Option<Done>,
 }
 
-/// What can be handed to the log.
+/// The kinds of work that can be handed to the log.
 #[derive(Debug)]
 pub(super) enum What {
-    /// Entries, of which the first has this ticket.
+    /// Entries; `ticket` is the ticket of the first one.
     Append {
         entries: Vec<LogEntry>,
         ticket: u64,
@@ -138,52 +138,52 @@ pub(super) enum What {
         needed: Needed,
     },
     Install(LogId),
-    /// Only asks to be told when all before it is durable.
+    /// Writes nothing; its [`Done`] is called when all work before it is durable.
     Barrier,
 }
 
-/// Which segments hold entries that a purge left.
+/// The segments that hold the entries that a purge left.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Needed {
-    /// Possibly that one and later ones.
+    /// Possibly the segment with this number and later ones.
     From(u64),
-    /// None older than the one that the purge is written to.
+    /// None older than the segment to which the purge is written.
     OnlyNew,
 }
 
 impl What {
-    /// Whether somebody waits for it. The rest is written along with what comes next.
+    /// Returns true if somebody waits for it. Other work is written together with later work.
     fn is_urgent(&self) -> bool {
         !matches!(self, What::Purge { .. })
     }
 }
 
-/// What the log holds now, durable or not, and what is yet to be written.
+/// The contents of the log, durable or not, and the work that is yet to be written.
 ///
 /// Invariants:
-/// - `now` and `entries` are what is durable, plus the batch in flight, plus `queue` in its order;
+/// - `now` and `entries` are the durable state, plus the batch in flight, plus `queue` in its order;
 /// - `entries` after the last with `durable_ticket` are in the batch in flight or in `queue`.
 pub(super) struct Inner {
     pub(super) now: Image,
     pub(super) entries: Entries,
     queue: VecDeque<Work>,
     urgent: usize,
-    /// Bytes of `queue` and of the batch in flight.
+    /// The number of bytes of `queue` and of the batch in flight.
     pub(super) unflushed_bytes: u64,
-    /// Bytes of the batch in flight.
+    /// The number of bytes of the batch in flight.
     batch_bytes: Option<u64>,
-    /// Batches that are flushed.
+    /// The number of batches that are flushed.
     batches: u64,
-    /// The committed mark of `now` is to be written with the next batch.
+    /// True if the committed mark of `now` is to be written with the next batch.
     committed_waits: bool,
-    /// These peers of `now` are to be written with the next batch.
+    /// The peers of `now` that are to be written with the next batch.
     peers_wait: BTreeSet<u64>,
     pub(super) next_ticket: u64,
     pub(super) durable_ticket: u64,
     pub(super) failed: Option<Fault>,
-    /// The next segment may be filled before it is needed.
+    /// True if the next segment may be filled before it is needed.
     pub(super) fills_ahead: bool,
-    /// Nothing more is handed over: all handles are dropped, or one of them said so.
+    /// True if no more work is handed over: all handles are dropped, or one of them closed the log.
     pub(super) closed: bool,
 }
 
@@ -194,7 +194,7 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Inner {
-    /// What was found and is durable; `ticket` is that of the last entry.
+    /// Returns the state of a log that was read back and is durable; `ticket` is that of the last entry.
     pub(super) fn new(now: Image, entries: Entries, ticket: u64) -> Inner {
         Inner {
             now,
@@ -214,7 +214,7 @@ impl Inner {
         }
     }
 
-    /// The last entry that is durable and was not truncated since.
+    /// Returns the last entry that is durable and was not truncated since.
     pub(super) fn flushed(&self) -> Option<LogId> {
         self.entries.last_appended_by(self.durable_ticket).or(self.now.purged)
     }
@@ -230,8 +230,8 @@ impl Inner {
         self.committed_waits = true;
     }
 
-    /// A mark may have got to disk before the entries it is about, which then never did. Answers the mark
-    /// that is to stand in its place, so that it does not come true later of other entries.
+    /// Clamps the committed mark to the end of the log and returns the new mark, if it changed. A mark may
+    /// reach the disk without its entries; it must not apply to other entries that take their places later.
     pub(super) fn clamp_committed(&mut self) -> Option<LogId> {
         let (committed, end) = (self.now.committed?, self.now.end);
         if end.is_some_and(|end| end.index >= committed.index) {
@@ -246,13 +246,13 @@ impl Inner {
         self.peers_wait.insert(peer.node);
     }
 
-    /// Whether there is something to write now. Marks alone wait for company, until the end.
+    /// Returns true if there is something to write now. Marks alone wait for other work, until the end.
     pub(super) fn has_work(&self) -> bool {
         let marks = !self.queue.is_empty() || self.committed_waits || !self.peers_wait.is_empty();
         self.failed.is_none() && (self.urgent > 0 || self.closed && marks)
     }
 
-    /// Takes the next batch from the queue: whole pieces of work up to so many bytes, at least one.
+    /// Takes the next batch from the queue: whole pieces of work up to `bytes_max` bytes, at least one piece.
     pub(super) fn take_batch(&mut self, bytes_max: u64) -> Vec<Work> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while let Some(next) = self.queue.front() {
@@ -268,28 +268,28 @@ impl Inner {
         taken
     }
 
-    /// The batch that was taken is flushed.
+    /// Notes that the batch that was taken is flushed.
     pub(super) fn batch_flushed(&mut self) {
         self.unflushed_bytes -= self.batch_bytes.take().unwrap_or_default();
         self.batches += 1;
     }
 
-    /// The number of the batch that is to be flushed next, if somebody waits for one.
+    /// Returns the number of the batch that is to be flushed next, if somebody waits for one.
     pub(super) fn awaited_batch(&self) -> Option<u64> {
         (self.urgent > 0 || self.batch_bytes.is_some()).then_some(self.batches)
     }
 
-    /// Which segments hold the entries that are left.
+    /// Returns the segments that hold the remaining entries.
     pub(super) fn needed(&self) -> Needed {
         match self.entries.first_place() {
             Some(place) => Needed::From(place.number),
             None if self.entries.len() == 0 => Needed::OnlyNew,
-            // It is on its way, nobody knows yet where to; the next purge will tell.
+            // The first entry is not written yet, and its segment is not known; the next purge will know it.
             None => Needed::From(0),
         }
     }
 
-    /// Takes the marks that ride along with the next batch.
+    /// Takes the marks that are written together with the next batch.
     pub(super) fn take_marks(&mut self) -> Vec<Record> {
         let mut marks = Vec::new();
         if std::mem::take(&mut self.committed_waits) {
@@ -311,7 +311,7 @@ impl What {
     }
 }
 
-/// What an entry takes in a batch.
+/// Returns the number of bytes that an entry takes in a batch.
 pub(super) fn entry_bytes(entry: &LogEntry) -> u64 {
     (entry.payload.len() + super::format::ENTRY_OVERHEAD_BYTES) as u64
 }

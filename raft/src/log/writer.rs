@@ -1,4 +1,4 @@
-//! The writer: takes what is queued, writes it as one batch, syncs it, reports.
+//! The writer: takes the queued work, writes it as one batch, syncs it, and reports that it is durable.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use super::image::Image;
 use super::segments::{Maintained, Segments};
 use super::shared::{Needed, Shared, What, Work};
 
-/// How far a log was durable at some time. It only grows, also where a truncation takes entries back.
+/// A point up to which a log was durable at some time. It only grows, even if a truncation takes entries back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reach {
     /// The newest batch that was durable; 0 if there was none.
     pub batch: u64,
-    /// The segment that it was in.
+    /// The segment that holds this batch.
     pub segment: u64,
-    /// The start that wrote it; 0 where starts are not counted.
+    /// The start of the node that wrote this batch; 0 where starts are not counted.
     pub boot: u64,
 }
 
-/// Writes a reach somewhere outside of the log, durably.
+/// The function that writes a reach to a place outside of the log, durably.
 struct Keeper(Box<dyn FnMut(Reach) -> Result<(), Fault> + Send>);
 
 impl std::fmt::Debug for Keeper {
@@ -33,30 +33,30 @@ impl std::fmt::Debug for Keeper {
 }
 
 /// The writing end of the log's queue: repeat [`ready`](Self::ready) (or [`wait`](Self::wait)),
-/// [`write`](Self::write), [`sync`](Self::sync), until one says that it is over.
+/// [`write`](Self::write), [`sync`](Self::sync), until one of them returns false or an error.
 ///
 /// Invariants:
 /// - at most one batch is written and not synced;
-/// - `image` is what all batches written so far add up to;
+/// - `image` is the state that all batches written so far lead to;
 /// - after the first fault nothing is written any more.
 #[derive(Debug)]
 pub struct LogWriter {
     shared: Arc<Shared>,
     segments: Segments,
     image: Image,
-    /// Of the last batch written.
+    /// The sequence number of the last batch written.
     sequence: u64,
-    /// Where it begins.
+    /// The place of the last batch written.
     previous: Place,
     in_flight: Option<InFlight>,
-    /// No segment before this one holds what is needed, durably so.
+    /// The oldest segment that may hold entries that are still needed; the purges before it are durable.
     needed: u64,
     last_batch_bytes: u64,
     buffer: Vec<u8>,
     keeper: Option<Keeper>,
     /// The number of this start.
     boot: u64,
-    /// What the keeper was told last.
+    /// The reach that the keeper got last.
     kept: Reach,
 }
 
@@ -64,17 +64,17 @@ pub struct LogWriter {
 struct InFlight {
     file: Arc<dyn File>,
     written: Written,
-    /// The ticket of its first entry.
+    /// The ticket of the batch's first entry.
     ticket: u64,
-    /// What [`LogWriter::needed`] is at least, once it is durable.
+    /// The lower bound of [`LogWriter::needed`] once the batch is durable.
     needed: u64,
     dones: Vec<Done>,
 }
 
-/// Where a batch was written.
+/// The place at which a batch was written.
 struct Written {
     number: u64,
-    /// Of its entries, in order.
+    /// The offsets of the batch's entries, in order.
     offsets: Vec<u64>,
 }
 
@@ -84,7 +84,7 @@ impl std::fmt::Debug for InFlight {
     }
 }
 
-/// What the writer begins with.
+/// The state with which the writer begins.
 pub(super) struct Start {
     pub(super) image: Image,
     pub(super) sequence: u64,
@@ -111,7 +111,7 @@ impl LogWriter {
     }
 
     /// Writes and syncs the first batch of a start: `records`, whose entries have tickets from `ticket` on,
-    /// stand in place of the newest batch found.
+    /// take the place of the newest batch found.
     pub(super) fn begin(&mut self, records: &[Record], ticket: u64) -> Result<(), Fault> {
         let (file, written) = self.put_batch(records, true)?;
         let in_flight = InFlight { file, written, ticket, needed: 0, dones: Vec::new() };
@@ -123,12 +123,12 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Tells `keep` how far the log is durable: now, with the first batch of every segment, and with every purge,
-    /// which follows a checkpoint. A start that is told of it again knows by it a log that lost its end or all of
-    /// it. What is lost of the batches that came after is known to peers only, so it is not often too little.
+    /// Calls `keep` with the point up to which the log is durable: now, with the first batch of every segment, and
+    /// with every purge, which follows a checkpoint. A later start gets this point in its options, and so recognizes a
+    /// log that lost its end or all of it. Only peers know of a loss of batches that came after this point.
     ///
     /// # Errors
-    /// What `keep` says; later that ends the log.
+    /// Those of `keep`; a later error ends the log.
     pub fn keep_reach(
         &mut self,
         keep: impl FnMut(Reach) -> Result<(), Fault> + Send + 'static,
@@ -137,13 +137,13 @@ impl LogWriter {
         self.tell_keeper(self.segments.current_number())
     }
 
-    /// All batches so far are durable, the last of them in that segment.
+    /// Notes that all batches so far are durable, the last of them in `segment`, and calls the keeper.
     fn tell_keeper(&mut self, segment: u64) -> Result<(), Fault> {
         self.kept = Reach { batch: self.sequence, segment, boot: self.boot };
         self.keeper.as_mut().map_or(Ok(()), |Keeper(keep)| keep(self.kept))
     }
 
-    /// Waits for something to do; false when the log failed, or when all handles are dropped and
+    /// Waits for something to do; returns false when the log failed, or when all handles are dropped and
     /// everything is written.
     pub async fn ready(&mut self) -> bool {
         loop {
@@ -154,7 +154,7 @@ impl LogWriter {
         }
     }
 
-    /// The blocking twin of [`ready`](Self::ready).
+    /// Does the same as [`ready`](Self::ready), but blocks the thread.
     pub fn wait(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         loop {
@@ -168,7 +168,7 @@ impl LogWriter {
         }
     }
 
-    /// `None`: not now.
+    /// Returns the result of `ready`, or `None` if it must wait.
     fn has_something_to_do(&self) -> Option<bool> {
         let inner = self.shared.lock();
         if inner.failed.is_some() {
@@ -183,7 +183,7 @@ impl LogWriter {
         self.segments.is_due(self.needed, inner.fills_ahead).then_some(true)
     }
 
-    /// Writes what is queued as one batch, if there is something, and if the one before is synced.
+    /// Writes the queued work as one batch, if there is any and the batch before is synced.
     ///
     /// # Errors
     /// The first fault of the log; it is final.
@@ -205,7 +205,7 @@ impl LogWriter {
         work.into_iter().for_each(|work| batch.add(work));
         batch.records.extend(marks);
         if batch.records.is_empty() {
-            // All before is durable: nothing is in flight.
+            // All batches before are durable: nothing is in flight.
             self.shared.lock().batch_flushed();
             batch.dones.into_iter().for_each(|done| done(Ok(())));
             return Ok(());
@@ -224,8 +224,8 @@ impl LogWriter {
         }
     }
 
-    /// Makes the batch durable (fdatasync), then calls its [`Done`]s in order. Then does a bounded step of
-    /// what can be done ahead: filling the next segment, or giving one back.
+    /// Makes the batch durable (fdatasync), then calls its [`Done`]s in order. Then does a limited step of
+    /// work ahead of need: filling the next segment, or giving one back.
     ///
     /// # Errors
     /// The first fault of the log; it is final.
@@ -244,7 +244,7 @@ impl LogWriter {
             return Err(self.shared.fail(Fault::io("sync", &path)(error), batch.dones));
         }
         if batch.written.number != self.kept.segment || batch.needed > 0 {
-            // Before anybody hears of it: nothing that was answered from a new segment is out of reach.
+            // This comes before any answer: every answered record of a new segment is within the reach.
             if let Err(fault) = self.tell_keeper(batch.written.number) {
                 return Err(self.shared.fail(fault, batch.dones));
             }
@@ -271,14 +271,14 @@ impl LogWriter {
         let fill = self.shared.lock().fills_ahead.then_some(self.last_batch_bytes);
         match self.segments.maintain(self.needed, fill)? {
             Maintained::Retired(number) => self.shared.forget_file(number),
-            // Whoever measures the room says when to try again.
+            // The task that measures the room allows it again.
             Maintained::NoRoom => self.shared.lock().fills_ahead = false,
             Maintained::Nothing => {}
         }
         Ok(())
     }
 
-    /// Encodes and writes one batch; it opens with the image where a segment begins, or if told so.
+    /// Encodes and writes one batch, which opens with the image where a segment begins, or if `with_image` is set.
     fn put_batch(
         &mut self,
         records: &[Record],
@@ -321,7 +321,7 @@ impl LogWriter {
 }
 
 impl Drop for LogWriter {
-    /// Nobody may wait for what nobody will write.
+    /// Answers all waiting work with a fault, because nobody will write it.
     fn drop(&mut self) {
         let dones = self.in_flight.take().map_or(Vec::new(), |batch| batch.dones);
         let stopped = std::io::Error::other("the writer of the log has stopped");
@@ -329,7 +329,7 @@ impl Drop for LogWriter {
     }
 }
 
-/// What goes into one batch.
+/// The contents of one batch.
 #[derive(Default)]
 struct Batch {
     records: Vec<Record>,

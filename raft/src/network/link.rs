@@ -1,4 +1,4 @@
-//! All that goes from this node to one peer: three connections, the greeting, and the word on its state.
+//! The link from this node to one peer: three connections, the greeting, and log messages about its state.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -25,7 +25,7 @@ use crate::transfers::{Transfer, Transfers};
 use crate::types::{self, TypeConfig, Vote};
 use crate::{transport, wire};
 
-/// Which connection a request takes: bulk must not stand before what keeps a leader alive.
+/// The connection that a request takes: bulk data must not delay the messages that keep a leader alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Connection {
     /// Entries of the log.
@@ -44,11 +44,11 @@ const REACHED: u8 = 1;
 const LOST: u8 = 2;
 const FULL: u8 = 3;
 
-/// All that goes from this node to one peer.
+/// The link from this node to one peer.
 ///
 /// Invariants:
 /// - nothing but a greeting is sent before the peer was let in;
-/// - a change of its state is logged once.
+/// - a change of the peer's state is logged once.
 #[derive(Debug)]
 pub(crate) struct Link<H: Host> {
     here: Here<H>,
@@ -94,7 +94,7 @@ impl<H: Host> Link<H> {
         &self.here.host
     }
 
-    /// Learns that a chunk of this node is damaged, if the fault says so.
+    /// Notes that a chunk of this node is damaged, if the fault is about a chunk.
     pub(crate) fn note_damage(&self, fault: &Fault) {
         if let Some(core) = self.here.core.upgrade() {
             core.note_damage(fault);
@@ -117,7 +117,7 @@ impl<H: Host> Link<H> {
         self.transfers.begin(index)
     }
 
-    /// The client of a connection.
+    /// Returns the client of a connection.
     pub(crate) fn client(&self, connection: Connection) -> Result<PeerClient, Status> {
         let client = match connection {
             Connection::Replication => &self.replication,
@@ -129,7 +129,7 @@ impl<H: Host> Link<H> {
             .ok_or_else(|| Status::unavailable(format!("`{}` is no address", self.address)))
     }
 
-    /// The origin of requests to the peer; greets it first if need be.
+    /// Returns the origin of requests to the peer; greets the peer first if need be.
     pub(crate) async fn origin(&self) -> Result<Origin, Status> {
         if let Some(origin) = self.guard.origin(self.node) {
             return Ok(origin);
@@ -166,8 +166,8 @@ impl<H: Host> Link<H> {
         self.guard.judge(self.node, &shown).map_err(Status::permission_denied)
     }
 
-    /// One request and its answer, on the connection for what must be quick. A peer that was started again since
-    /// it was greeted is greeted once more, and asked once more: an election must not fail for that.
+    /// Sends one request and returns its answer, on the connection for urgent messages. A peer that was restarted
+    /// since it was greeted is greeted and asked once more: an election must not fail for that.
     pub(crate) async fn unary<T, F>(
         &self,
         deadline: Duration,
@@ -195,7 +195,7 @@ impl<H: Host> Link<H> {
         }
     }
 
-    /// Opens a stream of appends; without an answer to each of them it ends with an error.
+    /// Opens a stream of appends; the stream ends with an error if an append gets no answer.
     pub(super) async fn open_append<R: AsyncRuntime>(
         &self,
         connection: Connection,
@@ -225,12 +225,12 @@ impl<H: Host> Link<H> {
         Ok(unanswered.answers(answers).boxed())
     }
 
-    /// Whether the peer said of late that it takes no entries.
+    /// Returns true if the peer reported of late that it takes no entries.
     pub(super) fn is_full(&self) -> bool {
         self.rooms.of(self.node, Instant::now()) == Some(Room::Full)
     }
 
-    /// Remembers what the peer acknowledged under the vote of this leader.
+    /// Remembers the log id that the peer acknowledged under the vote of this leader.
     pub(super) fn note_append<R: AsyncRuntime>(
         &self,
         answer: Result<StreamAppendResult<TypeConfig<R>>, Status>,
@@ -261,7 +261,7 @@ impl<H: Host> Link<H> {
                     self.guard.greet_again(origin);
                 }
             }
-            // The process that was let in is gone: what is there now belongs elsewhere, or nowhere.
+            // The process that was let in is gone: its address now has a node of another cluster, or of none.
             Err(status) if status.code() == Code::PermissionDenied && origin.is_some() => {
                 self.guard.refused_by(self.node, status.message());
             }
@@ -282,7 +282,7 @@ impl<H: Host> Link<H> {
     }
 }
 
-/// A request as it is sent, and where it ends.
+/// Converts a request to its message, and returns it with the log id at which it ends.
 fn asked<R: AsyncRuntime>(
     request: AppendEntriesRequest<TypeConfig<R>>,
 ) -> Asked<v1::AppendRequest> {
@@ -290,7 +290,7 @@ fn asked<R: AsyncRuntime>(
     (end, wire::append_request(request))
 }
 
-/// A client that sends and takes messages between peers.
+/// Returns a client that sends and takes messages between peers.
 pub(crate) fn client<H: Host>(
     host: &H,
     address: &str,
@@ -301,7 +301,7 @@ pub(crate) fn client<H: Host>(
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX))
 }
 
-/// An answer, or that it came too late.
+/// Waits for an answer; returns an error if it came too late.
 pub(crate) async fn within<T>(
     deadline: Duration,
     answer: impl Future<Output = Result<T, Status>>,
@@ -313,7 +313,7 @@ fn late() -> Status {
     Status::deadline_exceeded("it did not answer in time")
 }
 
-/// What a status says, in few words: the innermost cause instead of the whole chain.
+/// Returns a status's message in few words: the innermost cause instead of the whole chain.
 pub(super) fn brief(status: &Status) -> String {
     let mut source = std::error::Error::source(status);
     let mut innermost = status.message().to_owned();

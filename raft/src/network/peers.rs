@@ -12,14 +12,14 @@ use crate::space::Rooms;
 use crate::transfers::Transfers;
 use crate::types::Place;
 
-/// What is known of peers: who is let in, whom a checkpoint is sent to, who has room.
+/// The state that is kept of peers: which are let in, which get a checkpoint, and which have room.
 pub(crate) type Known = (Arc<Guard>, Transfers, Arc<Rooms>);
 
-/// The node that the links begin at.
+/// The node at which the links begin.
 #[derive(Clone, Debug)]
 pub(crate) struct Here<H: Host> {
     pub(crate) host: H,
-    /// Links that outlive the node keep nothing of it open.
+    /// The node's core, held weakly: links that outlive the node keep nothing of it open.
     pub(crate) core: Weak<Core<H>>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Peers<H: Host> {
 }
 
 impl<H: Host> Peers<H> {
-    /// `deadline` is for whatever must be quick: greeting, opening a stream, asking for a read index.
+    /// `deadline` is for urgent requests: greeting, opening a stream, asking for a read index.
     pub(crate) fn new(here: Here<H>, known: Known, deadline: Duration) -> Peers<H> {
         Peers { here, known, deadline, links: Mutex::default() }
     }

@@ -1,4 +1,4 @@
-//! Requests of a stream that wait for their answers: none may pass for answered before it is.
+//! The requests of a stream that wait for their answers: openraft must not take one for answered before it is.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -12,32 +12,32 @@ use tonic::Status;
 
 use crate::types::RaftLogId;
 
-/// A request, and the log id that a peer which took it has at the end of what matches.
+/// The log id at which the log of a peer that took a request matches to its end, and the request.
 pub(super) type Asked<T> = (Option<RaftLogId>, T);
 
-/// An answer: how far the peer's log matches, or why it refuses.
+/// An answer: the log id up to which the peer's log matches, or the peer's reason to refuse.
 pub(super) type Answer<E> = Result<Result<Option<RaftLogId>, E>, Status>;
 
-/// The requests of one stream that are not answered yet, and those that are still to be asked.
+/// The requests of one stream that are not answered yet, and those that are still to be sent.
 ///
 /// openraft takes the answer "matches up to N" for every request that it gave away and that ends at N or before, also
 /// for later ones without entries, and dates the peer's consent by the last of them. Answers that were held back by
 /// the network would so confirm a leader that was deposed before they arrived. Therefore:
-/// - such an answer is left out, for that of the last of those requests to tell it;
-/// - requests are taken from openraft only while it waits for an answer, so that none is added between what is seen
-///   here and what it makes of it.
+/// - such an answer is left out, because the answer to the last of those requests reports the same;
+/// - requests are taken from openraft only while it waits for an answer, so that none is added between the check
+///   here and openraft's use of the answer.
 ///
-/// A peer whose Raft stops ends its answers without a word. openraft takes such an end for one in order: it keeps
-/// the request for another try, and that try goes by the command its leader gave last, which may long be carried
-/// out and replaced by a checkpoint. Then entries are asked for that are purged, for ever, and commands that come
-/// later are never looked at. After an error it waits for the next command instead.
+/// A peer whose Raft stops ends its answers without an error. openraft takes that for a regular end: it keeps the
+/// request for another try, and the new try uses the command that its leader gave last, which may long be carried
+/// out and replaced by a checkpoint. Then openraft asks for ever for entries that are purged, and never looks at
+/// later commands. After an error it waits for the next command instead.
 pub(super) struct Unanswered<S, T> {
-    /// None after its end: openraft panics when it is asked again.
+    /// The requests of openraft. None after their end: openraft panics when it is asked again.
     input: Option<S>,
     outgoing: PollSender<T>,
-    /// Where the requests end that have no answer, in their order.
+    /// The log ids at which the unanswered requests end, in the order of the requests.
     ends: VecDeque<Option<RaftLogId>>,
-    /// The index that the log is to begin at; a request that ends before would keep openraft from the purge.
+    /// The index at which the log is to begin; a request that ends before it would keep openraft from the purge.
     floor: Option<WatchStream<u64>>,
     first_kept: u64,
     is_over: bool,
@@ -48,7 +48,7 @@ where
     S: Stream<Item = Asked<T>> + Unpin,
     T: Send + 'static,
 {
-    /// The requests as they go to the peer, `first` at once and those of `input` while answers are waited for.
+    /// Returns the requests for the peer: `first` at once, and those of `input` while answers are awaited.
     pub(super) fn new(first: Asked<T>, input: S) -> (Unanswered<S, T>, impl Stream<Item = T>) {
         let (outgoing, rest) = mpsc::channel(1);
         let (end, first) = first;
@@ -63,12 +63,12 @@ where
         (unanswered, stream::iter([first]).chain(ReceiverStream::new(rest)))
     }
 
-    /// Ends with an error once a request waits for its answer whose entries are to be purged.
+    /// Ends the stream with an error once an unanswered request has entries that are to be purged.
     pub(super) fn above(self, floor: watch::Receiver<u64>) -> Unanswered<S, T> {
         Unanswered { floor: Some(WatchStream::new(floor)), ..self }
     }
 
-    /// The answers that may be told, and an error if they end before all came.
+    /// Returns the answers that openraft may see, and an error if they end before all requests are answered.
     pub(super) fn answers<E>(
         mut self,
         mut answers: impl Stream<Item = Answer<E>> + Unpin,
@@ -90,7 +90,7 @@ where
                     if self.may_be_told(matching) {
                         return Poll::Ready(Some(Ok(Ok(matching))));
                     }
-                    // The answer to the last of those that it would pass for says as much.
+                    // The answer to the last request that this one could be taken for reports the same.
                     continue;
                 }
                 Poll::Ready(Some(Ok(Ok(_)))) => {
@@ -117,19 +117,19 @@ where
         oldest.is_some_and(|oldest| oldest.index < self.first_kept)
     }
 
-    /// Takes the requests that there are and that the connection has room for.
+    /// Takes the requests that are ready and for which the connection has room.
     fn ask(&mut self, context: &mut Context<'_>) {
         while let Some(input) = &mut self.input {
             match self.outgoing.poll_reserve(context) {
                 Poll::Pending => return,
-                // The answers say why nothing is taken any more.
+                // The answers show why no request is taken any more.
                 Poll::Ready(Err(_)) => self.input = None,
                 Poll::Ready(Ok(())) => match input.poll_next_unpin(context) {
                     Poll::Pending => return,
                     Poll::Ready(None) => self.input = None,
                     Poll::Ready(Some((end, request))) => {
                         self.ends.push_back(end);
-                        // It was reserved; a connection that is lost since leaves it without an answer.
+                        // The room is reserved; if the connection is lost since, the request stays unanswered.
                         let _lost = self.outgoing.send_item(request);
                     }
                 },
@@ -138,9 +138,9 @@ where
         self.end_requests();
     }
 
-    /// The peer ends its answers when its requests end.
+    /// Ends the requests, at which the peer ends its answers.
     fn end_requests(&mut self) {
-        // What is reserved keeps the channel open.
+        // A reservation would keep the channel open.
         self.outgoing.abort_send();
         self.outgoing.close();
     }
@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    /// A peer that is asked requests which end at these indexes.
+    /// A peer that gets requests which end at given indexes.
     struct Peer {
         answers: mpsc::UnboundedSender<Answer<&'static str>>,
         told: stream::BoxStream<'static, Told>,
@@ -198,7 +198,7 @@ mod tests {
             self.told.next().now_or_never()
         }
 
-        /// Has all requests given away.
+        /// Checks that all requests were sent.
         fn takes(&mut self, count: usize) {
             for nth in 0..count {
                 assert_eq!(self.next(), None, "before request {nth}");

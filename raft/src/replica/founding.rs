@@ -1,6 +1,6 @@
-//! How a cluster comes about: one node is told to found it and gives all of them their identities.
+//! The founding of a cluster: one node is requested to found it and gives all nodes their identities.
 //!
-//! Every step can be done again: a node that has the identity already that it is given says yes. Raft starts
+//! Every step can be repeated: a node that already has the identity that it is given agrees. Raft starts
 //! with the last step, so until then nothing is lost with any of the nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,12 +21,12 @@ use crate::network;
 use crate::running::Running;
 use crate::types::Place;
 
-/// A node that does not answer by then is not there.
+/// The time after which a node that did not answer is taken to be absent.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Longest address of a node: that of a name in the DNS and a port, and well within what a membership can hold.
+/// The greatest length of an address: a name in the DNS and a port, well within what a membership can hold.
 const ADDRESS_BYTES_MAX: usize = 255;
 
-/// The way out for who would found a cluster with a node that has one.
+/// The advice for a user who would found a cluster with a node that has one.
 const NOT_TAKEN_IN: &str =
     "a node that is outside cannot be taken in yet: start it on the folder that it had";
 
@@ -48,7 +48,7 @@ impl<H: Host> Inner<H> {
                 Identity { cluster, log: 0, node, chunk_bytes }
             }
         };
-        // Ask all before any of them is changed.
+        // All nodes are asked before any of them is changed.
         self.adopt_all(peers, identity, true).await?;
         let running = match self.running() {
             Some(running) => running,
@@ -65,7 +65,7 @@ impl<H: Host> Inner<H> {
         }
     }
 
-    /// The identity of a founding that was begun and not ended.
+    /// Returns the identity of a founding that was begun and not ended.
     async fn half_founded(
         &self,
         running: &Arc<Running<H>>,
@@ -89,7 +89,7 @@ impl<H: Host> Inner<H> {
         self.run(identity).await.map_err(|error| stopped(&error))
     }
 
-    /// Gives every node its identity, or asks whether it would take it.
+    /// Gives every node its identity, or asks every node if it would take it.
     async fn adopt_all(
         &self,
         peers: &[String],
@@ -135,7 +135,7 @@ impl<H: Host> Inner<H> {
         Ok(response.into_inner().client_address)
     }
 
-    /// Takes an identity from the node that founds the cluster, or says whether it would.
+    /// Takes an identity from the node that founds the cluster, or, with `check_only`, checks that it would.
     pub(crate) async fn adopt(&self, identity: Identity, check_only: bool) -> Result<(), Status> {
         let _changing = self.changing.lock().await;
         if let Some(running) = self.running() {
@@ -159,8 +159,8 @@ impl<H: Host> Inner<H> {
 }
 
 impl<H: Host> Inner<H> {
-    /// Who founds a cluster is the first to have a log. If this node has one, and is asked to take part in a
-    /// founding all the same, then the other has forgotten that the cluster was founded.
+    /// Returns an error if this node has a log. The founder is the first to have one, so a founder that asks
+    /// a node with a log to take part has forgotten that the cluster was founded.
     async fn refuse_if_founded(&self, running: &Arc<Running<H>>) -> Result<(), Status> {
         let is_founded = self.host.scoped(running.raft.is_initialized()).await;
         match is_founded.map_err(|fatal| Status::unavailable(fatal.to_string()))? {
@@ -173,7 +173,7 @@ impl<H: Host> Inner<H> {
     }
 }
 
-/// The id that this node gets, if the list and the chunk size can be used.
+/// Returns the id that this node gets, if the list and the chunk size can be used.
 fn check(peers: &[String], own: &str, chunk_bytes: u64) -> Result<u64, FoundError> {
     if !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk_bytes) {
         return Err(FoundError::Invalid(format!(

@@ -1,4 +1,4 @@
-//! What the clones of a replica share: its folder, and what runs once it has an identity.
+//! The state that the clones of a replica share: its folder, and the parts that run once it has an identity.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,7 +16,7 @@ use crate::status::Status;
 
 const LOCK: &str = "lock";
 
-/// What the clones of a replica share.
+/// The state that the clones of a replica share.
 ///
 /// Invariants:
 /// - the folder's lock is held from the start to the end of a shutdown;
@@ -76,7 +76,7 @@ impl<H: Host> Inner<H> {
         self.running.get().cloned()
     }
 
-    /// Runs under an identity; the caller holds `changing`.
+    /// Starts the node under an identity; the caller holds `changing`.
     pub(super) async fn run(&self, identity: Identity) -> Result<Arc<Running<H>>, StartError> {
         let (host, failure) = (self.host.clone(), self.failure.clone());
         let starting = Running::start(host, &self.options, identity, failure, self.status.clone());
@@ -119,7 +119,7 @@ impl<H: Host> Inner<H> {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Whether the replica was shut down.
+    /// Returns true if the replica was shut down.
     pub(super) fn is_released(&self) -> bool {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }

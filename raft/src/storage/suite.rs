@@ -23,7 +23,7 @@ use crate::types::{
     Entry, Payload, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, log_id,
 };
 
-/// The suite applies entries that are in no log.
+/// A log that is always durable: the suite applies entries that are in no log.
 struct NoLog;
 
 impl Durability for NoLog {
@@ -36,8 +36,8 @@ impl Durability for NoLog {
     }
 }
 
-/// The suite leaves out entries between two that it applies, which the store takes for damage: they are
-/// put in as blanks.
+/// A machine that puts in blanks for the entries that the suite leaves out between two that it applies: the
+/// store would take such a gap for damage.
 struct Gapless(Machine<TokioHost>);
 
 type Runtime = TokioRuntime;
@@ -103,7 +103,7 @@ impl StoreBuilder<TypeConfig<Runtime>, Storage<TokioHost>, Gapless, TempDir> for
         let (log, writer) = RaftLog::open(host.vfs(), &folder.path().join("log"), log_options)
             .expect("an empty log");
         host.start_log_writer(writer, Box::new(|outcome| outcome.expect("a sound disk")));
-        // Every entry crosses a boundary, so that what the suite asks for is always checkpointed.
+        // Every entry crosses a boundary, so that every entry the suite asks for is in a checkpoint.
         let options = Options {
             cluster: [1; 16],
             log: 0,

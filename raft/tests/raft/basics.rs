@@ -1,4 +1,4 @@
-//! Founding, agreeing, failing over, coming back.
+//! Clusters are founded, agree, fail over, and come back.
 
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use quorate_proto::{EventId, Term};

@@ -1,4 +1,4 @@
-//! Stamps come from clocks that were compared, and a node alone says when its clock cannot be right.
+//! Stamps come from clocks that were compared, and a lone node refuses to start with a clock far ahead.
 
 use std::future::Future;
 use std::io;
@@ -103,7 +103,7 @@ impl Node {
         }
     }
 
-    /// Waits until a majority of the clocks was heard; the stamp that the node would give.
+    /// Waits until a majority of the clocks was heard; returns the stamp that the node would give.
     async fn stamp(&self) -> Timestamp {
         let heard = async {
             loop {
@@ -116,7 +116,7 @@ impl Node {
         tokio::time::timeout(PATIENCE, heard).await.expect("a majority is heard")
     }
 
-    /// Waits until one of these leads; which one.
+    /// Waits until one of these nodes leads; returns its id.
     async fn until_led_by(&self, some: &[u64]) -> u64 {
         let leader = |status: &Status| status.leader.as_ref().map_or(0, |leader| leader.id);
         leader(&self.until("a leader", |status| some.contains(&leader(status))).await)
@@ -134,7 +134,7 @@ async fn a_leader_whose_clock_is_ahead_hands_over_to_a_node_whose_clock_is_not()
     let founder = nodes.first().expect("five nodes");
     founder.replica.found(addresses, CHUNK_BYTES_DEFAULT).await.expect("founded");
     let first = founder.until_led_by(&[1, 2, 3, 4, 5]).await;
-    // All have the same log: then the lowest id takes over, if its clock allows it.
+    // All nodes have the same log, so the one with the lowest id takes over, if its clock allows it.
     let next = if first == 1 { 2 } else { 1 };
     let (wrong, right): (Vec<Node>, Vec<Node>) =
         nodes.into_iter().partition(|node| [first, next].contains(&node.id));
@@ -185,7 +185,7 @@ async fn a_node_alone_starts_far_ahead_of_its_newest_stamp_only_if_its_clock_is_
     let (directory, address) = cluster.place(0).clone();
     let founder = cluster.node(0).replica.clone();
     founder.found(vec![address.clone()], CHUNK_BYTES_DEFAULT).await.expect("founded");
-    // These are stamped with 1970.
+    // The stamps of these events are in 1970.
     cluster.append_many(2, 10).await;
     cluster.stop(0).await;
     let refused = Replica::start(TokioHost::new(), options(&directory, &address)).await;

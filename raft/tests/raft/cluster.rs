@@ -1,4 +1,4 @@
-//! A cluster of replicas, each on a runtime of its own, so that stopping one takes all its tasks along.
+//! A cluster of replicas, each on its own runtime, so that stopping one ends all its tasks.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,14 +24,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Far longer than anything takes on a machine that is busy with other tests.
+/// The longest time to wait: far longer than anything takes on a machine that is busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn deadline() -> Instant {
     Instant::now() + PATIENCE
 }
 
-/// How the replicas of these tests are started.
+/// Returns the options of the replicas of these tests.
 pub(crate) fn options(directory: &Path, address: &str) -> ReplicaOptions {
     ReplicaOptions {
         directory: directory.to_owned(),
@@ -62,7 +62,7 @@ impl Node {
         Node::try_start(host, directory, address).expect("a replica")
     }
 
-    /// The same; it may refuse.
+    /// Does the same, but returns an error if the replica refuses.
     pub(crate) fn try_start(
         host: TokioHost,
         directory: &Path,
@@ -73,7 +73,7 @@ impl Node {
             .enable_all()
             .build()
             .expect("a runtime");
-        // The test itself runs on a runtime, too.
+        // The replica starts on its own runtime, because the test itself runs on one, too.
         let started = async {
             let listening = host.listen(address).await.expect("a free port");
             let Listening { address, incoming } = listening;
@@ -98,7 +98,7 @@ impl Node {
         self.replica.status().borrow().clone()
     }
 
-    /// Waits until the status is as it should be.
+    /// Waits until the status passes a test.
     pub(crate) async fn until(&self, what: &str, test: impl FnMut(&Status) -> bool) -> Status {
         let mut status = self.replica.status();
         let reached = tokio::time::timeout(PATIENCE, status.wait_for(test)).await;
@@ -108,20 +108,20 @@ impl Node {
         }
     }
 
-    /// Ends it, and with it every connection.
+    /// Ends the replica, and with it every connection.
     pub(crate) async fn stop(mut self) {
         self.replica.shutdown().await;
         self.end_tasks();
     }
 
-    /// Waits for them: the port must be free.
+    /// Waits until the tasks have ended: the port must be free.
     fn end_tasks(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             tokio::task::block_in_place(|| runtime.shutdown_timeout(PATIENCE));
         }
     }
 
-    /// Breaks it on purpose: what it applies runs on this one thread.
+    /// Puts a defect into the replica: it applies commands on this one thread.
     pub(crate) async fn put_back(&self, defect: Defect) {
         self.runtime().spawn(async move { put_back(Some(defect)) }).await.expect("done");
     }
@@ -130,18 +130,18 @@ impl Node {
         self.runtime.as_ref().expect("it runs")
     }
 
-    /// How many events it has.
+    /// Waits until the replica has applied this number of events.
     pub(crate) async fn has(&self, events: u64) {
         let reached = self.replica.applied_position(Position(events), deadline()).await;
         assert_eq!(reached, Ok(()), "{events} events: {:#?}", self.status());
     }
 
-    /// The ids of all events it has, in order.
+    /// Returns the ids of all events of the replica, in order.
     pub(crate) fn events(&self) -> Vec<EventId> {
         self.try_events().expect("readable")
     }
 
-    /// The same, or why they cannot be read.
+    /// Does the same, but returns the fault if they cannot be read.
     pub(crate) fn try_events(&self) -> Result<Vec<EventId>, Fault> {
         let reader = self.replica.reader().expect("it belongs to a cluster");
         let all = Read::query(Query::everything());
@@ -175,12 +175,12 @@ impl Cluster {
         Cluster::found_on(TokioHost::new(), chunk_bytes).await
     }
 
-    /// The same on another machine.
+    /// Does the same on another machine.
     pub(crate) async fn found_on(host: TokioHost, chunk_bytes: u64) -> Cluster {
         Cluster::found_on_each(vec![host; 3], chunk_bytes).await
     }
 
-    /// The same, each on a disk of its own.
+    /// Does the same with each node on its own disk.
     pub(crate) async fn found_on_disks(disks: &[MemVfs; 3], chunk_bytes: u64) -> Cluster {
         let hosts = disks.iter().map(|disk| TokioHost::with_vfs(Arc::new(disk.clone())));
         Cluster::found_on_each(hosts.collect(), chunk_bytes).await
@@ -191,7 +191,7 @@ impl Cluster {
         let peers = cluster.places.iter().map(|(_, address)| address.clone()).collect();
         let first = cluster.node(0);
         let founder = first.replica.clone();
-        // On its own runtime: founding starts Raft.
+        // Founding starts Raft, so it runs on the founder's own runtime.
         let founding = async move { founder.found(peers, chunk_bytes).await };
         let founded = first.runtime().spawn(founding).await.expect("no panic");
         founded.expect("a new cluster");
@@ -203,13 +203,13 @@ impl Cluster {
         Cluster::found(CHUNK_BYTES_DEFAULT).await
     }
 
-    /// Nodes that belong to no cluster yet.
+    /// Starts nodes that belong to no cluster yet.
     pub(crate) fn start(count: usize) -> Cluster {
         Cluster::start_on(vec![TokioHost::new(); count])
     }
 
     fn start_on(hosts: Vec<TokioHost>) -> Cluster {
-        // Silent unless RUST_LOG says otherwise; another test may have set it already.
+        // Logging is off unless RUST_LOG turns it on; another test may have set it already.
         let _set = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
@@ -249,7 +249,7 @@ impl Cluster {
         *self.nodes.get_mut(place).expect("a place") = Some(node);
     }
 
-    /// The place of the node that leads and that the other running nodes follow.
+    /// Returns the place of the node that leads and that the other running nodes follow.
     pub(crate) async fn leader(&self) -> usize {
         let end = deadline();
         loop {
@@ -268,14 +268,14 @@ impl Cluster {
         }
     }
 
-    /// A follower's place.
+    /// Returns the place of a follower.
     pub(crate) async fn follower(&self) -> usize {
         let leader = self.leader().await;
         let running = self.nodes.iter().enumerate().filter(|(_, node)| node.is_some());
         running.map(|(place, _)| place).find(|place| *place != leader).expect("a follower")
     }
 
-    /// Appends one event with so many bytes of data, through whoever leads, until it is acknowledged.
+    /// Appends one event with `bytes` bytes of data, through any leader, until it is acknowledged.
     pub(crate) async fn append(&mut self, bytes: usize) -> Position {
         let id = EventId::from_bytes(self.next.to_be_bytes()).expect("an id");
         self.next += 1;
@@ -292,15 +292,15 @@ impl Cluster {
                     other => panic!("{other:?}"),
                 },
                 Err(Lost::Stopped) => panic!("the leader stopped"),
-                // The same id again: it may be there.
+                // The next try uses the same id: the event may be there.
                 Err(_) => tokio::task::yield_now().await,
             }
         }
         panic!("nothing was acknowledged in time");
     }
 
-    /// Appends one event; `None` when the cluster cannot any more, or does not say whether it did: a leader
-    /// whose followers are gone never learns.
+    /// Appends one event; `None` when the cluster cannot append any more, or the outcome is unknown: a leader
+    /// whose followers are gone never learns it.
     pub(crate) async fn try_append(&mut self, bytes: usize) -> Option<Position> {
         tokio::task::yield_now().await;
         let id = EventId::from_bytes(self.next.to_be_bytes()).expect("an id");
@@ -316,7 +316,7 @@ impl Cluster {
         })
     }
 
-    /// Appends so many events; returns the position of the last.
+    /// Appends `count` events; returns the position of the last.
     pub(crate) async fn append_many(&mut self, count: usize, bytes: usize) -> Position {
         let mut last = Position::ZERO;
         for _ in 0..count {
@@ -325,7 +325,7 @@ impl Cluster {
         last
     }
 
-    /// Every running node has the same events, so many.
+    /// Checks that every running node has the same events, `events` of them.
     pub(crate) async fn agree(&self, events: u64) {
         let mut all = Vec::new();
         for node in self.running() {
@@ -353,11 +353,11 @@ pub(crate) async fn propose(
     answer.expect("done is called in any case")
 }
 
-/// A command with one append of one event, to one of a few streams.
+/// Returns a command with one append of one event, to one of a few streams.
 pub(crate) fn command(id: EventId, bytes: usize) -> Bytes {
     let stream = format!("order-{}", id.as_bytes().last().map_or(0, |byte| byte % 8));
     let stream = StreamName::new(stream).expect("a name");
-    // No two bytes alike for long: chunks are compressed.
+    // The data does not repeat itself for long, because chunks are compressed.
     let mut state = u64::from_be_bytes(*id.as_bytes().last_chunk().expect("16 bytes"));
     let data = (0..bytes).map(|_| {
         state =
@@ -372,12 +372,12 @@ pub(crate) fn command(id: EventId, bytes: usize) -> Bytes {
     builder.finish()
 }
 
-/// What a linearizable read on a node would be evaluated at.
+/// Returns the log index at which a linearizable read on a node would be evaluated.
 pub(crate) async fn read_index(node: &Node) -> LogIndex {
     node.replica.read_index(deadline()).await.expect("a read index")
 }
 
-/// The log of a stopped node.
+/// Opens the log of a stopped node.
 pub(crate) fn stopped_log(directory: &Path) -> RaftLog {
     let vfs = TokioHost::new().vfs();
     let identity = Identity::read(&*vfs, directory).expect("readable").expect("an identity");

@@ -1,4 +1,4 @@
-//! Replicas that come to different outcomes are found out.
+//! Replicas that come to different outcomes are detected.
 
 use quorate_raft::{Status, Stopped};
 use quorate_store::defect::Defect;
@@ -40,7 +40,7 @@ async fn a_leader_with_another_outcome_stops_too() {
     cluster.append_many(5, 100).await;
     let leader = cluster.leader().await;
     cluster.node(leader).put_back(Defect::FlippedOutcome).await;
-    // What it answers is as wrong as what it keeps.
+    // The leader's answer is as wrong as its state.
     let _flipped = cluster.try_append(100).await;
     stops_as_the_odd_one(&cluster, leader).await;
     cluster.stop(leader).await;

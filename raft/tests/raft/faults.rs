@@ -1,4 +1,4 @@
-//! Disks that fail and power that goes, under all three nodes.
+//! Disks fail and power is cut, under all three nodes.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ async fn cluster() -> (MemVfs, Cluster) {
 async fn a_node_whose_disk_fails_once_stops_and_the_others_go_on() {
     let (disk, mut cluster) = cluster().await;
     cluster.append_many(5, 1000).await;
-    // One sync of one of them: whoever is first.
+    // The next sync of the disk fails: any of the nodes may be the one to stop.
     disk.fail_sync_after(0);
     let replicas: Vec<_> = cluster.running().map(|node| node.replica.clone()).collect();
     let stopped = replicas.iter().map(|replica| Box::pin(replica.stopped()));

@@ -25,7 +25,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Whether a peer is kept out for that reason.
+/// Returns a test that is true if a peer is kept out for that reason.
 fn refuses(peer: usize, why: &'static str) -> impl Fn(&Status) -> bool {
     let is_it =
         move |refusal: &Refusal| refusal.peer == peer as u64 + 1 && refusal.why.contains(why);
@@ -43,7 +43,7 @@ async fn a_folder_restored_from_an_old_copy_is_kept_out_and_the_others_go_on() {
     let copied = cluster.folder.path().join("copy");
     copy(&directory, &copied);
     cluster.start_again(follower);
-    // Without the third node nothing is committed that this one did not acknowledge.
+    // Without the third node, every commit needs the acknowledgement of this one.
     let leader = cluster.leader().await;
     let third = (0..3).find(|place| ![leader, follower].contains(place)).expect("a third node");
     cluster.stop(third).await;
@@ -79,7 +79,7 @@ async fn a_node_that_lost_its_folder_is_kept_out() {
     assert_eq!(cluster.node(lost).status().role, Role::Waiting);
 }
 
-/// Why the node at that place does not start.
+/// Returns the reason why the node at that place does not start.
 fn start_refused(cluster: &Cluster, place: usize) -> String {
     let (directory, address) = cluster.place(place);
     let started = Node::try_start(TokioHost::new(), directory, address);
@@ -123,7 +123,7 @@ async fn a_cluster_whose_logs_are_all_gone_is_not_founded_anew() {
     }
 }
 
-/// What a stopped node's log remembers that another acknowledged.
+/// Returns the last index that `other` acknowledged, as remembered by the log of a stopped node.
 fn remembers(cluster: &Cluster, place: usize, other: usize) -> u64 {
     let log = stopped_log(cluster.place(place).0.as_path());
     let memories = log.state().peers;
@@ -147,7 +147,7 @@ async fn a_member_that_forgot_is_refused_by_one_that_only_heard_of_it() {
     cluster.append_many(10, 100).await;
     let acknowledged = cluster.node(forgetful).until("all", |status| status.position.0 == 15).await;
     let acknowledged = acknowledged.applied.expect("applied").0;
-    // Only the leader hears what a follower acknowledges; here it has told the other one.
+    // Only the leader hears what a follower acknowledges; here it passes that on to the third node.
     let end = deadline();
     loop {
         cluster.stop(hearing).await;
@@ -242,8 +242,8 @@ async fn a_start_names_what_of_the_store_is_gone_or_cut_and_the_way_out() {
     cluster.agree(21).await;
 }
 
-/// The simulation put an older catalog in place of a node's. It did not start, as it must not, and said only that
-/// an entry of the log is not there.
+/// The simulation put an older catalog in place of a node's. The node did not start, which is right, but reported
+/// only that an entry of the log is not there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_names_a_catalog_that_is_older_than_the_log_and_the_way_out() {
     let mut cluster = Cluster::found(CHUNK_BYTES_MIN).await;

@@ -1,4 +1,4 @@
-//! Disks that hang: heartbeats need none, and a leader with one must not lead on.
+//! Disks hang: heartbeats do not use the disk, and a leader whose disk hangs must not go on leading.
 
 use quorate_proto::EventId;
 use quorate_proto::limits::CHUNK_BYTES_MIN;
@@ -24,7 +24,7 @@ async fn a_leader_whose_disk_hangs_hands_over_and_follows_when_it_is_well() {
     let other = cluster.follower().await;
     let term = cluster.node(first).status().term;
     disks[first].hang(true);
-    // Something to write; the others acknowledge it.
+    // The leader gets something to write; the others acknowledge it.
     cluster
         .node(first)
         .replica
@@ -39,7 +39,7 @@ async fn a_leader_whose_disk_hangs_hands_over_and_follows_when_it_is_well() {
     let proposed = async {
         loop {
             match propose(heirs, heirs.status().term, command(id(1), 1000)).await {
-                // It has yet to hear from a majority.
+                // The new leader has yet to hear from a majority.
                 Err(Lost::NotNow) => tokio::task::yield_now().await,
                 verdicts => break verdicts,
             }

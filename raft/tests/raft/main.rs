@@ -1,4 +1,4 @@
-//! Replicas in one process, over loopback TCP and real disks.
+//! Tests of replicas in one process, over loopback TCP and real disks.
 
 mod basics;
 mod clocks;

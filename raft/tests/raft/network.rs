@@ -1,4 +1,4 @@
-//! What an unreachable peer costs.
+//! The cost of an unreachable peer.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ async fn a_dead_peer_is_tried_less_than_twenty_times_a_second() {
     cluster.append(100).await;
     let dead = cluster.follower().await;
     cluster.stop(dead).await;
-    // Takes connections in its place and drops them at once: the fastest way to fail.
+    // The listener takes connections in the peer's place and drops them at once: the fastest way to fail.
     let listener = TcpListener::bind(&cluster.place(dead).1).await.expect("the port is free");
     cluster.append_many(10, 100).await;
     let span = Duration::from_secs(3);

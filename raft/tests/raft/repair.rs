@@ -1,4 +1,4 @@
-//! Damaged chunks are found and put in place again from other nodes.
+//! Damaged chunks are found and replaced with copies from other nodes.
 
 use std::path::PathBuf;
 
@@ -8,12 +8,12 @@ use quorate_store::vfs::{MemVfs, Vfs};
 
 use crate::cluster::{Cluster, PATIENCE};
 
-/// A cluster with several chunks on every node, and how many events they have.
+/// Returns a cluster with several chunks on every node, and the number of events on each.
 async fn cluster() -> ([MemVfs; 3], Cluster, u64) {
     let disks = std::array::from_fn(|_| MemVfs::new());
     let mut cluster = Cluster::found_on_disks(&disks, CHUNK_BYTES_MIN).await;
     let last = cluster.append_many(30, 9000).await;
-    // Nothing is read yet: what was verified is kept in memory.
+    // No event is read yet: blocks that were verified are kept in memory.
     for node in cluster.running() {
         node.has(last.0).await;
         node.until("three chunks", |status| status.checkpointed_position.0 > 20).await;
@@ -21,7 +21,7 @@ async fn cluster() -> ([MemVfs; 3], Cluster, u64) {
     (disks, cluster, last.0)
 }
 
-/// The chunk of that number on the disk of a node.
+/// Returns the path of a chunk on the disk of a node.
 fn chunk(cluster: &Cluster, place: usize, number: u64) -> PathBuf {
     cluster.place(place).0.join(format!("chunks/chunk-{number:010}"))
 }
@@ -57,7 +57,7 @@ async fn the_scrubber_finds_damage_that_nobody_reads() {
     let (disks, mut cluster, events) = cluster().await;
     let place = cluster.follower().await;
     cluster.stop(place).await;
-    // In the middle of a block: a start does not look there.
+    // The damage is in the middle of a block: a start does not look there.
     let path = chunk(&cluster, place, 1);
     disks[place].flip_bit(&path, 5000, 3).expect("flipped");
     let damaged = disks[place].read(&path).expect("there");

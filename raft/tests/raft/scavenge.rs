@@ -1,4 +1,4 @@
-//! A scavenge of one node beside everything else.
+//! A node scavenges while the cluster goes on with its work.
 
 use quorate_proto::limits::CHUNK_BYTES_MIN;
 use quorate_proto::{
@@ -60,7 +60,7 @@ async fn a_scavenge_gives_space_back_while_appends_go_on_and_nodes_stay_alike() 
         node.has(last).await;
         assert_eq!(node.events().len() as u64, last - hidden.0 - 1);
     }
-    // What was removed is not removed again, and the node starts with what is left.
+    // Removed events are not removed again, and the node starts with the remaining ones.
     let again = replica.scavenge(|_| ()).await.expect("scavenged");
     assert_eq!(again.rewritten, 0);
     cluster.stop(place).await;

@@ -7,7 +7,7 @@ use quorate_store::vfs::MemVfs;
 
 use crate::cluster::Cluster;
 
-/// It kept all of the leader's log, until the leader's disk was full.
+/// The slow follower pinned all of the leader's log, until the leader's disk was full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_reads_its_stream_slowly_does_not_keep_the_leaders_log_and_gets_a_checkpoint()
  {
@@ -20,7 +20,7 @@ async fn a_follower_that_reads_its_stream_slowly_does_not_keep_the_leaders_log_a
     let before = status.applied.expect("applied").0;
     disks[slow].hang(true);
     let mut waiting = 0;
-    // About twelve chunks: many more than the log keeps.
+    // This makes about twelve chunks: many more than the log keeps.
     for _ in 0..90 {
         cluster.append(BYTES).await;
         waiting = waiting.max(cluster.node(slow).replica.unflushed_bytes());

@@ -1,4 +1,4 @@
-//! A node that was away longer than the log reaches back.
+//! A node comes back after it was away longer than the log reaches back.
 
 use quorate_proto::limits::CHUNK_BYTES_MIN;
 use quorate_raft::Status;
@@ -14,7 +14,7 @@ async fn a_follower_that_was_away_too_long_takes_over_a_checkpoint() {
     let status = cluster.node(follower).until("five events", |status| status.position.0 == 5).await;
     let before = status.applied.expect("applied").0;
     cluster.stop(follower).await;
-    // About eight chunks, of which one is kept in the log.
+    // This makes about eight chunks, of which one is kept in the log.
     cluster.append_many(60, 9000).await;
     let leader = cluster.leader().await;
     let purged = |status: &Status| status.purged.is_some_and(|purged| purged.0 > before);
@@ -24,10 +24,10 @@ async fn a_follower_that_was_away_too_long_takes_over_a_checkpoint() {
     cluster.agree(66).await;
     let taken = |status: &Status| status.checkpointed.is_some_and(|at| at.0 > before);
     cluster.node(follower).until("a checkpoint", taken).await;
-    // It came as a checkpoint: its log does not hold what it missed.
+    // The events came as a checkpoint: the follower's log does not hold what the follower missed.
     cluster.stop(follower).await;
     assert!(first_kept(&cluster, follower) > before + 1);
-    // And it holds: once more from the disk alone.
+    // The checkpoint lasts: the follower reads it once more from the disk alone.
     cluster.start_again(follower);
     cluster.append(10).await;
     cluster.agree(67).await;
@@ -47,8 +47,8 @@ async fn nodes_with_checkpoints_start_again_with_everything() {
     cluster.agree(41).await;
 }
 
-/// A cluster on disks of its own, of which a follower was stopped so long ago that the others' logs do not reach
-/// back; and where in the log that was.
+/// Returns a cluster with a disk for each node, the place of a follower that was stopped so long ago that the others'
+/// logs do not reach back to it, and the log index at which it was stopped.
 async fn long_away(disks: &[MemVfs; 3]) -> (Cluster, usize, u64) {
     let mut cluster = Cluster::found_on_disks(disks, CHUNK_BYTES_MIN).await;
     cluster.append_many(5, 1000).await;
@@ -64,7 +64,7 @@ async fn long_away(disks: &[MemVfs; 3]) -> (Cluster, usize, u64) {
     (cluster, away, before)
 }
 
-/// How many files there are with chunks in them, whole or not.
+/// Returns the number of files of chunks, whole or not.
 fn chunk_files(cluster: &Cluster, disk: &MemVfs, place: usize) -> usize {
     disk.list(&cluster.place(place).0.join("chunks")).expect("listed").len()
 }
@@ -78,7 +78,7 @@ async fn a_checkpoint_gets_there_though_the_receiver_loses_power_in_the_middle_a
     for round in 0..6_u64 {
         cluster.start_again(away);
         disk.cut_after(25 + round * 10);
-        // The others go on meanwhile.
+        // The other nodes go on meanwhile.
         events = cluster.append(1000).await.0;
         let replica = cluster.node(away).replica.clone();
         let stopping = async { tokio::time::timeout(PATIENCE, replica.stopped()).await };
@@ -127,7 +127,7 @@ async fn a_checkpoint_gets_there_though_its_sender_is_gone_in_the_middle() {
     cluster.agree(last.0).await;
 }
 
-/// The first entry in the log of a stopped node.
+/// Returns the index of the first entry in the log of a stopped node.
 fn first_kept(cluster: &Cluster, place: usize) -> u64 {
     let (directory, _) = cluster.place(place);
     let log = stopped_log(directory);

@@ -1,4 +1,4 @@
-//! Disks that fill up: appends stop, votes and reads do not, and it all ends when there is space.
+//! Disks fill up: appends stop, votes and reads do not, and all nodes go on when there is space.
 
 use std::path::Path;
 
@@ -9,9 +9,9 @@ use quorate_store::vfs::{MemVfs, Vfs};
 
 use crate::cluster::{Cluster, command, propose};
 
-/// Far more than is used.
+/// The capacity of a disk: far more than the tests use.
 const PLENTY: u64 = 1 << 30;
-/// What a node of that chunk size takes for its reserve.
+/// The reserve of a node with that chunk size.
 const RESERVE: u64 = 4 * CHUNK_BYTES_MIN;
 
 fn disks() -> [MemVfs; 3] {
@@ -22,7 +22,7 @@ fn disks() -> [MemVfs; 3] {
     })
 }
 
-/// Leaves so many bytes free.
+/// Leaves `free` bytes free.
 fn leave(disk: &MemVfs, free: u64) {
     disk.set_capacity(Some(PLENTY));
     let used = PLENTY - disk.free_bytes(Path::new("/")).expect("measured");
@@ -47,7 +47,7 @@ async fn a_full_follower_takes_no_entries_follows_all_the_same_and_catches_up_wh
     leave(&disks[follower], RESERVE / 2 - 1);
     let full = cluster.node(follower).until("a full disk", is_full).await;
     assert_eq!(full.reserve_bytes, RESERVE);
-    // More than a chunk, so that it would have to seal.
+    // These events are more than a chunk, so the node would have to seal.
     let last = cluster.append_many(30, 9000).await;
     let status = cluster.node(follower).status();
     assert_eq!((status.position.0, status.term), (5, full.term), "it takes nothing, and follows");
@@ -88,7 +88,7 @@ async fn a_cluster_without_room_says_so_proposes_nothing_and_recovers_by_itself(
         node.until("little room", is_low).await;
         assert!(!node.replica.has_room());
     }
-    // What is proposed all the same, a truncation say, is taken.
+    // A command that is proposed all the same, for example a truncation, is taken.
     let last = cluster.append_many(5, 100).await;
     for disk in &disks {
         leave(disk, RESERVE / 4);
@@ -116,7 +116,7 @@ async fn a_cluster_without_room_says_so_proposes_nothing_and_recovers_by_itself(
 async fn nodes_start_elect_and_serve_reads_on_disks_without_a_free_byte() {
     let disks = disks();
     let mut cluster = Cluster::found_on_disks(&disks, CHUNK_BYTES_MIN).await;
-    // With checkpoints.
+    // These events are enough for new checkpoints.
     let last = cluster.append_many(30, 9000).await;
     cluster.agree(last.0).await;
     for round in 0..2 {

@@ -14,11 +14,11 @@ use uuid::Uuid;
 
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
-    /// In the order in which they are appended.
+    /// The events, in the order in which they are appended.
     pub(crate) events: Vec<(StreamName, Event)>,
-    /// A long stream.
+    /// The name of a long stream.
     pub(crate) stream: StreamName,
-    /// A type of which there are few.
+    /// A type that few events have.
     pub(crate) rare_type: EventType,
 }
 
@@ -32,7 +32,7 @@ struct Line<'a> {
     data: &'a RawValue,
 }
 
-/// The log of loan applications of the BPI Challenge 2012, each event as `quorate import` would make it.
+/// Returns the loan applications of the BPI Challenge 2012, each event as `quorate import` would make it.
 pub(crate) fn bpic(path: &Path) -> Result<Workload, Box<dyn Error>> {
     let mut events = Vec::new();
     let mut ordinals: HashMap<String, u64> = HashMap::new();
@@ -58,7 +58,7 @@ pub(crate) fn bpic(path: &Path) -> Result<Workload, Box<dyn Error>> {
     })
 }
 
-/// Payloads of 256 random bytes in streams of about 1,000 events, which lie scattered over the whole log; one
+/// Returns payloads of 256 random bytes in streams of about 1,000 events, scattered over the whole log; one
 /// event in 10,000 is of a rare type.
 pub(crate) fn random(count: usize) -> Workload {
     let mut state = 42_u64;

@@ -1,10 +1,10 @@
-//! What the engine alone does with events: bytes on disk, appends, replays, single streams, rare types, opening.
+//! Measures the engine alone: bytes on disk, appends, replays, single streams, rare types, opening.
 //!
 //! `cargo bench -p quorate-store --bench engine [-- --chunk-mib 16 --bpic FILE.ndjson.gz --random 200000]`
 //!
 //! Reads are timed in three states: *disk*, nothing of the store in memory, neither in the page cache of the
-//! system nor in the store's own; *cold*, the store just opened, its files in the page cache; *warm*, the same
-//! read again. All events are in chunks when they are read.
+//! system nor in the store's own; *cold*, the store just opened, its files in the page cache; *warm*, the
+//! same read again. All events are in chunks when they are read.
 #![allow(clippy::disallowed_methods, reason = "it measures time, outside of any simulation")]
 
 mod events;
@@ -23,7 +23,7 @@ use quorate_store::{Entry, Options, Payload, ReadCounters, Store, command};
 
 use events::Workload;
 
-/// Appends that share an entry, as they do when many writers wait for one fdatasync.
+/// The number of appends that share an entry, as when many writers wait for one fdatasync.
 const APPENDS_PER_ENTRY: usize = 100;
 const PAGE_BYTES: usize = 256 * 1024;
 
@@ -132,7 +132,7 @@ fn load(
     let (mut applying, mut seals) = (Duration::ZERO, Vec::new());
     let mut events = events.into_iter().peekable();
     let mut index = 0;
-    // At last, nothing until the boundary: then all is in chunks.
+    // After the last event come blank entries up to the boundary, so that all events are in chunks.
     while events.peek().is_some() || store.checkpointed() < last_with_events(count) {
         let mut builder = command::Builder::new(Timestamp(1_700_000_000_000_000 + index as i64));
         for (stream, event) in events.by_ref().take(APPENDS_PER_ENTRY) {
@@ -162,13 +162,13 @@ fn load(
     Ok(())
 }
 
-/// The entry that holds the last of so many events.
+/// Returns the entry that holds the last of `count` events.
 fn last_with_events(count: usize) -> Option<LogId> {
     let entries = count.div_ceil(APPENDS_PER_ENTRY) as u64;
     entries.checked_sub(1).map(|last| LogId::new(1, last))
 }
 
-/// Reads with nothing in memory, then with the files in the page cache, then again.
+/// Times a read with nothing in memory, then with the files in the page cache, then once more.
 fn three_times(
     what: &str,
     read: &Read,
@@ -209,7 +209,7 @@ fn bytes_of(folder: &Path) -> Result<u64, Box<dyn Error>> {
     Ok(bytes)
 }
 
-/// Takes the files out of the system's page cache; they are durable.
+/// Takes the store's files out of the system's page cache; they are durable.
 fn drop_page_cache(folder: &Path) -> Result<(), Box<dyn Error>> {
     for folder in [folder.to_owned(), folder.join("chunks")] {
         for entry in fs::read_dir(folder)? {

@@ -1,10 +1,10 @@
-//! Reads and conditions over many chunks: times, and what they looked into. Of the store alone.
+//! Measures reads and conditions over many chunks: times, and blocks and pages read, of the store alone.
 //!
 //! `cargo bench -p quorate-store --bench reads -- --chunks 500`
 //!
-//! Every chunk (1 MiB of commands) holds two events of one stream, so that its events lie as far apart as they
-//! can, among events of 100,000 others. *Cold* is the first read after opening, with the files put out of the
-//! system's cache; *warm* is the same again.
+//! Every chunk (1 MiB of commands) holds two events of one stream, so that its events lie as far apart as
+//! they can, among events of 100,000 other streams. *Cold* is the first read after opening, with the files
+//! put out of the system's cache; *warm* is the same read again.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark needs a clock")]
 
@@ -71,7 +71,7 @@ fn event(random: &mut Random) -> Event {
     }
 }
 
-/// Fills a store with so many chunks.
+/// Fills a store until it has `chunks` chunks.
 fn fill(folder: &Path, chunks: usize) -> Result<(), Failure> {
     let mut store = Store::open(Arc::new(OsVfs), folder, options())?;
     let mut random = Random(42);
@@ -100,7 +100,7 @@ fn fill(folder: &Path, chunks: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens the store after its files were put out of the system's cache.
+/// Opens the store after taking its files out of the system's cache.
 fn open_cold(folder: &Path) -> Result<Store, Failure> {
     for directory in [folder.to_owned(), folder.join("chunks")] {
         for file in std::fs::read_dir(directory)? {
@@ -115,7 +115,7 @@ fn open_cold(folder: &Path) -> Result<Store, Failure> {
     Ok(Store::open(Arc::new(OsVfs), folder, options())?)
 }
 
-/// What a read came to.
+/// Times a read and describes its result and its cost.
 fn read(reader: &Reader, read: &Read) -> Result<String, Failure> {
     let start = Instant::now();
     let mut scan = reader.scan(read)?;

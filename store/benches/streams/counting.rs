@@ -1,4 +1,4 @@
-//! A file system that counts what is read and written, apart for chunks and for the catalog.
+//! A file system that counts the bytes read and written, separately for chunks and for the catalog.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quorate_store::vfs::{File, Lock, Open, OsVfs, Vfs};
 
-/// Bytes of one kind of files.
+/// The bytes read and written in one kind of files.
 #[derive(Debug, Default)]
 pub(crate) struct Bytes {
     read: AtomicU64,
@@ -24,7 +24,7 @@ impl Bytes {
     }
 }
 
-/// The operating system's files, counted.
+/// The operating system's file system, with its bytes counted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counting {
     pub(crate) chunks: Arc<Bytes>,

@@ -1,4 +1,4 @@
-//! How long it takes to list what there is, page by page.
+//! Measures lists of names, page by page.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use quorate_store::Reader;
 
 use crate::memory_mib;
 
-/// Lists all streams, those of a category that is not there, and all categories.
+/// Times lists of all streams, of the streams of a category that does not exist, and of all categories.
 pub(crate) fn measure(reader: &Reader) -> Result<(), Box<dyn Error>> {
     let none = Listed::StreamsOf(Category::new("none")?);
     for (what, listed) in

@@ -1,12 +1,12 @@
-//! Many streams, appends at random over them, a restart, and lists of the streams: bytes written, times and memory
-//! of the store alone.
+//! Measures many streams: random appends to them, a restart, and lists of the streams; bytes written, times
+//! and memory, of the store alone.
 //!
 //! `cargo bench -p quorate-store --bench streams -- --streams 10000000 --appends 2000000 --size 256`
 //!
-//! First every stream gets an event, then as many appends as asked for go to streams at random, each an entry
-//! of its own, while seals run on another thread; then the store is dropped, opened again, and what was not
-//! sealed is applied again, and all streams are listed. `--open` measures only the opening of what `--folder` holds,
-//! and the lists.
+//! First every stream gets an event, then `--appends` appends go to random streams, each an entry of its own,
+//! while seals run on another thread. Then the store is dropped and opened again, the entries that were not
+//! sealed are applied again, and all streams are listed. `--open` measures only the opening of the store in
+//! `--folder`, and the lists.
 
 #![expect(clippy::disallowed_methods, reason = "it measures time, and seals on a thread")]
 
@@ -29,7 +29,7 @@ use quorate_store::{Entry, Fault, Options, Payload, Sealed, Store, command};
 
 use counting::Counting;
 
-/// Streams that get their first event with one entry.
+/// The number of streams that get their first event with one entry.
 const FOUNDED_AT_ONCE: u64 = 50;
 
 struct Settings {
@@ -113,11 +113,11 @@ struct Load {
     random: Random,
     size: usize,
     next_index: u64,
-    /// What was applied and is perhaps not in a checkpoint.
+    /// The applied entries that may not be in a checkpoint yet.
     log: Vec<Entry>,
     sealing: Option<Receiver<(Result<Sealed, Fault>, Duration)>>,
     seals: Vec<Duration>,
-    /// How long apply had to wait for a seal.
+    /// The time for which apply had to wait for seals.
     stalled: Duration,
 }
 
@@ -150,7 +150,7 @@ impl Load {
         Entry { log_id: LogId::new(1, index), payload }
     }
 
-    /// Applies an entry; returns how long that took, not counting a wait for a seal.
+    /// Applies an entry and returns the time that it took, not counting a wait for a seal.
     fn apply(&mut self, entry: Entry) -> Result<Duration, Fault> {
         self.finish_seals(false)?;
         if self.store.must_wait() {
@@ -228,7 +228,7 @@ fn found(load: &mut Load, settings: &Settings) -> Result<(), Fault> {
     let mut slowest = Duration::ZERO;
     for first in (0..settings.streams).step_by(FOUNDED_AT_ONCE as usize) {
         let last = (first + FOUNDED_AT_ONCE).min(settings.streams);
-        // In an order that is not that of the names.
+        // The order of the first events is not that of the names.
         let streams = (first..last).map(|at| at.wrapping_mul(7_368_787) % settings.streams);
         let entry = load.entry(streams);
         slowest = slowest.max(load.apply(entry)?);
@@ -281,7 +281,7 @@ fn report(what: &str, load: &Load, events: u64, elapsed: Duration, times: &mut [
     println!("  memory {} MiB, at most {} MiB", memory_mib("VmRSS:"), memory_mib("VmHWM:"));
 }
 
-/// Opens what is there and applies a log again; a cold start as far as the page cache is dropped before.
+/// Opens the store and applies a log again; a cold start if the page cache was dropped before.
 fn open(settings: &Settings, log: Vec<Entry>) -> Result<(), Box<dyn Error>> {
     let vfs = Counting::default();
     let before = memory_mib("VmRSS:");
@@ -314,7 +314,7 @@ fn open(settings: &Settings, log: Vec<Entry>) -> Result<(), Box<dyn Error>> {
     listing::measure(&store.reader())
 }
 
-/// What the kernel says of this process; 0 where it says nothing.
+/// Returns a line of the kernel's status of this process, in MiB; 0 if there is no such line.
 fn memory_mib(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(what));

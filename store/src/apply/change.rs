@@ -1,4 +1,4 @@
-//! What applying a change of settings, or of the life of a stream, does beside appending its event.
+//! The effect of a change of settings or of a stream's life, beside the event that records it.
 
 use quorate_proto::{Change, ChangeKind, LogIndex, Scope, StreamName};
 
@@ -8,7 +8,7 @@ use crate::store::Store;
 use crate::verdict::Rejection;
 
 impl Store {
-    /// Puts the record that the change leaves behind; its event stands at the end of the log.
+    /// Puts the record that the change leaves behind; the event of the change stands at the end of the log.
     pub(super) fn change(&mut self, change: Change) -> Result<(), Fault> {
         let Change { scope, kind, .. } = change;
         let position = self.point.position;
@@ -31,7 +31,7 @@ impl Store {
         Ok(())
     }
 
-    /// Why a change is not taken though all that it demands is met.
+    /// Returns the reason to reject a change although all its expectations are met, if there is one.
     pub(super) fn refuse_change(&self, change: &Change) -> Result<Option<Rejection>, Fault> {
         let ChangeKind::Settings(settings) = &change.kind else { return Ok(None) };
         let record = self.view.record(&change.scope, self.point.position)?;
@@ -44,7 +44,7 @@ impl Store {
         self.view.active.change(|changes| changes.put_snapshot(stream, index, None));
     }
 
-    /// The entry that is applied.
+    /// Returns the log index of the entry that is being applied.
     pub(super) fn index(&self) -> LogIndex {
         self.point.log_id.map(|id| id.index).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Applying a command: its requests one after the other, each seeing those before it.
+//! Applying a command: its requests are applied one after the other, each seeing the effect of those before it.
 
 use bytes::Bytes;
 use quorate_proto::{
@@ -84,8 +84,8 @@ impl Store {
         Ok(Verdict::Appended(appended))
     }
 
-    /// Why an append that is new is rejected, if it is: expectations that are not met are certain, so they
-    /// are told even where conditions cannot be judged.
+    /// Returns the rejection of a new append, if it must be rejected. Expectations that are not met are
+    /// certain, so they are reported even where conditions cannot be judged.
     fn refuse(
         &self,
         append: &ParsedAppend,
@@ -102,7 +102,7 @@ impl Store {
         Ok((!is_met).then_some(Rejection::Conflict { failures, violations }))
     }
 
-    /// What a stream is judged by.
+    /// Returns the head of a stream, by which its expectations are judged.
     pub(super) fn head(&mut self, stream: &StreamName) -> Result<Head, Fault> {
         if let Some(head) = self.heads.get(stream) {
             return Ok(*head);
@@ -112,7 +112,7 @@ impl Store {
         Ok(head)
     }
 
-    /// Puts the events at the end of the log. `heads` are those of the written streams before.
+    /// Puts the events at the end of the log. `heads` are the heads of the written streams before the append.
     fn append(&mut self, append: ParsedAppend, heads: &[Head]) -> Appended {
         let recorded_at = self.point.recorded_at;
         let first_position = self.point.position.next();
@@ -163,8 +163,8 @@ impl Store {
             return Ok(Verdict::Rejected(Rejection::Conflict { failures, violations }));
         }
         let kept = self.view.snapshot(&snapshot.stream, self.point)?;
-        // A program knows the shapes before its own: of two at one version, the newer shape serves it, and one
-        // that is older reads the events. In a rolling upgrade both put snapshots.
+        // A program can read schemas older than its own. Of two snapshots at one version it uses the newer schema; an
+        // older program reads the events instead. In a rolling upgrade both programs put snapshots.
         let rank = |snapshot: &Snapshot| (snapshot.version, snapshot.schema);
         if let Some(kept) = kept.filter(|kept| rank(&kept.snapshot) > rank(&snapshot)) {
             return Ok(Verdict::Kept(kept.snapshot.version));

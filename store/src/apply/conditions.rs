@@ -1,4 +1,4 @@
-//! Conditions in apply: only what came after their check is looked at, and that is in the active tail.
+//! Conditions in apply: only events after the position of their check are read, and those are in the active tail.
 
 use quorate_proto::{Condition, Position, QueryItem, Violation};
 
@@ -8,17 +8,17 @@ use crate::life::Floors;
 use crate::read::Point;
 use crate::view::{View, ordinal_of};
 
-/// What the conditions of an append come to.
+/// The result of checking the conditions of an append.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
-    /// In the order of the request; of the conditions whose check was not too old.
+    /// The violations, in the order of the request, of the conditions whose check was not too old.
     pub(super) violations: Vec<Violation>,
-    /// Whether the check of any ends before the last boundary: what is behind it may be sealed already, here
-    /// or elsewhere. A function of the log, as apply always begins a tail where it ended one.
+    /// True if the check of a condition ends before the last boundary: events before that may be sealed
+    /// already, here or elsewhere. A function of the log, as apply always begins a tail where it ended one.
     pub(super) is_too_old: bool,
 }
 
-/// Judges conditions that hold through `checked`, by the events after it.
+/// Judges conditions that are known to hold through `checked`, by the events after that position.
 pub(super) fn check(
     view: &View,
     point: Point,
@@ -44,7 +44,7 @@ pub(super) fn check(
     Ok(outcome)
 }
 
-/// The position of the newest event of the active tail after `after` that is visible and that an item matches.
+/// Returns the position of the newest visible event of the active tail, after `after`, that an item matches.
 fn newest_match(
     view: &View,
     floors: &mut Floors,
@@ -53,7 +53,7 @@ fn newest_match(
 ) -> Result<Option<Position>, Fault> {
     let everything = [QueryItem::default()];
     let items = if items.is_empty() { &everything } else { items };
-    // A position that no log reaches may be named.
+    // A request may name a position that no log reaches.
     let begin = ordinal_of(Position(after.0.saturating_add(1)), view.active.first());
     let mut newest = None;
     for item in items {

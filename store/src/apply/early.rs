@@ -1,4 +1,4 @@
-//! What a leader may answer to an append without proposing it.
+//! The answers that a leader may give to an append without proposing it.
 
 use quorate_proto::{Append, Appended, Expectation, Position, Scope, Violation};
 
@@ -9,18 +9,18 @@ use crate::life::Head;
 use crate::verdict::{Rejection, Unsettled, Verdict};
 use crate::view::{Published, Shared, View};
 
-/// What can be said of an append by what is in memory.
+/// The judgement on an append by what is in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Early {
-    /// Apply must tell.
+    /// The append must be proposed: only apply can decide.
     Propose,
-    /// This is the answer for good.
+    /// The append has this answer for good.
     Answer(Verdict),
-    /// It cannot be made any more. [`crate::Reader::judge_early`] tells why, and may have to read for that.
+    /// The append can no longer be made. [`crate::Reader::judge_early`] finds the answer, and may read the disk.
     Look,
 }
 
-/// Looks at what is in memory: streams with events in a tail, and those that were closed of late.
+/// Judges by what is in memory: the streams with events in a tail, and those that were closed of late.
 pub(crate) fn judge_in_memory(shared: &Shared, append: &Append) -> Early {
     let Published { view, point } = shared.get();
     let demand = Demand::of(append);
@@ -43,8 +43,8 @@ pub(crate) fn judge_in_memory(shared: &Shared, append: &Append) -> Early {
     Early::Look
 }
 
-/// Whether what is in memory tells that the append cannot be made any more, be that because it was made: a stream
-/// is above its `exactly N`, or one that must be open is closed.
+/// Returns true if memory alone shows that the append can no longer be made, perhaps because it was made
+/// already: a stream is above its `exactly N`, or a stream that must be open is closed.
 fn is_lost(view: &View, demand: &Demand<'_>, as_of: Position) -> bool {
     let open = demand.open_count();
     demand.streams().enumerate().any(|(place, (stream, expectation))| {
@@ -58,12 +58,12 @@ fn is_lost(view: &View, demand: &Demand<'_>, as_of: Position) -> bool {
     })
 }
 
-/// Answers by what is applied, if what makes the append fail can never become true again: an `exactly N` whose
-/// stream has passed N, or a closed stream; or, as that comes first, the first answer to a repetition. `None`:
-/// propose it, apply will tell.
+/// Answers from what is applied if the reason to reject the append can never go away: a stream has passed the
+/// N of its `exactly N`, or is closed. A repetition is found before that, and gets its first answer. `None`:
+/// propose the append, and apply decides.
 ///
-/// Looks at streams with events in a tail, and those that were closed of late. Only when one of them makes the
-/// append fail it reads from disk, what it may have to be compared with.
+/// Looks at the streams with events in a tail, and at those that were closed of late. Reads the disk only
+/// when one of these rejects the append, for events that the append may have to be compared with.
 pub(crate) fn judge_early(shared: &Shared, append: &Append) -> Result<Option<Verdict>, Fault> {
     let Published { view, point } = shared.get();
     let (demand, as_of) = (Demand::of(append), point.position);
@@ -85,7 +85,7 @@ pub(crate) fn judge_early(shared: &Shared, append: &Append) -> Result<Option<Ver
             settle(&mut log, shared, append, &places, conflict)?
         }
     };
-    // An id leaves the window some day; what is forgotten is apply's to say.
+    // An id leaves the window some day; only apply decides what is forgotten.
     let is_final = match &verdict {
         Verdict::Rejected(rejection) => rejection.is_final(),
         _ => true,
@@ -93,8 +93,8 @@ pub(crate) fn judge_early(shared: &Shared, append: &Append) -> Result<Option<Ver
     Ok(is_final.then_some(verdict))
 }
 
-/// The answer to an append that is rejected, unless it was made before the window began and its events are at
-/// these places.
+/// Returns the answer to an append that is rejected, unless it was made before the window began and its
+/// events stand at `places`.
 fn settle(
     log: &mut Log<'_>,
     shared: &Shared,
@@ -110,7 +110,7 @@ fn settle(
     })
 }
 
-/// The answer to an append that apply left open.
+/// Returns the answer to an append that apply left open.
 pub(crate) fn judge_unsettled(
     shared: &Shared,
     append: &Append,
@@ -122,8 +122,8 @@ pub(crate) fn judge_unsettled(
     settle(&mut log, shared, append, &places, rejection)
 }
 
-/// What apply would answer to an append with these violations, if it were its turn now. An answer that is no
-/// repetition counts only where the end of the log was seen after the append came.
+/// Returns the answer that apply would give to an append with these violations if it were applied now. An
+/// answer that is no repetition counts only if the end of the log was seen after the append came.
 pub(crate) fn judge_violated(
     shared: &Shared,
     append: &Append,
@@ -148,8 +148,8 @@ pub(crate) fn judge_violated(
     })
 }
 
-/// The answer to an append whose ids are those of an earlier one: the answer that this got, unless type, data or
-/// metadata of an event that is still there are others.
+/// Returns the answer to an append that has the ids of an earlier one: the answer to the earlier one, unless
+/// an event that is still there has another type, other data or other metadata.
 pub(crate) fn judge_repeated(
     shared: &Shared,
     append: &Append,

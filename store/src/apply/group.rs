@@ -1,4 +1,4 @@
-//! Applying requests to consumer groups: readers see the groups as they are between two entries.
+//! Applying requests to consumer groups: readers see only the state of the groups between two entries.
 
 use std::sync::{Arc, RwLockWriteGuard};
 
@@ -9,7 +9,7 @@ use crate::group::Groups;
 use crate::read::Point;
 use crate::view::Shared;
 
-/// The groups, kept from readers from the first request of an entry that is about one to the entry's end.
+/// A hold on the groups that keeps readers out, from an entry's first group request to the end of the entry.
 pub(super) struct Hold<'a> {
     shared: &'a Shared,
     groups: Option<RwLockWriteGuard<'a, Groups>>,

@@ -1,4 +1,4 @@
-//! Judging an append: is it a repetition, are its demands met? The same on every replica.
+//! Judging an append, alike on every replica: is it a repetition, and are its expectations met?
 
 mod change;
 mod command;
@@ -22,7 +22,7 @@ use crate::defect::{Defect, is_present};
 use crate::life::Head;
 use crate::verdict::{Rejection, Unsettled, Verdict};
 
-/// An append as it is judged.
+/// An append that is being judged.
 #[derive(Debug)]
 pub(crate) struct Demand<'a> {
     append: &'a Append,
@@ -36,14 +36,14 @@ impl<'a> Demand<'a> {
         Demand { append, ids: events.map(|event| event.id).collect() }
     }
 
-    /// The streams with what is expected of them: the written ones, then the required ones.
+    /// Returns the streams with their expectations: the written ones, then the required ones.
     pub(crate) fn streams(&self) -> impl Iterator<Item = (&'a StreamName, Expectation)> + use<'a> {
         let writes = self.append.writes.iter().map(|write| (&write.stream, write.expectation));
         writes.chain(self.append.requirements.iter().map(|one| (&one.stream, one.expectation)))
     }
 
-    /// How many of these streams, from the first on, must not be closed: the written ones, and the one that a
-    /// change is about, which it requires.
+    /// Returns the number of these streams, from the first on, that must not be closed: the written ones, and
+    /// the stream that a change is about, which the change requires.
     fn open_count(&self) -> usize {
         let writes = &self.append.writes;
         let is_change = writes.iter().any(|write| write.stream.is_system());
@@ -51,25 +51,25 @@ impl<'a> Demand<'a> {
     }
 }
 
-/// What is to be done about an append.
+/// The judgement on an append.
 #[derive(Debug)]
 pub(crate) enum Judgement {
-    /// It was appended before: this was the answer.
+    /// The append was made before; this was the answer.
     Repeated(Appended),
-    /// It is not appended, whatever else it demands.
+    /// The append is rejected, whatever else it expects.
     Rejected(Rejection),
-    /// The window does not know it, and this stream is closed.
+    /// The window knows none of the append's ids, and this stream is closed.
     Closed(StreamName),
-    /// The window does not know it, and these of its expectations are not met; its conditions are still to be
-    /// judged.
+    /// The window knows none of the append's ids, and these of its expectations are not met. Its conditions
+    /// are still to be judged.
     New(Vec<Failure>),
 }
 
-/// Judges an append. `heads` are those of [`Demand::streams`], now.
+/// Judges an append. `heads` are the current heads of [`Demand::streams`].
 ///
-/// "Was this appended?" comes before every other check: a repetition must get its first answer even
-/// though, and because, its own events have moved the versions since. For one that the window does not know see
-/// [`reject`].
+/// The question "was this appended?" comes before every other check: a repetition must get its first answer
+/// even though, and because, its own events have moved the versions since. For an append that the window does
+/// not know see [`reject`].
 pub(crate) fn judge(
     log: &mut Log<'_>,
     demand: &Demand<'_>,
@@ -86,7 +86,7 @@ pub(crate) fn judge(
     Ok(without_repetition(demand, heads))
 }
 
-/// The judgement on an append that is no repetition.
+/// Returns the judgement on an append that is no repetition.
 fn without_repetition(demand: &Demand<'_>, heads: &[Head]) -> Judgement {
     let mut must_be_open = demand.streams().zip(heads).take(demand.open_count());
     if let Some(((stream, _), _)) = must_be_open.find(|(_, head)| head.closed) {
@@ -102,8 +102,8 @@ fn without_repetition(demand: &Demand<'_>, heads: &[Head]) -> Judgement {
     Judgement::New(failures.collect())
 }
 
-/// The answer to an append of which the window knows no id, and that is not appended for this reason: it may be a
-/// repetition that is older than the window.
+/// Returns the answer to an append that is rejected for this reason and of which the window knows no id: it
+/// may be a repetition that is older than the window.
 pub(crate) fn reject(
     log: &Log<'_>,
     demand: &Demand<'_>,

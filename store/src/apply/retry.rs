@@ -1,12 +1,12 @@
-//! "Was this appended?": events of one append stand at consecutive positions, so it is a comparison of ids.
+//! "Was this appended?" The events of one append stand at consecutive positions, so their ids are compared.
 //!
-//! The window is asked first, whatever the append expects: an id that it knows is never written again. What the
-//! window does not know is compared at the version that `exactly N` or a failing `none` names. Nothing is appended
-//! then, whatever the comparison comes to, so apply does not make it: where the events stand is found in one of many
-//! chunks, on the disk. The node that answers makes it, beside apply.
+//! The window is asked first, whatever the append expects: an id that it knows is never written again. An
+//! append that the window does not know is compared at the version that its `exactly N` or failing `none`
+//! names. Nothing is appended then, whatever the comparison finds, so apply leaves it out: the events may stand
+//! in any of many chunks on the disk. The node that answers the client makes the comparison, beside apply.
 //!
-//! What is old enough to be outside the window and below its stream's floor may have been removed, here or
-//! elsewhere. It is *forgotten*: nobody compares it, not even a node that still has it.
+//! An event before the window and below its stream's floor may have been removed, here or elsewhere. Such an
+//! event is *forgotten*: nobody compares it, not even a node that still has it.
 
 use std::sync::RwLock;
 
@@ -22,19 +22,19 @@ use crate::read::Point;
 use crate::view::View;
 use crate::window::Window;
 
-/// The log as far as an append is judged by it.
+/// The part of the log that an append is judged by.
 #[derive(Debug)]
 pub(crate) struct Log<'a> {
     view: &'a View,
     window: &'a RwLock<Window>,
-    /// Nothing after this position counts.
+    /// The last position that counts.
     as_of: Position,
     floors: Floors,
-    /// What was looked into to find a version.
+    /// The reads that were needed to find a version.
     pub(super) reads: ReadCounters,
 }
 
-/// Whether an append is a repetition.
+/// The result of comparing an append with the log: is it a repetition?
 #[derive(Debug)]
 pub(crate) enum Found {
     New,
@@ -43,46 +43,46 @@ pub(crate) enum Found {
     Forgotten,
 }
 
-/// What the window says about the ids of an append.
+/// The result of looking the ids of an append up in the window.
 enum InWindow {
-    /// It knows none of them.
+    /// The window knows none of the ids.
     None,
-    /// An append of them that holds those it knows, of which one is named, began here.
+    /// The known ids stand where an append that began at this position put them; one of the ids is given.
     Began(Position, EventId),
-    /// It knows this one, and another or none can have stood where an append of them would have put it.
+    /// The window knows this id, and no append of all the ids can have put it where it stands.
     Apart(EventId),
 }
 
-/// Where the events of a write must stand in its stream, if they are there.
+/// The place in its stream where the events of a write must stand, if they are in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Which of the writes, from 0.
+    /// The index of the write in the append, from 0.
     write: usize,
-    /// The version of the first of the events.
+    /// The version of the first of the write's events.
     first: Version,
 }
 
 impl<'a> Log<'a> {
-    /// The log up to a point.
+    /// Returns the log up to a point.
     pub(crate) fn new(view: &'a View, window: &'a RwLock<Window>, point: Point) -> Log<'a> {
         let (as_of, floors) = (point.position, Floors::at(point));
         Log { view, window, as_of, floors, reads: ReadCounters::default() }
     }
 
-    /// Where the events of an append stand of which the window knows no id, if it is a repetition: the expectations
-    /// tell. Empty: it is new. A function of the log alone, without a look at the disk.
+    /// Returns the places of the events of an append of which the window knows no id, if it is a repetition: its
+    /// expectations name them. Empty if the append is new. A function of the log alone, read without the disk.
     pub(crate) fn places(&self, demand: &Demand<'_>, heads: &[Head]) -> Vec<Place> {
-        // The window knows everything.
+        // The window holds the whole log.
         if self.window_first() == Position(1) {
             return Vec::new();
         }
         let exact = |write: &Write, _: &Head| match write.expectation {
-            // A version that no stream reaches may be asked for.
+            // A request may name a version that no stream reaches.
             Expectation::Exactly(version) => Some(Version(version.0.saturating_add(1))),
             _ => None,
         };
         let by_version = places(demand, heads, exact);
-        // Had this been appended, each of these streams would be above its N.
+        // If this had been appended, each of these streams would be above its N.
         if by_version.iter().any(|(place, head)| head.version < place.first) {
             return Vec::new();
         }
@@ -106,8 +106,8 @@ impl<'a> Log<'a> {
         places.into_iter().map(|(place, _)| place).collect()
     }
 
-    /// Whether what is in memory tells that the window would know an append that stands at these places: it is new.
-    /// Only saves reading: most conflicts are no repetitions, and their streams' newest events are in the window.
+    /// Returns true if memory alone shows that the window would know an append at these places, so it is new. Only
+    /// saves reading: most conflicts are no repetitions, and their streams' newest events are in the window.
     pub(crate) fn is_new(&self, demand: &Demand<'_>, places: &[Place]) -> bool {
         let writes = &demand.append.writes;
         places.iter().any(|place| {
@@ -116,8 +116,8 @@ impl<'a> Log<'a> {
         })
     }
 
-    /// The check before all others: the ids are looked up among the newest positions. Nothing that holds one of
-    /// those is new.
+    /// Looks the ids up among the newest positions, before all other checks. An append with an id that is
+    /// found there is never new.
     pub(crate) fn find(&mut self, demand: &Demand<'_>) -> Result<Found, Fault> {
         let writes = &demand.append.writes;
         let has_version =
@@ -137,7 +137,7 @@ impl<'a> Log<'a> {
         Ok(found)
     }
 
-    /// Whether one append began at `first` and ended so many events later, as far as that is not forgotten.
+    /// Returns true if one append began at `first` and had `count` events, as far as they are not forgotten.
     fn is_one_append(&mut self, first: Position, count: u64) -> Result<bool, Fault> {
         let end = first.plus(count);
         for event in self.view.identities(first, count + 1)? {
@@ -150,8 +150,8 @@ impl<'a> Log<'a> {
         Ok(true)
     }
 
-    /// Whether the events of the places stand there, and all other events where they should around them. It may
-    /// have to read from many chunks.
+    /// Compares the append with the log at its places: its events must stand there, at consecutive positions.
+    /// This may read from many chunks.
     pub(crate) fn find_at(
         &mut self,
         demand: &Demand<'_>,
@@ -179,7 +179,7 @@ impl<'a> Log<'a> {
         Ok(if places.is_empty() { Found::New } else { Found::Forgotten })
     }
 
-    /// Where a version of a stream, which it has reached, stands; `None` if that is forgotten.
+    /// Returns the position of a version that its stream has reached; `None` if the version is forgotten.
     fn place(&mut self, stream: &StreamName, version: Version) -> Result<Option<Position>, Fault> {
         let position = self.view.position_of(stream, version, &mut self.reads)?;
         let is_new = position.is_some_and(|position| position >= self.window_first());
@@ -191,7 +191,7 @@ impl<'a> Log<'a> {
         Ok(None)
     }
 
-    /// Whether a version of a stream stands in the window for sure, by what is in memory.
+    /// Returns true if memory alone shows that a version of a stream stands in the window.
     fn is_in_window(&self, stream: &StreamName, version: Version) -> bool {
         let first = self.window_first();
         let mut tails = self.view.tails();
@@ -201,7 +201,7 @@ impl<'a> Log<'a> {
                     .any(|tail| tail.first_version(stream).is_some_and(|oldest| oldest <= version))
     }
 
-    /// Whether exactly the append's events stand from `first` on.
+    /// Returns a repetition if exactly the append's events stand from `first` on.
     fn compare(&mut self, demand: &Demand<'_>, first: Position) -> Result<Found, Fault> {
         let count = demand.ids.len() as u64;
         let last = Position(first.0 + count - 1);
@@ -248,7 +248,7 @@ impl<'a> Log<'a> {
         self.window.read().expect(NO_PANIC).first()
     }
 
-    /// Whether the window knows none of the ids.
+    /// Returns true if the window knows none of the ids.
     pub(crate) fn knows_no_id(&self, demand: &Demand<'_>) -> bool {
         matches!(self.look_up(demand), InWindow::None)
     }
@@ -270,7 +270,7 @@ impl<'a> Log<'a> {
     }
 }
 
-/// The writes of which it is known where their events begin in their stream, by `first`; with the stream's head.
+/// Returns the writes whose first version `first` knows, as places, each with the head of its stream.
 fn places(
     demand: &Demand<'_>,
     heads: &[Head],

@@ -1,4 +1,4 @@
-//! Retries, within the window and when it has moved past what is asked for.
+//! Retries within the window, and retries of events that the window has moved past.
 
 mod chunks;
 
@@ -29,7 +29,7 @@ fn append(name: &str, expectation: Expectation, ids: &[u8]) -> Append {
     Append::to(stream, expectation, ids.iter().map(event).collect())
 }
 
-/// Applies an append, and settles what apply leaves open.
+/// Applies an append, and settles an answer that apply leaves open.
 fn apply(store: &mut Store, append: &Append) -> Verdict {
     match apply_alone(store, append) {
         Verdict::Unsettled(unsettled) => {
@@ -70,7 +70,7 @@ fn seal(store: &mut Store) {
     }
 }
 
-/// What a repetition gets.
+/// Returns the answer that a repetition gets.
 fn again(first: &Verdict) -> Verdict {
     match first {
         Verdict::Appended(first) => Verdict::Repeated(first.clone()),
@@ -88,7 +88,7 @@ fn move_window(store: &mut Store, after: Position) {
     *store.shared.window.write().expect("no panic") = window;
 }
 
-/// Removes from all chunks what is below the floors; of what stands at a position or after, the ids are kept.
+/// Removes the events below the floors from all chunks; from position `keep_ids_from` on their ids are kept.
 fn scavenge(store: &mut Store, keep_ids_from: Position) -> u64 {
     let mut floors = Floors::at(store.point);
     let mut chunks = Vec::new();
@@ -108,7 +108,7 @@ fn scavenge(store: &mut Store, keep_ids_from: Position) -> u64 {
     removed
 }
 
-/// A new store, of which nearly every entry becomes a chunk.
+/// Returns a new store, whose chunks are so small that nearly every entry becomes one.
 fn store() -> Store {
     let vfs = Arc::new(MemVfs::new());
     let options = Options {
@@ -123,7 +123,7 @@ fn store() -> Store {
     Store::open(vfs, Path::new("/store"), options).expect("founds")
 }
 
-/// A store whose window has moved past all that it holds; some of it is in a chunk.
+/// Returns a store whose window has moved past all its events; some of them are in a chunk.
 fn store_past_its_window() -> (Store, Vec<(Append, Verdict)>) {
     let mut store = store();
     let mut answered = Vec::new();
@@ -194,7 +194,7 @@ fn within_the_window_an_id_is_never_written_twice_whatever_is_expected() {
     }
 }
 
-/// Appended in a row by three appends, each in a chunk of its own or all in the tail.
+/// The events were written in a row by three appends, each in a chunk of its own or all in the tail.
 #[test]
 fn what_several_appends_wrote_is_no_append() {
     for is_sealed in [false, true] {
@@ -244,7 +244,7 @@ fn a_repetition_across_the_edge_of_the_window_is_compared_with_what_is_stored_be
             let expected = Verdict::Rejected(Rejection::IdReused(reused));
             assert_eq!(send(ids), expected, "{ids:?}");
         }
-        // Below the floor and before the window nobody knows any more what stood there.
+        // The events below the floor and before the window are forgotten.
         truncate(&mut store, 99, 3);
         move_window(&mut store, Position(2));
         if is_removed {
@@ -315,7 +315,7 @@ fn exactly(version: u64) -> Expectation {
     Expectation::Exactly(Version(version))
 }
 
-/// Order-1 has the ids 1 to 10 at the versions 1 to 10; what is before version 4 is truncated.
+/// Returns a store whose order-1 has the ids 1 to 10 at the versions 1 to 10, truncated before version 4.
 fn truncated_store() -> (Store, Vec<(Append, Verdict)>) {
     let (mut store, answered) = store_past_its_window();
     truncate(&mut store, 99, 4);
@@ -369,7 +369,7 @@ fn what_is_removed_but_in_the_window_still_gets_its_first_answer() {
     }
 }
 
-/// Of a transaction, a part may be forgotten and another known.
+/// A part of a transaction may be forgotten while another part is known.
 #[test]
 fn a_transaction_of_which_a_part_is_forgotten_is_judged_by_the_rest() {
     let two = |first: u8, second: u8, expectation| {
@@ -393,11 +393,11 @@ fn a_transaction_of_which_a_part_is_forgotten_is_judged_by_the_rest() {
         }
         assert!(matches!(first, Verdict::Appended(_)));
         for (append, expected) in [
-            // The bill's event is known, and tells where the order's would be.
+            // The bill's event is known, so the position of the order's event is known too.
             (two(1, 2, exactly(0)), Some(Rejection::Forgotten)),
             (two(9, 2, exactly(0)), Some(Rejection::Forgotten)),
             (two(1, 9, exactly(0)), None),
-            // Nothing tells where it would be.
+            // No expectation names a version, so the events cannot be looked for.
             (two(1, 9, Expectation::Any), Some(Rejection::Forgotten)),
         ] {
             let Verdict::Rejected(found) = apply(&mut store, &append) else {
@@ -426,7 +426,7 @@ fn after_a_deletion_a_failing_none_is_compared_from_the_version_after_it() {
     assert_eq!(apply(&mut store, &anew), again(&first));
     let other = apply(&mut store, &append("order-1", Expectation::None, &[11, 13]));
     assert!(matches!(other, Verdict::Rejected(Rejection::Conflict { .. })), "{other:?}");
-    // What was before the deletion is not compared: `any` and `none` protect within the window.
+    // Events before the deletion are not compared: `any` and `none` protect only within the window.
     let older = apply(&mut store, &append("order-1", Expectation::None, &[1, 2]));
     assert!(matches!(older, Verdict::Rejected(Rejection::Conflict { .. })), "{older:?}");
 }

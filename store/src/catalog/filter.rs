@@ -1,4 +1,4 @@
-//! A filter tells of a key that a chunk surely does not hold it, or perhaps does, from memory.
+//! A filter in memory, by which a chunk either surely does not hold a key, or perhaps does.
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
@@ -7,9 +7,9 @@ use crate::Key;
 use crate::format::Malformed;
 use crate::format::catalog::{decode_filter, encode_filter};
 
-/// The bits of a block that belong to one key: one of each word.
+/// The number of bits of a block that belong to one key: one of each word.
 pub(crate) const WORDS: usize = 8;
-/// Odd numbers that spread a hash over the words: those of Parquet's split-block filters.
+/// The odd numbers that spread a hash over the words: those of Parquet's split-block filters.
 const SALTS: [u32; WORDS] = [
     0x47b6_137b,
     0x4497_4d91,
@@ -20,13 +20,13 @@ const SALTS: [u32; WORDS] = [
     0x9efc_4947,
     0x5c6b_fb31,
 ];
-/// At 12 bits about one key in 250 that is not there passes.
+/// The bits for each key. At 12 about one key in 250 that is not there passes.
 const BITS_PER_KEY: usize = 12;
-/// 4 MiB, enough for 2.8 million keys: a filter goes to another node in one message.
+/// At most 4 MiB, enough for 2.8 million keys: a filter goes to another node in one message.
 const BLOCKS_MAX: usize = 1 << 17;
 
-/// A set of keys in 12 bits each: a Bloom filter whose bits for one key lie in one block of 32 bytes, so that
-/// asking costs one access to memory (Putze et al., "Cache-, Hash- and Space-Efficient Bloom Filters", 2007).
+/// A set of keys in 12 bits each: a Bloom filter whose bits for one key lie in one block of 32 bytes, so a
+/// lookup is one memory access (Putze et al., "Cache-, Hash- and Space-Efficient Bloom Filters", 2007).
 ///
 /// Invariant: there is at least one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,13 +34,13 @@ pub(crate) struct Filter {
     blocks: Vec<[u32; WORDS]>,
 }
 
-/// The hash that filters go by.
+/// Returns the hash of a key that filters use.
 pub(crate) fn hash_of(key: &Key) -> u64 {
     xxh3_64(&key.encode())
 }
 
 impl Filter {
-    /// The filter of these hashes.
+    /// Returns the filter of the keys with these hashes.
     pub(crate) fn of(hashes: impl ExactSizeIterator<Item = u64>) -> Filter {
         let blocks = (hashes.len() * BITS_PER_KEY).div_ceil(WORDS * 32).clamp(1, BLOCKS_MAX);
         let mut filter = Filter { blocks: vec![[0; WORDS]; blocks] };
@@ -55,18 +55,18 @@ impl Filter {
         filter
     }
 
-    /// False if the key of this hash is surely not among those that the filter was made of.
+    /// Returns false if the key of this hash is surely not among the keys that the filter was made of.
     pub(crate) fn may_hold(&self, hash: u64) -> bool {
         let block = self.blocks.get(self.block_of(hash));
         block.is_some_and(|block| block.iter().zip(bits(hash)).all(|(word, bit)| word & bit != 0))
     }
 
-    /// About how many keys it was made of.
+    /// Returns about how many keys the filter was made of.
     pub(crate) fn keys(&self) -> usize {
         self.bytes() * 8 / BITS_PER_KEY
     }
 
-    /// Bytes in memory.
+    /// Returns the bytes that the filter takes in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.blocks.len() * WORDS * 4
     }
@@ -80,13 +80,13 @@ impl Filter {
         Ok(Filter { blocks })
     }
 
-    /// The upper half of the hash chooses the block, without a division.
+    /// Returns the block of a hash: the upper half of the hash chooses it, without a division.
     fn block_of(&self, hash: u64) -> usize {
         (((hash >> 32) * self.blocks.len() as u64) >> 32) as usize
     }
 }
 
-/// The lower half chooses a bit in each word.
+/// Returns a bit for each word, which the lower half of the hash chooses.
 fn bits(hash: u64) -> [u32; WORDS] {
     SALTS.map(|salt| 1 << ((hash as u32).wrapping_mul(salt) >> 27))
 }

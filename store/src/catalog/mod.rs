@@ -1,4 +1,4 @@
-//! The catalog: what must be known at once about all chunks, in one redb file.
+//! The catalog: the data about all chunks that must be at hand at once, in one redb file.
 
 mod filter;
 mod overlay;
@@ -46,21 +46,21 @@ const GROUPS: Definition = TableDefinition::new("groups");
 ///
 /// Invariants:
 /// - `newest` is the newest durable checkpoint;
-/// - both copies of the header of the newest durable checkpoint are durable: that one of them is damaged one day
-///   never brings an older checkpoint back, whose log is not kept any more;
+/// - both copies of the header of the newest durable checkpoint are durable: damage to one of them never
+///   brings an older checkpoint back, whose log is no longer kept;
 /// - after the first error of a commit, which leaves open what is on the disk, no other commit is tried.
 #[derive(Debug)]
 pub(crate) struct Catalog {
     newest: Mutex<CatalogExport>,
     poison: OnceLock<Fault>,
     database: Arc<Database>,
-    /// What the database works on.
+    /// The storage that the database works on.
     pages: Pages,
     path: PathBuf,
 }
 
 impl Catalog {
-    /// Creates a catalog that must not exist; on return it and its name are durable.
+    /// Creates a catalog that must not exist; on return the file and its name are durable.
     pub(crate) fn create(
         vfs: &Arc<dyn Vfs>,
         path: &Path,
@@ -70,8 +70,8 @@ impl Catalog {
         CatalogImport::new(vfs, path, state, &Contents::default(), &[], cache_bytes)?.finish()
     }
 
-    /// Opens a catalog and reads state and chunk list. `cache_bytes` of memory are for pages, read and to be
-    /// written.
+    /// Opens a catalog and reads the state and the list of chunks. `cache_bytes` of memory are for pages,
+    /// both those read and those to be written.
     pub(crate) fn open(
         vfs: &Arc<dyn Vfs>,
         path: &Path,
@@ -93,17 +93,17 @@ impl Catalog {
         CatalogScrub::new(self.pages.clone())
     }
 
-    /// The newest durable checkpoint.
+    /// Returns the state of the newest durable checkpoint.
     pub(crate) fn state(&self) -> CheckpointState {
         self.newest().state().clone()
     }
 
-    /// The chunks of that checkpoint, by number.
+    /// Returns the chunks of the newest durable checkpoint, by number.
     pub(crate) fn chunks(&self) -> Vec<ChunkSummary> {
         self.newest().chunks().to_vec()
     }
 
-    /// The newest durable checkpoint, pinned: later commits do not change what it gives out.
+    /// Returns the newest durable checkpoint, pinned: later commits do not change what is read from it.
     pub(crate) fn export(&self) -> Result<CatalogExport, Fault> {
         match self.poison.get() {
             Some(fault) => Err(fault.clone()),
@@ -111,8 +111,8 @@ impl Catalog {
         }
     }
 
-    /// Makes a checkpoint durable: all or nothing. After an error it is not known which, and every later
-    /// commit answers with the same fault.
+    /// Makes a checkpoint durable: all of it or nothing. After an error it is not known which, and every
+    /// later commit returns the same fault.
     pub(crate) fn commit(&self, commit: &Commit<'_>) -> Result<(), Fault> {
         if let Some(fault) = self.poison.get() {
             return Err(fault.clone());
@@ -149,8 +149,8 @@ fn database(pages: Pages, path: &Path, cache_bytes: usize) -> Result<Database, F
         .map_err(|error| translate(path, error.into()))
 }
 
-/// A transaction whose commit takes two syncs and keeps what opening after a crash needs, so that a torn
-/// commit is never taken for a whole one and opening reads no tree.
+/// Begins a transaction whose commit takes two syncs and keeps the data that opening after a crash needs, so
+/// that a torn commit is never taken for a whole one and opening reads no tree.
 fn begin(database: &Database, path: &Path) -> Result<WriteTransaction, Fault> {
     let transaction = database.begin_write().map_err(|error| translate(path, error.into()));
     let mut transaction = transaction?;
@@ -159,7 +159,7 @@ fn begin(database: &Database, path: &Path) -> Result<WriteTransaction, Fault> {
     Ok(transaction)
 }
 
-/// What an error of redb means. A fault of our own pages comes back as it went in.
+/// Translates an error of redb into a fault. A fault of our own pages comes back as it went in.
 fn translate(path: &Path, error: redb::Error) -> Fault {
     match error {
         redb::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {

@@ -1,4 +1,4 @@
-//! A file that takes writes without changing what is on the disk: looking must leave no trace.
+//! A file that takes writes without changing the file on the disk: a check must leave no trace.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,7 +8,7 @@ use crate::vfs::File;
 
 const BLOCK: u64 = 4096;
 
-/// A file and what was written over it, in memory.
+/// A file, and the writes over it, in memory.
 #[derive(Debug)]
 pub(super) struct Overlay {
     file: Arc<dyn File>,
@@ -17,7 +17,7 @@ pub(super) struct Overlay {
 
 #[derive(Debug)]
 struct State {
-    /// Bytes that the file below still shows.
+    /// The number of bytes that the file below still shows.
     below: u64,
     len: u64,
     blocks: BTreeMap<u64, Vec<u8>>,
@@ -48,7 +48,7 @@ impl Overlay {
     }
 }
 
-/// The blocks that a range touches: index, bytes of the block, bytes of the range.
+/// Returns the blocks that a range touches: index, bytes of the block, bytes of the range.
 fn pieces(
     offset: u64,
     length: usize,

@@ -1,11 +1,11 @@
-//! The catalog's file under redb: pages with checksums, so that redb never sees a page that is damaged.
+//! The catalog's file under redb: pages with checksums, so that redb never sees a damaged page.
 //!
-//! redb reads without verifying. A flipped bit in a page of its trees would make keys disappear, and that
-//! would be an answer about events. So every page is checked here when it is read.
+//! redb reads without verifying. A flipped bit in a page of its trees would make keys disappear, and the
+//! store would answer wrongly about events. So every page is checked here when it is read.
 //!
-//! Power cuts: redb writes to pages that no durable commit refers to, syncs, and only then points its
-//! header to them. Their checksums are written before the same sync. So a page whose checksum was not
-//! written, or the other way about, is one that nobody reads.
+//! Power cuts: redb writes to pages that no durable commit refers to, syncs, and only then points its header
+//! to them. The checksums of these pages are written before the same sync. So nobody reads a page that was
+//! written without its checksum, or whose checksum was written without it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::vfs::File;
 
 /// The storage that redb works on; clones share it.
 ///
-/// Faults travel through redb inside of `io::Error`s.
+/// Faults travel through redb inside `io::Error`s.
 #[derive(Clone, Debug)]
 pub(super) struct Pages {
     pub(super) file: Arc<dyn File>,
@@ -38,12 +38,12 @@ pub(super) struct Pages {
 pub(super) struct State {
     /// The newest header.
     pub(super) slot: Slot,
-    /// The slot that holds a header that was synced.
+    /// The slot that holds a synced header.
     durable_slot: usize,
-    /// Whether the newest header was written after the last sync.
+    /// True if the newest header was written after the last sync.
     header_pending: bool,
     pub(super) checksums: Vec<u32>,
-    /// Counted up when pages are about to be written, and when they and their checksums are.
+    /// Counts up when pages are about to be written, and again when they and their checksums are written.
     pub(super) writes: u64,
 }
 
@@ -107,7 +107,7 @@ impl Pages {
         self.file.write_at(&state.slot.encode(), target)
     }
 
-    /// A panic elsewhere does not make the state wrong: it is changed in single steps.
+    /// Locks the state, even after a panic elsewhere: each change is a single step, so it is never wrong.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -141,7 +141,7 @@ impl redb::StorageBackend for Pages {
         let before = state.checksums.len() as u64;
         let count = usize::try_from(pages).map_err(|_| io::ErrorKind::FileTooLarge)?;
         state.checksums.resize(count, 0);
-        // What is cut off counts as never written should the file grow again.
+        // Pages that are cut off count as never written should the file grow again.
         let group_end = pages.next_multiple_of(PAGES_PER_GROUP).min(before);
         if pages < group_end {
             let zeros = vec![0; (group_end - pages) as usize * 4];
@@ -152,14 +152,14 @@ impl redb::StorageBackend for Pages {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        // Not under the lock: who reads would wait for the disk. redb has one writer, so that nothing is
-        // written meanwhile.
+        // Not under the lock, as readers would wait for the disk. redb has one writer, so nothing is written
+        // meanwhile.
         self.file.sync_data()?;
         let mut state = self.state();
         if state.header_pending {
             state.header_pending = false;
             state.durable_slot = 1 - state.durable_slot;
-            // A second copy, in case that the first is damaged one day; the next sync makes it durable.
+            // The second copy is for later damage to the first; the next sync makes it durable.
             let copy = SLOT_OFFSETS[1 - state.durable_slot];
             self.file.write_at(&state.slot.encode(), copy)?;
         }
@@ -193,7 +193,7 @@ impl redb::StorageBackend for Pages {
     }
 }
 
-/// The number of the page at `offset`; what is not whole pages is refused.
+/// Returns the number of the page at `offset`; refuses an access to parts of pages.
 fn first_page(offset: u64, length: usize) -> io::Result<u64> {
     if !offset.is_multiple_of(BLOCK_BYTES) || !(length as u64).is_multiple_of(BLOCK_BYTES) {
         return Err(unexpected("an access to parts of pages"));
@@ -205,7 +205,7 @@ fn unexpected(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("redb made {what}"))
 }
 
-/// Cuts a range of pages where a block of checksums lies between them: first page, and bytes of the range.
+/// Cuts a range of pages at the blocks of checksums between them; yields first page and bytes of the range.
 fn runs(first: u64, length: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -221,7 +221,7 @@ fn runs(first: u64, length: usize) -> impl Iterator<Item = (u64, std::ops::Range
     })
 }
 
-/// The newest header, and where it is. The other copy may be torn by a power cut, or older.
+/// Returns the newest header and its slot. The other copy may be older, or torn by a power cut.
 fn newest_slot(file: &dyn File, path: &Path) -> Result<(Slot, usize), Fault> {
     let mut newest: Option<(Slot, usize)> = None;
     let mut why = String::new();

@@ -26,17 +26,17 @@ use crate::group::Groups;
 use crate::life::Record;
 use crate::{Fault, Key};
 
-/// About so many bytes make a page for another node.
+/// The size, about, of a page of rows for another node.
 const PAGE_BYTES: usize = 256 * 1024;
 
 type ReadTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-/// A durable checkpoint, pinned. Cheap to clone. While it lives, the file cannot reuse the pages that it
-/// needs, and stays open.
+/// A durable checkpoint, pinned. Cheap to clone. While it lives, the file stays open and cannot reuse the
+/// pages that the checkpoint needs.
 #[derive(Clone)]
 pub(crate) struct CatalogExport {
     pinned: Arc<Pinned>,
-    /// What changes left behind of categories and paths: a few, asked for with every read.
+    /// The records of categories and paths: there are few, and every read looks into them.
     scopes: Arc<HashMap<Scope, Arc<Record>>>,
 }
 
@@ -48,12 +48,12 @@ struct Pinned {
     records: ReadTable,
     snapshots: ReadTable,
     filters: ReadTable,
-    /// `None` in a file that an earlier build wrote last.
+    /// The table of groups; `None` in a file that an earlier build wrote last.
     groups: Option<ReadTable>,
     /// The filters of the chunks that are not indexed, by number.
     unindexed: Vec<(u64, Arc<Filter>)>,
     path: PathBuf,
-    /// Closed only after all that read from it: fields are dropped in this order.
+    /// The database, closed only after all tables that read from it: fields are dropped in this order.
     _database: Arc<Database>,
 }
 
@@ -64,8 +64,7 @@ impl fmt::Debug for CatalogExport {
 }
 
 impl CatalogExport {
-    /// Pins the newest checkpoint of the database.
-    /// `known` are filters that need not be read.
+    /// Pins the newest checkpoint of the database. `known` are filters that need not be read.
     pub(super) fn pin(
         database: &Arc<Database>,
         path: &Path,
@@ -120,22 +119,22 @@ impl CatalogExport {
         self.records_of_scopes()?.into_iter().map(decode).collect()
     }
 
-    /// What changes left behind of a category or a path; costs no I/O.
+    /// Returns the record of a category or a path; costs no I/O.
     pub(crate) fn record_of_scope(&self, scope: &Scope) -> Option<Arc<Record>> {
         self.scopes.get(scope).cloned()
     }
 
-    /// What the checkpoint stands for.
+    /// Returns the state of the checkpoint.
     pub(crate) fn state(&self) -> &CheckpointState {
         &self.pinned.state
     }
 
-    /// What its tables hold.
+    /// Returns the contents of the checkpoint's tables.
     pub(crate) fn contents(&self) -> &Contents {
         &self.pinned.contents
     }
 
-    /// Its chunks, by number.
+    /// Returns the chunks of the checkpoint, by number.
     pub(crate) fn chunks(&self) -> &[ChunkSummary] {
         &self.pinned.chunks
     }
@@ -144,39 +143,39 @@ impl CatalogExport {
         &self.pinned.path
     }
 
-    /// A fault of the catalog as a whole.
+    /// Returns a fault of the catalog as a whole.
     pub(crate) fn damaged(&self, why: &str) -> Fault {
         Fault::damaged(&self.pinned.path, 0, why)
     }
 
-    /// The filters of the chunks that are not indexed, by number.
+    /// Returns the filters of the chunks that are not indexed, by number.
     pub(crate) fn filters(&self) -> &[(u64, Arc<Filter>)] {
         &self.pinned.unindexed
     }
 
-    /// The chunks that are not indexed and perhaps hold a key, newest first.
+    /// Returns the chunks that are not indexed and perhaps hold a key, newest first.
     pub(crate) fn unindexed(&self, key: &Key) -> impl Iterator<Item = u64> {
         let hash = if self.filters().is_empty() { 0 } else { hash_of(key) };
         let holding = self.filters().iter().rev().filter(move |(_, filter)| filter.may_hold(hash));
         holding.map(|(number, _)| *number)
     }
 
-    /// Where a key was last seen, as far as chunks are indexed; `None` if never.
+    /// Returns where a key was last seen, as far as chunks are indexed; `None` if it never was.
     pub(crate) fn key(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
         let key = key.encode();
         let value = self.value(Table::Keys, &key)?;
         value.map(|value| key_state(&key, value, &self.pinned.path)).transpose()
     }
 
-    /// What changes left behind of a stream, a category or a path; `None` without any.
+    /// Returns the record of a stream, a category or a path; `None` if no change left one.
     pub(crate) fn record(&self, scope: &Scope) -> Result<Option<Bytes>, Fault> {
         self.value(Table::Records, &Key::of_scope(scope).encode())
     }
 
-    /// What changes left behind of categories and paths: a few.
+    /// Returns the records of categories and paths, of which there are few.
     pub(super) fn records_of_scopes(&self) -> Result<Vec<(Scope, Bytes)>, Fault> {
         let path = &self.pinned.path;
-        // Streams sort before the others.
+        // The records of streams sort before those of categories and paths.
         let rows = self.rows(Table::Records, Some(&[Key::STREAM_KIND + 1]))?;
         let record = |row: Result<(Bytes, Bytes), Fault>| {
             let (encoded, value) = row?;
@@ -189,12 +188,12 @@ impl CatalogExport {
         rows.map(record).collect()
     }
 
-    /// The aggregate snapshot that is kept for a stream.
+    /// Returns the aggregate snapshot that is kept for a stream.
     pub(crate) fn snapshot(&self, stream: &StreamName) -> Result<Option<Bytes>, Fault> {
         self.value(Table::Snapshots, stream.as_str().as_bytes())
     }
 
-    /// The consumer groups.
+    /// Returns the consumer groups.
     pub(crate) fn groups(&self) -> Result<Groups, Fault> {
         let path = &self.pinned.path;
         let index = self.state().log_id.map(|id| id.index).unwrap_or_default();
@@ -208,7 +207,7 @@ impl CatalogExport {
         Ok(groups)
     }
 
-    /// The value of a key, checked.
+    /// Returns the value of a key, checked.
     fn value(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
         let path = &self.pinned.path;
         let Some(table_of) = self.table(table) else { return Ok(None) };
@@ -217,7 +216,7 @@ impl CatalogExport {
         checked_row(table, key, value.value(), path).map(Some)
     }
 
-    /// `None` if it is not there, which is the same as empty.
+    /// Returns a table; `None` if the file lacks it, which is the same as empty.
     fn table(&self, table: Table) -> Option<&ReadTable> {
         match table {
             Table::Records => Some(&self.pinned.records),
@@ -228,8 +227,8 @@ impl CatalogExport {
         }
     }
 
-    /// All rows of the tables that are sent, sorted, in pages of about 256 KiB, or a single row; each
-    /// page is under a checksum of its own.
+    /// Returns all rows of the tables that are sent, sorted, in pages of about 256 KiB or of a single row;
+    /// each page has a checksum of its own.
     pub(crate) fn pages(&self) -> impl Iterator<Item = Result<Bytes, Fault>> + use<> {
         let export = self.clone();
         let mut tables = SENT.iter();
@@ -253,7 +252,7 @@ impl CatalogExport {
         })
     }
 
-    /// The rows of a table after a key, and the last key of them; `None` at the end.
+    /// Returns the rows of a table after a key, and the last key among them; `None` at the end.
     fn page(&self, table: Table, after: Option<&[u8]>) -> Result<Option<(Bytes, Bytes)>, Fault> {
         let mut page = PageBuilder::new(table);
         let mut last_key = None;
@@ -268,7 +267,7 @@ impl CatalogExport {
         Ok(last_key.map(|last_key| (page.finish(), last_key)))
     }
 
-    /// All keys, sorted, each checked.
+    /// Returns all keys, sorted, each checked.
     pub(crate) fn keys(
         &self,
     ) -> Result<impl Iterator<Item = Result<(Key, KeyState), Fault>>, Fault> {
@@ -283,7 +282,7 @@ impl CatalogExport {
         }))
     }
 
-    /// The keys from one on, sorted, as [`Key::encode`] has them, each checked.
+    /// Returns the keys from `start` on, sorted, encoded as by [`Key::encode`], each checked.
     pub(crate) fn key_states_from(
         &self,
         start: Bound<&[u8]>,
@@ -296,7 +295,7 @@ impl CatalogExport {
         }))
     }
 
-    /// The rows of a table after a key, as they stand there.
+    /// Returns the rows of a table after a key, unchecked.
     pub(super) fn rows(
         &self,
         table: Table,
@@ -321,7 +320,7 @@ impl CatalogExport {
     }
 }
 
-/// What a row holds, once its checksum was found right.
+/// Returns the content of a row whose checksum is right.
 pub(super) fn checked_row(
     table: Table,
     key: &[u8],

@@ -1,24 +1,24 @@
-//! Checks a catalog as it stands in its file, while it is in use.
+//! Checks the file of a catalog while the catalog is in use.
 
 use super::pages::Pages;
 use super::verify::verify_file;
 use crate::Fault;
 use crate::format::catalog::{BLOCK_BYTES, checksum_offset, page_offset};
 
-/// How often pages are looked at again because something was written meanwhile. What a durable checkpoint needs
-/// is written over only after two more, so that what cannot be seen at rest now can wait for the next scrub.
+/// The tries to read a page that is being written. A page of a durable checkpoint is written over only after
+/// two more checkpoints, so a page that is never seen at rest can wait for the next scrub.
 const TRIES: usize = 64;
 
-/// A check of all pages, some at a time; what redb has in memory does not matter to it.
+/// A check of all pages, some at a time; pages that redb has in memory do not matter to it.
 ///
 /// A page that fails its checksum is not damage yet: a power cut leaves torn pages of a commit that never
-/// counted, and nothing uses them. So if one is found, all that the newest checkpoint uses is verified at the
-/// end.
+/// counted, and nothing uses them. So if a bad page is found, all pages that the newest checkpoint uses are
+/// verified at the end.
 #[derive(Debug)]
 pub(crate) struct CatalogScrub {
     pages: Pages,
     next: u64,
-    /// Whether a page was found that is not what its checksum says, used or not.
+    /// True if a page was found that its checksum does not match, used or not.
     is_suspect: bool,
 }
 
@@ -27,10 +27,10 @@ impl CatalogScrub {
         CatalogScrub { pages, next: 0, is_suspect: false }
     }
 
-    /// Checks the next pages, as many as make about so many bytes, and at least one; how many bytes it were, 0
-    /// at the end. The last step may read all the pages in use once more.
+    /// Checks the next pages, about `budget_bytes` of them but at least one, and returns the number of bytes
+    /// checked; 0 at the end. The last step may read all the pages in use once more.
     ///
-    /// Error: [`Fault::Damaged`] for what the newest checkpoint uses; [`Fault::Io`].
+    /// Error: [`Fault::Damaged`] for a page that the newest checkpoint uses; [`Fault::Io`].
     pub(crate) fn step(&mut self, budget_bytes: u64) -> Result<u64, Fault> {
         let mut bytes = 0;
         let count = (budget_bytes / BLOCK_BYTES).max(1);
@@ -48,7 +48,7 @@ impl CatalogScrub {
         Ok(bytes)
     }
 
-    /// Whether a page and its checksum in the file are what was written.
+    /// Returns true if a page and its checksum in the file are what was written.
     fn is_whole(&self, page: u64) -> bool {
         for _ in 0..TRIES {
             let before = self.pages.state().writes;
@@ -86,7 +86,7 @@ impl CatalogScrub {
     }
 }
 
-/// Whether nothing was written between the two counts.
+/// Returns true if nothing was written between the two counts.
 fn is_at_rest(before: u64, after: u64) -> bool {
     before.is_multiple_of(2) && before == after
 }

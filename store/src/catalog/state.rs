@@ -1,4 +1,4 @@
-//! What a checkpoint stands for, what the catalog's tables hold, and what a commit puts into them.
+//! The state of a checkpoint, the contents of the catalog's tables, and the rows that a commit puts there.
 
 use std::sync::Arc;
 
@@ -12,28 +12,28 @@ use crate::format::Output;
 use crate::format::catalog::Table;
 use crate::group::Row;
 
-/// Where a key was last seen.
+/// The place where a key was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyState {
-    /// The last chunk that holds it.
+    /// The last chunk that holds the key.
     pub(crate) last_chunk: u64,
-    /// Of a stream: the version of its last event. Of another key: how many events were recorded with it, the
-    /// version that it would be at if it were a stream; 0 = not known, of a store that an early build wrote.
+    /// For a stream the version of its last event. For another key the number of events recorded with it,
+    /// which is the version it would have as a stream; 0 = not known, in a store that an early build wrote.
     pub(crate) version: Version,
 }
 
-/// What a checkpoint stands for: a function of the log alone.
+/// The state that a checkpoint stands for: a function of the log alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CheckpointState {
     pub(crate) cluster: [u8; 16],
     pub(crate) log: u32,
     /// The cluster's chunk size.
     pub(crate) chunk_bytes: u64,
-    /// The last entry that it contains; `None` before the first checkpoint.
+    /// The last entry that the checkpoint contains; `None` before the first checkpoint.
     pub(crate) log_id: Option<LogId>,
     /// The membership at that entry, opaque.
     pub(crate) attachment: Bytes,
-    /// The last event's position.
+    /// The position of the last event.
     pub(crate) position: Position,
     /// Log time: the newest stamp up to that entry.
     pub(crate) recorded_at: Timestamp,
@@ -43,49 +43,49 @@ pub(crate) struct CheckpointState {
     pub(crate) next_chunk: u64,
 }
 
-/// What the tables hold, kept along with them. Nodes at one checkpoint may differ in what is indexed.
+/// The contents of the tables, kept along with them. Nodes at one checkpoint may have different keys indexed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
-    /// How far the table of keys has taken in the dictionaries of the chunks.
+    /// The progress of the table of keys through the dictionaries of the chunks.
     pub(crate) indexed: Indexed,
     pub(crate) keys: TableSum,
     pub(crate) records: TableSum,
-    /// How many of the records are those of streams.
+    /// The number of records that are those of streams.
     pub(crate) stream_records: u64,
     pub(crate) snapshots: TableSum,
-    /// One for each chunk that is not indexed.
+    /// The filters, one for each chunk that is not indexed.
     pub(crate) filters: TableSum,
     pub(crate) groups: TableSum,
 }
 
-/// How far the table of keys has taken in the dictionaries of the chunks.
+/// The progress of the table of keys through the dictionaries of the chunks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Indexed {
-    /// The last chunk whose keys, and those of all before it, are in the table.
+    /// The last chunk whose keys are in the table, as are those of all chunks before it.
     pub(crate) through: u64,
-    /// The chunks that are being taken in.
+    /// The chunks whose keys are now being taken into the table.
     pub(crate) round: Option<Round>,
 }
 
-/// Chunks that are being taken into the table of keys, in the order of the keys.
+/// A round: chunks whose keys are being taken into the table of keys, in the order of the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Round {
     /// The last of the chunks.
     pub(crate) target: u64,
-    /// The last key, as [`crate::Key::encode`] has it, that was taken in; empty before the first.
+    /// The last key that was taken in, encoded as by [`crate::Key::encode`]; empty before the first.
     pub(crate) after: Bytes,
 }
 
 impl Indexed {
-    /// The last chunk that counts in the row of a key.
+    /// Returns the last chunk that counts in the row of a key.
     pub(crate) fn through(&self, key: &[u8]) -> u64 {
         let round = self.round.as_ref().filter(|round| key <= &*round.after);
         round.map_or(self.through, |round| round.target)
     }
 }
 
-/// How many rows a table has, and the sum of a 128-bit hash of each: a table that lacks a row, or has
-/// another, does not have the same.
+/// The number of rows of a table, and the sum of a 128-bit hash of each: a missing or different row changes
+/// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TableSum {
     pub(crate) rows: u64,
@@ -93,13 +93,13 @@ pub(crate) struct TableSum {
 }
 
 impl TableSum {
-    /// Counts a row in.
+    /// Adds a row to the sum.
     pub(crate) fn add(&mut self, table: Table, key: &[u8], value: &[u8]) {
         self.rows += 1;
         self.sum = self.sum.wrapping_add(row_hash(table, key, value));
     }
 
-    /// Counts out a row that was counted in.
+    /// Takes a row that was added before out of the sum.
     pub(crate) fn remove(&mut self, table: Table, key: &[u8], value: &[u8]) {
         self.rows = self.rows.saturating_sub(1);
         self.sum = self.sum.wrapping_sub(row_hash(table, key, value));
@@ -115,26 +115,26 @@ fn row_hash(table: Table, key: &[u8], value: &[u8]) -> u128 {
     xxh3_128(&row)
 }
 
-/// What a commit makes durable, all or nothing.
+/// The changes that a commit makes durable, all or nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Commit<'a> {
     pub(crate) state: &'a CheckpointState,
-    /// The chunk, and the filter of its keys.
+    /// The new chunk, and the filter of its keys.
     pub(crate) new_chunk: Option<(&'a ChunkSummary, &'a Arc<Filter>)>,
     pub(crate) fold: &'a Fold,
-    /// What changes left behind, opaque; `None` removes.
+    /// The records that changes left behind, opaque; `None` removes one.
     pub(crate) records: &'a [(Scope, Option<Bytes>)],
-    /// Aggregate snapshots, opaque; `None` removes.
+    /// The aggregate snapshots, opaque; `None` removes one.
     pub(crate) snapshots: &'a [(StreamName, Option<Bytes>)],
-    /// What changed of consumer groups.
+    /// The rows of consumer groups that changed.
     pub(crate) groups: &'a [Row],
 }
 
-/// Keys of chunks that are taken into the table of keys.
+/// Keys of chunks, to be put into the table of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fold {
-    /// Sorted by the key, which is as [`crate::Key::encode`] has it.
+    /// The keys, sorted, encoded as by [`crate::Key::encode`].
     pub(crate) keys: Vec<(Vec<u8>, KeyState)>,
-    /// What is indexed once the keys are in.
+    /// The progress of the table once the keys are in.
     pub(crate) indexed: Indexed,
 }

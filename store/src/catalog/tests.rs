@@ -72,7 +72,7 @@ fn key(number: u64) -> Key {
 
 type Keys = Vec<(Key, KeyState)>;
 
-/// The keys of a checkpoint: every one of `count`, at a version that tells the checkpoint.
+/// Returns the keys of a checkpoint: every one of `count`, at a version that identifies the checkpoint.
 fn keys(checkpoint: u64, count: u64) -> Keys {
     let of = |number| {
         let version = Version(checkpoint * 1000 + number);
@@ -88,11 +88,11 @@ fn stream(number: u64) -> StreamName {
     StreamName::new(format!("order-{number:05}")).expect("a name")
 }
 
-/// At each checkpoint some records come, the stream's of the one before goes, the category's is replaced.
 fn record(truncate_before: u64) -> Record {
     Record { truncate_before, ..Record::default() }
 }
 
+/// Each checkpoint adds records, removes the stream's of the one before, and replaces the category's.
 fn records(checkpoint: u64) -> Records {
     let record = |what: u64| Some(encode_record(&record(checkpoint * 10 + what)));
     vec![
@@ -145,7 +145,7 @@ fn commit(catalog: &Catalog, checkpoint: u64, count: u64) -> Result<(), Fault> {
     put(catalog, &state(checkpoint), Some(&chunk(checkpoint)), &keys(checkpoint, count))
 }
 
-/// The catalog must be exactly at a checkpoint.
+/// Checks that the catalog is exactly at a checkpoint.
 fn check(catalog: &CatalogExport, checkpoint: u64, count: u64) {
     assert_eq!(catalog.state(), &state(checkpoint));
     assert_eq!(catalog.chunks(), (1..=checkpoint).map(chunk).collect::<Vec<_>>());
@@ -188,7 +188,7 @@ fn verified(vfs: &MemVfs) -> Result<(CatalogExport, BTreeMap<Key, KeyState>), Fa
     Ok((export, keys))
 }
 
-/// A catalog with some checkpoints, closed.
+/// Returns the disk of a catalog with some checkpoints, closed.
 fn with_checkpoints(checkpoints: u64, count: u64) -> MemVfs {
     let vfs = disk();
     let catalog = Catalog::create(&shared(&vfs), path(), &state(0), CACHE).expect("created");

@@ -1,4 +1,4 @@
-//! Builds a catalog beside the one in use, from what another node's gave out.
+//! Builds a catalog beside the one in use, from the pages that another node sends.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,13 +28,13 @@ pub(super) const SENT: [(Table, Definition); 5] = [
     (Table::Groups, GROUPS),
 ];
 
-/// What these tables must come to, in the same order.
+/// Returns the sums that these tables must have, in the same order.
 pub(super) fn sums(contents: &Contents) -> [TableSum; SENT.len()] {
     let Contents { keys, records, snapshots, filters, groups, .. } = *contents;
     [keys, records, snapshots, filters, groups]
 }
 
-/// A catalog that becomes one with [`CatalogImport::finish`]; dropped before, its file is of no use.
+/// A catalog that [`CatalogImport::finish`] completes. If it is dropped before, its file is of no use.
 ///
 /// Invariants: the rows put so far ascend by table and key; `found` sums them up.
 pub(crate) struct CatalogImport {
@@ -42,7 +42,7 @@ pub(crate) struct CatalogImport {
     database: Database,
     pages: Pages,
     last: (usize, Bytes),
-    /// What must have come in the end.
+    /// The contents that the tables must have in the end.
     expected: Contents,
     found: [TableSum; SENT.len()],
     vfs: Arc<dyn Vfs>,
@@ -56,7 +56,7 @@ impl fmt::Debug for CatalogImport {
 }
 
 impl CatalogImport {
-    /// Creates the file; one that an interrupted import left there is replaced.
+    /// Creates the file; a file that an interrupted import left there is replaced.
     pub(crate) fn new(
         vfs: &Arc<dyn Vfs>,
         path: &Path,
@@ -82,8 +82,8 @@ impl CatalogImport {
         Ok(CatalogImport { transaction, database, pages, last, expected, found, vfs, path })
     }
 
-    /// Takes the next page; the pages come in order. A page that is damaged or out of order is refused, and
-    /// the import is of no use any more.
+    /// Puts the next page; the pages come in order. A page that is damaged or out of order is refused, and
+    /// the import is then of no use any more.
     pub(crate) fn put(&mut self, page: &Bytes) -> Result<(), Fault> {
         let refuse =
             |why: &str| Fault::damaged(&self.path, 0, format!("a page from another node {why}"));
@@ -108,8 +108,8 @@ impl CatalogImport {
         Ok(())
     }
 
-    /// Makes the catalog and its name durable. Error: [`Fault::Damaged`] when rows are missing or others than
-    /// those that were announced.
+    /// Makes the catalog and its name durable. Error: [`Fault::Damaged`] if the rows are not those that were
+    /// announced, or some are missing.
     pub(crate) fn finish(self) -> Result<Catalog, Fault> {
         let CatalogImport { transaction, database, pages, expected, found, vfs, path, .. } = self;
         if found != sums(&expected) {

@@ -18,16 +18,16 @@ use crate::group::check_row as check_group_row;
 use crate::vfs::{File, Open, Vfs};
 use crate::{Fault, Key};
 
-/// Memory for pages.
+/// The memory for pages.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
-/// Checks every page in use, that the trees hold together, and every row. Reading from what is returned does
-/// not change the file either.
+/// Checks every page in use, the integrity of the trees, and every row. Reading from the returned catalog
+/// does not change the file either.
 pub(crate) fn verify(vfs: &dyn Vfs, path: &Path) -> Result<CatalogExport, Fault> {
     verify_file(vfs.open(path, Open::Read).map_err(Fault::io("open", path))?, path)
 }
 
-/// The same for a file that is open.
+/// Does the same for an open file.
 pub(super) fn verify_file(file: Arc<dyn File>, path: &Path) -> Result<CatalogExport, Fault> {
     let file = Overlay::new(file).map_err(Fault::io("read", path))?;
     let mut database = database(Pages::open(Arc::new(file), path)?, path, CACHE_BYTES)?;
@@ -40,7 +40,7 @@ pub(super) fn verify_file(file: Arc<dyn File>, path: &Path) -> Result<CatalogExp
     Ok(export)
 }
 
-/// The rows must be those that the catalog keeps count of, and say something.
+/// Checks that the rows are those that the catalog keeps count of, and that each decodes.
 fn check_sums(export: &CatalogExport) -> Result<(), Fault> {
     let contents = export.contents();
     let mut of_streams = 0;

@@ -1,4 +1,4 @@
-//! Puts rows into the tables of a catalog, and keeps count of them.
+//! Puts rows into the tables of a catalog, and keeps their counts and sums.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::format::catalog::{
 };
 use crate::{Fault, Key};
 
-/// Puts all of a commit. `contents` are those before it.
+/// Puts all rows of a commit. `contents` are those before the commit.
 pub(super) fn put(
     transaction: &WriteTransaction,
     path: &Path,
@@ -88,7 +88,7 @@ impl Rows<'_> {
     }
 }
 
-/// Puts the state, what the tables hold, and chunks that are new.
+/// Puts the state, the contents of the tables, and new chunks.
 pub(super) fn put_head<'a>(
     transaction: &WriteTransaction,
     path: &Path,

@@ -1,4 +1,4 @@
-//! Writes the events of a chunk: blocks as they fill, then their ids and the index of both.
+//! Writes the events of a chunk: blocks as they fill, then the ids and the index of the blocks.
 
 use quorate_proto::Timestamp;
 
@@ -8,8 +8,8 @@ use crate::format::chunk::Section;
 use crate::format::chunk::block::{BlockBuilder, BlockEntry, Finished, encode_index};
 use crate::{Fault, StoredEvent};
 
-/// A block is closed once it has so many bytes. Reading one event unpacks its block, and what is packed
-/// together shrinks better: see the figures in ARCHITECTURE.md.
+/// The size from which on a block is closed. Reading one event unpacks its block, and events that are packed
+/// together shrink better: see the figures in ARCHITECTURE.md.
 const BLOCK_BYTES: usize = 16 * 1024;
 
 /// The blocks of a chunk while they are written.
@@ -36,7 +36,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// Adds what is kept of a removed event.
+    /// Adds the stub of a removed event.
     pub(super) fn push_stub(
         &mut self,
         draft: &mut Draft,
@@ -60,7 +60,7 @@ impl Blocks {
         draft.put_section(Section::BlockIndex, &encode_index(&self.entries))
     }
 
-    /// The block that the entry of this ordinal and time goes into.
+    /// Returns the block that the entry of this ordinal and time goes into.
     fn open(
         &mut self,
         draft: &mut Draft,
@@ -84,7 +84,7 @@ impl Blocks {
             first_ordinal,
             first_recorded_at,
             count,
-            // Known once the ids are written.
+            // Set once the ids are written.
             ids_offset: 0,
             ids_length: 0,
         });

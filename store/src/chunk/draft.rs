@@ -1,4 +1,4 @@
-//! The file of a chunk while it is written: frames one after the other, under a name of its own.
+//! The file of a chunk while it is written: frames one after the other, under a temporary name.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use crate::format::chunk::{
 use crate::format::codec::Packer;
 use crate::vfs::{File, Open, Vfs};
 
-/// How much is given to the operating system at once.
+/// The number of bytes that are given to the operating system at once.
 const BUFFER_BYTES: usize = 1024 * 1024;
-/// What is read as one is cut into frames of so many bytes.
+/// The size of the frames of a section that is read as a whole.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// A chunk that is being written. Dropped before [`Draft::finish`], it leaves a file that the next draft of
-/// that number or the next open of the store removes.
+/// A chunk that is being written. If it is dropped before [`Draft::finish`], it leaves a file that the next
+/// draft of this number or the next open of the store removes.
 pub(super) struct Draft {
     file: Arc<dyn File>,
     path: PathBuf,
     pub(super) identity: ChunkIdentity,
-    /// Where the next frame will be.
+    /// The offset of the next frame.
     offset: u64,
     buffer: Vec<u8>,
     packer: Packer,
@@ -46,12 +46,12 @@ impl Draft {
         Ok(Draft { file, path, identity, offset, buffer, packer, sections })
     }
 
-    /// Where the next frame will be.
+    /// Returns the offset of the next frame.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Adds a frame; returns how many bytes of the file it takes.
+    /// Adds a frame; returns the number of bytes of the file that it takes.
     pub(super) fn put(&mut self, section: Section, payload: &[u8]) -> Result<u64, Fault> {
         self.put_numbered(section.number(), payload)
     }
@@ -62,7 +62,7 @@ impl Draft {
         self.sections.push(SectionEntry { number, critical: true, range });
     }
 
-    /// Adds a section that is read as one.
+    /// Adds a section that is read as a whole.
     pub(super) fn put_section(&mut self, section: Section, content: &[u8]) -> Result<(), Fault> {
         let start = self.offset;
         for piece in content.chunks(PIECE_BYTES) {
@@ -72,7 +72,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Adds the footer, with the sections so far. The file is durable on return, its name not yet.
+    /// Adds the footer, with the sections so far. On return the file is durable, but not yet its name.
     pub(super) fn finish(mut self, footer: &mut Footer) -> Result<(), Fault> {
         footer.sections = std::mem::take(&mut self.sections);
         let footer_offset = self.offset;

@@ -1,4 +1,4 @@
-//! The file of a chunk while it is read: nothing comes out of it unchecked.
+//! The file of a chunk while it is read: every frame is checked before it is decoded.
 
 use std::io;
 use std::ops::Range;
@@ -18,18 +18,18 @@ use crate::format::chunk::{
 use crate::format::{Malformed, Output};
 use crate::vfs::{File, Open, Vfs};
 
-/// A file whose header is that of the chunk it should be. It is open while it is read often enough; one that
-/// another file is about to replace is held ([`ChunkFile::hold`]), as its name will not lead to it any more.
+/// A file whose header is that of the expected chunk. It is open while it is read often enough. A file that
+/// another is about to replace is held open ([`ChunkFile::hold`]), as its name will not lead to it any more.
 #[derive(Debug)]
 pub(super) struct ChunkFile {
     held: OnceLock<Arc<dyn File>>,
-    /// The end of the file, by which it is known again.
+    /// The last bytes of the file, by which it is recognized when it is opened again.
     end: Bytes,
-    /// The name it had before `path`, and has until somebody renames it.
+    /// The name that the file had before `path`, and keeps until it is renamed.
     former_path: Option<PathBuf>,
     pub(super) path: PathBuf,
     identity: ChunkIdentity,
-    /// Bytes of the file.
+    /// The length of the file in bytes.
     pub(super) len: u64,
     cache: Arc<BlockCache>,
     id: FileId,
@@ -68,12 +68,12 @@ impl ChunkFile {
         }
     }
 
-    /// It is about to get another name; until then it has the former one.
+    /// Sets the path that the file is about to get; until then it has the former one.
     pub(super) fn move_to(&mut self, path: PathBuf, former_path: PathBuf) {
         (self.path, self.former_path) = (path, Some(former_path));
     }
 
-    /// Keeps it open as long as it is in use: another file is about to get its name.
+    /// Keeps the file open as long as it is in use: another file is about to get its name.
     pub(super) fn hold(&self) -> Result<(), Fault> {
         let file = self.file()?;
         self.held.get_or_init(|| file);
@@ -83,7 +83,7 @@ impl ChunkFile {
         Ok(())
     }
 
-    /// The open file; it is opened again if need be.
+    /// Returns the open file; opens it again if need be.
     fn file(&self) -> Result<Arc<dyn File>, Fault> {
         if let Some(held) = self.held.get() {
             return Ok(held.clone());
@@ -100,7 +100,7 @@ impl ChunkFile {
                 open.iter().for_each(|open| open.keep(self.id, file.clone()));
                 Ok(file)
             }
-            // It was replaced just now.
+            // The file was replaced just now.
             (false, Some(held)) => Ok(held.clone()),
             (false, None) => {
                 let why = "it is not the file any more that it was";
@@ -126,7 +126,7 @@ impl ChunkFile {
         })
     }
 
-    /// What the header of a file says that it is.
+    /// Returns the identity in the header of a file.
     pub(super) fn identity(vfs: &dyn Vfs, path: &Path) -> Result<ChunkIdentity, Fault> {
         let mut header = vec![0; HEADER_BYTES as usize];
         let file = open(vfs, path)?;
@@ -138,7 +138,7 @@ impl ChunkFile {
         }
     }
 
-    /// The footer, and where it begins.
+    /// Returns the footer and its offset.
     pub(super) fn footer(&self) -> Result<(Footer, u64), Fault> {
         let trailer = self.len.saturating_sub(TRAILER_BYTES);
         let bytes = self.bytes(trailer..self.len)?;
@@ -150,14 +150,14 @@ impl ChunkFile {
         Ok((footer, offset))
     }
 
-    /// The payload of the frame that stands at exactly this range.
+    /// Returns the payload of the frame that stands at exactly this range.
     pub(super) fn frame(&self, section: u16, range: Range<u64>) -> Result<Bytes, Fault> {
         let bytes = self.bytes(range.clone())?;
         frame::decode(&self.identity, range.start, section, &bytes)
             .map_err(|malformed| self.damaged(range.start, malformed))
     }
 
-    /// The payloads of all frames of a range of the index, joined, by way of the cache.
+    /// Returns the payloads of all frames of a range of the index, joined, by way of the cache.
     pub(super) fn piece(
         &self,
         section: Section,
@@ -175,7 +175,7 @@ impl ChunkFile {
         Ok(piece)
     }
 
-    /// A block and its ids, by way of the cache.
+    /// Returns a block and its ids, by way of the cache.
     pub(super) fn block(
         &self,
         entry: &BlockEntry,
@@ -192,7 +192,7 @@ impl ChunkFile {
         Ok(block)
     }
 
-    /// A block and its ids, from the file.
+    /// Returns a block and its ids, from the file.
     pub(super) fn read_block(&self, entry: &BlockEntry) -> Result<Block, Fault> {
         let range = entry.offset..entry.offset.saturating_add(entry.length);
         let payload = self.frame(Section::Events.number(), range)?;
@@ -200,7 +200,7 @@ impl ChunkFile {
         block.map_err(|malformed| self.damaged(entry.offset, malformed))
     }
 
-    /// The ids of a block, 16 bytes each.
+    /// Returns the ids of a block, 16 bytes each.
     pub(super) fn ids(&self, entry: &BlockEntry) -> Result<Bytes, Fault> {
         let range = entry.ids_offset..entry.ids_offset.saturating_add(entry.ids_length);
         let ids = self.frame(Section::Ids.number(), range)?;
@@ -211,7 +211,7 @@ impl ChunkFile {
         Ok(ids)
     }
 
-    /// The payloads of the frames that fill a range, with their offsets; ends with the first fault.
+    /// Returns the payloads of the frames that fill a range, with their offsets; ends with the first fault.
     pub(super) fn frames(
         &self,
         section: u16,
@@ -234,7 +234,7 @@ impl ChunkFile {
         })
     }
 
-    /// The payloads of all frames of a range, joined; the file is read once.
+    /// Returns the payloads of all frames of a range, joined; the file is read once.
     pub(super) fn joined(&self, section: Section, range: Range<u64>) -> Result<Bytes, Fault> {
         let mut rest = self.bytes(range.clone())?;
         let mut offset = range.start;
@@ -259,7 +259,7 @@ impl ChunkFile {
         }
     }
 
-    /// Where the frame at `offset` says it ends, which must not be after `limit`.
+    /// Returns the end of the frame at `offset` according to its header; it must not be after `limit`.
     pub(super) fn frame_end(&self, offset: u64, limit: u64) -> Result<u64, Fault> {
         let header = self.bytes(offset..offset.saturating_add(frame::FRAME_HEADER_BYTES))?;
         let length = frame::length(&header).map_err(|malformed| self.damaged(offset, malformed))?;
@@ -296,7 +296,7 @@ impl Drop for ChunkFile {
     }
 }
 
-/// The last bytes of a file: the trailer of a chunk, and some of its footer.
+/// Returns the last bytes of a file: the trailer of a chunk, and some of its footer.
 fn end_of(file: &dyn File, len: u64) -> io::Result<Bytes> {
     const END_BYTES: u64 = 4096;
     let start = len.saturating_sub(END_BYTES);
@@ -309,7 +309,7 @@ fn other_version(version: u16) -> String {
     format!("its format version {version} is unknown to this build")
 }
 
-/// A chunk that is not there is damaged like one that lost its first byte: a copy of it would help.
+/// Opens a file. A missing chunk counts as damaged, like one that lost its first byte: a copy would help.
 fn open(vfs: &dyn Vfs, path: &Path) -> Result<Arc<dyn File>, Fault> {
     vfs.open(path, Open::Read).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Fault::damaged(path, 0, "it is missing"),

@@ -1,18 +1,18 @@
-//! Writes the index of a chunk: the postings of keys that have many, the dictionary, and where its pages are.
+//! Writes the index of a chunk: the postings of keys that have many, the dictionary, and its page index.
 
 use super::draft::Draft;
 use crate::Fault;
 use crate::format::chunk::Section;
 use crate::format::chunk::dictionary::{DictionaryIndex, Entry, Ordinals, PageBuilder, PageEntry};
 
-/// A page of the dictionary is closed once it has so many bytes.
+/// The size from which on a page of the dictionary is closed.
 const PAGE_BYTES: usize = 8 * 1024;
-/// Ordinals of one key that have more bytes stand apart, so that pages stay short.
+/// The most bytes of ordinals in a key's entry; longer ones stand apart, so that pages stay short.
 const ORDINALS_HERE_BYTES_MAX: usize = 1024;
-/// Ordinals that stand apart are cut into frames of so many bytes.
+/// The size of the frames of ordinals that stand apart.
 const POSTINGS_FRAME_BYTES: usize = 32 * 1024;
 
-/// The dictionary of a chunk while it is written: postings at once, pages once all postings are there.
+/// The dictionary of a chunk while it is written: postings at once, pages once all postings are written.
 pub(super) struct Index {
     start: u64,
     full: Vec<Page>,
@@ -30,7 +30,7 @@ impl Index {
         Index { start: draft.offset(), full: Vec::new(), open: None }
     }
 
-    /// Adds the next key, whose ordinals stand in the entry; many are placed apart.
+    /// Adds the next key, with its ordinals in the entry; if they are many, they are placed apart.
     pub(super) fn push(&mut self, draft: &mut Draft, mut entry: Entry) -> Result<(), Fault> {
         if let Ordinals::Here(encoded) = &entry.ordinals
             && encoded.len() > ORDINALS_HERE_BYTES_MAX

@@ -1,4 +1,4 @@
-//! The keys of a chunk, for the index over all chunks.
+//! The keys of a chunk, as the index over all chunks needs them.
 
 use std::ops::Bound;
 
@@ -11,7 +11,7 @@ use crate::format::chunk::dictionary::{Entry, PageReader};
 use crate::{Fault, Key};
 
 impl Chunk {
-    /// Where a key was last seen by the end of this chunk; `None` if the chunk does not hold it.
+    /// Returns where a key was last seen by the end of this chunk; `None` if the chunk does not hold it.
     pub(crate) fn key_state(
         &self,
         key: &Key,
@@ -23,8 +23,8 @@ impl Chunk {
         Ok(entry.map(|entry| self.state_of(&entry)))
     }
 
-    /// The keys from one on, sorted, as [`Key::encode`] has them, each with where it was last seen by the end of
-    /// this chunk; ends with the first fault. Keeps one page of the dictionary in memory.
+    /// Returns the keys from `start` on, sorted, encoded as by [`Key::encode`], each with where it was last
+    /// seen by the end of this chunk; ends with the first fault. Keeps one page of the dictionary in memory.
     pub(crate) fn key_states_from(
         &self,
         start: Bound<&[u8]>,

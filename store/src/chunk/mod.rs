@@ -26,33 +26,33 @@ pub(crate) use rewrite::rewrite;
 pub(crate) use verify::{ChunkKey, verify_alone};
 pub(crate) use writer::write;
 
-/// What a chunk is, whatever it holds; tied into every checksum of its file.
+/// The identity of a chunk, whatever it holds; it enters every checksum of the chunk's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkIdentity {
     pub(crate) cluster: [u8; 16],
     pub(crate) log: u32,
-    /// 1, 2, 3 …
+    /// The number of the chunk: 1, 2, 3 …
     pub(crate) number: u64,
 }
 
-/// What the catalog keeps of a chunk.
+/// The catalog's data about a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChunkSummary {
-    /// 1, 2, 3 …
+    /// The number of the chunk: 1, 2, 3 …
     pub number: u64,
-    /// The first position it covers.
+    /// The first position that the chunk covers.
     pub first_position: Position,
-    /// The last position it covers.
+    /// The last position that the chunk covers.
     pub last_position: Position,
-    /// When the first event was recorded.
+    /// The time at which the first event was recorded.
     pub first_recorded_at: Timestamp,
-    /// When the last event was recorded.
+    /// The time at which the last event was recorded.
     pub last_recorded_at: Timestamp,
-    /// The sum of a 128-bit hash of each event: alike on every node.
+    /// The sum of a 128-bit hash of each event, removed ones included: alike on every node.
     pub digest: u128,
 }
 
-/// A chunk that was written, and what the catalog must learn about its keys.
+/// A chunk that was written, with its keys for the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
     pub(crate) summary: ChunkSummary,
@@ -60,18 +60,18 @@ pub(crate) struct Written {
     pub(crate) keys: Vec<(Key, KeyState)>,
 }
 
-/// Where a chunk holds the events of a key.
+/// The places of a key's events in a chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Posting {
-    /// Ascending; an ordinal is the position less the chunk's first.
+    /// The ordinals, ascending; an ordinal is the position less the first position of the chunk.
     pub(crate) ordinals: Vec<u32>,
-    /// Of a stream: the version of its first event here.
+    /// For a stream the version of its first event here.
     pub(crate) first_version: Option<Version>,
     /// The last chunk before this one that holds the key.
     pub(crate) previous: Option<u64>,
 }
 
-/// The path of a chunk in the folder of chunks.
+/// Returns the path of a chunk in the folder of chunks.
 pub(crate) fn path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("chunk-{number:010}"))
 }

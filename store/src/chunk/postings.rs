@@ -1,4 +1,4 @@
-//! Collects where the events of each key are, while a chunk is written or verified.
+//! Collects the ordinals of each key's events while a chunk is written or verified.
 
 use std::collections::HashMap;
 
@@ -13,11 +13,11 @@ use crate::{Key, StoredEvent};
 /// The events of one key so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeyPostings {
-    /// The ordinals as the dictionary has them: the first, then the distances.
+    /// The ordinals, encoded as in the dictionary: the first, then the distances.
     pub(super) encoded: Vec<u8>,
     pub(super) count: u32,
     last_ordinal: u32,
-    /// Of a stream: the versions of its first and its last event.
+    /// For a stream the versions of its first and its last event.
     pub(super) versions: Option<(Version, Version)>,
 }
 
@@ -41,7 +41,7 @@ impl KeyPostings {
 
 /// The events of all keys.
 ///
-/// The maps only find slots; what comes out is sorted, so their order does not matter.
+/// The maps only find slots; the result is sorted, so their order does not matter.
 #[derive(Debug, Default)]
 pub(super) struct Postings {
     slots: Vec<(Key, KeyPostings)>,
@@ -50,11 +50,11 @@ pub(super) struct Postings {
     streams: Vec<StreamSlots>,
 }
 
-/// A stream lies in the same category and paths for good, so they are found once.
+/// The slots of a stream. It lies in the same category and paths for good, so their slots are found once.
 #[derive(Debug)]
 struct StreamSlots {
     stream: usize,
-    /// Of its category and paths; found with its first event.
+    /// The slots of its category and paths; found with its first event.
     above: Option<Box<[usize]>>,
 }
 
@@ -75,7 +75,7 @@ impl Postings {
         }
     }
 
-    /// Adds what is kept of a removed event: its stream alone knows it.
+    /// Adds the stub of a removed event: only its stream has the stub's ordinal.
     pub(super) fn push_stub(&mut self, ordinal: u32, stub: &Identity) {
         self.push_to_stream(ordinal, &stub.stream, stub.version);
     }
@@ -107,7 +107,7 @@ impl Postings {
         slot
     }
 
-    /// All keys, sorted.
+    /// Returns all keys, sorted.
     pub(super) fn finish(self) -> Vec<(Key, KeyPostings)> {
         let mut slots = self.slots;
         slots.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));

@@ -1,4 +1,4 @@
-//! Reads a chunk: finds keys, gives out events.
+//! Reads a chunk: finds keys and returns events.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,8 @@ use crate::format::{Input, Malformed};
 use crate::vfs::Vfs;
 use crate::{Fault, Key, StoredEvent};
 
-/// An open chunk. Keeps footer, block index and a sparse index of the dictionary in memory; everything else
-/// is read when asked for, checked every time it is, and then kept in the cache.
+/// An open chunk. Keeps the footer, the block index and a sparse index of the dictionary in memory.
+/// Everything else is read when it is needed, checked each time it is read, and then kept in the cache.
 ///
 /// Invariants: the sections fill the file between header and footer; `blocks` fill the sections of events and
 /// ids.
@@ -35,10 +35,10 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// Opens the file at `path` and checks that it is the chunk that the catalog speaks of.
+    /// Opens the file at `path` and checks that it is the chunk that the catalog lists.
     ///
-    /// Faults: damaged, when it is not what was written; foreign, when it is another chunk, or one with
-    /// parts that this build does not know and must.
+    /// Faults: damaged, when it is not what was written; foreign, when it is another chunk, or has critical
+    /// parts that this build does not know.
     pub(crate) fn open(
         vfs: &dyn Vfs,
         path: &Path,
@@ -83,40 +83,40 @@ impl Chunk {
         Ok(Chunk { file, footer, summary, blocks, dictionary })
     }
 
-    /// Its file gets another name, by which faults speak of it from now on; until then it has the former one.
+    /// Sets the path that its file is about to get, which faults name from now on; until then it has the former one.
     pub(crate) fn move_to(&mut self, path: PathBuf, former_path: PathBuf) {
         self.file.move_to(path, former_path);
     }
 
-    /// Another file is about to get the name of this one's: it stays open as long as somebody reads from it.
+    /// Keeps the file open while somebody reads from it: another file is about to get its name.
     pub(crate) fn hold(&self) -> Result<(), Fault> {
         self.file.hold()
     }
 
-    /// What the catalog keeps of it.
+    /// Returns the catalog's data about the chunk.
     pub(crate) fn summary(&self) -> &ChunkSummary {
         &self.summary
     }
 
-    /// At most `max` bytes of the file from `offset` on, unchecked; empty at its end.
+    /// Returns at most `max` bytes of the file from `offset` on, unchecked; empty at its end.
     pub(crate) fn raw(&self, offset: u64, max: usize) -> Result<Bytes, Fault> {
         let rest = self.file.len.saturating_sub(offset);
         let end = offset.saturating_add(rest.min(max as u64));
         if rest == 0 { Ok(Bytes::new()) } else { self.file.bytes(offset..end) }
     }
 
-    /// Bytes of its file on this node.
+    /// Returns the size of the chunk's file on this node, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.file.len
     }
 
-    /// The log index of the checkpoint that it was scavenged by, if it was.
+    /// Returns the log index of the checkpoint that the chunk was scavenged by, if it was scavenged.
     pub(crate) fn scavenged_at(&self) -> Option<LogIndex> {
         let removed = &self.footer.removed;
         (removed.count > 0).then_some(LogIndex(removed.checkpoint))
     }
 
-    /// Refuses a chunk that was scavenged by a newer checkpoint than this one: it may lack what was still there.
+    /// Refuses a chunk that a checkpoint newer than this one scavenged: it may lack events that this one still has.
     pub(crate) fn check_scavenged(&self, checkpoint: Option<LogIndex>) -> Result<(), Fault> {
         match self.scavenged_at() {
             Some(index) if checkpoint.is_none_or(|checkpoint| index > checkpoint) => {
@@ -129,7 +129,7 @@ impl Chunk {
         }
     }
 
-    /// Where the events of a key are; `None` if the chunk holds none.
+    /// Returns the places of a key's events; `None` if the chunk does not have the key.
     pub(crate) fn find(
         &self,
         key: &Key,
@@ -142,7 +142,7 @@ impl Chunk {
         self.posting(entry, page.offset, read).map(Some)
     }
 
-    /// The entry of a key in the page that would have it.
+    /// Returns the entry of a key from the page that would have it.
     pub(super) fn entry(
         &self,
         key: &[u8],
@@ -155,7 +155,7 @@ impl Chunk {
         entry.map_err(|malformed| self.file.damaged(page.offset, malformed))
     }
 
-    /// Completes an entry of the page at `offset` with its ordinals; those apart come from `read`.
+    /// Completes an entry of the page at `offset` with its ordinals; `read` reads those that stand apart.
     pub(super) fn posting(
         &self,
         entry: Entry,
@@ -174,7 +174,7 @@ impl Chunk {
             }
         };
         let ordinals = decode_ordinals(encoded, entry.count).map_err(damaged)?;
-        // What was removed of a stream is always its oldest.
+        // The removed events of a stream are always its oldest.
         let first_version = match entry.versions {
             None => None,
             Some((_, last)) => {
@@ -186,7 +186,7 @@ impl Chunk {
         Ok(Posting { ordinals, first_version, previous })
     }
 
-    /// The last chunk before this one that holds the key of an entry of the page at `offset`.
+    /// Returns the last chunk before this one that holds the key of an entry of the page at `offset`.
     pub(super) fn previous(&self, entry: &Entry, offset: u64) -> Result<Option<u64>, Fault> {
         let Some(distance) = entry.distance else { return Ok(None) };
         let number = self.summary.number.checked_sub(distance).filter(|number| *number > 0);
@@ -194,8 +194,8 @@ impl Chunk {
         number.map(Some).ok_or_else(|| self.file.damaged(offset, why()))
     }
 
-    /// The events at these ascending ordinals, up to the first that brings their size to `budget_bytes`, so
-    /// at least one. Ordinals that the chunk does not hold, or not any more, are passed over.
+    /// Returns the events at these ascending ordinals, up to the first that brings their size to `budget_bytes`, so at
+    /// least one. Ordinals without an event, also those of removed events, are passed over.
     pub(crate) fn read(
         &self,
         ordinals: impl IntoIterator<Item = u32>,
@@ -216,8 +216,8 @@ impl Chunk {
         Ok(events)
     }
 
-    /// Which events stand at these ascending ordinals, scavenged ones included as long as a retry may ask for
-    /// them. Ordinals that the chunk does not hold, or not any more, are passed over.
+    /// Returns the identities of the events at these ascending ordinals, those of stubs included. Ordinals
+    /// that the chunk does not hold, or no longer holds, are passed over.
     pub(crate) fn identities(
         &self,
         ordinals: impl IntoIterator<Item = u32>,
@@ -234,8 +234,8 @@ impl Chunk {
         Ok(identities)
     }
 
-    /// Shows `visit` what stands at these ascending ordinals: the block, the place in it, and the position of
-    /// the chunk's first event; as long as it says so.
+    /// Shows `visit` the entries at these ascending ordinals, each by its block, the index in the block, and
+    /// the position of the chunk's first event, as long as `visit` returns true.
     fn walk(
         &self,
         ordinals: impl IntoIterator<Item = u32>,
@@ -260,9 +260,9 @@ impl Chunk {
         Ok(())
     }
 
-    /// The ids of all events from an ordinal on, those of stubs included.
+    /// Returns the ids of all events from an ordinal on, those of stubs included.
     ///
-    /// Fault: damaged, if one of them is not known any more.
+    /// Fault: damaged, if one of the ids is no longer there.
     pub(crate) fn ids_from(&self, ordinal: u32) -> Result<Vec<EventId>, Fault> {
         let mut ids = Vec::new();
         let mut next = ordinal;
@@ -272,7 +272,7 @@ impl Chunk {
                 self.file.damaged(entry.ids_offset, Malformed::new(why))
             };
             let skipped = next.checked_sub(entry.first_ordinal).ok_or_else(gap)?;
-            // Of a block that lacks nothing the ids alone tell.
+            // If a block has an entry for every ordinal, reading its ids is enough.
             if end - entry.first_ordinal == entry.count {
                 self.push_ids(entry, skipped, &mut ids)?;
             } else {
@@ -294,7 +294,7 @@ impl Chunk {
         Ok(ids)
     }
 
-    /// The ids of a block, but for so many at its beginning.
+    /// Adds the ids of a block, except the first `skipped`.
     fn push_ids(
         &self,
         entry: &BlockEntry,
@@ -311,8 +311,8 @@ impl Chunk {
         Ok(())
     }
 
-    /// Ordinals outside which nothing was recorded between these times (inclusive); costs no I/O and may be
-    /// wider than need be by a block on either side.
+    /// Returns the ordinals outside which nothing was recorded between these times (inclusive); costs no I/O
+    /// and may be wider than need be by a block on either side.
     pub(crate) fn ordinals_between(
         &self,
         from: Option<Timestamp>,
@@ -334,25 +334,25 @@ impl Chunk {
         if start >= end || after_all { 0..0 } else { ordinal(start)..ordinal(end) }
     }
 
-    /// Whether there is more than events.
+    /// Returns true if the chunk has stubs, not only events.
     pub(super) fn has_stubs(&self) -> bool {
         let entries: u64 = self.blocks.iter().map(|block| u64::from(block.count)).sum();
         entries > u64::from(self.footer.count)
     }
 
-    /// One more than the last ordinal.
+    /// Returns one more than the last ordinal.
     pub(super) fn ordinals_end(&self) -> u32 {
         let span = self.summary.last_position.0 - self.summary.first_position.0;
         u32::try_from(span + 1).expect("the footer was checked to cover fewer positions")
     }
 
-    /// The block that an ordinal lies in or before, and the ordinal that ends it; `None` if the chunk ends
-    /// before.
+    /// Returns the block that an ordinal lies in, or else the next one, and the ordinal that ends it; `None`
+    /// if there is none.
     fn block_of(&self, ordinal: u32) -> Option<(&BlockEntry, u32)> {
         self.blocks_from(ordinal).next()
     }
 
-    /// The blocks that end after an ordinal, each with the ordinal that ends it.
+    /// Returns the blocks that end after an ordinal, each with the ordinal that ends it.
     pub(super) fn blocks_from(&self, ordinal: u32) -> impl Iterator<Item = (&BlockEntry, u32)> {
         let after = self.blocks.partition_point(|block| block.first_ordinal <= ordinal);
         let blocks = self.blocks.get(after.saturating_sub(1)..).unwrap_or_default();
@@ -366,7 +366,7 @@ impl Chunk {
     }
 }
 
-/// The sections must fill the file, so that every byte is in a frame, and those that are critical known.
+/// Checks that the sections fill the file, so that every byte is in a frame, and that critical ones are known.
 fn check_sections(file: &ChunkFile, footer: &Footer, end: u64) -> Result<(), Fault> {
     let mut offset = HEADER_BYTES;
     for section in &footer.sections {

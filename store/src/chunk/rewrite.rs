@@ -18,13 +18,13 @@ use crate::format::chunk::{Footer, Section, event_digest};
 use crate::key::Key;
 use crate::vfs::Vfs;
 
-/// Replaces the file of `source` by one without the events below what `cut` says of their streams: the first
-/// version that is kept. Of those at `keep_stub_from` and after, place and id are kept. `checkpoint` is the log
-/// index of the checkpoint that the cuts go by. `None`, and nothing is written, if nothing would go.
+/// Replaces the file of `source` by one without the events below their streams' cuts; `cut` returns the first version
+/// of a stream that is kept. Removed events at `keep_stub_from` and after keep a stub with their identity. `checkpoint`
+/// is the log index of the cuts' checkpoint. Returns `None`, and writes nothing, if nothing would be removed.
 ///
-/// Error of damage: of `source`, or what was written is not what was to be written; the old file stays in place.
-/// On return the new file is durable and was checked; a power cut leaves the old or the new. `source` goes on reading the old
-/// file for as long as it is open. Memory: the index of the chunk; `cut` is asked once for each stream.
+/// Error of damage: `source` is damaged, or the new file is not what it should be; the old file stays in place. On
+/// return the new file is durable and was checked; a power cut leaves the old or the new. `source` goes on reading the
+/// old file for as long as it is open. Memory: the chunk's index. `cut` is called once per stream.
 pub(crate) fn rewrite(
     vfs: &dyn Vfs,
     directory: &Path,
@@ -35,7 +35,7 @@ pub(crate) fn rewrite(
     checkpoint: LogIndex,
 ) -> Result<Option<ChunkSummary>, Fault> {
     let cuts = cuts(source, cut)?;
-    // Stubs alone are worth a rewrite once, when none of them has to stay.
+    // Removing stubs alone is worth a rewrite only when none of them has to stay.
     let has_stubs = source.has_stubs();
     if cuts.is_empty() && !(has_stubs && source.summary.last_position < keep_stub_from) {
         return Ok(None);
@@ -55,20 +55,20 @@ pub(crate) fn rewrite(
     Ok(Some(footer.summary(identity.number)))
 }
 
-/// Reads what was written: what it holds and what was removed must sum up to the chunk that it was made of. Once
-/// renamed it is all that is left, so what is not right is removed, and the old file stays.
+/// Reads the new file: its events and the removed ones must sum up to the chunk that it was made of. Once
+/// renamed it is the only copy, so a wrong file is removed, and the old one stays.
 fn check(vfs: &dyn Vfs, new: &Path, identity: &ChunkIdentity, source: &Chunk) -> Result<(), Fault> {
     let opened = Chunk::open(vfs, new, identity, &source.summary, &BlockCache::new(0));
     let checked = opened.and_then(|chunk| chunk.verify());
     if checked.is_err() {
         vfs.remove(new).map_err(Fault::io("remove", new))?;
-        // Of a chunk that does not sum up nothing else can be made: it is to be repaired.
+        // A chunk that does not sum up cannot be rewritten: it is to be repaired.
         source.verify()?;
     }
     checked
 }
 
-/// The first version that is kept, of the streams that lose events.
+/// Returns the first version that is kept, for each stream that loses events.
 fn cuts(
     source: &Chunk,
     cut: &mut dyn FnMut(&StreamName) -> Result<Version, Fault>,
@@ -86,7 +86,7 @@ fn cuts(
         let below = usize::try_from(kept.0.saturating_sub(first.0)).unwrap_or(usize::MAX);
         let below = posting.ordinals.get(..below).unwrap_or(&posting.ordinals);
         let reads = &mut ReadCounters::default();
-        // Stubs are in the posting too.
+        // The posting has the ordinals of stubs too.
         let goes = match source.has_stubs() {
             true => !source.read(below.iter().copied(), 0, reads)?.is_empty(),
             false => !below.is_empty(),
@@ -98,12 +98,12 @@ fn cuts(
     Ok(cuts)
 }
 
-/// What a rewritten chunk does not hold any more: ascending ordinals.
+/// The ordinals of a rewritten chunk that were removed, ascending.
 #[derive(Default)]
 struct Gone {
-    /// Of events.
+    /// The ordinals of removed events.
     events: Vec<u32>,
-    /// Of what was an event or a stub, and now is neither.
+    /// The ordinals that had an event or a stub, and now have neither.
     entries: Vec<u32>,
 }
 
@@ -149,7 +149,7 @@ fn write_events(
     Ok(gone)
 }
 
-/// Every key stays, that of a stream with its versions, so that no chain through the chunks breaks.
+/// Writes every key again, a stream's with its versions, so that no chain through the chunks breaks.
 fn write_keys(draft: &mut Draft, source: &Chunk, gone: &Gone) -> Result<(), Fault> {
     let mut keys = Index::new(draft);
     for entry in source.entries() {

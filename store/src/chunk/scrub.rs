@@ -4,11 +4,11 @@ use super::Chunk;
 use crate::Fault;
 
 impl Chunk {
-    /// Checks the frames of the sections from `offset` on, 0 or what the last piece returned: about
-    /// `budget_bytes`, at least one frame. Where the next piece begins; `None` at the end.
+    /// Checks the frames of the sections from `offset` on, which is 0 or what the last call returned: about
+    /// `budget_bytes`, at least one frame. Returns the offset of the next piece; `None` at the end.
     ///
-    /// Header, footer and what follows it are checked when the chunk is opened. Whether its parts agree is
-    /// the affair of [`Chunk::verify`].
+    /// The header, the footer and the trailer are checked when the chunk is opened. [`Chunk::verify`] checks
+    /// that the parts of the chunk agree.
     pub(crate) fn check_piece(&self, offset: u64, budget_bytes: u64) -> Result<Option<u64>, Fault> {
         let end = offset.saturating_add(budget_bytes.max(1));
         let sections = self.footer.sections.iter();
@@ -26,7 +26,7 @@ impl Chunk {
         Ok(None)
     }
 
-    /// Whether the frame of a section where damage is said to be is whole.
+    /// Returns true if the fault names a damaged frame of a section, and that frame is whole.
     pub(crate) fn refutes(&self, fault: &Fault) -> bool {
         let Fault::Damaged { offset, .. } = fault else { return false };
         let mut sections = self.footer.sections.iter();

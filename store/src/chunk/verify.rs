@@ -1,4 +1,4 @@
-//! Checks every byte of a chunk, and that its indexes say what its events say.
+//! Checks every byte of a chunk, and that its indexes agree with its events.
 
 use std::path::Path;
 
@@ -19,18 +19,18 @@ use crate::{Fault, Key, StoredEvent};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChunkKey {
     pub(crate) key: Key,
-    /// Of a stream: the version of its first event in the chunk.
+    /// For a stream the version of its first event in the chunk.
     pub(crate) first_version: Option<Version>,
-    /// Of a stream: the version of its last event in the chunk. Of another key: how many events were recorded
+    /// For a stream the version of its last event in the chunk. For another key the number of events recorded
     /// with it by the end of the chunk; 0 = not known.
     pub(crate) last_version: Version,
-    /// How many of its events are there.
+    /// The number of its events that are there.
     pub(crate) count: u32,
     /// The last chunk before this one that holds the key.
     pub(crate) previous: Option<u64>,
 }
 
-/// Checks a file of which nothing is known but that its name is that of a chunk.
+/// Checks a file that is known only to have the name of a chunk.
 pub(crate) fn verify_alone(vfs: &dyn Vfs, path: &Path) -> Result<(), Fault> {
     let identity = ChunkFile::identity(vfs, path)?;
     let chunk = Chunk::open_any(vfs, path, &identity, &BlockCache::new(0))?;
@@ -41,20 +41,20 @@ pub(crate) fn verify_alone(vfs: &dyn Vfs, path: &Path) -> Result<(), Fault> {
 }
 
 impl Chunk {
-    /// Checks every byte of the file, and that ids, dictionary and digest are those of the events.
-    /// Takes memory for the index of the chunk.
+    /// Checks every byte of the file, and that ids, dictionary and digest are those of the events. Holds the
+    /// index of the chunk in memory.
     pub(crate) fn verify(&self) -> Result<(), Fault> {
         self.verify_frames()?;
         let postings = self.verify_events()?;
         self.verify_dictionary(postings)
     }
 
-    /// How many events the chunk holds.
+    /// Returns the number of events that the chunk holds.
     pub(crate) fn count(&self) -> u32 {
         self.footer.count
     }
 
-    /// Sections that this build does not know are under checksums too.
+    /// Checks all frames: sections that this build does not know are under checksums too.
     fn verify_frames(&self) -> Result<(), Fault> {
         for section in &self.footer.sections {
             for frame in self.file.frames(section.number, section.range.clone()) {
@@ -113,7 +113,7 @@ impl Chunk {
         self.footer.removed != Removed::default()
     }
 
-    /// The dictionary must be that of the events; of a scavenged chunk it also has keys that no event is left of.
+    /// Checks that the dictionary is that of the events; a scavenged chunk may also have keys without any event.
     fn verify_dictionary(&self, postings: Vec<(Key, KeyPostings)>) -> Result<(), Fault> {
         let mut postings = postings.into_iter().map(|(key, kept)| (key.encode(), kept)).peekable();
         let mut versions = 0;
@@ -148,13 +148,13 @@ impl Chunk {
         Ok(())
     }
 
-    /// Whether an entry counts what is there. What was removed of a stream is always its oldest.
+    /// Returns true if an entry counts the events that are there. A stream's removed events are always its oldest.
     fn is_right(&self, entry: &Entry, expected: &KeyPostings) -> bool {
         let versions = match (entry.versions, expected.versions) {
             (Some(all), Some(kept)) if self.is_scavenged() => all.1 == kept.1 && all.0 <= kept.0,
             (all, kept) => all == kept,
         };
-        // What was recorded may be gone, but not what is there unrecorded.
+        // Some recorded events may be gone, but no event is there that was not recorded.
         let count = u64::from(entry.count);
         let is_first = entry.distance.is_none() && !self.is_scavenged();
         let total = match entry.total {
@@ -165,7 +165,7 @@ impl Chunk {
         versions && total && entry.count == expected.count
     }
 
-    /// The keys of the chunk, sorted; ends with the first fault. Keeps one page of the dictionary in memory.
+    /// Returns the keys of the chunk, sorted; ends with the first fault. Keeps one page of the dictionary in memory.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Result<ChunkKey, Fault>> {
         self.entries().map(|entry| {
             let (offset, entry) = entry?;
@@ -178,7 +178,7 @@ impl Chunk {
         })
     }
 
-    /// The entries of the dictionary, each with the offset of its page; ends with the first fault.
+    /// Returns the entries of the dictionary, each with the offset of its page; ends with the first fault.
     pub(super) fn entries(&self) -> impl Iterator<Item = Result<(u64, Entry), Fault>> {
         let mut pages = self.dictionary.pages().iter();
         let mut open: Option<(u64, PageReader)> = None;
@@ -207,7 +207,7 @@ impl Chunk {
         })
     }
 
-    /// For who passes over all pages once, and would drive out of the cache what others use.
+    /// Reads a page past the cache: a pass over all pages would drive out of it the pieces that others use.
     pub(super) fn page(&self, page: PageEntry) -> Result<PageReader, Fault> {
         let range = page.offset..page.offset.saturating_add(page.length);
         let payload = self.file.frame(Section::Dictionary.number(), range)?;
@@ -215,7 +215,7 @@ impl Chunk {
     }
 }
 
-/// What the footer sums up.
+/// The sums that the footer has.
 #[derive(Default)]
 struct Sum {
     count: u32,

@@ -1,4 +1,4 @@
-//! Writes a chunk: events as they come, then what finds them.
+//! Writes a chunk: the events as they come, then the indexes that find them.
 
 use std::borrow::Borrow;
 use std::path::Path;
@@ -17,10 +17,10 @@ use crate::format::chunk::{Footer, Removed, event_digest};
 use crate::vfs::Vfs;
 use crate::{Fault, Key, StoredEvent};
 
-/// Writes a chunk of consecutive events, at least one. On return the file is durable, its name not yet.
+/// Writes a chunk of consecutive events, at least one. On return the file is durable, but not yet its name.
 ///
-/// `previous` tells where a key was last seen before this chunk; it is asked once for every key, in ascending
-/// order. A file of that name, left by a crash, is replaced.
+/// `previous` returns where a key was last seen before this chunk; it is called once for every key, in
+/// ascending order. A file of this name, left by a crash, is replaced.
 ///
 /// # Panics
 /// When there is no event, or one that is out of order.
@@ -75,7 +75,7 @@ fn empty_footer(first: &StoredEvent) -> Footer {
     }
 }
 
-/// Writes postings, dictionary and its index; returns what the catalog must learn.
+/// Writes postings, dictionary and its index; returns the keys for the catalog.
 fn write_keys(
     draft: &mut Draft,
     keys: Vec<(Key, KeyPostings)>,
@@ -99,8 +99,8 @@ fn write_keys(
     Ok(states)
 }
 
-/// How many events were recorded with a key that is no stream, by the end of a chunk that has `count` of them;
-/// 0 = not known, as of the chunk before.
+/// Returns the number of events recorded with a key that is no stream, by the end of a chunk that has `count`
+/// of them; 0 if that number is not known, as it is not for the chunk before.
 fn total(before: Option<KeyState>, count: u32) -> u64 {
     match before.map(|before| before.version.0) {
         Some(0) => 0,

@@ -3,7 +3,7 @@
 use ::bytes::{Buf, Bytes};
 use quorate_proto::EventId;
 
-/// Bytes that do not decode, and why.
+/// The reason why bytes do not decode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Malformed(pub(crate) String);
@@ -13,13 +13,13 @@ impl Malformed {
         Malformed(why.into())
     }
 
-    /// What a checked type of `proto` refused.
+    /// Makes an error of the refusal of a checked type of `proto`.
     pub(crate) fn invalid(invalid: quorate_proto::Invalid) -> Malformed {
         Malformed(invalid.to_string())
     }
 }
 
-/// A cursor over bytes. Everything it hands out is a slice of the same allocation.
+/// A cursor over bytes. Everything it returns is a slice of the same allocation.
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
     bytes: Bytes,
@@ -48,7 +48,7 @@ impl Input {
         self.bytes.len()
     }
 
-    /// The next `length` bytes.
+    /// Takes the next `length` bytes.
     pub(crate) fn take(&mut self, length: usize) -> Result<Bytes, Malformed> {
         if length > self.bytes.len() {
             return Err(Input::short());
@@ -56,7 +56,7 @@ impl Input {
         Ok(self.bytes.split_to(length))
     }
 
-    /// The id of an event.
+    /// Takes the id of an event.
     pub(crate) fn event_id(&mut self) -> Result<EventId, Malformed> {
         let (head, _) = self.bytes.split_first_chunk::<16>().ok_or_else(Input::short)?;
         let id = EventId::from_bytes(*head).map_err(Malformed::invalid)?;
@@ -64,29 +64,29 @@ impl Input {
         Ok(id)
     }
 
-    /// All bytes that are left.
+    /// Returns all bytes that are left.
     pub(crate) fn rest(self) -> Bytes {
         self.bytes
     }
 
-    /// A length in one byte, and so many bytes.
+    /// Takes a length in one byte, and so many bytes.
     pub(crate) fn short_bytes(&mut self) -> Result<Bytes, Malformed> {
         let length = self.u8()?;
         self.take(usize::from(length))
     }
 
-    /// A length in four bytes, and so many bytes.
+    /// Takes a length in four bytes, and so many bytes.
     pub(crate) fn long_bytes(&mut self) -> Result<Bytes, Malformed> {
         let length = self.u32()?;
         self.take(usize::try_from(length).map_err(|_| Input::short())?)
     }
 
-    /// A length in one byte, and so many bytes of UTF-8.
+    /// Takes a length in one byte, and so many bytes of UTF-8.
     pub(crate) fn short_text(&mut self) -> Result<String, Malformed> {
         text(&self.short_bytes()?)
     }
 
-    /// An unsigned number in 1 to 10 bytes, 7 bits each, lowest first (LEB128).
+    /// Takes an unsigned number in 1 to 10 bytes, 7 bits each, lowest first (LEB128).
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -103,7 +103,7 @@ impl Input {
         Err(Malformed::new("a number is longer than 64 bits"))
     }
 
-    /// Nothing may be left.
+    /// Returns an error if bytes are left.
     pub(crate) fn end(self) -> Result<(), Malformed> {
         if self.bytes.is_empty() {
             return Ok(());
@@ -116,7 +116,7 @@ impl Input {
     }
 }
 
-/// Bytes as text.
+/// Returns bytes as text.
 pub(crate) fn text(bytes: &Bytes) -> Result<String, Malformed> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Malformed::new("a text is not UTF-8"))
 }
@@ -149,14 +149,14 @@ pub(crate) trait Output {
         self.put(&number.to_le_bytes());
     }
 
-    /// At most 255 bytes.
+    /// Puts at most 255 bytes behind their length in one byte.
     fn put_short(&mut self, bytes: &[u8]) {
         let length = u8::try_from(bytes.len()).expect("checked against the limits before");
         self.put_u8(length);
         self.put(bytes);
     }
 
-    /// At most 4 GiB.
+    /// Puts at most 4 GiB behind their length in four bytes.
     fn put_long(&mut self, bytes: &[u8]) {
         let length = u32::try_from(bytes.len()).expect("checked against the limits before");
         self.put_u32(length);

@@ -1,4 +1,4 @@
-//! The catalog: what its tables hold, and how its pages lie in the file.
+//! The catalog: the contents of its tables, and the place of its pages in the file.
 //!
 //! The file is redb's, but every page of it carries a checksum of ours, because redb reads without verifying:
 //!
@@ -16,14 +16,14 @@
 //! | --- | --- | --- |
 //! | 1 state | `state` | version 2, cluster 16, log 4, chunk size 8, log id 1 + 16, position 8, recorded_at 8, digest 16, next chunk 8, attachment |
 //! | 1 state | `contents` | indexed through 8, target 8 (0 = no round), key 4 + n; stream records 8; rows 8 and sum 16 of keys, records, snapshots, filters, groups (which may be left out: none) |
-//! | 2 chunks | number 8, most significant byte first | first and last position 8 + 8, times 8 + 8, digest 16, bytes 8 |
+//! | 2 chunks | number 8, most significant byte first | first and last position 8 + 8, times 8 + 8, digest 16 |
 //! | 3 keys | kind and name | last chunk varint, version (of a stream) or total varint |
-//! | 4 records | kind and name of a stream, category or path | what changes left behind (see `life`) |
+//! | 4 records | kind and name of a stream, category or path | the record that changes left behind (see `life`) |
 //! | 5 snapshots | stream | the aggregate snapshot as it was put |
 //! | 6 filters | number of a chunk that is not indexed, as in table 2 | blocks of 8 words, 4 each |
-//! | 7 groups | group, and position of what is parked (see `group`) | what is known of the group, or of that event |
+//! | 7 groups | group, or group and position of a parked event (see `group`) | the group's state, or the parked event |
 //!
-//! Table 7 may be missing in a file: its groups are none.
+//! Table 7 may be missing in a file, which then has no groups.
 
 use bytes::Bytes;
 use quorate_proto::{LogId, LogIndex, Position, Term, Timestamp, Version};
@@ -33,9 +33,9 @@ use crate::catalog::{CheckpointState, Contents, FILTER_WORDS, Indexed, KeyState,
 use crate::chunk::ChunkSummary;
 
 pub(crate) const BLOCK_BYTES: u64 = 4096;
-/// Pages whose checksums fill one block.
+/// The number of pages whose checksums fill one block.
 pub(crate) const PAGES_PER_GROUP: u64 = BLOCK_BYTES / 4;
-/// Where the two header slots are: in blocks of their own, so that what one of them loses the other has.
+/// The offsets of the two header slots: in blocks of their own, so that damage to one block spares the other slot.
 pub(crate) const SLOT_OFFSETS: [u64; 2] = [0, BLOCK_BYTES];
 const SLOT_BLOCKS: u64 = SLOT_OFFSETS.len() as u64;
 pub(crate) const SLOT_BYTES: usize = 512;
@@ -44,7 +44,7 @@ pub(crate) const HEADER_BYTES_MAX: usize = SLOT_BYTES - SLOT_ENVELOPE_BYTES;
 
 const SLOT_ENVELOPE_BYTES: usize = 8 + 2 + 2 + 4 + 16 + 8 + 4;
 const MAGIC: &[u8; 8] = b"QUORCATL";
-/// Of the header and of how pages lie in the file.
+/// The version of the header and of the place of pages in the file.
 const SLOT_VERSION: u16 = 2;
 const VERSION: u16 = 1;
 const CHECKSUM_BYTES: usize = 4;
@@ -61,9 +61,9 @@ pub(crate) enum Table {
     Groups = 7,
 }
 
-/// The key of what the checkpoint stands for.
+/// The key of the checkpoint's state.
 pub(crate) const STATE_KEY: &[u8] = b"state";
-/// The key of what the tables hold.
+/// The key of the contents of the tables.
 pub(crate) const CONTENTS_KEY: &[u8] = b"contents";
 
 /// One copy of redb's header: a sector, so that it is written whole or not at all.
@@ -71,7 +71,7 @@ pub(crate) const CONTENTS_KEY: &[u8] = b"contents";
 pub(crate) struct Slot {
     pub(crate) cluster: [u8; 16],
     pub(crate) log: u32,
-    /// Grows with every header written; the newest copy counts.
+    /// A number that grows with every header written; the newest copy counts.
     pub(crate) sequence: u64,
     pub(crate) header: Bytes,
 }
@@ -110,7 +110,7 @@ impl Slot {
         Ok(Slot { cluster, log, sequence, header: input.take(length)? })
     }
 
-    /// The checksum of a page of this catalog; never 0.
+    /// Returns the checksum of a page of this catalog; never 0.
     pub(crate) fn page_checksum(&self, page: u64, bytes: &[u8]) -> u32 {
         let mut place = Vec::with_capacity(28);
         place.put(&self.cluster);
@@ -120,18 +120,18 @@ impl Slot {
     }
 }
 
-/// Where a page is in the file.
+/// Returns the offset of a page in the file.
 pub(crate) fn page_offset(page: u64) -> u64 {
     (SLOT_BLOCKS + 1 + page / PAGES_PER_GROUP + page) * BLOCK_BYTES
 }
 
-/// Where the checksum of a page is in the file.
+/// Returns the offset of a page's checksum in the file.
 pub(crate) fn checksum_offset(page: u64) -> u64 {
     let group = page / PAGES_PER_GROUP;
     (SLOT_BLOCKS + group * (PAGES_PER_GROUP + 1)) * BLOCK_BYTES + page % PAGES_PER_GROUP * 4
 }
 
-/// How long the file of so many pages is, in bytes.
+/// Returns the length of a file with so many pages, in bytes.
 pub(crate) fn file_bytes(pages: u64) -> u64 {
     match pages.checked_sub(1) {
         None => SLOT_BLOCKS * BLOCK_BYTES,
@@ -139,7 +139,7 @@ pub(crate) fn file_bytes(pages: u64) -> u64 {
     }
 }
 
-/// How many whole pages a file of this length has.
+/// Returns the number of whole pages in a file of this length.
 pub(crate) fn page_count(file_bytes: u64) -> u64 {
     let blocks = (file_bytes / BLOCK_BYTES).saturating_sub(SLOT_BLOCKS);
     let (groups, rest) = (blocks / (PAGES_PER_GROUP + 1), blocks % (PAGES_PER_GROUP + 1));
@@ -153,7 +153,7 @@ pub(crate) fn seal(table: Table, key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
     value
 }
 
-/// The value without its checksum, which must be right.
+/// Returns a value without its checksum, which must be right.
 pub(crate) fn unseal(table: Table, key: &[u8], bytes: &Bytes) -> Result<Bytes, Malformed> {
     checked(bytes, value_seed(table, key))
 }
@@ -221,7 +221,7 @@ pub(crate) fn encode_contents(contents: &Contents) -> Vec<u8> {
     out.put_u64(indexed.round.as_ref().map_or(0, |round| round.target));
     out.put_long(indexed.round.as_ref().map_or(&[], |round| &*round.after));
     out.put_u64(*stream_records);
-    // Without groups it is what it was before there were any, and builds of then can read it.
+    // Without groups the bytes are those of a build from before there were groups, which can read them.
     let groups = Some(groups).filter(|groups| **groups != TableSum::default());
     for table in [keys, records, snapshots, filters].into_iter().chain(groups) {
         out.put_u64(table.rows);
@@ -257,7 +257,7 @@ pub(crate) fn encode_chunk(chunk: &ChunkSummary) -> Vec<u8> {
     out
 }
 
-/// The key of a chunk in its table.
+/// Returns the key of a chunk in the table of chunks.
 pub(crate) fn chunk_key(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
@@ -307,7 +307,7 @@ pub(crate) fn decode_filter(value: Bytes) -> Result<Vec<[u32; FILTER_WORDS]>, Ma
     Ok(blocks.to_vec())
 }
 
-/// Collects rows of a table, as they stand there, for another node: the table's number, then the rows.
+/// Collects rows of a table, unchanged, for another node: the table's number, then the rows.
 #[derive(Debug)]
 pub(crate) struct PageBuilder {
     rows: Vec<u8>,
@@ -325,7 +325,7 @@ impl PageBuilder {
         }
     }
 
-    /// Bytes so far.
+    /// Returns the number of bytes so far.
     pub(crate) fn size(&self) -> usize {
         self.rows.len()
     }
@@ -337,7 +337,7 @@ impl PageBuilder {
     }
 }
 
-/// The number of the table and the rows of a page that another node made, in order.
+/// Returns the number of the table and the rows, in order, of a page that another node made.
 pub(crate) fn decode_page(page: &Bytes) -> Result<(u8, Vec<(Bytes, Bytes)>), Malformed> {
     let mut input = Input::new(checked(page, 0)?);
     let table = input.u8()?;

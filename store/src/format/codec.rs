@@ -1,4 +1,4 @@
-//! How what stands on disk is packed. The numbers are on disk, and never used again for another codec.
+//! The codecs that pack payloads on disk. A codec's number stands there, and is never used for another codec.
 
 use std::cell::RefCell;
 
@@ -7,21 +7,21 @@ use zstd::bulk::{Compressor, Decompressor};
 
 use super::Malformed;
 
-/// As it is.
+/// The payload as it is.
 const PLAIN: u8 = 0;
-/// One Zstandard frame.
+/// The payload as one Zstandard frame.
 const ZSTANDARD: u8 = 1;
 
-/// Chosen by measurement: on small JSON events the levels above take three times as long for a twelfth of
-/// the size.
+/// The level of compression, chosen by measurement: on small JSON events the levels above take three times as
+/// long for a twelfth of the size.
 const LEVEL: i32 = 3;
 
-/// No frame is longer once unpacked, whatever its header says: nothing larger is ever written, because a
-/// block is closed by the event that fills it, and an event has about 1 MiB at most.
+/// The most bytes of a frame once unpacked, whatever its header says: nothing larger is ever written, because
+/// a block is closed by the event that fills it, and an event has about 1 MiB at most.
 pub(crate) const PLAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 thread_local! {
-    /// Setting one up costs more than unpacking a block.
+    /// A decompressor for each thread: setting one up costs more than unpacking a block.
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
@@ -37,7 +37,7 @@ impl Packer {
         Packer { compressor, packed: Vec::new() }
     }
 
-    /// A codec and what it makes of these bytes; what it does not make shorter stays as it is.
+    /// Returns a codec and the packed bytes; bytes that do not get shorter stay as they are.
     pub(crate) fn pack<'a>(&'a mut self, plain: &'a [u8]) -> (u8, &'a [u8]) {
         self.packed.clear();
         self.packed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
@@ -48,7 +48,7 @@ impl Packer {
     }
 }
 
-/// What was packed to these bytes, of a length that is told beside them.
+/// Unpacks bytes to the length that stands beside them.
 pub(crate) fn unpack(codec: u8, packed: Bytes, length: usize) -> Result<Bytes, Malformed> {
     let other_length = || Malformed::new("it has another length once unpacked than it says");
     if length > PLAIN_BYTES_MAX {

@@ -6,13 +6,13 @@
 
 use super::Malformed;
 
-/// The line for the catalog of that number.
+/// Returns the line for the catalog with this number.
 pub(crate) fn encode(number: u64) -> Vec<u8> {
     let name = catalog_name(number);
     format!("{name} {:08x}\n", crc32c::crc32c(name.as_bytes())).into_bytes()
 }
 
-/// The number of the catalog that the line names.
+/// Returns the number of the catalog that the line names.
 pub(crate) fn decode(bytes: &[u8]) -> Result<u64, Malformed> {
     let text = std::str::from_utf8(bytes).ok();
     let digits = text.and_then(|line| line.strip_prefix("catalog-")?.split(' ').next());
@@ -23,7 +23,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<u64, Malformed> {
     }
 }
 
-/// The name of the catalog's file.
+/// Returns the name of the catalog's file.
 pub(crate) fn catalog_name(number: u64) -> String {
     format!("catalog-{number:06}")
 }

@@ -13,7 +13,7 @@
 //! data           the rest
 //! ```
 //!
-//! The length of the whole is kept outside, by whatever holds the body, and so is the event's id.
+//! The length of the body and the event's id are kept outside, by whatever holds the body.
 
 use bytes::Bytes;
 use quorate_proto::{CorrelationId, Event, EventId, EventType, Tag, Timestamp};
@@ -64,7 +64,7 @@ fn flags(event: &Event) -> u8 {
         | flag(!event.metadata.is_empty(), METADATA)
 }
 
-/// The whole event; `data` and `metadata` are slices of `body`.
+/// Decodes the whole event; `data` and `metadata` are slices of `body`.
 pub(crate) fn decode(id: EventId, body: &Bytes) -> Result<Event, Malformed> {
     let mut input = Input::new(body.clone());
     let flags = input.u8()?;
@@ -99,7 +99,7 @@ pub(crate) fn decode(id: EventId, body: &Bytes) -> Result<Event, Malformed> {
     })
 }
 
-/// Whether a body decodes, found out without making anything of it: every event that is read is checked.
+/// Checks that a body decodes, without making anything of it: every event that is read is checked.
 pub(crate) fn check(body: &[u8]) -> Result<(), Malformed> {
     let mut parts = Parts(body);
     let flags = parts.head()?;
@@ -123,7 +123,7 @@ pub(crate) fn check(body: &[u8]) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// What the event can be found by, beside its stream: type, correlation id and tags, in this order.
+/// Returns the keys that find the event, beside its stream's: type, correlation id and tags, in this order.
 pub(crate) fn labels(body: &[u8]) -> Result<Vec<Key>, Malformed> {
     let mut parts = Parts(body);
     let flags = parts.head()?;
@@ -145,7 +145,7 @@ pub(crate) fn labels(body: &[u8]) -> Result<Vec<Key>, Malformed> {
     Ok(labels)
 }
 
-/// Only the type.
+/// Decodes only the type.
 pub(crate) fn kind(body: &[u8]) -> Result<EventType, Malformed> {
     let mut parts = Parts(body);
     parts.head()?;
@@ -163,7 +163,7 @@ impl<'a> Parts<'a> {
         Ok(part)
     }
 
-    /// The flags, and past the schema.
+    /// Takes the flags and the schema, and returns the flags.
     fn head(&mut self) -> Result<u8, Malformed> {
         let flags = self.byte()?;
         if flags & !KNOWN != 0 {
@@ -205,7 +205,7 @@ fn twice(tag: &Tag) -> Malformed {
     Malformed::new(format!("an event has the tag `{tag}` twice"))
 }
 
-/// An event is in the index once for each of its tags, so none may be there twice.
+/// Takes the tags. An event is in the index once for each tag, so no tag may be there twice.
 fn take_tags(input: &mut Input) -> Result<Vec<String>, Malformed> {
     let count = input.u8()?;
     let mut tags: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! Consumer groups: what they are, in commands and in the catalog, and their rows there.
+//! Consumer groups: their definitions in commands and in the catalog, and their rows in the catalog.
 //!
 //! ```text
 //! definition  query as in a condition, after 8, settings
@@ -82,18 +82,18 @@ pub(super) fn take_settings(input: &mut Input) -> Result<GroupSettings, Malforme
     Ok(settings)
 }
 
-/// What a row of the catalog is about.
+/// The key of a row of the catalog's table of groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RowKey {
     /// The answers to the newest requests, of all groups together.
     Remembered,
     /// The group itself.
     Head(GroupName),
-    /// An event that is parked.
+    /// A parked event.
     Parked(GroupName, Position),
 }
 
-/// No group has this name.
+/// The key of the remembered answers: no group has this name.
 pub(crate) const REMEMBERED_KEY: [u8; 1] = [0];
 
 pub(crate) fn head_key(name: &GroupName) -> Vec<u8> {
@@ -126,7 +126,7 @@ pub(crate) fn decode_row_key(key: &Bytes) -> Result<RowKey, Malformed> {
     Ok(row)
 }
 
-/// What stands in the head's row. The positions are ascending.
+/// Encodes the row of a group's head. The positions are ascending.
 pub(crate) fn encode_head(head: &Head) -> Vec<u8> {
     let Head { definition, incarnation, revision, floor, settled, failed } = head;
     let mut out = Vec::with_capacity(256 + settled.len() * 2 + failed.len() * 12);
@@ -202,7 +202,7 @@ fn count(count: u64, max: usize) -> Result<usize, Malformed> {
     count.ok_or_else(|| Malformed::new(format!("has more than {max} of one kind")))
 }
 
-/// What stands in the row of an event that is parked; its position is in the key.
+/// Encodes the row of a parked event; its position is in the key.
 pub(crate) fn encode_parked(parked: &Parked) -> Vec<u8> {
     let Parked { attempts, parked_at, reason, .. } = parked;
     let mut out = Vec::with_capacity(reason.len() + 20);
@@ -224,7 +224,7 @@ pub(crate) fn decode_parked(position: Position, value: Bytes) -> Result<Parked, 
     Ok(Parked { position, attempts, reason, parked_at })
 }
 
-/// The bytes of the row of what is remembered.
+/// Encodes the row of the remembered answers.
 pub(crate) fn encode_remembered(remembered: &Remembered) -> Vec<u8> {
     let counts = remembered.counts();
     let mut out = Vec::with_capacity(8 + counts.len() * 18);
@@ -340,7 +340,7 @@ mod tests {
             let _ = decode_parked(Position(1), bytes.clone());
             let _ = decode_head(bytes.clone());
             let _ = decode_remembered(bytes.clone());
-            // Behind a definition that is whole.
+            // The random bytes stand behind a whole definition.
             let mut head = vec![VERSION];
             put_definition(&definition(), &mut head);
             head.extend(&bytes);
@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(decode_row_key(&key), Ok(RowKey::Head(name("aa"))));
     }
 
-    /// A store that was written by this build must be read by every later one.
+    /// A store that was written by this build must be readable by every later one.
     #[test]
     fn the_bytes_of_a_row_stay_what_they_are() {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

@@ -1,4 +1,4 @@
-//! What changes and aggregate snapshots come to in the catalog.
+//! Records of changes and aggregate snapshots, as they stand in the catalog.
 //!
 //! ```text
 //! record    version 1 (1), flags 1 (1 closed, 2 max count, 4 max age), max count varint and max age varint if
@@ -7,7 +7,7 @@
 //! snapshot  version 1 (1), stream's version 8, schema 4, recorded_at 8, data: the rest
 //! ```
 //!
-//! The catalog puts them under a checksum, and knows whose they are.
+//! The catalog puts them under a checksum, and has the names of their owners in its keys.
 
 use bytes::Bytes;
 use quorate_proto::{Position, RecordedSnapshot, Snapshot, StreamName, Timestamp, Version};
@@ -65,7 +65,7 @@ pub(crate) fn encode_snapshot(recorded: &RecordedSnapshot) -> Bytes {
     Bytes::from(out)
 }
 
-/// The snapshot of a stream; its data is a slice of `value`.
+/// Decodes the snapshot of a stream; its data is a slice of `value`.
 pub(crate) fn decode_snapshot(
     stream: &StreamName,
     value: Bytes,
@@ -94,7 +94,7 @@ fn put_limits(limits: &Limits, closed: u8, out: &mut Vec<u8>) {
     }
 }
 
-/// Limits, and whether it is closed.
+/// Takes limits, and whether the stream is closed.
 fn take_limits(input: &mut Input) -> Result<(Limits, bool), Malformed> {
     let flags = input.u8()?;
     if flags & !KNOWN != 0 {

@@ -1,4 +1,4 @@
-//! The manifest of a checkpoint: what a node must know before it fetches it from another.
+//! The manifest of a checkpoint: the data that a node needs before it fetches the checkpoint.
 //!
 //! ```text
 //! version 2 (1), state 4 + n, contents 4 + n, count 8, chunks, CRC32C 4 over all before
@@ -18,17 +18,17 @@ use crate::chunk::ChunkSummary;
 const VERSION: u16 = 1;
 const CHUNK_BYTES: usize = 56;
 
-/// What a checkpoint is: its state, and its chunks by number.
+/// The manifest: the state of a checkpoint, and its chunks by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Manifest {
     pub(crate) log_id: LogId,
     pub(crate) state: CheckpointState,
-    /// What the rows of the tables come to: a catalog that was sent short is refused.
+    /// The contents of the tables: a catalog with rows missing is refused.
     pub(crate) contents: Contents,
     pub(crate) chunks: Vec<ChunkSummary>,
 }
 
-/// Puts the manifest.
+/// Encodes the manifest.
 pub(crate) fn encode(manifest: &Manifest) -> Bytes {
     let Manifest { state, contents, chunks, .. } = manifest;
     let mut out = Vec::with_capacity(256 + state.attachment.len() + chunks.len() * CHUNK_BYTES);
@@ -49,7 +49,7 @@ pub(crate) fn encode(manifest: &Manifest) -> Bytes {
     Bytes::from(out)
 }
 
-/// Takes a manifest.
+/// Decodes a manifest.
 pub(crate) fn decode(bytes: &Bytes) -> Result<Manifest, Malformed> {
     let body = bytes.len().checked_sub(4).ok_or_else(|| Malformed::new("ends too early"))?;
     let checksum = Input::new(bytes.slice(body..)).u32()?;

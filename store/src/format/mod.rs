@@ -1,7 +1,7 @@
 //! Every byte that `store` puts on disk is encoded and decoded here; little endian throughout.
 //!
-//! The modules are pure: bytes in, values out. Decoders take whatever bytes there are: they answer
-//! [`Malformed`] and never panic, and never allocate more than the input is long.
+//! The modules are pure: bytes in, values out. Decoders take any bytes: they return [`Malformed`] and never
+//! panic, and never allocate more than the input is long.
 
 mod bytes;
 pub(crate) mod catalog;

@@ -1,4 +1,4 @@
-//! The outcome of an entry, in the one form that its digest is made of.
+//! The outcome of an entry, in the one form that its digest is made from.
 //!
 //! ```text
 //! outcome   log index 8, verdicts
@@ -12,7 +12,7 @@
 //!           8 group: outcome 1 (0 done, 1 not found, 2 differs, 3 full, 4 stale), count 8
 //!           9 limits full: kind of the scope's key 1, name 1 + n
 //!           10 repeated: as appended
-//!           11 unsettled: the verdict unless it was appended before the window
+//!           11 unsettled: the verdict unless the append was made before the window
 //! failure   stream 1 + n, actual 8, expected 1 (0 any, 1 none, 2 exists, 3 exactly, and then 8 more)
 //! violation condition 4, position 8
 //! ```
@@ -26,7 +26,7 @@ use super::Output;
 use crate::key::Key;
 use crate::verdict::{Rejection, Verdict};
 
-/// The digest after an entry, given the one before.
+/// Returns the digest after an entry, given the digest before it.
 pub(crate) fn digest(before: u128, index: LogIndex, verdicts: &[Verdict]) -> u128 {
     let mut out = Vec::with_capacity(24 + verdicts.len() * 40);
     out.put_u128(before);
@@ -143,7 +143,7 @@ mod tests {
         })
     }
 
-    /// Replicas of two builds compare it: a change of these numbers is a change of the cluster's level.
+    /// Replicas of two builds compare the digest: a change of these numbers needs a new cluster level.
     #[test]
     fn the_digest_of_an_outcome_stays_what_it_is() {
         let stream = StreamName::new("order-1").expect("a name");

@@ -1,4 +1,4 @@
-//! What the catalog holds, what is sent of it to other nodes, and the file that names the one in use.
+//! The decoders of the catalog, of the pages that are sent to other nodes, and of the file `CURRENT`.
 
 use std::sync::Arc;
 
@@ -135,7 +135,7 @@ fn manifests() -> Vec<Vec<u8>> {
     vec![manifest::encode(&manifest::Manifest { log_id, state, contents, chunks }).to_vec()]
 }
 
-/// With the checksum that the name in front of it has.
+/// Decodes the bytes as they are, and with the right checksum for the name at their beginning.
 fn name(bytes: &[u8]) {
     let _ = current::decode(bytes);
     let mut names = bytes.splitn(2, |byte| *byte == b' ');

@@ -1,4 +1,4 @@
-//! The parts of a chunk, and whole chunks.
+//! The decoders of the parts of a chunk, and of whole chunks.
 
 use std::path::Path;
 
@@ -23,10 +23,10 @@ use crate::vfs::{MemVfs, Open, Vfs};
 use crate::{Fault, StoredEvent};
 
 const IDENTITY: ChunkIdentity = ChunkIdentity { cluster: [7; 16], log: 0, number: 9 };
-/// How many events the small chunk has, and the large one: it must not be longer than the fuzzer's inputs.
+/// The number of events of the small chunk, and of the large one, which must fit the fuzzer's inputs.
 const EVENTS_FEW: u64 = 5;
 const EVENTS_MANY: u64 = 150;
-/// Where the first frame of a chunk stands.
+/// The offset of the first frame of a chunk.
 const FIRST: u64 = HEADER_BYTES;
 
 pub(super) const TARGETS: [Target; 9] = [
@@ -106,7 +106,7 @@ fn pages(bytes: &[u8]) {
     }
 }
 
-/// Opens what is sealed anew, verifies it, and reads from it all that can be asked for.
+/// Puts the checksums right, opens and verifies the chunk, and reads everything that can be read from it.
 fn whole(bytes: &[u8]) {
     let mut bytes = bytes.to_vec();
     seal_chunk(&mut bytes);
@@ -120,7 +120,7 @@ fn read_all(vfs: &MemVfs) -> Result<(), Fault> {
     let _ = chunk.ids_from(0);
     let mut reads = ReadCounters::default();
     let ordinals = chunk.ordinals_between(Some(Timestamp(1_001)), None);
-    // Not all of them: a footer may say that there are billions.
+    // Not all ordinals, as a footer may claim billions.
     let _ = chunk.read(ordinals.take(1_000), usize::MAX, &mut reads);
     for key in chunk.keys().take_while(Result::is_ok).flatten().take(1_000) {
         if let Ok(Some(posting)) = chunk.find(&key.key, &mut reads) {
@@ -144,7 +144,7 @@ fn disk(chunk: Option<&[u8]>) -> MemVfs {
     vfs
 }
 
-/// A small chunk, a larger one, and the same without its oldest events.
+/// Returns a small chunk, a larger one, and the larger one without its oldest events.
 fn chunks() -> Vec<Vec<u8>> {
     let large = written(EVENTS_MANY);
     let vfs = disk(Some(&large));
@@ -181,14 +181,14 @@ fn stored(number: u64) -> StoredEvent {
     StoredEvent::new(identity, encode_body(&event).into()).expect("it was encoded just now")
 }
 
-/// The frames of a chunk as they stand there.
+/// Returns the frames of a chunk, unchanged.
 fn frames() -> Vec<Vec<u8>> {
     let chunk = written(EVENTS_FEW);
     let ranges = frame_ranges(&chunk).into_iter();
     ranges.filter_map(|(from, to)| chunk.get(from..to).map(<[u8]>::to_vec)).collect()
 }
 
-/// What the frames of a section hold, in chunks small and large.
+/// Returns the payloads of a section's frames, in small chunks and large.
 fn payloads(section: u16) -> Vec<Vec<u8>> {
     let mut payloads = Vec::new();
     for chunk in chunks() {
@@ -201,7 +201,7 @@ fn payloads(section: u16) -> Vec<Vec<u8>> {
     payloads
 }
 
-/// Where the frames of a chunk begin and end, as their headers say it.
+/// Returns the starts and ends of the frames of a chunk, according to their headers.
 fn frame_ranges(chunk: &[u8]) -> Vec<(usize, usize)> {
     let end = chunk.len().saturating_sub(TRAILER_BYTES as usize);
     let mut ranges = Vec::new();
@@ -218,7 +218,7 @@ fn frame_ranges(chunk: &[u8]) -> Vec<(usize, usize)> {
     ranges
 }
 
-/// Gives a frame the length that it has, and the checksum of this place.
+/// Gives a frame its true length, and the checksum of this place.
 fn seal_frame(frame: &mut [u8], offset: u64) {
     let length = frame.len().saturating_sub(FRAME_HEADER_BYTES as usize) as u32;
     let Some((checksum, covered)) = frame.split_first_chunk_mut::<4>() else { return };

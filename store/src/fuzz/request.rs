@@ -1,4 +1,4 @@
-//! Commands and what they hold: they come from other nodes and from the Raft log.
+//! The decoders of commands and their parts, which come from other nodes and from the Raft log.
 
 use bytes::Bytes;
 use quorate_proto::{
@@ -107,7 +107,7 @@ pub(super) fn encode_body(one: &Event) -> Vec<u8> {
     body
 }
 
-/// An event that has everything.
+/// Returns an event that has every field.
 pub(super) fn full_event(number: u64) -> Event {
     let id = EventId::from_bytes([number.to_be_bytes(); 2].concat().try_into().expect("16 bytes"))
         .expect("not nil");

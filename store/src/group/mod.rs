@@ -1,4 +1,4 @@
-//! Consumer groups: what the log says of them, changed in place as it is applied.
+//! Consumer groups: their state according to the log, changed in place as the log is applied.
 
 mod progress;
 mod remembered;
@@ -24,23 +24,23 @@ use crate::read::Point;
 pub(crate) use remembered::Remembered;
 pub(crate) use rows::{Row, check_row};
 
-/// Everything that is known of a group but for what parked events are parked for: what its owner goes on from.
+/// The state of a group, from which its owner goes on; it lacks only the reasons for which events are parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupState {
-    /// What it is. Where it goes on is told by `floor`, not by the definition, which says where it once began.
+    /// The group's definition. It gives the position where the group once began; `floor` is where it goes on.
     pub definition: GroupDefinition,
-    /// The log index of the entry that created it or reset it last.
+    /// The log index of the entry that created the group or reset it last.
     pub incarnation: LogIndex,
-    /// The log index of the last entry that changed it otherwise than by progress: replays, drops, resets and
-    /// changes of its settings.
+    /// The log index of the last entry that changed the group otherwise than by progress: replays, drops,
+    /// resets and changes of its settings.
     pub revision: LogIndex,
-    /// Everything up to here is settled, but for what failed or is parked.
+    /// The position up to which every event is settled, except those that failed or are parked.
     pub floor: Position,
-    /// What is settled above the floor, ascending.
+    /// The settled events above the floor, ascending.
     pub settled: Vec<Position>,
-    /// What waits to be tried again, ascending by position.
+    /// The failed events that wait to be tried again, ascending by position.
     pub failed: Vec<Failed>,
-    /// What is parked, ascending.
+    /// The parked events, ascending.
     pub parked: Vec<Position>,
 }
 
@@ -48,10 +48,10 @@ pub struct GroupState {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: BTreeMap<GroupName, Group>,
-    /// What differs from the last boundary: groups, and what of their parked events came, changed or went.
+    /// The groups changed since the last boundary, with their parked events that came, changed or went.
     changed: BTreeMap<GroupName, BTreeSet<Position>>,
-    /// The log index of the last entry that changed any group otherwise than by progress, or of the checkpoint
-    /// that this began with.
+    /// The log index of the last entry that changed any group otherwise than by progress, or of the
+    /// checkpoint that the groups were read from.
     revision: LogIndex,
     /// The answers to the newest requests that have an id.
     remembered: Remembered,
@@ -60,15 +60,15 @@ pub(crate) struct Groups {
 /// One group.
 ///
 /// Invariants:
-/// - a position is in at most one of what is settled, what failed, and what is parked;
-/// - none of them holds more than its limit allows.
+/// - a position is in at most one of the settled, the failed and the parked events;
+/// - none of these holds more than its limit allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Group {
     head: Head,
     parked: BTreeMap<Position, Parked>,
 }
 
-/// What is known of a group but for what is parked. Invariant: what is settled is above the floor.
+/// The state of a group without its parked events. Invariant: settled events are above the floor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) definition: Arc<GroupDefinition>,
@@ -80,8 +80,8 @@ pub(crate) struct Head {
 }
 
 impl Groups {
-    /// Applies a request of the entry at `point`, unless it was made before under the same id: then it gets the first
-    /// answer.
+    /// Applies a request of the entry at `point`. A request that was made before under the same id gets its
+    /// first answer instead.
     pub(crate) fn apply(&mut self, parsed: ParsedGroup, point: Point) -> GroupOutcome {
         let ParsedGroup { name, term, id, request } = parsed;
         if let Some(count) = id.and_then(|id| self.remembered.count_of(id)) {
@@ -94,7 +94,7 @@ impl Groups {
         outcome
     }
 
-    /// `term` is the one in which the sender of progress led.
+    /// Makes a request. `term` is the term in which the sender of progress led.
     fn make(
         &mut self,
         name: &GroupName,
@@ -128,7 +128,7 @@ impl Groups {
         outcome
     }
 
-    /// Notes that a group is not what it was for its owner.
+    /// Notes that a group has changed in a way that its owner must learn of.
     fn revise(&mut self, name: &GroupName, index: LogIndex) {
         self.revision = index;
         self.changed(name);
@@ -137,7 +137,7 @@ impl Groups {
         }
     }
 
-    /// How many parked events a group may have, after progress that parks some.
+    /// Returns the number of parked events that a group may have after progress that parks some.
     fn room_for_parked(&self, name: &GroupName, progress: &GroupProgress) -> usize {
         if progress.parked.is_empty() {
             return GROUP_PARKED_MAX;
@@ -147,7 +147,7 @@ impl Groups {
         GROUP_PARKED_MAX.min(GROUPS_PARKED_MAX.saturating_sub(parked))
     }
 
-    /// What changed of a group's parked events since the last boundary; the group itself counts as changed.
+    /// Returns a group's parked events that changed since the last boundary; the group itself counts as changed.
     fn changed(&mut self, name: &GroupName) -> &mut BTreeSet<Position> {
         self.changed.entry(name.clone()).or_default()
     }
@@ -194,7 +194,7 @@ impl Groups {
         GroupOutcome::Done(1)
     }
 
-    /// Takes selected events out of what is parked, oldest first, until `take` has no room for another.
+    /// Takes the selected events out of the parked ones, oldest first, until `take` has no room for another.
     fn take_parked(
         &mut self,
         name: &GroupName,
@@ -214,7 +214,7 @@ impl Groups {
         GroupOutcome::Done(count)
     }
 
-    /// How far the groups are, by name: those after a name, or all.
+    /// Returns the summaries of the groups, by name: of those after a name, or of all.
     pub(crate) fn summaries_after(
         &self,
         name: Option<&GroupName>,
@@ -223,7 +223,7 @@ impl Groups {
         self.groups.range::<GroupName, _>(after).map(|(name, group)| group.summary(name))
     }
 
-    /// How far one of them is.
+    /// Returns the summary of one group.
     pub(crate) fn summary(&self, name: &GroupName) -> Option<Summary> {
         Some(self.groups.get(name)?.summary(name))
     }
@@ -249,7 +249,7 @@ impl Groups {
         })
     }
 
-    /// At most `limit` parked events of a group after a position.
+    /// Returns at most `limit` parked events of a group after a position.
     pub(crate) fn parked(
         &self,
         name: &GroupName,
@@ -262,7 +262,7 @@ impl Groups {
     }
 }
 
-/// A summary whose definition is still shared: to be made of one while readers are let in.
+/// A summary whose definition is still shared, so that it is cheap to make under the lock on the groups.
 #[derive(Debug)]
 pub(crate) struct Summary {
     name: GroupName,
@@ -303,7 +303,7 @@ impl Group {
         }
     }
 
-    /// The parked events that are meant, ascending.
+    /// Returns the parked events that are selected, ascending.
     fn selected(&self, selection: &Selection) -> BTreeSet<Position> {
         match selection {
             Selection::All => self.parked.keys().copied().collect(),
@@ -314,7 +314,7 @@ impl Group {
         }
     }
 
-    /// Lets a parked event be tried again, from the first attempt on and at once.
+    /// Lets a parked event be tried again, at once and from the first attempt on.
     fn replay(&mut self, position: Position) -> bool {
         let has_room = self.head.failed.len() < GROUP_FAILED_MAX;
         if has_room && self.parked.remove(&position).is_some() {
@@ -324,7 +324,7 @@ impl Group {
         has_room
     }
 
-    /// Gives a parked event up: it is settled, which must be said of one above the floor.
+    /// Gives a parked event up: it counts as settled, which must be noted if it is above the floor.
     fn give_up(&mut self, position: Position) -> bool {
         let is_above = position > self.head.floor;
         let has_room = !is_above || self.head.settled.len() < GROUP_WINDOW_MAX as usize;

@@ -1,4 +1,4 @@
-//! What progress changes of a group: all of it, or nothing.
+//! Applying a group's progress: all of it, or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use quorate_proto::{Failed, GroupOutcome, GroupProgress, Parked, Position};
 use super::{Group, Head};
 use crate::read::Point;
 
-/// What became of an event.
+/// The fate of an event.
 #[derive(Debug)]
 enum Fate {
     Settled,
@@ -16,7 +16,7 @@ enum Fate {
     Parked(Parked),
 }
 
-/// How many events of each kind there are.
+/// The number of events of each kind.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     settled: usize,
@@ -25,8 +25,8 @@ struct Counts {
 }
 
 impl Group {
-    /// Puts down what the owner told, as of the entry at `point`, if no more than `parked_max` events are parked
-    /// then; notes in `changed` which of those came or went.
+    /// Applies the owner's progress, as of the entry at `point`, if no more than `parked_max` events are
+    /// parked then; notes in `changed` which parked events were added or removed.
     pub(super) fn progress(
         &mut self,
         progress: GroupProgress,
@@ -62,7 +62,7 @@ impl Group {
         }
     }
 
-    /// How many there will be, once the floor is at `floor` and each event has met its fate.
+    /// Returns the counts once the floor is at `floor` and each event has met its fate.
     fn counts_after(&self, floor: Position, fates: &BTreeMap<Position, Fate>) -> Counts {
         let head = &self.head;
         let passed = head.settled.range(..=floor).count();
@@ -85,7 +85,7 @@ impl Group {
         counts
     }
 
-    /// Gives an event its fate and takes it out of all else; tells whether that is another than before.
+    /// Gives an event its fate and takes it out of all else; returns true if the fate is a new one.
     fn put(&mut self, position: Position, fate: Fate, changed: &mut BTreeSet<Position>) -> bool {
         let head = &mut self.head;
         let was_settled = head.settled.remove(&position);
@@ -113,7 +113,7 @@ impl Group {
     }
 }
 
-/// What became of each event; of one that is told twice, what is told last.
+/// Returns the fate of each event; if progress names an event twice, the last fate counts.
 fn fates(progress: GroupProgress, point: Point) -> BTreeMap<Position, Fate> {
     let GroupProgress { settled, failed, parked, .. } = progress;
     let settled = settled.into_iter().map(|position| (position, Fate::Settled));

@@ -1,21 +1,21 @@
-//! The answers to the newest requests that have an id: a function of the log, so that every node gives the same.
+//! The answers to the newest requests that have an id: a function of the log, so every node gives the same ones.
 
 use std::collections::VecDeque;
 
 use quorate_proto::RequestId;
 use quorate_proto::limits::GROUP_CHANGES_REMEMBERED;
 
-/// The numbers that the newest requests were answered with, the oldest first.
+/// The counts with which the newest requests were answered, the oldest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Remembered {
-    /// No more than [`GROUP_CHANGES_REMEMBERED`].
+    /// The ids and counts, at most [`GROUP_CHANGES_REMEMBERED`].
     counts: VecDeque<(RequestId, u64)>,
-    /// True if it differs from the last boundary.
+    /// True if the answers differ from those at the last boundary.
     has_changed: bool,
 }
 
 impl Remembered {
-    /// Those of a row, the oldest first.
+    /// Makes the answers of a row, the oldest first.
     pub(crate) fn of(counts: VecDeque<(RequestId, u64)>) -> Remembered {
         Remembered { counts, has_changed: false }
     }
@@ -24,7 +24,7 @@ impl Remembered {
         self.counts.iter().copied()
     }
 
-    /// The number that the request of that id was answered with when it was made, if that is remembered.
+    /// Returns the count with which the request of that id was answered, if it is remembered.
     pub(super) fn count_of(&self, id: RequestId) -> Option<u64> {
         self.counts.iter().find(|(known, _)| *known == id).map(|(_, count)| *count)
     }
@@ -37,7 +37,7 @@ impl Remembered {
         self.has_changed = true;
     }
 
-    /// Returns true if it differs from the last boundary; the next are counted from here.
+    /// Returns true if the answers changed since the last boundary; later changes are counted from here.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.has_changed)
     }

@@ -1,4 +1,4 @@
-//! Groups as rows of the catalog: what changed since a boundary, and all of them at a checkpoint.
+//! Groups as rows of the catalog: the changes since a boundary, and all groups at a checkpoint.
 
 use bytes::Bytes;
 use quorate_proto::LogIndex;
@@ -14,12 +14,12 @@ use crate::format::group::{
 pub(crate) type Row = (Vec<u8>, Option<Vec<u8>>);
 
 impl Groups {
-    /// The groups of a checkpoint that ends with this entry, before [`Groups::put_row`].
+    /// Begins the groups of a checkpoint that ends with this entry; [`Groups::put_row`] adds them.
     pub(crate) fn at(checkpoint: LogIndex) -> Groups {
         Groups { revision: checkpoint, ..Groups::default() }
     }
 
-    /// Takes a row of a checkpoint, in the order of the keys.
+    /// Puts a row of a checkpoint; rows come in the order of their keys.
     pub(crate) fn put_row(&mut self, key: &Bytes, value: Bytes) -> Result<(), Malformed> {
         match decode_row_key(key)? {
             RowKey::Remembered => self.remembered = decode_remembered(value)?,
@@ -40,8 +40,8 @@ impl Groups {
         Ok(())
     }
 
-    /// The rows that make the groups of the last boundary those of now, sorted by key; the next are counted
-    /// from here.
+    /// Returns the rows that turn the groups of the last boundary into those of now, sorted by key; later
+    /// changes are counted from here.
     pub(crate) fn take_changed(&mut self) -> Vec<Row> {
         let mut rows = Vec::new();
         if self.remembered.take_changed() {
@@ -61,7 +61,7 @@ impl Groups {
     }
 }
 
-/// Whether a row says something.
+/// Checks that a row decodes.
 pub(crate) fn check_row(key: &Bytes, value: Bytes) -> Result<(), Malformed> {
     match decode_row_key(key)? {
         RowKey::Remembered => decode_remembered(value).map(|_| ()),

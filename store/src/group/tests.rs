@@ -1,4 +1,4 @@
-//! What requests make of groups, one after the other, up to their limits.
+//! The effects of requests on groups, one after the other, up to the limits.
 
 use bytes::Bytes;
 use quorate_proto::limits::{
@@ -11,7 +11,7 @@ use super::*;
 /// The position of the last event.
 const LAST: u64 = 200_000;
 
-/// Groups, and the entry that is next.
+/// Groups, and the id of the next entry.
 struct World {
     groups: Groups,
     at: LogId,
@@ -19,7 +19,7 @@ struct World {
 }
 
 impl World {
-    /// With the group `g`, whose incarnation is 1, which begins after position 0.
+    /// Makes the group `g`, whose incarnation is 1, and which begins after position 0.
     fn new() -> World {
         let mut world = World { groups: Groups::default(), at: LogId::new(1, 1), id: None };
         assert_eq!(world.ask("g", GroupRequest::Create(definition(0))), GroupOutcome::Done(1));
@@ -40,7 +40,7 @@ impl World {
         self.groups.apply(ParsedGroup { name: name(group), term, id, request }, point)
     }
 
-    /// The next request has this id.
+    /// Gives the next request this id.
     fn with_id(&mut self, id: u64) -> &mut World {
         self.id = Some(RequestId(u128::from(id).to_be_bytes()));
         self
@@ -54,7 +54,7 @@ impl World {
         self.groups.state(&name("g")).expect("there")
     }
 
-    /// Settled above the floor, failed, and parked.
+    /// Returns the events that are settled above the floor, failed, and parked.
     fn kept(&self) -> (Vec<u64>, Vec<u64>, Vec<u64>) {
         let GroupState { settled, failed, parked, .. } = self.state();
         let failed = failed.iter().map(|failed| failed.position.0);
@@ -72,7 +72,7 @@ fn definition(after: u64) -> GroupDefinition {
     GroupDefinition { query, after: Position(after), settings }
 }
 
-/// What the owner of incarnation 1 tells.
+/// Returns progress from the owner of incarnation 1.
 fn told(floor: u64, settled: &[u64], failed: &[u64], parked: &[u64]) -> GroupProgress {
     let failed_event = |at: &u64| failed_at(*at, 2, 5);
     let parked_event = |at: &u64| Parked {
@@ -311,7 +311,7 @@ fn so_many_requests_are_remembered_and_a_boundary_keeps_them() {
     assert_eq!(world.groups.remembered.counts().len(), GROUP_CHANGES_REMEMBERED);
 }
 
-/// Tells of events in as many changes as it takes, `make` a change of some of them.
+/// Sends progress on events in as many changes as it takes; `make` makes a change of some of them.
 fn fill(world: &mut World, numbers: &[u64], make: impl Fn(&[u64]) -> GroupProgress) {
     for some in numbers.chunks(GROUP_CHANGE_POSITIONS_MAX) {
         assert_eq!(world.tell(make(some)), GroupOutcome::Done(some.len() as u64));
@@ -390,7 +390,7 @@ fn there_are_no_more_groups_than_the_limit_allows() {
     assert!(names.len() == GROUPS_MAX && names.is_sorted());
 }
 
-/// The groups of the rows, put one over the other.
+/// Returns the groups of the rows, put one over the other.
 fn from_rows(commits: &[Vec<Row>]) -> Groups {
     let mut table = BTreeMap::new();
     for (key, value) in commits.iter().flatten() {

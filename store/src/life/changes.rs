@@ -1,4 +1,4 @@
-//! What changed since a chunk was sealed: records and aggregate snapshots, in memory.
+//! The changes since a chunk was sealed, in memory: records and aggregate snapshots.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use super::Record;
 use crate::format::life::{encode_record, encode_snapshot};
 use crate::key::Key;
 
-/// The records and aggregate snapshots of a tail, every one that there was, so that a reader at an older point
-/// sees what was there then.
+/// The records and aggregate snapshots of a tail, in all their versions, so that a reader at an older point
+/// sees those of its time.
 ///
-/// Invariant: what stands for one name ascends, records in the position of their change, snapshots in the log
+/// Invariant: the items of one name ascend, records in the position of their change, snapshots in the log
 /// index of their entry.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
@@ -21,21 +21,21 @@ pub(crate) struct Changes {
     snapshots: HashMap<StreamName, Vec<(LogIndex, Kept)>>,
 }
 
-/// A snapshot; `None` where its stream was deleted, and it was dropped.
+/// A snapshot, or `None` after it was dropped with its deleted stream.
 type Kept = Option<Arc<RecordedSnapshot>>;
 
 impl Changes {
-    /// Whether there is any record.
+    /// Returns true if there is any record.
     pub(crate) fn has_records(&self) -> bool {
         !self.records.is_empty()
     }
 
-    /// The record of a scope after the changes up to a position; `None` if there was none here by then.
+    /// Returns the record of a scope after the changes up to a position; `None` if there was none here by then.
     pub(crate) fn record(&self, scope: &Scope, as_of: Position) -> Option<Arc<Record>> {
         newest(self.records.get(scope)?, as_of).cloned()
     }
 
-    /// What became of a stream's snapshot by an entry; `None` if nothing did here by then.
+    /// Returns a stream's snapshot after an entry; `None` if it did not change here by then.
     pub(crate) fn snapshot(&self, stream: &StreamName, as_of: LogIndex) -> Option<Kept> {
         newest(self.snapshots.get(stream)?, as_of).cloned()
     }
@@ -44,7 +44,7 @@ impl Changes {
         self.records.entry(scope).or_default().push((at, Arc::new(record)));
     }
 
-    /// Keeps a snapshot, or notes that there is none any more.
+    /// Keeps a snapshot, or notes that it was dropped.
     pub(crate) fn put_snapshot(
         &mut self,
         stream: StreamName,
@@ -54,7 +54,7 @@ impl Changes {
         self.snapshots.entry(stream).or_default().push((at, snapshot.map(Arc::new)));
     }
 
-    /// The newest record of each scope, as the catalog takes them.
+    /// Returns the newest record of each scope, as the catalog takes them.
     pub(crate) fn newest_records(&self) -> Vec<(Scope, Option<Bytes>)> {
         let newest = self.records.iter().filter_map(|(scope, all)| {
             let (_, record) = all.last()?;
@@ -65,7 +65,7 @@ impl Changes {
         records
     }
 
-    /// The newest snapshot of each stream, as the catalog takes them.
+    /// Returns the newest snapshot of each stream, as the catalog takes them.
     pub(crate) fn newest_snapshots(&self) -> Vec<(StreamName, Option<Bytes>)> {
         let newest = self.snapshots.iter().filter_map(|(stream, all)| {
             let (_, snapshot) = all.last()?;

@@ -12,32 +12,32 @@ use crate::fault::Fault;
 use crate::read::Point;
 use crate::view::View;
 
-/// So many bytes remember what hides the events of streams, those asked for last.
+/// The bytes that may remember which events of streams are hidden; the streams asked for last are kept.
 const STREAMS_BYTES_MAX: usize = 32 * 1024;
-/// What a stream takes there, about, beside its name and its counts.
+/// The bytes that a stream takes there, about, beside its name and its counts.
 const STREAM_BYTES: usize = 224;
-/// Of so many times it is remembered where they begin.
+/// The number of times for which the position where they begin is remembered.
 const TIMES_MAX: usize = 256;
 
-/// The floors of streams as of a point. Costs nothing while there are no records, and for a stream that none
-/// counts for a look into memory.
+/// The floors of streams as of a point. A floor costs nothing while there are no records, and a look into
+/// memory for a stream without a record that counts.
 ///
-/// It holds on to no view, so that a reader who stalls keeps no tail in memory: each call is given the view to
-/// look into, which may become another one of the same log. What changed after the point and is in no tail of
-/// that view any more counts as it is now.
+/// It holds on to no view, so that a reader who stalls keeps no tail in memory: each call gets the view to
+/// read, which may become another one of the same log. A change after the point that is no longer in any tail
+/// of that view counts as it is now.
 #[derive(Debug)]
 pub(crate) struct Floors {
     point: Point,
-    /// Whether there were records when it was first asked.
+    /// True if there were records at the first call.
     has_records: Option<bool>,
     streams: LruCache<StreamName, Known>,
-    /// What `streams` take.
+    /// The bytes that `streams` take.
     bytes: usize,
-    /// Where a time begins.
+    /// The positions where times begin.
     times: HashMap<Timestamp, Position>,
 }
 
-/// What is known of a stream so far.
+/// The rules and the floor of a stream, as far as they are known.
 #[derive(Debug)]
 struct Known {
     rules: Rules,
@@ -51,14 +51,14 @@ impl Known {
 }
 
 impl Floors {
-    /// Floors by the records that were there at `point`.
+    /// Returns floors by the records that were there at `point`.
     pub(crate) fn at(point: Point) -> Floors {
-        // One with a bound takes room for all of them at once.
+        // A bounded cache would reserve room for all streams at once.
         let streams = LruCache::unbounded();
         Floors { point, has_records: None, streams, bytes: 0, times: HashMap::new() }
     }
 
-    /// The first version of a stream that is not hidden; may be one more than its last.
+    /// Returns the first version of a stream that is not hidden; may be one more than its last.
     pub(crate) fn floor(&mut self, view: &View, stream: &StreamName) -> Result<Version, Fault> {
         let Some(known) = self.known(view, stream)? else { return Ok(Version(1)) };
         if let Some(floor) = known.floor {
@@ -72,7 +72,7 @@ impl Floors {
         Ok(floor)
     }
 
-    /// Whether an event is below the floor of its stream.
+    /// Returns true if an event is below the floor of its stream.
     pub(crate) fn is_hidden(&mut self, view: &View, event: &StoredEvent) -> Result<bool, Fault> {
         let Some(known) = self.known(view, &event.stream)? else { return Ok(false) };
         let Known { rules, floor } = known;
@@ -85,7 +85,7 @@ impl Floors {
         {
             return Ok(true);
         }
-        // Values that ended before the event came say nothing of it.
+        // Limits that ended before the event was written do not count for it.
         let counts = rules.counts.iter().filter(|(until, _)| *until >= event.position);
         let counts: Vec<_> = counts.copied().collect();
         if counts.is_empty() {
@@ -94,7 +94,7 @@ impl Floors {
         if !view.tails().any(|tail| tail.first() <= event.position) {
             return Ok(event.version < self.floor(view, &event.stream)?);
         }
-        // What stands behind an event of a tail is in a tail too: apply looks into no chunk for a condition.
+        // Events behind an event of a tail are in a tail too: apply reads no chunk for a condition.
         for (until, count) in counts {
             let newest = view.version_at(&event.stream, until)?;
             if event.version.0.saturating_add(count) <= newest.0 {
@@ -104,7 +104,7 @@ impl Floors {
         Ok(false)
     }
 
-    /// What is known of a stream; `None` if nothing of it is hidden.
+    /// Returns the rules and the floor of a stream; `None` if none of its events is hidden.
     fn known(&mut self, view: &View, stream: &StreamName) -> Result<Option<&mut Known>, Fault> {
         if !*self.has_records.get_or_insert_with(|| view.has_records()) || stream.is_system() {
             return Ok(None);
@@ -122,14 +122,14 @@ impl Floors {
         let known = Known { rules, floor: None };
         self.bytes += known.bytes(stream);
         self.streams.put(stream.clone(), known);
-        // One alone may take more, until the reader rests.
+        // A single stream may take more, until the reader rests.
         while self.bytes > STREAMS_BYTES_MAX && self.streams.len() > 1 {
             let Some((stream, known)) = self.streams.pop_lru() else { break };
             self.bytes -= known.bytes(&stream);
         }
     }
 
-    /// Forgets what is more than may be remembered while nobody reads on.
+    /// Forgets the streams if they take more than may be remembered while nobody reads on.
     pub(crate) fn rest(&mut self) {
         if self.bytes > STREAMS_BYTES_MAX {
             self.streams.clear();
@@ -137,7 +137,7 @@ impl Floors {
         }
     }
 
-    /// The floor by where the stream's events stand.
+    /// Computes the floor from the positions of the stream's events.
     fn look_up(
         &mut self,
         view: &View,
@@ -173,7 +173,7 @@ impl Floors {
     }
 }
 
-/// The limits that a stream is under, as of a position that is not below the last chunk's end.
+/// Returns the limits that a stream is under, as of a position that is not below the last chunk's end.
 pub(crate) fn limits(view: &View, stream: &StreamName, as_of: Position) -> Result<Limits, Fault> {
     if stream.is_system() || !view.has_records() {
         return Ok(Limits::default());
@@ -181,7 +181,7 @@ pub(crate) fn limits(view: &View, stream: &StreamName, as_of: Position) -> Resul
     Ok(chain(view, stream, as_of)?.in_force(as_of))
 }
 
-/// The records that count for a stream.
+/// Returns the records that count for a stream.
 fn chain(view: &View, stream: &StreamName, as_of: Position) -> Result<Chain, Fault> {
     let own = view.record(&Scope::Stream(stream.clone()), as_of)?;
     let category = Category::new(stream.category()).expect("part of a valid name");

@@ -1,20 +1,20 @@
-//! What the demands on a stream are judged by.
+//! The head of a stream, by which expectations on the stream are judged.
 
 use quorate_proto::{Expectation, Version};
 
-/// Where a stream is, and where its life began anew.
+/// The state of a stream that expectations are judged by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     /// The version of the last event; 0 if there never was one.
     pub(crate) version: Version,
     /// The version at the last delete or tombstone; 0 if it was never deleted.
     pub(crate) deleted: Version,
-    /// Whether it was closed for good.
+    /// True if the stream was closed for good.
     pub(crate) closed: bool,
 }
 
 impl Head {
-    /// Whether the stream meets a demand: what was deleted is no event any more, but its versions are used.
+    /// Returns true if the stream meets an expectation. Deleted events are gone, but their versions are used.
     pub(crate) fn meets(&self, expectation: Expectation) -> bool {
         match expectation {
             Expectation::Any => true,

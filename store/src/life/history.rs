@@ -1,4 +1,4 @@
-//! The limits that a stream, category or path had before: what one of them hid stays hidden.
+//! The limits that a stream, category or path had before: events that one of them hid stay hidden.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -7,11 +7,11 @@ use quorate_proto::Position;
 
 use super::record::Former;
 
-/// Former limits, oldest first. Cheap to clone, and to add to: the records of a tail, one for each change, share
-/// what they have in common.
+/// Former limits, oldest first. Cheap to clone, and to add to: the records of a tail, one for each change,
+/// share the limits that they have in common.
 ///
-/// Invariants: of `shared`, those from `start` up to `end` are this history's and never change; what stands before
-/// them is that of an earlier record, and what stands behind them that of a later one.
+/// Invariants: the limits of `shared` from `start` up to `end` are this history's and never change; those
+/// before them belong to an earlier record, and those behind them to a later one.
 #[derive(Clone, Default)]
 pub(crate) struct History {
     shared: Arc<RwLock<Vec<Former>>>,
@@ -20,7 +20,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// How many there are.
+    /// Returns the number of former limits.
     pub(crate) fn len(&self) -> usize {
         self.end - self.start
     }
@@ -39,18 +39,18 @@ impl History {
         *self = History::from(own);
     }
 
-    /// Forgets the limits of which the last position that they counted for is before this one.
+    /// Forgets the limits whose last position is before this one.
     pub(crate) fn forget_before(&mut self, position: Position) {
         let is_before = |former: &Former| former.until < position;
         self.start += self.with(|all| all.partition_point(is_before));
     }
 
-    /// The limits that ended at a position or later, the first of them; `None` if all ended before.
+    /// Returns the first limits that ended at a position or later; `None` if all ended before.
     pub(crate) fn at(&self, position: Position) -> Option<Former> {
         self.with(|all| all.get(all.partition_point(|former| former.until < position)).copied())
     }
 
-    /// Gives all of them to `work`.
+    /// Calls `work` with all former limits.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&[Former]) -> T) -> T {
         let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
         work(shared.get(self.start..self.end).unwrap_or_default())

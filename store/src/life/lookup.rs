@@ -1,4 +1,4 @@
-//! What a view knows of records and snapshots, and where streams were at older positions.
+//! Reading records, snapshots and heads from a view, and the versions of streams at older positions.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::read::Point;
 use crate::view::{Segment, View};
 
 impl View {
-    /// Whether any change left a record. Without one, nothing is hidden, deleted or closed.
+    /// Returns true if any change left a record. Without one, nothing is hidden, deleted or closed.
     pub(crate) fn has_records(&self) -> bool {
         self.catalog.contents().records.rows > 0
             || self.tails().any(|tail| tail.with_changes(|changes| changes.has_records()))
     }
 
-    /// What changes up to a position that is not below the last chunk's end left behind of a scope. Costs a
-    /// look into the catalog only for a stream, and only if any stream has a record there.
+    /// Returns a scope's record after the changes up to a position that is not below the last chunk's end.
+    /// Costs a read of the catalog only for a stream, and only if any stream has a record there.
     pub(crate) fn record(
         &self,
         scope: &Scope,
@@ -44,14 +44,14 @@ impl View {
         })
     }
 
-    /// The same, if a change since the last checkpoint left it.
+    /// Returns the same record, if a change since the last checkpoint left it.
     pub(crate) fn record_in_tails(&self, scope: &Scope, as_of: Position) -> Option<Arc<Record>> {
         let in_tail =
             |tail: &crate::tail::Tail| tail.with_changes(|changes| changes.record(scope, as_of));
         self.tails().find_map(|tail| in_tail(tail))
     }
 
-    /// What a stream is judged by, as of a position that is not below the last chunk's end.
+    /// Returns the head of a stream, as of a position that is not below the last chunk's end.
     pub(crate) fn head(&self, stream: &StreamName, as_of: Position) -> Result<Head, Fault> {
         let version = self.version(stream, as_of)?;
         if !self.has_records() {
@@ -61,7 +61,7 @@ impl View {
         Ok(Head { version, deleted: record.deleted, closed: record.closed })
     }
 
-    /// The same by what is in memory; `None` where the disk must be asked.
+    /// Returns the same head from memory alone; `None` if it would need the disk.
     pub(crate) fn head_in_memory(&self, stream: &StreamName, as_of: Position) -> Option<Head> {
         let version = self.version_in_memory(stream, as_of)?;
         let record = self.record_in_tails(&Scope::Stream(stream.clone()), as_of);
@@ -72,7 +72,7 @@ impl View {
         Some(Head { version, deleted: record.deleted, closed: record.closed })
     }
 
-    /// The aggregate snapshot of a stream at a point.
+    /// Returns the aggregate snapshot of a stream at a point.
     pub(crate) fn snapshot(
         &self,
         stream: &StreamName,
@@ -95,8 +95,8 @@ impl View {
         })
     }
 
-    /// The version of a stream as of any position. Where events around there were removed, it is that of the
-    /// last removed one: no less than it was, and below every event that is left.
+    /// Returns the version of a stream as of any position. If events around there were removed, returns the
+    /// version of the last removed one: no less than the true version, and below every event that is left.
     pub(crate) fn version_at(&self, stream: &StreamName, at: Position) -> Result<Version, Fault> {
         let last_sealed = self.chunks.last().map(|slot| slot.summary().last_position);
         if last_sealed.is_none_or(|last| at >= last) {
@@ -112,8 +112,8 @@ impl View {
         Ok(Version((first_version.0 + count as u64).saturating_sub(1)))
     }
 
-    /// The position of the first event that was recorded at a time or later and was not removed; one after the
-    /// last event if there is none.
+    /// Returns the position of the first event that was recorded at a time or later and was not removed; one
+    /// after the last event if there is none.
     pub(crate) fn begin_of(&self, time: Timestamp) -> Result<Position, Fault> {
         let index = self.chunks.partition_point(|slot| slot.summary().last_recorded_at < time);
         for slot in self.chunks.iter().skip(index) {
@@ -139,7 +139,7 @@ impl View {
     }
 }
 
-/// The first of these events that was recorded at the time or later.
+/// Returns the position of the first of these events that was recorded at the time or later.
 fn first_at(
     segment: &Segment,
     mut ordinals: std::ops::Range<u32>,

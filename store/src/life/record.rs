@@ -1,4 +1,4 @@
-//! What the changes of one stream, category or path leave behind.
+//! The record that the changes of one stream, category or path leave behind.
 
 use quorate_proto::limits::LIMITS_KEPT_MAX;
 use quorate_proto::{ChangeKind, Position, Setting, SettingsChange, Timestamp, Version};
@@ -6,44 +6,44 @@ use quorate_proto::{ChangeKind, Position, Setting, SettingsChange, Timestamp, Ve
 use super::History;
 use crate::read::Settings;
 
-/// The settings of which the nearest wins.
+/// The settings that are looked for in the nearest record first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) max_count: Option<u64>,
     pub(crate) max_age_us: Option<u64>,
 }
 
-/// Limits that were there, and what was the last that they counted for.
+/// Limits of the past, and the end of the time that they counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Former {
     pub(crate) limits: Limits,
-    /// The position in front of the change that ended them.
+    /// The last position that they counted for: the one before the change that ended them.
     pub(crate) until: Position,
-    /// Log time at that change.
+    /// The log time at that change.
     pub(crate) until_time: Timestamp,
 }
 
-/// When a change takes place.
+/// The moment of a change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
-    /// The position of the event that records it.
+    /// The position of the event that records the change.
     pub(crate) position: Position,
-    /// Log time.
+    /// The log time.
     pub(crate) time: Timestamp,
-    /// Of a stream: its version.
+    /// For a stream its version.
     pub(crate) version: Version,
 }
 
-/// What the changes of a stream, a category or a path leave behind. See the module for what it hides.
+/// The record of the changes of a stream, a category or a path. See the module for the events that it hides.
 ///
 /// Invariants: `former` ascends in `until` and `until_time`; `truncate_before` and `deleted` only grow; nothing
 /// opens what is closed; only a stream's record has `deleted` or `closed`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) limits: Limits,
-    /// The limits before that can still hide something; at most [`LIMITS_KEPT_MAX`].
+    /// The earlier limits that can still hide events; at most [`LIMITS_KEPT_MAX`].
     pub(crate) former: History,
-    /// A version of a stream, a position for a category or a path; 0 = nothing.
+    /// A version for a stream, a position for a category or a path; 0 = nothing.
     pub(crate) truncate_before: u64,
     /// The version at the last delete or tombstone.
     pub(crate) deleted: Version,
@@ -51,19 +51,19 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// What is set now.
+    /// Returns the current settings.
     pub(crate) fn settings(&self) -> Settings {
         let Limits { max_count, max_age_us } = self.limits;
         let truncate_before = Some(self.truncate_before).filter(|before| *before > 0);
         Settings { max_count, max_age_us, truncate_before }
     }
 
-    /// Whether there is no room to keep the limits that a change would end.
+    /// Returns true if there is no room to keep the limits that a change would end.
     pub(crate) fn is_full_for(&self, change: &SettingsChange) -> bool {
         self.former.len() >= LIMITS_KEPT_MAX && self.limits.changed(change) != self.limits
     }
 
-    /// The record of a stream after a change.
+    /// Applies a change to the record of a stream.
     pub(crate) fn change_stream(&mut self, change: &ChangeKind, at: Moment) {
         match change {
             ChangeKind::Settings(change) => {
@@ -80,13 +80,13 @@ impl Record {
         }
     }
 
-    /// The record of a category or a path after a change.
+    /// Applies a change to the record of a category or a path.
     pub(crate) fn change_scope(&mut self, change: &SettingsChange, at: Moment) {
         self.set(change, at, at.position.0);
         self.former.forget_before(Position(self.truncate_before));
     }
 
-    /// The limits that were in force at a position, as far as this record goes.
+    /// Returns the limits that this record had at a position.
     pub(crate) fn limits_at(&self, position: Position) -> Limits {
         self.former.at(position).map_or(self.limits, |former| former.limits)
     }

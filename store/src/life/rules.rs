@@ -1,4 +1,4 @@
-//! What hides events of one stream, as its records say it: without a look at the events.
+//! The rules that hide events of one stream, made from its records without a look at the events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,32 +7,32 @@ use quorate_proto::{Position, Timestamp, Version};
 
 use super::{Limits, Record};
 
-/// What a stream lies under.
+/// The records that a stream lies under.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chain {
     /// The record of the stream itself.
     pub(crate) own: Option<Arc<Record>>,
-    /// Those of its category and of its paths, the longest first.
+    /// The records of its category and of its paths, the longest first.
     pub(crate) above: Vec<Arc<Record>>,
 }
 
-/// What hides an event: any of these.
+/// The rules that hide events of a stream: each hides events by itself.
 ///
-/// Invariant: `counts` ascends in both, so that none makes another needless.
+/// Invariant: `counts` ascends in both position and count, so that none makes another needless.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rules {
-    /// A version below this one.
+    /// Hides the versions below this one.
     pub(crate) first: Version,
-    /// A position below this one.
+    /// Hides the positions below this one.
     pub(crate) position: Position,
-    /// A time before this one.
+    /// Hides the times before this one.
     pub(crate) time: Option<Timestamp>,
-    /// A position up to this one, when so many newer versions of its stream stand up to there too.
+    /// Pairs of p and n, each hiding the events up to position p that have at least n newer versions up to p.
     pub(crate) counts: Vec<(Position, u64)>,
 }
 
 impl Chain {
-    /// The rules at a position and log time.
+    /// Returns the rules at a position and log time.
     pub(crate) fn rules(&self, now: Position, time: Timestamp) -> Rules {
         let own = self.own.as_deref();
         let first = own.map_or(1, |own| own.truncate_before.max(own.deleted.next().0)).max(1);
@@ -57,7 +57,7 @@ impl Chain {
         rules
     }
 
-    /// Where limits ended, with log time there, and now: between two of them nothing changes.
+    /// Returns the ends of limits, with log time there, and now: between two of them nothing changes.
     fn ends(&self, now: Position, time: Timestamp) -> BTreeMap<Position, Timestamp> {
         let mut ends = BTreeMap::new();
         for record in self.records() {
@@ -69,7 +69,7 @@ impl Chain {
         ends
     }
 
-    /// The limits that counted for the stream at a position: of each the nearest.
+    /// Returns the limits that counted for the stream at a position: each setting from the nearest record.
     pub(super) fn in_force(&self, position: Position) -> Limits {
         let mut limits = Limits::default();
         for record in self.records() {

@@ -1,4 +1,4 @@
-//! What records hide, by table: records in, rules out.
+//! The rules that records make, by table.
 
 use std::sync::Arc;
 
@@ -21,27 +21,27 @@ fn truncate(before: u64) -> SettingsChange {
     SettingsChange { truncate_before: Some(before), ..SettingsChange::default() }
 }
 
-/// At a position, when log time was ten times that.
+/// Returns the moment at a position, with a log time of ten times the position.
 fn at(position: u64) -> Moment {
     let time = Timestamp(position as i64 * 10);
     Moment { position: Position(position), time, version: Version(5) }
 }
 
-/// The record of a category or path after changes at these positions.
+/// Returns the record of a category or path after changes at these positions.
 fn scope(changes: &[(u64, SettingsChange)]) -> Option<Arc<Record>> {
     let mut record = Record::default();
     changes.iter().for_each(|(position, change)| record.change_scope(change, at(*position)));
     Some(Arc::new(record))
 }
 
-/// The record of a stream at version 5 after changes at these positions.
+/// Returns the record of a stream at version 5 after changes at these positions.
 fn stream(changes: &[(u64, ChangeKind)]) -> Option<Arc<Record>> {
     let mut record = Record::default();
     changes.iter().for_each(|(position, change)| record.change_stream(change, at(*position)));
     Some(Arc::new(record))
 }
 
-/// The rules of a stream at position 100 and log time 1000.
+/// Returns the rules of a stream at position 100 and log time 1000.
 fn rules(own: Option<Arc<Record>>, above: &[Option<Arc<Record>>]) -> Rules {
     let above = above.iter().flatten().cloned().collect();
     Chain { own, above }.rules(Position(100), Timestamp(1000))
@@ -95,7 +95,7 @@ fn what_a_former_value_hid_stays_hidden() {
     for (changes, expected) in [
         // Widened: the newest 2 up to the change, and the newest 8 now.
         (vec![(10, put(2)), (20, put(8))], vec![(19, 2), (100, 8)]),
-        // Narrowed: what is in force now hides all that the former did.
+        // Narrowed: the value in force now hides all that the former one hid.
         (vec![(10, put(8)), (20, put(2))], vec![(100, 2)]),
         (vec![(10, put(2)), (20, count(Setting::Clear))], vec![(19, 2)]),
         (vec![(10, put(4)), (20, put(2)), (30, put(8))], vec![(29, 2), (100, 8)]),
@@ -119,17 +119,17 @@ fn a_wider_value_counts_only_while_no_nearer_one_does() {
     let put = |value| count(Setting::Put(value));
     let path = scope(&[(10, put(2))]);
     for (category, expected) in [
-        // It came in between: what the path's hid until then stays hidden.
+        // The category's value came in between: events that the path's hid until then stay hidden.
         (vec![(20, put(50))], vec![(19, 2), (100, 50)]),
-        // And went: the path's is in force again.
+        // The category's value went again: the path's is in force again.
         (vec![(20, put(50)), (30, count(Setting::Clear))], vec![(100, 2)]),
-        // It was there before: the path's never was.
+        // The category's value was there before: the path's never was in force.
         (vec![(5, put(50))], vec![(100, 50)]),
     ] {
         let found = rules(None, &[scope(&category), path.clone()]);
         assert_eq!(counts(&found), expected, "{category:?}");
     }
-    // A stream's own value protects it, also from what the category had and gave up meanwhile.
+    // A stream's own value protects it, also from a value that its category got and gave up meanwhile.
     let own = [(10, put(50)), (40, count(Setting::Clear))];
     let own: Vec<_> = own.map(|(at, change)| (at, ChangeKind::Settings(change))).to_vec();
     let category = scope(&[(20, put(1)), (30, count(Setting::Clear))]);
@@ -179,8 +179,8 @@ fn limits_are_found_by_position() {
     }
 }
 
-/// A category and a path that one of two streams lies in, whose events and changes follow each other. The records are
-/// kept once as they are, and once with all the limits that they ever had.
+/// A category and a path that one of two streams lies in, whose events and changes follow each other. The
+/// records are kept once as they are, and once with all the limits that they ever had.
 #[derive(Default)]
 struct Log {
     pruned: [Record; 3],
@@ -214,7 +214,7 @@ impl Log {
         }
     }
 
-    /// The versions of the stream that are not hidden.
+    /// Returns the versions of the stream that are not hidden.
     fn visible(&self, records: &[Record; 3]) -> Vec<u64> {
         let [own, above @ ..] = records.clone().map(Arc::new);
         let chain = Chain { own: Some(own), above: above.to_vec() };

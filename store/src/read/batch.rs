@@ -1,4 +1,4 @@
-//! What is left to read of a chunk or a tail, and how much of it is fetched in one go.
+//! The rest of a chunk or a tail that is still to be read, and the size of the batches it is fetched in.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,20 +10,20 @@ use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::view::{Segment, ordinal_of};
 
-/// Most events fetched in one go.
+/// The most events in one batch.
 const BATCH_MAX: usize = 1024;
-/// How many ordinals of a segment are kept between two pages.
+/// The number of ordinals of a segment that are kept between two pages.
 const LISTED_MAX: usize = 8 * 1024;
 
-/// What is left to read of the chunk or the tail that begins at `first`.
+/// The events that are still to be read of the chunk or the tail that begins at `first`.
 ///
-/// It holds on to neither: a tail that is sealed meanwhile is not kept in memory by those who read it slowly,
-/// and the chunk that took its place has the same ordinals.
+/// It holds on to neither of them: slow readers do not keep a tail in memory that is sealed meanwhile, and
+/// the chunk that takes its place has the same ordinals.
 #[derive(Debug)]
 pub(super) struct Rest {
     pub(super) first: Position,
     pub(super) ordinals: Ordinals,
-    /// The ordinals that come after those, in the direction of the read, and must be looked up.
+    /// The range after `ordinals`, in the direction of the read, in which matches must be looked up.
     pub(super) beyond: Range<u32>,
 }
 
@@ -35,7 +35,7 @@ pub(super) enum Ordinals {
 }
 
 impl Rest {
-    /// All that there is of the segment that begins at `first`.
+    /// The rest of the segment that begins at `first`, with no range left to look up.
     pub(super) fn new(first: Position, ordinals: Ordinals) -> Rest {
         Rest { first, ordinals, beyond: 0..0 }
     }
@@ -44,7 +44,7 @@ impl Rest {
         self.ordinals.is_empty() && self.beyond.is_empty()
     }
 
-    /// Forgets what is more than may be kept while nobody reads on: it is looked up again in its turn.
+    /// Drops the ordinals above the bound that is kept between pages; they are looked up again in their turn.
     pub(super) fn rest(&mut self, direction: Direction) {
         let Ordinals::List(list) = &mut self.ordinals else { return };
         let cut = list.len().saturating_sub(LISTED_MAX);
@@ -52,7 +52,7 @@ impl Rest {
             Direction::Forwards => (LISTED_MAX..list.len(), 0..LISTED_MAX),
             Direction::Backwards => (0..cut, cut..list.len()),
         };
-        // What is longer was looked up to its end.
+        // A list above the bound was looked up to its end.
         if cut > 0
             && let (Some(first), Some(last)) =
                 (list.get(forgotten.start), list.get(forgotten.end - 1))
@@ -65,13 +65,13 @@ impl Rest {
     }
 }
 
-/// How many events are fetched in one go, learnt from what the last ones came to.
+/// The size of the next batch, learnt from the last ones.
 #[derive(Debug)]
 pub(super) struct Batch {
     direction: Direction,
-    /// How many fit the budget backwards, as far as is known.
+    /// The number of events that fit the budget backwards, as far as is known.
     fitting: usize,
-    /// At least so many, however few are wanted: doubles as long as nothing of what is fetched is given out.
+    /// The least size of a batch, however few events are wanted: doubles while all events are filtered out.
     least: usize,
 }
 
@@ -81,7 +81,7 @@ impl Batch {
     }
 
     /// Takes the next events of the rest, in the direction of the read: about `budget` bytes, and not many
-    /// more than `wanted`.
+    /// more than `wanted` events.
     pub(super) fn read(
         &mut self,
         rest: &mut Rest,
@@ -97,12 +97,12 @@ impl Batch {
         }
     }
 
-    /// Learns how many of the events that were fetched last are given out.
+    /// Notes how many events of the last batch are given out.
     pub(super) fn came_to(&mut self, count: usize) {
         self.least = if count > 0 { 1 } else { (self.least * 2).min(BATCH_MAX) };
     }
 
-    /// A segment reads upwards only: the batch shrinks until all of it fits, and grows again afterwards.
+    /// A segment can only be read upwards: the batch shrinks until all of it fits, and grows afterwards.
     fn read_backwards(
         &mut self,
         rest: &mut Rest,
@@ -144,7 +144,7 @@ fn read_forwards(
     let batch = rest.ordinals.first(count);
     let events = segment.read(batch.iter().copied(), budget, reads)?;
     let bytes: usize = events.iter().map(StoredEvent::size).sum();
-    // Read to the end of the batch unless the budget ended it before.
+    // The batch was read to its end unless the budget ended it.
     let last = if bytes < budget { None } else { events.last() };
     let last = match last {
         Some(event) => Some(ordinal_of(event.position, rest.first)),
@@ -171,7 +171,7 @@ impl Ordinals {
         }
     }
 
-    /// The last ones, ascending.
+    /// Returns the last `count` ordinals, ascending.
     pub(super) fn last(&self, count: usize) -> Vec<u32> {
         match self {
             Ordinals::Range(range) => {

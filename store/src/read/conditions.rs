@@ -1,4 +1,4 @@
-//! What a leader may say of the conditions of an append by what is applied here.
+//! Judging the conditions of an append before it is proposed, by the events applied here.
 
 use std::sync::Arc;
 
@@ -8,24 +8,24 @@ use super::Scan;
 use crate::fault::Fault;
 use crate::view::{Published, Shared};
 
-/// Bytes of events looked at in one go, where what the index finds is hidden.
+/// Bytes of events read in one go, while the events that the index finds are hidden.
 const PAGE_BYTES: usize = 64 * 1024;
 
-/// What the conditions of an append came to.
+/// The result of checking the conditions of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// None is violated by an event up to and with this position.
+    /// No condition is violated by an event up to and including this position.
     Through(Position),
-    /// These are, by what stands up to and with `at`.
+    /// Some conditions are violated by events up to and including `at`.
     Violated {
-        /// In the order of the request, each with the newest event that it forbids.
+        /// In the order of the request, each with the newest event that its condition forbids.
         violations: Vec<Violation>,
-        /// The position as of which they were judged.
+        /// The position as of which the conditions were judged.
         at: Position,
     },
 }
 
-/// Judges conditions by what is published: each is a read backwards that ends at the first match.
+/// Judges conditions by the published events: each is a read backwards that ends at the first match.
 pub(super) fn check(shared: &Arc<Shared>, append: &Append) -> Result<Checked, Fault> {
     let published = shared.get();
     let at = published.point.position;
@@ -41,7 +41,7 @@ pub(super) fn check(shared: &Arc<Shared>, append: &Append) -> Result<Checked, Fa
     Ok(Checked::Violated { violations, at })
 }
 
-/// The position of the newest event that the condition forbids.
+/// Returns the position of the newest event that the condition forbids.
 fn newest_match(
     shared: &Arc<Shared>,
     published: &Published,

@@ -5,14 +5,14 @@ use std::ops::Range;
 
 use super::matching::merge;
 
-/// How many ordinals are remembered between two pages: those of other chunks are looked up again in their turn.
+/// The number of ordinals remembered between two pages; the others are looked up again in their turn.
 const REMEMBERED_MAX: usize = 8 * 1024;
-/// A remembered chunk counts so many ordinals beside its own, for the memory that it takes itself.
+/// The number of ordinals that a remembered chunk counts as beside its own, for the memory of its entry.
 const ORDINALS_PER_CHUNK: usize = 24;
 
-/// Numbers of chunks, with what matches in some of them.
+/// Numbers of chunks, with the ordinals that match in some of them.
 ///
-/// Invariants: a chunk with a bit is of `range`; `remembered` has no other chunks, and `ordinals` is their sum.
+/// Invariants: bits are those of chunks in `range`; only chunks with a bit are in `remembered`.
 #[derive(Debug)]
 pub(super) struct FoundChunks {
     range: Range<u64>,
@@ -24,21 +24,21 @@ pub(super) struct FoundChunks {
 }
 
 impl FoundChunks {
-    /// None of a range.
+    /// Returns no chunk of a range.
     pub(super) fn none_of(range: Range<u64>) -> FoundChunks {
         let words = range.end.saturating_sub(range.start).div_ceil(64);
         let bits = vec![0; usize::try_from(words).unwrap_or(0)];
         FoundChunks { range, bits, remembered: BTreeMap::new(), ordinals: 0 }
     }
 
-    /// All of a range.
+    /// Returns all chunks of a range.
     pub(super) fn all_of(range: Range<u64>) -> FoundChunks {
         let mut found = FoundChunks::none_of(range.clone());
         range.for_each(|number| found.set(number, true));
         found
     }
 
-    /// Adds what matches in a chunk of the range.
+    /// Adds the ordinals that match in a chunk of the range.
     pub(super) fn add(&mut self, number: u64, matches: Vec<u32>) {
         if matches.is_empty() {
             return;
@@ -52,7 +52,7 @@ impl FoundChunks {
         };
         self.ordinals -= if all.is_empty() { 0 } else { weight(&all) };
         merge(&mut all, matches);
-        // A single one may be longer, so that a read backwards does not look into each chunk twice.
+        // A single chunk may have more, so that a read backwards does not look into each chunk twice.
         if self.ordinals == 0 || self.ordinals + weight(&all) <= REMEMBERED_MAX {
             all.shrink_to_fit();
             self.ordinals += weight(&all);
@@ -70,7 +70,7 @@ impl FoundChunks {
         self.number(word, 63 - self.bits.get(word)?.leading_zeros())
     }
 
-    /// Takes a chunk out. `None`: what matches there must be looked up.
+    /// Takes a chunk out. `None`: its matches must be looked up.
     pub(super) fn take(&mut self, number: u64) -> Option<Vec<u32>> {
         self.set(number, false);
         let matches = self.remembered.remove(&number)?;
@@ -78,7 +78,7 @@ impl FoundChunks {
         Some(matches)
     }
 
-    /// Forgets what is more than may be remembered while nobody reads on.
+    /// Drops the remembered ordinals if they are above the bound that is kept between pages.
     pub(super) fn rest(&mut self) {
         if self.ordinals > REMEMBERED_MAX {
             self.remembered.clear();
@@ -128,13 +128,13 @@ mod tests {
         assert_eq!((found.first(), found.last()), (Some(3), Some(299)));
         assert_eq!(found.take(3), Some(vec![3, 7]));
         assert_eq!(found.take(66), Some(vec![1, 7, 66]));
-        // Too many beside what is remembered already.
+        // Too many ordinals beside those remembered already.
         found.add(100, (0..9_000).collect());
         found.add(100, vec![9_500]);
         assert_eq!((found.take(299), found.take(67)), (Some(vec![299, 7]), Some(vec![67, 7])));
         assert_eq!((found.first(), found.last(), found.ordinals), (Some(100), Some(100), 0));
         assert_eq!(found.take(100), None);
-        // One alone is remembered until the reader rests.
+        // A single chunk is remembered until the reader rests.
         found.add(100, (0..9_000).collect());
         found.rest();
         assert_eq!((found.first(), found.take(100), found.first()), (Some(100), None, None));

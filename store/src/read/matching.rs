@@ -1,4 +1,4 @@
-//! Which events of a chunk or a tail match: postings, clipped and intersected.
+//! Finding the events of a chunk or a tail that match: postings, clipped and intersected.
 
 use std::ops::Range;
 
@@ -8,16 +8,16 @@ use crate::fault::Fault;
 use crate::key::Key;
 use crate::tail::clip;
 
-/// The part of a chunk or a tail that the bounds of a read leave.
+/// The part of a chunk or a tail that is within the bounds of a read.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     pub(super) ordinals: Range<u32>,
-    /// Of a stream that is read; else all.
+    /// The versions of the stream that is read; all if the source is a query.
     pub(super) versions: Range<u64>,
 }
 
 impl Part {
-    /// The ordinals that any of the items matches, ascending; `find` looks a key up.
+    /// Returns the ordinals that any of the items matches, ascending; `find` looks a key up.
     pub(super) fn matches(
         &self,
         items: &[Item],
@@ -48,7 +48,7 @@ impl Part {
         self.intersect(postings, &item.any, find)
     }
 
-    /// The ordinals that are in all of the postings and, if there are any, in that of one of the keys.
+    /// Returns the ordinals in all of the postings and, if `any` is not empty, in one of its keys' postings.
     pub(super) fn intersect(
         &self,
         postings: Vec<Posting>,
@@ -89,7 +89,7 @@ pub(super) fn merge(all: &mut Vec<u32>, more: Vec<u32>) {
     }
 }
 
-/// Keeps what is in both; looks ahead in doubling steps, as the other is often much longer.
+/// Keeps the ordinals that are in both; looks ahead in doubling steps, as `other` is often much longer.
 fn keep_common(common: &mut Vec<u32>, other: &[u32]) {
     let mut rest = other;
     common.retain(|ordinal| {

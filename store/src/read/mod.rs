@@ -31,7 +31,7 @@ use crate::group::GroupState;
 use crate::verdict::{Unsettled, Verdict};
 use crate::view::{Published, Shared};
 
-/// How far the store is.
+/// The point in the log that the store has reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Point {
     /// The last entry applied.
@@ -40,12 +40,12 @@ pub struct Point {
     pub position: Position,
     /// The newest stamp of a command: log time.
     pub recorded_at: Timestamp,
-    /// The chained digest of the outcomes of all entries up to that one: alike on every replica that is there.
+    /// The chained digest of the outcomes of all entries up to `log_id`: alike on all replicas.
     pub digest: u128,
 }
 
-/// A handle for reading, cheap to clone, for any thread. Never holds up the writer for longer than a page
-/// of the tail takes to copy.
+/// A handle for reading, cheap to clone, for any thread. It holds up the writer for no longer than copying a
+/// page of the tail takes.
 #[derive(Clone, Debug)]
 pub struct Reader {
     pub(crate) shared: Arc<Shared>,
@@ -56,29 +56,29 @@ impl Reader {
         Reader { shared }
     }
 
-    /// How far the store is now.
+    /// The point that the store has reached now.
     pub fn point(&self) -> Point {
         self.shared.point()
     }
 
-    /// Begins a read of what is there now; `consistency` is the caller's affair. The read should have
-    /// passed [`Read::check`]. Of a stream, this may read a block of the catalog.
+    /// Begins a read as of now; the caller sees to `consistency`. The read should have passed
+    /// [`Read::check`]. If the source is a stream, this may read a block of the catalog.
     pub fn scan(&self, read: &Read) -> Result<Scan, Fault> {
         Scan::begin(&self.shared, &self.shared.get(), read)
     }
 
-    /// The version a stream is at; 0 if it is not there.
+    /// Returns the version of a stream; 0 if it does not exist.
     pub fn version(&self, stream: &StreamName) -> Result<Version, Fault> {
         let Published { view, point } = self.shared.get();
         view.version(stream, point.position)
     }
 
-    /// What there is to say of a stream now; one that is not there is at version 0.
+    /// Returns the state of a stream now; one that does not exist is at version 0.
     pub fn stream(&self, stream: &StreamName) -> Result<StreamState, Fault> {
         state::of(&self.shared.get(), stream)
     }
 
-    /// What was set for a stream, a category or a path itself.
+    /// Returns the settings of a stream, a category or a path itself, without those that it is under.
     pub fn settings(&self, scope: &Scope) -> Result<Settings, Fault> {
         let Published { view, point } = self.shared.get();
         let record = view.record(scope, point.position)?;
@@ -92,30 +92,30 @@ impl Reader {
         Ok(snapshot.map(|snapshot| RecordedSnapshot::clone(&snapshot)))
     }
 
-    /// How far all consumer groups are, by name.
+    /// Returns a summary of each consumer group, in the order of their names.
     pub fn groups(&self) -> Vec<GroupSummary> {
         self.groups_after(None, usize::MAX)
     }
 
-    /// How far the first `limit` of the consumer groups after a name are, or of all.
+    /// Returns summaries of the first `limit` consumer groups after a name, or of the first of all.
     pub fn groups_after(&self, name: Option<&GroupName>, limit: usize) -> Vec<GroupSummary> {
         let summaries: Vec<_> = self.shared.groups().summaries_after(name).take(limit).collect();
         summaries.into_iter().map(GroupSummary::from).collect()
     }
 
-    /// How far a consumer group is; `None` if there is none of that name.
+    /// Returns the summary of a consumer group; `None` if there is none of that name.
     pub fn group_summary(&self, name: &GroupName) -> Option<GroupSummary> {
         self.shared.groups().summary(name).map(GroupSummary::from)
     }
 
-    /// The log index of the last entry that changed any group otherwise than by progress, be it that it
-    /// deleted it; or that of the checkpoint that this store began with. As long as it stays the same, no group
-    /// came, went, was reset, replayed or set otherwise.
+    /// The log index of the last entry that changed any group otherwise than by progress, a deletion
+    /// included; or, if there is none, that of the checkpoint that this store began with. While it stays the
+    /// same, no group was created, deleted, reset, replayed or configured.
     pub fn groups_revision(&self) -> LogIndex {
         self.shared.groups().revision()
     }
 
-    /// What is known of a consumer group; `None` if there is none of that name. It copies all positions that
+    /// Returns the state of a consumer group; `None` if there is none of that name. Copies all positions that
     /// are settled, failed or parked: at most some 230,000.
     pub fn group(&self, name: &GroupName) -> Option<GroupState> {
         self.shared.groups().state(name)
@@ -132,49 +132,49 @@ impl Reader {
         self.shared.groups().parked(name, after, limit)
     }
 
-    /// Judges the conditions of an append by what is applied here, without holding up the writer. It reads
-    /// backwards from the newest event to where the writer's knowledge ends, and from disk only what lies
-    /// there before the tail.
+    /// Judges the conditions of an append by the events applied here, without holding up the writer. It reads
+    /// backwards from the newest event to each condition's `after`; from disk only the part before the tail.
     ///
-    /// A retry comes first: ask [`Reader::judge_violated`] before refusing what this finds violated.
+    /// A retry comes first: call [`Reader::judge_violated`] before refusing an append for a violation found
+    /// here.
     pub fn check_conditions(&self, append: &Append) -> Result<Checked, Fault> {
         conditions::check(&self.shared, append)
     }
 
-    /// What can be said of an append by what is in memory, before it is proposed. It never reads from disk.
+    /// Judges an append before it is proposed, by the state in memory alone. It never reads from disk.
     pub fn judge_in_memory(&self, append: &Append) -> Early {
         apply::judge_in_memory(&self.shared, append)
     }
 
-    /// What a leader may answer to an append without proposing it, by what is applied here: a conflict with
-    /// an `exactly N` whose stream has passed N, which can never become true again; or, as that comes first,
-    /// the first answer to a repetition. `None`: propose it, apply will tell.
+    /// Returns the answer that a leader may give to an append without proposing it, by the entries applied
+    /// here: a conflict with an `exactly N` whose stream has passed N, which is final; or, as a repetition
+    /// comes first, its first answer. `None`: the append must be proposed, and apply decides.
     ///
-    /// Looks at streams with events in memory only; where one of them makes the append fail, it may have to read
-    /// from disk. The append should have passed [`Append::check`].
+    /// Looks at streams with events in memory only; where one of them makes the append fail, it may have to
+    /// read from disk. The append should have passed [`Append::check`].
     pub fn judge_early(&self, append: &Append) -> Result<Option<Verdict>, Fault> {
         apply::judge_early(&self.shared, append)
     }
 
-    /// What to answer to an append that apply found to be a repetition by its ids, [`Verdict::Repeated`]: that, or
-    /// that an id is reused where type, data or metadata differ from what is stored. What was removed is not
-    /// compared.
+    /// Returns the answer to an append that apply found repeated by its ids ([`Verdict::Repeated`]): the
+    /// first answer, or that an id is reused, if type, data or metadata differ from the stored ones. Removed
+    /// events are not compared.
     ///
     /// Reads from disk if need be.
     pub fn judge_repeated(&self, append: &Append, first: Appended) -> Result<Verdict, Fault> {
         apply::judge_repeated(&self.shared, append, first)
     }
 
-    /// What to answer to an append that apply left open, [`Verdict::Unsettled`]: its first answer, or the rejection.
+    /// Returns the answer to an append left open by [`Verdict::Unsettled`]: its first, or the rejection.
     ///
-    /// Reads from disk if need be, of a stream in many chunks from a few of them.
+    /// Reads from disk if need be; for a stream that is in many chunks, from a few of them.
     pub fn judge_unsettled(&self, append: &Append, unsettled: Unsettled) -> Result<Verdict, Fault> {
         apply::judge_unsettled(&self.shared, append, unsettled)
     }
 
-    /// What to answer to an append whose conditions [`Reader::check_conditions`] found violated: its first
-    /// answer if it is a repetition, which is true for good; else what it is refused for, all that failed
-    /// included. The refusal counts only where all that was committed when the append came is applied here.
+    /// Returns the answer to an append that [`Reader::check_conditions`] found to violate conditions: its
+    /// first answer if it is a repetition, which is true for good; else the refusal with everything that
+    /// failed. The refusal counts only if all entries committed when the append came are applied here.
     ///
     /// Reads from disk if need be. The append should have passed [`Append::check`].
     pub fn judge_violated(

@@ -14,33 +14,33 @@ use crate::key::Key;
 use crate::life::Floors;
 use crate::view::{Published, View};
 
-/// Names on one page.
+/// The number of names on one page.
 const NAMES_PER_PAGE: usize = 2_000;
-/// Names that one page may look at, for those that belong on it …
+/// The number of looks that one page may cost; looking at one name is one look.
 const LOOKS_PER_PAGE: usize = 20_000;
-/// … and what it counts when it has to be found out what of a stream can be read.
+/// The number of looks that finding the first readable version of a stream counts as.
 const LOOKS_PER_FLOOR: usize = 8;
-/// Names of one tail that a page takes in at most.
+/// The number of names of one tail that a page takes in at most.
 const NAMES_PER_TAIL: usize = 2 * NAMES_PER_PAGE;
 
 /// A page of a list, as of one position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamePage {
-    /// The last position that counts.
+    /// The position as of which the names are listed.
     pub as_of: Position,
-    /// In the order of their bytes.
+    /// The names, in the order of their bytes.
     pub names: Vec<Named>,
-    /// Where the next page goes on: after this name. `None`: this is the last one.
+    /// The name after which the next page begins. `None`: this is the last page.
     pub after: Option<String>,
 }
 
 impl Reader {
-    /// The next page of a list: at most 2,000 names after the listing's `after`, as of what is there now;
-    /// `consistency` is the caller's affair. The listing should have passed [`Listing::check`].
+    /// Returns the next page of a list: at most 2,000 names after the listing's `after`, as of now; the
+    /// caller sees to `consistency`. The listing should have passed [`Listing::check`].
     ///
-    /// A page costs about what it holds, however many names there are, and one without names says only that the
-    /// bounded work of one call found none, of a category's streams say, which are looked for among all: go on
-    /// after [`NamePage::after`]. What came between two pages is in the later one or not at all.
+    /// A page costs about what it holds, however many names there are. A page may be empty before the end, if
+    /// the bounded work of one call found no name (those of a category are searched among all streams): go on
+    /// after [`NamePage::after`]. A name added between two pages is on the later one or on none.
     ///
     /// Reads from disk; error: [`Fault::Damaged`] also for a chunk whose names are in its dictionary alone.
     pub fn names(&self, listing: &Listing) -> Result<NamePage, Fault> {
@@ -48,7 +48,7 @@ impl Reader {
     }
 }
 
-/// The next page of a list as of what is published.
+/// Returns the next page of a list as of the published point.
 fn page(published: &Published, listing: &Listing) -> Result<NamePage, Fault> {
     let Published { view, point } = published;
     let limit = listing.limit.and_then(|limit| usize::try_from(limit).ok());
@@ -75,16 +75,16 @@ fn page(published: &Published, listing: &Listing) -> Result<NamePage, Fault> {
     Ok(NamePage { as_of, names, after: (!is_over).then_some(last) })
 }
 
-/// Comes after all names of the system; nothing that is not the system's lies in between.
+/// A name after all names of the system; all names in between are the system's.
 const AFTER_SYSTEM: &str = "%";
 
-/// Why no more names are collected.
+/// The reason why no more names are collected.
 enum End {
-    /// The page is full, or cost enough.
+    /// The page is full, or has cost enough.
     Full,
-    /// There are no more.
+    /// There are no more names.
     Over,
-    /// The names of the system begin, of which none is wanted.
+    /// The names of the system begin, and none of them is wanted.
     System,
 }
 
@@ -94,10 +94,10 @@ struct Page<'a> {
     as_of: Position,
     wanted: Wanted,
     limit: usize,
-    /// Whether anything is hidden.
+    /// True if some events may be hidden.
     has_records: bool,
     floors: Floors,
-    /// What it cost so far.
+    /// The number of looks so far.
     looks: usize,
     /// The last name that was looked at.
     last: String,
@@ -105,7 +105,7 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// Collects names from a start on.
+    /// Collects names from a start on, until the page is full or the names end.
     fn collect(&mut self, start: Bound<&str>) -> Result<End, Fault> {
         let (tails, horizon) = self.in_tails(start);
         let first = start.map(|name| encoded(self.wanted.kind, name));
@@ -131,11 +131,11 @@ impl Page<'_> {
             };
             self.names.extend(named);
         }
-        // Behind a horizon there may be more in a tail.
+        // Beyond the horizon a tail may have more names.
         Ok(if horizon.is_some() { End::Full } else { End::Over })
     }
 
-    /// The keys of the tails from a start on, and how far they are all there, if not to the end.
+    /// Returns the keys of the tails from a start on, and the last key up to which they are complete, if any.
     fn in_tails(&self, start: Bound<&str>) -> (Peekable<IntoIter<Key>>, Option<Key>) {
         let mut all: Vec<Key> = Vec::new();
         let mut horizon: Option<Key> = None;
@@ -153,7 +153,7 @@ impl Page<'_> {
         (all.into_iter().peekable(), horizon)
     }
 
-    /// What there is to say of a stream, if it belongs on the list.
+    /// Returns the entry of a stream on the list, if it belongs there.
     fn stream(
         &mut self,
         stream: &StreamName,
@@ -164,7 +164,7 @@ impl Page<'_> {
         }
         let in_memory = self.view.version_in_memory(stream, self.as_of);
         let version = in_memory.or(state.map(|state| state.version)).unwrap_or_default();
-        // Its first event came after the point.
+        // The first event of the stream came after the point.
         if version == Version::ZERO {
             return Ok(None);
         }
@@ -186,7 +186,7 @@ impl Page<'_> {
         }))
     }
 
-    /// What there is to say of a category, a path or a type, if an event had it by the point.
+    /// Returns the entry of a category, a path or a type, if an event had it by the point.
     fn other(&self, key: &Key, state: Option<KeyState>) -> Option<Named> {
         let in_tails: u64 = self.view.tails().map(|tail| tail.count(key, self.as_of)).sum();
         let events = match state.map(|state| state.version.0) {
@@ -199,12 +199,12 @@ impl Page<'_> {
     }
 }
 
-/// The name of a kind as dictionaries and the catalog have it; it need not be a valid one.
+/// Encodes a name of a kind as dictionaries and the catalog do; the name need not be valid.
 fn encoded(kind: u8, name: &str) -> Vec<u8> {
     [&[kind], name.as_bytes()].concat()
 }
 
-/// The keys of chunks and tails, merged; each with where the chunks hold it last.
+/// The keys of chunks and tails, merged; each with its state in the chunks, if any holds it.
 struct Keys<'a, S: Iterator> {
     view: &'a View,
     stored: Peekable<S>,
@@ -221,7 +221,7 @@ impl<S: Iterator<Item = Result<(Vec<u8>, KeyState), Fault>>> Keys<'_, S> {
                     stored.get(1..).unwrap_or_default().cmp(in_tail.name().as_bytes())
                 })
             }
-            // A fault, too, comes first.
+            // A fault comes first, too.
             (Some(_), _) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
         };
@@ -239,12 +239,12 @@ impl<S: Iterator<Item = Result<(Vec<u8>, KeyState), Fault>>> Keys<'_, S> {
     }
 }
 
-/// What belongs on a list.
+/// The conditions under which a name belongs on a list.
 struct Wanted {
     kind: u8,
-    /// What all names begin with.
+    /// All names begin with each of these.
     prefixes: Vec<String>,
-    /// What all streams lie in.
+    /// The scope that all streams lie in.
     within: Option<Scope>,
     with_system: bool,
     with_removed: bool,
@@ -270,12 +270,12 @@ impl Wanted {
         Wanted { kind, prefixes, within, with_system, with_removed: listing.with_removed }
     }
 
-    /// Whether a name that is not before the start begins as all names must: none after it does if not.
+    /// Returns true if a name has all prefixes. If a name after the start has not, no later name has.
     fn may_go_on(&self, name: &str) -> bool {
         self.prefixes.iter().all(|prefix| name.starts_with(prefix))
     }
 
-    /// Where the names begin that come after one.
+    /// Returns the start of the names that come after `after`.
     fn start(&self, after: &str) -> Bound<String> {
         let first = self.prefixes.iter().max().map_or("", String::as_str);
         if first > after {

@@ -1,4 +1,4 @@
-//! What a read asks of the index: keys, and the part of their postings that counts.
+//! The plan of a read: the keys to look up in the index, and the parts of their postings to use.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,17 +10,17 @@ use quorate_proto::{
 use crate::event::StoredEvent;
 use crate::key::Key;
 
-/// A read in the words of the index.
+/// A read, expressed in keys of the index.
 ///
-/// Invariant: `items` is empty exactly when everything is asked for.
+/// Invariant: `items` is empty exactly when all events match.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) items: Vec<Item>,
-    /// The stream, if it is one that is read.
+    /// The stream that is read; `None` if the source is a query.
     pub(super) stream: Option<StreamName>,
-    /// Of a stream: the versions asked for; else all.
+    /// The versions of the stream to read; all if the source is a query.
     pub(super) versions: Range<u64>,
-    /// The positions asked for that are there; the end is exclusive.
+    /// The positions to read, up to the newest event; the end is exclusive.
     pub(super) positions: Range<Position>,
     pub(super) from: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
@@ -28,28 +28,28 @@ pub(super) struct Plan {
     filter: Filter,
 }
 
-/// What an item of a query demands, in keys: an event matches that has `all` of them, and one of `any`.
+/// An item of a query, in keys: an event matches that has `all` of them, and one of `any`.
 ///
-/// Invariants: `all` is not empty; `any` is empty, which demands nothing, or has two or more.
+/// Invariants: `all` is not empty; `any` is empty, which means no restriction, or has two or more keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Item {
     pub(super) all: Vec<Key>,
     pub(super) any: Vec<Key>,
 }
 
-/// What an event that the index found must still be asked.
+/// The check that an event found by the index must still pass.
 #[derive(Debug)]
 enum Filter {
-    /// Nothing: the index knows all there is to know.
+    /// No check: the index alone decides.
     Nothing,
-    /// Whether it is the system's: everything else is asked for.
+    /// The event must not be the system's: everything else is requested.
     IsSystem,
-    /// Whether the query matches it: everything is asked for, and some of the system's events by name.
+    /// The query must match the event: everything is requested, and some of the system's events by name.
     Query(Query),
 }
 
 impl Plan {
-    /// The plan for what stands up to and with `as_of`.
+    /// Makes the plan to read the events up to and including `as_of`.
     pub(super) fn new(read: &Read, as_of: Position) -> Plan {
         let bounds = &read.bounds;
         let asked = bounds.after.saturating_add(1)..bounds.before.unwrap_or(u64::MAX);
@@ -69,12 +69,12 @@ impl Plan {
         Plan { items, stream, versions, positions, from, until, direction, filter }
     }
 
-    /// Leaves out the versions of the stream that are before this one.
+    /// Leaves out the versions of the stream before `version`.
     pub(super) fn start_at(&mut self, version: Version) {
         self.versions.start = self.versions.start.max(version.0);
     }
 
-    /// Whether an event that the index found is one that is asked for.
+    /// Returns true if an event that the index found is requested.
     pub(super) fn wants(&self, event: &StoredEvent) -> bool {
         let time = event.recorded_at;
         self.from.is_none_or(|from| from <= time)
@@ -100,7 +100,7 @@ impl Filter {
     fn passes(&self, event: &StoredEvent) -> bool {
         match self {
             Filter::Nothing => true,
-            // Types of the system occur in its streams only.
+            // Event types of the system occur in its streams only.
             Filter::IsSystem => !event.stream.is_system(),
             Filter::Query(query) => {
                 !event.stream.is_system() || query.matches_event(&event.decode())
@@ -110,7 +110,7 @@ impl Filter {
 }
 
 impl Item {
-    /// What `all` keys and any of the `types` demand. With nothing but types, each is an item of its own.
+    /// Returns the items for `all` keys and any of the `types`; without `all`, each type is an item.
     fn split(mut all: Vec<Key>, types: impl Iterator<Item = Key>) -> Vec<Item> {
         let types: BTreeSet<Key> = types.collect();
         if all.is_empty() {
@@ -132,7 +132,7 @@ impl Item {
     }
 }
 
-/// The items of a query, each once; none if one of them matches everything.
+/// Returns the items of a query, each once; no items if one of them matches everything.
 fn items(query: &Query) -> Vec<Item> {
     if query.items.iter().any(QueryItem::is_everything) {
         return Vec::new();

@@ -19,24 +19,24 @@ use crate::slot::ChunkSlot;
 use crate::tail::Tail;
 use crate::view::{Published, Segment, Shared, View, ordinal_of};
 
-/// Looks into the index that one page may cost.
+/// The number of steps through the index that one page may cost.
 const STEPS_PER_PAGE: usize = 256;
 
 /// A read under way. Appends, seals and installs do not disturb it.
 ///
-/// It holds on to the chunks that it began with, but to no tail and no catalog, so that readers who stall,
-/// however many, keep no events in memory: where a tail was sealed meanwhile it goes on in the chunk that took
-/// its place. Only then may it miss events that were removed after it began.
+/// A scan holds on to the chunks that it began with, but to no tail and no catalog, so that any number of
+/// stalled readers keep no events in memory: where a tail was sealed meanwhile, the scan goes on in the chunk
+/// that took its place. Only then may it miss events that were removed after it began.
 ///
-/// Between two pages it takes at most [`Scan::BYTES_MAX`] bytes, whatever it found: where it must, it looks up
-/// again. Beside them it takes what its query does, and for each chunk of the store a bit; where a chunk that it
-/// began with was replaced meanwhile, 16 bytes for each chunk.
+/// Between two pages a scan takes at most [`Scan::BYTES_MAX`] bytes, however much it found: the rest is
+/// looked up again. It takes in addition the memory of its query, and a bit for each chunk of the store; if a
+/// chunk that it began with was replaced meanwhile, 16 bytes for each chunk.
 #[derive(Debug)]
 pub struct Scan {
     shared: Arc<Shared>,
-    /// The view it began with, as long as it is the store's.
+    /// The view that the scan began with, as long as the store uses it.
     view: Weak<View>,
-    /// The chunks it began with, and newer ones where it went on in another view.
+    /// The chunks that the scan began with, and newer ones if it went on in another view.
     chunks: Arc<Vec<ChunkSlot>>,
     as_of: Position,
     version: Option<Version>,
@@ -45,17 +45,17 @@ pub struct Scan {
     counters: ReadCounters,
     plan: Plan,
     walk: Walk,
-    /// Where the tails begin that are still to come, in the direction of the read.
+    /// The first positions of the tails that are still to be read, in the direction of the read.
     tails: VecDeque<Position>,
-    /// What is left of the chunk or the tail that is being read.
+    /// The rest of the chunk or the tail that is being read.
     rest: Option<Rest>,
-    /// How many events may still be given out.
+    /// The number of events that may still be given out.
     limit: u64,
     batch: Batch,
 }
 
 impl Scan {
-    /// The bytes that a scan takes at most while nobody asks it for more.
+    /// The bytes that a scan takes at most between two pages.
     pub const BYTES_MAX: usize = 128 * 1024;
 
     pub(crate) fn begin(
@@ -102,13 +102,13 @@ impl Scan {
         self.as_of
     }
 
-    /// The stream's version as of then, whatever the bounds; `None` when the source is a query.
+    /// The stream's version as of that position, whatever the bounds; `None` if the source is a query.
     pub fn version(&self) -> Option<Version> {
         self.version
     }
 
-    /// The aggregate snapshot that the read begins with, where one was asked for and is kept: the events
-    /// after it follow, those that are hidden left out.
+    /// The aggregate snapshot that the read begins with, if it was requested and is kept: the visible events
+    /// after its version follow.
     pub fn snapshot(&self) -> Option<&RecordedSnapshot> {
         self.snapshot.as_deref()
     }
@@ -118,8 +118,8 @@ impl Scan {
         self.counters
     }
 
-    /// The next events: about `budget_bytes` of them, at least one if there is one at hand. An empty page
-    /// says only that the bounded work of one call found nothing: go on. `None` is the end.
+    /// Returns the next events: about `budget_bytes` of them, at least one if one is at hand. An empty page
+    /// means only that the bounded work of one call found nothing: go on. `None` is the end.
     pub fn next_page(&mut self, budget_bytes: usize) -> Result<Option<Vec<StoredEvent>>, Fault> {
         let page = self.fill_page(budget_bytes);
         self.walk.rest();
@@ -153,8 +153,8 @@ impl Scan {
         Ok(Some(page))
     }
 
-    /// The view to go on in: that it began with, or else the store's, with the chunks it began with. Either
-    /// holds all that is asked for: positions are the same in all views.
+    /// Returns the view to go on in: the one the scan began with or, once that is replaced, the store's with
+    /// the scan's chunks. Positions are the same in all views, so that either has all requested events.
     fn view(&mut self) -> Arc<View> {
         if let Some(view) = self.view.upgrade() {
             return view;
@@ -176,7 +176,7 @@ impl Scan {
         Arc::new(View { chunks: self.chunks.clone(), ..View::clone(&view) })
     }
 
-    /// One step towards the next segment; false at the end.
+    /// Takes one step towards the next segment; false at the end.
     fn advance(&mut self, view: &View) -> Result<bool, Fault> {
         if self.plan.direction == Direction::Backwards
             && let Some(first) = self.tails.pop_front()
@@ -201,8 +201,8 @@ impl Scan {
         Ok(true)
     }
 
-    /// Of these ordinals, what is asked for of the chunk or the tail that began here when the read did; a tail may
-    /// be a chunk by now.
+    /// Returns the requested events among these ordinals of the segment that begins at `first`; a tail may
+    /// have become a chunk meanwhile.
     fn look_up(&mut self, view: &View, first: Position, within: Range<u32>) -> Result<Rest, Fault> {
         let segment = view.segment_at(first)?;
         let mut part = match &segment {
@@ -224,7 +224,7 @@ impl Scan {
         Ok(Rest::new(first, Ordinals::List(ordinals.into())))
     }
 
-    /// A batch of the rest, which is put back as long as something is left of it.
+    /// Reads a batch of the rest, which is put back as long as something is left of it.
     fn read(
         &mut self,
         view: &View,
@@ -245,7 +245,7 @@ impl Scan {
         }
         let mut events = Vec::with_capacity(found.len());
         for event in found {
-            // Of a stream, the plan has no hidden version.
+            // The plan of a stream has no hidden versions.
             if self.plan.wants(&event)
                 && (self.plan.stream.is_some() || !self.floors.is_hidden(view, &event)?)
             {
@@ -260,7 +260,7 @@ impl Scan {
 }
 
 impl Plan {
-    /// The part of what begins at `first` that the bounds leave; `between` is what the times leave.
+    /// Returns the part of the segment that begins at `first` within the bounds; `between`: those of time.
     pub(super) fn part(&self, first: Position, between: Range<u32>) -> Part {
         let start = ordinal_of(self.positions.start, first).max(between.start);
         let end = ordinal_of(self.positions.end, first).min(between.end);
@@ -268,9 +268,9 @@ impl Plan {
     }
 }
 
-/// Where the tails begin that hold what is asked for, in the direction of the read.
+/// Returns the first positions of the tails that may hold requested events, in the direction of the read.
 fn tails(view: &View, plan: &Plan) -> VecDeque<Position> {
-    // A tail that was sealed empty begins where the next one does.
+    // A tail that was sealed empty begins where the next tail does.
     let mut tails: VecDeque<Position> =
         view.tails().map(|tail| tail.first()).filter(|first| *first < plan.positions.end).collect();
     tails.make_contiguous().sort_unstable();
@@ -282,7 +282,7 @@ fn tails(view: &View, plan: &Plan) -> VecDeque<Position> {
     firsts.into()
 }
 
-/// The numbers of the chunks that the bounds leave.
+/// Returns the numbers of the chunks that are within the bounds.
 fn chunk_range(view: &View, plan: &Plan) -> Range<u64> {
     if is_in_tails(view, plan) {
         return 0..0;
@@ -306,7 +306,7 @@ fn chunk_range(view: &View, plan: &Plan) -> Range<u64> {
     }
 }
 
-/// Whether all versions of a stream that are asked for stand in the tails.
+/// Returns true if all requested versions of a stream are in the tails.
 fn is_in_tails(view: &View, plan: &Plan) -> bool {
     let Some(stream) = &plan.stream else { return false };
     let is_from = |tail: &Arc<Tail>| {

@@ -1,4 +1,4 @@
-//! What there is to say of one stream, and of the settings of a stream, a category or a path.
+//! The state of one stream, and the settings of a stream, a category or a path.
 
 use quorate_proto::{Position, Scope, StreamName, Version};
 
@@ -9,37 +9,37 @@ use crate::view::Published;
 /// The settings of one scope, or those that a stream is under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// At most so many of a stream's newest events are there.
+    /// The number of newest events of a stream that stay visible.
     pub max_count: Option<u64>,
-    /// Events older than this by log time are not there; microseconds.
+    /// The age, by log time, above which events are hidden; microseconds.
     pub max_age_us: Option<u64>,
-    /// Events before this one are not there: a version of a stream, a position for a category or a path.
+    /// The first visible event: a version of a stream; a position for a category or a path.
     pub truncate_before: Option<u64>,
 }
 
 /// A stream as of a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamState {
-    /// The last position that counts.
+    /// The position as of which the state is given.
     pub as_of: Position,
-    /// The version of its last event, there or not; 0 if there was none.
+    /// The version of its last event, removed or not; 0 if it never had one.
     pub version: Version,
-    /// The first version that can be read; the one after `version` when none can.
+    /// The first version that can be read; the one after `version` if none can.
     pub first_version: Version,
-    /// The version that it was last deleted or closed at; 0 = never.
+    /// The version at which the stream was last deleted or closed; 0 if never.
     pub deleted: Version,
-    /// Whether a tombstone closed the name for good.
+    /// True if a tombstone closed the name for good.
     pub closed: bool,
-    /// What was set for the stream itself.
+    /// The settings of the stream itself.
     pub own: Settings,
-    /// What it is under: its own settings, else those of its category, else of its longest path that has any.
-    /// `truncate_before` is its own.
+    /// The settings that the stream is under: its own, else those of its category, else of its longest path
+    /// that has any. `truncate_before` is its own.
     pub effective: Settings,
     /// The version of its aggregate snapshot, if one is kept.
     pub snapshot: Option<Version>,
 }
 
-/// The state of a stream as of what is published.
+/// Returns the state of a stream as of the published point.
 pub(super) fn of(published: &Published, stream: &StreamName) -> Result<StreamState, Fault> {
     let Published { view, point } = published;
     let as_of = point.position;

@@ -1,4 +1,4 @@
-//! Readers who stall keep no events in memory.
+//! Tests that stalled readers keep no events in memory.
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -50,7 +50,7 @@ fn seal(store: &mut Store) {
     }
 }
 
-/// Reads of all kinds, with what they should find in the first so many events.
+/// Reads of all kinds, with the positions that they should find in the first `events` events.
 fn reads(events: u64) -> Vec<(Read, Vec<u64>)> {
     let paid =
         QueryItem { types: vec![EventType::new("Paid").expect("a type")], ..QueryItem::default() };
@@ -66,7 +66,7 @@ fn reads(events: u64) -> Vec<(Read, Vec<u64>)> {
     plain.into_iter().chain(backwards).collect()
 }
 
-/// Scans that are begun, some of them read a little, and then left alone.
+/// Scans that were begun, some of them read a little, and then left alone.
 struct Stalled {
     scans: Vec<(Scan, Vec<u64>, Vec<u64>)>,
     tails: Vec<Weak<Tail>>,
@@ -90,7 +90,7 @@ impl Stalled {
         self.tails.extend(store.view.tails().map(Arc::downgrade));
     }
 
-    /// How many tails that a scan began with are still in memory.
+    /// The number of tails that a scan began with and that are still in memory.
     fn tails_in_memory(&self) -> usize {
         let mut tails: Vec<_> = self.tails.iter().filter(|tail| tail.strong_count() > 0).collect();
         tails.sort_by_key(|tail| tail.as_ptr());

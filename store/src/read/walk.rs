@@ -1,4 +1,4 @@
-//! Which chunks a read must look into: the chains of its keys, walked a step at a time.
+//! Finding the chunks that a read must look into: the chains of its keys, walked a step at a time.
 
 use std::ops::Range;
 
@@ -15,43 +15,43 @@ use crate::view::View;
 
 /// Finds the chunks that hold matches, in the direction of the read.
 ///
-/// Each chunk names, for each of its keys, the chunk before it that holds the key; the catalog names the
-/// last. So chains are walked from the newest chunk to the oldest: a read forwards walks them to their end
-/// first, one backwards gives chunks out as they come up.
+/// Each chunk names, for each of its keys, the chunk before it that holds the key; the catalog names the last
+/// one. So chains are walked from the newest chunk to the oldest. A read forwards walks them to their end
+/// first; a read backwards gives out chunks as they are found.
 #[derive(Debug)]
 pub(super) struct Walk {
     /// The numbers of the chunks that the bounds of the read leave.
     range: Range<u64>,
     courses: Vec<Course>,
-    /// The chunks that are not given out yet, with what matches in them.
+    /// The chunks that are not given out yet, with the ordinals that match in them.
     found: FoundChunks,
 }
 
-/// What a step came to.
+/// The result of a step.
 pub(super) enum Step {
     /// The next chunk to look into, and the ordinals that match there, ascending; `None`: they must be looked up.
     Chunk(u64, Option<Vec<u32>>),
-    /// Nothing yet: a bounded piece of work was done.
+    /// A bounded piece of work was done, without a result yet.
     Working,
     End,
 }
 
-/// The way of one item through the chunks that hold all its keys.
+/// The progress of one item through the chunks that hold all its keys.
 ///
-/// It goes from one chunk straight to the next that any of its keys allows, so the rarest of them leads; a key
-/// that was left behind is looked up where the leader is.
+/// It goes from one chunk straight to the next that any of its keys allows, so that its rarest key leads; a
+/// key that was left behind is looked up in the chunk that the leading key has reached.
 ///
-/// Invariant: below its link, a key is in no chunk that was not looked at for the item.
+/// Invariant: a chunk above the link of a key holds no match of the item, or was looked at for it.
 #[derive(Debug)]
 struct Course {
     item: Item,
-    /// For each of the item's keys, where it is next.
+    /// For each of the item's keys, the next chunk that holds it.
     links: Vec<Link>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
-    /// The catalog knows.
+    /// Not looked up in the catalog yet.
     Unknown,
     Chunk(u64),
     End,
@@ -70,14 +70,14 @@ impl Walk {
         Walk { range, courses, found }
     }
 
-    /// One step: at most one look for each key of an item.
+    /// Takes one step: at most one look for each key of an item.
     pub(super) fn step(
         &mut self,
         plan: &Plan,
         view: &View,
         reads: &mut ReadCounters,
     ) -> Result<Step, Fault> {
-        // The newest first, so that backwards a chunk is given out once all courses are past it.
+        // The newest course first, so that backwards a chunk is given out once all courses are past it.
         let courses = self.courses.iter_mut().filter_map(|course| Some((course.next()?, course)));
         if let Some((number, course)) = courses.max_by_key(|(number, _)| *number) {
             let is_due = self.found.last().is_none_or(|newest| number >= newest);
@@ -95,7 +95,7 @@ impl Walk {
         Ok(next.map_or(Step::End, |number| Step::Chunk(number, self.found.take(number))))
     }
 
-    /// Forgets what is more than may be remembered while nobody reads on.
+    /// Drops the remembered ordinals if they are above the bound that is kept between pages.
     pub(super) fn rest(&mut self) {
         self.found.rest();
     }
@@ -107,7 +107,7 @@ impl Course {
         Course { item, links }
     }
 
-    /// The newest chunk that can hold a match, as far as is known; `None` if none can.
+    /// Returns the newest chunk that can hold a match, as far as is known; `None` if none can.
     fn next(&self) -> Option<u64> {
         let number = |link: &Link| match link {
             Link::Unknown => Some(u64::MAX),
@@ -120,8 +120,8 @@ impl Course {
         self.links.iter().map(number).min().flatten()
     }
 
-    /// Looks up where a key is last, or into the next chunk: then that chunk, if it is one of the range, and
-    /// what matches there.
+    /// Looks up the last chunk of a key, or looks into the next chunk and returns it, if it is in the range,
+    /// with the ordinals that match there.
     fn step(
         &mut self,
         plan: &Plan,
@@ -146,7 +146,7 @@ impl Course {
         Ok(Some((number, matches)))
     }
 
-    /// The postings of all keys in a chunk; `None` if it lacks one. Moves the links of what it finds.
+    /// Returns the postings of all keys in a chunk; `None` if it lacks one. Moves the links of those found.
     fn look(
         &mut self,
         number: u64,
@@ -175,7 +175,7 @@ impl Course {
                     postings.push(posting);
                 }
                 None => {
-                    // One link of its own, so that a rare key is never left behind for long.
+                    // The key itself moves on one link, so that a rare key is never left behind for long.
                     let (_, posting) = view.find_linked(ahead, key, reads)?;
                     *next = following(key, &posting, plan, range);
                     return Ok(None);
@@ -186,18 +186,18 @@ impl Course {
     }
 }
 
-/// Where a key is after the chunk with this posting.
+/// Returns the link of a key after the chunk with this posting.
 fn following(key: &Key, posting: &Posting, plan: &Plan, range: &Range<u64>) -> Link {
     let is_read = plan.stream.is_some() && matches!(key, Key::Stream(_));
     let is_last = posting.first_version.is_some_and(|first| first.0 <= plan.versions.start);
     if is_read && (is_last || posting.ordinals.is_empty()) {
-        // What was removed of a stream are its first events: there is nothing before.
+        // Only the first events of a stream are removed: there is nothing before.
         return Link::End;
     }
     link(posting.previous, range)
 }
 
-/// Numbers below the range end a chain; those above it are passed through.
+/// Returns a link to a chunk. A number below the range ends a chain; one above it is passed through.
 fn link(number: Option<u64>, range: &Range<u64>) -> Link {
     match number {
         Some(number) if number >= range.start => Link::Chunk(number),
@@ -206,7 +206,7 @@ fn link(number: Option<u64>, range: &Range<u64>) -> Link {
 }
 
 impl Plan {
-    /// The part of a chunk that the bounds leave.
+    /// Returns the part of a chunk that is within the bounds.
     pub(super) fn part_of_chunk(&self, chunk: &Chunk) -> Part {
         let between = chunk.ordinals_between(self.from, self.until);
         self.part(chunk.summary().first_position, between)

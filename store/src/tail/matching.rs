@@ -1,4 +1,4 @@
-//! The newest event of a tail that an item of a query matches, by postings alone.
+//! Finding the newest event of a tail that matches an item of a query, by postings alone.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::event::StoredEvent;
 use crate::key::Key;
 
 impl Tail {
-    /// The newest event at these ordinals that an item matches.
+    /// Returns the newest event at these ordinals that an item matches.
     pub(crate) fn newest_match(&self, item: &QueryItem, range: &Range<u32>) -> Option<StoredEvent> {
         if range.is_empty() {
             return None;
@@ -48,7 +48,7 @@ impl Contents {
         }
     }
 
-    /// The posting of a key; empty without any.
+    /// Returns the posting of a key; empty if it has none.
     pub(super) fn ordinals(&self, key: &Key) -> &[u32] {
         let posting = match key {
             Key::Stream(stream) => self.streams.get(stream).map(|stream| &stream.ordinals),
@@ -62,7 +62,7 @@ impl Contents {
     }
 }
 
-/// The part of a posting that lies in a range of ordinals.
+/// Returns the part of a posting that lies in a range of ordinals.
 fn within<'a>(posting: &'a [u32], range: &Range<u32>) -> &'a [u32] {
     let from = posting.partition_point(|ordinal| *ordinal < range.start);
     let to = posting.partition_point(|ordinal| *ordinal < range.end);

@@ -1,4 +1,4 @@
-//! The names of a tail in order, sorted only once somebody asks for them.
+//! The names of a tail in order, sorted only when a list is first requested.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -10,13 +10,13 @@ use quorate_proto::Position;
 use super::Tail;
 use crate::key::Key;
 
-/// How many keys are copied out of the tail at a time, so that the writer never waits for long.
+/// The number of keys that are copied out of the tail at a time, so that the writer never waits for long.
 const KEYS_PER_LOOK: usize = 4096;
 
 /// The keys of a tail whose names can be listed, by kind and name.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// How many of the tail's keys are here.
+    /// The number of the tail's keys that are sorted here.
     seen: usize,
     streams: BTreeSet<ByName>,
     categories: BTreeSet<ByName>,
@@ -36,7 +36,7 @@ impl Names {
     }
 }
 
-/// A key among those of its kind.
+/// A key, ordered by its name among the keys of its kind.
 #[derive(Clone, Debug)]
 struct ByName(Key);
 
@@ -67,8 +67,8 @@ impl Ord for ByName {
 }
 
 impl Tail {
-    /// At most `max` keys of a kind from a name on, sorted by their names. Whoever asks first has the names
-    /// sorted, and later ones those that came since; it holds up the writer only while some are copied.
+    /// Returns at most `max` keys of a kind from a name on, sorted by their names. A call first sorts the
+    /// names that came since the last call; it holds up the writer only while it copies some of them.
     pub(crate) fn keys_from(&self, kind: u8, start: Bound<&str>, max: usize) -> Vec<Key> {
         let mut names = self.names.lock().expect(super::NO_PANIC);
         loop {
@@ -88,7 +88,7 @@ impl Tail {
         range.take(max).map(|by_name| by_name.0.clone()).collect()
     }
 
-    /// How many events up to a position a key has here.
+    /// Returns the number of events of a key in this tail, up to a position.
     pub(crate) fn count(&self, key: &Key, as_of: Position) -> u64 {
         let contents = self.read();
         let ordinals = contents.ordinals(key);

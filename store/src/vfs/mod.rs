@@ -1,4 +1,4 @@
-//! The seam to the file system: everything that `store` and `raft` do with files goes through it.
+//! The interface to the file system: everything that `store` and `raft` do with files goes through it.
 
 use std::fmt::Debug;
 use std::io;
@@ -11,7 +11,7 @@ mod os;
 pub use mem::{Counters, MemVfs, Survival};
 pub use os::OsVfs;
 
-/// How a file is opened.
+/// The way in which a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
     /// An existing file, to be read only.
@@ -24,32 +24,32 @@ pub enum Open {
 
 /// A file system. Paths are as the operating system takes them.
 ///
-/// Durability: what was written to a file survives a power cut once [`File::sync_data`] returned; that a
-/// file exists, was renamed or removed, once [`Vfs::sync_directory`] of its folder returned after it.
+/// Durability: written bytes survive a power cut once [`File::sync_data`] of the file returned; the creation,
+/// renaming or removal of a file does once [`Vfs::sync_directory`] of its folder returned after it.
 pub trait Vfs: Debug + Send + Sync + 'static {
-    /// Opens or creates a file. Errors: `NotFound`, `AlreadyExists`, or what the device says.
+    /// Opens or creates a file. Errors: `NotFound`, `AlreadyExists`, or that of the device.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
-    /// Renames a file, replacing what has the new name; both lie in one folder.
+    /// Renames a file, replacing the file of the new name; both lie in one folder.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Whether there is a file or folder of that name.
+    /// Returns true if there is a file or folder of that name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
-    /// The names of the files in a folder, sorted; folders are left out, and names that are not UTF-8.
+    /// Returns the names of the files in a folder, sorted; folders and names that are not UTF-8 are left out.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// Creates a folder and those above it, durably; one that exists is left as it is.
     fn create_directory(&self, directory: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
-    /// Keeps a second process from this folder for as long as the lock lives. Error: `WouldBlock` when
-    /// another holds it.
+    /// Keeps a second process from this folder for as long as the lock lives. Error: `WouldBlock` if
+    /// another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
-    /// The same without writing anything: none where there is no lock file, and where it cannot be locked by who may
-    /// only read it.
+    /// Takes the lock without writing anything; `None` if there is no lock file, or if the file system cannot
+    /// lock a file that is open for reading only.
     fn lock_if_there(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         if self.exists(path)? { self.lock(path).map(Some) } else { Ok(None) }
     }
-    /// Bytes that can still be written to the device that holds `directory`.
+    /// Returns the number of bytes that can still be written to the device that holds `directory`.
     fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
 }
 
@@ -63,11 +63,11 @@ pub trait File: Debug + Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes the whole buffer; a file that is shorter grows, with zeros before `offset`.
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()>;
-    /// Makes all that was written, and the length, durable (fdatasync).
+    /// Makes all written bytes, and the length, durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
     /// Cuts the file or lets it grow with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// The length in bytes.
+    /// Returns the length in bytes.
     fn len(&self) -> io::Result<u64>;
 }
 

@@ -15,7 +15,7 @@ pub struct OsVfs;
 #[derive(Debug)]
 struct OsFile(fs::File);
 
-/// Holds the file open: the operating system gives the lock back when it is closed, by a crash too.
+/// Holds the file open: the operating system releases the lock when the file is closed, by a crash too.
 #[derive(Debug)]
 struct OsLock(#[allow(dead_code, reason = "held for its lock, which ends with it")] fs::File);
 
@@ -54,7 +54,7 @@ impl Vfs for OsVfs {
             if entry.file_type()?.is_dir() {
                 continue;
             }
-            // No name of ours is like that: it is somebody else's file.
+            // Our own files have no such names: it is somebody else's file.
             names.extend(entry.file_name().into_string().ok());
         }
         names.sort_unstable();
@@ -108,7 +108,7 @@ impl Vfs for OsVfs {
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(OsLock(file)))),
             Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            // Some file systems over a network lock nothing that is not open for writing.
+            // Some network file systems lock only files that are open for writing.
             Err(fs::TryLockError::Error(_)) => Ok(None),
         }
     }

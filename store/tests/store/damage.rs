@@ -1,4 +1,4 @@
-//! A flipped bit anywhere in the folder: the store refuses to open, refuses to answer, or answers rightly.
+//! Tests of a flipped bit anywhere in the folder: the store refuses to open or to answer, or answers rightly.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ fn try_read(reader: &Reader, read: &Read) -> Result<Vec<RecordedEvent>, Fault> {
     Ok(events)
 }
 
-/// Whether a fault was met; panics at a wrong answer.
+/// Returns true if a fault was returned; panics at a wrong answer.
 fn is_noticed(world: &World, vfs: &MemVfs, model: &Model) -> bool {
     let Ok(mut store) = open(vfs, &world.options) else { return true };
     let reader = store.reader();
@@ -44,7 +44,7 @@ fn is_noticed(world: &World, vfs: &MemVfs, model: &Model) -> bool {
             Err(_) => noticed = true,
         }
     }
-    // What is applied again needs heads and, for the repetition, an old event.
+    // The entries that are applied again need heads and, for the repetition, an old event.
     for entry in &world.log {
         if store.applied().is_some_and(|applied| applied.index >= entry.log_id.index) {
             continue;

@@ -1,4 +1,4 @@
-//! However many chunks there are, few of their files are open.
+//! Tests that few files of chunks are open, however many chunks there are.
 
 use std::io;
 use std::path::Path;
@@ -11,7 +11,7 @@ use quorate_store::{Entry, Payload, ScavengeStep, Store};
 
 use crate::support::{Ask, DIRECTORY, append, command, command_of, id, options, read, stream};
 
-/// A disk that counts which files of chunks are open.
+/// A disk that counts the open files of chunks.
 #[derive(Clone, Debug, Default)]
 struct Counting {
     disk: MemVfs,
@@ -126,7 +126,7 @@ fn a_store_of_many_chunks_keeps_few_of_their_files_open() {
     let all = Read::query(Query::everything());
     let events = read(&store.reader(), &all, 1000);
     assert_eq!(events.len() as u64, CHUNKS);
-    // Who reads on goes on when a scavenge has put other files in the place of some.
+    // An open scan goes on after a scavenge has replaced some of the files.
     let mut begun = store.reader().scan(&all).expect("begins");
     let scope = Scope::Stream(stream("old-1"));
     let delete = Ask::change(scope, Expectation::Exists, id(9999), ChangeKind::Delete);
@@ -148,10 +148,10 @@ fn a_store_of_many_chunks_keeps_few_of_their_files_open() {
     while let Some(page) = begun.next_page(1000).expect("reads") {
         found.extend(page.iter().map(|event| event.decode()));
     }
-    // What was deleted is hidden from it, as the change is in a checkpoint by now.
+    // The deleted events are hidden from the open scan, as a checkpoint has the deletion by now.
     assert!(found == events[3..], "{} events", found.len());
     assert_eq!(read(&store.reader(), &all, 1000).len() as u64, CHUNKS - 3);
     let most = disk.most.load(Ordering::SeqCst);
-    // Some are being written, or were replaced and are still read.
+    // Some files are being written, or were replaced and are still read.
     assert!((OPEN_MAX..=OPEN_MAX + 8).contains(&most), "{most} files were open at once");
 }

@@ -1,4 +1,4 @@
-//! Consumer groups as one would keep them without a thought of speed: one list of what became of each event.
+//! A model of consumer groups without a thought of speed: one list of the fate of each event.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ impl Asked {
     }
 }
 
-/// Where in the log a request is applied.
+/// The place in the log at which a request is applied.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct At {
     pub(crate) log_id: LogId,
@@ -133,7 +133,7 @@ impl GroupsModel {
         }
     }
 
-    /// A reader must see exactly these groups.
+    /// Asserts that a reader sees exactly these groups.
     pub(crate) fn check(&self, reader: &Reader) {
         let names: Vec<_> = reader.groups().into_iter().map(|summary| summary.name).collect();
         assert_eq!(names, self.groups.keys().cloned().collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! What scripts say of consumer groups.
+//! The words of scripts for consumer groups.
 //!
 //! ```text
 //! group billing create category order [after 3] [WORD VALUE]…     settings: strategy, timeout, attempts,
@@ -21,7 +21,7 @@ use quorate_store::Reader;
 use crate::group_model::Asked;
 use crate::support::category;
 
-/// A request; `incarnation` knows that of a group.
+/// Parses a request; `incarnation` returns the incarnation of a group.
 pub(crate) fn parse(line: &str, incarnation: impl Fn(&GroupName) -> Option<LogIndex>) -> Asked {
     let (name, rest) = line.split_once(' ').expect("a name and a word");
     let (word, rest) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -95,7 +95,7 @@ fn parse_progress(rest: &str, incarnation: LogIndex, term: &mut Term) -> GroupPr
     progress
 }
 
-/// `6x2@900`
+/// Parses a word such as `6x2@900`.
 fn parse_failed(word: &str) -> Failed {
     let (at, rest) = word.split_once('x').expect("a position and attempts");
     let (attempts, due) = rest.split_once('@').expect("attempts and a time");
@@ -103,7 +103,7 @@ fn parse_failed(word: &str) -> Failed {
     Failed { position: position(at), attempts: number(attempts) as u32, due }
 }
 
-/// `9x10:reason`
+/// Parses a word such as `9x10:reason`.
 fn parse_parked(word: &str) -> Parked {
     let (at, rest) = word.split_once('x').expect("a position and attempts");
     let (attempts, reason) = rest.split_once(':').expect("attempts and a reason");
@@ -137,7 +137,7 @@ pub(crate) fn show(outcome: GroupOutcome) -> String {
     }
 }
 
-/// Everything that readers see of the groups.
+/// Lists everything that readers see of the groups.
 pub(crate) fn list(reader: &Reader) -> String {
     let mut out = String::new();
     for summary in reader.groups() {

@@ -1,5 +1,5 @@
-//! Random requests to consumer groups among appends, seals, restarts and installs: the store, another that
-//! seals at other times, and the model must agree.
+//! Random requests to consumer groups among appends, seals, restarts and installs: the store, another store
+//! that seals at other times, and the model must agree.
 
 use proptest::prelude::*;
 use quorate_proto::{
@@ -21,7 +21,7 @@ enum Op {
     RunSeal,
     FinishSeal,
     Restart(u64),
-    /// Another node takes over the checkpoint, and applies the rest.
+    /// Another node takes over the checkpoint, and applies the later entries.
     Install,
 }
 
@@ -40,14 +40,14 @@ enum Wanted {
 
 type Index = prop::sample::Index;
 
-/// Progress of positions that are chosen when it is told.
+/// Progress whose positions are chosen when it is sent.
 #[derive(Clone, Debug)]
 struct Told {
     floor: Index,
     settled: Vec<Index>,
     failed: Vec<(Index, u32)>,
     parked: Vec<(Index, String)>,
-    /// By how much it is of another life or term.
+    /// True if the incarnation, or the term, is not the current one.
     is_old: (bool, bool),
 }
 
@@ -104,7 +104,7 @@ impl Pair {
         Pair { world, other, model, last: 0, time }
     }
 
-    /// A position, now and then of no event.
+    /// Returns a position, now and then one without an event.
     fn position(&self, index: &Index) -> Position {
         let count = usize::try_from(self.last).expect("a few");
         Position(if index.index(60) == 0 { self.last + 1 } else { index.index(count + 1) as u64 })
@@ -134,7 +134,7 @@ impl Pair {
             }
         };
         let is_old = matches!(wanted, Wanted::Progress(_, told) if told.is_old.1);
-        // Few requests have an id, and some of those the id of an earlier one.
+        // Few requests have an id, and some of those the id of an earlier request.
         let has_id = !matches!(wanted, Wanted::Progress(..)) && self.last % 8 == 5;
         let id = has_id.then(|| RequestId(u128::from(self.last).to_be_bytes()));
         Asked { name: group(*which), term: Term(if is_old { 0 } else { 1 }), id, request }
@@ -209,7 +209,7 @@ impl Pair {
         let Some(export) = self.world.store.export().expect("exports") else { return };
         let vfs = MemVfs::new();
         let mut target = open(&vfs, &self.world.options).expect("a new store");
-        // Something of its own, which is not there any more afterwards.
+        // The target begins with an entry of its own, which the install replaces.
         let first = self.world.log.first().expect("a checkpoint has entries").clone();
         if export.log_id().index > LogIndex(0) {
             target.apply(first).expect("applies");
@@ -256,7 +256,7 @@ proptest! {
     }
 }
 
-/// The checkpoint is of its boundary, whatever was applied before it was run: what comes after is applied again.
+/// Entries between a boundary and its seal are not part of the checkpoint: they are applied again.
 #[test]
 fn a_checkpoint_holds_the_groups_as_they_were_at_its_boundary() {
     let vfs = MemVfs::new();

@@ -1,4 +1,4 @@
-//! Checkpoints that are sent from one store to another, and stores that must be alike.
+//! Tests of checkpoints that are sent from one store to another, which must be alike afterwards.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::support::{append, command, open, options, read, replay, seal_all};
 
 const CHUNK_BYTES: u64 = 6000;
 
-/// A store with all of the log applied and sealed.
+/// Returns a store with all of the log applied and sealed.
 fn store_of(log: &[Entry]) -> Store {
     let mut store = open(&MemVfs::new(), &options(CHUNK_BYTES)).expect("founds");
     replay(&mut store, log).expect("applies");
@@ -179,7 +179,7 @@ fn a_restart_in_the_middle_of_an_install_keeps_the_chunks_that_came_whole() {
     install.put_chunk(missing[1].number, 0, b"half").expect("puts");
     drop((install, target));
     vfs.restart(Survival::Nothing);
-    // What the power left of one of them does not count.
+    // A fetched chunk that the power cut left damaged counts as missing.
     let damaged = vfs.fork();
     damaged.flip_bit(Path::new("/store/chunks/install-0000000003"), 300, 2).expect("there");
     for (vfs, kept) in [(vfs, &[0, 2][..]), (damaged, &[0])] {
@@ -269,7 +269,7 @@ fn an_install_that_was_cut_takes_the_chunk_it_fetched_and_not_the_damaged_one() 
         let mut target = open(&vfs, &options(CHUNK_BYTES)).expect("founds");
         replay(&mut target, &log[..50]).expect("applies");
         seal_all(&mut target).expect("seals");
-        // Its ends are whole, so that opening it does not show the damage.
+        // The ends of the file are whole, so that opening it does not show the damage.
         vfs.flip_bit(Path::new("/store/chunks/chunk-0000000001"), 300, 2).expect("there");
         let mut scan = target.reader().scan(&Model::all()).expect("begins");
         let fault = loop {

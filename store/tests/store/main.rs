@@ -1,4 +1,4 @@
-//! Tests of the store as its users see it: apply, seal, read, install, over a disk that can lose its power.
+//! Tests of the store through its public interface, over a disk whose power can be cut.
 
 mod damage;
 mod files;

@@ -1,4 +1,4 @@
-//! What the store must be like, in the plainest words: all events in one list, every question a search.
+//! A model of the store in the plainest form: all events are in one list, and every question is a search.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -17,19 +17,19 @@ use crate::support::Ask;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) events: Vec<RecordedEvent>,
-    /// Where appends begin in `events`.
+    /// The indexes in `events` at which appends begin.
     begins: HashSet<usize>,
     pub(crate) groups: GroupsModel,
     snapshots: HashMap<StreamName, RecordedSnapshot>,
     time: Timestamp,
-    /// The position at the last boundary, and the bytes of entries since.
+    /// The position at the last boundary; `bytes` are those of the entries since.
     boundary: Position,
     bytes: u64,
-    /// The keys of the events of the command that is not counted yet.
+    /// The number of keys of the events of the command that is not counted yet.
     keys: u64,
 }
 
-/// In how many places of the index a request would be, were it taken.
+/// Returns the number of index keys that a request would add if it were accepted.
 fn keys(ask: &Ask) -> u64 {
     let Ask::Append(append, _) = ask else { return 1 };
     let of_write = |write: &Write| -> usize {
@@ -46,7 +46,7 @@ fn keys(ask: &Ask) -> u64 {
     append.writes.iter().map(of_write).sum::<usize>() as u64
 }
 
-/// What a stream is judged by.
+/// The state of a stream by which requests are judged.
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
     version: Version,
@@ -54,7 +54,7 @@ struct Head {
     closed: bool,
 }
 
-/// What is set at one moment: the greatest count and age of each scope.
+/// The limits in force at one moment: the greatest count and age of each scope.
 type Limits = HashMap<Scope, Limit>;
 type Limit = (Option<u64>, Option<u64>);
 
@@ -122,7 +122,7 @@ impl Model {
         Verdict::Appended(self.answer(append, &wanted, first).expect("just appended"))
     }
 
-    /// The answer to an append that is a repetition, or reuses ids: all that is in the log is in the window.
+    /// Returns the answer to an append that repeats or reuses ids; the window holds all ids of the log.
     fn first_answer(&self, append: &Append, wanted: &[(EventId, &StreamName)]) -> Option<Verdict> {
         let place = |id: EventId| self.events.iter().position(|event| event.event.id == id);
         let (id, first) = (wanted.iter().enumerate())
@@ -174,7 +174,7 @@ impl Model {
         (!is_met).then_some(Rejection::Conflict { failures, violations })
     }
 
-    /// The newest event after a position that a query matches, looked for among all.
+    /// Returns the newest visible event after a position that a query matches, by looking at all events.
     pub(crate) fn newest_match(&self, query: &Query, after: Position) -> Option<Position> {
         let events = self.events.iter().rev().filter(|event| event.position > after);
         let mut matching = events.filter(|event| query.matches_event(event));
@@ -208,7 +208,7 @@ impl Model {
         self.snapshots.get(stream)
     }
 
-    /// The changes in the log, with the events that record them.
+    /// Returns the changes in the log, with the events that record them.
     fn changes(&self) -> impl Iterator<Item = (Scope, ChangeKind, &RecordedEvent)> {
         self.events.iter().filter_map(|event| {
             let scope = Scope::changed_by(&event.stream)?;
@@ -236,8 +236,8 @@ impl Model {
         event.version >= self.floor(&event.stream)
     }
 
-    /// The first version of a stream that can be seen: the highest that anything in the log ever told,
-    /// whenever that was.
+    /// Returns the first visible version of a stream: the highest floor that anything in the log ever set,
+    /// even if it was cleared later.
     pub(crate) fn floor(&self, stream: &StreamName) -> Version {
         let mut floor = Version(1);
         if stream.is_system() {
@@ -271,7 +271,7 @@ impl Model {
         floor.max(self.limited(stream, &limits, last, self.time))
     }
 
-    /// The floor by the limits of the moment: of each the nearest scope's.
+    /// Returns the floor by the limits of the moment: count and age each from the nearest scope that has one.
     fn limited(
         &self,
         stream: &StreamName,
@@ -295,7 +295,7 @@ impl Model {
         by_count.max(by_age)
     }
 
-    /// The version of the stream's first event at a position or later, or the one to come.
+    /// Returns the version of the stream's first event at a position or later, or of its next event.
     fn first_from(&self, stream: &StreamName, position: Position) -> Version {
         self.version_at(stream, Position(position.0.saturating_sub(1))).next()
     }
@@ -353,7 +353,7 @@ impl Model {
         events
     }
 
-    /// A whole list, but for its limit: every event counted under its names.
+    /// Returns a whole list, up to its limit, by counting every event under its names.
     pub(crate) fn names(&self, listing: &Listing) -> Vec<Named> {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for event in &self.events {
@@ -394,7 +394,7 @@ impl Model {
     }
 }
 
-/// The names of an event that a list has.
+/// Returns the names under which a list counts an event.
 fn names_of(event: &RecordedEvent, listed: &Listed) -> Vec<String> {
     let RecordedEvent { stream, event, .. } = event;
     let is_within = |scope: Scope| scope.holds(stream).then(|| stream.to_string());
@@ -411,7 +411,7 @@ fn names_of(event: &RecordedEvent, listed: &Listed) -> Vec<String> {
     }
 }
 
-/// What a stream lies in, the nearest first.
+/// Returns the scopes of a stream, the nearest first.
 fn scopes(stream: &StreamName) -> Vec<Scope> {
     let mut scopes: Vec<Scope> =
         stream.paths().map(|path| Scope::Path(Path::new(path).expect("a path"))).collect();

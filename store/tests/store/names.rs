@@ -1,4 +1,4 @@
-//! Lists of names: how they are asked for here, and lists that are longer than what one page may cost.
+//! Tests of lists of names: helpers to read them whole, and lists that are longer than one page may cost.
 
 use quorate_proto::{ChangeKind, Version};
 use quorate_proto::{
@@ -8,7 +8,7 @@ use quorate_store::Reader;
 
 use crate::support::{Ask, World, append, category, command_of, id, write};
 
-/// A list to its end, page by page.
+/// Reads a list to its end, page by page.
 pub(crate) fn list(reader: &Reader, listing: &Listing) -> Vec<Named> {
     let mut listing = listing.clone();
     let mut names: Vec<Named> = Vec::new();
@@ -26,7 +26,7 @@ pub(crate) fn list(reader: &Reader, listing: &Listing) -> Vec<Named> {
             return names;
         };
         assert!(page.names.iter().all(|named| named.name > listing.after && named.name <= after));
-        // With none looked at it would never end.
+        // A page that looks at no name would never end the list.
         assert!(after > listing.after || listing.limit == Some(0), "{after}");
         names.extend(page.names);
         if listing.limit == Some(0) {
@@ -36,7 +36,7 @@ pub(crate) fn list(reader: &Reader, listing: &Listing) -> Vec<Named> {
     }
 }
 
-/// Every kind of list, whole.
+/// Returns every kind of list, whole.
 pub(crate) fn every_list() -> Vec<Listing> {
     let listed = [Listed::Streams, Listed::Categories, Listed::Paths, Listed::Types];
     let whole = |listed| Listing { with_system: true, with_removed: true, ..Listing::of(listed) };
@@ -47,7 +47,7 @@ fn names(names: &[Named]) -> Vec<&str> {
     names.iter().map(|named| named.name.as_str()).collect()
 }
 
-/// So many streams `order-…` and one `zebra-1`; more than a page may look at.
+/// Returns a store with streams `order-…` and one `zebra-1`, where `streams` is more than a page may look at.
 fn crowded(streams: u64, chunk_bytes: u64) -> World {
     let mut world = World::new(chunk_bytes);
     for numbers in (0..streams).collect::<Vec<_>>().chunks(50) {

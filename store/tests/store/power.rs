@@ -1,4 +1,4 @@
-//! The power goes at every operation that changes the disk: nothing that was durable may be missed after it.
+//! Tests that cut the power at every operation that changes the disk: nothing durable may be lost.
 
 use quorate_proto::{
     Append, Expectation, Failed, GroupDefinition, GroupName, GroupProgress, GroupRequest,
@@ -13,7 +13,7 @@ use crate::support::{append, open, options, read, replay, require, write};
 
 const CHUNK_BYTES: u64 = 6000;
 
-/// A log that crosses some boundaries, one of them without an event between.
+/// Returns a log that crosses some boundaries, one of them without an event since the boundary before.
 pub(crate) fn log(entries: u64) -> (Vec<Entry>, Model) {
     let (mut log, mut model) = (Vec::new(), Model::default());
     for at in 0..entries {
@@ -39,7 +39,7 @@ pub(crate) fn log(entries: u64) -> (Vec<Entry>, Model) {
     (log, model)
 }
 
-/// What is asked of groups: one of them comes and goes, the other parks and replays more than it drops.
+/// Returns requests to two groups: `mail` comes and goes, `billing` parks and replays more than it drops.
 fn of_groups(log_id: LogId, model: &Model) -> Vec<Asked> {
     let (at, last) = (log_id.index.0, model.events.len() as u64);
     let asked = |name: &str, request| {
@@ -86,7 +86,7 @@ fn appends(at: u64) -> Vec<Append> {
     vec![transaction, append(&format!("bill-{at}"), Expectation::None, &[id + 3]), repeated]
 }
 
-/// Applies the log and seals as it goes; tells the newest checkpoint that was known to be durable.
+/// Applies the log and seals as it goes; sets `durable` to the newest checkpoint known to be durable.
 fn run(vfs: &MemVfs, log: &[Entry], durable: &mut Option<LogId>) -> Result<Store, Fault> {
     let mut store = open(vfs, &options(CHUNK_BYTES))?;
     for entry in log {
@@ -103,7 +103,7 @@ fn run(vfs: &MemVfs, log: &[Entry], durable: &mut Option<LogId>) -> Result<Store
     Ok(store)
 }
 
-/// Opens what is left, applies the rest of the log, and compares.
+/// Opens the store, applies the rest of the log, and compares the result with the model.
 pub(crate) fn check(
     vfs: &MemVfs,
     log: &[Entry],
@@ -124,7 +124,7 @@ pub(crate) fn check(
     assert!(again.checkpointed() >= durable);
 }
 
-/// An opened store's folder holds its checkpoint and nothing else but what the next install makes use of.
+/// Asserts that an opened store's folder holds its checkpoint and files for the next install, nothing else.
 fn check_files(vfs: &MemVfs, store: &Store) {
     let folder = std::path::Path::new("/store");
     let names = vfs.list(folder).expect("lists");
@@ -172,7 +172,7 @@ fn a_sync_that_fails_ends_the_seal_and_loses_nothing() {
         vfs.fail_sync_after(failing);
         let mut durable = None;
         if run(&vfs, &log, &mut durable).is_ok() {
-            // Only syncs of files fail: there were fewer of those.
+            // Only syncs of files are made to fail, and there are fewer of them than syncs in all.
             break;
         }
         vfs.restart(Survival::Nothing);

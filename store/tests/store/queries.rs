@@ -1,5 +1,5 @@
-//! Random events with tags and correlation ids, some of them hidden, in chunks and tails: reads, conditions and
-//! a look at every event agree.
+//! Random events with tags and correlation ids, some of them hidden, in chunks and tails: reads, conditions
+//! and a look at every event must agree.
 
 use proptest::prelude::*;
 use quorate_proto::{
@@ -26,7 +26,7 @@ struct Made {
 }
 
 fn any_made() -> impl Strategy<Value = Made> {
-    // The last of each is rare.
+    // The last of each list is rare.
     let rarely = |count: usize| prop_oneof![9 => 0..count - 1, 1 => Just(count - 1)];
     let tags = proptest::sample::subsequence(TAGS.to_vec(), 0..TAGS.len());
     let correlation = proptest::option::weighted(0.3, rarely(CORRELATIONS.len()));
@@ -83,7 +83,7 @@ fn any_read() -> impl Strategy<Value = Read> {
     )
 }
 
-/// What happens to the log.
+/// A change of the log.
 #[derive(Clone, Debug)]
 enum Op {
     Append(Vec<Made>),
@@ -125,7 +125,7 @@ fn write(number: u64, made: &Made) -> Append {
     Append::to(stream(STREAMS[made.stream]), Expectation::Any, vec![event])
 }
 
-/// A store that took all that happened, and what it took.
+/// Returns a store to which all operations were applied, and its model.
 fn filled(ops: &[Op], chunk_bytes: u64) -> (World, Model) {
     let (mut world, mut model) = (World::new(chunk_bytes), Model::default());
     for op in ops {
@@ -282,7 +282,7 @@ fn a_condition_that_begins_in_the_tail_costs_nothing_on_disk() {
     };
     let rare = QueryItem { types: vec![kind("Rare")], ..QueryItem::default() };
     assert_eq!(check(rare.clone(), after).expect("no chunk"), Checked::Through(after));
-    // Nor does one whose newest match is there, wherever it begins.
+    // A condition whose newest match is in the tail costs nothing on disk either, wherever it begins.
     let violated = check(tags(&["hot"]), Position(0)).expect("no chunk");
     assert!(matches!(violated, Checked::Violated { .. }));
     assert!(check(rare, Position(3000)).is_err(), "the chunks cannot be read");

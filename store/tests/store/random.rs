@@ -1,5 +1,5 @@
-//! Random appends, changes, snapshots, repetitions, seals, restarts and reads: the store, another that seals
-//! at other times, and the model must agree on every answer.
+//! Random appends, changes, snapshots, repetitions, seals, restarts and reads: the store, another store that
+//! seals at other times, and the model must agree on every answer.
 
 use proptest::prelude::*;
 use quorate_proto::{
@@ -40,7 +40,7 @@ enum Op {
 enum Wanted {
     Append(Asked),
     Change(Scope, Expected, ChangeKind),
-    /// Of a stream, at a version so much less than its newest, of a schema.
+    /// A snapshot of a stream, at a version that is less than its newest by this much, with this schema.
     Snapshot(usize, u64, u32),
 }
 
@@ -49,11 +49,11 @@ enum Wanted {
 struct Asked {
     writes: Vec<(usize, Expected, u64)>,
     required: Vec<(usize, Expected)>,
-    /// Each with how far from the end the writer's knowledge ends.
+    /// Queries, each with the distance of its `after` from the last position.
     conditions: Vec<(Query, u64)>,
-    /// How far from the end the check of the conditions ends.
+    /// The distance from the last position to the position through which the conditions were checked.
     checked: u64,
-    /// Takes ids from the start again, so that some are in the log already.
+    /// True if it takes the last two ids again, so that some may be in the log already.
     reuses_ids: bool,
 }
 
@@ -62,7 +62,7 @@ enum Expected {
     Any,
     None,
     Exists,
-    /// The version that the model is at, and so much more or less.
+    /// The model's version plus this number.
     Near(i64),
 }
 
@@ -246,7 +246,7 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A world, its model, a store of the same log that seals at once, and what was sent so far.
+/// A store, its model, a store of the same log that seals at once, and the requests sent so far.
 struct Pair {
     world: World,
     model: Model,
@@ -390,7 +390,7 @@ impl Pair {
                 );
             }
             Some(early) => prop_assert_eq!(early, expected),
-            // It is proposed, and apply tells: what was closed long ago is not looked for on the disk.
+            // The append must be proposed: streams closed long ago are not looked for on the disk.
             None => {}
         }
         Ok(())

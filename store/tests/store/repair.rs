@@ -1,4 +1,4 @@
-//! A damaged chunk is known as such, is fetched from another store, and is put in place only if it is the one.
+//! Tests that a damaged chunk is noted, fetched from another store, and replaced only by the same chunk.
 
 use std::path::PathBuf;
 
@@ -67,7 +67,7 @@ fn fetch(source: &ChunkSource, mut repair: Repair) -> Result<Repaired, Fault> {
     }
 }
 
-/// Both answer alike.
+/// Asserts that both stores return the same events.
 fn check(pair: &Pair) {
     let events = try_all(&pair.here.store).expect("whole");
     assert!(events == try_all(&pair.there.store).expect("whole"), "they differ");
@@ -97,7 +97,7 @@ fn damage_that_a_read_finds_is_answered_at_once_until_it_is_repaired() {
     assert!(pair.here.reader().chunk_source(2).is_err(), "nobody gets it from here");
     assert!(!pair.here.store.must_repair(), "its ids are in memory");
 
-    // The rest goes on: other chunks are read, and events are appended.
+    // Everything else goes on: other chunks are read, and events are appended.
     let newest =
         Read { limit: Some(1), direction: quorate_proto::Direction::Backwards, ..Model::all() };
     assert_eq!(read(&pair.here.reader(), &newest, 500)[0].position.0, APPENDS);

@@ -1,4 +1,4 @@
-//! A scan sees one moment, whatever happens meanwhile.
+//! Tests that a scan sees one moment, whatever happens meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -80,7 +80,7 @@ fn a_read_after_the_last_event_costs_no_look_into_the_chunks() {
     let mut read = Read { ..orders() };
     read.bounds.after = 40;
     let mut scan = world.reader().scan(&read).expect("begins");
-    // Had it walked the chunks, the first page would still be empty.
+    // If the scan had walked the chunks, the first page would still be empty.
     let page = scan.next_page(usize::MAX).expect("reads").expect("a page");
     assert_eq!(page.len(), 1);
     assert_eq!(scan.next_page(usize::MAX).expect("reads"), None);

@@ -1,4 +1,4 @@
-//! A store that was scavenged gives every answer that one that was not gives, on less space.
+//! Tests that a scavenged store gives the same answers as one that is not scavenged, on less space.
 
 use std::path::Path as FilePath;
 
@@ -28,7 +28,7 @@ fn settings(count: Option<u64>, age: Option<u64>, before: Option<u64>) -> Change
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// Streams, what is expected of them, events for each, and how far back a condition looks.
+    /// Streams, their expectation, the number of events for each, and how far back a condition looks.
     Append(Vec<usize>, usize, u64, Option<u64>),
     Change(usize, ChangeKind),
     Snapshot(usize),
@@ -168,7 +168,7 @@ proptest! {
     }
 }
 
-/// Twenty streams of ten events each, of which only the newest two stay, and one that is deleted.
+/// Twenty streams of ten events each, of which only the newest two stay, and one stream that is deleted.
 fn thinned() -> Twins {
     let mut twins = Twins::new(4500);
     for round in 0..10 {
@@ -392,7 +392,7 @@ fn a_chunk_below_floors_that_are_not_known_here_is_neither_repaired_with_nor_ope
     let bytes = source(number).read(0, usize::MAX).expect("reads");
     let path = folder().join(format!("chunk-{number:010}"));
 
-    // The checkpoint there is an older one.
+    // The checkpoint of the other store is an older one.
     let mut store = open(&old, &twins.plain.options).expect("opens");
     assert!(store.checkpointed() < Some(checkpoint));
     store.note_damage(&Fault::damaged(&path, 0, "a read said so"));
@@ -446,7 +446,7 @@ fn a_damaged_chunk_ends_its_step_and_the_others_are_scavenged_all_the_same() {
     assert!(rewritten > 2);
 }
 
-/// Fills the whole window of retries, which takes four million events and a while.
+/// Fills the whole retry window, which takes four million events and a while.
 #[test]
 fn stubs_leave_the_disk_outside_of_the_window_and_both_stores_have_forgotten_alike() {
     let mut twins = Twins::new(4 << 20);

@@ -1,7 +1,7 @@
-//! Runs the scripts in `tests/scripts` and compares what they print with what stands in them.
+//! Runs the scripts in `tests/scripts` and compares their output with the output written in them.
 //!
-//! A line that begins with `>` is output; `QUORATE_REWRITE=1 cargo test -p quorate-store` writes what is
-//! printed now in its place. The other lines are:
+//! A line that begins with `>` is output; `QUORATE_REWRITE=1 cargo test -p quorate-store` replaces these
+//! lines by the present output. The other lines are:
 //!
 //! ```text
 //! # a comment
@@ -12,8 +12,8 @@
 //! append order-1 any a:Paid#red#big@cmd-1, unless tags red after 3
 //!                                  tags, a correlation id; a condition, in the words of a read
 //! check order-1 any a:Paid, unless …
-//!                                  what a leader would say of the conditions
-//! early order-1 none a:Paid        what a leader would say without proposing it
+//!                                  a leader's judgement of the conditions
+//! early order-1 none a:Paid        a leader's answer without proposing it
 //! set stream S | category C | path P EXPECTATION x [count N|none] [age N|none] [truncate N]
 //! delete S EXPECTATION x / tombstone S EXPECTATION x
 //!                                  one entry with a change, whose id is a letter
@@ -21,12 +21,12 @@
 //! group NAME create|configure|delete|reset|replay|drop|progress …
 //!                                  one entry with a request to a consumer group (see `group_words`)
 //! groups                           all consumer groups, with everything that is kept of them
-//! show S                           what there is to say of a stream
+//! show S                           the state of a stream
 //! blank 3 / attach TEXT            entries without a command
 //! command HEX                      an entry with these bytes
 //! seal                             runs the seals that are due
 //! restart                          kills the store and opens it again
-//! state                            how far the store is
+//! state                            the point that the store has reached
 //! read all | stream S | category C | path P [types A,B] [tags A,B] [correlation C] [after N] [before N]
 //!      [from T] [until T] [backwards] [limit N] [with-snapshot] [with-system] [or category …]
 //! ```
@@ -66,7 +66,7 @@ fn every_script_prints_what_stands_in_it() {
     }
 }
 
-/// The script with the output of each line after it.
+/// Returns the script with the output of each line after it.
 fn run(script: &str) -> String {
     let mut runner = Runner { world: World::new(1_000_000), at: 0 };
     let mut out = String::new();
@@ -301,7 +301,7 @@ fn parse_append(line: &str) -> Append {
     append
 }
 
-/// `set category order any a count 3 age none`, `delete order-1 5 a`
+/// Parses a line such as `set category order any a count 3 age none` or `delete order-1 5 a`.
 fn parse_change(line: &str) -> Change {
     let mut words = line.split(' ');
     let mut next = || words.next().expect("a word");
@@ -333,7 +333,7 @@ fn parse_change(line: &str) -> Change {
     Change { scope, expectation, id, kind }
 }
 
-/// `a:Paid#red#big@cmd-1`
+/// Parses a word such as `a:Paid#red#big@cmd-1`.
 fn parse_event(word: &str) -> Event {
     let (word, correlation_id) = word.split_once('@').unwrap_or((word, ""));
     let mut parts = word.split('#');
@@ -349,7 +349,7 @@ fn parse_event(word: &str) -> Event {
 
 fn parse_read(rest: &str) -> Read {
     let (query, read) = parse_query(rest);
-    // One stream is a source of its own, with versions for bounds; more are a query.
+    // A single stream is a source of its own, bounded by versions; several streams are a query.
     let source = match &query.items[..] {
         [QueryItem { scope: Some(Scope::Stream(stream)), types, tags, correlation }] => {
             let (stream, types) = (stream.clone(), types.clone());
@@ -360,7 +360,7 @@ fn parse_read(rest: &str) -> Read {
     Read { source, ..read }
 }
 
-/// A query, and all else that was said of a read.
+/// Parses a read into its query and its other settings.
 fn parse_query(rest: &str) -> (Query, Read) {
     let mut read = Read::query(Query::everything());
     let mut items = vec![QueryItem::default()];

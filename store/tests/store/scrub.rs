@@ -1,4 +1,4 @@
-//! A scrub reads everything there is, finds what is damaged, says where, and goes on behind it.
+//! Tests that a scrub reads all bytes, finds damage and its place, and goes on after it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use quorate_store::{Fault, Scrub, ScrubStep, Store, verify};
 
 use crate::support::{DIRECTORY, World, append};
 
-/// A store with some chunks.
+/// Returns a store with some chunks.
 fn sealed() -> World {
     let mut world = World::new(1000);
     for at in 0..60 {
@@ -33,7 +33,7 @@ fn chunks(store: &Store) -> u64 {
     store.export().expect("exports").map_or(0, |export| export.chunks().len() as u64)
 }
 
-/// What a scrub finds: how many bytes are whole, in how many steps, and what is not.
+/// Runs a scrub; returns the bytes that are whole, the number of steps, and the damaged chunks.
 fn run(mut scrub: Scrub, budget_bytes: u64) -> (u64, u64, Vec<(u64, Fault)>) {
     let (mut bytes, mut steps, mut damaged) = (0, 0, Vec::new());
     loop {
@@ -52,7 +52,7 @@ fn a_scrub_of_a_whole_store_reads_every_byte_of_its_chunks_in_steps_of_the_budge
     let length = |number| world.vfs.read(&chunk(number)).expect("there").len() as u64;
     let all: u64 = (1..=chunks(&world.store)).map(length).sum();
     let before = world.vfs.counters();
-    // Of the catalog all but its head and the checksums of its pages.
+    // All of the catalog is read but its head and the checksums of its pages.
     let catalog = world.vfs.read(&catalog(&world.vfs)).expect("there").len() as u64 - 3 * 4096;
     let (bytes, many, damaged) = run(world.store.scrub(), 1);
     assert_eq!((bytes, damaged.len()), (all + catalog, 0));
@@ -93,7 +93,7 @@ fn a_flipped_bit_in_the_catalog_ends_the_scrub_whatever_is_in_memory_if_the_page
     let world = sealed();
     let path = catalog(&world.vfs);
     let length = world.vfs.read(&path).expect("there").len() as u64;
-    // The first page is the catalog's head, of which there are two copies; of the checksums, the used ones.
+    // The first two pages are copies of the catalog's head; of the checksums, only used ones are flipped.
     let pages = length / 4096 - 3;
     let (mut damaged, mut unused) = (0, 0);
     for byte in (8192..8192 + pages * 4).chain((12288..length).step_by(509)) {

@@ -1,4 +1,4 @@
-//! The limits that a scope had are kept, and are bounded.
+//! Tests that the old limits of a scope are kept, and that their number is bounded.
 
 use quorate_proto::limits::LIMITS_KEPT_MAX;
 use quorate_proto::{ChangeKind, Expectation, Scope, Setting, SettingsChange};
@@ -22,7 +22,7 @@ fn more_changes_of_limits_than_are_kept_are_refused_until_what_they_hid_is_gone_
     world.append(1, &[append("order-1", Expectation::Any, &[1])]);
     let mut number = 10;
     for scope in [&of_stream, &of_category] {
-        // The first ends no limit that hid anything, but no limit is one too.
+        // The first change ends the time without a limit, which counts as a limit, too.
         for change in 0..LIMITS_KEPT_MAX as u64 {
             number += 1;
             let verdict = count(&mut world, scope, number, 5 + change % 2);
@@ -33,7 +33,7 @@ fn more_changes_of_limits_than_are_kept_are_refused_until_what_they_hid_is_gone_
             let refused = Verdict::Rejected(Rejection::LimitsFull(scope.clone()));
             assert_eq!(count(&mut world, scope, number, 7 + change), refused);
         }
-        // What changes nothing ends nothing.
+        // A change to the present limit ends no limit.
         number += 1;
         let verdict = count(&mut world, scope, number, 6);
         assert!(matches!(verdict, Verdict::Appended(_)), "{verdict:?}");

@@ -1,4 +1,4 @@
-//! A store with the log that it is a function of, and short ways to write appends.
+//! A store with its log, and short ways to write appends.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl World {
         World { vfs, options, store, log: Vec::new(), sealed: None }
     }
 
-    /// Makes the payload the next entry of the log and applies it, finishing seals where it must wait.
+    /// Makes the payload the next entry of the log and applies it, after the seals that must come first.
     pub(crate) fn apply(&mut self, payload: Payload) -> Vec<Verdict> {
         let entry = Entry { log_id: LogId::new(1, self.log.len() as u64), payload };
         self.log.push(entry.clone());
@@ -68,7 +68,7 @@ impl World {
         true
     }
 
-    /// Runs the seals that are due, to their end.
+    /// Runs and finishes the seals that are due; returns how many.
     pub(crate) fn seal(&mut self) -> usize {
         let mut count = usize::from(self.finish_seal());
         while self.run_seal() {
@@ -95,7 +95,7 @@ pub(crate) fn open(vfs: &MemVfs, options: &Options) -> Result<Store, Fault> {
     Store::open(Arc::new(vfs.clone()), Path::new(DIRECTORY), options.clone())
 }
 
-/// Applies what the log has after the store's last entry.
+/// Applies the entries of the log after the store's last one.
 pub(crate) fn replay(store: &mut Store, log: &[Entry]) -> Result<(), Fault> {
     let from = store.applied().map_or(0, |id| id.index.0 as usize + 1);
     for entry in &log[from..] {
@@ -107,7 +107,7 @@ pub(crate) fn replay(store: &mut Store, log: &[Entry]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Runs and finishes what seals are due.
+/// Runs and finishes the seals that are due.
 pub(crate) fn seal_all(store: &mut Store) -> Result<(), Fault> {
     while let Some(seal) = store.begin_seal() {
         store.finish_seal(seal.run()?)?;
@@ -115,10 +115,10 @@ pub(crate) fn seal_all(store: &mut Store) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What a command asks for.
+/// A request of a command.
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
-    /// An append, whose conditions were checked through a position.
+    /// An append whose conditions were checked through a position.
     Append(Append, Position),
     Snapshot(Snapshot),
 }
@@ -180,7 +180,7 @@ pub(crate) fn kind(name: &str) -> EventType {
     EventType::new(name).expect("a type")
 }
 
-/// An event whose data is some bytes that its id determines.
+/// Returns an event whose data is determined by its id.
 pub(crate) fn event(number: u64, type_name: &str) -> Event {
     let data: Vec<u8> = (0..number % 97).map(|n| (n * number % 251) as u8).collect();
     Event::new(id(number), kind(type_name), Bytes::from(data))
@@ -204,7 +204,7 @@ pub(crate) fn exactly(version: u64) -> Expectation {
     Expectation::Exactly(Version(version))
 }
 
-/// Reads to the end, in pages of a size.
+/// Reads to the end, in pages of about `budget` bytes.
 pub(crate) fn read(reader: &Reader, read: &Read, budget: usize) -> Vec<RecordedEvent> {
     let mut scan = reader.scan(read).expect("begins");
     let mut events = Vec::new();

@@ -1,4 +1,4 @@
-//! Two stores with one log, of which one is scavenged, and everything that can be asked of both.
+//! Two stores with one log, of which one is scavenged, and all requests that can be sent to both.
 
 use std::path::{Path as FilePath, PathBuf};
 
@@ -22,7 +22,7 @@ pub(crate) const STREAMS: [&str; 6] =
     ["order-1", "order-2", "acme/order-1", "acme/eu/bill-1", "bill", "x-9"];
 pub(crate) const TYPES: [&str; 3] = ["Opened", "Paid", "Closed"];
 
-/// What a run to the end gave back.
+/// The result of a whole scavenge.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Freed {
     pub(crate) events: u64,
@@ -47,7 +47,7 @@ pub(crate) fn run(store: &mut Store) -> Result<Freed, Fault> {
     }
 }
 
-/// The next chunk that is rewritten, not put yet.
+/// Returns the next rewritten chunk, before it is put into the store.
 pub(crate) fn rewritten(scavenge: &mut Scavenge) -> quorate_store::Scavenged {
     loop {
         match scavenge.step().expect("steps") {
@@ -58,7 +58,7 @@ pub(crate) fn rewritten(scavenge: &mut Scavenge) -> quorate_store::Scavenged {
     }
 }
 
-/// A store on its own disk, and the log, which is durable by itself.
+/// A store on its own disk.
 pub(crate) struct Node {
     pub(crate) vfs: MemVfs,
     pub(crate) options: Options,
@@ -105,7 +105,7 @@ pub(crate) struct Twins {
     pub(crate) plain: Node,
     pub(crate) lean: Node,
     pub(crate) log: Vec<Entry>,
-    /// Everything that was ever asked for.
+    /// Every request that was ever sent.
     pub(crate) requests: Vec<Bytes>,
     pub(crate) next_id: u64,
     pub(crate) at: i64,
@@ -148,7 +148,7 @@ impl Twins {
         numbers.map(event).collect()
     }
 
-    /// A user's append, whose conditions the "leader" has checked; both stores find the same in doing so.
+    /// Sends a user's append after a leader's checks, in which both stores must find the same.
     pub(crate) fn append(&mut self, append: &Append) -> Option<Verdict> {
         append.check().expect("a valid append");
         let request = command::encode_append(append);
@@ -164,7 +164,7 @@ impl Twins {
         verdict.map(|verdict| self.settle(append, verdict))
     }
 
-    /// What apply left open, both stores judge alike.
+    /// Judges a verdict that apply left open, alike by both stores.
     pub(crate) fn settle(&self, append: &Append, verdict: Verdict) -> Verdict {
         let Verdict::Unsettled(unsettled) = verdict else { return verdict };
         let judge = |node: &Node| {
@@ -190,7 +190,7 @@ impl Twins {
         }
     }
 
-    /// Blank entries until a boundary is crossed, and its seal.
+    /// Applies blank entries until a boundary is crossed and its seal is finished.
     pub(crate) fn checkpoint(&mut self) {
         let before = self.plain.store.checkpointed();
         while self.plain.store.checkpointed() == before {
@@ -206,7 +206,7 @@ impl Twins {
         freed
     }
 
-    /// Every read of both answers alike.
+    /// Asserts that all reads of both stores return the same.
     pub(crate) fn compare(&self) {
         for listing in every_list() {
             let list = |node: &Node| list(&node.store.reader(), &listing);
@@ -232,7 +232,7 @@ impl Twins {
         }
     }
 
-    /// Every request ever made, made again, gets the same answer from both.
+    /// Sends every earlier request again; both stores must give the same answer.
     pub(crate) fn repeat_everything(&mut self) {
         for requests in self.requests.clone().chunks(20) {
             self.send(requests);
@@ -255,7 +255,7 @@ pub(crate) fn scopes() -> Vec<Scope> {
     streams.into_iter().chain(categories).chain(paths).collect()
 }
 
-/// Everything that can be asked for.
+/// Returns reads of every kind of source.
 pub(crate) fn sources() -> Vec<Read> {
     let mut sources = vec![Model::all(), Read { with_system: true, ..Model::all() }];
     sources.extend(STREAMS.map(|name| Read::stream(stream(name))));

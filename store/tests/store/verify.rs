@@ -1,4 +1,4 @@
-//! Verifying a stopped store finds what is wrong, says where, and changes nothing.
+//! Tests that verifying a stopped store finds damage and its place, and changes nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use quorate_store::{Fault, Payload, Report, ScavengeStep, command, verify};
 use crate::model::Model;
 use crate::support::{DIRECTORY, World, append, category, id, open, options, stream};
 
-/// A stopped store with some chunks, and the position that they reach.
+/// Returns the disk of a stopped store with some chunks.
 fn stopped() -> MemVfs {
     let mut world = World::new(3000);
     for at in 0..40 {
@@ -99,7 +99,7 @@ fn what_unfinished_work_left_is_named_and_no_fault() {
     assert_eq!(report.leftovers, names.map(|name| folder.join(name)));
 }
 
-/// Names in a store's folder that the store never gives, near to those that it gives.
+/// Names in a store's folder that are not the store's, though they are similar to its names.
 const NOT_OURS: [&str; 8] = [
     "catalog-notes.txt",
     "CURRENT.bak",
@@ -179,7 +179,7 @@ fn chunks_without_current_are_not_taken_for_an_empty_store() {
     assert!(matches!(verified(&vfs).expect_err("found")[..], [Fault::Damaged { .. }]));
 }
 
-/// Each chunk is whole, but it is the chunk of another history.
+/// Each chunk is whole, but one is the chunk of another history.
 #[test]
 fn a_catalog_that_does_not_belong_to_the_chunks_is_found() {
     let vfs = stopped();
@@ -199,7 +199,7 @@ fn a_catalog_that_does_not_belong_to_the_chunks_is_found() {
     assert_eq!(path_of(&faults[0]), path);
 }
 
-/// A store that has all kinds of rows, and chunks that were scavenged.
+/// Returns the disk of a store that has all kinds of rows, and chunks that were scavenged.
 fn lived_in() -> MemVfs {
     let mut world = World::new(900);
     for at in 0..40 {
@@ -244,7 +244,7 @@ fn lived_in() -> MemVfs {
     vfs
 }
 
-/// What a store answers, if it answers.
+/// Returns the answers of a store, if it gives any.
 fn answers(vfs: &MemVfs) -> Result<Vec<RecordedEvent>, Fault> {
     let store = open(vfs, &options(900))?;
     let reader = store.reader();
@@ -270,7 +270,7 @@ fn a_flipped_bit_anywhere_is_named_or_changes_no_answer() {
     });
     for path in chunks(&vfs).into_iter().chain(catalog).chain([folder.join("CURRENT")]) {
         let length = vfs.read(&path).expect("there").len() as u64;
-        // Of a long file a byte in about a thousand.
+        // In a long file only about a thousand bytes are flipped.
         let step = (length / 1000).max(1) as usize;
         let mut named = 0;
         for byte in (0..length).step_by(step) {

@@ -1,4 +1,4 @@
-//! What can be wrong with a history, in words that say which promise is broken.
+//! The anomalies that a history can have, in words that name the broken promise.
 
 use std::fmt;
 
@@ -9,23 +9,23 @@ use quorate_proto::{EventId, Expectation, Position, StreamName, Timestamp, Versi
 pub enum Anomaly {
     /// Two replicas differ.
     Divergence {
-        /// Which of the replicas differs from the first.
+        /// The index of a replica that differs from the first one.
         replica: usize,
-        /// The first position at which it does.
+        /// The first position at which they differ.
         position: Position,
     },
     /// A position or a version is left out, or comes twice.
     Hole {
-        /// The position that should stand here.
+        /// The position that is expected here.
         position: Position,
-        /// What is wrong.
+        /// A description of the fault.
         what: String,
     },
     /// One id stands at two positions.
     Duplicate {
         /// The id.
         id: EventId,
-        /// Where it stands.
+        /// The positions at which it stands.
         positions: [Position; 2],
     },
     /// `recorded_at` went back.
@@ -37,14 +37,14 @@ pub enum Anomaly {
     },
     /// An event is in the log that nobody appended.
     Phantom {
-        /// Where.
+        /// The position of the event.
         position: Position,
     },
     /// Only a part of an append is in the log, or not in one piece, or not as it was sent.
     Torn {
         /// The append.
         append: usize,
-        /// What is wrong.
+        /// A description of the fault.
         what: String,
     },
     /// An append was acknowledged and is not in the log.
@@ -56,18 +56,18 @@ pub enum Anomaly {
     RejectedYetPresent {
         /// The append.
         append: usize,
-        /// Where its first event stands.
+        /// The position of its first event.
         position: Position,
     },
-    /// An append is in the log although the log did not meet its demands there.
+    /// An append is in the log although one of its expectations was not met there.
     DemandNotMet {
         /// The append.
         append: usize,
         /// The stream.
         stream: StreamName,
-        /// What was demanded of it.
+        /// The expectation.
         expected: Expectation,
-        /// The version it was at.
+        /// The version that the stream was at.
         actual: Version,
     },
     /// An append is in the log although an event stands before it that one of its conditions forbids.
@@ -77,7 +77,7 @@ pub enum Anomaly {
         /// The position of the event.
         position: Position,
     },
-    /// An append is in the log although the stream was closed.
+    /// An append to a stream is in the log although the stream was closed.
     StreamWasClosed {
         /// The append.
         append: usize,
@@ -94,55 +94,55 @@ pub enum Anomaly {
         /// Its position.
         position: Position,
     },
-    /// The answer to the put of an aggregate snapshot cannot be.
+    /// The answer to the put of an aggregate snapshot is impossible.
     WrongSnapshot {
         /// The put.
         put: usize,
-        /// What is wrong.
+        /// A description of the fault.
         what: String,
     },
-    /// The answer to an append does not say what the log says.
+    /// The answer to an append does not agree with the log.
     WrongAnswer {
         /// The append.
         append: usize,
-        /// What is wrong.
+        /// A description of the fault.
         what: String,
     },
-    /// A read returned something else than the log holds as of the position it names.
+    /// A read returned something else than the log has as of the position that the answer names.
     WrongRead {
         /// The read.
         read: usize,
-        /// What is wrong.
+        /// A description of the fault.
         what: String,
     },
-    /// A feed handed out something else than the log holds, or left something out, or said that it did not.
+    /// A feed handed out something else than the log has, left an event out, or reported a wrong position.
     WrongFeed {
         /// The feed.
         feed: usize,
-        /// What is wrong.
+        /// A description of the fault.
         what: String,
     },
     /// A consumer group left an event out, gave it out of order, or parked it for nobody.
     WrongGroup {
-        /// What is wrong.
+        /// A description of the fault.
         what: String,
     },
-    /// There is no moment at which all that an operation was told was true: it comes after something
-    /// that had happened before it began.
+    /// No moment exists at which the whole answer of an operation was true: it contradicts something that had
+    /// happened before the operation began.
     Stale {
         /// The operation.
         operation: Subject,
-        /// What had been seen before it began.
+        /// The operation that was complete before it began.
         before: Subject,
     },
 }
 
-/// An operation, or what one of its answers says.
+/// An operation, with the positions that its answer fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An append that is in the log up to this position.
     Append(usize, Position),
-    /// A rejection that was true at this position of the log, and until the second at most.
+    /// A rejection that is true from this position of the log on, and until the second one at most.
     Rejection(usize, Position, Option<Position>),
     /// A read as of a position.
     Read(usize, Position),

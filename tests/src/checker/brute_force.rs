@@ -1,4 +1,4 @@
-//! A second opinion on tiny histories: every order is tried against a store that is two loops long.
+//! A second opinion on tiny histories: every order is tried against a store of two loops.
 
 use quorate_proto::{
     Append, Consistency, Expectation, Failure, Position, Read, RecordedEvent, StreamName,
@@ -8,8 +8,8 @@ use quorate_proto::{
 use super::Canonical;
 use crate::history::{AppendAnswer, History, Operation, ReadAnswer};
 
-/// Whether some order of the operations, which respects real time, gives all answers and ends in this log.
-/// Histories of more than a dozen operations take for ever.
+/// Returns true if some order of the operations that respects real time gives all answers and ends in this
+/// log. Histories of more than a dozen operations take too long.
 pub(super) fn is_explained(history: &History, log: &[RecordedEvent]) -> bool {
     let appends = history.appends.iter().map(Step::Append);
     let reads = history.reads.iter().filter(|read| read.answer.is_some()).map(Step::Read);
@@ -39,7 +39,7 @@ impl Step<'_> {
     }
 }
 
-/// `model` is the log so far, an append a time.
+/// Tries all orders of the remaining steps; `model` is the log so far, one append an entry.
 fn search(
     steps: &mut Vec<Step<'_>>,
     model: &mut Vec<Vec<RecordedEvent>>,
@@ -65,7 +65,7 @@ fn search(
     false
 }
 
-/// Takes one step; false if its answer is not what the model gives.
+/// Takes one step; false if its answer differs from the model's.
 fn run(step: Step<'_>, model: &mut Vec<Vec<RecordedEvent>>, log: &[RecordedEvent]) -> bool {
     match step {
         Step::Append(operation) => {
@@ -131,7 +131,7 @@ fn apply(
     Ok(AppendAnswer::Appended { versions, position, recorded_at })
 }
 
-/// The stamps are taken from the log: they are nothing that an order could explain.
+/// Returns the events of an append. The stamps are taken from the log, as no order determines them.
 fn entry(
     append: &Append,
     model: &[Vec<RecordedEvent>],

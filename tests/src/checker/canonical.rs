@@ -1,4 +1,4 @@
-//! The one log that every replica must hold, and what any read of it must return.
+//! The one log that every replica must hold, and the answer that any read of it must return.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::removed::{End, Removed};
 #[cfg(test)]
 use crate::history::ReadAnswer;
 
-/// The log as a full read of every replica gave it, with what was removed in its place.
+/// The log as a full read of every replica returned it, with the removed events in their places.
 ///
 /// Invariants: the event at place `p - 1` has position `p`; the events of a stream have the versions
 /// 1, 2, 3 … in this order; no id stands twice; `recorded_at` never decreases.
@@ -70,23 +70,23 @@ impl<'a> Canonical<'a> {
         Position(self.events.len() as u64)
     }
 
-    /// The events from one position on.
+    /// Returns the events from a position on.
     pub(super) fn from(&self, position: Position) -> &'a [RecordedEvent] {
         &self.events[position.0 as usize - 1..]
     }
 
-    /// Where an id stands.
+    /// Returns the position of an id.
     pub(super) fn position(&self, id: EventId) -> Option<Position> {
         self.ids.get(&id).copied()
     }
 
-    /// The version a stream is at, as of a position.
+    /// Returns the version of a stream as of a position.
     pub(super) fn version(&self, stream: &StreamName, as_of: Position) -> Version {
         let positions = self.positions(stream);
         Version(positions.partition_point(|position| *position <= as_of) as u64)
     }
 
-    /// The position of a version of a stream; 0 for version 0.
+    /// Returns the position of a version of a stream; 0 for version 0.
     pub(super) fn position_of(&self, stream: &StreamName, version: Version) -> Option<Position> {
         match version.0.checked_sub(1) {
             None => Some(Position::ZERO),
@@ -98,23 +98,23 @@ impl<'a> Canonical<'a> {
         self.streams.get(stream).map_or(&[], Vec::as_slice)
     }
 
-    /// The event at a position of the log.
+    /// Returns the event at a position of the log.
     pub(super) fn event(&self, position: Position) -> Option<&'a RecordedEvent> {
         self.events.get(position.0.checked_sub(1)? as usize)
     }
 
-    /// Whether the event at a position is there as of another one.
+    /// Returns true if the event at `position` is visible as of another position.
     pub(super) fn is_there(&self, position: Position, as_of: Position) -> bool {
         let removed_at = self.removed.at(position);
         position <= as_of && removed_at.is_none_or(|removed_at| removed_at > as_of)
     }
 
-    /// How a stream last ended, as of a position.
+    /// Returns the last end of a stream's life as of a position.
     pub(super) fn end_of(&self, stream: &StreamName, as_of: Position) -> Option<End> {
         self.removed.end_of(stream, as_of)
     }
 
-    /// Whether a stream meets an expectation as of a position: one that ended is taken for empty.
+    /// Returns true if a stream meets an expectation as of a position; after its end it counts as empty.
     pub(super) fn meets(
         &self,
         stream: &StreamName,
@@ -130,8 +130,8 @@ impl<'a> Canonical<'a> {
         }
     }
 
-    /// What the read must return as of a position that the log reaches, if it begins with the snapshot at a
-    /// version.
+    /// Returns what the read must return as of a position that the log reaches, if it begins with the
+    /// snapshot of `snapshot`'s version.
     pub(super) fn read(
         &self,
         read: &Read,
@@ -170,7 +170,7 @@ impl<'a> Canonical<'a> {
         (version, events)
     }
 
-    /// What a read that begins with no snapshot must be answered as of a position.
+    /// Returns the answer that a read without a snapshot must get as of a position.
     #[cfg(test)]
     pub(super) fn answer(&self, read: &Read, as_of: Position) -> ReadAnswer {
         let (version, events) = self.read(read, as_of, None);
@@ -178,7 +178,7 @@ impl<'a> Canonical<'a> {
     }
 }
 
-/// The places between two exclusive bounds, of things numbered from 1 to `end`.
+/// Returns the places between two exclusive bounds, for things numbered from 1 to `end`.
 fn window(bounds: &Bounds, end: u64) -> (usize, usize) {
     let end = bounds.before.map_or(end, |before| end.min(before.saturating_sub(1)));
     (bounds.after.min(end) as usize, end as usize)

@@ -1,5 +1,5 @@
-//! Feeds: what is handed out is what the log holds, in order, each event once, without a gap, and where a feed says
-//! that it stands, all before was handed out.
+//! Judging feeds: each hands out the events of the log, in order, each once and without a gap, and it has
+//! handed out all events before a position that it reports.
 
 use quorate_proto::{Consistency, Position, Read, RecordedEvent, Source};
 
@@ -7,14 +7,14 @@ use super::Anomaly;
 use super::canonical::Canonical;
 use crate::history::{AppendAnswer, Feed, Heard, History, Moment};
 
-/// What feeds came to.
+/// The sums over all feeds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fed {
-    /// Events that were handed out.
+    /// The number of events that were handed out.
     pub(super) events: u64,
-    /// How often a feed told where it stands.
+    /// The number of positions that feeds reported.
     pub(super) marks: u64,
-    /// How often a feed fell behind.
+    /// The number of times that a feed fell behind.
     pub(super) fell_behind: u64,
 }
 
@@ -35,7 +35,7 @@ struct Judge<'a> {
     history: &'a History,
     canonical: &'a Canonical<'a>,
     read: &'a Read,
-    /// The version or the position up to which all was handed out.
+    /// The version or the position up to which all events were handed out.
     passed: u64,
 }
 
@@ -92,7 +92,7 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Everything that is asked for, up to a position, was handed out, but for what was removed.
+    /// Checks that all requested events up to a position were handed out, except removed ones.
     fn mark(&mut self, position: Position, version: Option<u64>) -> Result<(), String> {
         let number = match (&self.read.source, version) {
             (Source::Query(_), _) => position.0,
@@ -128,8 +128,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Who says that it has caught up, and must know all that is committed, has seen what was acknowledged before
-    /// it was asked.
+    /// Checks that a linearizable feed that reports that it has caught up has passed every event whose append
+    /// was acknowledged before the feed began.
     fn is_fresh(&self, began: Moment, position: Position) -> Result<(), String> {
         if self.read.consistency != Consistency::Linearizable {
             return Ok(());
@@ -148,7 +148,7 @@ impl Judge<'_> {
         }
     }
 
-    /// What the bounds of the feed count; of events of other streams than the one that is read, 0.
+    /// Returns the version or the position that the feed's bounds count; 0 for events of other streams.
     fn number(&self, event: &RecordedEvent) -> u64 {
         match &self.read.source {
             Source::Query(_) => event.position.0,

@@ -1,4 +1,4 @@
-//! The whole log: what the replicas show, and what was removed, as those who appended it were told of it.
+//! The whole log: the events that the replicas show, and the removed ones as their appends were acknowledged.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -8,7 +8,7 @@ use super::Anomaly;
 use super::canonical::Canonical;
 use crate::history::{AppendAnswer, History};
 
-/// What all replicas show.
+/// Returns the events that all replicas show.
 pub(super) fn agreed(replicas: &[Vec<RecordedEvent>]) -> Result<&[RecordedEvent], Vec<Anomaly>> {
     let (first, others) = replicas.split_first().expect("there is a replica");
     let mut anomalies = Vec::new();
@@ -23,7 +23,7 @@ pub(super) fn agreed(replicas: &[Vec<RecordedEvent>]) -> Result<&[RecordedEvent]
     if anomalies.is_empty() { Ok(first) } else { Err(anomalies) }
 }
 
-/// Puts what was acknowledged into the holes between the events that are shown.
+/// Puts acknowledged events into the holes between the events that are shown.
 pub(super) fn fill(
     shown: &[RecordedEvent],
     history: &History,
@@ -54,7 +54,7 @@ pub(super) fn fill(
     Ok(whole)
 }
 
-/// The events of an append, as its answer places them.
+/// Returns the events of an append, with the positions and versions of its answer.
 fn place<'a>(
     append: &'a Append,
     versions: &'a [Version],
@@ -77,7 +77,7 @@ fn place<'a>(
     })
 }
 
-/// Exactly what was removed is not shown. Returns how much that is.
+/// Checks that exactly the removed events are not shown; returns their number.
 pub(super) fn compare(
     shown: &[RecordedEvent],
     canonical: &Canonical<'_>,

@@ -1,5 +1,5 @@
-//! Consumer groups: every event comes to somebody, in the order that the strategy promises, and what is parked was
-//! parked by somebody.
+//! Judging consumer groups: every event is given to a consumer, in the order that the strategy promises, and
+//! each parked event was failed or parked by a consumer.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,14 +10,14 @@ use super::Anomaly;
 use super::canonical::Canonical;
 use crate::history::{Consumed, Fate, History, Moment};
 
-/// What groups came to.
+/// The sums over the group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shared {
-    /// Events that were given to consumers.
+    /// The number of events that were given to consumers.
     pub(super) deliveries: u64,
-    /// Of them, those that had been given to one before.
+    /// The number of deliveries of events that had been delivered before.
     pub(super) redeliveries: u64,
-    /// Events that are parked in the end.
+    /// The number of events that are parked at the end.
     pub(super) parked: u64,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn judge(history: &History, canonical: &Canonical<'_>) -> (Shared, Ve
 struct Judge<'a> {
     consumed: &'a Consumed,
     canonical: &'a Canonical<'a>,
-    /// When each event was given to a consumer first.
+    /// The moment at which each event was first given to a consumer.
     first: BTreeMap<Position, Moment>,
     shared: Shared,
 }
@@ -63,7 +63,7 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// What is there in the end was given to somebody.
+    /// Checks that every event that is visible at the end was given to a consumer.
     fn nothing_is_missing(&self) -> Result<(), String> {
         let end = self.canonical.end();
         let missing = self.of_users().find(|event| {
@@ -84,7 +84,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Nobody is given an event of a stream before the one before it is settled.
+    /// Checks that no event of a stream was given out before the one before it was settled.
     fn order_by_stream(&self) -> Result<(), String> {
         let mut streams: BTreeMap<&StreamName, Vec<(Version, Position)>> = BTreeMap::new();
         for event in self.of_users().filter(|event| self.first.contains_key(&event.position)) {
@@ -98,7 +98,7 @@ impl Judge<'_> {
                     || self.consumed.settlements.iter().any(|(moment, settled, fate)| {
                         *settled == before && *moment < given && *fate != Fate::Failed
                     });
-                // One that was removed meanwhile is settled by nobody.
+                // An event that was removed meanwhile is settled by nobody.
                 let is_there = self.canonical.is_there(before, self.canonical.end());
                 if !is_settled && is_there {
                     return Err(format!(

@@ -1,21 +1,21 @@
-//! The judge of all histories: does what clients saw fit one log, in one order, in real time?
+//! The checker of all histories: does everything that clients saw fit one log, in one order, in real time?
 //!
 //! To decide whether a history is linearizable is NP-complete in general and easy once the order of the
-//! writes is known (Gibbons, Korach: "Testing Shared Memories", SIAM J. Comput. 1997). A log tells it:
+//! writes is known (Gibbons, Korach: "Testing Shared Memories", SIAM J. Comput. 1997). A log gives it:
 //!
-//! 1. A full read of every replica gives the canonical log. Where it has holes, settings and ends of life
-//!    that are in it tell what was removed, and those who appended that were told where it stood.
-//! 2. It resolves what clients were not told: an append without an answer took effect if it is there.
-//! 3. Every operation is bound to the stretch of the log at which all it was told was true. An append is
+//! 1. A full read of every replica gives the canonical log. Its holes are events that were removed by the
+//!    settings and ends of life in it; the answers to their appends give their positions.
+//! 2. It resolves unknown outcomes: an append without an answer took effect if it is in the log.
+//! 3. Every operation is bound to the stretch of the log at which its whole answer was true. An append is
 //!    bound to its own place, a linearizable read to the position it names, a weaker read to that
-//!    position or any later one, a conflict to where the streams were at the versions it reports.
+//!    position or any later one, a conflict to the stretch at which the streams had the reported versions.
 //! 4. One sweep in the order of real time gives each operation the earliest point in its stretch that is
-//!    not before the point of anything that had returned when it began. If that leaves the stretch,
+//!    not before the point of any operation that had returned when it began. If that leaves the stretch,
 //!    no order exists. Otherwise the points are an order: the least solution of monotone constraints
 //!    satisfies every upper bound that any solution does.
 //!
-//! The points lie in the whole log, not in one stream, so this is strict serializability of everything
-//! at once, and the order of each stream follows from it. Time: sorting, and what the reads cover.
+//! The points lie in the whole log, not in one stream, so this is strict serializability of all streams
+//! at once, and the order of each stream follows from it. Time: sorting, and the events that reads cover.
 
 use std::collections::BTreeMap;
 
@@ -41,10 +41,10 @@ mod tests;
 
 pub use anomaly::{Anomaly, Subject};
 
-/// What a history was judged by; a harness looks here for runs that prove nothing.
+/// The sums over a history that was judged; a harness looks here for runs that prove nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Events in the log.
+    /// The number of events in the log.
     pub events: u64,
     /// Appends that were acknowledged.
     pub acknowledged: u64,
@@ -52,7 +52,7 @@ pub struct Verdict {
     pub conflicts: u64,
     /// Appends without an answer that are in the log.
     pub resolved_present: u64,
-    /// Appends without an answer that are not.
+    /// Appends without an answer that are not in the log.
     pub resolved_absent: u64,
     /// Reads that were answered.
     pub reads: u64,
@@ -68,19 +68,19 @@ pub struct Verdict {
     pub removed: u64,
     /// Aggregate snapshots that were kept.
     pub snapshots: u64,
-    /// Reads that began with one.
+    /// Reads that began with an aggregate snapshot.
     pub snapshot_reads: u64,
     /// Events that feeds handed out.
     pub followed: u64,
-    /// How often feeds told where they stand.
+    /// Positions that feeds reported.
     pub marks: u64,
-    /// How often a feed that had caught up fell behind.
+    /// The number of times that a feed that had caught up fell behind.
     pub fell_behind: u64,
-    /// Events that consumers were given.
+    /// Events that were given to consumers.
     pub deliveries: u64,
-    /// Of them, those that were given out before.
+    /// Deliveries of events that had been delivered before.
     pub redeliveries: u64,
-    /// Events that are parked.
+    /// Events that are parked at the end.
     pub parked: u64,
 }
 
@@ -108,11 +108,11 @@ impl std::ops::AddAssign for Verdict {
     }
 }
 
-/// Judges what clients saw against full reads of every replica (all events, those of the system too, oldest
-/// first), made after the last operation ended and the replicas had caught up.
+/// Judges a history against full reads of every replica (all events, those of the system too, oldest first),
+/// made after the last operation ended and the replicas had caught up.
 ///
 /// # Panics
-/// When the harness broke the rule of [`History`], or hands over no replica.
+/// If the harness broke a rule of [`History`], or gives no replica.
 pub fn check(history: &History, replicas: &[Vec<RecordedEvent>]) -> Result<Verdict, Vec<Anomaly>> {
     let shown = filled::agreed(replicas)?;
     let whole = filled::fill(shown, history)?;
@@ -150,7 +150,7 @@ pub fn check(history: &History, replicas: &[Vec<RecordedEvent>]) -> Result<Verdi
     if check.anomalies.is_empty() { Ok(check.verdict) } else { Err(check.anomalies) }
 }
 
-/// The operations that sent each append, by its first event, which is the same in all of them.
+/// Returns the operations that sent each append, by its first event, which is the same in all of them.
 fn attempts(history: &History) -> BTreeMap<EventId, Vec<usize>> {
     let mut attempts: BTreeMap<EventId, Vec<usize>> = BTreeMap::new();
     for (number, operation) in history.appends.iter().enumerate() {
@@ -165,8 +165,8 @@ fn attempts(history: &History) -> BTreeMap<EventId, Vec<usize>> {
     attempts
 }
 
-/// An operation and the points of the log at which what it was told was true. The events up to position
-/// `p` come at point `2p`, the time between them and the next ones is point `2p + 1`.
+/// An operation and the points of the log at which its answer was true. The events up to position
+/// `p` come at point `2p`; the time between them and the next events is point `2p + 1`.
 struct Constraint {
     subject: Subject,
     invoked: Moment,
@@ -177,7 +177,7 @@ struct Constraint {
 
 struct Check<'a> {
     canonical: &'a Canonical<'a>,
-    /// For each position, the first and the last one of the append that put an event there.
+    /// For each position, the first and the last position of the append that put an event there.
     spans: Vec<Option<Span>>,
     constraints: Vec<Constraint>,
     anomalies: Vec<Anomaly>,
@@ -191,7 +191,7 @@ struct Span {
     last: Position,
 }
 
-/// What is wrong with an append's place is noted already.
+/// The fault of an append's place is noted already.
 struct Noted;
 
 impl<'a> Check<'a> {
@@ -206,7 +206,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Judges all attempts of one append together: they can have only one effect.
+    /// Judges all attempts of one append together: they can only have one effect.
     fn append(&mut self, history: &History, attempts: &[usize], span: Option<Span>) {
         let operations = || attempts.iter().map(|number| (*number, &history.appends[*number]));
         let number = attempts[0];
@@ -239,7 +239,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Where the append stands; `None` if nothing of it is in the log.
+    /// Returns the place of the append; `None` if none of its events is in the log.
     fn place(&mut self, number: usize, append: &Append) -> Result<Option<Span>, Noted> {
         let span = self.span(append).map_err(|what| {
             self.anomalies.push(Anomaly::Torn { append: number, what });
@@ -310,7 +310,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A rejection says that the append is not there, and what the streams were like at some moment.
+    /// Judges a rejection: the append must not be in the log, and the reported versions must have been true.
     fn rejected(
         &mut self,
         number: usize,
@@ -328,7 +328,7 @@ impl<'a> Check<'a> {
         self.verdict.conflicts += u64::from(!failures.is_empty());
         self.verdict.violations += u64::from(!violations.is_empty());
         let seen = self.violations(append, violations);
-        // Without a failure it is not said what the streams were like.
+        // Without a failure, the rejection does not report versions.
         let stretch = match failures {
             [] => Ok((1, u64::MAX)),
             _ => self.stretch(append, failures),
@@ -349,7 +349,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The point from which on all events are there that are said to violate conditions.
+    /// Returns the point from which on all events are there that the answer reports as violations.
     fn violations(&self, append: &Append, violations: &[Violation]) -> Result<u64, String> {
         let mut low = 0;
         for Violation { condition, position } in violations {
@@ -365,15 +365,15 @@ impl<'a> Check<'a> {
         Ok(low)
     }
 
-    /// The points at which exactly these demands of the append failed, at these versions. A stream never
-    /// goes back, so `exactly N` above N stays refused: such an answer may be given later as well.
+    /// Returns the points at which exactly these expectations failed, at these versions. A stream never goes
+    /// back, so `exactly N` above N stays refused: such an answer may be given later as well.
     fn stretch(&self, append: &Append, failures: &[Failure]) -> Result<(u64, u64), String> {
         let (mut low, mut high) = (1, u64::MAX);
         let mut due = failures.iter().peekable();
         let mut lasting = false;
         for (stream, expected) in demands(append) {
             let failure = due.next_if(|one| (&one.stream, one.expected) == (stream, expected));
-            // A stream that ends is empty more than once, which is no one stretch.
+            // A stream that ends is empty more than once, which is more than one stretch.
             let ends = self.canonical.end_of(stream, self.canonical.end()).is_some();
             let (from, until) = match failure {
                 Some(Failure { actual, .. }) if !ends && expected.is_met_at(*actual) => {
@@ -403,7 +403,7 @@ impl<'a> Check<'a> {
         Ok((low, if lasting { u64::MAX } else { high }))
     }
 
-    /// The points at which a stream is seen at one of these versions.
+    /// Returns the points at which a stream is seen at one of these versions.
     fn while_at(
         &self,
         stream: &StreamName,
@@ -427,7 +427,7 @@ impl<'a> Check<'a> {
         span.unwrap_or(Span { first: position, last: position })
     }
 
-    /// What stands in the log was allowed to be put there.
+    /// Checks that an append in the log was allowed at its place.
     fn demands(&mut self, number: usize, append: &Append, first: Position) {
         let before = Position(first.0 - 1);
         for (stream, expected) in demands(append) {
@@ -543,13 +543,13 @@ impl<'a> Check<'a> {
     }
 }
 
-/// All that an append demands, in the order of the request.
+/// Returns all expectations of an append, in the order of the request.
 fn demands(append: &Append) -> impl Iterator<Item = (&StreamName, Expectation)> {
     let writes = append.writes.iter().map(|write| (&write.stream, write.expectation));
     writes.chain(append.requirements.iter().map(|one| (&one.stream, one.expectation)))
 }
 
-/// The streams that must not be closed: the written ones, or the one that a change is about.
+/// Returns the streams that must not be closed: the written ones, or the one that a change is about.
 fn written(append: &Append) -> impl Iterator<Item = &StreamName> {
     let is_change = append.writes[0].stream.is_system();
     let required = append.requirements.iter().filter(move |_| is_change);

@@ -1,4 +1,4 @@
-//! Which events are gone, and since when: all settings and ends of life, played over the whole log.
+//! The removed events, and their removals: all settings and ends of life, applied over the whole log.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -7,10 +7,10 @@ use quorate_proto::{
     ChangeKind, Position, RecordedEvent, Scope, Setting, SettingsChange, StreamName, Version,
 };
 
-/// What changes removed. Ages are not played: log time is no function of positions.
+/// The events that changes removed. Ages are not applied, as log time is not a function of positions.
 #[derive(Default)]
 pub(super) struct Removed {
-    /// For each position, the one at which its event went.
+    /// For each position, the position at which its event was removed.
     at: Vec<Option<Position>>,
     lives: HashMap<StreamName, Life>,
     scopes: HashMap<Scope, Option<u64>>,
@@ -22,15 +22,15 @@ pub(super) struct End {
     position: Position,
     /// The version that the stream was at.
     pub(super) version: Version,
-    /// Whether the name is closed.
+    /// True if the name was closed.
     pub(super) closed: bool,
 }
 
 #[derive(Default)]
 struct Life {
-    /// Where its events stand.
+    /// The positions of its events.
     positions: Vec<Position>,
-    /// How many of them are gone.
+    /// The number of its events that are removed.
     gone: u64,
     max_count: Option<u64>,
     ends: Vec<End>,
@@ -44,7 +44,7 @@ impl Life {
 }
 
 impl Removed {
-    /// Plays the whole log.
+    /// Applies the whole log.
     pub(super) fn of(events: &[RecordedEvent]) -> Removed {
         let mut removed = Removed { at: vec![None; events.len()], ..Removed::default() };
         for event in events {
@@ -60,12 +60,12 @@ impl Removed {
         removed
     }
 
-    /// When the event at a position went.
+    /// Returns the position at which the event at a position was removed.
     pub(super) fn at(&self, position: Position) -> Option<Position> {
         self.at[position.0 as usize - 1]
     }
 
-    /// How a stream last ended, as of a position.
+    /// Returns the last end of a stream's life as of a position.
     pub(super) fn end_of(&self, stream: &StreamName, as_of: Position) -> Option<End> {
         let ends = &self.lives.get(stream)?.ends;
         ends.iter().rfind(|end| end.position <= as_of).copied()
@@ -73,7 +73,7 @@ impl Removed {
 
     fn change(&mut self, scope: &Scope, change: &ChangeKind, at: Position) {
         if let Scope::Stream(stream) = scope {
-            // It may have settings before it has an event.
+            // A stream may have settings before it has an event.
             self.lives.entry(stream.clone()).or_default();
         }
         let streams = self.lives.keys().filter(|stream| scope.holds(stream));
@@ -105,7 +105,7 @@ impl Removed {
         }
     }
 
-    /// Keeps to the nearest `max_count` that there is.
+    /// Removes events above the nearest `max_count` that is set.
     fn limit(&mut self, stream: &StreamName, at: Position) {
         let own = self.lives[stream].max_count;
         let mut above: Vec<_> =
@@ -120,7 +120,7 @@ impl Removed {
         }
     }
 
-    /// From a position on, so many of a stream's events are gone.
+    /// Removes the first `gone` events of a stream, from a position on.
     fn remove(&mut self, stream: &StreamName, gone: u64, at: Position) {
         let life = self.lives.get_mut(stream).expect("it is one of them");
         for version in life.gone..gone {

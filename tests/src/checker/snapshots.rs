@@ -1,5 +1,5 @@
-//! Aggregate snapshots: what is read is what somebody put, of this life of the stream, and never older than
-//! one that was known to be kept.
+//! Judging aggregate snapshots: a snapshot that is read was put, belongs to this life of the stream, and is
+//! never older than one that was known to be kept.
 
 use quorate_proto::{Consistency, Read, Snapshot, Source, StreamName, Version};
 
@@ -57,7 +57,7 @@ fn read_of(
         return Ok(());
     }
     let known = history.snapshots.iter().filter(|put| put.request.stream == *stream);
-    // Of two at one version, the newer schema is kept; what was kept in the place of an older version is of any.
+    // Of two at one version, the newer schema is kept. The schema of a newer version is not known.
     let known = known.filter_map(|put| {
         let (_, kept) = put.answer.filter(|(moment, kept)| *moment < invoked && *kept > deleted)?;
         let schema = if kept == put.request.version { put.request.schema } else { 0 };
@@ -71,7 +71,7 @@ fn read_of(
     }
 }
 
-/// Whether somebody had begun to put such a snapshot before an answer came.
+/// Returns true if somebody had begun to put such a snapshot before an answer came.
 fn was_put(
     history: &History,
     stream: &StreamName,

@@ -1,4 +1,4 @@
-//! Each anomaly is caught, valid histories pass, and a brute-force search agrees on thousands of tiny ones.
+//! Tests that anomalies are caught, valid histories pass, and a brute-force search agrees on tiny ones.
 
 use quorate_proto::{
     Append, Consistency, Event, EventId, EventType, Expectation, Failure, Position, Query, Read,
@@ -52,12 +52,12 @@ fn everything(consistency: Consistency) -> Read {
     Read { consistency, ..Read::query(Query::everything()) }
 }
 
-/// What a correct cluster would answer as of a position.
+/// Returns the answer of a correct cluster as of a position.
 fn seen(log: &[RecordedEvent], read: &Read, as_of: u64) -> ReadAnswer {
     super::Canonical::of(log).unwrap().answer(read, Position(as_of))
 }
 
-/// A history written by hand: the moments are given.
+/// A history written by hand, with given moments.
 #[derive(Default)]
 struct Script(History);
 
@@ -397,13 +397,13 @@ fn a_brute_force_search_agrees_on_tiny_histories() {
     assert!(explained > 5_000 && refused > 5_000, "{explained} explained, {refused} refused");
 }
 
-/// A small run of a correct store, some of it then bent: moments moved, answers taken away or changed.
+/// Returns a small run of a correct store, some of it then bent: moments moved, answers removed or changed.
 fn tiny(random: &mut Random) -> (History, Vec<RecordedEvent>) {
     let mut history = History::default();
     let mut log: Vec<RecordedEvent> = Vec::new();
     let mut entries: Vec<usize> = vec![0];
     for number in 1..=random.between(2, 6) {
-        // The true point of each operation lies in the middle of its own ten moments, more or less.
+        // The true point of each operation lies roughly in the middle of its own ten moments.
         let invoked = number * 10 - random.below(25).min(number * 10);
         let returned = number * 10 + 1 + random.below(25);
         if random.chance(55) {
@@ -476,7 +476,7 @@ fn tiny_apply(append: &Append, log: &mut Vec<RecordedEvent>) -> AppendAnswer {
     appended(log.len() as u64, last)
 }
 
-/// Moves a moment, forgets an append, or gives one an answer that belongs to another.
+/// Moves an operation in time, drops the last event, or gives one append the answer of another.
 fn bend(random: &mut Random, history: &mut History, log: &mut Vec<RecordedEvent>) {
     let appends = history.appends.len() as u64;
     match random.below(4) {

@@ -1,11 +1,11 @@
-//! Compares output with what a document shows, whatever differs from run to run left aside.
+//! Compares output with the output that a document shows, except for parts that differ from run to run.
 
 use std::sync::OnceLock;
 
 use regex::Regex;
 
-/// What differs from run to run, and the word that stands for it. The order counts: what is found first
-/// is no longer there for those below.
+/// Patterns of parts that differ from run to run, and the words that replace them. They are applied in this
+/// order, so that a pattern does not see what an earlier one has replaced.
 const VARYING: &[(&str, &str)] = &[
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
     (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
@@ -16,11 +16,11 @@ const VARYING: &[(&str, &str)] = &[
     (r"\b[\d,.]+ (events|appends)/s\b", "RATE"),
     (r"\b[\d,.]+ (events )?a second\b", "RATE"),
     (r"\b(leader|follower|candidate|waiting)\b", "ROLE"),
-    // The term, the position and how far behind it is, in a line of the status.
+    // The term, the position and the lag, in a line of the status.
     (r"ADDRESS ROLE [\d ]+SIZE", "ADDRESS ROLE NUMBERS SIZE"),
 ];
 
-/// The line without white space that only aligns and without what differs from run to run.
+/// Returns the line without white space that only aligns, and with its varying parts replaced.
 fn essence(line: &str) -> String {
     static PATTERNS: OnceLock<Vec<(Regex, &'static str)>> = OnceLock::new();
     let patterns = PATTERNS.get_or_init(|| {
@@ -35,8 +35,8 @@ fn essence(line: &str) -> String {
         .fold(line, |line, (pattern, word)| pattern.replace_all(&line, *word).into_owned())
 }
 
-/// Whether the output is what the document shows. A line `…` there stands for any number of lines, and `…`
-/// at the end of a line for the rest of it.
+/// Returns true if the output is what the document shows. A line `…` there stands for any number of lines,
+/// and `…` at the end of a line for the rest of it.
 pub(super) fn matches(expected: &[String], output: &str) -> bool {
     let expected: Vec<String> = expected.iter().map(|line| essence(line)).collect();
     let output: Vec<String> =
@@ -62,7 +62,7 @@ fn lines_match(expected: &[String], output: &[String]) -> bool {
     }
 }
 
-/// The processes that a text names, in order.
+/// Returns the process ids in a text, in order.
 pub(super) fn processes(text: &str) -> Vec<String> {
     static PATTERN: OnceLock<Regex> = OnceLock::new();
     let pattern =

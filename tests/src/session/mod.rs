@@ -1,4 +1,4 @@
-//! Sessions that documents show: their commands are run, and what comes out is compared with what stands there.
+//! Sessions that documents show: their commands are run, and the output is compared with the document's.
 
 mod compare;
 mod parse;

@@ -1,15 +1,15 @@
 //! The commands of a document and the output that it shows for each of them.
 
-/// A command and what the document says that it prints.
+/// A command and the output that the document shows for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What a person types at the prompt.
+    /// The text that a person types at the prompt.
     pub command: String,
     /// The lines that the document shows below it; a line `…` stands for any number of lines.
     pub expected: Vec<String>,
 }
 
-/// The steps of all blocks of a Markdown text that are marked as `console`, in order.
+/// Returns the steps of all blocks of a Markdown text that are marked as `console`, in order.
 pub fn console_blocks(markdown: &str) -> Vec<Step> {
     let mut inside = false;
     let lines = markdown.lines().filter(|line| {
@@ -22,8 +22,8 @@ pub fn console_blocks(markdown: &str) -> Vec<Step> {
     prompts(&lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// The steps of a text in which `$ ` begins a command and `> ` goes on with it, as a shell's prompts do.
-/// What stands above the first command is passed over.
+/// Returns the steps of a text in which `$ ` begins a command and `> ` continues it, as a shell's prompts do.
+/// Lines above the first command are passed over.
 pub fn prompts(text: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for line in text.lines() {

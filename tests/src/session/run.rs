@@ -12,18 +12,18 @@ use super::compare::{matches, processes};
 use super::parse::Step;
 use crate::cluster::{PATIENCE, Turn, binary, take_turn, wait_for};
 
-/// Beginnings of commands that go on until they are told to stop.
+/// Beginnings of commands that run until they are stopped.
 const ENDLESS: [&str; 4] =
     ["quorate dev", "quorate subscribe", "quorate group consume", "quorate serve"];
 
-/// A person at a terminal: a folder, the ports of a cluster that nobody else uses, and what runs still.
+/// A person at a terminal: a folder, the ports of a cluster that nobody else uses, and running commands.
 #[derive(Debug)]
 pub struct Session {
     folder: TempDir,
     port: u16,
-    /// The numbers of processes in the document, and what they are here.
+    /// The process ids in the document, each with the id of the real process.
     processes: Vec<(String, String)>,
-    /// The clusters that were started, which stay until the end.
+    /// The clusters that were started, which run until the end.
     running: Vec<Child>,
     steps: usize,
     _turn: Turn,
@@ -33,7 +33,7 @@ impl Session {
     /// A session in an empty folder, with `quorate` in the `PATH`.
     ///
     /// # Panics
-    /// When there is no folder to be had, or there are no free ports.
+    /// If no folder can be made, or there are no free ports.
     #[allow(clippy::new_without_default, reason = "it waits for its turn")]
     pub fn new() -> Session {
         let turn = take_turn();
@@ -50,10 +50,10 @@ impl Session {
         self.folder.path().join("work")
     }
 
-    /// Runs a step and compares its output with what the document shows.
+    /// Runs a step and compares its output with the document's.
     ///
     /// # Panics
-    /// When they differ.
+    /// If they differ.
     pub fn run(&mut self, step: &Step) {
         self.steps += 1;
         let written = self.folder.path().join(format!("step-{}", self.steps));
@@ -65,10 +65,10 @@ impl Session {
         let mut ended = false;
         let started = Instant::now();
         wait_for(&what, 2 * PATIENCE, || {
-            // Whoever ended has written all that there will be.
+            // A command that has ended has written all its output.
             let over = child.try_wait().expect("it can be waited for").is_some();
             ended = over;
-            // What never comes to what is shown is told below, with what it came to.
+            // A command whose output never matches is reported below, with its output.
             let too_late = started.elapsed() > PATIENCE;
             (over || too_late || (endless && as_shown())).then_some(())
         });
@@ -102,7 +102,7 @@ impl Session {
         let output = File::options().create(true).append(true).open(written).expect("a file");
         let endpoints: Vec<String> =
             (0..3).map(|index| format!("127.0.0.1:{}", self.port + index)).collect();
-        // `exec` makes a signal reach the command and not the shell.
+        // With `exec` a signal reaches the command and not the shell.
         let endless = ENDLESS.iter().any(|start| command.starts_with(start));
         let script = format!("{}{}", if endless { "exec " } else { "" }, self.here(command));
         Command::new("bash")
@@ -119,7 +119,7 @@ impl Session {
             .expect("bash runs")
     }
 
-    /// The command with the processes and ports of here in the place of the document's.
+    /// Returns the command with the process ids and ports of this session in the place of the document's.
     fn here(&self, command: &str) -> String {
         let address = Regex::new(r"\b127\.0\.0\.1:7([78])0(\d)\b").expect("a regular expression");
         let command = address.replace_all(command, |found: &Captures<'_>| {
@@ -154,7 +154,7 @@ fn end(child: &mut Child, signal: &str) {
     wait_for("the end of a command", PATIENCE, || child.try_wait().ok().flatten());
 }
 
-/// A port that is free with its three neighbours, and so are the three that are 100 higher.
+/// Returns a port that is free with the three after it, as are the four that are 100 higher.
 fn consecutive_ports() -> u16 {
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     let candidates = quorate_node::free_addresses(50).expect("free ports");

@@ -1,4 +1,4 @@
-//! A client of the simulated cluster: it races with the others for a few streams, and notes what it is told.
+//! A client of the simulated cluster: it races with the others for a few streams, and records the answers.
 
 mod draw;
 mod words;
@@ -24,20 +24,20 @@ use super::trace::Trace;
 use crate::history::{AppendAnswer, ReadAnswer, Recorder};
 use crate::random::Random;
 
-/// Streams that all clients race for, whose events nobody removes.
+/// Streams that all clients race for, and whose events nobody removes.
 const STREAMS: [&str; 4] = ["order-1", "order-2", "acme/account-1", "audit"];
-/// The same, but somebody may remove their events at any time.
+/// Streams that all clients race for, and whose events may be removed at any time.
 const MORTAL_STREAMS: [&str; 5] = ["session-1", "session-2", "acme/session-3", "cart-1", "cart-2"];
-/// The category of some of them: it has settings, and its streams have none of their own.
+/// The category of some of these streams: it has settings, and its streams have none of their own.
 const MORTAL_CATEGORY: &str = "cart";
-/// How long an append may take while the storm lasts: shorter than some of the storm's faults.
+/// The time that an append may take while the storm lasts: shorter than some of the storm's faults.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// How long it may take, and how often it is tried, once everything works again.
+/// The time that an append may take once everything works again.
 const CALM_DEADLINE: Duration = Duration::from_secs(20);
-/// How often damage may come to light between two reads, in calm weather.
+/// The number of times that damage may come to light between two reads, once everything works again.
 const FLIPS_FOUND_LATE: u32 = 8;
 
-/// What a run's parts tell each other.
+/// The state of a run, shared by its parts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Phase {
     founded: Rc<Cell<bool>>,
@@ -46,22 +46,22 @@ pub(super) struct Phase {
 }
 
 impl Phase {
-    /// The cluster is there.
+    /// Returns true if the cluster is founded.
     pub(super) fn is_founded(&self) -> bool {
         self.founded.get()
     }
 
-    /// The cluster is there from now on.
+    /// Notes that the cluster is founded.
     pub(super) fn found(&self) {
         self.founded.set(true);
     }
 
-    /// There are no more faults from now on.
+    /// Notes that there are no more faults.
     pub(super) fn calm(&self) {
         self.calm.set(true);
     }
 
-    /// One more client begins.
+    /// Notes that one more client begins.
     pub(super) fn begin(&self) {
         self.working.set(self.working.get() + 1);
     }
@@ -70,17 +70,17 @@ impl Phase {
         self.working.set(self.working.get() - 1);
     }
 
-    /// Waits until the cluster is there.
+    /// Waits until the cluster is founded.
     pub(super) async fn founded(&self) {
         until(|| self.founded.get()).await;
     }
 
-    /// Whether all clients that append are done.
+    /// Returns true if all clients that append are done.
     pub(super) fn is_done(&self) -> bool {
         self.calm.get() && self.working.get() == 0
     }
 
-    /// Waits until all clients are done.
+    /// Waits until all clients that append are done.
     pub(super) async fn all_done(&self) {
         until(|| self.is_done()).await;
     }
@@ -92,7 +92,7 @@ async fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A client that asks these nodes, and others only if it is not pinned.
+/// A client that uses these nodes, and others only if it is not pinned.
 pub(super) fn connect(addresses: &[String], pinned: bool, deadline: Duration) -> Client {
     Client::builder()
         .endpoints(addresses.iter().cloned())
@@ -104,7 +104,7 @@ pub(super) fn connect(addresses: &[String], pinned: bool, deadline: Duration) ->
         .expect("the addresses are well-formed")
 }
 
-/// What scavenging came to.
+/// The sums over all scavenges.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scavenges {
     chunks: Rc<Cell<u64>>,
@@ -117,13 +117,13 @@ impl Scavenges {
         self.events.set(self.events.get() + done.events_removed);
     }
 
-    /// Chunks that were written anew, and events that left the disk.
+    /// Returns the numbers of rewritten chunks and of removed events.
     pub(super) fn sum(&self) -> (u64, u64) {
         (self.chunks.get(), self.events.get())
     }
 }
 
-/// How far stamps were ahead of the true time at which clients learned of them.
+/// The most that stamps of appends were ahead of the true time at which clients received them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stamps(Rc<Cell<i64>>);
 
@@ -132,13 +132,13 @@ impl Stamps {
         self.0.set(self.0.get().max(stamp.0 - true_time().0));
     }
 
-    /// The furthest, in microseconds; 0 if none was ahead.
+    /// The largest difference, in microseconds; 0 if no stamp was ahead.
     pub(super) fn furthest(&self) -> i64 {
         self.0.get()
     }
 }
 
-/// One client and what it knows.
+/// A client and its tools.
 pub(super) struct Worker {
     pub(super) number: u32,
     pub(super) random: Random,
@@ -159,7 +159,7 @@ struct Session {
 }
 
 impl Worker {
-    /// Works until the storm is over; then must be served, at every node.
+    /// Works until the storm is over; then every node must serve it.
     pub(super) async fn run(self) -> turmoil::Result {
         self.phase.founded().await;
         let anywhere = connect(&self.addresses, false, DEADLINE);
@@ -200,7 +200,7 @@ impl Session {
         }
     }
 
-    /// What the cluster owes everybody once nothing is wrong any more.
+    /// Checks that once nothing is wrong any more, an append and reads of all nodes succeed.
     async fn finish(&mut self) -> turmoil::Result {
         self.anywhere = self.anywhere.with_deadline(CALM_DEADLINE);
         for node in &mut self.pinned {
@@ -215,8 +215,8 @@ impl Session {
             let client = self.pinned[node].clone();
             let read = Read::query(quorate_proto::Query::everything());
             let mut answer = Err(String::new());
-            // What is damaged is being repaired meanwhile. A flipped bit under a block that is in the cache may be
-            // found by a scavenge between the two reads, so one of them being whole does not prove the next.
+            // Damaged chunks are being repaired meanwhile. A flipped bit under a cached block may be found by
+            // a scavenge between the two reads, so that one whole read does not prove the next.
             for _ in 0..FLIPS_FOUND_LATE {
                 read_whole(&client, &read).await?;
                 answer = self.send_read(&client, read.clone()).await;
@@ -241,8 +241,8 @@ impl Session {
         self.resolve(unknown).await;
     }
 
-    /// Sends once more what may have been appended and is not unknown, as a program does that has read the version
-    /// again. Nobody notes it: it must not change anything.
+    /// Sends an append once more that was answered, as a program does that has read the version again. It is
+    /// not recorded in the history: it must not change anything.
     async fn write_again(&mut self, mut append: Append) {
         for write in &mut append.writes {
             let name = write.stream.as_str();
@@ -257,8 +257,8 @@ impl Session {
         self.worker.trace.note(&who, format_args!("wrote {id} again and was told: {told:?}"));
     }
 
-    /// What stays unknown is sent again, sometimes, perhaps to another node: always if something of it may
-    /// be removed later, so that it is known where it stood.
+    /// Sends an append with an unknown outcome again, sometimes, perhaps to another node; always if its
+    /// events may be removed later, so that their positions are known.
     async fn resolve(&mut self, mut unknown: Option<UnknownAppend>) {
         while let Some(append) = unknown {
             let mut writes = append.append().writes.iter();
@@ -271,7 +271,7 @@ impl Session {
         }
     }
 
-    /// Registers a name, which nobody else may have registered.
+    /// Registers a name, which no other client may have registered.
     async fn register(&mut self) {
         let mut append = self.draw_registration();
         let client = self.draw_client();
@@ -294,7 +294,7 @@ impl Session {
         self.resolve(unknown).await;
     }
 
-    /// Lets one node give back the disk space of what is gone; it may be given up in the middle.
+    /// Makes one node remove deleted events from its disk; the client may stop waiting in the middle.
     async fn scavenge(&mut self) {
         let random = &mut self.worker.random;
         let (node, patience) = (random.below(2), random.between(10, 3_000));
@@ -340,7 +340,7 @@ impl Session {
         self.note(append, client.repeat(unknown)).await
     }
 
-    /// Notes what is appended, waits, and notes the answer.
+    /// Records an append, waits, and records the answer.
     async fn note(
         &mut self,
         append: Append,
@@ -352,7 +352,7 @@ impl Session {
         trace.note(&who, format_args!("appends {id}"));
         let begun = recorder.history().begin_append(*number, append.clone());
         let result = sending.await;
-        // Not the whole answer: it holds an instant of the real clock.
+        // The whole answer cannot be noted, as it holds an instant of the real clock.
         let told = result.as_ref().map_err(AppendError::problem);
         trace.note(&who, format_args!("was told of {id}: {told:?}"));
         let answer = match result {

@@ -1,4 +1,4 @@
-//! Damages the files of a node that is off, as a wrong mount or a copy that was put back does, and undoes it.
+//! Damages the files of a node that is off, as a wrong mount or a restored copy does, and undoes the damage.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,26 +13,26 @@ use crate::random::Random;
 const NODE: &str = "/node";
 const FOLDERS: [&str; 3] = [NODE, "/node/log", "/node/chunks"];
 
-/// What is done to the files of a node that is off.
+/// The damage that is done to the files of a node that is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// All files of the Raft log are gone.
     LogGone,
     /// The newest segment of the Raft log is gone.
     NewestGone,
-    /// The newest segment has no bytes any more.
+    /// The newest segment of the Raft log is empty.
     NewestEmptied,
-    /// The newest segment ends early.
+    /// The newest segment of the Raft log ends early.
     NewestCut,
-    /// The oldest of several segments is gone.
+    /// The oldest of several segments of the Raft log is gone.
     HeadGone,
-    /// The file that says who the node is has no bytes any more.
+    /// The file with the node's identity is empty.
     IdentityEmptied,
-    /// The file that counts the starts has no bytes any more.
+    /// The file that counts the starts is empty.
     BootEmptied,
     /// The file that counts the starts is as it was some starts ago.
     OlderBoot,
-    /// The newest segment is as it was some starts ago.
+    /// The newest segment of the Raft log is as it was some starts ago.
     OlderSegment,
     /// The Raft log is as it was some starts ago.
     OlderLog,
@@ -41,7 +41,7 @@ pub enum Damage {
 }
 
 impl Damage {
-    /// All of them, those that a start would not notice by itself more often.
+    /// All kinds of damage; those that a start would not notice by itself come more often.
     const DRAWN: [Damage; 14] = [
         Damage::LogGone,
         Damage::LogGone,
@@ -64,7 +64,7 @@ impl Damage {
     }
 }
 
-/// The files of a node at some time, and how often it had been started.
+/// The files of a node at some time, and the number of its starts until then.
 #[derive(Clone, Debug)]
 pub(super) struct Copy {
     files: BTreeMap<PathBuf, Vec<u8>>,
@@ -72,13 +72,13 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// Copies what is on the disk of a node that is off.
+    /// Copies the files from the disk of a node that is off.
     pub(super) fn of(disk: &MemVfs) -> io::Result<Copy> {
         let mut files = BTreeMap::new();
         for folder in FOLDERS.map(Path::new) {
             for name in disk.list(folder).unwrap_or_default() {
                 let path = folder.join(name);
-                // Of a folder there are no bytes.
+                // A folder has no bytes.
                 if let Ok(bytes) = disk.read(&path) {
                     files.insert(path, bytes);
                 }
@@ -88,7 +88,7 @@ impl Copy {
         Ok(Copy { files, starts })
     }
 
-    /// Puts all of it back, and nothing else.
+    /// Puts all files back, and removes all others.
     pub(super) fn put_back(&self, disk: &MemVfs) -> io::Result<()> {
         for path in Copy::of(disk)?.files.keys() {
             disk.remove(path)?;
@@ -123,14 +123,14 @@ fn write(disk: &MemVfs, path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[derive(Debug)]
 pub(super) struct Damaged {
     pub(super) damage: Damage,
-    /// What was there before.
+    /// The files before the damage.
     pub(super) truth: Copy,
-    /// Whether the node must not start with what is left.
+    /// True if the node must not start with the damaged files.
     pub(super) must_refuse: bool,
 }
 
-/// Damages what is on the disk of a node that is off; none, and nothing happens, where it does not apply, or where
-/// nobody but the others could know of it: a log from after the node's newest start.
+/// Damages the files of a node that is off. `None`, without a change, if the damage does not apply, or if
+/// only the other nodes could notice it: a log that was copied since the node's newest start.
 pub(super) fn damage(
     disk: &MemVfs,
     damage: Damage,
@@ -142,7 +142,7 @@ pub(super) fn damage(
     let newest = truth.segments().next_back().cloned();
     let Some(newest) = newest.filter(|_| reach.batch > 0) else { return Ok(None) };
     let was_noted = newest.to_string_lossy().ends_with(&format!("{:010}", reach.segment));
-    // A start that was cut off counts, and the next leaves a number out.
+    // A start that was cut off counts, and the next start leaves out a number.
     let older = older.filter(|older| older.starts + 1 < reach.boot);
     let is_done = match (damage, older) {
         (Damage::LogGone, _) => {
@@ -180,7 +180,7 @@ pub(super) fn damage(
     Ok(is_done.then_some(Damaged { damage, truth, must_refuse }))
 }
 
-/// Gives the first such file that differs the bytes that it had; false if there is none.
+/// Gives the first such file that differs its older bytes; false if there is none.
 fn replace(
     disk: &MemVfs,
     truth: &Copy,

@@ -1,4 +1,4 @@
-//! A node's disk: the one in memory that loses what was not synced, watched by the trace.
+//! A node's disk: a disk in memory that loses unsynced changes, with its changes noted in the trace.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,42 +19,42 @@ pub struct Disk {
     trace: Trace,
     is_off: Arc<AtomicBool>,
     is_liar: Arc<AtomicBool>,
-    /// Set: syncing a file does nothing and says that it did.
+    /// If set, syncing a file does nothing and reports success.
     lies: Arc<AtomicBool>,
     hangs: Arc<AtomicBool>,
 }
 
 impl Disk {
-    /// An empty disk of the node of that name.
+    /// An empty disk of the node `name`.
     pub fn new(name: &str, trace: Trace) -> Disk {
         let [is_off, is_liar, lies, hangs] =
             [(), (), (), ()].map(|()| Arc::new(AtomicBool::new(false)));
         Disk { name: name.into(), memory: MemVfs::new(), trace, is_off, is_liar, lies, hangs }
     }
 
-    /// What it holds, for who changes that while the node is off.
+    /// Returns the disk in memory, to change its files while the node is off.
     pub(super) fn memory(&self) -> &MemVfs {
         &self.memory
     }
 
-    /// Lets the power go in the middle of the disk's next changes, after so many.
+    /// Lets `changes` more changes of the disk succeed, and cuts the power during the next one.
     pub fn cut_after(&self, changes: u64) {
         self.memory.cut_after(changes);
     }
 
-    /// The power is gone, now.
+    /// Cuts the power now.
     pub fn cut(&self) {
         self.memory.cut_after(0);
         self.is_off.store(true, Ordering::Relaxed);
     }
 
-    /// Gives the power back; of what was not synced, what the seed says is there.
+    /// Restores the power; the seed decides which unsynced changes are there.
     pub fn restart(&self, seed: u64) {
         self.memory.restart(Survival::Seeded(seed));
         self.is_off.store(false, Ordering::Relaxed);
     }
 
-    /// Flips a bit of one of the sealed chunks in a folder, as the seed says; false if there is none.
+    /// Flips a bit, drawn from the seed, of a sealed chunk in a folder; false if there is none.
     pub fn flip_in_a_chunk(&self, folder: &Path, seed: u64) -> bool {
         let mut random = Random::new(seed);
         let is_chunk = |name: &String| name.starts_with("chunk-") && !name.contains('.');
@@ -73,7 +73,7 @@ impl Disk {
         self.memory.flip_bit(&path, byte, bit).is_ok()
     }
 
-    /// Leaves room for so many more bytes, or as many as there may be.
+    /// Leaves room for `bytes` more bytes; `None` = no bound.
     pub fn leave_room(&self, bytes: Option<u64>) {
         const ALL: u64 = u64::MAX / 2;
         self.memory.set_capacity(Some(ALL));
@@ -81,24 +81,24 @@ impl Disk {
         self.memory.set_capacity(bytes.map(|bytes| used + bytes));
     }
 
-    /// Lets whatever the log's writer syncs wait, until this is taken back.
+    /// Makes every sync of the log's writer wait, until `hang(false)`.
     pub fn hang(&self, hangs: bool) {
         self.hangs.store(hangs, Ordering::Relaxed);
     }
 
-    /// Waits while it hangs.
+    /// Waits while the disk hangs.
     pub(super) async fn answers(&self) {
         while self.hangs.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// From now on it lies about what the log's writer syncs.
+    /// From now on the disk lies about the syncs of the log's writer.
     pub fn make_liar(&self) {
         self.is_liar.store(true, Ordering::Relaxed);
     }
 
-    /// Does what the log's writer does to make a batch durable. On a liar's disk it is not.
+    /// Runs the sync of a batch of the log's writer. On a lying disk the batch is not durable.
     pub(super) fn while_lying<T>(&self, sync: impl FnOnce() -> T) -> T {
         self.lies.store(self.is_liar.load(Ordering::Relaxed), Ordering::Relaxed);
         let synced = sync();

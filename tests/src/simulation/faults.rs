@@ -1,74 +1,74 @@
-//! What goes wrong in a run, and when: drawn from the seed, so that every run has its own story.
+//! The faults of a run, and their times: drawn from the seed, so that every run is different.
 
 use std::time::Duration;
 
 use super::damage::Damage;
 use crate::random::Random;
 
-/// Too little for anything; for what must go on; for a little more.
+/// The bytes of room on a full disk: from none at all to enough for a few more writes.
 const ROOMS: [u64; 4] = [0, 100 * 1024, 220 * 1024, 400 * 1024];
 
 const SECOND_US: i64 = 1_000_000;
 pub(super) const YEAR_US: i64 = 365 * 24 * 3600 * SECOND_US;
-/// To where a clock is set that is wrong.
+/// The offsets that a wrong clock is set to, in microseconds.
 const SKEWS: [i64; 6] =
     [10 * SECOND_US, 3600 * SECOND_US, YEAR_US, -10 * SECOND_US, -3600 * SECOND_US, -YEAR_US];
 
-/// Something that goes wrong, for a while. Nodes are counted from 0.
+/// A fault that lasts for a while. Nodes are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The power of one node goes, after so many more changes to its disk at most.
+    /// The power of one node is cut, after at most `changes` more changes to its disk.
     Crash {
-        /// Which node.
+        /// The node.
         node: usize,
-        /// How many changes are still made.
+        /// The number of changes that are still made.
         changes: u64,
     },
-    /// The power of all nodes goes at once.
+    /// The power of all nodes is cut at once.
     CrashAll,
     /// No message passes between two nodes.
     Partition(usize, usize),
     /// No message passes between a node and the others.
     Isolate(usize),
-    /// No message passes from the first node to the second; the other way all do.
+    /// No message passes from the first node to the second; in the other direction all pass.
     OneWay(usize, usize),
-    /// A node neither sends nor receives to and from the others, and then everything arrives at once.
+    /// No message passes between a node and the others; at the end all of them arrive at once.
     Hold(usize),
-    /// The links between a node and the others stall; then one after the other delivers all at once.
+    /// The links between a node and the others stall; then, link after link, all messages arrive at once.
     Stall {
         /// The node.
         node: usize,
-        /// How much longer the second link stalls than the first.
+        /// The time that each link stalls longer than the one before.
         apart: Duration,
     },
-    /// One such link: all that is sent between two nodes arrives at its end.
+    /// A stalled link: all messages between two nodes arrive at the end of the fault.
     Stalled(usize, usize),
-    /// Messages between two nodes take so long.
+    /// Messages between two nodes take up to this time.
     Delay(usize, usize, Duration),
     /// A bit flips in a sealed chunk of the node whose disk is bad.
     Flip,
-    /// The disk of a node has room for so many more bytes.
+    /// The disk of a node has room for `room` more bytes.
     Full {
-        /// Which node.
+        /// The node.
         node: usize,
-        /// How many bytes.
+        /// The number of bytes.
         room: u64,
     },
-    /// The clock of the node whose clock is bad is set to so many microseconds ahead of the true time.
+    /// The clock of the node whose clock is bad is set to `ahead_us` microseconds ahead of the true time.
     Clock {
-        /// How many.
+        /// The number of microseconds.
         ahead_us: i64,
     },
     /// A node is switched off, and its files are damaged before it is switched on.
     Damage {
-        /// Which node.
+        /// The node.
         node: usize,
-        /// What is done to them.
+        /// The damage to its files.
         damage: Damage,
     },
 }
 
-/// How often each kind of fault took place.
+/// The number of faults of each kind that took place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Crashes of single nodes.
@@ -87,19 +87,19 @@ pub struct Counts {
     pub clocks: u64,
     /// Nodes whose files were damaged while they were off.
     pub damages: u64,
-    /// How many of them said so and did not start.
+    /// Nodes that refused to start with damaged files.
     pub refusals: u64,
 }
 
 impl Counts {
-    /// All faults together.
+    /// The number of all faults.
     pub fn total(&self) -> u64 {
         let Counts { crashes, power_cuts, partitions, delays, .. } = self;
         let Counts { flips, full_disks, clocks, damages, refusals: _, .. } = self;
         crashes + power_cuts + partitions + delays + flips + full_disks + clocks + damages
     }
 
-    /// Counts one more.
+    /// Counts one more fault.
     pub fn count(&mut self, fault: Fault) {
         let of_its_kind = match fault {
             Fault::Crash { .. } => &mut self.crashes,
@@ -132,7 +132,7 @@ impl std::ops::AddAssign for Counts {
 }
 
 impl Fault {
-    /// Whether what is sent between two nodes is kept for later while this lasts.
+    /// Returns true if messages between two nodes are held back while this fault lasts.
     pub fn holds(self, one: usize, two: usize) -> bool {
         match self {
             Fault::Hold(node) => node == one || node == two,
@@ -141,7 +141,7 @@ impl Fault {
         }
     }
 
-    /// The next fault of a run over `nodes` nodes, and how long it lasts.
+    /// Draws the next fault of a run over `nodes` nodes, and the time that it lasts.
     pub fn draw(random: &mut Random, nodes: usize) -> (Fault, Duration) {
         let node = random.below(nodes as u64) as usize;
         let other = (node + random.between(1, nodes as u64 - 1) as usize) % nodes;
@@ -156,7 +156,7 @@ impl Fault {
             100..109 => Fault::Flip,
             109..129 => {
                 let apart = Duration::from_millis(random.between(1, 12));
-                // Longer than a lease, and less than what ends the connections.
+                // Longer than a lease, and shorter than the time that ends connections.
                 let lasts = Duration::from_millis(random.between(500, 1_900));
                 return (Fault::Stall { node, apart }, lasts);
             }
@@ -164,7 +164,7 @@ impl Fault {
             135..145 => Fault::Clock { ahead_us: *random.pick(&SKEWS) },
             _ => Fault::Damage { node, damage: Damage::draw(random) },
         };
-        // Some are over before anybody noticed, some outlast every deadline.
+        // Some faults are over before anybody noticed, some outlast every deadline.
         let ms = match random.below(10) {
             0..4 => random.between(5, 300),
             4..9 => random.between(300, 2_500),

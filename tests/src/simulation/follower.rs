@@ -1,4 +1,4 @@
-//! A client that follows: it takes events as they come, now and then too slowly, and notes what it is told.
+//! A client that follows: it takes events as they come, sometimes too slowly, and records the messages.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use super::trace::Trace;
 use crate::history::{BegunFeed, Heard, Recorder};
 use crate::random::Random;
 
-/// How long the nodes may take to answer a question while the storm lasts.
+/// The time that the nodes may take to answer a request while the storm lasts.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// How long a feed may take to hand out the last event once everything works again.
+/// The time that a feed may take to hand out the last event once everything works again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One client that follows.
@@ -28,7 +28,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Follows until everybody else is done, and then to the end of the log.
+    /// Follows until all other clients are done, and then to the end of the log.
     pub(super) async fn run(mut self) -> turmoil::Result {
         self.phase.founded().await;
         let client = self.draw_client();
@@ -50,7 +50,7 @@ impl Follower {
         self.finish(&client, &mut read).await
     }
 
-    /// What the cluster owes everybody once nothing is wrong any more: to hand out all there is.
+    /// Checks that once nothing is wrong any more, all events are handed out.
     async fn finish(&mut self, client: &Client, read: &mut Read) -> turmoil::Result {
         let end = client.read(quorate_client::Query::everything()).limit(0).collect().await?.as_of;
         let (mut feed, noted) = self.begin(client, read);
@@ -78,7 +78,7 @@ impl Follower {
         (request(client, read).after(read.bounds.after).follow(), noted)
     }
 
-    /// Notes a message; the next feed goes on behind it.
+    /// Records a message; the next feed goes on after it.
     fn take(&self, noted: &BegunFeed, message: Option<Message>, read: &mut Read) {
         let Some(message) = message else { return };
         let number = |at: &Mark| at.version.unwrap_or(at.position);

@@ -1,4 +1,4 @@
-//! A disk that hangs under a whole node, in simulated time: its leadership goes elsewhere, and in the end it stops.
+//! A disk that hangs under a node, in simulated time: another node leads, and in the end the node stops.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -17,29 +17,29 @@ use super::trace::Trace;
 use super::{CLIENT_PORT, Failed, LONGEST, NODES, PEER_PORT, found, node};
 use crate::random::Random;
 
-/// What became of a cluster whose leader's disk began to hang.
+/// The result of a run in which the leader's disk began to hang.
 #[derive(Clone, Debug)]
 pub struct Hung {
-    /// How long it took until another node led.
+    /// The time until another node led.
     pub handed_over: Duration,
-    /// How long it took until the node stopped …
+    /// The time until the node stopped.
     pub stopped: Duration,
-    /// … and why it did.
+    /// The reason why it stopped.
     pub why: String,
 }
 
-/// What the parts of a run tell each other.
+/// The state of a run, shared by its parts.
 #[derive(Clone, Debug, Default)]
 struct Story {
     /// The node whose disk hangs.
     hung: Rc<Cell<Option<usize>>>,
     handed_over: Rc<Cell<Option<Duration>>>,
-    /// When it stopped, and why.
+    /// The time at which the node stopped, and its reason.
     stopped: Rc<RefCell<Option<(Duration, String)>>>,
 }
 
-/// Lets the disk of the leader hang until its node stops, while a client appends, and then starts it again on a disk
-/// that is well. In the end it has everything.
+/// Lets the leader's disk hang until its node stops, while a client appends. Then starts the node again on a
+/// healthy disk; in the end it must have all events.
 pub fn hang_the_leader(seed: u64) -> Result<Hung, Failed> {
     let _no_defect = node::PutBack::new(None);
     let mut random = Random::part(seed, 1);
@@ -71,7 +71,7 @@ pub fn hang_the_leader(seed: u64) -> Result<Hung, Failed> {
     }
 }
 
-/// Lets time pass until the writer is done; returns when the disk began to hang.
+/// Lets time pass until the writer is done; returns the time at which the disk began to hang.
 fn live_through(
     sim: &mut Sim<'_>,
     names: &[String],
@@ -91,7 +91,7 @@ fn live_through(
                 return Err(Failed::Stopped(format!("{}: {why}", names[node])));
             }
             *story.stopped.borrow_mut() = Some((now, why));
-            // Its program ends, and is started again.
+            // The node's program ends, and is started again.
             disks[node].cut();
             sim.crash(names[node].as_str());
             disks[node].hang(false);
@@ -107,7 +107,7 @@ fn live_through(
     }
 }
 
-/// Appends all the while, lets the leader's disk hang, and sees what comes of it.
+/// Appends all the while, lets the leader's disk hang, and checks the consequences.
 async fn write(
     addresses: Vec<String>,
     disks: Vec<Disk>,
@@ -157,7 +157,7 @@ async fn append(writer: &Client) -> turmoil::Result<u64> {
     Ok(writer.append("order-1", Expect::Any, [event]).await?.position)
 }
 
-/// The number of the node that leads, as the nodes say.
+/// Returns the index of the node that leads, by the status that the nodes report.
 async fn leader(asked: &Client, addresses: &[String]) -> Option<usize> {
     let status = asked.status().await.ok()?;
     let leader = status.nodes.into_iter().filter(|node| node.role == "leader");

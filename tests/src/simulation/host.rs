@@ -1,4 +1,4 @@
-//! The machine a simulated node runs on: simulated network and time, a seeded clock, a disk in memory.
+//! The machine of a simulated node: simulated network and time, a seeded clock, a disk in memory.
 
 use std::future::Future;
 use std::io;
@@ -20,15 +20,15 @@ use super::disk::Disk;
 use super::trace::Trace;
 use crate::random::Random;
 
-/// 2020-09-13, when every simulation begins.
+/// 2020-09-13, the time at which every simulation begins.
 const EPOCH_US: i64 = 1_600_000_000_000_000;
 
-/// How far the clock of a machine is from the true time. Clones share it, and outlive a crash.
+/// The difference between a machine's clock and the true time. Clones share it, and outlive a crash.
 #[derive(Clone, Debug, Default)]
 pub struct Skew(Arc<AtomicI64>);
 
 impl Skew {
-    /// Sets the clock: from now on it is so many microseconds ahead.
+    /// Sets the clock `ahead_us` microseconds ahead of the true time.
     pub fn set(&self, ahead_us: i64) {
         self.0.store(ahead_us, Ordering::Relaxed);
     }
@@ -38,16 +38,16 @@ impl Skew {
     }
 }
 
-/// What time it is in truth.
+/// Returns the true time.
 pub fn true_time() -> Timestamp {
     let elapsed = turmoil::sim_elapsed().unwrap_or_default().as_micros() as i64;
     Timestamp(EPOCH_US + elapsed)
 }
 
-/// How a simulated machine differs from another.
+/// The properties in which simulated machines differ.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// How far its clock is from the true time.
+    /// The difference between its clock and the true time.
     pub skew: Skew,
     /// The longest that a sync of the Raft log takes.
     pub sync_ms_max: u64,
@@ -71,7 +71,7 @@ struct Shared {
 }
 
 impl SimulatedHost {
-    /// The machine after a start; `seed` is this start's own.
+    /// Makes the machine after a start; `seed` is for this start alone.
     pub fn new(name: &str, machine: Machine, disk: Disk, trace: Trace, seed: u64) -> SimulatedHost {
         let random = Mutex::new(Random::new(seed));
         let name = name.to_owned();
@@ -122,7 +122,7 @@ impl Host for SimulatedHost {
         let host = self.clone();
         let address = address.to_owned();
         Box::pin(async move {
-            // A simulated machine has one address, and listens on all of it.
+            // A simulated machine has one address, and listens on all ports of it.
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
             let port = port.ok_or(io::ErrorKind::InvalidInput)?;
             let listener = TcpListener::bind(("0.0.0.0", port)).await?;

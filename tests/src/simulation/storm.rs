@@ -13,17 +13,17 @@ use super::host::Skew;
 use super::trace::Trace;
 use crate::random::Random;
 
-/// What a message takes between two machines at most while nothing is wrong.
+/// The longest time that a message takes between two machines while nothing is wrong.
 pub(super) const LATENCY_MAX: Duration = Duration::from_millis(4);
 
-/// Where a node keeps its chunks.
+/// The folder in which a node keeps its chunks.
 const CHUNKS: &str = "/node/chunks";
 
-/// Where a node stands.
+/// The power state of a node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Power {
     On,
-    /// The disk dies in the middle of something; soon the rest of the machine follows.
+    /// The disk fails during a change; soon afterwards the rest of the machine fails.
     Failing {
         dead_at: Duration,
         back_at: Duration,
@@ -33,31 +33,31 @@ enum Power {
     },
 }
 
-/// The bad weather over one run.
+/// The faults of one run.
 pub(super) struct Storm {
     random: Random,
     trace: Trace,
     names: Vec<String>,
-    /// The machines that nothing happens to.
+    /// The machines of the clients, which have no faults.
     clients: Vec<String>,
     disks: Vec<Disk>,
     power: Vec<Power>,
     links: Vec<(Duration, Fault)>,
-    /// Until when a disk has no room.
+    /// The time until which the disk of each node is full.
     full: Vec<Option<Duration>>,
-    /// The node on whose disk bits flip: only one, so that the others have whole what it has not.
+    /// The only node on whose disk bits flip, so that the others have the damaged chunks whole.
     flipper: usize,
-    /// The only clock that is ever wrong: a majority shows the right time.
+    /// The only clock that is ever wrong, so that a majority shows the right time.
     bad_clock: Skew,
-    /// The files of each node as they were when it was started some time ago.
+    /// The files of each node as they were at some earlier start.
     older: Vec<Option<Copy>>,
-    /// What will be done to the files of a node before it is started.
+    /// The damage that will be done to the files of each node before it is started.
     planned: Vec<Option<Damage>>,
-    /// What was done to them, until the node has started or its files are put back.
+    /// The damage that was done to them, until the node has started or its files are put back.
     damaged: Vec<Option<Damaged>>,
     next_at: Duration,
     calm: bool,
-    /// What took place.
+    /// The faults that took place.
     pub(super) counts: Counts,
 }
 
@@ -89,7 +89,7 @@ impl Storm {
         }
     }
 
-    /// Draws whose clock is bad; in some runs it is wrong from the beginning.
+    /// Draws the node whose clock is bad; in some runs the clock is wrong from the beginning.
     pub(super) fn take_clocks(&mut self, mut skews: Vec<Skew>) {
         let bad = self.random.below(skews.len() as u64) as usize;
         self.bad_clock = skews.swap_remove(bad);
@@ -98,22 +98,22 @@ impl Storm {
         }
     }
 
-    /// Whether the node is on and its disk is well: it has no reason to stop.
+    /// Returns true if the node is on and its disk has room, so that it has no reason to stop.
     pub(super) fn is_well(&self, node: usize) -> bool {
         self.power[node] == Power::On && self.full[node].is_none()
     }
 
-    /// Learns that a node stopped by itself because its disk was full: it is started again once it is not.
+    /// Notes that a node stopped by itself because its disk was full: it is started again when there is room.
     pub(super) fn stopped(&mut self, node: usize, now: Duration) {
         if let (Power::On, Some(back_at)) = (self.power[node], self.full[node]) {
             self.power[node] = Power::Failing { dead_at: now, back_at };
         }
     }
 
-    /// Learns that a node has started.
+    /// Notes that a node has started.
     ///
     /// # Errors
-    /// It must not have.
+    /// If it must not start.
     pub(super) fn started(&mut self, node: usize) -> Result<(), String> {
         match self.damaged[node].take() {
             Some(Damaged { damage, must_refuse: true, .. }) => {
@@ -123,11 +123,11 @@ impl Storm {
         }
     }
 
-    /// Learns that a node did not start or go on; whether that was because its files were damaged. Then they are
-    /// put back, and it is started again.
+    /// Notes that a node did not start or go on; returns true if its files were damaged. Then they are put
+    /// back, and it is started again.
     ///
     /// # Errors
-    /// It did not say what to do.
+    /// If the node did not report what to do.
     pub(super) fn refused(
         &mut self,
         node: usize,
@@ -145,12 +145,12 @@ impl Storm {
         Ok(true)
     }
 
-    /// Whether [`Storm::end`] was called.
+    /// Returns true if [`Storm::end`] was called.
     pub(super) fn is_over(&self) -> bool {
         self.calm
     }
 
-    /// Does what is due by now.
+    /// Applies and ends the faults that are due by now.
     pub(super) fn step(&mut self, sim: &mut Sim<'_>) {
         let now = sim.elapsed();
         for node in 0..self.power.len() {
@@ -180,7 +180,7 @@ impl Storm {
         }
     }
 
-    /// No more faults: everything is mended and switched on.
+    /// Ends all faults: everything is mended and switched on.
     pub(super) fn end(&mut self, sim: &mut Sim<'_>) {
         let now = sim.elapsed();
         self.calm = true;
@@ -189,7 +189,7 @@ impl Storm {
         for node in 0..self.power.len() {
             self.make_room(node);
             self.planned[node] = None;
-            // Who has not yet noticed that its files are damaged gets them back, too.
+            // A node that has not yet noticed that its files are damaged gets them back, too.
             let is_damaged = self.power[node] == Power::On && self.damaged[node].is_some();
             if is_damaged || matches!(self.power[node], Power::Failing { .. }) {
                 self.crash(sim, node, now);
@@ -229,7 +229,7 @@ impl Storm {
                     self.crash(sim, node, now + lasts);
                 }
                 self.planned[node] = Some(damage);
-                // It counts when it is done.
+                // The damage is counted when it is done.
                 self.counts.damages -= 1;
             }
             Fault::Stall { node, apart } => {
@@ -265,8 +265,8 @@ impl Storm {
         }
     }
 
-    /// Without a last word: the disk is off before the program is dropped, and so is the network. (In what
-    /// order the parts of a program are dropped is not the seed's to say, and must not show.)
+    /// Crashes a node without a last word: disk and network are off before the program is dropped. (The order
+    /// in which the parts of a program are dropped is not decided by the seed, and must not show.)
     fn crash(&mut self, sim: &mut Sim<'_>, node: usize, back_at: Duration) {
         self.trace.note(&self.names[node], format_args!("crashes"));
         self.disks[node].cut();
@@ -288,7 +288,7 @@ impl Storm {
         self.power[node] = Power::On;
     }
 
-    /// Damages the files of a node that is off, puts those back that were, or keeps a copy of them.
+    /// Damages the files of a node that is off, puts damaged files back, or keeps a copy of them.
     fn change_files(&mut self, node: usize) -> io::Result<()> {
         let name = &self.names[node];
         if let Some(Damaged { truth, damage, .. }) = self.damaged[node].take() {
@@ -308,12 +308,12 @@ impl Storm {
         Ok(())
     }
 
-    /// Makes the links what the faults that still last want them to be.
+    /// Sets the links as the faults that still last demand.
     fn relink(&self, sim: &mut Sim<'_>) {
         for (one, name) in self.names.iter().enumerate() {
             for (two, other) in self.names.iter().enumerate().skip(one + 1) {
                 let (name, other) = (name.as_str(), other.as_str());
-                // What is held goes on being held until the last fault that holds it is over.
+                // Messages stay held until the last fault that holds them is over.
                 if !self.links.iter().any(|(_, fault)| fault.holds(one, two)) {
                     sim.release(name, other);
                 }

@@ -1,10 +1,10 @@
-//! What happened in a run, as a digest, so that two runs of one seed can be compared.
+//! The trace of a run, as a digest, so that two runs of one seed can be compared.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Everything that happened, in order: each change to a disk, each connection, each draw of a random
-/// number, each fault, each operation of a client, with the simulated time. Clones write the same trace.
+/// number, each fault, each operation of a client, with the simulated time. Clones write to the same trace.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     notes: Arc<Mutex<Notes>>,
@@ -23,7 +23,7 @@ impl Trace {
         Trace::default()
     }
 
-    /// A trace that keeps its lines too, to find where two runs part.
+    /// A trace that keeps its lines too, to find where two runs begin to differ.
     pub fn with_lines() -> Trace {
         let trace = Trace::default();
         trace.notes().lines = Some(Vec::new());
@@ -42,17 +42,17 @@ impl Trace {
         }
     }
 
-    /// A number that two runs share only if everything happened in both, in the same order.
+    /// A number that two runs share only if the same things happened in both, in the same order.
     pub fn digest(&self) -> u64 {
         self.notes().digest
     }
 
-    /// How much was noted.
+    /// The number of notes.
     pub fn count(&self) -> u64 {
         self.notes().count
     }
 
-    /// The lines, if they are kept; none are left here.
+    /// Takes the lines, if they are kept.
     pub fn take_lines(&self) -> Vec<String> {
         self.notes().lines.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -62,7 +62,7 @@ impl Trace {
     }
 }
 
-/// FNV-1a over what came before and these bytes: short, and the same on every machine.
+/// FNV-1a over the digest so far and these bytes: short, and the same on every machine.
 pub(super) fn fold(digest: u64, bytes: &[u8]) -> u64 {
     let start = digest ^ 0xcbf2_9ce4_8422_2325;
     bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))

@@ -221,3 +221,16 @@ fn a_hang_up_is_logged_and_ignored_and_sigterm_ends_a_node_that_has_readers() {
         process.wait().expect("it ends");
     }
 }
+
+#[test]
+fn a_signal_that_comes_twice_at_once_stops_a_node_in_order() {
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let mut node = Alone::start(log.reopen().expect("a file").into(), "");
+    node.found();
+    assert!(node.append().status.success());
+    // `timeout` sends its signal to the process and once more to its group.
+    (0..3).for_each(|_| node.signal("-TERM"));
+    assert_eq!(node.ended(), Some(0));
+    let said = fs::read_to_string(log.path()).expect("a log");
+    assert!(said.contains(" stopped"), "{said}");
+}

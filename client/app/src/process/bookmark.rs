@@ -1,4 +1,4 @@
-//! How far a manager is in the log: kept rarely, so that a restart need not begin at the beginning.
+//! The progress of a manager in the log, written rarely, so that a restart need not begin at the beginning.
 
 use quorate_client::{Event, Expect, RecordedEvent};
 use serde::{Deserialize, Serialize};
@@ -7,37 +7,37 @@ use crate::process::error::ProcessError;
 use crate::process::log::{Commit, Log, Newest, Refusal};
 use crate::process::reaction::Write;
 
-/// The type of the events that are bookmarks.
+/// The type of bookmark events.
 const BOOKMARKED: &str = "ProcessBookmarked";
-/// The end of the name of every stream of bookmarks.
+/// The end of the names of all streams of bookmarks.
 const SUFFIX: &str = "$bookmark";
-/// How far the log may run on without anything of interest before that is noted, in positions.
+/// The number of positions without anything of interest after which a bookmark is written.
 const POSITIONS_MAX: u64 = 100_000;
 
-/// Where to go on.
+/// The place in the log where a restart resumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Bookmark {
     /// Everything up to here is handled.
     pub(crate) handled: u64,
-    /// The records after this position tell of all due times that were outstanding then.
+    /// The records after this position contain all due times that were outstanding at that moment.
     pub(crate) due_after: u64,
 }
 
-/// The stream that a manager's bookmarks are in.
+/// Returns the name of the stream of a manager's bookmarks.
 pub(crate) fn stream_of(manager: &str) -> String {
     format!("{manager}{SUFFIX}")
 }
 
-/// Returns true for the bookmark of any manager. A bookmark is nothing that happened: were it handled like an
-/// event, two managers that look at everything would each note the other's bookmark with one of their own, for ever.
+/// Returns true for the bookmark of any manager. A bookmark is nothing that happened: if it were handled like an
+/// event, two managers of all events would write a bookmark for each other's bookmarks for ever.
 pub(crate) fn is_one(event: &RecordedEvent) -> bool {
     event.kind.as_str() == BOOKMARKED && event.stream.as_str().ends_with(SUFFIX)
 }
 
 /// A manager's bookmarks.
 ///
-/// Invariant: one is written only if there was something to handle since the last, or the log has run on far:
-/// so a manager that has nothing to do writes nothing, its own bookmarks included.
+/// Invariant: a bookmark is written only if something was handled since the last one, or the log has grown much:
+/// so a manager that has nothing to do writes nothing, bookmarks included.
 #[derive(Debug)]
 pub(crate) struct Bookmarks {
     manager: String,
@@ -71,22 +71,22 @@ impl Bookmarks {
         Ok((bookmarks, bookmark))
     }
 
-    /// Something of interest was handled.
+    /// Counts something of interest that was handled.
     pub(crate) fn count(&mut self) {
         self.since += 1;
     }
 
-    /// Whether so much was handled that it should be noted even while there is more to do.
+    /// Returns true if so much was handled that a bookmark should be written although there is more to do.
     pub(crate) fn is_due(&self) -> bool {
         self.since >= self.every
     }
 
-    /// Whether there is anything to note once there is nothing to do.
+    /// Returns true if a bookmark is worth writing now that there is nothing more to do.
     pub(crate) fn is_behind(&self, handled: u64) -> bool {
         self.since > 0 || handled.saturating_sub(self.written) >= POSITIONS_MAX
     }
 
-    /// Notes how far the manager is.
+    /// Writes the manager's progress.
     pub(crate) async fn write<L: Log>(
         &mut self,
         log: &L,

@@ -1,4 +1,4 @@
-//! One decision: what is known of an instance and a trigger in, a transaction out, and nothing else touched.
+//! One decision: an instance's state and a trigger in, a transaction out, without any other effect.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use crate::process::record::{
     DUE, Ids, Known, Moment, Outstanding, PARKED, REACTED, Record, RecordedCause,
 };
 
-/// How much of a reason is kept, in characters.
+/// The maximum length of a reason, in characters.
 const REASON_CHARACTERS_MAX: usize = 512;
 
-/// Why nothing could be decided.
+/// The reason why nothing could be decided.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Undecided {
-    /// The state in the newest record is not what the handler knows: nothing can follow, not even parking.
+    /// The handler cannot read the state in the newest record: nothing can follow, not even parking.
     #[error("the state in its newest record cannot be read: {0}")]
     State(serde_json::Error),
     #[error("the handler failed: {0}")]
@@ -27,7 +27,7 @@ pub(crate) enum Undecided {
     Reaction(#[from] EventError),
 }
 
-/// What is to be appended.
+/// A record and the append that contains it.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) record: Record,
@@ -36,14 +36,14 @@ pub(crate) struct Plan {
     pub(crate) commit: Commit,
 }
 
-/// A decision, and what the handler said.
+/// A decision, and the handler's reaction.
 #[derive(Debug)]
 pub(crate) struct Decision {
     pub(crate) plan: Plan,
     pub(crate) reaction: Reaction,
 }
 
-/// The name of an instance's stream: in the instance's path, if it has one.
+/// Returns the name of an instance's stream: in the instance's path, if it has one.
 pub(crate) fn stream_of(manager: &str, instance: &str) -> String {
     match instance.rsplit_once('/') {
         Some((path, id)) => format!("{path}/{manager}-{id}"),
@@ -51,7 +51,7 @@ pub(crate) fn stream_of(manager: &str, instance: &str) -> String {
     }
 }
 
-/// The instance whose stream that is.
+/// Returns the instance of a stream, if the stream is one of the manager's.
 pub(crate) fn instance_of(manager: &str, stream: &str) -> Option<String> {
     let (path, name) = match stream.rsplit_once('/') {
         Some((path, name)) => (Some(path), name),
@@ -62,7 +62,7 @@ pub(crate) fn instance_of(manager: &str, stream: &str) -> Option<String> {
 }
 
 /// Decides what follows from a trigger. `None` = nothing: it was handled before, or the handler wants nothing.
-/// `handled` is up to where everything that concerns the instance was handled, by whoever asks.
+/// `handled` is the position up to which everything that concerns the instance is handled, even in other processes.
 pub(crate) fn decide<M: ProcessManager>(
     manager: &M,
     known: &Known,
@@ -111,8 +111,8 @@ pub(crate) fn decide<M: ProcessManager>(
     Ok(Some(Decision { plan, reaction }))
 }
 
-/// Records that nothing could follow from a trigger, and why; the state stays as it is. `None` = it is
-/// settled already.
+/// Records that nothing could follow from a trigger, with the reason; the state stays as it is. Returns `None`
+/// if the trigger is settled already.
 pub(crate) fn park<M: ProcessManager>(
     manager: &M,
     known: &Known,
@@ -138,7 +138,7 @@ pub(crate) fn park<M: ProcessManager>(
     plan(manager.name(), PARKED, known, trigger, record).map(Some)
 }
 
-/// Whether the instance has dealt with a trigger already, or has ended.
+/// Returns true if the instance has dealt with a trigger already, or has ended.
 fn is_settled(known: &Known, cause: &Cause) -> bool {
     known.is_over()
         || match cause {
@@ -165,13 +165,13 @@ fn raw<T: serde::Serialize>(value: &T) -> Result<Box<RawValue>, Undecided> {
     serde_json::value::to_raw_value(value).map_err(|error| Undecided::Reaction(error.into()))
 }
 
-/// Whether two states are the same, in whatever order their maps were written.
+/// Returns true if two states are equal, in whatever order their maps were written.
 fn is_same(one: &RawValue, other: &RawValue) -> bool {
     let value = |raw: &RawValue| serde_json::from_str::<serde_json::Value>(raw.get()).ok();
     one.get() == other.get() || value(one) == value(other)
 }
 
-/// What is outstanding after the trigger and the changes that the handler wants.
+/// Returns the outstanding due times after the trigger and the handler's changes.
 fn timed(
     known: &Known,
     trigger: &Trigger<'_>,
@@ -200,7 +200,7 @@ fn timed(
     due
 }
 
-/// The events as they are appended: with the manager's ids, and told what they follow from.
+/// Returns the events as they are appended: with the manager's ids, and with correlation and causation.
 fn with_ids(ids: &Ids, correlation: &str, causation: EventId, writes: &[Write]) -> Vec<Write> {
     let mut ordinals = 0..;
     let mut complete = |event: Event| {
@@ -221,7 +221,7 @@ fn with_ids(ids: &Ids, correlation: &str, causation: EventId, writes: &[Write]) 
     writes.iter().map(complete).collect()
 }
 
-/// What a reaction belongs to, and what its record follows from: the event, or for a due time the newest record.
+/// Returns the correlation of a reaction, and the causation of its record: the event, or else the newest record.
 fn origin(known: &Known, trigger: &Trigger<'_>) -> (String, String) {
     match &trigger.cause {
         Cause::Event(event) if !event.correlation_id.is_empty() => {
@@ -235,7 +235,7 @@ fn origin(known: &Known, trigger: &Trigger<'_>) -> (String, String) {
     }
 }
 
-/// A transaction of the record alone; what is appended along with it comes after it.
+/// Makes a transaction of the record alone; the caller adds the other appends after it.
 fn plan(
     manager: &str,
     kind: &str,

@@ -1,4 +1,4 @@
-//! All due times that are outstanding, found by their time.
+//! All outstanding due times, in the order of their times.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,9 +9,9 @@ use crate::process::record::Known;
 /// The outstanding due times of all instances.
 ///
 /// Invariants:
-/// - An instance is in `instances` exactly if something is outstanding there, as its newest record that was seen
-///   tells; `by_time` holds the same due times.
-/// - A record older than the one that was seen changes nothing.
+/// - An instance is in `instances` exactly if due times are outstanding in its newest record that was seen;
+///   `by_time` holds the same due times.
+/// - A record older than the newest one seen changes nothing.
 #[derive(Debug, Default)]
 pub(crate) struct DueTimes {
     by_time: BTreeSet<(Timestamp, String, String)>,
@@ -26,7 +26,7 @@ struct Seen {
 }
 
 impl DueTimes {
-    /// Takes over what an instance's newest record tells.
+    /// Takes over the due times of an instance's newest record.
     pub(crate) fn observe(&mut self, instance: &str, known: &Known) {
         if self.instances.get(instance).is_some_and(|seen| seen.version > known.version) {
             return;
@@ -47,18 +47,18 @@ impl DueTimes {
         self.instances.insert(instance.to_owned(), seen);
     }
 
-    /// The next time at which something is due.
+    /// Returns the next time at which something is due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.by_time.first().map(|(time, ..)| *time)
     }
 
-    /// An instance and the key of what is due there, if anything is due by then; the oldest first.
+    /// Returns the instance and the key of the oldest due time, if it is due at `now`.
     pub(crate) fn due_by(&self, now: Timestamp) -> Option<(String, String)> {
         let (time, instance, key) = self.by_time.first()?;
         (*time <= now).then(|| (instance.clone(), key.clone()))
     }
 
-    /// The oldest record that tells of something outstanding: from there on all is found again.
+    /// Returns the position of the oldest record with outstanding due times: reading from there finds all of them.
     pub(crate) fn oldest_position(&self) -> Option<u64> {
         self.instances.values().map(|seen| seen.position).min()
     }

@@ -1,41 +1,41 @@
-//! Why a process manager ended.
+//! The errors with which a process manager ends.
 
 use quorate_client::{DecodeError, Invalid, Problem};
 
-/// Why a process manager ended. What it did before is done; running it again goes on where it stopped.
+/// The reason why a process manager ended. Its work so far is done; when it is run again it continues there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessError {
-    /// Its name is none.
+    /// The manager's name is not valid.
     #[error("`{name}` cannot be the name of a process manager: {why}")]
     Name {
         /// The name.
         name: String,
-        /// Why not.
+        /// The reason.
         #[source]
         why: Invalid,
     },
-    /// The store refused what it asked, and would do so again.
+    /// The store refused a request, and would refuse it again.
     #[error("the store refuses: {0}")]
     Refused(#[from] Problem),
-    /// Nothing could follow from a trigger, and it was told to stop then; or not even that could be recorded.
+    /// Nothing could follow from a trigger, and the manager is set to stop then; or parking failed too.
     #[error("instance `{instance}` cannot go on at {trigger}: {reason}")]
     Stuck {
         /// The instance.
         instance: String,
-        /// What it should have reacted to.
+        /// The trigger.
         trigger: String,
-        /// Why it could not.
+        /// The reason.
         reason: String,
     },
-    /// What stands in one of its own streams is not what it writes there.
+    /// An event in one of the manager's own streams is not what the manager writes there.
     #[error("what `{stream}` holds at version {version} cannot be read: {reason}")]
     Unreadable {
         /// The stream.
         stream: String,
-        /// The version of it.
+        /// The version of the event.
         version: u64,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What is known of the instances: the newest records, as many as are kept, and everything that is due.
+//! The instances of a manager: as many of the newest records as are kept in memory, and all due times.
 
 use std::num::NonZeroUsize;
 
@@ -14,9 +14,9 @@ use crate::process::record::{Known, PARKED, REACTED, is_record};
 /// The instances of a manager.
 ///
 /// Invariants:
-/// - What is kept of an instance is never replaced by something older.
-/// - `seen` is the position of the newest record that was seen, so that no read shows less than that; after
-///   a conflict, which tells of a newer one, the next read is linearizable.
+/// - The state of an instance that is kept is never replaced by something older.
+/// - `seen` is the position of the newest record that was seen, so that no read returns less than that; after
+///   a conflict, which proves that there is a newer record, the next read is linearizable.
 #[derive(Debug)]
 pub(crate) struct Instances {
     manager: String,
@@ -37,7 +37,7 @@ impl Instances {
         }
     }
 
-    /// Takes in an event of an instance's own stream.
+    /// Takes over an event of an instance's own stream.
     pub(crate) fn take_in(
         &mut self,
         instance: &str,
@@ -48,14 +48,14 @@ impl Instances {
             let known = Known::of(event.version, Some(event));
             self.observe(instance, known?);
         } else if self.kept.peek(instance).is_some_and(|kept| kept.version < event.version) {
-            // Somebody else wrote into the stream: what it is at must be looked up.
+            // Somebody else wrote into the stream: its state must be read again.
             tracing::warn!(stream = %event.stream, version = event.version, "a foreign event");
             self.kept.pop(instance);
         }
         Ok(())
     }
 
-    /// Takes over what is known of an instance, unless more is known.
+    /// Keeps the state of an instance, unless a newer one is kept.
     pub(crate) fn observe(&mut self, instance: &str, known: Known) {
         if self.kept.peek(instance).is_some_and(|kept| kept.version > known.version) {
             return;
@@ -65,19 +65,19 @@ impl Instances {
         self.kept.put(instance.to_owned(), known);
     }
 
-    /// There is more than is known of the instance: it is looked up when it is asked for next.
+    /// Discards the state of an instance after a conflict: it is read again when it is needed next.
     pub(crate) fn forget(&mut self, instance: &str) {
         self.kept.pop(instance);
         self.had_conflict = true;
     }
 
-    /// The stream of an instance was closed by a tombstone: the instance is over.
+    /// Marks an instance as over, because its stream was closed by a tombstone.
     pub(crate) fn close(&mut self, instance: &str) {
         let version = self.kept.peek(instance).map_or(0, |kept| kept.version);
         self.observe(instance, Known { version, is_closed: true, ..Known::default() });
     }
 
-    /// What is known of an instance, as of `handled` at least.
+    /// Returns the state of an instance, as of `handled` at least.
     pub(crate) async fn known<L: Log>(
         &mut self,
         log: &L,
@@ -99,7 +99,7 @@ impl Instances {
         &self.due
     }
 
-    /// When something is due next.
+    /// Returns the next time at which something is due.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.due.next()
     }

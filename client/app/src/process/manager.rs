@@ -1,4 +1,4 @@
-//! What an application writes: which events a process manager reacts to, and how.
+//! The application's part: the events to which a process manager reacts, and its reactions.
 
 use std::error::Error;
 use std::time::Duration;
@@ -10,43 +10,43 @@ use serde_json::value::RawValue;
 
 use crate::process::reaction::Reaction;
 
-/// Why a handler could not decide.
+/// The error with which a handler reports that it could not decide.
 pub type HandlerError = Box<dyn Error + Send + Sync>;
 
 /// Reacts to events by appending others.
 ///
-/// A handler decides and does nothing else: it is asked again where a process crashed or another one was faster,
-/// and only one of its answers comes to be.
+/// A handler decides and has no other effect: it is called again after a crash or if another process was faster,
+/// and only one of its answers is appended.
 pub trait ProcessManager: Send + Sync + 'static {
-    /// What an instance remembers from one reaction to the next. It is kept as JSON in each record, so it should
-    /// be small; together with what the due times carry it must fit into one event (1 MiB). A new instance begins
-    /// with the default.
+    /// The state that an instance keeps from one reaction to the next. It is stored as JSON in each record, so it
+    /// should be small; together with the values of its due times it must fit into one event (1 MiB). A new instance
+    /// begins with the default.
     type State: Default + Serialize + DeserializeOwned + Send;
 
-    /// The manager's name, and the category of its instances' streams: no `-` and no `/`, no `$` at the
+    /// Returns the manager's name, which is the category of its instances' streams: no `-` and no `/`, no `$` at the
     /// beginning. It must never change: under another name it is another manager, which has handled nothing
     /// yet.
     fn name(&self) -> &str;
 
-    /// Which events it reacts to. It may widen or narrow later; what is behind the bookmark is not looked at
-    /// again.
+    /// Returns the query for the events to which the manager reacts. It may change later; events before the bookmark
+    /// are not read again.
     fn query(&self) -> Query;
 
-    /// Which instance an event concerns; `None` = the event concerns nobody. Its stream is `NAME-INSTANCE`, or
-    /// `PATH/NAME-ID` for an instance `PATH/ID`: so what may stand in a stream's name may stand here, and a
-    /// tenant's instances lie in the tenant's path. What cannot be a stream is a failure, which
-    /// [`OnFailure::Park`](crate::process::OnFailure) passes over with a warning.
+    /// Returns the instance that an event concerns; `None` = the event concerns none. The instance's stream is
+    /// `NAME-INSTANCE`, or `PATH/NAME-ID` for an instance `PATH/ID`: so the rules for names of streams apply, and a
+    /// tenant's instances lie in the tenant's path. An instance without a valid name of a stream is a failure, which
+    /// [`OnFailure::Park`](crate::process::OnFailure) skips with a warning.
     fn instance(&self, event: &RecordedEvent) -> Option<String>;
 
     /// Decides what follows from a trigger, and changes the state accordingly.
     ///
-    /// When nothing follows from an event and the state stays as it is, nothing is written. A due time is over with its
-    /// reaction, whatever that is: a record says that it fired, also when nothing follows, and it does not fire again
-    /// unless it is scheduled again. One that was replaced, cancelled or ended with its instance does not fire at all.
+    /// When nothing follows from an event and the state stays as it is, nothing is written. A due time ends with its
+    /// reaction, whatever that is: a record states that it fired, also when nothing follows, and it does not fire again
+    /// unless it is scheduled again. If it was replaced, cancelled or ended with its instance, it does not fire at all.
     ///
     /// # Errors
-    /// Taken for final: the same event leads to the same error. The trigger is parked, or the manager stops,
-    /// as the runner was told.
+    /// An error counts as final: the same event leads to the same error. The trigger is parked, or the manager stops,
+    /// as set in the runner.
     fn react(
         &self,
         state: &mut Self::State,
@@ -54,51 +54,51 @@ pub trait ProcessManager: Send + Sync + 'static {
     ) -> Result<Reaction, HandlerError>;
 }
 
-/// What a reaction is asked for.
+/// The occasion of a reaction.
 #[derive(Debug)]
 pub struct Trigger<'a> {
-    /// The instance that it concerns.
+    /// The instance that the trigger concerns.
     pub instance: &'a str,
-    /// What happened.
+    /// The event, or the due time.
     pub cause: Cause,
-    /// When that was: an event's `recorded_at`; for a due time the moment at which it fires. `schedule_after`
+    /// The time of the trigger: an event's `recorded_at`, or the moment at which a due time fires. `schedule_after`
     /// counts from here.
     pub time: Timestamp,
-    /// Why the last reaction to it was not appended, if an expectation on another stream than the instance's
-    /// own was not met: then the handler may decide otherwise.
+    /// The conflict that kept the last reaction to this trigger from being appended, if an expectation on another
+    /// stream than the instance's own was not met: then the handler may decide otherwise.
     pub conflict: Option<Conflict>,
 }
 
-/// What happened.
+/// An event or a due time.
 #[derive(Debug)]
 pub enum Cause {
     /// An event that the manager's query finds.
     Event(RecordedEvent),
-    /// A time that was scheduled has come.
+    /// A scheduled time that has come.
     Due(Due),
 }
 
-/// A time that was scheduled.
+/// A scheduled time.
 #[derive(Debug)]
 pub struct Due {
-    /// The name it was given.
+    /// The name under which it was scheduled.
     pub key: String,
-    /// The time that was asked for.
+    /// The scheduled time.
     pub at: Timestamp,
     pub(crate) payload: Box<RawValue>,
-    /// The version of the record that scheduled it: with the key it names this due time and no other.
+    /// The version of the record that scheduled it: together with the key it identifies this due time.
     pub(crate) since: u64,
 }
 
 impl Due {
-    /// What was given along with it; `null` if nothing was.
+    /// Returns the value that was scheduled with it; `null` if there was none.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.payload.get())
     }
 }
 
 impl Cause {
-    /// The event, if it is one.
+    /// Returns the event, if the cause is an event.
     pub fn event(&self) -> Option<&RecordedEvent> {
         match self {
             Cause::Event(event) => Some(event),
@@ -106,7 +106,7 @@ impl Cause {
         }
     }
 
-    /// For a person: what it was.
+    /// Describes the cause for people.
     pub(crate) fn describe(&self) -> String {
         match self {
             Cause::Event(event) => {
@@ -117,7 +117,7 @@ impl Cause {
     }
 }
 
-/// A time so much later; the end of time where that is further away.
+/// Returns the time that is `by` later, at most the end of time.
 pub(crate) fn later(time: Timestamp, by: Duration) -> Timestamp {
     Timestamp(time.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
 }

@@ -1,4 +1,4 @@
-//! What a handler wants to happen: events for other streams, due times, and the end of an instance.
+//! The reaction that a handler returns: events for other streams, due times, and the end of an instance.
 
 use std::time::Duration;
 
@@ -6,14 +6,13 @@ use quorate_client::{Event, Expect, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// What follows from a trigger: all of it happens, once, or nothing of it does.
+/// The result of a handler: all of it happens, once, or nothing of it does.
 ///
 /// Names, limits and values are checked when it is appended, so that it can be written in one expression.
 ///
-/// The ids of its events are given by the manager: derived from the instance and the trigger, so that the
-/// same reaction is never appended twice. Where the handler says nothing else, their causation is the source
-/// event or, for what follows from a due time, the record that it fired; their correlation is that of the
-/// source event.
+/// The manager gives the events their ids, derived from the instance and the trigger, so that the same
+/// reaction is never appended twice. Unless the handler sets others, their causation is the source event
+/// or, after a due time, the record that it fired; their correlation is that of the source event.
 #[derive(Debug, Default)]
 #[must_use = "a reaction is what the handler returns"]
 pub struct Reaction {
@@ -21,7 +20,7 @@ pub struct Reaction {
     pub(crate) requirements: Vec<(String, Expect)>,
     pub(crate) timings: Vec<Timing>,
     pub(crate) completes: bool,
-    /// Why it cannot be: a value that cannot be written as JSON.
+    /// The error of a value that cannot be written as JSON.
     pub(crate) fault: Option<serde_json::Error>,
 }
 
@@ -33,14 +32,14 @@ pub(crate) struct Write {
     pub(crate) events: Vec<Event>,
 }
 
-/// A change of the due times, in the order that the handler wants them.
+/// A change of the due times, in the order of the handler's calls.
 #[derive(Clone, Debug)]
 pub(crate) enum Timing {
     Schedule { key: String, when: When, payload: Box<RawValue> },
     Cancel { key: String },
 }
 
-/// When something is due.
+/// The time at which something is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
     At(Timestamp),
@@ -48,12 +47,12 @@ pub(crate) enum When {
 }
 
 impl Reaction {
-    /// Nothing yet: what follows is added.
+    /// Makes an empty reaction, to which effects are added.
     pub fn new() -> Reaction {
         Reaction::default()
     }
 
-    /// Nothing follows.
+    /// Returns a reaction with no effect.
     pub fn nothing() -> Reaction {
         Reaction::default()
     }
@@ -70,23 +69,23 @@ impl Reaction {
         self
     }
 
-    /// Demands something of a stream that is not written.
+    /// Adds an expectation on a stream that is not written.
     pub fn require(mut self, stream: impl Into<String>, expect: Expect) -> Reaction {
         self.requirements.push((stream.into(), expect));
         self
     }
 
-    /// Has the handler asked again at that time or later. A due time of the same key is replaced.
+    /// Schedules a call of the handler at that time or later. A due time of the same key is replaced.
     pub fn schedule_at(self, key: impl Into<String>, time: Timestamp) -> Reaction {
         self.schedule(key.into(), When::At(time), &())
     }
 
-    /// Has the handler asked again so long after the trigger's time, or later.
+    /// Schedules a call of the handler after a delay from the trigger's time, or later.
     pub fn schedule_after(self, key: impl Into<String>, delay: Duration) -> Reaction {
         self.schedule(key.into(), When::After(delay), &())
     }
 
-    /// Has the handler asked again at that time or later, with a value.
+    /// Schedules a call of the handler at that time or later, with a value.
     pub fn schedule_at_with<T: Serialize + ?Sized>(
         self,
         key: impl Into<String>,
@@ -96,7 +95,7 @@ impl Reaction {
         self.schedule(key.into(), When::At(time), payload)
     }
 
-    /// Has the handler asked again so long after the trigger's time, or later, with a value.
+    /// Schedules a call of the handler after a delay from the trigger's time, or later, with a value.
     pub fn schedule_after_with<T: Serialize + ?Sized>(
         self,
         key: impl Into<String>,
@@ -106,19 +105,19 @@ impl Reaction {
         self.schedule(key.into(), When::After(delay), payload)
     }
 
-    /// Takes a due time back; nothing happens if there is none of that key.
+    /// Cancels a due time; nothing happens if there is none of that key.
     pub fn cancel(mut self, key: impl Into<String>) -> Reaction {
         self.timings.push(Timing::Cancel { key: key.into() });
         self
     }
 
-    /// Ends the instance: its due times are taken back, and it reacts to nothing any more.
+    /// Ends the instance: its due times are cancelled, and it does not react any more.
     pub fn complete(mut self) -> Reaction {
         self.completes = true;
         self
     }
 
-    /// Whether nothing follows.
+    /// Returns true if the reaction has no effect.
     pub fn is_nothing(&self) -> bool {
         self.writes.is_empty()
             && self.requirements.is_empty()

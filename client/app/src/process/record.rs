@@ -1,4 +1,4 @@
-//! What stands in an instance's stream: the records of its reactions, and the ids that make them unmistakable.
+//! The events in an instance's stream: the records of its reactions, and the ids that make each of them unique.
 
 use std::collections::BTreeMap;
 
@@ -11,36 +11,36 @@ use crate::process::manager::Cause;
 
 /// The type of the record of a reaction.
 pub(crate) const REACTED: &str = "ProcessReacted";
-/// The type of the record of a trigger that nothing could follow from.
+/// The type of the record of a trigger from which nothing could follow.
 pub(crate) const PARKED: &str = "ProcessParked";
-/// The tag of a record before or after which something is outstanding. So the newest record of an instance
-/// with due times has it, and they are all found again without reading the others.
+/// The tag of a record before or after which due times are outstanding. So the newest record of an instance
+/// with due times has it, and all due times can be found again without reading the other records.
 pub(crate) const DUE: &str = "process:due";
 
-/// What the ids of reactions are derived in.
+/// The namespace of the ids of reactions.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_0c8e_52a7_4b3f_9c41_8a30_d7e2_55b6);
 
-/// Everything that the next decision needs.
+/// The data of a record: everything that the next decision needs.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Record {
-    /// What was reacted to.
+    /// The cause of the reaction.
     pub(crate) cause: RecordedCause,
     /// All events of the source up to this position are handled, for this instance.
     pub(crate) handled: u64,
     /// The state after the reaction.
     pub(crate) state: Box<RawValue>,
-    /// What is outstanding after the reaction.
+    /// The outstanding due times after the reaction.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) due: BTreeMap<String, Outstanding>,
-    /// Whether the instance has ended.
+    /// True if the instance has ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) completed: bool,
-    /// Why nothing follows from the trigger, if it is parked.
+    /// The reason why nothing follows from the trigger, if it is parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
 }
 
-/// What was reacted to, for whoever reads the record.
+/// The cause of a reaction, for readers of the record.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RecordedCause {
@@ -48,7 +48,7 @@ pub(crate) enum RecordedCause {
     Due { key: String, at: Moment },
 }
 
-/// A due time that has neither fired nor been taken back.
+/// A due time that has neither fired nor been cancelled.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Outstanding {
     pub(crate) at: Moment,
@@ -57,7 +57,7 @@ pub(crate) struct Outstanding {
     pub(crate) payload: Box<RawValue>,
 }
 
-/// A time, in RFC 3339 where that has words for it, otherwise in microseconds since the Unix epoch.
+/// A time, in RFC 3339 if that can express it, otherwise in microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(pub(crate) Timestamp);
 
@@ -101,10 +101,10 @@ impl RecordedCause {
     }
 }
 
-/// What is known of an instance: its newest record.
+/// The state of an instance: its newest record.
 ///
 /// Invariant: `version` is the stream's as far as it was seen; a reaction is appended at exactly this
-/// version, so one that was decided on less than there is does not come to be.
+/// version, so a reaction that was decided on an older state is not appended.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub(crate) version: u64,
@@ -112,15 +112,15 @@ pub(crate) struct Known {
     pub(crate) position: u64,
     /// The id of the newest record.
     pub(crate) id: Option<EventId>,
-    /// What the newest record belongs to.
+    /// The correlation id of the newest record.
     pub(crate) correlation: String,
     pub(crate) record: Option<Record>,
-    /// Whether a tombstone closed the stream: nothing can be recorded any more.
+    /// True if a tombstone closed the stream: nothing can be recorded any more.
     pub(crate) is_closed: bool,
 }
 
 impl Known {
-    /// What the newest record tells, in a stream of that version.
+    /// Returns the state from the newest record, in a stream of that version.
     pub(crate) fn of(version: u64, newest: Option<&RecordedEvent>) -> Result<Known, DecodeError> {
         let Some(event) = newest else {
             return Ok(Known { version, ..Known::default() });
@@ -139,7 +139,7 @@ impl Known {
         self.record.as_ref().map_or(0, |record| record.handled)
     }
 
-    /// Whether the instance reacts to nothing any more.
+    /// Returns true if the instance does not react any more.
     pub(crate) fn is_over(&self) -> bool {
         self.is_closed || self.record.as_ref().is_some_and(|record| record.completed)
     }
@@ -149,21 +149,21 @@ impl Known {
     }
 }
 
-/// Whether an event is the record of a reaction, or of one that is parked.
+/// Returns true if an event is the record of a reaction, or of a parked trigger.
 pub(crate) fn is_record(event: &RecordedEvent) -> bool {
     matches!(event.kind.as_str(), REACTED | PARKED)
 }
 
-/// The ids of what follows from one trigger.
+/// The ids of the events that follow from one trigger.
 pub(crate) struct Ids {
-    /// None of the names holds a zero byte, but for the key, which comes last.
+    /// The manager and the instance. No name contains a zero byte, except the key, which comes last.
     prefix: Vec<u8>,
     trigger: Vec<u8>,
 }
 
 impl Ids {
-    /// Of a due time the id of the newest record counts too, which goes back to that of a source event: so no
-    /// id is the same in another cluster, where the same names may be.
+    /// Makes the ids for a trigger. For a due time they include the id of the newest record, which goes back to that
+    /// of a source event: so no id is the same in another cluster, which may have the same names.
     pub(crate) fn of(manager: &str, instance: &str, cause: &Cause, known: &Known) -> Ids {
         let trigger = match cause {
             Cause::Event(event) => format!("event\0{}\0{}", event.position, event.id),
@@ -175,13 +175,13 @@ impl Ids {
         Ids { prefix: format!("{manager}\0{instance}\0").into(), trigger: trigger.into() }
     }
 
-    /// Of the event at that place among those that are appended: the same however often it is decided.
+    /// Returns the id of the event at that place among the appended ones: the same in each decision.
     pub(crate) fn appended(&self, ordinal: usize) -> EventId {
         self.derived(format!("appended\0{ordinal}").as_bytes())
     }
 
-    /// Of the record: its content counts too. Of two processes that decided differently, with another version of
-    /// the handler say, the second must not take the first one's record for its own.
+    /// Returns the id of the record, which depends on its content: if two processes decide differently, for example
+    /// with different versions of the handler, the second must not take the first one's record for its own.
     pub(crate) fn record(&self, content: &[u8]) -> EventId {
         self.derived(&[b"record\0", content].concat())
     }

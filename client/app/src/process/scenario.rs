@@ -1,4 +1,4 @@
-//! Tests of a process manager without a store: given events, when another comes, then this follows.
+//! Tests of a process manager without a store: given these events, when another one occurs, then this follows.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -12,10 +12,10 @@ use crate::process::manager::{Cause, Due, ProcessManager, Trigger, later};
 use crate::process::reaction::{Reaction, Timing, When};
 use crate::process::record::Known;
 
-/// A process manager in a test: it decides as it would beside a store about what its query finds, and what it wants is
-/// taken as done.
+/// A process manager in a test: it decides as with a store, about the events that its query finds, and its reactions
+/// count as appended.
 ///
-/// Panics where something is not as expected: it is for tests.
+/// Its methods panic if something is not as expected: it is for tests.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,7 +61,7 @@ pub struct Scenario<M> {
 opaque_debug!(Scenario<M>);
 
 impl<M: ProcessManager> Scenario<M> {
-    /// Nothing has happened yet; it is the beginning of 2026.
+    /// Makes a scenario in which nothing has happened yet; the time is the beginning of 2026.
     pub fn of(manager: M) -> Scenario<M> {
         Scenario {
             manager,
@@ -74,14 +74,14 @@ impl<M: ProcessManager> Scenario<M> {
         }
     }
 
-    /// An event that came before, and was reacted to.
+    /// Adds an earlier event, to which the manager has reacted.
     #[must_use]
     pub fn given(mut self, stream: &str, event: Event) -> Scenario<M> {
         self.happens(stream, event);
         self
     }
 
-    /// An event comes now.
+    /// Adds an event that occurs now.
     #[must_use]
     pub fn when(mut self, stream: &str, event: Event) -> Scenario<M> {
         self.told.clear();
@@ -89,7 +89,7 @@ impl<M: ProcessManager> Scenario<M> {
         self
     }
 
-    /// So much time passes now; what is due by then fires.
+    /// Lets time pass; due times that are reached fire.
     #[must_use]
     pub fn when_passed(mut self, time: Duration) -> Scenario<M> {
         self.told.clear();
@@ -105,21 +105,21 @@ impl<M: ProcessManager> Scenario<M> {
         self
     }
 
-    /// Exactly this follows from what came last. Ids are not compared: the manager gives them.
+    /// Checks that exactly this follows from the last step. Ids are not compared: the manager gives them.
     pub fn then(self, expected: Reaction) -> Scenario<M> {
         let told: Vec<String> = self.told.iter().map(describe).collect();
         assert_eq!(told, [describe(&expected)], "what follows is not what was expected");
         self
     }
 
-    /// Nothing follows from what came last.
+    /// Checks that nothing follows from the last step.
     pub fn then_nothing(self) -> Scenario<M> {
         let told: Vec<String> = self.told.iter().map(describe).collect();
         assert!(told.is_empty(), "nothing was expected to follow, but: {told:?}");
         self
     }
 
-    /// The state of an instance; the default if it has none yet.
+    /// Returns the state of an instance; the default if it has none yet.
     pub fn state(&self, instance: &str) -> M::State {
         let record = self.instances.get(instance).and_then(|known| known.record.as_ref());
         record.map_or_else(M::State::default, |record| {
@@ -136,7 +136,7 @@ impl<M: ProcessManager> Scenario<M> {
         let is_found = query.matches(&name, &event);
         let is_found = is_found.unwrap_or_else(|invalid| panic!("the query: {invalid}"));
         let event = event.recorded(self.position, name, *version, self.now);
-        // As beside a store, the manager is not asked about what its query does not find.
+        // As with a store, the manager does not see events that its query does not find.
         if is_found && let Some(instance) = self.manager.instance(&event) {
             self.asks(&instance, Cause::Event(event));
         }
@@ -165,7 +165,7 @@ impl<M: ProcessManager> Scenario<M> {
     }
 }
 
-/// A reaction in words, so that a failing test can be read.
+/// Describes a reaction in words, so that a failing test can be read.
 fn describe(reaction: &Reaction) -> String {
     let mut text = String::new();
     // Writing into a string does not fail.
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use crate::process::tests::shop::{Shop, paid, placed};
 
-    /// The shop's `instance` takes an order that was placed for its own, but this query does not find it.
+    /// `instance` of the shop would accept an order that was placed, but this query does not find that event.
     #[test]
     fn what_the_query_does_not_find_concerns_nobody() {
         struct Payments;

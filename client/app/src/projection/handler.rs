@@ -1,4 +1,4 @@
-//! What an application does with each event.
+//! The application's part of a projection: what it does with each event.
 
 use std::future::Future;
 
@@ -6,23 +6,23 @@ use quorate_client::RecordedEvent;
 
 use super::store::BoxError;
 
-/// Why a handler could not apply an event: any error, passed on with `?`.
+/// The error with which a handler could not apply an event: any error, passed on with `?`.
 pub type HandlerError = BoxError;
 
-/// Makes a read model of events. `M` is what it is made in, within a transaction: [`SqliteModel`](super::SqliteModel),
+/// Makes a read model of events. `M` is the model within a transaction: [`SqliteModel`](super::SqliteModel),
 /// [`PostgresModel`](super::PostgresModel), [`RedisModel`](super::RedisModel) or [`MemoryModel`](super::MemoryModel).
 ///
 /// Effects outside of the model (a mail, a call to another service) have no place here: an event whose transaction
 /// failed is applied again. Use a consumer group or a process manager for them.
 pub trait Handler<M>: Send + Sync + 'static {
-    /// Makes the empty model: its tables, say. It runs in the transaction that writes the first bookmark, so exactly
-    /// once for the live model and for each rebuild.
+    /// Makes the empty model, for example its tables. It runs in the transaction that writes the first bookmark, so
+    /// exactly once for the live model and for each rebuild.
     fn set_up(&self, model: &mut M) -> impl Future<Output = Result<(), HandlerError>> + Send {
         let _ = model;
         async { Ok(()) }
     }
 
-    /// Applies one event. The events of one stream (or of one key) come in order, each one once for every committed
+    /// Applies one event. The events of one stream (or of one key) come in order, each of them once for every committed
     /// transaction.
     fn apply(
         &self,

@@ -1,21 +1,21 @@
-//! How the events of a projection are shared among its partitions.
+//! The partitions of a projection, among which its events are shared.
 
 use std::fmt;
 use std::sync::Arc;
 
 use quorate_client::RecordedEvent;
 
-/// Gives each event the key within which order is kept.
+/// A function that returns the key of an event; the events of one key stay in order.
 pub(super) type KeyOf = Arc<dyn Fn(&RecordedEvent) -> String + Send + Sync>;
 
-/// How events are shared.
+/// The way in which events are shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Partitioning {
-    /// All in one, in order.
+    /// One partition for all events, in order.
     One,
-    /// So many, the events of one stream in the same.
+    /// This number of partitions; the events of one stream are in the same one.
     Streams(u32),
-    /// So many, the events of one key in the same.
+    /// This number of partitions; the events of one key are in the same one.
     Keys(u32),
 }
 
@@ -27,7 +27,7 @@ impl Partitioning {
         }
     }
 
-    /// Which partition an event belongs to. Bookmarks rest on it: it may not change.
+    /// Returns the partition of an event. Bookmarks depend on this: it must not change.
     pub(super) fn of(self, event: &RecordedEvent, key_of: Option<&KeyOf>) -> u32 {
         let hash = match (self, key_of) {
             (Partitioning::One, _) => return 0,
@@ -63,7 +63,7 @@ impl fmt::Display for Partitioning {
     }
 }
 
-/// FNV-1a, 64 bits: the same everywhere and for good.
+/// Returns the FNV-1a hash, 64 bits, which is the same everywhere and for ever.
 fn fnv1a(bytes: &[u8]) -> u64 {
     let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix)
@@ -83,7 +83,7 @@ mod tests {
         }
     }
 
-    /// The values of the FNV test suite: a change would give streams to other partitions than their bookmarks say.
+    /// The values of the FNV test suite: a changed hash would move streams away from their bookmarks' partitions.
     #[test]
     fn the_hash_stays_what_it_is() {
         assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);

@@ -1,8 +1,8 @@
-//! How long to wait before something is tried again.
+//! The waiting times before something is tried again.
 
 use std::time::Duration;
 
-/// How a database or a cluster that cannot be asked is tried again, for ever.
+/// The waits while a database or a cluster cannot be reached; there is no last attempt.
 pub(super) const LOST: Backoff =
     Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(10) };
 
@@ -11,12 +11,12 @@ pub(super) const LOST: Backoff =
 pub struct Backoff {
     /// The first wait.
     pub first: Duration,
-    /// The longest.
+    /// The longest wait.
     pub longest: Duration,
 }
 
 impl Backoff {
-    /// The wait after so many attempts, counted from 1.
+    /// Returns the wait after a number of attempts, counted from 1.
     pub fn after(&self, attempts: u32) -> Duration {
         let doubled = 2u32.saturating_pow(attempts.saturating_sub(1).min(31));
         self.first.saturating_mul(doubled).min(self.longest)

@@ -1,4 +1,4 @@
-//! What a running projection says of itself.
+//! The status of a running projection.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,45 +7,45 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How often the rate is measured.
+/// The interval at which the rate is measured.
 const RATE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What a running projection says of itself.
+/// The status of a running projection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
-    /// What it does.
+    /// The current activity.
     pub state: State,
-    /// Everything up to this position is in the model. After a start it is known when the state is no longer
-    /// [`State::Starting`].
+    /// Everything up to this position is in the model. After a start this is known when the state is not
+    /// [`State::Starting`] any more.
     pub position: u64,
-    /// The newest position of the log that it knows of.
+    /// The newest position of the log that the projection knows.
     pub head: u64,
-    /// How many positions it is behind; whether there are events of its query among them is not known before.
+    /// The number of positions between `position` and `head`; not all of them need hold events of its query.
     pub lag: u64,
-    /// Events applied in a second, lately.
+    /// The events applied per second, lately.
     pub events_per_second: f64,
-    /// Events applied since it was started.
+    /// The number of events applied since the start.
     pub applied: u64,
-    /// Events parked since it was started.
+    /// The number of events parked since the start.
     pub parked: u64,
 }
 
-/// What a running projection does.
+/// The activity of a running projection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It opens its database, or asks the cluster.
+    /// The projection opens its database, or asks the cluster.
     Starting,
-    /// Another process runs it; this one is ready to take over.
+    /// Another process runs the projection; this one is ready to take over.
     StandingBy,
-    /// It applies what was there before.
+    /// The projection applies events that were there before.
     CatchingUp,
-    /// It applies what comes.
+    /// The projection applies events as they are appended.
     Live,
-    /// It tries something again, and why.
+    /// The projection tries something again, for this reason.
     Retrying(String),
-    /// It ended as it was told to.
+    /// The projection was stopped.
     Stopped,
-    /// It ended, and why.
+    /// The projection failed, for this reason.
     Failed(String),
 }
 
@@ -63,19 +63,19 @@ impl fmt::Display for State {
     }
 }
 
-/// Where the parts of a running projection write what they do, and others read it.
+/// The place where the parts of a running projection report their activity, and others read it.
 pub(super) struct Board {
     inner: Mutex<Inner>,
     status: watch::Sender<Status>,
 }
 
 struct Inner {
-    /// Set while it is neither catching up nor live.
+    /// The state while the projection is neither catching up nor live.
     phase: Option<State>,
     positions: Vec<u64>,
     troubles: Vec<Option<String>>,
     head: u64,
-    /// Where the feed had caught up; none while it is behind.
+    /// The position at which the feed had caught up; none while the feed is behind.
     caught_up: Option<u64>,
     applied: u64,
     parked: u64,
@@ -106,12 +106,12 @@ impl Board {
         self.status.subscribe()
     }
 
-    /// Another phase than catching up and being live.
+    /// Enters a state other than catching up and being live.
     pub(super) fn enter(&self, phase: State) {
         self.change(|inner| inner.phase = Some(phase));
     }
 
-    /// The partitions go on from where their bookmarks stand.
+    /// Records that the partitions continue from their bookmarks.
     pub(super) fn go_on(&self, positions: &[u64]) {
         self.change(|inner| {
             inner.phase = None;
@@ -121,7 +121,7 @@ impl Board {
         });
     }
 
-    /// A partition has applied so many events, and everything up to a position is in the model.
+    /// Records that a partition applied `events` events, and everything up to `position` is in the model.
     pub(super) fn moved(&self, partition: u32, position: u64, events: u64) {
         self.change(|inner| {
             if let Some(at) = inner.positions.get_mut(partition as usize) {
@@ -138,7 +138,7 @@ impl Board {
         self.change(|inner| inner.parked += 1);
     }
 
-    /// A partition tries something again.
+    /// Records that a partition tries something again.
     pub(super) fn trouble(&self, partition: u32, why: String) {
         self.change(|inner| {
             if let Some(trouble) = inner.troubles.get_mut(partition as usize) {
@@ -147,7 +147,7 @@ impl Board {
         });
     }
 
-    /// The log is at least that long.
+    /// Records that the log has at least this length.
     pub(super) fn head(&self, position: u64) {
         self.change(|inner| inner.head = inner.head.max(position));
     }
@@ -163,7 +163,7 @@ impl Board {
         self.change(|inner| inner.caught_up = None);
     }
 
-    /// Measures the rate, also when nothing comes.
+    /// Measures the rate, even if nothing else happened.
     pub(super) fn measure(&self) {
         self.change(|_| ());
     }

@@ -14,9 +14,9 @@ use serde::de::{
 
 use super::handler::{Handler, HandlerError};
 
-/// Reads an event as an enum with one variant for each type of event that matters, its data as JSON. `None` if the
-/// enum has no variant of that name. [`Event::typed`](quorate_client::Event::typed) is the way back: it makes an event
-/// of such a variant.
+/// Reads an event as an enum with one variant for each type of event that matters, its data as JSON. Returns `None`
+/// if the enum has no variant of that name. [`Event::typed`](quorate_client::Event::typed) does the reverse: it makes
+/// an event of such a variant.
 ///
 /// ```
 /// use quorate_app::projection::typed;
@@ -53,11 +53,11 @@ pub fn typed<E: DeserializeOwned>(event: &RecordedEvent) -> Result<Option<E>, De
     }
 }
 
-/// An event as a deserializer of enums sees it: the type names the variant, the data is what it holds.
+/// An event in the form of an enum for the deserializer: the type names the variant, the data is its content.
 struct Named<'a> {
     kind: &'a str,
     data: &'a [u8],
-    /// Set when the enum has no variant of that name.
+    /// Set to true when the enum has no variant of that name.
     is_unknown: &'a mut bool,
 }
 
@@ -113,7 +113,7 @@ impl Data<'_> {
 impl<'de> VariantAccess<'de> for Data<'_> {
     type Error = serde_json::Error;
 
-    /// A variant that holds nothing does not look at the data.
+    /// A variant without content ignores the data.
     fn unit_variant(self) -> Result<(), Self::Error> {
         Ok(())
     }
@@ -142,7 +142,7 @@ impl<'de> VariantAccess<'de> for Data<'_> {
     }
 }
 
-/// What a function of [`Handlers`] returns: `Box::pin(async move { … })`.
+/// The result of a function of [`Handlers`]: `Box::pin(async move { … })`.
 pub type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), HandlerError>> + Send + 'a>>;
 
 type Apply<M> = Arc<dyn for<'a> Fn(&'a mut M, &'a RecordedEvent) -> Applying<'a> + Send + Sync>;
@@ -181,7 +181,7 @@ impl<M> Default for Handlers<M> {
 }
 
 impl<M: Send + 'static> Handlers<M> {
-    /// Passes over every event.
+    /// Makes a handler that skips every event.
     pub fn new() -> Handlers<M> {
         Handlers::default()
     }
@@ -196,7 +196,7 @@ impl<M: Send + 'static> Handlers<M> {
         self
     }
 
-    /// Applies the events of a type, their data read as JSON; data that cannot be read so is an error of that event.
+    /// Applies the events of a type, their data read as JSON; data that cannot be read is an error of that event.
     #[must_use]
     pub fn on<E: DeserializeOwned + Send + 'static>(
         mut self,
@@ -211,7 +211,7 @@ impl<M: Send + 'static> Handlers<M> {
         self
     }
 
-    /// Applies the events of all other types, which are passed over if nothing is said.
+    /// Applies the events of all other types, which are skipped by default.
     #[must_use]
     pub fn otherwise(
         mut self,

@@ -1,50 +1,50 @@
-//! Why an event was not delivered.
+//! The errors of deliveries.
 
 use std::time::Duration;
 
 /// The longest wait that a destination may ask for.
 pub(crate) const DELAY_MAX: Duration = Duration::from_secs(3600);
-/// How much of a reason is kept, in bytes.
+/// The maximum length of a reason, in bytes.
 const REASON_BYTES_MAX: usize = 512;
 
-/// Why an event was not delivered, and what is to become of it.
+/// The reason why an event was not delivered, with the next step for the event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkError {
-    /// It may succeed later.
+    /// The delivery may succeed later.
     #[error("{reason}")]
     Retry {
-        /// What was the case.
+        /// The reason.
         reason: String,
-        /// When to try again; `None` = after the group's delay, which doubles with each attempt.
+        /// The time before the next attempt; `None` = the group's delay, which doubles with each attempt.
         after: Option<Duration>,
     },
-    /// It will not succeed: the event is parked.
+    /// The delivery will not succeed: the event is parked.
     #[error("{reason}")]
     Poison {
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 }
 
 impl SinkError {
-    /// It may succeed after the group's delay.
+    /// Makes the error of a delivery that may succeed after the group's delay.
     pub fn retry(reason: impl Into<String>) -> SinkError {
         SinkError::Retry { reason: reason.into(), after: None }
     }
 
-    /// It may succeed after so long; an hour at most.
+    /// Makes the error of a delivery that may succeed after `delay`, at most an hour.
     pub fn retry_after(reason: impl Into<String>, delay: Duration) -> SinkError {
         SinkError::Retry { reason: reason.into(), after: Some(delay.min(DELAY_MAX)) }
     }
 
-    /// It will not succeed.
+    /// Makes the error of a delivery that will not succeed.
     pub fn poison(reason: impl Into<String>) -> SinkError {
         SinkError::Poison { reason: reason.into() }
     }
 }
 
-/// The beginning of a reason, as much as a group keeps, and on one line.
+/// Returns the beginning of a reason, as much as a group keeps, on one line.
 pub(crate) fn brief(reason: &str) -> String {
     let mut brief = String::new();
     for character in reason.chars() {

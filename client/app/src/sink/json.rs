@@ -6,7 +6,7 @@ use quorate_client::{RecordedEvent, compact_json};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// The fields in the order that users rely on; what is empty is left out.
+/// The fields in the order on which users rely; empty ones are left out.
 #[derive(Serialize)]
 struct EventLine<'a> {
     position: u64,
@@ -36,9 +36,9 @@ struct EventLine<'a> {
     causation_id: &'a str,
 }
 
-/// The event as one compact JSON object, without a line feed: what `quorate read --json` prints. Data and
-/// metadata that are JSON stand in it verbatim, but for insignificant white space; others, and JSON that common
-/// readers refuse, as `data_base64` and `metadata_base64`.
+/// Returns the event as one compact JSON object, without a line feed: as `quorate read --json` prints it. Data and
+/// metadata that are JSON are contained verbatim, except for insignificant white space; other data, and JSON that
+/// common readers refuse, as `data_base64` and `metadata_base64`.
 pub fn json_line(event: &RecordedEvent) -> Vec<u8> {
     let (data, data_base64) = payload(&event.data);
     let (metadata, metadata_base64) = payload(&event.metadata);
@@ -63,8 +63,8 @@ pub fn json_line(event: &RecordedEvent) -> Vec<u8> {
     serde_json::to_vec(&line).expect("texts, numbers and checked JSON can be written as JSON")
 }
 
-/// Bytes as verbatim JSON if they are JSON that every common reader takes, otherwise in base64; nothing if there
-/// are none.
+/// Returns bytes as verbatim JSON if they are JSON that every common reader accepts, otherwise in base64; nothing
+/// if there are none.
 fn payload(bytes: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
     if bytes.is_empty() {
         return (None, None);

@@ -1,4 +1,4 @@
-//! Kafka: each event is produced to the partition of its stream, and its acknowledgement waited for.
+//! Kafka: the sink produces each event to the partition of its stream, and waits for the acknowledgement.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,29 +17,29 @@ use crate::sink::error::SinkError;
 use crate::sink::json::json_line;
 use crate::sink::runner::Sink;
 
-/// How long the brokers may take over one record.
+/// The time that the brokers may take for one record.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Produces events to a topic, each as the JSON object that `quorate read --json` prints, with the stream's
 /// name as its key and the headers `id`, `type`, `stream`, `version` and `position`.
 ///
-/// The partition is that of the key, as Kafka's own clients choose it, so a stream's events are in order in
-/// one partition. How many partitions there are is asked when it connects. An event is delivered when all
-/// replicas in sync have it. A record that was produced and whose acknowledgement was lost is produced again:
-/// consumers know it by its `id`.
+/// The partition depends on the key, as in Kafka's own clients, so a stream's events are in order in
+/// one partition. The number of partitions is read when the sink connects. An event is delivered when all
+/// in-sync replicas have it. If the acknowledgement of a record is lost, the record is produced again:
+/// consumers recognize it by its `id`.
 pub struct Kafka {
     client: Client,
     topic: String,
-    /// By their number: from 0 without a gap.
+    /// The partitions by their number, from 0 without a gap.
     partitions: Vec<OnceCell<PartitionClient>>,
 }
 
 opaque_debug!(Kafka);
 
-/// Why there can be no such sink.
+/// The reason why a sink cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
-    /// No broker was reached, or none told what it was asked.
+    /// No broker was reached, or none answered the question.
     #[error("no Kafka broker answers: {0}")]
     Connect(String),
     /// There is no such topic.
@@ -51,7 +51,7 @@ pub enum KafkaError {
 }
 
 impl Kafka {
-    /// Connects to brokers (`host:port`), some of them, and produces to a topic that is there.
+    /// Connects to some of the brokers (`host:port`), and produces to an existing topic.
     pub async fn connect<A: Into<String>>(
         brokers: impl IntoIterator<Item = A>,
         topic: &str,
@@ -128,7 +128,7 @@ fn refusal(error: &Error) -> SinkError {
     }
 }
 
-/// The partition of a key, as Kafka's own clients choose it.
+/// Returns the partition of a key, as Kafka's own clients choose it.
 fn partition_of(key: &[u8], partitions: usize) -> usize {
     (murmur2(key) & 0x7fff_ffff) as usize % partitions.max(1)
 }
@@ -158,7 +158,7 @@ fn murmur2(key: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// The values stand in the tests of Kafka's own client.
+    /// The values are those in the tests of Kafka's own client.
     #[test]
     fn keys_are_hashed_as_kafkas_clients_do() {
         for (key, hash) in [

@@ -1,14 +1,14 @@
-//! Deliveries waiting for their turn: of each stream one is under way at a time, in order.
+//! The deliveries that wait for their turn: one delivery of each stream is under way at a time, in order.
 
 use std::collections::{HashMap, VecDeque};
 
 use quorate_client::StreamName;
 
-/// What waits behind the delivery under way, by stream.
+/// The deliveries that wait behind the one under way, by stream.
 ///
 /// Invariants:
-/// - A stream is in here exactly while one of its deliveries is under way.
-/// - What waits goes up in position.
+/// - A stream is a key of the map exactly while one of its deliveries is under way.
+/// - The waiting deliveries of a stream are in the order of their positions.
 #[derive(Debug)]
 pub(crate) struct Lanes<D>(HashMap<StreamName, VecDeque<(u64, D)>>);
 
@@ -17,8 +17,8 @@ impl<D> Lanes<D> {
         Lanes(HashMap::new())
     }
 
-    /// A delivery came: returns it if it may begin now. What waits and comes after it in the stream was
-    /// handed out before the connection was lost, say, and will come again.
+    /// Adds a delivery: returns it if it may begin now. Waiting deliveries from its position on are discarded:
+    /// they were handed out before the connection was lost, for example, and will come again.
     pub(crate) fn enter(&mut self, stream: &StreamName, position: u64, delivery: D) -> Option<D> {
         match self.0.get_mut(stream) {
             Some(waiting) => {
@@ -33,7 +33,7 @@ impl<D> Lanes<D> {
         }
     }
 
-    /// The one under way is over: returns the next of its stream.
+    /// Ends the delivery under way: returns the next of its stream.
     pub(crate) fn leave(&mut self, stream: &StreamName) -> Option<D> {
         let next = self.0.get_mut(stream)?.pop_front();
         if next.is_none() {
@@ -42,7 +42,7 @@ impl<D> Lanes<D> {
         next.map(|(_, delivery)| delivery)
     }
 
-    /// Gives up what waits.
+    /// Discards the waiting deliveries.
     pub(crate) fn clear(&mut self) {
         for waiting in self.0.values_mut() {
             waiting.clear();

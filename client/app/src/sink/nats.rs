@@ -1,4 +1,4 @@
-//! NATS JetStream: each event is published, and its acknowledgement waited for.
+//! NATS JetStream: the sink publishes each event, and waits for the acknowledgement.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use crate::sink::error::SinkError;
 use crate::sink::json::json_line;
 use crate::sink::runner::Sink;
 
-/// How long a server may take to acknowledge.
+/// The time within which a server must acknowledge.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Publishes events to a JetStream stream, each as the JSON object that `quorate read --json` prints.
 ///
-/// The subject is a template, `events.{category}.{type}` say, in which `{stream}`, `{category}` and `{type}`
-/// are replaced by the event's, with `_` for what no part of a subject may hold: `.`, `*`, `>` and blanks.
-/// `Nats-Msg-Id` is the event's id, so that a repetition within the stream's duplicate window (two minutes
-/// unless it was set) is dropped by the server. The headers `Quorate-Stream`, `Quorate-Version`,
-/// `Quorate-Position` and `Quorate-Type` tell the rest.
+/// The subject is a template such as `events.{category}.{type}`. `{stream}`, `{category}` and `{type}` are
+/// replaced by those of the event, with `_` for characters that must not be in a part of a subject: `.`,
+/// `*`, `>` and blanks. `Nats-Msg-Id` is the event's id, so that the server drops a repetition within the
+/// stream's duplicate window (by default two minutes). Further headers are `Quorate-Stream`,
+/// `Quorate-Version`, `Quorate-Position` and `Quorate-Type`.
 ///
-/// An event is delivered when the server has acknowledged it. While no stream takes the subject, and while no
-/// server can be reached, it is tried again; what is larger than the server allows is parked.
+/// An event is delivered when the server has acknowledged it. While no stream takes the subject, or no
+/// server can be reached, it is tried again; an event larger than the server allows is parked.
 pub struct Nats {
     context: Context,
     subject: String,
@@ -32,15 +32,15 @@ pub struct Nats {
 
 opaque_debug!(Nats);
 
-/// Why there can be no such sink.
+/// The reason why a sink cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum NatsError {
-    /// The template makes no subjects.
+    /// The template is not valid.
     #[error("`{subject}` is no template of subjects: {why}")]
     Subject {
         /// The template.
         subject: String,
-        /// Why not.
+        /// The reason.
         why: &'static str,
     },
     /// No server was reached.
@@ -49,14 +49,14 @@ pub enum NatsError {
 }
 
 impl Nats {
-    /// Connects to a server (`nats://host:port`); the connection is made again by itself when it is lost.
+    /// Connects to a server (`nats://host:port`); a lost connection is made again automatically.
     pub async fn connect(address: &str, subject: &str) -> Result<Nats, NatsError> {
         check(subject)?;
         let client = async_nats::connect(address).await;
         Nats::with_client(client.map_err(|error| NatsError::Connect(error.to_string()))?, subject)
     }
 
-    /// Publishes over a connection that is there: with TLS, or credentials.
+    /// Publishes over an existing connection, for example with TLS or credentials.
     pub fn with_client(client: Client, subject: &str) -> Result<Nats, NatsError> {
         check(subject)?;
         let mut context = async_nats::jetstream::new(client);
@@ -105,7 +105,7 @@ fn headers(event: &RecordedEvent) -> Result<HeaderMap, SinkError> {
     Ok(headers)
 }
 
-/// The subject of an event.
+/// Returns the subject of an event.
 fn subject_of(template: &str, event: &RecordedEvent) -> String {
     let token = |text: &str| {
         let replaced = |one: char| match one {

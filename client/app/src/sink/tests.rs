@@ -1,4 +1,4 @@
-//! Sinks driven by a group in memory, against destinations that are really there.
+//! Tests of sinks, driven by a group in memory, with real destinations.
 
 mod group;
 #[cfg(feature = "kafka")]
@@ -9,7 +9,7 @@ mod order;
 #[cfg(feature = "webhook")]
 mod webhook;
 
-/// A port that nobody listens on.
+/// Returns a port on which nobody listens.
 #[cfg(any(feature = "nats", feature = "kafka"))]
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -10,29 +10,29 @@ use quorate_app::projection::{
     Claim, Creation, Parked, Record, Slot, Step, Store, StoreError, Swap,
 };
 
-/// What goes wrong.
+/// The effect of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing was done, and that is told as a loss.
+    /// The operation was not done, and is reported as lost.
     QuestionLost,
-    /// It was done, and that is told as a loss.
+    /// The operation was done, and is reported as lost.
     AnswerLost,
-    /// Nothing was done, and nothing is ever told: the process is as good as dead.
+    /// The operation was not done, and never ends, as if the process were dead.
     DeadBefore,
-    /// It was done, and nothing is ever told.
+    /// The operation was done, and never ends.
     DeadAfter,
 }
 
-/// Counts the operations of all its clones, and spoils one.
+/// A store that counts the operations of all its clones, and makes one fail.
 #[derive(Clone)]
 pub(crate) struct Faulty<S> {
     inner: S,
     at: usize,
     fault: Fault,
-    /// The number of parked events that it tells of in place of those that there are.
+    /// The number of parked events to report instead of the real one.
     parked: Option<usize>,
     count: Arc<AtomicUsize>,
-    /// True once the spoilt operation has come to its end.
+    /// True once the failing operation has finished.
     is_over: Arc<AtomicBool>,
 }
 
@@ -41,17 +41,17 @@ impl<S> Faulty<S> {
         Faulty { inner, at, fault, parked: None, count: Arc::default(), is_over: Arc::default() }
     }
 
-    /// As if so many events were parked.
+    /// Reports this number of parked events.
     pub(crate) fn with_parked(self, parked: usize) -> Faulty<S> {
         Faulty { parked: Some(parked), ..self }
     }
 
-    /// Whether the fault took place.
+    /// Returns true if the fault has begun.
     pub(crate) fn has_struck(&self) -> bool {
         self.count.load(Ordering::SeqCst) > self.at
     }
 
-    /// The fault lets something happen; true once that has happened too.
+    /// Returns true if the fault has begun and the operation that it lets happen has finished.
     pub(crate) fn has_finished_striking(&self) -> bool {
         self.is_over.load(Ordering::SeqCst)
     }
@@ -100,7 +100,7 @@ impl<S: Store> Store for Faulty<S> {
         self.spoil(self.inner.claim(slot, owner, lease)).await
     }
 
-    /// Depends on the time that a test takes, so it is not counted.
+    /// The number of renewals depends on the duration of a test, so they are not counted.
     async fn renew(&self, slot: &Slot, owner: &str, lease: Duration) -> Result<bool, StoreError> {
         self.inner.renew(slot, owner, lease).await
     }

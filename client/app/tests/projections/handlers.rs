@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::harness::{finish, projection, run};
 use super::script::Script;
 
-/// An event of that type with that JSON.
+/// Returns an event of a type with this JSON as data.
 fn event(kind: &str, data: &str) -> RecordedEvent {
     let script = Script::new();
     script.append("order-1");
@@ -85,7 +85,7 @@ fn functions_by_type_make_a_model() {
             });
         let store = Memory::new();
         finish(projection(store.clone(), "sum", sum).start(script.clone()), &script).await;
-        // Seven streams of two events: 7 × (1 + 2).
+        // There are seven streams of two events: 7 × (1 + 2).
         assert_eq!(store.state("sum").as_deref(), Some(&1_021));
 
         let others = Handlers::<MemoryModel<u64>>::new().otherwise(|count, _event| {

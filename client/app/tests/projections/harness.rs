@@ -1,4 +1,4 @@
-//! Common ground of the tests of all stores: a runtime, a projection, and waits that end.
+//! Helpers for the tests of all stores: a runtime, a projection, and waits with a limit.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::kit::{Kit, Rows};
 use super::script::Script;
 
-/// Longer than anything takes on a machine that is busy.
+/// The limit of waits, longer than anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// A process that is gone is not waited for long.
+/// The lease of owners, short so that a dead process is not waited for long.
 const LEASE: Duration = Duration::from_millis(200);
 pub(crate) const QUICKLY: Backoff =
     Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(5) };
@@ -38,7 +38,7 @@ where
         .attempts(3, QUICKLY)
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let give_up_at = Instant::now() + PATIENCE;
     while !is_so().await {
@@ -47,7 +47,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl 
     }
 }
 
-/// Waits until there is something.
+/// Waits until there is a value.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
@@ -63,13 +63,13 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     found.expect("it was looked for until it was there")
 }
 
-/// Runs until everything is in the model, and stops.
+/// Runs a projection until everything is in the model, and stops it.
 pub(crate) async fn finish(running: Running, script: &Script) {
     running.reached(script.end(), PATIENCE).await.expect("everything is applied");
     running.stop().await.expect("it stops in order");
 }
 
-/// The rows of the live model of a projection.
+/// Returns the content of a projection's live model.
 pub(crate) async fn rows<K: Kit>(kit: &K, name: &str) -> Rows {
     let store = kit.open().await;
     kit.rows(&store, name).await.expect("a model")

@@ -1,4 +1,4 @@
-//! Projections over a scripted log, on every store: exactly once, in order, whatever is killed, lost or refused.
+//! Projections over a scripted log, on every store: exactly once and in order, despite crashes, losses and refusals.
 
 mod ahead;
 mod failing;
@@ -23,7 +23,7 @@ mod server;
 
 use kit::{MemoryKit, SqliteKit};
 
-/// Runs the tests of some modules on one store. `$kit` makes what is needed, or is `None` where it is not installed.
+/// Runs the tests of some modules on one store. `$kit` makes a kit, or is `None` if the server is not installed.
 macro_rules! on {
     ($store:ident, $kit:expr, $($module:ident: [$($test:ident),* $(,)?]),* $(,)?) => {
         mod $store {

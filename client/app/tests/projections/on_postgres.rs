@@ -1,4 +1,4 @@
-//! What is PostgreSQL's own: connections that are cut, transactions that are broken, schemas.
+//! Tests that only PostgreSQL needs: connections that are cut, transactions that are broken, schemas.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +22,7 @@ fn connections_that_are_cut_are_made_again() {
         let running = orders.start(script.clone());
         for _ in 0..20 {
             script.fill(100);
-            // All others: in the middle of whatever they do.
+            // All other connections are cut, in the middle of their work.
             let cut = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity \
                        WHERE pid <> pg_backend_pid() AND datname = current_database()";
             sqlx::query(cut).execute(store.pool()).await.expect("cut");
@@ -34,8 +34,8 @@ fn connections_that_are_cut_are_made_again() {
     });
 }
 
-/// Swallows the error of a statement, after which PostgreSQL takes nothing of the transaction, and calls its COMMIT no
-/// error.
+/// A handler that ignores the error of a statement, after which PostgreSQL refuses the rest of the transaction but
+/// reports no error of its COMMIT.
 struct Swallows(AtomicBool);
 
 impl Handler<PostgresModel> for Swallows {
@@ -92,7 +92,7 @@ fn a_schema_that_is_somebody_elses_is_left_alone() {
     });
 }
 
-/// Another user sees the model through rights that were granted when it was set up.
+/// A handler that grants another user the right to read the model when it is set up.
 struct Granted;
 
 impl Handler<PostgresModel> for Granted {

@@ -1,4 +1,4 @@
-//! What is Redis's own: commands that fail in the middle, connections that are cut.
+//! Tests that only Redis needs: commands that fail in the middle, connections that are cut.
 
 use quorate_app::projection::{Handler, HandlerError, OnFailure, RedisModel};
 use quorate_app::redis;
@@ -8,7 +8,7 @@ use super::harness::{PATIENCE, finish, projection, run};
 use super::kit::{Kit, Notes, RedisKit};
 use super::script::Script;
 
-/// Every fifth event has a command that Redis refuses when it runs it, not before.
+/// A handler with a command for every fifth event that Redis refuses only when it runs the command.
 struct Wrong;
 
 impl Handler<RedisModel> for Wrong {
@@ -26,7 +26,7 @@ impl Handler<RedisModel> for Wrong {
     }
 }
 
-/// Redis takes nothing back: the events before the one that failed are applied, and must not be again.
+/// Redis takes nothing back: events before the one that failed are applied, and must not be applied again.
 #[test]
 fn a_command_that_fails_in_the_middle_of_a_batch_repeats_nothing() {
     let Some(kit) = RedisKit::new() else { return };

@@ -1,4 +1,4 @@
-//! What is SQLite's own: other writers of the file, views over a model, names.
+//! Tests that only SQLite needs: other writers of the file, views over a model, names.
 
 use quorate_app::projection::{ProjectionError, Sqlite};
 use quorate_app::sqlx::{self, Connection, Row, SqliteConnection};
@@ -41,7 +41,7 @@ fn other_writers_of_the_file_are_waited_for() {
     });
 }
 
-/// Views of others name the live tables: a swap must neither fail because of them nor leave them at the old tables.
+/// Views name the live tables: a swap must neither fail because of them nor leave them at the old tables.
 #[test]
 fn views_over_a_model_and_its_indexes_outlive_a_swap() {
     run(async {
@@ -68,7 +68,7 @@ fn views_over_a_model_and_its_indexes_outlive_a_swap() {
     });
 }
 
-/// Each connection to a database in memory would have one of its own, so that readers would see no model.
+/// Each connection to a database in memory would have its own, so that readers would see no model.
 #[test]
 fn a_database_that_is_no_file_is_refused() {
     run(async {

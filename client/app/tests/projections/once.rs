@@ -1,4 +1,4 @@
-//! Each event is applied once and in order, whatever is killed, lost or not there.
+//! Each event is applied once and in order, despite kills, losses and missing services.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,14 +33,14 @@ where
     orders.reached(550, PATIENCE).await.expect("another process sees the bookmark");
     running.stop().await.expect("it stops in order");
 
-    // … and it goes on where it stopped.
+    // … and it continues where it stopped.
     script.fill(50);
     finish(orders.start(script.clone()), &script).await;
     assert_eq!(rows(&kit, "orders").await, script.expected(600));
 }
 
-/// Lets a projection run until its store strikes, kills it with everything that it has in work, and lets it run again.
-/// False if nothing was struck.
+/// Lets a projection run until its store fails, kills it in the middle of its work, and lets it run again.
+/// Returns false if there was no failure.
 async fn kill_at<K>(kit: &Arc<K>, script: &Script, name: &str, at: usize, fault: Fault) -> bool
 where
     K: Kit,

@@ -40,8 +40,8 @@ where
     assert_eq!(rows(&kit, "orders").await, script.expected(60));
 }
 
-/// The contract of stores, without a projection around it: an owner that was paused while another took over cannot
-/// take a step any more, and what it had begun is not there.
+/// The contract of stores, without a projection: an owner that was paused while another took over cannot
+/// take a step any more, and nothing of the step that it had begun is stored.
 pub(crate) async fn a_step_is_the_owners_alone_and_begins_at_the_bookmark<K>(kit: K)
 where
     K: Kit,
@@ -79,7 +79,7 @@ where
         from,
         to,
     };
-    // Dropped before it is committed: nothing of it is there.
+    // A model that is dropped before it is committed leaves nothing behind.
     let mut model = store.begin(&step("one", 7, 8)).await.expect("a model");
     store.next_event(&mut model, 8);
     notes.apply(&mut model, &event).await.expect("applied");
@@ -102,7 +102,7 @@ where
     assert_eq!(store.bookmark(&slot, 0, "one").await.expect("an answer"), None);
 
     for wrong in [step("one", 7, 8), step("two", 6, 8), step("two", 8, 9)] {
-        // A store may tell at the end of the transaction only.
+        // A store may report this only at the end of the transaction.
         let moved = match store.begin(&wrong).await {
             Ok(mut model) => {
                 store.next_event(&mut model, 8);

@@ -1,5 +1,5 @@
-//! Poisoned events while the store fails at every operation in turn: whatever is told to happen to them, no other
-//! event is skipped or applied twice.
+//! Poisoned events while the store fails at every operation in turn: with each setting for events that fail, no
+//! other event is skipped or applied twice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,12 +13,12 @@ use super::harness::{PATIENCE, finish, projection, rows, runtime, until};
 use super::kit::{Kit, Notes, Rows};
 use super::script::Script;
 
-/// Two that follow each other, in the middle of a batch of ten.
+/// The positions of two successive events, in the middle of a batch of ten.
 const POISONED: [u64; 2] = [5, 6];
 const EVENTS: u64 = 14;
-/// So many events of a projection may be parked.
+/// The maximum number of parked events of a projection.
 const PARKED_MAX: usize = 10_000;
-/// A process that is gone is not waited for long.
+/// The lease of owners, short so that a dead process is not waited for long.
 const LEASE: Duration = Duration::from_millis(80);
 const FAULTS: [Fault; 4] =
     [Fault::QuestionLost, Fault::AnswerLost, Fault::DeadBefore, Fault::DeadAfter];
@@ -26,13 +26,13 @@ const FAULTS: [Fault; 4] =
 /// The end of a run.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// Everything is applied or parked; so many were parked by this run.
+    /// Everything is applied or parked; this run parked `parked` events.
     Whole { parked: u64 },
-    /// It stopped at an event.
+    /// The projection stopped at an event.
     StoppedAt(u64),
 }
 
-/// The projection of these tests, with what is to happen to events that fail.
+/// Makes the projection of these tests with a setting for events that fail.
 fn orders<S, H>(store: S, name: &str, handler: H, on_failure: OnFailure) -> Projection<S, H>
 where
     S: Store,
@@ -45,7 +45,7 @@ fn is_poisoned(event: &RecordedEvent) -> bool {
     POISONED.contains(&event.position)
 }
 
-/// Runs a projection until it has everything or stops.
+/// Runs a projection until it has applied everything or stops.
 async fn run<S, H>(orders: Projection<S, H>, script: Script) -> End
 where
     S: Store,
@@ -66,7 +66,7 @@ where
 }
 
 /// Runs a projection whose store fails at one operation, kills it if it hangs there, and lets it run again. Returns
-/// how it ended at last, and whether the store failed.
+/// the end of the last run, and true if the store failed.
 async fn run_spoilt<K>(
     kit: &Arc<K>,
     script: &Script,
@@ -101,7 +101,7 @@ where
     (run(again, script.clone()).await, has_struck)
 }
 
-/// The content of a model that has everything but the poisoned events.
+/// Returns the content of a model of all events except the poisoned ones.
 fn expected_without_poisoned(script: &Script) -> Rows {
     let before = script.expected(POISONED[0] - 1);
     let through = script.expected(POISONED[1]);
@@ -124,7 +124,7 @@ fn script() -> Script {
     script
 }
 
-/// A handler for which the poisoned events always fail.
+/// Makes a handler for which the poisoned events always fail.
 fn poisoned(name: &str) -> Notes {
     Notes::spoilt(name, |event| match is_poisoned(event) {
         true => Err("a poisoned event".into()),
@@ -132,8 +132,8 @@ fn poisoned(name: &str) -> Notes {
     })
 }
 
-/// Runs a projection with each fault at each operation in turn, until there is no further one to strike, and looks at
-/// what came of it, by the name of the projection; at least so many operations must have been struck.
+/// Runs a projection with each fault at each operation in turn, until no operation is left, and checks the result by
+/// the name of the projection; at least `operations_min` operations must have failed.
 async fn wherever_the_store_fails<K>(
     kit: &Arc<K>,
     operations_min: usize,
@@ -164,7 +164,7 @@ where
     Notes: Handler<<K::Store as Store>::Model>,
 {
     let (kit, script) = (Arc::new(kit), script());
-    // Each poisoned event is tried anew whenever its transaction was lost, and fails every other time.
+    // Each poisoned event is tried again whenever its transaction was lost, and fails every other time.
     let flaky = |name: &str| {
         let tries = AtomicU64::new(0);
         Notes::spoilt(name, move |event| {

@@ -6,7 +6,7 @@ use super::harness::{PATIENCE, projection, run};
 use super::kit::{Kit, MemoryKit, Notes};
 use super::script::Script;
 
-/// The longest time there is must not be added to any moment.
+/// The longest duration must not be added to any instant: that would overflow.
 #[test]
 fn a_position_can_be_waited_for_without_an_end() {
     run(async {

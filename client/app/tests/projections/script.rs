@@ -9,11 +9,11 @@ use quorate_client::{
 };
 use tokio::sync::watch;
 
-/// Clones share the log.
+/// The log; clones share it.
 #[derive(Clone)]
 pub(crate) struct Script {
     events: Arc<Mutex<Vec<RecordedEvent>>>,
-    /// Up to where the log is: events, and positions of others.
+    /// The length of the log, which also counts events that no query here finds.
     head: Arc<watch::Sender<u64>>,
     cluster: String,
 }
@@ -24,7 +24,7 @@ impl Script {
         Script { events: Arc::default(), head, cluster: "cluster-1".into() }
     }
 
-    /// The same events in another cluster.
+    /// Returns the same events as those of another cluster.
     pub(crate) fn elsewhere(&self) -> Script {
         Script { cluster: "cluster-2".into(), ..self.clone() }
     }
@@ -56,13 +56,13 @@ impl Script {
         position
     }
 
-    /// Something that no query here finds is appended.
+    /// Appends an event that no query here finds.
     pub(crate) fn pass(&self) -> u64 {
         self.head.send_modify(|head| *head += 1);
         self.end()
     }
 
-    /// So many events, to seven streams in turn.
+    /// Appends a number of events, to seven streams in turn.
     pub(crate) fn fill(&self, events: u64) -> u64 {
         for number in 0..events {
             self.append(&format!("order-{}", number * 3 % 7));
@@ -78,7 +78,7 @@ impl Script {
         *self.head.borrow()
     }
 
-    /// What a model that has everything up to a position holds.
+    /// Returns the content of a model that has everything up to a position.
     pub(crate) fn expected(&self, up_to: u64) -> super::kit::Rows {
         let mut rows = super::kit::Rows::new();
         for event in self.events.lock().expect("no test panicked here").iter() {
@@ -125,7 +125,7 @@ pub(crate) struct ScriptFeed {
     script: Script,
     head: watch::Receiver<u64>,
     after: u64,
-    /// The last mark.
+    /// The position of the last mark.
     told: Option<u64>,
 }
 

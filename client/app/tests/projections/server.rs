@@ -8,17 +8,17 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-/// How long a server may take to start.
+/// The time that a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that listens on a socket in its folder, and on no network. It ends when its input does, so at the latest
-/// with this process.
+/// A server that listens on a socket in its folder, and on no network. It ends when its input is closed, so at the
+/// latest with this process.
 pub(crate) struct Server {
     pub(crate) folder: TempDir,
     _watched: Child,
 }
 
-/// PostgreSQL; `None`, and said loudly, where it is not installed.
+/// Starts PostgreSQL; returns `None`, with a loud message, if it is not installed.
 #[cfg(feature = "postgres")]
 pub(crate) fn postgres() -> Option<Server> {
     let programs = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -37,7 +37,7 @@ pub(crate) fn postgres() -> Option<Server> {
     Some(Server::start(&script, ".s.PGSQL.5432", "INT", Some("postgres")))
 }
 
-/// Redis; `None`, and said loudly, where it is not installed.
+/// Starts Redis; returns `None`, with a loud message, if it is not installed.
 #[cfg(feature = "redis")]
 pub(crate) fn redis() -> Option<Server> {
     if !folders_of_programs().any(|bin| bin.join("redis-server").exists()) {
@@ -54,13 +54,13 @@ fn folders_of_programs() -> impl Iterator<Item = PathBuf> {
 }
 
 fn skipped(why: &str) {
-    // Past the capture of the test's output: whoever runs the tests must see it.
+    // Written past the capture of the test's output: the person who runs the tests must see it.
     let _ = fs::write("/dev/stderr", format!("SKIPPED: {why}\n"));
 }
 
 impl Server {
-    /// Starts what a script puts into the background, and waits for its socket. `user` is who runs it if this process
-    /// is root's: PostgreSQL refuses to be.
+    /// Starts a server by a script, and waits for its socket. The script runs as `user` if this process is root's,
+    /// because PostgreSQL refuses to run as root.
     fn start(script: &str, socket: &str, signal: &str, user: Option<&str>) -> Server {
         let folder = tempfile::tempdir().expect("a folder");
         let script = format!(

@@ -11,11 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::{self, Ended};
 use super::consume::Stop;
+use crate::commands::ONE_SIGNAL_WITHIN;
 use crate::exit::Exit;
 use crate::output::remark;
-
-/// Signals so close together are one: `timeout` sends its own to the process and to its group.
-const ONE_SIGNAL_WITHIN: Duration = Duration::from_millis(500);
 
 /// What is run.
 pub(super) struct Plan {

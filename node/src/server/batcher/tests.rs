@@ -1,4 +1,4 @@
-//! The batcher against a proposer that answers when told.
+//! Tests of the batcher with a proposer that answers when the test lets it.
 
 use quorate_proto::wire::deadline_ms;
 use quorate_proto::{
@@ -21,10 +21,10 @@ struct Proposed {
 
 struct Fake {
     proposed: mpsc::UnboundedSender<Proposed>,
-    /// How the next ones are refused.
+    /// The reasons with which the next proposals are refused.
     refusals: Mutex<Vec<Lost>>,
     pressure: f32,
-    /// How often there is no stamp yet.
+    /// The number of calls for which there is no stamp yet.
     without_clocks: Mutex<u32>,
 }
 
@@ -55,7 +55,7 @@ impl Proposer for Fake {
 
     fn answer_after_look(&self, repeated: Pending, verdict: Verdict) {
         let Verdict::Repeated(first) = verdict else { panic!("{verdict:?} needs no look") };
-        // Such as it would be if something else of it differed.
+        // The answer for a repetition with the same id and different content.
         let problem = Rejection::IdReused(id(first.first_position.0)).into();
         repeated.waiter.answer(Answer::Rejected(problem));
     }

@@ -1,4 +1,4 @@
-//! Conditions against a log whose looks the test gives by hand.
+//! Tests of conditions with a log whose looks are given by the test.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ use super::*;
 #[derive(Default)]
 struct Fake {
     looks: Mutex<VecDeque<Look>>,
-    /// What catching up comes to; how often it was done.
+    /// The error of catching up.
     lost: Option<Lost>,
     is_full: bool,
     caught_up: Mutex<u32>,
@@ -71,7 +71,7 @@ fn appended() -> Appended {
     }
 }
 
-/// Answers what is proposed, in turn; returns what was proposed, checked through what it was.
+/// Answers the proposals in turn; returns the final answer and the proposed requests.
 async fn carry(log: &Fake, verdicts: Vec<Answer>) -> (Answer, Vec<Bytes>) {
     let (queue, mut waiting) = mpsc::unbounded_channel::<Pending>();
     let carrying = conditional(&Tenure::new(Term(3))).carry(log, &queue);

@@ -1,4 +1,4 @@
-//! Hands what is applied to those who follow, as it is applied: read once, from memory, for all of them.
+//! Hands applied events to those who follow, as they are applied: read once, from memory, for all readers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,22 +15,22 @@ use super::Mark;
 use super::mailbox::Mailbox;
 use super::matching::{Board, Candidate, Demand};
 
-/// Most bytes of events that are read at once.
+/// The maximum bytes of events that are read at once.
 const READ_BYTES: usize = 1024 * 1024;
-/// While something is applied, readers are told how far all is so often …
+/// The interval at which readers receive the progress of the log while events are applied …
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
-/// … and more seldom the more of them there are: each costs about 20 µs.
+/// … or, where the sum is longer, this time for each reader: a message costs about 20 µs.
 const PROGRESS_PER_READER: Duration = Duration::from_micros(500);
-/// How often a node makes sure, for those who follow, that it still hears of what is committed.
+/// The interval at which a node checks, for its readers, that it still learns what is committed.
 const IN_TOUCH_EVERY: Duration = Duration::from_secs(3);
-/// A node that has heard nothing for so long lets its readers go: another may know more.
+/// The time without news after which a node ends its readers, because another node may know more.
 const IN_TOUCH_WITHIN: Duration = Duration::from_secs(5);
 
-/// What is applied on this node, for those who follow it. One for each node.
+/// The applied events of this node, for those who follow them. Each node has one.
 pub(crate) struct Live<H: Host> {
     pub(crate) replica: Replica<H>,
     readers: Mutex<Readers>,
-    /// Somebody joined, or nobody can any more.
+    /// Notified when a reader joined, or when none can join any more.
     joined: Arc<Notify>,
 }
 
@@ -48,11 +48,11 @@ struct Readers {
 struct Entry {
     demand: Arc<Demand>,
     mailbox: Arc<Mailbox>,
-    /// Whether it must hear of all that is committed.
+    /// True if the reader must learn of all that is committed.
     is_strict: bool,
 }
 
-/// A reader's place; leaving is dropping it.
+/// A reader's place; the reader leaves by dropping it.
 pub(crate) struct Place {
     pub(super) mailbox: Arc<Mailbox>,
     leave: Box<dyn Fn() + Send + Sync>,
@@ -65,7 +65,7 @@ impl Drop for Place {
 }
 
 impl<H: Host> Live<H> {
-    /// Starts handing out; it goes on until this is dropped.
+    /// Starts handing out events; this goes on until the value is dropped.
     pub(crate) fn start(replica: Replica<H>) -> Arc<Live<H>> {
         let (readers, joined) = (Mutex::default(), Arc::new(Notify::new()));
         let live = Arc::new(Live { replica, readers, joined: joined.clone() });
@@ -74,12 +74,12 @@ impl<H: Host> Live<H> {
         live
     }
 
-    /// How many readers follow.
+    /// Returns the number of readers that follow.
     pub(crate) fn count(&self) -> usize {
         self.lock().places.len()
     }
 
-    /// Takes a place: what is applied from now on, at the latest, is put into its mailbox.
+    /// Adds a reader, whose mailbox receives at least the matching events that are applied after this call.
     pub(super) fn join(self: &Arc<Self>, demand: &Arc<Demand>, is_strict: bool) -> Place {
         let mut readers = self.lock();
         if readers.places.is_empty()
@@ -110,7 +110,7 @@ impl<H: Host> Live<H> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the readers that must hear of all that is committed.
+    /// Ends the readers that must learn of all that is committed.
     fn lose_touch(&self) {
         let message = "this node has not heard from a majority for a while: another may know more";
         let problem = Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message);
@@ -133,12 +133,12 @@ impl Readers {
         }
     }
 
-    /// Hands out all that was applied; whether there was anything.
+    /// Hands out all events that were applied; returns true if there were any.
     fn hand_out(&mut self, reader: &Reader) -> bool {
         let before = self.position;
         while !self.places.is_empty() {
             let Some(events) = reader.recent(self.position, READ_BYTES) else {
-                // Too much was applied at once, by a checkpoint that was taken over, say.
+                // Too much was applied at once, for example by a checkpoint that was taken over.
                 self.overrun(reader.point().position);
                 break;
             };
@@ -169,7 +169,7 @@ impl Readers {
         overrun.into_iter().for_each(|number| self.remove(number));
     }
 
-    /// Leaves all readers to the store.
+    /// Makes all readers continue from the store.
     fn overrun(&mut self, position: Position) {
         self.position = position;
         for entry in std::mem::take(&mut self.places).into_values() {
@@ -184,7 +184,7 @@ impl Readers {
     }
 }
 
-/// Hands out what is applied until nobody can follow any more.
+/// Hands out applied events until nobody can follow any more.
 async fn hand_out<H: Host>(live: Weak<Live<H>>, joined: Arc<Notify>) {
     loop {
         let Some((reader, mut applying)) = first_reader(&live, &joined).await else { return };
@@ -217,7 +217,7 @@ async fn hand_out<H: Host>(live: Weak<Live<H>>, joined: Arc<Notify>) {
     }
 }
 
-/// Waits until somebody follows; `None` when nobody can any more.
+/// Waits until a reader joins; returns `None` when none can join any more.
 async fn first_reader<H: Host>(
     live: &Weak<Live<H>>,
     joined: &Notify,
@@ -233,7 +233,7 @@ async fn first_reader<H: Host>(
     }
 }
 
-/// Lets readers go when this node does not hear of what is committed any more.
+/// Ends readers when this node does not learn any more what is committed.
 async fn stay_in_touch<H: Host>(live: Weak<Live<H>>) {
     loop {
         tokio::time::sleep(IN_TOUCH_EVERY).await;

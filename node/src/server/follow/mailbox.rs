@@ -1,4 +1,4 @@
-//! What was applied and is asked for, waiting for one reader that follows; bounded.
+//! The applied events that wait for one reader that follows; bounded.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,27 +9,27 @@ use tokio::sync::Notify;
 
 use super::Mark;
 
-/// Most bytes of events that wait for one reader. Readers share the events, not the places.
+/// The maximum bytes of events that wait for one reader. Readers share the events, not their places.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
-/// Most events that wait for one reader.
+/// The maximum number of events that wait for one reader.
 const WAITING_EVENTS_MAX: usize = 4096;
 
-/// What a reader finds in its mailbox.
+/// The contents of a mailbox, as the reader takes them.
 #[derive(Debug)]
 pub(super) enum Letter {
-    /// The next events, and how far all that matches is out with them.
+    /// The next events, and the point up to which they are all that matches.
     Events { events: Vec<StoredEvent>, through: Mark },
-    /// Nothing matched up to here.
+    /// Nothing matched up to this point.
     Nothing { through: Mark },
-    /// There was no room for what came next: it must be looked for in the store.
+    /// There was no room for the next event: the reader must continue from the store.
     Overrun,
 }
 
-/// Where one reader's events wait.
+/// The place where one reader's events wait.
 ///
 /// Invariants:
-/// - what waits is all that matched between when the place was taken and `through`, in the order of the log,
-///   less what was taken out; once it is overrun nothing is added any more;
+/// - it holds all events that matched from when the place was taken up to `through`, in the order of the log,
+///   less those that were taken out; after an overrun nothing is added any more;
 /// - it holds at most [`WAITING_EVENTS_MAX`] events and, but for one event, [`WAITING_BYTES_MAX`] bytes.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
@@ -43,13 +43,13 @@ struct Contents {
     bytes: usize,
     through: Mark,
     is_overrun: bool,
-    /// Whether the reader is to be told how far all is, though nothing came.
+    /// True if the reader is to receive the progress of the log although no event came.
     tells_progress: bool,
     end: Option<Problem>,
 }
 
 impl Mailbox {
-    /// An empty one of a reader that looks into the store for all up to here itself.
+    /// Makes an empty mailbox for a reader that reads everything up to `through` from the store itself.
     pub(super) fn new(through: Mark) -> Mailbox {
         let contents = Contents {
             events: VecDeque::new(),
@@ -62,7 +62,7 @@ impl Mailbox {
         Mailbox { contents: Mutex::new(contents), arrived: Notify::new() }
     }
 
-    /// Puts an event in; false if there is no room, which ends the mailbox.
+    /// Puts an event in. Returns false if there is no room, which ends the mailbox.
     pub(super) fn put(&self, event: &StoredEvent, through: Mark) -> bool {
         let mut contents = self.lock();
         let has_room = contents.events.len() < WAITING_EVENTS_MAX
@@ -79,12 +79,12 @@ impl Mailbox {
         has_room
     }
 
-    /// Notes an event of the stream that is followed, which does not match.
+    /// Records that the reader's stream has an event that does not match.
     pub(super) fn pass(&self, through: Mark) {
         self.lock().through = through;
     }
 
-    /// Tells that nothing else matched up to a position.
+    /// Records that nothing else matched up to a position.
     pub(super) fn tell_progress(&self, through: Mark) {
         {
             let mut contents = self.lock();
@@ -94,7 +94,7 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
-    /// There is no room any more: all that is not here must be looked for in the store.
+    /// Marks the mailbox as overrun: the reader must find all that is not in it in the store.
     pub(super) fn overrun(&self) {
         self.lock().is_overrun = true;
         self.arrived.notify_one();
@@ -106,7 +106,7 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
-    /// Waits for the next letter; events come about `budget_bytes` at a time, at least one.
+    /// Waits for the next letter; a letter has about `budget_bytes` of events, and at least one event.
     pub(super) async fn take(&self, budget_bytes: usize) -> Result<Letter, Problem> {
         loop {
             if let Some(letter) = self.lock().take(budget_bytes)? {
@@ -141,7 +141,7 @@ impl Contents {
             let here = Mark { position: last.position, version: all.version.map(|_| last.version) };
             let through = if self.events.is_empty() { all } else { here };
             if self.events.is_empty() {
-                // A burst is over: thousands of readers need not keep the room for the next.
+                // After a burst thousands of readers need not keep the room for the next one.
                 self.events = VecDeque::new();
             }
             return Ok(Some(Letter::Events { events, through }));

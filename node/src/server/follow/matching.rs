@@ -1,4 +1,4 @@
-//! Which readers an event is for: found by its keys, so that thousands who wait for others cost nothing.
+//! Finds the readers of an event by its keys, so that thousands that wait for other events cost nothing.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
@@ -7,12 +7,12 @@ use std::hash::Hash;
 use quorate_proto::{Query, QueryItem, Read, RecordedEvent, Scope, Source, StreamName};
 use quorate_store::{Key, StoredEvent};
 
-/// What a reader asks for.
+/// The events that a reader wants.
 #[derive(Debug)]
 pub(super) struct Demand {
     query: Query,
     with_system: bool,
-    /// Its one stream, if it reads one.
+    /// The one stream that the reader reads, if it reads only one.
     pub(super) stream: Option<StreamName>,
 }
 
@@ -30,7 +30,7 @@ impl Demand {
         &self.query
     }
 
-    /// Whether an event is one that is asked for.
+    /// Returns true if the reader wants this event.
     pub(super) fn matches(&self, event: &Candidate<'_>) -> bool {
         if self.query.items.is_empty() {
             return self.with_system || !event.is_system();
@@ -55,7 +55,7 @@ impl Demand {
         }
     }
 
-    /// Keys of which every event that matches has one; none where any event may match.
+    /// Returns keys of which every event that matches has at least one; none if any event may match.
     fn keys(&self) -> Option<Vec<Key>> {
         let items = self.query.items.iter().map(keys_of);
         let keys = items.collect::<Option<Vec<_>>>()?;
@@ -63,7 +63,7 @@ impl Demand {
     }
 }
 
-/// Keys of which every event that the item matches has one: the rarest kind first.
+/// Returns keys of which every event that the item matches has at least one: those of the rarest kind.
 fn keys_of(item: &QueryItem) -> Option<Vec<Key>> {
     if let Some(Scope::Stream(stream)) = &item.scope {
         return Some(vec![Key::Stream(stream.clone())]);
@@ -83,7 +83,7 @@ fn keys_of(item: &QueryItem) -> Option<Vec<Key>> {
     Some(types).filter(|types| !types.is_empty())
 }
 
-/// An event that was applied, decoded at most once however many readers are asked.
+/// An event that was applied, decoded at most once for all readers.
 pub(super) struct Candidate<'a> {
     pub(super) stored: &'a StoredEvent,
     decoded: OnceCell<RecordedEvent>,
@@ -103,10 +103,10 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// Readers by the keys that they wait for.
+/// The readers by the keys that they wait for.
 ///
-/// Invariant: a reader stands under each of its demand's keys or, without any, in `everything`, and nowhere else;
-/// there is no empty set.
+/// Invariant: a reader is listed under each key of its demand or, if it has none, in `everything`, and nowhere
+/// else; there is no empty set.
 #[derive(Debug, Default)]
 pub(super) struct Board {
     streams: HashMap<StreamName, BTreeSet<u64>>,
@@ -146,12 +146,12 @@ impl Board {
         self.streams.is_empty() && self.others.is_empty() && self.everything.is_empty()
     }
 
-    /// Calls `visit` with each reader that the event may be for, each once.
+    /// Calls `visit` once with each reader that may want the event.
     pub(super) fn visit(&self, event: &StoredEvent, visit: impl FnMut(u64)) {
         let stream = self.streams.get(&event.stream);
         if self.others.is_empty() {
             let sets = stream.into_iter().chain([&self.everything]);
-            // A reader is in one of the two.
+            // A reader is in only one of the two sets.
             return sets.flatten().copied().for_each(visit);
         }
         let mut found: BTreeSet<u64> = self.everything.clone();

@@ -1,4 +1,4 @@
-//! The parts of following that need no cluster: who an event is for, and what a mailbox holds.
+//! Tests of following that need no cluster: matching events to readers, and mailboxes.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn store() -> Store {
     Store::open(Arc::new(MemVfs::new()), Path::new("/store"), options).expect("a store")
 }
 
-/// What a store gives out of these appends, each of one event.
+/// Returns the events that a store gives out after these appends of one event each.
 fn applied(events: Vec<(StreamName, Event)>) -> Vec<StoredEvent> {
     let mut store = store();
     let mut builder = command::Builder::new(Timestamp(1));
@@ -170,7 +170,7 @@ async fn a_mailbox_gives_out_what_came_in_order_and_tells_how_far_that_is() {
     assert_eq!(through, Mark { position: Position(9), version: Some(Version(4)) });
 }
 
-/// A reader that stopped must neither keep memory nor be cut off: it finds the rest in the store.
+/// A stopped reader must neither use memory nor be cut off: it finds the rest in the store.
 #[tokio::test]
 async fn a_mailbox_that_is_full_takes_nothing_more_and_says_so_behind_what_it_holds() {
     let mailbox = Mailbox::new(Mark::default());

@@ -1,11 +1,11 @@
-//! The time by which the owner of a group counts: what is due is written in the log, where the next leader finds it.
+//! The clock of the owner of a group: times that are due are written in the log, where the next leader finds them.
 
 use std::time::Duration;
 
 use quorate_proto::Timestamp;
 use tokio::time::Instant;
 
-/// Monotonic from where it was started.
+/// A clock that only moves forward from where it was started.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     wall: Timestamp,
@@ -13,8 +13,8 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Begins at the time that would be stamped now, and never behind log time: clocks that went back would hold up
-    /// what an earlier leader wrote down as due.
+    /// Starts the clock at the current stamp, but never before log time: a clock that went back would delay what an
+    /// earlier leader recorded as due.
     pub(super) fn start(stamp: Timestamp, log_time: Timestamp) -> Clock {
         Clock { wall: stamp.max(log_time), since: Instant::now() }
     }
@@ -26,7 +26,7 @@ impl Clock {
 
     pub(super) fn instant(&self, time: Timestamp) -> Instant {
         let micros = u64::try_from(time.0.saturating_sub(self.wall.0)).unwrap_or_default();
-        // What is too far away for a clock is looked at again tomorrow.
+        // A time that is too far away for `Instant` is looked at again tomorrow.
         let day = Duration::from_secs(24 * 3600);
         let due = self.since.checked_add(Duration::from_micros(micros));
         due.unwrap_or_else(|| Instant::now() + day)
@@ -42,7 +42,7 @@ mod tests {
         let second = 1_000_000;
         let before = Clock::start(Timestamp(7_200 * second), Timestamp(0));
         let due = Timestamp(before.now().0 + 10 * second);
-        // Its failure was stamped, and then another node leads, whose clock shows an hour less.
+        // The failure was stamped; then another node leads, whose clock is an hour behind.
         let after = Clock::start(Timestamp(3_600 * second), before.now());
         assert_eq!(after.instant(due), Instant::now() + Duration::from_secs(10));
         tokio::time::advance(Duration::from_secs(10)).await;

@@ -1,12 +1,12 @@
-//! Events that are read again by their position: to be tried once more, or to be shown.
+//! Reads single events again by their position, to try them once more or to show them.
 
 use quorate_proto::{Position, Query, Read};
 use quorate_store::{Fault, Reader, StoredEvent};
 
-/// Bytes of a page: any will do, for there is one event.
+/// The bytes of a page; any number will do, because there is only one event.
 const PAGE_BYTES: usize = 1;
 
-/// The event at a position; none if it was removed.
+/// Returns the event at a position; none if the event was removed.
 pub(super) fn at(reader: &Reader, position: Position) -> Result<Option<StoredEvent>, Fault> {
     let mut read = Read { with_system: true, ..Read::query(Query::everything()) };
     read.bounds.after = position.0.saturating_sub(1);

@@ -1,4 +1,4 @@
-//! The events of a group's query, as they are read ahead: a task of its own behind a short channel.
+//! The feed of a group: a task that reads the events of the group's query ahead, behind a short channel.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use tokio::sync::mpsc;
 
 use super::super::follow::{Follow, Live, Step};
 
-/// What was read.
+/// A message of the feed.
 pub(super) enum Fed {
     /// The next events that match.
     Events(Vec<StoredEvent>),
-    /// Everything that matches up to here was told.
+    /// Everything that matches up to here was sent.
     Through(Position),
-    /// It cannot go on.
+    /// The feed cannot continue.
     Broken(Problem),
 }
 
-/// Follows a query after a position. The task ends when the channel is dropped; it waits while nobody takes what it
-/// read.
+/// Follows a query after a position. The task ends when the channel is dropped; it waits while nobody takes the
+/// message that it has.
 pub(super) fn begin<H: Host>(
     live: Arc<Live<H>>,
     reader: Reader,
@@ -28,7 +28,7 @@ pub(super) fn begin<H: Host>(
     after: Position,
 ) -> mpsc::Receiver<Fed> {
     let (sender, receiver) = mpsc::channel(1);
-    // What this node has applied is what counts: it leads, or the owner ends.
+    // Local consistency is enough: this node leads, or the owner ends.
     let mut read = Read { follow: true, consistency: Consistency::Local, ..Read::query(query) };
     read.bounds.after = after.0;
     tokio::spawn(async move {

@@ -1,10 +1,10 @@
-//! Consumer groups: what is shared by their consumers is handed out by the leader, wherever they are connected.
+//! Consumer groups: the leader hands events out to the consumers of a group, wherever they are connected.
 //!
 //! ```text
 //! consumer → service (any node) → pass → passed (the leader) ─┐
 //!                    └──────── on the leader ─────────────────┴→ seat → owner (one task per group and term)
 //! follow → feed → owner → dispatcher → outbox → consumer
-//!                            └→ what became of events → the log, one proposal at a time → confirmations
+//!                            └→ outcomes of events → the log, one proposal at a time → confirmations
 //! ```
 
 mod clock;
@@ -41,21 +41,21 @@ use reign::Reign;
 pub(crate) use passed::PassService;
 pub(crate) use service::GroupsService;
 
-/// Inputs that wait for an owner; whoever has more waits with them.
+/// The maximum number of inputs that wait for an owner; senders of more inputs wait too.
 const INPUTS_WAITING_MAX: usize = 256;
 
-/// The consumer groups of a node. One for each node.
+/// The consumer groups of a node. Each node has one.
 pub(crate) struct Groups<H: Host> {
     appends: Arc<Appends<H>>,
     live: Arc<Live<H>>,
     stopping: CancellationToken,
     reign: watch::Receiver<Reign>,
     owners: Mutex<HashMap<GroupName, Handle>>,
-    /// The connection to the newest leader that is not this node, by its address.
+    /// The connection to the newest leader other than this node, with the leader's address.
     connection: Mutex<Option<(String, Channel)>>,
 }
 
-/// How an owner is reached.
+/// The handle of an owner.
 #[derive(Clone)]
 struct Handle {
     term: Term,
@@ -64,11 +64,11 @@ struct Handle {
     ended: CancellationToken,
 }
 
-/// Where a group is owned.
+/// The node that owns a group.
 enum Place {
-    /// Here, in this term.
+    /// This node, in this term.
     Here(Term),
-    /// By another node.
+    /// Another node, in this term.
     There(Member, Term),
 }
 
@@ -83,7 +83,7 @@ impl<H: Host> Groups<H> {
         Arc::new(Groups { appends, live, stopping, reign, owners, connection })
     }
 
-    /// Waits until a leader is known.
+    /// Waits until a leader is known, and returns the place of the owners.
     async fn place(&self, deadline: Instant) -> Result<Place, Problem> {
         let mut status = self.appends.replica.status();
         let known = status.wait_for(|now| now.id.is_none() || place_of(now).is_some());
@@ -111,14 +111,14 @@ impl<H: Host> Groups<H> {
             };
             match timeout_at(deadline, joining).await {
                 Ok(Some(seated)) => return Ok((seated?, inbox)),
-                // That owner has ended; the next one waits until it is gone.
+                // This owner has ended; the next one waits until it is gone.
                 Ok(None) => {}
                 Err(_) => return Err(unavailable("the group did not let the consumer in in time")),
             }
         }
     }
 
-    /// The way to the owner of a group; it is started if there is none.
+    /// Returns the inbox of a group's owner, which is started if there is none.
     fn owner(
         self: &Arc<Self>,
         name: &GroupName,
@@ -153,7 +153,7 @@ impl<H: Host> Groups<H> {
         Ok(inbox)
     }
 
-    /// Takes an owner that has ended out of the list, unless another one took its place.
+    /// Removes an owner that has ended from the list, unless another one took its place.
     fn forget(&self, name: &GroupName) {
         let mut owners = self.owners();
         if owners.get(name).is_some_and(|handle| handle.inbox.is_closed()) {
@@ -161,7 +161,7 @@ impl<H: Host> Groups<H> {
         }
     }
 
-    /// What the owner of a group knows, if it is on this node and answers.
+    /// Returns the state that only the owner of a group knows, if the owner is on this node and answers.
     async fn watched(&self, name: &GroupName) -> Option<Watched> {
         let inbox = self.owners().get(name)?.inbox.clone();
         let (reply, answer) = oneshot::channel();

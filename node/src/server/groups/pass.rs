@@ -1,4 +1,4 @@
-//! A consumer that is connected to a follower: what it says goes on to the leader, and what it is told comes back.
+//! A consumer that is connected to a follower: its messages go to the leader, and those of the leader come back.
 
 use std::pin::Pin;
 use std::sync::PoisonError;
@@ -24,14 +24,14 @@ use super::super::forward::opening_of;
 use super::super::problem;
 use super::{Groups, unavailable};
 
-/// A leader that does not take a consumer by then is not there. It waits for its owner to take over.
+/// The time within which a leader must accept a consumer. It includes the owner's time to take over.
 const OPENED_WITHIN: Duration = Duration::from_secs(8);
-/// A leader that does not tell by then what it knows of a group is done without.
+/// The time within which a leader must report what it knows of a group; otherwise that is left out.
 const WATCHED_WITHIN: Duration = Duration::from_secs(1);
-/// Messages that wait for the transport; more would only wait longer.
+/// The maximum number of messages that wait for the transport; more would only wait longer.
 const MESSAGES_WAITING_MAX: usize = 2;
 
-/// What the leader tells a consumer. Dropping it tells the leader that the consumer was lost.
+/// The leader's messages to a consumer. Dropping this informs the leader that the consumer was lost.
 pub(crate) struct Passed {
     inbound: Option<Streaming<v1::ConsumeResponse>>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -56,7 +56,7 @@ impl Stream for Passed {
     }
 }
 
-/// What the leader says; what only the connection to it says is that it cannot be reached.
+/// Returns the leader's problem; an error of the connection itself becomes an unreachable leader.
 fn told(status: &Status) -> Problem {
     problem_of(status).unwrap_or_else(|| {
         unavailable(format!("the connection to the leader was lost: {}", status.message()))
@@ -91,7 +91,7 @@ impl<H: Host> Groups<H> {
         Ok(Passed { inbound: Some(inbound), stopping, _over: over.drop_guard() })
     }
 
-    /// What the leader knows of a group beside the log, if it tells in time.
+    /// Returns what the leader knows of a group beside the log, if it answers in time.
     pub(super) async fn ask_leader(
         &self,
         leader: &Member,
@@ -105,7 +105,7 @@ impl<H: Host> Groups<H> {
         answer.ok().map(tonic::Response::into_inner)
     }
 
-    /// A client of the leader; all consumers of this node share the connection.
+    /// Returns a client of the leader; all consumers of this node share the connection.
     fn leader(&self, leader: &Member) -> Result<PassGroupsClient<Channel>, Problem> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let address = &leader.peer_address;
@@ -124,13 +124,13 @@ impl<H: Host> Groups<H> {
     }
 }
 
-/// What a consumer says, as it goes on to the leader.
+/// Returns a consumer's message in the form in which it goes to the leader.
 fn passed_on(request: v1::ConsumeRequest) -> peer::PassRequest {
     peer::PassRequest { request: Some(request), ..peer::PassRequest::default() }
 }
 
-/// Passes on what a consumer says, as fast as the leader takes it. A consumer that leaves in order says so to the
-/// leader; so does a node that stops, for its consumers are well.
+/// Passes a consumer's messages on, as fast as the leader takes them. The leader is informed when the consumer
+/// leaves in order, and also when this node stops, because its consumers are well.
 async fn pump(
     mut requests: Streaming<v1::ConsumeRequest>,
     outbound: mpsc::Sender<peer::PassRequest>,

@@ -1,4 +1,4 @@
-//! The leader's side of passing: takes the consumers that joined at other nodes.
+//! The leader's side of passing: accepts the consumers that joined at other nodes.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::dispatcher::Left;
 use super::outbox::Outgoing;
 use super::seat::{Said, Seat};
 
-/// The service that takes consumers from other nodes.
+/// The service that accepts consumers from other nodes.
 pub(crate) struct PassService<H: Host> {
     pub(crate) groups: Arc<Groups<H>>,
 }
@@ -42,7 +42,7 @@ impl<H: Host> PassGroups for PassService<H> {
             peer::PassRequest { left: true, .. } => Ok(Said::Left),
             peer::PassRequest { request, .. } => Ok(Said::Request(request.unwrap_or_default())),
         };
-        // The node of a consumer that leaves in order says so: if it only ends, it lost the consumer, or is lost.
+        // The node of a consumer that leaves in order reports that; a mere end means a lost consumer or node.
         seat.serve(requests.map(said), Left::Lost);
         Ok(Response::new(seated.outgoing))
     }

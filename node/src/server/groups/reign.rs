@@ -1,11 +1,11 @@
-//! What the owners of groups must hear of: that this node leads, and that somebody changed a group.
+//! The state that the owners of groups watch: the leadership of this node, and changes of groups.
 
 use quorate_proto::{LogIndex, Term};
 use quorate_raft::host::Host;
 use quorate_raft::{Replica, Role};
 use tokio::sync::watch;
 
-/// What an owner watches.
+/// The state of the node that an owner watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reign {
     /// The newest term that this node knows.
@@ -17,14 +17,14 @@ pub(super) struct Reign {
 }
 
 impl Reign {
-    /// Whether it is as new as the leadership of this term.
+    /// Returns true if this state is as new as the leadership in `term`.
     pub(super) fn has_reached(&self, term: Term) -> bool {
         self.leads_in == Some(term) || self.term > term
     }
 }
 
-/// Keeps it up to date for all owners of a node at once, so that they wake for nothing else; ends when nobody
-/// watches any more, or the node does.
+/// Keeps one state up to date for all owners of a node, so that they wake for nothing else; ends when nobody
+/// watches it any more, or when the node stops.
 pub(super) fn watch<H: Host>(replica: Replica<H>) -> watch::Receiver<Reign> {
     let (sender, receiver) = watch::channel(Reign::default());
     tokio::spawn(async move {

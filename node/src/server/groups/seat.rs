@@ -1,4 +1,4 @@
-//! What a consumer says, on its way to the owner: read as fast as the owner takes it.
+//! The messages of a consumer on their way to the owner: they are read as fast as the owner takes them.
 
 use futures_util::{Stream, StreamExt};
 use quorate_proto::wire::{begun_of, settlements_of, v1};
@@ -10,10 +10,10 @@ use tonic::Status;
 use super::dispatcher::{ConsumerId, Left};
 use super::owner::Input;
 
-/// What comes in from a consumer.
+/// A message of a consumer.
 pub(super) enum Said {
     Request(v1::ConsumeRequest),
-    /// It leaves in order.
+    /// The consumer leaves in order.
     Left,
 }
 
@@ -21,13 +21,13 @@ pub(super) enum Said {
 pub(super) struct Seat {
     pub(super) id: ConsumerId,
     pub(super) inbox: mpsc::Sender<Input>,
-    /// Cancelled when nobody listens to what goes out any more.
+    /// Cancelled when nobody receives the consumer's deliveries any more.
     pub(super) over: CancellationToken,
 }
 
 impl Seat {
-    /// Passes on what the consumer says, until it went; in a task of its own. `at_end` is what the end of its
-    /// requests means.
+    /// Passes the consumer's messages on in a task of its own, until the consumer is gone. `at_end` is the
+    /// meaning of the end of its messages.
     pub(super) fn serve<S>(self, requests: S, at_end: Left)
     where
         S: Stream<Item = Result<Said, Status>> + Unpin + Send + 'static,
@@ -38,7 +38,7 @@ impl Seat {
                 Ok(how) => Input::Leave { id: self.id, how },
                 Err(problem) => Input::Expel { id: self.id, problem },
             };
-            // An owner that is gone has let everybody go.
+            // If the owner is gone, all its consumers are released already.
             let _ = self.inbox.send(left).await;
         });
     }

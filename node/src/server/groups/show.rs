@@ -1,4 +1,4 @@
-//! Groups as they are shown: what the log knows, with what only their owners know where that can be had.
+//! Groups as they are shown: the state in the log, and what only their owners know if it is available.
 
 use std::iter;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use tonic::Status;
 use super::owner::Watched;
 use super::{Groups, Place, events, not_found};
 
-/// Most groups that a node tells of in its status.
+/// The maximum number of groups that a node reports in its status.
 const LAGS_MAX: usize = 1_000;
-/// Groups that are looked up in one go for a list.
+/// The number of groups that are looked up at once for a list.
 const GROUPS_AT_ONCE: usize = 100;
-/// About what a group takes in a list beside its query.
+/// The approximate number of bytes of a group in a list, without its query.
 const GROUP_BYTES: usize = 512;
-/// Owners that are busy for longer, all of them together, are done without.
+/// The time for which a node waits for the states of all its owners together; others are left out.
 const WATCHED_WITHIN: Duration = Duration::from_millis(200);
 
 impl From<Watched> for peer::WatchResponse {
@@ -33,7 +33,7 @@ impl From<Watched> for peer::WatchResponse {
 }
 
 impl<H: Host> Groups<H> {
-    /// One group. What only its owner knows is asked of the leader, and left out if that does not answer.
+    /// Returns one group. The leader is asked for the owner's state, which is left out without an answer.
     pub(super) async fn show(
         &self,
         reader: &Reader,
@@ -54,7 +54,7 @@ impl<H: Host> Groups<H> {
         Ok(group)
     }
 
-    /// How far behind the groups are, as this node knows it.
+    /// Returns the lags of the groups, as this node knows them.
     pub(crate) async fn lags(&self) -> Vec<v1::GroupLag> {
         let Some(reader) = self.appends.replica.reader() else { return Vec::new() };
         let last = reader.point().position;
@@ -74,7 +74,7 @@ impl<H: Host> Groups<H> {
     }
 }
 
-/// All groups as the log knows them; at any time it holds one message of them.
+/// Returns all groups as the log knows them; at any time the stream holds one message of them.
 pub(super) fn all(
     reader: Reader,
 ) -> impl Stream<Item = Result<v1::ListGroupsResponse, Status>> + Send {
@@ -86,7 +86,7 @@ pub(super) fn all(
         })
 }
 
-/// About one message of the groups after a name, and the last one's name; none at the end.
+/// Returns about one message of the groups after a name, and the name of the last one; none at the end.
 fn page(reader: &Reader, after: Option<&GroupName>) -> Option<(Vec<GroupSummary>, GroupName)> {
     let mut bytes = 0;
     let mut has_room = |summary: &GroupSummary| {
@@ -101,7 +101,7 @@ fn page(reader: &Reader, after: Option<&GroupName>) -> Option<(Vec<GroupSummary>
     Some((summaries, last))
 }
 
-/// Adds what only the owner knows. It knows the floor best: the log is told rarely where nothing matches.
+/// Adds the owner's state. Its floor is the newest: a floor without matching events is rarely logged.
 fn add(group: &mut v1::Group, watched: peer::WatchResponse, last: Position) {
     let peer::WatchResponse { floor, in_flight, consumers } = watched;
     if floor > group.floor {
@@ -111,14 +111,14 @@ fn add(group: &mut v1::Group, watched: peer::WatchResponse, last: Position) {
     (group.in_flight, group.consumers) = (in_flight, consumers);
 }
 
-/// A group as the log knows it, when the log ends at `last`.
+/// Returns a group as the log knows it when the log ends at `last`.
 pub(super) fn shown(summary: GroupSummary, last: Position) -> v1::Group {
     let behind = last.0.saturating_sub(summary.floor.0);
     let lag = behind.saturating_sub(summary.settled);
     v1::Group { lag, ..summary.into() }
 }
 
-/// Returns those of some events that are settled, and those that are parked.
+/// Returns which of these events are settled, and which are parked.
 pub(super) fn settled(state: &GroupState, positions: Vec<Position>) -> v1::FindSettledResponse {
     let mut found = v1::FindSettledResponse::default();
     for position in positions {
@@ -134,7 +134,7 @@ pub(super) fn settled(state: &GroupState, positions: Vec<Position>) -> v1::FindS
     found
 }
 
-/// Some parked events, with the events themselves where they are still there.
+/// Returns parked events, with the events themselves where they are still there.
 pub(super) fn parked(reader: &Reader, parked: Vec<Parked>) -> Result<Vec<v1::ParkedEvent>, Fault> {
     let with_event = |parked: Parked| {
         let event = events::at(reader, parked.position)?;

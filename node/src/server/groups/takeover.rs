@@ -1,4 +1,4 @@
-//! What an owner begins with: what the log knows of the group, all of earlier terms included.
+//! The state with which an owner begins: the group as the log has it, with all entries of earlier terms.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use super::super::problem;
 use super::dispatcher::Known;
 use super::{events, not_found};
 
-/// A leader that does not reach its point by then lets its consumers try elsewhere.
+/// The time within which a leader must reach its point; otherwise its consumers try elsewhere.
 const REACHED_WITHIN: Duration = Duration::from_secs(5);
 
-/// The group as of everything that was committed before.
+/// Returns the group's state after everything that was committed before the call.
 pub(super) async fn state<H: Host>(
     replica: &Replica<H>,
     name: &GroupName,
@@ -28,7 +28,7 @@ pub(super) async fn state<H: Host>(
     Ok((reader, state))
 }
 
-/// What a dispatcher is made of.
+/// Returns the state for a new dispatcher.
 pub(super) async fn known<H: Host>(
     replica: &Replica<H>,
     reader: &Reader,
@@ -49,7 +49,7 @@ pub(super) async fn known<H: Host>(
     })
 }
 
-/// What failed, with the streams that the strategy asks for. An event that was removed is in none.
+/// Returns failed events with their streams, if the strategy needs them. A removed event has no stream.
 pub(super) async fn with_streams<H: Host>(
     replica: &Replica<H>,
     reader: &Reader,

@@ -1,4 +1,4 @@
-//! Bits flip and files go missing: nothing that was answered is lost without a fault that says so.
+//! Bits flip and files go missing: no acknowledged entry is lost without a fault that reports it.
 
 use quorate_store::vfs::{MemVfs, Survival, Vfs};
 
@@ -11,7 +11,7 @@ use crate::log::segments::segment_name;
 struct Stopped {
     vfs: MemVfs,
     full: Model,
-    /// Without the newest batch.
+    /// The model without the newest batch.
     before: Model,
     scan: Scan,
 }
@@ -44,7 +44,7 @@ fn path(number: u64) -> PathBuf {
     directory().join(segment_name(number))
 }
 
-/// Opens a log with one bit flipped: a fault, or everything, or what `may_lose` allows.
+/// Opens a log with one bit flipped; checks for a fault, the whole log, or the loss that `may_lose` allows.
 fn check_flip(stopped: &Stopped, number: u64, byte: u64, covered: Option<LogId>, may_lose: bool) {
     let vfs = stopped.vfs.fork();
     vfs.flip_bit(&path(number), byte, (byte % 8) as u8).expect("there is such a byte");
@@ -62,7 +62,7 @@ fn check_flip(stopped: &Stopped, number: u64, byte: u64, covered: Option<LogId>,
     }
 }
 
-/// Every byte in use, and some of the rest.
+/// Returns the places of the bytes in use (of large payloads, a sample), and of some of the others.
 fn bytes_to_flip(stopped: &Stopped) -> Vec<Place> {
     let mut places = Vec::new();
     for (number, length) in &stopped.scan.used {
@@ -70,7 +70,7 @@ fn bytes_to_flip(stopped: &Stopped) -> Vec<Place> {
         let last = batches.map(|batch| batch.place.offset + padded(batch.header.length.into()));
         let end = last.max().unwrap_or(BLOCK);
         let unused = (end..*length).step_by(509);
-        // The middle of a large payload is like its neighbourhood.
+        // The bytes in the middle of a large payload are alike, so a sample of them is enough.
         let used = (0..end).filter(|byte| byte % BLOCK < 600 || byte % 13 == 0);
         places.extend(used.chain(unused).map(|offset| Place { number: *number, offset }));
     }
@@ -126,7 +126,7 @@ fn a_batch_that_was_begun_proves_that_the_one_before_it_was_durable() {
     for count in 2..=stopped.scan.chain.len() {
         let vfs = stopped.vfs.fork();
         for batch in stopped.scan.chain.iter().rev().take(count) {
-            // Not in the header: that the batch was begun can be read.
+            // The flip is not in the header, which shows that the batch was begun.
             let byte = batch.place.offset + BATCH_HEADER_BYTES as u64 + 6;
             vfs.flip_bit(&path(batch.place.number), byte, 1).expect("flips");
         }
@@ -206,7 +206,7 @@ fn what_an_earlier_use_of_a_segment_left_never_comes_back() {
     let (log, mut writer) = open_log(&vfs).expect("opens");
     let mut run = Run::new(Model::default());
     for _ in 0..40 {
-        // The same lengths each time: records of every use stand where those of the one before stood.
+        // The lengths are the same each time: records of every use stand where those of the use before stood.
         let steps =
             [Step::Append(vec![9000]), Step::Write, Step::Sync, Step::Commit(1), Step::Purge(0)];
         run.go(&steps, &log, &mut writer);

@@ -1,4 +1,4 @@
-//! On the real file system.
+//! The log on the real file system.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ fn readers_on_other_threads_see_whole_entries_while_segments_turn_over() {
     std::thread::scope(|scope| {
         let reader = log.clone();
         scope.spawn(move || {
-            // What is purged meanwhile is an error of its own kind; what is read is right.
+            // A read of entries that are purged meanwhile fails with its own kind of error.
             while reader.state().last.is_none_or(|id| id.index.0 < last) {
                 let state = reader.state();
                 let from = state.purged.map_or(0, |id| id.index.0 + 1);

@@ -1,4 +1,4 @@
-//! The bytes: what is encoded is decoded, and no bytes make a decoder panic.
+//! The format: encoded values decode to the same values, and no bytes make a decoder panic.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -43,7 +43,7 @@ fn batch(seed: Seed) -> Bytes {
     Bytes::from(batch.finish(17, previous, Some(LogId::new(1, 4))))
 }
 
-/// Decodes as a start does.
+/// Decodes a batch as a start does.
 fn decode(bytes: &Bytes, seed: Seed) -> Option<Vec<Record>> {
     let header = decode_batch_header(bytes, seed).filter(|header| is_whole(bytes, header, seed))?;
     let records = decode_batch(&bytes.slice(..header.length as usize), &header, seed);
@@ -106,7 +106,7 @@ fn a_batch_put_together_of_two_attempts_is_none() {
         }
         batch.finish(9, Place::default(), None)
     };
-    // Records of 512 bytes, which also lie alike: the cut is between two of them.
+    // The records of both batches have 512 bytes and the same offsets: the cut is between two records.
     let (one, other) = (of(100), of(200));
     let cut = BATCH_HEADER_BYTES + 512 * 7;
     let mixed: Vec<u8> = one[..cut].iter().chain(&other[cut..]).copied().collect();

@@ -1,5 +1,5 @@
-//! Tests of the log: what they share. A script of steps runs against the log and against a model; after
-//! whatever happens, the log must be at one of the model's states that it was allowed to be at.
+//! The shared parts of the log's tests. A script of steps runs against the log and against a model; after
+//! any failure or restart, the log must be at one of the states of the model that are allowed then.
 
 mod behaviour;
 mod damage;
@@ -63,7 +63,7 @@ fn pump(writer: &mut LogWriter) -> Result<(), Fault> {
     writer.sync()
 }
 
-/// Payloads differ from entry to entry and from term to term.
+/// Returns an entry whose payload differs from entry to entry and from term to term.
 fn entry(term: u64, index: u64, length: usize) -> LogEntry {
     let mut dice = Dice(term << 32 | index);
     let payload: Vec<u8> = (0..length).map(|_| dice.roll() as u8).collect();
@@ -83,10 +83,10 @@ fn peer(node: u64, boot: u64) -> PeerMemory {
     PeerMemory { node, boot, acknowledged: Some(LogId::new(1, boot)), vote: vote(boot) }
 }
 
-/// The number of what was answered, and the answer.
+/// The number of the state that a step leads to, and the answer to the step.
 type Answer = (usize, Result<(), String>);
 
-/// What was answered, in order.
+/// The answers to the steps, in order.
 #[derive(Clone, Default)]
 struct Answers(Arc<Mutex<Vec<Answer>>>);
 
@@ -103,13 +103,13 @@ impl Answers {
         self.0.lock().expect("answers").clone()
     }
 
-    /// The last number that was answered with success.
+    /// Returns the last number that was answered with success.
     fn last_good(&self) -> Option<usize> {
         self.all().iter().filter(|(_, answer)| answer.is_ok()).map(|(number, _)| *number).max()
     }
 }
 
-/// What a log holds, as a list.
+/// The contents of a log, as a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Model {
     vote: Option<VoteRecord>,
@@ -121,18 +121,18 @@ struct Model {
     boots: u64,
 }
 
-/// One thing that is done to a log.
+/// An operation on a log.
 #[derive(Clone, Debug)]
 enum Step {
     Append(Vec<usize>),
     Vote,
-    /// Keep all but so many of the last that are not committed.
+    /// Truncates this many of the last entries, but none that is committed.
     Truncate(u64),
-    /// Commit so many more.
+    /// Commits this many more entries.
     Commit(u64),
-    /// Purge so many of the committed.
+    /// Purges this many of the committed entries.
     Purge(u64),
-    /// Purge so far beyond the end.
+    /// Purges this far beyond the end.
     PurgeBeyond(u64),
     Remember,
     Write,
@@ -140,7 +140,7 @@ enum Step {
 }
 
 impl Step {
-    /// How many states the step leads through.
+    /// Returns the number of states that the step leads through.
     fn parts(&self) -> usize {
         if let Step::Append(lengths) = self { lengths.len() } else { 1 }
     }
@@ -206,7 +206,7 @@ impl Model {
         self.entries.iter().map(|entry| entry.id).find(|id| id.index.0 == index)
     }
 
-    /// The last committed entry that is there, or was.
+    /// Returns the last committed entry that is there, or was there.
     fn last_committed(&self) -> Option<LogId> {
         self.id(self.committed).or(self.purged)
     }
@@ -236,7 +236,7 @@ impl Model {
         log.purge(id);
     }
 
-    /// Whether the log holds just this; marks and peers aside, which may be further on.
+    /// Returns true if the log is at this state, except for marks and peers, which may be further on.
     fn is_held_by(&self, log: &RaftLog) -> bool {
         let state = log.state();
         (state.vote, state.purged, state.last, state.truncation)
@@ -245,7 +245,7 @@ impl Model {
     }
 }
 
-/// All entries of a log, in many small reads.
+/// Reads all entries of a log, in many small reads.
 fn read_all(log: &RaftLog) -> Vec<LogEntry> {
     let state = log.state();
     let Some(last) = state.last else { return Vec::new() };
@@ -260,7 +260,7 @@ fn read_all(log: &RaftLog) -> Vec<LogEntry> {
     entries
 }
 
-/// A pseudo-random script; with `count` steps.
+/// Returns a pseudo-random script with `count` steps.
 fn script(seed: u64, count: usize) -> Vec<Step> {
     let mut dice = Dice(seed);
     (0..count).map(|_| random_step(&mut dice)).collect()
@@ -294,8 +294,8 @@ fn random_length(dice: &mut Dice) -> usize {
     dice.below(bound) as usize
 }
 
-/// A script's run: the states that the model was in, before the first step, after each, and after each
-/// entry of an append, which may be cut off between two.
+/// A script's run: the states of the model before the first step, after each step, and after each entry of an
+/// append, because a cut may come between two entries.
 struct Run {
     states: Vec<Model>,
     answers: Answers,
@@ -325,12 +325,12 @@ impl Run {
         }
     }
 
-    /// The last state that was answered for.
+    /// Returns the last state that was acknowledged.
     fn acknowledged(&self) -> &Model {
         &self.states[self.answers.last_good().unwrap_or(0)]
     }
 
-    /// The state that the log is at, among those it may be at: none before what was answered.
+    /// Returns the state that the log is at, which must be one of those from the last acknowledged state on.
     fn state_of(&self, log: &RaftLog) -> Model {
         let acknowledged = self.answers.last_good().unwrap_or(0);
         let allowed = &self.states[acknowledged..];
@@ -347,7 +347,7 @@ impl Run {
         Model { committed, boots, ..held.clone() }
     }
 
-    /// Marks are at least what was answered with, and at most what was submitted.
+    /// Checks that the marks are at least the acknowledged ones, and at most the submitted ones.
     fn check_marks(&self, acknowledged: usize, log: &RaftLog) -> (u64, u64) {
         let state = log.state();
         let least = &self.states[acknowledged];

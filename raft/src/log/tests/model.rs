@@ -43,7 +43,7 @@ proptest! {
                 run.go(std::slice::from_ref(&step), &log, &mut writer);
                 prop_assert!(run.states.last().expect("a state").is_held_by(&log), "{step:?}");
             }
-            // A clean end: all handles are dropped, and the writer writes what is left, marks included.
+            // The log ends cleanly: all handles are dropped, and the writer writes the rest and the marks.
             drop(log);
             while writer.wait() {
                 pump(&mut writer).expect("the disk is well");

@@ -1,10 +1,10 @@
-//! The power goes at every operation that changes the disk, also while a start mends what the last cut left.
+//! The power is cut at every operation that changes the disk, also while a start repairs an earlier cut.
 
 use quorate_store::vfs::{MemVfs, Survival};
 
 use super::*;
 
-/// Runs a script on a disk whose power goes after so many changes; whether it went.
+/// Runs a script on a disk whose power is cut after `changes` changes; returns true if something failed.
 fn run_until_cut(script: &[Step], changes: u64) -> (MemVfs, Run, bool) {
     let vfs = MemVfs::new();
     vfs.cut_after(changes);
@@ -20,9 +20,9 @@ fn survivals(seed: u64) -> Vec<Survival> {
     [Survival::Nothing, Survival::Everything].into_iter().chain(seeds).collect()
 }
 
-/// Opens what a cut left, cutting every start once more, and goes on where it is open.
+/// Opens the log after a cut, cuts every start once more, and checks that the log goes on once it opens.
 fn check_every_start(cut: &MemVfs, run: &Run, seed: u64) {
-    // A catalog may stand where what was answered is committed, and must not make a start fail.
+    // A catalog may stand at the last acknowledged commit, and must not make a start fail.
     let options = || LogOptions { covered: run.acknowledged().last_committed(), ..options() };
     for changes in 0.. {
         let vfs = cut.fork();
@@ -38,7 +38,7 @@ fn check_every_start(cut: &MemVfs, run: &Run, seed: u64) {
     }
 }
 
-/// What is appended after a start stays, and nothing that a cut left behind comes back.
+/// Checks that entries appended after a start stay, and that remains of a cut do not come back.
 fn check_goes_on(vfs: &MemVfs, held: &Model, log: &RaftLog, writer: &mut LogWriter) {
     let mut run = Run::new(held.clone());
     run.go(&[Step::Vote, Step::Append(vec![100, 5000, 0]), Step::Write], log, writer);
@@ -72,7 +72,7 @@ fn a_power_cut_at_any_operation_loses_nothing_that_was_answered() {
 
 #[test]
 fn a_power_cut_during_turnover_of_segments_loses_nothing_that_was_answered() {
-    // Large entries and steady purging: every few batches take a new segment and give one back.
+    // With large entries and steady purging, every few batches take a new segment and give one back.
     let mut script = Vec::new();
     for _ in 0..12 {
         script.extend([Step::Append(vec![9000, 9000]), Step::Write, Step::Sync, Step::Commit(9)]);

@@ -18,10 +18,10 @@ use crate::replica::{Replica, ReplicaOptions, Timing};
 use crate::types::Place;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The node that the link begins at. Its peer is the only member of its cluster, and knows nothing of it.
+/// The node at which the link begins. Its peer is the only member of its cluster, and does not know the node.
 const HERE: u64 = 9;
 
-/// A replica that serves its peers, on a runtime of its own: when that ends, so do all its connections.
+/// A replica that serves its peers on its own runtime: when the runtime ends, so do all its connections.
 struct Peer {
     replica: Replica<TokioHost>,
     address: String,
@@ -100,7 +100,7 @@ async fn ask(link: &Link<TokioHost>) -> Result<v1::VoteResponse, Status> {
     asked.await
 }
 
-/// An idle cluster lost one election round to a follower that had been started again since it was greeted.
+/// An idle cluster lost one election round to a follower that had been restarted since it was greeted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_was_started_again_since_the_last_vote_answers_the_next_one_within_one_call() {
     let vfs = MemVfs::new();

@@ -1,4 +1,4 @@
-//! What is read to judge an append by events of long ago, in a stream of many chunks.
+//! The reads that it takes to judge an append by events of long ago, in a stream of many chunks.
 
 use std::sync::atomic::Ordering;
 
@@ -7,8 +7,8 @@ use quorate_proto::Setting;
 use super::super::Early;
 use super::*;
 
-/// A store of 200 chunks, all of them outside of the window. Of each hundred in a row, `share` hold an event of
-/// order-1.
+/// Returns a store of 200 chunks, all of them before the window. Of each hundred in a row, `share` hold an
+/// event of order-1.
 fn store_of_many_chunks(share: u8) -> Store {
     let mut store = store();
     for id in 1..=200 {
@@ -24,7 +24,7 @@ fn store_of_many_chunks(share: u8) -> Store {
     store
 }
 
-/// How many blocks of events and pieces of the index `work` looks into.
+/// Counts the blocks of events and the pieces of the index that `work` looks into.
 fn looks<T>(store: &mut Store, work: impl FnOnce(&mut Store) -> T) -> (T, u64) {
     let cache = store.folder.cache.clone();
     let before = cache.looks.load(Ordering::Relaxed);
@@ -92,11 +92,11 @@ fn before_it_is_proposed_an_append_is_judged_without_a_look_at_the_disk() {
         let append = append("order-1", expectation, &[211]);
         assert_eq!(early(&mut store, &append), Early::Propose, "{expectation:?}");
     }
-    // Above its N, by an event that is in the window, which knows no such id.
+    // The stream is above this N by an event that is in the window, and the window does not know this id.
     let conflict = early(&mut store, &append("order-1", exactly(200), &[212]));
     let refused = matches!(conflict, Early::Answer(Verdict::Rejected(Rejection::Conflict { .. })));
     assert!(refused, "{conflict:?}");
-    // What the window knows, and what may be older than the window, is looked for beside.
+    // An append that the window knows, and one that may be older than the window, need a read beside apply.
     let mut old = append("order-1", exactly(3), &[4]);
     old.writes[0].events[0].data = Bytes::from_static(&[7; 600]);
     let mut first_of = |append: &Append| {

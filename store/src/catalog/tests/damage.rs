@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A fault is allowed, another answer is not; also a whole older checkpoint is none.
+/// Asks for everything: a fault is allowed, another answer is not, and neither is a whole older checkpoint.
 fn ask_everything(vfs: &MemVfs, checkpoint: u64, count: u64) {
     let Ok(catalog) = Catalog::open(&shared(vfs), path(), CACHE) else { return };
     assert_eq!(catalog.state(), state(checkpoint));
@@ -42,7 +42,7 @@ fn each_copy_of_the_header_is_enough() {
     let vfs = with_checkpoints(1, 10);
     let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
     commit(&catalog, 2, 10).expect("committed");
-    // The power goes right after the commit.
+    // The power fails right after the commit.
     vfs.cut_after(0);
     drop(catalog);
     vfs.restart(Survival::Nothing);

@@ -1,4 +1,4 @@
-//! A catalog, a manifest and a `CURRENT` that an earlier build wrote: every later one must read them.
+//! A catalog, a manifest and a `CURRENT` that an earlier build wrote: every later build must read them.
 
 use std::env;
 
@@ -7,7 +7,7 @@ use crate::format::current;
 use crate::format::manifest::{self, Manifest};
 use crate::vfs::File;
 
-/// The bytes of a fixture; with QUORATE_REWRITE=1 it is made anew first.
+/// Returns the bytes of a fixture; with QUORATE_REWRITE=1 it is made anew first.
 fn fixture(name: &str, make: impl FnOnce() -> Vec<u8>) -> Bytes {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     if env::var_os("QUORATE_REWRITE").is_some() {
@@ -19,7 +19,7 @@ fn fixture(name: &str, make: impl FnOnce() -> Vec<u8>) -> Bytes {
 
 const SECTOR: usize = 512;
 
-/// The length of a file that is mostly zeros, then its other sectors, each behind its offset.
+/// Packs a file that is mostly zeros: its length, then the sectors that are not zero, each behind its offset.
 fn pack(bytes: &[u8]) -> Vec<u8> {
     let mut packed = (bytes.len() as u64).to_le_bytes().to_vec();
     for (sector, offset) in bytes.chunks(SECTOR).zip((0_u64..).step_by(SECTOR)) {

@@ -13,7 +13,7 @@ fn group(checkpoint: u64) -> GroupName {
     GroupName::new(format!("group-{checkpoint}")).expect("a name")
 }
 
-/// At each checkpoint a group comes, with two parked events, and the one of the checkpoint before goes.
+/// Each checkpoint adds a group with two parked events, and removes the group of the one before.
 pub(super) fn group_rows(checkpoint: u64) -> Vec<Row> {
     let (query, settings) = (Query::everything(), GroupSettings::default());
     let definition = GroupDefinition { query, after: Position(0), settings };
@@ -50,7 +50,7 @@ pub(super) fn check_groups(catalog: &CatalogExport, checkpoint: u64) {
     assert_eq!((groups.summaries_after(None).count(), catalog.contents().groups.rows), (1, 3));
 }
 
-/// Puts a row of the table of groups in the place of what is there, under a good checksum or none.
+/// Replaces a row of the table of groups by another row, under a good checksum, or removes it.
 fn replace(catalog: &Catalog, key: &[u8], value: Option<Vec<u8>>) {
     let transaction = begin(&catalog.database, path()).expect("begun");
     {

@@ -1,4 +1,4 @@
-//! A catalog over power cuts, disks that fail and disks that are full.
+//! A catalog across power cuts, and on disks that fail or are full.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn a_full_disk_fails_the_commit_and_keeps_the_checkpoint() {
     check(&Catalog::open(&shared(&vfs), path(), CACHE).expect("opened").newest(), 1, 10);
 }
 
-/// Runs commits with the power cut after so many changes, and looks at what every kind of cut leaves.
+/// Runs commits with the power cut after `changes` changes, and checks what every kind of cut leaves.
 fn cut_power(base: &MemVfs, changes: u64, count: u64) -> bool {
     let vfs = base.fork();
     vfs.cut_after(changes);
@@ -67,7 +67,7 @@ fn a_power_cut_at_any_moment_leaves_the_old_checkpoint_or_the_new_one() {
     assert!(changes > 10, "only {changes} moments");
 }
 
-/// Scrubs a catalog; how many bytes were looked at.
+/// Scrubs a catalog and returns the number of bytes that were checked.
 fn scrubbed(catalog: &Catalog) -> Result<u64, Fault> {
     let (mut scrub, mut bytes) = (catalog.scrub(), 0);
     loop {
@@ -89,14 +89,14 @@ fn a_scrub_tells_damage_from_what_a_power_cut_tore() {
         let is_cut = commit(&catalog, 3, count).is_err();
         drop(catalog);
         vfs.restart(Survival::Seeded(changes));
-        // Before anything is written over it.
+        // Nothing has been written over the torn pages yet.
         let whole = verified(&vfs).expect("a checkpoint").0.state().clone();
         let fails = fails_its_checksum(&vfs);
         torn += usize::from(is_cut && !fails.is_empty());
         let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
         assert!(scrubbed(&catalog).expect("nothing in use is damaged") > 0);
         assert_eq!(catalog.state(), whole);
-        // More of it is found, unless nothing uses the page. What is in memory does not hide it.
+        // Further damage is found, unless nothing uses the page. Pages in memory do not hide it.
         let pages = catalog.pages.state().checksums.len() as u64;
         for page in (1 + changes % 13..pages).step_by(13) {
             vfs.flip_bit(path(), page_offset(page) + 7, 3).expect("there");
@@ -112,7 +112,7 @@ fn a_scrub_tells_damage_from_what_a_power_cut_tore() {
     assert!(torn > 0, "no power cut tore a page");
 }
 
-/// The pages that are not what their checksums say.
+/// Returns the pages that do not match their checksums.
 fn fails_its_checksum(vfs: &MemVfs) -> Vec<u64> {
     let file = shared(vfs).open(path(), Open::Read).expect("there");
     let pages = Pages::open(file, path()).expect("opened");

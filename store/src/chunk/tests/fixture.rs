@@ -1,4 +1,4 @@
-//! Chunks that an earlier build wrote: every later one must read them.
+//! Chunks that an earlier build wrote: every later build must read them.
 
 use std::env;
 
@@ -9,10 +9,10 @@ fn fixture(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// Events with everything that an event can have.
+/// Returns events that have every field.
 fn events() -> Vec<StoredEvent> {
     let mut events = build(1, &[(0, 0, 10, 0), (1, 1, 0, 3), (0, 0, 300, 0), (2, 2, 7, 200)]);
-    // The first format did not tell where appends begin.
+    // The first format did not store where appends begin.
     events.iter_mut().for_each(|event| event.begins = true);
     let id = EventId::from_bytes([9; 16]).expect("an id");
     let full = Event {
@@ -33,7 +33,7 @@ fn events() -> Vec<StoredEvent> {
     events
 }
 
-/// The chunk of the fixture on a disk in memory; with QUORATE_REWRITE=1 the fixture is made anew first.
+/// Returns the fixture's chunk on a disk in memory; with QUORATE_REWRITE=1 the fixture is made anew first.
 fn load(name: &str, make: impl Fn() -> MemVfs) -> (MemVfs, Chunk) {
     if env::var_os("QUORATE_REWRITE").is_some() {
         let bytes = make().read(&chunk_path()).expect("made");

@@ -1,4 +1,4 @@
-//! Chunks against a naive model, flipped bits, cuts of the file and of the power.
+//! Chunks against a naive model, with flipped bits, cut files and power cuts.
 
 mod fixture;
 mod rewrite;
@@ -23,7 +23,7 @@ use crate::{Fault, StoredEvent};
 
 const IDENTITY: ChunkIdentity = ChunkIdentity { cluster: [3; 16], log: 0, number: 9 };
 
-/// An event in the small: stream, type, bytes of data, microseconds since the one before.
+/// An event in short: stream, type, bytes of data, microseconds since the one before.
 type Small = (u8, u8, usize, u8);
 
 fn build(first_position: u64, small: &[Small]) -> Vec<StoredEvent> {
@@ -83,12 +83,12 @@ fn disk() -> MemVfs {
     vfs
 }
 
-/// The chunk that last held a key, made up from the key.
+/// Returns the chunk that last held a key, made up from the key.
 fn made_up_previous(key: &Key) -> Option<u64> {
     Some(key.name().len() as u64 % 9).filter(|number| *number > 0)
 }
 
-/// How many events came before with a key that is no stream, if it is in a chunk; of some it is not known.
+/// The number of earlier events with a key that is no stream, if a chunk has it; for some it is not known.
 const MADE_UP_TOTAL: u64 = 100;
 
 fn made_up_state(key: &Key) -> Option<KeyState> {
@@ -97,7 +97,7 @@ fn made_up_state(key: &Key) -> Option<KeyState> {
     made_up_previous(key).map(|last_chunk| KeyState { last_chunk, version })
 }
 
-/// How many events were recorded with a key by the end of the chunk.
+/// Returns the number of events that were recorded with a key by the end of the chunk.
 fn total(key: &Key, in_chunk: usize) -> Version {
     match made_up_state(key) {
         Some(KeyState { version: Version::ZERO, .. }) => Version::ZERO,
@@ -132,7 +132,7 @@ fn written(events: &[StoredEvent]) -> (MemVfs, Written, Chunk) {
     (vfs, written, chunk)
 }
 
-/// What a chunk of these events must answer for each of their keys.
+/// Returns the postings that a chunk of these events must return for each of their keys.
 fn naive(events: &[StoredEvent]) -> BTreeMap<Key, Posting> {
     let mut postings: BTreeMap<Key, Posting> = BTreeMap::new();
     for (ordinal, event) in events.iter().enumerate() {
@@ -266,7 +266,7 @@ fn an_event_of_the_largest_size_is_kept() {
     check_against_model(&build(7, &[(0, 0, 5, 0), (1, 0, 1024 * 1024, 0), (0, 0, 5, 0)]));
 }
 
-/// Everything a chunk can be asked, compared with the truth: a fault is allowed, another answer is not.
+/// Asks the chunk for everything: a fault is allowed, an answer other than the truth is not.
 fn ask_everything(chunk: &Chunk, events: &[StoredEvent]) {
     for (key, posting) in naive(events) {
         if let Ok(found) = chunk.find(&key, &mut reads()) {
@@ -357,7 +357,7 @@ fn equal_events_make_equal_digests_whatever_the_chunk() {
     assert_ne!(moved.summary.digest, not_moved.summary.digest);
 }
 
-/// The file with one more section, which no build knows.
+/// Adds to the file a section that no build knows.
 fn with_unknown_section(vfs: &MemVfs, chunk: &Chunk, critical: bool) -> ChunkSummary {
     let bytes = vfs.read(&chunk_path()).expect("there");
     let (footer, end) = chunk.file.footer().expect("readable");
@@ -418,7 +418,7 @@ fn a_power_cut_at_any_moment_of_the_writing_leaves_a_whole_chunk_or_none() {
             } else {
                 none += 1;
             }
-            // What is left does not stand in the way of writing it again.
+            // The file that is left does not prevent writing the chunk again.
             let again = write_to(&vfs, &events).expect("written");
             open(&vfs, &again).expect("opened").verify().expect("whole");
         }

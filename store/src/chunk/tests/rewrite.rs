@@ -1,9 +1,9 @@
-//! Scavenged chunks against a naive filter, flipped bits, cuts of the power.
+//! Scavenged chunks against a naive filter, with flipped bits and power cuts.
 
 use super::*;
 use quorate_proto::LogIndex;
 
-/// Below these versions of its streams a chunk is cut.
+/// The versions below which the streams of a chunk are cut.
 type Cuts = BTreeMap<StreamName, u64>;
 
 const CHECKPOINT: LogIndex = LogIndex(77);
@@ -23,8 +23,8 @@ fn is_kept(event: &StoredEvent, cuts: &Cuts) -> bool {
     cuts.get(&event.stream).is_none_or(|cut| event.version.0 >= *cut)
 }
 
-/// What the chunk must answer: of the events that were there, those that the cuts leave, and of the others the
-/// identities from a position on.
+/// Checks the answers of a scavenged chunk: the events that the cuts leave, and the identities of removed
+/// events from a position on.
 fn check_scavenged(chunk: &Chunk, events: &[StoredEvent], cuts: &Cuts, stubs_from: u64) {
     let kept = |event: &&StoredEvent| is_kept(event, cuts);
     let known = |event: &&StoredEvent| kept(event) || event.position.0 >= stubs_from;
@@ -52,7 +52,7 @@ fn check_scavenged(chunk: &Chunk, events: &[StoredEvent], cuts: &Cuts, stubs_fro
     chunk.verify().expect("whole");
 }
 
-/// Streams of `build`, each with the version below which it is cut.
+/// Generates streams of `build`, each with the version below which it is cut.
 fn any_cuts() -> impl Strategy<Value = Vec<(u8, u64)>> {
     prop::collection::vec((0..9_u8, 40..60_u64), 0..9)
 }
@@ -87,10 +87,10 @@ proptest! {
         let again = open(&vfs, &before).expect("opened");
         prop_assert_eq!(again.scavenged_at(), loses.then_some(CHECKPOINT));
         check_scavenged(&again, &events, &cuts, stubs_from);
-        // Whoever read the old file goes on with it.
+        // A reader of the old file goes on with it.
         prop_assert_eq!(chunk.read(0..u32::MAX, usize::MAX, &mut reads()).expect("readable"), &events[..]);
 
-        // Floors only move up, and so does what retries may ask for.
+        // Floors only move up, and so does the position from which on stubs are kept.
         let mut higher = cuts_of(&events, &more);
         for (stream, cut) in cuts {
             let entry = higher.entry(stream).or_insert(0);
@@ -186,7 +186,7 @@ fn a_power_cut_at_any_moment_of_scavenging_leaves_the_old_chunk_or_the_new() {
                 Some(_) => new += 1,
                 None => old += 1,
             }
-            // What is left does not stand in the way of scavenging it again.
+            // The files that are left do not prevent scavenging the chunk again.
             scavenge(&vfs, &chunk, &cuts, 0).expect("scavenged");
             check_scavenged(&open(&vfs, &before).expect("opened"), &events, &cuts, 0);
         }

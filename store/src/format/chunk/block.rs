@@ -15,8 +15,8 @@
 //!                 every entry begins an append
 //! ```
 //!
-//! A stub is what is kept of a removed event: which one it was. The ids of a block's entries, 16 bytes each,
-//! are a frame of their own, because they are needed without the rest, and do not shrink.
+//! A stub is the rest of a removed event: its identity. The ids of a block's entries, 16 bytes each, are a
+//! frame of their own, because they are needed without the rest, and do not shrink.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -28,7 +28,7 @@ use crate::StoredEvent;
 use crate::event::Identity;
 use crate::format::{Input, Malformed, Output};
 
-/// Bytes of an id.
+/// The size of an id in bytes.
 pub(crate) const ID_BYTES: usize = 16;
 
 /// Collects entries until they are written as one block.
@@ -43,11 +43,11 @@ pub(crate) struct BlockBuilder {
     count: u32,
     entries: Vec<u8>,
     ids: Vec<u8>,
-    /// Whether the append of an entry begins before it.
+    /// A flag for each entry: true if the entry's append begins before it.
     inner: Vec<bool>,
 }
 
-/// What a block holds, as it is written.
+/// A block as it is written.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) first_ordinal: u32,
@@ -58,7 +58,7 @@ pub(crate) struct Finished {
 }
 
 impl BlockBuilder {
-    /// A block that will begin with an entry of this ordinal and time.
+    /// Begins a block whose first entry will have this ordinal and time.
     pub(crate) fn new(first_ordinal: u32, first_recorded_at: Timestamp) -> BlockBuilder {
         BlockBuilder {
             first_ordinal,
@@ -81,7 +81,7 @@ impl BlockBuilder {
         self.entries.put(&event.body);
     }
 
-    /// Adds what is kept of a removed event.
+    /// Adds the stub of a removed event.
     pub(crate) fn push_stub(&mut self, ordinal: u32, stub: &Identity) {
         self.put_place(ordinal, stub);
         self.entries.put_varint(0);
@@ -110,7 +110,7 @@ impl BlockBuilder {
         self.count += 1;
     }
 
-    /// Bytes so far.
+    /// Returns the number of bytes so far.
     pub(crate) fn size(&self) -> usize {
         self.names.len() + self.entries.len()
     }
@@ -143,7 +143,7 @@ pub(crate) struct Block {
     entries: Vec<Entry>,
 }
 
-/// A name becomes a checked one when it is first needed: most reads of a block want few of its events.
+/// The name of a stream. It is checked only when it is first needed: most reads of a block want few of its events.
 #[derive(Debug)]
 struct Stream {
     bytes: Bytes,
@@ -157,20 +157,20 @@ struct Entry {
     ordinal: u32,
     stream: u32,
     begins: bool,
-    /// Of the body in the payload; nothing for a stub.
+    /// The start and end of the body in the payload; `None` for a stub.
     body: Option<(u32, u32)>,
 }
 
-/// What stands at a place of a block.
+/// An entry of a block: an event or a stub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
     Event(StoredEvent),
-    /// The event was removed.
+    /// The identity of a removed event.
     Stub(Identity),
 }
 
 impl Block {
-    /// Lays out a block; `ids` are those of its entries.
+    /// Lays out a block; `ids` are the ids of its entries.
     pub(crate) fn decode(payload: Bytes, ids: Bytes) -> Result<Block, Malformed> {
         let mut input = Input::new(payload.clone());
         let mut next_ordinal = input.varint()?;
@@ -206,7 +206,7 @@ impl Block {
         Ok(Block { payload, ids, streams, entries })
     }
 
-    /// Bytes of memory that it takes, about.
+    /// Returns the bytes of memory that the block takes, about.
     pub(crate) fn size(&self) -> usize {
         self.payload.len()
             + self.ids.len()
@@ -214,15 +214,15 @@ impl Block {
             + self.streams.len() * size_of::<Stream>()
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The index of the first entry that is not before an ordinal.
+    /// Returns the index of the first entry that is not before an ordinal.
     pub(crate) fn index_of(&self, ordinal: u32) -> usize {
         let first = self.entries.first().map_or(0, |entry| entry.ordinal);
-        // Where nothing was removed, the place is known.
+        // If nothing was removed, the index is known.
         let guess = ordinal.saturating_sub(first) as usize;
         match self.entries.get(guess) {
             Some(entry) if entry.ordinal == ordinal => guess,
@@ -230,12 +230,12 @@ impl Block {
         }
     }
 
-    /// The ordinal of an entry.
+    /// Returns the ordinal of an entry.
     pub(crate) fn ordinal(&self, index: usize) -> Option<u32> {
         self.entries.get(index).map(|entry| entry.ordinal)
     }
 
-    /// The id of an entry.
+    /// Returns the id of an entry.
     pub(crate) fn id(&self, index: usize) -> Result<EventId, Malformed> {
         let start = index.saturating_mul(ID_BYTES);
         let none = || Malformed::new("an event has no id");
@@ -243,12 +243,12 @@ impl Block {
         EventId::from_bytes(*id.ok_or_else(none)?).map_err(Malformed::invalid)
     }
 
-    /// Whether an entry is an event that is there.
+    /// Returns true if an entry is an event, not a stub.
     pub(crate) fn is_event(&self, index: usize) -> bool {
         self.entries.get(index).is_some_and(|entry| entry.body.is_some())
     }
 
-    /// An entry; the body of an event is a slice of the block.
+    /// Returns an entry; the body of an event is a slice of the block.
     pub(crate) fn kept(&self, index: usize, first: Position) -> Result<Option<Kept>, Malformed> {
         let Some(entry) = self.entries.get(index) else { return Ok(None) };
         let position = first.0.checked_add(u64::from(entry.ordinal));
@@ -283,7 +283,7 @@ impl Block {
     }
 }
 
-/// Bits as a byte, the first of them its lowest.
+/// Returns bits as a byte, the first of them its lowest.
 fn byte_of(bits: &[bool]) -> u8 {
     bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit))
 }
@@ -302,7 +302,7 @@ fn take_inner(input: &mut Input, entries: &mut [Entry]) -> Result<(), Malformed>
     Ok(())
 }
 
-/// Where a body is in the payload, whose rest is the input.
+/// Takes a body and returns its start and end in the payload, whose rest is the input.
 fn take_body(input: &mut Input, payload: usize) -> Result<Option<(u32, u32)>, Malformed> {
     let Some(length) = input.varint()?.checked_sub(1) else { return Ok(None) };
     let start = payload - input.remaining();
@@ -312,24 +312,24 @@ fn take_body(input: &mut Input, payload: usize) -> Result<Option<(u32, u32)>, Ma
     Ok(Some((place(start)?, place(end)?)))
 }
 
-/// Where a block is.
+/// The place of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockEntry {
-    /// Of its frame, in the file.
+    /// The offset of the block's frame in the file.
     pub(crate) offset: u64,
-    /// Of its frame, header included.
+    /// The length of the block's frame, header included.
     pub(crate) length: u64,
     pub(crate) first_ordinal: u32,
     pub(crate) first_recorded_at: Timestamp,
-    /// How many entries it has.
+    /// The number of entries.
     pub(crate) count: u32,
-    /// Of the frame of its ids, in the file.
+    /// The offset in the file of the frame of the block's ids.
     pub(crate) ids_offset: u64,
-    /// Of the frame of its ids, header included.
+    /// The length of the frame of the block's ids, header included.
     pub(crate) ids_length: u64,
 }
 
-/// Blocks and ids follow each other from the start of their sections, so lengths tell where they are.
+/// Encodes the index. Blocks and ids follow each other from the start of their sections, so lengths give places.
 pub(crate) fn encode_index(blocks: &[BlockEntry]) -> Vec<u8> {
     let mut out = Vec::new();
     out.put_varint(blocks.len() as u64);
@@ -345,8 +345,8 @@ pub(crate) fn encode_index(blocks: &[BlockEntry]) -> Vec<u8> {
     out
 }
 
-/// The blocks of a section that begins at `events`, with their ids in one that begins at `ids`; ordinals
-/// ascend. The ends of both are returned too.
+/// Returns the blocks of a section that begins at `events`, with their ids in a section that begins at `ids`,
+/// and the ends of both sections; ordinals ascend.
 pub(crate) fn decode_index(
     payload: Bytes,
     mut events: u64,

@@ -1,4 +1,4 @@
-//! The dictionary of a chunk: from a key to the ordinals of its events.
+//! The dictionary of a chunk: it leads from a key to the ordinals of the key's events.
 //!
 //! Keys stand sorted in pages of some kilobytes, each page readable alone:
 //!
@@ -33,28 +33,28 @@ const STREAM: u8 = 1;
 /// One key of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// As [`crate::Key::encode`] has it.
+    /// The key, encoded as by [`crate::Key::encode`].
     pub(crate) key: Vec<u8>,
-    /// How many chunks back the key was last seen.
+    /// The number of chunks back to the one that last held the key.
     pub(crate) distance: Option<u64>,
-    /// The versions of the first and the last event, of streams, removed or not.
+    /// For a stream the versions of its first and its last event, removed or not.
     pub(crate) versions: Option<(Version, Version)>,
-    /// Of other keys than streams: how many events were recorded with it by the end of this chunk, removed or
+    /// For another key the number of events that were recorded with it by the end of this chunk, removed or
     /// not; 0 = not known.
     pub(crate) total: u64,
     pub(crate) count: u32,
     pub(crate) ordinals: Ordinals,
 }
 
-/// What a page begins with whose entries have totals: no page is without entries.
+/// The mark of a page whose entries have totals. A page without it begins with its count, which is never 0.
 const WITH_TOTALS: u64 = 0;
 
-/// The ordinals of a key, where they are.
+/// The ordinals of a key, or their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ordinals {
-    /// Encoded, in the entry itself.
+    /// The encoded ordinals, in the entry itself.
     Here(Bytes),
-    /// In frames of the section of postings, at these bytes of it.
+    /// The range of the section of postings where the frames of the ordinals stand.
     Elsewhere(Range<u64>),
 }
 
@@ -95,7 +95,7 @@ impl PageBuilder {
         self.count += 1;
     }
 
-    /// Bytes so far.
+    /// Returns the number of bytes so far.
     pub(crate) fn size(&self) -> usize {
         self.entries.len()
     }
@@ -113,7 +113,7 @@ impl PageBuilder {
     }
 }
 
-/// Gives out the entries of a page, in order.
+/// Returns the entries of a page, in order.
 #[derive(Debug)]
 pub(crate) struct PageReader {
     input: Input,
@@ -131,7 +131,7 @@ impl PageReader {
         Ok(PageReader { input, has_totals, left, key: Vec::new() })
     }
 
-    /// The entry of a key, if the page has it.
+    /// Returns the entry of a key, if the page has it.
     pub(crate) fn find(mut self, key: &[u8]) -> Result<Option<Entry>, Malformed> {
         while self.take_key()? {
             let rest = self.take_rest()?;
@@ -144,7 +144,7 @@ impl PageReader {
         Ok(None)
     }
 
-    /// The next entry; `None` at the end of the page.
+    /// Returns the next entry; `None` at the end of the page.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, Malformed> {
         if !self.take_key()? {
             return Ok(None);
@@ -158,7 +158,7 @@ impl PageReader {
         Entry { key: self.key.clone(), distance, versions, total, count, ordinals }
     }
 
-    /// What an entry has behind its key.
+    /// Takes the part of an entry behind its key.
     fn take_rest(&mut self) -> Result<Rest, Malformed> {
         let input = &mut self.input;
         let distance = Some(input.varint()?).filter(|distance| *distance > 0);
@@ -182,7 +182,7 @@ impl PageReader {
         Ok(Rest { distance, versions, total, count, ordinals })
     }
 
-    /// The next key; false at the end of the page.
+    /// Takes the next key; false at the end of the page.
     fn take_key(&mut self) -> Result<bool, Malformed> {
         if self.left == 0 {
             self.input.clone().end()?;
@@ -201,7 +201,7 @@ impl PageReader {
     }
 }
 
-/// An entry but for its key.
+/// An entry without its key.
 struct Rest {
     distance: Option<u64>,
     versions: Option<(Version, Version)>,
@@ -218,7 +218,7 @@ fn take_varints(input: &mut Input, count: u32) -> Result<Bytes, Malformed> {
     input.take(input.remaining() - ahead.remaining())
 }
 
-/// Ascending ordinals as they stand on disk: the first, then the distances.
+/// Encodes ascending ordinals as they stand on disk: the first, then the distances.
 pub(crate) fn encode_ordinals(ordinals: impl IntoIterator<Item = u32>) -> Vec<u8> {
     let mut encoded = Vec::new();
     let mut before = 0;
@@ -229,7 +229,7 @@ pub(crate) fn encode_ordinals(ordinals: impl IntoIterator<Item = u32>) -> Vec<u8
     encoded
 }
 
-/// What [`encode_ordinals`] made of so many.
+/// Decodes `count` ordinals that [`encode_ordinals`] encoded.
 pub(crate) fn decode_ordinals(bytes: Bytes, count: u32) -> Result<Vec<u32>, Malformed> {
     let mut input = Input::new(bytes);
     let mut ordinals: Vec<u32> = Vec::with_capacity((count as usize).min(input.remaining()));
@@ -245,7 +245,7 @@ pub(crate) fn decode_ordinals(bytes: Bytes, count: u32) -> Result<Vec<u32>, Malf
     Ok(ordinals)
 }
 
-/// Where the pages of a dictionary are, and where to look for a key.
+/// The places of the pages of a dictionary, and the keys that lead to them.
 ///
 /// Invariants: `fences` ascend, and have as many elements as `pages`; the keys of page *i* are not before
 /// fence *i* and are before fence *i* + 1.
@@ -255,12 +255,12 @@ pub(crate) struct DictionaryIndex {
     pages: Vec<PageEntry>,
 }
 
-/// Where a page is.
+/// The place of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PageEntry {
-    /// Of its frame, in the file.
+    /// The offset of the page's frame in the file.
     pub(crate) offset: u64,
-    /// Of its frame, header included.
+    /// The length of the page's frame, header included.
     pub(crate) length: u64,
 }
 
@@ -298,12 +298,12 @@ impl DictionaryIndex {
         self.pages.push(page);
     }
 
-    /// The page that has the key, if any has.
+    /// Returns the page that would have the key.
     pub(crate) fn page_of(&self, key: &[u8]) -> Option<PageEntry> {
         self.pages_from(key).first().copied()
     }
 
-    /// The pages from the one on that has the key, if any has; they hold all keys after it.
+    /// Returns the pages from the one on that would have the key; they hold all keys after it.
     pub(crate) fn pages_from(&self, key: &[u8]) -> &[PageEntry] {
         let (mut low, mut high) = (0, self.pages.len());
         while low < high {
@@ -333,7 +333,7 @@ impl DictionaryIndex {
         out
     }
 
-    /// The index of a dictionary whose section begins at `offset`, and where that section ends.
+    /// Decodes the index of a dictionary whose section begins at `offset`; also returns the section's end.
     pub(crate) fn decode(
         payload: Bytes,
         mut offset: u64,

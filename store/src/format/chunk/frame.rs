@@ -47,14 +47,14 @@ pub(crate) fn encode(
     out[start..start + CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// How long the frame with this header says it is, in bytes; not checked yet.
+/// Returns the length of a frame in bytes, as its header has it; it is not checked yet.
 pub(crate) fn length(header: &Bytes) -> Result<u64, Malformed> {
     let mut input = Input::new(header.clone());
     input.u32()?;
     Ok(FRAME_HEADER_BYTES + u64::from(input.u32()?))
 }
 
-/// What was put into the frame that `bytes` are exactly.
+/// Returns the payload of the frame that `bytes` are exactly.
 pub(crate) fn decode(
     identity: &ChunkIdentity,
     offset: u64,

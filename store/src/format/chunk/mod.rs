@@ -10,16 +10,16 @@
 //! | section | holds |
 //! | --- | --- |
 //! | 1 events | blocks of events in position order (see `block`) |
-//! | 2 block index | where each block is, and where its positions and times begin |
+//! | 2 block index | the place of each block, and its first position and time |
 //! | 3 ids | the 16 bytes of each event's id, a frame for each block |
 //! | 4 postings | the ordinals of keys that have many (see `dictionary`) |
 //! | 5 dictionary | all keys, sorted, in pages |
-//! | 6 dictionary index | where each page is, and a key that its keys do not lie before |
+//! | 6 dictionary index | the place of each page, and a key that none of its keys lies before |
 //!
-//! A section is critical or optional: a reader that does not know it refuses the chunk, or skips it. The
-//! footer keeps room for what scavenging removes: the number and the digest of the removed events, and the
-//! log index of the checkpoint it went by. Every byte lies under a checksum that the chunk's identity and
-//! the place in the file enter, so that what belongs elsewhere is never taken for what belongs here.
+//! A section is critical or optional: a reader that does not know it refuses the chunk, or skips the section.
+//! The footer has room for scavenging: the number and the digest of the removed events, and the log index of
+//! the checkpoint that the removal followed. Every byte lies under a checksum that the chunk's identity and
+//! the place in the file enter, so that a byte of another place or chunk is never taken for one of this.
 
 pub(crate) mod block;
 pub(crate) mod dictionary;
@@ -70,26 +70,26 @@ impl Section {
     }
 }
 
-/// The number that the footer's own frame carries.
+/// The section number in the footer's own frame.
 pub(crate) const FOOTER: u16 = 0;
 
-/// Where a section is.
+/// The place of a section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SectionEntry {
     pub(crate) number: u16,
     pub(crate) critical: bool,
-    /// Bytes of the file.
+    /// The range of the section in the file.
     pub(crate) range: Range<u64>,
 }
 
-/// What is known of a chunk without reading its sections.
+/// The data about a chunk that is there without reading its sections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
     pub(crate) first_position: Position,
     pub(crate) last_position: Position,
     pub(crate) first_recorded_at: Timestamp,
     pub(crate) last_recorded_at: Timestamp,
-    /// Events that are there.
+    /// The number of events that are there.
     pub(crate) count: u32,
     /// The digest of all events, the removed ones included.
     pub(crate) digest: u128,
@@ -97,16 +97,16 @@ pub(crate) struct Footer {
     pub(crate) sections: Vec<SectionEntry>,
 }
 
-/// What scavenging took out of a chunk.
+/// The events that scavenging removed from a chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Removed {
     pub(crate) count: u64,
     pub(crate) digest: u128,
-    /// The log index of the checkpoint that scavenging went by.
+    /// The log index of the checkpoint that scavenging followed.
     pub(crate) checkpoint: u64,
 }
 
-/// The checksum that identity and place begin.
+/// Returns the checksum of the identity and the place, which a frame's checksum goes on from.
 pub(crate) fn seed(identity: &ChunkIdentity, offset: u64) -> u32 {
     let mut bytes = Vec::with_capacity(36);
     bytes.put(&identity.cluster);
@@ -129,7 +129,7 @@ pub(crate) fn encode_header(identity: &ChunkIdentity) -> Vec<u8> {
     out
 }
 
-/// A header that is whole, or is not.
+/// The header of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Header {
     Chunk(ChunkIdentity),
@@ -166,7 +166,7 @@ pub(crate) fn encode_trailer(identity: &ChunkIdentity, offset: u64, footer: u64)
     out
 }
 
-/// The offset of the footer; the trailer itself is at `offset`.
+/// Returns the offset of the footer; the trailer itself is at `offset`.
 pub(crate) fn decode_trailer(
     identity: &ChunkIdentity,
     offset: u64,
@@ -236,7 +236,7 @@ impl Footer {
         })
     }
 
-    /// What the catalog keeps of a chunk with this footer.
+    /// Returns the catalog's data about a chunk with this footer.
     pub(crate) fn summary(&self, number: u64) -> ChunkSummary {
         ChunkSummary {
             number,
@@ -261,8 +261,8 @@ impl SectionEntry {
     }
 }
 
-/// What one event adds to the digest of its chunk: XXH3 (128 bits) over place, stream, time and body. The
-/// digest guards against accidents and bugs; who can choose events can make two chunks with the same one.
+/// Returns the part of one event in the digest of its chunk: XXH3 (128 bits) over place, stream, time and
+/// body. It guards against accidents and bugs, not against somebody who can choose the events.
 pub(crate) fn event_digest(event: &StoredEvent, scratch: &mut Vec<u8>) -> u128 {
     scratch.clear();
     scratch.put_u64(event.position.0);

@@ -8,9 +8,9 @@ use quorate_proto::{
 use super::{Input, Malformed, Output, ParsedAppend, bounded, condition, malformed};
 use crate::format::event;
 
-/// Where the flags of an append are in the bytes of its request: behind the kind.
+/// The offset of the flags in the bytes of an append's request: behind the kind.
 pub(super) const FLAGS_AT: usize = 1;
-/// Where "checked through" is.
+/// The offset of "checked through" in the same bytes.
 pub(super) const CHECKED_AT: usize = 2;
 
 const SYSTEM: u8 = 1;
@@ -74,7 +74,7 @@ pub(super) fn parse(mut input: Input) -> Result<ParsedAppend, Malformed> {
     Ok(ParsedAppend { append, bodies, checked, change })
 }
 
-/// What an append changes; one without the flag changes nothing and holds nothing of the system's.
+/// Returns the change that an append makes; without the flag it must write nothing of the system's.
 fn take_change(append: &Append, is_system: bool) -> Result<Option<Change>, Malformed> {
     if is_system {
         let change = Change::of_append(append).map_err(malformed)?;
@@ -101,7 +101,7 @@ fn take_write(input: &mut Input, bodies: &mut Vec<Bytes>) -> Result<Write, Malfo
     Ok(Write { stream, expectation, events })
 }
 
-/// An event, and the body that the tail keeps; the id stands in front of it.
+/// Takes an event, and its body as the tail keeps it; the id stands in front of the body.
 fn take_event(bytes: Bytes) -> Result<(Event, Bytes), Malformed> {
     let mut input = Input::new(bytes);
     let id = input.event_id()?;

@@ -17,7 +17,7 @@ const RESET: u8 = 4;
 const REPLAY: u8 = 5;
 const DROP: u8 = 6;
 const PROGRESS: u8 = 7;
-/// An id follows.
+/// The flag of a request that an id follows.
 const WITH_ID: u8 = 0x80;
 
 const ALL: u8 = 0;
@@ -58,7 +58,7 @@ pub(super) fn encode(
     }
 }
 
-/// `term` is that in which the sender leads.
+/// Encodes progress; `term` is the term in which the sender leads.
 pub(super) fn encode_progress(
     name: &GroupName,
     term: Term,
@@ -148,7 +148,7 @@ fn take_progress(input: &mut Input) -> Result<GroupProgress, Malformed> {
     })
 }
 
-/// Without the time: apply gives it.
+/// Takes a parked event without its time, which apply sets.
 fn take_parked(input: &mut Input) -> Result<Parked, Malformed> {
     let (position, attempts) = (take_position(input)?, input.u32()?);
     let length = usize::try_from(input.varint()?).unwrap_or(usize::MAX);
@@ -356,7 +356,7 @@ mod tests {
         assert!(decode_request(&Bytes::from(longer)).is_err());
     }
 
-    /// Replicas of two builds read one log: a change of these bytes is a new version of the command.
+    /// Replicas of two builds read one log, so a change of these bytes needs a new version of the command.
     #[test]
     fn the_bytes_of_a_request_stay_what_they_are() {
         let hex = |bytes: Bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

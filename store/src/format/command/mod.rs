@@ -1,4 +1,4 @@
-//! Commands: what a log entry asks the store to do: requests, or that a chunk ends here.
+//! Commands of log entries to the store: to apply requests, or to end a chunk here.
 //!
 //! ```text
 //! command      kind 2 (1 = requests, 2 = checkpoint), version 2 (1), recorded_at 8; requests: count 4, requests
@@ -11,7 +11,7 @@
 //!              tags (varint) 1 + n each, correlation id 1 + n (nothing: any)
 //! scope        1 (0 everywhere, 1 stream, 2 category, 3 path, and then 1 + n: the name)
 //! snapshot     stream 1 + n, version 8, schema 4, data: the rest
-//! group        name 1 + n, what 1 (1 create, 2 configure, 3 delete, 4 reset, 5 replay, 6 drop, 7 progress; all but
+//! group        name 1 + n, kind 1 (1 create, 2 configure, 3 delete, 4 reset, 5 replay, 6 drop, 7 progress; all but
 //!              progress with 128 added if 16 follow: the id of the request), and then
 //!              create: definition; configure: settings (both: see `format::group`); reset: after 8;
 //!              replay, drop: 1 (0 all, 1 these: count (varint), positions varint each);
@@ -20,14 +20,14 @@
 //!              parked (varint), each: position varint, attempts 4, reason varint + n
 //! ```
 //!
-//! "Checked through" stands at one place, so that the leader writes it into bytes that were encoded before.
-//! Flag 1 marks a change of the system's streams as [`Change::to_append`] makes it; without the flag they
-//! are not written to. What this build does not know, be it a kind, a version, a flag or an expectation, is
-//! malformed: to skip it would make replicas differ. A body is as `format::event` has it, so that the tail
-//! keeps slices.
+//! "Checked through" stands at a fixed place, so that the leader can write it into bytes that were encoded
+//! before. Flag 1 marks a change of the system's streams as [`Change::to_append`] makes it; without the flag
+//! they are not written to. A kind, a version, a flag or an expectation that this build does not know is
+//! malformed: skipping it would make replicas differ. A body is encoded as by `format::event`, so that the
+//! tail keeps slices.
 //!
-//! Progress of a group is the leader's alone: it carries the term that the leader told it in, and is refused
-//! from elsewhere.
+//! A group's progress comes from the leader alone: it carries the term in which the leader sent it, and is
+//! refused from elsewhere.
 
 mod append;
 mod condition;
@@ -56,26 +56,26 @@ const APPEND: u8 = 1;
 const SNAPSHOT: u8 = 2;
 const GROUP: u8 = 3;
 
-/// One thing that a command asks for.
+/// A request in a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Events, or a change as [`Change::to_append`] makes it.
+    /// An append of events, or a change as [`Change::to_append`] makes it.
     Append(Append),
     /// An aggregate snapshot.
     Snapshot(Snapshot),
-    /// What is asked of a consumer group; not its progress.
+    /// A request to a consumer group; not its progress.
     Group {
-        /// Which.
+        /// The group's name.
         name: GroupName,
-        /// Its id, if it has one: asked again under it, it is made once.
+        /// The request's id, if it has one: sent again under the same id, the request is made once.
         id: Option<RequestId>,
-        /// What.
+        /// The request itself.
         request: GroupRequest,
     },
 }
 
 impl Request {
-    /// What it counts towards the chunk size beside its length.
+    /// Returns the bytes that the request counts towards the chunk size beside its length.
     pub fn key_bytes(&self) -> u64 {
         match self {
             Request::Append(append) => key_bytes(append),
@@ -85,8 +85,8 @@ impl Request {
     }
 }
 
-/// The bytes of an append that passed [`Append::check`], or that [`Change::to_append`] made: encoded once per
-/// request, then only copied. Its conditions are checked through nothing yet; see [`checked`].
+/// Encodes an append that passed [`Append::check`], or that [`Change::to_append`] made; done once per request, as the
+/// bytes are only copied later. Its conditions are checked through nothing yet; see [`checked`].
 pub fn encode_append(append: &Append) -> Bytes {
     let mut out = Vec::with_capacity(append.size() + 24);
     out.put_u8(APPEND);
@@ -94,7 +94,7 @@ pub fn encode_append(append: &Append) -> Bytes {
     Bytes::from(out)
 }
 
-/// The bytes of a snapshot that passed [`Snapshot::check`].
+/// Encodes a snapshot that passed [`Snapshot::check`].
 pub fn encode_snapshot(snapshot: &Snapshot) -> Bytes {
     let Snapshot { stream, version, schema, data } = snapshot;
     let mut out = Vec::with_capacity(stream.as_str().len() + data.len() + 16);
@@ -106,24 +106,24 @@ pub fn encode_snapshot(snapshot: &Snapshot) -> Bytes {
     Bytes::from(out)
 }
 
-/// The bytes of a request to a consumer group that passed [`GroupRequest::check`]. Progress goes another way,
-/// [`encode_group_progress`]: put here it is of no term, and refused.
+/// Encodes a request to a consumer group that passed [`GroupRequest::check`]. Progress is encoded by
+/// [`encode_group_progress`]: encoded here it has no term, and is refused.
 pub fn encode_group(name: &GroupName, id: Option<RequestId>, request: &GroupRequest) -> Bytes {
     let mut out = vec![GROUP];
     group::encode(name, id, request, &mut out);
     Bytes::from(out)
 }
 
-/// The bytes of a consumer group's progress, which passed [`GroupRequest::check`], as the leader of `term` tells
-/// it: in an entry of another term it counts for nothing.
+/// Encodes a consumer group's progress, which passed [`GroupRequest::check`] and which the leader of `term`
+/// sends: in an entry of another term it has no effect.
 pub fn encode_group_progress(name: &GroupName, term: Term, progress: &GroupProgress) -> Bytes {
     let mut out = vec![GROUP];
     group::encode_progress(name, term, progress, &mut out);
     Bytes::from(out)
 }
 
-/// The same request, with a note that its conditions hold through that position: none of the events up to
-/// there violates one. Costs nothing for a request without conditions, and a copy for one that has any.
+/// Returns the same request, with a note that its conditions hold through that position: none of the events
+/// up to there violates one. Costs nothing for a request without conditions, and a copy for one that has any.
 pub fn checked(request: &Bytes, through: Position) -> Bytes {
     let flags = request.get(FLAGS_AT).copied().unwrap_or_default();
     if request.first() != Some(&APPEND) || flags & CONDITIONS == 0 {
@@ -136,8 +136,8 @@ pub fn checked(request: &Bytes, through: Position) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// The request in bytes that came from elsewhere. It passes [`Append::check`], is what [`Change::to_append`]
-/// made, or passes [`Snapshot::check`] or [`GroupRequest::check`]; a group's progress is refused. Payloads are
+/// Decodes a request that came from elsewhere. It passes [`Append::check`], is made by [`Change::to_append`],
+/// or passes [`Snapshot::check`] or [`GroupRequest::check`]; a group's progress is refused. Payloads are
 /// slices of `bytes`.
 pub fn decode_request(bytes: &Bytes) -> Result<Request, Invalid> {
     let parsed = parse(bytes.clone())
@@ -159,7 +159,7 @@ pub fn decode_request(bytes: &Bytes) -> Result<Request, Invalid> {
     }
 }
 
-/// The append in bytes that came from elsewhere, if it is a user's.
+/// Decodes an append that came from elsewhere, if it is a user's.
 pub fn decode_append(bytes: &Bytes) -> Result<Append, Invalid> {
     match decode_request(bytes)? {
         Request::Append(append) => {
@@ -172,8 +172,8 @@ pub fn decode_append(bytes: &Bytes) -> Result<Append, Invalid> {
     }
 }
 
-/// A command that ends the chunk under way here, on every replica, however short it is: what was changed before
-/// it is then part of a checkpoint, and can be scavenged.
+/// Returns a command that ends the chunk under way here, on every replica, however short it is: changes made
+/// before the command are then part of a checkpoint, and events that they hide can be scavenged.
 pub fn checkpoint(recorded_at: Timestamp) -> Bytes {
     let mut bytes = Vec::new();
     bytes.put_u16(KIND_CHECKPOINT);
@@ -182,7 +182,7 @@ pub fn checkpoint(recorded_at: Timestamp) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// Puts encoded requests together to one command.
+/// Joins encoded requests to one command.
 #[derive(Debug)]
 pub struct Builder {
     bytes: Vec<u8>,
@@ -190,10 +190,10 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Bytes that a request takes beside its own.
+    /// The number of bytes that a request takes beside its own.
     pub const BYTES_PER_REQUEST: usize = 4;
 
-    /// An empty command, stamped with the time of the leader.
+    /// Begins an empty command, stamped with the time of the leader.
     pub fn new(recorded_at: Timestamp) -> Builder {
         let mut bytes = Vec::new();
         bytes.put_u16(KIND_REQUESTS);
@@ -203,24 +203,24 @@ impl Builder {
         Builder { bytes, count: 0 }
     }
 
-    /// Adds what [`encode_append`], [`encode_snapshot`], [`encode_group`], [`encode_group_progress`] or
-    /// [`checked`] made.
+    /// Adds a request that [`encode_append`], [`encode_snapshot`], [`encode_group`],
+    /// [`encode_group_progress`] or [`checked`] returned.
     pub fn push(&mut self, request: &Bytes) {
         self.bytes.put_long(request);
         self.count += 1;
     }
 
-    /// Bytes of the command so far.
+    /// Returns the number of bytes of the command so far.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// How many requests there are.
+    /// Returns the number of requests.
     pub fn count(&self) -> usize {
         self.count as usize
     }
 
-    /// The command, for [`crate::Payload::Command`].
+    /// Returns the command, for [`crate::Payload::Command`].
     pub fn finish(mut self) -> Bytes {
         let count = self.bytes.get_mut(COUNT_AT..COUNT_AT + 4).expect("put by `new`");
         count.copy_from_slice(&self.count.to_le_bytes());
@@ -228,17 +228,17 @@ impl Builder {
     }
 }
 
-/// A command as it is applied.
+/// A command as apply takes it.
 #[derive(Debug)]
 pub(crate) struct Command {
     pub(crate) recorded_at: Timestamp,
     pub(crate) requests: Vec<ParsedRequest>,
-    /// A chunk ends with it.
+    /// True if a chunk ends with the command.
     pub(crate) is_boundary: bool,
 }
 
 impl Command {
-    /// What the command counts towards the chunk size beside its length: the same whatever becomes of its requests.
+    /// Returns the bytes that the command counts towards the chunk size beside its length, also for rejected requests.
     pub(crate) fn key_bytes(&self) -> u64 {
         let bytes = self.requests.iter().map(|request| match request {
             ParsedRequest::Append(parsed) => key_bytes(&parsed.append),
@@ -249,7 +249,7 @@ impl Command {
     }
 }
 
-/// What an append counts towards the chunk size beside its length: each key of each event [`KEY_BYTES`].
+/// Returns the bytes that an append counts towards the chunk size beside its length, [`KEY_BYTES`] per event and key.
 pub fn key_bytes(append: &Append) -> u64 {
     let writes = append.writes.iter();
     let keys = writes
@@ -258,7 +258,7 @@ pub fn key_bytes(append: &Append) -> u64 {
     keys * KEY_BYTES
 }
 
-/// A request as it is applied.
+/// A request as apply takes it.
 #[derive(Debug)]
 pub(crate) enum ParsedRequest {
     Append(ParsedAppend),
@@ -266,31 +266,31 @@ pub(crate) enum ParsedRequest {
     Group(ParsedGroup),
 }
 
-/// A request to a consumer group as it is applied. Invariant: it passes [`GroupRequest::check`].
+/// A request to a consumer group as apply takes it. Invariant: it passes [`GroupRequest::check`].
 #[derive(Debug)]
 pub(crate) struct ParsedGroup {
     pub(crate) name: GroupName,
-    /// Of progress: the one in which its sender led.
+    /// For progress the term in which its sender led.
     pub(crate) term: Term,
-    /// Progress has none.
+    /// The request's id; `None` for progress.
     pub(crate) id: Option<RequestId>,
     pub(crate) request: GroupRequest,
 }
 
-/// An append as it is applied.
+/// An append as apply takes it.
 ///
-/// Invariants: it passes [`Append::check_shape`]; `bodies` are those of its events, in order, and slices of
-/// the command; it writes to a stream of the system exactly if there is a `change`, and is what that makes.
+/// Invariants: it passes [`Append::check_shape`]; `bodies` are the bodies of its events, in order, as slices of the
+/// command; it writes to a stream of the system exactly if there is a `change`, and is the append that this makes.
 #[derive(Debug)]
 pub(crate) struct ParsedAppend {
     pub(crate) append: Append,
     pub(crate) bodies: Vec<Bytes>,
-    /// None of the events up to here violates one of its conditions.
+    /// The position up to which no event violates one of the conditions.
     pub(crate) checked: Position,
     pub(crate) change: Option<Change>,
 }
 
-/// A command from the log.
+/// Decodes a command from the log.
 pub(crate) fn decode(bytes: Bytes) -> Result<Command, Malformed> {
     let mut input = Input::new(bytes);
     let (kind, version) = (input.u16()?, input.u16()?);
@@ -331,7 +331,7 @@ fn malformed(invalid: Invalid) -> Malformed {
     Malformed::new(invalid.to_string())
 }
 
-/// Room for what is counted, but never more than the input could hold.
+/// Returns the capacity for `count` items, but never more than the input could hold.
 fn bounded(count: u64, input: &Input) -> usize {
     const BYTES_MIN: usize = 32;
     usize::try_from(count).unwrap_or(usize::MAX).min(input.remaining() / BYTES_MIN + 1)

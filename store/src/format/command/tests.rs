@@ -1,4 +1,4 @@
-//! Commands survive being encoded, and nothing else is taken for one.
+//! Commands survive being encoded, and no other bytes are taken for one.
 
 use super::*;
 use proptest::prelude::*;
@@ -39,7 +39,7 @@ fn any_event(seed: u128) -> impl Strategy<Value = Event> {
     )
 }
 
-/// Appends that pass [`Append::check`].
+/// Generates appends that pass [`Append::check`].
 fn any_append() -> impl Strategy<Value = Append> {
     let write = |at: usize| {
         let events = (1..4_usize)

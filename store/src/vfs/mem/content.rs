@@ -1,4 +1,4 @@
-//! What one file holds: as programs see it, on the platter, and what lies between.
+//! The content of one file: as programs see it, the durable one, and the changes between.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ impl Content {
         self.live.len()
     }
 
-    /// `None` when the file ends before the buffer is full.
+    /// Fills the buffer; `None` if the file ends before.
     pub(super) fn read(&self, buffer: &mut [u8], offset: usize) -> Option<()> {
         let end = offset.checked_add(buffer.len())?;
         buffer.copy_from_slice(self.live.get(offset..end)?);
@@ -64,26 +64,26 @@ impl Content {
         }
     }
 
-    /// The sync failed and the cache counts as clean all the same, as ext4, XFS and Btrfs do: programs
-    /// go on reading what never gets to the platter.
+    /// Makes a failed sync: the cache counts as clean all the same, as with ext4, XFS and Btrfs, and programs
+    /// go on reading changes that never become durable.
     pub(super) fn lose_pending(&mut self) {
         self.pending.clear();
     }
 
-    /// The power is gone: nothing that was not synced is there.
+    /// Restarts after a power cut: changes that were not synced are lost.
     pub(super) fn keep_durable(&mut self) {
         self.pending.clear();
         self.live.clone_from(&self.durable);
     }
 
-    /// The program is gone, the power is not.
+    /// Restarts after a kill of the program alone: all changes are there.
     pub(super) fn keep_everything(&mut self) {
         self.sync();
         self.live.clone_from(&self.durable);
     }
 
-    /// The power is gone: each sector holds what it held at some moment since the last sync, and so does
-    /// the length, each independent of all others.
+    /// Restarts after a power cut: each sector holds what it held at some moment since the last sync, and so
+    /// does the length, each independent of all others.
     pub(super) fn keep_some(&mut self, dice: &mut Dice) {
         let lengths = self.lengths();
         let mut touched: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -106,7 +106,7 @@ impl Content {
         self.keep_durable();
     }
 
-    /// The length on the platter, and after each pending change.
+    /// Returns the durable length, and the length after each pending change.
     fn lengths(&self) -> Vec<usize> {
         let mut len = self.durable.len();
         let mut lengths = vec![len];
@@ -120,7 +120,7 @@ impl Content {
         lengths
     }
 
-    /// Damages the file on the platter as well as in the cache; `false` if there is no such byte.
+    /// Damages the durable content and the cache alike; `false` if there is no such byte.
     pub(super) fn flip_bit(&mut self, byte: usize, bit: u8) -> bool {
         if byte >= self.live.len() {
             return false;
@@ -133,7 +133,7 @@ impl Content {
         true
     }
 
-    /// Cuts the file off, on the platter as well as in the cache.
+    /// Cuts the file off, in the durable content and in the cache alike.
     pub(super) fn truncate(&mut self, len: usize) {
         self.sync();
         self.live.truncate(len);
@@ -146,7 +146,7 @@ impl Content {
 }
 
 impl Change {
-    /// The bytes that the change touches.
+    /// Returns the range of bytes that the change touches.
     fn range(&self) -> (usize, usize) {
         match self {
             Change::Write { offset, bytes } => (*offset, offset + bytes.len()),

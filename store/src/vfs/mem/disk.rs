@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use super::content::Content;
 use super::{Counters, Dice, Survival};
 
-/// A file, whatever its name.
+/// The identity of a file, independent of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FileId(u64);
 
 /// A change of names that was made but not synced; each is made whole or not at all.
 #[derive(Clone, Debug)]
 struct Renaming {
-    /// Names that point elsewhere afterwards, or nowhere; all in one folder.
+    /// The names, each with the file that it has afterwards, if any; all in one folder.
     names: Vec<(PathBuf, Option<FileId>)>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Disk {
     durable: BTreeMap<PathBuf, FileId>,
     pending: Vec<Renaming>,
     locks: BTreeSet<PathBuf>,
-    /// Counts restarts; what was opened before the last one is dead.
+    /// The number of restarts; files that were opened before the last one are dead.
     pub(super) era: u64,
     powerless: bool,
     /// Changes that are still let through before the power goes.
@@ -49,12 +49,12 @@ pub(super) struct Disk {
     pub(super) counters: Counters,
 }
 
-/// What becomes of a change of the disk.
+/// The fate of a change of the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It is made.
+    /// The change is made.
     Made,
-    /// The power goes during it: it may or may not get to the platter, and the program never learns.
+    /// The power is cut during the change: it may or may not become durable, and the program never learns.
     CutOff,
 }
 
@@ -68,12 +68,12 @@ impl Fate {
 }
 
 impl Disk {
-    /// Every operation begins here.
+    /// Fails if the power is cut; every operation begins here.
     pub(super) fn check_power(&self) -> io::Result<()> {
         if self.powerless { Err(no_power()) } else { Ok(()) }
     }
 
-    /// Every operation that changes something begins here.
+    /// Counts a change and decides its fate; every operation that changes something begins here.
     pub(super) fn begin_change(&mut self) -> io::Result<Fate> {
         self.check_power()?;
         self.counters.changes += 1;
@@ -226,7 +226,7 @@ impl Disk {
         self.forget_lost_files();
     }
 
-    /// Whether the lock was free and is now held.
+    /// Takes the lock; returns true if it was free.
     pub(super) fn lock(&mut self, path: &Path) -> bool {
         self.locks.insert(path.to_owned())
     }
@@ -235,7 +235,7 @@ impl Disk {
         self.locks.remove(path);
     }
 
-    /// What a disk holds when the power comes back.
+    /// Restores the power: applies what `survival` leaves, and closes everything.
     pub(super) fn restart(&mut self, survival: Survival) {
         let mut dice = Dice::new(match survival {
             Survival::Seeded(seed) => seed,
@@ -265,7 +265,7 @@ impl Disk {
         self.fail_sync_after = None;
     }
 
-    /// Nothing is open any more, as on a copy of the disk.
+    /// Closes all files and locks, as on a copy of the disk.
     pub(super) fn close_everything(&mut self) {
         self.files.values_mut().for_each(|node| node.handles = 0);
         self.locks.clear();
@@ -280,7 +280,7 @@ impl Disk {
         self.forget_lost_files();
     }
 
-    /// Files without a name, live, durable or between, and without a handle are gone.
+    /// Removes files that have neither a name (live, durable or pending) nor a handle.
     fn forget_lost_files(&mut self) {
         let pending = self.pending.iter().flat_map(|change| &change.names);
         let named: BTreeSet<FileId> = pending

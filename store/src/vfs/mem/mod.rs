@@ -1,4 +1,4 @@
-//! A disk in memory whose power can be cut, which forgets what was not synced, and which can fail.
+//! A disk in memory that loses unsynced changes when its power is cut, and that can be made to fail.
 
 mod content;
 mod disk;
@@ -15,7 +15,7 @@ use disk::{Disk, FileId};
 /// A disk in memory, for tests and the simulation: deterministic, without threads and without time.
 ///
 /// Clones are handles to one disk; [`MemVfs::fork`] makes a second disk. It remembers, for the content of
-/// each file and for each name, what programs see and what has got to the platter. A power cut test is:
+/// each file and for each name, the state that programs see and the durable state. A power cut test is:
 ///
 /// ```
 /// # use quorate_store::vfs::{MemVfs, Open, Survival, Vfs};
@@ -41,12 +41,12 @@ pub struct MemVfs {
     hangs: Arc<(Mutex<bool>, Condvar)>,
 }
 
-/// What of the unsynced changes a power cut leaves.
+/// The unsynced changes that survive a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Survival {
-    /// Nothing that was not synced.
+    /// No change that was not synced.
     Nothing,
-    /// Everything: the program was killed, the machine was not.
+    /// Everything: the program was killed, but the power stayed on.
     Everything,
     /// Any subset, drawn from the seed: every unsynced change of names (creating, renaming, removing)
     /// survives whole or not at all; every 512-byte sector of a file holds what it held at some moment
@@ -54,13 +54,13 @@ pub enum Survival {
     Seeded(u64),
 }
 
-/// What was done to a disk since it was made; also what failed.
+/// The work done on a disk since it was made, failed operations included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Operations that change something or make it durable: create, write, set length, rename, remove,
     /// create folder, sync file, sync folder.
     pub changes: u64,
-    /// Syncs of files and folders that the power lasted for.
+    /// Successful syncs of files and folders.
     pub syncs: u64,
     /// Bytes given to writes.
     pub bytes_written: u64,
@@ -72,8 +72,8 @@ impl MemVfs {
         MemVfs::default()
     }
 
-    /// Another disk with the same files, names and unsynced changes, faults that are still to come, and
-    /// counters. What is open here is not open there.
+    /// Returns another disk with the same files, names, unsynced changes, faults that are still to come, and
+    /// counters. Files that are open here are not open there.
     #[must_use]
     pub fn fork(&self) -> MemVfs {
         let mut copy = self.disk().clone();
@@ -81,26 +81,26 @@ impl MemVfs {
         MemVfs { disk: Arc::new(Mutex::new(copy)), hangs: Arc::default() }
     }
 
-    /// Lets `changes` more operations that [`Counters::changes`] counts succeed. During the one after them
-    /// the power goes: that one fails, and may or may not get to the platter, and every operation of any
-    /// kind fails from then on, until [`MemVfs::restart`].
+    /// Lets `changes` more operations that [`Counters::changes`] counts succeed. The power is cut during the
+    /// next one: that operation fails, and its change may or may not become durable, and every operation of
+    /// any kind fails from then on, until [`MemVfs::restart`].
     pub fn cut_after(&self, changes: u64) {
         self.disk().cut_after = Some(changes);
     }
 
-    /// Cuts the power if it is not cut yet, and gives it back: the disk holds what `survival` tells, files
+    /// Cuts the power if it is not cut yet, and restores it: the disk holds what `survival` leaves, files
     /// opened and locks taken before are dead, and faults that were still to come are called off.
     pub fn restart(&self, survival: Survival) {
         self.disk().restart(survival);
     }
 
-    /// Lets `syncs` more syncs of files succeed; the one after them fails, once. What it should have made
-    /// durable never will be, though it can still be read until the next restart.
+    /// Lets `syncs` more syncs of files succeed; the one after them fails, once. The changes that it should
+    /// have made durable never will be, though they can still be read until the next restart.
     pub fn fail_sync_after(&self, syncs: u64) {
         self.disk().fail_sync_after = Some(syncs);
     }
 
-    /// Lets every sync of a file wait, as on a disk that hangs, until this is taken back.
+    /// Makes every sync of a file wait, as on a disk that hangs, until `hang(false)`.
     pub fn hang(&self, hangs: bool) {
         let (is_hanging, changed) = &*self.hangs;
         *is_hanging.lock().unwrap_or_else(PoisonError::into_inner) = hangs;
@@ -113,13 +113,13 @@ impl MemVfs {
         drop(changed.wait_while(is_hanging, |is_hanging| *is_hanging));
     }
 
-    /// How many bytes all files together may have; `None` = no bound. What would go over it fails with
-    /// `StorageFull` and changes nothing.
+    /// Sets the number of bytes that all files together may have; `None` = no bound. A write above it fails
+    /// with `StorageFull` and changes nothing.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.disk().capacity = bytes;
     }
 
-    /// Flips one bit of a file, on the platter and in what programs read.
+    /// Flips one bit of a file, in the durable content and in what programs read.
     ///
     /// Errors: `NotFound`, or `UnexpectedEof` when the file ends before that byte.
     pub fn flip_bit(&self, path: &Path, byte: u64, bit: u8) -> io::Result<()> {
@@ -129,7 +129,7 @@ impl MemVfs {
         if flipped { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
-    /// Cuts a file off, on the platter and in what programs read. Error: `NotFound`.
+    /// Cuts a file off, in the durable content and in what programs read. Error: `NotFound`.
     pub fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
         let mut disk = self.disk();
         let file = disk.find(path)?;
@@ -137,19 +137,19 @@ impl MemVfs {
         Ok(())
     }
 
-    /// All that programs would read of a file. Error: `NotFound`.
+    /// Returns all that programs would read of a file. Error: `NotFound`.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let mut disk = self.disk();
         let file = disk.find(path)?;
         Ok(disk.content(file).bytes())
     }
 
-    /// What was done to the disk so far.
+    /// Returns the counters of the work done so far.
     pub fn counters(&self) -> Counters {
         self.disk().counters
     }
 
-    /// A panic elsewhere does not make the disk wrong: no operation stops halfway.
+    /// Locks the disk. A panic elsewhere does not make it wrong: no operation stops halfway.
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -314,12 +314,12 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 to `bound` - 1; 0 if there is none.
+    /// Returns a number from 0 to `bound` - 1; 0 if `bound` is 0.
     fn below(&mut self, bound: usize) -> usize {
         (self.roll() % bound.max(1) as u64) as usize
     }
 
-    /// A number from 0 to `whole`; the ends are likelier than what lies between.
+    /// Returns a number from 0 to `whole`; the ends are likelier than the numbers between.
     fn part_of(&mut self, whole: usize) -> usize {
         match self.below(4) {
             0 => 0,

@@ -1,4 +1,4 @@
-//! What a power cut leaves, what fails on purpose, and who holds a lock.
+//! Tests of power cuts, injected failures and locks of the disk in memory.
 
 use super::*;
 
@@ -198,7 +198,7 @@ fn a_lock_is_free_again_when_dropped_and_after_a_restart() {
     assert!(vfs.lock(lock).is_ok());
 }
 
-/// Both file systems answer the same to the same calls.
+/// Both file systems return the same results for the same calls.
 #[test]
 fn it_behaves_as_the_real_file_system_does() {
     let real = tempfile::tempdir().expect("a folder");

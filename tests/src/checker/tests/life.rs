@@ -1,4 +1,4 @@
-//! What is removed, what conditions forbid, and aggregate snapshots.
+//! Tests of removed events, conditions and aggregate snapshots.
 
 use quorate_proto::{
     Change, ChangeKind, Condition, Scope, Setting, SettingsChange, Snapshot, Violation,
@@ -16,7 +16,7 @@ fn keep(count: u64) -> ChangeKind {
     ChangeKind::Settings(SettingsChange { max_count, ..SettingsChange::default() })
 }
 
-/// Two appends to `a-1` and then a change of it, with the log before anything goes.
+/// Two appends to `a-1` and then a change of it, with the log before any event is removed.
 fn changed(kind: ChangeKind) -> (Script, Vec<RecordedEvent>) {
     let (script, mut log) = two();
     let request = change(7, kind);

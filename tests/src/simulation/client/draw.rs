@@ -1,4 +1,4 @@
-//! What a client does next: drawn from its seed, so that it is likely to race with what others do.
+//! The requests of a client: drawn from its seed, so that they are likely to race with those of others.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::random::Random;
 
 /// The type of the events that register a name.
 const REGISTERED: &str = "Registered";
-/// For so long everybody tries to register the same names.
+/// The time for which all clients try to register the same names.
 const NAMES_LAST: Duration = Duration::from_millis(400);
 
 impl Session {
-    /// An append that others are likely to race with; or one that nothing can refuse.
+    /// Draws an append that others are likely to race with or, if `calm`, one that nothing can refuse.
     pub(super) fn draw_append(&mut self, calm: bool) -> Append {
         let first = *self.worker.random.pick(&STREAMS);
         let expectation = if calm { Expectation::Any } else { self.draw_expectation(first) };
@@ -65,14 +65,14 @@ impl Session {
         (0..count).map(event).collect()
     }
 
-    /// An append to a stream whose events may be removed meanwhile.
+    /// Draws an append to a stream whose events may be removed meanwhile.
     pub(super) fn draw_mortal_append(&mut self) -> Append {
         let name = *self.worker.random.pick(&MORTAL_STREAMS);
         let expectation = self.draw_expectation(name);
         Append::to(stream(name), expectation, self.draw_events())
     }
 
-    /// The registration of a name that others try to register just now.
+    /// Draws the registration of a name that others try to register at the same time.
     pub(super) fn draw_registration(&mut self) -> Append {
         let now = turmoil::sim_elapsed().unwrap_or_default();
         let name = now.as_millis() / NAMES_LAST.as_millis();
@@ -120,14 +120,14 @@ impl Session {
         }
         let kind = match random.below(100) {
             0..40 => ChangeKind::Settings(settings),
-            // Names that are closed are of no use any more.
+            // A closed name is of no further use.
             40..43 => ChangeKind::Tombstone,
             _ => ChangeKind::Delete,
         };
         Change { scope: Scope::Stream(name), expectation, id, kind }
     }
 
-    /// Of the stream as this client knows it, or somewhat older; `None` if it knows of no event.
+    /// Draws a snapshot of a stream at a version that this client knows; `None` if it knows no event.
     pub(super) fn draw_snapshot(&mut self) -> Option<Snapshot> {
         let name = self.draw_name();
         let known = self.known.get(name).copied().unwrap_or_default();
@@ -165,7 +165,7 @@ impl Session {
     }
 }
 
-/// A name that is registered more than once.
+/// Returns a name that is registered more than once.
 pub(in super::super) fn registered_twice(log: &[RecordedEvent]) -> Option<String> {
     let mut names = HashSet::new();
     let registered = log.iter().filter(|one| one.event.kind.as_str() == REGISTERED);

@@ -1,4 +1,4 @@
-//! What a client does, in the words of the client library.
+//! The requests of a client, made with the client library.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use quorate_proto::{
 
 use crate::history::ReadAnswer;
 
-/// An append that is ready to be sent.
+/// Returns an append that is ready to be sent.
 pub(super) fn transaction(client: &Client, append: &Append) -> Transaction {
     let mut transaction = client.transaction();
     for Write { stream, expectation, events } in append.writes.clone() {
@@ -28,7 +28,7 @@ pub(super) fn transaction(client: &Client, append: &Append) -> Transaction {
     transaction
 }
 
-/// Makes a change.
+/// Sends a change.
 pub(super) async fn send_change(client: &Client, change: &Change) -> Result<Done, AppendError> {
     let Change { scope, expectation, id, kind } = change;
     let expect = (*expectation).into();
@@ -60,14 +60,14 @@ fn settings(change: &SettingsChange) -> Settings {
     settings
 }
 
-/// Puts a snapshot; the version of the one that is kept then.
+/// Puts a snapshot; returns the version of the one that is kept then.
 pub(super) async fn put_snapshot(client: &Client, snapshot: &Snapshot) -> Result<u64, Problem> {
     let Snapshot { stream, version, schema, data } = snapshot;
     let put = quorate_client::Snapshot::new(version.0, data.clone()).schema(*schema);
     client.stream(stream.as_str()).put_snapshot(put).await
 }
 
-/// Reads everything that a read asks for.
+/// Reads everything that a read requests.
 pub(in super::super) async fn collect(client: &Client, read: &Read) -> Result<ReadAnswer, String> {
     let mut request = request(client, read);
     if let Some(limit) = read.limit {
@@ -103,7 +103,7 @@ pub(in super::super) async fn collect(client: &Client, read: &Read) -> Result<Re
     })
 }
 
-/// A read of the same source, as fresh.
+/// Returns a request for the same source, with the same consistency.
 pub(in super::super) fn request(client: &Client, read: &Read) -> ReadRequest {
     let request = match &read.source {
         Source::Stream { stream, .. } => client.read(stream.as_str()),
@@ -112,10 +112,10 @@ pub(in super::super) fn request(client: &Client, read: &Read) -> ReadRequest {
     request.consistency(read.consistency)
 }
 
-/// How often a read is tried that finds something damaged.
+/// The number of times that a read is tried again while it finds damage.
 const REPAIR_TRIES: u32 = 60;
 
-/// Reads everything, as soon as what is damaged is repaired.
+/// Reads everything, as soon as damaged chunks are repaired.
 pub(in super::super) async fn read_whole(
     client: &Client,
     read: &Read,
@@ -130,7 +130,7 @@ pub(in super::super) async fn read_whole(
     }
 }
 
-/// The event in the words of the checker.
+/// Converts an event to the checker's type.
 pub(in super::super) fn recorded(event: RecordedEvent) -> proto::RecordedEvent {
     proto::RecordedEvent {
         position: Position(event.position),

@@ -1,4 +1,4 @@
-//! Wherever a process manager dies, and however many run: each reaction is there once, each due time fires once.
+//! Tests of crashes: however many runners die at any step, each reaction and each due time takes place once.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ fn all_is_settled(fake: &Fake) -> bool {
         && fake.count("order-3", "Cancelled") > 0
 }
 
-/// Each event has led to one reaction, whole, and each due time that was not taken back has fired once.
+/// Checks that each event has led to one whole reaction, and each due time that was not cancelled fired once.
 fn check(fake: &Fake, story: &str) {
     let events = fake.events();
     let told: Vec<String> =
@@ -35,7 +35,7 @@ fn check(fake: &Fake, story: &str) {
         let cancelled = fake.count(&format!("order-{order}"), "Cancelled");
         let expected = if order == "1" { (1, 0) } else { (0, 1) };
         assert_eq!((shipped, cancelled), expected, "{story}: {told:#?}");
-        // Placed, and then paid or due: nothing else is a reaction.
+        // There are two reactions: to the placed order, and to the payment or the due time.
         assert_eq!(fake.count(&format!("shop-{order}"), "ProcessReacted"), 2, "{story}: {told:#?}");
     }
     let ids: BTreeSet<String> = events.iter().map(|event| event.id.to_string()).collect();
@@ -108,7 +108,7 @@ async fn runners_that_crash_beside_others_lose_and_repeat_nothing() {
         let mut fake = orders();
         fake.turns = Some(Arc::new(Mutex::new(seed)));
         fake.arm(Some(Crash { step: seed % 50, done: seed % 2 == 0 }));
-        // Whoever takes that step dies there; the others are stopped at whatever they do.
+        // The runner that takes this step dies there; the other one is stopped at any step.
         let runners = [(); 2].map(|()| run(&fake, all_is_settled));
         for ended in futures_util::future::join_all(runners).await {
             ended.expect("it goes on");
@@ -134,7 +134,7 @@ async fn an_idle_manager_writes_nothing() {
     let (ended, ()) = tokio::join!(run(&fake, over), hours);
     ended.expect("it goes on");
     assert!(clock.now().0 - began.0 >= 5 * 3_600_000_000);
-    // What it had not noted yet, and the event that ended the test.
+    // It may write what it had not noted yet, and the test adds the event that ends it.
     assert!(fake.events().len() <= end + 2, "it wrote {} events", fake.events().len() - end - 1);
 }
 

@@ -1,4 +1,4 @@
-//! An event log in memory with the semantics that process managers rest on, which can crash its user at any step.
+//! An event log in memory with the semantics that process managers need, which can crash its user at any step.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
@@ -17,10 +17,10 @@ use crate::process::log::{
 use crate::process::reaction::Write;
 use crate::process::record::{DUE, is_record};
 
-/// When the time of the tests begins.
+/// The time at which the tests begin.
 pub(crate) const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
 
-/// A clock that goes with tokio's, and can be set.
+/// A clock that advances with tokio's, and can be set.
 #[derive(Clone)]
 pub(crate) struct FakeClock {
     began: tokio::time::Instant,
@@ -40,32 +40,32 @@ impl Clock for FakeClock {
     }
 }
 
-/// Where the user of the log dies.
+/// The step at which the user of the log dies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crash {
-    /// At which of its steps; the first is 0.
+    /// The number of the step; the first is 0.
     pub(crate) step: u64,
-    /// Whether that step still takes place, unknown to the user.
+    /// True if the step still takes place, unknown to the user.
     pub(crate) done: bool,
 }
 
 #[derive(Clone)]
 pub(crate) struct Fake {
     inner: Arc<Mutex<Inner>>,
-    /// Counts up with everything that happens.
+    /// A counter of everything that happens.
     changed: watch::Sender<u64>,
     matches: fn(&RecordedEvent) -> bool,
     clock: FakeClock,
-    /// How many turns each step gives to others first: drawn anew each time.
+    /// The seed of the number of turns that each step gives to others first.
     pub(crate) turns: Option<Arc<Mutex<u64>>>,
-    /// Whether the feeds hand nothing out but that they are caught up.
+    /// True if the feeds hand out nothing except that they are caught up.
     pub(crate) is_mute: bool,
 }
 
 #[derive(Default)]
 struct Inner {
     events: Vec<RecordedEvent>,
-    /// The places among the events at which appends begin.
+    /// The indexes among the events at which appends begin.
     begins: BTreeSet<usize>,
     versions: HashMap<String, u64>,
     closed: Vec<String>,
@@ -86,7 +86,7 @@ impl Fake {
         self.clock.clone()
     }
 
-    /// What a writer outside does.
+    /// Appends an event as a writer outside the process manager.
     pub(crate) fn append(&self, stream: &str, event: Event) {
         let write = Write { stream: stream.to_owned(), expect: Expect::Any, events: vec![event] };
         let commit = Commit { writes: vec![write], requirements: Vec::new() };
@@ -101,14 +101,14 @@ impl Fake {
         self.lock().events.clone()
     }
 
-    /// How many events of that type are in that stream.
+    /// Returns the number of events of a type in a stream.
     pub(crate) fn count(&self, stream: &str, kind: &str) -> usize {
         let is_one =
             |event: &&RecordedEvent| event.stream.as_str() == stream && event.kind.as_str() == kind;
         self.lock().events.iter().filter(is_one).count()
     }
 
-    /// Starts to count steps anew, and says where the next user dies.
+    /// Resets the count of steps, and sets the step at which the next user dies.
     pub(crate) fn arm(&self, crash: Option<Crash>) {
         let mut inner = self.lock();
         inner.steps = 0;
@@ -121,12 +121,12 @@ impl Fake {
         self.lock().steps
     }
 
-    /// How many events were read or handed out.
+    /// Returns the number of events that were read or handed out.
     pub(crate) fn handed_out(&self) -> u64 {
         self.lock().handed_out
     }
 
-    /// Returns when something is so.
+    /// Waits until a condition holds.
     pub(crate) async fn until(&self, is_so: impl Fn(&Fake) -> bool) {
         let mut changed = self.changed.subscribe();
         while !is_so(self) {
@@ -146,7 +146,7 @@ impl Fake {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// Does a step, unless the user dies at it.
+    /// Takes a step, unless the user dies at it.
     async fn step<T>(&self, take: impl FnOnce() -> T) -> T {
         self.give_turns().await;
         let crash = {
@@ -187,7 +187,7 @@ impl Fake {
         }
     }
 
-    /// All of it, or nothing.
+    /// Takes all of the commit, or nothing.
     fn judge(&self, commit: &Commit) -> Result<Done, Refusal> {
         let mut inner = self.lock();
         if let Some(judged) = inner.judge_repetition(commit) {
@@ -239,8 +239,8 @@ impl Inner {
         (!is_met).then(|| Failure { stream, expected: expect.into(), actual: Version(version) })
     }
 
-    /// The first answer to an append that is in the log already; none if the log knows none of its ids. An id that is
-    /// found otherwise is never written a second time, whatever is expected.
+    /// Returns the first answer to an append that is in the log already; none if the log knows none of its ids. An id
+    /// that is found in another append is never written a second time, whatever is expected.
     fn judge_repetition(&self, commit: &Commit) -> Option<Result<Done, Refusal>> {
         let wanted: Vec<RecordedEvent> = commit.writes.iter().flat_map(in_stream).collect();
         let is_known = wanted.iter().any(|wanted| self.events.iter().any(|it| it.id == wanted.id));
@@ -272,7 +272,7 @@ impl Inner {
         }))
     }
 
-    /// Returns true if an append began at that place and had so many events.
+    /// Returns true if an append began at index `first` and had `length` events.
     fn is_one_append(&self, first: usize, length: usize) -> bool {
         let next = self.begins.range(first + 1..).next().copied();
         self.begins.contains(&first) && next.unwrap_or(self.events.len()) == first + length
@@ -297,7 +297,7 @@ impl Inner {
     }
 }
 
-/// The events of a write as they would be recorded, but for where and when.
+/// Returns the events of a write as they would be recorded, without position, version and time.
 fn in_stream(write: &Write) -> Vec<RecordedEvent> {
     let name = StreamName::new(&write.stream).expect("a name");
     let recorded = |event: &Event| event.clone().recorded(0, name.clone(), 0, EPOCH);

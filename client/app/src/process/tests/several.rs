@@ -1,4 +1,4 @@
-//! Several runners of one manager, and several managers on one log: none fires early, and none keeps others awake.
+//! Tests of several runners and several managers on one log: none fires early, and none keeps others awake.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -41,7 +41,7 @@ impl Meanwhile {
         Meanwhile { fake: fake.clone(), moment, has_come: AtomicBool::new(false) }
     }
 
-    /// Returns true if it is that moment, for the first time.
+    /// Returns true if this is the chosen moment, for the first time.
     fn comes(&self, moment: Moment, is_so: bool) -> bool {
         self.moment == moment && is_so && !self.has_come.swap(true, Ordering::SeqCst)
     }
@@ -75,7 +75,7 @@ impl Log for Meanwhile {
     async fn commit(&self, commit: Commit) -> Result<Done, Refusal> {
         let cancels = commit.writes.iter().any(|write| write.stream == "order-1");
         if self.comes(Moment::Cancellation, cancels) {
-            // The other runner has seen more when it cancels the same order, and so records something else.
+            // The other runner sees an order more when it cancels the same order, and so records something else.
             self.fake.append("order-9", placed(10));
             run(&self.fake, is_cancelled).await.expect("it goes on");
         }
@@ -94,7 +94,7 @@ impl Log for Meanwhile {
 #[tokio::test(start_paused = true)]
 async fn a_due_time_that_another_runner_moved_does_not_fire_early() {
     let fake = Fake::new(is_of_an_order);
-    // So many that the first instance is not kept, and is looked up when it is due.
+    // There are so many that the first instance is not kept, and is read again when it is due.
     for order in ["order-1", "order-2", "order-3"] {
         fake.append(order, placed(10));
     }
@@ -120,7 +120,7 @@ async fn a_due_time_that_another_runner_fired_from_another_state_is_settled() {
     fake.append("order-1", placed(10));
     let log = Meanwhile::new(&fake, Moment::Cancellation);
     let mut running = Running::begin(&log, &Shop, settings(&fake)).await.expect("it begins");
-    // Both derive the same ids from that due time; it goes on to the deadline of the other order.
+    // Both runners derive the same ids from this due time; this one continues to the other order's deadline.
     tokio::select! {
         error = running.go() => panic!("{error}"),
         () = fake.until(|fake| fake.count("order-9", "Cancelled") > 0) => {}
@@ -129,7 +129,7 @@ async fn a_due_time_that_another_runner_fired_from_another_state_is_settled() {
     assert_eq!(fake.count("order-1", "Cancelled"), 1);
 }
 
-/// Looks at everything, and wants nothing.
+/// A manager that reads everything, and wants nothing.
 struct Watcher(&'static str);
 
 impl ProcessManager for Watcher {

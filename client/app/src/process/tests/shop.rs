@@ -14,7 +14,7 @@ use crate::process::runner::Settings;
 use crate::process::running::Running;
 use crate::process::tests::fake::{Crash, Fake};
 
-/// How long an order may stay unpaid.
+/// The time for which an order may stay unpaid.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30 * 60);
 
 pub(crate) struct Shop;
@@ -79,13 +79,13 @@ pub(crate) fn settings(fake: &Fake) -> Settings {
     Settings {
         clock: Arc::new(fake.clock()),
         bookmark_every: 4,
-        // So few that instances are looked up again and again.
+        // The limit is so low that instances are read again and again.
         kept_max: NonZeroUsize::new(2).expect("not zero"),
         ..Settings::default()
     }
 }
 
-/// Runs the shop until something is so, or it dies at the step that the log was told.
+/// Runs the shop until a condition holds, or until it dies at the step that is set in the log.
 pub(crate) async fn run(fake: &Fake, is_so: impl Fn(&Fake) -> bool) -> Result<(), ProcessError> {
     run_with(fake, settings(fake), is_so).await
 }
@@ -110,7 +110,7 @@ pub(crate) async fn run_with(
     }
 }
 
-/// Runs the shop, which dies there.
+/// Runs the shop until it dies at a step.
 pub(crate) async fn run_until_crash(fake: &Fake, crash: Crash, is_so: impl Fn(&Fake) -> bool) {
     fake.arm(Some(crash));
     run(fake, is_so).await.expect("it goes on until it dies");

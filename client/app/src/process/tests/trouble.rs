@@ -1,4 +1,4 @@
-//! What a process manager does where something is not as it should be.
+//! Tests of process managers in trouble.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn parking(fake: &Fake) -> Settings {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_acknowledged_before_a_deadline_is_handled_before_it_fires() {
-    // The feed hands nothing out: so slow is it that the payment has not arrived when the deadline comes.
+    // The feed hands nothing out: it is so slow that the payment has not arrived when the deadline comes.
     let mut fake = Fake::new(is_of_an_order);
     fake.append("order-1", placed(10));
     run(&fake, |fake| fake.count("log-1", "Noted") > 0).await.expect("it goes on");
@@ -70,7 +70,7 @@ async fn a_conflict_on_another_stream_is_tried_again_and_then_parked() {
     assert!(record["due"].get("payment").is_some(), "the deadline stands");
     assert_eq!(fake.count("shipping-1", "Asked"), 0);
 
-    // A second run knows it.
+    // A second run knows the parked trigger.
     run_with(&fake, parking(&fake), |fake| fake.count("order-1", "Cancelled") > 0)
         .await
         .expect("it goes on");
@@ -93,8 +93,8 @@ async fn a_manager_that_cannot_go_on_stops_and_says_where() {
     assert_eq!(fake.count("shop-1", "ProcessReacted"), 1, "the payment is not handled");
 }
 
-/// Copies each event of an order to a stream that must be at the version that it guesses, and guesses better once
-/// it is told.
+/// Copies each event of an order to a stream whose version it must guess, and guesses better after a
+/// conflict.
 struct Copier;
 
 impl ProcessManager for Copier {

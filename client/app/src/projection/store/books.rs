@@ -1,10 +1,10 @@
-//! What a projection keeps in an SQL database beside its models: the same tables and statements everywhere.
+//! The tables that a projection keeps in an SQL database beside its models: the same in every database.
 
 /// Defines the bookkeeping for one database as functions over its connection.
 ///
-/// - `$tables` is what the names of the tables begin with: a prefix or a schema.
+/// - `$tables` is the beginning of the tables' names: a prefix or a schema.
 /// - `$now` is the database's clock, in milliseconds.
-/// - `$lock` ends a query so that what it finds is locked until the transaction ends.
+/// - `$lock` is the end of a query whose rows are to be locked until the transaction ends.
 macro_rules! books {
     (connection: $Connection:ty, tables: $tables:literal, now: $now:literal, lock: $lock:literal) => {
         use std::time::Duration;
@@ -13,10 +13,10 @@ macro_rules! books {
 
         use super::super::{Claim, Creation, Parked, Record, Side, Slot, Step, StoreError, Swap};
 
-        /// A statement on one connection.
+        /// The result of a statement.
         type Result<T> = std::result::Result<T, sqlx::Error>;
 
-        /// Makes the tables, where they are not there.
+        /// Makes the tables that are not there yet.
         pub(super) async fn prepare(connection: &mut $Connection) -> Result<()> {
             for table in [
                 concat!(
@@ -88,7 +88,7 @@ macro_rules! books {
             }))
         }
 
-        /// Writes what a projection begins with. False if it is there already.
+        /// Writes the first records of a projection. Returns false if it is there already.
         pub(super) async fn create(
             connection: &mut $Connection,
             creation: &Creation<'_>,
@@ -140,8 +140,8 @@ macro_rules! books {
             Ok(())
         }
 
-        /// Needs a transaction. The bookmarks get the owner too: so steps that the one before has in work end first,
-        /// and none of its own begins after.
+        /// Needs a transaction. It sets the owner in the bookmarks too: so the former owner's steps under way end
+        /// first, and it can begin none after that.
         pub(super) async fn claim(
             connection: &mut $Connection,
             slot: &Slot,
@@ -266,7 +266,7 @@ macro_rules! books {
             bookmark.map(|bookmark| number(bookmark.try_get(0)?)).transpose()
         }
 
-        /// Needs a transaction. False if they do not all stand at the position, or are another one's.
+        /// Needs a transaction. Returns false if a bookmark is at another position, or has another owner.
         pub(super) async fn repartition(
             connection: &mut $Connection,
             slot: &Slot,
@@ -316,8 +316,8 @@ macro_rules! books {
             Ok(true)
         }
 
-        /// Needs a transaction. False if the bookmark is not where the step begins, or is another one's; else it is
-        /// locked.
+        /// Needs a transaction. Locks the bookmark, or returns false if it is not where the step begins or has another
+        /// owner.
         pub(super) async fn check_step(
             connection: &mut $Connection,
             step: &Step<'_>,
@@ -340,7 +340,7 @@ macro_rules! books {
             Ok(found.is_some())
         }
 
-        /// Needs the transaction in which the step was checked.
+        /// Moves the bookmark. Needs the transaction in which the step was checked.
         pub(super) async fn take_step(
             connection: &mut $Connection,
             slot: &Slot,
@@ -385,7 +385,7 @@ macro_rules! books {
             Ok(())
         }
 
-        /// False if it is not parked.
+        /// Returns false if the event is not parked.
         pub(super) async fn drop_parked(
             connection: &mut $Connection,
             slot: &Slot,
@@ -457,8 +457,8 @@ macro_rules! books {
             Ok(usize::try_from(count).unwrap_or_default())
         }
 
-        /// Needs a transaction: locks both models' bookmarks, and says whether they may be swapped. No step of either
-        /// is in work then.
+        /// Needs a transaction. Locks both models' bookmarks, so that no step of either is under way, and returns
+        /// whether they may be swapped.
         pub(super) async fn check_swap(
             connection: &mut $Connection,
             name: &str,
@@ -481,7 +481,7 @@ macro_rules! books {
             }
         }
 
-        /// Needs a transaction: what is known of the rebuilt model is known of the live one from now on.
+        /// Needs a transaction. Makes the records of the rebuilt model those of the live one.
         pub(super) async fn swap(connection: &mut $Connection, name: &str) -> Result<()> {
             forget(connection, name, Side::Live).await?;
             for change in [
@@ -513,7 +513,7 @@ macro_rules! books {
             Ok(())
         }
 
-        /// Forgets a model, but for its tables.
+        /// Deletes the records of a model, but not its tables.
         pub(super) async fn forget(
             connection: &mut $Connection,
             name: &str,
@@ -529,7 +529,7 @@ macro_rules! books {
             Ok(())
         }
 
-        /// An error of the database, as a store tells it.
+        /// Converts an error of the database into the store's error.
         pub(super) fn told(error: sqlx::Error) -> StoreError {
             match super::is_transient(&error) {
                 true => StoreError::Lost(error.into()),

@@ -1,4 +1,4 @@
-//! Read models in memory: for tests, and for views that are small and quickly made again.
+//! Read models in memory: for tests, and for small views that are quickly made again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::{Claim, Creation, Parked, Record, Side, Slot, Step, Store, StoreError, Swap};
 
-/// Read models in memory, each a value of `T` and lost with the process. A transaction works on a copy, which is
-/// `T`'s clone: keep what is large in it in an `Arc`, or in another store.
+/// Read models in memory, each a value of `T` and lost with the process. A transaction works on a clone of `T`:
+/// keep large parts of it in an `Arc`, or in another store.
 ///
 /// A handler sees a [`MemoryModel`]; others read [`state`](Memory::state). Clones share everything.
 pub struct Memory<T> {
-    /// One transaction at a time: two copies cannot be made one.
+    /// The lock of transactions, of which one runs at a time: two copies could not be merged.
     turn: Arc<tokio::sync::Mutex<()>>,
     inner: Arc<Mutex<Inner<T>>>,
 }
@@ -32,7 +32,7 @@ struct Place<T> {
     state: Arc<T>,
     record: Record,
     owner: Option<String>,
-    /// In milliseconds after `began`.
+    /// The end of the lease, in milliseconds after `began`.
     leased_until: i64,
     parked: BTreeMap<u64, Parked>,
 }
@@ -51,12 +51,12 @@ impl<T> Default for Memory<T> {
 }
 
 impl<T> Memory<T> {
-    /// Without any model.
+    /// Makes a store without any model.
     pub fn new() -> Memory<T> {
         Memory::default()
     }
 
-    /// The live model of a projection as it is now; `None` before it was set up.
+    /// Returns the live model of a projection as it is now; `None` before it was set up.
     pub fn state(&self, projection: &str) -> Option<Arc<T>> {
         let slot = Slot { projection: projection.to_owned(), side: Side::Live };
         self.lock().places.get(&slot).map(|place| Arc::clone(&place.state))

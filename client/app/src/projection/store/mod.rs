@@ -25,35 +25,35 @@ pub use sqlite::{Sqlite, SqliteModel};
 /// Any error, as a database's library or a handler made it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Where read models lie, with the bookmarks of the projections that make them.
+/// A database of read models, with the bookmarks of the projections that make them.
 ///
-/// A store for another database than those given here has to keep these:
-/// - What a model changes and its step are committed together or not at all, and what is committed stays committed
-///   at least as long as its step does.
-/// - A step is taken only by the owner of the projection and only from where the bookmark stands; whoever else tries
-///   gets [`StoreError::Moved`], at the latest when it commits, and then nothing of it is there.
+/// A store for another database than those given here must keep these invariants:
+/// - The changes of a model and their step are committed together or not at all, and the changes stay committed
+///   at least as long as the step does.
+/// - A step is taken only by the owner of the projection and only from where the bookmark stands; any other caller
+///   gets [`StoreError::Moved`], at the latest at its commit, and then nothing of its step is stored.
 /// - A model that is dropped before it was committed leaves nothing behind.
 pub trait Store: Send + Sync + 'static {
-    /// What a handler changes, within one transaction.
+    /// The model that a handler changes, within one transaction.
     type Model: Send;
 
-    /// Makes what the store keeps of its own, if it is not there.
+    /// Makes the store's own tables, if they are not there.
     fn prepare(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// What is known of a projection; `None` if it never began.
+    /// Returns the record of a projection; `None` if it never began.
     fn record(
         &self,
         slot: &Slot,
     ) -> impl Future<Output = Result<Option<Record>, StoreError>> + Send;
 
-    /// Begins the transaction that sets a projection up: whoever commits it owns the projection. Its bookmarks all
-    /// stand at `after`. It is [`StoreError::Moved`] if the projection is there already.
+    /// Begins the transaction that sets a projection up: whoever commits it owns the projection. All its bookmarks
+    /// are at `after`. Fails with [`StoreError::Moved`] if the projection is there already.
     fn create(
         &self,
         creation: &Creation<'_>,
     ) -> impl Future<Output = Result<Self::Model, StoreError>> + Send;
 
-    /// Makes `owner` the only one who may take steps, unless another one's lease has not run out.
+    /// Makes `owner` the only one who may take steps, unless the lease of another owner has not run out.
     fn claim(
         &self,
         slot: &Slot,
@@ -61,7 +61,7 @@ pub trait Store: Send + Sync + 'static {
         lease: Duration,
     ) -> impl Future<Output = Result<Claim, StoreError>> + Send;
 
-    /// Prolongs the lease of the owner. False if another one owns the projection.
+    /// Prolongs the lease of the owner. Returns false if another one owns the projection.
     fn renew(
         &self,
         slot: &Slot,
@@ -76,7 +76,7 @@ pub trait Store: Send + Sync + 'static {
         owner: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Where a bookmark stands; `None` if another one owns the projection.
+    /// Returns the position of a bookmark; `None` if another one owns the projection.
     fn bookmark(
         &self,
         slot: &Slot,
@@ -84,8 +84,8 @@ pub trait Store: Send + Sync + 'static {
         owner: &str,
     ) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
 
-    /// Writes one bookmark for each partition of another partitioning; the old ones are forgotten. It is
-    /// [`StoreError::Moved`] if they do not all stand at `position` or if another one owns the projection.
+    /// Replaces the bookmarks by one for each partition of another partitioning. Fails with
+    /// [`StoreError::Moved`] if they are not all at `position` or if another one owns the projection.
     fn repartition(
         &self,
         slot: &Slot,
@@ -101,7 +101,7 @@ pub trait Store: Send + Sync + 'static {
         step: &Step<'_>,
     ) -> impl Future<Output = Result<Self::Model, StoreError>> + Send;
 
-    /// Says that what the model is told from now on comes of the event at this position.
+    /// Announces that the following changes of the model belong to the event at this position.
     fn next_event(&self, _model: &mut Self::Model, _position: u64) {}
 
     /// Adds a parked event to the transaction.
@@ -111,8 +111,8 @@ pub trait Store: Send + Sync + 'static {
         parked: &Parked,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Begins a transaction that takes a parked event out, for it to be applied. It is [`StoreError::Moved`] if it is
-    /// not parked any more.
+    /// Begins a transaction that removes a parked event, so that it can be applied. Fails with [`StoreError::Moved`] if
+    /// the event is not parked any more.
     fn unpark(
         &self,
         slot: &Slot,
@@ -120,10 +120,10 @@ pub trait Store: Send + Sync + 'static {
         position: u64,
     ) -> impl Future<Output = Result<Self::Model, StoreError>> + Send;
 
-    /// Ends a transaction. After an error it may be committed or not, unless that is [`StoreError::Moved`].
+    /// Ends a transaction. After an error it may be committed or not, unless the error is [`StoreError::Moved`].
     fn commit(&self, model: Self::Model) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Up to `limit` parked events after a position, in order.
+    /// Returns up to `limit` parked events after a position, in order.
     fn parked(
         &self,
         slot: &Slot,
@@ -131,39 +131,39 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Parked>, StoreError>> + Send;
 
-    /// How many events are parked.
+    /// Returns the number of parked events.
     fn count_parked(&self, slot: &Slot) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
-    /// Forgets a parked event. False if it is not parked.
+    /// Removes a parked event from the records. Returns false if it is not parked.
     fn drop_parked(
         &self,
         slot: &Slot,
         position: u64,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Puts the rebuilt model in the place of the live one, with its bookmarks and parked events, in one step and
-    /// without an owner, if it is not behind the live one (see [`Record::is_not_behind`]).
+    /// Replaces the live model by the rebuilt one, with its bookmarks and parked events, in one step and
+    /// without an owner, if the rebuilt one is not behind the live one (see [`Record::is_not_behind`]).
     fn swap(&self, name: &str) -> impl Future<Output = Result<Swap, StoreError>> + Send;
 
-    /// Removes a model that was being rebuilt, with all that is known of it.
+    /// Removes a model that was being rebuilt, with all its records.
     fn discard_rebuild(&self, name: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Whether an error, which a handler may have passed on, says that the database could not be asked or could not
-    /// do it now, and so nothing about the event.
+    /// Returns true if an error, which a handler may have passed on, means that the database cannot be reached or
+    /// cannot do this now, and so says nothing about the event.
     fn is_transient(error: &(dyn Error + 'static)) -> bool;
 }
 
-/// Which of a projection's models is meant.
+/// One of the two models that a projection may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The one that is read.
+    /// The model that is read.
     Live,
-    /// The one that is made beside it.
+    /// The model that is made beside the live one.
     Rebuild,
 }
 
 impl Side {
-    /// How it is told in a database.
+    /// Returns the name of the side as databases store it.
     pub fn as_str(self) -> &'static str {
         match self {
             Side::Live => "live",
@@ -177,30 +177,30 @@ impl Side {
 pub struct Slot {
     /// The projection.
     pub projection: String,
-    /// Which of its models.
+    /// The side of the model.
     pub side: Side,
 }
 
-/// What a store knows of a model.
+/// The record of a model in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// What the projection was when the model was set up; compared as a whole.
+    /// The definition of the projection when the model was set up; compared as a whole.
     pub definition: String,
-    /// How its events are shared among its partitions.
+    /// The way in which the events are shared among the partitions.
     pub partitioning: String,
-    /// Counts the rebuilds: 1 for the first.
+    /// The number of the rebuild, from 1.
     pub generation: u64,
-    /// The bookmark of each partition: everything up to there is in the model.
+    /// The bookmarks of the partitions: everything up to a bookmark is in the model.
     pub bookmarks: Vec<u64>,
 }
 
 impl Record {
-    /// Up to where everything is in the model.
+    /// Returns the position up to which everything is in the model.
     pub fn position(&self) -> u64 {
         self.bookmarks.iter().copied().min().unwrap_or_default()
     }
 
-    /// Whether nothing that is in `live` is missing here, so that its readers do not go back in time.
+    /// Returns true if everything in `live` is in this model too, so that its readers do not go back in time.
     pub fn is_not_behind(&self, live: &Record) -> bool {
         if self.partitioning == live.partitioning && self.bookmarks.len() == live.bookmarks.len() {
             return self.bookmarks.iter().zip(&live.bookmarks).all(|(own, other)| own >= other);
@@ -209,10 +209,10 @@ impl Record {
     }
 }
 
-/// What a projection begins with.
+/// The first record of a projection.
 #[derive(Clone, Copy, Debug)]
 pub struct Creation<'a> {
-    /// Its model.
+    /// The model.
     pub slot: &'a Slot,
     /// See [`Record::definition`].
     pub definition: &'a str,
@@ -220,86 +220,86 @@ pub struct Creation<'a> {
     pub partitioning: &'a str,
     /// See [`Record::generation`].
     pub generation: u64,
-    /// How many bookmarks.
+    /// The number of bookmarks.
     pub partitions: u32,
-    /// Where they stand.
+    /// The position of all bookmarks.
     pub after: u64,
-    /// Who sets it up, and goes on with it.
+    /// The owner that sets the projection up, and continues with it.
     pub owner: &'a str,
-    /// For how long it is its own, unless renewed.
+    /// The duration of the owner's lease, unless it is renewed.
     pub lease: Duration,
 }
 
 /// A move of one bookmark.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// Of which model.
+    /// The model of the bookmark.
     pub slot: &'a Slot,
-    /// Which life of it.
+    /// The generation of the model.
     pub generation: u64,
-    /// Of which partition.
+    /// The partition of the bookmark.
     pub partition: u32,
-    /// Who moves it.
+    /// The owner that moves the bookmark.
     pub owner: &'a str,
-    /// Where it stands.
+    /// The position of the bookmark before the step.
     pub from: u64,
-    /// Where it is put: everything up to there is in the model when the transaction is committed.
+    /// The position after the step: everything up to it is in the model when the transaction is committed.
     pub to: u64,
 }
 
-/// What became of a claim.
+/// The result of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// There is no such model.
     Missing,
-    /// It is the claimant's now, as long as the lease is renewed.
+    /// The claimant owns the model now, as long as it renews the lease.
     Owned(Record),
-    /// Another one's lease has not run out.
+    /// The lease of another owner has not run out.
     Held {
-        /// Who.
+        /// The other owner.
         owner: String,
-        /// Until when, by the database's clock, in milliseconds: to be compared with itself only.
+        /// The end of the lease, in milliseconds by the database's clock: compare it only with other such ends.
         until: i64,
     },
 }
 
-/// What became of a swap.
+/// The result of a swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Swap {
-    /// The rebuilt model is the live one.
+    /// The rebuilt model is the live one now.
     Done,
-    /// The live model knows of more: nothing was changed.
+    /// The live model is ahead of the rebuilt one: nothing was changed.
     Behind,
 }
 
-/// An event that could not be applied, and was passed over.
+/// An event that could not be applied, and was skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parked {
-    /// The event.
+    /// The position of the event.
     pub position: u64,
     /// Its stream.
     pub stream: String,
-    /// Its place there.
+    /// Its version in the stream.
     pub version: u64,
     /// Its type.
     pub kind: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// What the handler said last; at most 4,096 bytes.
+    /// The handler's last error; at most 4,096 bytes.
     pub reason: String,
 }
 
-/// Why a store did not do what it was asked for.
+/// The reason why a store did not do what was requested.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The bookmark is not where it was, or another one owns the projection.
     #[error("the bookmark was moved by another")]
     Moved,
-    /// The database cannot be asked, or cannot do it now: the same may be tried again.
+    /// The database cannot be reached, or cannot do this now: the same may be tried again.
     #[error("the database of the read model cannot be reached: {0}")]
     Lost(#[source] BoxError),
-    /// The database says no.
+    /// The database refuses the request.
     #[error("the database of the read model refuses: {0}")]
     Refused(#[source] BoxError),
 }

@@ -23,23 +23,23 @@ mod books {
     }
 }
 
-/// How many connections a store that is given none makes: a few partitions, and who asks about them.
+/// The number of connections of a store that makes its own: for a few partitions, and for queries about them.
 const CONNECTIONS: u32 = 8;
-/// How long a swap waits for those who read the old model, in PostgreSQL's words.
+/// The time for which a swap waits for readers of the old model, in PostgreSQL's notation.
 const SWAP_LOCK_TIMEOUT: &str = "2s";
-/// What is locked while the tables are made: any number that nobody else uses.
+/// The lock that is held while the tables are made: any number that nobody else uses.
 const PREPARE_LOCK: i64 = 0x71756f72;
 
 /// Read models in PostgreSQL. The bookmarks are in the schema `quorate`; the model of a projection is in the schema
-/// that is named like the projection, which must not be there before: everything in it is the projection's, and is
-/// replaced when a rebuilt model is swapped in. A view elsewhere that rests on it is dropped then (`CASCADE`).
+/// of the projection's name, which must not be there before: everything in this schema is the projection's, and is
+/// replaced when a rebuilt model is swapped in. Then views in other schemas that use it are dropped (`CASCADE`).
 ///
 /// A handler's transaction has that schema first in its `search_path` (then `public`), so that plain names are the
-/// model's own: `orders` is in the live one or in the one that is rebuilt. Rights that others need are granted when
+/// model's own: `orders` is in the live model or in the rebuilt one. Rights that others need are granted when
 /// the model is [set up](super::super::Handler::set_up), with [`PostgresModel::schema`] for the schema's name.
 ///
-/// What a committed transaction survives is what PostgreSQL is configured to: with `synchronous_commit = off` a crash
-/// may take back the newest, models and bookmarks alike, so what is lost is applied again.
+/// The durability of a transaction is configured in PostgreSQL: with `synchronous_commit = off` a crash may take back
+/// the newest transactions, models and bookmarks alike, and their events are applied again.
 #[derive(Clone)]
 pub struct Postgres {
     pool: PgPool,
@@ -55,12 +55,12 @@ impl Postgres {
         Ok(Postgres::with(pool.map_err(told)?))
     }
 
-    /// Uses connections of one's own: one for each partition, and one more at least.
+    /// Uses the given connections: it needs one for each partition, and at least one more.
     pub fn with(pool: PgPool) -> Postgres {
         Postgres { pool, prepared: Arc::default() }
     }
 
-    /// The connections; to show the models, say.
+    /// Returns the connections, for example to query the models.
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
@@ -69,7 +69,7 @@ impl Postgres {
         self.pool.begin().await.map_err(told)
     }
 
-    /// A model whose names are looked for in its schema first.
+    /// Returns a model whose names are looked up in its schema first.
     async fn model(
         mut transaction: Transaction<'static, sqlx::Postgres>,
         slot: &Slot,
@@ -85,7 +85,7 @@ impl Postgres {
     }
 }
 
-/// The schema of a model, quoted: the names of projections hold no quotes.
+/// Returns the schema of a model, quoted: the names of projections contain no quotes.
 fn schema(projection: &str, side: Side) -> String {
     match side {
         Side::Live => format!("\"{projection}\""),
@@ -93,7 +93,7 @@ fn schema(projection: &str, side: Side) -> String {
     }
 }
 
-/// Whether a projection may have the schema of its name.
+/// Checks that a projection may use the schema of its name.
 fn check(projection: &str) -> Result<(), StoreError> {
     let is_taken = projection.starts_with("pg_")
         || matches!(projection, "public" | "quorate" | "information_schema");
@@ -104,33 +104,33 @@ fn check(projection: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A model in PostgreSQL within a transaction: it is used like a connection, as in `.execute(&mut **model)`. The
-/// transaction has to be left open.
+/// A model in PostgreSQL within a transaction. It is used like a connection, as in `.execute(&mut **model)`. The
+/// handler must leave the transaction open.
 ///
-/// After a statement that failed PostgreSQL refuses all others of the transaction: pass the error on.
+/// After a failed statement PostgreSQL refuses all others of the transaction: pass the error on.
 pub struct PostgresModel {
     transaction: Transaction<'static, sqlx::Postgres>,
     slot: Slot,
     schema: String,
-    /// The bookmark that is moved when it is committed.
+    /// The partition and the position of the bookmark that the commit moves.
     step: Option<(u32, u64)>,
 }
 
 opaque_debug!(PostgresModel);
 
 impl PostgresModel {
-    /// The name of a table (or an index, a type, a view) of this model with its schema, quoted: for where the
-    /// `search_path` does not reach.
+    /// Returns the name of a table (or an index, a type, a view) of this model with its schema, quoted: for places that
+    /// the `search_path` does not reach.
     pub fn table(&self, name: &str) -> String {
         format!("{}.\"{}\"", self.schema, name.replace('"', "\"\""))
     }
 
-    /// The name of this model's schema, quoted.
+    /// Returns the name of this model's schema, quoted.
     pub fn schema(&self) -> &str {
         &self.schema
     }
 
-    /// Which of the projection's models it is.
+    /// Returns whether this is the live or the rebuilt model.
     pub fn side(&self) -> Side {
         self.slot.side
     }
@@ -163,7 +163,7 @@ impl Store for Postgres {
     }
 
     async fn record(&self, slot: &Slot) -> Result<Option<Record>, StoreError> {
-        // The head and the bookmarks as of one moment.
+        // The transaction reads the head and the bookmarks as of one moment.
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         let mut transaction = self.pool.begin_with(begin).await.map_err(told)?;
         books::record(&mut transaction, slot).await.map_err(told)
@@ -252,8 +252,7 @@ impl Store for Postgres {
 
     async fn commit(&self, mut model: PostgresModel) -> Result<(), StoreError> {
         let PostgresModel { transaction, slot, step, .. } = &mut model;
-        // A transaction in which a statement failed ends in a rollback that COMMIT does not call an error: another
-        // statement before it does.
+        // After a failed statement COMMIT rolls back without an error; another statement before it gives one.
         match *step {
             Some((partition, to)) => books::take_step(transaction, slot, partition, to).await,
             None => sqlx::query("SELECT 1").execute(&mut **transaction).await.map(|_| ()),
@@ -303,7 +302,7 @@ impl Store for Postgres {
     async fn discard_rebuild(&self, name: &str) -> Result<(), StoreError> {
         let mut transaction = self.transaction().await?;
         let slot = Slot { projection: name.to_owned(), side: Side::Rebuild };
-        // A schema that no rebuild is known of is somebody else's.
+        // A schema without the record of a rebuild belongs to somebody else.
         if books::record(&mut transaction, &slot).await.map_err(told)?.is_none() {
             return Ok(());
         }
@@ -318,7 +317,7 @@ impl Store for Postgres {
     }
 }
 
-/// Makes the schema of the bookkeeping with its tables, unless they are there: who may not make any can go on then.
+/// Makes the schema and its tables unless they are there: then a user without the right to make them can go on.
 async fn make_tables(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .bind(PREPARE_LOCK)
@@ -334,9 +333,9 @@ async fn make_tables(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     books::prepare(connection).await
 }
 
-/// Whether the database could not be asked, or could not do it now.
+/// Returns true if the database could not be reached, or could not do this now.
 fn is_transient(error: &sqlx::Error) -> bool {
-    /// Of PostgreSQL: serialization failure, deadlock, lock not available, read-only (a standby), I/O error.
+    /// Codes of PostgreSQL: serialization failure, deadlock, lock not available, read-only (a standby), I/O error.
     const TRANSIENT: [&str; 5] = ["40001", "40P01", "55P03", "25006", "58030"];
     /// Connection exceptions, insufficient resources, operator intervention.
     const TRANSIENT_CLASSES: [&str; 3] = ["08", "53", "57P"];

@@ -17,27 +17,27 @@ use super::{Claim, Creation, Parked, Record, Side, Slot, Step, Store, StoreError
 
 mod scripts;
 
-/// How long Redis may take to answer.
+/// The time within which Redis must answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Most arguments of one command: Lua hands them over on its stack.
+/// The maximum number of arguments of one command: Lua passes them on its stack.
 const COMMAND_ARGUMENTS_MAX: usize = 4_000;
-/// Most arguments of all commands of a transaction: Redis takes a million.
+/// The maximum number of arguments of all commands of a transaction: Redis accepts a million.
 const TRANSACTION_ARGUMENTS_MAX: usize = 500_000;
-/// How long the keys of a model that was replaced are still there for whoever reads them.
+/// The time for which the keys of a replaced model remain for its readers.
 const REPLACED_SECONDS: u64 = 60;
-/// How many keys are looked at together.
+/// The number of keys that are scanned together.
 const SCAN_COUNT: usize = 1_000;
 
 /// Read models in Redis, 5 or later. The keys of a model begin with a [prefix](Redis::prefix); its bookmark is in
 /// `quorate:{NAME}:live`. In a cluster all keys of a projection are in one slot.
 ///
-/// A handler's commands are collected, and run by one script that moves the bookmark, so all of them with it or none;
-/// hence a handler sees no answers. What depends on what is there is said with commands that do (`HINCRBY`, `ZADD
-/// GT`, `SET NX`) or with a script of one's own (`EVAL`).
+/// A handler's commands are collected, and run by the script that moves the bookmark, so all of them are run or none;
+/// hence a handler sees no answers. Changes that depend on the present values need commands like `HINCRBY`, `ZADD GT`
+/// or `SET NX`, or a script of the application (`EVAL`).
 ///
-/// Redis takes nothing back: when a command of an event fails, those before it in the same event have had their
-/// effect, and have it again when the event is tried again. So let an event that may fail be one command or one
-/// script. And what is not saved when Redis crashes is lost, model and bookmark alike, and is applied again.
+/// Redis takes nothing back: when a command of an event fails, earlier commands of the same event have had their
+/// effect, and have it again when the event is tried again. So an event that may fail should be one command or one
+/// script. Changes that are not saved when Redis crashes are lost, model and bookmark alike, and are applied again.
 #[derive(Clone)]
 pub struct Redis {
     client: Client,
@@ -56,8 +56,8 @@ impl Redis {
         Ok(redis)
     }
 
-    /// What the keys of a projection's live model begin with; `None` before it was set up. It changes when a rebuilt
-    /// model is swapped in; the keys of the old one are there for another minute.
+    /// Returns the prefix of the keys of a projection's live model; `None` before it was set up. It changes when a
+    /// rebuilt model is swapped in; the keys of the old one are there for another minute.
     pub async fn prefix(&self, projection: &str) -> Result<Option<String>, StoreError> {
         let slot = Slot { projection: projection.to_owned(), side: Side::Live };
         let record = self.record(&slot).await?;
@@ -75,7 +75,7 @@ impl Redis {
         Ok(connection.insert(made).clone())
     }
 
-    /// An answer, after which a connection that is no good any more is let go.
+    /// Converts an answer, and drops the connection after an error that means it cannot be used any more.
     async fn answer<T>(&self, answer: Result<T, RedisError>) -> Result<T, StoreError> {
         if answer.as_ref().is_err_and(is_transient) {
             *self.connection.lock().await = None;
@@ -96,7 +96,7 @@ impl Redis {
         self.answer(script.invoke_async(&mut connection).await).await
     }
 
-    /// Runs a script on what is known of a model.
+    /// Runs a script on the hashes of a model.
     async fn ask<T: FromRedisValue>(
         &self,
         script: &redis::Script,
@@ -111,7 +111,7 @@ impl Redis {
         self.invoke(&invocation).await
     }
 
-    /// Does something with every key that begins with a prefix.
+    /// Runs the commands from `make` for all keys that begin with a prefix.
     async fn each_key(
         &self,
         prefix: &str,
@@ -141,7 +141,7 @@ impl Redis {
         self.each_key(&prefix(projection, generation), unlink).await
     }
 
-    /// Lets the keys of older models than the live one expire.
+    /// Lets the keys of models older than the live one expire.
     async fn expire_older(&self, projection: &str, live: u64) -> Result<(), StoreError> {
         let start = format!("{{{projection}}}:g");
         let is_older = |key: &&String| {
@@ -159,7 +159,7 @@ impl Redis {
     }
 }
 
-/// A model in Redis within a transaction: commands are collected, and run when it is committed.
+/// A model in Redis within a transaction: commands are collected, and run at the commit.
 pub struct RedisModel {
     slot: Slot,
     prefix: String,
@@ -177,23 +177,23 @@ enum Commit {
 }
 
 impl RedisModel {
-    /// The name of a key of this model: `order-1` with the model's prefix.
+    /// Returns the name of a key of this model: `name` with the model's prefix.
     pub fn key(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// What the keys of this model begin with.
+    /// Returns the prefix of this model's keys.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// Which of the projection's models it is.
+    /// Returns whether this is the live or the rebuilt model.
     pub fn side(&self) -> Side {
         self.slot.side
     }
 
     /// Adds a command of at most 4,000 arguments, as in `redis::cmd("HINCRBY").arg(model.key("totals"))…`. Its keys
-    /// have to be the model's own.
+    /// must be the model's own.
     pub fn run(&mut self, command: Cmd) {
         match self.events.last_mut() {
             Some((_, commands)) => commands.push(command),
@@ -201,7 +201,7 @@ impl RedisModel {
         }
     }
 
-    /// The arguments of the script: of each event its position and its commands, of each command its arguments.
+    /// Adds the commands to the script's arguments: for each event its position and commands, with their arguments.
     fn put_commands(&self, script: &mut ScriptInvocation<'_>) -> Result<(), StoreError> {
         let mut total = 0;
         script.arg(self.events.len());
@@ -221,7 +221,7 @@ impl RedisModel {
                 for argument in arguments {
                     match argument {
                         redis::Arg::Simple(bytes) => script.arg(bytes),
-                        // A cursor that was not moved yet.
+                        // The other kind of argument is a cursor that was not moved yet.
                         _ => script.arg(0),
                     };
                 }
@@ -231,12 +231,12 @@ impl RedisModel {
     }
 }
 
-/// The hash that tells what is known of a model.
+/// Returns the name of the hash with the record of a model.
 fn book(slot: &Slot) -> String {
     format!("quorate:{{{}}}:{}", slot.projection, slot.side.as_str())
 }
 
-/// The hash of its parked events, by position.
+/// Returns the name of the hash with the model's parked events, by position.
 fn parked_book(slot: &Slot) -> String {
     format!("{}:parked", book(slot))
 }
@@ -245,7 +245,7 @@ fn prefix(projection: &str, generation: u64) -> String {
     format!("{{{projection}}}:g{generation}:")
 }
 
-/// A parked event as it is kept: JSON.
+/// A parked event as Redis stores it: JSON.
 #[derive(Serialize, Deserialize)]
 struct ParkedJson {
     stream: String,
@@ -300,7 +300,7 @@ impl Store for Redis {
             return Err(StoreError::Moved);
         }
         let Creation { slot, generation, partitions, after, .. } = *creation;
-        // What a process left that was killed while it removed a model of this number.
+        // A process that was killed may have left keys when it removed a model of this number.
         self.unlink(&slot.projection, generation).await?;
         let record = Record {
             definition: creation.definition.to_owned(),
@@ -365,7 +365,7 @@ impl Store for Redis {
         }
     }
 
-    /// Looks at nothing: the script that commits does.
+    /// Checks nothing: the script that commits does.
     async fn begin(&self, step: &Step<'_>) -> Result<RedisModel, StoreError> {
         let Step { slot, generation, partition, owner, from, to } = *step;
         let prefix = prefix(&slot.projection, generation);
@@ -478,7 +478,7 @@ impl Store for Redis {
         script.key(book(&live)).key(parked_book(&live));
         script.key(book(&beside)).key(parked_book(&beside));
         script.arg(rebuilt.generation);
-        // The live model as it was when it was looked at: if it has moved since, it may be ahead.
+        // The live model as it was read: if it has moved since, it may be ahead.
         script.arg(before.as_ref().map_or(0, |before| before.generation));
         for bookmark in before.iter().flat_map(|before| &before.bookmarks) {
             script.arg(*bookmark);
@@ -506,7 +506,7 @@ impl Store for Redis {
     }
 }
 
-/// What Redis says when it cannot do something now.
+/// The codes of Redis that mean that it cannot do something now.
 const TRANSIENT_CODES: [&str; 8] =
     ["OOM", "LOADING", "READONLY", "MISCONF", "MASTERDOWN", "BUSY", "NOREPLICAS", "CLUSTERDOWN"];
 

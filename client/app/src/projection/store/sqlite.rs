@@ -23,14 +23,14 @@ mod books {
         connection: sqlx::SqliteConnection,
         tables: "quorate_",
         now: "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
-        // A transaction of ours has the whole file to itself from its begin on.
+        // Our transactions have the whole file to themselves from their beginning.
         lock: ""
     }
 }
 
-/// How long a transaction of another process is waited for before it counts as an error, which is waited out too.
+/// The time for which a transaction waits for another process before it fails; such a failure is retried.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections for what only reads.
+/// The number of connections that only read.
 const READERS: u32 = 2;
 
 /// Read models in an SQLite file, with their bookmarks beside them in the tables `quorate_projections`,
@@ -39,12 +39,12 @@ const READERS: u32 = 2;
 /// The file is in WAL mode: it can be read all the time, by anybody. A power cut may take back the newest
 /// transactions, models and bookmarks alike, so what is lost is applied again.
 ///
-/// A handler names its tables and indexes with [`SqliteModel::table`]: a model that is rebuilt lies in the same file
+/// A handler names its tables and indexes with [`SqliteModel::table`]: a rebuilt model lies in the same file
 /// under other names, and is renamed by the transaction that swaps. A table that a new version of a handler does not
 /// make any more is left behind.
 #[derive(Clone)]
 pub struct Sqlite {
-    /// One connection: SQLite has one writer, and whoever waits for it here is not told that it is busy.
+    /// The one connection that writes: SQLite allows one writer, and waiting for it here avoids errors.
     writer: SqlitePool,
     readers: SqlitePool,
     prepared: Arc<OnceCell<()>>,
@@ -53,13 +53,13 @@ pub struct Sqlite {
 opaque_debug!(Sqlite);
 
 impl Sqlite {
-    /// Opens a file, or makes it. A database that is no file, `:memory:` say, is refused: for models in memory there
+    /// Opens a file, or makes it. A database without a file, such as `:memory:`, is refused: for models in memory there
     /// is [`Memory`](super::Memory).
     pub async fn open(path: impl AsRef<Path>) -> Result<Sqlite, StoreError> {
         Sqlite::with(SqliteConnectOptions::new().filename(path).create_if_missing(true)).await
     }
 
-    /// Opens a file with options of one's own. Those that the bookmarks rest on are set here: WAL, and waiting for
+    /// Opens a file with the given options. Those on which the bookmarks depend are set here: WAL, and waiting for
     /// other writers.
     pub async fn with(options: SqliteConnectOptions) -> Result<Sqlite, StoreError> {
         let options = options
@@ -74,7 +74,7 @@ impl Sqlite {
         Ok(Sqlite { writer, readers, prepared: Arc::default() })
     }
 
-    /// Connections that read the file; to show the models, say.
+    /// Returns connections that read the file, for example to query the models.
     pub fn readers(&self) -> &SqlitePool {
         &self.readers
     }
@@ -97,8 +97,8 @@ impl Sqlite {
     }
 }
 
-/// Only a file has the WAL that readers beside the writer rest on. SQLite does not refuse it to a database in memory,
-/// of which each connection has one of its own; it tells of another journal.
+/// Checks that the database has a WAL, on which readers beside the writer depend. SQLite does not refuse it to a
+/// database in memory, of which each connection has its own; it just reports another journal.
 async fn check_journal(writer: &SqlitePool) -> Result<(), StoreError> {
     let row = sqlx::query("PRAGMA journal_mode").fetch_one(writer).await.map_err(told)?;
     let journal: String = row.try_get(0).map_err(told)?;
@@ -114,32 +114,32 @@ async fn check_journal(writer: &SqlitePool) -> Result<(), StoreError> {
     }
 }
 
-/// What the names of a model end with while it is rebuilt. The name and the number make sure that no index is in the
+/// Returns the end of a model's names while it is rebuilt. The name and the number make sure that no index is in the
 /// way of the next rebuild: indexes keep their names.
 fn suffix(projection: &str, generation: u64) -> String {
     format!("__{projection}__rebuild{generation}")
 }
 
-/// A model in SQLite within a transaction: it is used like a connection, as in `.execute(&mut **model)`. The
-/// transaction has to be left open.
+/// A model in SQLite within a transaction. It is used like a connection, as in `.execute(&mut **model)`. The
+/// handler must leave the transaction open.
 pub struct SqliteModel {
     transaction: Transaction<'static, sqlx::Sqlite>,
     slot: Slot,
     suffix: String,
-    /// The bookmark that is moved when it is committed.
+    /// The partition and the position of the bookmark that the commit moves.
     step: Option<(u32, u64)>,
 }
 
 opaque_debug!(SqliteModel);
 
 impl SqliteModel {
-    /// The name of a table (or an index, a trigger, a view) of this model, quoted: `orders` is `"orders"` in the live
-    /// one, and another one in a model that is rebuilt.
+    /// Returns the name of a table (or an index, a trigger, a view) of this model, quoted: `orders` is `"orders"` in
+    /// the live model, and another name in a rebuilt one.
     pub fn table(&self, name: &str) -> String {
         quoted(&format!("{name}{}", self.suffix))
     }
 
-    /// Which of the projection's models it is.
+    /// Returns whether this is the live or the rebuilt model.
     pub fn side(&self) -> Side {
         self.slot.side
     }
@@ -312,10 +312,10 @@ impl Store for Sqlite {
     }
 }
 
-/// Puts the tables of a rebuilt model in the place of the live ones.
+/// Replaces the live tables by those of a rebuilt model.
 async fn rename(connection: &mut SqliteConnection, name: &str) -> Result<(), sqlx::Error> {
-    // Views of others over the live tables find the new ones under the same names: they must neither be in the way
-    // nor be rewritten. Nor must a reference of one table to another be looked at before both are there.
+    // Views over the live tables find the new ones under the same names: they must neither be in the way
+    // nor be rewritten. References between tables must not be checked before all tables are there.
     sqlx::query("PRAGMA legacy_alter_table = ON").execute(&mut *connection).await?;
     sqlx::query("PRAGMA defer_foreign_keys = ON").execute(&mut *connection).await?;
     let tables = rebuilt_tables(connection, name).await?;
@@ -336,7 +336,7 @@ async fn drop_table(connection: &mut SqliteConnection, name: &str) -> Result<(),
     Ok(())
 }
 
-/// The tables of a model that is rebuilt, each with the name of the live one.
+/// Returns the tables of a model that is rebuilt, each with the name of the live one.
 async fn rebuilt_tables(
     connection: &mut SqliteConnection,
     name: &str,
@@ -356,7 +356,7 @@ async fn rebuilt_tables(
     Ok(rebuilt.collect())
 }
 
-/// Whether the file could not be used now: another writer, no room, a disk that fails.
+/// Returns true if the file could not be used now: another writer, no room, a disk that fails.
 fn is_transient(error: &sqlx::Error) -> bool {
     /// The primary codes of SQLite: BUSY, LOCKED, IOERR, FULL, CANTOPEN, PROTOCOL.
     const TRANSIENT: [i64; 6] = [5, 6, 10, 13, 14, 15];

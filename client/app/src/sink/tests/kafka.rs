@@ -1,4 +1,4 @@
-//! The sink for Kafka against a broker that speaks its protocol, where one is installed.
+//! Tests of the sink for Kafka with a broker that speaks its protocol, if one is installed.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -17,7 +17,7 @@ use crate::sink::tests::group::{Group, events};
 
 const PARTITIONS: i32 = 3;
 
-/// A broker that keeps everything in memory; it ends with the test.
+/// A broker that keeps everything in memory and ends with the test.
 struct Broker {
     child: Child,
     address: String,

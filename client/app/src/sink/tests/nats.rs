@@ -1,4 +1,4 @@
-//! The sink for NATS against a real server, where one is installed.
+//! Tests of the sink for NATS with a real server, if one is installed.
 
 use std::future::pending;
 use std::process::{Child, Command, Stdio};
@@ -62,7 +62,7 @@ async fn events_reach_a_real_server_once_and_in_order() {
     let context = jetstream::new(client.clone());
     let nats = Nats::connect(&server.address, "events.{category}.{type}").await.expect("a sink");
 
-    // While nothing takes the subject it is no use: tried again, and parked after the last attempt.
+    // While no stream takes the subject the event is tried again, and parked after the last attempt.
     let all = events(100, 5);
     let (group, settled) = Group::of(all[..1].to_vec(), 2);
     drive(&nats, group, pending()).await.expect("it ends");
@@ -73,7 +73,7 @@ async fn events_reach_a_real_server_once_and_in_order() {
     let subjects = vec!["events.>".to_owned()];
     let config = stream::Config { name: "events".to_owned(), subjects, ..Default::default() };
     let mut stream = context.create_stream(config).await.expect("a stream");
-    // Twice: the second time each is known by its id.
+    // The second time the server recognizes each event by its id.
     for _ in 0..2 {
         let (group, settled) = Group::of(all.clone(), 3);
         drive(&nats, group, pending()).await.expect("it ends");

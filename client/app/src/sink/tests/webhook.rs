@@ -1,4 +1,4 @@
-//! The webhook against an HTTP server that answers as each test says.
+//! Tests of the webhook with an HTTP server whose answers each test sets.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -20,14 +20,14 @@ use crate::sink::webhook::{Webhook, WebhookError};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// A request as the server saw it.
+/// A request as the server received it.
 #[derive(Clone, Debug)]
 struct Request {
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
 }
 
-/// What the server answers to a request: all of it, verbatim; nothing = it never answers.
+/// The server's answer to a request, whole and verbatim; none = it never answers.
 type Answer = fn(&serde_json::Value, usize) -> Option<&'static str>;
 
 const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
@@ -133,7 +133,7 @@ async fn an_event_is_posted_as_json_and_signed() {
     assert_eq!(headers["webhook-signature"], signed.join(" "));
 }
 
-/// The example of the specification, to hold that the signature is what others compute.
+/// The specification's example proves that others compute the same signature.
 #[test]
 fn a_signature_is_the_one_of_the_specification() {
     let webhook = Webhook::new("http://localhost", SECRET).expect("a webhook");
@@ -187,7 +187,7 @@ async fn what_the_server_refuses_is_parked_with_its_answer_and_the_next_goes_on(
 #[tokio::test]
 async fn an_answer_is_read_only_so_far() {
     let server = Server::start(|_, _| {
-        // It promises more than it ever sends, so what is waited for ends with the time-out.
+        // The answer promises more than it ever sends, so the wait for the rest ends with the time-out.
         Some(concat!(
             "HTTP/1.1 400 Bad Request\r\nContent-Length: 1000000\r\n\r\n",
             "0123456789012345678901234567890123456789"
@@ -208,7 +208,7 @@ async fn a_server_that_does_not_answer_is_given_up_in_time_and_no_url_is_told() 
     assert!(!settled.parked[&1].contains("s3cret"), "{:?}", settled.parked);
     assert_eq!(deliver(&webhook, 1, 1, 3).await.acknowledged, [1]);
 
-    // Nobody listens there.
+    // Nobody listens on this port.
     let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/", nobody.local_addr().expect("an address"));
     drop(nobody);

@@ -1,4 +1,4 @@
-//! What became of events, on its way to the log: one batch at a time, the next one collects meanwhile.
+//! The outcomes of events on their way to the log: one batch at a time, while the next one collects.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use quorate_proto::{Failed, GroupProgress, Parked, Position, StreamName, Timesta
 use super::retry::DELAY_MS_MAX;
 use super::{ConsumerId, Dispatcher, Entry, State, later};
 
-/// By so much the floor must have moved to be told although nothing became of any event: a group that matches
-/// nothing costs nothing.
+/// The distance that the floor must move to be proposed although no event has an outcome: a group that matches
+/// nothing should cost nothing.
 const FLOOR_STEP: u64 = 100_000;
 
-/// What became of an event.
+/// The outcome of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Settled,
@@ -20,7 +20,7 @@ pub(super) enum Kind {
         attempts: u32,
         due: Timestamp,
     },
-    /// With the stream that it is to wait for again if the log has no room for it.
+    /// Parked, with the stream in which the event must wait again if the log has no room for it.
     Parked {
         attempts: u32,
         reason: String,
@@ -28,7 +28,7 @@ pub(super) enum Kind {
     },
 }
 
-/// What became of an event, and whom to tell when that is durable.
+/// The outcome of an event, and the deliveries to confirm when the outcome is durable.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) kind: Kind,
@@ -41,23 +41,23 @@ impl Change {
     }
 }
 
-/// A change that was proposed, and what was the case before.
+/// A change that was proposed, and the state before.
 struct Sent {
     change: Change,
-    /// Whether it held the floor.
+    /// True if the event held the floor.
     held: bool,
-    /// Whether the log had it as failed.
+    /// True if the event was recorded in the log as failed.
     recorded: bool,
 }
 
-/// What was proposed and is not decided yet.
+/// The changes that were proposed and are not decided yet.
 pub(super) struct Batch {
     sent: BTreeMap<Position, Sent>,
     floor_before: Position,
 }
 
 impl Batch {
-    /// How many of its events count towards the window.
+    /// Returns the number of the batch's events that count towards the window.
     pub(super) fn held_count(&self) -> usize {
         self.sent.len()
     }
@@ -68,8 +68,8 @@ impl Batch {
 }
 
 impl<E> Dispatcher<E> {
-    /// What to propose next: none while something is on its way, or there is nothing to tell. While `goes_on`, a
-    /// floor that moved alone is told rarely.
+    /// Returns the next proposal: none while one is on its way, or if there is nothing new. While `goes_on`, a
+    /// floor that moved without outcomes is proposed rarely.
     pub(crate) fn propose(&mut self, goes_on: bool) -> Option<GroupProgress> {
         if self.in_flight.is_some() {
             return None;
@@ -86,7 +86,7 @@ impl<E> Dispatcher<E> {
         for (position, Sent { change, held, .. }) in &sent {
             let position = *position;
             match &change.kind {
-                // The floor alone says it of most.
+                // For most settled events the floor alone is enough.
                 Kind::Settled if *held && position <= floor => {}
                 Kind::Settled => progress.settled.push(position),
                 Kind::Failed { attempts, due } => {
@@ -106,7 +106,7 @@ impl<E> Dispatcher<E> {
         Some(progress)
     }
 
-    /// Takes out what goes into the next batch.
+    /// Takes out the changes for the next batch.
     fn take_changes(&mut self) -> BTreeMap<Position, Sent> {
         let (mut sent, mut kept) = (BTreeMap::new(), BTreeMap::new());
         while sent.len() < GROUP_CHANGE_POSITIONS_MAX
@@ -131,7 +131,7 @@ impl<E> Dispatcher<E> {
         sent
     }
 
-    /// Whether the log has room for it; what it has none for holds the floor until it has.
+    /// Returns true if the log has room for this outcome; otherwise the event holds the floor until it has.
     fn may_record(&self, position: Position, kind: &Kind) -> bool {
         match kind {
             Kind::Settled => true,
@@ -142,19 +142,19 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// Whether something became of events that was not proposed yet, be it that the floor moved.
+    /// Returns true if there are outcomes that were not proposed yet, or the floor moved.
     pub(crate) fn has_news(&self) -> bool {
         !self.changes.is_empty() || self.floor() > self.proposed_floor
     }
 
-    /// What was proposed is durable; whom to tell, with the numbers of their deliveries.
+    /// Records that the proposal is durable; returns the consumers to inform, with the numbers of their deliveries.
     pub(crate) fn applied(&mut self) -> Vec<(ConsumerId, u64)> {
         let sent = self.in_flight.take().map(|batch| batch.sent).unwrap_or_default();
         sent.into_values().flat_map(|sent| sent.change.confirm).collect()
     }
 
-    /// The log has no room for what was proposed. It is proposed again, but what was to be parked is tried on: of
-    /// parked events there may be too many in all groups together.
+    /// Records that the log has no room for the proposal. It is proposed again, but the events that were to be parked
+    /// are tried again: all groups together may have too many parked events.
     pub(crate) fn refused(&mut self, now: Timestamp) {
         self.put_back();
         let due = later(now, DELAY_MS_MAX);
@@ -177,7 +177,7 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// What was proposed was not taken: it is proposed again, with what came later.
+    /// Records that the proposal was not taken: it is proposed again, with later changes.
     pub(crate) fn put_back(&mut self) {
         let Some(Batch { sent, floor_before }) = self.in_flight.take() else { return };
         self.proposed_floor = floor_before;
@@ -205,7 +205,7 @@ impl<E> Dispatcher<E> {
                 Kind::Failed { .. } => {}
             }
             match self.changes.get_mut(&position) {
-                // What came later counts.
+                // The later outcome counts.
                 Some(later) => later.confirm.extend(change.confirm),
                 None => {
                     self.changes.insert(position, change);

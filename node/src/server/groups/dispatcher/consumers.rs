@@ -1,4 +1,4 @@
-//! The consumers of a group: what each holds, and who is next.
+//! The consumers of a group: the events that each holds, and the choice of the next consumer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,14 +10,14 @@ use quorate_proto::{Position, Strategy, StreamName};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ConsumerId(pub(crate) u64);
 
-/// What a consumer had to do with a delivery of that number.
+/// The relation of a consumer to the delivery of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// It held this event until now.
+    /// The consumer held this event until now.
     Held(Position),
-    /// It held it once.
+    /// The consumer held the delivery once.
     Before,
-    /// It was never given such a number.
+    /// The consumer never received a delivery of this number.
     Never,
 }
 
@@ -28,20 +28,20 @@ pub(super) enum Seen {
 pub(crate) struct Consumer {
     pub(crate) name: String,
     pub(crate) window: u32,
-    /// What it holds, by the number of the delivery.
+    /// The events that it holds, by the number of the delivery.
     held: BTreeMap<u64, Position>,
     /// The number of the last delivery.
     given: u64,
-    /// Events that it settled since it joined.
+    /// The number of events that it settled since it joined.
     pub(crate) settled: u64,
-    /// Whether it takes events at the moment.
+    /// True if it takes events at the moment.
     is_open: bool,
-    /// Whether it tells when it begins an event.
+    /// True if it reports when it begins an event.
     tells_begun: bool,
 }
 
 impl Consumer {
-    /// How many events it holds.
+    /// Returns the number of events that it holds.
     pub(crate) fn in_flight(&self) -> u32 {
         u32::try_from(self.held.len()).unwrap_or(u32::MAX)
     }
@@ -61,13 +61,13 @@ impl Consumer {
 
 /// All consumers of a group.
 ///
-/// Invariant: `available` has exactly those that have room and are open.
+/// Invariant: `available` has exactly the consumers that have room and are open.
 #[derive(Debug, Default)]
 pub(crate) struct Consumers {
     all: BTreeMap<ConsumerId, Consumer>,
     available: BTreeSet<ConsumerId>,
     joined: u64,
-    /// The one that was given an event last.
+    /// The consumer that received the last event.
     last: Option<ConsumerId>,
     in_flight: u64,
 }
@@ -97,7 +97,7 @@ impl Consumers {
         id
     }
 
-    /// Its name, and what it held.
+    /// Removes a consumer; returns its name and the events that it held.
     pub(super) fn leave(&mut self, id: ConsumerId) -> Option<(String, BTreeMap<u64, Position>)> {
         let Consumer { name, held, .. } = self.all.remove(&id)?;
         self.available.remove(&id);
@@ -112,7 +112,7 @@ impl Consumers {
         }
     }
 
-    /// Gives a consumer an event; the number of the delivery.
+    /// Gives a consumer an event; returns the number of the delivery.
     pub(super) fn give(&mut self, id: ConsumerId, position: Position) -> u64 {
         let Some(consumer) = self.all.get_mut(&id) else { return 0 };
         consumer.given += 1;
@@ -128,12 +128,12 @@ impl Consumers {
         self.all.get(&id).is_some_and(|consumer| consumer.tells_begun)
     }
 
-    /// What a consumer has to do with a delivery, which stays with it.
+    /// Returns the consumer's relation to a delivery, without a change.
     pub(super) fn look(&self, id: ConsumerId, number: u64) -> Seen {
         self.all.get(&id).map_or(Seen::Before, |consumer| consumer.look(number))
     }
 
-    /// Takes an event from a consumer; `settled` if it says itself what became of it.
+    /// Takes an event from a consumer; `settled` is true if the consumer itself reported the outcome.
     pub(super) fn release(&mut self, id: ConsumerId, number: u64, settled: bool) -> Seen {
         let Some(consumer) = self.all.get_mut(&id) else { return Seen::Before };
         let seen = consumer.look(number);
@@ -146,7 +146,7 @@ impl Consumers {
         seen
     }
 
-    /// Who gets the next event: of this stream, if streams go to one consumer at a time; not this one.
+    /// Returns the consumer of the next event, which is of `stream` if streams go to one consumer at a time.
     pub(super) fn choose(
         &self,
         strategy: Strategy,
@@ -173,8 +173,8 @@ impl Consumers {
         next.chain(&self.available).copied().find(|id| Some(*id) != except)
     }
 
-    /// The consumer that a stream goes to if it has room: the same one, as long as the consumers are the same,
-    /// and few streams change theirs when one joins or leaves (rendezvous hashing).
+    /// Returns the consumer for a stream, if it has room: always the same one while the consumers are the same,
+    /// and few streams change theirs when a consumer joins or leaves (rendezvous hashing).
     fn preferred(&self, stream: &StreamName) -> Option<ConsumerId> {
         if self.available.is_empty() {
             return None;

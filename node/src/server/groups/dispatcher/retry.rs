@@ -1,15 +1,15 @@
-//! What becomes of an event that failed: it is tried again a little later, or parked after the last attempt.
+//! The next step for an event that failed: it is tried again a little later, or parked after the last attempt.
 
 use quorate_proto::limits::GROUP_PARKED_MAX;
 use quorate_proto::{Position, Timestamp, bounded_reason};
 
 use super::{ConsumerId, Dispatcher, Kind, State, later};
 
-/// The longest that an event waits, unless its consumer or the group's settings ask for more.
+/// The longest delay of an event, unless its consumer or the group's settings ask for more.
 pub(super) const DELAY_MS_MAX: u64 = 60_000;
 
 impl<E> Dispatcher<E> {
-    /// An attempt at an event failed. It is tried again after the delay that is told, or else as the settings say.
+    /// Records that an attempt failed. The event is tried again after `delay_ms`, or else as the settings require.
     pub(super) fn attempt_failed(
         &mut self,
         position: Position,
@@ -31,7 +31,7 @@ impl<E> Dispatcher<E> {
         self.try_again(position, delay_ms, confirm, now);
     }
 
-    /// An event is not to be tried any more. While too many are parked it is tried again after all.
+    /// Parks an event, which is not tried any more. While too many are parked, it is tried again after all.
     pub(super) fn park(
         &mut self,
         position: Position,
@@ -66,7 +66,7 @@ impl<E> Dispatcher<E> {
         self.note(position, Kind::Failed { attempts, due }, confirm);
     }
 
-    /// An event that nobody has goes on at that time; it keeps its place before those of its stream.
+    /// Sets the time of the next attempt at an event that nobody holds; it keeps its place in its stream.
     pub(super) fn retry_at(&mut self, position: Position, due: Timestamp) {
         if let Some(entry) = self.entries.get_mut(&position) {
             entry.state = State::Retry { due };

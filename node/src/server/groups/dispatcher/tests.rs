@@ -1,4 +1,4 @@
-//! Stories of single groups, and random ones of everything that can happen to one.
+//! Tests of single groups, and random ones of everything that can happen to a group.
 
 use super::*;
 
@@ -40,7 +40,7 @@ fn failed(reason: &str) -> Fate {
     Fate::Failed { reason: reason.to_owned(), delay_ms: None }
 }
 
-/// Hands out all that can be: consumer, number, position and attempt of each.
+/// Hands out all possible deliveries: the consumer, number, position and attempt of each.
 fn all(dispatcher: &mut Dispatcher<()>, now: Timestamp) -> Vec<(u64, u64, u64, u32)> {
     let next = || dispatcher.hand_out(now);
     std::iter::from_fn(next)
@@ -97,7 +97,7 @@ fn a_stream_goes_to_one_consumer_at_a_time_in_order() {
     }
     let a = group.join("a".to_owned(), 8, false).expect("room");
     assert_eq!(all(&mut group, at(0)), [(1, 1, 1, 1), (1, 2, 3, 1)]);
-    // The stream waits for what failed of it.
+    // The stream waits for its event that failed.
     group.settle(a, settled(1, failed("no")), at(0)).expect("its own");
     assert_eq!(all(&mut group, at(999)), []);
     assert_eq!(group.next_due(), Some(at(1_000)));
@@ -177,7 +177,7 @@ fn a_consumer_that_is_too_slow_or_lost_costs_an_attempt_and_one_that_leaves_does
     assert_eq!(all(&mut group, at(5)), [(2, 1, 1, 1)]);
     group.tick(at(30_005));
     assert_eq!(all(&mut group, at(30_005)), [(2, 2, 1, 2)]);
-    // What it was too slow with it settles in vain; what it never had is a mistake.
+    // To settle an event too late has no effect; to settle one that the consumer never had is a mistake.
     assert_eq!(group.settle(b, settled(1, Fate::Acknowledged), at(30_006)), Ok(vec![1]));
     assert!(group.settle(b, settled(3, Fate::Acknowledged), at(30_006)).is_err());
     group.leave(b, Left::Lost, at(30_007));

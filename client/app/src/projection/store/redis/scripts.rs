@@ -1,10 +1,10 @@
-//! What Redis does in one step, in its own language (Lua 5.1).
+//! The scripts that Redis runs as one step, in its own language (Lua 5.1).
 //!
-//! `KEYS[1]` is the hash that tells what is known of a model, `KEYS[2]` that of its parked events.
+//! `KEYS[1]` is the hash with the record of a model, `KEYS[2]` the hash of its parked events.
 
 use redis::Script;
 
-/// The time of the server, in milliseconds; as text, for Lua writes large numbers with an exponent.
+/// The time of the server, in milliseconds; as text, because Lua writes large numbers with an exponent.
 macro_rules! now {
     () => {
         "local function later(milliseconds)
@@ -16,8 +16,8 @@ macro_rules! now {
     };
 }
 
-/// Runs the commands that stand in `ARGV` from `at` on. Returns the position of the last event of which all were
-/// run, and what is to be told if one failed.
+/// Runs the commands in `ARGV` from `at` on. Returns the position of the last event whose commands were all run,
+/// and if one failed its event, its number and the error.
 macro_rules! run {
     () => {
         "local function run(at)
@@ -70,7 +70,7 @@ impl Default for Scripts {
     }
 }
 
-/// Owner, lease. Nothing if there is no model, two words if another one has it, else three.
+/// Arguments: owner, lease. Returns nothing if there is no model, two words if it has another owner, else three.
 const CLAIM: &str = concat!(
     now!(),
     "if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
@@ -83,7 +83,7 @@ const CLAIM: &str = concat!(
      return {'it', 'is', 'yours'}"
 );
 
-/// Owner, lease.
+/// Arguments: owner, lease.
 const RENEW: &str = concat!(
     now!(),
     "if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
@@ -91,12 +91,12 @@ const RENEW: &str = concat!(
      return 1"
 );
 
-/// Owner.
+/// Argument: owner.
 const RELEASE: &str = "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then
        redis.call('HSET', KEYS[1], 'owner', '')
      end";
 
-/// Owner, partitioning, partitions, position.
+/// Arguments: owner, partitioning, partitions, position.
 const REPARTITION: &str = "if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
      local before = tonumber(redis.call('HGET', KEYS[1], 'partitions'))
      for partition = 0, before - 1 do
@@ -109,7 +109,7 @@ const REPARTITION: &str = "if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] th
      redis.call('HSET', KEYS[1], 'partitioning', ARGV[2], 'partitions', ARGV[3])
      return 1";
 
-/// Definition, partitioning, generation, partitions, position, owner, lease, commands.
+/// Arguments: definition, partitioning, generation, partitions, position, owner, lease, commands.
 const CREATE: &str = concat!(
     now!(),
     run!(),
@@ -124,8 +124,8 @@ const CREATE: &str = concat!(
      return {}"
 );
 
-/// Generation, field of the bookmark, owner, from, to, commands. What was done before a command failed stays, with
-/// the bookmark behind it.
+/// Arguments: generation, field of the bookmark, owner, from, to, commands. The effects before a failed command
+/// stay, and the bookmark is moved past the events that were run whole.
 const STEP: &str = concat!(
     run!(),
     "local told = redis.call('HMGET', KEYS[1], 'generation', 'owner', ARGV[2])
@@ -139,7 +139,7 @@ const STEP: &str = concat!(
      return {}"
 );
 
-/// Generation, position, commands.
+/// Arguments: generation, position, commands.
 const UNPARK: &str = concat!(
     run!(),
     "if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return {'moved'} end
@@ -150,8 +150,8 @@ const UNPARK: &str = concat!(
      return {}"
 );
 
-/// `KEYS[3]` and `KEYS[4]` are the rebuilt model's. Its generation, the live one's (0 = there is none), and the live
-/// one's bookmarks.
+/// Arguments: generation of the rebuilt model, that of the live one (0 = there is none), and the live one's
+/// bookmarks. `KEYS[3]` and `KEYS[4]` are the rebuilt model's.
 const SWAP: &str = "if redis.call('HGET', KEYS[3], 'generation') ~= ARGV[1] then return 0 end
      local live = redis.call('HGET', KEYS[1], 'generation')
      if (live or '0') ~= ARGV[2] then return 0 end

@@ -1,4 +1,4 @@
-//! Whatever consumers, clocks and leaders do: every event is settled or parked in the end, once, and in order.
+//! With any behaviour of consumers, clocks and leaders, every event is settled or parked, once, and in order.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::*;
 const WINDOW: u32 = 6;
 const ATTEMPTS_MAX: u32 = 3;
 
-/// What can happen.
+/// An action of the test.
 #[derive(Clone, Debug)]
 enum Step {
     Append {
@@ -40,9 +40,9 @@ enum Step {
     Decide {
         taken: bool,
     },
-    /// There is no room to park anything.
+    /// The log refuses a batch for lack of room for parked events.
     Refuse,
-    /// Another node takes over and goes on from the log.
+    /// Another node takes over and continues from the log.
     TakeOver,
     Replay {
         which: usize,
@@ -68,14 +68,14 @@ fn steps() -> impl Values<Value = Vec<Step>> {
     prop::collection::vec(step, 0..200)
 }
 
-/// What the log knows of the group.
+/// The state of the group in the log.
 #[derive(Default)]
 struct Log {
     floor: Position,
     settled: BTreeSet<Position>,
     failed: BTreeMap<Position, Failed>,
     parked: BTreeMap<Position, u32>,
-    /// What could not be parked is tried more often than the settings say.
+    /// True if an event could not be parked and is tried more often than the settings allow.
     was_refused: bool,
 }
 
@@ -106,25 +106,25 @@ impl Log {
     }
 }
 
-/// A group, its log, its events, and what its consumers were given.
+/// A group, its log, its events, and the deliveries to its consumers.
 struct World {
     strategy: Strategy,
     now: Timestamp,
     log: Log,
     events: Vec<String>,
-    /// How far this owner has read.
+    /// The number of events that this owner has read.
     read: usize,
     group: Dispatcher<()>,
     consumers: Vec<ConsumerId>,
-    /// What consumers of this owner hold.
+    /// The deliveries that consumers of this owner hold.
     held: Vec<(ConsumerId, u64, Position)>,
     proposed: Option<GroupProgress>,
-    /// What some consumer said to be handled, and what was durable of that.
+    /// The events that a consumer reported as handled; after a change of leader, those of them that were durable.
     handled: BTreeSet<Position>,
-    /// Which were confirmed, by owner.
+    /// The events whose handling an owner confirmed.
     confirmed: BTreeSet<Position>,
     numbers: BTreeMap<(ConsumerId, u64), (Position, bool)>,
-    /// What was parked once and came back: later events of its stream may have gone before it.
+    /// The events that were parked and replayed: later events of their streams may have gone before them.
     replayed: BTreeSet<Position>,
 }
 
@@ -224,7 +224,7 @@ impl World {
         assert_eq!(lapsed, [0; 0], "it held it");
     }
 
-    /// Whether an event is settled or parked, as far as this owner knows.
+    /// Returns true if an event is settled or parked, as far as this owner knows.
     fn is_done(&self, position: Position) -> bool {
         self.handled.contains(&position)
             || self.log.parked.contains_key(&position)
@@ -300,7 +300,7 @@ impl World {
         }
     }
 
-    /// The old owner's last batch may be in the log or not.
+    /// Replaces the owner; the old owner's last batch may be in the log or not.
     fn take_over(&mut self) {
         if let Some(progress) = self.proposed.take().filter(|progress| progress.floor.0 % 2 == 0) {
             self.log.apply(&progress);
@@ -366,7 +366,7 @@ impl World {
         }
     }
 
-    /// In the end one good consumer handles all.
+    /// Lets one good consumer handle everything that is left.
     fn finish(&mut self) {
         self.decide(true);
         while let Some(id) = self.consumers.pop() {
@@ -382,7 +382,7 @@ impl World {
             self.step(Step::Settle { which: 0, fate: 0 });
             self.step(Step::Pass { milliseconds: 10_000 });
         }
-        // A floor that moved alone is not told: read through what is left.
+        // A floor that moved without outcomes is not proposed: so the owner's floor is checked, not the log's.
         assert_eq!(self.group.floor(), last, "not everything was settled");
         assert!(self.log.failed.is_empty() && self.group.entries.is_empty());
         assert!(self.group.holding.is_empty() && self.group.changes.is_empty());
