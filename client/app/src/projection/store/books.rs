@@ -1,5 +1,7 @@
 //! The tables that a projection keeps in an SQL database beside its models: the same in every database.
 
+pub(super) mod parked;
+
 /// Defines the bookkeeping for one database as functions over its connection.
 ///
 /// - `$tables` is the beginning of the tables' names: a prefix or a schema.
@@ -11,7 +13,9 @@ macro_rules! books {
 
         use sqlx::Row;
 
-        use super::super::{Claim, Creation, Parked, Record, Side, Slot, Step, StoreError, Swap};
+        use super::super::{Claim, Creation, Record, Side, Slot, Step, StoreError, Swap};
+
+        super::super::books::parked::parked_books!(connection: $Connection, tables: $tables);
 
         /// The result of a statement.
         type Result<T> = std::result::Result<T, sqlx::Error>;
@@ -361,100 +365,6 @@ macro_rules! books {
                 .execute(connection)
                 .await?;
             Ok(())
-        }
-
-        pub(super) async fn park(
-            connection: &mut $Connection,
-            slot: &Slot,
-            parked: &Parked,
-        ) -> Result<()> {
-            const PARK: &str =
-                concat!("INSERT INTO ", $tables, "parked VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",);
-            sqlx::query(PARK)
-                .bind(&slot.projection)
-                .bind(slot.side.as_str())
-                .bind(signed(parked.position)?)
-                .bind(&parked.stream)
-                .bind(signed(parked.version)?)
-                .bind(&parked.kind)
-                .bind(i64::from(parked.attempts))
-                // PostgreSQL has no text with a NUL in it.
-                .bind(parked.reason.replace('\0', "\u{fffd}"))
-                .execute(connection)
-                .await?;
-            Ok(())
-        }
-
-        /// Returns false if the event is not parked.
-        pub(super) async fn drop_parked(
-            connection: &mut $Connection,
-            slot: &Slot,
-            position: u64,
-        ) -> Result<bool> {
-            const DROP: &str = concat!(
-                "DELETE FROM ",
-                $tables,
-                "parked ",
-                "WHERE projection = $1 AND side = $2 AND position = $3",
-            );
-            let dropped = sqlx::query(DROP)
-                .bind(&slot.projection)
-                .bind(slot.side.as_str())
-                .bind(signed(position)?)
-                .execute(connection)
-                .await?;
-            Ok(dropped.rows_affected() > 0)
-        }
-
-        pub(super) async fn parked(
-            connection: &mut $Connection,
-            slot: &Slot,
-            after: u64,
-            limit: usize,
-        ) -> Result<Vec<Parked>> {
-            const PARKED: &str = concat!(
-                "SELECT position, stream, version, kind, attempts, reason FROM ",
-                $tables,
-                "parked ",
-                "WHERE projection = $1 AND side = $2 AND position > $3 ORDER BY position LIMIT $4",
-            );
-            let rows = sqlx::query(PARKED)
-                .bind(&slot.projection)
-                .bind(slot.side.as_str())
-                .bind(signed(after)?)
-                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-                .fetch_all(connection)
-                .await?;
-            let read = |row: &_| {
-                let attempts: i64 = Row::try_get(row, 4)?;
-                Ok(Parked {
-                    position: number(Row::try_get(row, 0)?)?,
-                    stream: Row::try_get(row, 1)?,
-                    version: number(Row::try_get(row, 2)?)?,
-                    kind: Row::try_get(row, 3)?,
-                    attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-                    reason: Row::try_get(row, 5)?,
-                })
-            };
-            rows.iter().map(read).collect()
-        }
-
-        pub(super) async fn count_parked(
-            connection: &mut $Connection,
-            slot: &Slot,
-        ) -> Result<usize> {
-            const COUNT: &str = concat!(
-                "SELECT COUNT(*) FROM ",
-                $tables,
-                "parked WHERE projection = $1 AND side = $2",
-            );
-            let count: i64 = sqlx::query(COUNT)
-                .bind(&slot.projection)
-                .bind(slot.side.as_str())
-                .fetch_one(connection)
-                .await?
-                .try_get(0)?;
-            Ok(usize::try_from(count).unwrap_or_default())
         }
 
         /// Needs a transaction. Locks both models' bookmarks, so that no step of either is under way, and returns

@@ -12,17 +12,16 @@ use redis::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use self::model::Commit;
+pub use self::model::RedisModel;
 use self::scripts::Scripts;
 use super::{Claim, Creation, Parked, Record, Side, Slot, Step, Store, StoreError, Swap};
 
+mod model;
 mod scripts;
 
 /// The time within which Redis must answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The maximum number of arguments of one command: Lua passes them on its stack.
-const COMMAND_ARGUMENTS_MAX: usize = 4_000;
-/// The maximum number of arguments of all commands of a transaction: Redis accepts a million.
-const TRANSACTION_ARGUMENTS_MAX: usize = 500_000;
 /// The time for which the keys of a replaced model remain for its readers.
 const REPLACED_SECONDS: u64 = 60;
 /// The number of keys that are scanned together.
@@ -156,78 +155,6 @@ impl Redis {
             Some(older.map(command).collect())
         };
         self.each_key(&start, expire).await
-    }
-}
-
-/// A model in Redis within a transaction: commands are collected, and run at the commit.
-pub struct RedisModel {
-    slot: Slot,
-    prefix: String,
-    commit: Commit,
-    /// The commands of each event, with its position.
-    events: Vec<(u64, Vec<Cmd>)>,
-}
-
-opaque_debug!(RedisModel);
-
-enum Commit {
-    Create { record: Record, owner: String, lease: Duration },
-    Step { generation: u64, partition: u32, owner: String, from: u64, to: u64 },
-    Unpark { generation: u64, position: u64 },
-}
-
-impl RedisModel {
-    /// Returns the name of a key of this model: `name` with the model's prefix.
-    pub fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
-    }
-
-    /// Returns the prefix of this model's keys.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
-    /// Returns whether this is the live or the rebuilt model.
-    pub fn side(&self) -> Side {
-        self.slot.side
-    }
-
-    /// Adds a command of at most 4,000 arguments, as in `redis::cmd("HINCRBY").arg(model.key("totals"))…`. Its keys
-    /// must be the model's own.
-    pub fn run(&mut self, command: Cmd) {
-        match self.events.last_mut() {
-            Some((_, commands)) => commands.push(command),
-            None => self.events.push((0, vec![command])),
-        }
-    }
-
-    /// Adds the commands to the script's arguments: for each event its position and commands, with their arguments.
-    fn put_commands(&self, script: &mut ScriptInvocation<'_>) -> Result<(), StoreError> {
-        let mut total = 0;
-        script.arg(self.events.len());
-        for (position, commands) in &self.events {
-            script.arg(*position).arg(commands.len());
-            for command in commands {
-                let arguments = command.args_iter();
-                total += arguments.len() + 1;
-                if arguments.len() > COMMAND_ARGUMENTS_MAX || total > TRANSACTION_ARGUMENTS_MAX {
-                    let why = format!(
-                        "too many arguments: at most {COMMAND_ARGUMENTS_MAX} for a command and \
-                         {TRANSACTION_ARGUMENTS_MAX} for a transaction"
-                    );
-                    return Err(StoreError::Refused(why.into()));
-                }
-                script.arg(arguments.len());
-                for argument in arguments {
-                    match argument {
-                        redis::Arg::Simple(bytes) => script.arg(bytes),
-                        // The other kind of argument is a cursor that was not moved yet.
-                        _ => script.arg(0),
-                    };
-                }
-            }
-        }
-        Ok(())
     }
 }
 
