@@ -12,11 +12,13 @@ use quorate_store::defect::{Defect, is_present};
 mod batch;
 mod begun;
 mod consumers;
+mod lanes;
 mod retry;
 #[cfg(test)]
 mod tests;
 
 use batch::{Batch, Change, Kind};
+use lanes::Lane;
 
 pub(crate) use consumers::{Consumer, ConsumerId};
 use consumers::{Consumers, Seen};
@@ -141,12 +143,6 @@ pub(crate) struct Dispatcher<E> {
     changes: BTreeMap<Position, Change>,
     in_flight: Option<Batch>,
     proposed_floor: Position,
-}
-
-/// The events of one stream: one of them goes on, the others wait for it.
-struct Lane {
-    head: Position,
-    waiting: BTreeSet<Position>,
 }
 
 impl<E> Dispatcher<E> {
@@ -425,56 +421,6 @@ impl<E> Dispatcher<E> {
         }
         let below = |first: &Position| Position(first.0.saturating_sub(1));
         self.holding.first().map_or(self.read, below).max(self.proposed_floor)
-    }
-
-    /// Puts an event in its place: ready, or behind the one of its stream. Whether it is ready.
-    fn line_up(&mut self, position: Position, stream: Option<StreamName>) -> bool {
-        let Some(stream) = stream else {
-            self.ready.insert(position);
-            return true;
-        };
-        match self.lanes.get_mut(&stream) {
-            // An older one that comes back goes first, unless somebody has had the other.
-            Some(lane) if position < lane.head && self.ready.remove(&lane.head) => {
-                lane.waiting.insert(lane.head);
-                lane.head = position;
-                self.ready.insert(position);
-                true
-            }
-            Some(lane) if lane.head != position => {
-                lane.waiting.insert(position);
-                false
-            }
-            Some(_) => {
-                self.ready.insert(position);
-                true
-            }
-            None => {
-                let lane = Lane { head: position, waiting: BTreeSet::new() };
-                self.lanes.insert(stream, lane);
-                self.ready.insert(position);
-                true
-            }
-        }
-    }
-
-    /// The event of a stream that went on has ended: the next one goes on.
-    fn leave_lane(&mut self, position: Position, stream: Option<StreamName>) {
-        let Some(stream) = stream else { return };
-        let Some(lane) = self.lanes.get_mut(&stream) else { return };
-        if lane.head != position {
-            lane.waiting.remove(&position);
-            return;
-        }
-        match lane.waiting.pop_first() {
-            Some(next) => {
-                lane.head = next;
-                self.ready.insert(next);
-            }
-            None => {
-                self.lanes.remove(&stream);
-            }
-        }
     }
 
     /// An event that a consumer held waits again, as if it had not been given to anybody.
