@@ -189,11 +189,12 @@ impl Groups for Service {
     type ListParkedStream = Answers<v1::ListParkedResponse>;
     type ConsumeStream = Answers<v1::ConsumeResponse>;
 
+    /// It is taken, and never answered; so is a reset.
     async fn create_group(
         &self,
         _: Request<v1::CreateGroupRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
-        no_use()
+        std::future::pending().await
     }
 
     async fn configure_group(
@@ -214,7 +215,7 @@ impl Groups for Service {
         &self,
         _: Request<v1::ResetGroupRequest>,
     ) -> Result<Response<v1::GroupDone>, Status> {
-        no_use()
+        std::future::pending().await
     }
 
     async fn replay_parked(

@@ -194,3 +194,16 @@ async fn a_list_of_groups_may_take_its_time_and_ends_by_its_deadline_when_nothin
     assert_eq!(late.kind, ErrorKind::Deadline);
     assert!(begun.elapsed() >= LISTED_EVERY * GROUPS as u32);
 }
+
+#[tokio::test]
+async fn a_change_of_a_group_that_nobody_answers_ends_by_its_deadline_with_an_unknown_outcome() {
+    let node = GroupNode::start().await;
+    let client = fake_groups::client(&[&node]).with_deadline(Duration::from_millis(600));
+    let billing = client.group("billing");
+    let created = billing.create(Query::everything()).send();
+    let late = timeout(PATIENCE, created).await.expect("it ends").expect_err("nobody answers");
+    assert_eq!((late.kind, late.outcome), (ErrorKind::Deadline, Outcome::Unknown));
+    let late = timeout(PATIENCE, billing.reset(0)).await.expect("it ends");
+    let late = late.expect_err("nobody answers");
+    assert_eq!((late.kind, late.outcome), (ErrorKind::Deadline, Outcome::Unknown));
+}
