@@ -14,7 +14,7 @@ fn chunks(node: &Path) -> Vec<PathBuf> {
     chunks.filter(|path| path.extension().is_none()).collect()
 }
 
-/// Flips a bit in the middle of a file, as a disk would: processes that have the file open read the wrong bit.
+/// Flips a bit in the middle of a file, as a disk would: processes that have it open read the wrong bit.
 fn flip(path: &Path) {
     let file = File::options().read(true).write(true).open(path).expect("the file");
     let middle = file.metadata().expect("the file").len() / 2;

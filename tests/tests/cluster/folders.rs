@@ -1,4 +1,4 @@
-//! A node's folder: files and folders in it that are not the node's, read-only mounts of it, and other paths to it.
+//! A node's folder: foreign files and folders in it, read-only mounts of it, and other paths to it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

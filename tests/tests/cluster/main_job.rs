@@ -9,7 +9,7 @@ use super::{begin_import, exports_are_equal, finish_import};
 
 const GIBIBYTE: u64 = 1024 * 1024 * 1024;
 
-/// Runs the main job: imports, kills the import, the leader and all nodes, and checks all events on all nodes.
+/// Runs the main job: imports, kills the import, the leader and all nodes, and compares all nodes.
 fn main_job(data: &DataSet, chunk_size: &str) {
     let events = data.known.events;
     let mut cluster = Cluster::start(chunk_size);
