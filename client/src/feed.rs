@@ -65,6 +65,7 @@ pub struct Feed {
     /// What is still to be read, or what is wrong with it.
     read: Result<proto::Read, Invalid>,
     snapshot: Option<RecordedSnapshot>,
+    passed_over: Option<u32>,
     incoming: Option<Incoming<ReadResponse>>,
     patience: Patience,
     turn: usize,
@@ -85,6 +86,7 @@ impl Feed {
             client,
             read,
             snapshot: None,
+            passed_over: None,
             incoming: None,
             patience: Patience::new(REST_MAX),
             turn,
@@ -98,6 +100,12 @@ impl Feed {
     /// The snapshot that the events follow, if it was asked for and there is one; known once there was a message.
     pub fn snapshot(&self) -> Option<&RecordedSnapshot> {
         self.snapshot.as_ref()
+    }
+
+    /// The schema of the snapshot that is kept, where it is newer than [`crate::ReadRequest::snapshot_schema_max`] and
+    /// was passed over; known once there was a message.
+    pub fn snapshot_schema_passed_over(&self) -> Option<u32> {
+        self.passed_over
     }
 
     /// The next message; waits while there is none. `None` only when the limit of the read was handed out.
@@ -255,6 +263,8 @@ impl Feed {
         if !std::mem::take(&mut read.with_snapshot) {
             return Ok(());
         }
+        read.snapshot_schema_max = None;
+        self.passed_over = Some(point.snapshot_schema_passed_over).filter(|schema| *schema > 0);
         if let Some(snapshot) = point.snapshot {
             let snapshot = proto::RecordedSnapshot::try_from(snapshot)
                 .map_err(|invalid| not_understood(&invalid.to_string()))?;

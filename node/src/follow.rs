@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::output::{
-    remark, write_event_json, write_event_plain, write_json, write_snapshot_before_events,
+    remark, write_event_json, write_event_plain, write_json, write_passed_over,
+    write_snapshot_before_events,
 };
 use crate::reader::Reader;
 
@@ -61,8 +62,13 @@ pub(crate) async fn print_feed(mut feed: Feed, printing: Printing<'_>) -> Result
             }
         };
         let Some(message) = next? else { break };
-        if let (Some(stream), Some(snapshot)) = (snapshot_of.take(), feed.snapshot()) {
-            write_snapshot_before_events(&mut output, stream, snapshot, printing.json)?;
+        if let Some(stream) = snapshot_of.take() {
+            if let Some(snapshot) = feed.snapshot() {
+                write_snapshot_before_events(&mut output, stream, snapshot, printing.json)?;
+            }
+            if let Some(schema) = feed.snapshot_schema_passed_over() {
+                write_passed_over(&mut output, schema, printing.json)?;
+            }
         }
         match message {
             Message::Event(event) if printing.json => write_event_json(&mut output, &event)?,

@@ -139,6 +139,28 @@ pub(crate) fn write_snapshot_before_events(
     write_snapshot(output, stream, snapshot, json)
 }
 
+#[derive(Serialize)]
+struct PassedOver {
+    snapshot_passed_over: Schema,
+}
+
+#[derive(Serialize)]
+struct Schema {
+    schema: u32,
+}
+
+/// Writes that the events follow no snapshot, because the one that is kept is of a newer schema.
+pub(crate) fn write_passed_over(
+    output: &mut impl Write,
+    schema: u32,
+    json: bool,
+) -> io::Result<()> {
+    match json {
+        true => write_json(output, &PassedOver { snapshot_passed_over: Schema { schema } }),
+        false => writeln!(output, "(a snapshot of schema {schema} is passed over)"),
+    }
+}
+
 /// Writes an event for a person.
 pub(crate) fn write_event_plain(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> {
     let RecordedEvent { position, stream, version, kind, recorded_at, data, .. } = event;

@@ -68,7 +68,7 @@ pub async fn run(args: DevArgs) -> Result<(), Exit> {
     let port = |index: u16| (first + index, first + PEER_PORTS_OFFSET + index);
     let nodes = local::lay_out(&root, &(0..count).map(port).collect::<Vec<_>>());
     local::check_free(&nodes)?;
-    std::fs::write(root.join(PORT), format!("{first}\n"))?;
+    keep_port(&root, first)?;
     let noun = if count == 1 { "node" } else { "nodes" };
     say(&format!("starting {count} {noun} in {}", root.display()));
     let mut processes = tokio::select! {
@@ -131,6 +131,17 @@ fn first_port(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
         ))),
         _ => Ok(held),
     }
+}
+
+/// Keeps the first port where it is not kept yet: a cluster starts again on a full disk too.
+fn keep_port(root: &Path, first: u16) -> Result<(), Exit> {
+    let (path, new) = (root.join(PORT), root.join(format!("{PORT}.new")));
+    if path.exists() {
+        return Ok(());
+    }
+    let kept = std::fs::write(&new, format!("{first}\n"));
+    let kept = kept.and_then(|()| std::fs::rename(&new, &path));
+    kept.map_err(|error| Exit::failed(format!("`{}`: {error}", path.display())))
 }
 
 /// Tells where the nodes are.

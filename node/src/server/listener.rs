@@ -22,7 +22,7 @@ use tonic_health::server::HealthReporter;
 
 use super::appends::Appends;
 use super::cluster::{About, ClusterService};
-use super::connections::{self, Connection};
+use super::connections::{self, Connection, Greeting};
 use super::events::EventsService;
 use super::follow::Live;
 use super::groups::{Groups, GroupsService, PassService};
@@ -80,7 +80,8 @@ pub(crate) async fn serve_clients<H: Host>(
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_frame_size(FRAME_BYTES_MAX);
-    let connections = connections::bounded("clients", listening, connections_max);
+    let connections =
+        connections::bounded("clients", listening, connections_max, Greeting::Preface);
     serve("clients", server, routes, connections, stopping).await;
 }
 
@@ -100,7 +101,7 @@ pub(crate) async fn serve_peers<H: Host>(
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
     let routes = raft.add_service(forward).add_service(pass);
-    let connections = connections::bounded("peers", listening, connections_max);
+    let connections = connections::bounded("peers", listening, connections_max, Greeting::Preface);
     serve("peers", transport::server(), routes, connections, stopping).await;
 }
 

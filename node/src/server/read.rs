@@ -160,7 +160,12 @@ fn begin(reader: &Reader, read: &Read) -> Result<(Option<Message>, Stage), Fault
     let scan = reader.scan(read)?;
     let version = scan.version().map(u64::from);
     let snapshot = scan.snapshot().cloned().map(v1::Snapshot::from);
-    let point = v1::ReadPoint { as_of: scan.as_of().0, version, snapshot };
+    let point = v1::ReadPoint {
+        as_of: scan.as_of().0,
+        version,
+        snapshot,
+        snapshot_schema_passed_over: scan.snapshot_schema_passed_over().unwrap_or_default(),
+    };
     Ok((Some(Message::Point(point)), Stage::Page(fetch(scan)?)))
 }
 

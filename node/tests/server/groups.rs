@@ -17,16 +17,19 @@ use tonic::{Code, Status, Streaming};
 use super::{Cluster, PATIENCE, append, problem, request};
 
 /// A consumer that was let in.
-struct Consumer {
+pub(super) struct Consumer {
     requests: mpsc::Sender<v1::ConsumeRequest>,
     messages: Streaming<v1::ConsumeResponse>,
-    deliveries: Vec<v1::Delivery>,
+    pub(super) deliveries: Vec<v1::Delivery>,
     settled: Vec<u64>,
     lapsed: Vec<u64>,
 }
 
 impl Consumer {
-    async fn join(groups: &mut GroupsClient<Channel>, window: u32) -> Result<Consumer, Status> {
+    pub(super) async fn join(
+        groups: &mut GroupsClient<Channel>,
+        window: u32,
+    ) -> Result<Consumer, Status> {
         let (requests, queue) = mpsc::channel(4);
         let (group, consumer) = ("billing".to_owned(), "worker".to_owned());
         let join = Some(v1::JoinGroup { group, consumer, window, tells_begun: false });
@@ -74,7 +77,7 @@ impl Consumer {
     }
 
     /// Hears until so many events were delivered, and so many settlements confirmed.
-    async fn until(&mut self, deliveries: usize, settled: usize) {
+    pub(super) async fn until(&mut self, deliveries: usize, settled: usize) {
         while self.deliveries.len() < deliveries || self.settled.len() < settled {
             assert!(self.hear().await.expect("no error"), "the stream ended");
         }
@@ -95,11 +98,11 @@ impl Consumer {
     }
 }
 
-async fn groups(cluster: &Cluster, node: usize) -> GroupsClient<Channel> {
+pub(super) async fn groups(cluster: &Cluster, node: usize) -> GroupsClient<Channel> {
     GroupsClient::new(cluster.channel(node).await)
 }
 
-async fn create(groups: &mut GroupsClient<Channel>, settings: v1::GroupSettings) {
+pub(super) async fn create(groups: &mut GroupsClient<Channel>, settings: v1::GroupSettings) {
     let request = v1::CreateGroupRequest {
         group: "billing".to_owned(),
         settings: Some(settings),

@@ -41,10 +41,11 @@ fn stops() -> Problem {
 
 fn wire_step(step: Step) -> Message {
     match step {
-        Step::Point { mark, snapshot } => Message::Point(v1::ReadPoint {
+        Step::Point { mark, snapshot, passed_over } => Message::Point(v1::ReadPoint {
             as_of: mark.position.0,
             version: mark.version.map(u64::from),
             snapshot: snapshot.map(v1::Snapshot::from),
+            snapshot_schema_passed_over: passed_over.unwrap_or_default(),
         }),
         Step::Events(events) => {
             let events = events.iter().map(|event| event.decode().into()).collect();

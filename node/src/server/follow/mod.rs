@@ -56,6 +56,8 @@ pub(crate) enum Step {
     Point {
         mark: Mark,
         snapshot: Option<RecordedSnapshot>,
+        /// The schema of a snapshot that the reader does not understand.
+        passed_over: Option<u32>,
     },
     /// Never empty.
     Events(Vec<StoredEvent>),
@@ -126,13 +128,15 @@ impl<H: Host> Follow<H> {
     async fn point(&mut self) -> Result<Step, Problem> {
         let scan = self.scan().await?;
         let mark = Mark { position: scan.as_of(), version: scan.version() };
-        let snapshot = scan.snapshot().cloned();
+        let (snapshot, passed_over) =
+            (scan.snapshot().cloned(), scan.snapshot_schema_passed_over());
         if let Some(snapshot) = &snapshot {
             self.read.bounds.after = snapshot.snapshot.version.0;
         }
         self.read.with_snapshot = false;
+        self.read.snapshot_schema_max = None;
         self.phase = Phase::CatchingUp { scan: Some(scan), place: None };
-        Ok(Step::Point { mark, snapshot })
+        Ok(Step::Point { mark, snapshot, passed_over })
     }
 
     /// Goes on with the scan; at its end takes a place with what is applied, or goes on to that.
