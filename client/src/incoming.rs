@@ -40,12 +40,20 @@ impl<T> Incoming<T> {
     /// The next message. A node that is silent for longer than `silence_max` is given up, although it may answer
     /// pings. Cancelling it loses nothing, and does not give the node more time.
     pub(crate) async fn next(&mut self, silence_max: Duration) -> Result<T, Problem> {
+        let next = self.next_or_end(silence_max).await?;
+        next.ok_or_else(|| unavailable(format!("{} ended its answer early", self.address)))
+    }
+
+    /// The same, of an answer that ends without saying so.
+    pub(crate) async fn next_or_end(
+        &mut self,
+        silence_max: Duration,
+    ) -> Result<Option<T>, Problem> {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let heard = timeout_at(since + silence_max, self.messages.message()).await;
         self.waiting_since = None;
         match heard {
-            Ok(Ok(Some(message))) => Ok(message),
-            Ok(Ok(None)) => Err(unavailable(format!("{} ended its answer early", self.address))),
+            Ok(Ok(message)) => Ok(message),
             Ok(Err(status)) => Err(problem(&self.address, &status)),
             Err(_) => Err(late(&self.address)),
         }

@@ -1,11 +1,15 @@
 //! Founding a cluster, and looking at one.
 
+use quorate_proto::wire::SILENCE_MAX;
 use quorate_proto::wire::v1::{self, InitRequest, ScavengeRequest};
 use quorate_proto::{ErrorKind, Outcome, Problem, Timestamp};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::client::Client;
+use crate::incoming::Incoming;
 use crate::nodes::problem;
+use crate::read::late;
 
 /// A member of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +158,7 @@ impl Client {
         let peers = peers.into_iter().map(Into::into).collect();
         let mut cluster = nodes.cluster(&address)?;
         let asking = cluster.init(InitRequest { peers, chunk_bytes });
-        let answer = tokio::time::timeout(self.deadline, asking).await.map_err(|_| {
+        let answer = timeout(self.deadline, asking).await.map_err(|_| {
             let message = format!("{address} did not answer in time; the same command goes on");
             Problem::new(ErrorKind::Deadline, Outcome::Unknown, message)
         })?;
@@ -166,7 +170,12 @@ impl Client {
     }
 
     /// Gives back the disk space of events that are gone, on one node: the first of the client's endpoints.
-    /// `progress` is called after each chunk. It goes on if the future is dropped.
+    /// `progress` is called when something came of it. It goes on if the future is dropped.
+    ///
+    /// # Errors
+    /// `Deadline`: the node does not begin to answer within the client's deadline, or has not given a sign of life for
+    /// 15 s, though it may answer pings. However long a scavenge takes, it is not ended for that: a node that works on
+    /// it says so every 5 s.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), quorate_client::Problem> {
@@ -182,14 +191,20 @@ impl Client {
     ) -> Result<Scavenged, Problem> {
         let nodes = &self.shared.nodes;
         let address = nodes.given();
-        let told = |status| Problem { outcome: Outcome::NotAppended, ..problem(&address, &status) };
+        let told = |problem| Problem { outcome: Outcome::NotAppended, ..problem };
         let mut cluster = nodes.cluster(&address)?;
-        let asked = cluster.scavenge(ScavengeRequest {}).await;
-        let mut messages = asked.map_err(told)?.into_inner();
+        let asking = cluster.scavenge(ScavengeRequest {});
+        let asked = timeout(self.deadline, asking).await.map_err(|_| late(&address))?;
+        let messages = asked.map_err(|status| told(problem(&address, &status)))?.into_inner();
+        let mut incoming = Incoming::new(address, messages);
         let mut last = Scavenged::default();
-        while let Some(message) = messages.message().await.map_err(told)? {
-            last = message.into();
-            progress(&last);
+        while let Some(message) = incoming.next_or_end(SILENCE_MAX).await.map_err(told)? {
+            let now = message.into();
+            // A message that says nothing new is a sign of life.
+            if now != last {
+                last = now;
+                progress(&last);
+            }
         }
         Ok(last)
     }

@@ -22,6 +22,8 @@ pub enum Defect {
     NoSecondLook,
     /// The floor of a consumer group passes events that consumers still hold.
     FloorAhead,
+    /// A consumer that asks for more time for an event does not get it.
+    IgnoredExtension,
     /// A follower's answer to one request passes for its answer to later ones without entries.
     OneAnswerForAll,
     /// A leader stamps with its own clock, whatever the others show.

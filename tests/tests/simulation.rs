@@ -179,6 +179,9 @@ fn shows(defect: Defect, failed: &Failed) -> bool {
         // harm is a second vote in a term, for somebody who did not see the first.
         Defect::LostVote => matches!(failed, Failed::TwoLeaders { .. }),
         Defect::NoReach => matches!(failed, Failed::Overlooked(_) | Failed::Broken(_)),
+        Defect::IgnoredExtension => {
+            matches!(failed, Failed::Stuck(why) if why.contains("asked for more time"))
+        }
         _ => true,
     }
 }
@@ -194,6 +197,7 @@ fn defects_put_back_on_purpose_are_found() {
         Defect::NoConditionCheck,
         Defect::NoSecondLook,
         Defect::FloorAhead,
+        Defect::IgnoredExtension,
         Defect::RawClock,
         Defect::NoReach,
     ] {

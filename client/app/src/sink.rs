@@ -28,7 +28,8 @@
 //! with its reason: the dead letters, which `quorate group parked` lists and `quorate group replay` tries
 //! again. While an event waits to be tried again, a group that goes [by
 //! stream](quorate_client::Strategy::ByStream) hands out nothing else of its stream; what is parked is passed
-//! over. The group's `attempts` and delay are how long an outage of the destination may last.
+//! over. A delivery that takes longer than the group's timeout keeps its event, up to a bound:
+//! [`SinkRunner::deliver_within`]. The group's `attempts` and delay are how long an outage of the destination may last.
 
 mod consumer;
 mod deliveries;

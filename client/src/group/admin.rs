@@ -9,6 +9,7 @@ use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::{
     self as proto, Consistency, EventId, GroupName, Invalid, Problem, Selection, Strategy,
 };
+use tokio::time::Instant;
 use tonic::{Response, Status};
 
 use super::consumer::ConsumeRequest;
@@ -17,8 +18,9 @@ use crate::ask::ask_node;
 use crate::client::Client;
 use crate::connection::Connection;
 use crate::event::new_id;
+use crate::incoming::{Incoming, silence_max};
 use crate::query::Query;
-use crate::read::not_understood;
+use crate::read::{may_help_elsewhere, not_understood, told};
 
 /// Most parked events that are asked for at once.
 const PARKED_PER_PAGE: u64 = 500;
@@ -71,7 +73,8 @@ impl GroupRef {
     }
 
     /// Changes how the group goes on; whether that changed anything. Under another strategy its consumers begin anew.
-    /// Safe to repeat.
+    /// Another timeout takes no time away from what consumers work on: they are told of it, and it counts for what they
+    /// begin or extend from then on. Safe to repeat.
     pub async fn configure(&self, settings: GroupSettings) -> Result<bool, Problem> {
         let settings = proto::GroupSettings::from(settings);
         settings.check()?;
@@ -309,21 +312,52 @@ impl Client {
     }
 
     /// The same, as fresh as asked for.
+    ///
+    /// # Errors
+    /// `Deadline`: a node was silent for longer than a third of the client's deadline, and no other did better within
+    /// the deadline. A list that goes on coming may take longer than that.
     pub async fn groups_as(&self, consistency: Consistency) -> Result<Vec<Group>, Problem> {
-        let listed = ask_groups(self, |mut client, time_left_ms| {
+        let give_up_at = Instant::now() + self.deadline;
+        loop {
+            let mut incoming = self.begin_list(consistency).await?;
+            let problem = match listed(&mut incoming, silence_max(self)).await {
+                Ok(groups) => return groups.into_iter().map(Group::try_from).collect(),
+                Err(problem) => problem,
+            };
+            if !may_help_elsewhere(problem.kind) || Instant::now() >= give_up_at {
+                return Err(told(problem));
+            }
+            self.shared.nodes.failed(&incoming.address);
+        }
+    }
+
+    async fn begin_list(
+        &self,
+        consistency: Consistency,
+    ) -> Result<Incoming<v1::ListGroupsResponse>, Problem> {
+        let nodes = &self.shared.nodes;
+        let call = |address: &str, time_left_ms| {
+            let (mut client, address) = (nodes.groups(address)?, address.to_owned());
             let consistency = Some(consistency.into());
             let request = v1::ListGroupsRequest { consistency, time_left_ms };
-            async move {
-                let mut messages = client.list_groups(request).await?.into_inner();
-                let mut groups = Vec::new();
-                while let Some(message) = messages.message().await? {
-                    groups.extend(message.groups);
-                }
-                Ok(Response::new(groups))
-            }
-        });
-        listed.await?.into_iter().map(Group::try_from).collect()
+            Ok(async move {
+                let messages = client.list_groups(request).await?.into_inner();
+                Ok(Response::new(Incoming::new(address, messages)))
+            })
+        };
+        ask_node(self, || nodes.for_appends(), call).await
     }
+}
+
+async fn listed(
+    incoming: &mut Incoming<v1::ListGroupsResponse>,
+    silence_max: Duration,
+) -> Result<Vec<v1::Group>, Problem> {
+    let mut groups = Vec::new();
+    while let Some(message) = incoming.next_or_end(silence_max).await? {
+        groups.extend(message.groups);
+    }
+    Ok(groups)
 }
 
 /// A group in the making.

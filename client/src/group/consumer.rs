@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use quorate_proto::limits::{CONSUMER_WINDOW_DEFAULT, GROUP_TIMEOUT_MS_MAX, GROUP_WINDOW_MAX};
 use quorate_proto::{
     ErrorKind, Fate, GroupName, Invalid, Join, Outcome, Problem, Settlement, bounded_reason,
@@ -83,18 +83,18 @@ impl ConsumeRequest {
         // A window's worth is taken ahead; what is settled is bounded by what was delivered.
         let (deliver, deliveries) = mpsc::channel(window.clamp(1, GROUP_WINDOW_MAX) as usize);
         let (says, said) = mpsc::unbounded_channel();
-        let stream = Arc::new(AtomicU64::new(0));
+        let current = Arc::new(Current::default());
         match join {
             Ok(join) => {
                 let work = Work::new(extended_up_to);
-                let driver = Driver::new(client, join, said, deliver, stream.clone(), work);
+                let driver = Driver::new(client, join, said, deliver, current.clone(), work);
                 tokio::spawn(driver.run());
             }
             Err(invalid) => {
                 let _ = deliver.try_send(Err(invalid.into()));
             }
         }
-        Consumer { deliveries, settler: Settler { says }, stream, has_ended: false }
+        Consumer { deliveries, settler: Settler { says }, current, has_ended: false }
     }
 }
 
@@ -105,7 +105,9 @@ pub struct Delivery {
     pub event: RecordedEvent,
     /// Which attempt it is; the first is 1.
     pub attempt: u32,
-    /// The time that the consumer has for it from when [`Consumer::try_next`] handed it out, unless it asks for more.
+    /// The time that the consumer has for it from when [`Consumer::try_next`] handed it out, unless it asks for more:
+    /// the group's timeout at that time. If the group is configured otherwise meanwhile, no time is taken away, and
+    /// each extension is for as long as the group's timeout is by then.
     pub timeout: Duration,
     /// The number of the delivery, and of the stream that it came on.
     pub(super) number: u64,
@@ -120,6 +122,15 @@ impl Delivery {
     pub fn has_lapsed(&self) -> bool {
         self.has_lapsed.load(Ordering::Acquire)
     }
+}
+
+/// What the task tells beside the deliveries.
+#[derive(Debug, Default)]
+pub(super) struct Current {
+    /// The number of the stream that is open.
+    pub(super) stream: AtomicU64,
+    /// The group's timeout, as it was told last.
+    pub(super) timeout_ms: AtomicU64,
 }
 
 /// What the application says to the task.
@@ -149,8 +160,7 @@ pub(super) enum Said {
 pub struct Consumer {
     deliveries: mpsc::Receiver<Result<Delivery, Problem>>,
     settler: Settler,
-    /// The number of the stream that is open.
-    stream: Arc<AtomicU64>,
+    current: Arc<Current>,
     /// True once the error that ends it was handed out.
     has_ended: bool,
 }
@@ -164,18 +174,7 @@ impl Consumer {
     /// # Errors
     /// What cannot get better by waiting: there is no such group (any more), or a rule is broken.
     pub async fn try_next(&mut self) -> Result<Option<Delivery>, Problem> {
-        while !self.has_ended
-            && let Some(delivery) = self.deliveries.recv().await
-        {
-            let delivery = delivery.inspect_err(|_| self.has_ended = true)?;
-            // A delivery that a lost stream brought, or that was taken back, goes to somebody else by now.
-            let is_lost = delivery.stream != self.stream.load(Ordering::Acquire);
-            if !is_lost && !delivery.has_lapsed() {
-                self.settler.extend(&delivery);
-                return Ok(Some(delivery));
-            }
-        }
-        Ok(None)
+        self.next().await.transpose()
     }
 
     /// The event is handled.
@@ -263,15 +262,24 @@ impl Stream for Consumer {
             return Poll::Ready(None);
         }
         loop {
-            let delivery = ready!(self.deliveries.poll_recv(context));
-            match &delivery {
-                Some(Ok(delivery)) if delivery.stream != self.stream.load(Ordering::Acquire) => {
-                    continue;
+            let Some(delivery) = ready!(self.deliveries.poll_recv(context)) else {
+                return Poll::Ready(None);
+            };
+            let mut delivery = match delivery {
+                Ok(delivery) => delivery,
+                Err(problem) => {
+                    self.has_ended = true;
+                    return Poll::Ready(Some(Err(problem)));
                 }
-                Some(Ok(_)) | None => {}
-                Some(Err(_)) => self.has_ended = true,
+            };
+            // A delivery that a lost stream brought, or that was taken back, goes to somebody else by now.
+            let is_lost = delivery.stream != self.current.stream.load(Ordering::Acquire);
+            if !is_lost && !delivery.has_lapsed() {
+                let timeout_ms = self.current.timeout_ms.load(Ordering::Acquire);
+                delivery.timeout = Duration::from_millis(timeout_ms);
+                self.settler.extend(&delivery);
+                return Poll::Ready(Some(Ok(delivery)));
             }
-            return Poll::Ready(delivery);
         }
     }
 }

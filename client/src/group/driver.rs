@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use quorate_proto::limits::GROUP_CHANGE_POSITIONS_MAX;
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::admin::GroupRef;
-use super::consumer::{Delivery, Said};
+use super::consumer::{Current, Delivery, Said};
 use super::shown::event_of;
 use super::stream::Stream;
 use super::work::Work;
@@ -55,8 +55,8 @@ pub(super) struct Driver {
     join: Join,
     said: mpsc::UnboundedReceiver<Said>,
     deliver: mpsc::Sender<Result<Delivery, Problem>>,
+    current: Arc<Current>,
     /// The number of the stream that is open.
-    stream: Arc<AtomicU64>,
     number: u64,
     /// True once a stream brought more than that the consumer was let in.
     has_heard: bool,
@@ -103,7 +103,7 @@ impl Driver {
         join: Join,
         said: mpsc::UnboundedReceiver<Said>,
         deliver: mpsc::Sender<Result<Delivery, Problem>>,
-        stream: Arc<AtomicU64>,
+        current: Arc<Current>,
         work: Work,
     ) -> Driver {
         Driver {
@@ -111,7 +111,7 @@ impl Driver {
             join,
             said,
             deliver,
-            stream,
+            current,
             number: 0,
             has_heard: false,
             undelivered: VecDeque::new(),
@@ -194,7 +194,7 @@ impl Driver {
     /// Carries deliveries and settlements until the stream ends or the consumer is not wanted any more.
     async fn serve(&mut self, stream: &mut Stream) -> Ended {
         self.number += 1;
-        self.stream.store(self.number, Ordering::Release);
+        self.current.stream.store(self.number, Ordering::Release);
         let deliver = self.deliver.clone();
         loop {
             let extended_at = self.work.next_extension();
@@ -253,9 +253,14 @@ impl Driver {
             let (attempt, number, stream) = (delivery.attempt, delivery.number, self.number);
             let event = event_of(event)?;
             let timeout = Duration::from_millis(delivery.timeout_ms);
+            self.current.timeout_ms.store(delivery.timeout_ms, Ordering::Release);
             let has_lapsed = self.work.give(number, timeout);
             let delivery = Delivery { event, attempt, timeout, number, stream, has_lapsed };
             self.undelivered.push_back(delivery);
+        }
+        if let Some(timeout_ms) = message.timeout_ms {
+            self.current.timeout_ms.store(timeout_ms, Ordering::Release);
+            self.work.set_timeout(Duration::from_millis(timeout_ms), Instant::now());
         }
         for number in message.settled {
             self.confirm(number);
@@ -393,7 +398,7 @@ impl Driver {
 
     /// The stream is lost: whatever came with it comes again.
     fn forget(&mut self) {
-        self.stream.store(0, Ordering::Release);
+        self.current.stream.store(0, Ordering::Release);
         self.undelivered.clear();
         self.unsent.clear();
         self.work.clear();

@@ -55,11 +55,26 @@ impl Work {
         if let Some(was) = held.extended_at.take() {
             self.extensions.remove(&(was, number));
         }
-        let next = now + (held.timeout / EXTENSIONS_PER_TIMEOUT).max(REST_MIN);
-        let last = begun.checked_add(self.extended_up_to);
-        if last.is_none_or(|last| next < last) {
+        let next = now + rhythm(held.timeout);
+        if is_allowed(begun, next, self.extended_up_to) {
             held.extended_at = Some(next);
             self.extensions.insert((next, number));
+        }
+    }
+
+    /// The group's timeout changed: more time is asked for in time for the new one.
+    pub(super) fn set_timeout(&mut self, timeout: Duration, now: Instant) {
+        for (number, held) in &mut self.held {
+            held.timeout = timeout;
+            let Some(begun) = held.begun else { continue };
+            let next = now + rhythm(timeout);
+            let is_sooner = held.extended_at.is_none_or(|at| next < at);
+            if is_sooner && is_allowed(begun, next, self.extended_up_to) {
+                if let Some(was) = held.extended_at.replace(next) {
+                    self.extensions.remove(&(was, *number));
+                }
+                self.extensions.insert((next, *number));
+            }
         }
     }
 
@@ -114,4 +129,14 @@ impl Work {
         }
         numbers
     }
+}
+
+/// More time is asked for every so often.
+fn rhythm(timeout: Duration) -> Duration {
+    (timeout / EXTENSIONS_PER_TIMEOUT).max(REST_MIN)
+}
+
+/// True if more time may still be asked for then.
+fn is_allowed(begun: Instant, at: Instant, extended_up_to: Duration) -> bool {
+    begun.checked_add(extended_up_to).is_none_or(|last| at < last)
 }

@@ -2,9 +2,10 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::stream::{self, Stream};
 use quorate_client::Client;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_server::{Groups, GroupsServer};
@@ -16,6 +17,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// So many events are parked in every group.
 pub(crate) const PARKED_MAX: u64 = 1_234;
+
+/// So many groups are listed, each in a message of its own …
+pub(crate) const GROUPS: usize = 8;
+/// … one after such a while.
+pub(crate) const LISTED_EVERY: Duration = Duration::from_millis(100);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -74,6 +80,12 @@ impl Seated {
         self.tell(v1::ConsumeResponse { settled, lapsed, ..Default::default() }).await;
     }
 
+    /// Tells it that the group's timeout has changed.
+    pub(crate) async fn set_timeout(&self, timeout_ms: u64) {
+        let timeout_ms = Some(timeout_ms);
+        self.tell(v1::ConsumeResponse { timeout_ms, ..Default::default() }).await;
+    }
+
     /// The next settlements; `None` when the consumer has left in order.
     pub(crate) async fn settled(&mut self) -> Option<Vec<v1::Settlement>> {
         loop {
@@ -107,6 +119,7 @@ impl Seated {
 struct Service {
     joining: mpsc::UnboundedSender<Joining>,
     settled: Arc<Mutex<v1::FindSettledResponse>>,
+    list_hangs: Arc<Mutex<bool>>,
     /// The id of the change that was made: the answer to its first attempt was lost.
     made: Mutex<Bytes>,
 }
@@ -117,6 +130,8 @@ pub(crate) struct GroupNode {
     joining: mpsc::UnboundedReceiver<Joining>,
     /// The events that the group has settled and parked by now; none unless told.
     pub(crate) settled: Arc<Mutex<v1::FindSettledResponse>>,
+    /// True if a list of groups never ends.
+    pub(crate) list_hangs: Arc<Mutex<bool>>,
 }
 
 impl GroupNode {
@@ -125,12 +140,13 @@ impl GroupNode {
         let address = listener.local_addr().expect("an address").to_string();
         let (sender, joining) = mpsc::unbounded_channel();
         let settled = Arc::<Mutex<v1::FindSettledResponse>>::default();
-        let made = Mutex::default();
-        let service = Service { joining: sender, settled: settled.clone(), made };
+        let (list_hangs, made) = (Arc::<Mutex<bool>>::default(), Mutex::default());
+        let (told, hangs) = (settled.clone(), list_hangs.clone());
+        let service = Service { joining: sender, settled: told, list_hangs: hangs, made };
         let service = GroupsServer::new(service);
         let incoming = TcpListenerStream::new(listener);
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
-        GroupNode { address, joining, settled }
+        GroupNode { address, joining, settled, list_hangs }
     }
 
     /// The next consumer that wants to join here.
@@ -215,11 +231,25 @@ impl Groups for Service {
         no_use()
     }
 
+    /// The list takes its time, and that of a node that hangs never ends.
     async fn list_groups(
         &self,
         _: Request<v1::ListGroupsRequest>,
     ) -> Result<Response<Self::ListGroupsStream>, Status> {
-        no_use()
+        let hangs = *self.list_hangs.lock().expect("no panic");
+        let listed = stream::unfold(0, move |number| async move {
+            tokio::time::sleep(LISTED_EVERY).await;
+            if number == GROUPS {
+                return if hangs { std::future::pending().await } else { None };
+            }
+            let group = v1::Group {
+                name: format!("group-{number}"),
+                settings: Some(v1::GroupSettings::default()),
+                ..v1::Group::default()
+            };
+            Some((Ok(v1::ListGroupsResponse { groups: vec![group] }), number + 1))
+        });
+        Ok(Response::new(Box::pin(listed)))
     }
 
     async fn show_group(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use quorate_client::{Consumer, Delivery};
 use tokio::time::timeout;
 
@@ -84,4 +85,50 @@ async fn what_was_taken_back_before_it_was_begun_is_not_handed_out() {
     assert_eq!(next(&mut consumer).await.event.position, 30);
     assert_eq!(next(&mut consumer).await.event.position, 40);
     assert!(begun(&mut seated).await.contains(&1));
+}
+
+#[tokio::test]
+async fn what_is_taken_as_from_a_stream_is_begun_too_and_what_was_taken_back_is_not_handed_out() {
+    let mut node = GroupNode::start().await;
+    let mut consumer = client(&[&node]).group("billing").consume().start();
+    let mut seated = node.joining().await.let_in(&node.address).await;
+    for number in 1..=3 {
+        seated.deliver(number, 10 * number).await;
+    }
+    let one = consumer.next().await.expect("an event").expect("no error");
+    assert_eq!(begun(&mut seated).await, [1]);
+    seated.confirm(&[], &[1, 2]).await;
+    while !one.has_lapsed() {
+        tokio::task::yield_now().await;
+    }
+    let next = consumer.next().await.expect("an event").expect("no error");
+    assert_eq!(next.event.position, 30);
+    assert_eq!(begun(&mut seated).await, [3]);
+}
+
+#[tokio::test]
+async fn more_time_is_asked_for_in_the_rhythm_of_the_timeout_that_was_told_last() {
+    let mut node = GroupNode::start().await;
+    let consume = client(&[&node]).group("billing").consume();
+    let mut consumer = consume.extend_up_to(Duration::from_secs(600)).start();
+    let mut seated = node.joining().await.let_in(&node.address).await;
+    seated.deliver(1, 10).await;
+    let one = next(&mut consumer).await;
+    seated.deliver(2, 20).await;
+    seated.set_timeout(600_000).await;
+    seated.confirm(&[], &[1]).await;
+    while !one.has_lapsed() {
+        tokio::task::yield_now().await;
+    }
+    let two = next(&mut consumer).await;
+    assert_eq!(two.timeout, Duration::from_secs(600), "as it was told since it came");
+    // A third of ten minutes is longer than anybody waits here.
+    seated.set_timeout(90).await;
+    let mut times = 0;
+    while times < 5 {
+        times += begun(&mut seated).await.iter().filter(|number| **number == 2).count();
+    }
+    consumer.ack(&two);
+    seated.deliver(3, 30).await;
+    assert_eq!(next(&mut consumer).await.timeout, Duration::from_millis(600));
 }

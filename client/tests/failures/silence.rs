@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fake::{Node, client};
-use crate::fake_groups::{self, GroupNode};
+use crate::fake_groups::{self, GROUPS, GroupNode, LISTED_EVERY};
 use crate::reads::{events, point};
 use quorate_client::{ErrorKind, Message, Outcome, Problem, Query};
 use quorate_proto::wire::v1::read_response::Message as Wire;
@@ -165,4 +165,32 @@ async fn a_node_that_lets_a_consumer_in_and_nothing_more_is_joined_again_after_g
     node.joining().await.let_in(&node.address).await;
     assert!(worked_until.elapsed() < Duration::from_secs(1), "it worked meanwhile");
     drop(consumer);
+}
+
+#[tokio::test]
+async fn a_scavenge_ends_when_its_node_is_connected_and_silent() {
+    let node = Node::start().await;
+    let client = client(&[&node], |builder| builder);
+    let begun = Instant::now();
+    let mut told = Vec::new();
+    let scavenging = client.scavenge(|now| told.push(now.chunks));
+    let late = timeout(PATIENCE, scavenging).await.expect("it ends").expect_err("it hangs");
+    assert_eq!((late.kind, late.outcome), (ErrorKind::Deadline, Outcome::NotAppended));
+    assert!(begun.elapsed() > LIFE_SIGN_EVERY * 2, "a chunk takes its time");
+    assert_eq!(told, [1, 2], "what says nothing new is a sign of life");
+}
+
+#[tokio::test]
+async fn a_list_of_groups_may_take_its_time_and_ends_by_its_deadline_when_nothing_comes() {
+    let node = GroupNode::start().await;
+    // A third of the deadline, with what is allowed beyond it, is shorter than the list takes.
+    let deadline = Duration::from_secs(1);
+    let client = fake_groups::client(&[&node]).with_deadline(deadline);
+    let groups = timeout(PATIENCE, client.groups()).await.expect("it ends").expect("a list");
+    assert_eq!(groups.len(), GROUPS);
+    *node.list_hangs.lock().expect("no panic") = true;
+    let begun = Instant::now();
+    let late = timeout(PATIENCE, client.groups()).await.expect("it ends").expect_err("it hangs");
+    assert_eq!(late.kind, ErrorKind::Deadline);
+    assert!(begun.elapsed() >= LISTED_EVERY * GROUPS as u32);
 }

@@ -4,20 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::join_all;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
-use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::cluster_client::ClusterClient;
 use quorate_proto::wire::v1::cluster_server::Cluster;
+use quorate_proto::wire::{LIFE_SIGN_EVERY, v1};
 use quorate_proto::{Address, Invalid, NoAddress, Problem};
 use quorate_raft::host::Host;
 use quorate_raft::{Damage, Member, Replica, Role, Scavenging, Status as ReplicaStatus, transport};
 use quorate_store::vfs::{Open, Vfs};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::groups::Groups;
@@ -68,7 +67,7 @@ impl<H: Host> Cluster for ClusterService<H> {
             };
             let _ = sender.send(end);
         });
-        Ok(Response::new(UnboundedReceiverStream::new(progress).boxed()))
+        Ok(Response::new(with_signs_of_life(progress).boxed()))
     }
 
     async fn init(
@@ -154,6 +153,23 @@ impl<H: Host> ClusterService<H> {
     }
 }
 
+/// The messages about a scavenge, and the last one once more when nothing new is told for long.
+fn with_signs_of_life(
+    progress: mpsc::UnboundedReceiver<Result<v1::ScavengeProgress, Status>>,
+) -> impl Stream<Item = Result<v1::ScavengeProgress, Status>> + Send {
+    let last = v1::ScavengeProgress::default();
+    stream::unfold((progress, last), |(mut progress, mut last)| async move {
+        let told = match timeout(LIFE_SIGN_EVERY, progress.recv()).await {
+            Ok(told) => told?,
+            Err(_) => Ok(last),
+        };
+        if let Ok(now) = &told {
+            last = *now;
+        }
+        Some((told, (progress, last)))
+    })
+}
+
 /// What a member says of itself; none if it does not answer in time.
 pub(crate) async fn ask<H: Host>(
     host: &H,
@@ -225,4 +241,24 @@ fn disk_bytes(vfs: &dyn Vfs, directory: &Path) -> u64 {
         names.iter().map(|name| size(&folder.join(name))).sum::<u64>()
     };
     FOLDERS.iter().map(|folder| in_folder(folder)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scavenge_that_works_on_one_chunk_for_long_gives_signs_of_life() {
+        let (sender, progress) = mpsc::unbounded_channel();
+        let mut told = std::pin::pin!(with_signs_of_life(progress));
+        let sign = told.next().await.expect("a message").expect("no error");
+        assert_eq!(sign, v1::ScavengeProgress::default());
+        let one = v1::ScavengeProgress { chunks: 1, ..v1::ScavengeProgress::default() };
+        sender.send(Ok(one)).expect("it listens");
+        for _ in 0..3 {
+            assert_eq!(told.next().await.expect("a message").expect("no error"), one);
+        }
+        drop(sender);
+        assert!(told.next().await.is_none());
+    }
 }

@@ -23,6 +23,7 @@ pub(super) struct Consumer {
     pub(super) deliveries: Vec<v1::Delivery>,
     settled: Vec<u64>,
     lapsed: Vec<u64>,
+    timeout_ms: Option<u64>,
 }
 
 impl Consumer {
@@ -38,8 +39,8 @@ impl Consumer {
         let mut messages = groups.consume(ReceiverStream::new(queue)).await?.into_inner();
         let first = messages.message().await?.expect("a message");
         assert!(first.joined.is_some(), "{first:?}");
-        let (deliveries, settled, lapsed) = Default::default();
-        Ok(Consumer { requests, messages, deliveries, settled, lapsed })
+        let (deliveries, settled, lapsed, timeout_ms) = Default::default();
+        Ok(Consumer { requests, messages, deliveries, settled, lapsed, timeout_ms })
     }
 
     /// Joins as soon as the node knows of another leader: until then it looks for the one that is gone.
@@ -73,6 +74,7 @@ impl Consumer {
         self.deliveries.extend(message.deliveries);
         self.settled.extend(message.settled);
         self.lapsed.extend(message.lapsed);
+        self.timeout_ms = message.timeout_ms.or(self.timeout_ms);
         Ok(true)
     }
 
@@ -338,5 +340,44 @@ async fn a_consumer_hears_from_any_node_though_there_is_nothing_to_hand_out() {
         let sign = timeout(SILENCE_MAX, consumer.messages.message()).await.expect("a sign of life");
         assert_eq!(sign.expect("no error"), Some(v1::ConsumeResponse::default()));
     }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_are_told_of_another_timeout_and_keep_the_time_that_they_have() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let mut directly = groups(&cluster, leader).await;
+    let settings = v1::GroupSettings { timeout_ms: 600_000, ..v1::GroupSettings::default() };
+    create(&mut directly, settings.clone()).await;
+    append_events(&mut EventsClient::new(cluster.channel(leader).await), 1..=1).await;
+    let mut holder = Consumer::join(&mut directly, 1).await.expect("it is let in");
+    holder.until(1, 0).await;
+    let mut through = groups(&cluster, (leader + 1) % 3).await;
+    let mut other = Consumer::join(&mut through, 1).await.expect("it is let in");
+
+    let timeout_ms = 50;
+    let configure = v1::ConfigureGroupRequest {
+        group: named(),
+        settings: Some(v1::GroupSettings { timeout_ms, ..settings }),
+        ..v1::ConfigureGroupRequest::default()
+    };
+    directly.configure_group(configure).await.expect("it is configured");
+    for consumer in [&mut holder, &mut other] {
+        while consumer.timeout_ms.is_none() {
+            assert!(consumer.hear().await.expect("no error"), "the stream ended");
+        }
+        assert_eq!(consumer.timeout_ms, Some(timeout_ms));
+    }
+    // Another event is handed out and lapses under the new timeout; the first is still held.
+    append_events(&mut EventsClient::new(cluster.channel(leader).await), 2..=2).await;
+    while other.lapsed.is_empty() {
+        assert!(other.hear().await.expect("no error"), "the stream ended");
+    }
+    assert_eq!(other.positions()[0].0, 2);
+    assert_eq!(other.deliveries[0].timeout_ms, timeout_ms);
+    holder.acknowledge(1).await;
+    holder.until(1, 1).await;
+    assert!(holder.lapsed.is_empty(), "{:?}", holder.lapsed);
     cluster.stop_all().await;
 }

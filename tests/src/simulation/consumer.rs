@@ -16,6 +16,8 @@ const GROUP: &str = "everybody";
 const DEADLINE: Duration = Duration::from_secs(2);
 /// How long a consumer may hold an event.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// A consumer that asks for more time may hold an event for so long.
+const EXTENDED_UP_TO: Duration = Duration::from_secs(10);
 /// So often that nothing is parked but what a consumer parks.
 const ATTEMPTS: u32 = 100_000;
 /// How long it may take until all is settled once everything works again.
@@ -57,6 +59,9 @@ impl Member {
             Ok(finished) => finished?,
             Err(_) => Err("the group does not settle all there is".to_owned())?,
         }
+        if self.number == 1 && self.random.chance(50) {
+            super::lease::hold(&everywhere, self.number, &self.trace).await?;
+        }
         for parked in everywhere.group(GROUP).parked().await? {
             self.recorder.history().note_parked(Position(parked.position));
         }
@@ -81,7 +86,13 @@ impl Member {
     async fn consume(&mut self, client: &Client, lasts: Duration) -> turmoil::Result {
         let name = format!("consumer-{}", self.number);
         let window = self.random.between(1, 20) as u32;
-        let mut consumer = client.group(GROUP).consume().name(name).window(window).start();
+        let extended_up_to = match self.random.chance(50) {
+            true => EXTENDED_UP_TO,
+            false => Duration::ZERO,
+        };
+        let consuming = client.group(GROUP).consume().name(name).window(window);
+        let mut consumer = consuming.extend_up_to(extended_up_to).start();
+        let mut is_slow = !self.phase.is_done() && self.random.chance(30);
         let ends = tokio::time::Instant::now() + lasts;
         while let Ok(delivered) = tokio::time::timeout_at(ends, consumer.try_next()).await {
             let Some(delivery) = delivered? else { break };
@@ -91,6 +102,12 @@ impl Member {
             self.recorder.history().deliver(event);
             if self.random.chance(20) {
                 tokio::time::sleep(Duration::from_millis(self.random.below(30))).await;
+            }
+            if std::mem::take(&mut is_slow) {
+                // It asks for more time, or passes for one that hangs.
+                tokio::time::sleep(TIMEOUT + Duration::from_millis(self.random.below(2_000))).await;
+                let has_lapsed = delivery.has_lapsed();
+                self.trace.note("consumer", format_args!("{position}, lapsed: {has_lapsed}"));
             }
             let fate = self.draw_fate();
             self.recorder.history().settle(position, fate);

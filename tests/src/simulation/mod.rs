@@ -31,6 +31,7 @@ mod faults;
 mod follower;
 mod hanging;
 mod host;
+mod lease;
 mod node;
 mod storm;
 mod trace;
@@ -70,6 +71,8 @@ pub enum Defect {
     NoSecondLook,
     /// The floor of a consumer group passes events that consumers still hold.
     FloorAhead,
+    /// A consumer that asks for more time for an event does not get it.
+    IgnoredExtension,
     /// A leader stamps with its own clock, whatever the others show.
     RawClock,
     /// A start does not ask how far the log must reach.

@@ -154,6 +154,7 @@ impl PutBack {
             Some(Defect::FlippedOutcome) => Some(quorate_store::defect::Defect::FlippedOutcome),
             Some(Defect::NoConditionCheck) => Some(quorate_store::defect::Defect::NoConditionCheck),
             Some(Defect::FloorAhead) => Some(quorate_store::defect::Defect::FloorAhead),
+            Some(Defect::IgnoredExtension) => Some(quorate_store::defect::Defect::IgnoredExtension),
             Some(Defect::RetryByVersion) => Some(quorate_store::defect::Defect::RetryByVersion),
             Some(Defect::NoSecondLook) => Some(quorate_store::defect::Defect::NoSecondLook),
             Some(Defect::NoReach) => Some(quorate_store::defect::Defect::NoReach),

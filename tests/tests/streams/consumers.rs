@@ -1,7 +1,9 @@
 //! Consumers of a group beside other programs: slow handlers, handlers that are not there, processes that handlers
 //! leave behind, signals, and readers that go.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
@@ -121,6 +123,62 @@ fn a_handler_that_cannot_be_run_ends_the_consumer_and_costs_no_event_anything() 
     assert_eq!(progress, (&0.into(), &0.into(), &0.into()), "{shown}");
     cluster.must(["group", "consume", "typo", "--exec", "true", "--limit", "20"]);
     assert_eq!(show(&cluster, "typo")["parked"], 0);
+    cluster.check_logs();
+}
+
+/// A `PATH` on which `sh` checks what it is given, and cannot start any process: it says and does what that shell does
+/// then.
+fn path_of_a_shell_that_cannot_fork(cluster: &Cluster, says: &str, code: u8) -> String {
+    let folder = cluster.folder().join(format!("shell-{code}"));
+    std::fs::create_dir(&folder).expect("a folder");
+    let shell = folder.join("sh");
+    let script = format!("#!/bin/sh\n[ \"$1\" = -n ] && exit 0\necho '{says}' >&2\nexit {code}\n");
+    std::fs::write(&shell, script).expect("a file");
+    std::fs::set_permissions(&shell, Permissions::from_mode(0o755)).expect("it may be run");
+    folder.to_str().expect("a path").to_owned()
+}
+
+#[test]
+fn a_shell_that_cannot_fork_ends_the_consumer_and_the_same_exit_code_of_a_handler_is_a_failure() {
+    let cluster = cluster_of(4);
+    create(&cluster, "fork", &["--attempts", "1", "--retry-delay", "0ms"]);
+    for (says, code) in [("sh: 0: Cannot fork", 2), ("fork: Resource unavailable", 254)] {
+        let path = path_of_a_shell_that_cannot_fork(&cluster, says, code);
+        let consume = ["group", "consume", "fork", "--exec", "true; true", "--jobs", "2"];
+        let ended = cluster.command(consume).env("PATH", path).output().expect("it runs");
+        assert_eq!(ended.status.code(), Some(1), "{}", told(&ended));
+        assert!(told(&ended).contains(&format!("{says} (exit code {code})")), "{}", told(&ended));
+        let shown = show(&cluster, "fork");
+        let progress = (&shown["floor"], &shown["failed"], &shown["parked"]);
+        assert_eq!(progress, (&0.into(), &0.into(), &0.into()), "{shown}");
+    }
+    // The exit code of a command is its own, whatever it says.
+    for (handler, why) in [
+        ("echo 'sh: 0: Cannot fork' >&2; exit 2", "sh: 0: Cannot fork"),
+        ("exit 2", "exit code 2"),
+        ("exit 254", "exit code 254"),
+        ("echo 'quorate: the command begins' >&2; exit 1", "quorate: the command begins"),
+    ] {
+        let consume = ["group", "consume", "fork", "--exec", handler, "--limit", "1"];
+        let ended = end(spawn(&cluster, &consume));
+        assert!(ended.status.success(), "{}", told(&ended));
+        let reasons: Vec<String> = parked(&cluster, "fork").into_iter().map(|one| one.1).collect();
+        assert_eq!(reasons.last().map(String::as_str), Some(why));
+    }
+    cluster.check_logs();
+}
+
+#[test]
+fn a_command_that_is_no_shell_script_is_refused_before_an_event_is_asked_for() {
+    let cluster = cluster_of(1);
+    create(&cluster, "script", &["--attempts", "1"]);
+    let consume = ["group", "consume", "script", "--exec", "if true; then echo"];
+    let ended = end(spawn(&cluster, &consume));
+    assert_eq!(ended.status.code(), Some(2), "{}", told(&ended));
+    assert!(told(&ended).contains("not a command that `sh` understands"), "{}", told(&ended));
+    let shown = show(&cluster, "script");
+    let progress = (&shown["floor"], &shown["failed"], &shown["parked"]);
+    assert_eq!(progress, (&0.into(), &0.into(), &0.into()), "{shown}");
     cluster.check_logs();
 }
 

@@ -220,3 +220,65 @@ fn a_sink_gets_every_event_in_the_order_of_its_stream_while_the_leader_is_killed
     let shown = runtime.block_on(group.show()).expect("the group");
     assert_eq!(shown.lag, 0, "{shown:?}");
 }
+
+/// Takes much longer for each event than the group's timeout, and hangs on one.
+#[derive(Clone, Default)]
+struct Slow(Arc<Mutex<Vec<u64>>>);
+
+const SLOW_TIMEOUT: Duration = Duration::from_millis(400);
+const HANGS_ON: u64 = 3;
+
+impl Sink for Slow {
+    async fn deliver(&self, event: &RecordedEvent) -> Result<(), SinkError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.position);
+        if event.position == HANGS_ON {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(SLOW_TIMEOUT * 4).await;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sink_keeps_an_event_for_longer_than_the_timeout_of_its_group_and_delivers_it_once() {
+    let cluster = Cluster::start("64MiB");
+    let runtime = Runtime::new().expect("a runtime");
+    let client = connect(&runtime, &cluster);
+    for stream in ["order-1", "order-1", "order-2"] {
+        cluster.must(["append", stream, "--type", "Placed"]);
+    }
+    let group = client.group("slow");
+    let creating = group.create(Query::category("order")).timeout(SLOW_TIMEOUT).attempts(1);
+    runtime.block_on(creating.send()).expect("it is created");
+    let slow = Slow::default();
+    // The events go to the first; the second of a stream waits for the other, and its time runs meanwhile.
+    let runners: Vec<_> = (0..2)
+        .map(|number| {
+            let (stop, stopped) = oneshot::channel::<()>();
+            let stopped = async { drop(stopped.await) };
+            let runner = SinkRunner::new(client.group("slow"), slow.clone());
+            let running = runtime.spawn(runner.deliver_within(SLOW_TIMEOUT * 6).run_until(stopped));
+            wait_for("a consumer", PATIENCE, || {
+                let shown = runtime.block_on(group.show()).ok()?;
+                (shown.consumers.len() > number).then_some(())
+            });
+            (running, stop)
+        })
+        .collect();
+    wait_for("the end of all work", PATIENCE, || {
+        let shown = runtime.block_on(group.show()).ok()?;
+        (shown.lag == 0).then_some(())
+    });
+    for (running, stop) in runners {
+        stop.send(()).expect("it runs");
+        runtime.block_on(running).expect("no panic").expect("everything was kept");
+    }
+    let mut delivered = slow.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    delivered.sort_unstable();
+    assert_eq!(delivered, [1, 2, HANGS_ON], "each once");
+    let parked = runtime.block_on(group.parked()).expect("the list");
+    assert_eq!(parked.len(), 1, "{parked:?}");
+    assert_eq!((parked[0].position, parked[0].attempts), (HANGS_ON, 1));
+    assert_eq!(parked[0].reason, "the delivery took longer than 2.4s");
+    cluster.check_logs();
+}

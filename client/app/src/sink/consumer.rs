@@ -16,6 +16,10 @@ impl Deliveries for Consumer {
         &delivery.event
     }
 
+    fn has_lapsed(delivery: &Delivery) -> bool {
+        delivery.has_lapsed()
+    }
+
     fn settle(&mut self, delivery: &Delivery, outcome: Result<(), SinkError>) {
         match outcome {
             Ok(()) => self.ack(delivery),

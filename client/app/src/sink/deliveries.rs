@@ -16,6 +16,9 @@ pub(crate) trait Deliveries: Send {
 
     fn event(delivery: &Self::Delivery) -> &RecordedEvent;
 
+    /// True if it was taken back, as far as is known here.
+    fn has_lapsed(delivery: &Self::Delivery) -> bool;
+
     /// Says what became of it.
     fn settle(&mut self, delivery: &Self::Delivery, outcome: Result<(), SinkError>);
 

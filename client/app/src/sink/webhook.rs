@@ -93,7 +93,7 @@ impl Webhook {
         Ok(self)
     }
 
-    /// How long the destination may take to answer, 10 s unless told: shorter than the group's message timeout.
+    /// How long the destination may take to answer, 10 s unless told.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Webhook {
         self.timeout = timeout;

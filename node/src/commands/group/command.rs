@@ -1,6 +1,6 @@
 //! One command for one event: how it is begun, what it says, and how it ends or is ended.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exec::Plan;
 use crate::age::show_span;
+use crate::exit::Exit;
 use crate::output::{event_line, write_json};
 
 /// Most bytes of a line of standard error that are looked at.
@@ -25,6 +26,11 @@ const LINE_BYTES_MAX: u64 = 4096;
 const OUTPUT_WITHIN: Duration = Duration::from_millis(200);
 /// The shell's exit codes for a command that cannot be executed, and for one that is not there.
 const NOT_RUN: [i32; 2] = [126, 127];
+/// A shell that can start processes says [`BEGINS`], and becomes the one that runs the command. A shell that cannot
+/// ends before it says so, and its exit code, 2 or 254, is not taken for the command's.
+const BEGIN: &str = "(:) && echo 'quorate: the command begins' >&2 && exec sh -c \"$1\"";
+/// The line of standard error that is ours, and goes no further.
+const BEGINS: &str = "quorate: the command begins";
 
 /// What a command came to.
 pub(super) enum Ended {
@@ -43,10 +49,36 @@ enum Cause {
     Stopped,
 }
 
+/// The news that standard error brought of a command.
+#[derive(Default)]
+struct Heard {
+    /// True once the shell began it.
+    has_begun: Cell<bool>,
+    /// The last line that says something.
+    last: RefCell<String>,
+}
+
 /// A command that runs, with all that it started in its process group. Dropping it kills them.
 struct Running {
     child: Child,
     group: Option<Pid>,
+}
+
+/// Refuses a command that is no shell script: each event would fail of it.
+pub(super) async fn check(command: &str) -> Result<(), Exit> {
+    let shell = Command::new("sh").args(["-n", "-c", command]).stdin(Stdio::null()).output().await;
+    let shell = shell.map_err(|error| not_run(&error.to_string()))?;
+    if shell.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&shell.stderr);
+    let message = format!("--exec is not a command that `sh` understands: {}", said.trim());
+    Err(Exit::usage(message))
+}
+
+/// The end of a consumer whose command cannot be run.
+pub(super) fn not_run(reason: &str) -> Exit {
+    Exit::failed(format!("the command cannot be run, and no event is to blame: {reason}"))
 }
 
 /// Runs the command for one event.
@@ -67,7 +99,7 @@ impl Running {
     fn begin(plan: &Plan, delivery: &Delivery) -> io::Result<Running> {
         let event = &delivery.event;
         let child = Command::new("sh")
-            .args(["-c", &plan.command])
+            .args(["-c", BEGIN, "sh", &plan.command])
             .env("QUORATE_GROUP", plan.group.as_str())
             .env("QUORATE_POSITION", event.position.to_string())
             .env("QUORATE_STREAM", event.stream.as_str())
@@ -92,7 +124,7 @@ impl Running {
         let mut line = Vec::new();
         write_json(&mut line, &event_line(&delivery.event, Some(delivery.attempt)))?;
         let (input, errors) = (self.child.stdin.take(), self.child.stderr.take());
-        let last = RefCell::new(String::new());
+        let heard = Heard::default();
         let feeding = async {
             if let Some(mut input) = input {
                 // A command need not read its event.
@@ -101,7 +133,7 @@ impl Running {
         };
         let listening = async {
             if let Some(errors) = errors {
-                pass_on(errors, &last).await;
+                pass_on(errors, &heard).await;
             }
         };
         let talking = pin!(async { tokio::join!(feeding, listening) });
@@ -114,7 +146,7 @@ impl Running {
             }
             Either::Right((_, supervising)) => supervising.await,
         }?;
-        Ok(judge(&cause, status, last.take()))
+        Ok(judge(&cause, status, &heard))
     }
 
     async fn supervise(
@@ -158,17 +190,20 @@ impl Drop for Running {
     }
 }
 
-fn judge(cause: &Cause, status: ExitStatus, last: String) -> Ended {
+fn judge(cause: &Cause, status: ExitStatus, heard: &Heard) -> Ended {
     if status.success() {
         return Ended::Handled;
     }
+    let last = heard.last.take();
+    let not_run = || {
+        let told = told(status);
+        Ended::NotRun(if last.is_empty() { told } else { format!("{last} ({told})") })
+    };
     match cause {
         Cause::Stopped => Ended::Stopped,
+        _ if !heard.has_begun.get() => not_run(),
         Cause::Late(run_time) => Ended::Failed(format!("timed out after {}", show_span(*run_time))),
-        Cause::Itself if status.code().is_some_and(|code| NOT_RUN.contains(&code)) => {
-            let told = told(status);
-            Ended::NotRun(if last.is_empty() { told } else { format!("{last} ({told})") })
-        }
+        Cause::Itself if status.code().is_some_and(|code| NOT_RUN.contains(&code)) => not_run(),
         Cause::Itself => Ended::Failed(if last.is_empty() { told(status) } else { last }),
     }
 }
@@ -181,8 +216,8 @@ fn told(status: ExitStatus) -> String {
     }
 }
 
-/// Passes standard error on, line by line, and keeps the last one that says something.
-async fn pass_on(errors: impl AsyncRead + Unpin, last: &RefCell<String>) {
+/// Passes standard error on, line by line, but for the one that is ours.
+async fn pass_on(errors: impl AsyncRead + Unpin, heard: &Heard) {
     let mut errors = BufReader::new(errors);
     loop {
         let mut line = Vec::new();
@@ -191,10 +226,14 @@ async fn pass_on(errors: impl AsyncRead + Unpin, last: &RefCell<String>) {
             Ok(_) => {}
         }
         let line = String::from_utf8_lossy(&line);
+        if !heard.has_begun.get() && line.trim_end() == BEGINS {
+            heard.has_begun.set(true);
+            continue;
+        }
         // The consumer goes on although nobody reads what its commands say.
         let _ = write!(io::stderr(), "{line}");
         if !line.trim().is_empty() {
-            line.trim().clone_into(&mut last.borrow_mut());
+            line.trim().clone_into(&mut heard.last.borrow_mut());
         }
     }
 }

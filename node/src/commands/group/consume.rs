@@ -9,7 +9,7 @@ use quorate_client::{Consumer, Delivery};
 use quorate_proto::GroupName;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::exec;
+use super::{command, exec};
 use crate::age::parse_span;
 use crate::cli::Global;
 use crate::connect::connect;
@@ -49,8 +49,10 @@ pub(super) struct ConsumeArgs {
     limit: Option<u64>,
     /// Run this with `sh -c` for each event, with the event as a line of JSON on its standard input and QUORATE_GROUP,
     /// QUORATE_POSITION, QUORATE_STREAM, QUORATE_TYPE and QUORATE_ATTEMPT in its environment. Exit code 0: the event
-    /// is handled. 126 or 127: the command cannot be run, which ends the consumer and costs the event nothing. Anything
-    /// else: it failed, and the last line of the command's standard error is the reason.
+    /// is handled. 126 or 127: the command cannot be run, which ends the consumer and costs the event nothing; so does
+    /// a shell that cannot start a process before it begins the command. Anything else: it failed, and the last line
+    /// of the command's standard error is the reason. That is also so where the command began, and the shell could
+    /// start no further process for it: such an exit code is the command's own.
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
     /// How many commands run at once.
@@ -100,6 +102,9 @@ impl Stop {
 
 pub(super) async fn run(args: ConsumeArgs, global: &Global) -> Result<(), Exit> {
     let stop = Stop::new()?;
+    if let Some(command) = &args.exec {
+        command::check(command).await?;
+    }
     let client = connect(global).await?;
     let group = client.group(args.group.as_str());
     let reader = Reader::of_output();

@@ -91,10 +91,7 @@ fn settle(consumer: &Consumer, delivery: &Delivery, ended: Ended) -> Result<(), 
             consumer.fail(delivery, reason);
         }
         Ended::Stopped => {}
-        Ended::NotRun(reason) => {
-            let message = format!("the command cannot be run, and no event is to blame: {reason}");
-            return Err(Exit::failed(message));
-        }
+        Ended::NotRun(reason) => return Err(command::not_run(&reason)),
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ struct SettingsArgs {
     #[arg(long, value_name = "HOW", value_parser = parse_strategy)]
     strategy: Option<Strategy>,
     /// How long a consumer may take over an event, from when it begins, before it is given to another: `500ms`, `30s`,
-    /// `10m`.
+    /// `10m`. A change counts for what is begun from then on, or goes on and asks for more time.
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     timeout: Option<Duration>,
     /// How often an event is tried before it is parked.

@@ -246,7 +246,8 @@ impl<E> Dispatcher<E> {
         self.parked = parked;
     }
 
-    /// Goes on under other settings; the strategy stays.
+    /// Goes on under other settings; the strategy stays. A timeout counts for what is handed out, begun or extended
+    /// from now on; what is with a consumer keeps the time that it has.
     pub(crate) fn configure(&mut self, settings: GroupSettings) {
         self.settings = GroupSettings { strategy: self.settings.strategy, ..settings };
     }

@@ -25,6 +25,7 @@ enum Item {
     Delivery { delivery: v1::Delivery, bytes: usize },
     Settled(u64),
     Lapsed(u64),
+    Timeout(u64),
     StillHere,
     End(Option<Problem>),
 }
@@ -85,6 +86,11 @@ impl Outbox {
         }
     }
 
+    /// Tells the consumer the group's timeout, which has changed.
+    pub(super) fn set_timeout(&self, timeout_ms: u64) {
+        let _ = self.items.send(Item::Timeout(timeout_ms));
+    }
+
     /// Tells the consumer that its group is still served.
     pub(super) fn give_sign(&self) {
         if !self.has_sign.swap(true, Ordering::AcqRel) {
@@ -138,6 +144,9 @@ impl Stream for Outgoing {
                 Poll::Ready(Some(Item::Lapsed(number))) => {
                     numbers += 1;
                     message.lapsed.push(number);
+                }
+                Poll::Ready(Some(Item::Timeout(timeout_ms))) => {
+                    message.timeout_ms = Some(timeout_ms);
                 }
                 Poll::Ready(Some(Item::StillHere)) => self.has_sign.store(false, Ordering::Release),
                 Poll::Ready(Some(Item::End(problem))) => {

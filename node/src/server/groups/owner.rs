@@ -367,6 +367,10 @@ impl<H: Host> Owner<H> {
         if state.incarnation != self.dispatcher.incarnation() || settings.strategy != strategy {
             return Err(self.why_gone());
         }
+        if settings.timeout_ms != self.dispatcher.settings().timeout_ms {
+            let outboxes = self.consumers.values().map(|consumer| &consumer.outbox);
+            outboxes.for_each(|outbox| outbox.set_timeout(settings.timeout_ms));
+        }
         self.dispatcher.configure(settings);
         let is_new = |position| !self.dispatcher.knows(position);
         let failed = state.failed.into_iter().filter(|failed| is_new(failed.position)).collect();

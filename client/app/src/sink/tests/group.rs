@@ -78,6 +78,10 @@ impl Deliveries for Group {
         delivery
     }
 
+    fn has_lapsed(_: &RecordedEvent) -> bool {
+        false
+    }
+
     fn settle(&mut self, event: &RecordedEvent, outcome: Result<(), SinkError>) {
         assert!(self.busy.remove(event.stream.as_str()), "it was with nobody");
         let mut settled = self.settled.lock().expect("no panic");

@@ -9,7 +9,7 @@ use quorate_client::RecordedEvent;
 use tokio::sync::Notify;
 
 use crate::sink::error::SinkError;
-use crate::sink::runner::{Sink, drive};
+use crate::sink::runner::{Bounded, Sink, drive};
 use crate::sink::tests::group::{Group, events};
 
 /// Takes a while, fails now and then, and holds that no stream is with it twice at once.
@@ -95,4 +95,21 @@ async fn a_stop_finishes_what_is_under_way_and_begins_nothing() {
     let settled = settled.lock().expect("no panic");
     assert_eq!(settled.acknowledged, [1]);
     assert!(settled.is_closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_hangs_is_ended_and_has_failed_and_the_next_of_its_stream_goes_on() {
+    let longest = Duration::from_secs(60 * 60);
+    let sink = Bounded { sink: Held::default(), longest };
+    let (group, settled) = Group::of(events(2, 1), 1);
+    let steps = async {
+        sink.sink.began.notified().await;
+        sink.sink.began.notified().await;
+        sink.sink.go_on.notify_one();
+    };
+    let (driven, ()) = tokio::join!(drive(&sink, group, pending()), steps);
+    driven.expect("it ends when all is settled");
+    let settled = settled.lock().expect("no panic");
+    assert_eq!(settled.parked[&1], "the delivery took longer than 3600s");
+    assert_eq!(settled.acknowledged, [2]);
 }

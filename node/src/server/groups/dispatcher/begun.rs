@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use quorate_proto::limits::GROUP_TIMEOUT_MS_MAX;
 use quorate_proto::{Invalid, Position, Timestamp};
+use quorate_store::defect::{Defect, is_present};
 
 use super::consumers::Seen;
 use super::{ConsumerId, Dispatcher, Left, State, later, never_given};
@@ -35,10 +36,16 @@ impl<E> Dispatcher<E> {
     fn begin_one(&mut self, position: Position, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(&position) else { return };
         let State::With { until, begun, .. } = &mut entry.state else { return };
+        let had = begun.map(|_| *until);
+        if had.is_some() && is_present(Defect::IgnoredExtension) {
+            return;
+        }
         let since = *begun.get_or_insert(now);
         self.timers.remove(&(*until, position));
-        let latest = later(since, GROUP_TIMEOUT_MS_MAX).max(*until);
-        *until = later(now, self.settings.timeout_ms).min(latest);
+        let latest = later(since, GROUP_TIMEOUT_MS_MAX);
+        let next = later(now, self.settings.timeout_ms).min(latest);
+        // A consumer that works keeps the time that it has, although the group's timeout is shorter by now.
+        *until = had.map_or(next, |had| next.max(had));
         self.timers.insert((*until, position));
     }
 

@@ -78,3 +78,31 @@ fn a_consumer_that_is_lost_has_tried_what_it_began_or_else_the_first_that_it_hel
         assert_eq!((handed.len(), again), (4, tried));
     }
 }
+
+#[test]
+fn a_changed_timeout_counts_from_the_next_extension_and_takes_no_time_away() {
+    let mut group = dispatcher(Strategy::RoundRobin);
+    for number in 1..=3 {
+        group.take(event(number, "order-1"));
+    }
+    let a = group.join("a".to_owned(), 3, true).expect("room");
+    all(&mut group, at(0));
+    begin(&mut group, a, 1, at(0));
+    begin(&mut group, a, 2, at(0));
+    group.configure(GroupSettings { timeout_ms: 1_000, ..settings(Strategy::RoundRobin) });
+    // What is begun now has the new time; an extension does not shorten the old one.
+    begin(&mut group, a, 3, at(10));
+    begin(&mut group, a, 1, at(10));
+    assert_eq!(group.tick(at(1_009)), []);
+    assert_eq!(group.tick(at(1_010)), [(a, 3)]);
+    begin(&mut group, a, 1, at(29_500));
+    assert_eq!(group.tick(at(30_000)), [(a, 2)], "it was worked on for as long as it was given");
+    assert_eq!(group.tick(at(30_499)), []);
+    assert_eq!(group.tick(at(30_500)), [(a, 1)], "its last extension was a short one");
+    group.configure(GroupSettings { timeout_ms: 60_000, ..settings(Strategy::RoundRobin) });
+    let again: Vec<u64> = all(&mut group, at(30_500)).iter().map(|handed| handed.1).collect();
+    assert_eq!(again, [4, 5, 6]);
+    begin(&mut group, a, 4, at(30_500));
+    assert!(!group.tick(at(90_499)).contains(&(a, 4)));
+    assert!(group.tick(at(90_500)).contains(&(a, 4)));
+}

@@ -1,0 +1,97 @@
+//! The time that a consumer has for an event, in calm weather: it is longer for as long as the consumer asks for more,
+//! and over when it does not.
+
+use std::time::Duration;
+
+use quorate_client::{Client, Consumer, Delivery, EventId, Problem, Query};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::trace::Trace;
+
+/// A consumer may hold an event for so long.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// More time is asked for so often.
+const EXTENDED_EVERY: Duration = Duration::from_millis(300);
+/// Much longer than anything takes that is not to be waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A leader may change in calm weather too, and takes what its consumers hold with it.
+const TRIES: u32 = 3;
+
+/// A consumer that holds an event and asks for more time keeps it, beside one that has room; and loses it to that one
+/// when it asks no more. `number` tells groups of several runs of this from each other.
+pub(super) async fn hold(client: &Client, number: u32, trace: &Trace) -> Result<(), String> {
+    let mut told = String::new();
+    for number in (number * TRIES..).take(TRIES as usize) {
+        match timeout(PATIENCE, Lease::take(client, number).await?.live()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(why)) => told = why,
+            Err(_) => told = "nobody was given an event whose consumer asks for no time".to_owned(),
+        }
+        trace.note("lease", format_args!("{told}"));
+    }
+    Err(told)
+}
+
+/// An event that is held, by one of two consumers of a group.
+struct Lease {
+    holder: Consumer,
+    held: Delivery,
+    other: Consumer,
+}
+
+impl Lease {
+    /// Makes a group, and lets a consumer have its first event.
+    async fn take(client: &Client, number: u32) -> Result<Lease, String> {
+        let told = |problem: Problem| problem.to_string();
+        // A run is the same byte for byte, and the id stands in the log.
+        let id = EventId::from_bytes((u128::from(number) << 64 | 1).to_be_bytes()).expect("an id");
+        let group = client.group(format!("lease-{number}")).id(id);
+        group.create(Query::everything()).timeout(TIMEOUT).send().await.map_err(told)?;
+        let mut holder = group.consume().name("holder").window(1).start();
+        let held = timeout(PATIENCE, holder.try_next()).await;
+        let held = held.map_err(|_| "a group hands nothing out".to_owned())?.map_err(told)?;
+        let held = held.ok_or("the consumer ended")?;
+        let other = group.consume().name("other").window(64).start();
+        Ok(Lease { holder, held, other })
+    }
+
+    async fn live(mut self) -> Result<(), String> {
+        let until = Instant::now() + 3 * TIMEOUT;
+        let mut extended_at = Instant::now();
+        while Instant::now() < until {
+            tokio::select! {
+                biased;
+                () = sleep_until(extended_at) => {
+                    self.holder.extend(&self.held);
+                    extended_at += EXTENDED_EVERY;
+                }
+                given = self.other.try_next() => {
+                    if self.is_the_held_one(&given)? {
+                        return Err("an event was given away whose consumer asked for more time".to_owned());
+                    }
+                }
+            }
+        }
+        if self.held.has_lapsed() {
+            return Err("an event was taken back whose consumer asked for more time".to_owned());
+        }
+        loop {
+            let given = self.other.try_next().await;
+            if self.is_the_held_one(&given)? {
+                break;
+            }
+        }
+        match Instant::now() + EXTENDED_EVERY < until + TIMEOUT {
+            true => Err("an event was given away before its time was over".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    /// Acknowledges what the other consumer was given; true if it is what the first one holds.
+    fn is_the_held_one(&self, given: &Result<Option<Delivery>, Problem>) -> Result<bool, String> {
+        let given = given.as_ref().map_err(Problem::to_string)?;
+        let given = given.as_ref().ok_or("the consumer ended")?;
+        self.other.ack(given);
+        Ok(given.event.position == self.held.event.position)
+    }
+}
