@@ -19,6 +19,8 @@ mod export;
 mod import;
 #[path = "commands/options.rs"]
 mod options;
+#[path = "commands/signals.rs"]
+mod signals;
 #[path = "commands/values.rs"]
 mod values;
 

@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{self, Ended};
-use super::consume::Stop;
 use crate::exit::Exit;
 use crate::output::remark;
+use crate::stop::Stop;
 
-/// Signals so close together are one: `timeout` sends its own to the process and to its group.
+/// Signals so close together are one: `timeout` sends its own to the process and to its group, and at the end of a
+/// terminal both the shell and the system send SIGHUP.
 const ONE_SIGNAL_WITHIN: Duration = Duration::from_millis(500);
 
 /// What is run.
