@@ -21,6 +21,8 @@ mod import;
 mod options;
 #[path = "commands/signals.rs"]
 mod signals;
+#[path = "commands/terminal.rs"]
+mod terminal;
 #[path = "commands/values.rs"]
 mod values;
 
