@@ -61,7 +61,14 @@ pub(crate) struct Connection {
     node: Option<Address>,
     /// Tell on standard error what the client does: error, warn, info, debug, trace, or a filter like
     /// `quorate_client=debug`.
-    #[arg(long, value_name = "LEVEL", value_parser = parse_log)]
+    // A node has QUORATE_LOG, and whoever asks a node in its container is not to be told more for that.
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_parser = parse_log,
+        env = "QUORATE_CLIENT_LOG",
+        hide_env_values = true
+    )]
     log: Option<String>,
 }
 
@@ -70,7 +77,13 @@ pub(crate) struct Connection {
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Patience {
     /// How long to go on without an answer: `500ms`, `30s`, `2m` [default: 10s].
-    #[arg(long, value_name = "SPAN", value_parser = parse_timeout)]
+    #[arg(
+        long,
+        value_name = "SPAN",
+        value_parser = parse_timeout,
+        env = "QUORATE_TIMEOUT",
+        hide_env_values = true
+    )]
     timeout: Option<Duration>,
 }
 
