@@ -76,6 +76,9 @@ impl Transaction {
     /// violates it counts as there while its deletion or truncation is not answered yet, also if that was sent
     /// first.
     ///
+    /// A position that the log has not reached is refused, unless the append is a repetition: what came until then
+    /// would be passed over.
+    ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
     /// use quorate_client::{AppendError, Event, Expect, Query};

@@ -28,6 +28,7 @@ mod reader;
 mod screen;
 pub mod server;
 mod size;
+mod stop;
 
 pub use exit::Exit;
 pub use ports::free_addresses;

@@ -19,6 +19,7 @@ use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::{count_of, write_event_json, write_json};
 use crate::print::print_events;
+use crate::stop::Stop;
 
 /// Bytes that are collected before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -95,10 +96,20 @@ async fn to_file(
 ) -> Result<(), Exit> {
     let failed = |error: io::Error| Exit::failed(format!("{}: {error}", path.display()));
     let target = Target::open(path).map_err(failed)?;
+    let mut stop = target.stop().map_err(failed)?;
     let mut output = BufWriter::with_capacity(BUFFER_BYTES, target.file());
     let bar = progress_bar();
     let mut count = 0;
-    while let Some(event) = events.try_next().await? {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = told(&mut stop) => {
+                let message = format!("{}: told to end before it was whole", path.display());
+                return Err(Exit::failed(message));
+            }
+            next = events.try_next() => next,
+        };
+        let Some(event) = next? else { break };
         count += 1;
         bar.set_length(events.as_of().saturating_sub(after));
         bar.set_position(event.position.saturating_sub(after));
@@ -109,6 +120,13 @@ async fn to_file(
     bar.finish_and_clear();
     target.finish().map_err(failed)?;
     Exit::told(Ok(()), report(global, &Totals { events: count, as_of: events.as_of() }))
+}
+
+async fn told(stop: &mut Option<Stop>) {
+    match stop {
+        Some(stop) => stop.told().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn report(global: &Global, totals: &Totals) -> io::Result<()> {
@@ -153,6 +171,15 @@ impl Target {
         match self {
             Target::File { draft, .. } => draft.as_file(),
             Target::Other(file) => file,
+        }
+    }
+
+    /// What is to be heeded while it is written: a draft goes with the end of a function, and not with a process that
+    /// is killed. Nothing else is left behind, and whoever waits for the reader of a pipe is to be killed.
+    fn stop(&self) -> io::Result<Option<Stop>> {
+        match self {
+            Target::File { .. } => Stop::listen().map(Some),
+            Target::Other(_) => Ok(None),
         }
     }
 

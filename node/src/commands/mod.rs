@@ -16,6 +16,3 @@ pub mod serve;
 pub mod snapshot;
 pub mod stream;
 pub mod verify;
-
-/// Signals so close together are one: `timeout` sends its own to the process and to its group.
-const ONE_SIGNAL_WITHIN: std::time::Duration = std::time::Duration::from_millis(500);

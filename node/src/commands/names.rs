@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use clap::Args;
 use futures_util::FutureExt;
-use quorate_client::{Client, ListRequest, Listed};
+use quorate_client::{Client, ListRequest, Listed, ListedStream};
 use quorate_proto::{Category, Path};
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::{count_of, write_json};
+use crate::screen::write_line;
 
 /// Bytes that are collected before they are written, as long as more is ready.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -159,14 +160,13 @@ fn write_head(output: &mut impl Write, kind: Kind) -> io::Result<()> {
 
 fn write_plain(output: &mut impl Write, listed: &Listed) -> io::Result<()> {
     let events = listed.events.map_or("?".to_owned(), |events| events.to_string());
-    write!(output, "{events:>12}  ")?;
-    if let Some(stream) = listed.stream {
-        write!(output, "{:>12}  ", stream.version)?;
-    }
-    write!(output, "{}", listed.name)?;
+    let name = &listed.name;
     match listed.stream {
-        Some(stream) if stream.closed => writeln!(output, "  (closed)"),
-        _ => writeln!(output),
+        Some(ListedStream { version, closed, .. }) => {
+            let closed = if closed { "  (closed)" } else { "" };
+            write_line(output, format_args!("{events:>12}  {version:>12}  {name}{closed}"))
+        }
+        None => write_line(output, format_args!("{events:>12}  {name}")),
     }
 }
 
@@ -213,8 +213,6 @@ impl<'a> NameLine<'a> {
 
 #[cfg(test)]
 mod tests {
-    use quorate_client::ListedStream;
-
     use super::*;
 
     #[test]

@@ -5,11 +5,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_proto::{Append, Outcome, Position, Problem};
+use quorate_proto::{Append, Invalid, Outcome, Position, Problem};
 use quorate_raft::host::Host;
 use quorate_raft::{Lost, Replica};
 use quorate_store::command::{checked, key_bytes};
-use quorate_store::{Checked, Fault, Reader, Verdict};
+use quorate_store::{Checked, Fault, Reader, Rejection, Verdict};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -23,7 +23,7 @@ pub(crate) enum Look {
     Answer(Answer),
     /// Nothing up to this position violates its conditions.
     Holds(Position),
-    /// They are violated. This is its answer only where the log was seen to its end.
+    /// They are violated, or begin in the future. This is its answer only where the log was seen to its end.
     Violated(Answer),
 }
 
@@ -132,14 +132,29 @@ fn look(reader: &Reader, append: &Append) -> Result<Look, Fault> {
     if let Some(verdict) = reader.judge_early(append)? {
         return Ok(Look::Answer(verdict.into()));
     }
-    let violations = match reader.check_conditions(append)? {
-        Checked::Through(position) => return Ok(Look::Holds(position)),
-        Checked::Violated { violations, .. } => violations,
+    let (violations, future) = match reader.check_conditions(append)? {
+        Checked::Through(end) => match from_the_future(append, end) {
+            Some(future) => (Vec::new(), Some(future)),
+            None => return Ok(Look::Holds(end)),
+        },
+        Checked::Violated { violations, .. } => (violations, None),
     };
-    Ok(match reader.judge_violated(append, violations)? {
-        repeated @ Verdict::Repeated(_) => Look::Answer(repeated.into()),
-        refused => Look::Violated(refused.into()),
+    Ok(match (reader.judge_violated(append, violations)?, future) {
+        (repeated @ Verdict::Repeated(_), _) => Look::Answer(repeated.into()),
+        (Verdict::Rejected(Rejection::Conflict { .. }), Some(future)) => {
+            Look::Violated(Answer::Rejected(future))
+        }
+        (refused, _) => Look::Violated(refused.into()),
     })
+}
+
+/// Why an append is refused of which a condition begins after the end of the log: its writer cannot know the log up to
+/// there, and what comes until then would be passed over. What this node has not applied yet is no future, so it is
+/// refused only as a violation is.
+fn from_the_future(append: &Append, end: Position) -> Option<Problem> {
+    let after = append.conditions.iter().map(|condition| condition.after).max()?;
+    let told = format_args!("the log ends at position {end}; nothing was appended");
+    (after > end).then(|| Invalid::from_the_future(after.0, told).into())
 }
 
 #[cfg(test)]

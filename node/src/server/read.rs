@@ -78,12 +78,7 @@ pub(crate) async fn refuse_the_future<H: Host>(
         Source::Stream { stream, .. } => format!("`{stream}` ends at version"),
         Source::Query(_) => "the log ends at position".to_owned(),
     };
-    Err(from_the_future(after, &format!("{what} {end}")))
-}
-
-/// Refuses to begin after what is not there yet.
-pub(crate) fn from_the_future(after: u64, end: &str) -> Problem {
-    Invalid::new("after", format!("is from the future: it is {after}, but {end}")).into()
+    Err(Invalid::from_the_future(after, format_args!("{what} {end}")).into())
 }
 
 /// Where a read stands; at any time it holds one page and no more.

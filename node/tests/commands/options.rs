@@ -117,6 +117,12 @@ fn a_command_waits_no_longer_than_it_is_told() {
         assert!(!output.status.success(), "{output:?}");
         // Without the option, the shortest of them would take 3 s and the others 10 s.
         assert!(began_at.elapsed() < Duration::from_millis(2_900), "{arguments:?}");
+
+        let began_at = Instant::now();
+        let mut command = node.command(&[arguments, &["--node", &address]].concat());
+        let output = command.env("QUORATE_TIMEOUT", "200ms").output().expect("it runs");
+        assert!(!output.status.success(), "{output:?}");
+        assert!(began_at.elapsed() < Duration::from_millis(2_900), "{arguments:?}");
     }
 }
 
@@ -127,6 +133,12 @@ fn a_log_of_the_client_goes_to_standard_error() {
     assert!(logged.status.success(), "{logged:?}");
     assert!(told(&logged).contains("TRACE"), "{}", told(&logged));
     assert_eq!(lines_of(&logged.stdout).len(), 2);
+    let mut command = node.command(&["read", "order-1"]);
+    let logged = command.env("QUORATE_CLIENT_LOG", "trace").output().expect("it runs");
+    assert!(told(&logged).contains("TRACE"), "{}", told(&logged));
+    let mut command = node.command(&["read", "order-1"]);
+    let quiet = command.env("QUORATE_LOG", "trace").output().expect("it runs");
+    assert_eq!(told(&quiet), "", "that is a node's");
     assert_eq!(told(&node.run(&["read", "order-1"])), "");
     let wrong = node.run(&["read", "order-1", "--log", "a=b=c"]);
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");

@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::output::{EventLine, count_of, event_line, write_event_plain, write_json};
 use crate::query;
 use crate::reader::Reader;
+use crate::screen::write_line;
 
 /// How often a group is looked at while it is watched.
 const WATCHED_EVERY: Duration = Duration::from_secs(1);
@@ -137,16 +138,20 @@ fn write_table(output: &mut impl Write, groups: &[Group]) -> io::Result<()> {
     let width = width.max("group".len());
     let head = ("position", "behind", "retried", "parked", "strategy");
     let (floor, lag, failed, parked, strategy) = head;
-    writeln!(
+    let group = "group";
+    write_line(
         output,
-        "{:<width$}  {floor:>10}  {lag:>10}  {failed:>7}  {parked:>7}  {strategy}",
-        "group"
+        format_args!(
+            "{group:<width$}  {floor:>10}  {lag:>10}  {failed:>7}  {parked:>7}  {strategy}"
+        ),
     )?;
     for Group { name, floor, lag, failed, parked, settings, .. } in groups {
         let strategy = settings.strategy;
-        writeln!(
+        write_line(
             output,
-            "{name:<width$}  {floor:>10}  {lag:>10}  {failed:>7}  {parked:>7}  {strategy}"
+            format_args!(
+                "{name:<width$}  {floor:>10}  {lag:>10}  {failed:>7}  {parked:>7}  {strategy}"
+            ),
         )?;
     }
     writeln!(output, "{}", count_of(groups.len() as u64, "group"))
@@ -196,12 +201,14 @@ fn shown(group: &Group, json: bool) -> io::Result<Vec<u8>> {
     if json {
         return Ok(output);
     }
-    writeln!(output, "query      {}, after position {}", query::show(&group.query), group.after)?;
-    writeln!(output, "settings   {}", settings_of(&group.settings))?;
+    let query = query::show(&group.query);
+    write_line(&mut output, format_args!("query      {query}, after position {}", group.after))?;
+    write_line(&mut output, format_args!("settings   {}", settings_of(&group.settings)))?;
     let consumers = count_of(group.consumers.len() as u64, "consumer");
     writeln!(output, "consumers  {consumers}, {} in flight", group.in_flight)?;
     for GroupConsumer { name, in_flight, window, settled } in &group.consumers {
-        writeln!(output, "  {name}  {in_flight} of {window} in flight, {settled} settled")?;
+        let work = format_args!("{in_flight} of {window} in flight, {settled} settled");
+        write_line(&mut output, format_args!("  {name}  {work}"))?;
     }
     Ok(output)
 }
@@ -237,7 +244,9 @@ pub(super) async fn parked(args: ParkedArgs, global: &Global) -> Result<(), Exit
             None => writeln!(output, "{position:>8}  (removed)")?,
         }
         let tried = count_of(attempts.into(), "attempt");
-        writeln!(output, "{:>8}  after {tried}, {parked_at}: {reason}", "")?;
+        let indentation = format_args!("{:>8}", "");
+        let line = format_args!("{indentation}  after {tried}, {parked_at}: {reason}");
+        write_line(&mut output, line)?;
     }
     if !global.json() {
         writeln!(output, "{}", count_of(parked.len() as u64, "parked event"))?;

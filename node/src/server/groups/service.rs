@@ -75,8 +75,8 @@ impl<H: Host> GroupsService<H> {
         match after <= end {
             true => Ok(()),
             false => {
-                let end = format!("the log ends at position {end}");
-                Err(read::from_the_future(after.0, &end))
+                let end = format_args!("the log ends at position {end}");
+                Err(Invalid::from_the_future(after.0, end).into())
             }
         }
     }
