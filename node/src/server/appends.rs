@@ -24,7 +24,7 @@ use super::admission::Admission;
 use super::batcher::{self, Proposer};
 use super::conditions::Conditional;
 use super::forward::{Forwarded, Forwarding};
-use super::pending::{Answer, Held, Pending, Tenure, Waiter};
+use super::pending::{Answer, Held, LeaderTerm, Pending, Waiter};
 use super::problem;
 
 /// The time that a single request waits for news of the leader before it is tried again.
@@ -152,16 +152,16 @@ pub(crate) enum Taken {
 #[derive(Clone, Debug)]
 pub(crate) enum Lane {
     /// This node leads.
-    Here(Tenure),
+    Here(LeaderTerm),
     /// Another node leads.
     There(Forwarding),
 }
 
 impl Lane {
     /// Returns the term of this node's leadership to which the lane belongs.
-    pub(crate) fn tenure(&self) -> Option<Tenure> {
+    pub(crate) fn leader_term(&self) -> Option<LeaderTerm> {
         match self {
-            Lane::Here(tenure) => Some(tenure.clone()),
+            Lane::Here(leader_term) => Some(leader_term.clone()),
             Lane::There(_) => None,
         }
     }
@@ -231,16 +231,16 @@ impl<H: Host> Appends<H> {
         deadline: Instant,
         waiter: Waiter,
     ) {
-        let tenure = match lane {
+        let leader_term = match lane {
             Lane::There(forwarding) => {
                 let Prepared { encoded, expires_alone, .. } = prepared;
                 return forwarding.send(Forwarded { encoded, deadline, expires_alone, waiter });
             }
-            Lane::Here(tenure) => tenure,
+            Lane::Here(leader_term) => leader_term,
         };
         let held = Held { prepared, deadline, waiter };
         let is_conditional = held.prepared.has_conditions();
-        let mut order = tenure.order();
+        let mut order = leader_term.order();
         let entered = if order.is_idle() && !is_conditional {
             Some(held)
         } else {
@@ -248,33 +248,33 @@ impl<H: Host> Appends<H> {
         };
         drop(order);
         if let Some(held) = entered {
-            self.go_on(tenure, held);
+            self.go_on(leader_term, held);
         }
     }
 
     /// Hands the progress of a group to the batcher, in the term of its owner; its waiter is answered exactly once.
     /// Progress is taken although the disks are full: it may be what lets somebody make room.
-    pub(crate) fn tell_progress(&self, tenure: &Tenure, encoded: Bytes, waiter: Waiter) {
-        let (deadline, tenure) = (deadline_of(0), tenure.clone());
+    pub(crate) fn tell_progress(&self, leader_term: &LeaderTerm, encoded: Bytes, waiter: Waiter) {
+        let (deadline, leader_term) = (deadline_of(0), leader_term.clone());
         // If the batcher is gone it drops the waiter, and that answers by itself.
-        let _ = self.queue.send(Pending { encoded, key_bytes: 0, deadline, tenure, waiter });
+        let _ = self.queue.send(Pending { encoded, key_bytes: 0, deadline, leader_term, waiter });
     }
 
     /// Takes the next step with a request that need not wait for others.
-    fn go_on(self: &Arc<Self>, tenure: &Tenure, held: Held) {
+    fn go_on(self: &Arc<Self>, leader_term: &LeaderTerm, held: Held) {
         let Held { prepared, deadline, waiter } = held;
         let streams = if prepared.has_conditions() { prepared.streams() } else { Vec::new() };
         let makes_room = prepared.makes_room();
         match prepared {
             Prepared { request: Request::Append(append), encoded, .. } if !streams.is_empty() => {
-                let (append, tenure) = (Arc::new(append), tenure.clone());
+                let (append, leader_term) = (Arc::new(append), leader_term.clone());
                 let looks = self.looks.clone();
-                let conditional = Conditional { append, encoded, deadline, tenure, looks };
+                let conditional = Conditional { append, encoded, deadline, leader_term, looks };
                 tokio::spawn(self.clone().carry(conditional, streams, waiter));
             }
             Prepared { request, encoded, .. } => {
-                let (key_bytes, tenure) = (request.key_bytes(), tenure.clone());
-                let pending = Pending { encoded, key_bytes, deadline, tenure, waiter };
+                let (key_bytes, leader_term) = (request.key_bytes(), leader_term.clone());
+                let pending = Pending { encoded, key_bytes, deadline, leader_term, waiter };
                 match self.judge(&request) {
                     Early::Answer(verdict) => pending.waiter.answer(verdict.into()),
                     Early::Propose => self.propose(pending, makes_room),
@@ -285,7 +285,7 @@ impl<H: Host> Appends<H> {
     }
 
     fn propose(&self, pending: Pending, makes_room: bool) {
-        let refusal = || pending.tenure.refusal(self.replica.has_room());
+        let refusal = || pending.leader_term.refusal(self.replica.has_room());
         match if makes_room { None } else { refusal() } {
             Some(answer) => pending.waiter.answer(answer),
             // If the batcher is gone it drops the waiter, and that answers by itself.
@@ -312,12 +312,12 @@ impl<H: Host> Appends<H> {
         streams: Vec<StreamName>,
         waiter: Waiter,
     ) {
-        let tenure = conditional.tenure.clone();
+        let leader_term = conditional.leader_term.clone();
         waiter.answer(conditional.carry(&self.replica, &self.queue).await);
         // The lock is held until all released requests are on their way, so that no new one overtakes them.
-        let mut order = tenure.order();
+        let mut order = leader_term.order();
         for held in order.finish(&streams) {
-            self.go_on(&tenure, held);
+            self.go_on(&leader_term, held);
         }
     }
 
@@ -352,7 +352,7 @@ impl<H: Host> Appends<H> {
     fn lane_now(&self, status: &Status) -> Result<Option<Lane>, Problem> {
         let id = status.id.ok_or_else(problem::not_ready)?;
         if status.role == Role::Leader {
-            return Ok(Some(Lane::Here(Tenure::new(status.term))));
+            return Ok(Some(Lane::Here(LeaderTerm::new(status.term))));
         }
         let Some(leader) = status.leader.as_ref().filter(|leader| leader.id != id) else {
             return Ok(None);
@@ -370,9 +370,11 @@ impl<H: Host> Appends<H> {
     pub(crate) fn is_over(&self, lane: &Lane) -> bool {
         match lane {
             Lane::There(forwarding) => forwarding.is_over(),
-            Lane::Here(tenure) => {
+            Lane::Here(leader_term) => {
                 let status = self.status.borrow();
-                tenure.has_ended() || status.role != Role::Leader || status.term != tenure.term
+                leader_term.has_ended()
+                    || status.role != Role::Leader
+                    || status.term != leader_term.term
             }
         }
     }

@@ -124,14 +124,14 @@ impl Batch {
         let mut batch = Batch { term: None, command: Builder::new(stamp), appends: Vec::new() };
         let now = Instant::now();
         while let Some(pending) = waiting.next_now() {
-            if pending.tenure.has_ended() {
+            if pending.leader_term.has_ended() {
                 let lost = problem::of_lost_append(Lost::NotLeader);
                 pending.waiter.answer(Answer::Lost(lost));
             } else if pending.deadline <= now {
                 // Lost, not rejected: the request is sent again, and no later one may overtake it.
                 pending.waiter.answer(Answer::Lost(problem::expired()));
             } else if batch.has_room_for(&pending) {
-                batch.term = Some(pending.tenure.term);
+                batch.term = Some(pending.leader_term.term);
                 batch.command.push(&pending.encoded);
                 batch.appends.push(pending);
             } else {
@@ -150,7 +150,8 @@ impl Batch {
 
     fn has_room_for(&self, pending: &Pending) -> bool {
         let size = self.command.size() + pending.encoded.len() + Builder::BYTES_PER_REQUEST;
-        self.term.is_none() || self.term == Some(pending.tenure.term) && size <= ENTRY_BYTES_MAX
+        self.term.is_none()
+            || self.term == Some(pending.leader_term.term) && size <= ENTRY_BYTES_MAX
     }
 
     /// Proposes the entry. Returns its requests if they can be proposed a little later: no later request was

@@ -13,7 +13,7 @@ use quorate_store::{Checked, Fault, Reader, Rejection, Verdict};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::pending::{Answer, Pending, Tenure, Waiter};
+use super::pending::{Answer, LeaderTerm, Pending, Waiter};
 use super::problem;
 
 /// What can be said of an append with conditions at one point of the log.
@@ -43,7 +43,7 @@ pub(crate) struct Conditional {
     /// Checked through nothing yet.
     pub(crate) encoded: Bytes,
     pub(crate) deadline: Instant,
-    pub(crate) tenure: Tenure,
+    pub(crate) leader_term: LeaderTerm,
     /// A place for each look that may run at once.
     pub(crate) looks: Arc<Semaphore>,
 }
@@ -65,7 +65,7 @@ impl Conditional {
                 Ok(Look::Answer(answer) | Look::Violated(answer)) => return answer,
                 Err(problem) => return Answer::Lost(problem),
             };
-            if let Some(refusal) = self.tenure.refusal(log.has_room()) {
+            if let Some(refusal) = self.leader_term.refusal(log.has_room()) {
                 return refusal;
             }
             match self.propose(through, queue).await {
@@ -88,7 +88,7 @@ impl Conditional {
     async fn look<L: Log>(&self, log: &L) -> Result<Look, Problem> {
         let place = timeout_at(self.deadline, self.looks.acquire()).await;
         let _place = place.map_err(|_| problem::expired())?.expect("it is never closed");
-        if self.tenure.has_ended() {
+        if self.leader_term.has_ended() {
             return Err(problem::of_lost_append(Lost::NotLeader));
         }
         if self.deadline <= Instant::now() {
@@ -103,8 +103,8 @@ impl Conditional {
         let waiter = Waiter::without_room(Box::new(move |answer| drop(sender.send(answer))));
         let (encoded, deadline) = (checked(&self.encoded, through), self.deadline);
         // A batcher that is gone drops the waiter, which answers for itself.
-        let (key_bytes, tenure) = (key_bytes(&self.append), self.tenure.clone());
-        let _ = queue.send(Pending { encoded, key_bytes, deadline, tenure, waiter });
+        let (key_bytes, leader_term) = (key_bytes(&self.append), self.leader_term.clone());
+        let _ = queue.send(Pending { encoded, key_bytes, deadline, leader_term, waiter });
         let answer = receiver.await;
         answer.unwrap_or_else(|_| Answer::Lost(problem::stopping(Outcome::Unknown)))
     }

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::anchor::Anchor;
 use super::appends::{Appends, Lane, Prepared};
-use super::pending::Tenure;
+use super::pending::LeaderTerm;
 use super::problem;
 use super::session::{Answers, Desk};
 
@@ -36,7 +36,7 @@ impl<H: Host> Forward for ForwardService<H> {
         request: Request<Streaming<peer::ForwardRequest>>,
     ) -> Result<Response<Answers>, Status> {
         let mut requests = request.into_inner();
-        let tenure = match timeout(OPENING_WITHIN, requests.message()).await {
+        let leader_term = match timeout(OPENING_WITHIN, requests.message()).await {
             Ok(Ok(Some(first))) => tenure_of(&self.appends.replica, first.opening).await?,
             Ok(Ok(None)) | Err(_) => return Err(mismatch("no opening came").into()),
             Ok(Err(status)) => return Err(status),
@@ -49,7 +49,7 @@ impl<H: Host> Forward for ForwardService<H> {
                 biased;
                 () = desk.over() => {}
                 () = stopping.cancelled() => desk.stop().await,
-                () = take_all(&appends, &desk, tenure, anchor, requests) => {}
+                () = take_all(&appends, &desk, leader_term, anchor, requests) => {}
             }
         });
         Ok(Response::new(answers))
@@ -60,7 +60,7 @@ impl<H: Host> Forward for ForwardService<H> {
 pub(crate) async fn tenure_of<H: Host>(
     replica: &Replica<H>,
     opening: Option<peer::ForwardOpening>,
-) -> Result<Tenure, Problem> {
+) -> Result<LeaderTerm, Problem> {
     let opening = opening.ok_or_else(|| mismatch("the first message has no opening"))?;
     let identity = replica.identity().ok_or_else(problem::not_ready)?;
     if opening.cluster != identity.cluster.as_slice() || opening.log != identity.log {
@@ -74,7 +74,7 @@ pub(crate) async fn tenure_of<H: Host>(
     let elected =
         status.wait_for(|now| now.term > term || now.term == term && now.role == Role::Leader);
     match timeout(OPENING_WITHIN, elected).await {
-        Ok(Ok(now)) if now.term == term => Ok(Tenure::new(term)),
+        Ok(Ok(now)) if now.term == term => Ok(LeaderTerm::new(term)),
         _ => {
             let message = format!("this node does not lead in term {term}");
             Err(Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message))
@@ -85,11 +85,11 @@ pub(crate) async fn tenure_of<H: Host>(
 async fn take_all<H: Host>(
     appends: &Arc<Appends<H>>,
     desk: &Desk,
-    tenure: Tenure,
+    leader_term: LeaderTerm,
     anchor: Anchor,
     mut requests: Streaming<peer::ForwardRequest>,
 ) {
-    let lane = Lane::Here(tenure);
+    let lane = Lane::Here(leader_term);
     // A sender that ends the stream or dies ends this loop: requests under way are still answered.
     while let Ok(Some(request)) = requests.message().await {
         for append in request.appends {
@@ -117,7 +117,7 @@ async fn take<H: Host>(
         Ok(admitted) => admitted,
         Err(problem) => return desk.give_up(number, place, problem, expires_alone),
     };
-    let waiter = desk.waiter((number, place), admitted, lane.tenure(), expires_alone);
+    let waiter = desk.waiter((number, place), admitted, lane.leader_term(), expires_alone);
     appends.submit(lane, prepared, deadline, waiter);
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(crate) enum Answer {
     /// in the log.
     Lost(Problem),
     /// The append is not in the log, because the disks are too full for more events. The session continues, for
-    /// requests that make room; see [`Tenure::refusal`].
+    /// requests that make room; see [`LeaderTerm::refusal`].
     NoRoom,
     /// The append is not in the log: its conditions were checked too long before its turn. No caller gets this
     /// answer: the proposer checks them again.
@@ -90,7 +90,7 @@ pub(crate) struct Held {
 
 /// A term of this node's leadership, with the state of one session in it.
 #[derive(Clone)]
-pub(crate) struct Tenure {
+pub(crate) struct LeaderTerm {
     pub(crate) term: Term,
     session: Arc<SessionState>,
 }
@@ -103,15 +103,15 @@ struct SessionState {
     order: Mutex<Order<Held>>,
 }
 
-impl std::fmt::Debug for Tenure {
+impl std::fmt::Debug for LeaderTerm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tenure").field("term", &self.term).finish_non_exhaustive()
+        f.debug_struct("LeaderTerm").field("term", &self.term).finish_non_exhaustive()
     }
 }
 
-impl Tenure {
-    pub(crate) fn new(term: Term) -> Tenure {
-        Tenure { term, session: Arc::default() }
+impl LeaderTerm {
+    pub(crate) fn new(term: Term) -> LeaderTerm {
+        LeaderTerm { term, session: Arc::default() }
     }
 
     /// Ends the session: nothing more of it is proposed, because an append of it was lost and no later one may
@@ -151,6 +151,6 @@ pub(crate) struct Pending {
     pub(crate) key_bytes: u64,
     /// The time after which the request is not proposed any more.
     pub(crate) deadline: Instant,
-    pub(crate) tenure: Tenure,
+    pub(crate) leader_term: LeaderTerm,
     pub(crate) waiter: Waiter,
 }

@@ -21,7 +21,7 @@ use tonic::Status;
 use super::admission::Admitted;
 use super::anchor::Anchor;
 use super::appends::{Appends, Lane, Prepared, deadline_of};
-use super::pending::{Answer, Tenure, Waiter};
+use super::pending::{Answer, LeaderTerm, Waiter};
 use super::problem;
 
 /// The maximum bytes of one session's appends whose answers the transport has not taken yet. An answer that
@@ -110,13 +110,13 @@ impl Desk {
     }
 
     /// Returns the waiter for an append that is passed on. The first append that is lost, unless it expired alone,
-    /// ends the session and all requests of `tenure` that are not proposed yet. The session is over before the
+    /// ends the session and all requests of `leader_term` that are not proposed yet. The session is over before the
     /// place of the lost append is released: whoever sees the window empty must see that too.
     pub(crate) fn waiter(
         &self,
         (number, place): (u64, OwnedSemaphorePermit),
         admitted: Admitted,
-        tenure: Option<Tenure>,
+        leader_term: Option<LeaderTerm>,
         expires_alone: bool,
     ) -> Waiter {
         let desk = self.clone();
@@ -125,8 +125,8 @@ impl Desk {
                 desk.answer(number, place, Answer::Lost(problem));
             }
             Answer::Lost(problem) => {
-                if let Some(tenure) = tenure {
-                    tenure.end();
+                if let Some(leader_term) = leader_term {
+                    leader_term.end();
                 }
                 desk.over.cancel();
                 if problem.outcome == Outcome::NotAppended {
@@ -310,7 +310,7 @@ impl<H: Host> Session<H> {
             Ok(admitted) => admitted,
             Err(problem) => return self.desk.give_up(number, place, problem, expires_alone),
         };
-        let waiter = self.desk.waiter((number, place), admitted, lane.tenure(), expires_alone);
+        let waiter = self.desk.waiter((number, place), admitted, lane.leader_term(), expires_alone);
         self.appends.submit(lane, prepared, deadline, waiter);
         Ok(())
     }
@@ -342,14 +342,24 @@ mod tests {
         Answer::Rejected(problem::expired())
     }
 
-    async fn waiter(desk: &Desk, number: u64, tenure: &Tenure) -> Waiter {
-        waiter_of(desk, number, tenure, false).await
+    async fn waiter(desk: &Desk, number: u64, leader_term: &LeaderTerm) -> Waiter {
+        waiter_of(desk, number, leader_term, false).await
     }
 
-    async fn waiter_of(desk: &Desk, number: u64, tenure: &Tenure, expires_alone: bool) -> Waiter {
+    async fn waiter_of(
+        desk: &Desk,
+        number: u64,
+        leader_term: &LeaderTerm,
+        expires_alone: bool,
+    ) -> Waiter {
         let admission = Admission::new();
         let admitted = admission.admit(1, deadline_of(0)).await.expect("room");
-        desk.waiter((number, desk.place(0).await), admitted, Some(tenure.clone()), expires_alone)
+        desk.waiter(
+            (number, desk.place(0).await),
+            admitted,
+            Some(leader_term.clone()),
+            expires_alone,
+        )
     }
 
     fn numbers(message: &v1::AppendSessionResponse) -> Vec<u64> {
@@ -372,12 +382,13 @@ mod tests {
     #[tokio::test]
     async fn the_first_append_that_is_lost_ends_the_session_after_what_was_answered_before() {
         let (desk, mut answers) = Desk::new();
-        let tenure = Tenure::new(Term(3));
-        let (first, second) = (waiter(&desk, 1, &tenure).await, waiter(&desk, 2, &tenure).await);
-        let third = waiter(&desk, 3, &tenure).await;
+        let leader_term = LeaderTerm::new(Term(3));
+        let (first, second) =
+            (waiter(&desk, 1, &leader_term).await, waiter(&desk, 2, &leader_term).await);
+        let third = waiter(&desk, 3, &leader_term).await;
         first.answer(rejected());
         second.answer(Answer::Lost(problem::stopping(Outcome::Unknown)));
-        assert!(tenure.has_ended(), "a later append could overtake the lost one");
+        assert!(leader_term.has_ended(), "a later append could overtake the lost one");
         third.answer(rejected());
         let message = answers.next().await.expect("a message").expect("answers");
         assert_eq!(numbers(&message), [1]);
@@ -390,20 +401,20 @@ mod tests {
     #[tokio::test]
     async fn an_append_that_expires_alone_is_answered_and_the_session_goes_on() {
         let (desk, mut answers) = Desk::new();
-        let tenure = Tenure::new(Term(3));
-        let hasty = waiter_of(&desk, 1, &tenure, true).await;
-        let behind = waiter(&desk, 2, &tenure).await;
+        let leader_term = LeaderTerm::new(Term(3));
+        let hasty = waiter_of(&desk, 1, &leader_term, true).await;
+        let behind = waiter(&desk, 2, &leader_term).await;
         hasty.answer(Answer::Lost(problem::expired()));
         let late = desk.place(0).await;
         assert_eq!(desk.give_up(3, late, problem::expired(), true), Ok(()));
-        assert!(!tenure.has_ended() && !desk.over.is_cancelled());
+        assert!(!leader_term.has_ended() && !desk.over.is_cancelled());
         behind.answer(rejected());
         let message = answers.next().await.expect("a message").expect("answers");
         assert_eq!(numbers(&message), [1, 3, 2]);
 
-        let lost = waiter_of(&desk, 4, &tenure, true).await;
+        let lost = waiter_of(&desk, 4, &leader_term, true).await;
         lost.answer(Answer::Lost(problem::stopping(Outcome::NotAppended)));
-        assert!(tenure.has_ended(), "it is lost, not expired: it is sent again");
+        assert!(leader_term.has_ended(), "it is lost, not expired: it is sent again");
         let place = desk.place(0).await;
         assert_eq!(desk.give_up(5, place, problem::expired(), false), Err(problem::expired()));
     }
@@ -425,7 +436,7 @@ mod tests {
     async fn the_session_is_over_before_the_transport_can_release_the_place_of_a_lost_append() {
         for outcome in [Outcome::NotAppended, Outcome::Unknown] {
             let (desk, mut answers) = Desk::new();
-            let lost = waiter(&desk, 1, &Tenure::new(Term(3))).await;
+            let lost = waiter(&desk, 1, &LeaderTerm::new(Term(3))).await;
             let over = desk.over.clone();
             let watch = Arc::new(Watch { over, saw_it_go_on: AtomicBool::new(false) });
             let waker = watch.clone().into();
@@ -446,7 +457,7 @@ mod tests {
      {
         for _ in 0..2_000 {
             let (desk, mut answers) = Desk::new();
-            let lost = waiter(&desk, 1, &Tenure::new(Term(3))).await;
+            let lost = waiter(&desk, 1, &LeaderTerm::new(Term(3))).await;
             let transport = tokio::spawn(async move { while answers.next().await.is_some() {} });
             let losing = tokio::spawn(async move {
                 lost.answer(Answer::Lost(problem::stopping(Outcome::NotAppended)));

@@ -49,12 +49,18 @@ fn append() -> Append {
     Append { conditions: vec![condition], ..Append::to(stream, Expectation::Any, vec![event]) }
 }
 
-fn conditional(tenure: &Tenure) -> Conditional {
+fn conditional(leader_term: &LeaderTerm) -> Conditional {
     let append = append();
     let encoded = encode_append(&append);
     let deadline = Instant::now() + Duration::from_secs(3600);
     let looks = Arc::new(Semaphore::new(1));
-    Conditional { append: Arc::new(append), encoded, deadline, tenure: tenure.clone(), looks }
+    Conditional {
+        append: Arc::new(append),
+        encoded,
+        deadline,
+        leader_term: leader_term.clone(),
+        looks,
+    }
 }
 
 fn violated() -> Answer {
@@ -74,7 +80,7 @@ fn appended() -> Appended {
 /// Answers the proposals in turn; returns the final answer and the proposed requests.
 async fn carry(log: &Fake, verdicts: Vec<Answer>) -> (Answer, Vec<Bytes>) {
     let (queue, mut waiting) = mpsc::unbounded_channel::<Pending>();
-    let carrying = conditional(&Tenure::new(Term(3))).carry(log, &queue);
+    let carrying = conditional(&LeaderTerm::new(Term(3))).carry(log, &queue);
     let answering = async {
         let mut proposed = Vec::new();
         for verdict in verdicts {
@@ -148,10 +154,10 @@ async fn a_violation_is_nobodys_answer_where_the_end_of_the_log_cannot_be_seen()
 
 #[tokio::test]
 async fn nothing_is_looked_at_or_proposed_for_a_session_that_is_over() {
-    let tenure = Tenure::new(Term(3));
-    tenure.end();
+    let leader_term = LeaderTerm::new(Term(3));
+    leader_term.end();
     let (queue, _waiting) = mpsc::unbounded_channel();
-    match conditional(&tenure).carry(&log([]), &queue).await {
+    match conditional(&leader_term).carry(&log([]), &queue).await {
         Answer::Lost(problem) => assert_eq!(problem.outcome, Outcome::NotAppended),
         other => panic!("{other:?}"),
     }
@@ -159,13 +165,13 @@ async fn nothing_is_looked_at_or_proposed_for_a_session_that_is_over() {
 
 #[tokio::test]
 async fn without_room_it_is_refused_and_with_room_again_the_session_ends() {
-    let tenure = Tenure::new(Term(3));
+    let leader_term = LeaderTerm::new(Term(3));
     let (queue, _waiting) = mpsc::unbounded_channel();
     let holds = || [Look::Holds(Position(8))];
     let full = Fake { is_full: true, ..log(holds()) };
-    assert_eq!(conditional(&tenure).carry(&full, &queue).await, Answer::NoRoom);
-    assert!(!tenure.has_ended(), "what makes room would be refused too");
-    match conditional(&tenure).carry(&log(holds()), &queue).await {
+    assert_eq!(conditional(&leader_term).carry(&full, &queue).await, Answer::NoRoom);
+    assert!(!leader_term.has_ended(), "what makes room would be refused too");
+    match conditional(&leader_term).carry(&log(holds()), &queue).await {
         Answer::Lost(problem) => assert_eq!(problem.outcome, Outcome::NotAppended),
         other => panic!("{other:?}"),
     }
@@ -173,14 +179,14 @@ async fn without_room_it_is_refused_and_with_room_again_the_session_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn no_look_begins_when_its_deadline_has_passed() {
-    let tenure = Tenure::new(Term(3));
+    let leader_term = LeaderTerm::new(Term(3));
     let (queue, _waiting) = mpsc::unbounded_channel();
-    let late = Conditional { deadline: Instant::now(), ..conditional(&tenure) };
+    let late = Conditional { deadline: Instant::now(), ..conditional(&leader_term) };
     match late.carry(&log([]), &queue).await {
         Answer::Lost(problem) => assert_eq!(problem, problem::expired()),
         other => panic!("{other:?}"),
     }
-    let waiting = conditional(&tenure);
+    let waiting = conditional(&leader_term);
     let _taken = waiting.looks.clone().acquire_owned().await.expect("a place");
     match waiting.carry(&log([]), &queue).await {
         Answer::Lost(problem) => assert_eq!(problem, problem::expired()),

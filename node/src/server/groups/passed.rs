@@ -32,11 +32,11 @@ impl<H: Host> PassGroups for PassService<H> {
     ) -> Result<Response<Outgoing>, Status> {
         let mut requests = request.into_inner();
         let opening = next(&mut requests).await?.opening;
-        let tenure = tenure_of(&self.groups.appends.replica, opening).await?;
+        let leader_term = tenure_of(&self.groups.appends.replica, opening).await?;
         let first = next(&mut requests).await?.request;
         let join = first.ok_or_else(|| mismatch("the second message has no request"))?.join;
         let join = Join::try_from(join).map_err(Problem::from)?;
-        let (seated, inbox) = self.groups.join(join, tenure.term, deadline_of(0)).await?;
+        let (seated, inbox) = self.groups.join(join, leader_term.term, deadline_of(0)).await?;
         let seat = Seat { id: seated.id, inbox, over: seated.outgoing.over() };
         let said = |message: Result<peer::PassRequest, Status>| match message? {
             peer::PassRequest { left: true, .. } => Ok(Said::Left),
