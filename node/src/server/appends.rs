@@ -150,19 +150,19 @@ pub(crate) enum Taken {
 
 /// The way of appends from this node, for as long as one leader leads.
 #[derive(Clone, Debug)]
-pub(crate) enum Lane {
+pub(crate) enum Route {
     /// This node leads.
-    Here(LeaderTerm),
+    Local(LeaderTerm),
     /// Another node leads.
-    There(Forwarding),
+    Leader(Forwarding),
 }
 
-impl Lane {
-    /// Returns the term of this node's leadership to which the lane belongs.
+impl Route {
+    /// Returns the term of this node's leadership to which the route belongs.
     pub(crate) fn leader_term(&self) -> Option<LeaderTerm> {
         match self {
-            Lane::Here(leader_term) => Some(leader_term.clone()),
-            Lane::There(_) => None,
+            Route::Local(leader_term) => Some(leader_term.clone()),
+            Route::Leader(_) => None,
         }
     }
 }
@@ -201,11 +201,11 @@ impl<H: Host> Appends<H> {
         let prepared = prepared.expiring_alone(true);
         loop {
             let admitted = self.admission.admit_or_refuse(prepared.size(), deadline).await?;
-            let lane = self.lane(deadline).await?;
+            let route = self.route(deadline).await?;
             let (sender, receiver) = oneshot::channel();
             let deliver = Box::new(move |answer| drop(sender.send(answer)));
             let waiter = Waiter::new(deliver, admitted);
-            self.submit(&lane, prepared.clone(), deadline, waiter);
+            self.submit(&route, prepared.clone(), deadline, waiter);
             let answer = timeout_at(deadline, receiver).await.map_err(|_| problem::overdue())?;
             match answer.unwrap_or_else(|_| Answer::Lost(problem::stopping(Outcome::Unknown))) {
                 Answer::Appended(appended) => return Ok(Taken::Appended(appended)),
@@ -226,17 +226,17 @@ impl<H: Host> Appends<H> {
     /// Passes a request on; its waiter is answered exactly once.
     pub(crate) fn submit(
         self: &Arc<Self>,
-        lane: &Lane,
+        route: &Route,
         prepared: Prepared,
         deadline: Instant,
         waiter: Waiter,
     ) {
-        let leader_term = match lane {
-            Lane::There(forwarding) => {
+        let leader_term = match route {
+            Route::Leader(forwarding) => {
                 let Prepared { encoded, expires_alone, .. } = prepared;
                 return forwarding.send(Forwarded { encoded, deadline, expires_alone, waiter });
             }
-            Lane::Here(leader_term) => leader_term,
+            Route::Local(leader_term) => leader_term,
         };
         let held = Held { prepared, deadline, waiter };
         let is_conditional = held.prepared.has_conditions();
@@ -330,12 +330,12 @@ impl<H: Host> Appends<H> {
     }
 
     /// Waits until a leader is known.
-    pub(crate) async fn lane(&self, deadline: Instant) -> Result<Lane, Problem> {
+    pub(crate) async fn route(&self, deadline: Instant) -> Result<Route, Problem> {
         let mut status = self.status.clone();
         loop {
-            let lane = self.lane_now(&status.borrow_and_update());
-            if let Some(lane) = lane? {
-                return Ok(lane);
+            let route = self.route_now(&status.borrow_and_update());
+            if let Some(route) = route? {
+                return Ok(route);
             }
             match timeout_at(deadline, status.changed()).await {
                 Ok(Ok(())) => {}
@@ -349,28 +349,28 @@ impl<H: Host> Appends<H> {
         }
     }
 
-    fn lane_now(&self, status: &Status) -> Result<Option<Lane>, Problem> {
+    fn route_now(&self, status: &Status) -> Result<Option<Route>, Problem> {
         let id = status.id.ok_or_else(problem::not_ready)?;
         if status.role == Role::Leader {
-            return Ok(Some(Lane::Here(LeaderTerm::new(status.term))));
+            return Ok(Some(Route::Local(LeaderTerm::new(status.term))));
         }
         let Some(leader) = status.leader.as_ref().filter(|leader| leader.id != id) else {
             return Ok(None);
         };
         let mut slot = self.forwarding.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = slot.as_ref().filter(|open| open.leads_to(leader, status.term)) {
-            return Ok(Some(Lane::There(open.clone())));
+            return Ok(Some(Route::Leader(open.clone())));
         }
         let opened = Forwarding::open(&self.replica, leader.clone(), status.term);
         *slot = Some(opened.clone());
-        Ok(Some(Lane::There(opened)))
+        Ok(Some(Route::Leader(opened)))
     }
 
-    /// Returns true if appends would take another lane now.
-    pub(crate) fn is_over(&self, lane: &Lane) -> bool {
-        match lane {
-            Lane::There(forwarding) => forwarding.is_over(),
-            Lane::Here(leader_term) => {
+    /// Returns true if appends would take another route now.
+    pub(crate) fn is_over(&self, route: &Route) -> bool {
+        match route {
+            Route::Leader(forwarding) => forwarding.is_over(),
+            Route::Local(leader_term) => {
                 let status = self.status.borrow();
                 leader_term.has_ended()
                     || status.role != Role::Leader

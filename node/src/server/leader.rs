@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::anchor::Anchor;
-use super::appends::{Appends, Lane, Prepared};
+use super::appends::{Appends, Prepared, Route};
 use super::pending::LeaderTerm;
 use super::problem;
 use super::session::{Answers, Desk};
@@ -89,11 +89,11 @@ async fn take_all<H: Host>(
     anchor: Anchor,
     mut requests: Streaming<peer::ForwardRequest>,
 ) {
-    let lane = Lane::Here(leader_term);
+    let route = Route::Local(leader_term);
     // A sender that ends the stream or dies ends this loop: requests under way are still answered.
     while let Ok(Some(request)) = requests.message().await {
         for append in request.appends {
-            if let Err(problem) = take(appends, desk, &lane, anchor, append).await {
+            if let Err(problem) = take(appends, desk, &route, anchor, append).await {
                 return desk.end(problem);
             }
         }
@@ -105,7 +105,7 @@ async fn take_all<H: Host>(
 async fn take<H: Host>(
     appends: &Arc<Appends<H>>,
     desk: &Desk,
-    lane: &Lane,
+    route: &Route,
     anchor: Anchor,
     append: peer::ForwardedAppend,
 ) -> Result<(), Problem> {
@@ -117,8 +117,8 @@ async fn take<H: Host>(
         Ok(admitted) => admitted,
         Err(problem) => return desk.give_up(number, place, problem, expires_alone),
     };
-    let waiter = desk.waiter((number, place), admitted, lane.leader_term(), expires_alone);
-    appends.submit(lane, prepared, deadline, waiter);
+    let waiter = desk.waiter((number, place), admitted, route.leader_term(), expires_alone);
+    appends.submit(route, prepared, deadline, waiter);
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use tonic::Status;
 
 use super::admission::Admitted;
 use super::anchor::Anchor;
-use super::appends::{Appends, Lane, Prepared, deadline_of};
+use super::appends::{Appends, Prepared, Route, deadline_of};
 use super::pending::{Answer, LeaderTerm, Waiter};
 use super::problem;
 
@@ -265,15 +265,15 @@ impl<H: Host> Session<H> {
     where
         S: Stream<Item = Result<v1::AppendSessionRequest, Status>> + Unpin,
     {
-        let mut lane = match self.appends.lane(deadline_of(0)).await {
-            Ok(lane) => lane,
+        let mut route = match self.appends.route(deadline_of(0)).await {
+            Ok(route) => route,
             Err(problem) => return self.desk.end(problem),
         };
         let anchor = self.desk.greet(self.appends.leader_address());
         // A client that ends the stream or dies ends this loop: appends under way are still answered.
         while let Some(Ok(request)) = requests.next().await {
             for append in request.appends {
-                if let Err(problem) = self.take(&mut lane, anchor, append).await {
+                if let Err(problem) = self.take(&mut route, anchor, append).await {
                     return self.desk.end(problem);
                 }
             }
@@ -283,13 +283,13 @@ impl<H: Host> Session<H> {
     /// Takes one append. An error ends the session.
     async fn take(
         &self,
-        lane: &mut Lane,
+        route: &mut Route,
         anchor: Anchor,
         append: v1::SessionAppend,
     ) -> Result<(), Problem> {
         let v1::SessionAppend { number, request, deadline_ms, expires_alone } = append;
         let deadline = anchor.deadline(deadline_ms);
-        if let Err(problem) = self.follow_the_leader(lane, deadline).await {
+        if let Err(problem) = self.follow_the_leader(route, deadline).await {
             let place = self.desk.place(0).await;
             let is_expired = expires_alone && deadline <= Instant::now();
             // No leader was known for as long as the append could wait.
@@ -310,20 +310,21 @@ impl<H: Host> Session<H> {
             Ok(admitted) => admitted,
             Err(problem) => return self.desk.give_up(number, place, problem, expires_alone),
         };
-        let waiter = self.desk.waiter((number, place), admitted, lane.leader_term(), expires_alone);
-        self.appends.submit(lane, prepared, deadline, waiter);
+        let waiter =
+            self.desk.waiter((number, place), admitted, route.leader_term(), expires_alone);
+        self.appends.submit(route, prepared, deadline, waiter);
         Ok(())
     }
 
-    /// Changes to another lane if the session's lane is over and nothing is under way: then no later append could
+    /// Changes to another route if the session's route is over and nothing is under way: then no later append could
     /// overtake another. If an append was refused for lack of room, the session ends instead, because that append
     /// is sent again.
-    async fn follow_the_leader(&self, lane: &mut Lane, deadline: Instant) -> Result<(), Problem> {
-        if self.desk.may_change_lane() && self.appends.is_over(lane) {
+    async fn follow_the_leader(&self, route: &mut Route, deadline: Instant) -> Result<(), Problem> {
+        if self.desk.may_change_lane() && self.appends.is_over(route) {
             if self.desk.lacked_room.load(Ordering::Acquire) {
                 return Err(problem::room_again());
             }
-            *lane = self.appends.lane(deadline).await?;
+            *route = self.appends.route(deadline).await?;
             self.desk.tell_leader(self.appends.leader_address());
         }
         Ok(())
