@@ -24,7 +24,7 @@ use super::admission::Admission;
 use super::batcher::{self, Proposer};
 use super::conditions::Conditional;
 use super::forward::{Forwarded, Forwarding};
-use super::pending::{Answer, Held, LeaderTerm, Pending, Waiter};
+use super::pending::{Answer, Held, LeaderTerm, Pending, Reply};
 use super::problem;
 
 /// The time that a single request waits for news of the leader before it is tried again.
@@ -204,8 +204,8 @@ impl<H: Host> Appends<H> {
             let route = self.route(deadline).await?;
             let (sender, receiver) = oneshot::channel();
             let deliver = Box::new(move |answer| drop(sender.send(answer)));
-            let waiter = Waiter::new(deliver, admitted);
-            self.submit(&route, prepared.clone(), deadline, waiter);
+            let reply = Reply::new(deliver, admitted);
+            self.submit(&route, prepared.clone(), deadline, reply);
             let answer = timeout_at(deadline, receiver).await.map_err(|_| problem::overdue())?;
             match answer.unwrap_or_else(|_| Answer::Lost(problem::stopping(Outcome::Unknown))) {
                 Answer::Appended(appended) => return Ok(Taken::Appended(appended)),
@@ -223,22 +223,22 @@ impl<H: Host> Appends<H> {
         }
     }
 
-    /// Passes a request on; its waiter is answered exactly once.
+    /// Passes a request on; its reply is answered exactly once.
     pub(crate) fn submit(
         self: &Arc<Self>,
         route: &Route,
         prepared: Prepared,
         deadline: Instant,
-        waiter: Waiter,
+        reply: Reply,
     ) {
         let leader_term = match route {
             Route::Leader(forwarding) => {
                 let Prepared { encoded, expires_alone, .. } = prepared;
-                return forwarding.send(Forwarded { encoded, deadline, expires_alone, waiter });
+                return forwarding.send(Forwarded { encoded, deadline, expires_alone, reply });
             }
             Route::Local(leader_term) => leader_term,
         };
-        let held = Held { prepared, deadline, waiter };
+        let held = Held { prepared, deadline, reply };
         let is_conditional = held.prepared.has_conditions();
         let mut order = leader_term.order();
         let entered = if order.is_idle() && !is_conditional {
@@ -252,17 +252,17 @@ impl<H: Host> Appends<H> {
         }
     }
 
-    /// Hands the progress of a group to the batcher, in the term of its owner; its waiter is answered exactly once.
+    /// Hands the progress of a group to the batcher, in the term of its owner; its reply is answered exactly once.
     /// Progress is taken although the disks are full: it may be what lets somebody make room.
-    pub(crate) fn tell_progress(&self, leader_term: &LeaderTerm, encoded: Bytes, waiter: Waiter) {
+    pub(crate) fn tell_progress(&self, leader_term: &LeaderTerm, encoded: Bytes, reply: Reply) {
         let (deadline, leader_term) = (deadline_of(0), leader_term.clone());
-        // If the batcher is gone it drops the waiter, and that answers by itself.
-        let _ = self.queue.send(Pending { encoded, key_bytes: 0, deadline, leader_term, waiter });
+        // If the batcher is gone it drops the reply, and that answers by itself.
+        let _ = self.queue.send(Pending { encoded, key_bytes: 0, deadline, leader_term, reply });
     }
 
     /// Takes the next step with a request that need not wait for others.
     fn go_on(self: &Arc<Self>, leader_term: &LeaderTerm, held: Held) {
-        let Held { prepared, deadline, waiter } = held;
+        let Held { prepared, deadline, reply } = held;
         let streams = if prepared.has_conditions() { prepared.streams() } else { Vec::new() };
         let makes_room = prepared.makes_room();
         match prepared {
@@ -270,13 +270,13 @@ impl<H: Host> Appends<H> {
                 let (append, leader_term) = (Arc::new(append), leader_term.clone());
                 let looks = self.looks.clone();
                 let conditional = Conditional { append, encoded, deadline, leader_term, looks };
-                tokio::spawn(self.clone().carry(conditional, streams, waiter));
+                tokio::spawn(self.clone().carry(conditional, streams, reply));
             }
             Prepared { request, encoded, .. } => {
                 let (key_bytes, leader_term) = (request.key_bytes(), leader_term.clone());
-                let pending = Pending { encoded, key_bytes, deadline, leader_term, waiter };
+                let pending = Pending { encoded, key_bytes, deadline, leader_term, reply };
                 match self.judge(&request) {
-                    Early::Answer(verdict) => pending.waiter.answer(verdict.into()),
+                    Early::Answer(verdict) => pending.reply.answer(verdict.into()),
                     Early::Propose => self.propose(pending, makes_room),
                     Early::Look => drop(tokio::spawn(self.clone().look(pending, makes_room))),
                 }
@@ -287,8 +287,8 @@ impl<H: Host> Appends<H> {
     fn propose(&self, pending: Pending, makes_room: bool) {
         let refusal = || pending.leader_term.refusal(self.replica.has_room());
         match if makes_room { None } else { refusal() } {
-            Some(answer) => pending.waiter.answer(answer),
-            // If the batcher is gone it drops the waiter, and that answers by itself.
+            Some(answer) => pending.reply.answer(answer),
+            // If the batcher is gone it drops the reply, and that answers by itself.
             None => drop(self.queue.send(pending)),
         }
     }
@@ -298,10 +298,10 @@ impl<H: Host> Appends<H> {
     async fn look(self: Arc<Self>, pending: Pending, makes_room: bool) {
         let _place = self.looks.acquire().await.expect("it is never closed");
         match judge_early(&self.replica, &pending.encoded).await {
-            Ok(Some(verdict)) => pending.waiter.answer(verdict.into()),
+            Ok(Some(verdict)) => pending.reply.answer(verdict.into()),
             Ok(None) => self.propose(pending, makes_room),
             // Lost, not rejected: the request is sent again.
-            Err(problem) => pending.waiter.answer(Answer::Lost(problem)),
+            Err(problem) => pending.reply.answer(Answer::Lost(problem)),
         }
     }
 
@@ -310,10 +310,10 @@ impl<H: Host> Appends<H> {
         self: Arc<Self>,
         conditional: Conditional,
         streams: Vec<StreamName>,
-        waiter: Waiter,
+        reply: Reply,
     ) {
         let leader_term = conditional.leader_term.clone();
-        waiter.answer(conditional.carry(&self.replica, &self.queue).await);
+        reply.answer(conditional.carry(&self.replica, &self.queue).await);
         // The lock is held until all released requests are on their way, so that no new one overtakes them.
         let mut order = leader_term.order();
         for held in order.finish(&streams) {
@@ -422,8 +422,8 @@ impl<H: Host> Proposer for ToReplica<H> {
     fn answer_after_look(&self, append: Pending, verdict: Verdict) {
         let replica = self.replica.clone();
         tokio::spawn(async move {
-            let Pending { encoded, waiter, .. } = append;
-            waiter.answer(judge_again(&replica, encoded, verdict).await);
+            let Pending { encoded, reply, .. } = append;
+            reply.answer(judge_again(&replica, encoded, verdict).await);
         });
     }
 }

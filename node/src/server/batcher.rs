@@ -126,10 +126,10 @@ impl Batch {
         while let Some(pending) = waiting.next_now() {
             if pending.leader_term.has_ended() {
                 let lost = problem::of_lost_append(Lost::NotLeader);
-                pending.waiter.answer(Answer::Lost(lost));
+                pending.reply.answer(Answer::Lost(lost));
             } else if pending.deadline <= now {
                 // Lost, not rejected: the request is sent again, and no later one may overtake it.
-                pending.waiter.answer(Answer::Lost(problem::expired()));
+                pending.reply.answer(Answer::Lost(problem::expired()));
             } else if batch.has_room_for(&pending) {
                 batch.term = Some(pending.leader_term.term);
                 batch.command.push(&pending.encoded);
@@ -193,15 +193,15 @@ fn answer<P: Proposer>(proposer: &P, appends: Vec<Pending>, outcome: Result<Vec<
                     Some(verdict @ (Verdict::Repeated(_) | Verdict::Unsettled(_))) => {
                         proposer.answer_after_look(append, verdict);
                     }
-                    Some(verdict) => append.waiter.answer(verdict.into()),
-                    None => append.waiter.answer(Answer::Lost(without_verdict())),
+                    Some(verdict) => append.reply.answer(verdict.into()),
+                    None => append.reply.answer(Answer::Lost(without_verdict())),
                 }
             }
         }
         Err(lost) => {
             let problem = problem::of_lost_append(lost);
             for append in appends {
-                append.waiter.answer(Answer::Lost(problem.clone()));
+                append.reply.answer(Answer::Lost(problem.clone()));
             }
         }
     }

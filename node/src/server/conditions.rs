@@ -13,7 +13,7 @@ use quorate_store::{Checked, Fault, Reader, Rejection, Verdict};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::pending::{Answer, LeaderTerm, Pending, Waiter};
+use super::pending::{Answer, LeaderTerm, Pending, Reply};
 use super::problem;
 
 /// What can be said of an append with conditions at one point of the log.
@@ -100,11 +100,11 @@ impl Conditional {
     async fn propose(&self, through: Position, queue: &mpsc::UnboundedSender<Pending>) -> Answer {
         let (sender, receiver) = oneshot::channel();
         // The room that the append takes is held by who waits for its answer.
-        let waiter = Waiter::without_room(Box::new(move |answer| drop(sender.send(answer))));
+        let reply = Reply::without_room(Box::new(move |answer| drop(sender.send(answer))));
         let (encoded, deadline) = (checked(&self.encoded, through), self.deadline);
-        // A batcher that is gone drops the waiter, which answers for itself.
+        // A batcher that is gone drops the reply, which answers for itself.
         let (key_bytes, leader_term) = (key_bytes(&self.append), self.leader_term.clone());
-        let _ = queue.send(Pending { encoded, key_bytes, deadline, leader_term, waiter });
+        let _ = queue.send(Pending { encoded, key_bytes, deadline, leader_term, reply });
         let answer = receiver.await;
         answer.unwrap_or_else(|_| Answer::Lost(problem::stopping(Outcome::Unknown)))
     }

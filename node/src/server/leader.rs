@@ -16,7 +16,7 @@ use super::anchor::Anchor;
 use super::appends::{Appends, Prepared, Route};
 use super::pending::LeaderTerm;
 use super::problem;
-use super::session::{Answers, Desk};
+use super::session::{Answers, SessionReplies};
 
 /// The time for the sender to name its leader and term, and for this node to learn that it was elected.
 pub(crate) const OPENING_WITHIN: Duration = Duration::from_secs(1);
@@ -41,15 +41,15 @@ impl<H: Host> Forward for ForwardService<H> {
             Ok(Ok(None)) | Err(_) => return Err(mismatch("no opening came").into()),
             Ok(Err(status)) => return Err(status),
         };
-        let (desk, answers) = Desk::new();
-        let anchor = desk.greet(self.appends.leader_address());
+        let (replies, answers) = SessionReplies::new();
+        let anchor = replies.greet(self.appends.leader_address());
         let (appends, stopping) = (self.appends.clone(), self.stopping.clone());
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = desk.over() => {}
-                () = stopping.cancelled() => desk.stop().await,
-                () = take_all(&appends, &desk, leader_term, anchor, requests) => {}
+                () = replies.over() => {}
+                () = stopping.cancelled() => replies.stop().await,
+                () = take_all(&appends, &replies, leader_term, anchor, requests) => {}
             }
         });
         Ok(Response::new(answers))
@@ -84,7 +84,7 @@ pub(crate) async fn tenure_of<H: Host>(
 
 async fn take_all<H: Host>(
     appends: &Arc<Appends<H>>,
-    desk: &Desk,
+    replies: &SessionReplies,
     leader_term: LeaderTerm,
     anchor: Anchor,
     mut requests: Streaming<peer::ForwardRequest>,
@@ -93,8 +93,8 @@ async fn take_all<H: Host>(
     // A sender that ends the stream or dies ends this loop: requests under way are still answered.
     while let Ok(Some(request)) = requests.message().await {
         for append in request.appends {
-            if let Err(problem) = take(appends, desk, &route, anchor, append).await {
-                return desk.end(problem);
+            if let Err(problem) = take(appends, replies, &route, anchor, append).await {
+                return replies.end(problem);
             }
         }
     }
@@ -104,7 +104,7 @@ async fn take_all<H: Host>(
 /// no room for the append in time, and no later append may overtake it.
 async fn take<H: Host>(
     appends: &Arc<Appends<H>>,
-    desk: &Desk,
+    replies: &SessionReplies,
     route: &Route,
     anchor: Anchor,
     append: peer::ForwardedAppend,
@@ -112,13 +112,13 @@ async fn take<H: Host>(
     let peer::ForwardedAppend { number, request, deadline_ms, expires_alone } = append;
     let deadline = anchor.deadline(deadline_ms);
     let prepared = Prepared::from_encoded(request)?;
-    let place = desk.place(prepared.size()).await;
+    let place = replies.place(prepared.size()).await;
     let admitted = match appends.admission.admit(prepared.size(), deadline).await {
         Ok(admitted) => admitted,
-        Err(problem) => return desk.give_up(number, place, problem, expires_alone),
+        Err(problem) => return replies.give_up(number, place, problem, expires_alone),
     };
-    let waiter = desk.waiter((number, place), admitted, route.leader_term(), expires_alone);
-    appends.submit(route, prepared, deadline, waiter);
+    let reply = replies.reply((number, place), admitted, route.leader_term(), expires_alone);
+    appends.submit(route, prepared, deadline, reply);
     Ok(())
 }
 

@@ -49,20 +49,20 @@ impl From<Verdict> for Answer {
 }
 
 /// The receiver of the answer; called where commands are applied, so it must be short.
-pub(crate) type Deliver = Box<dyn FnOnce(Answer) + Send>;
+pub(crate) type Callback = Box<dyn FnOnce(Answer) + Send>;
 
-/// A request that waits for its answer, and the room that it takes until then. Every waiter is answered: one
+/// A request that waits for its answer, and the room that it takes until then. Every reply is answered: one
 /// that is dropped answers that the outcome is unknown.
-pub(crate) struct Waiter(Option<(Deliver, Option<Admitted>)>);
+pub(crate) struct Reply(Option<(Callback, Option<Admitted>)>);
 
-impl Waiter {
-    pub(crate) fn new(deliver: Deliver, admitted: Admitted) -> Waiter {
-        Waiter(Some((deliver, Some(admitted))))
+impl Reply {
+    pub(crate) fn new(deliver: Callback, admitted: Admitted) -> Reply {
+        Reply(Some((deliver, Some(admitted))))
     }
 
-    /// Makes a waiter for a request whose room somebody else holds.
-    pub(crate) fn without_room(deliver: Deliver) -> Waiter {
-        Waiter(Some((deliver, None)))
+    /// Makes a reply for a request whose room somebody else holds.
+    pub(crate) fn without_room(deliver: Callback) -> Reply {
+        Reply(Some((deliver, None)))
     }
 
     /// Delivers the answer and gives the room back.
@@ -73,7 +73,7 @@ impl Waiter {
     }
 }
 
-impl Drop for Waiter {
+impl Drop for Reply {
     fn drop(&mut self) {
         if let Some((deliver, _room)) = self.0.take() {
             deliver(Answer::Lost(problem::stopping(Outcome::Unknown)));
@@ -85,7 +85,7 @@ impl Drop for Waiter {
 pub(crate) struct Held {
     pub(crate) prepared: Prepared,
     pub(crate) deadline: Instant,
-    pub(crate) waiter: Waiter,
+    pub(crate) reply: Reply,
 }
 
 /// A term of this node's leadership, with the state of one session in it.
@@ -152,5 +152,5 @@ pub(crate) struct Pending {
     /// The time after which the request is not proposed any more.
     pub(crate) deadline: Instant,
     pub(crate) leader_term: LeaderTerm,
-    pub(crate) waiter: Waiter,
+    pub(crate) reply: Reply,
 }

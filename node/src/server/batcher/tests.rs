@@ -9,7 +9,7 @@ use quorate_store::command::{encode_append, key_bytes};
 
 use super::super::admission::Admission;
 use super::super::anchor::Anchor;
-use super::super::pending::{LeaderTerm, Waiter};
+use super::super::pending::{LeaderTerm, Reply};
 use super::*;
 
 /// An entry as it was proposed.
@@ -57,7 +57,7 @@ impl Proposer for Fake {
         let Verdict::Repeated(first) = verdict else { panic!("{verdict:?} needs no look") };
         // The answer for a repetition with the same id and different content.
         let problem = Rejection::IdReused(id(first.first_position.0)).into();
-        repeated.waiter.answer(Answer::Rejected(problem));
+        repeated.reply.answer(Answer::Rejected(problem));
     }
 }
 
@@ -103,9 +103,9 @@ impl Bench {
         let admitted = self.admission.admit(encoded.len(), far()).await.expect("room");
         let teller = self.teller.clone();
         let deliver = Box::new(move |answer| drop(teller.send((number, answer))));
-        let waiter = Waiter::new(deliver, admitted);
+        let reply = Reply::new(deliver, admitted);
         let pending =
-            Pending { encoded, key_bytes, deadline, leader_term: leader_term.clone(), waiter };
+            Pending { encoded, key_bytes, deadline, leader_term: leader_term.clone(), reply };
         assert!(self.queue.send(pending).is_ok(), "the batcher is gone");
     }
 

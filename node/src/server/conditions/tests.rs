@@ -86,7 +86,7 @@ async fn carry(log: &Fake, verdicts: Vec<Answer>) -> (Answer, Vec<Bytes>) {
         for verdict in verdicts {
             let pending = waiting.recv().await.expect("something is proposed");
             proposed.push(pending.encoded);
-            pending.waiter.answer(verdict);
+            pending.reply.answer(verdict);
         }
         proposed
     };

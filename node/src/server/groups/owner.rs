@@ -15,7 +15,7 @@ use quorate_store::{GroupState, Reader, StoredEvent};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::pending::{Answer, LeaderTerm, Waiter};
+use super::super::pending::{Answer, LeaderTerm, Reply};
 use super::super::problem;
 use super::clock::Clock;
 use super::dispatcher::{ConsumerId, Dispatcher, Handed, Left, Taken};
@@ -291,10 +291,10 @@ impl<H: Host> Owner<H> {
         let Some(progress) = self.dispatcher.propose(goes_on) else { return };
         let (sender, receiver) = oneshot::channel();
         let deliver = Box::new(move |answer| drop(sender.send(answer)));
-        let waiter = Waiter::without_room(deliver);
+        let reply = Reply::without_room(deliver);
         let encoded = encode_group_progress(&self.name, self.leader_term.term, &progress);
         debug_assert_eq!(GroupRequest::Progress(progress).check(), Ok(()));
-        self.groups.appends.tell_progress(&self.leader_term, encoded, waiter);
+        self.groups.appends.tell_progress(&self.leader_term, encoded, reply);
         self.proposal = Some(receiver);
     }
 
