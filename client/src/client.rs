@@ -17,7 +17,7 @@ use crate::connection::Headers;
 use crate::connector::{Connector, Transport};
 use crate::driver;
 use crate::event::Event;
-use crate::flights::Flight;
+use crate::in_flight::InFlightAppend;
 use crate::members::{self, GREETING_TIME, learn};
 use crate::names::ListRequest;
 use crate::nodes::Nodes;
@@ -45,7 +45,7 @@ pub struct Client {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) nodes: Arc<Nodes>,
-    pub(crate) submissions: mpsc::UnboundedSender<Flight>,
+    pub(crate) submissions: mpsc::UnboundedSender<InFlightAppend>,
     pub(crate) appends_left: Arc<Semaphore>,
     pub(crate) bytes_left: Arc<Semaphore>,
     pub(crate) bytes_in_flight: usize,
