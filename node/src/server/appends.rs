@@ -29,9 +29,9 @@ use super::problem;
 
 /// The time that a single request waits for news of the leader before it is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// The maximum number of looks that run at once, at conditions or at old events before a proposal: each may read
+/// The maximum number of checks that run at once, of conditions or of old events before a proposal: each may read
 /// from the disk for long, and seals and reads of the log need threads too.
-const LOOKS_MAX: usize = 4;
+const CHECKS_MAX: usize = 4;
 /// The maximum time to a deadline, so that adding a number of milliseconds never overflows.
 pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -174,7 +174,7 @@ pub(crate) struct Appends<H: Host> {
     status: watch::Receiver<Status>,
     queue: mpsc::UnboundedSender<Pending>,
     /// One permit for each look at conditions, or at old events, that may run at once.
-    looks: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// The stream to the newest leader other than this node.
     forwarding: Mutex<Option<Forwarding>>,
 }
@@ -187,8 +187,8 @@ impl<H: Host> Appends<H> {
         let proposer = ToReplica { replica: replica.clone(), status: status.clone() };
         tokio::spawn(batcher::run(proposer, waiting));
         let (admission, forwarding) = (Admission::new(), Mutex::new(None));
-        let looks = Arc::new(Semaphore::new(LOOKS_MAX));
-        Arc::new(Appends { replica, status, admission, queue, looks, forwarding })
+        let permits = Arc::new(Semaphore::new(CHECKS_MAX));
+        Arc::new(Appends { replica, status, admission, queue, permits, forwarding })
     }
 
     /// Takes one request. A request that was certainly not proposed is tried again until the deadline.
@@ -268,8 +268,8 @@ impl<H: Host> Appends<H> {
         match prepared {
             Prepared { request: Request::Append(append), encoded, .. } if !streams.is_empty() => {
                 let (append, leader_term) = (Arc::new(append), leader_term.clone());
-                let looks = self.looks.clone();
-                let conditional = Conditional { append, encoded, deadline, leader_term, looks };
+                let permits = self.permits.clone();
+                let conditional = Conditional { append, encoded, deadline, leader_term, permits };
                 tokio::spawn(self.clone().carry(conditional, streams, reply));
             }
             Prepared { request, encoded, .. } => {
@@ -278,7 +278,7 @@ impl<H: Host> Appends<H> {
                 match self.judge(&request) {
                     Early::Answer(verdict) => pending.reply.answer(verdict.into()),
                     Early::Propose => self.propose(pending, makes_room),
-                    Early::Look => drop(tokio::spawn(self.clone().look(pending, makes_room))),
+                    Early::Check => drop(tokio::spawn(self.clone().check(pending, makes_room))),
                 }
             }
         }
@@ -295,8 +295,8 @@ impl<H: Host> Appends<H> {
 
     /// Judges an append by what is stored on the disk, and answers it if it cannot be made any more. Later requests of
     /// its session need not wait: there is nothing that they could overtake.
-    async fn look(self: Arc<Self>, pending: Pending, makes_room: bool) {
-        let _place = self.looks.acquire().await.expect("it is never closed");
+    async fn check(self: Arc<Self>, pending: Pending, makes_room: bool) {
+        let _place = self.permits.acquire().await.expect("it is never closed");
         match judge_early(&self.replica, &pending.encoded).await {
             Ok(Some(verdict)) => pending.reply.answer(verdict.into()),
             Ok(None) => self.propose(pending, makes_room),
@@ -419,7 +419,7 @@ impl<H: Host> Proposer for ToReplica<H> {
         self.replica.propose(term, command, done).await
     }
 
-    fn answer_after_look(&self, append: Pending, verdict: Verdict) {
+    fn answer_after_check(&self, append: Pending, verdict: Verdict) {
         let replica = self.replica.clone();
         tokio::spawn(async move {
             let Pending { encoded, reply, .. } = append;

@@ -45,7 +45,7 @@ pub(crate) trait Proposer: Send + Sync + 'static {
     /// Answers an append that was not made, perhaps because it was made before, after a look at what is stored: at the
     /// content for a repetition, and at old events for an append that is older than the window of retries. It is called
     /// where commands are applied, so it does not wait for that look.
-    fn answer_after_look(&self, append: Pending, verdict: Verdict);
+    fn answer_after_check(&self, append: Pending, verdict: Verdict);
 }
 
 /// Proposes what arrives in the queue, in its order, until all senders are gone.
@@ -191,7 +191,7 @@ fn answer<P: Proposer>(proposer: &P, appends: Vec<Pending>, outcome: Result<Vec<
             for append in appends {
                 match verdicts.next() {
                     Some(verdict @ (Verdict::Repeated(_) | Verdict::Unsettled(_))) => {
-                        proposer.answer_after_look(append, verdict);
+                        proposer.answer_after_check(append, verdict);
                     }
                     Some(verdict) => append.reply.answer(verdict.into()),
                     None => append.reply.answer(Answer::Lost(without_verdict())),

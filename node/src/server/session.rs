@@ -156,7 +156,7 @@ impl SessionReplies {
     }
 
     /// Returns true if no append is on its way and none was lost: then no later append could overtake another.
-    fn may_change_lane(&self) -> bool {
+    fn may_change_route(&self) -> bool {
         // The order matters: the session of a lost append is over before its place is released.
         self.is_idle() && !self.over.is_cancelled()
     }
@@ -320,7 +320,7 @@ impl<H: Host> Session<H> {
     /// overtake another. If an append was refused for lack of room, the session ends instead, because that append
     /// is sent again.
     async fn follow_the_leader(&self, route: &mut Route, deadline: Instant) -> Result<(), Problem> {
-        if self.replies.may_change_lane() && self.appends.is_over(route) {
+        if self.replies.may_change_route() && self.appends.is_over(route) {
             if self.replies.lacked_room.load(Ordering::Acquire) {
                 return Err(problem::room_again());
             }
@@ -449,7 +449,7 @@ mod tests {
                 "{outcome:?}: its place may come free while the session goes on"
             );
             while answers.next().await.is_some() {}
-            assert!(replies.is_idle() && !replies.may_change_lane());
+            assert!(replies.is_idle() && !replies.may_change_route());
         }
     }
 
@@ -466,7 +466,7 @@ mod tests {
             while !replies.is_idle() {
                 std::hint::spin_loop();
             }
-            assert!(!replies.may_change_lane(), "a later append would overtake the lost one");
+            assert!(!replies.may_change_route(), "a later append would overtake the lost one");
             losing.await.expect("it does not panic");
             transport.await.expect("it does not panic");
         }

@@ -53,7 +53,7 @@ impl Proposer for Fake {
         Ok(())
     }
 
-    fn answer_after_look(&self, repeated: Pending, verdict: Verdict) {
+    fn answer_after_check(&self, repeated: Pending, verdict: Verdict) {
         let Verdict::Repeated(first) = verdict else { panic!("{verdict:?} needs no look") };
         // The answer for a repetition with the same id and different content.
         let problem = Rejection::IdReused(id(first.first_position.0)).into();

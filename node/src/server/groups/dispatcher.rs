@@ -461,7 +461,7 @@ impl<E> Dispatcher<E> {
     }
 
     /// The event of a stream that went on has ended: the next one goes on.
-    fn leave_lane(&mut self, position: Position, stream: Option<StreamName>) {
+    fn leave_queue(&mut self, position: Position, stream: Option<StreamName>) {
         let Some(stream) = stream else { return };
         let Some(stream_queue) = self.stream_queues.get_mut(&stream) else { return };
         if stream_queue.head != position {
@@ -511,7 +511,7 @@ impl<E> Dispatcher<E> {
     /// An event is settled or parked: what its stream has next goes on.
     fn end(&mut self, position: Position, kind: Kind, confirm: Option<(ConsumerId, u64)>) {
         let Some(entry) = self.remove(position) else { return };
-        self.leave_lane(position, entry.stream);
+        self.leave_queue(position, entry.stream);
         self.note(position, kind, confirm);
     }
 
