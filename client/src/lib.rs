@@ -66,7 +66,7 @@ pub use append::{AppendError, Conflict, Done, Expect, UnknownAppend};
 pub use client::{Builder, Client};
 pub use connector::Transport;
 pub use event::{DecodeError, Event, EventError, RecordedEvent};
-pub use feed::{Feed, Mark, Message};
+pub use feed::{Cursor, Feed, Message};
 pub use group::{
     ConsumeRequest, Consumer, CreateGroup, Delivery, Group, GroupConsumer, GroupRef, GroupSettings,
     ParkedEvent, Settler,
