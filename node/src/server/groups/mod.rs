@@ -2,21 +2,21 @@
 //!
 //! ```text
 //! consumer → service (any node) → pass → passed (the leader) ─┐
-//!                    └──────── on the leader ─────────────────┴→ seat → owner (one task per group and term)
+//!                    └──────── on the leader ─────────────────┴→ connection → owner (one task per group and term)
 //! follow → feed → owner → dispatcher → outbox → consumer
 //!                            └→ outcomes of events → the log, one proposal at a time → confirmations
 //! ```
 
+mod accept_forwarded;
 mod clock;
+mod connection;
 mod dispatcher;
 mod events;
 mod feed;
+mod forward_consumer;
 mod leadership;
 mod outbox;
 mod owner;
-mod pass;
-mod passed;
-mod seat;
 mod service;
 mod show;
 mod takeover;
@@ -38,7 +38,7 @@ use super::problem;
 use leadership::LeadershipWatch;
 use owner::{Input, Seated, Watched};
 
-pub(crate) use passed::PassService;
+pub(crate) use accept_forwarded::PassService;
 pub(crate) use service::GroupsService;
 
 /// The maximum number of inputs that wait for an owner; senders of more inputs wait too.
