@@ -144,7 +144,7 @@ impl TryFrom<Option<WireRequest>> for Prepared {
 /// The result of a request that succeeded.
 pub(crate) enum Taken {
     Appended(Appended),
-    Kept(Version),
+    SnapshotStored(Version),
     Group(GroupOutcome),
 }
 
@@ -209,7 +209,7 @@ impl<H: Host> Appends<H> {
             let answer = timeout_at(deadline, receiver).await.map_err(|_| problem::overdue())?;
             match answer.unwrap_or_else(|_| Answer::Lost(problem::stopping(Outcome::Unknown))) {
                 Answer::Appended(appended) => return Ok(Taken::Appended(appended)),
-                Answer::Kept(version) => return Ok(Taken::Kept(version)),
+                Answer::SnapshotStored(version) => return Ok(Taken::SnapshotStored(version)),
                 Answer::Group(outcome) => return Ok(Taken::Group(outcome)),
                 Answer::Rejected(problem) => return Err(problem),
                 // Until there is room again takes longer than a call may wait.

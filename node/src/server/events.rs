@@ -35,7 +35,7 @@ impl<H: Host> EventsService<H> {
                 let leader = self.appends.leader_address();
                 Ok(Response::new(v1::AppendResponse { leader, ..appended.into() }))
             }
-            Taken::Kept(_) | Taken::Group(_) => Err(problem::misanswered().into()),
+            Taken::SnapshotStored(_) | Taken::Group(_) => Err(problem::misanswered().into()),
         }
     }
 }
@@ -70,7 +70,7 @@ impl<H: Host> Events for EventsService<H> {
         let deadline = deadline_of(time_left_ms);
         let prepared = Prepared::try_from(snapshot).map_err(Problem::from)?;
         match self.appends.take(prepared, deadline).await? {
-            Taken::Kept(version) => {
+            Taken::SnapshotStored(version) => {
                 Ok(Response::new(v1::PutSnapshotResponse { version: version.0 }))
             }
             Taken::Appended(_) | Taken::Group(_) => Err(problem::misanswered().into()),

@@ -224,7 +224,7 @@ impl Stream {
                     Ok(problem) => Answer::Lost(problem),
                     Err(invalid) => return Err(format!("the leader's answer: {invalid}")),
                 },
-                Some(WireOutcome::Kept(kept)) => Answer::Kept(Version(kept.version)),
+                Some(WireOutcome::Kept(kept)) => Answer::SnapshotStored(Version(kept.version)),
                 Some(WireOutcome::Group(group)) => match GroupOutcome::try_from(group) {
                     Ok(outcome) => Answer::Group(outcome),
                     Err(invalid) => return Err(format!("the leader's answer: {invalid}")),

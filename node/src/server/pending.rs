@@ -19,7 +19,7 @@ pub(crate) enum Answer {
     /// The append is in the log for good.
     Appended(Appended),
     /// The snapshot that is kept now has this version.
-    Kept(Version),
+    SnapshotStored(Version),
     /// The outcome of a request to a consumer group.
     Group(GroupOutcome),
     /// The request was refused for a reason of its own; later requests are not affected.
@@ -39,7 +39,7 @@ impl From<Verdict> for Answer {
     fn from(verdict: Verdict) -> Answer {
         match verdict {
             Verdict::Appended(first) | Verdict::Repeated(first) => Answer::Appended(first),
-            Verdict::Kept(version) => Answer::Kept(version),
+            Verdict::SnapshotStored(version) => Answer::SnapshotStored(version),
             Verdict::Group(outcome) => Answer::Group(outcome),
             Verdict::Rejected(Rejection::CheckTooOld) => Answer::CheckTooOld,
             Verdict::Rejected(rejection) => Answer::Rejected(rejection.into()),

@@ -223,7 +223,9 @@ impl Drop for Answers {
 fn wire_answer(number: u64, answer: Answer) -> v1::SessionAnswer {
     let outcome = match answer {
         Answer::Appended(appended) => WireOutcome::Appended(appended.into()),
-        Answer::Kept(version) => WireOutcome::Kept(v1::PutSnapshotResponse { version: version.0 }),
+        Answer::SnapshotStored(version) => {
+            WireOutcome::Kept(v1::PutSnapshotResponse { version: version.0 })
+        }
         Answer::Group(outcome) => WireOutcome::Group(outcome.into()),
         Answer::Rejected(problem) | Answer::Lost(problem) => WireOutcome::Problem(problem.into()),
         Answer::NoRoom => WireOutcome::Problem(problem::no_space().into()),

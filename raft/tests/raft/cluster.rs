@@ -310,9 +310,10 @@ impl Cluster {
         let verdicts = tokio::time::timeout(Duration::from_secs(2), proposed).await.ok()?.ok()?;
         verdicts.into_iter().find_map(|verdict| match verdict {
             Verdict::Appended(done) | Verdict::Repeated(done) => Some(done.last_position),
-            Verdict::Rejected(_) | Verdict::Unsettled(_) | Verdict::Kept(_) | Verdict::Group(_) => {
-                None
-            }
+            Verdict::Rejected(_)
+            | Verdict::Unsettled(_)
+            | Verdict::SnapshotStored(_)
+            | Verdict::Group(_) => None,
         })
     }
 

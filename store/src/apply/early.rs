@@ -5,7 +5,7 @@ use quorate_proto::{Append, Appended, Expectation, Position, Scope, Violation};
 use super::retry::Found;
 use super::{Demand, Judgement, Log, Place, judge, without_repetition};
 use crate::fault::Fault;
-use crate::life::Head;
+use crate::retention::Head;
 use crate::verdict::{Rejection, Unsettled, Verdict};
 use crate::view::{Published, Shared, View};
 

@@ -11,7 +11,7 @@ use super::Reader;
 use crate::catalog::KeyState;
 use crate::fault::Fault;
 use crate::key::Key;
-use crate::life::Floors;
+use crate::retention::Floors;
 use crate::view::{Published, View};
 
 /// The number of names on one page.

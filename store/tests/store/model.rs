@@ -197,11 +197,11 @@ impl Model {
         let kept = self.kept(&snapshot.stream).map(|kept| &kept.snapshot);
         let kept = kept.map(|kept| (kept.version, kept.schema));
         if let Some((kept, _)) = kept.filter(|kept| *kept > (snapshot.version, snapshot.schema)) {
-            return Verdict::Kept(kept);
+            return Verdict::SnapshotStored(kept);
         }
         let recorded = RecordedSnapshot { snapshot: snapshot.clone(), recorded_at: self.time };
         self.snapshots.insert(snapshot.stream.clone(), recorded);
-        Verdict::Kept(snapshot.version)
+        Verdict::SnapshotStored(snapshot.version)
     }
 
     pub(crate) fn kept(&self, stream: &StreamName) -> Option<&RecordedSnapshot> {

@@ -51,7 +51,7 @@ impl<H: Host> GroupsService<H> {
         let prepared = Prepared::from((name.clone(), id, request));
         match self.groups.appends.take(prepared, deadline).await? {
             Taken::Group(outcome) => Ok(Response::new(done(&name, outcome)?)),
-            Taken::Appended(_) | Taken::Kept(_) => Err(problem::misanswered().into()),
+            Taken::Appended(_) | Taken::SnapshotStored(_) => Err(problem::misanswered().into()),
         }
     }
 
