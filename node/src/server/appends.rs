@@ -12,7 +12,7 @@ use quorate_proto::{
     Problem, RequestId, Snapshot, StreamName, Term, Timestamp, Version,
 };
 use quorate_raft::host::Host;
-use quorate_raft::{Done, Lost, Replica, Role, Status};
+use quorate_raft::{Done, ProposeError, Replica, Role, Status};
 use quorate_store::command::{
     Request, decode_request, encode_append, encode_group, encode_snapshot,
 };
@@ -415,7 +415,7 @@ impl<H: Host> Proposer for ToReplica<H> {
         self.status.borrow().pressure
     }
 
-    async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), Lost> {
+    async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), ProposeError> {
         self.replica.propose(term, command, done).await
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_proto::limits::ENTRY_BYTES_MAX;
 use quorate_proto::{ErrorKind, Outcome, Problem, Term, Timestamp};
-use quorate_raft::{Done, Lost};
+use quorate_raft::{Done, ProposeError};
 use quorate_store::Verdict;
 use quorate_store::command::Builder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -41,7 +41,7 @@ pub(crate) trait Proposer: Send + Sync + 'static {
         term: Term,
         command: Bytes,
         done: Done,
-    ) -> impl Future<Output = Result<(), Lost>> + Send;
+    ) -> impl Future<Output = Result<(), ProposeError>> + Send;
     /// Answers an append that was not made, perhaps because it was made before, after a look at what is stored: at the
     /// content for a repetition, and at old events for an append that is older than the window of retries. It is called
     /// where commands are applied, so it does not wait for that look.
@@ -125,7 +125,7 @@ impl Batch {
         let now = Instant::now();
         while let Some(pending) = waiting.next_now() {
             if pending.leader_term.has_ended() {
-                let lost = problem::of_lost_append(Lost::NotLeader);
+                let lost = problem::of_lost_append(ProposeError::NotLeader);
                 pending.reply.answer(Answer::Lost(lost));
             } else if pending.deadline <= now {
                 // Lost, not rejected: the request is sent again, and no later one may overtake it.
@@ -170,7 +170,7 @@ impl Batch {
         });
         match proposer.propose(term, self.command.finish(), done).await {
             Ok(()) => None,
-            Err(Lost::NotNow) => Some(take(&appends)),
+            Err(ProposeError::NotNow) => Some(take(&appends)),
             Err(lost) => {
                 answer(&**proposer, take(&appends), Err(lost));
                 None
@@ -184,7 +184,11 @@ fn take(appends: &Mutex<Vec<Pending>>) -> Vec<Pending> {
 }
 
 /// Answers every request of an entry.
-fn answer<P: Proposer>(proposer: &P, appends: Vec<Pending>, outcome: Result<Vec<Verdict>, Lost>) {
+fn answer<P: Proposer>(
+    proposer: &P,
+    appends: Vec<Pending>,
+    outcome: Result<Vec<Verdict>, ProposeError>,
+) {
     match outcome {
         Ok(verdicts) => {
             let mut verdicts = verdicts.into_iter();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_proto::{Append, Invalid, Outcome, Position, Problem};
 use quorate_raft::host::Host;
-use quorate_raft::{Lost, Replica};
+use quorate_raft::{ProposeError, Replica};
 use quorate_store::command::{checked, key_bytes};
 use quorate_store::{Checked, Fault, Reader, Rejection, Verdict};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -94,7 +94,7 @@ impl Conditional {
         let place = timeout_at(self.deadline, self.permits.acquire()).await;
         let _place = place.map_err(|_| problem::expired())?.expect("it is never closed");
         if self.leader_term.has_ended() {
-            return Err(problem::of_lost_append(Lost::NotLeader));
+            return Err(problem::of_lost_append(ProposeError::NotLeader));
         }
         if self.deadline <= Instant::now() {
             return Err(problem::expired());

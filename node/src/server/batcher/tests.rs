@@ -22,7 +22,7 @@ struct Proposed {
 struct Fake {
     proposed: mpsc::UnboundedSender<Proposed>,
     /// The reasons with which the next proposals are refused.
-    refusals: Mutex<Vec<Lost>>,
+    refusals: Mutex<Vec<ProposeError>>,
     pressure: f32,
     /// The number of calls for which there is no stamp yet.
     without_clocks: Mutex<u32>,
@@ -44,7 +44,7 @@ impl Proposer for Fake {
         self.pressure
     }
 
-    async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), Lost> {
+    async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), ProposeError> {
         if let Some(lost) = self.refusals.lock().expect("no panic before").pop() {
             return Err(lost);
         }
@@ -70,15 +70,15 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(refusals: Vec<Lost>) -> Bench {
+    fn new(refusals: Vec<ProposeError>) -> Bench {
         Bench::under(0.0, refusals)
     }
 
-    fn under(pressure: f32, refusals: Vec<Lost>) -> Bench {
+    fn under(pressure: f32, refusals: Vec<ProposeError>) -> Bench {
         Bench::with(pressure, refusals, 0)
     }
 
-    fn with(pressure: f32, refusals: Vec<Lost>, without_clocks: u32) -> Bench {
+    fn with(pressure: f32, refusals: Vec<ProposeError>, without_clocks: u32) -> Bench {
         let (queue, waiting) = mpsc::unbounded_channel();
         let (sender, proposed) = mpsc::unbounded_channel();
         let (teller, answers) = mpsc::unbounded_channel();
@@ -184,7 +184,7 @@ async fn an_entry_has_one_term_and_stays_within_its_bound() {
     bench.send(14, &new, 10, far()).await;
     let mut entries = Vec::new();
     for entry in blocked {
-        (entry.done)(Err(Lost::Discarded));
+        (entry.done)(Err(ProposeError::Discarded));
     }
     for _ in 0..3 {
         entries.push(bench.proposed().await);
@@ -229,14 +229,14 @@ async fn what_was_held_up_on_its_way_is_not_proposed_after_the_deadline_that_its
 #[tokio::test(start_paused = true)]
 async fn what_was_proposed_and_lost_is_unknown_and_what_was_refused_is_not_appended() {
     for (refusals, outcome) in
-        [(vec![], Outcome::Unknown), (vec![Lost::NotLeader], Outcome::NotAppended)]
+        [(vec![], Outcome::Unknown), (vec![ProposeError::NotLeader], Outcome::NotAppended)]
     {
         let refused = !refusals.is_empty();
         let mut bench = Bench::new(refusals);
         bench.send(1, &LeaderTerm::new(Term(3)), 10, far()).await;
         if !refused {
             let entry = bench.proposed().await;
-            (entry.done)(Err(Lost::Discarded));
+            (entry.done)(Err(ProposeError::Discarded));
         }
         match bench.answer().await {
             (1, Answer::Lost(problem)) => assert_eq!(problem.outcome, outcome),
@@ -247,7 +247,7 @@ async fn what_was_proposed_and_lost_is_unknown_and_what_was_refused_is_not_appen
 
 #[tokio::test(start_paused = true)]
 async fn what_a_leader_does_not_take_now_keeps_its_place_until_its_deadline() {
-    let mut bench = Bench::new(vec![Lost::NotNow; 3]);
+    let mut bench = Bench::new(vec![ProposeError::NotNow; 3]);
     let leader_term = LeaderTerm::new(Term(3));
     let soon = Instant::now() + TRY_AGAIN_AFTER / 2;
     bench.send(1, &leader_term, 10, soon).await;

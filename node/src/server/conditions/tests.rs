@@ -17,7 +17,7 @@ use super::*;
 struct Fake {
     checks: Mutex<VecDeque<ConditionCheck>>,
     /// The error of catching up.
-    lost: Option<Lost>,
+    lost: Option<ProposeError>,
     is_full: bool,
     caught_up: Mutex<u32>,
 }
@@ -141,7 +141,10 @@ async fn what_shows_at_the_end_of_the_log_counts_and_not_the_violation_seen_befo
 
 #[tokio::test]
 async fn a_violation_is_nobodys_answer_where_the_end_of_the_log_cannot_be_seen() {
-    let log = Fake { lost: Some(Lost::Unavailable), ..log([ConditionCheck::Violated(violated())]) };
+    let log = Fake {
+        lost: Some(ProposeError::Unavailable),
+        ..log([ConditionCheck::Violated(violated())])
+    };
     match carry(&log, Vec::new()).await.0 {
         Answer::Lost(problem) => {
             assert_eq!(
