@@ -72,7 +72,7 @@ pub use group::{
     ParkedEvent, Settler,
 };
 pub use http;
-pub use names::{ListRequest, Listed, ListedStream, NameStream};
+pub use names::{ListEntry, ListRequest, ListedStream, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::json::compact as compact_json;
 pub use quorate_proto::{
