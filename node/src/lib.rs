@@ -28,6 +28,7 @@ mod reader;
 mod screen;
 pub mod server;
 mod size;
+mod watch;
 
 pub use exit::Exit;
 pub use ports::free_addresses;

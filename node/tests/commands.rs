@@ -17,6 +17,8 @@ mod export;
 mod import;
 #[path = "commands/options.rs"]
 mod options;
+#[path = "commands/progress.rs"]
+mod progress;
 #[path = "commands/values.rs"]
 mod values;
 

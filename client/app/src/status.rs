@@ -1,4 +1,4 @@
-//! What a running projection says of itself.
+//! What a running projection or process manager says of itself.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,6 +28,10 @@ pub struct Status {
     pub applied: u64,
     /// Events parked since it was started.
     pub parked: u64,
+    /// How many partitions share the events; 0 while their bookmarks are not known. `position` is that of the slowest.
+    pub partitions: u32,
+    /// Whether the model is made anew beside the live one.
+    pub rebuilds: bool,
 }
 
 /// What a running projection does.
@@ -63,8 +67,8 @@ impl fmt::Display for State {
     }
 }
 
-/// Where the parts of a running projection write what they do, and others read it.
-pub(super) struct Board {
+/// Where the parts of a running projection or process manager write what they do, and others read it.
+pub(crate) struct Board {
     inner: Mutex<Inner>,
     status: watch::Sender<Status>,
 }
@@ -79,13 +83,14 @@ struct Inner {
     caught_up: Option<u64>,
     applied: u64,
     parked: u64,
+    rebuilds: bool,
     measured: Instant,
     applied_then: u64,
     rate: f64,
 }
 
 impl Board {
-    pub(super) fn new() -> Board {
+    pub(crate) fn new() -> Board {
         let inner = Inner {
             phase: Some(State::Starting),
             positions: Vec::new(),
@@ -94,6 +99,7 @@ impl Board {
             caught_up: None,
             applied: 0,
             parked: 0,
+            rebuilds: false,
             measured: Instant::now(),
             applied_then: 0,
             rate: 0.0,
@@ -102,17 +108,17 @@ impl Board {
         Board { inner: Mutex::new(inner), status }
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<Status> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }
 
     /// Another phase than catching up and being live.
-    pub(super) fn enter(&self, phase: State) {
+    pub(crate) fn enter(&self, phase: State) {
         self.change(|inner| inner.phase = Some(phase));
     }
 
     /// The partitions go on from where their bookmarks stand.
-    pub(super) fn go_on(&self, positions: &[u64]) {
+    pub(crate) fn go_on(&self, positions: &[u64]) {
         self.change(|inner| {
             inner.phase = None;
             inner.positions = positions.to_vec();
@@ -122,7 +128,7 @@ impl Board {
     }
 
     /// A partition has applied so many events, and everything up to a position is in the model.
-    pub(super) fn moved(&self, partition: u32, position: u64, events: u64) {
+    pub(crate) fn moved(&self, partition: u32, position: u64, events: u64) {
         self.change(|inner| {
             if let Some(at) = inner.positions.get_mut(partition as usize) {
                 *at = position;
@@ -134,12 +140,12 @@ impl Board {
         });
     }
 
-    pub(super) fn parked(&self) {
+    pub(crate) fn parked(&self) {
         self.change(|inner| inner.parked += 1);
     }
 
     /// A partition tries something again.
-    pub(super) fn trouble(&self, partition: u32, why: String) {
+    pub(crate) fn trouble(&self, partition: u32, why: String) {
         self.change(|inner| {
             if let Some(trouble) = inner.troubles.get_mut(partition as usize) {
                 *trouble = Some(why);
@@ -147,24 +153,45 @@ impl Board {
         });
     }
 
+    /// The only partition tries something again, maybe before its bookmark is known.
+    pub(crate) fn tries_again(&self, why: String) {
+        self.change(|inner| match inner.troubles.first_mut() {
+            Some(trouble) => *trouble = Some(why),
+            None => inner.phase = Some(State::Retrying(why)),
+        });
+    }
+
+    /// What the only partition tried again is over.
+    pub(crate) fn succeeded(&self) {
+        self.change(|inner| match inner.troubles.first_mut() {
+            Some(trouble) => *trouble = None,
+            None => inner.phase = Some(State::Starting),
+        });
+    }
+
+    /// Whether the model is one beside the live one.
+    pub(crate) fn rebuilds(&self, rebuilds: bool) {
+        self.change(|inner| inner.rebuilds = rebuilds);
+    }
+
     /// The log is at least that long.
-    pub(super) fn head(&self, position: u64) {
+    pub(crate) fn head(&self, position: u64) {
         self.change(|inner| inner.head = inner.head.max(position));
     }
 
-    pub(super) fn caught_up(&self, position: u64) {
+    pub(crate) fn caught_up(&self, position: u64) {
         self.change(|inner| {
             inner.head = inner.head.max(position);
             inner.caught_up = Some(position);
         });
     }
 
-    pub(super) fn fell_behind(&self) {
+    pub(crate) fn fell_behind(&self) {
         self.change(|inner| inner.caught_up = None);
     }
 
     /// Measures the rate, also when nothing comes.
-    pub(super) fn measure(&self) {
+    pub(crate) fn measure(&self) {
         self.change(|_| ());
     }
 
@@ -206,6 +233,8 @@ impl Inner {
             events_per_second: self.rate,
             applied: self.applied,
             parked: self.parked,
+            partitions: u32::try_from(self.positions.len()).unwrap_or(u32::MAX),
+            rebuilds: self.rebuilds,
         }
     }
 
