@@ -207,3 +207,40 @@ fn details(told: &Runners, runner: &Runner) -> Vec<String> {
     let plain = |text: String| text.replace(char::is_control, " ");
     [error, parked, place].into_iter().flatten().map(plain).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_told_in_words_and_who_is_silent_is_not_said_to_be_live() {
+        let shown = |state, rebuilds, seconds| {
+            let report = RunnerReport {
+                kind: RunnerKind::Projection,
+                name: "orders".to_owned(),
+                instance: Uuid::from_u128(1),
+                place: "process 7 on host-a".to_owned(),
+                number: 1,
+                state,
+                rebuilds,
+                error: String::new(),
+                position: None,
+                partitions: 1,
+                handled: 0,
+                parked: 0,
+                running: Duration::ZERO,
+            };
+            let runner = Runner { report, heard_ago: Duration::from_secs(seconds) };
+            let told = Runners::default();
+            (state_of(&runner), details(&told, &runner).join("; "))
+        };
+        let told = |state: &str, details: &str| (state.to_owned(), details.to_owned());
+        assert_eq!(shown(RunnerState::Live, false, 20), told("live", ""));
+        let silent = told("not heard for 3m", "process 7 on host-a");
+        assert_eq!(shown(RunnerState::Live, false, 200), silent);
+        assert_eq!(shown(RunnerState::Stopped, false, 200), told("stopped", ""));
+        assert_eq!(shown(RunnerState::CatchingUp, true, 1), told("rebuilding", ""));
+        assert_eq!(shown(RunnerState::Failed, true, 1), told("rebuild failed", ""));
+        assert_eq!(shown(RunnerState::StandingBy, false, 1), told("standing by", ""));
+    }
+}
