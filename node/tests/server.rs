@@ -30,6 +30,8 @@ mod groups;
 mod limits;
 #[path = "server/retries.rs"]
 mod retries;
+#[path = "server/runners.rs"]
+mod runners;
 #[path = "server/sessions.rs"]
 mod sessions;
 #[path = "server/space.rs"]

@@ -9,8 +9,8 @@ use std::future::Future;
 use clap::{FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    append, bench, cluster, completions, demo, dev, export, group, import, read, scavenge, serve,
-    snapshot, stream, verify,
+    append, bench, cluster, completions, demo, dev, export, group, import, progress, read,
+    scavenge, serve, snapshot, stream, verify,
 };
 use crate::exit::{Ending, Exit};
 
@@ -41,6 +41,7 @@ enum Command {
     Snapshot(snapshot::SnapshotArgs),
     Scavenge(Asking<scavenge::ScavengeArgs>),
     Group(group::GroupArgs),
+    Progress(Asking<progress::ProgressArgs>),
     Cluster(cluster::ClusterArgs),
     Bench(bench::BenchArgs),
     Verify(verify::VerifyArgs),
@@ -92,6 +93,10 @@ impl Command {
                 let (args, global) = args.parts()?;
                 block_on(scavenge::run(args, &global))
             }
+            Command::Progress(args) => {
+                let (args, global) = args.parts()?;
+                block_on(progress::run(args, &global))
+            }
             Command::Stream(args) => block_on(stream::run(args)),
             Command::Snapshot(args) => block_on(snapshot::run(args)),
             Command::Group(args) => block_on(group::run(args)),
@@ -137,6 +142,7 @@ mod tests {
             &["group", "create", "g", "--consistency", "local"],
             &["scavenge", "--consistency", "local"],
             &["cluster", "status", "--consistency", "local"],
+            &["progress", "--consistency", "local"],
             &["demo", "--json"],
             &["dev", "--json"],
             &["serve", "--json"],

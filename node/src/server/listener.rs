@@ -12,6 +12,7 @@ use quorate_proto::wire::peer::v1::pass_groups_server::PassGroupsServer;
 use quorate_proto::wire::v1::cluster_server::ClusterServer;
 use quorate_proto::wire::v1::events_server::EventsServer;
 use quorate_proto::wire::v1::groups_server::GroupsServer;
+use quorate_proto::wire::v1::runners_server::RunnersServer;
 use quorate_raft::host::{Host, Listening};
 use quorate_raft::transport;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ use super::events::EventsService;
 use super::follow::Live;
 use super::groups::{Groups, GroupsService, PassService};
 use super::leader::ForwardService;
+use super::runners::{Heard, RunnersService};
 
 /// Calls under way on one connection; a pipelined session is one.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
@@ -43,15 +45,22 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What the services for clients are made of.
+pub(crate) struct Served<H: Host> {
+    pub(crate) appends: Arc<Appends<H>>,
+    pub(crate) live: Arc<Live<H>>,
+    pub(crate) groups: Arc<Groups<H>>,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) about: About,
+}
+
 /// Serves clients until told to stop, then until their calls have ended.
 pub(crate) async fn serve_clients<H: Host>(
     listening: Listening<H::Connection>,
-    appends: Arc<Appends<H>>,
-    live: Arc<Live<H>>,
-    groups: Arc<Groups<H>>,
-    about: About,
+    served: Served<H>,
     stopping: CancellationToken,
 ) {
+    let Served { appends, live, groups, heard, about } = served;
     let (reporter, health) = tonic_health::server::health_reporter();
     let replica = appends.replica.clone();
     let connections_max = connections::clients_max(replica.host().descriptors());
@@ -60,6 +69,9 @@ pub(crate) async fn serve_clients<H: Host>(
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let consumers = GroupsServer::new(GroupsService { groups: groups.clone() })
+        .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let runners = RunnersServer::new(RunnersService { replica: replica.clone(), heard })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let cluster = ClusterServer::new(ClusterService { replica, groups, about })
@@ -72,6 +84,7 @@ pub(crate) async fn serve_clients<H: Host>(
     let routes = Routes::new(events)
         .add_service(consumers)
         .add_service(cluster)
+        .add_service(runners)
         .add_service(health)
         .add_service(reflection);
     let server = Server::builder()
