@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What tells a command to end.
+/// The signals that tell a command to end.
 pub(crate) struct Stop {
     signals: Vec<Signal>,
 }
