@@ -1,5 +1,6 @@
 //! The command line: the commands, and the runtime that each of them gets.
 
+mod environment;
 mod examples;
 mod global;
 mod order;
@@ -52,7 +53,7 @@ enum Command {
 /// Reads the command line; help and version are an error that says so.
 pub(crate) fn parse() -> Result<Arguments, clap::Error> {
     let line = order::options_behind_the_command(std::env::args_os(), &command());
-    let matches = command().try_get_matches_from(line)?;
+    let matches = environment::matches(command(), line)?;
     Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
 }
 
