@@ -27,7 +27,7 @@ const LASTING_ROUNDS_MAX: usize = 4;
 /// Where a feed stands: everything that it is asked for and that is at or below has been handed out. Resume with
 /// `after(mark.version)` when a stream is followed, else with `after(mark.position)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
+pub struct Cursor {
     /// The position.
     pub position: u64,
     /// Of a stream that is followed: its version.
@@ -41,12 +41,12 @@ pub enum Message {
     /// The next event; each once.
     Event(RecordedEvent),
     /// What was there has been handed out; from now on events come as they are appended.
-    CaughtUp(Mark),
+    CaughtUp(Cursor),
     /// The feed does not see what is appended now: it reads too slowly, or its node was lost. It catches up by
     /// itself, without a gap, and says so.
-    FellBehind(Mark),
+    FellBehind(Cursor),
     /// Nothing new matched up to here; told now and then while the log grows.
-    Progress(Mark),
+    Progress(Cursor),
 }
 
 /// Events of a stream or a query, those that are there and those to come, in the order of the log, each once.
@@ -69,7 +69,7 @@ pub struct Feed {
     incoming: Option<Incoming<ReadResponse>>,
     patience: Patience,
     turn: usize,
-    mark: Mark,
+    mark: Cursor,
     is_caught_up: bool,
     ended: bool,
     ready: VecDeque<Message>,
@@ -90,7 +90,7 @@ impl Feed {
             incoming: None,
             patience: Patience::new(REST_MAX),
             turn,
-            mark: Mark::default(),
+            mark: Cursor::default(),
             is_caught_up: false,
             ended: false,
             ready: VecDeque::new(),
@@ -229,14 +229,14 @@ impl Feed {
             if let Some(limit) = &mut read.limit {
                 *limit = limit.saturating_sub(1);
             }
-            self.mark = Mark { position, version: of_stream.then_some(version) };
+            self.mark = Cursor { position, version: of_stream.then_some(version) };
             self.ready.push_back(Message::Event(RecordedEvent::from(event)));
         }
         Ok(())
     }
 
     /// Notes how far all was handed out; the next node goes on from there.
-    fn pass(&mut self, mark: v1::Mark) -> Result<(), Problem> {
+    fn pass(&mut self, mark: v1::Cursor) -> Result<(), Problem> {
         let read = self.read.as_mut().map_err(|invalid| Problem::from(invalid.clone()))?;
         let number = match (&read.source, mark.version) {
             (ProtoSource::Query(_), _) => mark.position,
@@ -254,7 +254,7 @@ impl Feed {
         read.bounds.after = number;
         let position = self.mark.position.max(mark.position);
         let of_stream = matches!(read.source, ProtoSource::Stream { .. });
-        self.mark = Mark { position, version: of_stream.then_some(number) };
+        self.mark = Cursor { position, version: of_stream.then_some(number) };
         Ok(())
     }
 

@@ -43,8 +43,8 @@ mod connector;
 mod driver;
 mod event;
 mod feed;
-mod flights;
 mod group;
+mod in_flight;
 mod incoming;
 mod kept;
 mod members;
@@ -67,13 +67,13 @@ pub use append::{AppendError, Conflict, Done, Expect, UnknownAppend};
 pub use client::{Builder, Client};
 pub use connector::Transport;
 pub use event::{DecodeError, Event, EventError, RecordedEvent};
-pub use feed::{Feed, Mark, Message};
+pub use feed::{Cursor, Feed, Message};
 pub use group::{
     ConsumeRequest, Consumer, CreateGroup, Delivery, Group, GroupConsumer, GroupRef, GroupSettings,
     ParkedEvent, Settler,
 };
 pub use http;
-pub use names::{ListRequest, Listed, ListedStream, NameStream};
+pub use names::{ListEntry, ListRequest, ListedStream, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::json::compact as compact_json;
 pub use quorate_proto::{

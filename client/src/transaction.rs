@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::append::{AppendError, Done, Expect, UnknownAppend, Unresolved};
 use crate::client::{Client, Shared};
 use crate::event::Event;
-use crate::flights::Flight;
+use crate::in_flight::InFlightAppend;
 use crate::outcome::Attempts;
 use crate::query::Query;
 
@@ -188,7 +188,7 @@ async fn launch(
         return Some((error, caller));
     };
     let attempts = Attempts::new(now, give_up_at, settled_at);
-    let flight = Flight::new(append, attempts, caller, Some(share));
+    let flight = InFlightAppend::new(append, attempts, caller, Some(share));
     // Without its driver the flight is dropped, and so answered.
     let _ = client.shared.submissions.send(flight);
     None

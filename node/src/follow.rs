@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use futures_util::FutureExt;
-use quorate_client::{Feed, Mark, Message};
+use quorate_client::{Feed, Cursor, Message};
 use quorate_proto::StreamName;
 use serde::Serialize;
 
@@ -98,7 +98,7 @@ fn tell(mark: &Message) {
     }
 }
 
-fn place(mark: &Mark) -> String {
+fn place(mark: &Cursor) -> String {
     match mark.version {
         Some(version) => format!("version {version}, position {}", mark.position),
         None => format!("position {}", mark.position),
@@ -106,7 +106,7 @@ fn place(mark: &Mark) -> String {
 }
 
 fn line_of(mark: &Message) -> MarkLine {
-    let at = |mark: &Mark| Some(At { position: mark.position, version: mark.version });
+    let at = |mark: &Cursor| Some(At { position: mark.position, version: mark.version });
     match mark {
         Message::CaughtUp(mark) => MarkLine { caught_up: at(mark), ..MarkLine::default() },
         Message::FellBehind(mark) => MarkLine { fell_behind: at(mark), ..MarkLine::default() },
@@ -121,10 +121,10 @@ mod tests {
 
     #[test]
     fn a_mark_is_one_compact_line() {
-        let mark = Mark { position: 7, version: Some(3) };
+        let mark = Cursor { position: 7, version: Some(3) };
         let line = serde_json::to_string(&line_of(&Message::CaughtUp(mark))).expect("a line");
         assert_eq!(line, r#"{"caught_up":{"position":7,"version":3}}"#);
-        let mark = Mark { position: 7, version: None };
+        let mark = Cursor { position: 7, version: None };
         let line = serde_json::to_string(&line_of(&Message::Progress(mark))).expect("a line");
         assert_eq!(line, r#"{"progress":{"position":7}}"#);
     }

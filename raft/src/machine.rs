@@ -9,13 +9,13 @@ use quorate_proto::{LogId, Position};
 use quorate_store::{Export, Fault, Install, Installed, Reader, Seal, Store, Verdict};
 use tokio::sync::watch;
 
-use crate::care::Health;
 use crate::digests::Digests;
 use crate::failure::Failure;
 use crate::format::membership;
 use crate::gate::{Gate, Inside};
 use crate::host::Host;
 use crate::log::RaftLog;
+use crate::maintenance::Health;
 use crate::space::{Room, Space};
 use crate::status::Damage;
 use crate::storage::completion;

@@ -76,7 +76,7 @@ async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
         peers if peers.is_empty() => peers_of(&addresses, global.timeout).await?,
         peers => peers,
     };
-    let found = inspect::found(asked, peers.clone(), args.chunk_size, global.timeout).await;
+    let found = inspect::bootstrap(asked, peers.clone(), args.chunk_size, global.timeout).await;
     let (founded, chunk_bytes) = match found {
         Ok(founded) => (founded, args.chunk_size),
         Err(refused) => {

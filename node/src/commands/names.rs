@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use clap::Args;
 use futures_util::FutureExt;
-use quorate_client::{Client, ListRequest, Listed, ListedStream};
+use quorate_client::{Client, ListRequest, ListEntry, ListedStream};
 use quorate_proto::{Category, Path};
 use serde::Serialize;
 
@@ -158,7 +158,7 @@ fn write_head(output: &mut impl Write, kind: Kind) -> io::Result<()> {
     }
 }
 
-fn write_plain(output: &mut impl Write, listed: &Listed) -> io::Result<()> {
+fn write_plain(output: &mut impl Write, listed: &ListEntry) -> io::Result<()> {
     let events = listed.events.map_or("?".to_owned(), |events| events.to_string());
     let name = &listed.name;
     match listed.stream {
@@ -193,7 +193,7 @@ struct NameLine<'a> {
 }
 
 impl<'a> NameLine<'a> {
-    fn new(kind: Kind, listed: &'a Listed) -> NameLine<'a> {
+    fn new(kind: Kind, listed: &'a ListEntry) -> NameLine<'a> {
         let name = Some(listed.name.as_str());
         let line = match kind {
             Kind::Stream => NameLine { stream: name, ..NameLine::default() },
@@ -218,10 +218,10 @@ mod tests {
     #[test]
     fn a_name_is_one_compact_line_without_what_is_not_known() {
         let stream = ListedStream { version: 7, first_version: 3, closed: false };
-        let order = Listed { name: "order-42".into(), events: Some(5), stream: Some(stream) };
+        let order = ListEntry { name: "order-42".into(), events: Some(5), stream: Some(stream) };
         let closed = ListedStream { version: 7, first_version: 8, closed: true };
-        let gone = Listed { events: Some(0), stream: Some(closed), ..order.clone() };
-        let category = Listed { name: "order".into(), events: None, stream: None };
+        let gone = ListEntry { events: Some(0), stream: Some(closed), ..order.clone() };
+        let category = ListEntry { name: "order".into(), events: None, stream: None };
         for (kind, listed, json, plain) in [
             (
                 Kind::Stream,

@@ -157,7 +157,7 @@ pub(crate) async fn start_all(nodes: &[LocalNode], chunk_bytes: u64) -> Result<V
     if waiting {
         let first = nodes.first().ok_or_else(|| Exit::usage("a cluster has at least one node"))?;
         let peers = nodes.iter().map(|node| node.peer_address.clone()).collect();
-        inspect::found(&first.address, peers, chunk_bytes, None).await?;
+        inspect::bootstrap(&first.address, peers, chunk_bytes, None).await?;
     }
     leader(nodes).await?;
     Ok(processes)

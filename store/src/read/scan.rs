@@ -14,7 +14,7 @@ use crate::cache::ReadCounters;
 use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::key::Key;
-use crate::life::Floors;
+use crate::retention::Floors;
 use crate::slot::ChunkSlot;
 use crate::tail::Tail;
 use crate::view::{Published, Segment, Shared, View, ordinal_of};

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_proto::limits::{NAME_PARTS_MAX, TAGS_MAX};
 use quorate_proto::{
-    Append, Category, Change, ChangeKind, Event, EventId, EventType, Expectation, Listed, Listing,
-    LogId, Scope, Setting, SettingsChange, Snapshot, StreamName, Timestamp, Version, Write,
+    Append, Category, Change, ChangeKind, Event, EventId, EventType, Expectation, ListRequest,
+    ListTarget, LogId, Scope, Setting, SettingsChange, Snapshot, StreamName, Timestamp, Version,
+    Write,
 };
 use quorate_store::defect::{Defect, put_back};
 use quorate_store::vfs::MemVfs;
@@ -92,8 +93,10 @@ fn ratio(request: &dyn Fn(u64) -> Bytes) -> f64 {
         }
     }
     // Names are sorted for the first who asks for them, and stay so.
-    for listed in [Listed::Streams, Listed::Categories, Listed::Paths, Listed::Types] {
-        store.reader().names(&Listing::of(listed)).expect("lists");
+    for listed in
+        [ListTarget::Streams, ListTarget::Categories, ListTarget::Paths, ListTarget::Types]
+    {
+        store.reader().names(&ListRequest::of(listed)).expect("lists");
     }
     (allocated() - before) as f64 / CHUNK_BYTES as f64
 }

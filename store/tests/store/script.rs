@@ -226,7 +226,7 @@ impl Runner {
 
 fn show(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Kept(version) => format!("kept at version {version}"),
+        Verdict::SnapshotStored(version) => format!("kept at version {version}"),
         Verdict::Appended(done) | Verdict::Repeated(done) => {
             let versions: Vec<String> = done.versions.iter().map(ToString::to_string).collect();
             let (first, last, at) = (done.first_position, done.last_position, done.recorded_at.0);

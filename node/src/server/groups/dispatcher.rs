@@ -106,7 +106,7 @@ struct Body<E> {
 /// - `holding` has every position that was taken in and of which no proposal spoke yet: the floor stays below
 ///   all of them;
 /// - with [`Strategy::ByStream`] at most one entry of a stream is ready, with a consumer or to be tried again:
-///   the one that `lanes` names; the others wait, in order;
+///   the one that `stream_queues` names; the others wait, in order;
 /// - `holding`, `above` and the batch in flight together grow no further than the group's window: so does what
 ///   the log keeps of what is settled above the floor;
 /// - a consumer holds no more than its window.
@@ -118,7 +118,7 @@ pub(crate) struct Dispatcher<E> {
     /// What can be handed out now, the lowest first.
     ready: BTreeSet<Position>,
     waiting_bytes: usize,
-    lanes: HashMap<StreamName, Lane>,
+    stream_queues: HashMap<StreamName, StreamQueue>,
     /// Message timeouts and retries, by time.
     timers: BTreeSet<(Timestamp, Position)>,
     /// What is to be tried again at some time.
@@ -144,7 +144,7 @@ pub(crate) struct Dispatcher<E> {
 }
 
 /// The events of one stream: one of them goes on, the others wait for it.
-struct Lane {
+struct StreamQueue {
     head: Position,
     waiting: BTreeSet<Position>,
 }
@@ -159,7 +159,7 @@ impl<E> Dispatcher<E> {
             entries: BTreeMap::new(),
             ready: BTreeSet::new(),
             waiting_bytes: 0,
-            lanes: HashMap::new(),
+            stream_queues: HashMap::new(),
             timers: BTreeSet::new(),
             retrying: BTreeSet::new(),
             read: floor,
@@ -433,16 +433,16 @@ impl<E> Dispatcher<E> {
             self.ready.insert(position);
             return true;
         };
-        match self.lanes.get_mut(&stream) {
+        match self.stream_queues.get_mut(&stream) {
             // An older one that comes back goes first, unless somebody has had the other.
-            Some(lane) if position < lane.head && self.ready.remove(&lane.head) => {
-                lane.waiting.insert(lane.head);
-                lane.head = position;
+            Some(stream_queue) if position < stream_queue.head && self.ready.remove(&stream_queue.head) => {
+                stream_queue.waiting.insert(stream_queue.head);
+                stream_queue.head = position;
                 self.ready.insert(position);
                 true
             }
-            Some(lane) if lane.head != position => {
-                lane.waiting.insert(position);
+            Some(stream_queue) if stream_queue.head != position => {
+                stream_queue.waiting.insert(position);
                 false
             }
             Some(_) => {
@@ -450,8 +450,8 @@ impl<E> Dispatcher<E> {
                 true
             }
             None => {
-                let lane = Lane { head: position, waiting: BTreeSet::new() };
-                self.lanes.insert(stream, lane);
+                let stream_queue = StreamQueue { head: position, waiting: BTreeSet::new() };
+                self.stream_queues.insert(stream, stream_queue);
                 self.ready.insert(position);
                 true
             }
@@ -459,20 +459,20 @@ impl<E> Dispatcher<E> {
     }
 
     /// The event of a stream that went on has ended: the next one goes on.
-    fn leave_lane(&mut self, position: Position, stream: Option<StreamName>) {
+    fn leave_queue(&mut self, position: Position, stream: Option<StreamName>) {
         let Some(stream) = stream else { return };
-        let Some(lane) = self.lanes.get_mut(&stream) else { return };
-        if lane.head != position {
-            lane.waiting.remove(&position);
+        let Some(stream_queue) = self.stream_queues.get_mut(&stream) else { return };
+        if stream_queue.head != position {
+            stream_queue.waiting.remove(&position);
             return;
         }
-        match lane.waiting.pop_first() {
+        match stream_queue.waiting.pop_first() {
             Some(next) => {
-                lane.head = next;
+                stream_queue.head = next;
                 self.ready.insert(next);
             }
             None => {
-                self.lanes.remove(&stream);
+                self.stream_queues.remove(&stream);
             }
         }
     }
@@ -509,7 +509,7 @@ impl<E> Dispatcher<E> {
     /// An event is settled or parked: what its stream has next goes on.
     fn end(&mut self, position: Position, kind: Kind, confirm: Option<(ConsumerId, u64)>) {
         let Some(entry) = self.remove(position) else { return };
-        self.leave_lane(position, entry.stream);
+        self.leave_queue(position, entry.stream);
         self.note(position, kind, confirm);
     }
 
