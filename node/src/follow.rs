@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use futures_util::FutureExt;
-use quorate_client::{Feed, Cursor, Message};
+use quorate_client::{Cursor, Feed, Message};
 use quorate_proto::StreamName;
 use serde::Serialize;
 

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use clap::Args;
 use futures_util::FutureExt;
-use quorate_client::{Client, ListRequest, ListEntry, ListedStream};
+use quorate_client::{Client, ListEntry, ListRequest, ListedStream};
 use quorate_proto::{Category, Path};
 use serde::Serialize;
 

@@ -15,7 +15,8 @@ use crate::connect::connect;
 use crate::exit::Exit;
 use crate::follow::{Printing, print_feed};
 use crate::output::{
-    count_of, remark, write_event_json, write_event_plain, write_passed_over, write_snapshot_before_events,
+    count_of, remark, write_event_json, write_event_plain, write_passed_over,
+    write_snapshot_before_events,
 };
 use crate::print::print_events;
 use crate::query;

@@ -24,7 +24,7 @@ use super::admission::Admission;
 use super::batcher::{self, Proposer};
 use super::conditions::Conditional;
 use super::forward::{Forwarded, Forwarding};
-use super::pending::{Answer, Held, Pending, LeaderTerm, Reply};
+use super::pending::{Answer, Held, LeaderTerm, Pending, Reply};
 use super::problem;
 
 /// The time that a single request waits for news of the leader before it is tried again.
@@ -372,7 +372,9 @@ impl<H: Host> Appends<H> {
             Route::Leader(forwarding) => forwarding.is_over(),
             Route::Local(leader_term) => {
                 let status = self.status.borrow();
-                leader_term.has_ended() || status.role != Role::Leader || status.term != leader_term.term
+                leader_term.has_ended()
+                    || status.role != Role::Leader
+                    || status.term != leader_term.term
             }
         }
     }

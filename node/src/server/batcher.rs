@@ -150,7 +150,8 @@ impl Batch {
 
     fn has_room_for(&self, pending: &Pending) -> bool {
         let size = self.command.size() + pending.encoded.len() + Builder::BYTES_PER_REQUEST;
-        self.term.is_none() || self.term == Some(pending.leader_term.term) && size <= ENTRY_BYTES_MAX
+        self.term.is_none()
+            || self.term == Some(pending.leader_term.term) && size <= ENTRY_BYTES_MAX
     }
 
     /// Proposes the entry. Returns its requests if they can be proposed a little later: no later request was
@@ -183,7 +184,11 @@ fn take(appends: &Mutex<Vec<Pending>>) -> Vec<Pending> {
 }
 
 /// Answers every request of an entry.
-fn answer<P: Proposer>(proposer: &P, appends: Vec<Pending>, outcome: Result<Vec<Verdict>, ProposeError>) {
+fn answer<P: Proposer>(
+    proposer: &P,
+    appends: Vec<Pending>,
+    outcome: Result<Vec<Verdict>, ProposeError>,
+) {
     match outcome {
         Ok(verdicts) => {
             let mut verdicts = verdicts.into_iter();

@@ -13,7 +13,7 @@ use quorate_store::{Checked, Fault, Reader, Rejection, Verdict};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::pending::{Answer, Pending, LeaderTerm, Reply};
+use super::pending::{Answer, LeaderTerm, Pending, Reply};
 use super::problem;
 
 /// What can be said of an append with conditions at one point of the log.
@@ -30,7 +30,10 @@ pub(crate) enum ConditionCheck {
 /// The log, as far as conditions are judged by it.
 pub(crate) trait Log: Send + Sync {
     /// Looks at what is applied here: first for a repetition, then for what violates a condition.
-    fn check(&self, append: Arc<Append>) -> impl Future<Output = Result<ConditionCheck, Problem>> + Send;
+    fn check(
+        &self,
+        append: Arc<Append>,
+    ) -> impl Future<Output = Result<ConditionCheck, Problem>> + Send;
     /// Whether the disks have room for more events.
     fn has_room(&self) -> bool;
     /// Waits until all that was acknowledged before is applied here.
@@ -62,7 +65,9 @@ impl Conditional {
         loop {
             let through = match self.judge(log).await {
                 Ok(ConditionCheck::Holds(through)) => through,
-                Ok(ConditionCheck::Answer(answer) | ConditionCheck::Violated(answer)) => return answer,
+                Ok(ConditionCheck::Answer(answer) | ConditionCheck::Violated(answer)) => {
+                    return answer;
+                }
                 Err(problem) => return Answer::Lost(problem),
             };
             if let Some(refusal) = self.leader_term.refusal(log.has_room()) {

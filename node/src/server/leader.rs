@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::anchor::Anchor;
-use super::appends::{Appends, Route, Prepared};
+use super::appends::{Appends, Prepared, Route};
 use super::pending::LeaderTerm;
 use super::problem;
 use super::session::{Answers, SessionReplies};

@@ -20,9 +20,11 @@ fn kind_of_lost(lost: ProposeError) -> ErrorKind {
     match lost {
         ProposeError::Deadline => ErrorKind::Deadline,
         ProposeError::NoRoom => ErrorKind::NoSpace,
-        ProposeError::NotLeader | ProposeError::NotNow | ProposeError::Discarded | ProposeError::Unavailable | ProposeError::Stopped => {
-            ErrorKind::Unavailable
-        }
+        ProposeError::NotLeader
+        | ProposeError::NotNow
+        | ProposeError::Discarded
+        | ProposeError::Unavailable
+        | ProposeError::Stopped => ErrorKind::Unavailable,
     }
 }
 

@@ -20,7 +20,7 @@ use tonic::Status;
 
 use super::admission::Admitted;
 use super::anchor::Anchor;
-use super::appends::{Appends, Route, Prepared, deadline_of};
+use super::appends::{Appends, Prepared, Route, deadline_of};
 use super::pending::{Answer, LeaderTerm, Reply};
 use super::problem;
 
@@ -223,7 +223,9 @@ impl Drop for Answers {
 fn wire_answer(number: u64, answer: Answer) -> v1::SessionAnswer {
     let outcome = match answer {
         Answer::Appended(appended) => WireOutcome::Appended(appended.into()),
-        Answer::SnapshotStored(version) => WireOutcome::Kept(v1::PutSnapshotResponse { version: version.0 }),
+        Answer::SnapshotStored(version) => {
+            WireOutcome::Kept(v1::PutSnapshotResponse { version: version.0 })
+        }
         Answer::Group(outcome) => WireOutcome::Group(outcome.into()),
         Answer::Rejected(problem) | Answer::Lost(problem) => WireOutcome::Problem(problem.into()),
         Answer::NoRoom => WireOutcome::Problem(problem::no_space().into()),
@@ -310,7 +312,8 @@ impl<H: Host> Session<H> {
             Ok(admitted) => admitted,
             Err(problem) => return self.replies.give_up(number, place, problem, expires_alone),
         };
-        let reply = self.replies.reply((number, place), admitted, route.leader_term(), expires_alone);
+        let reply =
+            self.replies.reply((number, place), admitted, route.leader_term(), expires_alone);
         self.appends.submit(route, prepared, deadline, reply);
         Ok(())
     }
@@ -346,10 +349,20 @@ mod tests {
         reply_of(replies, number, leader_term, false).await
     }
 
-    async fn reply_of(replies: &SessionReplies, number: u64, leader_term: &LeaderTerm, expires_alone: bool) -> Reply {
+    async fn reply_of(
+        replies: &SessionReplies,
+        number: u64,
+        leader_term: &LeaderTerm,
+        expires_alone: bool,
+    ) -> Reply {
         let admission = Admission::new();
         let admitted = admission.admit(1, deadline_of(0)).await.expect("room");
-        replies.reply((number, replies.place(0).await), admitted, Some(leader_term.clone()), expires_alone)
+        replies.reply(
+            (number, replies.place(0).await),
+            admitted,
+            Some(leader_term.clone()),
+            expires_alone,
+        )
     }
 
     fn numbers(message: &v1::AppendSessionResponse) -> Vec<u64> {
@@ -373,7 +386,8 @@ mod tests {
     async fn the_first_append_that_is_lost_ends_the_session_after_what_was_answered_before() {
         let (replies, mut answers) = SessionReplies::new();
         let leader_term = LeaderTerm::new(Term(3));
-        let (first, second) = (reply(&replies, 1, &leader_term).await, reply(&replies, 2, &leader_term).await);
+        let (first, second) =
+            (reply(&replies, 1, &leader_term).await, reply(&replies, 2, &leader_term).await);
         let third = reply(&replies, 3, &leader_term).await;
         first.answer(rejected());
         second.answer(Answer::Lost(problem::stopping(Outcome::Unknown)));

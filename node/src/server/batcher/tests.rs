@@ -92,13 +92,20 @@ impl Bench {
         self.send_append(number, leader_term, &append(number, bytes), deadline).await;
     }
 
-    async fn send_append(&self, number: u64, leader_term: &LeaderTerm, append: &Append, deadline: Instant) {
+    async fn send_append(
+        &self,
+        number: u64,
+        leader_term: &LeaderTerm,
+        append: &Append,
+        deadline: Instant,
+    ) {
         let (encoded, key_bytes) = (encode_append(append), key_bytes(append));
         let admitted = self.admission.admit(encoded.len(), far()).await.expect("room");
         let teller = self.teller.clone();
         let deliver = Box::new(move |answer| drop(teller.send((number, answer))));
         let reply = Reply::new(deliver, admitted);
-        let pending = Pending { encoded, key_bytes, deadline, leader_term: leader_term.clone(), reply };
+        let pending =
+            Pending { encoded, key_bytes, deadline, leader_term: leader_term.clone(), reply };
         assert!(self.queue.send(pending).is_ok(), "the batcher is gone");
     }
 

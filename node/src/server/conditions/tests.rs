@@ -54,7 +54,13 @@ fn conditional(leader_term: &LeaderTerm) -> Conditional {
     let encoded = encode_append(&append);
     let deadline = Instant::now() + Duration::from_secs(3600);
     let permits = Arc::new(Semaphore::new(1));
-    Conditional { append: Arc::new(append), encoded, deadline, leader_term: leader_term.clone(), permits }
+    Conditional {
+        append: Arc::new(append),
+        encoded,
+        deadline,
+        leader_term: leader_term.clone(),
+        permits,
+    }
 }
 
 fn violated() -> Answer {
@@ -127,14 +133,18 @@ async fn what_shows_at_the_end_of_the_log_counts_and_not_the_violation_seen_befo
         log([ConditionCheck::Violated(violated()), ConditionCheck::Answer(repeated.clone())]);
     assert_eq!(carry(&log_with_the_first_attempt, Vec::new()).await.0, repeated);
 
-    let truncated_meanwhile = log([ConditionCheck::Violated(violated()), ConditionCheck::Holds(Position(9))]);
+    let truncated_meanwhile =
+        log([ConditionCheck::Violated(violated()), ConditionCheck::Holds(Position(9))]);
     let (answer, proposed) = carry(&truncated_meanwhile, vec![repeated.clone()]).await;
     assert_eq!((answer, proposed), (repeated, vec![through(9)]));
 }
 
 #[tokio::test]
 async fn a_violation_is_nobodys_answer_where_the_end_of_the_log_cannot_be_seen() {
-    let log = Fake { lost: Some(ProposeError::Unavailable), ..log([ConditionCheck::Violated(violated())]) };
+    let log = Fake {
+        lost: Some(ProposeError::Unavailable),
+        ..log([ConditionCheck::Violated(violated())])
+    };
     match carry(&log, Vec::new()).await.0 {
         Answer::Lost(problem) => {
             assert_eq!(

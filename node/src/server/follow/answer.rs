@@ -9,7 +9,7 @@ use quorate_raft::host::Host;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Follow, Cursor, Step};
+use super::{Cursor, Follow, Step};
 use crate::server::problem;
 
 /// The messages of the answer. A client that does not read on costs its place and one message.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Cursor;
 use super::mailbox::Mailbox;
-use super::matching::{SubscriptionIndex, MatchInput, Filter};
+use super::matching::{Filter, MatchInput, SubscriptionIndex};
 
 /// The maximum bytes of events that are read at once.
 const READ_BYTES: usize = 1024 * 1024;

@@ -138,7 +138,8 @@ impl Contents {
         self.bytes -= bytes;
         if let Some(last) = events.last() {
             let all = self.through;
-            let here = Cursor { position: last.position, version: all.version.map(|_| last.version) };
+            let here =
+                Cursor { position: last.position, version: all.version.map(|_| last.version) };
             let through = if self.events.is_empty() { all } else { here };
             if self.events.is_empty() {
                 // After a burst thousands of readers need not keep the room for the next one.

@@ -16,7 +16,7 @@ use quorate_store::{Entry, Options, Payload, Store, StoredEvent, command};
 
 use super::Cursor;
 use super::mailbox::{Delivery, Mailbox};
-use super::matching::{SubscriptionIndex, MatchInput, Filter};
+use super::matching::{Filter, MatchInput, SubscriptionIndex};
 
 const STREAMS: [&str; 5] = ["order-1", "order-2", "acme/order-1", "acme/eu/bill-1", "bill-2"];
 const TYPES: [&str; 3] = ["Paid", "Sent", "Lost"];
@@ -157,7 +157,8 @@ async fn a_mailbox_gives_out_what_came_in_order_and_tells_how_far_that_is() {
     let mailbox = Mailbox::new(Cursor::default());
     let events = numbered(4, 10);
     assert_eq!(put_all(&mailbox, &events), 4);
-    let Delivery::Events { events: first, through } = mailbox.take(1).await.expect("a delivery") else {
+    let Delivery::Events { events: first, through } = mailbox.take(1).await.expect("a delivery")
+    else {
         panic!("events are there");
     };
     assert_eq!((first.len(), through), (1, at(1)), "the budget ends it after one");

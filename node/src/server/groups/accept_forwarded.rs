@@ -13,9 +13,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::super::appends::deadline_of;
 use super::super::leader::{OPENING_WITHIN, mismatch, tenure_of};
 use super::Groups;
+use super::connection::{ConsumerConnection, ConsumerMessage};
 use super::dispatcher::Left;
 use super::outbox::Outgoing;
-use super::connection::{ConsumerMessage, ConsumerConnection};
 
 /// The service that accepts consumers from other nodes.
 pub(crate) struct PassService<H: Host> {
@@ -40,7 +40,9 @@ impl<H: Host> PassGroups for PassService<H> {
         let connection = ConsumerConnection { id: seated.id, inbox, over: seated.outgoing.over() };
         let said = |message: Result<peer::PassRequest, Status>| match message? {
             peer::PassRequest { left: true, .. } => Ok(ConsumerMessage::Left),
-            peer::PassRequest { request, .. } => Ok(ConsumerMessage::Request(request.unwrap_or_default())),
+            peer::PassRequest { request, .. } => {
+                Ok(ConsumerMessage::Request(request.unwrap_or_default()))
+            }
         };
         // The node of a consumer that leaves in order reports that; a mere end means a lost consumer or node.
         connection.serve(requests.map(said), Left::Lost);

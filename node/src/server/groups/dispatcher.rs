@@ -435,7 +435,9 @@ impl<E> Dispatcher<E> {
         };
         match self.stream_queues.get_mut(&stream) {
             // An older one that comes back goes first, unless somebody has had the other.
-            Some(stream_queue) if position < stream_queue.head && self.ready.remove(&stream_queue.head) => {
+            Some(stream_queue)
+                if position < stream_queue.head && self.ready.remove(&stream_queue.head) =>
+            {
                 stream_queue.waiting.insert(stream_queue.head);
                 stream_queue.head = position;
                 self.ready.insert(position);

@@ -36,7 +36,8 @@ pub(super) fn watch<H: Host>(replica: Replica<H>) -> watch::Receiver<LeadershipW
             };
             let leads_in = (role == Role::Leader).then_some(term);
             let revision = replica.reader().map(|reader| reader.groups_revision());
-            let leadership = LeadershipWatch { term, leads_in, revision: revision.unwrap_or_default() };
+            let leadership =
+                LeadershipWatch { term, leads_in, revision: revision.unwrap_or_default() };
             sender.send_if_modified(|told| std::mem::replace(told, leadership) != leadership);
             tokio::select! {
                 changed = status.changed() => if changed.is_err() { return },

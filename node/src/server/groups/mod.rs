@@ -7,16 +7,16 @@
 //!                            └→ outcomes of events → the log, one proposal at a time → confirmations
 //! ```
 
+mod accept_forwarded;
 mod clock;
+mod connection;
 mod dispatcher;
 mod events;
 mod feed;
+mod forward_consumer;
+mod leadership;
 mod outbox;
 mod owner;
-mod forward_consumer;
-mod accept_forwarded;
-mod leadership;
-mod connection;
 mod service;
 mod show;
 mod takeover;
@@ -35,8 +35,8 @@ use tonic::transport::Channel;
 use super::appends::Appends;
 use super::follow::Live;
 use super::problem;
-use owner::{Input, Seated, Watched};
 use leadership::LeadershipWatch;
+use owner::{Input, Seated, Watched};
 
 pub(crate) use accept_forwarded::PassService;
 pub(crate) use service::GroupsService;

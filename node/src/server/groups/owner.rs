@@ -20,8 +20,8 @@ use super::super::problem;
 use super::clock::Clock;
 use super::dispatcher::{ConsumerId, Dispatcher, Handed, Left, Taken};
 use super::feed::{self, Fed};
-use super::outbox::{self, Outbox, Outgoing};
 use super::leadership::LeadershipWatch;
+use super::outbox::{self, Outbox, Outgoing};
 use super::{Groups, events, not_found, takeover, unavailable};
 
 /// How long to wait before progress is told again that was not taken: the leader may be out of touch for a moment …

@@ -21,8 +21,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::super::appends::{Prepared, Taken, deadline_of};
 use super::super::{problem, read};
+use super::connection::{ConsumerConnection, ConsumerMessage};
 use super::dispatcher::Left;
-use super::connection::{ConsumerMessage, ConsumerConnection};
 use super::{Groups, Place, not_found, show};
 
 /// How long a consumer may take to say which group it joins.
@@ -245,7 +245,8 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         match self.groups.place(deadline).await? {
             Place::Here(term) => {
                 let (seated, inbox) = self.groups.join(join, term, deadline).await?;
-                let connection = ConsumerConnection { id: seated.id, inbox, over: seated.outgoing.over() };
+                let connection =
+                    ConsumerConnection { id: seated.id, inbox, over: seated.outgoing.over() };
                 let said = |message: Result<_, Status>| message.map(ConsumerMessage::Request);
                 connection.serve(requests.map(said), Left::Gracefully);
                 Ok(Response::new(seated.outgoing.boxed()))
