@@ -53,6 +53,7 @@ mod nodes;
 mod outcome;
 mod query;
 mod read;
+mod runners;
 mod session;
 mod settings;
 mod snapshot;
@@ -77,9 +78,11 @@ pub use query::{Query, Source};
 pub use quorate_proto::json::compact as compact_json;
 pub use quorate_proto::{
     Consistency, ErrorKind, EventId, EventType, Failure, Invalid, Outcome, Position, Problem,
-    Selection, Strategy, StreamName, Timestamp, Version, Violation,
+    REPORTED_EVERY, Runner, RunnerKind, RunnerReport, RunnerState, SILENT_AFTER, Selection,
+    Strategy, StreamName, Timestamp, Version, Violation,
 };
 pub use read::{EventStream, Events, ReadRequest};
+pub use runners::Runners;
 pub use settings::{ScopeState, Settings, SettingsInForce, StreamState};
 pub use snapshot::{RecordedSnapshot, Snapshot};
 pub use status::{ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged};

@@ -29,6 +29,7 @@ mod screen;
 pub mod server;
 mod size;
 mod stop;
+mod watch;
 
 pub use exit::Exit;
 pub use ports::free_addresses;

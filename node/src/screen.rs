@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use terminal_size::{Width, terminal_size_of};
 use unicode_width::UnicodeWidthChar;
 
-/// Whether standard error takes colours: it is a terminal that has them, and `NO_COLOR` is not set; or it is told so by
-/// `CLICOLOR_FORCE`.
+/// Tells if standard error takes colours: it is a terminal that has them, and `NO_COLOR` is not set; or
+/// `CLICOLOR_FORCE` is.
 pub(crate) fn errors_in_colour() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// terminal both the shell and the system send SIGHUP.
 pub(crate) const ONE_SIGNAL_WITHIN: Duration = Duration::from_millis(500);
 
-/// What tells a command to end.
+/// The signals that tell a command to end.
 pub(crate) struct Stop {
     signals: Vec<Signal>,
 }

@@ -19,6 +19,8 @@ mod export;
 mod import;
 #[path = "commands/options.rs"]
 mod options;
+#[path = "commands/progress.rs"]
+mod progress;
 #[path = "commands/signals.rs"]
 mod signals;
 #[path = "commands/terminal.rs"]

@@ -16,6 +16,7 @@ mod listing;
 mod name;
 mod number;
 mod read;
+mod runner;
 mod snapshot;
 
 #[cfg(feature = "wire")]
@@ -34,4 +35,5 @@ pub use listing::{ListEntry, ListRequest, ListTarget, ListedStream};
 pub use name::{Category, CorrelationId, EventType, GroupName, Path, StreamName, Tag};
 pub use number::{LogId, LogIndex, Position, Term, Timestamp, Version};
 pub use read::{Bounds, Consistency, Direction, Query, QueryItem, Read, Scope, Source};
+pub use runner::{REPORTED_EVERY, Runner, RunnerKind, RunnerReport, RunnerState, SILENT_AFTER};
 pub use snapshot::{RecordedSnapshot, Snapshot};

@@ -288,7 +288,7 @@ fn from_file(
     Ok(writes)
 }
 
-fn is_stdin(file: &Path) -> bool {
+pub(crate) fn is_stdin(file: &Path) -> bool {
     file == Path::new("-")
 }
 

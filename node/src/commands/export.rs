@@ -14,7 +14,7 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use crate::cli::Global;
-use crate::commands::read::parse_time;
+use crate::commands::read::{parse_time, tell_the_future};
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::{count_of, write_event_json, write_json};
@@ -62,7 +62,9 @@ pub async fn run(args: ExportArgs, global: &Global) -> Result<(), Exit> {
             to_file(file, &mut events, args.after, global).await
         }
         _ => print_events(&mut events, true).await.map(|_| ()),
-    }
+    }?;
+    tell_the_future(args.after, events.as_of());
+    Ok(())
 }
 
 impl ExportArgs {
@@ -163,7 +165,8 @@ impl Target {
             .prefix(".quorate-export-")
             // As any new file has them: less what the process masks.
             .permissions(fs::Permissions::from_mode(0o666))
-            .tempfile_in(folder)?;
+            .tempfile_in(folder)
+            .map_err(without_the_draft)?;
         Ok(Target::File { draft, path })
     }
 
@@ -174,8 +177,8 @@ impl Target {
         }
     }
 
-    /// What is to be heeded while it is written: a draft goes with the end of a function, and not with a process that
-    /// is killed. Nothing else is left behind, and whoever waits for the reader of a pipe is to be killed.
+    /// Listens for signals while a draft is written: it is removed when it is dropped, and stays when the process is
+    /// killed. Of a pipe nothing stays, and a process that waits for the pipe's reader must end by a signal.
     fn stop(&self) -> io::Result<Option<Stop>> {
         match self {
             Target::File { .. } => Stop::listen().map(Some),
@@ -188,6 +191,14 @@ impl Target {
         draft.as_file().sync_all()?;
         draft.persist(path)?;
         Ok(())
+    }
+}
+
+/// The reason for which there is no draft, without its name, which says nothing to whoever named the file.
+fn without_the_draft(error: io::Error) -> io::Error {
+    match error.to_string().rsplit_once(" at path ") {
+        Some((why, _)) => io::Error::new(error.kind(), why),
+        None => error,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod export;
 pub mod group;
 pub mod import;
 mod names;
+pub mod progress;
 pub mod read;
 pub mod scavenge;
 pub mod serve;

@@ -15,7 +15,8 @@ use crate::connect::connect;
 use crate::exit::Exit;
 use crate::follow::{Printing, print_feed};
 use crate::output::{
-    count_of, write_event_json, write_event_plain, write_passed_over, write_snapshot_before_events,
+    count_of, remark, write_event_json, write_event_plain, write_passed_over,
+    write_snapshot_before_events,
 };
 use crate::print::print_events;
 use crate::query;
@@ -207,7 +208,16 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
         let as_of = events.as_of();
         writeln!(io::stdout(), "{events_read} as of position {as_of}{of_stream}")?;
     }
+    let end = if what.stream.is_some() { events.version() } else { events.as_of() };
+    tell_the_future(what.after.unwrap_or(0), end);
     Ok(())
+}
+
+/// Says that a read found nothing because it begins after the end of what was read: whoever reads JSON sees no end.
+pub(crate) fn tell_the_future(after: u64, end: u64) {
+    if after > end {
+        remark(format_args!("--after {after} is from the future: what was read ends at {end}"));
+    }
 }
 
 /// Prints the event at a position.

@@ -74,7 +74,9 @@ pub async fn run(_args: ScavengeArgs, global: &Global) -> Result<(), Exit> {
             Ok((gone, done)) => report(global, &address, gone, done),
             Err(exit) => {
                 let line = report_failure(global, &address, &exit);
-                failures.push(format!("{address}: {}", exit.message));
+                // A node that cannot be reached is named by its own message.
+                let rest = exit.message.strip_prefix(&format!("{address}: "));
+                failures.push(format!("{address}: {}", rest.unwrap_or(&exit.message)));
                 line
             }
         };

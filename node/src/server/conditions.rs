@@ -153,9 +153,9 @@ fn check(reader: &Reader, append: &Append) -> Result<ConditionCheck, Fault> {
     })
 }
 
-/// Why an append is refused of which a condition begins after the end of the log: its writer cannot know the log up to
-/// there, and what comes until then would be passed over. What this node has not applied yet is no future, so it is
-/// refused only as a violation is.
+/// Refuses an append of which a condition begins after the end of the log: its writer cannot know the log up to there,
+/// and what comes until then would be passed over. The end may be higher than this node has applied, so the refusal
+/// counts only where a violation does.
 fn from_the_future(append: &Append, end: Position) -> Option<Problem> {
     let after = append.conditions.iter().map(|condition| condition.after).max()?;
     let told = format_args!("the log ends at position {end}; nothing was appended");

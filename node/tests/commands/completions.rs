@@ -1,4 +1,4 @@
-//! What shells and `man` are told of the commands.
+//! Shells and `man` are told of all commands, and take what they are told.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -37,7 +37,7 @@ fn shells_are_told_of_every_command_and_of_the_options() {
         .skip_while(|line| !line.starts_with("Commands:"))
         .skip(1)
         .take_while(|line| !line.is_empty())
-        // What a command does may go on in the next line.
+        // The words on a command may go on in the next line.
         .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')))
         .filter_map(|line| line.split(' ').next())
         .collect();

@@ -100,3 +100,13 @@ fn the_help_says_what_a_copy_does_not_keep() {
         assert!(help.contains(word), "{word}: {help}");
     }
 }
+
+#[test]
+fn an_export_that_finds_no_folder_names_the_file_and_not_its_draft() {
+    let node = Node::start();
+    let file = node.path().join("nowhere").join("events.ndjson");
+    let file = file.to_str().expect("a name");
+    let output = node.run(&["export", file]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(told(&output), format!("error: {file}: No such file or directory (os error 2)\n"));
+}

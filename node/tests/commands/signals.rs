@@ -34,7 +34,7 @@ fn spawn(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs")
 }
 
-/// A node with one event and a group, and what the group is like.
+/// A node with one event and a group.
 fn with_a_group() -> Node {
     let node = Node::start();
     node.must(&["append", "order-1", "--type", "Placed"]);
@@ -76,7 +76,7 @@ fn a_consumer_that_prints_ends_in_order_when_its_terminal_has_gone_unless_it_is_
     let ended = end(consumer);
     assert_eq!((ended.status.code(), told(&ended).as_str()), (Some(0), ""));
 
-    // As `nohup` starts it.
+    // The shell starts it as `nohup` does.
     let script = "trap '' HUP; exec \"$@\"";
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh", BINARY, "group", "consume", "billing", "--limit", "1"]);

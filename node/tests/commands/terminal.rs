@@ -14,11 +14,11 @@ use tokio::time::Instant;
 
 use super::{BINARY, Node, PATIENCE, lines_of};
 
-/// As wide as a terminal is here.
+/// The width of a terminal here.
 const COLUMNS: u16 = 50;
-/// What begins a colour, and whatever else moves a terminal.
+/// The beginning of a colour, and of everything else that a terminal does not print.
 const ESCAPE: char = '\x1b';
-/// Goes to the first line and empties the screen.
+/// It goes to the first line and empties the screen.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// A command that runs at a terminal of its own.
@@ -43,6 +43,10 @@ fn terminal() -> (OwnedFd, File) {
 
 impl Session {
     /// Begins a command; `setsid` makes the terminal its own, so that Ctrl-C reaches it.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a terminal is no host, and no simulation runs it"
+    )]
     fn begin(node: &Node, arguments: &[&str], environment: &[(&str, &str)]) -> Session {
         let (ours, theirs) = terminal();
         let end = || Stdio::from(theirs.try_clone().expect("a descriptor"));
@@ -53,7 +57,7 @@ impl Session {
         }
         command.env("TERM", "xterm-256color").envs(environment.iter().copied());
         let process = command.stdin(end()).stdout(end()).stderr(end()).spawn();
-        // Whoever reads the screen sees its end when the last program has gone.
+        // The screen ends when the last program has gone: this one must not keep it.
         drop(command);
         drop(theirs);
         let keyboard = File::from(ours);
@@ -102,14 +106,14 @@ impl Session {
     }
 }
 
-/// All that a command shows which must end with 0.
+/// Everything that a command shows, which must end with 0.
 fn shown(node: &Node, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let (code, screen) = Session::begin(node, arguments, environment).end();
     assert_eq!(code, Some(0), "{arguments:?}: {screen:?}");
     screen
 }
 
-/// What a command prints into a pipe, and says beside it.
+/// Everything that a command prints into a pipe, and says beside it.
 fn piped(node: &Node, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let mut command = node.command(arguments);
     for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
@@ -235,7 +239,7 @@ fn a_group_that_is_watched_is_drawn_again_where_it_was() {
     session.shows(&format!("{CLEAR}group `billing` is at position 0, 2 behind"), 1);
     session.types("\x03");
     let (_, screen) = session.end();
-    let drawn = screen.split(CLEAR).skip(1).next().expect("the first");
+    let drawn = screen.split(CLEAR).nth(1).expect("the first");
     assert!(
         drawn.contains("query      category:order") && drawn.contains("0 consumers"),
         "{drawn:?}"

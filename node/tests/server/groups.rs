@@ -320,7 +320,7 @@ async fn metrics_tell_how_far_behind_a_group_is() {
     cluster.stop_all().await;
 }
 
-async fn scrape(address: &str, path: &str) -> String {
+pub(crate) async fn scrape(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("it reads");

@@ -1,7 +1,6 @@
 //! Shows groups, how far they are, and what is parked.
 
-use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::io::{self, Write};
 
 use clap::Args;
 use quorate_client::{Group, GroupConsumer, ParkedEvent};
@@ -14,13 +13,8 @@ use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::{EventLine, count_of, event_line, write_event_plain, write_json};
 use crate::query;
-use crate::reader::Reader;
 use crate::screen::write_line;
-
-/// How often a group is looked at while it is watched.
-const WATCHED_EVERY: Duration = Duration::from_secs(1);
-/// Goes to the first line and empties the screen of a terminal.
-const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
+use crate::watch::Watch;
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
@@ -163,23 +157,18 @@ pub(super) async fn show(args: ShowArgs, global: &Global) -> Result<(), Exit> {
     if !args.watch {
         return Ok(io::stdout().write_all(&shown(&first, global.json())?)?);
     }
-    let (reader, is_drawn) = (Reader::of_output(), io::stdout().is_terminal() && !global.json());
+    let watch = Watch::new(global.json());
     let mut last = Vec::new();
     let mut group = first;
     loop {
-        let now = if is_drawn { shown(&group, false)? } else { line(&group, global.json())? };
-        if is_drawn || now != last {
-            let mut output = io::stdout().lock();
-            if is_drawn {
-                output.write_all(CLEAR)?;
-            }
-            output.write_all(&now)?;
-            output.flush()?;
+        let now =
+            if watch.is_drawn() { shown(&group, false)? } else { line(&group, global.json())? };
+        if watch.is_drawn() || now != last {
+            watch.show(&now)?;
             last = now;
         }
-        tokio::select! {
-            () = tokio::time::sleep(WATCHED_EVERY) => {}
-            () = reader.gone() => return Ok(()),
+        if !watch.goes_on().await {
+            return Ok(());
         }
         group = reference.show_as(global.consistency).await?;
     }
