@@ -14,7 +14,7 @@ use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::{count_of, remark, write_json};
-use crate::screen::fitting;
+use crate::screen::write_line;
 use crate::watch::Watch;
 
 /// Show how far projections and process managers are.
@@ -164,16 +164,16 @@ fn write_table(output: &mut impl Write, told: &Runners, runners: &[&Runner]) -> 
         format!("{name:<width$}  {kind:<15}  {position:>10}  {behind:>10}  {heard:>5}  {state}")
     };
     let head = row("name", "kind", ["position", "behind", "heard"], "state");
-    writeln!(output, "{}", fitting(&head))?;
+    write_line(output, &head)?;
     let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
     for runner in runners {
         let RunnerReport { name, kind, position, .. } = &runner.report;
         let (position, behind) = (number(position.map(|at| at.0)), number(told.behind(runner)));
         let (kind, heard) = (kind.as_str().replace('-', " "), age::rough(runner.heard_ago));
         let line = row(name, &kind, [&position, &behind, &heard], &state_of(runner));
-        writeln!(output, "{}", fitting(&line))?;
+        write_line(output, &line)?;
         for detail in details(told, runner) {
-            writeln!(output, "{}", fitting(&format!("  {detail}")))?;
+            write_line(output, format_args!("  {detail}"))?;
         }
     }
     Ok(())
