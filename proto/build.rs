@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "quorate/v1/events.proto",
     "quorate/v1/groups.proto",
     "quorate/v1/cluster.proto",
+    "quorate/v1/runners.proto",
     "quorate/peer/v1/forward.proto",
     "quorate/peer/v1/groups.proto",
     "quorate/peer/v1/raft.proto",

@@ -1,4 +1,4 @@
-//! Appends an event to a stream, checked against the version that the decision was made on.
+//! Appends an event to a stream if the stream is still at the version that the decision was made on.
 //!
 //! Run it beside `quorate dev`: `cargo run -p quorate-client --example append`.
 

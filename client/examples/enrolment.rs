@@ -1,6 +1,6 @@
 //! Enrols students in courses: a student takes at most 10 courses, a course has a capacity, and both rules hold
 //! however many enrol at once. Neither rule belongs to one stream, so the decision is made from a query by
-//! tags, and its event is appended unless something came since that the query finds.
+//! tags, and its event is appended unless the query matches an event that was appended since.
 //!
 //! Run it beside `quorate dev`: `cargo run -p quorate-client --example enrolment`.
 
@@ -8,7 +8,7 @@ use quorate_client::{AppendError, Client, Event, Expect, Query};
 
 const COURSES_PER_STUDENT: usize = 10;
 
-/// What came of it.
+/// The result of an enrolment.
 #[derive(Debug)]
 enum Enrolment {
     Done { position: u64 },
@@ -24,7 +24,7 @@ async fn enrol(
     let (student, course) = (format!("student:{student}"), format!("course:{course}"));
     let enrolled = |tag: &str| Query::item().types(["Enrolled"]).tags([tag]);
     loop {
-        // Everything that the decision rests on, as of one point of the log.
+        // All events that the decision rests on, as of one position of the log.
         let relevant = enrolled(&student).or(enrolled(&course));
         let known = client.read(relevant.clone()).collect().await?;
         let of_student = known.events.iter().filter(|event| event.tags.contains(&student));
@@ -43,7 +43,7 @@ async fn enrol(
         let enrolling = client.transaction().write(stream, Expect::Any, [event]);
         match enrolling.unless(relevant, known.as_of).commit().await {
             Ok(done) => return Ok(Enrolment::Done { position: done.position }),
-            // Somebody else was faster: look again.
+            // Another writer was faster: read again and decide again.
             Err(AppendError::Conflict(_)) => {}
             Err(other) => return Err(other.into()),
         }

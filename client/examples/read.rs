@@ -1,4 +1,4 @@
-//! Reads a stream, then what a query finds in the whole log.
+//! Reads a stream, then the events that a query finds in the whole log.
 //!
 //! Run it beside `quorate dev`: `cargo run -p quorate-client --example read`.
 

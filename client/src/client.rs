@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quorate_proto::limits::{APPEND_BYTES_MAX, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX};
 use quorate_proto::wire::v1::StatusResponse;
-use quorate_proto::{Category, Invalid, Listed, Outcome, Path, Problem, StreamName};
+use quorate_proto::{Category, Invalid, ListTarget, Outcome, Path, Problem, StreamName};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::connection::Headers;
 use crate::connector::{Connector, Transport};
 use crate::driver;
 use crate::event::Event;
-use crate::flights::Flight;
+use crate::in_flight::InFlightAppend;
 use crate::members::{self, GREETING_TIME, learn};
 use crate::names::ListRequest;
 use crate::nodes::Nodes;
@@ -45,7 +45,7 @@ pub struct Client {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) nodes: Arc<Nodes>,
-    pub(crate) submissions: mpsc::UnboundedSender<Flight>,
+    pub(crate) submissions: mpsc::UnboundedSender<InFlightAppend>,
     pub(crate) appends_left: Arc<Semaphore>,
     pub(crate) bytes_left: Arc<Semaphore>,
     pub(crate) bytes_in_flight: usize,
@@ -233,7 +233,7 @@ impl Client {
     /// # let _ = tenant; Ok(()) }
     /// ```
     pub fn streams(&self) -> ListRequest {
-        ListRequest::new(self.clone(), Listed::Streams)
+        ListRequest::new(self.clone(), ListTarget::Streams)
     }
 
     /// Lists the categories of streams, by name, with the number of events recorded in each.
@@ -246,7 +246,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn categories(&self) -> ListRequest {
-        ListRequest::new(self.clone(), Listed::Categories)
+        ListRequest::new(self.clone(), ListTarget::Categories)
     }
 
     /// Lists the paths that streams lie in, by name, with the number of events recorded in each.
@@ -257,7 +257,7 @@ impl Client {
     /// # let _ = below; Ok(()) }
     /// ```
     pub fn paths(&self) -> ListRequest {
-        ListRequest::new(self.clone(), Listed::Paths)
+        ListRequest::new(self.clone(), ListTarget::Paths)
     }
 
     /// Lists the types of events, by name, with the number of events recorded of each.
@@ -268,7 +268,7 @@ impl Client {
     /// # let _ = types; Ok(()) }
     /// ```
     pub fn types(&self) -> ListRequest {
-        ListRequest::new(self.clone(), Listed::Types)
+        ListRequest::new(self.clone(), ListTarget::Types)
     }
 
     /// Sends an append of unknown outcome again. If it is in the log, the answer is its first

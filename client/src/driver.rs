@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::Permit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
-use crate::flights::{Flight, Flights};
+use crate::in_flight::{InFlightAppend, InFlightAppends};
 use crate::nodes::Nodes;
 use crate::session::{Session, outcome_of};
 
@@ -25,18 +25,18 @@ const REST_MIN: Duration = Duration::from_millis(20);
 const REST_MAX: Duration = Duration::from_millis(500);
 
 /// Runs until the client is gone and every append has its verdict.
-pub(crate) async fn run(nodes: Arc<Nodes>, submissions: mpsc::UnboundedReceiver<Flight>) {
+pub(crate) async fn run(nodes: Arc<Nodes>, submissions: mpsc::UnboundedReceiver<InFlightAppend>) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let open = true;
-    let flights = Flights::default();
-    let mut driver = Driver { nodes, submissions, open, flights, tick, rest: REST_MIN };
+    let in_flight = InFlightAppends::default();
+    let mut driver = Driver { nodes, submissions, open, in_flight, tick, rest: REST_MIN };
     while driver.has_work().await {
         let nodes = Arc::clone(&driver.nodes);
         let opened = driver.meanwhile(Session::open(&nodes)).await;
         let ended = match opened {
             Ok(session) => {
-                driver.flights.opened();
+                driver.in_flight.opened();
                 let address = session.address.clone();
                 driver.serve(session).await.inspect_err(|problem| {
                     tracing::debug!(address, %problem, "the session ended");
@@ -46,8 +46,8 @@ pub(crate) async fn run(nodes: Arc<Nodes>, submissions: mpsc::UnboundedReceiver<
             Err(problem) => Err(problem),
         };
         if let Err(problem) = ended {
-            driver.flights.lost(Instant::now(), &problem);
-            driver.flights.set_trouble(problem);
+            driver.in_flight.lost(Instant::now(), &problem);
+            driver.in_flight.set_trouble(problem);
             let rest = driver.rest;
             driver.rest = (rest * 2).min(REST_MAX);
             driver.meanwhile(tokio::time::sleep(rest)).await;
@@ -57,10 +57,10 @@ pub(crate) async fn run(nodes: Arc<Nodes>, submissions: mpsc::UnboundedReceiver<
 
 struct Driver {
     nodes: Arc<Nodes>,
-    submissions: mpsc::UnboundedReceiver<Flight>,
+    submissions: mpsc::UnboundedReceiver<InFlightAppend>,
     /// True while somebody can still submit appends.
     open: bool,
-    flights: Flights,
+    in_flight: InFlightAppends,
     tick: Interval,
     /// The time to wait when the next session fails; every answer resets it.
     rest: Duration,
@@ -69,11 +69,11 @@ struct Driver {
 impl Driver {
     /// Waits until an append is under way; returns false when no more can come.
     async fn has_work(&mut self) -> bool {
-        while self.flights.is_empty() && self.open {
+        while self.in_flight.is_empty() && self.open {
             let flight = self.submissions.recv().await;
             self.take_in(flight);
         }
-        !self.flights.is_empty()
+        !self.in_flight.is_empty()
     }
 
     /// Waits for a future while appends come in and run out of time.
@@ -84,9 +84,9 @@ impl Driver {
                 biased;
                 output = &mut future => return output,
                 flight = self.submissions.recv(), if self.open => self.take_in(flight),
-                _ = self.tick.tick(), if !self.flights.is_empty() => {
+                _ = self.tick.tick(), if !self.in_flight.is_empty() => {
                     // Between sessions no attempt runs, so none can be overdue.
-                    let _ = self.flights.tick(Instant::now());
+                    let _ = self.in_flight.tick(Instant::now());
                 }
             }
         }
@@ -100,8 +100,8 @@ impl Driver {
         let mut moved = false;
         let mut old = false;
         let mut life = pin!(sleep_until(since + SESSION_LIFE));
-        while self.flights.has_sent()
-            || (!old && (!self.flights.is_empty() || (self.open && !moved)))
+        while self.in_flight.has_sent()
+            || (!old && (!self.in_flight.is_empty() || (self.open && !moved)))
         {
             tokio::select! {
                 biased;
@@ -112,15 +112,15 @@ impl Driver {
                     self.hear(answers)?;
                 }
                 flight = self.submissions.recv(), if self.open => self.take_in(flight),
-                permit = requests.reserve(), if writable && !old && self.flights.has_unsent() => {
+                permit = requests.reserve(), if writable && !old && self.in_flight.has_unsent() => {
                     match permit {
                         Ok(permit) => self.send(permit, since),
                         // The stream has ended; the answers will give the reason.
                         Err(_) => writable = false,
                     }
                 }
-                _ = self.tick.tick(), if !self.flights.is_empty() => {
-                    self.flights.tick(Instant::now())?;
+                _ = self.tick.tick(), if !self.in_flight.is_empty() => {
+                    self.in_flight.tick(Instant::now())?;
                 }
             }
         }
@@ -128,7 +128,7 @@ impl Driver {
     }
 
     fn send(&mut self, permit: Permit<'_, AppendSessionRequest>, since: Instant) {
-        let appends = self.flights.take(Instant::now(), since, MESSAGE_BYTES);
+        let appends = self.in_flight.take(Instant::now(), since, MESSAGE_BYTES);
         if !appends.is_empty() {
             permit.send(AppendSessionRequest { appends });
         }
@@ -140,7 +140,7 @@ impl Driver {
         for answer in answers {
             self.rest = REST_MIN;
             let number = answer.number;
-            let heard = self.flights.answered(now, number, outcome_of(answer));
+            let heard = self.in_flight.answered(now, number, outcome_of(answer));
             // A failed answer does not spoil the answers behind it.
             ending = ending.and(heard);
         }
@@ -148,14 +148,14 @@ impl Driver {
     }
 
     /// Takes in an append, and all others that wait: together they make one message.
-    fn take_in(&mut self, flight: Option<Flight>) {
+    fn take_in(&mut self, flight: Option<InFlightAppend>) {
         let Some(flight) = flight else {
             self.open = false;
             return;
         };
-        self.flights.push(flight);
+        self.in_flight.push(flight);
         while let Ok(flight) = self.submissions.try_recv() {
-            self.flights.push(flight);
+            self.in_flight.push(flight);
         }
     }
 }

@@ -27,7 +27,7 @@ const LASTING_ROUNDS_MAX: usize = 4;
 /// Where a feed stands: everything that it is asked for and that is at or below has been handed out. Resume with
 /// `after(mark.version)` when a stream is followed, else with `after(mark.position)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
+pub struct Cursor {
     /// The position.
     pub position: u64,
     /// Of a stream that is followed: its version.
@@ -41,12 +41,12 @@ pub enum Message {
     /// The next event; each once.
     Event(RecordedEvent),
     /// What was there has been handed out; from now on events come as they are appended.
-    CaughtUp(Mark),
+    CaughtUp(Cursor),
     /// The feed does not see what is appended now: it reads too slowly, or its node was lost. It catches up by
     /// itself, without a gap, and says so.
-    FellBehind(Mark),
+    FellBehind(Cursor),
     /// Nothing new matched up to here; told now and then while the log grows.
-    Progress(Mark),
+    Progress(Cursor),
 }
 
 /// Events of a stream or a query, those that are there and those to come, in the order of the log, each once.
@@ -65,10 +65,11 @@ pub struct Feed {
     /// What is still to be read, or what is wrong with it.
     read: Result<proto::Read, Invalid>,
     snapshot: Option<RecordedSnapshot>,
+    passed_over: Option<u32>,
     incoming: Option<Incoming<ReadResponse>>,
     patience: Patience,
     turn: usize,
-    mark: Mark,
+    mark: Cursor,
     is_caught_up: bool,
     ended: bool,
     ready: VecDeque<Message>,
@@ -85,10 +86,11 @@ impl Feed {
             client,
             read,
             snapshot: None,
+            passed_over: None,
             incoming: None,
             patience: Patience::new(REST_MAX),
             turn,
-            mark: Mark::default(),
+            mark: Cursor::default(),
             is_caught_up: false,
             ended: false,
             ready: VecDeque::new(),
@@ -98,6 +100,12 @@ impl Feed {
     /// The snapshot that the events follow, if it was asked for and there is one; known once there was a message.
     pub fn snapshot(&self) -> Option<&RecordedSnapshot> {
         self.snapshot.as_ref()
+    }
+
+    /// The schema of the snapshot that is kept, where it is newer than [`crate::ReadRequest::snapshot_schema_max`] and
+    /// was passed over; known once there was a message.
+    pub fn snapshot_schema_passed_over(&self) -> Option<u32> {
+        self.passed_over
     }
 
     /// The next message; waits while there is none. `None` only when the limit of the read was handed out.
@@ -221,14 +229,14 @@ impl Feed {
             if let Some(limit) = &mut read.limit {
                 *limit = limit.saturating_sub(1);
             }
-            self.mark = Mark { position, version: of_stream.then_some(version) };
+            self.mark = Cursor { position, version: of_stream.then_some(version) };
             self.ready.push_back(Message::Event(RecordedEvent::from(event)));
         }
         Ok(())
     }
 
     /// Notes how far all was handed out; the next node goes on from there.
-    fn pass(&mut self, mark: v1::Mark) -> Result<(), Problem> {
+    fn pass(&mut self, mark: v1::Cursor) -> Result<(), Problem> {
         let read = self.read.as_mut().map_err(|invalid| Problem::from(invalid.clone()))?;
         let number = match (&read.source, mark.version) {
             (ProtoSource::Query(_), _) => mark.position,
@@ -246,7 +254,7 @@ impl Feed {
         read.bounds.after = number;
         let position = self.mark.position.max(mark.position);
         let of_stream = matches!(read.source, ProtoSource::Stream { .. });
-        self.mark = Mark { position, version: of_stream.then_some(number) };
+        self.mark = Cursor { position, version: of_stream.then_some(number) };
         Ok(())
     }
 
@@ -255,6 +263,8 @@ impl Feed {
         if !std::mem::take(&mut read.with_snapshot) {
             return Ok(());
         }
+        read.snapshot_schema_max = None;
+        self.passed_over = Some(point.snapshot_schema_passed_over).filter(|schema| *schema > 0);
         if let Some(snapshot) = point.snapshot {
             let snapshot = proto::RecordedSnapshot::try_from(snapshot)
                 .map_err(|invalid| not_understood(&invalid.to_string()))?;

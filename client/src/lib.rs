@@ -43,8 +43,8 @@ mod connector;
 mod driver;
 mod event;
 mod feed;
-mod flights;
 mod group;
+mod in_flight;
 mod incoming;
 mod kept;
 mod members;
@@ -53,6 +53,7 @@ mod nodes;
 mod outcome;
 mod query;
 mod read;
+mod runners;
 mod session;
 mod settings;
 mod snapshot;
@@ -66,20 +67,22 @@ pub use append::{AppendError, Conflict, Done, Expect, UnknownAppend};
 pub use client::{Builder, Client};
 pub use connector::Transport;
 pub use event::{DecodeError, Event, EventError, RecordedEvent};
-pub use feed::{Feed, Mark, Message};
+pub use feed::{Cursor, Feed, Message};
 pub use group::{
     ConsumeRequest, Consumer, CreateGroup, Delivery, Group, GroupConsumer, GroupRef, GroupSettings,
     ParkedEvent, Settler,
 };
 pub use http;
-pub use names::{ListRequest, Listed, ListedStream, NameStream};
+pub use names::{ListEntry, ListRequest, ListedStream, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::json::compact as compact_json;
 pub use quorate_proto::{
     Consistency, ErrorKind, EventId, EventType, Failure, Invalid, Outcome, Position, Problem,
-    Selection, Strategy, StreamName, Timestamp, Version, Violation,
+    REPORTED_EVERY, Runner, RunnerKind, RunnerReport, RunnerState, SILENT_AFTER, Selection,
+    Strategy, StreamName, Timestamp, Version, Violation,
 };
 pub use read::{EventStream, Events, ReadRequest};
+pub use runners::Runners;
 pub use settings::{ScopeState, Settings, SettingsInForce, StreamState};
 pub use snapshot::{RecordedSnapshot, Snapshot};
 pub use status::{ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged};

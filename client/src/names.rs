@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use quorate_proto::wire::v1::{ListNamesRequest as WireRequest, ListNamesResponse};
 use quorate_proto::{
-    Category, Consistency, Invalid, Listed as ProtoListed, Listing, Named, Path, Position, Problem,
+    Category, Consistency, Invalid, ListEntry as WireEntry, ListRequest as Listing, ListTarget,
+    Path, Position, Problem,
 };
 use tokio::time::Instant;
 
@@ -16,7 +17,7 @@ use crate::read::{late, not_understood, unavailable};
 
 /// One entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListEntry {
     /// The name.
     pub name: String,
     /// For a stream: the number of its events that can be read. Otherwise: the number of recorded events, including
@@ -37,14 +38,14 @@ pub struct ListedStream {
     pub closed: bool,
 }
 
-impl From<Named> for Listed {
-    fn from(named: Named) -> Listed {
+impl From<WireEntry> for ListEntry {
+    fn from(named: WireEntry) -> ListEntry {
         let stream = named.stream.map(|stream| ListedStream {
             version: stream.version.0,
             first_version: stream.first_version.0,
             closed: stream.closed,
         });
-        Listed { name: named.name, events: named.events, stream }
+        ListEntry { name: named.name, events: named.events, stream }
     }
 }
 
@@ -67,18 +68,18 @@ pub struct ListRequest {
 }
 
 impl ListRequest {
-    pub(crate) fn new(client: Client, listed: ProtoListed) -> ListRequest {
+    pub(crate) fn new(client: Client, listed: ListTarget) -> ListRequest {
         ListRequest { client, listing: Ok(Listing::of(listed)) }
     }
 
     /// Lists only the streams of a category, in any path. They are searched among all streams.
     pub fn of_category(self, name: impl AsRef<str>) -> ListRequest {
-        self.within(Category::new(name).map(ProtoListed::StreamsOf))
+        self.within(Category::new(name).map(ListTarget::StreamsOf))
     }
 
     /// Lists only the streams in a path.
     pub fn in_path(self, name: impl AsRef<str>) -> ListRequest {
-        self.within(Path::new(name).map(ProtoListed::StreamsIn))
+        self.within(Path::new(name).map(ListTarget::StreamsIn))
     }
 
     /// Lists only names with this prefix.
@@ -117,7 +118,7 @@ impl ListRequest {
     }
 
     /// Returns the whole list, in memory.
-    pub async fn collect(self) -> Result<Vec<Listed>, Problem> {
+    pub async fn collect(self) -> Result<Vec<ListEntry>, Problem> {
         let mut list = self.list().await?;
         let mut names = Vec::new();
         while let Some(listed) = list.try_next().await? {
@@ -146,9 +147,9 @@ impl ListRequest {
         Ok(names)
     }
 
-    fn within(mut self, listed: Result<ProtoListed, Invalid>) -> ListRequest {
+    fn within(mut self, listed: Result<ListTarget, Invalid>) -> ListRequest {
         self.listing = self.listing.and_then(|listing| {
-            if listing.listed != ProtoListed::Streams {
+            if listing.listed != ListTarget::Streams {
                 return Err(Invalid::new("within", "is told twice, or of what is no stream"));
             }
             Ok(Listing { listed: listed?, ..listing })
@@ -179,7 +180,7 @@ pub struct NameStream {
     incoming: Option<Incoming<ListNamesResponse>>,
     patience: Patience,
     ended: bool,
-    ready: VecDeque<Listed>,
+    ready: VecDeque<ListEntry>,
 }
 
 impl NameStream {
@@ -189,7 +190,7 @@ impl NameStream {
     }
 
     /// Returns the names as a stream of `futures`; it ends after an error.
-    pub fn into_stream(self) -> BoxStream<'static, Result<Listed, Problem>> {
+    pub fn into_stream(self) -> BoxStream<'static, Result<ListEntry, Problem>> {
         let next = |mut names: NameStream| async move {
             Ok(names.try_next().await?.map(|listed| (listed, names)))
         };
@@ -197,7 +198,7 @@ impl NameStream {
     }
 
     /// Returns the next name; `None` at the end. Cancelling it loses nothing.
-    pub async fn try_next(&mut self) -> Result<Option<Listed>, Problem> {
+    pub async fn try_next(&mut self) -> Result<Option<ListEntry>, Problem> {
         while self.ready.is_empty() && !self.ended {
             let Some(incoming) = &mut self.incoming else {
                 self.find_node().await?;
@@ -234,7 +235,7 @@ impl NameStream {
         if let Some(limit) = &mut self.listing.limit {
             *limit = limit.saturating_sub(names.len() as u64);
         }
-        self.ready.extend(names.into_iter().map(|listed| Named::from(listed).into()));
+        self.ready.extend(names.into_iter().map(|listed| WireEntry::from(listed).into()));
         self.listing.after = after;
         // The next node must see at least the same position.
         self.as_of = self.as_of.max(as_of);

@@ -10,6 +10,7 @@ use quorate_proto::wire::problem_of;
 use quorate_proto::wire::v1::cluster_client::ClusterClient;
 use quorate_proto::wire::v1::events_client::EventsClient;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
+use quorate_proto::wire::v1::runners_client::RunnersClient;
 use quorate_proto::{Address, ErrorKind, Invalid, NoAddress, Outcome, Problem};
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
@@ -223,6 +224,10 @@ impl Nodes {
 
     pub(crate) fn cluster(&self, address: &str) -> Result<ClusterClient<Connection>, Problem> {
         Ok(ClusterClient::new(self.connection(address)?))
+    }
+
+    pub(crate) fn runners(&self, address: &str) -> Result<RunnersClient<Connection>, Problem> {
+        Ok(RunnersClient::new(self.connection(address)?))
     }
 
     /// The connection to a node; made when it is first used, and again when it was lost.

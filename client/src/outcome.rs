@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_proto::{Append, Appended, ErrorKind, Expectation, Outcome, Problem};
+use quorate_proto::{Append, Appended, ErrorKind, Expectation, Invalid, Outcome, Problem};
 use tokio::time::Instant;
 
 use crate::append::{AppendError, Done, Unresolved};
@@ -220,10 +220,12 @@ impl Attempts {
 /// after it. That none was appended *before* it is certain: the check for repeated appends comes first.
 ///
 /// A violated condition is none of these: the event that violates it may be removed, and then an earlier
-/// attempt that is still on its way is appended after all.
+/// attempt that is still on its way is appended after all. Nor is a condition that begins in the future: the log may
+/// come there.
 fn never_becomes_true_again(problem: &Problem) -> bool {
     match problem.kind {
-        ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::StreamClosed => true,
+        ErrorKind::Invalid => problem.field != Invalid::FUTURE,
+        ErrorKind::TooLarge | ErrorKind::StreamClosed => true,
         ErrorKind::Conflict => problem.failures.iter().any(
             |failure| matches!(failure.expected, Expectation::Exactly(version) if failure.actual > version),
         ),
@@ -311,6 +313,7 @@ mod tests {
         let passing = || Answered(Err(conflict(Expectation::None, 2)));
         let violation = Violation { condition: 0, position: Position(9) };
         let violated = || Answered(Err(Problem::conflict(Vec::new(), vec![violation])));
+        let future = || Answered(Err(Invalid::from_the_future(9, "the log ends before").into()));
         let refused = |kind| Answered(Err(problem(kind, Outcome::NotAppended)));
         let unknown = |kind| Answered(Err(problem(kind, Outcome::Unknown)));
         let settled = SETTLED_MS + 1;
@@ -336,6 +339,11 @@ mod tests {
             (
                 "a passing rejection waits for the lost attempt's deadline",
                 vec![(0, Sent), (5, Lost), (9, Sent), (10, passing())],
+                Then::Again(settled),
+            ),
+            (
+                "the log may come to what is from the future",
+                vec![(0, Sent), (5, Lost), (9, Sent), (10, future())],
                 Then::Again(settled),
             ),
             (

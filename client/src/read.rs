@@ -84,8 +84,8 @@ impl ReadRequest {
     }
 
     /// Begins with the newest snapshot of the stream, if there is one; then only the events after it are read.
-    /// Needs a stream, read whole and forwards. A program that finds a snapshot of a schema newer than it knows
-    /// reads once more without, if its events were not truncated.
+    /// Needs a stream, read whole and forwards. A program that may meet a snapshot of a newer schema, because
+    /// another version of it runs too, tells [`ReadRequest::snapshot_schema_max`].
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -98,6 +98,27 @@ impl ReadRequest {
     /// ```
     pub fn with_snapshot(self) -> ReadRequest {
         self.with(|read| read.with_snapshot = true)
+    }
+
+    /// The newest schema of a snapshot that this program understands, at least 1; with
+    /// [`ReadRequest::with_snapshot`]. A snapshot of a newer schema is passed over: the answer holds all events of
+    /// the stream that were not truncated, at one point, and no snapshot, and names the schema in
+    /// [`Events::snapshot_schema_passed_over`].
+    ///
+    /// # Errors
+    /// `Invalid` when the read is made: it is 0, or no snapshot was asked for.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let read = client.read("order-42").with_snapshot().snapshot_schema_max(2);
+    /// let order = read.collect().await?;
+    /// if let Some(schema) = order.snapshot_schema_passed_over {
+    ///     println!("a newer program keeps schema {schema}; {} events are read", order.events.len());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn snapshot_schema_max(self, schema: u32) -> ReadRequest {
+        self.with(|read| read.snapshot_schema_max = Some(schema))
     }
 
     /// Finds the system's events too, where the query does not name them.
@@ -158,7 +179,9 @@ impl ReadRequest {
             events.push(event);
         }
         let (version, as_of) = (stream.version(), stream.as_of());
-        Ok(Events { events, version, as_of, snapshot: stream.take_snapshot() })
+        let snapshot_schema_passed_over = stream.snapshot_schema_passed_over();
+        let snapshot = stream.take_snapshot();
+        Ok(Events { events, version, as_of, snapshot, snapshot_schema_passed_over })
     }
 
     /// Begins to read: returns when a node has told the point at which the read is evaluated.
@@ -170,6 +193,7 @@ impl ReadRequest {
             read,
             point: None,
             snapshot: None,
+            passed_over: None,
             incoming: None,
             patience: Patience::new(REST_MAX),
             has_begun: false,
@@ -220,6 +244,9 @@ pub struct Events {
     pub as_of: u64,
     /// If it was asked for and there is one: what the events follow.
     pub snapshot: Option<RecordedSnapshot>,
+    /// The schema of the snapshot that is kept, where it is newer than [`ReadRequest::snapshot_schema_max`] and was
+    /// passed over: the events are all that there are, and follow no snapshot.
+    pub snapshot_schema_passed_over: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -241,6 +268,7 @@ pub struct EventStream {
     read: proto::Read,
     point: Option<Point>,
     snapshot: Option<RecordedSnapshot>,
+    passed_over: Option<u32>,
     /// None while no node works on it.
     incoming: Option<Incoming<ReadResponse>>,
     patience: Patience,
@@ -266,6 +294,12 @@ impl EventStream {
     /// The snapshot that the events follow, if it was asked for and there is one.
     pub fn snapshot(&self) -> Option<&RecordedSnapshot> {
         self.snapshot.as_ref()
+    }
+
+    /// The schema of the snapshot that is kept, where it is newer than [`ReadRequest::snapshot_schema_max`] and was
+    /// passed over.
+    pub fn snapshot_schema_passed_over(&self) -> Option<u32> {
+        self.passed_over
     }
 
     pub(crate) fn take_snapshot(self) -> Option<RecordedSnapshot> {
@@ -370,6 +404,8 @@ impl EventStream {
         self.read.consistency = Consistency::AtLeast(Position(point.as_of));
         // … and the events after the same snapshot.
         self.read.with_snapshot = false;
+        self.read.snapshot_schema_max = None;
+        self.passed_over = Some(point.snapshot_schema_passed_over).filter(|schema| *schema > 0);
         if let Some(snapshot) = point.snapshot {
             let snapshot = proto::RecordedSnapshot::try_from(snapshot)
                 .map_err(|invalid| not_understood(&invalid.to_string()))?;

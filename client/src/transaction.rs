@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::append::{AppendError, Done, Expect, UnknownAppend, Unresolved};
 use crate::client::{Client, Shared};
 use crate::event::Event;
-use crate::flights::Flight;
+use crate::in_flight::InFlightAppend;
 use crate::outcome::Attempts;
 use crate::query::Query;
 
@@ -75,6 +75,9 @@ impl Transaction {
     /// A condition looks at what is there when the append is judged: at nothing that was removed by then. What
     /// violates it counts as there while its deletion or truncation is not answered yet, also if that was sent
     /// first.
+    ///
+    /// A position that the log has not reached is refused, unless the append is a repetition: what came until then
+    /// would be passed over.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -185,7 +188,7 @@ async fn launch(
         return Some((error, caller));
     };
     let attempts = Attempts::new(now, give_up_at, settled_at);
-    let flight = Flight::new(append, attempts, caller, Some(share));
+    let flight = InFlightAppend::new(append, attempts, caller, Some(share));
     // Without its driver the flight is dropped, and so answered.
     let _ = client.shared.submissions.send(flight);
     None

@@ -25,6 +25,13 @@ pub(crate) fn show(span: Duration) -> String {
     whole.map_or("0s".to_owned(), |(unit, each)| format!("{}{unit}", seconds / each))
 }
 
+/// Writes a span for a person, as much of it as there is of the largest unit: `59s`, `3m`, `2h`.
+pub(crate) fn rough(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let fitting = UNITS.iter().rev().find(|(_, each)| seconds >= *each);
+    fitting.map_or("0s".to_owned(), |(unit, each)| format!("{}{unit}", seconds / each))
+}
+
 /// A span of time that may be short: `500ms`, or as everywhere `90s`, `10m`, `2h`.
 pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
     let milliseconds = text.strip_suffix("ms").and_then(|count| count.parse::<u32>().ok());
@@ -54,6 +61,14 @@ mod tests {
         }
         for wrong in ["", "ms", "-1ms", "1.5ms", "10"] {
             assert!(parse_span(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_rough_span_is_told_in_its_largest_unit() {
+        for (seconds, shown) in [(0, "0s"), (59, "59s"), (179, "2m"), (3_600, "1h"), (90_000, "1d")]
+        {
+            assert_eq!(rough(Duration::from_millis(seconds * 1000 + 999)), shown);
         }
     }
 

@@ -8,6 +8,7 @@ use quorate_client::{EventId, EventStream, RecordedEvent};
 use crate::exit::Exit;
 use crate::output::write_event_plain;
 use crate::print::print_events;
+use crate::screen::write_line;
 
 /// More events than this make no tree …
 const EVENTS_MAX: usize = 10_000;
@@ -53,8 +54,9 @@ fn write_tree(output: &mut impl Write, events: &[RecordedEvent]) -> io::Result<(
         while let Some(Branch { event: at, level, is_last }) = branches.pop() {
             let Some(event) = events.get(at) else { continue };
             goes_on.truncate(level.saturating_sub(1));
-            write_indentation(output, &goes_on, level, is_last)?;
-            write_event(output, event, level == 0)?;
+            let indentation = indentation(&goes_on, level, is_last);
+            let event = shown(event, level == 0);
+            write_line(output, format_args!("{indentation}{event}"))?;
             if level > 0 {
                 goes_on.push(!is_last);
             }
@@ -142,31 +144,25 @@ fn circle(causes: &[Option<usize>], place: usize) -> impl Iterator<Item = usize>
     std::iter::successors(Some(place), next)
 }
 
-fn write_indentation(
-    output: &mut impl Write,
-    goes_on: &[bool],
-    level: usize,
-    is_last: bool,
-) -> io::Result<()> {
-    for goes_on in goes_on.iter().take(LEVELS_INDENTED - 1) {
-        write!(output, "{}", if *goes_on { "│  " } else { "   " })?;
-    }
+fn indentation(goes_on: &[bool], level: usize, is_last: bool) -> String {
+    let above = goes_on.iter().take(LEVELS_INDENTED - 1);
+    let mut indentation: String = above.map(|on| if *on { "│  " } else { "   " }).collect();
     if level > 0 {
-        write!(output, "{}", if is_last { "└─ " } else { "├─ " })?;
+        indentation.push_str(if is_last { "└─ " } else { "├─ " });
     }
     if level > LEVELS_INDENTED {
-        write!(output, "(level {level}) ")?;
+        indentation.push_str(&format!("(level {level}) "));
     }
-    Ok(())
+    indentation
 }
 
-fn write_event(output: &mut impl Write, event: &RecordedEvent, is_root: bool) -> io::Result<()> {
+fn shown(event: &RecordedEvent, is_root: bool) -> String {
     let RecordedEvent { position, stream, version, kind, recorded_at, causation_id, .. } = event;
-    write!(output, "{position}  {stream}  {version}  {kind}  {recorded_at}")?;
+    let mut shown = format!("{position}  {stream}  {version}  {kind}  {recorded_at}");
     if is_root && !causation_id.is_empty() {
-        write!(output, "  (caused by {causation_id})")?;
+        shown.push_str(&format!("  (caused by {causation_id})"));
     }
-    writeln!(output)
+    shown
 }
 
 #[cfg(test)]

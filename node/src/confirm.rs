@@ -35,6 +35,10 @@ impl Confirmation {
 fn agrees(answers: &mut impl BufRead) -> io::Result<bool> {
     let mut answer = String::new();
     answers.read_line(&mut answer)?;
+    if !answer.ends_with('\n') {
+        // What is said next is not to stand beside the question.
+        let _ = writeln!(io::stderr());
+    }
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 

@@ -3,13 +3,14 @@
 use std::io::{self, BufWriter, Write};
 
 use futures_util::FutureExt;
-use quorate_client::{Feed, Mark, Message};
+use quorate_client::{Cursor, Feed, Message};
 use quorate_proto::StreamName;
 use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::output::{
-    remark, write_event_json, write_event_plain, write_json, write_snapshot_before_events,
+    remark, write_event_json, write_event_plain, write_json, write_passed_over,
+    write_snapshot_before_events,
 };
 use crate::reader::Reader;
 
@@ -61,8 +62,13 @@ pub(crate) async fn print_feed(mut feed: Feed, printing: Printing<'_>) -> Result
             }
         };
         let Some(message) = next? else { break };
-        if let (Some(stream), Some(snapshot)) = (snapshot_of.take(), feed.snapshot()) {
-            write_snapshot_before_events(&mut output, stream, snapshot, printing.json)?;
+        if let Some(stream) = snapshot_of.take() {
+            if let Some(snapshot) = feed.snapshot() {
+                write_snapshot_before_events(&mut output, stream, snapshot, printing.json)?;
+            }
+            if let Some(schema) = feed.snapshot_schema_passed_over() {
+                write_passed_over(&mut output, schema, printing.json)?;
+            }
         }
         match message {
             Message::Event(event) if printing.json => write_event_json(&mut output, &event)?,
@@ -92,7 +98,7 @@ fn tell(mark: &Message) {
     }
 }
 
-fn place(mark: &Mark) -> String {
+fn place(mark: &Cursor) -> String {
     match mark.version {
         Some(version) => format!("version {version}, position {}", mark.position),
         None => format!("position {}", mark.position),
@@ -100,7 +106,7 @@ fn place(mark: &Mark) -> String {
 }
 
 fn line_of(mark: &Message) -> MarkLine {
-    let at = |mark: &Mark| Some(At { position: mark.position, version: mark.version });
+    let at = |mark: &Cursor| Some(At { position: mark.position, version: mark.version });
     match mark {
         Message::CaughtUp(mark) => MarkLine { caught_up: at(mark), ..MarkLine::default() },
         Message::FellBehind(mark) => MarkLine { fell_behind: at(mark), ..MarkLine::default() },
@@ -115,10 +121,10 @@ mod tests {
 
     #[test]
     fn a_mark_is_one_compact_line() {
-        let mark = Mark { position: 7, version: Some(3) };
+        let mark = Cursor { position: 7, version: Some(3) };
         let line = serde_json::to_string(&line_of(&Message::CaughtUp(mark))).expect("a line");
         assert_eq!(line, r#"{"caught_up":{"position":7,"version":3}}"#);
-        let mark = Mark { position: 7, version: None };
+        let mark = Cursor { position: 7, version: None };
         let line = serde_json::to_string(&line_of(&Message::Progress(mark))).expect("a line");
         assert_eq!(line, r#"{"progress":{"position":7}}"#);
     }

@@ -41,7 +41,7 @@ pub(crate) async fn node(address: &str) -> Option<NodeStatus> {
 }
 
 /// Founds a cluster of the nodes at these peer addresses.
-pub(crate) async fn found(
+pub(crate) async fn bootstrap(
     address: &str,
     peers: Vec<String>,
     chunk_bytes: u64,

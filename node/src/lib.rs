@@ -28,6 +28,8 @@ mod reader;
 mod screen;
 pub mod server;
 mod size;
+mod stop;
+mod watch;
 
 pub use exit::Exit;
 pub use ports::free_addresses;

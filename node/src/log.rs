@@ -1,7 +1,7 @@
 //! The log of a node, on standard error: a line that cannot be written is dropped and counted, and nobody waits for it.
 
 use std::any::Any;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::exit::Exit;
+use crate::screen;
 
 /// Lines that wait to be written; more are dropped. Whoever reads the log may be slow, or stand still.
 const LINES_WAITING_MAX: usize = 1024;
@@ -41,7 +42,7 @@ pub(crate) fn start(filter: &str) -> Result<Log, Exit> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(log.clone())
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(screen::errors_in_colour())
         // Its own word on a failed write is `eprintln!`, which panics. Ours never fails, so it never has one.
         .log_internal_errors(false)
         .init();

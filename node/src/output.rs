@@ -11,7 +11,7 @@ use quorate_proto::{Problem, StreamName};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::screen::fitting;
+use crate::screen::write_line;
 
 /// An event as a JSON line, in the order of the fields that users rely on.
 #[derive(Serialize)]
@@ -122,7 +122,7 @@ pub(crate) fn write_snapshot(
         (None, _) => format!("({} bytes)", data.len()),
     };
     let line = format!("snapshot  {stream}  {version}  {recorded_at}  {data}");
-    writeln!(output, "{}", fitting(&line))
+    write_line(output, line)
 }
 
 /// Writes the snapshot that events follow: in JSON as a line that is no event.
@@ -139,6 +139,28 @@ pub(crate) fn write_snapshot_before_events(
     write_snapshot(output, stream, snapshot, json)
 }
 
+#[derive(Serialize)]
+struct PassedOver {
+    snapshot_passed_over: Schema,
+}
+
+#[derive(Serialize)]
+struct Schema {
+    schema: u32,
+}
+
+/// Writes that the events follow no snapshot, because the one that is kept is of a newer schema.
+pub(crate) fn write_passed_over(
+    output: &mut impl Write,
+    schema: u32,
+    json: bool,
+) -> io::Result<()> {
+    match json {
+        true => write_json(output, &PassedOver { snapshot_passed_over: Schema { schema } }),
+        false => writeln!(output, "(a snapshot of schema {schema} is passed over)"),
+    }
+}
+
 /// Writes an event for a person.
 pub(crate) fn write_event_plain(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> {
     let RecordedEvent { position, stream, version, kind, recorded_at, data, .. } = event;
@@ -151,7 +173,7 @@ pub(crate) fn write_event_plain(output: &mut impl Write, event: &RecordedEvent) 
     if !event.tags.is_empty() {
         line.push_str(&format!("  [{}]", event.tags.join(", ")));
     }
-    writeln!(output, "{}", fitting(&line))
+    write_line(output, line)
 }
 
 /// How many of something, for a person: `1 event`, `2 events`.

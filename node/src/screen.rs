@@ -1,17 +1,39 @@
 //! The terminal that standard output may be: how wide it is, and what of a line fits.
 
 use std::borrow::Cow;
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 
 use terminal_size::{Width, terminal_size_of};
 use unicode_width::UnicodeWidthChar;
 
-/// As much of a line as fits on the terminal; the whole line if standard output is none.
-pub(crate) fn fitting(line: &str) -> Cow<'_, str> {
+/// Tells if standard error takes colours: it is a terminal that has them, and `NO_COLOR` is not set; or
+/// `CLICOLOR_FORCE` is.
+pub(crate) fn errors_in_colour() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// Writes a line of a list: as much of it as fits on the terminal, or the whole line if standard output is none.
+pub(crate) fn write_line(output: &mut impl Write, line: impl Display) -> io::Result<()> {
     match terminal_size_of(io::stdout()) {
-        Some((Width(columns), _)) => cut(line, columns.into()),
-        None => line.into(),
+        Some((Width(columns), _)) => {
+            writeln!(output, "{}", cut(&harmless(&line.to_string()), columns.into()))
+        }
+        None => writeln!(output, "{line}"),
     }
+}
+
+/// A line that moves nothing on the terminal: its text may come from whoever appended it.
+fn harmless(line: &str) -> Cow<'_, str> {
+    if !line.contains(char::is_control) {
+        return line.into();
+    }
+    let shown = |c: char| match c {
+        '\t' | '\n' | '\r' => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    line.chars().map(shown).collect()
 }
 
 /// As much of a line as fits in so many columns; `…` stands for what does not.
@@ -34,6 +56,13 @@ fn cut(line: &str, columns: usize) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_commands_no_terminal() {
+        let told = "a\x1b[2J\tb\r\nc\u{9b}d";
+        assert_eq!(harmless(told), "a\u{fffd}[2J b  c\u{fffd}d");
+        assert!(matches!(harmless("├─ ä"), Cow::Borrowed("├─ ä")));
+    }
 
     #[test]
     fn a_line_is_cut_where_the_terminal_ends() {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
+#[path = "commands/completions.rs"]
+mod completions;
 #[path = "commands/exit_codes.rs"]
 mod exit_codes;
 #[path = "commands/export.rs"]
@@ -17,6 +19,12 @@ mod export;
 mod import;
 #[path = "commands/options.rs"]
 mod options;
+#[path = "commands/progress.rs"]
+mod progress;
+#[path = "commands/signals.rs"]
+mod signals;
+#[path = "commands/terminal.rs"]
+mod terminal;
 #[path = "commands/values.rs"]
 mod values;
 

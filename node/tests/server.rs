@@ -1,5 +1,6 @@
 //! Three servers in one process, asked over the wire as a program in any language would.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate_node::server::{Server, ServerOptions};
@@ -26,10 +27,14 @@ mod conditions;
 mod follow;
 #[path = "server/groups.rs"]
 mod groups;
+#[path = "server/health.rs"]
+mod health;
 #[path = "server/limits.rs"]
 mod limits;
 #[path = "server/retries.rs"]
 mod retries;
+#[path = "server/runners.rs"]
+mod runners;
 #[path = "server/sessions.rs"]
 mod sessions;
 #[path = "server/space.rs"]
@@ -39,12 +44,32 @@ mod streams;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+fn options(directory: PathBuf, listen: &str, peer_listen: &str) -> ServerOptions {
+    ServerOptions {
+        directory,
+        listen: listen.to_owned(),
+        peer_listen: peer_listen.to_owned(),
+        metrics_listen: None,
+        advertise: listen.to_owned(),
+        peer_advertise: peer_listen.to_owned(),
+        insecure: false,
+        timing: Timing::default(),
+        segment_bytes: 1024 * 1024,
+        kept_log_bytes: None,
+        reserve_bytes: None,
+        scrub_bytes_per_second: 0,
+        block_cache_bytes: 1024 * 1024,
+        accept_clock: false,
+        moved: false,
+    }
+}
+
 struct Cluster {
     servers: Vec<Option<Server<TokioHost>>>,
     addresses: Vec<String>,
     /// Where the first of them serves its metrics.
     metrics: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -61,28 +86,15 @@ impl Cluster {
         let (addresses, peers) = addresses.split_at(3);
         let mut servers = Vec::new();
         for (number, (listen, peer_listen)) in addresses.iter().zip(peers).enumerate() {
-            let options = ServerOptions {
-                directory: folder.path().join(number.to_string()),
-                listen: listen.clone(),
-                peer_listen: peer_listen.clone(),
-                metrics_listen: (number == 0).then(|| metrics.clone()),
-                advertise: listen.clone(),
-                peer_advertise: peer_listen.clone(),
-                insecure: false,
-                timing: Timing::default(),
-                segment_bytes: 1024 * 1024,
-                kept_log_bytes: None,
-                reserve_bytes,
-                scrub_bytes_per_second: 0,
-                block_cache_bytes: 1024 * 1024,
-                accept_clock: false,
-                moved: false,
-            };
+            let directory = folder.path().join(number.to_string());
+            let metrics_listen = (number == 0).then(|| metrics.clone());
+            let options = options(directory, listen, peer_listen);
+            let options = ServerOptions { metrics_listen, reserve_bytes, ..options };
             let server = Server::start(TokioHost::new(), options).await.expect("it starts");
             servers.push(Some(server));
         }
         let (addresses, metrics) = (addresses.to_vec(), metrics.clone());
-        let cluster = Cluster { servers, addresses, metrics, _folder: folder };
+        let cluster = Cluster { servers, addresses, metrics, folder };
         let request = v1::InitRequest { peers: peers.to_vec(), chunk_bytes: 0 };
         let mut operator = ClusterClient::new(cluster.channel(0).await);
         let founded = operator.init(request).await.expect("it is founded").into_inner();
@@ -115,6 +127,27 @@ impl Cluster {
             }
         };
         tokio::time::timeout(PATIENCE, asking).await.expect("a leader")
+    }
+
+    /// What a node says to health checks of itself and of its service; they change one after the other.
+    async fn health(&self, node: usize) -> [ServingStatus; 2] {
+        let mut health = HealthClient::new(self.channel(node).await);
+        let mut told = [ServingStatus::Unknown; 2];
+        for (told, service) in told.iter_mut().zip(["", "quorate.v1.Events"]) {
+            let asked = HealthCheckRequest { service: service.to_owned() };
+            *told = health.check(asked).await.expect("health").into_inner().status();
+        }
+        told
+    }
+
+    async fn until_health(&self, node: usize, expected: ServingStatus) {
+        let asking = async {
+            while self.health(node).await != [expected; 2] {
+                tokio::task::yield_now().await;
+            }
+        };
+        let told = tokio::time::timeout(PATIENCE, asking).await;
+        told.unwrap_or_else(|_| panic!("node {node} is not {expected:?}"));
     }
 
     async fn stop(&mut self, node: usize) {
@@ -219,10 +252,7 @@ async fn every_node_takes_appends_and_reads_and_refuses_with_a_typed_reason() {
         let refused = read(&mut events, far).await.expect_err("it is not there yet");
         assert!(problem(&refused).kind.is_transient(), "{refused:?}");
 
-        let mut health = HealthClient::new(cluster.channel(node).await);
-        let asked = HealthCheckRequest { service: "quorate.v1.Events".to_owned() };
-        let health = health.check(asked).await.expect("health").into_inner();
-        assert_eq!(health.status(), ServingStatus::Serving);
+        cluster.until_health(node, ServingStatus::Serving).await;
     }
     cluster.stop_all().await;
 }

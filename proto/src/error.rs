@@ -244,6 +244,15 @@ impl Invalid {
         Invalid { field, why: why.into(), limit: 0, too_large: false }
     }
 
+    /// The field that is refused where it lies in the future, which is so only until the log has come there.
+    pub const FUTURE: &'static str = "after";
+
+    /// A position or a version that is not there yet; `end` says where the log or the stream ends.
+    pub fn from_the_future(after: u64, end: impl fmt::Display) -> Invalid {
+        let why = format!("is from the future: it is {after}, but {end}");
+        Invalid::new(Invalid::FUTURE, why)
+    }
+
     /// A field over a limit of what it may look like.
     pub fn limit(field: &'static str, why: impl Into<String>, limit: u64) -> Invalid {
         Invalid { limit, ..Invalid::new(field, why) }

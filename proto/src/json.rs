@@ -2,7 +2,9 @@
 
 use serde_json::value::RawValue;
 
-/// Deeper values are refused by common readers: that of .NET takes 64 levels, and an event is shown some levels down.
+/// Deeper values are refused by common readers, and one that refuses a line loses its place among the others. Unless told
+/// otherwise, .NET takes 64 levels, protobuf's JSON 100, serde_json 128, jq 256 before 1.7, and Python about 1,000. The
+/// least counts, and an event is shown some levels down.
 const LEVELS_MAX: usize = 60;
 
 /// Why bytes cannot be shown as JSON.

@@ -16,6 +16,7 @@ mod listing;
 mod name;
 mod number;
 mod read;
+mod runner;
 mod snapshot;
 
 #[cfg(feature = "wire")]
@@ -30,8 +31,9 @@ pub use group::{
     GroupSummary, Join, Parked, RequestId, Selection, Settlement, Strategy, bounded_reason,
 };
 pub use lifecycle::{Change, ChangeKind, DELETED, SETTINGS, Setting, SettingsChange, TOMBSTONED};
-pub use listing::{Listed, Listing, Named, NamedStream};
+pub use listing::{ListEntry, ListRequest, ListTarget, ListedStream};
 pub use name::{Category, CorrelationId, EventType, GroupName, Path, StreamName, Tag};
 pub use number::{LogId, LogIndex, Position, Term, Timestamp, Version};
 pub use read::{Bounds, Consistency, Direction, Query, QueryItem, Read, Scope, Source};
+pub use runner::{REPORTED_EVERY, Runner, RunnerKind, RunnerReport, RunnerState, SILENT_AFTER};
 pub use snapshot::{RecordedSnapshot, Snapshot};

@@ -207,7 +207,10 @@ impl ChangeKind {
                 .map_err(|error| Invalid::new("settings", format!("are no settings: {error}"))),
             DELETED => Ok(ChangeKind::Delete),
             TOMBSTONED => Ok(ChangeKind::Tombstone),
-            _ => Err(Invalid::new("type", format!("`{}` changes nothing", event.kind))),
+            kind => {
+                let why = format!("is `{kind}`, which a stream of the system does not take");
+                Err(Invalid::new("type", why))
+            }
         }
     }
 }

@@ -88,6 +88,10 @@ pub const GROUP_TIMEOUT_MS_MIN: u64 = 10;
 pub const GROUP_TIMEOUT_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
 /// The highest bound on the attempts of a group.
 pub const GROUP_ATTEMPTS_MAX: u32 = 1_000_000;
+/// Most runners (projections, process managers) of which a node keeps the newest report, and most in one list of them.
+pub const RUNNERS_MAX: usize = 1_000;
+/// Longest error in a runner's report, in bytes of UTF-8.
+pub const RUNNER_ERROR_BYTES_MAX: usize = 1_024;
 
 const _: () = {
     assert!(EVENT_PAYLOAD_BYTES_MAX < APPEND_BYTES_MAX);
@@ -104,5 +108,7 @@ const _: () = {
     assert!(PEER_MESSAGE_BYTES_MAX < u32::MAX as usize);
     assert!(DEADLINE_MS_DEFAULT <= DEADLINE_MS_MAX);
     assert!(GROUP_CHANGE_POSITIONS_MAX * (REASON_BYTES_MAX + 32) < ENTRY_BYTES_MAX);
+    // A list of runners is one message: two names, an error and a few numbers of each.
+    assert!(RUNNERS_MAX * (RUNNER_ERROR_BYTES_MAX + 2 * NAME_BYTES_MAX + 256) < ANSWER_BYTES_MAX);
     assert!(CHUNK_BYTES_MIN <= CHUNK_BYTES_DEFAULT && CHUNK_BYTES_DEFAULT <= CHUNK_BYTES_MAX);
 };

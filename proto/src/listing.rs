@@ -6,7 +6,7 @@ use crate::{Category, Consistency, Path, Version};
 
 /// The kind of names that are listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listed {
+pub enum ListTarget {
     /// Streams.
     Streams,
     /// The streams of a category, in any path.
@@ -23,9 +23,9 @@ pub enum Listed {
 
 /// A request for a list, in the order of the names' bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing {
+pub struct ListRequest {
     /// The kind of names that are listed.
-    pub listed: Listed,
+    pub listed: ListTarget,
     /// The prefix of the names in the list; all names if empty.
     pub prefix: String,
     /// The name after which the list begins; it need not exist. All names if empty.
@@ -40,10 +40,10 @@ pub struct Listing {
     pub with_removed: bool,
 }
 
-impl Listing {
+impl ListRequest {
     /// Requests all names of a kind.
-    pub fn of(listed: Listed) -> Listing {
-        Listing {
+    pub fn of(listed: ListTarget) -> ListRequest {
+        ListRequest {
             listed,
             prefix: String::new(),
             after: String::new(),
@@ -69,19 +69,19 @@ impl Listing {
 
 /// A name in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct ListEntry {
     /// The name.
     pub name: String,
     /// For a stream the number of its events that can be read. For any other name the number of events
     /// recorded, removed ones included; `None` if that is not known, as in a store that an early build wrote.
     pub events: Option<u64>,
     /// For a stream its versions and its state.
-    pub stream: Option<NamedStream>,
+    pub stream: Option<ListedStream>,
 }
 
 /// The versions and the state of a stream in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NamedStream {
+pub struct ListedStream {
     /// The version of the stream's last event, removed or not.
     pub version: Version,
     /// The first version that can be read; the one after `version` if none can.

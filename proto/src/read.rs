@@ -259,6 +259,9 @@ pub struct Read {
     /// read. Needs a stream as the source, read forwards, whole: without types and
     /// without bounds.
     pub with_snapshot: bool,
+    /// The newest schema of a snapshot that the reader understands, at least 1; any if not told. A snapshot of a
+    /// newer one is passed over, and the read is one without a snapshot.
+    pub snapshot_schema_max: Option<u32>,
     /// Whether a query gives out the system's events too, where it does not name them.
     pub with_system: bool,
     /// Whether to go on with what is appended later. Forwards only, and without `before` and `until`.
@@ -284,6 +287,7 @@ impl Read {
             limit: None,
             consistency: Consistency::default(),
             with_snapshot: false,
+            snapshot_schema_max: None,
             with_system: false,
             follow: false,
         }
@@ -293,6 +297,10 @@ impl Read {
     pub fn check(&self) -> Result<(), Invalid> {
         if self.with_snapshot {
             self.check_with_snapshot()?;
+        }
+        if self.snapshot_schema_max.is_some_and(|most| most == 0 || !self.with_snapshot) {
+            let why = "is at least 1, and needs `with_snapshot`";
+            return Err(Invalid::new("snapshot_schema_max", why));
         }
         if self.follow {
             self.check_follow()?;

@@ -10,7 +10,7 @@ use quorate_store::command;
 use tokio::sync::oneshot;
 
 use crate::host::Host;
-use crate::replica::Lost;
+use crate::replica::ProposeError;
 use crate::running::Running;
 use crate::space::Room;
 use crate::types::{Closure, Command, TypeConfig};
@@ -30,7 +30,7 @@ pub(crate) async fn refresh<H: Host>(running: &Arc<Running<H>>) {
         let index = end_chunk(running).await?;
         let mut checkpoints = running.core.checkpoints();
         let reached = checkpoints.wait_for(|newest| newest.is_some_and(|id| id.index >= index));
-        reached.await.map(|_| ()).map_err(|_| Lost::Stopped)
+        reached.await.map(|_| ()).map_err(|_| ProposeError::Stopped)
     };
     match tokio::time::timeout(PATIENCE, made).await {
         Ok(Ok(())) => {}
@@ -42,8 +42,8 @@ pub(crate) async fn refresh<H: Host>(running: &Arc<Running<H>>) {
 }
 
 /// Requests the leader to end the chunk under way; returns the index at which the chunk ends.
-async fn end_chunk<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost> {
-    let (leader, place) = running.leader().ok_or(Lost::Unavailable)?;
+async fn end_chunk<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, ProposeError> {
+    let (leader, place) = running.leader().ok_or(ProposeError::Unavailable)?;
     if leader == running.identity.node {
         return as_leader(running).await;
     }
@@ -51,20 +51,22 @@ async fn end_chunk<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost>
     let answer = link.unary(PATIENCE, |origin, mut client| async move {
         client.checkpoint(v1::CheckpointRequest { origin: Some(wire::origin(&origin)) }).await
     });
-    answer.await.map(|response| LogIndex(response.index)).map_err(|_| Lost::Unavailable)
+    answer.await.map(|response| LogIndex(response.index)).map_err(|_| ProposeError::Unavailable)
 }
 
 /// Ends the chunk under way, if this node is the leader; returns the index at which the chunk ends.
-pub(crate) async fn as_leader<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost> {
+pub(crate) async fn as_leader<H: Host>(
+    running: &Arc<Running<H>>,
+) -> Result<LogIndex, ProposeError> {
     if running.core.space.room() == Room::Full {
-        return Err(Lost::NoRoom);
+        return Err(ProposeError::NoRoom);
     }
     let (sender, proposed) = oneshot::channel();
     let answer = move |answer: Option<ClientWriteResult<TypeConfig<H::Runtime>>>| {
         let index = match answer {
             Some(Ok(response)) => Ok(LogIndex(response.log_id.index)),
-            Some(Err(_)) => Err(Lost::NotLeader),
-            None => Err(Lost::Stopped),
+            Some(Err(_)) => Err(ProposeError::NotLeader),
+            None => Err(ProposeError::Stopped),
         };
         let _gave_up = sender.send(index);
     };
@@ -73,5 +75,5 @@ pub(crate) async fn as_leader<H: Host>(running: &Arc<Running<H>>) -> Result<LogI
     let write = running.raft.write(Command { bytes, proposal: None });
     let queued = write.responder(Closure::new(answer)).into_future();
     let _answered = running.host.scoped(queued).await;
-    proposed.await.unwrap_or(Err(Lost::Stopped))
+    proposed.await.unwrap_or(Err(ProposeError::Stopped))
 }

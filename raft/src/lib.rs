@@ -9,7 +9,6 @@ pub mod host;
 pub mod log;
 pub mod transport;
 
-mod care;
 mod checkpoint;
 mod clocks;
 mod config;
@@ -20,9 +19,10 @@ mod gate;
 mod guard;
 mod handover;
 mod hang;
-mod housekeeping;
 mod identity;
+mod log_purge;
 mod machine;
+mod maintenance;
 mod network;
 mod observe;
 mod place;
@@ -43,7 +43,7 @@ mod wire;
 
 pub use identity::Identity;
 pub use replica::{
-    Applying, Done, FoundError, Lost, Replica, ReplicaOptions, ScavengeError, StartError, Stopped,
-    Timing,
+    Applying, BootstrapError, Done, ProposeError, Replica, ReplicaOptions, ScavengeError,
+    StartError, Stopped, Timing,
 };
 pub use status::{Clock, Damage, Member, Refusal, Role, Scavenging, Scrub, Status};

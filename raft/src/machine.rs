@@ -1,35 +1,32 @@
-//! openraft's state machine over the store, and the seals and installs that go on beside it.
+//! The store as Raft applies to it, and the seals and installs that go on beside it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
-use futures_util::{Stream, StreamExt};
-use openraft::storage::{EntryResponder, RaftStateMachine};
-use openraft::{OptionalSend, RaftSnapshotBuilder};
 use quorate_proto::{LogId, Position};
 use quorate_store::{Export, Fault, Install, Installed, Reader, Seal, Store, Verdict};
 use tokio::sync::watch;
 
-use crate::care::Health;
 use crate::digests::Digests;
 use crate::failure::Failure;
 use crate::format::membership;
 use crate::gate::{Gate, Inside};
 use crate::host::Host;
 use crate::log::RaftLog;
+use crate::maintenance::Health;
 use crate::space::{Room, Space};
 use crate::status::Damage;
 use crate::storage::completion;
-use crate::types::{
-    self, Entry, Payload, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
-};
+use crate::types::{self, Entry, Payload, Snapshot, SnapshotMeta, StoredMembership};
 
-/// Most bytes of entries that are read at once when the log is replayed.
-const REPLAY_BYTES: usize = 16 * 1024 * 1024;
-/// How often a long replay tells how far it is.
-const TELL_EVERY_PERCENT: u64 = 10;
+mod replay;
+mod worker;
+
+pub(crate) use replay::{Replayed, bring_up_to_date};
+pub(crate) use worker::Machine;
+
 /// Most bytes of a chunk that are read at once.
 pub(crate) const CHUNK_PART_BYTES: usize = 1024 * 1024;
 
@@ -391,80 +388,6 @@ impl<H: Host> Core<H> {
     }
 }
 
-/// A store that was brought up to date, as far as it could be.
-pub(crate) struct Replayed {
-    pub(crate) store: Store,
-    pub(crate) waits_for_repairs: bool,
-}
-
-/// Brings a store up to date. If a chunk that it needs for that is damaged, the store is as it was
-/// at its checkpoint: the rest is applied when the chunk was repaired from a peer. Votes do not wait for that,
-/// and other nodes can repair theirs from this one's.
-pub(crate) fn bring_up_to_date(
-    mut store: Store,
-    open_again: impl FnOnce() -> Result<Store, Fault>,
-    log: &RaftLog,
-    space: &Space,
-) -> Result<Replayed, Fault> {
-    if store.must_repair() {
-        tracing::error!("the log is replayed when the damaged chunks are repaired");
-        return Ok(Replayed { store, waits_for_repairs: true });
-    }
-    let Err(fault) = replay(&mut store, log, space) else {
-        return Ok(Replayed { store, waits_for_repairs: false });
-    };
-    if store.note_damage(&fault).is_none() {
-        return Err(fault);
-    }
-    tracing::error!("the log is replayed when this is repaired: {fault}");
-    drop(store);
-    let mut store = open_again()?;
-    store.note_damage(&fault);
-    Ok(Replayed { store, waits_for_repairs: true })
-}
-
-/// Applies what the log holds after the store's newest checkpoint, up to the committed mark, before Raft
-/// starts: openraft would do it 64 entries at a time. All of it is durable, for the log was just opened.
-///
-/// Where a seal is needed and there is no room for it, the rest is left: it is applied when there is room, and
-/// votes do not wait for that.
-fn replay(store: &mut Store, log: &RaftLog, space: &Space) -> Result<(), Fault> {
-    let Some(committed) = log.state().committed else {
-        return Ok(());
-    };
-    let mut next = store.applied().map_or(0, |applied| applied.index.0 + 1);
-    let (begin, end) = (next, committed.index.0 + 1);
-    if next < end {
-        tracing::info!("replaying the log from {next} to {committed}");
-    }
-    let mut told = 0;
-    while next < end {
-        for entry in log.read(next, end, REPLAY_BYTES)? {
-            if store.must_wait() {
-                tracing::warn!("the log from {next} on is replayed when there is space");
-                return Ok(());
-            }
-            next = entry.id.index.0 + 1;
-            let index = entry.id.index.0;
-            let entry = types::from_log(entry)
-                .map_err(|malformed| Fault::Command { index, why: malformed.to_string() })?;
-            store.apply(store_entry(entry))?;
-            while space.room() < Room::Full
-                && let Some(seal) = store.begin_seal()
-            {
-                let sealed = seal.run()?;
-                store.finish_seal(sealed)?;
-            }
-        }
-        let percent = (next - begin) * 100 / (end - begin);
-        if percent >= told + TELL_EVERY_PERCENT && next < end {
-            tracing::info!("replayed the log up to {next}, {percent} % of it");
-            told = percent;
-        }
-    }
-    Ok(())
-}
-
 /// Copies a checkpoint within one process.
 fn copy(export: &Export, mut install: Install) -> Result<Installed, Fault> {
     for chunk in install.missing() {
@@ -503,73 +426,4 @@ fn store_entry(entry: Entry) -> quorate_store::Entry {
 
 fn stored(attachment: &[u8]) -> io::Result<StoredMembership> {
     membership::decode_stored(attachment).map_err(io::Error::other)
-}
-
-/// The store as openraft's worker drives it.
-pub(crate) struct Machine<H>(pub(crate) Arc<Core<H>>);
-
-impl<H: Host> Machine<H> {
-    /// Notes a fault for the whole node before openraft learns of it.
-    fn fault(&self, fault: Fault) -> io::Error {
-        if self.0.note_damage(&fault) {
-            let advice = "start the node again: it repairs the chunk from another node first";
-            self.0.failure.report(format!("{fault}; {advice}"));
-        } else {
-            self.0.failure.report(&fault);
-        }
-        io::Error::other(fault)
-    }
-}
-
-impl<H: Host> RaftStateMachine<TypeConfig<H::Runtime>> for Machine<H> {
-    type SnapshotData = Checkpoint;
-    type SnapshotBuilder = Machine<H>;
-
-    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, StoredMembership)> {
-        let store = self.0.lock();
-        Ok((store.applied().map(types::theirs), stored(store.attachment())?))
-    }
-
-    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
-    where
-        S: Stream<Item = io::Result<EntryResponder<TypeConfig<H::Runtime>>>> + Unpin + OptionalSend,
-    {
-        while let Some(next) = entries.next().await {
-            let (entry, responder) = next?;
-            let _inside = self.0.for_its_turn().await?;
-            let verdicts = self.0.apply(entry).map_err(|fault| self.fault(fault))?;
-            if let Some(responder) = responder {
-                responder.send(verdicts);
-            }
-        }
-        Ok(())
-    }
-
-    async fn get_snapshot_builder(&mut self) -> Machine<H> {
-        Machine(self.0.clone())
-    }
-
-    async fn install_snapshot(
-        &mut self,
-        _: &SnapshotMeta,
-        checkpoint: Checkpoint,
-    ) -> io::Result<()> {
-        let _inside = self.0.enter()?;
-        self.0.install(checkpoint).await.map_err(|fault| self.fault(fault))
-    }
-
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<Checkpoint>>> {
-        self.0.snapshot()
-    }
-}
-
-impl<H: Host> RaftSnapshotBuilder<TypeConfig<H::Runtime>> for Machine<H> {
-    type SnapshotData = Checkpoint;
-
-    /// Checkpoints come about at boundaries, whether openraft asks or not: this tells it of the newest.
-    async fn build_snapshot(&mut self) -> io::Result<Snapshot<Checkpoint>> {
-        self.0.sealed().await;
-        let empty = || Snapshot { meta: SnapshotMeta::default(), snapshot: Checkpoint::Empty };
-        Ok(self.0.snapshot()?.unwrap_or_else(empty))
-    }
 }

@@ -7,9 +7,9 @@ use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 
-use crate::care::Health;
 use crate::host::Host;
 use crate::machine::Progress;
+use crate::maintenance::Health;
 use crate::running::Running;
 use crate::space::{Found, Room};
 use crate::status::{Member, Refusal, Role, Status};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::replica::Lost;
+use crate::replica::ProposeError;
 
 /// Reports, once, whether a command was taken or refused. Clones are the same proposal.
 ///
@@ -15,11 +15,11 @@ use crate::replica::Lost;
 #[derive(Clone)]
 pub(crate) struct Proposal(Arc<Mutex<Option<Teller>>>);
 
-type Teller = oneshot::Sender<Result<(), Lost>>;
+type Teller = oneshot::Sender<Result<(), ProposeError>>;
 
 impl Proposal {
     /// Returns a proposal and the receiver of its outcome, which fails if the core ended without one.
-    pub(crate) fn new() -> (Proposal, oneshot::Receiver<Result<(), Lost>>) {
+    pub(crate) fn new() -> (Proposal, oneshot::Receiver<Result<(), ProposeError>>) {
         let (sender, told) = oneshot::channel();
         (Proposal(Arc::new(Mutex::new(Some(sender)))), told)
     }
@@ -30,11 +30,11 @@ impl Proposal {
     }
 
     /// Reports that the command is not in the log; returns false if it was reported as taken before.
-    pub(crate) fn refused(&self, why: Lost) -> bool {
+    pub(crate) fn refused(&self, why: ProposeError) -> bool {
         self.tell(Err(why))
     }
 
-    fn tell(&self, fate: Result<(), Lost>) -> bool {
+    fn tell(&self, fate: Result<(), ProposeError>) -> bool {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         // The proposer may have stopped waiting; the command was refused all the same.
         sender.map(|sender| sender.send(fate)).is_some()
@@ -55,14 +55,14 @@ mod tests {
     fn what_was_taken_cannot_be_refused_any_more() {
         let (proposal, mut told) = Proposal::new();
         proposal.taken();
-        assert!(!proposal.refused(Lost::NotLeader));
+        assert!(!proposal.refused(ProposeError::NotLeader));
         assert_eq!(told.try_recv(), Ok(Ok(())));
     }
 
     #[test]
     fn a_refusal_tells_why() {
         let (proposal, mut told) = Proposal::new();
-        assert!(proposal.refused(Lost::NotNow));
-        assert_eq!(told.try_recv(), Ok(Err(Lost::NotNow)));
+        assert!(proposal.refused(ProposeError::NotNow));
+        assert_eq!(told.try_recv(), Ok(Err(ProposeError::NotNow)));
     }
 }

@@ -10,11 +10,11 @@ use quorate_proto::wire::peer::v1;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::host::Host;
-use crate::replica::Lost;
+use crate::replica::ProposeError;
 use crate::running::Running;
 use crate::wire;
 
-type Waiter = oneshot::Sender<Result<LogIndex, Lost>>;
+type Waiter = oneshot::Sender<Result<LogIndex, ProposeError>>;
 
 /// The queue of the readers.
 #[derive(Clone, Debug)]
@@ -32,10 +32,10 @@ impl Reads {
     }
 
     /// Joins the next round and waits for its read index.
-    pub(crate) async fn join(&self) -> Result<LogIndex, Lost> {
+    pub(crate) async fn join(&self) -> Result<LogIndex, ProposeError> {
         let (waiter, answer) = oneshot::channel();
-        self.queue.send(waiter).map_err(|_| Lost::Stopped)?;
-        answer.await.map_err(|_| Lost::Stopped)?
+        self.queue.send(waiter).map_err(|_| ProposeError::Stopped)?;
+        answer.await.map_err(|_| ProposeError::Stopped)?
     }
 }
 
@@ -57,9 +57,9 @@ impl ReadQueue {
 }
 
 /// Runs one round, against the leader wherever it is.
-async fn round<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost> {
+async fn round<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, ProposeError> {
     let me = running.identity.node;
-    let leader = running.leader().ok_or(Lost::Unavailable)?;
+    let leader = running.leader().ok_or(ProposeError::Unavailable)?;
     if leader.0 == me {
         return as_leader(running).await;
     }
@@ -69,19 +69,21 @@ async fn round<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost> {
     });
     match answer.await {
         Ok(response) => Ok(LogIndex(response.index)),
-        Err(_) => Err(Lost::Unavailable),
+        Err(_) => Err(ProposeError::Unavailable),
     }
 }
 
 /// Runs a round on the leader: it asks a majority whether it still leads.
-pub(crate) async fn as_leader<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, Lost> {
+pub(crate) async fn as_leader<H: Host>(
+    running: &Arc<Running<H>>,
+) -> Result<LogIndex, ProposeError> {
     let asked = running.host.scoped(running.raft.get_read_linearizer(ReadPolicy::ReadIndex));
     match tokio::time::timeout(running.deadline, asked).await {
         Ok(Ok(linearizer)) => Ok(LogIndex(linearizer.read_log_id().index())),
         Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_)))) => {
-            Err(Lost::NotLeader)
+            Err(ProposeError::NotLeader)
         }
-        Ok(Err(RaftError::APIError(_))) | Err(_) => Err(Lost::Unavailable),
-        Ok(Err(RaftError::Fatal(_))) => Err(Lost::Stopped),
+        Ok(Err(RaftError::APIError(_))) | Err(_) => Err(ProposeError::Unavailable),
+        Ok(Err(RaftError::Fatal(_))) => Err(ProposeError::Stopped),
     }
 }

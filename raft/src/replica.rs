@@ -12,10 +12,10 @@ use quorate_store::{Fault, Reader, Verdict};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::care::scavenge;
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::machine::Progress;
+use crate::maintenance::scavenge;
 use crate::proposal::Proposal;
 use crate::room;
 use crate::service::Service;
@@ -23,7 +23,7 @@ use crate::space::Room;
 use crate::status::{Scavenging, Status};
 use crate::types::{Closure, Command, CommittedLeaderId, TypeConfig};
 
-mod founding;
+mod bootstrap;
 pub(crate) mod inner;
 
 use inner::Inner;
@@ -122,7 +122,7 @@ pub enum StartError {
 
 /// The reason why a cluster could not be founded. A founding can be tried again: no step is done twice.
 #[derive(Debug, thiserror::Error)]
-pub enum FoundError {
+pub enum BootstrapError {
     /// This node belongs to a cluster already, and not to the requested one.
     #[error("the cluster is founded already")]
     Founded(Identity),
@@ -144,7 +144,7 @@ pub enum FoundError {
 
 /// The reason why a request that needs the leader or a majority was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Lost {
+pub enum ProposeError {
     /// Refused before anything was proposed: this node does not lead in that term.
     #[error("this node does not lead")]
     NotLeader,
@@ -169,17 +169,17 @@ pub enum Lost {
     Stopped,
 }
 
-impl Lost {
+impl ProposeError {
     /// Returns true if it is certain that nothing was proposed.
     pub fn is_refused(self) -> bool {
-        matches!(self, Lost::NotLeader | Lost::NotNow | Lost::NoRoom)
+        matches!(self, ProposeError::NotLeader | ProposeError::NotNow | ProposeError::NoRoom)
     }
 }
 
-fn refusal(reason: ForwardReason) -> Lost {
+fn refusal(reason: ForwardReason) -> ProposeError {
     match reason {
-        ForwardReason::LeaseExpired => Lost::NotNow,
-        ForwardReason::NotLeader | ForwardReason::LeadershipTransfer => Lost::NotLeader,
+        ForwardReason::LeaseExpired => ProposeError::NotNow,
+        ForwardReason::NotLeader | ForwardReason::LeadershipTransfer => ProposeError::NotLeader,
     }
 }
 
@@ -211,7 +211,7 @@ pub enum Stopped {
 
 /// The function that is called with the verdicts of a command, in the order of its appends. It runs where
 /// commands are applied, so it must be short.
-pub type Done = Box<dyn FnOnce(Result<Vec<Verdict>, Lost>) + Send>;
+pub type Done = Box<dyn FnOnce(Result<Vec<Verdict>, ProposeError>) + Send>;
 
 /// Waits for entries to be applied.
 #[derive(Clone, Debug)]
@@ -257,12 +257,12 @@ impl<H: Host> Replica<H> {
 
     /// Founds a cluster of the nodes at these peer addresses, which include this node's own; the nodes get the
     /// ids 1, 2, 3 … in this order. Can be repeated with the same list after it failed half-way.
-    pub async fn found(
+    pub async fn bootstrap(
         &self,
         peers: Vec<String>,
         chunk_bytes: u64,
-    ) -> Result<Identity, FoundError> {
-        self.inner.found(&peers, chunk_bytes).await
+    ) -> Result<Identity, BootstrapError> {
+        self.inner.bootstrap(&peers, chunk_bytes).await
     }
 
     /// Returns the services for peers, to be mounted on the peer listener.
@@ -288,14 +288,19 @@ impl<H: Host> Replica<H> {
     /// refused one may be taken.
     ///
     /// # Errors
-    /// Those of [`Lost::is_refused`]: the command is not in the log, and `done` is not called.
-    pub async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), Lost> {
-        let running = self.inner.running().ok_or(Lost::NotLeader)?;
+    /// Those of [`ProposeError::is_refused`]: the command is not in the log, and `done` is not called.
+    pub async fn propose(
+        &self,
+        term: Term,
+        command: Bytes,
+        done: Done,
+    ) -> Result<(), ProposeError> {
+        let running = self.inner.running().ok_or(ProposeError::NotLeader)?;
         if running.core.space.room() == Room::Full {
-            return Err(Lost::NoRoom);
+            return Err(ProposeError::NoRoom);
         }
         if running.log.unflushed_bytes() >= running.unflushed_bytes_max() {
-            return Err(Lost::NotNow);
+            return Err(ProposeError::NotNow);
         }
         let (proposal, told) = Proposal::new();
         let refused = proposal.clone();
@@ -304,8 +309,8 @@ impl<H: Host> Replica<H> {
             // The command was refused before its entry was appended.
             Some(Err(ClientWriteError::ForwardToLeader(forward)))
                 if refused.refused(refusal(forward.reason)) => {}
-            Some(Err(_)) => done(Err(Lost::Discarded)),
-            None => done(Err(Lost::Stopped)),
+            Some(Err(_)) => done(Err(ProposeError::Discarded)),
+            None => done(Err(ProposeError::Stopped)),
         };
         let write = running.raft.write(Command { bytes: command, proposal: Some(proposal) });
         let write = write.with_leader(CommittedLeaderId::new(term.0));
@@ -317,15 +322,15 @@ impl<H: Host> Replica<H> {
 
     /// Returns a log index at or after everything that was acknowledged before this call: a read of what is applied
     /// up to there is linearizable. Works on any node. Until the deadline it waits for a leader.
-    pub async fn read_index(&self, deadline: Instant) -> Result<LogIndex, Lost> {
-        let running = self.inner.running().ok_or(Lost::Unavailable)?;
+    pub async fn read_index(&self, deadline: Instant) -> Result<LogIndex, ProposeError> {
+        let running = self.inner.running().ok_or(ProposeError::Unavailable)?;
         let mut status = self.inner.status.subscribe();
         let asked = async {
             loop {
                 status.borrow_and_update();
                 match running.reads.join().await {
                     Ok(index) => return Ok(index),
-                    Err(Lost::Stopped) => return Err(Lost::Stopped),
+                    Err(ProposeError::Stopped) => return Err(ProposeError::Stopped),
                     Err(_) => {
                         // There may be a leader soon, or the known leader may answer again.
                         let _later = tokio::time::timeout(running.deadline, status.changed()).await;
@@ -333,11 +338,11 @@ impl<H: Host> Replica<H> {
                 }
             }
         };
-        timeout_at(deadline, asked).await.unwrap_or(Err(Lost::Unavailable))
+        timeout_at(deadline, asked).await.unwrap_or(Err(ProposeError::Unavailable))
     }
 
     /// Waits until the entry at `index` is applied here.
-    pub async fn applied(&self, index: LogIndex, deadline: Instant) -> Result<(), Lost> {
+    pub async fn applied(&self, index: LogIndex, deadline: Instant) -> Result<(), ProposeError> {
         let reached = move |progress: &Progress| {
             progress.applied.is_some_and(|applied| applied.index >= index)
         };
@@ -349,7 +354,7 @@ impl<H: Host> Replica<H> {
         &self,
         position: Position,
         deadline: Instant,
-    ) -> Result<(), Lost> {
+    ) -> Result<(), ProposeError> {
         self.reached(move |progress| progress.position >= position, deadline).await
     }
 
@@ -357,17 +362,17 @@ impl<H: Host> Replica<H> {
         &self,
         reached: impl FnMut(&Progress) -> bool,
         deadline: Instant,
-    ) -> Result<(), Lost> {
-        let running = self.inner.running().ok_or(Lost::Unavailable)?;
+    ) -> Result<(), ProposeError> {
+        let running = self.inner.running().ok_or(ProposeError::Unavailable)?;
         let mut progress = running.core.progress();
         tokio::select! {
             biased;
             outcome = timeout_at(deadline, progress.wait_for(reached)) => match outcome {
                 Ok(Ok(_)) => Ok(()),
-                Ok(Err(_)) => Err(Lost::Stopped),
-                Err(_) => Err(Lost::Deadline),
+                Ok(Err(_)) => Err(ProposeError::Stopped),
+                Err(_) => Err(ProposeError::Deadline),
             },
-            _ = self.stopped() => Err(Lost::Stopped),
+            _ = self.stopped() => Err(ProposeError::Stopped),
         }
     }
 
@@ -383,10 +388,10 @@ impl<H: Host> Replica<H> {
 
     /// Asks a follower to take over; returns when the follower was asked, not when it leads. Does nothing on a
     /// node that does not lead.
-    pub async fn transfer_leader(&self, to: u64) -> Result<(), Lost> {
-        let running = self.inner.running().ok_or(Lost::NotLeader)?;
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), ProposeError> {
+        let running = self.inner.running().ok_or(ProposeError::NotLeader)?;
         let asked = running.host.scoped(running.raft.trigger().transfer_leader(to)).await;
-        asked.map_err(|_| Lost::Stopped)
+        asked.map_err(|_| ProposeError::Stopped)
     }
 
     /// Returns true if appends of users are to be taken: the disk of this node is above its reserve, and enough

@@ -30,7 +30,7 @@ use crate::status::{Clock, Status};
 use crate::storage::Storage;
 use crate::transfers::Transfers;
 use crate::types::{Place, TypeConfig, Vote};
-use crate::{care, config, digests, hang, housekeeping, observe, place, room, spread};
+use crate::{config, digests, hang, log_purge, maintenance, observe, place, room, spread};
 
 /// The number of bytes of the newest entries that the log keeps in memory, for apply and for followers.
 const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -132,14 +132,14 @@ impl<H: Host> Running<H> {
         let kept = options.kept_log_bytes.unwrap_or(identity.chunk_bytes);
         running.spawn(queue.run(Arc::downgrade(&running)));
         running.spawn(observe::observe(running.clone(), status));
-        running.spawn(housekeeping::purge(running.clone(), kept));
+        running.spawn(log_purge::purge(running.clone(), kept));
         running.spawn(room::watch(running.clone()));
         running.spawn(exchange::run(running.clone()));
         running.spawn(hang::watch(running.clone()));
         running.spawn(digests::compare(running.clone()));
         running.spawn(spread::run(running.clone()));
-        running.spawn(care::repair::run(running.clone()));
-        running.spawn(care::scrub::run(running.clone(), options.scrub_bytes_per_second));
+        running.spawn(maintenance::repair::run(running.clone()));
+        running.spawn(maintenance::scrub::run(running.clone(), options.scrub_bytes_per_second));
         Ok(running)
     }
 

@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::care::repair;
 use crate::guard::Refused;
 use crate::host::Host;
 use crate::identity::Identity;
-use crate::replica::Lost;
+use crate::maintenance::repair;
+use crate::replica::ProposeError;
 use crate::replica::inner::Inner;
 use crate::running::Running;
 use crate::space::Room;
@@ -187,7 +187,9 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         // This bypasses the queue: a follower's request must not be sent on to another node.
         match reads::as_leader(&running).await {
             Ok(index) => Ok(Response::new(v1::ReadIndexResponse { index: index.0 })),
-            Err(Lost::NotLeader) => Err(Status::failed_precondition("this node does not lead")),
+            Err(ProposeError::NotLeader) => {
+                Err(Status::failed_precondition("this node does not lead"))
+            }
             Err(lost) => Err(Status::unavailable(lost.to_string())),
         }
     }
@@ -226,7 +228,9 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let (running, _) = self.admit(request.into_inner().origin)?;
         match checkpoint::as_leader(&running).await {
             Ok(index) => Ok(Response::new(v1::CheckpointResponse { index: index.0 })),
-            Err(Lost::NotLeader) => Err(Status::failed_precondition("this node does not lead")),
+            Err(ProposeError::NotLeader) => {
+                Err(Status::failed_precondition("this node does not lead"))
+            }
             Err(lost) => Err(Status::unavailable(lost.to_string())),
         }
     }

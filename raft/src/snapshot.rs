@@ -1,15 +1,18 @@
 //! Checkpoints on the wire: the sender offers, the receiver says which chunks it misses, the rest follows in
 //! bounded parts. A transfer that breaks is begun again by openraft; chunks that arrived whole stay.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use quorate_proto::wire::peer::v1;
 use quorate_proto::wire::peer::v1::snapshot_request::Part;
 use quorate_proto::wire::peer::v1::snapshot_response::Answer;
 use quorate_store::{Export, Fault, Install, Installed};
 use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
@@ -18,13 +21,16 @@ use crate::host::Host;
 use crate::machine::{CHUNK_PART_BYTES, Checkpoint};
 use crate::network::{Connection, Link, within};
 use crate::running::Running;
-use crate::types::{self, Snapshot, SnapshotMeta, Vote};
+use crate::types::{self, Snapshot, SnapshotMeta, StoredMembership, Vote};
 use crate::wire;
 
 /// Parts that wait to be sent.
 const PARTS_AHEAD: usize = 4;
-/// A sender that sends nothing for so long is given up: only one checkpoint at a time is taken.
+/// A side that is silent for so long is given up: only one checkpoint at a time is taken, and one that is sent holds a
+/// part of the log.
 const STALLED: Duration = Duration::from_secs(30);
+/// How often a receiver that is at work says so.
+const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(5);
 
 /// Sends a checkpoint; returns the vote in force on the receiver when all was over.
 pub(crate) async fn send<H: Host>(
@@ -35,53 +41,71 @@ pub(crate) async fn send<H: Host>(
     let Checkpoint::Export(export) = snapshot.snapshot else {
         return Err(Status::internal("only a node's own checkpoint is sent"));
     };
-    let _kept_log = link.begin_transfer(export.log_id().index.0);
     let (node, log_id) = (link.node(), export.log_id());
     tracing::info!("sending the checkpoint at {log_id} to node {node}");
+    let sent = transfer(link, vote, &snapshot.meta.last_membership, &export).await;
+    match &sent {
+        Ok(_) => tracing::info!("node {node} is through with the checkpoint at {log_id}"),
+        Err(status) if status.code() == Code::DeadlineExceeded => {
+            let why = status.message();
+            tracing::warn!("node {node} does not take the checkpoint at {log_id}: {why}");
+        }
+        // Whether a node is reached, and that it has no room, is logged where it changes.
+        Err(_) => {}
+    }
+    sent
+}
+
+/// One try, which holds the log behind the checkpoint for as long.
+async fn transfer<H: Host>(
+    link: &Link<H>,
+    vote: Vote,
+    last_membership: &StoredMembership,
+    export: &Arc<Export>,
+) -> Result<Vote, Status> {
+    let _kept_log = link.begin_transfer(export.log_id().index.0);
     let origin = link.origin().await?;
     let offer = v1::SnapshotOffer {
         origin: Some(wire::origin(&origin)),
         vote: Some(wire::vote(&vote)),
-        last: Some(wire::log_id(log_id)),
-        membership: membership::encode_stored(&snapshot.meta.last_membership),
+        last: Some(wire::log_id(export.log_id())),
+        membership: membership::encode_stored(last_membership),
         manifest: export.manifest(),
     };
     let (parts, requests) = mpsc::channel(PARTS_AHEAD);
     let outgoing = Outgoing { parts };
     outgoing.send(Part::Offer(offer)).await?;
     let mut client = link.client(Connection::Snapshot)?;
-    let opened = client.snapshot(ReceiverStream::new(requests)).await;
+    let opened = answered(client.snapshot(ReceiverStream::new(requests))).await;
     let mut answers = link.note(Some(&origin), opened)?.into_inner();
     let missing = match answer(&mut answers).await? {
         Answer::Missing(missing) => missing.chunks,
         Answer::Done(vote) => return wire::from_vote(Some(vote)),
+        Answer::Working(_) => return Err(wire::malformed("answer")),
     };
     // A receiver that ends before it took all tells why in its answer.
     let sending = async {
-        outgoing.send_chunks(link, &export, &missing).await?;
-        outgoing.send_catalog(&export).await?;
+        outgoing.send_chunks(link, export, &missing).await?;
+        outgoing.send_catalog(export).await?;
         outgoing.send(Part::End(v1::SnapshotEnd {})).await?;
         std::future::pending::<Result<(), Status>>().await
     };
-    let answered = tokio::select! {
+    let told = tokio::select! {
         biased;
-        answered = answer(&mut answers) => answered,
+        told = answer(&mut answers) => told,
         sent = sending => {
             sent?;
             return Err(Status::internal("a transfer ends with the receiver's answer"));
         }
     };
-    if let Err(status) = &answered
+    if let Err(status) = &told
         && status.code() == Code::DataLoss
     {
-        look_for_damage(link, &export, &missing).await;
+        look_for_damage(link, export, &missing).await;
     }
-    match answered? {
-        Answer::Done(vote) => {
-            tracing::info!("node {node} has the checkpoint at {log_id}");
-            wire::from_vote(Some(vote))
-        }
-        Answer::Missing(_) => Err(wire::malformed("answer")),
+    match told? {
+        Answer::Done(vote) => wire::from_vote(Some(vote)),
+        Answer::Missing(_) | Answer::Working(_) => Err(wire::malformed("answer")),
     }
 }
 
@@ -96,9 +120,23 @@ async fn look_for_damage<H: Host>(link: &Link<H>, export: &Arc<Export>, sent: &[
     }
 }
 
-async fn answer(answers: &mut Streaming<v1::SnapshotResponse>) -> Result<Answer, Status> {
-    let response = answers.message().await?;
-    response.and_then(|response| response.answer).ok_or_else(|| wire::malformed("answer"))
+/// The next answer that is more than a sign of life. Error: the receiver is silent.
+async fn answer(
+    answers: &mut (impl Stream<Item = Result<v1::SnapshotResponse, Status>> + Unpin),
+) -> Result<Answer, Status> {
+    loop {
+        let response = answered(async { answers.next().await.transpose() }).await?;
+        match response.and_then(|response| response.answer) {
+            Some(Answer::Working(_)) => {}
+            Some(answer) => return Ok(answer),
+            None => return Err(wire::malformed("answer")),
+        }
+    }
+}
+
+async fn answered<T>(answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let silent = |_| Err(Status::deadline_exceeded(format!("it was silent for {STALLED:?}")));
+    timeout(STALLED, answer).await.unwrap_or_else(silent)
 }
 
 /// The sending end of a transfer.
@@ -107,10 +145,16 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    /// Waits while the receiver is slow.
+    /// Waits while the receiver is slow. Error: it takes nothing at all.
     async fn send(&self, part: Part) -> Result<(), Status> {
         let request = v1::SnapshotRequest { part: Some(part) };
-        self.parts.send(request).await.map_err(|_| Status::unavailable("the transfer was ended"))
+        match timeout(STALLED, self.parts.send(request)).await {
+            Ok(sent) => sent.map_err(|_| Status::unavailable("the transfer was ended")),
+            Err(_) => {
+                let why = format!("it took nothing more for {STALLED:?}");
+                Err(Status::deadline_exceeded(why))
+            }
+        }
     }
 
     async fn send_chunks<H: Host>(
@@ -163,10 +207,21 @@ pub(crate) async fn receive<H: Host>(
     let outcome = tokio::select! {
         outcome = take(&running, offer, input, &answers) => outcome,
         () = running.core.gate.closing() => Err(stopping()),
+        stopped = show_life(&answers) => match stopped {},
     };
     let answer =
         outcome.map(|vote| v1::SnapshotResponse { answer: Some(Answer::Done(wire::vote(&vote))) });
     let _the_sender_is_gone = answers.send(answer).await;
+}
+
+/// Tells the sender every few seconds that it is worked on: to check what is here already takes its time.
+async fn show_life(answers: &mpsc::Sender<Result<v1::SnapshotResponse, Status>>) -> Infallible {
+    loop {
+        sleep(SIGN_OF_LIFE_EVERY).await;
+        let answer = Some(Answer::Working(v1::SnapshotWorking {}));
+        // One that waits to be sent is a sign too; and that the sender is gone is learned by its next part.
+        let _ = answers.try_send(Ok(v1::SnapshotResponse { answer }));
+    }
 }
 
 async fn take<H: Host>(
@@ -288,4 +343,52 @@ fn stopping() -> Status {
 
 fn ended() -> Status {
     Status::aborted("the transfer has ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    const SLOW: Duration = STALLED.saturating_sub(Duration::from_secs(1));
+
+    fn answers(answers: Vec<Answer>) -> impl Stream<Item = Result<v1::SnapshotResponse, Status>> {
+        let slowly = |answer| async {
+            sleep(SLOW).await;
+            Ok(v1::SnapshotResponse { answer: Some(answer) })
+        };
+        stream::iter(answers).then(slowly).chain(stream::pending())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_takes_a_part_now_and_then_is_waited_for_and_a_silent_one_is_not() {
+        let (parts, mut requests) = mpsc::channel(PARTS_AHEAD);
+        let outgoing = Outgoing { parts };
+        let slow = tokio::spawn(async move {
+            for _ in 0..10 {
+                sleep(SLOW).await;
+                requests.recv().await.expect("a part");
+            }
+            requests
+        });
+        for _ in 0..10 + PARTS_AHEAD {
+            outgoing.send(Part::End(v1::SnapshotEnd {})).await.expect("it is taken");
+        }
+        let _silent = slow.await.expect("it ends");
+        let refused = outgoing.send(Part::End(v1::SnapshotEnd {})).await.expect_err("silent");
+        assert_eq!(refused.code(), Code::DeadlineExceeded);
+        assert!(refused.message().contains("took nothing more for 30s"), "{refused}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_is_at_work_is_waited_for_and_a_silent_one_is_not() {
+        let working = || Answer::Working(v1::SnapshotWorking {});
+        let missing = Answer::Missing(v1::SnapshotMissing { chunks: vec![7] });
+        let mut answers = Box::pin(answers(vec![working(), working(), missing.clone(), working()]));
+        assert_eq!(answer(&mut answers).await.expect("an answer"), missing);
+        let refused = answer(&mut answers).await.expect_err("silent");
+        assert_eq!(refused.code(), Code::DeadlineExceeded);
+        assert!(refused.message().contains("silent for 30s"), "{refused}");
+    }
 }

@@ -15,7 +15,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::cache::ReadCounters;
-use crate::catalog::{CatalogExport, Fold, Indexed, KeyState, Round};
+use crate::catalog::{CatalogExport, Indexed, KeyMerge, KeyState, MergeRound};
 use crate::fault::Fault;
 use crate::key::Key;
 use crate::slot::ChunkSlot;
@@ -76,35 +76,35 @@ impl<'a> Index<'a> {
     /// `new_keys` is the number of keys of the chunk that is being sealed: a round must be faster than it is fed.
     ///
     /// A chunk that turns out to be damaged puts the round off: it is repaired, or found when it is read.
-    pub(crate) fn fold(&self, filter_bytes: usize, new_keys: usize) -> Result<Fold, Fault> {
+    pub(crate) fn fold(&self, filter_bytes: usize, new_keys: usize) -> Result<KeyMerge, Fault> {
         let indexed = self.catalog.contents().indexed.clone();
         let Some(round) = indexed.round.clone().or_else(|| self.next_round(filter_bytes)) else {
-            return Ok(Fold { keys: Vec::new(), indexed });
+            return Ok(KeyMerge { keys: Vec::new(), indexed });
         };
         let run = (new_keys * 2).max(self.keys(&round) / RUNS_MAX + 1);
         match self.run(indexed.through, &round, run) {
             Ok(fold) => Ok(fold),
-            Err(Fault::Damaged { .. }) => Ok(Fold { keys: Vec::new(), indexed }),
+            Err(Fault::Damaged { .. }) => Ok(KeyMerge { keys: Vec::new(), indexed }),
             Err(fault) => Err(fault),
         }
     }
 
-    fn next_round(&self, filter_bytes: usize) -> Option<Round> {
+    fn next_round(&self, filter_bytes: usize) -> Option<MergeRound> {
         let filters = self.catalog.filters();
         let bytes: usize = filters.iter().map(|(_, filter)| filter.bytes()).sum();
         let (target, _) = filters.last()?;
         let is_due = bytes > filter_bytes / 2 || filters.len() >= CHUNKS_MAX;
-        is_due.then(|| Round { target: *target, after: Bytes::new() })
+        is_due.then(|| MergeRound { target: *target, after: Bytes::new() })
     }
 
     /// Returns about how many keys a round has; a key that several chunks hold counts several times.
-    fn keys(&self, round: &Round) -> usize {
+    fn keys(&self, round: &MergeRound) -> usize {
         let filters = self.catalog.filters().iter();
         filters.filter(|(number, _)| *number <= round.target).map(|(_, filter)| filter.keys()).sum()
     }
 
     /// Returns the next `run` keys of a round, each from the newest chunk of the round that holds it.
-    fn run(&self, through: u64, round: &Round, run: usize) -> Result<Fold, Fault> {
+    fn run(&self, through: u64, round: &MergeRound, run: usize) -> Result<KeyMerge, Fault> {
         let mut cursors =
             Cursors::new(self, through + 1..=round.target, Bound::Excluded(&*round.after))?;
         let mut keys: Vec<Row> = Vec::new();
@@ -113,12 +113,12 @@ impl<'a> Index<'a> {
                 keys.pop();
             } else if keys.len() == run {
                 let after = keys.last().map_or(Bytes::new(), |(last, _)| last.clone().into());
-                let round = Some(Round { target: round.target, after });
-                return Ok(Fold { keys, indexed: Indexed { through, round } });
+                let round = Some(MergeRound { target: round.target, after });
+                return Ok(KeyMerge { keys, indexed: Indexed { through, round } });
             }
             keys.push((key, state));
         }
-        Ok(Fold { keys, indexed: Indexed { through: round.target, round: None } })
+        Ok(KeyMerge { keys, indexed: Indexed { through: round.target, round: None } })
     }
 
     fn slot(&self, number: u64) -> Result<&'a ChunkSlot, Fault> {

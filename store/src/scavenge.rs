@@ -17,7 +17,7 @@ use crate::checkpoint::open_chunk;
 use crate::chunk::{self, Chunk};
 use crate::fault::Fault;
 use crate::folder::Folder;
-use crate::life::Floors;
+use crate::retention::Floors;
 use crate::slot::ChunkSlot;
 use crate::store::{Options, Store, point_of};
 use crate::view::{Shared, View};

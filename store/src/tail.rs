@@ -12,7 +12,7 @@ use quorate_proto::{Position, StreamName, Timestamp, Version};
 use crate::chunk::Posting;
 use crate::event::StoredEvent;
 use crate::key::Key;
-use crate::life::Changes;
+use crate::retention::Changes;
 
 /// Consecutive events from `first` on. One writer appends; any number of readers copy pages of events.
 ///

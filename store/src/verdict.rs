@@ -18,7 +18,7 @@ pub enum Verdict {
     Repeated(Appended),
     /// The version of the snapshot that is kept after one was put: higher than the version that was put if a
     /// newer snapshot was there.
-    Kept(Version),
+    SnapshotStored(Version),
     /// The outcome of a request to a consumer group.
     Group(GroupOutcome),
     /// The append is not in the log (not known for [`Rejection::Forgotten`]), or the snapshot is not kept.

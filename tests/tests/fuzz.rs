@@ -1,18 +1,18 @@
-//! Every decoder against broken bytes: `QUORATE_FUZZ_INPUTS=1000000 cargo test -p quorate-tests --test fuzz`.
+//! Runs every decoder on broken bytes: `QUORATE_FUZZ_INPUTS=1000000 cargo test -p quorate-tests --test fuzz`.
 
 use quorate_tests::fuzz;
 use quorate_tests::targets;
 
-/// Inputs for each target in CI: a few seconds in all.
+/// The number of inputs for each target if `QUORATE_FUZZ_INPUTS` is not set: a few seconds in all.
 const INPUTS: u64 = 5_000;
-/// More than all decoders together may ever have had at once, in KiB: no length is believed.
+/// The limit on the peak memory of all decoders, in KiB: a decoder must not trust a length that it reads.
 const MEMORY_MAX_KIB: u64 = 512 * 1024;
 
 #[test]
 fn no_decoder_panics_or_takes_unbounded_memory() {
     let inputs = std::env::var("QUORATE_FUZZ_INPUTS").ok();
     let inputs = inputs.map_or(INPUTS, |inputs| inputs.parse().expect("a number of inputs"));
-    // A panic is a find, and told with its input; each of them need not be told twice.
+    // A panic of a decoder is a find: the test fails with the input in its message.
     for target in targets::all() {
         fuzz::run(&target, 7, inputs);
     }

@@ -1,11 +1,11 @@
-//! The rules of the house: who may know whom, what must not stand where, and that the documents are true.
+//! The rules of the house: allowed dependencies, words that some code must not hold, and true documents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// Who may depend on whom, of our own packages.
+/// Our packages, each with those of our packages that it may depend on.
 const ARROWS: [(&str, &[&str]); 7] = [
     ("proto", &[]),
     ("client", &["proto"]),
@@ -30,7 +30,7 @@ fn manifest(package: &str) -> toml::Table {
     read(&path).parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The names of a package's direct dependencies of all kinds.
+/// Returns the names of a package's direct dependencies of all kinds.
 fn dependencies(package: &str) -> BTreeSet<String> {
     let manifest = manifest(package);
     ["dependencies", "dev-dependencies", "build-dependencies"]
@@ -40,7 +40,7 @@ fn dependencies(package: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// All packages that one of ours is built with when it is built alone, as cargo resolves them.
+/// Returns all packages that one of ours is built with when it is built alone, as cargo resolves them.
 fn tree(package: &str) -> BTreeSet<String> {
     let package = format!("quorate-{package}");
     let output = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
@@ -53,14 +53,14 @@ fn tree(package: &str) -> BTreeSet<String> {
     names.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
-/// A file of Rust, and its text without the parts that only tests see.
+/// A Rust file: its path, its text, and its text without the parts that only tests see.
 struct Source {
     path: String,
     whole: String,
     product: String,
 }
 
-/// All our files of Rust below a folder of the workspace.
+/// Returns all our Rust files below a folder of the workspace.
 fn sources(folder: &str) -> Vec<Source> {
     let mut paths = Vec::new();
     walk(&root().join(folder), &mut paths);
@@ -86,7 +86,7 @@ fn source(path: &Path) -> Source {
     Source { path, whole, product }
 }
 
-/// The paths, without `.rs`, of modules that a file declares for tests only.
+/// Returns the paths, without `.rs`, of modules that a file declares for tests only.
 fn test_modules(source: &Source) -> Vec<String> {
     let (folder, name) = source.path.rsplit_once('/').expect("in a folder");
     let folder = match name {
@@ -113,8 +113,8 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Fails with every line of the product's code in `sources` that holds one of the words. What stands in
-/// comments does not count.
+/// Fails if the product's code in `sources` holds one of the words, and lists each line that does.
+/// Comments do not count.
 fn forbid(sources: &[Source], words: &[&str], why: &str) {
     let mut found = Vec::new();
     for source in sources {
@@ -259,7 +259,7 @@ fn every_file_says_what_it_is_for_and_is_short() {
 
 #[test]
 fn nothing_is_left_unfinished() {
-    // Put together here so that this file does not hold the words themselves.
+    // The words are put together here so that this file does not hold them.
     let words: Vec<String> =
         [("to", "do!("), ("unimple", "mented!("), ("db", "g!("), ("FIX", "ME")]
             .iter()
@@ -309,8 +309,7 @@ fn documents_link_to_what_is_there() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// In the README a test is named as `` `its_name` `` on a line that links to the file it stands in, or
-/// to the folder.
+/// The README names a test as `` `its_name` ``, on a line that links to the test's file or folder.
 #[test]
 fn the_promises_of_the_readme_name_tests_that_exist() {
     let everything: Vec<Source> = product().into_iter().chain(sources("tests")).collect();

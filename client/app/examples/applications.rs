@@ -17,14 +17,14 @@ use quorate_app::projection::{
 use quorate_app::sqlx;
 use quorate_client::{Client, Query, RecordedEvent};
 
-/// What the first event of an application says of it, among other things.
+/// The part of an application's first event that the model needs.
 #[derive(serde::Deserialize)]
 struct Facts {
     #[serde(rename = "AMOUNT_REQ")]
     amount: Option<String>,
 }
 
-/// What one event changes.
+/// The change that one event makes to the model.
 struct Change {
     stream: String,
     state: Option<String>,
@@ -44,7 +44,7 @@ fn change(event: &RecordedEvent) -> Result<Change, HandlerError> {
 const COLUMNS: &str =
     "(stream TEXT PRIMARY KEY, state TEXT, amount BIGINT, events BIGINT NOT NULL)";
 
-/// Counts an event of an application; a state or an amount that it does not tell stays as it is.
+/// Returns SQL that counts an event of an application; a state or an amount that the event lacks is kept.
 fn upsert(table: &str) -> String {
     format!(
         "INSERT INTO {table} AS known VALUES ($1, $2, $3, 1) ON CONFLICT (stream) DO UPDATE SET \
@@ -99,14 +99,14 @@ impl Handler<quorate_app::projection::PostgresModel> for Applications {
     }
 }
 
-/// What the command line says.
+/// The arguments of the command line.
 struct Arguments {
     endpoints: Vec<String>,
     sqlite: String,
     postgres: Option<String>,
-    /// Makes the model anew beside the live one, and ends when it has taken its place.
+    /// True if the model is made anew beside the live one; the program ends when the new one has replaced it.
     rebuild: bool,
-    /// Ends when everything up to there is in the model.
+    /// The position at which the program ends: when everything up to it is in the model.
     until: Option<u64>,
 }
 
@@ -187,7 +187,7 @@ where
     Ok(running.stop().await?)
 }
 
-/// Waits until the model has what was asked for, or the projection cannot go on.
+/// Waits until the model has everything up to position `until`, or the projection cannot go on.
 async fn arrive(running: &Running, until: Option<u64>) -> Result<(), Box<dyn Error>> {
     let position = until.unwrap_or(u64::MAX);
     Ok(running.reached(position, Duration::MAX).await?)

@@ -1,5 +1,5 @@
-//! Cancels orders that are not paid within ten seconds; stopped and started again at any point, it cancels
-//! each once.
+//! Cancels orders that are not paid within ten seconds, each once, even if the program is stopped and started
+//! again at any point.
 //!
 //! Run it beside `quorate dev`: `cargo run -p quorate-app --example payment_deadline`, and then
 //!
@@ -18,12 +18,12 @@ use quorate_app::process::{
 use quorate_client::{Client, Event, Expect, Query, RecordedEvent};
 use serde::{Deserialize, Serialize};
 
-/// How long an order may stay unpaid.
+/// The time that an order may stay unpaid.
 const PAYMENT_TIME: Duration = Duration::from_secs(10);
 
 struct PaymentDeadline;
 
-/// What is remembered of an order.
+/// The state that the process manager keeps of an order.
 #[derive(Default, Deserialize, Serialize)]
 struct Order {
     total: u64,

@@ -16,7 +16,9 @@ macro_rules! opaque_debug {
 mod clock;
 pub mod process;
 pub mod projection;
+mod report;
 pub mod sink;
+mod status;
 
 pub use clock::{Clock, SystemClock};
 #[cfg(feature = "redis")]

@@ -57,6 +57,10 @@
 //! How far the manager is in the log stands in `NAME$bookmark`. It is written rarely, and an idle manager
 //! writes nothing; it only spares a restart the events before it.
 //!
+//! While it runs it tells the cluster how far it is, every five seconds and when its state changes: `quorate progress`
+//! shows it, and the error that it ended with. [`ProcessRunner::run_until`] waits half a second at most, at its end,
+//! until the cluster knows of that.
+//!
 //! # Due times
 //!
 //! A due time fires once, at that time or later, by the clock of whoever runs the manager

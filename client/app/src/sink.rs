@@ -37,10 +37,10 @@ mod error;
 mod json;
 #[cfg(feature = "kafka")]
 mod kafka;
-mod lanes;
 #[cfg(feature = "nats")]
 mod nats;
 mod runner;
+mod stream_queues;
 #[cfg(feature = "webhook")]
 mod webhook;
 

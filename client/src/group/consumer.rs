@@ -82,19 +82,19 @@ impl ConsumeRequest {
         });
         // A window's worth is taken ahead; what is settled is bounded by what was delivered.
         let (deliver, deliveries) = mpsc::channel(window.clamp(1, GROUP_WINDOW_MAX) as usize);
-        let (says, said) = mpsc::unbounded_channel();
+        let (messages, received) = mpsc::unbounded_channel();
         let current = Arc::new(Current::default());
         match join {
             Ok(join) => {
                 let work = Work::new(extended_up_to);
-                let driver = Driver::new(client, join, said, deliver, current.clone(), work);
+                let driver = Driver::new(client, join, received, deliver, current.clone(), work);
                 tokio::spawn(driver.run());
             }
             Err(invalid) => {
                 let _ = deliver.try_send(Err(invalid.into()));
             }
         }
-        Consumer { deliveries, settler: Settler { says }, current, has_ended: false }
+        Consumer { deliveries, settler: Settler { messages }, current, has_ended: false }
     }
 }
 
@@ -135,7 +135,7 @@ pub(super) struct Current {
 
 /// What the application says to the task.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum ConsumerMessage {
     Settled {
         stream: u64,
         position: u64,
@@ -221,7 +221,7 @@ impl Consumer {
     /// again.
     pub async fn close(self) -> Result<(), Problem> {
         let (reply, answer) = oneshot::channel();
-        if self.settler.says.send(Said::Close(reply)).is_err() {
+        if self.settler.messages.send(ConsumerMessage::Close(reply)).is_err() {
             // The task never began: a rule was broken, and nothing was settled.
             return Ok(());
         }
@@ -288,7 +288,7 @@ impl Stream for Consumer {
 /// [`Consumer::close`] waits until it is durable.
 #[derive(Clone, Debug)]
 pub struct Settler {
-    says: mpsc::UnboundedSender<Said>,
+    messages: mpsc::UnboundedSender<ConsumerMessage>,
 }
 
 impl Settler {
@@ -325,13 +325,13 @@ impl Settler {
     /// timeout; a node allows a week in all. [`ConsumeRequest::extend_up_to`] does it by itself.
     pub fn extend(&self, delivery: &Delivery) {
         let Delivery { number, stream, .. } = *delivery;
-        let _ = self.says.send(Said::Begun { stream, number });
+        let _ = self.messages.send(ConsumerMessage::Begun { stream, number });
     }
 
     fn settle(&self, delivery: &Delivery, fate: Fate) {
         let Delivery { number, stream, .. } = *delivery;
         let (position, settlement) = (delivery.event.position, Settlement { number, fate });
         // A task that has ended has told why, and what it held comes again.
-        let _ = self.says.send(Said::Settled { stream, position, settlement });
+        let _ = self.messages.send(ConsumerMessage::Settled { stream, position, settlement });
     }
 }

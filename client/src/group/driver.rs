@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::admin::GroupRef;
-use super::consumer::{Current, Delivery, Said};
+use super::consumer::{ConsumerMessage, Current, Delivery};
 use super::shown::event_of;
 use super::stream::Stream;
 use super::work::Work;
@@ -53,7 +53,7 @@ enum Ended {
 pub(super) struct Driver {
     client: Client,
     join: Join,
-    said: mpsc::UnboundedReceiver<Said>,
+    messages: mpsc::UnboundedReceiver<ConsumerMessage>,
     deliver: mpsc::Sender<Result<Delivery, Problem>>,
     current: Arc<Current>,
     /// The number of the stream that is open.
@@ -101,7 +101,7 @@ impl Driver {
     pub(super) fn new(
         client: Client,
         join: Join,
-        said: mpsc::UnboundedReceiver<Said>,
+        messages: mpsc::UnboundedReceiver<ConsumerMessage>,
         deliver: mpsc::Sender<Result<Delivery, Problem>>,
         current: Arc<Current>,
         work: Work,
@@ -109,7 +109,7 @@ impl Driver {
         Driver {
             client,
             join,
-            said,
+            messages,
             deliver,
             current,
             number: 0,
@@ -178,12 +178,12 @@ impl Driver {
             tokio::select! {
                 biased;
                 output = &mut future => return Ok(output),
-                said = self.said.recv() => match said {
-                    Some(Said::Settled { position, settlement, .. }) => {
+                said = self.messages.recv() => match said {
+                    Some(ConsumerMessage::Settled { position, settlement, .. }) => {
                         self.lost.note(Doubt::of(position, &settlement.fate));
                     }
-                    Some(Said::Begun { .. }) => {}
-                    Some(Said::Close(reply)) => return Err(Over::Closed(reply)),
+                    Some(ConsumerMessage::Begun { .. }) => {}
+                    Some(ConsumerMessage::Close(reply)) => return Err(Over::Closed(reply)),
                     None => return Err(Over::Dropped),
                 },
                 () = self.deliver.closed() => return Err(Over::Dropped),
@@ -215,7 +215,7 @@ impl Driver {
                         return Ended::Lost(problem);
                     }
                 }
-                said = self.said.recv() => match said {
+                said = self.messages.recv() => match said {
                     Some(said) => if let Some(over) = self.take_in(said) {
                         return Ended::Over(over);
                     },
@@ -275,11 +275,11 @@ impl Driver {
     }
 
     /// Takes in what the application says, and whatever else it has said: together that makes one message.
-    fn take_in(&mut self, said: Said) -> Option<Over> {
+    fn take_in(&mut self, said: ConsumerMessage) -> Option<Over> {
         let mut said = Some(said);
         while let Some(next) = said {
             match next {
-                Said::Settled { stream, position, settlement } => {
+                ConsumerMessage::Settled { stream, position, settlement } => {
                     let doubt = Doubt::of(position, &settlement.fate);
                     if stream == self.number {
                         self.work.settle(settlement.number);
@@ -290,13 +290,13 @@ impl Driver {
                         self.unsent.push(settlement.into());
                     }
                 }
-                Said::Begun { stream, number } if stream == self.number => {
+                ConsumerMessage::Begun { stream, number } if stream == self.number => {
                     self.work.begin(number, Instant::now());
                 }
-                Said::Begun { .. } => {}
-                Said::Close(reply) => return Some(Over::Closed(reply)),
+                ConsumerMessage::Begun { .. } => {}
+                ConsumerMessage::Close(reply) => return Some(Over::Closed(reply)),
             }
-            said = self.said.try_recv().ok();
+            said = self.messages.try_recv().ok();
         }
         None
     }

@@ -2,14 +2,14 @@
 
 use crate::fake::{Node, Read, client};
 use crate::reads::{event, events, point};
-use quorate_client::{ErrorKind, Feed, Mark, Message, Query};
+use quorate_client::{Cursor, ErrorKind, Feed, Message, Query};
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::read_response::Message as Wire;
 use quorate_proto::{Invalid, Problem};
 use tonic::Status;
 
-fn mark(position: u64, version: Option<u64>) -> v1::Mark {
-    v1::Mark { position, version }
+fn mark(position: u64, version: Option<u64>) -> v1::Cursor {
+    v1::Cursor { position, version }
 }
 
 async fn next(feed: &mut Feed) -> Message {
@@ -49,7 +49,7 @@ async fn a_feed_goes_on_at_another_node_behind_the_last_event_and_tells_that_it_
         (second, read)
     });
     assert_eq!((position(&mut feed).await, position(&mut feed).await), (2, 4));
-    let at = |position| Mark { position, version: None };
+    let at = |position| Cursor { position, version: None };
     assert_eq!(next(&mut feed).await, Message::CaughtUp(at(5)));
     assert_eq!(next(&mut feed).await, Message::Progress(at(9)));
     assert_eq!(next(&mut feed).await, Message::FellBehind(at(9)));

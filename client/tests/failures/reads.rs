@@ -22,7 +22,7 @@ pub(crate) fn event(position: u64) -> v1::RecordedEvent {
 }
 
 pub(crate) async fn point(read: &Read, as_of: u64, version: Option<u64>) {
-    read.send(Message::Point(v1::ReadPoint { as_of, version, snapshot: None })).await;
+    read.send(Message::Point(v1::ReadPoint { as_of, version, ..Default::default() })).await;
 }
 
 pub(crate) async fn events(read: &Read, positions: &[u64]) {
@@ -103,7 +103,8 @@ async fn a_lost_read_goes_on_after_the_same_snapshot() {
         data: "state".into(),
         ..v1::Snapshot::default()
     };
-    let point = v1::ReadPoint { as_of: 40, version: Some(20), snapshot: Some(snapshot) };
+    let snapshot = Some(snapshot);
+    let point = v1::ReadPoint { as_of: 40, version: Some(20), snapshot, ..Default::default() };
     read.send(Message::Point(point.clone())).await;
     drop(read);
 
@@ -116,6 +117,38 @@ async fn a_lost_read_goes_on_after_the_same_snapshot() {
     let answer = reading.await.expect("it ran").expect("an answer");
     assert_eq!(answer.snapshot.map(|snapshot| snapshot.version), Some(17));
     assert_eq!((answer.version, answer.events.len()), (20, 3));
+}
+
+#[tokio::test]
+async fn a_lost_read_that_passed_a_snapshot_over_goes_on_without_one_and_still_says_so() {
+    let (mut first, mut second) = (Node::start().await, Node::start().await);
+    let client = client(&[&first, &second], |builder| builder);
+    let request = client.read("order-1").with_snapshot().snapshot_schema_max(2);
+    let reading = tokio::spawn(request.collect());
+    let read = first.read().await;
+    assert_eq!((read.request.with_snapshot, read.request.snapshot_schema_max), (true, Some(2)));
+    let passed_over = v1::ReadPoint {
+        as_of: 40,
+        version: Some(20),
+        snapshot_schema_passed_over: 3,
+        ..Default::default()
+    };
+    read.send(Message::Point(passed_over)).await;
+    events(&read, &[36]).await;
+    drop(read);
+
+    let read = second.read().await;
+    let v1::ReadRequest { after, with_snapshot, snapshot_schema_max, .. } = read.request;
+    assert_eq!((after, with_snapshot, snapshot_schema_max), (18, false, None));
+    point(&read, 50, Some(20)).await;
+    events(&read, &[38, 40]).await;
+    read.send(Message::End(v1::Empty {})).await;
+    let answer = reading.await.expect("it ran").expect("an answer");
+    assert_eq!((answer.snapshot, answer.snapshot_schema_passed_over), (None, Some(3)));
+    assert_eq!((answer.version, answer.events.len()), (20, 3));
+
+    let zero = client.read("order-1").with_snapshot().snapshot_schema_max(0);
+    assert_eq!(zero.collect().await.expect_err("no schema").kind, ErrorKind::Invalid);
 }
 
 #[tokio::test]

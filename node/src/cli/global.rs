@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::age;
 use crate::exit::Exit;
+use crate::screen;
 
 /// What a command is told by the options that it shares with others.
 #[derive(Clone, Debug)]
@@ -60,7 +61,14 @@ pub(crate) struct Connection {
     node: Option<Address>,
     /// Tell on standard error what the client does: error, warn, info, debug, trace, or a filter like
     /// `quorate_client=debug`.
-    #[arg(long, value_name = "LEVEL", value_parser = parse_log)]
+    // A node has QUORATE_LOG, and whoever asks a node in its container is not to be told more for that.
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_parser = parse_log,
+        env = "QUORATE_CLIENT_LOG",
+        hide_env_values = true
+    )]
     log: Option<String>,
 }
 
@@ -69,7 +77,13 @@ pub(crate) struct Connection {
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Patience {
     /// How long to go on without an answer: `500ms`, `30s`, `2m` [default: 10s].
-    #[arg(long, value_name = "SPAN", value_parser = parse_timeout)]
+    #[arg(
+        long,
+        value_name = "SPAN",
+        value_parser = parse_timeout,
+        env = "QUORATE_TIMEOUT",
+        hide_env_values = true
+    )]
     timeout: Option<Duration>,
 }
 
@@ -92,7 +106,7 @@ pub(crate) struct Freshness {
 #[command(next_help_heading = "Output")]
 pub(crate) struct Form {
     /// Plain text for people, or one JSON object a line for programs [default: text on a terminal, else
-    /// json]. On a terminal, lines of text end where the terminal does.
+    /// json]. On a terminal, the lines of lists end where the terminal does.
     #[arg(long, value_name = "FORM", env = "QUORATE_OUTPUT", hide_env_values = true)]
     output: Option<OutputForm>,
     /// The same as --output json, whatever the environment says.
@@ -188,7 +202,7 @@ fn start_log(filter: &str) -> Result<(), Exit> {
         .with_writer(std::io::stderr)
         // Its own word on a failed write is `eprintln!`, which panics.
         .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(screen::errors_in_colour())
         .try_init()
         .map_err(Exit::failed)
 }

@@ -1,5 +1,6 @@
 //! The command line: the commands, and the runtime that each of them gets.
 
+mod environment;
 mod examples;
 mod global;
 mod order;
@@ -9,8 +10,8 @@ use std::future::Future;
 use clap::{FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    append, bench, cluster, completions, demo, dev, export, group, import, read, scavenge, serve,
-    snapshot, stream, verify,
+    append, bench, cluster, completions, demo, dev, export, group, import, progress, read,
+    scavenge, serve, snapshot, stream, verify,
 };
 use crate::exit::{Ending, Exit};
 
@@ -41,6 +42,7 @@ enum Command {
     Snapshot(snapshot::SnapshotArgs),
     Scavenge(Asking<scavenge::ScavengeArgs>),
     Group(group::GroupArgs),
+    Progress(Asking<progress::ProgressArgs>),
     Cluster(cluster::ClusterArgs),
     Bench(bench::BenchArgs),
     Verify(verify::VerifyArgs),
@@ -51,7 +53,7 @@ enum Command {
 /// Reads the command line; help and version are an error that says so.
 pub(crate) fn parse() -> Result<Arguments, clap::Error> {
     let line = order::options_behind_the_command(std::env::args_os(), &command());
-    let matches = command().try_get_matches_from(line)?;
+    let matches = environment::matches(command(), line)?;
     Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
 }
 
@@ -91,6 +93,10 @@ impl Command {
             Command::Scavenge(args) => {
                 let (args, global) = args.parts()?;
                 block_on(scavenge::run(args, &global))
+            }
+            Command::Progress(args) => {
+                let (args, global) = args.parts()?;
+                block_on(progress::run(args, &global))
             }
             Command::Stream(args) => block_on(stream::run(args)),
             Command::Snapshot(args) => block_on(snapshot::run(args)),
@@ -137,6 +143,7 @@ mod tests {
             &["group", "create", "g", "--consistency", "local"],
             &["scavenge", "--consistency", "local"],
             &["cluster", "status", "--consistency", "local"],
+            &["progress", "--consistency", "local"],
             &["demo", "--json"],
             &["dev", "--json"],
             &["serve", "--json"],

@@ -41,7 +41,8 @@ pub struct AppendArgs {
     #[arg(long, value_name = "QUERY", value_parser = query::parse, requires = "after")]
     unless: Vec<Query>,
     /// The position up to which the --unless before it does not look: the `as of` of the read that the
-    /// decision was made on; 0 looks at the whole log.
+    /// The position up to which the --unless before it does not look: the `as of` of the read that the
+    /// decision was made on; 0 looks at the whole log. A position that the log has not reached is refused.
     #[arg(long, value_name = "POSITION", requires = "unless")]
     after: Vec<u64>,
     /// Several events from a file, one JSON object a line as `export` writes them; all or none. `-` reads standard
@@ -287,7 +288,7 @@ fn from_file(
     Ok(writes)
 }
 
-fn is_stdin(file: &Path) -> bool {
+pub(crate) fn is_stdin(file: &Path) -> bool {
     file == Path::new("-")
 }
 

@@ -1,8 +1,10 @@
 //! `quorate bench`: measures what a cluster does, as its clients see it.
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use quorate_client::Client;
 use quorate_proto::Strategy;
@@ -40,7 +42,7 @@ enum Operation {
     /// Let a group of so many consumers go through the whole log, each acknowledging at once.
     Group(Asking<GroupArgs>),
     /// Read whole streams, again and again, of those that are in the store.
-    Read(Reading<ReadArgs>),
+    Read(Reading<LoadArgs>),
 }
 
 #[derive(Args, Debug)]
@@ -52,7 +54,7 @@ struct AppendArgs {
         long,
         value_name = "COUNT",
         default_value_t = 1,
-        value_parser = clap::value_parser!(u64).range(1..=10_000)
+        value_parser = within(1..=10_000)
     )]
     events_per_append: u64,
     /// Bytes of data of an event, random text as JSON.
@@ -60,7 +62,7 @@ struct AppendArgs {
         long,
         value_name = "BYTES",
         default_value_t = 256,
-        value_parser = clap::value_parser!(u64).range(2..=1_048_576)
+        value_parser = within(2..=1_048_576)
     )]
     size: u64,
 }
@@ -77,7 +79,7 @@ struct SubscribeArgs {
         long,
         value_name = "COUNT",
         requires = "live",
-        value_parser = clap::value_parser!(u64).range(1..=100_000)
+        value_parser = within(1..=100_000)
     )]
     rate: Option<u64>,
 }
@@ -97,19 +99,13 @@ struct GroupArgs {
 }
 
 #[derive(Args, Debug)]
-struct ReadArgs {
-    #[command(flatten)]
-    load: LoadArgs,
-}
-
-#[derive(Args, Debug)]
 struct LoadArgs {
     /// How many clients work at the same time, each waiting for its answer before it goes on.
     #[arg(
         long,
         value_name = "COUNT",
         default_value_t = 64,
-        value_parser = clap::value_parser!(u64).range(1..=100_000)
+        value_parser = within(1..=100_000)
     )]
     clients: u64,
     /// How long; at most a year.
@@ -117,9 +113,14 @@ struct LoadArgs {
         long,
         value_name = "SECONDS",
         default_value_t = 10,
-        value_parser = clap::value_parser!(u64).range(1..=31_536_000)
+        value_parser = within(1..=31_536_000)
     )]
     seconds: u64,
+}
+
+/// A whole number in a range.
+fn within(range: RangeInclusive<u64>) -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(range)
 }
 
 impl LoadArgs {
@@ -160,7 +161,7 @@ pub async fn run(args: BenchArgs) -> Result<(), Exit> {
             bench.end("group", &load.load(), (0, 0), measured)
         }
         Operation::Read(args) => {
-            let (ReadArgs { load }, global) = args.parts()?;
+            let (load, global) = args.parts()?;
             let bench = Bench::begin(&global).await?;
             let measured = read_load(&bench.client, &load.load(), global.consistency).await?;
             bench.end("read", &load.load(), (0, 0), measured)

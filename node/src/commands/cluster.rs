@@ -76,7 +76,7 @@ async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
         peers if peers.is_empty() => peers_of(&addresses, global.timeout).await?,
         peers => peers,
     };
-    let found = inspect::found(asked, peers.clone(), args.chunk_size, global.timeout).await;
+    let found = inspect::bootstrap(asked, peers.clone(), args.chunk_size, global.timeout).await;
     let (founded, chunk_bytes) = match found {
         Ok(founded) => (founded, args.chunk_size),
         Err(refused) => {
@@ -298,20 +298,33 @@ async fn status(global: &Global) -> Result<(), Exit> {
         Some(cluster) => {
             writeln!(output, "cluster {cluster}, {} a chunk", size::show(chunk_bytes))?
         }
-        None => writeln!(output, "no cluster yet; found one with `quorate cluster init`")?,
+        None => writeln!(output, "{}", advice(&nodes))?,
     }
     write_table(&mut output, &nodes)?;
     write_groups(&mut output, &nodes)?;
     Ok(())
 }
 
-/// The status that the first node gives that answers; the last error if none does.
+/// What to do with nodes that belong to no cluster.
+fn advice(nodes: &[NodeLine]) -> String {
+    let waiting: Vec<&str> = nodes.iter().map(|node| node.address.as_str()).collect();
+    let waiting = waiting.join(",");
+    format!(
+        "{waiting} waits for a cluster. To found one, tell all its nodes:\n\
+         \x20 quorate cluster init --endpoints {waiting},…\n\
+         A node of a cluster that is there waits like this when it is started on a new folder: start it on its own folder."
+    )
+}
+
+/// The status that the first node gives that belongs to a cluster, or else the first that answers; the last error if
+/// none does.
 pub(crate) async fn first_answer(global: &Global) -> Result<ClusterStatus, Exit> {
     let mut answer = Err(Exit::usage("--endpoints names no node"));
     for address in &global.addresses() {
-        answer = inspect::status_within(address, false, global.timeout).await;
-        if answer.is_ok() {
-            break;
+        match inspect::status_within(address, false, global.timeout).await {
+            Ok(status) if status.cluster.is_some() => return Ok(status),
+            status if answer.is_err() => answer = status,
+            _ => {}
         }
     }
     answer

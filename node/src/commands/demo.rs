@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::exit::Exit;
 use crate::local::{self, LocalNode, Process};
 use crate::ports::free_addresses;
+use crate::stop::Stop;
 
 /// How many nodes the story has.
 const NODES: usize = 3;
@@ -22,16 +23,20 @@ pub struct DemoArgs {}
 
 /// Runs the command.
 pub async fn run(_args: DemoArgs) -> Result<(), Exit> {
+    let mut stop = Stop::listen()?;
     let folder = tempfile::Builder::new().prefix("quorate-demo-").tempdir()?;
     let free = free_addresses(2 * NODES)?;
     let ports =
         free.iter().map(SocketAddr::port).zip(free.iter().skip(NODES).map(SocketAddr::port));
     let nodes = local::lay_out(folder.path(), &ports.collect::<Vec<_>>());
     say("A cluster of three nodes, each a process with a folder of its own:")?;
-    let mut processes = local::start_all(&nodes, CHUNK_BYTES_DEFAULT).await?;
+    let mut processes = tokio::select! {
+        started = local::start_all(&nodes, CHUNK_BYTES_DEFAULT) => started?,
+        () = stop.told() => return Ok(()),
+    };
     let told = tokio::select! {
         told = tell(&nodes, &mut processes) => told,
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Exit::from),
+        () = stop.told() => Ok(()),
     };
     local::stop_all(&mut processes).await;
     told?;

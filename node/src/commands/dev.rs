@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::future::join_all;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::interval;
 
 use crate::exit::Exit;
 use crate::local::{self, LocalNode, Process};
+use crate::stop::Stop;
 use crate::{inspect, size};
 
 /// How often a node that is not this process's child is looked at.
@@ -28,7 +28,7 @@ const PEER_PORTS_OFFSET: u16 = 100;
 
 /// Run a local cluster of separate server processes until Ctrl-C or SIGTERM.
 ///
-/// A node that dies stays dead, and the command that starts it again is printed.
+/// The end of its terminal stops it too, unless it runs under `nohup`. A node that dies stays dead, and the command that starts it again is printed.
 #[derive(Args, Debug)]
 pub struct DevArgs {
     /// How many nodes [default: 3, or what --data holds].
@@ -49,7 +49,7 @@ pub struct DevArgs {
 
 /// Runs the command.
 pub async fn run(args: DevArgs) -> Result<(), Exit> {
-    let mut stop = Box::pin(told_to_stop()?);
+    let mut stop = Stop::listen()?;
     let temporary;
     let root = match &args.data {
         Some(root) => {
@@ -68,18 +68,18 @@ pub async fn run(args: DevArgs) -> Result<(), Exit> {
     let port = |index: u16| (first + index, first + PEER_PORTS_OFFSET + index);
     let nodes = local::lay_out(&root, &(0..count).map(port).collect::<Vec<_>>());
     local::check_free(&nodes)?;
-    std::fs::write(root.join(PORT), format!("{first}\n"))?;
+    keep_port(&root, first)?;
     let noun = if count == 1 { "node" } else { "nodes" };
     say(&format!("starting {count} {noun} in {}", root.display()));
     let mut processes = tokio::select! {
         started = local::start_all(&nodes, args.chunk_size) => started?,
-        () = &mut stop => return Ok(()),
+        () = stop.told() => return Ok(()),
     };
     introduce(&nodes, args.chunk_size).await;
     let watching = nodes.iter().zip(&mut processes).map(|(node, process)| watch(node, process));
     tokio::select! {
         _ = join_all(watching) => {}
-        () = &mut stop => {}
+        () = stop.told() => {}
     }
     say("stopping");
     local::stop_all(&mut processes).await;
@@ -131,6 +131,17 @@ fn first_port(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
         ))),
         _ => Ok(held),
     }
+}
+
+/// Keeps the first port where it is not kept yet: a cluster starts again on a full disk too.
+fn keep_port(root: &Path, first: u16) -> Result<(), Exit> {
+    let (path, new) = (root.join(PORT), root.join(format!("{PORT}.new")));
+    if path.exists() {
+        return Ok(());
+    }
+    let kept = std::fs::write(&new, format!("{first}\n"));
+    let kept = kept.and_then(|()| std::fs::rename(&new, &path));
+    kept.map_err(|error| Exit::failed(format!("`{}`: {error}", path.display())))
 }
 
 /// Tells where the nodes are.
@@ -202,20 +213,6 @@ async fn gone(node: &LocalNode) {
             return;
         }
     }
-}
-
-/// Completes at Ctrl-C or SIGTERM.
-fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hang_up.recv() => {}
-        }
-    })
 }
 
 /// The cluster goes on when nobody reads what is said about it.

@@ -14,11 +14,12 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use crate::cli::Global;
-use crate::commands::read::parse_time;
+use crate::commands::read::{parse_time, tell_the_future};
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::{count_of, write_event_json, write_json};
 use crate::print::print_events;
+use crate::stop::Stop;
 
 /// Bytes that are collected before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -61,7 +62,9 @@ pub async fn run(args: ExportArgs, global: &Global) -> Result<(), Exit> {
             to_file(file, &mut events, args.after, global).await
         }
         _ => print_events(&mut events, true).await.map(|_| ()),
-    }
+    }?;
+    tell_the_future(args.after, events.as_of());
+    Ok(())
 }
 
 impl ExportArgs {
@@ -95,10 +98,20 @@ async fn to_file(
 ) -> Result<(), Exit> {
     let failed = |error: io::Error| Exit::failed(format!("{}: {error}", path.display()));
     let target = Target::open(path).map_err(failed)?;
+    let mut stop = target.stop().map_err(failed)?;
     let mut output = BufWriter::with_capacity(BUFFER_BYTES, target.file());
     let bar = progress_bar();
     let mut count = 0;
-    while let Some(event) = events.try_next().await? {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = told(&mut stop) => {
+                let message = format!("{}: told to end before it was whole", path.display());
+                return Err(Exit::failed(message));
+            }
+            next = events.try_next() => next,
+        };
+        let Some(event) = next? else { break };
         count += 1;
         bar.set_length(events.as_of().saturating_sub(after));
         bar.set_position(event.position.saturating_sub(after));
@@ -109,6 +122,13 @@ async fn to_file(
     bar.finish_and_clear();
     target.finish().map_err(failed)?;
     Exit::told(Ok(()), report(global, &Totals { events: count, as_of: events.as_of() }))
+}
+
+async fn told(stop: &mut Option<Stop>) {
+    match stop {
+        Some(stop) => stop.told().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn report(global: &Global, totals: &Totals) -> io::Result<()> {
@@ -145,7 +165,8 @@ impl Target {
             .prefix(".quorate-export-")
             // As any new file has them: less what the process masks.
             .permissions(fs::Permissions::from_mode(0o666))
-            .tempfile_in(folder)?;
+            .tempfile_in(folder)
+            .map_err(without_the_draft)?;
         Ok(Target::File { draft, path })
     }
 
@@ -156,11 +177,28 @@ impl Target {
         }
     }
 
+    /// Listens for signals while a draft is written: it is removed when it is dropped, and stays when the process is
+    /// killed. Of a pipe nothing stays, and a process that waits for the pipe's reader must end by a signal.
+    fn stop(&self) -> io::Result<Option<Stop>> {
+        match self {
+            Target::File { .. } => Stop::listen().map(Some),
+            Target::Other(_) => Ok(None),
+        }
+    }
+
     fn finish(self) -> io::Result<()> {
         let Target::File { draft, path } = self else { return Ok(()) };
         draft.as_file().sync_all()?;
         draft.persist(path)?;
         Ok(())
+    }
+}
+
+/// The reason for which there is no draft, without its name, which says nothing to whoever named the file.
+fn without_the_draft(error: io::Error) -> io::Error {
+    match error.to_string().rsplit_once(" at path ") {
+        Some((why, _)) => io::Error::new(error.kind(), why),
+        None => error,
     }
 }
 

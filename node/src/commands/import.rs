@@ -1,5 +1,6 @@
 //! `quorate import`: appends the events of a file, each checked against the version before it.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::Global;
-use crate::commands::append::{exit, not_begun, write_failure};
+use crate::commands::append::{exit, is_stdin, not_begun, write_failure};
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::import::{Ahead, BadLine, Lines, PATIENCE, Pump, REST, Stop, count_present};
@@ -81,6 +82,7 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
         Ok(()) => Exit::told(Ok(()), report(global, &totals)),
         Err(Ended::Bad(bad)) => {
             let kept = match totals.events {
+                0 => "nothing was appended".to_owned(),
                 1 => "the event before it is in the store".to_owned(),
                 events => format!("the {events} events before it are in the store"),
             };
@@ -88,17 +90,22 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
         }
         Err(Ended::Stopped(Stop { number, error })) => {
             let mut exit = exit(&error);
-            exit.message = format!("{}:{number}: {}", args.file.display(), exit.message);
+            exit.message = format!("{}:{number}: {}", args.shown(), exit.message);
             Exit::told(Err(exit), write_failure(global, &error, Some(number)))
         }
     }
 }
 
 impl ImportArgs {
+    /// The file's name, for a person.
+    fn shown(&self) -> Cow<'_, str> {
+        if is_stdin(&self.file) { "standard input".into() } else { self.file.to_string_lossy() }
+    }
+
     fn cannot_check(&self) -> Exit {
         Exit::usage(format!(
-            "`{}` is no regular file and can be read only once, but --check reads it twice: write it to a file first",
-            self.file.display()
+            "{} is no regular file and can be read only once, but --check reads it twice: write it to a file first",
+            self.shown()
         ))
     }
 }
@@ -148,14 +155,17 @@ enum Source {
 
 impl Source {
     fn open(path: &Path) -> Result<Source, Exit> {
-        if path == Path::new("-") {
+        if is_stdin(path) {
             return Ok(Source::Once(Box::new(io::stdin())));
         }
         // A pipe is opened only once: its writer may be gone before a second time.
-        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.is_file(), file)));
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.file_type(), file)));
         match opened {
-            Ok((true, _)) => Ok(Source::File(path.to_owned())),
-            Ok((false, file)) => Ok(Source::Once(Box::new(file))),
+            Ok((kind, _)) if kind.is_file() => Ok(Source::File(path.to_owned())),
+            Ok((kind, _)) if kind.is_dir() => {
+                Err(Exit::failed(format!("{}: is a folder", path.display())))
+            }
+            Ok((_, file)) => Ok(Source::Once(Box::new(file))),
             Err(error) => Err(Exit::failed(format!("{}: {error}", path.display()))),
         }
     }
@@ -235,7 +245,7 @@ fn refuse(global: &Global, args: &ImportArgs, bad: &BadLine, kept: &str) -> Resu
     let BadLine { number, why } = bad;
     let message = format!("line {number}: {why}; {kept}");
     let problem = Problem { message, ..Problem::from(Invalid::new("line", why)) };
-    let verdict = Exit::usage(format!("{}:{number}: {why}; {kept}", args.file.display()));
+    let verdict = Exit::usage(format!("{}:{number}: {why}; {kept}", args.shown()));
     let written = write_failure(global, &AppendError::Rejected(problem), Some(*number));
     Exit::told(Err(verdict), written)
 }

@@ -10,12 +10,10 @@ pub mod export;
 pub mod group;
 pub mod import;
 mod names;
+pub mod progress;
 pub mod read;
 pub mod scavenge;
 pub mod serve;
 pub mod snapshot;
 pub mod stream;
 pub mod verify;
-
-/// Signals so close together are one: `timeout` sends its own to the process and to its group.
-const ONE_SIGNAL_WITHIN: std::time::Duration = std::time::Duration::from_millis(500);

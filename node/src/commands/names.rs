@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use clap::Args;
 use futures_util::FutureExt;
-use quorate_client::{Client, ListRequest, Listed};
+use quorate_client::{Client, ListEntry, ListRequest, ListedStream};
 use quorate_proto::{Category, Path};
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::{count_of, write_json};
+use crate::screen::write_line;
 
 /// Bytes that are collected before they are written, as long as more is ready.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -157,16 +158,15 @@ fn write_head(output: &mut impl Write, kind: Kind) -> io::Result<()> {
     }
 }
 
-fn write_plain(output: &mut impl Write, listed: &Listed) -> io::Result<()> {
+fn write_plain(output: &mut impl Write, listed: &ListEntry) -> io::Result<()> {
     let events = listed.events.map_or("?".to_owned(), |events| events.to_string());
-    write!(output, "{events:>12}  ")?;
-    if let Some(stream) = listed.stream {
-        write!(output, "{:>12}  ", stream.version)?;
-    }
-    write!(output, "{}", listed.name)?;
+    let name = &listed.name;
     match listed.stream {
-        Some(stream) if stream.closed => writeln!(output, "  (closed)"),
-        _ => writeln!(output),
+        Some(ListedStream { version, closed, .. }) => {
+            let closed = if closed { "  (closed)" } else { "" };
+            write_line(output, format_args!("{events:>12}  {version:>12}  {name}{closed}"))
+        }
+        None => write_line(output, format_args!("{events:>12}  {name}")),
     }
 }
 
@@ -193,7 +193,7 @@ struct NameLine<'a> {
 }
 
 impl<'a> NameLine<'a> {
-    fn new(kind: Kind, listed: &'a Listed) -> NameLine<'a> {
+    fn new(kind: Kind, listed: &'a ListEntry) -> NameLine<'a> {
         let name = Some(listed.name.as_str());
         let line = match kind {
             Kind::Stream => NameLine { stream: name, ..NameLine::default() },
@@ -213,17 +213,15 @@ impl<'a> NameLine<'a> {
 
 #[cfg(test)]
 mod tests {
-    use quorate_client::ListedStream;
-
     use super::*;
 
     #[test]
     fn a_name_is_one_compact_line_without_what_is_not_known() {
         let stream = ListedStream { version: 7, first_version: 3, closed: false };
-        let order = Listed { name: "order-42".into(), events: Some(5), stream: Some(stream) };
+        let order = ListEntry { name: "order-42".into(), events: Some(5), stream: Some(stream) };
         let closed = ListedStream { version: 7, first_version: 8, closed: true };
-        let gone = Listed { events: Some(0), stream: Some(closed), ..order.clone() };
-        let category = Listed { name: "order".into(), events: None, stream: None };
+        let gone = ListEntry { events: Some(0), stream: Some(closed), ..order.clone() };
+        let category = ListEntry { name: "order".into(), events: None, stream: None };
         for (kind, listed, json, plain) in [
             (
                 Kind::Stream,

@@ -14,7 +14,10 @@ use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
 use crate::follow::{Printing, print_feed};
-use crate::output::{count_of, write_event_json, write_event_plain, write_snapshot_before_events};
+use crate::output::{
+    count_of, remark, write_event_json, write_event_plain, write_passed_over,
+    write_snapshot_before_events,
+};
 use crate::print::print_events;
 use crate::query;
 
@@ -58,6 +61,15 @@ struct What {
         conflicts_with_all = ["types", "tags", "correlation", "after", "from"]
     )]
     with_snapshot: bool,
+    /// The newest schema of a snapshot that is of use, with --with-snapshot. One of a newer schema is passed over, and
+    /// the stream is read whole; in JSON a line before the events says so: {"snapshot_passed_over":{"schema":…}}.
+    #[arg(
+        long,
+        value_name = "SCHEMA",
+        requires = "with_snapshot",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    snapshot_schema: Option<u32>,
     /// Only what comes after this one; 0 is the beginning.
     #[arg(long, value_name = "NUMBER")]
     after: Option<u64>,
@@ -72,6 +84,10 @@ struct What {
 /// Read the events of a stream, or of what a query finds in the whole log.
 ///
 /// Bounds are versions when a stream is read and positions otherwise.
+///
+/// In JSON, `data` and `metadata` are shown as they were stored where every common reader takes them. All else is shown
+/// in base64, as `data_base64` and `metadata_base64`: bytes that are no JSON, text with half of a surrogate pair, and
+/// JSON that is nested more than 60 levels deep.
 #[derive(Args, Debug)]
 #[command(after_long_help = query::SYNTAX)]
 pub struct ReadArgs {
@@ -176,6 +192,9 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
     if let (Some(snapshot), Some(stream)) = (events.snapshot(), &what.stream) {
         write_snapshot_before_events(&mut io::stdout(), stream, snapshot, global.json())?;
     }
+    if let Some(schema) = events.snapshot_schema_passed_over() {
+        write_passed_over(&mut io::stdout(), schema, global.json())?;
+    }
     let count = match args.is_tree() && !global.json() {
         true => print_tree(&mut events).await?,
         false => print_events(&mut events, global.json()).await?,
@@ -189,7 +208,16 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
         let as_of = events.as_of();
         writeln!(io::stdout(), "{events_read} as of position {as_of}{of_stream}")?;
     }
+    let end = if what.stream.is_some() { events.version() } else { events.as_of() };
+    tell_the_future(what.after.unwrap_or(0), end);
     Ok(())
+}
+
+/// Says that a read found nothing because it begins after the end of what was read: whoever reads JSON sees no end.
+pub(crate) fn tell_the_future(after: u64, end: u64) {
+    if after > end {
+        remark(format_args!("--after {after} is from the future: what was read ends at {end}"));
+    }
 }
 
 /// Prints the event at a position.
@@ -262,6 +290,9 @@ impl What {
         }
         if self.with_snapshot {
             request = request.with_snapshot();
+        }
+        if let Some(schema) = self.snapshot_schema {
+            request = request.snapshot_schema_max(schema);
         }
         if let Some(from) = self.from {
             request = request.from(from);

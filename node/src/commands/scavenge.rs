@@ -11,6 +11,7 @@ use crate::cli::Global;
 use crate::commands::cluster::{ScavengedLine, first_answer};
 use crate::exit::Exit;
 use crate::output::{count_of, write_json};
+use crate::size;
 
 /// Give back the disk space of events that are gone: deleted, truncated, too old or too many.
 ///
@@ -18,7 +19,8 @@ use crate::output::{count_of, write_json};
 /// be read is the same everywhere, before and after. Appends and reads go on meanwhile. What is removed is what
 /// was gone at the node's newest checkpoint: each line says up to which position a deletion counted.
 ///
-/// The log, which is beside the chunks, holds what was appended lately for longer: docs/deletion.md says for how long.
+/// The log, which is beside the chunks, holds what was appended lately for longer: until about three chunk sizes and
+/// 256 MiB more were appended. docs/deletion.md says more.
 ///
 /// A node goes on with its scavenge when this command is stopped with Ctrl-C: `cluster status` shows how far it is.
 #[derive(Args, Debug)]
@@ -36,7 +38,8 @@ struct NodeLine<'a> {
     address: &'a str,
     #[serde(flatten)]
     done: ScavengedLine,
-    /// What was removed at this position or before is gone from the node's chunks; not told where it is not known.
+    /// What was removed at this position or before is gone from the node's chunks: 0 if nothing is yet, because the
+    /// node has no checkpoint. Not told where it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     gone_up_to: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,10 +49,12 @@ struct NodeLine<'a> {
 /// How far what was removed is gone.
 #[derive(Clone, Copy, Debug)]
 struct Gone {
-    /// The newest event of the checkpoint that the scavenge looked at, or of an older one.
+    /// The newest event of the checkpoint that the scavenge looked at, or of an older one; 0 before the first.
     up_to: u64,
     /// The newest event of the log then.
     last: u64,
+    /// So many bytes of log lie between two checkpoints.
+    chunk_bytes: u64,
 }
 
 /// Runs the command.
@@ -69,7 +74,9 @@ pub async fn run(_args: ScavengeArgs, global: &Global) -> Result<(), Exit> {
             Ok((gone, done)) => report(global, &address, gone, done),
             Err(exit) => {
                 let line = report_failure(global, &address, &exit);
-                failures.push(format!("{address}: {}", exit.message));
+                // A node that cannot be reached is named by its own message.
+                let rest = exit.message.strip_prefix(&format!("{address}: "));
+                failures.push(format!("{address}: {}", rest.unwrap_or(&exit.message)));
                 line
             }
         };
@@ -105,9 +112,10 @@ async fn scavenge(address: &str) -> Result<(Option<Gone>, Scavenged), Exit> {
 
 /// What a scavenge that begins now will have removed.
 async fn gone(node: &Client, address: &str) -> Option<Gone> {
-    let nodes = node.status().await.ok()?.nodes;
-    let asked = nodes.into_iter().find(|node| node.address == address)?;
-    Some(Gone { up_to: asked.checkpointed_position, last: asked.last_position })
+    let status = node.status().await.ok()?;
+    let asked = status.nodes.into_iter().find(|node| node.address == address)?;
+    let (up_to, last) = (asked.checkpointed_position, asked.last_position);
+    Some(Gone { up_to, last, chunk_bytes: status.chunk_bytes })
 }
 
 fn told(done: &Scavenged) -> String {
@@ -134,7 +142,17 @@ fn report(global: &Global, address: &str, gone: Option<Gone>, done: Scavenged) -
 
 /// How far what was removed is gone, for a person.
 fn told_gone(gone: Gone) -> String {
-    let Gone { up_to, last } = gone;
+    let Gone { up_to, last, chunk_bytes } = gone;
+    if last == 0 {
+        return "  there are no events yet".to_owned();
+    }
+    if up_to == 0 {
+        return format!(
+            "  nothing is gone from its chunks yet, because it has made no checkpoint: the first comes after about {} \
+             of appends, and a scavenge after it removes what was removed until then",
+            size::show(chunk_bytes)
+        );
+    }
     let chunks = format!("  what was removed up to position {up_to} is gone from its chunks");
     match up_to < last {
         true => format!(
@@ -150,13 +168,21 @@ mod tests {
 
     #[test]
     fn a_scavenge_says_what_is_gone_from_the_disk_and_what_is_not_yet() {
-        let all = told_gone(Gone { up_to: 9, last: 9 });
+        let gone = |up_to, last| told_gone(Gone { up_to, last, chunk_bytes: 64 << 20 });
+        let all = gone(9, 9);
         assert_eq!(all, "  what was removed up to position 9 is gone from its chunks");
-        let part = told_gone(Gone { up_to: 9, last: 12 });
+        let part = gone(9, 12);
         assert!(part.contains("up to position 9 is gone"), "{part}");
         assert!(
             part.contains("up to 12, goes with a scavenge after the next checkpoint"),
             "{part}"
         );
+        let none = gone(0, 12);
+        assert!(none.contains("nothing is gone from its chunks yet"), "{none}");
+        assert!(
+            none.contains("after about 64 MiB of appends") && !none.contains("position 0"),
+            "{none}"
+        );
+        assert_eq!(gone(0, 0), "  there are no events yet");
     }
 }

@@ -13,11 +13,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::ONE_SIGNAL_WITHIN;
 use crate::config::{self, Flags, Settings};
 use crate::exit::Exit;
 use crate::log;
 use crate::server::{Server, ServerOptions};
+use crate::stop::ONE_SIGNAL_WITHIN;
 
 /// The size of a file of the Raft log.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, interval, timeout};
 
 use crate::exit::Exit;
 use crate::inspect;
+use crate::output::remark;
 
 mod process;
 
@@ -64,20 +65,30 @@ impl LocalNode {
         let cannot =
             |error: io::Error| Exit::failed(format!("cannot start node {}: {error}", self.number));
         std::fs::create_dir_all(&self.directory).map_err(cannot)?;
-        let log = std::fs::File::options().create(true).append(true).open(&self.log);
-        let log = log.map_err(cannot)?;
         let child = Command::new(std::env::current_exe().map_err(cannot)?)
             .args(self.arguments())
             .arg("--stop-with-input")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(self.open_log())
             // Ctrl-C goes to the whole group: these are to be stopped by us, in order.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(cannot)?;
         Ok(Process::new(child))
+    }
+
+    /// Where the node logs to. It serves without a log too, on a full disk, say.
+    fn open_log(&self) -> Stdio {
+        match std::fs::File::options().create(true).append(true).open(&self.log) {
+            Ok(log) => log.into(),
+            Err(error) => {
+                let (number, log) = (self.number, self.log.display());
+                remark(format!("node {number} has no log, `{log}` cannot be written: {error}"));
+                Stdio::null()
+            }
+        }
     }
 
     /// Waits until the node answers. Error: it ended before, with what it said last.
@@ -146,7 +157,7 @@ pub(crate) async fn start_all(nodes: &[LocalNode], chunk_bytes: u64) -> Result<V
     if waiting {
         let first = nodes.first().ok_or_else(|| Exit::usage("a cluster has at least one node"))?;
         let peers = nodes.iter().map(|node| node.peer_address.clone()).collect();
-        inspect::found(&first.address, peers, chunk_bytes, None).await?;
+        inspect::bootstrap(&first.address, peers, chunk_bytes, None).await?;
     }
     leader(nodes).await?;
     Ok(processes)

@@ -12,7 +12,7 @@ use quorate_proto::{
     Problem, RequestId, Snapshot, StreamName, Term, Timestamp, Version,
 };
 use quorate_raft::host::Host;
-use quorate_raft::{Done, Lost, Replica, Role, Status};
+use quorate_raft::{Done, ProposeError, Replica, Role, Status};
 use quorate_store::command::{
     Request, decode_request, encode_append, encode_group, encode_snapshot,
 };
@@ -24,14 +24,14 @@ use super::admission::Admission;
 use super::batcher::{self, Proposer};
 use super::conditions::Conditional;
 use super::forward::{Forwarded, Forwarding};
-use super::pending::{Answer, Held, Pending, Tenure, Waiter};
+use super::pending::{Answer, Held, LeaderTerm, Pending, Reply};
 use super::problem;
 
 /// The time that a single request waits for news of the leader before it is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// The maximum number of looks that run at once, at conditions or at old events before a proposal: each may read
+/// The maximum number of checks that run at once, of conditions or of old events before a proposal: each may read
 /// from the disk for long, and seals and reads of the log need threads too.
-const LOOKS_MAX: usize = 4;
+const CHECKS_MAX: usize = 4;
 /// The maximum time to a deadline, so that adding a number of milliseconds never overflows.
 pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -144,25 +144,25 @@ impl TryFrom<Option<WireRequest>> for Prepared {
 /// The result of a request that succeeded.
 pub(crate) enum Taken {
     Appended(Appended),
-    Kept(Version),
+    SnapshotStored(Version),
     Group(GroupOutcome),
 }
 
 /// The way of appends from this node, for as long as one leader leads.
 #[derive(Clone, Debug)]
-pub(crate) enum Lane {
+pub(crate) enum Route {
     /// This node leads.
-    Here(Tenure),
+    Local(LeaderTerm),
     /// Another node leads.
-    There(Forwarding),
+    Leader(Forwarding),
 }
 
-impl Lane {
-    /// Returns the term of this node's leadership to which the lane belongs.
-    pub(crate) fn tenure(&self) -> Option<Tenure> {
+impl Route {
+    /// Returns the term of this node's leadership to which the route belongs.
+    pub(crate) fn leader_term(&self) -> Option<LeaderTerm> {
         match self {
-            Lane::Here(tenure) => Some(tenure.clone()),
-            Lane::There(_) => None,
+            Route::Local(leader_term) => Some(leader_term.clone()),
+            Route::Leader(_) => None,
         }
     }
 }
@@ -174,7 +174,7 @@ pub(crate) struct Appends<H: Host> {
     status: watch::Receiver<Status>,
     queue: mpsc::UnboundedSender<Pending>,
     /// One permit for each look at conditions, or at old events, that may run at once.
-    looks: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// The stream to the newest leader other than this node.
     forwarding: Mutex<Option<Forwarding>>,
 }
@@ -187,8 +187,8 @@ impl<H: Host> Appends<H> {
         let proposer = ToReplica { replica: replica.clone(), status: status.clone() };
         tokio::spawn(batcher::run(proposer, waiting));
         let (admission, forwarding) = (Admission::new(), Mutex::new(None));
-        let looks = Arc::new(Semaphore::new(LOOKS_MAX));
-        Arc::new(Appends { replica, status, admission, queue, looks, forwarding })
+        let permits = Arc::new(Semaphore::new(CHECKS_MAX));
+        Arc::new(Appends { replica, status, admission, queue, permits, forwarding })
     }
 
     /// Takes one request. A request that was certainly not proposed is tried again until the deadline.
@@ -201,15 +201,15 @@ impl<H: Host> Appends<H> {
         let prepared = prepared.expiring_alone(true);
         loop {
             let admitted = self.admission.admit_or_refuse(prepared.size(), deadline).await?;
-            let lane = self.lane(deadline).await?;
+            let route = self.route(deadline).await?;
             let (sender, receiver) = oneshot::channel();
             let deliver = Box::new(move |answer| drop(sender.send(answer)));
-            let waiter = Waiter::new(deliver, admitted);
-            self.submit(&lane, prepared.clone(), deadline, waiter);
+            let reply = Reply::new(deliver, admitted);
+            self.submit(&route, prepared.clone(), deadline, reply);
             let answer = timeout_at(deadline, receiver).await.map_err(|_| problem::overdue())?;
             match answer.unwrap_or_else(|_| Answer::Lost(problem::stopping(Outcome::Unknown))) {
                 Answer::Appended(appended) => return Ok(Taken::Appended(appended)),
-                Answer::Kept(version) => return Ok(Taken::Kept(version)),
+                Answer::SnapshotStored(version) => return Ok(Taken::SnapshotStored(version)),
                 Answer::Group(outcome) => return Ok(Taken::Group(outcome)),
                 Answer::Rejected(problem) => return Err(problem),
                 // Until there is room again takes longer than a call may wait.
@@ -223,24 +223,24 @@ impl<H: Host> Appends<H> {
         }
     }
 
-    /// Passes a request on; its waiter is answered exactly once.
+    /// Passes a request on; its reply is answered exactly once.
     pub(crate) fn submit(
         self: &Arc<Self>,
-        lane: &Lane,
+        route: &Route,
         prepared: Prepared,
         deadline: Instant,
-        waiter: Waiter,
+        reply: Reply,
     ) {
-        let tenure = match lane {
-            Lane::There(forwarding) => {
+        let leader_term = match route {
+            Route::Leader(forwarding) => {
                 let Prepared { encoded, expires_alone, .. } = prepared;
-                return forwarding.send(Forwarded { encoded, deadline, expires_alone, waiter });
+                return forwarding.send(Forwarded { encoded, deadline, expires_alone, reply });
             }
-            Lane::Here(tenure) => tenure,
+            Route::Local(leader_term) => leader_term,
         };
-        let held = Held { prepared, deadline, waiter };
+        let held = Held { prepared, deadline, reply };
         let is_conditional = held.prepared.has_conditions();
-        let mut order = tenure.order();
+        let mut order = leader_term.order();
         let entered = if order.is_idle() && !is_conditional {
             Some(held)
         } else {
@@ -248,60 +248,60 @@ impl<H: Host> Appends<H> {
         };
         drop(order);
         if let Some(held) = entered {
-            self.go_on(tenure, held);
+            self.go_on(leader_term, held);
         }
     }
 
-    /// Hands the progress of a group to the batcher, in the term of its owner; its waiter is answered exactly once.
+    /// Hands the progress of a group to the batcher, in the term of its owner; its reply is answered exactly once.
     /// Progress is taken although the disks are full: it may be what lets somebody make room.
-    pub(crate) fn tell_progress(&self, tenure: &Tenure, encoded: Bytes, waiter: Waiter) {
-        let (deadline, tenure) = (deadline_of(0), tenure.clone());
-        // If the batcher is gone it drops the waiter, and that answers by itself.
-        let _ = self.queue.send(Pending { encoded, key_bytes: 0, deadline, tenure, waiter });
+    pub(crate) fn tell_progress(&self, leader_term: &LeaderTerm, encoded: Bytes, reply: Reply) {
+        let (deadline, leader_term) = (deadline_of(0), leader_term.clone());
+        // If the batcher is gone it drops the reply, and that answers by itself.
+        let _ = self.queue.send(Pending { encoded, key_bytes: 0, deadline, leader_term, reply });
     }
 
     /// Takes the next step with a request that need not wait for others.
-    fn go_on(self: &Arc<Self>, tenure: &Tenure, held: Held) {
-        let Held { prepared, deadline, waiter } = held;
+    fn go_on(self: &Arc<Self>, leader_term: &LeaderTerm, held: Held) {
+        let Held { prepared, deadline, reply } = held;
         let streams = if prepared.has_conditions() { prepared.streams() } else { Vec::new() };
         let makes_room = prepared.makes_room();
         match prepared {
             Prepared { request: Request::Append(append), encoded, .. } if !streams.is_empty() => {
-                let (append, tenure) = (Arc::new(append), tenure.clone());
-                let looks = self.looks.clone();
-                let conditional = Conditional { append, encoded, deadline, tenure, looks };
-                tokio::spawn(self.clone().carry(conditional, streams, waiter));
+                let (append, leader_term) = (Arc::new(append), leader_term.clone());
+                let permits = self.permits.clone();
+                let conditional = Conditional { append, encoded, deadline, leader_term, permits };
+                tokio::spawn(self.clone().carry(conditional, streams, reply));
             }
             Prepared { request, encoded, .. } => {
-                let (key_bytes, tenure) = (request.key_bytes(), tenure.clone());
-                let pending = Pending { encoded, key_bytes, deadline, tenure, waiter };
+                let (key_bytes, leader_term) = (request.key_bytes(), leader_term.clone());
+                let pending = Pending { encoded, key_bytes, deadline, leader_term, reply };
                 match self.judge(&request) {
-                    Early::Answer(verdict) => pending.waiter.answer(verdict.into()),
+                    Early::Answer(verdict) => pending.reply.answer(verdict.into()),
                     Early::Propose => self.propose(pending, makes_room),
-                    Early::Look => drop(tokio::spawn(self.clone().look(pending, makes_room))),
+                    Early::Check => drop(tokio::spawn(self.clone().check(pending, makes_room))),
                 }
             }
         }
     }
 
     fn propose(&self, pending: Pending, makes_room: bool) {
-        let refusal = || pending.tenure.refusal(self.replica.has_room());
+        let refusal = || pending.leader_term.refusal(self.replica.has_room());
         match if makes_room { None } else { refusal() } {
-            Some(answer) => pending.waiter.answer(answer),
-            // If the batcher is gone it drops the waiter, and that answers by itself.
+            Some(answer) => pending.reply.answer(answer),
+            // If the batcher is gone it drops the reply, and that answers by itself.
             None => drop(self.queue.send(pending)),
         }
     }
 
     /// Judges an append by what is stored on the disk, and answers it if it cannot be made any more. Later requests of
     /// its session need not wait: there is nothing that they could overtake.
-    async fn look(self: Arc<Self>, pending: Pending, makes_room: bool) {
-        let _place = self.looks.acquire().await.expect("it is never closed");
+    async fn check(self: Arc<Self>, pending: Pending, makes_room: bool) {
+        let _place = self.permits.acquire().await.expect("it is never closed");
         match judge_early(&self.replica, &pending.encoded).await {
-            Ok(Some(verdict)) => pending.waiter.answer(verdict.into()),
+            Ok(Some(verdict)) => pending.reply.answer(verdict.into()),
             Ok(None) => self.propose(pending, makes_room),
             // Lost, not rejected: the request is sent again.
-            Err(problem) => pending.waiter.answer(Answer::Lost(problem)),
+            Err(problem) => pending.reply.answer(Answer::Lost(problem)),
         }
     }
 
@@ -310,14 +310,14 @@ impl<H: Host> Appends<H> {
         self: Arc<Self>,
         conditional: Conditional,
         streams: Vec<StreamName>,
-        waiter: Waiter,
+        reply: Reply,
     ) {
-        let tenure = conditional.tenure.clone();
-        waiter.answer(conditional.carry(&self.replica, &self.queue).await);
+        let leader_term = conditional.leader_term.clone();
+        reply.answer(conditional.carry(&self.replica, &self.queue).await);
         // The lock is held until all released requests are on their way, so that no new one overtakes them.
-        let mut order = tenure.order();
+        let mut order = leader_term.order();
         for held in order.finish(&streams) {
-            self.go_on(&tenure, held);
+            self.go_on(&leader_term, held);
         }
     }
 
@@ -330,12 +330,12 @@ impl<H: Host> Appends<H> {
     }
 
     /// Waits until a leader is known.
-    pub(crate) async fn lane(&self, deadline: Instant) -> Result<Lane, Problem> {
+    pub(crate) async fn route(&self, deadline: Instant) -> Result<Route, Problem> {
         let mut status = self.status.clone();
         loop {
-            let lane = self.lane_now(&status.borrow_and_update());
-            if let Some(lane) = lane? {
-                return Ok(lane);
+            let route = self.route_now(&status.borrow_and_update());
+            if let Some(route) = route? {
+                return Ok(route);
             }
             match timeout_at(deadline, status.changed()).await {
                 Ok(Ok(())) => {}
@@ -349,30 +349,32 @@ impl<H: Host> Appends<H> {
         }
     }
 
-    fn lane_now(&self, status: &Status) -> Result<Option<Lane>, Problem> {
+    fn route_now(&self, status: &Status) -> Result<Option<Route>, Problem> {
         let id = status.id.ok_or_else(problem::not_ready)?;
         if status.role == Role::Leader {
-            return Ok(Some(Lane::Here(Tenure::new(status.term))));
+            return Ok(Some(Route::Local(LeaderTerm::new(status.term))));
         }
         let Some(leader) = status.leader.as_ref().filter(|leader| leader.id != id) else {
             return Ok(None);
         };
         let mut slot = self.forwarding.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = slot.as_ref().filter(|open| open.leads_to(leader, status.term)) {
-            return Ok(Some(Lane::There(open.clone())));
+            return Ok(Some(Route::Leader(open.clone())));
         }
         let opened = Forwarding::open(&self.replica, leader.clone(), status.term);
         *slot = Some(opened.clone());
-        Ok(Some(Lane::There(opened)))
+        Ok(Some(Route::Leader(opened)))
     }
 
-    /// Returns true if appends would take another lane now.
-    pub(crate) fn is_over(&self, lane: &Lane) -> bool {
-        match lane {
-            Lane::There(forwarding) => forwarding.is_over(),
-            Lane::Here(tenure) => {
+    /// Returns true if appends would take another route now.
+    pub(crate) fn is_over(&self, route: &Route) -> bool {
+        match route {
+            Route::Leader(forwarding) => forwarding.is_over(),
+            Route::Local(leader_term) => {
                 let status = self.status.borrow();
-                tenure.has_ended() || status.role != Role::Leader || status.term != tenure.term
+                leader_term.has_ended()
+                    || status.role != Role::Leader
+                    || status.term != leader_term.term
             }
         }
     }
@@ -413,15 +415,15 @@ impl<H: Host> Proposer for ToReplica<H> {
         self.status.borrow().pressure
     }
 
-    async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), Lost> {
+    async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), ProposeError> {
         self.replica.propose(term, command, done).await
     }
 
-    fn answer_after_look(&self, append: Pending, verdict: Verdict) {
+    fn answer_after_check(&self, append: Pending, verdict: Verdict) {
         let replica = self.replica.clone();
         tokio::spawn(async move {
-            let Pending { encoded, waiter, .. } = append;
-            waiter.answer(judge_again(&replica, encoded, verdict).await);
+            let Pending { encoded, reply, .. } = append;
+            reply.answer(judge_again(&replica, encoded, verdict).await);
         });
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_proto::limits::ENTRY_BYTES_MAX;
 use quorate_proto::{ErrorKind, Outcome, Problem, Term, Timestamp};
-use quorate_raft::{Done, Lost};
+use quorate_raft::{Done, ProposeError};
 use quorate_store::Verdict;
 use quorate_store::command::Builder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -41,11 +41,11 @@ pub(crate) trait Proposer: Send + Sync + 'static {
         term: Term,
         command: Bytes,
         done: Done,
-    ) -> impl Future<Output = Result<(), Lost>> + Send;
+    ) -> impl Future<Output = Result<(), ProposeError>> + Send;
     /// Answers an append that was not made, perhaps because it was made before, after a look at what is stored: at the
     /// content for a repetition, and at old events for an append that is older than the window of retries. It is called
     /// where commands are applied, so it does not wait for that look.
-    fn answer_after_look(&self, append: Pending, verdict: Verdict);
+    fn answer_after_check(&self, append: Pending, verdict: Verdict);
 }
 
 /// Proposes what arrives in the queue, in its order, until all senders are gone.
@@ -124,14 +124,14 @@ impl Batch {
         let mut batch = Batch { term: None, command: Builder::new(stamp), appends: Vec::new() };
         let now = Instant::now();
         while let Some(pending) = waiting.next_now() {
-            if pending.tenure.has_ended() {
-                let lost = problem::of_lost_append(Lost::NotLeader);
-                pending.waiter.answer(Answer::Lost(lost));
+            if pending.leader_term.has_ended() {
+                let lost = problem::of_lost_append(ProposeError::NotLeader);
+                pending.reply.answer(Answer::Lost(lost));
             } else if pending.deadline <= now {
                 // Lost, not rejected: the request is sent again, and no later one may overtake it.
-                pending.waiter.answer(Answer::Lost(problem::expired()));
+                pending.reply.answer(Answer::Lost(problem::expired()));
             } else if batch.has_room_for(&pending) {
-                batch.term = Some(pending.tenure.term);
+                batch.term = Some(pending.leader_term.term);
                 batch.command.push(&pending.encoded);
                 batch.appends.push(pending);
             } else {
@@ -150,7 +150,8 @@ impl Batch {
 
     fn has_room_for(&self, pending: &Pending) -> bool {
         let size = self.command.size() + pending.encoded.len() + Builder::BYTES_PER_REQUEST;
-        self.term.is_none() || self.term == Some(pending.tenure.term) && size <= ENTRY_BYTES_MAX
+        self.term.is_none()
+            || self.term == Some(pending.leader_term.term) && size <= ENTRY_BYTES_MAX
     }
 
     /// Proposes the entry. Returns its requests if they can be proposed a little later: no later request was
@@ -169,7 +170,7 @@ impl Batch {
         });
         match proposer.propose(term, self.command.finish(), done).await {
             Ok(()) => None,
-            Err(Lost::NotNow) => Some(take(&appends)),
+            Err(ProposeError::NotNow) => Some(take(&appends)),
             Err(lost) => {
                 answer(&**proposer, take(&appends), Err(lost));
                 None
@@ -183,24 +184,28 @@ fn take(appends: &Mutex<Vec<Pending>>) -> Vec<Pending> {
 }
 
 /// Answers every request of an entry.
-fn answer<P: Proposer>(proposer: &P, appends: Vec<Pending>, outcome: Result<Vec<Verdict>, Lost>) {
+fn answer<P: Proposer>(
+    proposer: &P,
+    appends: Vec<Pending>,
+    outcome: Result<Vec<Verdict>, ProposeError>,
+) {
     match outcome {
         Ok(verdicts) => {
             let mut verdicts = verdicts.into_iter();
             for append in appends {
                 match verdicts.next() {
                     Some(verdict @ (Verdict::Repeated(_) | Verdict::Unsettled(_))) => {
-                        proposer.answer_after_look(append, verdict);
+                        proposer.answer_after_check(append, verdict);
                     }
-                    Some(verdict) => append.waiter.answer(verdict.into()),
-                    None => append.waiter.answer(Answer::Lost(without_verdict())),
+                    Some(verdict) => append.reply.answer(verdict.into()),
+                    None => append.reply.answer(Answer::Lost(without_verdict())),
                 }
             }
         }
         Err(lost) => {
             let problem = problem::of_lost_append(lost);
             for append in appends {
-                append.waiter.answer(Answer::Lost(problem.clone()));
+                append.reply.answer(Answer::Lost(problem.clone()));
             }
         }
     }

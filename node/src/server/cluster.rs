@@ -83,8 +83,8 @@ impl<H: Host> Cluster for ClusterService<H> {
         let peers: Vec<String> = addresses.iter().map(Address::to_string).collect();
         let chunk_bytes = if chunk_bytes == 0 { CHUNK_BYTES_DEFAULT } else { chunk_bytes };
         let count = peers.len();
-        let founded = self.replica.found(peers, chunk_bytes).await;
-        let identity = founded.map_err(|error| problem::of_found_error(&error))?;
+        let founded = self.replica.bootstrap(peers, chunk_bytes).await;
+        let identity = founded.map_err(|error| problem::of_bootstrap_error(&error))?;
         let mut status = self.replica.status();
         // The founding entry is committed; the members show as soon as it is applied.
         let shown = timeout(SHOWN_WITHIN, status.wait_for(|now| now.members.len() >= count)).await;

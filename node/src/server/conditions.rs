@@ -5,32 +5,35 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_proto::{Append, Outcome, Position, Problem};
+use quorate_proto::{Append, Invalid, Outcome, Position, Problem};
 use quorate_raft::host::Host;
-use quorate_raft::{Lost, Replica};
+use quorate_raft::{ProposeError, Replica};
 use quorate_store::command::{checked, key_bytes};
-use quorate_store::{Checked, Fault, Reader, Verdict};
+use quorate_store::{Checked, Fault, Reader, Rejection, Verdict};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::pending::{Answer, Pending, Tenure, Waiter};
+use super::pending::{Answer, LeaderTerm, Pending, Reply};
 use super::problem;
 
 /// What can be said of an append with conditions at one point of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum ConditionCheck {
     /// This is its answer, whatever is proposed meanwhile.
     Answer(Answer),
     /// Nothing up to this position violates its conditions.
     Holds(Position),
-    /// They are violated. This is its answer only where the log was seen to its end.
+    /// They are violated, or begin in the future. This is its answer only where the log was seen to its end.
     Violated(Answer),
 }
 
 /// The log, as far as conditions are judged by it.
 pub(crate) trait Log: Send + Sync {
     /// Looks at what is applied here: first for a repetition, then for what violates a condition.
-    fn look(&self, append: Arc<Append>) -> impl Future<Output = Result<Look, Problem>> + Send;
+    fn check(
+        &self,
+        append: Arc<Append>,
+    ) -> impl Future<Output = Result<ConditionCheck, Problem>> + Send;
     /// Whether the disks have room for more events.
     fn has_room(&self) -> bool;
     /// Waits until all that was acknowledged before is applied here.
@@ -43,9 +46,9 @@ pub(crate) struct Conditional {
     /// Checked through nothing yet.
     pub(crate) encoded: Bytes,
     pub(crate) deadline: Instant,
-    pub(crate) tenure: Tenure,
+    pub(crate) leader_term: LeaderTerm,
     /// A place for each look that may run at once.
-    pub(crate) looks: Arc<Semaphore>,
+    pub(crate) permits: Arc<Semaphore>,
 }
 
 impl Conditional {
@@ -61,11 +64,13 @@ impl Conditional {
     ) -> Answer {
         loop {
             let through = match self.judge(log).await {
-                Ok(Look::Holds(through)) => through,
-                Ok(Look::Answer(answer) | Look::Violated(answer)) => return answer,
+                Ok(ConditionCheck::Holds(through)) => through,
+                Ok(ConditionCheck::Answer(answer) | ConditionCheck::Violated(answer)) => {
+                    return answer;
+                }
                 Err(problem) => return Answer::Lost(problem),
             };
-            if let Some(refusal) = self.tenure.refusal(log.has_room()) {
+            if let Some(refusal) = self.leader_term.refusal(log.has_room()) {
                 return refusal;
             }
             match self.propose(through, queue).await {
@@ -75,46 +80,46 @@ impl Conditional {
         }
     }
 
-    async fn judge<L: Log>(&self, log: &L) -> Result<Look, Problem> {
-        let look = self.look(log).await?;
-        if !matches!(look, Look::Violated(_)) {
-            return Ok(look);
+    async fn judge<L: Log>(&self, log: &L) -> Result<ConditionCheck, Problem> {
+        let check = self.check(log).await?;
+        if !matches!(check, ConditionCheck::Violated(_)) {
+            return Ok(check);
         }
         log.catch_up(self.deadline).await?;
-        self.look(log).await
+        self.check(log).await
     }
 
     /// Looks when it is its turn, unless nobody wants to know any more.
-    async fn look<L: Log>(&self, log: &L) -> Result<Look, Problem> {
-        let place = timeout_at(self.deadline, self.looks.acquire()).await;
+    async fn check<L: Log>(&self, log: &L) -> Result<ConditionCheck, Problem> {
+        let place = timeout_at(self.deadline, self.permits.acquire()).await;
         let _place = place.map_err(|_| problem::expired())?.expect("it is never closed");
-        if self.tenure.has_ended() {
-            return Err(problem::of_lost_append(Lost::NotLeader));
+        if self.leader_term.has_ended() {
+            return Err(problem::of_lost_append(ProposeError::NotLeader));
         }
         if self.deadline <= Instant::now() {
             return Err(problem::expired());
         }
-        log.look(self.append.clone()).await
+        log.check(self.append.clone()).await
     }
 
     async fn propose(&self, through: Position, queue: &mpsc::UnboundedSender<Pending>) -> Answer {
         let (sender, receiver) = oneshot::channel();
         // The room that the append takes is held by who waits for its answer.
-        let waiter = Waiter::without_room(Box::new(move |answer| drop(sender.send(answer))));
+        let reply = Reply::without_room(Box::new(move |answer| drop(sender.send(answer))));
         let (encoded, deadline) = (checked(&self.encoded, through), self.deadline);
-        // A batcher that is gone drops the waiter, which answers for itself.
-        let (key_bytes, tenure) = (key_bytes(&self.append), self.tenure.clone());
-        let _ = queue.send(Pending { encoded, key_bytes, deadline, tenure, waiter });
+        // A batcher that is gone drops the reply, which answers for itself.
+        let (key_bytes, leader_term) = (key_bytes(&self.append), self.leader_term.clone());
+        let _ = queue.send(Pending { encoded, key_bytes, deadline, leader_term, reply });
         let answer = receiver.await;
         answer.unwrap_or_else(|_| Answer::Lost(problem::stopping(Outcome::Unknown)))
     }
 }
 
 impl<H: Host> Log for Replica<H> {
-    async fn look(&self, append: Arc<Append>) -> Result<Look, Problem> {
+    async fn check(&self, append: Arc<Append>) -> Result<ConditionCheck, Problem> {
         let reader = self.reader().ok_or_else(problem::not_ready)?;
         // It may read from the disk.
-        let looked = self.host().run(move || look(&reader, &append)).await;
+        let looked = self.host().run(move || check(&reader, &append)).await;
         looked.map_err(|fault| problem::of_found(self, &fault))
     }
 
@@ -128,18 +133,33 @@ impl<H: Host> Log for Replica<H> {
     }
 }
 
-fn look(reader: &Reader, append: &Append) -> Result<Look, Fault> {
+fn check(reader: &Reader, append: &Append) -> Result<ConditionCheck, Fault> {
     if let Some(verdict) = reader.judge_early(append)? {
-        return Ok(Look::Answer(verdict.into()));
+        return Ok(ConditionCheck::Answer(verdict.into()));
     }
-    let violations = match reader.check_conditions(append)? {
-        Checked::Through(position) => return Ok(Look::Holds(position)),
-        Checked::Violated { violations, .. } => violations,
+    let (violations, future) = match reader.check_conditions(append)? {
+        Checked::Through(end) => match from_the_future(append, end) {
+            Some(future) => (Vec::new(), Some(future)),
+            None => return Ok(ConditionCheck::Holds(end)),
+        },
+        Checked::Violated { violations, .. } => (violations, None),
     };
-    Ok(match reader.judge_violated(append, violations)? {
-        repeated @ Verdict::Repeated(_) => Look::Answer(repeated.into()),
-        refused => Look::Violated(refused.into()),
+    Ok(match (reader.judge_violated(append, violations)?, future) {
+        (repeated @ Verdict::Repeated(_), _) => ConditionCheck::Answer(repeated.into()),
+        (Verdict::Rejected(Rejection::Conflict { .. }), Some(future)) => {
+            ConditionCheck::Violated(Answer::Rejected(future))
+        }
+        (refused, _) => ConditionCheck::Violated(refused.into()),
     })
+}
+
+/// Refuses an append of which a condition begins after the end of the log: its writer cannot know the log up to there,
+/// and what comes until then would be passed over. The end may be higher than this node has applied, so the refusal
+/// counts only where a violation does.
+fn from_the_future(append: &Append, end: Position) -> Option<Problem> {
+    let after = append.conditions.iter().map(|condition| condition.after).max()?;
+    let told = format_args!("the log ends at position {end}; nothing was appended");
+    (after > end).then(|| Invalid::from_the_future(after.0, told).into())
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-/// A connection that has not begun to speak HTTP/2 by then is closed. From then on the keep-alive of HTTP/2 watches it.
+/// A connection that has not begun to speak by then is closed. From then on the keep-alive of HTTP/2 watches it, or the
+/// time that a scraper may take.
 const SPOKEN_WITHIN: Duration = Duration::from_secs(5);
 /// With so many bytes a client of HTTP/2 begins.
 const PREFACE_BYTES: usize = 24;
@@ -39,12 +40,24 @@ pub(crate) fn peers_max(descriptors: Option<u64>) -> usize {
     bound(descriptors, 8)
 }
 
+/// Most connections of those who scrape metrics at once.
+pub(crate) const SCRAPERS_MAX: usize = 16;
+
 fn bound(descriptors: Option<u64>, part: u64) -> usize {
     let bound = descriptors.map_or(u64::MAX, |all| (all / part).max(CONNECTIONS_MIN));
     usize::try_from(bound).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
 }
 
-/// The connections of a listener, never more than `max` at once.
+/// With which a client begins to speak.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Greeting {
+    /// The preface of HTTP/2.
+    Preface,
+    /// The head of a request of HTTP/1, up to its empty line.
+    Head,
+}
+
+/// The connections of a listener, never more than `max` at once, each of which begins with the `greeting`.
 ///
 /// While there are so many, one more takes the place of the one that has been silent longest. Where all of them speak it
 /// is closed: its client knows the other nodes, and waiting here would tell it nothing.
@@ -52,13 +65,14 @@ pub(crate) fn bounded<C>(
     whom: &'static str,
     listening: Listening<C>,
     max: usize,
+    greeting: Greeting,
 ) -> impl Stream<Item = io::Result<Connection<C>>>
 where
     C: Send + 'static,
 {
     let places = Arc::new(Semaphore::new(max));
     let incoming = listening.incoming;
-    let door = Door { whom, incoming, places, max, silent: VecDeque::new(), told: None };
+    let door = Door { whom, incoming, places, max, greeting, silent: VecDeque::new(), told: None };
     stream::unfold(door, |mut door| async move { Some((Ok(door.next().await?), door)) })
 }
 
@@ -67,6 +81,7 @@ struct Door<C> {
     incoming: BoxStream<'static, io::Result<Served<C>>>,
     places: Arc<Semaphore>,
     max: usize,
+    greeting: Greeting,
     /// Those that were silent when last looked at, the oldest first. One that is not any more is cancelled.
     silent: VecDeque<CancellationToken>,
     told: Option<Instant>,
@@ -94,7 +109,7 @@ impl<C> Door<C> {
             }
             let over = CancellationToken::new();
             self.silent.push_back(over.clone());
-            let silence = Some(Silence::new(over));
+            let silence = Some(Silence::new(self.greeting, over));
             return Some(Connection { connection, silence, _place: place });
         }
     }
@@ -142,7 +157,10 @@ pub(crate) struct Connection<C> {
 }
 
 struct Silence {
+    greeting: Greeting,
     heard: usize,
+    /// Bytes of the line that is being heard.
+    line: usize,
     until: Pin<Box<Sleep>>,
     over: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Tells the door that the silence is broken.
@@ -150,12 +168,38 @@ struct Silence {
 }
 
 impl Silence {
-    fn new(over: CancellationToken) -> Silence {
+    fn new(greeting: Greeting, over: CancellationToken) -> Silence {
         Silence {
+            greeting,
             heard: 0,
+            line: 0,
             until: Box::pin(sleep(SPOKEN_WITHIN)),
             over: Box::pin(over.clone().cancelled_owned()),
             _broken: over.drop_guard(),
+        }
+    }
+
+    /// Whether these bytes make the greeting whole.
+    fn hears(&mut self, bytes: &[u8]) -> bool {
+        match self.greeting {
+            Greeting::Preface => {
+                self.heard += bytes.len();
+                self.heard >= PREFACE_BYTES
+            }
+            Greeting::Head => bytes.iter().any(|byte| self.ends_head(*byte)),
+        }
+    }
+
+    /// Empty lines before a request are no end of its head.
+    fn ends_head(&mut self, byte: u8) -> bool {
+        match byte {
+            b'\r' => false,
+            b'\n' => std::mem::take(&mut self.line) == 0 && self.heard > 0,
+            _ => {
+                self.heard += 1;
+                self.line += 1;
+                false
+            }
         }
     }
 
@@ -183,8 +227,7 @@ impl<C: AsyncRead + Unpin> AsyncRead for Connection<C> {
         };
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.connection).poll_read(context, buffer);
-        silence.heard += buffer.filled().len() - before;
-        if silence.heard >= PREFACE_BYTES {
+        if silence.hears(&buffer.filled()[before..]) {
             this.silence = None;
         } else if read.is_pending() && silence.is_over(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -250,7 +293,7 @@ mod tests {
         let refused = (0..10).map(|_| Err(io::Error::from_raw_os_error(24)));
         let incoming = stream::iter(refused.chain([connection]));
         let began_at = Instant::now();
-        let mut connections = Box::pin(bounded("tests", listening(incoming), 1));
+        let mut connections = Box::pin(bounded("tests", listening(incoming), 1, Greeting::Preface));
         assert!(connections.next().await.is_some_and(|connection| connection.is_ok()));
         assert_eq!(began_at.elapsed(), 10 * REST);
     }
@@ -261,8 +304,12 @@ mod tests {
         let (mut spoken, second) = pair();
         silent.write_all(&PREFACE[..PREFACE_BYTES - 1]).await.expect("sent");
         spoken.write_all(PREFACE).await.expect("sent");
-        let mut connections =
-            Box::pin(bounded("tests", listening(stream::iter([first, second])), 2));
+        let mut connections = Box::pin(bounded(
+            "tests",
+            listening(stream::iter([first, second])),
+            2,
+            Greeting::Preface,
+        ));
         let mut silent = connections.next().await.expect("there").expect("whole");
         let mut spoken = connections.next().await.expect("there").expect("whole");
         let mut bytes = Vec::new();
@@ -279,7 +326,7 @@ mod tests {
         clients[0].write_all(PREFACE).await.expect("sent");
         clients[2].write_all(PREFACE).await.expect("sent");
         let incoming = stream::iter(incoming).chain(stream::pending());
-        let mut connections = Box::pin(bounded("tests", listening(incoming), 2));
+        let mut connections = Box::pin(bounded("tests", listening(incoming), 2, Greeting::Preface));
         let mut next = async || connections.next().await.expect("there").expect("whole");
         let (mut speaks, mut silent) = (next().await, next().await);
         speaks.read_exact(&mut [0; PREFACE_BYTES]).await.expect("the preface");
@@ -291,6 +338,24 @@ mod tests {
         third.read_exact(&mut [0; PREFACE_BYTES]).await.expect("the preface");
         assert!(timeout(SPOKEN_WITHIN, next()).await.is_err(), "there are two that speak");
         assert_eq!(clients[3].read(&mut [0]).await.expect("closed"), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_speaks_when_its_head_is_whole_and_is_ended_when_it_stays_half() {
+        let (mut half, first) = pair();
+        let (mut whole, second) = pair();
+        half.write_all(b"\r\n\r\nGET /metrics HTTP/1.1\r\nHost: a\r\n").await.expect("sent");
+        whole.write_all(b"GET / HTTP/1.0\n\n").await.expect("sent");
+        let incoming = listening(stream::iter([first, second]));
+        let mut connections = Box::pin(bounded("tests", incoming, 2, Greeting::Head));
+        let mut half = connections.next().await.expect("there").expect("whole");
+        let mut whole = connections.next().await.expect("there").expect("whole");
+        let mut bytes = Vec::new();
+        let began_at = Instant::now();
+        let ended = half.read_to_end(&mut bytes).await.expect_err("it is ended");
+        assert_eq!((ended.kind(), began_at.elapsed()), (io::ErrorKind::TimedOut, SPOKEN_WITHIN));
+        let waits = timeout(100 * SPOKEN_WITHIN, whole.read_to_end(&mut bytes)).await;
+        assert!(waits.is_err(), "{waits:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::events_server::Events;
-use quorate_proto::{Invalid, Listing, Problem, Read, Scope};
+use quorate_proto::{Invalid, ListRequest, Problem, Read, Scope};
 use quorate_raft::host::Host;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -35,7 +35,7 @@ impl<H: Host> EventsService<H> {
                 let leader = self.appends.leader_address();
                 Ok(Response::new(v1::AppendResponse { leader, ..appended.into() }))
             }
-            Taken::Kept(_) | Taken::Group(_) => Err(problem::misanswered().into()),
+            Taken::SnapshotStored(_) | Taken::Group(_) => Err(problem::misanswered().into()),
         }
     }
 }
@@ -70,7 +70,7 @@ impl<H: Host> Events for EventsService<H> {
         let deadline = deadline_of(time_left_ms);
         let prepared = Prepared::try_from(snapshot).map_err(Problem::from)?;
         match self.appends.take(prepared, deadline).await? {
-            Taken::Kept(version) => {
+            Taken::SnapshotStored(version) => {
                 Ok(Response::new(v1::PutSnapshotResponse { version: version.0 }))
             }
             Taken::Appended(_) | Taken::Group(_) => Err(problem::misanswered().into()),
@@ -122,7 +122,7 @@ impl<H: Host> Events for EventsService<H> {
     ) -> Result<Response<Self::ListNamesStream>, Status> {
         let request = request.into_inner();
         let deadline = deadline_of(request.time_left_ms);
-        let listing = Listing::try_from(request).map_err(Problem::from)?;
+        let listing = ListRequest::try_from(request).map_err(Problem::from)?;
         let replica = &self.appends.replica;
         let reader = read::reach(replica, listing.consistency, deadline).await?;
         let stopping = self.stopping.clone();

@@ -18,7 +18,7 @@ use tokio::time::{Duration, Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::pending::{Answer, Waiter};
+use super::pending::{Answer, Reply};
 use super::problem;
 
 /// The approximate number of bytes of appends in one message.
@@ -34,7 +34,7 @@ pub(crate) struct Forwarded {
     pub(crate) deadline: Instant,
     /// True if later appends need not wait until this one is sent again after its deadline passed.
     pub(crate) expires_alone: bool,
-    pub(crate) waiter: Waiter,
+    pub(crate) reply: Reply,
 }
 
 /// A handle of a stream to one leader in one term. The stream ends with the first append that is lost.
@@ -73,7 +73,7 @@ impl Forwarding {
     pub(crate) fn send(&self, forwarded: Forwarded) {
         if let Err(mpsc::error::SendError(forwarded)) = self.queue.send(forwarded) {
             let why = "the connection to the leader was lost; nothing was appended";
-            forwarded.waiter.answer(lost(Outcome::NotAppended, why));
+            forwarded.reply.answer(lost(Outcome::NotAppended, why));
         }
     }
 }
@@ -85,7 +85,7 @@ impl Forwarding {
 /// * Appends with numbers up to `sent` were handed to the transport; the others certainly were not.
 struct Stream {
     queue: mpsc::UnboundedReceiver<Forwarded>,
-    unanswered: BTreeMap<u64, Waiter>,
+    unanswered: BTreeMap<u64, Reply>,
     sent: u64,
     number: u64,
     /// True if an append was refused for lack of room: no later append may continue on another stream.
@@ -120,12 +120,12 @@ impl Stream {
         };
         self.queue.close();
         let sent = self.sent;
-        for (number, waiter) in std::mem::take(&mut self.unanswered) {
+        for (number, reply) in std::mem::take(&mut self.unanswered) {
             let known = if number <= sent { Outcome::Unknown } else { Outcome::NotAppended };
-            waiter.answer(lost(known, &why));
+            reply.answer(lost(known, &why));
         }
         while let Ok(forwarded) = self.queue.try_recv() {
-            forwarded.waiter.answer(lost(Outcome::NotAppended, &why));
+            forwarded.reply.answer(lost(Outcome::NotAppended, &why));
         }
     }
 
@@ -194,15 +194,15 @@ impl Stream {
         since: Instant,
         message: &mut Vec<peer::ForwardedAppend>,
     ) -> Result<usize, String> {
-        let Forwarded { encoded, deadline, expires_alone, waiter } = forwarded;
+        let Forwarded { encoded, deadline, expires_alone, reply } = forwarded;
         if deadline <= Instant::now() {
             let expired = problem::expired();
             let why = expired.message.clone();
-            waiter.answer(Answer::Lost(expired));
+            reply.answer(Answer::Lost(expired));
             return if expires_alone { Ok(0) } else { Err(why) };
         }
         self.number += 1;
-        self.unanswered.insert(self.number, waiter);
+        self.unanswered.insert(self.number, reply);
         let bytes = encoded.len();
         let deadline_ms = deadline_ms(deadline.saturating_duration_since(since));
         let number = self.number;
@@ -224,15 +224,15 @@ impl Stream {
                     Ok(problem) => Answer::Lost(problem),
                     Err(invalid) => return Err(format!("the leader's answer: {invalid}")),
                 },
-                Some(WireOutcome::Kept(kept)) => Answer::Kept(Version(kept.version)),
+                Some(WireOutcome::Kept(kept)) => Answer::SnapshotStored(Version(kept.version)),
                 Some(WireOutcome::Group(group)) => match GroupOutcome::try_from(group) {
                     Ok(outcome) => Answer::Group(outcome),
                     Err(invalid) => return Err(format!("the leader's answer: {invalid}")),
                 },
                 None => return Err("the leader's answer is empty".to_owned()),
             };
-            if let Some(waiter) = self.unanswered.remove(&number) {
-                waiter.answer(answer);
+            if let Some(reply) = self.unanswered.remove(&number) {
+                reply.answer(answer);
             }
         }
         Ok(())

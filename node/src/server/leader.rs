@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::anchor::Anchor;
-use super::appends::{Appends, Lane, Prepared};
-use super::pending::Tenure;
+use super::appends::{Appends, Prepared, Route};
+use super::pending::LeaderTerm;
 use super::problem;
-use super::session::{Answers, Desk};
+use super::session::{Answers, SessionReplies};
 
 /// The time for the sender to name its leader and term, and for this node to learn that it was elected.
 pub(crate) const OPENING_WITHIN: Duration = Duration::from_secs(1);
@@ -36,20 +36,20 @@ impl<H: Host> Forward for ForwardService<H> {
         request: Request<Streaming<peer::ForwardRequest>>,
     ) -> Result<Response<Answers>, Status> {
         let mut requests = request.into_inner();
-        let tenure = match timeout(OPENING_WITHIN, requests.message()).await {
+        let leader_term = match timeout(OPENING_WITHIN, requests.message()).await {
             Ok(Ok(Some(first))) => tenure_of(&self.appends.replica, first.opening).await?,
             Ok(Ok(None)) | Err(_) => return Err(mismatch("no opening came").into()),
             Ok(Err(status)) => return Err(status),
         };
-        let (desk, answers) = Desk::new();
-        let anchor = desk.greet(self.appends.leader_address());
+        let (replies, answers) = SessionReplies::new();
+        let anchor = replies.greet(self.appends.leader_address());
         let (appends, stopping) = (self.appends.clone(), self.stopping.clone());
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = desk.over() => {}
-                () = stopping.cancelled() => desk.stop().await,
-                () = take_all(&appends, &desk, tenure, anchor, requests) => {}
+                () = replies.over() => {}
+                () = stopping.cancelled() => replies.stop().await,
+                () = take_all(&appends, &replies, leader_term, anchor, requests) => {}
             }
         });
         Ok(Response::new(answers))
@@ -60,7 +60,7 @@ impl<H: Host> Forward for ForwardService<H> {
 pub(crate) async fn tenure_of<H: Host>(
     replica: &Replica<H>,
     opening: Option<peer::ForwardOpening>,
-) -> Result<Tenure, Problem> {
+) -> Result<LeaderTerm, Problem> {
     let opening = opening.ok_or_else(|| mismatch("the first message has no opening"))?;
     let identity = replica.identity().ok_or_else(problem::not_ready)?;
     if opening.cluster != identity.cluster.as_slice() || opening.log != identity.log {
@@ -74,7 +74,7 @@ pub(crate) async fn tenure_of<H: Host>(
     let elected =
         status.wait_for(|now| now.term > term || now.term == term && now.role == Role::Leader);
     match timeout(OPENING_WITHIN, elected).await {
-        Ok(Ok(now)) if now.term == term => Ok(Tenure::new(term)),
+        Ok(Ok(now)) if now.term == term => Ok(LeaderTerm::new(term)),
         _ => {
             let message = format!("this node does not lead in term {term}");
             Err(Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message))
@@ -84,17 +84,17 @@ pub(crate) async fn tenure_of<H: Host>(
 
 async fn take_all<H: Host>(
     appends: &Arc<Appends<H>>,
-    desk: &Desk,
-    tenure: Tenure,
+    replies: &SessionReplies,
+    leader_term: LeaderTerm,
     anchor: Anchor,
     mut requests: Streaming<peer::ForwardRequest>,
 ) {
-    let lane = Lane::Here(tenure);
+    let route = Route::Local(leader_term);
     // A sender that ends the stream or dies ends this loop: requests under way are still answered.
     while let Ok(Some(request)) = requests.message().await {
         for append in request.appends {
-            if let Err(problem) = take(appends, desk, &lane, anchor, append).await {
-                return desk.end(problem);
+            if let Err(problem) = take(appends, replies, &route, anchor, append).await {
+                return replies.end(problem);
             }
         }
     }
@@ -104,21 +104,21 @@ async fn take_all<H: Host>(
 /// no room for the append in time, and no later append may overtake it.
 async fn take<H: Host>(
     appends: &Arc<Appends<H>>,
-    desk: &Desk,
-    lane: &Lane,
+    replies: &SessionReplies,
+    route: &Route,
     anchor: Anchor,
     append: peer::ForwardedAppend,
 ) -> Result<(), Problem> {
     let peer::ForwardedAppend { number, request, deadline_ms, expires_alone } = append;
     let deadline = anchor.deadline(deadline_ms);
     let prepared = Prepared::from_encoded(request)?;
-    let place = desk.place(prepared.size()).await;
+    let place = replies.place(prepared.size()).await;
     let admitted = match appends.admission.admit(prepared.size(), deadline).await {
         Ok(admitted) => admitted,
-        Err(problem) => return desk.give_up(number, place, problem, expires_alone),
+        Err(problem) => return replies.give_up(number, place, problem, expires_alone),
     };
-    let waiter = desk.waiter((number, place), admitted, lane.tenure(), expires_alone);
-    appends.submit(lane, prepared, deadline, waiter);
+    let reply = replies.reply((number, place), admitted, route.leader_term(), expires_alone);
+    appends.submit(route, prepared, deadline, reply);
     Ok(())
 }
 

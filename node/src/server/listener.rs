@@ -1,10 +1,12 @@
 //! What stands on each of the two listeners, and the limits of the protocol underneath.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use quorate_proto::Consistency;
 use quorate_proto::limits::{ANSWER_BYTES_MAX, CLIENT_MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use quorate_proto::wire;
 use quorate_proto::wire::peer::v1::forward_server::ForwardServer;
@@ -12,8 +14,10 @@ use quorate_proto::wire::peer::v1::pass_groups_server::PassGroupsServer;
 use quorate_proto::wire::v1::cluster_server::ClusterServer;
 use quorate_proto::wire::v1::events_server::EventsServer;
 use quorate_proto::wire::v1::groups_server::GroupsServer;
+use quorate_proto::wire::v1::runners_server::RunnersServer;
 use quorate_raft::host::{Host, Listening};
-use quorate_raft::transport;
+use quorate_raft::{Replica, transport};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -22,11 +26,13 @@ use tonic_health::server::HealthReporter;
 
 use super::appends::Appends;
 use super::cluster::{About, ClusterService};
-use super::connections::{self, Connection};
+use super::connections::{self, Connection, Greeting};
 use super::events::EventsService;
 use super::follow::Live;
 use super::groups::{Groups, GroupsService, PassService};
 use super::leader::ForwardService;
+use super::read;
+use super::runners::{Heard, RunnersService};
 
 /// Calls under way on one connection; a pipelined session is one.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
@@ -43,23 +49,41 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A node that does not answer its own linearizable read by then does not serve.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+/// How often a node that serves looks whether it still does, and how soon one that does not tries again.
+const CHECKED_EVERY: Duration = Duration::from_secs(5);
+const TRIED_EVERY: Duration = Duration::from_millis(500);
+
+/// The parts that the services for clients are made of.
+pub(crate) struct Served<H: Host> {
+    pub(crate) appends: Arc<Appends<H>>,
+    pub(crate) live: Arc<Live<H>>,
+    pub(crate) groups: Arc<Groups<H>>,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) about: About,
+}
+
 /// Serves clients until told to stop, then until their calls have ended.
 pub(crate) async fn serve_clients<H: Host>(
     listening: Listening<H::Connection>,
-    appends: Arc<Appends<H>>,
-    live: Arc<Live<H>>,
-    groups: Arc<Groups<H>>,
-    about: About,
+    served: Served<H>,
     stopping: CancellationToken,
 ) {
+    let Served { appends, live, groups, heard, about } = served;
     let (reporter, health) = tonic_health::server::health_reporter();
     let replica = appends.replica.clone();
     let connections_max = connections::clients_max(replica.host().descriptors());
-    tokio::spawn(report_health(reporter, appends.clone(), stopping.clone()));
+    // Until it was found that the node serves, it does not.
+    tell_health(&reporter, ServingStatus::NotServing).await;
+    tokio::spawn(report_health(reporter, appends.replica.clone(), stopping.clone()));
     let events = EventsServer::new(EventsService { appends, live, stopping: stopping.clone() })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let consumers = GroupsServer::new(GroupsService { groups: groups.clone() })
+        .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let runners = RunnersServer::new(RunnersService { replica: replica.clone(), heard })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let cluster = ClusterServer::new(ClusterService { replica, groups, about })
@@ -72,6 +96,7 @@ pub(crate) async fn serve_clients<H: Host>(
     let routes = Routes::new(events)
         .add_service(consumers)
         .add_service(cluster)
+        .add_service(runners)
         .add_service(health)
         .add_service(reflection);
     let server = Server::builder()
@@ -80,7 +105,8 @@ pub(crate) async fn serve_clients<H: Host>(
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_frame_size(FRAME_BYTES_MAX);
-    let connections = connections::bounded("clients", listening, connections_max);
+    let connections =
+        connections::bounded("clients", listening, connections_max, Greeting::Preface);
     serve("clients", server, routes, connections, stopping).await;
 }
 
@@ -100,7 +126,7 @@ pub(crate) async fn serve_peers<H: Host>(
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
     let routes = raft.add_service(forward).add_service(pass);
-    let connections = connections::bounded("peers", listening, connections_max);
+    let connections = connections::bounded("peers", listening, connections_max, Greeting::Preface);
     serve("peers", transport::server(), routes, connections, stopping).await;
 }
 
@@ -127,31 +153,58 @@ async fn serve<C>(
     }
 }
 
-/// Tells health checks that the node serves, while it belongs to a cluster and knows the leader.
+async fn tell_health(reporter: &HealthReporter, serving: ServingStatus) {
+    reporter.set_service_status("", serving).await;
+    reporter.set_service_status("quorate.v1.Events", serving).await;
+}
+
+/// Tells health checks that the node serves, while it can answer a linearizable read: it belongs to a cluster, and
+/// applies what a leader commits. To know a leader is not enough: one that cannot reach this node is known for ever.
 async fn report_health<H: Host>(
     reporter: HealthReporter,
-    appends: Arc<Appends<H>>,
+    replica: Replica<H>,
     stopping: CancellationToken,
 ) {
-    let mut status = appends.replica.status();
-    drop(appends);
-    let mut told = None;
+    let mut status = replica.status();
+    let mut told = ServingStatus::NotServing;
     loop {
-        let leads_or_follows = status.borrow_and_update().leader.is_some();
-        let serving = if leads_or_follows && !stopping.is_cancelled() {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        if told != Some(serving) {
-            reporter.set_service_status("", serving).await;
-            reporter.set_service_status("quorate.v1.Events", serving).await;
-            told = Some(serving);
-        }
-        tokio::select! {
+        let knows_leader = status.borrow_and_update().leader.is_some();
+        let changed = status.wait_for(|now| now.leader.is_some() != knows_leader);
+        let mut over = pin!(async {
+            tokio::select! {
+                () = stopping.cancelled() => true,
+                _ = replica.stopped() => true,
+                changed = changed => changed.is_err(),
+            }
+        });
+        // What ends it is looked at first: a node that stops, or lost its leader, says so at once.
+        let serves = tokio::select! {
             biased;
-            () = stopping.cancelled(), if !stopping.is_cancelled() => {}
-            changed = status.changed() => if changed.is_err() { return },
+            is_over = &mut over => Err(is_over),
+            serves = can_read(&replica), if knows_leader => Ok(serves),
+        };
+        let serving = match serves {
+            Ok(true) => ServingStatus::Serving,
+            Ok(false) | Err(_) => ServingStatus::NotServing,
+        };
+        if told != serving {
+            tell_health(&reporter, serving).await;
+            told = serving;
+        }
+        let is_over = match serves {
+            Err(is_over) => is_over,
+            Ok(serves) => {
+                let again = if serves { CHECKED_EVERY } else { TRIED_EVERY };
+                timeout(again, over).await.unwrap_or(false)
+            }
+        };
+        if is_over {
+            return tell_health(&reporter, ServingStatus::NotServing).await;
         }
     }
+}
+
+async fn can_read<H: Host>(replica: &Replica<H>) -> bool {
+    let deadline = Instant::now() + READ_WITHIN;
+    read::reach(replica, Consistency::Linearizable, deadline).await.is_ok()
 }

@@ -1,19 +1,23 @@
 //! What a node measures of itself, by the names under which it is scraped: all of them stand here.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use quorate_proto::wire::v1::GroupLag;
+use quorate_proto::{Runner, RunnerKind};
 use quorate_raft::Role;
 use quorate_raft::host::Host;
 
 use super::follow::Live;
 use super::groups::Groups;
+use super::runners::Heard;
 
 /// What is measured.
 pub(crate) struct Metrics<H: Host> {
     pub(crate) live: Arc<Live<H>>,
     pub(crate) groups: Arc<Groups<H>>,
+    pub(crate) heard: Arc<Heard>,
 }
 
 impl<H: Host> Metrics<H> {
@@ -50,6 +54,7 @@ impl<H: Host> Metrics<H> {
         text.of_groups("quorate_group_failed", help, &groups, |group| group.failed);
         let help = "Parked events of a group.";
         text.of_groups("quorate_group_parked", help, &groups, |group| group.parked);
+        text.of_runners(&self.heard.runners(), position);
         text.0
     }
 }
@@ -80,6 +85,33 @@ impl Text {
         for group in groups {
             let (label, value) = (escaped(&group.name), value(group));
             self.line(format_args!("{name}{{group=\"{label}\"}} {value}"));
+        }
+    }
+
+    /// How far behind projections and process managers are that told this node, and told it lately: of several runners
+    /// of a name the one that is furthest.
+    fn of_runners(&mut self, runners: &[Runner], last_position: u64) {
+        for (kind, what) in [
+            (RunnerKind::Projection, "projection"),
+            (RunnerKind::ProcessManager, "process_manager"),
+        ] {
+            let of_kind = |runner: &&Runner| runner.report.kind == kind && !runner.is_silent();
+            let mut furthest: BTreeMap<&str, u64> = BTreeMap::new();
+            for Runner { report, .. } in runners.iter().filter(of_kind) {
+                if let Some(position) = report.position.filter(|_| !report.rebuilds) {
+                    let known = furthest.entry(&report.name).or_default();
+                    *known = position.0.max(*known);
+                }
+            }
+            let name = format!("quorate_{what}_lag");
+            self.head(
+                &name,
+                "Positions of the log that it has not looked at yet, as it told this node.",
+            );
+            for (one, position) in furthest {
+                let (label, lag) = (escaped(one), last_position.saturating_sub(position));
+                self.line(format_args!("{name}{{{what}=\"{label}\"}} {lag}"));
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -30,6 +31,7 @@ mod order;
 mod pending;
 mod problem;
 mod read;
+mod runners;
 mod scrape;
 mod session;
 mod show;
@@ -38,6 +40,7 @@ use appends::Appends;
 use follow::Live;
 use groups::Groups;
 use metrics::Metrics;
+use runners::Heard;
 
 /// How long a stopping leader waits for another to take over.
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(1);
@@ -143,19 +146,20 @@ impl<H: Host> Server<H> {
         let appends = Appends::start(replica.clone());
         let live = Live::start(replica.clone());
         let groups = Groups::start(appends.clone(), live.clone(), stopping.clone());
+        let heard = Arc::new(Heard::default());
+        let served = listener::Served {
+            appends: appends.clone(),
+            live: live.clone(),
+            groups: groups.clone(),
+            heard: heard.clone(),
+            about,
+        };
         let mut listeners = vec![
-            tokio::spawn(listener::serve_clients(
-                clients,
-                appends.clone(),
-                live.clone(),
-                groups.clone(),
-                about,
-                stopping.clone(),
-            )),
+            tokio::spawn(listener::serve_clients(clients, served, stopping.clone())),
             tokio::spawn(listener::serve_peers(peers, appends, groups.clone(), stopping.clone())),
         ];
         if let Some(scrapers) = scrapers {
-            let metrics = Metrics { live, groups };
+            let metrics = Metrics { live, groups, heard };
             listeners.push(tokio::spawn(scrape::serve(scrapers, metrics, stopping.clone())));
         }
         Ok(Server { replica, stopping, listeners })

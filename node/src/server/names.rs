@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use quorate_proto::wire::v1;
-use quorate_proto::{Listing, Outcome, Problem};
+use quorate_proto::{ListRequest, Outcome, Problem};
 use quorate_raft::Replica;
 use quorate_raft::host::Host;
 use quorate_store::{Fault, Reader};
@@ -20,7 +20,7 @@ const PAGES_PER_MESSAGE_MAX: usize = 4;
 pub(crate) fn stream<H: Host>(
     replica: Replica<H>,
     reader: Reader,
-    listing: Listing,
+    listing: ListRequest,
     stopping: CancellationToken,
 ) -> BoxStream<'static, Result<v1::ListNamesResponse, Status>> {
     let begin = Some((reader, listing));
@@ -39,8 +39,8 @@ pub(crate) fn stream<H: Host>(
 async fn next<H: Host>(
     replica: &Replica<H>,
     reader: Reader,
-    mut listing: Listing,
-) -> Result<(v1::ListNamesResponse, Option<(Reader, Listing)>), Problem> {
+    mut listing: ListRequest,
+) -> Result<(v1::ListNamesResponse, Option<(Reader, ListRequest)>), Problem> {
     let looked = replica.host().run(move || {
         let message = fetch(&reader, &mut listing)?;
         let rest = (!message.end).then_some((reader, listing));
@@ -50,7 +50,7 @@ async fn next<H: Host>(
 }
 
 /// Makes a message of names, and advances `listing` past them.
-fn fetch(reader: &Reader, listing: &mut Listing) -> Result<v1::ListNamesResponse, Fault> {
+fn fetch(reader: &Reader, listing: &mut ListRequest) -> Result<v1::ListNamesResponse, Fault> {
     let mut message = v1::ListNamesResponse::default();
     for _ in 0..PAGES_PER_MESSAGE_MAX {
         let page = reader.names(listing)?;

@@ -19,7 +19,7 @@ pub(crate) enum Answer {
     /// The append is in the log for good.
     Appended(Appended),
     /// The snapshot that is kept now has this version.
-    Kept(Version),
+    SnapshotStored(Version),
     /// The outcome of a request to a consumer group.
     Group(GroupOutcome),
     /// The request was refused for a reason of its own; later requests are not affected.
@@ -28,7 +28,7 @@ pub(crate) enum Answer {
     /// in the log.
     Lost(Problem),
     /// The append is not in the log, because the disks are too full for more events. The session continues, for
-    /// requests that make room; see [`Tenure::refusal`].
+    /// requests that make room; see [`LeaderTerm::refusal`].
     NoRoom,
     /// The append is not in the log: its conditions were checked too long before its turn. No caller gets this
     /// answer: the proposer checks them again.
@@ -39,7 +39,7 @@ impl From<Verdict> for Answer {
     fn from(verdict: Verdict) -> Answer {
         match verdict {
             Verdict::Appended(first) | Verdict::Repeated(first) => Answer::Appended(first),
-            Verdict::Kept(version) => Answer::Kept(version),
+            Verdict::SnapshotStored(version) => Answer::SnapshotStored(version),
             Verdict::Group(outcome) => Answer::Group(outcome),
             Verdict::Rejected(Rejection::CheckTooOld) => Answer::CheckTooOld,
             Verdict::Rejected(rejection) => Answer::Rejected(rejection.into()),
@@ -49,20 +49,20 @@ impl From<Verdict> for Answer {
 }
 
 /// The receiver of the answer; called where commands are applied, so it must be short.
-pub(crate) type Deliver = Box<dyn FnOnce(Answer) + Send>;
+pub(crate) type Callback = Box<dyn FnOnce(Answer) + Send>;
 
-/// A request that waits for its answer, and the room that it takes until then. Every waiter is answered: one
+/// A request that waits for its answer, and the room that it takes until then. Every reply is answered: one
 /// that is dropped answers that the outcome is unknown.
-pub(crate) struct Waiter(Option<(Deliver, Option<Admitted>)>);
+pub(crate) struct Reply(Option<(Callback, Option<Admitted>)>);
 
-impl Waiter {
-    pub(crate) fn new(deliver: Deliver, admitted: Admitted) -> Waiter {
-        Waiter(Some((deliver, Some(admitted))))
+impl Reply {
+    pub(crate) fn new(deliver: Callback, admitted: Admitted) -> Reply {
+        Reply(Some((deliver, Some(admitted))))
     }
 
-    /// Makes a waiter for a request whose room somebody else holds.
-    pub(crate) fn without_room(deliver: Deliver) -> Waiter {
-        Waiter(Some((deliver, None)))
+    /// Makes a reply for a request whose room somebody else holds.
+    pub(crate) fn without_room(deliver: Callback) -> Reply {
+        Reply(Some((deliver, None)))
     }
 
     /// Delivers the answer and gives the room back.
@@ -73,7 +73,7 @@ impl Waiter {
     }
 }
 
-impl Drop for Waiter {
+impl Drop for Reply {
     fn drop(&mut self) {
         if let Some((deliver, _room)) = self.0.take() {
             deliver(Answer::Lost(problem::stopping(Outcome::Unknown)));
@@ -85,12 +85,12 @@ impl Drop for Waiter {
 pub(crate) struct Held {
     pub(crate) prepared: Prepared,
     pub(crate) deadline: Instant,
-    pub(crate) waiter: Waiter,
+    pub(crate) reply: Reply,
 }
 
 /// A term of this node's leadership, with the state of one session in it.
 #[derive(Clone)]
-pub(crate) struct Tenure {
+pub(crate) struct LeaderTerm {
     pub(crate) term: Term,
     session: Arc<SessionState>,
 }
@@ -103,15 +103,15 @@ struct SessionState {
     order: Mutex<Order<Held>>,
 }
 
-impl std::fmt::Debug for Tenure {
+impl std::fmt::Debug for LeaderTerm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tenure").field("term", &self.term).finish_non_exhaustive()
+        f.debug_struct("LeaderTerm").field("term", &self.term).finish_non_exhaustive()
     }
 }
 
-impl Tenure {
-    pub(crate) fn new(term: Term) -> Tenure {
-        Tenure { term, session: Arc::default() }
+impl LeaderTerm {
+    pub(crate) fn new(term: Term) -> LeaderTerm {
+        LeaderTerm { term, session: Arc::default() }
     }
 
     /// Ends the session: nothing more of it is proposed, because an append of it was lost and no later one may
@@ -151,6 +151,6 @@ pub(crate) struct Pending {
     pub(crate) key_bytes: u64,
     /// The time after which the request is not proposed any more.
     pub(crate) deadline: Instant,
-    pub(crate) tenure: Tenure,
-    pub(crate) waiter: Waiter,
+    pub(crate) leader_term: LeaderTerm,
+    pub(crate) reply: Reply,
 }

@@ -2,27 +2,29 @@
 
 use quorate_proto::{ErrorKind, Outcome, Problem};
 use quorate_raft::host::Host;
-use quorate_raft::{FoundError, Lost, Replica, ScavengeError};
+use quorate_raft::{BootstrapError, ProposeError, Replica, ScavengeError};
 use quorate_store::Fault;
 
 /// Converts the error of an append without a verdict. Unless it was certainly refused it may be in the log.
-pub(crate) fn of_lost_append(lost: Lost) -> Problem {
+pub(crate) fn of_lost_append(lost: ProposeError) -> Problem {
     let outcome = if lost.is_refused() { Outcome::NotAppended } else { Outcome::Unknown };
     Problem::new(kind_of_lost(lost), outcome, lost.to_string())
 }
 
 /// Converts the error of a read that did not reach its point.
-pub(crate) fn of_lost_read(lost: Lost) -> Problem {
+pub(crate) fn of_lost_read(lost: ProposeError) -> Problem {
     Problem::new(kind_of_lost(lost), Outcome::NotAppended, lost.to_string())
 }
 
-fn kind_of_lost(lost: Lost) -> ErrorKind {
+fn kind_of_lost(lost: ProposeError) -> ErrorKind {
     match lost {
-        Lost::Deadline => ErrorKind::Deadline,
-        Lost::NoRoom => ErrorKind::NoSpace,
-        Lost::NotLeader | Lost::NotNow | Lost::Discarded | Lost::Unavailable | Lost::Stopped => {
-            ErrorKind::Unavailable
-        }
+        ProposeError::Deadline => ErrorKind::Deadline,
+        ProposeError::NoRoom => ErrorKind::NoSpace,
+        ProposeError::NotLeader
+        | ProposeError::NotNow
+        | ProposeError::Discarded
+        | ProposeError::Unavailable
+        | ProposeError::Stopped => ErrorKind::Unavailable,
     }
 }
 
@@ -43,12 +45,12 @@ pub(crate) fn of_found<H: Host>(replica: &Replica<H>, fault: &Fault) -> Problem 
 }
 
 /// Converts the error of a cluster that was not founded.
-pub(crate) fn of_found_error(error: &FoundError) -> Problem {
+pub(crate) fn of_bootstrap_error(error: &BootstrapError) -> Problem {
     let kind = match error {
-        FoundError::Founded(_) => ErrorKind::AlreadyExists,
-        FoundError::Invalid(_) => ErrorKind::Invalid,
-        FoundError::Peer { .. } => ErrorKind::Unavailable,
-        FoundError::Stopped(_) => ErrorKind::Internal,
+        BootstrapError::Founded(_) => ErrorKind::AlreadyExists,
+        BootstrapError::Invalid(_) => ErrorKind::Invalid,
+        BootstrapError::Peer { .. } => ErrorKind::Unavailable,
+        BootstrapError::Stopped(_) => ErrorKind::Internal,
     };
     Problem::new(kind, Outcome::NotAppended, error.to_string())
 }
@@ -125,13 +127,13 @@ mod tests {
     #[test]
     fn only_what_was_refused_before_it_was_proposed_is_certainly_not_appended() {
         for (lost, outcome) in [
-            (Lost::NotLeader, Outcome::NotAppended),
-            (Lost::NotNow, Outcome::NotAppended),
-            (Lost::NoRoom, Outcome::NotAppended),
-            (Lost::Discarded, Outcome::Unknown),
-            (Lost::Unavailable, Outcome::Unknown),
-            (Lost::Deadline, Outcome::Unknown),
-            (Lost::Stopped, Outcome::Unknown),
+            (ProposeError::NotLeader, Outcome::NotAppended),
+            (ProposeError::NotNow, Outcome::NotAppended),
+            (ProposeError::NoRoom, Outcome::NotAppended),
+            (ProposeError::Discarded, Outcome::Unknown),
+            (ProposeError::Unavailable, Outcome::Unknown),
+            (ProposeError::Deadline, Outcome::Unknown),
+            (ProposeError::Stopped, Outcome::Unknown),
         ] {
             assert_eq!(of_lost_append(lost).outcome, outcome, "{lost:?}");
         }

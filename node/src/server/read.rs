@@ -78,12 +78,7 @@ pub(crate) async fn refuse_the_future<H: Host>(
         Source::Stream { stream, .. } => format!("`{stream}` ends at version"),
         Source::Query(_) => "the log ends at position".to_owned(),
     };
-    Err(from_the_future(after, &format!("{what} {end}")))
-}
-
-/// Refuses to begin after what is not there yet.
-pub(crate) fn from_the_future(after: u64, end: &str) -> Problem {
-    Invalid::new("after", format!("is from the future: it is {after}, but {end}")).into()
+    Err(Invalid::from_the_future(after, format_args!("{what} {end}")).into())
 }
 
 /// Where a read stands; at any time it holds one page and no more.
@@ -160,7 +155,12 @@ fn begin(reader: &Reader, read: &Read) -> Result<(Option<Message>, Stage), Fault
     let scan = reader.scan(read)?;
     let version = scan.version().map(u64::from);
     let snapshot = scan.snapshot().cloned().map(v1::Snapshot::from);
-    let point = v1::ReadPoint { as_of: scan.as_of().0, version, snapshot };
+    let point = v1::ReadPoint {
+        as_of: scan.as_of().0,
+        version,
+        snapshot,
+        snapshot_schema_passed_over: scan.snapshot_schema_passed_over().unwrap_or_default(),
+    };
     Ok((Some(Message::Point(point)), Stage::Page(fetch(scan)?)))
 }
 

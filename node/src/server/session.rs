@@ -20,8 +20,8 @@ use tonic::Status;
 
 use super::admission::Admitted;
 use super::anchor::Anchor;
-use super::appends::{Appends, Lane, Prepared, deadline_of};
-use super::pending::{Answer, Tenure, Waiter};
+use super::appends::{Appends, Prepared, Route, deadline_of};
+use super::pending::{Answer, LeaderTerm, Reply};
 use super::problem;
 
 /// The maximum bytes of one session's appends whose answers the transport has not taken yet. An answer that
@@ -40,9 +40,9 @@ enum Item {
     End(Problem),
 }
 
-/// The desk of a session, which takes the answers to its appends.
+/// The replies of a session, which takes the answers to its appends.
 #[derive(Clone)]
-pub(crate) struct Desk {
+pub(crate) struct SessionReplies {
     items: mpsc::UnboundedSender<Item>,
     window: Arc<Semaphore>,
     /// True if an append was refused for lack of room.
@@ -58,14 +58,14 @@ pub(crate) struct Answers {
     over: CancellationToken,
 }
 
-impl Desk {
-    pub(crate) fn new() -> (Desk, Answers) {
+impl SessionReplies {
+    pub(crate) fn new() -> (SessionReplies, Answers) {
         let (sender, items) = mpsc::unbounded_channel();
         let over = CancellationToken::new();
         let window = Arc::new(Semaphore::new(WINDOW_BYTES));
         let lacked_room = Arc::default();
-        let desk = Desk { items: sender, window, lacked_room, over: over.clone() };
-        (desk, Answers { items, end: None, over })
+        let replies = SessionReplies { items: sender, window, lacked_room, over: over.clone() };
+        (replies, Answers { items, end: None, over })
     }
 
     /// Sends the message that opens the session; returns the instant from which its deadlines count.
@@ -109,39 +109,39 @@ impl Desk {
         Ok(())
     }
 
-    /// Returns the waiter for an append that is passed on. The first append that is lost, unless it expired alone,
-    /// ends the session and all requests of `tenure` that are not proposed yet. The session is over before the
+    /// Returns the reply for an append that is passed on. The first append that is lost, unless it expired alone,
+    /// ends the session and all requests of `leader_term` that are not proposed yet. The session is over before the
     /// place of the lost append is released: whoever sees the window empty must see that too.
-    pub(crate) fn waiter(
+    pub(crate) fn reply(
         &self,
         (number, place): (u64, OwnedSemaphorePermit),
         admitted: Admitted,
-        tenure: Option<Tenure>,
+        leader_term: Option<LeaderTerm>,
         expires_alone: bool,
-    ) -> Waiter {
-        let desk = self.clone();
+    ) -> Reply {
+        let replies = self.clone();
         let deliver = move |answer| match answer {
             Answer::Lost(problem) if expires_alone && problem::is_expired(&problem) => {
-                desk.answer(number, place, Answer::Lost(problem));
+                replies.answer(number, place, Answer::Lost(problem));
             }
             Answer::Lost(problem) => {
-                if let Some(tenure) = tenure {
-                    tenure.end();
+                if let Some(leader_term) = leader_term {
+                    leader_term.end();
                 }
-                desk.over.cancel();
+                replies.over.cancel();
                 if problem.outcome == Outcome::NotAppended {
                     // The outcome of this append is known; of later ones only that the session is over.
-                    desk.answer(number, place, Answer::Lost(problem.clone()));
+                    replies.answer(number, place, Answer::Lost(problem.clone()));
                 }
-                desk.end(problem);
+                replies.end(problem);
             }
             Answer::NoRoom => {
-                desk.lacked_room.store(true, Ordering::Release);
-                desk.answer(number, place, Answer::NoRoom);
+                replies.lacked_room.store(true, Ordering::Release);
+                replies.answer(number, place, Answer::NoRoom);
             }
-            answer => desk.answer(number, place, answer),
+            answer => replies.answer(number, place, answer),
         };
-        Waiter::new(Box::new(deliver), admitted)
+        Reply::new(Box::new(deliver), admitted)
     }
 
     /// Ends the session; earlier answers are still sent.
@@ -156,7 +156,7 @@ impl Desk {
     }
 
     /// Returns true if no append is on its way and none was lost: then no later append could overtake another.
-    fn may_change_lane(&self) -> bool {
+    fn may_change_route(&self) -> bool {
         // The order matters: the session of a lost append is over before its place is released.
         self.is_idle() && !self.over.is_cancelled()
     }
@@ -223,7 +223,9 @@ impl Drop for Answers {
 fn wire_answer(number: u64, answer: Answer) -> v1::SessionAnswer {
     let outcome = match answer {
         Answer::Appended(appended) => WireOutcome::Appended(appended.into()),
-        Answer::Kept(version) => WireOutcome::Kept(v1::PutSnapshotResponse { version: version.0 }),
+        Answer::SnapshotStored(version) => {
+            WireOutcome::Kept(v1::PutSnapshotResponse { version: version.0 })
+        }
         Answer::Group(outcome) => WireOutcome::Group(outcome.into()),
         Answer::Rejected(problem) | Answer::Lost(problem) => WireOutcome::Problem(problem.into()),
         Answer::NoRoom => WireOutcome::Problem(problem::no_space().into()),
@@ -235,7 +237,7 @@ fn wire_answer(number: u64, answer: Answer) -> v1::SessionAnswer {
 /// A client's session.
 pub(crate) struct Session<H: Host> {
     appends: Arc<Appends<H>>,
-    desk: Desk,
+    replies: SessionReplies,
 }
 
 impl<H: Host> Session<H> {
@@ -248,13 +250,13 @@ impl<H: Host> Session<H> {
     where
         S: Stream<Item = Result<v1::AppendSessionRequest, Status>> + Unpin + Send + 'static,
     {
-        let (desk, answers) = Desk::new();
-        let session = Session { appends, desk: desk.clone() };
+        let (replies, answers) = SessionReplies::new();
+        let session = Session { appends, replies: replies.clone() };
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = desk.over() => {}
-                () = stopping.cancelled() => desk.stop().await,
+                () = replies.over() => {}
+                () = stopping.cancelled() => replies.stop().await,
                 () = session.run(requests) => {}
             }
         });
@@ -265,16 +267,16 @@ impl<H: Host> Session<H> {
     where
         S: Stream<Item = Result<v1::AppendSessionRequest, Status>> + Unpin,
     {
-        let mut lane = match self.appends.lane(deadline_of(0)).await {
-            Ok(lane) => lane,
-            Err(problem) => return self.desk.end(problem),
+        let mut route = match self.appends.route(deadline_of(0)).await {
+            Ok(route) => route,
+            Err(problem) => return self.replies.end(problem),
         };
-        let anchor = self.desk.greet(self.appends.leader_address());
+        let anchor = self.replies.greet(self.appends.leader_address());
         // A client that ends the stream or dies ends this loop: appends under way are still answered.
         while let Some(Ok(request)) = requests.next().await {
             for append in request.appends {
-                if let Err(problem) = self.take(&mut lane, anchor, append).await {
-                    return self.desk.end(problem);
+                if let Err(problem) = self.take(&mut route, anchor, append).await {
+                    return self.replies.end(problem);
                 }
             }
         }
@@ -283,48 +285,49 @@ impl<H: Host> Session<H> {
     /// Takes one append. An error ends the session.
     async fn take(
         &self,
-        lane: &mut Lane,
+        route: &mut Route,
         anchor: Anchor,
         append: v1::SessionAppend,
     ) -> Result<(), Problem> {
         let v1::SessionAppend { number, request, deadline_ms, expires_alone } = append;
         let deadline = anchor.deadline(deadline_ms);
-        if let Err(problem) = self.follow_the_leader(lane, deadline).await {
-            let place = self.desk.place(0).await;
+        if let Err(problem) = self.follow_the_leader(route, deadline).await {
+            let place = self.replies.place(0).await;
             let is_expired = expires_alone && deadline <= Instant::now();
             // No leader was known for as long as the append could wait.
             let kind = if is_expired { ErrorKind::Deadline } else { problem.kind };
             let problem = Problem { kind, ..problem };
-            return self.desk.give_up(number, place, problem, expires_alone);
+            return self.replies.give_up(number, place, problem, expires_alone);
         }
         let prepared = match Prepared::try_from(request) {
             Ok(prepared) => prepared.expiring_alone(expires_alone),
             Err(invalid) => {
-                let place = self.desk.place(0).await;
-                self.desk.answer(number, place, Answer::Rejected(invalid.into()));
+                let place = self.replies.place(0).await;
+                self.replies.answer(number, place, Answer::Rejected(invalid.into()));
                 return Ok(());
             }
         };
-        let place = self.desk.place(prepared.size()).await;
+        let place = self.replies.place(prepared.size()).await;
         let admitted = match self.appends.admission.admit(prepared.size(), deadline).await {
             Ok(admitted) => admitted,
-            Err(problem) => return self.desk.give_up(number, place, problem, expires_alone),
+            Err(problem) => return self.replies.give_up(number, place, problem, expires_alone),
         };
-        let waiter = self.desk.waiter((number, place), admitted, lane.tenure(), expires_alone);
-        self.appends.submit(lane, prepared, deadline, waiter);
+        let reply =
+            self.replies.reply((number, place), admitted, route.leader_term(), expires_alone);
+        self.appends.submit(route, prepared, deadline, reply);
         Ok(())
     }
 
-    /// Changes to another lane if the session's lane is over and nothing is under way: then no later append could
+    /// Changes to another route if the session's route is over and nothing is under way: then no later append could
     /// overtake another. If an append was refused for lack of room, the session ends instead, because that append
     /// is sent again.
-    async fn follow_the_leader(&self, lane: &mut Lane, deadline: Instant) -> Result<(), Problem> {
-        if self.desk.may_change_lane() && self.appends.is_over(lane) {
-            if self.desk.lacked_room.load(Ordering::Acquire) {
+    async fn follow_the_leader(&self, route: &mut Route, deadline: Instant) -> Result<(), Problem> {
+        if self.replies.may_change_route() && self.appends.is_over(route) {
+            if self.replies.lacked_room.load(Ordering::Acquire) {
                 return Err(problem::room_again());
             }
-            *lane = self.appends.lane(deadline).await?;
-            self.desk.tell_leader(self.appends.leader_address());
+            *route = self.appends.route(deadline).await?;
+            self.replies.tell_leader(self.appends.leader_address());
         }
         Ok(())
     }
@@ -342,14 +345,24 @@ mod tests {
         Answer::Rejected(problem::expired())
     }
 
-    async fn waiter(desk: &Desk, number: u64, tenure: &Tenure) -> Waiter {
-        waiter_of(desk, number, tenure, false).await
+    async fn reply(replies: &SessionReplies, number: u64, leader_term: &LeaderTerm) -> Reply {
+        reply_of(replies, number, leader_term, false).await
     }
 
-    async fn waiter_of(desk: &Desk, number: u64, tenure: &Tenure, expires_alone: bool) -> Waiter {
+    async fn reply_of(
+        replies: &SessionReplies,
+        number: u64,
+        leader_term: &LeaderTerm,
+        expires_alone: bool,
+    ) -> Reply {
         let admission = Admission::new();
         let admitted = admission.admit(1, deadline_of(0)).await.expect("room");
-        desk.waiter((number, desk.place(0).await), admitted, Some(tenure.clone()), expires_alone)
+        replies.reply(
+            (number, replies.place(0).await),
+            admitted,
+            Some(leader_term.clone()),
+            expires_alone,
+        )
     }
 
     fn numbers(message: &v1::AppendSessionResponse) -> Vec<u64> {
@@ -358,26 +371,27 @@ mod tests {
 
     #[tokio::test]
     async fn answers_that_are_ready_together_go_out_in_one_message() {
-        let (desk, mut answers) = Desk::new();
+        let (replies, mut answers) = SessionReplies::new();
         for number in 1..=3 {
-            desk.answer(number, desk.place(0).await, rejected());
+            replies.answer(number, replies.place(0).await, rejected());
         }
         let message = answers.next().await.expect("a message").expect("answers");
         assert_eq!(numbers(&message), [1, 2, 3]);
-        assert!(desk.is_idle(), "what was taken still holds its place");
-        drop(desk);
+        assert!(replies.is_idle(), "what was taken still holds its place");
+        drop(replies);
         assert!(answers.next().await.is_none());
     }
 
     #[tokio::test]
     async fn the_first_append_that_is_lost_ends_the_session_after_what_was_answered_before() {
-        let (desk, mut answers) = Desk::new();
-        let tenure = Tenure::new(Term(3));
-        let (first, second) = (waiter(&desk, 1, &tenure).await, waiter(&desk, 2, &tenure).await);
-        let third = waiter(&desk, 3, &tenure).await;
+        let (replies, mut answers) = SessionReplies::new();
+        let leader_term = LeaderTerm::new(Term(3));
+        let (first, second) =
+            (reply(&replies, 1, &leader_term).await, reply(&replies, 2, &leader_term).await);
+        let third = reply(&replies, 3, &leader_term).await;
         first.answer(rejected());
         second.answer(Answer::Lost(problem::stopping(Outcome::Unknown)));
-        assert!(tenure.has_ended(), "a later append could overtake the lost one");
+        assert!(leader_term.has_ended(), "a later append could overtake the lost one");
         third.answer(rejected());
         let message = answers.next().await.expect("a message").expect("answers");
         assert_eq!(numbers(&message), [1]);
@@ -389,23 +403,23 @@ mod tests {
     /// One caller with a short deadline once ended the session of all callers.
     #[tokio::test]
     async fn an_append_that_expires_alone_is_answered_and_the_session_goes_on() {
-        let (desk, mut answers) = Desk::new();
-        let tenure = Tenure::new(Term(3));
-        let hasty = waiter_of(&desk, 1, &tenure, true).await;
-        let behind = waiter(&desk, 2, &tenure).await;
+        let (replies, mut answers) = SessionReplies::new();
+        let leader_term = LeaderTerm::new(Term(3));
+        let hasty = reply_of(&replies, 1, &leader_term, true).await;
+        let behind = reply(&replies, 2, &leader_term).await;
         hasty.answer(Answer::Lost(problem::expired()));
-        let late = desk.place(0).await;
-        assert_eq!(desk.give_up(3, late, problem::expired(), true), Ok(()));
-        assert!(!tenure.has_ended() && !desk.over.is_cancelled());
+        let late = replies.place(0).await;
+        assert_eq!(replies.give_up(3, late, problem::expired(), true), Ok(()));
+        assert!(!leader_term.has_ended() && !replies.over.is_cancelled());
         behind.answer(rejected());
         let message = answers.next().await.expect("a message").expect("answers");
         assert_eq!(numbers(&message), [1, 3, 2]);
 
-        let lost = waiter_of(&desk, 4, &tenure, true).await;
+        let lost = reply_of(&replies, 4, &leader_term, true).await;
         lost.answer(Answer::Lost(problem::stopping(Outcome::NotAppended)));
-        assert!(tenure.has_ended(), "it is lost, not expired: it is sent again");
-        let place = desk.place(0).await;
-        assert_eq!(desk.give_up(5, place, problem::expired(), false), Err(problem::expired()));
+        assert!(leader_term.has_ended(), "it is lost, not expired: it is sent again");
+        let place = replies.place(0).await;
+        assert_eq!(replies.give_up(5, place, problem::expired(), false), Err(problem::expired()));
     }
 
     /// Checks a session whenever its transport is woken, because the transport may release places then.
@@ -424,9 +438,9 @@ mod tests {
     #[tokio::test]
     async fn the_session_is_over_before_the_transport_can_release_the_place_of_a_lost_append() {
         for outcome in [Outcome::NotAppended, Outcome::Unknown] {
-            let (desk, mut answers) = Desk::new();
-            let lost = waiter(&desk, 1, &Tenure::new(Term(3))).await;
-            let over = desk.over.clone();
+            let (replies, mut answers) = SessionReplies::new();
+            let lost = reply(&replies, 1, &LeaderTerm::new(Term(3))).await;
+            let over = replies.over.clone();
             let watch = Arc::new(Watch { over, saw_it_go_on: AtomicBool::new(false) });
             let waker = watch.clone().into();
             assert!(answers.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());
@@ -437,7 +451,7 @@ mod tests {
                 "{outcome:?}: its place may come free while the session goes on"
             );
             while answers.next().await.is_some() {}
-            assert!(desk.is_idle() && !desk.may_change_lane());
+            assert!(replies.is_idle() && !replies.may_change_route());
         }
     }
 
@@ -445,16 +459,16 @@ mod tests {
     async fn on_threads_a_window_that_a_lost_append_left_is_never_seen_empty_in_a_session_that_goes_on()
      {
         for _ in 0..2_000 {
-            let (desk, mut answers) = Desk::new();
-            let lost = waiter(&desk, 1, &Tenure::new(Term(3))).await;
+            let (replies, mut answers) = SessionReplies::new();
+            let lost = reply(&replies, 1, &LeaderTerm::new(Term(3))).await;
             let transport = tokio::spawn(async move { while answers.next().await.is_some() {} });
             let losing = tokio::spawn(async move {
                 lost.answer(Answer::Lost(problem::stopping(Outcome::NotAppended)));
             });
-            while !desk.is_idle() {
+            while !replies.is_idle() {
                 std::hint::spin_loop();
             }
-            assert!(!desk.may_change_lane(), "a later append would overtake the lost one");
+            assert!(!replies.may_change_route(), "a later append would overtake the lost one");
             losing.await.expect("it does not panic");
             transport.await.expect("it does not panic");
         }
@@ -462,16 +476,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_leaves_ends_the_session() {
-        let (desk, answers) = Desk::new();
+        let (replies, answers) = SessionReplies::new();
         drop(answers);
-        desk.over().await;
+        replies.over().await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn deadlines_count_from_before_the_message_that_opens_the_session() {
-        let (desk, mut answers) = Desk::new();
-        let anchor = desk.greet("here:4711".to_owned());
-        desk.answer(1, desk.place(0).await, rejected());
+        let (replies, mut answers) = SessionReplies::new();
+        let anchor = replies.greet("here:4711".to_owned());
+        replies.answer(1, replies.place(0).await, rejected());
         let first = answers.next().await.expect("a message").expect("answers");
         assert_eq!((first.leader.as_str(), numbers(&first).len()), ("here:4711", 0));
         let received = Instant::now();
@@ -482,12 +496,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_no_answers_is_given_no_more_places() {
-        let (desk, _answers) = Desk::new();
+        let (replies, _answers) = SessionReplies::new();
         let size = 1024 * 1024;
         for number in 0..WINDOW_BYTES / (size + ANSWER_BYTES) {
-            desk.answer(number as u64, desk.place(size).await, rejected());
+            replies.answer(number as u64, replies.place(size).await, rejected());
         }
-        let place = timeout(Duration::from_secs(60), desk.place(size)).await;
+        let place = timeout(Duration::from_secs(60), replies.place(size)).await;
         assert!(place.is_err(), "the window is open beyond its bound");
     }
 }

@@ -98,3 +98,20 @@ fn an_output_that_cannot_be_written_is_told_apart_from_work_that_was_not_done() 
         assert!(told.contains("No space left"), "{arguments:?}: {told}");
     }
 }
+
+#[test]
+fn nodes_that_cannot_be_reached_are_all_named_and_each_once() {
+    let node = Node::start();
+    let nobody = quorate_node::free_addresses(2).expect("free ports");
+    let [first, second] = [0, 1].map(|at| nobody[at].to_string());
+    let both = format!("{first},{second}");
+    for arguments in [&["read", "order-1"][..], &["append", "order-1", "--type", "T"]] {
+        let nowhere = [arguments, &["--endpoints", &both, "--timeout", "300ms"]].concat();
+        let output = node.run(&nowhere);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let start = format!("error: no node answers at {first}, {second}; the last: ");
+        assert!(told(&output).starts_with(&start), "{}", told(&output));
+    }
+    let output = node.run(&["scavenge", "--node", &first, "--timeout", "300ms"]);
+    assert_eq!(told(&output).matches(&first).count(), 1, "{}", told(&output));
+}

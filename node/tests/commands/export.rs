@@ -56,6 +56,29 @@ fn a_file_is_exported_whole_or_not_at_all() {
 }
 
 #[test]
+fn an_event_as_large_as_may_be_is_exported_and_imported() {
+    let (node, copy) = (Node::start(), Node::start());
+    // Quotes included; and bytes that are no JSON take more as text.
+    let text = format!("\"{}\"", "x".repeat((1 << 20) - 2));
+    let bytes = vec![0xff; 1 << 20];
+    for data in [text.as_bytes(), &bytes] {
+        let arguments = ["append", "order-1", "--type", "T", "--data", "-"];
+        let appended = node.run_with_input(&arguments, data);
+        assert_eq!(appended.status.code(), Some(0), "{}", told(&appended));
+    }
+    let exported = node.run(&["export"]).stdout;
+    let file = copy.file("exported", &exported);
+    copy.must(&["import", &file]);
+    let read = |node: &Node| {
+        let mut lines = node.must(&["read", "order-1"]);
+        lines.iter_mut().for_each(|line| line["recorded_at"] = json!(null));
+        lines
+    };
+    assert!(read(&node) == read(&copy), "the copy differs");
+    assert_eq!(read(&copy).len(), 2);
+}
+
+#[test]
 fn an_export_is_imported_into_another_cluster_and_exported_again_alike() {
     let (node, copy) = (filled(), Node::start());
     let exported = node.run(&["export"]).stdout;
@@ -76,4 +99,14 @@ fn the_help_says_what_a_copy_does_not_keep() {
     for word in ["positions", "recorded", "settings", "deletions", "snapshots", "consumer groups"] {
         assert!(help.contains(word), "{word}: {help}");
     }
+}
+
+#[test]
+fn an_export_that_finds_no_folder_names_the_file_and_not_its_draft() {
+    let node = Node::start();
+    let file = node.path().join("nowhere").join("events.ndjson");
+    let file = file.to_str().expect("a name");
+    let output = node.run(&["export", file]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(told(&output), format!("error: {file}: No such file or directory (os error 2)\n"));
 }

@@ -88,3 +88,19 @@ fn a_byte_order_mark_is_passed_over_and_another_format_is_named() {
         assert!(told(&output).contains("UTF-16"), "{}", told(&output));
     }
 }
+
+#[test]
+fn a_refused_import_names_what_it_read_and_what_is_in_the_store() {
+    let node = Node::start();
+    let broken = node.run_with_input(&["import", "-"], b"x");
+    assert_eq!(broken.status.code(), Some(2), "{broken:?}");
+    let told_of = told(&broken);
+    assert!(told_of.starts_with("error: standard input:1: "), "{told_of}");
+    assert!(told_of.ends_with("; nothing was appended\n"), "{told_of}");
+    let twice = node.run_with_input(&["import", "--check", "-"], b"");
+    assert!(told(&twice).starts_with("error: standard input is no regular file"), "{twice:?}");
+    let folder = node.path().to_str().expect("a name");
+    let refused = node.run(&["import", folder]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert_eq!(told(&refused), format!("error: {folder}: is a folder\n"));
+}

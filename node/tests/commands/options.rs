@@ -117,6 +117,12 @@ fn a_command_waits_no_longer_than_it_is_told() {
         assert!(!output.status.success(), "{output:?}");
         // Without the option, the shortest of them would take 3 s and the others 10 s.
         assert!(began_at.elapsed() < Duration::from_millis(2_900), "{arguments:?}");
+
+        let began_at = Instant::now();
+        let mut command = node.command(&[arguments, &["--node", &address]].concat());
+        let output = command.env("QUORATE_TIMEOUT", "200ms").output().expect("it runs");
+        assert!(!output.status.success(), "{output:?}");
+        assert!(began_at.elapsed() < Duration::from_millis(2_900), "{arguments:?}");
     }
 }
 
@@ -127,6 +133,12 @@ fn a_log_of_the_client_goes_to_standard_error() {
     assert!(logged.status.success(), "{logged:?}");
     assert!(told(&logged).contains("TRACE"), "{}", told(&logged));
     assert_eq!(lines_of(&logged.stdout).len(), 2);
+    let mut command = node.command(&["read", "order-1"]);
+    let logged = command.env("QUORATE_CLIENT_LOG", "trace").output().expect("it runs");
+    assert!(told(&logged).contains("TRACE"), "{}", told(&logged));
+    let mut command = node.command(&["read", "order-1"]);
+    let quiet = command.env("QUORATE_LOG", "trace").output().expect("it runs");
+    assert_eq!(told(&quiet), "", "that is a node's");
     assert_eq!(told(&node.run(&["read", "order-1"])), "");
     let wrong = node.run(&["read", "order-1", "--log", "a=b=c"]);
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
@@ -151,4 +163,70 @@ fn what_cannot_be_taken_back_is_not_done_without_a_word() {
     node.must(&["group", "delete", "billing", "--yes"]);
     assert_eq!(node.must(&["group", "list"]).len(), 0);
     assert_eq!(positions(&node, &["read", "order-1"]), [0; 0]);
+}
+
+#[test]
+fn a_variable_that_is_empty_says_nothing_and_no_error_shows_as_typed_what_nobody_typed() {
+    let node = filled();
+    let mut command = node.command(&["read", "order-1", "--json"]);
+    for name in ["QUORATE_OUTPUT", "QUORATE_TIMEOUT", "QUORATE_CLIENT_LOG"] {
+        command.env(name, "");
+    }
+    let output = command.output().expect("it runs");
+    assert_eq!(lines_of(&output.stdout).len(), 2, "{output:?}");
+    let mut nowhere = node.command(&["read", "order-1"]);
+    let output = nowhere.env("QUORATE_OUTPUT", "xml").output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(told(&output).contains("'xml'"), "{}", told(&output));
+    let incomplete = node.run(&["append", "order-1"]);
+    assert_eq!(incomplete.status.code(), Some(2));
+    let told = told(&incomplete);
+    assert!(told.contains("--type <TYPE>") && !told.contains("--endpoints"), "{told}");
+}
+
+#[test]
+fn a_read_or_an_export_that_begins_after_the_end_says_so_beside_its_output() {
+    let node = filled();
+    for (arguments, told_end) in [
+        (&["read", "--after", "7"][..], Some(6)),
+        (&["export", "--after", "7"], Some(6)),
+        (&["read", "order-1", "--after", "3"], Some(2)),
+        (&["read", "--after", "6"], None),
+        (&["export", "--after", "6"], None),
+        (&["read", "order-1", "--after", "2"], None),
+    ] {
+        let output = node.run(arguments);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{output:?}");
+        match told_end {
+            Some(end) => {
+                let why = format!("is from the future: what was read ends at {end}");
+                assert!(told(&output).contains(&why), "{arguments:?}: {}", told(&output));
+            }
+            None => assert_eq!(told(&output), "", "{arguments:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_condition_that_begins_in_the_future_is_refused_unless_the_append_was_made_before() {
+    let node = filled();
+    let id = "11111111-2222-4333-8444-555555555555";
+    let unless = |stream, after| {
+        let append = ["append", stream, "--type", "Frozen", "--unless", "type:Frozen"];
+        let arguments = [&append[..], &["--after", after, "--id", id]].concat();
+        node.run(&arguments)
+    };
+    let early = unless("limits-7", "7");
+    assert_eq!(early.status.code(), Some(3), "{early:?}");
+    let line = lines_of(&early.stdout).remove(0);
+    let told_of = (&line["error"], &line["outcome"], &line["field"]);
+    assert_eq!(told_of, (&"invalid".into(), &"not appended".into(), &"after".into()), "{line}");
+    let why =
+        "`after` is from the future: it is 7, but the log ends at position 6; nothing was appended";
+    assert_eq!(told(&early), format!("error: {why}\n"));
+    for after in ["6", "100"] {
+        let done = unless("limits-7", after);
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+        assert_eq!(lines_of(&done.stdout)[0]["position"], 7, "the second is a repetition");
+    }
 }

@@ -44,6 +44,27 @@ fn json_comes_back_as_it_was_and_what_common_readers_refuse_is_told_apart() {
 }
 
 #[test]
+fn a_snapshot_of_a_newer_schema_is_passed_over_and_the_stream_read_whole() {
+    let node = Node::start();
+    for _ in 0..2 {
+        assert_eq!(append(&node, "1"), Some(0));
+    }
+    let put = ["snapshot", "put", "j-1", "--version", "2", "--schema", "2", "--data", "2"];
+    node.must(&put);
+    let read = ["read", "j-1", "--with-snapshot", "--snapshot-schema"];
+    let new = node.must(&[&read[..], &["2"]].concat());
+    assert_eq!((new.len(), &new[0]["snapshot"]["schema"]), (1, &2.into()));
+    for follow in [&[][..], &["--follow", "--limit", "2"]] {
+        let old = node.must(&[&read[..], &["1"], follow].concat());
+        assert_eq!((old.len(), &old[0]["snapshot_passed_over"]["schema"]), (3, &2.into()));
+        assert_eq!((&old[1]["version"], &old[2]["version"]), (&1.into(), &2.into()));
+    }
+    let text = node.run(&[&read[..], &["1", "--output", "text"]].concat());
+    assert!(String::from_utf8_lossy(&text.stdout).contains("schema 2 is passed over"), "{text:?}");
+    assert_eq!(node.run(&["read", "j-1", "--snapshot-schema", "1"]).status.code(), Some(2));
+}
+
+#[test]
 fn a_time_may_be_the_last_of_the_year_9999() {
     let node = Node::start();
     let end = "9999-12-31T23:59:59.999999Z";

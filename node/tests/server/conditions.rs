@@ -1,10 +1,10 @@
 //! Conditions of appends, on every node.
 
-use quorate_proto::ErrorKind;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::expectation::Demand;
-use quorate_proto::wire::v1::session_answer::Outcome;
+use quorate_proto::wire::v1::session_answer::Outcome as SessionOutcome;
 use quorate_proto::wire::v1::session_append::Request as WireRequest;
+use quorate_proto::{ErrorKind, Outcome};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Cluster, append, problem, request};
@@ -52,6 +52,39 @@ async fn conditions_hold_on_every_node_and_a_repetition_comes_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_from_the_future_is_refused_on_every_node_unless_it_is_a_repetition() {
+    let cluster = Cluster::start().await;
+    cluster.leader().await;
+    for node in 0..3_usize {
+        let mut events = cluster.events(node).await;
+        let stream = format!("order-{node}");
+        let id = node as u128 * 10 + 1;
+        let first = append(&stream, Demand::Any(v1::Empty {}), id);
+        let done = events.append(request(first)).await.expect("appended").into_inner();
+
+        // The answer was applied by the leader, and by this node perhaps not yet.
+        let end = done.last_position;
+        let early = unless(&stream, "any", end + 1, id + 1);
+        let refused = problem(&events.append(request(early.clone())).await.expect_err("refused"));
+        let told = (refused.kind, refused.outcome, refused.field.as_str());
+        assert_eq!(told, (ErrorKind::Invalid, Outcome::NotAppended, "after"), "{refused:?}");
+        let why = format!("it is {}, but the log ends at position {end}", end + 1);
+        assert!(refused.message.contains(&why), "{refused:?}");
+
+        let repeated = unless(&stream, "any", end + 1, id);
+        let mut same = append(&stream, Demand::Any(v1::Empty {}), id);
+        same.conditions = repeated.conditions;
+        let again = events.append(request(same)).await.expect("the first answer").into_inner();
+        assert_eq!(again.first_position, done.first_position);
+
+        let other = append("other-1", Demand::Any(v1::Empty {}), id + 2);
+        events.append(request(other)).await.expect("appended");
+        events.append(request(early)).await.expect("the log has come there");
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_session_conditions_hold_back_what_names_their_streams() {
     let cluster = Cluster::start().await;
     cluster.leader().await;
@@ -87,7 +120,9 @@ async fn in_a_session_conditions_hold_back_what_names_their_streams() {
         while let Some(message) = answers.message().await.expect("answers") {
             for answer in message.answers {
                 match answer.outcome.expect("an outcome") {
-                    Outcome::Appended(done) => versions[answer.number as usize] = done.versions[0],
+                    SessionOutcome::Appended(done) => {
+                        versions[answer.number as usize] = done.versions[0]
+                    }
                     other => panic!("{other:?}"),
                 }
             }

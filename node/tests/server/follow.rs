@@ -41,8 +41,8 @@ fn is_sign_of_life(message: Option<v1::ReadResponse>) -> bool {
     message == Some(Message::Events(v1::EventBatch::default()))
 }
 
-fn mark(position: u64, version: Option<u64>) -> v1::Mark {
-    v1::Mark { position, version }
+fn mark(position: u64, version: Option<u64>) -> v1::Cursor {
+    v1::Cursor { position, version }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

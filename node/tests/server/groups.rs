@@ -17,17 +17,20 @@ use tonic::{Code, Status, Streaming};
 use super::{Cluster, PATIENCE, append, problem, request};
 
 /// A consumer that was let in.
-struct Consumer {
+pub(super) struct Consumer {
     requests: mpsc::Sender<v1::ConsumeRequest>,
     messages: Streaming<v1::ConsumeResponse>,
-    deliveries: Vec<v1::Delivery>,
+    pub(super) deliveries: Vec<v1::Delivery>,
     settled: Vec<u64>,
     lapsed: Vec<u64>,
     timeout_ms: Option<u64>,
 }
 
 impl Consumer {
-    async fn join(groups: &mut GroupsClient<Channel>, window: u32) -> Result<Consumer, Status> {
+    pub(super) async fn join(
+        groups: &mut GroupsClient<Channel>,
+        window: u32,
+    ) -> Result<Consumer, Status> {
         let (requests, queue) = mpsc::channel(4);
         let (group, consumer) = ("billing".to_owned(), "worker".to_owned());
         let join = Some(v1::JoinGroup { group, consumer, window, tells_begun: false });
@@ -76,7 +79,7 @@ impl Consumer {
     }
 
     /// Hears until so many events were delivered, and so many settlements confirmed.
-    async fn until(&mut self, deliveries: usize, settled: usize) {
+    pub(super) async fn until(&mut self, deliveries: usize, settled: usize) {
         while self.deliveries.len() < deliveries || self.settled.len() < settled {
             assert!(self.hear().await.expect("no error"), "the stream ended");
         }
@@ -97,11 +100,11 @@ impl Consumer {
     }
 }
 
-async fn groups(cluster: &Cluster, node: usize) -> GroupsClient<Channel> {
+pub(super) async fn groups(cluster: &Cluster, node: usize) -> GroupsClient<Channel> {
     GroupsClient::new(cluster.channel(node).await)
 }
 
-async fn create(groups: &mut GroupsClient<Channel>, settings: v1::GroupSettings) {
+pub(super) async fn create(groups: &mut GroupsClient<Channel>, settings: v1::GroupSettings) {
     let request = v1::CreateGroupRequest {
         group: "billing".to_owned(),
         settings: Some(settings),
@@ -317,7 +320,7 @@ async fn metrics_tell_how_far_behind_a_group_is() {
     cluster.stop_all().await;
 }
 
-async fn scrape(address: &str, path: &str) -> String {
+pub(crate) async fn scrape(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("it reads");

@@ -1,7 +1,10 @@
 //! Answers that clients with the limits of their libraries take, whatever is asked for.
 
 use quorate_proto::ErrorKind;
-use quorate_proto::limits::{APPEND_STREAMS_MAX, SNAPSHOT_BYTES_MAX};
+use quorate_proto::limits::{
+    APPEND_STREAMS_MAX, EVENT_PAYLOAD_BYTES_MAX, IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX,
+    SNAPSHOT_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX,
+};
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::events_client::EventsClient;
 use quorate_proto::wire::v1::expectation::Demand;
@@ -9,6 +12,7 @@ use quorate_proto::wire::v1::groups_client::GroupsClient;
 use tonic::Code;
 use tonic::transport::Endpoint;
 
+use super::groups::{Consumer, create as create_group, groups};
 use super::{Cluster, append, problem, read, request, whole_stream};
 
 /// What several libraries take of headers and trailers, unless they are told otherwise.
@@ -93,5 +97,77 @@ async fn the_largest_snapshot_is_read_by_a_client_with_the_limit_of_its_library(
     let asked = v1::ReadRequest { with_snapshot: true, ..whole_stream(&stream) };
     let (point, ..) = read(&mut events, asked).await.expect("no message is too large");
     assert_eq!(point.snapshot.expect("a snapshot").data.len(), SNAPSHOT_BYTES_MAX);
+    cluster.stop_all().await;
+}
+
+/// An append of an event in which all is as long as it may be: `data` bytes of data, and the rest metadata.
+fn largest(stream: &str, id: u128, data: usize) -> v1::AppendRequest {
+    let mut largest = append(stream, Demand::Any(v1::Empty {}), id);
+    let identifier = || "i".repeat(IDENTIFIER_BYTES_MAX);
+    for event in largest.writes.iter_mut().flat_map(|write| &mut write.events) {
+        event.r#type = "T".repeat(NAME_BYTES_MAX);
+        event.data = vec![b'1'; data].into();
+        event.metadata = vec![b'2'; EVENT_PAYLOAD_BYTES_MAX - data].into();
+        let tag = |number| format!("{number:02}:{}", "t".repeat(TAG_BYTES_MAX - 3));
+        event.tags = (0..TAGS_MAX).map(tag).collect();
+        event.content_type = identifier();
+        event.correlation_id = identifier();
+        event.causation_id = identifier();
+        event.occurred_at = Some(i64::from(u32::MAX));
+    }
+    request(largest)
+}
+
+/// How many bytes of data and of metadata an event has.
+fn lengths(event: &v1::RecordedEvent) -> (usize, usize) {
+    event.event.as_ref().map_or((0, 0), |event| (event.data.len(), event.metadata.len()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_events_are_read_by_a_client_with_the_limit_of_its_library() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    // The limit of a client that sets none is 4 MiB; so is the one of this.
+    let mut events = cluster.events((leader + 1) % 3).await;
+    let stream = "s".repeat(NAME_BYTES_MAX);
+    let most = EVENT_PAYLOAD_BYTES_MAX;
+    let parts = [most, 0, most / 2, most - 1, 1];
+    let all: Vec<_> = parts.iter().map(|data| (*data, most - data)).collect();
+    for (id, data) in (1..).zip(parts) {
+        events.append(largest(&stream, id, data)).await.expect("appended");
+    }
+    let mut over = largest(&stream, 100, most);
+    let writes = over.append.iter_mut().flat_map(|append| &mut append.writes);
+    writes.flat_map(|write| &mut write.events).for_each(|event| event.metadata = "2".into());
+    let refused = problem(&events.append(over).await.expect_err("one byte too much"));
+    assert_eq!(refused.kind, ErrorKind::TooLarge);
+
+    let backwards = v1::Direction::Backwards.into();
+    let followed = v1::ReadRequest { follow: true, limit: Some(5), ..whole_stream(&stream) };
+    let (_, found, _) = read(&mut events, followed).await.expect("no message is too large");
+    assert_eq!(found.iter().map(lengths).collect::<Vec<_>>(), all);
+    let backwards = v1::ReadRequest { direction: backwards, ..whole_stream(&stream) };
+    let (_, found, _) = read(&mut events, backwards).await.expect("no message is too large");
+    assert_eq!(found.iter().rev().map(lengths).collect::<Vec<_>>(), all);
+
+    let snapshot = v1::Snapshot {
+        stream: stream.clone(),
+        version: 2,
+        data: vec![7; SNAPSHOT_BYTES_MAX].into(),
+        ..v1::Snapshot::default()
+    };
+    let put = v1::PutSnapshotRequest { snapshot: Some(snapshot), time_left_ms: 20_000 };
+    events.put_snapshot(put).await.expect("kept");
+    let with_snapshot = v1::ReadRequest { with_snapshot: true, ..whole_stream(&stream) };
+    let (point, found, _) = read(&mut events, with_snapshot).await.expect("none is too large");
+    assert_eq!(point.snapshot.map(|kept| kept.data.len()), Some(SNAPSHOT_BYTES_MAX));
+    assert_eq!(found.iter().map(lengths).collect::<Vec<_>>(), all[2..]);
+
+    let mut consumers = groups(&cluster, (leader + 2) % 3).await;
+    create_group(&mut consumers, v1::GroupSettings::default()).await;
+    let mut consumer = Consumer::join(&mut consumers, 16).await.expect("it is let in");
+    consumer.until(all.len(), 0).await;
+    let delivered = consumer.deliveries.iter().filter_map(|delivery| delivery.event.as_ref());
+    assert_eq!(delivered.map(lengths).collect::<Vec<_>>(), all);
     cluster.stop_all().await;
 }

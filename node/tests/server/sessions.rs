@@ -3,13 +3,30 @@
 use quorate_proto::ErrorKind;
 use quorate_proto::wire::problem_of;
 use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::events_client::EventsClient;
 use quorate_proto::wire::v1::expectation::Demand;
 use quorate_proto::wire::v1::session_answer::Outcome;
 use quorate_proto::wire::v1::session_append::Request as WireRequest;
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
 
 use super::{Cluster, append, request};
+
+/// Where its appends go, where its answers come from, and the leader's address.
+type Session =
+    (mpsc::Sender<v1::AppendSessionRequest>, Streaming<v1::AppendSessionResponse>, String);
+
+/// Opens a session, and hears who leads.
+async fn open(events: &mut EventsClient<Channel>) -> Session {
+    let (sender, requests) = mpsc::channel(8);
+    let answers = events.append_session(ReceiverStream::new(requests)).await;
+    let mut answers = answers.expect("a session").into_inner();
+    // Deadlines are counted from the first message.
+    let first = answers.message().await.expect("a message").expect("the leader's address");
+    (sender, answers, first.leader)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_keeps_the_order_on_every_node() {
@@ -17,15 +34,8 @@ async fn a_session_keeps_the_order_on_every_node() {
     cluster.leader().await;
     for node in 0..3_u64 {
         let mut events = cluster.events(node as usize).await;
-        let (sender, requests) = tokio::sync::mpsc::channel(8);
+        let (sender, mut answers, _) = open(&mut events).await;
         let stream = format!("order-{node}");
-        let mut answers = events
-            .append_session(ReceiverStream::new(requests))
-            .await
-            .expect("a session")
-            .into_inner();
-        // Deadlines are counted from the first message.
-        answers.message().await.expect("a message").expect("the leader's address");
         let sending = tokio::spawn(async move {
             for number in 1..=500_u64 {
                 let id = u128::from(node) << 64 | u128::from(number);
@@ -62,10 +72,7 @@ async fn what_reaches_any_node_after_its_deadline_is_not_appended_and_ends_its_s
     cluster.leader().await;
     for node in 0..3 {
         let mut events = cluster.events(node).await;
-        let (sender, requests) = tokio::sync::mpsc::channel(8);
-        let answers = events.append_session(ReceiverStream::new(requests)).await;
-        let mut answers = answers.expect("a session").into_inner();
-        answers.message().await.expect("a message").expect("the leader's address");
+        let (sender, mut answers, _) = open(&mut events).await;
         let append = append("order-1", Demand::Any(v1::Empty {}), node as u128 + 1);
         let request = Some(WireRequest::Append(append));
         let append = v1::SessionAppend { number: 1, request, ..Default::default() };
@@ -100,11 +107,8 @@ async fn a_stopping_leader_ends_its_sessions_and_hands_over() {
     let mut cluster = Cluster::start().await;
     let leader = cluster.leader().await;
     let mut events = cluster.events(leader).await;
-    let (sender, requests) = tokio::sync::mpsc::channel(8);
-    let answers = events.append_session(ReceiverStream::new(requests)).await;
-    let mut answers = answers.expect("a session").into_inner();
-    let first = answers.message().await.expect("a message").expect("the leader's address");
-    assert_eq!(first.leader, cluster.addresses[leader]);
+    let (sender, mut answers, told) = open(&mut events).await;
+    assert_eq!(told, cluster.addresses[leader]);
     cluster.stop(leader).await;
     let end = answers.message().await.expect_err("the session ended");
     assert_eq!(end.code(), Code::Unavailable, "{end:?}");
@@ -127,10 +131,7 @@ async fn what_expires_alone_on_any_node_leaves_its_session_to_the_appends_behind
     cluster.leader().await;
     for node in 0..3 {
         let mut events = cluster.events(node).await;
-        let (sender, requests) = tokio::sync::mpsc::channel(8);
-        let answers = events.append_session(ReceiverStream::new(requests)).await;
-        let mut answers = answers.expect("a session").into_inner();
-        answers.message().await.expect("a message").expect("the leader's address");
+        let (sender, mut answers, _) = open(&mut events).await;
         let appends = (1..=3).map(|number| {
             let id = node as u128 * 3 + u128::from(number);
             let request = append("order-1", Demand::Any(v1::Empty {}), id);

@@ -46,9 +46,26 @@ async fn every_node_changes_and_shows_streams_and_keeps_their_snapshots() {
         let refused = problem(&events.put_snapshot(ahead).await.expect_err("there is no 6"));
         assert_eq!(refused.kind, ErrorKind::Conflict);
         let with_snapshot = v1::ReadRequest { with_snapshot: true, ..whole_stream(&stream) };
-        let (point, found, _) = read(&mut events, with_snapshot).await.expect("read");
+        let (point, found, _) = read(&mut events, with_snapshot.clone()).await.expect("read");
         let versions: Vec<u64> = found.iter().map(|event| event.version).collect();
         assert_eq!((point.snapshot.map(|kept| kept.version), versions), (Some(3), vec![4, 5]));
+
+        let old = v1::ReadRequest { snapshot_schema_max: Some(1), ..with_snapshot.clone() };
+        let (point, ..) = read(&mut events, old.clone()).await.expect("read");
+        assert_eq!(
+            (point.snapshot.map(|kept| kept.schema), point.snapshot_schema_passed_over),
+            (Some(1), 0)
+        );
+        let mut newer = put.clone();
+        newer.snapshot.as_mut().expect("a snapshot").schema = 2;
+        events.put_snapshot(newer).await.expect("kept");
+        let (point, found, _) = read(&mut events, old.clone()).await.expect("read");
+        assert_eq!((point.snapshot, point.snapshot_schema_passed_over), (None, 2));
+        assert_eq!((point.version, found.len()), (Some(5), 5));
+        let followed = v1::ReadRequest { follow: true, limit: Some(1), ..old };
+        let (point, found, _) = read(&mut events, followed).await.expect("read");
+        assert_eq!((point.snapshot, point.snapshot_schema_passed_over), (None, 2));
+        assert_eq!(found[0].version, 1);
 
         let settings = v1::SettingsChange { max_count: Some(2), ..v1::SettingsChange::default() };
         let set = change(&stream, any(), id | 100, WireChange::Settings(settings));

@@ -2,18 +2,18 @@
 
 use super::v1;
 use super::v1::list_names_request::Kind;
-use crate::{Invalid, Listed, Listing, Named, NamedStream, Scope, Version};
+use crate::{Invalid, ListEntry, ListRequest, ListTarget, ListedStream, Scope, Version};
 
-impl From<Listing> for v1::ListNamesRequest {
+impl From<ListRequest> for v1::ListNamesRequest {
     /// Leaves out the time left.
-    fn from(listing: Listing) -> v1::ListNamesRequest {
+    fn from(listing: ListRequest) -> v1::ListNamesRequest {
         let (kind, within) = match listing.listed {
-            Listed::Streams => (Kind::Streams, None),
-            Listed::StreamsOf(category) => (Kind::Streams, Some(Scope::Category(category))),
-            Listed::StreamsIn(path) => (Kind::Streams, Some(Scope::Path(path))),
-            Listed::Categories => (Kind::Categories, None),
-            Listed::Paths => (Kind::Paths, None),
-            Listed::Types => (Kind::Types, None),
+            ListTarget::Streams => (Kind::Streams, None),
+            ListTarget::StreamsOf(category) => (Kind::Streams, Some(Scope::Category(category))),
+            ListTarget::StreamsIn(path) => (Kind::Streams, Some(Scope::Path(path))),
+            ListTarget::Categories => (Kind::Categories, None),
+            ListTarget::Paths => (Kind::Paths, None),
+            ListTarget::Types => (Kind::Types, None),
         };
         v1::ListNamesRequest {
             kind: kind.into(),
@@ -29,11 +29,11 @@ impl From<Listing> for v1::ListNamesRequest {
     }
 }
 
-impl TryFrom<v1::ListNamesRequest> for Listing {
+impl TryFrom<v1::ListNamesRequest> for ListRequest {
     type Error = Invalid;
 
-    /// The result passed [`Listing::check`].
-    fn try_from(request: v1::ListNamesRequest) -> Result<Listing, Invalid> {
+    /// The result passed [`ListRequest::check`].
+    fn try_from(request: v1::ListNamesRequest) -> Result<ListRequest, Invalid> {
         let kind = Kind::try_from(request.kind);
         let kind = kind.map_err(|_| Invalid::new("kind", "is not known"))?;
         let within = match request.within {
@@ -41,12 +41,12 @@ impl TryFrom<v1::ListNamesRequest> for Listing {
             None => None,
         };
         let listed = match (kind, within) {
-            (Kind::Streams, None) => Listed::Streams,
-            (Kind::Streams, Some(Scope::Category(category))) => Listed::StreamsOf(category),
-            (Kind::Streams, Some(Scope::Path(path))) => Listed::StreamsIn(path),
-            (Kind::Categories, None) => Listed::Categories,
-            (Kind::Paths, None) => Listed::Paths,
-            (Kind::Types, None) => Listed::Types,
+            (Kind::Streams, None) => ListTarget::Streams,
+            (Kind::Streams, Some(Scope::Category(category))) => ListTarget::StreamsOf(category),
+            (Kind::Streams, Some(Scope::Path(path))) => ListTarget::StreamsIn(path),
+            (Kind::Categories, None) => ListTarget::Categories,
+            (Kind::Paths, None) => ListTarget::Paths,
+            (Kind::Types, None) => ListTarget::Types,
             (Kind::Streams, Some(Scope::Stream(_))) => {
                 return Err(Invalid::new("within", "is a stream: it holds no other"));
             }
@@ -54,7 +54,7 @@ impl TryFrom<v1::ListNamesRequest> for Listing {
                 return Err(Invalid::new("within", "is told, but only streams lie in anything"));
             }
         };
-        let listing = Listing {
+        let listing = ListRequest {
             listed,
             prefix: request.prefix,
             after: request.after,
@@ -68,11 +68,11 @@ impl TryFrom<v1::ListNamesRequest> for Listing {
     }
 }
 
-impl From<Named> for v1::ListedName {
-    fn from(named: Named) -> v1::ListedName {
-        let Named { name, events, stream } = named;
+impl From<ListEntry> for v1::ListedName {
+    fn from(named: ListEntry) -> v1::ListedName {
+        let ListEntry { name, events, stream } = named;
         let (version, first_version, closed) = match stream {
-            Some(NamedStream { version, first_version, closed }) => {
+            Some(ListedStream { version, first_version, closed }) => {
                 (version.0, first_version.0, closed)
             }
             None => (0, 0, false),
@@ -81,15 +81,15 @@ impl From<Named> for v1::ListedName {
     }
 }
 
-impl From<v1::ListedName> for Named {
-    fn from(listed: v1::ListedName) -> Named {
+impl From<v1::ListedName> for ListEntry {
+    fn from(listed: v1::ListedName) -> ListEntry {
         let v1::ListedName { name, events, version, first_version, closed } = listed;
-        let stream = (version > 0).then_some(NamedStream {
+        let stream = (version > 0).then_some(ListedStream {
             version: Version(version),
             first_version: Version(first_version),
             closed,
         });
-        Named { name, events, stream }
+        ListEntry { name, events, stream }
     }
 }
 
@@ -102,30 +102,30 @@ mod tests {
     fn a_list_survives_its_way_over_the_wire() {
         let category = Category::new("order").expect("a name");
         let path = Path::new("acme/eu").expect("a name");
-        let more = Listing {
+        let more = ListRequest {
             prefix: "order-1".into(),
             after: "order-17".into(),
             limit: Some(3),
             consistency: Consistency::AtLeast(Position(5)),
             with_system: true,
             with_removed: true,
-            ..Listing::of(Listed::Streams)
+            ..ListRequest::of(ListTarget::Streams)
         };
         let others = [
-            Listed::StreamsOf(category),
-            Listed::StreamsIn(path),
-            Listed::Categories,
-            Listed::Paths,
-            Listed::Types,
+            ListTarget::StreamsOf(category),
+            ListTarget::StreamsIn(path),
+            ListTarget::Categories,
+            ListTarget::Paths,
+            ListTarget::Types,
         ];
-        for listing in others.map(Listing::of).into_iter().chain([more]) {
+        for listing in others.map(ListRequest::of).into_iter().chain([more]) {
             let request = v1::ListNamesRequest::from(listing.clone());
-            assert_eq!(Listing::try_from(request), Ok(listing));
+            assert_eq!(ListRequest::try_from(request), Ok(listing));
         }
-        let stream = NamedStream { version: Version(7), first_version: Version(3), closed: true };
+        let stream = ListedStream { version: Version(7), first_version: Version(3), closed: true };
         for (events, stream) in [(Some(5), Some(stream)), (None, None), (Some(0), None)] {
-            let named = Named { name: "order-42".into(), events, stream };
-            assert_eq!(Named::from(v1::ListedName::from(named.clone())), named);
+            let named = ListEntry { name: "order-42".into(), events, stream };
+            assert_eq!(ListEntry::from(v1::ListedName::from(named.clone())), named);
         }
     }
 
@@ -147,7 +147,7 @@ mod tests {
             (v1::ListNamesRequest { prefix: long.clone(), ..Default::default() }, "prefix"),
             (v1::ListNamesRequest { after: long, ..Default::default() }, "after"),
         ] {
-            assert_eq!(Listing::try_from(request).expect_err(field).field, field);
+            assert_eq!(ListRequest::try_from(request).expect_err(field).field, field);
         }
     }
 }

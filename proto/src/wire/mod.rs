@@ -10,6 +10,7 @@ mod listing;
 mod message;
 mod problem;
 mod read;
+mod runner;
 mod session;
 mod snapshot;
 

@@ -106,6 +106,7 @@ impl From<Read> for v1::ReadRequest {
             consistency: Some(read.consistency.into()),
             time_left_ms: 0,
             with_snapshot: read.with_snapshot,
+            snapshot_schema_max: read.snapshot_schema_max,
             with_system: read.with_system,
             follow: read.follow,
         }
@@ -146,6 +147,7 @@ impl TryFrom<v1::ReadRequest> for Read {
             limit,
             consistency,
             with_snapshot: request.with_snapshot,
+            snapshot_schema_max: request.snapshot_schema_max,
             with_system: request.with_system,
             follow: request.follow,
         };
@@ -209,6 +211,7 @@ mod tests {
         let stream = Read {
             consistency: Consistency::Local,
             with_snapshot: true,
+            snapshot_schema_max: Some(2),
             ..Read::stream(StreamName::new("order-1").expect("a name"))
         };
         let filtered = Read {
@@ -218,10 +221,14 @@ mod tests {
                 tags: vec![Tag::new("customer:7").expect("a tag")],
                 correlation: Some(CorrelationId::new("cmd-91").expect("an id")),
             },
-            ..stream
+            ..stream.clone()
         };
         assert!(filtered.check().is_err(), "a snapshot is of the whole stream");
         let filtered = Read { with_snapshot: false, ..filtered };
+        assert!(filtered.check().is_err(), "a schema of no snapshot");
+        let filtered = Read { snapshot_schema_max: None, ..filtered };
+        let zero = Read { snapshot_schema_max: Some(0), ..stream.clone() };
+        assert!(zero.check().is_err(), "there is no schema 0");
         let followed = Read { follow: true, ..Read::query(Query::everything()) };
         for read in [read, stream, filtered, followed, Read::query(Query::everything())] {
             assert_eq!(Read::try_from(v1::ReadRequest::from(read.clone())), Ok(read));

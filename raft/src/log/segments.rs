@@ -6,7 +6,7 @@
 //! filling              is being written full of zeros
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,7 +101,8 @@ pub(super) struct Segments {
     prepared: Option<Segment>,
     filling: Option<Filling>,
     retained: BTreeMap<u64, u64>,
-    spares: Vec<u64>,
+    /// To be used again, the one that was given up first at first: so no file keeps for long what was deleted.
+    spares: VecDeque<u64>,
 }
 
 impl Segments {
@@ -128,7 +129,7 @@ impl Segments {
             prepared: None,
             filling: None,
             retained: used.iter().copied().collect(),
-            spares: Vec::new(),
+            spares: VecDeque::new(),
         };
         segments.remove_leftovers(spares)?;
         if let Some((number, length)) = segments.retained.pop_last() {
@@ -160,7 +161,7 @@ impl Segments {
             let path = self.directory.join(spare_name(number));
             let length = self.open(&spare_name(number))?.len().map_err(Fault::io("read", &path))?;
             if length == self.segment_bytes && self.spares.len() < SPARES_MAX {
-                self.spares.push(number);
+                self.spares.push_back(number);
             } else {
                 self.vfs.remove(&path).map_err(Fault::io("remove", &path))?;
             }
@@ -194,11 +195,23 @@ impl Segments {
             Some(segment) if segment.fits(bytes) => segment,
             full => {
                 let next = self.next_segment(full.is_none(), bytes)?;
+                if let Some(full) = &full {
+                    self.clear_rest(full)?;
+                }
                 self.retained.extend(full.map(|full| (full.number, full.length)));
                 next
             }
         };
         Ok(self.current.insert(current))
+    }
+
+    /// Writes zeros over what an earlier use left behind the last batch: each use may end there, so nothing else would.
+    /// No batch relies on it, so it need not be durable.
+    fn clear_rest(&self, full: &Segment) -> Result<(), Fault> {
+        let path = self.path(full.number);
+        // A batch that was torn by a power cut may reach beyond its end.
+        let end = full.end.min(full.length);
+        write_zeros(&*full.file, end, full.length).map_err(Fault::io("write", &path))
     }
 
     fn next_segment(&mut self, first: bool, bytes: u64) -> Result<Segment, Fault> {
@@ -212,7 +225,7 @@ impl Segments {
         let usual =
             if first { self.segment_bytes.min(FIRST_SEGMENT_BYTES) } else { self.segment_bytes };
         if needed <= usual && usual == self.segment_bytes {
-            if let Some(spare) = self.spares.pop() {
+            if let Some(spare) = self.spares.pop_front() {
                 return self.adopt_spare(spare);
             }
             while !self.fill(self.segment_bytes)? {}
@@ -241,7 +254,7 @@ impl Segments {
         if !self.wants_next() {
             return Ok(Maintained::Nothing);
         }
-        if let Some(spare) = self.spares.pop() {
+        if let Some(spare) = self.spares.pop_front() {
             self.prepared = Some(self.adopt_spare(spare)?);
         } else if let Some(written) = fill {
             match self.fill(STEP_BYTES.max(written.saturating_mul(4))) {
@@ -275,7 +288,7 @@ impl Segments {
         if length == self.segment_bytes && self.spares.len() < SPARES_MAX {
             let spare = self.directory.join(spare_name(number));
             self.vfs.rename(&path, &spare).map_err(Fault::io("rename", &path))?;
-            self.spares.push(number);
+            self.spares.push_back(number);
         } else {
             self.vfs.remove(&path).map_err(Fault::io("remove", &path))?;
         }

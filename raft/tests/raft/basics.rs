@@ -2,7 +2,7 @@
 
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use quorate_proto::{EventId, Term};
-use quorate_raft::{FoundError, Lost, Role, Status, Stopped};
+use quorate_raft::{BootstrapError, ProposeError, Role, Status, Stopped};
 
 use crate::cluster::{Cluster, command, deadline, propose, read_index};
 
@@ -25,18 +25,18 @@ async fn a_cluster_is_founded_once_and_a_founding_that_failed_can_be_repeated() 
     let peers: Vec<String> = (0..3).map(|place| cluster.place(place).1.clone()).collect();
     cluster.stop(2).await;
     let founder = cluster.node(0).replica.clone();
-    let failed = founder.found(peers.clone(), CHUNK_BYTES_DEFAULT).await;
-    assert!(matches!(failed, Err(FoundError::Peer { .. })), "{failed:?}");
+    let failed = founder.bootstrap(peers.clone(), CHUNK_BYTES_DEFAULT).await;
+    assert!(matches!(failed, Err(BootstrapError::Peer { .. })), "{failed:?}");
     assert_eq!(founder.identity(), None, "nobody is changed before all were asked");
     cluster.start_again(2);
-    let identity = founder.found(peers.clone(), CHUNK_BYTES_DEFAULT).await.expect("founded");
+    let identity = founder.bootstrap(peers.clone(), CHUNK_BYTES_DEFAULT).await.expect("founded");
     cluster.append(10).await;
-    let again = founder.found(peers.clone(), CHUNK_BYTES_DEFAULT).await;
-    assert!(matches!(again, Err(FoundError::Founded(same)) if same == identity), "{again:?}");
-    let by_another = cluster.node(1).replica.found(peers, CHUNK_BYTES_DEFAULT).await;
-    assert!(matches!(by_another, Err(FoundError::Founded(_))), "{by_another:?}");
-    let alone = cluster.node(0).replica.found(vec!["elsewhere:1".to_owned()], 1).await;
-    assert!(matches!(alone, Err(FoundError::Invalid(_))), "{alone:?}");
+    let again = founder.bootstrap(peers.clone(), CHUNK_BYTES_DEFAULT).await;
+    assert!(matches!(again, Err(BootstrapError::Founded(same)) if same == identity), "{again:?}");
+    let by_another = cluster.node(1).replica.bootstrap(peers, CHUNK_BYTES_DEFAULT).await;
+    assert!(matches!(by_another, Err(BootstrapError::Founded(_))), "{by_another:?}");
+    let alone = cluster.node(0).replica.bootstrap(vec!["elsewhere:1".to_owned()], 1).await;
+    assert!(matches!(alone, Err(BootstrapError::Invalid(_))), "{alone:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,8 +98,8 @@ async fn a_proposal_of_another_term_or_to_a_follower_is_refused() {
     let follower = cluster.node(cluster.follower().await);
     let term = leader.status().term;
     let older = propose(leader, Term(term.0 - 1), command(id, 10)).await;
-    assert_eq!(older, Err(Lost::NotLeader));
-    assert_eq!(propose(follower, term, command(id, 10)).await, Err(Lost::NotLeader));
+    assert_eq!(older, Err(ProposeError::NotLeader));
+    assert_eq!(propose(follower, term, command(id, 10)).await, Err(ProposeError::NotLeader));
     cluster.agree(1).await;
 }
 
@@ -113,7 +113,7 @@ async fn without_a_majority_a_read_index_is_not_given() {
     }
     let soon = tokio::time::Instant::now() + std::time::Duration::from_secs(2);
     let refused = cluster.node(leader).replica.read_index(soon).await;
-    assert_eq!(refused, Err(Lost::Unavailable));
+    assert_eq!(refused, Err(ProposeError::Unavailable));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

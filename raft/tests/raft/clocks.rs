@@ -132,7 +132,7 @@ async fn a_leader_whose_clock_is_ahead_hands_over_to_a_node_whose_clock_is_not()
     }
     let addresses = nodes.iter().map(|node| node.address.clone()).collect();
     let founder = nodes.first().expect("five nodes");
-    founder.replica.found(addresses, CHUNK_BYTES_DEFAULT).await.expect("founded");
+    founder.replica.bootstrap(addresses, CHUNK_BYTES_DEFAULT).await.expect("founded");
     let first = founder.until_led_by(&[1, 2, 3, 4, 5]).await;
     // All nodes have the same log, so the one with the lowest id takes over, if its clock allows it.
     let next = if first == 1 { 2 } else { 1 };
@@ -184,7 +184,7 @@ async fn a_node_alone_starts_far_ahead_of_its_newest_stamp_only_if_its_clock_is_
     let mut cluster = Cluster::start(1);
     let (directory, address) = cluster.place(0).clone();
     let founder = cluster.node(0).replica.clone();
-    founder.found(vec![address.clone()], CHUNK_BYTES_DEFAULT).await.expect("founded");
+    founder.bootstrap(vec![address.clone()], CHUNK_BYTES_DEFAULT).await.expect("founded");
     // The stamps of these events are in 1970.
     cluster.append_many(2, 10).await;
     cluster.stop(0).await;

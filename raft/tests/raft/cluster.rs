@@ -13,7 +13,7 @@ use quorate_proto::{
 use quorate_raft::host::{Host, Listening, TokioHost};
 use quorate_raft::log::{LogOptions, RaftLog, Reach};
 use quorate_raft::{
-    Identity, Lost, Replica, ReplicaOptions, Role, StartError, Status, Timing, transport,
+    Identity, ProposeError, Replica, ReplicaOptions, Role, StartError, Status, Timing, transport,
 };
 use quorate_store::command::{Builder, encode_append};
 use quorate_store::defect::{Defect, put_back};
@@ -192,7 +192,7 @@ impl Cluster {
         let first = cluster.node(0);
         let founder = first.replica.clone();
         // Founding starts Raft, so it runs on the founder's own runtime.
-        let founding = async move { founder.found(peers, chunk_bytes).await };
+        let founding = async move { founder.bootstrap(peers, chunk_bytes).await };
         let founded = first.runtime().spawn(founding).await.expect("no panic");
         founded.expect("a new cluster");
         cluster.leader().await;
@@ -291,7 +291,7 @@ impl Cluster {
                     }
                     other => panic!("{other:?}"),
                 },
-                Err(Lost::Stopped) => panic!("the leader stopped"),
+                Err(ProposeError::Stopped) => panic!("the leader stopped"),
                 // The next try uses the same id: the event may be there.
                 Err(_) => tokio::task::yield_now().await,
             }
@@ -310,9 +310,10 @@ impl Cluster {
         let verdicts = tokio::time::timeout(Duration::from_secs(2), proposed).await.ok()?.ok()?;
         verdicts.into_iter().find_map(|verdict| match verdict {
             Verdict::Appended(done) | Verdict::Repeated(done) => Some(done.last_position),
-            Verdict::Rejected(_) | Verdict::Unsettled(_) | Verdict::Kept(_) | Verdict::Group(_) => {
-                None
-            }
+            Verdict::Rejected(_)
+            | Verdict::Unsettled(_)
+            | Verdict::SnapshotStored(_)
+            | Verdict::Group(_) => None,
         })
     }
 
@@ -343,7 +344,7 @@ pub(crate) async fn propose(
     node: &Node,
     term: quorate_proto::Term,
     command: Bytes,
-) -> Result<Vec<Verdict>, Lost> {
+) -> Result<Vec<Verdict>, ProposeError> {
     let (sender, answer) = oneshot::channel();
     let done = Box::new(move |verdicts| {
         let _nobody_waits = sender.send(verdicts);

@@ -286,7 +286,7 @@ async fn a_node_of_another_cluster_is_kept_out() {
     let stranger = Node::start(TokioHost::new(), &elsewhere, &address);
     stranger
         .replica
-        .found(vec![address.clone()], CHUNK_BYTES_DEFAULT)
+        .bootstrap(vec![address.clone()], CHUNK_BYTES_DEFAULT)
         .await
         .expect("a cluster of one");
     let leader = cluster.leader().await;

@@ -2,7 +2,7 @@
 
 use quorate_proto::EventId;
 use quorate_proto::limits::CHUNK_BYTES_MIN;
-use quorate_raft::{Lost, Role};
+use quorate_raft::{ProposeError, Role};
 use quorate_store::vfs::MemVfs;
 
 use crate::cluster::{Cluster, PATIENCE, command, propose};
@@ -40,7 +40,7 @@ async fn a_leader_whose_disk_hangs_hands_over_and_follows_when_it_is_well() {
         loop {
             match propose(heirs, heirs.status().term, command(id(1), 1000)).await {
                 // The new leader has yet to hear from a majority.
-                Err(Lost::NotNow) => tokio::task::yield_now().await,
+                Err(ProposeError::NotNow) => tokio::task::yield_now().await,
                 verdicts => break verdicts,
             }
         }
@@ -69,7 +69,7 @@ async fn no_more_than_two_chunk_sizes_of_log_wait_for_a_disk_that_hangs() {
         }
         assert!(taken as u64 * (BYTES as u64) < 2 * CHUNK_BYTES_MIN, "{taken} were taken");
     };
-    assert_eq!(refused, Lost::NotNow);
+    assert_eq!(refused, ProposeError::NotNow);
     assert!(refused.is_refused());
     disks[first].hang(false);
     cluster.append_many(1, 1000).await;

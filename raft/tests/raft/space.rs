@@ -4,7 +4,7 @@ use std::path::Path;
 
 use quorate_proto::limits::CHUNK_BYTES_MIN;
 use quorate_proto::{EventId, Term};
-use quorate_raft::{Lost, Role, Status};
+use quorate_raft::{ProposeError, Role, Status};
 use quorate_store::vfs::{MemVfs, Vfs};
 
 use crate::cluster::{Cluster, command, propose};
@@ -99,7 +99,7 @@ async fn a_cluster_without_room_says_so_proposes_nothing_and_recovers_by_itself(
     let leader = cluster.node(cluster.leader().await);
     let id = EventId::from_bytes([9; 16]).expect("an id");
     let Term(term) = leader.status().term;
-    assert_eq!(propose(leader, Term(term), command(id, 10)).await, Err(Lost::NoRoom));
+    assert_eq!(propose(leader, Term(term), command(id, 10)).await, Err(ProposeError::NoRoom));
     for disk in &disks {
         disk.set_capacity(Some(PLENTY));
     }

@@ -3,19 +3,21 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use quorate_proto::{Category, Listed, Listing};
+use quorate_proto::{Category, ListRequest, ListTarget};
 use quorate_store::Reader;
 
 use crate::memory_mib;
 
 /// Times lists of all streams, of the streams of a category that does not exist, and of all categories.
 pub(crate) fn measure(reader: &Reader) -> Result<(), Box<dyn Error>> {
-    let none = Listed::StreamsOf(Category::new("none")?);
-    for (what, listed) in
-        [("streams", Listed::Streams), ("category", none), ("categories", Listed::Categories)]
-    {
+    let none = ListTarget::StreamsOf(Category::new("none")?);
+    for (what, listed) in [
+        ("streams", ListTarget::Streams),
+        ("category", none),
+        ("categories", ListTarget::Categories),
+    ] {
         let before = memory_mib("VmRSS:");
-        let mut listing = Listing::of(listed);
+        let mut listing = ListRequest::of(listed);
         let (mut names, mut pages, mut slowest) = (0, 0, Duration::ZERO);
         let (start, mut first) = (Instant::now(), None);
         loop {

@@ -3,7 +3,7 @@
 use quorate_proto::{Change, ChangeKind, LogIndex, Scope, StreamName};
 
 use crate::fault::Fault;
-use crate::life::{Head, Moment, Record};
+use crate::retention::{Head, Moment, Record};
 use crate::store::Store;
 use crate::verdict::Rejection;
 

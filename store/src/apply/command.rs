@@ -11,7 +11,7 @@ use crate::defect::{Defect, is_present, take};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::format::command::{self, ParsedAppend, ParsedRequest};
-use crate::life::Head;
+use crate::retention::Head;
 use crate::store::Store;
 use crate::verdict::{Rejection, Verdict};
 
@@ -167,11 +167,11 @@ impl Store {
         // older program reads the events instead. In a rolling upgrade both programs put snapshots.
         let rank = |snapshot: &Snapshot| (snapshot.version, snapshot.schema);
         if let Some(kept) = kept.filter(|kept| rank(&kept.snapshot) > rank(&snapshot)) {
-            return Ok(Verdict::Kept(kept.snapshot.version));
+            return Ok(Verdict::SnapshotStored(kept.snapshot.version));
         }
         let (stream, version, index) = (snapshot.stream.clone(), snapshot.version, self.index());
         let recorded = RecordedSnapshot { snapshot, recorded_at: self.point.recorded_at };
         self.view.active.change(|changes| changes.put_snapshot(stream, index, Some(recorded)));
-        Ok(Verdict::Kept(version))
+        Ok(Verdict::SnapshotStored(version))
     }
 }

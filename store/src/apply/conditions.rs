@@ -4,8 +4,8 @@ use quorate_proto::{Condition, Position, QueryItem, Violation};
 
 use crate::defect::{Defect, is_present};
 use crate::fault::Fault;
-use crate::life::Floors;
 use crate::read::Point;
+use crate::retention::Floors;
 use crate::view::{View, ordinal_of};
 
 /// The result of checking the conditions of an append.

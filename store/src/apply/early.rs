@@ -5,7 +5,7 @@ use quorate_proto::{Append, Appended, Expectation, Position, Scope, Violation};
 use super::retry::Found;
 use super::{Demand, Judgement, Log, Place, judge, without_repetition};
 use crate::fault::Fault;
-use crate::life::Head;
+use crate::retention::Head;
 use crate::verdict::{Rejection, Unsettled, Verdict};
 use crate::view::{Published, Shared, View};
 
@@ -17,7 +17,7 @@ pub enum Early {
     /// The append has this answer for good.
     Answer(Verdict),
     /// The append can no longer be made. [`crate::Reader::judge_early`] finds the answer, and may read the disk.
-    Look,
+    Check,
 }
 
 /// Judges by what is in memory: the streams with events in a tail, and those that were closed of late.
@@ -30,17 +30,17 @@ pub(crate) fn judge_in_memory(shared: &Shared, append: &Append) -> Early {
     let log = Log::new(&view, &shared.window, point);
     let heads = demand.streams().map(|(stream, _)| view.head_in_memory(stream, point.position));
     let heads: Option<Vec<Head>> = heads.collect();
-    let Some(heads) = heads.filter(|_| log.knows_no_id(&demand)) else { return Early::Look };
+    let Some(heads) = heads.filter(|_| log.knows_no_id(&demand)) else { return Early::Check };
     let rejection = match without_repetition(&demand, &heads) {
         Judgement::Closed(stream) => Rejection::StreamClosed(stream),
         Judgement::New(failures) => Rejection::Conflict { failures, violations: Vec::new() },
-        Judgement::Repeated(_) | Judgement::Rejected(_) => return Early::Look,
+        Judgement::Repeated(_) | Judgement::Rejected(_) => return Early::Check,
     };
     let places = log.places(&demand, &heads);
     if rejection.is_final() && (places.is_empty() || log.is_new(&demand, &places)) {
         return Early::Answer(Verdict::Rejected(rejection));
     }
-    Early::Look
+    Early::Check
 }
 
 /// Returns true if memory alone shows that the append can no longer be made, perhaps because it was made

@@ -19,7 +19,7 @@ pub(crate) use retry::{Log, Place};
 
 use crate::Fault;
 use crate::defect::{Defect, is_present};
-use crate::life::Head;
+use crate::retention::Head;
 use crate::verdict::{Rejection, Unsettled, Verdict};
 
 /// An append that is being judged.

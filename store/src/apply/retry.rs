@@ -17,8 +17,8 @@ use crate::cache::ReadCounters;
 use crate::defect::{Defect, is_present};
 use crate::event::Identity;
 use crate::fault::Fault;
-use crate::life::{Floors, Head};
 use crate::read::Point;
+use crate::retention::{Floors, Head};
 use crate::view::View;
 use crate::window::Window;
 

@@ -14,7 +14,7 @@ use quorate_proto::{
 use crate::checkpoint::open_chunk;
 use crate::chunk::rewrite;
 use crate::defect::{Defect, put_back};
-use crate::life::Floors;
+use crate::retention::Floors;
 use crate::slot::ChunkSlot;
 use crate::vfs::MemVfs;
 use crate::window::Window;

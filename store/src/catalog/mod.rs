@@ -26,7 +26,7 @@ pub(crate) use filter::{Filter, WORDS as FILTER_WORDS, hash_of};
 pub(crate) use pinned::CatalogExport;
 pub(crate) use scrub::CatalogScrub;
 pub(crate) use state::{
-    CheckpointState, Commit, Contents, Fold, Indexed, KeyState, Round, TableSum,
+    CheckpointState, Commit, Contents, Indexed, KeyMerge, KeyState, MergeRound, TableSum,
 };
 pub(crate) use transfer::CatalogImport;
 pub(crate) use verify::verify;

@@ -21,9 +21,9 @@ use crate::format::catalog::{
     CONTENTS_KEY, PageBuilder, STATE_KEY, Table, chunk_key, decode_chunk, decode_contents,
     decode_key_state, decode_state, unseal,
 };
-use crate::format::life::decode_record;
+use crate::format::retention::decode_record;
 use crate::group::Groups;
-use crate::life::Record;
+use crate::retention::Record;
 use crate::{Fault, Key};
 
 /// The size, about, of a page of rows for another node.

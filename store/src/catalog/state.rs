@@ -64,12 +64,12 @@ pub(crate) struct Indexed {
     /// The last chunk whose keys are in the table, as are those of all chunks before it.
     pub(crate) through: u64,
     /// The chunks whose keys are now being taken into the table.
-    pub(crate) round: Option<Round>,
+    pub(crate) round: Option<MergeRound>,
 }
 
 /// A round: chunks whose keys are being taken into the table of keys, in the order of the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Round {
+pub(crate) struct MergeRound {
     /// The last of the chunks.
     pub(crate) target: u64,
     /// The last key that was taken in, encoded as by [`crate::Key::encode`]; empty before the first.
@@ -121,7 +121,7 @@ pub(crate) struct Commit<'a> {
     pub(crate) state: &'a CheckpointState,
     /// The new chunk, and the filter of its keys.
     pub(crate) new_chunk: Option<(&'a ChunkSummary, &'a Arc<Filter>)>,
-    pub(crate) fold: &'a Fold,
+    pub(crate) fold: &'a KeyMerge,
     /// The records that changes left behind, opaque; `None` removes one.
     pub(crate) records: &'a [(Scope, Option<Bytes>)],
     /// The aggregate snapshots, opaque; `None` removes one.
@@ -132,7 +132,7 @@ pub(crate) struct Commit<'a> {
 
 /// Keys of chunks, to be put into the table of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Fold {
+pub(crate) struct KeyMerge {
     /// The keys, sorted, encoded as by [`crate::Key::encode`].
     pub(crate) keys: Vec<(Vec<u8>, KeyState)>,
     /// The progress of the table once the keys are in.

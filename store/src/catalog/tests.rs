@@ -13,8 +13,8 @@ use redb::ReadableTable;
 use super::*;
 use crate::Key;
 use crate::format::catalog::{BLOCK_BYTES, page_offset};
-use crate::format::life::{encode_record, encode_snapshot};
-use crate::life::Record;
+use crate::format::retention::{encode_record, encode_snapshot};
+use crate::retention::Record;
 use crate::vfs::{MemVfs, Survival};
 use groups::{check_groups, group_rows};
 
@@ -114,8 +114,8 @@ fn snapshot(checkpoint: u64) -> Bytes {
     encode_snapshot(&RecordedSnapshot { snapshot, recorded_at: Timestamp(7) })
 }
 
-fn round(checkpoint: u64) -> Round {
-    Round { target: checkpoint, after: Bytes::from(key(checkpoint).encode()) }
+fn round(checkpoint: u64) -> MergeRound {
+    MergeRound { target: checkpoint, after: Bytes::from(key(checkpoint).encode()) }
 }
 
 fn filter(checkpoint: u64) -> Filter {
@@ -133,7 +133,7 @@ fn put(
     let keys = keys.iter().map(|(key, state)| (key.encode(), *state)).collect();
     // The chunk before is indexed, this one is not; and a round is left open.
     let through = checkpoint.saturating_sub(1);
-    let fold = &Fold { keys, indexed: Indexed { through, round: Some(round(checkpoint)) } };
+    let fold = &KeyMerge { keys, indexed: Indexed { through, round: Some(round(checkpoint)) } };
     let (records, snapshots) = (&*records, &*snapshots);
     let filter = Arc::new(filter(checkpoint));
     let new_chunk = new_chunk.map(|chunk| (chunk, &filter));

@@ -13,7 +13,7 @@ use super::transfer::{SENT, sums};
 use super::{CatalogExport, Filter, TableSum, database, translate};
 use crate::format::Malformed;
 use crate::format::catalog::{Table, decode_key_state};
-use crate::format::life::{decode_record, decode_snapshot};
+use crate::format::retention::{decode_record, decode_snapshot};
 use crate::group::check_row as check_group_row;
 use crate::vfs::{File, Open, Vfs};
 use crate::{Fault, Key};

@@ -6,8 +6,8 @@ use quorate_proto::Scope;
 use redb::WriteTransaction;
 
 use super::{
-    CHUNKS, CheckpointState, Commit, Contents, Definition, FILTERS, Fold, GROUPS, KEYS, RECORDS,
-    SNAPSHOTS, STATE, TableSum, translate,
+    CHUNKS, CheckpointState, Commit, Contents, Definition, FILTERS, GROUPS, KEYS, KeyMerge,
+    RECORDS, SNAPSHOTS, STATE, TableSum, translate,
 };
 use crate::chunk::ChunkSummary;
 use crate::format::catalog::{
@@ -24,7 +24,7 @@ pub(super) fn put(
     mut contents: Contents,
 ) -> Result<(), Fault> {
     let open = |table, definition| Rows { transaction, path, table, definition };
-    let Fold { keys, indexed } = commit.fold;
+    let KeyMerge { keys, indexed } = commit.fold;
     let keys = keys.iter().map(|(key, state)| (key.clone(), Some(encode_key_state(state))));
     open(Table::Keys, KEYS).put(keys, &mut contents.keys)?;
     let filtered = contents.indexed.through + 1..=indexed.through;

@@ -29,7 +29,9 @@ use bytes::Bytes;
 use quorate_proto::{LogId, LogIndex, Position, Term, Timestamp, Version};
 
 use super::{Input, Malformed, Output};
-use crate::catalog::{CheckpointState, Contents, FILTER_WORDS, Indexed, KeyState, Round, TableSum};
+use crate::catalog::{
+    CheckpointState, Contents, FILTER_WORDS, Indexed, KeyState, MergeRound, TableSum,
+};
 use crate::chunk::ChunkSummary;
 
 pub(crate) const BLOCK_BYTES: u64 = 4096;
@@ -233,7 +235,7 @@ pub(crate) fn encode_contents(contents: &Contents) -> Vec<u8> {
 pub(crate) fn decode_contents(value: Bytes) -> Result<Contents, Malformed> {
     let mut input = Input::new(value);
     let through = input.u64()?;
-    let round = Round { target: input.u64()?, after: input.long_bytes()? };
+    let round = MergeRound { target: input.u64()?, after: input.long_bytes()? };
     let indexed = Indexed { through, round: Some(round).filter(|round| round.target > 0) };
     let stream_records = input.u64()?;
     let mut table = || take_sum(&mut input);
@@ -408,7 +410,7 @@ mod tests {
         let slot = Slot { cluster: [1; 16], log: 3, sequence: 9, header: Bytes::from_static(b"h") };
         assert_eq!(Slot::decode(&slot.encode().into()), Ok(slot));
         let sum = |rows| TableSum { rows, sum: u128::from(rows) << 99 };
-        let round = Round { target: 9, after: Bytes::from_static(b"key") };
+        let round = MergeRound { target: 9, after: Bytes::from_static(b"key") };
         let contents = Contents {
             indexed: Indexed { through: 4, round: Some(round) },
             keys: sum(1),

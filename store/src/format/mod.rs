@@ -11,8 +11,8 @@ pub mod command;
 pub(crate) mod current;
 pub(crate) mod event;
 pub(crate) mod group;
-pub(crate) mod life;
 pub(crate) mod manifest;
 pub(crate) mod outcome;
+pub(crate) mod retention;
 
 pub(crate) use self::bytes::{Input, Malformed, Output};

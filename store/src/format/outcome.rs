@@ -47,7 +47,7 @@ fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
             out.put_u8(10);
             put_appended(appended, out);
         }
-        Verdict::Kept(version) => {
+        Verdict::SnapshotStored(version) => {
             out.put_u8(2);
             out.put_u64(version.0);
         }
@@ -152,7 +152,7 @@ mod tests {
         let violations = vec![Violation { condition: 1, position: Position(8) }];
         let verdicts = [
             appended(1),
-            Verdict::Kept(Version(7)),
+            Verdict::SnapshotStored(Version(7)),
             Verdict::Rejected(Rejection::Conflict { failures, violations }),
             Verdict::Rejected(Rejection::IdReused(EventId::from_bytes([5; 16]).expect("an id"))),
             Verdict::Rejected(Rejection::StreamClosed(stream)),

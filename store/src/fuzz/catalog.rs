@@ -7,7 +7,7 @@ use quorate_proto::{Failed, GroupName, LogId, LogIndex, Position, RequestId, Tim
 
 use super::request::{group_definition, parked, stream};
 use super::{Target, seal};
-use crate::catalog::{CheckpointState, Contents, Indexed, KeyState, Round, TableSum};
+use crate::catalog::{CheckpointState, Contents, Indexed, KeyState, MergeRound, TableSum};
 use crate::chunk::ChunkSummary;
 use crate::format::catalog::{
     PageBuilder, Slot, Table, chunk_key, decode_chunk, decode_contents, decode_filter,
@@ -18,11 +18,11 @@ use crate::format::group::{
     decode_head, decode_parked, decode_remembered, decode_row_key, encode_head, encode_parked,
     encode_remembered, parked_key,
 };
-use crate::format::life::{decode_record, decode_snapshot, encode_record};
+use crate::format::retention::{decode_record, decode_snapshot, encode_record};
 use crate::format::{current, manifest};
 use crate::group::{Head, Remembered};
 use crate::key::Key;
-use crate::life::{Former, Limits, Record};
+use crate::retention::{Former, Limits, Record};
 
 pub(super) const TARGETS: [Target; 5] = [
     ("a value of the catalog", value, values),
@@ -159,7 +159,7 @@ fn state() -> CheckpointState {
 }
 
 fn contents() -> Contents {
-    let round = Some(Round { target: 9, after: Bytes::from_static(b"\x01order-42") });
+    let round = Some(MergeRound { target: 9, after: Bytes::from_static(b"\x01order-42") });
     let keys = TableSum { rows: 7, sum: 1 << 99 };
     let (indexed, groups) = (Indexed { through: 4, round }, TableSum { rows: 2, sum: 9 });
     Contents { indexed, keys, groups, ..Contents::default() }

@@ -5,13 +5,15 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::vec::IntoIter;
 
-use quorate_proto::{Listed, Listing, Named, NamedStream, Position, Scope, StreamName, Version};
+use quorate_proto::{
+    ListEntry, ListRequest, ListTarget, ListedStream, Position, Scope, StreamName, Version,
+};
 
 use super::Reader;
 use crate::catalog::KeyState;
 use crate::fault::Fault;
 use crate::key::Key;
-use crate::life::Floors;
+use crate::retention::Floors;
 use crate::view::{Published, View};
 
 /// The number of names on one page.
@@ -29,27 +31,27 @@ pub struct NamePage {
     /// The position as of which the names are listed.
     pub as_of: Position,
     /// The names, in the order of their bytes.
-    pub names: Vec<Named>,
+    pub names: Vec<ListEntry>,
     /// The name after which the next page begins. `None`: this is the last page.
     pub after: Option<String>,
 }
 
 impl Reader {
     /// Returns the next page of a list: at most 2,000 names after the listing's `after`, as of now; the
-    /// caller sees to `consistency`. The listing should have passed [`Listing::check`].
+    /// caller sees to `consistency`. The listing should have passed [`ListRequest::check`].
     ///
     /// A page costs about what it holds, however many names there are. A page may be empty before the end, if
     /// the bounded work of one call found no name (those of a category are searched among all streams): go on
     /// after [`NamePage::after`]. A name added between two pages is on the later one or on none.
     ///
     /// Reads from disk; error: [`Fault::Damaged`] also for a chunk whose names are in its dictionary alone.
-    pub fn names(&self, listing: &Listing) -> Result<NamePage, Fault> {
+    pub fn names(&self, listing: &ListRequest) -> Result<NamePage, Fault> {
         page(&self.shared.get(), listing)
     }
 }
 
 /// Returns the next page of a list as of the published point.
-fn page(published: &Published, listing: &Listing) -> Result<NamePage, Fault> {
+fn page(published: &Published, listing: &ListRequest) -> Result<NamePage, Fault> {
     let Published { view, point } = published;
     let limit = listing.limit.and_then(|limit| usize::try_from(limit).ok());
     let mut page = Page {
@@ -101,7 +103,7 @@ struct Page<'a> {
     looks: usize,
     /// The last name that was looked at.
     last: String,
-    names: Vec<Named>,
+    names: Vec<ListEntry>,
 }
 
 impl Page<'_> {
@@ -158,7 +160,7 @@ impl Page<'_> {
         &mut self,
         stream: &StreamName,
         state: Option<KeyState>,
-    ) -> Result<Option<Named>, Fault> {
+    ) -> Result<Option<ListEntry>, Fault> {
         if self.wanted.within.as_ref().is_some_and(|within| !within.holds(stream)) {
             return Ok(None);
         }
@@ -179,15 +181,15 @@ impl Page<'_> {
         if events == 0 && !self.wanted.with_removed {
             return Ok(None);
         }
-        Ok(Some(Named {
+        Ok(Some(ListEntry {
             name: stream.to_string(),
             events: Some(events),
-            stream: Some(NamedStream { version, first_version, closed }),
+            stream: Some(ListedStream { version, first_version, closed }),
         }))
     }
 
     /// Returns the entry of a category, a path or a type, if an event had it by the point.
-    fn other(&self, key: &Key, state: Option<KeyState>) -> Option<Named> {
+    fn other(&self, key: &Key, state: Option<KeyState>) -> Option<ListEntry> {
         let in_tails: u64 = self.view.tails().map(|tail| tail.count(key, self.as_of)).sum();
         let events = match state.map(|state| state.version.0) {
             None if in_tails == 0 => return None,
@@ -195,7 +197,7 @@ impl Page<'_> {
             Some(0) => None,
             Some(total) => Some(total.saturating_add(in_tails)),
         };
-        Some(Named { name: key.name().to_owned(), events, stream: None })
+        Some(ListEntry { name: key.name().to_owned(), events, stream: None })
     }
 }
 
@@ -251,20 +253,20 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(listing: &Listing) -> Wanted {
+    fn of(listing: &ListRequest) -> Wanted {
         let mut prefixes = vec![listing.prefix.clone()];
         let (kind, within) = match &listing.listed {
-            Listed::Streams => (Key::STREAM_KIND, None),
-            Listed::StreamsOf(category) => {
+            ListTarget::Streams => (Key::STREAM_KIND, None),
+            ListTarget::StreamsOf(category) => {
                 (Key::STREAM_KIND, Some(Scope::Category(category.clone())))
             }
-            Listed::StreamsIn(path) => {
+            ListTarget::StreamsIn(path) => {
                 prefixes.push(format!("{path}/"));
                 (Key::STREAM_KIND, Some(Scope::Path(path.clone())))
             }
-            Listed::Categories => (Key::CATEGORY_KIND, None),
-            Listed::Paths => (Key::PATH_KIND, None),
-            Listed::Types => (Key::TYPE_KIND, None),
+            ListTarget::Categories => (Key::CATEGORY_KIND, None),
+            ListTarget::Paths => (Key::PATH_KIND, None),
+            ListTarget::Types => (Key::TYPE_KIND, None),
         };
         let with_system = listing.with_system || listing.prefix.starts_with('$');
         Wanted { kind, prefixes, within, with_system, with_removed: listing.with_removed }

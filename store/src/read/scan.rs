@@ -14,7 +14,7 @@ use crate::cache::ReadCounters;
 use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::key::Key;
-use crate::life::Floors;
+use crate::retention::Floors;
 use crate::slot::ChunkSlot;
 use crate::tail::Tail;
 use crate::view::{Published, Segment, Shared, View, ordinal_of};
@@ -41,6 +41,8 @@ pub struct Scan {
     as_of: Position,
     version: Option<Version>,
     snapshot: Option<Arc<RecordedSnapshot>>,
+    /// The schema of a snapshot that the reader does not understand.
+    passed_over: Option<u32>,
     floors: Floors,
     counters: ReadCounters,
     plan: Plan,
@@ -67,12 +69,15 @@ impl Scan {
         let as_of = point.position;
         let mut plan = Plan::new(read, as_of);
         let mut floors = Floors::at(*point);
-        let (mut version, mut snapshot) = (None, None);
+        let (mut version, mut snapshot, mut passed_over) = (None, None, None);
         if let Some(stream) = plan.stream.clone() {
             version = Some(view.version(&stream, as_of)?);
             plan.start_at(floors.floor(view, &stream)?);
             if read.with_snapshot {
                 snapshot = view.snapshot(&stream, *point)?;
+                let most = read.snapshot_schema_max.unwrap_or(u32::MAX);
+                let too_new = snapshot.take_if(|kept| kept.snapshot.schema > most);
+                passed_over = too_new.map(|kept| kept.snapshot.schema);
             }
         }
         if let Some(recorded) = &snapshot {
@@ -86,6 +91,7 @@ impl Scan {
             as_of,
             version,
             snapshot,
+            passed_over,
             floors,
             counters: ReadCounters::default(),
             tails: tails(view, &plan),
@@ -111,6 +117,12 @@ impl Scan {
     /// after its version follow.
     pub fn snapshot(&self) -> Option<&RecordedSnapshot> {
         self.snapshot.as_deref()
+    }
+
+    /// The schema of the snapshot that is kept, where it is newer than the reader understands: then the read is one
+    /// without a snapshot.
+    pub fn snapshot_schema_passed_over(&self) -> Option<u32> {
+        self.passed_over
     }
 
     /// What the read cost so far.

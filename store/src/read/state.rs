@@ -3,7 +3,7 @@
 use quorate_proto::{Position, Scope, StreamName, Version};
 
 use crate::fault::Fault;
-use crate::life::{self, Floors, Head, Limits};
+use crate::retention::{self, Floors, Head, Limits};
 use crate::view::Published;
 
 /// The settings of one scope, or those that a stream is under.
@@ -46,7 +46,7 @@ pub(super) fn of(published: &Published, stream: &StreamName) -> Result<StreamSta
     let Head { version, deleted, closed } = view.head(stream, as_of)?;
     let own = view.record(&Scope::Stream(stream.clone()), as_of)?;
     let own = own.map(|record| record.settings()).unwrap_or_default();
-    let Limits { max_count, max_age_us } = life::limits(view, stream, as_of)?;
+    let Limits { max_count, max_age_us } = retention::limits(view, stream, as_of)?;
     let snapshot = view.snapshot(stream, *point)?;
     Ok(StreamState {
         as_of,

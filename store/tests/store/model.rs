@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use quorate_proto::limits::{EMPTY_ENTRY_BYTES, KEY_BYTES};
 use quorate_proto::{
     Append, Appended, Category, Change, ChangeKind, Direction, Event, EventId, Expectation,
-    Failure, Listed, Listing, Named, NamedStream, Path, Position, Query, Read, RecordedEvent,
-    RecordedSnapshot, Scope, Setting, Snapshot, Source, StreamName, Timestamp, Version, Violation,
-    Write,
+    Failure, ListEntry, ListRequest, ListTarget, ListedStream, Path, Position, Query, Read,
+    RecordedEvent, RecordedSnapshot, Scope, Setting, Snapshot, Source, StreamName, Timestamp,
+    Version, Violation, Write,
 };
 use quorate_store::{Payload, Rejection, Verdict};
 
@@ -197,11 +197,11 @@ impl Model {
         let kept = self.kept(&snapshot.stream).map(|kept| &kept.snapshot);
         let kept = kept.map(|kept| (kept.version, kept.schema));
         if let Some((kept, _)) = kept.filter(|kept| *kept > (snapshot.version, snapshot.schema)) {
-            return Verdict::Kept(kept);
+            return Verdict::SnapshotStored(kept);
         }
         let recorded = RecordedSnapshot { snapshot: snapshot.clone(), recorded_at: self.time };
         self.snapshots.insert(snapshot.stream.clone(), recorded);
-        Verdict::Kept(snapshot.version)
+        Verdict::SnapshotStored(snapshot.version)
     }
 
     pub(crate) fn kept(&self, stream: &StreamName) -> Option<&RecordedSnapshot> {
@@ -354,26 +354,28 @@ impl Model {
     }
 
     /// Returns a whole list, up to its limit, by counting every event under its names.
-    pub(crate) fn names(&self, listing: &Listing) -> Vec<Named> {
+    pub(crate) fn names(&self, listing: &ListRequest) -> Vec<ListEntry> {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for event in &self.events {
             for name in names_of(event, &listing.listed) {
                 *counts.entry(name).or_default() += 1;
             }
         }
-        let is_stream =
-            !matches!(listing.listed, Listed::Categories | Listed::Paths | Listed::Types);
+        let is_stream = !matches!(
+            listing.listed,
+            ListTarget::Categories | ListTarget::Paths | ListTarget::Types
+        );
         let with_system = listing.with_system || listing.prefix.starts_with('$');
         let named = |(name, count): (String, u64)| {
             if !is_stream {
-                return Some(Named { name, events: Some(count), stream: None });
+                return Some(ListEntry { name, events: Some(count), stream: None });
             }
             let stream = StreamName::new(&name).expect("a name");
             let (version, first_version) = (Version(count), self.floor(&stream));
             let events = count + 1 - first_version.0;
             let closed = self.head(&stream).closed;
-            let stream = Some(NamedStream { version, first_version, closed });
-            (events > 0 || listing.with_removed).then_some(Named {
+            let stream = Some(ListedStream { version, first_version, closed });
+            (events > 0 || listing.with_removed).then_some(ListEntry {
                 name,
                 events: Some(events),
                 stream,
@@ -395,19 +397,19 @@ impl Model {
 }
 
 /// Returns the names under which a list counts an event.
-fn names_of(event: &RecordedEvent, listed: &Listed) -> Vec<String> {
+fn names_of(event: &RecordedEvent, listed: &ListTarget) -> Vec<String> {
     let RecordedEvent { stream, event, .. } = event;
     let is_within = |scope: Scope| scope.holds(stream).then(|| stream.to_string());
     let ours = !stream.is_system();
     match listed {
-        Listed::Streams => vec![stream.to_string()],
-        Listed::StreamsOf(category) => {
+        ListTarget::Streams => vec![stream.to_string()],
+        ListTarget::StreamsOf(category) => {
             is_within(Scope::Category(category.clone())).into_iter().collect()
         }
-        Listed::StreamsIn(path) => is_within(Scope::Path(path.clone())).into_iter().collect(),
-        Listed::Categories => ours.then(|| stream.category().to_owned()).into_iter().collect(),
-        Listed::Paths => stream.paths().filter(|_| ours).map(str::to_owned).collect(),
-        Listed::Types => vec![event.kind.to_string()],
+        ListTarget::StreamsIn(path) => is_within(Scope::Path(path.clone())).into_iter().collect(),
+        ListTarget::Categories => ours.then(|| stream.category().to_owned()).into_iter().collect(),
+        ListTarget::Paths => stream.paths().filter(|_| ours).map(str::to_owned).collect(),
+        ListTarget::Types => vec![event.kind.to_string()],
     }
 }
 

@@ -2,16 +2,16 @@
 
 use quorate_proto::{ChangeKind, Version};
 use quorate_proto::{
-    Expectation, Listed, Listing, Named, Position, Scope, Setting, SettingsChange,
+    Expectation, ListEntry, ListRequest, ListTarget, Position, Scope, Setting, SettingsChange,
 };
 use quorate_store::Reader;
 
 use crate::support::{Ask, World, append, category, command_of, id, write};
 
 /// Reads a list to its end, page by page.
-pub(crate) fn list(reader: &Reader, listing: &Listing) -> Vec<Named> {
+pub(crate) fn list(reader: &Reader, listing: &ListRequest) -> Vec<ListEntry> {
     let mut listing = listing.clone();
-    let mut names: Vec<Named> = Vec::new();
+    let mut names: Vec<ListEntry> = Vec::new();
     loop {
         let page = reader.names(&listing).expect("lists");
         assert_eq!(page.as_of, reader.point().position);
@@ -37,13 +37,15 @@ pub(crate) fn list(reader: &Reader, listing: &Listing) -> Vec<Named> {
 }
 
 /// Returns every kind of list, whole.
-pub(crate) fn every_list() -> Vec<Listing> {
-    let listed = [Listed::Streams, Listed::Categories, Listed::Paths, Listed::Types];
-    let whole = |listed| Listing { with_system: true, with_removed: true, ..Listing::of(listed) };
+pub(crate) fn every_list() -> Vec<ListRequest> {
+    let listed =
+        [ListTarget::Streams, ListTarget::Categories, ListTarget::Paths, ListTarget::Types];
+    let whole =
+        |listed| ListRequest { with_system: true, with_removed: true, ..ListRequest::of(listed) };
     listed.map(whole).to_vec()
 }
 
-fn names(names: &[Named]) -> Vec<&str> {
+fn names(names: &[ListEntry]) -> Vec<&str> {
     names.iter().map(|named| named.name.as_str()).collect()
 }
 
@@ -68,14 +70,14 @@ fn a_list_that_costs_more_than_one_page_goes_on_where_it_stopped() {
     for chunk_bytes in [u64::MAX, 200_000] {
         let mut world = crowded(STREAMS, chunk_bytes);
         for _ in 0..2 {
-            let all = list(&world.reader(), &Listing::of(Listed::Streams));
+            let all = list(&world.reader(), &ListRequest::of(ListTarget::Streams));
             assert_eq!(all.len() as u64, STREAMS + 1);
             assert!(all.iter().all(|one| one.events == Some(1 + u64::from(one.name == "zebra-1"))));
-            let zebras = Listing::of(Listed::StreamsOf(category("zebra")));
+            let zebras = ListRequest::of(ListTarget::StreamsOf(category("zebra")));
             let first = world.reader().names(&zebras).expect("lists");
             assert!(first.names.is_empty() && first.after.is_some(), "it looked at others");
             assert_eq!(names(&list(&world.reader(), &zebras)), ["zebra-1"]);
-            let categories = list(&world.reader(), &Listing::of(Listed::Categories));
+            let categories = list(&world.reader(), &ListRequest::of(ListTarget::Categories));
             let counts: Vec<_> = categories.iter().map(|one| one.events).collect();
             assert_eq!(names(&categories), ["order", "zebra"]);
             assert_eq!(counts, [Some(STREAMS), Some(2)]);
@@ -95,13 +97,13 @@ fn the_names_of_the_system_are_passed_over_in_one_step() {
         world.apply(command_of(2, &[change]));
     }
     let reader = world.reader();
-    let first = reader.names(&Listing::of(Listed::Streams)).expect("lists");
+    let first = reader.names(&ListRequest::of(ListTarget::Streams)).expect("lists");
     assert_eq!(first.names.first().map(|one| one.name.as_str()), Some("order-000000"));
-    let system = Listing { prefix: "$$".into(), ..Listing::of(Listed::Streams) };
+    let system = ListRequest { prefix: "$$".into(), ..ListRequest::of(ListTarget::Streams) };
     let found = list(&reader, &system);
     assert_eq!(found.len(), 6_000);
     assert_eq!(found[0].stream.map(|stream| stream.version), Some(Version(1)));
-    let whole = Listing { with_system: true, ..Listing::of(Listed::Streams) };
+    let whole = ListRequest { with_system: true, ..ListRequest::of(ListTarget::Streams) };
     assert_eq!(list(&reader, &whole).len(), 12_001);
     assert_eq!(first.as_of, Position(12_002));
 }

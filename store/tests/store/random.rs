@@ -3,9 +3,9 @@
 
 use proptest::prelude::*;
 use quorate_proto::{
-    Append, Bounds, ChangeKind, Condition, CorrelationId, Direction, Expectation, Listed, Listing,
-    Path, Position, Query, QueryItem, Read, Scope, Setting, SettingsChange, Snapshot, Source, Tag,
-    Timestamp, Version,
+    Append, Bounds, ChangeKind, Condition, CorrelationId, Direction, Expectation, ListRequest,
+    ListTarget, Path, Position, Query, QueryItem, Read, Scope, Setting, SettingsChange, Snapshot,
+    Source, Tag, Timestamp, Version,
 };
 use quorate_store::vfs::{MemVfs, Survival};
 use quorate_store::{Payload, Store, Verdict};
@@ -31,7 +31,7 @@ enum Op {
     FinishSeal,
     Restart(u64),
     Read(Box<Read>, usize),
-    List(Listing),
+    List(ListRequest),
     JudgeEarly(Asked),
 }
 
@@ -199,16 +199,16 @@ fn any_read() -> impl Strategy<Value = Read> {
     )
 }
 
-fn any_listing() -> impl Strategy<Value = Listing> {
+fn any_listing() -> impl Strategy<Value = ListRequest> {
     let listed = prop_oneof![
-        3 => Just(Listed::Streams),
+        3 => Just(ListTarget::Streams),
         1 => prop::sample::select(vec!["order", "bill", "none"])
-            .prop_map(|name| Listed::StreamsOf(category(name))),
+            .prop_map(|name| ListTarget::StreamsOf(category(name))),
         1 => prop::sample::select(vec!["acme", "acme/eu", "none"])
-            .prop_map(|name| Listed::StreamsIn(Path::new(name).expect("a path"))),
-        1 => Just(Listed::Categories),
-        1 => Just(Listed::Paths),
-        1 => Just(Listed::Types),
+            .prop_map(|name| ListTarget::StreamsIn(Path::new(name).expect("a path"))),
+        1 => Just(ListTarget::Categories),
+        1 => Just(ListTarget::Paths),
+        1 => Just(ListTarget::Types),
     ];
     let prefix = prop_oneof![
         6 => Just(""), 4 => prop::sample::select(vec!["order", "order-2", "acme/", "$", "$$o", "P", "z"])
@@ -218,13 +218,13 @@ fn any_listing() -> impl Strategy<Value = Listing> {
     ];
     let limit = proptest::option::weighted(0.3, 0..5_u64);
     (listed, prefix, after, limit, any::<bool>(), any::<bool>()).prop_map(
-        |(listed, prefix, after, limit, with_system, with_removed)| Listing {
+        |(listed, prefix, after, limit, with_system, with_removed)| ListRequest {
             prefix: prefix.to_owned(),
             after: after.to_owned(),
             limit,
             with_system,
             with_removed,
-            ..Listing::of(listed)
+            ..ListRequest::of(listed)
         },
     )
 }

@@ -28,7 +28,7 @@
 //! restart                          kills the store and opens it again
 //! state                            the point that the store has reached
 //! read all | stream S | category C | path P [types A,B] [tags A,B] [correlation C] [after N] [before N]
-//!      [from T] [until T] [backwards] [limit N] [with-snapshot] [with-system] [or category …]
+//!      [from T] [until T] [backwards] [limit N] [with-snapshot [schema-max N]] [with-system] [or category …]
 //! ```
 
 use std::fmt::Write as _;
@@ -216,6 +216,9 @@ impl Runner {
             let text = String::from_utf8_lossy(data);
             out.insert_str(0, &format!("snapshot at version {version}: {text}\n"));
         }
+        if let Some(schema) = scan.snapshot_schema_passed_over() {
+            out.insert_str(0, &format!("schema {schema} is passed over\n"));
+        }
         let version = scan.version().map_or(String::new(), |at| format!(", version {at}"));
         out + &format!("as of {}{version}", scan.as_of())
     }
@@ -223,7 +226,7 @@ impl Runner {
 
 fn show(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Kept(version) => format!("kept at version {version}"),
+        Verdict::SnapshotStored(version) => format!("kept at version {version}"),
         Verdict::Appended(done) | Verdict::Repeated(done) => {
             let versions: Vec<String> = done.versions.iter().map(ToString::to_string).collect();
             let (first, last, at) = (done.first_position, done.last_position, done.recorded_at.0);
@@ -382,6 +385,9 @@ fn parse_query(rest: &str) -> (Query, Read) {
                 item.correlation = Some(CorrelationId::new(next()).expect("an id"));
             }
             "with-snapshot" => read.with_snapshot = true,
+            "schema-max" => {
+                read.snapshot_schema_max = Some(next().parse().expect("a number"));
+            }
             "with-system" => read.with_system = true,
             "after" => read.bounds.after = next().parse().expect("a number"),
             "before" => read.bounds.before = Some(next().parse().expect("a number")),

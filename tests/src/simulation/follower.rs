@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_client::{Client, Feed, Mark, Message};
+use quorate_client::{Client, Cursor, Feed, Message};
 use quorate_proto::{
     Category, Consistency, Position, Query, QueryItem, Read, Scope, Source, StreamName,
 };
@@ -81,7 +81,7 @@ impl Follower {
     /// Records a message; the next feed goes on after it.
     fn take(&self, noted: &BegunFeed, message: Option<Message>, read: &mut Read) {
         let Some(message) = message else { return };
-        let number = |at: &Mark| at.version.unwrap_or(at.position);
+        let number = |at: &Cursor| at.version.unwrap_or(at.position);
         let (heard, after) = match message {
             Message::Event(event) => {
                 let event = recorded(event);

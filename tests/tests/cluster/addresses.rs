@@ -132,6 +132,15 @@ fn founding_again_names_the_member_that_is_outside() {
     for advice in ["cluster add", "cluster join", "cluster remove"] {
         assert!(!text(&told.stderr).contains(advice), "there is no such command");
     }
+    // Alone it is told what to do; among others it is no reason to say that there is no cluster.
+    let status = ["cluster", "status", "--output", "text"];
+    let alone = cluster.run(status.iter().copied().chain(["--node", &outside]));
+    check(&alone, 0, &format!("quorate cluster init --endpoints {outside},…"));
+    check(&alone, 0, "start it on its own");
+    let all = format!("{outside},{at_first}");
+    let all = cluster.run(status.iter().copied().chain(["--endpoints", &all]));
+    check(&all, 0, "a chunk");
+    assert!(!text(&all.stdout).contains("waits for a cluster"), "{all:?}");
     cluster.check_logs();
 }
 

@@ -1,4 +1,4 @@
-//! Appends that race, and what the kernel says about their durability.
+//! Appends that race, and the system calls that make appends durable.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -47,7 +47,7 @@ fn an_append_is_synced_by_a_majority_before_its_answer() {
     }
     let cluster = Cluster::start_wrapped("64MiB", |node| {
         let output = node.data.display().to_string().replace("/node-", "/output-");
-        // -D: the node is our child and strace its grandchild, so that to kill the node kills it.
+        // With -D our child is the node and not strace, so that killing our child kills the node.
         let words = ["strace", "-D", "-f", "-qq", "-e", "trace=fdatasync,fsync", "-o", &output];
         words.map(str::to_owned).to_vec()
     });

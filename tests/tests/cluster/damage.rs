@@ -14,7 +14,7 @@ fn chunks(node: &Path) -> Vec<PathBuf> {
     chunks.filter(|path| path.extension().is_none()).collect()
 }
 
-/// Flips a bit in the middle of a file, as a disk would: whoever has it open reads it.
+/// Flips a bit in the middle of a file, as a disk would: processes that have it open read the wrong bit.
 fn flip(path: &Path) {
     let file = File::options().read(true).write(true).open(path).expect("the file");
     let middle = file.metadata().expect("the file").len() / 2;
@@ -41,7 +41,7 @@ fn a_damaged_chunk_is_never_served_and_made_whole_from_another_node() {
     let export = exports_are_equal(&cluster, data.known.events);
     let victim = 2;
 
-    // Alone, the node cannot repair anything, and says what is wrong instead of serving it.
+    // Alone, the node cannot repair the chunk. It names the damaged file instead of serving its events.
     cluster.nodes.iter_mut().for_each(|node| assert_eq!(node.stop(), Some(0)));
     let data_folder = cluster.nodes[victim].data.clone();
     let damaged = chunks(&data_folder);
@@ -58,7 +58,7 @@ fn a_damaged_chunk_is_never_served_and_made_whole_from_another_node() {
     });
     assert!(export.starts_with(&refused.stdout), "something else was served");
 
-    // With the others it is repaired by itself, and so is what the scrubber or a read finds in a running node.
+    // With the others the node repairs the chunk by itself, and also one whose damage it finds while it runs.
     (0..victim).for_each(|node| cluster.nodes[node].start());
     wait_until_whole(&mut cluster, victim, 1);
     assert!(export == exports_are_equal(&cluster, data.known.events));

@@ -121,9 +121,14 @@ fn dev_keeps_its_data_tells_of_a_dead_node_and_stops_them_all() {
     assert!(!pids.iter().any(|pid| is_alive(*pid)), "a node outlived dev");
     drop(dev);
 
-    // It is not told its ports again.
+    // It is not told its ports again, and a node outlives that it can have no log.
+    let log = folder.path().join("dev/node-1.log");
+    fs::remove_file(&log).expect("there is a log");
+    fs::create_dir(&log).expect("a folder in its place");
     let dev = Dev::start(folder.path(), "second");
     dev.wait_for_three();
     let read = dev.run(&["read", "order-1", "--json"]);
     assert_eq!(json_lines(&read.stdout).len(), 2, "{read:?}");
+    let said = fs::read_to_string(&dev.output).expect("what it said");
+    assert!(said.contains("node 1 has no log"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! A node's folder: what is not the node's, copies that are for reading only, and other paths to it.
+//! A node's folder: foreign files and folders in it, read-only mounts of it, and other paths to it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,11 +12,11 @@ use quorate_tests::cluster::{Cluster, Node, PATIENCE, wait_for};
 
 use super::check;
 
-/// A second path to a folder, by which nothing can be written, until it is dropped.
+/// A read-only mount of a folder at a second path, until it is dropped.
 struct ReadOnly(PathBuf);
 
 impl ReadOnly {
-    /// `None` where it is not allowed.
+    /// Mounts the folder; returns `None` where that is not allowed.
     fn new(folder: &Path, at: PathBuf) -> Option<ReadOnly> {
         fs::create_dir_all(&at).expect("a folder");
         let mount = |options: &[&str], from: Option<&Path>| {
@@ -35,7 +35,7 @@ impl Drop for ReadOnly {
     }
 }
 
-/// Every file below a folder, with what it holds.
+/// Returns every file below a folder, with its content.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -104,7 +104,7 @@ fn what_is_not_the_nodes_is_left_alone_and_holds_nothing_up() {
     }
     check(&verify(&cluster, &data), 0, "");
 
-    // A fresh volume has such a folder, too.
+    // A fresh volume has a folder `lost+found`, too.
     let mut fresh = Node::new(cluster.folder(), 9);
     fs::create_dir_all(fresh.data.join("lost+found")).expect("a folder");
     fresh.start();
@@ -137,7 +137,7 @@ fn a_folder_by_another_path_is_the_same_folder_and_what_is_none_is_named() {
     check(&serve(&dangling), 1, "a symbolic link to nothing that is a folder");
     check(&serve(&file), 1, "a file, not a folder");
 
-    // By a symbolic link a node runs as it does without one.
+    // A node whose folder is named by a symbolic link runs as it does without one.
     assert_eq!(cluster.nodes[0].stop(), Some(0));
     let data = std::mem::replace(&mut cluster.nodes[0].data, link);
     cluster.nodes[0].start();
@@ -149,7 +149,7 @@ fn a_folder_by_another_path_is_the_same_folder_and_what_is_none_is_named() {
     cluster.check_logs();
 }
 
-/// The small files of a stopped node, and the segment that holds its log, by their names in its folder.
+/// Returns the names of a stopped node's small files and of the segment that holds its log, from its folder.
 fn small_files(data: &Path) -> Vec<String> {
     let names = |folder: &Path| -> Vec<String> {
         let listed = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("listed"));
@@ -158,7 +158,7 @@ fn small_files(data: &Path) -> Vec<String> {
     let mut files: Vec<String> = ["identity", "boot", "CURRENT"].map(str::to_owned).to_vec();
     files.extend(names(data).into_iter().filter(|name| name.starts_with("catalog-")));
     let segments = names(&data.join("log")).into_iter().filter(|name| name.starts_with("segment-"));
-    // The next one is only made ready: nothing is in it yet.
+    // The next segment is only made ready: it holds no entry yet.
     files.extend(segments.min().map(|name| format!("log/{name}")));
     files
 }
@@ -183,7 +183,7 @@ fn a_small_file_that_is_empty_or_gone_is_named_by_verify_and_by_the_start() {
             true => fs::remove_file(copy.join(file)).expect("removed"),
             false => fs::write(copy.join(file), "").expect("emptied"),
         }
-        // Of a segment that is gone only its folder can tell.
+        // A segment that is gone is not named itself, only the folder in which it is missing.
         let name = if is_gone && file.starts_with("log/") { "log" } else { file.as_str() };
         check(&verify(&cluster, &copy), 1, name);
         let node = &cluster.nodes[0];

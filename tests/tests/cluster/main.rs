@@ -1,7 +1,7 @@
-//! Real processes: the main job under kills, races, bad input, garbage on the ports, damaged files, and
-//! what the kernel says about durability and memory.
+//! Tests with real processes: the main job under kills, races, bad input, garbage on the ports, damaged
+//! files, and durability and memory as the kernel reports them.
 //!
-//! What needs something that is not there (the real data set, strace) is skipped, and says so.
+//! A test that needs something that is missing (the real data set, strace) is skipped, and prints that it is.
 
 mod addresses;
 mod appends;
@@ -27,7 +27,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Asserts how a command ended and that it told why.
+/// Asserts that a command ended with `code`, printed `why`, and did not panic.
 fn check(output: &Output, code: i32, why: &str) {
     let told = format!("{}{}", text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "expected {why:?}, was told: {told}");
@@ -56,7 +56,7 @@ fn exports_are_equal(cluster: &Cluster, events: u64) -> Vec<u8> {
     one
 }
 
-/// All files below a folder.
+/// Returns all files below a folder, sorted by path.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -67,7 +67,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Sends the process a signal.
+/// Sends a signal to a process.
 fn signal(pid: u64, signal: &str) {
     let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill runs");
     assert!(sent.success());

@@ -1,4 +1,4 @@
-//! The main job under kills, and memory while readers have stopped.
+//! The main job under kills, and the memory of nodes while readers have stopped reading.
 
 use quorate_client::{Client, Query};
 use quorate_tests::cluster::{Cluster, Node};
@@ -9,7 +9,7 @@ use super::{begin_import, exports_are_equal, finish_import};
 
 const GIBIBYTE: u64 = 1024 * 1024 * 1024;
 
-/// The main job: import, kill what there is to kill, and find everything everywhere.
+/// Runs the main job: imports, kills the import, the leader and all nodes, and compares all nodes.
 fn main_job(data: &DataSet, chunk_size: &str) {
     let events = data.known.events;
     let mut cluster = Cluster::start(chunk_size);
@@ -85,7 +85,7 @@ fn memory_stays_bounded_while_a_reader_has_stopped_reading() {
             reader.try_next().await.expect("an event").expect("there are some");
             stalled.push(reader);
         }
-        // Others go on as if the stalled ones were not there, while these are connected.
+        // While the stalled readers are connected, another one reads as if they were not there.
         let whole = client.read(Query::everything()).collect().await.expect("a read");
         assert_eq!(whole.events.len() as u64, data.known.events);
         let peaks: Vec<u64> = cluster.nodes.iter().map(Node::memory_peak).collect();

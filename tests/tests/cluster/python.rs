@@ -1,4 +1,4 @@
-//! The Python program of the documentation, against a real cluster.
+//! Runs the Python program of the documentation against a real cluster.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,21 +12,21 @@ use super::text;
 
 const PACKAGES: &str = "import grpc, grpc_tools, grpc_status";
 
-/// The Python that has the packages: the one that `QUORATE_PYTHON` names, or `python3`.
+/// Returns the Python that `QUORATE_PYTHON` names, or `python3`; `None` if it lacks the packages.
 fn python() -> Option<OsString> {
     let python = env::var_os("QUORATE_PYTHON").unwrap_or_else(|| "python3".into());
     let probe = Command::new(&python).args(["-c", PACKAGES]).output();
     probe.is_ok_and(|probe| probe.status.success()).then_some(python)
 }
 
-/// The fenced blocks of a language in a Markdown text.
+/// Returns the fenced blocks of a language in a Markdown text, joined.
 fn blocks(markdown: &str, language: &str) -> String {
     let fence = format!("```{language}\n");
     let begun = markdown.split(&fence).skip(1);
     begun.filter_map(|block| block.split("```").next()).collect()
 }
 
-/// The output of a program that must succeed.
+/// Returns the output of a program that must succeed.
 fn told(output: &Output) -> String {
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)

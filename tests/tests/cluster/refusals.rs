@@ -1,4 +1,4 @@
-//! Bad input, garbage on the ports, and what is in use already: refused with the reason, and harming nobody.
+//! Bad input, garbage on the ports, and ports and folders in use: refused with the reason, without harm.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -73,11 +73,11 @@ fn an_import_stops_at_a_bad_line_with_its_number_and_keeps_what_came_before() {
     assert_eq!(json_lines(&exports_are_equal(&cluster, 50)).len(), 50);
 }
 
-/// Sends bytes to a port and returns when the other side closed, or told something and was told the end.
+/// Sends bytes and the end of the stream to a port; returns when the other side has closed or stays silent.
 fn send_garbage(address: &str, bytes: &[u8]) {
     let mut connection = TcpStream::connect(address).expect("it listens");
     connection.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
-    // The other side may close before everything is sent: that is an answer too.
+    // The other side may close before everything is sent; that is an answer, too.
     let _ = connection.write_all(bytes);
     let _ = connection.shutdown(Shutdown::Write);
     let _ = connection.read_to_end(&mut Vec::new());
@@ -95,7 +95,7 @@ fn garbage_on_either_port_harms_nobody() {
         vec![0xff; 100_000],
         preface.to_vec(),
         [preface.as_slice(), &[0xff; 50_000]].concat(),
-        // A frame of headers that promises 16 MiB and never comes.
+        // The start of a frame of headers that announces 16 MiB, which never come.
         [preface.as_slice(), &[0xff, 0xff, 0xff, 1, 4, 0, 0, 0, 1]].concat(),
     ];
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! Scavenging on one node, and installs that are cut: what can be read is alike everywhere all the while.
+//! Scavenging on one node, and installs of a checkpoint that are cut off: the nodes stay alike for readers.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use quorate_tests::data::DataSet;
 
 use super::{begin_import, exports_are_equal, files, finish_import};
 
-/// Bytes of a node's chunks.
+/// Returns the size of a node's chunks in bytes.
 fn chunk_bytes(node: &Node) -> u64 {
     let length = |path: &std::path::PathBuf| fs::metadata(path).map_or(0, |file| file.len());
     files(&node.data.join("chunks")).iter().map(length).sum()
@@ -30,7 +30,7 @@ fn a_scavenge_on_one_node_takes_nothing_from_its_readers_and_gives_back_disk_spa
         while seen < 10 && reader.try_next().await.expect("an event").is_some() {
             seen += 1;
         }
-        // The newest event of each stream stays, and the ids of the others; then so much is appended that a checkpoint knows of it.
+        // Each stream keeps its newest event and all ids; the import below leads to a checkpoint with that.
         cluster.must(["stream", "set", "--category", "application", "--max-count", "1"]);
         let other = fs::read_to_string(&data.file).expect("the file");
         let other = other.replace("application-", "other-");

@@ -1,4 +1,4 @@
-//! The sessions that documents show, typed through.
+//! Runs the sessions that the README and the helps show, and compares their output.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ fn the_sessions_of_the_helps_run_as_they_are_shown() {
         let help = String::from_utf8(help.expect("it runs").stdout).expect("text");
         let steps = prompts(&help);
         assert!(!steps.is_empty(), "the help of `{path}` has no example");
-        // It is about a node that does not run.
+        // `verify` needs a node that does not run.
         if path == "verify" {
             session.stop_clusters();
         }

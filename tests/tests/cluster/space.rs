@@ -1,4 +1,4 @@
-//! Disks that are full: real file systems that are small.
+//! Full disks: nodes on small file systems of their own.
 
 use std::cell::RefCell;
 use std::fs;
@@ -9,14 +9,14 @@ use quorate_tests::cluster::{Cluster, Node, PATIENCE, wait_for};
 
 use super::{check, exports_are_equal, text};
 
-/// Room for two segments of the Raft log and little more than the reserve beside them.
+/// The size of a disk: room for two segments of the Raft log and little more than the reserve beside them.
 const DISK: &str = "size=400m";
 
-/// A file system of its own at a folder, until it is dropped.
+/// A file system that is mounted at a folder until this is dropped.
 struct Mount(PathBuf);
 
 impl Mount {
-    /// `None` where it is not allowed.
+    /// Mounts a file system; returns `None` where that is not allowed.
     fn new(folder: &Path) -> Option<Mount> {
         fs::create_dir_all(folder).expect("a folder");
         let mut mount = Command::new("mount");
@@ -28,7 +28,7 @@ impl Mount {
         self.0.join("filler")
     }
 
-    /// Takes all the room there is but so many bytes.
+    /// Fills the file system until only `rest` bytes are free.
     fn fill(&self, rest: u64) {
         let output = Command::new("df").args(["--output=avail", "-B1"]).arg(&self.0).output();
         let output = text(&output.expect("df runs").stdout);
@@ -52,7 +52,7 @@ impl Drop for Mount {
 
 #[test]
 fn nodes_without_room_refuse_appends_and_go_on_by_themselves_when_there_is_some() {
-    // Unmounted after the cluster is gone.
+    // The file systems are unmounted lazily (`umount -l`), before the nodes are killed.
     let mounts = RefCell::new(Vec::new());
     let mut cluster = Cluster::start_wrapped("1MiB", |node| {
         mounts.borrow_mut().extend(Mount::new(&node.data));
@@ -63,7 +63,7 @@ fn nodes_without_room_refuse_appends_and_go_on_by_themselves_when_there_is_some(
         eprintln!("SKIPPED: full disks: a file system cannot be mounted here");
         return;
     }
-    // Less than the reserve, which is at least four chunk sizes, and more than half of it.
+    // A free space below the reserve, which is at least four chunk sizes, and above half of the reserve.
     let little = 3 << 20;
     cluster.must(["append", "order-1", "--type", "T", "--expect", "none"]);
 

@@ -1,4 +1,4 @@
-//! Files of a stopped node that are damaged: told of, and never served.
+//! Damaged files of a stopped node are reported, and never served.
 
 use std::fs;
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What is done to one file of a stopped node.
+/// The damage that is done to one file of a stopped node.
 #[derive(Clone, Copy, Debug)]
 enum Damage {
     Flip(u64),
@@ -50,8 +50,8 @@ fn a_damaged_file_is_told_of_and_never_served() {
     let mut cluster = Cluster::start("128KiB");
     finish_import(begin_import(&cluster, &data.file), &cluster);
     let export = exports_are_equal(&cluster, data.known.events);
-    // The others stay away until the end: they would remember how often the node was started, and refuse
-    // what is put back afterwards.
+    // The other nodes stay stopped until the end: they would remember how often this node was started, and
+    // refuse the older files that are put back afterwards.
     for node in &mut cluster.nodes {
         assert_eq!(node.stop(), Some(0));
     }
@@ -72,7 +72,7 @@ fn a_damaged_file_is_told_of_and_never_served() {
             match serve_alone(&mut cluster, 2, &format!("{what:?} of {name:?}")) {
                 None => refused += 1,
                 Some(read) if read.status.success() => {
-                    // What is not known to be on a majority is not applied without the others.
+                    // Entries that are not known to be on a majority are not applied without the others.
                     assert!(export.starts_with(&read.stdout), "{name:?} {what:?}: wrong events");
                     served += 1;
                 }
@@ -98,12 +98,12 @@ fn draw_damages(file: &Path, random: &mut Random) -> Vec<Damage> {
     if len == 0 {
         return vec![Damage::Remove];
     }
-    // What is in use of a log file is near its front.
+    // The part of a log file that is in use is near its front.
     let flips = [(); 3].map(|()| Damage::Flip(random.below(len.min(64 * 1024))));
     [Damage::Cut(len / 2), Damage::Remove].into_iter().chain(flips).collect()
 }
 
-/// Starts a node without the others, and has it read everything it has; `None` if it ends by itself.
+/// Starts a node without the others and exports all that it has; returns `None` if the node ends by itself.
 fn serve_alone(cluster: &mut Cluster, node: usize, after: &str) -> Option<Output> {
     cluster.nodes[node].start();
     let address = cluster.nodes[node].address.clone();

@@ -17,6 +17,7 @@ struct Alone {
     process: Child,
     address: String,
     peer_address: String,
+    metrics_address: String,
     _folder: TempDir,
     _turn: Turn,
 }
@@ -26,20 +27,22 @@ impl Alone {
     fn start(log: Stdio, limits: &str) -> Alone {
         let turn = take_turn();
         let folder = tempfile::tempdir().expect("a folder");
-        let addresses = quorate_node::free_addresses(2).expect("free ports");
-        let [address, peer_address] = [0, 1].map(|at| addresses[at].to_string());
+        let addresses = quorate_node::free_addresses(3).expect("free ports");
+        let [address, peer_address, metrics_address] =
+            [0, 1, 2].map(|at| addresses[at].to_string());
         let script = format!("{limits}\nexec \"$@\"");
         let process = Command::new("sh")
             .args(["-c", &script, "sh"])
             .arg(binary())
-            .args(["serve", "--listen", &address, "--peer-listen", &peer_address, "--data"])
+            .args(["serve", "--listen", &address, "--peer-listen", &peer_address])
+            .args(["--metrics-listen", &metrics_address, "--data"])
             .arg(folder.path().join("node"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("it starts");
-        Alone { process, address, peer_address, _folder: folder, _turn: turn }
+        Alone { process, address, peer_address, metrics_address, _folder: folder, _turn: turn }
     }
 
     fn found(&mut self) {
@@ -185,6 +188,30 @@ fn silent_and_half_open_connections_cost_little_are_closed_and_keep_nobody_out()
     let all = u64::try_from(began_at.elapsed().as_millis() / 10).expect("a short time");
     assert!(taken < all / 2, "{taken} of {all}");
     assert!(node.append().status.success());
+    node.stopped_by_sigterm();
+}
+
+#[test]
+fn silent_connections_to_the_metrics_keep_no_scraper_out_and_half_a_request_is_closed() {
+    let mut node = Alone::start(Stdio::null(), "ulimit -n 256");
+    node.found();
+    let half = b"GET /metrics HTTP/1.1\r\nHost: a\r\n";
+    let said = [&half[..], b"", b"GET"];
+    let open: Vec<TcpStream> =
+        said.iter().cycle().take(300).map(|said| connect(&node.metrics_address, said)).collect();
+    let whole = [&half[..], b"\r\n"].concat();
+    let scraped = wait_for("the metrics", PATIENCE, || {
+        let mut scraper = connect(&node.metrics_address, &whole);
+        scraper.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        let mut answer = String::new();
+        scraper.read_to_string(&mut answer).ok()?;
+        answer.contains("quorate_").then_some(answer)
+    });
+    assert!(scraped.starts_with("HTTP/1.1 200"), "{scraped}");
+    check(&node.append(), 0, "");
+    let began_at = Instant::now();
+    open.into_iter().for_each(is_closed);
+    assert!(began_at.elapsed() < Duration::from_secs(15), "{:?}", began_at.elapsed());
     node.stopped_by_sigterm();
 }
 

@@ -1,5 +1,5 @@
 //! A read model of each application's state and amount, made while the events are imported and the leader is killed:
-//! it comes to what is known of the data, however and wherever it is made.
+//! it must equal what follows from the data itself, live or rebuilt, in SQLite and in PostgreSQL.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,14 +17,14 @@ use quorate_tests::data::DataSet;
 use quorate_tests::postgres;
 use tokio::runtime::Runtime;
 
-/// Events in the data set that is made where the real one is not there.
+/// The number of events in the data set that is generated where the real one is missing.
 const GENERATED_EVENTS: u64 = 12_000;
 const CREATE: &str = "(stream TEXT PRIMARY KEY, state TEXT, amount BIGINT, events BIGINT NOT NULL)";
 
-/// What there is to say of one application.
+/// The model's row for one application.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Application {
-    /// The type of its last event that changed its state.
+    /// The type of the application's last event that changed its state.
     state: Option<String>,
     amount: Option<i64>,
     events: i64,
@@ -32,13 +32,13 @@ struct Application {
 
 type Applications = BTreeMap<String, Application>;
 
-/// What an event says: the state it leads to, if it does, and the amount, if it tells one.
+/// Returns the state that an event leads to and the amount that it holds, each if there is one.
 fn facts(kind: &str, data: &serde_json::Value) -> (Option<String>, Option<i64>) {
     let amount = data["AMOUNT_REQ"].as_str().and_then(|amount| amount.parse().ok());
     (kind.starts_with("A_").then(|| kind.to_owned()), amount)
 }
 
-/// The model as it must be: from the file itself.
+/// Returns the model as it must be, computed from the file itself.
 fn expected(data: &DataSet) -> Applications {
     let bytes = fs::read(&data.file).expect("the file");
     let mut text = Vec::new();
@@ -58,7 +58,7 @@ fn expected(data: &DataSet) -> Applications {
     applications
 }
 
-/// Makes the model of events, in whatever database.
+/// The handler that makes the model from events, in either database.
 struct Projector;
 
 macro_rules! projector {
@@ -112,7 +112,7 @@ macro_rules! rows {
     };
 }
 
-/// What is known of the real data, from its description.
+/// Checks the model against the known facts of the real data, which are from its description.
 fn check_known(applications: &Applications) {
     let mut states: BTreeMap<&str, usize> = BTreeMap::new();
     for application in applications.values() {
@@ -176,7 +176,7 @@ fn read_models_come_to_what_is_known_while_events_are_imported_and_the_leader_di
         check_known(&made);
     }
 
-    // Once more from the beginning, beside the live one, and put in its place.
+    // The model is made once more from the beginning, beside the live one, and takes its place.
     let rebuilt = runtime.block_on(async { projection.rebuild(client.clone()).wait().await });
     rebuilt.expect("it is rebuilt");
     let made = runtime.block_on(async { rows!(live.readers(), ALL) });

@@ -1,12 +1,12 @@
-//! The command line about streams, as a person at a shell has it: conditions, settings, ends, snapshots, and the
-//! disk space that comes back.
+//! The commands about streams, run as at a shell: conditions, lists, settings, deletions, tombstones,
+//! snapshots, and scavenges.
 
 use std::process::Output;
 
 use quorate_tests::cluster::{Cluster, json_lines};
 use serde_json::{Value, json};
 
-/// Runs a command that must end so; returns the first line of its JSON.
+/// Runs a command that must end with `code`; returns the first line of its JSON.
 fn ended(cluster: &Cluster, code: i32, arguments: &[&str]) -> Value {
     let output = cluster.run(arguments.iter().chain(&["--json"]).copied());
     let Output { status, stdout, stderr } = &output;
@@ -66,7 +66,7 @@ fn conditions_tags_and_correlation_ids_work_from_the_command_line() {
     cluster.check_logs();
 }
 
-/// What the lines of a list say under one of their fields.
+/// Returns the values that the lines of a list have in one of their fields.
 fn names(lines: &[Value], field: &str) -> Vec<String> {
     lines.iter().filter_map(|line| Some(line[field].as_str()?.to_owned())).collect()
 }
@@ -100,7 +100,7 @@ fn what_there_is_is_listed_from_the_command_line_and_read_as_a_tree() {
         streams[0],
         json!({"stream": "acme/order-1", "events": 2, "version": 2, "first_version": 1})
     );
-    // Another node tells the same once it is the one that is asked.
+    // Once the first node is gone, another one answers, and lists the same.
     cluster.nodes[0].kill();
     for (arguments, field, expected) in [
         (&["--all"][..], "stream", vec!["acme/order-1", "bill-1", "gone-1", "order-2"]),

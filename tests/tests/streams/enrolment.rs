@@ -1,5 +1,5 @@
-//! Conditions under fire: students enrol in courses at once while leaders are killed, and no rule is broken that
-//! spans many streams.
+//! Conditions under load: students enrol in courses at the same time while leaders are killed, and the rules
+//! that span many streams are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use quorate_tests::cluster::{Cluster, PATIENCE, wait_for};
 
 const STUDENTS: usize = 9;
 const COURSES: usize = 12;
-/// Neither all courses for all students, nor room for all of them.
+/// A student may not take all courses, and no course has room (`CAPACITY`) for all students.
 const COURSES_PER_STUDENT: usize = 10;
 const CAPACITY: usize = 7;
-/// A leader is killed after so many enrolments.
+/// The numbers of enrolments after which a leader is killed.
 const KILLED_AFTER: [usize; 2] = [20, 50];
 
-/// What one writer was told.
+/// The answers that one writer got.
 #[derive(Default)]
 struct Told {
-    /// Position and id of what was acknowledged.
+    /// The position and the id of each acknowledged enrolment.
     acknowledged: Vec<(u64, EventId)>,
     conflicts: usize,
 }
@@ -32,7 +32,7 @@ fn course(number: usize) -> String {
     format!("course:{number}")
 }
 
-/// Enrols one student in every course that has room, in an order of its own, as far as the rules allow.
+/// Enrols one student, as far as the rules allow, in every course that has room; each in another order.
 async fn enrol_in_all(client: Client, number: usize, enrolled: Arc<AtomicUsize>) -> Told {
     let mut told = Told::default();
     for at in 0..COURSES {
@@ -41,7 +41,7 @@ async fn enrol_in_all(client: Client, number: usize, enrolled: Arc<AtomicUsize>)
     told
 }
 
-/// Whether the decision was made; if not, another one was faster.
+/// Decides on one enrolment; returns false if another writer was faster or a request failed: decide again.
 async fn decide(
     client: &Client,
     number: usize,
@@ -62,7 +62,7 @@ async fn decide(
     {
         return true;
     }
-    // Each enrolment is one fact, whoever decides on it however often.
+    // Each enrolment has one id, however often it is decided on and on whatever client.
     let fact = 1_u128 << 96 | (number as u128) << 32 | place as u128;
     let id = EventId::from_bytes(fact.to_be_bytes()).expect("an id");
     let event = Event::json("Enrolled", &()).expect("JSON").id(id).tag(&student).tag(&course);
@@ -80,14 +80,14 @@ async fn decide(
             false
         }
         Err(other) => {
-            // Certainly not in the log: decide again.
+            // The event is certainly not in the log: decide again.
             assert!(!matches!(other, AppendError::Unknown(_)), "{other}");
             false
         }
     }
 }
 
-/// Repeats what is unknown until it is not.
+/// Repeats an append whose outcome is unknown until the outcome is known.
 async fn resolve(client: &Client, answer: Result<Done, AppendError>) -> Result<Done, AppendError> {
     let mut answer = answer;
     while let Err(AppendError::Unknown(unknown)) = answer {
@@ -96,7 +96,7 @@ async fn resolve(client: &Client, answer: Result<Done, AppendError>) -> Result<D
     answer
 }
 
-/// Kills the leader each time enough is enrolled, and starts it again.
+/// Kills the leader after each number of enrolments in `KILLED_AFTER`, and starts it again.
 fn kill_leaders(cluster: &mut Cluster, enrolled: &AtomicUsize) {
     for count in KILLED_AFTER {
         wait_for("enrolments", PATIENCE, || {
@@ -104,7 +104,7 @@ fn kill_leaders(cluster: &mut Cluster, enrolled: &AtomicUsize) {
         });
         let leader = cluster.wait_for_leader();
         cluster.nodes[leader].kill();
-        // Its enrolments may be the last ones, if all places were taken meanwhile.
+        // This waits for a leader and not for an enrolment: all places may have been taken meanwhile.
         cluster.wait_for_leader();
         cluster.nodes[leader].start();
     }
@@ -112,7 +112,7 @@ fn kill_leaders(cluster: &mut Cluster, enrolled: &AtomicUsize) {
 
 #[test]
 fn no_course_is_over_its_capacity_and_no_student_over_ten_while_leaders_die() {
-    // Chunks so small that conditions are checked across their boundaries.
+    // The chunks are so small that conditions are checked across their boundaries.
     let mut cluster = Cluster::start("64KiB");
     let addresses: Vec<String> = cluster.nodes.iter().map(|node| node.address.clone()).collect();
     let enrolled = Arc::new(AtomicUsize::new(0));

@@ -12,10 +12,10 @@ const STREAMS: u64 = 30;
 const VERSIONS: u64 = 20;
 const CONSUMERS: usize = 4;
 const WINDOW: u32 = 8;
-/// The leader is killed after so many events were handled.
+/// The number of handled events after which the leader is killed.
 const KILLED_AFTER: usize = 150;
 
-/// What was handled: stream and version, in the order of all consumers.
+/// The events that all consumers handled, in order, each as its stream and version.
 #[derive(Clone, Default)]
 struct Handled(Arc<Mutex<Vec<(String, u64)>>>);
 
@@ -29,7 +29,7 @@ impl Handled {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many different events there are.
+    /// Returns the number of different events.
     fn distinct(&self) -> usize {
         let mut all = self.all();
         all.sort_unstable();
@@ -38,7 +38,7 @@ impl Handled {
     }
 }
 
-/// Handles events until told to end, and leaves in order.
+/// Handles events until `ended` is true, and then closes the consumer.
 async fn handle(client: Client, name: String, handled: Handled, mut ended: watch::Receiver<bool>) {
     let mut consumer = client.group("billing").consume().name(name).window(WINDOW).start();
     loop {
@@ -50,7 +50,7 @@ async fn handle(client: Client, name: String, handled: Handled, mut ended: watch
         handled.add(delivery.event.stream.as_str(), delivery.event.version);
         consumer.ack(&delivery);
     }
-    // What was settled while the leader died may be settled by another consumer, and is not known here.
+    // Events settled while the leader died may have gone to another consumer: their outcome is unknown here.
     if let Err(problem) = consumer.close().await {
         assert_eq!(problem.outcome, Outcome::Unknown, "{problem:?}");
     }
@@ -83,7 +83,7 @@ fn every_event_is_handled_in_the_order_of_its_stream_while_the_leader_is_killed(
     assert!(runtime.block_on(creating.send()).expect("it is created"));
     runtime.block_on(append_all(&writer, 1..=VERSIONS / 2));
 
-    // Two of them go through followers only, the others wherever they are told.
+    // Two consumers are pinned to one follower each; the others may go to any node.
     let (handled, (end, ended)) = (Handled::default(), watch::channel(false));
     let followers = (0..3).filter(|node| *node != leader);
     let pinned = followers.map(|node| connect(vec![addresses[node].clone()], true));
@@ -125,7 +125,7 @@ fn every_event_is_handled_in_the_order_of_its_stream_while_the_leader_is_killed(
     cluster.check_logs();
 }
 
-/// The first line of what a command that must succeed prints.
+/// Runs a command that must succeed; returns the first line that it prints.
 fn line(cluster: &Cluster, arguments: &[&str]) -> Value {
     let output = cluster.must(arguments.iter().chain(&["--json"]).copied());
     json_lines(&output).into_iter().next().unwrap_or(Value::Null)
@@ -164,7 +164,7 @@ fn a_poisoned_event_is_parked_with_its_reason_and_replayed_after_the_fix() {
         fix = fix.display(),
         done = done.display()
     );
-    // Five events, one of them twice.
+    // There are five events, and one of them is delivered twice.
     let consume = ["group", "consume", "billing", "--exec", &command, "--limit", "6"];
     cluster.must(consume);
     let parked = line(&cluster, &["group", "parked", "billing"]);

@@ -5,4 +5,5 @@ mod commands;
 mod consumers;
 mod enrolment;
 mod groups;
+mod progress;
 mod reactions;

@@ -1,6 +1,7 @@
 //! The event store that a process manager runs on: a cluster, through the client library.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_client::{
@@ -13,24 +14,31 @@ use crate::process::log::{
     Commit, Feed, Interest, Log, Newest, Page, Part, Refusal, Stretch, Told,
 };
 use crate::process::record::{DUE, PARKED, REACTED};
+use crate::status::Board;
 
 /// How long to wait after trouble that may pass by itself: twice as long each time …
 const REST_MIN: Duration = Duration::from_millis(100);
 /// … up to this.
 const REST_MAX: Duration = Duration::from_secs(5);
 
-impl Log for Client {
+/// The cluster as a manager's log. That something is tried again is told on the manager's board.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) board: Arc<Board>,
+}
+
+impl Log for Cluster {
     type Feed = ClientFeed;
 
     async fn newest(&self, stream: &str, types: &[&str], seen: u64) -> Result<Newest, Problem> {
         let read = || {
-            let newest = self.read(stream).types(types).backwards().limit(1);
+            let newest = self.client.read(stream).types(types).backwards().limit(1);
             match seen {
                 0 => newest.collect(),
                 seen => newest.at_least(seen).collect(),
             }
         };
-        let Events { mut events, version, .. } = patiently("read", read).await?;
+        let Events { mut events, version, .. } = self.patiently("read", read).await?;
         Ok(Newest { version, event: events.pop() })
     }
 
@@ -46,50 +54,52 @@ impl Log for Client {
             Part::Due => Query::category(&interest.manager).types([REACTED, PARKED]).tags([DUE]),
         };
         let read = || {
-            let page = self.read(query()).after(after).limit(limit);
+            let page = self.client.read(query()).after(after).limit(limit);
             match before {
                 None => page.collect(),
                 Some(before) => page.before(before).collect(),
             }
         };
-        let Events { events, as_of, .. } = patiently("read", read).await?;
+        let Events { events, as_of, .. } = self.patiently("read", read).await?;
         Ok(Page { events, as_of })
     }
 
     fn follow(&self, interest: &Interest, after: u64) -> ClientFeed {
-        self.read(everything(interest)).after(after).follow()
+        self.client.read(everything(interest)).after(after).follow()
     }
 
     async fn commit(&self, commit: Commit) -> Result<Done, Refusal> {
         let mut rest = REST_MIN;
-        let mut outcome = send(self, &commit).await;
+        let mut outcome = send(&self.client, &commit).await;
+        let mut trouble = Trouble::of(&self.board);
         loop {
             let problem = match outcome {
                 Ok(done) => return Ok(done),
                 Err(error) => passing(error)?,
             };
             tracing::warn!(%problem, "an append is tried again");
+            trouble.tell(problem.to_string());
             sleep(rest).await;
             rest = (rest * 2).min(REST_MAX);
             outcome = match problem {
-                AppendError::Unknown(unknown) => self.repeat(unknown).await,
-                _ => send(self, &commit).await,
+                AppendError::Unknown(unknown) => self.client.repeat(unknown).await,
+                _ => send(&self.client, &commit).await,
             };
         }
     }
 
     async fn is_closed(&self, stream: &str) -> Result<bool, Problem> {
-        let stream = self.stream(stream);
-        Ok(patiently("look at", || stream.show()).await?.closed)
+        let stream = self.client.stream(stream);
+        Ok(self.patiently("look at", || stream.show()).await?.closed)
     }
 
     async fn keep_newest(&self, stream: &str) -> Result<(), Problem> {
-        let stream = self.stream(stream);
+        let stream = self.client.stream(stream);
         let set = async || match stream.set(Settings::new().max_count(1)).await {
             Ok(_) => Ok(()),
             Err(error) => Err(error.problem()),
         };
-        patiently("set", set).await
+        self.patiently("set", set).await
     }
 }
 
@@ -125,20 +135,50 @@ fn passing(error: AppendError) -> Result<AppendError, Refusal> {
     }
 }
 
-/// Does something until it succeeds, or fails in a way that does not pass by itself.
-async fn patiently<T, F: Future<Output = Result<T, Problem>>>(
-    what: &str,
-    mut attempt: impl FnMut() -> F,
-) -> Result<T, Problem> {
-    let mut rest = REST_MIN;
-    loop {
-        match attempt().await {
-            Err(problem) if may_pass(problem.kind) => {
-                tracing::warn!(%problem, "cannot {what} now");
-                sleep(rest).await;
-                rest = (rest * 2).min(REST_MAX);
+impl Cluster {
+    /// Does something until it succeeds, or fails in a way that does not pass by itself.
+    async fn patiently<T, F: Future<Output = Result<T, Problem>>>(
+        &self,
+        what: &str,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Problem> {
+        let mut rest = REST_MIN;
+        let mut trouble = Trouble::of(&self.board);
+        loop {
+            match attempt().await {
+                Err(problem) if may_pass(problem.kind) => {
+                    tracing::warn!(%problem, "cannot {what} now");
+                    trouble.tell(problem.to_string());
+                    sleep(rest).await;
+                    rest = (rest * 2).min(REST_MAX);
+                }
+                done => return done,
             }
-            done => return done,
+        }
+    }
+}
+
+/// Trouble that shows on a board until what was tried again is over.
+struct Trouble<'a> {
+    board: &'a Board,
+    is_told: bool,
+}
+
+impl Trouble<'_> {
+    fn of(board: &Board) -> Trouble<'_> {
+        Trouble { board, is_told: false }
+    }
+
+    fn tell(&mut self, why: String) {
+        self.is_told = true;
+        self.board.tries_again(why);
+    }
+}
+
+impl Drop for Trouble<'_> {
+    fn drop(&mut self) {
+        if self.is_told {
+            self.board.succeeded();
         }
     }
 }

@@ -6,12 +6,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_client::Client;
+use quorate_client::{Client, RunnerKind};
 
 use crate::clock::{Clock, SystemClock};
+use crate::process::cluster::Cluster;
 use crate::process::error::ProcessError;
 use crate::process::manager::ProcessManager;
 use crate::process::running::Running;
+use crate::report::Reports;
+use crate::status::{Board, State};
 
 /// How long the last bookmark may take when a runner is stopped.
 const NOTE_TIME: Duration = Duration::from_secs(5);
@@ -48,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) bookmark_every: u64,
     pub(crate) idle: Duration,
     pub(crate) kept_max: NonZeroUsize,
+    /// Where it shows how far it is.
+    pub(crate) board: Arc<Board>,
 }
 
 impl Default for Settings {
@@ -60,6 +65,7 @@ impl Default for Settings {
             bookmark_every: 1_000,
             idle: Duration::from_secs(5),
             kept_max: NonZeroUsize::new(10_000).expect("not zero"),
+            board: Arc::new(Board::new()),
         }
     }
 }
@@ -124,19 +130,28 @@ impl<M: ProcessManager> ProcessRunner<M> {
     /// a task whose result nobody looks at.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ProcessError> {
         let name = self.manager.name().to_owned();
+        let board = Arc::clone(&self.settings.board);
+        let (source, kind) = (Arc::new(self.client.clone()), RunnerKind::ProcessManager);
+        let reports = Reports::begin(source, kind, name.clone(), board.watch());
         let ended = self.react_until(stop).await;
-        if let Err(error) = &ended {
-            tracing::error!(manager = name, %error, "ended: it reacts to nothing any more");
+        match &ended {
+            Ok(()) => board.enter(State::Stopped),
+            Err(error) => {
+                tracing::error!(manager = name, %error, "ended: it reacts to nothing any more");
+                board.enter(State::Failed(error.to_string()));
+            }
         }
+        reports.last_word().await;
         ended
     }
 
     async fn react_until(self, stop: impl Future<Output = ()>) -> Result<(), ProcessError> {
         let ProcessRunner { client, manager, settings } = self;
+        let log = Cluster { client, board: Arc::clone(&settings.board) };
         let mut stop = pin!(stop);
         let mut running = tokio::select! {
             biased;
-            running = Running::begin(&client, &manager, settings) => running?,
+            running = Running::begin(&log, &manager, settings) => running?,
             () = &mut stop => return Ok(()),
         };
         tokio::select! {

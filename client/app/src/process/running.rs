@@ -75,6 +75,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
             busy_at: Instant::now(),
         };
         running.find_due(bookmark.due_after).await?;
+        running.settings.board.go_on(&[running.handled]);
         Ok(running)
     }
 
@@ -132,14 +133,24 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
                     self.note().await?;
                 }
             }
-            Told::Through(position) => self.handled = self.handled.max(position),
+            Told::Through(position) => self.is_through(position),
             Told::CaughtUp(position) => {
-                self.handled = self.handled.max(position);
+                self.is_through(position);
                 self.is_current = true;
+                self.settings.board.caught_up(position);
             }
-            Told::FellBehind => self.is_current = false,
+            Told::FellBehind => {
+                self.is_current = false;
+                self.settings.board.fell_behind();
+            }
         }
         Ok(())
+    }
+
+    /// Everything of interest up to a position is handled.
+    fn is_through(&mut self, position: u64) {
+        self.handled = self.handled.max(position);
+        self.settings.board.moved(0, self.handled, 0);
     }
 
     /// Handles an event of interest, whatever it is.
@@ -150,6 +161,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         }
         let is_own = self.take_in_own(&event)?;
         let is_bookmark = bookmark::is_one(&event);
+        let mut triggers = 0;
         if !is_bookmark {
             self.bookmarks.count();
             self.busy_at = Instant::now();
@@ -161,8 +173,10 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
             let time = event.recorded_at;
             let cause = Cause::Event(event);
             self.settle(Trigger { instance: &instance, cause, time, conflict: None }).await?;
+            triggers = 1;
         }
         self.handled = position;
+        self.settings.board.moved(0, position, triggers);
         Ok(())
     }
 
@@ -215,6 +229,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
             };
             let cause = Cause::Due(due);
             self.settle(Trigger { instance: &instance, cause, time: now, conflict: None }).await?;
+            self.settings.board.moved(0, self.handled, 1);
             self.bookmarks.count();
             self.busy_at = Instant::now();
         }
@@ -229,7 +244,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
                 self.log.page(&self.interest, Part::Everything, stretch).await?;
             let Some(last) = events.last().map(|event| event.position) else {
                 let end = stretch.before.map_or(as_of, |before| before - 1);
-                self.handled = self.handled.max(end);
+                self.is_through(end);
                 return Ok(());
             };
             let before = stretch.before.or(Some(as_of + 1));
@@ -267,6 +282,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
                         let reason = conflict.to_string();
                         trigger.conflict = Some(conflict);
                         if conflicts < self.settings.conflicts_max {
+                            self.settings.board.tries_again(reason);
                             sleep((REST * (1 << (conflicts - 1).min(10))).min(REST_MAX)).await;
                             continue;
                         }
@@ -340,7 +356,10 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
                 "parked"
             );
             match self.attempt(instance, plan).await? {
-                Tried::Settled => return Ok(()),
+                Tried::Settled => {
+                    self.settings.board.parked();
+                    return Ok(());
+                }
                 Tried::Again => {}
                 Tried::Conflict(conflict) => return Err(stuck(&trigger, conflict.to_string())),
                 Tried::Failed(problem) => return Err(stuck(&trigger, problem)),

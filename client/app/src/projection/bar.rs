@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
 use super::Projection;
-use super::status::{State, Status};
+use crate::status::{State, Status};
 
 /// How often it is drawn.
 const INTERVAL: Duration = Duration::from_millis(100);

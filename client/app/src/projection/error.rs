@@ -2,8 +2,8 @@
 
 use quorate_client::{Invalid, Problem};
 
-use super::status::State;
 use super::store::{BoxError, StoreError};
+use crate::status::State;
 
 /// Why a projection ended, or did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]

@@ -55,6 +55,10 @@
 //! waits for [`Running::ended`] or [`Running::wait`]. An application that awaits neither goes on with a model that
 //! stands still.
 //!
+//! **Who sees how far it is.** It tells the cluster every five seconds, and when its state changes: `quorate progress`
+//! shows its bookmark, how far behind that is, and the error that it ended with. Nothing of its work waits for that; only
+//! [`Running::stop`] and [`Running::wait`] wait, half a second at most, until the cluster knows that it ended.
+//!
 //! **Who runs it.** One process at a time: it holds a lease in the database, and every step of a bookmark checks that
 //! it still owns it and that the bookmark is where it left it. A second process is refused, or waits as a
 //! [standby](Projection::standby).
@@ -75,7 +79,6 @@ mod retry;
 mod run;
 mod running;
 mod source;
-mod status;
 mod store;
 mod typed;
 mod worker;
@@ -92,7 +95,6 @@ pub use handler::{Handler, HandlerError};
 pub use retry::Backoff;
 pub use running::Running;
 pub use source::{EventFeed, EventSource};
-pub use status::{State, Status};
 pub use store::{
     BoxError, Claim, Creation, Memory, MemoryModel, Parked, Record, Side, Slot, Step, Store,
     StoreError, Swap,
@@ -104,6 +106,8 @@ pub use store::{Redis, RedisModel};
 #[cfg(feature = "sqlite")]
 pub use store::{Sqlite, SqliteModel};
 pub use typed::{Applying, Handlers, typed};
+
+pub use crate::status::{State, Status};
 
 use partition::{KeyOf, Partitioning};
 
@@ -312,9 +316,11 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
     /// Runs it, as a task of tokio, until it is stopped or cannot go on. It is stopped too when what is returned is
     /// dropped.
     pub fn start<E: EventSource>(&self, source: E) -> Running {
-        Running::spawn(self.name.clone(), |board, stop| {
-            run::run(self.clone(), Arc::new(source), board, stop)
-        })
+        let source = Arc::new(source);
+        let running = Running::spawn(self.name.clone(), |board, stop| {
+            run::run(self.clone(), Arc::clone(&source), board, stop)
+        });
+        running.reporting(source)
     }
 
     /// Makes the model anew beside the live one, from the beginning and with this handler, and swaps the two in one
@@ -322,18 +328,22 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
     /// or in another process; after the swap a process goes on with the new model if its definition is the same, and
     /// ends with [`ProjectionError::Changed`] if not. Stopped or killed before, it leaves the live one as it is.
     pub fn rebuild<E: EventSource>(&self, source: E) -> Running {
-        Running::spawn(self.name.clone(), |board, stop| {
-            rebuild::rebuild(self.clone(), Arc::new(source), false, board, stop)
-        })
+        self.rebuild_or_resume(source, false)
     }
 
     /// Goes on with a rebuild that was interrupted, if this definition is the one it was begun with; else like
     /// [`rebuild`](Projection::rebuild). What was applied before is not applied again, also if the handler was mended
     /// since.
     pub fn resume_rebuild<E: EventSource>(&self, source: E) -> Running {
-        Running::spawn(self.name.clone(), |board, stop| {
-            rebuild::rebuild(self.clone(), Arc::new(source), true, board, stop)
-        })
+        self.rebuild_or_resume(source, true)
+    }
+
+    fn rebuild_or_resume<E: EventSource>(&self, source: E, resumes: bool) -> Running {
+        let source = Arc::new(source);
+        let running = Running::spawn(self.name.clone(), |board, stop| {
+            rebuild::rebuild(self.clone(), Arc::clone(&source), resumes, board, stop)
+        });
+        running.reporting(source)
     }
 
     /// Removes what an interrupted rebuild left.

@@ -10,8 +10,8 @@ use super::error::ProjectionError;
 use super::handler::Handler;
 use super::run::{Ended, Run};
 use super::source::EventSource;
-use super::status::{Board, State};
 use super::store::{Side, Store, StoreError, Swap};
+use crate::status::{Board, State};
 
 /// How long to wait after the live model was ahead.
 const BEHIND_INTERVAL: Duration = Duration::from_millis(20);
@@ -29,6 +29,7 @@ where
     H: Handler<S::Model>,
     E: EventSource,
 {
+    board.rebuilds(true);
     let Some(run) = Run::begin(projection, source, board, stop).await? else {
         return Ok(());
     };
@@ -43,6 +44,19 @@ where
 
 /// One rebuild; it has arrived when the models are swapped.
 pub(super) async fn drive<S, H, E>(
+    run: &Run<S, H, E>,
+    resumes: bool,
+) -> Result<Ended, ProjectionError>
+where
+    S: Store,
+    H: Handler<S::Model>,
+    E: EventSource,
+{
+    run.board.rebuilds(true);
+    drive_to_the_swap(run, resumes).await
+}
+
+async fn drive_to_the_swap<S, H, E>(
     run: &Run<S, H, E>,
     resumes: bool,
 ) -> Result<Ended, ProjectionError>

@@ -15,10 +15,10 @@ use super::partition::Partitioning;
 use super::rebuild;
 use super::retry::LOST;
 use super::source::{EventFeed, EventSource};
-use super::status::{Board, State};
 use super::store::{Claim, Creation, Record, Side, Slot, Store, StoreError};
 use super::worker::{Halt, Held, Work, Worker, is_transient, size, words_of};
 use super::{Projection, bar};
+use crate::status::{Board, State};
 
 /// A set-up that was lost is tried again as if it were after so many attempts: it is not worth counting.
 const LOST_ATTEMPTS: u32 = 3;
@@ -74,7 +74,9 @@ where
             if !run.projection.settings.rebuild_when_changed {
                 return Err(run.changed(record));
             }
-            match rebuild::drive(&run, true).await? {
+            let ended = rebuild::drive(&run, true).await?;
+            run.board.rebuilds(false);
+            match ended {
                 Ended::Stopped => return Ok(()),
                 Ended::Moved | Ended::Arrived => continue,
             }

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use quorate_client::RunnerKind;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::error::ProjectionError;
-use super::status::{Board, State, Status};
+use super::source::EventSource;
 use super::worker::words_of;
+use crate::report::Reports;
+use crate::status::{Board, State, Status};
 
 /// A projection or a rebuild that runs. Dropping it stops it after the transaction that is in work.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub struct Running {
     status: watch::Receiver<Status>,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<(), ProjectionError>>,
+    reports: Option<Reports>,
 }
 
 impl Running {
@@ -56,7 +60,14 @@ impl Running {
             }
             ended
         });
-        Running { projection, status, stop, task }
+        Running { projection, status, stop, task, reports: None }
+    }
+
+    /// Tells the cluster how far it is, beside its work.
+    pub(super) fn reporting<E: EventSource>(mut self, source: Arc<E>) -> Running {
+        let (name, status) = (self.projection.clone(), self.status.clone());
+        self.reports = Some(Reports::begin(source, RunnerKind::Projection, name, status));
+        self
     }
 
     /// What it does now.
@@ -120,7 +131,11 @@ impl Running {
 
     /// Waits until it ends: a projection because it cannot go on, a rebuild because it took the live one's place.
     pub async fn wait(self) -> Result<(), ProjectionError> {
-        match self.task.await {
+        let ended = self.task.await;
+        if let Some(reports) = self.reports {
+            reports.last_word().await;
+        }
+        match ended {
             Ok(ended) => ended,
             // The runtime ended before it did.
             Err(error) => {

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 
-use quorate_client::{Client, ErrorKind, Feed, Message, Outcome, Problem, Query, RecordedEvent};
+use quorate_client::{
+    Client, ErrorKind, Feed, Message, Outcome, Problem, Query, RecordedEvent, RunnerReport,
+};
 
 /// Follows a query, and tells what a projection must know of the log. A [`Client`] is one; a test of an application's
 /// own projection may bring another.
@@ -22,6 +24,13 @@ pub trait EventSource: Send + Sync + 'static {
     /// Refuses (`Invalid`) a position that the log has not reached: a bookmark there is one of a log that was lost.
     fn holds(&self, position: u64) -> impl Future<Output = Result<(), Problem>> + Send {
         let _ = position;
+        std::future::ready(Ok(()))
+    }
+
+    /// Tells the cluster how far the projection is, for whoever runs `quorate progress`; a source that is no cluster
+    /// keeps it to itself. The projection does not wait for it, and goes on if it fails.
+    fn report(&self, report: RunnerReport) -> impl Future<Output = Result<(), Problem>> + Send {
+        let _ = report;
         std::future::ready(Ok(()))
     }
 
@@ -67,6 +76,10 @@ impl EventSource for Client {
     async fn holds(&self, position: u64) -> Result<(), Problem> {
         let nothing = self.read(Query::everything()).after(position).limit(0);
         nothing.stream().await.map(|_| ())
+    }
+
+    async fn report(&self, report: RunnerReport) -> Result<(), Problem> {
+        self.report_runner(report).await
     }
 
     async fn event(&self, stream: &str, version: u64) -> Result<Option<RecordedEvent>, Problem> {

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use super::error::ProjectionError;
 use super::handler::{Handler, HandlerError};
 use super::retry::LOST;
-use super::status::Board;
 use super::store::{Parked, Slot, Step, Store, StoreError};
 use super::{OnFailure, Projection};
+use crate::status::Board;
 
 /// How often a bookmark is written at most while there is nothing to apply.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);

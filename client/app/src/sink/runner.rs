@@ -9,7 +9,7 @@ use quorate_client::{GroupRef, Problem, RecordedEvent};
 
 use crate::sink::deliveries::Deliveries;
 use crate::sink::error::SinkError;
-use crate::sink::lanes::Lanes;
+use crate::sink::stream_queues::StreamQueues;
 
 /// How many events are held at once.
 const WINDOW_DEFAULT: u32 = 16;
@@ -115,7 +115,7 @@ pub(crate) async fn drive<S: Sink, D: Deliveries>(
     mut deliveries: D,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Problem> {
-    let mut lanes = Lanes::new();
+    let mut stream_queues = StreamQueues::new();
     let mut under_way = FuturesUnordered::new();
     let begin = |delivery: D::Delivery| async move {
         let outcome = sink.deliver(D::event(&delivery)).await;
@@ -128,17 +128,17 @@ pub(crate) async fn drive<S: Sink, D: Deliveries>(
             biased;
             () = &mut stop, if is_open => {
                 // What waits was not begun: another consumer gets it.
-                lanes.clear();
+                stream_queues.clear();
                 is_open = false;
             }
             Some((delivery, outcome)) = under_way.next(), if !under_way.is_empty() => {
                 report::<D>(&delivery, &outcome);
                 deliveries.settle(&delivery, outcome);
                 let stream = &D::event(&delivery).stream;
-                let mut next = lanes.leave(stream);
+                let mut next = stream_queues.leave(stream);
                 // A delivery that was taken back while it waited goes to somebody else.
                 while next.as_ref().is_some_and(D::has_lapsed) {
-                    next = lanes.leave(stream);
+                    next = stream_queues.leave(stream);
                 }
                 under_way.extend(next.map(begin));
             }
@@ -146,7 +146,7 @@ pub(crate) async fn drive<S: Sink, D: Deliveries>(
                 Some(delivery) => {
                     let event = D::event(&delivery);
                     let (stream, position) = (event.stream.clone(), event.position);
-                    under_way.extend(lanes.enter(&stream, position, delivery).map(begin));
+                    under_way.extend(stream_queues.enter(&stream, position, delivery).map(begin));
                 }
                 None => is_open = false,
             },

@@ -42,6 +42,7 @@ where
         let mended = projection(kit.open().await, "orders", mended).attempts(u32::MAX, QUICKLY);
         let rebuild = mended.rebuild(script.clone());
         until("the rebuild has begun", || async { waits.load(Ordering::SeqCst) }).await;
+        assert!(rebuild.status().rebuilds && !live.status().rebuilds);
         let before = rows(&kit, "orders").await;
         script.fill(10);
         live.reached(script.end(), PATIENCE).await.expect("the live one goes on");

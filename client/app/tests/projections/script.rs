@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use quorate_app::projection::{EventFeed, EventSource};
 use quorate_client::{
-    ErrorKind, EventId, EventType, Mark, Message, Outcome, Problem, Query, RecordedEvent,
+    Cursor, ErrorKind, EventId, EventType, Message, Outcome, Problem, Query, RecordedEvent,
     StreamName, Timestamp,
 };
 use tokio::sync::watch;
@@ -142,7 +142,7 @@ impl EventFeed for ScriptFeed {
                 self.after = event.position;
                 return Ok(Some(Message::Event(event)));
             }
-            let at = Mark { position: head, version: None };
+            let at = Cursor { position: head, version: None };
             match self.told {
                 None => {
                     self.told = Some(head);

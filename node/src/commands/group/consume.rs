@@ -7,7 +7,6 @@ use clap::Args;
 use futures_util::FutureExt;
 use quorate_client::{Consumer, Delivery};
 use quorate_proto::GroupName;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{command, exec};
 use crate::age::parse_span;
@@ -16,6 +15,7 @@ use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::{event_line, write_event_plain, write_json};
 use crate::reader::Reader;
+use crate::stop::Stop;
 
 /// Bytes that are collected before they are written, as long as more is ready.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -28,8 +28,9 @@ const EXTENDED_UP_TO: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Without --exec, print events, and acknowledge each when it is written. With it, run a command for each.
 ///
-/// Ctrl-C and SIGTERM end it in order: commands that run are sent SIGTERM, and killed after --grace; what they did not
-/// handle, and what was not begun, is given to other consumers and costs no attempt. A second Ctrl-C kills at once.
+/// Ctrl-C, SIGTERM and the end of its terminal (SIGHUP, unless under `nohup`) end it in order: commands that run are
+/// sent SIGTERM, and killed after --grace; what they did not handle, and what was not begun, is given to other
+/// consumers and costs no attempt. A second Ctrl-C kills at once.
 ///
 /// What was written to a pipe is acknowledged, although the next program may end before it has read it: up to a
 /// window of events. With `--window 1` that is one event. When the reader goes, the consumer ends.
@@ -79,33 +80,15 @@ pub(super) struct ConsumeArgs {
     grace: Duration,
 }
 
-/// What tells a consumer to end.
-pub(super) struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Stop> {
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Stop { interrupt, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// Completes when the process is told to end, each time.
-    pub(super) async fn told(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 pub(super) async fn run(args: ConsumeArgs, global: &Global) -> Result<(), Exit> {
-    let stop = Stop::new()?;
+    let mut stop = Stop::listen()?;
     if let Some(command) = &args.exec {
         command::check(command).await?;
     }
-    let client = connect(global).await?;
+    let client = tokio::select! {
+        client = connect(global) => client?,
+        () = stop.told() => return Ok(()),
+    };
     let group = client.group(args.group.as_str());
     let reader = Reader::of_output();
     let window = args.window.unwrap_or(match args.exec {

@@ -10,10 +10,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{self, Ended};
-use super::consume::Stop;
-use crate::commands::ONE_SIGNAL_WITHIN;
 use crate::exit::Exit;
 use crate::output::remark;
+use crate::stop::{ONE_SIGNAL_WITHIN, Stop};
 
 /// What is run.
 pub(super) struct Plan {

@@ -1,7 +1,6 @@
 //! Shows groups, how far they are, and what is parked.
 
-use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::io::{self, Write};
 
 use clap::Args;
 use quorate_client::{Group, GroupConsumer, ParkedEvent};
@@ -14,12 +13,8 @@ use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::{EventLine, count_of, event_line, write_event_plain, write_json};
 use crate::query;
-use crate::reader::Reader;
-
-/// How often a group is looked at while it is watched.
-const WATCHED_EVERY: Duration = Duration::from_secs(1);
-/// Goes to the first line and empties the screen of a terminal.
-const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
+use crate::screen::write_line;
+use crate::watch::Watch;
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
@@ -137,16 +132,20 @@ fn write_table(output: &mut impl Write, groups: &[Group]) -> io::Result<()> {
     let width = width.max("group".len());
     let head = ("position", "behind", "retried", "parked", "strategy");
     let (floor, lag, failed, parked, strategy) = head;
-    writeln!(
+    let group = "group";
+    write_line(
         output,
-        "{:<width$}  {floor:>10}  {lag:>10}  {failed:>7}  {parked:>7}  {strategy}",
-        "group"
+        format_args!(
+            "{group:<width$}  {floor:>10}  {lag:>10}  {failed:>7}  {parked:>7}  {strategy}"
+        ),
     )?;
     for Group { name, floor, lag, failed, parked, settings, .. } in groups {
         let strategy = settings.strategy;
-        writeln!(
+        write_line(
             output,
-            "{name:<width$}  {floor:>10}  {lag:>10}  {failed:>7}  {parked:>7}  {strategy}"
+            format_args!(
+                "{name:<width$}  {floor:>10}  {lag:>10}  {failed:>7}  {parked:>7}  {strategy}"
+            ),
         )?;
     }
     writeln!(output, "{}", count_of(groups.len() as u64, "group"))
@@ -158,23 +157,18 @@ pub(super) async fn show(args: ShowArgs, global: &Global) -> Result<(), Exit> {
     if !args.watch {
         return Ok(io::stdout().write_all(&shown(&first, global.json())?)?);
     }
-    let (reader, is_drawn) = (Reader::of_output(), io::stdout().is_terminal() && !global.json());
+    let watch = Watch::new(global.json());
     let mut last = Vec::new();
     let mut group = first;
     loop {
-        let now = if is_drawn { shown(&group, false)? } else { line(&group, global.json())? };
-        if is_drawn || now != last {
-            let mut output = io::stdout().lock();
-            if is_drawn {
-                output.write_all(CLEAR)?;
-            }
-            output.write_all(&now)?;
-            output.flush()?;
+        let now =
+            if watch.is_drawn() { shown(&group, false)? } else { line(&group, global.json())? };
+        if watch.is_drawn() || now != last {
+            watch.show(&now)?;
             last = now;
         }
-        tokio::select! {
-            () = tokio::time::sleep(WATCHED_EVERY) => {}
-            () = reader.gone() => return Ok(()),
+        if !watch.goes_on().await {
+            return Ok(());
         }
         group = reference.show_as(global.consistency).await?;
     }
@@ -196,12 +190,14 @@ fn shown(group: &Group, json: bool) -> io::Result<Vec<u8>> {
     if json {
         return Ok(output);
     }
-    writeln!(output, "query      {}, after position {}", query::show(&group.query), group.after)?;
-    writeln!(output, "settings   {}", settings_of(&group.settings))?;
+    let query = query::show(&group.query);
+    write_line(&mut output, format_args!("query      {query}, after position {}", group.after))?;
+    write_line(&mut output, format_args!("settings   {}", settings_of(&group.settings)))?;
     let consumers = count_of(group.consumers.len() as u64, "consumer");
     writeln!(output, "consumers  {consumers}, {} in flight", group.in_flight)?;
     for GroupConsumer { name, in_flight, window, settled } in &group.consumers {
-        writeln!(output, "  {name}  {in_flight} of {window} in flight, {settled} settled")?;
+        let work = format_args!("{in_flight} of {window} in flight, {settled} settled");
+        write_line(&mut output, format_args!("  {name}  {work}"))?;
     }
     Ok(output)
 }
@@ -237,7 +233,9 @@ pub(super) async fn parked(args: ParkedArgs, global: &Global) -> Result<(), Exit
             None => writeln!(output, "{position:>8}  (removed)")?,
         }
         let tried = count_of(attempts.into(), "attempt");
-        writeln!(output, "{:>8}  after {tried}, {parked_at}: {reason}", "")?;
+        let indentation = format_args!("{:>8}", "");
+        let line = format_args!("{indentation}  after {tried}, {parked_at}: {reason}");
+        write_line(&mut output, line)?;
     }
     if !global.json() {
         writeln!(output, "{}", count_of(parked.len() as u64, "parked event"))?;

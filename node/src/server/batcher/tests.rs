@@ -9,7 +9,7 @@ use quorate_store::command::{encode_append, key_bytes};
 
 use super::super::admission::Admission;
 use super::super::anchor::Anchor;
-use super::super::pending::{Tenure, Waiter};
+use super::super::pending::{LeaderTerm, Reply};
 use super::*;
 
 /// An entry as it was proposed.
@@ -22,7 +22,7 @@ struct Proposed {
 struct Fake {
     proposed: mpsc::UnboundedSender<Proposed>,
     /// The reasons with which the next proposals are refused.
-    refusals: Mutex<Vec<Lost>>,
+    refusals: Mutex<Vec<ProposeError>>,
     pressure: f32,
     /// The number of calls for which there is no stamp yet.
     without_clocks: Mutex<u32>,
@@ -44,7 +44,7 @@ impl Proposer for Fake {
         self.pressure
     }
 
-    async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), Lost> {
+    async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), ProposeError> {
         if let Some(lost) = self.refusals.lock().expect("no panic before").pop() {
             return Err(lost);
         }
@@ -53,11 +53,11 @@ impl Proposer for Fake {
         Ok(())
     }
 
-    fn answer_after_look(&self, repeated: Pending, verdict: Verdict) {
+    fn answer_after_check(&self, repeated: Pending, verdict: Verdict) {
         let Verdict::Repeated(first) = verdict else { panic!("{verdict:?} needs no look") };
         // The answer for a repetition with the same id and different content.
         let problem = Rejection::IdReused(id(first.first_position.0)).into();
-        repeated.waiter.answer(Answer::Rejected(problem));
+        repeated.reply.answer(Answer::Rejected(problem));
     }
 }
 
@@ -70,15 +70,15 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(refusals: Vec<Lost>) -> Bench {
+    fn new(refusals: Vec<ProposeError>) -> Bench {
         Bench::under(0.0, refusals)
     }
 
-    fn under(pressure: f32, refusals: Vec<Lost>) -> Bench {
+    fn under(pressure: f32, refusals: Vec<ProposeError>) -> Bench {
         Bench::with(pressure, refusals, 0)
     }
 
-    fn with(pressure: f32, refusals: Vec<Lost>, without_clocks: u32) -> Bench {
+    fn with(pressure: f32, refusals: Vec<ProposeError>, without_clocks: u32) -> Bench {
         let (queue, waiting) = mpsc::unbounded_channel();
         let (sender, proposed) = mpsc::unbounded_channel();
         let (teller, answers) = mpsc::unbounded_channel();
@@ -88,17 +88,24 @@ impl Bench {
         Bench { queue, proposed, answers, teller, admission: Arc::new(Admission::new()) }
     }
 
-    async fn send(&self, number: u64, tenure: &Tenure, bytes: usize, deadline: Instant) {
-        self.send_append(number, tenure, &append(number, bytes), deadline).await;
+    async fn send(&self, number: u64, leader_term: &LeaderTerm, bytes: usize, deadline: Instant) {
+        self.send_append(number, leader_term, &append(number, bytes), deadline).await;
     }
 
-    async fn send_append(&self, number: u64, tenure: &Tenure, append: &Append, deadline: Instant) {
+    async fn send_append(
+        &self,
+        number: u64,
+        leader_term: &LeaderTerm,
+        append: &Append,
+        deadline: Instant,
+    ) {
         let (encoded, key_bytes) = (encode_append(append), key_bytes(append));
         let admitted = self.admission.admit(encoded.len(), far()).await.expect("room");
         let teller = self.teller.clone();
         let deliver = Box::new(move |answer| drop(teller.send((number, answer))));
-        let waiter = Waiter::new(deliver, admitted);
-        let pending = Pending { encoded, key_bytes, deadline, tenure: tenure.clone(), waiter };
+        let reply = Reply::new(deliver, admitted);
+        let pending =
+            Pending { encoded, key_bytes, deadline, leader_term: leader_term.clone(), reply };
         assert!(self.queue.send(pending).is_ok(), "the batcher is gone");
     }
 
@@ -140,14 +147,14 @@ fn appended(position: u64) -> Verdict {
 #[tokio::test(start_paused = true)]
 async fn what_waits_while_entries_are_in_flight_becomes_one_entry() {
     let mut bench = Bench::new(Vec::new());
-    let tenure = Tenure::new(Term(3));
+    let leader_term = LeaderTerm::new(Term(3));
     let mut in_flight = Vec::new();
     for number in 1..=4 {
-        bench.send(number, &tenure, 10, far()).await;
+        bench.send(number, &leader_term, 10, far()).await;
         in_flight.push(bench.proposed().await);
     }
     for number in 5..=9 {
-        bench.send(number, &tenure, 10, far()).await;
+        bench.send(number, &leader_term, 10, far()).await;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(bench.proposed.try_recv().is_err(), "a fifth entry is in flight");
@@ -165,7 +172,7 @@ async fn what_waits_while_entries_are_in_flight_becomes_one_entry() {
 #[tokio::test(start_paused = true)]
 async fn an_entry_has_one_term_and_stays_within_its_bound() {
     let mut bench = Bench::new(Vec::new());
-    let (old, new) = (Tenure::new(Term(3)), Tenure::new(Term(4)));
+    let (old, new) = (LeaderTerm::new(Term(3)), LeaderTerm::new(Term(4)));
     let mut blocked = Vec::new();
     for number in 0..4 {
         bench.send(number, &old, 10, far()).await;
@@ -177,7 +184,7 @@ async fn an_entry_has_one_term_and_stays_within_its_bound() {
     bench.send(14, &new, 10, far()).await;
     let mut entries = Vec::new();
     for entry in blocked {
-        (entry.done)(Err(Lost::Discarded));
+        (entry.done)(Err(ProposeError::Discarded));
     }
     for _ in 0..3 {
         entries.push(bench.proposed().await);
@@ -190,11 +197,11 @@ async fn an_entry_has_one_term_and_stays_within_its_bound() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_proposed_after_its_deadline_and_what_came_too_late_is_lost() {
     let mut bench = Bench::new(Vec::new());
-    let tenure = Tenure::new(Term(3));
-    bench.send(1, &tenure, 10, Instant::now()).await;
+    let leader_term = LeaderTerm::new(Term(3));
+    bench.send(1, &leader_term, 10, Instant::now()).await;
     let (number, answer) = bench.answer().await;
     assert_eq!((number, answer), (1, Answer::Lost(problem::expired())));
-    bench.send(2, &tenure, 10, far()).await;
+    bench.send(2, &leader_term, 10, far()).await;
     let entry = bench.proposed().await;
     (entry.done)(Ok(vec![appended(1)]));
     assert_eq!(bench.answer().await, (2, appended(1).into()));
@@ -203,18 +210,18 @@ async fn nothing_is_proposed_after_its_deadline_and_what_came_too_late_is_lost()
 #[tokio::test(start_paused = true)]
 async fn what_was_held_up_on_its_way_is_not_proposed_after_the_deadline_that_its_caller_meant() {
     let mut bench = Bench::new(Vec::new());
-    let tenure = Tenure::new(Term(3));
+    let leader_term = LeaderTerm::new(Term(3));
     let anchor = Anchor::now();
     tokio::time::advance(Duration::from_millis(20)).await;
     // The first message arrives; the caller gives both appends a second and a half from there.
     let deadline_ms = deadline_ms(Duration::from_millis(1_500));
     tokio::time::advance(Duration::from_secs(1)).await;
-    bench.send(1, &tenure, 10, anchor.deadline(deadline_ms)).await;
+    bench.send(1, &leader_term, 10, anchor.deadline(deadline_ms)).await;
     let entry = bench.proposed().await;
     (entry.done)(Ok(vec![appended(1)]));
     assert_eq!(bench.answer().await, (1, appended(1).into()));
     tokio::time::advance(Duration::from_millis(500)).await;
-    bench.send(2, &tenure, 10, anchor.deadline(deadline_ms)).await;
+    bench.send(2, &leader_term, 10, anchor.deadline(deadline_ms)).await;
     assert_eq!(bench.answer().await, (2, Answer::Lost(problem::expired())));
     assert!(bench.proposed.try_recv().is_err(), "proposed although it came too late");
 }
@@ -222,14 +229,14 @@ async fn what_was_held_up_on_its_way_is_not_proposed_after_the_deadline_that_its
 #[tokio::test(start_paused = true)]
 async fn what_was_proposed_and_lost_is_unknown_and_what_was_refused_is_not_appended() {
     for (refusals, outcome) in
-        [(vec![], Outcome::Unknown), (vec![Lost::NotLeader], Outcome::NotAppended)]
+        [(vec![], Outcome::Unknown), (vec![ProposeError::NotLeader], Outcome::NotAppended)]
     {
         let refused = !refusals.is_empty();
         let mut bench = Bench::new(refusals);
-        bench.send(1, &Tenure::new(Term(3)), 10, far()).await;
+        bench.send(1, &LeaderTerm::new(Term(3)), 10, far()).await;
         if !refused {
             let entry = bench.proposed().await;
-            (entry.done)(Err(Lost::Discarded));
+            (entry.done)(Err(ProposeError::Discarded));
         }
         match bench.answer().await {
             (1, Answer::Lost(problem)) => assert_eq!(problem.outcome, outcome),
@@ -240,12 +247,12 @@ async fn what_was_proposed_and_lost_is_unknown_and_what_was_refused_is_not_appen
 
 #[tokio::test(start_paused = true)]
 async fn what_a_leader_does_not_take_now_keeps_its_place_until_its_deadline() {
-    let mut bench = Bench::new(vec![Lost::NotNow; 3]);
-    let tenure = Tenure::new(Term(3));
+    let mut bench = Bench::new(vec![ProposeError::NotNow; 3]);
+    let leader_term = LeaderTerm::new(Term(3));
     let soon = Instant::now() + TRY_AGAIN_AFTER / 2;
-    bench.send(1, &tenure, 10, soon).await;
-    bench.send(2, &tenure, 10, far()).await;
-    bench.send(3, &tenure, 10, far()).await;
+    bench.send(1, &leader_term, 10, soon).await;
+    bench.send(2, &leader_term, 10, far()).await;
+    bench.send(3, &leader_term, 10, far()).await;
     assert_eq!(bench.answer().await, (1, Answer::Lost(problem::expired())));
     let entry = bench.proposed().await;
     (entry.done)(Ok(vec![appended(1), appended(2)]));
@@ -256,10 +263,10 @@ async fn what_a_leader_does_not_take_now_keeps_its_place_until_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_proposed_without_a_stamp_and_what_waits_for_one_keeps_its_place_and_deadline() {
     let mut bench = Bench::with(0.0, Vec::new(), 3);
-    let tenure = Tenure::new(Term(3));
-    bench.send(1, &tenure, 10, far()).await;
-    bench.send(2, &tenure, 10, Instant::now() + TRY_AGAIN_AFTER).await;
-    bench.send(3, &tenure, 10, far()).await;
+    let leader_term = LeaderTerm::new(Term(3));
+    bench.send(1, &leader_term, 10, far()).await;
+    bench.send(2, &leader_term, 10, Instant::now() + TRY_AGAIN_AFTER).await;
+    bench.send(3, &leader_term, 10, far()).await;
     let (number, lost) = bench.answer().await;
     assert!(matches!((number, lost), (2, Answer::Lost(_))));
     let proposed = bench.proposed().await;
@@ -271,7 +278,7 @@ async fn nothing_is_proposed_without_a_stamp_and_what_waits_for_one_keeps_its_pl
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_is_dropped_unanswered_leaves_nobody_waiting() {
     let mut bench = Bench::new(Vec::new());
-    bench.send(1, &Tenure::new(Term(3)), 10, far()).await;
+    bench.send(1, &LeaderTerm::new(Term(3)), 10, far()).await;
     drop(bench.proposed().await);
     match bench.answer().await {
         (1, Answer::Lost(problem)) => assert_eq!(problem.outcome, Outcome::Unknown),
@@ -282,7 +289,7 @@ async fn an_entry_that_is_dropped_unanswered_leaves_nobody_waiting() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_lost_an_append_gets_no_later_one_proposed() {
     let mut bench = Bench::new(Vec::new());
-    let (lost, other) = (Tenure::new(Term(3)), Tenure::new(Term(3)));
+    let (lost, other) = (LeaderTerm::new(Term(3)), LeaderTerm::new(Term(3)));
     lost.end();
     bench.send(1, &lost, 10, far()).await;
     bench.send(2, &other, 10, far()).await;
@@ -299,13 +306,13 @@ async fn a_session_that_lost_an_append_gets_no_later_one_proposed() {
 async fn under_pressure_entries_are_held_back_and_deadlines_still_hold() {
     for (pressure, held_back) in [(0.5, false), (1.0, true)] {
         let mut bench = Bench::under(pressure, Vec::new());
-        let tenure = Tenure::new(Term(3));
+        let leader_term = LeaderTerm::new(Term(3));
         let began = Instant::now();
-        bench.send(1, &tenure, 1024 * 1024, far()).await;
+        bench.send(1, &leader_term, 1024 * 1024, far()).await;
         let first = bench.proposed().await;
         assert!(began.elapsed() < Duration::from_millis(10), "an idle leader waits for nothing");
-        bench.send(2, &tenure, 10, began + Duration::from_millis(100)).await;
-        bench.send(3, &tenure, 10, far()).await;
+        bench.send(2, &leader_term, 10, began + Duration::from_millis(100)).await;
+        bench.send(3, &leader_term, 10, far()).await;
         let second = bench.proposed().await;
         assert_eq!(began.elapsed() > Duration::from_millis(200), held_back, "at {pressure}");
         (first.done)(Ok(vec![appended(1)]));
@@ -319,7 +326,7 @@ async fn under_pressure_keys_hold_back_as_the_chunk_size_counts_them() {
     let mut held_back = Vec::new();
     for tags in [0, 20] {
         let mut bench = Bench::under(1.0, Vec::new());
-        let tenure = Tenure::new(Term(3));
+        let leader_term = LeaderTerm::new(Term(3));
         let mut tagged = append(1, 0);
         let event = tagged.writes[0].events[0].clone();
         tagged.writes[0].events = (0..1000_u64)
@@ -330,9 +337,9 @@ async fn under_pressure_keys_hold_back_as_the_chunk_size_counts_them() {
             })
             .collect();
         let began = Instant::now();
-        bench.send_append(1, &tenure, &tagged, far()).await;
+        bench.send_append(1, &leader_term, &tagged, far()).await;
         let first = bench.proposed().await;
-        bench.send(2, &tenure, 10, far()).await;
+        bench.send(2, &leader_term, 10, far()).await;
         let second = bench.proposed().await;
         let counted = first.bytes as u64 + key_bytes(&tagged);
         let expected = Duration::from_nanos(counted * 256);
@@ -347,8 +354,8 @@ async fn under_pressure_keys_hold_back_as_the_chunk_size_counts_them() {
 #[tokio::test(start_paused = true)]
 async fn a_repetition_is_answered_after_a_look_at_its_content() {
     let mut bench = Bench::new(Vec::new());
-    let tenure = Tenure::new(Term(3));
-    bench.send(1, &tenure, 10, far()).await;
+    let leader_term = LeaderTerm::new(Term(3));
+    bench.send(1, &leader_term, 10, far()).await;
     let entry = bench.proposed().await;
     let Verdict::Appended(first) = appended(7) else { unreachable!("it is made so") };
     (entry.done)(Ok(vec![Verdict::Repeated(first)]));

@@ -1,4 +1,4 @@
-//! Tests of conditions with a log whose looks are given by the test.
+//! Tests of conditions with a log whose checks are given by the test.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -15,16 +15,16 @@ use super::*;
 
 #[derive(Default)]
 struct Fake {
-    looks: Mutex<VecDeque<Look>>,
+    checks: Mutex<VecDeque<ConditionCheck>>,
     /// The error of catching up.
-    lost: Option<Lost>,
+    lost: Option<ProposeError>,
     is_full: bool,
     caught_up: Mutex<u32>,
 }
 
 impl Log for Fake {
-    async fn look(&self, _: Arc<Append>) -> Result<Look, Problem> {
-        Ok(self.looks.lock().expect("no panic").pop_front().expect("a look too many"))
+    async fn check(&self, _: Arc<Append>) -> Result<ConditionCheck, Problem> {
+        Ok(self.checks.lock().expect("no panic").pop_front().expect("a look too many"))
     }
 
     fn has_room(&self) -> bool {
@@ -37,8 +37,8 @@ impl Log for Fake {
     }
 }
 
-fn log(looks: impl IntoIterator<Item = Look>) -> Fake {
-    Fake { looks: Mutex::new(looks.into_iter().collect()), ..Fake::default() }
+fn log(checks: impl IntoIterator<Item = ConditionCheck>) -> Fake {
+    Fake { checks: Mutex::new(checks.into_iter().collect()), ..Fake::default() }
 }
 
 fn append() -> Append {
@@ -49,12 +49,18 @@ fn append() -> Append {
     Append { conditions: vec![condition], ..Append::to(stream, Expectation::Any, vec![event]) }
 }
 
-fn conditional(tenure: &Tenure) -> Conditional {
+fn conditional(leader_term: &LeaderTerm) -> Conditional {
     let append = append();
     let encoded = encode_append(&append);
     let deadline = Instant::now() + Duration::from_secs(3600);
-    let looks = Arc::new(Semaphore::new(1));
-    Conditional { append: Arc::new(append), encoded, deadline, tenure: tenure.clone(), looks }
+    let permits = Arc::new(Semaphore::new(1));
+    Conditional {
+        append: Arc::new(append),
+        encoded,
+        deadline,
+        leader_term: leader_term.clone(),
+        permits,
+    }
 }
 
 fn violated() -> Answer {
@@ -74,13 +80,13 @@ fn appended() -> Appended {
 /// Answers the proposals in turn; returns the final answer and the proposed requests.
 async fn carry(log: &Fake, verdicts: Vec<Answer>) -> (Answer, Vec<Bytes>) {
     let (queue, mut waiting) = mpsc::unbounded_channel::<Pending>();
-    let carrying = conditional(&Tenure::new(Term(3))).carry(log, &queue);
+    let carrying = conditional(&LeaderTerm::new(Term(3))).carry(log, &queue);
     let answering = async {
         let mut proposed = Vec::new();
         for verdict in verdicts {
             let pending = waiting.recv().await.expect("something is proposed");
             proposed.push(pending.encoded);
-            pending.waiter.answer(verdict);
+            pending.reply.answer(verdict);
         }
         proposed
     };
@@ -95,7 +101,7 @@ fn through(position: u64) -> Bytes {
 
 #[tokio::test]
 async fn what_holds_is_proposed_with_the_position_it_holds_through() {
-    let log = log([Look::Holds(Position(8))]);
+    let log = log([ConditionCheck::Holds(Position(8))]);
     let (answer, proposed) = carry(&log, vec![Answer::Appended(appended())]).await;
     assert_eq!(answer, Answer::Appended(appended()));
     assert_eq!(proposed, [through(8)]);
@@ -104,7 +110,7 @@ async fn what_holds_is_proposed_with_the_position_it_holds_through() {
 
 #[tokio::test]
 async fn a_look_that_is_too_old_when_it_is_its_turn_is_taken_again_and_never_told() {
-    let log = log([8, 80, 800].map(|position| Look::Holds(Position(position))));
+    let log = log([8, 80, 800].map(|position| ConditionCheck::Holds(Position(position))));
     let too_old = || Answer::from(Verdict::Rejected(Rejection::CheckTooOld));
     let verdicts = vec![too_old(), too_old(), Answer::Appended(appended())];
     let (answer, proposed) = carry(&log, verdicts).await;
@@ -114,7 +120,7 @@ async fn a_look_that_is_too_old_when_it_is_its_turn_is_taken_again_and_never_tol
 
 #[tokio::test]
 async fn a_violation_is_refused_without_being_proposed_once_the_end_of_the_log_was_seen() {
-    let log = log([Look::Violated(violated()), Look::Violated(violated())]);
+    let log = log([ConditionCheck::Violated(violated()), ConditionCheck::Violated(violated())]);
     let (answer, _) = carry(&log, Vec::new()).await;
     assert_eq!(answer, violated());
     assert_eq!(*log.caught_up.lock().expect("no panic"), 1);
@@ -124,17 +130,21 @@ async fn a_violation_is_refused_without_being_proposed_once_the_end_of_the_log_w
 async fn what_shows_at_the_end_of_the_log_counts_and_not_the_violation_seen_before() {
     let repeated = Answer::Appended(appended());
     let log_with_the_first_attempt =
-        log([Look::Violated(violated()), Look::Answer(repeated.clone())]);
+        log([ConditionCheck::Violated(violated()), ConditionCheck::Answer(repeated.clone())]);
     assert_eq!(carry(&log_with_the_first_attempt, Vec::new()).await.0, repeated);
 
-    let truncated_meanwhile = log([Look::Violated(violated()), Look::Holds(Position(9))]);
+    let truncated_meanwhile =
+        log([ConditionCheck::Violated(violated()), ConditionCheck::Holds(Position(9))]);
     let (answer, proposed) = carry(&truncated_meanwhile, vec![repeated.clone()]).await;
     assert_eq!((answer, proposed), (repeated, vec![through(9)]));
 }
 
 #[tokio::test]
 async fn a_violation_is_nobodys_answer_where_the_end_of_the_log_cannot_be_seen() {
-    let log = Fake { lost: Some(Lost::Unavailable), ..log([Look::Violated(violated())]) };
+    let log = Fake {
+        lost: Some(ProposeError::Unavailable),
+        ..log([ConditionCheck::Violated(violated())])
+    };
     match carry(&log, Vec::new()).await.0 {
         Answer::Lost(problem) => {
             assert_eq!(
@@ -148,10 +158,10 @@ async fn a_violation_is_nobodys_answer_where_the_end_of_the_log_cannot_be_seen()
 
 #[tokio::test]
 async fn nothing_is_looked_at_or_proposed_for_a_session_that_is_over() {
-    let tenure = Tenure::new(Term(3));
-    tenure.end();
+    let leader_term = LeaderTerm::new(Term(3));
+    leader_term.end();
     let (queue, _waiting) = mpsc::unbounded_channel();
-    match conditional(&tenure).carry(&log([]), &queue).await {
+    match conditional(&leader_term).carry(&log([]), &queue).await {
         Answer::Lost(problem) => assert_eq!(problem.outcome, Outcome::NotAppended),
         other => panic!("{other:?}"),
     }
@@ -159,13 +169,13 @@ async fn nothing_is_looked_at_or_proposed_for_a_session_that_is_over() {
 
 #[tokio::test]
 async fn without_room_it_is_refused_and_with_room_again_the_session_ends() {
-    let tenure = Tenure::new(Term(3));
+    let leader_term = LeaderTerm::new(Term(3));
     let (queue, _waiting) = mpsc::unbounded_channel();
-    let holds = || [Look::Holds(Position(8))];
+    let holds = || [ConditionCheck::Holds(Position(8))];
     let full = Fake { is_full: true, ..log(holds()) };
-    assert_eq!(conditional(&tenure).carry(&full, &queue).await, Answer::NoRoom);
-    assert!(!tenure.has_ended(), "what makes room would be refused too");
-    match conditional(&tenure).carry(&log(holds()), &queue).await {
+    assert_eq!(conditional(&leader_term).carry(&full, &queue).await, Answer::NoRoom);
+    assert!(!leader_term.has_ended(), "what makes room would be refused too");
+    match conditional(&leader_term).carry(&log(holds()), &queue).await {
         Answer::Lost(problem) => assert_eq!(problem.outcome, Outcome::NotAppended),
         other => panic!("{other:?}"),
     }
@@ -173,15 +183,15 @@ async fn without_room_it_is_refused_and_with_room_again_the_session_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn no_look_begins_when_its_deadline_has_passed() {
-    let tenure = Tenure::new(Term(3));
+    let leader_term = LeaderTerm::new(Term(3));
     let (queue, _waiting) = mpsc::unbounded_channel();
-    let late = Conditional { deadline: Instant::now(), ..conditional(&tenure) };
+    let late = Conditional { deadline: Instant::now(), ..conditional(&leader_term) };
     match late.carry(&log([]), &queue).await {
         Answer::Lost(problem) => assert_eq!(problem, problem::expired()),
         other => panic!("{other:?}"),
     }
-    let waiting = conditional(&tenure);
-    let _taken = waiting.looks.clone().acquire_owned().await.expect("a place");
+    let waiting = conditional(&leader_term);
+    let _taken = waiting.permits.clone().acquire_owned().await.expect("a place");
     match waiting.carry(&log([]), &queue).await {
         Answer::Lost(problem) => assert_eq!(problem, problem::expired()),
         other => panic!("{other:?}"),

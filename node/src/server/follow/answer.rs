@@ -9,7 +9,7 @@ use quorate_raft::host::Host;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Follow, Mark, Step};
+use super::{Cursor, Follow, Step};
 use crate::server::problem;
 
 /// The messages of the answer. A client that does not read on costs its place and one message.
@@ -41,25 +41,26 @@ fn stops() -> Problem {
 
 fn wire_step(step: Step) -> Message {
     match step {
-        Step::Point { mark, snapshot } => Message::Point(v1::ReadPoint {
-            as_of: mark.position.0,
-            version: mark.version.map(u64::from),
+        Step::Point { cursor, snapshot, passed_over } => Message::Point(v1::ReadPoint {
+            as_of: cursor.position.0,
+            version: cursor.version.map(u64::from),
             snapshot: snapshot.map(v1::Snapshot::from),
+            snapshot_schema_passed_over: passed_over.unwrap_or_default(),
         }),
         Step::Events(events) => {
             let events = events.iter().map(|event| event.decode().into()).collect();
             Message::Events(v1::EventBatch { events })
         }
-        Step::CaughtUp(mark) => Message::CaughtUp(mark.into()),
-        Step::FellBehind(mark) => Message::FellBehind(mark.into()),
-        Step::Progress(mark) => Message::Progress(mark.into()),
+        Step::CaughtUp(cursor) => Message::CaughtUp(cursor.into()),
+        Step::FellBehind(cursor) => Message::FellBehind(cursor.into()),
+        Step::Progress(cursor) => Message::Progress(cursor.into()),
         Step::StillHere => Message::Events(v1::EventBatch::default()),
         Step::End => Message::End(v1::Empty {}),
     }
 }
 
-impl From<Mark> for v1::Mark {
-    fn from(mark: Mark) -> v1::Mark {
-        v1::Mark { position: mark.position.0, version: mark.version.map(u64::from) }
+impl From<Cursor> for v1::Cursor {
+    fn from(cursor: Cursor) -> v1::Cursor {
+        v1::Cursor { position: cursor.position.0, version: cursor.version.map(u64::from) }
     }
 }

@@ -11,9 +11,9 @@ use quorate_store::{Reader, StoredEvent};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Mark;
+use super::Cursor;
 use super::mailbox::Mailbox;
-use super::matching::{Board, Candidate, Demand};
+use super::matching::{Filter, MatchInput, SubscriptionIndex};
 
 /// The maximum bytes of events that are read at once.
 const READ_BYTES: usize = 1024 * 1024;
@@ -36,17 +36,17 @@ pub(crate) struct Live<H: Host> {
 
 /// Invariants:
 /// - everything up to `position` was handed out; it is never beyond what readers of the store see;
-/// - each reader that is not overrun is in `places` and on the board.
+/// - each reader that is not overrun is in `places` and on the index.
 #[derive(Default)]
 struct Readers {
     position: Position,
     places: BTreeMap<u64, Entry>,
-    board: Board,
+    index: SubscriptionIndex,
     next: u64,
 }
 
 struct Entry {
-    demand: Arc<Demand>,
+    filter: Arc<Filter>,
     mailbox: Arc<Mailbox>,
     /// True if the reader must learn of all that is committed.
     is_strict: bool,
@@ -80,7 +80,7 @@ impl<H: Host> Live<H> {
     }
 
     /// Adds a reader, whose mailbox receives at least the matching events that are applied after this call.
-    pub(super) fn join(self: &Arc<Self>, demand: &Arc<Demand>, is_strict: bool) -> Place {
+    pub(super) fn join(self: &Arc<Self>, filter: &Arc<Filter>, is_strict: bool) -> Place {
         let mut readers = self.lock();
         if readers.places.is_empty()
             && let Some(reader) = self.replica.reader()
@@ -89,10 +89,10 @@ impl<H: Host> Live<H> {
         }
         let number = readers.next;
         readers.next += 1;
-        let through = Mark { position: readers.position, version: None };
+        let through = Cursor { position: readers.position, version: None };
         let mailbox = Arc::new(Mailbox::new(through));
-        readers.board.add(number, demand);
-        let entry = Entry { demand: demand.clone(), mailbox: mailbox.clone(), is_strict };
+        readers.index.add(number, filter);
+        let entry = Entry { filter: filter.clone(), mailbox: mailbox.clone(), is_strict };
         readers.places.insert(number, entry);
         drop(readers);
         self.joined.notify_one();
@@ -128,8 +128,8 @@ impl<H: Host> Drop for Live<H> {
 
 impl Readers {
     fn remove(&mut self, number: u64) {
-        if let Some(Entry { demand, .. }) = self.places.remove(&number) {
-            self.board.remove(number, &demand);
+        if let Some(Entry { filter, .. }) = self.places.remove(&number) {
+            self.index.remove(number, &filter);
         }
     }
 
@@ -150,14 +150,14 @@ impl Readers {
     }
 
     fn hand_out_event(&mut self, event: &StoredEvent) {
-        let candidate = Candidate::new(event);
+        let input = MatchInput::new(event);
         let mut overrun = Vec::new();
         let mut detached = None;
-        self.board.visit(event, |number| {
+        self.index.visit(event, |number| {
             let Some(entry) = self.places.get(&number) else { return };
-            let version = entry.demand.stream.as_ref().map(|_| event.version);
-            let through = Mark { position: event.position, version };
-            if entry.demand.matches(&candidate) {
+            let version = entry.filter.stream.as_ref().map(|_| event.version);
+            let through = Cursor { position: event.position, version };
+            if entry.filter.matches(&input) {
                 let event = detached.get_or_insert_with(|| event.detached());
                 if !entry.mailbox.put(event, through) {
                     overrun.push(number);
@@ -175,11 +175,11 @@ impl Readers {
         for entry in std::mem::take(&mut self.places).into_values() {
             entry.mailbox.overrun();
         }
-        self.board = Board::default();
+        self.index = SubscriptionIndex::default();
     }
 
     fn tell_progress(&self) {
-        let through = Mark { position: self.position, version: None };
+        let through = Cursor { position: self.position, version: None };
         self.places.values().for_each(|entry| entry.mailbox.tell_progress(through));
     }
 }

@@ -7,7 +7,7 @@ use quorate_proto::Problem;
 use quorate_store::StoredEvent;
 use tokio::sync::Notify;
 
-use super::Mark;
+use super::Cursor;
 
 /// The maximum bytes of events that wait for one reader. Readers share the events, not their places.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
@@ -16,11 +16,11 @@ const WAITING_EVENTS_MAX: usize = 4096;
 
 /// The contents of a mailbox, as the reader takes them.
 #[derive(Debug)]
-pub(super) enum Letter {
+pub(super) enum Delivery {
     /// The next events, and the point up to which they are all that matches.
-    Events { events: Vec<StoredEvent>, through: Mark },
+    Events { events: Vec<StoredEvent>, through: Cursor },
     /// Nothing matched up to this point.
-    Nothing { through: Mark },
+    Nothing { through: Cursor },
     /// There was no room for the next event: the reader must continue from the store.
     Overrun,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Mailbox {
 struct Contents {
     events: VecDeque<StoredEvent>,
     bytes: usize,
-    through: Mark,
+    through: Cursor,
     is_overrun: bool,
     /// True if the reader is to receive the progress of the log although no event came.
     tells_progress: bool,
@@ -50,7 +50,7 @@ struct Contents {
 
 impl Mailbox {
     /// Makes an empty mailbox for a reader that reads everything up to `through` from the store itself.
-    pub(super) fn new(through: Mark) -> Mailbox {
+    pub(super) fn new(through: Cursor) -> Mailbox {
         let contents = Contents {
             events: VecDeque::new(),
             bytes: 0,
@@ -63,7 +63,7 @@ impl Mailbox {
     }
 
     /// Puts an event in. Returns false if there is no room, which ends the mailbox.
-    pub(super) fn put(&self, event: &StoredEvent, through: Mark) -> bool {
+    pub(super) fn put(&self, event: &StoredEvent, through: Cursor) -> bool {
         let mut contents = self.lock();
         let has_room = contents.events.len() < WAITING_EVENTS_MAX
             && (contents.events.is_empty() || contents.bytes + event.size() <= WAITING_BYTES_MAX);
@@ -80,12 +80,12 @@ impl Mailbox {
     }
 
     /// Records that the reader's stream has an event that does not match.
-    pub(super) fn pass(&self, through: Mark) {
+    pub(super) fn pass(&self, through: Cursor) {
         self.lock().through = through;
     }
 
     /// Records that nothing else matched up to a position.
-    pub(super) fn tell_progress(&self, through: Mark) {
+    pub(super) fn tell_progress(&self, through: Cursor) {
         {
             let mut contents = self.lock();
             contents.through.position = contents.through.position.max(through.position);
@@ -106,11 +106,11 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
-    /// Waits for the next letter; a letter has about `budget_bytes` of events, and at least one event.
-    pub(super) async fn take(&self, budget_bytes: usize) -> Result<Letter, Problem> {
+    /// Waits for the next delivery; a delivery has about `budget_bytes` of events, and at least one event.
+    pub(super) async fn take(&self, budget_bytes: usize) -> Result<Delivery, Problem> {
         loop {
-            if let Some(letter) = self.lock().take(budget_bytes)? {
-                return Ok(letter);
+            if let Some(delivery) = self.lock().take(budget_bytes)? {
+                return Ok(delivery);
             }
             self.arrived.notified().await;
         }
@@ -123,7 +123,7 @@ impl Mailbox {
 }
 
 impl Contents {
-    fn take(&mut self, budget_bytes: usize) -> Result<Option<Letter>, Problem> {
+    fn take(&mut self, budget_bytes: usize) -> Result<Option<Delivery>, Problem> {
         if let Some(problem) = &self.end {
             return Err(problem.clone());
         }
@@ -138,18 +138,19 @@ impl Contents {
         self.bytes -= bytes;
         if let Some(last) = events.last() {
             let all = self.through;
-            let here = Mark { position: last.position, version: all.version.map(|_| last.version) };
+            let here =
+                Cursor { position: last.position, version: all.version.map(|_| last.version) };
             let through = if self.events.is_empty() { all } else { here };
             if self.events.is_empty() {
                 // After a burst thousands of readers need not keep the room for the next one.
                 self.events = VecDeque::new();
             }
-            return Ok(Some(Letter::Events { events, through }));
+            return Ok(Some(Delivery::Events { events, through }));
         }
         if self.is_overrun {
-            return Ok(Some(Letter::Overrun));
+            return Ok(Some(Delivery::Overrun));
         }
         let tells = std::mem::take(&mut self.tells_progress);
-        Ok(tells.then_some(Letter::Nothing { through: self.through }))
+        Ok(tells.then_some(Delivery::Nothing { through: self.through }))
     }
 }

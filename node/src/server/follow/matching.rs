@@ -9,20 +9,20 @@ use quorate_store::{Key, StoredEvent};
 
 /// The events that a reader wants.
 #[derive(Debug)]
-pub(super) struct Demand {
+pub(super) struct Filter {
     query: Query,
     with_system: bool,
     /// The one stream that the reader reads, if it reads only one.
     pub(super) stream: Option<StreamName>,
 }
 
-impl Demand {
-    pub(super) fn of(read: &Read) -> Demand {
+impl Filter {
+    pub(super) fn of(read: &Read) -> Filter {
         let stream = match &read.source {
             Source::Stream { stream, .. } => Some(stream.clone()),
             Source::Query(_) => None,
         };
-        Demand { query: read.source.to_query(), with_system: read.with_system, stream }
+        Filter { query: read.source.to_query(), with_system: read.with_system, stream }
     }
 
     #[cfg(test)]
@@ -31,14 +31,14 @@ impl Demand {
     }
 
     /// Returns true if the reader wants this event.
-    pub(super) fn matches(&self, event: &Candidate<'_>) -> bool {
+    pub(super) fn matches(&self, event: &MatchInput<'_>) -> bool {
         if self.query.items.is_empty() {
             return self.with_system || !event.is_system();
         }
         self.query.items.iter().any(|item| self.item_matches(item, event))
     }
 
-    fn item_matches(&self, item: &QueryItem, event: &Candidate<'_>) -> bool {
+    fn item_matches(&self, item: &QueryItem, event: &MatchInput<'_>) -> bool {
         let QueryItem { scope, types, tags, correlation } = item;
         if let Some(Scope::Stream(stream)) = scope
             && types.is_empty()
@@ -84,14 +84,14 @@ fn keys_of(item: &QueryItem) -> Option<Vec<Key>> {
 }
 
 /// An event that was applied, decoded at most once for all readers.
-pub(super) struct Candidate<'a> {
+pub(super) struct MatchInput<'a> {
     pub(super) stored: &'a StoredEvent,
     decoded: OnceCell<RecordedEvent>,
 }
 
-impl<'a> Candidate<'a> {
-    pub(super) fn new(stored: &'a StoredEvent) -> Candidate<'a> {
-        Candidate { stored, decoded: OnceCell::new() }
+impl<'a> MatchInput<'a> {
+    pub(super) fn new(stored: &'a StoredEvent) -> MatchInput<'a> {
+        MatchInput { stored, decoded: OnceCell::new() }
     }
 
     fn decoded(&self) -> &RecordedEvent {
@@ -105,18 +105,18 @@ impl<'a> Candidate<'a> {
 
 /// The readers by the keys that they wait for.
 ///
-/// Invariant: a reader is listed under each key of its demand or, if it has none, in `everything`, and nowhere
+/// Invariant: a reader is listed under each key of its filter or, if it has none, in `everything`, and nowhere
 /// else; there is no empty set.
 #[derive(Debug, Default)]
-pub(super) struct Board {
+pub(super) struct SubscriptionIndex {
     streams: HashMap<StreamName, BTreeSet<u64>>,
     others: HashMap<Key, BTreeSet<u64>>,
     everything: BTreeSet<u64>,
 }
 
-impl Board {
-    pub(super) fn add(&mut self, reader: u64, demand: &Demand) {
-        let Some(keys) = demand.keys() else {
+impl SubscriptionIndex {
+    pub(super) fn add(&mut self, reader: u64, filter: &Filter) {
+        let Some(keys) = filter.keys() else {
             self.everything.insert(reader);
             return;
         };
@@ -128,8 +128,8 @@ impl Board {
         }
     }
 
-    pub(super) fn remove(&mut self, reader: u64, demand: &Demand) {
-        let Some(keys) = demand.keys() else {
+    pub(super) fn remove(&mut self, reader: u64, filter: &Filter) {
+        let Some(keys) = filter.keys() else {
             self.everything.remove(&reader);
             return;
         };

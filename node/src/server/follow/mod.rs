@@ -34,8 +34,8 @@ pub(crate) use answer::stream;
 pub(crate) use live::Live;
 
 use live::Place;
-use mailbox::Letter;
-use matching::Demand;
+use mailbox::Delivery;
+use matching::Filter;
 
 /// How many pages are looked at in one go: what finds nothing must come back now and then, to learn that its
 /// reader has left, and to tell it that this node still looks.
@@ -43,7 +43,7 @@ const PAGES_PER_STEP_MAX: usize = 16;
 
 /// Where a reader stands: everything that matches up to here was given out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct Cursor {
     pub(crate) position: Position,
     /// Of a stream.
     pub(crate) version: Option<Version>,
@@ -54,14 +54,16 @@ pub(crate) struct Mark {
 pub(crate) enum Step {
     /// The first: the point up to which it catches up first, and the snapshot that was asked for.
     Point {
-        mark: Mark,
+        cursor: Cursor,
         snapshot: Option<RecordedSnapshot>,
+        /// The schema of a snapshot that the reader does not understand.
+        passed_over: Option<u32>,
     },
     /// Never empty.
     Events(Vec<StoredEvent>),
-    CaughtUp(Mark),
-    FellBehind(Mark),
-    Progress(Mark),
+    CaughtUp(Cursor),
+    FellBehind(Cursor),
+    Progress(Cursor),
     /// There is nothing to tell, and this node still looks or waits.
     StillHere,
     /// The limit of the read was given out.
@@ -72,15 +74,15 @@ pub(crate) enum Step {
 ///
 /// Invariants:
 /// - events are given out in the order of the log, each once;
-/// - `mark` never goes back, and nothing that matches above it was given out;
-/// - no mark is told before this node has reached the bound that the reader resumes after.
+/// - `cursor` never goes back, and nothing that matches above it was given out;
+/// - no cursor is told before this node has reached the bound that the reader resumes after.
 pub(crate) struct Follow<H: Host> {
     live: Arc<Live<H>>,
     reader: Reader,
     /// What is still to be read.
     read: Read,
-    demand: Arc<Demand>,
-    mark: Mark,
+    filter: Arc<Filter>,
+    cursor: Cursor,
     phase: Phase,
     /// Whether it was told that it has caught up, and not that it fell behind since.
     is_caught_up: bool,
@@ -97,12 +99,12 @@ enum Phase {
 }
 
 impl<H: Host> Follow<H> {
-    /// A reader of what `read` asks for, on a node that has reached what its consistency demands.
+    /// A reader of what `read` asks for, on a node that has reached what its consistency filters.
     pub(crate) fn begin(live: Arc<Live<H>>, reader: Reader, read: Read) -> Follow<H> {
-        let demand = Arc::new(Demand::of(&read));
-        let mark = Mark::default();
+        let filter = Arc::new(Filter::of(&read));
+        let cursor = Cursor::default();
         let phase = Phase::Beginning;
-        Follow { live, reader, read, demand, mark, phase, is_caught_up: false }
+        Follow { live, reader, read, filter, cursor, phase, is_caught_up: false }
     }
 
     /// The next thing to tell. It waits while there is nothing. If it is cancelled, the reader is of no use any more.
@@ -125,14 +127,16 @@ impl<H: Host> Follow<H> {
     /// Begins the first scan.
     async fn point(&mut self) -> Result<Step, Problem> {
         let scan = self.scan().await?;
-        let mark = Mark { position: scan.as_of(), version: scan.version() };
-        let snapshot = scan.snapshot().cloned();
+        let cursor = Cursor { position: scan.as_of(), version: scan.version() };
+        let (snapshot, passed_over) =
+            (scan.snapshot().cloned(), scan.snapshot_schema_passed_over());
         if let Some(snapshot) = &snapshot {
             self.read.bounds.after = snapshot.snapshot.version.0;
         }
         self.read.with_snapshot = false;
+        self.read.snapshot_schema_max = None;
         self.phase = Phase::CatchingUp { scan: Some(scan), place: None };
-        Ok(Step::Point { mark, snapshot })
+        Ok(Step::Point { cursor, snapshot, passed_over })
     }
 
     /// Goes on with the scan; at its end takes a place with what is applied, or goes on to that.
@@ -152,15 +156,15 @@ impl<H: Host> Follow<H> {
             return Ok(Some(self.give_out(events).unwrap_or(Step::StillHere)));
         }
         let step = self.give_out(events);
-        self.pass(Mark { position: as_of, version });
+        self.pass(Cursor { position: as_of, version });
         self.phase = match place {
             Some(place) => Phase::Live(place),
             None if is_present(Defect::NoSecondLook) => {
-                Phase::Live(self.live.join(&self.demand, self.is_strict()))
+                Phase::Live(self.live.join(&self.filter, self.is_strict()))
             }
             // The long way is behind it; the rest is short, and what comes meanwhile is kept.
             None => {
-                let place = self.live.join(&self.demand, self.is_strict());
+                let place = self.live.join(&self.filter, self.is_strict());
                 Phase::CatchingUp { scan: None, place: Some(place) }
             }
         };
@@ -172,30 +176,30 @@ impl<H: Host> Follow<H> {
         let Phase::Live(place) = &self.phase else { return Ok(None) };
         if !self.is_caught_up && self.has_resumed() {
             self.is_caught_up = true;
-            return Ok(Some(Step::CaughtUp(self.mark)));
+            return Ok(Some(Step::CaughtUp(self.cursor)));
         }
-        let Ok(letter) = timeout(LIFE_SIGN_EVERY, place.mailbox.take(READ_MESSAGE_BYTES)).await
+        let Ok(delivery) = timeout(LIFE_SIGN_EVERY, place.mailbox.take(READ_MESSAGE_BYTES)).await
         else {
             return Ok(Some(Step::StillHere));
         };
-        match letter? {
-            Letter::Events { events, through } => {
-                let mark = self.mark;
-                let is_new = |event: &StoredEvent| event.position > mark.position;
+        match delivery? {
+            Delivery::Events { events, through } => {
+                let cursor = self.cursor;
+                let is_new = |event: &StoredEvent| event.position > cursor.position;
                 let new = events.into_iter().filter(is_new).collect();
                 let step = self.give_out(new);
                 self.pass(through);
                 Ok(step)
             }
-            Letter::Nothing { through } => {
+            Delivery::Nothing { through } => {
                 self.pass(through);
                 let tells = self.is_caught_up && self.has_resumed();
-                Ok(tells.then_some(Step::Progress(self.mark)))
+                Ok(tells.then_some(Step::Progress(self.cursor)))
             }
-            Letter::Overrun => {
+            Delivery::Overrun => {
                 self.phase = Phase::CatchingUp { scan: None, place: None };
                 let was_caught_up = std::mem::take(&mut self.is_caught_up);
-                Ok(was_caught_up.then_some(Step::FellBehind(self.mark)))
+                Ok(was_caught_up.then_some(Step::FellBehind(self.cursor)))
             }
         }
     }
@@ -209,7 +213,7 @@ impl<H: Host> Follow<H> {
         }
         let last = events.last()?;
         let version = self.of_stream().then_some(last.version);
-        self.pass(Mark { position: last.position, version });
+        self.pass(Cursor { position: last.position, version });
         Some(Step::Events(events))
     }
 
@@ -220,26 +224,26 @@ impl<H: Host> Follow<H> {
         number > after && from.is_none_or(|from| from <= event.recorded_at)
     }
 
-    fn pass(&mut self, mark: Mark) {
-        self.mark.position = self.mark.position.max(mark.position);
-        self.mark.version = self.mark.version.max(mark.version);
+    fn pass(&mut self, cursor: Cursor) {
+        self.cursor.position = self.cursor.position.max(cursor.position);
+        self.cursor.version = self.cursor.version.max(cursor.version);
     }
 
     /// Whether this node has reached what the reader resumes after.
     fn has_resumed(&self) -> bool {
         let after = self.read.bounds.after;
-        match self.mark.version {
+        match self.cursor.version {
             Some(version) => version.0 >= after,
-            None => self.mark.position.0 >= after,
+            None => self.cursor.position.0 >= after,
         }
     }
 
     /// A scan of what is still to be read.
     async fn scan(&self) -> Result<Box<Scan>, Problem> {
         let mut read = self.read.clone();
-        let passed = match self.mark.version {
+        let passed = match self.cursor.version {
             Some(version) => version.0,
-            None => self.mark.position.0,
+            None => self.cursor.position.0,
         };
         read.bounds.after = read.bounds.after.max(passed);
         let reader = self.reader.clone();

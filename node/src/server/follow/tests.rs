@@ -14,9 +14,9 @@ use quorate_proto::{
 use quorate_store::vfs::MemVfs;
 use quorate_store::{Entry, Options, Payload, Store, StoredEvent, command};
 
-use super::Mark;
-use super::mailbox::{Letter, Mailbox};
-use super::matching::{Board, Candidate, Demand};
+use super::Cursor;
+use super::mailbox::{Delivery, Mailbox};
+use super::matching::{Filter, MatchInput, SubscriptionIndex};
 
 const STREAMS: [&str; 5] = ["order-1", "order-2", "acme/order-1", "acme/eu/bill-1", "bill-2"];
 const TYPES: [&str; 3] = ["Paid", "Sent", "Lost"];
@@ -104,34 +104,34 @@ proptest! {
         queries in prop::collection::vec(prop::collection::vec(item(), 0..3), 1..8),
     ) {
         let events = events.into_iter().map(|(at, event)| (stream(at), event)).collect();
-        let demands: Vec<Demand> = queries
+        let filters: Vec<Filter> = queries
             .into_iter()
-            .map(|items| Demand::of(&Read::query(Query { items })))
+            .map(|items| Filter::of(&Read::query(Query { items })))
             .collect();
-        let mut board = Board::default();
-        for (number, demand) in demands.iter().enumerate() {
-            board.add(number as u64, demand);
+        let mut index = SubscriptionIndex::default();
+        for (number, filter) in filters.iter().enumerate() {
+            index.add(number as u64, filter);
         }
         for stored in applied(events) {
-            let candidate = Candidate::new(&stored);
+            let input = MatchInput::new(&stored);
             let mut found = Vec::new();
-            board.visit(&stored, |number| {
-                if demands[number as usize].matches(&candidate) {
+            index.visit(&stored, |number| {
+                if filters[number as usize].matches(&input) {
                     found.push(number as usize);
                 }
             });
             let decoded = stored.decode();
-            let expected: Vec<usize> = (0..demands.len())
-                .filter(|number| demands[*number].query().matches_event(&decoded))
+            let expected: Vec<usize> = (0..filters.len())
+                .filter(|number| filters[*number].query().matches_event(&decoded))
                 .collect();
             let each_once: BTreeSet<usize> = found.iter().copied().collect();
             prop_assert_eq!(found.len(), each_once.len(), "somebody was visited twice");
             prop_assert_eq!(each_once.into_iter().collect::<Vec<_>>(), expected);
         }
-        for (number, demand) in demands.iter().enumerate() {
-            board.remove(number as u64, demand);
+        for (number, filter) in filters.iter().enumerate() {
+            index.remove(number as u64, filter);
         }
-        prop_assert!(board.is_empty(), "who left is still waited on");
+        prop_assert!(index.is_empty(), "who left is still waited on");
     }
 }
 
@@ -144,8 +144,8 @@ fn numbered(count: u128, bytes: usize) -> Vec<StoredEvent> {
     applied(events.collect())
 }
 
-fn at(position: u64) -> Mark {
-    Mark { position: Position(position), version: Some(Version(position)) }
+fn at(position: u64) -> Cursor {
+    Cursor { position: Position(position), version: Some(Version(position)) }
 }
 
 fn put_all(mailbox: &Mailbox, events: &[StoredEvent]) -> usize {
@@ -154,38 +154,39 @@ fn put_all(mailbox: &Mailbox, events: &[StoredEvent]) -> usize {
 
 #[tokio::test]
 async fn a_mailbox_gives_out_what_came_in_order_and_tells_how_far_that_is() {
-    let mailbox = Mailbox::new(Mark::default());
+    let mailbox = Mailbox::new(Cursor::default());
     let events = numbered(4, 10);
     assert_eq!(put_all(&mailbox, &events), 4);
-    let Letter::Events { events: first, through } = mailbox.take(1).await.expect("a letter") else {
+    let Delivery::Events { events: first, through } = mailbox.take(1).await.expect("a delivery")
+    else {
         panic!("events are there");
     };
     assert_eq!((first.len(), through), (1, at(1)), "the budget ends it after one");
-    let letter = mailbox.take(usize::MAX).await.expect("a letter");
-    let Letter::Events { events: rest, through } = letter else { panic!("events are there") };
+    let delivery = mailbox.take(usize::MAX).await.expect("a delivery");
+    let Delivery::Events { events: rest, through } = delivery else { panic!("events are there") };
     assert_eq!((&rest[..], through), (&events[1..], at(4)));
-    mailbox.tell_progress(Mark { position: Position(9), version: None });
-    let letter = mailbox.take(1).await.expect("a letter");
-    let Letter::Nothing { through } = letter else { panic!("nothing came") };
-    assert_eq!(through, Mark { position: Position(9), version: Some(Version(4)) });
+    mailbox.tell_progress(Cursor { position: Position(9), version: None });
+    let delivery = mailbox.take(1).await.expect("a delivery");
+    let Delivery::Nothing { through } = delivery else { panic!("nothing came") };
+    assert_eq!(through, Cursor { position: Position(9), version: Some(Version(4)) });
 }
 
 /// A stopped reader must neither use memory nor be cut off: it finds the rest in the store.
 #[tokio::test]
 async fn a_mailbox_that_is_full_takes_nothing_more_and_says_so_behind_what_it_holds() {
-    let mailbox = Mailbox::new(Mark::default());
+    let mailbox = Mailbox::new(Cursor::default());
     let events = numbered(40, 100_000);
     let taken = put_all(&mailbox, &events);
     assert!((5..20).contains(&taken), "a mailbox held {taken} events of 100 kB");
     let mut given_out = 0;
     loop {
-        match mailbox.take(150_000).await.expect("a letter") {
-            Letter::Events { events, through } => {
+        match mailbox.take(150_000).await.expect("a delivery") {
+            Delivery::Events { events, through } => {
                 given_out += events.len();
                 assert_eq!(through, at(given_out as u64));
             }
-            Letter::Overrun => break,
-            Letter::Nothing { .. } => panic!("it was overrun"),
+            Delivery::Overrun => break,
+            Delivery::Nothing { .. } => panic!("it was overrun"),
         }
     }
     assert_eq!(given_out, taken);
@@ -193,7 +194,7 @@ async fn a_mailbox_that_is_full_takes_nothing_more_and_says_so_behind_what_it_ho
 
 #[tokio::test]
 async fn a_mailbox_that_is_ended_tells_why() {
-    let mailbox = Mailbox::new(Mark::default());
+    let mailbox = Mailbox::new(Cursor::default());
     mailbox.end(Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, "lost"));
     let told = mailbox.take(1).await.expect_err("an end");
     assert_eq!(told.kind, ErrorKind::Unavailable);

@@ -12,16 +12,16 @@ use quorate_store::defect::{Defect, is_present};
 mod batch;
 mod begun;
 mod consumers;
-mod lanes;
 mod retry;
+mod stream_queues;
 #[cfg(test)]
 mod tests;
 
 use batch::{Batch, Change, Kind};
-use lanes::Lane;
 
 pub(crate) use consumers::{Consumer, ConsumerId};
 use consumers::{Consumers, Seen};
+use stream_queues::StreamQueue;
 
 /// Bytes of events that wait in memory for a consumer; beyond, no more are taken in.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -108,7 +108,7 @@ struct Body<E> {
 /// - `holding` has every position that was taken in and of which no proposal spoke yet: the floor stays below
 ///   all of them;
 /// - with [`Strategy::ByStream`] at most one entry of a stream is ready, with a consumer or to be tried again:
-///   the one that `lanes` names; the others wait, in order;
+///   the one that `stream_queues` names; the others wait, in order;
 /// - `holding`, `above` and the batch in flight together grow no further than the group's window: so does what
 ///   the log keeps of what is settled above the floor;
 /// - a consumer holds no more than its window.
@@ -120,7 +120,7 @@ pub(crate) struct Dispatcher<E> {
     /// What can be handed out now, the lowest first.
     ready: BTreeSet<Position>,
     waiting_bytes: usize,
-    lanes: HashMap<StreamName, Lane>,
+    stream_queues: HashMap<StreamName, StreamQueue>,
     /// Message timeouts and retries, by time.
     timers: BTreeSet<(Timestamp, Position)>,
     /// What is to be tried again at some time.
@@ -155,7 +155,7 @@ impl<E> Dispatcher<E> {
             entries: BTreeMap::new(),
             ready: BTreeSet::new(),
             waiting_bytes: 0,
-            lanes: HashMap::new(),
+            stream_queues: HashMap::new(),
             timers: BTreeSet::new(),
             retrying: BTreeSet::new(),
             read: floor,
@@ -455,7 +455,7 @@ impl<E> Dispatcher<E> {
     /// An event is settled or parked: what its stream has next goes on.
     fn end(&mut self, position: Position, kind: Kind, confirm: Option<(ConsumerId, u64)>) {
         let Some(entry) = self.remove(position) else { return };
-        self.leave_lane(position, entry.stream);
+        self.leave_queue(position, entry.stream);
         self.note(position, kind, confirm);
     }
 

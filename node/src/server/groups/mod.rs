@@ -2,21 +2,21 @@
 //!
 //! ```text
 //! consumer → service (any node) → pass → passed (the leader) ─┐
-//!                    └──────── on the leader ─────────────────┴→ seat → owner (one task per group and term)
+//!                    └──────── on the leader ─────────────────┴→ connection → owner (one task per group and term)
 //! follow → feed → owner → dispatcher → outbox → consumer
 //!                            └→ outcomes of events → the log, one proposal at a time → confirmations
 //! ```
 
+mod accept_forwarded;
 mod clock;
+mod connection;
 mod dispatcher;
 mod events;
 mod feed;
+mod forward_consumer;
+mod leadership;
 mod outbox;
 mod owner;
-mod pass;
-mod passed;
-mod reign;
-mod seat;
 mod service;
 mod show;
 mod takeover;
@@ -35,10 +35,10 @@ use tonic::transport::Channel;
 use super::appends::Appends;
 use super::follow::Live;
 use super::problem;
+use leadership::LeadershipWatch;
 use owner::{Input, Seated, Watched};
-use reign::Reign;
 
-pub(crate) use passed::PassService;
+pub(crate) use accept_forwarded::PassService;
 pub(crate) use service::GroupsService;
 
 /// The maximum number of inputs that wait for an owner; senders of more inputs wait too.
@@ -49,7 +49,7 @@ pub(crate) struct Groups<H: Host> {
     appends: Arc<Appends<H>>,
     live: Arc<Live<H>>,
     stopping: CancellationToken,
-    reign: watch::Receiver<Reign>,
+    leadership: watch::Receiver<LeadershipWatch>,
     owners: Mutex<HashMap<GroupName, Handle>>,
     /// The connection to the newest leader other than this node, with the leader's address.
     connection: Mutex<Option<(String, Channel)>>,
@@ -78,9 +78,9 @@ impl<H: Host> Groups<H> {
         live: Arc<Live<H>>,
         stopping: CancellationToken,
     ) -> Arc<Groups<H>> {
-        let reign = reign::watch(appends.replica.clone());
+        let leadership = leadership::watch(appends.replica.clone());
         let (owners, connection) = (Mutex::default(), Mutex::default());
-        Arc::new(Groups { appends, live, stopping, reign, owners, connection })
+        Arc::new(Groups { appends, live, stopping, leadership, owners, connection })
     }
 
     /// Waits until a leader is known, and returns the place of the owners.

@@ -15,13 +15,13 @@ use quorate_store::{GroupState, Reader, StoredEvent};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::pending::{Answer, Tenure, Waiter};
+use super::super::pending::{Answer, LeaderTerm, Reply};
 use super::super::problem;
 use super::clock::Clock;
 use super::dispatcher::{ConsumerId, Dispatcher, Handed, Left, Taken};
 use super::feed::{self, Fed};
+use super::leadership::LeadershipWatch;
 use super::outbox::{Outbox, Outgoing};
-use super::reign::Reign;
 use super::{Groups, events, not_found, takeover, unavailable};
 
 mod inputs;
@@ -85,7 +85,7 @@ struct Consumer {
 struct Owner<H: Host> {
     groups: Arc<Groups<H>>,
     name: GroupName,
-    tenure: Tenure,
+    leader_term: LeaderTerm,
     reader: Reader,
     clock: Clock,
     dispatcher: Dispatcher<StoredEvent>,
@@ -110,14 +110,14 @@ pub(super) async fn run<H: Host>(
     term: Term,
     mut inbox: mpsc::Receiver<Input>,
 ) {
-    let mut reign = groups.reign.clone();
+    let mut leadership = groups.leadership.clone();
     // What it tells from then on is news.
-    let _ = reign.wait_for(|reign| reign.has_reached(term)).await;
+    let _ = leadership.wait_for(|leadership| leadership.has_reached(term)).await;
     let mut owner = match Owner::take_over(groups, name, term).await {
         Ok(owner) => owner,
         Err(problem) => return refuse(inbox, &problem),
     };
-    let ended = owner.serve(&mut inbox, &mut reign).await;
+    let ended = owner.serve(&mut inbox, &mut leadership).await;
     refuse_later(&mut inbox);
     owner.end(ended).await;
 }
@@ -153,7 +153,7 @@ impl<H: Host> Owner<H> {
         let clock = Clock::start(stamp, reader.point().recorded_at);
         Ok(Owner {
             name,
-            tenure: Tenure::new(term),
+            leader_term: LeaderTerm::new(term),
             reader,
             clock,
             dispatcher: Dispatcher::new(definition.settings, known),
@@ -173,7 +173,7 @@ impl<H: Host> Owner<H> {
     async fn serve(
         &mut self,
         inbox: &mut mpsc::Receiver<Input>,
-        reign: &mut watch::Receiver<Reign>,
+        leadership: &mut watch::Receiver<LeadershipWatch>,
     ) -> Option<Problem> {
         let stopping = self.groups.stopping.clone();
         let mut was_asked = false;
@@ -192,9 +192,9 @@ impl<H: Host> Owner<H> {
             let went = tokio::select! {
                 biased;
                 () = stopping.cancelled() => Err(problem::stopping(Outcome::NotAppended)),
-                changed = reign.changed() => match changed {
+                changed = leadership.changed() => match changed {
                     Ok(()) => {
-                        let now = *reign.borrow_and_update();
+                        let now = *leadership.borrow_and_update();
                         self.look(now).await
                     }
                     Err(_) => Err(problem::stopping(Outcome::NotAppended)),
@@ -293,10 +293,10 @@ impl<H: Host> Owner<H> {
         let Some(progress) = self.dispatcher.propose(goes_on) else { return };
         let (sender, receiver) = oneshot::channel();
         let deliver = Box::new(move |answer| drop(sender.send(answer)));
-        let waiter = Waiter::without_room(deliver);
-        let encoded = encode_group_progress(&self.name, self.tenure.term, &progress);
+        let reply = Reply::without_room(deliver);
+        let encoded = encode_group_progress(&self.name, self.leader_term.term, &progress);
         debug_assert_eq!(GroupRequest::Progress(progress).check(), Ok(()));
-        self.groups.appends.tell_progress(&self.tenure, encoded, waiter);
+        self.groups.appends.tell_progress(&self.leader_term, encoded, reply);
         self.proposal = Some(receiver);
     }
 
@@ -345,8 +345,8 @@ impl<H: Host> Owner<H> {
     }
 
     /// The leadership or some group changed.
-    async fn look(&mut self, reign: Reign) -> Result<(), Problem> {
-        if reign.leads_in != Some(self.tenure.term) {
+    async fn look(&mut self, leadership: LeadershipWatch) -> Result<(), Problem> {
+        if leadership.leads_in != Some(self.leader_term.term) {
             return Err(unavailable("the leader changed"));
         }
         match self.reader.group_revision(&self.name) {

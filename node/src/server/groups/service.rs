@@ -21,8 +21,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::super::appends::{Prepared, Taken, deadline_of};
 use super::super::{problem, read};
+use super::connection::{ConsumerConnection, ConsumerMessage};
 use super::dispatcher::Left;
-use super::seat::{Said, Seat};
 use super::{Groups, Place, not_found, show};
 
 /// How long a consumer may take to say which group it joins.
@@ -51,7 +51,7 @@ impl<H: Host> GroupsService<H> {
         let prepared = Prepared::from((name.clone(), id, request));
         match self.groups.appends.take(prepared, deadline).await? {
             Taken::Group(outcome) => Ok(Response::new(done(&name, outcome)?)),
-            Taken::Appended(_) | Taken::Kept(_) => Err(problem::misanswered().into()),
+            Taken::Appended(_) | Taken::SnapshotStored(_) => Err(problem::misanswered().into()),
         }
     }
 
@@ -75,8 +75,8 @@ impl<H: Host> GroupsService<H> {
         match after <= end {
             true => Ok(()),
             false => {
-                let end = format!("the log ends at position {end}");
-                Err(read::from_the_future(after.0, &end))
+                let end = format_args!("the log ends at position {end}");
+                Err(Invalid::from_the_future(after.0, end).into())
             }
         }
     }
@@ -245,9 +245,10 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         match self.groups.place(deadline).await? {
             Place::Here(term) => {
                 let (seated, inbox) = self.groups.join(join, term, deadline).await?;
-                let seat = Seat { id: seated.id, inbox, over: seated.outgoing.over() };
-                let said = |message: Result<_, Status>| message.map(Said::Request);
-                seat.serve(requests.map(said), Left::Gracefully);
+                let connection =
+                    ConsumerConnection { id: seated.id, inbox, over: seated.outgoing.over() };
+                let said = |message: Result<_, Status>| message.map(ConsumerMessage::Request);
+                connection.serve(requests.map(said), Left::Gracefully);
                 Ok(Response::new(seated.outgoing.boxed()))
             }
             Place::There(leader, term) => {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use quorate_store::vfs::{MemVfs, Survival, Vfs};
+use quorate_store::vfs::{MemVfs, Open, Survival, Vfs};
 
 use super::*;
 
@@ -240,6 +240,53 @@ fn segments_are_given_back_and_used_again() {
     assert!(names.len() <= 8, "{names:?}");
     let per_batch = vfs.counters().bytes_written / 200;
     assert!(per_batch < 12_000, "zeros are written once, not for each use: {per_batch}");
+}
+
+#[test]
+fn what_is_purged_is_written_over_by_the_next_four_segments() {
+    let (vfs, log, mut writer) = fresh();
+    // Each is two blocks or more; the last bytes of one differ from those of any other.
+    let length = |index: u64| [5000, 9000, 20_000][index as usize % 3];
+    let bytes = |entries: std::ops::Range<u64>| -> u64 {
+        entries.map(|index| format::padded(length(index) as u64 + 100)).sum()
+    };
+    let kept = 10;
+    for index in 0..300 {
+        log.append(vec![entry(1, index, length(index))], ignore());
+        pump(&mut writer).expect("the disk is well");
+        let Some(purged) = index.checked_sub(kept) else { continue };
+        log.purge(LogId::new(1, purged));
+        // One segment more, in which there may be something that was not purged.
+        let over = 5 * LogOptions::SEGMENT_BYTES_MIN;
+        let Some(gone) = (0..purged).rev().find(|from| bytes(*from..purged) > over) else {
+            continue;
+        };
+        if index % 50 == 0 {
+            let files: Vec<Vec<u8>> = on_disk(&vfs);
+            for old in 0..gone {
+                let payload = entry(1, old, length(old)).payload;
+                let end = &payload[payload.len() - 32..];
+                let left = files.iter().filter(|file| holds(file, end)).count();
+                assert_eq!(left, 0, "entry {old} is still there after entry {index}");
+            }
+        }
+    }
+}
+
+/// What all files of the log hold.
+fn on_disk(vfs: &MemVfs) -> Vec<Vec<u8>> {
+    let names = vfs.list(&directory()).expect("lists");
+    let read = |name: String| {
+        let file = vfs.open(&directory().join(name), Open::Read).expect("opens");
+        let mut bytes = vec![0; file.len().expect("a length") as usize];
+        file.read_at(&mut bytes, 0).expect("reads");
+        bytes
+    };
+    names.into_iter().map(read).collect()
+}
+
+fn holds(file: &[u8], part: &[u8]) -> bool {
+    file.windows(part.len()).any(|window| window == part)
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Peer {
 
     /// Founds a cluster of this peer alone.
     fn found(&self) -> Identity {
-        let founding = self.replica.found(vec![self.address.clone()], CHUNK_BYTES_MIN);
+        let founding = self.replica.bootstrap(vec![self.address.clone()], CHUNK_BYTES_MIN);
         tokio::task::block_in_place(|| self.runtime.block_on(founding)).expect("a new cluster");
         self.replica.identity().expect("it belongs to a cluster")
     }

@@ -100,7 +100,7 @@ fn before_it_is_proposed_an_append_is_judged_without_a_look_at_the_disk() {
     let mut old = append("order-1", exactly(3), &[4]);
     old.writes[0].events[0].data = Bytes::from_static(&[7; 600]);
     let mut first_of = |append: &Append| {
-        assert_eq!(early(&mut store, append), Early::Look);
+        assert_eq!(early(&mut store, append), Early::Check);
         store.reader().judge_early(append).expect("judges")
     };
     assert_eq!(first_of(&sent), Some(again(&first)));

@@ -31,7 +31,7 @@ impl<H: Host> Owner<H> {
             }
         };
         let joined = v1::Joined {
-            term: self.tenure.term.0,
+            term: self.leader_term.term.0,
             leader: self.groups.appends.leader_address(),
             settings: Some((*self.dispatcher.settings()).into()),
         };

@@ -386,7 +386,7 @@ impl World {
         assert_eq!(self.group.floor(), last, "not everything was settled");
         assert!(self.log.failed.is_empty() && self.group.entries.is_empty());
         assert!(self.group.holding.is_empty() && self.group.changes.is_empty());
-        assert!(self.group.lanes.is_empty() && self.group.timers.is_empty());
+        assert!(self.group.stream_queues.is_empty() && self.group.timers.is_empty());
         assert_eq!((self.group.waiting_bytes, self.group.parking), (0, 0));
         assert_eq!(self.group.parked, self.log.parked.len());
         for number in 1..=last.0 {

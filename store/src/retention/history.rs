@@ -87,7 +87,7 @@ mod tests {
     use quorate_proto::Timestamp;
 
     use super::*;
-    use crate::life::Limits;
+    use crate::retention::Limits;
 
     fn former(until: u64) -> Former {
         let limits = Limits { max_count: Some(until), max_age_us: None };

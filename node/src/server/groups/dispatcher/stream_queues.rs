@@ -7,7 +7,7 @@ use quorate_proto::{Position, StreamName};
 use super::Dispatcher;
 
 /// The events of one stream: one of them goes on, the others wait for it.
-pub(super) struct Lane {
+pub(super) struct StreamQueue {
     head: Position,
     waiting: BTreeSet<Position>,
 }
@@ -19,16 +19,18 @@ impl<E> Dispatcher<E> {
             self.ready.insert(position);
             return true;
         };
-        match self.lanes.get_mut(&stream) {
+        match self.stream_queues.get_mut(&stream) {
             // An older one that comes back goes first, unless somebody has had the other.
-            Some(lane) if position < lane.head && self.ready.remove(&lane.head) => {
-                lane.waiting.insert(lane.head);
-                lane.head = position;
+            Some(stream_queue)
+                if position < stream_queue.head && self.ready.remove(&stream_queue.head) =>
+            {
+                stream_queue.waiting.insert(stream_queue.head);
+                stream_queue.head = position;
                 self.ready.insert(position);
                 true
             }
-            Some(lane) if lane.head != position => {
-                lane.waiting.insert(position);
+            Some(stream_queue) if stream_queue.head != position => {
+                stream_queue.waiting.insert(position);
                 false
             }
             Some(_) => {
@@ -36,8 +38,8 @@ impl<E> Dispatcher<E> {
                 true
             }
             None => {
-                let lane = Lane { head: position, waiting: BTreeSet::new() };
-                self.lanes.insert(stream, lane);
+                let stream_queue = StreamQueue { head: position, waiting: BTreeSet::new() };
+                self.stream_queues.insert(stream, stream_queue);
                 self.ready.insert(position);
                 true
             }
@@ -45,20 +47,20 @@ impl<E> Dispatcher<E> {
     }
 
     /// The event of a stream that went on has ended: the next one goes on.
-    pub(super) fn leave_lane(&mut self, position: Position, stream: Option<StreamName>) {
+    pub(super) fn leave_queue(&mut self, position: Position, stream: Option<StreamName>) {
         let Some(stream) = stream else { return };
-        let Some(lane) = self.lanes.get_mut(&stream) else { return };
-        if lane.head != position {
-            lane.waiting.remove(&position);
+        let Some(stream_queue) = self.stream_queues.get_mut(&stream) else { return };
+        if stream_queue.head != position {
+            stream_queue.waiting.remove(&position);
             return;
         }
-        match lane.waiting.pop_first() {
+        match stream_queue.waiting.pop_first() {
             Some(next) => {
-                lane.head = next;
+                stream_queue.head = next;
                 self.ready.insert(next);
             }
             None => {
-                self.lanes.remove(&stream);
+                self.stream_queues.remove(&stream);
             }
         }
     }

@@ -1,45 +1,24 @@
 //! The memory that events which are not in a chunk yet take is bounded by the chunk size, whatever is appended.
-//!
-//! It is measured where it is given out, so this test has a program to itself.
-#![allow(unsafe_code, reason = "only an allocator can count what is allocated")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, Ordering};
 
 use bytes::Bytes;
 use quorate_proto::limits::{NAME_PARTS_MAX, TAGS_MAX};
 use quorate_proto::{
-    Append, Category, Change, ChangeKind, Event, EventId, EventType, Expectation, Listed, Listing,
-    LogId, Scope, Setting, SettingsChange, Snapshot, StreamName, Timestamp, Version, Write,
+    Append, Category, Change, ChangeKind, Event, EventId, EventType, Expectation, ListRequest,
+    ListTarget, LogId, Scope, Setting, SettingsChange, Snapshot, StreamName, Timestamp, Version,
+    Write,
 };
 use quorate_store::defect::{Defect, put_back};
 use quorate_store::vfs::MemVfs;
 use quorate_store::{Entry, Options, Payload, Store, command};
 
+use super::{allocated, alone};
+
 /// Bytes of memory for each byte of the chunk size.
 const RATIO_MAX: f64 = 6.0;
 const CHUNK_BYTES: u64 = 4 << 20;
-
-struct Counting;
-
-static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
-
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size() as isize, Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        ALLOCATED.fetch_sub(layout.size() as isize, Ordering::Relaxed);
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn store() -> Store {
     let options = Options {
@@ -97,7 +76,7 @@ fn tagged(number: u64) -> Vec<Event> {
 /// How many bytes are allocated when the chunk size is reached, for each byte of it.
 fn ratio(request: &dyn Fn(u64) -> Bytes) -> f64 {
     let mut store = store();
-    let before = ALLOCATED.load(Ordering::Relaxed);
+    let before = allocated();
     let mut number = 0;
     while !store.seal_due() {
         let mut builder = command::Builder::new(Timestamp(1));
@@ -108,16 +87,18 @@ fn ratio(request: &dyn Fn(u64) -> Bytes) -> f64 {
         let log_id = LogId::new(1, store.applied().map_or(0, |id| id.index.0 + 1));
         let payload = Payload::Command(builder.finish());
         store.apply(Entry { log_id, payload }).expect("applies");
-        let allocated = ALLOCATED.load(Ordering::Relaxed) - before;
-        if allocated as f64 > 4.0 * RATIO_MAX * CHUNK_BYTES as f64 {
+        let taken = allocated() - before;
+        if taken as f64 > 4.0 * RATIO_MAX * CHUNK_BYTES as f64 {
             break;
         }
     }
     // Names are sorted for the first who asks for them, and stay so.
-    for listed in [Listed::Streams, Listed::Categories, Listed::Paths, Listed::Types] {
-        store.reader().names(&Listing::of(listed)).expect("lists");
+    for listed in
+        [ListTarget::Streams, ListTarget::Categories, ListTarget::Paths, ListTarget::Types]
+    {
+        store.reader().names(&ListRequest::of(listed)).expect("lists");
     }
-    (ALLOCATED.load(Ordering::Relaxed) - before) as f64 / CHUNK_BYTES as f64
+    (allocated() - before) as f64 / CHUNK_BYTES as f64
 }
 
 type Requests = (&'static str, fn(u64) -> Bytes);
@@ -156,6 +137,7 @@ const REQUESTS: [Requests; 9] = [
 
 #[test]
 fn whatever_is_appended_the_memory_of_a_tail_is_bounded_by_the_chunk_size() {
+    let _alone = alone();
     let ratios = REQUESTS.map(|(what, request)| (what, ratio(&request)));
     println!("{ratios:#?}");
     for (what, ratio) in ratios {

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 /// The state of the node that an owner watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reign {
+pub(super) struct LeadershipWatch {
     /// The newest term that this node knows.
     term: Term,
     /// The term in which this node leads.
@@ -16,7 +16,7 @@ pub(super) struct Reign {
     pub(super) revision: LogIndex,
 }
 
-impl Reign {
+impl LeadershipWatch {
     /// Returns true if this state is as new as the leadership in `term`.
     pub(super) fn has_reached(&self, term: Term) -> bool {
         self.leads_in == Some(term) || self.term > term
@@ -25,8 +25,8 @@ impl Reign {
 
 /// Keeps one state up to date for all owners of a node, so that they wake for nothing else; ends when nobody
 /// watches it any more, or when the node stops.
-pub(super) fn watch<H: Host>(replica: Replica<H>) -> watch::Receiver<Reign> {
-    let (sender, receiver) = watch::channel(Reign::default());
+pub(super) fn watch<H: Host>(replica: Replica<H>) -> watch::Receiver<LeadershipWatch> {
+    let (sender, receiver) = watch::channel(LeadershipWatch::default());
     tokio::spawn(async move {
         let mut status = replica.status();
         loop {
@@ -36,8 +36,9 @@ pub(super) fn watch<H: Host>(replica: Replica<H>) -> watch::Receiver<Reign> {
             };
             let leads_in = (role == Role::Leader).then_some(term);
             let revision = replica.reader().map(|reader| reader.groups_revision());
-            let reign = Reign { term, leads_in, revision: revision.unwrap_or_default() };
-            sender.send_if_modified(|told| std::mem::replace(told, reign) != reign);
+            let leadership =
+                LeadershipWatch { term, leads_in, revision: revision.unwrap_or_default() };
+            sender.send_if_modified(|told| std::mem::replace(told, leadership) != leadership);
             tokio::select! {
                 changed = status.changed() => if changed.is_err() { return },
                 () = sender.closed() => return,

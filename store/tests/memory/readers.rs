@@ -1,12 +1,7 @@
 //! Readers who stop take a bounded number of bytes each, however much of what they asked for is still to come.
-//!
-//! It is measured where it is given out, so this test has a program to itself.
-#![allow(unsafe_code, reason = "only an allocator can count what is allocated")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, Ordering};
 
 use bytes::Bytes;
 use quorate_proto::{
@@ -16,28 +11,11 @@ use quorate_proto::{
 use quorate_store::vfs::MemVfs;
 use quorate_store::{Entry, Options, Payload, Scan, Store, command};
 
+use super::{allocated, alone};
+
 const STREAMS: u64 = 5_000;
 const EVENTS_PER_APPEND: u64 = 20;
 const EVENTS: u64 = 110_000;
-
-struct Counting;
-
-static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
-
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size() as isize, Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        ALLOCATED.fetch_sub(layout.size() as isize, Ordering::Relaxed);
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn id(number: u64) -> EventId {
     EventId::from_bytes((u128::from(number) + 1).to_be_bytes()).expect("not nil")
@@ -114,6 +92,7 @@ fn reads() -> Vec<(Read, usize)> {
 
 #[test]
 fn ten_thousand_readers_who_stop_in_a_dense_category_stay_within_what_is_stated() {
+    let _alone = alone();
     let store = store();
     let (reader, reads) = (store.reader(), reads());
     assert_eq!(reads.iter().map(|(_, count)| count).sum::<usize>(), 10_000);
@@ -123,14 +102,14 @@ fn ten_thousand_readers_who_stop_in_a_dense_category_stay_within_what_is_stated(
         let mut scan = reader.scan(read).expect("begins");
         while scan.next_page(1 << 20).expect("reads").is_some() {}
         drop(scan);
-        let before = ALLOCATED.load(Ordering::Relaxed);
+        let before = allocated();
         for begun in 1..=*count {
             let mut scan = reader.scan(read).expect("begins");
             assert!(scan.next_page(20 << 10).expect("reads").is_some());
             stopped.push(scan);
-            let allocated = ALLOCATED.load(Ordering::Relaxed) - before;
+            let taken = allocated() - before;
             let most = (Scan::BYTES_MAX * begun) as isize;
-            assert!(allocated <= most, "{allocated} bytes for {begun} of {read:?}");
+            assert!(taken <= most, "{taken} bytes for {begun} of {read:?}");
         }
     }
     // And they go on where they stopped.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use quorate_proto::{Position, RecordedSnapshot, Snapshot, StreamName, Timestamp, Version};
 
 use super::{Input, Malformed, Output};
-use crate::life::{Former, Limits, Record};
+use crate::retention::{Former, Limits, Record};
 
 const VERSION: u8 = 1;
 const CLOSED: u8 = 1;

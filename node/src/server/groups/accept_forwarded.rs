@@ -13,9 +13,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::super::appends::deadline_of;
 use super::super::leader::{OPENING_WITHIN, mismatch, tenure_of};
 use super::Groups;
+use super::connection::{ConsumerConnection, ConsumerMessage};
 use super::dispatcher::Left;
 use super::outbox::Outgoing;
-use super::seat::{Said, Seat};
 
 /// The service that accepts consumers from other nodes.
 pub(crate) struct PassService<H: Host> {
@@ -32,18 +32,20 @@ impl<H: Host> PassGroups for PassService<H> {
     ) -> Result<Response<Outgoing>, Status> {
         let mut requests = request.into_inner();
         let opening = next(&mut requests).await?.opening;
-        let tenure = tenure_of(&self.groups.appends.replica, opening).await?;
+        let leader_term = tenure_of(&self.groups.appends.replica, opening).await?;
         let first = next(&mut requests).await?.request;
         let join = first.ok_or_else(|| mismatch("the second message has no request"))?.join;
         let join = Join::try_from(join).map_err(Problem::from)?;
-        let (seated, inbox) = self.groups.join(join, tenure.term, deadline_of(0)).await?;
-        let seat = Seat { id: seated.id, inbox, over: seated.outgoing.over() };
+        let (seated, inbox) = self.groups.join(join, leader_term.term, deadline_of(0)).await?;
+        let connection = ConsumerConnection { id: seated.id, inbox, over: seated.outgoing.over() };
         let said = |message: Result<peer::PassRequest, Status>| match message? {
-            peer::PassRequest { left: true, .. } => Ok(Said::Left),
-            peer::PassRequest { request, .. } => Ok(Said::Request(request.unwrap_or_default())),
+            peer::PassRequest { left: true, .. } => Ok(ConsumerMessage::Left),
+            peer::PassRequest { request, .. } => {
+                Ok(ConsumerMessage::Request(request.unwrap_or_default()))
+            }
         };
         // The node of a consumer that leaves in order reports that; a mere end means a lost consumer or node.
-        seat.serve(requests.map(said), Left::Lost);
+        connection.serve(requests.map(said), Left::Lost);
         Ok(Response::new(seated.outgoing))
     }
 

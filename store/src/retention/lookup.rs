@@ -8,7 +8,7 @@ use super::{Head, Record};
 use crate::ReadCounters;
 use crate::chunk::{Chunk, Posting};
 use crate::fault::Fault;
-use crate::format::life::{decode_record, decode_snapshot};
+use crate::format::retention::{decode_record, decode_snapshot};
 use crate::key::Key;
 use crate::read::Point;
 use crate::view::{Segment, View};

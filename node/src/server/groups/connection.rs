@@ -11,26 +11,26 @@ use super::dispatcher::{ConsumerId, Left};
 use super::owner::Input;
 
 /// A message of a consumer.
-pub(super) enum Said {
+pub(super) enum ConsumerMessage {
     Request(v1::ConsumeRequest),
     /// The consumer leaves in order.
     Left,
 }
 
 /// A consumer's place at the owner.
-pub(super) struct Seat {
+pub(super) struct ConsumerConnection {
     pub(super) id: ConsumerId,
     pub(super) inbox: mpsc::Sender<Input>,
     /// Cancelled when nobody receives the consumer's deliveries any more.
     pub(super) over: CancellationToken,
 }
 
-impl Seat {
+impl ConsumerConnection {
     /// Passes the consumer's messages on in a task of its own, until the consumer is gone. `at_end` is the
     /// meaning of the end of its messages.
     pub(super) fn serve<S>(self, requests: S, at_end: Left)
     where
-        S: Stream<Item = Result<Said, Status>> + Unpin + Send + 'static,
+        S: Stream<Item = Result<ConsumerMessage, Status>> + Unpin + Send + 'static,
     {
         tokio::spawn(async move {
             let how = self.run(requests, at_end).await;
@@ -45,7 +45,7 @@ impl Seat {
 
     async fn run<S>(&self, mut requests: S, at_end: Left) -> Result<Left, Problem>
     where
-        S: Stream<Item = Result<Said, Status>> + Unpin,
+        S: Stream<Item = Result<ConsumerMessage, Status>> + Unpin,
     {
         loop {
             let said = tokio::select! {
@@ -54,8 +54,8 @@ impl Seat {
                 () = self.over.cancelled() => return Ok(Left::Lost),
             };
             match said {
-                Some(Ok(Said::Request(request))) => self.pass_on(request).await?,
-                Some(Ok(Said::Left)) => return Ok(Left::Gracefully),
+                Some(Ok(ConsumerMessage::Request(request))) => self.pass_on(request).await?,
+                Some(Ok(ConsumerMessage::Left)) => return Ok(Left::Gracefully),
                 Some(Err(_)) => return Ok(Left::Lost),
                 None => return Ok(at_end),
             }

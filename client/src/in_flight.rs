@@ -19,7 +19,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// One append under way. Its caller is always answered: at the latest when the flight is
 /// dropped.
-pub(crate) struct Flight {
+pub(crate) struct InFlightAppend {
     append: Append,
     bytes: usize,
     attempts: Attempts,
@@ -29,15 +29,22 @@ pub(crate) struct Flight {
     _share: Option<[OwnedSemaphorePermit; 2]>,
 }
 
-impl Flight {
+impl InFlightAppend {
     pub(crate) fn new(
         append: Append,
         attempts: Attempts,
         caller: oneshot::Sender<Result<Done, AppendError>>,
         share: Option<[OwnedSemaphorePermit; 2]>,
-    ) -> Flight {
+    ) -> InFlightAppend {
         let bytes = append.size();
-        Flight { append, bytes, attempts, not_before: None, caller: Some(caller), _share: share }
+        InFlightAppend {
+            append,
+            bytes,
+            attempts,
+            not_before: None,
+            caller: Some(caller),
+            _share: share,
+        }
     }
 
     /// Returns the streams whose order the append keeps: those that it writes, and those that it checks, as a change of
@@ -73,7 +80,7 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for InFlightAppend {
     fn drop(&mut self) {
         if self.caller.is_some() {
             let verdict = self.attempts.abandoned();
@@ -85,17 +92,17 @@ impl Drop for Flight {
 /// All appends under way, in the order in which they were submitted.
 ///
 /// Invariants:
-/// - `unsent` is a part of the keys of `flights`; a flight that is not in it was sent in this session.
+/// - `unsent` is a part of the keys of `in_flight`; a flight that is not in it was sent in this session.
 /// - An append is never sent before an earlier one to one of its streams that is in `unsent`, or that was sent
 ///   again and may have to be sent once more.
-/// - `shaken` holds the keys of those flights that had an attempt without a verdict.
+/// - `uncertain` holds the keys of those flights that had an attempt without a verdict.
 /// - A session sends each append at most once.
 #[derive(Default)]
-pub(crate) struct Flights {
+pub(crate) struct InFlightAppends {
     next: u64,
-    flights: BTreeMap<u64, Flight>,
+    in_flight: BTreeMap<u64, InFlightAppend>,
     unsent: BTreeSet<u64>,
-    shaken: BTreeSet<u64>,
+    uncertain: BTreeSet<u64>,
     /// True if no append of `unsent` could be sent when it was last looked at.
     stuck: bool,
     /// The instant since which the session, which owes an answer, has been silent.
@@ -106,25 +113,25 @@ pub(crate) struct Flights {
     trouble: Option<Problem>,
 }
 
-impl Flights {
+impl InFlightAppends {
     pub(crate) fn is_empty(&self) -> bool {
-        self.flights.is_empty()
+        self.in_flight.is_empty()
     }
 
     /// Returns true if the session still owes an answer.
     pub(crate) fn has_sent(&self) -> bool {
-        self.flights.len() > self.unsent.len()
+        self.in_flight.len() > self.unsent.len()
     }
 
     /// Takes in a new append, behind all others.
-    pub(crate) fn push(&mut self, flight: Flight) {
+    pub(crate) fn push(&mut self, flight: InFlightAppend) {
         self.next += 1;
         self.unsent.insert(self.next);
-        self.flights.insert(self.next, flight);
+        self.in_flight.insert(self.next, flight);
         self.stuck = false;
     }
 
-    /// Returns true if [`Flights::take`] is worth a try.
+    /// Returns true if [`InFlightAppends::take`] is worth a try.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty() && !self.stuck
     }
@@ -145,7 +152,7 @@ impl Flights {
         let mut appends = Vec::with_capacity(chosen.len());
         for number in chosen {
             self.unsent.remove(&number);
-            let Some(flight) = self.flights.get_mut(&number) else { continue };
+            let Some(flight) = self.in_flight.get_mut(&number) else { continue };
             let (deadline, expires_alone) = flight.attempts.begin(now);
             appends.push(SessionAppend {
                 number,
@@ -161,11 +168,13 @@ impl Flights {
         let mut chosen = Vec::new();
         let mut bytes = 0;
         let sent =
-            self.shaken.difference(&self.unsent).filter_map(|number| self.flights.get(number));
-        let mut held: BTreeSet<&StreamName> =
-            sent.filter(|flight| flight.is_uncertain(now)).flat_map(Flight::streams).collect();
+            self.uncertain.difference(&self.unsent).filter_map(|number| self.in_flight.get(number));
+        let mut held: BTreeSet<&StreamName> = sent
+            .filter(|flight| flight.is_uncertain(now))
+            .flat_map(InFlightAppend::streams)
+            .collect();
         for number in &self.unsent {
-            let Some(flight) = self.flights.get(number) else { continue };
+            let Some(flight) = self.in_flight.get(number) else { continue };
             let rests = flight.not_before.is_some_and(|not_before| now < not_before);
             if rests || (!held.is_empty() && flight.streams().any(|stream| held.contains(stream))) {
                 held.extend(flight.streams());
@@ -193,7 +202,7 @@ impl Flights {
     ) -> Result<(), Problem> {
         let mut ends = Ok(());
         // An append that is not under way any more is not sent again.
-        if let Some(flight) = self.flights.get_mut(&number) {
+        if let Some(flight) = self.in_flight.get_mut(&number) {
             ends = match &answer {
                 _ if flight.attempts.has_expired_alone(&answer) => Ok(()),
                 Err(problem) if !problem.is_verdict() => Err(problem.clone()),
@@ -211,9 +220,9 @@ impl Flights {
     pub(crate) fn lost(&mut self, now: Instant, problem: &Problem) {
         self.silent_since = None;
         self.misses_answer = false;
-        let numbers: Vec<u64> = self.flights.keys().copied().collect();
+        let numbers: Vec<u64> = self.in_flight.keys().copied().collect();
         for number in numbers {
-            let Some(flight) = self.flights.get_mut(&number) else { continue };
+            let Some(flight) = self.in_flight.get_mut(&number) else { continue };
             let step = flight.attempts.lost(now, problem);
             self.follow(number, step);
         }
@@ -225,7 +234,7 @@ impl Flights {
     pub(crate) fn tick(&mut self, now: Instant) -> Result<(), Problem> {
         self.stuck = false;
         let mut expired = Vec::new();
-        for (number, flight) in &mut self.flights {
+        for (number, flight) in &mut self.in_flight {
             let is_running = flight.attempts.is_running();
             self.misses_answer |= flight.attempts.is_overdue(now);
             if let Some(verdict) = flight.attempts.expired(now, self.trouble.as_ref()) {
@@ -260,9 +269,9 @@ impl Flights {
         match step {
             Some(Step::Verdict(verdict)) => self.finish(number, verdict),
             Some(Step::Again { not_before }) => {
-                if let Some(flight) = self.flights.get_mut(&number) {
+                if let Some(flight) = self.in_flight.get_mut(&number) {
                     flight.not_before = Some(not_before);
-                    self.shaken.insert(number);
+                    self.uncertain.insert(number);
                     self.unsent.insert(number);
                     self.stuck = false;
                 }
@@ -273,10 +282,10 @@ impl Flights {
 
     fn finish(&mut self, number: u64, verdict: Verdict) {
         self.unsent.remove(&number);
-        self.shaken.remove(&number);
+        self.uncertain.remove(&number);
         // Appends that this one held back may go now.
         self.stuck = false;
-        if let Some(flight) = self.flights.remove(&number) {
+        if let Some(flight) = self.in_flight.remove(&number) {
             flight.answer(verdict);
         }
     }

@@ -10,11 +10,11 @@ use quorate_client::StreamName;
 /// - A stream is a key of the map exactly while one of its deliveries is under way.
 /// - The waiting deliveries of a stream are in the order of their positions.
 #[derive(Debug)]
-pub(crate) struct Lanes<D>(HashMap<StreamName, VecDeque<(u64, D)>>);
+pub(crate) struct StreamQueues<D>(HashMap<StreamName, VecDeque<(u64, D)>>);
 
-impl<D> Lanes<D> {
-    pub(crate) fn new() -> Lanes<D> {
-        Lanes(HashMap::new())
+impl<D> StreamQueues<D> {
+    pub(crate) fn new() -> StreamQueues<D> {
+        StreamQueues(HashMap::new())
     }
 
     /// Adds a delivery: returns it if it may begin now. Waiting deliveries from its position on are discarded:
@@ -57,24 +57,24 @@ mod tests {
     #[test]
     fn the_deliveries_of_a_stream_go_one_by_one_and_in_order() {
         let [one, other] = ["a-1", "a-2"].map(|name| StreamName::new(name).expect("a name"));
-        let mut lanes = Lanes::new();
-        assert_eq!(lanes.enter(&one, 1, "first"), Some("first"));
-        assert_eq!(lanes.enter(&one, 3, "second"), None);
-        assert_eq!(lanes.enter(&other, 2, "beside"), Some("beside"));
-        assert_eq!(lanes.leave(&one), Some("second"));
-        assert_eq!(lanes.leave(&one), None);
-        assert_eq!(lanes.enter(&one, 4, "third"), Some("third"));
+        let mut stream_queues = StreamQueues::new();
+        assert_eq!(stream_queues.enter(&one, 1, "first"), Some("first"));
+        assert_eq!(stream_queues.enter(&one, 3, "second"), None);
+        assert_eq!(stream_queues.enter(&other, 2, "beside"), Some("beside"));
+        assert_eq!(stream_queues.leave(&one), Some("second"));
+        assert_eq!(stream_queues.leave(&one), None);
+        assert_eq!(stream_queues.enter(&one, 4, "third"), Some("third"));
     }
 
     #[test]
     fn what_is_handed_out_again_takes_the_place_of_what_waits() {
         let stream = StreamName::new("a-1").expect("a name");
-        let mut lanes = Lanes::new();
-        assert_eq!(lanes.enter(&stream, 1, "1"), Some("1"));
+        let mut stream_queues = StreamQueues::new();
+        assert_eq!(stream_queues.enter(&stream, 1, "1"), Some("1"));
         for (position, delivery) in [(2, "2"), (3, "3"), (1, "1 again"), (2, "2 again")] {
-            assert_eq!(lanes.enter(&stream, position, delivery), None);
+            assert_eq!(stream_queues.enter(&stream, position, delivery), None);
         }
-        let order: Vec<_> = std::iter::from_fn(|| lanes.leave(&stream)).collect();
+        let order: Vec<_> = std::iter::from_fn(|| stream_queues.leave(&stream)).collect();
         assert_eq!(order, ["1 again", "2 again"]);
     }
 }

@@ -13,7 +13,7 @@ use quorate_proto::wire::peer::v1;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::FoundError;
+use super::BootstrapError;
 use super::inner::Inner;
 use crate::host::Host;
 use crate::identity::Identity;
@@ -31,15 +31,15 @@ const NOT_TAKEN_IN: &str =
     "a node that is outside cannot be taken in yet: start it on the folder that it had";
 
 impl<H: Host> Inner<H> {
-    pub(super) async fn found(
+    pub(super) async fn bootstrap(
         &self,
         peers: &[String],
         chunk_bytes: u64,
-    ) -> Result<Identity, FoundError> {
+    ) -> Result<Identity, BootstrapError> {
         let node = check(peers, &self.options.peer_address, chunk_bytes)?;
         let _changing = self.changing.lock().await;
         if self.is_released() {
-            return Err(FoundError::Stopped("the node is stopping".to_owned()));
+            return Err(BootstrapError::Stopped("the node is stopping".to_owned()));
         }
         let identity = match self.running() {
             Some(running) => self.half_founded(&running, node, chunk_bytes).await?,
@@ -59,9 +59,9 @@ impl<H: Host> Inner<H> {
         match self.host.scoped(Box::pin(initializing)).await {
             Ok(()) => Ok(identity),
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
-                Err(FoundError::Founded(identity))
+                Err(BootstrapError::Founded(identity))
             }
-            Err(error) => Err(FoundError::Stopped(error.to_string())),
+            Err(error) => Err(BootstrapError::Stopped(error.to_string())),
         }
     }
 
@@ -71,18 +71,18 @@ impl<H: Host> Inner<H> {
         running: &Arc<Running<H>>,
         node: u64,
         chunk_bytes: u64,
-    ) -> Result<Identity, FoundError> {
+    ) -> Result<Identity, BootstrapError> {
         let is_founded = self.host.scoped(running.raft.is_initialized()).await;
-        let is_founded = is_founded.map_err(|fatal| FoundError::Stopped(fatal.to_string()))?;
+        let is_founded = is_founded.map_err(|fatal| BootstrapError::Stopped(fatal.to_string()))?;
         let identity = running.identity;
         if is_founded || identity.node != node || identity.chunk_bytes != chunk_bytes {
-            return Err(FoundError::Founded(identity));
+            return Err(BootstrapError::Founded(identity));
         }
         Ok(identity)
     }
 
-    async fn take_identity(&self, identity: Identity) -> Result<Arc<Running<H>>, FoundError> {
-        let stopped = |error: &dyn std::error::Error| FoundError::Stopped(error.to_string());
+    async fn take_identity(&self, identity: Identity) -> Result<Arc<Running<H>>, BootstrapError> {
+        let stopped = |error: &dyn std::error::Error| BootstrapError::Stopped(error.to_string());
         identity
             .write(&*self.host.vfs(), &self.options.directory)
             .map_err(|fault| stopped(&fault))?;
@@ -95,21 +95,21 @@ impl<H: Host> Inner<H> {
         peers: &[String],
         identity: Identity,
         check_only: bool,
-    ) -> Result<BTreeMap<u64, Place>, FoundError> {
+    ) -> Result<BTreeMap<u64, Place>, BootstrapError> {
         let mut members = BTreeMap::new();
         for (node, address) in (1..).zip(peers) {
             let client_address = if node == identity.node {
                 self.options.client_address.clone()
             } else {
                 let asked = self.ask(address, Identity { node, ..identity }, check_only).await;
-                asked.map_err(|status| FoundError::Peer {
+                asked.map_err(|status| BootstrapError::Peer {
                     address: address.clone(),
                     why: format!("does not join: {}", status.message()),
                 })?
             };
             if client_address.len() > ADDRESS_BYTES_MAX {
                 let why = format!("names a client address of more than {ADDRESS_BYTES_MAX} bytes");
-                return Err(FoundError::Peer { address: address.clone(), why });
+                return Err(BootstrapError::Peer { address: address.clone(), why });
             }
             members.insert(node, Place { client_address, peer_address: address.clone() });
         }
@@ -174,22 +174,22 @@ impl<H: Host> Inner<H> {
 }
 
 /// Returns the id that this node gets, if the list and the chunk size can be used.
-fn check(peers: &[String], own: &str, chunk_bytes: u64) -> Result<u64, FoundError> {
+fn check(peers: &[String], own: &str, chunk_bytes: u64) -> Result<u64, BootstrapError> {
     if !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk_bytes) {
-        return Err(FoundError::Invalid(format!(
+        return Err(BootstrapError::Invalid(format!(
             "a chunk size of {chunk_bytes} bytes is not between {CHUNK_BYTES_MIN} and {CHUNK_BYTES_MAX}"
         )));
     }
     if peers.iter().any(|address| address.len() > ADDRESS_BYTES_MAX) {
         let why = format!("an address has more than {ADDRESS_BYTES_MAX} bytes");
-        return Err(FoundError::Invalid(why));
+        return Err(BootstrapError::Invalid(why));
     }
     let distinct: BTreeSet<&String> = peers.iter().collect();
     if distinct.len() != peers.len() {
-        return Err(FoundError::Invalid("an address is named twice".to_owned()));
+        return Err(BootstrapError::Invalid("an address is named twice".to_owned()));
     }
     let place = (1..).zip(peers).find(|(_, address)| *address == own);
     place.map(|(node, _)| node).ok_or_else(|| {
-        FoundError::Invalid(format!("this node's own peer address, {own}, is not among them"))
+        BootstrapError::Invalid(format!("this node's own peer address, {own}, is not among them"))
     })
 }

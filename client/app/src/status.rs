@@ -1,4 +1,4 @@
-//! The status of a running projection.
+//! The status of a running projection or process manager.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,6 +28,10 @@ pub struct Status {
     pub applied: u64,
     /// The number of events parked since the start.
     pub parked: u64,
+    /// The number of partitions that share the events; 0 while their bookmarks are not known. `position` is that of the slowest.
+    pub partitions: u32,
+    /// True if the model is made anew beside the live one.
+    pub rebuilds: bool,
 }
 
 /// The activity of a running projection.
@@ -63,8 +67,8 @@ impl fmt::Display for State {
     }
 }
 
-/// The place where the parts of a running projection report their activity, and others read it.
-pub(super) struct Board {
+/// The place where the parts of a running projection or process manager report their activity, and others read it.
+pub(crate) struct Board {
     inner: Mutex<Inner>,
     status: watch::Sender<Status>,
 }
@@ -79,13 +83,14 @@ struct Inner {
     caught_up: Option<u64>,
     applied: u64,
     parked: u64,
+    rebuilds: bool,
     measured: Instant,
     applied_then: u64,
     rate: f64,
 }
 
 impl Board {
-    pub(super) fn new() -> Board {
+    pub(crate) fn new() -> Board {
         let inner = Inner {
             phase: Some(State::Starting),
             positions: Vec::new(),
@@ -94,6 +99,7 @@ impl Board {
             caught_up: None,
             applied: 0,
             parked: 0,
+            rebuilds: false,
             measured: Instant::now(),
             applied_then: 0,
             rate: 0.0,
@@ -102,17 +108,17 @@ impl Board {
         Board { inner: Mutex::new(inner), status }
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<Status> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }
 
     /// Enters a state other than catching up and being live.
-    pub(super) fn enter(&self, phase: State) {
+    pub(crate) fn enter(&self, phase: State) {
         self.change(|inner| inner.phase = Some(phase));
     }
 
     /// Records that the partitions continue from their bookmarks.
-    pub(super) fn go_on(&self, positions: &[u64]) {
+    pub(crate) fn go_on(&self, positions: &[u64]) {
         self.change(|inner| {
             inner.phase = None;
             inner.positions = positions.to_vec();
@@ -122,7 +128,7 @@ impl Board {
     }
 
     /// Records that a partition applied `events` events, and everything up to `position` is in the model.
-    pub(super) fn moved(&self, partition: u32, position: u64, events: u64) {
+    pub(crate) fn moved(&self, partition: u32, position: u64, events: u64) {
         self.change(|inner| {
             if let Some(at) = inner.positions.get_mut(partition as usize) {
                 *at = position;
@@ -134,12 +140,12 @@ impl Board {
         });
     }
 
-    pub(super) fn parked(&self) {
+    pub(crate) fn parked(&self) {
         self.change(|inner| inner.parked += 1);
     }
 
     /// Records that a partition tries something again.
-    pub(super) fn trouble(&self, partition: u32, why: String) {
+    pub(crate) fn trouble(&self, partition: u32, why: String) {
         self.change(|inner| {
             if let Some(trouble) = inner.troubles.get_mut(partition as usize) {
                 *trouble = Some(why);
@@ -147,24 +153,45 @@ impl Board {
         });
     }
 
+    /// Records that the only partition tries something again, maybe before its bookmark is known.
+    pub(crate) fn tries_again(&self, why: String) {
+        self.change(|inner| match inner.troubles.first_mut() {
+            Some(trouble) => *trouble = Some(why),
+            None => inner.phase = Some(State::Retrying(why)),
+        });
+    }
+
+    /// Records that the only partition succeeded at what it tried again.
+    pub(crate) fn succeeded(&self) {
+        self.change(|inner| match inner.troubles.first_mut() {
+            Some(trouble) => *trouble = None,
+            None => inner.phase = Some(State::Starting),
+        });
+    }
+
+    /// Records whether the model is made anew beside the live one.
+    pub(crate) fn rebuilds(&self, rebuilds: bool) {
+        self.change(|inner| inner.rebuilds = rebuilds);
+    }
+
     /// Records that the log has at least this length.
-    pub(super) fn head(&self, position: u64) {
+    pub(crate) fn head(&self, position: u64) {
         self.change(|inner| inner.head = inner.head.max(position));
     }
 
-    pub(super) fn caught_up(&self, position: u64) {
+    pub(crate) fn caught_up(&self, position: u64) {
         self.change(|inner| {
             inner.head = inner.head.max(position);
             inner.caught_up = Some(position);
         });
     }
 
-    pub(super) fn fell_behind(&self) {
+    pub(crate) fn fell_behind(&self) {
         self.change(|inner| inner.caught_up = None);
     }
 
     /// Measures the rate, even if nothing else happened.
-    pub(super) fn measure(&self) {
+    pub(crate) fn measure(&self) {
         self.change(|_| ());
     }
 
@@ -206,6 +233,8 @@ impl Inner {
             events_per_second: self.rate,
             applied: self.applied,
             parked: self.parked,
+            partitions: u32::try_from(self.positions.len()).unwrap_or(u32::MAX),
+            rebuilds: self.rebuilds,
         }
     }
 

@@ -1,0 +1,100 @@
+//! How far projections and process managers are: they tell a node, and any node is asked.
+
+use std::time::Duration;
+
+use quorate_proto::wire::v1::{ListRunnersRequest, ListRunnersResponse, ReportRunnerRequest};
+use quorate_proto::{Invalid, Problem, Runner, RunnerReport};
+use tokio::time::timeout;
+
+use crate::ask::ask_node;
+use crate::client::Client;
+use crate::nodes::problem;
+use crate::read::{late, not_understood};
+
+/// How long one node is waited for: the next report comes anyway.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
+/// What the nodes of a cluster heard of projections and process managers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Runners {
+    /// At most 1,000, by name; one that ended or fell silent is left out once it was started again.
+    pub runners: Vec<Runner>,
+    /// The newest position of the log that one of the nodes that answered has.
+    pub last_position: u64,
+    /// The nodes that did not answer: what only they heard is missing.
+    pub unreachable: Vec<String>,
+    /// Runners that there was no room for: those that were not heard for the longest.
+    pub left_out: u64,
+}
+
+impl Runners {
+    /// How many positions of the log a runner has not looked at yet; `None` while its position is not known.
+    pub fn behind(&self, runner: &Runner) -> Option<u64> {
+        let position = runner.report.position?;
+        Some(self.last_position.saturating_sub(position.0))
+    }
+}
+
+impl Client {
+    /// Tells one node how far a runner is, for [`Client::runners`]; a place or an error that is too long is cut. The
+    /// projections and process managers of `quorate-app` do so by themselves. Each node is waited for at most a second,
+    /// and the first that takes the report is enough.
+    ///
+    /// # Errors
+    /// `Invalid` if it is none, as [`RunnerReport::check`] says; otherwise that no node took it.
+    pub async fn report_runner(&self, report: RunnerReport) -> Result<(), Problem> {
+        let report = report.bounded();
+        report.check()?;
+        let nodes = &self.shared.nodes;
+        let mut last = None;
+        for address in nodes.for_reads() {
+            let request = ReportRunnerRequest { report: Some(report.clone().into()) };
+            let mut runners = nodes.runners(&address)?;
+            let told = match timeout(TOLD_WITHIN, runners.report_runner(request)).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(status)) => problem(&address, &status),
+                Err(_) => late(&address),
+            };
+            if told.is_verdict() {
+                return Err(told);
+            }
+            // Nothing is said of the node to the rest of the client: reports are no measure of it.
+            last = Some(told);
+        }
+        Err(last.unwrap_or_else(|| Problem::from(Invalid::new("endpoints", "are empty"))))
+    }
+
+    /// How far projections and process managers are, as they told the nodes of the cluster. The first node that answers
+    /// asks the others.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// let told = client.runners().await?;
+    /// for runner in &told.runners {
+    ///     let (report, behind) = (&runner.report, told.behind(runner));
+    ///     println!("{} is {}, {behind:?} behind", report.name, report.state);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn runners(&self) -> Result<Runners, Problem> {
+        let nodes = &self.shared.nodes;
+        let call = |address: &str, _: u64| {
+            let mut runners = nodes.runners(address)?;
+            Ok(async move { runners.list_runners(ListRunnersRequest { only_self: false }).await })
+        };
+        ask_node(self, || nodes.for_reads(), call).await?.try_into()
+    }
+}
+
+impl TryFrom<ListRunnersResponse> for Runners {
+    type Error = Problem;
+
+    fn try_from(response: ListRunnersResponse) -> Result<Runners, Problem> {
+        let ListRunnersResponse { runners, last_position, unreachable, left_out } = response;
+        let runners: Result<Vec<Runner>, Invalid> =
+            runners.into_iter().map(Runner::try_from).collect();
+        let runners = runners.map_err(|why| not_understood(&why.to_string()))?;
+        Ok(Runners { runners, last_position, unreachable, left_out })
+    }
+}

@@ -1,0 +1,238 @@
+//! What a node heard of runners, bounded, and how what several nodes heard is brought together.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quorate_proto::limits::RUNNERS_MAX;
+use quorate_proto::{Runner, RunnerKind, RunnerReport, RunnerState};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// A runner that was not heard for longer is forgotten …
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// … and one that ended as it was told to, sooner.
+const STOPPED_FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// The newest report of each runner that told this node.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    heard: BTreeMap<Uuid, Heard>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    report: RunnerReport,
+    at: Instant,
+}
+
+impl Board {
+    /// Keeps a report, unless a newer one of its instance came before. If there is no room, it takes the place of
+    /// whoever was not heard for the longest.
+    pub(super) fn hear(&mut self, report: RunnerReport, now: Instant) {
+        let before = self.heard.get(&report.instance);
+        if before.is_some_and(|before| before.report.number >= report.number) {
+            return;
+        }
+        if before.is_none() && self.heard.len() >= RUNNERS_MAX {
+            let longest = self.heard.iter().min_by_key(|(_, heard)| heard.at);
+            if let Some(instance) = longest.map(|(instance, _)| *instance) {
+                self.heard.remove(&instance);
+            }
+        }
+        self.heard.insert(report.instance, Heard { report, at: now });
+    }
+
+    /// All of them that are not forgotten.
+    pub(super) fn runners(&mut self, now: Instant) -> Vec<Runner> {
+        self.heard.retain(|_, heard| {
+            let kept = match heard.report.state {
+                RunnerState::Stopped => STOPPED_FORGOTTEN_AFTER,
+                _ => FORGOTTEN_AFTER,
+            };
+            now.saturating_duration_since(heard.at) <= kept
+        });
+        let runner = |heard: &Heard| Runner {
+            report: heard.report.clone(),
+            heard_ago: now.saturating_duration_since(heard.at),
+        };
+        self.heard.values().map(runner).collect()
+    }
+}
+
+/// One list of what several nodes heard, by name; and how many runners there was no room for.
+///
+/// Of an instance that told several nodes the newest report is left. A runner that ended or is silent is left out when
+/// one of the same kind and name was started since: that one is what became of it. A rebuild is none for the live one.
+pub(super) fn merged(heard: Vec<Runner>) -> (Vec<Runner>, u64) {
+    let mut newest: BTreeMap<Uuid, Runner> = BTreeMap::new();
+    for runner in heard {
+        let is_newer = |known: &Runner| {
+            let age = |runner: &Runner| (runner.report.number, Reverse(runner.heard_ago));
+            age(&runner) > age(known)
+        };
+        let instance = runner.report.instance;
+        if newest.get(&instance).is_none_or(is_newer) {
+            newest.insert(instance, runner);
+        }
+    }
+    let mut starts = Starts::default();
+    newest.values().for_each(|runner| starts.count(runner));
+    let mut left: Vec<Runner> =
+        newest.into_values().filter(|runner| !starts.is_replaced(runner)).collect();
+    left.sort_by_key(|runner| runner.heard_ago);
+    let left_out = left.len().saturating_sub(RUNNERS_MAX) as u64;
+    left.truncate(RUNNERS_MAX);
+    left.sort_by(|one, other| order(&one.report).cmp(&order(&other.report)));
+    (left, left_out)
+}
+
+fn order(report: &RunnerReport) -> (&str, RunnerKind, Uuid) {
+    (&report.name, report.kind, report.instance)
+}
+
+/// When the newest runner of each kind and name was started.
+#[derive(Default)]
+struct Starts(BTreeMap<(RunnerKind, String, bool), Duration>);
+
+impl Starts {
+    fn count(&mut self, Runner { report, heard_ago }: &Runner) {
+        let started_ago = heard_ago.saturating_add(report.running);
+        let key = (report.kind, report.name.clone(), report.rebuilds);
+        let newest = self.0.entry(key).or_insert(Duration::MAX);
+        *newest = started_ago.min(*newest);
+    }
+
+    fn is_replaced(&self, runner: &Runner) -> bool {
+        let Runner { report, heard_ago } = runner;
+        let started_since = |rebuilds: bool| {
+            let newest = self.0.get(&(report.kind, report.name.clone(), rebuilds));
+            newest.is_some_and(|newest| newest < heard_ago)
+        };
+        let is_over = report.state.has_ended() || runner.is_silent();
+        is_over && (started_since(false) || (report.rebuilds && started_since(true)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_proto::SILENT_AFTER;
+
+    use super::*;
+
+    fn report(instance: usize, number: u64) -> RunnerReport {
+        RunnerReport {
+            kind: RunnerKind::Projection,
+            name: "orders".to_owned(),
+            instance: Uuid::from_u128(instance as u128 + 1),
+            place: String::new(),
+            number,
+            state: RunnerState::Live,
+            rebuilds: false,
+            error: String::new(),
+            position: None,
+            partitions: 1,
+            handled: 0,
+            parked: 0,
+            running: Duration::ZERO,
+        }
+    }
+
+    fn instances(runners: &[Runner]) -> Vec<u128> {
+        runners.iter().map(|runner| runner.report.instance.as_u128() - 1).collect()
+    }
+
+    /// A runner that was heard so many seconds ago, when it had run for so many.
+    fn runner(instance: usize, state: RunnerState, heard: u64, running: u64) -> Runner {
+        let running = Duration::from_secs(running);
+        let report = RunnerReport { state, running, ..report(instance, 1) };
+        Runner { report, heard_ago: Duration::from_secs(heard) }
+    }
+
+    #[test]
+    fn a_thousand_runners_are_kept_and_one_more_takes_the_place_of_the_one_heard_longest_ago() {
+        let (mut board, begun) = (Board::default(), Instant::now());
+        let at = |second: usize| begun + Duration::from_secs(second as u64);
+        for instance in 0..RUNNERS_MAX {
+            board.hear(report(instance, 1), at(instance));
+        }
+        board.hear(report(0, 2), at(RUNNERS_MAX));
+        let now = at(RUNNERS_MAX + 1);
+        for instance in RUNNERS_MAX..RUNNERS_MAX + 3 {
+            board.hear(report(instance, 1), now);
+        }
+        let kept = instances(&board.runners(now));
+        assert_eq!(kept.len(), RUNNERS_MAX);
+        assert!(kept.contains(&0), "it was heard again");
+        assert!((1..=3).all(|gone| !kept.contains(&gone)) && kept.contains(&4));
+    }
+
+    #[test]
+    fn a_report_that_was_held_up_does_not_undo_a_newer_one() {
+        let (mut board, now) = (Board::default(), Instant::now());
+        board.hear(RunnerReport { state: RunnerState::Stopped, ..report(0, 3) }, now);
+        board.hear(report(0, 2), now + Duration::from_secs(1));
+        let runners = board.runners(now + Duration::from_secs(2));
+        assert_eq!(runners[0].report.state, RunnerState::Stopped);
+        assert_eq!(runners[0].heard_ago, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn who_was_not_heard_is_shown_as_silent_and_forgotten_after_a_day() {
+        let (mut board, now) = (Board::default(), Instant::now());
+        board.hear(report(0, 1), now);
+        board.hear(RunnerReport { state: RunnerState::Stopped, ..report(1, 1) }, now);
+        assert!(!board.runners(now + SILENT_AFTER)[0].is_silent());
+        let later = now + Duration::from_secs(180);
+        let runners = board.runners(later);
+        assert!(runners[0].is_silent() && !runners[1].is_silent());
+        assert_eq!(runners[0].heard_ago, Duration::from_secs(180));
+        assert_eq!(instances(&board.runners(now + STOPPED_FORGOTTEN_AFTER)), [0, 1]);
+        let later = now + STOPPED_FORGOTTEN_AFTER + Duration::from_secs(1);
+        assert_eq!(instances(&board.runners(later)), [0]);
+        let later = now + FORGOTTEN_AFTER + Duration::from_secs(1);
+        assert_eq!(instances(&board.runners(later)), [0; 0]);
+    }
+
+    #[test]
+    fn of_an_instance_that_told_several_nodes_the_newest_report_counts() {
+        let told = |number, heard| {
+            let report = report(0, number);
+            Runner { report, heard_ago: Duration::from_secs(heard) }
+        };
+        let (left, _) = merged(vec![told(4, 9), told(5, 7), told(3, 1)]);
+        assert_eq!((left.len(), left[0].report.number, left[0].heard_ago.as_secs()), (1, 5, 7));
+    }
+
+    #[test]
+    fn what_ended_or_fell_silent_is_shown_until_it_is_started_again() {
+        use RunnerState::{Failed, Live, Stopped};
+        for (state, heard) in [(Failed, 100), (Stopped, 100), (Live, 100)] {
+            // It has run beside it since before.
+            let beside = vec![runner(0, state, heard, 50), runner(1, Live, 1, 200)];
+            assert_eq!(instances(&merged(beside).0), [0, 1], "{state}");
+            let again = vec![runner(0, state, heard, 50), runner(1, Live, 1, 60)];
+            assert_eq!(instances(&merged(again).0), [1], "{state}");
+        }
+        // Two that run are two.
+        let both = vec![runner(0, Live, 4, 50), runner(1, Live, 1, 1)];
+        assert_eq!(instances(&merged(both).0), [0, 1]);
+
+        let mut rebuild = runner(1, Live, 1, 60);
+        rebuild.report.rebuilds = true;
+        let beside = vec![runner(0, Failed, 100, 50), rebuild.clone()];
+        assert_eq!(instances(&merged(beside).0), [0, 1], "a rebuild keeps no model up to date");
+        let again = vec![Runner { heard_ago: Duration::from_secs(99), ..rebuild.clone() }, rebuild];
+        assert_eq!(merged(again).0.len(), 1);
+    }
+
+    #[test]
+    fn a_list_has_at_most_a_thousand_runners_those_heard_last_and_says_what_it_left_out() {
+        let all: Vec<Runner> = (0..RUNNERS_MAX + 5)
+            .map(|at| runner(at, RunnerState::Live, at as u64, 10_000))
+            .collect();
+        let (left, left_out) = merged(all);
+        assert_eq!((left.len(), left_out), (RUNNERS_MAX, 5));
+        assert!(!instances(&left).contains(&(RUNNERS_MAX as u128)));
+    }
+}

@@ -1,0 +1,101 @@
+//! Projections and process managers of applications tell how far they are: kept in memory, for whoever asks.
+
+mod board;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use quorate_proto::wire::v1;
+use quorate_proto::wire::v1::runners_client::RunnersClient;
+use quorate_proto::wire::v1::runners_server::Runners;
+use quorate_proto::{Problem, Runner, RunnerReport};
+use quorate_raft::host::Host;
+use quorate_raft::{Member, Replica, transport};
+use tokio::time::{Instant, timeout};
+use tonic::{Request, Response, Status};
+
+use board::{Board, merged};
+
+/// A member that does not answer by then is named as unreachable.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// What this node heard of runners.
+#[derive(Debug, Default)]
+pub(crate) struct Heard(Mutex<Board>);
+
+impl Heard {
+    /// The newest report of each runner that told this node.
+    pub(crate) fn runners(&self) -> Vec<Runner> {
+        self.with(|board| board.runners(Instant::now()))
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Board) -> T) -> T {
+        // No code that holds the lock can leave the board half changed.
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// ReportRunner and ListRunners.
+pub(crate) struct RunnersService<H: Host> {
+    pub(crate) replica: Replica<H>,
+    pub(crate) heard: Arc<Heard>,
+}
+
+/// What one node knows.
+struct Told {
+    runners: Vec<Runner>,
+    last_position: u64,
+}
+
+#[tonic::async_trait]
+impl<H: Host> Runners for RunnersService<H> {
+    async fn report_runner(
+        &self,
+        request: Request<v1::ReportRunnerRequest>,
+    ) -> Result<Response<v1::ReportRunnerResponse>, Status> {
+        let report = RunnerReport::try_from(request.into_inner().report).map_err(Problem::from)?;
+        self.heard.with(|board| board.hear(report, Instant::now()));
+        Ok(Response::new(v1::ReportRunnerResponse {}))
+    }
+
+    async fn list_runners(
+        &self,
+        request: Request<v1::ListRunnersRequest>,
+    ) -> Result<Response<v1::ListRunnersResponse>, Status> {
+        let point = self.replica.reader().map(|reader| reader.point()).unwrap_or_default();
+        let mut told =
+            vec![Told { runners: self.heard.runners(), last_position: point.position.0 }];
+        let mut unreachable = Vec::new();
+        if !request.into_inner().only_self {
+            let known = self.replica.status().borrow().clone();
+            let others = known.members.iter().filter(|member| Some(member.id) != known.id);
+            let asked = others.map(|member| async move { (member, self.ask(member).await) });
+            for (member, answer) in join_all(asked).await {
+                match answer {
+                    Some(answer) => told.push(answer),
+                    None => unreachable.push(member.client_address.clone()),
+                }
+            }
+        }
+        let last_position = told.iter().map(|told| told.last_position).max().unwrap_or_default();
+        let (runners, left_out) = merged(told.into_iter().flat_map(|told| told.runners).collect());
+        let runners = runners.into_iter().map(v1::Runner::from).collect();
+        Ok(Response::new(v1::ListRunnersResponse { runners, last_position, unreachable, left_out }))
+    }
+}
+
+impl<H: Host> RunnersService<H> {
+    /// What a member heard; none if it does not answer in time.
+    async fn ask(&self, member: &Member) -> Option<Told> {
+        let asking = async {
+            let channel = transport::channel(self.replica.host(), &member.client_address).ok()?;
+            let request = v1::ListRunnersRequest { only_self: true };
+            let answer = RunnersClient::new(channel).list_runners(request).await.ok()?.into_inner();
+            // A runner that this node does not understand is one of a newer build.
+            let runners = answer.runners.into_iter().filter_map(|runner| runner.try_into().ok());
+            Some(Told { runners: runners.collect(), last_position: answer.last_position })
+        };
+        timeout(ANSWERED_WITHIN, asking).await.ok().flatten()
+    }
+}

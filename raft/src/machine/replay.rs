@@ -1,0 +1,87 @@
+//! Brings a store up to date from the log, before Raft starts.
+
+use quorate_store::{Fault, Store};
+
+use super::store_entry;
+use crate::log::RaftLog;
+use crate::space::{Room, Space};
+use crate::types;
+
+/// Most bytes of entries that are read at once when the log is replayed.
+const REPLAY_BYTES: usize = 16 * 1024 * 1024;
+/// How often a long replay tells how far it is.
+const TELL_EVERY_PERCENT: u64 = 10;
+
+/// A store that was brought up to date, as far as it could be.
+pub(crate) struct Replayed {
+    pub(crate) store: Store,
+    pub(crate) waits_for_repairs: bool,
+}
+
+/// Brings a store up to date. If a chunk that it needs for that is damaged, the store is as it was
+/// at its checkpoint: the rest is applied when the chunk was repaired from a peer. Votes do not wait for that,
+/// and other nodes can repair theirs from this one's.
+pub(crate) fn bring_up_to_date(
+    mut store: Store,
+    open_again: impl FnOnce() -> Result<Store, Fault>,
+    log: &RaftLog,
+    space: &Space,
+) -> Result<Replayed, Fault> {
+    if store.must_repair() {
+        tracing::error!("the log is replayed when the damaged chunks are repaired");
+        return Ok(Replayed { store, waits_for_repairs: true });
+    }
+    let Err(fault) = replay(&mut store, log, space) else {
+        return Ok(Replayed { store, waits_for_repairs: false });
+    };
+    if store.note_damage(&fault).is_none() {
+        return Err(fault);
+    }
+    tracing::error!("the log is replayed when this is repaired: {fault}");
+    drop(store);
+    let mut store = open_again()?;
+    store.note_damage(&fault);
+    Ok(Replayed { store, waits_for_repairs: true })
+}
+
+/// Applies what the log holds after the store's newest checkpoint, up to the committed mark, before Raft
+/// starts: openraft would do it 64 entries at a time. All of it is durable, for the log was just opened.
+///
+/// Where a seal is needed and there is no room for it, the rest is left: it is applied when there is room, and
+/// votes do not wait for that.
+fn replay(store: &mut Store, log: &RaftLog, space: &Space) -> Result<(), Fault> {
+    let Some(committed) = log.state().committed else {
+        return Ok(());
+    };
+    let mut next = store.applied().map_or(0, |applied| applied.index.0 + 1);
+    let (begin, end) = (next, committed.index.0 + 1);
+    if next < end {
+        tracing::info!("replaying the log from {next} to {committed}");
+    }
+    let mut told = 0;
+    while next < end {
+        for entry in log.read(next, end, REPLAY_BYTES)? {
+            if store.must_wait() {
+                tracing::warn!("the log from {next} on is replayed when there is space");
+                return Ok(());
+            }
+            next = entry.id.index.0 + 1;
+            let index = entry.id.index.0;
+            let entry = types::from_log(entry)
+                .map_err(|malformed| Fault::Command { index, why: malformed.to_string() })?;
+            store.apply(store_entry(entry))?;
+            while space.room() < Room::Full
+                && let Some(seal) = store.begin_seal()
+            {
+                let sealed = seal.run()?;
+                store.finish_seal(sealed)?;
+            }
+        }
+        let percent = (next - begin) * 100 / (end - begin);
+        if percent >= told + TELL_EVERY_PERCENT && next < end {
+            tracing::info!("replayed the log up to {next}, {percent} % of it");
+            told = percent;
+        }
+    }
+    Ok(())
+}
