@@ -73,7 +73,7 @@ fn tagged(number: u64) -> Vec<Event> {
     vec![Event { tags, ..event(number) }]
 }
 
-/// How many bytes are allocated when the chunk size is reached, for each byte of it.
+/// Returns the bytes that are allocated when the chunk size is reached, for each byte of the chunk size.
 fn ratio(request: &dyn Fn(u64) -> Bytes) -> f64 {
     let mut store = store();
     let before = allocated();
@@ -92,7 +92,7 @@ fn ratio(request: &dyn Fn(u64) -> Bytes) -> f64 {
             break;
         }
     }
-    // Names are sorted for the first who asks for them, and stay so.
+    // Names are sorted for the first list that is requested, and stay sorted.
     for listed in
         [ListTarget::Streams, ListTarget::Categories, ListTarget::Paths, ListTarget::Types]
     {
