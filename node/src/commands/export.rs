@@ -82,7 +82,7 @@ impl ExportArgs {
     }
 }
 
-/// What is in the file.
+/// The totals of the file.
 #[derive(Serialize)]
 struct Totals {
     events: u64,
