@@ -1,4 +1,4 @@
-//! Prints what a feed hands out, as it comes, and flushes whenever nothing more is ready.
+//! Prints the messages of a feed as they come, and flushes whenever no further one is ready.
 
 use std::io::{self, BufWriter, Write};
 

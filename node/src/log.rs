@@ -35,7 +35,7 @@ pub(crate) struct Log {
 
 /// Starts the log, and has panics written into it.
 pub(crate) fn start(filter: &str) -> Result<Log, Exit> {
-    // openraft warns of every attempt to reach a peer that is away; what matters of it we log ourselves.
+    // openraft warns of every attempt to reach a peer that is away; we log the important part ourselves.
     let filter = EnvFilter::try_new(format!("openraft=error,{filter}"))
         .map_err(|error| Exit::usage(format!("`log` is `{filter}`: {error}")))?;
     let log = Log::onto(io::stderr())?;

@@ -45,7 +45,7 @@ pub enum ErrorKind {
     Deadline,
     /// The node has more to do than it can: try again later.
     Overloaded,
-    /// The disks of the cluster have no room for more events: only what makes room is taken.
+    /// The disks of the cluster have no room for more events: only requests that make room are taken.
     NoSpace,
     /// The node belongs to no cluster yet.
     NotReady,

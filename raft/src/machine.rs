@@ -74,11 +74,11 @@ pub(crate) struct Progress {
     pub(crate) pressure: f32,
 }
 
-/// The store and what goes on around it. Shared by openraft's worker, the seals, and the replica.
+/// The store and the work around it. Shared by openraft's worker, the seals, and the replica.
 ///
 /// Invariants:
 /// - the store is locked for one step at a time, never across an await;
-/// - at most one seal is under way, and `sealing` says so;
+/// - at most one seal is under way, and `sealing` is true then;
 /// - a seal runs only when the log is durable up to its entry, and begins only when there is room for it;
 /// - code that changes the folder is inside the gate.
 pub(crate) struct Core<H> {
@@ -292,7 +292,7 @@ impl<H: Host> Core<H> {
         Some(self.host.run(work).await)
     }
 
-    /// Passes the gate; the error says that the node is stopping.
+    /// Passes the gate; the error means that the node is stopping.
     fn enter(&self) -> io::Result<Inside> {
         self.gate.enter().ok_or_else(|| io::Error::other("the node is stopping"))
     }

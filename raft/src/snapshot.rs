@@ -1,4 +1,4 @@
-//! Checkpoints on the wire: the sender offers, the receiver says which chunks it misses, the rest follows in
+//! Checkpoints on the wire: the sender offers one, the receiver names the chunks that it misses, the rest follows in
 //! bounded parts. A transfer that breaks is begun again by openraft; chunks that arrived whole stay.
 
 use std::convert::Infallible;

@@ -215,7 +215,7 @@ async fn gone(node: &LocalNode) {
     }
 }
 
-/// The cluster goes on when nobody reads what is said about it.
+/// Prints a line. The cluster goes on when nobody reads it.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

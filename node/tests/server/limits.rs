@@ -1,4 +1,4 @@
-//! Answers that clients with the limits of their libraries take, whatever is asked for.
+//! Answers to any request stay within the default limits of clients' libraries.
 
 use quorate_proto::ErrorKind;
 use quorate_proto::limits::{

@@ -1,4 +1,4 @@
-//! Readers who stop take a bounded number of bytes each, however much of what they asked for is still to come.
+//! Readers who stop take a bounded number of bytes each, however many events are still to come.
 
 use std::path::Path;
 use std::sync::Arc;

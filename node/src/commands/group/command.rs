@@ -24,10 +24,10 @@ use crate::output::{event_line, write_json};
 const LINE_BYTES_MAX: u64 = 4096;
 /// The time to wait for the rest of the output once a command has ended: processes that it left may hold it open.
 const OUTPUT_WITHIN: Duration = Duration::from_millis(200);
-/// The shell's exit codes for a command that cannot be executed, and for one that is not there.
+/// The shell's exit codes for a command that cannot be executed, and for a command that does not exist.
 const NOT_RUN: [i32; 2] = [126, 127];
-/// A shell that can start processes says [`BEGINS`], and becomes the one that runs the command. A shell that cannot
-/// ends before it says so, and its exit code, 2 or 254, is not taken for the command's.
+/// A shell that can start processes writes [`BEGINS`], and becomes the shell that runs the command. A shell that cannot
+/// ends before, and its exit code, 2 or 254, is not taken for the command's.
 const BEGIN: &str = "(:) && echo 'quorate: the command begins' >&2 && exec sh -c \"$1\"";
 /// The line of standard error that is ours, and goes no further.
 const BEGINS: &str = "quorate: the command begins";
@@ -64,7 +64,7 @@ struct Running {
     group: Option<Pid>,
 }
 
-/// Refuses a command that is no shell script: each event would fail of it.
+/// Refuses a command that is no shell script, with which each event would fail.
 pub(super) async fn check(command: &str) -> Result<(), Exit> {
     let shell = Command::new("sh").args(["-n", "-c", command]).stdin(Stdio::null()).output().await;
     let shell = shell.map_err(|error| not_run(&error.to_string()))?;

@@ -1,4 +1,4 @@
-//! One reader that follows: it catches up from the store, then gets what is applied as it is applied.
+//! A reader that follows: it catches up from the store, then gets events as they are applied.
 //!
 //! ```text
 //! apply → Live (reads it once, from memory) → the mailbox of each reader it matches → Follow → messages
