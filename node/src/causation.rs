@@ -10,11 +10,11 @@ use crate::output::write_event_plain;
 use crate::print::print_events;
 use crate::screen::write_line;
 
-/// More events than this make no tree …
+/// The most events of a tree …
 const EVENTS_MAX: usize = 10_000;
-/// … nor do those that take more memory than this, in bytes.
+/// … and the most bytes of memory that they may take.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
-/// So many levels are indented; deeper ones tell their level.
+/// The number of levels that are indented; lines of deeper levels show their level.
 const LEVELS_INDENTED: usize = 32;
 
 /// Prints all events of a stream as a tree to standard output, or as a list if they are too many for that; returns
@@ -47,9 +47,9 @@ pub(crate) async fn print_tree(events: &mut EventStream) -> Result<u64, Exit> {
 fn write_tree(output: &mut impl Write, events: &[RecordedEvent]) -> io::Result<()> {
     let Forest { mut children, roots } = Forest::of(events);
     for root in roots {
-        // What is still to be written, the next one last.
+        // The branches still to be written, the next one last.
         let mut branches = vec![Branch { event: root, level: 0, is_last: true }];
-        // Of the levels above the next one: whether a line goes on beside it.
+        // For each level above the next branch: true if a line goes on beside it.
         let mut goes_on = Vec::new();
         while let Some(Branch { event: at, level, is_last }) = branches.pop() {
             let Some(event) = events.get(at) else { continue };
@@ -60,7 +60,7 @@ fn write_tree(output: &mut impl Write, events: &[RecordedEvent]) -> io::Result<(
             if level > 0 {
                 goes_on.push(!is_last);
             }
-            // Taken out, so that a circle ends here.
+            // The children are taken out, so that a circle ends here.
             let caused = children.get_mut(at).map(std::mem::take).unwrap_or_default();
             let newest_first = caused.into_iter().rev().enumerate();
             branches.extend(newest_first.map(|(index, event)| Branch {
@@ -77,17 +77,17 @@ fn write_tree(output: &mut impl Write, events: &[RecordedEvent]) -> io::Result<(
 struct Branch {
     event: usize,
     level: usize,
-    /// Whether it is the last one below its cause.
+    /// True if the event is the last one below its cause.
     is_last: bool,
 }
 
-/// Which event caused which, by their places in a list.
+/// The causes of the events in a list, by the places in the list.
 ///
 /// Invariant: every event is below exactly one root, but for the roots themselves.
 struct Forest {
-    /// Of each event those that it caused, ascending.
+    /// For each event the events that it caused, ascending.
     children: Vec<Vec<usize>>,
-    /// Ascending.
+    /// The roots, ascending.
     roots: Vec<usize>,
 }
 
@@ -114,9 +114,9 @@ impl Forest {
     }
 }
 
-/// Takes its cause from the first event of each circle.
+/// Removes the cause of the first event of each circle.
 fn break_circles(causes: &mut [Option<usize>]) {
-    // By which walk an event was met first; 0 = by none.
+    // The number of the walk that met each event first; 0 if none did.
     let mut met = vec![0; causes.len()];
     for start in 0..causes.len() {
         let mut at = Some(start);
@@ -138,7 +138,7 @@ fn break_circles(causes: &mut [Option<usize>]) {
     }
 }
 
-/// The places of the circle that one of them lies on.
+/// Returns the places of the circle on which this place lies.
 fn circle(causes: &[Option<usize>], place: usize) -> impl Iterator<Item = usize> {
     let next = move |at: &usize| causes.get(*at).copied().flatten().filter(|next| *next != place);
     std::iter::successors(Some(place), next)
@@ -176,7 +176,7 @@ mod tests {
         EventId::from_bytes([number; 16]).expect("not nil")
     }
 
-    /// Events at positions 1, 2, 3 …, whose ids are made of their positions, each with what caused it.
+    /// Returns events at positions 1, 2, 3 …, whose ids are made of their positions, each with its cause.
     fn caused(causes: &[&str]) -> Vec<RecordedEvent> {
         let event = |(cause, position): (&&str, u64)| RecordedEvent {
             position,
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(told, expected);
     }
 
-    /// The positions in the order of the lines, each with how far it is indented.
+    /// Returns the positions in the order of the lines, each with the level of its indentation.
     fn places(causes: &[&str]) -> Vec<(u64, usize)> {
         let place = |line: &str| {
             let start = line.find(|c: char| c.is_ascii_digit()).expect("a position");

@@ -1,4 +1,4 @@
-//! Asks a person before what cannot be taken back.
+//! Asks a person before an action that cannot be taken back.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -15,7 +15,7 @@ pub(crate) struct Confirmation {
 }
 
 impl Confirmation {
-    /// Goes on when it was told so, or when the person at the terminal says yes.
+    /// Goes on if the flag was given, or if the person at the terminal answers yes.
     pub(crate) fn ask(self, what: &str) -> Result<(), Exit> {
         if self.yes {
             return Ok(());
@@ -36,7 +36,7 @@ fn agrees(answers: &mut impl BufRead) -> io::Result<bool> {
     let mut answer = String::new();
     answers.read_line(&mut answer)?;
     if !answer.ends_with('\n') {
-        // What is said next is not to stand beside the question.
+        // The next output is not to stand beside the question.
         let _ = writeln!(io::stderr());
     }
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))

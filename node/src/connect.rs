@@ -1,4 +1,4 @@
-//! How commands come to a client of the cluster that the command line names.
+//! Connects commands to the cluster that the command line names.
 
 use quorate_client::{Builder, Client};
 use quorate_proto::Problem;

@@ -1,4 +1,4 @@
-//! Prints what a feed hands out, as it comes, and flushes whenever nothing more is ready.
+//! Prints the messages of a feed as they come, and flushes whenever no further one is ready.
 
 use std::io::{self, BufWriter, Write};
 
@@ -14,19 +14,19 @@ use crate::output::{
 };
 use crate::reader::Reader;
 
-/// Bytes that are collected before they are written, as long as more is ready.
+/// The bytes that are collected before they are written, as long as more messages are ready.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// How a feed is printed.
+/// The options with which a feed is printed.
 pub(crate) struct Printing<'a> {
     pub(crate) json: bool,
-    /// Whether lines of JSON tell how far the feed is.
+    /// True if lines of JSON report the progress of the feed.
     pub(crate) marks: bool,
-    /// The stream whose snapshot comes first, if it was asked for.
+    /// The stream whose snapshot comes first, if it was requested.
     pub(crate) snapshot_of: Option<&'a StreamName>,
 }
 
-/// How far a feed is, as a JSON line: one of the three.
+/// The progress of a feed, as a JSON line with one of the three fields.
 #[derive(Default, Serialize)]
 struct MarkLine {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +50,7 @@ pub(crate) async fn print_feed(mut feed: Feed, printing: Printing<'_>) -> Result
     let mut snapshot_of = printing.snapshot_of;
     let reader = Reader::of_output();
     loop {
-        // What is not ready at once is waited for with nothing held back.
+        // If no message is ready, everything printed is flushed before the wait.
         let next = match feed.try_next().now_or_never() {
             Some(next) => next,
             None => {
@@ -85,7 +85,7 @@ pub(crate) async fn print_feed(mut feed: Feed, printing: Printing<'_>) -> Result
     Ok(())
 }
 
-/// Tells a person how far the feed is; what is printed stays a list of events.
+/// Reports the feed's progress to a person; standard output stays a list of events.
 fn tell(mark: &Message) {
     match mark {
         Message::CaughtUp(at) => {

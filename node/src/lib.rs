@@ -2,7 +2,7 @@
 //!
 //! Only this crate reads configuration, environment and command lines.
 
-// They panic when the output is gone.
+// The macros panic when the output is gone.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod age;
@@ -34,7 +34,7 @@ mod watch;
 pub use exit::Exit;
 pub use ports::free_addresses;
 
-/// The whole program: reads the command line, runs its command, and tells the exit code.
+/// Runs the whole program: reads the command line, runs its command, and returns the exit code.
 pub fn main() -> std::process::ExitCode {
     match cli::parse() {
         Ok(arguments) => arguments.run().report(),

@@ -15,9 +15,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::exit::Exit;
 use crate::screen;
 
-/// Lines that wait to be written; more are dropped. Whoever reads the log may be slow, or stand still.
+/// The lines that may wait to be written; more are dropped. The reader of the log may be slow, or stand still.
 const LINES_WAITING_MAX: usize = 1024;
-/// How long the end of the process waits for the last lines.
+/// The time that the end of the process waits for the last lines.
 const ENDED_WITHIN: Duration = Duration::from_secs(1);
 
 enum Message {
@@ -35,7 +35,7 @@ pub(crate) struct Log {
 
 /// Starts the log, and has panics written into it.
 pub(crate) fn start(filter: &str) -> Result<Log, Exit> {
-    // openraft warns of every attempt to reach a peer that is away; what matters of it we log ourselves.
+    // openraft warns of every attempt to reach a peer that is away; we log the important part ourselves.
     let filter = EnvFilter::try_new(format!("openraft=error,{filter}"))
         .map_err(|error| Exit::usage(format!("`log` is `{filter}`: {error}")))?;
     let log = Log::onto(io::stderr())?;
@@ -43,7 +43,7 @@ pub(crate) fn start(filter: &str) -> Result<Log, Exit> {
         .with_env_filter(filter)
         .with_writer(log.clone())
         .with_ansi(screen::errors_in_colour())
-        // Its own word on a failed write is `eprintln!`, which panics. Ours never fails, so it never has one.
+        // On a failed write the subscriber would use `eprintln!`, which panics. Our writer never fails.
         .log_internal_errors(false)
         .init();
     let panics = log.clone();
@@ -72,7 +72,7 @@ impl Log {
     fn end(&self) {
         let (ended, end) = sync_channel(1);
         if self.waiting.try_send(Message::Ended(ended)).is_ok() {
-            // Whoever reads the log may stand still: then what it did not take is lost.
+            // The reader of the log may stand still: then the lines that it did not take are lost.
             let _ = end.recv_timeout(ENDED_WITHIN);
         }
     }
@@ -89,7 +89,7 @@ impl Log {
         ending
     }
 
-    /// Nothing in here panics: not for want of an output either.
+    /// Logs a panic. Nothing in here panics, not even when the output is gone.
     fn tell_panic(&self, panic: &PanicHookInfo<'_>) {
         let thread = thread::current();
         let thread = thread.name().unwrap_or("?");
@@ -106,7 +106,7 @@ fn reason(payload: &(dyn Any + Send)) -> &str {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
 }
 
-/// Writes what there is, until nobody can send more.
+/// Writes all lines, until nobody can send more.
 fn write_all(lines: &Receiver<Message>, mut output: impl Write, dropped: &AtomicU64) {
     while let Ok(message) = lines.recv() {
         match message {
@@ -122,7 +122,7 @@ fn write_all(lines: &Receiver<Message>, mut output: impl Write, dropped: &Atomic
     }
 }
 
-/// Writes a line, and before it how many are missing.
+/// Writes a line, and before it the number of missing lines.
 fn write(output: &mut impl Write, line: &[u8], dropped: &AtomicU64) -> io::Result<()> {
     let missing = dropped.load(Ordering::Relaxed);
     if missing > 0 {

@@ -1,4 +1,4 @@
-//! What commands print: JSON lines for machines, which are a contract, and plain lines for people.
+//! The output of commands: JSON lines for machines, which are a contract, and plain lines for people.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -41,7 +41,7 @@ pub(crate) struct EventLine<'a> {
     correlation_id: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     causation_id: &'a str,
-    /// Where it comes from a consumer group: which attempt it is.
+    /// The number of the attempt, if the event comes from a consumer group.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
 }
@@ -51,7 +51,7 @@ pub(crate) fn write_event_json(output: &mut impl Write, event: &RecordedEvent) -
     write_json(output, &event_line(event, None))
 }
 
-/// An event as a JSON line; with the attempt where it comes from a consumer group.
+/// Returns an event as a JSON line, with the attempt if it comes from a consumer group.
 pub(crate) fn event_line(event: &RecordedEvent, attempt: Option<u32>) -> EventLine<'_> {
     let (data, data_base64) = payload(&event.data);
     let (metadata, metadata_base64) = payload(&event.metadata);
@@ -125,7 +125,7 @@ pub(crate) fn write_snapshot(
     write_line(output, line)
 }
 
-/// Writes the snapshot that events follow: in JSON as a line that is no event.
+/// Writes the snapshot on which the events follow; in JSON it is a line that is no event.
 pub(crate) fn write_snapshot_before_events(
     output: &mut impl Write,
     stream: &StreamName,
@@ -176,7 +176,7 @@ pub(crate) fn write_event_plain(output: &mut impl Write, event: &RecordedEvent) 
     write_line(output, line)
 }
 
-/// How many of something, for a person: `1 event`, `2 events`.
+/// Returns a count with its noun, for a person: `1 event`, `2 events`.
 pub(crate) fn count_of(count: u64, one: &str) -> String {
     match count {
         1 => format!("1 {one}"),
@@ -184,7 +184,7 @@ pub(crate) fn count_of(count: u64, one: &str) -> String {
     }
 }
 
-/// Tells a person something beside the output. The work goes on when nobody can be told.
+/// Writes a remark for a person beside the output. The work goes on when nobody can read it.
 pub(crate) fn remark(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
@@ -195,7 +195,7 @@ pub(crate) fn write_json(output: &mut impl Write, value: &impl Serialize) -> io:
     output.write_all(b"\n")
 }
 
-/// What a command that appends says of a failure.
+/// The JSON line with which a command that appends reports a failure.
 #[derive(Serialize)]
 struct FailureLine {
     error: &'static str,
@@ -209,10 +209,10 @@ struct FailureLine {
     field: String,
     #[serde(skip_serializing_if = "is_zero")]
     limit: u64,
-    /// How many more failures and violations there were than are told.
+    /// The number of further failures and violations that the line does not contain.
     #[serde(skip_serializing_if = "is_zero")]
     left_out: u64,
-    /// What to repeat when the outcome is unknown.
+    /// The ids with which to repeat the append when the outcome is unknown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ids: Vec<String>,
     /// The line of the file that failed.
@@ -229,13 +229,13 @@ struct FailedExpectation {
 
 #[derive(Serialize)]
 struct ViolatedCondition {
-    /// Which of the request's; the first is 0.
+    /// The number of the condition in the request; the first is 0.
     condition: usize,
-    /// Of the newest event that it forbids.
+    /// The position of the newest event that the condition forbids.
     position: u64,
 }
 
-/// Writes why an append did not end well, as one JSON line; `line` is that of the file it came from.
+/// Writes the failure of an append as one JSON line; `line` is the line of the file that it came from.
 pub(crate) fn write_failure_json(
     output: &mut impl Write,
     error: &AppendError,
@@ -271,8 +271,8 @@ pub(crate) fn write_failure_json(
     write_json(output, &line)
 }
 
-/// Bytes as verbatim JSON if they are JSON that every common reader takes, otherwise in base64; nothing if there
-/// are none.
+/// Returns bytes as verbatim JSON if they are JSON that every common reader takes, or else in base64; nothing if
+/// there are none.
 fn payload(bytes: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
     if bytes.is_empty() {
         return (None, None);

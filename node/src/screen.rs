@@ -1,4 +1,4 @@
-//! The terminal that standard output may be: how wide it is, and what of a line fits.
+//! The terminal that standard output may be: its width, and the part of a line that fits.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use terminal_size::{Width, terminal_size_of};
 use unicode_width::UnicodeWidthChar;
 
-/// Tells if standard error takes colours: it is a terminal that has them, and `NO_COLOR` is not set; or
-/// `CLICOLOR_FORCE` is.
+/// Returns true if standard error takes colours: it is a terminal that has them, and `NO_COLOR` is not set; or
+/// `CLICOLOR_FORCE` is set.
 pub(crate) fn errors_in_colour() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }
@@ -23,7 +23,7 @@ pub(crate) fn write_line(output: &mut impl Write, line: impl Display) -> io::Res
     }
 }
 
-/// A line that moves nothing on the terminal: its text may come from whoever appended it.
+/// Returns a line that moves nothing on the terminal: its text may come from whoever appended it.
 fn harmless(line: &str) -> Cow<'_, str> {
     if !line.contains(char::is_control) {
         return line.into();
@@ -36,10 +36,10 @@ fn harmless(line: &str) -> Cow<'_, str> {
     line.chars().map(shown).collect()
 }
 
-/// As much of a line as fits in so many columns; `…` stands for what does not.
+/// Returns as much of a line as fits in so many columns; `…` stands for the rest.
 fn cut(line: &str, columns: usize) -> Cow<'_, str> {
     let mut used = 0;
-    // Where the line ends if the `…` must find room too.
+    // The end of the line if the `…` must find room too.
     let mut end = 0;
     for (at, c) in line.char_indices() {
         if used < columns {

@@ -18,7 +18,7 @@ pub(crate) struct Stop {
 
 impl Stop {
     /// Listens from now on. A signal that was ignored when the process began stays ignored: `nohup` and the shells
-    /// say so that it is not meant for it. To be called within a tokio runtime.
+    /// ignore the signals that are not meant for it. To be called within a tokio runtime.
     pub(crate) fn listen() -> io::Result<Stop> {
         let ignored = ignored();
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
@@ -26,11 +26,11 @@ impl Stop {
         Ok(Stop { signals: listened.map(signal).collect::<io::Result<_>>()? })
     }
 
-    /// Completes when the process is told to end, each time.
+    /// Completes each time that a signal tells the process to end.
     pub(crate) async fn told(&mut self) {
         poll_fn(|context| {
             let mut told = Poll::Pending;
-            // All are asked, so that all wake.
+            // All signals are polled, so that each of them wakes the task.
             for signal in &mut self.signals {
                 if signal.poll_recv(context).is_ready() {
                     told = Poll::Ready(());
@@ -42,7 +42,7 @@ impl Stop {
     }
 }
 
-/// The signals that the process ignores, as a set of bits; none where the system does not tell.
+/// Returns the signals that the process ignores, as a set of bits; none if the system does not show them.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored_of(&status)

@@ -1,11 +1,11 @@
-//! What is shown again and again until Ctrl-C: drawn on a terminal, or in lines where something changed.
+//! Output that is renewed until Ctrl-C: drawn on a terminal, or in lines where something changed.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use crate::reader::Reader;
 
-/// How often what is watched is looked at.
+/// The interval at which the output is renewed.
 const EVERY: Duration = Duration::from_secs(1);
 /// Goes to the first line and empties the screen of a terminal.
 const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
@@ -21,12 +21,12 @@ impl Watch {
         Watch { reader: Reader::of_output(), is_drawn: io::stdout().is_terminal() && !json }
     }
 
-    /// Whether the whole of it is drawn each time; if not, lines are added when something changed.
+    /// Returns true if the whole output is drawn each time; if not, lines are added when something changed.
     pub(crate) fn is_drawn(&self) -> bool {
         self.is_drawn
     }
 
-    /// Shows it as it is now.
+    /// Shows the output as it is now.
     pub(crate) fn show(&self, now: &[u8]) -> io::Result<()> {
         let mut output = io::stdout().lock();
         if self.is_drawn {
@@ -36,7 +36,7 @@ impl Watch {
         output.flush()
     }
 
-    /// Waits until it is time to look again; false if nobody reads any more.
+    /// Waits until it is time to look again; returns false if nobody reads any more.
     pub(crate) async fn goes_on(&self) -> bool {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => true,

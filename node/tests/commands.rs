@@ -115,7 +115,7 @@ fn lines_of(bytes: &[u8]) -> Vec<Value> {
     lines.map(|line| serde_json::from_slice(line).expect("a line of JSON")).collect()
 }
 
-/// What a command said on standard error.
+/// Returns what a command wrote to standard error.
 fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

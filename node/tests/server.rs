@@ -67,7 +67,7 @@ fn options(directory: PathBuf, listen: &str, peer_listen: &str) -> ServerOptions
 struct Cluster {
     servers: Vec<Option<Server<TokioHost>>>,
     addresses: Vec<String>,
-    /// Where the first of them serves its metrics.
+    /// The address at which the first server serves its metrics.
     metrics: String,
     folder: tempfile::TempDir,
 }
@@ -77,7 +77,7 @@ impl Cluster {
         Cluster::start_with(None).await
     }
 
-    /// With so many bytes of disk kept in reserve.
+    /// Starts a cluster with so many bytes of disk kept in reserve.
     async fn start_with(reserve_bytes: Option<u64>) -> Cluster {
         let folder = tempfile::tempdir().expect("a folder");
         let free = quorate_node::free_addresses(7).expect("free ports");
@@ -111,7 +111,7 @@ impl Cluster {
         EventsClient::new(self.channel(node).await)
     }
 
-    /// The number of the node that leads, as a node says that lives.
+    /// Returns the number of a node that reports that it leads.
     async fn leader(&self) -> usize {
         let asking = async {
             loop {
@@ -129,7 +129,7 @@ impl Cluster {
         tokio::time::timeout(PATIENCE, asking).await.expect("a leader")
     }
 
-    /// What a node says to health checks of itself and of its service; they change one after the other.
+    /// Returns the results of health checks of a node and of its service; the two change one after the other.
     async fn health(&self, node: usize) -> [ServingStatus; 2] {
         let mut health = HealthClient::new(self.channel(node).await);
         let mut told = [ServingStatus::Unknown; 2];
@@ -189,7 +189,7 @@ fn whole_stream(stream: &str) -> v1::ReadRequest {
     v1::ReadRequest { source, ..v1::ReadRequest::default() }
 }
 
-/// Point, events and whether the end was told.
+/// Returns the point, the events, and true if there was a message of the end.
 async fn read(
     events: &mut EventsClient<Channel>,
     request: v1::ReadRequest,

@@ -1,20 +1,20 @@
-//! What can go wrong, in the few kinds that a caller can act on.
+//! The errors of requests, in the few kinds that a caller can act on.
 
 use std::fmt;
 
 use crate::{Expectation, Position, StreamName, Version};
 
-/// Whether an append that ended in an error may still be in the log.
+/// The outcome of an append that ended in an error: it may be in the log all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Certainly not in the log.
+    /// The append is certainly not in the log.
     NotAppended,
-    /// It may be there: repeat it with the same ids.
+    /// The append may be in the log: repeat it with the same ids.
     Unknown,
 }
 
 impl Outcome {
-    /// The word for it on the wire and in JSON; stable.
+    /// Returns the outcome's name on the wire and in JSON; stable.
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::NotAppended => "not appended",
@@ -23,7 +23,7 @@ impl Outcome {
     }
 }
 
-/// What the caller should do about an error. The names are stable.
+/// The kind of an error, by what the caller should do about it. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -33,7 +33,7 @@ pub enum ErrorKind {
     IdReused,
     /// A stream that is written to was closed for good by a tombstone.
     StreamClosed,
-    /// Whether it was appended cannot be told any more: what it would have written is old and removed.
+    /// It is no longer known if the append was made: what it would have written is old and removed.
     Forgotten,
     /// The request breaks a rule: mend it.
     Invalid,
@@ -45,15 +45,15 @@ pub enum ErrorKind {
     Deadline,
     /// The node has more to do than it can: try again later.
     Overloaded,
-    /// The disks of the cluster have no room for more events: only what makes room is taken.
+    /// The disks of the cluster have no room for more events: only requests that make room are taken.
     NoSpace,
     /// The node belongs to no cluster yet.
     NotReady,
-    /// It is there already, as something else: the cluster was founded before, a consumer group differs.
+    /// The thing exists already and differs: the cluster was founded before, or a consumer group differs.
     AlreadyExists,
     /// There is no consumer group of that name.
     NotFound,
-    /// What was asked for lies in a file that fails its checksum on this node.
+    /// The requested data lies in a file that fails its checksum on this node.
     Damaged,
     /// A fault of the node itself.
     Internal,
@@ -79,7 +79,7 @@ impl ErrorKind {
         ErrorKind::Internal,
     ];
 
-    /// The word for it on the wire and in JSON; stable.
+    /// Returns the kind's name on the wire and in JSON; stable.
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorKind::Conflict => "conflict",
@@ -100,12 +100,12 @@ impl ErrorKind {
         }
     }
 
-    /// The kind of that name.
+    /// Returns the kind of that name.
     pub fn parse(name: &str) -> Option<ErrorKind> {
         ErrorKind::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// Whether the same request may succeed later without being changed.
+    /// Returns true if the same request may succeed later without being changed.
     pub fn is_transient(self) -> bool {
         matches!(
             self,
@@ -117,7 +117,7 @@ impl ErrorKind {
     }
 }
 
-/// How many failures the message of a conflict names: a person reads no hundred.
+/// The most failures that the message of a conflict names: a person does not read a hundred.
 const FAILURES_TOLD: usize = 3;
 
 /// One expectation that was not met.
@@ -125,9 +125,9 @@ const FAILURES_TOLD: usize = 3;
 pub struct Failure {
     /// The stream.
     pub stream: StreamName,
-    /// What was demanded of it.
+    /// The expectation that was not met.
     pub expected: Expectation,
-    /// The version it is at.
+    /// The version of the stream.
     pub actual: Version,
 }
 
@@ -141,9 +141,9 @@ impl fmt::Display for Failure {
 /// A condition that was violated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which of the append's conditions; the first is 0.
+    /// The number of the condition in the append; the first is 0.
     pub condition: usize,
-    /// The position of the newest event that it forbids.
+    /// The position of the newest event that the condition forbids.
     pub position: Position,
 }
 
@@ -158,33 +158,33 @@ impl fmt::Display for Violation {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
-    /// What to do about it.
+    /// The kind of the error, by what to do about it.
     pub kind: ErrorKind,
-    /// Whether an append may be in the log all the same. For anything but an append: not appended.
+    /// The outcome of an append, which may be in the log despite the error; else always not appended.
     pub outcome: Outcome,
-    /// What was the case, for a person.
+    /// The sentence that explains the error to a person.
     pub message: String,
-    /// The expectations that were not met, in the order of the request; of a conflict.
+    /// The expectations of a conflict that were not met, in the order of the request.
     pub failures: Vec<Failure>,
-    /// The conditions that were violated, in the order of the request; of a conflict.
+    /// The conditions of a conflict that were violated, in the order of the request.
     pub violations: Vec<Violation>,
-    /// The field that breaks a rule; empty if it is none.
+    /// The field that breaks a rule; empty if there is none.
     pub field: String,
-    /// The limit that was passed; 0 if it is none.
+    /// The limit that was passed; 0 if there is none.
     pub limit: u64,
-    /// How many more failures and violations there were, for which the answer had no room.
+    /// The number of further failures and violations, for which the answer had no room.
     pub left_out: u64,
 }
 
 impl Problem {
-    /// An error without details.
+    /// Returns an error without details.
     pub fn new(kind: ErrorKind, outcome: Outcome, message: impl Into<String>) -> Problem {
         let message = message.into();
         let (failures, violations, field) = (Vec::new(), Vec::new(), String::new());
         Problem { kind, outcome, message, failures, violations, field, limit: 0, left_out: 0 }
     }
 
-    /// Whether this is what was found about the request itself, and not about the moment or the node that was
+    /// Returns true if the error is about the request itself, and not about the moment or the node that was
     /// asked: there is nothing to wait for.
     pub fn is_verdict(&self) -> bool {
         use ErrorKind::{
@@ -199,7 +199,7 @@ impl Problem {
         }
     }
 
-    /// The answer to an append whose demands were not met. The message names the first three of them.
+    /// Returns the answer to an append whose demands were not met. The message names the first three of them.
     pub fn conflict(failures: Vec<Failure>, violations: Vec<Violation>) -> Problem {
         let all = failures.iter().map(Failure::to_string);
         let all = all.chain(violations.iter().map(Violation::to_string));
@@ -228,37 +228,37 @@ impl From<Invalid> for Problem {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {why}")]
 pub struct Invalid {
-    /// The field.
+    /// The name of the field.
     pub field: &'static str,
-    /// What is wrong with it; a predicate that follows the field's name.
+    /// The fault of the field; a predicate that follows the field's name.
     pub why: String,
-    /// The limit that was passed; 0 if it is none.
+    /// The limit that was passed; 0 if there is none.
     pub limit: u64,
-    /// Whether the request is too large rather than wrong.
+    /// True if the request is too large rather than wrong.
     pub too_large: bool,
 }
 
 impl Invalid {
-    /// A field that breaks a rule.
+    /// Returns the error of a field that breaks a rule.
     pub fn new(field: &'static str, why: impl Into<String>) -> Invalid {
         Invalid { field, why: why.into(), limit: 0, too_large: false }
     }
 
-    /// The field that is refused where it lies in the future, which is so only until the log has come there.
+    /// The field whose value is refused while it lies in the future, until the log has reached it.
     pub const FUTURE: &'static str = "after";
 
-    /// A position or a version that is not there yet; `end` says where the log or the stream ends.
+    /// Returns the error of a position or version not reached yet; `end` says where the log or stream ends.
     pub fn from_the_future(after: u64, end: impl fmt::Display) -> Invalid {
         let why = format!("is from the future: it is {after}, but {end}");
         Invalid::new(Invalid::FUTURE, why)
     }
 
-    /// A field over a limit of what it may look like.
+    /// Returns the error of a field that passes a limit of its form.
     pub fn limit(field: &'static str, why: impl Into<String>, limit: u64) -> Invalid {
         Invalid { limit, ..Invalid::new(field, why) }
     }
 
-    /// A request that must be made smaller.
+    /// Returns the error of a request that must be made smaller.
     pub fn too_large(field: &'static str, why: impl Into<String>, limit: u64) -> Invalid {
         Invalid { too_large: true, ..Invalid::limit(field, why, limit) }
     }

@@ -2,21 +2,21 @@
 
 use serde_json::value::RawValue;
 
-/// Deeper values are refused by common readers, and one that refuses a line loses its place among the others. Unless told
-/// otherwise, .NET takes 64 levels, protobuf's JSON 100, serde_json 128, jq 256 before 1.7, and Python about 1,000. The
-/// least counts, and an event is shown some levels down.
+/// The most levels of nesting: common readers refuse deeper values, and one that refuses a line loses its place among
+/// the others. By default .NET takes 64 levels, protobuf's JSON 100, serde_json 128, jq 256 before 1.7, and Python
+/// about 1,000. The least counts, and an event is shown some levels down.
 const LEVELS_MAX: usize = 60;
 
-/// Why bytes cannot be shown as JSON.
+/// The reason why bytes cannot be shown as JSON.
 #[derive(Debug, thiserror::Error)]
 pub enum NoJson {
-    /// They are none.
+    /// The bytes are no JSON.
     #[error("is no JSON: {0}")]
     Malformed(#[from] serde_json::Error),
     /// A text holds `\ud800` or the like without its other half: many readers refuse it or change it.
     #[error("is JSON that common readers refuse: a text holds half of a surrogate pair")]
     HalfPair,
-    /// It is nested too deeply.
+    /// The JSON is nested too deeply.
     #[error("is JSON that common readers refuse: it is nested more than {LEVELS_MAX} levels deep")]
     Deep,
 }
@@ -24,7 +24,7 @@ pub enum NoJson {
 /// Checks that bytes are JSON that every common reader takes. Numbers may have any size, and names may repeat.
 ///
 /// # Errors
-/// Why they are not.
+/// The reason why they are not.
 pub fn check(bytes: &[u8]) -> Result<&RawValue, NoJson> {
     let json: &RawValue = serde_json::from_slice(bytes)?;
     if has_half_pair(json.get().as_bytes()) {
@@ -36,8 +36,8 @@ pub fn check(bytes: &[u8]) -> Result<&RawValue, NoJson> {
     Ok(json)
 }
 
-/// JSON without its insignificant white space, all else verbatim; none if it is no JSON that every common reader
-/// takes.
+/// Returns JSON without its insignificant white space, all else verbatim; none if the bytes are no JSON that
+/// every common reader takes.
 pub fn compact(bytes: &[u8]) -> Option<Box<RawValue>> {
     let json = check(bytes).ok()?;
     let mut text = Text::default();
@@ -54,7 +54,7 @@ struct Text {
 }
 
 impl Text {
-    /// Takes the next character; whether it stands in a text, the quote that begins it left out.
+    /// Takes the next character; returns true if it stands in a text, the quote that begins the text left out.
     fn take(&mut self, character: char) -> bool {
         if !self.is_open {
             self.is_open = character == '"';
@@ -66,7 +66,7 @@ impl Text {
     }
 }
 
-/// How deep well-formed JSON is nested.
+/// Returns the number of levels to which well-formed JSON is nested.
 fn levels(json: &str) -> usize {
     let (mut level, mut deepest) = (0_usize, 0);
     let mut text = Text::default();
@@ -84,7 +84,7 @@ fn levels(json: &str) -> usize {
     deepest
 }
 
-/// Whether an escape in well-formed JSON is half of a surrogate pair. Backslashes are in texts only.
+/// Returns true if an escape in well-formed JSON is half of a surrogate pair. Only texts have backslashes.
 fn has_half_pair(json: &[u8]) -> bool {
     let (mut rest, mut is_half) = (json, false);
     loop {

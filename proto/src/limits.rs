@@ -24,14 +24,14 @@ pub const ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const PEER_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most bytes of one message from a client: an append and its envelope.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = APPEND_BYTES_MAX + 1024 * 1024;
-/// Most bytes of one message to a client, with its envelope: more than that the libraries of most languages refuse
-/// unless they are told otherwise.
+/// Most bytes of one message to a client, with its envelope: the libraries of most languages refuse larger messages
+/// by default.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most bytes of events in one message of a read's answer, unless one event alone is larger.
 pub const READ_MESSAGE_BYTES: usize = 256 * 1024;
 /// Most items in one query.
 pub const QUERY_ITEMS_MAX: usize = 100;
-/// Most bytes of one query: of the names in it, and a few for each. Those of consumer groups are kept in memory.
+/// Most bytes of one query: its names, and a few for each. The queries of consumer groups are kept in memory.
 pub const QUERY_BYTES_MAX: usize = 64 * 1024;
 /// Most types in one item of a query.
 pub const QUERY_TYPES_MAX: usize = 100;
@@ -39,46 +39,46 @@ pub const QUERY_TYPES_MAX: usize = 100;
 pub const QUERY_TAGS_MAX: usize = TAGS_MAX;
 /// Most conditions in one append.
 pub const CONDITIONS_MAX: usize = 16;
-/// Most bytes of an aggregate snapshot: a little less than 4 MiB, so that the message that tells it has no more.
+/// Most bytes of an aggregate snapshot: a little less than 4 MiB, so that the message that carries it has no more.
 pub const SNAPSHOT_BYTES_MAX: usize = ANSWER_BYTES_MAX - 4 * 1024;
 /// Most changes of the count and age limits of one stream, category or path: what each hid stays hidden, so all of
 /// them are kept until a truncation hides all that they could: of a category or a path, one to a position behind their
 /// end; of a stream, one of all its events. Deleting a stream ends its history too.
 pub const LIMITS_KEPT_MAX: usize = 1_000;
-/// How many of the newest positions are searched for the ids of a repeated append.
+/// The number of the newest positions that are searched for the ids of a repeated append.
 pub const RETRY_WINDOW: u64 = 1 << 22;
 /// Smallest chunk size a cluster can be created with.
 pub const CHUNK_BYTES_MIN: u64 = 64 * 1024;
 /// Largest chunk size a cluster can be created with.
 pub const CHUNK_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// The chunk size of a cluster that was told none.
+/// The chunk size of a cluster that is founded without one.
 pub const CHUNK_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
-/// What an entry without a command counts towards the chunk size.
+/// The bytes that an entry without a command counts towards the chunk size.
 pub const EMPTY_ENTRY_BYTES: u64 = 256;
-/// What each key of each event, and each aggregate snapshot, of a command counts towards the chunk size beside the
-/// command's length: about what the index in memory takes for it, so that the chunk size bounds that memory.
+/// The bytes that each key of each event, and each aggregate snapshot, of a command counts towards the chunk size, as
+/// the command's length does: about what the index in memory takes for it, so that the chunk size bounds that memory.
 pub const KEY_BYTES: u64 = 64;
-/// How long a client goes on with an append unless told otherwise, in milliseconds.
+/// The time for which a client goes on with an append by default, in milliseconds.
 pub const DEADLINE_MS_DEFAULT: u64 = 10_000;
-/// The longest that a client goes on with an append, in milliseconds: a day.
+/// The longest time for which a client goes on with an append, in milliseconds: a day.
 pub const DEADLINE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
-/// So many changes of groups are remembered by the ids of their requests, of all groups together.
+/// The number of changes of groups that are remembered by the ids of their requests, of all groups together.
 pub const GROUP_CHANGES_REMEMBERED: usize = 1_024;
 /// Most consumer groups of a cluster.
 pub const GROUPS_MAX: usize = 10_000;
-/// Most events that the consumers of one group hold at once, and so what is settled above its floor.
+/// Most events that the consumers of one group hold at once, and so most settled events above the group's floor.
 pub const GROUP_WINDOW_MAX: u32 = 65_536;
 /// Most events of one group that failed and wait to be tried again.
 pub const GROUP_FAILED_MAX: usize = 65_536;
-/// Most events of one group that are parked. While there are so many, what would be parked is tried on.
+/// Most parked events of one group. While there are so many, an event that would be parked is tried again instead.
 pub const GROUP_PARKED_MAX: usize = 100_000;
-/// Most events of all groups together that are parked: they are kept in memory. The same then goes for each.
+/// Most parked events of all groups together: they are kept in memory. At this number, every group tries on.
 pub const GROUPS_PARKED_MAX: usize = 1_000_000;
-/// Most positions that one change of a group speaks of.
+/// Most positions that one change of a group names.
 pub const GROUP_CHANGE_POSITIONS_MAX: usize = 10_000;
 /// Most consumers of one group at once.
 pub const GROUP_CONSUMERS_MAX: usize = 1_024;
-/// Most unsettled events of a consumer that told no window of its own.
+/// The most unsettled events of a consumer that gives no window of its own.
 pub const CONSUMER_WINDOW_DEFAULT: u32 = 16;
 /// Longest reason for which an event is parked, in bytes of UTF-8.
 pub const REASON_BYTES_MAX: usize = 512;

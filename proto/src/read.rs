@@ -7,7 +7,7 @@ use crate::{
     Timestamp,
 };
 
-/// What one item of a query looks at.
+/// The scope of a query item.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// One stream.
@@ -28,7 +28,7 @@ impl Scope {
         }
     }
 
-    /// Whether a stream lies in the scope. The system's streams lie in no category and no path.
+    /// Returns true if a stream lies in the scope. The system's streams lie in no category and no path.
     pub fn holds(&self, stream: &StreamName) -> bool {
         match self {
             Scope::Stream(one) => one == stream,
@@ -40,21 +40,21 @@ impl Scope {
     }
 }
 
-/// All demands of an item hold for an event that it matches.
+/// A part of a query. An event matches the item if it meets all demands of the item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueryItem {
-    /// Where to look; everywhere if not told.
+    /// The scope in which events are looked for; everywhere if not given.
     pub scope: Option<Scope>,
     /// Any of these types; all types if empty.
     pub types: Vec<EventType>,
     /// All of these tags.
     pub tags: Vec<Tag>,
-    /// This correlation id; any if not told.
+    /// This correlation id; any if not given.
     pub correlation: Option<CorrelationId>,
 }
 
 impl QueryItem {
-    /// Whether the item matches an event of this stream. Events of the system match only an item that
+    /// Returns true if the item matches an event of this stream. Events of the system match only an item that
     /// names their stream or their type.
     pub fn matches(&self, stream: &StreamName, event: &Event) -> bool {
         let is_named = matches!(self.scope, Some(Scope::Stream(_))) || !self.types.is_empty();
@@ -62,7 +62,7 @@ impl QueryItem {
         (is_named || !is_system) && self.matches_with_system(stream, event)
     }
 
-    /// The same, where the system's events need not be named.
+    /// Like [`QueryItem::matches`], but the system's events need not be named.
     pub fn matches_with_system(&self, stream: &StreamName, event: &Event) -> bool {
         self.scope.as_ref().is_none_or(|scope| scope.holds(stream))
             && (self.types.is_empty() || self.types.contains(&event.kind))
@@ -70,13 +70,13 @@ impl QueryItem {
             && self.correlation.as_ref().is_none_or(|id| id.as_str() == event.correlation_id)
     }
 
-    /// Whether it demands nothing, and so matches every event but the system's.
+    /// Returns true if the item demands nothing, and so matches every event but the system's.
     pub fn is_everything(&self) -> bool {
         *self == QueryItem::default()
     }
 }
 
-/// Matches an event that any of its items matches; without an item, everything.
+/// A query of events. It matches an event that any of its items matches; without an item, everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     /// The items.
@@ -89,7 +89,7 @@ impl Query {
         Query::default()
     }
 
-    /// Whether the query matches an event of this stream. Events of the system match only an item that
+    /// Returns true if the query matches an event of this stream. Events of the system match only an item that
     /// names their stream or their type.
     pub fn matches(&self, stream: &StreamName, event: &Event) -> bool {
         if self.items.is_empty() {
@@ -98,18 +98,18 @@ impl Query {
         self.items.iter().any(|item| item.matches(stream, event))
     }
 
-    /// The same, where the system's events need not be named: a read's `with_system`.
+    /// Like [`Query::matches`], but the system's events need not be named: a read's `with_system`.
     pub fn matches_with_system(&self, stream: &StreamName, event: &Event) -> bool {
         self.items.is_empty()
             || self.items.iter().any(|item| item.matches_with_system(stream, event))
     }
 
-    /// Whether the query matches a recorded event.
+    /// Returns true if the query matches a recorded event.
     pub fn matches_event(&self, event: &RecordedEvent) -> bool {
         self.matches(&event.stream, &event.event)
     }
 
-    /// Bytes of the names in it, and a few for each: what it counts towards the limits of an append.
+    /// Returns the bytes that the query counts towards the limits of an append: its names, and a few for each.
     pub fn size(&self) -> usize {
         let item = |item: &QueryItem| {
             let scope = item.scope.as_ref().map_or(0, |scope| scope.as_str().len());
@@ -136,22 +136,22 @@ impl Query {
     }
 }
 
-/// Checks how many items a query has, before they are looked at.
+/// Checks how many items a query has, before the items are read.
 pub(crate) fn check_items(count: usize) -> Result<(), Invalid> {
     check_count("query", ("has", " items"), count, QUERY_ITEMS_MAX)
 }
 
-/// Checks how many types are asked for, before they are looked at.
+/// Checks how many types are requested, before the types are read.
 pub(crate) fn check_types(count: usize) -> Result<(), Invalid> {
     check_count("types", ("are", ""), count, QUERY_TYPES_MAX)
 }
 
-/// Checks how many tags are asked for, before they are looked at.
+/// Checks how many tags are requested, before the tags are read.
 pub(crate) fn check_tags(count: usize) -> Result<(), Invalid> {
     check_count("tags", ("are", ""), count, QUERY_TAGS_MAX)
 }
 
-/// `told` are the words around the count.
+/// Checks a count against its limit; `told` are the words around the count in the error's text.
 fn check_count(
     field: &'static str,
     told: (&str, &str),
@@ -166,7 +166,7 @@ fn check_count(
     Err(Invalid::limit(field, why, max as u64))
 }
 
-/// What is read.
+/// The source of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// One stream, whole or only some events of it; bounds are versions.
@@ -177,20 +177,20 @@ pub enum Source {
         types: Vec<EventType>,
         /// All of these tags.
         tags: Vec<Tag>,
-        /// This correlation id; any if not told.
+        /// This correlation id; any if not given.
         correlation: Option<CorrelationId>,
     },
-    /// What a query matches in the whole log; bounds are positions.
+    /// The events that a query matches in the whole log; bounds are positions.
     Query(Query),
 }
 
 impl Source {
-    /// The whole of a stream.
+    /// Returns the source that is the whole of a stream.
     pub fn stream(stream: StreamName) -> Source {
         Source::Stream { stream, types: Vec::new(), tags: Vec::new(), correlation: None }
     }
 
-    /// What is looked for, as a query.
+    /// Returns the query that matches the events of the source.
     pub fn to_query(&self) -> Query {
         match self {
             Source::Query(query) => query.clone(),
@@ -206,7 +206,7 @@ impl Source {
     }
 }
 
-/// Which way events are given out.
+/// The direction in which events are given out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
     /// Oldest first.
@@ -216,65 +216,64 @@ pub enum Direction {
     Backwards,
 }
 
-/// How fresh the answer must be.
+/// The required freshness of the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Consistency {
-    /// Sees every append that was acknowledged before the read began, wherever.
+    /// The answer has every append that was acknowledged before the read began, on any node.
     #[default]
     Linearizable,
     /// Waits until this position is applied on the node that answers.
     AtLeast(Position),
-    /// What the node has.
+    /// The answer has the events that are applied on the node.
     Local,
 }
 
-/// Which part of the source is read. The numbers are versions when the source is a stream and positions
-/// when it is a query; both are exclusive. The times are inclusive and speak of `recorded_at`.
+/// The part of the source that is read. The numbers are versions when the source is a stream and positions
+/// when it is a query; both are exclusive. The times are inclusive, and compared with `recorded_at`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// Only what comes after this one; 0 is the beginning.
+    /// Only events after this number; 0 is the beginning.
     pub after: u64,
-    /// Only what comes before this one.
+    /// Only events before this number.
     pub before: Option<u64>,
-    /// Only what was recorded at this time or later.
+    /// Only events that were recorded at this time or later.
     pub from: Option<Timestamp>,
-    /// Only what was recorded at this time or earlier.
+    /// Only events that were recorded at this time or earlier.
     pub until: Option<Timestamp>,
 }
 
 /// A read of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
-    /// What is read.
+    /// The source of the events.
     pub source: Source,
-    /// Which part of it.
+    /// The part of the source that is read.
     pub bounds: Bounds,
-    /// Which way.
+    /// The direction of the read.
     pub direction: Direction,
-    /// At most so many events; all if not told.
+    /// The most events that are given out; all if not given.
     pub limit: Option<u64>,
-    /// How fresh.
+    /// The required freshness of the answer.
     pub consistency: Consistency,
-    /// Whether to begin with the newest aggregate snapshot of the stream: then only the events after it are
-    /// read. Needs a stream as the source, read forwards, whole: without types and
-    /// without bounds.
+    /// True if the read begins with the stream's newest aggregate snapshot: then only the events after it are
+    /// read. Needs a whole stream as the source, without types or bounds, read forwards.
     pub with_snapshot: bool,
-    /// The newest schema of a snapshot that the reader understands, at least 1; any if not told. A snapshot of a
+    /// The newest schema of a snapshot that the reader understands, at least 1; any if not given. A snapshot of a
     /// newer one is passed over, and the read is one without a snapshot.
     pub snapshot_schema_max: Option<u32>,
-    /// Whether a query gives out the system's events too, where it does not name them.
+    /// True if a query gives out the system's events too, where it does not name them.
     pub with_system: bool,
-    /// Whether to go on with what is appended later. Forwards only, and without `before` and `until`.
+    /// True if the read goes on with later appends. Forwards only, and without `before` and `until`.
     pub follow: bool,
 }
 
 impl Read {
-    /// A whole stream, oldest first.
+    /// Returns a read of a whole stream, oldest event first.
     pub fn stream(stream: StreamName) -> Read {
         Read::of(Source::stream(stream))
     }
 
-    /// All that a query matches, oldest first.
+    /// Returns a read of all that a query matches, oldest event first.
     pub fn query(query: Query) -> Read {
         Read::of(Source::Query(query))
     }
@@ -293,7 +292,7 @@ impl Read {
         }
     }
 
-    /// Checks the limits, and that the snapshot is asked for only where it can be given.
+    /// Checks the limits, and that a snapshot is requested only where it can be given.
     pub fn check(&self) -> Result<(), Invalid> {
         if self.with_snapshot {
             self.check_with_snapshot()?;

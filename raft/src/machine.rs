@@ -1,4 +1,4 @@
-//! The store as Raft applies to it, and the seals and installs that go on beside it.
+//! The store as Raft applies entries to it, with the seals and installs that run beside it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,12 +30,12 @@ pub(crate) use worker::Machine;
 /// Most bytes of a chunk that are read at once.
 pub(crate) const CHUNK_PART_BYTES: usize = 1024 * 1024;
 
-/// What the store must know of the log before it makes something durable: a checkpoint is never ahead of
-/// the log that it is a checkpoint of.
+/// The durability of the log, which the store must know before it makes something durable: a checkpoint is never
+/// ahead of the log that it is a checkpoint of.
 pub(crate) trait Durability: Send + Sync {
     /// Waits until the log is durable up to an entry.
     fn wait_flushed(&self, log_id: LogId) -> BoxFuture<'static, Result<(), Fault>>;
-    /// Waits until all that was queued is durable, and with it the word that a checkpoint from elsewhere
+    /// Waits until all that was queued is durable, and with it the mark that a checkpoint from another node
     /// is about to be put in place.
     fn announce_install(&self, log_id: LogId) -> BoxFuture<'static, Result<(), Fault>>;
 }
@@ -56,15 +56,15 @@ impl Durability for RaftLog {
 /// A checkpoint on its way from one node to another.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Checkpoint {
-    /// The sender's, pinned.
+    /// The sender's checkpoint, pinned.
     Export(Arc<Export>),
-    /// The receiver's: complete beside its store.
+    /// The receiver's checkpoint: complete beside its store.
     Installed(Installed),
-    /// That of a store before its first boundary: there is nothing to take over.
+    /// The checkpoint of a store before its first boundary: there is nothing to take over.
     Empty,
 }
 
-/// How far the store is.
+/// The progress of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Progress {
     pub(crate) applied: Option<LogId>,
@@ -74,13 +74,13 @@ pub(crate) struct Progress {
     pub(crate) pressure: f32,
 }
 
-/// The store and what goes on around it. Shared by openraft's worker, the seals, and the replica.
+/// The store and the work around it. Shared by openraft's worker, the seals, and the replica.
 ///
 /// Invariants:
 /// - the store is locked for one step at a time, never across an await;
-/// - at most one seal is under way, and `sealing` says so;
+/// - at most one seal is under way, and `sealing` is true then;
 /// - a seal runs only when the log is durable up to its entry, and begins only when there is room for it;
-/// - whoever changes the folder is inside the gate.
+/// - code that changes the folder is inside the gate.
 pub(crate) struct Core<H> {
     host: H,
     durability: Arc<dyn Durability>,
@@ -92,7 +92,7 @@ pub(crate) struct Core<H> {
     pub(crate) gate: Gate,
     pub(crate) health: watch::Sender<Health>,
     digests: Mutex<Digests>,
-    /// The replay of the log needed a chunk that is damaged: nothing is applied before all are whole.
+    /// True if the replay of the log needed a damaged chunk: nothing is applied until all chunks are whole.
     waits_for_repairs: AtomicBool,
     failure: Failure,
 }
@@ -125,7 +125,7 @@ impl<H: Host> Core<H> {
         {
             let mut store = core.lock();
             core.publish(&store);
-            // One that there was no room for when the log was replayed.
+            // A seal for which there was no room when the log was replayed.
             core.begin_seals(&mut store);
         }
         Ok(core)
@@ -143,7 +143,7 @@ impl<H: Host> Core<H> {
         self.progress.subscribe()
     }
 
-    /// The entry of the newest checkpoint, as checkpoints come about.
+    /// Returns the entry of the newest checkpoint, as checkpoints are made.
     pub(crate) fn checkpoints(&self) -> watch::Receiver<Option<LogId>> {
         self.checkpointed.subscribe()
     }
@@ -162,13 +162,13 @@ impl<H: Host> Core<H> {
         idle.expect("the sender lives as long as self");
     }
 
-    /// The digests of the newest outcomes.
+    /// Returns the digests of the newest outcomes.
     pub(crate) fn digests(&self) -> MutexGuard<'_, Digests> {
-        // It is never left half changed.
+        // The value is never left half changed, so a poisoned lock does no harm.
         self.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Learns that a chunk is damaged; whether the fault is about a chunk.
+    /// Notes that a chunk is damaged; returns true if the fault is about a chunk.
     pub(crate) fn note_damage(&self, fault: &Fault) -> bool {
         let Some(chunk) = self.lock().note_damage(fault) else { return false };
         tracing::error!("chunk {chunk} is to be repaired from another node: {fault}");
@@ -176,7 +176,7 @@ impl<H: Host> Core<H> {
         true
     }
 
-    /// Notes why no peer could help to repair a chunk.
+    /// Notes the reason why no peer could help to repair a chunk.
     pub(crate) fn note_failed_repair(&self, chunk: u64, why: &str) {
         self.health.send_modify(|health| {
             let damaged = health.damaged.iter_mut().find(|damage| damage.chunk == chunk);
@@ -186,9 +186,9 @@ impl<H: Host> Core<H> {
         });
     }
 
-    /// Shows which chunks are damaged now.
+    /// Publishes the list of damaged chunks.
     pub(crate) fn publish_damage(&self) {
-        // Locked until it is shown, so that no older list is shown over a newer one.
+        // Locked until the list is published, so that no older list replaces a newer one.
         let store = self.lock();
         let damaged = store.damaged();
         self.health.send_if_modified(|health| {
@@ -259,7 +259,7 @@ impl<H: Host> Core<H> {
         }
     }
 
-    /// Whether nothing is applied before a chunk is repaired.
+    /// Returns true if nothing is applied before a chunk is repaired.
     pub(crate) fn applies_after_a_repair(&self) -> bool {
         self.must_repair(&self.lock())
     }
@@ -268,7 +268,7 @@ impl<H: Host> Core<H> {
         store.must_repair() || self.waits_for_repairs(store)
     }
 
-    /// Whether chunks are still damaged of those that the replay of the log found damaged.
+    /// Returns true if chunks that the replay of the log found damaged are still damaged.
     fn waits_for_repairs(&self, store: &Store) -> bool {
         let waits = &self.waits_for_repairs;
         if waits.load(Ordering::Relaxed) && store.damaged().is_empty() {
@@ -292,7 +292,7 @@ impl<H: Host> Core<H> {
         Some(self.host.run(work).await)
     }
 
-    /// Passes the gate; the error says that the node is stopping.
+    /// Passes the gate; the error means that the node is stopping.
     fn enter(&self) -> io::Result<Inside> {
         self.gate.enter().ok_or_else(|| io::Error::other("the node is stopping"))
     }
@@ -327,7 +327,7 @@ impl<H: Host> Core<H> {
         }
     }
 
-    /// Runs a seal and takes the next one, if it is due; none when the node is stopping.
+    /// Runs a seal and returns the next one, if it is due; none when the node is stopping.
     async fn run_seal(&self, seal: Seal) -> Result<Option<Seal>, Fault> {
         self.durability.wait_flushed(seal.log_id()).await?;
         if self.space.room() == Room::Full {
@@ -346,12 +346,12 @@ impl<H: Host> Core<H> {
         store.finish_seal(sealed)?;
         self.publish_checkpoint(&store)?;
         let next = store.begin_seal();
-        // While the store is locked, so that apply cannot begin one in between.
+        // Set while the store is locked, so that apply cannot begin a seal in between.
         self.sealing.send_replace(next.is_some());
         Ok(next)
     }
 
-    /// The newest checkpoint, pinned.
+    /// Returns the newest checkpoint, pinned.
     fn snapshot(&self) -> io::Result<Option<Snapshot<Checkpoint>>> {
         let Some(export) = self.lock().export().map_err(io::Error::other)? else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Checkpoints on the wire: the sender offers, the receiver says which chunks it misses, the rest follows in
+//! Checkpoints on the wire: the sender offers one, the receiver names the chunks that it misses, the rest follows in
 //! bounded parts. A transfer that breaks is begun again by openraft; chunks that arrived whole stay.
 
 use std::convert::Infallible;
@@ -24,12 +24,12 @@ use crate::running::Running;
 use crate::types::{self, Snapshot, SnapshotMeta, StoredMembership, Vote};
 use crate::wire;
 
-/// Parts that wait to be sent.
+/// The number of parts that may wait to be sent.
 const PARTS_AHEAD: usize = 4;
 /// A side that is silent for so long is given up: only one checkpoint at a time is taken, and one that is sent holds a
 /// part of the log.
 const STALLED: Duration = Duration::from_secs(30);
-/// How often a receiver that is at work says so.
+/// The interval at which a receiver that is at work sends a sign of life.
 const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(5);
 
 /// Sends a checkpoint; returns the vote in force on the receiver when all was over.
@@ -50,13 +50,13 @@ pub(crate) async fn send<H: Host>(
             let why = status.message();
             tracing::warn!("node {node} does not take the checkpoint at {log_id}: {why}");
         }
-        // Whether a node is reached, and that it has no room, is logged where it changes.
+        // A node that is not reached, or has no room, is logged where that changes.
         Err(_) => {}
     }
     sent
 }
 
-/// One try, which holds the log behind the checkpoint for as long.
+/// Makes one attempt to send, which keeps the log behind the checkpoint meanwhile.
 async fn transfer<H: Host>(
     link: &Link<H>,
     vote: Vote,
@@ -83,7 +83,7 @@ async fn transfer<H: Host>(
         Answer::Done(vote) => return wire::from_vote(Some(vote)),
         Answer::Working(_) => return Err(wire::malformed("answer")),
     };
-    // A receiver that ends before it took all tells why in its answer.
+    // A receiver that ends before it took all parts gives the reason in its answer.
     let sending = async {
         outgoing.send_chunks(link, export, &missing).await?;
         outgoing.send_catalog(export).await?;
@@ -109,8 +109,8 @@ async fn transfer<H: Host>(
     }
 }
 
-/// What was sent was damaged when it arrived: if it is here already, it is repaired from another node, or no
-/// transfer would ever come to an end.
+/// Checks the sent chunks after one arrived damaged: a chunk that is damaged on this node is repaired from another
+/// one, or no transfer would ever come to an end.
 async fn look_for_damage<H: Host>(link: &Link<H>, export: &Arc<Export>, sent: &[u64]) {
     for number in sent.iter().copied() {
         let export = export.clone();
@@ -120,7 +120,7 @@ async fn look_for_damage<H: Host>(link: &Link<H>, export: &Arc<Export>, sent: &[
     }
 }
 
-/// The next answer that is more than a sign of life. Error: the receiver is silent.
+/// Returns the next answer that is more than a sign of life. Error: the receiver is silent.
 async fn answer(
     answers: &mut (impl Stream<Item = Result<v1::SnapshotResponse, Status>> + Unpin),
 ) -> Result<Answer, Status> {
@@ -169,7 +169,7 @@ impl Outgoing {
                 let export = export.clone();
                 let read = move || export.read_chunk(number, offset, CHUNK_PART_BYTES);
                 let data = link.host().run(read).await.map_err(|fault| {
-                    // Foreign is what a newer checkpoint scavenged: that is whole.
+                    // A foreign chunk is one that a newer checkpoint scavenged: it is whole.
                     if !matches!(fault, Fault::Foreign { .. }) {
                         link.note_damage(&fault);
                     }
@@ -187,7 +187,7 @@ impl Outgoing {
         Ok(())
     }
 
-    /// A page is a few milliseconds' work, done where it is; between two pages others have their turn.
+    /// Sends the catalog. A page takes a few milliseconds on this task; between two pages other tasks have their turn.
     async fn send_catalog(&self, export: &Export) -> Result<(), Status> {
         for page in export.catalog_pages() {
             let page = page.map_err(|fault| Status::data_loss(fault.to_string()))?;
@@ -214,12 +214,12 @@ pub(crate) async fn receive<H: Host>(
     let _the_sender_is_gone = answers.send(answer).await;
 }
 
-/// Tells the sender every few seconds that it is worked on: to check what is here already takes its time.
+/// Sends the sender a sign of life every few seconds: to check the chunks that are already here takes time.
 async fn show_life(answers: &mpsc::Sender<Result<v1::SnapshotResponse, Status>>) -> Infallible {
     loop {
         sleep(SIGN_OF_LIFE_EVERY).await;
         let answer = Some(Answer::Working(v1::SnapshotWorking {}));
-        // One that waits to be sent is a sign too; and that the sender is gone is learned by its next part.
+        // A sign that waits to be sent is enough; and the next part shows if the sender is gone.
         let _ = answers.try_send(Ok(v1::SnapshotResponse { answer }));
     }
 }
@@ -257,7 +257,7 @@ async fn take<H: Host>(
 /// The receiving end of a transfer.
 struct Incoming<'a, H: Host> {
     running: &'a Arc<Running<H>>,
-    /// In between two parts.
+    /// Present between two parts.
     install: Option<Install>,
 }
 
@@ -315,8 +315,8 @@ impl<H: Host> Incoming<'_, H> {
         self.check(outcome.ok_or_else(wire::no_room)?)
     }
 
-    /// A fault of this node's own disk stops it; what the sender did wrong ends the transfer. If what it sent
-    /// is damaged it is told so, so that it looks for the damage at home.
+    /// A fault of this node's own disk stops the node; a fault of the sender ends the transfer. If the sent data
+    /// is damaged, the sender is told, so that it looks for the damage on its own disk.
     fn check<T>(&self, outcome: Result<T, Fault>) -> Result<T, Status> {
         outcome.map_err(|fault| {
             if let Fault::Io { .. } = fault {

@@ -5,20 +5,20 @@
 
 use std::cell::Cell;
 
-/// What can be broken.
+/// A defect that can be put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
     /// A repeated append is not recognized.
     NoRetryCheck,
-    /// The ids of an append with `exactly N` are not looked up, so that one which is there already is written again.
+    /// The ids of an append with `exactly N` are not looked up, so that an append already there is written again.
     RetryByVersion,
     /// A vote is reported as durable and never written to the Raft log.
     LostVote,
-    /// One append that should be in the log is rejected instead: by one replica, the next to apply one.
+    /// One append that should be in the log is rejected instead, by the next replica that applies an append.
     FlippedOutcome,
-    /// Apply takes the leader's word for it that no condition is violated, whatever came since.
+    /// Apply trusts the leader's check that no condition is violated, whatever was appended since.
     NoConditionCheck,
-    /// Who follows does not look at what was applied while it went from the store to what is live.
+    /// A subscription does not look at what was applied while it went from the store to the live events.
     NoSecondLook,
     /// The floor of a consumer group passes events that consumers still hold.
     FloorAhead,
@@ -26,9 +26,9 @@ pub enum Defect {
     IgnoredExtension,
     /// A follower's answer to one request passes for its answer to later ones without entries.
     OneAnswerForAll,
-    /// A leader stamps with its own clock, whatever the others show.
+    /// A leader stamps with its own clock, whatever the clocks of the others show.
     RawClock,
-    /// A start does not compare how far the log reaches with what `boot` says of it.
+    /// A start does not compare how far the log reaches with what `boot` records.
     NoReach,
     /// The keys of events count nothing towards the end of a chunk.
     FreeKeys,
@@ -38,17 +38,17 @@ thread_local! {
     static PRESENT: Cell<Option<Defect>> = const { Cell::new(None) };
 }
 
-/// From now on this thread has this defect and no other.
+/// Gives this thread this defect and no other.
 pub fn put_back(defect: Option<Defect>) {
     PRESENT.set(defect);
 }
 
-/// Whether this thread has it.
+/// Returns true if this thread has the defect.
 pub fn is_present(defect: Defect) -> bool {
     cfg!(debug_assertions) && PRESENT.get() == Some(defect)
 }
 
-/// Whether this thread has it, for the last time.
+/// Returns true if this thread has the defect, and removes it.
 pub(crate) fn take(defect: Defect) -> bool {
     let is_present = is_present(defect);
     if is_present {

@@ -1,4 +1,4 @@
-//! Variables of the environment that stand for options: an empty one says nothing, and none is told of in an error.
+//! Variables of the environment that stand for options: an empty one counts as absent, and no error mentions one.
 
 use std::env::var_os;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ pub(super) fn matches(root: Command, line: Vec<OsString>) -> Result<ArgMatches, 
     filled.try_get_matches_from(line.clone()).map_err(|error| plain(error, root, line))
 }
 
-/// The same error as if nothing came from the environment, where it is the same: its usage would show as typed what
+/// Returns the same error as without the environment, if it is the same: else its usage would show as typed what
 /// nobody typed.
 fn plain(error: clap::Error, root: Command, line: Vec<OsString>) -> clap::Error {
     let about = |error: &clap::Error| {
@@ -26,7 +26,7 @@ fn plain(error: clap::Error, root: Command, line: Vec<OsString>) -> clap::Error 
     }
 }
 
-/// The command without the variables of the others.
+/// Returns the command without the variables that are set and not to be kept.
 fn keeping(command: Command, keeps: &dyn Fn(&OsStr) -> bool) -> Command {
     let command = command.mut_args(|arg| match arg.get_env() {
         Some(name) if !keeps(name) && is_set(name) => arg.env(Resettable::Reset),

@@ -1,4 +1,4 @@
-//! The options that many commands share, in groups: each command offers those that say something to it.
+//! The options that many commands share, in groups: each command offers the groups that apply to it.
 //!
 //! The comments above the groups are no doc comments, because those would become the help of the commands.
 
@@ -13,27 +13,27 @@ use crate::age;
 use crate::exit::Exit;
 use crate::screen;
 
-/// What a command is told by the options that it shares with others.
+/// The values of the options that commands share.
 #[derive(Clone, Debug)]
 pub struct Global {
     /// Addresses of some nodes of the cluster.
     pub endpoints: Vec<Addresses>,
     /// The one node to ask, if one was named.
     pub node: Option<Address>,
-    /// How fresh a read must be.
+    /// The required freshness of a read.
     pub consistency: Consistency,
-    /// How long to wait for the cluster, if it was told.
+    /// The time to wait for the cluster, if one was given.
     pub timeout: Option<Duration>,
     json: bool,
 }
 
 impl Global {
-    /// Whether output is for machines.
+    /// Returns true if output is for machines.
     pub fn json(&self) -> bool {
         self.json
     }
 
-    /// The addresses to connect to: the one asked for, or all that are known.
+    /// Returns the addresses to connect to: the requested node's, or all that are known.
     pub fn addresses(&self) -> Vec<String> {
         match &self.node {
             Some(node) => vec![node.to_string()],
@@ -42,7 +42,7 @@ impl Global {
     }
 }
 
-// Which nodes are asked, and how long.
+// The options for the nodes to ask, and for the client's log.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
@@ -61,7 +61,7 @@ pub(crate) struct Connection {
     node: Option<Address>,
     /// Tell on standard error what the client does: error, warn, info, debug, trace, or a filter like
     /// `quorate_client=debug`.
-    // A node has QUORATE_LOG, and whoever asks a node in its container is not to be told more for that.
+    // QUORATE_LOG is the node's variable, and must not make the clients in the node's container log more.
     #[arg(
         long,
         value_name = "LEVEL",
@@ -72,7 +72,7 @@ pub(crate) struct Connection {
     log: Option<String>,
 }
 
-// How long is waited for an answer.
+// The option for the time to wait for an answer.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Patience {
@@ -87,7 +87,7 @@ pub(crate) struct Patience {
     timeout: Option<Duration>,
 }
 
-// How fresh answers are.
+// The option for the freshness of answers.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Freshness {
@@ -101,7 +101,7 @@ pub(crate) struct Freshness {
     consistency: Consistency,
 }
 
-// In which form a command prints.
+// The options for the form of the output.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct Form {
@@ -122,7 +122,7 @@ enum OutputForm {
 }
 
 impl Form {
-    /// Whether output is for machines.
+    /// Returns true if output is for machines.
     pub(crate) fn is_json(&self) -> bool {
         match self.output {
             _ if self.json => true,
@@ -166,7 +166,7 @@ pub(crate) struct Untimed<A: Args> {
 pub(crate) struct Nothing {}
 
 impl<A: Args> Untimed<A> {
-    /// The command's own arguments, and the shared ones; the log is started.
+    /// Returns the command's own arguments, and the shared ones; starts the log.
     pub(crate) fn parts(self) -> Result<(A, Global), Exit> {
         let Untimed { args, connection, form } = self;
         let Connection { endpoints, node, log } = connection;
@@ -180,7 +180,7 @@ impl<A: Args> Untimed<A> {
 }
 
 impl<A: Args> Asking<A> {
-    /// The command's own arguments, and the shared ones; the log is started.
+    /// Returns the command's own arguments, and the shared ones; starts the log.
     pub(crate) fn parts(self) -> Result<(A, Global), Exit> {
         let (args, global) = self.untimed.parts()?;
         Ok((args, Global { timeout: self.patience.timeout, ..global }))
@@ -188,7 +188,7 @@ impl<A: Args> Asking<A> {
 }
 
 impl<A: Args> Reading<A> {
-    /// The command's own arguments, and the shared ones; the log is started.
+    /// Returns the command's own arguments, and the shared ones; starts the log.
     pub(crate) fn parts(self) -> Result<(A, Global), Exit> {
         let (args, global) = self.asking.parts()?;
         Ok((args, Global { consistency: self.freshness.consistency, ..global }))
@@ -200,7 +200,7 @@ fn start_log(filter: &str) -> Result<(), Exit> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // Its own word on a failed write is `eprintln!`, which panics.
+        // On a failed write the subscriber would use `eprintln!`, which panics.
         .log_internal_errors(false)
         .with_ansi(screen::errors_in_colour())
         .try_init()
@@ -235,7 +235,7 @@ pub(crate) fn addresses(text: &str) -> Result<Addresses, String> {
     }
 }
 
-/// The addresses of a flag that may be repeated, as they are connected to.
+/// Returns the addresses of a flag that may be repeated, in the form in which they are connected to.
 pub(crate) fn shown(lists: &[Addresses]) -> Vec<String> {
     lists.iter().flat_map(|Addresses(list)| list).map(Address::to_string).collect()
 }

@@ -137,7 +137,7 @@ async fn append(
     transaction.commit().await
 }
 
-/// An append's end as the command's, with the ids to repeat if that is what there is to do.
+/// Converts the end of an append to the command's end, with the ids to repeat if that is what there is to do.
 pub(crate) fn exit(error: &AppendError) -> Exit {
     let mut exit = Exit::from(error);
     if let AppendError::Unknown(append) = error {
@@ -151,18 +151,18 @@ pub(crate) fn exit(error: &AppendError) -> Exit {
     exit
 }
 
-/// The end of a command that could not even begin to append, told in JSON too if that is asked for.
+/// Ends a command that could not even begin to append; reports it in JSON too if requested.
 pub(crate) fn not_begun(global: &Global, problem: Problem) -> Result<(), Exit> {
     let error = AppendError::Rejected(problem.clone());
     Exit::told(Err(problem.into()), write_failure(global, &error, None))
 }
 
-/// The end of an append or of a change that failed, told in JSON too if that is asked for.
+/// Ends a command whose append or change failed; reports it in JSON too if requested.
 pub(crate) fn failed(global: &Global, error: &AppendError) -> Result<(), Exit> {
     Exit::told(Err(exit(error)), write_failure(global, error, None))
 }
 
-/// Tells a failure on standard output too if JSON is asked for; `line` is that of the file it came from.
+/// Reports a failure on standard output too if JSON is requested; `line` is the failed line of the file.
 pub(crate) fn write_failure(
     global: &Global,
     error: &AppendError,
@@ -174,7 +174,7 @@ pub(crate) fn write_failure(
     }
 }
 
-/// What an append or a change came to, as a JSON line.
+/// The result of an append or a change, as a JSON line.
 #[derive(Serialize)]
 pub(crate) struct DoneLine<'a> {
     pub(crate) position: u64,
@@ -195,7 +195,7 @@ fn report(global: &Global, told: &str, streams: &[StreamName], done: &Done) -> i
     Ok(())
 }
 
-/// What was demanded and was so, for a person.
+/// Describes the expectation that was met, for a person.
 pub(crate) fn told(expect: Expect, has_conditions: bool) -> String {
     match (expect, has_conditions) {
         (Expect::Any, false) => "expected: any, so nothing was checked".to_owned(),
@@ -231,14 +231,14 @@ impl Content {
     }
 }
 
-/// Reads as many bytes as can be sent, and one more, so that what is too large is refused as that.
+/// Reads as many bytes as can be sent, and one more, so that larger input is refused as too large.
 pub(crate) fn read_data(input: impl Read, bytes_max: usize) -> Result<Bytes, Exit> {
     let mut data = Vec::new();
     input.take(bytes_max as u64 + 1).read_to_end(&mut data)?;
     Ok(data.into())
 }
 
-/// The writes of a file, in the order in which its streams first occur.
+/// Returns the writes of a file, in the order in which its streams first occur.
 fn from_file(
     file: &Path,
     fallback: Option<StreamName>,
@@ -304,7 +304,7 @@ pub(crate) fn parse_expectation(text: &str) -> Result<Expect, String> {
     }
 }
 
-/// A value that may begin with a hyphen, as -5 does, but is not the next option in the place of a value.
+/// Parses a value that may begin with a hyphen, as -5 does, but is not the next option in the place of a value.
 pub(crate) fn parse_value(text: &str) -> Result<String, String> {
     match text.starts_with("--") {
         true => Err("is an option and no value".to_owned()),

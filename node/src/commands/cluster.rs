@@ -305,7 +305,7 @@ async fn status(global: &Global) -> Result<(), Exit> {
     Ok(())
 }
 
-/// What to do with nodes that belong to no cluster.
+/// Returns the advice for nodes that belong to no cluster.
 fn advice(nodes: &[NodeLine]) -> String {
     let waiting: Vec<&str> = nodes.iter().map(|node| node.address.as_str()).collect();
     let waiting = waiting.join(",");
@@ -316,8 +316,8 @@ fn advice(nodes: &[NodeLine]) -> String {
     )
 }
 
-/// The status that the first node gives that belongs to a cluster, or else the first that answers; the last error if
-/// none does.
+/// Returns the status from the first node that belongs to a cluster, or else from the first node that answers; the
+/// last error if none does.
 pub(crate) async fn first_answer(global: &Global) -> Result<ClusterStatus, Exit> {
     let mut answer = Err(Exit::usage("--endpoints names no node"));
     for address in &global.addresses() {

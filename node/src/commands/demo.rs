@@ -1,4 +1,4 @@
-//! `quorate demo`: the main job, told step by step on a cluster of its own.
+//! `quorate demo`: the main job, shown step by step on a cluster of its own.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::local::{self, LocalNode, Process};
 use crate::ports::free_addresses;
 use crate::stop::Stop;
 
-/// How many nodes the story has.
+/// The number of nodes in the demo.
 const NODES: usize = 3;
 
 /// See a three-node cluster append, read, and survive its leader's death; ends by itself.
@@ -65,7 +65,7 @@ async fn introduce(nodes: &[LocalNode], processes: &[Process]) -> Result<(), Exi
     Ok(())
 }
 
-/// Appends that check the version which their writer saw, and one that comes too late.
+/// Makes appends that check the version which their writer saw, and one that comes too late.
 async fn append(client: &Client) -> Result<(), Exit> {
     say("\nAn order is placed. Its stream must have no event yet:")?;
     let placed = Event::json("OrderPlaced", &json!({ "items": ["book"], "total": 50 }));
@@ -88,7 +88,7 @@ async fn append(client: &Client) -> Result<(), Exit> {
     }
 }
 
-/// Every node gives the same answer, and none gives an old one.
+/// Shows that every node gives the same answer, and none an old one.
 async fn read_everywhere(nodes: &[LocalNode]) -> Result<(), Exit> {
     say("\nThe order, read from each node:")?;
     for node in nodes {
@@ -128,7 +128,7 @@ async fn append_after(client: &Client, survivors: &[LocalNode]) -> Result<u64, E
     Ok(done.position)
 }
 
-/// The dead node starts again and gets what it missed.
+/// Starts the dead node again and waits until it has what it missed.
 async fn bring_back(
     nodes: &[LocalNode],
     processes: &mut [Process],

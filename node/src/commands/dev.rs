@@ -15,15 +15,15 @@ use crate::local::{self, LocalNode, Process};
 use crate::stop::Stop;
 use crate::{inspect, size};
 
-/// How often a node that is not this process's child is looked at.
+/// The interval at which a node that is not this process's child is looked at.
 const LOOKED_EVERY: Duration = Duration::from_secs(1);
-/// The first port unless told otherwise.
+/// The default of the first port.
 const PORT_DEFAULT: u16 = 7701;
-/// What the first port may be: all the others follow it.
+/// The range of the first port: all the others follow it.
 const PORTS: RangeInclusive<i64> = 1..=65_300;
 /// The file beside the nodes that keeps the first port: a cluster can only be started again where it was founded.
 const PORT: &str = "port";
-/// How far a node's port for its peers is from its port for clients.
+/// The distance of a node's port for its peers from its port for clients.
 const PEER_PORTS_OFFSET: u16 = 100;
 
 /// Run a local cluster of separate server processes until Ctrl-C or SIGTERM.
@@ -55,7 +55,7 @@ pub async fn run(args: DevArgs) -> Result<(), Exit> {
         Some(root) => {
             std::fs::create_dir_all(root)
                 .map_err(|error| Exit::failed(format!("`{}`: {error}", root.display())))?;
-            // The printed commands are to work from anywhere.
+            // The printed commands must work from any folder.
             std::path::absolute(root)?
         }
         None => {
@@ -95,7 +95,7 @@ pub async fn run(args: DevArgs) -> Result<(), Exit> {
     Ok(())
 }
 
-/// How many nodes there are: as many as the folder holds, if it holds any.
+/// Returns the number of nodes: as many as the folder holds, if it holds any.
 fn node_count(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
     let held = (1..=99).take_while(|number| root.join(format!("node-{number}")).exists()).count();
     let held = u16::try_from(held).unwrap_or(u16::MAX);
@@ -110,7 +110,7 @@ fn node_count(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
     }
 }
 
-/// The first node's port for clients: that of the cluster that the folder holds, if it holds one.
+/// Returns the first node's port for clients: that of the cluster that the folder holds, if it holds one.
 fn first_port(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
     let path = root.join(PORT);
     let text = match std::fs::read_to_string(&path) {
@@ -133,7 +133,7 @@ fn first_port(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
     }
 }
 
-/// Keeps the first port where it is not kept yet: a cluster starts again on a full disk too.
+/// Writes the first port down if it is not there yet: so an old cluster starts on a full disk too.
 fn keep_port(root: &Path, first: u16) -> Result<(), Exit> {
     let (path, new) = (root.join(PORT), root.join(format!("{PORT}.new")));
     if path.exists() {
@@ -144,7 +144,7 @@ fn keep_port(root: &Path, first: u16) -> Result<(), Exit> {
     kept.map_err(|error| Exit::failed(format!("`{}`: {error}", path.display())))
 }
 
-/// Tells where the nodes are.
+/// Prints the addresses of the nodes.
 async fn introduce(nodes: &[LocalNode], chunk_bytes: u64) {
     for node in nodes {
         if let Some(status) = inspect::node(&node.address).await {
@@ -193,7 +193,7 @@ fn ended_how(status: Option<&ExitStatus>) -> String {
     }
 }
 
-/// Waits until somebody started the node again, and tells its process id.
+/// Waits until somebody started the node again, and returns its process id.
 async fn returned(node: &LocalNode) -> u32 {
     let mut again = interval(LOOKED_EVERY);
     loop {
@@ -215,7 +215,7 @@ async fn gone(node: &LocalNode) {
     }
 }
 
-/// The cluster goes on when nobody reads what is said about it.
+/// Prints a line. The cluster goes on when nobody reads it.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

@@ -82,7 +82,7 @@ impl ExportArgs {
     }
 }
 
-/// What is in the file.
+/// The totals of the file.
 #[derive(Serialize)]
 struct Totals {
     events: u64,
@@ -144,7 +144,7 @@ fn report(global: &Global, totals: &Totals) -> io::Result<()> {
 enum Target {
     /// It appears under its name when it is whole.
     File { draft: NamedTempFile, path: PathBuf },
-    /// A pipe or the like, which takes what comes.
+    /// A pipe or the like, to which events are written directly.
     Other(File),
 }
 
@@ -163,7 +163,7 @@ impl Target {
         let folder = folder.unwrap_or(FilePath::new("."));
         let draft = tempfile::Builder::new()
             .prefix(".quorate-export-")
-            // As any new file has them: less what the process masks.
+            // The permissions of any new file: less those that the process masks.
             .permissions(fs::Permissions::from_mode(0o666))
             .tempfile_in(folder)
             .map_err(without_the_draft)?;
@@ -194,7 +194,7 @@ impl Target {
     }
 }
 
-/// The reason for which there is no draft, without its name, which says nothing to whoever named the file.
+/// Removes the draft's name from the reason why there is no draft: it means nothing to whoever named the file.
 fn without_the_draft(error: io::Error) -> io::Error {
     match error.to_string().rsplit_once(" at path ") {
         Some((why, _)) => io::Error::new(error.kind(), why),

@@ -60,7 +60,7 @@ struct What {
     types: bool,
 }
 
-/// Of what kind the names are.
+/// The kind of the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Stream,
@@ -79,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// How many of them, for a person.
+    /// Returns a count of names of this kind, for a person.
     fn count_of(self, count: u64) -> String {
         match self {
             Kind::Category if count != 1 => count_of(count, "categorie"),
@@ -126,7 +126,7 @@ pub(crate) async fn list(args: ListArgs, global: &Global) -> Result<(), Exit> {
     let mut output = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
     let mut count = 0;
     loop {
-        // What is not ready at once is waited for with nothing held back.
+        // If no name is ready, everything printed is flushed before the wait.
         let next = match names.try_next().now_or_never() {
             Some(next) => next,
             None => {
@@ -181,7 +181,7 @@ struct NameLine<'a> {
     path: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     r#type: Option<&'a str>,
-    /// Not there when it is not known.
+    /// Absent if it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -21,7 +21,7 @@ use crate::output::{
 use crate::print::print_events;
 use crate::query;
 
-// What is looked for.
+// The options for the events to look for.
 #[derive(Args, Debug)]
 struct What {
     /// The stream; without one, the whole log is searched.
@@ -213,7 +213,7 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Says that a read found nothing because it begins after the end of what was read: whoever reads JSON sees no end.
+/// Remarks that a read found nothing because it begins after the end: readers of JSON see no end.
 pub(crate) fn tell_the_future(after: u64, end: u64) {
     if after > end {
         remark(format_args!("--after {after} is from the future: what was read ends at {end}"));
@@ -223,7 +223,7 @@ pub(crate) fn tell_the_future(after: u64, end: u64) {
 /// Prints the event at a position.
 async fn one(client: &Client, position: u64, global: &Global) -> Result<(), Exit> {
     let request = client.read(Query::everything()).consistency(global.consistency).with_system();
-    // From behind: what begins after the end of the log is refused.
+    // Read backwards: a read that begins after the end of the log is refused.
     let request = request.before(position.saturating_add(1)).backwards();
     let found = request.limit(1).collect().await?;
     let as_of = found.as_of;
@@ -242,7 +242,7 @@ async fn one(client: &Client, position: u64, global: &Global) -> Result<(), Exit
         _ => Err(Exit::failed(format!("the event at position {position} was removed"))),
     }
 }
-/// The part of the log that `--tail` is about: what comes after a version or position, and how many events.
+/// Returns the part of the log that `--tail` selects: the version or position before it, and the number of events.
 async fn tail(
     client: &Client,
     args: &ReadArgs,
@@ -255,7 +255,7 @@ async fn tail(
     let of_stream = args.what.stream.is_some();
     let end = if of_stream { events.version() } else { events.as_of() };
     let (mut first, mut found) = (end.saturating_add(1), 0);
-    // They are not kept, only counted: however many are asked for, they are printed as they come in.
+    // The events are only counted: however many are requested, they are printed later as they come in.
     while let Some(event) = events.try_next().await? {
         first = if of_stream { event.version } else { event.position };
         found += 1;
@@ -302,7 +302,7 @@ impl What {
 }
 
 impl ReadArgs {
-    /// Whether a person sees which event caused which.
+    /// Returns true if a person sees the events as a tree of causes.
     fn is_tree(&self) -> bool {
         self.what.correlation.is_some() && !self.flat && !self.backwards
     }
@@ -315,7 +315,7 @@ impl ReadArgs {
     }
 }
 
-/// A time as people tell it.
+/// Parses a time as people write it.
 pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
     // The command line is the one place where the wall clock is asked: `10m` means ten minutes before
     // the person pressed enter.

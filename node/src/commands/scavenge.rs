@@ -26,7 +26,7 @@ use crate::size;
 #[derive(Args, Debug)]
 pub struct ScavengeArgs {}
 
-/// A node that did not do it.
+/// The JSON line of a node whose scavenge failed.
 #[derive(Serialize)]
 struct FailedLine<'a> {
     address: &'a str,
@@ -38,22 +38,22 @@ struct NodeLine<'a> {
     address: &'a str,
     #[serde(flatten)]
     done: ScavengedLine,
-    /// What was removed at this position or before is gone from the node's chunks: 0 if nothing is yet, because the
-    /// node has no checkpoint. Not told where it is not known.
+    /// The position up to which removals have taken effect in the node's chunks: 0 if none has yet, because the
+    /// node has no checkpoint. Absent if it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     gone_up_to: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_position: Option<u64>,
 }
 
-/// How far what was removed is gone.
+/// The extent to which removals have taken effect.
 #[derive(Clone, Copy, Debug)]
 struct Gone {
     /// The newest event of the checkpoint that the scavenge looked at, or of an older one; 0 before the first.
     up_to: u64,
-    /// The newest event of the log then.
+    /// The position of the newest event of the log at that time.
     last: u64,
-    /// So many bytes of log lie between two checkpoints.
+    /// The bytes of log between two checkpoints.
     chunk_bytes: u64,
 }
 
@@ -67,14 +67,14 @@ pub async fn run(_args: ScavengeArgs, global: &Global) -> Result<(), Exit> {
         }
     };
     let mut failures = Vec::new();
-    // The nodes after it are asked too when a line could not be written.
+    // The remaining nodes are asked too when a line could not be written.
     let mut written = Ok(());
     for address in addresses {
         let line = match scavenge(&address).await {
             Ok((gone, done)) => report(global, &address, gone, done),
             Err(exit) => {
                 let line = report_failure(global, &address, &exit);
-                // A node that cannot be reached is named by its own message.
+                // The message of a node that cannot be reached names the node already.
                 let rest = exit.message.strip_prefix(&format!("{address}: "));
                 failures.push(format!("{address}: {}", rest.unwrap_or(&exit.message)));
                 line
@@ -95,9 +95,9 @@ fn report_failure(global: &Global, address: &str, exit: &Exit) -> io::Result<()>
 
 async fn scavenge(address: &str) -> Result<(Option<Gone>, Scavenged), Exit> {
     let node = Client::builder().endpoints([address]).pinned(true).connect().await?;
-    // Before it begins: a checkpoint that is made meanwhile does not count.
+    // Asked before the scavenge begins: a checkpoint that is made meanwhile does not count.
     let gone = gone(&node, address).await;
-    // How many chunks there are is the node's affair; it says how many it has looked at.
+    // Only the node knows the number of its chunks; it reports how many it has looked at.
     let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}  {elapsed}");
     let bar = ProgressBar::new_spinner().with_style(style.map_err(Exit::failed)?);
     bar.set_prefix(address.to_owned());
@@ -110,7 +110,7 @@ async fn scavenge(address: &str) -> Result<(Option<Gone>, Scavenged), Exit> {
     Ok((gone, done?))
 }
 
-/// What a scavenge that begins now will have removed.
+/// Returns the extent to which a scavenge that begins now lets removals take effect.
 async fn gone(node: &Client, address: &str) -> Option<Gone> {
     let status = node.status().await.ok()?;
     let asked = status.nodes.into_iter().find(|node| node.address == address)?;
@@ -140,7 +140,7 @@ fn report(global: &Global, address: &str, gone: Option<Gone>, done: Scavenged) -
     }
 }
 
-/// How far what was removed is gone, for a person.
+/// Describes to a person the extent to which removals have taken effect.
 fn told_gone(gone: Gone) -> String {
     let Gone { up_to, last, chunk_bytes } = gone;
     if last == 0 {

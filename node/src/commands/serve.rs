@@ -1,4 +1,4 @@
-//! `quorate serve`: one node, until it is told to stop or cannot go on.
+//! `quorate serve`: one node, until a signal stops it or it cannot go on.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::stop::ONE_SIGNAL_WITHIN;
 
 /// The size of a file of the Raft log.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
-/// How often the log says again that the node is open to everybody.
+/// The interval at which the log repeats that the node is open to everybody.
 const REMINDED_EVERY: Duration = Duration::from_secs(600);
 
 /// Run one node.
@@ -65,8 +65,8 @@ fn run_node(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
     ending
 }
 
-/// As many files and connections may be open as the system lets this process have: what it has at first is often
-/// meant for programs of one user.
+/// Raises the number of files and connections that this process may open to the most that the system allows: the number
+/// at first is often meant for programs of one user.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -154,7 +154,7 @@ fn told_to_stop(with_input: bool) -> Result<impl Future<Output = &'static str>, 
     })
 }
 
-/// Completes with the reason when the node is told to stop although it is stopping.
+/// Completes with the reason when the node is told to stop again while it is stopping.
 async fn told_again() -> &'static str {
     tokio::time::sleep(ONE_SIGNAL_WITHIN).await;
     match told_to_stop(false) {
@@ -174,7 +174,7 @@ async fn closed(input: &mut Option<pipe::Receiver>) {
     }
 }
 
-/// Keeps saying that the node is open.
+/// Repeats in the log that the node is open.
 async fn remind() {
     let mut interval = tokio::time::interval(REMINDED_EVERY);
     loop {
@@ -193,7 +193,7 @@ async fn ignore_hang_ups(mut hang_ups: Signal) {
     }
 }
 
-/// Logs who leads, whenever that changes.
+/// Logs the leader, whenever it changes.
 async fn tell_changes(mut status: watch::Receiver<Status>) {
     let mut told = None;
     loop {
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_node_may_open_as_many_files_as_the_system_lets_it() {
         let limit = getrlimit(Resource::Nofile);
-        // Where there is no limit at all there is nothing to raise.
+        // If there is no limit at all, there is nothing to raise.
         if let Some(most) = limit.maximum {
             let lower = Rlimit { current: Some(most - 1), ..limit };
             setrlimit(Resource::Nofile, lower).expect("lowered");

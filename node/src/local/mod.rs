@@ -19,30 +19,30 @@ mod process;
 
 pub(crate) use process::Process;
 
-/// How long a node may take to answer after its start: it replays what is not in a chunk yet.
+/// The time within which a started node must answer: it replays the part of the log that is in no chunk yet.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
-/// How long a new cluster may take to elect its first leader.
+/// The time that a new cluster may take to elect its first leader.
 const LED_WITHIN: Duration = Duration::from_secs(20);
-/// How often a node that is awaited is asked.
+/// The interval at which an awaited node is asked.
 const ASKED_EVERY: Duration = Duration::from_millis(50);
 
-/// A node of a local cluster: where it lives, and how it is started.
+/// A node of a local cluster: its folder, its addresses and its log.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalNode {
-    /// 1, 2, 3 …, which becomes its id.
+    /// The node's number, 1, 2, 3 …, which becomes its id.
     pub(crate) number: usize,
-    /// Its folder.
+    /// The node's folder.
     pub(crate) directory: PathBuf,
-    /// Where it listens for clients.
+    /// The address where the node listens for clients.
     pub(crate) address: String,
-    /// Where it listens for the other nodes.
+    /// The address where the node listens for the other nodes.
     pub(crate) peer_address: String,
-    /// Where what it logs goes.
+    /// The file of the node's log.
     pub(crate) log: PathBuf,
 }
 
 impl LocalNode {
-    /// The command that starts the node, for a person to type.
+    /// Returns the command that starts the node, for a person to type.
     pub(crate) fn command_line(&self) -> String {
         let program = std::env::current_exe().unwrap_or_else(|_| "quorate".into());
         let words = std::iter::once(program.into_os_string()).chain(self.arguments());
@@ -55,7 +55,7 @@ impl LocalNode {
         for (flag, value) in [("--listen", &self.address), ("--peer-listen", &self.peer_address)] {
             arguments.extend([flag.into(), value.into()]);
         }
-        // All nodes share this machine: with one thread each they get in each other's way least.
+        // All nodes share this machine: with one thread each they disturb each other least.
         arguments.extend(["--threads".into(), "1".into()]);
         arguments
     }
@@ -71,7 +71,7 @@ impl LocalNode {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(self.open_log())
-            // Ctrl-C goes to the whole group: these are to be stopped by us, in order.
+            // Ctrl-C goes to the whole process group: we are to stop the nodes, in order.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -79,7 +79,7 @@ impl LocalNode {
         Ok(Process::new(child))
     }
 
-    /// Where the node logs to. It serves without a log too, on a full disk, say.
+    /// Opens the node's log for the node. The node serves without a log too, on a full disk, say.
     fn open_log(&self) -> Stdio {
         match std::fs::File::options().create(true).append(true).open(&self.log) {
             Ok(log) => log.into(),
@@ -91,7 +91,7 @@ impl LocalNode {
         }
     }
 
-    /// Waits until the node answers. Error: it ended before, with what it said last.
+    /// Waits until the node answers. Error: it ended before, with the last line of its log.
     pub(crate) async fn answers(&self, process: &mut Process) -> Result<NodeStatus, Exit> {
         let deadline = Instant::now() + STARTED_WITHIN;
         let mut again = interval(ASKED_EVERY);
@@ -112,7 +112,7 @@ impl LocalNode {
         }
     }
 
-    /// What a node that ended said last.
+    /// Returns the error of a node that ended, with the last line of its log.
     pub(crate) fn last_words(&self) -> Exit {
         let said = std::fs::read_to_string(&self.log).unwrap_or_default();
         let last = said.lines().rev().find(|line| !line.trim().is_empty());
@@ -134,7 +134,7 @@ pub(crate) fn lay_out(root: &Path, ports: &[(u16, u16)]) -> Vec<LocalNode> {
     ports.iter().enumerate().map(node).collect()
 }
 
-/// Refuses ports that somebody has, by name, before anything is started.
+/// Refuses ports that are in use, by name, before anything is started.
 pub(crate) fn check_free(nodes: &[LocalNode]) -> Result<(), Exit> {
     for address in nodes.iter().flat_map(|node| [&node.address, &node.peer_address]) {
         TcpListener::bind(address).map_err(|error| match error.kind() {
@@ -163,7 +163,7 @@ pub(crate) async fn start_all(nodes: &[LocalNode], chunk_bytes: u64) -> Result<V
     Ok(processes)
 }
 
-/// Waits until one of the nodes leads, and tells which.
+/// Waits until one of the nodes leads, and returns it.
 pub(crate) async fn leader(nodes: &[LocalNode]) -> Result<&LocalNode, Exit> {
     let asking = async {
         let mut again = interval(ASKED_EVERY);
@@ -186,7 +186,7 @@ pub(crate) async fn stop_all(processes: impl IntoIterator<Item = &mut Process>) 
     futures_util::future::join_all(processes.into_iter().map(Process::stop)).await;
 }
 
-/// A word as a shell takes it.
+/// Returns a word quoted for a shell.
 fn quoted(word: &std::ffi::OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);

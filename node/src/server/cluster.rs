@@ -1,4 +1,4 @@
-//! The service that founds a cluster and tells how its members are.
+//! The service that founds a cluster and reports the state of its members.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use tonic::{Request, Response, Status};
 use super::groups::Groups;
 use super::problem;
 
-/// A member that does not tell its status by then is shown as unreachable.
+/// The time within which a member must report its status; else it is shown as unreachable.
 const STATUS_WITHIN: Duration = Duration::from_secs(1);
-/// How long founding a cluster may take before the caller is told that it is under way.
+/// The time that founding a cluster may take before the caller gets the answer that it is under way.
 const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 /// The folders of a node whose files count as its disk space, its own first.
 const FOLDERS: [&str; 3] = ["", "log", "chunks"];
@@ -36,7 +36,7 @@ pub(crate) struct ClusterService<H: Host> {
     pub(crate) about: About,
 }
 
-/// What a node says of itself beside what its replica knows.
+/// The data of a node's status that its replica does not know.
 #[derive(Clone, Debug)]
 pub(crate) struct About {
     pub(crate) client_address: String,
@@ -60,7 +60,7 @@ impl<H: Host> Cluster for ClusterService<H> {
         let replica = self.replica.clone();
         tokio::spawn(async move {
             let told = |now: &Scavenging| drop(sender.send(Ok(wire_scavenging(now))));
-            // A caller that has left does not stop it: what it did is done.
+            // A caller that has left does not stop the scavenge: what is removed stays removed.
             let end = match replica.scavenge(told).await {
                 Ok(done) => Ok(wire_scavenging(&done)),
                 Err(error) => Err(problem::of_scavenge_error(&error).into()),
@@ -153,7 +153,7 @@ impl<H: Host> ClusterService<H> {
     }
 }
 
-/// The messages about a scavenge, and the last one once more when nothing new is told for long.
+/// Returns the messages about a scavenge, and the last one once more when there is no new one for long.
 fn with_signs_of_life(
     progress: mpsc::UnboundedReceiver<Result<v1::ScavengeProgress, Status>>,
 ) -> impl Stream<Item = Result<v1::ScavengeProgress, Status>> + Send {
@@ -170,7 +170,7 @@ fn with_signs_of_life(
     })
 }
 
-/// What a member says of itself; none if it does not answer in time.
+/// Returns a member's own status; none if the member does not answer in time.
 pub(crate) async fn ask<H: Host>(
     host: &H,
     member: &Member,
@@ -185,7 +185,7 @@ pub(crate) async fn ask<H: Host>(
     timeout(within, asking).await.ok().flatten()
 }
 
-/// A member that does not answer.
+/// Returns the status of a member that does not answer.
 fn unreachable(member: &Member) -> v1::NodeStatus {
     v1::NodeStatus {
         id: member.id,
@@ -196,7 +196,7 @@ fn unreachable(member: &Member) -> v1::NodeStatus {
     }
 }
 
-/// What an operator should know, in one line.
+/// Returns the notices for an operator, in one line.
 fn notice(known: &ReplicaStatus, about: &About) -> String {
     let refusals = known.refusals.iter();
     let mut notices: Vec<String> =
@@ -232,7 +232,7 @@ fn wire_scavenging(scavenging: &Scavenging) -> v1::ScavengeProgress {
     v1::ScavengeProgress { chunks: looked_at, rewritten, events_removed, bytes_freed }
 }
 
-/// Bytes of all files of the node; what cannot be looked at now (a file just removed) counts nothing.
+/// Returns the bytes of all files of the node; a file that cannot be opened (just removed) counts nothing.
 fn disk_bytes(vfs: &dyn Vfs, directory: &Path) -> u64 {
     let size = |path: &Path| vfs.open(path, Open::Read).and_then(|file| file.len()).unwrap_or(0);
     let in_folder = |folder: &str| {

@@ -1,5 +1,5 @@
-//! Appends with conditions: looked at by what is applied here, and proposed with the position they hold
-//! through, so that no apply ever scans.
+//! Appends with conditions: checked against what is applied here, and proposed with the position up to which
+//! the conditions hold, so that no apply ever scans.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,47 +16,47 @@ use tokio::time::{Instant, timeout_at};
 use super::pending::{Answer, LeaderTerm, Pending, Reply};
 use super::problem;
 
-/// What can be said of an append with conditions at one point of the log.
+/// The result of checking an append with conditions at one point of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ConditionCheck {
-    /// This is its answer, whatever is proposed meanwhile.
+    /// The append has this answer, whatever is proposed meanwhile.
     Answer(Answer),
-    /// Nothing up to this position violates its conditions.
+    /// Nothing up to this position violates the append's conditions.
     Holds(Position),
-    /// They are violated, or begin in the future. This is its answer only where the log was seen to its end.
+    /// The conditions are violated, or begin in the future. The answer counts only if the log was seen to its end.
     Violated(Answer),
 }
 
-/// The log, as far as conditions are judged by it.
+/// The log, as far as the check of conditions needs it.
 pub(crate) trait Log: Send + Sync {
-    /// Looks at what is applied here: first for a repetition, then for what violates a condition.
+    /// Checks an append against what is applied here: first for a repetition, then for violated conditions.
     fn check(
         &self,
         append: Arc<Append>,
     ) -> impl Future<Output = Result<ConditionCheck, Problem>> + Send;
-    /// Whether the disks have room for more events.
+    /// Returns true if the disks have room for more events.
     fn has_room(&self) -> bool;
-    /// Waits until all that was acknowledged before is applied here.
+    /// Waits until everything that was acknowledged before the call is applied here.
     fn catch_up(&self, deadline: Instant) -> impl Future<Output = Result<(), Problem>> + Send;
 }
 
 /// An append with conditions, on its way to the log.
 pub(crate) struct Conditional {
     pub(crate) append: Arc<Append>,
-    /// Checked through nothing yet.
+    /// The encoded append, not checked up to any position yet.
     pub(crate) encoded: Bytes,
     pub(crate) deadline: Instant,
     pub(crate) leader_term: LeaderTerm,
-    /// A place for each look that may run at once.
+    /// One permit for each check that may run at once.
     pub(crate) permits: Arc<Semaphore>,
 }
 
 impl Conditional {
-    /// Looks and proposes until there is an answer: anew when it was its turn too late for the look to count.
+    /// Checks and proposes the append until there is an answer: again if the check was too old to count.
     ///
     /// A violation is refused without being proposed only at a point that was the end of the log after the
-    /// append came: before that point, an earlier attempt of it would have shown; after it, none can be
-    /// appended any more while what violates it is there.
+    /// append came: before that point, an earlier attempt of the append would have shown; after it, no attempt can
+    /// be appended any more while the violating event is there.
     pub(crate) async fn carry<L: Log>(
         self,
         log: &L,
@@ -89,7 +89,7 @@ impl Conditional {
         self.check(log).await
     }
 
-    /// Looks when it is its turn, unless nobody wants to know any more.
+    /// Checks the append once a permit is free, unless its deadline or the leader's term has ended.
     async fn check<L: Log>(&self, log: &L) -> Result<ConditionCheck, Problem> {
         let place = timeout_at(self.deadline, self.permits.acquire()).await;
         let _place = place.map_err(|_| problem::expired())?.expect("it is never closed");
@@ -104,10 +104,10 @@ impl Conditional {
 
     async fn propose(&self, through: Position, queue: &mpsc::UnboundedSender<Pending>) -> Answer {
         let (sender, receiver) = oneshot::channel();
-        // The room that the append takes is held by who waits for its answer.
+        // The caller that waits for the answer holds the room that the append takes.
         let reply = Reply::without_room(Box::new(move |answer| drop(sender.send(answer))));
         let (encoded, deadline) = (checked(&self.encoded, through), self.deadline);
-        // A batcher that is gone drops the reply, which answers for itself.
+        // If the batcher is gone, it drops the reply, which then answers by itself.
         let (key_bytes, leader_term) = (key_bytes(&self.append), self.leader_term.clone());
         let _ = queue.send(Pending { encoded, key_bytes, deadline, leader_term, reply });
         let answer = receiver.await;
@@ -118,7 +118,7 @@ impl Conditional {
 impl<H: Host> Log for Replica<H> {
     async fn check(&self, append: Arc<Append>) -> Result<ConditionCheck, Problem> {
         let reader = self.reader().ok_or_else(problem::not_ready)?;
-        // It may read from the disk.
+        // The check may read from the disk.
         let looked = self.host().run(move || check(&reader, &append)).await;
         looked.map_err(|fault| problem::of_found(self, &fault))
     }
@@ -153,9 +153,9 @@ fn check(reader: &Reader, append: &Append) -> Result<ConditionCheck, Fault> {
     })
 }
 
-/// Refuses an append of which a condition begins after the end of the log: its writer cannot know the log up to there,
-/// and what comes until then would be passed over. The end may be higher than this node has applied, so the refusal
-/// counts only where a violation does.
+/// Refuses an append with a condition that begins after the end of the log: its writer cannot know the log up to
+/// there, and events that come until then would be passed over. The end may be higher than this node has applied, so
+/// the refusal counts only where a violation does.
 fn from_the_future(append: &Append, end: Position) -> Option<Problem> {
     let after = append.conditions.iter().map(|condition| condition.after).max()?;
     let told = format_args!("the log ends at position {end}; nothing was appended");

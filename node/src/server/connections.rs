@@ -1,5 +1,5 @@
-//! Connections as a listener lets them in: bounded in number, closed when they stay silent, and at rest when the system
-//! has no more of them.
+//! The connections that a listener lets in: bounded in number, and closed when they stay silent. The listener rests
+//! when the system has no more of them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,18 +16,18 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-/// A connection that has not begun to speak by then is closed. From then on the keep-alive of HTTP/2 watches it, or the
-/// time that a scraper may take.
+/// The time within which a connection must begin to speak, or it is closed. From then on the keep-alive of HTTP/2
+/// watches it, or the time limit of a scraper.
 const SPOKEN_WITHIN: Duration = Duration::from_secs(5);
-/// With so many bytes a client of HTTP/2 begins.
+/// The number of bytes with which a client of HTTP/2 begins.
 const PREFACE_BYTES: usize = 24;
-/// How long a listener rests when it cannot accept: there are no descriptors left, say.
+/// The time that a listener rests when it cannot accept: no descriptors are left, say.
 const REST: Duration = Duration::from_millis(100);
-/// How long a silent connection may take to make room for another.
+/// The time that a silent connection may take to make room for another.
 const ROOM_WITHIN: Duration = Duration::from_secs(1);
-/// How often the log says that connections are refused, or cannot be accepted.
+/// The interval at which the log repeats that connections are refused, or cannot be accepted.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
-/// Fewer connections than that are never the bound.
+/// The lowest bound on the number of connections.
 const CONNECTIONS_MIN: u64 = 16;
 
 /// Most connections of clients at once: half of the descriptors that the process may have. The rest is for files.
@@ -40,7 +40,7 @@ pub(crate) fn peers_max(descriptors: Option<u64>) -> usize {
     bound(descriptors, 8)
 }
 
-/// Most connections of those who scrape metrics at once.
+/// Most connections of scrapers of metrics at once.
 pub(crate) const SCRAPERS_MAX: usize = 16;
 
 fn bound(descriptors: Option<u64>, part: u64) -> usize {
@@ -48,7 +48,7 @@ fn bound(descriptors: Option<u64>, part: u64) -> usize {
     usize::try_from(bound).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
 }
 
-/// With which a client begins to speak.
+/// The bytes with which a client begins to speak.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Greeting {
     /// The preface of HTTP/2.
@@ -57,10 +57,10 @@ pub(crate) enum Greeting {
     Head,
 }
 
-/// The connections of a listener, never more than `max` at once, each of which begins with the `greeting`.
+/// Returns the connections of a listener, at most `max` at once, each of which begins with the `greeting`.
 ///
-/// While there are so many, one more takes the place of the one that has been silent longest. Where all of them speak it
-/// is closed: its client knows the other nodes, and waiting here would tell it nothing.
+/// While there are `max`, a new one takes the place of the one that has been silent longest. If none is silent, the new
+/// one is closed: its client knows the other nodes, and would learn nothing by waiting here.
 pub(crate) fn bounded<C>(
     whom: &'static str,
     listening: Listening<C>,
@@ -82,7 +82,7 @@ struct Door<C> {
     places: Arc<Semaphore>,
     max: usize,
     greeting: Greeting,
-    /// Those that were silent when last looked at, the oldest first. One that is not any more is cancelled.
+    /// The connections that were silent when last looked at, oldest first; the token of one that spoke is cancelled.
     silent: VecDeque<CancellationToken>,
     told: Option<Instant>,
 }
@@ -114,9 +114,9 @@ impl<C> Door<C> {
         }
     }
 
-    /// Trying at once what cannot be done would only take the processor as well.
+    /// Rests after a failed accept: trying again at once would only take the processor as well.
     async fn rest(&mut self, error: &io::Error) {
-        // One that broke before it was accepted says nothing of the next.
+        // A connection that broke before it was accepted means nothing for the next one.
         let broke = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
         if broke.contains(&error.kind()) {
             return;
@@ -151,7 +151,7 @@ impl<C> Door<C> {
 /// A connection that was let in.
 pub(crate) struct Connection<C> {
     connection: Served<C>,
-    /// There until it begins to speak.
+    /// Present until the connection begins to speak.
     silence: Option<Silence>,
     _place: OwnedSemaphorePermit,
 }
@@ -159,11 +159,11 @@ pub(crate) struct Connection<C> {
 struct Silence {
     greeting: Greeting,
     heard: usize,
-    /// Bytes of the line that is being heard.
+    /// The bytes of the line that is being read.
     line: usize,
     until: Pin<Box<Sleep>>,
     over: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Tells the door that the silence is broken.
+    /// Cancels the token that the door keeps, when the silence is broken.
     _broken: DropGuard,
 }
 
@@ -179,7 +179,7 @@ impl Silence {
         }
     }
 
-    /// Whether these bytes make the greeting whole.
+    /// Returns true if these bytes complete the greeting.
     fn hears(&mut self, bytes: &[u8]) -> bool {
         match self.greeting {
             Greeting::Preface => {
@@ -190,7 +190,7 @@ impl Silence {
         }
     }
 
-    /// Empty lines before a request are no end of its head.
+    /// Returns true if a byte ends the head of a request; empty lines before the request do not.
     fn ends_head(&mut self, byte: u8) -> bool {
         match byte {
             b'\r' => false,
@@ -203,7 +203,7 @@ impl Silence {
         }
     }
 
-    /// Whether it has lasted too long.
+    /// Returns true if the silence has lasted too long, or its place is needed for another connection.
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
         self.over.as_mut().poll(context).is_ready() || self.until.as_mut().poll(context).is_ready()
     }

@@ -1,4 +1,4 @@
-//! What stands on each of the two listeners, and the limits of the protocol underneath.
+//! The services on each of the two listeners, and the limits of the protocol underneath.
 
 use std::io;
 use std::pin::pin;
@@ -34,24 +34,24 @@ use super::leader::ForwardService;
 use super::read;
 use super::runners::{Heard, RunnersService};
 
-/// Calls under way on one connection; a pipelined session is one.
+/// The most calls under way on one connection; a pipelined session is one.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
-/// Metadata of one call.
+/// The most bytes of metadata of one call.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
-/// Calls that a client took back before they began, kept in mind; more close the connection (a client
-/// that only opens and resets costs us work, see CVE-2023-44487).
+/// The most calls kept that a client took back before they began; more close the connection (a client that
+/// only opens and resets costs us work, see CVE-2023-44487).
 const RESETS_PENDING_MAX: usize = 64;
 const FRAME_BYTES_MAX: u32 = 256 * 1024;
-/// Flow control: what a client may send that nobody has read yet, on a call and on a connection.
+/// Flow control: the bytes that a client may send before they are read, on a call and on a connection.
 const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// A client that answers nothing for the sum of both is gone.
+/// A client that answers nothing for the sum of both times is gone.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A node that does not answer its own linearizable read by then does not serve.
+/// The time within which a serving node must answer its own linearizable read.
 const READ_WITHIN: Duration = Duration::from_secs(5);
-/// How often a node that serves looks whether it still does, and how soon one that does not tries again.
+/// The interval at which a serving node checks that it still serves, and at which one that does not tries again.
 const CHECKED_EVERY: Duration = Duration::from_secs(5);
 const TRIED_EVERY: Duration = Duration::from_millis(500);
 
@@ -64,7 +64,7 @@ pub(crate) struct Served<H: Host> {
     pub(crate) about: About,
 }
 
-/// Serves clients until told to stop, then until their calls have ended.
+/// Serves clients until `stopping` is cancelled, then until their calls have ended.
 pub(crate) async fn serve_clients<H: Host>(
     listening: Listening<H::Connection>,
     served: Served<H>,
@@ -74,7 +74,7 @@ pub(crate) async fn serve_clients<H: Host>(
     let (reporter, health) = tonic_health::server::health_reporter();
     let replica = appends.replica.clone();
     let connections_max = connections::clients_max(replica.host().descriptors());
-    // Until it was found that the node serves, it does not.
+    // The node does not serve before a check has found that it does.
     tell_health(&reporter, ServingStatus::NotServing).await;
     tokio::spawn(report_health(reporter, appends.replica.clone(), stopping.clone()));
     let events = EventsServer::new(EventsService { appends, live, stopping: stopping.clone() })
@@ -110,7 +110,7 @@ pub(crate) async fn serve_clients<H: Host>(
     serve("clients", server, routes, connections, stopping).await;
 }
 
-/// Serves the other nodes until told to stop, then until their calls have ended.
+/// Serves the other nodes until `stopping` is cancelled, then until their calls have ended.
 pub(crate) async fn serve_peers<H: Host>(
     listening: Listening<H::Connection>,
     appends: Arc<Appends<H>>,
@@ -158,8 +158,8 @@ async fn tell_health(reporter: &HealthReporter, serving: ServingStatus) {
     reporter.set_service_status("quorate.v1.Events", serving).await;
 }
 
-/// Tells health checks that the node serves, while it can answer a linearizable read: it belongs to a cluster, and
-/// applies what a leader commits. To know a leader is not enough: one that cannot reach this node is known for ever.
+/// Reports to health checks that the node serves, while it can answer a linearizable read: it belongs to a cluster, and
+/// applies what a leader commits. To know a leader is not enough: one that cannot reach this node stays known for ever.
 async fn report_health<H: Host>(
     reporter: HealthReporter,
     replica: Replica<H>,
@@ -177,7 +177,7 @@ async fn report_health<H: Host>(
                 changed = changed => changed.is_err(),
             }
         });
-        // What ends it is looked at first: a node that stops, or lost its leader, says so at once.
+        // The end of the check is polled first: a node that stops, or lost its leader, reports it at once.
         let serves = tokio::select! {
             biased;
             is_over = &mut over => Err(is_over),

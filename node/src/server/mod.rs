@@ -42,58 +42,58 @@ use groups::Groups;
 use metrics::Metrics;
 use runners::Heard;
 
-/// How long a stopping leader waits for another to take over.
+/// The time that a stopping leader waits for another node to take over.
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(1);
-/// A follower that does not answer a stopping leader by then is not the one to take over.
+/// The time within which a follower must answer a stopping leader in order to take over.
 const HEIR_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
-/// How long open calls may take to end; then their connections are closed.
+/// The time that open calls may take to end; then their connections are closed.
 const DRAINED_WITHIN: Duration = Duration::from_secs(3);
 
-/// How a server is started.
+/// The options of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// The node's folder.
     pub directory: PathBuf,
-    /// Where to listen for clients, `host:port`.
+    /// The address to listen on for clients, `host:port`.
     pub listen: String,
-    /// Where to listen for the other nodes.
+    /// The address to listen on for the other nodes.
     pub peer_listen: String,
-    /// Where to listen for those who scrape metrics; nowhere if not told.
+    /// The address to listen on for scrapers of metrics; none if not given.
     pub metrics_listen: Option<String>,
-    /// Where clients reach this node.
+    /// The address at which clients reach this node.
     pub advertise: String,
-    /// Where the other nodes reach it.
+    /// The address at which the other nodes reach this node.
     pub peer_advertise: String,
-    /// Whether a listener is open beyond loopback without encryption; shown in the status.
+    /// True if a listener is open beyond loopback without encryption; shown in the status.
     pub insecure: bool,
-    /// How fast the loss of a leader is noticed.
+    /// The times after which the loss of a leader is noticed.
     pub timing: Timing,
     /// The size of a file of the Raft log.
     pub segment_bytes: u64,
-    /// How much of the log is kept behind the newest checkpoint; the cluster's chunk size if not told.
+    /// The bytes of log that are kept behind the newest checkpoint; the cluster's chunk size if not given.
     pub kept_log_bytes: Option<u64>,
-    /// With fewer free bytes on its disk the node takes no appends; four chunk sizes if not told, and never
-    /// less.
+    /// The free bytes on the disk below which the node takes no appends; four chunk sizes if not given, and
+    /// never less.
     pub reserve_bytes: Option<u64>,
-    /// How fast the scrubber reads; 0 turns it off.
+    /// The speed at which the scrubber reads; 0 turns it off.
     pub scrub_bytes_per_second: u64,
-    /// Bytes of memory for what was read last from chunks.
+    /// The bytes of memory for what was read last from chunks.
     pub block_cache_bytes: usize,
-    /// The only node of a cluster starts although its clock is far ahead of its newest stamp.
+    /// True if the only node of a cluster starts although its clock is far ahead of its newest stamp.
     pub accept_clock: bool,
-    /// It starts although its cluster knows it at other addresses.
+    /// True if the node starts although its cluster knows it at other addresses.
     pub moved: bool,
 }
 
-/// Why a server could not start.
+/// The reason why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// A listener could not be opened: its port is taken, say.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         address: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The replica could not start.
@@ -187,7 +187,7 @@ impl<H: Host> Server<H> {
         self.replica.shutdown().await;
     }
 
-    /// Lets a follower lead before this node goes: quicker than waiting until it is missed.
+    /// Lets a follower lead before this node goes: quicker than waiting until the node is missed.
     async fn hand_over(&self) {
         let mut status = self.replica.status();
         let now = status.borrow_and_update().clone();
@@ -202,7 +202,7 @@ impl<H: Host> Server<H> {
         }
     }
 
-    /// The follower that is there and has the most.
+    /// Returns the follower that answers and has applied the most.
     async fn heir(&self, now: &Status) -> Option<u64> {
         let host = self.replica.host();
         let others = now.members.iter().filter(|member| Some(member.id) != now.id);

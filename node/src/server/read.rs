@@ -1,4 +1,4 @@
-//! Reads: waits for the point to be reached, then gives out pages as fast as the client takes them.
+//! Reads: each waits for its point to be reached, then gives out pages as fast as the client takes them.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use tonic::Status;
 
 use super::problem;
 
-/// How many pages are looked at for one message: what finds nothing must come back now and then, to
-/// learn that its client has left, and to tell it that this node still looks.
+/// The most pages that are looked at for one message: a read that finds nothing must return now and then,
+/// to learn that its client has left, and to tell it that this node still looks.
 const PAGES_PER_MESSAGE_MAX: usize = 16;
 
-/// A node that does not learn by then how far the log is does not keep a reader waiting for it.
+/// The time within which a node must learn where the log ends; a reader is not kept waiting longer.
 const END_KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
-/// Waits until this node is as far as the reader demands.
+/// Waits until this node has applied as much as the reader demands.
 pub(crate) async fn reach<H: Host>(
     replica: &Replica<H>,
     consistency: Consistency,
@@ -45,9 +45,9 @@ pub(crate) async fn reach<H: Host>(
     replica.reader().ok_or_else(problem::not_ready)
 }
 
-/// Refuses a subscription that begins after what the log does not have yet: what is appended until then would be passed
-/// over without a word. A read that ends says where the log ended, and need not be refused. A node that is behind asks how
-/// far the log is; where nobody can tell, the subscription begins.
+/// Refuses a subscription that begins after the end of the log: events appended up to there would be passed over in
+/// silence. A read that ends reports where the log ended, and need not be refused. A node that is behind asks for the
+/// end of the log; if no node can give it, the subscription begins.
 pub(crate) async fn refuse_the_future<H: Host>(
     replica: &Replica<H>,
     reader: &Reader,
@@ -81,7 +81,7 @@ pub(crate) async fn refuse_the_future<H: Host>(
     Err(Invalid::from_the_future(after, format_args!("{what} {end}")).into())
 }
 
-/// Where a read stands; at any time it holds one page and no more.
+/// The state of a read, which holds one page at most.
 enum Stage {
     /// Nothing was read yet.
     Begin(Reader, Read),
@@ -89,20 +89,20 @@ enum Stage {
     Page(Page),
     /// Nothing is at hand; the scan goes on.
     Scanning(Scan),
-    /// All events are out.
+    /// All events are given out.
     End,
-    /// The last message is out.
+    /// The last message is given out.
     Over,
 }
 
 struct Page {
     events: Vec<v1::RecordedEvent>,
-    /// None when this is the last.
+    /// None when this is the last page.
     rest: Option<Scan>,
 }
 
-/// The messages of the answer. A page is fetched when the transport asks for it: a client that does not
-/// read on costs the scan and one message.
+/// Returns the messages of the answer. A page is fetched when the transport asks for it: a client that does
+/// not read on costs the scan and one message.
 pub(crate) fn stream<H: Host>(
     replica: Replica<H>,
     reader: Reader,
@@ -150,7 +150,7 @@ async fn next<H: Host>(
     stepped.map_err(|fault| problem::of_found(replica, &fault))
 }
 
-/// Fixes the point, and reads the first page in the same go: most reads are short.
+/// Fixes the point, and reads the first page in the same step: most reads are short.
 fn begin(reader: &Reader, read: &Read) -> Result<(Option<Message>, Stage), Fault> {
     let scan = reader.scan(read)?;
     let version = scan.version().map(u64::from);

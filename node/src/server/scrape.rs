@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 use super::connections::{Greeting, SCRAPERS_MAX, bounded};
 use super::metrics::Metrics;
 
-/// Longest that a scraper may take.
+/// The longest time that serving a scraper may take.
 const SERVED_WITHIN: Duration = Duration::from_secs(10);
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Serves until told to stop.
+/// Serves until `stopping` is cancelled.
 pub(crate) async fn serve<H: Host>(
     listening: Listening<H::Connection>,
     metrics: Metrics<H>,

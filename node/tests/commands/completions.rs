@@ -1,4 +1,4 @@
-//! Shells and `man` are told of all commands, and take what they are told.
+//! Shells and `man` know all commands, and take the files that are made for them.
 
 use std::path::Path;
 use std::process::{Command, Output};

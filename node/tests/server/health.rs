@@ -1,4 +1,4 @@
-//! What a node says to health checks: whether it can answer, and not what it believes.
+//! The answers of a node to health checks: they show if it can answer reads, not what it believes.
 
 use quorate_node::server::{Server, ServerOptions};
 use quorate_proto::wire::v1;

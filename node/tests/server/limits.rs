@@ -1,4 +1,4 @@
-//! Answers that clients with the limits of their libraries take, whatever is asked for.
+//! Answers to any request stay within the default limits of clients' libraries.
 
 use quorate_proto::ErrorKind;
 use quorate_proto::limits::{
@@ -15,7 +15,7 @@ use tonic::transport::Endpoint;
 use super::groups::{Consumer, create as create_group, groups};
 use super::{Cluster, append, problem, read, request, whole_stream};
 
-/// What several libraries take of headers and trailers, unless they are told otherwise.
+/// The bytes of headers and trailers that several libraries take by default.
 const METADATA_BYTES_MAX: u32 = 8192;
 
 /// An append to as many streams as there may be, with long names that are not ASCII.
@@ -118,7 +118,7 @@ fn largest(stream: &str, id: u128, data: usize) -> v1::AppendRequest {
     request(largest)
 }
 
-/// How many bytes of data and of metadata an event has.
+/// Returns the bytes of data and of metadata of an event.
 fn lengths(event: &v1::RecordedEvent) -> (usize, usize) {
     event.event.as_ref().map_or((0, 0), |event| (event.data.len(), event.metadata.len()))
 }

@@ -14,7 +14,7 @@ use tonic::{Code, Streaming};
 
 use super::{Cluster, append, request};
 
-/// Where its appends go, where its answers come from, and the leader's address.
+/// A session: the sender of its appends, the stream of its answers, and the leader's address.
 type Session =
     (mpsc::Sender<v1::AppendSessionRequest>, Streaming<v1::AppendSessionResponse>, String);
 

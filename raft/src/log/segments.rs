@@ -16,16 +16,16 @@ use quorate_store::vfs::{File, Open, Vfs};
 
 use super::format::{self, BLOCK, Identity};
 
-/// Spare files beyond this many are removed.
+/// The most spare files that are kept; further ones are removed.
 const SPARES_MAX: usize = 2;
 /// The first segment of a log is short, so that a new node is up at once.
 const FIRST_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
-/// How much is filled with zeros in one step, at least.
+/// The least number of bytes that one step fills with zeros.
 const STEP_BYTES: u64 = 1024 * 1024;
 
 const FILLING: &str = "filling";
 
-/// The name of the segment in its use `number`.
+/// Returns the name of the segment in its use `number`.
 pub(super) fn segment_name(number: u64) -> String {
     format!("segment-{number:010}")
 }
@@ -34,7 +34,7 @@ fn spare_name(number: u64) -> String {
     format!("spare-{number:010}")
 }
 
-/// The segment files and the spare files in a folder, by number.
+/// Returns the numbers of the segment files and of the spare files in a folder.
 pub(super) fn list(vfs: &dyn Vfs, directory: &Path) -> Result<(Vec<u64>, Vec<u64>), Fault> {
     let names = vfs.list(directory).map_err(Fault::io("list", directory))?;
     let numbers = |prefix: &str| {
@@ -52,12 +52,12 @@ pub(super) struct Segment {
     pub(super) number: u64,
     pub(super) file: Arc<dyn File>,
     pub(super) length: u64,
-    /// Where the next batch begins.
+    /// The offset in the file at which the next batch begins.
     pub(super) end: u64,
 }
 
 impl Segment {
-    /// Whether no batch was written to it in this use.
+    /// Returns true if no batch was written to the segment in this use.
     pub(super) fn is_fresh(&self) -> bool {
         self.end == BLOCK
     }
@@ -74,14 +74,14 @@ struct Filling {
     filled: u64,
 }
 
-/// What a step of [`Segments::maintain`] did, as far as others must know.
+/// The outcome of a step of [`Segments::maintain`], as far as others must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Maintained {
-    /// Nothing, or it got on with the next segment.
+    /// Nothing was done, or the step prepared a part of the next segment.
     Nothing,
     /// The segment of that number is out of use.
     Retired(u64),
-    /// There is no room for another segment. What is left of those that are there still holds.
+    /// There is no room for another segment. The space left in the existing ones can still be used.
     NoRoom,
 }
 
@@ -101,7 +101,7 @@ pub(super) struct Segments {
     prepared: Option<Segment>,
     filling: Option<Filling>,
     retained: BTreeMap<u64, u64>,
-    /// To be used again, the one that was given up first at first: so no file keeps for long what was deleted.
+    /// Files to be used again, the first retired first: so no file keeps for long what was deleted.
     spares: VecDeque<u64>,
 }
 
@@ -184,12 +184,12 @@ impl Segments {
         Ok(())
     }
 
-    /// The number of the segment that is written to; 0 in a new log.
+    /// Returns the number of the segment that is written to; 0 in a new log.
     pub(super) fn current_number(&self) -> u64 {
         self.current.as_ref().map_or(0, |segment| segment.number)
     }
 
-    /// A segment with room for a batch of so many bytes: the current one, or the next.
+    /// Returns a segment with room for a batch of so many bytes: the current one, or the next.
     pub(super) fn with_room(&mut self, bytes: u64) -> Result<&mut Segment, Fault> {
         let current = match self.current.take() {
             Some(segment) if segment.fits(bytes) => segment,
@@ -206,7 +206,7 @@ impl Segments {
     }
 
     /// Writes zeros over what an earlier use left behind the last batch: each use may end there, so nothing else would.
-    /// No batch relies on it, so it need not be durable.
+    /// No batch relies on the zeros, so they need not be durable.
     fn clear_rest(&self, full: &Segment) -> Result<(), Fault> {
         let path = self.path(full.number);
         // A batch that was torn by a power cut may reach beyond its end.
@@ -236,15 +236,15 @@ impl Segments {
         self.adopt_filled()
     }
 
-    /// Whether a step of [`Segments::maintain`] would do something.
+    /// Returns true if a step of [`Segments::maintain`] would do something.
     pub(super) fn is_due(&self, needed: u64, may_fill: bool) -> bool {
         let may_prepare = may_fill || !self.spares.is_empty();
         self.oldest_unneeded(needed).is_some() || self.wants_next() && may_prepare
     }
 
-    /// One bounded step of what can be done ahead: takes the oldest segment before `needed` out of use, or gets
-    /// the next one ready. Filling one, if it may be, keeps ahead of writing: `fill` is how many bytes the last
-    /// batch had.
+    /// Does one bounded step of the work ahead: takes the oldest segment before `needed` out of use, or gets the
+    /// next one ready. Filling the next one, if allowed, keeps ahead of writing: `fill` is the number of bytes
+    /// of the last batch.
     pub(super) fn maintain(&mut self, needed: u64, fill: Option<u64>) -> Result<Maintained, Fault> {
         if let Some((number, length)) = self.oldest_unneeded(needed) {
             self.retire(number, length)?;
@@ -260,7 +260,7 @@ impl Segments {
             match self.fill(STEP_BYTES.max(written.saturating_mul(4))) {
                 Ok(true) => self.prepared = Some(self.adopt_filled()?),
                 Ok(false) => {}
-                // Nothing of it is in use yet.
+                // No part of the file is in use yet.
                 Err(Fault::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
                     self.discard_filling()?;
                     return Ok(Maintained::NoRoom);
@@ -295,7 +295,7 @@ impl Segments {
         self.sync_directory()
     }
 
-    /// Goes on filling the next file; whether it is full.
+    /// Goes on filling the next file; returns true if it is full.
     fn fill(&mut self, step: u64) -> Result<bool, Fault> {
         let path = self.directory.join(FILLING);
         if self.filling.is_none() {

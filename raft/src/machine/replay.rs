@@ -9,18 +9,18 @@ use crate::types;
 
 /// Most bytes of entries that are read at once when the log is replayed.
 const REPLAY_BYTES: usize = 16 * 1024 * 1024;
-/// How often a long replay tells how far it is.
+/// The share of a long replay after which its progress is logged again, in percent.
 const TELL_EVERY_PERCENT: u64 = 10;
 
-/// A store that was brought up to date, as far as it could be.
+/// A store that was brought up to date, as far as possible.
 pub(crate) struct Replayed {
     pub(crate) store: Store,
     pub(crate) waits_for_repairs: bool,
 }
 
-/// Brings a store up to date. If a chunk that it needs for that is damaged, the store is as it was
-/// at its checkpoint: the rest is applied when the chunk was repaired from a peer. Votes do not wait for that,
-/// and other nodes can repair theirs from this one's.
+/// Brings a store up to date. If a chunk that the replay needs is damaged, the store stays as it was
+/// at its checkpoint: the rest is applied once the chunk was repaired from a peer. Votes do not wait for that,
+/// and other nodes can repair their chunks from this node's.
 pub(crate) fn bring_up_to_date(
     mut store: Store,
     open_again: impl FnOnce() -> Result<Store, Fault>,
@@ -44,10 +44,10 @@ pub(crate) fn bring_up_to_date(
     Ok(Replayed { store, waits_for_repairs: true })
 }
 
-/// Applies what the log holds after the store's newest checkpoint, up to the committed mark, before Raft
-/// starts: openraft would do it 64 entries at a time. All of it is durable, for the log was just opened.
+/// Applies the log's entries after the store's newest checkpoint, up to the committed mark, before Raft
+/// starts: openraft would do it 64 entries at a time. All of them are durable, for the log was just opened.
 ///
-/// Where a seal is needed and there is no room for it, the rest is left: it is applied when there is room, and
+/// If a seal is needed and there is no room for it, the rest is left: it is applied when there is room, and
 /// votes do not wait for that.
 fn replay(store: &mut Store, log: &RaftLog, space: &Space) -> Result<(), Fault> {
     let Some(committed) = log.state().committed else {

@@ -73,7 +73,7 @@ impl<H: Host> RaftStateMachine<TypeConfig<H::Runtime>> for Machine<H> {
 impl<H: Host> RaftSnapshotBuilder<TypeConfig<H::Runtime>> for Machine<H> {
     type SnapshotData = Checkpoint;
 
-    /// Checkpoints come about at boundaries, whether openraft asks or not: this tells it of the newest.
+    /// Returns the newest checkpoint. Checkpoints are made at boundaries, whether openraft asks or not.
     async fn build_snapshot(&mut self) -> io::Result<Snapshot<Checkpoint>> {
         self.0.sealed().await;
         let empty = || Snapshot { meta: SnapshotMeta::default(), snapshot: Checkpoint::Empty };

@@ -125,7 +125,7 @@ impl Scan {
         self.passed_over
     }
 
-    /// What the read cost so far.
+    /// Returns the cost of the read until now.
     pub fn counters(&self) -> ReadCounters {
         self.counters
     }

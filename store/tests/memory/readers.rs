@@ -1,4 +1,4 @@
-//! Readers who stop take a bounded number of bytes each, however much of what they asked for is still to come.
+//! Readers who stop take a bounded number of bytes each, however many events are still to come.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ fn ten_thousand_readers_who_stop_in_a_dense_category_stay_within_what_is_stated(
     assert_eq!(reads.iter().map(|(_, count)| count).sum::<usize>(), 10_000);
     let mut stopped: Vec<Scan> = Vec::with_capacity(10_000);
     for (read, count) in &reads {
-        // What is unpacked for the first of them is there for all.
+        // Data unpacked for the first scan is there for all.
         let mut scan = reader.scan(read).expect("begins");
         while scan.next_page(1 << 20).expect("reads").is_some() {}
         drop(scan);

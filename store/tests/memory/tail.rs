@@ -51,7 +51,7 @@ fn append(name: String, events: Vec<Event>) -> Bytes {
     command::encode_append(&append)
 }
 
-/// The longest name with the most parts, none of them shared with another number's.
+/// Returns the longest name with the most parts, none of them shared with another number's name.
 fn deep(number: u64) -> String {
     let mut name = format!("{number:x}");
     name.push_str(&"/a".repeat(NAME_PARTS_MAX - 2));
@@ -61,7 +61,7 @@ fn deep(number: u64) -> String {
     name
 }
 
-/// As many long paths as a name can have: its first part is nearly all of it.
+/// Returns a name with as many long paths as possible: its first part is nearly the whole name.
 fn wide(number: u64) -> String {
     let mut name = format!("{number:0>210x}");
     name.push_str(&"/a".repeat(NAME_PARTS_MAX - 1));
@@ -73,7 +73,7 @@ fn tagged(number: u64) -> Vec<Event> {
     vec![Event { tags, ..event(number) }]
 }
 
-/// How many bytes are allocated when the chunk size is reached, for each byte of it.
+/// Returns the bytes that are allocated when the chunk size is reached, for each byte of the chunk size.
 fn ratio(request: &dyn Fn(u64) -> Bytes) -> f64 {
     let mut store = store();
     let before = allocated();
@@ -92,7 +92,7 @@ fn ratio(request: &dyn Fn(u64) -> Bytes) -> f64 {
             break;
         }
     }
-    // Names are sorted for the first who asks for them, and stay so.
+    // Names are sorted for the first list that is requested, and stay sorted.
     for listed in
         [ListTarget::Streams, ListTarget::Categories, ListTarget::Paths, ListTarget::Types]
     {
@@ -143,7 +143,7 @@ fn whatever_is_appended_the_memory_of_a_tail_is_bounded_by_the_chunk_size() {
     for (what, ratio) in ratios {
         assert!(ratio <= RATIO_MAX, "{what}: {ratio:.1} bytes for each");
     }
-    // The count of keys is what bounds it.
+    // The count of keys is the bound on the memory.
     put_back(Some(Defect::FreeKeys));
     let unbounded = ratio(&|n| append(wide(n), vec![event(n)]));
     put_back(None);

@@ -1,4 +1,4 @@
-//! One command for one event: how it is begun, what it says, and how it ends or is ended.
+//! The command for one event: its start, its output, and its end.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
@@ -22,39 +22,39 @@ use crate::output::{event_line, write_json};
 
 /// Most bytes of a line of standard error that are looked at.
 const LINE_BYTES_MAX: u64 = 4096;
-/// How long the rest of the output is waited for once the command has ended: processes that it left may hold it open.
+/// The time to wait for the rest of the output once a command has ended: processes that it left may hold it open.
 const OUTPUT_WITHIN: Duration = Duration::from_millis(200);
-/// The shell's exit codes for a command that cannot be executed, and for one that is not there.
+/// The shell's exit codes for a command that cannot be executed, and for a command that does not exist.
 const NOT_RUN: [i32; 2] = [126, 127];
-/// A shell that can start processes says [`BEGINS`], and becomes the one that runs the command. A shell that cannot
-/// ends before it says so, and its exit code, 2 or 254, is not taken for the command's.
+/// A shell that can start processes writes [`BEGINS`], and becomes the shell that runs the command. A shell that cannot
+/// ends before, and its exit code, 2 or 254, is not taken for the command's.
 const BEGIN: &str = "(:) && echo 'quorate: the command begins' >&2 && exec sh -c \"$1\"";
 /// The line of standard error that is ours, and goes no further.
 const BEGINS: &str = "quorate: the command begins";
 
-/// What a command came to.
+/// The outcome of a command.
 pub(super) enum Ended {
     Handled,
     Failed(String),
-    /// The consumer was told to end before the command had handled the event.
+    /// A signal ended the consumer before the command had handled the event.
     Stopped,
-    /// It could not be run, which is not the event's fault; why.
+    /// The command could not be run, which is not the event's fault; the reason.
     NotRun(String),
 }
 
-/// Why a command ended.
+/// The cause of a command's end.
 enum Cause {
     Itself,
     Late(Duration),
     Stopped,
 }
 
-/// The news that standard error brought of a command.
+/// The findings in the standard error of a command.
 #[derive(Default)]
 struct Heard {
-    /// True once the shell began it.
+    /// True once the shell began the command.
     has_begun: Cell<bool>,
-    /// The last line that says something.
+    /// The last line that is not empty.
     last: RefCell<String>,
 }
 
@@ -64,7 +64,7 @@ struct Running {
     group: Option<Pid>,
 }
 
-/// Refuses a command that is no shell script: each event would fail of it.
+/// Refuses a command that is no shell script, with which each event would fail.
 pub(super) async fn check(command: &str) -> Result<(), Exit> {
     let shell = Command::new("sh").args(["-n", "-c", command]).stdin(Stdio::null()).output().await;
     let shell = shell.map_err(|error| not_run(&error.to_string()))?;
@@ -76,7 +76,7 @@ pub(super) async fn check(command: &str) -> Result<(), Exit> {
     Err(Exit::usage(message))
 }
 
-/// The end of a consumer whose command cannot be run.
+/// Returns the end of a consumer whose command cannot be run.
 pub(super) fn not_run(reason: &str) -> Exit {
     Exit::failed(format!("the command cannot be run, and no event is to blame: {reason}"))
 }
@@ -107,7 +107,7 @@ impl Running {
             .env("QUORATE_ATTEMPT", delivery.attempt.to_string())
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
-            // A Ctrl-C at the terminal is for us; and whatever it starts can be ended with it.
+            // A Ctrl-C at the terminal is for us; and the whole group of the command can be ended at once.
             .process_group(0)
             .spawn()?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
@@ -171,7 +171,7 @@ impl Running {
 
     async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await?;
-        // Its number may belong to somebody else from now on.
+        // The group's number may belong to other processes from now on.
         self.group = None;
         Ok(status)
     }
@@ -216,7 +216,7 @@ fn told(status: ExitStatus) -> String {
     }
 }
 
-/// Passes standard error on, line by line, but for the one that is ours.
+/// Passes standard error on, line by line, except the line that is ours.
 async fn pass_on(errors: impl AsyncRead + Unpin, heard: &Heard) {
     let mut errors = BufReader::new(errors);
     loop {

@@ -14,21 +14,21 @@ use crate::exit::Exit;
 use crate::output::remark;
 use crate::stop::{ONE_SIGNAL_WITHIN, Stop};
 
-/// What is run.
+/// The plan of a consumer that runs a command for each event.
 pub(super) struct Plan {
     pub(super) command: String,
     pub(super) group: GroupName,
-    /// How many commands run at once.
+    /// The number of commands that run at once.
     pub(super) jobs: usize,
-    /// After so many events it ends.
+    /// The number of events after which the consumer ends.
     pub(super) limit: u64,
-    /// How long a command may run; the group's timeout if not told.
+    /// The time that a command may run; the group's timeout if not given.
     pub(super) run_time: Option<Duration>,
-    /// How long a command that is asked to end may take before it is killed.
+    /// The time that a command may take to end after a signal, before it is killed.
     pub(super) grace: Duration,
 }
 
-/// Runs commands until the limit is reached, or the consumer is told to end, or a command cannot be run.
+/// Runs commands until the limit is reached, or a signal ends the consumer, or a command cannot be run.
 pub(super) async fn run(mut consumer: Consumer, plan: Plan, mut stop: Stop) -> Result<(), Exit> {
     let stopping = CancellationToken::new();
     let mut running = FuturesUnordered::new();
@@ -73,13 +73,13 @@ pub(super) async fn run(mut consumer: Consumer, plan: Plan, mut stop: Stop) -> R
     }
     // This kills the commands that still run.
     drop(running);
-    // What is not settled is given back, and costs no attempt.
+    // Events that are not settled are given back, which costs no attempt.
     let closed = consumer.close().await;
     failed?;
     Ok(closed?)
 }
 
-/// Tells what became of an event; the error ends the consumer.
+/// Reports the fate of an event; the error ends the consumer.
 fn settle(consumer: &Consumer, delivery: &Delivery, ended: Ended) -> Result<(), Exit> {
     match ended {
         Ended::Handled => consumer.ack(delivery),

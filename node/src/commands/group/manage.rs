@@ -1,4 +1,4 @@
-//! Makes, changes and ends groups, and says what becomes of parked events.
+//! Creates, changes and ends groups, and decides on parked events.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::output::{count_of, write_json};
 use crate::query;
 
-/// What a new group begins with; a group that is there keeps what is not told.
+/// The help on the defaults of a new group; an existing group keeps the settings that are not given.
 const DEFAULTS: &str = "A group has, unless told: strategy round-robin, timeout 30s, 10 attempts, retry delay 1s, \
     window 4096.";
 
@@ -57,7 +57,7 @@ struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// What is told, and the rest as it was.
+    /// Returns the settings that are given, and the rest as it was.
     fn over(&self, was: GroupSettings) -> GroupSettings {
         GroupSettings {
             strategy: self.strategy.unwrap_or(was.strategy),
@@ -205,7 +205,7 @@ fn tell(global: &Global, line: &impl Serialize, sentence: &str) -> Result<(), Ex
     Exit::told(Ok(()), written)
 }
 
-/// Settings for a person.
+/// Describes settings to a person.
 pub(super) fn settings_of(settings: &GroupSettings) -> String {
     let GroupSettings { strategy, timeout, attempts, retry_delay, window } = settings;
     let attempts = count_of((*attempts).into(), "attempt");

@@ -1,4 +1,4 @@
-//! What a reader that follows is told, as messages: the next one is made when the transport asks for it.
+//! The messages to a reader that follows: the next one is made when the transport asks for it.
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -12,7 +12,7 @@ use tonic::Status;
 use super::{Cursor, Follow, Step};
 use crate::server::problem;
 
-/// The messages of the answer. A client that does not read on costs its place and one message.
+/// Returns the messages of the answer. A client that does not read on costs its place and one message.
 pub(crate) fn stream<H: Host>(
     follow: Follow<H>,
     stopping: CancellationToken,

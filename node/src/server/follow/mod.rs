@@ -1,4 +1,4 @@
-//! One reader that follows: it catches up from the store, then gets what is applied as it is applied.
+//! A reader that follows: it catches up from the store, then gets events as they are applied.
 //!
 //! ```text
 //! apply → Live (reads it once, from memory) → the mailbox of each reader it matches → Follow → messages
@@ -37,22 +37,22 @@ use live::Place;
 use mailbox::Delivery;
 use matching::Filter;
 
-/// How many pages are looked at in one go: what finds nothing must come back now and then, to learn that its
-/// reader has left, and to tell it that this node still looks.
+/// The most pages that are looked at in one step: a scan that finds nothing must return now and then, to learn
+/// that its reader has left, and to tell it that this node still looks.
 const PAGES_PER_STEP_MAX: usize = 16;
 
-/// Where a reader stands: everything that matches up to here was given out.
+/// The progress of a reader: everything that matches up to here was given out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) position: Position,
-    /// Of a stream.
+    /// The version, if the source is a stream.
     pub(crate) version: Option<Version>,
 }
 
-/// The next thing that a reader is told.
+/// The next message to a reader.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// The first: the point up to which it catches up first, and the snapshot that was asked for.
+    /// The first step: the point up to which the reader catches up first, and the requested snapshot.
     Point {
         cursor: Cursor,
         snapshot: Option<RecordedSnapshot>,
@@ -64,9 +64,9 @@ pub(crate) enum Step {
     CaughtUp(Cursor),
     FellBehind(Cursor),
     Progress(Cursor),
-    /// There is nothing to tell, and this node still looks or waits.
+    /// There is no news, and this node still looks or waits.
     StillHere,
-    /// The limit of the read was given out.
+    /// As many events as the read's limit allows were given out.
     End,
 }
 
@@ -74,23 +74,23 @@ pub(crate) enum Step {
 ///
 /// Invariants:
 /// - events are given out in the order of the log, each once;
-/// - `cursor` never goes back, and nothing that matches above it was given out;
-/// - no cursor is told before this node has reached the bound that the reader resumes after.
+/// - `cursor` never goes back, and no matching event above it was given out;
+/// - no cursor is sent before this node has reached the bound after which the reader resumes.
 pub(crate) struct Follow<H: Host> {
     live: Arc<Live<H>>,
     reader: Reader,
-    /// What is still to be read.
+    /// The rest of the read.
     read: Read,
     filter: Arc<Filter>,
     cursor: Cursor,
     phase: Phase,
-    /// Whether it was told that it has caught up, and not that it fell behind since.
+    /// True if the reader was told that it has caught up, and not since then that it fell behind.
     is_caught_up: bool,
 }
 
 enum Phase {
     Beginning,
-    /// A scan is under way; the place was taken before it began. The point is one that was told already.
+    /// A scan is under way; the place was taken before it began. The reader was told of a point already.
     CatchingUp {
         scan: Option<Box<Scan>>,
         place: Option<Place>,
@@ -99,7 +99,7 @@ enum Phase {
 }
 
 impl<H: Host> Follow<H> {
-    /// A reader of what `read` asks for, on a node that has reached what its consistency filters.
+    /// Returns a reader of what `read` requests, on a node that has reached what its consistency demands.
     pub(crate) fn begin(live: Arc<Live<H>>, reader: Reader, read: Read) -> Follow<H> {
         let filter = Arc::new(Filter::of(&read));
         let cursor = Cursor::default();
@@ -107,7 +107,7 @@ impl<H: Host> Follow<H> {
         Follow { live, reader, read, filter, cursor, phase, is_caught_up: false }
     }
 
-    /// The next thing to tell. It waits while there is nothing. If it is cancelled, the reader is of no use any more.
+    /// Returns the next step, and waits while there is none. A cancelled call leaves the reader of no use any more.
     pub(crate) async fn next(&mut self) -> Result<Step, Problem> {
         loop {
             if self.read.limit == Some(0) && !matches!(self.phase, Phase::Beginning) {
@@ -139,7 +139,7 @@ impl<H: Host> Follow<H> {
         Ok(Step::Point { cursor, snapshot, passed_over })
     }
 
-    /// Goes on with the scan; at its end takes a place with what is applied, or goes on to that.
+    /// Goes on with the scan; at its end takes a place with [`Live`] and scans once more, or uses the place it has.
     async fn catch_up(&mut self) -> Result<Option<Step>, Problem> {
         let Phase::CatchingUp { scan, place } = &mut self.phase else { return Ok(None) };
         let (scan, place) = (scan.take(), place.take());
@@ -162,7 +162,7 @@ impl<H: Host> Follow<H> {
             None if is_present(Defect::NoSecondLook) => {
                 Phase::Live(self.live.join(&self.filter, self.is_strict()))
             }
-            // The long way is behind it; the rest is short, and what comes meanwhile is kept.
+            // The long scan is over; the next one is short, and the mailbox keeps the events that come meanwhile.
             None => {
                 let place = self.live.join(&self.filter, self.is_strict());
                 Phase::CatchingUp { scan: None, place: Some(place) }
@@ -204,7 +204,7 @@ impl<H: Host> Follow<H> {
         }
     }
 
-    /// Notes what is given out. None without an event that is asked for.
+    /// Notes which of these events are given out, and returns them. None if no event is requested.
     fn give_out(&mut self, mut events: Vec<StoredEvent>) -> Option<Step> {
         events.retain(|event| self.is_asked_for(event));
         if let Some(limit) = &mut self.read.limit {
@@ -217,7 +217,7 @@ impl<H: Host> Follow<H> {
         Some(Step::Events(events))
     }
 
-    /// Whether an event that matches lies within the bounds.
+    /// Returns true if a matching event lies within the bounds.
     fn is_asked_for(&self, event: &StoredEvent) -> bool {
         let Bounds { after, from, .. } = self.read.bounds;
         let number = if self.of_stream() { event.version.0 } else { event.position.0 };
@@ -229,7 +229,7 @@ impl<H: Host> Follow<H> {
         self.cursor.version = self.cursor.version.max(cursor.version);
     }
 
-    /// Whether this node has reached what the reader resumes after.
+    /// Returns true if this node has reached the bound after which the reader resumes.
     fn has_resumed(&self) -> bool {
         let after = self.read.bounds.after;
         match self.cursor.version {
@@ -238,7 +238,7 @@ impl<H: Host> Follow<H> {
         }
     }
 
-    /// A scan of what is still to be read.
+    /// Begins a scan of the rest of the read.
     async fn scan(&self) -> Result<Box<Scan>, Problem> {
         let mut read = self.read.clone();
         let passed = match self.cursor.version {
@@ -259,7 +259,7 @@ impl<H: Host> Follow<H> {
         matches!(self.read.source, Source::Stream { .. })
     }
 
-    /// Whether a node that lost touch with the majority must let the reader go.
+    /// Returns true if a node that lost touch with the majority must let the reader go.
     fn is_strict(&self) -> bool {
         self.read.consistency != Consistency::Local
     }
@@ -267,7 +267,7 @@ impl<H: Host> Follow<H> {
 
 struct Page {
     events: Vec<StoredEvent>,
-    /// None when this is the last.
+    /// None when this is the last page.
     rest: Option<Box<Scan>>,
 }
 

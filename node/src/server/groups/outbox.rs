@@ -1,4 +1,4 @@
-//! What goes out to one consumer: deliveries, confirmations, and the end of its stream.
+//! The messages to one consumer: deliveries, confirmations, and the end of its stream.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use tonic::Status;
 
 use super::dispatcher::ConsumerId;
 
-/// A consumer whose transport has not taken so many bytes of events is given no more.
+/// The bytes of events not taken by the transport at which a consumer is given no more.
 const UNTAKEN_BYTES_MAX: usize = READ_MESSAGE_BYTES;
-/// Most confirmations in one message.
+/// The most confirmations in one message.
 const NUMBERS_PER_MESSAGE: usize = 10_000;
 
 enum Item {
@@ -30,30 +30,30 @@ enum Item {
     End(Option<Problem>),
 }
 
-/// The owner's end. Dropping it ends the stream without an error.
+/// The owner's end of the stream. Dropping it ends the stream without an error.
 pub(super) struct Outbox {
     items: mpsc::UnboundedSender<Item>,
-    /// Bytes of events that the transport has not taken.
+    /// The bytes of events that the transport has not taken.
     untaken: Arc<AtomicUsize>,
     /// True while a sign of life waits for the transport: one is enough.
     has_sign: Arc<AtomicBool>,
 }
 
-/// The stream of messages. Dropping it tells that the consumer is gone.
+/// The stream of messages. Dropping it shows that the consumer is gone.
 ///
-/// What it holds is bounded: events by [`UNTAKEN_BYTES_MAX`] and one event, confirmations by the consumer's window.
+/// Its content is bounded: events by [`UNTAKEN_BYTES_MAX`] and one event, confirmations by the consumer's window.
 pub(crate) struct Outgoing {
     id: ConsumerId,
     items: mpsc::UnboundedReceiver<Item>,
     untaken: Arc<AtomicUsize>,
     has_sign: Arc<AtomicBool>,
-    /// Where to tell that there is room again.
+    /// The channel that reports that there is room again.
     drained: mpsc::UnboundedSender<ConsumerId>,
     end: Option<Option<Problem>>,
     over: CancellationToken,
 }
 
-/// A stream whose first message tells the consumer that it was let in.
+/// Opens a stream whose first message tells the consumer that it was let in.
 pub(super) fn open(
     id: ConsumerId,
     joined: v1::Joined,
@@ -69,7 +69,7 @@ pub(super) fn open(
 }
 
 impl Outbox {
-    /// Whether it takes more events after this one.
+    /// Sends a delivery; returns true if the consumer takes more events after it.
     pub(super) fn deliver(&self, delivery: v1::Delivery, bytes: usize) -> bool {
         let before = self.untaken.fetch_add(bytes, Ordering::AcqRel);
         let _ = self.items.send(Item::Delivery { delivery, bytes });
@@ -98,7 +98,7 @@ impl Outbox {
         }
     }
 
-    /// Ends the stream; what was told before still goes out.
+    /// Ends the stream; messages sent before still go out.
     pub(super) fn end(self, problem: Option<Problem>) {
         let _ = self.items.send(Item::End(problem));
     }
@@ -121,7 +121,7 @@ impl Outgoing {
 impl Stream for Outgoing {
     type Item = Result<v1::ConsumeResponse, Status>;
 
-    /// All that is ready becomes one message.
+    /// Joins everything that is ready into one message.
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut message = v1::ConsumeResponse::default();
         let (mut bytes, mut numbers) = (0, 0);

@@ -25,9 +25,9 @@ use super::connection::{ConsumerConnection, ConsumerMessage};
 use super::dispatcher::Left;
 use super::{Groups, Place, not_found, show};
 
-/// How long a consumer may take to say which group it joins.
+/// The time within which a consumer must name the group that it joins.
 const JOINED_WITHIN: Duration = Duration::from_secs(5);
-/// Parked events that are looked up in one go.
+/// The number of parked events that are looked up in one step.
 const PARKED_AT_ONCE: usize = 16;
 
 /// Requests to groups, and their consumers.
@@ -36,7 +36,7 @@ pub(crate) struct GroupsService<H: Host> {
 }
 
 impl<H: Host> GroupsService<H> {
-    /// Asks something of a group that goes into the log.
+    /// Makes a request to a group through the log.
     async fn ask(
         &self,
         named: Result<(GroupName, GroupRequest), Invalid>,
@@ -55,7 +55,7 @@ impl<H: Host> GroupsService<H> {
         }
     }
 
-    /// Refuses a group that would begin after what the log does not have yet, and pass over what comes until then.
+    /// Refuses a group that would begin after the end of the log, and so pass over the events up to there.
     async fn refuse_the_future(
         &self,
         request: &GroupRequest,
@@ -91,7 +91,7 @@ impl<H: Host> GroupsService<H> {
     }
 }
 
-/// What a request came to, as its caller is told.
+/// Converts the outcome of a request to a group to the answer for its caller.
 fn done(name: &GroupName, outcome: GroupOutcome) -> Result<v1::GroupDone, Problem> {
     let refused = |kind, message| Problem::new(kind, Outcome::NotAppended, message);
     match outcome {
@@ -259,7 +259,7 @@ impl<H: Host> GroupsApi for GroupsService<H> {
     }
 }
 
-/// A list of parked events under way; at any time it holds a few of them.
+/// A list of parked events under way, which holds a few of them at any time.
 struct Listing<H: Host> {
     groups: Arc<Groups<H>>,
     reader: Reader,
@@ -282,7 +282,7 @@ impl<H: Host> Listing<H> {
         .boxed()
     }
 
-    /// About one message of them; none at the end.
+    /// Returns about one message of parked events; none at the end.
     async fn next(&mut self) -> Result<Vec<v1::ParkedEvent>, Problem> {
         let (mut message, mut bytes) = (Vec::new(), 0);
         while bytes < READ_MESSAGE_BYTES && self.limit > 0 {
@@ -297,7 +297,7 @@ impl<H: Host> Listing<H> {
         Ok(message)
     }
 
-    /// Looks the next few up; whether there are any.
+    /// Looks up the next few parked events; returns true if there are any.
     async fn fetch(&mut self) -> Result<bool, Problem> {
         let parked = self.reader.parked(&self.name, self.after, PARKED_AT_ONCE);
         let parked = parked.ok_or_else(|| not_found(&self.name))?;

@@ -1,4 +1,4 @@
-//! What the log promises its callers, one promise a test.
+//! The promises of the log to its callers, one promise a test.
 
 use std::future::Future;
 use std::pin::pin;
@@ -235,7 +235,7 @@ fn segments_are_given_back_and_used_again() {
             log.purge(LogId::new(1, old));
         }
     }
-    // 30 entries of two blocks take 4 segments; then one that is being written, one ahead, two spare.
+    // 30 entries of two blocks take 4 segments; besides, there are the current one, the next, and two spares.
     let names = vfs.list(&directory()).expect("lists");
     assert!(names.len() <= 8, "{names:?}");
     let per_batch = vfs.counters().bytes_written / 200;
@@ -245,7 +245,7 @@ fn segments_are_given_back_and_used_again() {
 #[test]
 fn what_is_purged_is_written_over_by_the_next_four_segments() {
     let (vfs, log, mut writer) = fresh();
-    // Each is two blocks or more; the last bytes of one differ from those of any other.
+    // Each entry takes two blocks or more; the last bytes of an entry differ from those of any other.
     let length = |index: u64| [5000, 9000, 20_000][index as usize % 3];
     let bytes = |entries: std::ops::Range<u64>| -> u64 {
         entries.map(|index| format::padded(length(index) as u64 + 100)).sum()
@@ -256,7 +256,7 @@ fn what_is_purged_is_written_over_by_the_next_four_segments() {
         pump(&mut writer).expect("the disk is well");
         let Some(purged) = index.checked_sub(kept) else { continue };
         log.purge(LogId::new(1, purged));
-        // One segment more, in which there may be something that was not purged.
+        // One segment more, which may hold entries that were not purged.
         let over = 5 * LogOptions::SEGMENT_BYTES_MIN;
         let Some(gone) = (0..purged).rev().find(|from| bytes(*from..purged) > over) else {
             continue;
@@ -273,7 +273,7 @@ fn what_is_purged_is_written_over_by_the_next_four_segments() {
     }
 }
 
-/// What all files of the log hold.
+/// Returns the contents of all files of the log.
 fn on_disk(vfs: &MemVfs) -> Vec<Vec<u8>> {
     let names = vfs.list(&directory()).expect("lists");
     let read = |name: String| {
@@ -337,7 +337,7 @@ fn a_full_disk_stops_the_log_and_room_brings_it_back_whole() {
     assert!(log.state().last.is_some_and(|id| id.index.0 >= last));
 }
 
-/// Writes entries until the segment written to is more than half full and the next one is there.
+/// Writes entries until the current segment is more than half full and the next one is ready.
 fn until_the_next_is_ready(vfs: &MemVfs, log: &RaftLog, writer: &mut LogWriter) -> u64 {
     let next = |vfs: &MemVfs| {
         let (numbers, _) = segments::list(vfs, &directory()).expect("listed");
@@ -357,7 +357,7 @@ fn without_room_for_another_segment_votes_and_truncations_go_on_and_a_start_does
     let (vfs, log, mut writer) = fresh();
     let last = until_the_next_is_ready(&vfs, &log, &mut writer) - 1;
     vfs.set_capacity(Some(0));
-    // Into the segment that is ready, and on until it wants a next one.
+    // Writes into the segment that is ready, and on until the log wants a next one.
     let answers = Answers::default();
     for term in 2..11 {
         log.save_vote(vote(term), answers.done(term as usize));

@@ -1,5 +1,5 @@
-//! What consumers have begun and what they only hold: the time of an event begins with the work on it, and one that
-//! nobody began costs no attempt.
+//! The events that consumers have begun, and those that they only hold: the time of an event begins with the work on
+//! it, and an event that nobody began costs no attempt.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ use super::consumers::Seen;
 use super::{ConsumerId, Dispatcher, Left, State, later, never_given};
 
 impl<E> Dispatcher<E> {
-    /// A consumer works on events, from now on or still: the time of each begins anew. Returns the numbers of those
-    /// that it has no more.
+    /// Begins the time of these events anew, because a consumer works on them now or still. Returns the numbers of the
+    /// events that the consumer does not have any more.
     ///
     /// # Errors
-    /// It never held one of them; those before it count.
+    /// The consumer never held one of the events; those before it count.
     pub(crate) fn begin(
         &mut self,
         id: ConsumerId,
@@ -49,7 +49,7 @@ impl<E> Dispatcher<E> {
         self.timers.insert((*until, position));
     }
 
-    /// Takes back what a consumer did not come to begin, if another one has room for it; else it stays where it is.
+    /// Takes back an event that a consumer did not begin, if another consumer has room for it; else it stays.
     pub(super) fn leave_unbegun(
         &mut self,
         position: Position,
@@ -73,7 +73,7 @@ impl<E> Dispatcher<E> {
         false
     }
 
-    /// Takes back what a consumer holds.
+    /// Takes back the events that a consumer holds.
     pub(crate) fn leave(&mut self, id: ConsumerId, how: Left, now: Timestamp) {
         let Some((name, held)) = self.consumers.leave(id) else { return };
         let has_begun = |position: &Position| {
@@ -81,7 +81,7 @@ impl<E> Dispatcher<E> {
             entry.is_some_and(|entry| matches!(entry.state, State::With { begun: Some(_), .. }))
         };
         let mut tried: BTreeSet<Position> = held.values().copied().filter(has_begun).collect();
-        // A consumer that dies of an event may not come to tell that it began it.
+        // A consumer that dies of an event may not have reported that it began the event.
         tried.extend(held.values().next().filter(|_| tried.is_empty()));
         for (_, position) in held {
             if how == Left::Lost && tried.contains(&position) {

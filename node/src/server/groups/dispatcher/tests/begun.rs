@@ -90,7 +90,7 @@ fn a_changed_timeout_counts_from_the_next_extension_and_takes_no_time_away() {
     begin(&mut group, a, 1, at(0));
     begin(&mut group, a, 2, at(0));
     group.configure(GroupSettings { timeout_ms: 1_000, ..settings(Strategy::RoundRobin) });
-    // What is begun now has the new time; an extension does not shorten the old one.
+    // An event begun now has the new time; an extension does not shorten the old one.
     begin(&mut group, a, 3, at(10));
     begin(&mut group, a, 1, at(10));
     assert_eq!(group.tick(at(1_009)), []);
