@@ -141,7 +141,7 @@ impl Nodes {
         self.lock().addresses.len()
     }
 
-    /// Notes the leader that a node named. Returns true if it may be asked: not if nodes are pinned, or it is away.
+    /// Notes the leader that a node named. Returns true if this client may ask it and it is not out of reach.
     pub(crate) fn learn_leader(&self, leader: &str) -> bool {
         if self.pinned || leader.is_empty() || endpoint(leader).is_err() {
             return false;

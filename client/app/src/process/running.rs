@@ -254,7 +254,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         }
     }
 
-    /// Decides the reaction to a trigger and appends it, until one of them is final.
+    /// Decides the reaction to a trigger and appends it, again and again until the trigger is settled.
     async fn settle(&mut self, mut trigger: Trigger<'_>) -> Result<(), ProcessError> {
         let mut conflicts = 0;
         let instance = trigger.instance;

@@ -80,7 +80,7 @@ impl Running {
         self.status.clone()
     }
 
-    /// Waits until the model has everything up to a position (of an append, for example). Fails if the projection ends.
+    /// Waits until the model has everything up to a position (of an append, for example). Fails if it ends before.
     pub async fn reached(&self, position: u64, within: Duration) -> Result<(), ProjectionError> {
         let mut status = self.status.clone();
         let is_there = |status: &Status| {
