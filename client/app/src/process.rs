@@ -57,9 +57,9 @@
 //! The manager's position in the log is recorded in `NAME$bookmark`. It is written rarely, and an idle manager writes
 //! nothing; it only spares a restart the events before it.
 //!
-//! While it runs it reports its progress to the cluster, every five seconds and when its state changes: `quorate
-//! progress` shows it, and the error that it ended with. [`ProcessRunner::run_until`] waits half a second at most, at
-//! its end, until the cluster knows that it ended.
+//! While it runs it reports its progress to the cluster, every five seconds and when its state changes:
+//! `quorate progress` shows it, and the error that it ended with. [`ProcessRunner::run_until`] waits half a second at
+//! most, at its end, until the cluster knows that it ended.
 //!
 //! # Due times
 //!
