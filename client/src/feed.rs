@@ -1,4 +1,4 @@
-//! Following: events as they are appended, from one node after the other when one is lost.
+//! Feeds: events as they are appended, from one node after the other when one is lost.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,48 +21,48 @@ use crate::snapshot::RecordedSnapshot;
 
 /// The longest rest between failures in a row.
 const REST_MAX: Duration = Duration::from_secs(2);
-/// So often in a row every node may fail in a way that does not pass by itself before the feed ends.
+/// The number of rounds in a row in which every node may fail in a lasting way before the feed ends.
 const LASTING_ROUNDS_MAX: usize = 4;
 
-/// Where a feed stands: everything that it is asked for and that is at or below has been handed out. Resume with
+/// The point that a feed has reached: every requested event at or below it has been handed out. Resume with
 /// `after(mark.version)` when a stream is followed, else with `after(mark.position)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// The position.
     pub position: u64,
-    /// Of a stream that is followed: its version.
+    /// The version of the stream, if a stream is followed.
     pub version: Option<u64>,
 }
 
-/// What a feed hands out.
+/// A message of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "almost every message is an event")]
 pub enum Message {
-    /// The next event; each once.
+    /// The next event; each comes once.
     Event(RecordedEvent),
-    /// What was there has been handed out; from now on events come as they are appended.
+    /// All existing events have been handed out; from now on events come as they are appended.
     CaughtUp(Cursor),
-    /// The feed does not see what is appended now: it reads too slowly, or its node was lost. It catches up by
-    /// itself, without a gap, and says so.
+    /// The feed does not see what is appended now: it reads too slowly, or its node was lost. It catches up by itself,
+    /// without a gap, and then sends `CaughtUp`.
     FellBehind(Cursor),
-    /// Nothing new matched up to here; told now and then while the log grows.
+    /// No new event matched up to this point; sent now and then while the log grows.
     Progress(Cursor),
 }
 
-/// Events of a stream or a query, those that are there and those to come, in the order of the log, each once.
+/// Events of a stream or a query, the existing ones and those to come, in the order of the log, each once.
 ///
-/// It goes on at another node, after the last event, for as long as it takes, when one is lost; dropping it ends it.
-/// How far it reads ahead is bounded: who takes events slowly makes the node wait, and loses nothing.
+/// When a node is lost, the feed continues at another one, after the last event, for as long as it takes; dropping the
+/// feed ends it. It reads ahead only so far: a slow reader makes the node wait, and loses nothing.
 ///
 /// One client carries about a thousand feeds, consumers and reads at once to one node; more wait until others end. Make
 /// another client for more.
 ///
-/// What was removed before it was handed out (truncated, deleted, too old, one too many) is passed over.
+/// Events that were removed before they were handed out (truncated, deleted, too old, one too many) are skipped.
 #[derive(Debug)]
 #[must_use = "nothing is read before `try_next`"]
 pub struct Feed {
     client: Client,
-    /// What is still to be read, or what is wrong with it.
+    /// The request for the events that are still to be read, or the rule that it breaks.
     read: Result<proto::Read, Invalid>,
     snapshot: Option<RecordedSnapshot>,
     passed_over: Option<u32>,
@@ -97,22 +97,22 @@ impl Feed {
         }
     }
 
-    /// The snapshot that the events follow, if it was asked for and there is one; known once there was a message.
+    /// Returns the snapshot that the events follow, if it was requested and exists; known after the first message.
     pub fn snapshot(&self) -> Option<&RecordedSnapshot> {
         self.snapshot.as_ref()
     }
 
-    /// The schema of the snapshot that is kept, where it is newer than [`crate::ReadRequest::snapshot_schema_max`] and
-    /// was passed over; known once there was a message.
+    /// Returns the schema of the kept snapshot, if it is newer than [`crate::ReadRequest::snapshot_schema_max`] and was
+    /// passed over; known after the first message.
     pub fn snapshot_schema_passed_over(&self) -> Option<u32> {
         self.passed_over
     }
 
-    /// The next message; waits while there is none. `None` only when the limit of the read was handed out.
-    /// Cancelling it loses nothing.
+    /// Returns the next message; waits while there is none. `None` only after as many events as the read's limit.
+    /// Cancelling the future loses nothing.
     ///
     /// # Errors
-    /// What cannot get better by waiting: the request breaks a rule, or every node fails at the same event, again and
+    /// An error that waiting cannot cure: the request breaks a rule, or every node fails at the same event, again and
     /// again, with an error that does not pass by itself (`Damaged`, `Internal`). Everything else is tried again, at
     /// every node, for as long as it takes.
     pub async fn try_next(&mut self) -> Result<Option<Message>, Problem> {
@@ -137,7 +137,7 @@ impl Feed {
         }
     }
 
-    /// The messages as a stream of `futures`; it ends after an error.
+    /// Converts the feed into a stream of `futures`, which ends after an error.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -155,13 +155,13 @@ impl Feed {
         stream::try_unfold(self, next).boxed()
     }
 
-    /// Leaves the node. Error: there is nothing that another node could do better.
+    /// Leaves the node. Fails if no other node can do better.
     fn lose(&mut self, lost: Problem) -> Result<(), Problem> {
         if let Some(incoming) = self.incoming.take() {
             self.client.shared.nodes.failed(&incoming.address);
             self.turn = self.client.shared.nodes.next_turn();
             if incoming.age() > REST_MAX {
-                // It worked for a while: what failed before is no reason to rest.
+                // The node worked for a while: earlier failures are no reason to rest.
                 self.patience.progressed();
             }
         }
@@ -182,7 +182,7 @@ impl Feed {
         self.patience.is_lasting_after(failures)
     }
 
-    /// Takes in a message, and notes what is still to be read after it.
+    /// Takes in a message, and notes which events are still to be read after it.
     fn take(&mut self, response: ReadResponse) -> Result<(), Problem> {
         match response.message {
             Some(WireMessage::Events(batch)) => self.take_events(batch),
@@ -235,7 +235,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Notes how far all was handed out; the next node goes on from there.
+    /// Notes the point up to which all events were handed out; the next node continues from there.
     fn pass(&mut self, mark: v1::Cursor) -> Result<(), Problem> {
         let read = self.read.as_mut().map_err(|invalid| Problem::from(invalid.clone()))?;
         let number = match (&read.source, mark.version) {
@@ -275,7 +275,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Asks the nodes in turn until one goes on with what is still to be read.
+    /// Asks the nodes in turn until one continues with the remaining events.
     async fn find_node(&mut self) -> Result<(), Problem> {
         let read = self.read.as_ref().map_err(|invalid| Problem::from(invalid.clone()))?;
         if read.limit == Some(0) {

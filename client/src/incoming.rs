@@ -1,4 +1,4 @@
-//! A node's answer as it comes in, and how a read goes on when nodes fail again and again.
+//! A node's answer as it comes in, and the retries of a read when nodes fail again and again.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::client::Client;
 use crate::nodes::problem;
 use crate::read::{late, may_help_elsewhere, told, unavailable};
 
-/// The time that a client gives a node beyond the deadline which it told that node.
+/// The time that a client gives a node beyond the deadline that it sent to the node.
 pub(crate) const GRACE: Duration = Duration::from_millis(200);
-/// The rest after the second failure in a row; twice as long after each further one …
+/// The rest after the second failure in a row; it doubles after each further one …
 const REST_MIN: Duration = Duration::from_millis(50);
-/// … up to this, when somebody waits for the end of a read or a list.
+/// … up to this, when a caller waits for the end of a read or a list.
 pub(crate) const REST_MAX: Duration = Duration::from_millis(500);
 
-/// How long a node may be silent in the midst of its answer: another may do better within the deadline.
+/// The time for which a node may be silent within its answer: another may still answer before the deadline.
 pub(crate) fn silence_max(client: &Client) -> Duration {
     client.deadline / 3 + GRACE
 }
@@ -28,7 +28,7 @@ pub(crate) struct Incoming<T> {
     pub(crate) address: String,
     messages: Streaming<T>,
     began_at: Instant,
-    /// Since when the next message is waited for.
+    /// The time since which the next message is awaited.
     waiting_since: Option<Instant>,
 }
 
@@ -37,14 +37,14 @@ impl<T> Incoming<T> {
         Incoming { address, messages, began_at: Instant::now(), waiting_since: None }
     }
 
-    /// The next message. A node that is silent for longer than `silence_max` is given up, although it may answer
-    /// pings. Cancelling it loses nothing, and does not give the node more time.
+    /// Returns the next message. A node that is silent for longer than `silence_max` is given up, although it may
+    /// answer pings. Cancelling the future loses nothing, and does not give the node more time.
     pub(crate) async fn next(&mut self, silence_max: Duration) -> Result<T, Problem> {
         let next = self.next_or_end(silence_max).await?;
         next.ok_or_else(|| unavailable(format!("{} ended its answer early", self.address)))
     }
 
-    /// The same, of an answer that ends without saying so.
+    /// Does the same for an answer that ends without an end message: `None` at its end.
     pub(crate) async fn next_or_end(
         &mut self,
         silence_max: Duration,
@@ -64,16 +64,16 @@ impl<T> Incoming<T> {
     }
 }
 
-/// What is known of failures since a read last made progress. After the first one another node is asked at once;
-/// after more of them it rests, each time for longer.
+/// The failures since a read last made progress. After the first one another node is asked at once; after more of them
+/// there is a rest, longer each time.
 #[derive(Debug)]
 pub(crate) struct Patience {
     rest_max: Duration,
     failures: u32,
-    /// Since when nothing went on.
+    /// The time since which there was no progress.
     since: Option<Instant>,
     not_before: Option<Instant>,
-    /// Whether none of the failures was one that passes by itself.
+    /// True if none of the failures was one that passes by itself.
     is_lasting: bool,
 }
 
@@ -82,17 +82,17 @@ impl Patience {
         Patience { rest_max, failures: 0, since: None, not_before: None, is_lasting: true }
     }
 
-    /// The read went on.
+    /// Forgets the failures: the read made progress.
     pub(crate) fn progressed(&mut self) {
         *self = Patience::new(self.rest_max);
     }
 
-    /// A node works on it, though nothing came of that yet.
+    /// Notes that a node works on the request, though nothing has come of that yet.
     pub(crate) fn heard(&mut self) {
         self.since = None;
     }
 
-    /// A node failed in the midst of its answer. Error: it is not worth asking another, or time to give up.
+    /// Notes that a node failed within its answer. Fails if no other node can help, or if it is time to give up.
     pub(crate) fn lost<T>(
         &mut self,
         client: &Client,
@@ -116,7 +116,7 @@ impl Patience {
         Ok(())
     }
 
-    /// All nodes refused. Error: it is time to give up.
+    /// Notes that all nodes refused. Fails if it is time to give up.
     pub(crate) fn refused(&mut self, round: Round, give_up_at: Instant) -> Result<(), Problem> {
         let last = round.last.unwrap_or_else(|| unavailable("no node is known"));
         self.failed(&last);
@@ -139,39 +139,39 @@ impl Patience {
         });
     }
 
-    /// Rests for as long as the failures demand. Cancelling it does not begin the rest anew.
+    /// Rests for as long as the failures demand. Cancelling the future does not begin the rest anew.
     pub(crate) async fn rest(&self) {
         if let Some(not_before) = self.not_before {
             sleep_until(not_before).await;
         }
     }
 
-    /// Since when nothing went on; from now on if all was well before.
+    /// Returns the time since which there was no progress; now if there was no failure before.
     pub(crate) fn since(&mut self) -> Instant {
         *self.since.get_or_insert_with(Instant::now)
     }
 
-    /// Whether so many failures in a row were none that passes by itself.
+    /// Returns true if there were so many failures in a row, and none that passes by itself.
     pub(crate) fn is_lasting_after(&self, failures: usize) -> bool {
         self.is_lasting && self.failures as usize >= failures
     }
 }
 
-/// What the nodes said that were asked one after the other.
+/// The refusals of nodes that were asked one after the other.
 #[derive(Default)]
 pub(crate) struct Round {
-    /// Whether one of them told of trouble that may pass by itself.
+    /// True if one of them may pass by itself.
     may_pass: bool,
     last: Option<Problem>,
 }
 
 impl Round {
-    /// Whether there is no time to ask another node, and one was asked.
+    /// Returns true if one node was asked and there is no time to ask another.
     pub(crate) fn is_over(&self, give_up_at: Instant) -> bool {
         self.last.is_some() && give_up_at <= Instant::now()
     }
 
-    /// A node refused. Error: no other can do better.
+    /// Notes a node's refusal. Fails if no other node can help.
     pub(crate) fn refused(
         &mut self,
         client: &Client,

@@ -22,9 +22,9 @@
 //!
 //! An append ends in one of three ways. *Appended*: it is on the disks of a majority of the nodes.
 //! *Rejected*: it is certainly not in the log, and will not be. *Unknown*: it may be there. The client
-//! resolves what it can by sending the same ids again, to whichever node leads, until its deadline (ten
-//! seconds unless told); what stays unknown is handed back as a value that [`Client::repeat`] sends
-//! again. A version-checked append repeated so is never appended twice; one that expects nothing is
+//! resolves an unknown outcome by sending the same ids again, to whichever node leads, until its deadline
+//! (ten seconds by default); an append that stays unknown is handed back as a value, which [`Client::repeat`]
+//! sends again. A version-checked append is never appended twice by this; one without an expectation is
 //! recognized among the newest four million events.
 //!
 //! A decision that rests on more than one stream is made from a query, and appended

@@ -1,4 +1,4 @@
-//! The nodes that this client knows, the connections to them, and where the leader was last.
+//! The nodes that this client knows, the connections to them, and the last known leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,17 +19,17 @@ use tonic::{Code, ConnectError, Status};
 use crate::connection::{Connection, Headers};
 use crate::connector::Connector;
 
-/// How long a connection may take to be made.
+/// The time within which a connection must be made.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
-/// After so long without a word a node is asked whether it is still there …
+/// The time without any message after which a node is asked whether it is still there …
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
-/// … and given up after so long without an answer.
+/// … and the time without an answer after which it is given up.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// So long a leader that could not be reached from here is not gone to, though nodes tell of it.
+/// The time for which a leader that could not be reached from here is not tried again, though nodes name it.
 const OUT_OF_REACH: Duration = Duration::from_secs(30);
-/// What a node may send ahead on one stream, and on all: the defaults of HTTP/2 throttle replays.
+/// The bytes that a node may send ahead on one stream and in all: the defaults of HTTP/2 throttle replays.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// As large as can be: readers that have stopped must not stop everything else on their connection.
+/// The largest possible window: readers that have stopped must not stop everything else on their connection.
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// The nodes that this client knows.
@@ -37,33 +37,33 @@ const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 pub(crate) struct Nodes {
     connector: Connector,
     headers: Headers,
-    /// Whether only the given addresses may be asked.
+    /// True if only the given addresses may be asked.
     pinned: bool,
-    /// Decides which node is asked first; none while the order is that of the endpoints.
+    /// Decides which node is asked first; `None` if the order is that of the endpoints.
     chance: Option<usize>,
-    /// How many feeds have taken their turn.
+    /// The number of turns that feeds have taken.
     turns: AtomicUsize,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The given addresses first, then those that were learned.
+    /// The given addresses, and after them those that were learned.
     addresses: Vec<String>,
-    /// How many were given.
+    /// The number of given addresses.
     given: usize,
-    /// Learned ones that could not be reached from here: they are the last resort.
+    /// Learned addresses that could not be reached from here: they are the last resort.
     unreached: BTreeSet<String>,
-    /// Which of them is asked first.
+    /// The index of the address that is asked first.
     first: usize,
     leader: Option<String>,
-    /// Leaders that could not be reached from here, and until when that is believed.
+    /// Leaders that could not be reached from here, each with the time until which they are left out.
     out_of_reach: BTreeMap<String, Instant>,
     channels: BTreeMap<String, Channel>,
 }
 
 impl Nodes {
-    /// `chance` decides which is asked first; none for the first of them.
+    /// `chance` decides which address is asked first; without it the first one is.
     pub(crate) fn new(
         addresses: Vec<String>,
         pinned: bool,
@@ -89,12 +89,12 @@ impl Nodes {
         Ok(Nodes { connector, headers, pinned, chance, turns, state: Mutex::new(state) })
     }
 
-    /// The same nodes, asked with these headers.
+    /// Returns the same nodes, asked with these headers.
     pub(crate) fn with_headers(self, headers: Headers) -> Nodes {
         Nodes { headers, ..self }
     }
 
-    /// Whom to ask for a session, in order: the leader if it is known, then the others.
+    /// Returns the nodes to ask for a session, in order: the leader if it is known, then the others.
     pub(crate) fn for_appends(&self) -> Vec<String> {
         let mut order = self.for_reads();
         if let Some(leader) = self.lock().leader.clone() {
@@ -104,14 +104,14 @@ impl Nodes {
         order
     }
 
-    /// Whom to ask for a read, in order.
+    /// Returns the nodes to ask for a read, in order.
     pub(crate) fn for_reads(&self) -> Vec<String> {
         let (mut order, last_resort) = self.lock().order();
         order.extend(last_resort);
         order
     }
 
-    /// The one of the given nodes that is asked first.
+    /// Returns the given node that is asked first.
     pub(crate) fn given(&self) -> String {
         let state = self.lock();
         let first = if state.first < state.given { state.first } else { 0 };
@@ -122,12 +122,12 @@ impl Nodes {
         self.pinned
     }
 
-    /// The turn of a feed that looks for a node.
+    /// Returns the next turn, for a feed that looks for a node.
     pub(crate) fn next_turn(&self) -> usize {
         self.chance.map_or(0, |_| self.turns.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Whom to ask for a feed, in order: each begins with the next, so that they spread.
+    /// Returns the nodes to ask for a feed, in order: each turn begins one node later, so that feeds spread.
     pub(crate) fn for_feed(&self, turn: usize) -> Vec<String> {
         let (mut order, last_resort) = self.lock().order();
         let turn = turn.checked_rem(order.len()).unwrap_or_default();
@@ -136,12 +136,12 @@ impl Nodes {
         order
     }
 
-    /// How many nodes are known.
+    /// Returns the number of nodes that are known.
     pub(crate) fn count(&self) -> usize {
         self.lock().addresses.len()
     }
 
-    /// A node told where the leader is. Returns whether to go there: only if any node may be asked.
+    /// Notes the leader that a node named. Returns true if this client may ask it and it is not out of reach.
     pub(crate) fn learn_leader(&self, leader: &str) -> bool {
         if self.pinned || leader.is_empty() || endpoint(leader).is_err() {
             return false;
@@ -156,7 +156,7 @@ impl Nodes {
         true
     }
 
-    /// A leader that a node told of could not be reached from here: its address is one within the cluster, say.
+    /// Notes that a leader could not be reached from here: its address may be one within the cluster.
     pub(crate) fn is_out_of_reach(&self, leader: &str) {
         self.failed(leader);
         let mut state = self.lock();
@@ -164,8 +164,8 @@ impl Nodes {
         state.give_up(leader);
     }
 
-    /// A node told of the others; some were reached from here, that node among them, and some were not. If there are
-    /// new ones, one of those that were reached is asked first from now on, by chance.
+    /// Notes the members that a node named, those that were reached from here (that node among them) and those that
+    /// were not. If there are new ones, one of the reached, chosen by chance, is asked first from now on.
     pub(crate) fn learn_members(&self, mut reached: Vec<String>, unreached: Vec<String>) {
         let known = self.count();
         reached.iter().chain(&unreached).for_each(|address| self.learn(address));
@@ -180,7 +180,7 @@ impl Nodes {
         if let Some(chance) = self.chance
             && state.addresses.len() > known
         {
-            // In an order that does not depend on which of them was asked.
+            // Sorted, so that the choice does not depend on which of them was asked.
             reached.sort_unstable();
             let chosen = reached.get(chance.checked_rem(reached.len()).unwrap_or_default());
             let place = state.addresses.iter().position(|address| Some(address) == chosen);
@@ -188,7 +188,7 @@ impl Nodes {
         }
     }
 
-    /// A node told of another.
+    /// Notes the address of a node that another node named.
     pub(crate) fn learn(&self, address: &str) {
         let mut state = self.lock();
         let known = state.addresses.iter().any(|known| known == address);
@@ -197,7 +197,7 @@ impl Nodes {
         }
     }
 
-    /// A node did not do what was asked: the next one is asked first from now on.
+    /// Notes that a node did not do what was requested: the next one is asked first from now on.
     pub(crate) fn failed(&self, address: &str) {
         let mut state = self.lock();
         if state.leader.as_deref() == Some(address) {
@@ -230,7 +230,7 @@ impl Nodes {
         Ok(RunnersClient::new(self.connection(address)?))
     }
 
-    /// The connection to a node; made when it is first used, and again when it was lost.
+    /// Returns the connection to a node, which is made at its first use, and again after it was lost.
     fn connection(&self, address: &str) -> Result<Connection, Invalid> {
         let mut state = self.lock();
         if let Some(channel) = state.channels.get(address) {
@@ -248,7 +248,7 @@ impl Nodes {
 }
 
 impl State {
-    /// In which order nodes are asked, and which only if none of them does it.
+    /// Returns the nodes to ask, in order, and those to ask only if none of them can help.
     fn order(&self) -> (Vec<String>, Vec<String>) {
         let (later, sooner) = self.addresses.split_at(self.first);
         let order = sooner.iter().chain(later).cloned();
@@ -263,7 +263,7 @@ impl State {
     }
 }
 
-/// The addresses of endpoints, each of which may be a list; one that is named twice counts once.
+/// Returns the addresses of the endpoints, each of which may be a list; repeated addresses are left out.
 fn parsed(endpoints: &[String]) -> Result<Vec<String>, Invalid> {
     let mut addresses = Vec::new();
     for endpoint in endpoints {
@@ -297,8 +297,8 @@ fn endpoint(address: &str) -> Result<Endpoint, Invalid> {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
 }
 
-/// What a status says. Without our typed detail nothing is known but that it did not work, and that nothing was asked
-/// of a node without a connection to it.
+/// Converts a status into a problem. Without our typed detail the kind is a guess, and the outcome is unknown unless
+/// there was no connection to the node.
 pub(crate) fn problem(address: &str, status: &Status) -> Problem {
     problem_of(status).unwrap_or_else(|| {
         let kind = match status.code() {
@@ -323,7 +323,7 @@ fn was_not_connected(status: &Status) -> bool {
     false
 }
 
-/// The innermost cause is what a person can act on: «connection refused», not «transport error».
+/// Returns the innermost cause, which a person can act on: «connection refused», not «transport error».
 fn reason(status: &Status) -> String {
     let mut reason = status.message().to_owned();
     let mut cause = std::error::Error::source(status);

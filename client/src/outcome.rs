@@ -1,4 +1,4 @@
-//! What the answers and losses of one append's attempts amount to: appended, rejected or unknown.
+//! The verdict on one append from the answers and losses of its attempts: appended, rejected or unknown.
 
 use std::time::Duration;
 
@@ -7,27 +7,27 @@ use tokio::time::Instant;
 
 use crate::append::{AppendError, Done, Unresolved};
 
-/// How long an append rests after a refusal that may pass by itself.
+/// The rest of an append after a refusal that may pass by itself.
 const REST: Duration = Duration::from_millis(50);
-/// An attempt is given no less, but for the end of the whole: what expires on its way to the log ends the session. With
-/// less than that left there is one attempt, which expires alone.
+/// The shortest time of an attempt, unless the append ends sooner: an attempt that expires on its way to the log ends
+/// the session. With less time left there is one attempt, which expires alone.
 const ATTEMPT_TIME_MIN: Duration = Duration::from_millis(500);
 
-/// One append's way to its verdict.
+/// The attempts of one append on the way to its verdict.
 ///
 /// Invariants:
-/// - A rejection is reported only if no attempt can be appended any more: none ended unknown, or the
-///   rejection can never become true again, or it was given to an attempt that began after all
-///   attempts that ended unknown were settled: their deadlines had passed, on every node.
-/// - No attempt's deadline lies behind the end of the whole.
+/// - A rejection is reported only if no attempt can be appended any more: none ended unknown, or the rejection holds
+///   for ever, or it was given to an attempt that began after all attempts that ended unknown were settled: their
+///   deadlines had passed, on every node.
+/// - No attempt's deadline is later than `give_up_at`.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempts {
     give_up_at: Instant,
-    /// How long one attempt may take: shorter than the whole, so that a later attempt can still settle
-    /// what became of it.
+    /// The time for one attempt: shorter than that for the append, so that a later attempt can still find out how it
+    /// ended.
     attempt_time: Duration,
     running: Option<Running>,
-    /// When the last of the attempts that ended unknown can be proposed by nobody any more.
+    /// The time after which no node can propose an attempt that ended unknown any more.
     settled_at: Option<Instant>,
     last: Option<Problem>,
 }
@@ -39,31 +39,31 @@ struct Running {
     expires_alone: bool,
 }
 
-/// What comes next for an append.
+/// The next step of an append.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// It has its verdict.
+    /// The append has its verdict.
     Verdict(Verdict),
-    /// It is sent again, but not before then.
+    /// The append is sent again.
     Again {
-        /// When.
+        /// The earliest time for that.
         not_before: Instant,
     },
 }
 
-/// How an append ended.
+/// The end of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is in the log for good.
     Appended(Appended),
-    /// It is not, and will not be.
+    /// It is not in the log, and will not be.
     Rejected(Problem),
-    /// Nobody can say. `settled_at` is when no attempt can be appended any more.
+    /// Neither is known. `settled_at` is the time after which no attempt can be appended any more.
     Unknown { problem: Problem, settled_at: Instant },
 }
 
 impl Verdict {
-    /// As the caller sees it. Takes the append only if it must be handed back.
+    /// Converts the verdict to the caller's result. Takes the append only if it must be handed back.
     pub(crate) fn into_result(self, append: &mut Append) -> Result<Done, AppendError> {
         match self {
             Verdict::Appended(appended) => Ok(appended.into()),
@@ -77,7 +77,7 @@ impl Verdict {
 }
 
 impl Attempts {
-    /// The attempts of an append that may take until `give_up_at`. `settled_at` is that of an
+    /// Returns the attempts of an append that may take until `give_up_at`. `settled_at` is that of an
     /// [`crate::UnknownAppend`] that is sent again.
     pub(crate) fn new(now: Instant, give_up_at: Instant, settled_at: Option<Instant>) -> Attempts {
         let attempt_time = give_up_at.saturating_duration_since(now) / 3;
@@ -85,10 +85,10 @@ impl Attempts {
         Attempts { give_up_at, attempt_time, running: None, settled_at, last: None }
     }
 
-    /// An attempt begins; returns its deadline, and whether it expires alone. Nothing may be proposed after that.
+    /// Begins an attempt. Returns its deadline, after which nothing may be proposed, and whether it expires alone.
     ///
-    /// One that expires alone leaves its session to the appends behind it. So it is the only one that may be under
-    /// way, and no other is made when its session is lost: it would go behind what was sent after it.
+    /// An attempt that expires alone does not end its session, which other appends use. So it must be the only attempt
+    /// under way, and no other is made when its session is lost: that one would follow appends that were sent later.
     pub(crate) fn begin(&mut self, now: Instant) -> (Instant, bool) {
         let deadline = self.give_up_at.min(now + self.attempt_time);
         let is_last = self.give_up_at <= now + ATTEMPT_TIME_MIN;
@@ -97,7 +97,7 @@ impl Attempts {
         (deadline, expires_alone)
     }
 
-    /// Whether an answer says of the running attempt that it expired alone.
+    /// Returns true if an answer says that the running attempt expired alone.
     pub(crate) fn has_expired_alone(&self, answer: &Result<Appended, Problem>) -> bool {
         let expired = |problem: &Problem| {
             problem.kind == ErrorKind::Deadline && problem.outcome == Outcome::NotAppended
@@ -106,7 +106,7 @@ impl Attempts {
             && answer.as_ref().is_err_and(expired)
     }
 
-    /// The running attempt was answered.
+    /// Notes the answer to the running attempt.
     pub(crate) fn answered(
         &mut self,
         now: Instant,
@@ -119,7 +119,7 @@ impl Attempts {
             Err(problem) => problem,
         };
         if problem.kind == ErrorKind::Forgotten {
-            // What was removed stays removed: no later attempt is told more.
+            // A removed event stays removed: no later attempt can learn more.
             let settled_at = self.settled_at.unwrap_or(now);
             return Some(Step::Verdict(Verdict::Unknown { problem, settled_at }));
         }
@@ -141,13 +141,13 @@ impl Attempts {
         Some(self.again(not_before, problem))
     }
 
-    /// The session ended before the running attempt was answered.
+    /// Notes that the session ended before the running attempt was answered.
     pub(crate) fn lost(&mut self, now: Instant, problem: &Problem) -> Option<Step> {
         let running = self.running.take()?;
         Some(self.ended_unknown(now, running, problem.clone()))
     }
 
-    /// Whether an earlier attempt may still be appended: then a rejection may not be the last word.
+    /// Returns true if an earlier attempt may still be appended: then a rejection may not be the last word.
     pub(crate) fn is_unsettled(&self, now: Instant) -> bool {
         self.settled_at.is_some_and(|settled_at| now <= settled_at)
     }
@@ -156,13 +156,13 @@ impl Attempts {
         self.running.is_some()
     }
 
-    /// Whether the running attempt should have been answered by now. Nothing is proposed any more after that, but
-    /// what was proposed before may still be answered.
+    /// Returns true if the running attempt should have been answered by now. Nothing is proposed any more after its
+    /// deadline, but what was proposed before may still be answered.
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
         self.running.is_some_and(|running| running.deadline < now)
     }
 
-    /// The verdict of an append whose time is up. `trouble` is why there was no session lately.
+    /// Returns the verdict if the append's time is up. `trouble` is the reason why there was no session lately.
     pub(crate) fn expired(&mut self, now: Instant, trouble: Option<&Problem>) -> Option<Verdict> {
         if now < self.give_up_at {
             return None;
@@ -177,7 +177,7 @@ impl Attempts {
         Some(self.verdict_at_the_end(problem))
     }
 
-    /// The verdict when no further attempt is made.
+    /// Returns the verdict if no further attempt is made.
     fn verdict_at_the_end(&self, problem: Problem) -> Verdict {
         match self.settled_at {
             Some(settled_at) => {
@@ -188,7 +188,7 @@ impl Attempts {
         }
     }
 
-    /// The verdict of an append that nobody works on any more.
+    /// Returns the verdict on an append that no task works on any more.
     pub(crate) fn abandoned(&mut self) -> Verdict {
         let give_up_at = self.give_up_at;
         self.expired(give_up_at, None).expect("its time is up at that instant")
@@ -202,9 +202,9 @@ impl Attempts {
         self.again(now, problem)
     }
 
-    /// No node's deadline is later than ours as long as clocks run at the same rate, but for a thousandth
-    /// (see `deadline_ms`). The tenth is for a clock that is being set right during the attempt and runs too
-    /// fast or too slow meanwhile.
+    /// Notes when an unknown attempt is settled. No node's deadline is later than ours as long as clocks run at the
+    /// same rate, but for a thousandth (see `deadline_ms`). The tenth is for a clock that is being set right meanwhile,
+    /// and runs too fast or too slow.
     fn note_unknown(&mut self, running: Running) {
         let settled_at = running.deadline + self.attempt_time / 10;
         self.settled_at = self.settled_at.max(Some(settled_at));
@@ -216,12 +216,12 @@ impl Attempts {
     }
 }
 
-/// Whether a rejection holds for every later moment too, so that no earlier attempt can be appended
-/// after it. That none was appended *before* it is certain: the check for repeated appends comes first.
+/// Returns true if a rejection holds for every later moment too, so that no earlier attempt can be appended after it.
+/// None was appended *before* it: the check for repeated appends comes first.
 ///
-/// A violated condition is none of these: the event that violates it may be removed, and then an earlier
-/// attempt that is still on its way is appended after all. Nor is a condition that begins in the future: the log may
-/// come there.
+/// A violated condition does not hold for ever: the event that violates it may be removed, and then an earlier attempt
+/// that is still under way is appended after all. Nor does a condition that begins in the future: the log may come
+/// there.
 fn never_becomes_true_again(problem: &Problem) -> bool {
     match problem.kind {
         ErrorKind::Invalid => problem.field != Invalid::FUTURE,
@@ -261,20 +261,20 @@ mod tests {
         }
     }
 
-    /// What happens to an append, at a millisecond.
+    /// An event in the life of an append, at a millisecond.
     enum Happens {
         Sent,
         Lost,
         Answered(Result<Appended, Problem>),
     }
 
-    /// What must be the case after the last of them.
+    /// The expected state after the last event.
     #[derive(Debug, PartialEq)]
     enum Then {
         Appended,
         Rejected,
         Unknown,
-        /// Sent again, not before this millisecond.
+        /// The append is sent again, not before this millisecond.
         Again(u64),
     }
 

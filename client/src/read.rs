@@ -1,4 +1,4 @@
-//! Reads: how they are asked for, and how they go on at another node when one is lost.
+//! Reads: how they are requested, and how another node continues them when one is lost.
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use quorate_proto::wire::v1::read_response::Message;
@@ -18,7 +18,7 @@ use crate::nodes::problem;
 use crate::query::{Source, tags_of, types_of};
 use crate::snapshot::RecordedSnapshot;
 
-/// A read in the making; linearizable, whole and oldest first unless told otherwise.
+/// A read before it is sent; linearizable, whole and oldest first by default.
 ///
 /// ```no_run
 /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -37,7 +37,7 @@ impl ReadRequest {
         ReadRequest { client, read: source.into_read() }
     }
 
-    /// Only events of these types.
+    /// Selects only events of these types.
     pub fn types<T: AsRef<str>>(self, types: impl IntoIterator<Item = T>) -> ReadRequest {
         let demanded = types_of(types);
         let read = self.read.and_then(|mut read| {
@@ -53,7 +53,7 @@ impl ReadRequest {
         ReadRequest { read, ..self }
     }
 
-    /// Only events that have all of these tags.
+    /// Selects only events that have all of these tags.
     pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> ReadRequest {
         let demanded = tags_of(tags);
         let read = self.read.and_then(|mut read| {
@@ -69,7 +69,7 @@ impl ReadRequest {
         ReadRequest { read, ..self }
     }
 
-    /// Only events with this correlation id.
+    /// Selects only events with this correlation id.
     pub fn correlation(self, id: impl AsRef<str>) -> ReadRequest {
         let id = CorrelationId::new(id);
         let read = self.read.and_then(|mut read| {
@@ -83,9 +83,9 @@ impl ReadRequest {
         ReadRequest { read, ..self }
     }
 
-    /// Begins with the newest snapshot of the stream, if there is one; then only the events after it are read.
-    /// Needs a stream, read whole and forwards. A program that may meet a snapshot of a newer schema, because
-    /// another version of it runs too, tells [`ReadRequest::snapshot_schema_max`].
+    /// Begins with the newest snapshot of the stream, if there is one; then only the events after it are read. Needs a
+    /// stream, read whole and forwards. A program that may meet a snapshot of a newer schema, because another version
+    /// of the program runs too, also calls [`ReadRequest::snapshot_schema_max`].
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -100,13 +100,13 @@ impl ReadRequest {
         self.with(|read| read.with_snapshot = true)
     }
 
-    /// The newest schema of a snapshot that this program understands, at least 1; with
-    /// [`ReadRequest::with_snapshot`]. A snapshot of a newer schema is passed over: the answer holds all events of
-    /// the stream that were not truncated, at one point, and no snapshot, and names the schema in
+    /// Sets the newest schema of a snapshot that this program understands, at least 1; for
+    /// [`ReadRequest::with_snapshot`]. A snapshot of a newer schema is passed over: the answer holds all events of the
+    /// stream that were not truncated, at one point, and no snapshot, and names the schema in
     /// [`Events::snapshot_schema_passed_over`].
     ///
     /// # Errors
-    /// `Invalid` when the read is made: it is 0, or no snapshot was asked for.
+    /// `Invalid` when the read is sent, if the schema is 0 or no snapshot was requested.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -121,57 +121,57 @@ impl ReadRequest {
         self.with(|read| read.snapshot_schema_max = Some(schema))
     }
 
-    /// Finds the system's events too, where the query does not name them.
+    /// Includes system events also where the query does not name them.
     pub fn with_system(self) -> ReadRequest {
         self.with(|read| read.with_system = true)
     }
 
-    /// Only what comes after this version (of a stream) or position (of a query); 0 is the beginning.
+    /// Selects only events after this version (of a stream) or position (of a query); 0 is the beginning.
     pub fn after(self, number: u64) -> ReadRequest {
         self.with(|read| read.bounds.after = number)
     }
 
-    /// Only what comes before this version (of a stream) or position (of a query).
+    /// Selects only events before this version (of a stream) or position (of a query).
     pub fn before(self, number: u64) -> ReadRequest {
         self.with(|read| read.bounds.before = Some(number))
     }
 
-    /// Only what was recorded at this time or later.
+    /// Selects only events that were recorded at this time or later.
     pub fn from(self, time: Timestamp) -> ReadRequest {
         self.with(|read| read.bounds.from = Some(time))
     }
 
-    /// Only what was recorded at this time or earlier: the stream as it was then.
+    /// Selects only events that were recorded at this time or earlier: the stream as it was then.
     pub fn until(self, time: Timestamp) -> ReadRequest {
         self.with(|read| read.bounds.until = Some(time))
     }
 
-    /// Newest first.
+    /// Reads the newest events first.
     pub fn backwards(self) -> ReadRequest {
         self.with(|read| read.direction = Direction::Backwards)
     }
 
-    /// At most so many events.
+    /// Reads at most this many events.
     pub fn limit(self, events: u64) -> ReadRequest {
         self.with(|read| read.limit = Some(events))
     }
 
-    /// How fresh the answer must be.
+    /// Sets how fresh the answer must be.
     pub fn consistency(self, consistency: Consistency) -> ReadRequest {
         self.with(|read| read.consistency = consistency)
     }
 
-    /// Sees at least everything up to this position, an append's say, without asking the leader.
+    /// Reads at least everything up to this position (of an append, for example), without asking the leader.
     pub fn at_least(self, position: u64) -> ReadRequest {
         self.consistency(Consistency::AtLeast(Position(position)))
     }
 
-    /// Sees what the node that answers has.
+    /// Reads whatever the answering node has.
     pub fn local(self) -> ReadRequest {
         self.consistency(Consistency::Local)
     }
 
-    /// Reads everything into memory.
+    /// Reads all events into memory.
     pub async fn collect(self) -> Result<Events, Problem> {
         let mut stream = self.stream().await?;
         let mut events = Vec::new();
@@ -184,7 +184,7 @@ impl ReadRequest {
         Ok(Events { events, version, as_of, snapshot, snapshot_schema_passed_over })
     }
 
-    /// Begins to read: returns when a node has told the point at which the read is evaluated.
+    /// Begins to read: returns when a node has reported the point at which the read is evaluated.
     pub async fn stream(self) -> Result<EventStream, Problem> {
         let read = self.read?;
         read.check()?;
@@ -205,7 +205,7 @@ impl ReadRequest {
         Ok(stream)
     }
 
-    /// Follows: what is there, and what is appended later. Connects with the first [`Feed::try_next`].
+    /// Follows the selected events, those that exist and those to come. Connects at the first [`Feed::try_next`].
     ///
     /// ```no_run
     /// # use quorate_client::{Client, Message, Query};
@@ -232,20 +232,20 @@ impl ReadRequest {
     }
 }
 
-/// What was read, and the point at which it was evaluated.
+/// The events that were read, and the point at which the read was evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Events {
     /// The events.
     pub events: Vec<RecordedEvent>,
-    /// The version of the stream at that point, also when nothing or only a part was read: what to
-    /// expect in the next append. 0 if what was read is no stream.
+    /// The version of the stream at that point, also when no event or only a part was read: the version to expect in
+    /// the next append. 0 if the read was of a query.
     pub version: u64,
-    /// The position up to which everything was seen.
+    /// The position up to which the read has seen all events.
     pub as_of: u64,
-    /// If it was asked for and there is one: what the events follow.
+    /// The snapshot that the events follow, if it was requested and there is one.
     pub snapshot: Option<RecordedSnapshot>,
-    /// The schema of the snapshot that is kept, where it is newer than [`ReadRequest::snapshot_schema_max`] and was
-    /// passed over: the events are all that there are, and follow no snapshot.
+    /// The schema of the kept snapshot, if it is newer than [`ReadRequest::snapshot_schema_max`] and was passed over:
+    /// then `events` holds all events that there are, and they follow no snapshot.
     pub snapshot_schema_passed_over: Option<u32>,
 }
 
@@ -255,49 +255,49 @@ struct Point {
     version: Option<u64>,
 }
 
-/// Events as they come in. When a node is lost, another one goes on where it stopped: at the same point of the
-/// log and without a duplicate.
+/// Events as they come in. When a node is lost, another one continues where it stopped: at the same point of the log
+/// and without a duplicate.
 ///
-/// What was removed meanwhile (truncated, deleted, too many, too old) the other node has no more. A stream that is
-/// read whole and forwards then ends with an error of kind `Unavailable` instead of a gap: read again. Every other
-/// read, a query say, goes on without those events; so does a stream of which no event had come yet.
+/// Events that were removed meanwhile (truncated, deleted, too many, too old) are gone at the other node. A stream that
+/// is read whole and forwards then ends with an error of kind `Unavailable` instead of a gap: read again. Every other
+/// read, of a query for example, continues without those events; so does a stream of which no event had come yet.
 #[derive(Debug)]
 pub struct EventStream {
     client: Client,
-    /// What is still to be read.
+    /// The request for the events that are still to be read.
     read: proto::Read,
     point: Option<Point>,
     snapshot: Option<RecordedSnapshot>,
     passed_over: Option<u32>,
-    /// None while no node works on it.
+    /// `None` while no node works on the read.
     incoming: Option<Incoming<ReadResponse>>,
     patience: Patience,
-    /// Whether an event has come.
+    /// True once an event has come.
     has_begun: bool,
-    /// Whether events came before the node that serves it now was asked.
+    /// True if events came before the current node was asked.
     goes_on: bool,
     ended: bool,
     ready: VecDeque<RecordedEvent>,
 }
 
 impl EventStream {
-    /// The position up to which everything is seen.
+    /// Returns the position up to which the read sees all events.
     pub fn as_of(&self) -> u64 {
         self.point.map_or(0, |point| point.as_of)
     }
 
-    /// The version of the stream at that point; 0 if what is read is no stream.
+    /// Returns the version of the stream at that point; 0 if the read is of a query.
     pub fn version(&self) -> u64 {
         self.point.and_then(|point| point.version).unwrap_or_default()
     }
 
-    /// The snapshot that the events follow, if it was asked for and there is one.
+    /// Returns the snapshot that the events follow, if it was requested and there is one.
     pub fn snapshot(&self) -> Option<&RecordedSnapshot> {
         self.snapshot.as_ref()
     }
 
-    /// The schema of the snapshot that is kept, where it is newer than [`ReadRequest::snapshot_schema_max`] and was
-    /// passed over.
+    /// Returns the schema of the kept snapshot, if it is newer than [`ReadRequest::snapshot_schema_max`] and was passed
+    /// over.
     pub fn snapshot_schema_passed_over(&self) -> Option<u32> {
         self.passed_over
     }
@@ -306,7 +306,7 @@ impl EventStream {
         self.snapshot
     }
 
-    /// The next event; `None` at the end. Cancelling it loses nothing.
+    /// Returns the next event; `None` at the end. Cancelling the future loses nothing.
     pub async fn try_next(&mut self) -> Result<Option<RecordedEvent>, Problem> {
         while self.ready.is_empty() && !self.ended {
             let Some(incoming) = &mut self.incoming else {
@@ -328,7 +328,7 @@ impl EventStream {
         Ok(self.ready.pop_front())
     }
 
-    /// The events as a stream of `futures`; it ends after an error. Ask for [`EventStream::as_of`] and
+    /// Converts this into a stream of `futures`, which ends after an error. Call [`EventStream::as_of`] and
     /// [`EventStream::version`] before.
     ///
     /// ```no_run
@@ -345,7 +345,7 @@ impl EventStream {
         stream::try_unfold(self, next).boxed()
     }
 
-    /// Whether a node that goes on with a stream that is read whole and forwards has not all of its events.
+    /// Returns true if a node that continues a stream, read whole and forwards, lacks some of its events.
     fn misses_events(&self, next: &ReadResponse) -> bool {
         let bounds = &self.read.bounds;
         let is_whole = match &self.read.source {
@@ -372,7 +372,7 @@ impl EventStream {
         }
     }
 
-    /// Takes in a message, and notes what is still to be read after it.
+    /// Takes in a message, and notes which events are still to be read after it.
     fn take(&mut self, response: ReadResponse) -> Result<(), Problem> {
         match response.message {
             Some(Message::Point(point)) => self.set_point(point),
@@ -393,7 +393,7 @@ impl EventStream {
             return Ok(());
         }
         self.point = Some(Point { as_of: point.as_of, version: point.version });
-        // Whoever goes on with it must see as much, and nothing newer.
+        // A node that continues the read must see as much, and nothing newer …
         let top = match self.read.source {
             ProtoSource::Stream { .. } => point.version.unwrap_or_default(),
             ProtoSource::Query(_) => point.as_of,
@@ -402,7 +402,7 @@ impl EventStream {
         let bounds = &mut self.read.bounds;
         bounds.before = Some(bounds.before.map_or(before, |told| told.min(before)));
         self.read.consistency = Consistency::AtLeast(Position(point.as_of));
-        // … and the events after the same snapshot.
+        // … and send the events after the same snapshot.
         self.read.with_snapshot = false;
         self.read.snapshot_schema_max = None;
         self.passed_over = Some(point.snapshot_schema_passed_over).filter(|schema| *schema > 0);
@@ -440,7 +440,7 @@ impl EventStream {
         Ok(())
     }
 
-    /// Finds a node that goes on with what is still to be read, within the deadline.
+    /// Finds a node that continues with the remaining events, within the deadline.
     async fn find_node(&mut self) -> Result<(), Problem> {
         if self.point.is_some() && self.read.limit == Some(0) {
             self.ended = true;
@@ -463,7 +463,7 @@ impl EventStream {
         }
     }
 
-    /// Asks one node, for a part of the time that is left: another may know better.
+    /// Asks one node, for a part of the time that is left: another may do better.
     async fn ask(&mut self, address: String, give_up_at: Instant) -> Result<(), Problem> {
         let left = give_up_at.saturating_duration_since(Instant::now());
         let time = left.min(self.client.deadline / 3);
@@ -476,7 +476,7 @@ impl EventStream {
             let first = messages.message().await.map_err(|status| problem(&address, &status))?;
             Ok::<_, Problem>((messages, first))
         };
-        // What the node itself says of its deadline is worth more than our silence about it.
+        // The node's own report of its deadline is worth more than our report of its silence.
         let (messages, first) =
             tokio::time::timeout(time + GRACE, asking).await.map_err(|_| late(&address))??;
         match first.and_then(|response| response.message) {
@@ -497,13 +497,13 @@ fn narrow(query: &mut proto::Query, add: impl Fn(&mut proto::QueryItem)) {
     query.items.iter_mut().for_each(add);
 }
 
-/// Whether another node may do what this one could not.
+/// Returns true if another node may succeed where one failed with this kind.
 pub(crate) fn may_help_elsewhere(kind: ErrorKind) -> bool {
     use ErrorKind::{Damaged, Internal, NotReady};
     kind.is_transient() || matches!(kind, Damaged | Internal | NotReady)
 }
 
-/// A read appends nothing, whatever was lost.
+/// Marks a problem as one of a read, which appends nothing, whatever was lost.
 pub(crate) fn told(problem: Problem) -> Problem {
     Problem { outcome: Outcome::NotAppended, ..problem }
 }

@@ -1,4 +1,4 @@
-//! Founding a cluster, and looking at one.
+//! The founding of a cluster, and its status.
 
 use quorate_proto::wire::SILENCE_MAX;
 use quorate_proto::wire::v1::{self, InitRequest, ScavengeRequest};
@@ -14,11 +14,11 @@ use crate::read::late;
 /// A member of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Given by the cluster, never used twice.
+    /// The id that the cluster gave it, and never uses twice.
     pub id: u64,
-    /// Where it listens for clients.
+    /// The address for clients.
     pub client_address: String,
-    /// Where it listens for the other nodes.
+    /// The address for the other nodes.
     pub peer_address: String,
 }
 
@@ -31,25 +31,25 @@ pub struct Founded {
     pub members: Vec<Member>,
 }
 
-/// What the nodes of a cluster say of themselves.
+/// The status of a cluster's nodes, as they report it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterStatus {
-    /// The cluster's id; none while the asked node belongs to no cluster.
+    /// The cluster's id; `None` if the asked node belongs to no cluster.
     pub cluster: Option<Uuid>,
-    /// Bytes of log after which a chunk is sealed.
+    /// The bytes of log after which a chunk is sealed.
     pub chunk_bytes: u64,
-    /// One for each member, those that do not answer included.
+    /// The status of each member, members that do not answer included.
     pub nodes: Vec<NodeStatus>,
 }
 
-/// What one node says of itself.
+/// The status of one node, as it reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Given by the cluster, never used twice.
+    /// The id that the cluster gave it, and never uses twice.
     pub id: u64,
-    /// Where it listens for clients.
+    /// The address for clients.
     pub address: String,
-    /// Where it listens for the other nodes.
+    /// The address for the other nodes.
     pub peer_address: String,
     /// `leader`, `follower`, `candidate`, `learner`, `unreachable`, or `waiting` for a cluster.
     pub role: String,
@@ -65,79 +65,79 @@ pub struct NodeStatus {
     pub last_position: u64,
     /// The position of the newest event in its newest checkpoint.
     pub checkpointed_position: u64,
-    /// What its folder takes on disk, in bytes.
+    /// The size of its folder on disk, in bytes.
     pub disk_bytes: u64,
     /// The version of its program.
     pub version: String,
-    /// Its process.
+    /// The id of its process.
     pub pid: u32,
-    /// Whether it listens beyond loopback without TLS.
+    /// True if it listens beyond loopback without TLS.
     pub insecure: bool,
-    /// What it wants an operator to know; empty = nothing.
+    /// A notice for the operator; empty if there is none.
     pub notice: String,
-    /// Bytes that can still be written to its disk.
+    /// The bytes that can still be written to its disk.
     pub free_bytes: u64,
-    /// With fewer free bytes it takes no appends, with fewer than half of it no entries at all.
+    /// With fewer free bytes than this it takes no appends, with fewer than half of this no entries at all.
     pub reserve_bytes: u64,
-    /// Whether it has fewer.
+    /// True if `free_bytes` is less than `reserve_bytes`.
     pub low_on_space: bool,
-    /// Chunks whose bytes are not what was written; it fetches them from other nodes by itself.
+    /// The chunks whose bytes are not as written; the node fetches them from other nodes by itself.
     pub damaged: Vec<DamagedChunk>,
-    /// Bytes that its scrubber verified since it started.
+    /// The bytes that its scrubber verified since it started.
     pub scrubbed_bytes: u64,
-    /// When the scrubber's last whole round ended, by the node's clock.
+    /// The time at which the scrubber's last whole round ended, by the node's clock.
     pub scrubbed_at: Option<Timestamp>,
     /// The newest scavenge since it started, under way or ended.
     pub scavenged: Option<Scavenged>,
-    /// How far behind the consumer groups are, as it knows it, by name; the first 1,000 of them.
+    /// The lag of the consumer groups, as far as the node knows it, by name; the first 1,000 of them.
     pub groups: Vec<GroupLag>,
 }
 
-/// How far behind a consumer group is.
+/// The lag of a consumer group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupLag {
     /// Its name.
     pub name: String,
-    /// Everything that matches up to here is settled, but for what failed or is parked.
+    /// The position up to which every matching event is settled, except those that failed or are parked.
     pub floor: u64,
-    /// Positions of the log behind the floor, less what is settled above it.
+    /// The positions of the log after the floor, without those settled above it.
     pub lag: u64,
-    /// What consumers hold; 0 where the node does not lead.
+    /// The events that consumers hold; 0 if the node does not lead.
     pub in_flight: u64,
-    /// What failed and is to be tried again.
+    /// The events that failed and are to be tried again.
     pub failed: u64,
-    /// What is parked.
+    /// The parked events.
     pub parked: u64,
 }
 
-/// A chunk whose bytes are not what was written. Reads that need it fail until it is repaired.
+/// A chunk whose bytes are not as written. Reads that need it fail until it is repaired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DamagedChunk {
     /// Its number.
     pub chunk: u64,
-    /// The file, where in it, and what is wrong there.
+    /// The file, the place in it, and the damage there.
     pub why: String,
-    /// Why the last try to fetch it from another node failed; empty before the first.
+    /// The reason why the last attempt to fetch it from another node failed; empty before the first.
     pub failed: String,
 }
 
-/// How far a scavenge is, or what it came to.
+/// The progress of a scavenge, or its result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scavenged {
-    /// Chunks that were looked at.
+    /// The chunks that were checked.
     pub chunks: u64,
-    /// Chunks that were written anew, without what is gone.
+    /// The chunks that were written anew, without the removed events.
     pub rewritten: u64,
-    /// Events that were removed.
+    /// The events that were removed.
     pub events_removed: u64,
-    /// Bytes of disk that came back.
+    /// The bytes of disk that were freed.
     pub bytes_freed: u64,
 }
 
 impl Client {
-    /// Founds a cluster of the nodes that listen for peers at these addresses; the first of the client's
-    /// endpoints must be one of them. `chunk_bytes` of log make a chunk; 0 is read as 64 MiB. Repeating
-    /// it with the same addresses finishes what was interrupted.
+    /// Founds a cluster of the nodes that listen for peers at these addresses; the first of the client's endpoints must
+    /// be one of them. `chunk_bytes` of log make a chunk; 0 stands for 64 MiB. A repetition with the same addresses
+    /// finishes what was interrupted.
     ///
     /// # Errors
     /// `AlreadyExists` if a node belongs to another cluster.
@@ -169,13 +169,13 @@ impl Client {
         })
     }
 
-    /// Gives back the disk space of events that are gone, on one node: the first of the client's endpoints.
-    /// `progress` is called when something came of it. It goes on if the future is dropped.
+    /// Frees the disk space of events that are gone, on one node: the first of the client's endpoints. `progress` is
+    /// called when there is progress. The scavenge goes on if the future is dropped.
     ///
     /// # Errors
-    /// `Deadline`: the node does not begin to answer within the client's deadline, or has not given a sign of life for
-    /// 15 s, though it may answer pings. However long a scavenge takes, it is not ended for that: a node that works on
-    /// it says so every 5 s.
+    /// `Deadline`: the node does not begin to answer within the client's deadline, or has given no sign of life for 15
+    /// s, though it may answer pings. A long scavenge is not ended for its length: a node that works on it sends a sign
+    /// of life every 5 s.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), quorate_client::Problem> {
@@ -200,7 +200,7 @@ impl Client {
         let mut last = Scavenged::default();
         while let Some(message) = incoming.next_or_end(SILENCE_MAX).await.map_err(told)? {
             let now = message.into();
-            // A message that says nothing new is a sign of life.
+            // A message without news is a sign of life.
             if now != last {
                 last = now;
                 progress(&last);
@@ -209,7 +209,7 @@ impl Client {
         Ok(last)
     }
 
-    /// What each member says of itself, asked by the first node that answers.
+    /// Returns the status of each member, asked by the first node that answers.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {

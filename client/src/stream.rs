@@ -95,12 +95,12 @@ impl StreamRef {
     /// Keeps a snapshot of the stream's state, if it is not older than the one that is kept. Returns the version of the
     /// snapshot that is kept then. Safe to repeat.
     ///
-    /// Of two snapshots at one version, the one of the newer schema is kept, and of the same schema the later one:
-    /// while programs are upgraded one after the other, an old program does not replace the snapshot of a new one,
-    /// which knows both schemas. The old program finds a schema that it does not know, and reads the stream without the
-    /// snapshot.
+    /// Between two snapshots at one version, the one of the newer schema is kept, then the later one: while programs
+    /// are upgraded one by one, an old program does not replace the snapshot of a new one, which knows both schemas.
+    /// The old one finds a schema that it does not know, and reads the stream without the snapshot.
     ///
-    /// # Errors `Conflict` if the stream is not at that version yet, or was deleted at it or after it; `StreamClosed`.
+    /// # Errors
+    /// `Conflict` if the stream is not at that version yet, or was deleted at it or after it; `StreamClosed`.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {

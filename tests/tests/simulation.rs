@@ -15,9 +15,9 @@ use quorate_tests::simulation::{
     Counts, Defect, Failed, Hung, Plan, Report, Trace, hang_the_leader, run,
 };
 
-/// How many seeds are run unless told.
+/// The number of seeds by default.
 const SEEDS_DEFAULT: u64 = 40;
-/// How many seeds a defect has to be found.
+/// The number of seeds within which a defect has to be found.
 const SEEDS_FOR_A_DEFECT: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {
@@ -31,7 +31,7 @@ fn log_if_asked() {
     }
 }
 
-/// Runs one seed on a thread of its own: nothing that an earlier run left in one changes the next.
+/// Runs one seed on a thread of its own, so that no remains of an earlier run change it.
 fn run_apart(seed: u64, defect: Option<Defect>, trace: Trace) -> Result<Report, Failed> {
     let plan = Plan { seed, defect, trace };
     let running = std::thread::Builder::new().name(format!("seed {seed}"));
@@ -39,7 +39,7 @@ fn run_apart(seed: u64, defect: Option<Defect>, trace: Trace) -> Result<Report, 
     running.join().unwrap_or_else(|_| Err(Failed::Stopped("it panicked; see above".to_owned())))
 }
 
-/// Runs seeds side by side until `stop` says so; returns what came of each.
+/// Runs seeds side by side until `stop` returns true; returns the results by seed.
 fn run_many(
     seeds: std::ops::Range<u64>,
     defect: Option<Defect>,
@@ -105,7 +105,7 @@ fn every_promise_is_kept_under_crashes_partitions_and_delays() {
     }
 }
 
-/// What did not take place.
+/// Returns the names of the required cases that never took place.
 fn missed(seen: &Verdict, faults: &Counts, scavenged: u64) -> Vec<&'static str> {
     let counts = [
         ("conflicts", seen.conflicts),
@@ -172,11 +172,11 @@ fn the_same_seed_gives_the_same_run() {
     }
 }
 
-/// Whether that shows the harm that the defect does.
+/// Returns true if a failure shows the harm that the defect does.
 fn shows(defect: Defect, failed: &Failed) -> bool {
     match defect {
-        // A node whose vote went back is kept out by those that saw the vote, and so may be a majority of nodes. The
-        // harm is a second vote in a term, for somebody who did not see the first.
+        // A node whose vote was lost is kept out by those that saw the vote, which may be a majority of nodes. The harm
+        // is a second vote in a term, for a node that did not see the first.
         Defect::LostVote => matches!(failed, Failed::TwoLeaders { .. }),
         Defect::NoReach => matches!(failed, Failed::Overlooked(_) | Failed::Broken(_)),
         Defect::IgnoredExtension => {

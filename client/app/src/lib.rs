@@ -1,8 +1,8 @@
-//! What application writers build on: projections, process managers and sinks over the client library.
+//! The toolkit for applications: projections, process managers and sinks over the client library.
 
 #![deny(missing_debug_implementations)]
 
-/// `Debug` for what holds connections, secrets or an application's code: it tells the name of the type alone.
+/// Implements `Debug` for types with connections, secrets or an application's code: it shows only their names.
 macro_rules! opaque_debug {
     ($name:ident $(<$($parameter:ident),+>)?) => {
         impl $(<$($parameter),+>)? std::fmt::Debug for $name $(<$($parameter),+>)? {

@@ -43,7 +43,7 @@
 //! # }
 //! ```
 //!
-//! # What is kept, and where
+//! # The records of a manager
 //!
 //! Each *instance* of a manager has a stream, `NAME-INSTANCE`. A reaction is one transaction: the events it
 //! appends, and a record in the instance's stream, written at exactly the version that the reaction was
@@ -54,12 +54,12 @@
 //! of an instance is ever read: where nobody else writes into these streams,
 //! `client.category(NAME).set(Settings::new().max_count(1))` lets the store drop the others.
 //!
-//! How far the manager is in the log stands in `NAME$bookmark`. It is written rarely, and an idle manager
-//! writes nothing; it only spares a restart the events before it.
+//! The manager's position in the log is recorded in `NAME$bookmark`. It is written rarely, and an idle manager writes
+//! nothing; it only spares a restart the events before it.
 //!
-//! While it runs it tells the cluster how far it is, every five seconds and when its state changes: `quorate progress`
-//! shows it, and the error that it ended with. [`ProcessRunner::run_until`] waits half a second at most, at its end,
-//! until the cluster knows of that.
+//! While it runs it reports its progress to the cluster, every five seconds and when its state changes:
+//! `quorate progress` shows it, and the error that it ended with. [`ProcessRunner::run_until`] waits half a second at
+//! most, at its end, until the cluster knows that it ended.
 //!
 //! # Due times
 //!

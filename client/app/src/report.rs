@@ -1,4 +1,4 @@
-//! A projection or a process manager tells the cluster how far it is, beside its work.
+//! The reports of a projection or a process manager: it reports its progress to the cluster, beside its work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use uuid::Uuid;
 
 use crate::projection::{EventSource, State, Status};
 
-/// Two reports are at least so far apart, however often the state changes; the last one comes at once.
+/// The shortest time between two reports, however often the state changes; only the last one comes at once.
 const GAP: Duration = Duration::from_millis(250);
-/// Whoever waits for the end of a runner waits no longer for its last report.
+/// The longest wait for the last report of a runner that ends.
 const LAST_WORD_WITHIN: Duration = Duration::from_millis(500);
 
-/// The reports of one start, sent by a task of their own, which ends when the runner does. That they cannot be told is
-/// no error of the runner.
+/// The reports of one start, sent by a task of their own, which ends when the runner does. A report that fails is no
+/// error of the runner.
 #[derive(Debug)]
 pub(crate) struct Reports(JoinHandle<()>);
 
 impl Reports {
-    /// Begins to tell what a runner's status says.
+    /// Begins to report a runner's status.
     pub(crate) fn begin<E: EventSource>(
         source: Arc<E>,
         kind: RunnerKind,
@@ -34,14 +34,14 @@ impl Reports {
         Reports(tokio::spawn(tell(source, runner, status)))
     }
 
-    /// Waits, for a moment, until the cluster was told how the runner ended: its process may be about to.
+    /// Waits, for a moment, until the cluster knows how the runner ended: its process may be about to end.
     pub(crate) async fn last_word(self) {
-        // It is told or not: the runner has ended either way.
+        // A failure changes nothing: the runner has ended either way.
         let _ = timeout(LAST_WORD_WITHIN, self.0).await;
     }
 }
 
-/// What stays the same in all reports of one start.
+/// The part that is the same in all reports of one start.
 struct Runner {
     kind: RunnerKind,
     name: String,
@@ -52,7 +52,7 @@ struct Runner {
 
 async fn tell<E: EventSource>(source: Arc<E>, runner: Runner, mut status: watch::Receiver<Status>) {
     for number in 1.. {
-        // Looked at first: a runner that is gone says no more.
+        // Checked first: the status of a runner that is gone does not change any more.
         let is_gone = status.has_changed().is_err();
         let now = status.borrow_and_update().clone();
         let report = runner.report(number, &now, is_gone);
@@ -94,7 +94,7 @@ impl Runner {
     }
 }
 
-/// The state on the wire, and the error.
+/// Returns the state on the wire, and the error.
 fn state(state: &State) -> (RunnerState, &str) {
     match state {
         State::Starting => (RunnerState::Starting, ""),
@@ -107,13 +107,13 @@ fn state(state: &State) -> (RunnerState, &str) {
     }
 }
 
-/// A mark of this start. The ban on randomness is for what the simulation must repeat, and this is no part of it.
+/// Returns a mark of this start. Randomness is banned only in code whose runs the simulation must repeat.
 #[allow(clippy::disallowed_methods)]
 fn new_instance() -> Uuid {
     Uuid::now_v7()
 }
 
-/// The process and its machine, as a person looks for them.
+/// Returns the process and its machine, in the form that a person looks for.
 fn place() -> String {
     let process = std::process::id();
     #[cfg(unix)]
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::status::Board;
 
-    /// A cluster that notes what it is told, and says no.
+    /// A cluster that notes the reports that it gets, and refuses them.
     #[derive(Default)]
     struct Deaf(Mutex<Vec<RunnerReport>>);
 

@@ -1,4 +1,4 @@
-//! Sinks: a consumer group drives a destination outside, at least once and in order per stream.
+//! Sinks: a consumer group drives a destination outside of the store, at least once and in order per stream.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -22,14 +22,14 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The group keeps what is settled and what is not, in the cluster. An event is acknowledged after it was
-//! delivered, so a crash repeats what was under way; a destination recognizes a repetition by the event's id.
-//! What fails is tried again after the group's delay, at most as often as the group says, and is then parked
-//! with its reason: the dead letters, which `quorate group parked` lists and `quorate group replay` tries
-//! again. While an event waits to be tried again, a group that goes [by
-//! stream](quorate_client::Strategy::ByStream) hands out nothing else of its stream; what is parked is passed
-//! over. A delivery that takes longer than the group's timeout keeps its event, up to a bound:
-//! [`SinkRunner::deliver_within`]. The group's `attempts` and delay are how long an outage of the destination may last.
+//! The group keeps the outcome of each event, in the cluster. An event is acknowledged after it was delivered, so a
+//! crash repeats the deliveries under way; a destination recognizes a repetition by the event's id. A failed event is
+//! tried again after the group's delay, up to the group's number of attempts, and is then parked with its reason: the
+//! dead letters, which `quorate group parked` lists and `quorate group replay` tries again. While an event waits for
+//! its next attempt, a group that goes [by stream](quorate_client::Strategy::ByStream) hands out nothing else of its
+//! stream; parked events are skipped. A delivery that takes longer than the group's timeout keeps its event, up to a
+//! limit: [`SinkRunner::deliver_within`]. The group's `attempts` and delay set how long an outage of the destination
+//! may last.
 
 mod consumer;
 mod deliveries;

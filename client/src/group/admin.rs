@@ -1,4 +1,4 @@
-//! A group by its name: how it is made, changed, looked at and ended.
+//! A group by its name: how it is created, changed, shown and deleted.
 
 use std::future::Future;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use crate::incoming::{Incoming, silence_max};
 use crate::query::Query;
 use crate::read::{may_help_elsewhere, not_understood, told};
 
-/// Most parked events that are asked for at once.
+/// The largest number of parked events in one request.
 const PARKED_PER_PAGE: u64 = 500;
 
-/// A consumer group, by its name; nothing is asked before one of its methods is called.
+/// A consumer group, by its name; no node is asked before one of its methods is called.
 ///
-/// Its consumers share the events that a query finds. What became of each event is kept in the log: so it outlives
+/// Its consumers share the events that a query finds. The outcome of each event is kept in the log, so that it outlives
 /// consumers, leaders and restarts.
 ///
 /// ```no_run
@@ -55,14 +55,14 @@ impl GroupRef {
         GroupRef { client, name, id: None }
     }
 
-    /// The id of the change to come: the same one again makes a repetition safe, also from another process, and gets
-    /// the first answer for as long as it is among the newest 1,024 of the cluster. A new one if not given.
+    /// Sets the id of the next change: with the same id a repetition is safe, also from another process, and gets the
+    /// first answer for as long as the change is among the newest 1,024 of the cluster. By default the id is new.
     pub fn id(mut self, id: EventId) -> GroupRef {
         self.id = Some(id);
         self
     }
 
-    /// Creates the group; more can be told before it is sent.
+    /// Prepares the creation of the group; more can be set before it is sent.
     pub fn create(&self, query: impl Into<Query>) -> CreateGroup {
         CreateGroup {
             group: self.clone(),
@@ -72,9 +72,9 @@ impl GroupRef {
         }
     }
 
-    /// Changes how the group goes on; whether that changed anything. Under another strategy its consumers begin anew.
-    /// Another timeout takes no time away from what consumers work on: they are told of it, and it counts for what they
-    /// begin or extend from then on. Safe to repeat.
+    /// Changes the group's settings. Returns true if that changed anything. Under another strategy its consumers begin
+    /// anew. Another timeout takes no time away from events in work: it is sent to the consumers, and counts for the
+    /// events whose work they begin or extend from then on. Safe to repeat.
     pub async fn configure(&self, settings: GroupSettings) -> Result<bool, Problem> {
         let settings = proto::GroupSettings::from(settings);
         settings.check()?;
@@ -86,8 +86,7 @@ impl GroupRef {
         Ok(done.await? > 0)
     }
 
-    /// Removes the group with all that is known of its progress, what is parked included; whether there was one.
-    /// Safe to repeat.
+    /// Removes the group with all its progress, parked events included. Returns true if there was one. Safe to repeat.
     pub async fn delete(&self) -> Result<bool, Problem> {
         let done = self.change(|mut client, group, request_id, time_left_ms| {
             let request = v1::DeleteGroupRequest { group, time_left_ms, request_id };
@@ -96,7 +95,7 @@ impl GroupRef {
         Ok(done.await? > 0)
     }
 
-    /// Begins again after a position: what was settled, failed or parked is forgotten. Its consumers go on by
+    /// Begins again after a position: settled, failed and parked events are forgotten. Its consumers continue by
     /// themselves.
     ///
     /// ```no_run
@@ -112,7 +111,7 @@ impl GroupRef {
         done.await.map(|_| ())
     }
 
-    /// Tries parked events again, from the first attempt on; how many.
+    /// Tries parked events again, from the first attempt on. Returns their number.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -134,7 +133,7 @@ impl GroupRef {
         done.await
     }
 
-    /// Gives parked events up for good; how many.
+    /// Gives parked events up for good. Returns their number.
     pub async fn drop_parked(&self, selection: Selection) -> Result<u64, Problem> {
         let done = self.change(|mut client, group, request_id, time_left_ms| {
             let request =
@@ -144,12 +143,12 @@ impl GroupRef {
         done.await
     }
 
-    /// The group and how far it is.
+    /// Returns the group and its progress.
     pub async fn show(&self) -> Result<Group, Problem> {
         self.show_as(Consistency::Linearizable).await
     }
 
-    /// The same, as fresh as asked for.
+    /// Returns the group and its progress, as fresh as requested.
     pub async fn show_as(&self, consistency: Consistency) -> Result<Group, Problem> {
         let shown = self.ask(|mut client, group, time_left_ms| {
             let consistency = Some(consistency.into());
@@ -159,13 +158,13 @@ impl GroupRef {
         shown.await?.try_into()
     }
 
-    /// All parked events with their reasons, by position.
+    /// Returns all parked events with their reasons, by position.
     pub async fn parked(&self) -> Result<Vec<ParkedEvent>, Problem> {
         self.parked_as(0, 0, Consistency::Linearizable).await
     }
 
-    /// Parked events after a position, at most so many (0 = all), as fresh as asked for. A large lot is fetched in
-    /// pages, and each page has the deadline of the client.
+    /// Returns the parked events after a position, at most `limit` of them (0 = all), as fresh as requested. Many
+    /// events are fetched in pages, and each page has the deadline of the client.
     pub async fn parked_as(
         &self,
         after: u64,
@@ -227,13 +226,13 @@ impl GroupRef {
         found.await
     }
 
-    /// Consumes; more can be told before it begins.
+    /// Prepares a consumer of the group; more can be set before it starts.
     pub fn consume(&self) -> ConsumeRequest {
         ConsumeRequest::new(self.client.clone(), self.name.clone())
     }
 
-    /// Asks for a change, and tells how much it changed. All attempts have one id, so that it is made once: an attempt
-    /// that finds the change made by an earlier one gets that one's answer.
+    /// Requests a change, and returns how much it changed. All attempts have one id, so that the change is made once:
+    /// an attempt that finds the change made by an earlier one gets the earlier one's answer.
     async fn change<F>(
         &self,
         call: impl Fn(GroupsClient<Connection>, String, Bytes, u64) -> F,
@@ -247,7 +246,7 @@ impl GroupRef {
         Ok(done.await?.count)
     }
 
-    /// Asks nodes until one answers, with the name of the group and the milliseconds that the node may take.
+    /// Asks nodes until one answers; `call` gets the name of the group and the milliseconds that the node may take.
     async fn ask<T, F>(
         &self,
         call: impl Fn(GroupsClient<Connection>, String, u64) -> F,
@@ -286,7 +285,7 @@ fn selected(selection: &Selection, group: String, time_left_ms: u64) -> v1::Sele
 }
 
 impl Client {
-    /// A consumer group.
+    /// Returns a handle to a consumer group.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -298,7 +297,7 @@ impl Client {
         GroupRef::new(self.clone(), GroupName::new(name))
     }
 
-    /// All consumer groups, by name.
+    /// Returns all consumer groups, by name.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -311,11 +310,11 @@ impl Client {
         self.groups_as(Consistency::Linearizable).await
     }
 
-    /// The same, as fresh as asked for.
+    /// Returns all consumer groups, by name, as fresh as requested.
     ///
     /// # Errors
     /// `Deadline`: a node was silent for longer than a third of the client's deadline, and no other did better within
-    /// the deadline. A list that goes on coming may take longer than that.
+    /// the deadline. A list whose parts keep coming may take longer than that.
     pub async fn groups_as(&self, consistency: Consistency) -> Result<Vec<Group>, Problem> {
         let give_up_at = Instant::now() + self.deadline;
         loop {
@@ -360,7 +359,7 @@ async fn listed(
     Ok(groups)
 }
 
-/// A group in the making.
+/// A group before it is created.
 #[derive(Debug)]
 #[must_use = "nothing is created before `send`"]
 pub struct CreateGroup {
@@ -371,52 +370,52 @@ pub struct CreateGroup {
 }
 
 impl CreateGroup {
-    /// Only what comes after this position; 0, the beginning, unless told.
+    /// Takes only events after this position; 0, the beginning, by default.
     pub fn after(mut self, position: u64) -> CreateGroup {
         self.after = position;
         self
     }
 
-    /// All settings at once.
+    /// Sets all settings at once.
     pub fn settings(mut self, settings: GroupSettings) -> CreateGroup {
         self.settings = settings;
         self
     }
 
-    /// Who gets what; round robin unless told.
+    /// Sets how events are shared among the consumers; round robin by default.
     pub fn strategy(mut self, strategy: Strategy) -> CreateGroup {
         self.settings.strategy = strategy;
         self
     }
 
-    /// How long a consumer may take over an event before it is given to another; 30 s unless told.
+    /// Sets the time that a consumer has for an event before it is given to another; 30 s by default.
     pub fn timeout(mut self, timeout: Duration) -> CreateGroup {
         self.settings.timeout = timeout;
         self
     }
 
-    /// How often an event is tried before it is parked; 10 times unless told.
+    /// Sets the number of attempts before an event is parked; 10 by default.
     pub fn attempts(mut self, attempts: u32) -> CreateGroup {
         self.settings.attempts = attempts;
         self
     }
 
-    /// How long an event that failed waits before it is tried again; 1 s unless told.
+    /// Sets the delay after which a failed event is tried again; 1 s by default.
     pub fn retry_delay(mut self, delay: Duration) -> CreateGroup {
         self.settings.retry_delay = delay;
         self
     }
 
-    /// Most events that are with all consumers at once; 4,096 unless told.
+    /// Sets the largest number of events that all consumers together hold at once; 4,096 by default.
     pub fn window(mut self, events: u32) -> CreateGroup {
         self.settings.window = events;
         self
     }
 
-    /// Creates it; false if it is there already, the same. Safe to repeat.
+    /// Creates the group. Returns false if the same group exists already. Safe to repeat.
     ///
     /// # Errors
-    /// `AlreadyExists` if there is a group of that name that differs, `Invalid` if something breaks a rule.
+    /// `AlreadyExists` if another group of that name exists, `Invalid` if something breaks a rule.
     pub async fn send(self) -> Result<bool, Problem> {
         let CreateGroup { group, query, after, settings } = self;
         let query = query.into_words()?;

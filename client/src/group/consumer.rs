@@ -1,4 +1,4 @@
-//! A consumer of a group, as an application has it; a task carries what it says and hears.
+//! A consumer of a group, as an application uses it; a task sends and receives its messages.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::work::Work;
 use crate::client::Client;
 use crate::event::RecordedEvent;
 
-/// How a group is consumed.
+/// A consumer before it is started.
 ///
 /// ```no_run
 /// # async fn example(client: quorate_client::Client) {
@@ -42,24 +42,24 @@ impl ConsumeRequest {
         ConsumeRequest { client, group, name, window, extended_up_to: Duration::ZERO }
     }
 
-    /// What the consumer is called, for people; at most 128 bytes, and need not be unique.
+    /// Sets the name of the consumer, for people; at most 128 bytes, and need not be unique.
     pub fn name(mut self, name: impl Into<String>) -> ConsumeRequest {
         self.name = name.into();
         self
     }
 
-    /// Most events that it holds unsettled at once; 16 unless told, at most 65,536.
+    /// Sets the largest number of unsettled events that the consumer holds at once; by default 16, at most 65,536.
     pub fn window(mut self, events: u32) -> ConsumeRequest {
         self.window = events;
         self
     }
 
-    /// Lets the work on an event take up to so long, although the group's timeout is shorter: for so long after the
-    /// event was handed out the consumer asks for more time by itself, until the event is settled. Not at all unless
-    /// told. A node allows a week at most.
+    /// Lets the work on an event take up to `max`, although the group's timeout is shorter: for that time after the
+    /// event was handed out, the consumer asks for more time by itself until the event is settled. By default it does
+    /// not. A node allows a week at most.
     ///
-    /// A consumer that hangs keeps its event for so long, and one that dies does not: what it held is given to others
-    /// when its connection ends.
+    /// A consumer that hangs keeps its event for that time; the events of a consumer that dies are given to others when
+    /// its connection ends.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -73,14 +73,14 @@ impl ConsumeRequest {
         self
     }
 
-    /// Begins: the consumer connects in the background. Must be called within a tokio runtime.
+    /// Starts the consumer, which connects in the background. Must be called within a tokio runtime.
     pub fn start(self) -> Consumer {
         let ConsumeRequest { client, group, name, window, extended_up_to } = self;
         let join = group.and_then(|group| {
             let join = Join { group, consumer: name, window, tells_begun: true };
             join.check().map(|()| join)
         });
-        // A window's worth is taken ahead; what is settled is bounded by what was delivered.
+        // One window of deliveries is taken ahead; settlements are bounded by the deliveries.
         let (deliver, deliveries) = mpsc::channel(window.clamp(1, GROUP_WINDOW_MAX) as usize);
         let (messages, received) = mpsc::unbounded_channel();
         let current = Arc::new(Current::default());
@@ -98,42 +98,42 @@ impl ConsumeRequest {
     }
 }
 
-/// An event that a consumer was given.
+/// An event that was delivered to a consumer.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The event.
     pub event: RecordedEvent,
-    /// Which attempt it is; the first is 1.
+    /// The number of the attempt; the first is 1.
     pub attempt: u32,
-    /// The time that the consumer has for it from when [`Consumer::try_next`] handed it out, unless it asks for more:
-    /// the group's timeout at that time. If the group is configured otherwise meanwhile, no time is taken away, and
-    /// each extension is for as long as the group's timeout is by then.
+    /// The time that the consumer has for the event after [`Consumer::try_next`] handed it out, unless it asks for
+    /// more: the group's timeout at that time. If the group is configured otherwise meanwhile, no time is taken away,
+    /// and each extension is as long as the group's timeout is by then.
     pub timeout: Duration,
-    /// The number of the delivery, and of the stream that it came on.
+    /// The number of the delivery, and below it that of the stream that it came on.
     pub(super) number: u64,
     pub(super) stream: u64,
     pub(super) has_lapsed: Arc<AtomicBool>,
 }
 
 impl Delivery {
-    /// True if it was taken back, as far as is known here: its time was over, or the connection was lost. What is
-    /// settled of it counts for nothing, and the event goes to this or another consumer again. Work that is long may
-    /// look at this now and then.
+    /// Returns true if the delivery was taken back, as far as is known here: its time was over, or the connection was
+    /// lost. Its settlement then counts for nothing, and the event is delivered again, to this or another consumer.
+    /// Long work may check this now and then.
     pub fn has_lapsed(&self) -> bool {
         self.has_lapsed.load(Ordering::Acquire)
     }
 }
 
-/// What the task tells beside the deliveries.
+/// The state of the task that the consumer reads.
 #[derive(Debug, Default)]
 pub(super) struct Current {
-    /// The number of the stream that is open.
+    /// The number of the open stream; 0 if there is none.
     pub(super) stream: AtomicU64,
-    /// The group's timeout, as it was told last.
+    /// The group's timeout, as the node sent it last.
     pub(super) timeout_ms: AtomicU64,
 }
 
-/// What the application says to the task.
+/// A message from the application to the task.
 #[derive(Debug)]
 pub(super) enum ConsumerMessage {
     Settled {
@@ -141,7 +141,7 @@ pub(super) enum ConsumerMessage {
         position: u64,
         settlement: Settlement,
     },
-    /// The work on a delivery begins or goes on.
+    /// The work on a delivery begins or continues.
     Begun {
         stream: u64,
         number: u64,
@@ -149,35 +149,35 @@ pub(super) enum ConsumerMessage {
     Close(oneshot::Sender<Result<(), Problem>>),
 }
 
-/// A consumer of a group. It connects to the leader, through another node if need be, and again for as long as it
-/// takes when the connection is lost. Dropping it leaves the group, even if a [`Settler`] of it lives: what it holds is
-/// given to others.
+/// A consumer of a group. It connects to the leader, through another node if need be, and connects again for as long as
+/// it takes when the connection is lost. Dropping it leaves the group, even if one of its [`Settler`]s lives: the
+/// events that it holds are given to others.
 ///
-/// Every event comes at least once: what was settled when the connection was lost may come again, here or to another
-/// consumer. Settle each delivery, once; what is settled late is not accepted, and comes again.
+/// Every event comes at least once: an event that was settled when the connection was lost may come again, here or to
+/// another consumer. Settle each delivery, once; a late settlement is not accepted, and the event comes again.
 #[derive(Debug)]
 #[must_use = "a consumer that is dropped leaves"]
 pub struct Consumer {
     deliveries: mpsc::Receiver<Result<Delivery, Problem>>,
     settler: Settler,
     current: Arc<Current>,
-    /// True once the error that ends it was handed out.
+    /// True once the error that ends the consumer was handed out.
     has_ended: bool,
 }
 
 impl Consumer {
-    /// The next event; waits while there is none. `None` only after an error. Cancelling it loses nothing.
+    /// Returns the next event; waits while there is none. `None` only after an error. Cancelling it loses nothing.
     ///
-    /// With this the work on the event begins, and its time with it. What waits within the consumer costs no attempt:
-    /// it may go to another consumer that has room after the group's timeout.
+    /// The work on the event, and its time, begin when this returns. An event that waits within the consumer costs no
+    /// attempt: it may go to another consumer that has room after the group's timeout.
     ///
     /// # Errors
-    /// What cannot get better by waiting: there is no such group (any more), or a rule is broken.
+    /// An error that waiting cannot cure: the group does not exist (any more), or a rule is broken.
     pub async fn try_next(&mut self) -> Result<Option<Delivery>, Problem> {
         self.next().await.transpose()
     }
 
-    /// The event is handled.
+    /// Settles the event as handled.
     pub fn ack(&self, delivery: &Delivery) {
         self.settler.ack(delivery);
     }
@@ -197,7 +197,7 @@ impl Consumer {
         self.settler.park(delivery, reason);
     }
 
-    /// The event is given up for good.
+    /// Gives the event up for good.
     pub fn skip(&self, delivery: &Delivery) {
         self.settler.skip(delivery);
     }
@@ -207,18 +207,18 @@ impl Consumer {
         self.settler.extend(delivery);
     }
 
-    /// A handle that settles, for tasks that handle events beside each other.
+    /// Returns a handle that settles, for tasks that handle events concurrently.
     pub fn settler(&self) -> Settler {
         self.settler.clone()
     }
 
-    /// Leaves in order, and waits until everything that was settled is durable. What was not settled is given to other
-    /// consumers, and does not count as an attempt.
+    /// Leaves in order, and waits until every settlement is durable. Events that were not settled are given to other
+    /// consumers, and this does not count as an attempt.
     ///
     /// # Errors
-    /// It is not known whether all of it was kept; which events is in the message, also those that were settled on a
-    /// connection that was lost since, unless the group has them settled by now, by whomever. They may be delivered
-    /// again.
+    /// It is not known whether all settlements were kept; the message names the events, also those that were settled on
+    /// a connection that was lost since, except those that the group has settled by now, by any consumer. They may be
+    /// delivered again.
     pub async fn close(self) -> Result<(), Problem> {
         let (reply, answer) = oneshot::channel();
         if self.settler.messages.send(ConsumerMessage::Close(reply)).is_err() {
@@ -232,7 +232,7 @@ impl Consumer {
     }
 }
 
-/// The deliveries, as [`Consumer::try_next`] hands them out; settle them with a [`Settler`]. It ends after an error.
+/// The deliveries, as [`Consumer::try_next`] returns them; settle them with a [`Settler`]. Ends after an error.
 ///
 /// ```no_run
 /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -272,7 +272,7 @@ impl Stream for Consumer {
                     return Poll::Ready(Some(Err(problem)));
                 }
             };
-            // A delivery that a lost stream brought, or that was taken back, goes to somebody else by now.
+            // A delivery of a lost stream, or one that was taken back, goes to another consumer by now.
             let is_lost = delivery.stream != self.current.stream.load(Ordering::Acquire);
             if !is_lost && !delivery.has_lapsed() {
                 let timeout_ms = self.current.timeout_ms.load(Ordering::Acquire);
@@ -284,45 +284,45 @@ impl Stream for Consumer {
     }
 }
 
-/// Settles what a consumer was given. Nothing waits: what is settled is sent in the background, and
-/// [`Consumer::close`] waits until it is durable.
+/// Settles the deliveries of a consumer. No method waits: settlements are sent in the background, and
+/// [`Consumer::close`] waits until they are durable.
 #[derive(Clone, Debug)]
 pub struct Settler {
     messages: mpsc::UnboundedSender<ConsumerMessage>,
 }
 
 impl Settler {
-    /// The event is handled.
+    /// Settles the event as handled.
     pub fn ack(&self, delivery: &Delivery) {
         self.settle(delivery, Fate::Acknowledged);
     }
 
-    /// The event failed, and is tried again after the group's delay, or parked after its last attempt. Of the reason
-    /// 512 bytes are kept.
+    /// Settles the event as failed: it is tried again after the group's delay, or parked after its last attempt. Of the
+    /// reason 512 bytes are kept.
     pub fn fail(&self, delivery: &Delivery, reason: impl Into<String>) {
         let reason = bounded_reason(reason.into());
         self.settle(delivery, Fate::Failed { reason, delay_ms: None });
     }
 
-    /// The same, with the time until it is tried again: a week at most.
+    /// Does the same as [`Settler::fail`], with another delay before the next attempt: a week at most.
     pub fn fail_after(&self, delivery: &Delivery, reason: impl Into<String>, delay: Duration) {
         let reason = bounded_reason(reason.into());
         let delay_ms = Some(milliseconds(delay).min(GROUP_TIMEOUT_MS_MAX));
         self.settle(delivery, Fate::Failed { reason, delay_ms });
     }
 
-    /// The event is not to be tried again until somebody replays it.
+    /// Parks the event: it is not tried again until it is replayed.
     pub fn park(&self, delivery: &Delivery, reason: impl Into<String>) {
         self.settle(delivery, Fate::Parked(bounded_reason(reason.into())));
     }
 
-    /// The event is given up for good.
+    /// Gives the event up for good.
     pub fn skip(&self, delivery: &Delivery) {
         self.settle(delivery, Fate::Skipped);
     }
 
-    /// The work on the event goes on: its time begins anew. To be said in good time, say at a third of the group's
-    /// timeout; a node allows a week in all. [`ConsumeRequest::extend_up_to`] does it by itself.
+    /// Asks for more time for the event: its timeout begins anew. Call it in good time, at a third of the group's
+    /// timeout for example; a node allows a week in all. [`ConsumeRequest::extend_up_to`] does it by itself.
     pub fn extend(&self, delivery: &Delivery) {
         let Delivery { number, stream, .. } = *delivery;
         let _ = self.messages.send(ConsumerMessage::Begun { stream, number });
@@ -331,7 +331,7 @@ impl Settler {
     fn settle(&self, delivery: &Delivery, fate: Fate) {
         let Delivery { number, stream, .. } = *delivery;
         let (position, settlement) = (delivery.event.position, Settlement { number, fate });
-        // A task that has ended has told why, and what it held comes again.
+        // A task that has ended has handed out its error, and its events come again.
         let _ = self.messages.send(ConsumerMessage::Settled { stream, position, settlement });
     }
 }

@@ -22,26 +22,26 @@ use super::work::Work;
 use crate::client::Client;
 use crate::read::{may_help_elsewhere, not_understood, told, unavailable};
 
-/// The rest after all nodes refused, or a stream ended that brought nothing: twice as long each time …
+/// The rest after all nodes refused, or a stream ended that brought nothing; it doubles each time …
 const REST_MIN: Duration = Duration::from_millis(50);
 /// … up to this.
 const REST_MAX: Duration = Duration::from_secs(2);
-/// Most settlements in one message.
+/// The largest number of settlements in one message.
 const SETTLEMENTS_MAX: usize = 1_000;
-/// How many positions the message of an error names.
+/// The largest number of positions that an error message names.
 const POSITIONS_TOLD: usize = 10;
-/// Most positions that are remembered of what was settled in vain.
+/// The largest number of positions that are remembered of events that were settled in vain.
 const LOST_MAX: usize = 65_536;
 
-/// Why the driver has nothing to do any more.
+/// The reason why the driver has nothing to do any more.
 enum Over {
-    /// The application closes the consumer, and waits.
+    /// The application closes the consumer, and waits for the answer.
     Closed(oneshot::Sender<Result<(), Problem>>),
-    /// It dropped it.
+    /// The application dropped the consumer.
     Dropped,
 }
 
-/// How a stream ended.
+/// The end of a stream.
 enum Ended {
     Lost(Problem),
     Over(Over),
@@ -49,25 +49,25 @@ enum Ended {
 
 /// The state of the task.
 ///
-/// Invariant: all that is in `unsent` and `unconfirmed` was settled on the stream that is open.
+/// Invariant: all settlements in `unsent` and `unconfirmed` are of deliveries on the open stream.
 pub(super) struct Driver {
     client: Client,
     join: Join,
     messages: mpsc::UnboundedReceiver<ConsumerMessage>,
     deliver: mpsc::Sender<Result<Delivery, Problem>>,
     current: Arc<Current>,
-    /// The number of the stream that is open.
+    /// The number of the open stream.
     number: u64,
-    /// True once a stream brought more than that the consumer was let in.
+    /// True once a stream brought more than the message that lets the consumer in.
     has_heard: bool,
-    /// Delivered, and not taken by the application yet: no more is heard before.
+    /// Deliveries that the application has not taken yet: no message is read before they are taken.
     undelivered: VecDeque<Delivery>,
     unsent: Vec<Settlement>,
-    /// The deliveries that are held, and those of which the leader is to be told.
+    /// The deliveries that are held, and those that the leader must still hear are worked on.
     work: Work,
-    /// Events that were settled and are not known to be durable, by the number of the delivery.
+    /// Events whose settlement is not known to be durable, by the number of the delivery.
     unconfirmed: BTreeMap<u64, Doubt>,
-    /// Events that were settled on streams that were lost since, and were not settled durably here afterwards.
+    /// Events that were settled on streams that are lost, and were not settled durably here afterwards.
     lost: Lost,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Driver {
 #[derive(Clone, Copy)]
 struct Doubt {
     position: u64,
-    /// True if it was to be parked.
+    /// True if the event was to be parked.
     parks: bool,
 }
 
@@ -85,7 +85,7 @@ impl Doubt {
     }
 }
 
-/// Events that were settled in vain, as far as is known, by their positions.
+/// The events that were settled in vain, as far as is known, by their positions.
 #[derive(Default)]
 struct Lost(BTreeMap<u64, Doubt>);
 
@@ -122,7 +122,7 @@ impl Driver {
         }
     }
 
-    /// Runs until the consumer is closed or dropped, or nothing can get better by waiting.
+    /// Runs until the consumer is closed or dropped, or waiting cannot help.
     pub(super) async fn run(mut self) {
         let mut rest = REST_MIN;
         loop {
@@ -159,7 +159,7 @@ impl Driver {
     }
 
     /// Hands out the error that ends the consumer when there is room for it, and stays until the consumer is closed or
-    /// dropped, to tell what was not kept.
+    /// dropped, to report the settlements that were not kept.
     async fn fail(mut self, problem: Problem) {
         let deliver = self.deliver.clone();
         let telling = async move {
@@ -171,7 +171,7 @@ impl Driver {
         }
     }
 
-    /// Waits for something while there is no stream: what is settled now belongs to an earlier one, and comes again.
+    /// Waits for a future while there is no stream: what is settled meanwhile came on a lost stream, and comes again.
     async fn meanwhile<F: Future>(&mut self, future: F) -> Result<F::Output, Over> {
         let mut future = pin!(future);
         loop {
@@ -221,11 +221,11 @@ impl Driver {
                     },
                     None => return Ended::Over(Over::Dropped),
                 },
-                // A settler that lives on keeps nobody: what it said so far was taken in.
+                // A remaining settler does not keep the consumer: its settlements so far were taken in.
                 () = deliver.closed() => return Ended::Over(Over::Dropped),
                 permit = stream.requests.reserve(), if tells => match permit {
                     Ok(permit) => permit.send(self.next_request()),
-                    // The messages will tell why.
+                    // The next message from the node gives the reason.
                     Err(_) => {
                         self.unsent.clear();
                         self.work.tell(usize::MAX);
@@ -235,8 +235,8 @@ impl Driver {
         }
     }
 
-    /// Asks other nodes first from now on. One that fell silent is not gone back to because others tell that it leads:
-    /// what it hands out may come through them.
+    /// Asks other nodes first from now on. A node that fell silent is not asked again because others name it as the
+    /// leader: its deliveries may come through them.
     fn leave_out(&self, address: &str, problem: &Problem) {
         let nodes = &self.client.shared.nodes;
         match problem.kind {
@@ -245,7 +245,7 @@ impl Driver {
         }
     }
 
-    /// Takes a message in; one that holds nothing is a sign of life.
+    /// Takes in a message; an empty one is a sign of life.
     fn hear(&mut self, message: ConsumeResponse) -> Result<(), Problem> {
         self.has_heard = true;
         for delivery in message.deliveries {
@@ -274,7 +274,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes in what the application says, and whatever else it has said: together that makes one message.
+    /// Takes in a message of the application, and all others that wait: together they make one request.
     fn take_in(&mut self, said: ConsumerMessage) -> Option<Over> {
         let mut said = Some(said);
         while let Some(next) = said {
@@ -314,7 +314,7 @@ impl Driver {
         ConsumeRequest { join: None, settlements, begun }
     }
 
-    /// Sends what is settled, leaves, and waits until all of it is durable.
+    /// Sends the settlements, leaves, and waits until all of them are durable.
     async fn close(mut self, stream: Stream, over: Over) {
         let Stream { requests, mut incoming } = stream;
         let deadline = self.client.deadline;
@@ -342,7 +342,7 @@ impl Driver {
         self.end_by(until, over).await;
     }
 
-    /// Tells whoever closes the consumer what was not kept, as far as that can be found out by then.
+    /// Reports the settlements that were not kept to the caller of `close`, as far as they can be found out by then.
     async fn end_by(mut self, until: Instant, over: Over) {
         let Over::Closed(reply) = over else { return };
         self.give_up_unconfirmed();
@@ -352,8 +352,8 @@ impl Driver {
         let _ = reply.send(self.kept());
     }
 
-    /// Takes out of what was lost what is settled by now: the leader kept it before it went, or another consumer has
-    /// settled it since. What was to be parked and is parked was kept too.
+    /// Removes from the lost events those that are settled by now: the leader kept the settlement before it went, or
+    /// another consumer has settled the event since. An event that was to be parked and is parked was kept too.
     async fn look_for_lost(&mut self) {
         let group = GroupRef::new(self.client.clone(), Ok(self.join.group.clone()));
         let positions: Vec<u64> = self.lost.0.keys().copied().collect();
@@ -396,7 +396,7 @@ impl Driver {
         Err(Problem::new(ErrorKind::Unavailable, Outcome::Unknown, message))
     }
 
-    /// The stream is lost: whatever came with it comes again.
+    /// Forgets the lost stream: all its deliveries come again.
     fn forget(&mut self) {
         self.current.stream.store(0, Ordering::Release);
         self.undelivered.clear();

@@ -1,4 +1,4 @@
-//! The deliveries that a consumer holds on its stream: which are worked on, and when more time is to be asked for.
+//! The deliveries that a consumer holds on its stream: which are worked on, and when more time is requested.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,28 +7,28 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// More time is asked for so many times within the timeout: a message that comes late does no harm.
+/// The number of requests for more time within one timeout: a message that comes late does no harm.
 const EXTENSIONS_PER_TIMEOUT: u32 = 3;
-/// More time is asked for no more often than this, whatever timeout a node tells.
+/// The shortest time between requests for more time, whatever timeout a node sends.
 const REST_MIN: Duration = Duration::from_millis(3);
 
-/// One delivery that is not settled.
+/// A delivery that is not settled.
 struct Held {
     has_lapsed: Arc<AtomicBool>,
     timeout: Duration,
-    /// When the work on it began.
+    /// The time at which the work on it began.
     begun: Option<Instant>,
-    /// When more time is asked for, unless it is settled before.
+    /// The time at which more time is requested, unless the delivery is settled before.
     extended_at: Option<Instant>,
 }
 
-/// All that is held on the stream that is open, by the numbers of the deliveries.
+/// All deliveries of the open stream that are not settled, by their numbers.
 pub(super) struct Work {
-    /// For so long since it began more time is asked for by itself.
+    /// The time after the beginning of the work during which more time is requested automatically.
     extended_up_to: Duration,
     held: BTreeMap<u64, Held>,
     extensions: BTreeSet<(Instant, u64)>,
-    /// The deliveries that are worked on, of which the leader is to be told.
+    /// The deliveries that are worked on, which is still to be reported to the leader.
     untold: BTreeSet<u64>,
 }
 
@@ -38,7 +38,7 @@ impl Work {
         Work { extended_up_to, held, extensions, untold }
     }
 
-    /// A delivery came; what tells whether it has lapsed.
+    /// Adds a new delivery. Returns the flag that shows whether it has lapsed.
     pub(super) fn give(&mut self, number: u64, timeout: Duration) -> Arc<AtomicBool> {
         let has_lapsed = Arc::new(AtomicBool::new(false));
         let (begun, extended_at) = (None, None);
@@ -47,7 +47,7 @@ impl Work {
         has_lapsed
     }
 
-    /// The work on a delivery begins, or goes on: its time begins anew.
+    /// Notes that the work on a delivery begins or continues: its time begins anew.
     pub(super) fn begin(&mut self, number: u64, now: Instant) {
         let Some(held) = self.held.get_mut(&number) else { return };
         self.untold.insert(number);
@@ -62,7 +62,7 @@ impl Work {
         }
     }
 
-    /// The group's timeout changed: more time is asked for in time for the new one.
+    /// Sets another timeout of the group, and requests more time early enough for it.
     pub(super) fn set_timeout(&mut self, timeout: Duration, now: Instant) {
         for (number, held) in &mut self.held {
             held.timeout = timeout;
@@ -78,7 +78,7 @@ impl Work {
         }
     }
 
-    /// Nothing more is to be told of a delivery.
+    /// Removes a delivery: nothing more is reported of it.
     pub(super) fn settle(&mut self, number: u64) {
         self.untold.remove(&number);
         if let Some(Held { extended_at: Some(at), .. }) = self.held.remove(&number) {
@@ -86,7 +86,7 @@ impl Work {
         }
     }
 
-    /// A delivery was taken back.
+    /// Removes a delivery that was taken back.
     pub(super) fn lapse(&mut self, number: u64) {
         if let Some(held) = self.held.get(&number) {
             held.has_lapsed.store(true, Ordering::Release);
@@ -94,7 +94,7 @@ impl Work {
         self.settle(number);
     }
 
-    /// The stream is lost, and all that came with it.
+    /// Removes all deliveries: their stream is lost.
     pub(super) fn clear(&mut self) {
         for held in std::mem::take(&mut self.held).into_values() {
             held.has_lapsed.store(true, Ordering::Release);
@@ -103,12 +103,12 @@ impl Work {
         self.untold.clear();
     }
 
-    /// When [`Work::extend`] has something to do next.
+    /// Returns the time at which [`Work::extend`] has something to do next.
     pub(super) fn next_extension(&self) -> Option<Instant> {
         self.extensions.first().map(|(at, _)| *at)
     }
 
-    /// Asks for more time for what is still worked on.
+    /// Requests more time for the deliveries that are still worked on.
     pub(super) fn extend(&mut self, now: Instant) {
         while let Some((at, number)) = self.extensions.first().copied().filter(|(at, _)| *at <= now)
         {
@@ -121,7 +121,7 @@ impl Work {
         self.untold.is_empty()
     }
 
-    /// Takes at most so many of those that are to be told.
+    /// Takes at most `count` of the deliveries that are still to be reported.
     pub(super) fn tell(&mut self, count: usize) -> Vec<u64> {
         let numbers: Vec<u64> = self.untold.iter().copied().take(count).collect();
         for number in &numbers {
@@ -131,12 +131,12 @@ impl Work {
     }
 }
 
-/// More time is asked for every so often.
+/// Returns the time between two requests for more time.
 fn rhythm(timeout: Duration) -> Duration {
     (timeout / EXTENSIONS_PER_TIMEOUT).max(REST_MIN)
 }
 
-/// True if more time may still be asked for then.
+/// Returns true if more time may still be requested at `at`.
 fn is_allowed(begun: Instant, at: Instant, extended_up_to: Duration) -> bool {
     begun.checked_add(extended_up_to).is_none_or(|last| at < last)
 }

@@ -144,7 +144,7 @@ impl Node {
         Node { address, members, sessions: opened, reads: asked, lists: listed, snapshots: put }
     }
 
-    /// Waits for the next session that is opened here, and tells it that leader.
+    /// Waits for the next session that is opened here, and sends it the address of the leader.
     pub(crate) async fn session(&mut self, leader: &str) -> Session {
         let session = self.sessions.recv().await.expect("the node lives");
         session.tell_leader(leader).await;

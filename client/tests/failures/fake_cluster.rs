@@ -1,4 +1,4 @@
-//! What a node says of its cluster, as the test has it.
+//! The fake node's answers about its cluster, as the test sets them.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use quorate_proto::wire::v1::cluster_server::Cluster;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-/// What a node answers when it is asked for its status; nothing at first.
+/// A fake node's answer to a request for its status, which the test sets.
 #[derive(Clone, Default)]
 pub(crate) struct Members {
     told: Arc<Mutex<Option<v1::StatusResponse>>>,
@@ -18,7 +18,7 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// From now on it belongs to this cluster, and these are the addresses of the members, its own first.
+    /// Sets the cluster of the node, and the addresses of the members, its own first.
     pub(crate) fn tell(&self, cluster: u8, addresses: &[&str]) {
         let member = |address: &&str| v1::NodeStatus {
             address: (*address).to_owned(),
@@ -31,12 +31,12 @@ impl Members {
         *self.told.lock().expect("no panic before") = Some(status);
     }
 
-    /// The tokens with which it was asked, in order.
+    /// Returns the tokens of the requests for its status, in order.
     pub(crate) fn tokens(&self) -> Vec<String> {
         self.tokens.lock().expect("no panic before").clone()
     }
 
-    /// Waits until it was asked so often.
+    /// Waits until its status was requested this many times.
     pub(crate) async fn until_asked(&self, times: usize) {
         let mut asked = self.asked.subscribe();
         asked.wait_for(|asked| *asked >= times).await.expect("the node lives");
@@ -71,7 +71,7 @@ impl Cluster for Members {
         Ok(Response::new(status))
     }
 
-    /// It does two chunks, and hangs.
+    /// Reports two chunks, and hangs.
     async fn scavenge(
         &self,
         _: Request<v1::ScavengeRequest>,

@@ -15,17 +15,17 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-/// So many events are parked in every group.
+/// The number of parked events in every group.
 pub(crate) const PARKED_MAX: u64 = 1_234;
 
-/// So many groups are listed, each in a message of its own …
+/// The number of listed groups, each in a message of its own …
 pub(crate) const GROUPS: usize = 8;
-/// … one after such a while.
+/// … and the time between two of these messages.
 pub(crate) const LISTED_EVERY: Duration = Duration::from_millis(100);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// A consumer that wants to join.
+/// A consumer that asks to join.
 pub(crate) struct Joining {
     pub(crate) join: v1::JoinGroup,
     requests: Streaming<v1::ConsumeRequest>,
@@ -33,7 +33,7 @@ pub(crate) struct Joining {
 }
 
 impl Joining {
-    /// Lets it in, and tells where the leader is.
+    /// Lets the consumer in, and sends it the address of the leader.
     pub(crate) async fn let_in(self, leader: &str) -> Seated {
         let Joining { requests, answers, .. } = self;
         let seated = Seated { requests, answers };
@@ -43,7 +43,7 @@ impl Joining {
         seated
     }
 
-    /// Does not.
+    /// Refuses the consumer.
     pub(crate) async fn refuse(self, status: impl Into<Status>) {
         let _ = self.answers.send(Err(status.into())).await;
     }
@@ -60,7 +60,7 @@ impl Seated {
         self.answers.send(Ok(message)).await.expect("the consumer listens");
     }
 
-    /// Gives it an event.
+    /// Delivers an event.
     pub(crate) async fn deliver(&self, number: u64, position: u64) {
         let event = v1::NewEvent {
             id: vec![position as u8; 16].into(),
@@ -80,13 +80,13 @@ impl Seated {
         self.tell(v1::ConsumeResponse { settled, lapsed, ..Default::default() }).await;
     }
 
-    /// Tells it that the group's timeout has changed.
+    /// Sends another timeout of the group.
     pub(crate) async fn set_timeout(&self, timeout_ms: u64) {
         let timeout_ms = Some(timeout_ms);
         self.tell(v1::ConsumeResponse { timeout_ms, ..Default::default() }).await;
     }
 
-    /// The next settlements; `None` when the consumer has left in order.
+    /// Returns the next settlements; `None` when the consumer has left in order.
     pub(crate) async fn settled(&mut self) -> Option<Vec<v1::Settlement>> {
         loop {
             let message = self.requests.message().await.expect("it is not lost")?;
@@ -96,7 +96,7 @@ impl Seated {
         }
     }
 
-    /// The numbers of the next deliveries that are told to be worked on.
+    /// Returns the numbers of the next deliveries that the consumer reports to work on.
     pub(crate) async fn begun(&mut self) -> Vec<u64> {
         loop {
             let message = self.requests.message().await.expect("it is not lost");
@@ -112,7 +112,7 @@ impl Seated {
         let _ = self.answers.send(Err(Status::unavailable("gone"))).await;
     }
 
-    /// Ends it in order.
+    /// Ends the stream in order.
     pub(crate) fn end(self) {}
 }
 
@@ -124,11 +124,11 @@ struct Service {
     made: Mutex<Bytes>,
 }
 
-/// A node, as the test sees it.
+/// A fake node, as the test uses it.
 pub(crate) struct GroupNode {
     pub(crate) address: String,
     joining: mpsc::UnboundedReceiver<Joining>,
-    /// The events that the group has settled and parked by now; none unless told.
+    /// The events that the group has settled and parked by now; empty until the test sets them.
     pub(crate) settled: Arc<Mutex<v1::FindSettledResponse>>,
     /// True if a list of groups never ends.
     pub(crate) list_hangs: Arc<Mutex<bool>>,
@@ -149,13 +149,13 @@ impl GroupNode {
         GroupNode { address, joining, settled, list_hangs }
     }
 
-    /// The next consumer that wants to join here.
+    /// Waits for the next consumer that asks to join here.
     pub(crate) async fn joining(&mut self) -> Joining {
         self.joining.recv().await.expect("the node lives")
     }
 }
 
-/// A client of these nodes.
+/// Returns a client of these nodes.
 pub(crate) fn client(nodes: &[&GroupNode]) -> Client {
     let endpoints = nodes.iter().map(|node| node.address.clone());
     Client::builder()
@@ -166,8 +166,8 @@ pub(crate) fn client(nodes: &[&GroupNode]) -> Client {
 }
 
 impl Service {
-    /// The first change is made, and its answer is lost; asked for again, it gets its first answer. No other change is
-    /// there to be made.
+    /// Makes the first change, and loses its answer; a repetition gets that answer. Any other change finds nothing to
+    /// change.
     fn change(&self, id: &Bytes, count: u64) -> Result<Response<v1::GroupDone>, Status> {
         let mut made = self.made.lock().expect("no panic");
         if made.is_empty() {
@@ -232,7 +232,7 @@ impl Groups for Service {
         no_use()
     }
 
-    /// The list takes its time, and that of a node that hangs never ends.
+    /// Lists the groups slowly; a node whose list hangs never ends it.
     async fn list_groups(
         &self,
         _: Request<v1::ListGroupsRequest>,

@@ -1,4 +1,4 @@
-//! How consumers tell what they work on, and how they ask for more time.
+//! Consumers report the events that they work on, and ask for more time.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use tokio::time::timeout;
 
 use crate::fake_groups::{GroupNode, Seated, client};
 
-/// Much longer than any of this takes.
+/// The longest time to wait: much longer than any of the tests takes.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Longer than it takes to see that nothing is said: the timeout that the node tells is 600 ms.
+/// The time after which no message is expected: longer than the timeout that the node sends, 600 ms.
 const SILENCE: Duration = Duration::from_secs(1);
 
 async fn next(consumer: &mut Consumer) -> Delivery {
@@ -122,7 +122,7 @@ async fn more_time_is_asked_for_in_the_rhythm_of_the_timeout_that_was_told_last(
     }
     let two = next(&mut consumer).await;
     assert_eq!(two.timeout, Duration::from_secs(600), "as it was told since it came");
-    // A third of ten minutes is longer than anybody waits here.
+    // A third of ten minutes is longer than any test here waits.
     seated.set_timeout(90).await;
     let mut times = 0;
     while times < 5 {

@@ -1,4 +1,4 @@
-//! How reads go on when the node that served them is lost.
+//! Reads go on when the node that served them is lost.
 
 use crate::fake::{Node, Read, client};
 use quorate_client::{ErrorKind, Query};

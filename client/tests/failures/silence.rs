@@ -1,4 +1,4 @@
-//! How reads, lists and feeds go on when a node is connected and does nothing, or fails again and again.
+//! Tests of reads, lists and feeds at a node that is connected and does nothing, or fails again and again.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use quorate_proto::wire::{LIFE_SIGN_EVERY, v1};
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 
-/// Much longer than any of this takes.
+/// The longest time to wait: much longer than any of the tests takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
@@ -23,7 +23,7 @@ async fn a_read_whose_node_falls_silent_goes_on_at_another() {
     let silent = first.read().await;
     point(&silent, 8, None).await;
     events(&silent, &[2]).await;
-    // It stays connected.
+    // The silent node stays connected.
     let read = timeout(PATIENCE, second.read()).await.expect("the silent node is given up");
     assert_eq!(read.request.after, 2);
     point(&read, 8, None).await;
@@ -139,7 +139,7 @@ async fn a_consumer_leaves_a_node_that_gives_no_sign_of_life() {
     consumer.try_next().await.expect("no error").expect("an event");
     silent.confirm(&[], &[]).await;
     let last_sign = Instant::now();
-    // It stays connected, and the other node tells that it leads.
+    // The silent node stays connected, and the other one names it as the leader.
     let joining = timeout(PATIENCE, other.joining()).await.expect("the silent node is given up");
     assert!(last_sign.elapsed() > LIFE_SIGN_EVERY * 2, "an idle group is not silent");
     let through = joining.let_in(&leader.address).await;
@@ -183,7 +183,7 @@ async fn a_scavenge_ends_when_its_node_is_connected_and_silent() {
 #[tokio::test]
 async fn a_list_of_groups_may_take_its_time_and_ends_by_its_deadline_when_nothing_comes() {
     let node = GroupNode::start().await;
-    // A third of the deadline, with what is allowed beyond it, is shorter than the list takes.
+    // A third of the deadline, and the extra time allowed beyond it, are shorter than the list takes.
     let deadline = Duration::from_secs(1);
     let client = fake_groups::client(&[&node]).with_deadline(deadline);
     let groups = timeout(PATIENCE, client.groups()).await.expect("it ends").expect("a list");

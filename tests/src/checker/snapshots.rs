@@ -57,7 +57,7 @@ fn read_of(
         return Ok(());
     }
     let known = history.snapshots.iter().filter(|put| put.request.stream == *stream);
-    // Of two at one version, the newer schema is kept. The schema of a newer version is not known.
+    // Between two at one version, the newer schema is kept. If a newer version is kept, its schema is unknown here.
     let known = known.filter_map(|put| {
         let (_, kept) = put.answer.filter(|(moment, kept)| *moment < invoked && *kept > deleted)?;
         let schema = if kept == put.request.version { put.request.schema } else { 0 };

@@ -1,4 +1,4 @@
-//! A consumer of the one group of a run: it settles what it is given, not always well, and notes it.
+//! A consumer of the one group of a run: it settles its events, not always well, and notes the settlements.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use super::trace::Trace;
 use crate::history::{Fate, Recorder};
 use crate::random::Random;
 
-/// The group.
+/// The name of the group.
 const GROUP: &str = "everybody";
-/// How long the nodes may take to answer a question.
+/// The deadline of the consumers' clients.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// How long a consumer may hold an event.
+/// The time that a consumer may hold an event.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// A consumer that asks for more time may hold an event for so long.
+/// The time that a consumer that asks for more time may hold an event.
 const EXTENDED_UP_TO: Duration = Duration::from_secs(10);
-/// So often that nothing is parked but what a consumer parks.
+/// The attempts before an event is parked: so many that only consumers park events.
 const ATTEMPTS: u32 = 100_000;
-/// How long it may take until all is settled once everything works again.
+/// The time in which everything must be settled once everything works again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One consumer.
+/// A consumer of the run.
 pub(super) struct Member {
     pub(super) number: u32,
     pub(super) strategy: Strategy,
@@ -35,7 +35,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Consumes until everybody else is done, and all is settled.
+    /// Consumes until all others are done, and everything is settled.
     pub(super) async fn run(mut self) -> turmoil::Result {
         self.phase.founded().await;
         let everywhere = connect(&self.addresses, false, DEADLINE);
@@ -68,10 +68,10 @@ impl Member {
         Ok(())
     }
 
-    /// Makes the group, whoever is first.
+    /// Creates the group, unless another consumer has done so.
     async fn create(&self, client: &Client) {
         self.recorder.history().share(self.strategy);
-        // A run is the same byte for byte, and the id stands in the log.
+        // The id stands in the log, and a run must be the same byte for byte.
         let id = EventId::from_bytes((u128::from(self.number) + 1).to_be_bytes()).expect("an id");
         let create = || {
             let group = client.group(GROUP).id(id);
@@ -104,7 +104,7 @@ impl Member {
                 tokio::time::sleep(Duration::from_millis(self.random.below(30))).await;
             }
             if std::mem::take(&mut is_slow) {
-                // It asks for more time, or passes for one that hangs.
+                // It asks for more time, or behaves as a consumer that hangs.
                 tokio::time::sleep(TIMEOUT + Duration::from_millis(self.random.below(2_000))).await;
                 let has_lapsed = delivery.has_lapsed();
                 self.trace.note("consumer", format_args!("{position}, lapsed: {has_lapsed}"));
@@ -121,7 +121,7 @@ impl Member {
         Ok(())
     }
 
-    /// In order, or as one that dies.
+    /// Leaves in order, or as a consumer that dies.
     async fn leave(&mut self, consumer: Consumer) {
         if self.random.chance(50) {
             let closing = tokio::time::timeout(DEADLINE, consumer.close()).await;
@@ -129,7 +129,7 @@ impl Member {
         }
     }
 
-    /// Whether all that there is is settled.
+    /// Returns true if everything in the log is settled.
     async fn is_settled(&self, client: &Client) -> bool {
         let newest = client.read(Query::everything()).backwards().limit(1).collect().await;
         let (Ok(newest), Ok(group)) = (newest, client.group(GROUP).show().await) else {

@@ -8,17 +8,17 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::trace::Trace;
 
-/// A consumer may hold an event for so long.
+/// The time that a consumer may hold an event.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// More time is asked for so often.
+/// The time between two requests for more time.
 const EXTENDED_EVERY: Duration = Duration::from_millis(300);
-/// Much longer than anything takes that is not to be waited for.
+/// The longest wait: much longer than anything that is expected to happen takes.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A leader may change in calm weather too, and takes what its consumers hold with it.
+/// The number of tries: a leader may change in calm weather too, and then its consumers lose their events.
 const TRIES: u32 = 3;
 
-/// A consumer that holds an event and asks for more time keeps it, beside one that has room; and loses it to that one
-/// when it asks no more. `number` tells groups of several runs of this from each other.
+/// Checks that a consumer that holds an event and asks for more time keeps it, though another one has room, and that
+/// the other one gets it when the first asks no more. `number` distinguishes the groups of several calls.
 pub(super) async fn hold(client: &Client, number: u32, trace: &Trace) -> Result<(), String> {
     let mut told = String::new();
     for number in (number * TRIES..).take(TRIES as usize) {
@@ -32,7 +32,7 @@ pub(super) async fn hold(client: &Client, number: u32, trace: &Trace) -> Result<
     Err(told)
 }
 
-/// An event that is held, by one of two consumers of a group.
+/// An event that one of two consumers of a group holds.
 struct Lease {
     holder: Consumer,
     held: Delivery,
@@ -40,10 +40,10 @@ struct Lease {
 }
 
 impl Lease {
-    /// Makes a group, and lets a consumer have its first event.
+    /// Creates a group, and lets a consumer take its first event.
     async fn take(client: &Client, number: u32) -> Result<Lease, String> {
         let told = |problem: Problem| problem.to_string();
-        // A run is the same byte for byte, and the id stands in the log.
+        // The id stands in the log, and a run must be the same byte for byte.
         let id = EventId::from_bytes((u128::from(number) << 64 | 1).to_be_bytes()).expect("an id");
         let group = client.group(format!("lease-{number}")).id(id);
         group.create(Query::everything()).timeout(TIMEOUT).send().await.map_err(told)?;
@@ -87,7 +87,7 @@ impl Lease {
         }
     }
 
-    /// Acknowledges what the other consumer was given; true if it is what the first one holds.
+    /// Acknowledges the other consumer's event. Returns true if the first consumer holds the same one.
     fn is_the_held_one(&self, given: &Result<Option<Delivery>, Problem>) -> Result<bool, String> {
         let given = given.as_ref().map_err(Problem::to_string)?;
         let given = given.as_ref().ok_or("the consumer ended")?;

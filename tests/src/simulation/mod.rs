@@ -1,10 +1,10 @@
 //! A whole cluster in one thread, from one seed: the node's own server, store and Raft log over a
 //! simulated network and disks in memory, clients that race, and a storm of faults.
 //!
-//! A run founds a cluster of three nodes and lets clients work while nodes lose power in the middle of
-//! a write and messages are lost, held and delayed. Then the weather calms down: every client must be
-//! served again at every node, all nodes must hold the same log, and [`crate::checker`] must find an
-//! order that explains all that clients saw. The same seed gives the same run, byte for byte.
+//! A run founds a cluster of three nodes and lets clients work while nodes lose power in the middle of a write and
+//! messages are lost, held and delayed. Then the faults end: every client must be served again at every node, all nodes
+//! must hold the same log, and [`crate::checker`] must find an order that explains everything that clients saw. The
+//! same seed gives the same run, byte for byte.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -46,16 +46,16 @@ pub use trace::Trace;
 const NODES: usize = 3;
 const CLIENT_PORT: u16 = 7701;
 const PEER_PORT: u16 = 7801;
-/// How far a stamp may be ahead of the true time: as far as an honest clock, a leader's leeway, and half of the
-/// longest round trip that counts.
+/// The largest lead of a stamp over the true time: that of an honest clock, a leader's leeway, and half of the longest
+/// round trip that counts.
 const AHEAD_US_MAX: i64 = node::HONEST_US as i64 + 5_000_000 + 500_000;
-/// A run that takes longer is stuck.
+/// The longest run: one that takes longer is stuck.
 const LONGEST: Duration = Duration::from_secs(180);
 
-/// A defect that is put back on purpose, to see that it is found.
+/// A defect that is put back on purpose, to test that it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
-    /// What is written to the Raft log is reported as durable although it is not.
+    /// Writes to the Raft log are reported as durable although they are not.
     AnswerBeforeSync,
     /// A repeated append is not recognized.
     NoRetryCheck,
@@ -63,52 +63,52 @@ pub enum Defect {
     RetryByVersion,
     /// A vote is not written to the Raft log.
     LostVote,
-    /// One replica decides otherwise about one append.
+    /// One replica decides another outcome of one append.
     FlippedOutcome,
-    /// What came after the leader looked is not held against an append's conditions.
+    /// Events that came after the leader looked do not violate an append's conditions.
     NoConditionCheck,
-    /// A reader that follows does not look at what was applied while it went from the store to what is live.
+    /// A follower does not check which events were applied while it went from the store to the live ones.
     NoSecondLook,
     /// The floor of a consumer group passes events that consumers still hold.
     FloorAhead,
     /// A consumer that asks for more time for an event does not get it.
     IgnoredExtension,
-    /// A leader stamps with its own clock, whatever the others show.
+    /// A leader stamps with its own clock, whatever the clocks of others show.
     RawClock,
-    /// A start does not ask how far the log must reach.
+    /// A node starts without asking how far its log must reach.
     NoReach,
 }
 
-/// One run.
+/// The plan of one run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Everything is drawn from it.
+    /// The seed of everything that is drawn.
     pub seed: u64,
-    /// What is broken on purpose.
+    /// The defect that is put back.
     pub defect: Option<Defect>,
-    /// Where the run is noted.
+    /// The trace in which the run is noted.
     pub trace: Trace,
 }
 
-/// A run in which all promises were kept.
+/// The report of a run in which all promises were kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Report {
-    /// What clients did and were told.
+    /// The checker's verdict on the requests and answers of the clients.
     pub verdict: Verdict,
-    /// What went wrong around them.
+    /// The faults during the run.
     pub faults: Counts,
-    /// Chunks that were written anew by scavenging, and events that left a disk by that.
+    /// The chunks that scavenging wrote anew, and the events that left a disk by that.
     pub scavenged: (u64, u64),
-    /// How long it took for those inside.
+    /// The simulated duration of the run.
     pub simulated: Duration,
 }
 
-/// Why a run is not what it should be.
+/// The reason why a run failed.
 #[derive(Clone, Debug)]
 pub enum Failed {
     /// A promise was broken.
     Broken(Vec<Anomaly>),
-    /// A name was registered by two appends, each of which had the condition that nobody has.
+    /// A name was registered by two appends, each of which had the condition that it is free.
     Twice(String),
     /// Two nodes, at least, led in a term.
     TwoLeaders {
@@ -117,11 +117,11 @@ pub enum Failed {
         /// The nodes, counted from 0.
         nodes: Vec<usize>,
     },
-    /// An event was stamped so many microseconds ahead of the true time.
+    /// An event was stamped this many microseconds ahead of the true time.
     Ahead(i64),
-    /// A node stopped that had no reason to.
+    /// A node stopped without a reason.
     Stopped(String),
-    /// A node started although its files were damaged while it was off, or did not say what to do about it.
+    /// A node started although its files were damaged while it was off, or stopped without advice about the damage.
     Overlooked(String),
     /// In calm weather the cluster did not serve, or did not agree.
     Stuck(String),
@@ -251,7 +251,7 @@ impl Run {
         Run { storm, storm_lasts, phase, lives, recorder, scavenges, stamps, replicas }
     }
 
-    /// Lets time pass until all clients are done; returns how much.
+    /// Lets time pass until all clients are done; returns the time that it took.
     fn live_through(&mut self, sim: &mut Sim<'_>) -> Result<Duration, Failed> {
         let mut storm_ends = None;
         loop {

@@ -18,18 +18,18 @@ use super::trace::Trace;
 use super::{CLIENT_PORT, Defect, PEER_PORT};
 use crate::random::Random;
 
-/// A log file: small, so that a run uses several and uses them again.
+/// The size of a log file: small, so that a run uses several and reuses them.
 const SEGMENT_BYTES: u64 = 256 * 1024;
 
-/// How far the clock of a node is off that is as it should be.
+/// The largest error of an honest clock, in either direction.
 pub(super) const HONEST_US: u64 = 2_000_000;
 
-/// Nodes that started, those that led, and those that stopped by themselves, and why.
+/// The starts, the leaders, and the deaths of the nodes, with their reasons.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lives {
     died: Rc<RefCell<Vec<(usize, String)>>>,
     started: Rc<RefCell<Vec<usize>>>,
-    /// By term.
+    /// The leaders of each term.
     leaders: Rc<RefCell<BTreeMap<u64, BTreeSet<usize>>>>,
 }
 
@@ -38,25 +38,25 @@ impl Lives {
         self.died.borrow_mut().push((node, why));
     }
 
-    /// The deaths since the last call.
+    /// Returns the deaths since the last call.
     pub(super) fn take(&self) -> Vec<(usize, String)> {
         std::mem::take(&mut *self.died.borrow_mut())
     }
 
-    /// A term with two leaders: it, and what they are counted as.
+    /// Returns a term with two leaders, if there is one, and the numbers of those nodes.
     pub(super) fn led_twice(&self) -> Option<(u64, Vec<usize>)> {
         let leaders = self.leaders.borrow();
         let (term, nodes) = leaders.iter().find(|(_, nodes)| nodes.len() > 1)?;
         Some((*term, nodes.iter().copied().collect()))
     }
 
-    /// The nodes that started since the last call.
+    /// Returns the nodes that started since the last call.
     pub(super) fn take_started(&self) -> Vec<usize> {
         std::mem::take(&mut *self.started.borrow_mut())
     }
 }
 
-/// A machine with the server on it. It is there before the first step, and again after each bounce.
+/// Adds a machine with the server on it, which starts before the first step, and again after each bounce.
 pub(super) fn add(
     sim: &mut Sim<'_>,
     number: usize,
@@ -67,7 +67,7 @@ pub(super) fn add(
 ) {
     let mut random = Random::new(seed);
     let machine = draw_machine(&mut random, skew);
-    // Little, so that who was away often needs a snapshot.
+    // Little is kept, so that a node that was away often needs a snapshot.
     let kept = *random.pick(&[0, 8 * 1024, 64 * 1024]);
     let starts = Cell::new(0);
     let owned = name.to_owned();
@@ -81,14 +81,14 @@ pub(super) fn add(
             let why = serve(host, options, number, &lives).await;
             trace.note(&name, format_args!("stops: {why}"));
             lives.note(number, why);
-            // What is left of the program is dropped when the machine is switched off.
+            // The remains of the program are dropped when the machine is switched off.
             std::future::pending().await
         };
         DeterministicRng::<TokioRuntime>::scope(seed, serving)
     });
 }
 
-/// Serves until the node cannot go on; returns why.
+/// Serves until the node cannot go on; returns the reason.
 async fn serve(host: SimulatedHost, options: ServerOptions, node: usize, lives: &Lives) -> String {
     let server = match Server::start(host, options).await {
         Ok(server) => server,
@@ -107,7 +107,7 @@ async fn serve(host: SimulatedHost, options: ServerOptions, node: usize, lives: 
         tokio::select! {
             biased;
             stopped = server.stopped() => return format!("{stopped:?}"),
-            // The server keeps the other end.
+            // The server keeps the other end, so this never fails.
             _ = status.changed() => {}
         }
     }
@@ -143,7 +143,7 @@ fn draw_machine(random: &mut Random, skew: Skew) -> Machine {
     }
 }
 
-/// The defect that is put back in this thread, for as long as this lives.
+/// Puts a defect back in this thread, until it is dropped.
 pub(super) struct PutBack;
 
 impl PutBack {

@@ -1,4 +1,4 @@
-//! Where nodes are known, where they are started, and addresses as people write them.
+//! The known addresses of nodes, the addresses they are started at, and addresses as people write them.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use quorate_tests::cluster::{Cluster, Node, PATIENCE, binary, json_lines, wait_f
 
 use super::{check, text};
 
-/// `quorate serve` as somebody types it.
+/// Returns the command `quorate serve` as a user types it.
 fn serve(data: &Path, node: &Node, more: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.arg("serve").arg("--data").arg(data).args(["--listen", &node.address]);
@@ -60,7 +60,7 @@ fn a_node_does_not_start_where_its_cluster_does_not_know_it() {
     let told = serve(&cold, &cluster.nodes[2], &[]).output().expect("it runs");
     check(&told, 1, "knows node 1 at");
 
-    // Where the old addresses lead to the new ones, that can be said, and is shown.
+    // An operator whose old addresses lead to the new ones can pass `--moved`, and the node shows it.
     let mut moved = serve(&data, &elsewhere, &["--moved"]);
     moved.stdout(Stdio::null()).stderr(Stdio::null());
     let _moved = Killed(moved.spawn().expect("it starts"));
@@ -132,7 +132,7 @@ fn founding_again_names_the_member_that_is_outside() {
     for advice in ["cluster add", "cluster join", "cluster remove"] {
         assert!(!text(&told.stderr).contains(advice), "there is no such command");
     }
-    // Alone it is told what to do; among others it is no reason to say that there is no cluster.
+    // Alone the node gives advice; among others it is no reason to report that there is no cluster.
     let status = ["cluster", "status", "--output", "text"];
     let alone = cluster.run(status.iter().copied().chain(["--node", &outside]));
     check(&alone, 0, &format!("quorate cluster init --endpoints {outside},…"));
@@ -161,7 +161,7 @@ fn what_begins_in_the_future_is_refused() {
     }
     let later = cluster.run(["group", "show", "later"]);
     assert!(!later.status.success(), "it was made");
-    // A read that ends passes nothing over, and tells where the log ended.
+    // A read that ends skips nothing, and reports the end of the log.
     for arguments in [&["read", "--after", "2"][..], &["read", "no-1", "--after", "1"]] {
         let mut text = cluster.command(arguments);
         let output = text.env("QUORATE_OUTPUT", "text").output().expect("it runs");

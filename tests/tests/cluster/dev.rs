@@ -121,7 +121,7 @@ fn dev_keeps_its_data_tells_of_a_dead_node_and_stops_them_all() {
     assert!(!pids.iter().any(|pid| is_alive(*pid)), "a node outlived dev");
     drop(dev);
 
-    // It is not told its ports again, and a node outlives that it can have no log.
+    // A second start needs no ports, and a node starts even if its log cannot be written.
     let log = folder.path().join("dev/node-1.log");
     fs::remove_file(&log).expect("there is a log");
     fs::create_dir(&log).expect("a folder in its place");

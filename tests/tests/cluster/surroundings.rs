@@ -1,4 +1,4 @@
-//! What is around a node: its log, its signals, the descriptors it may have, and who connects to it.
+//! The surroundings of a node: its log, its signals, the descriptors that it may have, and its connections.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -46,7 +46,7 @@ impl Alone {
     }
 
     fn found(&mut self) {
-        // The reader of its log goes as soon as there is nothing to be read any more.
+        // The reader of its log goes as soon as there is nothing more to read.
         drop(self.process.stderr.take());
         wait_for("a cluster", PATIENCE, || {
             let ended = self.process.try_wait().expect("it can be asked");
@@ -94,7 +94,7 @@ impl Drop for Alone {
     }
 }
 
-/// An output on which everything fails, as on a full disk.
+/// Returns an output on which every write fails, as on a full disk.
 fn full() -> Stdio {
     File::options().write(true).open("/dev/full").expect("/dev/full").into()
 }
@@ -117,7 +117,7 @@ fn a_node_whose_log_is_full_serves_on() {
 
 #[test]
 fn a_node_whose_log_is_a_pipe_that_is_full_serves_on() {
-    // The reader is there and reads nothing.
+    // The reader of the log exists but reads nothing.
     let mut node = Alone::start(Stdio::piped(), "dd if=/dev/zero bs=64k count=1 >&2 2>/dev/null");
     let _reader = node.process.stderr.take();
     node.found();
@@ -142,16 +142,16 @@ fn a_consumer_and_a_feed_that_cannot_speak_go_on() {
     assert!(ended.success(), "{ended}");
 }
 
-/// A connection of a client that says `said` and then nothing.
+/// Connects as a client that sends `said` and then nothing.
 fn connect(address: &str, said: &[u8]) -> TcpStream {
     let mut connection = TcpStream::connect(address).expect("connected");
-    // A node may have closed it already.
+    // The node may have closed the connection already.
     let _ = connection.write_all(said);
     connection.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     connection
 }
 
-/// Waits until the node closed the connection.
+/// Waits until the node has closed the connection.
 fn is_closed(mut connection: TcpStream) {
     let mut heard = Vec::new();
     if let Err(error) = connection.read_to_end(&mut heard) {
@@ -159,7 +159,7 @@ fn is_closed(mut connection: TcpStream) {
     }
 }
 
-/// The processor time that a process took so far, in hundredths of a second.
+/// Returns the processor time that a process has taken so far, in hundredths of a second.
 fn processor_time(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let fields = stat.rsplit(") ").next().expect("fields").split(' ');
@@ -178,7 +178,7 @@ fn silent_and_half_open_connections_cost_little_are_closed_and_keep_nobody_out()
     open.extend((0..20).map(|_| connect(&node.peer_address, preface)));
     open.extend((0..20).map(|_| connect(&node.address, preface)));
 
-    // Enough that the node makes files, while they are there.
+    // Enough data that the node creates files while the connections are open.
     let data = format!("\"{}\"", "x".repeat(30_000));
     for _ in 0..10 {
         check(&node.run(&["append", "order-2", "--type", "T", "--data", &data]), 0, "");

@@ -1,5 +1,5 @@
-//! Consumers of a group beside other programs: slow handlers, handlers that are not there, processes that handlers
-//! leave behind, signals, and readers that go.
+//! Consumers of a group beside other programs: slow handlers, missing handlers, processes that handlers leave behind,
+//! signals, and readers that go.
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
@@ -10,10 +10,10 @@ use std::time::Duration;
 use quorate_tests::cluster::{Cluster, PATIENCE, json_lines, wait_for};
 use serde_json::Value;
 
-/// Longer than any of this may take, and shorter than what handlers here would take if nobody ended them.
+/// Longer than any wait here may take, and shorter than the handlers would take if they were not ended.
 const SOON: Duration = Duration::from_secs(30);
 
-/// A cluster with so many events of the category `order`, each in a stream of its own.
+/// Starts a cluster with this many events of the category `order`, each in a stream of its own.
 fn cluster_of(events: usize) -> Cluster {
     let cluster = Cluster::start("64MiB");
     let lines: String = (1..=events)
@@ -74,7 +74,7 @@ fn one_slow_event_parks_no_other_and_is_ended_when_its_time_is_over() {
         "echo $QUORATE_POSITION >> {}; [ $QUORATE_POSITION = 2 ] && sleep 600; exit 0",
         log.display()
     );
-    // Twelve events, one of them twice; the window is wider than what runs at once.
+    // There are twelve events, and one is tried twice; the window is wider than the number of jobs.
     let consume = ["group", "consume", "slow", "--exec", &handler, "--limit", "13"];
     let jobs = ["--jobs", "2", "--window", "8"];
     let ended = end(spawn(&cluster, &[&consume[..], &jobs[..]].concat()));
@@ -91,7 +91,7 @@ fn one_slow_event_parks_no_other_and_is_ended_when_its_time_is_over() {
     let expected: Vec<u64> = [1, 2].into_iter().chain(2..=12).collect();
     assert_eq!(ran, expected, "each once, and the slow one twice");
 
-    // Work that takes longer than the timeout is done, if the consumer is told that it may.
+    // Work that takes longer than the timeout is finished if the consumer may take the time.
     cluster.must(["group", "create", "long", "--query", "category:order", "--timeout", "500ms"]);
     let consume = ["group", "consume", "long", "--exec", "sleep 2", "--run-time", "1m"];
     cluster.must(consume.iter().chain(&["--jobs", "4", "--limit", "4"]));
@@ -114,7 +114,7 @@ fn a_handler_that_cannot_be_run_ends_the_consumer_and_costs_no_event_anything() 
         let message = told(&ended);
         assert!(message.contains(&format!("exit code {code}")), "{message}");
     }
-    // No shell can be started either.
+    // The consumer also ends if the shell itself cannot be started.
     let mut command = cluster.command(["group", "consume", "typo", "--exec", "true"]);
     let ended = command.env("PATH", cluster.folder()).output().expect("it runs");
     assert_eq!(ended.status.code(), Some(1), "{}", told(&ended));
@@ -126,8 +126,8 @@ fn a_handler_that_cannot_be_run_ends_the_consumer_and_costs_no_event_anything() 
     cluster.check_logs();
 }
 
-/// A `PATH` on which `sh` checks what it is given, and cannot start any process: it says and does what that shell does
-/// then.
+/// Returns a `PATH` whose `sh` accepts every command but cannot start a process: it prints `says` and exits with
+/// `code`, as such a shell does.
 fn path_of_a_shell_that_cannot_fork(cluster: &Cluster, says: &str, code: u8) -> String {
     let folder = cluster.folder().join(format!("shell-{code}"));
     std::fs::create_dir(&folder).expect("a folder");
@@ -152,7 +152,7 @@ fn a_shell_that_cannot_fork_ends_the_consumer_and_the_same_exit_code_of_a_handle
         let progress = (&shown["floor"], &shown["failed"], &shown["parked"]);
         assert_eq!(progress, (&0.into(), &0.into(), &0.into()), "{shown}");
     }
-    // The exit code of a command is its own, whatever it says.
+    // The same exit code of the command is a failure of the handler, whatever it prints.
     for (handler, why) in [
         ("echo 'sh: 0: Cannot fork' >&2; exit 2", "sh: 0: Cannot fork"),
         ("exit 2", "exit code 2"),
@@ -187,7 +187,7 @@ fn what_a_handler_leaves_behind_holds_nobody_and_a_signal_ends_what_runs() {
     let cluster = cluster_of(3);
     create(&cluster, "left", &["--timeout", "2s"]);
     let pids = cluster.folder().join("pids");
-    // What is left holds standard error open, which the consumer reads.
+    // The remaining process holds standard error open, which the consumer reads.
     let handler = format!("sleep 600 > /dev/null & echo $! >> {}; exit 0", pids.display());
     let consume = ["group", "consume", "left", "--exec", &handler, "--limit", "3"];
     let ended = end(spawn(&cluster, &consume));

@@ -1,5 +1,5 @@
-//! A projection and a process manager on real processes are shown by `quorate progress`: how far they are, that they
-//! stopped, why they failed, and that they were started again.
+//! `quorate progress` shows a projection and a process manager on real processes: their progress, that they stopped,
+//! why they failed, and that they were started again.
 
 use quorate_app::process::{
     Cause, HandlerError as ReactionError, ProcessManager, ProcessRunner, Reaction, Trigger,
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-/// Takes every event but those of one type.
+/// Applies every event except those of one type.
 struct Count;
 
 impl Handler<MemoryModel<()>> for Count {
@@ -29,7 +29,7 @@ impl Handler<MemoryModel<()>> for Count {
     }
 }
 
-/// Starts an instance for each order, and can do nothing with what is poisoned.
+/// Starts an instance for each order, and fails at poisoned events.
 struct Shop;
 
 impl ProcessManager for Shop {
@@ -57,7 +57,7 @@ impl ProcessManager for Shop {
     }
 }
 
-/// What `quorate progress` says of one, once it says what is looked for.
+/// Waits until the line of `quorate progress` for a name satisfies `is_so`, and returns it.
 fn shown(cluster: &Cluster, name: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     wait_for(&format!("`{name}`"), PATIENCE, || {
         let lines = json_lines(&cluster.must(["progress", "--json"]));
@@ -102,7 +102,7 @@ fn a_projection_is_shown_with_its_position_its_lag_its_error_and_its_end() {
     let store = Memory::new();
     let running = setting.start_orders(&store, OnFailure::Stop);
     setting.append("order-1", "Placed");
-    // What does not match is looked at all the same: nothing is left to do.
+    // Events that do not match count as seen: nothing is left to do.
     let last = setting.append("bill-1", "Sent");
     runtime.block_on(running.reached(last, PATIENCE)).expect("it is looked at");
     let orders = shown(cluster, "orders", |line| line["position"] == last);
@@ -124,7 +124,7 @@ fn a_projection_is_shown_with_its_position_its_lag_its_error_and_its_end() {
     assert!(table.contains("failed") && table.contains("a poisoned event"), "{table}");
     runtime.block_on(running.wait()).expect_err("it failed");
 
-    // The one that failed is shown until it is started again.
+    // The failed projection is shown until it is started again.
     let running = setting.start_orders(&store, OnFailure::Park);
     let orders = shown(cluster, "orders", |line| line["state"] != "failed");
     assert_eq!(orders.get("error"), None, "{orders}");

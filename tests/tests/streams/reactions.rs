@@ -1,5 +1,5 @@
-//! A process manager and a sink on real processes, while they and the leader are killed: each reaction once,
-//! and each event delivered in the order of its stream.
+//! A process manager and a sink on real processes, while they and the leader are killed: each reaction is
+//! made once, and each event is delivered in the order of its stream.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,18 +12,18 @@ use quorate_tests::cluster::{Cluster, PATIENCE, wait_for};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-/// How many orders there are; each third is paid.
+/// The number of orders; every third is paid.
 const ORDERS: u64 = 150;
-/// How long an order may stay unpaid.
+/// The time in which an order must be paid.
 const PAYMENT_TIME: Duration = Duration::from_secs(3);
-/// How many runners of the manager there are at once.
+/// The number of runners of the manager at once.
 const RUNNERS: usize = 2;
-/// How often one of them is killed.
+/// The number of times that one of them is killed.
 const KILLS: usize = 12;
-/// What the sink cannot take.
+/// The number of the order whose event the sink refuses.
 const POISON: u64 = 7;
 
-/// Ships what is paid, and cancels what is not.
+/// Ships paid orders, and cancels unpaid ones.
 struct Shop;
 
 impl ProcessManager for Shop {
@@ -96,7 +96,7 @@ fn each_reaction_takes_place_once_while_managers_and_the_leader_are_killed() {
     for kill in 0..KILLS {
         let some = numbers.by_ref().take(usize::try_from(ORDERS).expect("small") / KILLS + 1);
         runtime.block_on(place_and_pay(&client, some));
-        // Wherever it is at the moment, it goes no further.
+        // The runner stops wherever it is at the moment.
         let place = kill % RUNNERS;
         runners[place].abort();
         runners[place] = start();
@@ -126,13 +126,13 @@ fn each_reaction_takes_place_once_while_managers_and_the_leader_are_killed() {
     }
 }
 
-/// Exactly one acceptance and one end, and the right end.
+/// Checks that an order has exactly one acceptance and one end, and the right end.
 fn check(number: u64, events: &[RecordedEvent]) {
     let of =
         |kind: &str| events.iter().filter(|event| event.kind.as_str() == kind).collect::<Vec<_>>();
     let (shipped, cancelled) = (of("Shipped").len(), of("Cancelled").len());
     assert_eq!((of("Accepted").len(), shipped + cancelled), (1, 1), "order {number}: {events:?}");
-    // A payment that took long, because the leader was killed under it, may have come too late.
+    // A payment that took long, because the leader was killed meanwhile, may have come too late.
     let waited = |paid: &RecordedEvent| paid.recorded_at.0 - of("Placed")[0].recorded_at.0;
     match of("Paid").first() {
         None => assert_eq!(cancelled, 1, "order {number} is not paid: {events:?}"),
@@ -143,7 +143,7 @@ fn check(number: u64, events: &[RecordedEvent]) {
     }
 }
 
-/// Notes what it is given.
+/// Notes the events that it gets.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<BTreeMap<String, Vec<u64>>>>);
 
@@ -205,12 +205,12 @@ fn a_sink_gets_every_event_in_the_order_of_its_stream_while_the_leader_is_killed
         (delivered == all).then_some(())
     });
     stop.send(()).expect("it runs");
-    // It was not told what became of what it settled while the leader died.
+    // It may not know the outcome of its settlements while the leader died.
     if let Err(problem) = runtime.block_on(kept).expect("no panic") {
         assert_eq!(problem.outcome, Outcome::Unknown, "{problem:?}");
     }
     for (stream, versions) in notes.all() {
-        // What was under way at a kill comes again: then the whole rest of the stream does, in order.
+        // The events under way at a kill come again: then the whole rest of the stream does, in order.
         let goes_on = |pair: &[u64]| pair[1] <= pair[0] + 1;
         assert!(versions.windows(2).all(goes_on) && versions[0] == 1, "{stream}: {versions:?}");
     }
@@ -251,7 +251,7 @@ fn a_sink_keeps_an_event_for_longer_than_the_timeout_of_its_group_and_delivers_i
     let creating = group.create(Query::category("order")).timeout(SLOW_TIMEOUT).attempts(1);
     runtime.block_on(creating.send()).expect("it is created");
     let slow = Slow::default();
-    // The events go to the first; the second of a stream waits for the other, and its time runs meanwhile.
+    // The first consumer gets the events; the second of a stream waits for the other while its time runs.
     let runners: Vec<_> = (0..2)
         .map(|number| {
             let (stop, stopped) = oneshot::channel::<()>();

@@ -16,12 +16,12 @@ use crate::process::log::{
 use crate::process::record::{DUE, PARKED, REACTED};
 use crate::status::Board;
 
-/// How long to wait after trouble that may pass by itself: twice as long each time …
+/// The rest after trouble that may pass by itself; it doubles each time …
 const REST_MIN: Duration = Duration::from_millis(100);
 /// … up to this.
 const REST_MAX: Duration = Duration::from_secs(5);
 
-/// The cluster as a manager's log. That something is tried again is told on the manager's board.
+/// The cluster as a manager's log. The manager's board shows that something is tried again.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
     pub(crate) board: Arc<Board>,
@@ -103,12 +103,12 @@ impl Log for Cluster {
     }
 }
 
-/// What a manager follows: what it reacts to and, in the same order, what it made of it.
+/// Returns the query for everything that a manager follows: its triggers and, in the same order, its reactions.
 fn everything(interest: &Interest) -> Query {
     interest.source.clone().or(Query::category(&interest.manager))
 }
 
-/// Sends a commit as it is.
+/// Sends a commit.
 async fn send(client: &Client, commit: &Commit) -> Result<Done, AppendError> {
     let mut transaction = client.transaction();
     for write in &commit.writes {
@@ -120,8 +120,8 @@ async fn send(client: &Client, commit: &Commit) -> Result<Done, AppendError> {
     transaction.commit().await
 }
 
-/// Trouble after which an append may still come to be, or why it does not. An append that was refused can be sent
-/// again as it is: its events have ids.
+/// Returns the trouble after which an append may still succeed, or the reason why it cannot. An append that was refused
+/// can be sent again as it is: its events have ids.
 fn passing(error: AppendError) -> Result<AppendError, Refusal> {
     match error {
         AppendError::Conflict(conflict) => Err(Refusal::Conflict(conflict)),
@@ -136,7 +136,7 @@ fn passing(error: AppendError) -> Result<AppendError, Refusal> {
 }
 
 impl Cluster {
-    /// Does something until it succeeds, or fails in a way that does not pass by itself.
+    /// Tries a call again until it succeeds, or fails in a way that does not pass by itself.
     async fn patiently<T, F: Future<Output = Result<T, Problem>>>(
         &self,
         what: &str,
@@ -158,7 +158,7 @@ impl Cluster {
     }
 }
 
-/// Trouble that shows on a board until what was tried again is over.
+/// Trouble that a board shows until the call that is tried again has ended.
 struct Trouble<'a> {
     board: &'a Board,
     is_told: bool,

@@ -1,4 +1,4 @@
-//! How a process manager is run.
+//! The runner of a process manager, and its settings.
 
 use std::future::{Future, pending};
 use std::num::NonZeroUsize;
@@ -16,22 +16,22 @@ use crate::process::running::Running;
 use crate::report::Reports;
 use crate::status::{Board, State};
 
-/// How long the last bookmark may take when a runner is stopped.
+/// The time for the last bookmark when a runner is stopped.
 const NOTE_TIME: Duration = Duration::from_secs(5);
 
-/// What to do with a trigger that nothing can follow from: the handler fails, or what it wants is refused.
+/// The action on a trigger that cannot be settled: its handler fails, or its reaction is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Ends with an error. Running the manager again begins with that trigger.
+    /// Ends with an error. The manager begins with the same trigger when it is run again.
     #[default]
     Stop,
-    /// Records it in the instance's stream, as a `ProcessParked` with the reason, and goes on with the next.
+    /// Records the trigger in the instance's stream, as a `ProcessParked` with the reason, and goes on with the next.
     /// It is not tried again: a due time counts as fired.
     Park,
 }
 
-/// Runs a process manager. Several may run the same one at once, in one process or in many: each reaction
-/// comes to be once. It is no faster so; it goes on while one of them runs.
+/// Runs a process manager. Several runners may run the same one at once, in one process or in many: each reaction is
+/// made once. They are no faster than one; the manager keeps running while one of them does.
 #[must_use = "nothing runs before `run`"]
 pub struct ProcessRunner<M> {
     client: Client,
@@ -41,7 +41,7 @@ pub struct ProcessRunner<M> {
 
 opaque_debug!(ProcessRunner<M>);
 
-/// How a manager is run.
+/// The settings of a runner.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) clock: Arc<dyn Clock>,
@@ -51,7 +51,7 @@ pub(crate) struct Settings {
     pub(crate) bookmark_every: u64,
     pub(crate) idle: Duration,
     pub(crate) kept_max: NonZeroUsize,
-    /// Where it shows how far it is.
+    /// The board that shows the manager's progress.
     pub(crate) board: Arc<Board>,
 }
 
@@ -71,46 +71,45 @@ impl Default for Settings {
 }
 
 impl<M: ProcessManager> ProcessRunner<M> {
-    /// Runs that manager on that cluster.
+    /// Creates a runner of this manager on this cluster.
     pub fn new(client: Client, manager: M) -> ProcessRunner<M> {
         ProcessRunner { client, manager, settings: Settings::default() }
     }
 
-    /// Reacts only to what comes after this position, if the manager never ran before; 0 unless told: the
-    /// whole log.
+    /// Reacts only to events after this position, if the manager never ran before; 0, the whole log, by default.
     pub fn after(mut self, position: u64) -> ProcessRunner<M> {
         self.settings.first = position;
         self
     }
 
-    /// What to do where nothing can follow from a trigger; to stop unless told.
+    /// Sets the action on a trigger that cannot be settled; stopping by default.
     pub fn on_failure(mut self, on_failure: OnFailure) -> ProcessRunner<M> {
         self.settings.on_failure = on_failure;
         self
     }
 
-    /// How often the handler is asked about one trigger while expectations on other streams than the
-    /// instance's own are not met, before that counts as a failure; 10 unless told, at least 1.
+    /// Sets how often the handler is called for one trigger while expectations on streams other than the instance's own
+    /// are not met, before that counts as a failure; 10 by default, at least 1.
     pub fn attempts(mut self, attempts: u32) -> ProcessRunner<M> {
         self.settings.conflicts_max = attempts.max(1);
         self
     }
 
-    /// After how many events a bookmark is written; 1,000 unless told. One is also written when there has
-    /// been nothing to do for 5 seconds, and at a stop.
+    /// Sets the number of events after which a bookmark is written; 1,000 by default. A bookmark is also written after
+    /// 5 seconds without an event, and at a stop.
     pub fn bookmark_every(mut self, events: u64) -> ProcessRunner<M> {
         self.settings.bookmark_every = events.max(1);
         self
     }
 
-    /// Of how many instances the newest record is kept in memory; 10,000 unless told. Others are read when
+    /// Sets the number of instances whose newest record is kept in memory; 10,000 by default. The others are read when
     /// they are needed.
     pub fn instances_kept(mut self, instances: NonZeroUsize) -> ProcessRunner<M> {
         self.settings.kept_max = instances;
         self
     }
 
-    /// By which clock due times are judged; this machine's unless told.
+    /// Sets the clock by which due times are judged; this machine's by default.
     pub fn clock(mut self, clock: impl Clock) -> ProcessRunner<M> {
         self.settings.clock = Arc::new(clock);
         self
@@ -121,13 +120,13 @@ impl<M: ProcessManager> ProcessRunner<M> {
         self.run_until(pending()).await
     }
 
-    /// Runs until `stop` is ready, then notes how far it is; it stops also while it waits for the cluster.
+    /// Runs until `stop` is ready, then writes a bookmark; it also stops while it waits for the cluster.
     ///
     /// # Errors
-    /// `Name` if the manager's name is none; `Stuck` as [`OnFailure`] says; `Unreadable` if its own streams
-    /// hold what it does not know; `Refused` if its query is invalid. Trouble that may pass by itself, a lost
-    /// connection or a change of leader, is no error: it goes on when that is over. The error is logged too, for
-    /// a task whose result nobody looks at.
+    /// `Name` if the manager's name breaks the rules; `Stuck` as [`OnFailure`] describes; `Unreadable` if its own
+    /// streams hold a record that it cannot read; `Refused` if its query is invalid. Trouble that may pass by itself, a
+    /// lost connection or a change of leader, is no error: the runner waits until it is over. The error is logged too,
+    /// for a task whose result is not read.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ProcessError> {
         let name = self.manager.name().to_owned();
         let board = Arc::clone(&self.settings.board);
@@ -158,7 +157,7 @@ impl<M: ProcessManager> ProcessRunner<M> {
             error = running.go() => Err(error),
             () = stop => Ok(()),
         }?;
-        // Without it the next run only begins a little earlier.
+        // Without this bookmark the next run only begins a little earlier.
         tokio::time::timeout(NOTE_TIME, running.note()).await.unwrap_or(Ok(()))
     }
 }

@@ -14,14 +14,13 @@ use crate::process::manager::{Cause, Due, ProcessManager, Trigger};
 use crate::process::record::Known;
 use crate::process::runner::{OnFailure, Settings};
 
-/// How many events are read at once where the log is not followed.
+/// The number of events in one page, where the log is read and not followed.
 const PAGE: u64 = 64;
-/// The longest sleep while something is outstanding: a clock that jumps is noticed by then.
+/// The longest sleep while a due time is outstanding: a clock that jumps is noticed by then.
 const CLOCK_TRUSTED: Duration = Duration::from_secs(1);
-/// How long to wait before a trigger is tried again after a conflict on another stream; doubled with each
-/// attempt.
+/// The rest before a trigger is tried again after a conflict on another stream; it doubles with each attempt.
 const REST: Duration = Duration::from_millis(20);
-/// The longest wait before another attempt.
+/// The longest rest before another attempt.
 const REST_MAX: Duration = Duration::from_secs(2);
 
 /// A manager at work.
@@ -29,7 +28,7 @@ const REST_MAX: Duration = Duration::from_secs(2);
 /// Invariants:
 /// - Everything of interest up to `handled` is handled: whatever follows from it is in the log.
 /// - Nothing fires before everything is handled that was acknowledged before the moment at which it is due.
-/// - It may be dropped at any point: what it knows is in the log, and what it does not finish did not happen.
+/// - It may be dropped at any point: everything that it knows is in the log, and unfinished work leaves nothing behind.
 pub(crate) struct Running<'a, M, L> {
     log: &'a L,
     manager: &'a M,
@@ -38,13 +37,13 @@ pub(crate) struct Running<'a, M, L> {
     instances: Instances,
     bookmarks: Bookmarks,
     handled: u64,
-    /// Whether everything that was there at the start was seen: nothing fires before.
+    /// True once everything that was in the log at the start was seen: nothing fires before.
     is_current: bool,
-    /// When something was handled last.
+    /// The time at which something was last handled.
     busy_at: Instant,
 }
 
-/// What came of trying to append a decision.
+/// The result of the attempt to append a decision.
 enum Tried {
     Settled,
     Again,
@@ -53,7 +52,7 @@ enum Tried {
 }
 
 impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
-    /// Finds out where the manager is, and what is outstanding.
+    /// Finds the position that the manager has reached, and the outstanding due times.
     pub(crate) async fn begin(
         log: &'a L,
         manager: &'a M,
@@ -101,7 +100,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         }
     }
 
-    /// Writes a bookmark if there is anything to note.
+    /// Writes a bookmark if there is progress to note.
     pub(crate) async fn note(&mut self) -> Result<(), ProcessError> {
         if !self.bookmarks.is_behind(self.handled) {
             return Ok(());
@@ -112,7 +111,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         self.bookmarks.write(self.log, bookmark).await
     }
 
-    /// Finds what was outstanding when the bookmark was written, and what came since.
+    /// Finds the due times that were outstanding when the bookmark was written, and those that came since.
     async fn find_due(&mut self, after: u64) -> Result<(), ProcessError> {
         let mut stretch = Stretch { after, before: None, limit: PAGE };
         loop {
@@ -147,13 +146,13 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         Ok(())
     }
 
-    /// Everything of interest up to a position is handled.
+    /// Notes that everything of interest up to a position is handled.
     fn is_through(&mut self, position: u64) {
         self.handled = self.handled.max(position);
         self.settings.board.moved(0, self.handled, 0);
     }
 
-    /// Handles an event of interest, whatever it is.
+    /// Handles an event of interest, of any kind.
     async fn handle(&mut self, event: RecordedEvent) -> Result<(), ProcessError> {
         let position = event.position;
         if position <= self.handled {
@@ -180,7 +179,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         Ok(())
     }
 
-    /// Takes in an event of one of the manager's own instances; says whether it is one.
+    /// Takes in an event of one of the manager's own instances. Returns false if the event is not one.
     fn take_in_own(&mut self, event: &RecordedEvent) -> Result<bool, ProcessError> {
         match decide::instance_of(self.manager.name(), event.stream.as_str()) {
             Some(instance) => self.instances.take_in(&instance, event).map(|()| true),
@@ -192,7 +191,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         self.instances.next_due().is_some_and(|next| next <= self.settings.clock.now())
     }
 
-    /// When there is something to do, if no event comes before.
+    /// Returns the time at which there is something to do if no event comes before.
     fn wake_at(&self) -> Instant {
         let mut longest = match self.bookmarks.is_behind(self.handled) {
             true => (self.busy_at + self.settings.idle).saturating_duration_since(Instant::now()),
@@ -208,7 +207,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         Instant::now() + longest
     }
 
-    /// Nothing came for a while.
+    /// Writes a bookmark if nothing came for long enough.
     async fn rest(&mut self) -> Result<(), ProcessError> {
         match Instant::now() >= self.busy_at + self.settings.idle {
             true => self.note().await,
@@ -216,13 +215,13 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         }
     }
 
-    /// Fires what is due now, after everything is handled that was acknowledged before now.
+    /// Fires the due times that have come, after everything that was acknowledged before now is handled.
     async fn fire(&mut self) -> Result<(), ProcessError> {
         let now = self.settings.clock.now();
         self.catch_up().await?;
         while let Some((instance, key)) = self.instances.due().due_by(now) {
             let known = self.instances.known(self.log, &instance, self.handled).await?;
-            // The record may be newer than what was told of it: another runner may have moved the time.
+            // The record may be newer than the due times seen here: another runner may have moved the time.
             let Some(due) = due_of(known, &key).filter(|due| due.at <= now) else {
                 self.instances.forget(&instance);
                 continue;
@@ -236,7 +235,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         Ok(())
     }
 
-    /// Handles everything that is in the log by now. What the feed hands out of it later is passed over.
+    /// Handles everything that is in the log by now; the feed's later copies of it are skipped.
     async fn catch_up(&mut self) -> Result<(), ProcessError> {
         let mut stretch = Stretch { after: self.handled, before: None, limit: PAGE };
         loop {
@@ -255,13 +254,13 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         }
     }
 
-    /// Decides what follows from a trigger and appends it, until that is settled.
+    /// Decides the reaction to a trigger and appends it, again and again until the trigger is settled.
     async fn settle(&mut self, mut trigger: Trigger<'_>) -> Result<(), ProcessError> {
         let mut conflicts = 0;
         let instance = trigger.instance;
         if let Err(invalid) = check_instance(self.manager.name(), instance) {
             let stuck = stuck(&trigger, invalid.to_string());
-            // It has no stream that the reason could be recorded in.
+            // The instance has no stream in which the reason could be recorded.
             tracing::warn!(error = %stuck, "passed over");
             return match self.settings.on_failure {
                 OnFailure::Stop => Err(stuck),
@@ -315,7 +314,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
                 Ok(Tried::Conflict(conflict))
             }
             Err(Refusal::Conflict(_) | Refusal::Forgotten) => {
-                // Somebody else reacted: it may be settled by now, and if not, more is known.
+                // Another runner reacted: the trigger may be settled by now, and if not, its record is news.
                 self.instances.forget(instance);
                 Ok(Tried::Again)
             }
@@ -334,7 +333,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         }
     }
 
-    /// Nothing can follow from a trigger: parks it, or stops.
+    /// Parks a trigger that cannot be settled, or stops.
     async fn give_up(&mut self, trigger: Trigger<'_>, reason: String) -> Result<(), ProcessError> {
         let instance = trigger.instance;
         if self.settings.on_failure == OnFailure::Stop {
@@ -367,7 +366,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         }
     }
 
-    /// Why nothing could be decided, if that can be parked.
+    /// Returns the reason why nothing could be decided, if the trigger can be parked.
     fn reason(&self, trigger: &Trigger<'_>, undecided: Undecided) -> Result<String, ProcessError> {
         match undecided {
             Undecided::State(_) => Err(stuck(trigger, undecided.to_string())),
@@ -376,7 +375,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
     }
 }
 
-/// What is due in an instance under that key.
+/// Returns the outstanding due time of an instance under this key.
 fn due_of(known: &Known, key: &str) -> Option<Due> {
     let (_, outstanding) = known.outstanding().find(|(outstanding, _)| *outstanding == key)?;
     Some(Due {
@@ -387,18 +386,18 @@ fn due_of(known: &Known, key: &str) -> Option<Due> {
     })
 }
 
-/// Whether an expectation on that stream was not met.
+/// Returns true if an expectation on this stream was not met.
 fn names(conflict: &Conflict, stream: &str) -> bool {
     conflict.failures.iter().any(|failure| failure.stream.as_str() == stream)
 }
 
-/// A manager's name is a whole category of users' streams.
+/// Checks that a manager's name can be a whole category of users' streams.
 pub(crate) fn check_name(name: &str) -> Result<(), ProcessError> {
     check_instance(name, "instance")
         .map_err(|why| ProcessError::Name { name: name.to_owned(), why })
 }
 
-/// An instance's stream is one that users may have, in the category of the manager.
+/// Checks that an instance's stream is one that users may have, in the category of the manager.
 fn check_instance(manager: &str, instance: &str) -> Result<(), Invalid> {
     let stream = StreamName::new(decide::stream_of(manager, instance))?;
     match stream.category() == manager && !stream.is_system() {

@@ -10,11 +10,11 @@ use tokio::sync::watch;
 use super::Projection;
 use crate::status::{State, Status};
 
-/// How often it is drawn.
+/// The time between two drawings of the bar.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Shows the bar whenever the projection is behind, if that was asked for; it never ends. Where standard error is no
-/// terminal nothing is drawn.
+/// Shows the bar whenever the projection is behind, if that was requested; it never ends. Nothing is drawn if standard
+/// error is no terminal.
 pub(super) async fn show<S, H>(
     projection: &Projection<S, H>,
     status: watch::Receiver<Status>,
@@ -35,7 +35,7 @@ pub(super) async fn show<S, H>(
     }
 }
 
-/// A bar that is there until it is dropped.
+/// A bar that is shown until it is dropped.
 struct Bar(ProgressBar);
 
 impl Bar {
@@ -46,7 +46,7 @@ impl Bar {
             bar.set_style(style);
         }
         bar.set_prefix(name.to_owned());
-        // The estimate is one of what is still to come, not of what was there before the start.
+        // The estimate counts only the rest of the work, not the part before the start.
         bar.set_position(position);
         bar.reset_eta();
         Bar(bar)

@@ -1,16 +1,16 @@
-//! Why a projection ended, or did not do what it was asked for.
+//! The errors of a projection.
 
 use quorate_client::{Invalid, Problem};
 
 use super::store::{BoxError, StoreError};
 use crate::status::State;
 
-/// Why a projection ended, or did not do what it was asked for.
+/// The reason why a projection ended, or did not do what was requested.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError {
-    /// An event cannot be applied. The model holds everything before it; the projection goes on with it when it is
-    /// started again, with a handler that can.
+    /// An event cannot be applied. The model holds everything before it; the projection begins with this event when it
+    /// is started again, with a handler that can apply it.
     #[error(
         "projection `{projection}` stopped at position {position} (`{stream}` version {version}, type `{kind}`), \
          tried {attempts} times: {source}"
@@ -18,35 +18,35 @@ pub enum ProjectionError {
     Handler {
         /// The projection.
         projection: String,
-        /// The event.
+        /// The position of the event.
         position: u64,
         /// Its stream.
         stream: String,
-        /// Its place there.
+        /// Its version in the stream.
         version: u64,
         /// Its type.
         kind: String,
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
-        /// What the handler said.
+        /// The handler's error.
         #[source]
         source: BoxError,
     },
-    /// The model could not be set up; nothing of it is there.
+    /// The model could not be set up; nothing of it is stored.
     #[error("the model of projection `{projection}` cannot be set up: {source}")]
     SetUp {
         /// The projection.
         projection: String,
-        /// What the handler said.
+        /// The handler's error.
         #[source]
         source: BoxError,
     },
-    /// Another process runs the projection, or took it over; what this one had not committed is undone.
+    /// Another process runs the projection, or took it over; uncommitted changes of this one are undone.
     #[error("another process runs projection `{projection}` (`{owner}`); this one does not")]
     RunsElsewhere {
         /// The projection.
         projection: String,
-        /// The other's mark.
+        /// The mark of the other process.
         owner: String,
     },
     /// The model was made by another definition (version, query, cluster): it has to be rebuilt.
@@ -57,12 +57,12 @@ pub enum ProjectionError {
     Changed {
         /// The projection.
         projection: String,
-        /// What the model was made by.
+        /// The definition that the model was made by.
         stored: String,
-        /// What it is now.
+        /// The current definition.
         told: String,
     },
-    /// The partitions are not at one position, and the key that they were made by is not known any more.
+    /// The partitions are at different positions, and the key that shared the events is not known any more.
     #[error(
         "projection `{projection}` cannot go from partitions {stored} to {told}: they stand at different positions, \
          and what shares the events among them has changed; rebuild it, or let it run as it was until it is idle"
@@ -70,13 +70,13 @@ pub enum ProjectionError {
     Partitions {
         /// The projection.
         projection: String,
-        /// How events were shared.
+        /// The partitioning that is stored.
         stored: String,
-        /// How they are to be.
+        /// The partitioning that is set now.
         told: String,
     },
-    /// The model holds events that the cluster's log does not: what is appended next would be passed over. Data of the
-    /// cluster was lost, say, and came back from an older copy.
+    /// The model holds events that the cluster's log does not: the next appended events would be skipped. For example,
+    /// data of the cluster was lost, and restored from an older copy.
     #[error(
         "the bookmark of projection `{projection}` is {bookmark}, ahead of the cluster's log: find out what the log \
          lost, and rebuild the model; {source}"
@@ -90,40 +90,40 @@ pub enum ProjectionError {
         #[source]
         source: Problem,
     },
-    /// Too many events are parked: more could not be told apart from a broken handler.
+    /// Too many events are parked: that many point to a broken handler.
     #[error("projection `{projection}` has {parked} parked events, as many as it may have: {last}")]
     TooManyParked {
         /// The projection.
         projection: String,
-        /// How many.
+        /// The number of parked events.
         parked: usize,
-        /// Why the next one cannot be applied.
+        /// The reason why the next one cannot be applied.
         last: String,
     },
-    /// The time is over and the model has not reached the position.
+    /// The time is over before the model has reached the position.
     #[error(
         "projection `{projection}` is at position {actual} and has not reached {wanted} in time"
     )]
     NotReached {
         /// The projection.
         projection: String,
-        /// Where it is.
+        /// The position of the model.
         actual: u64,
-        /// Where it should be.
+        /// The position to reach.
         wanted: u64,
     },
-    /// It ended before its model had reached the position.
+    /// The projection ended before its model had reached the position.
     #[error(
         "projection `{projection}` ended at position {actual} and has not reached {wanted}: {state}"
     )]
     Ended {
         /// The projection.
         projection: String,
-        /// Where it was.
+        /// The position of the model.
         actual: u64,
-        /// Where it should have come.
+        /// The position to reach.
         wanted: u64,
-        /// How it ended.
+        /// The state in which it ended.
         state: State,
     },
     /// A parked event is not in the log any more.
@@ -131,28 +131,28 @@ pub enum ProjectionError {
         "the event at position {position} (`{stream}` version {version}) is not in the log any more"
     )]
     Gone {
-        /// The event.
+        /// The position of the event.
         position: u64,
         /// Its stream.
         stream: String,
-        /// Its place there.
+        /// Its version in the stream.
         version: u64,
     },
-    /// The handler gave up the whole process rather than one event.
+    /// The projection's task panicked outside of the handling of an event, or its runtime ended.
     #[error("projection `{projection}` panicked: {why}")]
     Panicked {
         /// The projection.
         projection: String,
-        /// What it said.
+        /// The message of the panic.
         why: String,
     },
     /// A name or a number breaks a rule.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The cluster says no.
+    /// The cluster refuses a request.
     #[error("the cluster refuses what the projection asks for: {0}")]
     Source(#[from] Problem),
-    /// The database says no.
+    /// The database failed or refuses a request.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,4 +1,4 @@
-//! Projections: read models made of events, each with its bookmark in the same transaction.
+//! Projections: read models made from events, each with its bookmark in the same transaction.
 //!
 //! A projection follows a [`Query`] and hands its events to a [`Handler`], which changes a read model within a
 //! transaction of a database. The bookmark (the position up to which everything is in the model) is written by the
@@ -42,33 +42,33 @@
 //! let orders = Projection::new("orders", Query::category("order"), store, Orders);
 //! let running = orders.start(client.clone());
 //!
-//! // Read your writes: the model has what was appended at position 7.
+//! Read your writes: the model holds everything up to the append at position 7.
 //! running.reached(7, std::time::Duration::from_secs(5)).await?;
 //!
-//! // An application that serves from the model hears when it is kept up to date no more.
+//! An application that serves from the model learns here when it is no longer kept up to date.
 //! let ended = running.ended().await;
 //! println!("orders: {ended}");
 //! # Ok(()) }
 //! ```
 //!
-//! **Who hears that it ended.** The log (an error of target `quorate_app`), its [status](Running::status), and whoever
-//! waits for [`Running::ended`] or [`Running::wait`]. An application that awaits neither goes on with a model that
-//! stands still.
+//! **Its end.** The end of a projection is logged (an error of target `quorate_app`), shows in its
+//! [status](Running::status), and ends [`Running::ended`] and [`Running::wait`]. An application that awaits neither
+//! goes on with a model that stands still.
 //!
-//! **Who sees how far it is.** It tells the cluster every five seconds, and when its state changes: `quorate progress`
-//! shows its bookmark, how far behind that is, and the error that it ended with. Nothing of its work waits for that; only
-//! [`Running::stop`] and [`Running::wait`] wait, half a second at most, until the cluster knows that it ended.
+//! **Its progress.** It reports to the cluster every five seconds, and when its state changes: `quorate progress` shows
+//! its bookmark, its lag, and the error that it ended with. No work waits for the reports; only [`Running::stop`] and
+//! [`Running::wait`] wait, half a second at most, until the cluster knows that it ended.
 //!
-//! **Who runs it.** One process at a time: it holds a lease in the database, and every step of a bookmark checks that
-//! it still owns it and that the bookmark is where it left it. A second process is refused, or waits as a
-//! [standby](Projection::standby).
+//! **Its process.** One process at a time runs it: the process holds a lease in the database, and every step of a
+//! bookmark checks that the process still owns it and that the bookmark is where it left it. A second process is
+//! refused, or waits as a [standby](Projection::standby).
 //!
-//! **What failed.** An event that cannot be applied is tried again, and then [stops the projection](OnFailure) or is
-//! parked beside the model. A database that cannot be reached is waited for.
+//! **Failures.** An event that cannot be applied is tried again, and then [stops the projection](OnFailure) or is
+//! parked beside the model. While the database cannot be reached, the projection waits for it.
 //!
-//! **What changed.** A model is bound to the projection's version, query and cluster. With another version the model
-//! is [rebuilt](Projection::rebuild) beside the live one, which is read and kept up to date meanwhile, and swapped in
-//! one transaction. Increase the version whenever the handler would make another model of the same events.
+//! **Changes.** A model is bound to the projection's version, query and cluster. With another version the model is
+//! [rebuilt](Projection::rebuild) beside the live one, which is read and kept up to date meanwhile, and swapped in one
+//! transaction. Increase the version whenever the handler would make another model of the same events.
 
 mod bar;
 mod error;
@@ -111,20 +111,20 @@ pub use crate::status::{State, Status};
 
 use partition::{KeyOf, Partitioning};
 
-/// Longest name of a projection, in bytes: it names schemas and keys.
+/// The longest name of a projection, in bytes: schemas and keys are named after it.
 const NAME_BYTES_MAX: usize = 48;
-/// Most partitions of a projection.
+/// The largest number of partitions of a projection.
 const PARTITIONS_MAX: u32 = 256;
-/// How often the bookmark of another process is looked at, first and then.
+/// The rests between two looks at the bookmark of another process.
 const LOOK: Backoff =
     Backoff { first: Duration::from_millis(5), longest: Duration::from_millis(250) };
-/// How many parked events are looked at together.
+/// The number of parked events that are fetched together.
 const PARKED_PAGE: usize = 100;
 
-/// What happens to an event that cannot be applied, tried as often as was told.
+/// The action on an event that cannot be applied after all attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
-    /// The projection ends with [`ProjectionError::Handler`]. Nothing is passed over.
+    /// The projection ends with [`ProjectionError::Handler`]. No event is skipped.
     #[default]
     Stop,
     /// The event is kept as [`Parked`] beside the bookmark, and the projection goes on after it: the model misses it
@@ -132,7 +132,7 @@ pub enum OnFailure {
     Park,
 }
 
-/// How a projection works.
+/// The settings of a projection.
 #[derive(Clone)]
 struct Settings {
     version: u32,
@@ -170,10 +170,10 @@ impl Default for Settings {
     }
 }
 
-/// A read model in the making: its name, its query, the store it lies in, and the handler that makes it.
+/// A projection before it is started: its name, its query, the store of its model, and the handler.
 ///
-/// Nothing happens before [`start`](Projection::start) or [`rebuild`](Projection::rebuild); what breaks a rule (the
-/// name, say) is told then.
+/// Nothing happens before [`start`](Projection::start) or [`rebuild`](Projection::rebuild); a broken rule (of the name,
+/// for example) is also reported then.
 pub struct Projection<S, H> {
     name: String,
     query: Query,
@@ -202,41 +202,40 @@ impl<S, H> fmt::Debug for Projection<S, H> {
 }
 
 impl<S, H> Projection<S, H> {
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The store that its model lies in.
+    /// Returns the store of the model.
     pub fn store(&self) -> &S {
         &self.store
     }
 }
 
 impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
-    /// A projection of that name: 1 to 48 letters, digits, `_` and `-`. In a store there is only one of a name.
+    /// Creates a projection; its name has 1 to 48 letters, digits, `_` and `-`, and is unique in the store.
     pub fn new(name: impl Into<String>, query: Query, store: S, handler: H) -> Projection<S, H> {
         let (store, handler) = (Arc::new(store), Arc::new(handler));
         Projection { name: name.into(), query, store, handler, settings: Settings::default() }
     }
 
-    /// Which version of the handler this is; 1 unless told. A model that was made by another version has to be
-    /// rebuilt.
+    /// Sets the version of the handler; 1 by default. A model that was made by another version has to be rebuilt.
     #[must_use]
     pub fn version(mut self, version: u32) -> Projection<S, H> {
         self.settings.version = version;
         self
     }
 
-    /// Where a new model begins: only events after this position; 0 (everything) unless told.
+    /// Sets the beginning of a new model: only events after this position are applied; 0 (everything) by default.
     #[must_use]
     pub fn after(mut self, position: u64) -> Projection<S, H> {
         self.settings.after = position;
         self
     }
 
-    /// Most events and most bytes of events in one transaction; 1,000 and 4 MiB unless told. A transaction takes what
-    /// is at hand and waits for nothing.
+    /// Sets the largest number of events, and of their bytes, in one transaction; 1,000 and 4 MiB by default. A
+    /// transaction takes the events that wait, and waits for no more.
     #[must_use]
     pub fn batch(mut self, events: usize, bytes: usize) -> Projection<S, H> {
         self.settings.batch_events = events;
@@ -244,20 +243,19 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
         self
     }
 
-    /// Shares the events among so many workers, each with its own transactions and its own bookmark: the events of
-    /// one stream go to the same one, in order. 1 unless told, at most 256.
+    /// Shares the events among this many workers, each with its own transactions and its own bookmark: the events of
+    /// one stream go to the same worker, in order. 1 by default, at most 256.
     ///
-    /// The model may show a later event of one stream and not yet an earlier one of another. SQLite has one writer,
-    /// so that more workers are no faster there. The number may be changed: the partitions are brought to one
-    /// position first.
+    /// The model may show a later event of one stream and not yet an earlier one of another. SQLite has one writer, so
+    /// more workers are no faster there. The number may be changed: the partitions are brought to one position first.
     #[must_use]
     pub fn partitions(mut self, partitions: u32) -> Projection<S, H> {
         self.settings.partitions = partitions;
         self
     }
 
-    /// Shares the events among the partitions by this key instead of by their stream. Another key makes another
-    /// model: increase the [version](Projection::version) when it changes.
+    /// Shares the events among the partitions by this key instead of their stream. Another key makes another model:
+    /// increase the [version](Projection::version) when it changes.
     #[must_use]
     pub fn by_key(
         mut self,
@@ -267,8 +265,8 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
         self
     }
 
-    /// How often an event is tried before it counts as failed, the first time included, and how long it rests in
-    /// between; 5 times, with 100 ms doubled up to 30 s, unless told.
+    /// Sets the number of attempts before an event counts as failed, the first included, and the rest between them; by
+    /// default 5, with 100 ms doubled up to 30 s.
     #[must_use]
     pub fn attempts(mut self, attempts: u32, backoff: Backoff) -> Projection<S, H> {
         self.settings.attempts = attempts;
@@ -276,45 +274,45 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
         self
     }
 
-    /// What happens to an event that failed; the projection stops unless told.
+    /// Sets the action on an event that failed; by default the projection stops.
     #[must_use]
     pub fn on_failure(mut self, on_failure: OnFailure) -> Projection<S, H> {
         self.settings.on_failure = on_failure;
         self
     }
 
-    /// How long after its last word a process that runs the projection is thought dead; 6 s unless told, 50 ms to an
-    /// hour. A process that ends in order leaves at once.
+    /// Sets the time without a renewal after which the process that runs the projection is thought dead; 6 s by
+    /// default, 50 ms to an hour. A process that ends in order gives the projection up at once.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Projection<S, H> {
         self.settings.lease = lease;
         self
     }
 
-    /// Waits while another process runs the projection, to go on with it when that one ends.
+    /// Waits while another process runs the projection, to continue it when that process ends.
     #[must_use]
     pub fn standby(mut self) -> Projection<S, H> {
         self.settings.standby = true;
         self
     }
 
-    /// Rebuilds a model that was made by another definition when the projection is started, instead of refusing. An
-    /// interrupted rebuild of the same definition is gone on with.
+    /// Rebuilds a model of another definition when the projection is started, instead of refusing it. An interrupted
+    /// rebuild of the same definition is continued.
     #[must_use]
     pub fn rebuild_when_changed(mut self) -> Projection<S, H> {
         self.settings.rebuild_when_changed = true;
         self
     }
 
-    /// Shows on standard error how far it is, and when it will have caught up, if that is a terminal.
+    /// Shows a progress bar, with an estimate of the time left, on standard error if that is a terminal.
     #[must_use]
     pub fn progress_bar(mut self) -> Projection<S, H> {
         self.settings.progress_bar = true;
         self
     }
 
-    /// Runs it, as a task of tokio, until it is stopped or cannot go on. It is stopped too when what is returned is
-    /// dropped.
+    /// Runs the projection, as a task of tokio, until it is stopped or cannot go on. Dropping the returned value stops
+    /// it too.
     pub fn start<E: EventSource>(&self, source: E) -> Running {
         let source = Arc::new(source);
         let running = Running::spawn(self.name.clone(), |board, stop| {
@@ -324,16 +322,16 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
     }
 
     /// Makes the model anew beside the live one, from the beginning and with this handler, and swaps the two in one
-    /// transaction when it is not behind any more; what is returned ends then. The live one goes on meanwhile, here
-    /// or in another process; after the swap a process goes on with the new model if its definition is the same, and
-    /// ends with [`ProjectionError::Changed`] if not. Stopped or killed before, it leaves the live one as it is.
+    /// transaction when the new one is not behind any more; the returned value ends then. The live one is kept up to
+    /// date meanwhile, here or in another process; its process then goes on with the new model if its
+    /// definition is the same, and else ends with [`ProjectionError::Changed`]. Until the swap nothing changes in it.
     pub fn rebuild<E: EventSource>(&self, source: E) -> Running {
         self.rebuild_or_resume(source, false)
     }
 
-    /// Goes on with a rebuild that was interrupted, if this definition is the one it was begun with; else like
-    /// [`rebuild`](Projection::rebuild). What was applied before is not applied again, also if the handler was mended
-    /// since.
+    /// Continues an interrupted rebuild if it was begun with the same definition; else does the same as
+    /// [`rebuild`](Projection::rebuild). Events that were applied before are not applied again, even if the handler was
+    /// fixed since.
     pub fn resume_rebuild<E: EventSource>(&self, source: E) -> Running {
         self.rebuild_or_resume(source, true)
     }
@@ -346,14 +344,14 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
         running.reporting(source)
     }
 
-    /// Removes what an interrupted rebuild left.
+    /// Removes the rest of an interrupted rebuild.
     pub async fn discard_rebuild(&self) -> Result<(), ProjectionError> {
         self.check()?;
         self.store.prepare().await?;
         Ok(self.store.discard_rebuild(&self.name).await?)
     }
 
-    /// Up to where everything is in the live model, whoever makes it; 0 if it never began.
+    /// Returns the position up to which everything is in the live model, in any process; 0 if it never began.
     pub async fn position(&self) -> Result<u64, ProjectionError> {
         self.check()?;
         self.store.prepare().await?;
@@ -361,8 +359,8 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
         Ok(record.map_or(0, |record| record.position()))
     }
 
-    /// Waits until the live model has everything up to a position (an append's, say), whoever makes it. It asks the
-    /// database again and again; in the process that runs it, [`Running::reached`] is cheaper and quicker.
+    /// Waits until the live model has everything up to a position (of an append, for example), in whatever process it
+    /// runs. It asks the database again and again; in the process that runs it, use [`Running::reached`].
     ///
     /// While no event matches the query the bookmark moves once a second.
     pub async fn reached(&self, position: u64, within: Duration) -> Result<(), ProjectionError> {
@@ -383,7 +381,7 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
         }
     }
 
-    /// The events that could not be applied, in order.
+    /// Returns the events that could not be applied, in order.
     pub async fn parked(&self) -> Result<Vec<Parked>, ProjectionError> {
         self.check()?;
         self.store.prepare().await?;
@@ -398,10 +396,10 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
         }
     }
 
-    /// Applies parked events with this handler, in order, each in a transaction that takes it out of those that are
-    /// parked. Ends at the first that fails again, which stays parked. Returns how many were applied.
+    /// Applies parked events with this handler, in order, each in a transaction that also removes it from the parked
+    /// ones. Ends at the first that fails again, which stays parked. Returns the number of events applied.
     ///
-    /// An event is applied after those that came later and did not fail: the handler must stand that.
+    /// An event is applied after later ones that did not fail: the handler must be able to bear that.
     pub async fn replay<E: EventSource>(
         &self,
         source: &E,
@@ -447,7 +445,7 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
         Ok(applied)
     }
 
-    /// Gives parked events up for good. Returns how many were parked.
+    /// Gives parked events up for good. Returns the number of events that were parked.
     pub async fn drop_parked(&self, parked: &[Parked]) -> Result<usize, ProjectionError> {
         self.check()?;
         self.store.prepare().await?;
@@ -470,7 +468,7 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
         }
     }
 
-    /// What a model is bound to.
+    /// Returns the definition that a model is bound to.
     async fn definition<E: EventSource>(&self, source: &E) -> Result<String, Problem> {
         let cluster = source.cluster().await?;
         Ok(format!("version {}; query {}; cluster {cluster}", self.settings.version, self.query))

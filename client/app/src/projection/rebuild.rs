@@ -1,4 +1,4 @@
-//! A model made anew beside the live one, and put in its place.
+//! The rebuild: a model made anew beside the live one, which then replaces it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::source::EventSource;
 use super::store::{Side, Store, StoreError, Swap};
 use crate::status::{Board, State};
 
-/// How long to wait after the live model was ahead.
+/// The wait before the next attempt to swap when the live model is ahead.
 const BEHIND_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Rebuilds until the new model has taken the live one's place or it is stopped.
+/// Rebuilds until the new model has replaced the live one or the rebuild is stopped.
 pub(super) async fn rebuild<S, H, E>(
     projection: Projection<S, H>,
     source: Arc<E>,
@@ -42,7 +42,7 @@ where
     }
 }
 
-/// One rebuild; it has arrived when the models are swapped.
+/// Runs one rebuild, which has arrived when the models are swapped.
 pub(super) async fn drive<S, H, E>(
     run: &Run<S, H, E>,
     resumes: bool,
@@ -80,7 +80,7 @@ where
         if !is_there || (may_resume && is_same) {
             break (held, record);
         }
-        // What was left by an interrupted rebuild is this process's own now, and may be removed.
+        // The rest of an interrupted rebuild is this process's own now, and may be removed.
         let name = run.projection.name.clone();
         run.ask(|store| store.discard_rebuild(&name)).await?;
         may_resume = false;
@@ -93,7 +93,7 @@ where
     };
     let is_at_its_end = matches!(ended, Ok(Ended::Stopped)) && !run.is_stopped();
     let is_swapped = match ended {
-        // A worker may have seen the swap before this process was told that it is done.
+        // A worker may have seen the swap before this process got the answer that it is done.
         Ok(Ended::Moved) => is_swapped(run, generation).await?,
         _ => is_at_its_end && swap(run, generation).await?,
     };
@@ -126,7 +126,7 @@ where
     }
 }
 
-/// Swaps the models if they can be. False if the live one is ahead, or the database cannot do it now.
+/// Swaps the models. Returns false if the live one is ahead, or the database cannot do it now.
 async fn swap<S, H, E>(run: &Run<S, H, E>, generation: u64) -> Result<bool, ProjectionError>
 where
     S: Store,
@@ -136,7 +136,7 @@ where
     let Projection { store, name, .. } = &run.projection;
     match store.swap(name).await {
         Ok(swap) => Ok(swap == Swap::Done),
-        // It may have been done, and only the answer was lost.
+        // The swap may be done, and only its answer lost.
         Err(StoreError::Moved) => is_swapped(run, generation).await,
         Err(StoreError::Lost(error)) => {
             tracing::warn!(projection = %name, %error, "the models are not swapped yet");
@@ -146,7 +146,7 @@ where
     }
 }
 
-/// Whether the model of that generation is the live one.
+/// Returns true if the model of this generation is the live one.
 async fn is_swapped<S, H, E>(run: &Run<S, H, E>, generation: u64) -> Result<bool, ProjectionError>
 where
     S: Store,

@@ -1,4 +1,4 @@
-//! A projection at work: it owns its model, follows its query, and shares the events among its partitions.
+//! A running projection: it owns its model, follows its query, and shares the events among its partitions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,19 +20,19 @@ use super::worker::{Halt, Held, Work, Worker, is_transient, size, words_of};
 use super::{Projection, bar};
 use crate::status::{Board, State};
 
-/// A set-up that was lost is tried again as if it were after so many attempts: it is not worth counting.
+/// The attempts that a lost set-up counts as for the rest after it: the true number is not worth counting.
 const LOST_ATTEMPTS: u32 = 3;
-/// How often the rate is measured while nothing happens.
+/// The time between two measurements of the rate while nothing happens.
 const MEASURE_INTERVAL: Duration = Duration::from_millis(500);
-/// How often the length of the log is asked for while catching up.
+/// The time between two requests for the length of the log while catching up.
 const HEAD_INTERVAL: Duration = Duration::from_secs(2);
-/// After so many events all partitions are told how far it is.
+/// The number of events after which the mark is set for all partitions.
 const MARK_EVENTS: usize = 256;
 
-/// Most bytes of events that wait for a worker or are with one.
+/// The largest number of bytes of events that wait for a worker or are in its hands.
 const ROOM_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// What is the same for everything that one start does.
+/// The state that everything in one start shares.
 pub(super) struct Run<S: Store, H, E> {
     pub(super) projection: Projection<S, H>,
     pub(super) source: Arc<E>,
@@ -41,13 +41,13 @@ pub(super) struct Run<S: Store, H, E> {
     pub(super) definition: String,
 }
 
-/// Why a model was let go.
+/// The reason why a model was given up.
 pub(super) enum Ended {
-    /// It was told to stop, or there are no more events.
+    /// The projection was stopped, or there are no more events.
     Stopped,
-    /// Another one owns the model, or it was swapped.
+    /// Another process owns the model, or the model was swapped.
     Moved,
-    /// It has come as far as it was to come.
+    /// The position to arrive at was reached.
     Arrived,
 }
 
@@ -94,7 +94,7 @@ where
 }
 
 impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
-    /// Checks what was told and opens the store; `None` if it was stopped before that.
+    /// Checks the settings and opens the store; `None` if the projection was stopped before that.
     pub(super) async fn begin(
         projection: Projection<S, H>,
         source: Arc<E>,
@@ -129,7 +129,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         Ok(Some(run))
     }
 
-    /// Asks the store, again and again while it cannot be reached.
+    /// Calls the store, again and again while it cannot be reached.
     pub(super) async fn ask<'a, T, F>(
         &'a self,
         ask: impl Fn(&'a S) -> F,
@@ -151,14 +151,14 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         }
     }
 
-    /// Waits before something is tried again. False if it was stopped.
+    /// Waits before another attempt. Returns false if the projection was stopped.
     async fn rest(&self, time: Duration, why: &str) -> bool {
         tracing::warn!(projection = %self.projection.name, why, ?time, "tries again");
         self.board.enter(State::Retrying(why.to_owned()));
         self.pause(time).await
     }
 
-    /// Waits. False if it was stopped.
+    /// Waits. Returns false if the projection was stopped.
     pub(super) async fn pause(&self, time: Duration) -> bool {
         let mut stop = self.stop.clone();
         tokio::select! {
@@ -179,10 +179,10 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         }
     }
 
-    /// Makes this process the owner of a model, which is set up if it is not there; `None` if it was stopped before, or
-    /// if a rebuild that was waited for is over.
+    /// Makes this process the owner of a model, which is set up if it does not exist; `None` if the projection was
+    /// stopped before, or if the rebuild of another process, for which this one waited, is over.
     ///
-    /// A lease that is not renewed while it is waited for is one of a process that is gone.
+    /// A lease that is not renewed during the wait belongs to a process that is gone.
     pub(super) async fn claim(
         &self,
         slot: &Slot,
@@ -246,7 +246,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         };
         match created.await {
             Err(ProjectionError::Store(StoreError::Moved)) => Ok(()),
-            // It may be there all the same: whoever claims it sees.
+            // The model may be set up all the same: the next claim shows it.
             Err(ProjectionError::Store(StoreError::Lost(error))) => {
                 self.rest(LOST.after(LOST_ATTEMPTS), &error.to_string()).await;
                 Ok(())
@@ -261,7 +261,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         }
     }
 
-    /// Works on a model that this process owns, after its partitions are as they were told to be.
+    /// Works on a model that this process owns, after its partitions are as set.
     async fn work(&self, held: &Held, mut record: Record) -> Result<Ended, ProjectionError> {
         let told = self.projection.partitioning();
         let ended = loop {
@@ -281,8 +281,8 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         ended
     }
 
-    /// Brings all partitions to the position of the foremost, as they are, and then makes other ones of them.
-    /// `None` if it was stopped before.
+    /// Brings all partitions, as they are, to the position of the foremost one, and then replaces them by others.
+    /// `None` if the projection was stopped before.
     async fn repartition(
         &self,
         held: &Held,
@@ -319,7 +319,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         Ok(Some(Record { partitioning, bookmarks, ..record.clone() }))
     }
 
-    /// Refuses bookmarks that the log has not reached. A cluster that cannot be asked now is asked by the feed.
+    /// Refuses bookmarks that the log has not reached. If the cluster cannot answer now, the feed asks it later.
     async fn refuse_if_ahead(&self, bookmarks: &[u64]) -> Result<(), ProjectionError> {
         let bookmark = bookmarks.iter().copied().max().unwrap_or_default();
         match self.source.holds(bookmark).await {
@@ -332,8 +332,8 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         }
     }
 
-    /// Follows the query and keeps the partitions busy, until the model is lost, a position is reached by all, or it
-    /// is stopped.
+    /// Follows the query and keeps the partitions busy, until the model is lost, all have reached a position, or the
+    /// projection is stopped.
     pub(super) async fn drive(
         &self,
         held: &Held,
@@ -343,7 +343,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
     ) -> Result<Ended, ProjectionError> {
         self.refuse_if_ahead(&record.bookmarks).await?;
         self.board.go_on(&record.bookmarks);
-        // Whatever ends this ends the workers too, after the transaction that each has in work.
+        // However this function ends, the workers end too, each after its current transaction.
         let (halt, halted) = watch::channel(false);
         let (mark, marked) = watch::channel(0);
         let (mut workers, queues) = self.workers(held, record, &halted, &marked);
@@ -390,7 +390,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
             }
         };
         halt.send_replace(true);
-        // A database that does not answer is not waited for: what is in work then shows in the bookmark.
+        // A database that does not answer is not waited for: the bookmark shows later what became of the transaction.
         let ending = async { while workers.join_next().await.is_some() {} };
         let _is_late = tokio::time::timeout(settings.lease, ending).await;
         ended
@@ -463,12 +463,12 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
     }
 }
 
-/// Room for the events that wait for a worker or are with one, in bytes.
+/// Returns the room for events that wait for a worker or are in its hands, in bytes.
 fn room_bytes(batch_bytes: usize, partitions: u32) -> usize {
     batch_bytes.saturating_mul(2).saturating_mul(partitions as usize).min(ROOM_BYTES_MAX)
 }
 
-/// Shares what comes among the partitions.
+/// Shares the events of the feed among the partitions.
 struct Dispatch<'a> {
     board: &'a Board,
     partitioning: Partitioning,
@@ -476,20 +476,20 @@ struct Dispatch<'a> {
     room_bytes: usize,
     room: Arc<Semaphore>,
     queues: Vec<mpsc::Sender<Work>>,
-    /// Up to where the partitions were given everything.
+    /// The position up to which the partitions were given everything.
     mark: watch::Sender<u64>,
-    /// What each partition has already.
+    /// The bookmark of each partition.
     bookmarks: Vec<u64>,
-    /// Where to end.
+    /// The position to end at.
     until: Option<u64>,
 }
 
 impl Dispatch<'_> {
-    /// Returns whether it has come to where it was to end; false if the feed or a worker ended before.
+    /// Returns true if the position to end at was reached, false if the feed or a worker ended before.
     async fn run(self, mut feed: impl EventFeed) -> Result<bool, Problem> {
         let (mut position, mut unmarked) = (0, 0);
         loop {
-            // Whoever waits for the next event has told all partitions of the last.
+            // Before it waits for the next event, the mark of the last one is set for all partitions.
             let at_hand = if unmarked > 0 { feed.next().now_or_never() } else { None };
             if at_hand.is_none() || unmarked >= MARK_EVENTS {
                 self.mark.send_if_modified(|mark| std::mem::replace(mark, position) != position);
@@ -532,7 +532,7 @@ impl Dispatch<'_> {
         Ok(false)
     }
 
-    /// Gives an event to its partition, unless it has it. False if the partition has ended.
+    /// Gives an event to its partition, unless the partition has it. Returns false if the partition has ended.
     async fn hand_over(&self, event: RecordedEvent) -> bool {
         let partition = self.partitioning.of(&event, self.key_of) as usize;
         let bookmark = self.bookmarks.get(partition).copied().unwrap_or_default();
@@ -545,7 +545,7 @@ impl Dispatch<'_> {
         queue.send((event, room)).await.is_ok()
     }
 
-    /// The partitions have everything up to where this was to end.
+    /// Sets the mark at the position to end at: the partitions were given everything up to it.
     fn arrive(&self) -> bool {
         if let Some(until) = self.until {
             self.mark.send_replace(until);
@@ -554,7 +554,7 @@ impl Dispatch<'_> {
     }
 }
 
-/// A mark of this start. The ban on randomness is for what the simulation must repeat, and this is no part of it.
+/// Returns a mark of this start. Randomness is banned only in code whose runs the simulation must repeat.
 #[allow(clippy::disallowed_methods)]
 fn new_owner() -> String {
     uuid::Uuid::now_v7().to_string()

@@ -1,4 +1,4 @@
-//! A projection or a rebuild that runs, as its starter sees it.
+//! A running projection or rebuild, as the code that started it sees it.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -16,7 +16,7 @@ use super::worker::words_of;
 use crate::report::Reports;
 use crate::status::{Board, State, Status};
 
-/// A projection or a rebuild that runs. Dropping it stops it after the transaction that is in work.
+/// A running projection or rebuild. Dropping it stops it after the current transaction.
 #[derive(Debug)]
 #[must_use = "dropping it stops the projection"]
 pub struct Running {
@@ -63,31 +63,31 @@ impl Running {
         Running { projection, status, stop, task, reports: None }
     }
 
-    /// Tells the cluster how far it is, beside its work.
+    /// Reports its progress to the cluster, beside its work.
     pub(super) fn reporting<E: EventSource>(mut self, source: Arc<E>) -> Running {
         let (name, status) = (self.projection.clone(), self.status.clone());
         self.reports = Some(Reports::begin(source, RunnerKind::Projection, name, status));
         self
     }
 
-    /// What it does now.
+    /// Returns the current status.
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
     }
 
-    /// Tells of every change of what it does.
+    /// Returns a receiver that sees every change of the status.
     pub fn watch(&self) -> watch::Receiver<Status> {
         self.status.clone()
     }
 
-    /// Waits until everything up to a position (an append's, say) is in the model; ends early if the projection does.
+    /// Waits until the model has everything up to a position (of an append, for example). Fails if it ends before.
     pub async fn reached(&self, position: u64, within: Duration) -> Result<(), ProjectionError> {
         let mut status = self.status.clone();
         let is_there = |status: &Status| {
             let has_ended = matches!(status.state, State::Stopped | State::Failed(_));
             status.position >= position || has_ended
         };
-        // A board that is gone has told its last: the status says what that was.
+        // A board that is gone has set its last status.
         let _ = tokio::time::timeout(within, status.wait_for(is_there)).await;
         let Status { state, position: actual, .. } = self.status();
         if actual >= position {
@@ -102,8 +102,8 @@ impl Running {
         })
     }
 
-    /// Waits until it has ended, and tells how: [`State::Stopped`] or [`State::Failed`]. It can be waited for beside
-    /// others and beside what stops the application, and what is returned can be asked again.
+    /// Waits until it has ended, and returns [`State::Stopped`] or [`State::Failed`]. An application can wait for
+    /// several at once, and for its own end beside them; it may also call this again afterwards.
     ///
     /// ```no_run
     /// # use quorate_app::projection::Running;
@@ -118,18 +118,18 @@ impl Running {
     pub async fn ended(&self) -> State {
         let mut status = self.status.clone();
         let has_ended = |status: &Status| matches!(status.state, State::Stopped | State::Failed(_));
-        // A board that is gone has told its last: the status says what that was.
+        // A board that is gone has set its last status.
         let _ = status.wait_for(has_ended).await;
         self.status().state
     }
 
-    /// Stops it after the transaction that is in work, and waits for that.
+    /// Stops it after the current transaction, and waits for its end.
     pub async fn stop(self) -> Result<(), ProjectionError> {
         self.stop.send_replace(true);
         self.wait().await
     }
 
-    /// Waits until it ends: a projection because it cannot go on, a rebuild because it took the live one's place.
+    /// Waits until it ends: a projection when it cannot go on or is stopped, a rebuild also when it is done.
     pub async fn wait(self) -> Result<(), ProjectionError> {
         let ended = self.task.await;
         if let Some(reports) = self.reports {
@@ -137,7 +137,7 @@ impl Running {
         }
         match ended {
             Ok(ended) => ended,
-            // The runtime ended before it did.
+            // The runtime ended before the task did.
             Err(error) => {
                 let (projection, why) = (self.projection, error.to_string());
                 Err(ProjectionError::Panicked { projection, why })

@@ -1,4 +1,4 @@
-//! Where a projection gets its events from: a cluster, or a script in a test.
+//! The source of a projection's events: a cluster, or a script in a test.
 
 use std::future::Future;
 
@@ -6,35 +6,35 @@ use quorate_client::{
     Client, ErrorKind, Feed, Message, Outcome, Problem, Query, RecordedEvent, RunnerReport,
 };
 
-/// Follows a query, and tells what a projection must know of the log. A [`Client`] is one; a test of an application's
-/// own projection may bring another.
+/// Follows a query, and reports what a projection must know of the log. [`Client`] implements it; a test of an
+/// application's own projection may use another source.
 pub trait EventSource: Send + Sync + 'static {
-    /// What follows.
+    /// The feed of a query.
     type Feed: EventFeed;
 
-    /// Follows a query from after a position on.
+    /// Follows a query from the events after a position.
     fn follow(&self, query: &Query, after: u64) -> Self::Feed;
 
-    /// The cluster's id, in words: a bookmark of one cluster says nothing in another.
+    /// Returns the cluster's id as text: a bookmark of one cluster is meaningless in another.
     fn cluster(&self) -> impl Future<Output = Result<String, Problem>> + Send;
 
-    /// The position of the newest event, or a little less.
+    /// Returns the position of the newest event, or a slightly earlier one.
     fn head(&self) -> impl Future<Output = Result<u64, Problem>> + Send;
 
-    /// Refuses (`Invalid`) a position that the log has not reached: a bookmark there is one of a log that was lost.
+    /// Refuses (`Invalid`) a position that the log has not reached: a bookmark there belongs to a log that was lost.
     fn holds(&self, position: u64) -> impl Future<Output = Result<(), Problem>> + Send {
         let _ = position;
         std::future::ready(Ok(()))
     }
 
-    /// Tells the cluster how far the projection is, for whoever runs `quorate progress`; a source that is no cluster
-    /// keeps it to itself. The projection does not wait for it, and goes on if it fails.
+    /// Reports the projection's progress to the cluster, for `quorate progress`; a source that is no cluster may ignore
+    /// the report. The projection does not wait for the answer, and goes on if the report fails.
     fn report(&self, report: RunnerReport) -> impl Future<Output = Result<(), Problem>> + Send {
         let _ = report;
         std::future::ready(Ok(()))
     }
 
-    /// One event, if it is still there.
+    /// Returns one event, or `None` if it does not exist any more.
     fn event(
         &self,
         stream: &str,
@@ -44,7 +44,7 @@ pub trait EventSource: Send + Sync + 'static {
 
 /// The messages of one query, in order; see [`Feed`].
 pub trait EventFeed: Send + 'static {
-    /// The next message. Cancelling it loses nothing.
+    /// Returns the next message. Cancelling the future loses nothing.
     fn next(&mut self) -> impl Future<Output = Result<Option<Message>, Problem>> + Send;
 }
 

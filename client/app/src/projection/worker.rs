@@ -1,4 +1,4 @@
-//! One partition at work: batches of what is at hand, each with its bookmark in one transaction.
+//! The worker of one partition: it applies batches of waiting events, each with its bookmark in one transaction.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -18,14 +18,14 @@ use super::store::{Parked, Slot, Step, Store, StoreError};
 use super::{OnFailure, Projection};
 use crate::status::Board;
 
-/// How often a bookmark is written at most while there is nothing to apply.
+/// The shortest time between two bookmarks while there is nothing to apply.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
-/// Most parked events of a projection.
+/// The largest number of parked events of a projection.
 const PARKED_MAX: usize = 10_000;
-/// Most bytes of the reason why an event is parked.
+/// The largest size of the reason why an event is parked, in bytes.
 const REASON_BYTES_MAX: usize = 4_096;
 
-/// An event for a partition. What it takes of the room for events is given back when it is done.
+/// An event for a partition. Its share of the room for events is given back when it is done.
 pub(super) type Work = (RecordedEvent, OwnedSemaphorePermit);
 
 /// A model that this process owns.
@@ -36,11 +36,11 @@ pub(super) struct Held {
     pub(super) owner: String,
 }
 
-/// Why a partition ended before it was told to.
+/// The reason why a partition ended before it was stopped.
 pub(super) enum Halt {
-    /// Another one owns the model, or the model was swapped.
+    /// Another process owns the model, or the model was swapped.
     Moved,
-    /// It cannot go on.
+    /// The projection cannot go on.
     Failed(ProjectionError),
 }
 
@@ -50,36 +50,36 @@ impl From<ProjectionError> for Halt {
     }
 }
 
-/// Why a transaction did not come about.
+/// The reason why a transaction failed.
 enum Fault {
     Moved,
     /// The database cannot be reached, or cannot do it now.
     Lost(String),
-    /// The database says no before any event was looked at.
+    /// The database refused before any event was applied.
     Refused(StoreError),
-    /// The event at this place in the batch cannot be applied.
+    /// The event at this index of the batch cannot be applied.
     Event(usize, HandlerError),
-    /// Which event it is cannot be told: it showed when the transaction ended.
+    /// An unknown event of the batch cannot be applied: the error came at the end of the transaction.
     Batch(StoreError),
 }
 
-/// One partition at work.
+/// The worker of one partition.
 ///
-/// `position` is where the bookmark stands as far as is known; everything that was taken from the queue before is at
-/// or below it whenever the worker waits for more.
+/// `position` is that of the bookmark, as far as is known; whenever the worker waits for more, everything that was
+/// taken from the queue before is at or below it.
 pub(super) struct Worker<S: Store, H> {
     pub(super) projection: Projection<S, H>,
     pub(super) held: Held,
     pub(super) partition: u32,
     pub(super) position: u64,
     pub(super) queue: mpsc::Receiver<Work>,
-    /// Everything of this partition up to there was put into the queue before this was told.
+    /// A position: everything of this partition up to it was put into the queue before the mark was set.
     pub(super) mark: watch::Receiver<u64>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) board: Arc<Board>,
 }
 
-/// Events to apply together, and how far everything is applied then.
+/// Events to apply together, and the position up to which everything is applied then.
 #[derive(Default)]
 struct Batch {
     events: Vec<RecordedEvent>,
@@ -97,13 +97,13 @@ impl Batch {
     }
 }
 
-/// What an event takes of the room for events, in bytes.
+/// Returns the share of the room that an event takes, in bytes.
 pub(super) fn size(event: &RecordedEvent) -> usize {
     size_of::<RecordedEvent>() + event.data.len() + event.metadata.len()
 }
 
 impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
-    /// Works until the queue ends or it is told to stop.
+    /// Works until the queue ends or the worker is stopped.
     pub(super) async fn work(mut self) -> Result<(), Halt> {
         // An instant cannot lie before the clock's beginning, so the next moment is kept, not the last one.
         let mut idle_at = Instant::now();
@@ -114,7 +114,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         Ok(())
     }
 
-    /// Waits for something to do, and takes what is at hand then; from `idle_at` on that may be a bookmark alone.
+    /// Waits for something to do, then takes all that waits; from `idle_at` on that may be a bookmark alone.
     async fn collect(&mut self, idle_at: Instant) -> Option<Batch> {
         let mut batch = Batch { to: self.position, ..Batch::default() };
         loop {
@@ -122,7 +122,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
             if !batch.events.is_empty() {
                 return Some(batch);
             }
-            // The bookmark may follow later: nothing is lost when it does not.
+            // The bookmark may follow later: nothing is lost if it does not.
             self.board.moved(self.partition, batch.to, 0);
             if is_over {
                 return (batch.to > self.position).then_some(batch);
@@ -138,11 +138,11 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         }
     }
 
-    /// Takes what is at hand. Returns whether there will be no more.
+    /// Takes the events that wait. Returns true if there will be no more.
     fn take(&mut self, batch: &mut Batch) -> bool {
         let settings = &self.projection.settings;
         while batch.events.len() < settings.batch_events && batch.bytes < settings.batch_bytes {
-            // Looked at first: what was told before the queue was found empty is true of the queue.
+            // The mark is read first: if the queue is empty after that, all events up to the mark were taken.
             let mark = *self.mark.borrow_and_update();
             match self.queue.try_recv() {
                 Ok(work) => batch.push(work),
@@ -159,7 +159,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         false
     }
 
-    /// Brings a batch into the model: at once if that can be, else in smaller ones around what fails.
+    /// Applies a batch: at once if possible, else in smaller parts around the event that fails.
     async fn settle(&mut self, batch: Batch) -> Result<(), Halt> {
         let mut limit = batch.events.len();
         let mut is_single = false;
@@ -168,13 +168,13 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         let mut parked: Option<Parked> = None;
         let mut from = self.position;
         loop {
-            // Whichever way the bookmark was found to have moved, what was known of the event before it is over: the
-            // next one must be neither parked in its place nor charged with its attempts.
+            // The bookmark has moved, so the failures of the event before it are over: the next event must be neither
+            // parked in its place nor charged with its attempts.
             if self.position != from {
                 (attempts, losses, parked, from) = (0, 0, None, self.position);
                 limit = if is_single { 1 } else { batch.events.len() };
             }
-            // What is lost with its answer may be committed all the same.
+            // A transaction whose answer was lost may be committed all the same.
             let done = batch.events.partition_point(|event| event.position <= self.position);
             let rest = &batch.events[done..];
             if rest.is_empty() && self.position >= batch.to {
@@ -223,7 +223,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         }
     }
 
-    /// One transaction: the events, or that one is parked, and the bookmark.
+    /// Tries one transaction: the events, or `parked` if one is to be parked, and the bookmark.
     async fn attempt(
         &mut self,
         events: &[RecordedEvent],
@@ -263,7 +263,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         Ok(())
     }
 
-    /// The bookmark stands at a position now: what lies before it is applied, or `parked` is parked.
+    /// Notes the bookmark's new position: the events up to it are applied, or `parked` is parked.
     fn moved(&mut self, batch: &[RecordedEvent], position: u64, parked: Option<&Parked>) {
         let since = (self.position + 1)..=position;
         let applied = batch.iter().filter(|event| {
@@ -277,8 +277,8 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         self.position = position;
     }
 
-    /// Finds out where the bookmark stands after an answer was lost, or another one seems to have moved it: some of
-    /// the batch may have been applied, or `parked` may be parked.
+    /// Finds the bookmark's position after an answer was lost, or another process seems to have moved it: some of the
+    /// batch may have been applied, or `parked` may be parked.
     async fn look_again(
         &mut self,
         batch: &[RecordedEvent],
@@ -299,7 +299,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         }
     }
 
-    /// Counts what is parked, for as long as it takes: a lost answer says nothing.
+    /// Counts the parked events, and asks again for as long as answers are lost.
     async fn count_parked(&mut self) -> Result<usize, Halt> {
         let mut losses = 0;
         loop {
@@ -310,8 +310,8 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         }
     }
 
-    /// Rests before a question is asked again whose answer was lost for the `losses`th time; ends if it is answered
-    /// with no.
+    /// Rests before the same question is asked again, whose answer was lost for the `losses`th time; fails if the
+    /// answer was a refusal.
     async fn unanswered(&mut self, error: StoreError, losses: &mut u32) -> Result<(), Halt> {
         match error {
             StoreError::Moved => Err(Halt::Moved),
@@ -323,7 +323,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         }
     }
 
-    /// Waits before something is tried again; a stop ends the wait and the work.
+    /// Waits before another attempt; a stop ends the wait and the work.
     async fn rest(&mut self, time: Duration, why: String) -> Result<(), Halt> {
         let (projection, partition) = (&self.projection.name, self.partition);
         tracing::warn!(%projection, partition, why, ?time, "tries again");
@@ -334,7 +334,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         }
     }
 
-    /// Parks an event that was tried often enough, or ends the projection, as told.
+    /// Parks an event that was tried often enough, or ends the projection, as [`OnFailure`] is set.
     async fn give_up(
         &mut self,
         event: &RecordedEvent,
@@ -374,7 +374,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
         }
     }
 
-    /// The database says no to a bookmark alone.
+    /// Returns the error of a database that refuses a bookmark alone.
     fn without_event(&self, error: HandlerError) -> ProjectionError {
         match error.downcast::<StoreError>() {
             Ok(error) => ProjectionError::Store(*error),
@@ -383,7 +383,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
     }
 }
 
-/// What an error at the end of a transaction means.
+/// Converts an error at the end of a transaction.
 fn ended(error: StoreError) -> Fault {
     match error {
         StoreError::Moved => Fault::Moved,
@@ -392,7 +392,7 @@ fn ended(error: StoreError) -> Fault {
     }
 }
 
-/// Applies one event; a handler that panics has failed.
+/// Applies one event; a panic of the handler counts as a failure.
 pub(super) async fn apply<M, H: Handler<M>>(
     handler: &H,
     model: &mut M,
@@ -404,13 +404,13 @@ pub(super) async fn apply<M, H: Handler<M>>(
     }
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 pub(super) fn words_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
-/// Whether an error, or what it came of, says nothing about the event.
+/// Returns true if an error, or one of its causes, is one of the database and not of the event.
 pub(super) fn is_transient<S: Store>(error: &HandlerError) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
     while let Some(error) = cause {
@@ -422,7 +422,7 @@ pub(super) fn is_transient<S: Store>(error: &HandlerError) -> bool {
     false
 }
 
-/// An event as it is parked.
+/// Returns the record of a parked event.
 pub(super) fn parked_event(event: &RecordedEvent, attempts: u32, error: &HandlerError) -> Parked {
     let mut reason = error.to_string();
     if reason.len() > REASON_BYTES_MAX {

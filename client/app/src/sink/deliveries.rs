@@ -1,4 +1,4 @@
-//! What a sink is driven by: deliveries that are settled one by one.
+//! The source of a sink's events: deliveries that are settled one by one.
 
 use std::future::Future;
 
@@ -10,18 +10,18 @@ use crate::sink::error::SinkError;
 pub(crate) trait Deliveries: Send {
     type Delivery: Send + Sync;
 
-    /// The next one; waits while there is none. `None` = there will be none any more. Nothing is lost when
-    /// the future is dropped.
+    /// Returns the next delivery; waits while there is none. `None` means that there will be no more. Nothing
+    /// is lost when the future is dropped.
     fn next(&mut self) -> impl Future<Output = Result<Option<Self::Delivery>, Problem>> + Send;
 
     fn event(delivery: &Self::Delivery) -> &RecordedEvent;
 
-    /// True if it was taken back, as far as is known here.
+    /// Returns true if the delivery was taken back, as far as is known here.
     fn has_lapsed(delivery: &Self::Delivery) -> bool;
 
-    /// Says what became of it.
+    /// Settles the delivery with its outcome.
     fn settle(&mut self, delivery: &Self::Delivery, outcome: Result<(), SinkError>);
 
-    /// Leaves the group, when it is durable what became of the deliveries.
+    /// Leaves the group when the outcomes of the deliveries are durable.
     fn close(self) -> impl Future<Output = Result<(), Problem>> + Send;
 }

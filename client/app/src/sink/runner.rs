@@ -1,4 +1,4 @@
-//! Drives a sink: many streams at once, each in order.
+//! The runner of a sink: it drives many streams at once, each in order.
 
 use std::future::{Future, pending};
 use std::time::Duration;
@@ -11,26 +11,26 @@ use crate::sink::deliveries::Deliveries;
 use crate::sink::error::SinkError;
 use crate::sink::stream_queues::StreamQueues;
 
-/// How many events are held at once.
+/// The default number of events that are held at once.
 const WINDOW_DEFAULT: u32 = 16;
-/// One delivery may take so long.
+/// The default time for one delivery.
 const LONGEST_DEFAULT: Duration = Duration::from_secs(60 * 60);
-/// An event that is under way, or waits for others of its stream, is kept for so long: a bound of the sink ends it
-/// before.
+/// The time for which an event that is under way, or waits for others of its stream, is kept: the sink's own limit ends
+/// it before.
 const EXTENDED_UP_TO: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// A destination outside of the store.
+/// A destination outside of the event store.
 ///
-/// It is given an event at least once: again if its answer was lost. Of one stream it is given one event at a
-/// time, in order; of several streams as many at once as the runner's window has room for.
+/// It gets each event at least once: again if its answer was lost. It gets the events of one stream one at a time, in
+/// order, and those of several streams at once, as many as the runner's window has room for.
 pub trait Sink: Send + Sync + 'static {
-    /// Brings an event to where it should be, and returns when it is there for good. It may take longer than the
-    /// group's timeout: the runner asks for more time meanwhile. It is dropped when it takes longer than
-    /// [`SinkRunner::deliver_within`] allows, and the event has failed.
+    /// Brings an event to its destination, and returns when it is there for good. It may take longer than the group's
+    /// timeout: the runner asks for more time meanwhile. If it takes longer than [`SinkRunner::deliver_within`] allows,
+    /// its future is dropped, and the event has failed.
     fn deliver(&self, event: &RecordedEvent) -> impl Future<Output = Result<(), SinkError>> + Send;
 }
 
-/// Drives a sink by a consumer group, as one of its consumers: several may run, in one process or in many.
+/// Drives a sink as a consumer of a group: several runners may run, in one process or in many.
 #[must_use = "nothing is delivered before `run`"]
 pub struct SinkRunner<S> {
     group: GroupRef,
@@ -43,45 +43,43 @@ pub struct SinkRunner<S> {
 opaque_debug!(SinkRunner<S>);
 
 impl<S: Sink> SinkRunner<S> {
-    /// Delivers the events of that group, which is there, to that sink. For order per stream the group must go by
-    /// stream, or have a single consumer.
+    /// Creates a runner that delivers the events of this group, which must exist, to this sink. For order per stream
+    /// the group must go by stream, or have a single consumer.
     pub fn new(group: GroupRef, sink: S) -> SinkRunner<S> {
         let (name, window, longest) = (String::new(), WINDOW_DEFAULT, LONGEST_DEFAULT);
         SinkRunner { group, sink, name, window, longest }
     }
 
-    /// What this consumer is called, for people; at most 128 bytes.
+    /// Sets the name of this consumer, for people; at most 128 bytes.
     pub fn name(mut self, name: impl Into<String>) -> SinkRunner<S> {
         self.name = name.into();
         self
     }
 
-    /// How many events it holds at once, each of another stream where they go beside each other; 16 unless told.
+    /// Sets how many events it holds at once, each of another stream where they are delivered at once; 16 by default.
     pub fn window(mut self, events: u32) -> SinkRunner<S> {
         self.window = events;
         self
     }
 
-    /// Lets one delivery take so long, whatever the group's timeout is: an hour unless told. A delivery that takes longer
-    /// has failed, and is tried again as the group says. A node allows a week at most, counted from when it handed the
-    /// event out.
+    /// Sets the time for one delivery, whatever the group's timeout is: an hour by default. A delivery that takes
+    /// longer has failed, and is tried again as the group is set. A node allows a week at most, counted from when it
+    /// handed out the event.
     pub fn deliver_within(mut self, longest: Duration) -> SinkRunner<S> {
         self.longest = longest;
         self
     }
 
-    /// Delivers until it cannot go on. Dropping the future leaves the group: what it held is given to others.
+    /// Delivers until it cannot go on. Dropping the future leaves the group: its events are given to others.
     pub async fn run(self) -> Result<(), Problem> {
         self.run_until(pending()).await
     }
 
-    /// Delivers until `stop` is ready, finishes what is under way, and returns when it is durable what was
-    /// settled.
+    /// Delivers until `stop` is ready, finishes the deliveries under way, and returns when all settlements are durable.
     ///
     /// # Errors
-    /// There is no such group (any more), or a rule is broken. A lost connection or a change of leader is no
-    /// error: it goes on when that is over. At the end: it is not known whether all of what was settled was
-    /// kept.
+    /// The group does not exist (any more), or a rule is broken. A lost connection or a change of leader is no error:
+    /// the runner waits until it is over. At the end: it is not known whether all settlements were kept.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), Problem> {
         let SinkRunner { group, sink, name, window, longest } = self;
         let consuming = group.consume().name(name).window(window);
@@ -94,7 +92,7 @@ impl<S: Sink> SinkRunner<S> {
     }
 }
 
-/// A sink whose deliveries end.
+/// A sink with a limit on the time of each delivery.
 pub(crate) struct Bounded<S> {
     pub(crate) sink: S,
     pub(crate) longest: Duration,
@@ -109,7 +107,7 @@ impl<S: Sink> Sink for Bounded<S> {
     }
 }
 
-/// Delivers what comes until `stop` is ready or there is no more, and finishes what is under way.
+/// Delivers until `stop` is ready or there are no more events, and finishes the deliveries under way.
 pub(crate) async fn drive<S: Sink, D: Deliveries>(
     sink: &S,
     mut deliveries: D,
@@ -127,7 +125,7 @@ pub(crate) async fn drive<S: Sink, D: Deliveries>(
         tokio::select! {
             biased;
             () = &mut stop, if is_open => {
-                // What waits was not begun: another consumer gets it.
+                // The waiting deliveries were not begun: other consumers get them.
                 stream_queues.clear();
                 is_open = false;
             }
@@ -136,7 +134,7 @@ pub(crate) async fn drive<S: Sink, D: Deliveries>(
                 deliveries.settle(&delivery, outcome);
                 let stream = &D::event(&delivery).stream;
                 let mut next = stream_queues.leave(stream);
-                // A delivery that was taken back while it waited goes to somebody else.
+                // A delivery that was taken back while it waited goes to another consumer.
                 while next.as_ref().is_some_and(D::has_lapsed) {
                     next = stream_queues.leave(stream);
                 }

@@ -16,13 +16,13 @@ use crate::sink::error::SinkError;
 use crate::sink::json::json_line;
 use crate::sink::runner::Sink;
 
-/// How long a destination may take to answer.
+/// The default time for a destination to answer.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-/// How much of an answer is read, in bytes: more than this is not worth keeping a connection for.
+/// The number of bytes of an answer that are read: more than this is not worth keeping a connection for.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// How much of an answer is told in a reason, in bytes.
+/// The number of bytes of an answer that are quoted in a reason.
 const ANSWER_BYTES_TOLD: usize = 300;
-/// The shortest secret that is worth its name, in bytes.
+/// The length of the shortest secret that is accepted, in bytes.
 const SECRET_BYTES_MIN: usize = 16;
 
 /// Posts events to a URL, each as the JSON object that `quorate read --json` prints, with the headers of
@@ -30,9 +30,9 @@ const SECRET_BYTES_MIN: usize = 16;
 /// `webhook-timestamp` is when it was sent, in seconds; `webhook-signature` has, for each secret, `v1,` and
 /// the base64 of the HMAC-SHA256 of `id.timestamp.body`.
 ///
-/// Any answer of 200 to 299 is an acknowledgement. 408, 425, 429 and all of 500 and above are tried again,
-/// after what `Retry-After` asks for (an hour at most), and so is what gets no answer in time. Anything else
-/// is parked, with the status and the beginning of the answer as the reason; redirects are not followed.
+/// Any answer of 200 to 299 is an acknowledgement. After 408, 425, 429 and 500 or more, or no answer in time,
+/// the event is tried again, after the time in `Retry-After` (an hour at most). After any other answer it is
+/// parked; the status and the beginning of the answer are the reason. Redirects are not followed.
 ///
 /// The library is built without TLS: for `https` let the program depend on `reqwest` with one of its TLS
 /// features, or post to a proxy beside it. No proxy is taken from the environment.
@@ -46,30 +46,30 @@ pub struct Webhook {
 
 opaque_debug!(Webhook);
 
-/// Why there can be no such webhook.
+/// The reason why a webhook cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
-    /// The URL is none that can be posted to.
+    /// Events cannot be posted to the URL.
     #[error("`{url}` cannot be posted to: {why}")]
     Url {
-        /// What was given.
+        /// The given URL.
         url: String,
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// The secret is none.
+    /// The secret is malformed or too short.
     #[error("the secret is not `whsec_` and at least {SECRET_BYTES_MIN} bytes in base64: {why}")]
     Secret {
-        /// Why not; without the secret.
+        /// The reason, without the secret.
         why: String,
     },
-    /// No HTTP client could be made.
+    /// No HTTP client could be created.
     #[error("there can be no HTTP client: {0}")]
     Http(String),
 }
 
 impl Webhook {
-    /// Posts to that URL and signs with that secret: `whsec_` and at least 16 bytes in base64.
+    /// Creates a webhook that posts to this URL and signs with this secret: `whsec_` and at least 16 base64 bytes.
     pub fn new(url: &str, secret: &str) -> Result<Webhook, WebhookError> {
         let refused = |why: String| WebhookError::Url { url: url.to_owned(), why };
         let parsed = Url::parse(url).map_err(|error| refused(error.to_string()))?;
@@ -87,20 +87,20 @@ impl Webhook {
         })
     }
 
-    /// Signs with another secret too, while receivers move from one to the other.
+    /// Also signs with another secret, while receivers move from one to the other.
     pub fn and_secret(mut self, secret: &str) -> Result<Webhook, WebhookError> {
         self.secrets.push(secret_of(secret)?);
         Ok(self)
     }
 
-    /// How long the destination may take to answer, 10 s unless told.
+    /// Sets the time for the destination to answer; 10 s by default.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Webhook {
         self.timeout = timeout;
         self
     }
 
-    /// By which clock messages are stamped; this machine's unless told.
+    /// Sets the clock that stamps messages; this machine's by default.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Webhook {
         self.clock = Box::new(clock);
@@ -142,7 +142,7 @@ impl Sink for Webhook {
     }
 }
 
-/// What an answer means.
+/// Converts an answer to the outcome of the delivery.
 async fn judge(answer: Response, now: Timestamp) -> Result<(), SinkError> {
     let status = answer.status();
     let wait = wait_of(answer.headers(), now);
@@ -166,7 +166,7 @@ async fn judge(answer: Response, now: Timestamp) -> Result<(), SinkError> {
     })
 }
 
-/// How long the destination asks to wait: in seconds, or until a time.
+/// Returns the time that the destination asks to wait: it names seconds, or the end of the wait.
 fn wait_of(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let asked = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = asked.parse() {
@@ -178,7 +178,7 @@ fn wait_of(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(until.saturating_sub(now))
 }
 
-/// The beginning of an answer, as text. Reads a little more, so that the connection can be used again.
+/// Returns the beginning of an answer, as text. Reads a little more, to keep the connection usable.
 async fn beginning(mut answer: Response) -> String {
     let (mut told, mut read) = (Vec::new(), 0);
     while let Ok(Some(chunk)) = answer.chunk().await {
@@ -192,7 +192,7 @@ async fn beginning(mut answer: Response) -> String {
     String::from_utf8_lossy(&told).trim().to_owned()
 }
 
-/// No answer came. The URL is not told: it may hold a token.
+/// Returns the error for a missing answer. The URL is left out: it may hold a token.
 fn unanswered(error: reqwest::Error) -> SinkError {
     let error = error.without_url();
     let mut reason = error.to_string();

@@ -1,4 +1,4 @@
-//! A consumer group in memory that goes by stream, tries again and parks.
+//! A consumer group in memory that goes by stream, retries and parks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use crate::sink::deliveries::Deliveries;
 use crate::sink::error::SinkError;
 
-/// How long a failed event waits, unless told.
+/// The delay of a failed event by default.
 pub(crate) const DELAY: Duration = Duration::from_millis(5);
 
-/// What became of a group's events.
+/// The outcomes of a group's events.
 #[derive(Default)]
 pub(crate) struct Settled {
     pub(crate) acknowledged: Vec<u64>,
@@ -22,7 +22,7 @@ pub(crate) struct Settled {
     pub(crate) is_closed: bool,
 }
 
-/// It ends when everything is settled.
+/// A group that ends when everything is settled.
 pub(crate) struct Group {
     waiting: BTreeMap<u64, (RecordedEvent, Instant)>,
     busy: BTreeSet<String>,
@@ -43,7 +43,7 @@ impl Group {
         (Group { waiting, busy, attempts_max, attempts, settled: settled.clone() }, settled)
     }
 
-    /// The first event that waits of each stream, and when it may be tried.
+    /// Returns the first waiting event of each stream, and the time at which it may be tried.
     fn candidates(&self) -> impl Iterator<Item = (u64, Instant)> + '_ {
         let mut seen = self.busy.clone();
         self.waiting.iter().filter_map(move |(position, (event, due))| {
@@ -108,7 +108,7 @@ impl Deliveries for Group {
     }
 }
 
-/// Events of some streams in turn: position 1, 2, 3 …
+/// Returns events of some streams in turn: position 1, 2, 3 …
 pub(crate) fn events(count: u64, streams: u64) -> Vec<RecordedEvent> {
     (1..=count)
         .map(|position| {
