@@ -75,6 +75,7 @@ fn a_consumer_that_prints_ends_in_order_when_its_terminal_has_gone_unless_it_is_
     signal(&consumer, "-HUP");
     let ended = end(consumer);
     assert_eq!((ended.status.code(), told(&ended).as_str()), (Some(0), ""));
+    assert_eq!(floor_and_failed(&node), [1, 0], "what was read is settled");
 
     // The shell starts it as `nohup` does.
     let script = "trap '' HUP; exec \"$@\"";

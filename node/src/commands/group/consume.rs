@@ -1,12 +1,14 @@
 //! Consumes a group: prints events and acknowledges them, or runs a command for each.
 
 use std::io::{self, Write};
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
 use futures_util::FutureExt;
 use quorate_client::{Consumer, Delivery};
 use quorate_proto::GroupName;
+use tokio::time::timeout;
 
 use super::{command, exec};
 use crate::age::parse_span;
@@ -23,6 +25,8 @@ const BUFFER_BYTES: usize = 256 * 1024;
 const PRINTED_WINDOW: u32 = 256;
 /// The same, if another program reads: so many events may be settled that it was sent and never looked at.
 const PIPED_WINDOW: u32 = 16;
+/// A consumer that is told to end waits so long for lines that are being written: another signal does not hasten it.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 /// A consumer that is there keeps what it works on: what ends that is its own reckoning, or its end.
 const EXTENDED_UP_TO: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -140,12 +144,14 @@ async fn print_all(
         let next = match ready {
             Some(next) => next,
             None if !printed.is_empty() => {
-                tokio::select! {
-                    written = write(std::mem::take(&mut lines)) => written?,
-                    () = stop.told() => return Ok(()),
+                let written = write_or_end(std::mem::take(&mut lines), &mut stop).await?;
+                if written != Written::Not {
+                    printed.drain(..).for_each(|delivery| consumer.ack(&delivery));
                 }
-                printed.drain(..).for_each(|delivery| consumer.ack(&delivery));
-                continue;
+                match written {
+                    Written::All => continue,
+                    Written::AllAndTold | Written::Not => return Ok(()),
+                }
             }
             None => tokio::select! {
                 next = consumer.try_next() => next,
@@ -163,6 +169,30 @@ async fn print_all(
         left -= 1;
     }
     Ok(())
+}
+
+/// The lot of lines that were to be written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    All,
+    /// They are written, and the consumer was told to end meanwhile.
+    AllAndTold,
+    /// Their reader does not take them, and the consumer was told to end.
+    Not,
+}
+
+/// Writes lines. A consumer that is told to end meanwhile waits a little: its reader may have them already.
+async fn write_or_end(lines: Vec<u8>, stop: &mut Stop) -> io::Result<Written> {
+    let mut writing = pin!(write(lines));
+    tokio::select! {
+        biased;
+        written = &mut writing => return written.map(|()| Written::All),
+        () = stop.told() => {}
+    }
+    match timeout(WRITTEN_WITHIN, writing).await {
+        Ok(written) => written.map(|()| Written::AllAndTold),
+        Err(_) => Ok(Written::Not),
+    }
 }
 
 /// Writes to standard output beside everything else: a reader may take its time, and the consumer keeps its events
