@@ -9,6 +9,7 @@ use quorate_proto::LogIndex;
 use quorate_proto::wire::peer::v1;
 use quorate_store::{ChunkSource, Fault, Repair, Repaired};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -22,7 +23,7 @@ use crate::wire;
 /// The shortest and the longest time to wait after no peer could help.
 const BACKOFF: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// The time after which a peer that sends nothing is given up.
+/// The time after which a peer that sends nothing, or takes nothing, is given up.
 const STALLED: Duration = Duration::from_secs(10);
 /// The number of parts that may wait to be sent.
 const PARTS_AHEAD: usize = 4;
@@ -199,7 +200,9 @@ async fn send<H: Host>(
         let length = read.as_ref().map_or(0, Bytes::len);
         let last = length < CHUNK_PART_BYTES;
         let part = read.map(|data| v1::ChunkPart { number, offset, data, last });
-        if parts.send(part).await.is_err() || last {
+        // A peer that takes nothing more must not hold the file for ever.
+        let is_taken = matches!(timeout(STALLED, parts.send(part)).await, Ok(Ok(())));
+        if !is_taken || last {
             return;
         }
         offset += length as u64;
