@@ -221,7 +221,7 @@ mod tests {
                 tags: vec![Tag::new("customer:7").expect("a tag")],
                 correlation: Some(CorrelationId::new("cmd-91").expect("an id")),
             },
-            ..stream.clone()
+            ..stream
         };
         assert!(filtered.check().is_err(), "a snapshot is of the whole stream");
         let filtered = Read { with_snapshot: false, ..filtered };
