@@ -57,6 +57,14 @@ impl Notes {
     ) -> Notes {
         Notes { projection: projection.to_owned(), spoil: Arc::new(spoil) }
     }
+
+    /// Those that fail at one event.
+    pub(crate) fn poisoned_at(projection: &str, position: u64) -> Notes {
+        Notes::spoilt(projection, move |event| match event.position == position {
+            true => Err("a poisoned event".into()),
+            false => Ok(()),
+        })
+    }
 }
 
 pub(crate) struct MemoryKit(Memory<Rows>);

@@ -54,10 +54,7 @@ where
 {
     let script = Script::new();
     script.fill(100);
-    let poisoned = Notes::spoilt("orders", |event| match event.position {
-        20 => Err("a poisoned event".into()),
-        _ => Ok(()),
-    });
+    let poisoned = Notes::poisoned_at("orders", 20);
     let patient =
         Backoff { first: Duration::from_secs(3_600), longest: Duration::from_secs(3_600) };
     let orders =

@@ -18,10 +18,7 @@ where
     let script = Script::new();
     script.fill(100);
     // The live model is wrong: its handler passes over what it should not.
-    let poisoned = Notes::spoilt("orders", |event| match event.position {
-        10 => Err("a poisoned event".into()),
-        _ => Ok(()),
-    });
+    let poisoned = Notes::poisoned_at("orders", 10);
     let orders = projection(kit.open().await, "orders", poisoned).on_failure(OnFailure::Park);
     let live = orders.start(script.clone());
     live.reached(100, PATIENCE).await.expect("everything is applied");
@@ -71,10 +68,7 @@ where
     let orders = projection(kit.open().await, "orders", Notes::new("orders"));
     finish(orders.start(script.clone()), &script).await;
 
-    let poisoned = Notes::spoilt("orders", |event| match event.position {
-        45 => Err("a poisoned event".into()),
-        _ => Ok(()),
-    });
+    let poisoned = Notes::poisoned_at("orders", 45);
     let broken = projection(kit.open().await, "orders", poisoned).version(2);
     let error = broken.rebuild(script.clone()).wait().await.expect_err("it fails");
     assert!(matches!(error, ProjectionError::Handler { position: 45, .. }), "{error}");
