@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_proto::wire::v1::{ListRunnersRequest, ListRunnersResponse, ReportRunnerRequest};
-use quorate_proto::{Invalid, Problem, Runner, RunnerReport};
+use quorate_proto::{Invalid, Position, Problem, Runner, RunnerReport};
 use tokio::time::timeout;
 
 use crate::ask::ask_node;
@@ -29,10 +29,10 @@ pub struct Runners {
 }
 
 impl Runners {
-    /// How many positions of the log a runner has not looked at yet; `None` while its position is not known.
+    /// How many positions of the log a runner has not looked at yet, as of when it was heard if it runs; `None` while
+    /// its position is not known.
     pub fn behind(&self, runner: &Runner) -> Option<u64> {
-        let position = runner.report.position?;
-        Some(self.last_position.saturating_sub(position.0))
+        runner.behind(Position(self.last_position))
     }
 }
 

@@ -193,12 +193,22 @@ pub struct Runner {
     pub report: RunnerReport,
     /// How long ago a node heard it.
     pub heard_ago: Duration,
+    /// The newest position of the log that the node had then.
+    pub last_position: Position,
 }
 
 impl Runner {
     /// Whether it should have been heard again by now: its process died, or reaches no node.
     pub fn is_silent(&self) -> bool {
         !self.report.state.has_ended() && self.heard_ago > SILENT_AFTER
+    }
+
+    /// How many positions of the log it has not looked at yet; `None` while its position is not known. While it runs
+    /// that is as of when it was heard, because it went on since as the log did; later, of a log that has come to `now`.
+    pub fn behind(&self, now: Position) -> Option<u64> {
+        let runs = !self.report.state.has_ended() && !self.is_silent();
+        let last = if runs { self.last_position } else { now.max(self.last_position) };
+        Some(last.0.saturating_sub(self.report.position?.0))
     }
 }
 
@@ -247,9 +257,27 @@ mod tests {
     #[test]
     fn who_ended_is_not_silent() {
         let heard_ago = SILENT_AFTER + Duration::from_millis(1);
-        let runner = |state| Runner { report: RunnerReport { state, ..report() }, heard_ago };
+        let last_position = Position(0);
+        let runner =
+            |state| Runner { report: RunnerReport { state, ..report() }, heard_ago, last_position };
         assert!(runner(RunnerState::Live).is_silent());
         assert!(!runner(RunnerState::Stopped).is_silent());
         assert!(!Runner { heard_ago: SILENT_AFTER, ..runner(RunnerState::Live) }.is_silent());
+    }
+
+    #[test]
+    fn who_runs_is_as_far_behind_as_when_it_was_heard_and_who_does_not_falls_back() {
+        let runner = |state, seconds| Runner {
+            report: RunnerReport { state, position: Some(Position(90)), ..report() },
+            heard_ago: Duration::from_secs(seconds),
+            last_position: Position(92),
+        };
+        let now = Position(5_000);
+        assert_eq!(runner(RunnerState::Live, 5).behind(now), Some(2));
+        assert_eq!(runner(RunnerState::Live, 60).behind(now), Some(4_910), "it is silent");
+        assert_eq!(runner(RunnerState::Failed, 1).behind(now), Some(4_910));
+        // The node that heard it may have less than the one that it reads from.
+        let ahead = Runner { last_position: Position(80), ..runner(RunnerState::Live, 1) };
+        assert_eq!(ahead.behind(now), Some(0));
     }
 }

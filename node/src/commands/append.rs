@@ -41,7 +41,6 @@ pub struct AppendArgs {
     #[arg(long, value_name = "QUERY", value_parser = query::parse, requires = "after")]
     unless: Vec<Query>,
     /// The position up to which the --unless before it does not look: the `as of` of the read that the
-    /// The position up to which the --unless before it does not look: the `as of` of the read that the
     /// decision was made on; 0 looks at the whole log. A position that the log has not reached is refused.
     #[arg(long, value_name = "POSITION", requires = "unless")]
     after: Vec<u64>,

@@ -210,6 +210,8 @@ fn details(told: &Runners, runner: &Runner) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use quorate_client::Position;
+
     use super::*;
 
     #[test]
@@ -230,7 +232,8 @@ mod tests {
                 parked: 0,
                 running: Duration::ZERO,
             };
-            let runner = Runner { report, heard_ago: Duration::from_secs(seconds) };
+            let (heard_ago, last_position) = (Duration::from_secs(seconds), Position(0));
+            let runner = Runner { report, heard_ago, last_position };
             let told = Runners::default();
             (state_of(&runner), details(&told, &runner).join("; "))
         };

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use quorate_proto::wire::v1::GroupLag;
-use quorate_proto::{Runner, RunnerKind};
+use quorate_proto::{Position, Runner, RunnerKind};
 use quorate_raft::Role;
 use quorate_raft::host::Host;
 
@@ -54,7 +54,7 @@ impl<H: Host> Metrics<H> {
         text.of_groups("quorate_group_failed", help, &groups, |group| group.failed);
         let help = "Parked events of a group.";
         text.of_groups("quorate_group_parked", help, &groups, |group| group.parked);
-        text.of_runners(&self.heard.runners(), position);
+        text.of_runners(&self.heard.runners(), point.position);
         text.0
     }
 }
@@ -90,27 +90,28 @@ impl Text {
 
     /// How far behind projections and process managers are that told this node, and told it lately: of several runners
     /// of a name the one that is furthest.
-    fn of_runners(&mut self, runners: &[Runner], last_position: u64) {
+    fn of_runners(&mut self, runners: &[Runner], last_position: Position) {
         for (kind, what) in [
             (RunnerKind::Projection, "projection"),
             (RunnerKind::ProcessManager, "process_manager"),
         ] {
             let of_kind = |runner: &&Runner| runner.report.kind == kind && !runner.is_silent();
             let mut furthest: BTreeMap<&str, u64> = BTreeMap::new();
-            for Runner { report, .. } in runners.iter().filter(of_kind) {
-                if let Some(position) = report.position.filter(|_| !report.rebuilds) {
-                    let known = furthest.entry(&report.name).or_default();
-                    *known = position.0.max(*known);
+            for runner in runners.iter().filter(of_kind) {
+                let behind = runner.behind(last_position).filter(|_| !runner.report.rebuilds);
+                if let Some(behind) = behind {
+                    let known = furthest.entry(&runner.report.name).or_insert(behind);
+                    *known = behind.min(*known);
                 }
             }
             let name = format!("quorate_{what}_lag");
             self.head(
                 &name,
-                "Positions of the log that it has not looked at yet, as it told this node.",
+                "Positions of the log that it had not looked at when it told this node.",
             );
-            for (one, position) in furthest {
-                let (label, lag) = (escaped(one), last_position.saturating_sub(position));
-                self.line(format_args!("{name}{{{what}=\"{label}\"}} {lag}"));
+            for (one, behind) in furthest {
+                let label = escaped(one);
+                self.line(format_args!("{name}{{{what}=\"{label}\"}} {behind}"));
             }
         }
     }

@@ -49,6 +49,12 @@ async fn what_a_runner_told_one_node_is_listed_by_every_node_and_who_does_not_an
         let append = append("order-1", Demand::Exactly(number), u128::from(number) + 1);
         events.append(request(append)).await.expect("appended");
     }
+    let applied = async {
+        while !scrape(&cluster.metrics, "/metrics").await.contains("quorate_position 3\n") {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, applied).await.expect("all is applied in time");
     let mut runners = Vec::new();
     for node in 0..3 {
         runners.push(RunnersClient::new(cluster.channel(node).await));
@@ -66,12 +72,6 @@ async fn what_a_runner_told_one_node_is_listed_by_every_node_and_who_does_not_an
         assert_eq!((list.last_position, list.unreachable.len(), list.left_out), (3, 0, 0));
     }
     assert_eq!(names(&list(&mut runners[1], true).await), ["bills"]);
-    let applied = async {
-        while !scrape(&cluster.metrics, "/metrics").await.contains("quorate_position 3\n") {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, applied).await.expect("all is applied in time");
     let scraped = scrape(&cluster.metrics, "/metrics").await;
     assert!(scraped.contains("quorate_projection_lag{projection=\"orders\"} 2\n"), "{scraped}");
 

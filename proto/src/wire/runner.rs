@@ -66,7 +66,8 @@ impl TryFrom<Option<v1::RunnerReport>> for RunnerReport {
 impl From<Runner> for v1::Runner {
     fn from(runner: Runner) -> v1::Runner {
         let heard_ms_ago = milliseconds(runner.heard_ago);
-        v1::Runner { report: Some(runner.report.into()), heard_ms_ago }
+        let last_position = runner.last_position.0;
+        v1::Runner { report: Some(runner.report.into()), heard_ms_ago, last_position }
     }
 }
 
@@ -75,7 +76,8 @@ impl TryFrom<v1::Runner> for Runner {
 
     fn try_from(runner: v1::Runner) -> Result<Runner, Invalid> {
         let heard_ago = Duration::from_millis(runner.heard_ms_ago);
-        Ok(Runner { report: runner.report.try_into()?, heard_ago })
+        let last_position = Position(runner.last_position);
+        Ok(Runner { report: runner.report.try_into()?, heard_ago, last_position })
     }
 }
 

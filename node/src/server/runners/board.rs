@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_proto::limits::RUNNERS_MAX;
-use quorate_proto::{Runner, RunnerKind, RunnerReport, RunnerState};
+use quorate_proto::{Position, Runner, RunnerKind, RunnerReport, RunnerState};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -24,12 +24,14 @@ pub(super) struct Board {
 struct Heard {
     report: RunnerReport,
     at: Instant,
+    /// The newest position of the log here then.
+    last_position: Position,
 }
 
 impl Board {
     /// Keeps a report, unless a newer one of its instance came before. If there is no room, it takes the place of
     /// whoever was not heard for the longest.
-    pub(super) fn hear(&mut self, report: RunnerReport, now: Instant) {
+    pub(super) fn hear(&mut self, report: RunnerReport, now: Instant, last_position: Position) {
         let before = self.heard.get(&report.instance);
         if before.is_some_and(|before| before.report.number >= report.number) {
             return;
@@ -40,7 +42,7 @@ impl Board {
                 self.heard.remove(&instance);
             }
         }
-        self.heard.insert(report.instance, Heard { report, at: now });
+        self.heard.insert(report.instance, Heard { report, at: now, last_position });
     }
 
     /// All of them that are not forgotten.
@@ -55,6 +57,7 @@ impl Board {
         let runner = |heard: &Heard| Runner {
             report: heard.report.clone(),
             heard_ago: now.saturating_duration_since(heard.at),
+            last_position: heard.last_position,
         };
         self.heard.values().map(runner).collect()
     }
@@ -96,7 +99,7 @@ fn order(report: &RunnerReport) -> (&str, RunnerKind, Uuid) {
 struct Starts(BTreeMap<(RunnerKind, String, bool), Duration>);
 
 impl Starts {
-    fn count(&mut self, Runner { report, heard_ago }: &Runner) {
+    fn count(&mut self, Runner { report, heard_ago, .. }: &Runner) {
         let started_ago = heard_ago.saturating_add(report.running);
         let key = (report.kind, report.name.clone(), report.rebuilds);
         let newest = self.0.entry(key).or_insert(Duration::MAX);
@@ -104,7 +107,7 @@ impl Starts {
     }
 
     fn is_replaced(&self, runner: &Runner) -> bool {
-        let Runner { report, heard_ago } = runner;
+        let Runner { report, heard_ago, .. } = runner;
         let started_since = |rebuilds: bool| {
             let newest = self.0.get(&(report.kind, report.name.clone(), rebuilds));
             newest.is_some_and(|newest| newest < heard_ago)
@@ -119,6 +122,8 @@ mod tests {
     use quorate_proto::SILENT_AFTER;
 
     use super::*;
+
+    const HERE: Position = Position(7);
 
     fn report(instance: usize, number: u64) -> RunnerReport {
         RunnerReport {
@@ -146,7 +151,7 @@ mod tests {
     fn runner(instance: usize, state: RunnerState, heard: u64, running: u64) -> Runner {
         let running = Duration::from_secs(running);
         let report = RunnerReport { state, running, ..report(instance, 1) };
-        Runner { report, heard_ago: Duration::from_secs(heard) }
+        Runner { report, heard_ago: Duration::from_secs(heard), last_position: HERE }
     }
 
     #[test]
@@ -154,12 +159,12 @@ mod tests {
         let (mut board, begun) = (Board::default(), Instant::now());
         let at = |second: usize| begun + Duration::from_secs(second as u64);
         for instance in 0..RUNNERS_MAX {
-            board.hear(report(instance, 1), at(instance));
+            board.hear(report(instance, 1), at(instance), HERE);
         }
-        board.hear(report(0, 2), at(RUNNERS_MAX));
+        board.hear(report(0, 2), at(RUNNERS_MAX), HERE);
         let now = at(RUNNERS_MAX + 1);
         for instance in RUNNERS_MAX..RUNNERS_MAX + 3 {
-            board.hear(report(instance, 1), now);
+            board.hear(report(instance, 1), now, HERE);
         }
         let kept = instances(&board.runners(now));
         assert_eq!(kept.len(), RUNNERS_MAX);
@@ -170,8 +175,8 @@ mod tests {
     #[test]
     fn a_report_that_was_held_up_does_not_undo_a_newer_one() {
         let (mut board, now) = (Board::default(), Instant::now());
-        board.hear(RunnerReport { state: RunnerState::Stopped, ..report(0, 3) }, now);
-        board.hear(report(0, 2), now + Duration::from_secs(1));
+        board.hear(RunnerReport { state: RunnerState::Stopped, ..report(0, 3) }, now, HERE);
+        board.hear(report(0, 2), now + Duration::from_secs(1), HERE);
         let runners = board.runners(now + Duration::from_secs(2));
         assert_eq!(runners[0].report.state, RunnerState::Stopped);
         assert_eq!(runners[0].heard_ago, Duration::from_secs(2));
@@ -180,8 +185,8 @@ mod tests {
     #[test]
     fn who_was_not_heard_is_shown_as_silent_and_forgotten_after_a_day() {
         let (mut board, now) = (Board::default(), Instant::now());
-        board.hear(report(0, 1), now);
-        board.hear(RunnerReport { state: RunnerState::Stopped, ..report(1, 1) }, now);
+        board.hear(report(0, 1), now, HERE);
+        board.hear(RunnerReport { state: RunnerState::Stopped, ..report(1, 1) }, now, HERE);
         assert!(!board.runners(now + SILENT_AFTER)[0].is_silent());
         let later = now + Duration::from_secs(180);
         let runners = board.runners(later);
@@ -198,7 +203,7 @@ mod tests {
     fn of_an_instance_that_told_several_nodes_the_newest_report_counts() {
         let told = |number, heard| {
             let report = report(0, number);
-            Runner { report, heard_ago: Duration::from_secs(heard) }
+            Runner { report, heard_ago: Duration::from_secs(heard), last_position: HERE }
         };
         let (left, _) = merged(vec![told(4, 9), told(5, 7), told(3, 1)]);
         assert_eq!((left.len(), left[0].report.number, left[0].heard_ago.as_secs()), (1, 5, 7));

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::runners_client::RunnersClient;
 use quorate_proto::wire::v1::runners_server::Runners;
-use quorate_proto::{Problem, Runner, RunnerReport};
+use quorate_proto::{Position, Problem, Runner, RunnerReport};
 use quorate_raft::host::Host;
 use quorate_raft::{Member, Replica, transport};
 use tokio::time::{Instant, timeout};
@@ -55,7 +55,8 @@ impl<H: Host> Runners for RunnersService<H> {
         request: Request<v1::ReportRunnerRequest>,
     ) -> Result<Response<v1::ReportRunnerResponse>, Status> {
         let report = RunnerReport::try_from(request.into_inner().report).map_err(Problem::from)?;
-        self.heard.with(|board| board.hear(report, Instant::now()));
+        let last_position = self.last_position();
+        self.heard.with(|board| board.hear(report, Instant::now(), last_position));
         Ok(Response::new(v1::ReportRunnerResponse {}))
     }
 
@@ -63,9 +64,8 @@ impl<H: Host> Runners for RunnersService<H> {
         &self,
         request: Request<v1::ListRunnersRequest>,
     ) -> Result<Response<v1::ListRunnersResponse>, Status> {
-        let point = self.replica.reader().map(|reader| reader.point()).unwrap_or_default();
-        let mut told =
-            vec![Told { runners: self.heard.runners(), last_position: point.position.0 }];
+        let last_position = self.last_position().0;
+        let mut told = vec![Told { runners: self.heard.runners(), last_position }];
         let mut unreachable = Vec::new();
         if !request.into_inner().only_self {
             let known = self.replica.status().borrow().clone();
@@ -86,6 +86,11 @@ impl<H: Host> Runners for RunnersService<H> {
 }
 
 impl<H: Host> RunnersService<H> {
+    /// The newest position that is applied here.
+    fn last_position(&self) -> Position {
+        self.replica.reader().map(|reader| reader.point().position).unwrap_or_default()
+    }
+
     /// What a member heard; none if it does not answer in time.
     async fn ask(&self, member: &Member) -> Option<Told> {
         let asking = async {
