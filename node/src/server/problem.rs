@@ -28,7 +28,7 @@ fn kind_of_lost(lost: ProposeError) -> ErrorKind {
     }
 }
 
-/// Converts a fault of a read, or of a look before an append was proposed.
+/// Converts a fault of a read, or of a check before an append was proposed.
 fn of_fault(fault: &Fault) -> Problem {
     let kind = match fault {
         Fault::Damaged { .. } => ErrorKind::Damaged,
