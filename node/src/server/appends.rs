@@ -212,7 +212,7 @@ impl<H: Host> Appends<H> {
                 Answer::SnapshotStored(version) => return Ok(Taken::SnapshotStored(version)),
                 Answer::Group(outcome) => return Ok(Taken::Group(outcome)),
                 Answer::Rejected(problem) => return Err(problem),
-                // Until there is room again takes longer than a call may wait.
+                // It takes longer until there is room again than a call may wait.
                 Answer::NoRoom => return Err(problem::no_space()),
                 Answer::Lost(problem) if problem.outcome == Outcome::Unknown => {
                     return Err(problem);

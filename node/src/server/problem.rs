@@ -109,7 +109,7 @@ pub(crate) fn not_ready() -> Problem {
     Problem::new(ErrorKind::NotReady, Outcome::NotAppended, message)
 }
 
-/// Nothing checked whether the append was made long before.
+/// Returns the problem of an append of which nothing checked whether it was made long before.
 pub(crate) fn unsettled() -> Problem {
     let message = "it was not looked whether the append was made long before; it may be in the log";
     Problem::new(ErrorKind::Internal, Outcome::Unknown, message)
