@@ -25,7 +25,7 @@ const REST_MAX: Duration = Duration::from_secs(2);
 const LASTING_ROUNDS_MAX: usize = 4;
 
 /// The point that a feed has reached: every requested event at or below it has been handed out. Resume with
-/// `after(mark.version)` when a stream is followed, else with `after(mark.position)`.
+/// `after(cursor.version)` when a stream is followed, else with `after(cursor.position)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// The position.

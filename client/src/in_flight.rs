@@ -17,15 +17,14 @@ use crate::outcome::{Attempts, Step, Verdict};
 /// The time after which a session that owes an overdue answer, and is silent, is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 
-/// One append under way. Its caller is always answered: at the latest when the flight is
-/// dropped.
+/// One append under way. Its caller is always answered: at the latest when this is dropped.
 pub(crate) struct InFlightAppend {
     append: Append,
     bytes: usize,
     attempts: Attempts,
     not_before: Option<Instant>,
     caller: Option<oneshot::Sender<Result<Done, AppendError>>>,
-    /// The flight's share of the appends and bytes that may be under way at once.
+    /// The append's share of the appends and bytes that may be under way at once.
     _share: Option<[OwnedSemaphorePermit; 2]>,
 }
 
@@ -92,10 +91,10 @@ impl Drop for InFlightAppend {
 /// All appends under way, in the order in which they were submitted.
 ///
 /// Invariants:
-/// - `unsent` is a part of the keys of `in_flight`; a flight that is not in it was sent in this session.
+/// - `unsent` is a part of the keys of `in_flight`; an append that is not in it was sent in this session.
 /// - An append is never sent before an earlier one to one of its streams that is in `unsent`, or that was sent
 ///   again and may have to be sent once more.
-/// - `uncertain` holds the keys of those flights that had an attempt without a verdict.
+/// - `uncertain` holds the keys of those appends that had an attempt without a verdict.
 /// - A session sends each append at most once.
 #[derive(Default)]
 pub(crate) struct InFlightAppends {

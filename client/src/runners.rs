@@ -1,4 +1,4 @@
-//! How far projections and process managers are: they tell a node, and any node is asked.
+//! The progress of projections and process managers: they report it to a node, and any node can be asked for it.
 
 use std::time::Duration;
 
@@ -11,38 +11,38 @@ use crate::client::Client;
 use crate::nodes::problem;
 use crate::read::{late, not_understood};
 
-/// How long one node is waited for: the next report comes anyway.
+/// The time to wait for one node that is sent a report: the next report comes anyway.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
-/// What the nodes of a cluster heard of projections and process managers.
+/// The projections and process managers that the nodes of a cluster heard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Runners {
-    /// At most 1,000, by name; one that ended or fell silent is left out once it was started again.
+    /// At most 1,000 runners, by name; one that ended or fell silent is left out once it was started again.
     pub runners: Vec<Runner>,
-    /// The newest position of the log that one of the nodes that answered has.
+    /// The newest position of the log on the nodes that answered.
     pub last_position: u64,
     /// The nodes that did not answer: what only they heard is missing.
     pub unreachable: Vec<String>,
-    /// Runners that there was no room for: those that were not heard for the longest.
+    /// The number of runners without room in the list: those that were not heard for the longest.
     pub left_out: u64,
 }
 
 impl Runners {
-    /// How many positions of the log a runner has not looked at yet, as of when it was heard if it runs; `None` while
-    /// its position is not known.
+    /// Returns the number of positions of the log that a runner has not looked at yet, as of when it was heard if it
+    /// runs; `None` while its position is not known.
     pub fn behind(&self, runner: &Runner) -> Option<u64> {
         runner.behind(Position(self.last_position))
     }
 }
 
 impl Client {
-    /// Tells one node how far a runner is, for [`Client::runners`]; a place or an error that is too long is cut. The
-    /// projections and process managers of `quorate-app` do so by themselves. Each node is waited for at most a second,
-    /// and the first that takes the report is enough.
+    /// Reports to one node how far a runner is, for [`Client::runners`]; a place or an error that is too long is cut.
+    /// The projections and process managers of `quorate-app` report by themselves. The call waits for each node at most
+    /// a second, and ends with the first that takes the report.
     ///
     /// # Errors
-    /// `Invalid` if it is none, as [`RunnerReport::check`] says; otherwise that no node took it.
+    /// `Invalid` if the report does not pass [`RunnerReport::check`]; otherwise the last node's problem: none took it.
     pub async fn report_runner(&self, report: RunnerReport) -> Result<(), Problem> {
         let report = report.bounded();
         report.check()?;
@@ -59,14 +59,14 @@ impl Client {
             if told.is_verdict() {
                 return Err(told);
             }
-            // Nothing is said of the node to the rest of the client: reports are no measure of it.
+            // The rest of the client does not learn of the failure: reports are no measure of a node.
             last = Some(told);
         }
         Err(last.unwrap_or_else(|| Problem::from(Invalid::new("endpoints", "are empty"))))
     }
 
-    /// How far projections and process managers are, as they told the nodes of the cluster. The first node that answers
-    /// asks the others.
+    /// Returns how far projections and process managers are, as they reported it to the nodes of the cluster. The first
+    /// node that answers asks the others.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {

@@ -189,7 +189,7 @@ async fn launch(
     };
     let attempts = Attempts::new(now, give_up_at, settled_at);
     let flight = InFlightAppend::new(append, attempts, caller, Some(share));
-    // Without its driver the flight is dropped, and so answered.
+    // Without a driver the append is dropped, which answers its caller.
     let _ = client.shared.submissions.send(flight);
     None
 }

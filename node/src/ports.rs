@@ -15,7 +15,7 @@ const COUNT: u16 = 20_000;
 /// each address only once in 20,000 times, and other processes begin elsewhere.
 ///
 /// # Errors
-/// When too few ports are free.
+/// Too few ports are free.
 pub fn free_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
     static TRIED: AtomicU16 = AtomicU16::new(0);
     let start = (process::id() % u32::from(COUNT)) as u16;

@@ -26,7 +26,7 @@ impl Stop {
         Ok(Stop { signals: listened.map(signal).collect::<io::Result<_>>()? })
     }
 
-    /// Completes each time that a signal tells the process to end.
+    /// Completes each time that a signal to end comes.
     pub(crate) async fn told(&mut self) {
         poll_fn(|context| {
             let mut told = Poll::Pending;

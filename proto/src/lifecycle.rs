@@ -25,7 +25,7 @@ impl Scope {
     /// stream, `$category/NAME`, `$path/NAME`.
     ///
     /// # Errors
-    /// When that name would be too long, or the scope is itself the system's.
+    /// The name of that stream would be too long, or the scope is itself the system's.
     pub fn changes(&self) -> Result<StreamName, Invalid> {
         if self.as_str().starts_with('$') {
             return Err(Invalid::new("stream", format!("`{}` is the system's", self.as_str())));
@@ -178,7 +178,7 @@ impl Change {
     /// Returns the change that an append makes, if [`Change::to_append`] made the append.
     ///
     /// # Errors
-    /// When it writes to a stream of the system otherwise.
+    /// The append writes to a stream of the system, and is not such a change.
     pub fn of_append(append: &Append) -> Result<Option<Change>, Invalid> {
         if append.writes.iter().all(|write| !write.stream.is_system()) {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Runners: projections and process managers, as they tell a node how far they are.
+//! Runners, that is projections and process managers, and their reports to a node on how far they are.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use crate::error::Invalid;
 use crate::limits::{NAME_BYTES_MAX, RUNNER_ERROR_BYTES_MAX};
 use crate::name::check_bounded;
 
-/// How often a runner tells what it does, if nothing changes before.
+/// The interval at which a runner reports, if nothing changes before.
 pub const REPORTED_EVERY: Duration = Duration::from_secs(5);
 /// A runner that was not heard for longer, and has not ended, is silent: its process died, or reaches no node.
 pub const SILENT_AFTER: Duration = Duration::from_secs(20);
 
-/// What kind of work runs in an application.
+/// The kind of a runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RunnerKind {
-    /// It makes a read model.
+    /// The runner makes a read model.
     Projection,
-    /// It reacts to events by appending others.
+    /// The runner reacts to events by appending others.
     ProcessManager,
 }
 
@@ -37,7 +37,7 @@ impl RunnerKind {
         }
     }
 
-    /// The kind of that name.
+    /// Returns the kind of that name.
     pub fn parse(name: &str) -> Option<RunnerKind> {
         RunnerKind::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
@@ -49,23 +49,23 @@ impl fmt::Display for RunnerKind {
     }
 }
 
-/// What a runner does.
+/// The activity of a runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RunnerState {
-    /// It opens its store, or asks the cluster.
+    /// The runner opens its store, or asks the cluster.
     Starting,
-    /// Another process does the work; this one is ready to take over.
+    /// Another process does the work; this one is ready to take over from it.
     StandingBy,
-    /// It works on what was there before.
+    /// The runner works on events that were there before.
     CatchingUp,
-    /// It works on what comes.
+    /// The runner works on events as they are appended.
     Live,
-    /// It tries something again.
+    /// The runner tries something again.
     Retrying,
-    /// It ended as it was told to.
+    /// The runner ended without an error.
     Stopped,
-    /// It ended by an error.
+    /// The runner ended by an error.
     Failed,
 }
 
@@ -94,12 +94,12 @@ impl RunnerState {
         }
     }
 
-    /// The state of that name.
+    /// Returns the state of that name.
     pub fn parse(name: &str) -> Option<RunnerState> {
         RunnerState::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
-    /// Whether nothing more comes of it.
+    /// Returns true if the runner has ended.
     pub fn has_ended(self) -> bool {
         matches!(self, RunnerState::Stopped | RunnerState::Failed)
     }
@@ -111,40 +111,40 @@ impl fmt::Display for RunnerState {
     }
 }
 
-/// What a runner says of itself.
+/// The report of a runner on itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunnerReport {
-    /// What it is.
+    /// The kind of the runner.
     pub kind: RunnerKind,
-    /// Its name, 1 to 255 bytes. Several runners of one kind may have the same.
+    /// The runner's name, 1 to 255 bytes. Several runners of one kind may have the same name.
     pub name: String,
-    /// One start of it: a random id.
+    /// The random id of this start of the runner.
     pub instance: Uuid,
-    /// Where it runs, in words for a person, at most 255 bytes: the process and its machine.
+    /// The process and its machine, in words for a person; at most 255 bytes.
     pub place: String,
-    /// Counts the reports of an instance: of two the higher one is newer.
+    /// The number of the report, which grows: of two reports of an instance the higher one is newer.
     pub number: u64,
-    /// What it does.
+    /// The activity of the runner.
     pub state: RunnerState,
-    /// Whether it makes its model anew beside the live one.
+    /// True if the runner makes its model anew beside the live one.
     pub rebuilds: bool,
-    /// Why it tries again or failed, else empty; at most 1,024 bytes.
+    /// The reason why the runner tries again or failed, else empty; at most 1,024 bytes.
     pub error: String,
-    /// Everything up to this position is looked at, whether it matched or not; `None` while that is not known. Of
-    /// several partitions that of the slowest.
+    /// The position up to which every event was looked at, whether it matched or not; `None` while that is not known.
+    /// With several partitions, the position of the slowest.
     pub position: Option<Position>,
-    /// How many partitions share the events.
+    /// The number of partitions that share the events.
     pub partitions: u32,
-    /// Events that it handled since it started.
+    /// The number of events handled since the start.
     pub handled: u64,
-    /// Events that it parked since it started.
+    /// The number of events parked since the start.
     pub parked: u64,
-    /// How long ago it started.
+    /// The time since the start.
     pub running: Duration,
 }
 
 impl RunnerReport {
-    /// Refuses what a node would not keep.
+    /// Refuses a report that a node would not keep.
     ///
     /// # Errors
     /// A name that is empty, longer than 255 bytes or holds a control character; a place or an error that is too long;
@@ -159,7 +159,7 @@ impl RunnerReport {
         Ok(())
     }
 
-    /// The same with its words cut to what a node keeps.
+    /// Returns the report with its texts cut to the lengths that a node keeps.
     #[must_use]
     pub fn bounded(self) -> RunnerReport {
         let place = cut(self.place, NAME_BYTES_MAX);
@@ -186,25 +186,25 @@ fn cut(mut text: String, bytes_max: usize) -> String {
     text
 }
 
-/// A runner as a node heard of it.
+/// A runner, as a node heard it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runner {
-    /// What it said last.
+    /// The newest report that was heard.
     pub report: RunnerReport,
-    /// How long ago a node heard it.
+    /// The time since a node heard the report.
     pub heard_ago: Duration,
-    /// The newest position of the log that the node had then.
+    /// The newest position of the log that the node had when it heard the report.
     pub last_position: Position,
 }
 
 impl Runner {
-    /// Whether it should have been heard again by now: its process died, or reaches no node.
+    /// Returns true if the runner should have been heard again by now: its process died, or reaches no node.
     pub fn is_silent(&self) -> bool {
         !self.report.state.has_ended() && self.heard_ago > SILENT_AFTER
     }
 
-    /// How many positions of the log it has not looked at yet; `None` while its position is not known. While it runs
-    /// that is as of when it was heard, because it went on since as the log did; later, of a log that has come to `now`.
+    /// Returns the number of positions that it has not looked at yet; `None` while its position is not known. While it
+    /// runs the log counts as of when it was heard, because both went on since; later, up to the position `now`.
     pub fn behind(&self, now: Position) -> Option<u64> {
         let runs = !self.report.state.has_ended() && !self.is_silent();
         let last = if runs { self.last_position } else { now.max(self.last_position) };
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(runner(RunnerState::Live, 5).behind(now), Some(2));
         assert_eq!(runner(RunnerState::Live, 60).behind(now), Some(4_910), "it is silent");
         assert_eq!(runner(RunnerState::Failed, 1).behind(now), Some(4_910));
-        // The node that heard it may have less than the one that it reads from.
+        // The node that heard the runner may have less of the log than the node from which the runner reads.
         let ahead = Runner { last_position: Position(80), ..runner(RunnerState::Live, 1) };
         assert_eq!(ahead.behind(now), Some(0));
     }

@@ -1,4 +1,4 @@
-//! The care of a node for its chunks: scrubbing, repair, scavenging, and the state that they report.
+//! The maintenance of a node's chunks: scrubbing, repair, scavenging, and the state that they report.
 
 use crate::status::{Damage, Scavenging, Scrub};
 

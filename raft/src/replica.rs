@@ -288,7 +288,7 @@ impl<H: Host> Replica<H> {
     /// refused one may be taken.
     ///
     /// # Errors
-    /// Those of [`ProposeError::is_refused`]: the command is not in the log, and `done` is not called.
+    /// An error with [`ProposeError::is_refused`]: the command is not in the log, and `done` is not called.
     pub async fn propose(
         &self,
         term: Term,

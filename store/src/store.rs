@@ -62,7 +62,7 @@ pub struct Entry {
 /// The content of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
-    /// Nothing.
+    /// An entry without content.
     Blank,
     /// State of the owner of the log (its membership), which the store keeps without looking inside; the
     /// newest one is part of the checkpoint.

@@ -110,7 +110,7 @@ pub struct Consumed {
     pub parked: BTreeSet<Position>,
 }
 
-/// Everything that clients did.
+/// The history of a run: everything that clients did.
 ///
 /// Callers keep to two rules: an append is made again, with the same ids, only while its outcome is unknown;
 /// and it is made again until its outcome is known if any of its events may be removed later.

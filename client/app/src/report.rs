@@ -107,7 +107,7 @@ fn state(state: &State) -> (RunnerState, &str) {
     }
 }
 
-/// Returns a mark of this start. Randomness is banned only in code whose runs the simulation must repeat.
+/// Returns a random id for this start. Randomness is banned only in code whose runs the simulation must repeat.
 #[allow(clippy::disallowed_methods)]
 fn new_instance() -> Uuid {
     Uuid::now_v7()

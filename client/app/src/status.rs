@@ -28,7 +28,7 @@ pub struct Status {
     pub applied: u64,
     /// The number of events parked since the start.
     pub parked: u64,
-    /// The number of partitions that share the events; 0 while their bookmarks are not known. `position` is that of the slowest.
+    /// The number of partitions; 0 while their bookmarks are not known. `position` is that of the slowest.
     pub partitions: u32,
     /// True if the model is made anew beside the live one.
     pub rebuilds: bool,

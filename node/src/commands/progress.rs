@@ -1,4 +1,4 @@
-//! `quorate progress`: how far projections and process managers are.
+//! `quorate progress`: shows how far projections and process managers are.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -36,7 +36,7 @@ struct RunnerLine<'a> {
     name: &'a str,
     kind: &'static str,
     state: &'static str,
-    /// Not heard for more than 20 s, and not ended: the state is the last that was heard.
+    /// True if it was not heard for more than 20 s and did not end: `state` is the last that was heard.
     silent: bool,
     rebuilds: bool,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -85,7 +85,7 @@ pub async fn run(args: ProgressArgs, global: &Global) -> Result<(), Exit> {
     }
 }
 
-/// Asks a node, and says which nodes do not answer.
+/// Asks a node for all runners, and remarks which nodes do not answer.
 async fn ask(client: &Client) -> Result<Runners, Exit> {
     let told = client.runners().await?;
     for node in &told.unreachable {
@@ -97,7 +97,7 @@ async fn ask(client: &Client) -> Result<Runners, Exit> {
     Ok(told)
 }
 
-/// What is worth another line while it is watched: neither the time nor how long it runs.
+/// The parts of a runner whose change is worth another line: neither the number of the report nor the times.
 #[derive(PartialEq)]
 struct Change {
     report: RunnerReport,
@@ -110,7 +110,7 @@ fn change_of(told: &Runners, runner: &Runner) -> Change {
     Change { report, silent: runner.is_silent(), behind: told.behind(runner) }
 }
 
-/// All of them.
+/// Returns the text or the JSON lines that show all runners.
 fn shown(told: &Runners, json: bool) -> io::Result<Vec<u8>> {
     let all: Vec<&Runner> = told.runners.iter().collect();
     let mut output = lines(told, &all, json)?;
@@ -179,7 +179,7 @@ fn write_table(output: &mut impl Write, told: &Runners, runners: &[&Runner]) -> 
     Ok(())
 }
 
-/// What a person reads of the state.
+/// Returns the state of a runner as a person reads it.
 fn state_of(runner: &Runner) -> String {
     let RunnerReport { state, rebuilds, .. } = &runner.report;
     if runner.is_silent() {
@@ -192,8 +192,8 @@ fn state_of(runner: &Runner) -> String {
     }
 }
 
-/// Lines below the one of a runner: what is wrong with it, and where it runs if that is asked then or if there are
-/// several of its name.
+/// Returns the lines below the line of a runner: its error, the number of parked events, and its place if it failed,
+/// tries again, is silent, or is one of several of its name.
 fn details(told: &Runners, runner: &Runner) -> Vec<String> {
     let report = &runner.report;
     let is_same =
@@ -203,7 +203,7 @@ fn details(told: &Runners, runner: &Runner) -> Vec<String> {
     let is_wanted = is_one_of_several || runner.is_silent() || !report.error.is_empty();
     let place = (is_wanted && !report.place.is_empty()).then(|| report.place.clone());
     let error = (!report.error.is_empty()).then(|| report.error.clone());
-    // An application wrote them: a terminal is not to be told by it what to do.
+    // The texts come from an application: they must not control the terminal.
     let plain = |text: String| text.replace(char::is_control, " ");
     [error, parked, place].into_iter().flatten().map(plain).collect()
 }

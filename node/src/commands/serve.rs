@@ -154,7 +154,7 @@ fn told_to_stop(with_input: bool) -> Result<impl Future<Output = &'static str>, 
     })
 }
 
-/// Completes with the reason when the node is told to stop again while it is stopping.
+/// Completes with the reason when another signal to stop comes while the node is stopping.
 async fn told_again() -> &'static str {
     tokio::time::sleep(ONE_SIGNAL_WITHIN).await;
     match told_to_stop(false) {

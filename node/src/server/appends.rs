@@ -73,7 +73,7 @@ impl Prepared {
         }
     }
 
-    /// Returns the streams in whose order the request keeps its place: those that it writes or looks at.
+    /// Returns the streams in whose order the request keeps its place: those that it writes or checks.
     fn streams(&self) -> Vec<StreamName> {
         match &self.request {
             Request::Snapshot(snapshot) => vec![snapshot.stream.clone()],
@@ -173,7 +173,7 @@ pub(crate) struct Appends<H: Host> {
     pub(crate) admission: Admission,
     status: watch::Receiver<Status>,
     queue: mpsc::UnboundedSender<Pending>,
-    /// One permit for each look at conditions, or at old events, that may run at once.
+    /// One permit for each check of conditions, or of old events, that may run at once.
     permits: Arc<Semaphore>,
     /// The stream to the newest leader other than this node.
     forwarding: Mutex<Option<Forwarding>>,
@@ -212,7 +212,7 @@ impl<H: Host> Appends<H> {
                 Answer::SnapshotStored(version) => return Ok(Taken::SnapshotStored(version)),
                 Answer::Group(outcome) => return Ok(Taken::Group(outcome)),
                 Answer::Rejected(problem) => return Err(problem),
-                // Until there is room again takes longer than a call may wait.
+                // It takes longer until there is room again than a call may wait.
                 Answer::NoRoom => return Err(problem::no_space()),
                 Answer::Lost(problem) if problem.outcome == Outcome::Unknown => {
                     return Err(problem);
@@ -455,7 +455,7 @@ async fn judge_again<H: Host>(replica: &Replica<H>, encoded: Bytes, verdict: Ver
         (Ok(Request::Append(append)), Verdict::Unsettled(unsettled)) => {
             reader.judge_unsettled(&append, unsettled)
         }
-        // Only appends need a look at what is stored.
+        // Only appends need a check of stored events.
         (_, verdict) => Ok(verdict),
     };
     match replica.host().run(judge).await {

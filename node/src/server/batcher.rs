@@ -42,9 +42,9 @@ pub(crate) trait Proposer: Send + Sync + 'static {
         command: Bytes,
         done: Done,
     ) -> impl Future<Output = Result<(), ProposeError>> + Send;
-    /// Answers an append that was not made, perhaps because it was made before, after a look at what is stored: at the
-    /// content for a repetition, and at old events for an append that is older than the window of retries. It is called
-    /// where commands are applied, so it does not wait for that look.
+    /// Answers an append that was not made, perhaps because it was made before, after a check of stored events: of the
+    /// content for a repetition, and of old events for an append that is older than the window of retries. It is called
+    /// where commands are applied, so it does not wait for that check.
     fn answer_after_check(&self, append: Pending, verdict: Verdict);
 }
 

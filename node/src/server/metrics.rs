@@ -1,4 +1,4 @@
-//! What a node measures of itself, by the names under which it is scraped: all of them stand here.
+//! The metrics of a node, with the names under which they are scraped: all names stand here.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -13,7 +13,7 @@ use super::follow::Live;
 use super::groups::Groups;
 use super::runners::Heard;
 
-/// What is measured.
+/// The sources of the metrics.
 pub(crate) struct Metrics<H: Host> {
     pub(crate) live: Arc<Live<H>>,
     pub(crate) groups: Arc<Groups<H>>,
@@ -21,7 +21,7 @@ pub(crate) struct Metrics<H: Host> {
 }
 
 impl<H: Host> Metrics<H> {
-    /// All of it, in the text format of Prometheus.
+    /// Returns all metrics in the text format of Prometheus.
     pub(crate) async fn text(&self) -> String {
         let replica = &self.live.replica;
         let (leads, clock) = {
@@ -88,8 +88,8 @@ impl Text {
         }
     }
 
-    /// How far behind projections and process managers are that told this node, and told it lately: of several runners
-    /// of a name the one that is furthest.
+    /// Writes how far behind the projections and process managers are whose reports this node has, without the silent
+    /// ones and rebuilds: of several runners of a name, the one that is least behind.
     fn of_runners(&mut self, runners: &[Runner], last_position: Position) {
         for (kind, what) in [
             (RunnerKind::Projection, "projection"),
@@ -121,7 +121,7 @@ impl Text {
     }
 }
 
-/// The value of a label; names have no line ends.
+/// Returns a name as the value of a label; names have no line ends.
 fn escaped(name: &str) -> String {
     name.replace('\\', "\\\\").replace('"', "\\\"")
 }

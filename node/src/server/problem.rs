@@ -28,7 +28,7 @@ fn kind_of_lost(lost: ProposeError) -> ErrorKind {
     }
 }
 
-/// Converts a fault of a read, or of a look before an append was proposed.
+/// Converts a fault of a read, or of a check before an append was proposed.
 fn of_fault(fault: &Fault) -> Problem {
     let kind = match fault {
         Fault::Damaged { .. } => ErrorKind::Damaged,
@@ -109,7 +109,7 @@ pub(crate) fn not_ready() -> Problem {
     Problem::new(ErrorKind::NotReady, Outcome::NotAppended, message)
 }
 
-/// Nothing checked whether the append was made long before.
+/// Returns the problem of an append of which nothing checked whether it was made long before.
 pub(crate) fn unsettled() -> Problem {
     let message = "it was not looked whether the append was made long before; it may be in the log";
     Problem::new(ErrorKind::Internal, Outcome::Unknown, message)

@@ -20,7 +20,7 @@ async fn follow(
     events.read(request).await.expect("it is followed").into_inner()
 }
 
-/// Returns the positions of the events up to the next mark, and that mark.
+/// Returns the positions of the events up to the next message with a cursor, and that message.
 async fn until_mark(feed: &mut tonic::Streaming<v1::ReadResponse>) -> (Vec<u64>, Message) {
     let mut positions = Vec::new();
     loop {

@@ -12,7 +12,7 @@ pub fn message_bytes(message: &impl Message) -> Vec<u8> {
 /// Returns the message of these bytes.
 ///
 /// # Errors
-/// When they are not the bytes of such a message.
+/// The bytes are not those of such a message.
 pub fn message_of<M: Message + Default>(bytes: &[u8]) -> Result<M, Invalid> {
     M::decode(bytes).map_err(|error| Invalid::new("message", error.to_string()))
 }

@@ -12,9 +12,9 @@ use crate::{
     Query, QueryItem, Read, Scope, Source, StreamName, Tag, Timestamp,
 };
 
-/// The interval at which a node tells its followers and consumers something, an empty message if there is nothing new.
+/// The interval at which a node sends its followers and consumers a message, an empty one if there is nothing new.
 pub const LIFE_SIGN_EVERY: Duration = Duration::from_secs(5);
-/// A node that told a follower or a consumer nothing for so long does not work any more, connected or not.
+/// The time without a message after which a follower or a consumer gives its node up, connected or not.
 pub const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 impl From<Query> for v1::Query {
@@ -79,7 +79,7 @@ impl From<Option<v1::Consistency>> for Consistency {
 }
 
 impl From<Read> for v1::ReadRequest {
-    /// Without the time left.
+    /// Converts a read; the time left is not set.
     fn from(read: Read) -> v1::ReadRequest {
         let source = match read.source {
             Source::Stream { stream, types, tags, correlation } => {
@@ -116,7 +116,7 @@ impl From<Read> for v1::ReadRequest {
 impl TryFrom<v1::ReadRequest> for Read {
     type Error = Invalid;
 
-    /// The result passed [`Read::check`].
+    /// Converts a request; the result passed [`Read::check`].
     fn try_from(request: v1::ReadRequest) -> Result<Read, Invalid> {
         let direction = match v1::Direction::try_from(request.direction) {
             Ok(v1::Direction::Forwards) => Direction::Forwards,

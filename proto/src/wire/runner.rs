@@ -30,7 +30,7 @@ impl From<RunnerReport> for v1::RunnerReport {
 impl TryFrom<Option<v1::RunnerReport>> for RunnerReport {
     type Error = Invalid;
 
-    /// The result passed [`RunnerReport::check`].
+    /// Converts a report; the result passed [`RunnerReport::check`].
     fn try_from(report: Option<v1::RunnerReport>) -> Result<RunnerReport, Invalid> {
         let told = report.ok_or_else(|| Invalid::new("report", "is missing"))?;
         let kind = RunnerKind::parse(&told.kind).ok_or_else(|| {

@@ -142,7 +142,7 @@ pub struct LogReport {
 /// and the points up to which the log must reach.
 ///
 /// # Errors
-/// Those of [`RaftLog::open`](super::RaftLog::open).
+/// The same errors as of [`RaftLog::open`](super::RaftLog::open).
 pub(crate) fn verify(
     vfs: &dyn Vfs,
     directory: &Path,

@@ -147,7 +147,7 @@ pub(super) enum What {
 pub(super) enum Needed {
     /// Possibly the segment with this number and later ones.
     From(u64),
-    /// None older than the segment to which the purge is written.
+    /// No segment older than the one to which the purge is written.
     OnlyNew,
 }
 

@@ -128,7 +128,7 @@ impl LogWriter {
     /// log that lost its end or all of it. Only peers know of a loss of batches that came after this point.
     ///
     /// # Errors
-    /// Those of `keep`; a later error ends the log.
+    /// The errors of `keep` in this call; a later error of `keep` ends the log.
     pub fn keep_reach(
         &mut self,
         keep: impl FnMut(Reach) -> Result<(), Fault> + Send + 'static,

@@ -18,7 +18,7 @@
 //! | 1 state | `contents` | indexed through 8, target 8 (0 = no round), key 4 + n; stream records 8; rows 8 and sum 16 of keys, records, snapshots, filters, groups (which may be left out: none) |
 //! | 2 chunks | number 8, most significant byte first | first and last position 8 + 8, times 8 + 8, digest 16 |
 //! | 3 keys | kind and name | last chunk varint, version (of a stream) or total varint |
-//! | 4 records | kind and name of a stream, category or path | the record that changes left behind (see `life`) |
+//! | 4 records | kind and name of a stream, category or path | the record that changes left behind (see `retention`) |
 //! | 5 snapshots | stream | the aggregate snapshot as it was put |
 //! | 6 filters | number of a chunk that is not indexed, as in table 2 | blocks of 8 words, 4 each |
 //! | 7 groups | group, or group and position of a parked event (see `group`) | the group's state, or the parked event |

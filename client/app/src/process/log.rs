@@ -70,9 +70,9 @@ pub(crate) enum Refusal {
 #[allow(clippy::large_enum_variant, reason = "almost every message is an event")]
 pub(crate) enum Told {
     Event(Box<RecordedEvent>),
-    /// Everything up to here was handed out.
+    /// Everything up to this position was handed out.
     Through(u64),
-    /// Everything up to here was handed out, and there is no more at the moment.
+    /// Everything up to this position was handed out, and there is no more at the moment.
     CaughtUp(u64),
     FellBehind,
 }

@@ -46,7 +46,7 @@ pub enum ProjectionError {
     RunsElsewhere {
         /// The projection.
         projection: String,
-        /// The mark of the other process.
+        /// The random id of the other process.
         owner: String,
     },
     /// The model was made by another definition (version, query, cluster): it has to be rebuilt.

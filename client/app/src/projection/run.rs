@@ -554,7 +554,7 @@ impl Dispatch<'_> {
     }
 }
 
-/// Returns a mark of this start. Randomness is banned only in code whose runs the simulation must repeat.
+/// Returns a random id for this start. Randomness is banned only in code whose runs the simulation must repeat.
 #[allow(clippy::disallowed_methods)]
 fn new_owner() -> String {
     uuid::Uuid::now_v7().to_string()

@@ -1,4 +1,4 @@
-//! What the suite needs of each store: a place to keep models, a handler, and what the model holds.
+//! The parts of the suite that differ by store: a place for models, a handler, and the contents of a model.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -17,8 +17,8 @@ use quorate_app::sqlx::{self, Row};
 use quorate_client::RecordedEvent;
 use tempfile::TempDir;
 
-/// What a model holds: of each stream the versions that were applied, in the order in which they were. Whatever is
-/// lost, repeated or out of order shows.
+/// The contents of a model: for each stream the versions that were applied, in the order in which they were. An event
+/// that is lost, repeated or out of order shows.
 pub(crate) type Rows = BTreeMap<String, Vec<u64>>;
 
 /// One place for models.
@@ -28,7 +28,7 @@ pub(crate) trait Kit: Send + Sync + 'static {
     /// Opens the place, in this runtime.
     fn open(&self) -> impl Future<Output = Self::Store> + Send;
 
-    /// What the live model of a projection holds; `None` if it is not there.
+    /// Returns the contents of a projection's live model; `None` if there is no model.
     fn rows(
         &self,
         store: &Self::Store,
@@ -36,7 +36,7 @@ pub(crate) trait Kit: Send + Sync + 'static {
     ) -> impl Future<Output = Option<Rows>> + Send;
 }
 
-/// What may go wrong with an event after the model was changed.
+/// A function of the test that may fail an event after the model was changed.
 type Spoil = dyn Fn(&RecordedEvent) -> Result<(), HandlerError> + Send + Sync;
 
 /// The handler of all tests: notes each event, then lets the test spoil it.
@@ -58,7 +58,7 @@ impl Notes {
         Notes { projection: projection.to_owned(), spoil: Arc::new(spoil) }
     }
 
-    /// Those that fail at one event.
+    /// Makes a handler that fails at one event.
     pub(crate) fn poisoned_at(projection: &str, position: u64) -> Notes {
         Notes::spoilt(projection, move |event| match event.position == position {
             true => Err("a poisoned event".into()),
@@ -103,7 +103,7 @@ impl Handler<MemoryModel<Rows>> for Notes {
     }
 }
 
-/// A set-up is told to the test as an event of the stream `set-up`.
+/// Returns the event, of the stream `set-up`, that stands for a set-up when the test may spoil it.
 fn set_up() -> RecordedEvent {
     let script = super::script::Script::new();
     script.append("set-up");
@@ -256,7 +256,7 @@ impl RedisKit {
         command.query_async(&mut connection.expect("a connection")).await.expect("an answer")
     }
 
-    /// Cuts all connections to this database: those of other tests are to others of the same server.
+    /// Cuts all connections to this database; other tests use other databases of the same server.
     pub(crate) async fn cut_connections(&self) {
         let (_, database) = self.0.rsplit_once('=').expect("the number of the database");
         let connections: String = self.ask(redis::cmd("CLIENT").arg("LIST")).await;
@@ -270,7 +270,7 @@ impl RedisKit {
         }
     }
 
-    /// How long a key is still there; negative if it is not, or for good.
+    /// Returns the seconds until a key expires; negative if it is not there, or never expires.
     pub(crate) async fn seconds_left(&self, key: &str) -> i64 {
         self.ask(redis::cmd("TTL").arg(key)).await
     }

@@ -125,7 +125,7 @@ pub(crate) struct ScriptFeed {
     script: Script,
     head: watch::Receiver<u64>,
     after: u64,
-    /// The position of the last mark.
+    /// The position of the last cursor that was sent.
     told: Option<u64>,
 }
 

@@ -20,7 +20,7 @@ use crate::age::show_span;
 use crate::exit::Exit;
 use crate::output::{event_line, write_json};
 
-/// Most bytes of a line of standard error that are looked at.
+/// The most bytes of standard error that are taken as one line.
 const LINE_BYTES_MAX: u64 = 4096;
 /// The time to wait for the rest of the output once a command has ended: processes that it left may hold it open.
 const OUTPUT_WITHIN: Duration = Duration::from_millis(200);

@@ -23,11 +23,11 @@ use crate::stop::Stop;
 const BUFFER_BYTES: usize = 256 * 1024;
 /// The window of a consumer that prints.
 const PRINTED_WINDOW: u32 = 256;
-/// The same, if another program reads: so many events may be settled that it was sent and never looked at.
+/// The window into a pipe: so many events may be settled that the other program was sent and never looked at.
 const PIPED_WINDOW: u32 = 16;
-/// A consumer that is told to end waits so long for lines that are being written: another signal does not hasten it.
+/// The time that a consumer which is to end waits for lines being written; another signal does not shorten it.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
-/// A consumer that is there keeps what it works on: what ends that is its own reckoning, or its end.
+/// The time for which events are kept by extensions: in effect, until the consumer itself ends the work, or is gone.
 const EXTENDED_UP_TO: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Without --exec, print events, and acknowledge each when it is written. With it, run a command for each.
@@ -114,7 +114,7 @@ pub(super) async fn run(args: ConsumeArgs, global: &Global) -> Result<(), Exit> 
     }
 }
 
-/// Prints events, and leaves in order however that ended: what was not written is given back.
+/// Prints events, and leaves in order even after an error: events that were not written are given back.
 async fn print(
     mut consumer: Consumer,
     limit: u64,
@@ -127,8 +127,8 @@ async fn print(
     Ok(closed?)
 }
 
-/// Prints until the limit, the end that it is told, or that of its reader; each event is acknowledged after it was
-/// written.
+/// Prints until the limit is reached, a signal to end comes, or the reader is gone; each event is acknowledged after
+/// it was written.
 async fn print_all(
     consumer: &mut Consumer,
     limit: u64,
@@ -171,17 +171,17 @@ async fn print_all(
     Ok(())
 }
 
-/// The lot of lines that were to be written.
+/// The outcome of writing lines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Written {
     All,
-    /// They are written, and the consumer was told to end meanwhile.
+    /// The lines are written, and a signal to end came meanwhile.
     AllAndTold,
-    /// Their reader does not take them, and the consumer was told to end.
+    /// The reader does not take the lines, and a signal to end came.
     Not,
 }
 
-/// Writes lines. A consumer that is told to end meanwhile waits a little: its reader may have them already.
+/// Writes lines. If a signal to end comes meanwhile, waits a little more: the reader may have the lines already.
 async fn write_or_end(lines: Vec<u8>, stop: &mut Stop) -> io::Result<Written> {
     let mut writing = pin!(write(lines));
     tokio::select! {
@@ -195,7 +195,7 @@ async fn write_or_end(lines: Vec<u8>, stop: &mut Stop) -> io::Result<Written> {
     }
 }
 
-/// Writes to standard output beside everything else: a reader may take its time, and the consumer keeps its events
+/// Writes to standard output in a thread of its own: a reader may take its time, and the consumer keeps its events
 /// meanwhile.
 #[allow(clippy::disallowed_methods, reason = "a command has no host, and no simulation runs it")]
 async fn write(lines: Vec<u8>) -> io::Result<()> {

@@ -109,7 +109,7 @@ struct ParkedLine<'a> {
     attempts: u32,
     reason: &'a str,
     parked_at: String,
-    /// Not there if it was removed since.
+    /// None if the event was removed since.
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<EventLine<'a>>,
 }
@@ -126,7 +126,7 @@ pub(super) async fn list(global: &Global) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Groups as a table: what a person looks for first.
+/// Writes groups as a table of the values that a person looks for first.
 fn write_table(output: &mut impl Write, groups: &[Group]) -> io::Result<()> {
     let width = groups.iter().map(|group| group.name.chars().count()).max().unwrap_or_default();
     let width = width.max("group".len());
@@ -184,7 +184,7 @@ fn line(group: &Group, json: bool) -> io::Result<Vec<u8>> {
     Ok(output)
 }
 
-/// Everything there is to tell of a group.
+/// Returns the text or the JSON line that shows everything known of a group.
 fn shown(group: &Group, json: bool) -> io::Result<Vec<u8>> {
     let mut output = line(group, json)?;
     if json {

@@ -1,4 +1,4 @@
-//! The leader's side of passing: accepts the consumers that joined at other nodes.
+//! The leader's side of forwarding: accepts the consumers that joined at other nodes.
 
 use std::sync::Arc;
 

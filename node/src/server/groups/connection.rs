@@ -17,7 +17,7 @@ pub(super) enum ConsumerMessage {
     Left,
 }
 
-/// A consumer's place at the owner.
+/// The connection of a consumer to the owner of its group.
 pub(super) struct ConsumerConnection {
     pub(super) id: ConsumerId,
     pub(super) inbox: mpsc::Sender<Input>,

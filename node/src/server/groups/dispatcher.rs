@@ -1,4 +1,4 @@
-//! Who gets which event of a group next, and what became of the events: the whole of it, without tasks and clocks.
+//! The dispatcher of a group: chooses the consumer of each event and keeps the outcomes, without tasks and clocks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -23,12 +23,12 @@ pub(crate) use consumers::{Consumer, ConsumerId};
 use consumers::{Consumers, Seen};
 use stream_queues::StreamQueue;
 
-/// Bytes of events that wait in memory for a consumer; beyond, no more are taken in.
+/// The number of bytes of waiting events in memory at which no more events are taken in.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// What an event counts beside its own bytes.
+/// The number of bytes that an event counts beside its own.
 const EVENT_OVERHEAD_BYTES: usize = 256;
 
-/// An event as the dispatcher takes it in; `body` is what it hands out again.
+/// An event as the dispatcher takes it in; `body` is handed out with it.
 pub(crate) struct Taken<E> {
     pub(crate) position: Position,
     pub(crate) stream: StreamName,
@@ -43,55 +43,55 @@ pub(crate) struct Handed<E> {
     pub(crate) number: u64,
     pub(crate) position: Position,
     pub(crate) attempt: u32,
-    /// None where it is to be read again.
+    /// None if the event must be read again.
     pub(crate) body: Option<E>,
 }
 
-/// What the log knows of a group when its owner begins.
+/// The state of a group in the log when its owner begins.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub(crate) incarnation: LogIndex,
     pub(crate) floor: Position,
-    /// Settled above the floor.
+    /// The settled events above the floor.
     pub(crate) settled: BTreeSet<Position>,
-    /// With its stream, where the strategy asks for it.
+    /// The failed events, each with its stream if the strategy needs it.
     pub(crate) failed: Vec<(Failed, Option<StreamName>)>,
-    /// Parked above the floor, and how many there are at all.
+    /// The parked events above the floor, and the number of all parked events.
     pub(crate) parked_above: BTreeSet<Position>,
     pub(crate) parked: usize,
 }
 
-/// How a consumer went.
+/// The way in which a consumer left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// In order: what it held does not count as an attempt.
+    /// In order: the events that it held are given back, and no attempt counts.
     Gracefully,
-    /// Nobody knows what became of what it held.
+    /// Not in order: the outcome of the events that it held is unknown.
     Lost,
 }
 
 /// An event that was taken in and is not settled.
 struct Entry<E> {
-    /// How often it was tried.
+    /// The number of attempts that failed.
     attempts: u32,
     stream: Option<StreamName>,
     state: State<E>,
-    /// Who had it and did not begin it in time: it goes to somebody else who has room.
+    /// The consumer that held the event and did not begin it in time: others that have room go first.
     left_by: Option<ConsumerId>,
 }
 
 enum State<E> {
-    /// Waits for a consumer, or behind the one of its stream.
+    /// The event waits for a consumer, or for another event of its stream.
     Waiting(Option<Body<E>>),
-    /// A consumer has it until then.
+    /// A consumer holds the event, until `until`.
     With {
         consumer: ConsumerId,
         number: u64,
         until: Timestamp,
-        /// Since when it is worked on; none while nobody has begun.
+        /// The time at which the consumer began the event; none before.
         begun: Option<Timestamp>,
     },
-    /// It failed, and is to be tried again then.
+    /// The event failed, and is to be tried again at `due`.
     Retry { due: Timestamp },
 }
 
@@ -103,43 +103,43 @@ struct Body<E> {
 /// The state of one group, on the leader, for one term.
 ///
 /// Invariants:
-/// - every event that was taken in is in `entries` until it is settled or parked, and then in a change until that
-///   is durable;
-/// - `holding` has every position that was taken in and of which no proposal spoke yet: the floor stays below
-///   all of them;
+/// - every event that was taken in is in `entries` until it is settled or parked, and then in a change until the
+///   change is durable;
+/// - `holding` has every position that was taken in and is in no proposal yet: the floor stays below all of
+///   them;
 /// - with [`Strategy::ByStream`] at most one entry of a stream is ready, with a consumer or to be tried again:
 ///   the one that `stream_queues` names; the others wait, in order;
-/// - `holding`, `above` and the batch in flight together grow no further than the group's window: so does what
-///   the log keeps of what is settled above the floor;
+/// - `holding`, `above` and the batch in flight together hold no more positions than the group's window, and
+///   neither do the settled positions above the floor that the log keeps;
 /// - a consumer holds no more than its window.
 pub(crate) struct Dispatcher<E> {
     settings: GroupSettings,
     incarnation: LogIndex,
     consumers: Consumers,
     entries: BTreeMap<Position, Entry<E>>,
-    /// What can be handed out now, the lowest first.
+    /// The events that can be handed out now, by position.
     ready: BTreeSet<Position>,
     waiting_bytes: usize,
     stream_queues: HashMap<StreamName, StreamQueue>,
     /// Message timeouts and retries, by time.
     timers: BTreeSet<(Timestamp, Position)>,
-    /// What is to be tried again at some time.
+    /// The failed events that wait until they are due.
     retrying: BTreeSet<Position>,
-    /// Everything that matches up to here was taken in.
+    /// Everything that matches up to this position was taken in.
     read: Position,
     holding: BTreeSet<Position>,
-    /// Settled above the proposed floor.
+    /// The settled events above the proposed floor.
     above: BTreeSet<Position>,
-    /// What was known above the floor already and must not be taken in again.
+    /// The events above the floor whose outcome the log has already: they must not be taken in when they are read.
     skipped: BTreeSet<Position>,
-    /// Failed as the log has it, with what is proposed.
+    /// The events that the log records as failed, including those of the batch in flight.
     recorded: BTreeSet<Position>,
-    /// How many are parked as the log has it, with what is proposed; and how many are to be proposed.
+    /// The number of parked events in the log and the batch in flight; and the number that are to be proposed.
     parked: usize,
     parking: usize,
-    /// Nothing is parked before this: there was no room for it in the log.
+    /// The time before which no event is parked, because the log had no room for it.
     parks_from: Timestamp,
-    /// What is to be proposed.
+    /// The changes that are to be proposed.
     changes: BTreeMap<Position, Change>,
     in_flight: Option<Batch>,
     proposed_floor: Position,
@@ -174,7 +174,7 @@ impl<E> Dispatcher<E> {
         dispatcher
     }
 
-    /// Whether more events of the query can be taken in.
+    /// Returns true if more events of the query can be taken in.
     pub(crate) fn has_room(&self) -> bool {
         let taken = self.holding.len()
             + self.above.len()
@@ -182,7 +182,7 @@ impl<E> Dispatcher<E> {
         taken < self.settings.window as usize && self.waiting_bytes < WAITING_BYTES_MAX
     }
 
-    /// Takes in the next event that the query finds. What is settled, failed or parked already is passed over.
+    /// Takes in the next event that the query finds. Events that are settled, failed or parked already are passed over.
     pub(crate) fn take(&mut self, taken: Taken<E>) {
         let Taken { position, stream, bytes, body } = taken;
         if position <= self.read {
@@ -196,7 +196,7 @@ impl<E> Dispatcher<E> {
         self.holding.insert(position);
         let stream = (self.settings.strategy == Strategy::ByStream).then_some(stream);
         let is_ready = self.line_up(position, stream.clone());
-        // What waits for others of its stream leaves memory to what could go on, and is read again in its turn.
+        // An event that waits for another of its stream leaves half of the memory to others; it may be read again.
         let is_kept = is_ready || self.waiting_bytes + bytes <= WAITING_BYTES_MAX / 2;
         let kept = is_kept.then_some(Body { event: body, bytes });
         self.waiting_bytes += kept.as_ref().map_or(0, |kept| kept.bytes);
@@ -204,12 +204,12 @@ impl<E> Dispatcher<E> {
         self.entries.insert(position, Entry { attempts: 0, stream, state, left_by: None });
     }
 
-    /// Everything that matches up to here was taken in.
+    /// Records that everything that matches up to this position was taken in.
     pub(crate) fn read_through(&mut self, position: Position) {
         self.read = self.read.max(position);
     }
 
-    /// Takes in what failed as the log has it: what the owner found when it began, or what somebody replayed.
+    /// Takes in events that the log records as failed: when the owner begins, or after a replay of parked events.
     pub(crate) fn take_failed(&mut self, failed: Vec<(Failed, Option<StreamName>)>) {
         for (Failed { position, attempts, due }, stream) in failed {
             let is_known = self.entries.contains_key(&position)
@@ -225,25 +225,25 @@ impl<E> Dispatcher<E> {
             let state = State::Waiting(None);
             let entry = Entry { attempts, stream: stream.clone(), state, left_by: None };
             self.entries.insert(position, entry);
-            // One that is behind another of its stream is tried when it is its turn.
+            // An event behind another of its stream is tried when its turn comes.
             if self.line_up(position, stream) {
                 self.retry_at(position, due);
             }
         }
     }
 
-    /// Whether an event that failed is taken in already.
+    /// Returns true if the event was taken in already and is not settled or parked.
     pub(crate) fn knows(&self, position: Position) -> bool {
         self.entries.contains_key(&position)
     }
 
-    /// How many are parked, as the log has it now.
+    /// Sets the number of parked events to the number in the log.
     pub(crate) fn set_parked(&mut self, parked: usize) {
         self.parked = parked;
     }
 
-    /// Goes on under other settings; the strategy stays. A timeout counts for what is handed out, begun or extended
-    /// from now on; what is with a consumer keeps the time that it has.
+    /// Goes on under other settings; the strategy stays. A new timeout applies to events that are handed out, begun or
+    /// extended from now on; an event that a consumer holds keeps its time.
     pub(crate) fn configure(&mut self, settings: GroupSettings) {
         self.settings = GroupSettings { strategy: self.settings.strategy, ..settings };
     }
@@ -252,12 +252,12 @@ impl<E> Dispatcher<E> {
         &self.settings
     }
 
-    /// Which life of the group it is.
+    /// Returns the group's incarnation: the log index of the entry that created the group or reset it last.
     pub(crate) fn incarnation(&self) -> LogIndex {
         self.incarnation
     }
 
-    /// Lets a consumer in. One that does not tell when it begins has begun what it is given.
+    /// Lets a consumer in. If it does not report when it begins an event, an event begins when it is handed out.
     pub(crate) fn join(
         &mut self,
         name: String,
@@ -271,15 +271,15 @@ impl<E> Dispatcher<E> {
         Ok(self.consumers.join(name, window, tells_begun))
     }
 
-    /// Whether a consumer takes events at the moment.
+    /// Records whether a consumer takes events at the moment.
     pub(crate) fn set_open(&mut self, id: ConsumerId, is_open: bool) {
         self.consumers.set_open(id, is_open);
     }
 
-    /// What a consumer made of its events. Returns the numbers that came too late.
+    /// Takes a consumer's outcomes of its events. Returns the numbers that came too late.
     ///
     /// # Errors
-    /// It never held one of them; those before it count.
+    /// The consumer never held one of the events; those before it count.
     pub(crate) fn settle(
         &mut self,
         id: ConsumerId,
@@ -320,7 +320,7 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// An event that is to be handed out is not there any more: there is nothing to do with it.
+    /// Settles an event that was to be handed out and is not there any more.
     pub(crate) fn gone(&mut self, handed: &Handed<E>) {
         if let Seen::Held(position) = self.consumers.release(handed.consumer, handed.number, false)
         {
@@ -328,8 +328,8 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// Takes back what was with a consumer for too long, and lets go on what waited for its time. Returns what was
-    /// taken back from whom.
+    /// Takes back the events that consumers held for too long, and makes failed events ready that are due. Returns the
+    /// deliveries that were taken back, with their consumers.
     pub(crate) fn tick(&mut self, now: Timestamp) -> Vec<(ConsumerId, u64)> {
         let mut lapsed = Vec::new();
         while let Some((due, position)) =
@@ -366,12 +366,12 @@ impl<E> Dispatcher<E> {
         lapsed
     }
 
-    /// When [`Dispatcher::tick`] has something to do next.
+    /// Returns the time at which [`Dispatcher::tick`] has something to do next.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Gives the next event to a consumer; none while there is no event, or nobody has room.
+    /// Gives the next event to a consumer; returns none while no event is ready, or no consumer has room.
     pub(crate) fn hand_out(&mut self, now: Timestamp) -> Option<Handed<E>> {
         let position = *self.ready.first()?;
         if self.in_flight() >= u64::from(self.settings.window) || self.is_held_up(position) {
@@ -399,13 +399,13 @@ impl<E> Dispatcher<E> {
         Some(Handed { consumer: id, number, position, attempt, body })
     }
 
-    /// Whether order demands that something before it is tried again first.
+    /// Returns true if the order requires that an earlier event is tried again before this one.
     fn is_held_up(&self, position: Position) -> bool {
         let before = self.retrying.first().is_some_and(|first| *first < position);
         self.settings.strategy == Strategy::Single && before
     }
 
-    /// How many events are with consumers.
+    /// Returns the number of events that consumers hold.
     pub(crate) fn in_flight(&self) -> u64 {
         self.consumers.in_flight()
     }
@@ -414,7 +414,7 @@ impl<E> Dispatcher<E> {
         &self.consumers
     }
 
-    /// Everything that matches up to here is settled, but for what failed or is parked.
+    /// Returns the position up to which every event that matches is settled, has failed or is parked.
     pub(crate) fn floor(&self) -> Position {
         if is_present(Defect::FloorAhead) {
             return self.read;
@@ -423,7 +423,7 @@ impl<E> Dispatcher<E> {
         self.holding.first().map_or(self.read, below).max(self.proposed_floor)
     }
 
-    /// An event that a consumer held waits again, as if it had not been given to anybody.
+    /// Makes an event that a consumer held ready again, as if it had not been handed out.
     fn give_back(&mut self, position: Position) {
         let Some(entry) = self.entries.get_mut(&position) else { return };
         if let State::With { until, .. } = entry.state {
@@ -433,7 +433,7 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// Takes an event out; returns what is known of it.
+    /// Removes an event; returns its entry.
     fn remove(&mut self, position: Position) -> Option<Entry<E>> {
         let entry = self.entries.remove(&position)?;
         match &entry.state {
@@ -452,7 +452,7 @@ impl<E> Dispatcher<E> {
         Some(entry)
     }
 
-    /// An event is settled or parked: what its stream has next goes on.
+    /// Ends an event that is settled or parked: the next event of its stream goes on.
     fn end(&mut self, position: Position, kind: Kind, confirm: Option<(ConsumerId, u64)>) {
         let Some(entry) = self.remove(position) else { return };
         self.leave_queue(position, entry.stream);

@@ -13,7 +13,7 @@ use super::super::follow::{Follow, Live, Step};
 pub(super) enum Fed {
     /// The next events that match.
     Events(Vec<StoredEvent>),
-    /// Everything that matches up to here was sent.
+    /// Everything that matches up to this position was sent.
     Through(Position),
     /// The feed cannot continue.
     Broken(Problem),

@@ -1,8 +1,8 @@
 //! Consumer groups: the leader hands events out to the consumers of a group, wherever they are connected.
 //!
 //! ```text
-//! consumer → service (any node) → pass → passed (the leader) ─┐
-//!                    └──────── on the leader ─────────────────┴→ connection → owner (one task per group and term)
+//! consumer → service (any node) ───── on the leader ───────────────┬→ connection → owner (one task per group and term)
+//!                └→ forward_consumer → accept_forwarded (leader) ──┘
 //! follow → feed → owner → dispatcher → outbox → consumer
 //!                            └→ outcomes of events → the log, one proposal at a time → confirmations
 //! ```

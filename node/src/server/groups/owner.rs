@@ -1,4 +1,4 @@
-//! The owner of a group: a task on the leader that hands out its events, for one term, as long as it has consumers.
+//! The owner of a group: a task on the leader that hands out the group's events, for one term, while it has consumers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,18 +26,18 @@ use super::{Groups, events, not_found, takeover, unavailable};
 
 mod inputs;
 
-/// How long to wait before progress is told again that was not taken: the leader may be out of touch for a moment …
+/// The time after which progress that was not taken is proposed again: the leader may be out of touch for a moment …
 const TOLD_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// … or there is no room, on the disk or for what is kept of a group.
+/// … or there is no room, on the disk or for the group's state.
 const ROOM_LOOKED_FOR_AFTER: Duration = Duration::from_secs(1);
-/// Most inputs that are taken before the owner does something else.
+/// The most inputs that are taken before the owner does something else.
 const INPUTS_AT_ONCE: usize = 64;
-/// How long consumers that are sent away wait for what is under way.
+/// The time that consumers which are sent away wait for the proposal under way.
 const LAST_CONFIRMED_WITHIN: Duration = Duration::from_millis(300);
-/// Most events that are handed out before the owner hears of other things again.
+/// The most events that are handed out before the owner waits for inputs and answers again.
 const HANDED_OUT_AT_ONCE: usize = 256;
 
-/// What the owner is told by those who serve consumers.
+/// A message to the owner from the tasks that serve consumers, or that show the group.
 pub(super) enum Input {
     /// A consumer wants to join.
     Join { join: Join, reply: oneshot::Sender<Result<Seated, Problem>> },
@@ -45,11 +45,11 @@ pub(super) enum Input {
     Begin { id: ConsumerId, numbers: Vec<u64> },
     /// A consumer settles events.
     Settle { id: ConsumerId, settlements: Vec<Settlement> },
-    /// A consumer said something that it must not say.
+    /// A consumer sent a message that is not allowed.
     Expel { id: ConsumerId, problem: Problem },
-    /// A consumer went.
+    /// A consumer left.
     Leave { id: ConsumerId, how: Left },
-    /// Somebody wants to see what only the owner knows.
+    /// A request for the state that only the owner knows.
     Watch { reply: oneshot::Sender<Watched> },
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Seated {
     pub(super) outgoing: Outgoing,
 }
 
-/// What only the owner of a group knows.
+/// The state of a group that only its owner knows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watched {
     pub(super) floor: Position,
@@ -70,9 +70,9 @@ pub(super) struct Watched {
 /// A consumer as the owner sees it.
 struct Consumer {
     outbox: Outbox,
-    /// Settlements that were taken and are not durable yet.
+    /// The number of settlements that were taken and are not durable yet.
     unconfirmed: u64,
-    /// It left, and waits for the confirmations only.
+    /// True if it left, and waits only for confirmations.
     has_left: bool,
 }
 
@@ -90,20 +90,20 @@ struct Owner<H: Host> {
     clock: Clock,
     dispatcher: Dispatcher<StoredEvent>,
     revision: LogIndex,
-    /// Somebody changed the group while a proposal was under way.
+    /// True if the group must be read again: it was changed during a proposal, or had no room for one.
     is_stale: bool,
     consumers: BTreeMap<ConsumerId, Consumer>,
     feed: mpsc::Receiver<Fed>,
-    /// Read, and not taken in yet.
+    /// The events that were read and not taken in yet.
     backlog: VecDeque<StoredEvent>,
     drained: (mpsc::UnboundedSender<ConsumerId>, mpsc::UnboundedReceiver<ConsumerId>),
     proposal: Option<oneshot::Receiver<Answer>>,
-    /// Nothing is proposed before.
+    /// The instant before which nothing is proposed.
     rests_until: Option<Instant>,
 }
 
-/// Runs until the group has no consumer any more, or is not this node's any more. Whoever joins when it ends learns
-/// that from the channel.
+/// Runs until the group has no consumers any more, or cannot be served here any more. A consumer that joins just
+/// then learns from the closed channel that the owner has ended.
 pub(super) async fn run<H: Host>(
     groups: Arc<Groups<H>>,
     name: GroupName,
@@ -111,7 +111,7 @@ pub(super) async fn run<H: Host>(
     mut inbox: mpsc::Receiver<Input>,
 ) {
     let mut leadership = groups.leadership.clone();
-    // What it tells from then on is news.
+    // Every later change of the leadership concerns this owner.
     let _ = leadership.wait_for(|leadership| leadership.has_reached(term)).await;
     let mut owner = match Owner::take_over(groups, name, term).await {
         Ok(owner) => owner,
@@ -122,7 +122,7 @@ pub(super) async fn run<H: Host>(
     owner.end(ended).await;
 }
 
-/// Tells all who wait why there is no owner.
+/// Answers all joins that wait with the reason why there is no owner.
 fn refuse(mut inbox: mpsc::Receiver<Input>, problem: &Problem) {
     inbox.close();
     while let Ok(input) = inbox.try_recv() {
@@ -132,7 +132,7 @@ fn refuse(mut inbox: mpsc::Receiver<Input>, problem: &Problem) {
     }
 }
 
-/// Whoever came too late is served by the next owner.
+/// Drops the inputs that came too late: the next owner serves their consumers.
 fn refuse_later(inbox: &mut mpsc::Receiver<Input>) {
     inbox.close();
     while inbox.try_recv().is_ok() {}
@@ -169,7 +169,7 @@ impl<H: Host> Owner<H> {
         })
     }
 
-    /// Serves consumers. None when there are none any more; else why it cannot go on.
+    /// Serves consumers. Returns none when no consumer is left, else the reason why the owner cannot go on.
     async fn serve(
         &mut self,
         inbox: &mut mpsc::Receiver<Input>,
@@ -229,7 +229,7 @@ impl<H: Host> Owner<H> {
         }
     }
 
-    /// Does what can be done without waiting for anybody; whether there is more of it.
+    /// Does the work that waits for no input; returns true if there is more of it.
     async fn step(&mut self) -> Result<bool, Problem> {
         let now = self.clock.now();
         for (id, number) in self.dispatcher.tick(now) {
@@ -281,14 +281,14 @@ impl<H: Host> Owner<H> {
         Ok(())
     }
 
-    /// Tells the log what became of events, unless that is under way already.
+    /// Proposes the outcomes of events, unless a proposal is under way already or must wait.
     fn propose(&mut self) {
         let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
         if self.proposal.is_some() || rests || self.is_stale {
             return;
         }
         self.rests_until = None;
-        // The last one to leave leaves the floor where it is.
+        // Once the last consumer has left, the floor is proposed even if it moved only a little.
         let goes_on = !self.consumers.is_empty();
         let Some(progress) = self.dispatcher.propose(goes_on) else { return };
         let (sender, receiver) = oneshot::channel();
@@ -323,7 +323,7 @@ impl<H: Host> Owner<H> {
         if self.is_stale { self.sync().await } else { Ok(()) }
     }
 
-    /// Tells consumers what is durable, and lets those go that have left.
+    /// Confirms durable settlements to their consumers, and ends the streams of those that have left.
     fn confirm(&mut self) {
         for (id, number) in self.dispatcher.applied() {
             if let Some(consumer) = self.consumers.get_mut(&id) {
@@ -334,7 +334,7 @@ impl<H: Host> Owner<H> {
         self.dismiss();
     }
 
-    /// Ends the streams of those that have left and to whom nothing is owed.
+    /// Ends the streams of consumers that have left and wait for no confirmation.
     fn dismiss(&mut self) {
         let is_done = |consumer: &Consumer| consumer.has_left && consumer.unconfirmed == 0;
         let done = self.consumers.iter().filter(|(_, consumer)| is_done(consumer));
@@ -344,7 +344,7 @@ impl<H: Host> Owner<H> {
         }
     }
 
-    /// The leadership or some group changed.
+    /// Checks the leadership and the group, after the leadership or some group changed.
     async fn look(&mut self, leadership: LeadershipWatch) -> Result<(), Problem> {
         if leadership.leads_in != Some(self.leader_term.term) {
             return Err(unavailable("the leader changed"));
@@ -359,8 +359,8 @@ impl<H: Host> Owner<H> {
         }
     }
 
-    /// Takes over what somebody else changed. Nothing is under way, so that the log and the dispatcher speak of the
-    /// same.
+    /// Takes over changes that others made to the group. No proposal may be under way: otherwise the dispatcher could
+    /// be ahead of the log.
     async fn sync(&mut self) -> Result<(), Problem> {
         let replica = &self.groups.appends.replica;
         let state = self.reader.group(&self.name).ok_or_else(|| not_found(&self.name))?;
@@ -384,7 +384,7 @@ impl<H: Host> Owner<H> {
         Ok(())
     }
 
-    /// Why the group that this owner knows is not there any more.
+    /// Returns the reason why the group that this owner knows is not there any more.
     fn why_gone(&self) -> Problem {
         match self.reader.group_revision(&self.name) {
             Some(_) => unavailable("the group was reset, or is shared in another way now"),
@@ -402,18 +402,18 @@ impl<H: Host> Owner<H> {
         Ok(())
     }
 
-    /// When there is something to do next although nothing happens.
+    /// Returns the instant at which there is work although no input came.
     fn due(&self) -> Option<Instant> {
         let due = self.dispatcher.next_due().map(|due| self.clock.instant(due));
         due.into_iter().chain(self.rests_until).min()
     }
 
-    /// Whether nobody consumes and nothing is to be told.
+    /// Returns true if there are no consumers, and no outcomes that the log lacks.
     fn is_idle(&self) -> bool {
         self.consumers.is_empty() && self.proposal.is_none() && !self.dispatcher.has_news()
     }
 
-    /// Ends all streams, and waits for what was proposed: what it comes to is still told, if that is soon.
+    /// Ends all streams, and waits for the proposal under way; if it is decided soon, it is still confirmed.
     async fn end(mut self, why: Option<Problem>) {
         if let Some(why) = &why {
             tracing::debug!(group = %self.name, %why, "the consumers of a group are sent away");
@@ -432,7 +432,7 @@ impl<H: Host> Owner<H> {
     }
 }
 
-/// What the proposal under way comes to; never if there is none.
+/// Waits for the answer to the proposal under way; for ever if there is none.
 async fn decided(proposal: &mut Option<oneshot::Receiver<Answer>>) -> Answer {
     match proposal {
         None => std::future::pending().await,

@@ -1,4 +1,4 @@
-//! What a node heard of runners, bounded, and how what several nodes heard is brought together.
+//! The board of runners: a bounded number of reports that a node heard, and the merge of those of several nodes.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 /// A runner that was not heard for longer is forgotten …
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// … and one that ended as it was told to, sooner.
+/// … and one that was stopped, sooner.
 const STOPPED_FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// The newest report of each runner that told this node.
+/// The newest report of each runner that reported to this node.
 #[derive(Debug, Default)]
 pub(super) struct Board {
     heard: BTreeMap<Uuid, Heard>,
@@ -24,13 +24,13 @@ pub(super) struct Board {
 struct Heard {
     report: RunnerReport,
     at: Instant,
-    /// The newest position of the log here then.
+    /// The newest position of the log on this node at that time.
     last_position: Position,
 }
 
 impl Board {
-    /// Keeps a report, unless a newer one of its instance came before. If there is no room, it takes the place of
-    /// whoever was not heard for the longest.
+    /// Keeps a report, unless a newer one of its instance came before. If there is no room, it replaces the report
+    /// of the runner that was not heard for the longest.
     pub(super) fn hear(&mut self, report: RunnerReport, now: Instant, last_position: Position) {
         let before = self.heard.get(&report.instance);
         if before.is_some_and(|before| before.report.number >= report.number) {
@@ -45,7 +45,7 @@ impl Board {
         self.heard.insert(report.instance, Heard { report, at: now, last_position });
     }
 
-    /// All of them that are not forgotten.
+    /// Returns all runners that are not forgotten.
     pub(super) fn runners(&mut self, now: Instant) -> Vec<Runner> {
         self.heard.retain(|_, heard| {
             let kept = match heard.report.state {
@@ -63,10 +63,10 @@ impl Board {
     }
 }
 
-/// One list of what several nodes heard, by name; and how many runners there was no room for.
+/// Returns one list of the runners that several nodes heard, by name, and the number of runners without room in it.
 ///
-/// Of an instance that told several nodes the newest report is left. A runner that ended or is silent is left out when
-/// one of the same kind and name was started since: that one is what became of it. A rebuild is none for the live one.
+/// If an instance reported to several nodes, its newest report counts. A runner that ended or is silent is left out if
+/// one of the same kind and name was started since, which replaces it. A rebuild does not replace the live runner.
 pub(super) fn merged(heard: Vec<Runner>) -> (Vec<Runner>, u64) {
     let mut newest: BTreeMap<Uuid, Runner> = BTreeMap::new();
     for runner in heard {
@@ -94,7 +94,7 @@ fn order(report: &RunnerReport) -> (&str, RunnerKind, Uuid) {
     (&report.name, report.kind, report.instance)
 }
 
-/// When the newest runner of each kind and name was started.
+/// The time since the newest runner of each kind and name was started, with rebuilds apart.
 #[derive(Default)]
 struct Starts(BTreeMap<(RunnerKind, String, bool), Duration>);
 
@@ -147,7 +147,7 @@ mod tests {
         runners.iter().map(|runner| runner.report.instance.as_u128() - 1).collect()
     }
 
-    /// A runner that was heard so many seconds ago, when it had run for so many.
+    /// Returns a runner that was heard `heard` seconds ago, when it had run for `running` seconds.
     fn runner(instance: usize, state: RunnerState, heard: u64, running: u64) -> Runner {
         let running = Duration::from_secs(running);
         let report = RunnerReport { state, running, ..report(instance, 1) };
@@ -213,13 +213,13 @@ mod tests {
     fn what_ended_or_fell_silent_is_shown_until_it_is_started_again() {
         use RunnerState::{Failed, Live, Stopped};
         for (state, heard) in [(Failed, 100), (Stopped, 100), (Live, 100)] {
-            // It has run beside it since before.
+            // The live runner was started before the other was heard last.
             let beside = vec![runner(0, state, heard, 50), runner(1, Live, 1, 200)];
             assert_eq!(instances(&merged(beside).0), [0, 1], "{state}");
             let again = vec![runner(0, state, heard, 50), runner(1, Live, 1, 60)];
             assert_eq!(instances(&merged(again).0), [1], "{state}");
         }
-        // Two that run are two.
+        // Two runners that run are both shown.
         let both = vec![runner(0, Live, 4, 50), runner(1, Live, 1, 1)];
         assert_eq!(instances(&merged(both).0), [0, 1]);
 

@@ -1,4 +1,4 @@
-//! Projections and process managers of applications tell how far they are: kept in memory, for whoever asks.
+//! The reports of projections and process managers on how far they are: kept in memory, and listed on request.
 
 mod board;
 
@@ -20,12 +20,12 @@ use board::{Board, merged};
 /// A member that does not answer by then is named as unreachable.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
-/// What this node heard of runners.
+/// The reports of runners that this node heard.
 #[derive(Debug, Default)]
 pub(crate) struct Heard(Mutex<Board>);
 
 impl Heard {
-    /// The newest report of each runner that told this node.
+    /// Returns the newest report of each runner that reported to this node.
     pub(crate) fn runners(&self) -> Vec<Runner> {
         self.with(|board| board.runners(Instant::now()))
     }
@@ -36,13 +36,13 @@ impl Heard {
     }
 }
 
-/// ReportRunner and ListRunners.
+/// The service that takes and lists the reports of runners.
 pub(crate) struct RunnersService<H: Host> {
     pub(crate) replica: Replica<H>,
     pub(crate) heard: Arc<Heard>,
 }
 
-/// What one node knows.
+/// The answer of one node: the runners that it heard, and the newest position of its log.
 struct Told {
     runners: Vec<Runner>,
     last_position: u64,
@@ -86,18 +86,18 @@ impl<H: Host> Runners for RunnersService<H> {
 }
 
 impl<H: Host> RunnersService<H> {
-    /// The newest position that is applied here.
+    /// Returns the newest position that is applied on this node.
     fn last_position(&self) -> Position {
         self.replica.reader().map(|reader| reader.point().position).unwrap_or_default()
     }
 
-    /// What a member heard; none if it does not answer in time.
+    /// Asks a member for the runners that it heard; returns none if it does not answer in time.
     async fn ask(&self, member: &Member) -> Option<Told> {
         let asking = async {
             let channel = transport::channel(self.replica.host(), &member.client_address).ok()?;
             let request = v1::ListRunnersRequest { only_self: true };
             let answer = RunnersClient::new(channel).list_runners(request).await.ok()?.into_inner();
-            // A runner that this node does not understand is one of a newer build.
+            // A runner that this node does not understand comes from a newer build, and is left out.
             let runners = answer.runners.into_iter().filter_map(|runner| runner.try_into().ok());
             Some(Told { runners: runners.collect(), last_position: answer.last_position })
         };

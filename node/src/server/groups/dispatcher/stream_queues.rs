@@ -13,14 +13,14 @@ pub(super) struct StreamQueue {
 }
 
 impl<E> Dispatcher<E> {
-    /// Puts an event in its place: ready, or behind the one of its stream. Whether it is ready.
+    /// Makes an event ready, or puts it behind the head of its stream's queue; returns true if it is ready.
     pub(super) fn line_up(&mut self, position: Position, stream: Option<StreamName>) -> bool {
         let Some(stream) = stream else {
             self.ready.insert(position);
             return true;
         };
         match self.stream_queues.get_mut(&stream) {
-            // An older one that comes back goes first, unless somebody has had the other.
+            // An older event that comes back goes before a head that is ready; behind any other head it waits.
             Some(stream_queue)
                 if position < stream_queue.head && self.ready.remove(&stream_queue.head) =>
             {
@@ -46,7 +46,7 @@ impl<E> Dispatcher<E> {
         }
     }
 
-    /// The event of a stream that went on has ended: the next one goes on.
+    /// Removes an event that ended from its stream's queue; if it was the head, the next event goes on.
     pub(super) fn leave_queue(&mut self, position: Position, stream: Option<StreamName>) {
         let Some(stream) = stream else { return };
         let Some(stream_queue) = self.stream_queues.get_mut(&stream) else { return };

@@ -1,4 +1,4 @@
-//! The words of consumers to the owner of their group, and of those who look at it.
+//! The owner's handling of its inputs: messages of consumers, and requests for the state that only it knows.
 
 use quorate_proto::wire::v1;
 use quorate_proto::{ErrorKind, Join, Outcome, Problem, Settlement};
@@ -67,7 +67,7 @@ impl<H: Host> Owner<H> {
         }
     }
 
-    /// Ends the stream of a consumer that cannot be understood: what it holds counts as tried.
+    /// Ends the stream of a consumer that sent an invalid message: the consumer counts as lost.
     fn expel(&mut self, id: ConsumerId, problem: Problem) {
         self.dispatcher.leave(id, Left::Lost, self.clock.now());
         if let Some(consumer) = self.consumers.remove(&id) {
