@@ -16,8 +16,8 @@ use crate::client::Client;
 use crate::event::RecordedEvent;
 use crate::incoming::{GRACE, Incoming, Patience};
 use crate::nodes::problem;
-use crate::read::{late, may_help_elsewhere, not_understood, told};
 use crate::snapshot::RecordedSnapshot;
+use crate::trouble::{late, may_help_elsewhere, not_understood, told};
 
 /// The longest rest between failures in a row.
 const REST_MAX: Duration = Duration::from_secs(2);

@@ -8,7 +8,7 @@ use tonic::Streaming;
 
 use crate::client::Client;
 use crate::nodes::problem;
-use crate::read::{late, may_help_elsewhere, told, unavailable};
+use crate::trouble::{late, may_help_elsewhere, told, unavailable};
 
 /// The time that a client gives a node beyond the deadline that it sent to the node.
 pub(crate) const GRACE: Duration = Duration::from_millis(200);

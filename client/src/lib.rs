@@ -60,6 +60,7 @@ mod snapshot;
 mod status;
 mod stream;
 mod transaction;
+mod trouble;
 mod url;
 mod variant;
 

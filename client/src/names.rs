@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::client::Client;
 use crate::incoming::{GRACE, Incoming, Patience, REST_MAX, Round, silence_max};
 use crate::nodes::problem;
-use crate::read::{late, not_understood, unavailable};
+use crate::trouble::{late, not_understood, unavailable};
 
 /// One entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]

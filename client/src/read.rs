@@ -1,13 +1,14 @@
 //! Reads: how they are requested, and how another node continues them when one is lost.
 
+use std::collections::VecDeque;
+
 use futures_util::stream::{self, BoxStream, StreamExt};
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::wire::v1::{EventBatch, ReadPoint, ReadRequest as WireRequest, ReadResponse};
 use quorate_proto::{
-    self as proto, Consistency, CorrelationId, Direction, ErrorKind, Invalid, Outcome, Position,
-    Problem, Source as ProtoSource, Timestamp,
+    self as proto, Consistency, CorrelationId, Direction, Invalid, Position, Problem,
+    Source as ProtoSource, Timestamp,
 };
-use std::collections::VecDeque;
 use tokio::time::Instant;
 
 use crate::client::Client;
@@ -17,6 +18,7 @@ use crate::incoming::{GRACE, Incoming, Patience, REST_MAX, Round, silence_max};
 use crate::nodes::problem;
 use crate::query::{Source, tags_of, types_of};
 use crate::snapshot::RecordedSnapshot;
+use crate::trouble::{late, not_understood, removed_meanwhile};
 
 /// A read before it is sent; linearizable, whole and oldest first by default.
 ///
@@ -495,35 +497,4 @@ fn narrow(query: &mut proto::Query, add: impl Fn(&mut proto::QueryItem)) {
         query.items.push(proto::QueryItem::default());
     }
     query.items.iter_mut().for_each(add);
-}
-
-/// Returns true if another node may succeed where one failed with this kind.
-pub(crate) fn may_help_elsewhere(kind: ErrorKind) -> bool {
-    use ErrorKind::{Damaged, Internal, NotReady};
-    kind.is_transient() || matches!(kind, Damaged | Internal | NotReady)
-}
-
-/// Marks a problem as one of a read, which appends nothing, whatever was lost.
-pub(crate) fn told(problem: Problem) -> Problem {
-    Problem { outcome: Outcome::NotAppended, ..problem }
-}
-
-pub(crate) fn unavailable(message: impl Into<String>) -> Problem {
-    Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message)
-}
-
-pub(crate) fn late(address: &str) -> Problem {
-    let message = format!("{address} did not answer in time");
-    Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message)
-}
-
-fn removed_meanwhile() -> Problem {
-    unavailable(
-        "events were removed while they were read, and the node that read them was lost: read again",
-    )
-}
-
-pub(crate) fn not_understood(why: &str) -> Problem {
-    let message = format!("the node's answer is not understood: {why}");
-    Problem::new(ErrorKind::Internal, Outcome::NotAppended, message)
 }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::ask::ask_node;
 use crate::client::Client;
 use crate::nodes::problem;
-use crate::read::{late, not_understood};
+use crate::trouble::{late, not_understood};
 
 /// The time to wait for one node that is sent a report: the next report comes anyway.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::client::Client;
 use crate::incoming::Incoming;
 use crate::nodes::problem;
-use crate::read::late;
+use crate::trouble::late;
 
 /// A member of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use crate::connection::Connection;
 use crate::event::new_id;
 use crate::incoming::{Incoming, silence_max};
 use crate::query::Query;
-use crate::read::{may_help_elsewhere, not_understood, told};
+use crate::trouble::{may_help_elsewhere, not_understood, told};
 
 /// The largest number of parked events in one request.
 const PARKED_PER_PAGE: u64 = 500;

@@ -20,7 +20,7 @@ use super::shown::event_of;
 use super::stream::Stream;
 use super::work::Work;
 use crate::client::Client;
-use crate::read::{may_help_elsewhere, not_understood, told, unavailable};
+use crate::trouble::{may_help_elsewhere, not_understood, told, unavailable};
 
 /// The rest after all nodes refused, or a stream ended that brought nothing; it doubles each time …
 const REST_MIN: Duration = Duration::from_millis(50);

@@ -6,7 +6,7 @@ use quorate_proto::wire::v1;
 use quorate_proto::{self as proto, Problem, Strategy, Timestamp};
 
 use crate::event::RecordedEvent;
-use crate::read::not_understood;
+use crate::trouble::not_understood;
 
 /// The settings by which a group treats its consumers and its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

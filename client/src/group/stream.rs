@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::incoming::Incoming;
 use crate::nodes::{Nodes, problem};
-use crate::read::{late, not_understood};
+use crate::trouble::{late, not_understood};
 
 /// The time that a node may take to let a consumer in: the leader may have to look at earlier failures.
 const JOINED_WITHIN: Duration = Duration::from_secs(10);

@@ -71,6 +71,7 @@
 //! transaction. Increase the version whenever the handler would make another model of the same events.
 
 mod bar;
+mod dispatch;
 mod error;
 mod handler;
 mod partition;
@@ -78,6 +79,7 @@ mod rebuild;
 mod retry;
 mod run;
 mod running;
+mod settings;
 mod source;
 mod store;
 mod typed;
@@ -94,6 +96,7 @@ pub use error::ProjectionError;
 pub use handler::{Handler, HandlerError};
 pub use retry::Backoff;
 pub use running::Running;
+pub use settings::OnFailure;
 pub use source::{EventFeed, EventSource};
 pub use store::{
     BoxError, Claim, Creation, Memory, MemoryModel, Parked, Record, Side, Slot, Step, Store,
@@ -109,7 +112,8 @@ pub use typed::{Applying, Handlers, typed};
 
 pub use crate::status::{State, Status};
 
-use partition::{KeyOf, Partitioning};
+use partition::Partitioning;
+use settings::Settings;
 
 /// The longest name of a projection, in bytes: schemas and keys are named after it.
 const NAME_BYTES_MAX: usize = 48;
@@ -120,55 +124,6 @@ const LOOK: Backoff =
     Backoff { first: Duration::from_millis(5), longest: Duration::from_millis(250) };
 /// The number of parked events that are fetched together.
 const PARKED_PAGE: usize = 100;
-
-/// The action on an event that cannot be applied after all attempts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFailure {
-    /// The projection ends with [`ProjectionError::Handler`]. No event is skipped.
-    #[default]
-    Stop,
-    /// The event is kept as [`Parked`] beside the bookmark, and the projection goes on after it: the model misses it
-    /// until it is [replayed](Projection::replay). At most 10,000 events are parked; then the projection ends.
-    Park,
-}
-
-/// The settings of a projection.
-#[derive(Clone)]
-struct Settings {
-    version: u32,
-    after: u64,
-    batch_events: usize,
-    batch_bytes: usize,
-    partitions: u32,
-    key_of: Option<KeyOf>,
-    attempts: u32,
-    backoff: Backoff,
-    on_failure: OnFailure,
-    lease: Duration,
-    standby: bool,
-    rebuild_when_changed: bool,
-    progress_bar: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            version: 1,
-            after: 0,
-            batch_events: 1_000,
-            batch_bytes: 4 * 1024 * 1024,
-            partitions: 1,
-            key_of: None,
-            attempts: 5,
-            backoff: Backoff::default(),
-            on_failure: OnFailure::default(),
-            lease: Duration::from_secs(6),
-            standby: false,
-            rebuild_when_changed: false,
-            progress_bar: false,
-        }
-    }
-}
 
 /// A projection before it is started: its name, its query, the store of its model, and the handler.
 ///

@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use quorate_client::{ErrorKind, Message, Problem, RecordedEvent};
+use quorate_client::ErrorKind;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::dispatch::{Dispatch, room_bytes};
 use super::error::ProjectionError;
 use super::handler::Handler;
 use super::partition::Partitioning;
 use super::rebuild;
 use super::retry::LOST;
-use super::source::{EventFeed, EventSource};
+use super::source::EventSource;
 use super::store::{Claim, Creation, Record, Side, Slot, Store, StoreError};
-use super::worker::{Halt, Held, Work, Worker, is_transient, size, words_of};
+use super::worker::{Halt, Held, Work, Worker, is_transient, words_of};
 use super::{Projection, bar};
 use crate::status::{Board, State};
 
@@ -26,11 +27,6 @@ const LOST_ATTEMPTS: u32 = 3;
 const MEASURE_INTERVAL: Duration = Duration::from_millis(500);
 /// The time between two requests for the length of the log while catching up.
 const HEAD_INTERVAL: Duration = Duration::from_secs(2);
-/// The number of events after which the mark is set for all partitions.
-const MARK_EVENTS: usize = 256;
-
-/// The largest number of bytes of events that wait for a worker or are in its hands.
-const ROOM_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The state that everything in one start shares.
 pub(super) struct Run<S: Store, H, E> {
@@ -463,98 +459,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
     }
 }
 
-/// Returns the room for events that wait for a worker or are in its hands, in bytes.
-fn room_bytes(batch_bytes: usize, partitions: u32) -> usize {
-    batch_bytes.saturating_mul(2).saturating_mul(partitions as usize).min(ROOM_BYTES_MAX)
-}
-
-/// Shares the events of the feed among the partitions.
-struct Dispatch<'a> {
-    board: &'a Board,
-    partitioning: Partitioning,
-    key_of: Option<&'a super::partition::KeyOf>,
-    room_bytes: usize,
-    room: Arc<Semaphore>,
-    queues: Vec<mpsc::Sender<Work>>,
-    /// The position up to which the partitions were given everything.
-    mark: watch::Sender<u64>,
-    /// The bookmark of each partition.
-    bookmarks: Vec<u64>,
-    /// The position to end at.
-    until: Option<u64>,
-}
-
-impl Dispatch<'_> {
-    /// Returns true if the position to end at was reached, false if the feed or a worker ended before.
-    async fn run(self, mut feed: impl EventFeed) -> Result<bool, Problem> {
-        let (mut position, mut unmarked) = (0, 0);
-        loop {
-            // Before it waits for the next event, the mark of the last one is set for all partitions.
-            let at_hand = if unmarked > 0 { feed.next().now_or_never() } else { None };
-            if at_hand.is_none() || unmarked >= MARK_EVENTS {
-                self.mark.send_if_modified(|mark| std::mem::replace(mark, position) != position);
-                unmarked = 0;
-            }
-            let next = match at_hand {
-                Some(next) => next,
-                None => feed.next().await,
-            };
-            let Some(message) = next? else { break };
-            match message {
-                Message::Event(event) if self.until.is_some_and(|until| event.position > until) => {
-                    return Ok(self.arrive());
-                }
-                Message::Event(event) => {
-                    position = event.position;
-                    if !self.hand_over(event).await {
-                        return Ok(false);
-                    }
-                }
-                Message::CaughtUp(at) => {
-                    position = at.position;
-                    self.board.caught_up(position);
-                }
-                Message::Progress(at) => {
-                    position = at.position;
-                    self.board.head(position);
-                }
-                Message::FellBehind(at) => {
-                    self.board.fell_behind();
-                    self.board.head(at.position);
-                }
-            }
-            unmarked += 1;
-            if self.until.is_some_and(|until| position >= until) {
-                return Ok(self.arrive());
-            }
-        }
-        self.mark.send_replace(position);
-        Ok(false)
-    }
-
-    /// Gives an event to its partition, unless the partition has it. Returns false if the partition has ended.
-    async fn hand_over(&self, event: RecordedEvent) -> bool {
-        let partition = self.partitioning.of(&event, self.key_of) as usize;
-        let bookmark = self.bookmarks.get(partition).copied().unwrap_or_default();
-        if event.position <= bookmark {
-            return true;
-        }
-        let Some(queue) = self.queues.get(partition) else { return false };
-        let bytes = size(&event).min(self.room_bytes) as u32;
-        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else { return false };
-        queue.send((event, room)).await.is_ok()
-    }
-
-    /// Sets the mark at the position to end at: the partitions were given everything up to it.
-    fn arrive(&self) -> bool {
-        if let Some(until) = self.until {
-            self.mark.send_replace(until);
-        }
-        true
-    }
-}
-
-/// Returns a random id for this start. Randomness is banned only in code whose runs the simulation must repeat.
+/// Returns a mark of this start. Randomness is banned only in code whose runs the simulation must repeat.
 #[allow(clippy::disallowed_methods)]
 fn new_owner() -> String {
     uuid::Uuid::now_v7().to_string()

@@ -1,0 +1,34 @@
+//! Problems that the client itself reports, and which of them another node may help with.
+
+use quorate_proto::{ErrorKind, Outcome, Problem};
+
+/// Returns true if another node may succeed where one failed with this kind.
+pub(crate) fn may_help_elsewhere(kind: ErrorKind) -> bool {
+    use ErrorKind::{Damaged, Internal, NotReady};
+    kind.is_transient() || matches!(kind, Damaged | Internal | NotReady)
+}
+
+/// Marks a problem as one of a read, which appends nothing, whatever was lost.
+pub(crate) fn told(problem: Problem) -> Problem {
+    Problem { outcome: Outcome::NotAppended, ..problem }
+}
+
+pub(crate) fn unavailable(message: impl Into<String>) -> Problem {
+    Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message)
+}
+
+pub(crate) fn late(address: &str) -> Problem {
+    let message = format!("{address} did not answer in time");
+    Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message)
+}
+
+pub(crate) fn removed_meanwhile() -> Problem {
+    unavailable(
+        "events were removed while they were read, and the node that read them was lost: read again",
+    )
+}
+
+pub(crate) fn not_understood(why: &str) -> Problem {
+    let message = format!("the node's answer is not understood: {why}");
+    Problem::new(ErrorKind::Internal, Outcome::NotAppended, message)
+}
