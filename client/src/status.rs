@@ -132,6 +132,9 @@ pub struct Scavenged {
     pub events_removed: u64,
     /// The bytes of disk that were freed.
     pub bytes_freed: u64,
+    /// The newest event of the checkpoint that the scavenge goes by, which it makes first where it can: what was
+    /// removed up to this position is gone from the node's chunks when the scavenge ends. 0 before the first event.
+    pub checkpointed_position: u64,
 }
 
 impl Client {
@@ -247,8 +250,13 @@ impl From<v1::GroupLag> for GroupLag {
 
 impl From<v1::ScavengeProgress> for Scavenged {
     fn from(progress: v1::ScavengeProgress) -> Scavenged {
-        let v1::ScavengeProgress { chunks, rewritten, events_removed, bytes_freed } = progress;
-        Scavenged { chunks, rewritten, events_removed, bytes_freed }
+        Scavenged {
+            chunks: progress.chunks,
+            rewritten: progress.rewritten,
+            events_removed: progress.events_removed,
+            bytes_freed: progress.bytes_freed,
+            checkpointed_position: progress.checkpointed_position,
+        }
     }
 }
 

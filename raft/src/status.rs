@@ -95,6 +95,8 @@ pub struct Scavenging {
     pub events_removed: u64,
     /// The number of bytes of disk that it freed.
     pub bytes_freed: u64,
+    /// The newest event of the checkpoint that it goes by, or of an older one: removals up to there are taken out.
+    pub checkpointed_position: Position,
 }
 
 /// The state of a node and of its cluster, as the node knows it.

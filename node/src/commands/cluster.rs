@@ -239,7 +239,7 @@ pub(crate) struct ScavengedLine {
 
 impl From<Scavenged> for ScavengedLine {
     fn from(scavenged: Scavenged) -> ScavengedLine {
-        let Scavenged { chunks, rewritten, events_removed, bytes_freed } = scavenged;
+        let Scavenged { chunks, rewritten, events_removed, bytes_freed, .. } = scavenged;
         ScavengedLine { chunks, rewritten, events_removed, bytes_freed }
     }
 }

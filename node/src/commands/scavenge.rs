@@ -11,13 +11,12 @@ use crate::cli::Global;
 use crate::commands::cluster::{ScavengedLine, first_answer};
 use crate::exit::Exit;
 use crate::output::{count_of, write_json};
-use crate::size;
 
 /// Give back the disk space of events that are gone: deleted, truncated, too old or too many.
 ///
 /// Asks every node, one after the other, or the one of --node. Nodes need not do it at the same time: what can
-/// be read is the same everywhere, before and after. Appends and reads go on meanwhile. What is removed is what
-/// was gone at the node's newest checkpoint: each line says up to which position a deletion counted.
+/// be read is the same everywhere, before and after. Appends and reads go on meanwhile. A node makes a checkpoint
+/// first, and takes out what was gone at the checkpoint: each line says up to which position a deletion counted.
 ///
 /// The log, which is beside the chunks, holds what was appended lately for longer: until about three chunk sizes and
 /// 256 MiB more were appended. docs/deletion.md says more.
@@ -38,23 +37,11 @@ struct NodeLine<'a> {
     address: &'a str,
     #[serde(flatten)]
     done: ScavengedLine,
-    /// The position up to which removals have taken effect in the node's chunks: 0 if none has yet, because the
-    /// node has no checkpoint. Absent if it is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gone_up_to: Option<u64>,
+    /// The position up to which removals have taken effect in the node's chunks; 0 if none has, because the node has
+    /// no checkpoint.
+    gone_up_to: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_position: Option<u64>,
-}
-
-/// The extent to which removals have taken effect.
-#[derive(Clone, Copy, Debug)]
-struct Gone {
-    /// The newest event of the checkpoint that the scavenge looked at, or of an older one; 0 before the first.
-    up_to: u64,
-    /// The position of the newest event of the log at that time.
-    last: u64,
-    /// The bytes of log between two checkpoints.
-    chunk_bytes: u64,
 }
 
 /// Runs the command.
@@ -93,10 +80,10 @@ fn report_failure(global: &Global, address: &str, exit: &Exit) -> io::Result<()>
     }
 }
 
-async fn scavenge(address: &str) -> Result<(Option<Gone>, Scavenged), Exit> {
+async fn scavenge(address: &str) -> Result<(Option<u64>, Scavenged), Exit> {
     let node = Client::builder().endpoints([address]).pinned(true).connect().await?;
-    // Asked before the scavenge begins: a checkpoint that is made meanwhile does not count.
-    let gone = gone(&node, address).await;
+    // Requested before the scavenge begins: what is appended meanwhile is no concern of it.
+    let last = last_position(&node, address).await;
     // Only the node knows the number of its chunks; it reports how many it has looked at.
     let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}  {elapsed}");
     let bar = ProgressBar::new_spinner().with_style(style.map_err(Exit::failed)?);
@@ -107,58 +94,57 @@ async fn scavenge(address: &str) -> Result<(Option<Gone>, Scavenged), Exit> {
     });
     let done = done.await;
     bar.finish_and_clear();
-    Ok((gone, done?))
+    Ok((last, done?))
 }
 
-/// Returns the extent to which a scavenge that begins now lets removals take effect.
-async fn gone(node: &Client, address: &str) -> Option<Gone> {
+/// Returns the position of the newest event that the node has; none if it does not report it.
+async fn last_position(node: &Client, address: &str) -> Option<u64> {
     let status = node.status().await.ok()?;
     let asked = status.nodes.into_iter().find(|node| node.address == address)?;
-    let (up_to, last) = (asked.checkpointed_position, asked.last_position);
-    Some(Gone { up_to, last, chunk_bytes: status.chunk_bytes })
+    Some(asked.last_position)
 }
 
 fn told(done: &Scavenged) -> String {
-    let Scavenged { chunks, rewritten, events_removed, bytes_freed } = *done;
+    let Scavenged { chunks, rewritten, events_removed, bytes_freed, .. } = *done;
     let (looked_at, events) = (count_of(chunks, "chunk"), count_of(events_removed, "event"));
     let freed = HumanBytes(bytes_freed);
     format!("{looked_at} looked at, {rewritten} written anew, {events} removed, {freed} freed")
 }
 
-fn report(global: &Global, address: &str, gone: Option<Gone>, done: Scavenged) -> io::Result<()> {
+fn report(
+    global: &Global,
+    address: &str,
+    last_position: Option<u64>,
+    done: Scavenged,
+) -> io::Result<()> {
     let mut output = io::stdout().lock();
+    let gone_up_to = done.checkpointed_position;
     if global.json() {
-        let gone_up_to = gone.map(|gone| gone.up_to);
-        let last_position = gone.map(|gone| gone.last);
         let done = done.into();
         return write_json(&mut output, &NodeLine { address, done, gone_up_to, last_position });
     }
     writeln!(output, "{address}  {}", told(&done))?;
-    match gone {
-        Some(gone) => writeln!(output, "{}", told_gone(gone)),
-        None => Ok(()),
-    }
+    writeln!(output, "{}", told_gone(gone_up_to, last_position))
 }
 
 /// Describes to a person the extent to which removals have taken effect.
-fn told_gone(gone: Gone) -> String {
-    let Gone { up_to, last, chunk_bytes } = gone;
-    if last == 0 {
-        return "  there are no events yet".to_owned();
-    }
-    if up_to == 0 {
-        return format!(
-            "  nothing is gone from its chunks yet, because it has made no checkpoint: the first comes after about {} \
-             of appends, and a scavenge after it removes what was removed until then",
-            size::show(chunk_bytes)
-        );
+fn told_gone(up_to: u64, last: Option<u64>) -> String {
+    match last {
+        Some(0) => return "  there are no events yet".to_owned(),
+        _ if up_to == 0 => {
+            return "  nothing is gone from its chunks yet, because it has no checkpoint and could make none now: try \
+                    again when the cluster has a leader and the node has room on its disk"
+                .to_owned();
+        }
+        _ => {}
     }
     let chunks = format!("  what was removed up to position {up_to} is gone from its chunks");
-    match up_to < last {
-        true => format!(
-            "{chunks}; what was removed after it, up to {last}, goes with a scavenge after the next checkpoint"
+    match last {
+        Some(last) if up_to < last => format!(
+            "{chunks}; a checkpoint of the rest, up to {last}, could not be made now: try again when the cluster has a \
+             leader and the node has room on its disk"
         ),
-        false => chunks,
+        _ => chunks,
     }
 }
 
@@ -168,21 +154,15 @@ mod tests {
 
     #[test]
     fn a_scavenge_says_what_is_gone_from_the_disk_and_what_is_not_yet() {
-        let gone = |up_to, last| told_gone(Gone { up_to, last, chunk_bytes: 64 << 20 });
-        let all = gone(9, 9);
-        assert_eq!(all, "  what was removed up to position 9 is gone from its chunks");
-        let part = gone(9, 12);
+        let all = "  what was removed up to position 9 is gone from its chunks";
+        assert_eq!(told_gone(9, Some(9)), all);
+        assert_eq!(told_gone(9, Some(7)), all, "more was appended since");
+        assert_eq!(told_gone(9, None), all);
+        let part = told_gone(9, Some(12));
         assert!(part.contains("up to position 9 is gone"), "{part}");
-        assert!(
-            part.contains("up to 12, goes with a scavenge after the next checkpoint"),
-            "{part}"
-        );
-        let none = gone(0, 12);
-        assert!(none.contains("nothing is gone from its chunks yet"), "{none}");
-        assert!(
-            none.contains("after about 64 MiB of appends") && !none.contains("position 0"),
-            "{none}"
-        );
-        assert_eq!(gone(0, 0), "  there are no events yet");
+        assert!(part.contains("the rest, up to 12, could not be made now"), "{part}");
+        let none = told_gone(0, Some(12));
+        assert!(none.contains("nothing is gone") && !none.contains("position 0"), "{none}");
+        assert_eq!(told_gone(0, Some(0)), "  there are no events yet");
     }
 }

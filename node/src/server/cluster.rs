@@ -228,8 +228,13 @@ fn wire_damage(damage: &Damage) -> v1::DamagedChunk {
 }
 
 fn wire_scavenging(scavenging: &Scavenging) -> v1::ScavengeProgress {
-    let Scavenging { looked_at, rewritten, events_removed, bytes_freed } = *scavenging;
-    v1::ScavengeProgress { chunks: looked_at, rewritten, events_removed, bytes_freed }
+    v1::ScavengeProgress {
+        chunks: scavenging.looked_at,
+        rewritten: scavenging.rewritten,
+        events_removed: scavenging.events_removed,
+        bytes_freed: scavenging.bytes_freed,
+        checkpointed_position: scavenging.checkpointed_position.0,
+    }
 }
 
 /// Returns the bytes of all files of the node; a file that cannot be opened (just removed) counts nothing.

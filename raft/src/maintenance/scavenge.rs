@@ -48,9 +48,10 @@ struct Driver<H: Host> {
 impl<H: Host> Driver<H> {
     async fn run(&self) -> Told {
         checkpoint::refresh(&self.running).await;
+        let checkpointed_position = self.running.core.progress().borrow().checkpointed_position;
         let core = self.running.core.clone();
         let begun = self.running.core.work(move || core.lock().begin_scavenge()).await;
-        let mut done = Scavenging::default();
+        let mut done = Scavenging { checkpointed_position, ..Scavenging::default() };
         self.show(done);
         let Some(mut scavenge) = begun.ok_or(ScavengeError::Stopped)? else { return Ok(done) };
         tracing::info!("scavenging {} chunks", scavenge.remaining());
@@ -68,7 +69,7 @@ impl<H: Host> Driver<H> {
                     put.await.ok_or(ScavengeError::Stopped)?;
                 }
                 Ok(ScavengeStep::Done) => {
-                    let Scavenging { looked_at, rewritten, events_removed, bytes_freed } = done;
+                    let Scavenging { looked_at, rewritten, events_removed, bytes_freed, .. } = done;
                     tracing::info!(
                         "scavenged: {rewritten} of {looked_at} chunks were written anew; \
                          {events_removed} events and {bytes_freed} bytes are gone"

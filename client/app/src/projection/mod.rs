@@ -42,10 +42,10 @@
 //! let orders = Projection::new("orders", Query::category("order"), store, Orders);
 //! let running = orders.start(client.clone());
 //!
-//! Read your writes: the model holds everything up to the append at position 7.
+//! // Read your writes: the model holds everything up to the append at position 7.
 //! running.reached(7, std::time::Duration::from_secs(5)).await?;
 //!
-//! An application that serves from the model learns here when it is no longer kept up to date.
+//! // An application that serves from the model learns here when it is no longer kept up to date.
 //! let ended = running.ended().await;
 //! println!("orders: {ended}");
 //! # Ok(()) }
