@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use quorate_proto::LogId;
 use quorate_proto::wire::peer::v1;
 use quorate_proto::wire::peer::v1::snapshot_request::Part;
 use quorate_proto::wire::peer::v1::snapshot_response::Answer;
@@ -239,6 +240,9 @@ async fn take<H: Host>(
         return Ok(mine);
     }
     let _one_at_a_time = running.installing.lock().await;
+    if has_all(running, vote, types::ours(last)).await {
+        return Ok(vote);
+    }
     let mut incoming = Incoming { running, install: None };
     incoming.begin(offer.manifest).await?;
     tracing::info!("taking over the checkpoint at {}", types::ours(last));
@@ -247,11 +251,42 @@ async fn take<H: Host>(
         v1::SnapshotResponse { answer: Some(Answer::Missing(v1::SnapshotMissing { chunks })) };
     answers.send(Ok(missing)).await.map_err(|_| Status::cancelled("the sender is gone"))?;
     let installed = incoming.take_parts(input).await?;
+    // The log may have come so far during the transfer.
+    if has_all(running, vote, types::ours(last)).await {
+        return Ok(vote);
+    }
     let meta = SnapshotMeta { last_log_id: Some(last), last_membership };
     let snapshot = Snapshot { meta, snapshot: Checkpoint::Installed(installed) };
     let installed = running.host.scoped(running.raft.install_full_snapshot(vote, snapshot)).await;
     let response = installed.map_err(|fatal| Status::internal(fatal.to_string()))?;
     Ok(response.vote)
+}
+
+/// Returns true if this node holds everything that the checkpoint at `last` holds, applied or durable in its log, and
+/// follows the leader that sends it. A leader that lost the acknowledgements sends a checkpoint all the same; openraft
+/// would install it, and then take what the log holds behind `last` for not written.
+async fn has_all<H: Host>(running: &Running<H>, vote: Vote, last: LogId) -> bool {
+    let log = &running.log;
+    let holds_all = || {
+        let applied = running.core.progress().borrow().applied;
+        holds(log.state().purged, applied, log.log_id(last.index.0), last)
+    };
+    if running.vote() != vote || !holds_all() {
+        return false;
+    }
+    log.wait_flushed(last.index.0).await.is_ok() && holds_all()
+}
+
+/// Returns true if a log holds everything up to `last` that is not applied: it has no holes, so it holds everything
+/// between the last purged entry and the entry that it has `at_last`.
+fn holds(
+    purged: Option<LogId>,
+    applied: Option<LogId>,
+    at_last: Option<LogId>,
+    last: LogId,
+) -> bool {
+    let index = |id: Option<LogId>| id.map_or(0, |id| id.index.0);
+    at_last == Some(last) && index(purged) <= index(applied)
 }
 
 /// The receiving end of a transfer.
@@ -359,6 +394,27 @@ mod tests {
             Ok(v1::SnapshotResponse { answer: Some(answer) })
         };
         stream::iter(answers).then(slowly).chain(stream::pending())
+    }
+
+    /// A checkpoint that ended before the follower's log made openraft believe that the log's end was not written.
+    #[test]
+    fn a_checkpoint_brings_nothing_to_a_node_whose_log_has_its_last_entry_and_all_before_it() {
+        let id = |term, index| Some(LogId::new(term, index));
+        let last = LogId::new(7, 265);
+        for (purged, applied, at_last, expected) in [
+            (None, None, id(7, 265), true),
+            (id(7, 200), id(7, 200), id(7, 265), true),
+            (id(6, 100), id(7, 264), id(7, 265), true),
+            // The log ends before, or has the entry of another leader there.
+            (None, None, None, false),
+            (None, None, id(6, 265), false),
+            // What was purged was not applied: an install was cut.
+            (id(7, 201), id(7, 200), id(7, 265), false),
+            (id(7, 265), None, id(7, 265), false),
+        ] {
+            let held = holds(purged, applied, at_last, last);
+            assert_eq!(held, expected, "{purged:?} {applied:?} {at_last:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
