@@ -408,7 +408,7 @@ mod tests {
             // The log ends before, or has the entry of another leader there.
             (None, None, None, false),
             (None, None, id(6, 265), false),
-            // What was purged was not applied: an install was cut.
+            // The log was purged beyond what is applied: an install was cut.
             (id(7, 201), id(7, 200), id(7, 265), false),
             (id(7, 265), None, id(7, 265), false),
         ] {

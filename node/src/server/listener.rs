@@ -181,7 +181,7 @@ async fn report_health<H: Host>(
         let serves = tokio::select! {
             biased;
             is_over = &mut over => Err(is_over),
-            serves = can_read(&replica), if knows_leader => Ok(serves),
+            serves = async { knows_leader && can_read(&replica).await } => Ok(serves),
         };
         let serving = match serves {
             Ok(true) => ServingStatus::Serving,

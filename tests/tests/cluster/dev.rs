@@ -30,8 +30,10 @@ impl Dev {
         // A cluster that is there knows its own.
         let kept = fs::read_to_string(folder.join("dev/port")).ok();
         let kept = kept.and_then(|port| port.trim().parse().ok());
-        let port = kept.or_else(|| (20_000 + random..45_000).step_by(10).find(free));
-        let port: u16 = port.expect("free ports");
+        // Once all of them were taken for a moment, by whatever it was.
+        let port: u16 = kept.unwrap_or_else(|| {
+            wait_for("free ports", PATIENCE, || (20_000 + random..45_000).step_by(10).find(free))
+        });
         let told = ["--port".to_owned(), port.to_string()];
         let output = folder.join(format!("{name}.log"));
         let log = fs::File::create(&output).expect("a file");
