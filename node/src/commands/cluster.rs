@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::cli::{self, Addresses, Asking, Global, Nothing};
 use crate::exit::Exit;
 use crate::output::write_json;
+use crate::screen::write_line;
 use crate::{inspect, size};
 
 /// Found a cluster, or see how it is.
@@ -415,8 +416,9 @@ fn write_groups(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
         return Ok(());
     };
     for GroupLine { name, lag, in_flight, failed, parked, .. } in groups {
-        write!(output, "group `{name}`: {lag} behind, {in_flight} in flight")?;
-        writeln!(output, ", {failed} to be tried again, {parked} parked")?;
+        let now = format_args!("{lag} behind, {in_flight} in flight");
+        let later = format_args!("{failed} to be tried again, {parked} parked");
+        write_line(output, format_args!("group `{name}`: {now}, {later}"))?;
     }
     Ok(())
 }
