@@ -36,6 +36,7 @@ pub use ports::free_addresses;
 
 /// Runs the whole program: reads the command line, runs its command, and returns the exit code.
 pub fn main() -> std::process::ExitCode {
+    screen::believe_the_terminal();
     match cli::parse() {
         Ok(arguments) => arguments.run().report(),
         Err(error) => error.exit(),

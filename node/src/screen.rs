@@ -7,6 +7,17 @@ use std::io::{self, Write};
 use terminal_size::{Width, terminal_size_of};
 use unicode_width::UnicodeWidthChar;
 
+/// Sets for the whole program that a terminal without colours gets none. The library that decides about colours
+/// believes in them wherever `CI` is set, and `TERM` says better what the terminal can show. A person who sets
+/// `CLICOLOR` or `CLICOLOR_FORCE` decides for themselves.
+pub(crate) fn believe_the_terminal() {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let has_colours = std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+    if !has_colours && !is_set("CLICOLOR") && !is_set("CLICOLOR_FORCE") {
+        anstream::ColorChoice::Never.write_global();
+    }
+}
+
 /// Returns true if standard error takes colours: it is a terminal that has them, and `NO_COLOR` is not set; or
 /// `CLICOLOR_FORCE` is set.
 pub(crate) fn errors_in_colour() -> bool {

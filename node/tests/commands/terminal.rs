@@ -21,6 +21,9 @@ const ESCAPE: char = '\x1b';
 /// It goes to the first line and empties the screen.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
+/// The variables that decide about colours beside `TERM`; whoever runs the tests may have set them.
+const DECIDING_ABOUT_COLOURS: [&str; 4] = ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"];
+
 /// A command that runs at a terminal of its own.
 struct Session {
     process: Child,
@@ -52,7 +55,7 @@ impl Session {
         let end = || Stdio::from(theirs.try_clone().expect("a descriptor"));
         let mut command = Command::new("setsid");
         command.args(["--ctty", BINARY]).args(arguments).env("QUORATE_ENDPOINTS", &node.address);
-        for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        for name in DECIDING_ABOUT_COLOURS {
             command.env_remove(name);
         }
         command.env("TERM", "xterm-256color").envs(environment.iter().copied());
@@ -116,7 +119,7 @@ fn shown(node: &Node, arguments: &[&str], environment: &[(&str, &str)]) -> Strin
 /// Everything that a command prints into a pipe, and says beside it.
 fn piped(node: &Node, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let mut command = node.command(arguments);
-    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+    for name in DECIDING_ABOUT_COLOURS {
         command.env_remove(name);
     }
     let output = command.envs(environment.iter().copied()).output().expect("it runs");
@@ -134,9 +137,11 @@ fn colours_are_where_a_terminal_is_and_nobody_said_no() {
         &["read", "order-1", "--log", "trace", "--output", "text"],
     ] {
         assert!(shown(&node, arguments, &[]).contains(ESCAPE), "{arguments:?}");
-        for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
-            let screen = shown(&node, arguments, &[(name, value)]);
-            assert!(!screen.contains(ESCAPE), "{arguments:?} with {name}: {screen:?}");
+        for without in
+            [&[("NO_COLOR", "1")][..], &[("TERM", "dumb")], &[("TERM", "dumb"), ("CI", "true")]]
+        {
+            let screen = shown(&node, arguments, without);
+            assert!(!screen.contains(ESCAPE), "{arguments:?} with {without:?}: {screen:?}");
         }
         assert!(!piped(&node, arguments, &[]).contains(ESCAPE), "{arguments:?} into a pipe");
     }
