@@ -20,13 +20,11 @@ mod cluster;
 mod conditions;
 mod connections;
 mod events;
-mod follow;
 mod forward;
 mod groups;
 mod leader;
 mod listener;
 mod metrics;
-mod names;
 mod order;
 mod pending;
 mod problem;
@@ -34,12 +32,11 @@ mod read;
 mod runners;
 mod scrape;
 mod session;
-mod show;
 
 use appends::Appends;
-use follow::Live;
 use groups::Groups;
 use metrics::Metrics;
+use read::Live;
 use runners::Heard;
 
 /// The time that a stopping leader waits for another node to take over.
