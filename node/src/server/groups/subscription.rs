@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::server::read::{Live, Step, Subscription};
 
 /// A message of the subscription.
-pub(super) enum Fed {
+pub(super) enum Found {
     /// The next events that match.
     Events(Vec<StoredEvent>),
     /// Everything that matches up to this position was sent.
@@ -26,7 +26,7 @@ pub(super) fn begin<H: Host>(
     reader: Reader,
     query: Query,
     after: Position,
-) -> mpsc::Receiver<Fed> {
+) -> mpsc::Receiver<Found> {
     let (sender, receiver) = mpsc::channel(1);
     // Local consistency is enough: this node leads, or the owner ends.
     let mut read = Read { follow: true, consistency: Consistency::Local, ..Read::query(query) };
@@ -38,17 +38,17 @@ pub(super) fn begin<H: Host>(
                 step = subscription.next() => step,
                 () = sender.closed() => return,
             };
-            let fed = match step {
+            let found = match step {
                 Ok(Step::Point { .. } | Step::StillHere) => continue,
-                Ok(Step::Events(events)) => Fed::Events(events),
+                Ok(Step::Events(events)) => Found::Events(events),
                 Ok(Step::CaughtUp(cursor) | Step::FellBehind(cursor) | Step::Progress(cursor)) => {
-                    Fed::Through(cursor.position)
+                    Found::Through(cursor.position)
                 }
                 Ok(Step::End) => return,
-                Err(problem) => Fed::Broken(problem),
+                Err(problem) => Found::Broken(problem),
             };
-            let is_last = matches!(fed, Fed::Broken(_));
-            if sender.send(fed).await.is_err() || is_last {
+            let is_last = matches!(found, Found::Broken(_));
+            if sender.send(found).await.is_err() || is_last {
                 return;
             }
         }
