@@ -6,6 +6,7 @@ mod found;
 mod matching;
 mod names;
 mod plan;
+mod prejudge;
 mod recent;
 mod scan;
 mod state;
@@ -22,10 +23,10 @@ use quorate_proto::{
 
 pub use conditions::Checked;
 pub use names::NamePage;
+pub use prejudge::Early;
 pub use scan::Scan;
 pub use state::{Settings, StreamState};
 
-use crate::apply::{self, Early};
 use crate::fault::Fault;
 use crate::group::GroupState;
 use crate::verdict::{Unsettled, Verdict};
@@ -143,7 +144,7 @@ impl Reader {
 
     /// Judges an append before it is proposed, by the state in memory alone. It never reads from disk.
     pub fn judge_in_memory(&self, append: &Append) -> Early {
-        apply::judge_in_memory(&self.shared, append)
+        prejudge::judge_in_memory(&self.shared, append)
     }
 
     /// Returns the answer that a leader may give to an append without proposing it, by the entries applied
@@ -153,7 +154,7 @@ impl Reader {
     /// Looks at streams with events in memory only; where one of them makes the append fail, it may have to
     /// read from disk. The append should have passed [`Append::check`].
     pub fn judge_early(&self, append: &Append) -> Result<Option<Verdict>, Fault> {
-        apply::judge_early(&self.shared, append)
+        prejudge::judge_early(&self.shared, append)
     }
 
     /// Returns the answer to an append that apply found repeated by its ids ([`Verdict::Repeated`]): the
@@ -162,14 +163,14 @@ impl Reader {
     ///
     /// Reads from disk if need be.
     pub fn judge_repeated(&self, append: &Append, first: Appended) -> Result<Verdict, Fault> {
-        apply::judge_repeated(&self.shared, append, first)
+        prejudge::judge_repeated(&self.shared, append, first)
     }
 
     /// Returns the answer to an append left open by [`Verdict::Unsettled`]: its first, or the rejection.
     ///
     /// Reads from disk if need be; for a stream that is in many chunks, from a few of them.
     pub fn judge_unsettled(&self, append: &Append, unsettled: Unsettled) -> Result<Verdict, Fault> {
-        apply::judge_unsettled(&self.shared, append, unsettled)
+        prejudge::judge_unsettled(&self.shared, append, unsettled)
     }
 
     /// Returns the answer to an append that [`Reader::check_conditions`] found to violate conditions: its
@@ -182,6 +183,6 @@ impl Reader {
         append: &Append,
         violations: Vec<Violation>,
     ) -> Result<Verdict, Fault> {
-        apply::judge_violated(&self.shared, append, violations)
+        prejudge::judge_violated(&self.shared, append, violations)
     }
 }

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use quorate_proto::Setting;
 
-use super::super::Early;
 use super::*;
+use crate::read::Early;
 
 /// Returns a store of 200 chunks, all of them before the window. Of each hundred in a row, `share` hold an
 /// event of order-1.

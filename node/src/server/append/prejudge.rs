@@ -13,8 +13,8 @@ use quorate_store::{Checked, Fault, Reader, Rejection, Verdict};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::pending::{Answer, LeaderTerm, Pending, Reply};
-use super::problem;
+use super::super::problem;
+use super::answer::{Answer, LeaderTerm, Pending, Reply};
 
 /// The result of checking an append with conditions at one point of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

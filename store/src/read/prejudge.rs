@@ -2,8 +2,7 @@
 
 use quorate_proto::{Append, Appended, Expectation, Position, Scope, Violation};
 
-use super::retry::Found;
-use super::{Demand, Judgement, Log, Place, judge, without_repetition};
+use crate::apply::{Demand, Found, Judgement, Log, Place, judge, without_repetition};
 use crate::fault::Fault;
 use crate::retention::Head;
 use crate::verdict::{Rejection, Unsettled, Verdict};

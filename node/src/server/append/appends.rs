@@ -20,12 +20,12 @@ use quorate_store::{Early, Verdict};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::super::problem;
 use super::admission::Admission;
+use super::answer::{Answer, Held, LeaderTerm, Pending, Reply};
 use super::batcher::{self, Proposer};
-use super::conditions::Conditional;
-use super::forward::{Forwarded, Forwarding};
-use super::pending::{Answer, Held, LeaderTerm, Pending, Reply};
-use super::problem;
+use super::forwarding::{Forwarded, Forwarding};
+use super::prejudge::Conditional;
 
 /// The time that a single request waits for news of the leader before it is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
