@@ -94,7 +94,7 @@ pub use format::command;
 pub use group::GroupState;
 pub use install::{Install, Installed, Installer};
 pub use key::Key;
-pub use read::{Checked, Early, NamePage, Point, Reader, Scan, Settings, StreamState};
+pub use read::{NamePage, Point, Prejudged, Reader, Scan, Settings, StreamState};
 pub use repair::{Repair, Repaired};
 pub use scavenge::{Scavenge, ScavengeStep, Scavenged};
 pub use scrub::{Scrub, ScrubStep};
