@@ -112,8 +112,8 @@ impl<H: Host> Appends<H> {
         }
     }
 
-    /// Carries an append to its answer, and then releases the requests that waited for it. Only an append with
-    /// conditions holds any back: nothing can overtake another one that cannot be made any more.
+    /// Carries an append to its answer, and then releases the requests that waited for it. An append without
+    /// conditions holds none back: it cannot be made any more, so there is nothing that they could overtake.
     async fn carry(
         self: Arc<Self>,
         leader_term: LeaderTerm,

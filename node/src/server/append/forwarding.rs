@@ -30,7 +30,7 @@ const OPENED_WITHIN: Duration = Duration::from_secs(3);
 const MESSAGES_WAITING_MAX: usize = 2;
 
 /// A handle of a stream to one leader in one term. The stream ends with the first append that is lost.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Forwarding {
     leader: u64,
     term: Term,

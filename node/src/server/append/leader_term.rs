@@ -1,6 +1,5 @@
 //! A term of this node's leadership, with what one session may still propose in it.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,12 +24,6 @@ struct SessionState {
     /// True if an append of the session was refused for lack of room.
     lacked_room: AtomicBool,
     order: Mutex<Order<(Request, Proposal)>>,
-}
-
-impl fmt::Debug for LeaderTerm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeaderTerm").field("term", &self.term).finish_non_exhaustive()
-    }
 }
 
 impl LeaderTerm {

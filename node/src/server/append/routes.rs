@@ -17,7 +17,6 @@ use super::leader_term::LeaderTerm;
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The way of appends from this node, for as long as one leader leads.
-#[derive(Clone, Debug)]
 pub(crate) enum Route {
     /// This node leads.
     Local(LeaderTerm),

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt};
 use quorate_proto::wire::v1;
 use quorate_proto::{ErrorKind, Problem};
 use quorate_raft::host::Host;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::Streaming;
 
 use super::super::problem;
 use super::answer::Answer;
@@ -26,14 +25,11 @@ pub(crate) struct Session<H: Host> {
 
 impl<H: Host> Session<H> {
     /// Opens a client's session; returns the stream of its answers.
-    pub(crate) fn open<S>(
+    pub(crate) fn open(
         appends: Arc<Appends<H>>,
-        requests: S,
+        requests: Streaming<v1::AppendSessionRequest>,
         stopping: CancellationToken,
-    ) -> Answers
-    where
-        S: Stream<Item = Result<v1::AppendSessionRequest, Status>> + Unpin + Send + 'static,
-    {
+    ) -> Answers {
         Session::start(appends, stopping, |session| session.take_all(requests))
     }
 
@@ -83,14 +79,14 @@ impl<H: Host> Session<H> {
         Ok(())
     }
 
-    async fn take_all<S>(self, mut requests: S) -> Result<(), Problem>
-    where
-        S: Stream<Item = Result<v1::AppendSessionRequest, Status>> + Unpin,
-    {
+    async fn take_all(
+        self,
+        mut requests: Streaming<v1::AppendSessionRequest>,
+    ) -> Result<(), Problem> {
         let mut route = self.appends.routes.find(deadline_of(0)).await?;
         let anchor = self.replies.greet(self.appends.routes.leader_address());
         // A client that ends the stream or dies ends this loop: appends under way are still answered.
-        while let Some(Ok(request)) = requests.next().await {
+        while let Ok(Some(request)) = requests.message().await {
             for append in request.appends {
                 self.take(&mut route, anchor, append).await?;
             }

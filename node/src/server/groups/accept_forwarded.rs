@@ -35,8 +35,8 @@ impl<H: Host> PassGroups for PassService<H> {
         let first = next(&mut requests).await?.request;
         let join = first.ok_or_else(|| mismatch("the second message has no request"))?.join;
         let join = Join::try_from(join).map_err(Problem::from)?;
-        let (seated, inbox) = self.groups.join(join, leader_term.term, deadline_of(0)).await?;
-        let connection = ConsumerConnection { id: seated.id, inbox, over: seated.outgoing.over() };
+        let (joined, inbox) = self.groups.join(join, leader_term.term, deadline_of(0)).await?;
+        let connection = ConsumerConnection { id: joined.id, inbox, over: joined.outgoing.over() };
         let said = |message: Result<peer::PassRequest, Status>| match message? {
             peer::PassRequest { left: true, .. } => Ok(ConsumerMessage::Left),
             peer::PassRequest { request, .. } => {
@@ -45,7 +45,7 @@ impl<H: Host> PassGroups for PassService<H> {
         };
         // The node of a consumer that leaves in order reports that; a mere end means a lost consumer or node.
         connection.serve(requests.map(said), Left::Lost);
-        Ok(Response::new(seated.outgoing))
+        Ok(Response::new(joined.outgoing))
     }
 
     async fn watch(

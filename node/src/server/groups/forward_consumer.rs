@@ -49,7 +49,7 @@ impl Stream for Passed {
         match Pin::new(inbound).poll_next(context) {
             Poll::Ready(Some(Err(status))) => {
                 self.inbound = None;
-                Poll::Ready(Some(Err(told(&status).into())))
+                Poll::Ready(Some(Err(problem_of_leader(&status).into())))
             }
             other => other,
         }
@@ -57,7 +57,7 @@ impl Stream for Passed {
 }
 
 /// Returns the leader's problem; an error of the connection itself becomes an unreachable leader.
-fn told(status: &Status) -> Problem {
+fn problem_of_leader(status: &Status) -> Problem {
     problem_of(status).unwrap_or_else(|| {
         unavailable(format!("the connection to the leader was lost: {}", status.message()))
     })
@@ -84,7 +84,7 @@ impl<H: Host> Groups<H> {
         let opening = client.pass(ReceiverStream::new(messages));
         let opened = timeout(OPENED_WITHIN, opening).await;
         let opened = opened.map_err(|_| unavailable("the leader does not answer"))?;
-        let inbound = opened.map_err(|status| told(&status))?.into_inner();
+        let inbound = opened.map_err(|status| problem_of_leader(&status))?.into_inner();
         let over = CancellationToken::new();
         tokio::spawn(pump(requests, outbound, over.clone(), self.stopping.clone()));
         let stopping = Box::pin(self.stopping.clone().cancelled_owned());

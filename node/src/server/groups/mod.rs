@@ -36,7 +36,7 @@ use super::append::Appends;
 use super::follow::Live;
 use super::problem;
 use leadership::LeadershipWatch;
-use owner::{Input, Seated, Watched};
+use owner::{Input, NewConsumer, Watched};
 
 pub(crate) use accept_forwarded::PassService;
 pub(crate) use service::GroupsService;
@@ -100,7 +100,7 @@ impl<H: Host> Groups<H> {
         join: Join,
         term: Term,
         deadline: Instant,
-    ) -> Result<(Seated, mpsc::Sender<Input>), Problem> {
+    ) -> Result<(NewConsumer, mpsc::Sender<Input>), Problem> {
         loop {
             let inbox = self.owner(&join.group, term)?;
             let (reply, answer) = oneshot::channel();
@@ -110,7 +110,7 @@ impl<H: Host> Groups<H> {
                 answer.await.ok()
             };
             match timeout_at(deadline, joining).await {
-                Ok(Some(seated)) => return Ok((seated?, inbox)),
+                Ok(Some(joined)) => return Ok((joined?, inbox)),
                 // This owner has ended; the next one waits until it is gone.
                 Ok(None) => {}
                 Err(_) => return Err(unavailable("the group did not let the consumer in in time")),

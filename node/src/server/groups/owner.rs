@@ -27,7 +27,7 @@ use super::{Groups, events, not_found, takeover, unavailable};
 mod inputs;
 
 /// The time after which progress that was not taken is proposed again: the leader may be out of touch for a moment …
-const TOLD_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const PROPOSED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// … or there is no room, on the disk or for the group's state.
 const ROOM_LOOKED_FOR_AFTER: Duration = Duration::from_secs(1);
 /// The most inputs that are taken before the owner does something else.
@@ -40,7 +40,7 @@ const HANDED_OUT_AT_ONCE: usize = 256;
 /// A message to the owner from the tasks that serve consumers, or that show the group.
 pub(super) enum Input {
     /// A consumer wants to join.
-    Join { join: Join, reply: oneshot::Sender<Result<Seated, Problem>> },
+    Join { join: Join, reply: oneshot::Sender<Result<NewConsumer, Problem>> },
     /// A consumer works on events: their time begins.
     Begin { id: ConsumerId, numbers: Vec<u64> },
     /// A consumer settles events.
@@ -54,7 +54,7 @@ pub(super) enum Input {
 }
 
 /// A consumer that was let in.
-pub(super) struct Seated {
+pub(super) struct NewConsumer {
     pub(super) id: ConsumerId,
     pub(super) outgoing: Outgoing,
 }
@@ -310,7 +310,7 @@ impl<H: Host> Owner<H> {
                 self.dispatcher.put_back();
                 let rest = match problem.kind {
                     ErrorKind::NoSpace => ROOM_LOOKED_FOR_AFTER,
-                    _ => TOLD_AGAIN_AFTER,
+                    _ => PROPOSED_AGAIN_AFTER,
                 };
                 self.rests_until = Some(Instant::now() + rest);
             }

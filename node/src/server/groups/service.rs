@@ -244,12 +244,12 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         let deadline = deadline_of(0);
         match self.groups.place(deadline).await? {
             Place::Here(term) => {
-                let (seated, inbox) = self.groups.join(join, term, deadline).await?;
+                let (joined, inbox) = self.groups.join(join, term, deadline).await?;
                 let connection =
-                    ConsumerConnection { id: seated.id, inbox, over: seated.outgoing.over() };
+                    ConsumerConnection { id: joined.id, inbox, over: joined.outgoing.over() };
                 let said = |message: Result<_, Status>| message.map(ConsumerMessage::Request);
                 connection.serve(requests.map(said), Left::Gracefully);
-                Ok(Response::new(seated.outgoing.boxed()))
+                Ok(Response::new(joined.outgoing.boxed()))
             }
             Place::There(leader, term) => {
                 let passed = self.groups.pass(&leader, term, join.into(), requests).await?;
