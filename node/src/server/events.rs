@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::append::{Answers, Appends, Applied, EncodedRequest, Session, deadline_of};
-use super::follow::{self, Follow, Live};
-use super::{names, problem, read, show};
+use super::problem;
+use super::read::{self, Live, Subscription};
 
 /// Appends, changes and reads, on any node.
 pub(crate) struct EventsService<H: Host> {
@@ -85,7 +85,7 @@ impl<H: Host> Events for EventsService<H> {
         let scope = Scope::try_from(scope).map_err(Problem::from)?;
         let replica = &self.appends.replica;
         let reader = read::reach(replica, consistency.into(), deadline).await?;
-        let shown = replica.host().run(move || show::of_scope(&reader, &scope)).await;
+        let shown = replica.host().run(move || read::of_scope(&reader, &scope)).await;
         Ok(Response::new(shown.map_err(|fault| problem::of_found(replica, &fault))?))
     }
 
@@ -106,13 +106,11 @@ impl<H: Host> Events for EventsService<H> {
         let read = Read::try_from(request).map_err(Problem::from)?;
         let replica = &self.appends.replica;
         let reader = read::reach(replica, read.consistency, deadline).await?;
-        let stopping = self.stopping.clone();
         if read.follow {
             read::refuse_the_future(replica, &reader, &read, deadline).await?;
-            let follow = Follow::begin(self.live.clone(), reader, read);
-            return Ok(Response::new(follow::stream(follow, stopping)));
         }
-        Ok(Response::new(read::stream(replica.clone(), reader, read, stopping)))
+        let subscription = Subscription::begin(self.live.clone(), reader, read);
+        Ok(Response::new(read::stream(subscription, self.stopping.clone())))
     }
 
     async fn list_names(
@@ -125,6 +123,6 @@ impl<H: Host> Events for EventsService<H> {
         let replica = &self.appends.replica;
         let reader = read::reach(replica, listing.consistency, deadline).await?;
         let stopping = self.stopping.clone();
-        Ok(Response::new(names::stream(replica.clone(), reader, listing, stopping)))
+        Ok(Response::new(read::stream_of_names(replica.clone(), reader, listing, stopping)))
     }
 }

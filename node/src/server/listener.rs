@@ -28,9 +28,9 @@ use super::append::{Appends, ForwardService};
 use super::cluster::{About, ClusterService};
 use super::connections::{self, Connection, Greeting};
 use super::events::EventsService;
-use super::follow::Live;
 use super::groups::{Groups, GroupsService, PassService};
 use super::read;
+use super::read::Live;
 use super::runners::{Heard, RunnersService};
 
 /// The most calls under way on one connection; a pipelined session is one.

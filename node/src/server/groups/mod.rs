@@ -33,8 +33,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::append::Appends;
-use super::follow::Live;
 use super::problem;
+use super::read::Live;
 use leadership::LeadershipWatch;
 use owner::{Input, NewConsumer, Watched};
 

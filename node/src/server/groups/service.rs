@@ -12,7 +12,7 @@ use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_server::Groups as GroupsApi;
 use quorate_proto::{
     Consistency, ErrorKind, GroupName, GroupOutcome, GroupRequest, Invalid, Join, Outcome,
-    Position, Problem, RequestId, Selection,
+    Position, Problem, RequestId,
 };
 use quorate_raft::host::Host;
 use quorate_store::Reader;
@@ -36,25 +36,6 @@ pub(crate) struct GroupsService<H: Host> {
 }
 
 impl<H: Host> GroupsService<H> {
-    /// Makes a request to a group through the log.
-    async fn ask(
-        &self,
-        named: Result<(GroupName, GroupRequest), Invalid>,
-        id: &[u8],
-        time_left_ms: u64,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let deadline = deadline_of(time_left_ms);
-        let (name, request) = named.map_err(Problem::from)?;
-        let id = RequestId::from_slice(id).map_err(Problem::from)?;
-        request.check().map_err(Problem::from)?;
-        self.refuse_the_future(&request, deadline).await?;
-        let request = EncodedRequest::from((name.clone(), id, request));
-        match self.groups.appends.take(request, deadline).await? {
-            Applied::Group(outcome) => Ok(Response::new(done(&name, outcome)?)),
-            Applied::Appended(_) | Applied::SnapshotStored(_) => Err(problem::misanswered().into()),
-        }
-    }
-
     /// Refuses a group that would begin after the end of the log, and so pass over the events up to there.
     async fn refuse_the_future(
         &self,
@@ -92,10 +73,10 @@ impl<H: Host> GroupsService<H> {
 }
 
 /// Converts the outcome of a request to a group to the answer for its caller.
-fn done(name: &GroupName, outcome: GroupOutcome) -> Result<v1::GroupDone, Problem> {
+fn done(name: &GroupName, outcome: GroupOutcome) -> Result<v1::ChangeGroupResponse, Problem> {
     let refused = |kind, message| Problem::new(kind, Outcome::NotAppended, message);
     match outcome {
-        GroupOutcome::Done(count) => Ok(v1::GroupDone { count }),
+        GroupOutcome::Done(count) => Ok(v1::ChangeGroupResponse { count }),
         GroupOutcome::NotFound => Err(not_found(name)),
         GroupOutcome::Differs => {
             let message = format!("there is a consumer group `{name}` already, and it differs");
@@ -118,62 +99,22 @@ impl<H: Host> GroupsApi for GroupsService<H> {
     type ListParkedStream = BoxStream<'static, Result<v1::ListParkedResponse, Status>>;
     type ConsumeStream = BoxStream<'static, Result<v1::ConsumeResponse, Status>>;
 
-    async fn create_group(
+    async fn change_group(
         &self,
-        request: Request<v1::CreateGroupRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let request = request.into_inner();
-        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
-        self.ask(request.try_into(), &id, time_left_ms).await
-    }
-
-    async fn configure_group(
-        &self,
-        request: Request<v1::ConfigureGroupRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let request = request.into_inner();
-        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
-        self.ask(request.try_into(), &id, time_left_ms).await
-    }
-
-    async fn delete_group(
-        &self,
-        request: Request<v1::DeleteGroupRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let request = request.into_inner();
-        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
-        self.ask(request.try_into(), &id, time_left_ms).await
-    }
-
-    async fn reset_group(
-        &self,
-        request: Request<v1::ResetGroupRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let request = request.into_inner();
-        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
-        self.ask(request.try_into(), &id, time_left_ms).await
-    }
-
-    async fn replay_parked(
-        &self,
-        request: Request<v1::SelectParkedRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let request = request.into_inner();
-        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
-        let selected = <(GroupName, Selection)>::try_from(request);
-        let named = selected.map(|(name, selection)| (name, GroupRequest::Replay(selection)));
-        self.ask(named, &id, time_left_ms).await
-    }
-
-    async fn drop_parked(
-        &self,
-        request: Request<v1::SelectParkedRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let request = request.into_inner();
-        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
-        let selected = <(GroupName, Selection)>::try_from(request);
-        let named = selected.map(|(name, selection)| (name, GroupRequest::Drop(selection)));
-        self.ask(named, &id, time_left_ms).await
+        request: Request<v1::ChangeGroupRequest>,
+    ) -> Result<Response<v1::ChangeGroupResponse>, Status> {
+        let v1::ChangeGroupRequest { group, change, request_id, time_left_ms } =
+            request.into_inner();
+        let deadline = deadline_of(time_left_ms);
+        let name = GroupName::new(group).map_err(Problem::from)?;
+        let id = RequestId::from_slice(&request_id).map_err(Problem::from)?;
+        let request = GroupRequest::try_from(change).map_err(Problem::from)?;
+        self.refuse_the_future(&request, deadline).await?;
+        let request = EncodedRequest::from((name.clone(), id, request));
+        match self.groups.appends.take(request, deadline).await? {
+            Applied::Group(outcome) => Ok(Response::new(done(&name, outcome)?)),
+            Applied::Appended(_) | Applied::SnapshotStored(_) => Err(problem::misanswered().into()),
+        }
     }
 
     async fn list_groups(

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+mod circles;
+
 /// Our packages, each with those of our packages that it may depend on.
 const ARROWS: [(&str, &[&str]); 7] = [
     ("proto", &[]),
@@ -254,41 +256,6 @@ fn every_file_says_what_it_is_for_and_is_short() {
             faults.push(format!("{} has {lines} lines", source.path));
         }
     }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-}
-
-/// A folder may list its files in an order in which each uses only those before it, so that there is no circle.
-#[test]
-fn files_use_only_those_that_their_folder_lists_before_them() {
-    let sources = product();
-    let (mut listed, mut faults) = (0, Vec::new());
-    for folder in sources.iter().filter(|source| source.path.ends_with("/mod.rs")) {
-        let head: String =
-            folder.whole.lines().map_while(|line| line.strip_prefix("//!")).collect();
-        let Some((_, order)) = head.split_once("Each file uses only files before it:") else {
-            continue;
-        };
-        listed += 1;
-        let order = order.split('.').next().unwrap_or_default();
-        let order: Vec<&str> = order.split(',').map(str::trim).collect();
-        for (place, name) in order.iter().enumerate() {
-            let path = folder.path.replace("mod.rs", &format!("{name}.rs"));
-            let Some(file) = sources.iter().find(|source| source.path == path) else {
-                faults.push(format!("{} lists `{name}`, which is not there", folder.path));
-                continue;
-            };
-            let uses = |other: &&&str| {
-                let forms = [format!("super::{other}::"), format!("super::{other};")];
-                forms.iter().any(|form| file.product.contains(form))
-            };
-            let later = order[place + 1..].iter().filter(uses);
-            faults.extend(later.map(|other| format!("{path} uses `{other}`")));
-        }
-        let modules = folder.whole.lines().filter_map(|line| line.strip_prefix("mod "));
-        let unlisted = modules.filter(|module| !order.contains(&module.trim_end_matches(';')));
-        faults.extend(unlisted.map(|module| format!("{} does not list `{module}`", folder.path)));
-    }
-    assert!(listed > 0, "no folder lists its files; this test looks for them in vain");
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
