@@ -85,7 +85,6 @@ pub mod vfs;
 mod view;
 mod window;
 
-pub use apply::Early;
 pub use cache::ReadCounters;
 pub use chunk::ChunkSummary;
 pub use event::StoredEvent;
@@ -95,7 +94,7 @@ pub use format::command;
 pub use group::GroupState;
 pub use install::{Install, Installed, Installer};
 pub use key::Key;
-pub use read::{Checked, NamePage, Point, Reader, Scan, Settings, StreamState};
+pub use read::{NamePage, Point, Prejudged, Reader, Scan, Settings, StreamState};
 pub use repair::{Repair, Repaired};
 pub use scavenge::{Scavenge, ScavengeStep, Scavenged};
 pub use scrub::{Scrub, ScrubStep};

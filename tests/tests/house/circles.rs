@@ -6,12 +6,13 @@ use std::path::Path;
 use super::{Source, read, root, sources};
 
 /// The folders whose rooms are looked at; a room is a file or a folder in it.
-const FOLDERS: [&str; 7] = [
+const FOLDERS: [&str; 8] = [
     "proto/src",
     "store/src",
     "raft/src",
     "node/src",
     "node/src/server",
+    "node/src/server/append",
     "client/src",
     "client/app/src",
 ];

@@ -10,8 +10,7 @@ use quorate_raft::host::Host;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::super::appends::deadline_of;
-use super::super::leader::{OPENING_WITHIN, mismatch, tenure_of};
+use super::super::append::{OPENING_WITHIN, deadline_of, leader_term_of, mismatch};
 use super::Groups;
 use super::connection::{ConsumerConnection, ConsumerMessage};
 use super::dispatcher::Left;
@@ -32,7 +31,7 @@ impl<H: Host> PassGroups for ForwardedConsumers<H> {
     ) -> Result<Response<Outgoing>, Status> {
         let mut requests = request.into_inner();
         let opening = next(&mut requests).await?.opening;
-        let leader_term = tenure_of(&self.groups.appends.replica, opening).await?;
+        let leader_term = leader_term_of(&self.groups.appends.replica, opening).await?;
         let first = next(&mut requests).await?.request;
         let join = first.ok_or_else(|| mismatch("the second message has no request"))?.join;
         let join = Join::try_from(join).map_err(Problem::from)?;
@@ -54,7 +53,7 @@ impl<H: Host> PassGroups for ForwardedConsumers<H> {
         request: Request<peer::WatchRequest>,
     ) -> Result<Response<peer::WatchResponse>, Status> {
         let peer::WatchRequest { opening, group } = request.into_inner();
-        tenure_of(&self.groups.appends.replica, opening).await?;
+        leader_term_of(&self.groups.appends.replica, opening).await?;
         let name = GroupName::new(group).map_err(Problem::from)?;
         let watched = self.groups.watched(&name).await.unwrap_or_default();
         Ok(Response::new(watched.into()))

@@ -32,7 +32,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::appends::Appends;
+use super::append::Appends;
 use super::problem;
 use super::read::Live;
 use leadership::LeadershipWatch;

@@ -15,7 +15,7 @@ use quorate_store::{GroupState, Reader, StoredEvent};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::pending::{Answer, LeaderTerm, Reply};
+use super::super::append::{Answer, Applied, LeaderTerm};
 use super::super::problem;
 use super::clock::Clock;
 use super::dispatcher::{ConsumerId, Dispatcher, Handed, Left, Taken};
@@ -27,7 +27,7 @@ use super::{Groups, events, not_found, takeover, unavailable};
 mod inputs;
 
 /// The time after which progress that was not taken is proposed again: the leader may be out of touch for a moment …
-const TOLD_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const PROPOSED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// … or there is no room, on the disk or for the group's state.
 const ROOM_LOOKED_FOR_AFTER: Duration = Duration::from_secs(1);
 /// The most inputs that are taken before the owner does something else.
@@ -292,21 +292,17 @@ impl<H: Host> Owner<H> {
         // Once the last consumer has left, the floor is proposed even if it moved only a little.
         let goes_on = !self.consumers.is_empty();
         let Some(progress) = self.dispatcher.propose(goes_on) else { return };
-        let (sender, receiver) = oneshot::channel();
-        let deliver = Box::new(move |answer| drop(sender.send(answer)));
-        let reply = Reply::without_room(deliver);
         let encoded = encode_group_progress(&self.name, self.leader_term.term, &progress);
         debug_assert_eq!(GroupRequest::Progress(progress).check(), Ok(()));
-        self.groups.appends.tell_progress(&self.leader_term, encoded, reply);
-        self.proposal = Some(receiver);
+        self.proposal = Some(self.groups.appends.propose_progress(&self.leader_term, encoded));
     }
 
     async fn decided(&mut self, answer: Answer) -> Result<(), Problem> {
         self.proposal = None;
         match answer {
-            Answer::Group(GroupOutcome::Done(_)) => self.confirm(),
-            Answer::Group(GroupOutcome::NotFound) => return Err(self.why_gone()),
-            Answer::Group(GroupOutcome::Full) => {
+            Answer::Applied(Applied::Group(GroupOutcome::Done(_))) => self.confirm(),
+            Answer::Applied(Applied::Group(GroupOutcome::NotFound)) => return Err(self.why_gone()),
+            Answer::Applied(Applied::Group(GroupOutcome::Full)) => {
                 self.dispatcher.refused(self.clock.now());
                 self.rests_until = Some(Instant::now() + ROOM_LOOKED_FOR_AFTER);
                 self.is_stale = true;
@@ -315,7 +311,7 @@ impl<H: Host> Owner<H> {
                 self.dispatcher.put_back();
                 let rest = match problem.kind {
                     ErrorKind::NoSpace => ROOM_LOOKED_FOR_AFTER,
-                    _ => TOLD_AGAIN_AFTER,
+                    _ => PROPOSED_AGAIN_AFTER,
                 };
                 self.rests_until = Some(Instant::now() + rest);
             }

@@ -19,7 +19,7 @@ use quorate_store::Reader;
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::super::appends::{Prepared, Taken, deadline_of};
+use super::super::append::{Applied, EncodedRequest, deadline_of};
 use super::super::{problem, read};
 use super::connection::{ConsumerConnection, ConsumerMessage};
 use super::dispatcher::Left;
@@ -110,10 +110,10 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         let id = RequestId::from_slice(&request_id).map_err(Problem::from)?;
         let request = GroupRequest::try_from(change).map_err(Problem::from)?;
         self.refuse_the_future(&request, deadline).await?;
-        let prepared = Prepared::from((name.clone(), id, request));
-        match self.groups.appends.take(prepared, deadline).await? {
-            Taken::Group(outcome) => Ok(Response::new(done(&name, outcome)?)),
-            Taken::Appended(_) | Taken::SnapshotStored(_) => Err(problem::misanswered().into()),
+        let request = EncodedRequest::from((name.clone(), id, request));
+        match self.groups.appends.take(request, deadline).await? {
+            Applied::Group(outcome) => Ok(Response::new(done(&name, outcome)?)),
+            Applied::Appended(_) | Applied::SnapshotStored(_) => Err(problem::misanswered().into()),
         }
     }
 

@@ -32,7 +32,7 @@ impl<H: Host> Owner<H> {
         };
         let joined = v1::Joined {
             term: self.leader_term.term.0,
-            leader: self.groups.appends.leader_address(),
+            leader: self.groups.appends.routes.leader_address(),
             settings: Some((*self.dispatcher.settings()).into()),
         };
         let (outbox, outgoing) = outbox::open(id, joined, self.drained.0.clone());

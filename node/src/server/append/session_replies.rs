@@ -1,28 +1,26 @@
-//! Sessions of pipelined appends: one stream of appends in, their answers out, bound to one term of one leader.
+//! The answers of a session: their order, their bound, and the end of the session with the first append that is lost.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 use prost::Message;
 use quorate_proto::limits::{APPEND_BYTES_MAX, READ_MESSAGE_BYTES};
 use quorate_proto::wire::v1;
-use quorate_proto::wire::v1::session_answer::Outcome as WireOutcome;
-use quorate_proto::{ErrorKind, Outcome, Problem};
-use quorate_raft::host::Host;
-use quorate_store::Rejection;
+use quorate_proto::{Outcome, Problem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::super::problem;
 use super::admission::Admitted;
-use super::anchor::Anchor;
-use super::appends::{Appends, Prepared, Route, deadline_of};
-use super::pending::{Answer, LeaderTerm, Reply};
-use super::problem;
+use super::answer::Answer;
+use super::deadline::Anchor;
+use super::leader_term::LeaderTerm;
+use super::reply::Reply;
 
 /// The maximum bytes of one session's appends whose answers the transport has not taken yet. An answer that
 /// names everything that failed is about as large as its append.
@@ -71,11 +69,12 @@ impl SessionReplies {
     /// Sends the message that opens the session; returns the instant from which its deadlines count.
     pub(crate) fn greet(&self, leader: String) -> Anchor {
         let anchor = Anchor::now();
-        self.tell_leader(leader);
+        self.name_leader(leader);
         anchor
     }
 
-    fn tell_leader(&self, leader: String) {
+    /// Sends the address of the leader, for the client's next session.
+    pub(crate) fn name_leader(&self, leader: String) {
         let _ = self.items.send(Item::Leader(leader));
     }
 
@@ -86,6 +85,11 @@ impl SessionReplies {
         let bytes = u32::try_from(bytes).expect("the window fits 32 bits");
         let place = self.window.clone().acquire_many_owned(bytes).await;
         place.expect("the semaphore is never closed")
+    }
+
+    /// Returns true if an append was refused for lack of room.
+    pub(crate) fn lacked_room(&self) -> bool {
+        self.lacked_room.load(Ordering::Acquire)
     }
 
     /// Answers an append that was not passed on.
@@ -141,7 +145,7 @@ impl SessionReplies {
             }
             answer => replies.answer(number, place, answer),
         };
-        Reply::new(Box::new(deliver), admitted)
+        Reply::new(deliver, admitted)
     }
 
     /// Ends the session; earlier answers are still sent.
@@ -156,7 +160,7 @@ impl SessionReplies {
     }
 
     /// Returns true if no append is on its way and none was lost: then no later append could overtake another.
-    fn may_change_route(&self) -> bool {
+    pub(crate) fn may_change_route(&self) -> bool {
         // The order matters: the session of a lost append is over before its place is released.
         self.is_idle() && !self.over.is_cancelled()
     }
@@ -189,7 +193,7 @@ impl Stream for Answers {
         while bytes < READ_MESSAGE_BYTES {
             match self.items.poll_recv(context) {
                 Poll::Ready(Some(Item::Answer { number, answer, place })) => {
-                    let answer = wire_answer(number, answer);
+                    let answer = v1::SessionAnswer { number, outcome: Some(answer.into()) };
                     bytes += answer.encoded_len();
                     message.answers.push(answer);
                     drop(place);
@@ -217,119 +221,6 @@ impl Stream for Answers {
 impl Drop for Answers {
     fn drop(&mut self) {
         self.over.cancel();
-    }
-}
-
-fn wire_answer(number: u64, answer: Answer) -> v1::SessionAnswer {
-    let outcome = match answer {
-        Answer::Appended(appended) => WireOutcome::Appended(appended.into()),
-        Answer::SnapshotStored(version) => {
-            WireOutcome::Kept(v1::PutSnapshotResponse { version: version.0 })
-        }
-        Answer::Group(outcome) => WireOutcome::Group(outcome.into()),
-        Answer::Rejected(problem) | Answer::Lost(problem) => WireOutcome::Problem(problem.into()),
-        Answer::NoRoom => WireOutcome::Problem(problem::no_space().into()),
-        Answer::CheckTooOld => WireOutcome::Problem(Problem::from(Rejection::CheckTooOld).into()),
-    };
-    v1::SessionAnswer { number, outcome: Some(outcome) }
-}
-
-/// A client's session.
-pub(crate) struct Session<H: Host> {
-    appends: Arc<Appends<H>>,
-    replies: SessionReplies,
-}
-
-impl<H: Host> Session<H> {
-    /// Opens a session; returns the stream of its answers.
-    pub(crate) fn open<S>(
-        appends: Arc<Appends<H>>,
-        requests: S,
-        stopping: CancellationToken,
-    ) -> Answers
-    where
-        S: Stream<Item = Result<v1::AppendSessionRequest, Status>> + Unpin + Send + 'static,
-    {
-        let (replies, answers) = SessionReplies::new();
-        let session = Session { appends, replies: replies.clone() };
-        tokio::spawn(async move {
-            tokio::select! {
-                biased;
-                () = replies.over() => {}
-                () = stopping.cancelled() => replies.stop().await,
-                () = session.run(requests) => {}
-            }
-        });
-        answers
-    }
-
-    async fn run<S>(self, mut requests: S)
-    where
-        S: Stream<Item = Result<v1::AppendSessionRequest, Status>> + Unpin,
-    {
-        let mut route = match self.appends.route(deadline_of(0)).await {
-            Ok(route) => route,
-            Err(problem) => return self.replies.end(problem),
-        };
-        let anchor = self.replies.greet(self.appends.leader_address());
-        // A client that ends the stream or dies ends this loop: appends under way are still answered.
-        while let Some(Ok(request)) = requests.next().await {
-            for append in request.appends {
-                if let Err(problem) = self.take(&mut route, anchor, append).await {
-                    return self.replies.end(problem);
-                }
-            }
-        }
-    }
-
-    /// Takes one append. An error ends the session.
-    async fn take(
-        &self,
-        route: &mut Route,
-        anchor: Anchor,
-        append: v1::SessionAppend,
-    ) -> Result<(), Problem> {
-        let v1::SessionAppend { number, request, deadline_ms, expires_alone } = append;
-        let deadline = anchor.deadline(deadline_ms);
-        if let Err(problem) = self.follow_the_leader(route, deadline).await {
-            let place = self.replies.place(0).await;
-            let is_expired = expires_alone && deadline <= Instant::now();
-            // No leader was known for as long as the append could wait.
-            let kind = if is_expired { ErrorKind::Deadline } else { problem.kind };
-            let problem = Problem { kind, ..problem };
-            return self.replies.give_up(number, place, problem, expires_alone);
-        }
-        let prepared = match Prepared::try_from(request) {
-            Ok(prepared) => prepared.expiring_alone(expires_alone),
-            Err(invalid) => {
-                let place = self.replies.place(0).await;
-                self.replies.answer(number, place, Answer::Rejected(invalid.into()));
-                return Ok(());
-            }
-        };
-        let place = self.replies.place(prepared.size()).await;
-        let admitted = match self.appends.admission.admit(prepared.size(), deadline).await {
-            Ok(admitted) => admitted,
-            Err(problem) => return self.replies.give_up(number, place, problem, expires_alone),
-        };
-        let reply =
-            self.replies.reply((number, place), admitted, route.leader_term(), expires_alone);
-        self.appends.submit(route, prepared, deadline, reply);
-        Ok(())
-    }
-
-    /// Changes to another route if the session's route is over and nothing is under way: then no later append could
-    /// overtake another. If an append was refused for lack of room, the session ends instead, because that append
-    /// is sent again.
-    async fn follow_the_leader(&self, route: &mut Route, deadline: Instant) -> Result<(), Problem> {
-        if self.replies.may_change_route() && self.appends.is_over(route) {
-            if self.replies.lacked_room.load(Ordering::Acquire) {
-                return Err(problem::room_again());
-            }
-            *route = self.appends.route(deadline).await?;
-            self.replies.tell_leader(self.appends.leader_address());
-        }
-        Ok(())
     }
 }
 
