@@ -10,23 +10,17 @@ use quorate_proto::limits::EMPTY_ENTRY_BYTES;
 use quorate_proto::{LogId, Position, StreamName};
 
 use crate::catalog::{Catalog, CatalogExport, CheckpointState};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Export, Installed, Installer, Seal, Sealed};
 use crate::chunk::ChunkSummary;
-use crate::export::Export;
 use crate::fault::Fault;
-use crate::folder::Folder;
+use crate::files::Folder;
 use crate::format::outcome;
 use crate::group::Row;
-use crate::install::{Installed, Installer};
 use crate::read::{Point, Reader};
 use crate::retention::Head;
-use crate::seal::{Seal, Sealed};
-use crate::slot::ChunkSlot;
-use crate::tail::Tail;
 use crate::verdict::Verdict;
 use crate::vfs::Vfs;
-use crate::view::{Shared, View};
-use crate::window::Window;
+use crate::view::{ChunkSlot, Shared, Tail, View, Window};
 
 /// The settings of a store: those that must be the same whenever its folder is opened, and bounds of memory.
 #[derive(Clone, Debug)]

@@ -13,14 +13,13 @@ use std::sync::RwLock;
 use quorate_proto::{Appended, EventId, Expectation, Position, StreamName, Version, Write};
 
 use super::Demand;
-use crate::cache::ReadCounters;
 use crate::defect::{Defect, is_present};
 use crate::event::Identity;
 use crate::fault::Fault;
+use crate::files::ReadCounters;
 use crate::read::Point;
 use crate::retention::{Floors, Head};
-use crate::view::View;
-use crate::window::Window;
+use crate::view::{View, Window};
 
 /// The part of the log that an append is judged by.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use quorate_proto::{EventId, LogIndex, Position, Timestamp, Version};
 
 use super::file::ChunkFile;
 use super::{ChunkIdentity, ChunkSummary, Posting};
-use crate::cache::{BlockCache, ReadCounters};
 use crate::event::Identity;
+use crate::files::{BlockCache, ReadCounters};
 use crate::format::chunk::block::{Block, BlockEntry, ID_BYTES, Kept, decode_index};
 use crate::format::chunk::dictionary::{
     DictionaryIndex, Entry, Ordinals, PageEntry, PageReader, decode_ordinals,

@@ -11,7 +11,7 @@ use super::draft::Draft;
 use super::index::Index;
 use super::{Chunk, ChunkIdentity, ChunkSummary, path};
 use crate::Fault;
-use crate::cache::{BlockCache, ReadCounters};
+use crate::files::{BlockCache, ReadCounters};
 use crate::format::chunk::block::Kept;
 use crate::format::chunk::dictionary::{Entry, Ordinals, encode_ordinals};
 use crate::format::chunk::{Footer, Section, event_digest};

@@ -7,7 +7,7 @@ use quorate_proto::Version;
 use super::Chunk;
 use super::file::ChunkFile;
 use super::postings::{KeyPostings, Postings};
-use crate::cache::BlockCache;
+use crate::files::BlockCache;
 use crate::format::Malformed;
 use crate::format::chunk::block::Kept;
 use crate::format::chunk::dictionary::{Entry, PageEntry, PageReader};

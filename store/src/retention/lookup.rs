@@ -47,7 +47,7 @@ impl View {
     /// Returns the same record, if a change since the last checkpoint left it.
     pub(crate) fn record_in_tails(&self, scope: &Scope, as_of: Position) -> Option<Arc<Record>> {
         let in_tail =
-            |tail: &crate::tail::Tail| tail.with_changes(|changes| changes.record(scope, as_of));
+            |tail: &crate::view::Tail| tail.with_changes(|changes| changes.record(scope, as_of));
         self.tails().find_map(|tail| in_tail(tail))
     }
 
@@ -80,7 +80,7 @@ impl View {
     ) -> Result<Option<Arc<RecordedSnapshot>>, Fault> {
         let as_of = point.log_id.map(|id| id.index).unwrap_or_default();
         let in_tail =
-            |tail: &crate::tail::Tail| tail.with_changes(|changes| changes.snapshot(stream, as_of));
+            |tail: &crate::view::Tail| tail.with_changes(|changes| changes.snapshot(stream, as_of));
         if let Some(snapshot) = self.tails().find_map(|tail| in_tail(tail)) {
             return Ok(snapshot);
         }

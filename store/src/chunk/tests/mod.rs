@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use quorate_proto::{Event, EventId, EventType, Position, StreamName, Timestamp, Version};
 
 use super::*;
-use crate::cache::{BlockCache, ReadCounters};
 use crate::event::Identity;
+use crate::files::{BlockCache, ReadCounters};
 use crate::format::chunk::{
     FOOTER, Footer, HEADER_BYTES, SectionEntry, TRAILER_BYTES, encode_trailer, frame,
 };

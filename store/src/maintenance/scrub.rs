@@ -5,7 +5,7 @@ use std::vec::IntoIter;
 use crate::catalog::CatalogScrub;
 use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
-use crate::folder::Folder;
+use crate::files::Folder;
 use crate::store::{Options, Store};
 
 /// A scrub under way: one pass over the files of all chunks that there were when it began, and then over the

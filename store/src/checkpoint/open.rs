@@ -9,12 +9,10 @@ use quorate_proto::{EventId, LogIndex, Position};
 use crate::catalog::{Catalog, CatalogExport, CheckpointState};
 use crate::chunk::{self, Chunk, ChunkIdentity, ChunkSummary};
 use crate::fault::Fault;
-use crate::folder::Folder;
+use crate::files::Folder;
 use crate::group::Groups;
-use crate::slot::ChunkSlot;
 use crate::store::Options;
-use crate::view::ordinal_of;
-use crate::window::Window;
+use crate::view::{ChunkSlot, Window, ordinal_of};
 
 /// A checkpoint that a store builds on.
 #[derive(Debug)]

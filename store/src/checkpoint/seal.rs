@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use quorate_proto::LogId;
 
+use super::open::open_chunk;
 use crate::catalog::{Catalog, CatalogExport, CheckpointState, Commit, Filter, hash_of};
-use crate::checkpoint::open_chunk;
 use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
-use crate::folder::Folder;
+use crate::files::Folder;
 use crate::group::Row;
 use crate::store::Options;
-use crate::tail::Tail;
-use crate::view::View;
+use crate::view::{Tail, View};
 
 /// A seal that is to be run, on any thread; made by [`crate::Store::begin_seal`].
 #[derive(Debug)]

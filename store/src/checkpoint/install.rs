@@ -8,16 +8,15 @@ use bytes::Bytes;
 use quorate_proto::limits::ENTRY_BYTES_MAX;
 use quorate_proto::{LogId, Position};
 
+use super::open::{Checkpoint, check_identity};
 use crate::catalog::CatalogImport;
-use crate::checkpoint::{Checkpoint, check_identity};
 use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
-use crate::folder::Folder;
+use crate::files::Folder;
 use crate::format::manifest::{self, Manifest};
-use crate::slot::ChunkSlot;
 use crate::store::Options;
 use crate::vfs::{File, Open};
-use crate::view::View;
+use crate::view::{ChunkSlot, View};
 
 /// The parts of a store that an install needs; taken at once, so that the store need not wait for the rest.
 #[derive(Debug)]

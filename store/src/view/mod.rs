@@ -1,4 +1,12 @@
 //! A view: the chunks, the catalog at their checkpoint, and the tails after them, as of one moment.
+//!
+//! Readers and the writer share one view at a time; everything that looks an event up goes through it. The room uses
+//! chunks, catalog, groups and the changes of settings that a tail keeps; it knows neither the reads nor the store.
+
+mod index;
+mod slot;
+mod tail;
+mod window;
 
 use std::ops::Range;
 use std::path::Path;
@@ -6,18 +14,18 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use quorate_proto::{Position, StreamName, Version};
 
-use crate::cache::ReadCounters;
 use crate::catalog::{CatalogExport, KeyState};
 use crate::chunk::{self, Chunk, Posting};
 use crate::event::{Identity, StoredEvent};
 use crate::fault::Fault;
+use crate::files::ReadCounters;
 use crate::group::Groups;
-use crate::index::Index;
 use crate::key::Key;
 use crate::read::Point;
-use crate::slot::ChunkSlot;
-use crate::tail::{Place, Tail};
-use crate::window::Window;
+pub(crate) use index::Index;
+pub(crate) use slot::ChunkSlot;
+pub(crate) use tail::{Place, Tail, clip};
+pub(crate) use window::Window;
 
 /// The number of chunks that are tried beside each link (half the way to the oldest, a quarter of it, and so
 /// on), as not every chunk needs to hold the key.

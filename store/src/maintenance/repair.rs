@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use quorate_proto::LogIndex;
 
-use crate::checkpoint::{open_chunk, window};
+use crate::checkpoint::{chunk_file_bytes_max, open_chunk, window};
 use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
-use crate::folder::Folder;
-use crate::install::chunk_file_bytes_max;
-use crate::slot::ChunkSlot;
+use crate::files::Folder;
 use crate::store::{Options, Store};
 use crate::vfs::{File, Open};
+use crate::view::ChunkSlot;
 
 /// A repair under way. It may run on any thread, beside the store. If it is dropped, its file stays until the
 /// next repair or the next open of the store removes it.

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use quorate_proto::{LogId, Position, Version};
 
-use crate::cache::BlockCache;
 use crate::catalog::{self, CatalogExport, KeyState};
 use crate::chunk::{self, Chunk, ChunkIdentity, ChunkKey};
-use crate::folder::{CURRENT_NEW, is_of_catalogs, is_of_chunks, nameless, read_current};
+use crate::files::{BlockCache, CURRENT_NEW, is_of_catalogs, is_of_chunks, nameless, read_current};
 use crate::format::current::catalog_name;
 use crate::vfs::{Open, Vfs};
 use crate::{Fault, Key};

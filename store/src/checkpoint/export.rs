@@ -9,8 +9,7 @@ use crate::catalog::CatalogExport;
 use crate::chunk::{Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::format::manifest::{self, Manifest};
-use crate::slot::ChunkSlot;
-use crate::view::View;
+use crate::view::{ChunkSlot, View};
 
 /// A pinned checkpoint: it stays as it is while the store goes on. Cheap to make. While it lives, the
 /// catalog's file cannot reuse the pages that the checkpoint needs.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use lru::LruCache;
 
-use crate::files::OpenFiles;
+use super::open::OpenFiles;
 use crate::format::chunk::block::Block;
 use crate::vfs::Vfs;
 

@@ -16,11 +16,10 @@ use quorate_proto::{LogIndex, Position, StreamName};
 use crate::checkpoint::open_chunk;
 use crate::chunk::{self, Chunk};
 use crate::fault::Fault;
-use crate::folder::Folder;
+use crate::files::Folder;
 use crate::retention::Floors;
-use crate::slot::ChunkSlot;
 use crate::store::{Options, Store, point_of};
-use crate::view::{Shared, View};
+use crate::view::{ChunkSlot, Shared, View};
 
 /// A scavenge under way: one pass over all chunks that there were when it began. It may run on any thread;
 /// rewritten chunks go to [`Store::put_scavenged`]. If it is dropped, it leaves only whole chunks.

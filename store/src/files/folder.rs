@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cache::BlockCache;
+use super::cache::BlockCache;
 use crate::chunk;
 use crate::fault::Fault;
 use crate::format::current;

@@ -14,11 +14,11 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::cache::ReadCounters;
+use super::slot::ChunkSlot;
 use crate::catalog::{CatalogExport, Indexed, KeyMerge, KeyState, MergeRound};
 use crate::fault::Fault;
+use crate::files::ReadCounters;
 use crate::key::Key;
-use crate::slot::ChunkSlot;
 
 /// The number of chunks not indexed at which a round begins at the latest: a key that is in none of them, but
 /// passes a filter, costs a read of a dictionary.

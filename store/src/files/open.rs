@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use crate::cache::FileId;
+use super::cache::FileId;
 use crate::vfs::{File, Open, Vfs};
 
 /// The number of files of chunks that are open at most, beside those that another file has replaced. Of 1,024
 /// descriptors enough are left for the log, peers and clients.
-pub(crate) const OPEN_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+const OPEN_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 /// The open files of chunks; a file that is not open is opened again when it is needed.
 pub(crate) struct OpenFiles {
