@@ -65,6 +65,8 @@ pub mod fuzz;
 mod group;
 mod key;
 mod maintenance;
+mod options;
+mod point;
 mod read;
 mod retention;
 mod store;
@@ -85,6 +87,8 @@ pub use maintenance::{
     ChunkSource, Repair, Repaired, Report, Scavenge, ScavengeStep, Scavenged, Scrub, ScrubStep,
     verify,
 };
-pub use read::{Checked, NamePage, Point, Reader, Scan, Settings, StreamState};
-pub use store::{Entry, Options, Payload, Store};
+pub use options::Options;
+pub use point::Point;
+pub use read::{Checked, NamePage, Reader, Scan, Settings, StreamState};
+pub use store::{Entry, Payload, Store};
 pub use verdict::{Rejection, Unsettled, Verdict};

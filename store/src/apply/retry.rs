@@ -17,7 +17,7 @@ use crate::defect::{Defect, is_present};
 use crate::event::Identity;
 use crate::fault::Fault;
 use crate::files::ReadCounters;
-use crate::read::Point;
+use crate::point::Point;
 use crate::retention::{Floors, Head};
 use crate::view::{View, Window};
 

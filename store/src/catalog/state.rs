@@ -11,6 +11,7 @@ use crate::chunk::ChunkSummary;
 use crate::format::Output;
 use crate::format::catalog::Table;
 use crate::group::Row;
+use crate::point::Point;
 
 /// The place where a key was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,14 @@ pub(crate) struct CheckpointState {
     pub(crate) digest: u128,
     /// The number of the chunk that will be sealed next.
     pub(crate) next_chunk: u64,
+}
+
+impl CheckpointState {
+    /// Returns the point that the checkpoint reaches.
+    pub(crate) fn point(&self) -> Point {
+        let CheckpointState { log_id, position, recorded_at, digest, .. } = *self;
+        Point { log_id, position, recorded_at, digest }
+    }
 }
 
 /// The contents of the tables, kept along with them. Nodes at one checkpoint may have different keys indexed.

@@ -10,11 +10,11 @@ use quorate_proto::{LogId, Position};
 
 use super::open::{Checkpoint, check_identity};
 use crate::catalog::CatalogImport;
-use crate::chunk::{self, Chunk, ChunkSummary};
+use crate::chunk::{Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::files::Folder;
 use crate::format::manifest::{self, Manifest};
-use crate::store::Options;
+use crate::options::Options;
 use crate::vfs::{File, Open};
 use crate::view::{ChunkSlot, View};
 
@@ -183,7 +183,7 @@ fn own_chunks(
     for theirs in &manifest.chunks {
         let Some(slot) = view.slot(theirs.number) else { break };
         if slot.summary() != theirs {
-            let path = chunk::path(&folder.chunks, theirs.number);
+            let path = folder.chunk(theirs.number);
             return Err(Fault::foreign(&path, "it holds other events than the checkpoint's"));
         }
         // A damaged chunk is fetched with those that are missing.
@@ -227,8 +227,7 @@ fn open_fetched(
     chunk.check_scavenged(Some(manifest.log_id.index))?;
     chunk.verify()?;
     // A fault must name the path where the file will be when somebody looks for it.
-    let (to, until_then) =
-        (chunk::path(&folder.chunks, summary.number), folder.fetched(summary.number));
+    let (to, until_then) = (folder.chunk(summary.number), folder.fetched(summary.number));
     chunk.move_to(to, until_then);
     Ok(chunk)
 }

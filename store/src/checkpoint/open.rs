@@ -7,11 +7,11 @@ use quorate_proto::limits::RETRY_WINDOW;
 use quorate_proto::{EventId, LogIndex, Position};
 
 use crate::catalog::{Catalog, CatalogExport, CheckpointState};
-use crate::chunk::{self, Chunk, ChunkIdentity, ChunkSummary};
+use crate::chunk::{Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::files::Folder;
 use crate::group::Groups;
-use crate::store::Options;
+use crate::options::Options;
 use crate::view::{ChunkSlot, Window, ordinal_of};
 
 /// A checkpoint that a store builds on.
@@ -116,7 +116,7 @@ pub(crate) fn open_chunk(
     options: &Options,
     summary: &ChunkSummary,
 ) -> Result<Arc<Chunk>, Fault> {
-    let path = chunk::path(&folder.chunks, summary.number);
+    let path = folder.chunk(summary.number);
     let identity = options.identity(summary.number);
     Chunk::open(&*folder.vfs, &path, &identity, summary, &folder.cache).map(Arc::new)
 }
@@ -185,11 +185,4 @@ pub(crate) fn window(
 /// Returns the ids of a chunk from the position after `before` on.
 fn ids_after(slot: &ChunkSlot, before: Position) -> Result<Vec<EventId>, Fault> {
     slot.chunk()?.ids_from(ordinal_of(before.next(), slot.summary().first_position))
-}
-
-impl Options {
-    /// Returns the identity of the chunk with this number.
-    pub(crate) fn identity(&self, number: u64) -> ChunkIdentity {
-        ChunkIdentity { cluster: self.cluster, log: self.log, number }
-    }
 }

@@ -10,7 +10,7 @@ use crate::chunk::{self, Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::files::Folder;
 use crate::group::Row;
-use crate::store::Options;
+use crate::options::Options;
 use crate::view::{Tail, View};
 
 /// A seal that is to be run, on any thread; made by [`crate::Store::begin_seal`].

@@ -9,9 +9,9 @@ use quorate_proto::{LogIndex, Position, StreamName, Version};
 use super::blocks::Blocks;
 use super::draft::Draft;
 use super::index::Index;
-use super::{Chunk, ChunkIdentity, ChunkSummary, path};
+use super::{Chunk, ChunkIdentity, ChunkSummary};
 use crate::Fault;
-use crate::files::{BlockCache, ReadCounters};
+use crate::files::{BlockCache, ReadCounters, chunk_path};
 use crate::format::chunk::block::Kept;
 use crate::format::chunk::dictionary::{Entry, Ordinals, encode_ordinals};
 use crate::format::chunk::{Footer, Section, event_digest};
@@ -40,7 +40,7 @@ pub(crate) fn rewrite(
     if cuts.is_empty() && !(has_stubs && source.summary.last_position < keep_stub_from) {
         return Ok(None);
     }
-    let target = path(directory, identity.number);
+    let target = chunk_path(directory, identity.number);
     let new = target.with_extension("new");
     let mut draft = Draft::create(vfs, &new, *identity)?;
     let mut footer = source.footer.clone();

@@ -1,13 +1,12 @@
 //! The block cache: blocks and pages read last from chunks, unpacked, so that reading them again costs no I/O.
 
-use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use lru::LruCache;
 
-use super::open::OpenFiles;
+use super::open::{FileId, OpenFiles};
 use crate::format::chunk::block::Block;
 use crate::vfs::Vfs;
 
@@ -23,11 +22,6 @@ pub struct ReadCounters {
     /// The bytes read from files for the others.
     pub bytes: u64,
 }
-
-/// The cache's name for a file: never given twice while the process lives, so that a cached piece of a chunk
-/// is not taken for a piece of the file that replaced it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct FileId(NonZeroU64);
 
 /// An item in the cache.
 #[derive(Clone, Debug)]
@@ -104,8 +98,7 @@ impl BlockCache {
 
     /// Returns a name for a file that was just opened.
     pub(crate) fn file_id(&self) -> FileId {
-        let number = self.files.fetch_add(1, Ordering::Relaxed);
-        FileId(NonZeroU64::new(number).expect("counts up from 1 and never around 64 bits"))
+        FileId(self.files.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Returns the item at this offset of a file, if it is cached.

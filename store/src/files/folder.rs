@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::BlockCache;
-use crate::chunk;
 use crate::fault::Fault;
 use crate::format::current;
 use crate::vfs::{Open, Vfs};
@@ -44,6 +43,11 @@ impl Folder {
     /// Returns the path of the catalog with this number.
     pub(crate) fn catalog(&self, number: u64) -> PathBuf {
         self.path.join(current::catalog_name(number))
+    }
+
+    /// Returns the path of the chunk with this number.
+    pub(crate) fn chunk(&self, number: u64) -> PathBuf {
+        chunk_path(&self.chunks, number)
     }
 
     /// Returns the path of a chunk that was fetched from another node whole, until it gets its own name.
@@ -88,7 +92,7 @@ impl Folder {
     }
 
     fn name_chunk(&self, from: &Path, number: u64) -> Result<(), Fault> {
-        let to = chunk::path(&self.chunks, number);
+        let to = self.chunk(number);
         self.vfs.rename(from, &to).map_err(Fault::io("rename", from))
     }
 
@@ -138,8 +142,7 @@ impl Folder {
                 self.remove(&self.path.join(name))?;
             }
         }
-        let known: BTreeSet<PathBuf> =
-            chunks.map(|number| chunk::path(&self.chunks, number)).collect();
+        let known: BTreeSet<PathBuf> = chunks.map(|number| self.chunk(number)).collect();
         for name in self.list(&self.chunks)? {
             let path = self.chunks.join(&name);
             let is_fetched = name.starts_with(FETCHED) && path.extension().is_none();
@@ -176,6 +179,11 @@ impl Folder {
     fn list(&self, directory: &Path) -> Result<Vec<String>, Fault> {
         self.vfs.list(directory).map_err(Fault::io("list", directory))
     }
+}
+
+/// Returns the path of a chunk in the folder of chunks.
+pub(crate) fn chunk_path(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("chunk-{number:010}"))
 }
 
 /// Returns the fault of a folder that has chunks, but no name of the catalog that lists them.

@@ -7,7 +7,8 @@ mod folder;
 mod open;
 
 pub use cache::ReadCounters;
-pub(crate) use cache::{BlockCache, Cached, FileId};
+pub(crate) use cache::{BlockCache, Cached};
 pub(crate) use folder::{
-    CURRENT_NEW, Folder, is_of_catalogs, is_of_chunks, nameless, read_current,
+    CURRENT_NEW, Folder, chunk_path, is_of_catalogs, is_of_chunks, nameless, read_current,
 };
+pub(crate) use open::FileId;

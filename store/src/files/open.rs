@@ -8,12 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use super::cache::FileId;
 use crate::vfs::{File, Open, Vfs};
 
 /// The number of files of chunks that are open at most, beside those that another file has replaced. Of 1,024
 /// descriptors enough are left for the log, peers and clients.
 const OPEN_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+
+/// The name of an open file in the cache and among the open files: never given twice while the process lives, so that a cached piece of a chunk
+/// is not taken for a piece of the file that replaced it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FileId(pub(super) u64);
 
 /// The open files of chunks; a file that is not open is opened again when it is needed.
 pub(crate) struct OpenFiles {

@@ -28,11 +28,11 @@
 use bytes::Bytes;
 use quorate_proto::{LogId, LogIndex, Position, Term, Timestamp, Version};
 
+use super::chunk::ChunkSummary;
 use super::{Input, Malformed, Output};
 use crate::catalog::{
     CheckpointState, Contents, FILTER_WORDS, Indexed, KeyState, MergeRound, TableSum,
 };
-use crate::chunk::ChunkSummary;
 
 pub(crate) const BLOCK_BYTES: u64 = 4096;
 /// The number of pages whose checksums fill one block.

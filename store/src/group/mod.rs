@@ -19,7 +19,7 @@ use quorate_proto::{
 };
 
 use crate::format::command::ParsedGroup;
-use crate::read::Point;
+use crate::point::Point;
 
 pub(crate) use remembered::Remembered;
 pub(crate) use rows::{Row, check_row};

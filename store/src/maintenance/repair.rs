@@ -6,10 +6,11 @@ use std::sync::Arc;
 use quorate_proto::LogIndex;
 
 use crate::checkpoint::{chunk_file_bytes_max, open_chunk, window};
-use crate::chunk::{self, Chunk, ChunkSummary};
+use crate::chunk::{Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::files::Folder;
-use crate::store::{Options, Store};
+use crate::options::Options;
+use crate::store::Store;
 use crate::vfs::{File, Open};
 use crate::view::ChunkSlot;
 
@@ -71,7 +72,7 @@ impl Repair {
         chunk.check_scavenged(self.checkpoint)?;
         chunk.verify()?;
         file.sync_data().map_err(Fault::io("sync", &from))?;
-        let to = chunk::path(directory, number);
+        let to = self.folder.chunk(number);
         vfs.rename(&from, &to).map_err(Fault::io("rename", &from))?;
         vfs.sync_directory(directory).map_err(Fault::io("sync", directory))?;
         let chunk = open_chunk(&self.folder, &self.options, &self.wanted)?;
@@ -101,7 +102,7 @@ impl Store {
     /// it return that fault at once. Returns the chunk's number if the fault is damage of a chunk in use.
     pub fn note_damage(&mut self, fault: &Fault) -> Option<u64> {
         let path = fault.path().filter(|_| fault.is_damage())?;
-        let is_it = |slot: &&ChunkSlot| chunk::path(&self.folder.chunks, slot.number()) == path;
+        let is_it = |slot: &&ChunkSlot| self.folder.chunk(slot.number()) == path;
         let slot = self.view.chunks.iter().find(is_it)?;
         let number = slot.number();
         if let ChunkSlot::Whole(chunk) = slot {

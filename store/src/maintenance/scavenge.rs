@@ -17,8 +17,9 @@ use crate::checkpoint::open_chunk;
 use crate::chunk::{self, Chunk};
 use crate::fault::Fault;
 use crate::files::Folder;
+use crate::options::Options;
 use crate::retention::Floors;
-use crate::store::{Options, Store, point_of};
+use crate::store::Store;
 use crate::view::{ChunkSlot, Shared, View};
 
 /// A scavenge under way: one pass over all chunks that there were when it began. It may run on any thread;
@@ -69,7 +70,7 @@ impl Scavenge {
         let number = source.summary().number;
         let state = view.catalog.state();
         let Some(log_id) = state.log_id else { return Ok(ScavengeStep::Kept(number)) };
-        let mut floors = Floors::at(point_of(state));
+        let mut floors = Floors::at(state.point());
         let mut cut = |stream: &StreamName| floors.floor(view, stream);
         let keep_stub_from = Position(state.position.0.saturating_sub(RETRY_WINDOW)).next();
         let (vfs, directory) = (&*self.folder.vfs, &self.folder.chunks);

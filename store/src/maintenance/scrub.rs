@@ -3,10 +3,11 @@
 use std::vec::IntoIter;
 
 use crate::catalog::CatalogScrub;
-use crate::chunk::{self, Chunk, ChunkSummary};
+use crate::chunk::{Chunk, ChunkSummary};
 use crate::fault::Fault;
 use crate::files::Folder;
-use crate::store::{Options, Store};
+use crate::options::Options;
+use crate::store::Store;
 
 /// A scrub under way: one pass over the files of all chunks that there were when it began, and then over the
 /// catalog. It may run on any thread, beside the store.
@@ -62,7 +63,7 @@ impl Scrub {
     }
 
     fn open(&self, summary: &ChunkSummary) -> Result<Chunk, Fault> {
-        let path = chunk::path(&self.folder.chunks, summary.number);
+        let path = self.folder.chunk(summary.number);
         let identity = self.options.identity(summary.number);
         Chunk::open(&*self.folder.vfs, &path, &identity, summary, &self.folder.cache)
     }

@@ -9,7 +9,9 @@ use quorate_proto::{LogId, Position, Version};
 
 use crate::catalog::{self, CatalogExport, KeyState};
 use crate::chunk::{self, Chunk, ChunkIdentity, ChunkKey};
-use crate::files::{BlockCache, CURRENT_NEW, is_of_catalogs, is_of_chunks, nameless, read_current};
+use crate::files::{
+    BlockCache, CURRENT_NEW, chunk_path, is_of_catalogs, is_of_chunks, nameless, read_current,
+};
 use crate::format::current::catalog_name;
 use crate::vfs::{Open, Vfs};
 use crate::{Fault, Key};
@@ -105,7 +107,7 @@ fn leftovers(
         .map(|name| directory.join(name))
         .collect();
     let known: BTreeSet<PathBuf> =
-        catalog.chunks().iter().map(|chunk| chunk::path(&chunks, chunk.number)).collect();
+        catalog.chunks().iter().map(|chunk| chunk_path(&chunks, chunk.number)).collect();
     let names = list(&chunks)?.into_iter().filter(|name| is_of_chunks(name));
     let there = names.map(|name| chunks.join(name));
     found.extend(there.filter(|path| !known.contains(path)));
@@ -131,7 +133,7 @@ fn verify_chunks(
     let state = catalog.state();
     let mut whole = Vec::new();
     for summary in catalog.chunks() {
-        let path = chunk::path(directory, summary.number);
+        let path = chunk_path(directory, summary.number);
         let number = summary.number;
         let identity = ChunkIdentity { cluster: state.cluster, log: state.log, number };
         let chunk = Chunk::open(vfs, &path, &identity, summary, &BlockCache::new(0));

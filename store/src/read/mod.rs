@@ -16,8 +16,8 @@ mod walk;
 use std::sync::Arc;
 
 use quorate_proto::{
-    Append, Appended, GroupName, GroupSummary, LogId, LogIndex, Parked, Position, Read,
-    RecordedSnapshot, Scope, StreamName, Timestamp, Version, Violation,
+    Append, Appended, GroupName, GroupSummary, LogIndex, Parked, Position, Read, RecordedSnapshot,
+    Scope, StreamName, Version, Violation,
 };
 
 pub use conditions::Checked;
@@ -28,21 +28,9 @@ pub use state::{Settings, StreamState};
 use crate::apply::{self, Early};
 use crate::fault::Fault;
 use crate::group::GroupState;
+use crate::point::Point;
 use crate::verdict::{Unsettled, Verdict};
 use crate::view::{Published, Shared};
-
-/// The point in the log that the store has reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Point {
-    /// The last entry applied.
-    pub log_id: Option<LogId>,
-    /// The position of the last event.
-    pub position: Position,
-    /// The newest stamp of a command: log time.
-    pub recorded_at: Timestamp,
-    /// The chained digest of the outcomes of all entries up to `log_id`: alike on all replicas.
-    pub digest: u128,
-}
 
 /// A handle for reading, cheap to clone, for any thread. It holds up the writer for no longer than copying a
 /// page of the tail takes.

@@ -10,7 +10,7 @@ use crate::chunk::{Chunk, Posting};
 use crate::fault::Fault;
 use crate::format::retention::{decode_record, decode_snapshot};
 use crate::key::Key;
-use crate::read::Point;
+use crate::point::Point;
 use crate::view::{Segment, View};
 
 impl View {

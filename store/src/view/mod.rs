@@ -15,13 +15,13 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use quorate_proto::{Position, StreamName, Version};
 
 use crate::catalog::{CatalogExport, KeyState};
-use crate::chunk::{self, Chunk, Posting};
+use crate::chunk::{Chunk, Posting};
 use crate::event::{Identity, StoredEvent};
 use crate::fault::Fault;
-use crate::files::ReadCounters;
+use crate::files::{ReadCounters, chunk_path};
 use crate::group::Groups;
 use crate::key::Key;
-use crate::read::Point;
+use crate::point::Point;
 pub(crate) use index::Index;
 pub(crate) use slot::ChunkSlot;
 pub(crate) use tail::{Place, Tail, clip};
@@ -215,7 +215,7 @@ impl View {
     }
 
     fn damaged(&self, number: u64, why: &str) -> Fault {
-        Fault::damaged(&chunk::path(&self.directory, number), 0, why)
+        Fault::damaged(&chunk_path(&self.directory, number), 0, why)
     }
 
     /// Returns the chunk or the tail that holds a position.
