@@ -17,7 +17,7 @@ mod writer;
 use quorate_proto::Version;
 
 use crate::Key;
-use crate::catalog::KeyState;
+use crate::format::catalog::KeyState;
 
 pub(crate) use crate::format::chunk::ChunkIdentity;
 pub use crate::format::chunk::ChunkSummary;

@@ -11,7 +11,7 @@ use super::draft::Draft;
 use super::index::Index;
 use super::postings::{KeyPostings, Postings};
 use super::{ChunkIdentity, Written};
-use crate::catalog::KeyState;
+use crate::format::catalog::KeyState;
 use crate::format::chunk::dictionary::{Entry, Ordinals};
 use crate::format::chunk::{Footer, Removed, event_digest};
 use crate::vfs::Vfs;

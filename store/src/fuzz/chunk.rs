@@ -7,10 +7,10 @@ use quorate_proto::{Event, LogIndex, Position, StreamName, Timestamp, Version};
 
 use super::request::{encode_body, full_event, stream};
 use super::{Target, seal};
-use crate::catalog::KeyState;
 use crate::chunk::{self, Chunk, ChunkIdentity};
 use crate::event::Identity;
 use crate::files::{BlockCache, ReadCounters, chunk_path};
+use crate::format::catalog::KeyState;
 use crate::format::chunk::block::{Block, ID_BYTES, decode_index};
 use crate::format::chunk::dictionary::{DictionaryIndex, PageReader, decode_ordinals};
 use crate::format::chunk::frame::{self, FRAME_HEADER_BYTES};

@@ -226,7 +226,7 @@ pub(crate) enum Place {
 impl Contents {
     fn append(&mut self, mut event: StoredEvent) {
         let ordinal = ordinal(self.events.len());
-        for label in Key::labels(&event) {
+        for label in event.labels() {
             let slot = self.slot(label);
             self.post(slot, ordinal);
         }

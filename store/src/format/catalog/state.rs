@@ -1,17 +1,23 @@
-//! The state of a checkpoint, the contents of the catalog's tables, and the rows that a commit puts there.
-
-use std::sync::Arc;
+//! The values that the catalog keeps: the state of a checkpoint, the contents of the tables, the place of a key.
 
 use bytes::Bytes;
-use quorate_proto::{LogId, Position, Scope, StreamName, Timestamp, Version};
+use quorate_proto::{LogId, Position, Timestamp, Version};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::filter::Filter;
-use crate::chunk::ChunkSummary;
 use crate::format::Output;
-use crate::format::catalog::Table;
-use crate::group::Row;
 use crate::point::Point;
+
+/// A table of the catalog; its number enters the checksum of its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Table {
+    State = 1,
+    Chunks = 2,
+    Keys = 3,
+    Records = 4,
+    Snapshots = 5,
+    Filters = 6,
+    Groups = 7,
+}
 
 /// The place where a key was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,28 +128,4 @@ fn row_hash(table: Table, key: &[u8], value: &[u8]) -> u128 {
     row.put(key);
     row.put(value);
     xxh3_128(&row)
-}
-
-/// The changes that a commit makes durable, all or nothing.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Commit<'a> {
-    pub(crate) state: &'a CheckpointState,
-    /// The new chunk, and the filter of its keys.
-    pub(crate) new_chunk: Option<(&'a ChunkSummary, &'a Arc<Filter>)>,
-    pub(crate) fold: &'a KeyMerge,
-    /// The records that changes left behind, opaque; `None` removes one.
-    pub(crate) records: &'a [(Scope, Option<Bytes>)],
-    /// The aggregate snapshots, opaque; `None` removes one.
-    pub(crate) snapshots: &'a [(StreamName, Option<Bytes>)],
-    /// The rows of consumer groups that changed.
-    pub(crate) groups: &'a [Row],
-}
-
-/// Keys of chunks, to be put into the table of keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct KeyMerge {
-    /// The keys, sorted, encoded as by [`crate::Key::encode`].
-    pub(crate) keys: Vec<(Vec<u8>, KeyState)>,
-    /// The progress of the table once the keys are in.
-    pub(crate) indexed: Indexed,
 }

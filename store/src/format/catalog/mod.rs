@@ -25,14 +25,15 @@
 //!
 //! Table 7 may be missing in a file, which then has no groups.
 
+mod state;
+
 use bytes::Bytes;
 use quorate_proto::{LogId, LogIndex, Position, Term, Timestamp, Version};
 
 use super::chunk::ChunkSummary;
 use super::{Input, Malformed, Output};
-use crate::catalog::{
-    CheckpointState, Contents, FILTER_WORDS, Indexed, KeyState, MergeRound, TableSum,
-};
+
+pub(crate) use state::{CheckpointState, Contents, Indexed, KeyState, MergeRound, Table, TableSum};
 
 pub(crate) const BLOCK_BYTES: u64 = 4096;
 /// The number of pages whose checksums fill one block.
@@ -51,18 +52,8 @@ const SLOT_VERSION: u16 = 2;
 const VERSION: u16 = 1;
 const CHECKSUM_BYTES: usize = 4;
 
-/// A table of the catalog; its number enters the checksum of its values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Table {
-    State = 1,
-    Chunks = 2,
-    Keys = 3,
-    Records = 4,
-    Snapshots = 5,
-    Filters = 6,
-    Groups = 7,
-}
-
+/// The number of bits of a block of a filter that belong to one key: one of each word.
+pub(crate) const FILTER_WORDS: usize = 8;
 /// The key of the checkpoint's state.
 pub(crate) const STATE_KEY: &[u8] = b"state";
 /// The key of the contents of the tables.
