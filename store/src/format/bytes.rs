@@ -103,6 +103,12 @@ impl Input {
         Err(Malformed::new("a number is longer than 64 bits"))
     }
 
+    /// Returns the capacity for `count` items, but never more than the bytes that are left could hold.
+    pub(crate) fn capacity(&self, count: u64) -> usize {
+        const ITEM_BYTES_MIN: usize = 32;
+        usize::try_from(count).unwrap_or(usize::MAX).min(self.remaining() / ITEM_BYTES_MIN + 1)
+    }
+
     /// Returns an error if bytes are left.
     pub(crate) fn end(self) -> Result<(), Malformed> {
         if self.bytes.is_empty() {

@@ -36,5 +36,6 @@ mod tests;
 pub(crate) use changes::Changes;
 pub(crate) use floors::{Floors, limits};
 pub(crate) use head::Head;
-pub(crate) use history::History;
-pub(crate) use record::{Former, Limits, Moment, Record};
+pub(crate) use history::{Former, Limits};
+pub use record::Settings;
+pub(crate) use record::{Moment, Record};
