@@ -4,13 +4,14 @@
 //! chunks, catalog, groups and the changes of settings that a tail keeps; it knows neither the reads nor the store.
 
 mod index;
+mod segment;
+mod shared;
 mod slot;
 mod tail;
 mod window;
 
-use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use quorate_proto::{Position, StreamName, Version};
 
@@ -19,10 +20,11 @@ use crate::chunk::{Chunk, Posting};
 use crate::event::{Identity, StoredEvent};
 use crate::fault::Fault;
 use crate::files::{ReadCounters, chunk_path};
-use crate::group::Groups;
 use crate::key::Key;
-use crate::point::Point;
+
 pub(crate) use index::Index;
+pub(crate) use segment::{Segment, ordinal_of};
+pub(crate) use shared::{Published, Shared};
 pub(crate) use slot::ChunkSlot;
 pub(crate) use tail::{Place, Tail, clip};
 pub(crate) use window::Window;
@@ -233,116 +235,3 @@ impl View {
         slot.chunk().cloned().map(Segment::Chunk)
     }
 }
-
-/// A run of consecutive events with one index: a chunk or a tail.
-#[derive(Clone, Debug)]
-pub(crate) enum Segment {
-    Chunk(Arc<Chunk>),
-    Tail(Arc<Tail>),
-}
-
-impl Segment {
-    /// The position of ordinal 0.
-    pub(crate) fn first(&self) -> Position {
-        match self {
-            Segment::Chunk(chunk) => chunk.summary().first_position,
-            Segment::Tail(tail) => tail.first(),
-        }
-    }
-
-    /// The ordinal after the last one.
-    pub(crate) fn end(&self) -> u32 {
-        match self {
-            Segment::Chunk(chunk) => ordinal_of(chunk.summary().last_position.next(), self.first()),
-            Segment::Tail(tail) => tail.end(),
-        }
-    }
-
-    /// Reads the events at these ascending ordinals, up to the first that brings their bodies to the budget.
-    pub(crate) fn read(
-        &self,
-        ordinals: impl IntoIterator<Item = u32>,
-        budget_bytes: usize,
-        reads: &mut ReadCounters,
-    ) -> Result<Vec<StoredEvent>, Fault> {
-        match self {
-            Segment::Chunk(chunk) => chunk.read(ordinals, budget_bytes, reads),
-            Segment::Tail(tail) => Ok(tail.read_events(ordinals, budget_bytes)),
-        }
-    }
-
-    /// Returns the identities of the events at these ascending ordinals, removed ones included as long as a
-    /// retry may ask for them.
-    fn identities(&self, ordinals: Range<u32>) -> Result<Vec<Identity>, Fault> {
-        match self {
-            Segment::Chunk(chunk) => chunk.identities(ordinals, &mut ReadCounters::default()),
-            Segment::Tail(tail) => {
-                let events = tail.read_events(ordinals, usize::MAX);
-                Ok(events.iter().map(StoredEvent::identity).collect())
-            }
-        }
-    }
-}
-
-/// The ordinal of a position in the segment that begins at `first`; positions outside are moved to the edge.
-pub(crate) fn ordinal_of(position: Position, first: Position) -> u32 {
-    u32::try_from(position.0.saturating_sub(first.0)).unwrap_or(u32::MAX)
-}
-
-/// The state that the writer shares with the readers.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    published: RwLock<Published>,
-    pub(crate) window: RwLock<Window>,
-    groups: RwLock<Groups>,
-}
-
-/// The events that can be read now: those of the view up to the point.
-#[derive(Clone, Debug)]
-pub(crate) struct Published {
-    pub(crate) view: Arc<View>,
-    pub(crate) point: Point,
-}
-
-impl Shared {
-    pub(crate) fn new(view: Arc<View>, point: Point, window: Window, groups: Groups) -> Shared {
-        let published = RwLock::new(Published { view, point });
-        Shared { published, window: RwLock::new(window), groups: RwLock::new(groups) }
-    }
-
-    /// The consumer groups after the newest entry, even if that entry is not published yet.
-    pub(crate) fn groups(&self) -> RwLockReadGuard<'_, Groups> {
-        self.groups.read().expect(NO_PANIC)
-    }
-
-    /// The consumer groups, to be changed; only the owner of the store may do so.
-    pub(crate) fn groups_mut(&self) -> RwLockWriteGuard<'_, Groups> {
-        self.groups.write().expect(NO_PANIC)
-    }
-
-    pub(crate) fn get(&self) -> Published {
-        self.published.read().expect(NO_PANIC).clone()
-    }
-
-    pub(crate) fn point(&self) -> Point {
-        self.published.read().expect(NO_PANIC).point
-    }
-
-    /// Publishes a new point, and the view if it is a new one.
-    pub(crate) fn publish(&self, view: &Arc<View>, point: Point) {
-        let mut published = self.published.write().expect(NO_PANIC);
-        published.point = point;
-        if !Arc::ptr_eq(&published.view, view) {
-            published.view = view.clone();
-        }
-    }
-
-    /// Publishes another log: that of an installed checkpoint.
-    pub(crate) fn replace(&self, view: &Arc<View>, point: Point, window: Window) {
-        let mut current = self.window.write().expect(NO_PANIC);
-        *current = window;
-        *self.published.write().expect(NO_PANIC) = Published { view: view.clone(), point };
-    }
-}
-
-const NO_PANIC: &str = "nobody panics while holding the lock";
