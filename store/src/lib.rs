@@ -81,6 +81,8 @@ pub use event::StoredEvent;
 pub use fault::Fault;
 pub use files::ReadCounters;
 pub use format::command;
+#[doc(hidden)]
+pub use format::{Input, Malformed, text};
 pub use group::GroupState;
 pub use key::Key;
 pub use maintenance::{

@@ -15,4 +15,5 @@ pub(crate) mod manifest;
 pub(crate) mod outcome;
 pub(crate) mod retention;
 
-pub(crate) use self::bytes::{Input, Malformed, Output};
+pub(crate) use self::bytes::Output;
+pub use self::bytes::{Input, Malformed, text};

@@ -98,7 +98,7 @@ impl Slot {
         }
         let length = usize::from(input.u16()?);
         let log = input.u32()?;
-        let cluster = *input.take(16)?.first_chunk().expect("16 bytes were taken");
+        let cluster = input.array()?;
         let sequence = input.u64()?;
         Ok(Slot { cluster, log, sequence, header: input.take(length)? })
     }
@@ -189,7 +189,7 @@ pub(crate) fn decode_state(value: Bytes) -> Result<CheckpointState, Malformed> {
     if version != VERSION {
         return Err(Malformed::new(format!("has the version {version}, unknown to this build")));
     }
-    let cluster = *input.take(16)?.first_chunk().expect("16 bytes were taken");
+    let cluster = input.array()?;
     let log = input.u32()?;
     let chunk_bytes = input.u64()?;
     let there = input.u8()? == 1;

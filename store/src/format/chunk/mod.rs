@@ -168,7 +168,7 @@ pub(crate) fn decode_header(bytes: &Bytes) -> Result<Header, Malformed> {
     let version = input.u16()?;
     input.u16()?;
     let log = input.u32()?;
-    let cluster = *input.take(16)?.first_chunk().expect("16 bytes were taken");
+    let cluster = input.array()?;
     let number = input.u64()?;
     let checksum = input.u32()?;
     input.end()?;

@@ -163,7 +163,7 @@ fn take_progress(input: &mut Input) -> Result<GroupProgress, Malformed> {
 fn take_parked(input: &mut Input) -> Result<Parked, Malformed> {
     let (position, attempts) = (take_position(input)?, input.u32()?);
     let length = usize::try_from(input.varint()?).unwrap_or(usize::MAX);
-    let reason = text(&input.take(length)?)?;
+    let reason = text(&input.take(length)?)?.to_owned();
     Ok(Parked { position, attempts, reason, parked_at: Timestamp::default() })
 }
 
