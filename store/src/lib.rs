@@ -60,6 +60,7 @@ mod event;
 mod fault;
 mod files;
 mod format;
+#[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
 mod group;
@@ -76,10 +77,10 @@ mod view;
 
 pub use apply::Early;
 pub use checkpoint::{Export, Install, Installed, Installer, Seal, Sealed};
-pub use chunk::ChunkSummary;
 pub use event::StoredEvent;
 pub use fault::Fault;
 pub use files::ReadCounters;
+pub use format::chunk::ChunkSummary;
 pub use format::command;
 #[doc(hidden)]
 pub use format::{Input, Malformed, text};

@@ -9,11 +9,12 @@ use lru::LruCache;
 use quorate_proto::limits::EMPTY_ENTRY_BYTES;
 use quorate_proto::{LogId, Position, StreamName};
 
-use crate::catalog::{Catalog, CatalogExport, CheckpointState};
+use crate::catalog::{Catalog, CatalogExport};
 use crate::checkpoint::{Checkpoint, Export, Installed, Installer, Seal, Sealed};
-use crate::chunk::ChunkSummary;
 use crate::fault::Fault;
 use crate::files::Folder;
+use crate::format::catalog::CheckpointState;
+use crate::format::chunk::ChunkSummary;
 use crate::format::outcome;
 use crate::group::Row;
 use crate::options::Options;

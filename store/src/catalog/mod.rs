@@ -18,14 +18,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use redb::Database;
 
 use crate::Fault;
-use crate::chunk::ChunkSummary;
+use crate::format::catalog::CheckpointState;
+use crate::format::chunk::ChunkSummary;
 use crate::vfs::{Open, Vfs};
 use database::{begin, database, translate};
 use pages::Pages;
 
-pub(crate) use crate::format::catalog::{
-    CheckpointState, Contents, Indexed, KeyState, MergeRound, TableSum,
-};
 pub(crate) use filter::{Filter, hash_of};
 pub(crate) use pinned::CatalogExport;
 pub(crate) use scrub::CatalogScrub;

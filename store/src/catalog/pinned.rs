@@ -14,12 +14,12 @@ use super::database::{
     CHUNKS, Definition, FILTERS, GROUPS, KEYS, RECORDS, SENT, SNAPSHOTS, STATE, translate,
 };
 use super::filter::{Filter, hash_of};
-use crate::chunk::ChunkSummary;
 use crate::format::Malformed;
 use crate::format::catalog::{
     CONTENTS_KEY, CheckpointState, Contents, KeyState, PageBuilder, STATE_KEY, Table, chunk_key,
     decode_chunk, decode_contents, decode_key_state, decode_state, unseal,
 };
+use crate::format::chunk::ChunkSummary;
 use crate::format::retention::decode_record;
 use crate::group::Groups;
 use crate::retention::Record;

@@ -13,8 +13,8 @@ use super::pages::Pages;
 use super::pinned::checked_row;
 use super::write::put_head;
 use crate::Fault;
-use crate::chunk::ChunkSummary;
 use crate::format::catalog::{CheckpointState, Contents, TableSum, decode_page};
+use crate::format::chunk::ChunkSummary;
 use crate::vfs::{Open, Vfs};
 
 /// A catalog that [`CatalogImport::finish`] completes. If it is dropped before, its file is of no use.

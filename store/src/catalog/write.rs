@@ -11,11 +11,11 @@ use super::database::{
     CHUNKS, Definition, FILTERS, GROUPS, KEYS, RECORDS, SNAPSHOTS, STATE, translate,
 };
 use super::filter::Filter;
-use crate::chunk::ChunkSummary;
 use crate::format::catalog::{
     CONTENTS_KEY, CheckpointState, Contents, Indexed, KeyState, STATE_KEY, Table, TableSum,
     chunk_key, encode_chunk, encode_contents, encode_key_state, encode_state, seal,
 };
+use crate::format::chunk::ChunkSummary;
 use crate::group::Row;
 use crate::{Fault, Key};
 

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use quorate_proto::{LogId, Position};
 
 use crate::catalog::CatalogExport;
-use crate::chunk::{Chunk, ChunkSummary};
+use crate::chunk::Chunk;
 use crate::fault::Fault;
+use crate::format::chunk::ChunkSummary;
 use crate::format::manifest::{self, Manifest};
 use crate::view::{ChunkSlot, View};
 

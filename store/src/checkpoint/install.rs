@@ -10,9 +10,10 @@ use quorate_proto::{LogId, Position};
 
 use super::open::{Checkpoint, check_identity};
 use crate::catalog::CatalogImport;
-use crate::chunk::{Chunk, ChunkSummary};
+use crate::chunk::Chunk;
 use crate::fault::Fault;
 use crate::files::Folder;
+use crate::format::chunk::ChunkSummary;
 use crate::format::manifest::{self, Manifest};
 use crate::options::Options;
 use crate::vfs::{File, Open};

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use quorate_proto::limits::RETRY_WINDOW;
 use quorate_proto::{EventId, LogIndex, Position};
 
-use crate::catalog::{Catalog, CatalogExport, CheckpointState};
-use crate::chunk::{Chunk, ChunkSummary};
+use crate::catalog::{Catalog, CatalogExport};
+use crate::chunk::Chunk;
 use crate::fault::Fault;
 use crate::files::Folder;
+use crate::format::catalog::CheckpointState;
+use crate::format::chunk::ChunkSummary;
 use crate::group::Groups;
 use crate::options::Options;
 use crate::view::{ChunkSlot, Window, ordinal_of};

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use quorate_proto::LogId;
 
 use super::open::open_chunk;
-use crate::catalog::{Catalog, CatalogExport, CheckpointState, Commit, Filter, hash_of};
-use crate::chunk::{self, Chunk, ChunkSummary};
+use crate::catalog::{Catalog, CatalogExport, Commit, Filter, hash_of};
+use crate::chunk::{self, Chunk};
 use crate::fault::Fault;
 use crate::files::Folder;
+use crate::format::catalog::CheckpointState;
+use crate::format::chunk::ChunkSummary;
 use crate::group::Row;
 use crate::options::Options;
 use crate::view::{Tail, View};

@@ -18,9 +18,8 @@ use quorate_proto::Version;
 
 use crate::Key;
 use crate::format::catalog::KeyState;
+use crate::format::chunk::ChunkSummary;
 
-pub(crate) use crate::format::chunk::ChunkIdentity;
-pub use crate::format::chunk::ChunkSummary;
 pub(crate) use reader::Chunk;
 pub(crate) use rewrite::rewrite;
 pub(crate) use verify::{ChunkKey, verify_alone};

@@ -6,15 +6,15 @@ use std::path::Path;
 use bytes::Bytes;
 use quorate_proto::{LogIndex, Position, StreamName, Version};
 
+use super::Chunk;
 use super::blocks::Blocks;
 use super::draft::Draft;
 use super::index::Index;
-use super::{Chunk, ChunkIdentity, ChunkSummary};
 use crate::Fault;
 use crate::files::{BlockCache, ReadCounters, chunk_path};
 use crate::format::chunk::block::Kept;
 use crate::format::chunk::dictionary::{Entry, Ordinals, encode_ordinals};
-use crate::format::chunk::{Footer, Section, event_digest};
+use crate::format::chunk::{ChunkIdentity, ChunkSummary, Footer, Section, event_digest};
 use crate::key::Key;
 use crate::vfs::Vfs;
 

@@ -7,7 +7,7 @@ use quorate_proto::{Event, LogIndex, Position, StreamName, Timestamp, Version};
 
 use super::request::{encode_body, full_event, stream};
 use super::{Target, seal};
-use crate::chunk::{self, Chunk, ChunkIdentity};
+use crate::chunk::{self, Chunk};
 use crate::event::Identity;
 use crate::files::{BlockCache, ReadCounters, chunk_path};
 use crate::format::catalog::KeyState;
@@ -15,8 +15,8 @@ use crate::format::chunk::block::{Block, ID_BYTES, decode_index};
 use crate::format::chunk::dictionary::{DictionaryIndex, PageReader, decode_ordinals};
 use crate::format::chunk::frame::{self, FRAME_HEADER_BYTES};
 use crate::format::chunk::{
-    FOOTER, Footer, HEADER_BYTES, Section, TRAILER_BYTES, decode_header, decode_trailer,
-    encode_header, encode_trailer, seed,
+    ChunkIdentity, FOOTER, Footer, HEADER_BYTES, Section, TRAILER_BYTES, decode_header,
+    decode_trailer, encode_header, encode_trailer, seed,
 };
 use crate::key::Key;
 use crate::vfs::{MemVfs, Open, Vfs};

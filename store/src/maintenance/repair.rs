@@ -6,9 +6,10 @@ use std::sync::Arc;
 use quorate_proto::LogIndex;
 
 use crate::checkpoint::{chunk_file_bytes_max, open_chunk, window};
-use crate::chunk::{Chunk, ChunkSummary};
+use crate::chunk::Chunk;
 use crate::fault::Fault;
 use crate::files::Folder;
+use crate::format::chunk::ChunkSummary;
 use crate::options::Options;
 use crate::store::Store;
 use crate::vfs::{File, Open};

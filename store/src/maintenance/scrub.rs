@@ -3,9 +3,10 @@
 use std::vec::IntoIter;
 
 use crate::catalog::CatalogScrub;
-use crate::chunk::{Chunk, ChunkSummary};
+use crate::chunk::Chunk;
 use crate::fault::Fault;
 use crate::files::Folder;
+use crate::format::chunk::ChunkSummary;
 use crate::options::Options;
 use crate::store::Store;
 

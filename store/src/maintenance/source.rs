@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_proto::LogIndex;
 
-use crate::chunk::{Chunk, ChunkSummary};
+use crate::chunk::Chunk;
 use crate::fault::Fault;
+use crate::format::chunk::ChunkSummary;
 use crate::read::Reader;
 
 /// A chunk, held open: its bytes stay the same while the store scavenges or repairs the chunk of that number.

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use quorate_proto::{LogId, Position, Version};
 
-use crate::catalog::{self, CatalogExport, KeyState};
-use crate::chunk::{self, Chunk, ChunkIdentity, ChunkKey};
+use crate::catalog::{self, CatalogExport};
+use crate::chunk::{self, Chunk, ChunkKey};
 use crate::files::{
     BlockCache, CURRENT_NEW, chunk_path, is_of_catalogs, is_of_chunks, nameless, read_current,
 };
+use crate::format::catalog::KeyState;
+use crate::format::chunk::ChunkIdentity;
 use crate::format::current::catalog_name;
 use crate::vfs::{Open, Vfs};
 use crate::{Fault, Key};

@@ -15,9 +15,10 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::slot::ChunkSlot;
-use crate::catalog::{CatalogExport, Indexed, KeyMerge, KeyState, MergeRound};
+use crate::catalog::{CatalogExport, KeyMerge};
 use crate::fault::Fault;
 use crate::files::ReadCounters;
+use crate::format::catalog::{Indexed, KeyState, MergeRound};
 use crate::key::Key;
 
 /// The number of chunks not indexed at which a round begins at the latest: a key that is in none of them, but

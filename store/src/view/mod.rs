@@ -15,11 +15,12 @@ use std::sync::Arc;
 
 use quorate_proto::{Position, StreamName, Version};
 
-use crate::catalog::{CatalogExport, KeyState};
+use crate::catalog::CatalogExport;
 use crate::chunk::{Chunk, Posting};
 use crate::event::{Identity, StoredEvent};
 use crate::fault::Fault;
 use crate::files::{ReadCounters, chunk_path};
+use crate::format::catalog::KeyState;
 use crate::key::Key;
 
 pub(crate) use index::Index;

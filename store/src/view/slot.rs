@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::chunk::{Chunk, ChunkSummary};
+use crate::chunk::Chunk;
 use crate::fault::Fault;
+use crate::format::chunk::ChunkSummary;
 
 /// A chunk of the checkpoint. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ use quorate_proto::{Event, EventId, EventType, Position, StreamName, Timestamp, 
 use super::*;
 use crate::event::Identity;
 use crate::files::{BlockCache, ReadCounters};
+use crate::format::chunk::ChunkIdentity;
 use crate::format::chunk::{
     FOOTER, Footer, HEADER_BYTES, SectionEntry, TRAILER_BYTES, encode_trailer, frame,
 };
