@@ -5,6 +5,7 @@ mod draft;
 mod file;
 mod index;
 mod keys;
+mod merge;
 mod postings;
 mod reader;
 mod rewrite;
@@ -20,6 +21,7 @@ use crate::Key;
 use crate::format::catalog::KeyState;
 use crate::format::chunk::ChunkSummary;
 
+pub(crate) use merge::Merge;
 pub(crate) use reader::Chunk;
 pub(crate) use rewrite::rewrite;
 pub(crate) use verify::{ChunkKey, verify_alone};

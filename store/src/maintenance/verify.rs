@@ -1,14 +1,12 @@
 //! Checks every byte in use of a stopped store: `CURRENT`, the catalog, the chunks, and how they agree.
 
-use std::cmp::Reverse;
-use std::collections::binary_heap::PeekMut;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use quorate_proto::{LogId, Position, Version};
 
 use crate::catalog::{self, CatalogExport};
-use crate::chunk::{self, Chunk, ChunkKey};
+use crate::chunk::{self, Chunk, ChunkKey, Merge};
 use crate::files::{
     BlockCache, CURRENT_NEW, chunk_path, is_of_catalogs, is_of_chunks, nameless, read_current,
 };
@@ -188,17 +186,23 @@ fn count(catalog: &CatalogExport) -> Result<u64, Fault> {
 /// must have no gap; the catalog's row of a key must name the last of the indexed chunks that hold it, and
 /// the filters of later ones must let it pass. All are sorted, so one pass over all of them is enough.
 fn check_index(catalog: &CatalogExport, path: &Path, chunks: &[Chunk]) -> Result<u64, Fault> {
-    let mut cursors = Cursors::new(chunks)?;
+    let mut entries = Merge::new();
+    for (chunk, number) in chunks.iter().zip(1..) {
+        let keys = chunk.keys().map(|entry| entry.map(|entry| (entry.key.clone(), entry)));
+        entries.add(number, keys)?;
+    }
     let mut rows = catalog.keys()?.peekable();
     let mut keys = 0;
-    while let Some(key) = cursors.next_key() {
+    while let Some(key) = entries.first().cloned() {
         let differs = |what: &str| {
             let why = format!("what it says of key `{}` {what}", key.name());
             Fault::damaged(path, 0, why)
         };
         let indexed = catalog.contents().indexed.through(&key.encode());
         let (mut last, mut row): (Option<KeyState>, Option<KeyState>) = (None, None);
-        while let Some((number, entry)) = cursors.next_of(&key)? {
+        while entries.first() == Some(&key)
+            && let Some((_, number, entry)) = entries.next()?
+        {
             let links = entry.previous == last.map(|last| last.last_chunk);
             let before = last.map_or(Version::ZERO, |last| last.version);
             let grows = match entry.first_version {
@@ -240,49 +244,4 @@ fn check_index(catalog: &CatalogExport, path: &Path, chunks: &[Chunk]) -> Result
 fn is_total(before: Option<u64>, entry: &ChunkKey) -> bool {
     let total = entry.last_version.0;
     total == 0 || total >= before.unwrap_or_default().saturating_add(entry.count.into())
-}
-
-/// All dictionaries at once, in the order of their keys.
-struct Cursors<'a> {
-    /// The next entry of each chunk.
-    heap: BinaryHeap<Reverse<(Key, u64, ChunkKey)>>,
-    entries: Vec<Box<dyn Iterator<Item = Result<ChunkKey, Fault>> + 'a>>,
-}
-
-impl<'a> Cursors<'a> {
-    fn new(chunks: &'a [Chunk]) -> Result<Cursors<'a>, Fault> {
-        let mut cursors = Cursors { heap: BinaryHeap::new(), entries: Vec::new() };
-        for (chunk, number) in chunks.iter().zip(1..) {
-            let mut entries = chunk.keys();
-            if let Some(entry) = entries.next().transpose()? {
-                cursors.heap.push(Reverse((entry.key.clone(), number, entry)));
-            }
-            cursors.entries.push(Box::new(entries));
-        }
-        Ok(cursors)
-    }
-
-    /// Returns the first key that is left.
-    fn next_key(&self) -> Option<Key> {
-        self.heap.peek().map(|first| first.0.0.clone())
-    }
-
-    /// Takes the next entry, if it is of this key, and its chunk's number.
-    fn next_of(&mut self, key: &Key) -> Result<Option<(u64, ChunkKey)>, Fault> {
-        let Some(mut first) = self.heap.peek_mut() else { return Ok(None) };
-        if first.0.0 != *key {
-            return Ok(None);
-        }
-        let number = first.0.1;
-        let index = usize::try_from(number - 1).expect("chunks are numbered by their place");
-        let next = self.entries.get_mut(index).and_then(Iterator::next).transpose()?;
-        let entry = match next {
-            Some(next) => {
-                let key = next.key.clone();
-                std::mem::replace(&mut *first, Reverse((key, number, next))).0.2
-            }
-            None => PeekMut::pop(first).0.2,
-        };
-        Ok(Some((number, entry)))
-    }
 }

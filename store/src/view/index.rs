@@ -7,15 +7,13 @@
 //! checkpoint, so that no seal waits for a round. The progress of a round is part of the commit, and a row repeats only
 //! what the dictionaries hold, so a round goes on after a crash.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
 use std::ops::Bound;
 
 use bytes::Bytes;
 
 use super::slot::ChunkSlot;
 use crate::catalog::{CatalogExport, KeyMerge};
+use crate::chunk::Merge;
 use crate::fault::Fault;
 use crate::files::ReadCounters;
 use crate::format::catalog::{Indexed, KeyState, MergeRound};
@@ -55,7 +53,7 @@ impl<'a> Index<'a> {
         start: Bound<&[u8]>,
     ) -> Result<impl Iterator<Item = Result<Row, Fault>> + use<'a>, Fault> {
         let numbers = self.catalog.filters().iter().map(|(number, _)| *number);
-        let mut newer = Cursors::new(self, numbers, start)?;
+        let mut newer = self.dictionaries(numbers, start)?;
         let mut table = self.catalog.key_states_from(start)?.peekable();
         Ok(std::iter::from_fn(move || {
             let first = match newer.first() {
@@ -69,7 +67,7 @@ impl<'a> Index<'a> {
                 Some(_) => return table.next(),
                 None => {}
             }
-            newer.next_key().transpose()
+            next_newest(&mut newer).transpose()
         }))
     }
 
@@ -106,10 +104,10 @@ impl<'a> Index<'a> {
 
     /// Returns the next `run` keys of a round, each from the newest chunk of the round that holds it.
     fn run(&self, through: u64, round: &MergeRound, run: usize) -> Result<KeyMerge, Fault> {
-        let mut cursors =
-            Cursors::new(self, through + 1..=round.target, Bound::Excluded(&*round.after))?;
+        let after = Bound::Excluded(&*round.after);
+        let mut rows = self.dictionaries(through + 1..=round.target, after)?;
         let mut keys: Vec<Row> = Vec::new();
-        while let Some((key, state)) = cursors.next()? {
+        while let Some((key, _, state)) = rows.next()? {
             if keys.last().is_some_and(|(last, _)| *last == key) {
                 keys.pop();
             } else if keys.len() == run {
@@ -122,6 +120,19 @@ impl<'a> Index<'a> {
         Ok(KeyMerge { keys, indexed: Indexed { through: round.target, round: None } })
     }
 
+    /// Opens the dictionaries of some chunks at once, at the page of `start`.
+    fn dictionaries(
+        &self,
+        numbers: impl Iterator<Item = u64>,
+        start: Bound<&[u8]>,
+    ) -> Result<Merge<'a, Vec<u8>, KeyState>, Fault> {
+        let mut rows = Merge::new();
+        for number in numbers {
+            rows.add(number, self.slot(number)?.chunk()?.key_states_from(start))?;
+        }
+        Ok(rows)
+    }
+
     fn slot(&self, number: u64) -> Result<&'a ChunkSlot, Fault> {
         let index = self.slots.binary_search_by_key(&number, |slot| slot.summary().number);
         let slot = index.ok().and_then(|index| self.slots.get(index));
@@ -132,58 +143,13 @@ impl<'a> Index<'a> {
 /// A key, and where it was last seen by the end of a chunk, as the dictionary has it.
 type Row = (Vec<u8>, KeyState);
 
-/// The state of the key that is on the heap, and the rows after it.
-type Source<'a> = (KeyState, Box<dyn Iterator<Item = Result<Row, Fault>> + 'a>);
-
-/// The dictionaries of some chunks at once, in the order of their keys, and for one key in the order of the chunks.
-struct Cursors<'a> {
-    /// The next key of each chunk, with the chunk's number and the index of its source.
-    heap: BinaryHeap<Reverse<(Vec<u8>, u64, usize)>>,
-    sources: Vec<Source<'a>>,
-}
-
-impl<'a> Cursors<'a> {
-    fn new(
-        index: &Index<'a>,
-        numbers: impl Iterator<Item = u64>,
-        start: Bound<&[u8]>,
-    ) -> Result<Cursors<'a>, Fault> {
-        let mut cursors = Cursors { heap: BinaryHeap::new(), sources: Vec::new() };
-        for number in numbers {
-            let mut rows = index.slot(number)?.chunk()?.key_states_from(start);
-            if let Some((key, state)) = rows.next().transpose()? {
-                cursors.heap.push(Reverse((key, number, cursors.sources.len())));
-                cursors.sources.push((state, Box::new(rows)));
-            }
-        }
-        Ok(cursors)
+/// Takes the next key, from the newest chunk that holds it.
+fn next_newest(rows: &mut Merge<'_, Vec<u8>, KeyState>) -> Result<Option<Row>, Fault> {
+    let mut row = rows.next()?;
+    while let Some((key, _, _)) = &row
+        && rows.first() == Some(key)
+    {
+        row = rows.next()?;
     }
-
-    /// Returns the key that comes next.
-    fn first(&self) -> Option<&[u8]> {
-        self.heap.peek().map(|first| first.0.0.as_slice())
-    }
-
-    /// Takes the next key, from the newest chunk that holds it.
-    fn next_key(&mut self) -> Result<Option<Row>, Fault> {
-        let mut row = self.next()?;
-        while let Some((key, _)) = &row
-            && self.first() == Some(key)
-        {
-            row = self.next()?;
-        }
-        Ok(row)
-    }
-
-    fn next(&mut self) -> Result<Option<Row>, Fault> {
-        let Some(mut first) = self.heap.peek_mut() else { return Ok(None) };
-        let Some((state, rows)) = self.sources.get_mut(first.0.2) else { return Ok(None) };
-        let (key, state) = match rows.next().transpose()? {
-            Some((key, next)) => {
-                (std::mem::replace(&mut first.0.0, key), std::mem::replace(state, next))
-            }
-            None => (PeekMut::pop(first).0.0, *state),
-        };
-        Ok(Some((key, state)))
-    }
+    Ok(row.map(|(key, _, state)| (key, state)))
 }
