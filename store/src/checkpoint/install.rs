@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quorate_proto::limits::ENTRY_BYTES_MAX;
 use quorate_proto::{LogId, Position};
 
-use super::open::{Checkpoint, check_identity};
+use super::open::{Checkpoint, check_identity, open_chunk_at};
 use crate::catalog::CatalogImport;
 use crate::chunk::Chunk;
 use crate::fault::Fault;
@@ -223,8 +223,7 @@ fn open_fetched(
     summary: &ChunkSummary,
     path: &Path,
 ) -> Result<Chunk, Fault> {
-    let (vfs, identity) = (&*folder.vfs, options.identity(summary.number));
-    let mut chunk = Chunk::open(vfs, path, &identity, summary, &folder.cache)?;
+    let mut chunk = open_chunk_at(folder, options, summary, path)?;
     chunk.check_scavenged(Some(manifest.log_id.index))?;
     chunk.verify()?;
     // A fault must name the path where the file will be when somebody looks for it.

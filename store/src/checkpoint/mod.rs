@@ -12,5 +12,5 @@ mod seal;
 pub use export::Export;
 pub(crate) use install::chunk_file_bytes_max;
 pub use install::{Install, Installed, Installer};
-pub(crate) use open::{Checkpoint, open_chunk, window};
+pub(crate) use open::{Checkpoint, open_chunk, open_chunk_at, window};
 pub use seal::{Seal, Sealed};

@@ -100,11 +100,11 @@ fn is_fetched(
     checkpoint: Option<LogIndex>,
     summary: &ChunkSummary,
 ) -> Result<bool, Fault> {
-    let (path, identity) = (folder.fetched(summary.number), options.identity(summary.number));
+    let path = folder.fetched(summary.number);
     if !folder.vfs.exists(&path).map_err(Fault::io("find", &path))? {
         return Ok(false);
     }
-    let opened = Chunk::open(&*folder.vfs, &path, &identity, summary, &folder.cache);
+    let opened = open_chunk_at(folder, options, summary, &path);
     match opened.and_then(|chunk| chunk.check_scavenged(checkpoint)) {
         Ok(()) => Ok(true),
         Err(fault) if fault.is_damage() => Ok(false),
@@ -118,9 +118,18 @@ pub(crate) fn open_chunk(
     options: &Options,
     summary: &ChunkSummary,
 ) -> Result<Arc<Chunk>, Fault> {
-    let path = folder.chunk(summary.number);
+    open_chunk_at(folder, options, summary, &folder.chunk(summary.number)).map(Arc::new)
+}
+
+/// Opens a chunk of the catalog's list under another name than its own.
+pub(crate) fn open_chunk_at(
+    folder: &Folder,
+    options: &Options,
+    summary: &ChunkSummary,
+    path: &Path,
+) -> Result<Chunk, Fault> {
     let identity = options.identity(summary.number);
-    Chunk::open(&*folder.vfs, &path, &identity, summary, &folder.cache).map(Arc::new)
+    Chunk::open(&*folder.vfs, path, &identity, summary, &folder.cache)
 }
 
 /// Creates an empty catalog and names it as the one in use.

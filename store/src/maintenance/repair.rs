@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quorate_proto::LogIndex;
 
-use crate::checkpoint::{chunk_file_bytes_max, open_chunk, window};
+use crate::checkpoint::{chunk_file_bytes_max, open_chunk, open_chunk_at, window};
 use crate::chunk::Chunk;
 use crate::fault::Fault;
 use crate::files::Folder;
@@ -63,13 +63,7 @@ impl Repair {
             return Err(Fault::damaged(&from, 0, "nothing of it was put"));
         };
         let (vfs, directory) = (&*self.folder.vfs, &self.folder.chunks);
-        let chunk = Chunk::open(
-            vfs,
-            &from,
-            &self.options.identity(number),
-            &self.wanted,
-            &self.folder.cache,
-        )?;
+        let chunk = open_chunk_at(&self.folder, &self.options, &self.wanted, &from)?;
         chunk.check_scavenged(self.checkpoint)?;
         chunk.verify()?;
         file.sync_data().map_err(Fault::io("sync", &from))?;

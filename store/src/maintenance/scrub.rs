@@ -3,6 +3,7 @@
 use std::vec::IntoIter;
 
 use crate::catalog::CatalogScrub;
+use crate::checkpoint::open_chunk_at;
 use crate::chunk::Chunk;
 use crate::fault::Fault;
 use crate::files::Folder;
@@ -35,7 +36,8 @@ impl Scrub {
                 let Some(summary) = self.chunks.next() else {
                     return self.check_catalog(budget_bytes);
                 };
-                match self.open(&summary) {
+                let path = self.folder.chunk(summary.number);
+                match open_chunk_at(&self.folder, &self.options, &summary, &path) {
                     Ok(chunk) => (chunk, 0),
                     Err(fault) => return damaged(summary.number, fault),
                 }
@@ -61,12 +63,6 @@ impl Scrub {
     /// The number of the chunk that is partly checked.
     pub fn chunk(&self) -> Option<u64> {
         self.open.as_ref().map(|(chunk, _)| chunk.summary().number)
-    }
-
-    fn open(&self, summary: &ChunkSummary) -> Result<Chunk, Fault> {
-        let path = self.folder.chunk(summary.number);
-        let identity = self.options.identity(summary.number);
-        Chunk::open(&*self.folder.vfs, &path, &identity, summary, &self.folder.cache)
     }
 }
 
