@@ -27,7 +27,6 @@ mod changes;
 mod floors;
 mod head;
 mod history;
-mod lookup;
 mod record;
 mod rules;
 #[cfg(test)]

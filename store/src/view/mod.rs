@@ -4,6 +4,7 @@
 //! chunks, catalog, groups and the changes of settings that a tail keeps; it knows neither the reads nor the store.
 
 mod index;
+mod lookup;
 mod segment;
 mod shared;
 mod slot;

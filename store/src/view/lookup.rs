@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use quorate_proto::{Position, RecordedSnapshot, Scope, StreamName, Timestamp, Version};
 
-use super::{Head, Record};
-use crate::ReadCounters;
+use super::{Segment, Tail, View, ordinal_of};
 use crate::chunk::{Chunk, Posting};
 use crate::fault::Fault;
+use crate::files::ReadCounters;
 use crate::format::retention::{decode_record, decode_snapshot};
 use crate::key::Key;
 use crate::point::Point;
-use crate::view::{Segment, View};
+use crate::retention::{Head, Record};
 
 impl View {
     /// Returns true if any change left a record. Without one, nothing is hidden, deleted or closed.
@@ -46,8 +46,7 @@ impl View {
 
     /// Returns the same record, if a change since the last checkpoint left it.
     pub(crate) fn record_in_tails(&self, scope: &Scope, as_of: Position) -> Option<Arc<Record>> {
-        let in_tail =
-            |tail: &crate::view::Tail| tail.with_changes(|changes| changes.record(scope, as_of));
+        let in_tail = |tail: &Tail| tail.with_changes(|changes| changes.record(scope, as_of));
         self.tails().find_map(|tail| in_tail(tail))
     }
 
@@ -79,8 +78,7 @@ impl View {
         point: Point,
     ) -> Result<Option<Arc<RecordedSnapshot>>, Fault> {
         let as_of = point.log_id.map(|id| id.index).unwrap_or_default();
-        let in_tail =
-            |tail: &crate::view::Tail| tail.with_changes(|changes| changes.snapshot(stream, as_of));
+        let in_tail = |tail: &Tail| tail.with_changes(|changes| changes.snapshot(stream, as_of));
         if let Some(snapshot) = self.tails().find_map(|tail| in_tail(tail)) {
             return Ok(snapshot);
         }
@@ -152,7 +150,7 @@ fn first_at(
         if let Some(event) = events.iter().find(|event| event.recorded_at >= time) {
             return Ok(Some(event.position));
         }
-        ordinals.start = crate::view::ordinal_of(last.position.next(), segment.first());
+        ordinals.start = ordinal_of(last.position.next(), segment.first());
     }
     Ok(None)
 }
