@@ -75,7 +75,6 @@ mod verdict;
 pub mod vfs;
 mod view;
 
-pub use apply::Early;
 pub use checkpoint::{Export, Install, Installed, Installer, Seal, Sealed};
 pub use event::StoredEvent;
 pub use fault::Fault;
@@ -92,6 +91,6 @@ pub use maintenance::{
 };
 pub use options::Options;
 pub use point::Point;
-pub use read::{Checked, NamePage, Reader, Scan, Settings, StreamState};
+pub use read::{NamePage, Prejudged, Reader, Scan, Settings, StreamState};
 pub use store::{Entry, Payload, Store};
 pub use verdict::{Rejection, Unsettled, Verdict};

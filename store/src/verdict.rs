@@ -14,7 +14,7 @@ pub enum Verdict {
     /// The append is in the log for good.
     Appended(Appended),
     /// The append's ids are those of an earlier one: this is the answer that the earlier one got. Apply does
-    /// not compare the rest of the events: see [`crate::Reader::judge_repeated`].
+    /// not compare the rest of the events: see [`crate::Reader::settle`].
     Repeated(Appended),
     /// The version of the snapshot that is kept after one was put: higher than the version that was put if a
     /// newer snapshot was there.
@@ -24,7 +24,7 @@ pub enum Verdict {
     /// The append is not in the log (not known for [`Rejection::Forgotten`]), or the snapshot is not kept.
     Rejected(Rejection),
     /// The append was not made now, but may have been made before the retry window began, where apply does
-    /// not look. No client gets this answer: see [`crate::Reader::judge_unsettled`].
+    /// not look. No client gets this answer: see [`crate::Reader::settle`].
     Unsettled(Unsettled),
 }
 

@@ -10,9 +10,8 @@ use quorate_raft::host::Host;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::appends::{Appends, Prepared, Taken, deadline_of};
+use super::append::{Answers, Appends, Prepared, Session, Taken, deadline_of};
 use super::follow::{self, Follow, Live};
-use super::session::{Answers, Session};
 use super::{names, problem, read, show};
 
 /// Appends, changes and reads, on any node.

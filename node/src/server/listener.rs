@@ -24,13 +24,12 @@ use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use super::appends::Appends;
+use super::append::{Appends, ForwardService};
 use super::cluster::{About, ClusterService};
 use super::connections::{self, Connection, Greeting};
 use super::events::EventsService;
 use super::follow::Live;
 use super::groups::{Groups, GroupsService, PassService};
-use super::leader::ForwardService;
 use super::read;
 use super::runners::{Heard, RunnersService};
 

@@ -3,7 +3,6 @@
 mod change;
 mod command;
 mod conditions;
-mod early;
 mod group;
 mod retry;
 #[cfg(test)]
@@ -11,11 +10,7 @@ mod tests;
 
 use quorate_proto::{Append, Appended, EventId, Expectation, Failure, StreamName};
 
-pub use early::Early;
-pub(crate) use early::{
-    judge_early, judge_in_memory, judge_repeated, judge_unsettled, judge_violated,
-};
-pub(crate) use retry::{Log, Place};
+pub(crate) use retry::{Found, Log, Place};
 
 use crate::Fault;
 use crate::defect::{Defect, is_present};
@@ -44,7 +39,7 @@ impl<'a> Demand<'a> {
 
     /// Returns the number of these streams, from the first on, that must not be closed: the written ones, and
     /// the stream that a change is about, which the change requires.
-    fn open_count(&self) -> usize {
+    pub(crate) fn open_count(&self) -> usize {
         let writes = &self.append.writes;
         let is_change = writes.iter().any(|write| write.stream.is_system());
         writes.len() + if is_change { self.append.requirements.len() } else { 0 }
@@ -87,7 +82,7 @@ pub(crate) fn judge(
 }
 
 /// Returns the judgement on an append that is no repetition.
-fn without_repetition(demand: &Demand<'_>, heads: &[Head]) -> Judgement {
+pub(crate) fn without_repetition(demand: &Demand<'_>, heads: &[Head]) -> Judgement {
     let mut must_be_open = demand.streams().zip(heads).take(demand.open_count());
     if let Some(((stream, _), _)) = must_be_open.find(|(_, head)| head.closed) {
         return Judgement::Closed(stream.clone());

@@ -11,9 +11,8 @@
 //!                                  one entry with one or more appends; ids are letters
 //! append order-1 any a:Paid#red#big@cmd-1, unless tags red after 3
 //!                                  tags, a correlation id; a condition, in the words of a read
-//! check order-1 any a:Paid, unless …
-//!                                  a leader's judgement of the conditions
-//! early order-1 none a:Paid        a leader's answer without proposing it
+//! judge order-1 any a:Paid, unless …
+//!                                  a leader's judgement before it proposes an append
 //! set stream S | category C | path P EXPECTATION x [count N|none] [age N|none] [truncate N]
 //! delete S EXPECTATION x / tombstone S EXPECTATION x
 //!                                  one entry with a change, whose id is a letter
@@ -41,7 +40,7 @@ use quorate_proto::{
     Source, Tag, Timestamp, Version, Write,
 };
 use quorate_store::vfs::Survival;
-use quorate_store::{Checked, Payload, Rejection, Settings, StreamState, Verdict, command};
+use quorate_store::{Payload, Prejudged, Rejection, Settings, StreamState, Verdict, command};
 
 use crate::group_words;
 use crate::support::{World, category, exactly, id, kind, read, stream};
@@ -127,22 +126,15 @@ impl Runner {
                 let verdicts = self.world.append(self.at, &appends);
                 verdicts.iter().map(|verdict| show(verdict) + "\n").collect()
             }
-            "early" => {
-                let verdict = self.world.reader().judge_early(&parse_append(line)).expect("judges");
-                verdict.map_or_else(|| "propose it".into(), |verdict| show(&verdict))
-            }
-            "check" => {
-                let append = parse_append(line);
-                let checked = self.world.reader().check_conditions(&append).expect("reads");
-                match checked {
-                    Checked::Through(position) => format!("none violated through {position}"),
-                    Checked::Violated { violations, at } => {
-                        let told: Vec<String> =
-                            violations.iter().map(ToString::to_string).collect();
-                        format!("{}, as of {at}", told.join("; "))
-                    }
+            "judge" => match self.world.reader().prejudge(&parse_append(line)).expect("judges") {
+                Prejudged::Answer(verdict) => show(&verdict),
+                Prejudged::Propose { checked } => format!("propose it, checked through {checked}"),
+                Prejudged::Violated(problem) => {
+                    let violations: Vec<String> =
+                        problem.violations.iter().map(ToString::to_string).collect();
+                    format!("{}, as of {}", violations.join("; "), self.world.store.position())
                 }
-            }
+            },
             "set" | "delete" | "tombstone" => {
                 let change = parse_change(line).to_append().expect("a change");
                 self.request(&command::encode_append(&change))

@@ -10,8 +10,7 @@ use quorate_raft::host::Host;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::super::appends::deadline_of;
-use super::super::leader::{OPENING_WITHIN, mismatch, tenure_of};
+use super::super::append::{OPENING_WITHIN, deadline_of, mismatch, tenure_of};
 use super::Groups;
 use super::connection::{ConsumerConnection, ConsumerMessage};
 use super::dispatcher::Left;

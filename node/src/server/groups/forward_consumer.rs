@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use super::super::forward::opening_of;
+use super::super::append::opening_of;
 use super::super::problem;
 use super::{Groups, unavailable};
 

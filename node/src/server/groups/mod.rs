@@ -32,7 +32,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::appends::Appends;
+use super::append::Appends;
 use super::follow::Live;
 use super::problem;
 use leadership::LeadershipWatch;

@@ -15,7 +15,7 @@ use quorate_store::{GroupState, Reader, StoredEvent};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::pending::{Answer, LeaderTerm, Reply};
+use super::super::append::{Answer, LeaderTerm, Reply};
 use super::super::problem;
 use super::clock::Clock;
 use super::dispatcher::{ConsumerId, Dispatcher, Handed, Left, Taken};

@@ -19,7 +19,7 @@ use quorate_store::Reader;
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::super::appends::{Prepared, Taken, deadline_of};
+use super::super::append::{Prepared, Taken, deadline_of};
 use super::super::{problem, read};
 use super::connection::{ConsumerConnection, ConsumerMessage};
 use super::dispatcher::Left;

@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::super::problem;
 use super::anchor::Anchor;
+use super::answer::LeaderTerm;
 use super::appends::{Appends, Prepared, Route};
-use super::pending::LeaderTerm;
-use super::problem;
 use super::session::{Answers, SessionReplies};
 
 /// The time for the sender to name its leader and term, and for this node to learn that it was elected.

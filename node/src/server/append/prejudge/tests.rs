@@ -8,14 +8,14 @@ use quorate_proto::{
     Appended, Condition, ErrorKind, Event, EventId, EventType, Expectation, Query, StreamName,
     Term, Timestamp, Version, Violation,
 };
-use quorate_store::Rejection;
 use quorate_store::command::encode_append;
+use quorate_store::{Rejection, Verdict};
 
 use super::*;
 
 #[derive(Default)]
 struct Fake {
-    checks: Mutex<VecDeque<ConditionCheck>>,
+    checks: Mutex<VecDeque<Prejudged>>,
     /// The error of catching up.
     lost: Option<ProposeError>,
     is_full: bool,
@@ -23,7 +23,7 @@ struct Fake {
 }
 
 impl Log for Fake {
-    async fn check(&self, _: Arc<Append>) -> Result<ConditionCheck, Problem> {
+    async fn prejudge(&self, _: Arc<Append>) -> Result<Prejudged, Problem> {
         Ok(self.checks.lock().expect("no panic").pop_front().expect("a look too many"))
     }
 
@@ -37,7 +37,7 @@ impl Log for Fake {
     }
 }
 
-fn log(checks: impl IntoIterator<Item = ConditionCheck>) -> Fake {
+fn log(checks: impl IntoIterator<Item = Prejudged>) -> Fake {
     Fake { checks: Mutex::new(checks.into_iter().collect()), ..Fake::default() }
 }
 
@@ -63,9 +63,13 @@ fn conditional(leader_term: &LeaderTerm) -> Conditional {
     }
 }
 
-fn violated() -> Answer {
+fn holds(through: u64) -> Prejudged {
+    Prejudged::Propose { checked: Position(through) }
+}
+
+fn violated() -> Problem {
     let violation = Violation { condition: 0, position: Position(4) };
-    Answer::Rejected(Problem::conflict(Vec::new(), vec![violation]))
+    Problem::conflict(Vec::new(), vec![violation])
 }
 
 fn appended() -> Appended {
@@ -101,7 +105,7 @@ fn through(position: u64) -> Bytes {
 
 #[tokio::test]
 async fn what_holds_is_proposed_with_the_position_it_holds_through() {
-    let log = log([ConditionCheck::Holds(Position(8))]);
+    let log = log([holds(8)]);
     let (answer, proposed) = carry(&log, vec![Answer::Appended(appended())]).await;
     assert_eq!(answer, Answer::Appended(appended()));
     assert_eq!(proposed, [through(8)]);
@@ -110,7 +114,7 @@ async fn what_holds_is_proposed_with_the_position_it_holds_through() {
 
 #[tokio::test]
 async fn a_look_that_is_too_old_when_it_is_its_turn_is_taken_again_and_never_told() {
-    let log = log([8, 80, 800].map(|position| ConditionCheck::Holds(Position(position))));
+    let log = log([8, 80, 800].map(holds));
     let too_old = || Answer::from(Verdict::Rejected(Rejection::CheckTooOld));
     let verdicts = vec![too_old(), too_old(), Answer::Appended(appended())];
     let (answer, proposed) = carry(&log, verdicts).await;
@@ -120,9 +124,9 @@ async fn a_look_that_is_too_old_when_it_is_its_turn_is_taken_again_and_never_tol
 
 #[tokio::test]
 async fn a_violation_is_refused_without_being_proposed_once_the_end_of_the_log_was_seen() {
-    let log = log([ConditionCheck::Violated(violated()), ConditionCheck::Violated(violated())]);
+    let log = log([Prejudged::Violated(violated()), Prejudged::Violated(violated())]);
     let (answer, _) = carry(&log, Vec::new()).await;
-    assert_eq!(answer, violated());
+    assert_eq!(answer, Answer::Rejected(violated()));
     assert_eq!(*log.caught_up.lock().expect("no panic"), 1);
 }
 
@@ -130,21 +134,18 @@ async fn a_violation_is_refused_without_being_proposed_once_the_end_of_the_log_w
 async fn what_shows_at_the_end_of_the_log_counts_and_not_the_violation_seen_before() {
     let repeated = Answer::Appended(appended());
     let log_with_the_first_attempt =
-        log([ConditionCheck::Violated(violated()), ConditionCheck::Answer(repeated.clone())]);
+        log([Prejudged::Violated(violated()), Prejudged::Answer(Verdict::Repeated(appended()))]);
     assert_eq!(carry(&log_with_the_first_attempt, Vec::new()).await.0, repeated);
 
-    let truncated_meanwhile =
-        log([ConditionCheck::Violated(violated()), ConditionCheck::Holds(Position(9))]);
+    let truncated_meanwhile = log([Prejudged::Violated(violated()), holds(9)]);
     let (answer, proposed) = carry(&truncated_meanwhile, vec![repeated.clone()]).await;
     assert_eq!((answer, proposed), (repeated, vec![through(9)]));
 }
 
 #[tokio::test]
 async fn a_violation_is_nobodys_answer_where_the_end_of_the_log_cannot_be_seen() {
-    let log = Fake {
-        lost: Some(ProposeError::Unavailable),
-        ..log([ConditionCheck::Violated(violated())])
-    };
+    let log =
+        Fake { lost: Some(ProposeError::Unavailable), ..log([Prejudged::Violated(violated())]) };
     match carry(&log, Vec::new()).await.0 {
         Answer::Lost(problem) => {
             assert_eq!(
@@ -171,11 +172,10 @@ async fn nothing_is_looked_at_or_proposed_for_a_session_that_is_over() {
 async fn without_room_it_is_refused_and_with_room_again_the_session_ends() {
     let leader_term = LeaderTerm::new(Term(3));
     let (queue, _waiting) = mpsc::unbounded_channel();
-    let holds = || [ConditionCheck::Holds(Position(8))];
-    let full = Fake { is_full: true, ..log(holds()) };
+    let full = Fake { is_full: true, ..log([holds(8)]) };
     assert_eq!(conditional(&leader_term).carry(&full, &queue).await, Answer::NoRoom);
     assert!(!leader_term.has_ended(), "what makes room would be refused too");
-    match conditional(&leader_term).carry(&log(holds()), &queue).await {
+    match conditional(&leader_term).carry(&log([holds(8)]), &queue).await {
         Answer::Lost(problem) => assert_eq!(problem.outcome, Outcome::NotAppended),
         other => panic!("{other:?}"),
     }

@@ -9,7 +9,7 @@ use quorate_store::command::{encode_append, key_bytes};
 
 use super::super::admission::Admission;
 use super::super::anchor::Anchor;
-use super::super::pending::{LeaderTerm, Reply};
+use super::super::answer::{LeaderTerm, Reply};
 use super::*;
 
 /// An entry as it was proposed.

@@ -18,8 +18,8 @@ use tokio::time::{Duration, Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::pending::{Answer, Reply};
-use super::problem;
+use super::super::problem;
+use super::answer::{Answer, Reply};
 
 /// The approximate number of bytes of appends in one message.
 const MESSAGE_BYTES: usize = 1024 * 1024;

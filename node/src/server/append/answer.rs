@@ -8,10 +8,10 @@ use quorate_proto::{Appended, GroupOutcome, Outcome, Problem, Term, Version};
 use quorate_store::{Rejection, Verdict};
 use tokio::time::Instant;
 
+use super::super::problem;
 use super::admission::Admitted;
 use super::appends::Prepared;
 use super::order::Order;
-use super::problem;
 
 /// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

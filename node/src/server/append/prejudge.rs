@@ -5,35 +5,24 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_proto::{Append, Invalid, Outcome, Position, Problem};
+use quorate_proto::{Append, Outcome, Position, Problem};
 use quorate_raft::host::Host;
 use quorate_raft::{ProposeError, Replica};
+use quorate_store::Prejudged;
 use quorate_store::command::{checked, key_bytes};
-use quorate_store::{Checked, Fault, Reader, Rejection, Verdict};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::pending::{Answer, LeaderTerm, Pending, Reply};
-use super::problem;
-
-/// The result of checking an append with conditions at one point of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ConditionCheck {
-    /// The append has this answer, whatever is proposed meanwhile.
-    Answer(Answer),
-    /// Nothing up to this position violates the append's conditions.
-    Holds(Position),
-    /// The conditions are violated, or begin in the future. The answer counts only if the log was seen to its end.
-    Violated(Answer),
-}
+use super::super::problem;
+use super::answer::{Answer, LeaderTerm, Pending, Reply};
 
 /// The log, as far as the check of conditions needs it.
 pub(crate) trait Log: Send + Sync {
-    /// Checks an append against what is applied here: first for a repetition, then for violated conditions.
-    fn check(
+    /// Judges an append by what is applied here; see [`quorate_store::Reader::prejudge`].
+    fn prejudge(
         &self,
         append: Arc<Append>,
-    ) -> impl Future<Output = Result<ConditionCheck, Problem>> + Send;
+    ) -> impl Future<Output = Result<Prejudged, Problem>> + Send;
     /// Returns true if the disks have room for more events.
     fn has_room(&self) -> bool;
     /// Waits until everything that was acknowledged before the call is applied here.
@@ -64,10 +53,9 @@ impl Conditional {
     ) -> Answer {
         loop {
             let through = match self.judge(log).await {
-                Ok(ConditionCheck::Holds(through)) => through,
-                Ok(ConditionCheck::Answer(answer) | ConditionCheck::Violated(answer)) => {
-                    return answer;
-                }
+                Ok(Prejudged::Propose { checked }) => checked,
+                Ok(Prejudged::Answer(verdict)) => return verdict.into(),
+                Ok(Prejudged::Violated(problem)) => return Answer::Rejected(problem),
                 Err(problem) => return Answer::Lost(problem),
             };
             if let Some(refusal) = self.leader_term.refusal(log.has_room()) {
@@ -80,17 +68,17 @@ impl Conditional {
         }
     }
 
-    async fn judge<L: Log>(&self, log: &L) -> Result<ConditionCheck, Problem> {
-        let check = self.check(log).await?;
-        if !matches!(check, ConditionCheck::Violated(_)) {
-            return Ok(check);
+    async fn judge<L: Log>(&self, log: &L) -> Result<Prejudged, Problem> {
+        let prejudged = self.check(log).await?;
+        if !matches!(prejudged, Prejudged::Violated(_)) {
+            return Ok(prejudged);
         }
         log.catch_up(self.deadline).await?;
         self.check(log).await
     }
 
     /// Checks the append once a permit is free, unless its deadline or the leader's term has ended.
-    async fn check<L: Log>(&self, log: &L) -> Result<ConditionCheck, Problem> {
+    async fn check<L: Log>(&self, log: &L) -> Result<Prejudged, Problem> {
         let place = timeout_at(self.deadline, self.permits.acquire()).await;
         let _place = place.map_err(|_| problem::expired())?.expect("it is never closed");
         if self.leader_term.has_ended() {
@@ -99,7 +87,7 @@ impl Conditional {
         if self.deadline <= Instant::now() {
             return Err(problem::expired());
         }
-        log.check(self.append.clone()).await
+        log.prejudge(self.append.clone()).await
     }
 
     async fn propose(&self, through: Position, queue: &mpsc::UnboundedSender<Pending>) -> Answer {
@@ -116,11 +104,11 @@ impl Conditional {
 }
 
 impl<H: Host> Log for Replica<H> {
-    async fn check(&self, append: Arc<Append>) -> Result<ConditionCheck, Problem> {
+    async fn prejudge(&self, append: Arc<Append>) -> Result<Prejudged, Problem> {
         let reader = self.reader().ok_or_else(problem::not_ready)?;
-        // The check may read from the disk.
-        let looked = self.host().run(move || check(&reader, &append)).await;
-        looked.map_err(|fault| problem::of_found(self, &fault))
+        // It may read from the disk.
+        let prejudged = self.host().run(move || reader.prejudge(&append)).await;
+        prejudged.map_err(|fault| problem::of_found(self, &fault))
     }
 
     fn has_room(&self) -> bool {
@@ -131,35 +119,6 @@ impl<H: Host> Log for Replica<H> {
         let index = self.read_index(deadline).await.map_err(problem::of_lost_read)?;
         self.applied(index, deadline).await.map_err(problem::of_lost_read)
     }
-}
-
-fn check(reader: &Reader, append: &Append) -> Result<ConditionCheck, Fault> {
-    if let Some(verdict) = reader.judge_early(append)? {
-        return Ok(ConditionCheck::Answer(verdict.into()));
-    }
-    let (violations, future) = match reader.check_conditions(append)? {
-        Checked::Through(end) => match from_the_future(append, end) {
-            Some(future) => (Vec::new(), Some(future)),
-            None => return Ok(ConditionCheck::Holds(end)),
-        },
-        Checked::Violated { violations, .. } => (violations, None),
-    };
-    Ok(match (reader.judge_violated(append, violations)?, future) {
-        (repeated @ Verdict::Repeated(_), _) => ConditionCheck::Answer(repeated.into()),
-        (Verdict::Rejected(Rejection::Conflict { .. }), Some(future)) => {
-            ConditionCheck::Violated(Answer::Rejected(future))
-        }
-        (refused, _) => ConditionCheck::Violated(refused.into()),
-    })
-}
-
-/// Refuses an append with a condition that begins after the end of the log: its writer cannot know the log up to
-/// there, and events that come until then would be passed over. The end may be higher than this node has applied, so
-/// the refusal counts only where a violation does.
-fn from_the_future(append: &Append, end: Position) -> Option<Problem> {
-    let after = append.conditions.iter().map(|condition| condition.after).max()?;
-    let told = format_args!("the log ends at position {end}; nothing was appended");
-    (after > end).then(|| Invalid::from_the_future(after.0, told).into())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use quorate_proto::{ErrorKind, Outcome, Problem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::problem;
+use super::super::problem;
 
 /// The maximum bytes of appends that are admitted and not yet answered.
 const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;

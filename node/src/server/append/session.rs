@@ -18,11 +18,11 @@ use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::super::problem;
 use super::admission::Admitted;
 use super::anchor::Anchor;
+use super::answer::{Answer, LeaderTerm, Reply};
 use super::appends::{Appends, Prepared, Route, deadline_of};
-use super::pending::{Answer, LeaderTerm, Reply};
-use super::problem;
 
 /// The maximum bytes of one session's appends whose answers the transport has not taken yet. An answer that
 /// names everything that failed is about as large as its append.

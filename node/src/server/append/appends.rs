@@ -9,23 +9,23 @@ use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_append::Request as WireRequest;
 use quorate_proto::{
     Append, Appended, Change, ErrorKind, GroupName, GroupOutcome, GroupRequest, Invalid, Outcome,
-    Problem, RequestId, Snapshot, StreamName, Term, Timestamp, Version,
+    Position, Problem, RequestId, Snapshot, StreamName, Term, Timestamp, Version,
 };
 use quorate_raft::host::Host;
 use quorate_raft::{Done, ProposeError, Replica, Role, Status};
 use quorate_store::command::{
     Request, decode_request, encode_append, encode_group, encode_snapshot,
 };
-use quorate_store::{Early, Verdict};
+use quorate_store::{Prejudged, Verdict};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::super::problem;
 use super::admission::Admission;
+use super::answer::{Answer, Held, LeaderTerm, Pending, Reply};
 use super::batcher::{self, Proposer};
-use super::conditions::Conditional;
-use super::forward::{Forwarded, Forwarding};
-use super::pending::{Answer, Held, LeaderTerm, Pending, Reply};
-use super::problem;
+use super::forwarding::{Forwarded, Forwarding};
+use super::prejudge::Conditional;
 
 /// The time that a single request waits for news of the leader before it is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -34,6 +34,9 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
 const CHECKS_MAX: usize = 4;
 /// The maximum time to a deadline, so that adding a number of milliseconds never overflows.
 pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The judgement on a request without conditions that only apply can decide.
+const PROPOSE: Prejudged = Prejudged::Propose { checked: Position::ZERO };
 
 /// A request in both its forms: decoded, to be judged, and encoded, to be proposed.
 #[derive(Clone)]
@@ -275,12 +278,19 @@ impl<H: Host> Appends<H> {
             Prepared { request, encoded, .. } => {
                 let (key_bytes, leader_term) = (request.key_bytes(), leader_term.clone());
                 let pending = Pending { encoded, key_bytes, deadline, leader_term, reply };
-                match self.judge(&request) {
-                    Early::Answer(verdict) => pending.reply.answer(verdict.into()),
-                    Early::Propose => self.propose(pending, makes_room),
-                    Early::Check => drop(tokio::spawn(self.clone().check(pending, makes_room))),
+                match self.prejudge(&request) {
+                    Some(prejudged) => self.act(pending, makes_room, prejudged),
+                    None => drop(tokio::spawn(self.clone().check(pending, makes_room))),
                 }
             }
+        }
+    }
+
+    fn act(&self, pending: Pending, makes_room: bool, prejudged: Prejudged) {
+        match prejudged {
+            Prejudged::Answer(verdict) => pending.reply.answer(verdict.into()),
+            Prejudged::Propose { .. } => self.propose(pending, makes_room),
+            Prejudged::Violated(problem) => pending.reply.answer(Answer::Rejected(problem)),
         }
     }
 
@@ -297,9 +307,8 @@ impl<H: Host> Appends<H> {
     /// its session need not wait: there is nothing that they could overtake.
     async fn check(self: Arc<Self>, pending: Pending, makes_room: bool) {
         let _place = self.permits.acquire().await.expect("it is never closed");
-        match judge_early(&self.replica, &pending.encoded).await {
-            Ok(Some(verdict)) => pending.reply.answer(verdict.into()),
-            Ok(None) => self.propose(pending, makes_room),
+        match prejudge(&self.replica, &pending.encoded).await {
+            Ok(prejudged) => self.act(pending, makes_room, prejudged),
             // Lost, not rejected: the request is sent again.
             Err(problem) => pending.reply.answer(Answer::Lost(problem)),
         }
@@ -322,10 +331,10 @@ impl<H: Host> Appends<H> {
     }
 
     /// Judges a request by what is in memory, without proposing it.
-    fn judge(&self, request: &Request) -> Early {
+    fn prejudge(&self, request: &Request) -> Option<Prejudged> {
         match (request, self.replica.reader()) {
-            (Request::Append(append), Some(reader)) => reader.judge_in_memory(append),
-            _ => Early::Propose,
+            (Request::Append(append), Some(reader)) => reader.prejudge_in_memory(append),
+            _ => Some(PROPOSE),
         }
     }
 
@@ -429,15 +438,12 @@ impl<H: Host> Proposer for ToReplica<H> {
 }
 
 /// Judges an append by what is stored, which may be on the disk, without proposing it.
-async fn judge_early<H: Host>(
-    replica: &Replica<H>,
-    encoded: &Bytes,
-) -> Result<Option<Verdict>, Problem> {
-    let Some(reader) = replica.reader() else { return Ok(None) };
+async fn prejudge<H: Host>(replica: &Replica<H>, encoded: &Bytes) -> Result<Prejudged, Problem> {
+    let Some(reader) = replica.reader() else { return Ok(PROPOSE) };
     let encoded = encoded.clone();
     let judge = move || match decode_request(&encoded) {
-        Ok(Request::Append(append)) => reader.judge_early(&append),
-        _ => Ok(None),
+        Ok(Request::Append(append)) => reader.prejudge(&append),
+        _ => Ok(PROPOSE),
     };
     replica.host().run(judge).await.map_err(|fault| problem::of_found(replica, &fault))
 }
@@ -449,12 +455,7 @@ async fn judge_again<H: Host>(replica: &Replica<H>, encoded: Bytes, verdict: Ver
         return Answer::Lost(problem::stopping(Outcome::Unknown));
     };
     let judge = move || match (decode_request(&encoded), verdict) {
-        (Ok(Request::Append(append)), Verdict::Repeated(first)) => {
-            reader.judge_repeated(&append, first)
-        }
-        (Ok(Request::Append(append)), Verdict::Unsettled(unsettled)) => {
-            reader.judge_unsettled(&append, unsettled)
-        }
+        (Ok(Request::Append(append)), verdict) => reader.settle(&append, verdict),
         // Only appends need a check of stored events.
         (_, verdict) => Ok(verdict),
     };

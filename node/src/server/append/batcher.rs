@@ -14,8 +14,8 @@ use quorate_store::command::Builder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::pending::{Answer, Pending};
-use super::problem;
+use super::super::problem;
+use super::answer::{Answer, Pending};
 
 /// The number of entries in flight at which requests collect for the next entry. Four did best: with fewer
 /// the disk waits for the network, with more the entries become small.
