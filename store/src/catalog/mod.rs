@@ -1,4 +1,7 @@
 //! The catalog: the data about all chunks that must be at hand at once, in one redb file.
+//!
+//! The room opens no chunk: it knows what a chunk's summary, keys and filter say. It uses the formats, the `Vfs`, and
+//! the records and groups that its rows hold.
 
 mod database;
 mod filter;

@@ -1,4 +1,7 @@
 //! Chunks: immutable files of consecutive events, each with its own index.
+//!
+//! A chunk knows no other: a key's last chunk before comes in as a number, and goes out as one. The room uses the
+//! formats, the files and the block cache, and neither the catalog nor the view.
 
 mod blocks;
 mod draft;

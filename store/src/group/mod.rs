@@ -1,4 +1,6 @@
 //! Consumer groups: their state according to the log, changed in place as the log is applied.
+//!
+//! The room uses the formats alone. It reads no events: which of them a group gets is decided by the group's owner.
 
 mod head;
 mod progress;

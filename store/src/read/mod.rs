@@ -1,4 +1,6 @@
 //! Reading over chunks and tail at one consistent point, beside the writer.
+//!
+//! The room uses the view, the settings that hide events, and apply's judgement of appends; it changes nothing.
 
 mod batch;
 mod conditions;

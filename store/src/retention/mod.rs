@@ -22,6 +22,8 @@
 //! its own in between is under the former, and never was under the stricter one.
 //!
 //! **Log time** is the stamp of the entry that is applied, from its first request on.
+//!
+//! The records are values that the formats encode and the view finds; floors look positions up in the view.
 
 mod changes;
 mod floors;
