@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::format::{identity, membership};
+use crate::adapter::membership;
+use crate::adapter::types::{Membership, Place};
+use crate::identity::format as identity;
 use crate::identity::{Identity, Started};
 use crate::log;
-use crate::types::{Membership, Place};
 
 /// The name of a decoder's input, the decoder, and a function that returns valid inputs to start from.
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);

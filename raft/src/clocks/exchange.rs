@@ -11,12 +11,12 @@ use quorate_proto::wire::peer::v1;
 use tokio::time::Instant;
 
 use super::{Fit, Judged, LEEWAY, micros};
-use crate::handover;
+use crate::adapter::types::Place;
 use crate::host::Host;
-use crate::running::Running;
+use crate::leadership::handover;
+use crate::peers::wire;
+use crate::replica::running::Running;
 use crate::status::Clock;
-use crate::types::Place;
-use crate::wire;
 
 /// The interval at which the others are asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);

@@ -2,10 +2,10 @@
 
 use quorate_store::{Fault, Store};
 
-use super::store_entry;
+use super::core::store_entry;
+use crate::adapter::types;
+use crate::disk_space::space::{Room, Space};
 use crate::log::RaftLog;
-use crate::space::{Room, Space};
-use crate::types;
 
 /// Most bytes of entries that are read at once when the log is replayed.
 const REPLAY_BYTES: usize = 16 * 1024 * 1024;

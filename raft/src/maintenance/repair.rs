@@ -13,12 +13,12 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use crate::adapter::types::Place;
 use crate::host::Host;
 use crate::machine::{CHUNK_PART_BYTES, Core};
-use crate::network::{Connection, Link, within};
-use crate::running::Running;
-use crate::types::Place;
-use crate::wire;
+use crate::peers::wire;
+use crate::peers::{Connection, Link, within};
+use crate::replica::running::Running;
 
 /// The shortest and the longest time to wait after no peer could help.
 const BACKOFF: Duration = Duration::from_secs(1);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use quorate_store::{Fault, Scavenge, ScavengeStep};
 use tokio::sync::mpsc;
 
-use crate::checkpoint;
+use crate::checkpoint::on_demand;
 use crate::host::Host;
 use crate::replica::ScavengeError;
-use crate::running::Running;
+use crate::replica::running::Running;
 use crate::status::Scavenging;
 
 /// A report to the caller who requested the scavenge.
@@ -47,7 +47,7 @@ struct Driver<H: Host> {
 
 impl<H: Host> Driver<H> {
     async fn run(&self) -> Told {
-        checkpoint::refresh(&self.running).await;
+        on_demand::refresh(&self.running).await;
         let checkpointed_position = self.running.core.progress().borrow().checkpointed_position;
         let core = self.running.core.clone();
         let begun = self.running.core.work(move || core.lock().begin_scavenge()).await;

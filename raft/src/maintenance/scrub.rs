@@ -7,7 +7,7 @@ use std::time::Duration;
 use quorate_store::ScrubStep;
 
 use crate::host::Host;
-use crate::running::Running;
+use crate::replica::running::Running;
 
 /// The number of bytes that are read at once.
 const STEP_BYTES: u64 = 1024 * 1024;

@@ -15,11 +15,11 @@ use uuid::Uuid;
 
 use super::BootstrapError;
 use super::inner::Inner;
+use crate::adapter::types::Place;
 use crate::host::Host;
 use crate::identity::Identity;
-use crate::network;
-use crate::running::Running;
-use crate::types::Place;
+use crate::peers;
+use crate::replica::running::Running;
 
 /// The time after which a node that did not answer is taken to be absent.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -122,7 +122,7 @@ impl<H: Host> Inner<H> {
         identity: Identity,
         check_only: bool,
     ) -> Result<String, Status> {
-        let client = network::client(&self.host, address);
+        let client = peers::client(&self.host, address);
         let mut client = client.map_err(|_| Status::invalid_argument("that is no address"))?;
         let request = v1::AdoptRequest {
             cluster: identity.cluster.to_vec().into(),
@@ -131,7 +131,7 @@ impl<H: Host> Inner<H> {
             chunk_bytes: identity.chunk_bytes,
             check_only,
         };
-        let response = network::within(DEADLINE, client.adopt(request)).await?;
+        let response = peers::within(DEADLINE, client.adopt(request)).await?;
         Ok(response.into_inner().client_address)
     }
 

@@ -11,7 +11,7 @@ use super::{ReplicaOptions, StartError, Stopped};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::identity::Identity;
-use crate::running::Running;
+use crate::replica::running::Running;
 use crate::status::Status;
 
 const LOCK: &str = "lock";

@@ -1,0 +1,5 @@
+//! The room on the disks of this node and of its peers.
+//!
+//! It uses no other room; the rooms that write to the disk ask it first.
+
+pub(crate) mod space;

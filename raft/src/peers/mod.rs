@@ -1,0 +1,16 @@
+//! The other nodes of the cluster: the connections to them, the messages, and what is remembered of each.
+//!
+//! It may use the adapter, the machine's checkpoints and the disk space.
+
+pub(crate) mod guard;
+mod link;
+mod links;
+mod network;
+pub(crate) mod spread;
+pub(crate) mod transfers;
+mod unanswered;
+pub(crate) mod wire;
+
+pub(crate) use link::{Connection, Link, client, within};
+pub(crate) use links::{Here, Peers};
+pub(crate) use network::Factory;
