@@ -13,19 +13,20 @@ mod adapter;
 mod checkpoint;
 mod clocks;
 mod disk_space;
+mod error;
 mod failure;
 mod format;
 mod identity;
 mod leadership;
 mod machine;
 mod maintenance;
+mod options;
 mod peers;
 mod replica;
 mod status;
 
+pub use error::{BootstrapError, ProposeError, ScavengeError, StartError, Stopped};
 pub use identity::Identity;
-pub use replica::{
-    Applying, BootstrapError, Done, ProposeError, Replica, ReplicaOptions, ScavengeError,
-    StartError, Stopped, Timing,
-};
+pub use options::{ReplicaOptions, Timing};
+pub use replica::{Applying, Done, Replica};
 pub use status::{Clock, Damage, Member, Refusal, Role, Scavenging, Scrub, Status};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use openraft::{Config, SnapshotPolicy};
 
-use crate::replica::Timing;
+use crate::options::Timing;
 
 /// The greatest number of entries in one request to a follower; bytes limit a request as well (see [`crate::adapter::storage`]).
 const REQUEST_ENTRIES: u64 = 4096;

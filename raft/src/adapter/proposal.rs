@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::replica::ProposeError;
+use crate::error::ProposeError;
 
 /// Reports, once, whether a command was taken or refused. Clones are the same proposal.
 ///

@@ -11,6 +11,7 @@ use quorate_proto::LogId;
 use quorate_store::Fault;
 use tokio::sync::oneshot;
 
+use super::entry;
 use super::types::{self, Command, Entry, Payload, RaftLogId, TypeConfig, Vote};
 use crate::host::Host;
 use crate::log::{Done, LogEntry, RaftLog};
@@ -60,7 +61,7 @@ impl<H: Host> Storage<H> {
         // The newest entries are in memory: if the first entry of the range is, all of them are.
         let entries = if self.log.is_cached(from) { read() } else { self.host.run(read).await };
         let entries = entries.map_err(io::Error::other)?.into_iter();
-        entries.map(|entry| types::from_log(entry).map_err(io::Error::other)).collect()
+        entries.map(|entry| entry::from_log(entry).map_err(io::Error::other)).collect()
     }
 }
 
@@ -247,5 +248,5 @@ fn taken(entry: Entry) -> LogEntry {
     if let Payload::Normal(Command { proposal: Some(proposal), .. }) = &entry.payload {
         proposal.taken();
     }
-    types::to_log(entry)
+    entry::to_log(entry)
 }

@@ -14,7 +14,7 @@ use quorate_proto::LogId;
 use quorate_store::Verdict;
 
 use super::proposal::Proposal;
-use crate::log::{EntryKind, LogEntry, VoteRecord};
+use crate::log::VoteRecord;
 
 pub(crate) type LeaderId = leader_id_std::LeaderId<u64, u64>;
 pub(crate) type CommittedLeaderId = <LeaderId as RaftLeaderId>::Committed;
@@ -26,12 +26,6 @@ pub(crate) type Membership = openraft::Membership<u64, Place>;
 pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId, u64, Place>;
 pub(crate) type SnapshotMeta = openraft::storage::SnapshotMeta<CommittedLeaderId, u64, Place>;
 pub(crate) type Snapshot<D> = openraft::storage::Snapshot<CommittedLeaderId, u64, Place, D>;
-
-/// Returns true if a node without room must not take these entries. Entries without a command are small, and take a
-/// cluster out of trouble: a new leader's first entry, and the entry that removes a node.
-pub(crate) fn needs_room(entries: &[Entry]) -> bool {
-    entries.iter().any(|entry| matches!(entry.payload, Payload::Normal(_)))
-}
 
 /// The configuration of openraft's types. It is written by hand: openraft's macro cannot set a generic responder.
 pub(crate) struct TypeConfig<R>(PhantomData<fn() -> R>);
@@ -178,26 +172,4 @@ pub(crate) fn vote(record: VoteRecord) -> Vote {
 pub(crate) fn vote_record(vote: &Vote) -> VoteRecord {
     let LeaderId { term, voted_for } = vote.leader_id;
     VoteRecord { term, node: voted_for, committed: vote.committed }
-}
-
-/// Converts an entry to the form that the log keeps; a command's bytes are shared, not copied.
-pub(crate) fn to_log(entry: Entry) -> LogEntry {
-    let (kind, payload) = match entry.payload {
-        Payload::Blank => (EntryKind::Blank, Bytes::new()),
-        Payload::Normal(command) => (EntryKind::Normal, command.bytes),
-        Payload::Membership(membership) => {
-            (EntryKind::Membership, super::membership::encode(&membership))
-        }
-    };
-    LogEntry { id: ours(entry.log_id), kind, payload }
-}
-
-/// Converts an entry of the log to the form that openraft takes.
-pub(crate) fn from_log(entry: LogEntry) -> Result<Entry, crate::format::Malformed> {
-    let payload = match entry.kind {
-        EntryKind::Blank => Payload::Blank,
-        EntryKind::Normal => Payload::Normal(Command { bytes: entry.payload, proposal: None }),
-        EntryKind::Membership => Payload::Membership(super::membership::decode(&entry.payload)?),
-    };
-    Ok(Entry { log_id: theirs(entry.id), payload })
 }

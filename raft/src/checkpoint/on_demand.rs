@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 
 use crate::adapter::types::{Closure, Command, TypeConfig};
 use crate::disk_space::space::Room;
+use crate::error::ProposeError;
 use crate::host::Host;
 use crate::peers::wire;
-use crate::replica::ProposeError;
 use crate::replica::running::Running;
 
 /// The longest time to wait for the leader, and then for the checkpoint.

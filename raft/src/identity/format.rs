@@ -12,8 +12,8 @@
 //! `boot` has two such places, 4096 bytes apart, that are written in turn: the greater number counts; of two equal
 //! numbers, the place whose log reaches further counts.
 
+use super::Identity;
 use crate::format::{Input, Malformed, too_short};
-use crate::identity::{Identity, Started};
 use crate::log::Reach;
 
 const IDENTITY: &[u8; 8] = b"QUORIDNT";
@@ -21,6 +21,15 @@ const BOOT: &[u8; 8] = b"QUORBOOT";
 const VERSION: u16 = 1;
 /// The length of one place of `boot`.
 pub(crate) const BOOT_BYTES: usize = 8 + 2 + 4 * 8 + 4;
+
+/// The contents of the file `boot`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Started {
+    /// The number of times that the node was started.
+    pub(crate) times: u64,
+    /// A point up to which the node's log was durable at least.
+    pub(crate) reach: Reach,
+}
 
 /// Encodes an identity.
 pub(crate) fn encode(identity: &Identity) -> Vec<u8> {

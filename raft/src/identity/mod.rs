@@ -1,21 +1,24 @@
-//! The identity of a node, which it is given once, when its cluster is founded or takes it in.
+//! The identity of a node, which it is given once, when its cluster is founded or takes it in, and the count of its
+//! starts.
+//!
+//! It may use the log.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use quorate_proto::LogId;
 use quorate_store::Fault;
-use quorate_store::vfs::{File, Open, Vfs};
+use quorate_store::vfs::{Open, Vfs};
 
 use crate::format::Malformed;
 use crate::log::{self, ADVICE, LogOptions, LogReport, Reach};
 
+mod boot;
 pub(crate) mod format;
 
+pub(crate) use boot::count_boot;
+use boot::{BOOT, Boot};
+
 const IDENTITY: &str = "identity";
-const BOOT: &str = "boot";
-/// The distance between the two places, so large that no write of one place touches the other.
-const BOOT_PLACE_BYTES: usize = 4096;
 
 /// The cluster that a node belongs to, and the node's id in it. An identity never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,96 +88,9 @@ impl Identity {
     /// Gives the folder its identity, durably, and before that a count of zero starts: an identity without a count
     /// is treated as damage from then on.
     pub(crate) fn write(&self, vfs: &dyn Vfs, directory: &Path) -> Result<(), Fault> {
-        let mut bytes = format::encode_boot(&Started::default());
-        bytes.resize(2 * BOOT_PLACE_BYTES, 0);
-        write(vfs, directory, BOOT, &bytes)?;
+        write(vfs, directory, BOOT, &boot::no_starts())?;
         write(vfs, directory, IDENTITY, &format::encode(self))
     }
-}
-
-/// The contents of the file `boot`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Started {
-    /// The number of times that the node was started.
-    pub(crate) times: u64,
-    /// A point up to which the node's log was durable at least.
-    pub(crate) reach: Reach,
-}
-
-/// The file `boot` of a node: it holds what the node must remember even if its log is gone.
-///
-/// The file has two places, written in turn, so that neither a start nor a note needs room on the disk, and so that
-/// the previous contents survive a write that is cut off.
-#[derive(Debug)]
-pub(crate) struct Boot {
-    path: PathBuf,
-    file: Arc<dyn File>,
-    started: Started,
-    /// The number of the place that holds `started`.
-    place: u64,
-}
-
-impl Boot {
-    /// Reads the file; also returns true if one of its places does not decode.
-    fn open(vfs: &dyn Vfs, directory: &Path, how: Open) -> Result<(Boot, bool), Fault> {
-        let path = directory.join(BOOT);
-        let damaged = |why: &str| Fault::damaged(&path, 0, format!("{why}; {ADVICE}"));
-        if !vfs.exists(&path).map_err(Fault::io("find", &path))? {
-            return Err(damaged("it is missing, and the folder is a node's"));
-        }
-        let file = vfs.open(&path, how).map_err(Fault::io("open", &path))?;
-        let mut bytes = vec![0; 2 * BOOT_PLACE_BYTES];
-        if file.len().map_err(Fault::io("read", &path))? < bytes.len() as u64 {
-            return Err(damaged("it is cut short"));
-        }
-        file.read_at(&mut bytes, 0).map_err(Fault::io("read", &path))?;
-        let (mut newest, mut is_torn) = (None, false);
-        for (place, bytes) in (0..).zip(bytes.chunks(BOOT_PLACE_BYTES)) {
-            let written = bytes.get(..format::BOOT_BYTES).unwrap_or_default();
-            match format::decode_boot(written) {
-                Ok(started) => newest = newest.max(Some((started, place))),
-                Err(_) if written.iter().all(|byte| *byte == 0) => {}
-                Err(_) => is_torn = true,
-            }
-        }
-        let (started, place) = newest.ok_or_else(|| damaged("it holds no number"))?;
-        Ok((Boot { path, file, started, place }, is_torn))
-    }
-
-    pub(crate) fn times(&self) -> u64 {
-        self.started.times
-    }
-
-    pub(crate) fn reach(&self) -> Reach {
-        self.started.reach
-    }
-
-    /// Notes durably that the log reaches at least to `reach`.
-    pub(crate) fn reaches(&mut self, reach: Reach) -> Result<(), Fault> {
-        let reach = reach.max(self.started.reach);
-        self.write(Started { reach, ..self.started })
-    }
-
-    fn write(&mut self, started: Started) -> Result<(), Fault> {
-        let place = 1 - self.place;
-        let encoded = format::encode_boot(&started);
-        let written = self.file.write_at(&encoded, place * BOOT_PLACE_BYTES as u64);
-        written.map_err(Fault::io("write", &self.path))?;
-        self.file.sync_data().map_err(Fault::io("sync", &self.path))?;
-        (self.started, self.place) = (started, place);
-        Ok(())
-    }
-}
-
-/// Counts a start, durably: 1 the first time.
-///
-/// A place that does not decode may have been written by a start that was cut off, and that start may have shown its
-/// number to others: that number is left out.
-pub(crate) fn count_boot(vfs: &dyn Vfs, directory: &Path) -> Result<Boot, Fault> {
-    let (mut boot, is_torn) = Boot::open(vfs, directory, Open::Write)?;
-    let times = boot.started.times + 1 + u64::from(is_torn);
-    boot.write(Started { times, ..boot.started })?;
-    Ok(boot)
 }
 
 fn read<T>(
@@ -210,6 +126,9 @@ fn write(vfs: &dyn Vfs, directory: &Path, name: &str, bytes: &[u8]) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
     use quorate_store::vfs::{MemVfs, OsVfs};
 
     use super::*;
@@ -228,7 +147,7 @@ mod tests {
         // A start was cut off: nobody can say whether its number was shown.
         let path = folder.path().join(BOOT);
         let mut bytes = std::fs::read(&path).expect("readable");
-        *bytes.get_mut(BOOT_PLACE_BYTES).expect("it has two places") ^= 1;
+        *bytes.get_mut(boot::PLACE_BYTES).expect("it has two places") ^= 1;
         std::fs::write(&path, &bytes).expect("written");
         for boot in [4, 5] {
             assert_eq!(count_boot(&OsVfs, folder.path()).expect("counted").times(), boot);
@@ -360,9 +279,7 @@ mod tests {
         // The identity is given after the count: a power cut between them leaves a new node.
         vfs.remove(&folder().join(IDENTITY)).expect("removed");
         assert!(Identity::read(&vfs, &folder()).is_err(), "it was started");
-        let mut bytes = format::encode_boot(&Started::default());
-        bytes.resize(2 * BOOT_PLACE_BYTES, 0);
-        write(&vfs, &folder(), BOOT, &bytes).expect("written");
+        write(&vfs, &folder(), BOOT, &boot::no_starts()).expect("written");
         assert_eq!(Identity::read(&vfs, &folder()).expect("a new node"), None);
     }
 

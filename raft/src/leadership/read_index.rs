@@ -9,9 +9,9 @@ use quorate_proto::LogIndex;
 use quorate_proto::wire::peer::v1;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::error::ProposeError;
 use crate::host::Host;
 use crate::peers::wire;
-use crate::replica::ProposeError;
 use crate::replica::running::Running;
 
 type Waiter = oneshot::Sender<Result<LogIndex, ProposeError>>;

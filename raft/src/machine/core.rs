@@ -9,17 +9,17 @@ use quorate_proto::{LogId, Position};
 use quorate_store::{Export, Fault, Install, Installed, Reader, Seal, Store, Verdict};
 use tokio::sync::watch;
 
+use super::digests::Digests;
 use super::gate::{Gate, Inside};
+use super::health::Health;
 use super::replay::Replayed;
-use crate::adapter::membership;
+use crate::adapter::entry::{self, stored};
 use crate::adapter::storage::completion;
-use crate::adapter::types::{self, Entry, Payload, Snapshot, SnapshotMeta, StoredMembership};
+use crate::adapter::types::{self, Entry, Snapshot, SnapshotMeta};
 use crate::disk_space::space::{Room, Space};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::log::RaftLog;
-use crate::maintenance::Health;
-use crate::maintenance::digests::Digests;
 use crate::status::Damage;
 
 /// Most bytes of a chunk that are read at once.
@@ -294,7 +294,7 @@ impl<H: Host> Core<H> {
 
     pub(super) fn apply(self: &Arc<Self>, entry: Entry) -> Result<Vec<Verdict>, Fault> {
         let mut store = self.lock();
-        let verdicts = store.apply(store_entry(entry))?;
+        let verdicts = store.apply(entry::to_store(entry))?;
         self.publish(&store);
         self.begin_seals(&mut store);
         Ok(verdicts)
@@ -405,20 +405,4 @@ fn copy(export: &Export, mut install: Install) -> Result<Installed, Fault> {
 
 fn checkpointed_position(store: &Store) -> Result<Position, Fault> {
     Ok(store.export()?.map_or(Position::ZERO, |export| export.position()))
-}
-
-pub(super) fn store_entry(entry: Entry) -> quorate_store::Entry {
-    let payload = match entry.payload {
-        Payload::Blank => quorate_store::Payload::Blank,
-        Payload::Normal(command) => quorate_store::Payload::Command(command.bytes),
-        Payload::Membership(members) => {
-            let stored = StoredMembership::new(Some(entry.log_id), members);
-            quorate_store::Payload::Attachment(membership::encode_stored(&stored))
-        }
-    };
-    quorate_store::Entry { log_id: types::ours(entry.log_id), payload }
-}
-
-pub(super) fn stored(attachment: &[u8]) -> io::Result<StoredMembership> {
-    membership::decode_stored(attachment).map_err(io::Error::other)
 }

@@ -8,7 +8,8 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 use quorate_store::Fault;
 
-use super::core::{Checkpoint, Core, stored};
+use super::core::{Checkpoint, Core};
+use crate::adapter::entry::stored;
 use crate::adapter::types::{
     self, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
 };

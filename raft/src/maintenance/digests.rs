@@ -5,7 +5,7 @@
 //! otherwise. So each replica chains a digest over (log index, outcome) and asks the others for theirs at the same
 //! index, once a second while anything is applied. A replica stops if a majority of voters contradicts it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,39 +20,8 @@ use crate::machine::Progress;
 use crate::peers::wire;
 use crate::replica::running::Running;
 
-/// The number of the newest digests that are kept: those of several seconds, 32 bytes each.
-const KEPT: usize = 16 * 1024;
 /// The time after which the others are asked for an entry's digest, so that they have applied the entry, too.
 const ASK_AFTER: Duration = Duration::from_secs(1);
-
-/// The newest digests, by log index.
-///
-/// Invariants: the indexes grow.
-#[derive(Debug, Default)]
-pub(crate) struct Digests(VecDeque<(u64, u128)>);
-
-impl Digests {
-    /// Notes the digest of the outcomes of all entries up to `index`.
-    pub(crate) fn note(&mut self, index: u64, digest: u128) {
-        if self.newest().is_some_and(|(newest, _)| newest >= index) {
-            return;
-        }
-        if self.0.len() == KEPT {
-            self.0.pop_front();
-        }
-        self.0.push_back((index, digest));
-    }
-
-    pub(crate) fn newest(&self) -> Option<(u64, u128)> {
-        self.0.back().copied()
-    }
-
-    /// Returns the digest at an index, if it is known already and not forgotten yet.
-    pub(crate) fn at(&self, index: u64) -> Option<u128> {
-        let place = self.0.binary_search_by_key(&index, |(index, _)| *index).ok()?;
-        self.0.get(place).map(|(_, digest)| *digest)
-    }
-}
 
 /// The result of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,19 +178,5 @@ mod tests {
         let learners = [(2, 1, true), (4, 2, false), (5, 2, false)];
         assert_eq!(judge((1, true), &learners, 3), Finding::OddOnes(vec![4, 5]));
         assert_eq!(judge((1, true), &[(4, 2, false), (5, 2, false)], 3), Finding::Undecided);
-    }
-
-    #[test]
-    fn the_newest_digests_are_kept() {
-        let mut digests = Digests::default();
-        for index in 5..5 + KEPT as u64 + 10 {
-            digests.note(index, u128::from(index) * 7);
-        }
-        assert_eq!((digests.at(14), digests.at(15)), (None, Some(105)));
-        digests.note(20, 1);
-        assert_eq!(digests.at(20), Some(140), "an older one changes nothing");
-        // A checkpoint of another node leaves a gap in the indexes.
-        digests.note(1_000_000, 3);
-        assert_eq!((digests.at(999_999), digests.newest()), (None, Some((1_000_000, 3))));
     }
 }

@@ -6,8 +6,8 @@ use quorate_store::{Fault, Scavenge, ScavengeStep};
 use tokio::sync::mpsc;
 
 use crate::checkpoint::on_demand;
+use crate::error::ScavengeError;
 use crate::host::Host;
-use crate::replica::ScavengeError;
 use crate::replica::running::Running;
 use crate::status::Scavenging;
 

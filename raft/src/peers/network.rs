@@ -20,13 +20,13 @@ use quorate_proto::wire::peer::v1;
 use quorate_proto::wire::peer::v1::transfer_leader_response::Refusal;
 use tonic::Status;
 
+use crate::adapter::entry;
 use crate::adapter::types::{self, Place, Snapshot, TypeConfig, Vote};
-use crate::checkpoint::transfer;
 use crate::host::Host;
 use crate::machine::Checkpoint;
 
 use super::{Connection, Link, Peers};
-use super::{link, wire};
+use super::{link, send_checkpoint, wire};
 
 /// The time for which openraft waits after it found a peer unreachable.
 const BACKOFF: Duration = Duration::from_millis(200);
@@ -88,7 +88,7 @@ impl<H: Host> NetStreamAppend<TypeConfig<H::Runtime>> for Client<H> {
                 return Ok(stream::empty().boxed());
             };
             // Entries that a full peer would refuse are not sent; its answers to heartbeats show its room.
-            if types::needs_room(&first.entries) && self.link.is_full() {
+            if entry::needs_room(&first.entries) && self.link.is_full() {
                 return Err(unreachable(&Status::resource_exhausted("it has no room")).into());
             }
             let vote = first.vote;
@@ -186,7 +186,7 @@ impl<H: Host> NetSnapshot<TypeConfig<H::Runtime>> for Client<H> {
     {
         tokio::select! {
             closed = cancel => Err(closed.into()),
-            sent = transfer::send(&self.link, vote, snapshot) => {
+            sent = send_checkpoint::send(&self.link, vote, snapshot) => {
                 let vote = sent.map_err(|status| unreachable(&status))?;
                 Ok(SnapshotResponse::new(vote))
             }

@@ -10,6 +10,7 @@ use quorate_proto::wire::peer::v1;
 use quorate_proto::wire::peer::v1::append_response::Answer;
 use tonic::Status;
 
+use crate::adapter::entry;
 use crate::adapter::types::{self, Entry, RaftLogId, TypeConfig, Vote};
 use crate::disk_space::space::Room;
 use crate::log::{EntryKind, LogEntry, PeerMemory, TruncationRecord, VoteRecord};
@@ -150,7 +151,7 @@ pub(crate) fn from_memory(memory: v1::Memory) -> Result<PeerMemory, Status> {
 }
 
 fn entry(entry: Entry) -> v1::Entry {
-    let LogEntry { id, kind, payload } = types::to_log(entry);
+    let LogEntry { id, kind, payload } = entry::to_log(entry);
     let kind = match kind {
         EntryKind::Blank => v1::EntryKind::Blank,
         EntryKind::Normal => v1::EntryKind::Normal,
@@ -167,7 +168,7 @@ fn from_entry(entry: v1::Entry) -> Result<Entry, Status> {
         Err(_) => return Err(malformed("kind of an entry")),
     };
     let id = from_log_id(entry.id.ok_or_else(|| malformed("id of an entry"))?);
-    types::from_log(LogEntry { id, kind, payload: entry.payload })
+    entry::from_log(LogEntry { id, kind, payload: entry.payload })
         .map_err(|why| Status::invalid_argument(why.to_string()))
 }
 

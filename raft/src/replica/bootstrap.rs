@@ -13,9 +13,9 @@ use quorate_proto::wire::peer::v1;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::BootstrapError;
 use super::inner::Inner;
 use crate::adapter::types::Place;
+use crate::error::BootstrapError;
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::peers;

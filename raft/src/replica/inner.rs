@@ -7,10 +7,11 @@ use quorate_store::Fault;
 use quorate_store::vfs::Lock;
 use tokio::sync::watch;
 
-use super::{ReplicaOptions, StartError, Stopped};
+use crate::error::{StartError, Stopped};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::identity::Identity;
+use crate::options::ReplicaOptions;
 use crate::replica::running::Running;
 use crate::status::Status;
 

@@ -1,8 +1,6 @@
 //! One replica of the cluster's log, on which the server of a node is built.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, ForwardReason};
@@ -15,11 +13,13 @@ use tokio::time::{Instant, timeout_at};
 use crate::adapter::proposal::Proposal;
 use crate::adapter::types::{Closure, Command, CommittedLeaderId, TypeConfig};
 use crate::disk_space::space::Room;
+use crate::error::{BootstrapError, ProposeError, ScavengeError, StartError, Stopped};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::leadership::little_space;
 use crate::machine::Progress;
 use crate::maintenance::scavenge;
+use crate::options::ReplicaOptions;
 use crate::status::{Scavenging, Status};
 
 mod addresses;
@@ -32,185 +32,11 @@ mod service;
 use inner::Inner;
 use service::Service;
 
-/// The time limits that decide how fast the loss of a leader is noticed. A fail-over takes `election_max` plus a
-/// random time between `election_min` and `election_max`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// The interval of a leader's heartbeats to its followers; also the deadline of a vote and of
-    /// establishing a stream.
-    pub heartbeat: Duration,
-    /// The shortest time without a leader after which a node asks for votes.
-    pub election_min: Duration,
-    /// The longest time without a leader after which a node asks for votes.
-    pub election_max: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Timing {
-        Timing {
-            heartbeat: Duration::from_millis(150),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(500),
-        }
-    }
-}
-
-/// The options with which a replica is started.
-#[derive(Clone, Debug)]
-pub struct ReplicaOptions {
-    /// The node's folder; it is created when it does not exist.
-    pub directory: PathBuf,
-    /// The address at which this node serves clients, as others reach it.
-    pub client_address: String,
-    /// The address at which this node serves its peers, as others reach it.
-    pub peer_address: String,
-    /// The time limits for the loss of a leader.
-    pub timing: Timing,
-    /// The size of a file of the Raft log.
-    pub segment_bytes: u64,
-    /// The number of bytes of log that are kept behind the newest checkpoint for peers that were away; the
-    /// cluster's chunk size if not set.
-    pub kept_log_bytes: Option<u64>,
-    /// With fewer free bytes on its disk the node takes no appends of users, with fewer than half of it no
-    /// entries at all; four chunk sizes if not set, and never less than that.
-    pub reserve_bytes: Option<u64>,
-    /// The number of bytes that the scrubber reads in a second; 0 turns it off.
-    pub scrub_bytes_per_second: u64,
-    /// The number of bytes of memory for the blocks that were read last from chunks, unpacked.
-    pub block_cache_bytes: usize,
-    /// True if the only node of a cluster is to start although its clock is far ahead of its newest stamp.
-    pub accept_clock: bool,
-    /// True if the node is to start although its cluster knows other addresses for it, which also lead here.
-    pub moved: bool,
-}
-
-impl ReplicaOptions {
-    /// The default of `scrub_bytes_per_second`: 350 GB a day.
-    pub const SCRUB_BYTES_PER_SECOND_DEFAULT: u64 = 4 * 1024 * 1024;
-    /// The default of `block_cache_bytes`.
-    pub const BLOCK_CACHE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
-}
-
-/// The reason why a replica could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A fault of the disk or of the data on it.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-    /// Another process has the folder.
-    #[error("`{}` is in use by another process", .0.display())]
-    Locked(PathBuf),
-    /// openraft refused the state it found.
-    #[error("Raft cannot start: {0}")]
-    Raft(String),
-    /// The clock is far ahead, and this node is the only one of its cluster, so it cannot compare its clock.
-    #[error(
-        "the clock of this node is {} days ahead of the newest stamp in its log: if the clock is right, start it \
-         once with --accept-clock; if it is wrong, everything with a max age would be gone", .0.as_secs() / 86_400
-    )]
-    Clock(Duration),
-    /// The cluster knows this node at other addresses, where it would be looked for in vain.
-    #[error(
-        "its cluster knows node {node} at {known}, but here it is told to be at {told}: start it where it is known \
-         (--listen, --peer-listen, --advertise, --peer-advertise), or, if that leads here all the same, with --moved"
-    )]
-    Moved {
-        /// The node's id.
-        node: u64,
-        /// The addresses in the cluster's membership.
-        known: String,
-        /// The addresses in the node's settings.
-        told: String,
-    },
-}
-
-/// The reason why a cluster could not be founded. A founding can be tried again: no step is done twice.
-#[derive(Debug, thiserror::Error)]
-pub enum BootstrapError {
-    /// This node belongs to a cluster already, and not to the requested one.
-    #[error("the cluster is founded already")]
-    Founded(Identity),
-    /// The list of peers or the chunk size cannot be used.
-    #[error("{0}")]
-    Invalid(String),
-    /// A peer could not be reached or refused.
-    #[error("the node at {address} {why}")]
-    Peer {
-        /// The peer's address.
-        address: String,
-        /// The reason, as a predicate of the peer.
-        why: String,
-    },
-    /// This node cannot go on.
-    #[error("{0}")]
-    Stopped(String),
-}
-
-/// The reason why a request that needs the leader or a majority was not done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// Refused before anything was proposed: this node does not lead in that term.
-    #[error("this node does not lead")]
-    NotLeader,
-    /// Refused before anything was proposed: this node leads, but has not heard from a majority for a
-    /// while, or its disk is behind. A little later the same request may be taken.
-    #[error("the leader has not heard from a majority for a while, or its disk is behind")]
-    NotNow,
-    /// Refused before anything was proposed: there is no room on the disk for anything at all.
-    #[error("there is no room on the disk of the leader")]
-    NoRoom,
-    /// The command was proposed, and after a change of leader its outcome is unknown here: it may be committed.
-    #[error("the leader changed while the append was under way")]
-    Discarded,
-    /// No leader or no majority can be reached now.
-    #[error("no majority can be reached now")]
-    Unavailable,
-    /// The deadline passed.
-    #[error("the deadline passed")]
-    Deadline,
-    /// The node is stopping or has stopped.
-    #[error("the node is stopping")]
-    Stopped,
-}
-
-impl ProposeError {
-    /// Returns true if it is certain that nothing was proposed.
-    pub fn is_refused(self) -> bool {
-        matches!(self, ProposeError::NotLeader | ProposeError::NotNow | ProposeError::NoRoom)
-    }
-}
-
 fn refusal(reason: ForwardReason) -> ProposeError {
     match reason {
         ForwardReason::LeaseExpired => ProposeError::NotNow,
         ForwardReason::NotLeader | ForwardReason::LeadershipTransfer => ProposeError::NotLeader,
     }
-}
-
-/// The reason why a scavenge ended early. The chunks that it wrote until then are durable.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ScavengeError {
-    /// Another scavenge is under way.
-    #[error("a scavenge is under way already")]
-    UnderWay,
-    /// The node belongs to no cluster, or is stopping.
-    #[error("the node is not running")]
-    Stopped,
-    /// There is too little room on the disk to write a chunk anew.
-    #[error("there is no room on the disk to write a chunk anew: make some by other means")]
-    NoRoom,
-    /// A fault of the disk: the node cannot go on.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-}
-
-/// The reason why a replica ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// [`Replica::shutdown`] was called.
-    Shutdown,
-    /// The replica cannot go on: a fault of the disk, or Raft's core died. The process must end.
-    Failed(String),
 }
 
 /// The function that is called with the verdicts of a command, in the order of its appends. It runs where

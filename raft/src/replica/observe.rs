@@ -10,8 +10,7 @@ use tokio::sync::watch;
 use crate::adapter::types;
 use crate::disk_space::space::{Found, Room};
 use crate::host::Host;
-use crate::machine::Progress;
-use crate::maintenance::Health;
+use crate::machine::{Health, Progress};
 use crate::replica::running::Running;
 use crate::status::{Member, Refusal, Role, Status};
 

@@ -22,6 +22,7 @@ use crate::adapter::types::{Place, TypeConfig, Vote};
 use crate::checkpoint::log_purge;
 use crate::clocks::{self, Clocks, Judged, Now, exchange};
 use crate::disk_space::space::{Room, Rooms, Space};
+use crate::error::StartError;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::identity::{self, Identity};
@@ -30,11 +31,11 @@ use crate::leadership::{hanging_disk, little_space};
 use crate::log::{ADVICE, LogOptions, RaftLog};
 use crate::machine::{self, Core, Machine, Replayed};
 use crate::maintenance::{self, digests};
+use crate::options::ReplicaOptions;
 use crate::peers::guard::Guard;
 use crate::peers::spread;
 use crate::peers::transfers::Transfers;
 use crate::peers::{Factory, Here, Peers};
-use crate::replica::{ReplicaOptions, StartError};
 use crate::status::{Clock, Status};
 
 /// The number of bytes of the newest entries that the log keeps in memory, for apply and for followers.

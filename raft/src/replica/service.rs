@@ -14,17 +14,17 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::adapter::types;
 use crate::adapter::types::{TypeConfig, Vote};
-use crate::checkpoint::{on_demand, transfer};
+use crate::adapter::{entry, types};
+use crate::checkpoint::{on_demand, receive};
 use crate::disk_space::space::Room;
+use crate::error::ProposeError;
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::leadership::read_index;
 use crate::maintenance::repair;
 use crate::peers::guard::Refused;
 use crate::peers::wire;
-use crate::replica::ProposeError;
 use crate::replica::inner::Inner;
 use crate::replica::running::Running;
 
@@ -112,7 +112,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         // leader begins another stream. While the disk is behind, entries wait.
         let core = running.core.clone();
         let is_taken = move |request: &Appends<H>| {
-            !types::needs_room(&request.entries) || core.space.room() < Room::Full
+            !entry::needs_room(&request.entries) || core.space.room() < Room::Full
         };
         if !is_taken(&first) {
             return Err(wire::no_room());
@@ -211,7 +211,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
             return Err(wire::no_room());
         }
         let (answers, outgoing) = mpsc::channel(2);
-        tokio::spawn(transfer::receive(running, offer, input, answers));
+        tokio::spawn(receive::receive(running, offer, input, answers));
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
 

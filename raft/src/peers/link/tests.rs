@@ -14,8 +14,9 @@ use crate::adapter::types::Place;
 use crate::host::{Listening, TokioHost};
 use crate::identity::Identity;
 use crate::log::{LogOptions, LogWriter, RaftLog, Reach};
+use crate::options::{ReplicaOptions, Timing};
 use crate::peers::Peers;
-use crate::replica::{Replica, ReplicaOptions, Timing};
+use crate::replica::Replica;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The node at which the link begins. Its peer is the only member of its cluster, and does not know the node.
