@@ -22,6 +22,7 @@ mod machine;
 mod maintenance;
 mod options;
 mod peers;
+mod raft;
 mod replica;
 mod status;
 

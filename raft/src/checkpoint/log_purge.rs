@@ -1,15 +1,16 @@
 //! Informs openraft of checkpoints, and purges the log behind them.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use quorate_proto::LogId;
+use tokio::sync::watch;
 
 use crate::adapter::types;
 use crate::host::Host;
-use crate::replica::running::Running;
+use crate::peers::transfers::Transfers;
+use crate::raft::Raft;
 
 /// The time after which openraft is informed again: it ignores a checkpoint while it looks at another.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -18,14 +19,16 @@ const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// ends with a checkpoint that another transfer has to follow.
 const PINNED_CHUNKS: usize = 16;
 
-/// For every new checkpoint: informs openraft, and purges the log. About `kept_bytes` of commands before the newest
-/// checkpoint stay for peers that were away, and so does what a transfer under way needs, up to a bound.
+/// For every new checkpoint: informs openraft, and purges the log. The newest `kept` checkpoints, and the log behind
+/// them, stay for peers that were away, and so does what a transfer under way needs, up to a bound.
 ///
 /// Checkpoints lie one chunk size of commands apart, so bytes are counted in checkpoints.
-pub(crate) async fn purge<H: Host>(running: Arc<Running<H>>, kept_bytes: u64) {
-    let kept = kept_bytes.div_ceil(running.identity.chunk_bytes);
-    let kept = usize::try_from(kept).unwrap_or(usize::MAX);
-    let mut made = running.core.checkpoints();
+pub(crate) async fn purge<H: Host>(
+    raft: Raft<H>,
+    mut made: watch::Receiver<Option<LogId>>,
+    transfers: Transfers,
+    kept: usize,
+) {
     let mut checkpoints = VecDeque::new();
     loop {
         let newest = *made.borrow_and_update();
@@ -33,12 +36,16 @@ pub(crate) async fn purge<H: Host>(running: Arc<Running<H>>, kept_bytes: u64) {
             && checkpoints.back() != Some(&newest)
         {
             checkpoints.push_back(newest);
-            tell(&running, newest).await;
+            tell(&raft, newest).await;
             while checkpoints.len() > kept.saturating_add(PINNED_CHUNKS + 1) {
                 checkpoints.pop_front();
             }
-            if let Some(end) = purged_to(&checkpoints, kept, running.transfers.oldest()) {
-                purge_to(&running, end).await;
+            if let Some(end) = purged_to(&checkpoints, kept, transfers.oldest()) {
+                // An error means that openraft has ended, which others look after.
+                let purging = raft.call(|raft| async move { raft.trigger().purge_log(end).await });
+                let _ended = purging.await;
+                // A stream to a slow follower pins the log in openraft: the stream is ended, so that the purge is done.
+                transfers.raise_floor(end.saturating_add(1));
             }
         }
         if made.changed().await.is_err() {
@@ -48,10 +55,10 @@ pub(crate) async fn purge<H: Host>(running: Arc<Running<H>>, kept_bytes: u64) {
 }
 
 /// Makes openraft take note of the newest checkpoint: it purges no entry for which it knows no snapshot.
-async fn tell<H: Host>(running: &Running<H>, checkpoint: LogId) {
-    let mut metrics = running.raft.metrics();
+async fn tell<H: Host>(raft: &Raft<H>, checkpoint: LogId) {
+    let mut metrics = raft.watch_metrics();
     loop {
-        if running.host.scoped(running.raft.trigger().snapshot()).await.is_err() {
+        if raft.call(|raft| async move { raft.trigger().snapshot().await }).await.is_err() {
             return;
         }
         let noted = async {
@@ -73,13 +80,6 @@ fn purged_to(checkpoints: &VecDeque<LogId>, kept: usize, transfer: Option<u64>) 
     let end = before_the_newest(kept)?;
     let bound = before_the_newest(kept.saturating_add(PINNED_CHUNKS)).unwrap_or_default();
     Some(transfer.map_or(end, |oldest| oldest.max(bound).min(end)))
-}
-
-async fn purge_to<H: Host>(running: &Running<H>, end: u64) {
-    // An error means that the core has ended, which others look after.
-    let _ended = running.host.scoped(running.raft.trigger().purge_log(end)).await;
-    // A stream to a slow follower pins the log in openraft: the stream is ended, so that the purge is done.
-    running.transfers.raise_floor(end.saturating_add(1));
 }
 
 #[cfg(test)]

@@ -3,5 +3,8 @@
 //! It may use Raft, the machine, the peers and the clocks.
 
 pub(crate) mod log_purge;
-pub(crate) mod on_demand;
-pub(crate) mod receive;
+mod on_demand;
+mod receive;
+
+pub(crate) use on_demand::OnDemand;
+pub(crate) use receive::Receiver;

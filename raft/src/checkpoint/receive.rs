@@ -17,29 +17,102 @@ use tonic::{Status, Streaming};
 
 use crate::adapter::membership;
 use crate::adapter::types::{self, Snapshot, SnapshotMeta, Vote};
+use crate::failure::Failure;
 use crate::host::Host;
-use crate::machine::Checkpoint;
+use crate::log::RaftLog;
+use crate::machine::{Checkpoint, Core};
 use crate::peers::{STALLED, wire, within};
-use crate::replica::running::Running;
+use crate::raft::Raft;
 
 /// The interval at which a receiver that is at work sends a sign of life.
 const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(5);
 
-/// Takes a checkpoint whose offer was admitted; the answers go to `answers`.
-pub(crate) async fn receive<H: Host>(
-    running: Arc<Running<H>>,
-    offer: v1::SnapshotOffer,
-    input: Streaming<v1::SnapshotRequest>,
-    answers: mpsc::Sender<Result<v1::SnapshotResponse, Status>>,
-) {
-    let outcome = tokio::select! {
-        outcome = take(&running, offer, input, &answers) => outcome,
-        () = running.core.gate.closing() => Err(stopping()),
-        stopped = show_life(&answers) => match stopped {},
-    };
-    let answer =
-        outcome.map(|vote| v1::SnapshotResponse { answer: Some(Answer::Done(wire::vote(&vote))) });
-    let _the_sender_is_gone = answers.send(answer).await;
+/// Takes over the checkpoints of a leader, one at a time.
+pub(crate) struct Receiver<H: Host> {
+    core: Arc<Core<H>>,
+    raft: Raft<H>,
+    log: RaftLog,
+    failure: Failure,
+    one_at_a_time: tokio::sync::Mutex<()>,
+}
+
+impl<H: Host> Receiver<H> {
+    pub(crate) fn new(
+        core: Arc<Core<H>>,
+        raft: Raft<H>,
+        log: RaftLog,
+        failure: Failure,
+    ) -> Receiver<H> {
+        Receiver { core, raft, log, failure, one_at_a_time: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Takes a checkpoint whose offer was admitted; the answers go to `answers`.
+    pub(crate) async fn receive(
+        self: Arc<Self>,
+        offer: v1::SnapshotOffer,
+        input: Streaming<v1::SnapshotRequest>,
+        answers: mpsc::Sender<Result<v1::SnapshotResponse, Status>>,
+    ) {
+        let outcome = tokio::select! {
+            outcome = self.take(offer, input, &answers) => outcome,
+            () = self.core.gate.closing() => Err(stopping()),
+            stopped = show_life(&answers) => match stopped {},
+        };
+        let answer = outcome
+            .map(|vote| v1::SnapshotResponse { answer: Some(Answer::Done(wire::vote(&vote))) });
+        let _the_sender_is_gone = answers.send(answer).await;
+    }
+
+    async fn take(
+        &self,
+        offer: v1::SnapshotOffer,
+        input: Streaming<v1::SnapshotRequest>,
+        answers: &mpsc::Sender<Result<v1::SnapshotResponse, Status>>,
+    ) -> Result<Vote, Status> {
+        let vote = wire::from_vote(offer.vote)?;
+        let last = wire::from_raft_log_id(offer.last.ok_or_else(|| wire::malformed("log id"))?);
+        let last_membership = membership::decode_stored(&offer.membership)
+            .map_err(|why| Status::invalid_argument(why.to_string()))?;
+        let mine = self.raft.vote();
+        if mine.leader_id.term > vote.leader_id.term {
+            return Ok(mine);
+        }
+        let _one_at_a_time = self.one_at_a_time.lock().await;
+        if self.has_all(vote, types::ours(last)).await {
+            return Ok(vote);
+        }
+        let mut incoming = Incoming { core: &self.core, failure: &self.failure, install: None };
+        incoming.begin(offer.manifest).await?;
+        tracing::info!("taking over the checkpoint at {}", types::ours(last));
+        let chunks = incoming.missing();
+        let missing =
+            v1::SnapshotResponse { answer: Some(Answer::Missing(v1::SnapshotMissing { chunks })) };
+        answers.send(Ok(missing)).await.map_err(|_| Status::cancelled("the sender is gone"))?;
+        let installed = incoming.take_parts(input).await?;
+        // The log may have come so far during the transfer.
+        if self.has_all(vote, types::ours(last)).await {
+            return Ok(vote);
+        }
+        let meta = SnapshotMeta { last_log_id: Some(last), last_membership };
+        let snapshot = Snapshot { meta, snapshot: Checkpoint::Installed(installed) };
+        let installed = self.raft.call(|raft| raft.install_full_snapshot(vote, snapshot)).await;
+        let response = installed.map_err(|fatal| Status::internal(fatal.to_string()))?;
+        Ok(response.vote)
+    }
+
+    /// Returns true if this node holds everything that the checkpoint at `last` holds, applied or durable in its log,
+    /// and follows the leader that sends it. A leader that lost the acknowledgements sends a checkpoint all the same;
+    /// openraft would install it, and then take what the log holds behind `last` for not written.
+    async fn has_all(&self, vote: Vote, last: LogId) -> bool {
+        let holds_all = || {
+            let applied = self.core.progress().borrow().applied;
+            holds(self.log.state().purged, applied, self.log.log_id(last.index.0), last)
+        };
+        if self.raft.vote() != vote || !holds_all() {
+            return false;
+        }
+        self.log.wait_flushed(last.index.0).await.is_ok() && holds_all()
+    }
 }
 
 /// Sends the sender a sign of life every few seconds: to check the chunks that are already here takes time.
@@ -50,58 +123,6 @@ async fn show_life(answers: &mpsc::Sender<Result<v1::SnapshotResponse, Status>>)
         // A sign that waits to be sent is enough; and the next part shows if the sender is gone.
         let _ = answers.try_send(Ok(v1::SnapshotResponse { answer }));
     }
-}
-
-async fn take<H: Host>(
-    running: &Arc<Running<H>>,
-    offer: v1::SnapshotOffer,
-    input: Streaming<v1::SnapshotRequest>,
-    answers: &mpsc::Sender<Result<v1::SnapshotResponse, Status>>,
-) -> Result<Vote, Status> {
-    let vote = wire::from_vote(offer.vote)?;
-    let last = wire::from_raft_log_id(offer.last.ok_or_else(|| wire::malformed("log id"))?);
-    let last_membership = membership::decode_stored(&offer.membership)
-        .map_err(|why| Status::invalid_argument(why.to_string()))?;
-    let mine = running.vote();
-    if mine.leader_id.term > vote.leader_id.term {
-        return Ok(mine);
-    }
-    let _one_at_a_time = running.installing.lock().await;
-    if has_all(running, vote, types::ours(last)).await {
-        return Ok(vote);
-    }
-    let mut incoming = Incoming { running, install: None };
-    incoming.begin(offer.manifest).await?;
-    tracing::info!("taking over the checkpoint at {}", types::ours(last));
-    let chunks = incoming.missing();
-    let missing =
-        v1::SnapshotResponse { answer: Some(Answer::Missing(v1::SnapshotMissing { chunks })) };
-    answers.send(Ok(missing)).await.map_err(|_| Status::cancelled("the sender is gone"))?;
-    let installed = incoming.take_parts(input).await?;
-    // The log may have come so far during the transfer.
-    if has_all(running, vote, types::ours(last)).await {
-        return Ok(vote);
-    }
-    let meta = SnapshotMeta { last_log_id: Some(last), last_membership };
-    let snapshot = Snapshot { meta, snapshot: Checkpoint::Installed(installed) };
-    let installed = running.host.scoped(running.raft.install_full_snapshot(vote, snapshot)).await;
-    let response = installed.map_err(|fatal| Status::internal(fatal.to_string()))?;
-    Ok(response.vote)
-}
-
-/// Returns true if this node holds everything that the checkpoint at `last` holds, applied or durable in its log, and
-/// follows the leader that sends it. A leader that lost the acknowledgements sends a checkpoint all the same; openraft
-/// would install it, and then take what the log holds behind `last` for not written.
-async fn has_all<H: Host>(running: &Running<H>, vote: Vote, last: LogId) -> bool {
-    let log = &running.log;
-    let holds_all = || {
-        let applied = running.core.progress().borrow().applied;
-        holds(log.state().purged, applied, log.log_id(last.index.0), last)
-    };
-    if running.vote() != vote || !holds_all() {
-        return false;
-    }
-    log.wait_flushed(last.index.0).await.is_ok() && holds_all()
 }
 
 /// Returns true if a log holds everything up to `last` that is not applied: it has no holes, so it holds everything
@@ -118,15 +139,16 @@ fn holds(
 
 /// The receiving end of a transfer.
 struct Incoming<'a, H: Host> {
-    running: &'a Arc<Running<H>>,
+    core: &'a Arc<Core<H>>,
+    failure: &'a Failure,
     /// Present between two parts.
     install: Option<Install>,
 }
 
 impl<H: Host> Incoming<'_, H> {
     async fn begin(&mut self, manifest: Bytes) -> Result<(), Status> {
-        let core = self.running.core.clone();
-        let begun = self.running.core.work(move || core.begin_install(manifest)).await;
+        let core = self.core.clone();
+        let begun = self.core.work(move || core.begin_install(manifest)).await;
         self.install = Some(self.check(begun.ok_or_else(stopping)?)?);
         Ok(())
     }
@@ -148,7 +170,7 @@ impl<H: Host> Incoming<'_, H> {
                 }
                 Some(Part::End(_)) => {
                     let install = self.install.take().ok_or_else(ended)?;
-                    let installed = self.running.core.work(move || install.finish()).await;
+                    let installed = self.core.work(move || install.finish()).await;
                     return self.check(installed.ok_or_else(stopping)?);
                 }
                 Some(Part::Offer(_)) | None => return Err(wire::malformed("part")),
@@ -162,13 +184,12 @@ impl<H: Host> Incoming<'_, H> {
         work: impl FnOnce(&mut Install) -> Result<(), Fault> + Send + 'static,
     ) -> Result<(), Status> {
         let mut install = self.install.take().ok_or_else(ended)?;
-        let (core, path) = (self.running.core.clone(), self.running.directory.clone());
-        let run = self.running.core.work(move || {
-            let vfs = core.host().vfs();
-            let outcome = match vfs.free_bytes(&path) {
-                Ok(free) if !core.space.is_enough_to_install(free) => None,
-                Ok(_) => Some(work(&mut install)),
-                Err(error) => Some(Err(Fault::io("measure", &path)(error))),
+        let space = self.core.space.clone();
+        let run = self.core.work(move || {
+            let outcome = match space.is_enough_to_install() {
+                Ok(true) => Some(work(&mut install)),
+                Ok(false) => None,
+                Err(fault) => Some(Err(fault)),
             };
             (outcome, install)
         });
@@ -182,7 +203,7 @@ impl<H: Host> Incoming<'_, H> {
     fn check<T>(&self, outcome: Result<T, Fault>) -> Result<T, Status> {
         outcome.map_err(|fault| {
             if let Fault::Io { .. } = fault {
-                self.running.failure.report(&fault);
+                self.failure.report(&fault);
             } else {
                 tracing::warn!("a checkpoint was not taken over: {fault}");
             }

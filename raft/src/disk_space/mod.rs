@@ -2,4 +2,8 @@
 //!
 //! It uses no other room; the rooms that write to the disk ask it first.
 
-pub(crate) mod space;
+mod peers;
+mod space;
+
+pub(crate) use peers::Rooms;
+pub(crate) use space::{Found, Room, Space};

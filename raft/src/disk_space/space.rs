@@ -16,15 +16,13 @@
 //! All these limits end by themselves when there is space. The node must not run into an error of the disk instead:
 //! nobody knows what is on the disk after an error, so it stops the node.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use quorate_store::Fault;
+use quorate_store::vfs::Vfs;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-/// The time for which a peer's report of its room counts; a leader hears it with every heartbeat.
-const HEARD_FOR: Duration = Duration::from_secs(2);
 /// The number of chunk sizes in the smallest reserve: one to be scavenged, one to be sealed, and as much again
 /// for what is on its way when the reserve is reached.
 const RESERVE_CHUNKS: u64 = 4;
@@ -44,6 +42,8 @@ pub(crate) enum Room {
 /// The room on this node's disk, as it was measured last.
 #[derive(Debug)]
 pub(crate) struct Space {
+    vfs: Arc<dyn Vfs>,
+    directory: PathBuf,
     reserve: u64,
     found: watch::Sender<Found>,
 }
@@ -56,12 +56,23 @@ pub(crate) struct Found {
 }
 
 impl Space {
-    /// `reserve` is the configured number of bytes; `free` is the number of bytes as measured just now.
-    pub(crate) fn new(reserve: Option<u64>, chunk_bytes: u64, free: u64) -> Space {
+    /// Measures the disk of a node's folder; `reserve` is the configured number of bytes.
+    pub(crate) fn new(
+        vfs: Arc<dyn Vfs>,
+        directory: PathBuf,
+        reserve: Option<u64>,
+        chunk_bytes: u64,
+    ) -> Result<Space, Fault> {
         let least = chunk_bytes.saturating_mul(RESERVE_CHUNKS);
         let reserve = reserve.map_or(least, |reserve| reserve.max(least));
-        let found = Found { free, room: judge(Room::Plenty, reserve, free) };
-        Space { reserve, found: watch::Sender::new(found) }
+        let space = Space { vfs, directory, reserve, found: watch::Sender::default() };
+        space.note(space.measure()?);
+        Ok(space)
+    }
+
+    /// Returns the number of free bytes, as of now. It blocks.
+    pub(crate) fn measure(&self) -> Result<u64, Fault> {
+        self.vfs.free_bytes(&self.directory).map_err(Fault::io("measure", &self.directory))
     }
 
     pub(crate) fn reserve(&self) -> u64 {
@@ -96,14 +107,14 @@ impl Space {
         let _room = found.wait_for(|found| found.room != Room::Full).await;
     }
 
-    /// Returns true if a chunk may be written anew: that frees space, so it may use the reserve.
-    pub(crate) fn is_enough_to_scavenge(&self, free: u64) -> bool {
-        free >= self.reserve / 4
+    /// Returns true if a chunk may be written anew: that frees space, so it may use the reserve. It blocks.
+    pub(crate) fn is_enough_to_scavenge(&self) -> Result<bool, Fault> {
+        Ok(self.measure()? >= self.reserve / 4)
     }
 
-    /// Returns true if parts of another node's checkpoint may be written.
-    pub(crate) fn is_enough_to_install(&self, free: u64) -> bool {
-        free >= self.reserve / 2
+    /// Returns true if parts of another node's checkpoint may be written. It blocks.
+    pub(crate) fn is_enough_to_install(&self) -> Result<bool, Fault> {
+        Ok(self.measure()? >= self.reserve / 2)
     }
 }
 
@@ -122,33 +133,19 @@ fn judge(before: Room, reserve: u64, free: u64) -> Room {
     }
 }
 
-/// The rooms that the peers of a leader reported.
-#[derive(Debug, Default)]
-pub(crate) struct Rooms(Mutex<BTreeMap<u64, (Room, Instant)>>);
-
-impl Rooms {
-    /// Notes the room that a peer reported just now.
-    pub(crate) fn note(&self, node: u64, room: Room) {
-        // An entry is only ever replaced whole.
-        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        rooms.insert(node, (room, Instant::now()));
-    }
-
-    /// Returns the room that a peer reported of late.
-    pub(crate) fn of(&self, node: u64, now: Instant) -> Option<Room> {
-        let rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (room, heard) = rooms.get(&node)?;
-        (now.saturating_duration_since(*heard) < HEARD_FOR).then_some(*room)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use quorate_store::vfs::MemVfs;
+
     use super::*;
+
+    fn space(reserve: Option<u64>) -> Space {
+        Space::new(Arc::new(MemVfs::new()), "/".into(), reserve, 100).expect("measured")
+    }
 
     #[test]
     fn a_level_is_left_only_well_above_where_it_is_entered() {
-        let space = Space::new(Some(1000), 100, 5000);
+        let space = space(Some(1000));
         let rooms = [1000, 999, 1249, 500, 499, 624, 625, 1249, 1250].map(|free| {
             space.note(free);
             space.room()
@@ -159,17 +156,8 @@ mod tests {
 
     #[test]
     fn a_reserve_is_at_least_four_chunk_sizes() {
-        assert_eq!(Space::new(Some(1), 100, 0).reserve(), 400);
-        assert_eq!(Space::new(None, 100, 0).reserve(), 400);
-        assert_eq!(Space::new(Some(1000), 100, 0).reserve(), 1000);
-    }
-
-    #[test]
-    fn what_a_peer_said_is_forgotten_after_a_while() {
-        let rooms = Rooms::default();
-        rooms.note(2, Room::Full);
-        let now = Instant::now();
-        assert_eq!((rooms.of(2, now), rooms.of(3, now)), (Some(Room::Full), None));
-        assert_eq!(rooms.of(2, now + HEARD_FOR), None);
+        assert_eq!(space(Some(1)).reserve(), 400);
+        assert_eq!(space(None).reserve(), 400);
+        assert_eq!(space(Some(1000)).reserve(), 1000);
     }
 }

@@ -1,14 +1,14 @@
 //! Looks after a disk that hangs: heartbeats do not use the disk, so a leader would go on leading although it
 //! acknowledges nothing itself. Such a leader hands over, and a node whose disk hangs for much longer stops.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::little_space::{self, HAND_OVER_EVERY};
+use super::handover::Handover;
+use crate::failure::Failure;
 use crate::host::Host;
-use crate::replica::running::Running;
+use crate::log::RaftLog;
 
 /// The interval at which the log is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -46,23 +46,17 @@ impl Waiting {
 }
 
 /// Looks at the log until the node ends. Nothing here waits for the disk.
-pub(crate) async fn watch<H: Host>(running: Arc<Running<H>>) {
+pub(crate) async fn watch<H: Host>(log: RaftLog, mut handover: Handover<H>, failure: Failure) {
     let mut waiting = Waiting::default();
-    let mut handed_over: Option<Instant> = None;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        match waiting.look(running.log.awaited_batch(), Instant::now()) {
+        match waiting.look(log.awaited_batch(), Instant::now()) {
             Demand::Nothing => {}
-            Demand::HandOver => {
-                let is_time = handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_EVERY);
-                if is_time && little_space::hand_over(&running, "a disk that hangs").await {
-                    handed_over = Some(Instant::now());
-                }
-            }
+            Demand::HandOver => handover.ask_one_with_room("a disk that hangs").await,
             Demand::Stop => {
                 let seconds = STOPS_AFTER.as_secs();
                 let why = format!("the disk hangs: it wrote nothing of the log for {seconds} s");
-                return running.failure.report(why);
+                return failure.report(why);
             }
         }
     }

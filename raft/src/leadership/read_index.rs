@@ -1,7 +1,8 @@
 //! Read indexes: all waiting readers share a round, one round is under way at a time, and a reader joins the
 //! next round that was not sent yet.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::ReadPolicy;
 use openraft::errors::{LinearizableReadError, RaftError};
@@ -11,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::ProposeError;
 use crate::host::Host;
-use crate::peers::wire;
-use crate::replica::running::Running;
+use crate::peers::{Peers, wire};
+use crate::raft::Raft;
 
 type Waiter = oneshot::Sender<Result<LogIndex, ProposeError>>;
 
@@ -40,15 +41,14 @@ impl Reads {
 }
 
 impl ReadQueue {
-    /// Runs rounds until no reader can join any more or the node is gone.
-    pub(crate) async fn run<H: Host>(mut self, running: Weak<Running<H>>) {
+    /// Runs rounds until no reader can join any more.
+    pub(crate) async fn run<H: Host>(mut self, raft: Raft<H>, peers: Arc<Peers<H>>) {
         while let Some(first) = self.0.recv().await {
-            let Some(running) = running.upgrade() else { return };
             let mut waiters = vec![first];
             while let Ok(next) = self.0.try_recv() {
                 waiters.push(next);
             }
-            let answer = round(&running).await;
+            let answer = round(&raft, &peers).await;
             for waiter in waiters {
                 let _gave_up = waiter.send(answer);
             }
@@ -57,14 +57,13 @@ impl ReadQueue {
 }
 
 /// Runs one round, against the leader wherever it is.
-async fn round<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, ProposeError> {
-    let me = running.identity.node;
-    let leader = running.leader().ok_or(ProposeError::Unavailable)?;
-    if leader.0 == me {
-        return as_leader(running).await;
+async fn round<H: Host>(raft: &Raft<H>, peers: &Peers<H>) -> Result<LogIndex, ProposeError> {
+    let (leader, place) = raft.leader().ok_or(ProposeError::Unavailable)?;
+    if leader == raft.node() {
+        return as_leader(raft, peers.deadline()).await;
     }
-    let link = running.peers.link(leader.0, &leader.1);
-    let answer = link.unary(running.deadline, |origin, mut client| async move {
+    let link = peers.link(leader, &place);
+    let answer = link.unary(peers.deadline(), |origin, mut client| async move {
         client.read_index(v1::ReadIndexRequest { origin: Some(wire::origin(&origin)) }).await
     });
     match answer.await {
@@ -75,10 +74,11 @@ async fn round<H: Host>(running: &Arc<Running<H>>) -> Result<LogIndex, ProposeEr
 
 /// Runs a round on the leader: it asks a majority whether it still leads.
 pub(crate) async fn as_leader<H: Host>(
-    running: &Arc<Running<H>>,
+    raft: &Raft<H>,
+    deadline: Duration,
 ) -> Result<LogIndex, ProposeError> {
-    let asked = running.host.scoped(running.raft.get_read_linearizer(ReadPolicy::ReadIndex));
-    match tokio::time::timeout(running.deadline, asked).await {
+    let asked = raft.call(|raft| raft.get_read_linearizer(ReadPolicy::ReadIndex));
+    match tokio::time::timeout(deadline, asked).await {
         Ok(Ok(linearizer)) => Ok(LogIndex(linearizer.read_log_id().index())),
         Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_)))) => {
             Err(ProposeError::NotLeader)

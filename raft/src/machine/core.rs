@@ -16,7 +16,7 @@ use super::replay::Replayed;
 use crate::adapter::entry::{self, stored};
 use crate::adapter::storage::completion;
 use crate::adapter::types::{self, Entry, Snapshot, SnapshotMeta};
-use crate::disk_space::space::{Room, Space};
+use crate::disk_space::{Room, Space};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::log::RaftLog;
@@ -83,7 +83,7 @@ pub(crate) struct Core<H> {
     progress: watch::Sender<Progress>,
     checkpointed: watch::Sender<Option<LogId>>,
     sealing: watch::Sender<bool>,
-    pub(crate) space: Space,
+    pub(crate) space: Arc<Space>,
     pub(crate) gate: Gate,
     pub(crate) health: watch::Sender<Health>,
     digests: Mutex<Digests>,
@@ -109,7 +109,7 @@ impl<H: Host> Core<H> {
             checkpointed: watch::Sender::new(store.checkpointed()),
             store: Mutex::new(store),
             sealing: watch::Sender::new(false),
-            space,
+            space: Arc::new(space),
             gate: Gate::new(),
             health: watch::Sender::default(),
             digests: Mutex::default(),

@@ -3,7 +3,7 @@
 use quorate_store::{Fault, Store};
 
 use crate::adapter::entry;
-use crate::disk_space::space::{Room, Space};
+use crate::disk_space::{Room, Space};
 use crate::log::RaftLog;
 
 /// Most bytes of entries that are read at once when the log is replayed.

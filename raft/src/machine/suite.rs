@@ -19,7 +19,7 @@ use crate::adapter::storage::Storage;
 use crate::adapter::types::{
     Entry, Payload, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, log_id,
 };
-use crate::disk_space::space::Space;
+use crate::disk_space::Space;
 use crate::failure::Failure;
 use crate::host::{Host, TokioHost};
 use crate::log::{LogOptions, RaftLog, Reach};
@@ -115,7 +115,7 @@ impl StoreBuilder<TypeConfig<Runtime>, Storage<TokioHost>, Gapless, TempDir> for
             filter_bytes: 1 << 20,
         };
         let store = Store::open(host.vfs(), folder.path(), options).expect("an empty store");
-        let space = Space::new(None, 1, u64::MAX);
+        let space = Space::new(host.vfs(), folder.path().to_owned(), None, 1).expect("measured");
         let failure = Failure::new();
         let replayed = Replayed { store, waits_for_repairs: false };
         let core =

@@ -11,14 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use openraft::async_runtime::watch::WatchReceiver;
 use quorate_proto::wire::peer::v1;
 
-use crate::adapter::types::Place;
+use crate::failure::Failure;
 use crate::host::Host;
-use crate::machine::Progress;
-use crate::peers::wire;
-use crate::replica::running::Running;
+use crate::machine::{Core, Progress};
+use crate::peers::{Peers, wire};
+use crate::raft::Raft;
 
 /// The time after which the others are asked for an entry's digest, so that they have applied the entry, too.
 const ASK_AFTER: Duration = Duration::from_secs(1);
@@ -60,96 +59,98 @@ fn judge(
     }
 }
 
-/// Compares digests, once a second while anything is applied, until the node ends.
-pub(crate) async fn compare<H: Host>(running: Arc<Running<H>>) {
-    let mut progress = running.core.progress();
-    let mut compared = None;
-    let mut shown = Finding::Alike;
-    loop {
-        let is_new = |progress: &Progress| progress.applied.map(|id| id.index.0) > compared;
-        // While the replicas are undecided, the others are asked again even if nothing new was applied.
-        if shown != Finding::Undecided && progress.wait_for(is_new).await.is_err() {
-            return;
-        }
-        let Some((index, digest)) = running.core.digests().newest() else { return };
-        tokio::time::sleep(ASK_AFTER).await;
-        let mut finding = ask(&running, index, digest).await;
-        // If the nodes that contradicted are silent now, that settles nothing.
-        if finding == Finding::Unopposed && shown == Finding::Undecided {
-            finding = Finding::Undecided;
-        }
-        show(&running, index, &shown, &finding);
-        if finding == Finding::OddOneHere {
-            return;
-        }
-        compared = Some(index);
-        shown = finding;
-    }
+/// The comparison of this node's digests with those of the others.
+pub(crate) struct Comparison<H: Host> {
+    pub(crate) core: Arc<Core<H>>,
+    pub(crate) raft: Raft<H>,
+    pub(crate) peers: Arc<Peers<H>>,
+    pub(crate) failure: Failure,
 }
 
-/// Asks all other nodes for the digest at an index.
-async fn ask<H: Host>(running: &Arc<Running<H>>, index: u64, own: u128) -> Finding {
-    let (voters, others) = {
-        let metrics = running.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
-        let nodes = metrics.membership_config.nodes();
-        let others = nodes.filter(|(node, _)| **node != running.identity.node);
-        let others: Vec<(u64, Place)> =
-            others.map(|(node, place)| (*node, place.clone())).collect();
-        (voters, others)
-    };
-    let answers = others.iter().map(|(node, place)| async {
-        let link = running.peers.link(*node, place);
-        let answer = link.unary(running.deadline, |origin, mut client| async move {
-            let origin = Some(wire::origin(&origin));
-            client.digest(v1::DigestRequest { origin, index }).await
+impl<H: Host> Comparison<H> {
+    /// Compares digests, once a second while anything is applied, until the node ends.
+    pub(crate) async fn run(self) {
+        let mut progress = self.core.progress();
+        let mut compared = None;
+        let mut shown = Finding::Alike;
+        loop {
+            let is_new = |progress: &Progress| progress.applied.map(|id| id.index.0) > compared;
+            // While the replicas are undecided, the others are asked again even if nothing new was applied.
+            if shown != Finding::Undecided && progress.wait_for(is_new).await.is_err() {
+                return;
+            }
+            let Some((index, digest)) = self.core.digests().newest() else { return };
+            tokio::time::sleep(ASK_AFTER).await;
+            let mut finding = self.ask(index, digest).await;
+            // If the nodes that contradicted are silent now, that settles nothing.
+            if finding == Finding::Unopposed && shown == Finding::Undecided {
+                finding = Finding::Undecided;
+            }
+            self.show(index, &shown, &finding);
+            if finding == Finding::OddOneHere {
+                return;
+            }
+            compared = Some(index);
+            shown = finding;
+        }
+    }
+
+    /// Asks all other nodes for the digest at an index.
+    async fn ask(&self, index: u64, own: u128) -> Finding {
+        let voters: Vec<u64> = self.raft.membership().voter_ids().collect();
+        let others = self.raft.others();
+        let answers = others.iter().map(|(node, place)| async {
+            let link = self.peers.link(*node, place);
+            let answer = link.unary(self.peers.deadline(), |origin, mut client| async move {
+                let origin = Some(wire::origin(&origin));
+                client.digest(v1::DigestRequest { origin, index }).await
+            });
+            let digest = wire::from_digest(&answer.await.ok()?.digest)?;
+            Some((*node, (digest, voters.contains(node))))
         });
-        let digest = wire::from_digest(&answer.await.ok()?.digest)?;
-        Some((*node, (digest, voters.contains(node))))
-    });
-    let answers = join_all(answers).await.into_iter().flatten().collect();
-    judge((own, voters.contains(&running.identity.node)), &answers, voters.len())
-}
-
-/// Logs a new finding and shows a disagreement in the status; ends the node if a majority contradicts it.
-fn show<H: Host>(running: &Running<H>, index: u64, before: &Finding, finding: &Finding) {
-    let mut disagreement = None;
-    match finding {
-        Finding::Alike | Finding::Unopposed => {}
-        Finding::OddOnes(nodes) if before != finding => {
-            let mut list = String::new();
-            for node in nodes {
-                let comma = if list.is_empty() { "" } else { ", " };
-                let _infallible = write!(list, "{comma}{node}");
-            }
-            tracing::error!(
-                "at log index {index} the same entries came to something else on node {list} than on a \
-                 majority; it will stop by itself, and must not start with its folder again"
-            );
-        }
-        Finding::OddOnes(_) => {}
-        Finding::OddOneHere => running.failure.report(format!(
-            "at log index {index} the same entries came to something else on this node than on a majority of \
-             the cluster: what it holds is wrong. Set its folder aside for whoever looks into it, \
-             check its memory and its disk, and leave it stopped: no command can add a new node in its place yet"
-        )),
-        Finding::Undecided => {
-            let why = format!(
-                "at log index {index} the same entries came to something else on different nodes, and no \
-                 majority agrees: nobody knows what is right; stop writing, and compare backups"
-            );
-            if before != finding {
-                tracing::error!("{why}");
-            }
-            disagreement = Some(why);
-        }
+        let answers = join_all(answers).await.into_iter().flatten().collect();
+        judge((own, voters.contains(&self.raft.node())), &answers, voters.len())
     }
-    running.core.health.send_if_modified(|health| {
-        let changed = health.disagreement != disagreement;
-        health.disagreement = disagreement;
-        changed
-    });
+
+    /// Logs a new finding and shows a disagreement in the status; ends the node if a majority contradicts it.
+    fn show(&self, index: u64, before: &Finding, finding: &Finding) {
+        let mut disagreement = None;
+        match finding {
+            Finding::Alike | Finding::Unopposed => {}
+            Finding::OddOnes(nodes) if before != finding => {
+                let mut list = String::new();
+                for node in nodes {
+                    let comma = if list.is_empty() { "" } else { ", " };
+                    let _infallible = write!(list, "{comma}{node}");
+                }
+                tracing::error!(
+                    "at log index {index} the same entries came to something else on node {list} than on a \
+                     majority; it will stop by itself, and must not start with its folder again"
+                );
+            }
+            Finding::OddOnes(_) => {}
+            Finding::OddOneHere => self.failure.report(format!(
+                "at log index {index} the same entries came to something else on this node than on a majority of \
+                 the cluster: what it holds is wrong. Set its folder aside for whoever looks into it, \
+                 check its memory and its disk, and leave it stopped: no command can add a new node in its place yet"
+            )),
+            Finding::Undecided => {
+                let why = format!(
+                    "at log index {index} the same entries came to something else on different nodes, and no \
+                     majority agrees: nobody knows what is right; stop writing, and compare backups"
+                );
+                if before != finding {
+                    tracing::error!("{why}");
+                }
+                disagreement = Some(why);
+            }
+        }
+        self.core.health.send_if_modified(|health| {
+            let changed = health.disagreement != disagreement;
+            health.disagreement = disagreement;
+            changed
+        });
+    }
 }
 
 #[cfg(test)]

@@ -11,16 +11,14 @@ use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use quorate_proto::limits::PEER_MESSAGE_BYTES_MAX;
 use quorate_proto::wire::peer::v1;
 use quorate_proto::wire::peer::v1::raft_client::RaftClient;
-use quorate_store::Fault;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
-use super::links::{Here, Known};
 use super::unanswered::{Asked, Unanswered};
 use super::wire;
 use crate::adapter::types::{self, TypeConfig, Vote};
-use crate::disk_space::space::{Room, Rooms};
+use crate::disk_space::{Room, Rooms};
 use crate::host::Host;
 use crate::peers::guard::{Guard, Origin};
 use crate::peers::transfers::{Transfer, Transfers};
@@ -45,35 +43,39 @@ const REACHED: u8 = 1;
 const LOST: u8 = 2;
 const FULL: u8 = 3;
 
+/// This node, at which its links begin, and the state that it keeps of all its peers. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Here<H> {
+    pub(crate) host: H,
+    /// The peers that are let in.
+    pub(crate) guard: Arc<Guard>,
+    /// The peers that get a checkpoint.
+    pub(crate) transfers: Transfers,
+    /// The room that the peers have.
+    pub(crate) rooms: Arc<Rooms>,
+    /// The deadline of urgent requests: greeting, opening a stream, asking for a read index.
+    pub(crate) deadline: Duration,
+}
+
 /// The link from this node to one peer.
 ///
 /// Invariants:
 /// - nothing but a greeting is sent before the peer was let in;
 /// - a change of the peer's state is logged once.
 #[derive(Debug)]
-pub(crate) struct Link<H: Host> {
+pub(crate) struct Link<H> {
     here: Here<H>,
     node: u64,
     address: String,
     replication: Option<PeerClient>,
     control: Option<PeerClient>,
     snapshot: Option<PeerClient>,
-    guard: Arc<Guard>,
-    transfers: Transfers,
-    rooms: Arc<Rooms>,
-    deadline: Duration,
     greeting: tokio::sync::Mutex<()>,
     state: AtomicU8,
 }
 
 impl<H: Host> Link<H> {
-    pub(super) fn new(
-        here: &Here<H>,
-        node: u64,
-        address: &str,
-        (guard, transfers, rooms): Known,
-        deadline: Duration,
-    ) -> Link<H> {
+    pub(super) fn new(here: &Here<H>, node: u64, address: &str) -> Link<H> {
         let client = || client(&here.host, address).ok();
         Link {
             here: here.clone(),
@@ -82,10 +84,6 @@ impl<H: Host> Link<H> {
             replication: client(),
             control: client(),
             snapshot: client(),
-            guard,
-            transfers,
-            rooms,
-            deadline,
             greeting: tokio::sync::Mutex::new(()),
             state: AtomicU8::new(NOT_TRIED),
         }
@@ -93,13 +91,6 @@ impl<H: Host> Link<H> {
 
     pub(crate) fn host(&self) -> &H {
         &self.here.host
-    }
-
-    /// Notes that a chunk of this node is damaged, if the fault is about a chunk.
-    pub(crate) fn note_damage(&self, fault: &Fault) {
-        if let Some(core) = self.here.core.upgrade() {
-            core.note_damage(fault);
-        }
     }
 
     pub(crate) fn node(&self) -> u64 {
@@ -111,11 +102,11 @@ impl<H: Host> Link<H> {
     }
 
     pub(crate) fn guard(&self) -> &Guard {
-        &self.guard
+        &self.here.guard
     }
 
     pub(crate) fn begin_transfer(&self, index: u64) -> Transfer {
-        self.transfers.begin(index)
+        self.here.transfers.begin(index)
     }
 
     /// Returns the client of a connection.
@@ -132,39 +123,39 @@ impl<H: Host> Link<H> {
 
     /// Returns the origin of requests to the peer; greets the peer first if need be.
     pub(crate) async fn origin(&self) -> Result<Origin, Status> {
-        if let Some(origin) = self.guard.origin(self.node) {
+        if let Some(origin) = self.here.guard.origin(self.node) {
             return Ok(origin);
         }
         let _one_at_a_time = self.greeting.lock().await;
-        if let Some(origin) = self.guard.origin(self.node) {
+        if let Some(origin) = self.here.guard.origin(self.node) {
             return Ok(origin);
         }
         self.greet().await?;
-        let origin = self.guard.origin(self.node);
+        let origin = self.here.guard.origin(self.node);
         origin.ok_or_else(|| Status::unavailable("the peer was not let in"))
     }
 
     async fn greet(&self) -> Result<(), Status> {
-        let me = self.guard.identity();
+        let me = self.here.guard.identity();
         let request = v1::GreetRequest {
             cluster: me.cluster.to_vec().into(),
             log: me.log,
             from: me.node,
             to: self.node,
-            shown: Some(wire::shown(&self.guard.shown())),
+            shown: Some(wire::shown(&self.here.guard.shown())),
         };
         let mut client = self.client(Connection::Control)?;
-        let response = match within(self.deadline, client.greet(request)).await {
+        let response = match within(self.here.deadline, client.greet(request)).await {
             Ok(response) => response.into_inner(),
             Err(status) => {
                 if status.code() == Code::PermissionDenied {
-                    self.guard.refused_by(self.node, status.message());
+                    self.here.guard.refused_by(self.node, status.message());
                 }
                 return Err(status);
             }
         };
         let shown = wire::from_shown(response.shown)?;
-        self.guard.judge(self.node, &shown).map_err(Status::permission_denied)
+        self.here.guard.judge(self.node, &shown).map_err(Status::permission_denied)
     }
 
     /// Sends one request and returns its answer, on the connection for urgent messages. A peer that was restarted
@@ -203,7 +194,7 @@ impl<H: Host> Link<H> {
         first: AppendEntriesRequest<TypeConfig<R>>,
         rest: impl Stream<Item = AppendEntriesRequest<TypeConfig<R>>> + Send + Unpin + 'static,
     ) -> Result<Answers<R>, Status> {
-        let origin = match within(self.deadline, self.origin()).await {
+        let origin = match within(self.here.deadline, self.origin()).await {
             Ok(origin) => origin,
             Err(status) => return self.note(None, Err(status)),
         };
@@ -211,13 +202,13 @@ impl<H: Host> Link<H> {
         first.origin = Some(wire::origin(&origin));
         let (unanswered, requests) = Unanswered::new((end, first), rest.map(asked));
         let unanswered = match connection {
-            Connection::Replication => unanswered.above(self.transfers.floor()),
+            Connection::Replication => unanswered.above(self.here.transfers.floor()),
             Connection::Control | Connection::Snapshot => unanswered,
         };
         let mut client = self.client(connection)?;
-        let opened = within(self.deadline, client.append(requests)).await;
+        let opened = within(self.here.deadline, client.append(requests)).await;
         let answers = self.note(Some(&origin), opened)?.into_inner();
-        let (rooms, node) = (self.rooms.clone(), self.node);
+        let (rooms, node) = (self.here.rooms.clone(), self.node);
         let answers = answers.map(move |answer| {
             let (result, room) = wire::from_append_response(answer?)?;
             rooms.note(node, room);
@@ -228,7 +219,7 @@ impl<H: Host> Link<H> {
 
     /// Returns true if the peer reported of late that it takes no entries.
     pub(super) fn is_full(&self) -> bool {
-        self.rooms.of(self.node, Instant::now()) == Some(Room::Full)
+        self.here.rooms.of(self.node, Instant::now()) == Some(Room::Full)
     }
 
     /// Remembers the log id that the peer acknowledged under the vote of this leader.
@@ -240,7 +231,7 @@ impl<H: Host> Link<H> {
         let answer = self.note(None, answer)?;
         if let Ok(acknowledged) = &answer {
             let log_id = acknowledged.map(types::ours);
-            self.guard.acknowledged(self.node, log_id, types::vote_record(vote));
+            self.here.guard.acknowledged(self.node, log_id, types::vote_record(vote));
         }
         Ok(answer)
     }
@@ -259,15 +250,15 @@ impl<H: Host> Link<H> {
             }
             Err(status) if status.code() == Code::Unauthenticated => {
                 if let Some(origin) = origin {
-                    self.guard.greet_again(origin);
+                    self.here.guard.greet_again(origin);
                 }
             }
             // The process that was let in is gone: its address now has a node of another cluster, or of none.
             Err(status) if status.code() == Code::PermissionDenied && origin.is_some() => {
-                self.guard.refused_by(self.node, status.message());
+                self.here.guard.refused_by(self.node, status.message());
             }
             Err(status) if status.code() == Code::ResourceExhausted => {
-                self.rooms.note(self.node, Room::Full);
+                self.here.rooms.note(self.node, Room::Full);
                 if self.state.swap(FULL, Ordering::Relaxed) != FULL {
                     tracing::warn!("node {} at {} has no room", self.node, self.address);
                 }

@@ -1,6 +1,6 @@
 //! openraft's network over the peer protocol.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -23,7 +23,7 @@ use tonic::Status;
 use crate::adapter::entry;
 use crate::adapter::types::{self, Place, Snapshot, TypeConfig, Vote};
 use crate::host::Host;
-use crate::machine::Checkpoint;
+use crate::machine::{Checkpoint, Core};
 
 use super::{Connection, Link, Peers};
 use super::{link, send_checkpoint, wire};
@@ -34,21 +34,31 @@ const BACKOFF: Duration = Duration::from_millis(200);
 type Item<R> = Result<StreamAppendResult<TypeConfig<R>>, RPCError<TypeConfig<R>>>;
 
 /// Makes openraft's clients; each of them uses its own connection.
-pub(crate) struct Factory<H: Host>(pub(crate) Arc<Peers<H>>);
+pub(crate) struct Factory<H: Host> {
+    pub(crate) peers: Arc<Peers<H>>,
+    /// The store, whose checkpoints are sent. Held weakly: clients that outlive the node keep nothing of it open.
+    pub(crate) core: Weak<Core<H>>,
+}
+
+impl<H: Host> Factory<H> {
+    fn client(&self, target: u64, place: &Place, connection: Connection) -> Client<H> {
+        Client { link: self.peers.link(target, place), connection, core: self.core.clone() }
+    }
+}
 
 impl<H: Host> RaftNetworkFactory<TypeConfig<H::Runtime>> for Factory<H> {
     type Network = Client<H>;
 
     async fn new_client(&mut self, target: u64, place: &Place) -> Client<H> {
-        Client { link: self.0.link(target, place), connection: Connection::Replication }
+        self.client(target, place, Connection::Replication)
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, place: &Place) -> Client<H> {
-        Client { link: self.0.link(target, place), connection: Connection::Control }
+        self.client(target, place, Connection::Control)
     }
 
     async fn new_snapshot_client(&mut self, target: u64, place: &Place) -> Client<H> {
-        Client { link: self.0.link(target, place), connection: Connection::Snapshot }
+        self.client(target, place, Connection::Snapshot)
     }
 }
 
@@ -56,6 +66,7 @@ impl<H: Host> RaftNetworkFactory<TypeConfig<H::Runtime>> for Factory<H> {
 pub(crate) struct Client<H: Host> {
     link: Arc<Link<H>>,
     connection: Connection,
+    core: Weak<Core<H>>,
 }
 
 /// Makes any failure of a peer "unreachable" to openraft: only then does it wait before it tries again.
@@ -186,7 +197,7 @@ impl<H: Host> NetSnapshot<TypeConfig<H::Runtime>> for Client<H> {
     {
         tokio::select! {
             closed = cancel => Err(closed.into()),
-            sent = send_checkpoint::send(&self.link, vote, snapshot) => {
+            sent = send_checkpoint::send(&self.link, &self.core, vote, snapshot) => {
                 let vote = sent.map_err(|status| unreachable(&status))?;
                 Ok(SnapshotResponse::new(vote))
             }

@@ -1,7 +1,7 @@
 //! The sending end of a checkpoint's transfer: the node offers it, the receiver names the chunks that it misses, the
 //! rest follows in bounded parts.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -19,7 +19,7 @@ use super::wire;
 use crate::adapter::membership;
 use crate::adapter::types::{Snapshot, StoredMembership, Vote};
 use crate::host::Host;
-use crate::machine::{CHUNK_PART_BYTES, Checkpoint};
+use crate::machine::{CHUNK_PART_BYTES, Checkpoint, Core};
 
 /// The number of parts that may wait to be sent.
 const PARTS_AHEAD: usize = 4;
@@ -30,6 +30,7 @@ pub(crate) const STALLED: Duration = Duration::from_secs(30);
 /// Sends a checkpoint; returns the vote in force on the receiver when all was over.
 pub(crate) async fn send<H: Host>(
     link: &Link<H>,
+    core: &Weak<Core<H>>,
     vote: Vote,
     snapshot: Snapshot<Checkpoint>,
 ) -> Result<Vote, Status> {
@@ -38,7 +39,7 @@ pub(crate) async fn send<H: Host>(
     };
     let (node, log_id) = (link.node(), export.log_id());
     tracing::info!("sending the checkpoint at {log_id} to node {node}");
-    let sent = transfer(link, vote, &snapshot.meta.last_membership, &export).await;
+    let sent = transfer(link, core, vote, &snapshot.meta.last_membership, &export).await;
     match &sent {
         Ok(_) => tracing::info!("node {node} is through with the checkpoint at {log_id}"),
         Err(status) if status.code() == Code::DeadlineExceeded => {
@@ -54,6 +55,7 @@ pub(crate) async fn send<H: Host>(
 /// Makes one attempt to send, which keeps the log behind the checkpoint meanwhile.
 async fn transfer<H: Host>(
     link: &Link<H>,
+    core: &Weak<Core<H>>,
     vote: Vote,
     last_membership: &StoredMembership,
     export: &Arc<Export>,
@@ -80,7 +82,7 @@ async fn transfer<H: Host>(
     };
     // A receiver that ends before it took all parts gives the reason in its answer.
     let sending = async {
-        outgoing.send_chunks(link, export, &missing).await?;
+        outgoing.send_chunks(core, link.host(), export, &missing).await?;
         outgoing.send_catalog(export).await?;
         outgoing.send(Part::End(v1::SnapshotEnd {})).await?;
         std::future::pending::<Result<(), Status>>().await
@@ -96,7 +98,7 @@ async fn transfer<H: Host>(
     if let Err(status) = &told
         && status.code() == Code::DataLoss
     {
-        look_for_damage(link, export, &missing).await;
+        look_for_damage(core, link.host(), export, &missing).await;
     }
     match told? {
         Answer::Done(vote) => wire::from_vote(Some(vote)),
@@ -106,12 +108,24 @@ async fn transfer<H: Host>(
 
 /// Checks the sent chunks after one arrived damaged: a chunk that is damaged on this node is repaired from another
 /// one, or no transfer would ever come to an end.
-async fn look_for_damage<H: Host>(link: &Link<H>, export: &Arc<Export>, sent: &[u64]) {
+async fn look_for_damage<H: Host>(
+    core: &Weak<Core<H>>,
+    host: &H,
+    export: &Arc<Export>,
+    sent: &[u64],
+) {
     for number in sent.iter().copied() {
         let export = export.clone();
-        if let Err(fault) = link.host().run(move || export.verify_chunk(number)).await {
-            link.note_damage(&fault);
+        if let Err(fault) = host.run(move || export.verify_chunk(number)).await {
+            note_damage(core, &fault);
         }
+    }
+}
+
+/// Notes that a chunk of this node is damaged, if the fault is about a chunk.
+fn note_damage<H: Host>(core: &Weak<Core<H>>, fault: &Fault) {
+    if let Some(core) = core.upgrade() {
+        core.note_damage(fault);
     }
 }
 
@@ -154,7 +168,8 @@ impl Outgoing {
 
     async fn send_chunks<H: Host>(
         &self,
-        link: &Link<H>,
+        core: &Weak<Core<H>>,
+        host: &H,
         export: &Arc<Export>,
         missing: &[u64],
     ) -> Result<(), Status> {
@@ -163,10 +178,10 @@ impl Outgoing {
             loop {
                 let export = export.clone();
                 let read = move || export.read_chunk(number, offset, CHUNK_PART_BYTES);
-                let data = link.host().run(read).await.map_err(|fault| {
+                let data = host.run(read).await.map_err(|fault| {
                     // A foreign chunk is one that a newer checkpoint scavenged: it is whole.
                     if !matches!(fault, Fault::Foreign { .. }) {
-                        link.note_damage(&fault);
+                        note_damage(core, &fault);
                     }
                     Status::data_loss(fault.to_string())
                 })?;

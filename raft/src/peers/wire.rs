@@ -12,7 +12,7 @@ use tonic::Status;
 
 use crate::adapter::entry;
 use crate::adapter::types::{self, Entry, RaftLogId, TypeConfig, Vote};
-use crate::disk_space::space::Room;
+use crate::disk_space::Room;
 use crate::log::{EntryKind, LogEntry, PeerMemory, TruncationRecord, VoteRecord};
 use crate::peers::guard::{Origin, Refused, Shown};
 

@@ -1,36 +1,40 @@
 //! One replica of the cluster's log, on which the server of a node is built.
+//!
+//! This room puts all others together; none of them uses it.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, ForwardReason};
-use openraft::raft::ClientWriteResult;
 use quorate_proto::{LogIndex, Position, Term, Timestamp};
+use quorate_store::vfs::Lock;
 use quorate_store::{Fault, Reader, Verdict};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::adapter::proposal::Proposal;
-use crate::adapter::types::{Closure, Command, CommittedLeaderId, TypeConfig};
-use crate::disk_space::space::Room;
-use crate::error::{BootstrapError, ProposeError, ScavengeError, StartError, Stopped};
+use crate::disk_space::Room;
+use crate::error::{ProposeError, ScavengeError, StartError, Stopped};
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::identity::Identity;
-use crate::leadership::little_space;
 use crate::machine::Progress;
-use crate::maintenance::scavenge;
 use crate::options::ReplicaOptions;
+use crate::raft::Written;
 use crate::status::{Scavenging, Status};
 
 mod addresses;
 mod bootstrap;
-pub(crate) mod inner;
 mod observe;
-pub(crate) mod running;
+mod open;
+mod running;
 mod service;
 
-use inner::Inner;
-use service::Service;
+use running::Running;
+
+/// The name of the file that keeps a second process away from a folder.
+const LOCK: &str = "lock";
 
 fn refusal(reason: ForwardReason) -> ProposeError {
     match reason {
@@ -56,14 +60,38 @@ impl Applying {
 }
 
 /// One replica of the cluster's log. A handle: clones are the same replica.
-#[derive(Debug)]
 pub struct Replica<H: Host> {
-    inner: Arc<Inner<H>>,
+    shared: Arc<Shared<H>>,
+}
+
+/// The state that the clones of a replica share.
+///
+/// Invariants:
+/// - the folder's lock is held from the start to the end of a shutdown;
+/// - `running` is set at most once, after the identity is durable.
+struct Shared<H: Host> {
+    host: H,
+    options: ReplicaOptions,
+    status: watch::Sender<Status>,
+    failure: Failure,
+    lock: Mutex<Option<Box<dyn Lock>>>,
+    running: OnceLock<Arc<Running<H>>>,
+    /// Held while an identity is given or the replica is shut down.
+    changing: tokio::sync::Mutex<()>,
+    ended: watch::Sender<Option<Stopped>>,
 }
 
 impl<H: Host> Clone for Replica<H> {
     fn clone(&self) -> Self {
-        Replica { inner: self.inner.clone() }
+        Replica { shared: self.shared.clone() }
+    }
+}
+
+impl<H: Host> fmt::Debug for Replica<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica")
+            .field("directory", &self.shared.options.directory)
+            .finish_non_exhaustive()
     }
 }
 
@@ -71,44 +99,52 @@ impl<H: Host> Replica<H> {
     /// Takes the folder, replays the log after the newest checkpoint, and joins its cluster; on a folder
     /// without an identity it waits to be founded or taken in.
     pub async fn start(host: H, options: ReplicaOptions) -> Result<Replica<H>, StartError> {
-        let inner = Inner::start(host, options).await?;
-        Ok(Replica { inner })
+        let vfs = host.vfs();
+        let directory = &options.directory;
+        vfs.create_directory(directory).map_err(Fault::io("create", directory))?;
+        let lock = vfs.lock(&directory.join(LOCK)).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => StartError::Locked(directory.clone()),
+            _ => Fault::io("lock", directory)(error).into(),
+        })?;
+        let identity = Identity::read(&*vfs, directory)?;
+        let shared = Arc::new(Shared {
+            host,
+            options,
+            status: watch::Sender::new(Status::default()),
+            failure: Failure::new(),
+            lock: Mutex::new(Some(lock)),
+            running: OnceLock::new(),
+            changing: tokio::sync::Mutex::new(()),
+            ended: watch::Sender::new(None),
+        });
+        let replica = Replica { shared };
+        if let Some(identity) = identity {
+            let _changing = replica.shared.changing.lock().await;
+            replica.run(identity).await?;
+        }
+        tokio::spawn(replica.clone().end_on_failure());
+        Ok(replica)
     }
 
     /// Returns the machine that the replica runs on.
     pub fn host(&self) -> &H {
-        &self.inner.host
+        &self.shared.host
     }
 
     /// Returns the node's identity; none while the node belongs to no cluster.
     pub fn identity(&self) -> Option<Identity> {
-        self.inner.running().map(|running| running.identity)
-    }
-
-    /// Founds a cluster of the nodes at these peer addresses, which include this node's own; the nodes get the
-    /// ids 1, 2, 3 … in this order. Can be repeated with the same list after it failed half-way.
-    pub async fn bootstrap(
-        &self,
-        peers: Vec<String>,
-        chunk_bytes: u64,
-    ) -> Result<Identity, BootstrapError> {
-        self.inner.bootstrap(&peers, chunk_bytes).await
-    }
-
-    /// Returns the services for peers, to be mounted on the peer listener.
-    pub fn routes(&self) -> tonic::service::Routes {
-        Service::routes(self.inner.clone())
+        self.running().map(|running| running.identity)
     }
 
     /// Returns a watch on the state of the node and its cluster.
     pub fn status(&self) -> watch::Receiver<Status> {
-        self.inner.status.subscribe()
+        self.shared.status.subscribe()
     }
 
     /// Returns the stamp of a command that is proposed now: the time of this node's clock, or of the reference of the
     /// voters' clocks where this node's is far from it. None before a majority of the clocks was heard.
     pub fn stamp(&self) -> Option<Timestamp> {
-        self.inner.running()?.stamp()
+        self.running()?.clock.stamp()
     }
 
     /// Proposes a command in a term; returns when the command is in the log of this node. `done` is then called
@@ -125,7 +161,7 @@ impl<H: Host> Replica<H> {
         command: Bytes,
         done: Done,
     ) -> Result<(), ProposeError> {
-        let running = self.inner.running().ok_or(ProposeError::NotLeader)?;
+        let running = self.running().ok_or(ProposeError::NotLeader)?;
         if running.core.space.room() == Room::Full {
             return Err(ProposeError::NoRoom);
         }
@@ -134,7 +170,7 @@ impl<H: Host> Replica<H> {
         }
         let (proposal, told) = Proposal::new();
         let refused = proposal.clone();
-        let answer = move |answer: Option<ClientWriteResult<TypeConfig<H::Runtime>>>| match answer {
+        let answer = move |answer: Option<Written<H>>| match answer {
             Some(Ok(response)) => done(Ok(response.data)),
             // The command was refused before its entry was appended.
             Some(Err(ClientWriteError::ForwardToLeader(forward)))
@@ -142,19 +178,15 @@ impl<H: Host> Replica<H> {
             Some(Err(_)) => done(Err(ProposeError::Discarded)),
             None => done(Err(ProposeError::Stopped)),
         };
-        let write = running.raft.write(Command { bytes: command, proposal: Some(proposal) });
-        let write = write.with_leader(CommittedLeaderId::new(term.0));
-        let queued = write.responder(Closure::new(answer)).into_future();
-        // If the core is gone, the closure was called when it was dropped.
-        let _answered = running.host.scoped(queued).await;
+        running.raft.write(command, Some((proposal, term)), answer).await;
         told.await.unwrap_or(Ok(()))
     }
 
     /// Returns a log index at or after everything that was acknowledged before this call: a read of what is applied
     /// up to there is linearizable. Works on any node. Until the deadline it waits for a leader.
     pub async fn read_index(&self, deadline: Instant) -> Result<LogIndex, ProposeError> {
-        let running = self.inner.running().ok_or(ProposeError::Unavailable)?;
-        let mut status = self.inner.status.subscribe();
+        let running = self.running().ok_or(ProposeError::Unavailable)?;
+        let mut status = self.shared.status.subscribe();
         let asked = async {
             loop {
                 status.borrow_and_update();
@@ -163,7 +195,8 @@ impl<H: Host> Replica<H> {
                     Err(ProposeError::Stopped) => return Err(ProposeError::Stopped),
                     Err(_) => {
                         // There may be a leader soon, or the known leader may answer again.
-                        let _later = tokio::time::timeout(running.deadline, status.changed()).await;
+                        let _later =
+                            tokio::time::timeout(running.peers.deadline(), status.changed()).await;
                     }
                 }
             }
@@ -193,7 +226,7 @@ impl<H: Host> Replica<H> {
         reached: impl FnMut(&Progress) -> bool,
         deadline: Instant,
     ) -> Result<(), ProposeError> {
-        let running = self.inner.running().ok_or(ProposeError::Unavailable)?;
+        let running = self.running().ok_or(ProposeError::Unavailable)?;
         let mut progress = running.core.progress();
         tokio::select! {
             biased;
@@ -208,32 +241,34 @@ impl<H: Host> Replica<H> {
 
     /// Returns a handle that waits for entries to be applied; none while the node belongs to no cluster.
     pub fn applying(&self) -> Option<Applying> {
-        self.inner.running().map(|running| Applying(running.core.progress()))
+        self.running().map(|running| Applying(running.core.progress()))
     }
 
     /// Returns a reader of the events; none while the node belongs to no cluster.
     pub fn reader(&self) -> Option<Reader> {
-        self.inner.running().map(|running| running.core.reader())
+        self.running().map(|running| running.core.reader())
     }
 
     /// Asks a follower to take over; returns when the follower was asked, not when it leads. Does nothing on a
     /// node that does not lead.
     pub async fn transfer_leader(&self, to: u64) -> Result<(), ProposeError> {
-        let running = self.inner.running().ok_or(ProposeError::NotLeader)?;
-        let asked = running.host.scoped(running.raft.trigger().transfer_leader(to)).await;
-        asked.map_err(|_| ProposeError::Stopped)
+        let running = self.running().ok_or(ProposeError::NotLeader)?;
+        match running.raft.transfer_leader(to).await {
+            true => Ok(()),
+            false => Err(ProposeError::Stopped),
+        }
     }
 
     /// Returns true if appends of users are to be taken: the disk of this node is above its reserve, and enough
     /// voters have room to take entries. The leader checks this before it proposes an append; `truncate`,
     /// `delete` and other changes of existing events are proposed all the same.
     pub fn has_room(&self) -> bool {
-        self.inner.running().is_none_or(|running| little_space::has_room(&running))
+        self.running().is_none_or(|running| running.has_room())
     }
 
     /// Returns the number of bytes of the log that wait for the disk.
     pub fn unflushed_bytes(&self) -> u64 {
-        self.inner.running().map_or(0, |running| running.log.unflushed_bytes())
+        self.running().map_or(0, |running| running.log.unflushed_bytes())
     }
 
     /// Frees the disk space of removed events, one chunk after the other, beside all other work: first the leader
@@ -247,23 +282,68 @@ impl<H: Host> Replica<H> {
         &self,
         progress: impl FnMut(&Scavenging) + Send,
     ) -> Result<Scavenging, ScavengeError> {
-        let running = self.inner.running().ok_or(ScavengeError::Stopped)?;
-        scavenge::run(running, progress).await
+        let running = self.running().ok_or(ScavengeError::Stopped)?;
+        running.scavenger.clone().run(progress).await
     }
 
     /// Notes that a read found a chunk damaged: it is repaired from a peer, and until then reads of it return that
     /// fault. Returns true if the fault is about a chunk.
     pub fn note_damage(&self, fault: &Fault) -> bool {
-        self.inner.running().is_some_and(|running| running.core.note_damage(fault))
+        self.running().is_some_and(|running| running.core.note_damage(fault))
     }
 
     /// Waits until the replica ended, by [`Replica::shutdown`] or because it cannot go on.
     pub async fn stopped(&self) -> Stopped {
-        self.inner.stopped().await
+        let mut ended = self.shared.ended.subscribe();
+        let stopped = ended.wait_for(Option::is_some).await;
+        let stopped = stopped.ok().and_then(|stopped| stopped.clone());
+        stopped.unwrap_or(Stopped::Shutdown)
     }
 
     /// Ends the replica: nothing is written any more when this returns, and the folder is free.
     pub async fn shutdown(&self) {
-        self.inner.shutdown().await;
+        self.release().await;
+        self.shared.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            ended.get_or_insert(Stopped::Shutdown);
+            first
+        });
+    }
+
+    fn running(&self) -> Option<Arc<Running<H>>> {
+        self.shared.running.get().cloned()
+    }
+
+    /// Starts the node under an identity; the caller holds `changing`.
+    async fn run(&self, identity: Identity) -> Result<Arc<Running<H>>, StartError> {
+        let Shared { host, options, failure, status, .. } = &*self.shared;
+        let (failure, status) = (failure.clone(), status.clone());
+        let starting = Running::start(host.clone(), options, identity, failure, status);
+        let running = Box::pin(starting).await?;
+        Ok(self.shared.running.get_or_init(|| running).clone())
+    }
+
+    /// Ends Raft when the node cannot go on.
+    async fn end_on_failure(self) {
+        let mut ended = self.shared.ended.subscribe();
+        let why = tokio::select! {
+            why = self.shared.failure.reported() => why,
+            _ = ended.wait_for(Option::is_some) => return,
+        };
+        self.shared.ended.send_replace(Some(Stopped::Failed(why)));
+        self.release().await;
+    }
+
+    async fn release(&self) {
+        let _changing = self.shared.changing.lock().await;
+        if let Some(running) = self.running() {
+            running.shutdown().await;
+        }
+        self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Returns true if the replica was shut down.
+    fn is_released(&self) -> bool {
+        self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 }

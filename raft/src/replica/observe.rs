@@ -8,29 +8,37 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 
 use crate::adapter::types;
-use crate::disk_space::space::{Found, Room};
+use crate::disk_space::{Found, Room};
+use crate::failure::Failure;
 use crate::host::Host;
-use crate::machine::{Health, Progress};
-use crate::replica::running::Running;
-use crate::status::{Member, Refusal, Role, Status};
+use crate::machine::{Core, Health, Progress};
+use crate::raft::Raft;
+use crate::status::{Clock, Member, Refusal, Role, Status};
 
 /// The shortest interval at which growing numbers are shown; a change of role or term is shown at once.
 const PROGRESS_EVERY: Duration = Duration::from_millis(10);
 
 /// Keeps the status up to date until Raft ends.
-pub(crate) async fn observe<H: Host>(running: Arc<Running<H>>, status: watch::Sender<Status>) {
-    let mut metrics = running.raft.metrics();
-    let mut server = running.raft.server_metrics();
-    let mut progress = running.core.progress();
-    let mut space = running.core.space.found();
-    let mut health = running.core.health.subscribe();
-    let mut clock = running.clock.subscribe();
-    let mut refusals = running.guard.refusals();
+pub(super) async fn observe<H: Host>(
+    raft: Raft<H>,
+    core: Arc<Core<H>>,
+    mut clock: watch::Receiver<Clock>,
+    mut refusals: watch::Receiver<Vec<Refusal>>,
+    failure: Failure,
+    status: watch::Sender<Status>,
+) {
+    let mut metrics = raft.watch_metrics();
+    let mut server = raft.watch_server();
+    let mut progress = core.progress();
+    let mut space = core.space.found();
+    let mut health = core.health.subscribe();
     loop {
-        let refused = refusals.borrow_and_update().clone();
-        let known = (*progress.borrow_and_update(), *space.borrow_and_update());
-        clock.mark_unchanged();
-        let shown = show(&running, known, health.borrow_and_update().clone(), refused);
+        let disk = (*space.borrow_and_update(), core.space.reserve());
+        let shown = Status {
+            refusals: refusals.borrow_and_update().clone(),
+            clock: clock.borrow_and_update().clone(),
+            ..show(&raft, *progress.borrow_and_update(), disk, health.borrow_and_update().clone())
+        };
         status.send_if_modified(|status| {
             let changed = *status != shown;
             *status = shown;
@@ -38,7 +46,7 @@ pub(crate) async fn observe<H: Host>(running: Arc<Running<H>>, status: watch::Se
         });
         let state = metrics.borrow_watched().running_state.clone();
         if let Err(fatal) = state {
-            running.failure.report(fatal);
+            failure.report(fatal);
             return;
         }
         let slowly = async {
@@ -60,56 +68,59 @@ pub(crate) async fn observe<H: Host>(running: Arc<Running<H>>, status: watch::Se
             alive = slowly => alive,
         };
         if !alive {
-            running.failure.report("Raft's core has ended");
+            failure.report("Raft's core has ended");
             return;
         }
     }
 }
 
+/// Returns the status, refusals and the clock aside.
 fn show<H: Host>(
-    running: &Running<H>,
-    (progress, space): (Progress, Found),
+    raft: &Raft<H>,
+    progress: Progress,
+    (found, reserve_bytes): (Found, u64),
     health: Health,
-    refusals: Vec<Refusal>,
 ) -> Status {
-    let metrics = running.raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let members: Vec<Member> = metrics
-        .membership_config
-        .nodes()
-        .map(|(id, place)| Member {
-            id: *id,
-            client_address: place.client_address.clone(),
-            peer_address: place.peer_address.clone(),
-        })
-        .collect();
-    let index = |id: Option<quorate_proto::LogId>| id.map(|id| id.index);
-    Status {
-        id: Some(running.identity.node),
-        role: match metrics.state {
-            ServerState::Leader => Role::Leader,
-            ServerState::Candidate => Role::Candidate,
-            ServerState::Follower => Role::Follower,
-            ServerState::Learner | ServerState::Shutdown => Role::Learner,
-        },
-        term: quorate_proto::Term(metrics.current_term),
-        leader: members.iter().find(|member| Some(member.id) == metrics.current_leader).cloned(),
-        committed: index(metrics.local_committed.map(types::ours)).max(index(progress.applied)),
-        applied: index(progress.applied),
-        position: progress.position,
-        checkpointed: index(progress.checkpointed),
-        checkpointed_position: progress.checkpointed_position,
-        purged: index(metrics.purged.map(types::ours)),
-        members,
-        pressure: progress.pressure,
-        refusals,
-        free_bytes: space.free,
-        reserve_bytes: running.core.space.reserve(),
-        low_on_space: space.room > Room::Plenty,
-        damaged: health.damaged,
-        scrub: health.scrub,
-        scavenged: health.scavenged,
-        clock: running.clock.borrow().clone(),
-        disagreement: health.disagreement,
-    }
+    raft.metrics(|metrics| {
+        let members: Vec<Member> = metrics
+            .membership_config
+            .nodes()
+            .map(|(id, place)| Member {
+                id: *id,
+                client_address: place.client_address.clone(),
+                peer_address: place.peer_address.clone(),
+            })
+            .collect();
+        let index = |id: Option<quorate_proto::LogId>| id.map(|id| id.index);
+        Status {
+            id: Some(raft.node()),
+            role: match metrics.state {
+                ServerState::Leader => Role::Leader,
+                ServerState::Candidate => Role::Candidate,
+                ServerState::Follower => Role::Follower,
+                ServerState::Learner | ServerState::Shutdown => Role::Learner,
+            },
+            term: quorate_proto::Term(metrics.current_term),
+            leader: members
+                .iter()
+                .find(|member| Some(member.id) == metrics.current_leader)
+                .cloned(),
+            committed: index(metrics.local_committed.map(types::ours)).max(index(progress.applied)),
+            applied: index(progress.applied),
+            position: progress.position,
+            checkpointed: index(progress.checkpointed),
+            checkpointed_position: progress.checkpointed_position,
+            purged: index(metrics.purged.map(types::ours)),
+            members,
+            pressure: progress.pressure,
+            free_bytes: found.free,
+            reserve_bytes,
+            low_on_space: found.room > Room::Plenty,
+            damaged: health.damaged,
+            scrub: health.scrub,
+            scavenged: health.scavenged,
+            disagreement: health.disagreement,
+            ..Status::default()
+        }
+    })
 }

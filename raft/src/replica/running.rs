@@ -1,82 +1,65 @@
-//! The parts of a node that run once it belongs to a cluster: the log, the store, Raft, and their background tasks.
+//! The parts of a node that run once it belongs to a cluster, and their background tasks.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use openraft::Raft;
-use openraft::async_runtime::watch::WatchReceiver;
-use quorate_proto::{LogId, Timestamp};
-use quorate_store::defect::{self, Defect};
-use quorate_store::{Fault, Options, Store};
+use quorate_proto::Timestamp;
+use quorate_store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::open::{Opened, open};
 use super::{addresses, observe};
-use crate::adapter::config;
-use crate::adapter::membership;
 use crate::adapter::storage::Storage;
-use crate::adapter::types::{Place, TypeConfig, Vote};
-use crate::checkpoint::log_purge;
-use crate::clocks::{self, Clocks, Judged, Now, exchange};
-use crate::disk_space::space::{Room, Rooms, Space};
+use crate::adapter::types::Place;
+use crate::adapter::{config, membership};
+use crate::checkpoint::{OnDemand, Receiver, log_purge};
+use crate::clocks::{self, StampClock, exchange};
+use crate::disk_space::{Room, Rooms};
 use crate::error::StartError;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::identity::{self, Identity};
+use crate::identity::Identity;
+use crate::leadership::handover::Handover;
 use crate::leadership::read_index::Reads;
 use crate::leadership::{hanging_disk, little_space};
-use crate::log::{ADVICE, LogOptions, RaftLog};
-use crate::machine::{self, Core, Machine, Replayed};
-use crate::maintenance::{self, digests};
+use crate::log::RaftLog;
+use crate::machine::{Core, Machine};
+use crate::maintenance::digests::Comparison;
+use crate::maintenance::repair::Repairer;
+use crate::maintenance::scavenge::Scavenger;
+use crate::maintenance::scrub;
 use crate::options::ReplicaOptions;
 use crate::peers::guard::Guard;
-use crate::peers::spread;
 use crate::peers::transfers::Transfers;
-use crate::peers::{Factory, Here, Peers};
-use crate::status::{Clock, Status};
+use crate::peers::{Factory, Here, Peers, spread};
+use crate::raft::Raft;
+use crate::status::Status;
 
-/// The number of bytes of the newest entries that the log keeps in memory, for apply and for followers.
-const LOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
-/// The number of streams whose versions the store keeps in memory.
-const HEAD_CACHE: usize = 100_000;
-/// The number of bytes of memory for pages of the catalog.
-const CATALOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
-/// The number of bytes of memory for the filters of the newest chunks.
-const FILTER_BYTES: usize = 16 * 1024 * 1024;
-
-/// The parts of a node that run once it belongs to a cluster.
-pub(crate) struct Running<H: Host> {
-    pub(crate) host: H,
-    pub(crate) directory: PathBuf,
-    pub(crate) identity: Identity,
-    pub(crate) guard: Arc<Guard>,
-    pub(crate) peers: Arc<Peers<H>>,
-    pub(crate) raft: Raft<TypeConfig<H::Runtime>, Machine<H>>,
-    pub(crate) core: Arc<Core<H>>,
-    pub(crate) reads: Reads,
-    pub(crate) failure: Failure,
-    pub(crate) transfers: Transfers,
-    pub(crate) rooms: Arc<Rooms>,
-    /// The deadline of urgent requests between nodes.
-    pub(crate) deadline: Duration,
-    /// Held while a checkpoint is being taken over, so that there is one at a time.
-    pub(crate) installing: tokio::sync::Mutex<()>,
-    /// Held while a scavenge is under way, so that there is one at a time.
-    pub(crate) scavenging: Arc<tokio::sync::Mutex<()>>,
-    pub(crate) log: RaftLog,
-    pub(crate) clocks: Mutex<Clocks>,
-    /// The published comparison of the clocks.
-    pub(crate) clock: watch::Sender<Clock>,
+/// The parts of a node that run once it belongs to a cluster, as far as requests need them. A background task has
+/// handles of its own, of what it needs.
+pub(super) struct Running<H: Host> {
+    pub(super) identity: Identity,
+    pub(super) guard: Arc<Guard>,
+    pub(super) peers: Arc<Peers<H>>,
+    pub(super) rooms: Arc<Rooms>,
+    pub(super) raft: Raft<H>,
+    pub(super) core: Arc<Core<H>>,
+    pub(super) log: RaftLog,
+    pub(super) reads: Reads,
+    pub(super) clock: Arc<StampClock<H>>,
+    pub(super) checkpoints: Arc<OnDemand<H>>,
+    pub(super) receiver: Arc<Receiver<H>>,
+    pub(super) scavenger: Arc<Scavenger<H>>,
     writer_ended: watch::Receiver<bool>,
-    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl<H: Host> Running<H> {
     /// Opens the folder, replays the log and starts Raft.
-    pub(crate) async fn start(
+    pub(super) async fn start(
         host: H,
         options: &ReplicaOptions,
         identity: Identity,
@@ -85,68 +68,84 @@ impl<H: Host> Running<H> {
     ) -> Result<Arc<Running<H>>, StartError> {
         let config = config::config(&options.timing).map_err(StartError::Raft)?;
         let opened = open(&host, options, identity, &failure).await?;
-        let Opened { boot, log, place, replayed, space, writer_ended } = opened;
+        let Opened { boot, log, place, replayed, space, mut writer_ended } = opened;
         if let Some(refused) = refusal(&host, options, &identity, &place, &replayed.store) {
             log.close();
-            let mut writer_ended = writer_ended;
             let _gone = writer_ended.wait_for(|ended| *ended).await;
             return Err(refused);
         }
-        let transfers = Transfers::default();
-        let deadline = options.timing.election_max;
         let guard = Arc::new(Guard::new(identity, boot, log.clone()));
-        let rooms = Arc::new(Rooms::default());
-        let known = (guard.clone(), transfers.clone(), rooms.clone());
+        let (transfers, rooms) = (Transfers::default(), Arc::new(Rooms::default()));
         let durability = Arc::new(log.clone());
         let applied = replayed.store.applied();
         let core = Core::new(host.clone(), durability, replayed, space, failure.clone())?;
-        let here = Here { host: host.clone(), core: Arc::downgrade(&core) };
-        let peers = Arc::new(Peers::new(here, known, deadline));
-        let starting = Raft::new(
-            identity.node,
-            config,
-            Factory(peers.clone()),
-            Storage::new(host.clone(), log.clone(), applied),
-            Machine(core.clone()),
-        );
-        // openraft's futures are large.
-        let raft = host.scoped(Box::pin(starting)).await;
-        let raft = raft.map_err(|fatal| StartError::Raft(fatal.to_string()))?;
+        let peers = Arc::new(Peers::new(Here {
+            host: host.clone(),
+            guard: guard.clone(),
+            transfers: transfers.clone(),
+            rooms: rooms.clone(),
+            deadline: options.timing.election_max,
+        }));
+        let network = Factory { peers: peers.clone(), core: Arc::downgrade(&core) };
+        let storage = Storage::new(host.clone(), log.clone(), applied);
+        let machine = Machine(core.clone());
+        let raft = Raft::start(host.clone(), identity.node, config, network, storage, machine);
+        let raft = raft.await.map_err(StartError::Raft)?;
         let (reads, queue) = Reads::new();
-        let now = Now { wall: host.now(), instant: Instant::now() };
+        let clock = Arc::new(StampClock::new(host, raft.clone()));
+        let checkpoints = OnDemand::new(core.clone(), raft.clone(), peers.clone(), clock.clone());
+        let checkpoints = Arc::new(checkpoints);
+        let receiver = Receiver::new(core.clone(), raft.clone(), log.clone(), failure.clone());
+        let scavenger = Scavenger::new(core.clone(), checkpoints.clone(), failure.clone());
         let running = Arc::new(Running {
-            host,
-            directory: options.directory.clone(),
             identity,
             guard,
             peers,
+            rooms,
             raft,
             core,
-            reads,
-            failure,
-            transfers,
-            rooms,
-            deadline,
-            installing: tokio::sync::Mutex::new(()),
-            scavenging: Arc::default(),
             log,
-            clocks: Mutex::new(Clocks::new(identity.node, now)),
-            clock: watch::Sender::default(),
+            reads,
+            clock,
+            checkpoints,
+            receiver: Arc::new(receiver),
+            scavenger: Arc::new(scavenger),
             writer_ended,
-            tasks: std::sync::Mutex::default(),
+            tasks: Mutex::default(),
         });
-        let kept = options.kept_log_bytes.unwrap_or(identity.chunk_bytes);
-        running.spawn(queue.run(Arc::downgrade(&running)));
-        running.spawn(observe::observe(running.clone(), status));
-        running.spawn(log_purge::purge(running.clone(), kept));
-        running.spawn(little_space::watch(running.clone()));
-        running.spawn(exchange::run(running.clone()));
-        running.spawn(hanging_disk::watch(running.clone()));
-        running.spawn(digests::compare(running.clone()));
-        running.spawn(spread::run(running.clone()));
-        running.spawn(maintenance::repair::run(running.clone()));
-        running.spawn(maintenance::scrub::run(running.clone(), options.scrub_bytes_per_second));
+        running.spawn(queue.run(running.raft.clone(), running.peers.clone()));
+        running.spawn_tasks(options, &transfers, &failure, status);
         Ok(running)
+    }
+
+    /// Starts the background tasks.
+    fn spawn_tasks(
+        &self,
+        options: &ReplicaOptions,
+        transfers: &Transfers,
+        failure: &Failure,
+        status: watch::Sender<Status>,
+    ) {
+        let (raft, core, peers) =
+            (|| self.raft.clone(), || self.core.clone(), || self.peers.clone());
+        let (log, failure) = (|| self.log.clone(), || failure.clone());
+        let handover = Handover::new(raft(), self.core.progress(), self.rooms.clone());
+        let (clock, refusals) = (self.clock.shown(), self.guard.refusals());
+        let kept = options.kept_log_bytes.unwrap_or(self.identity.chunk_bytes);
+        let kept = usize::try_from(kept.div_ceil(self.identity.chunk_bytes)).unwrap_or(usize::MAX);
+        let bytes_per_second = options.scrub_bytes_per_second;
+        let comparison =
+            Comparison { core: core(), raft: raft(), peers: peers(), failure: failure() };
+        let repairer = Repairer { core: core(), raft: raft(), peers: peers(), failure: failure() };
+        self.spawn(observe::observe(raft(), core(), clock, refusals, failure(), status));
+        self.spawn(log_purge::purge(raft(), self.core.checkpoints(), transfers.clone(), kept));
+        self.spawn(little_space::watch(core(), log(), handover.clone(), failure()));
+        self.spawn(exchange::run(self.clock.clone(), core(), raft(), peers(), handover.clone()));
+        self.spawn(hanging_disk::watch(log(), handover, failure()));
+        self.spawn(comparison.run());
+        self.spawn(spread::run(raft(), self.guard.clone(), peers()));
+        self.spawn(repairer.run());
+        self.spawn(scrub::run(core(), failure(), bytes_per_second));
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -154,51 +153,22 @@ impl<H: Host> Running<H> {
         self.tasks.lock().expect("nobody panics with it").push(task);
     }
 
-    /// Returns the leader's id and addresses, if a leader is known.
-    pub(crate) fn leader(&self) -> Option<(u64, Place)> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let leader = metrics.current_leader?;
-        let place = metrics.membership_config.get_node(&leader)?.clone();
-        Some((leader, place))
-    }
-
-    /// Returns the stamp of an entry that is proposed now; none before enough peers answered with their clocks.
-    pub(crate) fn stamp(&self) -> Option<Timestamp> {
-        if defect::is_present(Defect::RawClock) {
-            return Some(self.host.now());
-        }
-        self.judge_clocks().stamp
-    }
-
-    /// Compares this node's clock with those of the voters, as of now.
-    pub(crate) fn judge_clocks(&self) -> Judged {
-        let metrics = self.raft.metrics();
-        let membership = metrics.borrow_watched().membership_config.clone();
-        let now = self.now();
-        // An answer of a peer is only ever replaced whole.
-        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
-        clocks.judge(now, membership.membership().get_joint_config())
-    }
-
-    /// Returns the times that the clocks of this process show.
-    pub(crate) fn now(&self) -> Now {
-        Now { wall: self.host.now(), instant: Instant::now() }
-    }
-
-    /// Returns the vote in force here.
-    pub(crate) fn vote(&self) -> Vote {
-        self.raft.metrics().borrow_watched().vote
-    }
-
     /// Returns the number of unflushed bytes of the log from which no more is taken, from clients or from a leader. The
     /// entries under way at that point are less than as many bytes again.
-    pub(crate) fn unflushed_bytes_max(&self) -> u64 {
+    pub(super) fn unflushed_bytes_max(&self) -> u64 {
         self.identity.chunk_bytes
     }
 
+    /// Returns true if appends of users can be taken: here, and by enough voters.
+    pub(super) fn has_room(&self) -> bool {
+        let membership = self.raft.membership();
+        let configs = membership.membership().get_joint_config();
+        self.core.space.room() == Room::Plenty
+            && self.rooms.enough_take_entries(configs, Instant::now())
+    }
+
     /// Ends Raft; when this returns, all that was queued is on disk, and nothing is written any more.
-    pub(crate) async fn shutdown(&self) {
+    pub(super) async fn shutdown(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().expect("nobody panics with it"));
         for task in &tasks {
             task.abort();
@@ -207,7 +177,7 @@ impl<H: Host> Running<H> {
         // Apply may wait for room or for a repair, and Raft waits for apply.
         self.core.gate.shut();
         // The result only shows whether the core had panicked.
-        let _joined = self.host.scoped(self.raft.shutdown()).await;
+        let _joined = self.raft.call(|raft| raft.shutdown()).await;
         // openraft leaves its worker running, and a transfer is a task of its own.
         self.core.gate.close().await;
         self.core.sealed().await;
@@ -243,102 +213,4 @@ fn ahead_alone<H: Host>(host: &H, store: &Store, node: u64) -> Option<Duration> 
     let newest = store.reader().point().recorded_at;
     let newest = (newest > Timestamp::default()).then_some(newest);
     clocks::must_be_accepted(host.now(), newest).filter(|_| is_alone)
-}
-
-/// Adds advice to a fault about damage in the store's folder, chunks aside.
-fn advise(fault: Fault) -> Fault {
-    match fault {
-        Fault::Damaged { path, offset, why } => {
-            Fault::damaged(&path, offset, format!("{why}; {ADVICE}"))
-        }
-        Fault::Io { ref path, ref source, .. } if fault.is_damage() => {
-            Fault::damaged(path, 0, format!("it cannot be read ({source}); {ADVICE}"))
-        }
-        other => other,
-    }
-}
-
-/// Explains a fault where the catalog lacks entries that the log has purged: the catalog is an older copy.
-fn explain_older_catalog(
-    fault: Fault,
-    directory: &Path,
-    purged: Option<LogId>,
-    covered: Option<LogId>,
-) -> Fault {
-    let index = |id: Option<LogId>| id.map_or(0, |id| id.index.0);
-    if purged.map(|id| id.index) <= covered.map(|id| id.index) {
-        return fault;
-    }
-    let why = format!(
-        "it names a catalog that ends at entry {} of the log, which begins behind {} ({fault}): the catalog is an older \
-         copy",
-        index(covered),
-        index(purged)
-    );
-    Fault::damaged(&directory.join("CURRENT"), 0, format!("{why}; {ADVICE}"))
-}
-
-/// A folder that was opened and brought up to date.
-struct Opened {
-    boot: u64,
-    log: RaftLog,
-    /// The node's addresses in its cluster's membership, if they are known.
-    place: Option<Place>,
-    replayed: Replayed,
-    space: Space,
-    writer_ended: watch::Receiver<bool>,
-}
-
-async fn open<H: Host>(
-    host: &H,
-    options: &ReplicaOptions,
-    identity: Identity,
-    failure: &Failure,
-) -> Result<Opened, Fault> {
-    let (vfs, directory) = (host.vfs(), options.directory.clone());
-    let (segment_bytes, reserve) = (options.segment_bytes, options.reserve_bytes);
-    let block_cache_bytes = options.block_cache_bytes;
-    let opened = host.run(move || {
-        let mut started = identity::count_boot(&*vfs, &directory)?;
-        let (boot, reach) = (started.times(), started.reach());
-        let Identity { cluster, log, node, chunk_bytes } = identity;
-        let free = vfs.free_bytes(&directory).map_err(Fault::io("measure", &directory))?;
-        let space = Space::new(reserve, chunk_bytes, free);
-        let options = Options {
-            cluster,
-            log,
-            chunk_bytes,
-            head_cache: HEAD_CACHE,
-            block_cache_bytes,
-            catalog_cache_bytes: CATALOG_CACHE_BYTES,
-            filter_bytes: FILTER_BYTES,
-        };
-        let (folder, disk) = (directory.clone(), vfs.clone());
-        let open_store = move || Store::open(disk.clone(), &folder, options.clone());
-        let store = open_store().map_err(advise)?;
-        let covered = store.checkpointed();
-        let cache_bytes = LOG_CACHE_BYTES;
-        let options =
-            LogOptions { cluster, log, node, segment_bytes, cache_bytes, covered, reach, boot };
-        let (log, mut writer) = RaftLog::open(vfs, &directory.join("log"), options)?;
-        writer.keep_reach(move |reach| started.reaches(reach))?;
-        log.fill_ahead(space.room() < Room::Full);
-        let purged = log.state().purged;
-        let explain = |fault| explain_older_catalog(fault, &directory, purged, covered);
-        let replayed =
-            machine::bring_up_to_date(store, open_store, &log, &space).map_err(explain)?;
-        let place = addresses::known(&replayed.store, &log, node).map_err(explain)?;
-        Ok((boot, log, writer, place, replayed, space))
-    });
-    let (boot, log, writer, place, replayed, space) = opened.await?;
-    let (ended, writer_ended) = watch::channel(false);
-    let failure = failure.clone();
-    let stopped = move |outcome: Result<(), Fault>| {
-        if let Err(fault) = outcome {
-            failure.report(fault);
-        }
-        ended.send_replace(true);
-    };
-    host.start_log_writer(writer, Box::new(stopped));
-    Ok(Opened { boot, log, place, replayed, space, writer_ended })
 }

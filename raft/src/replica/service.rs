@@ -1,6 +1,5 @@
 //! The peer protocol as this node serves it.
 
-use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
@@ -14,10 +13,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::Replica;
+use super::running::Running;
 use crate::adapter::types::{TypeConfig, Vote};
 use crate::adapter::{entry, types};
-use crate::checkpoint::{on_demand, receive};
-use crate::disk_space::space::Room;
+use crate::disk_space::Room;
 use crate::error::ProposeError;
 use crate::host::Host;
 use crate::identity::Identity;
@@ -25,20 +25,21 @@ use crate::leadership::read_index;
 use crate::maintenance::repair;
 use crate::peers::guard::Refused;
 use crate::peers::wire;
-use crate::replica::inner::Inner;
-use crate::replica::running::Running;
 
 /// The peer protocol as this node serves it.
-pub(crate) struct Service<H: Host>(Arc<Inner<H>>);
+struct Service<H: Host>(Replica<H>);
 
-impl<H: Host> Service<H> {
-    pub(crate) fn routes(inner: Arc<Inner<H>>) -> tonic::service::Routes {
-        let server = RaftServer::new(Service(inner))
+impl<H: Host> Replica<H> {
+    /// Returns the services for peers, to be mounted on the peer listener.
+    pub fn routes(&self) -> tonic::service::Routes {
+        let server = RaftServer::new(Service(self.clone()))
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
         tonic::service::Routes::new(server)
     }
+}
 
+impl<H: Host> Service<H> {
     fn running(&self) -> Result<Arc<Running<H>>, Status> {
         self.0.running().ok_or_else(|| Status::permission_denied("it belongs to no cluster"))
     }
@@ -88,7 +89,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
             chunk_bytes: request.chunk_bytes,
         };
         self.0.adopt(identity, request.check_only).await?;
-        let client_address = self.0.options.client_address.clone();
+        let client_address = self.0.shared.options.client_address.clone();
         Ok(Response::new(v1::AdoptResponse { client_address }))
     }
 
@@ -131,10 +132,8 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
                 request
             }
         });
-        let answers = {
-            let append = pin!(async { running.raft.stream_append(requests).boxed() });
-            running.host.scoped(append).await
-        };
+        let begun = running.raft.call(|raft| async { raft.stream_append(requests).boxed() });
+        let answers = begun.await;
         let core = running.core.clone();
         let answers = answers.map(move |answer| match answer {
             Ok(result) => Ok(wire::append_response(result, core.space.room())),
@@ -150,12 +149,11 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let mut request = request.into_inner();
         let (running, from) = self.admit(request.origin.take())?;
         let vote_request = wire::from_vote_request(&request)?;
-        let (raft, host) = (&running.raft, &running.host);
         let response = if request.pre_vote {
-            host.scoped(raft.pre_vote(vote_request)).await
+            running.raft.call(|raft| raft.pre_vote(vote_request)).await
         } else {
             running.guard.saw_vote(from, types::vote_record(&vote_request.vote));
-            host.scoped(raft.vote(vote_request)).await
+            running.raft.call(|raft| raft.vote(vote_request)).await
         };
         let response = response.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(wire::vote_response(&response)))
@@ -168,7 +166,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let mut request = request.into_inner();
         let (running, _) = self.admit(request.origin.take())?;
         let transfer = wire::from_transfer_request(&request)?;
-        let handled = running.host.scoped(running.raft.handle_transfer_leader(transfer)).await;
+        let handled = running.raft.call(|raft| raft.handle_transfer_leader(transfer)).await;
         let refusal = match handled.map_err(|fatal| Status::unavailable(fatal.to_string()))? {
             Ok(()) => None,
             Err(TransferLeaderError::VoteChanged { actual, .. }) => {
@@ -188,7 +186,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
     ) -> Result<Response<v1::ReadIndexResponse>, Status> {
         let (running, _) = self.admit(request.into_inner().origin)?;
         // This bypasses the queue: a follower's request must not be sent on to another node.
-        match read_index::as_leader(&running).await {
+        match read_index::as_leader(&running.raft, running.peers.deadline()).await {
             Ok(index) => Ok(Response::new(v1::ReadIndexResponse { index: index.0 })),
             Err(ProposeError::NotLeader) => {
                 Err(Status::failed_precondition("this node does not lead"))
@@ -211,7 +209,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
             return Err(wire::no_room());
         }
         let (answers, outgoing) = mpsc::channel(2);
-        tokio::spawn(receive::receive(running, offer, input, answers));
+        tokio::spawn(running.receiver.clone().receive(offer, input, answers));
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
 
@@ -221,7 +219,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
     ) -> Result<Response<Self::ChunkStream>, Status> {
         let mut request = request.into_inner();
         let (running, _) = self.admit(request.origin.take())?;
-        Ok(Response::new(repair::serve(&running, &request).await?))
+        Ok(Response::new(repair::serve(&running.core, &request).await?))
     }
 
     async fn checkpoint(
@@ -229,7 +227,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         request: Request<v1::CheckpointRequest>,
     ) -> Result<Response<v1::CheckpointResponse>, Status> {
         let (running, _) = self.admit(request.into_inner().origin)?;
-        match on_demand::as_leader(&running).await {
+        match running.checkpoints.end_chunk_as_leader().await {
             Ok(index) => Ok(Response::new(v1::CheckpointResponse { index: index.0 })),
             Err(ProposeError::NotLeader) => {
                 Err(Status::failed_precondition("this node does not lead"))
@@ -243,7 +241,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         request: Request<v1::TimeRequest>,
     ) -> Result<Response<v1::TimeResponse>, Status> {
         let (running, _) = self.admit(request.into_inner().origin)?;
-        Ok(Response::new(v1::TimeResponse { now_us: running.host.now().0 }))
+        Ok(Response::new(v1::TimeResponse { now_us: running.core.host().now().0 }))
     }
 
     async fn remember(

@@ -1,7 +1,6 @@
 //! A link to a peer that stops and starts again.
 
 use std::path::Path;
-use std::sync::Weak;
 
 use openraft::raft::VoteRequest;
 use openraft_rt_tokio::TokioRuntime;
@@ -83,11 +82,16 @@ fn link_to(peer: &Identity, address: &str) -> (Arc<Link<TokioHost>>, LogWriter) 
     let opened = RaftLog::open(vfs.clone(), Path::new("/here/log"), options);
     let (log, writer) = opened.expect("an empty log");
     let guard = Arc::new(Guard::new(identity, 1, log));
-    let known = (guard, Transfers::default(), Arc::new(Rooms::default()));
-    let here = Here { host: TokioHost::with_vfs(vfs), core: Weak::new() };
+    let here = Here {
+        host: TokioHost::with_vfs(vfs),
+        guard,
+        transfers: Transfers::default(),
+        rooms: Arc::default(),
+        deadline: PATIENCE,
+    };
     let (client_address, peer_address) = (String::new(), address.to_owned());
     let place = Place { client_address, peer_address };
-    (Peers::new(here, known, PATIENCE).link(peer.node, &place), writer)
+    (Peers::new(here).link(peer.node, &place), writer)
 }
 
 /// Asks for a vote, once.
@@ -109,13 +113,13 @@ async fn a_peer_that_was_started_again_since_the_last_vote_answers_the_next_one_
     let (identity, address) = (peer.found(), peer.address.clone());
     let (link, _writer) = link_to(&identity, &address);
     ask(&link).await.expect("an answer");
-    let greeted = link.guard.origin(identity.node).expect("it is let in");
+    let greeted = link.guard().origin(identity.node).expect("it is let in");
     peer.stop().await;
     assert!(ask(&link).await.is_err(), "nobody is there");
-    assert_eq!(link.guard.origin(identity.node), Some(greeted), "it takes it for what it was");
+    assert_eq!(link.guard().origin(identity.node), Some(greeted), "it takes it for what it was");
     let peer = Peer::start(&vfs, &address);
     ask(&link).await.expect("an answer to the first call");
-    let greeted_again = link.guard.origin(identity.node).expect("it is let in");
+    let greeted_again = link.guard().origin(identity.node).expect("it is let in");
     assert!(greeted_again.to_boot > greeted.to_boot);
     peer.stop().await;
 }
