@@ -1,9 +1,6 @@
-//! The formats of identity and membership, which `raft` writes to disk beside its log (`log` has its own).
+//! The bytes of identity and membership, which `raft` writes to disk beside its log (`log` has its own).
 //!
 //! Numbers are little endian; decoders take any bytes and never panic.
-
-pub(crate) mod identity;
-pub(crate) mod membership;
 
 /// The error for bytes that do not decode, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +52,6 @@ impl<'a> Input<'a> {
     }
 }
 
-fn too_short() -> Malformed {
+pub(crate) fn too_short() -> Malformed {
     Malformed("ends too early".to_owned())
 }
