@@ -1,4 +1,4 @@
-//! Every decoder of this crate, for a fuzzer; reachable by no setting.
+//! Every decoder of this crate, for a fuzzer: there with the feature `fuzz` alone, which tests ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
 

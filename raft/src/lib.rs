@@ -4,6 +4,7 @@
 //! Nothing here looks inside a command, and none of openraft's types reaches a disk or a wire.
 
 #[doc(hidden)]
+#[cfg(feature = "fuzz")]
 pub mod fuzz;
 pub mod host;
 pub mod log;
@@ -15,7 +16,6 @@ mod clocks;
 mod disk_space;
 mod error;
 mod failure;
-mod format;
 mod identity;
 mod leadership;
 mod machine;

@@ -3,10 +3,10 @@
 use std::io;
 
 use bytes::Bytes;
+use quorate_store::Malformed;
 
 use super::membership;
 use super::types::{Command, Entry, Payload, StoredMembership, ours, theirs};
-use crate::format::Malformed;
 use crate::log::{EntryKind, LogEntry};
 
 /// Returns true if a node without room must not take these entries. Entries without a command are small, and take a

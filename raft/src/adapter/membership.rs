@@ -12,9 +12,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use quorate_store::{Input, Malformed, text};
 
 use super::types::{self, Membership, Place, StoredMembership};
-use crate::format::{Input, Malformed};
 
 const VERSION: u16 = 1;
 
@@ -81,10 +81,10 @@ fn put_count(count: usize, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&count.to_le_bytes());
 }
 
-fn take(input: &mut Input<'_>) -> Result<Membership, Malformed> {
+fn take(input: &mut Input<&[u8]>) -> Result<Membership, Malformed> {
     let version = input.u16()?;
     if version != VERSION {
-        return Err(Malformed(format!("a membership has the unknown version {version}")));
+        return Err(Malformed::new(format!("a membership has the unknown version {version}")));
     }
     let mut configs = Vec::new();
     for _ in 0..input.u16()? {
@@ -94,10 +94,15 @@ fn take(input: &mut Input<'_>) -> Result<Membership, Malformed> {
     let mut members = BTreeMap::new();
     for _ in 0..input.u16()? {
         let node = input.u64()?;
-        let place = Place { client_address: input.text()?, peer_address: input.text()? };
+        let place = Place { client_address: take_text(input)?, peer_address: take_text(input)? };
         members.insert(node, place);
     }
-    Membership::new(configs, members).map_err(|error| Malformed(error.to_string()))
+    Membership::new(configs, members).map_err(|error| Malformed::new(error.to_string()))
+}
+
+fn take_text(input: &mut Input<&[u8]>) -> Result<String, Malformed> {
+    let length = input.u16()?;
+    text(input.take(length.into())?).map(str::to_owned)
 }
 
 #[cfg(test)]

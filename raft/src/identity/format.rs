@@ -12,8 +12,9 @@
 //! `boot` has two such places, 4096 bytes apart, that are written in turn: the greater number counts; of two equal
 //! numbers, the place whose log reaches further counts.
 
+use quorate_store::{Input, Malformed};
+
 use super::Identity;
-use crate::format::{Input, Malformed, too_short};
 use crate::log::Reach;
 
 const IDENTITY: &[u8; 8] = b"QUORIDNT";
@@ -85,18 +86,19 @@ pub(crate) fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn open<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Result<Input<'a>, Malformed> {
-    let (body, checksum) = bytes.split_last_chunk::<4>().ok_or_else(too_short)?;
+fn open<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Result<Input<&'a [u8]>, Malformed> {
+    let (body, checksum) =
+        bytes.split_last_chunk::<4>().ok_or_else(|| Malformed::new("ends too early"))?;
     if crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
-        return Err(Malformed("the checksum does not match".to_owned()));
+        return Err(Malformed::new("the checksum does not match"));
     }
     let mut input = Input::new(body);
     if &input.array::<8>()? != magic {
-        return Err(Malformed("is a file of another kind".to_owned()));
+        return Err(Malformed::new("is a file of another kind"));
     }
     let version = input.u16()?;
     if version != VERSION {
-        return Err(Malformed(format!("has version {version}; this build knows {VERSION}")));
+        return Err(Malformed::new(format!("has version {version}; this build knows {VERSION}")));
     }
     Ok(input)
 }

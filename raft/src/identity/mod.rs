@@ -6,10 +6,9 @@
 use std::path::Path;
 
 use quorate_proto::LogId;
-use quorate_store::Fault;
 use quorate_store::vfs::{Open, Vfs};
+use quorate_store::{Fault, Malformed};
 
-use crate::format::Malformed;
 use crate::log::{self, ADVICE, LogOptions, LogReport, Reach};
 
 mod boot;

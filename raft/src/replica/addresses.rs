@@ -6,11 +6,10 @@
 use std::path::Path;
 
 use quorate_proto::Address;
-use quorate_store::{Fault, Store};
+use quorate_store::{Fault, Malformed, Store};
 
 use crate::adapter::membership;
 use crate::adapter::types::Place;
-use crate::format::Malformed;
 use crate::log::{EntryKind, RaftLog};
 
 /// The number of bytes of entries that are read at a time.
