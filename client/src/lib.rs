@@ -42,7 +42,6 @@ mod connection;
 mod connector;
 mod driver;
 mod event;
-mod feed;
 mod group;
 mod in_flight;
 mod incoming;
@@ -59,6 +58,7 @@ mod settings;
 mod snapshot;
 mod status;
 mod stream;
+mod subscription;
 mod transaction;
 mod trouble;
 mod url;
@@ -68,7 +68,6 @@ pub use append::{AppendError, Conflict, Done, Expect, UnknownAppend};
 pub use client::{Builder, Client};
 pub use connector::Transport;
 pub use event::{DecodeError, Event, EventError, RecordedEvent};
-pub use feed::{Cursor, Feed, Message};
 pub use group::{
     ConsumeRequest, Consumer, CreateGroup, Delivery, Group, GroupConsumer, GroupRef, GroupSettings,
     ParkedEvent, Settler,
@@ -88,4 +87,5 @@ pub use settings::{ScopeState, Settings, SettingsInForce, StreamState};
 pub use snapshot::{RecordedSnapshot, Snapshot};
 pub use status::{ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged};
 pub use stream::{ScopeRef, StreamRef};
+pub use subscription::{Cursor, Feed, Message};
 pub use transaction::{Submitted, Transaction};

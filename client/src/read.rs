@@ -13,11 +13,11 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::event::RecordedEvent;
-use crate::feed::Feed;
 use crate::incoming::{GRACE, Incoming, Patience, REST_MAX, Round, silence_max};
 use crate::nodes::problem;
 use crate::query::{Source, tags_of, types_of};
 use crate::snapshot::RecordedSnapshot;
+use crate::subscription::Feed;
 use crate::trouble::{late, not_understood, removed_meanwhile};
 
 /// A read before it is sent; linearizable, whole and oldest first by default.
