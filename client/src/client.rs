@@ -333,7 +333,7 @@ impl Builder {
     }
 
     /// Asks the first endpoint, for example the nearest, and another only when it fails. Otherwise a client begins
-    /// with a random endpoint, and each of its feeds with the next one, so that many spread over the nodes.
+    /// with a random endpoint, and each of its subscriptions with the next one, so that many spread over the nodes.
     #[must_use]
     pub fn in_order(mut self, in_order: bool) -> Builder {
         self.in_order = in_order;

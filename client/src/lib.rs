@@ -87,5 +87,5 @@ pub use settings::{ScopeState, Settings, SettingsInForce, StreamState};
 pub use snapshot::{RecordedSnapshot, Snapshot};
 pub use status::{ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged};
 pub use stream::{ScopeRef, StreamRef};
-pub use subscription::{Cursor, Feed, Message};
+pub use subscription::{Cursor, Message, Subscription};
 pub use transaction::{Submitted, Transaction};

@@ -17,7 +17,7 @@ use crate::incoming::{GRACE, Incoming, Patience, REST_MAX, Round, silence_max};
 use crate::nodes::problem;
 use crate::query::{Source, tags_of, types_of};
 use crate::snapshot::RecordedSnapshot;
-use crate::subscription::Feed;
+use crate::subscription::Subscription;
 use crate::trouble::{late, not_understood, removed_meanwhile};
 
 /// A read before it is sent; linearizable, whole and oldest first by default.
@@ -207,13 +207,14 @@ impl ReadRequest {
         Ok(stream)
     }
 
-    /// Follows the selected events, those that exist and those to come. Connects at the first [`Feed::try_next`].
+    /// Subscribes to the selected events, those that exist and those to come. Connects at the first
+    /// [`Subscription::try_next`].
     ///
     /// ```no_run
     /// # use quorate_client::{Client, Message, Query};
     /// # async fn example(client: Client, bookmark: u64) -> Result<(), quorate_client::Problem> {
-    /// let mut feed = client.read(Query::category("order")).after(bookmark).follow();
-    /// while let Some(message) = feed.try_next().await? {
+    /// let mut subscription = client.read(Query::category("order")).after(bookmark).follow();
+    /// while let Some(message) = subscription.try_next().await? {
     ///     match message {
     ///         Message::Event(event) => println!("{} {}", event.position, event.kind),
     ///         Message::CaughtUp(at) | Message::Progress(at) => println!("all up to {}", at.position),
@@ -222,8 +223,8 @@ impl ReadRequest {
     /// }
     /// # Ok(()) }
     /// ```
-    pub fn follow(self) -> Feed {
-        Feed::new(self.client, self.read)
+    pub fn follow(self) -> Subscription {
+        Subscription::new(self.client, self.read)
     }
 
     fn with(mut self, change: impl FnOnce(&mut proto::Read)) -> ReadRequest {

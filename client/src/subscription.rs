@@ -1,4 +1,4 @@
-//! Feeds: events as they are appended, from one node after the other when one is lost.
+//! Subscriptions: events as they are appended, from one node after the other when one is lost.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use crate::trouble::{late, may_help_elsewhere, not_understood, told};
 
 /// The longest rest between failures in a row.
 const REST_MAX: Duration = Duration::from_secs(2);
-/// The number of rounds in a row in which every node may fail in a lasting way before the feed ends.
+/// The number of rounds in a row in which every node may fail in a lasting way before the subscription ends.
 const LASTING_ROUNDS_MAX: usize = 4;
 
-/// The point that a feed has reached: every requested event at or below it has been handed out. Resume with
+/// The point that a subscription has reached: every requested event at or below it has been handed out. Resume with
 /// `after(cursor.version)` when a stream is followed, else with `after(cursor.position)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
@@ -34,7 +34,7 @@ pub struct Cursor {
     pub version: Option<u64>,
 }
 
-/// A message of a feed.
+/// A message of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "almost every message is an event")]
 pub enum Message {
@@ -42,8 +42,8 @@ pub enum Message {
     Event(RecordedEvent),
     /// All existing events have been handed out; from now on events come as they are appended.
     CaughtUp(Cursor),
-    /// The feed does not see what is appended now: it reads too slowly, or its node was lost. It catches up by itself,
-    /// without a gap, and then sends `CaughtUp`.
+    /// The subscription does not see what is appended now: it reads too slowly, or its node was lost. It catches up by
+    /// itself, without a gap, and then sends `CaughtUp`.
     FellBehind(Cursor),
     /// No new event matched up to this point; sent now and then while the log grows.
     Progress(Cursor),
@@ -51,16 +51,16 @@ pub enum Message {
 
 /// Events of a stream or a query, the existing ones and those to come, in the order of the log, each once.
 ///
-/// When a node is lost, the feed continues at another one, after the last event, for as long as it takes; dropping the
-/// feed ends it. It reads ahead only so far: a slow reader makes the node wait, and loses nothing.
+/// When a node is lost, the subscription continues at another one, after the last event, for as long as it takes;
+/// dropping the subscription ends it. It reads ahead only so far: a slow reader makes the node wait, and loses nothing.
 ///
-/// One client carries about a thousand feeds, consumers and reads at once to one node; more wait until others end. Make
-/// another client for more.
+/// One client carries about a thousand subscriptions, consumers and reads at once to one node; more wait until others
+/// end. Make another client for more.
 ///
 /// Events that were removed before they were handed out (truncated, deleted, too old, one too many) are skipped.
 #[derive(Debug)]
 #[must_use = "nothing is read before `try_next`"]
-pub struct Feed {
+pub struct Subscription {
     client: Client,
     /// The request for the events that are still to be read, or the rule that it breaks.
     read: Result<proto::Read, Invalid>,
@@ -75,14 +75,14 @@ pub struct Feed {
     ready: VecDeque<Message>,
 }
 
-impl Feed {
-    pub(crate) fn new(client: Client, read: Result<proto::Read, Invalid>) -> Feed {
+impl Subscription {
+    pub(crate) fn new(client: Client, read: Result<proto::Read, Invalid>) -> Subscription {
         let read = read.and_then(|read| {
             let read = proto::Read { follow: true, ..read };
             read.check().map(|()| read)
         });
         let turn = client.shared.nodes.next_turn();
-        Feed {
+        Subscription {
             client,
             read,
             snapshot: None,
@@ -137,7 +137,7 @@ impl Feed {
         }
     }
 
-    /// Converts the feed into a stream of `futures`, which ends after an error.
+    /// Converts the subscription into a stream of `futures`, which ends after an error.
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
@@ -149,8 +149,8 @@ impl Feed {
     /// # Ok(()) }
     /// ```
     pub fn into_stream(self) -> BoxStream<'static, Result<Message, Problem>> {
-        let next = |mut feed: Feed| async move {
-            Ok(feed.try_next().await?.map(|message| (message, feed)))
+        let next = |mut subscription: Subscription| async move {
+            Ok(subscription.try_next().await?.map(|message| (message, subscription)))
         };
         stream::try_unfold(self, next).boxed()
     }
@@ -170,7 +170,7 @@ impl Feed {
             self.patience.progressed();
             return Err(told(lost));
         }
-        tracing::debug!(problem = %lost, "the feed goes on at another node");
+        tracing::debug!(problem = %lost, "the subscription goes on at another node");
         if std::mem::take(&mut self.is_caught_up) {
             self.ready.push_back(Message::FellBehind(self.mark));
         }
@@ -284,11 +284,11 @@ impl Feed {
         }
         loop {
             self.patience.rest().await;
-            for address in self.client.shared.nodes.for_feed(self.turn) {
+            for address in self.client.shared.nodes.for_subscription(self.turn) {
                 match self.ask(address.clone()).await {
                     Ok(()) => return Ok(()),
                     Err(problem) => {
-                        tracing::debug!(%problem, "a node cannot go on with the feed");
+                        tracing::debug!(%problem, "a node cannot go on with the subscription");
                         self.client.shared.nodes.failed(&address);
                         self.patience.failed(&problem);
                         if !may_help_elsewhere(problem.kind) || self.cannot_get_better() {

@@ -13,7 +13,7 @@ use crate::causation::print_tree;
 use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
-use crate::follow::{Printing, print_feed};
+use crate::follow::{Printing, print_subscription};
 use crate::output::{
     count_of, remark, write_event_json, write_event_plain, write_passed_over,
     write_snapshot_before_events,
@@ -169,7 +169,7 @@ async fn follow(client: &Client, what: &What, marks: bool, global: &Global) -> R
     let request = client.read(what.source()).consistency(global.consistency);
     let snapshot_of = what.stream.as_ref().filter(|_| what.with_snapshot);
     let printing = Printing { json: global.json(), marks, snapshot_of };
-    print_feed(what.narrow(request).follow(), printing).await
+    print_subscription(what.narrow(request).follow(), printing).await
 }
 
 /// Runs the command.

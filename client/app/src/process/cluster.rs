@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_client::{
-    AppendError, Client, Done, ErrorKind, Events, Feed as ClientFeed, Message, Problem, Query,
-    Settings,
+    AppendError, Client, Done, ErrorKind, Events, Message, Problem, Query, Settings,
+    Subscription as ClientSubscription,
 };
 use tokio::time::sleep;
 
 use crate::process::log::{
-    Commit, Feed, Interest, Log, Newest, Page, Part, Refusal, Stretch, Told,
+    Commit, Interest, Log, Newest, Page, Part, Refusal, Stretch, Subscription, Told,
 };
 use crate::process::record::{DUE, PARKED, REACTED};
 use crate::status::Board;
@@ -28,7 +28,7 @@ pub(crate) struct Cluster {
 }
 
 impl Log for Cluster {
-    type Feed = ClientFeed;
+    type Subscription = ClientSubscription;
 
     async fn newest(&self, stream: &str, types: &[&str], seen: u64) -> Result<Newest, Problem> {
         let read = || {
@@ -64,7 +64,7 @@ impl Log for Cluster {
         Ok(Page { events, as_of })
     }
 
-    fn follow(&self, interest: &Interest, after: u64) -> ClientFeed {
+    fn follow(&self, interest: &Interest, after: u64) -> ClientSubscription {
         self.client.read(everything(interest)).after(after).follow()
     }
 
@@ -189,14 +189,14 @@ fn may_pass(kind: ErrorKind) -> bool {
         || matches!(kind, ErrorKind::Internal | ErrorKind::Damaged | ErrorKind::NotReady)
 }
 
-impl Feed for ClientFeed {
+impl Subscription for ClientSubscription {
     async fn next(&mut self) -> Result<Told, Problem> {
         Ok(match self.try_next().await? {
             Some(Message::Event(event)) => Told::Event(Box::new(event)),
             Some(Message::CaughtUp(at)) => Told::CaughtUp(at.position),
             Some(Message::Progress(at)) => Told::Through(at.position),
             Some(Message::FellBehind(_)) => Told::FellBehind,
-            // A feed without a limit does not end.
+            // A subscription without a limit does not end.
             None => std::future::pending().await,
         })
     }

@@ -9,7 +9,7 @@ use crate::process::bookmark::{self, Bookmark, Bookmarks};
 use crate::process::decide::{self, Plan, Undecided};
 use crate::process::error::ProcessError;
 use crate::process::instances::Instances;
-use crate::process::log::{Feed, Interest, Log, Page, Part, Refusal, Stretch, Told};
+use crate::process::log::{Interest, Log, Page, Part, Refusal, Stretch, Subscription, Told};
 use crate::process::manager::{Cause, Due, ProcessManager, Trigger};
 use crate::process::record::Known;
 use crate::process::runner::{OnFailure, Settings};
@@ -87,14 +87,14 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
     }
 
     async fn work(&mut self) -> Result<std::convert::Infallible, ProcessError> {
-        let mut feed = self.log.follow(&self.interest, self.handled);
+        let mut subscription = self.log.follow(&self.interest, self.handled);
         loop {
             if self.is_current && self.is_anything_due() {
                 self.fire().await?;
             }
             let wake_at = self.wake_at();
             tokio::select! {
-                told = feed.next() => self.told(told?).await?,
+                told = subscription.next() => self.told(told?).await?,
                 () = sleep_until(wake_at) => self.rest().await?,
             }
         }
@@ -235,7 +235,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         Ok(())
     }
 
-    /// Handles everything that is in the log by now; the feed's later copies of it are skipped.
+    /// Handles everything that is in the log by now; the subscription's later copies of it are skipped.
     async fn catch_up(&mut self) -> Result<(), ProcessError> {
         let mut stretch = Stretch { after: self.handled, before: None, limit: PAGE };
         loop {

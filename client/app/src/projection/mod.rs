@@ -97,7 +97,7 @@ pub use handler::{Handler, HandlerError};
 pub use retry::Backoff;
 pub use running::Running;
 pub use settings::OnFailure;
-pub use source::{EventFeed, EventSource};
+pub use source::{EventSource, EventSubscription};
 pub use store::{
     BoxError, Claim, Creation, Memory, MemoryModel, Parked, Record, Side, Slot, Step, Store,
     StoreError, Swap,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use quorate_app::projection::{EventFeed, EventSource};
+use quorate_app::projection::{EventSource, EventSubscription};
 use quorate_client::{
     Cursor, ErrorKind, EventId, EventType, Message, Outcome, Problem, Query, RecordedEvent,
     StreamName, Timestamp,
@@ -91,10 +91,10 @@ impl Script {
 }
 
 impl EventSource for Script {
-    type Feed = ScriptFeed;
+    type Subscription = ScriptSubscription;
 
-    fn follow(&self, _query: &Query, after: u64) -> ScriptFeed {
-        ScriptFeed { script: self.clone(), head: self.head.subscribe(), after, told: None }
+    fn follow(&self, _query: &Query, after: u64) -> ScriptSubscription {
+        ScriptSubscription { script: self.clone(), head: self.head.subscribe(), after, told: None }
     }
 
     async fn cluster(&self) -> Result<String, Problem> {
@@ -121,7 +121,7 @@ impl EventSource for Script {
     }
 }
 
-pub(crate) struct ScriptFeed {
+pub(crate) struct ScriptSubscription {
     script: Script,
     head: watch::Receiver<u64>,
     after: u64,
@@ -129,7 +129,7 @@ pub(crate) struct ScriptFeed {
     told: Option<u64>,
 }
 
-impl EventFeed for ScriptFeed {
+impl EventSubscription for ScriptSubscription {
     async fn next(&mut self) -> Result<Option<Message>, Problem> {
         loop {
             let head = *self.head.borrow_and_update();
@@ -154,7 +154,7 @@ impl EventFeed for ScriptFeed {
                 }
                 Some(_) => {}
             }
-            // The script outlives its feeds.
+            // The script outlives its subscriptions.
             let _ = self.head.changed().await;
         }
     }

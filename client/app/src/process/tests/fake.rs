@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::process::log::{
-    Commit, Feed, Interest, Log, Newest, Page, Part, Refusal, Stretch, Told,
+    Commit, Interest, Log, Newest, Page, Part, Refusal, Stretch, Subscription, Told,
 };
 use crate::process::reaction::Write;
 use crate::process::record::{DUE, is_record};
@@ -58,7 +58,7 @@ pub(crate) struct Fake {
     clock: FakeClock,
     /// The seed of the number of turns that each step gives to others first.
     pub(crate) turns: Option<Arc<Mutex<u64>>>,
-    /// True if the feeds hand out nothing except that they are caught up.
+    /// True if the subscriptions hand out nothing except that they are caught up.
     pub(crate) is_mute: bool,
 }
 
@@ -318,7 +318,7 @@ fn id_reused() -> Refusal {
 }
 
 impl Log for Fake {
-    type Feed = FakeFeed;
+    type Subscription = FakeSubscription;
 
     async fn newest(&self, stream: &str, types: &[&str], _: u64) -> Result<Newest, Problem> {
         let take = || {
@@ -361,10 +361,10 @@ impl Log for Fake {
         Ok(self.step(take).await)
     }
 
-    fn follow(&self, interest: &Interest, after: u64) -> FakeFeed {
+    fn follow(&self, interest: &Interest, after: u64) -> FakeSubscription {
         let changed = self.changed.subscribe();
         let manager = interest.manager.clone();
-        FakeFeed { fake: self.clone(), manager, after, is_caught_up: false, changed }
+        FakeSubscription { fake: self.clone(), manager, after, is_caught_up: false, changed }
     }
 
     async fn commit(&self, commit: Commit) -> Result<Done, Refusal> {
@@ -381,7 +381,7 @@ impl Log for Fake {
     }
 }
 
-pub(crate) struct FakeFeed {
+pub(crate) struct FakeSubscription {
     fake: Fake,
     manager: String,
     after: u64,
@@ -389,7 +389,7 @@ pub(crate) struct FakeFeed {
     changed: watch::Receiver<u64>,
 }
 
-impl Feed for FakeFeed {
+impl Subscription for FakeSubscription {
     async fn next(&mut self) -> Result<Told, Problem> {
         loop {
             self.changed.borrow_and_update();
