@@ -42,6 +42,7 @@ mod connection;
 mod connector;
 mod driver;
 mod event;
+mod event_stream;
 mod group;
 mod in_flight;
 mod incoming;
@@ -50,8 +51,11 @@ mod members;
 mod names;
 mod nodes;
 mod outcome;
+mod patience;
 mod query;
 mod read;
+mod remaining;
+mod resume;
 mod runners;
 mod session;
 mod settings;
@@ -68,6 +72,7 @@ pub use append::{AppendError, Conflict, Done, Expect, UnknownAppend};
 pub use client::{Builder, Client};
 pub use connector::Transport;
 pub use event::{DecodeError, Event, EventError, RecordedEvent};
+pub use event_stream::EventStream;
 pub use group::{
     ConsumeRequest, Consumer, CreateGroup, Delivery, Group, GroupConsumer, GroupRef, GroupSettings,
     ParkedEvent, Settler,
@@ -81,7 +86,7 @@ pub use quorate_proto::{
     REPORTED_EVERY, Runner, RunnerKind, RunnerReport, RunnerState, SILENT_AFTER, Selection,
     Strategy, StreamName, Timestamp, Version, Violation,
 };
-pub use read::{EventStream, Events, ReadRequest};
+pub use read::{Events, ReadRequest};
 pub use runners::Runners;
 pub use settings::{ScopeState, Settings, SettingsInForce, StreamState};
 pub use snapshot::{RecordedSnapshot, Snapshot};
