@@ -5,14 +5,15 @@ use std::collections::VecDeque;
 use futures_util::stream::BoxStream;
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::wire::v1::{ReadPoint, ReadResponse};
-use quorate_proto::{self as proto, Consistency, Direction, Position, Problem, Source};
+use quorate_proto::{
+    self as proto, Consistency, Direction, Position, Problem, RecordedSnapshot, Source,
+};
 
 use crate::client::Client;
 use crate::event::RecordedEvent;
 use crate::read::Events;
 use crate::remaining::Remaining;
 use crate::resume::{Answer, Answering, EventsNode, Heard, Resumed};
-use crate::snapshot::RecordedSnapshot;
 use crate::trouble::not_understood;
 
 /// Events as they come in. When a node is lost, another one continues where it stopped: at the same point of the log

@@ -74,22 +74,23 @@ pub use connector::Transport;
 pub use event::{DecodeError, Event, EventError, RecordedEvent};
 pub use event_stream::EventStream;
 pub use group::{
-    ConsumeRequest, Consumer, CreateGroup, Delivery, Group, GroupConsumer, GroupRef, GroupSettings,
-    ParkedEvent, Settler,
+    ConsumeRequest, Consumer, CreateGroup, Delivery, Group, GroupConsumer, GroupRef, ParkedEvent,
+    Settler,
 };
 pub use http;
-pub use names::{ListEntry, ListRequest, ListedStream, NameStream};
+pub use names::{ListRequest, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::json::compact as compact_json;
 pub use quorate_proto::{
-    Consistency, ErrorKind, EventId, EventType, Failure, Invalid, Outcome, Position, Problem,
-    REPORTED_EVERY, Runner, RunnerKind, RunnerReport, RunnerState, SILENT_AFTER, Selection,
-    Strategy, StreamName, Timestamp, Version, Violation,
+    Consistency, ErrorKind, EventId, EventType, Failure, GroupSettings, Invalid, ListEntry,
+    ListedStream, Outcome, Position, Problem, REPORTED_EVERY, RecordedSnapshot, Runner, RunnerKind,
+    RunnerReport, RunnerState, SILENT_AFTER, Selection, Strategy, StreamName, Timestamp, Version,
+    Violation,
 };
 pub use read::{Events, ReadRequest};
 pub use runners::Runners;
 pub use settings::{ScopeState, Settings, SettingsInForce, StreamState};
-pub use snapshot::{RecordedSnapshot, Snapshot};
+pub use snapshot::Snapshot;
 pub use status::{ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged};
 pub use stream::{ScopeRef, StreamRef};
 pub use subscription::{Cursor, Message, Subscription};

@@ -6,47 +6,13 @@ use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
 use quorate_proto::wire::v1::{ListNamesRequest as WireRequest, ListNamesResponse};
 use quorate_proto::{
-    Category, Consistency, Invalid, ListEntry as WireEntry, ListRequest as Listing, ListTarget,
-    Path, Position, Problem,
+    Category, Consistency, Invalid, ListEntry, ListRequest as Listing, ListTarget, Path, Position,
+    Problem,
 };
 
 use crate::client::Client;
 use crate::resume::{Answer, Answering, EventsNode, Heard, Resumed};
 use crate::trouble::not_understood;
-
-/// One entry of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListEntry {
-    /// The name.
-    pub name: String,
-    /// For a stream: the number of its events that can be read. Otherwise: the number of recorded events, including
-    /// those that were removed since; `None` when it is not known, for example in a store that an early build wrote.
-    pub events: Option<u64>,
-    /// For a stream: its versions and its state.
-    pub stream: Option<ListedStream>,
-}
-
-/// The versions and the state of a stream in a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListedStream {
-    /// The version of the stream's last event, even if that is removed: the expectation of the next append.
-    pub version: u64,
-    /// The first version that can be read; `version + 1` when none can.
-    pub first_version: u64,
-    /// True if a tombstone closed the name for good.
-    pub closed: bool,
-}
-
-impl From<WireEntry> for ListEntry {
-    fn from(named: WireEntry) -> ListEntry {
-        let stream = named.stream.map(|stream| ListedStream {
-            version: stream.version.0,
-            first_version: stream.first_version.0,
-            closed: stream.closed,
-        });
-        ListEntry { name: named.name, events: named.events, stream }
-    }
-}
 
 /// A request for a list. By default the list is ordered by name, linearizable, and whole, but without the
 /// system's names and without streams of which no event can be read any more.
@@ -218,7 +184,7 @@ impl Answer for ListAnswer {
         if let Some(limit) = &mut self.listing.limit {
             *limit = limit.saturating_sub(names.len() as u64);
         }
-        ready.extend(names.into_iter().map(|listed| WireEntry::from(listed).into()));
+        ready.extend(names.into_iter().map(ListEntry::from));
         self.listing.after = after;
         self.as_of = self.as_of.max(as_of);
         self.listing.consistency = Consistency::AtLeast(Position(self.as_of));

@@ -2,14 +2,13 @@
 
 use quorate_proto::{
     self as proto, Consistency, CorrelationId, Direction, Invalid, Position, Problem,
-    Source as ProtoSource, Timestamp,
+    RecordedSnapshot, Source as ProtoSource, Timestamp,
 };
 
 use crate::client::Client;
 use crate::event::RecordedEvent;
 use crate::event_stream::EventStream;
 use crate::query::{Source, tags_of, types_of};
-use crate::snapshot::RecordedSnapshot;
 use crate::subscription::Subscription;
 
 /// A read before it is sent; linearizable, whole and oldest first by default.

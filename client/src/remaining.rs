@@ -3,11 +3,10 @@
 use futures_util::FutureExt;
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::wire::v1::{self, ReadPoint, ReadRequest as WireRequest, ReadResponse};
-use quorate_proto::{self as proto, Direction, Invalid, Problem, Source};
+use quorate_proto::{self as proto, Direction, Invalid, Problem, RecordedSnapshot, Source};
 
 use crate::event::RecordedEvent;
 use crate::resume::{Answering, EventsNode};
-use crate::snapshot::RecordedSnapshot;
 use crate::trouble::not_understood;
 
 /// A read that asks for the events that have not come yet, and the snapshot that all of them follow.
@@ -55,10 +54,9 @@ impl Remaining {
             let schema = point.snapshot_schema_passed_over;
             self.snapshot_schema_passed_over = (schema > 0).then_some(schema);
             if let Some(snapshot) = point.snapshot.take() {
-                let snapshot = proto::RecordedSnapshot::try_from(snapshot)
+                let snapshot = RecordedSnapshot::try_from(snapshot)
                     .map_err(|invalid| not_understood(&invalid.to_string()))?;
-                let snapshot = RecordedSnapshot::from(snapshot);
-                self.read.bounds.after = snapshot.version;
+                self.read.bounds.after = snapshot.version.0;
                 self.snapshot = Some(snapshot);
             }
         }

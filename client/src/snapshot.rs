@@ -1,9 +1,7 @@
-//! Aggregate snapshots that an application makes, and those that the store returns.
+//! Aggregate snapshots that an application makes.
 
 use bytes::Bytes;
-use quorate_proto::{self as proto, Timestamp};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 /// The state of an aggregate at a version of its stream: a rebuild reads only the events after that version.
 ///
@@ -42,33 +40,5 @@ impl Snapshot {
     pub fn schema(mut self, schema: u32) -> Snapshot {
         self.schema = schema;
         self
-    }
-}
-
-/// A snapshot as the store returns it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedSnapshot {
-    /// The version of the stream at which the snapshot was made.
-    pub version: u64,
-    /// The version of the shape of `data`.
-    pub schema: u32,
-    /// The state.
-    pub data: Bytes,
-    /// The time at which the leader stamped the snapshot.
-    pub recorded_at: Timestamp,
-}
-
-impl RecordedSnapshot {
-    /// Reads the state as JSON.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.data)
-    }
-}
-
-impl From<proto::RecordedSnapshot> for RecordedSnapshot {
-    fn from(recorded: proto::RecordedSnapshot) -> RecordedSnapshot {
-        let proto::RecordedSnapshot { snapshot, recorded_at } = recorded;
-        let proto::Snapshot { version, schema, data, .. } = snapshot;
-        RecordedSnapshot { version: version.0, schema, data, recorded_at }
     }
 }

@@ -2,8 +2,8 @@
 
 use quorate_proto::wire::v1;
 use quorate_proto::{
-    Category, Change, ChangeKind, Consistency, EventId, Expectation, Invalid, Path, Problem, Scope,
-    Snapshot as ProtoSnapshot, StreamName, Version,
+    Category, Change, ChangeKind, Consistency, EventId, Expectation, Invalid, Path, Problem,
+    RecordedSnapshot, Scope, Snapshot as ProtoSnapshot, StreamName, Version,
 };
 
 use crate::append::{AppendError, Done, Expect};
@@ -11,7 +11,7 @@ use crate::ask::ask;
 use crate::client::Client;
 use crate::event::new_id;
 use crate::settings::{ScopeState, Settings, StreamState};
-use crate::snapshot::{RecordedSnapshot, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::transaction::Transaction;
 
 /// A stream, by its name; no node is asked before one of its methods is called.

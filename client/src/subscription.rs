@@ -5,13 +5,12 @@ use std::collections::VecDeque;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use quorate_proto::wire::v1::read_response::Message as WireMessage;
 use quorate_proto::wire::v1::{self, ReadResponse};
-use quorate_proto::{self as proto, Invalid, Problem};
+use quorate_proto::{self as proto, Invalid, Problem, RecordedSnapshot};
 
 use crate::client::Client;
 use crate::event::RecordedEvent;
 use crate::remaining::Remaining;
 use crate::resume::{Answer, Answering, EventsNode, Heard, Resumed};
-use crate::snapshot::RecordedSnapshot;
 use crate::trouble::not_understood;
 
 /// The point that a subscription has reached: every requested event at or below it has been handed out. Resume with

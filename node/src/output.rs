@@ -98,7 +98,7 @@ fn snapshot_line<'a>(stream: &'a StreamName, snapshot: &RecordedSnapshot) -> Sna
     let (data, data_base64) = payload(&snapshot.data);
     SnapshotLine {
         stream: stream.as_str(),
-        version: snapshot.version,
+        version: snapshot.version.0,
         schema: snapshot.schema,
         recorded_at: snapshot.recorded_at.to_string(),
         data,
@@ -116,10 +116,10 @@ pub(crate) fn write_snapshot(
     if json {
         return write_json(output, &snapshot_line(stream, snapshot));
     }
-    let RecordedSnapshot { version, recorded_at, data, .. } = snapshot;
-    let data = match payload(data) {
+    let (version, recorded_at) = (snapshot.version, snapshot.recorded_at);
+    let data = match payload(&snapshot.data) {
         (Some(json), _) => json.get().to_owned(),
-        (None, _) => format!("({} bytes)", data.len()),
+        (None, _) => format!("({} bytes)", snapshot.data.len()),
     };
     let line = format!("snapshot  {stream}  {version}  {recorded_at}  {data}");
     write_line(output, line)
@@ -290,7 +290,7 @@ fn is_zero(number: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use quorate_proto::{
-        EventId, EventType, Expectation, Failure, Position, Timestamp, Version, Violation,
+        EventId, EventType, Expectation, Failure, Position, Snapshot, Timestamp, Version, Violation,
     };
 
     use super::*;
@@ -379,12 +379,13 @@ mod tests {
     #[test]
     fn a_snapshot_before_events_cannot_be_taken_for_one() {
         let stream = StreamName::new("order-42").expect("a name");
-        let snapshot = RecordedSnapshot {
-            version: 3,
+        let snapshot = Snapshot {
+            stream: stream.clone(),
+            version: Version(3),
             schema: 1,
             data: "{ \"total\" : 50 }".into(),
-            recorded_at: Timestamp(0),
         };
+        let snapshot = RecordedSnapshot { snapshot, recorded_at: Timestamp(0) };
         let mut line = Vec::new();
         write_snapshot_before_events(&mut line, &stream, &snapshot, true).expect("memory");
         assert_eq!(

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::{
-    self as proto, Consistency, EventId, GroupName, Invalid, Problem, Selection, Strategy,
+    Consistency, EventId, GroupName, GroupSettings, Invalid, Problem, Selection, Strategy,
 };
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
 use super::consumer::ConsumeRequest;
-use super::shown::{Group, GroupSettings, ParkedEvent};
+use super::shown::{Group, ParkedEvent, milliseconds};
 use crate::ask::ask_node;
 use crate::client::Client;
 use crate::connection::Connection;
@@ -76,7 +76,6 @@ impl GroupRef {
     /// anew. Another timeout takes no time away from events in work: it is sent to the consumers, and counts for the
     /// events whose work they begin or extend from then on. Safe to repeat.
     pub async fn configure(&self, settings: GroupSettings) -> Result<bool, Problem> {
-        let settings = proto::GroupSettings::from(settings);
         settings.check()?;
         let done = self.change(|mut client, group, request_id, time_left_ms| {
             let settings = Some(settings.into());
@@ -390,19 +389,19 @@ impl CreateGroup {
 
     /// Sets the time that a consumer has for an event before it is given to another; 30 s by default.
     pub fn timeout(mut self, timeout: Duration) -> CreateGroup {
-        self.settings.timeout = timeout;
+        self.settings.timeout_ms = milliseconds(timeout);
         self
     }
 
     /// Sets the number of attempts before an event is parked; 10 by default.
     pub fn attempts(mut self, attempts: u32) -> CreateGroup {
-        self.settings.attempts = attempts;
+        self.settings.attempts_max = attempts;
         self
     }
 
     /// Sets the delay after which a failed event is tried again; 1 s by default.
     pub fn retry_delay(mut self, delay: Duration) -> CreateGroup {
-        self.settings.retry_delay = delay;
+        self.settings.retry_delay_ms = milliseconds(delay);
         self
     }
 
@@ -419,7 +418,6 @@ impl CreateGroup {
     pub async fn send(self) -> Result<bool, Problem> {
         let CreateGroup { group, query, after, settings } = self;
         let query = query.into_words()?;
-        let settings = proto::GroupSettings::from(settings);
         query.check()?;
         settings.check()?;
         let done = group.change(|mut client, group, request_id, time_left_ms| {

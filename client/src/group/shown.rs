@@ -1,61 +1,12 @@
-//! The settings of groups, and their state as it is shown.
+//! The state of groups as it is shown.
 
 use std::time::Duration;
 
 use quorate_proto::wire::v1;
-use quorate_proto::{self as proto, Problem, Strategy, Timestamp};
+use quorate_proto::{self as proto, GroupSettings, Problem, Timestamp};
 
 use crate::event::RecordedEvent;
 use crate::trouble::not_understood;
-
-/// The settings by which a group treats its consumers and its events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupSettings {
-    /// The strategy that assigns events to consumers; round robin by default.
-    pub strategy: Strategy,
-    /// The time that a consumer may take over an event before it is given to another; 30 s by default, from 10 ms
-    /// to a week.
-    pub timeout: Duration,
-    /// The number of tries of an event before it is parked; 10 by default.
-    pub attempts: u32,
-    /// The time for which a failed event waits before it is tried again; 1 s by default. It doubles with every
-    /// further attempt, up to a minute.
-    pub retry_delay: Duration,
-    /// The greatest number of events that all consumers of the group hold at once; 4,096 by default, at most 65,536.
-    pub window: u32,
-}
-
-impl Default for GroupSettings {
-    fn default() -> GroupSettings {
-        proto::GroupSettings::default().into()
-    }
-}
-
-impl From<proto::GroupSettings> for GroupSettings {
-    fn from(settings: proto::GroupSettings) -> GroupSettings {
-        let proto::GroupSettings { strategy, timeout_ms, attempts_max, retry_delay_ms, window } =
-            settings;
-        GroupSettings {
-            strategy,
-            timeout: Duration::from_millis(timeout_ms),
-            attempts: attempts_max,
-            retry_delay: Duration::from_millis(retry_delay_ms),
-            window,
-        }
-    }
-}
-
-impl From<GroupSettings> for proto::GroupSettings {
-    fn from(settings: GroupSettings) -> proto::GroupSettings {
-        proto::GroupSettings {
-            strategy: settings.strategy,
-            timeout_ms: milliseconds(settings.timeout),
-            attempts_max: settings.attempts,
-            retry_delay_ms: milliseconds(settings.retry_delay),
-            window: settings.window,
-        }
-    }
-}
 
 pub(super) fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
@@ -114,12 +65,12 @@ impl TryFrom<v1::Group> for Group {
     fn try_from(group: v1::Group) -> Result<Group, Problem> {
         let wrong = |invalid: proto::Invalid| not_understood(&invalid.to_string());
         let query = proto::Query::try_from(group.query.unwrap_or_default()).map_err(wrong)?;
-        let settings = proto::GroupSettings::try_from(group.settings).map_err(wrong)?;
+        let settings = GroupSettings::try_from(group.settings).map_err(wrong)?;
         Ok(Group {
             name: group.name,
             query,
             after: group.after,
-            settings: settings.into(),
+            settings,
             floor: group.floor,
             lag: group.lag,
             settled: group.settled,

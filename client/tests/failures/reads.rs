@@ -1,7 +1,7 @@
 //! Reads go on when the node that served them is lost.
 
 use crate::fake::{Node, Read, client};
-use quorate_client::{ErrorKind, Query};
+use quorate_client::{ErrorKind, Query, Version};
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::consistency::Level;
 use quorate_proto::wire::v1::read_response::Message;
@@ -115,7 +115,7 @@ async fn a_lost_read_goes_on_after_the_same_snapshot() {
     events(&read, &[36, 38, 40]).await;
     read.send(Message::End(v1::Empty {})).await;
     let answer = reading.await.expect("it ran").expect("an answer");
-    assert_eq!(answer.snapshot.map(|snapshot| snapshot.version), Some(17));
+    assert_eq!(answer.snapshot.map(|snapshot| snapshot.version), Some(Version(17)));
     assert_eq!((answer.version, answer.events.len()), (20, 3));
 }
 

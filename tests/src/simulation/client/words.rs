@@ -84,14 +84,8 @@ pub(in super::super) async fn collect(client: &Client, read: &Read) -> Result<Re
     }
     let events = request.collect().await.map_err(|problem| problem.to_string())?;
     let (snapshot, version) = match &read.source {
-        Source::Stream { stream, .. } => {
-            let snapshot = events.snapshot.map(|snapshot| Snapshot {
-                stream: stream.clone(),
-                version: Version(snapshot.version),
-                schema: snapshot.schema,
-                data: snapshot.data,
-            });
-            (snapshot, Some(Version(events.version)))
+        Source::Stream { .. } => {
+            (events.snapshot.map(|recorded| recorded.snapshot), Some(Version(events.version)))
         }
         Source::Query(_) => (None, None),
     };
