@@ -6,11 +6,11 @@ use futures_util::stream::BoxStream;
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::wire::v1::{ReadPoint, ReadResponse};
 use quorate_proto::{
-    self as proto, Consistency, Direction, Position, Problem, RecordedSnapshot, Source,
+    self as proto, Consistency, Direction, Position, Problem, RecordedEvent, RecordedSnapshot,
+    Source, Version,
 };
 
 use crate::client::Client;
-use crate::event::RecordedEvent;
 use crate::read::Events;
 use crate::remaining::Remaining;
 use crate::resume::{Answer, Answering, EventsNode, Heard, Resumed};
@@ -36,12 +36,12 @@ impl EventStream {
     }
 
     /// Returns the position up to which the read sees all events.
-    pub fn as_of(&self) -> u64 {
-        self.0.answer.point.map_or(0, |point| point.as_of)
+    pub fn as_of(&self) -> Position {
+        self.0.answer.point.map_or(Position::ZERO, |point| point.as_of)
     }
 
     /// Returns the version of the stream at that point; 0 if the read is of a query.
-    pub fn version(&self) -> u64 {
+    pub fn version(&self) -> Version {
         self.0.answer.point.and_then(|point| point.version).unwrap_or_default()
     }
 
@@ -81,7 +81,7 @@ impl EventStream {
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
     /// use futures_util::{StreamExt, TryStreamExt};
     /// let events = client.read("order-42").stream().await?.into_stream();
-    /// let kinds: Vec<_> = events.take(10).map_ok(|event| event.kind).try_collect().await?;
+    /// let kinds: Vec<_> = events.take(10).map_ok(|event| event.kind.clone()).try_collect().await?;
     /// # let _ = kinds; Ok(()) }
     /// ```
     pub fn into_stream(self) -> BoxStream<'static, Result<RecordedEvent, Problem>> {
@@ -93,8 +93,8 @@ type Ready = VecDeque<RecordedEvent>;
 
 #[derive(Clone, Copy, Debug)]
 struct Point {
-    as_of: u64,
-    version: Option<u64>,
+    as_of: Position,
+    version: Option<Version>,
 }
 
 /// The answer to a read.
@@ -152,13 +152,14 @@ impl Answer for ReadAnswer {
 
 impl ReadAnswer {
     fn set_point(&mut self, point: &ReadPoint) {
-        self.point = Some(Point { as_of: point.as_of, version: point.version });
+        let (as_of, version) = (Position(point.as_of), point.version.map(Version));
+        self.point = Some(Point { as_of, version });
         let is_of_stream = self.remaining.is_of_stream();
         let top = if is_of_stream { point.version.unwrap_or_default() } else { point.as_of };
         let before = top.saturating_add(1);
         let read = &mut self.remaining.read;
         read.bounds.before = Some(read.bounds.before.map_or(before, |own| own.min(before)));
-        read.consistency = Consistency::AtLeast(Position(point.as_of));
+        read.consistency = Consistency::AtLeast(as_of);
     }
 
     /// Returns true if a node that continues a stream, read whole and forwards, lacks some of its events.

@@ -94,7 +94,8 @@ impl ListRequest {
     pub async fn list(self) -> Result<NameStream, Problem> {
         let listing = self.listing?;
         listing.check()?;
-        let mut names = Resumed::within_deadline(self.client, ListAnswer { listing, as_of: 0 });
+        let mut names =
+            Resumed::within_deadline(self.client, ListAnswer { listing, as_of: Position::ZERO });
         names.find_node().await?;
         Ok(NameStream(names))
     }
@@ -127,7 +128,7 @@ pub struct NameStream(Resumed<ListAnswer>);
 
 impl NameStream {
     /// Returns the position as of which the newest names were looked up.
-    pub fn as_of(&self) -> u64 {
+    pub fn as_of(&self) -> Position {
         self.0.answer.as_of
     }
 
@@ -148,7 +149,7 @@ impl NameStream {
 #[derive(Debug)]
 struct ListAnswer {
     listing: Listing,
-    as_of: u64,
+    as_of: Position,
 }
 
 impl Answer for ListAnswer {
@@ -186,8 +187,8 @@ impl Answer for ListAnswer {
         }
         ready.extend(names.into_iter().map(ListEntry::from));
         self.listing.after = after;
-        self.as_of = self.as_of.max(as_of);
-        self.listing.consistency = Consistency::AtLeast(Position(self.as_of));
+        self.as_of = self.as_of.max(Position(as_of));
+        self.listing.consistency = Consistency::AtLeast(self.as_of);
         Ok(heard)
     }
 }

@@ -2,11 +2,10 @@
 
 use quorate_proto::{
     self as proto, Consistency, CorrelationId, Direction, Invalid, Position, Problem,
-    RecordedSnapshot, Source as ProtoSource, Timestamp,
+    RecordedEvent, RecordedSnapshot, Source as ProtoSource, Timestamp, Version,
 };
 
 use crate::client::Client;
-use crate::event::RecordedEvent;
 use crate::event_stream::EventStream;
 use crate::query::{Source, tags_of, types_of};
 use crate::subscription::Subscription;
@@ -120,13 +119,13 @@ impl ReadRequest {
     }
 
     /// Selects only events after this version (of a stream) or position (of a query); 0 is the beginning.
-    pub fn after(self, number: u64) -> ReadRequest {
-        self.with(|read| read.bounds.after = number)
+    pub fn after(self, place: impl Into<Place>) -> ReadRequest {
+        self.with(|read| read.bounds.after = place.into().0)
     }
 
     /// Selects only events before this version (of a stream) or position (of a query).
-    pub fn before(self, number: u64) -> ReadRequest {
-        self.with(|read| read.bounds.before = Some(number))
+    pub fn before(self, place: impl Into<Place>) -> ReadRequest {
+        self.with(|read| read.bounds.before = Some(place.into().0))
     }
 
     /// Selects only events that were recorded at this time or later.
@@ -155,8 +154,8 @@ impl ReadRequest {
     }
 
     /// Reads at least everything up to this position (of an append, for example), without asking the leader.
-    pub fn at_least(self, position: u64) -> ReadRequest {
-        self.consistency(Consistency::AtLeast(Position(position)))
+    pub fn at_least(self, position: impl Into<Position>) -> ReadRequest {
+        self.consistency(Consistency::AtLeast(position.into()))
     }
 
     /// Reads whatever the answering node has.
@@ -202,6 +201,28 @@ impl ReadRequest {
     }
 }
 
+/// A place that bounds a read: a version of a stream, or a position of the log for a query.
+#[derive(Clone, Copy, Debug)]
+pub struct Place(u64);
+
+impl From<Version> for Place {
+    fn from(version: Version) -> Place {
+        Place(version.0)
+    }
+}
+
+impl From<Position> for Place {
+    fn from(position: Position) -> Place {
+        Place(position.0)
+    }
+}
+
+impl From<u64> for Place {
+    fn from(number: u64) -> Place {
+        Place(number)
+    }
+}
+
 /// The events that were read, and the point at which the read was evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Events {
@@ -209,9 +230,9 @@ pub struct Events {
     pub events: Vec<RecordedEvent>,
     /// The version of the stream at that point, also when no event or only a part was read: the version to expect in
     /// the next append. 0 if the read was of a query.
-    pub version: u64,
+    pub version: Version,
     /// The position up to which the read has seen all events.
-    pub as_of: u64,
+    pub as_of: Position,
     /// The snapshot that the events follow, if it was requested and there is one.
     pub snapshot: Option<RecordedSnapshot>,
     /// The schema of the kept snapshot, if it is newer than [`ReadRequest::snapshot_schema_max`] and was passed over:

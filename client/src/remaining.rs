@@ -3,9 +3,10 @@
 use futures_util::FutureExt;
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::wire::v1::{self, ReadPoint, ReadRequest as WireRequest, ReadResponse};
-use quorate_proto::{self as proto, Direction, Invalid, Problem, RecordedSnapshot, Source};
+use quorate_proto::{
+    self as proto, Direction, Invalid, Problem, RecordedEvent, RecordedSnapshot, Source,
+};
 
-use crate::event::RecordedEvent;
 use crate::resume::{Answering, EventsNode};
 use crate::trouble::not_understood;
 
@@ -65,10 +66,9 @@ impl Remaining {
 
     /// Takes in an event, which from now on is not requested any more.
     pub(crate) fn take(&mut self, event: v1::RecordedEvent) -> Result<RecordedEvent, Problem> {
-        let event = proto::RecordedEvent::try_from(event)
+        let event = RecordedEvent::try_from(event)
             .map_err(|invalid| not_understood(&invalid.to_string()))?;
-        let event = RecordedEvent::from(event);
-        let number = if self.is_of_stream() { event.version } else { event.position };
+        let number = if self.is_of_stream() { event.version.0 } else { event.position.0 };
         let bounds = &mut self.read.bounds;
         if number <= bounds.after || bounds.before.is_some_and(|before| number >= before) {
             return Err(not_understood("an event came twice, or out of order"));

@@ -1,6 +1,7 @@
 //! Aggregate snapshots that an application makes.
 
 use bytes::Bytes;
+use quorate_proto::Version;
 use serde::Serialize;
 
 /// The state of an aggregate at a version of its stream: a rebuild reads only the events after that version.
@@ -14,7 +15,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// The version at which the snapshot was made; at least 1.
-    pub version: u64,
+    pub version: Version,
     /// The version of the shape of `data`; 1 by default.
     pub schema: u32,
     /// The state: a little less than 4 MiB at most, usually JSON.
@@ -23,13 +24,13 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Makes a snapshot of any bytes, as the state at a version.
-    pub fn new(version: u64, data: impl Into<Bytes>) -> Snapshot {
-        Snapshot { version, schema: 1, data: data.into() }
+    pub fn new(version: impl Into<Version>, data: impl Into<Bytes>) -> Snapshot {
+        Snapshot { version: version.into(), schema: 1, data: data.into() }
     }
 
     /// Makes a snapshot of a value as JSON, as the state at a version.
     pub fn json<T: Serialize + ?Sized>(
-        version: u64,
+        version: impl Into<Version>,
         value: &T,
     ) -> Result<Snapshot, serde_json::Error> {
         Ok(Snapshot::new(version, serde_json::to_vec(value)?))

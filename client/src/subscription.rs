@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use quorate_proto::wire::v1::read_response::Message as WireMessage;
 use quorate_proto::wire::v1::{self, ReadResponse};
-use quorate_proto::{self as proto, Invalid, Problem, RecordedSnapshot};
+use quorate_proto::{
+    self as proto, Invalid, Position, Problem, RecordedEvent, RecordedSnapshot, Version,
+};
 
 use crate::client::Client;
-use crate::event::RecordedEvent;
 use crate::remaining::Remaining;
 use crate::resume::{Answer, Answering, EventsNode, Heard, Resumed};
 use crate::trouble::not_understood;
@@ -18,9 +19,9 @@ use crate::trouble::not_understood;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// The position.
-    pub position: u64,
+    pub position: Position,
     /// The version of the stream, if a stream is followed.
-    pub version: Option<u64>,
+    pub version: Option<Version>,
 }
 
 /// A message of a subscription.
@@ -187,8 +188,8 @@ impl SubscriptionAnswer {
         }
         let heard = if number > *after { Heard::Progress } else { Heard::Work };
         *after = number;
-        let position = self.mark.position.max(mark.position);
-        let version = self.remaining.is_of_stream().then_some(number);
+        let position = self.mark.position.max(Position(mark.position));
+        let version = self.remaining.is_of_stream().then_some(Version(number));
         self.mark = Cursor { position, version };
         Ok(heard)
     }

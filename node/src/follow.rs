@@ -109,7 +109,9 @@ fn place(mark: &Cursor) -> String {
 }
 
 fn line_of(mark: &Message) -> MarkLine {
-    let at = |mark: &Cursor| Some(At { position: mark.position, version: mark.version });
+    let at = |mark: &Cursor| {
+        Some(At { position: mark.position.0, version: mark.version.map(u64::from) })
+    };
     match mark {
         Message::CaughtUp(mark) => MarkLine { caught_up: at(mark), ..MarkLine::default() },
         Message::FellBehind(mark) => MarkLine { fell_behind: at(mark), ..MarkLine::default() },
@@ -120,14 +122,16 @@ fn line_of(mark: &Message) -> MarkLine {
 
 #[cfg(test)]
 mod tests {
+    use quorate_client::{Position, Version};
+
     use super::*;
 
     #[test]
     fn a_mark_is_one_compact_line() {
-        let mark = Cursor { position: 7, version: Some(3) };
+        let mark = Cursor { position: Position(7), version: Some(Version(3)) };
         let line = serde_json::to_string(&line_of(&Message::CaughtUp(mark))).expect("a line");
         assert_eq!(line, r#"{"caught_up":{"position":7,"version":3}}"#);
-        let mark = Cursor { position: 7, version: None };
+        let mark = Cursor { position: Position(7), version: None };
         let line = serde_json::to_string(&line_of(&Message::Progress(mark))).expect("a line");
         assert_eq!(line, r#"{"progress":{"position":7}}"#);
     }

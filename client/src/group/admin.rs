@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::{
-    Consistency, EventId, GroupName, GroupSettings, Invalid, Problem, Selection, Strategy,
+    Consistency, EventId, GroupName, GroupSettings, Invalid, Position, Problem, Selection, Strategy,
 };
 use tokio::time::Instant;
 use tonic::{Response, Status};
@@ -67,7 +67,7 @@ impl GroupRef {
         CreateGroup {
             group: self.clone(),
             query: query.into(),
-            after: 0,
+            after: Position::ZERO,
             settings: GroupSettings::default(),
         }
     }
@@ -102,7 +102,8 @@ impl GroupRef {
     /// client.group("billing").reset(0).await?; // everything once more
     /// # Ok(()) }
     /// ```
-    pub async fn reset(&self, after: u64) -> Result<(), Problem> {
+    pub async fn reset(&self, after: impl Into<Position>) -> Result<(), Problem> {
+        let after = after.into().0;
         let done = self.change(|mut client, group, request_id, time_left_ms| {
             let request = v1::ResetGroupRequest { group, after, time_left_ms, request_id };
             async move { client.reset_group(request).await }
@@ -166,12 +167,12 @@ impl GroupRef {
     /// events are fetched in pages, and each page has the deadline of the client.
     pub async fn parked_as(
         &self,
-        after: u64,
+        after: impl Into<Position>,
         limit: u64,
         consistency: Consistency,
     ) -> Result<Vec<ParkedEvent>, Problem> {
         let mut left = if limit == 0 { u64::MAX } else { limit };
-        let mut after = after;
+        let mut after = after.into();
         let mut parked: Vec<ParkedEvent> = Vec::new();
         while left > 0 {
             let asked = left.min(PARKED_PER_PAGE);
@@ -193,10 +194,11 @@ impl GroupRef {
 
     async fn parked_page(
         &self,
-        after: u64,
+        after: Position,
         limit: u64,
         consistency: Consistency,
     ) -> Result<Vec<ParkedEvent>, Problem> {
+        let after = after.0;
         let parked = self.ask(|mut client, group, time_left_ms| {
             let consistency = Some(consistency.into());
             let request = v1::ListParkedRequest { group, after, limit, consistency, time_left_ms };
@@ -364,14 +366,14 @@ async fn listed(
 pub struct CreateGroup {
     group: GroupRef,
     query: Query,
-    after: u64,
+    after: Position,
     settings: GroupSettings,
 }
 
 impl CreateGroup {
     /// Takes only events after this position; 0, the beginning, by default.
-    pub fn after(mut self, position: u64) -> CreateGroup {
-        self.after = position;
+    pub fn after(mut self, position: impl Into<Position>) -> CreateGroup {
+        self.after = position.into();
         self
     }
 
@@ -417,6 +419,7 @@ impl CreateGroup {
     /// `AlreadyExists` if another group of that name exists, `Invalid` if something breaks a rule.
     pub async fn send(self) -> Result<bool, Problem> {
         let CreateGroup { group, query, after, settings } = self;
+        let after = after.0;
         let query = query.into_words()?;
         query.check()?;
         settings.check()?;

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use quorate_proto::wire::v1;
-use quorate_proto::{self as proto, GroupSettings, Problem, Timestamp};
+use quorate_proto::{self as proto, GroupSettings, Position, Problem, RecordedEvent, Timestamp};
 
-use crate::event::RecordedEvent;
 use crate::trouble::not_understood;
 
 pub(super) fn milliseconds(span: Duration) -> u64 {
@@ -20,11 +19,11 @@ pub struct Group {
     /// The query whose events the group's consumers share.
     pub query: proto::Query,
     /// The position after which the group begins.
-    pub after: u64,
+    pub after: Position,
     /// The group's settings.
     pub settings: GroupSettings,
     /// The position up to which all matching events are settled, except those that failed or are parked.
-    pub floor: u64,
+    pub floor: Position,
     /// The positions of the log after the floor, less the events settled there: at least the events still to do.
     pub lag: u64,
     /// The number of events that are settled above the floor.
@@ -69,9 +68,9 @@ impl TryFrom<v1::Group> for Group {
         Ok(Group {
             name: group.name,
             query,
-            after: group.after,
+            after: Position(group.after),
             settings,
-            floor: group.floor,
+            floor: Position(group.floor),
             lag: group.lag,
             settled: group.settled,
             failed: group.failed,
@@ -86,7 +85,7 @@ impl TryFrom<v1::Group> for Group {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedEvent {
     /// The event's place in the log.
-    pub position: u64,
+    pub position: Position,
     /// The number of times that the event was tried.
     pub attempts: u32,
     /// The reason that its last consumer gave, or the way in which its last attempt ended.
@@ -103,14 +102,12 @@ impl TryFrom<v1::ParkedEvent> for ParkedEvent {
     fn try_from(parked: v1::ParkedEvent) -> Result<ParkedEvent, Problem> {
         let v1::ParkedEvent { position, attempts, reason, parked_at, event } = parked;
         let event = event.map(event_of).transpose()?;
-        let parked_at = Timestamp(parked_at);
+        let (position, parked_at) = (Position(position), Timestamp(parked_at));
         Ok(ParkedEvent { position, attempts, reason, parked_at, event })
     }
 }
 
 /// Converts an event from its message.
 pub(super) fn event_of(event: v1::RecordedEvent) -> Result<RecordedEvent, Problem> {
-    let event = proto::RecordedEvent::try_from(event);
-    let event = event.map_err(|invalid| not_understood(&invalid.to_string()))?;
-    Ok(RecordedEvent::from(event))
+    RecordedEvent::try_from(event).map_err(|invalid| not_understood(&invalid.to_string()))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::fake::{Node, client};
 use crate::fake_groups::{self, GROUPS, GroupNode, LISTED_EVERY};
 use crate::reads::{events, point};
-use quorate_client::{ErrorKind, Message, Outcome, Problem, Query};
+use quorate_client::{ErrorKind, Message, Outcome, Position, Problem, Query};
 use quorate_proto::wire::v1::read_response::Message as Wire;
 use quorate_proto::wire::{LIFE_SIGN_EVERY, v1};
 use tokio::time::{Instant, timeout};
@@ -113,7 +113,7 @@ async fn a_subscription_leaves_a_node_that_gives_no_sign_of_life() {
     let following = tokio::spawn(async move {
         for expected in [2, 4] {
             match subscription.try_next().await.expect("no problem").expect("a message") {
-                Message::Event(event) => assert_eq!(event.position, expected),
+                Message::Event(event) => assert_eq!(event.position, Position(expected)),
                 other => panic!("no event: {other:?}"),
             }
         }
@@ -147,7 +147,7 @@ async fn a_consumer_leaves_a_node_that_gives_no_sign_of_life() {
     let through = joining.let_in(&leader.address).await;
     through.deliver(1, 20).await;
     let next = timeout(PATIENCE, consumer.try_next()).await.expect("in time");
-    assert_eq!(next.expect("no error").expect("an event").event.position, 20);
+    assert_eq!(next.expect("no error").expect("an event").event.position, Position(20));
     drop(silent);
 }
 

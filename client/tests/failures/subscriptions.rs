@@ -2,7 +2,7 @@
 
 use crate::fake::{Node, Read, client};
 use crate::reads::{event, events, point};
-use quorate_client::{Cursor, ErrorKind, Message, Query, Subscription};
+use quorate_client::{Cursor, ErrorKind, Message, Position, Query, Subscription};
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::read_response::Message as Wire;
 use quorate_proto::{Invalid, Problem};
@@ -18,7 +18,7 @@ async fn next(subscription: &mut Subscription) -> Message {
 
 async fn position(subscription: &mut Subscription) -> u64 {
     match next(subscription).await {
-        Message::Event(event) => event.position,
+        Message::Event(event) => event.position.0,
         other => panic!("no event: {other:?}"),
     }
 }
@@ -50,7 +50,7 @@ async fn a_subscription_goes_on_at_another_node_behind_the_last_event_and_tells_
         (second, read)
     });
     assert_eq!((position(&mut subscription).await, position(&mut subscription).await), (2, 4));
-    let at = |position| Cursor { position, version: None };
+    let at = |position| Cursor { position: Position(position), version: None };
     assert_eq!(next(&mut subscription).await, Message::CaughtUp(at(5)));
     assert_eq!(next(&mut subscription).await, Message::Progress(at(9)));
     assert_eq!(next(&mut subscription).await, Message::FellBehind(at(9)));

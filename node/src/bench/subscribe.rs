@@ -60,7 +60,7 @@ pub(crate) async fn live_load(
     let (ready, mut all_ready) = mpsc::channel(1024);
     let mut running = JoinSet::new();
     for client in of_all(clients, load) {
-        running.spawn(follow(client, head, sent.clone(), ready.clone()));
+        running.spawn(follow(client, head.0, sent.clone(), ready.clone()));
     }
     drop(ready);
     for _ in 0..load.clients {

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use quorate_client::{Client, Cursor, Message, Subscription};
-use quorate_proto::{
-    Category, Consistency, Position, Query, QueryItem, Read, Scope, Source, StreamName,
-};
+use quorate_proto::{Category, Consistency, Query, QueryItem, Read, Scope, Source, StreamName};
 
-use super::client::{Phase, connect, recorded, request};
+use super::client::{Phase, connect, request};
 use super::trace::Trace;
 use crate::history::{BegunSubscription, Heard, Recorder};
 use crate::random::Random;
@@ -81,23 +79,17 @@ impl Follower {
     /// Records a message; the next subscription goes on after it.
     fn take(&self, noted: &BegunSubscription, message: Option<Message>, read: &mut Read) {
         let Some(message) = message else { return };
-        let number = |at: &Cursor| at.version.unwrap_or(at.position);
+        let number = |at: &Cursor| at.version.map_or(at.position.0, u64::from);
+        let version = |at: &Cursor| at.version.map(u64::from);
         let (heard, after) = match message {
             Message::Event(event) => {
-                let event = recorded(event);
                 let of_stream = matches!(read.source, Source::Stream { .. });
                 let after = if of_stream { event.version.0 } else { event.position.0 };
                 (Heard::Event(event), after)
             }
-            Message::CaughtUp(at) => {
-                (Heard::CaughtUp(Position(at.position), at.version), number(&at))
-            }
-            Message::FellBehind(at) => {
-                (Heard::FellBehind(Position(at.position), at.version), number(&at))
-            }
-            Message::Progress(at) => {
-                (Heard::Progress(Position(at.position), at.version), number(&at))
-            }
+            Message::CaughtUp(at) => (Heard::CaughtUp(at.position, version(&at)), number(&at)),
+            Message::FellBehind(at) => (Heard::FellBehind(at.position, version(&at)), number(&at)),
+            Message::Progress(at) => (Heard::Progress(at.position, version(&at)), number(&at)),
         };
         read.bounds.after = read.bounds.after.max(after);
         self.trace.note(&format!("follower-{}", self.number), format_args!("at {after}"));

@@ -39,7 +39,7 @@ impl Log for Cluster {
             }
         };
         let Events { mut events, version, .. } = self.patiently("read", read).await?;
-        Ok(Newest { version, event: events.pop() })
+        Ok(Newest { version: version.0, event: events.pop() })
     }
 
     async fn page(
@@ -61,7 +61,7 @@ impl Log for Cluster {
             }
         };
         let Events { events, as_of, .. } = self.patiently("read", read).await?;
-        Ok(Page { events, as_of })
+        Ok(Page { events, as_of: as_of.0 })
     }
 
     fn follow(&self, interest: &Interest, after: u64) -> ClientSubscription {
@@ -193,8 +193,8 @@ impl Subscription for ClientSubscription {
     async fn next(&mut self) -> Result<Told, Problem> {
         Ok(match self.try_next().await? {
             Some(Message::Event(event)) => Told::Event(Box::new(event)),
-            Some(Message::CaughtUp(at)) => Told::CaughtUp(at.position),
-            Some(Message::Progress(at)) => Told::Through(at.position),
+            Some(Message::CaughtUp(at)) => Told::CaughtUp(at.position.0),
+            Some(Message::Progress(at)) => Told::Through(at.position.0),
             Some(Message::FellBehind(_)) => Told::FellBehind,
             // A subscription without a limit does not end.
             None => std::future::pending().await,

@@ -117,7 +117,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         loop {
             let Page { events, as_of } = self.log.page(&self.interest, Part::Due, stretch).await?;
             let Some(last) = events.last() else { return Ok(()) };
-            stretch = Stretch { after: last.position, before: Some(as_of + 1), ..stretch };
+            stretch = Stretch { after: last.position.0, before: Some(as_of + 1), ..stretch };
             for event in &events {
                 self.take_in_own(event)?;
             }
@@ -154,7 +154,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
 
     /// Handles an event of interest, of any kind.
     async fn handle(&mut self, event: RecordedEvent) -> Result<(), ProcessError> {
-        let position = event.position;
+        let position = event.position.0;
         if position <= self.handled {
             return Ok(());
         }
@@ -241,7 +241,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         loop {
             let Page { events, as_of } =
                 self.log.page(&self.interest, Part::Everything, stretch).await?;
-            let Some(last) = events.last().map(|event| event.position) else {
+            let Some(last) = events.last().map(|event| event.position.0) else {
                 let end = stretch.before.map_or(as_of, |before| before - 1);
                 self.is_through(end);
                 return Ok(());
@@ -300,8 +300,8 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         match self.log.commit(commit).await {
             Ok(done) => {
                 let known = Known {
-                    version: done.version,
-                    position: done.first_position,
+                    version: done.version.0,
+                    position: done.first_position.0,
                     id: Some(record_id),
                     correlation,
                     record: Some(record),

@@ -58,26 +58,28 @@ impl Dispatch<'_> {
             };
             let Some(message) = next? else { break };
             match message {
-                Message::Event(event) if self.until.is_some_and(|until| event.position > until) => {
+                Message::Event(event)
+                    if self.until.is_some_and(|until| event.position.0 > until) =>
+                {
                     return Ok(self.arrive());
                 }
                 Message::Event(event) => {
-                    position = event.position;
+                    position = event.position.0;
                     if !self.hand_over(event).await {
                         return Ok(false);
                     }
                 }
                 Message::CaughtUp(at) => {
-                    position = at.position;
+                    position = at.position.0;
                     self.board.caught_up(position);
                 }
                 Message::Progress(at) => {
-                    position = at.position;
+                    position = at.position.0;
                     self.board.head(position);
                 }
                 Message::FellBehind(at) => {
                     self.board.fell_behind();
-                    self.board.head(at.position);
+                    self.board.head(at.position.0);
                 }
             }
             unmarked += 1;
@@ -93,7 +95,7 @@ impl Dispatch<'_> {
     async fn hand_over(&self, event: RecordedEvent) -> bool {
         let partition = self.partitioning.of(&event, self.key_of) as usize;
         let bookmark = self.bookmarks.get(partition).copied().unwrap_or_default();
-        if event.position <= bookmark {
+        if event.position.0 <= bookmark {
             return true;
         }
         let Some(queue) = self.queues.get(partition) else { return false };

@@ -70,7 +70,7 @@ impl EventSource for Client {
     }
 
     async fn head(&self) -> Result<u64, Problem> {
-        Ok(self.read(Query::everything()).limit(0).local().stream().await?.as_of())
+        Ok(self.read(Query::everything()).limit(0).local().stream().await?.as_of().0)
     }
 
     async fn holds(&self, position: u64) -> Result<(), Problem> {
@@ -85,6 +85,6 @@ impl EventSource for Client {
     async fn event(&self, stream: &str, version: u64) -> Result<Option<RecordedEvent>, Problem> {
         let after = version.saturating_sub(1);
         let mut found = self.read(stream).after(after).limit(1).stream().await?;
-        Ok(found.try_next().await?.filter(|event| event.version == version))
+        Ok(found.try_next().await?.filter(|event| event.version.0 == version))
     }
 }

@@ -5,8 +5,8 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quorate_client::{
-    Conflict, Done, ErrorKind, Event, Expect, Failure, Outcome, Problem, RecordedEvent, StreamName,
-    Timestamp, Version,
+    Conflict, Done, ErrorKind, Event, Expect, Failure, Outcome, Position, Problem, RecordedEvent,
+    StreamName, Timestamp, Version,
 };
 use tokio::sync::watch;
 
@@ -209,8 +209,8 @@ impl Fake {
         if let Some(first) = failures.first() {
             return Err(Refusal::Conflict(Conflict {
                 stream: first.stream.clone(),
-                expected: first.expected.into(),
-                actual: Some(first.actual.0),
+                expected: first.expected,
+                actual: Some(first.actual),
                 failures,
                 violations: Vec::new(),
             }));
@@ -227,16 +227,10 @@ impl Inner {
         self.versions.get(stream).copied().unwrap_or_default()
     }
 
-    fn failure(&self, stream: &str, expect: Expect) -> Option<Failure> {
-        let version = self.version(stream);
-        let is_met = match expect {
-            Expect::Any => true,
-            Expect::None => version == 0,
-            Expect::Exists => version > 0,
-            Expect::Version(expected) => version == expected,
-        };
+    fn failure(&self, stream: &str, expected: Expect) -> Option<Failure> {
+        let actual = Version(self.version(stream));
         let stream = StreamName::new(stream).expect("a name");
-        (!is_met).then(|| Failure { stream, expected: expect.into(), actual: Version(version) })
+        (!expected.is_met_at(actual)).then_some(Failure { stream, expected, actual })
     }
 
     /// Returns the first answer to an append that is in the log already; none if the log knows none of its ids. An id
@@ -255,7 +249,7 @@ impl Inner {
             return Some(Err(id_reused()));
         }
         let mut ends = 0;
-        let versions: Vec<u64> = commit
+        let versions: Vec<Version> = commit
             .writes
             .iter()
             .map(|write| {
@@ -279,7 +273,7 @@ impl Inner {
     }
 
     fn write(&mut self, commit: &Commit, now: Timestamp) -> Done {
-        let first_position = self.events.len() as u64 + 1;
+        let first_position = Position(self.events.len() as u64 + 1);
         self.begins.insert(self.events.len());
         let mut versions = Vec::new();
         for write in &commit.writes {
@@ -290,9 +284,9 @@ impl Inner {
                 let position = self.events.len() as u64 + 1;
                 self.events.push(event.clone().recorded(position, name.clone(), *version, now));
             }
-            versions.push(self.version(&write.stream));
+            versions.push(Version(self.version(&write.stream)));
         }
-        let position = self.events.len() as u64;
+        let position = Position(self.events.len() as u64);
         Done { version: versions[0], versions, first_position, position, recorded_at: now }
     }
 }
@@ -305,9 +299,9 @@ fn in_stream(write: &Write) -> Vec<RecordedEvent> {
 }
 
 fn is_same(found: &RecordedEvent, wanted: &RecordedEvent) -> bool {
-    let of = |event: &RecordedEvent| {
-        let RecordedEvent { stream, id, kind, data, metadata, .. } = event.clone();
-        (stream, id, kind, data, metadata)
+    let of = |recorded: &RecordedEvent| {
+        let RecordedEvent { stream, event, .. } = recorded.clone();
+        (stream, event.id, event.kind, event.data, event.metadata)
     };
     of(found) == of(wanted)
 }
@@ -343,8 +337,8 @@ impl Log for Fake {
             let as_of = inner.events.len() as u64;
             let is_wanted = |event: &&RecordedEvent| {
                 let is_own = event.stream.category() == interest.manager;
-                event.position > stretch.after
-                    && stretch.before.is_none_or(|before| event.position < before)
+                event.position > Position(stretch.after)
+                    && stretch.before.is_none_or(|before| event.position < Position(before))
                     && match part {
                         Part::Everything => is_own || (self.matches)(event),
                         Part::Due => {
@@ -396,7 +390,7 @@ impl Subscription for FakeSubscription {
             let (next, end) = {
                 let inner = self.fake.lock();
                 let is_wanted = |event: &&RecordedEvent| {
-                    event.position > self.after
+                    event.position > Position(self.after)
                         && (event.stream.category() == self.manager || (self.fake.matches)(event))
                 };
                 let next = inner.events.iter().find(is_wanted).cloned();
@@ -405,7 +399,7 @@ impl Subscription for FakeSubscription {
             if let Some(event) = next {
                 let event = self.fake.step(|| event).await;
                 self.fake.lock().handed_out += 1;
-                self.after = event.position;
+                self.after = event.position.0;
                 self.is_caught_up = false;
                 return Ok(Told::Event(Box::new(event)));
             }

@@ -114,8 +114,9 @@ impl ProcessManager for Copier {
     }
 
     fn react(&self, (): &mut (), trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
-        let guess = trigger.conflict.as_ref().and_then(|conflict| conflict.actual).unwrap_or(0);
-        Ok(Reaction::new().append("copy", Expect::Version(guess), [Event::json("Copied", &1)?]))
+        let guess =
+            trigger.conflict.as_ref().and_then(|conflict| conflict.actual).unwrap_or_default();
+        Ok(Reaction::new().append("copy", Expect::version(guess), [Event::json("Copied", &1)?]))
     }
 }
 
