@@ -34,13 +34,13 @@ pub(crate) struct Joining {
 
 impl Joining {
     /// Lets the consumer in, and sends it the address of the leader.
-    pub(crate) async fn let_in(self, leader: &str) -> Seated {
+    pub(crate) async fn let_in(self, leader: &str) -> JoinedConsumer {
         let Joining { requests, answers, .. } = self;
-        let seated = Seated { requests, answers };
+        let joined = JoinedConsumer { requests, answers };
         let joined = v1::Joined { term: 1, leader: leader.to_owned(), settings: None };
         let message = v1::ConsumeResponse { joined: Some(joined), ..Default::default() };
-        seated.tell(message).await;
-        seated
+        joined.tell(message).await;
+        joined
     }
 
     /// Refuses the consumer.
@@ -50,12 +50,12 @@ impl Joining {
 }
 
 /// A consumer that was let in.
-pub(crate) struct Seated {
+pub(crate) struct JoinedConsumer {
     requests: Streaming<v1::ConsumeRequest>,
     answers: mpsc::Sender<Result<v1::ConsumeResponse, Status>>,
 }
 
-impl Seated {
+impl JoinedConsumer {
     async fn tell(&self, message: v1::ConsumeResponse) {
         self.answers.send(Ok(message)).await.expect("the consumer listens");
     }

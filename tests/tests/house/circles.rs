@@ -1,116 +1,127 @@
-//! The rooms of each crate: the modules of a folder use each other in one direction.
+//! The arrows between the files of each crate: they use each other in one direction.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
-use super::{Source, read, root, sources};
+use super::{Source, sources};
 
-/// The folders whose rooms are looked at; a room is a file or a folder in it.
-const FOLDERS: [&str; 8] = [
-    "proto/src",
-    "store/src",
-    "raft/src",
-    "node/src",
-    "node/src/server",
-    "node/src/server/append",
-    "client/src",
-    "client/app/src",
-];
+/// The sources of the crates.
+const CRATES: [&str; 6] =
+    ["proto/src", "store/src", "raft/src", "node/src", "client/src", "client/app/src"];
 
-/// The circles that are left: the rooms of each are one thought in several files.
-const LEFT: [(&str, &[&str]); 0] = [];
+/// The circles that are left: the files of each are one thought.
+const LEFT: [&[&str]; 0] = [];
 
-/// The rooms that each room uses.
-type Arrows = BTreeMap<String, BTreeSet<String>>;
+/// A path of modules below a crate's root.
+type Module = Vec<String>;
+/// The modules that each module uses.
+type Arrows = BTreeMap<Module, BTreeSet<Module>>;
 
 #[test]
-fn rooms_use_each_other_in_one_direction() {
-    let mut faults = Vec::new();
-    for folder in FOLDERS {
-        let arrows = arrows(folder);
-        assert!(arrows.len() > 3, "{folder} has moved; this test looks for its rooms in vain");
-        let left = LEFT.iter().filter(|(place, _)| *place == folder).map(|(_, rooms)| *rooms);
-        let left: BTreeSet<Vec<&str>> = left.map(<[&str]>::to_vec).collect();
-        let found = circles(&arrows);
-        let found: BTreeSet<Vec<&str>> =
-            found.iter().map(|circle| circle.iter().map(String::as_str).collect()).collect();
-        if found != left {
-            faults.push(format!("{folder}: circles {found:?}, expected {left:?}"));
-        }
+fn files_use_each_other_in_one_direction() {
+    let mut found = BTreeSet::new();
+    for folder in CRATES {
+        let arrows = arrows(&sources(folder));
+        assert!(arrows.len() > 10, "{folder} has moved; this test looks for its files in vain");
+        let name = |module: &Module| format!("{folder}/{}", module.join("/"));
+        found.extend(circles(&arrows).iter().map(|circle| circle.iter().map(name).collect()));
     }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let left = LEFT.iter().map(|circle| circle.iter().map(|&name| name.to_owned()).collect());
+    let left: BTreeSet<Vec<String>> = left.collect();
+    let (new, gone): (Vec<_>, Vec<_>) =
+        (found.difference(&left).collect(), left.difference(&found).collect());
+    assert!(new.is_empty() && gone.is_empty(), "new circles: {new:#?}\ngone: {gone:#?}");
 }
 
-/// Returns the arrows between the rooms of a folder, from the paths that their code names.
-fn arrows(folder: &str) -> Arrows {
-    let modules = modules(folder);
-    let sources: Vec<(Vec<String>, Source)> =
-        sources(folder).into_iter().map(|source| (module_of(&source.path), source)).collect();
-    let rooms: BTreeSet<&String> =
-        sources.iter().filter_map(|(module, _)| module.get(modules.len())).collect();
-    let exports = exports(folder, &modules, &rooms);
+/// A crate's files by their modules, without those for tests, and the names that each file takes from elsewhere.
+struct Files<'a> {
+    sources: BTreeMap<Module, &'a Source>,
+    imports: BTreeMap<Module, Module>,
+}
+
+/// Returns the arrows between files, from the paths that their code names. A crate's root is in no circle: it declares
+/// everything.
+fn arrows(sources: &[Source]) -> Arrows {
+    let product = sources.iter().filter(|source| !source.product.is_empty());
+    let sources: BTreeMap<Module, &Source> =
+        product.map(|source| (module_of(&source.path), source)).collect();
+    let imports = sources.iter().flat_map(|(module, source)| imports(module, source)).collect();
+    let files = Files { sources, imports };
     let mut arrows = Arrows::new();
-    for (module, source) in &sources {
-        let Some(room) = module.get(modules.len()) else { continue };
-        let used = arrows.entry(room.clone()).or_default();
-        for path in paths(&source.product, module) {
-            let Some(first) = path.strip_prefix(&modules[..]).and_then(<[String]>::first) else {
-                continue;
-            };
-            let target = exports.get(first).unwrap_or(first);
-            if rooms.contains(target) && target != room {
-                used.insert(target.clone());
-            }
-        }
+    for (module, source) in &files.sources {
+        let used = paths(&source.product, module);
+        let used = used.iter().filter_map(|path| files.file_of(path, 0));
+        let used = used.filter(|used| used != module && !used.is_empty());
+        arrows.insert(module.clone(), used.collect());
     }
+    arrows.remove(&Module::new());
     arrows
 }
 
-/// Returns the modules that lead to a folder: none for a crate's `src`.
-fn modules(folder: &str) -> Vec<String> {
-    let (_, below) = folder.split_once("src").expect("a folder of sources");
-    below.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+impl Files<'_> {
+    /// Returns the module of the file in which a path's item is declared; imports are followed a few times.
+    fn file_of(&self, path: &[String], followed: usize) -> Option<Module> {
+        let length =
+            (0..=path.len()).rev().find(|&length| self.sources.contains_key(&path[..length]))?;
+        let name = path.get(length).and_then(|_| self.imports.get(&path[..=length]));
+        if let Some(name) = name
+            && name[..name.len() - 1] != path[..length]
+            && followed < 6
+        {
+            let rest = path[length + 1..].iter().cloned();
+            let path: Module = name.iter().cloned().chain(rest).collect();
+            if let Some(module) = self.file_of(&path, followed + 1) {
+                return Some(module);
+            }
+        }
+        Some(path[..length].to_vec())
+    }
 }
 
 /// Returns the modules that lead to what a file holds.
-fn module_of(path: &str) -> Vec<String> {
+fn module_of(path: &str) -> Module {
     let (_, below) = path.split_once("src/").expect("a source");
-    let mut parts: Vec<String> =
-        below.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
+    let mut parts: Module = below.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
     if parts.last().is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str())) {
         parts.pop();
     }
     parts
 }
 
-/// Returns the room of each name that the folder's own file takes out of a room.
-fn exports(
-    folder: &str,
-    modules: &[String],
-    rooms: &BTreeSet<&String>,
-) -> BTreeMap<String, String> {
-    let own = [format!("{folder}/lib.rs"), format!("{folder}/mod.rs"), format!("{folder}.rs")];
-    let own = own.iter().find(|path| Path::new(&root().join(path)).exists());
-    let text = own.map(|path| read(&root().join(path))).unwrap_or_default();
-    let mut exports = BTreeMap::new();
-    for statement in without_comments(&text).split("use ").skip(1) {
+/// Returns each name that a module takes from elsewhere, with its whole path.
+fn imports(module: &[String], source: &Source) -> Vec<(Module, Module)> {
+    let mut imports = Vec::new();
+    for statement in without_comments(&source.product).split("use ").skip(1) {
         let mut found = Vec::new();
         let tree = statement.split(';').next().unwrap_or_default();
-        expand(&tokens(tree), &mut 0, &mut modules.to_vec(), &mut found);
+        expand(&tokens(tree), &mut 0, &mut Module::new(), &mut found);
         for path in found {
-            let inside = &path[modules.len()..];
-            if let [room, .., name] = inside
-                && rooms.contains(room)
-            {
-                exports.insert(name.clone(), room.clone());
-            }
+            let Some(name) = path.last() else { continue };
+            let name = module.iter().chain([name]).cloned().collect();
+            imports.push((name, absolute(module, &path)));
         }
     }
-    exports
+    imports
 }
 
-/// Returns the absolute path of everything in our own crate that the code of a module names.
-fn paths(code: &str, module: &[String]) -> Vec<Vec<String>> {
+/// Returns a path below the crate's root; it may begin with `crate`, `self` or `super`.
+fn absolute(module: &[String], path: &[String]) -> Module {
+    let mut base = module.to_vec();
+    let mut rest = path;
+    while let [first, after @ ..] = rest {
+        match first.as_str() {
+            "crate" => base.clear(),
+            "super" => drop(base.pop()),
+            "self" => {}
+            _ => break,
+        }
+        rest = after;
+    }
+    base.extend_from_slice(rest);
+    base
+}
+
+/// Returns the whole path of everything in our own crate that the code of a module names.
+fn paths(code: &str, module: &[String]) -> Vec<Module> {
     let code = without_comments(code);
     let tokens = tokens(&code);
     let mut found = Vec::new();
@@ -118,21 +129,13 @@ fn paths(code: &str, module: &[String]) -> Vec<Vec<String>> {
     while at < tokens.len() {
         let begins = ["crate", "super", "self"].contains(&tokens[at]);
         let follows = at == 0 || tokens[at - 1] != "::";
-        if !begins || !follows || tokens.get(at + 1) != Some(&"::") {
+        if begins && follows && tokens.get(at + 1) == Some(&"::") {
+            let mut relative = Vec::new();
+            expand(&tokens, &mut at, &mut Module::new(), &mut relative);
+            found.extend(relative.iter().map(|path| absolute(module, path)));
+        } else {
             at += 1;
-            continue;
         }
-        let mut base = module.to_vec();
-        while tokens.get(at + 1) == Some(&"::") {
-            match tokens[at] {
-                "crate" => base.clear(),
-                "super" => drop(base.pop()),
-                "self" => {}
-                _ => break,
-            }
-            at += 2;
-        }
-        expand(&tokens, &mut at, &mut base, &mut found);
     }
     found
 }
@@ -163,7 +166,7 @@ fn tokens(code: &str) -> Vec<&str> {
 }
 
 /// Collects the paths of a tree as `use` has it, `a::{b, c::d}`, from a token on.
-fn expand(tokens: &[&str], at: &mut usize, base: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+fn expand(tokens: &[&str], at: &mut usize, base: &mut Module, found: &mut Vec<Module>) {
     let depth = base.len();
     while let Some(token) = tokens.get(*at) {
         *at += 1;
@@ -192,23 +195,23 @@ fn expand(tokens: &[&str], at: &mut usize, base: &mut Vec<String>, found: &mut V
     base.truncate(depth);
 }
 
-/// Returns the sets of rooms, each in order, in which every room reaches every other.
-fn circles(arrows: &Arrows) -> BTreeSet<Vec<String>> {
-    let reached = |from: &String| {
+/// Returns the sets of modules, each in order, in which every module reaches every other.
+fn circles(arrows: &Arrows) -> BTreeSet<Vec<Module>> {
+    let reached = |from: &Module| {
         let mut reached = BTreeSet::new();
-        let mut next: Vec<&String> = arrows[from].iter().collect();
-        while let Some(room) = next.pop() {
-            if reached.insert(room) {
-                next.extend(&arrows[room]);
+        let mut next: Vec<&Module> = arrows[from].iter().collect();
+        while let Some(module) = next.pop() {
+            if reached.insert(module) {
+                next.extend(&arrows[module]);
             }
         }
         reached
     };
-    let reach: BTreeMap<&String, BTreeSet<&String>> =
-        arrows.keys().map(|room| (room, reached(room))).collect();
-    let circle = |room: &&String| {
-        let both = reach[*room].iter().filter(|other| reach[**other].contains(*room));
-        both.map(|other| (*other).clone()).collect::<Vec<String>>()
+    let reach: BTreeMap<&Module, BTreeSet<&Module>> =
+        arrows.keys().map(|module| (module, reached(module))).collect();
+    let circle = |module: &&Module| {
+        let both = reach[*module].iter().filter(|other| reach[**other].contains(*module));
+        both.map(|other| (*other).clone()).collect::<Vec<Module>>()
     };
     reach.keys().map(circle).filter(|circle| !circle.is_empty()).collect()
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::{env, fs};
 
 mod circles;
+mod words;
 
 /// Our packages, each with those of our packages that it may depend on.
 const ARROWS: [(&str, &[&str]); 7] = [
@@ -258,35 +259,6 @@ fn every_file_says_what_it_is_for_and_is_short() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-}
-
-/// A comment names its subject first: a noun, or what a function does.
-#[test]
-fn comments_begin_with_their_subject() {
-    const QUESTIONS: [&str; 10] =
-        ["What", "Who", "Whether", "How", "Where", "Of", "Which", "Whoever", "Whatever", "Whose"];
-    let mut faults = Vec::new();
-    for source in product().into_iter().chain(sources("tests")) {
-        let mut inside = false;
-        for (number, line) in source.whole.lines().enumerate() {
-            let comment = line.trim_start().strip_prefix("//");
-            let text = comment.map(|text| text.trim_start_matches(['/', '!']).trim());
-            let begins = text.is_some_and(|text| !text.is_empty()) && !inside;
-            inside = text.is_some_and(|text| !text.is_empty());
-            let first = text.unwrap_or_default().split(' ').next().unwrap_or_default();
-            if begins && QUESTIONS.contains(&first) && !is_help(&source) {
-                faults.push(format!("{}:{}: {}", source.path, number + 1, line.trim()));
-            }
-        }
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-}
-
-/// Returns true if comments of the file are the help of commands, which answers questions.
-fn is_help(source: &Source) -> bool {
-    ["derive(Args", "derive(Parser", "derive(Subcommand", "derive(ValueEnum"]
-        .iter()
-        .any(|derived| source.whole.contains(derived))
 }
 
 #[test]
