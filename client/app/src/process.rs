@@ -82,12 +82,14 @@ mod record;
 mod runner;
 mod running;
 mod scenario;
+mod settings;
 
 pub use error::ProcessError;
 pub use manager::{Cause, Due, HandlerError, ProcessManager, Trigger};
 pub use reaction::Reaction;
-pub use runner::{OnFailure, ProcessRunner};
+pub use runner::ProcessRunner;
 pub use scenario::Scenario;
+pub use settings::OnFailure;
 
 #[cfg(test)]
 mod tests;

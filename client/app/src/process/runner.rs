@@ -1,4 +1,4 @@
-//! The runner of a process manager, and its settings.
+//! The runner of a process manager.
 
 use std::future::{Future, pending};
 use std::num::NonZeroUsize;
@@ -8,27 +8,17 @@ use std::time::Duration;
 
 use quorate_client::{Client, RunnerKind};
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::process::cluster::Cluster;
 use crate::process::error::ProcessError;
 use crate::process::manager::ProcessManager;
 use crate::process::running::Running;
+use crate::process::settings::{OnFailure, Settings};
 use crate::report::Reports;
-use crate::status::{Board, State};
+use crate::status::State;
 
 /// The time for the last bookmark when a runner is stopped.
 const NOTE_TIME: Duration = Duration::from_secs(5);
-
-/// The action on a trigger that cannot be settled: its handler fails, or its reaction is refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFailure {
-    /// Ends with an error. The manager begins with the same trigger when it is run again.
-    #[default]
-    Stop,
-    /// Records the trigger in the instance's stream, as a `ProcessParked` with the reason, and goes on with the next.
-    /// It is not tried again: a due time counts as fired.
-    Park,
-}
 
 /// Runs a process manager. Several runners may run the same one at once, in one process or in many: each reaction is
 /// made once. They are no faster than one; the manager keeps running while one of them does.
@@ -40,35 +30,6 @@ pub struct ProcessRunner<M> {
 }
 
 opaque_debug!(ProcessRunner<M>);
-
-/// The settings of a runner.
-#[derive(Clone)]
-pub(crate) struct Settings {
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) first: u64,
-    pub(crate) on_failure: OnFailure,
-    pub(crate) conflicts_max: u32,
-    pub(crate) bookmark_every: u64,
-    pub(crate) idle: Duration,
-    pub(crate) kept_max: NonZeroUsize,
-    /// The board that shows the manager's progress.
-    pub(crate) board: Arc<Board>,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            clock: Arc::new(SystemClock),
-            first: 0,
-            on_failure: OnFailure::default(),
-            conflicts_max: 10,
-            bookmark_every: 1_000,
-            idle: Duration::from_secs(5),
-            kept_max: NonZeroUsize::new(10_000).expect("not zero"),
-            board: Arc::new(Board::new()),
-        }
-    }
-}
 
 impl<M: ProcessManager> ProcessRunner<M> {
     /// Creates a runner of this manager on this cluster.

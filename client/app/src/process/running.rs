@@ -12,7 +12,7 @@ use crate::process::instances::Instances;
 use crate::process::log::{Interest, Log, Page, Part, Refusal, Stretch, Subscription, Told};
 use crate::process::manager::{Cause, Due, ProcessManager, Trigger};
 use crate::process::record::Known;
-use crate::process::runner::{OnFailure, Settings};
+use crate::process::settings::{OnFailure, Settings};
 
 /// The number of events in one page, where the log is read and not followed.
 const PAGE: u64 = 64;

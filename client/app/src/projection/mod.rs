@@ -74,6 +74,7 @@ mod bar;
 mod dispatch;
 mod error;
 mod handler;
+mod live;
 mod partition;
 mod rebuild;
 mod retry;
@@ -270,7 +271,7 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
     pub fn start<E: EventSource>(&self, source: E) -> Running {
         let source = Arc::new(source);
         let running = Running::spawn(self.name.clone(), |board, stop| {
-            run::run(self.clone(), Arc::clone(&source), board, stop)
+            live::run(self.clone(), Arc::clone(&source), board, stop)
         });
         running.reporting(source)
     }

@@ -13,7 +13,6 @@ use super::dispatch::{Dispatch, room_bytes};
 use super::error::ProjectionError;
 use super::handler::Handler;
 use super::partition::Partitioning;
-use super::rebuild;
 use super::retry::LOST;
 use super::store::{Claim, Creation, Record, Side, Slot, Store, StoreError};
 use super::worker::{Halt, Held, Work, Worker, is_transient, words_of};
@@ -45,48 +44,6 @@ pub(super) enum Ended {
     Moved,
     /// The position to arrive at was reached.
     Arrived,
-}
-
-/// Runs a projection until it is stopped or cannot go on.
-pub(super) async fn run<S, H, E>(
-    projection: Projection<S, H>,
-    source: Arc<E>,
-    board: Arc<Board>,
-    stop: watch::Receiver<bool>,
-) -> Result<(), ProjectionError>
-where
-    S: Store,
-    H: Handler<S::Model>,
-    E: EventSource,
-{
-    let Some(run) = Run::begin(projection, source, board, stop).await? else {
-        return Ok(());
-    };
-    let slot = run.projection.slot(Side::Live);
-    loop {
-        let stored = run.ask(|store| store.record(&slot)).await?;
-        let changed = stored.filter(|record| record.definition != run.definition);
-        if let Some(record) = changed {
-            if !run.projection.settings.rebuild_when_changed {
-                return Err(run.changed(record));
-            }
-            let ended = rebuild::drive(&run, true).await?;
-            run.board.rebuilds(false);
-            match ended {
-                Ended::Stopped => return Ok(()),
-                Ended::Moved | Ended::Arrived => continue,
-            }
-        }
-        let Some((held, record)) = run.claim(&slot, 1).await? else { return Ok(()) };
-        if record.definition != run.definition {
-            run.release(&held).await;
-            continue;
-        }
-        match run.work(&held, record).await? {
-            Ended::Stopped => return Ok(()),
-            Ended::Moved | Ended::Arrived => run.board.enter(State::Starting),
-        }
-    }
 }
 
 impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
@@ -258,7 +215,11 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
     }
 
     /// Works on a model that this process owns, after its partitions are as set.
-    async fn work(&self, held: &Held, mut record: Record) -> Result<Ended, ProjectionError> {
+    pub(super) async fn work(
+        &self,
+        held: &Held,
+        mut record: Record,
+    ) -> Result<Ended, ProjectionError> {
         let told = self.projection.partitioning();
         let ended = loop {
             if record.partitioning == told.to_string() {

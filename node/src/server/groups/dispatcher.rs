@@ -27,6 +27,8 @@ use stream_queues::StreamQueue;
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The number of bytes that an event counts beside its own.
 const EVENT_OVERHEAD_BYTES: usize = 256;
+/// The longest delay of a failed event, unless its consumer or the group's settings ask for more.
+const DELAY_MS_MAX: u64 = 60_000;
 
 /// An event as the dispatcher takes it in; `body` is handed out with it.
 pub(crate) struct Taken<E> {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::process::error::ProcessError;
 use crate::process::manager::{Cause, HandlerError, ProcessManager, Trigger};
 use crate::process::reaction::Reaction;
-use crate::process::runner::Settings;
 use crate::process::running::Running;
+use crate::process::settings::Settings;
 use crate::process::tests::fake::{Crash, Fake};
 
 /// The time for which an order may stay unpaid.

@@ -8,8 +8,9 @@ use crate::process::decide::{instance_of, stream_of};
 use crate::process::error::ProcessError;
 use crate::process::manager::{HandlerError, ProcessManager, Trigger};
 use crate::process::reaction::Reaction;
-use crate::process::runner::{OnFailure, ProcessRunner, Settings};
+use crate::process::runner::ProcessRunner;
 use crate::process::running::{Running, check_name};
+use crate::process::settings::{OnFailure, Settings};
 use crate::process::tests::fake::Fake;
 use crate::process::tests::shop::{
     DEADLINE, Shop, is_of_an_order, paid, placed, run, run_with, settings,

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use quorate_proto::limits::{GROUP_CHANGE_POSITIONS_MAX, GROUP_FAILED_MAX, GROUP_PARKED_MAX};
 use quorate_proto::{Failed, GroupProgress, Parked, Position, StreamName, Timestamp};
 
-use super::retry::DELAY_MS_MAX;
-use super::{ConsumerId, Dispatcher, Entry, State, later};
+use super::{ConsumerId, DELAY_MS_MAX, Dispatcher, Entry, State, later};
 
 /// The distance that the floor must move to be proposed although no event has an outcome: a group that matches
 /// nothing should cost nothing.

@@ -3,10 +3,7 @@
 use quorate_proto::limits::GROUP_PARKED_MAX;
 use quorate_proto::{Position, Timestamp, bounded_reason};
 
-use super::{ConsumerId, Dispatcher, Kind, State, later};
-
-/// The longest delay of an event, unless its consumer or the group's settings ask for more.
-pub(super) const DELAY_MS_MAX: u64 = 60_000;
+use super::{ConsumerId, DELAY_MS_MAX, Dispatcher, Kind, State, later};
 
 impl<E> Dispatcher<E> {
     /// Records that an attempt failed. The event is tried again after `delay_ms`, or else as the settings require.
