@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Invalid;
+use crate::invalid::Invalid;
 use crate::{
     Append, Category, Event, EventId, EventType, Expectation, Path, Requirement, Scope, StreamName,
     Write,

@@ -6,8 +6,6 @@ use quorate_proto::{
     StreamName, Version, Violation,
 };
 
-use crate::apply::Place;
-
 /// The answer to one request of a command: the same on every replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -33,6 +31,15 @@ pub enum Verdict {
 pub struct Unsettled {
     pub(crate) rejection: Rejection,
     pub(crate) places: Vec<Place>,
+}
+
+/// The place in its stream where the events of a write must stand, if they are in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The index of the write in the append, from 0.
+    pub(crate) write: usize,
+    /// The version of the first of the write's events.
+    pub(crate) first: Version,
 }
 
 /// The reason why an append is not in the log, or a snapshot not kept.

@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use crate::projection::{EventSource, State, Status};
+use crate::source::EventSource;
+use crate::status::{State, Status};
 
 /// The shortest time between two reports, however often the state changes; only the last one comes at once.
 const GAP: Duration = Duration::from_millis(250);
@@ -130,7 +131,7 @@ fn place() -> String {
 mod tests {
     use std::sync::{Mutex, PoisonError};
 
-    use quorate_client::{ErrorKind, Feed, Outcome, Problem, Query, RecordedEvent};
+    use quorate_client::{ErrorKind, Outcome, Problem, Query, RecordedEvent, Subscription};
 
     use super::*;
     use crate::status::Board;
@@ -154,9 +155,9 @@ mod tests {
     }
 
     impl EventSource for Deaf {
-        type Feed = Feed;
+        type Subscription = Subscription;
 
-        fn follow(&self, _: &Query, _: u64) -> Feed {
+        fn follow(&self, _: &Query, _: u64) -> Subscription {
             unreachable!("nothing is followed here")
         }
 

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::{
-    Consistency, EventId, GroupDefinition, GroupName, GroupRequest, Invalid, Position, Problem,
-    Selection, Strategy,
+    Consistency, EventId, GroupDefinition, GroupName, GroupRequest, GroupSettings, Invalid,
+    Position, Problem, Selection, Strategy,
 };
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
 use super::consumer::ConsumeRequest;
-use super::shown::{Group, GroupSettings, ParkedEvent};
+use super::shown::{Group, ParkedEvent, milliseconds};
 use crate::ask::ask_node;
 use crate::client::Client;
 use crate::connection::Connection;
@@ -68,7 +68,7 @@ impl GroupRef {
         CreateGroup {
             group: self.clone(),
             query: query.into(),
-            after: 0,
+            after: Position::ZERO,
             settings: GroupSettings::default(),
         }
     }
@@ -77,7 +77,7 @@ impl GroupRef {
     /// anew. Another timeout takes no time away from events in work: it is sent to the consumers, and counts for the
     /// events whose work they begin or extend from then on. Safe to repeat.
     pub async fn configure(&self, settings: GroupSettings) -> Result<bool, Problem> {
-        Ok(self.change(GroupRequest::Configure(settings.into())).await? > 0)
+        Ok(self.change(GroupRequest::Configure(settings)).await? > 0)
     }
 
     /// Removes the group with all its progress, parked events included. Returns true if there was one. Safe to repeat.
@@ -93,8 +93,8 @@ impl GroupRef {
     /// client.group("billing").reset(0).await?; // everything once more
     /// # Ok(()) }
     /// ```
-    pub async fn reset(&self, after: u64) -> Result<(), Problem> {
-        self.change(GroupRequest::Reset(Position(after))).await.map(|_| ())
+    pub async fn reset(&self, after: impl Into<Position>) -> Result<(), Problem> {
+        self.change(GroupRequest::Reset(after.into())).await.map(|_| ())
     }
 
     /// Tries parked events again, from the first attempt on. Returns their number.
@@ -143,12 +143,12 @@ impl GroupRef {
     /// events are fetched in pages, and each page has the deadline of the client.
     pub async fn parked_as(
         &self,
-        after: u64,
+        after: impl Into<Position>,
         limit: u64,
         consistency: Consistency,
     ) -> Result<Vec<ParkedEvent>, Problem> {
         let mut left = if limit == 0 { u64::MAX } else { limit };
-        let mut after = after;
+        let mut after = after.into();
         let mut parked: Vec<ParkedEvent> = Vec::new();
         while left > 0 {
             let asked = left.min(PARKED_PER_PAGE);
@@ -170,10 +170,11 @@ impl GroupRef {
 
     async fn parked_page(
         &self,
-        after: u64,
+        after: Position,
         limit: u64,
         consistency: Consistency,
     ) -> Result<Vec<ParkedEvent>, Problem> {
+        let after = after.0;
         let parked = self.ask(|mut client, group, time_left_ms| {
             let consistency = Some(consistency.into());
             let request = v1::ListParkedRequest { group, after, limit, consistency, time_left_ms };
@@ -330,14 +331,14 @@ async fn listed(
 pub struct CreateGroup {
     group: GroupRef,
     query: Query,
-    after: u64,
+    after: Position,
     settings: GroupSettings,
 }
 
 impl CreateGroup {
     /// Takes only events after this position; 0, the beginning, by default.
-    pub fn after(mut self, position: u64) -> CreateGroup {
-        self.after = position;
+    pub fn after(mut self, position: impl Into<Position>) -> CreateGroup {
+        self.after = position.into();
         self
     }
 
@@ -355,19 +356,19 @@ impl CreateGroup {
 
     /// Sets the time that a consumer has for an event before it is given to another; 30 s by default.
     pub fn timeout(mut self, timeout: Duration) -> CreateGroup {
-        self.settings.timeout = timeout;
+        self.settings.timeout_ms = milliseconds(timeout);
         self
     }
 
     /// Sets the number of attempts before an event is parked; 10 by default.
     pub fn attempts(mut self, attempts: u32) -> CreateGroup {
-        self.settings.attempts = attempts;
+        self.settings.attempts_max = attempts;
         self
     }
 
     /// Sets the delay after which a failed event is tried again; 1 s by default.
     pub fn retry_delay(mut self, delay: Duration) -> CreateGroup {
-        self.settings.retry_delay = delay;
+        self.settings.retry_delay_ms = milliseconds(delay);
         self
     }
 
@@ -383,8 +384,7 @@ impl CreateGroup {
     /// `AlreadyExists` if another group of that name exists, `Invalid` if something breaks a rule.
     pub async fn send(self) -> Result<bool, Problem> {
         let CreateGroup { group, query, after, settings } = self;
-        let (query, after, settings) = (query.into_words()?, Position(after), settings.into());
-        let definition = GroupDefinition { query, after, settings };
+        let definition = GroupDefinition { query: query.into_words()?, after, settings };
         Ok(group.change(GroupRequest::Create(definition)).await? > 0)
     }
 }

@@ -28,7 +28,7 @@ use super::append::{Appends, ForwardService};
 use super::cluster::{About, ClusterService};
 use super::connections::{self, Connection, Greeting};
 use super::events::EventsService;
-use super::groups::{Groups, GroupsService, PassService};
+use super::groups::{ForwardedConsumers, Groups, GroupsService};
 use super::read;
 use super::read::Live;
 use super::runners::{Heard, RunnersService};
@@ -121,7 +121,7 @@ pub(crate) async fn serve_peers<H: Host>(
     let forward = ForwardServer::new(ForwardService { appends, stopping: stopping.clone() })
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
-    let pass = PassGroupsServer::new(PassService { groups })
+    let pass = PassGroupsServer::new(ForwardedConsumers { groups })
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
     let routes = raft.add_service(forward).add_service(pass);

@@ -15,9 +15,8 @@ use crate::checkpoint::open_chunk;
 use crate::chunk::rewrite;
 use crate::defect::{Defect, put_back};
 use crate::retention::Floors;
-use crate::slot::ChunkSlot;
 use crate::vfs::MemVfs;
-use crate::window::Window;
+use crate::view::{ChunkSlot, Window};
 use crate::{Entry, Options, Payload, Prejudged, Rejection, Store, Verdict, command};
 
 fn append(name: &str, expectation: Expectation, ids: &[u8]) -> Append {

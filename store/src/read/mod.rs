@@ -1,4 +1,6 @@
 //! Reading over chunks and tail at one consistent point, beside the writer.
+//!
+//! The room uses the view, the settings that hide events, and apply's judgement of appends; it changes nothing.
 
 mod batch;
 mod conditions;
@@ -17,8 +19,8 @@ mod walk;
 use std::sync::Arc;
 
 use quorate_proto::{
-    Append, GroupName, GroupSummary, LogId, LogIndex, Parked, Position, Read, RecordedSnapshot,
-    Scope, StreamName, Timestamp, Version,
+    Append, GroupName, GroupSummary, LogIndex, Parked, Position, Read, RecordedSnapshot, Scope,
+    StreamName, Version,
 };
 
 pub use names::NamePage;
@@ -28,21 +30,9 @@ pub use state::{Settings, StreamState};
 
 use crate::fault::Fault;
 use crate::group::GroupState;
+use crate::point::Point;
 use crate::verdict::Verdict;
 use crate::view::{Published, Shared};
-
-/// The point in the log that the store has reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Point {
-    /// The last entry applied.
-    pub log_id: Option<LogId>,
-    /// The position of the last event.
-    pub position: Position,
-    /// The newest stamp of a command: log time.
-    pub recorded_at: Timestamp,
-    /// The chained digest of the outcomes of all entries up to `log_id`: alike on all replicas.
-    pub digest: u128,
-}
 
 /// A handle for reading, cheap to clone, for any thread. It holds up the writer for no longer than copying a
 /// page of the tail takes.

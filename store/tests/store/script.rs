@@ -54,15 +54,38 @@ fn every_script_prints_what_stands_in_it() {
         .collect();
     paths.sort();
     assert!(!paths.is_empty());
+    let mut differences = String::new();
     for path in paths {
         let script = std::fs::read_to_string(&path).expect("a script");
         let printed = run(&script);
         if std::env::var_os("QUORATE_REWRITE").is_some() {
             std::fs::write(&path, &printed).expect("writes");
-        } else {
-            assert_eq!(printed, script, "{}", path.display());
+            continue;
+        }
+        for ((number, line, expected), (_, _, output)) in
+            steps(&script).into_iter().zip(steps(&printed))
+        {
+            if expected != output {
+                let (expected, output) = (expected.join("\n  "), output.join("\n  "));
+                let place = format!("{}:{number}: {line}", path.display());
+                writeln!(differences, "{place}\nexpected:\n  {expected}\nprinted:\n  {output}\n")
+                    .expect("writes");
+            }
         }
     }
+    assert!(differences.is_empty(), "\n{differences}");
+}
+
+/// Returns the lines of a script that are no output, each with its number and the output after it.
+fn steps(script: &str) -> Vec<(usize, &str, Vec<&str>)> {
+    let mut steps: Vec<(usize, &str, Vec<&str>)> = Vec::new();
+    for (line, number) in script.lines().zip(1..) {
+        match steps.last_mut() {
+            Some((_, _, output)) if line.starts_with('>') => output.push(line),
+            _ => steps.push((number, line, Vec::new())),
+        }
+    }
+    steps
 }
 
 /// Returns the script with the output of each line after it.

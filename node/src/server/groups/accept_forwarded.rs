@@ -17,12 +17,12 @@ use super::dispatcher::Left;
 use super::outbox::Outgoing;
 
 /// The service that accepts consumers from other nodes.
-pub(crate) struct PassService<H: Host> {
+pub(crate) struct ForwardedConsumers<H: Host> {
     pub(crate) groups: Arc<Groups<H>>,
 }
 
 #[tonic::async_trait]
-impl<H: Host> PassGroups for PassService<H> {
+impl<H: Host> PassGroups for ForwardedConsumers<H> {
     type PassStream = Outgoing;
 
     async fn pass(
@@ -37,14 +37,14 @@ impl<H: Host> PassGroups for PassService<H> {
         let join = Join::try_from(join).map_err(Problem::from)?;
         let (joined, inbox) = self.groups.join(join, leader_term.term, deadline_of(0)).await?;
         let connection = ConsumerConnection { id: joined.id, inbox, over: joined.outgoing.over() };
-        let said = |message: Result<peer::PassRequest, Status>| match message? {
+        let message_of = |message: Result<peer::PassRequest, Status>| match message? {
             peer::PassRequest { left: true, .. } => Ok(ConsumerMessage::Left),
             peer::PassRequest { request, .. } => {
                 Ok(ConsumerMessage::Request(request.unwrap_or_default()))
             }
         };
         // The node of a consumer that leaves in order reports that; a mere end means a lost consumer or node.
-        connection.serve(requests.map(said), Left::Lost);
+        connection.serve(requests.map(message_of), Left::Lost);
         Ok(Response::new(joined.outgoing))
     }
 

@@ -19,9 +19,9 @@ use super::super::append::{Answer, Applied, LeaderTerm};
 use super::super::problem;
 use super::clock::Clock;
 use super::dispatcher::{ConsumerId, Dispatcher, Handed, Left, Taken};
-use super::feed::{self, Fed};
 use super::leadership::LeadershipWatch;
 use super::outbox::{Outbox, Outgoing};
+use super::subscription::{self, Found};
 use super::{Groups, events, not_found, takeover, unavailable};
 
 mod inputs;
@@ -40,7 +40,7 @@ const HANDED_OUT_AT_ONCE: usize = 256;
 /// A message to the owner from the tasks that serve consumers, or that show the group.
 pub(super) enum Input {
     /// A consumer wants to join.
-    Join { join: Join, reply: oneshot::Sender<Result<NewConsumer, Problem>> },
+    Join { join: Join, reply: oneshot::Sender<Result<JoinedConsumer, Problem>> },
     /// A consumer works on events: their time begins.
     Begin { id: ConsumerId, numbers: Vec<u64> },
     /// A consumer settles events.
@@ -54,7 +54,7 @@ pub(super) enum Input {
 }
 
 /// A consumer that was let in.
-pub(super) struct NewConsumer {
+pub(super) struct JoinedConsumer {
     pub(super) id: ConsumerId,
     pub(super) outgoing: Outgoing,
 }
@@ -93,7 +93,7 @@ struct Owner<H: Host> {
     /// True if the group must be read again: it was changed during a proposal, or had no room for one.
     is_stale: bool,
     consumers: BTreeMap<ConsumerId, Consumer>,
-    feed: mpsc::Receiver<Fed>,
+    subscription: mpsc::Receiver<Found>,
     /// The events that were read and not taken in yet.
     backlog: VecDeque<StoredEvent>,
     drained: (mpsc::UnboundedSender<ConsumerId>, mpsc::UnboundedReceiver<ConsumerId>),
@@ -148,7 +148,8 @@ impl<H: Host> Owner<H> {
         let (reader, state) = takeover::state(replica, &name).await?;
         let known = takeover::known(replica, &reader, &state).await?;
         let GroupState { definition, revision, floor, .. } = state;
-        let feed = feed::begin(groups.live.clone(), reader.clone(), definition.query, floor);
+        let subscription =
+            subscription::begin(groups.live.clone(), reader.clone(), definition.query, floor);
         let stamp = replica.stamp().ok_or_else(|| unavailable("too few clocks are known yet"))?;
         let clock = Clock::start(stamp, reader.point().recorded_at);
         Ok(Owner {
@@ -160,7 +161,7 @@ impl<H: Host> Owner<H> {
             revision,
             is_stale: false,
             consumers: BTreeMap::new(),
-            feed,
+            subscription,
             backlog: VecDeque::new(),
             drained: mpsc::unbounded_channel(),
             proposal: None,
@@ -195,7 +196,7 @@ impl<H: Host> Owner<H> {
                 changed = leadership.changed() => match changed {
                     Ok(()) => {
                         let now = *leadership.borrow_and_update();
-                        self.look(now).await
+                        self.check_leadership(now).await
                     }
                     Err(_) => Err(problem::stopping(Outcome::NotAppended)),
                 },
@@ -219,7 +220,7 @@ impl<H: Host> Owner<H> {
                     self.dispatcher.set_open(id, true);
                     Ok(())
                 }
-                fed = self.feed.recv(), if reads => self.fed(fed),
+                found = self.subscription.recv(), if reads => self.take_found(found),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Ok(()),
                 () = std::future::ready(()), if more => Ok(()),
             };
@@ -341,7 +342,7 @@ impl<H: Host> Owner<H> {
     }
 
     /// Checks the leadership and the group, after the leadership or some group changed.
-    async fn look(&mut self, leadership: LeadershipWatch) -> Result<(), Problem> {
+    async fn check_leadership(&mut self, leadership: LeadershipWatch) -> Result<(), Problem> {
         if leadership.leads_in != Some(self.leader_term.term) {
             return Err(unavailable("the leader changed"));
         }
@@ -388,11 +389,11 @@ impl<H: Host> Owner<H> {
         }
     }
 
-    fn fed(&mut self, fed: Option<Fed>) -> Result<(), Problem> {
-        match fed {
-            Some(Fed::Events(events)) => self.backlog.extend(events),
-            Some(Fed::Through(position)) => self.dispatcher.read_through(position),
-            Some(Fed::Broken(problem)) => return Err(problem),
+    fn take_found(&mut self, found: Option<Found>) -> Result<(), Problem> {
+        match found {
+            Some(Found::Events(events)) => self.backlog.extend(events),
+            Some(Found::Through(position)) => self.dispatcher.read_through(position),
+            Some(Found::Broken(problem)) => return Err(problem),
             None => return Err(unavailable("the events of the group cannot be read any more")),
         }
         Ok(())

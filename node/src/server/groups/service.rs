@@ -23,7 +23,7 @@ use super::super::append::{Applied, EncodedRequest, deadline_of};
 use super::super::{problem, read};
 use super::connection::{ConsumerConnection, ConsumerMessage};
 use super::dispatcher::Left;
-use super::{Groups, Place, not_found, show};
+use super::{Groups, Leader, not_found, show};
 
 /// The time within which a consumer must name the group that it joins.
 const JOINED_WITHIN: Duration = Duration::from_secs(5);
@@ -148,7 +148,7 @@ impl<H: Host> GroupsApi for GroupsService<H> {
             return Err(not_found(&name).into());
         }
         let limit = if limit == 0 { u64::MAX } else { limit };
-        let listing = Listing {
+        let list = ParkedList {
             groups: self.groups.clone(),
             reader,
             name,
@@ -156,7 +156,7 @@ impl<H: Host> GroupsApi for GroupsService<H> {
             limit,
             ready: VecDeque::new(),
         };
-        Ok(Response::new(listing.stream()))
+        Ok(Response::new(list.stream()))
     }
 
     async fn find_settled(
@@ -183,25 +183,25 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         };
         let join = Join::try_from(first.join).map_err(Problem::from)?;
         let deadline = deadline_of(0);
-        match self.groups.place(deadline).await? {
-            Place::Here(term) => {
+        match self.groups.find_leader(deadline).await? {
+            Leader::Local(term) => {
                 let (joined, inbox) = self.groups.join(join, term, deadline).await?;
                 let connection =
                     ConsumerConnection { id: joined.id, inbox, over: joined.outgoing.over() };
-                let said = |message: Result<_, Status>| message.map(ConsumerMessage::Request);
-                connection.serve(requests.map(said), Left::Gracefully);
+                let message_of = |message: Result<_, Status>| message.map(ConsumerMessage::Request);
+                connection.serve(requests.map(message_of), Left::Gracefully);
                 Ok(Response::new(joined.outgoing.boxed()))
             }
-            Place::There(leader, term) => {
-                let passed = self.groups.pass(&leader, term, join.into(), requests).await?;
-                Ok(Response::new(passed.boxed()))
+            Leader::Remote(leader, term) => {
+                let forwarded = self.groups.forward(&leader, term, join.into(), requests).await?;
+                Ok(Response::new(forwarded.boxed()))
             }
         }
     }
 }
 
 /// A list of parked events under way, which holds a few of them at any time.
-struct Listing<H: Host> {
+struct ParkedList<H: Host> {
     groups: Arc<Groups<H>>,
     reader: Reader,
     name: GroupName,
@@ -210,13 +210,13 @@ struct Listing<H: Host> {
     ready: VecDeque<v1::ParkedEvent>,
 }
 
-impl<H: Host> Listing<H> {
+impl<H: Host> ParkedList<H> {
     fn stream(self) -> BoxStream<'static, Result<v1::ListParkedResponse, Status>> {
-        stream::unfold(Some(self), |listing| async move {
-            let mut listing = listing?;
-            match listing.next().await {
+        stream::unfold(Some(self), |list| async move {
+            let mut list = list?;
+            match list.next().await {
                 Ok(parked) if parked.is_empty() => None,
-                Ok(parked) => Some((Ok(v1::ListParkedResponse { parked }), Some(listing))),
+                Ok(parked) => Some((Ok(v1::ListParkedResponse { parked }), Some(list))),
                 Err(problem) => Some((Err(problem.into()), None)),
             }
         })
