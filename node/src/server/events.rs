@@ -5,12 +5,12 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::events_server::Events;
-use quorate_proto::{Invalid, ListRequest, Problem, Read, Scope};
+use quorate_proto::{Append, Change, Invalid, ListRequest, Problem, Read, Scope, Snapshot};
 use quorate_raft::host::Host;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::append::{Answers, Appends, Applied, EncodedRequest, Session, deadline_of};
+use super::append::{Answers, Appends, Applied, Session, deadline_of};
 use super::problem;
 use super::read::{self, Live, Subscription};
 
@@ -24,12 +24,12 @@ pub(crate) struct EventsService<H: Host> {
 impl<H: Host> EventsService<H> {
     async fn append_one(
         &self,
-        request: Result<EncodedRequest, Invalid>,
+        append: Result<Append, Invalid>,
         time_left_ms: u64,
     ) -> Result<Response<v1::AppendResponse>, Status> {
         let deadline = deadline_of(time_left_ms);
-        let request = request.map_err(Problem::from)?;
-        match self.appends.take(request, deadline).await? {
+        let append = append.map_err(Problem::from)?;
+        match self.appends.take(append.into(), deadline).await? {
             Applied::Appended(appended) => {
                 let leader = self.appends.routes.leader_address();
                 Ok(Response::new(v1::AppendResponse { leader, ..appended.into() }))
@@ -50,7 +50,7 @@ impl<H: Host> Events for EventsService<H> {
         request: Request<v1::AppendRequest>,
     ) -> Result<Response<v1::AppendResponse>, Status> {
         let v1::AppendRequest { append, time_left_ms } = request.into_inner();
-        self.append_one(EncodedRequest::try_from(append), time_left_ms).await
+        self.append_one(Append::try_from(append), time_left_ms).await
     }
 
     async fn change_stream(
@@ -58,7 +58,8 @@ impl<H: Host> Events for EventsService<H> {
         request: Request<v1::ChangeStreamRequest>,
     ) -> Result<Response<v1::AppendResponse>, Status> {
         let v1::ChangeStreamRequest { change, time_left_ms } = request.into_inner();
-        self.append_one(EncodedRequest::try_from(change), time_left_ms).await
+        let append = Change::try_from(change).and_then(|change| change.to_append());
+        self.append_one(append, time_left_ms).await
     }
 
     async fn put_snapshot(
@@ -67,8 +68,8 @@ impl<H: Host> Events for EventsService<H> {
     ) -> Result<Response<v1::PutSnapshotResponse>, Status> {
         let v1::PutSnapshotRequest { snapshot, time_left_ms } = request.into_inner();
         let deadline = deadline_of(time_left_ms);
-        let request = EncodedRequest::try_from(snapshot).map_err(Problem::from)?;
-        match self.appends.take(request, deadline).await? {
+        let snapshot = Snapshot::try_from(snapshot).map_err(Problem::from)?;
+        match self.appends.take(snapshot.into(), deadline).await? {
             Applied::SnapshotStored(version) => {
                 Ok(Response::new(v1::PutSnapshotResponse { version: version.0 }))
             }

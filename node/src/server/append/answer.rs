@@ -74,23 +74,19 @@ impl TryFrom<Option<WireOutcome>> for Answer {
             Some(WireOutcome::Appended(appended)) => Applied::Appended(appended.into()),
             Some(WireOutcome::Kept(kept)) => Applied::SnapshotStored(Version(kept.version)),
             Some(WireOutcome::Group(group)) => Applied::Group(group.try_into()?),
-            Some(WireOutcome::Problem(problem)) => {
-                return Ok(Answer::from(Problem::try_from(problem)?));
-            }
+            Some(WireOutcome::Problem(problem)) => return Ok(sort(problem.try_into()?)),
             None => return Err(Invalid::new("outcome", "is missing")),
         }))
     }
 }
 
-impl From<Problem> for Answer {
-    /// Sorts a problem that another node answered.
-    fn from(problem: Problem) -> Answer {
-        if problem.is_verdict() {
-            Answer::Rejected(problem)
-        } else if problem.kind == ErrorKind::NoSpace && problem.outcome == Outcome::NotAppended {
-            Answer::NoRoom
-        } else {
-            Answer::Lost(problem)
-        }
+/// Returns the answer of another node that came as a problem.
+fn sort(problem: Problem) -> Answer {
+    if problem.is_verdict() {
+        Answer::Rejected(problem)
+    } else if problem.kind == ErrorKind::NoSpace && problem.outcome == Outcome::NotAppended {
+        Answer::NoRoom
+    } else {
+        Answer::Lost(problem)
     }
 }

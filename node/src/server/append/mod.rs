@@ -1,21 +1,20 @@
 //! The way of an append, a snapshot or a group request through a node.
 //!
 //! ```text
-//! a client's session, or a single call            another node's stream
-//!   session, session_replies                        accept_forwarded
-//!        └──────────── appends ◄───────────────────────┘
-//!                admission (bytes in flight), routes, order of a session
-//!                    │                        │
-//!            this node leads          another node leads
-//!         judge: what store prejudges   forwarding: one stream to the leader, encoded
-//!         batcher: one entry of what waits
-//!                    │                        │
-//!                 the log              the leader's answers
-//!                    └──── answer ── reply ───┘
+//! session (a client's)    a single call    accept_forwarded (from another node)
+//!    └───────────────┬──────────┴─────────────────┘
+//!                    │  admission: bounds the bytes in flight;  routes: finds the leader
+//!                 appends ── another node leads ─→ forwarding ─→ its accept_forwarded
+//!                    │  this node leads, in one leader_term
+//!                  order: behind the session's appends with conditions on the same streams
+//!                  judge: repetition, conditions, refusal, as the store prejudges them
+//!                 batcher: one command of everything that waits ─→ the log
+//!                    │
+//!                 answer: from the verdict of apply, through the reply to the caller (session_replies)
 //! ```
 //!
-//! A request is decoded and encoded once, as an [`EncodedRequest`]; from its admission on it is a `Proposal`, whose
-//! `Reply` is answered exactly once, with one `Answer`.
+//! A request is encoded once, as an [`EncodedRequest`]; once admitted it is a `Proposal`, whose `Reply` is answered
+//! exactly once.
 //!
 //! Each file uses only files before it: deadline, admission, answer, reply, proposal, order, leader_term, batcher,
 //! judge, forwarding, routes, appends, session_replies, session, accept_forwarded.

@@ -1,7 +1,6 @@
 //! A request on its way to the log.
 
 use bytes::Bytes;
-use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::session_append::Request as WireRequest;
 use quorate_proto::{
     Append, Change, GroupName, GroupRequest, Invalid, Position, RequestId, Snapshot, StreamName,
@@ -113,29 +112,10 @@ impl From<(GroupName, Option<RequestId>, GroupRequest)> for EncodedRequest {
     }
 }
 
-impl TryFrom<Option<v1::Append>> for EncodedRequest {
-    type Error = Invalid;
-
-    fn try_from(append: Option<v1::Append>) -> Result<EncodedRequest, Invalid> {
-        Append::try_from(append).map(EncodedRequest::from)
-    }
-}
-
-impl TryFrom<Option<v1::Change>> for EncodedRequest {
-    type Error = Invalid;
-
-    fn try_from(change: Option<v1::Change>) -> Result<EncodedRequest, Invalid> {
-        Change::try_from(change)?.to_append().map(EncodedRequest::from)
-    }
-}
-
-impl TryFrom<Option<v1::Snapshot>> for EncodedRequest {
-    type Error = Invalid;
-
-    fn try_from(snapshot: Option<v1::Snapshot>) -> Result<EncodedRequest, Invalid> {
-        let snapshot = Snapshot::try_from(snapshot)?;
+impl From<Snapshot> for EncodedRequest {
+    fn from(snapshot: Snapshot) -> EncodedRequest {
         let encoded = encode_snapshot(&snapshot);
-        Ok(EncodedRequest { request: Request::Snapshot(snapshot), encoded })
+        EncodedRequest { request: Request::Snapshot(snapshot), encoded }
     }
 }
 
@@ -143,10 +123,11 @@ impl TryFrom<Option<WireRequest>> for EncodedRequest {
     type Error = Invalid;
 
     fn try_from(request: Option<WireRequest>) -> Result<EncodedRequest, Invalid> {
-        match request {
-            Some(WireRequest::Append(append)) => EncodedRequest::try_from(Some(append)),
-            Some(WireRequest::Change(change)) => EncodedRequest::try_from(Some(change)),
-            None => Err(Invalid::new("append", "is missing")),
-        }
+        let append = match request {
+            Some(WireRequest::Append(append)) => Append::try_from(Some(append))?,
+            Some(WireRequest::Change(change)) => Change::try_from(Some(change))?.to_append()?,
+            None => return Err(Invalid::new("append", "is missing")),
+        };
+        Ok(append.into())
     }
 }

@@ -11,7 +11,6 @@ use quorate_proto::{
 };
 use quorate_store::command::{checked, encode_append};
 use quorate_store::{Rejection, Verdict};
-
 use tokio::sync::mpsc;
 
 use super::super::answer::Applied;
