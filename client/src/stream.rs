@@ -13,6 +13,7 @@ use crate::event::new_id;
 use crate::settings::{ScopeState, Settings, StreamState};
 use crate::snapshot::Snapshot;
 use crate::transaction::Transaction;
+use crate::trouble::not_appended;
 
 /// A stream, by its name; no node is asked before one of its methods is called.
 ///
@@ -239,7 +240,5 @@ async fn show(
             async move { events.show_stream(request).await }
         },
     );
-    shown
-        .await
-        .map_err(|problem| Problem { outcome: quorate_proto::Outcome::NotAppended, ..problem })
+    shown.await.map_err(not_appended)
 }
