@@ -2,11 +2,11 @@
 
 use quorate_proto::{
     self as proto, Consistency, CorrelationId, Direction, Invalid, Position, Problem, QueryItem,
-    RecordedEvent, RecordedSnapshot, Source as ProtoSource, Timestamp, Version,
+    Source as ProtoSource, Timestamp, Version,
 };
 
 use crate::client::Client;
-use crate::event_stream::EventStream;
+use crate::event_stream::{EventStream, Events};
 use crate::query::{Source, tags_of, types_of};
 use crate::subscription::Subscription;
 
@@ -218,21 +218,4 @@ impl From<u64> for Place {
     fn from(number: u64) -> Place {
         Place(number)
     }
-}
-
-/// The events that were read, and the point at which the read was evaluated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Events {
-    /// The events.
-    pub events: Vec<RecordedEvent>,
-    /// The version of the stream at that point, also when no event or only a part was read: the version to expect in
-    /// the next append. 0 if the read was of a query.
-    pub version: Version,
-    /// The position up to which the read has seen all events.
-    pub as_of: Position,
-    /// The snapshot that the events follow, if it was requested and there is one.
-    pub snapshot: Option<RecordedSnapshot>,
-    /// The schema of the kept snapshot, if it is newer than [`ReadRequest::snapshot_schema_max`] and was passed over:
-    /// then `events` holds all events that there are, and they follow no snapshot.
-    pub snapshot_schema_passed_over: Option<u32>,
 }
