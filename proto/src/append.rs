@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use crate::error::Invalid;
+use crate::invalid::Invalid;
 use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX, APPEND_STREAMS_MAX, CONDITIONS_MAX};
 use crate::{Event, Position, Query, StreamName, Timestamp, Version};
 

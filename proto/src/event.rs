@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::error::Invalid;
+use crate::invalid::Invalid;
 use crate::limits::{EVENT_PAYLOAD_BYTES_MAX, IDENTIFIER_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::{EventType, Position, StreamName, Timestamp, Version};
 

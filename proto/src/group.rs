@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::Invalid;
+use crate::invalid::Invalid;
 use crate::limits::{
     GROUP_ATTEMPTS_MAX, GROUP_CHANGE_POSITIONS_MAX, GROUP_TIMEOUT_MS_MAX, GROUP_TIMEOUT_MS_MIN,
     GROUP_WINDOW_MAX, IDENTIFIER_BYTES_MAX, REASON_BYTES_MAX,

@@ -11,6 +11,7 @@ mod append;
 mod error;
 mod event;
 mod group;
+mod invalid;
 mod lifecycle;
 mod listing;
 mod name;
@@ -24,12 +25,13 @@ pub mod wire;
 
 pub use address::{Address, NoAddress};
 pub use append::{Append, Appended, Condition, Expectation, Requirement, Write};
-pub use error::{ErrorKind, Failure, Invalid, Outcome, Problem, Violation};
+pub use error::{ErrorKind, Failure, Outcome, Problem, Violation};
 pub use event::{DecodeError, Event, EventId, RecordedEvent};
 pub use group::{
     Failed, Fate, GroupDefinition, GroupOutcome, GroupProgress, GroupRequest, GroupSettings,
     GroupSummary, Join, Parked, RequestId, Selection, Settlement, Strategy, bounded_reason,
 };
+pub use invalid::Invalid;
 pub use lifecycle::{Change, ChangeKind, DELETED, SETTINGS, Setting, SettingsChange, TOMBSTONED};
 pub use listing::{ListEntry, ListRequest, ListTarget, ListedStream};
 pub use name::{Category, CorrelationId, EventType, GroupName, Path, StreamName, Tag};

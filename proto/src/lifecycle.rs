@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Invalid;
+use crate::invalid::Invalid;
 use crate::{
     Append, Category, Event, EventId, EventType, Expectation, Path, Requirement, Scope, StreamName,
     Write,

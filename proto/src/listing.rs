@@ -1,6 +1,6 @@
 //! Lists of names: streams, categories, paths and types, each with its number of events.
 
-use crate::error::Invalid;
+use crate::invalid::Invalid;
 use crate::limits::NAME_BYTES_MAX;
 use crate::{Category, Consistency, Path, Version};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::error::Invalid;
+use crate::invalid::Invalid;
 use crate::limits::{IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX, NAME_PARTS_MAX, TAG_BYTES_MAX};
 
 /// The name of a stream: `[path/]category-id`, as in `order-42` or `acme/eu/order-42`.

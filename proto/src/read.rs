@@ -1,6 +1,6 @@
 //! Reading is one thing: a source, bounds, a direction, a limit, and how fresh the answer must be.
 
-use crate::error::Invalid;
+use crate::invalid::Invalid;
 use crate::limits::{QUERY_BYTES_MAX, QUERY_ITEMS_MAX, QUERY_TAGS_MAX, QUERY_TYPES_MAX};
 use crate::{
     Category, CorrelationId, Event, EventType, Path, Position, RecordedEvent, StreamName, Tag,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::Position;
-use crate::error::Invalid;
+use crate::invalid::Invalid;
 use crate::limits::{NAME_BYTES_MAX, RUNNER_ERROR_BYTES_MAX};
 use crate::name::check_bounded;
 

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::error::Invalid;
+use crate::invalid::Invalid;
 use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::{StreamName, Timestamp, Version};
 

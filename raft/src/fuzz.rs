@@ -1,14 +1,14 @@
-//! Every decoder of this crate, for a fuzzer; reachable by no setting.
+//! Every decoder of this crate, for a fuzzer: there with the feature `fuzz` alone, which tests ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::format::{identity, membership};
-use crate::identity::{Identity, Started};
+use crate::adapter::membership;
+use crate::adapter::types::{Membership, Place};
+use crate::identity::Identity;
+use crate::identity::format::{self as identity, Started};
 use crate::log;
-use crate::types::{Membership, Place};
 
-/// The name of a decoder's input, the decoder, and a function that returns valid inputs to start from.
-pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
+pub use crate::log::fuzz::Target;
 
 /// Returns all targets.
 pub fn targets() -> Vec<Target> {

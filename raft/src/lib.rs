@@ -4,46 +4,30 @@
 //! Nothing here looks inside a command, and none of openraft's types reaches a disk or a wire.
 
 #[doc(hidden)]
+#[cfg(feature = "fuzz")]
 pub mod fuzz;
 pub mod host;
 pub mod log;
 pub mod transport;
 
+mod adapter;
 mod checkpoint;
 mod clocks;
-mod config;
-mod digests;
+mod disk_space;
+mod error;
 mod failure;
-mod format;
-mod gate;
-mod guard;
-mod handover;
-mod hang;
 mod identity;
-mod log_purge;
+mod leadership;
 mod machine;
 mod maintenance;
-mod network;
-mod observe;
-mod place;
-mod proposal;
-mod reads;
+mod options;
+mod peers;
+mod raft;
 mod replica;
-mod room;
-mod running;
-mod service;
-mod snapshot;
-mod space;
-mod spread;
 mod status;
-mod storage;
-mod transfers;
-mod types;
-mod wire;
 
+pub use error::{BootstrapError, ProposeError, ScavengeError, StartError, Stopped};
 pub use identity::Identity;
-pub use replica::{
-    Applying, BootstrapError, Done, ProposeError, Replica, ReplicaOptions, ScavengeError,
-    StartError, Stopped, Timing,
-};
+pub use options::{ReplicaOptions, Timing};
+pub use replica::{Applying, Done, Replica};
 pub use status::{Clock, Damage, Member, Refusal, Role, Scavenging, Scrub, Status};

@@ -62,7 +62,17 @@ impl StoredEvent {
     /// type, its tags and its correlation id; for an event of the system only its stream and its type.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
         let stream = Key::Stream(self.stream.clone());
-        std::iter::once(stream).chain(Key::above(&self.stream)).chain(Key::labels(self))
+        std::iter::once(stream).chain(Key::above(&self.stream)).chain(self.labels())
+    }
+
+    /// Returns the keys of the event beside those of its stream: its type, tags and correlation id; for an
+    /// event of the system the type alone.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = Key> {
+        let mut labels = event::labels(&self.body).expect("the body decodes");
+        if self.stream.is_system() {
+            labels.truncate(1);
+        }
+        labels.into_iter()
     }
 
     /// Returns the event with a body of its own: a body that is a slice keeps all of its command in memory.

@@ -2,8 +2,7 @@
 
 use quorate_proto::{Category, CorrelationId, Event, EventType, Path, Scope, StreamName, Tag};
 
-use crate::event::StoredEvent;
-use crate::format::{Malformed, event};
+use crate::format::Malformed;
 
 /// A key of the index. The kinds are numbered on disk; keys sort by kind, then by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,7 +107,7 @@ impl Key {
         })
     }
 
-    /// Returns the number of keys of an event that is written to a stream: see [`StoredEvent::keys`].
+    /// Returns the number of keys of an event that is written to a stream: see [`crate::StoredEvent::keys`].
     pub(crate) fn count(stream: &StreamName, event: &Event) -> u64 {
         let keys = if stream.is_system() {
             2
@@ -117,15 +116,5 @@ impl Key {
             3 + stream.paths().count() + event.tags.len() + correlation
         };
         keys as u64
-    }
-
-    /// Returns the keys of an event beside those of its stream: its type, tags and correlation id; for an
-    /// event of the system the type alone.
-    pub(crate) fn labels(event: &StoredEvent) -> impl Iterator<Item = Key> {
-        let mut labels = event::labels(&event.body).expect("the body decodes");
-        if event.stream.is_system() {
-            labels.truncate(1);
-        }
-        labels.into_iter()
     }
 }

@@ -51,56 +51,46 @@
 //! ```
 
 mod apply;
-mod cache;
 mod catalog;
 mod checkpoint;
 mod chunk;
 #[doc(hidden)]
 pub mod defect;
 mod event;
-mod export;
 mod fault;
 mod files;
-mod folder;
 mod format;
+#[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
 mod group;
-mod index;
-mod install;
 mod key;
+mod maintenance;
+mod options;
+mod point;
 mod read;
-mod repair;
 mod retention;
-mod scavenge;
-mod scrub;
-mod seal;
-mod slot;
-mod source;
 mod store;
-mod tail;
 mod verdict;
-mod verify;
 pub mod vfs;
 mod view;
-mod window;
 
-pub use apply::Early;
-pub use cache::ReadCounters;
-pub use chunk::ChunkSummary;
+pub use checkpoint::{Export, Install, Installed, Installer, Seal, Sealed};
 pub use event::StoredEvent;
-pub use export::Export;
 pub use fault::Fault;
+pub use files::ReadCounters;
+pub use format::chunk::ChunkSummary;
 pub use format::command;
+#[doc(hidden)]
+pub use format::{Input, Malformed, text};
 pub use group::GroupState;
-pub use install::{Install, Installed, Installer};
 pub use key::Key;
-pub use read::{Checked, NamePage, Point, Reader, Scan, Settings, StreamState};
-pub use repair::{Repair, Repaired};
-pub use scavenge::{Scavenge, ScavengeStep, Scavenged};
-pub use scrub::{Scrub, ScrubStep};
-pub use seal::{Seal, Sealed};
-pub use source::ChunkSource;
-pub use store::{Entry, Options, Payload, Store};
+pub use maintenance::{
+    ChunkSource, Repair, Repaired, Report, Scavenge, ScavengeStep, Scavenged, Scrub, ScrubStep,
+    verify,
+};
+pub use options::Options;
+pub use point::Point;
+pub use read::{NamePage, Prejudged, Reader, Scan, Settings, StreamState};
+pub use store::{Entry, Payload, Store};
 pub use verdict::{Rejection, Unsettled, Verdict};
-pub use verify::{Report, verify};

@@ -9,46 +9,21 @@ use lru::LruCache;
 use quorate_proto::limits::EMPTY_ENTRY_BYTES;
 use quorate_proto::{LogId, Position, StreamName};
 
-use crate::catalog::{Catalog, CatalogExport, CheckpointState};
-use crate::checkpoint::Checkpoint;
-use crate::chunk::ChunkSummary;
-use crate::export::Export;
+use crate::catalog::{Catalog, CatalogExport};
+use crate::checkpoint::{Checkpoint, Export, Installed, Installer, Seal, Sealed};
 use crate::fault::Fault;
-use crate::folder::Folder;
+use crate::files::Folder;
+use crate::format::catalog::CheckpointState;
+use crate::format::chunk::ChunkSummary;
 use crate::format::outcome;
 use crate::group::Row;
-use crate::install::{Installed, Installer};
-use crate::read::{Point, Reader};
+use crate::options::Options;
+use crate::point::Point;
+use crate::read::Reader;
 use crate::retention::Head;
-use crate::seal::{Seal, Sealed};
-use crate::slot::ChunkSlot;
-use crate::tail::Tail;
 use crate::verdict::Verdict;
 use crate::vfs::Vfs;
-use crate::view::{Shared, View};
-use crate::window::Window;
-
-/// The settings of a store: those that must be the same whenever its folder is opened, and bounds of memory.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The cluster's id; it stands in every file.
-    pub cluster: [u8; 16],
-    /// The number of the log within the cluster; it stands in every file.
-    pub log: u32,
-    /// The bytes of commands, as proposed, after which a chunk is sealed; each key of each event adds
-    /// [`quorate_proto::limits::KEY_BYTES`]. The same on all replicas.
-    pub chunk_bytes: u64,
-    /// The number of streams, beside those of the tail, whose versions are kept in memory; at least 1. About
-    pub head_cache: usize,
-    /// Bytes of memory for the blocks of chunks that were read last, unpacked; 0 keeps none.
-    pub block_cache_bytes: usize,
-    /// Bytes of memory for pages of the catalog.
-    pub catalog_cache_bytes: usize,
-    /// Bytes of memory for the filters of chunks whose keys are not in the catalog's table yet, about 1.5 for
-    /// each key; exceeded for a while when chunks come faster than their keys are moved to the table. The
-    /// larger it is, the fewer bytes are written for each key.
-    pub filter_bytes: usize,
-}
+use crate::view::{ChunkSlot, Shared, Tail, View, Window};
 
 /// One entry of the log, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +109,7 @@ impl Store {
         let checkpoint = Checkpoint::open(&folder, &options)?;
         let Checkpoint { number, catalog, pinned, chunks, window, groups } = checkpoint;
         let state = catalog.state();
-        let point = point_of(&state);
+        let point = state.point();
         let view = first_view(&folder, pinned, chunks, point.position);
         let lacks_ids = window.is_none();
         let window = window.unwrap_or_else(|| Window::new(options.cluster, point.position));
@@ -337,7 +312,7 @@ impl Store {
         }
         self.epoch = self.folder.install(number, &installed.fetched)?;
         let old = std::mem::replace(&mut self.catalog_number, number);
-        self.point = point_of(&state);
+        self.point = state.point();
         self.view = first_view(&self.folder, pinned, chunks, self.point.position);
         self.catalog = catalog;
         self.attachment = state.attachment;
@@ -407,12 +382,6 @@ impl Store {
         });
         self.sealing = Some(Sealing { boundary, has_begun: false });
     }
-}
-
-/// Returns the point that a checkpoint reaches.
-pub(crate) fn point_of(state: &CheckpointState) -> Point {
-    let CheckpointState { log_id, position, recorded_at, digest, .. } = *state;
-    Point { log_id, position, recorded_at, digest }
 }
 
 /// Returns the view of a store that has a checkpoint and nothing after it.

@@ -6,15 +6,13 @@ use quorate_proto::{
     StreamName, Version, Violation,
 };
 
-use crate::apply::Place;
-
 /// The answer to one request of a command: the same on every replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The append is in the log for good.
     Appended(Appended),
     /// The append's ids are those of an earlier one: this is the answer that the earlier one got. Apply does
-    /// not compare the rest of the events: see [`crate::Reader::judge_repeated`].
+    /// not compare the rest of the events: see [`crate::Reader::settle`].
     Repeated(Appended),
     /// The version of the snapshot that is kept after one was put: higher than the version that was put if a
     /// newer snapshot was there.
@@ -24,7 +22,7 @@ pub enum Verdict {
     /// The append is not in the log (not known for [`Rejection::Forgotten`]), or the snapshot is not kept.
     Rejected(Rejection),
     /// The append was not made now, but may have been made before the retry window began, where apply does
-    /// not look. No client gets this answer: see [`crate::Reader::judge_unsettled`].
+    /// not look. No client gets this answer: see [`crate::Reader::settle`].
     Unsettled(Unsettled),
 }
 
@@ -33,6 +31,15 @@ pub enum Verdict {
 pub struct Unsettled {
     pub(crate) rejection: Rejection,
     pub(crate) places: Vec<Place>,
+}
+
+/// The place in its stream where the events of a write must stand, if they are in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The index of the write in the append, from 0.
+    pub(crate) write: usize,
+    /// The version of the first of the write's events.
+    pub(crate) first: Version,
 }
 
 /// The reason why an append is not in the log, or a snapshot not kept.

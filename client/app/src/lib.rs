@@ -18,6 +18,7 @@ pub mod process;
 pub mod projection;
 mod report;
 pub mod sink;
+mod source;
 mod status;
 
 pub use clock::{Clock, SystemClock};

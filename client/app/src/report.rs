@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use crate::projection::{EventSource, State, Status};
+use crate::source::EventSource;
+use crate::status::{State, Status};
 
 /// The shortest time between two reports, however often the state changes; only the last one comes at once.
 const GAP: Duration = Duration::from_millis(250);

@@ -12,34 +12,22 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-mod admission;
-mod anchor;
-mod appends;
-mod batcher;
+mod append;
 mod cluster;
-mod conditions;
 mod connections;
 mod events;
-mod follow;
-mod forward;
 mod groups;
-mod leader;
 mod listener;
 mod metrics;
-mod names;
-mod order;
-mod pending;
 mod problem;
 mod read;
 mod runners;
 mod scrape;
-mod session;
-mod show;
 
-use appends::Appends;
-use follow::Live;
+use append::Appends;
 use groups::Groups;
 use metrics::Metrics;
+use read::Live;
 use runners::Heard;
 
 /// The time that a stopping leader waits for another node to take over.

@@ -1,85 +1,60 @@
 //! Asks the other nodes for the times on their clocks, and warns when this node's own clock is off.
 
 use std::mem::{Discriminant, discriminant};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use openraft::async_runtime::watch::WatchReceiver;
 use quorate_proto::Timestamp;
 use quorate_proto::wire::peer::v1;
 use tokio::time::Instant;
 
-use super::{Fit, Judged, LEEWAY, micros};
-use crate::handover;
+use super::offsets::{Fit, Judged, LEEWAY, micros};
+use super::stamp::StampClock;
+use crate::adapter::types::Place;
 use crate::host::Host;
-use crate::running::Running;
+use crate::leadership::handover::Handover;
+use crate::machine::Core;
+use crate::peers::{Peers, wire};
+use crate::raft::Raft;
 use crate::status::Clock;
-use crate::types::Place;
-use crate::wire;
 
 /// The interval at which the others are asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// The interval while too few have answered: a leader waits for them with its first entry.
 const ASK_SOON: Duration = Duration::from_millis(100);
-/// The time that a chosen node has to take over before another is asked.
-const HAND_OVER_EVERY: Duration = Duration::from_secs(5);
 /// The longest time that an answer may take; half of it is the largest error.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Asks again and again until the node ends.
-pub(crate) async fn run<H: Host>(running: Arc<Running<H>>) {
+/// Asks again and again until the node ends. If this node leads and its clock is ahead, a node whose clock is not is
+/// asked to lead.
+pub(crate) async fn run<H: Host>(
+    clock: Arc<StampClock<H>>,
+    core: Arc<Core<H>>,
+    raft: Raft<H>,
+    peers: Arc<Peers<H>>,
+    mut handover: Handover<H>,
+) {
     let mut told = None;
-    let mut handed_over: Option<Instant> = None;
     loop {
-        ask(&running).await;
-        let log_time = running.core.reader().point().recorded_at;
-        running
-            .clocks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .see_log(log_time, Instant::now());
-        let judged = running.judge_clocks();
-        told = show(&running, &judged, log_time, told);
-        let is_time = handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_EVERY);
-        if is_time && hand_over(&running, &judged).await {
-            handed_over = Some(Instant::now());
+        let others = raft.others();
+        // Each answer counts as soon as it arrives.
+        join_all(others.iter().map(|(node, place)| ask(&clock, &peers, *node, place))).await;
+        let log_time = core.reader().point().recorded_at;
+        clock.clocks().see_log(log_time, Instant::now());
+        let judged = clock.judge();
+        told = show(&clock, &judged, log_time, told);
+        if let (Fit::Ahead(by), Some(stamp)) = (judged.fit, judged.stamp) {
+            let (why, now) = (format!("a clock {} ahead", span(by)), clock.now());
+            handover.ask(&why, |voter| clock.clocks().can_lead(voter, stamp, now)).await;
         }
         let rest = if judged.stamp.is_some() { ASK_EVERY } else { ASK_SOON };
         tokio::time::sleep(rest).await;
     }
 }
 
-/// If this node leads and its clock is ahead: asks a node whose clock is not to lead; returns true if it did.
-async fn hand_over<H: Host>(running: &Running<H>, judged: &Judged) -> bool {
-    let (Fit::Ahead(by), Some(stamp)) = (judged.fit, judged.stamp) else { return false };
-    let now = running.now();
-    let heir = handover::heir(running, |voter| {
-        let clocks = running.clocks.lock().unwrap_or_else(PoisonError::into_inner);
-        clocks.can_lead(voter, stamp, now)
-    });
-    let Some(heir) = heir else { return false };
-    tracing::warn!(
-        "a clock {} ahead keeps this node from leading: node {heir} is asked to",
-        span(by)
-    );
-    handover::hand_over(running, heir).await
-}
-
-/// Asks all other nodes at once; each answer counts as soon as it arrives.
-async fn ask<H: Host>(running: &Arc<Running<H>>) {
-    let others: Vec<(u64, Place)> = {
-        let metrics = running.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let nodes = metrics.membership_config.nodes();
-        let others = nodes.filter(|(node, _)| **node != running.identity.node);
-        others.map(|(node, place)| (*node, place.clone())).collect()
-    };
-    join_all(others.iter().map(|(node, place)| ask_one(running, *node, place))).await;
-}
-
-async fn ask_one<H: Host>(running: &Arc<Running<H>>, node: u64, place: &Place) {
-    let link = running.peers.link(node, place);
+async fn ask<H: Host>(clock: &StampClock<H>, peers: &Peers<H>, node: u64, place: &Place) {
+    let link = peers.link(node, place);
     let answer = link.unary(ANSWERED_WITHIN, |origin, mut client| async move {
         let request = v1::TimeRequest { origin: Some(wire::origin(&origin)) };
         let sent = Instant::now();
@@ -88,19 +63,18 @@ async fn ask_one<H: Host>(running: &Arc<Running<H>>, node: u64, place: &Place) {
     });
     // A node that does not answer is left out.
     if let Ok((v1::TimeResponse { now_us }, sent)) = answer.await {
-        let mut clocks = running.clocks.lock().unwrap_or_else(PoisonError::into_inner);
-        clocks.hear(node, Timestamp(now_us), sent, Instant::now());
+        clock.clocks().hear(node, Timestamp(now_us), sent, Instant::now());
     }
 }
 
 /// Publishes the comparison of the clocks, and logs it if the kind of trouble changed; returns the kind.
 fn show<H: Host>(
-    running: &Running<H>,
+    clock: &StampClock<H>,
     judged: &Judged,
     log_time: Timestamp,
     told: Option<Discriminant<Fit>>,
 ) -> Option<Discriminant<Fit>> {
-    let wrong = wrong(judged, running.host.now(), log_time);
+    let wrong = wrong(judged, clock.now().wall, log_time);
     let kind = wrong.is_some().then(|| discriminant(&judged.fit));
     match &wrong {
         Some(wrong) if kind != told => tracing::warn!("the clock of this node is wrong: {wrong}"),
@@ -108,10 +82,10 @@ fn show<H: Host>(
         _ => {}
     }
     let ahead_ms = judged.offset.map(|(ahead, _)| ahead / 1_000);
-    running.clock.send_if_modified(|clock| {
+    clock.shown.send_if_modified(|shown| {
         let now = Clock { ahead_ms, wrong };
-        let changed = *clock != now;
-        *clock = now;
+        let changed = *shown != now;
+        *shown = now;
         changed
     });
     kind

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate_proto::LogId;
+use quorate_store::Malformed;
 
 use super::image::Image;
 use super::{EntryKind, LogEntry, PeerMemory, TruncationRecord, VoteRecord};
@@ -100,15 +101,6 @@ pub(super) enum Record {
     Install(LogId),
 }
 
-/// The error for bytes that do not decode, with the reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Malformed {
-    /// The bytes are not what was written.
-    Damaged(&'static str),
-    /// The bytes are whole, but this build does not know their meaning.
-    Unknown(String),
-}
-
 /// Encodes the first block of a segment.
 pub(super) fn encode_segment_header(identity: &Identity, number: u64, length: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(BLOCK as usize);
@@ -127,20 +119,20 @@ pub(super) fn encode_segment_header(identity: &Identity, number: u64, length: u6
 
 /// Returns the identity of a segment, the number of its use, and the length of its file.
 pub(super) fn decode_segment_header(bytes: &[u8]) -> Result<(Identity, u64, u64), Malformed> {
-    let short = Malformed::Damaged("the header is cut off");
-    let header = bytes.get(..SEGMENT_HEADER_BYTES).ok_or(short)?;
+    let short = || Malformed::new("the header is cut off");
+    let header = bytes.get(..SEGMENT_HEADER_BYTES).ok_or_else(short)?;
     let (fields, crc) = header.split_at(SEGMENT_HEADER_BYTES - 4);
     if crc32c::crc32c(fields).to_le_bytes() != crc {
-        return Err(Malformed::Damaged("the header fails its checksum"));
+        return Err(Malformed::new("the header fails its checksum"));
     }
-    let mut input = Input(fields);
+    let mut input = Input::new(fields);
     if input.array::<8>()? != SEGMENT_MAGIC {
-        return Err(Malformed::Unknown("it is no segment of a Raft log".into()));
+        return Err(Malformed::unknown("it is no segment of a Raft log"));
     }
-    let version = u16::from_le_bytes(input.array()?);
+    let version = input.u16()?;
     if version != VERSION {
         let why = format!("it has format version {version}, this build knows {VERSION}");
-        return Err(Malformed::Unknown(why));
+        return Err(Malformed::unknown(why));
     }
     let log = input.u32()?;
     let identity = Identity { log, cluster: input.array()?, node: input.u64()? };
@@ -213,17 +205,17 @@ impl BatchBuilder {
 /// Returns the header of the batch of this use that begins with these bytes; `None` if there is none.
 pub(super) fn decode_batch_header(bytes: &[u8], seed: Seed) -> Option<BatchHeader> {
     let header = bytes.get(..BATCH_HEADER_BYTES)?;
-    let mut input = Input(header);
+    let mut input = Input::new(header);
     let magic = input.u32().ok()?;
     let crc = input.u32().ok()?;
-    if magic != BATCH_MAGIC || crc32c::crc32c_append(seed.0, input.0) != crc {
+    if magic != BATCH_MAGIC || crc32c::crc32c_append(seed.0, header.get(8..)?) != crc {
         return None;
     }
     let (length, records) = (input.u32().ok()?, input.u32().ok()?);
     let (digest, flags) = (input.u32().ok()?, input.u32().ok()?);
     let sequence = input.u64().ok()?;
     let previous = Place { number: input.u64().ok()?, offset: input.u64().ok()? };
-    let id = input.log_id().ok()?;
+    let id = take_log_id(&mut input).ok()?;
     let flushed = (flags & HAS_FLUSHED != 0).then_some(id);
     (length as usize >= BATCH_HEADER_BYTES).then_some(BatchHeader {
         length,
@@ -275,15 +267,15 @@ pub(super) fn decode_record(bytes: &Bytes, seed: Seed) -> Result<Record, Malform
 
 /// Returns the bytes of the record that begins here, checked against its checksum.
 fn checked_record(bytes: &[u8], seed: Seed) -> Result<&[u8], Malformed> {
-    let mut input = Input(bytes);
+    let mut input = Input::new(bytes);
     let length: [u8; 4] = input.array()?;
     let crc = input.u32()?;
     let end = RECORD_HEADER_BYTES as u64 + u64::from(u32::from_le_bytes(length));
     let record = usize::try_from(end).ok().and_then(|end| bytes.get(..end));
-    let record = record.ok_or(Malformed::Damaged("a record is cut off"))?;
+    let record = record.ok_or_else(|| Malformed::new("a record is cut off"))?;
     let rest = record.get(8..).unwrap_or_default();
     if record_crc(seed, length, rest) != crc {
-        return Err(Malformed::Damaged("a record fails its checksum"));
+        return Err(Malformed::new("a record fails its checksum"));
     }
     Ok(record)
 }
@@ -355,12 +347,12 @@ pub(super) fn encode_body(record: &Record, out: &mut Vec<u8>) {
 }
 
 pub(super) fn decode_body(bytes: Bytes) -> Result<Record, Malformed> {
-    let mut input = Input(&bytes);
-    let [kind] = input.array()?;
+    let mut input = Input::new(&*bytes);
+    let kind = input.u8()?;
     let record = match kind {
         BLANK | NORMAL | MEMBERSHIP => {
-            let id = input.log_id()?;
-            let payload = bytes.slice(bytes.len() - input.0.len()..);
+            let id = take_log_id(&mut input)?;
+            let payload = bytes.slice_ref(input.rest());
             let kind = match kind {
                 BLANK => EntryKind::Blank,
                 NORMAL => EntryKind::Normal,
@@ -368,16 +360,17 @@ pub(super) fn decode_body(bytes: Bytes) -> Result<Record, Malformed> {
             };
             return Ok(Record::Entry(LogEntry { id, kind, payload }));
         }
-        IMAGE => Record::Image(Box::new(input.image()?)),
-        VOTE => Record::Vote(input.vote()?),
-        COMMITTED => Record::Committed(input.log_id()?),
-        TRUNCATED => Record::Truncated(input.truncation()?),
-        PURGED => Record::Purged(input.log_id()?),
-        PEER => Record::Peer(input.peer()?),
-        INSTALL => Record::Install(input.log_id()?),
-        _ => return Err(Malformed::Unknown(format!("it holds a record of kind {kind}"))),
+        IMAGE => Record::Image(Box::new(take_image(&mut input)?)),
+        VOTE => Record::Vote(take_vote(&mut input)?),
+        COMMITTED => Record::Committed(take_log_id(&mut input)?),
+        TRUNCATED => Record::Truncated(take_truncation(&mut input)?),
+        PURGED => Record::Purged(take_log_id(&mut input)?),
+        PEER => Record::Peer(take_peer(&mut input)?),
+        INSTALL => Record::Install(take_log_id(&mut input)?),
+        _ => return Err(Malformed::unknown(format!("it holds a record of kind {kind}"))),
     };
-    if input.0.is_empty() { Ok(record) } else { Err(Malformed::Damaged("a record is too long")) }
+    input.end()?;
+    Ok(record)
 }
 
 fn put_u64(out: &mut Vec<u8>, number: u64) {
@@ -431,70 +424,53 @@ fn put_image(out: &mut Vec<u8>, image: &Image) {
     }
 }
 
-/// A cursor over bytes.
-struct Input<'a>(&'a [u8]);
+/// A cursor over borrowed bytes.
+type Input<'a> = quorate_store::Input<&'a [u8]>;
 
-impl Input<'_> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let short = Malformed::Damaged("a record is cut off");
-        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(short)?;
-        self.0 = rest;
-        Ok(*head)
-    }
+fn take_log_id(input: &mut Input<'_>) -> Result<LogId, Malformed> {
+    Ok(LogId::new(input.u64()?, input.u64()?))
+}
 
-    fn u32(&mut self) -> Result<u32, Malformed> {
-        self.array().map(u32::from_le_bytes)
+fn take_flag(input: &mut Input<'_>) -> Result<bool, Malformed> {
+    match input.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed::new("a flag is neither 0 nor 1")),
     }
+}
 
-    fn u64(&mut self) -> Result<u64, Malformed> {
-        self.array().map(u64::from_le_bytes)
-    }
+fn take_option<'a, T>(
+    input: &mut Input<'a>,
+    take: impl FnOnce(&mut Input<'a>) -> Result<T, Malformed>,
+) -> Result<Option<T>, Malformed> {
+    if take_flag(input)? { take(input).map(Some) } else { Ok(None) }
+}
 
-    fn log_id(&mut self) -> Result<LogId, Malformed> {
-        Ok(LogId::new(self.u64()?, self.u64()?))
-    }
+fn take_vote(input: &mut Input<'_>) -> Result<VoteRecord, Malformed> {
+    Ok(VoteRecord { term: input.u64()?, node: input.u64()?, committed: take_flag(input)? })
+}
 
-    fn flag(&mut self) -> Result<bool, Malformed> {
-        match self.array()? {
-            [0] => Ok(false),
-            [1] => Ok(true),
-            _ => Err(Malformed::Damaged("a flag is neither 0 nor 1")),
-        }
-    }
+fn take_truncation(input: &mut Input<'_>) -> Result<TruncationRecord, Malformed> {
+    Ok(TruncationRecord { end: take_option(input, take_log_id)?, vote: take_vote(input)? })
+}
 
-    fn option<T>(
-        &mut self,
-        take: impl FnOnce(&mut Self) -> Result<T, Malformed>,
-    ) -> Result<Option<T>, Malformed> {
-        if self.flag()? { take(self).map(Some) } else { Ok(None) }
-    }
+fn take_peer(input: &mut Input<'_>) -> Result<PeerMemory, Malformed> {
+    let (node, boot) = (input.u64()?, input.u64()?);
+    let acknowledged = take_option(input, take_log_id)?;
+    Ok(PeerMemory { node, boot, acknowledged, vote: take_vote(input)? })
+}
 
-    fn vote(&mut self) -> Result<VoteRecord, Malformed> {
-        Ok(VoteRecord { term: self.u64()?, node: self.u64()?, committed: self.flag()? })
+fn take_image(input: &mut Input<'_>) -> Result<Image, Malformed> {
+    let vote = take_option(input, take_vote)?;
+    let committed = take_option(input, take_log_id)?;
+    let purged = take_option(input, take_log_id)?;
+    let end = take_option(input, take_log_id)?;
+    let install = take_option(input, take_log_id)?;
+    let truncation = take_option(input, take_truncation)?;
+    let mut peers = BTreeMap::new();
+    for _ in 0..input.u64()? {
+        let peer = take_peer(input)?;
+        peers.insert(peer.node, peer);
     }
-
-    fn truncation(&mut self) -> Result<TruncationRecord, Malformed> {
-        Ok(TruncationRecord { end: self.option(Self::log_id)?, vote: self.vote()? })
-    }
-
-    fn peer(&mut self) -> Result<PeerMemory, Malformed> {
-        let (node, boot) = (self.u64()?, self.u64()?);
-        let acknowledged = self.option(Self::log_id)?;
-        Ok(PeerMemory { node, boot, acknowledged, vote: self.vote()? })
-    }
-
-    fn image(&mut self) -> Result<Image, Malformed> {
-        let vote = self.option(Self::vote)?;
-        let committed = self.option(Self::log_id)?;
-        let purged = self.option(Self::log_id)?;
-        let end = self.option(Self::log_id)?;
-        let install = self.option(Self::log_id)?;
-        let truncation = self.option(Self::truncation)?;
-        let mut peers = BTreeMap::new();
-        for _ in 0..self.u64()? {
-            let peer = self.peer()?;
-            peers.insert(peer.node, peer);
-        }
-        Ok(Image { vote, committed, purged, end, install, truncation, peers })
-    }
+    Ok(Image { vote, committed, purged, end, install, truncation, peers })
 }

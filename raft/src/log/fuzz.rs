@@ -9,7 +9,9 @@ use super::format::{
 };
 use super::image::Image;
 use super::{EntryKind, LogEntry, PeerMemory, TruncationRecord, VoteRecord};
-use crate::fuzz::Target;
+
+/// The name of a decoder's input, the decoder, and a function that returns valid inputs to start from.
+pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 const IDENTITY: Identity = Identity { cluster: [7; 16], log: 1, node: 3 };
 

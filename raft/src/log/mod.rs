@@ -56,6 +56,7 @@
 
 mod entries;
 mod format;
+#[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod handle;
 mod image;

@@ -113,7 +113,7 @@ fn check(
         found => {
             let why = match found {
                 Ok(_) => format!("another record is where entry {id} must be; {ADVICE}"),
-                Err(malformed) => format!("entry {id} cannot be read: {malformed:?}; {ADVICE}"),
+                Err(malformed) => format!("entry {id} cannot be read: {malformed}; {ADVICE}"),
             };
             Err(Fault::damaged(&shared.segment_path(place.number), place.offset, why))
         }

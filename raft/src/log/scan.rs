@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use quorate_store::Fault;
 use quorate_store::vfs::{Open, Vfs};
+use quorate_store::{Fault, Malformed};
 
-use super::format::{self, BLOCK, BatchHeader, Identity, Malformed, Place, Record};
+use super::format::{self, BLOCK, BatchHeader, Identity, Place, Record};
 use super::segments::{self, segment_name};
 
 /// The advice about damage, which ends the sentence about the fault.
@@ -149,9 +149,9 @@ fn foreign(found: &Identity, expected: &Identity) -> String {
 }
 
 fn fault(path: &Path, offset: u64, malformed: Malformed) -> Fault {
-    match malformed {
-        Malformed::Damaged(why) => Fault::damaged(path, offset, format!("{why}; {ADVICE}")),
-        Malformed::Unknown(why) => Fault::foreign(path, why),
+    match malformed.is_unknown() {
+        true => Fault::foreign(path, malformed.to_string()),
+        false => Fault::damaged(path, offset, format!("{malformed}; {ADVICE}")),
     }
 }
 

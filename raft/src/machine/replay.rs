@@ -2,10 +2,9 @@
 
 use quorate_store::{Fault, Store};
 
-use super::store_entry;
+use crate::adapter::entry;
+use crate::disk_space::{Room, Space};
 use crate::log::RaftLog;
-use crate::space::{Room, Space};
-use crate::types;
 
 /// Most bytes of entries that are read at once when the log is replayed.
 const REPLAY_BYTES: usize = 16 * 1024 * 1024;
@@ -67,9 +66,9 @@ fn replay(store: &mut Store, log: &RaftLog, space: &Space) -> Result<(), Fault> 
             }
             next = entry.id.index.0 + 1;
             let index = entry.id.index.0;
-            let entry = types::from_log(entry)
+            let entry = entry::from_log(entry)
                 .map_err(|malformed| Fault::Command { index, why: malformed.to_string() })?;
-            store.apply(store_entry(entry))?;
+            store.apply(entry::to_store(entry))?;
             while space.room() < Room::Full
                 && let Some(seal) = store.begin_seal()
             {

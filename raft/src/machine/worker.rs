@@ -8,9 +8,12 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 use quorate_store::Fault;
 
-use super::{Checkpoint, Core, stored};
+use super::core::{Checkpoint, Core};
+use crate::adapter::entry::stored;
+use crate::adapter::types::{
+    self, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
+};
 use crate::host::Host;
-use crate::types::{self, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// The store as openraft's worker drives it.
 pub(crate) struct Machine<H>(pub(crate) Arc<Core<H>>);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::async_runtime::watch::WatchReceiver;
 use quorate_proto::LogIndex;
 use quorate_proto::wire::peer::v1;
 use quorate_store::{ChunkSource, Fault, Repair, Repaired};
@@ -13,12 +12,11 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::machine::{CHUNK_PART_BYTES, Core};
-use crate::network::{Connection, Link, within};
-use crate::running::Running;
-use crate::types::Place;
-use crate::wire;
+use crate::peers::{Connection, Link, Peers, wire, within};
+use crate::raft::Raft;
 
 /// The shortest and the longest time to wait after no peer could help.
 const BACKOFF: Duration = Duration::from_secs(1);
@@ -28,80 +26,113 @@ const STALLED: Duration = Duration::from_secs(10);
 /// The number of parts that may wait to be sent.
 const PARTS_AHEAD: usize = 4;
 
-/// Repairs damaged chunks until the node ends.
-pub(crate) async fn run<H: Host>(running: Arc<Running<H>>) {
-    let mut health = running.core.health.subscribe();
-    let mut backoff = BACKOFF;
-    loop {
-        let damaged: Vec<u64> = match health.wait_for(|health| !health.damaged.is_empty()).await {
-            Ok(health) => health.damaged.iter().map(|damage| damage.chunk).collect(),
-            Err(_) => return,
-        };
-        let mut all_whole = true;
-        for chunk in damaged {
-            all_whole &= repair(&running, chunk).await;
-        }
-        if all_whole {
-            backoff = BACKOFF;
-        } else {
-            tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
-        }
-    }
+/// Repairs the damaged chunks of this node.
+pub(crate) struct Repairer<H: Host> {
+    pub(crate) core: Arc<Core<H>>,
+    pub(crate) raft: Raft<H>,
+    pub(crate) peers: Arc<Peers<H>>,
+    pub(crate) failure: Failure,
 }
 
-/// Asks one peer after the other; returns true if the chunk is whole now.
-async fn repair<H: Host>(running: &Arc<Running<H>>, chunk: u64) -> bool {
-    let mut failed = "there is no other node".to_owned();
-    for (node, place) in peers(running) {
-        match fetch(running, node, &place, chunk).await {
-            Ok(()) => {
-                tracing::info!("chunk {chunk} is whole again: its bytes came from node {node}");
-                return true;
+impl<H: Host> Repairer<H> {
+    /// Repairs damaged chunks until the node ends.
+    pub(crate) async fn run(self) {
+        let mut health = self.core.health.subscribe();
+        let mut backoff = BACKOFF;
+        loop {
+            let damaged: Vec<u64> = match health.wait_for(|health| !health.damaged.is_empty()).await
+            {
+                Ok(health) => health.damaged.iter().map(|damage| damage.chunk).collect(),
+                Err(_) => return,
+            };
+            let mut all_whole = true;
+            for chunk in damaged {
+                all_whole &= self.repair(chunk).await;
             }
-            Err(why) => failed = format!("node {node}: {why}"),
+            if all_whole {
+                backoff = BACKOFF;
+            } else {
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+            }
         }
     }
-    tracing::warn!("chunk {chunk} could not be repaired: {failed}");
-    running.core.note_failed_repair(chunk, &failed);
-    false
-}
 
-fn peers<H: Host>(running: &Running<H>) -> Vec<(u64, Place)> {
-    let metrics = running.raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let all = metrics.membership_config.nodes();
-    let others = all.filter(|(node, _)| **node != running.identity.node);
-    others.map(|(node, place)| (*node, place.clone())).collect()
-}
+    /// Asks one peer after the other; returns true if the chunk is whole now.
+    async fn repair(&self, chunk: u64) -> bool {
+        let mut failed = "there is no other node".to_owned();
+        for (node, place) in self.raft.others() {
+            match self.fetch(&self.peers.link(node, &place), chunk).await {
+                Ok(()) => {
+                    tracing::info!("chunk {chunk} is whole again: its bytes came from node {node}");
+                    return true;
+                }
+                Err(why) => failed = format!("node {node}: {why}"),
+            }
+        }
+        tracing::warn!("chunk {chunk} could not be repaired: {failed}");
+        self.core.note_failed_repair(chunk, &failed);
+        false
+    }
 
-/// Fetches a chunk from one peer and puts it in place.
-async fn fetch<H: Host>(
-    running: &Arc<Running<H>>,
-    node: u64,
-    place: &Place,
-    chunk: u64,
-) -> Result<(), String> {
-    let core = running.core.clone();
-    let begun = running.core.work(move || {
-        let store = core.lock();
-        (store.begin_repair(chunk), store.checkpointed())
-    });
-    let (Some(repair), checkpoint) = begun.await.ok_or("this node is stopping")? else {
-        running.core.publish_damage();
-        return Ok(());
-    };
-    let link = running.peers.link(node, place);
-    let checkpoint = checkpoint.map_or(0, |checkpoint| checkpoint.index.0);
-    let parts = ask(&link, &repair, checkpoint).await;
-    let parts = parts.map_err(|status| status.message().to_owned())?;
-    let repaired = take_parts(running, repair, parts).await?;
-    let core = running.core.clone();
-    let put = running.core.work(move || {
-        core.lock().finish_repair(repaired);
-        core.publish_damage();
-    });
-    put.await.ok_or_else(|| "this node is stopping".to_owned())
+    /// Fetches a chunk from one peer and puts it in place.
+    async fn fetch(&self, link: &Link<H>, chunk: u64) -> Result<(), String> {
+        let core = self.core.clone();
+        let begun = self.core.work(move || {
+            let store = core.lock();
+            (store.begin_repair(chunk), store.checkpointed())
+        });
+        let (Some(repair), checkpoint) = begun.await.ok_or("this node is stopping")? else {
+            self.core.publish_damage();
+            return Ok(());
+        };
+        let checkpoint = checkpoint.map_or(0, |checkpoint| checkpoint.index.0);
+        let parts = ask(link, &repair, checkpoint).await;
+        let parts = parts.map_err(|status| status.message().to_owned())?;
+        let repaired = self.take_parts(repair, parts).await?;
+        let core = self.core.clone();
+        let put = self.core.work(move || {
+            core.lock().finish_repair(repaired);
+            core.publish_damage();
+        });
+        put.await.ok_or_else(|| "this node is stopping".to_owned())
+    }
+
+    async fn take_parts(
+        &self,
+        mut repair: Repair,
+        mut parts: Streaming<v1::ChunkPart>,
+    ) -> Result<Repaired, String> {
+        loop {
+            let part = within(STALLED, parts.message()).await;
+            let part = part.map_err(|status| status.message().to_owned())?;
+            let part = part.ok_or("it sent only a part")?;
+            let (space, last) = (self.core.space.clone(), part.last);
+            let put = self.core.work(move || {
+                if !space.is_enough_to_install()? {
+                    return Ok(None);
+                }
+                repair.put(part.offset, &part.data)?;
+                Ok(Some(repair))
+            });
+            let put = put.await.ok_or("this node is stopping")?;
+            repair = self.own(put)?.ok_or("there is no room here")?;
+            if last {
+                let finished = self.core.work(move || repair.finish()).await;
+                return self.own(finished.ok_or("this node is stopping")?);
+            }
+        }
+    }
+
+    /// Stops the node if the fault is one of its own disk; bytes that are not the chunk's do not stop it.
+    fn own<T>(&self, outcome: Result<T, Fault>) -> Result<T, String> {
+        outcome.map_err(|fault| {
+            if !fault.is_damage() {
+                self.failure.report(&fault);
+            }
+            fault.to_string()
+        })
+    }
 }
 
 async fn ask<H: Host>(
@@ -123,54 +154,16 @@ async fn ask<H: Host>(
     Ok(within(STALLED, asked).await?.into_inner())
 }
 
-async fn take_parts<H: Host>(
-    running: &Arc<Running<H>>,
-    mut repair: Repair,
-    mut parts: Streaming<v1::ChunkPart>,
-) -> Result<Repaired, String> {
-    loop {
-        let part = within(STALLED, parts.message()).await;
-        let part = part.map_err(|status| status.message().to_owned())?;
-        let part = part.ok_or("it sent only a part")?;
-        let (core, path, last) = (running.core.clone(), running.directory.clone(), part.last);
-        let put = running.core.work(move || {
-            let free = core.host().vfs().free_bytes(&path);
-            let free = free.map_err(Fault::io("measure", &path))?;
-            if !core.space.is_enough_to_install(free) {
-                return Ok(None);
-            }
-            repair.put(part.offset, &part.data)?;
-            Ok(Some(repair))
-        });
-        let put = put.await.ok_or("this node is stopping")?;
-        repair = own(running, put)?.ok_or("there is no room here")?;
-        if last {
-            let finished = running.core.work(move || repair.finish()).await;
-            return own(running, finished.ok_or("this node is stopping")?);
-        }
-    }
-}
-
-/// Stops the node if the fault is one of its own disk; bytes that are not the chunk's do not stop it.
-fn own<H: Host, T>(running: &Running<H>, outcome: Result<T, Fault>) -> Result<T, String> {
-    outcome.map_err(|fault| {
-        if !fault.is_damage() {
-            running.failure.report(&fault);
-        }
-        fault.to_string()
-    })
-}
-
 /// The parts of a chunk's file that are being sent to a peer.
 pub(crate) type Parts = ReceiverStream<Result<v1::ChunkPart, Status>>;
 
 /// Sends the chunk that a peer asks for.
 pub(crate) async fn serve<H: Host>(
-    running: &Running<H>,
+    core: &Arc<Core<H>>,
     request: &v1::ChunkRequest,
 ) -> Result<Parts, Status> {
-    let (reader, number) = (running.core.reader(), request.number);
-    let found = running.host.run(move || reader.chunk_source(number)).await;
+    let (reader, number) = (core.reader(), request.number);
+    let found = core.host().run(move || reader.chunk_source(number)).await;
     let source = found.map_err(|fault| Status::data_loss(fault.to_string()))?;
     let source = source.ok_or_else(|| Status::not_found("it has no such chunk"))?;
     if wire::digest(source.summary().digest) != request.digest {
@@ -180,7 +173,7 @@ pub(crate) async fn serve<H: Host>(
         return Err(Status::failed_precondition("its chunk was scavenged by a newer checkpoint"));
     }
     let (parts, outgoing) = mpsc::channel(PARTS_AHEAD);
-    tokio::spawn(send(running.core.clone(), source, parts));
+    tokio::spawn(send(core.clone(), source, parts));
     Ok(ReceiverStream::new(outgoing))
 }
 

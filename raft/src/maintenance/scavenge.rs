@@ -3,54 +3,64 @@
 use std::sync::Arc;
 
 use quorate_store::{Fault, Scavenge, ScavengeStep};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
-use crate::checkpoint;
+use crate::checkpoint::OnDemand;
+use crate::error::ScavengeError;
+use crate::failure::Failure;
 use crate::host::Host;
-use crate::replica::ScavengeError;
-use crate::running::Running;
+use crate::machine::Core;
 use crate::status::Scavenging;
 
 /// A report to the caller who requested the scavenge.
 type Told = Result<Scavenging, ScavengeError>;
+/// The sender of the reports; true comes with the last one.
+type Tell = mpsc::UnboundedSender<Result<(Scavenging, bool), ScavengeError>>;
 
-/// Runs a scavenge; `progress` is called after each chunk. The scavenge is a task of its own: if its caller
-/// stops waiting, the step that is under way must not overlap with a step of the next scavenge.
-pub(crate) async fn run<H: Host>(
-    running: Arc<Running<H>>,
-    mut progress: impl FnMut(&Scavenging) + Send,
-) -> Told {
-    let one_at_a_time = running.scavenging.clone().try_lock_owned();
-    let one_at_a_time = one_at_a_time.map_err(|_| ScavengeError::UnderWay)?;
-    let (tell, mut told) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        let driver = Driver { running, tell: tell.clone() };
-        let outcome = driver.run().await;
-        // A caller that learns of the end may begin the next scavenge.
-        drop(one_at_a_time);
-        let _gave_up = tell.send(outcome.map(|done| (done, true)));
-    });
-    while let Some(told) = told.recv().await {
-        let (done, is_over) = told?;
-        if is_over {
-            return Ok(done);
-        }
-        progress(&done);
+/// Scavenges the store's chunks, when it is asked to.
+pub(crate) struct Scavenger<H: Host> {
+    core: Arc<Core<H>>,
+    checkpoints: Arc<OnDemand<H>>,
+    failure: Failure,
+    one_at_a_time: Arc<Mutex<()>>,
+}
+
+impl<H: Host> Scavenger<H> {
+    pub(crate) fn new(
+        core: Arc<Core<H>>,
+        checkpoints: Arc<OnDemand<H>>,
+        failure: Failure,
+    ) -> Scavenger<H> {
+        Scavenger { core, checkpoints, failure, one_at_a_time: Arc::default() }
     }
-    Err(ScavengeError::Stopped)
-}
 
-struct Driver<H: Host> {
-    running: Arc<Running<H>>,
-    tell: mpsc::UnboundedSender<Result<(Scavenging, bool), ScavengeError>>,
-}
+    /// Runs a scavenge; `progress` is called after each chunk. The scavenge is a task of its own: if its caller
+    /// stops waiting, the step that is under way must not overlap with a step of the next scavenge.
+    pub(crate) async fn run(self: Arc<Self>, mut progress: impl FnMut(&Scavenging) + Send) -> Told {
+        let one_at_a_time = self.one_at_a_time.clone().try_lock_owned();
+        let one_at_a_time = one_at_a_time.map_err(|_| ScavengeError::UnderWay)?;
+        let (tell, mut told) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let outcome = self.scavenge(&tell).await;
+            // A caller that learns of the end may begin the next scavenge.
+            drop(one_at_a_time);
+            let _gave_up = tell.send(outcome.map(|done| (done, true)));
+        });
+        while let Some(told) = told.recv().await {
+            let (done, is_over) = told?;
+            if is_over {
+                return Ok(done);
+            }
+            progress(&done);
+        }
+        Err(ScavengeError::Stopped)
+    }
 
-impl<H: Host> Driver<H> {
-    async fn run(&self) -> Told {
-        checkpoint::refresh(&self.running).await;
-        let checkpointed_position = self.running.core.progress().borrow().checkpointed_position;
-        let core = self.running.core.clone();
-        let begun = self.running.core.work(move || core.lock().begin_scavenge()).await;
+    async fn scavenge(&self, tell: &Tell) -> Told {
+        self.checkpoints.refresh().await;
+        let checkpointed_position = self.core.progress().borrow().checkpointed_position;
+        let core = self.core.clone();
+        let begun = self.core.work(move || core.lock().begin_scavenge()).await;
         let mut done = Scavenging { checkpointed_position, ..Scavenging::default() };
         self.show(done);
         let Some(mut scavenge) = begun.ok_or(ScavengeError::Stopped)? else { return Ok(done) };
@@ -64,8 +74,8 @@ impl<H: Host> Driver<H> {
                     done.rewritten += 1;
                     done.events_removed += chunk.events_removed();
                     done.bytes_freed += chunk.bytes_before().saturating_sub(chunk.bytes_after());
-                    let core = self.running.core.clone();
-                    let put = self.running.core.work(move || core.lock().put_scavenged(chunk));
+                    let core = self.core.clone();
+                    let put = self.core.work(move || core.lock().put_scavenged(chunk));
                     put.await.ok_or(ScavengeError::Stopped)?;
                 }
                 Ok(ScavengeStep::Done) => {
@@ -77,15 +87,15 @@ impl<H: Host> Driver<H> {
                     return Ok(done);
                 }
                 // The next step continues behind the damaged chunk.
-                Err(fault) if self.running.core.note_damage(&fault) => {}
+                Err(fault) if self.core.note_damage(&fault) => {}
                 Err(fault) => {
-                    self.running.failure.report(&fault);
+                    self.failure.report(&fault);
                     return Err(fault.into());
                 }
             }
             done.looked_at += 1;
             self.show(done);
-            if self.tell.send(Ok((done, false))).is_err() {
+            if tell.send(Ok((done, false))).is_err() {
                 tracing::info!("the scavenge ends here: nobody waits for it any more");
                 return Ok(done);
             }
@@ -97,20 +107,16 @@ impl<H: Host> Driver<H> {
         &self,
         mut scavenge: Scavenge,
     ) -> Result<(Result<ScavengeStep, Fault>, Scavenge), ScavengeError> {
-        let (core, path) = (self.running.core.clone(), self.running.directory.clone());
-        let vfs = self.running.host.vfs();
-        let stepped = self.running.core.work(move || {
-            let free = vfs.free_bytes(&path).map_err(Fault::io("measure", &path));
-            match free {
-                Ok(free) if !core.space.is_enough_to_scavenge(free) => None,
-                Ok(_) => Some((scavenge.step(), scavenge)),
-                Err(fault) => Some((Err(fault), scavenge)),
-            }
+        let space = self.core.space.clone();
+        let stepped = self.core.work(move || match space.is_enough_to_scavenge() {
+            Ok(true) => Some((scavenge.step(), scavenge)),
+            Ok(false) => None,
+            Err(fault) => Some((Err(fault), scavenge)),
         });
         stepped.await.ok_or(ScavengeError::Stopped)?.ok_or(ScavengeError::NoRoom)
     }
 
     fn show(&self, done: Scavenging) {
-        self.running.core.health.send_modify(|health| health.scavenged = Some(done));
+        self.core.health.send_modify(|health| health.scavenged = Some(done));
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use quorate_store::ScrubStep;
 
+use crate::failure::Failure;
 use crate::host::Host;
-use crate::running::Running;
+use crate::machine::Core;
 
 /// The number of bytes that are read at once.
 const STEP_BYTES: u64 = 1024 * 1024;
@@ -18,50 +19,54 @@ const ADVICE: &str = "leave this node stopped: the others go on without it as lo
      can add a new node in its place yet";
 
 /// Scrubs, round after round, until the node ends.
-pub(crate) async fn run<H: Host>(running: Arc<Running<H>>, bytes_per_second: u64) {
+pub(crate) async fn run<H: Host>(core: Arc<Core<H>>, failure: Failure, bytes_per_second: u64) {
     if bytes_per_second == 0 {
         return;
     }
     loop {
-        if round(&running, bytes_per_second).await.is_none() {
+        if round(&core, &failure, bytes_per_second).await.is_none() {
             return;
         }
-        running.core.health.send_modify(|health| {
+        core.health.send_modify(|health| {
             health.scrub.chunk = None;
-            health.scrub.last_full = Some(running.host.now());
+            health.scrub.last_full = Some(core.host().now());
         });
         tokio::time::sleep(REST).await;
     }
 }
 
 /// Scrubs all chunks once; `None` if the node cannot go on.
-async fn round<H: Host>(running: &Running<H>, bytes_per_second: u64) -> Option<()> {
-    let core = running.core.clone();
-    let mut scrub = running.core.work(move || core.lock().scrub()).await?;
+async fn round<H: Host>(
+    core: &Arc<Core<H>>,
+    failure: &Failure,
+    bytes_per_second: u64,
+) -> Option<()> {
+    let store = core.clone();
+    let mut scrub = core.work(move || store.lock().scrub()).await?;
     let budget = STEP_BYTES.min(bytes_per_second);
     loop {
-        let (step, rest) = running.core.work(move || (scrub.step(budget), scrub)).await?;
+        let (step, rest) = core.work(move || (scrub.step(budget), scrub)).await?;
         scrub = rest;
         let verified = match step {
             Ok(ScrubStep::Whole(bytes)) => {
-                running.core.health.send_modify(|health| {
+                core.health.send_modify(|health| {
                     health.scrub.chunk = scrub.chunk();
                     health.scrub.verified_bytes += bytes;
                 });
                 bytes
             }
             Ok(ScrubStep::Damaged { fault, .. }) => {
-                running.core.note_damage(&fault);
+                core.note_damage(&fault);
                 budget
             }
             Ok(ScrubStep::Done) => return Some(()),
             // A damaged chunk can come from another node; a damaged catalog, only together with all chunks.
             Err(fault) if fault.is_damage() => {
-                running.failure.report(format!("{fault}; {ADVICE}"));
+                failure.report(format!("{fault}; {ADVICE}"));
                 return None;
             }
             Err(fault) => {
-                running.failure.report(fault);
+                failure.report(fault);
                 return None;
             }
         };

@@ -13,13 +13,13 @@ use quorate_proto::wire::peer::v1;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::BootstrapError;
-use super::inner::Inner;
+use super::Replica;
+use super::running::Running;
+use crate::adapter::types::Place;
+use crate::error::BootstrapError;
 use crate::host::Host;
 use crate::identity::Identity;
-use crate::network;
-use crate::running::Running;
-use crate::types::Place;
+use crate::peers;
 
 /// The time after which a node that did not answer is taken to be absent.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -30,33 +30,34 @@ const ADDRESS_BYTES_MAX: usize = 255;
 const NOT_TAKEN_IN: &str =
     "a node that is outside cannot be taken in yet: start it on the folder that it had";
 
-impl<H: Host> Inner<H> {
-    pub(super) async fn bootstrap(
+impl<H: Host> Replica<H> {
+    /// Founds a cluster of the nodes at these peer addresses, which include this node's own; the nodes get the
+    /// ids 1, 2, 3 … in this order. Can be repeated with the same list after it failed half-way.
+    pub async fn bootstrap(
         &self,
-        peers: &[String],
+        peers: Vec<String>,
         chunk_bytes: u64,
     ) -> Result<Identity, BootstrapError> {
-        let node = check(peers, &self.options.peer_address, chunk_bytes)?;
-        let _changing = self.changing.lock().await;
+        let node = check(&peers, &self.shared.options.peer_address, chunk_bytes)?;
+        let _changing = self.shared.changing.lock().await;
         if self.is_released() {
             return Err(BootstrapError::Stopped("the node is stopping".to_owned()));
         }
         let identity = match self.running() {
             Some(running) => self.half_founded(&running, node, chunk_bytes).await?,
             None => {
-                let cluster = self.host.random().to_be_bytes();
+                let cluster = self.shared.host.random().to_be_bytes();
                 Identity { cluster, log: 0, node, chunk_bytes }
             }
         };
         // All nodes are asked before any of them is changed.
-        self.adopt_all(peers, identity, true).await?;
+        self.adopt_all(&peers, identity, true).await?;
         let running = match self.running() {
             Some(running) => running,
             None => self.take_identity(identity).await?,
         };
-        let members = self.adopt_all(peers, identity, false).await?;
-        let initializing = running.raft.initialize(members);
-        match self.host.scoped(Box::pin(initializing)).await {
+        let members = self.adopt_all(&peers, identity, false).await?;
+        match running.raft.call(|raft| Box::pin(raft.initialize(members))).await {
             Ok(()) => Ok(identity),
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
                 Err(BootstrapError::Founded(identity))
@@ -72,7 +73,7 @@ impl<H: Host> Inner<H> {
         node: u64,
         chunk_bytes: u64,
     ) -> Result<Identity, BootstrapError> {
-        let is_founded = self.host.scoped(running.raft.is_initialized()).await;
+        let is_founded = running.raft.call(|raft| raft.is_initialized()).await;
         let is_founded = is_founded.map_err(|fatal| BootstrapError::Stopped(fatal.to_string()))?;
         let identity = running.identity;
         if is_founded || identity.node != node || identity.chunk_bytes != chunk_bytes {
@@ -84,7 +85,7 @@ impl<H: Host> Inner<H> {
     async fn take_identity(&self, identity: Identity) -> Result<Arc<Running<H>>, BootstrapError> {
         let stopped = |error: &dyn std::error::Error| BootstrapError::Stopped(error.to_string());
         identity
-            .write(&*self.host.vfs(), &self.options.directory)
+            .write(&*self.shared.host.vfs(), &self.shared.options.directory)
             .map_err(|fault| stopped(&fault))?;
         self.run(identity).await.map_err(|error| stopped(&error))
     }
@@ -99,7 +100,7 @@ impl<H: Host> Inner<H> {
         let mut members = BTreeMap::new();
         for (node, address) in (1..).zip(peers) {
             let client_address = if node == identity.node {
-                self.options.client_address.clone()
+                self.shared.options.client_address.clone()
             } else {
                 let asked = self.ask(address, Identity { node, ..identity }, check_only).await;
                 asked.map_err(|status| BootstrapError::Peer {
@@ -122,7 +123,7 @@ impl<H: Host> Inner<H> {
         identity: Identity,
         check_only: bool,
     ) -> Result<String, Status> {
-        let client = network::client(&self.host, address);
+        let client = peers::client(&self.shared.host, address);
         let mut client = client.map_err(|_| Status::invalid_argument("that is no address"))?;
         let request = v1::AdoptRequest {
             cluster: identity.cluster.to_vec().into(),
@@ -131,13 +132,13 @@ impl<H: Host> Inner<H> {
             chunk_bytes: identity.chunk_bytes,
             check_only,
         };
-        let response = network::within(DEADLINE, client.adopt(request)).await?;
+        let response = peers::within(DEADLINE, client.adopt(request)).await?;
         Ok(response.into_inner().client_address)
     }
 
     /// Takes an identity from the node that founds the cluster, or, with `check_only`, checks that it would.
-    pub(crate) async fn adopt(&self, identity: Identity, check_only: bool) -> Result<(), Status> {
-        let _changing = self.changing.lock().await;
+    pub(super) async fn adopt(&self, identity: Identity, check_only: bool) -> Result<(), Status> {
+        let _changing = self.shared.changing.lock().await;
         if let Some(running) = self.running() {
             if running.identity == identity {
                 return self.refuse_if_founded(&running).await;
@@ -156,13 +157,11 @@ impl<H: Host> Inner<H> {
         let taken = self.take_identity(identity).await;
         taken.map(|_| ()).map_err(|error| Status::internal(error.to_string()))
     }
-}
 
-impl<H: Host> Inner<H> {
     /// Returns an error if this node has a log. The founder is the first to have one, so a founder that asks
     /// a node with a log to take part has forgotten that the cluster was founded.
     async fn refuse_if_founded(&self, running: &Arc<Running<H>>) -> Result<(), Status> {
-        let is_founded = self.host.scoped(running.raft.is_initialized()).await;
+        let is_founded = running.raft.call(|raft| raft.is_initialized()).await;
         match is_founded.map_err(|fatal| Status::unavailable(fatal.to_string()))? {
             true => {
                 let why = format!("its cluster is founded already; {NOT_TAKEN_IN}");

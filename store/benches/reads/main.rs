@@ -134,8 +134,8 @@ fn check(reader: &Reader, query: &Query, after: Position) -> Result<String, Fail
     let conditions = vec![Condition { query: query.clone(), after }];
     let append = Append { conditions, ..Append::default() };
     let start = Instant::now();
-    let checked = reader.check_conditions(&append)?;
-    Ok(format!("{checked:?} in {:.1?}", start.elapsed()))
+    let judged = reader.prejudge(&append)?;
+    Ok(format!("{judged:?} in {:.1?}", start.elapsed()))
 }
 
 fn item(tags: &[&str], types: &[&str]) -> QueryItem {

@@ -4,7 +4,7 @@ use quorate_proto::{Condition, Position, QueryItem, Violation};
 
 use crate::defect::{Defect, is_present};
 use crate::fault::Fault;
-use crate::read::Point;
+use crate::point::Point;
 use crate::retention::Floors;
 use crate::view::{View, ordinal_of};
 

@@ -6,7 +6,7 @@ use quorate_proto::GroupOutcome;
 
 use crate::format::command::ParsedGroup;
 use crate::group::Groups;
-use crate::read::Point;
+use crate::point::Point;
 use crate::view::Shared;
 
 /// A hold on the groups that keeps readers out, from an entry's first group request to the end of the entry.

@@ -1,55 +1,26 @@
 //! Judging an append, alike on every replica: is it a repetition, and are its expectations met?
+//!
+//! The room applies commands to the store, and so uses it, its view, groups and settings; it reads the disk only for
+//! what the view does not have in memory.
 
 mod change;
 mod command;
 mod conditions;
-mod early;
+mod demand;
 mod group;
 mod retry;
 #[cfg(test)]
 mod tests;
 
-use quorate_proto::{Append, Appended, EventId, Expectation, Failure, StreamName};
+use quorate_proto::{Appended, Failure, StreamName};
 
-pub use early::Early;
-pub(crate) use early::{
-    judge_early, judge_in_memory, judge_repeated, judge_unsettled, judge_violated,
-};
-pub(crate) use retry::{Log, Place};
+pub(crate) use demand::Demand;
+pub(crate) use retry::{Found, Log};
 
 use crate::Fault;
 use crate::defect::{Defect, is_present};
 use crate::retention::Head;
 use crate::verdict::{Rejection, Unsettled, Verdict};
-
-/// An append that is being judged.
-#[derive(Debug)]
-pub(crate) struct Demand<'a> {
-    append: &'a Append,
-    /// The ids of the events of all writes, in their order.
-    ids: Vec<EventId>,
-}
-
-impl<'a> Demand<'a> {
-    pub(crate) fn of(append: &'a Append) -> Demand<'a> {
-        let events = append.writes.iter().flat_map(|write| &write.events);
-        Demand { append, ids: events.map(|event| event.id).collect() }
-    }
-
-    /// Returns the streams with their expectations: the written ones, then the required ones.
-    pub(crate) fn streams(&self) -> impl Iterator<Item = (&'a StreamName, Expectation)> + use<'a> {
-        let writes = self.append.writes.iter().map(|write| (&write.stream, write.expectation));
-        writes.chain(self.append.requirements.iter().map(|one| (&one.stream, one.expectation)))
-    }
-
-    /// Returns the number of these streams, from the first on, that must not be closed: the written ones, and
-    /// the stream that a change is about, which the change requires.
-    fn open_count(&self) -> usize {
-        let writes = &self.append.writes;
-        let is_change = writes.iter().any(|write| write.stream.is_system());
-        writes.len() + if is_change { self.append.requirements.len() } else { 0 }
-    }
-}
 
 /// The judgement on an append.
 #[derive(Debug)]
@@ -87,7 +58,7 @@ pub(crate) fn judge(
 }
 
 /// Returns the judgement on an append that is no repetition.
-fn without_repetition(demand: &Demand<'_>, heads: &[Head]) -> Judgement {
+pub(crate) fn without_repetition(demand: &Demand<'_>, heads: &[Head]) -> Judgement {
     let mut must_be_open = demand.streams().zip(heads).take(demand.open_count());
     if let Some(((stream, _), _)) = must_be_open.find(|(_, head)| head.closed) {
         return Judgement::Closed(stream.clone());

@@ -12,15 +12,15 @@ use std::sync::RwLock;
 
 use quorate_proto::{Appended, EventId, Expectation, Position, StreamName, Version, Write};
 
-use super::Demand;
-use crate::cache::ReadCounters;
+use super::demand::Demand;
 use crate::defect::{Defect, is_present};
 use crate::event::Identity;
 use crate::fault::Fault;
-use crate::read::Point;
+use crate::files::ReadCounters;
+use crate::point::Point;
 use crate::retention::{Floors, Head};
-use crate::view::View;
-use crate::window::Window;
+use crate::verdict::Place;
+use crate::view::{View, Window};
 
 /// The part of the log that an append is judged by.
 #[derive(Debug)]
@@ -51,15 +51,6 @@ enum InWindow {
     Began(Position, EventId),
     /// The window knows this id, and no append of all the ids can have put it where it stands.
     Apart(EventId),
-}
-
-/// The place in its stream where the events of a write must stand, if they are in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// The index of the write in the append, from 0.
-    write: usize,
-    /// The version of the first of the write's events.
-    first: Version,
 }
 
 impl<'a> Log<'a> {

@@ -15,10 +15,9 @@ use crate::checkpoint::open_chunk;
 use crate::chunk::rewrite;
 use crate::defect::{Defect, put_back};
 use crate::retention::Floors;
-use crate::slot::ChunkSlot;
 use crate::vfs::MemVfs;
-use crate::window::Window;
-use crate::{Entry, Options, Payload, Rejection, Store, Verdict, command};
+use crate::view::{ChunkSlot, Window};
+use crate::{Entry, Options, Payload, Prejudged, Rejection, Store, Verdict, command};
 
 fn append(name: &str, expectation: Expectation, ids: &[u8]) -> Append {
     let event = |id: &u8| {
@@ -32,8 +31,8 @@ fn append(name: &str, expectation: Expectation, ids: &[u8]) -> Append {
 /// Applies an append, and settles an answer that apply leaves open.
 fn apply(store: &mut Store, append: &Append) -> Verdict {
     match apply_alone(store, append) {
-        Verdict::Unsettled(unsettled) => {
-            store.reader().judge_unsettled(append, unsettled).expect("judges")
+        unsettled @ Verdict::Unsettled(_) => {
+            store.reader().settle(append, unsettled).expect("judges")
         }
         verdict => verdict,
     }
@@ -261,7 +260,6 @@ fn other_content_under_known_ids_is_no_repetition() {
     let mut paid = append("order-1", Expectation::None, &[1, 2]);
     paid.writes[0].events[1].data = Bytes::from_static(b"50");
     let first = apply(&mut store, &paid);
-    let Verdict::Appended(appended) = first.clone() else { panic!("{first:?}") };
     let edits: [fn(&mut Event); 3] = [
         |event| event.data = Bytes::from_static(b"51"),
         |event| event.metadata = Bytes::from_static(b"m"),
@@ -274,9 +272,7 @@ fn other_content_under_known_ids_is_no_repetition() {
             seal(&mut store);
             assert!(store.checkpointed().is_some());
         }
-        let judge = |append: &Append| {
-            store.reader().judge_repeated(append, appended.clone()).expect("judges")
-        };
+        let judge = |append: &Append| store.reader().settle(append, again(&first)).expect("judges");
         assert_eq!(judge(&paid), again(&first));
         for edit in edits {
             let mut other = paid.clone();
@@ -444,9 +440,9 @@ fn a_repetition_comes_before_a_closed_stream() {
     other.writes.push(Write { stream: stream.clone(), expectation: exactly(9), events });
     let closed = Verdict::Rejected(Rejection::StreamClosed(stream));
     assert_eq!(apply(&mut store, &other), closed);
-    let early = |append| store.reader().judge_early(append).expect("judges");
-    assert_eq!(early(&other), Some(closed));
-    assert_eq!(early(&append_first), Some(again(&first)));
+    let early = |append| store.reader().prejudge(append).expect("judges");
+    assert_eq!(early(&other), Prejudged::Answer(closed));
+    assert_eq!(early(&append_first), Prejudged::Answer(again(&first)));
 }
 
 #[test]

@@ -5,10 +5,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::Key;
 use crate::format::Malformed;
-use crate::format::catalog::{decode_filter, encode_filter};
+use crate::format::catalog::{FILTER_WORDS as WORDS, decode_filter, encode_filter};
 
-/// The number of bits of a block that belong to one key: one of each word.
-pub(crate) const WORDS: usize = 8;
 /// The odd numbers that spread a hash over the words: those of Parquet's split-block filters.
 const SALTS: [u32; WORDS] = [
     0x47b6_137b,

@@ -1,11 +1,14 @@
 //! The catalog: the data about all chunks that must be at hand at once, in one redb file.
+//!
+//! The room opens no chunk: it knows what a chunk's summary, keys and filter say. It uses the formats, the `Vfs`, and
+//! the records and groups that its rows hold.
 
+mod database;
 mod filter;
 mod overlay;
 mod pages;
 mod pinned;
 mod scrub;
-mod state;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -15,32 +18,21 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use redb::{Database, TableDefinition, WriteTransaction};
+use redb::Database;
 
 use crate::Fault;
-use crate::chunk::ChunkSummary;
+use crate::format::catalog::CheckpointState;
+use crate::format::chunk::ChunkSummary;
 use crate::vfs::{Open, Vfs};
+use database::{begin, database, translate};
 use pages::Pages;
 
-pub(crate) use filter::{Filter, WORDS as FILTER_WORDS, hash_of};
+pub(crate) use filter::{Filter, hash_of};
 pub(crate) use pinned::CatalogExport;
 pub(crate) use scrub::CatalogScrub;
-pub(crate) use state::{
-    CheckpointState, Commit, Contents, Indexed, KeyMerge, KeyState, MergeRound, TableSum,
-};
 pub(crate) use transfer::CatalogImport;
 pub(crate) use verify::verify;
-
-/// A table of redb: bytes to bytes, sorted by key.
-type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
-
-const STATE: Definition = TableDefinition::new("state");
-const CHUNKS: Definition = TableDefinition::new("chunks");
-const KEYS: Definition = TableDefinition::new("keys");
-const RECORDS: Definition = TableDefinition::new("records");
-const SNAPSHOTS: Definition = TableDefinition::new("snapshots");
-const FILTERS: Definition = TableDefinition::new("filters");
-const GROUPS: Definition = TableDefinition::new("groups");
+pub(crate) use write::{Commit, KeyMerge};
 
 /// An open catalog. Readers do not block the writer.
 ///
@@ -60,16 +52,6 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// Creates a catalog that must not exist; on return the file and its name are durable.
-    pub(crate) fn create(
-        vfs: &Arc<dyn Vfs>,
-        path: &Path,
-        state: &CheckpointState,
-        cache_bytes: usize,
-    ) -> Result<Catalog, Fault> {
-        CatalogImport::new(vfs, path, state, &Contents::default(), &[], cache_bytes)?.finish()
-    }
-
     /// Opens a catalog and reads the state and the list of chunks. `cache_bytes` of memory are for pages,
     /// both those read and those to be written.
     pub(crate) fn open(
@@ -139,36 +121,5 @@ impl Catalog {
 
     fn newest(&self) -> CatalogExport {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-fn database(pages: Pages, path: &Path, cache_bytes: usize) -> Result<Database, Fault> {
-    Database::builder()
-        .set_cache_size(cache_bytes)
-        .create_with_backend(pages)
-        .map_err(|error| translate(path, error.into()))
-}
-
-/// Begins a transaction whose commit takes two syncs and keeps the data that opening after a crash needs, so
-/// that a torn commit is never taken for a whole one and opening reads no tree.
-fn begin(database: &Database, path: &Path) -> Result<WriteTransaction, Fault> {
-    let transaction = database.begin_write().map_err(|error| translate(path, error.into()));
-    let mut transaction = transaction?;
-    transaction.set_two_phase_commit(true);
-    transaction.set_quick_repair(true);
-    Ok(transaction)
-}
-
-/// Translates an error of redb into a fault. A fault of our own pages comes back as it went in.
-fn translate(path: &Path, error: redb::Error) -> Fault {
-    match error {
-        redb::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(fault) => Fault::clone(fault),
-            None => Fault::io("use", path)(error),
-        },
-        redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
-            Fault::io("use", path)(std::io::Error::other("the catalog failed before"))
-        }
-        other => Fault::damaged(path, 0, other.to_string()),
     }
 }

@@ -10,17 +10,16 @@ use bytes::Bytes;
 use quorate_proto::{Scope, StreamName};
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable};
 
-use super::transfer::SENT;
-use super::{
-    CHUNKS, CheckpointState, Contents, Definition, FILTERS, Filter, GROUPS, KEYS, KeyState,
-    RECORDS, SNAPSHOTS, STATE, hash_of, translate,
+use super::database::{
+    CHUNKS, Definition, FILTERS, GROUPS, KEYS, RECORDS, SENT, SNAPSHOTS, STATE, translate,
 };
-use crate::chunk::ChunkSummary;
+use super::filter::{Filter, hash_of};
 use crate::format::Malformed;
 use crate::format::catalog::{
-    CONTENTS_KEY, PageBuilder, STATE_KEY, Table, chunk_key, decode_chunk, decode_contents,
-    decode_key_state, decode_state, unseal,
+    CONTENTS_KEY, CheckpointState, Contents, KeyState, PageBuilder, STATE_KEY, Table, chunk_key,
+    decode_chunk, decode_contents, decode_key_state, decode_state, unseal,
 };
+use crate::format::chunk::ChunkSummary;
 use crate::format::retention::decode_record;
 use crate::group::Groups;
 use crate::retention::Record;

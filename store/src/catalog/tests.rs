@@ -12,7 +12,9 @@ use redb::ReadableTable;
 
 use super::*;
 use crate::Key;
-use crate::format::catalog::{BLOCK_BYTES, page_offset};
+use crate::format::catalog::{
+    BLOCK_BYTES, Contents, Indexed, KeyState, MergeRound, TableSum, page_offset,
+};
 use crate::format::retention::{encode_record, encode_snapshot};
 use crate::retention::Record;
 use crate::vfs::{MemVfs, Survival};

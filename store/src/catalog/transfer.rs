@@ -7,32 +7,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redb::{Database, WriteTransaction};
 
+use super::Catalog;
+use super::database::{SENT, begin, database, sums, translate};
 use super::pages::Pages;
 use super::pinned::checked_row;
 use super::write::put_head;
-use super::{
-    Catalog, CheckpointState, Contents, Definition, FILTERS, GROUPS, KEYS, RECORDS, SNAPSHOTS,
-    TableSum, begin, database, translate,
-};
 use crate::Fault;
-use crate::chunk::ChunkSummary;
-use crate::format::catalog::{Table, decode_page};
+use crate::format::catalog::{CheckpointState, Contents, TableSum, decode_page};
+use crate::format::chunk::ChunkSummary;
 use crate::vfs::{Open, Vfs};
-
-/// The tables that are sent, in this order.
-pub(super) const SENT: [(Table, Definition); 5] = [
-    (Table::Keys, KEYS),
-    (Table::Records, RECORDS),
-    (Table::Snapshots, SNAPSHOTS),
-    (Table::Filters, FILTERS),
-    (Table::Groups, GROUPS),
-];
-
-/// Returns the sums that these tables must have, in the same order.
-pub(super) fn sums(contents: &Contents) -> [TableSum; SENT.len()] {
-    let Contents { keys, records, snapshots, filters, groups, .. } = *contents;
-    [keys, records, snapshots, filters, groups]
-}
 
 /// A catalog that [`CatalogImport::finish`] completes. If it is dropped before, its file is of no use.
 ///
@@ -52,6 +35,18 @@ pub(crate) struct CatalogImport {
 impl fmt::Debug for CatalogImport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CatalogImport").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Catalog {
+    /// Creates a catalog that must not exist; on return the file and its name are durable.
+    pub(crate) fn create(
+        vfs: &Arc<dyn Vfs>,
+        path: &Path,
+        state: &CheckpointState,
+        cache_bytes: usize,
+    ) -> Result<Catalog, Fault> {
+        CatalogImport::new(vfs, path, state, &Contents::default(), &[], cache_bytes)?.finish()
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_proto::StreamName;
 
+use super::database::{SENT, database, sums, translate};
+use super::filter::Filter;
 use super::overlay::Overlay;
 use super::pages::Pages;
-use super::pinned::checked_row;
-use super::transfer::{SENT, sums};
-use super::{CatalogExport, Filter, TableSum, database, translate};
+use super::pinned::{CatalogExport, checked_row};
 use crate::format::Malformed;
-use crate::format::catalog::{Table, decode_key_state};
+use crate::format::catalog::{Table, TableSum, decode_key_state};
 use crate::format::retention::{decode_record, decode_snapshot};
 use crate::group::check_row as check_group_row;
 use crate::vfs::{File, Open, Vfs};

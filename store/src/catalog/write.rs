@@ -1,20 +1,47 @@
 //! Puts rows into the tables of a catalog, and keeps their counts and sums.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use quorate_proto::Scope;
+use bytes::Bytes;
+use quorate_proto::{Scope, StreamName};
 use redb::WriteTransaction;
 
-use super::{
-    CHUNKS, CheckpointState, Commit, Contents, Definition, FILTERS, GROUPS, KEYS, KeyMerge,
-    RECORDS, SNAPSHOTS, STATE, TableSum, translate,
+use super::database::{
+    CHUNKS, Definition, FILTERS, GROUPS, KEYS, RECORDS, SNAPSHOTS, STATE, translate,
 };
-use crate::chunk::ChunkSummary;
+use super::filter::Filter;
 use crate::format::catalog::{
-    CONTENTS_KEY, STATE_KEY, Table, chunk_key, encode_chunk, encode_contents, encode_key_state,
-    encode_state, seal,
+    CONTENTS_KEY, CheckpointState, Contents, Indexed, KeyState, STATE_KEY, Table, TableSum,
+    chunk_key, encode_chunk, encode_contents, encode_key_state, encode_state, seal,
 };
+use crate::format::chunk::ChunkSummary;
+use crate::group::Row;
 use crate::{Fault, Key};
+
+/// The changes that a commit makes durable, all or nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Commit<'a> {
+    pub(crate) state: &'a CheckpointState,
+    /// The new chunk, and the filter of its keys.
+    pub(crate) new_chunk: Option<(&'a ChunkSummary, &'a Arc<Filter>)>,
+    pub(crate) fold: &'a KeyMerge,
+    /// The records that changes left behind, opaque; `None` removes one.
+    pub(crate) records: &'a [(Scope, Option<Bytes>)],
+    /// The aggregate snapshots, opaque; `None` removes one.
+    pub(crate) snapshots: &'a [(StreamName, Option<Bytes>)],
+    /// The rows of consumer groups that changed.
+    pub(crate) groups: &'a [Row],
+}
+
+/// Keys of chunks, to be put into the table of keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyMerge {
+    /// The keys, sorted, encoded as by [`crate::Key::encode`].
+    pub(crate) keys: Vec<(Vec<u8>, KeyState)>,
+    /// The progress of the table once the keys are in.
+    pub(crate) indexed: Indexed,
+}
 
 /// Puts all rows of a commit. `contents` are those before the commit.
 pub(super) fn put(
@@ -49,7 +76,7 @@ pub(super) fn put(
     put_head(transaction, path, commit.state, &contents, chunk)
 }
 
-fn record((scope, record): &(Scope, Option<bytes::Bytes>)) -> (Vec<u8>, Option<Vec<u8>>) {
+fn record((scope, record): &(Scope, Option<Bytes>)) -> (Vec<u8>, Option<Vec<u8>>) {
     (Key::of_scope(scope).encode(), record.as_ref().map(|bytes| bytes.to_vec()))
 }
 

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ChunkIdentity;
 use crate::Fault;
 use crate::format::chunk::{
-    FOOTER, Footer, Section, SectionEntry, encode_header, encode_trailer, frame,
+    ChunkIdentity, FOOTER, Footer, Section, SectionEntry, encode_header, encode_trailer, frame,
 };
 use crate::format::codec::Packer;
 use crate::vfs::{File, Open, Vfs};

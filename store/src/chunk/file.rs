@@ -7,13 +7,12 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::ChunkIdentity;
 use crate::Fault;
-use crate::cache::{BlockCache, Cached, FileId, ReadCounters};
+use crate::files::{BlockCache, Cached, FileId, ReadCounters};
 use crate::format::chunk::block::{Block, BlockEntry, ID_BYTES};
 use crate::format::chunk::{
-    FOOTER, Footer, HEADER_BYTES, Header, Section, TRAILER_BYTES, decode_header, decode_trailer,
-    frame,
+    ChunkIdentity, FOOTER, Footer, HEADER_BYTES, Header, Section, TRAILER_BYTES, decode_header,
+    decode_trailer, frame,
 };
 use crate::format::{Malformed, Output};
 use crate::vfs::{File, Open, Vfs};

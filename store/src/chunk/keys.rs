@@ -5,8 +5,8 @@ use std::ops::Bound;
 use quorate_proto::Version;
 
 use super::Chunk;
-use crate::cache::ReadCounters;
-use crate::catalog::KeyState;
+use crate::files::ReadCounters;
+use crate::format::catalog::KeyState;
 use crate::format::chunk::dictionary::{Entry, PageReader};
 use crate::{Fault, Key};
 

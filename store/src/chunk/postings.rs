@@ -69,7 +69,7 @@ impl Postings {
         for slot in self.streams[stream].above.iter().flatten() {
             self.slots[*slot].1.push(ordinal);
         }
-        for label in Key::labels(event) {
+        for label in event.labels() {
             let slot = self.slot(label);
             self.slots[slot].1.push(ordinal);
         }

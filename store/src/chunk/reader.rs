@@ -7,15 +7,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_proto::{EventId, LogIndex, Position, Timestamp, Version};
 
+use super::Posting;
 use super::file::ChunkFile;
-use super::{ChunkIdentity, ChunkSummary, Posting};
-use crate::cache::{BlockCache, ReadCounters};
 use crate::event::Identity;
+use crate::files::{BlockCache, ReadCounters};
 use crate::format::chunk::block::{Block, BlockEntry, ID_BYTES, Kept, decode_index};
 use crate::format::chunk::dictionary::{
     DictionaryIndex, Entry, Ordinals, PageEntry, PageReader, decode_ordinals,
 };
-use crate::format::chunk::{Footer, HEADER_BYTES, Section};
+use crate::format::chunk::{ChunkIdentity, ChunkSummary, Footer, HEADER_BYTES, Section};
 use crate::format::{Input, Malformed};
 use crate::vfs::Vfs;
 use crate::{Fault, Key, StoredEvent};

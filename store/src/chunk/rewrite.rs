@@ -6,15 +6,15 @@ use std::path::Path;
 use bytes::Bytes;
 use quorate_proto::{LogIndex, Position, StreamName, Version};
 
+use super::Chunk;
 use super::blocks::Blocks;
 use super::draft::Draft;
 use super::index::Index;
-use super::{Chunk, ChunkIdentity, ChunkSummary, path};
 use crate::Fault;
-use crate::cache::{BlockCache, ReadCounters};
+use crate::files::{BlockCache, ReadCounters, chunk_path};
 use crate::format::chunk::block::Kept;
 use crate::format::chunk::dictionary::{Entry, Ordinals, encode_ordinals};
-use crate::format::chunk::{Footer, Section, event_digest};
+use crate::format::chunk::{ChunkIdentity, ChunkSummary, Footer, Section, event_digest};
 use crate::key::Key;
 use crate::vfs::Vfs;
 
@@ -40,7 +40,7 @@ pub(crate) fn rewrite(
     if cuts.is_empty() && !(has_stubs && source.summary.last_position < keep_stub_from) {
         return Ok(None);
     }
-    let target = path(directory, identity.number);
+    let target = chunk_path(directory, identity.number);
     let new = target.with_extension("new");
     let mut draft = Draft::create(vfs, &new, *identity)?;
     let mut footer = source.footer.clone();

@@ -7,7 +7,7 @@ use quorate_proto::Version;
 use super::Chunk;
 use super::file::ChunkFile;
 use super::postings::{KeyPostings, Postings};
-use crate::cache::BlockCache;
+use crate::files::{BlockCache, chunk_path};
 use crate::format::Malformed;
 use crate::format::chunk::block::Kept;
 use crate::format::chunk::dictionary::{Entry, PageEntry, PageReader};
@@ -34,7 +34,7 @@ pub(crate) struct ChunkKey {
 pub(crate) fn verify_alone(vfs: &dyn Vfs, path: &Path) -> Result<(), Fault> {
     let identity = ChunkFile::identity(vfs, path)?;
     let chunk = Chunk::open_any(vfs, path, &identity, &BlockCache::new(0))?;
-    if path.file_name() != super::path(Path::new(""), identity.number).file_name() {
+    if path.file_name() != chunk_path(Path::new(""), identity.number).file_name() {
         return Err(Fault::foreign(path, format!("it is chunk {}", identity.number)));
     }
     chunk.verify()

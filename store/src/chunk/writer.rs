@@ -6,14 +6,14 @@ use std::path::Path;
 use bytes::Bytes;
 use quorate_proto::Version;
 
+use super::Written;
 use super::blocks::Blocks;
 use super::draft::Draft;
 use super::index::Index;
 use super::postings::{KeyPostings, Postings};
-use super::{ChunkIdentity, Written};
-use crate::catalog::KeyState;
+use crate::format::catalog::KeyState;
 use crate::format::chunk::dictionary::{Entry, Ordinals};
-use crate::format::chunk::{Footer, Removed, event_digest};
+use crate::format::chunk::{ChunkIdentity, Footer, Removed, event_digest};
 use crate::vfs::Vfs;
 use crate::{Fault, Key, StoredEvent};
 

@@ -5,85 +5,122 @@ use quorate_proto::EventId;
 
 /// The reason why bytes do not decode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Malformed(pub(crate) String);
+#[error("{why}")]
+pub struct Malformed {
+    why: String,
+    is_unknown: bool,
+}
 
 impl Malformed {
-    pub(crate) fn new(why: impl Into<String>) -> Malformed {
-        Malformed(why.into())
+    /// Makes an error of bytes that are not what was written.
+    pub fn new(why: impl Into<String>) -> Malformed {
+        Malformed { why: why.into(), is_unknown: false }
+    }
+
+    /// Makes an error of bytes that are whole, but whose meaning this build does not know.
+    pub fn unknown(why: impl Into<String>) -> Malformed {
+        Malformed { why: why.into(), is_unknown: true }
+    }
+
+    /// Returns true if [`Malformed::unknown`] made the error.
+    pub fn is_unknown(&self) -> bool {
+        self.is_unknown
     }
 
     /// Makes an error of the refusal of a checked type of `proto`.
     pub(crate) fn invalid(invalid: quorate_proto::Invalid) -> Malformed {
-        Malformed(invalid.to_string())
+        Malformed::new(invalid.to_string())
     }
 }
 
-/// A cursor over bytes. Everything it returns is a slice of the same allocation.
+/// Bytes that a cursor takes parts of: borrowed ones, or [`Bytes`], whose parts share one allocation.
+pub trait Buffer: Buf {
+    /// Splits the first `length` bytes off, which must be there.
+    fn split_to(&mut self, length: usize) -> Self;
+}
+
+impl Buffer for Bytes {
+    fn split_to(&mut self, length: usize) -> Bytes {
+        Bytes::split_to(self, length)
+    }
+}
+
+impl Buffer for &[u8] {
+    fn split_to(&mut self, length: usize) -> Self {
+        let (part, rest) = self.split_at(length);
+        *self = rest;
+        part
+    }
+}
+
+/// A cursor over bytes; the bytes that it returns are parts of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Input {
-    bytes: Bytes,
+pub struct Input<B = Bytes> {
+    bytes: B,
 }
 
 macro_rules! take_number {
-    ($($name:ident: $type:ty),*) => {$(
-        pub(crate) fn $name(&mut self) -> Result<$type, Malformed> {
-            const LENGTH: usize = size_of::<$type>();
-            let (head, _) = self.bytes.split_first_chunk::<LENGTH>().ok_or_else(Input::short)?;
-            let number = <$type>::from_le_bytes(*head);
-            self.bytes.advance(LENGTH);
-            Ok(number)
+    ($($name:ident),*) => {$(
+        /// Takes a number.
+        pub fn $name(&mut self) -> Result<$name, Malformed> {
+            self.array().map($name::from_le_bytes)
         }
     )*};
 }
 
-impl Input {
-    pub(crate) fn new(bytes: Bytes) -> Input {
+impl<B: Buffer> Input<B> {
+    /// Returns a cursor at the beginning of these bytes.
+    pub fn new(bytes: B) -> Input<B> {
         Input { bytes }
     }
 
-    take_number!(u8: u8, u16: u16, u32: u32, u64: u64, i64: i64, u128: u128);
+    /// Takes the next `N` bytes.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let array = *self.bytes.chunk().first_chunk::<N>().ok_or_else(too_short)?;
+        self.bytes.advance(N);
+        Ok(array)
+    }
 
-    pub(crate) fn remaining(&self) -> usize {
-        self.bytes.len()
+    take_number!(u8, u16, u32, u64, i64, u128);
+
+    /// Returns the number of bytes that are left.
+    pub fn remaining(&self) -> usize {
+        self.bytes.remaining()
     }
 
     /// Takes the next `length` bytes.
-    pub(crate) fn take(&mut self, length: usize) -> Result<Bytes, Malformed> {
-        if length > self.bytes.len() {
-            return Err(Input::short());
+    pub fn take(&mut self, length: usize) -> Result<B, Malformed> {
+        if length > self.remaining() {
+            return Err(too_short());
         }
         Ok(self.bytes.split_to(length))
     }
 
     /// Takes the id of an event.
     pub(crate) fn event_id(&mut self) -> Result<EventId, Malformed> {
-        let (head, _) = self.bytes.split_first_chunk::<16>().ok_or_else(Input::short)?;
-        let id = EventId::from_bytes(*head).map_err(Malformed::invalid)?;
-        self.bytes.advance(head.len());
-        Ok(id)
+        EventId::from_bytes(self.array()?).map_err(Malformed::invalid)
     }
 
     /// Returns all bytes that are left.
-    pub(crate) fn rest(self) -> Bytes {
+    pub fn rest(self) -> B {
         self.bytes
     }
 
     /// Takes a length in one byte, and so many bytes.
-    pub(crate) fn short_bytes(&mut self) -> Result<Bytes, Malformed> {
+    pub(crate) fn short_bytes(&mut self) -> Result<B, Malformed> {
         let length = self.u8()?;
         self.take(usize::from(length))
     }
 
     /// Takes a length in four bytes, and so many bytes.
-    pub(crate) fn long_bytes(&mut self) -> Result<Bytes, Malformed> {
+    pub(crate) fn long_bytes(&mut self) -> Result<B, Malformed> {
         let length = self.u32()?;
-        self.take(usize::try_from(length).map_err(|_| Input::short())?)
+        self.take(usize::try_from(length).map_err(|_| too_short())?)
     }
 
     /// Takes a length in one byte, and so many bytes of UTF-8.
     pub(crate) fn short_text(&mut self) -> Result<String, Malformed> {
-        text(&self.short_bytes()?)
+        text(self.short_bytes()?.chunk()).map(str::to_owned)
     }
 
     /// Takes an unsigned number in 1 to 10 bytes, 7 bits each, lowest first (LEB128).
@@ -103,22 +140,28 @@ impl Input {
         Err(Malformed::new("a number is longer than 64 bits"))
     }
 
-    /// Returns an error if bytes are left.
-    pub(crate) fn end(self) -> Result<(), Malformed> {
-        if self.bytes.is_empty() {
-            return Ok(());
-        }
-        Err(Malformed::new(format!("{} bytes are left over", self.bytes.len())))
+    /// Returns the capacity for `count` items, but never more than the bytes that are left could hold.
+    pub(crate) fn capacity(&self, count: u64) -> usize {
+        const ITEM_BYTES_MIN: usize = 32;
+        usize::try_from(count).unwrap_or(usize::MAX).min(self.remaining() / ITEM_BYTES_MIN + 1)
     }
 
-    fn short() -> Malformed {
-        Malformed::new("ends too early")
+    /// Returns an error if bytes are left.
+    pub fn end(self) -> Result<(), Malformed> {
+        match self.remaining() {
+            0 => Ok(()),
+            left => Err(Malformed::new(format!("{left} bytes are left over"))),
+        }
     }
 }
 
+fn too_short() -> Malformed {
+    Malformed::new("ends too early")
+}
+
 /// Returns bytes as text.
-pub(crate) fn text(bytes: &Bytes) -> Result<String, Malformed> {
-    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Malformed::new("a text is not UTF-8"))
+pub fn text(bytes: &[u8]) -> Result<&str, Malformed> {
+    std::str::from_utf8(bytes).map_err(|_| Malformed::new("a text is not UTF-8"))
 }
 
 /// Puts numbers and strings at the end of a buffer; the counterpart of [`Input`].

@@ -18,6 +18,7 @@
 use bytes::Bytes;
 use quorate_proto::{CorrelationId, Event, EventId, EventType, Tag, Timestamp};
 
+use super::bytes::text;
 use super::{Input, Malformed, Output};
 use crate::key::Key;
 
@@ -64,157 +65,109 @@ fn flags(event: &Event) -> u8 {
         | flag(!event.metadata.is_empty(), METADATA)
 }
 
+/// A body taken apart.
+struct Body<'a> {
+    schema: u32,
+    /// The type, checked.
+    kind: &'a str,
+    occurred_at: Option<Timestamp>,
+    content_type: &'a str,
+    correlation: Option<CorrelationId>,
+    causation: &'a str,
+    /// The tags. An event is in the index once for each tag, so no tag is there twice.
+    tags: Vec<Tag>,
+    metadata: &'a [u8],
+    data: &'a [u8],
+}
+
 /// Decodes the whole event; `data` and `metadata` are slices of `body`.
 pub(crate) fn decode(id: EventId, body: &Bytes) -> Result<Event, Malformed> {
-    let mut input = Input::new(body.clone());
-    let flags = input.u8()?;
-    if flags & !KNOWN != 0 {
-        return Err(Malformed::new(format!("an event has the unknown flags {flags:#x}")));
-    }
-    let schema = input.u32()?;
-    let kind = take_type(&mut input)?;
-    let occurred_at = if flags & OCCURRED_AT == 0 { None } else { Some(Timestamp(input.i64()?)) };
-    let mut text = |flag: u8| {
-        if flags & flag == 0 { Ok(String::new()) } else { input.short_text() }
-    };
-    let content_type = text(CONTENT_TYPE)?;
-    let correlation_id = text(CORRELATION)?;
-    if flags & CORRELATION != 0 {
-        CorrelationId::new(&correlation_id).map_err(Malformed::invalid)?;
-    }
-    let causation_id = text(CAUSATION)?;
-    let tags = if flags & TAGS == 0 { Vec::new() } else { take_tags(&mut input)? };
-    let metadata = if flags & METADATA == 0 { Bytes::new() } else { input.long_bytes()? };
+    let parts = parse(body)?;
     Ok(Event {
         id,
-        kind,
-        data: input.rest(),
-        metadata,
-        tags,
-        content_type,
-        schema,
-        correlation_id,
-        causation_id,
-        occurred_at,
+        kind: EventType::new(parts.kind).map_err(Malformed::invalid)?,
+        data: body.slice_ref(parts.data),
+        metadata: body.slice_ref(parts.metadata),
+        tags: parts.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+        content_type: parts.content_type.to_owned(),
+        schema: parts.schema,
+        correlation_id: parts.correlation.map_or(String::new(), |id| id.as_str().to_owned()),
+        causation_id: parts.causation.to_owned(),
+        occurred_at: parts.occurred_at,
     })
 }
 
-/// Checks that a body decodes, without making anything of it: every event that is read is checked.
+/// Checks that a body decodes: every event that is read is checked.
 pub(crate) fn check(body: &[u8]) -> Result<(), Malformed> {
-    let mut parts = Parts(body);
-    let flags = parts.head()?;
-    EventType::check(parts.text()?).map_err(Malformed::invalid)?;
-    if flags & OCCURRED_AT != 0 {
-        parts.take(8)?;
-    }
-    for flag in [CONTENT_TYPE, CORRELATION, CAUSATION] {
-        let text = if flags & flag == 0 { continue } else { parts.text()? };
-        if flag == CORRELATION {
-            CorrelationId::new(text).map_err(Malformed::invalid)?;
-        }
-    }
-    if flags & TAGS != 0 {
-        parts.tags()?;
-    }
-    if flags & METADATA != 0 {
-        let length = parts.take(4)?.first_chunk().copied().map(u32::from_le_bytes);
-        parts.take(length.map_or(usize::MAX, |length| length as usize))?;
-    }
-    Ok(())
+    parse(body).map(|_| ())
 }
 
 /// Returns the keys that find the event, beside its stream's: type, correlation id and tags, in this order.
 pub(crate) fn labels(body: &[u8]) -> Result<Vec<Key>, Malformed> {
-    let mut parts = Parts(body);
-    let flags = parts.head()?;
-    let kind = EventType::new(parts.text()?).map_err(Malformed::invalid)?;
+    let Body { kind, correlation, tags, .. } = parse(body)?;
+    let kind = EventType::new(kind).map_err(Malformed::invalid)?;
     let mut labels = vec![Key::Type(kind)];
-    if flags & OCCURRED_AT != 0 {
-        parts.take(8)?;
-    }
-    for flag in [CONTENT_TYPE, CORRELATION, CAUSATION] {
-        let text = if flags & flag == 0 { continue } else { parts.text()? };
-        if flag == CORRELATION {
-            let id = CorrelationId::new(text).map_err(Malformed::invalid)?;
-            labels.push(Key::Correlation(id));
-        }
-    }
-    if flags & TAGS != 0 {
-        labels.extend(parts.tags()?.into_iter().map(Key::Tag));
-    }
+    labels.extend(correlation.map(Key::Correlation));
+    labels.extend(tags.into_iter().map(Key::Tag));
     Ok(labels)
 }
 
 /// Decodes only the type.
 pub(crate) fn kind(body: &[u8]) -> Result<EventType, Malformed> {
-    let mut parts = Parts(body);
-    parts.head()?;
-    EventType::new(parts.text()?).map_err(Malformed::invalid)
+    let (_, _, kind) = take_head(&mut Input::new(body))?;
+    EventType::new(kind).map_err(Malformed::invalid)
 }
 
-/// A cursor over a body, borrowed from it.
-struct Parts<'a>(&'a [u8]);
+fn parse(body: &[u8]) -> Result<Body<'_>, Malformed> {
+    let mut input = Input::new(body);
+    let (flags, schema, kind) = take_head(&mut input)?;
+    EventType::check(kind).map_err(Malformed::invalid)?;
+    let has = |flag: u8| flags & flag != 0;
+    let occurred_at = if has(OCCURRED_AT) { Some(Timestamp(input.i64()?)) } else { None };
+    let content_type = if has(CONTENT_TYPE) { take_text(&mut input)? } else { "" };
+    let correlation = if has(CORRELATION) {
+        Some(CorrelationId::new(take_text(&mut input)?).map_err(Malformed::invalid)?)
+    } else {
+        None
+    };
+    let causation = if has(CAUSATION) { take_text(&mut input)? } else { "" };
+    let tags = if has(TAGS) { take_tags(&mut input)? } else { Vec::new() };
+    let metadata = if has(METADATA) { input.long_bytes()? } else { &[] };
+    let data = input.rest();
+    Ok(Body {
+        schema,
+        kind,
+        occurred_at,
+        content_type,
+        correlation,
+        causation,
+        tags,
+        metadata,
+        data,
+    })
+}
 
-impl<'a> Parts<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let parts = self.0.split_at_checked(length);
-        let (part, rest) = parts.ok_or_else(|| Malformed::new("ends too early"))?;
-        self.0 = rest;
-        Ok(part)
+/// Takes the flags, the schema and the type.
+fn take_head<'a>(input: &mut Input<&'a [u8]>) -> Result<(u8, u32, &'a str), Malformed> {
+    let flags = input.u8()?;
+    if flags & !KNOWN != 0 {
+        return Err(Malformed::new(format!("an event has the unknown flags {flags:#x}")));
     }
+    Ok((flags, input.u32()?, take_text(input)?))
+}
 
-    /// Takes the flags and the schema, and returns the flags.
-    fn head(&mut self) -> Result<u8, Malformed> {
-        let flags = self.byte()?;
-        if flags & !KNOWN != 0 {
-            return Err(Malformed::new(format!("an event has the unknown flags {flags:#x}")));
+fn take_text<'a>(input: &mut Input<&'a [u8]>) -> Result<&'a str, Malformed> {
+    text(input.short_bytes()?)
+}
+
+fn take_tags(input: &mut Input<&[u8]>) -> Result<Vec<Tag>, Malformed> {
+    let mut tags = Vec::new();
+    for _ in 0..input.u8()? {
+        let tag = Tag::new(take_text(input)?).map_err(Malformed::invalid)?;
+        if tags.contains(&tag) {
+            return Err(Malformed::new(format!("an event has the tag `{tag}` twice")));
         }
-        self.take(4)?;
-        Ok(flags)
-    }
-
-    fn byte(&mut self) -> Result<u8, Malformed> {
-        self.take(1).map(|byte| byte.first().copied().unwrap_or_default())
-    }
-
-    fn text(&mut self) -> Result<&'a str, Malformed> {
-        let length = self.byte()?;
-        let text = std::str::from_utf8(self.take(usize::from(length))?);
-        text.map_err(|_| Malformed::new("a text is not UTF-8"))
-    }
-
-    fn tags(&mut self) -> Result<Vec<Tag>, Malformed> {
-        let count = self.byte()?;
-        let mut tags = Vec::new();
-        for _ in 0..count {
-            let tag = Tag::new(self.text()?).map_err(Malformed::invalid)?;
-            if tags.contains(&tag) {
-                return Err(twice(&tag));
-            }
-            tags.push(tag);
-        }
-        Ok(tags)
-    }
-}
-
-fn take_type(input: &mut Input) -> Result<EventType, Malformed> {
-    EventType::new(input.short_text()?).map_err(Malformed::invalid)
-}
-
-fn twice(tag: &Tag) -> Malformed {
-    Malformed::new(format!("an event has the tag `{tag}` twice"))
-}
-
-/// Takes the tags. An event is in the index once for each tag, so no tag may be there twice.
-fn take_tags(input: &mut Input) -> Result<Vec<String>, Malformed> {
-    let count = input.u8()?;
-    let mut tags: Vec<String> = Vec::new();
-    for _ in 0..count {
-        let tag = Tag::new(input.short_text()?).map_err(Malformed::invalid)?;
-        if tags.iter().any(|known| known == tag.as_str()) {
-            return Err(twice(&tag));
-        }
-        tags.push(tag.as_str().to_owned());
+        tags.push(tag);
     }
     Ok(tags)
 }

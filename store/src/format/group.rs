@@ -217,7 +217,7 @@ pub(crate) fn decode_parked(position: Position, value: Bytes) -> Result<Parked, 
     let mut input = Input::new(value);
     check_version(&mut input)?;
     let (attempts, parked_at) = (input.u32()?, Timestamp(input.i64()?));
-    let reason = super::bytes::text(&input.rest())?;
+    let reason = super::bytes::text(&input.rest())?.to_owned();
     if reason.len() > REASON_BYTES_MAX {
         return Err(Malformed::new("has a reason that is too long"));
     }

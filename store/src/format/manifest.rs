@@ -10,10 +10,11 @@
 use bytes::Bytes;
 use quorate_proto::{LogId, Position, Timestamp};
 
-use super::catalog::{decode_contents, decode_state, encode_contents, encode_state};
+use super::catalog::{
+    CheckpointState, Contents, decode_contents, decode_state, encode_contents, encode_state,
+};
+use super::chunk::ChunkSummary;
 use super::{Input, Malformed, Output};
-use crate::catalog::{CheckpointState, Contents};
-use crate::chunk::ChunkSummary;
 
 const VERSION: u16 = 1;
 const CHUNK_BYTES: usize = 56;

@@ -2,6 +2,9 @@
 //!
 //! The modules are pure: bytes in, values out. Decoders take any bytes: they return [`Malformed`] and never
 //! panic, and never allocate more than the input is long.
+//!
+//! The room opens no file. It knows the values that it encodes: some are its own, others are those of events, keys,
+//! verdicts, groups and settings.
 
 mod bytes;
 pub(crate) mod catalog;
@@ -15,4 +18,5 @@ pub(crate) mod manifest;
 pub(crate) mod outcome;
 pub(crate) mod retention;
 
-pub(crate) use self::bytes::{Input, Malformed, Output};
+pub(crate) use self::bytes::Output;
+pub use self::bytes::{Input, Malformed, text};

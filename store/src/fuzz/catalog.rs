@@ -7,13 +7,12 @@ use quorate_proto::{Failed, GroupName, LogId, LogIndex, Position, RequestId, Tim
 
 use super::request::{group_definition, parked, stream};
 use super::{Target, seal};
-use crate::catalog::{CheckpointState, Contents, Indexed, KeyState, MergeRound, TableSum};
-use crate::chunk::ChunkSummary;
 use crate::format::catalog::{
-    PageBuilder, Slot, Table, chunk_key, decode_chunk, decode_contents, decode_filter,
-    decode_key_state, decode_page, decode_state, encode_chunk, encode_contents, encode_filter,
-    encode_key_state, encode_state,
+    CheckpointState, Contents, Indexed, KeyState, MergeRound, PageBuilder, Slot, Table, TableSum,
+    chunk_key, decode_chunk, decode_contents, decode_filter, decode_key_state, decode_page,
+    decode_state, encode_chunk, encode_contents, encode_filter, encode_key_state, encode_state,
 };
+use crate::format::chunk::ChunkSummary;
 use crate::format::group::{
     decode_head, decode_parked, decode_remembered, decode_row_key, encode_head, encode_parked,
     encode_remembered, parked_key,

@@ -7,16 +7,16 @@ use quorate_proto::{Event, LogIndex, Position, StreamName, Timestamp, Version};
 
 use super::request::{encode_body, full_event, stream};
 use super::{Target, seal};
-use crate::cache::{BlockCache, ReadCounters};
-use crate::catalog::KeyState;
-use crate::chunk::{self, Chunk, ChunkIdentity};
+use crate::chunk::{self, Chunk};
 use crate::event::Identity;
+use crate::files::{BlockCache, ReadCounters, chunk_path};
+use crate::format::catalog::KeyState;
 use crate::format::chunk::block::{Block, ID_BYTES, decode_index};
 use crate::format::chunk::dictionary::{DictionaryIndex, PageReader, decode_ordinals};
 use crate::format::chunk::frame::{self, FRAME_HEADER_BYTES};
 use crate::format::chunk::{
-    FOOTER, Footer, HEADER_BYTES, Section, TRAILER_BYTES, decode_header, decode_trailer,
-    encode_header, encode_trailer, seed,
+    ChunkIdentity, FOOTER, Footer, HEADER_BYTES, Section, TRAILER_BYTES, decode_header,
+    decode_trailer, encode_header, encode_trailer, seed,
 };
 use crate::key::Key;
 use crate::vfs::{MemVfs, Open, Vfs};
@@ -114,7 +114,7 @@ fn whole(bytes: &[u8]) {
 }
 
 fn read_all(vfs: &MemVfs) -> Result<(), Fault> {
-    let (path, cache) = (chunk::path(folder(), IDENTITY.number), BlockCache::new(1 << 20));
+    let (path, cache) = (chunk_path(folder(), IDENTITY.number), BlockCache::new(1 << 20));
     let chunk = Chunk::open_any(vfs, &path, &IDENTITY, &cache)?;
     let _ = chunk.verify();
     let _ = chunk.ids_from(0);
@@ -138,7 +138,7 @@ fn disk(chunk: Option<&[u8]>) -> MemVfs {
     let vfs = MemVfs::new();
     vfs.create_directory(folder()).expect("a disk in memory has room");
     if let Some(bytes) = chunk {
-        let file = vfs.open(&chunk::path(folder(), IDENTITY.number), Open::Create);
+        let file = vfs.open(&chunk_path(folder(), IDENTITY.number), Open::Create);
         file.and_then(|file| file.write_at(bytes, 0)).expect("a disk in memory has room");
     }
     vfs
@@ -148,7 +148,7 @@ fn disk(chunk: Option<&[u8]>) -> MemVfs {
 fn chunks() -> Vec<Vec<u8>> {
     let large = written(EVENTS_MANY);
     let vfs = disk(Some(&large));
-    let (path, cache) = (chunk::path(folder(), IDENTITY.number), BlockCache::new(0));
+    let (path, cache) = (chunk_path(folder(), IDENTITY.number), BlockCache::new(0));
     let source = Chunk::open_any(&vfs, &path, &IDENTITY, &cache).expect("it was written");
     let (mut cut, stubs) = (|_: &StreamName| Ok(Version(5)), Position(120));
     chunk::rewrite(&vfs, folder(), &IDENTITY, &source, &mut cut, stubs, LogIndex(9))
@@ -163,7 +163,7 @@ fn written(events: u64) -> Vec<u8> {
         let last_chunk = Some(key.name().len() as u64 % 9).filter(|one| *one > 0);
         Ok(last_chunk.map(|last_chunk| KeyState { last_chunk, version: Version(500) }))
     };
-    let path = chunk::path(folder(), IDENTITY.number);
+    let path = chunk_path(folder(), IDENTITY.number);
     chunk::write(&vfs, &path, &IDENTITY, &events, &mut previous).expect("written");
     vfs.read(&path).expect("it was written")
 }

@@ -1,4 +1,4 @@
-//! Every decoder of this crate, for a fuzzer; reachable by no setting.
+//! Every decoder of this crate, for a fuzzer: there with the feature `fuzz` alone, which tests ask for.
 //!
 //! A fuzzer gets past no checksum, so bytes under a checksum are sealed anew before they are decoded.
 

@@ -1,5 +1,8 @@
 //! Consumer groups: their state according to the log, changed in place as the log is applied.
+//!
+//! The room uses the formats alone. It reads no events: which of them a group gets is decided by the group's owner.
 
+mod head;
 mod progress;
 mod remembered;
 mod rows;
@@ -19,8 +22,9 @@ use quorate_proto::{
 };
 
 use crate::format::command::ParsedGroup;
-use crate::read::Point;
+use crate::point::Point;
 
+pub(crate) use head::Head;
 pub(crate) use remembered::Remembered;
 pub(crate) use rows::{Row, check_row};
 
@@ -66,17 +70,6 @@ pub(crate) struct Groups {
 struct Group {
     head: Head,
     parked: BTreeMap<Position, Parked>,
-}
-
-/// The state of a group without its parked events. Invariant: settled events are above the floor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) definition: Arc<GroupDefinition>,
-    pub(crate) incarnation: LogIndex,
-    pub(crate) revision: LogIndex,
-    pub(crate) floor: Position,
-    pub(crate) settled: BTreeSet<Position>,
-    pub(crate) failed: BTreeMap<Position, Failed>,
 }
 
 impl Groups {

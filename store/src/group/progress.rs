@@ -6,7 +6,7 @@ use quorate_proto::limits::{GROUP_FAILED_MAX, GROUP_WINDOW_MAX};
 use quorate_proto::{Failed, GroupOutcome, GroupProgress, Parked, Position};
 
 use super::{Group, Head};
-use crate::read::Point;
+use crate::point::Point;
 
 /// The fate of an event.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_proto::{Append, Condition, Direction, Position, Read, Violation};
+use quorate_proto::{Condition, Direction, Position, Read, Violation};
 
 use super::Scan;
 use crate::fault::Fault;
@@ -11,34 +11,20 @@ use crate::view::{Published, Shared};
 /// Bytes of events read in one go, while the events that the index finds are hidden.
 const PAGE_BYTES: usize = 64 * 1024;
 
-/// The result of checking the conditions of an append.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Checked {
-    /// No condition is violated by an event up to and including this position.
-    Through(Position),
-    /// Some conditions are violated by events up to and including `at`.
-    Violated {
-        /// In the order of the request, each with the newest event that its condition forbids.
-        violations: Vec<Violation>,
-        /// The position as of which the conditions were judged.
-        at: Position,
-    },
-}
-
-/// Judges conditions by the published events: each is a read backwards that ends at the first match.
-pub(super) fn check(shared: &Arc<Shared>, append: &Append) -> Result<Checked, Fault> {
-    let published = shared.get();
-    let at = published.point.position;
+/// Returns the violations as of a point, in the order of the conditions, each with the newest event that its condition
+/// forbids: a condition is a read backwards that ends at the first match.
+pub(super) fn check(
+    shared: &Arc<Shared>,
+    published: &Published,
+    conditions: &[Condition],
+) -> Result<Vec<Violation>, Fault> {
     let mut violations = Vec::new();
-    for (index, condition) in append.conditions.iter().enumerate() {
-        if let Some(position) = newest_match(shared, &published, condition)? {
+    for (index, condition) in conditions.iter().enumerate() {
+        if let Some(position) = newest_match(shared, published, condition)? {
             violations.push(Violation { condition: index, position });
         }
     }
-    if violations.is_empty() {
-        return Ok(Checked::Through(at));
-    }
-    Ok(Checked::Violated { violations, at })
+    Ok(violations)
 }
 
 /// Returns the position of the newest event that the condition forbids.

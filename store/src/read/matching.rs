@@ -6,7 +6,7 @@ use super::plan::Item;
 use crate::chunk::Posting;
 use crate::fault::Fault;
 use crate::key::Key;
-use crate::tail::clip;
+use crate::view::clip;
 
 /// The part of a chunk or a tail that is within the bounds of a read.
 #[derive(Clone, Debug)]

@@ -1,4 +1,6 @@
 //! Reading over chunks and tail at one consistent point, beside the writer.
+//!
+//! The room uses the view, the settings that hide events, and apply's judgement of appends; it changes nothing.
 
 mod batch;
 mod conditions;
@@ -6,6 +8,7 @@ mod found;
 mod matching;
 mod names;
 mod plan;
+mod prejudge;
 mod recent;
 mod scan;
 mod state;
@@ -16,33 +19,20 @@ mod walk;
 use std::sync::Arc;
 
 use quorate_proto::{
-    Append, Appended, GroupName, GroupSummary, LogId, LogIndex, Parked, Position, Read,
-    RecordedSnapshot, Scope, StreamName, Timestamp, Version, Violation,
+    Append, GroupName, GroupSummary, LogIndex, Parked, Position, Read, RecordedSnapshot, Scope,
+    StreamName, Version,
 };
 
-pub use conditions::Checked;
 pub use names::NamePage;
+pub use prejudge::Prejudged;
 pub use scan::Scan;
 pub use state::{Settings, StreamState};
 
-use crate::apply::{self, Early};
 use crate::fault::Fault;
 use crate::group::GroupState;
-use crate::verdict::{Unsettled, Verdict};
+use crate::point::Point;
+use crate::verdict::Verdict;
 use crate::view::{Published, Shared};
-
-/// The point in the log that the store has reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Point {
-    /// The last entry applied.
-    pub log_id: Option<LogId>,
-    /// The position of the last event.
-    pub position: Position,
-    /// The newest stamp of a command: log time.
-    pub recorded_at: Timestamp,
-    /// The chained digest of the outcomes of all entries up to `log_id`: alike on all replicas.
-    pub digest: u128,
-}
 
 /// A handle for reading, cheap to clone, for any thread. It holds up the writer for no longer than copying a
 /// page of the tail takes.
@@ -132,56 +122,28 @@ impl Reader {
         self.shared.groups().parked(name, after, limit)
     }
 
-    /// Judges the conditions of an append by the events applied here, without holding up the writer. It reads
-    /// backwards from the newest event to each condition's `after`; from disk only the part before the tail.
+    /// Judges an append before it is proposed, by memory alone. Returns none if that does not suffice: then
+    /// [`Reader::prejudge`] judges it.
+    pub fn prejudge_in_memory(&self, append: &Append) -> Option<Prejudged> {
+        prejudge::prejudge_in_memory(&self.shared, append)
+    }
+
+    /// Judges an append before it is proposed, without holding up the writer, by all rules in their order: a
+    /// repetition gets its first answer; then the conditions are checked, and refusals come last.
     ///
-    /// A retry comes first: call [`Reader::judge_violated`] before refusing an append for a violation found
-    /// here.
-    pub fn check_conditions(&self, append: &Append) -> Result<Checked, Fault> {
-        conditions::check(&self.shared, append)
+    /// Reads from disk if need be: for a condition backwards from the newest event to the condition's `after`, and
+    /// from disk only the part before the tail. The append should have passed [`Append::check`].
+    pub fn prejudge(&self, append: &Append) -> Result<Prejudged, Fault> {
+        prejudge::prejudge(&self.shared, append)
     }
 
-    /// Judges an append before it is proposed, by the state in memory alone. It never reads from disk.
-    pub fn judge_in_memory(&self, append: &Append) -> Early {
-        apply::judge_in_memory(&self.shared, append)
-    }
-
-    /// Returns the answer that a leader may give to an append without proposing it, by the entries applied
-    /// here: a conflict with an `exactly N` whose stream has passed N, which is final; or, as a repetition
-    /// comes first, its first answer. `None`: the append must be proposed, and apply decides.
-    ///
-    /// Looks at streams with events in memory only; where one of them makes the append fail, it may have to
-    /// read from disk. The append should have passed [`Append::check`].
-    pub fn judge_early(&self, append: &Append) -> Result<Option<Verdict>, Fault> {
-        apply::judge_early(&self.shared, append)
-    }
-
-    /// Returns the answer to an append that apply found repeated by its ids ([`Verdict::Repeated`]): the
-    /// first answer, or that an id is reused, if type, data or metadata differ from the stored ones. Removed
-    /// events are not compared.
-    ///
-    /// Reads from disk if need be.
-    pub fn judge_repeated(&self, append: &Append, first: Appended) -> Result<Verdict, Fault> {
-        apply::judge_repeated(&self.shared, append, first)
-    }
-
-    /// Returns the answer to an append left open by [`Verdict::Unsettled`]: its first, or the rejection.
+    /// Returns the answer to an append by the verdict of apply, which leaves two open. An append repeated by its ids
+    /// ([`Verdict::Repeated`]) gets its first answer, or that an id is reused if type, data or metadata differ from
+    /// the stored ones; removed events are not compared. One that may be older than the retry window
+    /// ([`Verdict::Unsettled`]) gets its first answer or the rejection.
     ///
     /// Reads from disk if need be; for a stream that is in many chunks, from a few of them.
-    pub fn judge_unsettled(&self, append: &Append, unsettled: Unsettled) -> Result<Verdict, Fault> {
-        apply::judge_unsettled(&self.shared, append, unsettled)
-    }
-
-    /// Returns the answer to an append that [`Reader::check_conditions`] found to violate conditions: its
-    /// first answer if it is a repetition, which is true for good; else the refusal with everything that
-    /// failed. The refusal counts only if all entries committed when the append came are applied here.
-    ///
-    /// Reads from disk if need be. The append should have passed [`Append::check`].
-    pub fn judge_violated(
-        &self,
-        append: &Append,
-        violations: Vec<Violation>,
-    ) -> Result<Verdict, Fault> {
-        apply::judge_violated(&self.shared, append, violations)
+    pub fn settle(&self, append: &Append, verdict: Verdict) -> Result<Verdict, Fault> {
+        prejudge::settle(&self.shared, append, verdict)
     }
 }

@@ -10,14 +10,12 @@ use super::batch::{Batch, Ordinals, Rest};
 use super::matching::Part;
 use super::plan::Plan;
 use super::walk::{Step, Walk};
-use crate::cache::ReadCounters;
 use crate::event::StoredEvent;
 use crate::fault::Fault;
+use crate::files::ReadCounters;
 use crate::key::Key;
 use crate::retention::Floors;
-use crate::slot::ChunkSlot;
-use crate::tail::Tail;
-use crate::view::{Published, Segment, Shared, View, ordinal_of};
+use crate::view::{ChunkSlot, Published, Segment, Shared, Tail, View, ordinal_of};
 
 /// The number of steps through the index that one page may cost.
 const STEPS_PER_PAGE: usize = 256;

@@ -3,19 +3,9 @@
 use quorate_proto::{Position, Scope, StreamName, Version};
 
 use crate::fault::Fault;
+pub use crate::retention::Settings;
 use crate::retention::{self, Floors, Head, Limits};
 use crate::view::Published;
-
-/// The settings of one scope, or those that a stream is under.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// The number of newest events of a stream that stay visible.
-    pub max_count: Option<u64>,
-    /// The age, by log time, above which events are hidden; microseconds.
-    pub max_age_us: Option<u64>,
-    /// The first visible event: a version of a stream; a position for a category or a path.
-    pub truncate_before: Option<u64>,
-}
 
 /// A stream as of a position.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use quorate_proto::{
 };
 
 use super::Scan;
-use crate::tail::Tail;
 use crate::vfs::MemVfs;
+use crate::view::Tail;
 use crate::{Entry, Export, Installed, Options, Payload, Store, command};
 
 const EVENTS: u64 = 400;

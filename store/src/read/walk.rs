@@ -7,9 +7,9 @@ use quorate_proto::Direction;
 use super::found::FoundChunks;
 use super::matching::Part;
 use super::plan::{Item, Plan};
-use crate::cache::ReadCounters;
 use crate::chunk::{Chunk, Posting};
 use crate::fault::Fault;
+use crate::files::ReadCounters;
 use crate::key::Key;
 use crate::view::View;
 

@@ -9,7 +9,7 @@ use super::Limits;
 use super::rules::{Chain, Rules};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
-use crate::read::Point;
+use crate::point::Point;
 use crate::view::View;
 
 /// The bytes that may remember which events of streams are hidden; the streams asked for last are kept.

@@ -3,9 +3,42 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use quorate_proto::Position;
+use quorate_proto::{Position, Setting, SettingsChange, Timestamp};
 
-use super::record::Former;
+/// The settings that are looked for in the nearest record first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) max_count: Option<u64>,
+    pub(crate) max_age_us: Option<u64>,
+}
+
+/// Limits of the past, and the end of the time that they counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Former {
+    pub(crate) limits: Limits,
+    /// The last position that they counted for: the one before the change that ended them.
+    pub(crate) until: Position,
+    /// The log time at that change.
+    pub(crate) until_time: Timestamp,
+}
+
+impl Limits {
+    /// Returns the limits after a change.
+    pub(super) fn changed(&self, change: &SettingsChange) -> Limits {
+        Limits {
+            max_count: change_one(self.max_count, change.max_count),
+            max_age_us: change_one(self.max_age_us, change.max_age_us),
+        }
+    }
+}
+
+fn change_one(value: Option<u64>, change: Setting) -> Option<u64> {
+    match change {
+        Setting::Keep => value,
+        Setting::Clear => None,
+        Setting::Put(value) => Some(value),
+    }
+}
 
 /// Former limits, oldest first. Cheap to clone, and to add to: the records of a tail, one for each change,
 /// share the limits that they have in common.
@@ -84,10 +117,7 @@ impl fmt::Debug for History {
 
 #[cfg(test)]
 mod tests {
-    use quorate_proto::Timestamp;
-
     use super::*;
-    use crate::retention::Limits;
 
     fn former(until: u64) -> Former {
         let limits = Limits { max_count: Some(until), max_age_us: None };

@@ -22,12 +22,13 @@
 //! its own in between is under the former, and never was under the stricter one.
 //!
 //! **Log time** is the stamp of the entry that is applied, from its first request on.
+//!
+//! The records are values that the formats encode and the view finds; floors look positions up in the view.
 
 mod changes;
 mod floors;
 mod head;
 mod history;
-mod lookup;
 mod record;
 mod rules;
 #[cfg(test)]
@@ -36,5 +37,6 @@ mod tests;
 pub(crate) use changes::Changes;
 pub(crate) use floors::{Floors, limits};
 pub(crate) use head::Head;
-pub(crate) use history::History;
-pub(crate) use record::{Former, Limits, Moment, Record};
+pub(crate) use history::{Former, Limits};
+pub use record::Settings;
+pub(crate) use record::{Moment, Record};

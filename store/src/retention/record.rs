@@ -1,26 +1,19 @@
 //! The record that the changes of one stream, category or path leave behind.
 
 use quorate_proto::limits::LIMITS_KEPT_MAX;
-use quorate_proto::{ChangeKind, Position, Setting, SettingsChange, Timestamp, Version};
+use quorate_proto::{ChangeKind, Position, SettingsChange, Timestamp, Version};
 
-use super::History;
-use crate::read::Settings;
+use super::history::{Former, History, Limits};
 
-/// The settings that are looked for in the nearest record first.
+/// The settings of one scope, or those that a stream is under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Limits {
-    pub(crate) max_count: Option<u64>,
-    pub(crate) max_age_us: Option<u64>,
-}
-
-/// Limits of the past, and the end of the time that they counted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Former {
-    pub(crate) limits: Limits,
-    /// The last position that they counted for: the one before the change that ended them.
-    pub(crate) until: Position,
-    /// The log time at that change.
-    pub(crate) until_time: Timestamp,
+pub struct Settings {
+    /// The number of newest events of a stream that stay visible.
+    pub max_count: Option<u64>,
+    /// The age, by log time, above which events are hidden; microseconds.
+    pub max_age_us: Option<u64>,
+    /// The first visible event: a version of a stream; a position for a category or a path.
+    pub truncate_before: Option<u64>,
 }
 
 /// The moment of a change.
@@ -105,22 +98,5 @@ impl Record {
     fn delete(&mut self, version: Version) {
         self.deleted = version;
         self.former = History::default();
-    }
-}
-
-impl Limits {
-    fn changed(&self, change: &SettingsChange) -> Limits {
-        Limits {
-            max_count: change_one(self.max_count, change.max_count),
-            max_age_us: change_one(self.max_age_us, change.max_age_us),
-        }
-    }
-}
-
-fn change_one(value: Option<u64>, change: Setting) -> Option<u64> {
-    match change {
-        Setting::Keep => value,
-        Setting::Clear => None,
-        Setting::Put(value) => Some(value),
     }
 }

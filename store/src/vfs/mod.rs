@@ -1,4 +1,5 @@
-//! The interface to the file system: everything that `store` and `raft` do with files goes through it.
+//! The interface to the file system: everything that `store` and `raft` do with files goes through it. It uses
+//! nothing else in the crate.
 
 use std::fmt::Debug;
 use std::io;

@@ -3,10 +3,11 @@
 
 use proptest::prelude::*;
 use quorate_proto::{
-    Append, ChangeKind, Condition, CorrelationId, Direction, Event, EventType, Expectation, Path,
-    Position, Query, QueryItem, Read, Scope, Setting, SettingsChange, Source, Tag, Violation,
+    Append, ChangeKind, Condition, CorrelationId, Direction, Event, EventType, Expectation,
+    Invalid, Path, Position, Problem, Query, QueryItem, Read, Scope, Setting, SettingsChange,
+    Source, Tag, Violation,
 };
-use quorate_store::{Checked, Reader, Verdict};
+use quorate_store::{Prejudged, Reader, Verdict};
 
 use crate::model::Model;
 use crate::support::{Ask, DIRECTORY, World, category, command_of, event, id, kind, read, stream};
@@ -154,13 +155,19 @@ fn check(reader: &Reader, model: &Model, conditions: Vec<Condition>) {
         Some(Violation { condition, position: model.newest_match(&one.query, one.after)? })
     };
     let violations: Vec<Violation> = (0..).zip(&conditions).filter_map(violation).collect();
-    let at = Position(model.events.len() as u64);
-    let expected = match violations.is_empty() {
-        true => Checked::Through(at),
-        false => Checked::Violated { violations, at },
+    let end = Position(model.events.len() as u64);
+    let expected = match conditions.iter().map(|condition| condition.after).max() {
+        _ if !violations.is_empty() => {
+            Prejudged::Violated(Problem::conflict(Vec::new(), violations))
+        }
+        Some(after) if after > end => {
+            let why = format_args!("the log ends at position {end}; nothing was appended");
+            Prejudged::Violated(Invalid::from_the_future(after.0, why).into())
+        }
+        _ => Prejudged::Propose { checked: end },
     };
     let append = Append { conditions, ..Append::default() };
-    assert_eq!(reader.check_conditions(&append).expect("reads"), expected);
+    assert_eq!(reader.prejudge(&append).expect("reads"), expected);
 }
 
 proptest! {
@@ -278,12 +285,13 @@ fn a_condition_that_begins_in_the_tail_costs_nothing_on_disk() {
     }
     let check = |item: QueryItem, after: Position| {
         let conditions = vec![Condition { query: Query { items: vec![item] }, after }];
-        world.reader().check_conditions(&Append { conditions, ..Append::default() })
+        world.reader().prejudge(&Append { conditions, ..Append::default() })
     };
     let rare = QueryItem { types: vec![kind("Rare")], ..QueryItem::default() };
-    assert_eq!(check(rare.clone(), after).expect("no chunk"), Checked::Through(after));
+    let holds = Prejudged::Propose { checked: after };
+    assert_eq!(check(rare.clone(), after).expect("no chunk"), holds);
     // A condition whose newest match is in the tail costs nothing on disk either, wherever it begins.
     let violated = check(tags(&["hot"]), Position(0)).expect("no chunk");
-    assert!(matches!(violated, Checked::Violated { .. }));
+    assert!(matches!(violated, Prejudged::Violated(_)));
     assert!(check(rare, Position(3000)).is_err(), "the chunks cannot be read");
 }

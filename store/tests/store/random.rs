@@ -8,7 +8,7 @@ use quorate_proto::{
     Source, Tag, Timestamp, Version,
 };
 use quorate_store::vfs::{MemVfs, Survival};
-use quorate_store::{Payload, Store, Verdict};
+use quorate_store::{Payload, Prejudged, Store, Verdict};
 
 use crate::model::Model;
 use crate::names::list;
@@ -32,7 +32,7 @@ enum Op {
     Restart(u64),
     Read(Box<Read>, usize),
     List(ListRequest),
-    JudgeEarly(Asked),
+    Prejudge(Asked),
 }
 
 /// One request of a command.
@@ -242,7 +242,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         8 => (any_read(), prop::sample::select(vec![1, 50, 300, 100_000]))
             .prop_map(|(read, budget)| Op::Read(Box::new(read), budget)),
         3 => any_listing().prop_map(Op::List),
-        2 => any_asked().prop_map(Op::JudgeEarly),
+        2 => any_asked().prop_map(Op::Prejudge),
     ]
 }
 
@@ -366,19 +366,23 @@ impl Pair {
                     prop_assert_eq!(&list(&reader, &listing), &expected, "{:?}", listing);
                 }
             }
-            Op::JudgeEarly(asked) => self.judge_early(&asked)?,
+            Op::Prejudge(asked) => self.prejudge(&asked)?,
         }
         Ok(())
     }
 
-    fn judge_early(&mut self, asked: &Asked) -> Result<(), TestCaseError> {
+    fn prejudge(&mut self, asked: &Asked) -> Result<(), TestCaseError> {
         let ask = self.make_append(asked);
         let Ask::Append(append, _) = &ask else { return Ok(()) };
-        let early = self.world.reader().judge_early(append).expect("judges");
+        let prejudged = self.world.reader().prejudge(append).expect("judges");
         let expected = self.model.clone().ask(0, std::slice::from_ref(&ask)).remove(0);
-        match early {
-            // The leader does not look at conditions here.
-            Some(Verdict::Rejected(early)) => {
+        let is_violated = append
+            .conditions
+            .iter()
+            .any(|condition| self.model.newest_match(&condition.query, condition.after).is_some());
+        match prejudged {
+            // A final rejection comes before the conditions.
+            Prejudged::Answer(Verdict::Rejected(early)) => {
                 let Verdict::Rejected(expected) = expected else {
                     return Err(TestCaseError::fail(format!("{early:?}, but {expected:?}")));
                 };
@@ -389,9 +393,12 @@ impl Pair {
                     expected
                 );
             }
-            Some(early) => prop_assert_eq!(early, expected),
-            // The append must be proposed: streams closed long ago are not looked for on the disk.
-            None => {}
+            Prejudged::Answer(answer) => prop_assert_eq!(answer, expected),
+            // Streams closed long ago are not looked for on the disk: apply decides.
+            Prejudged::Propose { checked } => {
+                prop_assert!(!is_violated && checked.0 == self.model.events.len() as u64);
+            }
+            Prejudged::Violated(_) => prop_assert!(is_violated),
         }
         Ok(())
     }

@@ -11,9 +11,8 @@
 //!                                  one entry with one or more appends; ids are letters
 //! append order-1 any a:Paid#red#big@cmd-1, unless tags red after 3
 //!                                  tags, a correlation id; a condition, in the words of a read
-//! check order-1 any a:Paid, unless …
-//!                                  a leader's judgement of the conditions
-//! early order-1 none a:Paid        a leader's answer without proposing it
+//! judge order-1 any a:Paid, unless …
+//!                                  a leader's judgement before it proposes an append
 //! set stream S | category C | path P EXPECTATION x [count N|none] [age N|none] [truncate N]
 //! delete S EXPECTATION x / tombstone S EXPECTATION x
 //!                                  one entry with a change, whose id is a letter
@@ -41,7 +40,7 @@ use quorate_proto::{
     Source, Tag, Timestamp, Version, Write,
 };
 use quorate_store::vfs::Survival;
-use quorate_store::{Checked, Payload, Rejection, Settings, StreamState, Verdict, command};
+use quorate_store::{Payload, Prejudged, Rejection, Settings, StreamState, Verdict, command};
 
 use crate::group_words;
 use crate::support::{World, category, exactly, id, kind, read, stream};
@@ -55,15 +54,38 @@ fn every_script_prints_what_stands_in_it() {
         .collect();
     paths.sort();
     assert!(!paths.is_empty());
+    let mut differences = String::new();
     for path in paths {
         let script = std::fs::read_to_string(&path).expect("a script");
         let printed = run(&script);
         if std::env::var_os("QUORATE_REWRITE").is_some() {
             std::fs::write(&path, &printed).expect("writes");
-        } else {
-            assert_eq!(printed, script, "{}", path.display());
+            continue;
+        }
+        for ((number, line, expected), (_, _, output)) in
+            steps(&script).into_iter().zip(steps(&printed))
+        {
+            if expected != output {
+                let (expected, output) = (expected.join("\n  "), output.join("\n  "));
+                let place = format!("{}:{number}: {line}", path.display());
+                writeln!(differences, "{place}\nexpected:\n  {expected}\nprinted:\n  {output}\n")
+                    .expect("writes");
+            }
         }
     }
+    assert!(differences.is_empty(), "\n{differences}");
+}
+
+/// Returns the lines of a script that are no output, each with its number and the output after it.
+fn steps(script: &str) -> Vec<(usize, &str, Vec<&str>)> {
+    let mut steps: Vec<(usize, &str, Vec<&str>)> = Vec::new();
+    for (line, number) in script.lines().zip(1..) {
+        match steps.last_mut() {
+            Some((_, _, output)) if line.starts_with('>') => output.push(line),
+            _ => steps.push((number, line, Vec::new())),
+        }
+    }
+    steps
 }
 
 /// Returns the script with the output of each line after it.
@@ -104,22 +126,15 @@ impl Runner {
                 let verdicts = self.world.append(self.at, &appends);
                 verdicts.iter().map(|verdict| show(verdict) + "\n").collect()
             }
-            "early" => {
-                let verdict = self.world.reader().judge_early(&parse_append(line)).expect("judges");
-                verdict.map_or_else(|| "propose it".into(), |verdict| show(&verdict))
-            }
-            "check" => {
-                let append = parse_append(line);
-                let checked = self.world.reader().check_conditions(&append).expect("reads");
-                match checked {
-                    Checked::Through(position) => format!("none violated through {position}"),
-                    Checked::Violated { violations, at } => {
-                        let told: Vec<String> =
-                            violations.iter().map(ToString::to_string).collect();
-                        format!("{}, as of {at}", told.join("; "))
-                    }
+            "judge" => match self.world.reader().prejudge(&parse_append(line)).expect("judges") {
+                Prejudged::Answer(verdict) => show(&verdict),
+                Prejudged::Propose { checked } => format!("propose it, checked through {checked}"),
+                Prejudged::Violated(problem) => {
+                    let violations: Vec<String> =
+                        problem.violations.iter().map(ToString::to_string).collect();
+                    format!("{}, as of {}", violations.join("; "), self.world.store.position())
                 }
-            }
+            },
             "set" | "delete" | "tombstone" => {
                 let change = parse_change(line).to_append().expect("a change");
                 self.request(&command::encode_append(&change))

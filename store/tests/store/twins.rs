@@ -9,7 +9,7 @@ use quorate_proto::{
 };
 use quorate_store::vfs::{MemVfs, Survival, Vfs};
 use quorate_store::{
-    Checked, Entry, Fault, Options, Payload, Scavenge, ScavengeStep, Store, Verdict, command,
+    Entry, Fault, Options, Payload, Prejudged, Scavenge, ScavengeStep, Store, Verdict, command,
 };
 
 use crate::model::Model;
@@ -152,13 +152,16 @@ impl Twins {
     pub(crate) fn append(&mut self, append: &Append) -> Option<Verdict> {
         append.check().expect("a valid append");
         let request = command::encode_append(append);
-        let check = |node: &Node| node.store.reader().check_conditions(append).expect("checks");
-        let (plain, lean) = (check(&self.plain), check(&self.lean));
+        let judge = |node: &Node| node.store.reader().prejudge(append).expect("judges");
+        let (plain, lean) = (judge(&self.plain), judge(&self.lean));
         assert_eq!(plain, lean);
-        let early = |node: &Node| node.store.reader().judge_early(append).expect("judges");
-        assert_eq!(early(&self.plain), early(&self.lean));
-        let Checked::Through(through) = plain else { return None };
-        let request = command::checked(&request, through);
+        let checked = match plain {
+            Prejudged::Propose { checked } => checked,
+            // Apply must come to the same answer.
+            Prejudged::Answer(_) => self.plain.store.position(),
+            Prejudged::Violated(_) => return None,
+        };
+        let request = command::checked(&request, checked);
         self.requests.push(request.clone());
         let verdict = self.send(&[request]).pop();
         verdict.map(|verdict| self.settle(append, verdict))
@@ -166,10 +169,11 @@ impl Twins {
 
     /// Judges a verdict that apply left open, alike by both stores.
     pub(crate) fn settle(&self, append: &Append, verdict: Verdict) -> Verdict {
-        let Verdict::Unsettled(unsettled) = verdict else { return verdict };
-        let judge = |node: &Node| {
-            node.store.reader().judge_unsettled(append, unsettled.clone()).expect("judges")
-        };
+        if !matches!(verdict, Verdict::Unsettled(_)) {
+            return verdict;
+        }
+        let judge =
+            |node: &Node| node.store.reader().settle(append, verdict.clone()).expect("judges");
         let (plain, lean) = (judge(&self.plain), judge(&self.lean));
         assert_eq!(plain, lean);
         plain

@@ -7,8 +7,8 @@ use quorate_client::{Message, Problem, RecordedEvent};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::partition::{KeyOf, Partitioning};
-use super::source::EventSubscription;
 use super::worker::{Work, size};
+use crate::source::EventSubscription;
 use crate::status::Board;
 
 /// The number of events after which the mark is set for all partitions.

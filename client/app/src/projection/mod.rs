@@ -80,7 +80,6 @@ mod retry;
 mod run;
 mod running;
 mod settings;
-mod source;
 mod store;
 mod typed;
 mod worker;
@@ -92,12 +91,12 @@ use std::time::Duration;
 use quorate_client::{Invalid, Problem, Query, RecordedEvent};
 use tokio::time::Instant;
 
+pub use crate::source::{EventSource, EventSubscription};
 pub use error::ProjectionError;
 pub use handler::{Handler, HandlerError};
 pub use retry::Backoff;
 pub use running::Running;
 pub use settings::OnFailure;
-pub use source::{EventSource, EventSubscription};
 pub use store::{
     BoxError, Claim, Creation, Memory, MemoryModel, Parked, Record, Side, Slot, Step, Store,
     StoreError, Swap,

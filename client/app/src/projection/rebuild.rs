@@ -9,8 +9,8 @@ use super::Projection;
 use super::error::ProjectionError;
 use super::handler::Handler;
 use super::run::{Ended, Run};
-use super::source::EventSource;
 use super::store::{Side, Store, StoreError, Swap};
+use crate::source::EventSource;
 use crate::status::{Board, State};
 
 /// The wait before the next attempt to swap when the live model is ahead.

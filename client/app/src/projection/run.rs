@@ -15,10 +15,10 @@ use super::handler::Handler;
 use super::partition::Partitioning;
 use super::rebuild;
 use super::retry::LOST;
-use super::source::EventSource;
 use super::store::{Claim, Creation, Record, Side, Slot, Store, StoreError};
 use super::worker::{Halt, Held, Work, Worker, is_transient, words_of};
 use super::{Projection, bar};
+use crate::source::EventSource;
 use crate::status::{Board, State};
 
 /// The attempts that a lost set-up counts as for the rest after it: the true number is not worth counting.

@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::error::ProjectionError;
-use super::source::EventSource;
 use super::worker::words_of;
 use crate::report::Reports;
+use crate::source::EventSource;
 use crate::status::{Board, State, Status};
 
 /// A running projection or rebuild. Dropping it stops it after the current transaction.

@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use quorate_proto::Setting;
 
-use super::super::Early;
 use super::*;
 
 /// Returns a store of 200 chunks, all of them before the window. Of each hundred in a row, `share` hold an
@@ -40,9 +39,8 @@ fn apply_walks_no_chunks_for_a_failing_none_or_an_old_version_of_a_stream_in_man
             let append = append("order-1", expectation, &[201]);
             let (verdict, pieces) = looks(&mut store, |store| apply_alone(store, &append));
             assert!(pieces <= 2, "{expectation:?}: {pieces}, its newest chunk is enough");
-            let Verdict::Unsettled(unsettled) = verdict else { panic!("{verdict:?}") };
-            let settle =
-                |store: &mut Store| store.reader().judge_unsettled(&append, unsettled.clone());
+            assert!(matches!(verdict, Verdict::Unsettled(_)), "{verdict:?}");
+            let settle = |store: &mut Store| store.reader().settle(&append, verdict);
             let (verdict, pieces) = looks(&mut store, settle);
             let is_conflict = matches!(verdict, Ok(Verdict::Rejected(Rejection::Conflict { .. })));
             assert!(is_conflict, "{expectation:?}: {verdict:?}");
@@ -83,28 +81,30 @@ fn before_it_is_proposed_an_append_is_judged_without_a_look_at_the_disk() {
     let sent = append("order-1", exactly(200), &[210]);
     let first = apply(&mut store, &sent);
     let early = |store: &mut Store, append: &Append| {
-        let judge = |store: &mut Store| store.reader().judge_in_memory(append);
+        let judge = |store: &mut Store| store.reader().prejudge_in_memory(append);
         let (early, pieces) = looks(store, judge);
         assert_eq!(pieces, 0, "{append:?}");
         early
     };
     for expectation in [Expectation::None, Expectation::Exists, exactly(201), exactly(300)] {
         let append = append("order-1", expectation, &[211]);
-        assert_eq!(early(&mut store, &append), Early::Propose, "{expectation:?}");
+        let checked = store.position();
+        let propose = Some(Prejudged::Propose { checked });
+        assert_eq!(early(&mut store, &append), propose, "{expectation:?}");
     }
     // The stream is above this N by an event that is in the window, and the window does not know this id.
     let conflict = early(&mut store, &append("order-1", exactly(200), &[212]));
-    let refused = matches!(conflict, Early::Answer(Verdict::Rejected(Rejection::Conflict { .. })));
-    assert!(refused, "{conflict:?}");
+    let Some(Prejudged::Answer(conflict)) = conflict else { panic!("{conflict:?}") };
+    assert!(matches!(conflict, Verdict::Rejected(Rejection::Conflict { .. })), "{conflict:?}");
     // An append that the window knows, and one that may be older than the window, need a read beside apply.
     let mut old = append("order-1", exactly(3), &[4]);
     old.writes[0].events[0].data = Bytes::from_static(&[7; 600]);
     let mut first_of = |append: &Append| {
-        assert_eq!(early(&mut store, append), Early::Check);
-        store.reader().judge_early(append).expect("judges")
+        assert_eq!(early(&mut store, append), None);
+        store.reader().prejudge(append).expect("judges")
     };
-    assert_eq!(first_of(&sent), Some(again(&first)));
+    assert_eq!(first_of(&sent), Prejudged::Answer(again(&first)));
     let answer = first_of(&old);
-    let is_first = matches!(&answer, Some(Verdict::Repeated(old)) if old.versions == [Version(4)]);
+    let is_first = matches!(&answer, Prejudged::Answer(Verdict::Repeated(old)) if old.versions == [Version(4)]);
     assert!(is_first, "{answer:?}");
 }

@@ -1,6 +1,7 @@
 //! A catalog whose file was damaged behind its back.
 
 use super::*;
+use crate::catalog::database::KEYS;
 
 /// Asks for everything: a fault is allowed, another answer is not, and neither is a whole older checkpoint.
 fn ask_everything(vfs: &MemVfs, checkpoint: u64, count: u64) {

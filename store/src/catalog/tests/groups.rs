@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use quorate_proto::{GroupDefinition, GroupName, GroupSettings, LogIndex, Parked, Query};
 
 use super::*;
+use crate::catalog::database::GROUPS;
 use crate::format::catalog::{Table, seal};
 use crate::format::group::{encode_head, encode_parked, head_key, parked_key};
 use crate::group::{Head, Row};

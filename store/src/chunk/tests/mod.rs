@@ -11,8 +11,9 @@ use proptest::prelude::*;
 use quorate_proto::{Event, EventId, EventType, Position, StreamName, Timestamp, Version};
 
 use super::*;
-use crate::cache::{BlockCache, ReadCounters};
 use crate::event::Identity;
+use crate::files::{BlockCache, ReadCounters};
+use crate::format::chunk::ChunkIdentity;
 use crate::format::chunk::{
     FOOTER, Footer, HEADER_BYTES, SectionEntry, TRAILER_BYTES, encode_trailer, frame,
 };
@@ -118,7 +119,7 @@ fn write_to(vfs: &MemVfs, events: &[StoredEvent]) -> Result<Written, Fault> {
 }
 
 fn chunk_path() -> std::path::PathBuf {
-    path(directory(), IDENTITY.number)
+    crate::files::chunk_path(directory(), IDENTITY.number)
 }
 
 fn open(vfs: &MemVfs, written: &Written) -> Result<Chunk, Fault> {
@@ -349,8 +350,13 @@ fn equal_events_make_equal_digests_whatever_the_chunk() {
     let events = some_events();
     let (_, one, _) = written(&events);
     let identity = ChunkIdentity { cluster: [9; 16], ..IDENTITY };
-    let other =
-        write(&disk(), &path(directory(), identity.number), &identity, &events, &mut |_| Ok(None));
+    let other = write(
+        &disk(),
+        &crate::files::chunk_path(directory(), identity.number),
+        &identity,
+        &events,
+        &mut |_| Ok(None),
+    );
     assert_eq!(one.summary.digest, other.expect("written").summary.digest);
     let (_, moved, _) = written(&build(102, &[(0, 0, 10, 0)]));
     let (_, not_moved, _) = written(&build(101, &[(0, 0, 10, 0)]));

@@ -35,7 +35,6 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::{Input, Malformed, Output};
 use crate::StoredEvent;
-use crate::chunk::{ChunkIdentity, ChunkSummary};
 
 pub(crate) const HEADER_BYTES: u64 = 44;
 pub(crate) const TRAILER_BYTES: u64 = 20;
@@ -43,6 +42,32 @@ const MAGIC: &[u8; 8] = b"QUORCHNK";
 const END_MAGIC: &[u8; 8] = b"QUORCEND";
 const VERSION: u16 = 1;
 const CRITICAL: u8 = 1;
+
+/// The identity of a chunk, whatever it holds; it enters every checksum of the chunk's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChunkIdentity {
+    pub(crate) cluster: [u8; 16],
+    pub(crate) log: u32,
+    /// The number of the chunk: 1, 2, 3 …
+    pub(crate) number: u64,
+}
+
+/// The catalog's data about a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkSummary {
+    /// The number of the chunk: 1, 2, 3 …
+    pub number: u64,
+    /// The first position that the chunk covers.
+    pub first_position: Position,
+    /// The last position that the chunk covers.
+    pub last_position: Position,
+    /// The time at which the first event was recorded.
+    pub first_recorded_at: Timestamp,
+    /// The time at which the last event was recorded.
+    pub last_recorded_at: Timestamp,
+    /// The sum of a 128-bit hash of each event, removed ones included: alike on every node.
+    pub digest: u128,
+}
 
 /// A part of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +168,7 @@ pub(crate) fn decode_header(bytes: &Bytes) -> Result<Header, Malformed> {
     let version = input.u16()?;
     input.u16()?;
     let log = input.u32()?;
-    let cluster = *input.take(16)?.first_chunk().expect("16 bytes were taken");
+    let cluster = input.array()?;
     let number = input.u64()?;
     let checksum = input.u32()?;
     input.end()?;

@@ -66,7 +66,7 @@ fn a_frame_is_good_only_where_it_was_written() {
 
 #[test]
 fn the_names_of_chunks_sort_as_their_numbers() {
-    let name = |number| crate::chunk::path(Path::new("chunks"), number);
+    let name = |number| crate::files::chunk_path(Path::new("chunks"), number);
     assert_eq!(name(1), Path::new("chunks/chunk-0000000001"));
     assert!(name(9) < name(10));
 }

@@ -5,8 +5,8 @@ use quorate_proto::{
     Append, Change, Event, Expectation, Position, Requirement, StreamName, Version, Write,
 };
 
-use super::{Input, Malformed, Output, ParsedAppend, bounded, condition, malformed};
-use crate::format::event;
+use super::condition;
+use crate::format::{Input, Malformed, Output, event};
 
 /// The offset of the flags in the bytes of an append's request: behind the kind.
 pub(super) const FLAGS_AT: usize = 1;
@@ -21,6 +21,19 @@ const ANY: u8 = 0;
 const NONE: u8 = 1;
 const EXISTS: u8 = 2;
 const EXACTLY: u8 = 3;
+
+/// An append as apply takes it.
+///
+/// Invariants: it passes [`Append::check_shape`]; `bodies` are the bodies of its events, in order, as slices of the
+/// command; it writes to a stream of the system exactly if there is a `change`, and is the append that this makes.
+#[derive(Debug)]
+pub(crate) struct ParsedAppend {
+    pub(crate) append: Append,
+    pub(crate) bodies: Vec<Bytes>,
+    /// The position up to which no event violates one of the conditions.
+    pub(crate) checked: Position,
+    pub(crate) change: Option<Change>,
+}
 
 pub(super) fn encode(append: &Append, out: &mut Vec<u8>) {
     let is_system = append.writes.iter().any(|write| write.stream.is_system());
@@ -58,18 +71,18 @@ pub(super) fn parse(mut input: Input) -> Result<ParsedAppend, Malformed> {
     }
     let mut bodies = Vec::new();
     let write_count = input.varint()?;
-    append.writes.reserve(bounded(write_count, &input));
+    append.writes.reserve(input.capacity(write_count));
     for _ in 0..write_count {
         append.writes.push(take_write(&mut input, &mut bodies)?);
     }
     let requirement_count = input.varint()?;
-    append.requirements.reserve(bounded(requirement_count, &input));
+    append.requirements.reserve(input.capacity(requirement_count));
     for _ in 0..requirement_count {
         let (stream, expectation) = take_stream(&mut input)?;
         append.requirements.push(Requirement { stream, expectation });
     }
     input.end()?;
-    append.check_shape().map_err(malformed)?;
+    append.check_shape().map_err(Malformed::invalid)?;
     let change = take_change(&append, flags & SYSTEM != 0)?;
     Ok(ParsedAppend { append, bodies, checked, change })
 }
@@ -77,7 +90,7 @@ pub(super) fn parse(mut input: Input) -> Result<ParsedAppend, Malformed> {
 /// Returns the change that an append makes; without the flag it must write nothing of the system's.
 fn take_change(append: &Append, is_system: bool) -> Result<Option<Change>, Malformed> {
     if is_system {
-        let change = Change::of_append(append).map_err(malformed)?;
+        let change = Change::of_append(append).map_err(Malformed::invalid)?;
         return change.map(Some).ok_or_else(|| Malformed::new("a change changes nothing"));
     }
     let is_users = |write: &Write| {
@@ -92,7 +105,7 @@ fn take_change(append: &Append, is_system: bool) -> Result<Option<Change>, Malfo
 fn take_write(input: &mut Input, bodies: &mut Vec<Bytes>) -> Result<Write, Malformed> {
     let (stream, expectation) = take_stream(input)?;
     let count = input.varint()?;
-    let mut events = Vec::with_capacity(bounded(count, input));
+    let mut events = Vec::with_capacity(input.capacity(count));
     for _ in 0..count {
         let (event, body) = take_event(input.long_bytes()?)?;
         events.push(event);
@@ -135,7 +148,7 @@ fn put_stream(stream: &StreamName, expectation: Expectation, out: &mut Vec<u8>) 
 fn take_stream(input: &mut Input) -> Result<(StreamName, Expectation), Malformed> {
     let name = input.short_bytes()?;
     let name = std::str::from_utf8(&name).map_err(|_| Malformed::new("a name is not UTF-8"))?;
-    let stream = StreamName::new(name).map_err(malformed)?;
+    let stream = StreamName::new(name).map_err(Malformed::invalid)?;
     let expectation = match input.u8()? {
         ANY => Expectation::Any,
         NONE => Expectation::None,

@@ -5,7 +5,7 @@ use quorate_proto::{
     StreamName, Tag,
 };
 
-use super::{Input, Malformed, Output, malformed};
+use crate::format::{Input, Malformed, Output};
 
 const EVERYWHERE: u8 = 0;
 const STREAM: u8 = 1;
@@ -62,10 +62,12 @@ fn put_item(item: &QueryItem, out: &mut Vec<u8>) {
 
 fn take_item(input: &mut Input) -> Result<QueryItem, Malformed> {
     let scope = take_scope(input)?;
-    let types = take_list(input, |input| EventType::new(input.short_text()?).map_err(malformed))?;
-    let tags = take_list(input, |input| Tag::new(input.short_text()?).map_err(malformed))?;
+    let types =
+        take_list(input, |input| EventType::new(input.short_text()?).map_err(Malformed::invalid))?;
+    let tags = take_list(input, |input| Tag::new(input.short_text()?).map_err(Malformed::invalid))?;
     let correlation = Some(input.short_text()?).filter(|id| !id.is_empty());
-    let correlation = correlation.map(CorrelationId::new).transpose().map_err(malformed)?;
+    let correlation =
+        correlation.map(CorrelationId::new).transpose().map_err(Malformed::invalid)?;
     Ok(QueryItem { scope, types, tags, correlation })
 }
 
@@ -81,7 +83,7 @@ fn take_scope(input: &mut Input) -> Result<Option<Scope>, Malformed> {
         PATH => Path::new(name).map(Scope::Path),
         _ => return Err(Malformed::new(format!("a scope has the unknown kind {kind}"))),
     };
-    scope.map(Some).map_err(malformed)
+    scope.map(Some).map_err(Malformed::invalid)
 }
 
 fn take_list<T>(

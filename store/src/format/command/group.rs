@@ -6,9 +6,9 @@ use quorate_proto::{
     Selection, Term, Timestamp,
 };
 
-use super::{Input, Malformed, Output, ParsedGroup, malformed};
 use crate::format::bytes::text;
 use crate::format::group::{put_definition, put_settings, take_definition, take_settings};
+use crate::format::{Input, Malformed, Output};
 
 const CREATE: u8 = 1;
 const CONFIGURE: u8 = 2;
@@ -22,6 +22,17 @@ const WITH_ID: u8 = 0x80;
 
 const ALL: u8 = 0;
 const POSITIONS: u8 = 1;
+
+/// A request to a consumer group as apply takes it. Invariant: it passes [`GroupRequest::check`].
+#[derive(Debug)]
+pub(crate) struct ParsedGroup {
+    pub(crate) name: GroupName,
+    /// For progress the term in which its sender led.
+    pub(crate) term: Term,
+    /// The request's id; `None` for progress.
+    pub(crate) id: Option<RequestId>,
+    pub(crate) request: GroupRequest,
+}
 
 pub(super) fn encode(
     name: &GroupName,
@@ -71,12 +82,12 @@ pub(super) fn encode_progress(
 }
 
 pub(super) fn parse(mut input: Input) -> Result<ParsedGroup, Malformed> {
-    let name = GroupName::new(input.short_text()?).map_err(malformed)?;
+    let name = GroupName::new(input.short_text()?).map_err(Malformed::invalid)?;
     let mut term = Term::default();
     let what = input.u8()?;
     let id = match what & WITH_ID {
         0 => None,
-        _ => RequestId::from_slice(&input.take(16)?).map_err(malformed)?,
+        _ => RequestId::from_slice(&input.take(16)?).map_err(Malformed::invalid)?,
     };
     let request = match what & !WITH_ID {
         CREATE => GroupRequest::Create(take_definition(&mut input)?),
@@ -92,7 +103,7 @@ pub(super) fn parse(mut input: Input) -> Result<ParsedGroup, Malformed> {
         other => return Err(Malformed::new(format!("a group is asked for the unknown {other}"))),
     };
     input.end()?;
-    request.check().map_err(malformed)?;
+    request.check().map_err(Malformed::invalid)?;
     Ok(ParsedGroup { name, term, id, request })
 }
 
@@ -152,7 +163,7 @@ fn take_progress(input: &mut Input) -> Result<GroupProgress, Malformed> {
 fn take_parked(input: &mut Input) -> Result<Parked, Malformed> {
     let (position, attempts) = (take_position(input)?, input.u32()?);
     let length = usize::try_from(input.varint()?).unwrap_or(usize::MAX);
-    let reason = text(&input.take(length)?)?;
+    let reason = text(&input.take(length)?)?.to_owned();
     Ok(Parked { position, attempts, reason, parked_at: Timestamp::default() })
 }
 

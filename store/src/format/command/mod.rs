@@ -38,14 +38,17 @@ mod tests;
 use bytes::Bytes;
 use quorate_proto::limits::KEY_BYTES;
 use quorate_proto::{
-    Append, Change, GroupName, GroupProgress, GroupRequest, Invalid, Position, RequestId, Snapshot,
+    Append, GroupName, GroupProgress, GroupRequest, Invalid, Position, RequestId, Snapshot,
     StreamName, Term, Timestamp, Version,
 };
 
 use super::{Input, Malformed, Output};
 use crate::key::Key;
 use append::{CHECKED_AT, CONDITIONS, FLAGS_AT};
+
+pub(crate) use append::ParsedAppend;
 pub(in crate::format) use condition::{put_query, take_query};
+pub(crate) use group::ParsedGroup;
 
 const KIND_REQUESTS: u16 = 1;
 const KIND_CHECKPOINT: u16 = 2;
@@ -266,30 +269,6 @@ pub(crate) enum ParsedRequest {
     Group(ParsedGroup),
 }
 
-/// A request to a consumer group as apply takes it. Invariant: it passes [`GroupRequest::check`].
-#[derive(Debug)]
-pub(crate) struct ParsedGroup {
-    pub(crate) name: GroupName,
-    /// For progress the term in which its sender led.
-    pub(crate) term: Term,
-    /// The request's id; `None` for progress.
-    pub(crate) id: Option<RequestId>,
-    pub(crate) request: GroupRequest,
-}
-
-/// An append as apply takes it.
-///
-/// Invariants: it passes [`Append::check_shape`]; `bodies` are the bodies of its events, in order, as slices of the
-/// command; it writes to a stream of the system exactly if there is a `change`, and is the append that this makes.
-#[derive(Debug)]
-pub(crate) struct ParsedAppend {
-    pub(crate) append: Append,
-    pub(crate) bodies: Vec<Bytes>,
-    /// The position up to which no event violates one of the conditions.
-    pub(crate) checked: Position,
-    pub(crate) change: Option<Change>,
-}
-
 /// Decodes a command from the log.
 pub(crate) fn decode(bytes: Bytes) -> Result<Command, Malformed> {
     let mut input = Input::new(bytes);
@@ -301,7 +280,7 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Command, Malformed> {
     };
     let recorded_at = Timestamp(input.i64()?);
     let count = if is_boundary { 0 } else { input.u32()? };
-    let mut requests = Vec::with_capacity(bounded(u64::from(count), &input));
+    let mut requests = Vec::with_capacity(input.capacity(u64::from(count)));
     for _ in 0..count {
         requests.push(parse(input.long_bytes()?)?);
     }
@@ -320,19 +299,9 @@ fn parse(bytes: Bytes) -> Result<ParsedRequest, Malformed> {
 }
 
 fn parse_snapshot(mut input: Input) -> Result<Snapshot, Malformed> {
-    let stream = StreamName::new(input.short_text()?).map_err(malformed)?;
+    let stream = StreamName::new(input.short_text()?).map_err(Malformed::invalid)?;
     let (version, schema) = (Version(input.u64()?), input.u32()?);
     let snapshot = Snapshot { stream, version, schema, data: input.rest() };
-    snapshot.check().map_err(malformed)?;
+    snapshot.check().map_err(Malformed::invalid)?;
     Ok(snapshot)
-}
-
-fn malformed(invalid: Invalid) -> Malformed {
-    Malformed::new(invalid.to_string())
-}
-
-/// Returns the capacity for `count` items, but never more than the input could hold.
-fn bounded(count: u64, input: &Input) -> usize {
-    const BYTES_MIN: usize = 32;
-    usize::try_from(count).unwrap_or(usize::MAX).min(input.remaining() / BYTES_MIN + 1)
 }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::Dice;
-
 /// A sector is written whole or not at all.
 const SECTOR: usize = 512;
 
@@ -177,4 +175,38 @@ fn put(content: &mut Vec<u8>, bytes: &[u8], offset: usize) {
         content.resize(end, 0);
     }
     content[offset..end].copy_from_slice(bytes);
+}
+
+/// Pseudo-random numbers from a seed: SplitMix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number
+/// Generators", OOPSLA 2014).
+#[derive(Debug)]
+pub(super) struct Dice {
+    state: u64,
+}
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Dice {
+        Dice { state: seed }
+    }
+
+    pub(super) fn roll(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Returns a number from 0 to `bound` - 1; 0 if `bound` is 0.
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        (self.roll() % bound.max(1) as u64) as usize
+    }
+
+    /// Returns a number from 0 to `whole`; the ends are likelier than the numbers between.
+    pub(super) fn part_of(&mut self, whole: usize) -> usize {
+        match self.below(4) {
+            0 => 0,
+            1 => whole,
+            _ => self.below(whole + 1),
+        }
+    }
 }

@@ -4,8 +4,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::content::Content;
-use super::{Counters, Dice, Survival};
+use super::content::{Content, Dice};
+
+/// The unsynced changes that survive a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Survival {
+    /// No change that was not synced.
+    Nothing,
+    /// Everything: the program was killed, but the power stayed on.
+    Everything,
+    /// Any subset, drawn from the seed: every unsynced change of names (creating, renaming, removing)
+    /// survives whole or not at all; every 512-byte sector of a file holds what it held at some moment
+    /// since the last sync, independently of every other sector, and so does the file's length.
+    Seeded(u64),
+}
+
+/// The work done on a disk since it was made, failed operations included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Operations that change something or make it durable: create, write, set length, rename, remove,
+    /// create folder, sync file, sync folder.
+    pub changes: u64,
+    /// Successful syncs of files and folders.
+    pub syncs: u64,
+    /// Bytes given to writes.
+    pub bytes_written: u64,
+}
 
 /// The identity of a file, independent of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,6 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::{File, Lock, Open, Vfs};
 use disk::{Disk, FileId};
 
+pub use disk::{Counters, Survival};
+
 /// A disk in memory, for tests and the simulation: deterministic, without threads and without time.
 ///
 /// Clones are handles to one disk; [`MemVfs::fork`] makes a second disk. It remembers, for the content of
@@ -39,31 +41,6 @@ use disk::{Disk, FileId};
 pub struct MemVfs {
     disk: Arc<Mutex<Disk>>,
     hangs: Arc<(Mutex<bool>, Condvar)>,
-}
-
-/// The unsynced changes that survive a power cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Survival {
-    /// No change that was not synced.
-    Nothing,
-    /// Everything: the program was killed, but the power stayed on.
-    Everything,
-    /// Any subset, drawn from the seed: every unsynced change of names (creating, renaming, removing)
-    /// survives whole or not at all; every 512-byte sector of a file holds what it held at some moment
-    /// since the last sync, independently of every other sector, and so does the file's length.
-    Seeded(u64),
-}
-
-/// The work done on a disk since it was made, failed operations included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Operations that change something or make it durable: create, write, set length, rename, remove,
-    /// create folder, sync file, sync folder.
-    pub changes: u64,
-    /// Successful syncs of files and folders.
-    pub syncs: u64,
-    /// Bytes given to writes.
-    pub bytes_written: u64,
 }
 
 impl MemVfs {
@@ -293,38 +270,4 @@ impl Drop for MemLock {
 
 fn in_memory(number: u64) -> io::Result<usize> {
     usize::try_from(number).map_err(|_| io::ErrorKind::FileTooLarge.into())
-}
-
-/// Pseudo-random numbers from a seed: SplitMix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number
-/// Generators", OOPSLA 2014).
-#[derive(Debug)]
-struct Dice {
-    state: u64,
-}
-
-impl Dice {
-    fn new(seed: u64) -> Dice {
-        Dice { state: seed }
-    }
-
-    fn roll(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Returns a number from 0 to `bound` - 1; 0 if `bound` is 0.
-    fn below(&mut self, bound: usize) -> usize {
-        (self.roll() % bound.max(1) as u64) as usize
-    }
-
-    /// Returns a number from 0 to `whole`; the ends are likelier than the numbers between.
-    fn part_of(&mut self, whole: usize) -> usize {
-        match self.below(4) {
-            0 => 0,
-            1 => whole,
-            _ => self.below(whole + 1),
-        }
-    }
 }
