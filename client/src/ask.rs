@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use quorate_proto::wire::v1::events_client::EventsClient;
-use quorate_proto::{ErrorKind, Outcome, Problem};
+use quorate_proto::{Outcome, Problem};
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::connection::Connection;
 use crate::incoming::GRACE;
 use crate::nodes::problem;
+use crate::trouble::late;
 
 /// The time to wait after all nodes refused.
 const REST: Duration = Duration::from_millis(50);
@@ -54,10 +55,7 @@ where
             let told = match tokio::time::timeout(time + GRACE, asking).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) => problem(&address, &status),
-                Err(_) => {
-                    let message = format!("{address} did not answer in time");
-                    Problem::new(ErrorKind::Deadline, Outcome::Unknown, message)
-                }
+                Err(_) => Problem { outcome: Outcome::Unknown, ..late(&address) },
             };
             unknown |= told.outcome == Outcome::Unknown;
             if told.is_verdict() {

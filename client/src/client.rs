@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use quorate_proto::limits::{APPEND_BYTES_MAX, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX};
 use quorate_proto::wire::v1::StatusResponse;
-use quorate_proto::{
-    Category, Expectation, Invalid, ListTarget, Outcome, Path, Problem, StreamName,
-};
+use quorate_proto::{Category, Expectation, Invalid, ListTarget, Path, Problem, StreamName};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -27,6 +25,7 @@ use crate::query::Source;
 use crate::read::ReadRequest;
 use crate::stream::{ScopeRef, StreamRef};
 use crate::transaction::Transaction;
+use crate::trouble::not_appended;
 use crate::url::Url;
 
 /// The default number of appends that may be under way at once.
@@ -460,7 +459,7 @@ impl Client {
             nodes.failed(address);
         }
         let last = last.expect("a client has at least one endpoint");
-        Err(Problem { outcome: Outcome::NotAppended, ..last })
+        Err(not_appended(last))
     }
 }
 

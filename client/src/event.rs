@@ -21,7 +21,7 @@ use crate::variant::name_and_content;
 /// # let _ = paid; Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event(proto::Event);
+pub struct Event(pub(crate) proto::Event);
 
 impl Event {
     /// Makes an event of that type with any bytes as its data, and a new id (UUID version 7).

@@ -11,7 +11,6 @@ use quorate_proto::{
 };
 
 use crate::client::Client;
-use crate::read::Events;
 use crate::remaining::Remaining;
 use crate::resume::{Answer, Answering, EventsNode, Heard, Resumed};
 use crate::trouble::not_understood;
@@ -87,6 +86,23 @@ impl EventStream {
     pub fn into_stream(self) -> BoxStream<'static, Result<RecordedEvent, Problem>> {
         self.0.into_stream()
     }
+}
+
+/// The events that were read, and the point at which the read was evaluated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// The events.
+    pub events: Vec<RecordedEvent>,
+    /// The version of the stream at that point, also when no event or only a part was read: the version to expect in
+    /// the next append. 0 if the read was of a query.
+    pub version: Version,
+    /// The position up to which the read has seen all events.
+    pub as_of: Position,
+    /// The snapshot that the events follow, if it was requested and there is one.
+    pub snapshot: Option<RecordedSnapshot>,
+    /// The schema of the kept snapshot, if it is newer than [`crate::ReadRequest::snapshot_schema_max`] and was passed
+    /// over: then `events` holds all events that there are, and they follow no snapshot.
+    pub snapshot_schema_passed_over: Option<u32>,
 }
 
 type Ready = VecDeque<RecordedEvent>;

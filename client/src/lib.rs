@@ -72,7 +72,7 @@ pub use append::{AppendError, Conflict, Done, UnknownAppend};
 pub use client::{Builder, Client};
 pub use connector::Transport;
 pub use event::{Event, EventError};
-pub use event_stream::EventStream;
+pub use event_stream::{EventStream, Events};
 pub use group::{
     ConsumeRequest, Consumer, CreateGroup, Delivery, Group, GroupConsumer, GroupRef, ParkedEvent,
     Settler,
@@ -85,11 +85,11 @@ pub use quorate_proto::{
     Consistency, DecodeError, ErrorKind, EventId, EventType, Expectation as Expect, Failure,
     GroupSettings, Invalid, ListEntry, ListedStream, Outcome, Position, Problem, REPORTED_EVERY,
     RecordedEvent, RecordedSnapshot, Runner, RunnerKind, RunnerReport, RunnerState, SILENT_AFTER,
-    Selection, Strategy, StreamName, Timestamp, Version, Violation,
+    Selection, SettingsChange as Settings, Strategy, StreamName, Timestamp, Version, Violation,
 };
-pub use read::{Events, Place, ReadRequest};
+pub use read::{Place, ReadRequest};
 pub use runners::Runners;
-pub use settings::{ScopeState, Settings, SettingsInForce, StreamState};
+pub use settings::{ScopeState, SettingsInForce, StreamState};
 pub use snapshot::Snapshot;
 pub use status::{ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged};
 pub use stream::{ScopeRef, StreamRef};

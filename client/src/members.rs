@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_proto::Problem;
 use quorate_proto::wire::v1::{StatusRequest, StatusResponse};
-use quorate_proto::{ErrorKind, Outcome, Problem};
 use tokio::task::JoinSet;
 
 use crate::nodes::{Nodes, problem};
+use crate::trouble::late;
 
 /// The time that one node may take to show that it is there.
 pub(crate) const GREETING_TIME: Duration = Duration::from_secs(2);
@@ -26,10 +27,7 @@ pub(crate) async fn ask(
     match tokio::time::timeout(time, asking).await {
         Ok(Ok(status)) => Ok(status.into_inner()),
         Ok(Err(status)) => Err(problem(address, &status)),
-        Err(_) => {
-            let message = format!("{address} did not answer in time");
-            Err(Problem::new(ErrorKind::Deadline, Outcome::NotAppended, message))
-        }
+        Err(_) => Err(late(address)),
     }
 }
 

@@ -106,9 +106,7 @@ impl Nodes {
 
     /// Returns the nodes to ask for a read, in order.
     pub(crate) fn for_reads(&self) -> Vec<String> {
-        let (mut order, last_resort) = self.lock().order();
-        order.extend(last_resort);
-        order
+        self.in_turn(0)
     }
 
     /// Returns the given node that is asked first.
@@ -127,9 +125,8 @@ impl Nodes {
         self.chance.map_or(0, |_| self.turns.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Returns the nodes to ask for a subscription, in order: each turn begins one node later, so that subscriptions
-    /// spread.
-    pub(crate) fn for_subscription(&self, turn: usize) -> Vec<String> {
+    /// Returns the nodes to ask in a turn, in order: each turn begins one node later, so that subscriptions spread.
+    pub(crate) fn in_turn(&self, turn: usize) -> Vec<String> {
         let (mut order, last_resort) = self.lock().order();
         let turn = turn.checked_rem(order.len()).unwrap_or_default();
         order.rotate_left(turn);
@@ -363,8 +360,7 @@ mod tests {
             let nodes = Nodes::new(addresses.clone(), false, Some(chance), Connector::tcp());
             let nodes = nodes.expect("addresses");
             firsts.insert(nodes.for_reads()[0].clone());
-            let subscriptions =
-                (0..3).map(|_| nodes.for_subscription(nodes.next_turn())[0].clone());
+            let subscriptions = (0..3).map(|_| nodes.in_turn(nodes.next_turn())[0].clone());
             assert_eq!(subscriptions.collect::<std::collections::BTreeSet<_>>().len(), 3);
         }
         assert_eq!(firsts.len(), 3);
@@ -390,7 +386,7 @@ mod tests {
             nodes.learn_members(addresses(&["a:1", "c:3", "b:2"]), addresses(&["d:4"]));
             firsts.insert(nodes.for_reads()[0].clone());
             assert_eq!(nodes.for_reads()[3], "d:4");
-            let subscriptions = (0..6).map(|turn| nodes.for_subscription(turn)[0].clone());
+            let subscriptions = (0..6).map(|turn| nodes.in_turn(turn)[0].clone());
             assert_eq!(subscriptions.collect::<BTreeSet<_>>().len(), 3);
             for _ in 0..7 {
                 nodes.failed(&nodes.for_reads()[0]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_proto::{ErrorKind, Problem};
 use tokio::time::{Instant, sleep_until};
 
-use crate::trouble::{may_help_elsewhere, told};
+use crate::trouble::{may_help_elsewhere, not_appended};
 
 /// The rest after the second failure in a row.
 const REST_MIN: Duration = Duration::from_millis(50);
@@ -134,7 +134,7 @@ impl Patience {
 
     fn end(&mut self, problem: &Problem) -> Problem {
         self.progressed();
-        told(problem.clone())
+        not_appended(problem.clone())
     }
 
     /// Rests for as long as the failures demand. Cancelling the future does not begin the rest anew.

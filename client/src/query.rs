@@ -105,8 +105,7 @@ impl Query {
 
     /// Returns true if the query finds this event of that stream; the error is a name that breaks a rule.
     pub fn matches(&self, stream: &StreamName, event: &Event) -> Result<bool, Invalid> {
-        let event = proto::Event::from(event.clone());
-        self.0.as_ref().map(|query| query.matches(stream, &event)).map_err(Clone::clone)
+        self.0.as_ref().map(|query| query.matches(stream, &event.0)).map_err(Clone::clone)
     }
 
     /// Returns the query in the form of the wire and the store, or the name in the query that breaks a rule.

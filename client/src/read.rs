@@ -1,12 +1,12 @@
 //! Reads before they are sent: their sources, bounds and demands.
 
 use quorate_proto::{
-    self as proto, Consistency, CorrelationId, Direction, Invalid, Position, Problem,
-    RecordedEvent, RecordedSnapshot, Source as ProtoSource, Timestamp, Version,
+    self as proto, Consistency, CorrelationId, Direction, Invalid, Position, Problem, QueryItem,
+    Source as ProtoSource, Timestamp, Version,
 };
 
 use crate::client::Client;
-use crate::event_stream::EventStream;
+use crate::event_stream::{EventStream, Events};
 use crate::query::{Source, tags_of, types_of};
 use crate::subscription::Subscription;
 
@@ -31,48 +31,17 @@ impl ReadRequest {
 
     /// Selects only events of these types.
     pub fn types<T: AsRef<str>>(self, types: impl IntoIterator<Item = T>) -> ReadRequest {
-        let demanded = types_of(types);
-        let read = self.read.and_then(|mut read| {
-            let demanded = demanded?;
-            match &mut read.source {
-                ProtoSource::Stream { types, .. } => types.extend(demanded),
-                ProtoSource::Query(query) => {
-                    narrow(query, |item| item.types.extend(demanded.iter().cloned()));
-                }
-            }
-            Ok(read)
-        });
-        ReadRequest { read, ..self }
+        self.narrow(types_of(types), |item, types| item.types.extend_from_slice(types))
     }
 
     /// Selects only events that have all of these tags.
     pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> ReadRequest {
-        let demanded = tags_of(tags);
-        let read = self.read.and_then(|mut read| {
-            let demanded = demanded?;
-            match &mut read.source {
-                ProtoSource::Stream { tags, .. } => tags.extend(demanded),
-                ProtoSource::Query(query) => {
-                    narrow(query, |item| item.tags.extend(demanded.iter().cloned()));
-                }
-            }
-            Ok(read)
-        });
-        ReadRequest { read, ..self }
+        self.narrow(tags_of(tags), |item, tags| item.tags.extend_from_slice(tags))
     }
 
     /// Selects only events with this correlation id.
     pub fn correlation(self, id: impl AsRef<str>) -> ReadRequest {
-        let id = CorrelationId::new(id);
-        let read = self.read.and_then(|mut read| {
-            let id = Some(id?);
-            match &mut read.source {
-                ProtoSource::Stream { correlation, .. } => *correlation = id,
-                ProtoSource::Query(query) => narrow(query, |item| item.correlation = id.clone()),
-            }
-            Ok(read)
-        });
-        ReadRequest { read, ..self }
+        self.narrow(CorrelationId::new(id), |item, id| item.correlation = Some(id.clone()))
     }
 
     /// Begins with the newest snapshot of the stream, if there is one; then only the events after it are read. Needs a
@@ -193,6 +162,34 @@ impl ReadRequest {
         Subscription::new(self.client, self.read)
     }
 
+    /// Adds a demand on the events of the stream, or on those of each item of the query.
+    fn narrow<D>(
+        self,
+        demand: Result<D, Invalid>,
+        add: impl Fn(&mut QueryItem, &D),
+    ) -> ReadRequest {
+        let read = self.read.and_then(|mut read| {
+            let demand = demand?;
+            match &mut read.source {
+                ProtoSource::Stream { types, tags, correlation, .. } => {
+                    let mut item = QueryItem::default();
+                    add(&mut item, &demand);
+                    types.extend(item.types);
+                    tags.extend(item.tags);
+                    *correlation = item.correlation.or(correlation.take());
+                }
+                ProtoSource::Query(query) => {
+                    if query.items.is_empty() {
+                        query.items.push(QueryItem::default());
+                    }
+                    query.items.iter_mut().for_each(|item| add(item, &demand));
+                }
+            }
+            Ok(read)
+        });
+        ReadRequest { read, ..self }
+    }
+
     fn with(mut self, change: impl FnOnce(&mut proto::Read)) -> ReadRequest {
         if let Ok(read) = &mut self.read {
             change(read);
@@ -221,29 +218,4 @@ impl From<u64> for Place {
     fn from(number: u64) -> Place {
         Place(number)
     }
-}
-
-/// The events that were read, and the point at which the read was evaluated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Events {
-    /// The events.
-    pub events: Vec<RecordedEvent>,
-    /// The version of the stream at that point, also when no event or only a part was read: the version to expect in
-    /// the next append. 0 if the read was of a query.
-    pub version: Version,
-    /// The position up to which the read has seen all events.
-    pub as_of: Position,
-    /// The snapshot that the events follow, if it was requested and there is one.
-    pub snapshot: Option<RecordedSnapshot>,
-    /// The schema of the kept snapshot, if it is newer than [`ReadRequest::snapshot_schema_max`] and was passed over:
-    /// then `events` holds all events that there are, and they follow no snapshot.
-    pub snapshot_schema_passed_over: Option<u32>,
-}
-
-/// Adds a demand to all items of a query.
-fn narrow(query: &mut proto::Query, add: impl Fn(&mut proto::QueryItem)) {
-    if query.items.is_empty() {
-        query.items.push(proto::QueryItem::default());
-    }
-    query.items.iter_mut().for_each(add);
 }

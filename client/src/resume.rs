@@ -198,7 +198,7 @@ impl<A: Answer> Resumed<A> {
         loop {
             self.patience.rest().await;
             let mut last = None;
-            for address in self.client.shared.nodes.for_subscription(self.turn) {
+            for address in self.client.shared.nodes.in_turn(self.turn) {
                 if last.is_some() && give_up_at.is_some_and(|at| at <= Instant::now()) {
                     break;
                 }

@@ -1,72 +1,9 @@
-//! Settings of streams: changes of them, and the state of a stream beside its events.
+//! The state of a stream, a category or a path beside its events.
 
 use std::time::Duration;
 
 use quorate_proto::wire::v1;
-use quorate_proto::{Position, Setting, SettingsChange, Version};
-
-/// A change of settings. Settings that are not named stay as they are.
-///
-/// Events that a setting has removed never come back, however the setting is changed later.
-///
-/// ```
-/// use std::time::Duration;
-/// use quorate_client::Settings;
-/// let month = Settings::new().max_age(Duration::from_secs(30 * 24 * 3600)).clear_max_count();
-/// # let _ = month;
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settings(SettingsChange);
-
-impl Settings {
-    /// Returns a change that changes nothing yet.
-    pub fn new() -> Settings {
-        Settings::default()
-    }
-
-    /// Keeps only this number of the newest events of a stream; at least 1.
-    #[must_use]
-    pub fn max_count(mut self, events: u64) -> Settings {
-        self.0.max_count = Setting::Put(events);
-        self
-    }
-
-    /// Removes events older than this, measured by the time of the newest entry of the log; at least a
-    /// microsecond.
-    #[must_use]
-    pub fn max_age(mut self, age: Duration) -> Settings {
-        self.0.max_age_us = Setting::Put(u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
-        self
-    }
-
-    /// Clears `max_count`: the setting of the nearest scope around counts again.
-    #[must_use]
-    pub fn clear_max_count(mut self) -> Settings {
-        self.0.max_count = Setting::Clear;
-        self
-    }
-
-    /// Clears `max_age`: the setting of the nearest scope around counts again.
-    #[must_use]
-    pub fn clear_max_age(mut self) -> Settings {
-        self.0.max_age_us = Setting::Clear;
-        self
-    }
-
-    /// Removes the events before this number: a version of a stream, or a position for a category or a path.
-    /// It cannot be taken back.
-    #[must_use]
-    pub fn truncate_before(mut self, number: u64) -> Settings {
-        self.0.truncate_before = Some(number);
-        self
-    }
-}
-
-impl From<Settings> for SettingsChange {
-    fn from(settings: Settings) -> SettingsChange {
-        settings.0
-    }
-}
+use quorate_proto::{Position, Version};
 
 /// The settings as they are; `None` = not set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::client::Client;
 use crate::incoming::Incoming;
 use crate::nodes::problem;
-use crate::trouble::late;
+use crate::trouble::{late, not_appended};
 
 /// A member of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,14 +194,14 @@ impl Client {
     ) -> Result<Scavenged, Problem> {
         let nodes = &self.shared.nodes;
         let address = nodes.given();
-        let told = |problem| Problem { outcome: Outcome::NotAppended, ..problem };
         let mut cluster = nodes.cluster(&address)?;
         let asking = cluster.scavenge(ScavengeRequest {});
         let asked = timeout(self.deadline, asking).await.map_err(|_| late(&address))?;
-        let messages = asked.map_err(|status| told(problem(&address, &status)))?.into_inner();
+        let messages =
+            asked.map_err(|status| not_appended(problem(&address, &status)))?.into_inner();
         let mut incoming = Incoming::new(address, messages);
         let mut last = Scavenged::default();
-        while let Some(message) = incoming.next_or_end(SILENCE_MAX).await.map_err(told)? {
+        while let Some(message) = incoming.next_or_end(SILENCE_MAX).await.map_err(not_appended)? {
             let now = message.into();
             // A message without news is a sign of life.
             if now != last {

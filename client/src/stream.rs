@@ -3,16 +3,17 @@
 use quorate_proto::wire::v1;
 use quorate_proto::{
     Category, Change, ChangeKind, Consistency, EventId, Expectation, Invalid, Path, Problem,
-    RecordedSnapshot, Scope, Snapshot as ProtoSnapshot, StreamName, Version,
+    RecordedSnapshot, Scope, SettingsChange, Snapshot as ProtoSnapshot, StreamName, Version,
 };
 
 use crate::append::{AppendError, Done};
 use crate::ask::ask;
 use crate::client::Client;
 use crate::event::new_id;
-use crate::settings::{ScopeState, Settings, StreamState};
+use crate::settings::{ScopeState, StreamState};
 use crate::snapshot::Snapshot;
 use crate::transaction::Transaction;
+use crate::trouble::not_appended;
 
 /// A stream, by its name; no node is asked before one of its methods is called.
 ///
@@ -50,8 +51,8 @@ impl StreamRef {
     }
 
     /// Changes the stream's settings, whatever its version.
-    pub async fn set(&self, settings: Settings) -> Result<Done, AppendError> {
-        self.change(Expectation::Any, ChangeKind::Settings(settings.into())).await
+    pub async fn set(&self, settings: SettingsChange) -> Result<Done, AppendError> {
+        self.change(Expectation::Any, ChangeKind::Settings(settings)).await
     }
 
     /// Changes the stream's settings if the stream is as expected.
@@ -66,9 +67,9 @@ impl StreamRef {
     pub async fn set_expecting(
         &self,
         expect: Expectation,
-        settings: Settings,
+        settings: SettingsChange,
     ) -> Result<Done, AppendError> {
-        self.change(expect, ChangeKind::Settings(settings.into())).await
+        self.change(expect, ChangeKind::Settings(settings)).await
     }
 
     /// Deletes the stream's events. It can be appended to again, and numbering goes on; its snapshot is dropped.
@@ -196,8 +197,8 @@ impl ScopeRef {
 
     /// Changes the scope's settings. They hold for every stream in it, unless the stream or a nearer scope has
     /// its own; `truncate_before` always holds, and is a position.
-    pub async fn set(&self, settings: Settings) -> Result<Done, AppendError> {
-        let kind = ChangeKind::Settings(settings.into());
+    pub async fn set(&self, settings: SettingsChange) -> Result<Done, AppendError> {
+        let kind = ChangeKind::Settings(settings);
         change(&self.client, self.scope.clone(), Expectation::Any, self.id, kind).await
     }
 
@@ -239,7 +240,5 @@ async fn show(
             async move { events.show_stream(request).await }
         },
     );
-    shown
-        .await
-        .map_err(|problem| Problem { outcome: quorate_proto::Outcome::NotAppended, ..problem })
+    shown.await.map_err(not_appended)
 }

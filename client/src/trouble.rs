@@ -8,8 +8,8 @@ pub(crate) fn may_help_elsewhere(kind: ErrorKind) -> bool {
     kind.is_transient() || matches!(kind, Damaged | Internal | NotReady)
 }
 
-/// Marks a problem as one of a read, which appends nothing, whatever was lost.
-pub(crate) fn told(problem: Problem) -> Problem {
+/// Returns the problem of a request that appends nothing, whatever was lost.
+pub(crate) fn not_appended(problem: Problem) -> Problem {
     Problem { outcome: Outcome::NotAppended, ..problem }
 }
 

@@ -1,5 +1,7 @@
 //! Settings and the end of life of streams: each change is itself an event, in a stream of the system.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +87,17 @@ impl<'de> Deserialize<'de> for Setting {
     }
 }
 
-/// The data of a [`SETTINGS`] event, as JSON: `{"max_count":100,"max_age_us":null}`.
+/// A change of settings; those that are not named stay as they are. Events that a setting has removed never come back,
+/// however the setting is changed later.
+///
+/// It is the data of a [`SETTINGS`] event, as JSON: `{"max_count":100,"max_age_us":null}`.
+///
+/// ```
+/// use std::time::Duration;
+/// use quorate_proto::SettingsChange;
+/// let month = SettingsChange::new().max_age(Duration::from_secs(30 * 24 * 3600)).clear_max_count();
+/// # let _ = month;
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SettingsChange {
@@ -102,6 +114,44 @@ pub struct SettingsChange {
 }
 
 impl SettingsChange {
+    /// Returns a change that changes nothing yet.
+    pub fn new() -> SettingsChange {
+        SettingsChange::default()
+    }
+
+    /// Keeps only this number of the newest events of a stream; at least 1.
+    #[must_use]
+    pub fn max_count(self, events: u64) -> SettingsChange {
+        SettingsChange { max_count: Setting::Put(events), ..self }
+    }
+
+    /// Removes events older than this, measured by the time of the newest entry of the log; at least a
+    /// microsecond.
+    #[must_use]
+    pub fn max_age(self, age: Duration) -> SettingsChange {
+        let max_age_us = Setting::Put(u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
+        SettingsChange { max_age_us, ..self }
+    }
+
+    /// Clears `max_count`: the setting of the nearest scope around counts again.
+    #[must_use]
+    pub fn clear_max_count(self) -> SettingsChange {
+        SettingsChange { max_count: Setting::Clear, ..self }
+    }
+
+    /// Clears `max_age`: the setting of the nearest scope around counts again.
+    #[must_use]
+    pub fn clear_max_age(self) -> SettingsChange {
+        SettingsChange { max_age_us: Setting::Clear, ..self }
+    }
+
+    /// Removes the events before this number: a version of a stream, or a position for a category or a path.
+    /// It cannot be taken back.
+    #[must_use]
+    pub fn truncate_before(self, number: u64) -> SettingsChange {
+        SettingsChange { truncate_before: Some(number), ..self }
+    }
+
     /// Checks that there is something to change, and that no value is senseless.
     pub fn check(&self) -> Result<(), Invalid> {
         if *self == SettingsChange::default() {

@@ -21,7 +21,7 @@ use crate::connection::Connection;
 use crate::event::new_id;
 use crate::incoming::{Incoming, silence_max};
 use crate::query::Query;
-use crate::trouble::{may_help_elsewhere, not_understood, told};
+use crate::trouble::{may_help_elsewhere, not_appended, not_understood};
 
 /// The largest number of parked events in one request.
 const PARKED_PER_PAGE: u64 = 500;
@@ -290,7 +290,7 @@ impl Client {
                 Err(problem) => problem,
             };
             if !may_help_elsewhere(problem.kind) || Instant::now() >= give_up_at {
-                return Err(told(problem));
+                return Err(not_appended(problem));
             }
             self.shared.nodes.failed(&incoming.address);
         }

@@ -21,7 +21,7 @@ use super::stream::Stream;
 use super::work::Work;
 use crate::client::Client;
 use crate::patience::Backoff;
-use crate::trouble::{may_help_elsewhere, not_understood, told, unavailable};
+use crate::trouble::{may_help_elsewhere, not_appended, not_understood, unavailable};
 
 /// The rests after all nodes refused, or a stream ended that brought nothing.
 const RESTS: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
@@ -147,7 +147,7 @@ impl Driver {
             };
             self.forget();
             if !may_help_elsewhere(lost.kind) {
-                return self.fail(told(lost)).await;
+                return self.fail(not_appended(lost)).await;
             }
             tracing::debug!(problem = %lost, "the consumer joins again");
             if let Err(over) = self.meanwhile(tokio::time::sleep(rests.failed())).await {

@@ -204,7 +204,7 @@ async fn a_change_keeps_its_place_among_appends_and_its_id_over_repetitions() {
     let (_, sent) = session.next().await;
     let change = Change::of_append(&sent).expect("well formed").expect("a change");
     assert_eq!((change.id, change.expectation), (id, Expectation::Exactly(Version(3))));
-    assert_eq!(change.kind, ChangeKind::Settings(settings.into()));
+    assert_eq!(change.kind, ChangeKind::Settings(settings));
     session.lose().await;
 
     let mut session = node.session(&here).await;

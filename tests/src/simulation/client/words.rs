@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use quorate_client::{AppendError, Client, Done, Query, ReadRequest, Settings, Transaction};
+use quorate_client::{AppendError, Client, Done, Query, ReadRequest, Transaction};
 use quorate_proto::{
-    self as proto, Append, Change, ChangeKind, Problem, Read, Scope, Setting, SettingsChange,
-    Snapshot, Source, Version, Write,
+    self as proto, Append, Change, ChangeKind, Problem, Read, Scope, Snapshot, Source, Version,
+    Write,
 };
 
 use crate::history::ReadAnswer;
@@ -35,27 +35,15 @@ pub(super) async fn send_change(client: &Client, change: &Change) -> Result<Done
         (_, ChangeKind::Delete) => stream.delete(expect).await,
         (_, ChangeKind::Tombstone) => stream.tombstone(expect).await,
         (Scope::Stream(_), ChangeKind::Settings(change)) => {
-            stream.set_expecting(expect, settings(change)).await
+            stream.set_expecting(expect, *change).await
         }
         (Scope::Category(name), ChangeKind::Settings(change)) => {
-            client.category(name.as_str()).id(*id).set(settings(change)).await
+            client.category(name.as_str()).id(*id).set(*change).await
         }
         (Scope::Path(name), ChangeKind::Settings(change)) => {
-            client.path(name.as_str()).id(*id).set(settings(change)).await
+            client.path(name.as_str()).id(*id).set(*change).await
         }
     }
-}
-
-fn settings(change: &SettingsChange) -> Settings {
-    let mut settings = match change.max_count {
-        Setting::Keep => Settings::new(),
-        Setting::Clear => Settings::new().clear_max_count(),
-        Setting::Put(count) => Settings::new().max_count(count),
-    };
-    if let Some(before) = change.truncate_before {
-        settings = settings.truncate_before(before);
-    }
-    settings
 }
 
 /// Puts a snapshot; returns the version of the one that is kept then.
