@@ -79,7 +79,7 @@ fn block(bytes: &[u8]) {
         let Ok(block) = Block::decode(Bytes::copy_from_slice(bytes), ids) else { continue };
         for at in 0..=block.len() {
             let _ = (block.id(at), block.is_event(at), block.ordinal(at));
-            let _ = block.kept(at, Position(u64::MAX - 1));
+            let _ = block.event_or_stub(at, Position(u64::MAX - 1));
         }
         let _ = block.index_of(3);
     }
