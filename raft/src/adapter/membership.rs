@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::types::{self, Membership, Place, StoredMembership};
+use super::types::{self, Addresses, Membership, StoredMembership};
 use crate::format::{Input, Malformed};
 
 const VERSION: u16 = 1;
@@ -67,9 +67,9 @@ fn put(membership: &Membership, bytes: &mut Vec<u8>) {
         }
     }
     put_count(membership.nodes().count(), bytes);
-    for (node, place) in membership.nodes() {
+    for (node, addresses) in membership.nodes() {
         bytes.extend_from_slice(&node.to_le_bytes());
-        for text in [&place.client_address, &place.peer_address] {
+        for text in [&addresses.client_address, &addresses.peer_address] {
             put_count(text.len(), bytes);
             bytes.extend_from_slice(text.as_bytes());
         }
@@ -94,8 +94,8 @@ fn take(input: &mut Input<'_>) -> Result<Membership, Malformed> {
     let mut members = BTreeMap::new();
     for _ in 0..input.u16()? {
         let node = input.u64()?;
-        let place = Place { client_address: input.text()?, peer_address: input.text()? };
-        members.insert(node, place);
+        let addresses = Addresses { client_address: input.text()?, peer_address: input.text()? };
+        members.insert(node, addresses);
     }
     Membership::new(configs, members).map_err(|error| Malformed(error.to_string()))
 }
@@ -105,11 +105,12 @@ mod tests {
     use super::*;
 
     fn membership() -> Membership {
-        let place = |node: u64| Place {
+        let addresses = |node: u64| Addresses {
             client_address: format!("10.0.0.{node}:7701"),
             peer_address: format!("10.0.0.{node}:8701"),
         };
-        let members: BTreeMap<u64, Place> = (1..=4).map(|node| (node, place(node))).collect();
+        let members: BTreeMap<u64, Addresses> =
+            (1..=4).map(|node| (node, addresses(node))).collect();
         let configs = vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3])];
         Membership::new(configs, members).expect("a membership")
     }
