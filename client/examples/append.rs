@@ -11,7 +11,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("order-42 is at version {}", order.version);
 
     let paid = Event::json("OrderPaid", &serde_json::json!({ "total": 50 }))?.tag("customer:7");
-    match client.append("order-42", Expect::Version(order.version), [paid]).await {
+    match client.append("order-42", Expect::version(order.version), [paid]).await {
         Ok(done) => println!("version {}, position {}", done.version, done.position),
         Err(AppendError::Conflict(c)) => println!("{c}: decide again"),
         Err(AppendError::Unknown(append)) => {

@@ -42,7 +42,7 @@ async fn enrol(
         let stream = format!("enrolment-{}", student.replace(':', "-"));
         let enrolling = client.transaction().write(stream, Expect::Any, [event]);
         match enrolling.unless(relevant, known.as_of).commit().await {
-            Ok(done) => return Ok(Enrolment::Done { position: done.position }),
+            Ok(done) => return Ok(Enrolment::Done { position: done.position.0 }),
             // Another writer was faster: read again and decide again.
             Err(AppendError::Conflict(_)) => {}
             Err(other) => return Err(other.into()),

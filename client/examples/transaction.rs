@@ -11,9 +11,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let limits = client.read("limits-7").collect().await?;
     let done = client
         .transaction()
-        .write("account-1", Expect::Version(payer.version), [Event::json("Withdrawn", &50)?])
+        .write("account-1", Expect::version(payer.version), [Event::json("Withdrawn", &50)?])
         .write("account-2", Expect::Any, [Event::json("Deposited", &50)?])
-        .require("limits-7", Expect::Version(limits.version))
+        .require("limits-7", Expect::version(limits.version))
         .commit()
         .await?;
     println!("versions {:?}, position {}", done.versions, done.position);

@@ -1,77 +1,35 @@
-//! The expectation of an append, and the three ways in which an append can end.
+//! The three ways in which an append can end.
 
 use std::fmt;
 
 use quorate_proto::{
-    self as proto, Appended, ErrorKind, EventId, Expectation, Failure, Invalid, Problem,
-    StreamName, Timestamp, Violation,
+    self as proto, Appended, ErrorKind, EventId, Expectation, Failure, Invalid, Position, Problem,
+    StreamName, Timestamp, Version, Violation,
 };
 use tokio::time::Instant;
-
-/// The expectation that an append has of a stream. There is no default: the caller always names one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Expect {
-    /// Any state of the stream.
-    Any,
-    /// No event yet, or none since the stream was deleted.
-    None,
-    /// At least one event since the stream was deleted, if it ever was.
-    Exists,
-    /// Exactly this version: that of the last event that the decision was based on, 0 before the first event.
-    Version(u64),
-}
-
-impl From<Expect> for Expectation {
-    fn from(expect: Expect) -> Expectation {
-        match expect {
-            Expect::Any => Expectation::Any,
-            Expect::None => Expectation::None,
-            Expect::Exists => Expectation::Exists,
-            Expect::Version(version) => Expectation::Exactly(proto::Version(version)),
-        }
-    }
-}
-
-impl From<Expectation> for Expect {
-    fn from(expectation: Expectation) -> Expect {
-        match expectation {
-            Expectation::Any => Expect::Any,
-            Expectation::None => Expect::None,
-            Expectation::Exists => Expect::Exists,
-            Expectation::Exactly(version) => Expect::Version(version.0),
-        }
-    }
-}
-
-impl fmt::Display for Expect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Expectation::from(*self).fmt(f)
-    }
-}
 
 /// The append is in the log for good: on the disks of a majority of the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
     /// The version of the append's first stream after the append: the expectation of the next append.
-    pub version: u64,
+    pub version: Version,
     /// The version of every written stream, in the order of the request.
-    pub versions: Vec<u64>,
+    pub versions: Vec<Version>,
     /// The position of the first event; the others follow without a gap.
-    pub first_position: u64,
+    pub first_position: Position,
     /// The position of the last event: read `AtLeast` this position to see the append on any node.
-    pub position: u64,
+    pub position: Position,
     /// The time at which the leader stamped the events.
     pub recorded_at: Timestamp,
 }
 
 impl From<Appended> for Done {
     fn from(appended: Appended) -> Done {
-        let versions: Vec<u64> = appended.versions.iter().map(|version| version.0).collect();
         Done {
-            version: versions.first().copied().unwrap_or_default(),
-            versions,
-            first_position: appended.first_position.0,
-            position: appended.last_position.0,
+            version: appended.versions.first().copied().unwrap_or_default(),
+            versions: appended.versions,
+            first_position: appended.first_position,
+            position: appended.last_position,
             recorded_at: appended.recorded_at,
         }
     }
@@ -108,16 +66,16 @@ impl AppendError {
             return AppendError::Rejected(problem);
         }
         let (stream, expected, actual) = match (problem.failures.first(), append.writes.first()) {
-            (Some(failure), _) => (&failure.stream, failure.expected, Some(failure.actual.0)),
+            (Some(failure), _) => (&failure.stream, failure.expected, Some(failure.actual)),
             (None, Some(write)) => match write.expectation {
-                met @ Expectation::Exactly(version) => (&write.stream, met, Some(version.0)),
+                met @ Expectation::Exactly(version) => (&write.stream, met, Some(version)),
                 met => (&write.stream, met, None),
             },
             (None, None) => return AppendError::Rejected(problem),
         };
         AppendError::Conflict(Conflict {
             stream: stream.clone(),
-            expected: expected.into(),
+            expected,
             actual,
             failures: problem.failures,
             violations: problem.violations,
@@ -138,10 +96,10 @@ pub struct Conflict {
     /// stream of the append's writes.
     pub stream: StreamName,
     /// The expectation of this stream.
-    pub expected: Expect,
+    pub expected: Expectation,
     /// The stream's version. When only conditions were violated: the expected version; `None` if no version was
     /// expected, because nobody looked then.
-    pub actual: Option<u64>,
+    pub actual: Option<Version>,
     /// All expectations that were not met, in the order of the request.
     pub failures: Vec<Failure>,
     /// The conditions that were violated, in the order of the request, each with the position of the newest

@@ -10,10 +10,9 @@ use tonic::{Response, Status};
 
 use crate::client::Client;
 use crate::connection::Connection;
+use crate::incoming::GRACE;
 use crate::nodes::problem;
 
-/// The time that a client gives a node beyond the deadline that it sent to the node.
-const GRACE: Duration = Duration::from_millis(200);
 /// The time to wait after all nodes refused.
 const REST: Duration = Duration::from_millis(50);
 

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use quorate_proto::limits::{APPEND_BYTES_MAX, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX};
 use quorate_proto::wire::v1::StatusResponse;
-use quorate_proto::{Category, Invalid, ListTarget, Outcome, Path, Problem, StreamName};
+use quorate_proto::{
+    Category, Expectation, Invalid, ListTarget, Outcome, Path, Problem, StreamName,
+};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-use crate::append::{AppendError, Done, Expect, UnknownAppend};
+use crate::append::{AppendError, Done, UnknownAppend};
 use crate::connection::Headers;
 use crate::connector::{Connector, Transport};
 use crate::driver;
@@ -149,7 +151,7 @@ impl Client {
     /// use quorate_client::{AppendError, Event, Expect};
     /// let order = client.read("order-42").collect().await?;
     /// let paid = Event::json("OrderPaid", &serde_json::json!({ "total": 50 }))?;
-    /// match client.append("order-42", Expect::Version(order.version), [paid]).await {
+    /// match client.append("order-42", Expect::version(order.version), [paid]).await {
     ///     Ok(done) => println!("version {}, position {}", done.version, done.position),
     ///     Err(AppendError::Conflict(c)) => println!("{c}: decide again"),
     ///     Err(AppendError::Unknown(append)) => drop(client.repeat(append).await?),
@@ -160,7 +162,7 @@ impl Client {
     pub async fn append(
         &self,
         stream: impl AsRef<str>,
-        expect: Expect,
+        expect: Expectation,
         events: impl IntoIterator<Item = Event>,
     ) -> Result<Done, AppendError> {
         self.transaction().write(stream, expect, events).commit().await
@@ -176,9 +178,9 @@ impl Client {
     /// let deposited = Event::json("Deposited", &50)?;
     /// let done = client
     ///     .transaction()
-    ///     .write("account-1", Expect::Version(9), [withdrawn])
+    ///     .write("account-1", Expect::version(9), [withdrawn])
     ///     .write("account-2", Expect::Exists, [deposited])
-    ///     .require("limits-7", Expect::Version(3))
+    ///     .require("limits-7", Expect::version(3))
     ///     .unless(Query::item().types(["Frozen"]).tags(["owner:7"]), 120)
     ///     .commit()
     ///     .await?;
@@ -333,7 +335,7 @@ impl Builder {
     }
 
     /// Asks the first endpoint, for example the nearest, and another only when it fails. Otherwise a client begins
-    /// with a random endpoint, and each of its feeds with the next one, so that many spread over the nodes.
+    /// with a random endpoint, and each of its subscriptions with the next one, so that many spread over the nodes.
     #[must_use]
     pub fn in_order(mut self, in_order: bool) -> Builder {
         self.in_order = in_order;

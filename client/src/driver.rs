@@ -14,15 +14,15 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::in_flight::{InFlightAppend, InFlightAppends};
 use crate::nodes::Nodes;
+use crate::patience::Backoff;
 use crate::session::{Session, outcome_of};
 
 /// The interval at which deadlines are checked.
 const TICK: Duration = Duration::from_millis(20);
 /// The approximate number of bytes of appends in one message.
 const MESSAGE_BYTES: usize = 256 * 1024;
-/// The shortest and the longest time to wait after a session failed.
-const REST_MIN: Duration = Duration::from_millis(20);
-const REST_MAX: Duration = Duration::from_millis(500);
+/// The times to wait after sessions failed.
+const RESTS: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
 
 /// Runs until the client is gone and every append has its verdict.
 pub(crate) async fn run(nodes: Arc<Nodes>, submissions: mpsc::UnboundedReceiver<InFlightAppend>) {
@@ -30,7 +30,7 @@ pub(crate) async fn run(nodes: Arc<Nodes>, submissions: mpsc::UnboundedReceiver<
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let open = true;
     let in_flight = InFlightAppends::default();
-    let mut driver = Driver { nodes, submissions, open, in_flight, tick, rest: REST_MIN };
+    let mut driver = Driver { nodes, submissions, open, in_flight, tick, rests: RESTS };
     while driver.has_work().await {
         let nodes = Arc::clone(&driver.nodes);
         let opened = driver.meanwhile(Session::open(&nodes)).await;
@@ -48,8 +48,7 @@ pub(crate) async fn run(nodes: Arc<Nodes>, submissions: mpsc::UnboundedReceiver<
         if let Err(problem) = ended {
             driver.in_flight.lost(Instant::now(), &problem);
             driver.in_flight.set_trouble(problem);
-            let rest = driver.rest;
-            driver.rest = (rest * 2).min(REST_MAX);
+            let rest = driver.rests.failed();
             driver.meanwhile(tokio::time::sleep(rest)).await;
         }
     }
@@ -62,8 +61,8 @@ struct Driver {
     open: bool,
     in_flight: InFlightAppends,
     tick: Interval,
-    /// The time to wait when the next session fails; every answer resets it.
-    rest: Duration,
+    /// The times to wait when sessions fail; every answer resets them.
+    rests: Backoff,
 }
 
 impl Driver {
@@ -138,7 +137,7 @@ impl Driver {
         let now = Instant::now();
         let mut ending = Ok(());
         for answer in answers {
-            self.rest = REST_MIN;
+            self.rests.worked();
             let number = answer.number;
             let heard = self.in_flight.answered(now, number, outcome_of(answer));
             // A failed answer does not spoil the answers behind it.

@@ -1,9 +1,11 @@
-//! Events that an application makes, and events that the store returns.
+//! Events that an application makes.
 
 use bytes::Bytes;
-use quorate_proto::{self as proto, EventId, EventType, Invalid, StreamName, Timestamp};
+use quorate_proto::{
+    self as proto, EventId, EventType, Invalid, Position, RecordedEvent, StreamName, Timestamp,
+    Version,
+};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::variant::name_and_content;
@@ -159,14 +161,13 @@ impl Event {
     /// Returns the event as the store would: for code that takes recorded events, without a store.
     pub fn recorded(
         self,
-        position: u64,
+        position: impl Into<Position>,
         stream: StreamName,
-        version: u64,
+        version: impl Into<Version>,
         recorded_at: Timestamp,
     ) -> RecordedEvent {
-        let position = proto::Position(position);
-        let version = proto::Version(version);
-        proto::RecordedEvent { position, stream, version, recorded_at, event: self.0 }.into()
+        let (position, version) = (position.into(), version.into());
+        RecordedEvent { position, stream, version, recorded_at, event: self.0 }
     }
 }
 
@@ -195,106 +196,6 @@ pub enum EventError {
     /// The value is no variant of an enum that could name the event's type.
     #[error("the event is not written as a variant of an enum, which would name its type")]
     NoVariant,
-}
-
-/// An event as the store returns it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedEvent {
-    /// The event's place in the whole log: 1, 2, 3 ….
-    pub position: u64,
-    /// The stream that the event belongs to.
-    pub stream: StreamName,
-    /// The event's place in that stream: 1, 2, 3 ….
-    pub version: u64,
-    /// The time at which the leader stamped the event; it never decreases along positions.
-    pub recorded_at: Timestamp,
-    /// The id, made by the writer.
-    pub id: EventId,
-    /// The type of the event.
-    pub kind: EventType,
-    /// The fact itself: any bytes, usually JSON.
-    pub data: Bytes,
-    /// The metadata, which is known around the event: any bytes, usually JSON.
-    pub metadata: Bytes,
-    /// The tags, in the writer's order.
-    pub tags: Vec<String>,
-    /// The media type of `data`; empty = not set.
-    pub content_type: String,
-    /// The version of the shape of `data`.
-    pub schema: u32,
-    /// The name of the larger activity that the event belongs to; empty = not set.
-    pub correlation_id: String,
-    /// The name of the event's cause; empty = not set.
-    pub causation_id: String,
-    /// The time of the event by the writer's own clock.
-    pub occurred_at: Option<Timestamp>,
-}
-
-impl RecordedEvent {
-    /// Reads the data as JSON.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        serde_json::from_slice(&self.data).map_err(|source| self.undecoded(source))
-    }
-
-    /// Reads the metadata as JSON.
-    pub fn metadata_json<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        let undecoded = |source| DecodeError { part: "metadata", ..self.undecoded(source) };
-        serde_json::from_slice(&self.metadata).map_err(undecoded)
-    }
-
-    /// Returns the error that the data of this event cannot be read, for readers other than [`RecordedEvent::json`].
-    pub fn undecoded(&self, source: serde_json::Error) -> DecodeError {
-        DecodeError {
-            stream: self.stream.clone(),
-            version: self.version,
-            position: self.position,
-            kind: self.kind.clone(),
-            part: "data",
-            source,
-        }
-    }
-}
-
-/// The error that an event's data or metadata does not have the expected form.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the {part} of `{stream}` version {version} (position {position}, type `{kind}`) cannot be read: {source}"
-)]
-#[non_exhaustive]
-pub struct DecodeError {
-    /// The stream of the event.
-    pub stream: StreamName,
-    /// The event's place in the stream.
-    pub version: u64,
-    /// The event's place in the log.
-    pub position: u64,
-    /// The event's type.
-    pub kind: EventType,
-    part: &'static str,
-    /// The reason.
-    pub source: serde_json::Error,
-}
-
-impl From<proto::RecordedEvent> for RecordedEvent {
-    fn from(recorded: proto::RecordedEvent) -> RecordedEvent {
-        let proto::RecordedEvent { position, stream, version, recorded_at, event } = recorded;
-        RecordedEvent {
-            position: position.0,
-            stream,
-            version: version.0,
-            recorded_at,
-            id: event.id,
-            kind: event.kind,
-            data: event.data,
-            metadata: event.metadata,
-            tags: event.tags,
-            content_type: event.content_type,
-            schema: event.schema,
-            correlation_id: event.correlation_id,
-            causation_id: event.causation_id,
-            occurred_at: event.occurred_at,
-        }
-    }
 }
 
 /// Returns a new id. The ban on the clock and on randomness is for code that the simulation must repeat; an

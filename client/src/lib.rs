@@ -11,7 +11,7 @@
 //!     .tag("customer:7")
 //!     .correlation("cmd-91");
 //!
-//! match client.append("order-42", Expect::Version(order.version), [paid]).await {
+//! match client.append("order-42", Expect::version(order.version), [paid]).await {
 //!     Ok(done) => println!("version {}, position {}", done.version, done.position),
 //!     Err(AppendError::Conflict(c)) => println!("{c}: decide again"),
 //!     Err(AppendError::Unknown(append)) => println!("ask again later: {append}"),
@@ -42,7 +42,7 @@ mod connection;
 mod connector;
 mod driver;
 mod event;
-mod feed;
+mod event_stream;
 mod group;
 mod in_flight;
 mod incoming;
@@ -51,41 +51,47 @@ mod members;
 mod names;
 mod nodes;
 mod outcome;
+mod patience;
 mod query;
 mod read;
+mod remaining;
+mod resume;
 mod runners;
 mod session;
 mod settings;
 mod snapshot;
 mod status;
 mod stream;
+mod subscription;
 mod transaction;
 mod trouble;
 mod url;
 mod variant;
 
-pub use append::{AppendError, Conflict, Done, Expect, UnknownAppend};
+pub use append::{AppendError, Conflict, Done, UnknownAppend};
 pub use client::{Builder, Client};
 pub use connector::Transport;
-pub use event::{DecodeError, Event, EventError, RecordedEvent};
-pub use feed::{Cursor, Feed, Message};
+pub use event::{Event, EventError};
+pub use event_stream::EventStream;
 pub use group::{
-    ConsumeRequest, Consumer, CreateGroup, Delivery, Group, GroupConsumer, GroupRef, GroupSettings,
-    ParkedEvent, Settler,
+    ConsumeRequest, Consumer, CreateGroup, Delivery, Group, GroupConsumer, GroupRef, ParkedEvent,
+    Settler,
 };
 pub use http;
-pub use names::{ListEntry, ListRequest, ListedStream, NameStream};
+pub use names::{ListRequest, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::json::compact as compact_json;
 pub use quorate_proto::{
-    Consistency, ErrorKind, EventId, EventType, Failure, Invalid, Outcome, Position, Problem,
-    REPORTED_EVERY, Runner, RunnerKind, RunnerReport, RunnerState, SILENT_AFTER, Selection,
-    Strategy, StreamName, Timestamp, Version, Violation,
+    Consistency, DecodeError, ErrorKind, EventId, EventType, Expectation as Expect, Failure,
+    GroupSettings, Invalid, ListEntry, ListedStream, Outcome, Position, Problem, REPORTED_EVERY,
+    RecordedEvent, RecordedSnapshot, Runner, RunnerKind, RunnerReport, RunnerState, SILENT_AFTER,
+    Selection, Strategy, StreamName, Timestamp, Version, Violation,
 };
-pub use read::{EventStream, Events, ReadRequest};
+pub use read::{Events, Place, ReadRequest};
 pub use runners::Runners;
 pub use settings::{ScopeState, Settings, SettingsInForce, StreamState};
-pub use snapshot::{RecordedSnapshot, Snapshot};
+pub use snapshot::Snapshot;
 pub use status::{ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged};
 pub use stream::{ScopeRef, StreamRef};
+pub use subscription::{Cursor, Message, Subscription};
 pub use transaction::{Submitted, Transaction};

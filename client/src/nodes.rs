@@ -41,7 +41,7 @@ pub(crate) struct Nodes {
     pinned: bool,
     /// Decides which node is asked first; `None` if the order is that of the endpoints.
     chance: Option<usize>,
-    /// The number of turns that feeds have taken.
+    /// The number of turns that subscriptions have taken.
     turns: AtomicUsize,
     state: Mutex<State>,
 }
@@ -122,13 +122,14 @@ impl Nodes {
         self.pinned
     }
 
-    /// Returns the next turn, for a feed that looks for a node.
+    /// Returns the next turn, for a subscription that looks for a node.
     pub(crate) fn next_turn(&self) -> usize {
         self.chance.map_or(0, |_| self.turns.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Returns the nodes to ask for a feed, in order: each turn begins one node later, so that feeds spread.
-    pub(crate) fn for_feed(&self, turn: usize) -> Vec<String> {
+    /// Returns the nodes to ask for a subscription, in order: each turn begins one node later, so that subscriptions
+    /// spread.
+    pub(crate) fn for_subscription(&self, turn: usize) -> Vec<String> {
         let (mut order, last_resort) = self.lock().order();
         let turn = turn.checked_rem(order.len()).unwrap_or_default();
         order.rotate_left(turn);
@@ -355,15 +356,16 @@ mod tests {
     }
 
     #[test]
-    fn clients_and_their_feeds_spread_over_the_nodes() {
+    fn clients_and_their_subscriptions_spread_over_the_nodes() {
         let addresses = ["a:1", "b:2", "c:3"].map(str::to_owned).to_vec();
         let mut firsts = std::collections::BTreeSet::new();
         for chance in [3, 7, 11] {
             let nodes = Nodes::new(addresses.clone(), false, Some(chance), Connector::tcp());
             let nodes = nodes.expect("addresses");
             firsts.insert(nodes.for_reads()[0].clone());
-            let feeds = (0..3).map(|_| nodes.for_feed(nodes.next_turn())[0].clone());
-            assert_eq!(feeds.collect::<std::collections::BTreeSet<_>>().len(), 3);
+            let subscriptions =
+                (0..3).map(|_| nodes.for_subscription(nodes.next_turn())[0].clone());
+            assert_eq!(subscriptions.collect::<std::collections::BTreeSet<_>>().len(), 3);
         }
         assert_eq!(firsts.len(), 3);
     }
@@ -388,8 +390,8 @@ mod tests {
             nodes.learn_members(addresses(&["a:1", "c:3", "b:2"]), addresses(&["d:4"]));
             firsts.insert(nodes.for_reads()[0].clone());
             assert_eq!(nodes.for_reads()[3], "d:4");
-            let feeds = (0..6).map(|turn| nodes.for_feed(turn)[0].clone());
-            assert_eq!(feeds.collect::<BTreeSet<_>>().len(), 3);
+            let subscriptions = (0..6).map(|turn| nodes.for_subscription(turn)[0].clone());
+            assert_eq!(subscriptions.collect::<BTreeSet<_>>().len(), 3);
             for _ in 0..7 {
                 nodes.failed(&nodes.for_reads()[0]);
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_proto::wire::v1;
-use quorate_proto::{Setting, SettingsChange};
+use quorate_proto::{Position, Setting, SettingsChange, Version};
 
 /// A change of settings. Settings that are not named stay as they are.
 ///
@@ -94,7 +94,7 @@ impl From<Option<v1::StreamSettings>> for SettingsInForce {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeState {
     /// The position up to which the answering node saw the log.
-    pub as_of: u64,
+    pub as_of: Position,
     /// The settings of this scope itself.
     pub settings: SettingsInForce,
 }
@@ -103,40 +103,40 @@ pub struct ScopeState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamState {
     /// The position up to which the answering node saw the log.
-    pub as_of: u64,
+    pub as_of: Position,
     /// The stream's version; 0 if it never had an event.
-    pub version: u64,
+    pub version: Version,
     /// The first version that can still be read; `version + 1` if none can.
-    pub first_version: u64,
+    pub first_version: Version,
     /// True if a tombstone closed the name for good.
     pub closed: bool,
     /// The stream's version at its last deletion; 0 = never deleted.
-    pub deleted_at: u64,
+    pub deleted_at: Version,
     /// The settings of this stream itself.
     pub settings: SettingsInForce,
     /// The settings in force: those of this stream or, where it has none, of the nearest scope around it.
     pub in_force: SettingsInForce,
     /// The version of the snapshot that is kept; 0 = none.
-    pub snapshot_version: u64,
+    pub snapshot_version: Version,
 }
 
 impl From<v1::ShowStreamResponse> for ScopeState {
     fn from(shown: v1::ShowStreamResponse) -> ScopeState {
-        ScopeState { as_of: shown.as_of, settings: shown.settings.into() }
+        ScopeState { as_of: Position(shown.as_of), settings: shown.settings.into() }
     }
 }
 
 impl From<v1::ShowStreamResponse> for StreamState {
     fn from(shown: v1::ShowStreamResponse) -> StreamState {
         StreamState {
-            as_of: shown.as_of,
-            version: shown.version,
-            first_version: shown.first_version,
+            as_of: Position(shown.as_of),
+            version: Version(shown.version),
+            first_version: Version(shown.first_version),
             closed: shown.closed,
-            deleted_at: shown.deleted_at,
+            deleted_at: Version(shown.deleted_at),
             settings: shown.settings.into(),
             in_force: shown.effective.into(),
-            snapshot_version: shown.snapshot_version,
+            snapshot_version: Version(shown.snapshot_version),
         }
     }
 }

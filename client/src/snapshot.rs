@@ -1,9 +1,8 @@
-//! Aggregate snapshots that an application makes, and those that the store returns.
+//! Aggregate snapshots that an application makes.
 
 use bytes::Bytes;
-use quorate_proto::{self as proto, Timestamp};
+use quorate_proto::Version;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 /// The state of an aggregate at a version of its stream: a rebuild reads only the events after that version.
 ///
@@ -16,7 +15,7 @@ use serde::de::DeserializeOwned;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// The version at which the snapshot was made; at least 1.
-    pub version: u64,
+    pub version: Version,
     /// The version of the shape of `data`; 1 by default.
     pub schema: u32,
     /// The state: a little less than 4 MiB at most, usually JSON.
@@ -25,13 +24,13 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Makes a snapshot of any bytes, as the state at a version.
-    pub fn new(version: u64, data: impl Into<Bytes>) -> Snapshot {
-        Snapshot { version, schema: 1, data: data.into() }
+    pub fn new(version: impl Into<Version>, data: impl Into<Bytes>) -> Snapshot {
+        Snapshot { version: version.into(), schema: 1, data: data.into() }
     }
 
     /// Makes a snapshot of a value as JSON, as the state at a version.
     pub fn json<T: Serialize + ?Sized>(
-        version: u64,
+        version: impl Into<Version>,
         value: &T,
     ) -> Result<Snapshot, serde_json::Error> {
         Ok(Snapshot::new(version, serde_json::to_vec(value)?))
@@ -42,33 +41,5 @@ impl Snapshot {
     pub fn schema(mut self, schema: u32) -> Snapshot {
         self.schema = schema;
         self
-    }
-}
-
-/// A snapshot as the store returns it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedSnapshot {
-    /// The version of the stream at which the snapshot was made.
-    pub version: u64,
-    /// The version of the shape of `data`.
-    pub schema: u32,
-    /// The state.
-    pub data: Bytes,
-    /// The time at which the leader stamped the snapshot.
-    pub recorded_at: Timestamp,
-}
-
-impl RecordedSnapshot {
-    /// Reads the state as JSON.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.data)
-    }
-}
-
-impl From<proto::RecordedSnapshot> for RecordedSnapshot {
-    fn from(recorded: proto::RecordedSnapshot) -> RecordedSnapshot {
-        let proto::RecordedSnapshot { snapshot, recorded_at } = recorded;
-        let proto::Snapshot { version, schema, data, .. } = snapshot;
-        RecordedSnapshot { version: version.0, schema, data, recorded_at }
     }
 }

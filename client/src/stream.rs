@@ -2,16 +2,16 @@
 
 use quorate_proto::wire::v1;
 use quorate_proto::{
-    Category, Change, ChangeKind, Consistency, EventId, Expectation, Invalid, Path, Problem, Scope,
-    Snapshot as ProtoSnapshot, StreamName, Version,
+    Category, Change, ChangeKind, Consistency, EventId, Expectation, Invalid, Path, Problem,
+    RecordedSnapshot, Scope, Snapshot as ProtoSnapshot, StreamName, Version,
 };
 
-use crate::append::{AppendError, Done, Expect};
+use crate::append::{AppendError, Done};
 use crate::ask::ask;
 use crate::client::Client;
 use crate::event::new_id;
 use crate::settings::{ScopeState, Settings, StreamState};
-use crate::snapshot::{RecordedSnapshot, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::transaction::Transaction;
 
 /// A stream, by its name; no node is asked before one of its methods is called.
@@ -26,7 +26,7 @@ use crate::transaction::Transaction;
 /// let order = client.stream("order-42");
 /// order.set(Settings::new().max_count(100)).await?;
 /// println!("{:?}", order.show().await?);
-/// order.delete(Expect::Version(5)).await?; // reading is empty at version 5, and numbering goes on at 6
+/// order.delete(Expect::version(5)).await?; // reading is empty at version 5, and numbering goes on at 6
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl StreamRef {
 
     /// Changes the stream's settings, whatever its version.
     pub async fn set(&self, settings: Settings) -> Result<Done, AppendError> {
-        self.change(Expect::Any, ChangeKind::Settings(settings.into())).await
+        self.change(Expectation::Any, ChangeKind::Settings(settings.into())).await
     }
 
     /// Changes the stream's settings if the stream is as expected.
@@ -60,24 +60,24 @@ impl StreamRef {
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::AppendError> {
     /// use quorate_client::{Expect, Settings};
     /// let cut = Settings::new().truncate_before(40);
-    /// client.stream("order-42").set_expecting(Expect::Version(52), cut).await?;
+    /// client.stream("order-42").set_expecting(Expect::version(52), cut).await?;
     /// # Ok(()) }
     /// ```
     pub async fn set_expecting(
         &self,
-        expect: Expect,
+        expect: Expectation,
         settings: Settings,
     ) -> Result<Done, AppendError> {
         self.change(expect, ChangeKind::Settings(settings.into())).await
     }
 
     /// Deletes the stream's events. It can be appended to again, and numbering goes on; its snapshot is dropped.
-    pub async fn delete(&self, expect: Expect) -> Result<Done, AppendError> {
+    pub async fn delete(&self, expect: Expectation) -> Result<Done, AppendError> {
         self.change(expect, ChangeKind::Delete).await
     }
 
     /// Deletes the stream's events and closes the name for good.
-    pub async fn tombstone(&self, expect: Expect) -> Result<Done, AppendError> {
+    pub async fn tombstone(&self, expect: Expectation) -> Result<Done, AppendError> {
         self.change(expect, ChangeKind::Tombstone).await
     }
 
@@ -115,9 +115,8 @@ impl StreamRef {
     /// }
     /// # Ok(()) }
     /// ```
-    pub async fn put_snapshot(&self, snapshot: Snapshot) -> Result<u64, Problem> {
+    pub async fn put_snapshot(&self, snapshot: Snapshot) -> Result<Version, Problem> {
         let Snapshot { version, schema, data } = snapshot;
-        let version = Version(version);
         let snapshot = ProtoSnapshot { stream: self.name.clone()?, version, schema, data };
         snapshot.check()?;
         let nodes = &self.client.shared.nodes;
@@ -130,7 +129,7 @@ impl StreamRef {
                 async move { events.put_snapshot(request).await }
             },
         );
-        Ok(kept.await?.version)
+        Ok(Version(kept.await?.version))
     }
 
     /// Returns the snapshot that is kept.
@@ -155,9 +154,9 @@ impl StreamRef {
         Ok(reading.consistency(consistency).stream().await?.take_snapshot())
     }
 
-    async fn change(&self, expect: Expect, kind: ChangeKind) -> Result<Done, AppendError> {
+    async fn change(&self, expect: Expectation, kind: ChangeKind) -> Result<Done, AppendError> {
         let scope = self.name.clone().map(Scope::Stream);
-        change(&self.client, scope, expect.into(), self.id, kind).await
+        change(&self.client, scope, expect, self.id, kind).await
     }
 }
 

@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use quorate_proto::{
-    Append, Change, Condition, ErrorKind, Event as ProtoEvent, Invalid, Outcome, Position, Problem,
-    Requirement, StreamName, Write,
+    Append, Change, Condition, ErrorKind, Event as ProtoEvent, Expectation, Invalid, Outcome,
+    Position, Problem, Requirement, StreamName, Write,
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
-use crate::append::{AppendError, Done, Expect, UnknownAppend, Unresolved};
+use crate::append::{AppendError, Done, UnknownAppend, Unresolved};
 use crate::client::{Client, Shared};
 use crate::event::Event;
 use crate::in_flight::InFlightAppend;
@@ -49,22 +49,22 @@ impl Transaction {
     pub fn write(
         self,
         stream: impl AsRef<str>,
-        expect: Expect,
+        expect: Expectation,
         events: impl IntoIterator<Item = Event>,
     ) -> Transaction {
         self.and(|append| {
             let stream = StreamName::new(stream)?;
             let events = events.into_iter().map(ProtoEvent::from).collect();
-            append.writes.push(Write { stream, expectation: expect.into(), events });
+            append.writes.push(Write { stream, expectation: expect, events });
             Ok(())
         })
     }
 
     /// A demand on a stream that is not written.
-    pub fn require(self, stream: impl AsRef<str>, expect: Expect) -> Transaction {
+    pub fn require(self, stream: impl AsRef<str>, expect: Expectation) -> Transaction {
         self.and(|append| {
             let stream = StreamName::new(stream)?;
-            append.requirements.push(Requirement { stream, expectation: expect.into() });
+            append.requirements.push(Requirement { stream, expectation: expect });
             Ok(())
         })
     }
@@ -94,10 +94,10 @@ impl Transaction {
     /// }
     /// # Ok(()) }
     /// ```
-    pub fn unless(self, query: Query, after: u64) -> Transaction {
+    pub fn unless(self, query: Query, after: impl Into<Position>) -> Transaction {
         self.and(|append| {
             let query = query.into_words()?;
-            append.conditions.push(Condition { query, after: Position(after) });
+            append.conditions.push(Condition { query, after: after.into() });
             Ok(())
         })
     }
@@ -115,8 +115,8 @@ impl Transaction {
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
     /// use quorate_client::{Event, Expect};
-    /// let first = client.transaction().write("log-1", Expect::Version(0), [Event::json("Said", "a")?]);
-    /// let second = client.transaction().write("log-1", Expect::Version(1), [Event::json("Said", "b")?]);
+    /// let first = client.transaction().write("log-1", Expect::version(0), [Event::json("Said", "a")?]);
+    /// let second = client.transaction().write("log-1", Expect::version(1), [Event::json("Said", "b")?]);
     /// let (first, second) = (first.submit().await, second.submit().await);
     /// println!("{} {}", first.await?.version, second.await?.version);
     /// # Ok(()) }

@@ -157,7 +157,8 @@ fn indentation(goes_on: &[bool], level: usize, is_last: bool) -> String {
 }
 
 fn shown(event: &RecordedEvent, is_root: bool) -> String {
-    let RecordedEvent { position, stream, version, kind, recorded_at, causation_id, .. } = event;
+    let RecordedEvent { position, stream, version, recorded_at, .. } = event;
+    let (kind, causation_id) = (&event.kind, &event.causation_id);
     let mut shown = format!("{position}  {stream}  {version}  {kind}  {recorded_at}");
     if is_root && !causation_id.is_empty() {
         shown.push_str(&format!("  (caused by {causation_id})"));
@@ -167,8 +168,7 @@ fn shown(event: &RecordedEvent, is_root: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use quorate_client::{StreamName, Timestamp};
-    use quorate_proto::EventType;
+    use quorate_client::{Event, StreamName, Timestamp};
 
     use super::*;
 
@@ -178,24 +178,16 @@ mod tests {
 
     /// Returns events at positions 1, 2, 3 …, whose ids are made of their positions, each with its cause.
     fn caused(causes: &[&str]) -> Vec<RecordedEvent> {
-        let event = |(cause, position): (&&str, u64)| RecordedEvent {
-            position,
-            stream: StreamName::new(format!("order-{}", position % 3)).expect("a name"),
-            version: position.div_ceil(3),
-            recorded_at: Timestamp(position as i64 * 1_000_000),
-            id: id(position as u8),
-            kind: EventType::new("Made").expect("a type"),
-            data: Default::default(),
-            metadata: Default::default(),
-            tags: Vec::new(),
-            content_type: String::new(),
-            schema: 1,
-            correlation_id: "cmd-1".into(),
-            causation_id: match cause.parse::<u8>() {
+        let event = |(cause, position): (&&str, u64)| {
+            let cause = match cause.parse::<u8>() {
                 Ok(number) => id(number).to_string().to_uppercase(),
                 Err(_) => (*cause).to_owned(),
-            },
-            occurred_at: None,
+            };
+            let event = Event::new("Made", "").expect("an event").id(id(position as u8));
+            let event = event.correlation("cmd-1").causation(cause);
+            let stream = StreamName::new(format!("order-{}", position % 3)).expect("a name");
+            let recorded_at = Timestamp(position as i64 * 1_000_000);
+            event.recorded(position, stream, position.div_ceil(3), recorded_at)
         };
         causes.iter().zip(1..).map(event).collect()
     }

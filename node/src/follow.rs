@@ -1,9 +1,9 @@
-//! Prints the messages of a feed as they come, and flushes whenever no further one is ready.
+//! Prints the messages of a subscription as they come, and flushes whenever no further one is ready.
 
 use std::io::{self, BufWriter, Write};
 
 use futures_util::FutureExt;
-use quorate_client::{Cursor, Feed, Message};
+use quorate_client::{Cursor, Message, Subscription};
 use quorate_proto::StreamName;
 use serde::Serialize;
 
@@ -17,16 +17,16 @@ use crate::reader::Reader;
 /// The bytes that are collected before they are written, as long as more messages are ready.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// The options with which a feed is printed.
+/// The options with which a subscription is printed.
 pub(crate) struct Printing<'a> {
     pub(crate) json: bool,
-    /// True if lines of JSON report the progress of the feed.
+    /// True if lines of JSON report the progress of the subscription.
     pub(crate) marks: bool,
     /// The stream whose snapshot comes first, if it was requested.
     pub(crate) snapshot_of: Option<&'a StreamName>,
 }
 
-/// The progress of a feed, as a JSON line with one of the three fields.
+/// The progress of a subscription, as a JSON line with one of the three fields.
 #[derive(Default, Serialize)]
 struct MarkLine {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,29 +44,32 @@ struct At {
     version: Option<u64>,
 }
 
-/// Prints a feed to standard output until it ends, at a limit, or the reader of a pipe goes.
-pub(crate) async fn print_feed(mut feed: Feed, printing: Printing<'_>) -> Result<(), Exit> {
+/// Prints a subscription to standard output until it ends, at a limit, or the reader of a pipe goes.
+pub(crate) async fn print_subscription(
+    mut subscription: Subscription,
+    printing: Printing<'_>,
+) -> Result<(), Exit> {
     let mut output = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
     let mut snapshot_of = printing.snapshot_of;
     let reader = Reader::of_output();
     loop {
         // If no message is ready, everything printed is flushed before the wait.
-        let next = match feed.try_next().now_or_never() {
+        let next = match subscription.try_next().now_or_never() {
             Some(next) => next,
             None => {
                 output.flush()?;
                 tokio::select! {
-                    next = feed.try_next() => next,
+                    next = subscription.try_next() => next,
                     () = reader.gone() => return Ok(()),
                 }
             }
         };
         let Some(message) = next? else { break };
         if let Some(stream) = snapshot_of.take() {
-            if let Some(snapshot) = feed.snapshot() {
+            if let Some(snapshot) = subscription.snapshot() {
                 write_snapshot_before_events(&mut output, stream, snapshot, printing.json)?;
             }
-            if let Some(schema) = feed.snapshot_schema_passed_over() {
+            if let Some(schema) = subscription.snapshot_schema_passed_over() {
                 write_passed_over(&mut output, schema, printing.json)?;
             }
         }
@@ -85,7 +88,7 @@ pub(crate) async fn print_feed(mut feed: Feed, printing: Printing<'_>) -> Result
     Ok(())
 }
 
-/// Reports the feed's progress to a person; standard output stays a list of events.
+/// Reports the subscription's progress to a person; standard output stays a list of events.
 fn tell(mark: &Message) {
     match mark {
         Message::CaughtUp(at) => {
@@ -106,7 +109,9 @@ fn place(mark: &Cursor) -> String {
 }
 
 fn line_of(mark: &Message) -> MarkLine {
-    let at = |mark: &Cursor| Some(At { position: mark.position, version: mark.version });
+    let at = |mark: &Cursor| {
+        Some(At { position: mark.position.0, version: mark.version.map(u64::from) })
+    };
     match mark {
         Message::CaughtUp(mark) => MarkLine { caught_up: at(mark), ..MarkLine::default() },
         Message::FellBehind(mark) => MarkLine { fell_behind: at(mark), ..MarkLine::default() },
@@ -117,14 +122,16 @@ fn line_of(mark: &Message) -> MarkLine {
 
 #[cfg(test)]
 mod tests {
+    use quorate_client::{Position, Version};
+
     use super::*;
 
     #[test]
     fn a_mark_is_one_compact_line() {
-        let mark = Cursor { position: 7, version: Some(3) };
+        let mark = Cursor { position: Position(7), version: Some(Version(3)) };
         let line = serde_json::to_string(&line_of(&Message::CaughtUp(mark))).expect("a line");
         assert_eq!(line, r#"{"caught_up":{"position":7,"version":3}}"#);
-        let mark = Cursor { position: 7, version: None };
+        let mark = Cursor { position: Position(7), version: None };
         let line = serde_json::to_string(&line_of(&Message::Progress(mark))).expect("a line");
         assert_eq!(line, r#"{"progress":{"position":7}}"#);
     }

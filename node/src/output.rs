@@ -56,9 +56,9 @@ pub(crate) fn event_line(event: &RecordedEvent, attempt: Option<u32>) -> EventLi
     let (data, data_base64) = payload(&event.data);
     let (metadata, metadata_base64) = payload(&event.metadata);
     EventLine {
-        position: event.position,
+        position: event.position.0,
         stream: event.stream.as_str(),
-        version: event.version,
+        version: event.version.0,
         id: event.id.to_string(),
         r#type: event.kind.as_str(),
         schema: event.schema,
@@ -98,7 +98,7 @@ fn snapshot_line<'a>(stream: &'a StreamName, snapshot: &RecordedSnapshot) -> Sna
     let (data, data_base64) = payload(&snapshot.data);
     SnapshotLine {
         stream: stream.as_str(),
-        version: snapshot.version,
+        version: snapshot.version.0,
         schema: snapshot.schema,
         recorded_at: snapshot.recorded_at.to_string(),
         data,
@@ -116,10 +116,10 @@ pub(crate) fn write_snapshot(
     if json {
         return write_json(output, &snapshot_line(stream, snapshot));
     }
-    let RecordedSnapshot { version, recorded_at, data, .. } = snapshot;
-    let data = match payload(data) {
+    let (version, recorded_at) = (snapshot.version, snapshot.recorded_at);
+    let data = match payload(&snapshot.data) {
         (Some(json), _) => json.get().to_owned(),
-        (None, _) => format!("({} bytes)", data.len()),
+        (None, _) => format!("({} bytes)", snapshot.data.len()),
     };
     let line = format!("snapshot  {stream}  {version}  {recorded_at}  {data}");
     write_line(output, line)
@@ -163,7 +163,8 @@ pub(crate) fn write_passed_over(
 
 /// Writes an event for a person.
 pub(crate) fn write_event_plain(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> {
-    let RecordedEvent { position, stream, version, kind, recorded_at, data, .. } = event;
+    let RecordedEvent { position, stream, version, recorded_at, .. } = event;
+    let (kind, data) = (&event.kind, &event.data);
     let mut line = format!("{position:>8}  {stream}  {version}  {kind}  {recorded_at}");
     match payload(data) {
         (Some(json), _) => line.extend(["  ", json.get()]),
@@ -290,27 +291,21 @@ fn is_zero(number: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use quorate_proto::{
-        EventId, EventType, Expectation, Failure, Position, Timestamp, Version, Violation,
+        Event, EventId, EventType, Expectation, Failure, Position, Snapshot, Timestamp, Version,
+        Violation,
     };
 
     use super::*;
 
     fn event() -> RecordedEvent {
+        let id = EventId::from_bytes([0x11; 16]).expect("an id");
+        let kind = EventType::new("Order\"Paid").expect("a type");
         RecordedEvent {
-            position: 7,
+            position: Position(7),
             stream: StreamName::new("order-42").expect("a name"),
-            version: 3,
+            version: Version(3),
             recorded_at: Timestamp(1_000_000),
-            id: EventId::from_bytes([0x11; 16]).expect("an id"),
-            kind: EventType::new("Order\"Paid").expect("a type"),
-            data: "{ \"total\" : 50 }".into(),
-            metadata: Default::default(),
-            tags: Vec::new(),
-            content_type: String::new(),
-            schema: 1,
-            correlation_id: String::new(),
-            causation_id: String::new(),
-            occurred_at: None,
+            event: Event::new(id, kind, "{ \"total\" : 50 }"),
         }
     }
 
@@ -338,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_full_event_has_its_fields_in_the_order_that_users_rely_on() {
-        let full = RecordedEvent {
+        let full = Event {
             data: vec![0xff].into(),
             metadata: "[1]".into(),
             tags: vec!["a".into(), "b".into()],
@@ -346,8 +341,9 @@ mod tests {
             correlation_id: "c".into(),
             causation_id: "d".into(),
             occurred_at: Some(Timestamp(-1)),
-            ..event()
+            ..event().event
         };
+        let full = RecordedEvent { event: full, ..event() };
         let tail = "\"recorded_at\":\"1970-01-01T00:00:01.000000Z\",\
              \"occurred_at\":\"1969-12-31T23:59:59.999999Z\",\"data_base64\":\"/w==\",\"metadata\":[1],\
              \"tags\":[\"a\",\"b\"],\"content_type\":\"image/png\",\"correlation_id\":\"c\",\
@@ -379,12 +375,13 @@ mod tests {
     #[test]
     fn a_snapshot_before_events_cannot_be_taken_for_one() {
         let stream = StreamName::new("order-42").expect("a name");
-        let snapshot = RecordedSnapshot {
-            version: 3,
+        let snapshot = Snapshot {
+            stream: stream.clone(),
+            version: Version(3),
             schema: 1,
             data: "{ \"total\" : 50 }".into(),
-            recorded_at: Timestamp(0),
         };
+        let snapshot = RecordedSnapshot { snapshot, recorded_at: Timestamp(0) };
         let mut line = Vec::new();
         write_snapshot_before_events(&mut line, &stream, &snapshot, true).expect("memory");
         assert_eq!(

@@ -7,20 +7,25 @@ use crate::error::Invalid;
 use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX, APPEND_STREAMS_MAX, CONDITIONS_MAX};
 use crate::{Event, Position, Query, StreamName, Timestamp, Version};
 
-/// A demand of an append on a stream.
+/// A demand of an append on a stream. There is no default: the caller always names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Expectation {
     /// The stream may be at any version.
     Any,
-    /// The stream has no event yet.
+    /// The stream has no event yet, or none since it was deleted.
     None,
-    /// The stream has at least one event.
+    /// The stream has at least one event since it was deleted, if it ever was.
     Exists,
-    /// The stream is at this version; 0 equals [`Expectation::None`] on a stream never deleted.
+    /// The stream is at this version, that of the last event that a decision was based on; 0 before the first event.
     Exactly(Version),
 }
 
 impl Expectation {
+    /// Demands exactly this version.
+    pub fn version(version: impl Into<Version>) -> Expectation {
+        Expectation::Exactly(version.into())
+    }
+
     /// Returns true if a stream at `actual` meets the demand.
     pub fn is_met_at(self, actual: Version) -> bool {
         match self {

@@ -1,8 +1,10 @@
 //! An event as its writer made it, and as the log returns it.
 
 use std::fmt;
+use std::ops::Deref;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::error::Invalid;
@@ -163,8 +165,61 @@ pub struct RecordedEvent {
     pub version: Version,
     /// The time at which the leader stamped the event; never decreasing along positions.
     pub recorded_at: Timestamp,
-    /// The event as its writer made it.
+    /// The event as its writer made it; its fields are read as the recorded event's own.
     pub event: Event,
+}
+
+impl Deref for RecordedEvent {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.event
+    }
+}
+
+impl RecordedEvent {
+    /// Reads the data as JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        serde_json::from_slice(&self.data).map_err(|source| self.undecoded(source))
+    }
+
+    /// Reads the metadata as JSON.
+    pub fn metadata_json<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        let undecoded = |source| DecodeError { part: "metadata", ..self.undecoded(source) };
+        serde_json::from_slice(&self.metadata).map_err(undecoded)
+    }
+
+    /// Returns the error that the data of this event cannot be read, for readers other than [`RecordedEvent::json`].
+    pub fn undecoded(&self, source: serde_json::Error) -> DecodeError {
+        DecodeError {
+            stream: self.stream.clone(),
+            version: self.version,
+            position: self.position,
+            kind: self.kind.clone(),
+            part: "data",
+            source,
+        }
+    }
+}
+
+/// The error that an event's data or metadata does not have the expected form.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the {part} of `{stream}` version {version} (position {position}, type `{kind}`) cannot be read: {source}"
+)]
+#[non_exhaustive]
+pub struct DecodeError {
+    /// The stream of the event.
+    pub stream: StreamName,
+    /// The event's place in the stream.
+    pub version: Version,
+    /// The event's place in the log.
+    pub position: Position,
+    /// The event's type.
+    pub kind: EventType,
+    part: &'static str,
+    /// The reason.
+    pub source: serde_json::Error,
 }
 
 fn check_identifier(field: &'static str, text: &str, bytes_max: usize) -> Result<(), Invalid> {

@@ -52,16 +52,17 @@ impl fmt::Display for Strategy {
 /// The settings of a group: the rules for its consumers and its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupSettings {
-    /// The way in which events are shared.
+    /// The way in which events are shared: round robin by default.
     pub strategy: Strategy,
-    /// The time that a consumer may take over an event before another gets the event, in milliseconds.
+    /// The time that a consumer may take over an event before another gets the event, in milliseconds: 30 s by
+    /// default, from 10 ms to a week.
     pub timeout_ms: u64,
-    /// The number of times that an event is tried before it is parked; at least 1.
+    /// The number of times that an event is tried before it is parked: 10 by default, at least 1.
     pub attempts_max: u32,
     /// The time that a failed event waits before it is tried again, unless its consumer sets another, in
-    /// milliseconds; doubled with every further attempt, up to a minute.
+    /// milliseconds: 1 s by default; doubled with every further attempt, up to a minute.
     pub retry_delay_ms: u64,
-    /// The most events that all consumers of the group hold together at once.
+    /// The most events that all consumers of the group hold together at once: 4,096 by default, at most 65,536.
     pub window: u32,
 }
 

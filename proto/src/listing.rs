@@ -82,7 +82,7 @@ pub struct ListEntry {
 /// The versions and the state of a stream in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListedStream {
-    /// The version of the stream's last event, removed or not.
+    /// The version of the stream's last event, removed or not: the expectation of the next append.
     pub version: Version,
     /// The first version that can be read; the one after `version` if none can.
     pub first_version: Version,

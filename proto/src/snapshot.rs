@@ -1,6 +1,9 @@
 //! Aggregate snapshots: the state of a stream at a version, so that rebuilding it reads only the events after it.
 
+use std::ops::Deref;
+
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 use crate::error::Invalid;
 use crate::limits::SNAPSHOT_BYTES_MAX;
@@ -50,4 +53,19 @@ pub struct RecordedSnapshot {
     pub snapshot: Snapshot,
     /// The time at which the leader stamped the snapshot.
     pub recorded_at: Timestamp,
+}
+
+impl RecordedSnapshot {
+    /// Reads the state as JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.data)
+    }
+}
+
+impl Deref for RecordedSnapshot {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.snapshot
+    }
 }

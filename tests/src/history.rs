@@ -59,28 +59,28 @@ pub struct ReadAnswer {
     pub events: Vec<RecordedEvent>,
 }
 
-/// A message of a feed.
+/// A message of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "almost everything that is heard is an event")]
 pub enum Heard {
     /// The next event.
     Event(RecordedEvent),
-    /// The feed has caught up, at this position and, if its source is a stream, this version.
+    /// The subscription has caught up, at this position and, if its source is a stream, this version.
     CaughtUp(Position, Option<u64>),
-    /// The feed fell behind.
+    /// The subscription fell behind.
     FellBehind(Position, Option<u64>),
     /// No further event up to here matched.
     Progress(Position, Option<u64>),
 }
 
-/// A feed and its messages.
+/// A subscription and its messages.
 #[derive(Clone, Debug)]
-pub struct Feed {
+pub struct Subscription {
     /// The number of the client that followed.
     pub client: u32,
-    /// The moment before the feed was requested.
+    /// The moment before the subscription was requested.
     pub began: Moment,
-    /// The read that the feed follows.
+    /// The read that the subscription follows.
     pub read: Read,
     /// Its messages, in order, each with the moment at which it was received.
     pub heard: Vec<(Moment, Heard)>,
@@ -120,8 +120,8 @@ pub struct History {
     pub appends: Vec<Operation<Append, AppendAnswer>>,
     /// The reads.
     pub reads: Vec<Operation<Read, ReadAnswer>>,
-    /// The feeds.
-    pub feeds: Vec<Feed>,
+    /// The subscriptions.
+    pub subscriptions: Vec<Subscription>,
     /// The deliveries of the consumer group, if there was one.
     pub consumed: Option<Consumed>,
     /// The puts of aggregate snapshots, each answered with the version that was kept then.
@@ -143,9 +143,9 @@ pub struct BegunAppend(usize);
 #[derive(Debug)]
 pub struct BegunRead(usize);
 
-/// A feed that was begun.
+/// A subscription that was begun.
 #[derive(Debug)]
-pub struct BegunFeed(usize);
+pub struct BegunSubscription(usize);
 
 /// A snapshot that is being put.
 #[derive(Debug)]
@@ -183,17 +183,17 @@ impl History {
         self.reads[begun.0].answer = Some((now, answer));
     }
 
-    /// Notes a feed that is about to be requested.
-    pub fn begin_feed(&mut self, client: u32, read: Read) -> BegunFeed {
+    /// Notes a subscription that is about to be requested.
+    pub fn begin_subscription(&mut self, client: u32, read: Read) -> BegunSubscription {
         let began = self.tick();
-        self.feeds.push(Feed { client, began, read, heard: Vec::new() });
-        BegunFeed(self.feeds.len() - 1)
+        self.subscriptions.push(Subscription { client, began, read, heard: Vec::new() });
+        BegunSubscription(self.subscriptions.len() - 1)
     }
 
-    /// Notes a message of a feed.
-    pub fn hear(&mut self, begun: &BegunFeed, heard: Heard) {
+    /// Notes a message of a subscription.
+    pub fn hear(&mut self, begun: &BegunSubscription, heard: Heard) {
         let now = self.tick();
-        self.feeds[begun.0].heard.push((now, heard));
+        self.subscriptions[begun.0].heard.push((now, heard));
     }
 
     /// Notes that there is a group. If several consumers note it, the first counts.

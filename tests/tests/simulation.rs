@@ -129,7 +129,7 @@ fn missed(seen: &Verdict, faults: &Counts, scavenged: u64) -> Vec<&'static str> 
         ("scavenged events", scavenged),
         ("snapshots", seen.snapshots.min(seen.snapshot_reads)),
         ("followed events", seen.followed.min(seen.marks)),
-        ("feeds that fell behind", seen.fell_behind),
+        ("subscriptions that fell behind", seen.fell_behind),
         ("redelivered events", seen.redeliveries),
         ("parked events", seen.parked),
         ("crashes", faults.crashes.min(faults.power_cuts)),

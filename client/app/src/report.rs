@@ -130,7 +130,7 @@ fn place() -> String {
 mod tests {
     use std::sync::{Mutex, PoisonError};
 
-    use quorate_client::{ErrorKind, Feed, Outcome, Problem, Query, RecordedEvent};
+    use quorate_client::{ErrorKind, Outcome, Problem, Query, RecordedEvent, Subscription};
 
     use super::*;
     use crate::status::Board;
@@ -154,9 +154,9 @@ mod tests {
     }
 
     impl EventSource for Deaf {
-        type Feed = Feed;
+        type Subscription = Subscription;
 
-        fn follow(&self, _: &Query, _: u64) -> Feed {
+        fn follow(&self, _: &Query, _: u64) -> Subscription {
             unreachable!("nothing is followed here")
         }
 

@@ -79,7 +79,7 @@ struct Inner {
     positions: Vec<u64>,
     troubles: Vec<Option<String>>,
     head: u64,
-    /// The position at which the feed had caught up; none while the feed is behind.
+    /// The position at which the subscription had caught up; none while the subscription is behind.
     caught_up: Option<u64>,
     applied: u64,
     parked: u64,

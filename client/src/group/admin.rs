@@ -7,13 +7,14 @@ use bytes::Bytes;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
 use quorate_proto::{
-    self as proto, Consistency, EventId, GroupName, Invalid, Problem, Selection, Strategy,
+    Consistency, EventId, GroupDefinition, GroupName, GroupRequest, GroupSettings, Invalid,
+    Position, Problem, Selection, Strategy,
 };
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
 use super::consumer::ConsumeRequest;
-use super::shown::{Group, GroupSettings, ParkedEvent};
+use super::shown::{Group, ParkedEvent, milliseconds};
 use crate::ask::ask_node;
 use crate::client::Client;
 use crate::connection::Connection;
@@ -67,7 +68,7 @@ impl GroupRef {
         CreateGroup {
             group: self.clone(),
             query: query.into(),
-            after: 0,
+            after: Position::ZERO,
             settings: GroupSettings::default(),
         }
     }
@@ -76,23 +77,12 @@ impl GroupRef {
     /// anew. Another timeout takes no time away from events in work: it is sent to the consumers, and counts for the
     /// events whose work they begin or extend from then on. Safe to repeat.
     pub async fn configure(&self, settings: GroupSettings) -> Result<bool, Problem> {
-        let settings = proto::GroupSettings::from(settings);
-        settings.check()?;
-        let done = self.change(|mut client, group, request_id, time_left_ms| {
-            let settings = Some(settings.into());
-            let request = v1::ConfigureGroupRequest { group, settings, time_left_ms, request_id };
-            async move { client.configure_group(request).await }
-        });
-        Ok(done.await? > 0)
+        Ok(self.change(GroupRequest::Configure(settings)).await? > 0)
     }
 
     /// Removes the group with all its progress, parked events included. Returns true if there was one. Safe to repeat.
     pub async fn delete(&self) -> Result<bool, Problem> {
-        let done = self.change(|mut client, group, request_id, time_left_ms| {
-            let request = v1::DeleteGroupRequest { group, time_left_ms, request_id };
-            async move { client.delete_group(request).await }
-        });
-        Ok(done.await? > 0)
+        Ok(self.change(GroupRequest::Delete).await? > 0)
     }
 
     /// Begins again after a position: settled, failed and parked events are forgotten. Its consumers continue by
@@ -103,12 +93,8 @@ impl GroupRef {
     /// client.group("billing").reset(0).await?; // everything once more
     /// # Ok(()) }
     /// ```
-    pub async fn reset(&self, after: u64) -> Result<(), Problem> {
-        let done = self.change(|mut client, group, request_id, time_left_ms| {
-            let request = v1::ResetGroupRequest { group, after, time_left_ms, request_id };
-            async move { client.reset_group(request).await }
-        });
-        done.await.map(|_| ())
+    pub async fn reset(&self, after: impl Into<Position>) -> Result<(), Problem> {
+        self.change(GroupRequest::Reset(after.into())).await.map(|_| ())
     }
 
     /// Tries parked events again, from the first attempt on. Returns their number.
@@ -125,22 +111,12 @@ impl GroupRef {
     /// # Ok(()) }
     /// ```
     pub async fn replay(&self, selection: Selection) -> Result<u64, Problem> {
-        let done = self.change(|mut client, group, request_id, time_left_ms| {
-            let request =
-                v1::SelectParkedRequest { request_id, ..selected(&selection, group, time_left_ms) };
-            async move { client.replay_parked(request).await }
-        });
-        done.await
+        self.change(GroupRequest::Replay(selection)).await
     }
 
     /// Gives parked events up for good. Returns their number.
     pub async fn drop_parked(&self, selection: Selection) -> Result<u64, Problem> {
-        let done = self.change(|mut client, group, request_id, time_left_ms| {
-            let request =
-                v1::SelectParkedRequest { request_id, ..selected(&selection, group, time_left_ms) };
-            async move { client.drop_parked(request).await }
-        });
-        done.await
+        self.change(GroupRequest::Drop(selection)).await
     }
 
     /// Returns the group and its progress.
@@ -167,12 +143,12 @@ impl GroupRef {
     /// events are fetched in pages, and each page has the deadline of the client.
     pub async fn parked_as(
         &self,
-        after: u64,
+        after: impl Into<Position>,
         limit: u64,
         consistency: Consistency,
     ) -> Result<Vec<ParkedEvent>, Problem> {
         let mut left = if limit == 0 { u64::MAX } else { limit };
-        let mut after = after;
+        let mut after = after.into();
         let mut parked: Vec<ParkedEvent> = Vec::new();
         while left > 0 {
             let asked = left.min(PARKED_PER_PAGE);
@@ -194,10 +170,11 @@ impl GroupRef {
 
     async fn parked_page(
         &self,
-        after: u64,
+        after: Position,
         limit: u64,
         consistency: Consistency,
     ) -> Result<Vec<ParkedEvent>, Problem> {
+        let after = after.0;
         let parked = self.ask(|mut client, group, time_left_ms| {
             let consistency = Some(consistency.into());
             let request = v1::ListParkedRequest { group, after, limit, consistency, time_left_ms };
@@ -233,16 +210,15 @@ impl GroupRef {
 
     /// Requests a change, and returns how much it changed. All attempts have one id, so that the change is made once:
     /// an attempt that finds the change made by an earlier one gets the earlier one's answer.
-    async fn change<F>(
-        &self,
-        call: impl Fn(GroupsClient<Connection>, String, Bytes, u64) -> F,
-    ) -> Result<u64, Problem>
-    where
-        F: Future<Output = Result<Response<v1::GroupDone>, Status>>,
-    {
+    async fn change(&self, change: GroupRequest) -> Result<u64, Problem> {
+        change.check()?;
+        let change = Option::<v1::change_group_request::Change>::from(change);
         let id = Bytes::copy_from_slice(self.id.unwrap_or_else(new_id).as_bytes());
-        let done =
-            self.ask(|client, group, time_left_ms| call(client, group, id.clone(), time_left_ms));
+        let done = self.ask(|mut client, group, time_left_ms| {
+            let (change, request_id) = (change.clone(), id.clone());
+            let request = v1::ChangeGroupRequest { group, change, request_id, time_left_ms };
+            async move { client.change_group(request).await }
+        });
         Ok(done.await?.count)
     }
 
@@ -272,16 +248,6 @@ where
     let nodes = &client.shared.nodes;
     let call = |address: &str, time_left_ms| Ok(call(nodes.groups(address)?, time_left_ms));
     ask_node(client, || nodes.for_appends(), call).await
-}
-
-fn selected(selection: &Selection, group: String, time_left_ms: u64) -> v1::SelectParkedRequest {
-    let (positions, all) = match selection {
-        Selection::All => (Vec::new(), true),
-        Selection::Positions(positions) => {
-            (positions.iter().map(|position| position.0).collect(), false)
-        }
-    };
-    v1::SelectParkedRequest { group, positions, all, time_left_ms, ..Default::default() }
 }
 
 impl Client {
@@ -365,14 +331,14 @@ async fn listed(
 pub struct CreateGroup {
     group: GroupRef,
     query: Query,
-    after: u64,
+    after: Position,
     settings: GroupSettings,
 }
 
 impl CreateGroup {
     /// Takes only events after this position; 0, the beginning, by default.
-    pub fn after(mut self, position: u64) -> CreateGroup {
-        self.after = position;
+    pub fn after(mut self, position: impl Into<Position>) -> CreateGroup {
+        self.after = position.into();
         self
     }
 
@@ -390,19 +356,19 @@ impl CreateGroup {
 
     /// Sets the time that a consumer has for an event before it is given to another; 30 s by default.
     pub fn timeout(mut self, timeout: Duration) -> CreateGroup {
-        self.settings.timeout = timeout;
+        self.settings.timeout_ms = milliseconds(timeout);
         self
     }
 
     /// Sets the number of attempts before an event is parked; 10 by default.
     pub fn attempts(mut self, attempts: u32) -> CreateGroup {
-        self.settings.attempts = attempts;
+        self.settings.attempts_max = attempts;
         self
     }
 
     /// Sets the delay after which a failed event is tried again; 1 s by default.
     pub fn retry_delay(mut self, delay: Duration) -> CreateGroup {
-        self.settings.retry_delay = delay;
+        self.settings.retry_delay_ms = milliseconds(delay);
         self
     }
 
@@ -418,16 +384,7 @@ impl CreateGroup {
     /// `AlreadyExists` if another group of that name exists, `Invalid` if something breaks a rule.
     pub async fn send(self) -> Result<bool, Problem> {
         let CreateGroup { group, query, after, settings } = self;
-        let query = query.into_words()?;
-        let settings = proto::GroupSettings::from(settings);
-        query.check()?;
-        settings.check()?;
-        let done = group.change(|mut client, group, request_id, time_left_ms| {
-            let (query, settings) = (Some(query.clone().into()), Some(settings.into()));
-            let request =
-                v1::CreateGroupRequest { group, query, after, settings, time_left_ms, request_id };
-            async move { client.create_group(request).await }
-        });
-        Ok(done.await? > 0)
+        let definition = GroupDefinition { query: query.into_words()?, after, settings };
+        Ok(group.change(GroupRequest::Create(definition)).await? > 0)
     }
 }

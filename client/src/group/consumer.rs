@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use quorate_proto::limits::{CONSUMER_WINDOW_DEFAULT, GROUP_TIMEOUT_MS_MAX, GROUP_WINDOW_MAX};
 use quorate_proto::{
-    ErrorKind, Fate, GroupName, Invalid, Join, Outcome, Problem, Settlement, bounded_reason,
+    ErrorKind, Fate, GroupName, Invalid, Join, Outcome, Problem, RecordedEvent, Settlement,
+    bounded_reason,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,7 +18,6 @@ use super::driver::Driver;
 use super::shown::milliseconds;
 use super::work::Work;
 use crate::client::Client;
-use crate::event::RecordedEvent;
 
 /// A consumer before it is started.
 ///
@@ -330,7 +330,7 @@ impl Settler {
 
     fn settle(&self, delivery: &Delivery, fate: Fate) {
         let Delivery { number, stream, .. } = *delivery;
-        let (position, settlement) = (delivery.event.position, Settlement { number, fate });
+        let (position, settlement) = (delivery.event.position.0, Settlement { number, fate });
         // A task that has ended has handed out its error, and its events come again.
         let _ = self.messages.send(ConsumerMessage::Settled { stream, position, settlement });
     }

@@ -20,12 +20,11 @@ use super::shown::event_of;
 use super::stream::Stream;
 use super::work::Work;
 use crate::client::Client;
+use crate::patience::Backoff;
 use crate::trouble::{may_help_elsewhere, not_understood, told, unavailable};
 
-/// The rest after all nodes refused, or a stream ended that brought nothing; it doubles each time …
-const REST_MIN: Duration = Duration::from_millis(50);
-/// … up to this.
-const REST_MAX: Duration = Duration::from_secs(2);
+/// The rests after all nodes refused, or a stream ended that brought nothing.
+const RESTS: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 /// The largest number of settlements in one message.
 const SETTLEMENTS_MAX: usize = 1_000;
 /// The largest number of positions that an error message names.
@@ -124,7 +123,7 @@ impl Driver {
 
     /// Runs until the consumer is closed or dropped, or waiting cannot help.
     pub(super) async fn run(mut self) {
-        let mut rest = REST_MIN;
+        let mut rests = RESTS;
         loop {
             let opened = match self.meanwhile(open(self.client.clone(), self.join.clone())).await {
                 Ok(opened) => opened,
@@ -134,7 +133,7 @@ impl Driver {
                 Ok(mut stream) => {
                     let ended = self.serve(&mut stream).await;
                     if std::mem::take(&mut self.has_heard) {
-                        rest = REST_MIN;
+                        rests.worked();
                     }
                     match ended {
                         Ended::Lost(problem) => {
@@ -151,10 +150,9 @@ impl Driver {
                 return self.fail(told(lost)).await;
             }
             tracing::debug!(problem = %lost, "the consumer joins again");
-            if let Err(over) = self.meanwhile(tokio::time::sleep(rest)).await {
+            if let Err(over) = self.meanwhile(tokio::time::sleep(rests.failed())).await {
                 return self.end(over).await;
             }
-            rest = (rest * 2).min(REST_MAX);
         }
     }
 

@@ -9,4 +9,4 @@ mod work;
 
 pub use admin::{CreateGroup, GroupRef};
 pub use consumer::{ConsumeRequest, Consumer, Delivery, Settler};
-pub use shown::{Group, GroupConsumer, GroupSettings, ParkedEvent};
+pub use shown::{Group, GroupConsumer, ParkedEvent};

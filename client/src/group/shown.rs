@@ -1,61 +1,11 @@
-//! The settings of groups, and their state as it is shown.
+//! The state of groups as it is shown.
 
 use std::time::Duration;
 
 use quorate_proto::wire::v1;
-use quorate_proto::{self as proto, Problem, Strategy, Timestamp};
+use quorate_proto::{self as proto, GroupSettings, Position, Problem, RecordedEvent, Timestamp};
 
-use crate::event::RecordedEvent;
 use crate::trouble::not_understood;
-
-/// The settings by which a group treats its consumers and its events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupSettings {
-    /// The strategy that assigns events to consumers; round robin by default.
-    pub strategy: Strategy,
-    /// The time that a consumer may take over an event before it is given to another; 30 s by default, from 10 ms
-    /// to a week.
-    pub timeout: Duration,
-    /// The number of tries of an event before it is parked; 10 by default.
-    pub attempts: u32,
-    /// The time for which a failed event waits before it is tried again; 1 s by default. It doubles with every
-    /// further attempt, up to a minute.
-    pub retry_delay: Duration,
-    /// The greatest number of events that all consumers of the group hold at once; 4,096 by default, at most 65,536.
-    pub window: u32,
-}
-
-impl Default for GroupSettings {
-    fn default() -> GroupSettings {
-        proto::GroupSettings::default().into()
-    }
-}
-
-impl From<proto::GroupSettings> for GroupSettings {
-    fn from(settings: proto::GroupSettings) -> GroupSettings {
-        let proto::GroupSettings { strategy, timeout_ms, attempts_max, retry_delay_ms, window } =
-            settings;
-        GroupSettings {
-            strategy,
-            timeout: Duration::from_millis(timeout_ms),
-            attempts: attempts_max,
-            retry_delay: Duration::from_millis(retry_delay_ms),
-            window,
-        }
-    }
-}
-
-impl From<GroupSettings> for proto::GroupSettings {
-    fn from(settings: GroupSettings) -> proto::GroupSettings {
-        proto::GroupSettings {
-            strategy: settings.strategy,
-            timeout_ms: milliseconds(settings.timeout),
-            attempts_max: settings.attempts,
-            retry_delay_ms: milliseconds(settings.retry_delay),
-            window: settings.window,
-        }
-    }
-}
 
 pub(super) fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
@@ -69,11 +19,11 @@ pub struct Group {
     /// The query whose events the group's consumers share.
     pub query: proto::Query,
     /// The position after which the group begins.
-    pub after: u64,
+    pub after: Position,
     /// The group's settings.
     pub settings: GroupSettings,
     /// The position up to which all matching events are settled, except those that failed or are parked.
-    pub floor: u64,
+    pub floor: Position,
     /// The positions of the log after the floor, less the events settled there: at least the events still to do.
     pub lag: u64,
     /// The number of events that are settled above the floor.
@@ -114,13 +64,13 @@ impl TryFrom<v1::Group> for Group {
     fn try_from(group: v1::Group) -> Result<Group, Problem> {
         let wrong = |invalid: proto::Invalid| not_understood(&invalid.to_string());
         let query = proto::Query::try_from(group.query.unwrap_or_default()).map_err(wrong)?;
-        let settings = proto::GroupSettings::try_from(group.settings).map_err(wrong)?;
+        let settings = GroupSettings::try_from(group.settings).map_err(wrong)?;
         Ok(Group {
             name: group.name,
             query,
-            after: group.after,
-            settings: settings.into(),
-            floor: group.floor,
+            after: Position(group.after),
+            settings,
+            floor: Position(group.floor),
             lag: group.lag,
             settled: group.settled,
             failed: group.failed,
@@ -135,7 +85,7 @@ impl TryFrom<v1::Group> for Group {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedEvent {
     /// The event's place in the log.
-    pub position: u64,
+    pub position: Position,
     /// The number of times that the event was tried.
     pub attempts: u32,
     /// The reason that its last consumer gave, or the way in which its last attempt ended.
@@ -152,14 +102,12 @@ impl TryFrom<v1::ParkedEvent> for ParkedEvent {
     fn try_from(parked: v1::ParkedEvent) -> Result<ParkedEvent, Problem> {
         let v1::ParkedEvent { position, attempts, reason, parked_at, event } = parked;
         let event = event.map(event_of).transpose()?;
-        let parked_at = Timestamp(parked_at);
+        let (position, parked_at) = (Position(position), Timestamp(parked_at));
         Ok(ParkedEvent { position, attempts, reason, parked_at, event })
     }
 }
 
 /// Converts an event from its message.
 pub(super) fn event_of(event: v1::RecordedEvent) -> Result<RecordedEvent, Problem> {
-    let event = proto::RecordedEvent::try_from(event);
-    let event = event.map_err(|invalid| not_understood(&invalid.to_string()))?;
-    Ok(RecordedEvent::from(event))
+    RecordedEvent::try_from(event).map_err(|invalid| not_understood(&invalid.to_string()))
 }

@@ -71,7 +71,7 @@ fn each_append_is_sent_once_and_all_unanswered_ones_again_in_order_after_a_loss(
     assert_eq!(take(&mut in_flight, now), [] as [u64; 0]);
     assert!(in_flight.answered(now, 2, appended(1)).is_ok());
     let done = answers[1].try_recv().expect("answered").expect("appended");
-    assert_eq!(done.version, 1);
+    assert_eq!(done.version, Version(1));
     in_flight.lost(now, &lost());
     answers.push(push(&mut in_flight, now, "a"));
     assert_eq!(take(&mut in_flight, now), [1, 3, 4]);
@@ -140,7 +140,7 @@ fn an_append_that_expires_alone_leaves_the_session_to_the_appends_behind_it() {
     assert!(matches!(hasty.try_recv(), Ok(Err(AppendError::Rejected(_)))));
     assert_eq!(in_flight.answered(now, 1, Err(late)), Ok(()), "it is not sent again");
     assert_eq!(in_flight.answered(now, 2, appended(1)), Ok(()));
-    assert_eq!(behind.try_recv().expect("answered").expect("appended").version, 1);
+    assert_eq!(behind.try_recv().expect("answered").expect("appended").version, Version(1));
 }
 
 /// The appends behind it may be in the log when its session is lost: sent again, it would come after them.
@@ -195,7 +195,7 @@ fn an_append_that_is_overdue_leaves_the_session_to_the_others_while_they_are_ans
     }
     let at = now + second * 7;
     assert!(in_flight.answered(at, 1, appended(1)).is_ok());
-    assert_eq!(hasty.try_recv().expect("answered").expect("it came late").version, 1);
+    assert_eq!(hasty.try_recv().expect("answered").expect("it came late").version, Version(1));
     assert!(in_flight.tick(now + second * 9).is_err(), "silent for two seconds");
     assert!(matches!(behind.try_recv(), Ok(Err(AppendError::Unknown(_)))));
 }

@@ -168,14 +168,14 @@ pub(crate) fn client(nodes: &[&GroupNode]) -> Client {
 impl Service {
     /// Makes the first change, and loses its answer; a repetition gets that answer. Any other change finds nothing to
     /// change.
-    fn change(&self, id: &Bytes, count: u64) -> Result<Response<v1::GroupDone>, Status> {
+    fn change(&self, id: &Bytes, count: u64) -> Result<Response<v1::ChangeGroupResponse>, Status> {
         let mut made = self.made.lock().expect("no panic");
         if made.is_empty() {
             *made = id.clone();
             return Err(Status::unavailable("gone"));
         }
         let count = if *made == *id { count } else { 0 };
-        Ok(Response::new(v1::GroupDone { count }))
+        Ok(Response::new(v1::ChangeGroupResponse { count }))
     }
 }
 
@@ -189,47 +189,19 @@ impl Groups for Service {
     type ListParkedStream = Answers<v1::ListParkedResponse>;
     type ConsumeStream = Answers<v1::ConsumeResponse>;
 
-    /// It is taken, and never answered; so is a reset.
-    async fn create_group(
+    /// Takes a creation and a reset, and never answers them.
+    async fn change_group(
         &self,
-        _: Request<v1::CreateGroupRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        std::future::pending().await
-    }
-
-    async fn configure_group(
-        &self,
-        _: Request<v1::ConfigureGroupRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        no_use()
-    }
-
-    async fn delete_group(
-        &self,
-        request: Request<v1::DeleteGroupRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        self.change(&request.into_inner().request_id, 1)
-    }
-
-    async fn reset_group(
-        &self,
-        _: Request<v1::ResetGroupRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        std::future::pending().await
-    }
-
-    async fn replay_parked(
-        &self,
-        request: Request<v1::SelectParkedRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        self.change(&request.into_inner().request_id, 3)
-    }
-
-    async fn drop_parked(
-        &self,
-        _: Request<v1::SelectParkedRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        no_use()
+        request: Request<v1::ChangeGroupRequest>,
+    ) -> Result<Response<v1::ChangeGroupResponse>, Status> {
+        use v1::change_group_request::Change;
+        let request = request.into_inner();
+        match request.change {
+            Some(Change::Create(_) | Change::Reset(_)) => std::future::pending().await,
+            Some(Change::Delete(_)) => self.change(&request.request_id, 1),
+            Some(Change::Replay(_)) => self.change(&request.request_id, 3),
+            _ => no_use(),
+        }
     }
 
     /// Lists the groups slowly; a node whose list hangs never ends it.

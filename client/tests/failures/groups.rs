@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use quorate_client::{Consistency, Consumer, ErrorKind, Outcome, ParkedEvent, Problem, Selection};
+use quorate_client::{
+    Consistency, Consumer, ErrorKind, Outcome, ParkedEvent, Position, Problem, Selection,
+};
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::settlement::Fate;
 use tokio::time::timeout;
@@ -44,7 +46,7 @@ async fn a_consumer_joins_again_elsewhere_and_what_it_settles_of_the_lost_stream
     let mut seated = second.joining().await.let_in(&second.address).await;
     seated.deliver(1, 20).await;
     let again = consumer.try_next().await.expect("no error").expect("an event");
-    assert_eq!((two.event.position, again.event.position), (20, 20));
+    assert_eq!((two.event.position, again.event.position), (Position(20), Position(20)));
     // The number of the delivery on the lost stream would settle another event here.
     consumer.ack(&two);
     consumer.fail(&again, "broken");
@@ -67,7 +69,7 @@ async fn what_came_with_a_lost_stream_and_was_not_taken_is_not_handed_out() {
     let seated = node.joining().await.let_in(&node.address).await;
     seated.deliver(1, 30).await;
     let next = consumer.try_next().await.expect("no error").expect("an event");
-    assert_eq!(next.event.position, 30, "20 goes to somebody else by now");
+    assert_eq!(next.event.position, Position(30), "20 goes to somebody else by now");
 }
 
 #[tokio::test]
@@ -80,7 +82,7 @@ async fn a_consumer_goes_to_the_leader_when_it_is_told_where_that_is() {
     passed.end();
     seated.deliver(1, 10).await;
     let one = consumer.try_next().await.expect("no error").expect("an event");
-    assert_eq!(one.event.position, 10);
+    assert_eq!(one.event.position, Position(10));
 }
 
 #[tokio::test]
@@ -275,7 +277,7 @@ async fn a_consumer_that_is_dropped_leaves_although_a_settler_lives() {
 async fn a_large_lot_of_parked_events_is_listed_in_pages() {
     let node = GroupNode::start().await;
     let billing = client(&[&node]).group("billing");
-    let positions = |parked: Vec<ParkedEvent>| parked.into_iter().map(|one| one.position);
+    let positions = |parked: Vec<ParkedEvent>| parked.into_iter().map(|one| one.position.0);
     let all: Vec<u64> = positions(billing.parked().await.expect("listed")).collect();
     assert_eq!(all, (1..=PARKED_MAX).collect::<Vec<_>>());
     let some = billing.parked_as(100, 701, Consistency::Local).await.expect("listed");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use quorate_client::{Consumer, Delivery};
+use quorate_client::{Consumer, Delivery, Position};
 use tokio::time::timeout;
 
 use crate::fake_groups::{GroupNode, Seated, client};
@@ -82,8 +82,8 @@ async fn what_was_taken_back_before_it_was_begun_is_not_handed_out() {
         }
     };
     timeout(PATIENCE, lapsed).await.expect("whoever works on it can see that");
-    assert_eq!(next(&mut consumer).await.event.position, 30);
-    assert_eq!(next(&mut consumer).await.event.position, 40);
+    assert_eq!(next(&mut consumer).await.event.position, Position(30));
+    assert_eq!(next(&mut consumer).await.event.position, Position(40));
     assert!(begun(&mut seated).await.contains(&1));
 }
 
@@ -102,7 +102,7 @@ async fn what_is_taken_as_from_a_stream_is_begun_too_and_what_was_taken_back_is_
         tokio::task::yield_now().await;
     }
     let next = consumer.next().await.expect("an event").expect("no error");
-    assert_eq!(next.event.position, 30);
+    assert_eq!(next.event.position, Position(30));
     assert_eq!(begun(&mut seated).await, [3]);
 }
 

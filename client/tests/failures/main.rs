@@ -3,7 +3,6 @@
 mod fake;
 mod fake_cluster;
 mod fake_groups;
-mod feeds;
 mod groups;
 mod leases;
 mod members;
@@ -11,3 +10,4 @@ mod names;
 mod reads;
 mod sessions;
 mod silence;
+mod subscriptions;

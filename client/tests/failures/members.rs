@@ -133,8 +133,8 @@ async fn members_that_cannot_be_reached_or_belong_to_another_cluster_are_not_rea
             let client = connect(&node.address).await;
             stranger.members.until_asked(number).await;
             for _ in 0..4 {
-                let mut feed = client.read(Query::everything()).follow();
-                let following = tokio::spawn(async move { feed.try_next().await });
+                let mut subscription = client.read(Query::everything()).follow();
+                let following = tokio::spawn(async move { subscription.try_next().await });
                 let reading = tokio::spawn(client.read(Query::everything()).collect());
                 for _ in 0..2 {
                     tokio::select! {
@@ -172,13 +172,13 @@ async fn every_request_has_the_headers_that_are_told_at_the_moment() {
 }
 
 #[tokio::test]
-async fn a_feed_and_a_consumer_are_streams() {
+async fn a_subscription_and_a_consumer_are_streams() {
     use futures_util::TryStreamExt;
     let silent = Silent::start(1).await;
     let client = Client::builder().endpoints(silent.addresses()).build().expect("a client");
-    let mut feed = client.read("no\nname").follow().into_stream();
-    assert_eq!(feed.try_next().await.expect_err("no name").kind, ErrorKind::Invalid);
-    assert!(feed.try_next().await.expect("it has ended").is_none());
+    let mut subscription = client.read("no\nname").follow().into_stream();
+    assert_eq!(subscription.try_next().await.expect_err("no name").kind, ErrorKind::Invalid);
+    assert!(subscription.try_next().await.expect("it has ended").is_none());
     let consumer = client.group("").consume().start();
     let told: Result<Vec<_>, _> = futures_util::StreamExt::boxed(consumer).try_collect().await;
     assert_eq!(told.expect_err("no name").kind, ErrorKind::Invalid);

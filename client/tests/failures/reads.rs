@@ -1,7 +1,7 @@
 //! Reads go on when the node that served them is lost.
 
 use crate::fake::{Node, Read, client};
-use quorate_client::{ErrorKind, Query};
+use quorate_client::{ErrorKind, Position, Query, Version};
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::consistency::Level;
 use quorate_proto::wire::v1::read_response::Message;
@@ -52,8 +52,8 @@ async fn a_lost_query_goes_on_at_another_node_where_it_stopped_and_at_the_same_p
     read.send(Message::End(v1::Empty {})).await;
 
     let answer = reading.await.expect("it ran").expect("an answer");
-    assert_eq!(answer.as_of, 40);
-    let positions: Vec<u64> = answer.events.iter().map(|event| event.position).collect();
+    assert_eq!(answer.as_of, Position(40));
+    let positions: Vec<u64> = answer.events.iter().map(|event| event.position.0).collect();
     assert_eq!(positions, [2, 4, 6, 8]);
 }
 
@@ -73,7 +73,7 @@ async fn a_lost_stream_read_goes_on_by_version_and_backwards_too() {
     events(&read, &[36]).await;
     read.send(Message::End(v1::Empty {})).await;
     let answer = reading.await.expect("it ran").expect("an answer");
-    assert_eq!((answer.version, answer.events.len()), (20, 3));
+    assert_eq!((answer.version, answer.events.len()), (Version(20), 3));
 }
 
 #[tokio::test]
@@ -115,8 +115,8 @@ async fn a_lost_read_goes_on_after_the_same_snapshot() {
     events(&read, &[36, 38, 40]).await;
     read.send(Message::End(v1::Empty {})).await;
     let answer = reading.await.expect("it ran").expect("an answer");
-    assert_eq!(answer.snapshot.map(|snapshot| snapshot.version), Some(17));
-    assert_eq!((answer.version, answer.events.len()), (20, 3));
+    assert_eq!(answer.snapshot.map(|snapshot| snapshot.version), Some(Version(17)));
+    assert_eq!((answer.version, answer.events.len()), (Version(20), 3));
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn a_lost_read_that_passed_a_snapshot_over_goes_on_without_one_and_still_s
     read.send(Message::End(v1::Empty {})).await;
     let answer = reading.await.expect("it ran").expect("an answer");
     assert_eq!((answer.snapshot, answer.snapshot_schema_passed_over), (None, Some(3)));
-    assert_eq!((answer.version, answer.events.len()), (20, 3));
+    assert_eq!((answer.version, answer.events.len()), (Version(20), 3));
 
     let zero = client.read("order-1").with_snapshot().snapshot_schema_max(0);
     assert_eq!(zero.collect().await.expect_err("no schema").kind, ErrorKind::Invalid);

@@ -38,7 +38,7 @@ async fn what_a_lost_session_did_not_answer_is_sent_again_in_order_before_what_i
     let mut session = node.session(&here).await;
     session.append_next(1).await;
     let (_, before) = (session.next().await, session.next().await);
-    assert_eq!(first.await.expect("appended").version, 1);
+    assert_eq!(first.await.expect("appended").version, Version(1));
     session.lose().await;
 
     let new = submit(&client, "D").await;
@@ -50,7 +50,7 @@ async fn what_a_lost_session_did_not_answer_is_sent_again_in_order_before_what_i
     assert_eq!(again.iter().map(kind).collect::<Vec<_>>(), ["B", "C", "D"]);
     assert_eq!(again[1], before.1, "a repetition has the same ids");
     for (submitted, position) in rest.into_iter().chain([new]).zip(2..) {
-        assert_eq!(submitted.await.expect("appended").position, position);
+        assert_eq!(submitted.await.expect("appended").position, Position(position));
     }
 }
 
@@ -62,12 +62,12 @@ async fn appends_go_where_the_leader_is_and_through_another_node_where_it_is_out
     let there = leader.address.clone();
     let _idle = follower.session(&there).await;
     leader.session(&there).await.append_next(1).await;
-    assert_eq!(submitted.await.expect("appended").version, 1);
+    assert_eq!(submitted.await.expect("appended").version, Version(1));
 
     let other = crate::fake::client(&[&follower], |builder| builder);
     let submitted = submit(&other, "B").await;
     follower.session("127.0.0.1:1").await.append_next(2).await;
-    assert_eq!(submitted.await.expect("appended").version, 2);
+    assert_eq!(submitted.await.expect("appended").version, Version(2));
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn pinned_to_a_node_the_client_goes_to_no_other() {
     let client = client(&[&asked], |builder| builder.pinned(true));
     let submitted = submit(&client, "A").await;
     asked.session(&leader.address).await.append_next(1).await;
-    assert_eq!(submitted.await.expect("appended").version, 1);
+    assert_eq!(submitted.await.expect("appended").version, Version(1));
     assert!(!leader.has_session());
 }
 
@@ -115,7 +115,9 @@ async fn a_conflict_after_a_lost_attempt_is_no_verdict_before_that_attempt_is_pa
     let (number, _) = session.next().await;
     assert!(began.elapsed() > Duration::from_millis(500), "sent again too soon");
     session.answer(number, Err(conflict())).await;
-    assert!(matches!(submitted.await, Err(AppendError::Conflict(c)) if c.actual == Some(3)));
+    assert!(
+        matches!(submitted.await, Err(AppendError::Conflict(c)) if c.actual == Some(Version(3)))
+    );
 }
 
 #[tokio::test]
@@ -140,7 +142,7 @@ async fn what_nobody_answers_is_unknown_and_can_be_repeated_with_the_same_ids() 
         }
     };
     assert_eq!(repeated, sent);
-    assert_eq!(repeating.await.expect("it ran").expect("appended").version, 7);
+    assert_eq!(repeating.await.expect("it ran").expect("appended").version, Version(7));
 }
 
 #[tokio::test]
@@ -185,7 +187,7 @@ async fn what_is_forgotten_is_unknown_at_once_and_the_session_goes_on() {
     }
     let next = submit(&client, "B").await;
     session.append_next(2).await;
-    assert_eq!(next.await.expect("appended").version, 2);
+    assert_eq!(next.await.expect("appended").version, Version(2));
 }
 
 #[tokio::test]
@@ -196,7 +198,7 @@ async fn a_change_keeps_its_place_among_appends_and_its_id_over_repetitions() {
     let stream = client.stream(STREAM).id(id);
     let settings = Settings::new().max_count(5).clear_max_age();
     let setting =
-        tokio::spawn(async move { stream.set_expecting(Expect::Version(3), settings).await });
+        tokio::spawn(async move { stream.set_expecting(Expect::version(3), settings).await });
     let here = node.address.clone();
     let mut session = node.session(&here).await;
     let (_, sent) = session.next().await;
@@ -207,7 +209,7 @@ async fn a_change_keeps_its_place_among_appends_and_its_id_over_repetitions() {
 
     let mut session = node.session(&here).await;
     assert_eq!(session.append_next(9).await, sent, "a repetition is the same");
-    assert_eq!(setting.await.expect("it ran").expect("changed").position, 9);
+    assert_eq!(setting.await.expect("it ran").expect("changed").position, Position(9));
 
     let category = client.category("a-b").set(Settings::new().max_count(1)).await;
     assert!(matches!(category, Err(AppendError::Rejected(p)) if p.kind == ErrorKind::Invalid));
@@ -225,7 +227,7 @@ async fn a_snapshot_is_put_again_elsewhere_when_a_node_is_lost_but_not_when_it_i
     let put = second.snapshot().await;
     assert_eq!(put.request.snapshot.as_ref().map(|snapshot| snapshot.version), Some(3));
     put.answer.send(Ok(4)).expect("the client waits");
-    assert_eq!(putting.await.expect("it ran"), Ok(4));
+    assert_eq!(putting.await.expect("it ran"), Ok(Version(4)));
 
     let stream = client.stream(STREAM);
     let putting = tokio::spawn(async move { stream.put_snapshot(Snapshot::new(9, "state")).await });

@@ -1,11 +1,11 @@
-//! Tests of reads, lists and feeds at a node that is connected and does nothing, or fails again and again.
+//! Tests of reads, lists and subscriptions at a node that is connected and does nothing, or fails again and again.
 
 use std::time::Duration;
 
 use crate::fake::{Node, client};
 use crate::fake_groups::{self, GROUPS, GroupNode, LISTED_EVERY};
 use crate::reads::{events, point};
-use quorate_client::{ErrorKind, Message, Outcome, Problem, Query};
+use quorate_client::{ErrorKind, Message, Outcome, Position, Problem, Query};
 use quorate_proto::wire::v1::read_response::Message as Wire;
 use quorate_proto::wire::{LIFE_SIGN_EVERY, v1};
 use tokio::time::{Instant, timeout};
@@ -80,7 +80,8 @@ async fn a_failure_that_repeats_after_the_point_is_not_asked_for_without_rest_no
 }
 
 #[tokio::test]
-async fn what_no_node_can_do_and_does_not_pass_by_itself_ends_a_read_and_in_the_end_a_feed() {
+async fn what_no_node_can_do_and_does_not_pass_by_itself_ends_a_read_and_in_the_end_a_subscription()
+{
     let damaged = || Problem::new(ErrorKind::Damaged, Outcome::NotAppended, "a chunk is damaged");
     let (mut first, mut second) = (Node::start().await, Node::start().await);
     let client = client(&[&first, &second], |builder| builder);
@@ -97,21 +98,22 @@ async fn what_no_node_can_do_and_does_not_pass_by_itself_ends_a_read_and_in_the_
     let reading = client.read(Query::everything()).collect();
     let told = timeout(PATIENCE, reading).await.expect("it ends").expect_err("it is damaged");
     assert_eq!(told.kind, ErrorKind::Damaged);
-    let mut feed = client.read(Query::everything()).follow();
-    let told = timeout(PATIENCE, feed.try_next()).await.expect("it ends").expect_err("damaged");
+    let mut subscription = client.read(Query::everything()).follow();
+    let told =
+        timeout(PATIENCE, subscription.try_next()).await.expect("it ends").expect_err("damaged");
     assert_eq!(told.kind, ErrorKind::Damaged);
     serving.abort();
 }
 
 #[tokio::test]
-async fn a_feed_leaves_a_node_that_gives_no_sign_of_life() {
+async fn a_subscription_leaves_a_node_that_gives_no_sign_of_life() {
     let (mut first, mut second) = (Node::start().await, Node::start().await);
     let client = client(&[&first, &second], |builder| builder);
-    let mut feed = client.read(Query::everything()).follow();
+    let mut subscription = client.read(Query::everything()).follow();
     let following = tokio::spawn(async move {
         for expected in [2, 4] {
-            match feed.try_next().await.expect("no problem").expect("a message") {
-                Message::Event(event) => assert_eq!(event.position, expected),
+            match subscription.try_next().await.expect("no problem").expect("a message") {
+                Message::Event(event) => assert_eq!(event.position, Position(expected)),
                 other => panic!("no event: {other:?}"),
             }
         }
@@ -145,7 +147,7 @@ async fn a_consumer_leaves_a_node_that_gives_no_sign_of_life() {
     let through = joining.let_in(&leader.address).await;
     through.deliver(1, 20).await;
     let next = timeout(PATIENCE, consumer.try_next()).await.expect("in time");
-    assert_eq!(next.expect("no error").expect("an event").event.position, 20);
+    assert_eq!(next.expect("no error").expect("an event").event.position, Position(20));
     drop(silent);
 }
 

@@ -61,9 +61,9 @@ impl Writer {
                 let events: Vec<Event> =
                     (0..events_per_append).filter_map(|_| self.event()).collect();
                 let began_at = Instant::now();
-                let appended = self.client.append(&stream, Expect::Version(*version), events).await;
+                let appended = self.client.append(&stream, Expect::version(*version), events).await;
                 if let Ok(done) = &appended {
-                    *version = done.version;
+                    *version = done.version.0;
                 }
                 let outcome =
                     appended.map(|_| events_per_append).map_err(|error| error.to_string());

@@ -1,4 +1,4 @@
-//! Feeds: the time that they need to catch up, and the time until they receive what is appended.
+//! Subscriptions: the time that they need to catch up, and the time until they receive what is appended.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, interval_at, timeout_at};
 
 use super::{Load, Measured};
 
-/// The stream of the events with which live feeds are measured.
+/// The stream of the events with which live subscriptions are measured.
 const PROBES: &str = "probe";
 /// The type of an event that is measured, and the type of the last event.
 const PROBE: &str = "Probe";
@@ -25,10 +25,10 @@ pub(crate) async fn catch_up_load(clients: &[Client], load: &Load) -> Measured {
     for client in of_all(clients, load) {
         running.spawn(async move {
             let mut measured = Measured::new();
-            let mut feed = client.read(Query::everything()).follow();
+            let mut subscription = client.read(Query::everything()).follow();
             let mut events = 0;
             let outcome = loop {
-                match timeout_at(end, feed.try_next()).await {
+                match timeout_at(end, subscription.try_next()).await {
                     Ok(Ok(Some(Message::Event(_)))) => events += 1,
                     Ok(Ok(Some(Message::CaughtUp(_)) | None)) | Err(_) => break Ok(events),
                     Ok(Ok(Some(_))) => {}
@@ -60,7 +60,7 @@ pub(crate) async fn live_load(
     let (ready, mut all_ready) = mpsc::channel(1024);
     let mut running = JoinSet::new();
     for client in of_all(clients, load) {
-        running.spawn(follow(client, head, sent.clone(), ready.clone()));
+        running.spawn(follow(client, head.0, sent.clone(), ready.clone()));
     }
     drop(ready);
     for _ in 0..load.clients {
@@ -87,7 +87,7 @@ pub(crate) async fn live_load(
     Ok(whole)
 }
 
-/// Returns a client for each feed; the feeds share the connections of `clients`.
+/// Returns a client for each subscription; the subscriptions share the connections of `clients`.
 fn of_all(clients: &[Client], load: &Load) -> impl Iterator<Item = Client> {
     let count = usize::try_from(load.clients).unwrap_or(usize::MAX);
     clients.iter().cycle().take(count).cloned()
@@ -106,10 +106,10 @@ async fn follow(
     ready: mpsc::Sender<()>,
 ) -> Measured {
     let mut measured = Measured::new();
-    let mut feed = client.read(Query::category(PROBES)).after(head).follow();
+    let mut subscription = client.read(Query::category(PROBES)).after(head).follow();
     let mut is_ready = false;
     loop {
-        match feed.try_next().await {
+        match subscription.try_next().await {
             Ok(Some(Message::Event(event))) if event.kind.as_str() == PROBE => {
                 let number =
                     std::str::from_utf8(&event.data).ok().and_then(|text| text.parse().ok());

@@ -184,8 +184,8 @@ fn report(global: &Global, told: &str, streams: &[StreamName], done: &Done) -> i
     let mut output = io::stdout().lock();
     let versions = streams.iter().zip(&done.versions);
     if global.json() {
-        let versions = versions.map(|(stream, version)| (stream.as_str(), *version)).collect();
-        return write_json(&mut output, &DoneLine { position: done.position, versions });
+        let versions = versions.map(|(stream, version)| (stream.as_str(), version.0)).collect();
+        return write_json(&mut output, &DoneLine { position: done.position.0, versions });
     }
     for (stream, version) in versions {
         write!(output, "`{stream}` is at version {version}, position {}", done.position)?;
@@ -297,8 +297,8 @@ pub(crate) fn parse_expectation(text: &str) -> Result<Expect, String> {
         "none" => Ok(Expect::None),
         "exists" => Ok(Expect::Exists),
         _ => text
-            .parse()
-            .map(Expect::Version)
+            .parse::<u64>()
+            .map(Expect::version)
             .map_err(|_| "is not `any`, `none`, `exists` or a version".to_owned()),
     }
 }
@@ -332,8 +332,8 @@ mod tests {
             ("any", Expect::Any),
             ("none", Expect::None),
             ("exists", Expect::Exists),
-            ("0", Expect::Version(0)),
-            ("17", Expect::Version(17)),
+            ("0", Expect::version(0)),
+            ("17", Expect::version(17)),
         ] {
             assert_eq!(parse_expectation(text), Ok(expect));
         }

@@ -20,8 +20,8 @@ use crate::connect::connect;
 use crate::exit::Exit;
 use crate::output::write_json;
 
-/// The number of feeds per client: a connection carries about a thousand requests at once.
-const FEEDS_PER_CLIENT: u64 = 500;
+/// The number of subscriptions per client: a connection carries about a thousand requests at once.
+const SUBSCRIPTIONS_PER_CLIENT: u64 = 500;
 /// The default number of appends per second while the time of events on their way to the clients is measured.
 const RATE_DEFAULT: u64 = 100;
 
@@ -180,7 +180,7 @@ async fn subscribe(args: SubscribeArgs, bench: &Bench<'_>) -> Result<(), Exit> {
     let SubscribeArgs { load, live, rate } = args;
     let load = load.load();
     let mut clients = vec![bench.client.clone()];
-    while (clients.len() as u64) * FEEDS_PER_CLIENT < load.clients {
+    while (clients.len() as u64) * SUBSCRIPTIONS_PER_CLIENT < load.clients {
         clients.push(connect(bench.global).await?);
     }
     let measured = match live {

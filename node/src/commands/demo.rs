@@ -75,13 +75,13 @@ async fn append(client: &Client) -> Result<(), Exit> {
 
     say("Two people act on what they saw, version 1. The first pays:")?;
     let paid = Event::json("OrderPaid", &json!({ "total": 50 })).map_err(Exit::failed)?;
-    let seen = Expect::Version(1);
+    let seen = Expect::version(1);
     let done = client.append("order-42", seen, [paid]).await.map_err(ended)?;
     say(&format!("  appended OrderPaid: version {}, position {}", done.version, done.position))?;
 
     say("The second cancels, and learns that the order has changed:")?;
     let cancelled = Event::json("OrderCancelled", &json!({})).map_err(Exit::failed)?;
-    match client.append("order-42", Expect::Version(1), [cancelled]).await {
+    match client.append("order-42", Expect::version(1), [cancelled]).await {
         Err(AppendError::Conflict(conflict)) => say(&format!("  {conflict}")),
         Err(other) => Err(ended(other)),
         Ok(_) => Err(Exit::failed("the second append was not refused")),
@@ -118,14 +118,14 @@ async fn kill_the_leader(
 async fn append_after(client: &Client, survivors: &[LocalNode]) -> Result<u64, Exit> {
     let since = Instant::now();
     let shipped = Event::json("OrderShipped", &json!({ "by": "post" })).map_err(Exit::failed)?;
-    let done = client.append("order-42", Expect::Version(2), [shipped]).await.map_err(ended)?;
+    let done = client.append("order-42", Expect::version(2), [shipped]).await.map_err(ended)?;
     let seconds = since.elapsed().as_secs_f64();
     let leader = local::leader(survivors).await?.number;
     say(&format!(
         "  appended OrderShipped: version {}, position {}, {seconds:.1} s later; node {leader} leads now",
         done.version, done.position
     ))?;
-    Ok(done.position)
+    Ok(done.position.0)
 }
 
 /// Starts the dead node again and waits until it has what it missed.

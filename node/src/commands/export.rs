@@ -63,7 +63,7 @@ pub async fn run(args: ExportArgs, global: &Global) -> Result<(), Exit> {
         }
         _ => print_events(&mut events, true).await.map(|_| ()),
     }?;
-    tell_the_future(args.after, events.as_of());
+    tell_the_future(args.after, events.as_of().0);
     Ok(())
 }
 
@@ -113,15 +113,15 @@ async fn to_file(
         };
         let Some(event) = next? else { break };
         count += 1;
-        bar.set_length(events.as_of().saturating_sub(after));
-        bar.set_position(event.position.saturating_sub(after));
+        bar.set_length(events.as_of().0.saturating_sub(after));
+        bar.set_position(event.position.0.saturating_sub(after));
         write_event_json(&mut output, &event).map_err(failed)?;
     }
     output.flush().map_err(failed)?;
     drop(output);
     bar.finish_and_clear();
     target.finish().map_err(failed)?;
-    Exit::told(Ok(()), report(global, &Totals { events: count, as_of: events.as_of() }))
+    Exit::told(Ok(()), report(global, &Totals { events: count, as_of: events.as_of().0 }))
 }
 
 async fn told(stop: &mut Option<Stop>) {

@@ -131,7 +131,7 @@ async fn last_position(client: &Client) -> Result<u64, Problem> {
     let began_at = Instant::now();
     loop {
         match client.read(Query::everything()).backwards().limit(1).collect().await {
-            Ok(newest) => return Ok(newest.as_of),
+            Ok(newest) => return Ok(newest.as_of.0),
             Err(problem) if problem.kind.is_transient() && began_at.elapsed() < PATIENCE => {
                 tell_waiting(&problem);
                 sleep(REST).await;

@@ -203,8 +203,8 @@ impl<'a> NameLine<'a> {
         };
         NameLine {
             events: listed.events,
-            version: listed.stream.map(|stream| stream.version),
-            first_version: listed.stream.map(|stream| stream.first_version),
+            version: listed.stream.map(|stream| stream.version.0),
+            first_version: listed.stream.map(|stream| stream.first_version.0),
             closed: listed.stream.is_some_and(|stream| stream.closed),
             ..line
         }
@@ -213,13 +213,15 @@ impl<'a> NameLine<'a> {
 
 #[cfg(test)]
 mod tests {
+    use quorate_client::Version;
+
     use super::*;
 
     #[test]
     fn a_name_is_one_compact_line_without_what_is_not_known() {
-        let stream = ListedStream { version: 7, first_version: 3, closed: false };
+        let stream = ListedStream { version: Version(7), first_version: Version(3), closed: false };
         let order = ListEntry { name: "order-42".into(), events: Some(5), stream: Some(stream) };
-        let closed = ListedStream { version: 7, first_version: 8, closed: true };
+        let closed = ListedStream { version: Version(7), first_version: Version(8), closed: true };
         let gone = ListEntry { events: Some(0), stream: Some(closed), ..order.clone() };
         let category = ListEntry { name: "order".into(), events: None, stream: None };
         for (kind, listed, json, plain) in [

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use quorate_client::{Client, Query, ReadRequest, Source};
+use quorate_client::{Client, EventStream, Query, ReadRequest, Source};
 use quorate_proto::{
     self as proto, Category, CorrelationId, EventType, Path, StreamName, Tag, Timestamp,
 };
@@ -13,7 +13,7 @@ use crate::causation::print_tree;
 use crate::cli::Global;
 use crate::connect::connect;
 use crate::exit::Exit;
-use crate::follow::{Printing, print_feed};
+use crate::follow::{Printing, print_subscription};
 use crate::output::{
     count_of, remark, write_event_json, write_event_plain, write_passed_over,
     write_snapshot_before_events,
@@ -160,7 +160,7 @@ pub async fn subscribe(args: SubscribeArgs, global: &Global) -> Result<(), Exit>
     if new {
         let end = client.read(what.source()).consistency(global.consistency).limit(0);
         let end = end.stream().await?;
-        what.after = Some(if what.stream.is_some() { end.version() } else { end.as_of() });
+        what.after = Some(end_of(&end, what.stream.is_some()));
     }
     follow(&client, &what, marks, global).await
 }
@@ -169,7 +169,7 @@ async fn follow(client: &Client, what: &What, marks: bool, global: &Global) -> R
     let request = client.read(what.source()).consistency(global.consistency);
     let snapshot_of = what.stream.as_ref().filter(|_| what.with_snapshot);
     let printing = Printing { json: global.json(), marks, snapshot_of };
-    print_feed(what.narrow(request).follow(), printing).await
+    print_subscription(what.narrow(request).follow(), printing).await
 }
 
 /// Runs the command.
@@ -208,9 +208,13 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
         let as_of = events.as_of();
         writeln!(io::stdout(), "{events_read} as of position {as_of}{of_stream}")?;
     }
-    let end = if what.stream.is_some() { events.version() } else { events.as_of() };
-    tell_the_future(what.after.unwrap_or(0), end);
+    tell_the_future(what.after.unwrap_or(0), end_of(&events, what.stream.is_some()));
     Ok(())
+}
+
+/// Returns the version at which a stream ended, or else the position at which the log did.
+fn end_of(events: &EventStream, is_of_stream: bool) -> u64 {
+    if is_of_stream { events.version().0 } else { events.as_of().0 }
 }
 
 /// Remarks that a read found nothing because it begins after the end: readers of JSON see no end.
@@ -228,7 +232,7 @@ async fn one(client: &Client, position: u64, global: &Global) -> Result<(), Exit
     let found = request.limit(1).collect().await?;
     let as_of = found.as_of;
     match found.events.first() {
-        Some(event) if event.position == position => {
+        Some(event) if event.position.0 == position => {
             let mut output = io::stdout().lock();
             match global.json() {
                 true => write_event_json(&mut output, event)?,
@@ -236,7 +240,7 @@ async fn one(client: &Client, position: u64, global: &Global) -> Result<(), Exit
             }
             Ok(())
         }
-        _ if position > as_of => Err(Exit::failed(format!(
+        _ if position > as_of.0 => Err(Exit::failed(format!(
             "no event is at position {position}: the log ends at {as_of}"
         ))),
         _ => Err(Exit::failed(format!("the event at position {position} was removed"))),
@@ -253,11 +257,10 @@ async fn tail(
     let request = args.narrow(request).backwards().limit(count);
     let mut events = request.stream().await?;
     let of_stream = args.what.stream.is_some();
-    let end = if of_stream { events.version() } else { events.as_of() };
-    let (mut first, mut found) = (end.saturating_add(1), 0);
+    let (mut first, mut found) = (end_of(&events, of_stream).saturating_add(1), 0);
     // The events are only counted: however many are requested, they are printed later as they come in.
     while let Some(event) = events.try_next().await? {
-        first = if of_stream { event.version } else { event.position };
+        first = if of_stream { event.version.0 } else { event.position.0 };
         found += 1;
     }
     Ok((first.saturating_sub(1), found))

@@ -89,7 +89,7 @@ async fn put(args: PutArgs, global: &Global) -> Result<(), Exit> {
     };
     let snapshot = Snapshot::new(version, data).schema(schema);
     match client.stream(stream.as_str()).put_snapshot(snapshot).await {
-        Ok(kept) => Exit::told(Ok(()), report(global, &stream, version, kept)),
+        Ok(kept) => Exit::told(Ok(()), report(global, &stream, version, kept.0)),
         Err(problem) => refused(global, problem),
     }
 }

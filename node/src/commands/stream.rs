@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use quorate_client::{
-    AppendError, Client, Done, Expect, ScopeRef, ScopeState, Settings, SettingsInForce, StreamState,
+    AppendError, Client, Done, Expect, ScopeRef, ScopeState, Settings, SettingsInForce,
+    StreamState, Version,
 };
 use quorate_proto::{Category, EventId, Path, Scope, StreamName};
 use serde::Serialize;
@@ -215,8 +216,8 @@ fn report(
 ) -> io::Result<()> {
     let mut output = io::stdout().lock();
     if global.json() {
-        let versions = BTreeMap::from([(changes.as_str(), done.version)]);
-        return write_json(&mut output, &DoneLine { position: done.position, versions });
+        let versions = BTreeMap::from([(changes.as_str(), done.version.0)]);
+        return write_json(&mut output, &DoneLine { position: done.position.0, versions });
     }
     let what = match change {
         Change::Settings(..) => "is under new settings",
@@ -340,14 +341,14 @@ impl<'a> StreamLine<'a> {
     fn new(stream: &'a StreamName, state: &StreamState) -> StreamLine<'a> {
         StreamLine {
             stream: stream.as_str(),
-            as_of: state.as_of,
-            version: state.version,
-            first_version: state.first_version,
+            as_of: state.as_of.0,
+            version: state.version.0,
+            first_version: state.first_version.0,
             closed: state.closed,
-            deleted_at: state.deleted_at,
+            deleted_at: state.deleted_at.0,
             settings: (&state.settings).into(),
             in_force: (&state.in_force).into(),
-            snapshot_version: state.snapshot_version,
+            snapshot_version: state.snapshot_version.0,
         }
     }
 }
@@ -360,19 +361,19 @@ fn write_stream(
     let StreamState { version, first_version, as_of, .. } = state;
     write!(output, "`{stream}` is at version {version}")?;
     match first_version {
-        1 => {}
+        Version(1) => {}
         first if first > version => write!(output, ", no event is there")?,
         first => write!(output, ", the first event is version {first}")?,
     }
     writeln!(output, ", as of position {as_of}")?;
     if state.closed {
         writeln!(output, "closed for good at version {}", state.deleted_at)?;
-    } else if state.deleted_at > 0 {
+    } else if state.deleted_at > Version::ZERO {
         writeln!(output, "deleted last at version {}", state.deleted_at)?;
     }
     writeln!(output, "own settings  {}", shown(&state.settings))?;
     writeln!(output, "in force      {}", shown(&state.in_force))?;
-    if state.snapshot_version > 0 {
+    if state.snapshot_version > Version::ZERO {
         writeln!(output, "snapshot      of version {}", state.snapshot_version)?;
     }
     Ok(())
@@ -392,7 +393,7 @@ fn write_scope(
             Scope::Category(_) | Scope::Stream(_) => (name, None),
         };
         let settings = settings.into();
-        return write_json(output, &ScopeLine { category, path, as_of: *as_of, settings });
+        return write_json(output, &ScopeLine { category, path, as_of: as_of.0, settings });
     }
     writeln!(output, "{}: {}, as of position {as_of}", named(scope), shown(settings))
 }
@@ -475,7 +476,7 @@ mod tests {
         let category = Scope::Category(Category::new("order").expect("a name"));
         let path = Scope::Path(Path::new("acme").expect("a name"));
         let how = |expect| How { expect, id: None };
-        assert_eq!(how(Some(Expect::Version(3))).expect_of(&stream), Ok(Expect::Version(3)));
+        assert_eq!(how(Some(Expect::version(3))).expect_of(&stream), Ok(Expect::version(3)));
         for scope in [&stream, &category, &path] {
             assert_eq!(how(None).expect_of(scope), Ok(Expect::Any));
         }

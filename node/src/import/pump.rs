@@ -130,7 +130,7 @@ impl Pump {
     }
 
     async fn launch(&mut self, line: Line) {
-        let expect = Expect::Version(line.ordinal - 1);
+        let expect = Expect::version(line.ordinal - 1);
         let transaction = self.client.transaction();
         let append = transaction.write(line.stream.as_str(), expect, [line.event.clone()]);
         let verdict = append.submit().await;
@@ -191,8 +191,8 @@ impl Pump {
 
     fn confirm(&mut self, done: &Done) {
         self.confirmed += 1;
-        self.found += u64::from(done.position <= self.began_after);
-        self.position = self.position.max(done.position);
+        self.found += u64::from(done.position.0 <= self.began_after);
+        self.position = self.position.max(done.position.0);
         self.progress_at = Instant::now();
     }
 }
@@ -203,7 +203,7 @@ fn passes(error: &AppendError) -> bool {
     match error {
         AppendError::Unknown(_) => true,
         AppendError::Conflict(conflict) => {
-            matches!((conflict.expected, conflict.actual), (Expect::Version(version), Some(actual)) if actual < version)
+            matches!((conflict.expected, conflict.actual), (Expect::Exactly(version), Some(actual)) if actual < version)
         }
         AppendError::Rejected(problem) => problem.kind.is_transient(),
     }

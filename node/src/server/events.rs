@@ -10,9 +10,9 @@ use quorate_raft::host::Host;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::append::{Answers, Appends, Prepared, Session, Taken, deadline_of};
-use super::follow::{self, Follow, Live};
-use super::{names, problem, read, show};
+use super::append::{Answers, Appends, Applied, EncodedRequest, Session, deadline_of};
+use super::problem;
+use super::read::{self, Live, Subscription};
 
 /// Appends, changes and reads, on any node.
 pub(crate) struct EventsService<H: Host> {
@@ -24,17 +24,17 @@ pub(crate) struct EventsService<H: Host> {
 impl<H: Host> EventsService<H> {
     async fn append_one(
         &self,
-        prepared: Result<Prepared, Invalid>,
+        request: Result<EncodedRequest, Invalid>,
         time_left_ms: u64,
     ) -> Result<Response<v1::AppendResponse>, Status> {
         let deadline = deadline_of(time_left_ms);
-        let prepared = prepared.map_err(Problem::from)?;
-        match self.appends.take(prepared, deadline).await? {
-            Taken::Appended(appended) => {
-                let leader = self.appends.leader_address();
+        let request = request.map_err(Problem::from)?;
+        match self.appends.take(request, deadline).await? {
+            Applied::Appended(appended) => {
+                let leader = self.appends.routes.leader_address();
                 Ok(Response::new(v1::AppendResponse { leader, ..appended.into() }))
             }
-            Taken::SnapshotStored(_) | Taken::Group(_) => Err(problem::misanswered().into()),
+            Applied::SnapshotStored(_) | Applied::Group(_) => Err(problem::misanswered().into()),
         }
     }
 }
@@ -50,7 +50,7 @@ impl<H: Host> Events for EventsService<H> {
         request: Request<v1::AppendRequest>,
     ) -> Result<Response<v1::AppendResponse>, Status> {
         let v1::AppendRequest { append, time_left_ms } = request.into_inner();
-        self.append_one(Prepared::try_from(append), time_left_ms).await
+        self.append_one(EncodedRequest::try_from(append), time_left_ms).await
     }
 
     async fn change_stream(
@@ -58,7 +58,7 @@ impl<H: Host> Events for EventsService<H> {
         request: Request<v1::ChangeStreamRequest>,
     ) -> Result<Response<v1::AppendResponse>, Status> {
         let v1::ChangeStreamRequest { change, time_left_ms } = request.into_inner();
-        self.append_one(Prepared::try_from(change), time_left_ms).await
+        self.append_one(EncodedRequest::try_from(change), time_left_ms).await
     }
 
     async fn put_snapshot(
@@ -67,12 +67,12 @@ impl<H: Host> Events for EventsService<H> {
     ) -> Result<Response<v1::PutSnapshotResponse>, Status> {
         let v1::PutSnapshotRequest { snapshot, time_left_ms } = request.into_inner();
         let deadline = deadline_of(time_left_ms);
-        let prepared = Prepared::try_from(snapshot).map_err(Problem::from)?;
-        match self.appends.take(prepared, deadline).await? {
-            Taken::SnapshotStored(version) => {
+        let request = EncodedRequest::try_from(snapshot).map_err(Problem::from)?;
+        match self.appends.take(request, deadline).await? {
+            Applied::SnapshotStored(version) => {
                 Ok(Response::new(v1::PutSnapshotResponse { version: version.0 }))
             }
-            Taken::Appended(_) | Taken::Group(_) => Err(problem::misanswered().into()),
+            Applied::Appended(_) | Applied::Group(_) => Err(problem::misanswered().into()),
         }
     }
 
@@ -85,7 +85,7 @@ impl<H: Host> Events for EventsService<H> {
         let scope = Scope::try_from(scope).map_err(Problem::from)?;
         let replica = &self.appends.replica;
         let reader = read::reach(replica, consistency.into(), deadline).await?;
-        let shown = replica.host().run(move || show::of_scope(&reader, &scope)).await;
+        let shown = replica.host().run(move || read::of_scope(&reader, &scope)).await;
         Ok(Response::new(shown.map_err(|fault| problem::of_found(replica, &fault))?))
     }
 
@@ -106,13 +106,11 @@ impl<H: Host> Events for EventsService<H> {
         let read = Read::try_from(request).map_err(Problem::from)?;
         let replica = &self.appends.replica;
         let reader = read::reach(replica, read.consistency, deadline).await?;
-        let stopping = self.stopping.clone();
         if read.follow {
             read::refuse_the_future(replica, &reader, &read, deadline).await?;
-            let follow = Follow::begin(self.live.clone(), reader, read);
-            return Ok(Response::new(follow::stream(follow, stopping)));
         }
-        Ok(Response::new(read::stream(replica.clone(), reader, read, stopping)))
+        let subscription = Subscription::begin(self.live.clone(), reader, read);
+        Ok(Response::new(read::stream(subscription, self.stopping.clone())))
     }
 
     async fn list_names(
@@ -125,6 +123,6 @@ impl<H: Host> Events for EventsService<H> {
         let replica = &self.appends.replica;
         let reader = read::reach(replica, listing.consistency, deadline).await?;
         let stopping = self.stopping.clone();
-        Ok(Response::new(names::stream(replica.clone(), reader, listing, stopping)))
+        Ok(Response::new(read::stream_of_names(replica.clone(), reader, listing, stopping)))
     }
 }

@@ -28,9 +28,9 @@ use super::append::{Appends, ForwardService};
 use super::cluster::{About, ClusterService};
 use super::connections::{self, Connection, Greeting};
 use super::events::EventsService;
-use super::follow::Live;
-use super::groups::{Groups, GroupsService, PassService};
+use super::groups::{ForwardedConsumers, Groups, GroupsService};
 use super::read;
+use super::read::Live;
 use super::runners::{Heard, RunnersService};
 
 /// The most calls under way on one connection; a pipelined session is one.
@@ -121,7 +121,7 @@ pub(crate) async fn serve_peers<H: Host>(
     let forward = ForwardServer::new(ForwardService { appends, stopping: stopping.clone() })
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
-    let pass = PassGroupsServer::new(PassService { groups })
+    let pass = PassGroupsServer::new(ForwardedConsumers { groups })
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
     let routes = raft.add_service(forward).add_service(pass);

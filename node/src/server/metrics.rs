@@ -9,8 +9,8 @@ use quorate_proto::{Position, Runner, RunnerKind};
 use quorate_raft::Role;
 use quorate_raft::host::Host;
 
-use super::follow::Live;
 use super::groups::Groups;
+use super::read::Live;
 use super::runners::Heard;
 
 /// The sources of the metrics.

@@ -16,21 +16,18 @@ mod append;
 mod cluster;
 mod connections;
 mod events;
-mod follow;
 mod groups;
 mod listener;
 mod metrics;
-mod names;
 mod problem;
 mod read;
 mod runners;
 mod scrape;
-mod show;
 
 use append::Appends;
-use follow::Live;
 use groups::Groups;
 use metrics::Metrics;
+use read::Live;
 use runners::Heard;
 
 /// The time that a stopping leader waits for another node to take over.

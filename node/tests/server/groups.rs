@@ -1,6 +1,7 @@
 //! Consumer groups over the wire, on every node.
 
 use quorate_proto::ErrorKind;
+use quorate_proto::wire::v1::change_group_request::Change;
 use quorate_proto::wire::v1::events_client::EventsClient;
 use quorate_proto::wire::v1::expectation::Demand;
 use quorate_proto::wire::v1::groups_client::GroupsClient;
@@ -105,13 +106,14 @@ pub(super) async fn groups(cluster: &Cluster, node: usize) -> GroupsClient<Chann
 }
 
 pub(super) async fn create(groups: &mut GroupsClient<Channel>, settings: v1::GroupSettings) {
-    let request = v1::CreateGroupRequest {
-        group: "billing".to_owned(),
-        settings: Some(settings),
-        ..v1::CreateGroupRequest::default()
-    };
-    let created = groups.create_group(request).await.expect("it is created").into_inner();
-    assert_eq!(created.count, 1);
+    let definition = v1::GroupDefinition { settings: Some(settings), ..Default::default() };
+    let created = groups.change_group(change(Change::Create(definition))).await;
+    assert_eq!(created.expect("it is created").into_inner().count, 1);
+}
+
+/// Returns a request to the group of these tests.
+fn change(change: Change) -> v1::ChangeGroupRequest {
+    v1::ChangeGroupRequest { group: named(), change: Some(change), ..Default::default() }
 }
 
 async fn append_events(events: &mut EventsClient<Channel>, ids: std::ops::RangeInclusive<u128>) {
@@ -208,16 +210,15 @@ async fn what_fails_is_tried_again_and_parked_and_what_is_not_held_cannot_be_set
 
     assert_eq!(find_settled(&mut groups, &[1, 2, 3]).await, (vec![], vec![1, 2]));
 
-    let replay =
-        v1::SelectParkedRequest { group: named(), positions: vec![1], ..Default::default() };
-    assert_eq!(groups.replay_parked(replay).await.expect("done").into_inner().count, 1);
+    let replay = change(Change::Replay(v1::SelectedParked { positions: vec![1], all: false }));
+    assert_eq!(groups.change_group(replay).await.expect("done").into_inner().count, 1);
     consumer.until(4, 3).await;
     assert_eq!(consumer.positions().last(), Some(&(1, 1)), "from the first attempt on");
-    let rest = v1::SelectParkedRequest { group: named(), all: true, ..Default::default() };
-    let rest = v1::SelectParkedRequest { request_id: vec![7; 16].into(), ..rest };
+    let rest = change(Change::Drop(v1::SelectedParked { positions: Vec::new(), all: true }));
+    let rest = v1::ChangeGroupRequest { request_id: vec![7; 16].into(), ..rest };
     for node in 0..3 {
         let mut groups = self::groups(&cluster, node).await;
-        let dropped = groups.drop_parked(rest.clone()).await.expect("done").into_inner();
+        let dropped = groups.change_group(rest.clone()).await.expect("done").into_inner();
         assert_eq!(dropped.count, 1, "the first answer, at any node");
     }
     // Settled once already, and never given.
@@ -245,21 +246,20 @@ async fn a_reset_ends_the_streams_and_begins_again_and_a_deletion_ends_the_group
     consumer.acknowledge(1).await;
     consumer.acknowledge(2).await;
     consumer.until(2, 2).await;
-    let reset = v1::ResetGroupRequest { group: named(), after: 1, ..Default::default() };
-    groups.reset_group(reset).await.expect("it is there");
+    groups.change_group(change(Change::Reset(1))).await.expect("it is there");
     let ended = consumer.end().await.expect_err("another life of the group");
     assert_eq!((ended.code(), problem(&ended).kind), (Code::Unavailable, ErrorKind::Unavailable));
     let mut consumer = Consumer::join(&mut groups, 8).await.expect("let in");
     consumer.until(1, 0).await;
     assert_eq!(consumer.positions(), [(2, 1)]);
-    let delete = v1::DeleteGroupRequest { group: named(), ..Default::default() };
-    let odd = v1::DeleteGroupRequest { request_id: b"short".to_vec().into(), ..delete.clone() };
-    let refused = problem(&groups.delete_group(odd).await.expect_err("no id has five bytes"));
+    let delete = change(Change::Delete(v1::Empty {}));
+    let odd = v1::ChangeGroupRequest { request_id: b"short".to_vec().into(), ..delete.clone() };
+    let refused = problem(&groups.change_group(odd).await.expect_err("no id has five bytes"));
     assert_eq!((refused.kind, refused.field.as_str()), (ErrorKind::Invalid, "request_id"));
-    assert_eq!(groups.delete_group(delete.clone()).await.expect("done").into_inner().count, 1);
+    assert_eq!(groups.change_group(delete.clone()).await.expect("done").into_inner().count, 1);
     let ended = consumer.end().await.expect_err("no group any more");
     assert_eq!(problem(&ended).kind, ErrorKind::NotFound);
-    assert_eq!(groups.delete_group(delete).await.expect("done").into_inner().count, 0);
+    assert_eq!(groups.change_group(delete).await.expect("done").into_inner().count, 0);
     cluster.stop_all().await;
 }
 
@@ -357,12 +357,8 @@ async fn consumers_are_told_of_another_timeout_and_keep_the_time_that_they_have(
     let mut other = Consumer::join(&mut through, 1).await.expect("it is let in");
 
     let timeout_ms = 50;
-    let configure = v1::ConfigureGroupRequest {
-        group: named(),
-        settings: Some(v1::GroupSettings { timeout_ms, ..settings }),
-        ..v1::ConfigureGroupRequest::default()
-    };
-    directly.configure_group(configure).await.expect("it is configured");
+    let configure = change(Change::Configure(v1::GroupSettings { timeout_ms, ..settings }));
+    directly.change_group(configure).await.expect("it is configured");
     for consumer in [&mut holder, &mut other] {
         while consumer.timeout_ms.is_none() {
             assert!(consumer.hear().await.expect("no error"), "the stream ended");

@@ -47,24 +47,26 @@ async fn a_conflict_over_many_long_names_reaches_a_client_that_takes_little_meta
     cluster.stop_all().await;
 }
 
-fn create(number: usize, items: usize) -> v1::CreateGroupRequest {
+fn create(number: usize, items: usize) -> v1::ChangeGroupRequest {
     let kind = |at: usize| format!("{number}_{at:02}_{}", "x".repeat(230));
     let types: Vec<String> = (0..100).map(kind).collect();
     let item = v1::QueryItem { types, ..v1::QueryItem::default() };
     let query = Some(v1::Query { items: vec![item; items] });
     let group = format!("big-{number:03}");
-    v1::CreateGroupRequest { group, query, ..v1::CreateGroupRequest::default() }
+    let create = v1::GroupDefinition { query, ..v1::GroupDefinition::default() };
+    let change = Some(v1::change_group_request::Change::Create(create));
+    v1::ChangeGroupRequest { group, change, ..v1::ChangeGroupRequest::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_groups_are_listed_however_large_their_queries_are() {
     let cluster = Cluster::start().await;
     let mut groups = GroupsClient::new(cluster.channel(cluster.leader().await).await);
-    let refused = groups.create_group(create(0, 3)).await.expect_err("it is too large");
+    let refused = groups.change_group(create(0, 3)).await.expect_err("it is too large");
     assert_eq!(problem(&refused).kind, ErrorKind::TooLarge);
     let names: Vec<String> = (0..120).map(|number| format!("big-{number:03}")).collect();
     for number in 0..names.len() {
-        groups.create_group(create(number, 2)).await.expect("created");
+        groups.change_group(create(number, 2)).await.expect("created");
     }
     let asked = v1::ListGroupsRequest::default();
     let mut messages = groups.list_groups(asked).await.expect("a list").into_inner();

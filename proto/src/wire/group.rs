@@ -55,90 +55,101 @@ impl TryFrom<Option<v1::GroupSettings>> for GroupSettings {
 
     /// Takes the default of every setting that is not given. The result passed [`GroupSettings::check`].
     fn try_from(settings: Option<v1::GroupSettings>) -> Result<GroupSettings, Invalid> {
-        let told = settings.unwrap_or_default();
+        let given = settings.unwrap_or_default();
         let default = GroupSettings::default();
-        let strategy = match told.strategy.as_str() {
+        let strategy = match given.strategy.as_str() {
             "" => default.strategy,
             name => Strategy::parse(name).ok_or_else(|| {
                 let known = Strategy::ALL.map(Strategy::as_str).join(", ");
                 Invalid::new("strategy", format!("is none of {known}"))
             })?,
         };
-        let or = |told: u64, default: u64| if told == 0 { default } else { told };
-        let or_short = |told: u32, default: u32| if told == 0 { default } else { told };
+        let or = |given: u64, default: u64| if given == 0 { default } else { given };
+        let or_short = |given: u32, default: u32| if given == 0 { default } else { given };
         let settings = GroupSettings {
             strategy,
-            timeout_ms: or(told.timeout_ms, default.timeout_ms),
-            attempts_max: or_short(told.attempts_max, default.attempts_max),
-            retry_delay_ms: told.retry_delay_ms.unwrap_or(default.retry_delay_ms),
-            window: or_short(told.window, default.window),
+            timeout_ms: or(given.timeout_ms, default.timeout_ms),
+            attempts_max: or_short(given.attempts_max, default.attempts_max),
+            retry_delay_ms: given.retry_delay_ms.unwrap_or(default.retry_delay_ms),
+            window: or_short(given.window, default.window),
         };
         settings.check()?;
         Ok(settings)
     }
 }
 
-/// A request to a group, by its name; it passed [`GroupRequest::check`].
-type Named = (GroupName, GroupRequest);
-
-impl TryFrom<v1::CreateGroupRequest> for Named {
-    type Error = Invalid;
-
-    fn try_from(request: v1::CreateGroupRequest) -> Result<Named, Invalid> {
-        let definition = GroupDefinition {
-            query: Query::try_from(request.query.unwrap_or_default())?,
-            after: Position(request.after),
-            settings: GroupSettings::try_from(request.settings)?,
-        };
-        Ok((GroupName::new(request.group)?, GroupRequest::Create(definition)))
-    }
-}
-
-impl TryFrom<v1::ConfigureGroupRequest> for Named {
-    type Error = Invalid;
-
-    fn try_from(request: v1::ConfigureGroupRequest) -> Result<Named, Invalid> {
-        let settings = GroupSettings::try_from(request.settings)?;
-        Ok((GroupName::new(request.group)?, GroupRequest::Configure(settings)))
-    }
-}
-
-impl TryFrom<v1::DeleteGroupRequest> for Named {
-    type Error = Invalid;
-
-    fn try_from(request: v1::DeleteGroupRequest) -> Result<Named, Invalid> {
-        Ok((GroupName::new(request.group)?, GroupRequest::Delete))
-    }
-}
-
-impl TryFrom<v1::ResetGroupRequest> for Named {
-    type Error = Invalid;
-
-    fn try_from(request: v1::ResetGroupRequest) -> Result<Named, Invalid> {
-        Ok((GroupName::new(request.group)?, GroupRequest::Reset(Position(request.after))))
-    }
-}
-
-impl TryFrom<v1::SelectParkedRequest> for (GroupName, Selection) {
-    type Error = Invalid;
-
-    fn try_from(request: v1::SelectParkedRequest) -> Result<(GroupName, Selection), Invalid> {
-        let v1::SelectParkedRequest { group, positions, all, .. } = request;
-        let selection = match (all, positions.is_empty()) {
-            (true, true) => Selection::All,
-            (true, false) => {
-                return Err(Invalid::new("positions", "are told together with `all`"));
+impl From<GroupRequest> for Option<v1::change_group_request::Change> {
+    /// Returns none for the progress of a group, which has no request on the wire.
+    fn from(request: GroupRequest) -> Option<v1::change_group_request::Change> {
+        use v1::change_group_request::Change;
+        Some(match request {
+            GroupRequest::Create(GroupDefinition { query, after, settings }) => {
+                let (query, settings) = (Some(query.into()), Some(settings.into()));
+                Change::Create(v1::GroupDefinition { query, after: after.0, settings })
             }
-            (false, true) => return Err(Invalid::new("positions", "are empty")),
+            GroupRequest::Configure(settings) => Change::Configure(settings.into()),
+            GroupRequest::Delete => Change::Delete(v1::Empty {}),
+            GroupRequest::Reset(after) => Change::Reset(after.0),
+            GroupRequest::Replay(selection) => Change::Replay(selection.into()),
+            GroupRequest::Drop(selection) => Change::Drop(selection.into()),
+            GroupRequest::Progress(_) => return None,
+        })
+    }
+}
+
+impl TryFrom<Option<v1::change_group_request::Change>> for GroupRequest {
+    type Error = Invalid;
+
+    /// The result passed [`GroupRequest::check`].
+    fn try_from(change: Option<v1::change_group_request::Change>) -> Result<GroupRequest, Invalid> {
+        use v1::change_group_request::Change;
+        let change = change.ok_or_else(|| Invalid::new("change", "is missing"))?;
+        let request = match change {
+            Change::Create(v1::GroupDefinition { query, after, settings }) => {
+                let query = Query::try_from(query.unwrap_or_default())?;
+                let settings = GroupSettings::try_from(settings)?;
+                GroupRequest::Create(GroupDefinition { query, after: Position(after), settings })
+            }
+            Change::Configure(settings) => GroupRequest::Configure(Some(settings).try_into()?),
+            Change::Delete(v1::Empty {}) => GroupRequest::Delete,
+            Change::Reset(after) => GroupRequest::Reset(Position(after)),
+            Change::Replay(selected) => GroupRequest::Replay(selected.try_into()?),
+            Change::Drop(selected) => GroupRequest::Drop(selected.try_into()?),
+        };
+        request.check()?;
+        Ok(request)
+    }
+}
+
+impl From<Selection> for v1::SelectedParked {
+    fn from(selection: Selection) -> v1::SelectedParked {
+        match selection {
+            Selection::All => v1::SelectedParked { positions: Vec::new(), all: true },
+            Selection::Positions(positions) => {
+                let positions = positions.into_iter().map(u64::from).collect();
+                v1::SelectedParked { positions, all: false }
+            }
+        }
+    }
+}
+
+impl TryFrom<v1::SelectedParked> for Selection {
+    type Error = Invalid;
+
+    fn try_from(selected: v1::SelectedParked) -> Result<Selection, Invalid> {
+        let v1::SelectedParked { positions, all } = selected;
+        match (all, positions.is_empty()) {
+            (true, true) => Ok(Selection::All),
+            (true, false) => Err(Invalid::new("positions", "are given together with `all`")),
+            (false, true) => Err(Invalid::new("positions", "are empty")),
             (false, false) => {
                 check_count("positions", positions.len())?;
                 let mut positions: Vec<Position> = positions.into_iter().map(Position).collect();
                 positions.sort_unstable();
                 positions.dedup();
-                Selection::Positions(positions)
+                Ok(Selection::Positions(positions))
             }
-        };
-        Ok((GroupName::new(group)?, selection))
+        }
     }
 }
 
@@ -321,40 +332,26 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_read_with_the_name_of_their_group() {
-        let group = || "billing".to_owned();
+    fn changes_of_a_group_survive_their_way_over_the_wire() {
         let query = Query { items: vec![QueryItem::default()] };
-        let create = v1::CreateGroupRequest {
-            group: group(),
-            query: Some(query.clone().into()),
-            after: 7,
-            settings: Some(settings().into()),
-            ..Default::default()
-        };
         let definition = GroupDefinition { query, after: Position(7), settings: settings() };
-        assert_eq!(Named::try_from(create), Ok((name(), GroupRequest::Create(definition))));
-        let configure = v1::ConfigureGroupRequest {
-            group: group(),
-            settings: Some(settings().into()),
-            ..Default::default()
-        };
-        let configured = Ok((name(), GroupRequest::Configure(settings())));
-        assert_eq!(Named::try_from(configure), configured);
-        let delete = v1::DeleteGroupRequest { group: group(), ..Default::default() };
-        assert_eq!(Named::try_from(delete), Ok((name(), GroupRequest::Delete)));
-        let reset = v1::ResetGroupRequest { group: group(), after: 9, ..Default::default() };
-        assert_eq!(Named::try_from(reset), Ok((name(), GroupRequest::Reset(Position(9)))));
-        let nameless = v1::DeleteGroupRequest::default();
-        assert_eq!(Named::try_from(nameless).expect_err("no name").field, "group");
+        for request in [
+            GroupRequest::Create(definition),
+            GroupRequest::Configure(settings()),
+            GroupRequest::Delete,
+            GroupRequest::Reset(Position(9)),
+            GroupRequest::Replay(Selection::All),
+            GroupRequest::Drop(Selection::Positions(vec![Position(3), Position(9)])),
+        ] {
+            let wire = Option::<v1::change_group_request::Change>::from(request.clone());
+            assert_eq!(GroupRequest::try_from(wire), Ok(request));
+        }
+        assert_eq!(GroupRequest::try_from(None).expect_err("no change").field, "change");
     }
 
     #[test]
     fn parked_events_are_selected_all_or_by_their_positions() {
-        let select = |positions: Vec<u64>, all| {
-            let group = "billing".to_owned();
-            let request = v1::SelectParkedRequest { group, positions, all, ..Default::default() };
-            <(GroupName, Selection)>::try_from(request).map(|(_, selection)| selection)
-        };
+        let select = |positions, all| Selection::try_from(v1::SelectedParked { positions, all });
         assert_eq!(select(Vec::new(), true), Ok(Selection::All));
         let sorted = Selection::Positions(vec![Position(3), Position(9)]);
         assert_eq!(select(vec![9, 3, 9], false), Ok(sorted));

@@ -115,10 +115,10 @@ pub enum Anomaly {
         /// A description of the fault.
         what: String,
     },
-    /// A feed handed out something else than the log has, left an event out, or reported a wrong position.
-    WrongFeed {
-        /// The feed.
-        feed: usize,
+    /// A subscription handed out something else than the log has, left an event out, or reported a wrong position.
+    WrongSubscription {
+        /// The subscription.
+        subscription: usize,
         /// A description of the fault.
         what: String,
     },
@@ -214,7 +214,9 @@ impl fmt::Display for Anomaly {
                 write!(f, "the answer to append {append} is wrong: {what}")
             }
             Anomaly::WrongRead { read, what } => write!(f, "read {read} is wrong: {what}"),
-            Anomaly::WrongFeed { feed, what } => write!(f, "feed {feed} is wrong: {what}"),
+            Anomaly::WrongSubscription { subscription, what } => {
+                write!(f, "subscription {subscription} is wrong: {what}")
+            }
             Anomaly::WrongGroup { what } => write!(f, "the group is wrong: {what}"),
             Anomaly::Stale { operation, before } => {
                 write!(f, "{operation} began after {before} had returned")

@@ -31,11 +31,11 @@ mod anomaly;
 #[cfg(test)]
 mod brute_force;
 mod canonical;
-mod feeds;
 mod filled;
 mod groups;
 mod removed;
 mod snapshots;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -71,9 +71,9 @@ pub fn check(history: &History, replicas: &[Vec<RecordedEvent>]) -> Result<Verdi
         }
     }
     check.anomalies.extend(snapshots::judge(history, &canonical));
-    let (fed, wrong) = feeds::judge(history, &canonical);
+    let (fed, wrong) = subscriptions::judge(history, &canonical);
     check.anomalies.extend(wrong);
-    let feeds::Fed { events, marks, fell_behind } = fed;
+    let subscriptions::Fed { events, marks, fell_behind } = fed;
     let verdict = Verdict { followed: events, marks, fell_behind, ..check.verdict };
     let (shared, wrong) = groups::judge(history, &canonical);
     check.anomalies.extend(wrong);

@@ -29,11 +29,11 @@ pub struct Verdict {
     pub snapshots: u64,
     /// Reads that began with an aggregate snapshot.
     pub snapshot_reads: u64,
-    /// Events that feeds handed out.
+    /// Events that subscriptions handed out.
     pub followed: u64,
-    /// Positions that feeds reported.
+    /// Positions that subscriptions reported.
     pub marks: u64,
-    /// The number of times that a feed that had caught up fell behind.
+    /// The number of times that a subscription that had caught up fell behind.
     pub fell_behind: u64,
     /// Events that were given to consumers.
     pub deliveries: u64,

@@ -17,7 +17,7 @@ use turmoil::net::TcpStream;
 
 pub(super) use draw::registered_twice;
 use words::collect;
-pub(super) use words::{read_whole, recorded, request};
+pub(super) use words::{read_whole, request};
 
 use super::host::true_time;
 use super::trace::Trace;
@@ -321,7 +321,7 @@ impl Session {
         let kept = words::put_snapshot(&client, &snapshot).await;
         trace.note(&who, format_args!("was told: {kept:?}"));
         if let Ok(kept) = kept {
-            recorder.history().end_snapshot(begun, Version(kept));
+            recorder.history().end_snapshot(begun, kept);
         }
     }
 
@@ -356,11 +356,9 @@ impl Session {
         let told = result.as_ref().map_err(AppendError::problem);
         trace.note(&who, format_args!("was told of {id}: {told:?}"));
         let answer = match result {
-            Ok(Done { versions, position, recorded_at, .. }) => AppendAnswer::Appended {
-                versions: versions.into_iter().map(Version).collect(),
-                position: Position(position),
-                recorded_at,
-            },
+            Ok(Done { versions, position, recorded_at, .. }) => {
+                AppendAnswer::Appended { versions, position, recorded_at }
+            }
             Err(AppendError::Conflict(conflict)) => AppendAnswer::Rejected {
                 failures: conflict.failures,
                 violations: conflict.violations,

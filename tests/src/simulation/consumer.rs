@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_client::{Client, Consumer, EventId, Query, Strategy};
 use quorate_proto::Position;
 
-use super::client::{Phase, connect, recorded};
+use super::client::{Phase, connect};
 use super::trace::Trace;
 use crate::history::{Fate, Recorder};
 use crate::random::Random;
@@ -63,7 +63,7 @@ impl Member {
             super::lease::hold(&everywhere, self.number, &self.trace).await?;
         }
         for parked in everywhere.group(GROUP).parked().await? {
-            self.recorder.history().note_parked(Position(parked.position));
+            self.recorder.history().note_parked(parked.position);
         }
         Ok(())
     }
@@ -96,10 +96,9 @@ impl Member {
         let ends = tokio::time::Instant::now() + lasts;
         while let Ok(delivered) = tokio::time::timeout_at(ends, consumer.try_next()).await {
             let Some(delivery) = delivered? else { break };
-            let (position, attempt) = (Position(delivery.event.position), delivery.attempt);
-            let event = recorded(delivery.event.clone());
+            let (position, attempt) = (delivery.event.position, delivery.attempt);
             self.trace.note("consumer", format_args!("{position}, attempt {attempt}"));
-            self.recorder.history().deliver(event);
+            self.recorder.history().deliver(delivery.event.clone());
             if self.random.chance(20) {
                 tokio::time::sleep(Duration::from_millis(self.random.below(30))).await;
             }
@@ -135,7 +134,7 @@ impl Member {
         let (Ok(newest), Ok(group)) = (newest, client.group(GROUP).show().await) else {
             return false;
         };
-        let last = newest.events.first().map_or(0, |event| event.position);
+        let last = newest.events.first().map_or(Position::ZERO, |event| event.position);
         group.floor >= last && group.failed == 0
     }
 

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use quorate_client::{Client, Cursor, Feed, Message};
-use quorate_proto::{
-    Category, Consistency, Position, Query, QueryItem, Read, Scope, Source, StreamName,
-};
+use quorate_client::{Client, Cursor, Message, Subscription};
+use quorate_proto::{Category, Consistency, Query, QueryItem, Read, Scope, Source, StreamName};
 
-use super::client::{Phase, connect, recorded, request};
+use super::client::{Phase, connect, request};
 use super::trace::Trace;
-use crate::history::{BegunFeed, Heard, Recorder};
+use crate::history::{BegunSubscription, Heard, Recorder};
 use crate::random::Random;
 
 /// The time that the nodes may take to answer a request while the storm lasts.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// The time that a feed may take to hand out the last event once everything works again.
+/// The time that a subscription may take to hand out the last event once everything works again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One client that follows.
@@ -34,11 +32,11 @@ impl Follower {
         let client = self.draw_client();
         let mut read = self.draw_read();
         while !self.phase.is_done() {
-            let (mut feed, noted) = self.begin(&client, &read);
+            let (mut subscription, noted) = self.begin(&client, &read);
             let lasts = Duration::from_millis(self.random.between(500, 8_000));
             let ends = tokio::time::Instant::now() + lasts;
             loop {
-                let over = tokio::time::timeout_at(ends, feed.try_next()).await;
+                let over = tokio::time::timeout_at(ends, subscription.try_next()).await;
                 let Ok(message) = over else { break };
                 self.take(&noted, message?, &mut read);
                 if self.random.chance(3) {
@@ -53,10 +51,10 @@ impl Follower {
     /// Checks that once nothing is wrong any more, all events are handed out.
     async fn finish(&mut self, client: &Client, read: &mut Read) -> turmoil::Result {
         let end = client.read(quorate_client::Query::everything()).limit(0).collect().await?.as_of;
-        let (mut feed, noted) = self.begin(client, read);
+        let (mut subscription, noted) = self.begin(client, read);
         let reached = async {
             loop {
-                let message = feed.try_next().await?;
+                let message = subscription.try_next().await?;
                 let is_end = matches!(
                     &message,
                     Some(Message::CaughtUp(at) | Message::Progress(at)) if at.position >= end
@@ -73,31 +71,25 @@ impl Follower {
         }
     }
 
-    fn begin(&self, client: &Client, read: &Read) -> (Feed, BegunFeed) {
-        let noted = self.recorder.history().begin_feed(self.number, read.clone());
+    fn begin(&self, client: &Client, read: &Read) -> (Subscription, BegunSubscription) {
+        let noted = self.recorder.history().begin_subscription(self.number, read.clone());
         (request(client, read).after(read.bounds.after).follow(), noted)
     }
 
-    /// Records a message; the next feed goes on after it.
-    fn take(&self, noted: &BegunFeed, message: Option<Message>, read: &mut Read) {
+    /// Records a message; the next subscription goes on after it.
+    fn take(&self, noted: &BegunSubscription, message: Option<Message>, read: &mut Read) {
         let Some(message) = message else { return };
-        let number = |at: &Cursor| at.version.unwrap_or(at.position);
+        let number = |at: &Cursor| at.version.map_or(at.position.0, u64::from);
+        let version = |at: &Cursor| at.version.map(u64::from);
         let (heard, after) = match message {
             Message::Event(event) => {
-                let event = recorded(event);
                 let of_stream = matches!(read.source, Source::Stream { .. });
                 let after = if of_stream { event.version.0 } else { event.position.0 };
                 (Heard::Event(event), after)
             }
-            Message::CaughtUp(at) => {
-                (Heard::CaughtUp(Position(at.position), at.version), number(&at))
-            }
-            Message::FellBehind(at) => {
-                (Heard::FellBehind(Position(at.position), at.version), number(&at))
-            }
-            Message::Progress(at) => {
-                (Heard::Progress(Position(at.position), at.version), number(&at))
-            }
+            Message::CaughtUp(at) => (Heard::CaughtUp(at.position, version(&at)), number(&at)),
+            Message::FellBehind(at) => (Heard::FellBehind(at.position, version(&at)), number(&at)),
+            Message::Progress(at) => (Heard::Progress(at.position, version(&at)), number(&at)),
         };
         read.bounds.after = read.bounds.after.max(after);
         self.trace.note(&format!("follower-{}", self.number), format_args!("at {after}"));

@@ -145,7 +145,7 @@ async fn write(
     let reader = client::connect(started_again, true, Duration::from_secs(20));
     let events = reader.read(Query::category("order")).at_least(last).collect().await?;
     match events.events.last() {
-        Some(event) if event.position >= last => Ok(()),
+        Some(event) if event.position.0 >= last => Ok(()),
         _ => Err("the node that was started again lacks events")?,
     }
 }
@@ -154,7 +154,7 @@ async fn write(
 async fn append(writer: &Client) -> turmoil::Result<u64> {
     tokio::time::sleep(Duration::from_millis(250)).await;
     let event = Event::new("Made", vec![7; CHUNK_BYTES_MIN as usize / 10])?;
-    Ok(writer.append("order-1", Expect::Any, [event]).await?.position)
+    Ok(writer.append("order-1", Expect::Any, [event]).await?.position.0)
 }
 
 /// Returns the index of the node that leads, by the status that the nodes report.

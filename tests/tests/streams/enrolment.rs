@@ -70,7 +70,7 @@ async fn decide(
     let enrolling = client.transaction().write(stream, Expect::Any, [event]);
     match resolve(client, enrolling.unless(relevant, known.as_of).commit().await).await {
         Ok(done) => {
-            told.acknowledged.push((done.position, id));
+            told.acknowledged.push((done.position.0, id));
             enrolled.fetch_add(1, Ordering::Relaxed);
             true
         }
@@ -149,7 +149,7 @@ fn no_course_is_over_its_capacity_and_no_student_over_ten_while_leaders_die() {
     assert!(courses.iter().all(|count| *count <= CAPACITY), "{courses:?}");
     for (position, id) in &all.acknowledged {
         let found: Vec<u64> =
-            events.iter().filter(|event| event.id == *id).map(|event| event.position).collect();
+            events.iter().filter(|event| event.id == *id).map(|event| event.position.0).collect();
         assert_eq!(found, [*position], "an acknowledged enrolment");
     }
     assert_eq!(events.len(), all.acknowledged.len(), "what was refused is there");

@@ -47,7 +47,7 @@ async fn handle(client: Client, name: String, handled: Handled, mut ended: watch
             _ = ended.wait_for(|ended| *ended) => break,
         };
         let delivery = delivery.expect("it goes on for ever");
-        handled.add(delivery.event.stream.as_str(), delivery.event.version);
+        handled.add(delivery.event.stream.as_str(), delivery.event.version.0);
         consumer.ack(&delivery);
     }
     // Events settled while the leader died may have gone to another consumer: their outcome is unknown here.
@@ -60,7 +60,7 @@ async fn append_all(client: &Client, versions: std::ops::RangeInclusive<u64>) {
     for version in versions {
         for number in 0..STREAMS {
             let event = Event::json("Counted", &version).expect("JSON");
-            let expect = Expect::Version(version - 1);
+            let expect = Expect::version(version - 1);
             let stream = format!("counter-{number}");
             client.append(stream, expect, [event]).await.expect("it is appended");
         }

@@ -83,7 +83,7 @@ impl Setting {
     fn append(&self, stream: &str, kind: &str) -> u64 {
         let event = Event::json(kind, &()).expect("an event");
         let appended = self.runtime.block_on(self.client.append(stream, Expect::Any, [event]));
-        appended.expect("it is appended").position
+        appended.expect("it is appended").position.0
     }
 
     fn start_orders(&self, store: &Memory<()>, on_failure: OnFailure) -> Running {

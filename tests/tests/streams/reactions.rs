@@ -160,7 +160,7 @@ impl Sink for Notes {
             return Err(SinkError::poison("of no use"));
         }
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(event.stream.to_string()).or_default().push(event.version);
+        all.entry(event.stream.to_string()).or_default().push(event.version.0);
         Ok(())
     }
 }
@@ -230,8 +230,8 @@ const HANGS_ON: u64 = 3;
 
 impl Sink for Slow {
     async fn deliver(&self, event: &RecordedEvent) -> Result<(), SinkError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.position);
-        if event.position == HANGS_ON {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.position.0);
+        if event.position.0 == HANGS_ON {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(SLOW_TIMEOUT * 4).await;
@@ -278,7 +278,7 @@ fn a_sink_keeps_an_event_for_longer_than_the_timeout_of_its_group_and_delivers_i
     assert_eq!(delivered, [1, 2, HANGS_ON], "each once");
     let parked = runtime.block_on(group.parked()).expect("the list");
     assert_eq!(parked.len(), 1, "{parked:?}");
-    assert_eq!((parked[0].position, parked[0].attempts), (HANGS_ON, 1));
+    assert_eq!((parked[0].position.0, parked[0].attempts), (HANGS_ON, 1));
     assert_eq!(parked[0].reason, "the delivery took longer than 2.4s");
     cluster.check_logs();
 }

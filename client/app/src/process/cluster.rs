@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_client::{
-    AppendError, Client, Done, ErrorKind, Events, Feed as ClientFeed, Message, Problem, Query,
-    Settings,
+    AppendError, Client, Done, ErrorKind, Events, Message, Problem, Query, Settings,
+    Subscription as ClientSubscription,
 };
 use tokio::time::sleep;
 
 use crate::process::log::{
-    Commit, Feed, Interest, Log, Newest, Page, Part, Refusal, Stretch, Told,
+    Commit, Interest, Log, Newest, Page, Part, Refusal, Stretch, Subscription, Told,
 };
 use crate::process::record::{DUE, PARKED, REACTED};
 use crate::status::Board;
@@ -28,7 +28,7 @@ pub(crate) struct Cluster {
 }
 
 impl Log for Cluster {
-    type Feed = ClientFeed;
+    type Subscription = ClientSubscription;
 
     async fn newest(&self, stream: &str, types: &[&str], seen: u64) -> Result<Newest, Problem> {
         let read = || {
@@ -39,7 +39,7 @@ impl Log for Cluster {
             }
         };
         let Events { mut events, version, .. } = self.patiently("read", read).await?;
-        Ok(Newest { version, event: events.pop() })
+        Ok(Newest { version: version.0, event: events.pop() })
     }
 
     async fn page(
@@ -61,10 +61,10 @@ impl Log for Cluster {
             }
         };
         let Events { events, as_of, .. } = self.patiently("read", read).await?;
-        Ok(Page { events, as_of })
+        Ok(Page { events, as_of: as_of.0 })
     }
 
-    fn follow(&self, interest: &Interest, after: u64) -> ClientFeed {
+    fn follow(&self, interest: &Interest, after: u64) -> ClientSubscription {
         self.client.read(everything(interest)).after(after).follow()
     }
 
@@ -189,14 +189,14 @@ fn may_pass(kind: ErrorKind) -> bool {
         || matches!(kind, ErrorKind::Internal | ErrorKind::Damaged | ErrorKind::NotReady)
 }
 
-impl Feed for ClientFeed {
+impl Subscription for ClientSubscription {
     async fn next(&mut self) -> Result<Told, Problem> {
         Ok(match self.try_next().await? {
             Some(Message::Event(event)) => Told::Event(Box::new(event)),
-            Some(Message::CaughtUp(at)) => Told::CaughtUp(at.position),
-            Some(Message::Progress(at)) => Told::Through(at.position),
+            Some(Message::CaughtUp(at)) => Told::CaughtUp(at.position.0),
+            Some(Message::Progress(at)) => Told::Through(at.position.0),
             Some(Message::FellBehind(_)) => Told::FellBehind,
-            // A feed without a limit does not end.
+            // A subscription without a limit does not end.
             None => std::future::pending().await,
         })
     }

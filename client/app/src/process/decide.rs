@@ -142,7 +142,7 @@ pub(crate) fn park<M: ProcessManager>(
 fn is_settled(known: &Known, cause: &Cause) -> bool {
     known.is_over()
         || match cause {
-            Cause::Event(event) => event.position <= known.handled(),
+            Cause::Event(event) => event.position.0 <= known.handled(),
             Cause::Due(due) => {
                 !known.outstanding().any(|(key, it)| *key == due.key && it.since == due.since)
             }
@@ -150,7 +150,7 @@ fn is_settled(known: &Known, cause: &Cause) -> bool {
 }
 
 fn handled_through(known: &Known, cause: &Cause, handled: u64) -> u64 {
-    let position = cause.event().map_or(handled, |event| event.position);
+    let position = cause.event().map_or(handled, |event| event.position.0);
     known.handled().max(position)
 }
 
@@ -251,7 +251,7 @@ fn plan(
     let event = event.correlation(correlation.clone()).causation(causation);
     let own = Write {
         stream: stream_of(manager, trigger.instance),
-        expect: Expect::Version(known.version),
+        expect: Expect::version(known.version),
         events: vec![if is_due { event.tag(DUE) } else { event }],
     };
     let commit = Commit { writes: vec![own], requirements: Vec::new() };

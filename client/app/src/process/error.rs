@@ -44,7 +44,7 @@ impl From<DecodeError> for ProcessError {
     fn from(error: DecodeError) -> ProcessError {
         ProcessError::Unreadable {
             stream: error.stream.to_string(),
-            version: error.version,
+            version: error.version.0,
             reason: error.source.to_string(),
         }
     }

@@ -43,13 +43,13 @@ impl Instances {
         instance: &str,
         event: &RecordedEvent,
     ) -> Result<(), ProcessError> {
-        self.seen = self.seen.max(event.position);
+        self.seen = self.seen.max(event.position.0);
         if is_record(event) {
-            let known = Known::of(event.version, Some(event));
+            let known = Known::of(event.version.0, Some(event));
             self.observe(instance, known?);
-        } else if self.kept.peek(instance).is_some_and(|kept| kept.version < event.version) {
+        } else if self.kept.peek(instance).is_some_and(|kept| kept.version < event.version.0) {
             // Somebody else wrote into the stream: its state must be read again.
-            tracing::warn!(stream = %event.stream, version = event.version, "a foreign event");
+            tracing::warn!(stream = %event.stream, version = event.version.0, "a foreign event");
             self.kept.pop(instance);
         }
         Ok(())

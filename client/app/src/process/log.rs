@@ -80,7 +80,7 @@ pub(crate) enum Told {
 /// The event store, as a process manager uses it. Methods retry until they succeed if the trouble may pass by
 /// itself; each may be given up at any point by dropping its future.
 pub(crate) trait Log: Send + Sync {
-    type Feed: Feed;
+    type Subscription: Subscription;
 
     /// Returns the newest event of these types in a stream, as of `seen` at least; 0 = linearizable.
     fn newest(
@@ -99,7 +99,7 @@ pub(crate) trait Log: Send + Sync {
     ) -> impl Future<Output = Result<Page, Problem>> + Send;
 
     /// Follows everything of interest after a position.
-    fn follow(&self, interest: &Interest, after: u64) -> Self::Feed;
+    fn follow(&self, interest: &Interest, after: u64) -> Self::Subscription;
 
     /// Makes the whole commit, or nothing of it. Returns when the outcome is certain.
     fn commit(&self, commit: Commit) -> impl Future<Output = Result<Done, Refusal>> + Send;
@@ -112,7 +112,7 @@ pub(crate) trait Log: Send + Sync {
 }
 
 /// The log as it grows.
-pub(crate) trait Feed: Send {
+pub(crate) trait Subscription: Send {
     /// Waits for the next message. Nothing is lost when the future is dropped.
     fn next(&mut self) -> impl Future<Output = Result<Told, Problem>> + Send;
 }

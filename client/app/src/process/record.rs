@@ -91,7 +91,7 @@ impl RecordedCause {
     pub(crate) fn of(cause: &Cause) -> RecordedCause {
         match cause {
             Cause::Event(event) => RecordedCause::Event {
-                position: event.position,
+                position: event.position.0,
                 id: event.id.to_string(),
                 stream: event.stream.to_string(),
                 r#type: event.kind.to_string(),
@@ -127,7 +127,7 @@ impl Known {
         };
         Ok(Known {
             version,
-            position: event.position,
+            position: event.position.0,
             id: Some(event.id),
             correlation: event.correlation_id.clone(),
             record: Some(event.json()?),

@@ -9,7 +9,7 @@ use crate::process::bookmark::{self, Bookmark, Bookmarks};
 use crate::process::decide::{self, Plan, Undecided};
 use crate::process::error::ProcessError;
 use crate::process::instances::Instances;
-use crate::process::log::{Feed, Interest, Log, Page, Part, Refusal, Stretch, Told};
+use crate::process::log::{Interest, Log, Page, Part, Refusal, Stretch, Subscription, Told};
 use crate::process::manager::{Cause, Due, ProcessManager, Trigger};
 use crate::process::record::Known;
 use crate::process::runner::{OnFailure, Settings};
@@ -87,14 +87,14 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
     }
 
     async fn work(&mut self) -> Result<std::convert::Infallible, ProcessError> {
-        let mut feed = self.log.follow(&self.interest, self.handled);
+        let mut subscription = self.log.follow(&self.interest, self.handled);
         loop {
             if self.is_current && self.is_anything_due() {
                 self.fire().await?;
             }
             let wake_at = self.wake_at();
             tokio::select! {
-                told = feed.next() => self.told(told?).await?,
+                told = subscription.next() => self.told(told?).await?,
                 () = sleep_until(wake_at) => self.rest().await?,
             }
         }
@@ -117,7 +117,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         loop {
             let Page { events, as_of } = self.log.page(&self.interest, Part::Due, stretch).await?;
             let Some(last) = events.last() else { return Ok(()) };
-            stretch = Stretch { after: last.position, before: Some(as_of + 1), ..stretch };
+            stretch = Stretch { after: last.position.0, before: Some(as_of + 1), ..stretch };
             for event in &events {
                 self.take_in_own(event)?;
             }
@@ -154,7 +154,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
 
     /// Handles an event of interest, of any kind.
     async fn handle(&mut self, event: RecordedEvent) -> Result<(), ProcessError> {
-        let position = event.position;
+        let position = event.position.0;
         if position <= self.handled {
             return Ok(());
         }
@@ -235,13 +235,13 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         Ok(())
     }
 
-    /// Handles everything that is in the log by now; the feed's later copies of it are skipped.
+    /// Handles everything that is in the log by now; the subscription's later copies of it are skipped.
     async fn catch_up(&mut self) -> Result<(), ProcessError> {
         let mut stretch = Stretch { after: self.handled, before: None, limit: PAGE };
         loop {
             let Page { events, as_of } =
                 self.log.page(&self.interest, Part::Everything, stretch).await?;
-            let Some(last) = events.last().map(|event| event.position) else {
+            let Some(last) = events.last().map(|event| event.position.0) else {
                 let end = stretch.before.map_or(as_of, |before| before - 1);
                 self.is_through(end);
                 return Ok(());
@@ -300,8 +300,8 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         match self.log.commit(commit).await {
             Ok(done) => {
                 let known = Known {
-                    version: done.version,
-                    position: done.first_position,
+                    version: done.version.0,
+                    position: done.first_position.0,
                     id: Some(record_id),
                     correlation,
                     record: Some(record),

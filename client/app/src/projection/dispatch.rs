@@ -1,4 +1,4 @@
-//! Shares the events of a projection's feed among its partitions.
+//! Shares the events of a projection's subscription among its partitions.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use quorate_client::{Message, Problem, RecordedEvent};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::partition::{KeyOf, Partitioning};
-use super::source::EventFeed;
+use super::source::EventSubscription;
 use super::worker::{Work, size};
 use crate::status::Board;
 
@@ -22,7 +22,7 @@ pub(super) fn room_bytes(batch_bytes: usize, partitions: u32) -> usize {
     batch_bytes.saturating_mul(2).saturating_mul(partitions as usize).min(ROOM_BYTES_MAX)
 }
 
-/// Shares the events of the feed among the partitions.
+/// Shares the events of the subscription among the partitions.
 pub(super) struct Dispatch<'a> {
     pub(super) board: &'a Board,
     pub(super) partitioning: Partitioning,
@@ -39,42 +39,47 @@ pub(super) struct Dispatch<'a> {
 }
 
 impl Dispatch<'_> {
-    /// Returns true if the position to end at was reached, false if the feed or a worker ended before.
-    pub(super) async fn run(self, mut feed: impl EventFeed) -> Result<bool, Problem> {
+    /// Returns true if the position to end at was reached, false if the subscription or a worker ended before.
+    pub(super) async fn run(
+        self,
+        mut subscription: impl EventSubscription,
+    ) -> Result<bool, Problem> {
         let (mut position, mut unmarked) = (0, 0);
         loop {
             // Before it waits for the next event, the mark of the last one is set for all partitions.
-            let at_hand = if unmarked > 0 { feed.next().now_or_never() } else { None };
+            let at_hand = if unmarked > 0 { subscription.next().now_or_never() } else { None };
             if at_hand.is_none() || unmarked >= MARK_EVENTS {
                 self.mark.send_if_modified(|mark| std::mem::replace(mark, position) != position);
                 unmarked = 0;
             }
             let next = match at_hand {
                 Some(next) => next,
-                None => feed.next().await,
+                None => subscription.next().await,
             };
             let Some(message) = next? else { break };
             match message {
-                Message::Event(event) if self.until.is_some_and(|until| event.position > until) => {
+                Message::Event(event)
+                    if self.until.is_some_and(|until| event.position.0 > until) =>
+                {
                     return Ok(self.arrive());
                 }
                 Message::Event(event) => {
-                    position = event.position;
+                    position = event.position.0;
                     if !self.hand_over(event).await {
                         return Ok(false);
                     }
                 }
                 Message::CaughtUp(at) => {
-                    position = at.position;
+                    position = at.position.0;
                     self.board.caught_up(position);
                 }
                 Message::Progress(at) => {
-                    position = at.position;
+                    position = at.position.0;
                     self.board.head(position);
                 }
                 Message::FellBehind(at) => {
                     self.board.fell_behind();
-                    self.board.head(at.position);
+                    self.board.head(at.position.0);
                 }
             }
             unmarked += 1;
@@ -90,7 +95,7 @@ impl Dispatch<'_> {
     async fn hand_over(&self, event: RecordedEvent) -> bool {
         let partition = self.partitioning.of(&event, self.key_of) as usize;
         let bookmark = self.bookmarks.get(partition).copied().unwrap_or_default();
-        if event.position <= bookmark {
+        if event.position.0 <= bookmark {
             return true;
         }
         let Some(queue) = self.queues.get(partition) else { return false };

@@ -97,7 +97,7 @@ pub use handler::{Handler, HandlerError};
 pub use retry::Backoff;
 pub use running::Running;
 pub use settings::OnFailure;
-pub use source::{EventFeed, EventSource};
+pub use source::{EventSource, EventSubscription};
 pub use store::{
     BoxError, Claim, Creation, Memory, MemoryModel, Parked, Record, Side, Slot, Step, Store,
     StoreError, Swap,
@@ -366,7 +366,7 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
         let mut applied = 0;
         for one in parked {
             let event = source.event(&one.stream, one.version).await?;
-            let event = event.filter(|event| event.position == one.position);
+            let event = event.filter(|event| event.position.0 == one.position);
             let Some(event) = event else {
                 let (position, stream, version) = (one.position, one.stream.clone(), one.version);
                 return Err(ProjectionError::Gone { position, stream, version });

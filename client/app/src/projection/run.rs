@@ -315,7 +315,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         Ok(Some(Record { partitioning, bookmarks, ..record.clone() }))
     }
 
-    /// Refuses bookmarks that the log has not reached. If the cluster cannot answer now, the feed asks it later.
+    /// Refuses bookmarks that the log has not reached. If the cluster cannot answer now, the subscription asks later.
     async fn refuse_if_ahead(&self, bookmarks: &[u64]) -> Result<(), ProjectionError> {
         let bookmark = bookmarks.iter().copied().max().unwrap_or_default();
         match self.source.holds(bookmark).await {
@@ -343,7 +343,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         let (halt, halted) = watch::channel(false);
         let (mark, marked) = watch::channel(0);
         let (mut workers, queues) = self.workers(held, record, &halted, &marked);
-        let feed = self.source.follow(&self.projection.query, record.position());
+        let subscription = self.source.follow(&self.projection.query, record.position());
         let settings = &self.projection.settings;
         let room_bytes = room_bytes(settings.batch_bytes, partitioning.count());
         let dispatch = Dispatch {
@@ -357,7 +357,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
             bookmarks: record.bookmarks.clone(),
             until,
         };
-        let dispatched = dispatch.run(feed).fuse();
+        let dispatched = dispatch.run(subscription).fuse();
         let (renewed, observed) = (self.renew(held), self.observe());
         let bar = bar::show(&self.projection, self.board.watch());
         tokio::pin!(dispatched, renewed, observed, bar);

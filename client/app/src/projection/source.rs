@@ -3,17 +3,17 @@
 use std::future::Future;
 
 use quorate_client::{
-    Client, ErrorKind, Feed, Message, Outcome, Problem, Query, RecordedEvent, RunnerReport,
+    Client, ErrorKind, Message, Outcome, Problem, Query, RecordedEvent, RunnerReport, Subscription,
 };
 
 /// Follows a query, and reports what a projection must know of the log. [`Client`] implements it; a test of an
 /// application's own projection may use another source.
 pub trait EventSource: Send + Sync + 'static {
-    /// The feed of a query.
-    type Feed: EventFeed;
+    /// The subscription of a query.
+    type Subscription: EventSubscription;
 
     /// Follows a query from the events after a position.
-    fn follow(&self, query: &Query, after: u64) -> Self::Feed;
+    fn follow(&self, query: &Query, after: u64) -> Self::Subscription;
 
     /// Returns the cluster's id as text: a bookmark of one cluster is meaningless in another.
     fn cluster(&self) -> impl Future<Output = Result<String, Problem>> + Send;
@@ -42,22 +42,22 @@ pub trait EventSource: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<RecordedEvent>, Problem>> + Send;
 }
 
-/// The messages of one query, in order; see [`Feed`].
-pub trait EventFeed: Send + 'static {
+/// The messages of one query, in order; see [`Subscription`].
+pub trait EventSubscription: Send + 'static {
     /// Returns the next message. Cancelling the future loses nothing.
     fn next(&mut self) -> impl Future<Output = Result<Option<Message>, Problem>> + Send;
 }
 
-impl EventFeed for Feed {
+impl EventSubscription for Subscription {
     async fn next(&mut self) -> Result<Option<Message>, Problem> {
         self.try_next().await
     }
 }
 
 impl EventSource for Client {
-    type Feed = Feed;
+    type Subscription = Subscription;
 
-    fn follow(&self, query: &Query, after: u64) -> Feed {
+    fn follow(&self, query: &Query, after: u64) -> Subscription {
         self.read(query.clone()).after(after).follow()
     }
 
@@ -70,7 +70,7 @@ impl EventSource for Client {
     }
 
     async fn head(&self) -> Result<u64, Problem> {
-        Ok(self.read(Query::everything()).limit(0).local().stream().await?.as_of())
+        Ok(self.read(Query::everything()).limit(0).local().stream().await?.as_of().0)
     }
 
     async fn holds(&self, position: u64) -> Result<(), Problem> {
@@ -85,6 +85,6 @@ impl EventSource for Client {
     async fn event(&self, stream: &str, version: u64) -> Result<Option<RecordedEvent>, Problem> {
         let after = version.saturating_sub(1);
         let mut found = self.read(stream).after(after).limit(1).stream().await?;
-        Ok(found.try_next().await?.filter(|event| event.version == version))
+        Ok(found.try_next().await?.filter(|event| event.version.0 == version))
     }
 }

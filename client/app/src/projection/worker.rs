@@ -90,7 +90,7 @@ struct Batch {
 
 impl Batch {
     fn push(&mut self, (event, room): Work) {
-        self.to = event.position;
+        self.to = event.position.0;
         self.bytes += size(&event);
         self.events.push(event);
         self.room.push(room);
@@ -175,14 +175,14 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
                 limit = if is_single { 1 } else { batch.events.len() };
             }
             // A transaction whose answer was lost may be committed all the same.
-            let done = batch.events.partition_point(|event| event.position <= self.position);
+            let done = batch.events.partition_point(|event| event.position.0 <= self.position);
             let rest = &batch.events[done..];
             if rest.is_empty() && self.position >= batch.to {
                 return Ok(());
             }
             let chunk = &rest[..rest.len().min(limit.max(1))];
             let is_last = chunk.len() == rest.len();
-            let to = chunk.last().filter(|_| !is_last).map_or(batch.to, |event| event.position);
+            let to = chunk.last().filter(|_| !is_last).map_or(batch.to, |event| event.position.0);
             let fault = match self.attempt(chunk, to, parked.as_ref()).await {
                 Ok(()) => continue,
                 Err(fault) => fault,
@@ -249,7 +249,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
             store.park(&mut model, parked).await.map_err(ended)?;
         } else {
             for (index, event) in events.iter().enumerate() {
-                store.next_event(&mut model, event.position);
+                store.next_event(&mut model, event.position.0);
                 apply(handler.as_ref(), &mut model, event).await.map_err(
                     |error| match is_transient::<S>(&error) {
                         true => Fault::Lost(error.to_string()),
@@ -266,9 +266,9 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
     /// Notes the bookmark's new position: the events up to it are applied, or `parked` is parked.
     fn moved(&mut self, batch: &[RecordedEvent], position: u64, parked: Option<&Parked>) {
         let since = (self.position + 1)..=position;
-        let applied = batch.iter().filter(|event| {
-            let is_parked = parked.is_some_and(|parked| parked.position == event.position);
-            since.contains(&event.position) && !is_parked
+        let applied = batch.iter().map(|event| event.position.0).filter(|position| {
+            let is_parked = parked.is_some_and(|parked| parked.position == *position);
+            since.contains(position) && !is_parked
         });
         self.board.moved(self.partition, position, applied.count() as u64);
         if parked.is_some() {
@@ -351,7 +351,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
             return Err(ProjectionError::TooManyParked { projection, parked, last }.into());
         }
         tracing::warn!(
-            projection = %name, position = event.position, stream = %event.stream, attempts, why = %error,
+            projection = %name, position = event.position.0, stream = %event.stream, attempts, why = %error,
             "parks an event"
         );
         Ok(parked_event(event, attempts, &error))
@@ -365,9 +365,9 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
     ) -> ProjectionError {
         ProjectionError::Handler {
             projection: self.projection.name.clone(),
-            position: event.position,
+            position: event.position.0,
             stream: event.stream.to_string(),
-            version: event.version,
+            version: event.version.0,
             kind: event.kind.to_string(),
             attempts,
             source,
@@ -430,9 +430,9 @@ pub(super) fn parked_event(event: &RecordedEvent, attempts: u32, error: &Handler
         reason.truncate(end.unwrap_or_default());
     }
     Parked {
-        position: event.position,
+        position: event.position.0,
         stream: event.stream.to_string(),
-        version: event.version,
+        version: event.version.0,
         kind: event.kind.to_string(),
         attempts,
         reason,

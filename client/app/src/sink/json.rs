@@ -43,9 +43,9 @@ pub fn json_line(event: &RecordedEvent) -> Vec<u8> {
     let (data, data_base64) = payload(&event.data);
     let (metadata, metadata_base64) = payload(&event.metadata);
     let line = EventLine {
-        position: event.position,
+        position: event.position.0,
         stream: event.stream.as_str(),
-        version: event.version,
+        version: event.version.0,
         id: event.id.to_string(),
         r#type: event.kind.as_str(),
         schema: event.schema,

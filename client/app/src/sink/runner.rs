@@ -144,7 +144,7 @@ pub(crate) async fn drive<S: Sink, D: Deliveries>(
                 Some(delivery) => {
                     let event = D::event(&delivery);
                     let (stream, position) = (event.stream.clone(), event.position);
-                    under_way.extend(stream_queues.enter(&stream, position, delivery).map(begin));
+                    under_way.extend(stream_queues.enter(&stream, position.0, delivery).map(begin));
                 }
                 None => is_open = false,
             },
@@ -156,12 +156,12 @@ pub(crate) async fn drive<S: Sink, D: Deliveries>(
 fn report<D: Deliveries>(delivery: &D::Delivery, outcome: &Result<(), SinkError>) {
     let RecordedEvent { position, stream, .. } = D::event(delivery);
     match outcome {
-        Ok(()) => tracing::debug!(position, %stream, "delivered"),
+        Ok(()) => tracing::debug!(%position, %stream, "delivered"),
         Err(SinkError::Retry { reason, .. }) => {
-            tracing::warn!(position, %stream, reason, "not delivered: tried again later");
+            tracing::warn!(%position, %stream, reason, "not delivered: tried again later");
         }
         Err(SinkError::Poison { reason }) => {
-            tracing::warn!(position, %stream, reason, "cannot be delivered: parked");
+            tracing::warn!(%position, %stream, reason, "cannot be delivered: parked");
         }
     }
 }

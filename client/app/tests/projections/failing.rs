@@ -19,7 +19,7 @@ where
     let tries = AtomicU64::new(0);
     let flaky = Notes::spoilt("orders", move |event| {
         let fails =
-            event.position % 9 == 4 && !tries.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
+            event.position.0 % 9 == 4 && !tries.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
         if fails { Err("not now".into()) } else { Ok(()) }
     });
     let orders = projection(kit.open().await, "orders", flaky);
@@ -38,7 +38,7 @@ where
     let tries = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&tries);
     let poisoned = Notes::spoilt("orders", move |event| {
-        if event.position != 17 {
+        if event.position.0 != 17 {
             return Ok(());
         }
         counted.fetch_add(1, Ordering::SeqCst);
@@ -72,7 +72,7 @@ where
 {
     let script = Script::new();
     script.fill(40);
-    let poisoned = Notes::spoilt("orders", |event| match event.position {
+    let poisoned = Notes::spoilt("orders", |event| match event.position.0 {
         17 => Err("a poisoned event".into()),
         18 => panic!("a handler that panics"),
         30 => Err("never mended".into()),
@@ -96,7 +96,7 @@ where
     }
     assert_eq!(rows(&kit, "orders").await, expected);
 
-    let mended = Notes::spoilt("orders", |event| match event.position {
+    let mended = Notes::spoilt("orders", |event| match event.position.0 {
         30 => Err("never mended".into()),
         _ => Ok(()),
     });

@@ -1,7 +1,7 @@
 //! Handlers of types: an enum whose variants are event types, and a function for each type.
 
 use quorate_app::projection::{Handlers, Memory, MemoryModel, ProjectionError, typed};
-use quorate_client::RecordedEvent;
+use quorate_client::{Event, RecordedEvent, StreamName, Timestamp};
 use serde::Deserialize;
 
 use super::harness::{finish, projection, run};
@@ -9,10 +9,9 @@ use super::script::Script;
 
 /// Returns an event of a type with this JSON as data.
 fn event(kind: &str, data: &str) -> RecordedEvent {
-    let script = Script::new();
-    script.append("order-1");
-    let kind = quorate_client::EventType::new(kind).expect("a type");
-    RecordedEvent { kind, data: data.to_owned().into(), ..script.first() }
+    let stream = StreamName::new("order-1").expect("a name");
+    let event = Event::new(kind, data.to_owned()).expect("an event");
+    event.recorded(1, stream, 1, Timestamp(1))
 }
 
 #[derive(Debug, PartialEq, Deserialize)]

@@ -60,7 +60,7 @@ impl Notes {
 
     /// Makes a handler that fails at one event.
     pub(crate) fn poisoned_at(projection: &str, position: u64) -> Notes {
-        Notes::spoilt(projection, move |event| match event.position == position {
+        Notes::spoilt(projection, move |event| match event.position.0 == position {
             true => Err("a poisoned event".into()),
             false => Ok(()),
         })
@@ -98,7 +98,7 @@ impl Handler<MemoryModel<Rows>> for Notes {
         model: &mut MemoryModel<Rows>,
         event: &RecordedEvent,
     ) -> Result<(), HandlerError> {
-        model.entry(event.stream.to_string()).or_default().push(event.version);
+        model.entry(event.stream.to_string()).or_default().push(event.version.0);
         (self.spoil)(event)
     }
 }
@@ -157,7 +157,7 @@ impl Handler<SqliteModel> for Notes {
     ) -> Result<(), HandlerError> {
         let table = model.table(&format!("notes_{}", self.projection));
         let insert = format!("INSERT INTO {table} VALUES ($1, $2)");
-        let insert = sqlx::query(&insert).bind(event.stream.as_str()).bind(event.version as i64);
+        let insert = sqlx::query(&insert).bind(event.stream.as_str()).bind(event.version.0 as i64);
         insert.execute(&mut **model).await?;
         (self.spoil)(event)
     }
@@ -228,7 +228,11 @@ impl Handler<PostgresModel> for Notes {
         event: &RecordedEvent,
     ) -> Result<(), HandlerError> {
         let insert = sqlx::query("INSERT INTO notes (stream, version) VALUES ($1, $2)");
-        insert.bind(event.stream.as_str()).bind(event.version as i64).execute(&mut **model).await?;
+        insert
+            .bind(event.stream.as_str())
+            .bind(event.version.0 as i64)
+            .execute(&mut **model)
+            .await?;
         (self.spoil)(event)
     }
 }
@@ -309,7 +313,7 @@ impl Handler<RedisModel> for Notes {
         event: &RecordedEvent,
     ) -> Result<(), HandlerError> {
         let key = model.key(event.stream.as_str());
-        model.run(redis::cmd("RPUSH").arg(key).arg(event.version).to_owned());
+        model.run(redis::cmd("RPUSH").arg(key).arg(event.version.0).to_owned());
         (self.spoil)(event)
     }
 }

@@ -44,7 +44,7 @@ impl Handler<PostgresModel> for Swallows {
         model: &mut PostgresModel,
         event: &RecordedEvent,
     ) -> Result<(), HandlerError> {
-        if event.position == 5 && !self.0.load(Ordering::SeqCst) {
+        if event.position.0 == 5 && !self.0.load(Ordering::SeqCst) {
             let _swallowed = sqlx::query("SELECT * FROM nowhere").execute(&mut **model).await;
         }
         Ok(())
@@ -114,7 +114,7 @@ impl Handler<PostgresModel> for Granted {
         event: &RecordedEvent,
     ) -> Result<(), HandlerError> {
         let insert = format!("INSERT INTO {} VALUES ($1)", model.table("positions"));
-        sqlx::query(&insert).bind(event.position as i64).execute(&mut **model).await?;
+        sqlx::query(&insert).bind(event.position.0 as i64).execute(&mut **model).await?;
         Ok(())
     }
 }

@@ -18,9 +18,9 @@ impl Handler<RedisModel> for Wrong {
         event: &RecordedEvent,
     ) -> Result<(), HandlerError> {
         let key = model.key(event.stream.as_str());
-        let command = if event.position.is_multiple_of(5) { "HINCRBY" } else { "RPUSH" };
+        let command = if event.position.0.is_multiple_of(5) { "HINCRBY" } else { "RPUSH" };
         let mut command = redis::cmd(command);
-        command.arg(key).arg(event.version);
+        command.arg(key).arg(event.version.0);
         model.run(command);
         Ok(())
     }

@@ -42,7 +42,7 @@ where
 }
 
 fn is_poisoned(event: &RecordedEvent) -> bool {
-    POISONED.contains(&event.position)
+    POISONED.contains(&event.position.0)
 }
 
 /// Runs a projection until it has applied everything or stops.

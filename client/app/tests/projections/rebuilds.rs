@@ -31,7 +31,7 @@ where
         let (gate, told) = (Arc::clone(&may_go_on), Arc::clone(&waits));
         let mended = Notes::spoilt("orders", move |event| {
             told.store(true, Ordering::SeqCst);
-            match event.position == 50 && !gate.load(Ordering::SeqCst) {
+            match event.position.0 == 50 && !gate.load(Ordering::SeqCst) {
                 true => Err("not yet".into()),
                 false => Ok(()),
             }

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use quorate_app::projection::{EventFeed, EventSource};
+use quorate_app::projection::{EventSource, EventSubscription};
 use quorate_client::{
-    Cursor, ErrorKind, EventId, EventType, Message, Outcome, Problem, Query, RecordedEvent,
+    Cursor, ErrorKind, Event, EventId, Message, Outcome, Position, Problem, Query, RecordedEvent,
     StreamName, Timestamp,
 };
 use tokio::sync::watch;
@@ -35,22 +35,10 @@ impl Script {
         let position = *self.head.borrow() + 1;
         let same = events.iter().filter(|event| event.stream.as_str() == stream);
         let version = same.count() as u64 + 1;
-        events.push(RecordedEvent {
-            position,
-            stream: StreamName::new(stream).expect("a name"),
-            version,
-            recorded_at: Timestamp(position as i64),
-            id: EventId::from_bytes([1; 16]).expect("an id"),
-            kind: EventType::new("Counted").expect("a type"),
-            data: version.to_string().into(),
-            metadata: Default::default(),
-            tags: Vec::new(),
-            content_type: String::new(),
-            schema: 1,
-            correlation_id: String::new(),
-            causation_id: String::new(),
-            occurred_at: None,
-        });
+        let id = EventId::from_bytes([1; 16]).expect("an id");
+        let event = Event::new("Counted", version.to_string()).expect("an event").id(id);
+        let stream = StreamName::new(stream).expect("a name");
+        events.push(event.recorded(position, stream, version, Timestamp(position as i64)));
         drop(events);
         self.head.send_replace(position);
         position
@@ -82,8 +70,8 @@ impl Script {
     pub(crate) fn expected(&self, up_to: u64) -> super::kit::Rows {
         let mut rows = super::kit::Rows::new();
         for event in self.events.lock().expect("no test panicked here").iter() {
-            if event.position <= up_to {
-                rows.entry(event.stream.to_string()).or_default().push(event.version);
+            if event.position.0 <= up_to {
+                rows.entry(event.stream.to_string()).or_default().push(event.version.0);
             }
         }
         rows
@@ -91,10 +79,10 @@ impl Script {
 }
 
 impl EventSource for Script {
-    type Feed = ScriptFeed;
+    type Subscription = ScriptSubscription;
 
-    fn follow(&self, _query: &Query, after: u64) -> ScriptFeed {
-        ScriptFeed { script: self.clone(), head: self.head.subscribe(), after, told: None }
+    fn follow(&self, _query: &Query, after: u64) -> ScriptSubscription {
+        ScriptSubscription { script: self.clone(), head: self.head.subscribe(), after, told: None }
     }
 
     async fn cluster(&self) -> Result<String, Problem> {
@@ -116,12 +104,12 @@ impl EventSource for Script {
     async fn event(&self, stream: &str, version: u64) -> Result<Option<RecordedEvent>, Problem> {
         let events = self.events.lock().expect("no test panicked here");
         let found =
-            |event: &&RecordedEvent| event.stream.as_str() == stream && event.version == version;
+            |event: &&RecordedEvent| event.stream.as_str() == stream && event.version.0 == version;
         Ok(events.iter().find(found).cloned())
     }
 }
 
-pub(crate) struct ScriptFeed {
+pub(crate) struct ScriptSubscription {
     script: Script,
     head: watch::Receiver<u64>,
     after: u64,
@@ -129,20 +117,20 @@ pub(crate) struct ScriptFeed {
     told: Option<u64>,
 }
 
-impl EventFeed for ScriptFeed {
+impl EventSubscription for ScriptSubscription {
     async fn next(&mut self) -> Result<Option<Message>, Problem> {
         loop {
             let head = *self.head.borrow_and_update();
             let next = {
                 let events = self.script.events.lock().expect("no test panicked here");
-                let next = events.partition_point(|event| event.position <= self.after);
-                events.get(next).filter(|event| event.position <= head).cloned()
+                let next = events.partition_point(|event| event.position.0 <= self.after);
+                events.get(next).filter(|event| event.position.0 <= head).cloned()
             };
             if let Some(event) = next {
-                self.after = event.position;
+                self.after = event.position.0;
                 return Ok(Some(Message::Event(event)));
             }
-            let at = Cursor { position: head, version: None };
+            let at = Cursor { position: Position(head), version: None };
             match self.told {
                 None => {
                     self.told = Some(head);
@@ -154,7 +142,7 @@ impl EventFeed for ScriptFeed {
                 }
                 Some(_) => {}
             }
-            // The script outlives its feeds.
+            // The script outlives its subscriptions.
             let _ = self.head.changed().await;
         }
     }

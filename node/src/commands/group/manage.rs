@@ -59,11 +59,12 @@ struct SettingsArgs {
 impl SettingsArgs {
     /// Returns the settings that are given, and the rest as it was.
     fn over(&self, was: GroupSettings) -> GroupSettings {
+        let milliseconds = |span: Duration| span.as_millis() as u64;
         GroupSettings {
             strategy: self.strategy.unwrap_or(was.strategy),
-            timeout: self.timeout.unwrap_or(was.timeout),
-            attempts: self.attempts.unwrap_or(was.attempts),
-            retry_delay: self.retry_delay.unwrap_or(was.retry_delay),
+            timeout_ms: self.timeout.map_or(was.timeout_ms, milliseconds),
+            attempts_max: self.attempts.unwrap_or(was.attempts_max),
+            retry_delay_ms: self.retry_delay.map_or(was.retry_delay_ms, milliseconds),
             window: self.window.unwrap_or(was.window),
         }
     }
@@ -207,9 +208,9 @@ fn tell(global: &Global, line: &impl Serialize, sentence: &str) -> Result<(), Ex
 
 /// Describes settings to a person.
 pub(super) fn settings_of(settings: &GroupSettings) -> String {
-    let GroupSettings { strategy, timeout, attempts, retry_delay, window } = settings;
-    let attempts = count_of((*attempts).into(), "attempt");
-    let (timeout, delay) = (show_span(*timeout), show_span(*retry_delay));
+    let GroupSettings { strategy, timeout_ms, attempts_max, retry_delay_ms, window } = settings;
+    let attempts = count_of((*attempts_max).into(), "attempt");
+    let [timeout, delay] = [*timeout_ms, *retry_delay_ms].map(Duration::from_millis).map(show_span);
     format!("{strategy}, timeout {timeout}, {attempts}, retry delay {delay}, window {window}")
 }
 

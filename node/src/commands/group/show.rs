@@ -44,9 +44,9 @@ struct GroupLine {
     query: String,
     after: u64,
     strategy: &'static str,
-    timeout_ms: u128,
+    timeout_ms: u64,
     attempts: u32,
-    retry_delay_ms: u128,
+    retry_delay_ms: u64,
     window: u32,
     floor: u64,
     lag: u64,
@@ -86,13 +86,13 @@ impl GroupLine {
         GroupLine {
             group: group.name.clone(),
             query: query::show(&group.query),
-            after: group.after,
+            after: group.after.0,
             strategy: group.settings.strategy.as_str(),
-            timeout_ms: group.settings.timeout.as_millis(),
-            attempts: group.settings.attempts,
-            retry_delay_ms: group.settings.retry_delay.as_millis(),
+            timeout_ms: group.settings.timeout_ms,
+            attempts: group.settings.attempts_max,
+            retry_delay_ms: group.settings.retry_delay_ms,
             window: group.settings.window,
-            floor: group.floor,
+            floor: group.floor.0,
             lag: group.lag,
             settled: group.settled,
             failed: group.failed,
@@ -224,7 +224,7 @@ pub(super) async fn parked(args: ParkedArgs, global: &Global) -> Result<(), Exit
         if global.json() {
             let event = event.as_ref().map(|event| event_line(event, None));
             let parked_at = parked_at.to_string();
-            let line = ParkedLine { position, attempts, reason, parked_at, event };
+            let line = ParkedLine { position: position.0, attempts, reason, parked_at, event };
             write_json(&mut output, &line)?;
             continue;
         }

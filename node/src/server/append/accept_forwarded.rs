@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::super::problem;
-use super::anchor::Anchor;
-use super::answer::LeaderTerm;
-use super::appends::{Appends, Prepared, Route};
-use super::session::{Answers, SessionReplies};
+use super::appends::Appends;
+use super::leader_term::LeaderTerm;
+use super::proposal::EncodedRequest;
+use super::routes::Route;
+use super::session::Session;
+use super::session_replies::Answers;
 
 /// The time for the sender to name its leader and term, and for this node to learn that it was elected.
 pub(crate) const OPENING_WITHIN: Duration = Duration::from_secs(1);
@@ -37,27 +39,19 @@ impl<H: Host> Forward for ForwardService<H> {
     ) -> Result<Response<Answers>, Status> {
         let mut requests = request.into_inner();
         let leader_term = match timeout(OPENING_WITHIN, requests.message()).await {
-            Ok(Ok(Some(first))) => tenure_of(&self.appends.replica, first.opening).await?,
+            Ok(Ok(Some(first))) => leader_term_of(&self.appends.replica, first.opening).await?,
             Ok(Ok(None)) | Err(_) => return Err(mismatch("no opening came").into()),
             Ok(Err(status)) => return Err(status),
         };
-        let (replies, answers) = SessionReplies::new();
-        let anchor = replies.greet(self.appends.leader_address());
-        let (appends, stopping) = (self.appends.clone(), self.stopping.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                biased;
-                () = replies.over() => {}
-                () = stopping.cancelled() => replies.stop().await,
-                () = take_all(&appends, &replies, leader_term, anchor, requests) => {}
-            }
+        let answers = Session::start(self.appends.clone(), self.stopping.clone(), |session| {
+            take_all(session, leader_term, requests)
         });
         Ok(Response::new(answers))
     }
 }
 
 /// Checks that the sender means this node, in this cluster, in this term.
-pub(crate) async fn tenure_of<H: Host>(
+pub(crate) async fn leader_term_of<H: Host>(
     replica: &Replica<H>,
     opening: Option<peer::ForwardOpening>,
 ) -> Result<LeaderTerm, Problem> {
@@ -83,42 +77,23 @@ pub(crate) async fn tenure_of<H: Host>(
 }
 
 async fn take_all<H: Host>(
-    appends: &Arc<Appends<H>>,
-    replies: &SessionReplies,
+    session: Session<H>,
     leader_term: LeaderTerm,
-    anchor: Anchor,
     mut requests: Streaming<peer::ForwardRequest>,
-) {
+) -> Result<(), Problem> {
     let route = Route::Local(leader_term);
+    let anchor = session.replies.greet(session.appends.routes.leader_address());
     // A sender that ends the stream or dies ends this loop: requests under way are still answered.
-    while let Ok(Some(request)) = requests.message().await {
-        for append in request.appends {
-            if let Err(problem) = take(appends, replies, &route, anchor, append).await {
-                return replies.end(problem);
-            }
+    while let Ok(Some(message)) = requests.message().await {
+        for append in message.appends {
+            let peer::ForwardedAppend { number, request, deadline_ms, expires_alone } = append;
+            let deadline = anchor.deadline(deadline_ms);
+            // An error ends the stream: the bytes are not from a node of this version, or there was no room for the
+            // append in time, and no later append may overtake it.
+            let request = EncodedRequest::decode(request)?;
+            session.pass_on(&route, number, request, deadline, expires_alone).await?;
         }
     }
-}
-
-/// Takes one append. An error ends the stream: the bytes are not from a node of this version, or there was
-/// no room for the append in time, and no later append may overtake it.
-async fn take<H: Host>(
-    appends: &Arc<Appends<H>>,
-    replies: &SessionReplies,
-    route: &Route,
-    anchor: Anchor,
-    append: peer::ForwardedAppend,
-) -> Result<(), Problem> {
-    let peer::ForwardedAppend { number, request, deadline_ms, expires_alone } = append;
-    let deadline = anchor.deadline(deadline_ms);
-    let prepared = Prepared::from_encoded(request)?;
-    let place = replies.place(prepared.size()).await;
-    let admitted = match appends.admission.admit(prepared.size(), deadline).await {
-        Ok(admitted) => admitted,
-        Err(problem) => return replies.give_up(number, place, problem, expires_alone),
-    };
-    let reply = replies.reply((number, place), admitted, route.leader_term(), expires_alone);
-    appends.submit(route, prepared, deadline, reply);
     Ok(())
 }
 

@@ -29,9 +29,7 @@ pub(crate) struct Admission {
 
 /// The room that an append takes; dropping this gives the room back.
 #[derive(Debug)]
-pub(crate) struct Admitted(
-    #[allow(dead_code, reason = "held, never looked at")] OwnedSemaphorePermit,
-);
+pub(crate) struct Admitted(#[allow(dead_code, reason = "held, never read")] OwnedSemaphorePermit);
 
 impl Admission {
     pub(crate) fn new() -> Admission {

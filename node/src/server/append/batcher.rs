@@ -8,14 +8,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_proto::limits::ENTRY_BYTES_MAX;
 use quorate_proto::{ErrorKind, Outcome, Problem, Term, Timestamp};
-use quorate_raft::{Done, ProposeError};
+use quorate_raft::host::Host;
+use quorate_raft::{Done, ProposeError, Replica};
 use quorate_store::Verdict;
-use quorate_store::command::Builder;
+use quorate_store::command::{Builder, Request, decode_request};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::super::problem;
-use super::answer::{Answer, Pending};
+use super::answer::Answer;
+use super::leader_term::LeaderTerm;
+use super::proposal::Proposal;
 
 /// The number of entries in flight at which requests collect for the next entry. Four did best: with fewer
 /// the disk waits for the network, with more the entries become small.
@@ -28,6 +31,11 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// The time for which each byte, counted as for the chunk size, is held back at full pressure. It allows 4 MiB per
 /// second, and any disk seals faster.
 const HOLD_BACK_NANOS_PER_BYTE: f32 = 256.0;
+
+/// The way into the batcher.
+pub(crate) type Queue = mpsc::UnboundedSender<Queued>;
+/// A request in the batcher, and the term in which it is proposed.
+type Queued = (LeaderTerm, Proposal);
 
 /// The replica, as the batcher sees it.
 pub(crate) trait Proposer: Send + Sync + 'static {
@@ -45,11 +53,11 @@ pub(crate) trait Proposer: Send + Sync + 'static {
     /// Answers an append that was not made, perhaps because it was made before, after a check of stored events: of the
     /// content for a repetition, and of old events for an append that is older than the window of retries. It is called
     /// where commands are applied, so it does not wait for that check.
-    fn answer_after_check(&self, append: Pending, verdict: Verdict);
+    fn answer_after_check(&self, proposal: Proposal, verdict: Verdict);
 }
 
 /// Proposes what arrives in the queue, in its order, until all senders are gone.
-pub(crate) async fn run<P: Proposer>(proposer: P, queue: mpsc::UnboundedReceiver<Pending>) {
+pub(crate) async fn run<P: Proposer>(proposer: P, queue: mpsc::UnboundedReceiver<Queued>) {
     let proposer = Arc::new(proposer);
     let slots = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT_MAX));
     let mut waiting = Waiting { first: VecDeque::new(), queue };
@@ -76,25 +84,25 @@ pub(crate) async fn run<P: Proposer>(proposer: P, queue: mpsc::UnboundedReceiver
 /// The requests that are to be proposed, in order.
 struct Waiting {
     /// The requests that were taken from the queue and could not be proposed yet.
-    first: VecDeque<Pending>,
-    queue: mpsc::UnboundedReceiver<Pending>,
+    first: VecDeque<Queued>,
+    queue: mpsc::UnboundedReceiver<Queued>,
 }
 
 impl Waiting {
-    async fn next(&mut self) -> Option<Pending> {
+    async fn next(&mut self) -> Option<Queued> {
         match self.first.pop_front() {
-            Some(pending) => Some(pending),
+            Some(queued) => Some(queued),
             None => self.queue.recv().await,
         }
     }
 
     /// Returns the next request, if one is there without waiting.
-    fn next_now(&mut self) -> Option<Pending> {
+    fn next_now(&mut self) -> Option<Queued> {
         self.first.pop_front().or_else(|| self.queue.try_recv().ok())
     }
 
-    fn put_back(&mut self, pending: Vec<Pending>) {
-        pending.into_iter().rev().for_each(|pending| self.first.push_front(pending));
+    fn put_back(&mut self, refused: Vec<Queued>) {
+        refused.into_iter().rev().for_each(|queued| self.first.push_front(queued));
     }
 }
 
@@ -115,7 +123,7 @@ async fn hold_back(pressure: f32, bytes: u64) {
 struct Batch {
     term: Option<Term>,
     command: Builder,
-    appends: Vec<Pending>,
+    appends: Vec<Queued>,
 }
 
 impl Batch {
@@ -123,19 +131,19 @@ impl Batch {
     fn collect(waiting: &mut Waiting, stamp: Timestamp) -> Batch {
         let mut batch = Batch { term: None, command: Builder::new(stamp), appends: Vec::new() };
         let now = Instant::now();
-        while let Some(pending) = waiting.next_now() {
-            if pending.leader_term.has_ended() {
+        while let Some((leader_term, proposal)) = waiting.next_now() {
+            if leader_term.has_ended() {
                 let lost = problem::of_lost_append(ProposeError::NotLeader);
-                pending.reply.answer(Answer::Lost(lost));
-            } else if pending.deadline <= now {
+                proposal.reply.answer(Answer::Lost(lost));
+            } else if proposal.deadline <= now {
                 // Lost, not rejected: the request is sent again, and no later one may overtake it.
-                pending.reply.answer(Answer::Lost(problem::expired()));
-            } else if batch.has_room_for(&pending) {
-                batch.term = Some(pending.leader_term.term);
-                batch.command.push(&pending.encoded);
-                batch.appends.push(pending);
+                proposal.reply.answer(Answer::Lost(problem::expired()));
+            } else if batch.has_room_for(leader_term.term, &proposal) {
+                batch.term = Some(leader_term.term);
+                batch.command.push(&proposal.encoded);
+                batch.appends.push((leader_term, proposal));
             } else {
-                waiting.first.push_front(pending);
+                waiting.first.push_front((leader_term, proposal));
                 break;
             }
         }
@@ -144,14 +152,13 @@ impl Batch {
 
     /// Returns the bytes that the batch counts towards the chunk size, by which the pressure is measured.
     fn chunk_bytes(&self) -> u64 {
-        let keys: u64 = self.appends.iter().map(|pending| pending.key_bytes).sum();
+        let keys: u64 = self.appends.iter().map(|(_, proposal)| proposal.key_bytes).sum();
         self.command.size() as u64 + keys
     }
 
-    fn has_room_for(&self, pending: &Pending) -> bool {
-        let size = self.command.size() + pending.encoded.len() + Builder::BYTES_PER_REQUEST;
-        self.term.is_none()
-            || self.term == Some(pending.leader_term.term) && size <= ENTRY_BYTES_MAX
+    fn has_room_for(&self, term: Term, proposal: &Proposal) -> bool {
+        let size = self.command.size() + proposal.encoded.len() + Builder::BYTES_PER_REQUEST;
+        self.term.is_none() || self.term == Some(term) && size <= ENTRY_BYTES_MAX
     }
 
     /// Proposes the entry. Returns its requests if they can be proposed a little later: no later request was
@@ -160,7 +167,7 @@ impl Batch {
         self,
         proposer: &Arc<P>,
         slot: OwnedSemaphorePermit,
-    ) -> Option<Vec<Pending>> {
+    ) -> Option<Vec<Queued>> {
         let term = self.term?;
         let appends = Arc::new(Mutex::new(self.appends));
         let (answered, answering) = (appends.clone(), proposer.clone());
@@ -179,34 +186,75 @@ impl Batch {
     }
 }
 
-fn take(appends: &Mutex<Vec<Pending>>) -> Vec<Pending> {
+fn take(appends: &Mutex<Vec<Queued>>) -> Vec<Queued> {
     std::mem::take(&mut *appends.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Answers every request of an entry.
 fn answer<P: Proposer>(
     proposer: &P,
-    appends: Vec<Pending>,
+    appends: Vec<Queued>,
     outcome: Result<Vec<Verdict>, ProposeError>,
 ) {
     match outcome {
         Ok(verdicts) => {
             let mut verdicts = verdicts.into_iter();
-            for append in appends {
+            for (_, proposal) in appends {
                 match verdicts.next() {
                     Some(verdict @ (Verdict::Repeated(_) | Verdict::Unsettled(_))) => {
-                        proposer.answer_after_check(append, verdict);
+                        proposer.answer_after_check(proposal, verdict);
                     }
-                    Some(verdict) => append.reply.answer(verdict.into()),
-                    None => append.reply.answer(Answer::Lost(without_verdict())),
+                    Some(verdict) => proposal.reply.answer(verdict.into()),
+                    None => proposal.reply.answer(Answer::Lost(without_verdict())),
                 }
             }
         }
         Err(lost) => {
             let problem = problem::of_lost_append(lost);
-            for append in appends {
-                append.reply.answer(Answer::Lost(problem.clone()));
+            for (_, proposal) in appends {
+                proposal.reply.answer(Answer::Lost(problem.clone()));
             }
+        }
+    }
+}
+
+impl<H: Host> Proposer for Replica<H> {
+    fn stamp(&self) -> Option<Timestamp> {
+        Replica::stamp(self)
+    }
+
+    fn pressure(&self) -> f32 {
+        self.status().borrow().pressure
+    }
+
+    async fn propose(&self, term: Term, command: Bytes, done: Done) -> Result<(), ProposeError> {
+        Replica::propose(self, term, command, done).await
+    }
+
+    fn answer_after_check(&self, proposal: Proposal, verdict: Verdict) {
+        let replica = self.clone();
+        tokio::spawn(async move {
+            let Proposal { encoded, reply, .. } = proposal;
+            reply.answer(settle(&replica, encoded, verdict).await);
+        });
+    }
+}
+
+/// Returns the answer to a request by the verdict of apply and by stored events, which may be on the disk.
+async fn settle<H: Host>(replica: &Replica<H>, encoded: Bytes, verdict: Verdict) -> Answer {
+    let Some(reader) = replica.reader() else {
+        return Answer::Lost(problem::stopping(Outcome::Unknown));
+    };
+    let settle = move || match decode_request(&encoded) {
+        Ok(Request::Append(append)) => reader.settle(&append, verdict),
+        // Only the verdict on an append is open.
+        _ => Ok(verdict),
+    };
+    match replica.host().run(settle).await {
+        Ok(verdict) => verdict.into(),
+        Err(fault) => {
+            let found = problem::of_found(replica, &fault);
+            Answer::Lost(Problem { outcome: Outcome::Unknown, ..found })
         }
     }
 }

@@ -8,9 +8,8 @@ use quorate_proto::limits::PEER_MESSAGE_BYTES_MAX;
 use quorate_proto::wire::peer::v1 as peer;
 use quorate_proto::wire::peer::v1::forward_client::ForwardClient;
 use quorate_proto::wire::v1;
-use quorate_proto::wire::v1::session_answer::Outcome as WireOutcome;
 use quorate_proto::wire::{SESSION_LIFE, deadline_ms};
-use quorate_proto::{ErrorKind, GroupOutcome, Outcome, Problem, Term, Version};
+use quorate_proto::{ErrorKind, Outcome, Problem, Term};
 use quorate_raft::host::Host;
 use quorate_raft::{Member, Replica, Status, transport};
 use tokio::sync::{mpsc, watch};
@@ -19,7 +18,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::super::problem;
-use super::answer::{Answer, Reply};
+use super::answer::Answer;
+use super::proposal::Proposal;
+use super::reply::Reply;
 
 /// The approximate number of bytes of appends in one message.
 const MESSAGE_BYTES: usize = 1024 * 1024;
@@ -28,21 +29,12 @@ const OPENED_WITHIN: Duration = Duration::from_secs(3);
 /// The maximum number of messages that wait for the transport; more would only wait longer.
 const MESSAGES_WAITING_MAX: usize = 2;
 
-/// An append on its way to the leader.
-pub(crate) struct Forwarded {
-    pub(crate) encoded: Bytes,
-    pub(crate) deadline: Instant,
-    /// True if later appends need not wait until this one is sent again after its deadline passed.
-    pub(crate) expires_alone: bool,
-    pub(crate) reply: Reply,
-}
-
 /// A handle of a stream to one leader in one term. The stream ends with the first append that is lost.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Forwarding {
     leader: u64,
     term: Term,
-    queue: mpsc::UnboundedSender<Forwarded>,
+    queue: mpsc::UnboundedSender<Proposal>,
 }
 
 impl Forwarding {
@@ -70,10 +62,10 @@ impl Forwarding {
         self.queue.is_closed()
     }
 
-    pub(crate) fn send(&self, forwarded: Forwarded) {
-        if let Err(mpsc::error::SendError(forwarded)) = self.queue.send(forwarded) {
+    pub(crate) fn send(&self, proposal: Proposal) {
+        if let Err(mpsc::error::SendError(proposal)) = self.queue.send(proposal) {
             let why = "the connection to the leader was lost; nothing was appended";
-            forwarded.reply.answer(lost(Outcome::NotAppended, why));
+            proposal.reply.answer(lost(Outcome::NotAppended, why));
         }
     }
 }
@@ -84,7 +76,7 @@ impl Forwarding {
 /// * `unanswered` holds every append that was taken from the queue and not answered.
 /// * Appends with numbers up to `sent` were handed to the transport; the others certainly were not.
 struct Stream {
-    queue: mpsc::UnboundedReceiver<Forwarded>,
+    queue: mpsc::UnboundedReceiver<Proposal>,
     unanswered: BTreeMap<u64, Reply>,
     sent: u64,
     number: u64,
@@ -124,8 +116,8 @@ impl Stream {
             let known = if number <= sent { Outcome::Unknown } else { Outcome::NotAppended };
             reply.answer(lost(known, &why));
         }
-        while let Ok(forwarded) = self.queue.try_recv() {
-            forwarded.reply.answer(lost(Outcome::NotAppended, &why));
+        while let Ok(proposal) = self.queue.try_recv() {
+            proposal.reply.answer(lost(Outcome::NotAppended, &why));
         }
     }
 
@@ -171,12 +163,12 @@ impl Stream {
                     permit.send(peer::ForwardRequest { opening: None, appends });
                 }
                 next = self.queue.recv(), if more && !old && bytes < MESSAGE_BYTES => match next {
-                    Some(forwarded) => {
-                        bytes += self.take(forwarded, since, &mut message)?;
+                    Some(proposal) => {
+                        bytes += self.take(proposal, since, &mut message)?;
                         while bytes < MESSAGE_BYTES
-                            && let Ok(forwarded) = self.queue.try_recv()
+                            && let Ok(proposal) = self.queue.try_recv()
                         {
-                            bytes += self.take(forwarded, since, &mut message)?;
+                            bytes += self.take(proposal, since, &mut message)?;
                         }
                     }
                     None => more = false,
@@ -190,11 +182,11 @@ impl Stream {
     /// expire alone; the stream ends, because no later append may overtake it when it is sent again.
     fn take(
         &mut self,
-        forwarded: Forwarded,
+        proposal: Proposal,
         since: Instant,
         message: &mut Vec<peer::ForwardedAppend>,
     ) -> Result<usize, String> {
-        let Forwarded { encoded, deadline, expires_alone, reply } = forwarded;
+        let Proposal { encoded, deadline, expires_alone, reply, .. } = proposal;
         if deadline <= Instant::now() {
             let expired = problem::expired();
             let why = expired.message.clone();
@@ -213,24 +205,9 @@ impl Stream {
 
     fn answer(&mut self, answers: v1::AppendSessionResponse) -> Result<(), String> {
         for v1::SessionAnswer { number, outcome } in answers.answers {
-            let answer = match outcome {
-                Some(WireOutcome::Appended(appended)) => Answer::Appended(appended.into()),
-                Some(WireOutcome::Problem(problem)) => match Problem::try_from(problem) {
-                    Ok(problem) if problem.is_verdict() => Answer::Rejected(problem),
-                    Ok(problem) if is_no_room(&problem) => {
-                        self.lacked_room = true;
-                        Answer::NoRoom
-                    }
-                    Ok(problem) => Answer::Lost(problem),
-                    Err(invalid) => return Err(format!("the leader's answer: {invalid}")),
-                },
-                Some(WireOutcome::Kept(kept)) => Answer::SnapshotStored(Version(kept.version)),
-                Some(WireOutcome::Group(group)) => match GroupOutcome::try_from(group) {
-                    Ok(outcome) => Answer::Group(outcome),
-                    Err(invalid) => return Err(format!("the leader's answer: {invalid}")),
-                },
-                None => return Err("the leader's answer is empty".to_owned()),
-            };
+            let answer = Answer::try_from(outcome);
+            let answer = answer.map_err(|invalid| format!("the leader's answer: {invalid}"))?;
+            self.lacked_room |= answer == Answer::NoRoom;
             if let Some(reply) = self.unanswered.remove(&number) {
                 reply.answer(answer);
             }
@@ -250,10 +227,10 @@ async fn open<H: Host>(replica: &Replica<H>, leader: &Member, term: Term) -> Res
     let mut client = ForwardClient::new(channel)
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
-    let told = |status: tonic::Status| status.message().to_owned();
-    let opened = client.forward(ReceiverStream::new(requests)).await.map_err(told)?;
+    let message_of = |status: tonic::Status| status.message().to_owned();
+    let opened = client.forward(ReceiverStream::new(requests)).await.map_err(message_of)?;
     let mut inbound = opened.into_inner();
-    let first = inbound.message().await.map_err(told)?;
+    let first = inbound.message().await.map_err(message_of)?;
     first.ok_or("the leader ended the stream at once")?;
     Ok(Open { outbound, inbound, since: Instant::now() })
 }
@@ -272,10 +249,6 @@ pub(crate) fn opening_of<H: Host>(
         leader: leader.id,
         term: term.0,
     })
-}
-
-fn is_no_room(problem: &Problem) -> bool {
-    problem.kind == ErrorKind::NoSpace && problem.outcome == Outcome::NotAppended
 }
 
 fn lost(outcome: Outcome, why: &str) -> Answer {

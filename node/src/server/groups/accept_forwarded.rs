@@ -10,19 +10,19 @@ use quorate_raft::host::Host;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::super::append::{OPENING_WITHIN, deadline_of, mismatch, tenure_of};
+use super::super::append::{OPENING_WITHIN, deadline_of, leader_term_of, mismatch};
 use super::Groups;
 use super::connection::{ConsumerConnection, ConsumerMessage};
 use super::dispatcher::Left;
 use super::outbox::Outgoing;
 
 /// The service that accepts consumers from other nodes.
-pub(crate) struct PassService<H: Host> {
+pub(crate) struct ForwardedConsumers<H: Host> {
     pub(crate) groups: Arc<Groups<H>>,
 }
 
 #[tonic::async_trait]
-impl<H: Host> PassGroups for PassService<H> {
+impl<H: Host> PassGroups for ForwardedConsumers<H> {
     type PassStream = Outgoing;
 
     async fn pass(
@@ -31,21 +31,21 @@ impl<H: Host> PassGroups for PassService<H> {
     ) -> Result<Response<Outgoing>, Status> {
         let mut requests = request.into_inner();
         let opening = next(&mut requests).await?.opening;
-        let leader_term = tenure_of(&self.groups.appends.replica, opening).await?;
+        let leader_term = leader_term_of(&self.groups.appends.replica, opening).await?;
         let first = next(&mut requests).await?.request;
         let join = first.ok_or_else(|| mismatch("the second message has no request"))?.join;
         let join = Join::try_from(join).map_err(Problem::from)?;
-        let (seated, inbox) = self.groups.join(join, leader_term.term, deadline_of(0)).await?;
-        let connection = ConsumerConnection { id: seated.id, inbox, over: seated.outgoing.over() };
-        let said = |message: Result<peer::PassRequest, Status>| match message? {
+        let (joined, inbox) = self.groups.join(join, leader_term.term, deadline_of(0)).await?;
+        let connection = ConsumerConnection { id: joined.id, inbox, over: joined.outgoing.over() };
+        let message_of = |message: Result<peer::PassRequest, Status>| match message? {
             peer::PassRequest { left: true, .. } => Ok(ConsumerMessage::Left),
             peer::PassRequest { request, .. } => {
                 Ok(ConsumerMessage::Request(request.unwrap_or_default()))
             }
         };
         // The node of a consumer that leaves in order reports that; a mere end means a lost consumer or node.
-        connection.serve(requests.map(said), Left::Lost);
-        Ok(Response::new(seated.outgoing))
+        connection.serve(requests.map(message_of), Left::Lost);
+        Ok(Response::new(joined.outgoing))
     }
 
     async fn watch(
@@ -53,7 +53,7 @@ impl<H: Host> PassGroups for PassService<H> {
         request: Request<peer::WatchRequest>,
     ) -> Result<Response<peer::WatchResponse>, Status> {
         let peer::WatchRequest { opening, group } = request.into_inner();
-        tenure_of(&self.groups.appends.replica, opening).await?;
+        leader_term_of(&self.groups.appends.replica, opening).await?;
         let name = GroupName::new(group).map_err(Problem::from)?;
         let watched = self.groups.watched(&name).await.unwrap_or_default();
         Ok(Response::new(watched.into()))

@@ -48,12 +48,12 @@ impl ConsumerConnection {
         S: Stream<Item = Result<ConsumerMessage, Status>> + Unpin,
     {
         loop {
-            let said = tokio::select! {
+            let message = tokio::select! {
                 biased;
-                said = requests.next() => said,
+                message = requests.next() => message,
                 () = self.over.cancelled() => return Ok(Left::Lost),
             };
-            match said {
+            match message {
                 Some(Ok(ConsumerMessage::Request(request))) => self.pass_on(request).await?,
                 Some(Ok(ConsumerMessage::Left)) => return Ok(Left::Gracefully),
                 Some(Err(_)) => return Ok(Left::Lost),

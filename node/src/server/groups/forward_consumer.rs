@@ -32,13 +32,13 @@ const WATCHED_WITHIN: Duration = Duration::from_secs(1);
 const MESSAGES_WAITING_MAX: usize = 2;
 
 /// The leader's messages to a consumer. Dropping this informs the leader that the consumer was lost.
-pub(crate) struct Passed {
+pub(crate) struct ForwardedConsumer {
     inbound: Option<Streaming<v1::ConsumeResponse>>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     _over: DropGuard,
 }
 
-impl Stream for Passed {
+impl Stream for ForwardedConsumer {
     type Item = Result<v1::ConsumeResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -49,7 +49,7 @@ impl Stream for Passed {
         match Pin::new(inbound).poll_next(context) {
             Poll::Ready(Some(Err(status))) => {
                 self.inbound = None;
-                Poll::Ready(Some(Err(told(&status).into())))
+                Poll::Ready(Some(Err(problem_from(&status).into())))
             }
             other => other,
         }
@@ -57,21 +57,21 @@ impl Stream for Passed {
 }
 
 /// Returns the leader's problem; an error of the connection itself becomes an unreachable leader.
-fn told(status: &Status) -> Problem {
+fn problem_from(status: &Status) -> Problem {
     problem_of(status).unwrap_or_else(|| {
         unavailable(format!("the connection to the leader was lost: {}", status.message()))
     })
 }
 
 impl<H: Host> Groups<H> {
-    /// Passes a consumer through to the leader.
-    pub(super) async fn pass(
+    /// Forwards a consumer to the leader.
+    pub(super) async fn forward(
         &self,
         leader: &Member,
         term: Term,
         join: v1::JoinGroup,
         requests: Streaming<v1::ConsumeRequest>,
-    ) -> Result<Passed, Problem> {
+    ) -> Result<ForwardedConsumer, Problem> {
         let mut client = self.leader(leader)?;
         let opening = opening_of(&self.appends.replica, leader, term);
         let opening = Some(opening.ok_or_else(problem::not_ready)?);
@@ -84,11 +84,11 @@ impl<H: Host> Groups<H> {
         let opening = client.pass(ReceiverStream::new(messages));
         let opened = timeout(OPENED_WITHIN, opening).await;
         let opened = opened.map_err(|_| unavailable("the leader does not answer"))?;
-        let inbound = opened.map_err(|status| told(&status))?.into_inner();
+        let inbound = opened.map_err(|status| problem_from(&status))?.into_inner();
         let over = CancellationToken::new();
         tokio::spawn(pump(requests, outbound, over.clone(), self.stopping.clone()));
         let stopping = Box::pin(self.stopping.clone().cancelled_owned());
-        Ok(Passed { inbound: Some(inbound), stopping, _over: over.drop_guard() })
+        Ok(ForwardedConsumer { inbound: Some(inbound), stopping, _over: over.drop_guard() })
     }
 
     /// Returns what the leader knows of a group beside the log, if it answers in time.
@@ -138,14 +138,14 @@ async fn pump(
     stopping: CancellationToken,
 ) {
     loop {
-        let said = tokio::select! {
+        let received = tokio::select! {
             biased;
             () = stopping.cancelled() => Ok(None),
             () = over.cancelled() => return,
-            said = requests.message() => said,
+            received = requests.message() => received,
         };
-        let is_last = matches!(said, Ok(None));
-        let message = match said {
+        let is_last = matches!(received, Ok(None));
+        let message = match received {
             Ok(Some(request)) => passed_on(request),
             Ok(None) => peer::PassRequest { left: true, ..peer::PassRequest::default() },
             Err(_) => return,

@@ -38,7 +38,7 @@ pub(super) fn watch<H: Host>(replica: Replica<H>) -> watch::Receiver<LeadershipW
             let revision = replica.reader().map(|reader| reader.groups_revision());
             let leadership =
                 LeadershipWatch { term, leads_in, revision: revision.unwrap_or_default() };
-            sender.send_if_modified(|told| std::mem::replace(told, leadership) != leadership);
+            sender.send_if_modified(|known| std::mem::replace(known, leadership) != leadership);
             tokio::select! {
                 changed = status.changed() => if changed.is_err() { return },
                 () = sender.closed() => return,

@@ -3,7 +3,7 @@
 //! ```text
 //! consumer → service (any node) ───── on the leader ───────────────┬→ connection → owner (one task per group and term)
 //!                └→ forward_consumer → accept_forwarded (leader) ──┘
-//! follow → feed → owner → dispatcher → outbox → consumer
+//! read → subscription → owner → dispatcher → outbox → consumer
 //!                            └→ outcomes of events → the log, one proposal at a time → confirmations
 //! ```
 
@@ -12,13 +12,13 @@ mod clock;
 mod connection;
 mod dispatcher;
 mod events;
-mod feed;
 mod forward_consumer;
 mod leadership;
 mod outbox;
 mod owner;
 mod service;
 mod show;
+mod subscription;
 mod takeover;
 
 use std::collections::HashMap;
@@ -33,12 +33,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::append::Appends;
-use super::follow::Live;
 use super::problem;
+use super::read::Live;
 use leadership::LeadershipWatch;
-use owner::{Input, Seated, Watched};
+use owner::{Input, JoinedConsumer, Watched};
 
-pub(crate) use accept_forwarded::PassService;
+pub(crate) use accept_forwarded::ForwardedConsumers;
 pub(crate) use service::GroupsService;
 
 /// The maximum number of inputs that wait for an owner; senders of more inputs wait too.
@@ -64,12 +64,12 @@ struct Handle {
     ended: CancellationToken,
 }
 
-/// The node that owns a group.
-enum Place {
+/// The leader, which owns all groups.
+enum Leader {
     /// This node, in this term.
-    Here(Term),
+    Local(Term),
     /// Another node, in this term.
-    There(Member, Term),
+    Remote(Member, Term),
 }
 
 impl<H: Host> Groups<H> {
@@ -83,12 +83,12 @@ impl<H: Host> Groups<H> {
         Arc::new(Groups { appends, live, stopping, leadership, owners, connection })
     }
 
-    /// Waits until a leader is known, and returns the place of the owners.
-    async fn place(&self, deadline: Instant) -> Result<Place, Problem> {
+    /// Waits until a leader is known, and returns it.
+    async fn find_leader(&self, deadline: Instant) -> Result<Leader, Problem> {
         let mut status = self.appends.replica.status();
-        let known = status.wait_for(|now| now.id.is_none() || place_of(now).is_some());
+        let known = status.wait_for(|now| now.id.is_none() || leader_of(now).is_some());
         match timeout_at(deadline, known).await {
-            Ok(Ok(now)) => place_of(&now).ok_or_else(problem::not_ready),
+            Ok(Ok(now)) => leader_of(&now).ok_or_else(problem::not_ready),
             Ok(Err(_)) => Err(problem::stopping(Outcome::NotAppended)),
             Err(_) => Err(unavailable("no leader was found in time")),
         }
@@ -100,7 +100,7 @@ impl<H: Host> Groups<H> {
         join: Join,
         term: Term,
         deadline: Instant,
-    ) -> Result<(Seated, mpsc::Sender<Input>), Problem> {
+    ) -> Result<(JoinedConsumer, mpsc::Sender<Input>), Problem> {
         loop {
             let inbox = self.owner(&join.group, term)?;
             let (reply, answer) = oneshot::channel();
@@ -110,7 +110,7 @@ impl<H: Host> Groups<H> {
                 answer.await.ok()
             };
             match timeout_at(deadline, joining).await {
-                Ok(Some(seated)) => return Ok((seated?, inbox)),
+                Ok(Some(joined)) => return Ok((joined?, inbox)),
                 // This owner has ended; the next one waits until it is gone.
                 Ok(None) => {}
                 Err(_) => return Err(unavailable("the group did not let the consumer in in time")),
@@ -175,13 +175,13 @@ impl<H: Host> Groups<H> {
     }
 }
 
-fn place_of(now: &quorate_raft::Status) -> Option<Place> {
+fn leader_of(now: &quorate_raft::Status) -> Option<Leader> {
     let id = now.id?;
     if now.role == Role::Leader {
-        return Some(Place::Here(now.term));
+        return Some(Leader::Local(now.term));
     }
     let leader = now.leader.as_ref().filter(|leader| leader.id != id)?;
-    Some(Place::There(leader.clone(), now.term))
+    Some(Leader::Remote(leader.clone(), now.term))
 }
 
 fn not_found(name: &GroupName) -> Problem {

@@ -222,13 +222,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_consumer_that_takes_nothing_is_given_no_more_until_it_does() {
-        let (drained, mut told) = mpsc::unbounded_channel();
+        let (drained, mut ids) = mpsc::unbounded_channel();
         let (outbox, mut outgoing) = open(ConsumerId(7), v1::Joined::default(), drained);
         outgoing.next().await.expect("it joined").expect("no error");
         assert!(!outbox.deliver(delivery(1), UNTAKEN_BYTES_MAX));
-        assert!(told.recv().now_or_never().is_none());
+        assert!(ids.recv().now_or_never().is_none());
         outgoing.next().await.expect("a message").expect("no error");
-        assert_eq!(told.recv().now_or_never(), Some(Some(ConsumerId(7))));
+        assert_eq!(ids.recv().now_or_never(), Some(Some(ConsumerId(7))));
         let over = outgoing.over();
         drop(outgoing);
         assert!(over.is_cancelled());

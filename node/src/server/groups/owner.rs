@@ -15,19 +15,19 @@ use quorate_store::{GroupState, Reader, StoredEvent};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::append::{Answer, LeaderTerm, Reply};
+use super::super::append::{Answer, Applied, LeaderTerm};
 use super::super::problem;
 use super::clock::Clock;
 use super::dispatcher::{ConsumerId, Dispatcher, Handed, Left, Taken};
-use super::feed::{self, Fed};
 use super::leadership::LeadershipWatch;
 use super::outbox::{Outbox, Outgoing};
+use super::subscription::{self, Found};
 use super::{Groups, events, not_found, takeover, unavailable};
 
 mod inputs;
 
 /// The time after which progress that was not taken is proposed again: the leader may be out of touch for a moment …
-const TOLD_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const PROPOSED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// … or there is no room, on the disk or for the group's state.
 const ROOM_LOOKED_FOR_AFTER: Duration = Duration::from_secs(1);
 /// The most inputs that are taken before the owner does something else.
@@ -40,7 +40,7 @@ const HANDED_OUT_AT_ONCE: usize = 256;
 /// A message to the owner from the tasks that serve consumers, or that show the group.
 pub(super) enum Input {
     /// A consumer wants to join.
-    Join { join: Join, reply: oneshot::Sender<Result<Seated, Problem>> },
+    Join { join: Join, reply: oneshot::Sender<Result<JoinedConsumer, Problem>> },
     /// A consumer works on events: their time begins.
     Begin { id: ConsumerId, numbers: Vec<u64> },
     /// A consumer settles events.
@@ -54,7 +54,7 @@ pub(super) enum Input {
 }
 
 /// A consumer that was let in.
-pub(super) struct Seated {
+pub(super) struct JoinedConsumer {
     pub(super) id: ConsumerId,
     pub(super) outgoing: Outgoing,
 }
@@ -93,7 +93,7 @@ struct Owner<H: Host> {
     /// True if the group must be read again: it was changed during a proposal, or had no room for one.
     is_stale: bool,
     consumers: BTreeMap<ConsumerId, Consumer>,
-    feed: mpsc::Receiver<Fed>,
+    subscription: mpsc::Receiver<Found>,
     /// The events that were read and not taken in yet.
     backlog: VecDeque<StoredEvent>,
     drained: (mpsc::UnboundedSender<ConsumerId>, mpsc::UnboundedReceiver<ConsumerId>),
@@ -148,7 +148,8 @@ impl<H: Host> Owner<H> {
         let (reader, state) = takeover::state(replica, &name).await?;
         let known = takeover::known(replica, &reader, &state).await?;
         let GroupState { definition, revision, floor, .. } = state;
-        let feed = feed::begin(groups.live.clone(), reader.clone(), definition.query, floor);
+        let subscription =
+            subscription::begin(groups.live.clone(), reader.clone(), definition.query, floor);
         let stamp = replica.stamp().ok_or_else(|| unavailable("too few clocks are known yet"))?;
         let clock = Clock::start(stamp, reader.point().recorded_at);
         Ok(Owner {
@@ -160,7 +161,7 @@ impl<H: Host> Owner<H> {
             revision,
             is_stale: false,
             consumers: BTreeMap::new(),
-            feed,
+            subscription,
             backlog: VecDeque::new(),
             drained: mpsc::unbounded_channel(),
             proposal: None,
@@ -195,7 +196,7 @@ impl<H: Host> Owner<H> {
                 changed = leadership.changed() => match changed {
                     Ok(()) => {
                         let now = *leadership.borrow_and_update();
-                        self.look(now).await
+                        self.check_leadership(now).await
                     }
                     Err(_) => Err(problem::stopping(Outcome::NotAppended)),
                 },
@@ -219,7 +220,7 @@ impl<H: Host> Owner<H> {
                     self.dispatcher.set_open(id, true);
                     Ok(())
                 }
-                fed = self.feed.recv(), if reads => self.fed(fed),
+                found = self.subscription.recv(), if reads => self.take_found(found),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Ok(()),
                 () = std::future::ready(()), if more => Ok(()),
             };
@@ -291,21 +292,17 @@ impl<H: Host> Owner<H> {
         // Once the last consumer has left, the floor is proposed even if it moved only a little.
         let goes_on = !self.consumers.is_empty();
         let Some(progress) = self.dispatcher.propose(goes_on) else { return };
-        let (sender, receiver) = oneshot::channel();
-        let deliver = Box::new(move |answer| drop(sender.send(answer)));
-        let reply = Reply::without_room(deliver);
         let encoded = encode_group_progress(&self.name, self.leader_term.term, &progress);
         debug_assert_eq!(GroupRequest::Progress(progress).check(), Ok(()));
-        self.groups.appends.tell_progress(&self.leader_term, encoded, reply);
-        self.proposal = Some(receiver);
+        self.proposal = Some(self.groups.appends.propose_progress(&self.leader_term, encoded));
     }
 
     async fn decided(&mut self, answer: Answer) -> Result<(), Problem> {
         self.proposal = None;
         match answer {
-            Answer::Group(GroupOutcome::Done(_)) => self.confirm(),
-            Answer::Group(GroupOutcome::NotFound) => return Err(self.why_gone()),
-            Answer::Group(GroupOutcome::Full) => {
+            Answer::Applied(Applied::Group(GroupOutcome::Done(_))) => self.confirm(),
+            Answer::Applied(Applied::Group(GroupOutcome::NotFound)) => return Err(self.why_gone()),
+            Answer::Applied(Applied::Group(GroupOutcome::Full)) => {
                 self.dispatcher.refused(self.clock.now());
                 self.rests_until = Some(Instant::now() + ROOM_LOOKED_FOR_AFTER);
                 self.is_stale = true;
@@ -314,7 +311,7 @@ impl<H: Host> Owner<H> {
                 self.dispatcher.put_back();
                 let rest = match problem.kind {
                     ErrorKind::NoSpace => ROOM_LOOKED_FOR_AFTER,
-                    _ => TOLD_AGAIN_AFTER,
+                    _ => PROPOSED_AGAIN_AFTER,
                 };
                 self.rests_until = Some(Instant::now() + rest);
             }
@@ -345,7 +342,7 @@ impl<H: Host> Owner<H> {
     }
 
     /// Checks the leadership and the group, after the leadership or some group changed.
-    async fn look(&mut self, leadership: LeadershipWatch) -> Result<(), Problem> {
+    async fn check_leadership(&mut self, leadership: LeadershipWatch) -> Result<(), Problem> {
         if leadership.leads_in != Some(self.leader_term.term) {
             return Err(unavailable("the leader changed"));
         }
@@ -392,11 +389,11 @@ impl<H: Host> Owner<H> {
         }
     }
 
-    fn fed(&mut self, fed: Option<Fed>) -> Result<(), Problem> {
-        match fed {
-            Some(Fed::Events(events)) => self.backlog.extend(events),
-            Some(Fed::Through(position)) => self.dispatcher.read_through(position),
-            Some(Fed::Broken(problem)) => return Err(problem),
+    fn take_found(&mut self, found: Option<Found>) -> Result<(), Problem> {
+        match found {
+            Some(Found::Events(events)) => self.backlog.extend(events),
+            Some(Found::Through(position)) => self.dispatcher.read_through(position),
+            Some(Found::Broken(problem)) => return Err(problem),
             None => return Err(unavailable("the events of the group cannot be read any more")),
         }
         Ok(())

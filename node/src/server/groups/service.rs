@@ -12,18 +12,18 @@ use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::groups_server::Groups as GroupsApi;
 use quorate_proto::{
     Consistency, ErrorKind, GroupName, GroupOutcome, GroupRequest, Invalid, Join, Outcome,
-    Position, Problem, RequestId, Selection,
+    Position, Problem, RequestId,
 };
 use quorate_raft::host::Host;
 use quorate_store::Reader;
 use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::super::append::{Prepared, Taken, deadline_of};
+use super::super::append::{Applied, EncodedRequest, deadline_of};
 use super::super::{problem, read};
 use super::connection::{ConsumerConnection, ConsumerMessage};
 use super::dispatcher::Left;
-use super::{Groups, Place, not_found, show};
+use super::{Groups, Leader, not_found, show};
 
 /// The time within which a consumer must name the group that it joins.
 const JOINED_WITHIN: Duration = Duration::from_secs(5);
@@ -36,25 +36,6 @@ pub(crate) struct GroupsService<H: Host> {
 }
 
 impl<H: Host> GroupsService<H> {
-    /// Makes a request to a group through the log.
-    async fn ask(
-        &self,
-        named: Result<(GroupName, GroupRequest), Invalid>,
-        id: &[u8],
-        time_left_ms: u64,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let deadline = deadline_of(time_left_ms);
-        let (name, request) = named.map_err(Problem::from)?;
-        let id = RequestId::from_slice(id).map_err(Problem::from)?;
-        request.check().map_err(Problem::from)?;
-        self.refuse_the_future(&request, deadline).await?;
-        let prepared = Prepared::from((name.clone(), id, request));
-        match self.groups.appends.take(prepared, deadline).await? {
-            Taken::Group(outcome) => Ok(Response::new(done(&name, outcome)?)),
-            Taken::Appended(_) | Taken::SnapshotStored(_) => Err(problem::misanswered().into()),
-        }
-    }
-
     /// Refuses a group that would begin after the end of the log, and so pass over the events up to there.
     async fn refuse_the_future(
         &self,
@@ -92,10 +73,10 @@ impl<H: Host> GroupsService<H> {
 }
 
 /// Converts the outcome of a request to a group to the answer for its caller.
-fn done(name: &GroupName, outcome: GroupOutcome) -> Result<v1::GroupDone, Problem> {
+fn done(name: &GroupName, outcome: GroupOutcome) -> Result<v1::ChangeGroupResponse, Problem> {
     let refused = |kind, message| Problem::new(kind, Outcome::NotAppended, message);
     match outcome {
-        GroupOutcome::Done(count) => Ok(v1::GroupDone { count }),
+        GroupOutcome::Done(count) => Ok(v1::ChangeGroupResponse { count }),
         GroupOutcome::NotFound => Err(not_found(name)),
         GroupOutcome::Differs => {
             let message = format!("there is a consumer group `{name}` already, and it differs");
@@ -118,62 +99,22 @@ impl<H: Host> GroupsApi for GroupsService<H> {
     type ListParkedStream = BoxStream<'static, Result<v1::ListParkedResponse, Status>>;
     type ConsumeStream = BoxStream<'static, Result<v1::ConsumeResponse, Status>>;
 
-    async fn create_group(
+    async fn change_group(
         &self,
-        request: Request<v1::CreateGroupRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let request = request.into_inner();
-        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
-        self.ask(request.try_into(), &id, time_left_ms).await
-    }
-
-    async fn configure_group(
-        &self,
-        request: Request<v1::ConfigureGroupRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let request = request.into_inner();
-        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
-        self.ask(request.try_into(), &id, time_left_ms).await
-    }
-
-    async fn delete_group(
-        &self,
-        request: Request<v1::DeleteGroupRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let request = request.into_inner();
-        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
-        self.ask(request.try_into(), &id, time_left_ms).await
-    }
-
-    async fn reset_group(
-        &self,
-        request: Request<v1::ResetGroupRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let request = request.into_inner();
-        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
-        self.ask(request.try_into(), &id, time_left_ms).await
-    }
-
-    async fn replay_parked(
-        &self,
-        request: Request<v1::SelectParkedRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let request = request.into_inner();
-        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
-        let selected = <(GroupName, Selection)>::try_from(request);
-        let named = selected.map(|(name, selection)| (name, GroupRequest::Replay(selection)));
-        self.ask(named, &id, time_left_ms).await
-    }
-
-    async fn drop_parked(
-        &self,
-        request: Request<v1::SelectParkedRequest>,
-    ) -> Result<Response<v1::GroupDone>, Status> {
-        let request = request.into_inner();
-        let (id, time_left_ms) = (request.request_id.clone(), request.time_left_ms);
-        let selected = <(GroupName, Selection)>::try_from(request);
-        let named = selected.map(|(name, selection)| (name, GroupRequest::Drop(selection)));
-        self.ask(named, &id, time_left_ms).await
+        request: Request<v1::ChangeGroupRequest>,
+    ) -> Result<Response<v1::ChangeGroupResponse>, Status> {
+        let v1::ChangeGroupRequest { group, change, request_id, time_left_ms } =
+            request.into_inner();
+        let deadline = deadline_of(time_left_ms);
+        let name = GroupName::new(group).map_err(Problem::from)?;
+        let id = RequestId::from_slice(&request_id).map_err(Problem::from)?;
+        let request = GroupRequest::try_from(change).map_err(Problem::from)?;
+        self.refuse_the_future(&request, deadline).await?;
+        let request = EncodedRequest::from((name.clone(), id, request));
+        match self.groups.appends.take(request, deadline).await? {
+            Applied::Group(outcome) => Ok(Response::new(done(&name, outcome)?)),
+            Applied::Appended(_) | Applied::SnapshotStored(_) => Err(problem::misanswered().into()),
+        }
     }
 
     async fn list_groups(
@@ -207,7 +148,7 @@ impl<H: Host> GroupsApi for GroupsService<H> {
             return Err(not_found(&name).into());
         }
         let limit = if limit == 0 { u64::MAX } else { limit };
-        let listing = Listing {
+        let list = ParkedList {
             groups: self.groups.clone(),
             reader,
             name,
@@ -215,7 +156,7 @@ impl<H: Host> GroupsApi for GroupsService<H> {
             limit,
             ready: VecDeque::new(),
         };
-        Ok(Response::new(listing.stream()))
+        Ok(Response::new(list.stream()))
     }
 
     async fn find_settled(
@@ -242,25 +183,25 @@ impl<H: Host> GroupsApi for GroupsService<H> {
         };
         let join = Join::try_from(first.join).map_err(Problem::from)?;
         let deadline = deadline_of(0);
-        match self.groups.place(deadline).await? {
-            Place::Here(term) => {
-                let (seated, inbox) = self.groups.join(join, term, deadline).await?;
+        match self.groups.find_leader(deadline).await? {
+            Leader::Local(term) => {
+                let (joined, inbox) = self.groups.join(join, term, deadline).await?;
                 let connection =
-                    ConsumerConnection { id: seated.id, inbox, over: seated.outgoing.over() };
-                let said = |message: Result<_, Status>| message.map(ConsumerMessage::Request);
-                connection.serve(requests.map(said), Left::Gracefully);
-                Ok(Response::new(seated.outgoing.boxed()))
+                    ConsumerConnection { id: joined.id, inbox, over: joined.outgoing.over() };
+                let message_of = |message: Result<_, Status>| message.map(ConsumerMessage::Request);
+                connection.serve(requests.map(message_of), Left::Gracefully);
+                Ok(Response::new(joined.outgoing.boxed()))
             }
-            Place::There(leader, term) => {
-                let passed = self.groups.pass(&leader, term, join.into(), requests).await?;
-                Ok(Response::new(passed.boxed()))
+            Leader::Remote(leader, term) => {
+                let forwarded = self.groups.forward(&leader, term, join.into(), requests).await?;
+                Ok(Response::new(forwarded.boxed()))
             }
         }
     }
 }
 
 /// A list of parked events under way, which holds a few of them at any time.
-struct Listing<H: Host> {
+struct ParkedList<H: Host> {
     groups: Arc<Groups<H>>,
     reader: Reader,
     name: GroupName,
@@ -269,13 +210,13 @@ struct Listing<H: Host> {
     ready: VecDeque<v1::ParkedEvent>,
 }
 
-impl<H: Host> Listing<H> {
+impl<H: Host> ParkedList<H> {
     fn stream(self) -> BoxStream<'static, Result<v1::ListParkedResponse, Status>> {
-        stream::unfold(Some(self), |listing| async move {
-            let mut listing = listing?;
-            match listing.next().await {
+        stream::unfold(Some(self), |list| async move {
+            let mut list = list?;
+            match list.next().await {
                 Ok(parked) if parked.is_empty() => None,
-                Ok(parked) => Some((Ok(v1::ListParkedResponse { parked }), Some(listing))),
+                Ok(parked) => Some((Ok(v1::ListParkedResponse { parked }), Some(list))),
                 Err(problem) => Some((Err(problem.into()), None)),
             }
         })

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::owner::Watched;
-use super::{Groups, Place, events, not_found};
+use super::{Groups, Leader, events, not_found};
 
 /// The maximum number of groups that a node reports in its status.
 const LAGS_MAX: usize = 1_000;
@@ -43,9 +43,9 @@ impl<H: Host> Groups<H> {
             reader.group_summary(name).ok_or_else(|| not_found(name))?,
             reader.point().position,
         );
-        let watched = match self.place(Instant::now()).await {
-            Ok(Place::Here(_)) => self.watched(name).await.map(peer::WatchResponse::from),
-            Ok(Place::There(leader, term)) => self.ask_leader(&leader, term, name).await,
+        let watched = match self.find_leader(Instant::now()).await {
+            Ok(Leader::Local(_)) => self.watched(name).await.map(peer::WatchResponse::from),
+            Ok(Leader::Remote(leader, term)) => self.ask_leader(&leader, term, name).await,
             Err(_) => None,
         };
         if let Some(watched) = watched {

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use quorate_client::{
-    AppendError, Client, Done, Query, ReadRequest, RecordedEvent, Settings, Transaction,
-};
+use quorate_client::{AppendError, Client, Done, Query, ReadRequest, Settings, Transaction};
 use quorate_proto::{
-    self as proto, Append, Change, ChangeKind, Event, Position, Problem, Read, Scope, Setting,
-    SettingsChange, Snapshot, Source, Version, Write,
+    self as proto, Append, Change, ChangeKind, Problem, Read, Scope, Setting, SettingsChange,
+    Snapshot, Source, Version, Write,
 };
 
 use crate::history::ReadAnswer;
@@ -17,13 +15,13 @@ pub(super) fn transaction(client: &Client, append: &Append) -> Transaction {
     let mut transaction = client.transaction();
     for Write { stream, expectation, events } in append.writes.clone() {
         let events = events.into_iter().map(quorate_client::Event::from);
-        transaction = transaction.write(stream.as_str(), expectation.into(), events);
+        transaction = transaction.write(stream.as_str(), expectation, events);
     }
     for one in &append.requirements {
-        transaction = transaction.require(one.stream.as_str(), one.expectation.into());
+        transaction = transaction.require(one.stream.as_str(), one.expectation);
     }
     for one in &append.conditions {
-        transaction = transaction.unless(Query::from(one.query.clone()), one.after.0);
+        transaction = transaction.unless(Query::from(one.query.clone()), one.after);
     }
     transaction
 }
@@ -31,7 +29,7 @@ pub(super) fn transaction(client: &Client, append: &Append) -> Transaction {
 /// Sends a change.
 pub(super) async fn send_change(client: &Client, change: &Change) -> Result<Done, AppendError> {
     let Change { scope, expectation, id, kind } = change;
-    let expect = (*expectation).into();
+    let expect = *expectation;
     let stream = client.stream(scope.as_str()).id(*id);
     match (scope, kind) {
         (_, ChangeKind::Delete) => stream.delete(expect).await,
@@ -61,9 +59,9 @@ fn settings(change: &SettingsChange) -> Settings {
 }
 
 /// Puts a snapshot; returns the version of the one that is kept then.
-pub(super) async fn put_snapshot(client: &Client, snapshot: &Snapshot) -> Result<u64, Problem> {
+pub(super) async fn put_snapshot(client: &Client, snapshot: &Snapshot) -> Result<Version, Problem> {
     let Snapshot { stream, version, schema, data } = snapshot;
-    let put = quorate_client::Snapshot::new(version.0, data.clone()).schema(*schema);
+    let put = quorate_client::Snapshot::new(*version, data.clone()).schema(*schema);
     client.stream(stream.as_str()).put_snapshot(put).await
 }
 
@@ -84,23 +82,12 @@ pub(in super::super) async fn collect(client: &Client, read: &Read) -> Result<Re
     }
     let events = request.collect().await.map_err(|problem| problem.to_string())?;
     let (snapshot, version) = match &read.source {
-        Source::Stream { stream, .. } => {
-            let snapshot = events.snapshot.map(|snapshot| Snapshot {
-                stream: stream.clone(),
-                version: Version(snapshot.version),
-                schema: snapshot.schema,
-                data: snapshot.data,
-            });
-            (snapshot, Some(Version(events.version)))
+        Source::Stream { .. } => {
+            (events.snapshot.map(|recorded| recorded.snapshot), Some(events.version))
         }
         Source::Query(_) => (None, None),
     };
-    Ok(ReadAnswer {
-        as_of: Position(events.as_of),
-        version,
-        snapshot,
-        events: events.events.into_iter().map(recorded).collect(),
-    })
+    Ok(ReadAnswer { as_of: events.as_of, version, snapshot, events: events.events })
 }
 
 /// Returns a request for the same source, with the same consistency.
@@ -127,27 +114,5 @@ pub(in super::super) async fn read_whole(
             answer => return answer,
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-/// Converts an event to the checker's type.
-pub(in super::super) fn recorded(event: RecordedEvent) -> proto::RecordedEvent {
-    proto::RecordedEvent {
-        position: Position(event.position),
-        stream: event.stream,
-        version: Version(event.version),
-        recorded_at: event.recorded_at,
-        event: Event {
-            id: event.id,
-            kind: event.kind,
-            data: event.data,
-            metadata: event.metadata,
-            tags: event.tags,
-            content_type: event.content_type,
-            schema: event.schema,
-            correlation_id: event.correlation_id,
-            causation_id: event.causation_id,
-            occurred_at: event.occurred_at,
-        },
     }
 }

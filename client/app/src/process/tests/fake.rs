@@ -5,14 +5,14 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quorate_client::{
-    Conflict, Done, ErrorKind, Event, Expect, Failure, Outcome, Problem, RecordedEvent, StreamName,
-    Timestamp, Version,
+    Conflict, Done, ErrorKind, Event, Expect, Failure, Outcome, Position, Problem, RecordedEvent,
+    StreamName, Timestamp, Version,
 };
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::process::log::{
-    Commit, Feed, Interest, Log, Newest, Page, Part, Refusal, Stretch, Told,
+    Commit, Interest, Log, Newest, Page, Part, Refusal, Stretch, Subscription, Told,
 };
 use crate::process::reaction::Write;
 use crate::process::record::{DUE, is_record};
@@ -58,7 +58,7 @@ pub(crate) struct Fake {
     clock: FakeClock,
     /// The seed of the number of turns that each step gives to others first.
     pub(crate) turns: Option<Arc<Mutex<u64>>>,
-    /// True if the feeds hand out nothing except that they are caught up.
+    /// True if the subscriptions hand out nothing except that they are caught up.
     pub(crate) is_mute: bool,
 }
 
@@ -209,8 +209,8 @@ impl Fake {
         if let Some(first) = failures.first() {
             return Err(Refusal::Conflict(Conflict {
                 stream: first.stream.clone(),
-                expected: first.expected.into(),
-                actual: Some(first.actual.0),
+                expected: first.expected,
+                actual: Some(first.actual),
                 failures,
                 violations: Vec::new(),
             }));
@@ -227,16 +227,10 @@ impl Inner {
         self.versions.get(stream).copied().unwrap_or_default()
     }
 
-    fn failure(&self, stream: &str, expect: Expect) -> Option<Failure> {
-        let version = self.version(stream);
-        let is_met = match expect {
-            Expect::Any => true,
-            Expect::None => version == 0,
-            Expect::Exists => version > 0,
-            Expect::Version(expected) => version == expected,
-        };
+    fn failure(&self, stream: &str, expected: Expect) -> Option<Failure> {
+        let actual = Version(self.version(stream));
         let stream = StreamName::new(stream).expect("a name");
-        (!is_met).then(|| Failure { stream, expected: expect.into(), actual: Version(version) })
+        (!expected.is_met_at(actual)).then_some(Failure { stream, expected, actual })
     }
 
     /// Returns the first answer to an append that is in the log already; none if the log knows none of its ids. An id
@@ -255,7 +249,7 @@ impl Inner {
             return Some(Err(id_reused()));
         }
         let mut ends = 0;
-        let versions: Vec<u64> = commit
+        let versions: Vec<Version> = commit
             .writes
             .iter()
             .map(|write| {
@@ -279,7 +273,7 @@ impl Inner {
     }
 
     fn write(&mut self, commit: &Commit, now: Timestamp) -> Done {
-        let first_position = self.events.len() as u64 + 1;
+        let first_position = Position(self.events.len() as u64 + 1);
         self.begins.insert(self.events.len());
         let mut versions = Vec::new();
         for write in &commit.writes {
@@ -290,9 +284,9 @@ impl Inner {
                 let position = self.events.len() as u64 + 1;
                 self.events.push(event.clone().recorded(position, name.clone(), *version, now));
             }
-            versions.push(self.version(&write.stream));
+            versions.push(Version(self.version(&write.stream)));
         }
-        let position = self.events.len() as u64;
+        let position = Position(self.events.len() as u64);
         Done { version: versions[0], versions, first_position, position, recorded_at: now }
     }
 }
@@ -305,9 +299,9 @@ fn in_stream(write: &Write) -> Vec<RecordedEvent> {
 }
 
 fn is_same(found: &RecordedEvent, wanted: &RecordedEvent) -> bool {
-    let of = |event: &RecordedEvent| {
-        let RecordedEvent { stream, id, kind, data, metadata, .. } = event.clone();
-        (stream, id, kind, data, metadata)
+    let of = |recorded: &RecordedEvent| {
+        let RecordedEvent { stream, event, .. } = recorded.clone();
+        (stream, event.id, event.kind, event.data, event.metadata)
     };
     of(found) == of(wanted)
 }
@@ -318,7 +312,7 @@ fn id_reused() -> Refusal {
 }
 
 impl Log for Fake {
-    type Feed = FakeFeed;
+    type Subscription = FakeSubscription;
 
     async fn newest(&self, stream: &str, types: &[&str], _: u64) -> Result<Newest, Problem> {
         let take = || {
@@ -343,8 +337,8 @@ impl Log for Fake {
             let as_of = inner.events.len() as u64;
             let is_wanted = |event: &&RecordedEvent| {
                 let is_own = event.stream.category() == interest.manager;
-                event.position > stretch.after
-                    && stretch.before.is_none_or(|before| event.position < before)
+                event.position > Position(stretch.after)
+                    && stretch.before.is_none_or(|before| event.position < Position(before))
                     && match part {
                         Part::Everything => is_own || (self.matches)(event),
                         Part::Due => {
@@ -361,10 +355,10 @@ impl Log for Fake {
         Ok(self.step(take).await)
     }
 
-    fn follow(&self, interest: &Interest, after: u64) -> FakeFeed {
+    fn follow(&self, interest: &Interest, after: u64) -> FakeSubscription {
         let changed = self.changed.subscribe();
         let manager = interest.manager.clone();
-        FakeFeed { fake: self.clone(), manager, after, is_caught_up: false, changed }
+        FakeSubscription { fake: self.clone(), manager, after, is_caught_up: false, changed }
     }
 
     async fn commit(&self, commit: Commit) -> Result<Done, Refusal> {
@@ -381,7 +375,7 @@ impl Log for Fake {
     }
 }
 
-pub(crate) struct FakeFeed {
+pub(crate) struct FakeSubscription {
     fake: Fake,
     manager: String,
     after: u64,
@@ -389,14 +383,14 @@ pub(crate) struct FakeFeed {
     changed: watch::Receiver<u64>,
 }
 
-impl Feed for FakeFeed {
+impl Subscription for FakeSubscription {
     async fn next(&mut self) -> Result<Told, Problem> {
         loop {
             self.changed.borrow_and_update();
             let (next, end) = {
                 let inner = self.fake.lock();
                 let is_wanted = |event: &&RecordedEvent| {
-                    event.position > self.after
+                    event.position > Position(self.after)
                         && (event.stream.category() == self.manager || (self.fake.matches)(event))
                 };
                 let next = inner.events.iter().find(is_wanted).cloned();
@@ -405,7 +399,7 @@ impl Feed for FakeFeed {
             if let Some(event) = next {
                 let event = self.fake.step(|| event).await;
                 self.fake.lock().handed_out += 1;
-                self.after = event.position;
+                self.after = event.position.0;
                 self.is_caught_up = false;
                 return Ok(Told::Event(Box::new(event)));
             }

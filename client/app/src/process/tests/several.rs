@@ -10,7 +10,7 @@ use crate::process::log::{Commit, Interest, Log, Newest, Page, Part, Refusal, St
 use crate::process::manager::{HandlerError, ProcessManager, Trigger};
 use crate::process::reaction::Reaction;
 use crate::process::running::Running;
-use crate::process::tests::fake::{EPOCH, Fake, FakeFeed};
+use crate::process::tests::fake::{EPOCH, Fake, FakeSubscription};
 use crate::process::tests::shop::{DEADLINE, Shop, is_of_an_order, paid, placed, run, settings};
 
 /// A log in which another runner does something at a moment that the test chooses.
@@ -48,7 +48,7 @@ impl Meanwhile {
 }
 
 impl Log for Meanwhile {
-    type Feed = FakeFeed;
+    type Subscription = FakeSubscription;
 
     async fn newest(&self, stream: &str, types: &[&str], seen: u64) -> Result<Newest, Problem> {
         if self.comes(Moment::LookUp, stream == "shop-1" && reactions(&self.fake) == 1) {
@@ -68,7 +68,7 @@ impl Log for Meanwhile {
         self.fake.page(interest, part, stretch).await
     }
 
-    fn follow(&self, interest: &Interest, after: u64) -> FakeFeed {
+    fn follow(&self, interest: &Interest, after: u64) -> FakeSubscription {
         self.fake.follow(interest, after)
     }
 

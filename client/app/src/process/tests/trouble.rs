@@ -21,7 +21,7 @@ fn parking(fake: &Fake) -> Settings {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_acknowledged_before_a_deadline_is_handled_before_it_fires() {
-    // The feed hands nothing out: it is so slow that the payment has not arrived when the deadline comes.
+    // The subscription hands nothing out: it is so slow that the payment has not arrived when the deadline comes.
     let mut fake = Fake::new(is_of_an_order);
     fake.append("order-1", placed(10));
     run(&fake, |fake| fake.count("log-1", "Noted") > 0).await.expect("it goes on");
@@ -114,8 +114,9 @@ impl ProcessManager for Copier {
     }
 
     fn react(&self, (): &mut (), trigger: &Trigger<'_>) -> Result<Reaction, HandlerError> {
-        let guess = trigger.conflict.as_ref().and_then(|conflict| conflict.actual).unwrap_or(0);
-        Ok(Reaction::new().append("copy", Expect::Version(guess), [Event::json("Copied", &1)?]))
+        let guess =
+            trigger.conflict.as_ref().and_then(|conflict| conflict.actual).unwrap_or_default();
+        Ok(Reaction::new().append("copy", Expect::version(guess), [Event::json("Copied", &1)?]))
     }
 }
 

@@ -38,7 +38,7 @@ impl Group {
     ) -> (Group, Arc<Mutex<Settled>>) {
         let settled = Arc::new(Mutex::new(Settled::default()));
         let now = Instant::now();
-        let waiting = events.into_iter().map(|event| (event.position, (event, now))).collect();
+        let waiting = events.into_iter().map(|event| (event.position.0, (event, now))).collect();
         let (busy, attempts) = (BTreeSet::new(), BTreeMap::new());
         (Group { waiting, busy, attempts_max, attempts, settled: settled.clone() }, settled)
     }
@@ -86,18 +86,18 @@ impl Deliveries for Group {
         assert!(self.busy.remove(event.stream.as_str()), "it was with nobody");
         let mut settled = self.settled.lock().expect("no panic");
         match outcome {
-            Ok(()) => settled.acknowledged.push(event.position),
+            Ok(()) => settled.acknowledged.push(event.position.0),
             Err(SinkError::Retry { reason, after }) => {
                 settled.delays.push(after);
-                if self.attempts[&event.position] >= self.attempts_max {
-                    settled.parked.insert(event.position, reason);
+                if self.attempts[&event.position.0] >= self.attempts_max {
+                    settled.parked.insert(event.position.0, reason);
                 } else {
                     let due = Instant::now() + after.map_or(DELAY, |after| after.min(DELAY));
-                    self.waiting.insert(event.position, (event.clone(), due));
+                    self.waiting.insert(event.position.0, (event.clone(), due));
                 }
             }
             Err(SinkError::Poison { reason }) => {
-                settled.parked.insert(event.position, reason);
+                settled.parked.insert(event.position.0, reason);
             }
         }
     }

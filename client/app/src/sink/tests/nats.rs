@@ -108,7 +108,7 @@ async fn what_is_larger_than_the_server_allows_is_parked() {
     let Some(server) = Server::start().await else { return };
     let nats = Nats::connect(&server.address, "events").await.expect("a sink");
     let mut large = events(1, 1);
-    large[0].data = vec![0xff; 1_000_000].into();
+    large[0].event.data = vec![0xff; 1_000_000].into();
     let (group, settled) = Group::of(large, 3);
     drive(&nats, group, pending()).await.expect("it ends");
     let settled = settled.lock().expect("no panic");

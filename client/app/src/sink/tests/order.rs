@@ -30,18 +30,18 @@ impl Sink for Slow {
             let mut most = self.most.lock().expect("no panic");
             *most = busy.len().max(*most);
         }
-        tokio::time::sleep(Duration::from_millis(event.position % 7)).await;
+        tokio::time::sleep(Duration::from_millis(event.position.0 % 7)).await;
         self.busy.lock().expect("no panic").remove(&stream);
-        if event.position.is_multiple_of(10) {
+        if event.position.0.is_multiple_of(10) {
             return Err(SinkError::poison("of no use"));
         }
-        if event.position.is_multiple_of(3)
-            && self.failed.lock().expect("no panic").insert(event.position)
+        if event.position.0.is_multiple_of(3)
+            && self.failed.lock().expect("no panic").insert(event.position.0)
         {
             return Err(SinkError::retry("not now"));
         }
         let mut delivered = self.delivered.lock().expect("no panic");
-        delivered.entry(stream).or_default().push(event.version);
+        delivered.entry(stream).or_default().push(event.version.0);
         Ok(())
     }
 }

@@ -5,11 +5,12 @@ use quorate_proto::{
     Append, Appended, Event, EventId, EventType, Expectation, Position, StreamName, Version,
 };
 use quorate_store::Rejection;
-use quorate_store::command::{encode_append, key_bytes};
+use quorate_store::command::key_bytes;
 
 use super::super::admission::Admission;
-use super::super::anchor::Anchor;
-use super::super::answer::{LeaderTerm, Reply};
+use super::super::deadline::Anchor;
+use super::super::proposal::EncodedRequest;
+use super::super::reply::Reply;
 use super::*;
 
 /// An entry as it was proposed.
@@ -53,8 +54,8 @@ impl Proposer for Fake {
         Ok(())
     }
 
-    fn answer_after_check(&self, repeated: Pending, verdict: Verdict) {
-        let Verdict::Repeated(first) = verdict else { panic!("{verdict:?} needs no look") };
+    fn answer_after_check(&self, repeated: Proposal, verdict: Verdict) {
+        let Verdict::Repeated(first) = verdict else { panic!("{verdict:?} needs no check") };
         // The answer for a repetition with the same id and different content.
         let problem = Rejection::IdReused(id(first.first_position.0)).into();
         repeated.reply.answer(Answer::Rejected(problem));
@@ -62,10 +63,10 @@ impl Proposer for Fake {
 }
 
 struct Bench {
-    queue: mpsc::UnboundedSender<Pending>,
+    queue: Queue,
     proposed: mpsc::UnboundedReceiver<Proposed>,
     answers: mpsc::UnboundedReceiver<(u64, Answer)>,
-    teller: mpsc::UnboundedSender<(u64, Answer)>,
+    sender: mpsc::UnboundedSender<(u64, Answer)>,
     admission: Arc<Admission>,
 }
 
@@ -80,12 +81,12 @@ impl Bench {
 
     fn with(pressure: f32, refusals: Vec<ProposeError>, without_clocks: u32) -> Bench {
         let (queue, waiting) = mpsc::unbounded_channel();
-        let (sender, proposed) = mpsc::unbounded_channel();
-        let (teller, answers) = mpsc::unbounded_channel();
+        let (proposing, proposed) = mpsc::unbounded_channel();
+        let (sender, answers) = mpsc::unbounded_channel();
         let (refusals, without_clocks) = (Mutex::new(refusals), Mutex::new(without_clocks));
-        let fake = Fake { proposed: sender, refusals, pressure, without_clocks };
+        let fake = Fake { proposed: proposing, refusals, pressure, without_clocks };
         tokio::spawn(run(fake, waiting));
-        Bench { queue, proposed, answers, teller, admission: Arc::new(Admission::new()) }
+        Bench { queue, proposed, answers, sender, admission: Arc::new(Admission::new()) }
     }
 
     async fn send(&self, number: u64, leader_term: &LeaderTerm, bytes: usize, deadline: Instant) {
@@ -99,14 +100,12 @@ impl Bench {
         append: &Append,
         deadline: Instant,
     ) {
-        let (encoded, key_bytes) = (encode_append(append), key_bytes(append));
-        let admitted = self.admission.admit(encoded.len(), far()).await.expect("room");
-        let teller = self.teller.clone();
-        let deliver = Box::new(move |answer| drop(teller.send((number, answer))));
-        let reply = Reply::new(deliver, admitted);
-        let pending =
-            Pending { encoded, key_bytes, deadline, leader_term: leader_term.clone(), reply };
-        assert!(self.queue.send(pending).is_ok(), "the batcher is gone");
+        let request = EncodedRequest::from(append.clone());
+        let admitted = self.admission.admit(request.size(), far()).await.expect("room");
+        let sender = self.sender.clone();
+        let reply = Reply::new(move |answer| drop(sender.send((number, answer))), admitted);
+        let (_, proposal) = request.propose(deadline, false, reply);
+        assert!(self.queue.send((leader_term.clone(), proposal)).is_ok(), "the batcher is gone");
     }
 
     async fn proposed(&mut self) -> Proposed {
@@ -352,7 +351,7 @@ async fn under_pressure_keys_hold_back_as_the_chunk_size_counts_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repetition_is_answered_after_a_look_at_its_content() {
+async fn a_repetition_is_answered_after_a_check_of_its_content() {
     let mut bench = Bench::new(Vec::new());
     let leader_term = LeaderTerm::new(Term(3));
     bench.send(1, &leader_term, 10, far()).await;

@@ -24,7 +24,7 @@ impl<E> Dispatcher<E> {
     ) -> Result<Vec<u64>, Invalid> {
         let mut lapsed = Vec::new();
         for number in numbers {
-            match self.consumers.look(id, number) {
+            match self.consumers.find_delivery(id, number) {
                 Seen::Held(position) => self.begin_one(position, now),
                 Seen::Before => lapsed.push(number),
                 Seen::Never => return Err(never_given(number)),

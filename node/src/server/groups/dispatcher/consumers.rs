@@ -46,7 +46,7 @@ impl Consumer {
         u32::try_from(self.held.len()).unwrap_or(u32::MAX)
     }
 
-    fn look(&self, number: u64) -> Seen {
+    fn find_delivery(&self, number: u64) -> Seen {
         match self.held.get(&number) {
             Some(position) => Seen::Held(*position),
             None if (1..=self.given).contains(&number) => Seen::Before,
@@ -129,14 +129,14 @@ impl Consumers {
     }
 
     /// Returns the consumer's relation to a delivery, without a change.
-    pub(super) fn look(&self, id: ConsumerId, number: u64) -> Seen {
-        self.all.get(&id).map_or(Seen::Before, |consumer| consumer.look(number))
+    pub(super) fn find_delivery(&self, id: ConsumerId, number: u64) -> Seen {
+        self.all.get(&id).map_or(Seen::Before, |consumer| consumer.find_delivery(number))
     }
 
     /// Takes an event from a consumer; `settled` is true if the consumer itself reported the outcome.
     pub(super) fn release(&mut self, id: ConsumerId, number: u64, settled: bool) -> Seen {
         let Some(consumer) = self.all.get_mut(&id) else { return Seen::Before };
-        let seen = consumer.look(number);
+        let seen = consumer.find_delivery(number);
         if consumer.held.remove(&number).is_none() {
             return seen;
         }

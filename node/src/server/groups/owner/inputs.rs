@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::super::dispatcher::{self, ConsumerId, Left};
 use super::super::outbox;
-use super::{Consumer, Input, Owner, Seated, Watched};
+use super::{Consumer, Input, JoinedConsumer, Owner, Watched};
 
 impl<H: Host> Owner<H> {
     pub(super) fn take(&mut self, input: Input) {
@@ -21,7 +21,7 @@ impl<H: Host> Owner<H> {
         }
     }
 
-    fn join(&mut self, join: Join, reply: oneshot::Sender<Result<Seated, Problem>>) {
+    fn join(&mut self, join: Join, reply: oneshot::Sender<Result<JoinedConsumer, Problem>>) {
         let id = match self.dispatcher.join(join.consumer, join.window, join.tells_begun) {
             Ok(id) => id,
             Err(full) => {
@@ -32,13 +32,13 @@ impl<H: Host> Owner<H> {
         };
         let joined = v1::Joined {
             term: self.leader_term.term.0,
-            leader: self.groups.appends.leader_address(),
+            leader: self.groups.appends.routes.leader_address(),
             settings: Some((*self.dispatcher.settings()).into()),
         };
         let (outbox, outgoing) = outbox::open(id, joined, self.drained.0.clone());
         let consumer = Consumer { outbox, unconfirmed: 0, has_left: false };
         self.consumers.insert(id, consumer);
-        if reply.send(Ok(Seated { id, outgoing })).is_err() {
+        if reply.send(Ok(JoinedConsumer { id, outgoing })).is_err() {
             self.leave(id, Left::Gracefully);
         }
     }

@@ -1,4 +1,4 @@
-//! The applied events that wait for one reader that follows; bounded.
+//! The applied events that wait for one subscription; bounded.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,25 +7,25 @@ use quorate_proto::Problem;
 use quorate_store::StoredEvent;
 use tokio::sync::Notify;
 
-use super::Cursor;
+use super::cursor::Cursor;
 
-/// The maximum bytes of events that wait for one reader. Readers share the events, not their places.
+/// The maximum bytes of events that wait for one subscription. Subscriptions share the events, not their places.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
-/// The maximum number of events that wait for one reader.
+/// The maximum number of events that wait for one subscription.
 const WAITING_EVENTS_MAX: usize = 4096;
 
-/// The contents of a mailbox, as the reader takes them.
+/// The contents of a mailbox, as the subscription takes them.
 #[derive(Debug)]
 pub(super) enum Delivery {
     /// The next events, and the point up to which they are all that matches.
     Events { events: Vec<StoredEvent>, through: Cursor },
     /// Nothing matched up to this point.
     Nothing { through: Cursor },
-    /// There was no room for the next event: the reader must continue from the store.
+    /// There was no room for the next event: the subscription must continue from the store.
     Overrun,
 }
 
-/// The place where one reader's events wait.
+/// The place where one subscription's events wait.
 ///
 /// Invariants:
 /// - it holds all events that matched from when the place was taken up to `through`, in the order of the log,
@@ -43,13 +43,13 @@ struct Contents {
     bytes: usize,
     through: Cursor,
     is_overrun: bool,
-    /// True if the reader is to receive the progress of the log although no event came.
+    /// True if the subscription is to receive the progress of the log although no event came.
     tells_progress: bool,
     end: Option<Problem>,
 }
 
 impl Mailbox {
-    /// Makes an empty mailbox for a reader that reads everything up to `through` from the store itself.
+    /// Makes an empty mailbox for a subscription that reads everything up to `through` from the store itself.
     pub(super) fn new(through: Cursor) -> Mailbox {
         let contents = Contents {
             events: VecDeque::new(),
@@ -79,7 +79,7 @@ impl Mailbox {
         has_room
     }
 
-    /// Records that the reader's stream has an event that does not match.
+    /// Records that the subscription's stream has an event that does not match.
     pub(super) fn pass(&self, through: Cursor) {
         self.lock().through = through;
     }
@@ -94,13 +94,13 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
-    /// Marks the mailbox as overrun: the reader must find all that is not in it in the store.
+    /// Marks the mailbox as overrun: the subscription must find all that is not in it in the store.
     pub(super) fn overrun(&self) {
         self.lock().is_overrun = true;
         self.arrived.notify_one();
     }
 
-    /// Ends the reader with this problem.
+    /// Ends the subscription with this problem.
     pub(super) fn end(&self, problem: Problem) {
         self.lock().end = Some(problem);
         self.arrived.notify_one();
@@ -142,7 +142,7 @@ impl Contents {
                 Cursor { position: last.position, version: all.version.map(|_| last.version) };
             let through = if self.events.is_empty() { all } else { here };
             if self.events.is_empty() {
-                // After a burst thousands of readers need not keep the room for the next one.
+                // After a burst thousands of subscriptions need not keep the room for the next one.
                 self.events = VecDeque::new();
             }
             return Ok(Some(Delivery::Events { events, through }));

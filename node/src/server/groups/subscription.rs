@@ -1,4 +1,4 @@
-//! The feed of a group: a task that reads the events of the group's query ahead, behind a short channel.
+//! The subscription of a group: a task that reads the events of the group's query ahead, behind a short channel.
 
 use std::sync::Arc;
 
@@ -7,48 +7,48 @@ use quorate_raft::host::Host;
 use quorate_store::{Reader, StoredEvent};
 use tokio::sync::mpsc;
 
-use super::super::follow::{Follow, Live, Step};
+use crate::server::read::{Live, Step, Subscription};
 
-/// A message of the feed.
-pub(super) enum Fed {
+/// A message of the subscription.
+pub(super) enum Found {
     /// The next events that match.
     Events(Vec<StoredEvent>),
     /// Everything that matches up to this position was sent.
     Through(Position),
-    /// The feed cannot continue.
+    /// The subscription cannot continue.
     Broken(Problem),
 }
 
-/// Follows a query after a position. The task ends when the channel is dropped; it waits while nobody takes the
+/// Subscribes to a query after a position. The task ends when the channel is dropped; it waits while nobody takes the
 /// message that it has.
 pub(super) fn begin<H: Host>(
     live: Arc<Live<H>>,
     reader: Reader,
     query: Query,
     after: Position,
-) -> mpsc::Receiver<Fed> {
+) -> mpsc::Receiver<Found> {
     let (sender, receiver) = mpsc::channel(1);
     // Local consistency is enough: this node leads, or the owner ends.
     let mut read = Read { follow: true, consistency: Consistency::Local, ..Read::query(query) };
     read.bounds.after = after.0;
     tokio::spawn(async move {
-        let mut follow = Follow::begin(live, reader, read);
+        let mut subscription = Subscription::begin(live, reader, read);
         loop {
             let step = tokio::select! {
-                step = follow.next() => step,
+                step = subscription.next() => step,
                 () = sender.closed() => return,
             };
-            let fed = match step {
+            let found = match step {
                 Ok(Step::Point { .. } | Step::StillHere) => continue,
-                Ok(Step::Events(events)) => Fed::Events(events),
-                Ok(Step::CaughtUp(mark) | Step::FellBehind(mark) | Step::Progress(mark)) => {
-                    Fed::Through(mark.position)
+                Ok(Step::Events(events)) => Found::Events(events),
+                Ok(Step::CaughtUp(cursor) | Step::FellBehind(cursor) | Step::Progress(cursor)) => {
+                    Found::Through(cursor.position)
                 }
                 Ok(Step::End) => return,
-                Err(problem) => Fed::Broken(problem),
+                Err(problem) => Found::Broken(problem),
             };
-            let is_last = matches!(fed, Fed::Broken(_));
-            if sender.send(fed).await.is_err() || is_last {
+            let is_last = matches!(found, Found::Broken(_));
+            if sender.send(found).await.is_err() || is_last {
                 return;
             }
         }

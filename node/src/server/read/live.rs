@@ -1,4 +1,4 @@
-//! Hands applied events to those who follow, as they are applied: read once, from memory, for all readers.
+//! The live events of a node: each is read once, from memory, as it is applied, and put into all mailboxes that want it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,34 +11,34 @@ use quorate_store::{Reader, StoredEvent};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Cursor;
+use super::cursor::Cursor;
 use super::mailbox::Mailbox;
 use super::matching::{Filter, MatchInput, SubscriptionIndex};
 
 /// The maximum bytes of events that are read at once.
 const READ_BYTES: usize = 1024 * 1024;
-/// The interval at which readers receive the progress of the log while events are applied …
+/// The interval at which subscriptions receive the progress of the log while events are applied …
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
-/// … or, where the sum is longer, this time for each reader: a message costs about 20 µs.
-const PROGRESS_PER_READER: Duration = Duration::from_micros(500);
-/// The interval at which a node checks, for its readers, that it still learns what is committed.
+/// … or, where the sum is longer, this time for each subscription: a message costs about 20 µs.
+const PROGRESS_PER_SUBSCRIPTION: Duration = Duration::from_micros(500);
+/// The interval at which a node checks, for its subscriptions, that it still learns what is committed.
 const IN_TOUCH_EVERY: Duration = Duration::from_secs(3);
-/// The time without news after which a node ends its readers, because another node may know more.
+/// The time without news after which a node ends its subscriptions, because another node may know more.
 const IN_TOUCH_WITHIN: Duration = Duration::from_secs(5);
 
-/// The applied events of this node, for those who follow them. Each node has one.
+/// The live events of this node, for its subscriptions. Each node has one.
 pub(crate) struct Live<H: Host> {
     pub(crate) replica: Replica<H>,
-    readers: Mutex<Readers>,
-    /// Notified when a reader joined, or when none can join any more.
+    subscriptions: Mutex<Subscriptions>,
+    /// Notified when a subscription joined, or when none can join any more.
     joined: Arc<Notify>,
 }
 
 /// Invariants:
 /// - everything up to `position` was handed out; it is never beyond what readers of the store see;
-/// - each reader that is not overrun is in `places` and on the index.
+/// - each subscription that is not overrun is in `places` and on the index.
 #[derive(Default)]
-struct Readers {
+struct Subscriptions {
     position: Position,
     places: BTreeMap<u64, Entry>,
     index: SubscriptionIndex,
@@ -48,11 +48,11 @@ struct Readers {
 struct Entry {
     filter: Arc<Filter>,
     mailbox: Arc<Mailbox>,
-    /// True if the reader must learn of all that is committed.
+    /// True if the subscription must learn of all that is committed.
     is_strict: bool,
 }
 
-/// A reader's place; the reader leaves by dropping it.
+/// A subscription's place; the subscription leaves by dropping it.
 pub(crate) struct Place {
     pub(super) mailbox: Arc<Mailbox>,
     leave: Box<dyn Fn() + Send + Sync>,
@@ -67,34 +67,34 @@ impl Drop for Place {
 impl<H: Host> Live<H> {
     /// Starts handing out events; this goes on until the value is dropped.
     pub(crate) fn start(replica: Replica<H>) -> Arc<Live<H>> {
-        let (readers, joined) = (Mutex::default(), Arc::new(Notify::new()));
-        let live = Arc::new(Live { replica, readers, joined: joined.clone() });
+        let (subscriptions, joined) = (Mutex::default(), Arc::new(Notify::new()));
+        let live = Arc::new(Live { replica, subscriptions, joined: joined.clone() });
         tokio::spawn(hand_out(Arc::downgrade(&live), joined));
         tokio::spawn(stay_in_touch(Arc::downgrade(&live)));
         live
     }
 
-    /// Returns the number of readers that follow.
+    /// Returns the number of subscriptions that follow.
     pub(crate) fn count(&self) -> usize {
         self.lock().places.len()
     }
 
-    /// Adds a reader, whose mailbox receives at least the matching events that are applied after this call.
+    /// Adds a subscription, whose mailbox receives at least the matching events that are applied after this call.
     pub(super) fn join(self: &Arc<Self>, filter: &Arc<Filter>, is_strict: bool) -> Place {
-        let mut readers = self.lock();
-        if readers.places.is_empty()
+        let mut subscriptions = self.lock();
+        if subscriptions.places.is_empty()
             && let Some(reader) = self.replica.reader()
         {
-            readers.position = reader.point().position;
+            subscriptions.position = reader.point().position;
         }
-        let number = readers.next;
-        readers.next += 1;
-        let through = Cursor { position: readers.position, version: None };
+        let number = subscriptions.next;
+        subscriptions.next += 1;
+        let through = Cursor { position: subscriptions.position, version: None };
         let mailbox = Arc::new(Mailbox::new(through));
-        readers.index.add(number, filter);
+        subscriptions.index.add(number, filter);
         let entry = Entry { filter: filter.clone(), mailbox: mailbox.clone(), is_strict };
-        readers.places.insert(number, entry);
-        drop(readers);
+        subscriptions.places.insert(number, entry);
+        drop(subscriptions);
         self.joined.notify_one();
         let live = Arc::downgrade(self);
         let leave = move || {
@@ -105,17 +105,17 @@ impl<H: Host> Live<H> {
         Place { mailbox, leave: Box::new(leave) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Readers> {
-        // No code that holds the lock can leave the readers half changed.
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Subscriptions> {
+        // No code that holds the lock can leave the subscriptions half changed.
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the readers that must learn of all that is committed.
+    /// Ends the subscriptions that must learn of all that is committed.
     fn lose_touch(&self) {
         let message = "this node has not heard from a majority for a while: another may know more";
         let problem = Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, message);
-        let readers = self.lock();
-        let strict = readers.places.values().filter(|entry| entry.is_strict);
+        let subscriptions = self.lock();
+        let strict = subscriptions.places.values().filter(|entry| entry.is_strict);
         strict.for_each(|entry| entry.mailbox.end(problem.clone()));
     }
 }
@@ -126,7 +126,7 @@ impl<H: Host> Drop for Live<H> {
     }
 }
 
-impl Readers {
+impl Subscriptions {
     fn remove(&mut self, number: u64) {
         if let Some(Entry { filter, .. }) = self.places.remove(&number) {
             self.index.remove(number, &filter);
@@ -169,7 +169,7 @@ impl Readers {
         overrun.into_iter().for_each(|number| self.remove(number));
     }
 
-    /// Makes all readers continue from the store.
+    /// Makes all subscriptions continue from the store.
     fn overrun(&mut self, position: Position) {
         self.position = position;
         for entry in std::mem::take(&mut self.places).into_values() {
@@ -187,19 +187,19 @@ impl Readers {
 /// Hands out applied events until nobody can follow any more.
 async fn hand_out<H: Host>(live: Weak<Live<H>>, joined: Arc<Notify>) {
     loop {
-        let Some((reader, mut applying)) = first_reader(&live, &joined).await else { return };
+        let Some((reader, mut applying)) = first_subscription(&live, &joined).await else { return };
         let mut progress_at = None;
         loop {
             let Some(live) = live.upgrade() else { return };
             let count = {
-                let mut readers = live.lock();
-                let count = readers.places.len() as u32;
-                if readers.hand_out(&reader) {
-                    let rest = PROGRESS_EVERY.max(PROGRESS_PER_READER * count);
+                let mut subscriptions = live.lock();
+                let count = subscriptions.places.len() as u32;
+                if subscriptions.hand_out(&reader) {
+                    let rest = PROGRESS_EVERY.max(PROGRESS_PER_SUBSCRIPTION * count);
                     progress_at.get_or_insert_with(|| Instant::now() + rest);
                 }
                 if progress_at.is_some_and(|at| at <= Instant::now()) {
-                    readers.tell_progress();
+                    subscriptions.tell_progress();
                     progress_at = None;
                 }
                 count
@@ -217,8 +217,8 @@ async fn hand_out<H: Host>(live: Weak<Live<H>>, joined: Arc<Notify>) {
     }
 }
 
-/// Waits until a reader joins; returns `None` when none can join any more.
-async fn first_reader<H: Host>(
+/// Waits until a subscription joins; returns `None` when none can join any more.
+async fn first_subscription<H: Host>(
     live: &Weak<Live<H>>,
     joined: &Notify,
 ) -> Option<(Reader, Applying)> {
@@ -233,7 +233,7 @@ async fn first_reader<H: Host>(
     }
 }
 
-/// Ends readers when this node does not learn any more what is committed.
+/// Ends subscriptions when this node does not learn any more what is committed.
 async fn stay_in_touch<H: Host>(live: Weak<Live<H>>) {
     loop {
         tokio::time::sleep(IN_TOUCH_EVERY).await;

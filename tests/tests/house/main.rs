@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+mod circles;
+
 /// Our packages, each with those of our packages that it may depend on.
 const ARROWS: [(&str, &[&str]); 7] = [
     ("proto", &[]),

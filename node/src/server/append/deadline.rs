@@ -1,10 +1,18 @@
-//! The instant from which the deadlines of a session's appends are counted.
+//! The deadlines of requests, and the instant from which those of a session are counted.
 
 use std::time::Duration;
 
+use quorate_proto::limits::DEADLINE_MS_DEFAULT;
 use tokio::time::Instant;
 
-use super::appends::DEADLINE_MAX;
+/// The maximum time to a deadline, so that adding a number of milliseconds never overflows.
+const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Returns the instant that is a number of milliseconds from now; 0 stands for the default.
+pub(crate) fn deadline_of(time_left_ms: u64) -> Instant {
+    let left = if time_left_ms == 0 { DEADLINE_MS_DEFAULT } else { time_left_ms };
+    Instant::now() + Duration::from_millis(left).min(DEADLINE_MAX)
+}
 
 /// An instant before the first message of a session was sent. The caller counts from the receipt of that
 /// message, which is later: so no deadline is later than the caller means, however long an append takes to
@@ -24,8 +32,8 @@ impl Anchor {
     /// Returns the instant for an append's `deadline_ms`.
     pub(crate) fn deadline(self, deadline_ms: u64) -> Instant {
         let latest = Instant::now() + DEADLINE_MAX;
-        let told = self.0.checked_add(Duration::from_millis(deadline_ms));
-        told.map_or(latest, |told| told.min(latest))
+        let meant = self.0.checked_add(Duration::from_millis(deadline_ms));
+        meant.map_or(latest, |meant| meant.min(latest))
     }
 }
 

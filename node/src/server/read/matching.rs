@@ -1,4 +1,4 @@
-//! Finds the readers of an event by its keys, so that thousands that wait for other events cost nothing.
+//! Finds the subscriptions of an event by its keys, so that thousands that wait for other events cost nothing.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
@@ -7,12 +7,12 @@ use std::hash::Hash;
 use quorate_proto::{Query, QueryItem, Read, RecordedEvent, Scope, Source, StreamName};
 use quorate_store::{Key, StoredEvent};
 
-/// The events that a reader wants.
+/// The events that a subscription wants.
 #[derive(Debug)]
 pub(super) struct Filter {
     query: Query,
     with_system: bool,
-    /// The one stream that the reader reads, if it reads only one.
+    /// The one stream that the subscription reads, if it reads only one.
     pub(super) stream: Option<StreamName>,
 }
 
@@ -30,7 +30,7 @@ impl Filter {
         &self.query
     }
 
-    /// Returns true if the reader wants this event.
+    /// Returns true if the subscription wants this event.
     pub(super) fn matches(&self, event: &MatchInput<'_>) -> bool {
         if self.query.items.is_empty() {
             return self.with_system || !event.is_system();
@@ -83,7 +83,7 @@ fn keys_of(item: &QueryItem) -> Option<Vec<Key>> {
     Some(types).filter(|types| !types.is_empty())
 }
 
-/// An event that was applied, decoded at most once for all readers.
+/// An event that was applied, decoded at most once for all subscriptions.
 pub(super) struct MatchInput<'a> {
     pub(super) stored: &'a StoredEvent,
     decoded: OnceCell<RecordedEvent>,
@@ -103,9 +103,9 @@ impl<'a> MatchInput<'a> {
     }
 }
 
-/// The readers by the keys that they wait for.
+/// The subscriptions by the keys that they wait for.
 ///
-/// Invariant: a reader is listed under each key of its filter or, if it has none, in `everything`, and nowhere
+/// Invariant: a subscription is listed under each key of its filter or, if it has none, in `everything`, and nowhere
 /// else; there is no empty set.
 #[derive(Debug, Default)]
 pub(super) struct SubscriptionIndex {
@@ -115,28 +115,28 @@ pub(super) struct SubscriptionIndex {
 }
 
 impl SubscriptionIndex {
-    pub(super) fn add(&mut self, reader: u64, filter: &Filter) {
+    pub(super) fn add(&mut self, number: u64, filter: &Filter) {
         let Some(keys) = filter.keys() else {
-            self.everything.insert(reader);
+            self.everything.insert(number);
             return;
         };
         for key in keys {
             match key {
-                Key::Stream(stream) => self.streams.entry(stream).or_default().insert(reader),
-                key => self.others.entry(key).or_default().insert(reader),
+                Key::Stream(stream) => self.streams.entry(stream).or_default().insert(number),
+                key => self.others.entry(key).or_default().insert(number),
             };
         }
     }
 
-    pub(super) fn remove(&mut self, reader: u64, filter: &Filter) {
+    pub(super) fn remove(&mut self, number: u64, filter: &Filter) {
         let Some(keys) = filter.keys() else {
-            self.everything.remove(&reader);
+            self.everything.remove(&number);
             return;
         };
         for key in keys {
             match key {
-                Key::Stream(stream) => take_out(&mut self.streams, &stream, reader),
-                key => take_out(&mut self.others, &key, reader),
+                Key::Stream(stream) => take_out(&mut self.streams, &stream, number),
+                key => take_out(&mut self.others, &key, number),
             }
         }
     }
@@ -146,12 +146,12 @@ impl SubscriptionIndex {
         self.streams.is_empty() && self.others.is_empty() && self.everything.is_empty()
     }
 
-    /// Calls `visit` once with each reader that may want the event.
+    /// Calls `visit` once with each subscription that may want the event.
     pub(super) fn visit(&self, event: &StoredEvent, visit: impl FnMut(u64)) {
         let stream = self.streams.get(&event.stream);
         if self.others.is_empty() {
             let sets = stream.into_iter().chain([&self.everything]);
-            // A reader is in only one of the two sets.
+            // A subscription is in only one of the two sets.
             return sets.flatten().copied().for_each(visit);
         }
         let mut found: BTreeSet<u64> = self.everything.clone();
@@ -163,9 +163,9 @@ impl SubscriptionIndex {
     }
 }
 
-fn take_out<K: Eq + Hash>(sets: &mut HashMap<K, BTreeSet<u64>>, key: &K, reader: u64) {
+fn take_out<K: Eq + Hash>(sets: &mut HashMap<K, BTreeSet<u64>>, key: &K, number: u64) {
     if let Some(set) = sets.get_mut(key) {
-        set.remove(&reader);
+        set.remove(&number);
         if set.is_empty() {
             sets.remove(key);
         }

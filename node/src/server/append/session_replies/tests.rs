@@ -1,10 +1,13 @@
 //! Tests of a session's answers: their order, their window, and the end of the session.
 
-use super::*;
-use quorate_proto::Term;
+use futures_util::StreamExt;
 use quorate_proto::wire::problem_of;
+use quorate_proto::{ErrorKind, Term};
+use tokio::time::Instant;
 
 use super::super::admission::Admission;
+use super::super::deadline::deadline_of;
+use super::*;
 
 fn rejected() -> Answer {
     Answer::Rejected(problem::expired())

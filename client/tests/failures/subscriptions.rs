@@ -1,8 +1,8 @@
-//! Feeds go on when the node that served them is lost.
+//! Subscriptions go on when the node that served them is lost.
 
 use crate::fake::{Node, Read, client};
 use crate::reads::{event, events, point};
-use quorate_client::{Cursor, ErrorKind, Feed, Message, Query};
+use quorate_client::{Cursor, ErrorKind, Message, Position, Query, Subscription};
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::read_response::Message as Wire;
 use quorate_proto::{Invalid, Problem};
@@ -12,13 +12,13 @@ fn mark(position: u64, version: Option<u64>) -> v1::Cursor {
     v1::Cursor { position, version }
 }
 
-async fn next(feed: &mut Feed) -> Message {
-    feed.try_next().await.expect("no problem").expect("a message")
+async fn next(subscription: &mut Subscription) -> Message {
+    subscription.try_next().await.expect("no problem").expect("a message")
 }
 
-async fn position(feed: &mut Feed) -> u64 {
-    match next(feed).await {
-        Message::Event(event) => event.position,
+async fn position(subscription: &mut Subscription) -> u64 {
+    match next(subscription).await {
+        Message::Event(event) => event.position.0,
         other => panic!("no event: {other:?}"),
     }
 }
@@ -28,10 +28,11 @@ async fn lose(read: Read) {
 }
 
 #[tokio::test]
-async fn a_feed_goes_on_at_another_node_behind_the_last_event_and_tells_that_it_fell_behind() {
+async fn a_subscription_goes_on_at_another_node_behind_the_last_event_and_tells_that_it_fell_behind()
+ {
     let (mut first, mut second) = (Node::start().await, Node::start().await);
     let client = client(&[&first, &second], |builder| builder);
-    let mut feed = client.read(Query::category("order")).after(1).follow();
+    let mut subscription = client.read(Query::category("order")).after(1).follow();
     let serving = tokio::spawn(async move {
         let read = first.read().await;
         assert_eq!((read.request.after, read.request.follow), (1, true));
@@ -41,28 +42,28 @@ async fn a_feed_goes_on_at_another_node_behind_the_last_event_and_tells_that_it_
         read.send(Wire::Progress(mark(9, None))).await;
         lose(read).await;
         let read = second.read().await;
-        // The feed has passed everything up to 9.
+        // The subscription has passed everything up to 9.
         assert_eq!((read.request.after, read.request.follow), (9, true));
         point(&read, 10, None).await;
         events(&read, &[10]).await;
         read.send(Wire::CaughtUp(mark(10, None))).await;
         (second, read)
     });
-    assert_eq!((position(&mut feed).await, position(&mut feed).await), (2, 4));
-    let at = |position| Cursor { position, version: None };
-    assert_eq!(next(&mut feed).await, Message::CaughtUp(at(5)));
-    assert_eq!(next(&mut feed).await, Message::Progress(at(9)));
-    assert_eq!(next(&mut feed).await, Message::FellBehind(at(9)));
-    assert_eq!(position(&mut feed).await, 10);
-    assert_eq!(next(&mut feed).await, Message::CaughtUp(at(10)));
+    assert_eq!((position(&mut subscription).await, position(&mut subscription).await), (2, 4));
+    let at = |position| Cursor { position: Position(position), version: None };
+    assert_eq!(next(&mut subscription).await, Message::CaughtUp(at(5)));
+    assert_eq!(next(&mut subscription).await, Message::Progress(at(9)));
+    assert_eq!(next(&mut subscription).await, Message::FellBehind(at(9)));
+    assert_eq!(position(&mut subscription).await, 10);
+    assert_eq!(next(&mut subscription).await, Message::CaughtUp(at(10)));
     serving.await.expect("it served");
 }
 
 #[tokio::test]
-async fn a_feed_of_a_stream_goes_on_by_version_and_ends_at_its_limit() {
+async fn a_subscription_of_a_stream_goes_on_by_version_and_ends_at_its_limit() {
     let mut node = Node::start().await;
     let client = client(&[&node], |builder| builder);
-    let mut feed = client.read("order-1").limit(3).follow();
+    let mut subscription = client.read("order-1").limit(3).follow();
     let serving = tokio::spawn(async move {
         let read = node.read().await;
         point(&read, 4, Some(2)).await;
@@ -76,10 +77,10 @@ async fn a_feed_of_a_stream_goes_on_by_version_and_ends_at_its_limit() {
         read.send(Wire::End(v1::Empty {})).await;
     });
     for expected in [2, 4, 6] {
-        assert_eq!(position(&mut feed).await, expected);
+        assert_eq!(position(&mut subscription).await, expected);
     }
-    assert_eq!(feed.try_next().await, Ok(None));
-    assert_eq!(feed.try_next().await, Ok(None));
+    assert_eq!(subscription.try_next().await, Ok(None));
+    assert_eq!(subscription.try_next().await, Ok(None));
     serving.await.expect("it served");
 }
 
@@ -88,7 +89,7 @@ async fn a_feed_of_a_stream_goes_on_by_version_and_ends_at_its_limit() {
 async fn what_comes_twice_is_not_handed_out_twice() {
     let mut node = Node::start().await;
     let client = client(&[&node], |builder| builder);
-    let mut feed = client.read(Query::everything()).follow();
+    let mut subscription = client.read(Query::everything()).follow();
     let serving = tokio::spawn(async move {
         let read = node.read().await;
         point(&read, 4, None).await;
@@ -104,29 +105,29 @@ async fn what_comes_twice_is_not_handed_out_twice() {
         read.send(Wire::Events(batch)).await;
         (node, read)
     });
-    assert_eq!((position(&mut feed).await, position(&mut feed).await), (2, 4));
+    assert_eq!((position(&mut subscription).await, position(&mut subscription).await), (2, 4));
     serving.await.expect("it served");
 }
 
 #[tokio::test]
-async fn a_feed_that_breaks_a_rule_ends_with_the_rule() {
+async fn a_subscription_that_breaks_a_rule_ends_with_the_rule() {
     let mut node = Node::start().await;
     let client = client(&[&node], |builder| builder);
-    for mut feed in [
+    for mut subscription in [
         client.read("order-1").backwards().follow(),
         client.read("order-1").before(7).follow(),
         client.read("").follow(),
     ] {
-        let refused = feed.try_next().await.expect_err("a rule");
+        let refused = subscription.try_next().await.expect_err("a rule");
         assert_eq!(refused.kind, ErrorKind::Invalid, "{refused:?}");
     }
-    let mut feed = client.read("order-1").follow();
+    let mut subscription = client.read("order-1").follow();
     let serving = tokio::spawn(async move {
         let read = node.read().await;
         let refusal = Problem::from(Invalid::new("stream", "is wrong"));
         read.answers.send(Err(refusal.into())).await.expect("the client listens");
     });
-    let refused = feed.try_next().await.expect_err("a rule");
+    let refused = subscription.try_next().await.expect_err("a rule");
     assert_eq!((refused.kind, refused.field.as_str()), (ErrorKind::Invalid, "stream"));
     serving.await.expect("it served");
 }

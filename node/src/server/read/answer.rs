@@ -1,4 +1,4 @@
-//! The messages to a reader that follows: the next one is made when the transport asks for it.
+//! The messages of the answer to a read: the next one is made when the transport asks for it.
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -9,17 +9,17 @@ use quorate_raft::host::Host;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Cursor, Follow, Step};
+use super::subscription::{Step, Subscription};
 use crate::server::problem;
 
-/// Returns the messages of the answer. A client that does not read on costs its place and one message.
+/// Returns the messages of the answer. A client that does not read on costs the scan or its place, and one message.
 pub(crate) fn stream<H: Host>(
-    follow: Follow<H>,
+    subscription: Subscription<H>,
     stopping: CancellationToken,
 ) -> BoxStream<'static, Result<v1::ReadResponse, Status>> {
-    stream::unfold(Some((follow, stopping)), |state| async move {
-        let (mut follow, stopping) = state?;
-        let step = stopping.run_until_cancelled(follow.next()).await;
+    stream::unfold(Some((subscription, stopping)), |state| async move {
+        let (mut subscription, stopping) = state?;
+        let step = stopping.run_until_cancelled(subscription.next()).await;
         match step.unwrap_or_else(|| Err(stops())) {
             Ok(Step::End) => {
                 let end = Message::End(v1::Empty {});
@@ -27,7 +27,7 @@ pub(crate) fn stream<H: Host>(
             }
             Ok(step) => {
                 let response = v1::ReadResponse { message: Some(wire_step(step)) };
-                Some((Ok(response), Some((follow, stopping))))
+                Some((Ok(response), Some((subscription, stopping))))
             }
             Err(problem) => Some((Err(problem.into()), None)),
         }
@@ -56,11 +56,5 @@ fn wire_step(step: Step) -> Message {
         Step::Progress(cursor) => Message::Progress(cursor.into()),
         Step::StillHere => Message::Events(v1::EventBatch::default()),
         Step::End => Message::End(v1::Empty {}),
-    }
-}
-
-impl From<Cursor> for v1::Cursor {
-    fn from(cursor: Cursor) -> v1::Cursor {
-        v1::Cursor { position: cursor.position.0, version: cursor.version.map(u64::from) }
     }
 }

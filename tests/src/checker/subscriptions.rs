@@ -1,31 +1,35 @@
-//! Judging feeds: each hands out the events of the log, in order, each once and without a gap, and it has
+//! Judging subscriptions: each hands out the events of the log, in order, each once and without a gap, and it has
 //! handed out all events before a position that it reports.
 
 use quorate_proto::{Consistency, Position, Read, RecordedEvent, Source};
 
 use super::Anomaly;
 use super::canonical::Canonical;
-use crate::history::{AppendAnswer, Feed, Heard, History, Moment};
+use crate::history::{AppendAnswer, Heard, History, Moment, Subscription};
 
-/// The sums over all feeds.
+/// The sums over all subscriptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fed {
     /// The number of events that were handed out.
     pub(super) events: u64,
-    /// The number of positions that feeds reported.
+    /// The number of positions that subscriptions reported.
     pub(super) marks: u64,
-    /// The number of times that a feed fell behind.
+    /// The number of times that a subscription fell behind.
     pub(super) fell_behind: u64,
 }
 
-/// Judges all feeds.
+/// Judges all subscriptions.
 pub(super) fn judge(history: &History, canonical: &Canonical<'_>) -> (Fed, Vec<Anomaly>) {
     let (mut fed, mut anomalies) = (Fed::default(), Vec::new());
-    for (number, feed) in history.feeds.iter().enumerate() {
-        let mut judge =
-            Judge { history, canonical, read: &feed.read, passed: feed.read.bounds.after };
-        if let Err(what) = judge.feed(feed, &mut fed) {
-            anomalies.push(Anomaly::WrongFeed { feed: number, what });
+    for (number, subscription) in history.subscriptions.iter().enumerate() {
+        let mut judge = Judge {
+            history,
+            canonical,
+            read: &subscription.read,
+            passed: subscription.read.bounds.after,
+        };
+        if let Err(what) = judge.subscription(subscription, &mut fed) {
+            anomalies.push(Anomaly::WrongSubscription { subscription: number, what });
         }
     }
     (fed, anomalies)
@@ -40,9 +44,9 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn feed(&mut self, feed: &Feed, fed: &mut Fed) -> Result<(), String> {
+    fn subscription(&mut self, subscription: &Subscription, fed: &mut Fed) -> Result<(), String> {
         let mut is_first = true;
-        for (moment, heard) in &feed.heard {
+        for (moment, heard) in &subscription.heard {
             match heard {
                 Heard::Event(event) => {
                     fed.events += 1;
@@ -52,7 +56,7 @@ impl Judge<'_> {
                     fed.marks += 1;
                     self.mark(*position, *version)?;
                     if std::mem::take(&mut is_first) {
-                        self.is_fresh(feed.began, *position)?;
+                        self.is_fresh(subscription.began, *position)?;
                     }
                 }
                 Heard::Progress(position, version) => {
@@ -128,8 +132,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Checks that a linearizable feed that reports that it has caught up has passed every event whose append
-    /// was acknowledged before the feed began.
+    /// Checks that a linearizable subscription that reports that it has caught up has passed every event whose append
+    /// was acknowledged before the subscription began.
     fn is_fresh(&self, began: Moment, position: Position) -> Result<(), String> {
         if self.read.consistency != Consistency::Linearizable {
             return Ok(());
@@ -148,7 +152,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Returns the version or the position that the feed's bounds count; 0 for events of other streams.
+    /// Returns the version or the position that the subscription's bounds count; 0 for events of other streams.
     fn number(&self, event: &RecordedEvent) -> u64 {
         match &self.read.source {
             Source::Query(_) => event.position.0,

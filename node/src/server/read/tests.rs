@@ -1,4 +1,4 @@
-//! Tests of following that need no cluster: matching events to readers, and mailboxes.
+//! Tests of following that need no cluster: matching events to subscriptions, and mailboxes.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ use quorate_proto::{
 use quorate_store::vfs::MemVfs;
 use quorate_store::{Entry, Options, Payload, Store, StoredEvent, command};
 
-use super::Cursor;
+use super::cursor::Cursor;
 use super::mailbox::{Delivery, Mailbox};
 use super::matching::{Filter, MatchInput, SubscriptionIndex};
 
@@ -171,7 +171,7 @@ async fn a_mailbox_gives_out_what_came_in_order_and_tells_how_far_that_is() {
     assert_eq!(through, Cursor { position: Position(9), version: Some(Version(4)) });
 }
 
-/// A stopped reader must neither use memory nor be cut off: it finds the rest in the store.
+/// A stopped subscription must neither use memory nor be cut off: it finds the rest in the store.
 #[tokio::test]
 async fn a_mailbox_that_is_full_takes_nothing_more_and_says_so_behind_what_it_holds() {
     let mailbox = Mailbox::new(Cursor::default());

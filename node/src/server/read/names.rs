@@ -10,7 +10,7 @@ use quorate_store::{Fault, Reader};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::problem;
+use crate::server::problem;
 
 /// The maximum number of pages that are searched for one message: a search that finds nothing must return now and
 /// then, to notice that its client has left.

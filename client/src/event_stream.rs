@@ -1,0 +1,192 @@
+//! The events of a read as they come in, from one node after the other when one is lost.
+
+use std::collections::VecDeque;
+
+use futures_util::stream::BoxStream;
+use quorate_proto::wire::v1::read_response::Message;
+use quorate_proto::wire::v1::{ReadPoint, ReadResponse};
+use quorate_proto::{
+    self as proto, Consistency, Direction, Position, Problem, RecordedEvent, RecordedSnapshot,
+    Source, Version,
+};
+
+use crate::client::Client;
+use crate::read::Events;
+use crate::remaining::Remaining;
+use crate::resume::{Answer, Answering, EventsNode, Heard, Resumed};
+use crate::trouble::not_understood;
+
+/// Events as they come in. When a node is lost, another one continues where it stopped: at the same point of the log
+/// and without a duplicate.
+///
+/// Events that were removed meanwhile (truncated, deleted, too many, too old) are gone at the other node. A stream that
+/// is read whole and forwards then ends with an error of kind `Unavailable` instead of a gap: read again. Every other
+/// read, of a query for example, continues without those events; so does a stream of which no event had come yet.
+#[derive(Debug)]
+pub struct EventStream(Resumed<ReadAnswer>);
+
+impl EventStream {
+    /// Begins to read: returns when a node has reported the point at which the read is evaluated.
+    pub(crate) async fn begin(client: Client, read: proto::Read) -> Result<EventStream, Problem> {
+        let remaining = Remaining::new(read)?;
+        let answer = ReadAnswer { remaining, point: None, has_begun: false, goes_on: false };
+        let mut resumed = Resumed::within_deadline(client, answer);
+        resumed.find_node().await?;
+        Ok(EventStream(resumed))
+    }
+
+    /// Returns the position up to which the read sees all events.
+    pub fn as_of(&self) -> Position {
+        self.0.answer.point.map_or(Position::ZERO, |point| point.as_of)
+    }
+
+    /// Returns the version of the stream at that point; 0 if the read is of a query.
+    pub fn version(&self) -> Version {
+        self.0.answer.point.and_then(|point| point.version).unwrap_or_default()
+    }
+
+    /// Returns the snapshot that the events follow, if it was requested and there is one.
+    pub fn snapshot(&self) -> Option<&RecordedSnapshot> {
+        self.0.answer.remaining.snapshot.as_ref()
+    }
+
+    /// Returns the schema of the kept snapshot, if it is newer than [`crate::ReadRequest::snapshot_schema_max`] and was
+    /// passed over.
+    pub fn snapshot_schema_passed_over(&self) -> Option<u32> {
+        self.0.answer.remaining.snapshot_schema_passed_over
+    }
+
+    pub(crate) fn take_snapshot(self) -> Option<RecordedSnapshot> {
+        self.0.answer.remaining.snapshot
+    }
+
+    /// Returns the next event; `None` at the end. Cancelling the future loses nothing.
+    pub async fn try_next(&mut self) -> Result<Option<RecordedEvent>, Problem> {
+        self.0.try_next().await
+    }
+
+    /// Reads the rest of the events into memory.
+    pub(crate) async fn collect(mut self) -> Result<Events, Problem> {
+        let events = self.0.collect().await?;
+        let (version, as_of) = (self.version(), self.as_of());
+        let snapshot_schema_passed_over = self.snapshot_schema_passed_over();
+        let snapshot = self.take_snapshot();
+        Ok(Events { events, version, as_of, snapshot, snapshot_schema_passed_over })
+    }
+
+    /// Converts this into a stream of `futures`, which ends after an error. Call [`EventStream::as_of`] and
+    /// [`EventStream::version`] before.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// use futures_util::{StreamExt, TryStreamExt};
+    /// let events = client.read("order-42").stream().await?.into_stream();
+    /// let kinds: Vec<_> = events.take(10).map_ok(|event| event.kind.clone()).try_collect().await?;
+    /// # let _ = kinds; Ok(()) }
+    /// ```
+    pub fn into_stream(self) -> BoxStream<'static, Result<RecordedEvent, Problem>> {
+        self.0.into_stream()
+    }
+}
+
+type Ready = VecDeque<RecordedEvent>;
+
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    as_of: Position,
+    version: Option<Version>,
+}
+
+/// The answer to a read.
+///
+/// Invariant: once the point is known, the rest is requested as of that point, and nothing newer.
+#[derive(Debug)]
+struct ReadAnswer {
+    remaining: Remaining,
+    point: Option<Point>,
+    /// True once an event has come.
+    has_begun: bool,
+    /// True if events came before the current node was asked.
+    goes_on: bool,
+}
+
+impl Answer for ReadAnswer {
+    type Message = ReadResponse;
+    type Item = RecordedEvent;
+
+    fn request(&self, node: EventsNode, time_left_ms: u64) -> Answering<ReadResponse> {
+        self.remaining.request(node, time_left_ms)
+    }
+
+    fn begin(&mut self, first: ReadResponse, _: &mut Ready) -> Result<Heard, Problem> {
+        let point = self.remaining.begin(first)?;
+        if self.point.is_none() {
+            self.set_point(&point);
+        }
+        self.goes_on = self.has_begun;
+        Ok(Heard::Beginning)
+    }
+
+    fn take(&mut self, response: ReadResponse, ready: &mut Ready) -> Result<Heard, Problem> {
+        if self.misses_events(&response) {
+            return Ok(Heard::Gap);
+        }
+        match response.message {
+            Some(Message::Events(batch)) if batch.events.is_empty() => Ok(Heard::Work),
+            Some(Message::Events(batch)) => {
+                for event in batch.events {
+                    ready.push_back(self.remaining.take(event)?);
+                    self.has_begun = true;
+                }
+                Ok(Heard::Progress)
+            }
+            Some(Message::End(_)) => Ok(Heard::End),
+            _ => Err(not_understood("a message is none that ends by itself")),
+        }
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.point.is_some() && self.remaining.is_exhausted()
+    }
+}
+
+impl ReadAnswer {
+    fn set_point(&mut self, point: &ReadPoint) {
+        let (as_of, version) = (Position(point.as_of), point.version.map(Version));
+        self.point = Some(Point { as_of, version });
+        let is_of_stream = self.remaining.is_of_stream();
+        let top = if is_of_stream { point.version.unwrap_or_default() } else { point.as_of };
+        let before = top.saturating_add(1);
+        let read = &mut self.remaining.read;
+        read.bounds.before = Some(read.bounds.before.map_or(before, |own| own.min(before)));
+        read.consistency = Consistency::AtLeast(as_of);
+    }
+
+    /// Returns true if a node that continues a stream, read whole and forwards, lacks some of its events.
+    fn misses_events(&self, next: &ReadResponse) -> bool {
+        let read = &self.remaining.read;
+        let bounds = &read.bounds;
+        let is_whole = match &read.source {
+            Source::Stream { types, tags, correlation, .. } => {
+                types.is_empty() && tags.is_empty() && correlation.is_none()
+            }
+            Source::Query(_) => false,
+        } && (bounds.from, bounds.until) == (None, None)
+            && read.direction == Direction::Forwards;
+        if !is_whole || !self.goes_on {
+            return false;
+        }
+        match &next.message {
+            Some(Message::Events(batch)) => {
+                let mut versions = batch.events.iter().map(|event| event.version);
+                let mut expected = bounds.after.saturating_add(1)..;
+                versions.any(|version| expected.next() != Some(version))
+            }
+            Some(Message::End(_)) => {
+                let next = bounds.after.saturating_add(1);
+                read.limit != Some(0) && bounds.before.is_some_and(|before| next < before)
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! A subscription: it scans the store up to its point, and then ends, or gets events as they are applied.
+
+use std::sync::Arc;
+
+use quorate_proto::limits::READ_MESSAGE_BYTES;
+use quorate_proto::wire::LIFE_SIGN_EVERY;
+use quorate_proto::{Bounds, Consistency, Problem, Read, RecordedSnapshot, Source};
+use quorate_raft::host::Host;
+use quorate_store::defect::{Defect, is_present};
+use quorate_store::{Fault, Reader, Scan, StoredEvent};
+use tokio::time::timeout;
+
+use super::cursor::Cursor;
+use super::live::{Live, Place};
+use super::mailbox::Delivery;
+use super::matching::Filter;
+use super::page::Page;
+use crate::server::problem;
+
+/// The next message of a subscription.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// The first step: the point of the first scan, and the requested snapshot.
+    Point {
+        cursor: Cursor,
+        snapshot: Option<RecordedSnapshot>,
+        /// The schema of a snapshot that the client does not understand.
+        passed_over: Option<u32>,
+    },
+    /// Never empty.
+    Events(Vec<StoredEvent>),
+    CaughtUp(Cursor),
+    FellBehind(Cursor),
+    Progress(Cursor),
+    /// There is no news, and this node still looks or waits.
+    StillHere,
+    /// The answer is whole: a read that does not follow found everything, or the limit is reached.
+    End,
+}
+
+/// A read under way; one that follows is a subscription in the narrow sense.
+///
+/// Invariants:
+/// - events are given out in the order of the read, each once, and no more than its limit;
+/// - of a read that follows, `cursor` never goes back, and no matching event above it was given out;
+/// - no cursor is sent before this node has reached the bound after which a read that follows resumes;
+/// - it holds one page at most.
+pub(crate) struct Subscription<H: Host> {
+    live: Arc<Live<H>>,
+    reader: Reader,
+    /// The rest of the read.
+    read: Read,
+    cursor: Cursor,
+    phase: Phase,
+    /// True if `caught_up` was sent, and no `fell_behind` since then.
+    is_caught_up: bool,
+}
+
+enum Phase {
+    /// Nothing was read yet.
+    Point,
+    /// A scan is under way. A subscription that has a place took it before the scan began.
+    Scan {
+        next: Next,
+        place: Option<Place>,
+    },
+    Live(Place),
+    End,
+}
+
+/// The next part of a scan.
+enum Next {
+    /// A new scan, of everything above the cursor.
+    New,
+    Page(Page),
+    Rest(Box<Scan>),
+}
+
+impl<H: Host> Subscription<H> {
+    /// Returns the subscription that answers `read`, on a node that has reached the point that its consistency demands.
+    pub(crate) fn begin(live: Arc<Live<H>>, reader: Reader, read: Read) -> Subscription<H> {
+        let (cursor, phase) = (Cursor::default(), Phase::Point);
+        Subscription { live, reader, read, cursor, phase, is_caught_up: false }
+    }
+
+    /// Returns the next step, and waits while there is none. A call that is cancelled loses events: the subscription
+    /// must be dropped then.
+    pub(crate) async fn next(&mut self) -> Result<Step, Problem> {
+        loop {
+            if self.read.limit == Some(0) && !matches!(self.phase, Phase::Point) {
+                self.phase = Phase::End;
+            }
+            // A phase that is cut short leaves the end behind, never half a phase.
+            let step = match std::mem::replace(&mut self.phase, Phase::End) {
+                Phase::Point => Some(self.point().await?),
+                Phase::Scan { next, place } => self.scan(next, place).await?,
+                Phase::Live(place) => self.live(place).await?,
+                Phase::End => Some(Step::End),
+            };
+            if let Some(step) = step {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// Begins the first scan, and reads its first page in the same step: most reads are short.
+    async fn point(&mut self) -> Result<Step, Problem> {
+        let (reader, read) = (self.reader.clone(), self.read.clone());
+        let begun = self.run(move || {
+            let scan = Box::new(reader.scan(&read)?);
+            let snapshot = scan.snapshot().cloned();
+            let passed_over = scan.snapshot_schema_passed_over();
+            Ok((snapshot, passed_over, Page::fetch(scan)?))
+        });
+        let (snapshot, passed_over, page) = begun.await?;
+        if let Some(snapshot) = &snapshot {
+            self.read.bounds.after = snapshot.snapshot.version.0;
+        }
+        self.read.with_snapshot = false;
+        self.read.snapshot_schema_max = None;
+        let cursor = page.end;
+        self.phase = Phase::Scan { next: Next::Page(page), place: None };
+        Ok(Step::Point { cursor, snapshot, passed_over })
+    }
+
+    /// Gives out the next page. After the last one, a read that follows takes a place with [`Live`] and scans once
+    /// more, or uses the place that it has.
+    async fn scan(&mut self, next: Next, place: Option<Place>) -> Result<Option<Step>, Problem> {
+        let Page { events, end, rest } = match next {
+            Next::Page(page) => page,
+            Next::Rest(scan) => self.run(move || Page::fetch(scan)).await?,
+            Next::New => {
+                let (reader, read) = (self.reader.clone(), self.rest());
+                self.run(move || Page::fetch(Box::new(reader.scan(&read)?))).await?
+            }
+        };
+        let step = self.give_out(events);
+        if let Some(scan) = rest {
+            self.phase = Phase::Scan { next: Next::Rest(scan), place };
+            return Ok(Some(step.unwrap_or(Step::StillHere)));
+        }
+        self.pass(end);
+        self.phase = match place {
+            _ if !self.read.follow => Phase::End,
+            Some(place) => Phase::Live(place),
+            None if is_present(Defect::NoSecondLook) => Phase::Live(self.take_place()),
+            // The long scan is over; the next one is short, and the mailbox keeps the events that come meanwhile.
+            None => Phase::Scan { next: Next::New, place: Some(self.take_place()) },
+        };
+        Ok(step)
+    }
+
+    /// Takes what came into the mailbox, or waits until something does, but not in silence for long.
+    async fn live(&mut self, place: Place) -> Result<Option<Step>, Problem> {
+        if !self.is_caught_up && self.has_resumed() {
+            self.is_caught_up = true;
+            self.phase = Phase::Live(place);
+            return Ok(Some(Step::CaughtUp(self.cursor)));
+        }
+        let delivery = timeout(LIFE_SIGN_EVERY, place.mailbox.take(READ_MESSAGE_BYTES)).await;
+        self.phase = Phase::Live(place);
+        match delivery.map_or(Ok(None), |delivery| delivery.map(Some))? {
+            Some(Delivery::Events { mut events, through }) => {
+                events.retain(|event| self.is_requested(event));
+                let step = self.give_out(events);
+                self.pass(through);
+                Ok(step)
+            }
+            Some(Delivery::Nothing { through }) => {
+                self.pass(through);
+                let tells = self.is_caught_up && self.has_resumed();
+                Ok(tells.then_some(Step::Progress(self.cursor)))
+            }
+            Some(Delivery::Overrun) => {
+                self.phase = Phase::Scan { next: Next::New, place: None };
+                let was_caught_up = std::mem::take(&mut self.is_caught_up);
+                Ok(was_caught_up.then_some(Step::FellBehind(self.cursor)))
+            }
+            None => Ok(Some(Step::StillHere)),
+        }
+    }
+
+    /// Gives out these events, as far as the limit allows; none if there are none.
+    fn give_out(&mut self, mut events: Vec<StoredEvent>) -> Option<Step> {
+        if let Some(limit) = &mut self.read.limit {
+            events.truncate(usize::try_from(*limit).unwrap_or(usize::MAX));
+            *limit -= events.len() as u64;
+        }
+        let last = events.last()?;
+        let version = self.of_stream().then_some(last.version);
+        self.pass(Cursor { position: last.position, version });
+        Some(Step::Events(events))
+    }
+
+    /// Returns true if an event of the mailbox was not given out yet and lies within the bounds.
+    fn is_requested(&self, event: &StoredEvent) -> bool {
+        let Bounds { after, from, .. } = self.read.bounds;
+        let number = if self.of_stream() { event.version.0 } else { event.position.0 };
+        event.position > self.cursor.position
+            && number > after
+            && from.is_none_or(|from| from <= event.recorded_at)
+    }
+
+    fn pass(&mut self, cursor: Cursor) {
+        self.cursor.position = self.cursor.position.max(cursor.position);
+        self.cursor.version = self.cursor.version.max(cursor.version);
+    }
+
+    /// Returns true if this node has reached the bound after which the read resumes.
+    fn has_resumed(&self) -> bool {
+        self.passed() >= self.read.bounds.after
+    }
+
+    /// Returns the cursor as bounds count: the version of a stream, the position of a query.
+    fn passed(&self) -> u64 {
+        self.cursor.version.map_or(self.cursor.position.0, u64::from)
+    }
+
+    /// Returns the read of everything above the cursor.
+    fn rest(&self) -> Read {
+        let mut read = self.read.clone();
+        read.bounds.after = read.bounds.after.max(self.passed());
+        read
+    }
+
+    /// Takes a place among those that get events as they are applied. A node that lost touch with the majority lets
+    /// the subscription go, unless the read is content with what this node has.
+    fn take_place(&self) -> Place {
+        let is_strict = self.read.consistency != Consistency::Local;
+        self.live.join(&Arc::new(Filter::of(&self.read)), is_strict)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        step: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let replica = &self.live.replica;
+        replica.host().run(step).await.map_err(|fault| problem::of_found(replica, &fault))
+    }
+
+    fn of_stream(&self) -> bool {
+        matches!(self.read.source, Source::Stream { .. })
+    }
+}
