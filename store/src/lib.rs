@@ -50,7 +50,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod apply;
 mod catalog;
 mod checkpoint;
 mod chunk;
@@ -64,6 +63,7 @@ mod format;
 #[doc(hidden)]
 pub mod fuzz;
 mod group;
+mod judge;
 mod key;
 mod maintenance;
 mod options;

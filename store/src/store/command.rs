@@ -5,14 +5,14 @@ use quorate_proto::{
     Appended, Expectation, Failure, LogId, RecordedSnapshot, Snapshot, StreamName,
 };
 
-use super::group::GroupsLock;
-use super::{Demand, Judgement, Log, conditions, judge, reject};
+use super::Store;
+use super::groups::GroupsLock;
 use crate::defect::{Defect, is_present, take};
 use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::format::command::{self, ParsedAppend, ParsedRequest};
+use crate::judge::{Demand, Judgement, Log, conditions, judge, reject};
 use crate::retention::Head;
-use crate::store::Store;
 use crate::verdict::{Rejection, Verdict};
 
 impl Store {
