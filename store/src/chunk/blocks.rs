@@ -3,7 +3,7 @@
 use quorate_proto::Timestamp;
 
 use super::draft::Draft;
-use crate::event::Identity;
+use crate::format::Identity;
 use crate::format::chunk::Section;
 use crate::format::chunk::block::{BlockBuilder, BlockEntry, FinishedBlock, encode_index};
 use crate::{Fault, StoredEvent};

@@ -9,14 +9,13 @@ use quorate_proto::{EventId, LogIndex, Position, Timestamp, Version};
 
 use super::Posting;
 use super::file::ChunkFile;
-use crate::event::Identity;
 use crate::files::{BlockCache, ReadCounters};
 use crate::format::chunk::block::{Block, BlockEntry, EventOrStub, ID_BYTES, decode_index};
 use crate::format::chunk::dictionary::{
     DictionaryIndex, Entry, Ordinals, PageEntry, PageReader, decode_ordinals,
 };
 use crate::format::chunk::{ChunkIdentity, ChunkSummary, Footer, HEADER_BYTES, Section};
-use crate::format::{Input, Malformed};
+use crate::format::{Identity, Input, Malformed};
 use crate::vfs::Vfs;
 use crate::{Fault, Key, StoredEvent};
 

@@ -12,10 +12,10 @@ use super::draft::Draft;
 use super::index::Index;
 use crate::Fault;
 use crate::files::{BlockCache, ReadCounters, chunk_path};
+use crate::format::Key;
 use crate::format::chunk::block::EventOrStub;
 use crate::format::chunk::dictionary::{Entry, Ordinals, encode_ordinals};
 use crate::format::chunk::{ChunkIdentity, ChunkSummary, Footer, Section, event_digest};
-use crate::key::Key;
 use crate::vfs::Vfs;
 
 /// Replaces the file of `source` by one without the events below their streams' cuts; `cut` returns the first version

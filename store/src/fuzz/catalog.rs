@@ -14,13 +14,11 @@ use crate::format::catalog::{
 };
 use crate::format::chunk::ChunkSummary;
 use crate::format::group::{
-    decode_head, decode_parked, decode_remembered, decode_row_key, encode_head, encode_parked,
-    encode_remembered, parked_key,
+    Head, Remembered, decode_head, decode_parked, decode_remembered, decode_row_key, encode_head,
+    encode_parked, encode_remembered, parked_key,
 };
 use crate::format::retention::{decode_record, decode_snapshot, encode_record};
-use crate::format::{current, manifest};
-use crate::group::{Head, Remembered};
-use crate::key::Key;
+use crate::format::{Key, current, manifest};
 use crate::retention::{FormerLimits, Limits, Record};
 
 pub(super) const TARGETS: [Target; 5] = [

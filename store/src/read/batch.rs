@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use quorate_proto::{Direction, Position};
 
-use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::files::ReadCounters;
+use crate::format::StoredEvent;
 use crate::view::{Segment, ordinal_of};
 
 /// The most events in one batch.

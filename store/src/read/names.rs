@@ -11,8 +11,8 @@ use quorate_proto::{
 
 use super::Reader;
 use crate::fault::Fault;
+use crate::format::Key;
 use crate::format::catalog::KeyState;
-use crate::key::Key;
 use crate::retention::Floors;
 use crate::view::{Published, View};
 

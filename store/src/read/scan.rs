@@ -10,10 +10,9 @@ use super::batch::{Batch, Ordinals, UnreadOrdinals};
 use super::matching::Part;
 use super::plan::Plan;
 use super::walk::{Step, Walk};
-use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::files::ReadCounters;
-use crate::key::Key;
+use crate::format::{Key, StoredEvent};
 use crate::retention::Floors;
 use crate::view::{ChunkSlot, Published, Segment, Shared, Tail, View, ordinal_of};
 

@@ -10,7 +10,7 @@ use super::plan::{Item, Plan};
 use crate::chunk::{Chunk, Posting};
 use crate::fault::Fault;
 use crate::files::ReadCounters;
-use crate::key::Key;
+use crate::format::Key;
 use crate::view::View;
 
 /// Finds the chunks that hold matches, in the direction of the read.

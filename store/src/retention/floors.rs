@@ -7,8 +7,8 @@ use quorate_proto::{Category, Path, Position, Scope, StreamName, Timestamp, Vers
 
 use super::Limits;
 use super::rules::{Chain, Rules};
-use crate::event::StoredEvent;
 use crate::fault::Fault;
+use crate::format::StoredEvent;
 use crate::point::Point;
 use crate::view::View;
 

@@ -8,8 +8,8 @@ use quorate_proto::{
 use super::Store;
 use super::groups::GroupsLock;
 use crate::defect::{Defect, is_present, take};
-use crate::event::StoredEvent;
 use crate::fault::Fault;
+use crate::format::StoredEvent;
 use crate::format::command::{self, ParsedAppend, ParsedRequest};
 use crate::judge::{Demand, Judgement, Log, conditions, judge, reject};
 use crate::retention::Head;

@@ -18,11 +18,10 @@ use quorate_proto::{Position, StreamName, Version};
 
 use crate::catalog::CatalogExport;
 use crate::chunk::{Chunk, Posting};
-use crate::event::{Identity, StoredEvent};
 use crate::fault::Fault;
 use crate::files::{ReadCounters, chunk_path};
 use crate::format::catalog::KeyState;
-use crate::key::Key;
+use crate::format::{Identity, Key, StoredEvent};
 
 pub(crate) use index::Index;
 pub(crate) use segment::{Segment, ordinal_of};

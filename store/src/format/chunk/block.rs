@@ -25,8 +25,7 @@ use bytes::Bytes;
 use quorate_proto::{EventId, Position, StreamName, Timestamp, Version};
 
 use crate::StoredEvent;
-use crate::event::Identity;
-use crate::format::{Input, Malformed, Output};
+use crate::format::{Identity, Input, Malformed, Output};
 
 /// The size of an id in bytes.
 pub(crate) const ID_BYTES: usize = 16;

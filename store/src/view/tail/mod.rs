@@ -10,8 +10,7 @@ use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use quorate_proto::{Position, StreamName, Timestamp, Version};
 
 use crate::chunk::Posting;
-use crate::event::StoredEvent;
-use crate::key::Key;
+use crate::format::{Key, StoredEvent};
 use crate::retention::Changes;
 
 /// Consecutive events from `first` on. One writer appends; any number of readers copy pages of events.
