@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::adapter::membership;
-use crate::adapter::types::{Membership, Place};
+use crate::adapter::types::{Addresses, Membership};
 use crate::identity::Identity;
 use crate::identity::format::{self as identity, Started};
 use crate::log;
@@ -39,12 +39,12 @@ fn decode_membership(bytes: &[u8]) {
 }
 
 fn memberships() -> Vec<Vec<u8>> {
-    let place = |port: u16| Place {
+    let addresses = |port: u16| Addresses {
         client_address: format!("127.0.0.1:{port}"),
         peer_address: format!("127.0.0.1:{}", port + 100),
     };
-    let nodes: BTreeMap<u64, Place> =
-        (1..4).map(|node| (node, place(7700 + node as u16))).collect();
+    let nodes: BTreeMap<u64, Addresses> =
+        (1..4).map(|node| (node, addresses(7700 + node as u16))).collect();
     let voters: BTreeSet<u64> = nodes.keys().copied().collect();
     let members = Membership::new(vec![voters], nodes).expect("each voter is a node");
     let plain = membership::encode(&members).to_vec();

@@ -2,6 +2,9 @@
 //! to the store.
 //!
 //! Nothing here looks inside a command, and none of openraft's types reaches a disk or a wire.
+//!
+//! A room uses only those before it: `log`, `host`, `identity`, `adapter` (openraft's types), `disk_space`, `machine`
+//! (the store), `raft` (openraft's handle), `peers`, `leadership`, `clocks`, `checkpoint`, `maintenance`, `replica`.
 
 #[doc(hidden)]
 #[cfg(feature = "fuzz")]

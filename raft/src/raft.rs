@@ -3,21 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use openraft::RaftMetrics;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
-use openraft::network::NetSnapshot;
 use openraft::raft::ClientWriteResult;
 use openraft::type_config::alias::WatchReceiverOf;
-use openraft::{RaftMetrics, RaftNetworkFactory};
 use quorate_proto::Term;
 
 use crate::adapter::proposal::Proposal;
-use crate::adapter::storage::Storage;
 use crate::adapter::types::{
-    Closure, Command, CommittedLeaderId, Place, StoredMembership, TypeConfig, Vote,
+    Addresses, Closure, Command, CommittedLeaderId, StoredMembership, TypeConfig, Vote,
 };
 use crate::host::Host;
-use crate::machine::{Checkpoint, Machine};
+use crate::machine::Machine;
 
 type Config<H> = TypeConfig<<H as Host>::Runtime>;
 type Inner<H> = openraft::Raft<Config<H>, Machine<H>>;
@@ -26,35 +24,16 @@ type Watched<H, T> = WatchReceiverOf<Config<H>, T>;
 pub(crate) type Written<H> = ClientWriteResult<Config<H>>;
 
 /// Raft on this node. Clones are the same Raft.
+#[derive(Clone)]
 pub(crate) struct Raft<H: Host> {
     host: H,
     node: u64,
     inner: Inner<H>,
 }
 
-impl<H: Host> Clone for Raft<H> {
-    fn clone(&self) -> Self {
-        Raft { host: self.host.clone(), node: self.node, inner: self.inner.clone() }
-    }
-}
-
 impl<H: Host> Raft<H> {
-    pub(crate) async fn start<N>(
-        host: H,
-        node: u64,
-        config: Arc<openraft::Config>,
-        network: N,
-        log: Storage<H>,
-        machine: Machine<H>,
-    ) -> Result<Raft<H>, String>
-    where
-        N: RaftNetworkFactory<Config<H>>,
-        N::Network: NetSnapshot<Config<H>, SnapshotData = Checkpoint>,
-    {
-        let starting = openraft::Raft::new(node, config, network, log, machine);
-        // openraft's futures are large.
-        let inner = host.scoped(Box::pin(starting)).await.map_err(|fatal| fatal.to_string())?;
-        Ok(Raft { host, node, inner })
+    pub(crate) fn new(host: H, node: u64, inner: Inner<H>) -> Raft<H> {
+        Raft { host, node, inner }
     }
 
     /// Calls openraft.
@@ -91,18 +70,18 @@ impl<H: Host> Raft<H> {
     }
 
     /// Returns the ids and addresses of all other nodes of the cluster.
-    pub(crate) fn others(&self) -> Vec<(u64, Place)> {
+    pub(crate) fn others(&self) -> Vec<(u64, Addresses)> {
         let membership = self.membership();
         let others = membership.nodes().filter(|(node, _)| **node != self.node);
-        others.map(|(node, place)| (*node, place.clone())).collect()
+        others.map(|(node, addresses)| (*node, addresses.clone())).collect()
     }
 
     /// Returns the leader's id and addresses, if a leader is known.
-    pub(crate) fn leader(&self) -> Option<(u64, Place)> {
+    pub(crate) fn leader(&self) -> Option<(u64, Addresses)> {
         self.metrics(|metrics| {
             let leader = metrics.current_leader?;
-            let place = metrics.membership_config.get_node(&leader)?.clone();
-            Some((leader, place))
+            let addresses = metrics.membership_config.get_node(&leader)?.clone();
+            Some((leader, addresses))
         })
     }
 

@@ -50,13 +50,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod apply;
 mod catalog;
 mod checkpoint;
 mod chunk;
 #[doc(hidden)]
 pub mod defect;
-mod event;
 mod fault;
 mod files;
 mod format;
@@ -64,7 +62,7 @@ mod format;
 #[doc(hidden)]
 pub mod fuzz;
 mod group;
-mod key;
+mod judge;
 mod maintenance;
 mod options;
 mod point;
@@ -76,15 +74,14 @@ pub mod vfs;
 mod view;
 
 pub use checkpoint::{Export, Install, Installed, Installer, Seal, Sealed};
-pub use event::StoredEvent;
 pub use fault::Fault;
 pub use files::ReadCounters;
 pub use format::chunk::ChunkSummary;
 pub use format::command;
 #[doc(hidden)]
 pub use format::{Input, Malformed, text};
+pub use format::{Key, StoredEvent};
 pub use group::GroupState;
-pub use key::Key;
 pub use maintenance::{
     ChunkSource, Repair, Repaired, Report, Scavenge, ScavengeStep, Scavenged, Scrub, ScrubStep,
     verify,

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use quorate_store::{Input, Malformed, text};
 
-use super::types::{self, Membership, Place, StoredMembership};
+use super::types::{self, Addresses, Membership, StoredMembership};
 
 const VERSION: u16 = 1;
 
@@ -67,9 +67,9 @@ fn put(membership: &Membership, bytes: &mut Vec<u8>) {
         }
     }
     put_count(membership.nodes().count(), bytes);
-    for (node, place) in membership.nodes() {
+    for (node, addresses) in membership.nodes() {
         bytes.extend_from_slice(&node.to_le_bytes());
-        for text in [&place.client_address, &place.peer_address] {
+        for text in [&addresses.client_address, &addresses.peer_address] {
             put_count(text.len(), bytes);
             bytes.extend_from_slice(text.as_bytes());
         }
@@ -94,8 +94,8 @@ fn take(input: &mut Input<&[u8]>) -> Result<Membership, Malformed> {
     let mut members = BTreeMap::new();
     for _ in 0..input.u16()? {
         let node = input.u64()?;
-        let place = Place { client_address: take_text(input)?, peer_address: take_text(input)? };
-        members.insert(node, place);
+        let (client_address, peer_address) = (take_text(input)?, take_text(input)?);
+        members.insert(node, Addresses { client_address, peer_address });
     }
     Membership::new(configs, members).map_err(|error| Malformed::new(error.to_string()))
 }
@@ -110,11 +110,12 @@ mod tests {
     use super::*;
 
     fn membership() -> Membership {
-        let place = |node: u64| Place {
+        let addresses = |node: u64| Addresses {
             client_address: format!("10.0.0.{node}:7701"),
             peer_address: format!("10.0.0.{node}:8701"),
         };
-        let members: BTreeMap<u64, Place> = (1..=4).map(|node| (node, place(node))).collect();
+        let members: BTreeMap<u64, Addresses> =
+            (1..=4).map(|node| (node, addresses(node))).collect();
         let configs = vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3])];
         Membership::new(configs, members).expect("a membership")
     }

@@ -13,31 +13,31 @@ use crate::error::ProposeError;
 /// takes the next one if it has heard by then. A caller that proposes commands in an order must therefore
 /// know that each command was taken before it proposes the next one.
 #[derive(Clone)]
-pub(crate) struct Proposal(Arc<Mutex<Option<Teller>>>);
+pub(crate) struct Proposal(Arc<Mutex<Option<Reporter>>>);
 
-type Teller = oneshot::Sender<Result<(), ProposeError>>;
+type Reporter = oneshot::Sender<Result<(), ProposeError>>;
 
 impl Proposal {
     /// Returns a proposal and the receiver of its outcome, which fails if the core ended without one.
     pub(crate) fn new() -> (Proposal, oneshot::Receiver<Result<(), ProposeError>>) {
-        let (sender, told) = oneshot::channel();
-        (Proposal(Arc::new(Mutex::new(Some(sender)))), told)
+        let (sender, outcome) = oneshot::channel();
+        (Proposal(Arc::new(Mutex::new(Some(sender)))), outcome)
     }
 
     /// Reports that the command is in the log of this node.
     pub(crate) fn taken(&self) {
-        self.tell(Ok(()));
+        self.report(Ok(()));
     }
 
     /// Reports that the command is not in the log; returns false if it was reported as taken before.
     pub(crate) fn refused(&self, why: ProposeError) -> bool {
-        self.tell(Err(why))
+        self.report(Err(why))
     }
 
-    fn tell(&self, fate: Result<(), ProposeError>) -> bool {
+    fn report(&self, outcome: Result<(), ProposeError>) -> bool {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         // The proposer may have stopped waiting; the command was refused all the same.
-        sender.map(|sender| sender.send(fate)).is_some()
+        sender.map(|sender| sender.send(outcome)).is_some()
     }
 }
 
@@ -53,16 +53,16 @@ mod tests {
 
     #[test]
     fn what_was_taken_cannot_be_refused_any_more() {
-        let (proposal, mut told) = Proposal::new();
+        let (proposal, mut outcome) = Proposal::new();
         proposal.taken();
         assert!(!proposal.refused(ProposeError::NotLeader));
-        assert_eq!(told.try_recv(), Ok(Ok(())));
+        assert_eq!(outcome.try_recv(), Ok(Ok(())));
     }
 
     #[test]
     fn a_refusal_tells_why() {
-        let (proposal, mut told) = Proposal::new();
+        let (proposal, mut outcome) = Proposal::new();
         assert!(proposal.refused(ProposeError::NotNow));
-        assert_eq!(told.try_recv(), Ok(Err(ProposeError::NotNow)));
+        assert_eq!(outcome.try_recv(), Ok(Err(ProposeError::NotNow)));
     }
 }

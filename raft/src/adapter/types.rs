@@ -20,12 +20,12 @@ pub(crate) type LeaderId = leader_id_std::LeaderId<u64, u64>;
 pub(crate) type CommittedLeaderId = <LeaderId as RaftLeaderId>::Committed;
 pub(crate) type RaftLogId = openraft::LogId<CommittedLeaderId>;
 pub(crate) type Vote = openraft::Vote<LeaderId>;
-pub(crate) type Payload = openraft::EntryPayload<Command, u64, Place>;
+pub(crate) type Payload = openraft::EntryPayload<Command, u64, Addresses>;
 pub(crate) type Entry = openraft::Entry<CommittedLeaderId, Payload>;
-pub(crate) type Membership = openraft::Membership<u64, Place>;
-pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId, u64, Place>;
-pub(crate) type SnapshotMeta = openraft::storage::SnapshotMeta<CommittedLeaderId, u64, Place>;
-pub(crate) type Snapshot<D> = openraft::storage::Snapshot<CommittedLeaderId, u64, Place, D>;
+pub(crate) type Membership = openraft::Membership<u64, Addresses>;
+pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId, u64, Addresses>;
+pub(crate) type SnapshotMeta = openraft::storage::SnapshotMeta<CommittedLeaderId, u64, Addresses>;
+pub(crate) type Snapshot<D> = openraft::storage::Snapshot<CommittedLeaderId, u64, Addresses, D>;
 
 /// The configuration of openraft's types. It is written by hand: openraft's macro cannot set a generic responder.
 pub(crate) struct TypeConfig<R>(PhantomData<fn() -> R>);
@@ -34,7 +34,7 @@ impl<R: AsyncRuntime> RaftTypeConfig for TypeConfig<R> {
     type D = Command;
     type R = Vec<Verdict>;
     type NodeId = u64;
-    type Node = Place;
+    type Node = Addresses;
     type Term = u64;
     type LeaderId = LeaderId;
     type Vote = Vote;
@@ -115,7 +115,7 @@ impl fmt::Display for Command {
 
 /// The addresses of a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Addresses {
     pub(crate) client_address: String,
     pub(crate) peer_address: String,
 }

@@ -13,7 +13,7 @@ use crate::peers::transfers::Transfers;
 use crate::raft::Raft;
 
 /// The time after which openraft is informed again: it ignores a checkpoint while it looks at another.
-const TELL_AGAIN: Duration = Duration::from_secs(1);
+const INFORM_AGAIN: Duration = Duration::from_secs(1);
 
 /// The number of chunk sizes of log that a transfer may pin beyond the part that is kept. A transfer that takes longer
 /// ends with a checkpoint that another transfer has to follow.
@@ -36,7 +36,7 @@ pub(crate) async fn purge<H: Host>(
             && checkpoints.back() != Some(&newest)
         {
             checkpoints.push_back(newest);
-            tell(&raft, newest).await;
+            inform(&raft, newest).await;
             while checkpoints.len() > kept.saturating_add(PINNED_CHUNKS + 1) {
                 checkpoints.pop_front();
             }
@@ -55,7 +55,7 @@ pub(crate) async fn purge<H: Host>(
 }
 
 /// Makes openraft take note of the newest checkpoint: it purges no entry for which it knows no snapshot.
-async fn tell<H: Host>(raft: &Raft<H>, checkpoint: LogId) {
+async fn inform<H: Host>(raft: &Raft<H>, checkpoint: LogId) {
     let mut metrics = raft.watch_metrics();
     loop {
         if raft.call(|raft| async move { raft.trigger().snapshot().await }).await.is_err() {
@@ -68,7 +68,7 @@ async fn tell<H: Host>(raft: &Raft<H>, checkpoint: LogId) {
                 }
             }
         };
-        if tokio::time::timeout(TELL_AGAIN, noted).await.is_ok() {
+        if tokio::time::timeout(INFORM_AGAIN, noted).await.is_ok() {
             return;
         }
     }

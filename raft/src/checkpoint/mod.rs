@@ -2,9 +2,9 @@
 //!
 //! It may use Raft, the machine, the peers and the clocks.
 
+mod checkpointer;
 pub(crate) mod log_purge;
-mod on_demand;
 mod receive;
 
-pub(crate) use on_demand::OnDemand;
+pub(crate) use checkpointer::Checkpointer;
 pub(crate) use receive::Receiver;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::offsets::{Fit, Judged, LEEWAY, micros};
 use super::stamp::StampClock;
-use crate::adapter::types::Place;
+use crate::adapter::types::Addresses;
 use crate::host::Host;
 use crate::leadership::handover::Handover;
 use crate::machine::Core;
@@ -35,15 +35,16 @@ pub(crate) async fn run<H: Host>(
     peers: Arc<Peers<H>>,
     mut handover: Handover<H>,
 ) {
-    let mut told = None;
+    let mut logged = None;
     loop {
         let others = raft.others();
         // Each answer counts as soon as it arrives.
-        join_all(others.iter().map(|(node, place)| ask(&clock, &peers, *node, place))).await;
+        join_all(others.iter().map(|(node, addresses)| ask(&clock, &peers, *node, addresses)))
+            .await;
         let log_time = core.reader().point().recorded_at;
         clock.clocks().see_log(log_time, Instant::now());
         let judged = clock.judge();
-        told = show(&clock, &judged, log_time, told);
+        logged = show(&clock, &judged, log_time, logged);
         if let (Fit::Ahead(by), Some(stamp)) = (judged.fit, judged.stamp) {
             let (why, now) = (format!("a clock {} ahead", span(by)), clock.now());
             handover.ask(&why, |voter| clock.clocks().can_lead(voter, stamp, now)).await;
@@ -53,8 +54,8 @@ pub(crate) async fn run<H: Host>(
     }
 }
 
-async fn ask<H: Host>(clock: &StampClock<H>, peers: &Peers<H>, node: u64, place: &Place) {
-    let link = peers.link(node, place);
+async fn ask<H: Host>(clock: &StampClock<H>, peers: &Peers<H>, node: u64, addresses: &Addresses) {
+    let link = peers.link(node, addresses);
     let answer = link.unary(ANSWERED_WITHIN, |origin, mut client| async move {
         let request = v1::TimeRequest { origin: Some(wire::origin(&origin)) };
         let sent = Instant::now();
@@ -72,13 +73,13 @@ fn show<H: Host>(
     clock: &StampClock<H>,
     judged: &Judged,
     log_time: Timestamp,
-    told: Option<Discriminant<Fit>>,
+    logged: Option<Discriminant<Fit>>,
 ) -> Option<Discriminant<Fit>> {
     let wrong = wrong(judged, clock.now().wall, log_time);
     let kind = wrong.is_some().then(|| discriminant(&judged.fit));
     match &wrong {
-        Some(wrong) if kind != told => tracing::warn!("the clock of this node is wrong: {wrong}"),
-        None if told.is_some() => tracing::info!("the clock of this node is right again"),
+        Some(wrong) if kind != logged => tracing::warn!("the clock of this node is wrong: {wrong}"),
+        None if logged.is_some() => tracing::info!("the clock of this node is right again"),
         _ => {}
     }
     let ahead_ms = judged.offset.map(|(ahead, _)| ahead / 1_000);
@@ -130,15 +131,15 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_off_is_told_in_words() {
-        let told = |fit, wall, log_time| {
+        let words = |fit, wall, log_time| {
             let judged = Judged { stamp: None, fit, offset: None };
             wrong(&judged, Timestamp(wall), Timestamp(log_time)).unwrap_or_default()
         };
         let second = 1_000_000;
-        assert_eq!(told(Fit::Fine, 0, 5 * second), "");
-        assert!(told(Fit::Fine, 0, 6 * second).contains("6 s behind the newest stamp"));
-        assert!(told(Fit::Ahead(365 * 86_400 * second), 0, 0).contains("365 days ahead"));
-        assert!(told(Fit::Behind(3_600 * second), 0, 0).contains("3600 s behind the others'"));
-        assert!(told(Fit::Jumped(7 * second), 0, 0).contains("jumped 7 s ahead"));
+        assert_eq!(words(Fit::Fine, 0, 5 * second), "");
+        assert!(words(Fit::Fine, 0, 6 * second).contains("6 s behind the newest stamp"));
+        assert!(words(Fit::Ahead(365 * 86_400 * second), 0, 0).contains("365 days ahead"));
+        assert!(words(Fit::Behind(3_600 * second), 0, 0).contains("3600 s behind the others'"));
+        assert!(words(Fit::Jumped(7 * second), 0, 0).contains("jumped 7 s ahead"));
     }
 }

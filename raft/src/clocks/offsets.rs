@@ -16,7 +16,7 @@ pub(crate) const LEEWAY: Duration = Duration::from_secs(5);
 /// which may be a little ahead of other right clocks.
 const BEHIND_LOG_MAX: Duration = Duration::from_secs(10);
 /// The time for which a peer's answer counts.
-const TOLD_COUNTS_FOR: Duration = Duration::from_secs(30);
+const READING_COUNTS_FOR: Duration = Duration::from_secs(30);
 /// The age from which an answer gives way to a newer one even if that took longer on its way.
 const PRECISE_FOR: Duration = Duration::from_secs(10);
 /// The most that the clock of a cluster's only node may be ahead of its newest stamp at a start, unless it is accepted.
@@ -31,21 +31,21 @@ pub(crate) struct Now {
 
 /// The time that a peer's clock showed at an instant of this process.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Reading {
     wall: i64,
     at: Instant,
     /// Half of the round trip, in microseconds.
     error: i64,
 }
 
-impl Told {
+impl Reading {
     /// Returns the time that the peer's clock shows at another instant.
     fn at(&self, instant: Instant) -> i64 {
         self.wall.saturating_add(between(self.at, instant))
     }
 
     /// Returns true if both can be answers of one clock that nobody set in between.
-    fn agrees(&self, other: &Told) -> bool {
+    fn agrees(&self, other: &Reading) -> bool {
         self.at(other.at).abs_diff(other.wall) <= (self.error + other.error).unsigned_abs()
     }
 }
@@ -82,26 +82,26 @@ pub(crate) struct Clocks {
     me: u64,
     /// The moment from which the wall clock may advance only as far as the monotonic clock.
     followed_from: Now,
-    told: BTreeMap<u64, Told>,
+    readings: BTreeMap<u64, Reading>,
     /// The newest stamp in the log, and the instant at which it was first seen here.
     log_time: Option<(i64, Instant)>,
 }
 
 impl Clocks {
     pub(crate) fn new(me: u64, now: Now) -> Clocks {
-        Clocks { me, followed_from: now, told: BTreeMap::new(), log_time: None }
+        Clocks { me, followed_from: now, readings: BTreeMap::new(), log_time: None }
     }
 
     /// Notes the time that a peer's clock showed, in answer to a question that was sent and answered at these instants.
     pub(crate) fn hear(&mut self, peer: u64, wall: Timestamp, sent: Instant, answered: Instant) {
         let error = between(sent, answered) / 2;
-        let told = Told { wall: wall.0.saturating_add(error), at: answered, error };
-        let keeps = self.told.get(&peer).is_some_and(|before| {
+        let reading = Reading { wall: wall.0.saturating_add(error), at: answered, error };
+        let keeps = self.readings.get(&peer).is_some_and(|before| {
             let age = answered.saturating_duration_since(before.at);
-            age < PRECISE_FOR && before.error <= error && before.agrees(&told)
+            age < PRECISE_FOR && before.error <= error && before.agrees(&reading)
         });
         if !keeps {
-            self.told.insert(peer, told);
+            self.readings.insert(peer, reading);
         }
     }
 
@@ -188,9 +188,9 @@ impl Clocks {
         if node == self.me {
             return Some((now.wall.0, 0));
         }
-        let told = self.told.get(&node)?;
-        let age = now.instant.saturating_duration_since(told.at);
-        (age < TOLD_COUNTS_FOR).then(|| (told.at(now.instant), told.error))
+        let reading = self.readings.get(&node)?;
+        let age = now.instant.saturating_duration_since(reading.at);
+        (age < READING_COUNTS_FOR).then(|| (reading.at(now.instant), reading.error))
     }
 
     /// Returns true if the clock of a peer is known and not far ahead of the time that is stamped.

@@ -6,4 +6,4 @@ mod peers;
 mod space;
 
 pub(crate) use peers::Rooms;
-pub(crate) use space::{Found, Room, Space};
+pub(crate) use space::{Measurement, Room, Space};

@@ -45,12 +45,12 @@ pub(crate) struct Space {
     vfs: Arc<dyn Vfs>,
     directory: PathBuf,
     reserve: u64,
-    found: watch::Sender<Found>,
+    found: watch::Sender<Measurement>,
 }
 
 /// A measurement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct Measurement {
     pub(crate) free: u64,
     pub(crate) room: Room,
 }
@@ -84,7 +84,7 @@ impl Space {
     }
 
     /// Returns a watch on the measurements.
-    pub(crate) fn found(&self) -> watch::Receiver<Found> {
+    pub(crate) fn found(&self) -> watch::Receiver<Measurement> {
         self.found.subscribe()
     }
 
@@ -93,7 +93,7 @@ impl Space {
         let mut changed = None;
         self.found.send_if_modified(|found| {
             let before = *found;
-            *found = Found { free, room: judge(before.room, self.reserve, free) };
+            *found = Measurement { free, room: judge(before.room, self.reserve, free) };
             changed = (found.room != before.room).then_some(found.room);
             *found != before
         });

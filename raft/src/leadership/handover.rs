@@ -17,18 +17,13 @@ use crate::raft::Raft;
 /// The time that a chosen node has to take over before another is asked.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
-/// Hands leadership over. A clone counts its own five seconds.
+/// Hands leadership over. A clone counts the time of its own requests.
+#[derive(Clone)]
 pub(crate) struct Handover<H: Host> {
     raft: Raft<H>,
     progress: watch::Receiver<Progress>,
     rooms: Arc<Rooms>,
     asked: Option<Instant>,
-}
-
-impl<H: Host> Clone for Handover<H> {
-    fn clone(&self) -> Self {
-        Handover::new(self.raft.clone(), self.progress.clone(), self.rooms.clone())
-    }
 }
 
 impl<H: Host> Handover<H> {

@@ -58,11 +58,11 @@ impl ReadQueue {
 
 /// Runs one round, against the leader wherever it is.
 async fn round<H: Host>(raft: &Raft<H>, peers: &Peers<H>) -> Result<LogIndex, ProposeError> {
-    let (leader, place) = raft.leader().ok_or(ProposeError::Unavailable)?;
+    let (leader, addresses) = raft.leader().ok_or(ProposeError::Unavailable)?;
     if leader == raft.node() {
         return as_leader(raft, peers.deadline()).await;
     }
-    let link = peers.link(leader, &place);
+    let link = peers.link(leader, &addresses);
     let answer = link.unary(peers.deadline(), |origin, mut client| async move {
         client.read_index(v1::ReadIndexRequest { origin: Some(wire::origin(&origin)) }).await
     });

@@ -9,7 +9,7 @@ use crate::log::RaftLog;
 /// Most bytes of entries that are read at once when the log is replayed.
 const REPLAY_BYTES: usize = 16 * 1024 * 1024;
 /// The share of a long replay after which its progress is logged again, in percent.
-const TELL_EVERY_PERCENT: u64 = 10;
+const LOG_EVERY_PERCENT: u64 = 10;
 
 /// A store that was brought up to date, as far as possible.
 pub(crate) struct Replayed {
@@ -57,7 +57,7 @@ fn replay(store: &mut Store, log: &RaftLog, space: &Space) -> Result<(), Fault> 
     if next < end {
         tracing::info!("replaying the log from {next} to {committed}");
     }
-    let mut told = 0;
+    let mut logged = 0;
     while next < end {
         for entry in log.read(next, end, REPLAY_BYTES)? {
             if store.must_wait() {
@@ -77,9 +77,9 @@ fn replay(store: &mut Store, log: &RaftLog, space: &Space) -> Result<(), Fault> 
             }
         }
         let percent = (next - begin) * 100 / (end - begin);
-        if percent >= told + TELL_EVERY_PERCENT && next < end {
+        if percent >= logged + LOG_EVERY_PERCENT && next < end {
             tracing::info!("replayed the log up to {next}, {percent} % of it");
-            told = percent;
+            logged = percent;
         }
     }
     Ok(())

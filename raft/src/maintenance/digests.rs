@@ -99,8 +99,8 @@ impl<H: Host> Comparison<H> {
     async fn ask(&self, index: u64, own: u128) -> Finding {
         let voters: Vec<u64> = self.raft.membership().voter_ids().collect();
         let others = self.raft.others();
-        let answers = others.iter().map(|(node, place)| async {
-            let link = self.peers.link(*node, place);
+        let answers = others.iter().map(|(node, addresses)| async {
+            let link = self.peers.link(*node, addresses);
             let answer = link.unary(self.peers.deadline(), |origin, mut client| async move {
                 let origin = Some(wire::origin(&origin));
                 client.digest(v1::DigestRequest { origin, index }).await

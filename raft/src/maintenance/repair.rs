@@ -61,8 +61,8 @@ impl<H: Host> Repairer<H> {
     /// Asks one peer after the other; returns true if the chunk is whole now.
     async fn repair(&self, chunk: u64) -> bool {
         let mut failed = "there is no other node".to_owned();
-        for (node, place) in self.raft.others() {
-            match self.fetch(&self.peers.link(node, &place), chunk).await {
+        for (node, addresses) in self.raft.others() {
+            match self.fetch(&self.peers.link(node, &addresses), chunk).await {
                 Ok(()) => {
                     tracing::info!("chunk {chunk} is whole again: its bytes came from node {node}");
                     return true;

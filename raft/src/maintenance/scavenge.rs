@@ -5,22 +5,20 @@ use std::sync::Arc;
 use quorate_store::{Fault, Scavenge, ScavengeStep};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::checkpoint::OnDemand;
+use crate::checkpoint::Checkpointer;
 use crate::error::ScavengeError;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::machine::Core;
 use crate::status::Scavenging;
 
-/// A report to the caller who requested the scavenge.
-type Told = Result<Scavenging, ScavengeError>;
 /// The sender of the reports; true comes with the last one.
-type Tell = mpsc::UnboundedSender<Result<(Scavenging, bool), ScavengeError>>;
+type Reports = mpsc::UnboundedSender<Result<(Scavenging, bool), ScavengeError>>;
 
 /// Scavenges the store's chunks, when it is asked to.
 pub(crate) struct Scavenger<H: Host> {
     core: Arc<Core<H>>,
-    checkpoints: Arc<OnDemand<H>>,
+    checkpointer: Arc<Checkpointer<H>>,
     failure: Failure,
     one_at_a_time: Arc<Mutex<()>>,
 }
@@ -28,26 +26,29 @@ pub(crate) struct Scavenger<H: Host> {
 impl<H: Host> Scavenger<H> {
     pub(crate) fn new(
         core: Arc<Core<H>>,
-        checkpoints: Arc<OnDemand<H>>,
+        checkpointer: Arc<Checkpointer<H>>,
         failure: Failure,
     ) -> Scavenger<H> {
-        Scavenger { core, checkpoints, failure, one_at_a_time: Arc::default() }
+        Scavenger { core, checkpointer, failure, one_at_a_time: Arc::default() }
     }
 
     /// Runs a scavenge; `progress` is called after each chunk. The scavenge is a task of its own: if its caller
     /// stops waiting, the step that is under way must not overlap with a step of the next scavenge.
-    pub(crate) async fn run(self: Arc<Self>, mut progress: impl FnMut(&Scavenging) + Send) -> Told {
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        mut progress: impl FnMut(&Scavenging) + Send,
+    ) -> Result<Scavenging, ScavengeError> {
         let one_at_a_time = self.one_at_a_time.clone().try_lock_owned();
         let one_at_a_time = one_at_a_time.map_err(|_| ScavengeError::UnderWay)?;
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (reports, mut received) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            let outcome = self.scavenge(&tell).await;
+            let outcome = self.scavenge(&reports).await;
             // A caller that learns of the end may begin the next scavenge.
             drop(one_at_a_time);
-            let _gave_up = tell.send(outcome.map(|done| (done, true)));
+            let _gave_up = reports.send(outcome.map(|done| (done, true)));
         });
-        while let Some(told) = told.recv().await {
-            let (done, is_over) = told?;
+        while let Some(report) = received.recv().await {
+            let (done, is_over) = report?;
             if is_over {
                 return Ok(done);
             }
@@ -56,8 +57,8 @@ impl<H: Host> Scavenger<H> {
         Err(ScavengeError::Stopped)
     }
 
-    async fn scavenge(&self, tell: &Tell) -> Told {
-        self.checkpoints.refresh().await;
+    async fn scavenge(&self, reports: &Reports) -> Result<Scavenging, ScavengeError> {
+        self.checkpointer.refresh().await;
         let checkpointed_position = self.core.progress().borrow().checkpointed_position;
         let core = self.core.clone();
         let begun = self.core.work(move || core.lock().begin_scavenge()).await;
@@ -95,7 +96,7 @@ impl<H: Host> Scavenger<H> {
             }
             done.looked_at += 1;
             self.show(done);
-            if tell.send(Ok((done, false))).is_err() {
+            if reports.send(Ok((done, false))).is_err() {
                 tracing::info!("the scavenge ends here: nobody waits for it any more");
                 return Ok(done);
             }

@@ -45,7 +45,7 @@ const FULL: u8 = 3;
 
 /// This node, at which its links begin, and the state that it keeps of all its peers. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Here<H> {
+pub(crate) struct LocalNode<H> {
     pub(crate) host: H,
     /// The peers that are let in.
     pub(crate) guard: Arc<Guard>,
@@ -64,7 +64,7 @@ pub(crate) struct Here<H> {
 /// - a change of the peer's state is logged once.
 #[derive(Debug)]
 pub(crate) struct Link<H> {
-    here: Here<H>,
+    local: LocalNode<H>,
     node: u64,
     address: String,
     replication: Option<PeerClient>,
@@ -75,10 +75,10 @@ pub(crate) struct Link<H> {
 }
 
 impl<H: Host> Link<H> {
-    pub(super) fn new(here: &Here<H>, node: u64, address: &str) -> Link<H> {
-        let client = || client(&here.host, address).ok();
+    pub(super) fn new(local: &LocalNode<H>, node: u64, address: &str) -> Link<H> {
+        let client = || client(&local.host, address).ok();
         Link {
-            here: here.clone(),
+            local: local.clone(),
             node,
             address: address.to_owned(),
             replication: client(),
@@ -90,7 +90,7 @@ impl<H: Host> Link<H> {
     }
 
     pub(crate) fn host(&self) -> &H {
-        &self.here.host
+        &self.local.host
     }
 
     pub(crate) fn node(&self) -> u64 {
@@ -102,11 +102,11 @@ impl<H: Host> Link<H> {
     }
 
     pub(crate) fn guard(&self) -> &Guard {
-        &self.here.guard
+        &self.local.guard
     }
 
     pub(crate) fn begin_transfer(&self, index: u64) -> Transfer {
-        self.here.transfers.begin(index)
+        self.local.transfers.begin(index)
     }
 
     /// Returns the client of a connection.
@@ -123,39 +123,39 @@ impl<H: Host> Link<H> {
 
     /// Returns the origin of requests to the peer; greets the peer first if need be.
     pub(crate) async fn origin(&self) -> Result<Origin, Status> {
-        if let Some(origin) = self.here.guard.origin(self.node) {
+        if let Some(origin) = self.local.guard.origin(self.node) {
             return Ok(origin);
         }
         let _one_at_a_time = self.greeting.lock().await;
-        if let Some(origin) = self.here.guard.origin(self.node) {
+        if let Some(origin) = self.local.guard.origin(self.node) {
             return Ok(origin);
         }
         self.greet().await?;
-        let origin = self.here.guard.origin(self.node);
+        let origin = self.local.guard.origin(self.node);
         origin.ok_or_else(|| Status::unavailable("the peer was not let in"))
     }
 
     async fn greet(&self) -> Result<(), Status> {
-        let me = self.here.guard.identity();
+        let me = self.local.guard.identity();
         let request = v1::GreetRequest {
             cluster: me.cluster.to_vec().into(),
             log: me.log,
             from: me.node,
             to: self.node,
-            shown: Some(wire::shown(&self.here.guard.shown())),
+            shown: Some(wire::shown(&self.local.guard.shown())),
         };
         let mut client = self.client(Connection::Control)?;
-        let response = match within(self.here.deadline, client.greet(request)).await {
+        let response = match within(self.local.deadline, client.greet(request)).await {
             Ok(response) => response.into_inner(),
             Err(status) => {
                 if status.code() == Code::PermissionDenied {
-                    self.here.guard.refused_by(self.node, status.message());
+                    self.local.guard.refused_by(self.node, status.message());
                 }
                 return Err(status);
             }
         };
         let shown = wire::from_shown(response.shown)?;
-        self.here.guard.judge(self.node, &shown).map_err(Status::permission_denied)
+        self.local.guard.judge(self.node, &shown).map_err(Status::permission_denied)
     }
 
     /// Sends one request and returns its answer, on the connection for urgent messages. A peer that was restarted
@@ -194,7 +194,7 @@ impl<H: Host> Link<H> {
         first: AppendEntriesRequest<TypeConfig<R>>,
         rest: impl Stream<Item = AppendEntriesRequest<TypeConfig<R>>> + Send + Unpin + 'static,
     ) -> Result<Answers<R>, Status> {
-        let origin = match within(self.here.deadline, self.origin()).await {
+        let origin = match within(self.local.deadline, self.origin()).await {
             Ok(origin) => origin,
             Err(status) => return self.note(None, Err(status)),
         };
@@ -202,13 +202,13 @@ impl<H: Host> Link<H> {
         first.origin = Some(wire::origin(&origin));
         let (unanswered, requests) = Unanswered::new((end, first), rest.map(asked));
         let unanswered = match connection {
-            Connection::Replication => unanswered.above(self.here.transfers.floor()),
+            Connection::Replication => unanswered.above(self.local.transfers.floor()),
             Connection::Control | Connection::Snapshot => unanswered,
         };
         let mut client = self.client(connection)?;
-        let opened = within(self.here.deadline, client.append(requests)).await;
+        let opened = within(self.local.deadline, client.append(requests)).await;
         let answers = self.note(Some(&origin), opened)?.into_inner();
-        let (rooms, node) = (self.here.rooms.clone(), self.node);
+        let (rooms, node) = (self.local.rooms.clone(), self.node);
         let answers = answers.map(move |answer| {
             let (result, room) = wire::from_append_response(answer?)?;
             rooms.note(node, room);
@@ -219,7 +219,7 @@ impl<H: Host> Link<H> {
 
     /// Returns true if the peer reported of late that it takes no entries.
     pub(super) fn is_full(&self) -> bool {
-        self.here.rooms.of(self.node, Instant::now()) == Some(Room::Full)
+        self.local.rooms.of(self.node, Instant::now()) == Some(Room::Full)
     }
 
     /// Remembers the log id that the peer acknowledged under the vote of this leader.
@@ -231,7 +231,7 @@ impl<H: Host> Link<H> {
         let answer = self.note(None, answer)?;
         if let Ok(acknowledged) = &answer {
             let log_id = acknowledged.map(types::ours);
-            self.here.guard.acknowledged(self.node, log_id, types::vote_record(vote));
+            self.local.guard.acknowledged(self.node, log_id, types::vote_record(vote));
         }
         Ok(answer)
     }
@@ -250,15 +250,15 @@ impl<H: Host> Link<H> {
             }
             Err(status) if status.code() == Code::Unauthenticated => {
                 if let Some(origin) = origin {
-                    self.here.guard.greet_again(origin);
+                    self.local.guard.greet_again(origin);
                 }
             }
             // The process that was let in is gone: its address now has a node of another cluster, or of none.
             Err(status) if status.code() == Code::PermissionDenied && origin.is_some() => {
-                self.here.guard.refused_by(self.node, status.message());
+                self.local.guard.refused_by(self.node, status.message());
             }
             Err(status) if status.code() == Code::ResourceExhausted => {
-                self.here.rooms.note(self.node, Room::Full);
+                self.local.rooms.note(self.node, Room::Full);
                 if self.state.swap(FULL, Ordering::Relaxed) != FULL {
                     tracing::warn!("node {} at {} has no room", self.node, self.address);
                 }

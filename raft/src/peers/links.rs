@@ -4,35 +4,35 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::link::{Here, Link};
-use crate::adapter::types::Place;
+use super::link::{Link, LocalNode};
+use crate::adapter::types::Addresses;
 use crate::host::Host;
 
 /// The links to all peers, each made when it is first asked for.
 #[derive(Debug)]
 pub(crate) struct Peers<H> {
-    here: Here<H>,
+    local: LocalNode<H>,
     links: Mutex<BTreeMap<u64, Arc<Link<H>>>>,
 }
 
 impl<H: Host> Peers<H> {
-    pub(crate) fn new(here: Here<H>) -> Peers<H> {
-        Peers { here, links: Mutex::default() }
+    pub(crate) fn new(local: LocalNode<H>) -> Peers<H> {
+        Peers { local, links: Mutex::default() }
     }
 
     /// Returns the deadline of urgent requests.
     pub(crate) fn deadline(&self) -> Duration {
-        self.here.deadline
+        self.local.deadline
     }
 
     /// The link to a peer. Nothing is connected before it is used.
-    pub(crate) fn link(&self, node: u64, place: &Place) -> Arc<Link<H>> {
+    pub(crate) fn link(&self, node: u64, addresses: &Addresses) -> Arc<Link<H>> {
         // Links are only ever added, or replaced whole.
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         match links.get(&node) {
-            Some(link) if link.address() == place.peer_address => link.clone(),
+            Some(link) if link.address() == addresses.peer_address => link.clone(),
             _ => {
-                let link = Arc::new(Link::new(&self.here, node, &place.peer_address));
+                let link = Arc::new(Link::new(&self.local, node, &addresses.peer_address));
                 links.insert(node, link.clone());
                 link
             }

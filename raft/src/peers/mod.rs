@@ -12,7 +12,7 @@ pub(crate) mod transfers;
 mod unanswered;
 pub(crate) mod wire;
 
-pub(crate) use link::{Connection, Here, Link, client, within};
+pub(crate) use link::{Connection, Link, LocalNode, client, within};
 pub(crate) use links::Peers;
 pub(crate) use network::Factory;
 pub(crate) use send_checkpoint::STALLED;

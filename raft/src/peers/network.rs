@@ -21,7 +21,7 @@ use quorate_proto::wire::peer::v1::transfer_leader_response::Refusal;
 use tonic::Status;
 
 use crate::adapter::entry;
-use crate::adapter::types::{self, Place, Snapshot, TypeConfig, Vote};
+use crate::adapter::types::{self, Addresses, Snapshot, TypeConfig, Vote};
 use crate::host::Host;
 use crate::machine::{Checkpoint, Core};
 
@@ -41,24 +41,24 @@ pub(crate) struct Factory<H: Host> {
 }
 
 impl<H: Host> Factory<H> {
-    fn client(&self, target: u64, place: &Place, connection: Connection) -> Client<H> {
-        Client { link: self.peers.link(target, place), connection, core: self.core.clone() }
+    fn client(&self, target: u64, addresses: &Addresses, connection: Connection) -> Client<H> {
+        Client { link: self.peers.link(target, addresses), connection, core: self.core.clone() }
     }
 }
 
 impl<H: Host> RaftNetworkFactory<TypeConfig<H::Runtime>> for Factory<H> {
     type Network = Client<H>;
 
-    async fn new_client(&mut self, target: u64, place: &Place) -> Client<H> {
-        self.client(target, place, Connection::Replication)
+    async fn new_client(&mut self, target: u64, addresses: &Addresses) -> Client<H> {
+        self.client(target, addresses, Connection::Replication)
     }
 
-    async fn new_heartbeat_client(&mut self, target: u64, place: &Place) -> Client<H> {
-        self.client(target, place, Connection::Control)
+    async fn new_heartbeat_client(&mut self, target: u64, addresses: &Addresses) -> Client<H> {
+        self.client(target, addresses, Connection::Control)
     }
 
-    async fn new_snapshot_client(&mut self, target: u64, place: &Place) -> Client<H> {
-        self.client(target, place, Connection::Snapshot)
+    async fn new_snapshot_client(&mut self, target: u64, addresses: &Addresses) -> Client<H> {
+        self.client(target, addresses, Connection::Snapshot)
     }
 }
 

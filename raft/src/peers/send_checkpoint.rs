@@ -87,20 +87,20 @@ async fn transfer<H: Host>(
         outgoing.send(Part::End(v1::SnapshotEnd {})).await?;
         std::future::pending::<Result<(), Status>>().await
     };
-    let told = tokio::select! {
+    let outcome = tokio::select! {
         biased;
-        told = answer(&mut answers) => told,
+        outcome = answer(&mut answers) => outcome,
         sent = sending => {
             sent?;
             return Err(Status::internal("a transfer ends with the receiver's answer"));
         }
     };
-    if let Err(status) = &told
+    if let Err(status) = &outcome
         && status.code() == Code::DataLoss
     {
         look_for_damage(core, link.host(), export, &missing).await;
     }
-    match told? {
+    match outcome? {
         Answer::Done(vote) => wire::from_vote(Some(vote)),
         Answer::Missing(_) | Answer::Working(_) => Err(wire::malformed("answer")),
     }

@@ -17,7 +17,7 @@ use quorate_proto::wire::peer::v1;
 
 use super::guard::Guard;
 use super::{Peers, wire};
-use crate::adapter::types::Place;
+use crate::adapter::types::Addresses;
 use crate::host::Host;
 use crate::log::PeerMemory;
 use crate::raft::Raft;
@@ -27,34 +27,35 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Sends news until the node ends.
 pub(crate) async fn run<H: Host>(raft: Raft<H>, guard: Arc<Guard>, peers: Arc<Peers<H>>) {
-    let mut told: BTreeMap<u64, Vec<PeerMemory>> = BTreeMap::new();
+    let mut sent: BTreeMap<u64, Vec<PeerMemory>> = BTreeMap::new();
     loop {
         tokio::time::sleep(EVERY).await;
         let memories = guard.memories();
         let mut others = raft.others();
-        // Only nodes that were let in are told.
+        // Only nodes that were let in get them.
         others
-            .retain(|(node, _)| guard.origin(*node).is_some() && told.get(node) != Some(&memories));
-        let telling = others.iter().map(|(node, place)| tell(&peers, *node, place, &memories));
-        let answers = join_all(telling).await;
+            .retain(|(node, _)| guard.origin(*node).is_some() && sent.get(node) != Some(&memories));
+        let sending =
+            others.iter().map(|(node, addresses)| send(&peers, *node, addresses, &memories));
+        let answers = join_all(sending).await;
         for node in answers.into_iter().flatten() {
-            told.insert(node, memories.clone());
+            sent.insert(node, memories.clone());
         }
     }
 }
 
 /// Sends memories to a node; returns the node's id if it received them.
-async fn tell<H: Host>(
+async fn send<H: Host>(
     peers: &Peers<H>,
     node: u64,
-    place: &Place,
+    addresses: &Addresses,
     memories: &[PeerMemory],
 ) -> Option<u64> {
-    let link = peers.link(node, place);
-    let told = link.unary(peers.deadline(), |origin, mut client| async move {
+    let link = peers.link(node, addresses);
+    let sent = link.unary(peers.deadline(), |origin, mut client| async move {
         let origin = Some(wire::origin(&origin));
         let memories = memories.iter().map(wire::memory).collect();
         client.remember(v1::RememberRequest { origin, memories }).await
     });
-    told.await.ok().map(|_| node)
+    sent.await.ok().map(|_| node)
 }

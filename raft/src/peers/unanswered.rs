@@ -87,7 +87,7 @@ where
                 Poll::Pending if !self.is_too_slow(context) => return Poll::Pending,
                 Poll::Pending => Some(Err(Status::aborted("it is too slow for the log"))),
                 Poll::Ready(Some(Ok(Ok(matching)))) if self.ends.pop_front().is_some() => {
-                    if self.may_be_told(matching) {
+                    if self.may_be_passed_on(matching) {
                         return Poll::Ready(Some(Ok(Ok(matching))));
                     }
                     // The answer to the last request that this one could be taken for reports the same.
@@ -145,7 +145,7 @@ where
         self.outgoing.close();
     }
 
-    fn may_be_told(&self, matching: Option<RaftLogId>) -> bool {
+    fn may_be_passed_on(&self, matching: Option<RaftLogId>) -> bool {
         is_present(Defect::OneAnswerForAll) || self.ends.iter().all(|end| *end > matching)
     }
 }

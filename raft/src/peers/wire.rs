@@ -21,7 +21,7 @@ pub(crate) fn malformed(what: &str) -> Status {
 }
 
 /// Returns the status of a refusal: its code shows if a retry is in vain, or works after a greeting.
-pub(crate) fn refusal(refused: &Refused) -> Status {
+pub(crate) fn refusal(refused: Refused) -> Status {
     match refused {
         Refused::Stranger(why) => Status::permission_denied(why),
         Refused::NotGreeted => Status::unauthenticated(refused.to_string()),

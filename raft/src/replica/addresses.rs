@@ -9,14 +9,14 @@ use quorate_proto::Address;
 use quorate_store::{Fault, Malformed, Store};
 
 use crate::adapter::membership;
-use crate::adapter::types::Place;
+use crate::adapter::types::Addresses;
 use crate::log::{EntryKind, RaftLog};
 
 /// The number of bytes of entries that are read at a time.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Returns the node's addresses in the newest membership here, committed or not; none if it does not list the node.
-pub(crate) fn known(store: &Store, log: &RaftLog, node: u64) -> Result<Option<Place>, Fault> {
+pub(crate) fn known(store: &Store, log: &RaftLog, node: u64) -> Result<Option<Addresses>, Fault> {
     let damaged = |why: Malformed| Fault::damaged(Path::new("membership"), 0, why.to_string());
     let stored = membership::decode_stored(store.attachment()).map_err(damaged)?;
     let mut newest = stored.membership().clone();
@@ -35,16 +35,17 @@ pub(crate) fn known(store: &Store, log: &RaftLog, node: u64) -> Result<Option<Pl
 }
 
 /// Describes the addresses that differ between the membership and the settings, for clients and for peers.
-pub(crate) fn difference(known: &Place, told: (&str, &str)) -> Option<(String, String)> {
+pub(crate) fn difference(known: &Addresses, configured: (&str, &str)) -> Option<(String, String)> {
     let pairs = [
-        (known.client_address.as_str(), told.0, "clients"),
-        (known.peer_address.as_str(), told.1, "the other nodes"),
+        (known.client_address.as_str(), configured.0, "clients"),
+        (known.peer_address.as_str(), configured.1, "the other nodes"),
     ];
-    let differ = pairs.into_iter().filter(|(known, told, _)| !are_same(known, told));
-    let named = differ
-        .map(|(known, told, whom)| (format!("{known} for {whom}"), format!("{told} for {whom}")));
-    let (known, told): (Vec<_>, Vec<_>) = named.unzip();
-    (!known.is_empty()).then(|| (known.join(" and "), told.join(" and ")))
+    let differ = pairs.into_iter().filter(|(known, configured, _)| !are_same(known, configured));
+    let named = differ.map(|(known, configured, whom)| {
+        (format!("{known} for {whom}"), format!("{configured} for {whom}"))
+    });
+    let (known, configured): (Vec<_>, Vec<_>) = named.unzip();
+    (!known.is_empty()).then(|| (known.join(" and "), configured.join(" and ")))
 }
 
 fn are_same(one: &str, other: &str) -> bool {
@@ -59,7 +60,7 @@ mod tests {
     #[test]
     fn only_what_differs_is_named_and_what_means_the_same_does_not_differ() {
         let known =
-            Place { client_address: "[::1]:1".to_owned(), peer_address: "Node:2".to_owned() };
+            Addresses { client_address: "[::1]:1".to_owned(), peer_address: "Node:2".to_owned() };
         assert_eq!(difference(&known, ("[0:0::1]:1", "node:2")), None);
         let differ = difference(&known, ("[::1]:1", "node:3")).expect("another port");
         let words = |text: &str| text.to_owned();

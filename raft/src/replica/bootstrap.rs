@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::Replica;
 use super::running::Running;
-use crate::adapter::types::Place;
+use crate::adapter::types::Addresses;
 use crate::error::BootstrapError;
 use crate::host::Host;
 use crate::identity::Identity;
@@ -96,7 +96,7 @@ impl<H: Host> Replica<H> {
         peers: &[String],
         identity: Identity,
         check_only: bool,
-    ) -> Result<BTreeMap<u64, Place>, BootstrapError> {
+    ) -> Result<BTreeMap<u64, Addresses>, BootstrapError> {
         let mut members = BTreeMap::new();
         for (node, address) in (1..).zip(peers) {
             let client_address = if node == identity.node {
@@ -112,7 +112,7 @@ impl<H: Host> Replica<H> {
                 let why = format!("names a client address of more than {ADDRESS_BYTES_MAX} bytes");
                 return Err(BootstrapError::Peer { address: address.clone(), why });
             }
-            members.insert(node, Place { client_address, peer_address: address.clone() });
+            members.insert(node, Addresses { client_address, peer_address: address.clone() });
         }
         Ok(members)
     }
@@ -187,8 +187,8 @@ fn check(peers: &[String], own: &str, chunk_bytes: u64) -> Result<u64, Bootstrap
     if distinct.len() != peers.len() {
         return Err(BootstrapError::Invalid("an address is named twice".to_owned()));
     }
-    let place = (1..).zip(peers).find(|(_, address)| *address == own);
-    place.map(|(node, _)| node).ok_or_else(|| {
+    let found = (1..).zip(peers).find(|(_, address)| *address == own);
+    found.map(|(node, _)| node).ok_or_else(|| {
         BootstrapError::Invalid(format!("this node's own peer address, {own}, is not among them"))
     })
 }

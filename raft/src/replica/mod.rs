@@ -60,6 +60,7 @@ impl Applying {
 }
 
 /// One replica of the cluster's log. A handle: clones are the same replica.
+#[derive(Clone)]
 pub struct Replica<H: Host> {
     shared: Arc<Shared<H>>,
 }
@@ -79,12 +80,6 @@ struct Shared<H: Host> {
     /// Held while an identity is given or the replica is shut down.
     changing: tokio::sync::Mutex<()>,
     ended: watch::Sender<Option<Stopped>>,
-}
-
-impl<H: Host> Clone for Replica<H> {
-    fn clone(&self) -> Self {
-        Replica { shared: self.shared.clone() }
-    }
 }
 
 impl<H: Host> fmt::Debug for Replica<H> {

@@ -8,7 +8,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 
 use crate::adapter::types;
-use crate::disk_space::{Found, Room};
+use crate::disk_space::{Measurement, Room};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::machine::{Core, Health, Progress};
@@ -78,17 +78,17 @@ pub(super) async fn observe<H: Host>(
 fn show<H: Host>(
     raft: &Raft<H>,
     progress: Progress,
-    (found, reserve_bytes): (Found, u64),
+    (found, reserve_bytes): (Measurement, u64),
     health: Health,
 ) -> Status {
     raft.metrics(|metrics| {
         let members: Vec<Member> = metrics
             .membership_config
             .nodes()
-            .map(|(id, place)| Member {
+            .map(|(id, addresses)| Member {
                 id: *id,
-                client_address: place.client_address.clone(),
-                peer_address: place.peer_address.clone(),
+                client_address: addresses.client_address.clone(),
+                peer_address: addresses.peer_address.clone(),
             })
             .collect();
         let index = |id: Option<quorate_proto::LogId>| id.map(|id| id.index);

@@ -7,7 +7,7 @@ use quorate_store::{Fault, Options, Store};
 use tokio::sync::watch;
 
 use super::addresses;
-use crate::adapter::types::Place;
+use crate::adapter::types::Addresses;
 use crate::disk_space::{Room, Space};
 use crate::failure::Failure;
 use crate::host::Host;
@@ -63,7 +63,7 @@ pub(super) struct Opened {
     pub(super) boot: u64,
     pub(super) log: RaftLog,
     /// The node's addresses in its cluster's membership, if they are known.
-    pub(super) place: Option<Place>,
+    pub(super) addresses: Option<Addresses>,
     pub(super) replayed: Replayed,
     pub(super) space: Space,
     pub(super) writer_ended: watch::Receiver<bool>,
@@ -107,10 +107,10 @@ pub(super) async fn open<H: Host>(
         let explain = |fault| explain_older_catalog(fault, &directory, purged, covered);
         let replayed =
             machine::bring_up_to_date(store, open_store, &log, &space).map_err(explain)?;
-        let place = addresses::known(&replayed.store, &log, node).map_err(explain)?;
-        Ok((boot, log, writer, place, replayed, space))
+        let addresses = addresses::known(&replayed.store, &log, node).map_err(explain)?;
+        Ok((boot, log, writer, addresses, replayed, space))
     });
-    let (boot, log, writer, place, replayed, space) = opened.await?;
+    let (boot, log, writer, addresses, replayed, space) = opened.await?;
     let (ended, writer_ended) = watch::channel(false);
     let failure = failure.clone();
     let stopped = move |outcome: Result<(), Fault>| {
@@ -120,5 +120,5 @@ pub(super) async fn open<H: Host>(
         ended.send_replace(true);
     };
     host.start_log_writer(writer, Box::new(stopped));
-    Ok(Opened { boot, log, place, replayed, space, writer_ended })
+    Ok(Opened { boot, log, addresses, replayed, space, writer_ended })
 }

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::open::{Opened, open};
 use super::{addresses, observe};
 use crate::adapter::storage::Storage;
-use crate::adapter::types::Place;
+use crate::adapter::types::Addresses;
 use crate::adapter::{config, membership};
-use crate::checkpoint::{OnDemand, Receiver, log_purge};
+use crate::checkpoint::{Checkpointer, Receiver, log_purge};
 use crate::clocks::{self, StampClock, exchange};
 use crate::disk_space::{Room, Rooms};
 use crate::error::StartError;
@@ -34,7 +34,7 @@ use crate::maintenance::scrub;
 use crate::options::ReplicaOptions;
 use crate::peers::guard::Guard;
 use crate::peers::transfers::Transfers;
-use crate::peers::{Factory, Here, Peers, spread};
+use crate::peers::{Factory, LocalNode, Peers, spread};
 use crate::raft::Raft;
 use crate::status::Status;
 
@@ -50,7 +50,7 @@ pub(super) struct Running<H: Host> {
     pub(super) log: RaftLog,
     pub(super) reads: Reads,
     pub(super) clock: Arc<StampClock<H>>,
-    pub(super) checkpoints: Arc<OnDemand<H>>,
+    pub(super) checkpointer: Arc<Checkpointer<H>>,
     pub(super) receiver: Arc<Receiver<H>>,
     pub(super) scavenger: Arc<Scavenger<H>>,
     writer_ended: watch::Receiver<bool>,
@@ -68,8 +68,8 @@ impl<H: Host> Running<H> {
     ) -> Result<Arc<Running<H>>, StartError> {
         let config = config::config(&options.timing).map_err(StartError::Raft)?;
         let opened = open(&host, options, identity, &failure).await?;
-        let Opened { boot, log, place, replayed, space, mut writer_ended } = opened;
-        if let Some(refused) = refusal(&host, options, &identity, &place, &replayed.store) {
+        let Opened { boot, log, addresses, replayed, space, mut writer_ended } = opened;
+        if let Some(refused) = refusal(&host, options, &identity, &addresses, &replayed.store) {
             log.close();
             let _gone = writer_ended.wait_for(|ended| *ended).await;
             return Err(refused);
@@ -79,7 +79,7 @@ impl<H: Host> Running<H> {
         let durability = Arc::new(log.clone());
         let applied = replayed.store.applied();
         let core = Core::new(host.clone(), durability, replayed, space, failure.clone())?;
-        let peers = Arc::new(Peers::new(Here {
+        let peers = Arc::new(Peers::new(LocalNode {
             host: host.clone(),
             guard: guard.clone(),
             transfers: transfers.clone(),
@@ -89,14 +89,21 @@ impl<H: Host> Running<H> {
         let network = Factory { peers: peers.clone(), core: Arc::downgrade(&core) };
         let storage = Storage::new(host.clone(), log.clone(), applied);
         let machine = Machine(core.clone());
-        let raft = Raft::start(host.clone(), identity.node, config, network, storage, machine);
-        let raft = raft.await.map_err(StartError::Raft)?;
+        let starting = openraft::Raft::new(identity.node, config, network, storage, machine);
+        // openraft's futures are large.
+        let started = host.scoped(Box::pin(starting)).await;
+        let started = started.map_err(|fatal| StartError::Raft(fatal.to_string()))?;
+        let raft = Raft::new(host.clone(), identity.node, started);
         let (reads, queue) = Reads::new();
         let clock = Arc::new(StampClock::new(host, raft.clone()));
-        let checkpoints = OnDemand::new(core.clone(), raft.clone(), peers.clone(), clock.clone());
-        let checkpoints = Arc::new(checkpoints);
+        let checkpointer = Arc::new(Checkpointer {
+            core: core.clone(),
+            raft: raft.clone(),
+            peers: peers.clone(),
+            clock: clock.clone(),
+        });
         let receiver = Receiver::new(core.clone(), raft.clone(), log.clone(), failure.clone());
-        let scavenger = Scavenger::new(core.clone(), checkpoints.clone(), failure.clone());
+        let scavenger = Scavenger::new(core.clone(), checkpointer.clone(), failure.clone());
         let running = Arc::new(Running {
             identity,
             guard,
@@ -107,7 +114,7 @@ impl<H: Host> Running<H> {
             log,
             reads,
             clock,
-            checkpoints,
+            checkpointer,
             receiver: Arc::new(receiver),
             scavenger: Arc::new(scavenger),
             writer_ended,
@@ -192,13 +199,13 @@ fn refusal<H: Host>(
     host: &H,
     options: &ReplicaOptions,
     identity: &Identity,
-    place: &Option<Place>,
+    addresses: &Option<Addresses>,
     store: &Store,
 ) -> Option<StartError> {
-    let moved = place.as_ref().filter(|_| !options.moved).and_then(|place| {
-        let told = (options.client_address.as_str(), options.peer_address.as_str());
-        let (known, told) = addresses::difference(place, told)?;
-        Some(StartError::Moved { node: identity.node, known, told })
+    let moved = addresses.as_ref().filter(|_| !options.moved).and_then(|addresses| {
+        let configured = (options.client_address.as_str(), options.peer_address.as_str());
+        let (known, configured) = addresses::difference(addresses, configured)?;
+        Some(StartError::Moved { node: identity.node, known, configured })
     });
     moved.or_else(|| {
         let ahead = ahead_alone(host, store, identity.node);

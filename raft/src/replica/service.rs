@@ -48,7 +48,7 @@ impl<H: Host> Service<H> {
     fn admit(&self, origin: Option<v1::Origin>) -> Result<(Arc<Running<H>>, u64), Status> {
         let running = self.running()?;
         let origin = wire::from_origin(origin)?;
-        let from = running.guard.admit(&origin).map_err(|refused| wire::refusal(&refused))?;
+        let from = running.guard.admit(&origin).map_err(wire::refusal)?;
         Ok((running, from))
     }
 }
@@ -70,9 +70,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let cluster = wire::cluster(&request.cluster)?;
         let shown = wire::from_shown(request.shown)?;
         let guard = &running.guard;
-        guard
-            .is_for_me(cluster, request.log, request.to)
-            .map_err(|refused| wire::refusal(&refused))?;
+        guard.is_for_me(cluster, request.log, request.to).map_err(wire::refusal)?;
         guard.judge(request.from, &shown).map_err(Status::permission_denied)?;
         Ok(Response::new(v1::GreetResponse { shown: Some(wire::shown(&guard.shown())) }))
     }
@@ -104,7 +102,7 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let (running, from) = self.admit(first.origin.take())?;
         let first: Appends<H> = wire::from_append_request(first)?;
         if first.vote.leader_id.voted_for != from {
-            return Err(wire::refusal(&Refused::Stranger("its vote is another's".to_owned())));
+            return Err(wire::refusal(Refused::Stranger("its vote is another's".to_owned())));
         }
         // The leader's request for this vote is durable there; its grant by a majority may not be yet.
         let asked = Vote { committed: false, ..first.vote };
@@ -186,13 +184,10 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
     ) -> Result<Response<v1::ReadIndexResponse>, Status> {
         let (running, _) = self.admit(request.into_inner().origin)?;
         // This bypasses the queue: a follower's request must not be sent on to another node.
-        match read_index::as_leader(&running.raft, running.peers.deadline()).await {
-            Ok(index) => Ok(Response::new(v1::ReadIndexResponse { index: index.0 })),
-            Err(ProposeError::NotLeader) => {
-                Err(Status::failed_precondition("this node does not lead"))
-            }
-            Err(lost) => Err(Status::unavailable(lost.to_string())),
-        }
+        let index = read_index::as_leader(&running.raft, running.peers.deadline())
+            .await
+            .map_err(not_done)?;
+        Ok(Response::new(v1::ReadIndexResponse { index: index.0 }))
     }
 
     async fn snapshot(
@@ -227,13 +222,8 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         request: Request<v1::CheckpointRequest>,
     ) -> Result<Response<v1::CheckpointResponse>, Status> {
         let (running, _) = self.admit(request.into_inner().origin)?;
-        match running.checkpoints.end_chunk_as_leader().await {
-            Ok(index) => Ok(Response::new(v1::CheckpointResponse { index: index.0 })),
-            Err(ProposeError::NotLeader) => {
-                Err(Status::failed_precondition("this node does not lead"))
-            }
-            Err(lost) => Err(Status::unavailable(lost.to_string())),
-        }
+        let index = running.checkpointer.end_chunk_as_leader().await.map_err(not_done)?;
+        Ok(Response::new(v1::CheckpointResponse { index: index.0 }))
     }
 
     async fn time(
@@ -270,5 +260,13 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let digest = running.core.digests().at(request.index);
         let digest = digest.map(wire::digest).unwrap_or_default();
         Ok(Response::new(v1::DigestResponse { digest }))
+    }
+}
+
+/// Returns the status of a request for the leader that was not done.
+fn not_done(why: ProposeError) -> Status {
+    match why {
+        ProposeError::NotLeader => Status::failed_precondition(why.to_string()),
+        _ => Status::unavailable(why.to_string()),
     }
 }

@@ -3,9 +3,9 @@
 use quorate_proto::Timestamp;
 
 use super::draft::Draft;
-use crate::event::Identity;
+use crate::format::Identity;
 use crate::format::chunk::Section;
-use crate::format::chunk::block::{BlockBuilder, BlockEntry, Finished, encode_index};
+use crate::format::chunk::block::{BlockBuilder, BlockEntry, FinishedBlock, encode_index};
 use crate::{Fault, StoredEvent};
 
 /// The size from which on a block is closed. Reading one event unpacks its block, and events that are packed
@@ -75,7 +75,8 @@ impl Blocks {
 
     fn close_block(&mut self, draft: &mut Draft) -> Result<(), Fault> {
         let Some(block) = self.open.take() else { return Ok(()) };
-        let Finished { first_ordinal, first_recorded_at, count, payload, ids } = block.finish();
+        let FinishedBlock { first_ordinal, first_recorded_at, count, payload, ids } =
+            block.finish();
         let offset = draft.offset();
         let length = draft.put(Section::Events, &payload)?;
         self.entries.push(BlockEntry {

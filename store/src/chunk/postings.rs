@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use quorate_proto::{StreamName, Version};
 
-use crate::event::Identity;
-use crate::format::Output;
 use crate::format::chunk::dictionary::decode_ordinals;
+use crate::format::{Identity, Output};
 use crate::{Key, StoredEvent};
 
 /// The events of one key so far.

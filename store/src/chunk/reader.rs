@@ -9,14 +9,13 @@ use quorate_proto::{EventId, LogIndex, Position, Timestamp, Version};
 
 use super::Posting;
 use super::file::ChunkFile;
-use crate::event::Identity;
 use crate::files::{BlockCache, ReadCounters};
-use crate::format::chunk::block::{Block, BlockEntry, ID_BYTES, Kept, decode_index};
+use crate::format::chunk::block::{Block, BlockEntry, EventOrStub, ID_BYTES, decode_index};
 use crate::format::chunk::dictionary::{
     DictionaryIndex, Entry, Ordinals, PageEntry, PageReader, decode_ordinals,
 };
 use crate::format::chunk::{ChunkIdentity, ChunkSummary, Footer, HEADER_BYTES, Section};
-use crate::format::{Input, Malformed};
+use crate::format::{Identity, Input, Malformed};
 use crate::vfs::Vfs;
 use crate::{Fault, Key, StoredEvent};
 
@@ -206,7 +205,7 @@ impl Chunk {
         let mut size = 0;
         self.walk(ordinals, reads, |block, index, first| {
             if block.is_event(index)
-                && let Some(Kept::Event(event)) = block.kept(index, first)?
+                && let Some(EventOrStub::Event(event)) = block.event_or_stub(index, first)?
             {
                 size += event.size();
                 events.push(event);
@@ -225,9 +224,9 @@ impl Chunk {
     ) -> Result<Vec<Identity>, Fault> {
         let mut identities = Vec::new();
         self.walk(ordinals, reads, |block, index, first| {
-            identities.extend(block.kept(index, first)?.map(|kept| match kept {
-                Kept::Event(event) => event.identity(),
-                Kept::Stub(identity) => identity,
+            identities.extend(block.event_or_stub(index, first)?.map(|kept| match kept {
+                EventOrStub::Event(event) => event.identity(),
+                EventOrStub::Stub(identity) => identity,
             }));
             Ok(true)
         })?;

@@ -12,10 +12,10 @@ use super::draft::Draft;
 use super::index::Index;
 use crate::Fault;
 use crate::files::{BlockCache, ReadCounters, chunk_path};
-use crate::format::chunk::block::Kept;
+use crate::format::Key;
+use crate::format::chunk::block::EventOrStub;
 use crate::format::chunk::dictionary::{Entry, Ordinals, encode_ordinals};
 use crate::format::chunk::{ChunkIdentity, ChunkSummary, Footer, Section, event_digest};
-use crate::key::Key;
 use crate::vfs::Vfs;
 
 /// Replaces the file of `source` by one without the events below their streams' cuts; `cut` returns the first version
@@ -100,7 +100,7 @@ fn cuts(
 
 /// The ordinals of a rewritten chunk that were removed, ascending.
 #[derive(Default)]
-struct Gone {
+struct RemovedOrdinals {
     /// The ordinals of removed events.
     events: Vec<u32>,
     /// The ordinals that had an event or a stub, and now have neither.
@@ -113,18 +113,18 @@ fn write_events(
     cuts: &HashMap<StreamName, Version>,
     keep_stub_from: Position,
     footer: &mut Footer,
-) -> Result<Gone, Fault> {
-    let mut gone = Gone::default();
+) -> Result<RemovedOrdinals, Fault> {
+    let mut gone = RemovedOrdinals::default();
     let mut blocks = Blocks::new(draft);
     let mut scratch = Vec::new();
     for (entry, _) in source.blocks_from(0) {
         let block = source.file.read_block(entry)?;
         for at in 0..block.len() {
-            let kept = block.kept(at, source.summary.first_position);
+            let kept = block.event_or_stub(at, source.summary.first_position);
             let kept = kept.map_err(|malformed| source.file.damaged(entry.offset, malformed))?;
             let (Some(kept), Some(ordinal)) = (kept, block.ordinal(at)) else { continue };
             let stub = match kept {
-                Kept::Event(event) => {
+                EventOrStub::Event(event) => {
                     if cuts.get(&event.stream).is_none_or(|cut| event.version >= *cut) {
                         blocks.push(draft, ordinal, &event)?;
                         continue;
@@ -136,7 +136,7 @@ fn write_events(
                     gone.events.push(ordinal);
                     event.identity()
                 }
-                Kept::Stub(stub) => stub,
+                EventOrStub::Stub(stub) => stub,
             };
             if stub.position >= keep_stub_from {
                 blocks.push_stub(draft, ordinal, &stub)?;
@@ -150,7 +150,7 @@ fn write_events(
 }
 
 /// Writes every key again, a stream's with its versions, so that no chain through the chunks breaks.
-fn write_keys(draft: &mut Draft, source: &Chunk, gone: &Gone) -> Result<(), Fault> {
+fn write_keys(draft: &mut Draft, source: &Chunk, gone: &RemovedOrdinals) -> Result<(), Fault> {
     let mut keys = Index::new(draft);
     for entry in source.entries() {
         let (offset, entry) = entry?;

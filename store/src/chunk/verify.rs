@@ -9,7 +9,7 @@ use super::file::ChunkFile;
 use super::postings::{KeyPostings, Postings};
 use crate::files::{BlockCache, chunk_path};
 use crate::format::Malformed;
-use crate::format::chunk::block::Kept;
+use crate::format::chunk::block::EventOrStub;
 use crate::format::chunk::dictionary::{Entry, PageEntry, PageReader};
 use crate::format::chunk::{Removed, Section, event_digest};
 use crate::vfs::Vfs;
@@ -77,15 +77,15 @@ impl Chunk {
                 return Err(damaged(Malformed::new("a block is not what the index says")));
             }
             for at in 0..block.len() {
-                let kept = block.kept(at, self.summary.first_position).map_err(damaged)?;
+                let kept = block.event_or_stub(at, self.summary.first_position).map_err(damaged)?;
                 let (Some(kept), Some(ordinal)) = (kept, block.ordinal(at)) else { continue };
                 let time = match kept {
-                    Kept::Event(event) => {
+                    EventOrStub::Event(event) => {
                         sum.add(&event);
                         postings.push(ordinal, &event);
                         event.recorded_at
                     }
-                    Kept::Stub(stub) => {
+                    EventOrStub::Stub(stub) => {
                         postings.push_stub(ordinal, &stub);
                         stub.recorded_at
                     }

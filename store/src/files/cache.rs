@@ -45,21 +45,21 @@ impl Cached {
 
 /// The unpacked blocks and pages of all chunks of a store that were used last, within a budget; and the open files.
 ///
-/// Invariants: `Shelf::bytes` is the sum over its entries, and at most `capacity` between calls.
+/// Invariants: `Recent::bytes` is the sum over its entries, and at most `capacity` between calls.
 #[derive(Debug)]
 pub(crate) struct BlockCache {
     capacity: usize,
     files: AtomicU64,
     /// The open files; if `None`, each file stays open as long as it is in use.
     open: Option<OpenFiles>,
-    shelf: Mutex<Shelf>,
+    recent: Mutex<Recent>,
     /// The number of blocks and pieces that were asked for.
     #[cfg(test)]
     pub(crate) looks: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Shelf {
+struct Recent {
     bytes: usize,
     entries: LruCache<(FileId, u64), Cached>,
 }
@@ -79,13 +79,13 @@ impl BlockCache {
     }
 
     fn with(capacity: usize, open: Option<OpenFiles>) -> Arc<BlockCache> {
-        let shelf = Mutex::new(Shelf { bytes: 0, entries: LruCache::unbounded() });
+        let recent = Mutex::new(Recent { bytes: 0, entries: LruCache::unbounded() });
         let files = AtomicU64::new(1);
         Arc::new(BlockCache {
             capacity,
             files,
             open,
-            shelf,
+            recent,
             #[cfg(test)]
             looks: AtomicU64::new(0),
         })
@@ -108,7 +108,7 @@ impl BlockCache {
         if self.capacity == 0 {
             return None;
         }
-        self.shelf.lock().expect(NO_PANIC).entries.get(&(file, offset)).cloned()
+        self.recent.lock().expect(NO_PANIC).entries.get(&(file, offset)).cloned()
     }
 
     /// Keeps the item at this offset of a file; the items used longest ago make room.
@@ -117,14 +117,14 @@ impl BlockCache {
         if size > self.capacity {
             return;
         }
-        let mut shelf = self.shelf.lock().expect(NO_PANIC);
-        shelf.bytes += size;
-        if let Some(before) = shelf.entries.put((file, offset), content) {
-            shelf.bytes -= before.size();
+        let mut recent = self.recent.lock().expect(NO_PANIC);
+        recent.bytes += size;
+        if let Some(before) = recent.entries.put((file, offset), content) {
+            recent.bytes -= before.size();
         }
-        while shelf.bytes > self.capacity {
-            let Some((_, oldest)) = shelf.entries.pop_lru() else { break };
-            shelf.bytes -= oldest.size();
+        while recent.bytes > self.capacity {
+            let Some((_, oldest)) = recent.entries.pop_lru() else { break };
+            recent.bytes -= oldest.size();
         }
     }
 }

@@ -20,7 +20,7 @@ use quorate_proto::{CorrelationId, Event, EventId, EventType, Tag, Timestamp};
 
 use super::bytes::text;
 use super::{Input, Malformed, Output};
-use crate::key::Key;
+use crate::format::Key;
 
 const OCCURRED_AT: u8 = 1;
 const CONTENT_TYPE: u8 = 2;

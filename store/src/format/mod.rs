@@ -3,8 +3,7 @@
 //! The modules are pure: bytes in, values out. Decoders take any bytes: they return [`Malformed`] and never
 //! panic, and never allocate more than the input is long.
 //!
-//! The room opens no file. It knows the values that it encodes: some are its own, others are those of events, keys,
-//! verdicts, groups and settings.
+//! The room opens no file. The values that it encodes are its own, but for verdicts and the options of a store.
 
 mod bytes;
 pub(crate) mod catalog;
@@ -14,9 +13,14 @@ pub mod command;
 pub(crate) mod current;
 pub(crate) mod event;
 pub(crate) mod group;
+mod key;
 pub(crate) mod manifest;
 pub(crate) mod outcome;
 pub(crate) mod retention;
+mod stored_event;
 
 pub(crate) use self::bytes::Output;
 pub use self::bytes::{Input, Malformed, text};
+pub use self::key::Key;
+pub(crate) use self::stored_event::Identity;
+pub use self::stored_event::StoredEvent;

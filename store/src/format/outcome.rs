@@ -23,7 +23,7 @@ use quorate_proto::{Appended, Expectation, Failure, GroupOutcome, LogIndex, Viol
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Output;
-use crate::key::Key;
+use crate::format::Key;
 use crate::verdict::{Rejection, Verdict};
 
 /// Returns the digest after an entry, given the digest before it.

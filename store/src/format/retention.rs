@@ -13,7 +13,7 @@ use bytes::Bytes;
 use quorate_proto::{Position, RecordedSnapshot, Snapshot, StreamName, Timestamp, Version};
 
 use super::{Input, Malformed, Output};
-use crate::retention::{Former, Limits, Record};
+use crate::retention::{FormerLimits, Limits, Record};
 
 const VERSION: u8 = 1;
 const CLOSED: u8 = 1;
@@ -48,7 +48,7 @@ pub(crate) fn decode_record(value: Bytes) -> Result<Record, Malformed> {
     for _ in 0..input.varint()? {
         let (limits, _) = take_limits(&mut input)?;
         let (until, until_time) = (Position(input.varint()?), Timestamp(input.i64()?));
-        former.push(Former { limits, until, until_time });
+        former.push(FormerLimits { limits, until, until_time });
     }
     input.end()?;
     Ok(Record { limits, former: former.into(), truncate_before, deleted, closed })
@@ -120,10 +120,8 @@ mod tests {
 
     fn any_record() -> impl Strategy<Value = Record> {
         let former =
-            (any_limits(), any::<u64>(), any::<i64>()).prop_map(|(limits, until, time)| Former {
-                limits,
-                until: Position(until),
-                until_time: Timestamp(time),
+            (any_limits(), any::<u64>(), any::<i64>()).prop_map(|(limits, until, time)| {
+                FormerLimits { limits, until: Position(until), until_time: Timestamp(time) }
             });
         let former = prop::collection::vec(former, 0..4);
         (any_limits(), former, any::<u64>(), any::<u64>(), any::<bool>()).prop_map(

@@ -14,14 +14,12 @@ use crate::format::catalog::{
 };
 use crate::format::chunk::ChunkSummary;
 use crate::format::group::{
-    decode_head, decode_parked, decode_remembered, decode_row_key, encode_head, encode_parked,
-    encode_remembered, parked_key,
+    Head, Remembered, decode_head, decode_parked, decode_remembered, decode_row_key, encode_head,
+    encode_parked, encode_remembered, parked_key,
 };
 use crate::format::retention::{decode_record, decode_snapshot, encode_record};
-use crate::format::{current, manifest};
-use crate::group::{Head, Remembered};
-use crate::key::Key;
-use crate::retention::{Former, Limits, Record};
+use crate::format::{Key, current, manifest};
+use crate::retention::{FormerLimits, Limits, Record};
 
 pub(super) const TARGETS: [Target; 5] = [
     ("a value of the catalog", value, values),
@@ -91,7 +89,7 @@ fn head() -> Head {
 
 fn record() -> Record {
     let limits = Limits { max_count: Some(300), max_age_us: Some(1 << 40) };
-    let former = Former { limits, until: Position(700), until_time: Timestamp(-5) };
+    let former = FormerLimits { limits, until: Position(700), until_time: Timestamp(-5) };
     let former = vec![former; 2].into();
     let deleted = Version(9);
     Record { limits: Limits::default(), former, truncate_before: 12, deleted, closed: true }

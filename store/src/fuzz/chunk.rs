@@ -8,7 +8,6 @@ use quorate_proto::{Event, LogIndex, Position, StreamName, Timestamp, Version};
 use super::request::{encode_body, full_event, stream};
 use super::{Target, seal};
 use crate::chunk::{self, Chunk};
-use crate::event::Identity;
 use crate::files::{BlockCache, ReadCounters, chunk_path};
 use crate::format::catalog::KeyState;
 use crate::format::chunk::block::{Block, ID_BYTES, decode_index};
@@ -18,7 +17,7 @@ use crate::format::chunk::{
     ChunkIdentity, FOOTER, Footer, HEADER_BYTES, Section, TRAILER_BYTES, decode_header,
     decode_trailer, encode_header, encode_trailer, seed,
 };
-use crate::key::Key;
+use crate::format::{Identity, Key};
 use crate::vfs::{MemVfs, Open, Vfs};
 use crate::{Fault, StoredEvent};
 
@@ -79,7 +78,7 @@ fn block(bytes: &[u8]) {
         let Ok(block) = Block::decode(Bytes::copy_from_slice(bytes), ids) else { continue };
         for at in 0..=block.len() {
             let _ = (block.id(at), block.is_event(at), block.ordinal(at));
-            let _ = block.kept(at, Position(u64::MAX - 1));
+            let _ = block.event_or_stub(at, Position(u64::MAX - 1));
         }
         let _ = block.index_of(3);
     }

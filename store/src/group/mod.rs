@@ -2,9 +2,7 @@
 //!
 //! The room uses the formats alone. It reads no events: which of them a group gets is decided by the group's owner.
 
-mod head;
 mod progress;
-mod remembered;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -22,10 +20,9 @@ use quorate_proto::{
 };
 
 use crate::format::command::ParsedGroup;
+use crate::format::group::{Head, Remembered};
 use crate::point::Point;
 
-pub(crate) use head::Head;
-pub(crate) use remembered::Remembered;
 pub(crate) use rows::{Row, check_row};
 
 /// The state of a group, from which its owner goes on; it lacks only the reasons for which events are parked.

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use quorate_proto::{Direction, Position};
 
-use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::files::ReadCounters;
+use crate::format::StoredEvent;
 use crate::view::{Segment, ordinal_of};
 
 /// The most events in one batch.
@@ -20,7 +20,7 @@ const LISTED_MAX: usize = 8 * 1024;
 /// It holds on to neither of them: slow readers do not keep a tail in memory that is sealed meanwhile, and
 /// the chunk that takes its place has the same ordinals.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(super) struct UnreadOrdinals {
     pub(super) first: Position,
     pub(super) ordinals: Ordinals,
     /// The range after `ordinals`, in the direction of the read, in which matches must be looked up.
@@ -34,10 +34,10 @@ pub(super) enum Ordinals {
     List(VecDeque<u32>),
 }
 
-impl Rest {
-    /// The rest of the segment that begins at `first`, with no range left to look up.
-    pub(super) fn new(first: Position, ordinals: Ordinals) -> Rest {
-        Rest { first, ordinals, beyond: 0..0 }
+impl UnreadOrdinals {
+    /// The ordinals of the segment that begins at `first`, with no range left to look up.
+    pub(super) fn new(first: Position, ordinals: Ordinals) -> UnreadOrdinals {
+        UnreadOrdinals { first, ordinals, beyond: 0..0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -45,7 +45,7 @@ impl Rest {
     }
 
     /// Drops the ordinals above the bound that is kept between pages; they are looked up again in their turn.
-    pub(super) fn rest(&mut self, direction: Direction) {
+    pub(super) fn shrink(&mut self, direction: Direction) {
         let Ordinals::List(list) = &mut self.ordinals else { return };
         let cut = list.len().saturating_sub(LISTED_MAX);
         let (forgotten, kept) = match direction {
@@ -84,7 +84,7 @@ impl Batch {
     /// more than `wanted` events.
     pub(super) fn read(
         &mut self,
-        rest: &mut Rest,
+        unread: &mut UnreadOrdinals,
         segment: &Segment,
         wanted: u64,
         budget: usize,
@@ -92,8 +92,8 @@ impl Batch {
     ) -> Result<Vec<StoredEvent>, Fault> {
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).max(self.least).min(BATCH_MAX);
         match self.direction {
-            Direction::Forwards => read_forwards(rest, segment, wanted, budget, reads),
-            Direction::Backwards => self.read_backwards(rest, segment, wanted, budget, reads),
+            Direction::Forwards => read_forwards(unread, segment, wanted, budget, reads),
+            Direction::Backwards => self.read_backwards(unread, segment, wanted, budget, reads),
         }
     }
 
@@ -105,7 +105,7 @@ impl Batch {
     /// A segment can only be read upwards: the batch shrinks until all of it fits, and grows afterwards.
     fn read_backwards(
         &mut self,
-        rest: &mut Rest,
+        unread: &mut UnreadOrdinals,
         segment: &Segment,
         wanted: usize,
         budget: usize,
@@ -113,10 +113,10 @@ impl Batch {
     ) -> Result<Vec<StoredEvent>, Fault> {
         let mut count = wanted.min(self.fitting);
         loop {
-            let batch = rest.ordinals.last(count);
+            let batch = unread.ordinals.last(count);
             let mut events = segment.read(batch.iter().copied(), budget, reads)?;
             let bytes: usize = events.iter().map(StoredEvent::size).sum();
-            let reached = events.last().map(|event| ordinal_of(event.position, rest.first));
+            let reached = events.last().map(|event| ordinal_of(event.position, unread.first));
             if bytes >= budget && reached < batch.last().copied() {
                 count = batch.len() / 2;
                 self.fitting = count;
@@ -126,7 +126,7 @@ impl Batch {
                 self.fitting = (self.fitting * 2).min(BATCH_MAX);
             }
             if let Some(first) = batch.first() {
-                rest.ordinals.drop_from(*first);
+                unread.ordinals.drop_from(*first);
             }
             events.reverse();
             return Ok(events);
@@ -135,23 +135,23 @@ impl Batch {
 }
 
 fn read_forwards(
-    rest: &mut Rest,
+    unread: &mut UnreadOrdinals,
     segment: &Segment,
     count: usize,
     budget: usize,
     reads: &mut ReadCounters,
 ) -> Result<Vec<StoredEvent>, Fault> {
-    let batch = rest.ordinals.first(count);
+    let batch = unread.ordinals.first(count);
     let events = segment.read(batch.iter().copied(), budget, reads)?;
     let bytes: usize = events.iter().map(StoredEvent::size).sum();
     // The batch was read to its end unless the budget ended it.
     let last = if bytes < budget { None } else { events.last() };
     let last = match last {
-        Some(event) => Some(ordinal_of(event.position, rest.first)),
+        Some(event) => Some(ordinal_of(event.position, unread.first)),
         None => batch.last().copied(),
     };
     if let Some(last) = last {
-        rest.ordinals.drop_through(last);
+        unread.ordinals.drop_through(last);
     }
     Ok(events)
 }

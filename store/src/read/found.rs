@@ -79,7 +79,7 @@ impl FoundChunks {
     }
 
     /// Drops the remembered ordinals if they are above the bound that is kept between pages.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn shrink(&mut self) {
         if self.ordinals > REMEMBERED_MAX {
             self.remembered.clear();
             self.ordinals = 0;
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(found.take(100), None);
         // A single chunk is remembered until the reader rests.
         found.add(100, (0..9_000).collect());
-        found.rest();
+        found.shrink();
         assert_eq!((found.first(), found.take(100), found.first()), (Some(100), None, None));
         let mut all = FoundChunks::all_of(5..200);
         for number in 5..200 {

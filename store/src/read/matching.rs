@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::plan::Item;
 use crate::chunk::Posting;
 use crate::fault::Fault;
-use crate::key::Key;
+use crate::format::Key;
 use crate::view::clip;
 
 /// The part of a chunk or a tail that is within the bounds of a read.

@@ -11,8 +11,8 @@ use quorate_proto::{
 
 use super::Reader;
 use crate::fault::Fault;
+use crate::format::Key;
 use crate::format::catalog::KeyState;
-use crate::key::Key;
 use crate::retention::Floors;
 use crate::view::{Published, View};
 
@@ -57,7 +57,7 @@ fn page(published: &Published, listing: &ListRequest) -> Result<NamePage, Fault>
     let mut page = Page {
         view,
         as_of: point.position,
-        wanted: Wanted::of(listing),
+        filter: NameFilter::of(listing),
         limit: limit.unwrap_or(NAMES_PER_PAGE).min(NAMES_PER_PAGE),
         has_records: view.has_records(),
         floors: Floors::at(*point),
@@ -65,7 +65,7 @@ fn page(published: &Published, listing: &ListRequest) -> Result<NamePage, Fault>
         last: listing.after.clone(),
         names: Vec::new(),
     };
-    let mut start = page.wanted.start(&listing.after);
+    let mut start = page.filter.start(&listing.after);
     let is_over = loop {
         match page.collect(start.as_ref().map(String::as_str))? {
             End::Full => break page.limit == 0,
@@ -94,7 +94,7 @@ enum End {
 struct Page<'a> {
     view: &'a View,
     as_of: Position,
-    wanted: Wanted,
+    filter: NameFilter,
     limit: usize,
     /// True if some events may be hidden.
     has_records: bool,
@@ -110,7 +110,7 @@ impl Page<'_> {
     /// Collects names from a start on, until the page is full or the names end.
     fn collect(&mut self, start: Bound<&str>) -> Result<End, Fault> {
         let (tails, horizon) = self.in_tails(start);
-        let first = start.map(|name| encoded(self.wanted.kind, name));
+        let first = start.map(|name| encoded(self.filter.kind, name));
         let stored = self.view.index().keys_from(first.as_ref().map(Vec::as_slice))?;
         let mut keys = Keys { view: self.view, stored: stored.peekable(), tails };
         while let Some((key, state)) = keys.next()? {
@@ -119,10 +119,10 @@ impl Page<'_> {
             if is_full || horizon.as_ref().is_some_and(|horizon| key > *horizon) {
                 return Ok(End::Full);
             }
-            if key.kind() != self.wanted.kind || !self.wanted.may_go_on(name) {
+            if key.kind() != self.filter.kind || !self.filter.may_go_on(name) {
                 return Ok(End::Over);
             }
-            if name.starts_with('$') && !self.wanted.with_system {
+            if name.starts_with('$') && !self.filter.with_system {
                 return Ok(End::System);
             }
             self.looks += 1;
@@ -142,7 +142,7 @@ impl Page<'_> {
         let mut all: Vec<Key> = Vec::new();
         let mut horizon: Option<Key> = None;
         for tail in self.view.tails() {
-            let keys = tail.keys_from(self.wanted.kind, start, NAMES_PER_TAIL);
+            let keys = tail.keys_from(self.filter.kind, start, NAMES_PER_TAIL);
             if let Some(last) = keys.last().filter(|_| keys.len() == NAMES_PER_TAIL)
                 && horizon.as_ref().is_none_or(|horizon| last < horizon)
             {
@@ -161,7 +161,7 @@ impl Page<'_> {
         stream: &StreamName,
         state: Option<KeyState>,
     ) -> Result<Option<ListEntry>, Fault> {
-        if self.wanted.within.as_ref().is_some_and(|within| !within.holds(stream)) {
+        if self.filter.within.as_ref().is_some_and(|within| !within.holds(stream)) {
             return Ok(None);
         }
         let in_memory = self.view.version_in_memory(stream, self.as_of);
@@ -178,7 +178,7 @@ impl Page<'_> {
             closed = record.is_some_and(|record| record.closed);
         }
         let events = version.next().0.saturating_sub(first_version.0);
-        if events == 0 && !self.wanted.with_removed {
+        if events == 0 && !self.filter.with_removed {
             return Ok(None);
         }
         Ok(Some(ListEntry {
@@ -242,7 +242,7 @@ impl<S: Iterator<Item = Result<(Vec<u8>, KeyState), Fault>>> Keys<'_, S> {
 }
 
 /// The conditions under which a name belongs on a list.
-struct Wanted {
+struct NameFilter {
     kind: u8,
     /// All names begin with each of these.
     prefixes: Vec<String>,
@@ -252,8 +252,8 @@ struct Wanted {
     with_removed: bool,
 }
 
-impl Wanted {
-    fn of(listing: &ListRequest) -> Wanted {
+impl NameFilter {
+    fn of(listing: &ListRequest) -> NameFilter {
         let mut prefixes = vec![listing.prefix.clone()];
         let (kind, within) = match &listing.listed {
             ListTarget::Streams => (Key::STREAM_KIND, None),
@@ -269,7 +269,7 @@ impl Wanted {
             ListTarget::Types => (Key::TYPE_KIND, None),
         };
         let with_system = listing.with_system || listing.prefix.starts_with('$');
-        Wanted { kind, prefixes, within, with_system, with_removed: listing.with_removed }
+        NameFilter { kind, prefixes, within, with_system, with_removed: listing.with_removed }
     }
 
     /// Returns true if a name has all prefixes. If a name after the start has not, no later name has.

@@ -7,8 +7,7 @@ use quorate_proto::{
     Direction, Position, Query, QueryItem, Read, Source, StreamName, Timestamp, Version,
 };
 
-use crate::event::StoredEvent;
-use crate::key::Key;
+use crate::format::{Key, StoredEvent};
 
 /// A read, expressed in keys of the index.
 ///

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use quorate_proto::{Append, Appended, Expectation, Invalid, Position, Problem, Scope, Violation};
 
 use super::conditions;
-use crate::apply::{Demand, Found, Judgement, Log, judge, without_repetition};
 use crate::fault::Fault;
+use crate::judge::{Demand, Found, Judgement, Log, judge, without_repetition};
 use crate::retention::Head;
 use crate::verdict::{Rejection, Unsettled, Verdict};
 use crate::view::{Published, Shared, View};

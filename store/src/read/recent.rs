@@ -3,7 +3,7 @@
 use quorate_proto::Position;
 
 use super::Reader;
-use crate::event::StoredEvent;
+use crate::format::StoredEvent;
 use crate::view::{Published, Segment, ordinal_of};
 
 impl Reader {

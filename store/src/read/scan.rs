@@ -6,14 +6,13 @@ use std::sync::{Arc, Weak};
 
 use quorate_proto::{Direction, Position, Read, RecordedSnapshot, Version};
 
-use super::batch::{Batch, Ordinals, Rest};
+use super::batch::{Batch, Ordinals, UnreadOrdinals};
 use super::matching::Part;
 use super::plan::Plan;
 use super::walk::{Step, Walk};
-use crate::event::StoredEvent;
 use crate::fault::Fault;
 use crate::files::ReadCounters;
-use crate::key::Key;
+use crate::format::{Key, StoredEvent};
 use crate::retention::Floors;
 use crate::view::{ChunkSlot, Published, Segment, Shared, Tail, View, ordinal_of};
 
@@ -48,7 +47,7 @@ pub struct Scan {
     /// The first positions of the tails that are still to be read, in the direction of the read.
     tails: VecDeque<Position>,
     /// The rest of the chunk or the tail that is being read.
-    rest: Option<Rest>,
+    unread: Option<UnreadOrdinals>,
     /// The number of events that may still be given out.
     limit: u64,
     batch: Batch,
@@ -95,7 +94,7 @@ impl Scan {
             tails: tails(view, &plan),
             plan,
             walk,
-            rest: None,
+            unread: None,
             limit: read.limit.unwrap_or(u64::MAX),
             batch: Batch::new(read.direction),
         })
@@ -132,10 +131,10 @@ impl Scan {
     /// means only that the bounded work of one call found nothing: go on. `None` is the end.
     pub fn next_page(&mut self, budget_bytes: usize) -> Result<Option<Vec<StoredEvent>>, Fault> {
         let page = self.fill_page(budget_bytes);
-        self.walk.rest();
-        self.floors.rest();
-        if let Some(rest) = &mut self.rest {
-            rest.rest(self.plan.direction);
+        self.walk.shrink();
+        self.floors.shrink();
+        if let Some(unread) = &mut self.unread {
+            unread.shrink(self.plan.direction);
         }
         page
     }
@@ -151,9 +150,9 @@ impl Scan {
             if self.limit == 0 {
                 return Ok((!page.is_empty()).then_some(page));
             }
-            if let Some(rest) = self.rest.take() {
+            if let Some(unread) = self.unread.take() {
                 let budget = budget_bytes.saturating_sub(bytes).max(1);
-                let found = self.read(&view, rest, budget)?;
+                let found = self.read(&view, unread, budget)?;
                 bytes += found.iter().map(StoredEvent::size).sum::<usize>();
                 page.extend(found);
             } else if !self.advance(&view)? {
@@ -191,20 +190,20 @@ impl Scan {
         if self.plan.direction == Direction::Backwards
             && let Some(first) = self.tails.pop_front()
         {
-            self.rest = Some(self.look_up(view, first, 0..u32::MAX)?);
+            self.unread = Some(self.look_up(view, first, 0..u32::MAX)?);
             return Ok(true);
         }
         match self.walk.step(&self.plan, view, &mut self.counters)? {
             Step::Working => {}
             Step::Chunk(number, found) => {
                 let first = view.chunk(number)?.summary().first_position;
-                self.rest = Some(match found {
-                    Some(ordinals) => Rest::new(first, Ordinals::List(ordinals.into())),
+                self.unread = Some(match found {
+                    Some(ordinals) => UnreadOrdinals::new(first, Ordinals::List(ordinals.into())),
                     None => self.look_up(view, first, 0..u32::MAX)?,
                 });
             }
             Step::End => match self.tails.pop_front() {
-                Some(first) => self.rest = Some(self.look_up(view, first, 0..u32::MAX)?),
+                Some(first) => self.unread = Some(self.look_up(view, first, 0..u32::MAX)?),
                 None => return Ok(false),
             },
         }
@@ -213,7 +212,12 @@ impl Scan {
 
     /// Returns the requested events among these ordinals of the segment that begins at `first`; a tail may
     /// have become a chunk meanwhile.
-    fn look_up(&mut self, view: &View, first: Position, within: Range<u32>) -> Result<Rest, Fault> {
+    fn look_up(
+        &mut self,
+        view: &View,
+        first: Position,
+        within: Range<u32>,
+    ) -> Result<UnreadOrdinals, Fault> {
         let segment = view.segment_at(first)?;
         let mut part = match &segment {
             Segment::Chunk(chunk) => self.plan.part_of_chunk(chunk),
@@ -224,34 +228,34 @@ impl Scan {
         part.ordinals.start = part.ordinals.start.max(within.start);
         part.ordinals.end = part.ordinals.end.min(within.end).max(part.ordinals.start);
         if self.plan.items.is_empty() {
-            return Ok(Rest::new(first, Ordinals::Range(part.ordinals)));
+            return Ok(UnreadOrdinals::new(first, Ordinals::Range(part.ordinals)));
         }
         let mut find = |key: &Key| match &segment {
             Segment::Chunk(chunk) => chunk.find(key, &mut self.counters),
             Segment::Tail(tail) => Ok(tail.find(key, &part.ordinals, &part.versions)),
         };
         let ordinals = part.matches(&self.plan.items, &mut find)?;
-        Ok(Rest::new(first, Ordinals::List(ordinals.into())))
+        Ok(UnreadOrdinals::new(first, Ordinals::List(ordinals.into())))
     }
 
     /// Reads a batch of the rest, which is put back as long as something is left of it.
     fn read(
         &mut self,
         view: &View,
-        mut rest: Rest,
+        mut unread: UnreadOrdinals,
         budget: usize,
     ) -> Result<Vec<StoredEvent>, Fault> {
-        if rest.ordinals.is_empty() {
-            if !rest.beyond.is_empty() {
-                self.rest = Some(self.look_up(view, rest.first, rest.beyond)?);
+        if unread.ordinals.is_empty() {
+            if !unread.beyond.is_empty() {
+                self.unread = Some(self.look_up(view, unread.first, unread.beyond)?);
             }
             return Ok(Vec::new());
         }
-        let segment = view.segment_at(rest.first)?;
+        let segment = view.segment_at(unread.first)?;
         let reads = &mut self.counters;
-        let found = self.batch.read(&mut rest, &segment, self.limit, budget, reads)?;
-        if !rest.is_empty() {
-            self.rest = Some(rest);
+        let found = self.batch.read(&mut unread, &segment, self.limit, budget, reads)?;
+        if !unread.is_empty() {
+            self.unread = Some(unread);
         }
         let mut events = Vec::with_capacity(found.len());
         for event in found {

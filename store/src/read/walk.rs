@@ -10,7 +10,7 @@ use super::plan::{Item, Plan};
 use crate::chunk::{Chunk, Posting};
 use crate::fault::Fault;
 use crate::files::ReadCounters;
-use crate::key::Key;
+use crate::format::Key;
 use crate::view::View;
 
 /// Finds the chunks that hold matches, in the direction of the read.
@@ -22,7 +22,7 @@ use crate::view::View;
 pub(super) struct Walk {
     /// The numbers of the chunks that the bounds of the read leave.
     range: Range<u64>,
-    courses: Vec<Course>,
+    walks: Vec<ItemWalk>,
     /// The chunks that are not given out yet, with the ordinals that match in them.
     found: FoundChunks,
 }
@@ -43,7 +43,7 @@ pub(super) enum Step {
 ///
 /// Invariant: a chunk above the link of a key holds no match of the item, or was looked at for it.
 #[derive(Debug)]
-struct Course {
+struct ItemWalk {
     item: Item,
     /// For each of the item's keys, the next chunk that holds it.
     links: Vec<Link>,
@@ -62,12 +62,12 @@ impl Walk {
     pub(super) fn new(plan: &Plan, range: Range<u64>) -> Walk {
         if plan.items.is_empty() {
             let found = FoundChunks::all_of(range.clone());
-            return Walk { range, courses: Vec::new(), found };
+            return Walk { range, walks: Vec::new(), found };
         }
         let found = FoundChunks::none_of(range.clone());
         let items = plan.items.iter().filter(|_| !range.is_empty());
-        let courses = items.cloned().map(Course::new).collect();
-        Walk { range, courses, found }
+        let walks = items.cloned().map(ItemWalk::new).collect();
+        Walk { range, walks, found }
     }
 
     /// Takes one step: at most one look for each key of an item.
@@ -77,12 +77,12 @@ impl Walk {
         view: &View,
         reads: &mut ReadCounters,
     ) -> Result<Step, Fault> {
-        // The newest course first, so that backwards a chunk is given out once all courses are past it.
-        let courses = self.courses.iter_mut().filter_map(|course| Some((course.next()?, course)));
-        if let Some((number, course)) = courses.max_by_key(|(number, _)| *number) {
+        // The newest walk first, so that backwards a chunk is given out once all walks are past it.
+        let walks = self.walks.iter_mut().filter_map(|walk| Some((walk.next()?, walk)));
+        if let Some((number, walk)) = walks.max_by_key(|(number, _)| *number) {
             let is_due = self.found.last().is_none_or(|newest| number >= newest);
             if is_due || plan.direction == Direction::Forwards {
-                if let Some((number, matches)) = course.step(plan, &self.range, view, reads)? {
+                if let Some((number, matches)) = walk.step(plan, &self.range, view, reads)? {
                     self.found.add(number, matches);
                 }
                 return Ok(Step::Working);
@@ -96,15 +96,15 @@ impl Walk {
     }
 
     /// Drops the remembered ordinals if they are above the bound that is kept between pages.
-    pub(super) fn rest(&mut self) {
-        self.found.rest();
+    pub(super) fn shrink(&mut self) {
+        self.found.shrink();
     }
 }
 
-impl Course {
-    fn new(item: Item) -> Course {
+impl ItemWalk {
+    fn new(item: Item) -> ItemWalk {
         let links = vec![Link::Unknown; item.all.len()];
-        Course { item, links }
+        ItemWalk { item, links }
     }
 
     /// Returns the newest chunk that can hold a match, as far as is known; `None` if none can.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use quorate_proto::{LogIndex, Position, RecordedSnapshot, Scope, StreamName};
 
 use super::Record;
+use crate::format::Key;
 use crate::format::retention::{encode_record, encode_snapshot};
-use crate::key::Key;
 
 /// The records and aggregate snapshots of a tail, in all their versions, so that a reader at an older point
 /// sees those of its time.

@@ -7,8 +7,8 @@ use quorate_proto::{Category, Path, Position, Scope, StreamName, Timestamp, Vers
 
 use super::Limits;
 use super::rules::{Chain, Rules};
-use crate::event::StoredEvent;
 use crate::fault::Fault;
+use crate::format::StoredEvent;
 use crate::point::Point;
 use crate::view::View;
 
@@ -30,7 +30,7 @@ pub(crate) struct Floors {
     point: Point,
     /// True if there were records at the first call.
     has_records: Option<bool>,
-    streams: LruCache<StreamName, Known>,
+    streams: LruCache<StreamName, StreamRules>,
     /// The bytes that `streams` take.
     bytes: usize,
     /// The positions where times begin.
@@ -39,12 +39,12 @@ pub(crate) struct Floors {
 
 /// The rules and the floor of a stream, as far as they are known.
 #[derive(Debug)]
-struct Known {
+struct StreamRules {
     rules: Rules,
     floor: Option<Version>,
 }
 
-impl Known {
+impl StreamRules {
     fn bytes(&self, stream: &StreamName) -> usize {
         STREAM_BYTES + stream.as_str().len() + size_of_val(self.rules.counts.as_slice())
     }
@@ -75,7 +75,7 @@ impl Floors {
     /// Returns true if an event is below the floor of its stream.
     pub(crate) fn is_hidden(&mut self, view: &View, event: &StoredEvent) -> Result<bool, Fault> {
         let Some(known) = self.known(view, &event.stream)? else { return Ok(false) };
-        let Known { rules, floor } = known;
+        let StreamRules { rules, floor } = known;
         if let Some(floor) = floor {
             return Ok(event.version < *floor);
         }
@@ -105,7 +105,11 @@ impl Floors {
     }
 
     /// Returns the rules and the floor of a stream; `None` if none of its events is hidden.
-    fn known(&mut self, view: &View, stream: &StreamName) -> Result<Option<&mut Known>, Fault> {
+    fn known(
+        &mut self,
+        view: &View,
+        stream: &StreamName,
+    ) -> Result<Option<&mut StreamRules>, Fault> {
         if !*self.has_records.get_or_insert_with(|| view.has_records()) || stream.is_system() {
             return Ok(None);
         }
@@ -119,7 +123,7 @@ impl Floors {
 
     fn remember(&mut self, stream: &StreamName, mut rules: Rules) {
         rules.counts.shrink_to_fit();
-        let known = Known { rules, floor: None };
+        let known = StreamRules { rules, floor: None };
         self.bytes += known.bytes(stream);
         self.streams.put(stream.clone(), known);
         // A single stream may take more, until the reader rests.
@@ -130,7 +134,7 @@ impl Floors {
     }
 
     /// Forgets the streams if they take more than may be remembered while nobody reads on.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         if self.bytes > STREAMS_BYTES_MAX {
             self.streams.clear();
             self.bytes = 0;

@@ -14,7 +14,7 @@ pub(crate) struct Limits {
 
 /// Limits of the past, and the end of the time that they counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Former {
+pub(crate) struct FormerLimits {
     pub(crate) limits: Limits,
     /// The last position that they counted for: the one before the change that ended them.
     pub(crate) until: Position,
@@ -40,14 +40,14 @@ fn change_one(value: Option<u64>, change: Setting) -> Option<u64> {
     }
 }
 
-/// Former limits, oldest first. Cheap to clone, and to add to: the records of a tail, one for each change,
+/// FormerLimits limits, oldest first. Cheap to clone, and to add to: the records of a tail, one for each change,
 /// share the limits that they have in common.
 ///
 /// Invariants: the limits of `shared` from `start` up to `end` are this history's and never change; those
 /// before them belong to an earlier record, and those behind them to a later one.
 #[derive(Clone, Default)]
 pub(crate) struct History {
-    shared: Arc<RwLock<Vec<Former>>>,
+    shared: Arc<RwLock<Vec<FormerLimits>>>,
     start: usize,
     end: usize,
 }
@@ -59,7 +59,7 @@ impl History {
     }
 
     /// Adds limits that ended just now.
-    pub(crate) fn push(&mut self, former: Former) {
+    pub(crate) fn push(&mut self, former: FormerLimits) {
         let mut shared = self.shared.write().unwrap_or_else(PoisonError::into_inner);
         if shared.len() == self.end {
             shared.push(former);
@@ -74,28 +74,28 @@ impl History {
 
     /// Forgets the limits whose last position is before this one.
     pub(crate) fn forget_before(&mut self, position: Position) {
-        let is_before = |former: &Former| former.until < position;
+        let is_before = |former: &FormerLimits| former.until < position;
         self.start += self.with(|all| all.partition_point(is_before));
     }
 
     /// Returns the first limits that ended at a position or later; `None` if all ended before.
-    pub(crate) fn at(&self, position: Position) -> Option<Former> {
+    pub(crate) fn at(&self, position: Position) -> Option<FormerLimits> {
         self.with(|all| all.get(all.partition_point(|former| former.until < position)).copied())
     }
 
     /// Calls `work` with all former limits.
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&[Former]) -> T) -> T {
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&[FormerLimits]) -> T) -> T {
         let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
         work(shared.get(self.start..self.end).unwrap_or_default())
     }
 
-    fn to_vec(&self) -> Vec<Former> {
-        self.with(<[Former]>::to_vec)
+    fn to_vec(&self) -> Vec<FormerLimits> {
+        self.with(<[FormerLimits]>::to_vec)
     }
 }
 
-impl From<Vec<Former>> for History {
-    fn from(all: Vec<Former>) -> History {
+impl From<Vec<FormerLimits>> for History {
+    fn from(all: Vec<FormerLimits>) -> History {
         let end = all.len();
         History { shared: Arc::new(RwLock::new(all)), start: 0, end }
     }
@@ -119,9 +119,9 @@ impl fmt::Debug for History {
 mod tests {
     use super::*;
 
-    fn former(until: u64) -> Former {
+    fn former(until: u64) -> FormerLimits {
         let limits = Limits { max_count: Some(until), max_age_us: None };
-        Former { limits, until: Position(until), until_time: Timestamp(0) }
+        FormerLimits { limits, until: Position(until), until_time: Timestamp(0) }
     }
 
     fn untils(history: &History) -> Vec<u64> {

@@ -3,7 +3,7 @@
 use quorate_proto::limits::LIMITS_KEPT_MAX;
 use quorate_proto::{ChangeKind, Position, SettingsChange, Timestamp, Version};
 
-use super::history::{Former, History, Limits};
+use super::history::{FormerLimits, History, Limits};
 
 /// The settings of one scope, or those that a stream is under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Record {
         let limits = self.limits.changed(change);
         if limits != self.limits {
             let until = Position(at.position.0 - 1);
-            self.former.push(Former { limits: self.limits, until, until_time: at.time });
+            self.former.push(FormerLimits { limits: self.limits, until, until_time: at.time });
             self.limits = limits;
         }
         let before = change.truncate_before.unwrap_or_default().min(truncate_max);

@@ -7,7 +7,7 @@ use quorate_proto::{ChangeKind, Position, Setting, SettingsChange, Timestamp, Ve
 
 use super::record::Moment;
 use super::rules::{Chain, Rules};
-use super::{Former, Limits, Record};
+use super::{FormerLimits, Limits, Record};
 
 fn count(count: Setting) -> SettingsChange {
     SettingsChange { max_count: count, ..SettingsChange::default() }
@@ -163,7 +163,7 @@ fn an_age_longer_than_log_time_hides_nothing() {
 #[test]
 fn limits_are_found_by_position() {
     let limits = |max_count| Limits { max_count, max_age_us: None };
-    let former = |until, max_count| Former {
+    let former = |until, max_count| FormerLimits {
         limits: limits(max_count),
         until: Position(until),
         until_time: Timestamp(0),

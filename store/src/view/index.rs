@@ -16,8 +16,8 @@ use crate::catalog::{CatalogExport, KeyMerge};
 use crate::chunk::Merge;
 use crate::fault::Fault;
 use crate::files::ReadCounters;
+use crate::format::Key;
 use crate::format::catalog::{Indexed, KeyState, MergeRound};
-use crate::key::Key;
 
 /// The number of chunks not indexed at which a round begins at the latest: a key that is in none of them, but
 /// passes a filter, costs a read of a dictionary.

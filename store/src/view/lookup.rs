@@ -8,8 +8,8 @@ use super::{Segment, Tail, View, ordinal_of};
 use crate::chunk::{Chunk, Posting};
 use crate::fault::Fault;
 use crate::files::ReadCounters;
+use crate::format::Key;
 use crate::format::retention::{decode_record, decode_snapshot};
-use crate::key::Key;
 use crate::point::Point;
 use crate::retention::{Head, Record};
 

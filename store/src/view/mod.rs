@@ -18,17 +18,16 @@ use quorate_proto::{Position, StreamName, Version};
 
 use crate::catalog::CatalogExport;
 use crate::chunk::{Chunk, Posting};
-use crate::event::{Identity, StoredEvent};
 use crate::fault::Fault;
 use crate::files::{ReadCounters, chunk_path};
 use crate::format::catalog::KeyState;
-use crate::key::Key;
+use crate::format::{Identity, Key, StoredEvent};
 
 pub(crate) use index::Index;
 pub(crate) use segment::{Segment, ordinal_of};
 pub(crate) use shared::{Published, Shared};
 pub(crate) use slot::ChunkSlot;
-pub(crate) use tail::{Place, Tail, clip};
+pub(crate) use tail::{Tail, TailPosition, clip};
 pub(crate) use window::Window;
 
 /// The number of chunks that are tried beside each link (half the way to the oldest, a quarter of it, and so
@@ -115,7 +114,7 @@ impl View {
         reads: &mut ReadCounters,
     ) -> Result<Option<Position>, Fault> {
         for tail in self.tails() {
-            if let Some(Place::At(position)) = tail.position_of(stream, version) {
+            if let Some(TailPosition::At(position)) = tail.position_of(stream, version) {
                 return Ok(Some(position));
             }
         }

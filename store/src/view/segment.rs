@@ -7,9 +7,9 @@ use quorate_proto::Position;
 
 use super::tail::Tail;
 use crate::chunk::Chunk;
-use crate::event::{Identity, StoredEvent};
 use crate::fault::Fault;
 use crate::files::ReadCounters;
+use crate::format::{Identity, StoredEvent};
 
 /// A run of consecutive events with one index: a chunk or a tail.
 #[derive(Clone, Debug)]

@@ -190,7 +190,7 @@ fn a_clock_that_jumps_under_a_leader_changes_no_stamp_until_the_others_jump_too(
 fn an_old_answer_counts_for_nothing() {
     let mut bench = Bench::new(3, 0);
     bench.hear(2, 0, QUICK);
-    bench.wait(TOLD_COUNTS_FOR.as_secs());
+    bench.wait(READING_COUNTS_FOR.as_secs());
     assert_eq!(bench.stamped_off(), None);
 }
 
@@ -202,12 +202,12 @@ fn a_slow_answer_does_not_replace_a_quick_one_unless_the_clock_was_set() {
     bench.wait(1);
     bench.hear(2, SECOND / 2, slow);
     assert_eq!(bench.judge().offset, Some((0, 0)), "the lower of two is this node's own");
-    assert_eq!(bench.clocks.told[&2].error, 1_000);
+    assert_eq!(bench.clocks.readings[&2].error, 1_000);
     bench.hear(2, HOUR, slow);
-    assert_eq!(bench.clocks.told[&2].error, SECOND);
+    assert_eq!(bench.clocks.readings[&2].error, SECOND);
     bench.wait(PRECISE_FOR.as_secs());
     bench.hear(2, HOUR, 2 * slow);
-    assert_eq!(bench.clocks.told[&2].error, 2 * SECOND);
+    assert_eq!(bench.clocks.readings[&2].error, 2 * SECOND);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use quorate_store::vfs::MemVfs;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::adapter::types::Place;
+use crate::adapter::types::Addresses;
 use crate::host::{Listening, TokioHost};
 use crate::identity::Identity;
 use crate::log::{LogOptions, LogWriter, RaftLog, Reach};
@@ -82,7 +82,7 @@ fn link_to(peer: &Identity, address: &str) -> (Arc<Link<TokioHost>>, LogWriter) 
     let opened = RaftLog::open(vfs.clone(), Path::new("/here/log"), options);
     let (log, writer) = opened.expect("an empty log");
     let guard = Arc::new(Guard::new(identity, 1, log));
-    let here = Here {
+    let local = LocalNode {
         host: TokioHost::with_vfs(vfs),
         guard,
         transfers: Transfers::default(),
@@ -90,8 +90,8 @@ fn link_to(peer: &Identity, address: &str) -> (Arc<Link<TokioHost>>, LogWriter) 
         deadline: PATIENCE,
     };
     let (client_address, peer_address) = (String::new(), address.to_owned());
-    let place = Place { client_address, peer_address };
-    (Peers::new(here).link(peer.node, &place), writer)
+    let addresses = Addresses { client_address, peer_address };
+    (Peers::new(local).link(peer.node, &addresses), writer)
 }
 
 /// Asks for a vote, once.

@@ -7,8 +7,9 @@ use quorate_proto::{GroupDefinition, GroupName, GroupSettings, LogIndex, Parked,
 use super::*;
 use crate::catalog::database::GROUPS;
 use crate::format::catalog::{Table, seal};
+use crate::format::group::Head;
 use crate::format::group::{encode_head, encode_parked, head_key, parked_key};
-use crate::group::{Head, Row};
+use crate::group::Row;
 
 fn group(checkpoint: u64) -> GroupName {
     GroupName::new(format!("group-{checkpoint}")).expect("a name")

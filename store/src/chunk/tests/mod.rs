@@ -11,14 +11,13 @@ use proptest::prelude::*;
 use quorate_proto::{Event, EventId, EventType, Position, StreamName, Timestamp, Version};
 
 use super::*;
-use crate::event::Identity;
 use crate::files::{BlockCache, ReadCounters};
 use crate::format::chunk::ChunkIdentity;
 use crate::format::chunk::{
     FOOTER, Footer, HEADER_BYTES, SectionEntry, TRAILER_BYTES, encode_trailer, frame,
 };
 use crate::format::codec::Packer;
-use crate::format::{Output, event};
+use crate::format::{Identity, Output, event};
 use crate::vfs::{MemVfs, Open, Survival, Vfs};
 use crate::{Fault, StoredEvent};
 

@@ -25,8 +25,7 @@ use bytes::Bytes;
 use quorate_proto::{EventId, Position, StreamName, Timestamp, Version};
 
 use crate::StoredEvent;
-use crate::event::Identity;
-use crate::format::{Input, Malformed, Output};
+use crate::format::{Identity, Input, Malformed, Output};
 
 /// The size of an id in bytes.
 pub(crate) const ID_BYTES: usize = 16;
@@ -49,7 +48,7 @@ pub(crate) struct BlockBuilder {
 
 /// A block as it is written.
 #[derive(Debug)]
-pub(crate) struct Finished {
+pub(crate) struct FinishedBlock {
     pub(crate) first_ordinal: u32,
     pub(crate) first_recorded_at: Timestamp,
     pub(crate) count: u32,
@@ -115,7 +114,7 @@ impl BlockBuilder {
         self.names.len() + self.entries.len()
     }
 
-    pub(crate) fn finish(self) -> Finished {
+    pub(crate) fn finish(self) -> FinishedBlock {
         let mut payload = Vec::with_capacity(self.size() + 32);
         payload.put_varint(u64::from(self.first_ordinal));
         payload.put_i64(self.first_recorded_at.0);
@@ -127,7 +126,7 @@ impl BlockBuilder {
             self.inner.chunks(8).for_each(|bits| payload.put_u8(byte_of(bits)));
         }
         let BlockBuilder { first_ordinal, first_recorded_at, count, ids, .. } = self;
-        Finished { first_ordinal, first_recorded_at, count, payload, ids }
+        FinishedBlock { first_ordinal, first_recorded_at, count, payload, ids }
     }
 }
 
@@ -163,7 +162,7 @@ struct Entry {
 
 /// An entry of a block: an event or a stub.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum EventOrStub {
     Event(StoredEvent),
     /// The identity of a removed event.
     Stub(Identity),
@@ -249,7 +248,11 @@ impl Block {
     }
 
     /// Returns an entry; the body of an event is a slice of the block.
-    pub(crate) fn kept(&self, index: usize, first: Position) -> Result<Option<Kept>, Malformed> {
+    pub(crate) fn event_or_stub(
+        &self,
+        index: usize,
+        first: Position,
+    ) -> Result<Option<EventOrStub>, Malformed> {
         let Some(entry) = self.entries.get(index) else { return Ok(None) };
         let position = first.0.checked_add(u64::from(entry.ordinal));
         let position = position.ok_or_else(|| Malformed::new("a position is beyond 64 bits"))?;
@@ -262,10 +265,10 @@ impl Block {
             begins: entry.begins,
         };
         Ok(Some(match entry.body {
-            None => Kept::Stub(identity),
+            None => EventOrStub::Stub(identity),
             Some((start, end)) => {
                 let body = self.payload.slice(start as usize..end as usize);
-                Kept::Event(StoredEvent::new(identity, body)?)
+                EventOrStub::Event(StoredEvent::new(identity, body)?)
             }
         }))
     }

@@ -134,7 +134,7 @@ impl PageReader {
     /// Returns the entry of a key, if the page has it.
     pub(crate) fn find(mut self, key: &[u8]) -> Result<Option<Entry>, Malformed> {
         while self.take_key()? {
-            let rest = self.take_rest()?;
+            let rest = self.take_keyless()?;
             match self.key.as_slice().cmp(key) {
                 Ordering::Less => {}
                 Ordering::Equal => return Ok(Some(self.entry(rest))),
@@ -149,17 +149,17 @@ impl PageReader {
         if !self.take_key()? {
             return Ok(None);
         }
-        let rest = self.take_rest()?;
+        let rest = self.take_keyless()?;
         Ok(Some(self.entry(rest)))
     }
 
-    fn entry(&self, rest: Rest) -> Entry {
-        let Rest { distance, versions, total, count, ordinals } = rest;
+    fn entry(&self, rest: KeylessEntry) -> Entry {
+        let KeylessEntry { distance, versions, total, count, ordinals } = rest;
         Entry { key: self.key.clone(), distance, versions, total, count, ordinals }
     }
 
     /// Takes the part of an entry behind its key.
-    fn take_rest(&mut self) -> Result<Rest, Malformed> {
+    fn take_keyless(&mut self) -> Result<KeylessEntry, Malformed> {
         let input = &mut self.input;
         let distance = Some(input.varint()?).filter(|distance| *distance > 0);
         let is_stream = self.key.first() == Some(&STREAM);
@@ -179,7 +179,7 @@ impl PageReader {
             let end = end.ok_or_else(|| Malformed::new("ordinals are beyond the file"))?;
             Ordinals::Elsewhere(start..end)
         };
-        Ok(Rest { distance, versions, total, count, ordinals })
+        Ok(KeylessEntry { distance, versions, total, count, ordinals })
     }
 
     /// Takes the next key; false at the end of the page.
@@ -202,7 +202,7 @@ impl PageReader {
 }
 
 /// An entry without its key.
-struct Rest {
+struct KeylessEntry {
     distance: Option<u64>,
     versions: Option<(Version, Version)>,
     total: u64,

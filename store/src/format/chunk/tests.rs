@@ -42,7 +42,7 @@ fn decode_everything(bytes: &Bytes) {
         let ids = Bytes::from(vec![7; ids * 16]);
         let Ok(block) = Block::decode(bytes.clone(), ids) else { continue };
         for at in 0..block.len() + 1 {
-            let _ = block.kept(at, Position(u64::MAX - 1));
+            let _ = block.event_or_stub(at, Position(u64::MAX - 1));
         }
     }
     for codec in 0..3 {

@@ -43,7 +43,7 @@ use quorate_proto::{
 };
 
 use super::{Input, Malformed, Output};
-use crate::key::Key;
+use crate::format::Key;
 use append::{CHECKED_AT, CONDITIONS, FLAGS_AT};
 
 pub(crate) use append::ParsedAppend;

@@ -5,8 +5,7 @@ use std::ops::Range;
 use quorate_proto::{QueryItem, Scope};
 
 use super::{Contents, Tail};
-use crate::event::StoredEvent;
-use crate::key::Key;
+use crate::format::{Key, StoredEvent};
 
 impl Tail {
     /// Returns the newest event at these ordinals that an item matches.

@@ -10,8 +10,7 @@ use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use quorate_proto::{Position, StreamName, Timestamp, Version};
 
 use crate::chunk::Posting;
-use crate::event::StoredEvent;
-use crate::key::Key;
+use crate::format::{Key, StoredEvent};
 use crate::retention::Changes;
 
 /// Consecutive events from `first` on. One writer appends; any number of readers copy pages of events.
@@ -92,14 +91,18 @@ impl Tail {
     }
 
     /// Returns the place of an event of a stream; `Before` if the stream's first version here is a later one.
-    pub(crate) fn position_of(&self, stream: &StreamName, version: Version) -> Option<Place> {
+    pub(crate) fn position_of(
+        &self,
+        stream: &StreamName,
+        version: Version,
+    ) -> Option<TailPosition> {
         let contents = self.read();
         let stream = contents.streams.get(stream)?;
         let Some(index) = version.0.checked_sub(stream.first_version.0) else {
-            return Some(Place::Before);
+            return Some(TailPosition::Before);
         };
         let index = usize::try_from(index).ok()?;
-        stream.ordinals.get(index).map(|ordinal| Place::At(self.position(*ordinal)))
+        stream.ordinals.get(index).map(|ordinal| TailPosition::At(self.position(*ordinal)))
     }
 
     /// Returns the ordinals of a key within `range` and, if the key is a stream, within `versions`; the
@@ -216,7 +219,7 @@ const NO_PANIC: &str = "nobody panics while holding the lock";
 
 /// The place of an event of a stream, as far as a tail knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum TailPosition {
     /// In this tail, at this position.
     At(Position),
     /// Before this tail.

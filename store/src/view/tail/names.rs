@@ -8,7 +8,7 @@ use std::ops::Bound;
 use quorate_proto::Position;
 
 use super::Tail;
-use crate::key::Key;
+use crate::format::Key;
 
 /// The number of keys that are copied out of the tail at a time, so that the writer never waits for long.
 const KEYS_PER_LOOK: usize = 4096;

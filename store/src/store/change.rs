@@ -2,9 +2,9 @@
 
 use quorate_proto::{Change, ChangeKind, LogIndex, Scope, StreamName};
 
+use super::Store;
 use crate::fault::Fault;
 use crate::retention::{Head, Moment, Record};
-use crate::store::Store;
 use crate::verdict::Rejection;
 
 impl Store {

@@ -20,23 +20,14 @@ use crate::raft::{Raft, Written};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes checkpoints on demand.
-pub(crate) struct OnDemand<H: Host> {
-    core: Arc<Core<H>>,
-    raft: Raft<H>,
-    peers: Arc<Peers<H>>,
-    clock: Arc<StampClock<H>>,
+pub(crate) struct Checkpointer<H: Host> {
+    pub(crate) core: Arc<Core<H>>,
+    pub(crate) raft: Raft<H>,
+    pub(crate) peers: Arc<Peers<H>>,
+    pub(crate) clock: Arc<StampClock<H>>,
 }
 
-impl<H: Host> OnDemand<H> {
-    pub(crate) fn new(
-        core: Arc<Core<H>>,
-        raft: Raft<H>,
-        peers: Arc<Peers<H>>,
-        clock: Arc<StampClock<H>>,
-    ) -> OnDemand<H> {
-        OnDemand { core, raft, peers, clock }
-    }
-
+impl<H: Host> Checkpointer<H> {
     /// Waits until all that is applied here now is part of a checkpoint, if that is possible: without a leader, or
     /// without room for a seal, the newest checkpoint is used as it is.
     pub(crate) async fn refresh(&self) {
@@ -61,11 +52,11 @@ impl<H: Host> OnDemand<H> {
 
     /// Requests the leader to end the chunk under way; returns the index at which the chunk ends.
     async fn end_chunk(&self) -> Result<LogIndex, ProposeError> {
-        let (leader, place) = self.raft.leader().ok_or(ProposeError::Unavailable)?;
+        let (leader, addresses) = self.raft.leader().ok_or(ProposeError::Unavailable)?;
         if leader == self.raft.node() {
             return self.end_chunk_as_leader().await;
         }
-        let link = self.peers.link(leader, &place);
+        let link = self.peers.link(leader, &addresses);
         let answer = link.unary(PATIENCE, |origin, mut client| async move {
             client.checkpoint(v1::CheckpointRequest { origin: Some(wire::origin(&origin)) }).await
         });

@@ -1,13 +1,9 @@
 //! Judging an append, alike on every replica: is it a repetition, and are its expectations met?
 //!
-//! The room applies commands to the store, and so uses it, its view, groups and settings; it reads the disk only for
-//! what the view does not have in memory.
+//! The room reads a view and the retry window, and the disk only for what is not in memory; it changes nothing.
 
-mod change;
-mod command;
-mod conditions;
+pub(crate) mod conditions;
 mod demand;
-mod group;
 mod retry;
 #[cfg(test)]
 mod tests;

@@ -5,14 +5,14 @@ use quorate_proto::{
     Appended, Expectation, Failure, LogId, RecordedSnapshot, Snapshot, StreamName,
 };
 
-use super::group::Hold;
-use super::{Demand, Judgement, Log, conditions, judge, reject};
+use super::Store;
+use super::groups::GroupsLock;
 use crate::defect::{Defect, is_present, take};
-use crate::event::StoredEvent;
 use crate::fault::Fault;
+use crate::format::StoredEvent;
 use crate::format::command::{self, ParsedAppend, ParsedRequest};
+use crate::judge::{Demand, Judgement, Log, conditions, judge, reject};
 use crate::retention::Head;
-use crate::store::Store;
 use crate::verdict::{Rejection, Verdict};
 
 impl Store {
@@ -35,7 +35,7 @@ impl Store {
             self.count(command.key_bytes());
         }
         let shared = self.shared.clone();
-        let mut groups = Hold::new(&shared);
+        let mut groups = GroupsLock::new(&shared);
         let requests = command.requests.into_iter();
         requests.map(|request| self.apply_request(request, &mut groups)).collect()
     }
@@ -43,7 +43,7 @@ impl Store {
     fn apply_request(
         &mut self,
         request: ParsedRequest,
-        groups: &mut Hold<'_>,
+        groups: &mut GroupsLock<'_>,
     ) -> Result<Verdict, Fault> {
         match request {
             ParsedRequest::Group(request) => Ok(Verdict::Group(groups.apply(request, self.point))),

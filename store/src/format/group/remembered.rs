@@ -25,11 +25,11 @@ impl Remembered {
     }
 
     /// Returns the count with which the request of that id was answered, if it is remembered.
-    pub(super) fn count_of(&self, id: RequestId) -> Option<u64> {
+    pub(crate) fn count_of(&self, id: RequestId) -> Option<u64> {
         self.counts.iter().find(|(known, _)| *known == id).map(|(_, count)| *count)
     }
 
-    pub(super) fn note(&mut self, id: RequestId, count: u64) {
+    pub(crate) fn note(&mut self, id: RequestId, count: u64) {
         if self.counts.len() == GROUP_CHANGES_REMEMBERED {
             self.counts.pop_front();
         }
@@ -38,7 +38,7 @@ impl Remembered {
     }
 
     /// Returns true if the answers changed since the last boundary; later changes are counted from here.
-    pub(super) fn take_changed(&mut self) -> bool {
+    pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.has_changed)
     }
 }

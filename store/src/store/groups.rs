@@ -10,14 +10,14 @@ use crate::point::Point;
 use crate::view::Shared;
 
 /// A hold on the groups that keeps readers out, from an entry's first group request to the end of the entry.
-pub(super) struct Hold<'a> {
+pub(super) struct GroupsLock<'a> {
     shared: &'a Shared,
     groups: Option<RwLockWriteGuard<'a, Groups>>,
 }
 
-impl<'a> Hold<'a> {
-    pub(super) fn new(shared: &'a Arc<Shared>) -> Hold<'a> {
-        Hold { shared, groups: None }
+impl<'a> GroupsLock<'a> {
+    pub(super) fn new(shared: &'a Arc<Shared>) -> GroupsLock<'a> {
+        GroupsLock { shared, groups: None }
     }
 
     pub(super) fn apply(&mut self, parsed: ParsedGroup, point: Point) -> GroupOutcome {

@@ -10,16 +10,16 @@ use crate::view::{View, ordinal_of};
 
 /// The result of checking the conditions of an append.
 #[derive(Debug, Default)]
-pub(super) struct Checked {
+pub(crate) struct Checked {
     /// The violations, in the order of the request, of the conditions whose check was not too old.
-    pub(super) violations: Vec<Violation>,
+    pub(crate) violations: Vec<Violation>,
     /// True if the check of a condition ends before the last boundary: events before that may be sealed
     /// already, here or elsewhere. A function of the log, as apply always begins a tail where it ended one.
-    pub(super) is_too_old: bool,
+    pub(crate) is_too_old: bool,
 }
 
 /// Judges conditions that are known to hold through `checked`, by the events after that position.
-pub(super) fn check(
+pub(crate) fn check(
     view: &View,
     point: Point,
     conditions: &[Condition],

@@ -1,4 +1,10 @@
 //! The store: a folder with chunks and a catalog, the tail in memory, and the entries applied to them.
+//!
+//! The room is the only one that changes the view; it uses every other but the maintenance, which uses it.
+
+mod change;
+mod command;
+mod groups;
 
 use std::num::NonZeroUsize;
 use std::path::Path;

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use quorate_proto::{EventId, EventType, Position, RecordedEvent, StreamName, Timestamp, Version};
 
-use crate::format::{Malformed, event};
-use crate::key::Key;
+use crate::format::{Key, Malformed, event};
 
 /// An event of the log. Cheap to clone: the body is a slice of a command or of a block.
 ///

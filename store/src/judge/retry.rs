@@ -14,9 +14,9 @@ use quorate_proto::{Appended, EventId, Expectation, Position, StreamName, Versio
 
 use super::demand::Demand;
 use crate::defect::{Defect, is_present};
-use crate::event::Identity;
 use crate::fault::Fault;
 use crate::files::ReadCounters;
+use crate::format::Identity;
 use crate::point::Point;
 use crate::retention::{Floors, Head};
 use crate::verdict::Place;

@@ -15,6 +15,9 @@
 //!
 //! A group with many parked events has many rows, so that parking one more writes one more.
 
+mod head;
+mod remembered;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
@@ -28,7 +31,9 @@ use quorate_proto::{
 
 use super::command::{put_query, take_query};
 use super::{Input, Malformed, Output};
-use crate::group::{Head, Remembered};
+
+pub(crate) use head::Head;
+pub(crate) use remembered::Remembered;
 
 const VERSION: u8 = 1;
 const HEAD: u8 = 0;
