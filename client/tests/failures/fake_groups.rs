@@ -36,11 +36,11 @@ impl Joining {
     /// Lets the consumer in, and sends it the address of the leader.
     pub(crate) async fn let_in(self, leader: &str) -> JoinedConsumer {
         let Joining { requests, answers, .. } = self;
-        let joined = JoinedConsumer { requests, answers };
+        let consumer = JoinedConsumer { requests, answers };
         let joined = v1::Joined { term: 1, leader: leader.to_owned(), settings: None };
         let message = v1::ConsumeResponse { joined: Some(joined), ..Default::default() };
-        joined.tell(message).await;
-        joined
+        consumer.tell(message).await;
+        consumer
     }
 
     /// Refuses the consumer.
