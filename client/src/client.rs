@@ -1,4 +1,4 @@
-//! The client: its construction, and its requests.
+//! The client: its construction, and the nodes that it knows.
 
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -8,23 +8,16 @@ use std::time::Duration;
 
 use quorate_proto::limits::{APPEND_BYTES_MAX, DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX};
 use quorate_proto::wire::v1::StatusResponse;
-use quorate_proto::{Category, Expectation, Invalid, ListTarget, Path, Problem, StreamName};
+use quorate_proto::{Invalid, Problem};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-use crate::append::{AppendError, Done, UnknownAppend};
 use crate::connection::Headers;
 use crate::connector::{Connector, Transport};
 use crate::driver;
-use crate::event::Event;
 use crate::in_flight::InFlightAppend;
 use crate::members::{self, GREETING_TIME, learn};
-use crate::names::ListRequest;
 use crate::nodes::Nodes;
-use crate::query::Source;
-use crate::read::ReadRequest;
-use crate::stream::{ScopeRef, StreamRef};
-use crate::transaction::Transaction;
 use crate::trouble::not_appended;
 use crate::url::Url;
 
@@ -120,170 +113,6 @@ impl Client {
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Client {
         Client { shared: Arc::clone(&self.shared), deadline: deadline.min(DEADLINE_MAX) }
-    }
-
-    /// Reads a stream, by its name, or the events that a [`crate::Query`] finds.
-    ///
-    /// ```no_run
-    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
-    /// use quorate_client::Query;
-    /// let order = client.read("order-42").collect().await?;
-    /// println!("{} events, version {}", order.events.len(), order.version);
-    ///
-    /// let mut payments = client.read(Query::category("order").types(["OrderPaid"])).stream().await?;
-    /// while let Some(event) = payments.try_next().await? {
-    ///     println!("{} {}", event.position, event.stream);
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn read(&self, source: impl Into<Source>) -> ReadRequest {
-        ReadRequest::new(self.clone(), source.into())
-    }
-
-    /// Appends events to one stream: all of them, or none. When this returns `Ok`, they are on the disks
-    /// of a majority of the nodes.
-    ///
-    /// If the future is dropped the append goes on, and its outcome is lost.
-    ///
-    /// ```no_run
-    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// use quorate_client::{AppendError, Event, Expect};
-    /// let order = client.read("order-42").collect().await?;
-    /// let paid = Event::json("OrderPaid", &serde_json::json!({ "total": 50 }))?;
-    /// match client.append("order-42", Expect::version(order.version), [paid]).await {
-    ///     Ok(done) => println!("version {}, position {}", done.version, done.position),
-    ///     Err(AppendError::Conflict(c)) => println!("{c}: decide again"),
-    ///     Err(AppendError::Unknown(append)) => drop(client.repeat(append).await?),
-    ///     Err(other) => return Err(other.into()),
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub async fn append(
-        &self,
-        stream: impl AsRef<str>,
-        expect: Expectation,
-        events: impl IntoIterator<Item = Event>,
-    ) -> Result<Done, AppendError> {
-        self.transaction().write(stream, expect, events).commit().await
-    }
-
-    /// Begins an append to several streams, or one that also checks streams that it does not write, or events that
-    /// a query finds.
-    ///
-    /// ```no_run
-    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// use quorate_client::{Event, Expect, Query};
-    /// let withdrawn = Event::json("Withdrawn", &50)?;
-    /// let deposited = Event::json("Deposited", &50)?;
-    /// let done = client
-    ///     .transaction()
-    ///     .write("account-1", Expect::version(9), [withdrawn])
-    ///     .write("account-2", Expect::Exists, [deposited])
-    ///     .require("limits-7", Expect::version(3))
-    ///     .unless(Query::item().types(["Frozen"]).tags(["owner:7"]), 120)
-    ///     .commit()
-    ///     .await?;
-    /// println!("versions {:?}, position {}", done.versions, done.position);
-    /// # Ok(()) }
-    /// ```
-    pub fn transaction(&self) -> Transaction {
-        Transaction::new(self.clone())
-    }
-
-    /// Names one stream, for its settings, its end and the snapshot of its state.
-    ///
-    /// ```no_run
-    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// use quorate_client::Settings;
-    /// client.stream("order-42").set(Settings::new().max_count(100)).await?;
-    /// println!("{:?}", client.stream("order-42").show().await?);
-    /// # Ok(()) }
-    /// ```
-    pub fn stream(&self, name: impl AsRef<str>) -> StreamRef {
-        StreamRef::new(self.clone(), StreamName::new(name))
-    }
-
-    /// Names all streams of a category, in any path, for their settings.
-    ///
-    /// ```no_run
-    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// use quorate_client::Settings;
-    /// client.category("order").set(Settings::new().max_count(1000)).await?;
-    /// # Ok(()) }
-    /// ```
-    pub fn category(&self, name: impl AsRef<str>) -> ScopeRef {
-        ScopeRef::category(self.clone(), Category::new(name))
-    }
-
-    /// Names all streams in a path, for their settings.
-    ///
-    /// ```no_run
-    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// println!("{:?}", client.path("acme/eu").show().await?.settings);
-    /// # Ok(()) }
-    /// ```
-    pub fn path(&self, name: impl AsRef<str>) -> ScopeRef {
-        ScopeRef::path(self.clone(), Path::new(name))
-    }
-
-    /// Lists streams, by name, with the number of events and the versions of each.
-    ///
-    /// ```no_run
-    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
-    /// let tenant = client.streams().in_path("acme").limit(100).collect().await?;
-    /// # let _ = tenant; Ok(()) }
-    /// ```
-    pub fn streams(&self) -> ListRequest {
-        ListRequest::new(self.clone(), ListTarget::Streams)
-    }
-
-    /// Lists the categories of streams, by name, with the number of events recorded in each.
-    ///
-    /// ```no_run
-    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
-    /// for category in client.categories().collect().await? {
-    ///     println!("{} {:?}", category.name, category.events);
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn categories(&self) -> ListRequest {
-        ListRequest::new(self.clone(), ListTarget::Categories)
-    }
-
-    /// Lists the paths that streams lie in, by name, with the number of events recorded in each.
-    ///
-    /// ```no_run
-    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
-    /// let below = client.paths().prefix("acme/").collect().await?;
-    /// # let _ = below; Ok(()) }
-    /// ```
-    pub fn paths(&self) -> ListRequest {
-        ListRequest::new(self.clone(), ListTarget::Paths)
-    }
-
-    /// Lists the types of events, by name, with the number of events recorded of each.
-    ///
-    /// ```no_run
-    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
-    /// let types = client.types().collect().await?;
-    /// # let _ = types; Ok(()) }
-    /// ```
-    pub fn types(&self) -> ListRequest {
-        ListRequest::new(self.clone(), ListTarget::Types)
-    }
-
-    /// Sends an append of unknown outcome again. If it is in the log, the answer is its first
-    /// answer.
-    ///
-    /// ```no_run
-    /// # async fn example(client: quorate_client::Client, append: quorate_client::UnknownAppend)
-    /// # -> Result<(), quorate_client::AppendError> {
-    /// let done = client.repeat(append).await?;
-    /// println!("it is there: version {}", done.version);
-    /// # Ok(()) }
-    /// ```
-    pub async fn repeat(&self, unknown: UnknownAppend) -> Result<Done, AppendError> {
-        Transaction::again(self.clone(), unknown).commit().await
     }
 }
 

@@ -8,7 +8,7 @@ use quorate_proto::{
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::variant::name_and_content;
+use crate::variant::variant_of;
 
 /// An event to append. Its id is made here and stays with it, so a repeated append is safe.
 ///
@@ -66,7 +66,7 @@ impl Event {
     /// # Errors
     /// The value is no enum, or an enum with a serde attribute for another form (`tag`, `untagged`).
     pub fn typed<E: Serialize + ?Sized>(event: &E) -> Result<Event, EventError> {
-        let (kind, data) = name_and_content(event)?;
+        let (kind, data) = variant_of(event)?.ok_or(EventError::NoVariant)?;
         Ok(Event::new(kind, data)?)
     }
 

@@ -118,6 +118,54 @@ impl ListRequest {
     }
 }
 
+impl Client {
+    /// Lists streams, by name, with the number of events and the versions of each.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// let tenant = client.streams().in_path("acme").limit(100).collect().await?;
+    /// # let _ = tenant; Ok(()) }
+    /// ```
+    pub fn streams(&self) -> ListRequest {
+        ListRequest::new(self.clone(), ListTarget::Streams)
+    }
+
+    /// Lists the categories of streams, by name, with the number of events recorded in each.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// for category in client.categories().collect().await? {
+    ///     println!("{} {:?}", category.name, category.events);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn categories(&self) -> ListRequest {
+        ListRequest::new(self.clone(), ListTarget::Categories)
+    }
+
+    /// Lists the paths that streams lie in, by name, with the number of events recorded in each.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// let below = client.paths().prefix("acme/").collect().await?;
+    /// # let _ = below; Ok(()) }
+    /// ```
+    pub fn paths(&self) -> ListRequest {
+        ListRequest::new(self.clone(), ListTarget::Paths)
+    }
+
+    /// Lists the types of events, by name, with the number of events recorded of each.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// let types = client.types().collect().await?;
+    /// # let _ = types; Ok(()) }
+    /// ```
+    pub fn types(&self) -> ListRequest {
+        ListRequest::new(self.clone(), ListTarget::Types)
+    }
+}
+
 /// Names as they come in, in the order of their bytes, each once. When a node is lost, another one goes on after the
 /// last name.
 ///

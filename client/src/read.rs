@@ -198,6 +198,26 @@ impl ReadRequest {
     }
 }
 
+impl Client {
+    /// Reads a stream, by its name, or the events that a [`crate::Query`] finds.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
+    /// use quorate_client::Query;
+    /// let order = client.read("order-42").collect().await?;
+    /// println!("{} events, version {}", order.events.len(), order.version);
+    ///
+    /// let mut payments = client.read(Query::category("order").types(["OrderPaid"])).stream().await?;
+    /// while let Some(event) = payments.try_next().await? {
+    ///     println!("{} {}", event.position, event.stream);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn read(&self, source: impl Into<Source>) -> ReadRequest {
+        ReadRequest::new(self.clone(), source.into())
+    }
+}
+
 /// A place that bounds a read: a version of a stream, or a position of the log for a query.
 #[derive(Clone, Copy, Debug)]
 pub struct Place(u64);

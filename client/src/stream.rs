@@ -213,6 +213,44 @@ impl ScopeRef {
     }
 }
 
+impl Client {
+    /// Names one stream, for its settings, its end and the snapshot of its state.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::Settings;
+    /// client.stream("order-42").set(Settings::new().max_count(100)).await?;
+    /// println!("{:?}", client.stream("order-42").show().await?);
+    /// # Ok(()) }
+    /// ```
+    pub fn stream(&self, name: impl AsRef<str>) -> StreamRef {
+        StreamRef::new(self.clone(), StreamName::new(name))
+    }
+
+    /// Names all streams of a category, in any path, for their settings.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::Settings;
+    /// client.category("order").set(Settings::new().max_count(1000)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn category(&self, name: impl AsRef<str>) -> ScopeRef {
+        ScopeRef::category(self.clone(), Category::new(name))
+    }
+
+    /// Names all streams in a path, for their settings.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// println!("{:?}", client.path("acme/eu").show().await?.settings);
+    /// # Ok(()) }
+    /// ```
+    pub fn path(&self, name: impl AsRef<str>) -> ScopeRef {
+        ScopeRef::path(self.clone(), Path::new(name))
+    }
+}
+
 async fn change(
     client: &Client,
     scope: Result<Scope, Invalid>,

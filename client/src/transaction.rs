@@ -139,6 +139,72 @@ impl Transaction {
     }
 }
 
+impl Client {
+    /// Appends events to one stream: all of them, or none. When this returns `Ok`, they are on the disks
+    /// of a majority of the nodes.
+    ///
+    /// If the future is dropped the append goes on, and its outcome is lost.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::{AppendError, Event, Expect};
+    /// let order = client.read("order-42").collect().await?;
+    /// let paid = Event::json("OrderPaid", &serde_json::json!({ "total": 50 }))?;
+    /// match client.append("order-42", Expect::version(order.version), [paid]).await {
+    ///     Ok(done) => println!("version {}, position {}", done.version, done.position),
+    ///     Err(AppendError::Conflict(c)) => println!("{c}: decide again"),
+    ///     Err(AppendError::Unknown(append)) => drop(client.repeat(append).await?),
+    ///     Err(other) => return Err(other.into()),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn append(
+        &self,
+        stream: impl AsRef<str>,
+        expect: Expectation,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Result<Done, AppendError> {
+        self.transaction().write(stream, expect, events).commit().await
+    }
+
+    /// Begins an append to several streams, or one that also checks streams that it does not write, or events that
+    /// a query finds.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::{Event, Expect, Query};
+    /// let withdrawn = Event::json("Withdrawn", &50)?;
+    /// let deposited = Event::json("Deposited", &50)?;
+    /// let done = client
+    ///     .transaction()
+    ///     .write("account-1", Expect::version(9), [withdrawn])
+    ///     .write("account-2", Expect::Exists, [deposited])
+    ///     .require("limits-7", Expect::version(3))
+    ///     .unless(Query::item().types(["Frozen"]).tags(["owner:7"]), 120)
+    ///     .commit()
+    ///     .await?;
+    /// println!("versions {:?}, position {}", done.versions, done.position);
+    /// # Ok(()) }
+    /// ```
+    pub fn transaction(&self) -> Transaction {
+        Transaction::new(self.clone())
+    }
+
+    /// Sends an append of unknown outcome again. If it is in the log, the answer is its first
+    /// answer.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quorate_client::Client, append: quorate_client::UnknownAppend)
+    /// # -> Result<(), quorate_client::AppendError> {
+    /// let done = client.repeat(append).await?;
+    /// println!("it is there: version {}", done.version);
+    /// # Ok(()) }
+    /// ```
+    pub async fn repeat(&self, unknown: UnknownAppend) -> Result<Done, AppendError> {
+        Transaction::again(self.clone(), unknown).commit().await
+    }
+}
+
 /// A change was checked when it was made an append; of users' appends this refuses the system's streams.
 fn check(append: &Append) -> Result<(), Invalid> {
     match Change::of_append(append)? {

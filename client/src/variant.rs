@@ -6,22 +6,20 @@ use std::fmt;
 use serde::ser::{self, Impossible, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::event::EventError;
+/// The name of a variant, and its fields as JSON.
+type Variant = (&'static str, Vec<u8>);
 
-/// Returns the name of a variant, and its fields as JSON.
-pub(crate) fn name_and_content<E: Serialize + ?Sized>(
+/// Returns the variant that a value is; `None` if the value is none that serde writes under its name.
+pub(crate) fn variant_of<E: Serialize + ?Sized>(
     event: &E,
-) -> Result<(&'static str, Vec<u8>), EventError> {
-    let Err(Found(Some(name))) = event.serialize(Finder) else {
-        return Err(EventError::NoVariant);
-    };
+) -> Result<Option<Variant>, serde_json::Error> {
+    let Err(Found(Some(name))) = event.serialize(Finder) else { return Ok(None) };
     let json = serde_json::to_string(event)?;
     if json.starts_with('"') {
-        return Ok((name, b"{}".to_vec()));
+        return Ok(Some((name, b"{}".to_vec())));
     }
     let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&json)?;
-    let content = fields.remove(name).ok_or(EventError::NoVariant)?;
-    Ok((name, content.get().as_bytes().to_vec()))
+    Ok(fields.remove(name).map(|content| (name, content.get().as_bytes().to_vec())))
 }
 
 /// A serializer that stops at the first value that it gets.

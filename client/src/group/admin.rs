@@ -13,7 +13,6 @@ use quorate_proto::{
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
-use super::consumer::ConsumeRequest;
 use super::shown::{Group, ParkedEvent, milliseconds};
 use crate::ask::ask_node;
 use crate::client::Client;
@@ -46,8 +45,8 @@ const PARKED_PER_PAGE: u64 = 500;
 #[derive(Clone, Debug)]
 #[must_use = "nothing is asked before one of its methods is called"]
 pub struct GroupRef {
-    client: Client,
-    name: Result<GroupName, Invalid>,
+    pub(super) client: Client,
+    pub(super) name: Result<GroupName, Invalid>,
     id: Option<EventId>,
 }
 
@@ -201,11 +200,6 @@ impl GroupRef {
             async move { client.find_settled(request).await }
         });
         found.await
-    }
-
-    /// Prepares a consumer of the group; more can be set before it starts.
-    pub fn consume(&self) -> ConsumeRequest {
-        ConsumeRequest::new(self.client.clone(), self.name.clone())
     }
 
     /// Requests a change, and returns how much it changed. All attempts have one id, so that the change is made once:

@@ -2,18 +2,19 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use quorate_proto::limits::{CONSUMER_WINDOW_DEFAULT, GROUP_TIMEOUT_MS_MAX, GROUP_WINDOW_MAX};
 use quorate_proto::{
-    ErrorKind, Fate, GroupName, Invalid, Join, Outcome, Problem, RecordedEvent, Settlement,
-    bounded_reason,
+    ErrorKind, Fate, GroupName, Invalid, Join, Outcome, Problem, Settlement, bounded_reason,
 };
 use tokio::sync::{mpsc, oneshot};
 
+use super::admin::GroupRef;
+use super::delivery::{ConsumerMessage, Current, Delivery};
 use super::driver::Driver;
 use super::shown::milliseconds;
 use super::work::Work;
@@ -36,12 +37,20 @@ pub struct ConsumeRequest {
     extended_up_to: Duration,
 }
 
-impl ConsumeRequest {
-    pub(super) fn new(client: Client, group: Result<GroupName, Invalid>) -> ConsumeRequest {
-        let (name, window) = (String::new(), CONSUMER_WINDOW_DEFAULT);
-        ConsumeRequest { client, group, name, window, extended_up_to: Duration::ZERO }
+impl GroupRef {
+    /// Prepares a consumer of the group; more can be set before it starts.
+    pub fn consume(&self) -> ConsumeRequest {
+        ConsumeRequest {
+            client: self.client.clone(),
+            group: self.name.clone(),
+            name: String::new(),
+            window: CONSUMER_WINDOW_DEFAULT,
+            extended_up_to: Duration::ZERO,
+        }
     }
+}
 
+impl ConsumeRequest {
     /// Sets the name of the consumer, for people; at most 128 bytes, and need not be unique.
     pub fn name(mut self, name: impl Into<String>) -> ConsumeRequest {
         self.name = name.into();
@@ -96,57 +105,6 @@ impl ConsumeRequest {
         }
         Consumer { deliveries, settler: Settler { messages }, current, has_ended: false }
     }
-}
-
-/// An event that was delivered to a consumer.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// The event.
-    pub event: RecordedEvent,
-    /// The number of the attempt; the first is 1.
-    pub attempt: u32,
-    /// The time that the consumer has for the event after [`Consumer::try_next`] handed it out, unless it asks for
-    /// more: the group's timeout at that time. If the group is configured otherwise meanwhile, no time is taken away,
-    /// and each extension is as long as the group's timeout is by then.
-    pub timeout: Duration,
-    /// The number of the delivery, and below it that of the stream that it came on.
-    pub(super) number: u64,
-    pub(super) stream: u64,
-    pub(super) has_lapsed: Arc<AtomicBool>,
-}
-
-impl Delivery {
-    /// Returns true if the delivery was taken back, as far as is known here: its time was over, or the connection was
-    /// lost. Its settlement then counts for nothing, and the event is delivered again, to this or another consumer.
-    /// Long work may check this now and then.
-    pub fn has_lapsed(&self) -> bool {
-        self.has_lapsed.load(Ordering::Acquire)
-    }
-}
-
-/// The state of the task that the consumer reads.
-#[derive(Debug, Default)]
-pub(super) struct Current {
-    /// The number of the open stream; 0 if there is none.
-    pub(super) stream: AtomicU64,
-    /// The group's timeout, as the node sent it last.
-    pub(super) timeout_ms: AtomicU64,
-}
-
-/// A message from the application to the task.
-#[derive(Debug)]
-pub(super) enum ConsumerMessage {
-    Settled {
-        stream: u64,
-        position: u64,
-        settlement: Settlement,
-    },
-    /// The work on a delivery begins or continues.
-    Begun {
-        stream: u64,
-        number: u64,
-    },
-    Close(oneshot::Sender<Result<(), Problem>>),
 }
 
 /// A consumer of a group. It connects to the leader, through another node if need be, and connects again for as long as

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::admin::GroupRef;
-use super::consumer::{ConsumerMessage, Current, Delivery};
+use super::delivery::{ConsumerMessage, Current, Delivery};
 use super::shown::event_of;
 use super::stream::Stream;
 use super::work::Work;

@@ -2,11 +2,13 @@
 
 mod admin;
 mod consumer;
+mod delivery;
 mod driver;
 mod shown;
 mod stream;
 mod work;
 
 pub use admin::{CreateGroup, GroupRef};
-pub use consumer::{ConsumeRequest, Consumer, Delivery, Settler};
+pub use consumer::{ConsumeRequest, Consumer, Settler};
+pub use delivery::Delivery;
 pub use shown::{Group, GroupConsumer, ParkedEvent};
