@@ -20,9 +20,8 @@ use crate::format::catalog::{
     decode_chunk, decode_contents, decode_key_state, decode_state, unseal,
 };
 use crate::format::chunk::ChunkSummary;
-use crate::format::retention::decode_record;
+use crate::format::retention::{Record, decode_record};
 use crate::group::Groups;
-use crate::retention::Record;
 use crate::{Fault, Key};
 
 /// The size, about, of a page of rows for another node.

@@ -15,8 +15,7 @@ use crate::Key;
 use crate::format::catalog::{
     BLOCK_BYTES, Contents, Indexed, KeyState, MergeRound, TableSum, page_offset,
 };
-use crate::format::retention::{encode_record, encode_snapshot};
-use crate::retention::Record;
+use crate::format::retention::{Record, encode_record, encode_snapshot};
 use crate::vfs::{MemVfs, Survival};
 use groups::{check_groups, group_rows};
 

@@ -3,7 +3,7 @@
 //! The modules are pure: bytes in, values out. Decoders take any bytes: they return [`Malformed`] and never
 //! panic, and never allocate more than the input is long.
 //!
-//! The room opens no file. The values that it encodes are its own, but for verdicts and the options of a store.
+//! The room opens no file. The values that it encodes are its own, but for the verdicts of a command.
 
 mod bytes;
 pub(crate) mod catalog;

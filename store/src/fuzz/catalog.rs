@@ -14,12 +14,13 @@ use crate::format::catalog::{
 };
 use crate::format::chunk::ChunkSummary;
 use crate::format::group::{
-    Head, Remembered, decode_head, decode_parked, decode_remembered, decode_row_key, encode_head,
-    encode_parked, encode_remembered, parked_key,
+    GroupHead, Remembered, decode_head, decode_parked, decode_remembered, decode_row_key,
+    encode_head, encode_parked, encode_remembered, parked_key,
 };
-use crate::format::retention::{decode_record, decode_snapshot, encode_record};
+use crate::format::retention::{
+    FormerLimits, Limits, Record, decode_record, decode_snapshot, encode_record,
+};
 use crate::format::{Key, current, manifest};
-use crate::retention::{FormerLimits, Limits, Record};
 
 pub(super) const TARGETS: [Target; 5] = [
     ("a value of the catalog", value, values),
@@ -75,9 +76,9 @@ fn values() -> Vec<Vec<u8>> {
     ]
 }
 
-fn head() -> Head {
+fn head() -> GroupHead {
     let failed = Failed { position: Position(5), attempts: 2, due: Timestamp(8) };
-    Head {
+    GroupHead {
         definition: Arc::new(group_definition()),
         incarnation: LogIndex(3),
         revision: LogIndex(4),

@@ -20,7 +20,7 @@ use quorate_proto::{
 };
 
 use crate::format::command::ParsedGroup;
-use crate::format::group::{Head, Remembered};
+use crate::format::group::{GroupHead, Remembered};
 use crate::point::Point;
 
 pub(crate) use rows::{Row, check_row};
@@ -65,7 +65,7 @@ pub(crate) struct Groups {
 /// - none of these holds more than its limit allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Group {
-    head: Head,
+    head: GroupHead,
     parked: BTreeMap<Position, Parked>,
 }
 
@@ -156,7 +156,7 @@ impl Groups {
             return GroupOutcome::Full;
         }
         let floor = definition.after;
-        let head = Head::new(definition.into(), floor, index);
+        let head = GroupHead::new(definition.into(), floor, index);
         self.groups.insert(name.clone(), Group { head, parked: BTreeMap::new() });
         GroupOutcome::Done(1)
     }
@@ -179,7 +179,7 @@ impl Groups {
     fn reset(&mut self, name: &GroupName, after: Position, index: LogIndex) -> GroupOutcome {
         let Some(group) = self.groups.get_mut(name) else { return GroupOutcome::NotFound };
         let parked = std::mem::take(&mut group.parked);
-        group.head = Head::new(group.head.definition.clone(), after, index);
+        group.head = GroupHead::new(group.head.definition.clone(), after, index);
         self.changed(name).extend(parked.into_keys());
         GroupOutcome::Done(1)
     }
@@ -272,10 +272,10 @@ impl From<Summary> for GroupSummary {
     }
 }
 
-impl Head {
-    fn new(definition: Arc<GroupDefinition>, floor: Position, index: LogIndex) -> Head {
+impl GroupHead {
+    fn new(definition: Arc<GroupDefinition>, floor: Position, index: LogIndex) -> GroupHead {
         let (settled, failed) = (BTreeSet::new(), BTreeMap::new());
-        Head { definition, incarnation: index, revision: index, floor, settled, failed }
+        GroupHead { definition, incarnation: index, revision: index, floor, settled, failed }
     }
 }
 

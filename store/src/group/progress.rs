@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_proto::limits::{GROUP_FAILED_MAX, GROUP_WINDOW_MAX};
 use quorate_proto::{Failed, GroupOutcome, GroupProgress, Parked, Position};
 
-use super::{Group, Head};
+use super::Group;
+use crate::format::group::GroupHead;
 use crate::point::Point;
 
 /// The fate of an event.
@@ -55,7 +56,7 @@ impl Group {
     }
 
     fn raise(&mut self, floor: Position) {
-        let Head { floor: current, settled, .. } = &mut self.head;
+        let GroupHead { floor: current, settled, .. } = &mut self.head;
         *current = floor;
         while settled.first().is_some_and(|position| *position <= floor) {
             settled.pop_first();

@@ -15,8 +15,8 @@ pub(crate) use retry::{Found, Log};
 
 use crate::Fault;
 use crate::defect::{Defect, is_present};
-use crate::retention::Head;
 use crate::verdict::{Rejection, Unsettled, Verdict};
+use crate::view::StreamHead;
 
 /// The judgement on an append.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(crate) enum Judgement {
 pub(crate) fn judge(
     log: &mut Log<'_>,
     demand: &Demand<'_>,
-    heads: &[Head],
+    heads: &[StreamHead],
 ) -> Result<Judgement, Fault> {
     let found =
         if is_present(Defect::NoRetryCheck) { retry::Found::New } else { log.find(demand)? };
@@ -54,7 +54,7 @@ pub(crate) fn judge(
 }
 
 /// Returns the judgement on an append that is no repetition.
-pub(crate) fn without_repetition(demand: &Demand<'_>, heads: &[Head]) -> Judgement {
+pub(crate) fn without_repetition(demand: &Demand<'_>, heads: &[StreamHead]) -> Judgement {
     let mut must_be_open = demand.streams().zip(heads).take(demand.open_count());
     if let Some(((stream, _), _)) = must_be_open.find(|(_, head)| head.closed) {
         return Judgement::Closed(stream.clone());
@@ -74,7 +74,7 @@ pub(crate) fn without_repetition(demand: &Demand<'_>, heads: &[Head]) -> Judgeme
 pub(crate) fn reject(
     log: &Log<'_>,
     demand: &Demand<'_>,
-    heads: &[Head],
+    heads: &[StreamHead],
     rejection: Rejection,
 ) -> Verdict {
     let places = log.places(demand, heads);

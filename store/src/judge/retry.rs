@@ -18,9 +18,9 @@ use crate::fault::Fault;
 use crate::files::ReadCounters;
 use crate::format::Identity;
 use crate::point::Point;
-use crate::retention::{Floors, Head};
+use crate::retention::Floors;
 use crate::verdict::Place;
-use crate::view::{View, Window};
+use crate::view::{StreamHead, View, Window};
 
 /// The part of the log that an append is judged by.
 #[derive(Debug)]
@@ -62,12 +62,12 @@ impl<'a> Log<'a> {
 
     /// Returns the places of the events of an append of which the window knows no id, if it is a repetition: its
     /// expectations name them. Empty if the append is new. A function of the log alone, read without the disk.
-    pub(crate) fn places(&self, demand: &Demand<'_>, heads: &[Head]) -> Vec<Place> {
+    pub(crate) fn places(&self, demand: &Demand<'_>, heads: &[StreamHead]) -> Vec<Place> {
         // The window holds the whole log.
         if self.window_first() == Position(1) {
             return Vec::new();
         }
-        let exact = |write: &Write, _: &Head| match write.expectation {
+        let exact = |write: &Write, _: &StreamHead| match write.expectation {
             // A request may name a version that no stream reaches.
             Expectation::Exactly(version) => Some(Version(version.0.saturating_add(1))),
             _ => None,
@@ -77,7 +77,7 @@ impl<'a> Log<'a> {
         if by_version.iter().any(|(place, head)| head.version < place.first) {
             return Vec::new();
         }
-        let failing_none = |write: &Write, head: &Head| {
+        let failing_none = |write: &Write, head: &StreamHead| {
             let is_failing =
                 write.expectation == Expectation::None && !head.meets(Expectation::None);
             is_failing.then(|| head.deleted.next())
@@ -86,7 +86,7 @@ impl<'a> Log<'a> {
             true => places(demand, heads, failing_none),
             false => by_version,
         };
-        let is_there = |(place, head): &(Place, Head)| {
+        let is_there = |(place, head): &(Place, StreamHead)| {
             let write = demand.append.writes.get(place.write);
             let count = write.map_or(0, |write| write.events.len() as u64);
             head.version.0 >= place.first.0.saturating_add(count.saturating_sub(1))
@@ -264,9 +264,9 @@ impl<'a> Log<'a> {
 /// Returns the writes whose first version `first` knows, as places, each with the head of its stream.
 fn places(
     demand: &Demand<'_>,
-    heads: &[Head],
-    first: impl Fn(&Write, &Head) -> Option<Version>,
-) -> Vec<(Place, Head)> {
+    heads: &[StreamHead],
+    first: impl Fn(&Write, &StreamHead) -> Option<Version>,
+) -> Vec<(Place, StreamHead)> {
     let writes = demand.append.writes.iter().zip(heads).enumerate();
     let places = writes.filter_map(|(write, (one, head))| {
         let first = first(one, head)?;

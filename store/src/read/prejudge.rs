@@ -10,9 +10,8 @@ use quorate_proto::{Append, Appended, Expectation, Invalid, Position, Problem, S
 use super::conditions;
 use crate::fault::Fault;
 use crate::judge::{Demand, Found, Judgement, Log, judge, without_repetition};
-use crate::retention::Head;
 use crate::verdict::{Rejection, Unsettled, Verdict};
-use crate::view::{Published, Shared, View};
+use crate::view::{Published, Shared, StreamHead, View};
 
 /// The judgement on an append before it is proposed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +41,7 @@ pub(super) fn prejudge_in_memory(shared: &Shared, append: &Append) -> Option<Pre
     }
     let log = Log::new(&view, &shared.window, point);
     let heads = demand.streams().map(|(stream, _)| view.head_in_memory(stream, point.position));
-    let heads: Vec<Head> = heads.collect::<Option<_>>()?;
+    let heads: Vec<StreamHead> = heads.collect::<Option<_>>()?;
     if !log.knows_no_id(&demand) {
         return None;
     }

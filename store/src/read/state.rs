@@ -3,9 +3,10 @@
 use quorate_proto::{Position, Scope, StreamName, Version};
 
 use crate::fault::Fault;
+use crate::format::retention::Limits;
 pub use crate::retention::Settings;
-use crate::retention::{self, Floors, Head, Limits};
-use crate::view::Published;
+use crate::retention::{self, Floors};
+use crate::view::{Published, StreamHead};
 
 /// A stream as of a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct StreamState {
 pub(super) fn of(published: &Published, stream: &StreamName) -> Result<StreamState, Fault> {
     let Published { view, point } = published;
     let as_of = point.position;
-    let Head { version, deleted, closed } = view.head(stream, as_of)?;
+    let StreamHead { version, deleted, closed } = view.head(stream, as_of)?;
     let own = view.record(&Scope::Stream(stream.clone()), as_of)?;
     let own = own.map(|record| record.settings()).unwrap_or_default();
     let Limits { max_count, max_age_us } = retention::limits(view, stream, as_of)?;

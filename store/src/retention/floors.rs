@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use lru::LruCache;
 use quorate_proto::{Category, Path, Position, Scope, StreamName, Timestamp, Version};
 
-use super::Limits;
 use super::rules::{Chain, Rules};
 use crate::fault::Fault;
 use crate::format::StoredEvent;
+use crate::format::retention::Limits;
 use crate::point::Point;
 use crate::view::View;
 

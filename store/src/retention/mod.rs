@@ -11,8 +11,8 @@
 //! then that of its paths, the longest first; the first that has one is in force for the stream, at each position anew.
 //! At a position P, `max_count` m hides all but the newest m versions up to P, and `max_age` a hides the events
 //! recorded earlier than a before log time at P. An event hidden by a setting while it was in force stays hidden, so a
-//! record keeps its earlier values ([`FormerLimits`]) with the position and log time of their end, and the floor is the
-//! highest that any value gave while it was in force. A value ends with a change of its own record, or of a nearer one
+//! record keeps its earlier values ([`crate::format::retention::FormerLimits`]) with the position and log time of
+//! their end, and the floor is the highest that any value gave while it was in force. A value ends with a change of its own record, or of a nearer one
 //! that gets a value. A value still in force counts at the end of the log. Deletion drops the history of a stream's own
 //! record: nothing in it reaches higher.
 //!
@@ -23,20 +23,14 @@
 //!
 //! **Log time** is the stamp of the entry that is applied, from its first request on.
 //!
-//! The records are values that the formats encode and the view finds; floors look positions up in the view.
+//! The room computes what is hidden. The records are values of the formats, and the view finds them.
 
-mod changes;
 mod floors;
-mod head;
-mod history;
 mod record;
 mod rules;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use changes::Changes;
 pub(crate) use floors::{Floors, limits};
-pub(crate) use head::Head;
-pub(crate) use history::{FormerLimits, Limits};
+pub(crate) use record::Moment;
 pub use record::Settings;
-pub(crate) use record::{Moment, Record};

@@ -1,9 +1,9 @@
-//! The record that the changes of one stream, category or path leave behind.
+//! The effect of changes on the record of one stream, category or path.
 
 use quorate_proto::limits::LIMITS_KEPT_MAX;
 use quorate_proto::{ChangeKind, Position, SettingsChange, Timestamp, Version};
 
-use super::history::{FormerLimits, History, Limits};
+use crate::format::retention::{FormerLimits, History, Limits, Record};
 
 /// The settings of one scope, or those that a stream is under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,22 +25,6 @@ pub(crate) struct Moment {
     pub(crate) time: Timestamp,
     /// For a stream its version.
     pub(crate) version: Version,
-}
-
-/// The record of the changes of a stream, a category or a path. See the module for the events that it hides.
-///
-/// Invariants: `former` ascends in `until` and `until_time`; `truncate_before` and `deleted` only grow; nothing
-/// opens what is closed; only a stream's record has `deleted` or `closed`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Record {
-    pub(crate) limits: Limits,
-    /// The earlier limits that can still hide events; at most [`LIMITS_KEPT_MAX`].
-    pub(crate) former: History,
-    /// A version for a stream, a position for a category or a path; 0 = nothing.
-    pub(crate) truncate_before: u64,
-    /// The version at the last delete or tombstone.
-    pub(crate) deleted: Version,
-    pub(crate) closed: bool,
 }
 
 impl Record {

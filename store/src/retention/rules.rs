@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quorate_proto::{Position, Timestamp, Version};
 
-use super::{Limits, Record};
+use crate::format::retention::{Limits, Record};
 
 /// The records that a stream lies under.
 #[derive(Clone, Debug, Default)]

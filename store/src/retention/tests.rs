@@ -7,7 +7,7 @@ use quorate_proto::{ChangeKind, Position, Setting, SettingsChange, Timestamp, Ve
 
 use super::record::Moment;
 use super::rules::{Chain, Rules};
-use super::{FormerLimits, Limits, Record};
+use crate::format::retention::{FormerLimits, Limits, Record};
 
 fn count(count: Setting) -> SettingsChange {
     SettingsChange { max_count: count, ..SettingsChange::default() }

@@ -4,8 +4,10 @@ use quorate_proto::{Change, ChangeKind, LogIndex, Scope, StreamName};
 
 use super::Store;
 use crate::fault::Fault;
-use crate::retention::{Head, Moment, Record};
+use crate::format::retention::Record;
+use crate::retention::Moment;
 use crate::verdict::Rejection;
+use crate::view::StreamHead;
 
 impl Store {
     /// Puts the record that the change leaves behind; the event of the change stands at the end of the log.
@@ -20,7 +22,7 @@ impl Store {
             at.version = head.version;
             record.change_stream(&kind, at);
             let (deleted, closed) = (record.deleted, record.closed);
-            self.heads.put(stream.clone(), Head { deleted, closed, ..head });
+            self.heads.put(stream.clone(), StreamHead { deleted, closed, ..head });
             if !matches!(kind, ChangeKind::Settings(_)) {
                 self.drop_snapshot(stream.clone());
             }

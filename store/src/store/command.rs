@@ -12,8 +12,8 @@ use crate::fault::Fault;
 use crate::format::StoredEvent;
 use crate::format::command::{self, ParsedAppend, ParsedRequest};
 use crate::judge::{Demand, Judgement, Log, conditions, judge, reject};
-use crate::retention::Head;
 use crate::verdict::{Rejection, Verdict};
+use crate::view::StreamHead;
 
 impl Store {
     /// Applies the requests of a command, in order.
@@ -103,7 +103,7 @@ impl Store {
     }
 
     /// Returns the head of a stream, by which its expectations are judged.
-    pub(super) fn head(&mut self, stream: &StreamName) -> Result<Head, Fault> {
+    pub(super) fn head(&mut self, stream: &StreamName) -> Result<StreamHead, Fault> {
         if let Some(head) = self.heads.get(stream) {
             return Ok(*head);
         }
@@ -113,7 +113,7 @@ impl Store {
     }
 
     /// Puts the events at the end of the log. `heads` are the heads of the written streams before the append.
-    fn append(&mut self, append: ParsedAppend, heads: &[Head]) -> Appended {
+    fn append(&mut self, append: ParsedAppend, heads: &[StreamHead]) -> Appended {
         let recorded_at = self.point.recorded_at;
         let first_position = self.point.position.next();
         let mut window = self.shared.window.write().expect("nobody panics while holding the lock");
@@ -140,7 +140,7 @@ impl Store {
                     body,
                 });
             }
-            self.heads.put(write.stream, Head { version, ..*head });
+            self.heads.put(write.stream, StreamHead { version, ..*head });
             lasts.push(version);
         }
         drop(window);

@@ -26,10 +26,9 @@ use crate::group::Row;
 use crate::options::Options;
 use crate::point::Point;
 use crate::read::Reader;
-use crate::retention::Head;
 use crate::verdict::Verdict;
 use crate::vfs::Vfs;
-use crate::view::{ChunkSlot, Shared, Tail, View, Window};
+use crate::view::{ChunkSlot, Shared, StreamHead, Tail, View, Window};
 
 /// One entry of the log, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +86,7 @@ pub struct Store {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) view: Arc<View>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) heads: LruCache<StreamName, Head>,
+    pub(crate) heads: LruCache<StreamName, StreamHead>,
     pub(crate) point: Point,
     /// True if the retry window lacks ids that a damaged chunk holds.
     pub(crate) lacks_ids: bool,

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use quorate_proto::{Position, RecordedSnapshot, Scope, StreamName, Timestamp, Version};
 
-use super::{Segment, Tail, View, ordinal_of};
+use super::{Segment, StreamHead, Tail, View, ordinal_of};
 use crate::chunk::{Chunk, Posting};
 use crate::fault::Fault;
 use crate::files::ReadCounters;
 use crate::format::Key;
-use crate::format::retention::{decode_record, decode_snapshot};
+use crate::format::retention::{Record, decode_record, decode_snapshot};
 use crate::point::Point;
-use crate::retention::{Head, Record};
 
 impl View {
     /// Returns true if any change left a record. Without one, nothing is hidden, deleted or closed.
@@ -51,24 +50,28 @@ impl View {
     }
 
     /// Returns the head of a stream, as of a position that is not below the last chunk's end.
-    pub(crate) fn head(&self, stream: &StreamName, as_of: Position) -> Result<Head, Fault> {
+    pub(crate) fn head(&self, stream: &StreamName, as_of: Position) -> Result<StreamHead, Fault> {
         let version = self.version(stream, as_of)?;
         if !self.has_records() {
-            return Ok(Head { version, ..Head::default() });
+            return Ok(StreamHead { version, ..StreamHead::default() });
         }
         let record = self.record(&Scope::Stream(stream.clone()), as_of)?.unwrap_or_default();
-        Ok(Head { version, deleted: record.deleted, closed: record.closed })
+        Ok(StreamHead { version, deleted: record.deleted, closed: record.closed })
     }
 
     /// Returns the same head from memory alone; `None` if it would need the disk.
-    pub(crate) fn head_in_memory(&self, stream: &StreamName, as_of: Position) -> Option<Head> {
+    pub(crate) fn head_in_memory(
+        &self,
+        stream: &StreamName,
+        as_of: Position,
+    ) -> Option<StreamHead> {
         let version = self.version_in_memory(stream, as_of)?;
         let record = self.record_in_tails(&Scope::Stream(stream.clone()), as_of);
         if record.is_none() && self.catalog.contents().stream_records > 0 {
             return None;
         }
         let record = record.unwrap_or_default();
-        Some(Head { version, deleted: record.deleted, closed: record.closed })
+        Some(StreamHead { version, deleted: record.deleted, closed: record.closed })
     }
 
     /// Returns the aggregate snapshot of a stream at a point.

@@ -1,8 +1,9 @@
 //! A view: the chunks, the catalog at their checkpoint, and the tails after them, as of one moment.
 //!
 //! Readers and the writer share one view at a time; everything that looks an event up goes through it. The room uses
-//! chunks, catalog, groups and the changes of settings that a tail keeps; it knows neither the reads nor the store.
+//! chunks, catalog and groups; it knows neither what settings hide nor who reads.
 
+mod head;
 mod index;
 mod lookup;
 mod segment;
@@ -23,6 +24,7 @@ use crate::files::{ReadCounters, chunk_path};
 use crate::format::catalog::KeyState;
 use crate::format::{Identity, Key, StoredEvent};
 
+pub(crate) use head::StreamHead;
 pub(crate) use index::Index;
 pub(crate) use segment::{Segment, ordinal_of};
 pub(crate) use shared::{Published, Shared};

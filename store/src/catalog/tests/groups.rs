@@ -7,7 +7,7 @@ use quorate_proto::{GroupDefinition, GroupName, GroupSettings, LogIndex, Parked,
 use super::*;
 use crate::catalog::database::GROUPS;
 use crate::format::catalog::{Table, seal};
-use crate::format::group::Head;
+use crate::format::group::GroupHead;
 use crate::format::group::{encode_head, encode_parked, head_key, parked_key};
 use crate::group::Row;
 
@@ -19,7 +19,7 @@ fn group(checkpoint: u64) -> GroupName {
 pub(super) fn group_rows(checkpoint: u64) -> Vec<Row> {
     let (query, settings) = (Query::everything(), GroupSettings::default());
     let definition = GroupDefinition { query, after: Position(0), settings };
-    let head = Head {
+    let head = GroupHead {
         definition: Arc::new(definition),
         incarnation: LogIndex(checkpoint),
         revision: LogIndex(checkpoint),

@@ -7,7 +7,7 @@ use quorate_proto::{Failed, GroupDefinition, LogIndex, Position};
 
 /// The state of a group without its parked events. Invariant: settled events are above the floor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct GroupHead {
     pub(crate) definition: Arc<GroupDefinition>,
     pub(crate) incarnation: LogIndex,
     pub(crate) revision: LogIndex,

@@ -32,7 +32,7 @@ use quorate_proto::{
 use super::command::{put_query, take_query};
 use super::{Input, Malformed, Output};
 
-pub(crate) use head::Head;
+pub(crate) use head::GroupHead;
 pub(crate) use remembered::Remembered;
 
 const VERSION: u8 = 1;
@@ -132,8 +132,8 @@ pub(crate) fn decode_row_key(key: &Bytes) -> Result<RowKey, Malformed> {
 }
 
 /// Encodes the row of a group's head. The positions are ascending.
-pub(crate) fn encode_head(head: &Head) -> Vec<u8> {
-    let Head { definition, incarnation, revision, floor, settled, failed } = head;
+pub(crate) fn encode_head(head: &GroupHead) -> Vec<u8> {
+    let GroupHead { definition, incarnation, revision, floor, settled, failed } = head;
     let mut out = Vec::with_capacity(256 + settled.len() * 2 + failed.len() * 12);
     out.put_u8(VERSION);
     put_definition(definition, &mut out);
@@ -157,7 +157,7 @@ pub(crate) fn encode_head(head: &Head) -> Vec<u8> {
     out
 }
 
-pub(crate) fn decode_head(value: Bytes) -> Result<Head, Malformed> {
+pub(crate) fn decode_head(value: Bytes) -> Result<GroupHead, Malformed> {
     let mut input = Input::new(value);
     check_version(&mut input)?;
     let definition = take_definition(&mut input)?.into();
@@ -169,7 +169,7 @@ pub(crate) fn decode_head(value: Bytes) -> Result<Head, Malformed> {
     if failed.keys().any(|position| settled.contains(position)) {
         return Err(Malformed::new("has an event that is settled and failed"));
     }
-    Ok(Head { definition, incarnation, revision, floor, settled, failed })
+    Ok(GroupHead { definition, incarnation, revision, floor, settled, failed })
 }
 
 fn take_settled(input: &mut Input, floor: Position) -> Result<BTreeSet<Position>, Malformed> {
@@ -287,14 +287,14 @@ mod tests {
             settled in prop::collection::btree_set(1..5000_u64, 0..9),
             failed in prop::collection::btree_map(any::<u64>(), (any::<u32>(), any::<i64>()), 0..9),
             indexes in any::<(u64, u64)>(),
-        ) -> Head {
+        ) -> GroupHead {
             let settled = settled.into_iter().map(|above| Position(floor + above)).collect();
             let failed = failed.into_iter().filter(|(position, _)| *position > 6000);
             let failed = failed.map(|(position, (attempts, due))| {
                 let position = Position(position);
                 (position, Failed { position, attempts, due: Timestamp(due) })
             });
-            Head {
+            GroupHead {
                 definition: Arc::new(definition()),
                 incarnation: LogIndex(indexes.0),
                 revision: LogIndex(indexes.1),
@@ -372,7 +372,7 @@ mod tests {
     fn the_bytes_of_a_row_stay_what_they_are() {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let failed = Failed { position: Position(5), attempts: 2, due: Timestamp(-1) };
-        let head = Head {
+        let head = GroupHead {
             definition: Arc::new(definition()),
             incarnation: LogIndex(8),
             revision: LogIndex(9),

@@ -1,5 +1,6 @@
 //! The tail: consecutive events in memory, after the last chunk, with the same index that a chunk has.
 
+mod changes;
 mod matching;
 mod names;
 
@@ -11,7 +12,8 @@ use quorate_proto::{Position, StreamName, Timestamp, Version};
 
 use crate::chunk::Posting;
 use crate::format::{Key, StoredEvent};
-use crate::retention::Changes;
+
+pub(crate) use changes::Changes;
 
 /// Consecutive events from `first` on. One writer appends; any number of readers copy pages of events.
 ///

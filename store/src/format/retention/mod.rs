@@ -9,11 +9,16 @@
 //!
 //! The catalog puts them under a checksum, and has the names of their owners in its keys.
 
+mod history;
+mod record;
+
 use bytes::Bytes;
 use quorate_proto::{Position, RecordedSnapshot, Snapshot, StreamName, Timestamp, Version};
 
 use super::{Input, Malformed, Output};
-use crate::retention::{FormerLimits, Limits, Record};
+
+pub(crate) use history::{FormerLimits, History, Limits};
+pub(crate) use record::Record;
 
 const VERSION: u8 = 1;
 const CLOSED: u8 = 1;

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_proto::{LogIndex, Position, RecordedSnapshot, Scope, StreamName};
 
-use super::Record;
 use crate::format::Key;
-use crate::format::retention::{encode_record, encode_snapshot};
+use crate::format::retention::{Record, encode_record, encode_snapshot};
 
 /// The records and aggregate snapshots of a tail, in all their versions, so that a reader at an older point
 /// sees those of its time.

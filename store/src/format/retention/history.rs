@@ -24,7 +24,7 @@ pub(crate) struct FormerLimits {
 
 impl Limits {
     /// Returns the limits after a change.
-    pub(super) fn changed(&self, change: &SettingsChange) -> Limits {
+    pub(crate) fn changed(&self, change: &SettingsChange) -> Limits {
         Limits {
             max_count: change_one(self.max_count, change.max_count),
             max_age_us: change_one(self.max_age_us, change.max_age_us),

@@ -4,7 +4,7 @@ use quorate_proto::{Expectation, Version};
 
 /// The state of a stream that expectations are judged by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct StreamHead {
     /// The version of the last event; 0 if there never was one.
     pub(crate) version: Version,
     /// The version at the last delete or tombstone; 0 if it was never deleted.
@@ -13,7 +13,7 @@ pub(crate) struct Head {
     pub(crate) closed: bool,
 }
 
-impl Head {
+impl StreamHead {
     /// Returns true if the stream meets an expectation. Deleted events are gone, but their versions are used.
     pub(crate) fn meets(&self, expectation: Expectation) -> bool {
         match expectation {
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn a_deleted_stream_is_empty_at_its_version() {
-        let head = |version, deleted| Head {
+        let head = |version, deleted| StreamHead {
             version: Version(version),
             deleted: Version(deleted),
             closed: false,
