@@ -12,16 +12,15 @@ use quorate_proto::Term;
 
 use crate::adapter::proposal::Proposal;
 use crate::adapter::types::{
-    Addresses, Closure, Command, CommittedLeaderId, StoredMembership, TypeConfig, Vote,
+    Addresses, Closure, Command, CommittedLeaderId, StoredMembership, Types, Vote,
 };
 use crate::host::Host;
 use crate::machine::Machine;
 
-type Config<H> = TypeConfig<<H as Host>::Runtime>;
-type Inner<H> = openraft::Raft<Config<H>, Machine<H>>;
-type Watched<H, T> = WatchReceiverOf<Config<H>, T>;
+type Inner<H> = openraft::Raft<Types<H>, Machine<H>>;
+type Watched<H, T> = WatchReceiverOf<Types<H>, T>;
 /// openraft's answer to a command: its entry and its outcome, or the reason why it was refused.
-pub(crate) type Written<H> = ClientWriteResult<Config<H>>;
+pub(crate) type Written<H> = ClientWriteResult<Types<H>>;
 
 /// Raft on this node. Clones are the same Raft.
 #[derive(Clone)]
@@ -50,17 +49,17 @@ impl<H: Host> Raft<H> {
     }
 
     /// Reads openraft's metrics.
-    pub(crate) fn metrics<T>(&self, read: impl FnOnce(&RaftMetrics<Config<H>>) -> T) -> T {
+    pub(crate) fn metrics<T>(&self, read: impl FnOnce(&RaftMetrics<Types<H>>) -> T) -> T {
         read(&self.inner.metrics().borrow_watched())
     }
 
     /// Returns a watch on openraft's metrics.
-    pub(crate) fn watch_metrics(&self) -> Watched<H, RaftMetrics<Config<H>>> {
+    pub(crate) fn watch_metrics(&self) -> Watched<H, RaftMetrics<Types<H>>> {
         self.inner.metrics()
     }
 
     /// Returns a watch on the part of the metrics that shows changes of role and term.
-    pub(crate) fn watch_server(&self) -> Watched<H, RaftServerMetrics<Config<H>>> {
+    pub(crate) fn watch_server(&self) -> Watched<H, RaftServerMetrics<Types<H>>> {
         self.inner.server_metrics()
     }
 

@@ -12,7 +12,7 @@ use quorate_store::Fault;
 use tokio::sync::oneshot;
 
 use super::entry;
-use super::types::{self, Command, Entry, Payload, RaftLogId, TypeConfig, Vote};
+use super::types::{self, Command, Entry, Payload, RaftLogId, Types, Vote};
 use crate::host::Host;
 use crate::log::{Done, LogEntry, RaftLog};
 
@@ -95,7 +95,7 @@ pub(crate) fn completion() -> (Done, impl Future<Output = Result<(), Fault>>) {
     (done, wait)
 }
 
-impl<H: Host> RaftLogReader<TypeConfig<H::Runtime>> for Storage<H> {
+impl<H: Host> RaftLogReader<Types<H>> for Storage<H> {
     /// Returns the entries of the range that the log holds; the range may reach beyond them.
     async fn try_get_log_entries<B>(&mut self, range: B) -> io::Result<Vec<Entry>>
     where
@@ -179,10 +179,10 @@ impl<H: Host> RaftLogReader<TypeConfig<H::Runtime>> for Storage<H> {
     }
 }
 
-impl<H: Host> RaftLogStorage<TypeConfig<H::Runtime>> for Storage<H> {
+impl<H: Host> RaftLogStorage<Types<H>> for Storage<H> {
     type LogReader = Storage<H>;
 
-    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig<H::Runtime>>> {
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types<H>>> {
         let state = self.log.state();
         Ok(LogState {
             last_purged_log_id: state.purged.map(types::theirs),
@@ -215,11 +215,7 @@ impl<H: Host> RaftLogStorage<TypeConfig<H::Runtime>> for Storage<H> {
         Ok(committed.min(self.applied).map(types::theirs))
     }
 
-    async fn append<I>(
-        &mut self,
-        entries: I,
-        flushed: IOFlushed<TypeConfig<H::Runtime>>,
-    ) -> io::Result<()>
+    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types<H>>) -> io::Result<()>
     where
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,

@@ -14,6 +14,7 @@ use quorate_proto::LogId;
 use quorate_store::Verdict;
 
 use super::proposal::Proposal;
+use crate::host::Host;
 use crate::log::VoteRecord;
 
 pub(crate) type LeaderId = leader_id_std::LeaderId<u64, u64>;
@@ -51,6 +52,9 @@ impl<R: AsyncRuntime> RaftTypeConfig for TypeConfig<R> {
         T: OptionalSend + 'static;
     type ErrorSource = BoxedErrorSource;
 }
+
+/// The configuration on a host's runtime.
+pub(crate) type Types<H> = TypeConfig<<H as Host>::Runtime>;
 
 // A derive would require these traits of the runtime, although the type has no value of it.
 impl<R> fmt::Debug for TypeConfig<R> {

@@ -13,7 +13,7 @@ use crate::disk_space::Room;
 use crate::error::ProposeError;
 use crate::host::Host;
 use crate::machine::Core;
-use crate::peers::{Peers, wire};
+use crate::peers::Peers;
 use crate::raft::{Raft, Written};
 
 /// The longest time to wait for the leader, and then for the checkpoint.
@@ -58,7 +58,7 @@ impl<H: Host> Checkpointer<H> {
         }
         let link = self.peers.link(leader, &addresses);
         let answer = link.unary(PATIENCE, |origin, mut client| async move {
-            client.checkpoint(v1::CheckpointRequest { origin: Some(wire::origin(&origin)) }).await
+            client.checkpoint(v1::CheckpointRequest { origin: Some(origin) }).await
         });
         answer.await.map(|response| LogIndex(response.index)).map_err(|_| ProposeError::Unavailable)
     }

@@ -15,7 +15,7 @@ use crate::adapter::types::Addresses;
 use crate::host::Host;
 use crate::leadership::handover::Handover;
 use crate::machine::Core;
-use crate::peers::{Peers, wire};
+use crate::peers::Peers;
 use crate::raft::Raft;
 use crate::status::Clock;
 
@@ -57,7 +57,7 @@ pub(crate) async fn run<H: Host>(
 async fn ask<H: Host>(clock: &StampClock<H>, peers: &Peers<H>, node: u64, addresses: &Addresses) {
     let link = peers.link(node, addresses);
     let answer = link.unary(ANSWERED_WITHIN, |origin, mut client| async move {
-        let request = v1::TimeRequest { origin: Some(wire::origin(&origin)) };
+        let request = v1::TimeRequest { origin: Some(origin) };
         let sent = Instant::now();
         let answer = client.time(request).await?;
         Ok(answer.map(|shown| (shown, sent)))

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::ProposeError;
 use crate::host::Host;
-use crate::peers::{Peers, wire};
+use crate::peers::Peers;
 use crate::raft::Raft;
 
 type Waiter = oneshot::Sender<Result<LogIndex, ProposeError>>;
@@ -64,7 +64,7 @@ async fn round<H: Host>(raft: &Raft<H>, peers: &Peers<H>) -> Result<LogIndex, Pr
     }
     let link = peers.link(leader, &addresses);
     let answer = link.unary(peers.deadline(), |origin, mut client| async move {
-        client.read_index(v1::ReadIndexRequest { origin: Some(wire::origin(&origin)) }).await
+        client.read_index(v1::ReadIndexRequest { origin: Some(origin) }).await
     });
     match answer.await {
         Ok(response) => Ok(LogIndex(response.index)),

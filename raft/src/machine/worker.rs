@@ -10,9 +10,7 @@ use quorate_store::Fault;
 
 use super::core::{Checkpoint, Core};
 use crate::adapter::entry::stored;
-use crate::adapter::types::{
-    self, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
-};
+use crate::adapter::types::{self, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::host::Host;
 
 /// The store as openraft's worker drives it.
@@ -31,7 +29,7 @@ impl<H: Host> Machine<H> {
     }
 }
 
-impl<H: Host> RaftStateMachine<TypeConfig<H::Runtime>> for Machine<H> {
+impl<H: Host> RaftStateMachine<Types<H>> for Machine<H> {
     type SnapshotData = Checkpoint;
     type SnapshotBuilder = Machine<H>;
 
@@ -42,7 +40,7 @@ impl<H: Host> RaftStateMachine<TypeConfig<H::Runtime>> for Machine<H> {
 
     async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
     where
-        S: Stream<Item = io::Result<EntryResponder<TypeConfig<H::Runtime>>>> + Unpin + OptionalSend,
+        S: Stream<Item = io::Result<EntryResponder<Types<H>>>> + Unpin + OptionalSend,
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
@@ -73,7 +71,7 @@ impl<H: Host> RaftStateMachine<TypeConfig<H::Runtime>> for Machine<H> {
     }
 }
 
-impl<H: Host> RaftSnapshotBuilder<TypeConfig<H::Runtime>> for Machine<H> {
+impl<H: Host> RaftSnapshotBuilder<Types<H>> for Machine<H> {
     type SnapshotData = Checkpoint;
 
     /// Returns the newest checkpoint. Checkpoints are made at boundaries, whether openraft asks or not.

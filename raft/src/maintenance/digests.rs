@@ -102,8 +102,7 @@ impl<H: Host> Comparison<H> {
         let answers = others.iter().map(|(node, addresses)| async {
             let link = self.peers.link(*node, addresses);
             let answer = link.unary(self.peers.deadline(), |origin, mut client| async move {
-                let origin = Some(wire::origin(&origin));
-                client.digest(v1::DigestRequest { origin, index }).await
+                client.digest(v1::DigestRequest { origin: Some(origin), index }).await
             });
             let digest = wire::from_digest(&answer.await.ok()?.digest)?;
             Some((*node, (digest, voters.contains(node))))

@@ -159,7 +159,7 @@ impl Guard {
         if peers.len() >= PEERS_MAX && !peers.contains_key(&node) {
             return Err(format!("{PEERS_MAX} other nodes have greeted this one already"));
         }
-        let peer = peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)));
+        let peer = Peer::entry(&mut peers, node);
         match judge(&peer.memory, shown) {
             Ok(()) => {
                 tracing::debug!("node {node} is let in: {shown:?}; remembered: {:?}", peer.memory);
@@ -185,7 +185,7 @@ impl Guard {
     /// Notes that a peer does not let this node in.
     pub(crate) fn refused_by(&self, node: u64, why: &str) {
         let mut peers = self.lock();
-        let peer = peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)));
+        let peer = Peer::entry(&mut peers, node);
         peer.let_in = None;
         self.refuse(peers, node, &format!("it does not let this node in: {why}"));
     }
@@ -201,26 +201,16 @@ impl Guard {
 
     /// Remembers the vote that a peer answered or asked with: the vote is durable there.
     pub(crate) fn saw_vote(&self, node: u64, vote: VoteRecord) {
-        self.remember(node, |memory| {
-            let grows = compare(&vote, &memory.vote) == Some(Ordering::Greater);
-            if grows {
-                memory.vote = vote;
-            }
-            grows
-        });
+        self.acknowledged(node, None, vote);
     }
 
     /// Remembers that a peer acknowledged the log up to `log_id` under `vote`: both are durable there.
     pub(crate) fn acknowledged(&self, node: u64, log_id: Option<LogId>, vote: VoteRecord) {
-        self.remember(node, |memory| {
-            let grows = log_id > memory.acknowledged
-                || compare(&vote, &memory.vote) == Some(Ordering::Greater);
-            memory.acknowledged = memory.acknowledged.max(log_id);
-            if compare(&vote, &memory.vote) == Some(Ordering::Greater) {
-                memory.vote = vote;
-            }
-            grows
-        });
+        let mut peers = self.lock();
+        let peer = Peer::entry(&mut peers, node);
+        if grow(&mut peer.memory, log_id, vote) {
+            self.log.remember(peer.memory);
+        }
     }
 
     /// Returns this node's memories of the others, and what is durable here. This node's vote is left out, because the
@@ -240,14 +230,11 @@ impl Guard {
         if node == self.identity.node || peers.len() >= PEERS_MAX && !is_known {
             return false;
         }
-        let peer = peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)));
-        let before = peer.memory;
-        peer.memory.boot = before.boot.max(learned.boot);
-        peer.memory.acknowledged = before.acknowledged.max(learned.acknowledged);
-        if compare(&learned.vote, &before.vote) == Some(Ordering::Greater) {
-            peer.memory.vote = learned.vote;
-        }
-        let is_news = peer.memory != before;
+        let peer = Peer::entry(&mut peers, node);
+        let has_started_again = learned.boot > peer.memory.boot;
+        peer.memory.boot = peer.memory.boot.max(learned.boot);
+        let is_news =
+            grow(&mut peer.memory, learned.acknowledged, learned.vote) || has_started_again;
         if is_news {
             self.log.remember(peer.memory);
         }
@@ -260,14 +247,6 @@ impl Guard {
             self.refuse(peers, node, &why);
         }
         is_news
-    }
-
-    fn remember(&self, node: u64, change: impl FnOnce(&mut PeerMemory) -> bool) {
-        let mut peers = self.lock();
-        let peer = peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)));
-        if change(&mut peer.memory) {
-            self.log.remember(peer.memory);
-        }
     }
 
     fn refuse(&self, mut peers: MutexGuard<'_, BTreeMap<u64, Peer>>, node: u64, why: &str) {
@@ -297,10 +276,25 @@ impl Peer {
     fn of(memory: PeerMemory) -> Peer {
         Peer { memory, let_in: None, shown: None, refusal: None }
     }
+
+    /// Returns the state of a peer, which may be heard of for the first time.
+    fn entry(peers: &mut BTreeMap<u64, Peer>, node: u64) -> &mut Peer {
+        peers.entry(node).or_insert_with(|| Peer::of(forgotten(node)))
+    }
 }
 
 fn forgotten(node: u64) -> PeerMemory {
     PeerMemory { node, boot: 0, acknowledged: None, vote: VoteRecord::default() }
+}
+
+/// Takes what a peer acknowledged, and its vote, into the memory of it; returns true if the memory has grown.
+fn grow(memory: &mut PeerMemory, acknowledged: Option<LogId>, vote: VoteRecord) -> bool {
+    let before = *memory;
+    memory.acknowledged = memory.acknowledged.max(acknowledged);
+    if compare(&vote, &memory.vote) == Some(Ordering::Greater) {
+        memory.vote = vote;
+    }
+    *memory != before
 }
 
 /// Returns an error if a peer that shows this state must be kept out.

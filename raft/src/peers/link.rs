@@ -163,7 +163,7 @@ impl<H: Host> Link<H> {
     pub(crate) async fn unary<T, F>(
         &self,
         deadline: Duration,
-        call: impl Fn(Origin, PeerClient) -> F,
+        call: impl Fn(v1::Origin, PeerClient) -> F,
     ) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -172,7 +172,7 @@ impl<H: Host> Link<H> {
             let mut is_repeated = false;
             loop {
                 let origin = self.origin().await?;
-                let answer = call(origin, self.client(Connection::Control)?).await;
+                let answer = call(wire::origin(&origin), self.client(Connection::Control)?).await;
                 let answer = self.note(Some(&origin), answer);
                 let is_unknown =
                     answer.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated);

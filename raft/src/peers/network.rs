@@ -21,7 +21,7 @@ use quorate_proto::wire::peer::v1::transfer_leader_response::Refusal;
 use tonic::Status;
 
 use crate::adapter::entry;
-use crate::adapter::types::{self, Addresses, Snapshot, TypeConfig, Vote};
+use crate::adapter::types::{self, Addresses, Snapshot, TypeConfig, Types, Vote};
 use crate::host::Host;
 use crate::machine::{Checkpoint, Core};
 
@@ -31,7 +31,7 @@ use super::{link, send_checkpoint, wire};
 /// The time for which openraft waits after it found a peer unreachable.
 const BACKOFF: Duration = Duration::from_millis(200);
 
-type Item<R> = Result<StreamAppendResult<TypeConfig<R>>, RPCError<TypeConfig<R>>>;
+type Item<H> = Result<StreamAppendResult<Types<H>>, RPCError<Types<H>>>;
 
 /// Makes openraft's clients; each of them uses its own connection.
 pub(crate) struct Factory<H: Host> {
@@ -46,7 +46,7 @@ impl<H: Host> Factory<H> {
     }
 }
 
-impl<H: Host> RaftNetworkFactory<TypeConfig<H::Runtime>> for Factory<H> {
+impl<H: Host> RaftNetworkFactory<Types<H>> for Factory<H> {
     type Network = Client<H>;
 
     async fn new_client(&mut self, target: u64, addresses: &Addresses) -> Client<H> {
@@ -74,23 +74,20 @@ fn unreachable<R: AsyncRuntime>(status: &Status) -> Unreachable<TypeConfig<R>> {
     Unreachable::from_string(link::brief(status))
 }
 
-impl<H: Host> NetBackoff<TypeConfig<H::Runtime>> for Client<H> {
+impl<H: Host> NetBackoff<Types<H>> for Client<H> {
     fn backoff(&self) -> Option<Backoff> {
         Some(Backoff::new(std::iter::repeat(BACKOFF)))
     }
 }
 
-impl<H: Host> NetStreamAppend<TypeConfig<H::Runtime>> for Client<H> {
+impl<H: Host> NetStreamAppend<Types<H>> for Client<H> {
     fn stream_append<'s, S>(
         &'s mut self,
         mut input: S,
         _: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Item<H::Runtime>>, RPCError<TypeConfig<H::Runtime>>>>
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Item<H>>, RPCError<Types<H>>>>
     where
-        S: Stream<Item = AppendEntriesRequest<TypeConfig<H::Runtime>>>
-            + OptionalSend
-            + Unpin
-            + 'static,
+        S: Stream<Item = AppendEntriesRequest<Types<H>>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
             // This precedes connecting: openraft sleeps its back-off inside this stream. The stream is never
@@ -115,12 +112,12 @@ impl<H: Host> NetStreamAppend<TypeConfig<H::Runtime>> for Client<H> {
 impl<H: Host> Client<H> {
     async fn ask(
         &self,
-        request: VoteRequest<TypeConfig<H::Runtime>>,
+        request: VoteRequest<Types<H>>,
         pre_vote: bool,
         option: &RPCOption,
-    ) -> Result<VoteResponse<TypeConfig<H::Runtime>>, RPCError<TypeConfig<H::Runtime>>> {
+    ) -> Result<VoteResponse<Types<H>>, RPCError<Types<H>>> {
         let response = self.link.unary(option.hard_ttl(), |origin, mut client| {
-            let request = wire::vote_request(&request, pre_vote, &origin);
+            let request = wire::vote_request(&request, pre_vote, origin);
             async move { client.vote(request).await }
         });
         let response = response.await.and_then(wire::from_vote_response);
@@ -132,33 +129,32 @@ impl<H: Host> Client<H> {
     }
 }
 
-impl<H: Host> NetVote<TypeConfig<H::Runtime>> for Client<H> {
+impl<H: Host> NetVote<Types<H>> for Client<H> {
     async fn vote(
         &mut self,
-        request: VoteRequest<TypeConfig<H::Runtime>>,
+        request: VoteRequest<Types<H>>,
         option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig<H::Runtime>>, RPCError<TypeConfig<H::Runtime>>> {
+    ) -> Result<VoteResponse<Types<H>>, RPCError<Types<H>>> {
         self.ask(request, false, &option).await
     }
 
     async fn pre_vote(
         &mut self,
-        request: VoteRequest<TypeConfig<H::Runtime>>,
+        request: VoteRequest<Types<H>>,
         option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig<H::Runtime>>, RPCError<TypeConfig<H::Runtime>>> {
+    ) -> Result<VoteResponse<Types<H>>, RPCError<Types<H>>> {
         self.ask(request, true, &option).await
     }
 }
 
-impl<H: Host> NetTransferLeader<TypeConfig<H::Runtime>> for Client<H> {
+impl<H: Host> NetTransferLeader<Types<H>> for Client<H> {
     async fn transfer_leader(
         &mut self,
-        request: TransferLeaderRequest<TypeConfig<H::Runtime>>,
+        request: TransferLeaderRequest<Types<H>>,
         option: RPCOption,
-    ) -> Result<TransferLeaderResponse<TypeConfig<H::Runtime>>, RPCError<TypeConfig<H::Runtime>>>
-    {
+    ) -> Result<TransferLeaderResponse<Types<H>>, RPCError<Types<H>>> {
         let response = self.link.unary(option.hard_ttl(), |origin, mut client| {
-            let request = wire::transfer_request(&request, &origin);
+            let request = wire::transfer_request(&request, origin);
             async move { client.transfer_leader(request).await }
         });
         let response = response.await.map_err(|status| unreachable(&status))?;
@@ -184,7 +180,7 @@ fn transfer_response<R: AsyncRuntime>(
     }
 }
 
-impl<H: Host> NetSnapshot<TypeConfig<H::Runtime>> for Client<H> {
+impl<H: Host> NetSnapshot<Types<H>> for Client<H> {
     type SnapshotData = Checkpoint;
 
     async fn full_snapshot(
@@ -193,8 +189,7 @@ impl<H: Host> NetSnapshot<TypeConfig<H::Runtime>> for Client<H> {
         snapshot: Snapshot<Checkpoint>,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
-    ) -> Result<SnapshotResponse<TypeConfig<H::Runtime>>, StreamingError<TypeConfig<H::Runtime>>>
-    {
+    ) -> Result<SnapshotResponse<Types<H>>, StreamingError<Types<H>>> {
         tokio::select! {
             closed = cancel => Err(closed.into()),
             sent = send_checkpoint::send(&self.link, &self.core, vote, snapshot) => {

@@ -53,9 +53,8 @@ async fn send<H: Host>(
 ) -> Option<u64> {
     let link = peers.link(node, addresses);
     let sent = link.unary(peers.deadline(), |origin, mut client| async move {
-        let origin = Some(wire::origin(&origin));
         let memories = memories.iter().map(wire::memory).collect();
-        client.remember(v1::RememberRequest { origin, memories }).await
+        client.remember(v1::RememberRequest { origin: Some(origin), memories }).await
     });
     sent.await.ok().map(|_| node)
 }

@@ -249,10 +249,10 @@ pub(crate) fn from_append_response<R: AsyncRuntime>(
 pub(crate) fn vote_request<R: AsyncRuntime>(
     request: &VoteRequest<TypeConfig<R>>,
     pre_vote: bool,
-    from: &Origin,
+    origin: v1::Origin,
 ) -> v1::VoteRequest {
     v1::VoteRequest {
-        origin: Some(origin(from)),
+        origin: Some(origin),
         vote: Some(vote(&request.vote)),
         last: request.last_log_id.map(raft_log_id),
         pre_vote,
@@ -288,10 +288,10 @@ pub(crate) fn from_vote_response<R: AsyncRuntime>(
 
 pub(crate) fn transfer_request<R: AsyncRuntime>(
     request: &TransferLeaderRequest<TypeConfig<R>>,
-    from: &Origin,
+    origin: v1::Origin,
 ) -> v1::TransferLeaderRequest {
     v1::TransferLeaderRequest {
-        origin: Some(origin(from)),
+        origin: Some(origin),
         vote: Some(vote(request.from_leader())),
         to: *request.to_node_id(),
         last: request.last_log_id().copied().map(raft_log_id),

@@ -10,7 +10,7 @@ use openraft::errors::{ClientWriteError, ForwardReason};
 use quorate_proto::{LogIndex, Position, Term, Timestamp};
 use quorate_store::vfs::Lock;
 use quorate_store::{Fault, Reader, Verdict};
-use tokio::sync::watch;
+use tokio::sync::{SetOnce, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::adapter::proposal::Proposal;
@@ -79,7 +79,7 @@ struct Shared<H: Host> {
     running: OnceLock<Arc<Running<H>>>,
     /// Held while an identity is given or the replica is shut down.
     changing: tokio::sync::Mutex<()>,
-    ended: watch::Sender<Option<Stopped>>,
+    ended: SetOnce<Stopped>,
 }
 
 impl<H: Host> fmt::Debug for Replica<H> {
@@ -110,7 +110,7 @@ impl<H: Host> Replica<H> {
             lock: Mutex::new(Some(lock)),
             running: OnceLock::new(),
             changing: tokio::sync::Mutex::new(()),
-            ended: watch::Sender::new(None),
+            ended: SetOnce::new(),
         });
         let replica = Replica { shared };
         if let Some(identity) = identity {
@@ -289,20 +289,13 @@ impl<H: Host> Replica<H> {
 
     /// Waits until the replica ended, by [`Replica::shutdown`] or because it cannot go on.
     pub async fn stopped(&self) -> Stopped {
-        let mut ended = self.shared.ended.subscribe();
-        let stopped = ended.wait_for(Option::is_some).await;
-        let stopped = stopped.ok().and_then(|stopped| stopped.clone());
-        stopped.unwrap_or(Stopped::Shutdown)
+        self.shared.ended.wait().await.clone()
     }
 
     /// Ends the replica: nothing is written any more when this returns, and the folder is free.
     pub async fn shutdown(&self) {
         self.release().await;
-        self.shared.ended.send_if_modified(|ended| {
-            let first = ended.is_none();
-            ended.get_or_insert(Stopped::Shutdown);
-            first
-        });
+        let _ended_before = self.shared.ended.set(Stopped::Shutdown);
     }
 
     fn running(&self) -> Option<Arc<Running<H>>> {
@@ -320,12 +313,11 @@ impl<H: Host> Replica<H> {
 
     /// Ends Raft when the node cannot go on.
     async fn end_on_failure(self) {
-        let mut ended = self.shared.ended.subscribe();
         let why = tokio::select! {
             why = self.shared.failure.reported() => why,
-            _ = ended.wait_for(Option::is_some) => return,
+            _ = self.shared.ended.wait() => return,
         };
-        self.shared.ended.send_replace(Some(Stopped::Failed(why)));
+        let _ended_before = self.shared.ended.set(Stopped::Failed(why));
         self.release().await;
     }
 

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Replica;
 use super::running::Running;
-use crate::adapter::types::{TypeConfig, Vote};
+use crate::adapter::types::{Types, Vote};
 use crate::adapter::{entry, types};
 use crate::disk_space::Room;
 use crate::error::ProposeError;
@@ -53,7 +53,7 @@ impl<H: Host> Service<H> {
     }
 }
 
-type Appends<H> = AppendEntriesRequest<TypeConfig<<H as Host>::Runtime>>;
+type Appends<H> = AppendEntriesRequest<Types<H>>;
 
 #[tonic::async_trait]
 impl<H: Host> v1::raft_server::Raft for Service<H> {

@@ -99,7 +99,7 @@ async fn ask(link: &Link<TokioHost>) -> Result<v1::VoteResponse, Status> {
     let vote = Vote::new(1, HERE);
     let request = VoteRequest::<TypeConfig<TokioRuntime>>::new(vote, None);
     let asked = link.unary(PATIENCE, |origin, mut client| {
-        let request = wire::vote_request(&request, true, &origin);
+        let request = wire::vote_request(&request, true, origin);
         async move { client.vote(request).await }
     });
     asked.await
