@@ -1,246 +1,179 @@
-//! Tests of appends under way: those that are sent, held back and sent again.
+//! Runs the scripts of the folder `scripts`: each shows a scenario of the appends of one session, and is a test of the
+//! script's name.
+//!
+//! `UPDATE_GOLDENFILES=1 cargo test -p quorate-client in_flight` writes the present output into the scripts. A new
+//! script becomes a test when this file is compiled anew.
 
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 
+use goldenscript::Context;
 use quorate_proto::{Event, EventId, EventType, Failure, Position, Timestamp, Version};
 
 use super::*;
 
-type Answer = oneshot::Receiver<Result<Done, AppendError>>;
+test_each_file::test_each_path! { in "client/src/in_flight/scripts" => run }
 
-fn push(in_flight: &mut InFlightAppends, now: Instant, stream: &str) -> Answer {
-    push_expecting(in_flight, now, stream, Expectation::Any)
+fn run(path: &Path) {
+    let runner = &mut Runner {
+        start: Instant::now(),
+        now: 0,
+        in_flight: InFlightAppends::default(),
+        callers: BTreeMap::new(),
+    };
+    goldenscript::run(runner, path).expect("a script");
 }
 
-fn push_expecting(
-    in_flight: &mut InFlightAppends,
-    now: Instant,
-    stream: &str,
-    expectation: Expectation,
-) -> Answer {
-    push_within(in_flight, now, stream, expectation, Duration::from_secs(9))
+/// The commands of a script. Times are milliseconds since the session's first message.
+#[derive(goldenscript::Command)]
+enum Command {
+    /// Submits an append to each of these streams, to end within 9 s.
+    Push {
+        streams: Vec<String>,
+        #[arg(key)]
+        within: Option<u64>,
+        #[arg(key, optional)]
+        expect_exists: bool,
+    },
+    At(u64),
+    Take {
+        #[arg(key)]
+        bytes: Option<usize>,
+    },
+    Answer {
+        number: u64,
+        answer: String,
+    },
+    /// Ends the session because of a problem.
+    Lose(String),
+    Tick,
+    /// Drops all appends, as a client that ends does.
+    Drop,
+    State,
 }
 
-fn push_within(
-    in_flight: &mut InFlightAppends,
-    now: Instant,
-    stream: &str,
-    expectation: Expectation,
-    deadline: Duration,
-) -> Answer {
+struct Runner {
+    start: Instant,
+    now: u64,
+    in_flight: InFlightAppends,
+    /// The callers that wait for an answer, by the numbers of their appends.
+    callers: BTreeMap<u64, oneshot::Receiver<Result<Done, AppendError>>>,
+}
+
+impl goldenscript::Runner for Runner {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
+        let now = self.start + Duration::from_millis(self.now);
+        match command {
+            Command::Push { streams, within, expect_exists } => {
+                let expectation =
+                    if *expect_exists { Expectation::Exists } else { Expectation::Any };
+                let give_up_at = now + Duration::from_millis(within.unwrap_or(9_000));
+                for stream in streams {
+                    let (caller, answer) = oneshot::channel();
+                    let attempts = Attempts::new(now, give_up_at, None);
+                    let append = append(StreamName::new(stream)?, expectation);
+                    self.in_flight.push(InFlightAppend::new(append, attempts, caller, None));
+                    self.callers.insert(self.in_flight.next, answer);
+                }
+                Ok(String::new())
+            }
+            Command::At(time) => {
+                self.now = *time;
+                Ok(String::new())
+            }
+            Command::Take { bytes } => {
+                let bytes_max = bytes.unwrap_or(usize::MAX);
+                let sent = self.in_flight.take(now, self.start, bytes_max);
+                let sent: String = sent.iter().map(show_sent).collect();
+                Ok(if sent.is_empty() { "nothing to send".to_owned() } else { sent })
+            }
+            Command::Answer { number, answer } => {
+                let answer = match answer.as_str() {
+                    "appended" => Ok(appended(*number)),
+                    word => Err(problem(word)?),
+                };
+                Ok(show_session(self.in_flight.answered(now, *number, answer)))
+            }
+            Command::Lose(word) => {
+                self.in_flight.lost(now, &problem(word)?);
+                Ok(String::new())
+            }
+            Command::Tick => Ok(show_session(self.in_flight.tick(now))),
+            Command::Drop => {
+                self.in_flight = InFlightAppends::default();
+                Ok(String::new())
+            }
+            Command::State => {
+                let count = self.in_flight.in_flight.len();
+                let owed =
+                    if self.in_flight.has_sent() { "owes an answer" } else { "owes nothing" };
+                Ok(format!("{count} under way, the session {owed}"))
+            }
+        }
+    }
+
+    /// Prints the answers that callers got from the command.
+    fn end_command(&mut self, _: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
+        let mut out = String::new();
+        self.callers.retain(|number, caller| {
+            let Ok(answer) = caller.try_recv() else { return true };
+            let answer = match answer {
+                Ok(done) => format!("appended, version {}", done.version),
+                Err(AppendError::Conflict(_)) => "conflict".to_owned(),
+                Err(AppendError::Rejected(problem)) => format!("rejected, {problem}"),
+                Err(AppendError::Unknown(unknown)) => format!("unknown, {}", unknown.problem()),
+            };
+            out += &format!("{number}: {answer}\n");
+            false
+        });
+        Ok(out)
+    }
+}
+
+fn append(stream: StreamName, expectation: Expectation) -> Append {
     let id = EventId::from_bytes([7; 16]).expect("an id");
-    let event = Event::new(id, EventType::new("Made").expect("a type"), "1");
-    let stream = StreamName::new(stream).expect("a name");
-    let append = Append::to(stream, expectation, vec![event]);
-    let attempts = Attempts::new(now, now + deadline, None);
-    let (caller, answer) = oneshot::channel();
-    in_flight.push(InFlightAppend::new(append, attempts, caller, None));
-    answer
+    Append::to(
+        stream,
+        expectation,
+        vec![Event::new(id, EventType::new("Made").expect("a type"), "1")],
+    )
 }
 
-fn take(in_flight: &mut InFlightAppends, now: Instant) -> Vec<u64> {
-    in_flight.take(now, now, usize::MAX).into_iter().map(|append| append.number).collect()
-}
-
-fn appended(version: u64) -> Result<Appended, Problem> {
-    Ok(Appended {
+fn appended(version: u64) -> Appended {
+    Appended {
         versions: vec![Version(version)],
         first_position: Position(version),
         last_position: Position(version),
         recorded_at: Timestamp(0),
-    })
-}
-
-fn conflict() -> Result<Appended, Problem> {
-    let stream = StreamName::new("a").expect("a name");
-    let failure = Failure { stream, expected: Expectation::None, actual: Version(1) };
-    Err(Problem::conflict(vec![failure], Vec::new()))
-}
-
-fn lost() -> Problem {
-    Problem::new(ErrorKind::Unavailable, Outcome::Unknown, "lost")
-}
-
-#[test]
-fn each_append_is_sent_once_and_all_unanswered_ones_again_in_order_after_a_loss() {
-    let now = Instant::now();
-    let mut in_flight = InFlightAppends::default();
-    let mut answers: Vec<Answer> =
-        ["a", "b", "a"].iter().map(|name| push(&mut in_flight, now, name)).collect();
-    assert_eq!(take(&mut in_flight, now), [1, 2, 3]);
-    assert_eq!(take(&mut in_flight, now), [] as [u64; 0]);
-    assert!(in_flight.answered(now, 2, appended(1)).is_ok());
-    let done = answers[1].try_recv().expect("answered").expect("appended");
-    assert_eq!(done.version, Version(1));
-    in_flight.lost(now, &lost());
-    answers.push(push(&mut in_flight, now, "a"));
-    assert_eq!(take(&mut in_flight, now), [1, 3, 4]);
-}
-
-#[test]
-fn a_resting_append_holds_back_its_own_streams_only() {
-    let now = Instant::now();
-    let mut in_flight = InFlightAppends::default();
-    let mut first = push(&mut in_flight, now, "a");
-    take(&mut in_flight, now);
-    in_flight.lost(now, &lost());
-    take(&mut in_flight, now);
-    assert!(in_flight.answered(now, 1, conflict()).is_ok());
-    let _rest = [push(&mut in_flight, now, "a"), push(&mut in_flight, now, "b")];
-    assert_eq!(take(&mut in_flight, now), [3], "1 rests until its lost attempt is settled");
-    let later = now + Duration::from_secs(5);
-    assert_eq!(take(&mut in_flight, later), [1, 2]);
-    assert!(in_flight.answered(later, 1, conflict()).is_ok());
-    assert!(matches!(first.try_recv(), Ok(Err(AppendError::Conflict(_)))));
-}
-
-/// An append and one behind it in its stream were both sent again after a loss. The conflict of the first one
-/// was not final: sent once more, its expectation was met because the second one had overtaken it.
-#[test]
-fn after_a_loss_nothing_is_judged_before_an_append_that_may_be_sent_once_more() {
-    let now = Instant::now();
-    let mut in_flight = InFlightAppends::default();
-    let exists = Expectation::Exists;
-    let _first = push_expecting(&mut in_flight, now, "a", exists);
-    let _rest = [push(&mut in_flight, now, "a"), push(&mut in_flight, now, "b")];
-    assert_eq!(take(&mut in_flight, now), [1, 2, 3], "before any loss all go at once");
-    in_flight.lost(now, &lost());
-    assert_eq!(take(&mut in_flight, now), [1, 3]);
-    assert!(take(&mut in_flight, now).is_empty());
-    assert!(in_flight.answered(now, 1, conflict()).is_ok());
-    assert!(take(&mut in_flight, now).is_empty(), "1 rests, and 2 behind it");
-    let later = now + Duration::from_secs(5);
-    assert_eq!(take(&mut in_flight, later), [1, 2]);
-}
-
-#[test]
-fn an_answer_that_is_no_verdict_ends_the_session() {
-    let now = Instant::now();
-    let mut in_flight = InFlightAppends::default();
-    let _answer = push(&mut in_flight, now, "a");
-    take(&mut in_flight, now);
-    let busy = Problem::new(ErrorKind::Overloaded, Outcome::NotAppended, "busy");
-    assert_eq!(in_flight.answered(now, 1, Err(busy.clone())), Err(busy));
-}
-
-fn push_hasty(in_flight: &mut InFlightAppends, now: Instant, stream: &str) -> Answer {
-    push_within(in_flight, now, stream, Expectation::Any, Duration::from_millis(300))
-}
-
-#[test]
-fn an_append_that_expires_alone_leaves_the_session_to_the_appends_behind_it() {
-    let now = Instant::now();
-    let mut in_flight = InFlightAppends::default();
-    let mut hasty = push_hasty(&mut in_flight, now, "a");
-    let mut behind = push(&mut in_flight, now, "a");
-    let sent = in_flight.take(now, now, usize::MAX);
-    assert!(sent[0].expires_alone && !sent[1].expires_alone);
-    let late = Problem::new(ErrorKind::Deadline, Outcome::NotAppended, "late");
-    assert_eq!(in_flight.answered(now, 1, Err(late.clone())), Ok(()));
-    assert!(matches!(hasty.try_recv(), Ok(Err(AppendError::Rejected(_)))));
-    assert_eq!(in_flight.answered(now, 1, Err(late)), Ok(()), "it is not sent again");
-    assert_eq!(in_flight.answered(now, 2, appended(1)), Ok(()));
-    assert_eq!(behind.try_recv().expect("answered").expect("appended").version, Version(1));
-}
-
-/// The appends behind it may be in the log when its session is lost: sent again, it would come after them.
-#[test]
-fn an_append_that_may_have_expired_alone_is_not_sent_again_when_its_session_is_lost() {
-    let now = Instant::now();
-    let mut in_flight = InFlightAppends::default();
-    let mut hasty = push_hasty(&mut in_flight, now, "a");
-    let _behind = push(&mut in_flight, now, "a");
-    assert_eq!(take(&mut in_flight, now), [1, 2]);
-    in_flight.lost(now, &lost());
-    assert!(matches!(hasty.try_recv(), Ok(Err(AppendError::Unknown(_)))));
-    assert_eq!(take(&mut in_flight, now), [2]);
-    // It is sent again after a node refused it and proposed nothing behind it.
-    let _again = push_hasty(&mut in_flight, now, "b");
-    assert_eq!(take(&mut in_flight, now), [3]);
-    let busy = Problem::new(ErrorKind::Overloaded, Outcome::NotAppended, "busy");
-    assert_eq!(in_flight.answered(now, 3, Err(busy.clone())), Err(busy.clone()));
-    in_flight.lost(now, &busy);
-    assert!(take(&mut in_flight, now + Duration::from_millis(100)).contains(&3));
-}
-
-#[test]
-fn a_session_that_does_not_answer_is_given_up_and_in_the_end_so_is_the_append() {
-    let now = Instant::now();
-    let mut in_flight = InFlightAppends::default();
-    let mut answer = push(&mut in_flight, now, "a");
-    take(&mut in_flight, now);
-    assert!(in_flight.tick(now).is_ok());
-    let overdue = now + Duration::from_secs(4);
-    let problem = in_flight.tick(overdue).expect_err("overdue");
-    in_flight.lost(overdue, &problem);
-    assert!(in_flight.tick(now + Duration::from_secs(9)).is_ok() && in_flight.is_empty());
-    assert!(matches!(answer.try_recv(), Ok(Err(AppendError::Unknown(_)))));
-}
-
-/// An overdue append with a short deadline once ended the session of all callers.
-#[test]
-fn an_append_that_is_overdue_leaves_the_session_to_the_others_while_they_are_answered() {
-    let now = Instant::now();
-    let mut in_flight = InFlightAppends::default();
-    let mut hasty = push(&mut in_flight, now, "a");
-    let mut behind = push(&mut in_flight, now, "a");
-    take(&mut in_flight, now);
-    let second = Duration::from_secs(1);
-    for number in 3..=8 {
-        let _other = push(&mut in_flight, now, "b");
-        let at = now + second * (number as u32 - 2);
-        assert_eq!(take(&mut in_flight, at), [number], "what is overdue is not sent twice");
-        assert!(in_flight.tick(at).is_ok());
-        assert!(in_flight.answered(at, number, appended(number)).is_ok());
     }
-    let at = now + second * 7;
-    assert!(in_flight.answered(at, 1, appended(1)).is_ok());
-    assert_eq!(hasty.try_recv().expect("answered").expect("it came late").version, Version(1));
-    assert!(in_flight.tick(now + second * 9).is_err(), "silent for two seconds");
-    assert!(matches!(behind.try_recv(), Ok(Err(AppendError::Unknown(_)))));
 }
 
-#[test]
-fn a_session_is_given_up_although_what_it_owed_has_run_out_of_time() {
-    let now = Instant::now();
-    let mut in_flight = InFlightAppends::default();
-    let _first = push(&mut in_flight, now, "a");
-    take(&mut in_flight, now);
-    let end = now + Duration::from_secs(9);
-    assert!(in_flight.tick(now + Duration::from_secs(1)).is_ok(), "it is not overdue yet");
-    assert!(in_flight.tick(end).is_err() && in_flight.is_empty());
+fn problem(word: &str) -> Result<Problem, &'static str> {
+    match word {
+        "conflict" => {
+            let stream = StreamName::new("a").expect("a name");
+            let failure = Failure { stream, expected: Expectation::None, actual: Version(1) };
+            Ok(Problem::conflict(vec![failure], Vec::new()))
+        }
+        "busy" => Ok(Problem::new(ErrorKind::Overloaded, Outcome::NotAppended, "busy")),
+        "late" => Ok(Problem::new(ErrorKind::Deadline, Outcome::NotAppended, "late")),
+        "lost" => Ok(Problem::new(ErrorKind::Unavailable, Outcome::Unknown, "lost")),
+        _ => Err("no such answer"),
+    }
 }
 
-#[test]
-fn a_caller_is_answered_even_if_nobody_works_on_its_append_any_more() {
-    let now = Instant::now();
-    let mut in_flight = InFlightAppends::default();
-    let mut unsent = push(&mut in_flight, now, "a");
-    take(&mut in_flight, now);
-    let mut sent = unsent;
-    unsent = push(&mut in_flight, now, "b");
-    drop(in_flight);
-    assert!(matches!(sent.try_recv(), Ok(Err(AppendError::Unknown(_)))));
-    assert!(matches!(unsent.try_recv(), Ok(Err(AppendError::Rejected(_)))));
+fn show_sent(sent: &SessionAppend) -> String {
+    let alone = if sent.expires_alone { ", expires alone" } else { "" };
+    format!("{}: sent, deadline {}{alone}\n", sent.number, sent.deadline_ms)
 }
 
-#[test]
-fn deadlines_are_counted_from_the_first_message_of_the_session() {
-    let since = Instant::now();
-    let now = since + Duration::from_secs(20);
-    let mut in_flight = InFlightAppends::default();
-    let _answer = push(&mut in_flight, now, "a");
-    assert!(!in_flight.has_sent());
-    let appends = in_flight.take(now, since, usize::MAX);
-    assert_eq!(appends[0].deadline_ms, deadline_ms(Duration::from_secs(20 + 3)));
-    assert!(in_flight.has_sent());
-}
-
-#[test]
-fn one_message_takes_about_as_many_bytes_as_it_is_told() {
-    let now = Instant::now();
-    let mut in_flight = InFlightAppends::default();
-    let _answers: Vec<Answer> = (0..3).map(|_| push(&mut in_flight, now, "a")).collect();
-    assert_eq!(in_flight.take(now, now, 1).len(), 1);
-    assert_eq!(in_flight.take(now, now, usize::MAX).len(), 2);
+fn show_session(result: Result<(), Problem>) -> String {
+    match result {
+        Ok(()) => "the session goes on".to_owned(),
+        Err(problem) => format!("the session must end: {problem}"),
+    }
 }

@@ -1,23 +1,20 @@
-//! Tests of a session's answers: their order, their window, and the end of the session.
+//! Tests of a session's answers: their order, their window, and the end of the session, most of them as scripts.
 
 use futures_util::StreamExt;
-use quorate_proto::wire::problem_of;
-use quorate_proto::{ErrorKind, Term};
+use quorate_proto::Term;
 use tokio::time::Instant;
 
 use super::super::admission::Admission;
 use super::super::deadline::deadline_of;
 use super::*;
 
+mod scripts;
+
 fn rejected() -> Answer {
     Answer::Rejected(problem::expired())
 }
 
-async fn reply(replies: &SessionReplies, number: u64, leader_term: &LeaderTerm) -> Reply {
-    reply_of(replies, number, leader_term, false).await
-}
-
-async fn reply_of(
+async fn reply(
     replies: &SessionReplies,
     number: u64,
     leader_term: &LeaderTerm,
@@ -37,59 +34,6 @@ fn numbers(message: &v1::AppendSessionResponse) -> Vec<u64> {
     message.answers.iter().map(|answer| answer.number).collect()
 }
 
-#[tokio::test]
-async fn answers_that_are_ready_together_go_out_in_one_message() {
-    let (replies, mut answers) = SessionReplies::new();
-    for number in 1..=3 {
-        replies.answer(number, replies.place(0).await, rejected());
-    }
-    let message = answers.next().await.expect("a message").expect("answers");
-    assert_eq!(numbers(&message), [1, 2, 3]);
-    assert!(replies.is_idle(), "what was taken still holds its place");
-    drop(replies);
-    assert!(answers.next().await.is_none());
-}
-
-#[tokio::test]
-async fn the_first_append_that_is_lost_ends_the_session_after_what_was_answered_before() {
-    let (replies, mut answers) = SessionReplies::new();
-    let leader_term = LeaderTerm::new(Term(3));
-    let (first, second) =
-        (reply(&replies, 1, &leader_term).await, reply(&replies, 2, &leader_term).await);
-    let third = reply(&replies, 3, &leader_term).await;
-    first.answer(rejected());
-    second.answer(Answer::Lost(problem::stopping(Outcome::Unknown)));
-    assert!(leader_term.has_ended(), "a later append could overtake the lost one");
-    third.answer(rejected());
-    let message = answers.next().await.expect("a message").expect("answers");
-    assert_eq!(numbers(&message), [1]);
-    let end = answers.next().await.expect("an end").expect_err("not an answer");
-    assert_eq!(problem_of(&end).expect("our detail").kind, ErrorKind::Unavailable);
-    assert!(answers.next().await.is_none());
-}
-
-/// One caller with a short deadline once ended the session of all callers.
-#[tokio::test]
-async fn an_append_that_expires_alone_is_answered_and_the_session_goes_on() {
-    let (replies, mut answers) = SessionReplies::new();
-    let leader_term = LeaderTerm::new(Term(3));
-    let hasty = reply_of(&replies, 1, &leader_term, true).await;
-    let behind = reply(&replies, 2, &leader_term).await;
-    hasty.answer(Answer::Lost(problem::expired()));
-    let late = replies.place(0).await;
-    assert_eq!(replies.give_up(3, late, problem::expired(), true), Ok(()));
-    assert!(!leader_term.has_ended() && !replies.over.is_cancelled());
-    behind.answer(rejected());
-    let message = answers.next().await.expect("a message").expect("answers");
-    assert_eq!(numbers(&message), [1, 3, 2]);
-
-    let lost = reply_of(&replies, 4, &leader_term, true).await;
-    lost.answer(Answer::Lost(problem::stopping(Outcome::NotAppended)));
-    assert!(leader_term.has_ended(), "it is lost, not expired: it is sent again");
-    let place = replies.place(0).await;
-    assert_eq!(replies.give_up(5, place, problem::expired(), false), Err(problem::expired()));
-}
-
 /// Checks a session whenever its transport is woken, because the transport may release places then.
 struct Watch {
     over: CancellationToken,
@@ -107,7 +51,7 @@ impl std::task::Wake for Watch {
 async fn the_session_is_over_before_the_transport_can_release_the_place_of_a_lost_append() {
     for outcome in [Outcome::NotAppended, Outcome::Unknown] {
         let (replies, mut answers) = SessionReplies::new();
-        let lost = reply(&replies, 1, &LeaderTerm::new(Term(3))).await;
+        let lost = reply(&replies, 1, &LeaderTerm::new(Term(3)), false).await;
         let over = replies.over.clone();
         let watch = Arc::new(Watch { over, saw_it_go_on: AtomicBool::new(false) });
         let waker = watch.clone().into();
@@ -125,7 +69,7 @@ async fn on_threads_a_window_that_a_lost_append_left_is_never_seen_empty_in_a_se
 {
     for _ in 0..2_000 {
         let (replies, mut answers) = SessionReplies::new();
-        let lost = reply(&replies, 1, &LeaderTerm::new(Term(3))).await;
+        let lost = reply(&replies, 1, &LeaderTerm::new(Term(3)), false).await;
         let transport = tokio::spawn(async move { while answers.next().await.is_some() {} });
         let losing = tokio::spawn(async move {
             lost.answer(Answer::Lost(problem::stopping(Outcome::NotAppended)));
@@ -139,13 +83,6 @@ async fn on_threads_a_window_that_a_lost_append_left_is_never_seen_empty_in_a_se
     }
 }
 
-#[tokio::test]
-async fn a_client_that_leaves_ends_the_session() {
-    let (replies, answers) = SessionReplies::new();
-    drop(answers);
-    replies.over().await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn deadlines_count_from_before_the_message_that_opens_the_session() {
     let (replies, mut answers) = SessionReplies::new();
@@ -157,15 +94,4 @@ async fn deadlines_count_from_before_the_message_that_opens_the_session() {
     tokio::time::advance(Duration::from_secs(2)).await;
     let deadline = anchor.deadline(1_500);
     assert!(deadline <= received + Duration::from_millis(1_500));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_takes_no_answers_is_given_no_more_places() {
-    let (replies, _answers) = SessionReplies::new();
-    let size = 1024 * 1024;
-    for number in 0..WINDOW_BYTES / (size + ANSWER_BYTES) {
-        replies.answer(number as u64, replies.place(size).await, rejected());
-    }
-    let place = timeout(Duration::from_secs(60), replies.place(size)).await;
-    assert!(place.is_err(), "the window is open beyond its bound");
 }
