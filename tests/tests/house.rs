@@ -311,10 +311,11 @@ fn the_sample_configurations_are_what_the_node_reads() {
     for entry in fs::read_dir(root().join("deploy")).expect("the folder") {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|extension| extension == "toml") {
-            let file = quorate_node::config::parse(&read(&path))
+            let file = quorate_node::commands::serve::config::parse(&read(&path))
                 .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            let settings = quorate_node::config::Settings::resolve(Default::default(), file)
-                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let settings =
+                quorate_node::commands::serve::config::Settings::resolve(Default::default(), file)
+                    .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             parsed.insert(path.file_stem().expect("a name").display().to_string(), settings);
         }
     }

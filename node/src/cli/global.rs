@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 use quorate_proto::{Address, Consistency, Position};
 use tracing_subscriber::EnvFilter;
 
-use crate::age;
-use crate::exit::Exit;
-use crate::screen;
+use crate::cli::Exit;
+use crate::output::screen;
+use crate::values::span;
 
 /// The values of the options that commands share.
 #[derive(Clone, Debug)]
@@ -216,7 +216,7 @@ fn parse_log(text: &str) -> Result<String, String> {
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
-    match age::parse_span(text)? {
+    match span::parse_span(text)? {
         Duration::ZERO => Err("is no time at all".to_owned()),
         span => Ok(span),
     }

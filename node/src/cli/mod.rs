@@ -1,9 +1,15 @@
-//! The command line: the commands, and the runtime that each of them gets.
+//! The command line: the list of commands with the runtime that each of them gets, the options that they share, the
+//! connection to the cluster that these options name, and the ways in which a command is asked, stopped and ended.
 
+mod confirm;
+mod connect;
 mod environment;
 mod examples;
+mod exit;
 mod global;
+pub(crate) mod inspect;
 mod order;
+mod stop;
 
 use std::future::Future;
 
@@ -13,12 +19,14 @@ use crate::commands::{
     append, bench, cluster, completions, demo, dev, export, group, import, progress, read,
     scavenge, serve, snapshot, stream, verify,
 };
-use crate::exit::{Ending, Exit};
-
+pub(crate) use confirm::Confirmation;
+pub(crate) use connect::connect;
 pub use examples::paths;
 pub(crate) use examples::{command, example};
+pub use exit::{Code, Ending, Exit};
 pub use global::{Addresses, Global};
 pub(crate) use global::{Asking, Form, Nothing, Reading, Untimed, addresses, shown};
+pub(crate) use stop::{ONE_SIGNAL_WITHIN, Stop};
 
 /// A replicated event store: one append-only log of events, agreed on by a cluster of nodes.
 #[derive(Debug, Parser)]

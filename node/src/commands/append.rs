@@ -11,13 +11,10 @@ use quorate_proto::limits::APPEND_BYTES_MAX;
 use quorate_proto::{ErrorKind, EventId, EventType, Problem, Query, StreamName, Timestamp, json};
 use serde::Serialize;
 
-use crate::cli::Global;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::import::Format;
-use crate::ndjson::{EventLine, trim};
+use crate::cli::{Exit, Global, connect};
+use crate::import::{EventLine, Format, trim};
 use crate::output::{write_failure_json, write_json};
-use crate::query;
+use crate::values::query;
 
 /// Append an event to a stream, or several events atomically.
 ///
@@ -368,7 +365,7 @@ mod tests {
         ] {
             let refused = from_file(file(text).path(), fallback).expect_err(text);
             assert!(refused.message.contains(why), "{refused:?}");
-            assert_eq!(refused.code, crate::exit::Code::Usage);
+            assert_eq!(refused.code, crate::cli::Code::Usage);
         }
     }
 }

@@ -15,9 +15,7 @@ use crate::bench::{
     Load, Measured, append_load, catch_up_load, cpu_time, event_bytes, group_load, live_load,
     read_load,
 };
-use crate::cli::{Asking, Global, Reading};
-use crate::connect::connect;
-use crate::exit::Exit;
+use crate::cli::{Asking, Exit, Global, Reading, connect};
 use crate::output::write_json;
 
 /// The number of feeds per client: a connection carries about a thousand requests at once.
@@ -331,7 +329,7 @@ fn is_zero(number: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::Code;
+    use crate::cli::Code;
 
     #[test]
     fn a_latency_is_told_in_the_unit_that_fits() {

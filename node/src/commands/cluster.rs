@@ -11,11 +11,9 @@ use quorate_client::{
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use serde::Serialize;
 
-use crate::cli::{self, Addresses, Asking, Global, Nothing};
-use crate::exit::Exit;
-use crate::output::write_json;
-use crate::screen::write_line;
-use crate::{inspect, size};
+use crate::cli::{self, Addresses, Asking, Exit, Global, Nothing, inspect};
+use crate::output::{write_json, write_line};
+use crate::values::size;
 
 /// Found a cluster, or see how it is.
 #[derive(Args, Debug)]

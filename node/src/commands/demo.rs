@@ -9,10 +9,8 @@ use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::exit::Exit;
-use crate::local::{self, LocalNode, Process};
-use crate::ports::free_addresses;
-use crate::stop::Stop;
+use crate::cli::{Exit, Stop};
+use crate::local::{self, LocalNode, Process, free_addresses};
 
 /// The number of nodes in the demo.
 const NODES: usize = 3;

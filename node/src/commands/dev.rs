@@ -10,10 +10,9 @@ use clap::Args;
 use futures_util::future::join_all;
 use tokio::time::interval;
 
-use crate::exit::Exit;
+use crate::cli::{Exit, Stop, inspect};
 use crate::local::{self, LocalNode, Process};
-use crate::stop::Stop;
-use crate::{inspect, size};
+use crate::values::size;
 
 /// The interval at which a node that is not this process's child is looked at.
 const LOOKED_EVERY: Duration = Duration::from_secs(1);

@@ -13,13 +13,9 @@ use quorate_proto::{Category, Path, Timestamp};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use crate::cli::Global;
+use crate::cli::{Exit, Global, Stop, connect};
 use crate::commands::read::{parse_time, tell_the_future};
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::output::{count_of, write_event_json, write_json};
-use crate::print::print_events;
-use crate::stop::Stop;
+use crate::output::{count_of, print_events, write_event_json, write_json};
 
 /// Bytes that are collected before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;

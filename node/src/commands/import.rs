@@ -13,10 +13,8 @@ use quorate_proto::{Invalid, Problem};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::Global;
+use crate::cli::{Exit, Global, connect};
 use crate::commands::append::{exit, is_stdin, not_begun, write_failure};
-use crate::connect::connect;
-use crate::exit::Exit;
 use crate::import::{Ahead, BadLine, Lines, PATIENCE, Pump, REST, Stop, count_present};
 use crate::output::{count_of, remark, write_json};
 

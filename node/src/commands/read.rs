@@ -8,18 +8,12 @@ use quorate_proto::{
     self as proto, Category, CorrelationId, EventType, Path, StreamName, Tag, Timestamp,
 };
 
-use crate::age;
-use crate::causation::print_tree;
-use crate::cli::Global;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::follow::{Printing, print_feed};
+use crate::cli::{Exit, Global, connect};
 use crate::output::{
-    count_of, remark, write_event_json, write_event_plain, write_passed_over,
-    write_snapshot_before_events,
+    Printing, count_of, print_events, print_feed, print_tree, remark, write_event_json,
+    write_event_plain, write_passed_over, write_snapshot_before_events,
 };
-use crate::print::print_events;
-use crate::query;
+use crate::values::{query, span};
 
 // The options for the events to look for.
 #[derive(Args, Debug)]
@@ -327,7 +321,7 @@ fn parse_time_at(text: &str, now: i64) -> Result<Timestamp, String> {
         Ok(time) => return Ok(time),
         Err(why) => why,
     };
-    let span = age::parse(text).ok_or_else(|| format!("{why}, and is no time span like `10m`"))?;
+    let span = span::parse(text).ok_or_else(|| format!("{why}, and is no time span like `10m`"))?;
     let time = i64::try_from(span.as_micros()).ok().and_then(|span| now.checked_sub(span));
     time.map(Timestamp).ok_or_else(|| "is too long a time span".to_owned())
 }

@@ -7,9 +7,8 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use quorate_client::{Client, Scavenged};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::cli::{Exit, Global};
 use crate::commands::cluster::{ScavengedLine, first_answer};
-use crate::exit::Exit;
 use crate::output::{count_of, write_json};
 
 /// Give back the disk space of events that are gone: deleted, truncated, too old or too many.

@@ -8,10 +8,8 @@ use quorate_proto::limits::SNAPSHOT_BYTES_MAX;
 use quorate_proto::{Outcome, Problem, StreamName};
 use serde::Serialize;
 
-use crate::cli::{Asking, Global, Reading};
+use crate::cli::{Asking, Code, Exit, Global, Reading, connect};
 use crate::commands::append::{not_begun, parse_json, parse_value, read_data, write_failure};
-use crate::connect::connect;
-use crate::exit::{Code, Exit};
 use crate::output::{write_json, write_snapshot};
 
 /// Put or get the snapshot of a stream's state. The newest is kept; `read --with-snapshot` begins with it.

@@ -16,9 +16,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::exec::Plan;
-use crate::age::show_span;
-use crate::exit::Exit;
+use crate::cli::Exit;
 use crate::output::{event_line, write_json};
+use crate::values::span::show_span;
 
 /// The most bytes of standard error that are taken as one line.
 const LINE_BYTES_MAX: u64 = 4096;

@@ -11,13 +11,9 @@ use quorate_proto::GroupName;
 use tokio::time::timeout;
 
 use super::{command, exec};
-use crate::age::parse_span;
-use crate::cli::Global;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::output::{event_line, write_event_plain, write_json};
-use crate::reader::Reader;
-use crate::stop::Stop;
+use crate::cli::{Exit, Global, Stop, connect};
+use crate::output::{Reader, event_line, write_event_plain, write_json};
+use crate::values::span::parse_span;
 
 /// Bytes that are collected before they are written, as long as more is ready.
 const BUFFER_BYTES: usize = 256 * 1024;

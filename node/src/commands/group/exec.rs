@@ -10,9 +10,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{self, Ended};
-use crate::exit::Exit;
+use crate::cli::{Exit, ONE_SIGNAL_WITHIN, Stop};
 use crate::output::remark;
-use crate::stop::{ONE_SIGNAL_WITHIN, Stop};
 
 /// The plan of a consumer that runs a command for each event.
 pub(super) struct Plan {

@@ -8,13 +8,10 @@ use quorate_client::{GroupSettings, Selection, Strategy};
 use quorate_proto::{GroupName, Query};
 use serde::Serialize;
 
-use crate::age::{parse_span, show_span};
-use crate::cli::Global;
-use crate::confirm::Confirmation;
-use crate::connect::connect;
-use crate::exit::Exit;
+use crate::cli::{Confirmation, Exit, Global, connect};
 use crate::output::{count_of, write_json};
-use crate::query;
+use crate::values::query;
+use crate::values::span::{parse_span, show_span};
 
 /// The help on the defaults of a new group; an existing group keeps the settings that are not given.
 const DEFAULTS: &str = "A group has, unless told: strategy round-robin, timeout 30s, 10 attempts, retry delay 1s, \

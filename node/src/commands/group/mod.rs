@@ -8,8 +8,7 @@ mod show;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::{Asking, Nothing, Reading, Untimed};
-use crate::exit::Exit;
+use crate::cli::{Asking, Exit, Nothing, Reading, Untimed};
 
 pub(in crate::commands) use manage::parse_strategy;
 

@@ -8,13 +8,11 @@ use quorate_proto::GroupName;
 use serde::Serialize;
 
 use super::manage::settings_of;
-use crate::cli::Global;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::output::{EventLine, count_of, event_line, write_event_plain, write_json};
-use crate::query;
-use crate::screen::write_line;
-use crate::watch::Watch;
+use crate::cli::{Exit, Global, connect};
+use crate::output::{
+    EventLine, Watch, count_of, event_line, write_event_plain, write_json, write_line,
+};
+use crate::values::query;
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {

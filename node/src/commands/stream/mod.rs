@@ -1,5 +1,7 @@
 //! `quorate stream`: lists, the settings of streams, categories and paths, and the end of streams.
 
+mod list;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -11,14 +13,11 @@ use quorate_client::{
 use quorate_proto::{Category, EventId, Path, Scope, StreamName};
 use serde::Serialize;
 
-use crate::age;
-use crate::cli::{Asking, Global, Reading};
+use self::list::{ListArgs, list};
+use crate::cli::{Asking, Confirmation, Exit, Global, Reading, connect};
 use crate::commands::append::{DoneLine, failed, not_begun, parse_expectation, told};
-use crate::commands::names::{ListArgs, list};
-use crate::confirm::Confirmation;
-use crate::connect::connect;
-use crate::exit::Exit;
 use crate::output::write_json;
+use crate::values::span;
 
 /// List streams, see and change their settings, and end them.
 ///
@@ -408,7 +407,7 @@ fn named(scope: &Scope) -> String {
 /// Writes settings for people.
 fn shown(settings: &SettingsInForce) -> String {
     let count = settings.max_count.map(|count| format!("max count {count}"));
-    let age = settings.max_age.map(|age| format!("max age {}", age::show(age)));
+    let age = settings.max_age.map(|age| format!("max age {}", span::show(age)));
     let cut = settings.truncate_before.map(|number| format!("truncated before {number}"));
     let all: Vec<String> = count.into_iter().chain(age).chain(cut).collect();
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
@@ -458,7 +457,7 @@ impl What {
 }
 
 fn parse_age(text: &str) -> Result<Duration, String> {
-    match age::parse(text) {
+    match span::parse(text) {
         Some(Duration::ZERO) => Err("is no time at all; delete the stream instead".to_owned()),
         Some(age) => Ok(age),
         None => Err("is no time span like `10m` or `30d`".to_owned()),
@@ -481,7 +480,7 @@ mod tests {
         }
         for scope in [&category, &path] {
             let refused = how(Some(Expect::Any)).expect_of(scope).expect_err("no stream");
-            assert_eq!(refused.code, crate::exit::Code::Usage);
+            assert_eq!(refused.code, crate::cli::Code::Usage);
         }
     }
 }

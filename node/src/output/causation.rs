@@ -5,10 +5,8 @@ use std::io::{self, BufWriter, Write};
 
 use quorate_client::{EventId, EventStream, RecordedEvent};
 
-use crate::exit::Exit;
-use crate::output::write_event_plain;
-use crate::print::print_events;
-use crate::screen::write_line;
+use crate::cli::Exit;
+use crate::output::{print_events, write_event_plain, write_line};
 
 /// The most events of a tree …
 const EVENTS_MAX: usize = 10_000;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::exit::Exit;
+use crate::cli::Exit;
 
 /// The time within which a node must answer; otherwise it counts as unreachable.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);

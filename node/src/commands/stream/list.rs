@@ -8,11 +8,8 @@ use quorate_client::{Client, ListEntry, ListRequest, ListedStream};
 use quorate_proto::{Category, Path};
 use serde::Serialize;
 
-use crate::cli::Global;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::output::{count_of, write_json};
-use crate::screen::write_line;
+use crate::cli::{Exit, Global, connect};
+use crate::output::{count_of, write_json, write_line};
 
 /// Bytes that are collected before they are written, as long as more is ready.
 const BUFFER_BYTES: usize = 256 * 1024;

@@ -8,7 +8,7 @@ use quorate_raft::ReplicaOptions;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use crate::size;
+use crate::values::size;
 
 /// The settings of a node as they can be given on the command line and in the environment.
 #[derive(Args, Clone, Debug, Default)]
@@ -259,8 +259,8 @@ mod tests {
     #[test]
     fn the_samples_can_be_served_and_tell_where_metrics_are() {
         for sample in [
-            include_str!("../../deploy/single-host.toml"),
-            include_str!("../../deploy/three-hosts.toml"),
+            include_str!("../../../../deploy/single-host.toml"),
+            include_str!("../../../../deploy/three-hosts.toml"),
         ] {
             let settings = parse(sample).and_then(|file| Settings::resolve(Flags::default(), file));
             let settings = settings.expect("a sample");

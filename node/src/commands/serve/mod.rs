@@ -1,5 +1,8 @@
 //! `quorate serve`: one node, until a signal stops it or it cannot go on.
 
+pub mod config;
+mod log;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,11 +16,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{self, Flags, Settings};
-use crate::exit::Exit;
-use crate::log;
+use self::config::{Flags, Settings};
+use crate::cli::{Exit, ONE_SIGNAL_WITHIN};
+
 use crate::server::{Server, ServerOptions};
-use crate::stop::ONE_SIGNAL_WITHIN;
 
 /// The size of a file of the Raft log.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;

@@ -7,12 +7,11 @@ use quorate_client::{Cursor, Feed, Message};
 use quorate_proto::StreamName;
 use serde::Serialize;
 
-use crate::exit::Exit;
+use crate::cli::Exit;
 use crate::output::{
-    remark, write_event_json, write_event_plain, write_json, write_passed_over,
+    Reader, remark, write_event_json, write_event_plain, write_json, write_passed_over,
     write_snapshot_before_events,
 };
-use crate::reader::Reader;
 
 /// The bytes that are collected before they are written, as long as more messages are ready.
 const BUFFER_BYTES: usize = 256 * 1024;

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use futures_util::FutureExt;
 use quorate_client::EventStream;
 
-use crate::exit::Exit;
+use crate::cli::Exit;
 use crate::output::{write_event_json, write_event_plain};
 
 /// The bytes that are collected before they are written, as long as more is ready.

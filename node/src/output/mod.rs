@@ -1,5 +1,12 @@
 //! The output of commands: JSON lines for machines, which are a contract, and plain lines for people.
 
+mod causation;
+mod events;
+mod follow;
+mod reader;
+pub(crate) mod screen;
+mod watch;
+
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -11,7 +18,12 @@ use quorate_proto::{Problem, StreamName};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::screen::write_line;
+pub(crate) use causation::print_tree;
+pub(crate) use events::print_events;
+pub(crate) use follow::{Printing, print_feed};
+pub(crate) use reader::Reader;
+pub(crate) use screen::write_line;
+pub(crate) use watch::Watch;
 
 /// An event as a JSON line, in the order of the fields that users rely on.
 #[derive(Serialize)]
