@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use quorate_raft::host::TokioHost;
-use quorate_raft::{Role, Status, Stopped, Timing};
+use quorate_raft::{Role, Status, Stopped};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -16,13 +16,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use self::config::{Flags, Settings};
+use self::config::{InForce, Settings};
 use crate::cli::{Exit, ONE_SIGNAL_WITHIN};
-
 use crate::server::{Server, ServerOptions};
 
-/// The size of a file of the Raft log.
-const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// The interval at which the log repeats that the node is open to everybody.
 const REMINDED_EVERY: Duration = Duration::from_secs(600);
 
@@ -32,7 +29,7 @@ const REMINDED_EVERY: Duration = Duration::from_secs(600);
 #[derive(Args, Debug)]
 pub struct ServeArgs {
     #[command(flatten)]
-    flags: Flags,
+    settings: Settings,
     /// A file with settings; flags and environment come before it.
     #[arg(long, value_name = "FILE.toml", env = "QUORATE_CONFIG")]
     config: Option<PathBuf>,
@@ -44,7 +41,7 @@ pub struct ServeArgs {
 /// Runs the node, on a runtime of its own.
 pub fn run(args: ServeArgs) -> Result<(), Exit> {
     let file = match &args.config {
-        None => config::File::default(),
+        None => Settings::default(),
         Some(path) => {
             let unusable = |why: &dyn std::fmt::Display| {
                 Exit::usage(format!("the settings file `{}`: {why}", path.display()))
@@ -53,15 +50,19 @@ pub fn run(args: ServeArgs) -> Result<(), Exit> {
             config::parse(&text).map_err(|error| unusable(&error))?
         }
     };
-    let settings = Settings::resolve(args.flags, file).map_err(Exit::usage)?;
-    let log = log::start(&settings.log)?;
-    log.last_word(run_node(settings, args.stop_with_input))
+    let InForce { server, log, threads } = args.settings.or(file).resolve().map_err(Exit::usage)?;
+    let log = log::start(&log)?;
+    log.last_word(run_node(server, threads, args.stop_with_input))
 }
 
-fn run_node(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
+fn run_node(
+    options: ServerOptions,
+    threads: Option<usize>,
+    stop_with_input: bool,
+) -> Result<(), Exit> {
     raise_file_limit();
-    let runtime = runtime_of(settings.threads)?;
-    let ending = runtime.block_on(serve(settings, stop_with_input));
+    let runtime = runtime_of(threads)?;
+    let ending = runtime.block_on(serve(options, stop_with_input));
     // Work on blocking threads that nobody waits for any more must not hold the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ending
@@ -90,15 +91,14 @@ fn runtime_of(threads: Option<usize>) -> Result<Runtime, Exit> {
     Ok(builder.enable_all().build()?)
 }
 
-async fn serve(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
+async fn serve(options: ServerOptions, stop_with_input: bool) -> Result<(), Exit> {
     let mut stop = Box::pin(told_to_stop(stop_with_input)?);
     let hang_ups = signal(SignalKind::hangup())?;
-    let server = Server::start(TokioHost::new(), options_of(&settings)).await;
-    let server = server.map_err(Exit::failed)?;
-    let Settings { listen, peer_listen, data, .. } = &settings;
+    let server = Server::start(TokioHost::new(), options.clone()).await.map_err(Exit::failed)?;
+    let ServerOptions { listen, peer_listen, directory, insecure, .. } = &options;
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(version, listen, peer_listen, data = %data.display(), "serving");
-    if settings.insecure {
+    tracing::info!(version, listen, peer_listen, data = %directory.display(), "serving");
+    if *insecure {
         tokio::spawn(remind());
     }
     tokio::spawn(tell_changes(server.replica().status()));
@@ -117,26 +117,6 @@ async fn serve(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-fn options_of(settings: &Settings) -> ServerOptions {
-    ServerOptions {
-        directory: settings.data.clone(),
-        listen: settings.listen.clone(),
-        peer_listen: settings.peer_listen.clone(),
-        metrics_listen: settings.metrics_listen.clone(),
-        advertise: settings.advertise.clone(),
-        peer_advertise: settings.peer_advertise.clone(),
-        insecure: settings.insecure,
-        timing: Timing::default(),
-        segment_bytes: SEGMENT_BYTES,
-        kept_log_bytes: None,
-        reserve_bytes: settings.reserve,
-        scrub_bytes_per_second: settings.scrub_rate,
-        block_cache_bytes: usize::try_from(settings.cache).unwrap_or(usize::MAX),
-        accept_clock: settings.accept_clock,
-        moved: settings.moved,
-    }
 }
 
 /// Completes with the reason when the node is to stop.
