@@ -11,7 +11,7 @@ use quorate_client::{
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use serde::Serialize;
 
-use crate::cli::{self, Addresses, Asking, Exit, Global, Nothing, inspect};
+use crate::cli::{self, Addresses, Asking, Exit, Global, Nothing, Shared, inspect};
 use crate::output::{write_json, write_line};
 use crate::values::size;
 
@@ -46,11 +46,8 @@ struct InitArgs {
 /// Runs the command.
 pub async fn run(args: ClusterArgs) -> Result<(), Exit> {
     match args.command {
-        ClusterCommand::Init(args) => {
-            let (args, global) = args.parts()?;
-            init(args, &global).await
-        }
-        ClusterCommand::Status(args) => status(&args.parts()?.1).await,
+        ClusterCommand::Init(args) => args.run(init).await,
+        ClusterCommand::Status(args) => args.run(status).await,
     }
 }
 
@@ -280,7 +277,7 @@ impl From<NodeStatus> for NodeLine {
     }
 }
 
-async fn status(global: &Global) -> Result<(), Exit> {
+async fn status(_args: Nothing, global: &Global) -> Result<(), Exit> {
     let status = first_answer(global).await?;
     let chunk_bytes = status.chunk_bytes;
     let cluster = status.cluster;

@@ -8,7 +8,7 @@ use quorate_proto::limits::SNAPSHOT_BYTES_MAX;
 use quorate_proto::{Outcome, Problem, StreamName};
 use serde::Serialize;
 
-use crate::cli::{Asking, Code, Exit, Global, Reading, connect};
+use crate::cli::{Asking, Code, Exit, Global, Reading, Shared, connect};
 use crate::commands::append::{not_begun, parse_json, parse_value, read_data, write_failure};
 use crate::output::{write_json, write_snapshot};
 
@@ -53,14 +53,8 @@ struct GetArgs {
 /// Runs the command.
 pub async fn run(args: SnapshotArgs) -> Result<(), Exit> {
     match args.command {
-        SnapshotCommand::Put(args) => {
-            let (args, global) = args.parts()?;
-            put(args, &global).await
-        }
-        SnapshotCommand::Get(args) => {
-            let (args, global) = args.parts()?;
-            get(&args.stream, &global).await
-        }
+        SnapshotCommand::Put(args) => args.run(put).await,
+        SnapshotCommand::Get(args) => args.run(get).await,
     }
 }
 
@@ -116,7 +110,8 @@ fn refused(global: &Global, problem: Problem) -> Result<(), Exit> {
     Exit::told(Err(Exit::new(code, message)), written)
 }
 
-async fn get(stream: &StreamName, global: &Global) -> Result<(), Exit> {
+async fn get(args: GetArgs, global: &Global) -> Result<(), Exit> {
+    let stream = &args.stream;
     let client = connect(global).await?;
     let kept = client.stream(stream.as_str()).snapshot_as(global.consistency).await?;
     match kept {

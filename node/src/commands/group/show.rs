@@ -8,7 +8,7 @@ use quorate_proto::GroupName;
 use serde::Serialize;
 
 use super::manage::settings_of;
-use crate::cli::{Exit, Global, connect};
+use crate::cli::{Exit, Global, Nothing, connect};
 use crate::output::{
     EventLine, Watch, count_of, event_line, write_event_plain, write_json, write_line,
 };
@@ -112,7 +112,7 @@ struct ParkedLine<'a> {
     event: Option<EventLine<'a>>,
 }
 
-pub(super) async fn list(global: &Global) -> Result<(), Exit> {
+pub(super) async fn list(_args: Nothing, global: &Global) -> Result<(), Exit> {
     let groups = connect(global).await?.groups_as(global.consistency).await?;
     let mut output = io::stdout().lock();
     if !global.json() {

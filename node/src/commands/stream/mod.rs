@@ -14,7 +14,7 @@ use quorate_proto::{Category, EventId, Path, Scope, StreamName};
 use serde::Serialize;
 
 use self::list::{ListArgs, list};
-use crate::cli::{Asking, Confirmation, Exit, Global, Reading, connect};
+use crate::cli::{Asking, Confirmation, Exit, Global, Reading, Shared, connect};
 use crate::commands::append::{DoneLine, failed, not_begun, parse_expectation, told};
 use crate::output::write_json;
 use crate::values::span;
@@ -144,34 +144,35 @@ struct TombstoneArgs {
 /// Runs the command.
 pub async fn run(args: StreamArgs) -> Result<(), Exit> {
     match args.command {
-        StreamCommand::List(args) => {
-            let (args, global) = args.parts()?;
-            list(args, &global).await
-        }
-        StreamCommand::Show(args) => {
-            let (args, global) = args.parts()?;
-            show(args.whose.scope()?, &global).await
-        }
-        StreamCommand::Set(args) => {
-            let (SetArgs { whose, what, how }, global) = args.parts()?;
-            change(Change::Settings(whose.scope()?, what.settings()), how, &global).await
-        }
-        StreamCommand::Truncate(args) => {
-            let (TruncateArgs { whose, before, how }, global) = args.parts()?;
-            let cut = Settings::new().truncate_before(before);
-            change(Change::Settings(whose.scope()?, cut), how, &global).await
-        }
-        StreamCommand::Delete(args) => {
-            let (EndArgs { stream, how }, global) = args.parts()?;
-            change(Change::Delete(stream), how, &global).await
-        }
-        StreamCommand::Tombstone(args) => {
-            let (TombstoneArgs { end, confirmation }, global) = args.parts()?;
-            let EndArgs { stream, how } = end;
-            confirmation.ask(&format!("closes `{stream}` for good"))?;
-            change(Change::Tombstone(stream), how, &global).await
-        }
+        StreamCommand::List(args) => args.run(list).await,
+        StreamCommand::Show(args) => args.run(show).await,
+        StreamCommand::Set(args) => args.run(set).await,
+        StreamCommand::Truncate(args) => args.run(truncate).await,
+        StreamCommand::Delete(args) => args.run(delete).await,
+        StreamCommand::Tombstone(args) => args.run(tombstone).await,
     }
+}
+
+async fn set(args: SetArgs, global: &Global) -> Result<(), Exit> {
+    let SetArgs { whose, what, how } = args;
+    change(Change::Settings(whose.scope()?, what.settings()), how, global).await
+}
+
+async fn truncate(args: TruncateArgs, global: &Global) -> Result<(), Exit> {
+    let TruncateArgs { whose, before, how } = args;
+    let cut = Settings::new().truncate_before(before);
+    change(Change::Settings(whose.scope()?, cut), how, global).await
+}
+
+async fn delete(args: EndArgs, global: &Global) -> Result<(), Exit> {
+    let EndArgs { stream, how } = args;
+    change(Change::Delete(stream), how, global).await
+}
+
+async fn tombstone(args: TombstoneArgs, global: &Global) -> Result<(), Exit> {
+    let TombstoneArgs { end: EndArgs { stream, how }, confirmation } = args;
+    confirmation.ask(&format!("closes `{stream}` for good"))?;
+    change(Change::Tombstone(stream), how, global).await
 }
 
 #[derive(Clone, Debug)]
@@ -260,7 +261,8 @@ async fn send(
     }
 }
 
-async fn show(scope: Scope, global: &Global) -> Result<(), Exit> {
+async fn show(args: ShowArgs, global: &Global) -> Result<(), Exit> {
+    let scope = args.whose.scope()?;
     let client = connect(global).await?;
     let mut output = io::stdout().lock();
     match &scope {
