@@ -46,6 +46,7 @@ mod feed;
 mod group;
 mod in_flight;
 mod incoming;
+mod json;
 mod kept;
 mod members;
 mod names;
@@ -74,6 +75,7 @@ pub use group::{
     ParkedEvent, Settler,
 };
 pub use http;
+pub use json::{EventJson, SnapshotJson, json_line};
 pub use names::{ListEntry, ListRequest, ListedStream, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::json::compact as compact_json;

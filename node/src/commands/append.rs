@@ -1,6 +1,5 @@
 //! `quorate append`: appends one event, or several atomically.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,12 +7,11 @@ use bytes::Bytes;
 use clap::Args;
 use quorate_client::{AppendError, Client, Done, Event, Expect};
 use quorate_proto::limits::APPEND_BYTES_MAX;
-use quorate_proto::{ErrorKind, EventId, EventType, Problem, Query, StreamName, Timestamp, json};
-use serde::Serialize;
+use quorate_proto::{EventId, EventType, Query, StreamName, Timestamp, json};
 
 use crate::cli::{Exit, Global, connect};
 use crate::import::{EventLine, Format, trim};
-use crate::output::{write_failure_json, write_json};
+use crate::output::{DoneLine, append_failed, append_not_begun, write_json};
 use crate::values::query;
 
 /// Append an event to a stream, or several events atomically.
@@ -105,7 +103,7 @@ pub async fn run(args: AppendArgs, global: &Global) -> Result<(), Exit> {
     };
     let client = match connect(global).await {
         Ok(client) => client,
-        Err(problem) => return not_begun(global, problem),
+        Err(problem) => return append_not_begun(global, problem),
     };
     let streams: Vec<StreamName> = writes.iter().map(|(stream, _)| stream.clone()).collect();
     match append(&client, expect, writes, conditions).await {
@@ -113,7 +111,7 @@ pub async fn run(args: AppendArgs, global: &Global) -> Result<(), Exit> {
             let written = report(global, &told(expect, has_conditions), &streams, &done);
             Exit::told(Ok(()), written)
         }
-        Err(error) => failed(global, &error),
+        Err(error) => append_failed(global, &error),
     }
 }
 
@@ -131,50 +129,6 @@ async fn append(
         .into_iter()
         .fold(transaction, |transaction, (query, after)| transaction.unless(query.into(), after));
     transaction.commit().await
-}
-
-/// Converts the end of an append to the command's end, with the ids to repeat if that is what there is to do.
-pub(crate) fn exit(error: &AppendError) -> Exit {
-    let mut exit = Exit::from(error);
-    if let AppendError::Unknown(append) = error {
-        let ids: Vec<String> = append.ids().map(|id| id.to_string()).collect();
-        let advice = match append.problem().kind {
-            ErrorKind::Forgotten => "a repetition is told no more; read to find out. The ids are",
-            _ => "repeat it with the same ids:",
-        };
-        exit.message = format!("{append}; {advice} {}", ids.join(" "));
-    }
-    exit
-}
-
-/// Ends a command that could not even begin to append; reports it in JSON too if requested.
-pub(crate) fn not_begun(global: &Global, problem: Problem) -> Result<(), Exit> {
-    let error = AppendError::Rejected(problem.clone());
-    Exit::told(Err(problem.into()), write_failure(global, &error, None))
-}
-
-/// Ends a command whose append or change failed; reports it in JSON too if requested.
-pub(crate) fn failed(global: &Global, error: &AppendError) -> Result<(), Exit> {
-    Exit::told(Err(exit(error)), write_failure(global, error, None))
-}
-
-/// Reports a failure on standard output too if JSON is requested; `line` is the failed line of the file.
-pub(crate) fn write_failure(
-    global: &Global,
-    error: &AppendError,
-    line: Option<u64>,
-) -> io::Result<()> {
-    match global.json() {
-        true => write_failure_json(&mut io::stdout(), error, line),
-        false => Ok(()),
-    }
-}
-
-/// The result of an append or a change, as a JSON line.
-#[derive(Serialize)]
-pub(crate) struct DoneLine<'a> {
-    pub(crate) position: u64,
-    pub(crate) versions: BTreeMap<&'a str, u64>,
 }
 
 fn report(global: &Global, told: &str, streams: &[StreamName], done: &Done) -> io::Result<()> {

@@ -15,10 +15,7 @@ use tempfile::NamedTempFile;
 
 use crate::cli::{Exit, Global, Stop, connect};
 use crate::commands::read::{parse_time, tell_the_future};
-use crate::output::{count_of, print_events, write_event_json, write_json};
-
-/// Bytes that are collected before they are written.
-const BUFFER_BYTES: usize = 256 * 1024;
+use crate::output::{BUFFER_BYTES, count_of, print_events, write_event, write_json};
 
 /// Write events as JSON lines, the same bytes from every node; `import` reads them.
 ///
@@ -111,7 +108,7 @@ async fn to_file(
         count += 1;
         bar.set_length(events.as_of().saturating_sub(after));
         bar.set_position(event.position.saturating_sub(after));
-        write_event_json(&mut output, &event).map_err(failed)?;
+        write_event(&mut output, &event, true).map_err(failed)?;
     }
     output.flush().map_err(failed)?;
     drop(output);

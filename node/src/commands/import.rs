@@ -14,9 +14,11 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::{Exit, Global, connect};
-use crate::commands::append::{exit, is_stdin, not_begun, write_failure};
+use crate::commands::append::is_stdin;
 use crate::import::{Ahead, BadLine, Lines, PATIENCE, Pump, REST, Stop, count_present};
-use crate::output::{count_of, remark, write_json};
+use crate::output::{
+    append_error, append_not_begun, count_of, remark, write_append_error, write_json,
+};
 
 /// Append the events of a file or a pipe: JSON lines, plain or compressed with gzip or zstd.
 ///
@@ -51,12 +53,12 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
     }
     let client = match connect(global).await {
         Ok(client) => client,
-        Err(problem) => return not_begun(global, problem),
+        Err(problem) => return append_not_begun(global, problem),
     };
     let began_at = Instant::now();
     let (began_after, present) = match look(&client, &source).await? {
         Ok(found) => found,
-        Err(problem) => return not_begun(global, problem),
+        Err(problem) => return append_not_begun(global, problem),
     };
     let (lines, bar) = source.last("importing")?;
     let waiting = bar.clone();
@@ -87,9 +89,9 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
             refuse(global, &args, &bad, &kept)
         }
         Err(Ended::Stopped(Stop { number, error })) => {
-            let mut exit = exit(&error);
+            let mut exit = append_error(&error);
             exit.message = format!("{}:{number}: {}", args.shown(), exit.message);
-            Exit::told(Err(exit), write_failure(global, &error, Some(number)))
+            Exit::told(Err(exit), write_append_error(global, &error, Some(number)))
         }
     }
 }
@@ -244,7 +246,7 @@ fn refuse(global: &Global, args: &ImportArgs, bad: &BadLine, kept: &str) -> Resu
     let message = format!("line {number}: {why}; {kept}");
     let problem = Problem { message, ..Problem::from(Invalid::new("line", why)) };
     let verdict = Exit::usage(format!("{}:{number}: {why}; {kept}", args.shown()));
-    let written = write_failure(global, &AppendError::Rejected(problem), Some(*number));
+    let written = write_append_error(global, &AppendError::Rejected(problem), Some(*number));
     Exit::told(Err(verdict), written)
 }
 

@@ -10,8 +10,8 @@ use quorate_proto::{
 
 use crate::cli::{Exit, Global, connect};
 use crate::output::{
-    Printing, count_of, print_events, print_feed, print_tree, remark, write_event_json,
-    write_event_plain, write_passed_over, write_snapshot_before_events,
+    Printing, count_of, print_events, print_feed, print_tree, remark, write_event,
+    write_passed_over, write_snapshot_before_events,
 };
 use crate::values::{query, span};
 
@@ -223,12 +223,7 @@ async fn one(client: &Client, position: u64, global: &Global) -> Result<(), Exit
     let as_of = found.as_of;
     match found.events.first() {
         Some(event) if event.position == position => {
-            let mut output = io::stdout().lock();
-            match global.json() {
-                true => write_event_json(&mut output, event)?,
-                false => write_event_plain(&mut output, event)?,
-            }
-            Ok(())
+            Ok(write_event(&mut io::stdout(), event, global.json())?)
         }
         _ if position > as_of => Err(Exit::failed(format!(
             "no event is at position {position}: the log ends at {as_of}"
@@ -236,6 +231,7 @@ async fn one(client: &Client, position: u64, global: &Global) -> Result<(), Exit
         _ => Err(Exit::failed(format!("the event at position {position} was removed"))),
     }
 }
+
 /// Returns the part of the log that `--tail` selects: the version or position before it, and the number of events.
 async fn tail(
     client: &Client,

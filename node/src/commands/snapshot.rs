@@ -9,8 +9,8 @@ use quorate_proto::{Outcome, Problem, StreamName};
 use serde::Serialize;
 
 use crate::cli::{Asking, Code, Exit, Global, Reading, Shared, connect};
-use crate::commands::append::{not_begun, parse_json, parse_value, read_data, write_failure};
-use crate::output::{write_json, write_snapshot};
+use crate::commands::append::{parse_json, parse_value, read_data};
+use crate::output::{append_not_begun, write_append_error, write_json, write_snapshot};
 
 /// Put or get the snapshot of a stream's state. The newest is kept; `read --with-snapshot` begins with it.
 #[derive(Args, Debug)]
@@ -77,7 +77,7 @@ async fn put(args: PutArgs, global: &Global) -> Result<(), Exit> {
     };
     let client = match connect(global).await {
         Ok(client) => client,
-        Err(problem) => return not_begun(global, problem),
+        Err(problem) => return append_not_begun(global, problem),
     };
     let snapshot = Snapshot::new(version, data).schema(schema);
     match client.stream(stream.as_str()).put_snapshot(snapshot).await {
@@ -106,7 +106,7 @@ fn refused(global: &Global, problem: Problem) -> Result<(), Exit> {
         Code::Unknown => format!("{problem}; repeat the same command"),
         _ => problem.to_string(),
     };
-    let written = write_failure(global, &AppendError::Rejected(problem), None);
+    let written = write_append_error(global, &AppendError::Rejected(problem), None);
     Exit::told(Err(Exit::new(code, message)), written)
 }
 

@@ -1,36 +1,42 @@
-//! Prints events as they arrive, and flushes whenever nothing more is ready.
+//! Prints what arrives, and flushes whenever nothing more is ready.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::pin::pin;
 
 use futures_util::FutureExt;
 use quorate_client::EventStream;
 
+use super::write_event;
 use crate::cli::Exit;
-use crate::output::{write_event_json, write_event_plain};
 
 /// The bytes that are collected before they are written, as long as more is ready.
-const BUFFER_BYTES: usize = 256 * 1024;
+pub(crate) const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Returns standard output with a buffer for what [`next_or_flush`] awaits.
+pub(crate) fn buffered() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock())
+}
+
+/// Waits for the next item. If it is not ready, everything printed so far is flushed before the wait.
+pub(crate) async fn next_or_flush<T>(
+    output: &mut impl Write,
+    next: impl Future<Output = T>,
+) -> io::Result<T> {
+    let mut next = pin!(next);
+    if let Some(next) = next.as_mut().now_or_never() {
+        return Ok(next);
+    }
+    output.flush()?;
+    Ok(next.await)
+}
 
 /// Prints all events of a stream to standard output; returns their number.
 pub(crate) async fn print_events(events: &mut EventStream, json: bool) -> Result<u64, Exit> {
-    let mut output = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+    let mut output = buffered();
     let mut count = 0;
-    loop {
-        // Before the task waits for the next event, it writes everything that it holds back.
-        let next = match events.try_next().now_or_never() {
-            Some(next) => next,
-            None => {
-                output.flush()?;
-                events.try_next().await
-            }
-        };
-        let Some(event) = next? else { break };
+    while let Some(event) = next_or_flush(&mut output, events.try_next()).await?? {
         count += 1;
-        if json {
-            write_event_json(&mut output, &event)?;
-        } else {
-            write_event_plain(&mut output, &event)?;
-        }
+        write_event(&mut output, &event, json)?;
     }
     output.flush()?;
     Ok(count)

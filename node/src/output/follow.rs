@@ -1,20 +1,16 @@
 //! Prints the messages of a feed as they come, and flushes whenever no further one is ready.
 
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 
-use futures_util::FutureExt;
 use quorate_client::{Cursor, Feed, Message};
 use quorate_proto::StreamName;
 use serde::Serialize;
 
-use crate::cli::Exit;
-use crate::output::{
-    Reader, remark, write_event_json, write_event_plain, write_json, write_passed_over,
+use super::{
+    Reader, buffered, next_or_flush, remark, write_event, write_json, write_passed_over,
     write_snapshot_before_events,
 };
-
-/// The bytes that are collected before they are written, as long as more messages are ready.
-const BUFFER_BYTES: usize = 256 * 1024;
+use crate::cli::Exit;
 
 /// The options with which a feed is printed.
 pub(crate) struct Printing<'a> {
@@ -45,20 +41,14 @@ struct At {
 
 /// Prints a feed to standard output until it ends, at a limit, or the reader of a pipe goes.
 pub(crate) async fn print_feed(mut feed: Feed, printing: Printing<'_>) -> Result<(), Exit> {
-    let mut output = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+    let mut output = buffered();
     let mut snapshot_of = printing.snapshot_of;
     let reader = Reader::of_output();
     loop {
-        // If no message is ready, everything printed is flushed before the wait.
-        let next = match feed.try_next().now_or_never() {
-            Some(next) => next,
-            None => {
-                output.flush()?;
-                tokio::select! {
-                    next = feed.try_next() => next,
-                    () = reader.gone() => return Ok(()),
-                }
-            }
+        let next = tokio::select! {
+            biased;
+            next = next_or_flush(&mut output, feed.try_next()) => next?,
+            () = reader.gone() => return Ok(()),
         };
         let Some(message) = next? else { break };
         if let Some(stream) = snapshot_of.take() {
@@ -70,8 +60,7 @@ pub(crate) async fn print_feed(mut feed: Feed, printing: Printing<'_>) -> Result
             }
         }
         match message {
-            Message::Event(event) if printing.json => write_event_json(&mut output, &event)?,
-            Message::Event(event) => write_event_plain(&mut output, &event)?,
+            Message::Event(event) => write_event(&mut output, &event, printing.json)?,
             mark if printing.json && printing.marks => write_json(&mut output, &line_of(&mark))?,
             mark if !printing.json => {
                 output.flush()?;

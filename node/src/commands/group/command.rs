@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use quorate_client::Delivery;
+use quorate_client::{Delivery, EventJson};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exec::Plan;
 use crate::cli::Exit;
-use crate::output::{event_line, write_json};
+use crate::output::write_json;
 use crate::values::span::show_span;
 
 /// The most bytes of standard error that are taken as one line.
@@ -122,7 +122,7 @@ impl Running {
         stopping: &CancellationToken,
     ) -> io::Result<Ended> {
         let mut line = Vec::new();
-        write_json(&mut line, &event_line(&delivery.event, Some(delivery.attempt)))?;
+        write_json(&mut line, &EventJson::from(delivery))?;
         let (input, errors) = (self.child.stdin.take(), self.child.stderr.take());
         let heard = Heard::default();
         let feeding = async {

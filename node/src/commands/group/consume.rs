@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::FutureExt;
-use quorate_client::{Consumer, Delivery};
+use quorate_client::{Consumer, Delivery, EventJson};
 use quorate_proto::GroupName;
 use tokio::time::timeout;
 
 use super::{command, exec};
 use crate::cli::{Exit, Global, Stop, connect};
-use crate::output::{Reader, event_line, write_event_plain, write_json};
+use crate::output::{BUFFER_BYTES, Reader, write_event, write_json};
 use crate::values::span::parse_span;
 
-/// Bytes that are collected before they are written, as long as more is ready.
-const BUFFER_BYTES: usize = 256 * 1024;
 /// The window of a consumer that prints.
 const PRINTED_WINDOW: u32 = 256;
 /// The window into a pipe: so many events may be settled that the other program was sent and never looked at.
@@ -157,9 +155,9 @@ async fn print_all(
         };
         let Some(delivery) = next? else { break };
         if json {
-            write_json(&mut lines, &event_line(&delivery.event, Some(delivery.attempt)))?;
+            write_json(&mut lines, &EventJson::from(&delivery))?;
         } else {
-            write_event_plain(&mut lines, &delivery.event)?;
+            write_event(&mut lines, &delivery.event, false)?;
         }
         printed.push(delivery);
         left -= 1;

@@ -3,15 +3,13 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use quorate_client::{Group, GroupConsumer, ParkedEvent};
+use quorate_client::{EventJson, Group, GroupConsumer, ParkedEvent};
 use quorate_proto::GroupName;
 use serde::Serialize;
 
 use super::manage::settings_of;
 use crate::cli::{Exit, Global, Nothing, connect};
-use crate::output::{
-    EventLine, Watch, count_of, event_line, write_event_plain, write_json, write_line,
-};
+use crate::output::{Watch, count_of, write_event, write_json, write_line};
 use crate::values::query;
 
 #[derive(Args, Debug)]
@@ -109,7 +107,7 @@ struct ParkedLine<'a> {
     parked_at: String,
     /// None if the event was removed since.
     #[serde(skip_serializing_if = "Option::is_none")]
-    event: Option<EventLine<'a>>,
+    event: Option<EventJson<'a>>,
 }
 
 pub(super) async fn list(_args: Nothing, global: &Global) -> Result<(), Exit> {
@@ -220,14 +218,14 @@ pub(super) async fn parked(args: ParkedArgs, global: &Global) -> Result<(), Exit
     for ParkedEvent { position, attempts, reason, parked_at, event } in &parked {
         let (position, attempts) = (*position, *attempts);
         if global.json() {
-            let event = event.as_ref().map(|event| event_line(event, None));
+            let event = event.as_ref().map(EventJson::from);
             let parked_at = parked_at.to_string();
             let line = ParkedLine { position, attempts, reason, parked_at, event };
             write_json(&mut output, &line)?;
             continue;
         }
         match event {
-            Some(event) => write_event_plain(&mut output, event)?,
+            Some(event) => write_event(&mut output, event, false)?,
             None => writeln!(output, "{position:>8}  (removed)")?,
         }
         let tried = count_of(attempts.into(), "attempt");

@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use self::list::{ListArgs, list};
 use crate::cli::{Asking, Confirmation, Exit, Global, Reading, Shared, connect};
-use crate::commands::append::{DoneLine, failed, not_begun, parse_expectation, told};
-use crate::output::write_json;
+use crate::commands::append::{parse_expectation, told};
+use crate::output::{DoneLine, append_failed, append_not_begun, write_json};
 use crate::values::span;
 
 /// List streams, see and change their settings, and end them.
@@ -197,11 +197,11 @@ async fn change(change: Change, how: How, global: &Global) -> Result<(), Exit> {
     let expect = how.expect_of(&scope)?;
     let client = match connect(global).await {
         Ok(client) => client,
-        Err(problem) => return not_begun(global, problem),
+        Err(problem) => return append_not_begun(global, problem),
     };
     let done = match send(&client, &change, expect, how.id).await {
         Ok(done) => done,
-        Err(error) => return failed(global, &error),
+        Err(error) => return append_failed(global, &error),
     };
     Exit::told(Ok(()), report(global, &change, &changes, expect, &done))
 }
