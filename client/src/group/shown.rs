@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quorate_proto::wire::v1;
 use quorate_proto::{self as proto, Problem, Strategy, Timestamp};
+use serde::Serialize;
 
 use crate::event::RecordedEvent;
 use crate::trouble::not_understood;
@@ -89,7 +90,7 @@ pub struct Group {
 }
 
 /// A consumer of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GroupConsumer {
     /// The consumer's own name; `consumer-` and a number if it has none.
     pub name: String,

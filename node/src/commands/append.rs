@@ -101,18 +101,12 @@ pub async fn run(args: AppendArgs, global: &Global) -> Result<(), Exit> {
             vec![(stream, vec![content.into_event()?])]
         }
     };
-    let client = match connect(global).await {
-        Ok(client) => client,
-        Err(problem) => return append_not_begun(global, problem),
-    };
+    let not_begun = |problem| append_not_begun(global, problem);
+    let client = connect(global).await.map_err(not_begun)?;
     let streams: Vec<StreamName> = writes.iter().map(|(stream, _)| stream.clone()).collect();
-    match append(&client, expect, writes, conditions).await {
-        Ok(done) => {
-            let written = report(global, &told(expect, has_conditions), &streams, &done);
-            Exit::told(Ok(()), written)
-        }
-        Err(error) => append_failed(global, &error),
-    }
+    let done = append(&client, expect, writes, conditions).await;
+    let done = done.map_err(|error| append_failed(global, &error))?;
+    Exit::told(Ok(()), report(global, &told(expect, has_conditions), &streams, &done))
 }
 
 async fn append(

@@ -1,13 +1,12 @@
 //! `quorate export`: writes the log, or a part of it, as JSON lines.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path as FilePath, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use quorate_client::{EventStream, Query, ReadRequest};
 use quorate_proto::{Category, Path, Timestamp};
 use serde::Serialize;
@@ -15,7 +14,7 @@ use tempfile::NamedTempFile;
 
 use crate::cli::{Exit, Global, Stop, connect};
 use crate::commands::read::{parse_time, tell_the_future};
-use crate::output::{BUFFER_BYTES, count_of, print_events, write_event, write_json};
+use crate::output::{BUFFER_BYTES, count_of, print_events, progress_bar, write_event, write_json};
 
 /// Write events as JSON lines, the same bytes from every node; `import` reads them.
 ///
@@ -93,7 +92,8 @@ async fn to_file(
     let target = Target::open(path).map_err(failed)?;
     let mut stop = target.stop().map_err(failed)?;
     let mut output = BufWriter::with_capacity(BUFFER_BYTES, target.file());
-    let bar = progress_bar();
+    let template = "{msg:>22} {wide_bar} {percent:>3} % {human_pos}/{human_len}  {elapsed}";
+    let bar = progress_bar(ProgressBar::new(0), template, "exporting");
     let mut count = 0;
     loop {
         let next = tokio::select! {
@@ -193,16 +193,4 @@ fn without_the_draft(error: io::Error) -> io::Error {
         Some((why, _)) => io::Error::new(error.kind(), why),
         None => error,
     }
-}
-
-/// A bar on standard error; hidden when nobody looks.
-fn progress_bar() -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let template = "{msg:>22} {wide_bar} {percent:>3} % {human_pos}/{human_len}  {elapsed}";
-    let style = ProgressStyle::with_template(template).expect("the template is well formed");
-    let bar = ProgressBar::new(0).with_style(style).with_message("exporting");
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

@@ -75,15 +75,12 @@ async fn put(args: PutArgs, global: &Global) -> Result<(), Exit> {
             }
         },
     };
-    let client = match connect(global).await {
-        Ok(client) => client,
-        Err(problem) => return append_not_begun(global, problem),
-    };
+    let not_begun = |problem| append_not_begun(global, problem);
+    let client = connect(global).await.map_err(not_begun)?;
     let snapshot = Snapshot::new(version, data).schema(schema);
-    match client.stream(stream.as_str()).put_snapshot(snapshot).await {
-        Ok(kept) => Exit::told(Ok(()), report(global, &stream, version, kept)),
-        Err(problem) => refused(global, problem),
-    }
+    let kept = client.stream(stream.as_str()).put_snapshot(snapshot).await;
+    let kept = kept.map_err(|problem| refused(global, problem))?;
+    Exit::told(Ok(()), report(global, &stream, version, kept))
 }
 
 fn report(global: &Global, stream: &StreamName, version: u64, kept: u64) -> io::Result<()> {
@@ -96,7 +93,7 @@ fn report(global: &Global, stream: &StreamName, version: u64, kept: u64) -> io::
     writeln!(output, "{}", if kept > version { ": a newer one was kept already" } else { "" })
 }
 
-fn refused(global: &Global, problem: Problem) -> Result<(), Exit> {
+fn refused(global: &Global, problem: Problem) -> Exit {
     let code = match problem.outcome {
         Outcome::Unknown => Code::Unknown,
         Outcome::NotAppended if problem.is_verdict() => Code::Rejected,
@@ -107,7 +104,7 @@ fn refused(global: &Global, problem: Problem) -> Result<(), Exit> {
         _ => problem.to_string(),
     };
     let written = write_append_error(global, &AppendError::Rejected(problem), None);
-    Exit::told(Err(Exit::new(code, message)), written)
+    Exit::new(code, message).reported(written)
 }
 
 async fn get(args: GetArgs, global: &Global) -> Result<(), Exit> {

@@ -32,14 +32,14 @@ pub(crate) fn append_error(error: &AppendError) -> Exit {
 }
 
 /// Ends a command that could not even begin to append; reports it in JSON too if requested.
-pub(crate) fn append_not_begun(global: &Global, problem: Problem) -> Result<(), Exit> {
+pub(crate) fn append_not_begun(global: &Global, problem: Problem) -> Exit {
     let error = AppendError::Rejected(problem.clone());
-    Exit::told(Err(problem.into()), write_append_error(global, &error, None))
+    Exit::from(problem).reported(write_append_error(global, &error, None))
 }
 
 /// Ends a command whose append or change failed; reports it in JSON too if requested.
-pub(crate) fn append_failed(global: &Global, error: &AppendError) -> Result<(), Exit> {
-    Exit::told(Err(append_error(error)), write_append_error(global, error, None))
+pub(crate) fn append_failed(global: &Global, error: &AppendError) -> Exit {
+    append_error(error).reported(write_append_error(global, error, None))
 }
 
 /// Reports a failure on standard output too if JSON is requested; `line` is the failed line of the file.

@@ -24,7 +24,7 @@ pub(crate) use event::write_event;
 pub(crate) use events::{BUFFER_BYTES, buffered, next_or_flush, print_events};
 pub(crate) use follow::{Printing, print_feed};
 pub(crate) use reader::Reader;
-pub(crate) use screen::write_line;
+pub(crate) use screen::{progress_bar, write_line};
 pub(crate) use snapshot::{write_passed_over, write_snapshot, write_snapshot_before_events};
 pub(crate) use watch::Watch;
 

@@ -35,8 +35,8 @@ pub(super) struct ParkedArgs {
 
 /// A group as a JSON line.
 #[derive(Serialize)]
-struct GroupLine {
-    group: String,
+struct GroupLine<'a> {
+    group: &'a str,
     query: String,
     after: u64,
     strategy: &'static str,
@@ -51,36 +51,21 @@ struct GroupLine {
     parked: u64,
     /// Known to the leader alone, and not in lists.
     #[serde(flatten)]
-    live: Option<LiveLine>,
+    live: Option<LiveLine<'a>>,
 }
 
 #[derive(Serialize)]
-struct LiveLine {
+struct LiveLine<'a> {
     in_flight: u64,
-    consumers: Vec<ConsumerLine>,
+    consumers: &'a [GroupConsumer],
 }
 
-#[derive(Serialize)]
-struct ConsumerLine {
-    name: String,
-    in_flight: u32,
-    window: u32,
-    settled: u64,
-}
-
-impl GroupLine {
-    fn new(group: &Group, with_consumers: bool) -> GroupLine {
-        let consumer = |consumer: &GroupConsumer| ConsumerLine {
-            name: consumer.name.clone(),
-            in_flight: consumer.in_flight,
-            window: consumer.window,
-            settled: consumer.settled,
-        };
-        let consumers = || group.consumers.iter().map(consumer).collect();
-        let live =
-            with_consumers.then(|| LiveLine { in_flight: group.in_flight, consumers: consumers() });
+impl GroupLine<'_> {
+    fn new(group: &Group, with_consumers: bool) -> GroupLine<'_> {
+        let Group { in_flight, consumers, .. } = group;
+        let live = with_consumers.then_some(LiveLine { in_flight: *in_flight, consumers });
         GroupLine {
-            group: group.name.clone(),
+            group: &group.name,
             query: query::show(&group.query),
             after: group.after,
             strategy: group.settings.strategy.as_str(),

@@ -195,14 +195,10 @@ async fn change(change: Change, how: How, global: &Global) -> Result<(), Exit> {
     let scope = change.scope();
     let changes = scope.changes().map_err(Exit::usage)?;
     let expect = how.expect_of(&scope)?;
-    let client = match connect(global).await {
-        Ok(client) => client,
-        Err(problem) => return append_not_begun(global, problem),
-    };
-    let done = match send(&client, &change, expect, how.id).await {
-        Ok(done) => done,
-        Err(error) => return append_failed(global, &error),
-    };
+    let not_begun = |problem| append_not_begun(global, problem);
+    let client = connect(global).await.map_err(not_begun)?;
+    let done = send(&client, &change, expect, how.id).await;
+    let done = done.map_err(|error| append_failed(global, &error))?;
     Exit::told(Ok(()), report(global, &change, &changes, expect, &done))
 }
 
@@ -264,52 +260,22 @@ async fn send(
 async fn show(args: ShowArgs, global: &Global) -> Result<(), Exit> {
     let scope = args.whose.scope()?;
     let client = connect(global).await?;
-    let mut output = io::stdout().lock();
-    match &scope {
+    let state = match &scope {
         Scope::Stream(name) => {
             let state = client.stream(name.as_str()).show_as(global.consistency).await?;
-            if global.json() {
-                return Ok(write_json(&mut output, &StreamLine::new(name, &state))?);
-            }
-            write_stream(&mut output, name, &state)?;
+            return Ok(write_stream(&mut io::stdout().lock(), name, &state, global.json())?);
         }
-        Scope::Category(name) => {
-            let state = client.category(name.as_str()).show_as(global.consistency).await?;
-            write_scope(&mut output, &scope, &state, global.json())?;
-        }
-        Scope::Path(name) => {
-            let state = client.path(name.as_str()).show_as(global.consistency).await?;
-            write_scope(&mut output, &scope, &state, global.json())?;
-        }
-    }
-    Ok(())
-}
-
-/// The settings of a stream, a category or a path.
-#[derive(Serialize)]
-struct SettingsLine {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_count: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_age_us: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    truncate_before: Option<u64>,
+        Scope::Category(name) => client.category(name.as_str()).show_as(global.consistency).await?,
+        Scope::Path(name) => client.path(name.as_str()).show_as(global.consistency).await?,
+    };
+    Ok(write_scope(&mut io::stdout().lock(), &scope, &state, global.json())?)
 }
 
 #[derive(Serialize)]
 struct StreamLine<'a> {
     stream: &'a str,
-    as_of: u64,
-    version: u64,
-    first_version: u64,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    closed: bool,
-    #[serde(skip_serializing_if = "is_zero")]
-    deleted_at: u64,
-    settings: SettingsLine,
-    in_force: SettingsLine,
-    #[serde(skip_serializing_if = "is_zero")]
-    snapshot_version: u64,
+    #[serde(flatten)]
+    state: &'a StreamState,
 }
 
 #[derive(Serialize)]
@@ -318,46 +284,19 @@ struct ScopeLine<'a> {
     category: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'a str>,
-    as_of: u64,
-    settings: SettingsLine,
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-impl From<&SettingsInForce> for SettingsLine {
-    fn from(settings: &SettingsInForce) -> SettingsLine {
-        let micros = |age: Duration| u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
-        SettingsLine {
-            max_count: settings.max_count,
-            max_age_us: settings.max_age.map(micros),
-            truncate_before: settings.truncate_before,
-        }
-    }
-}
-
-impl<'a> StreamLine<'a> {
-    fn new(stream: &'a StreamName, state: &StreamState) -> StreamLine<'a> {
-        StreamLine {
-            stream: stream.as_str(),
-            as_of: state.as_of,
-            version: state.version,
-            first_version: state.first_version,
-            closed: state.closed,
-            deleted_at: state.deleted_at,
-            settings: (&state.settings).into(),
-            in_force: (&state.in_force).into(),
-            snapshot_version: state.snapshot_version,
-        }
-    }
+    #[serde(flatten)]
+    state: &'a ScopeState,
 }
 
 fn write_stream(
     output: &mut impl Write,
     stream: &StreamName,
     state: &StreamState,
+    json: bool,
 ) -> io::Result<()> {
+    if json {
+        return write_json(output, &StreamLine { stream: stream.as_str(), state });
+    }
     let StreamState { version, first_version, as_of, .. } = state;
     write!(output, "`{stream}` is at version {version}")?;
     match first_version {
@@ -385,16 +324,15 @@ fn write_scope(
     state: &ScopeState,
     json: bool,
 ) -> io::Result<()> {
-    let ScopeState { as_of, settings } = state;
     if json {
         let name = Some(scope.as_str());
         let (category, path) = match scope {
             Scope::Path(_) => (None, name),
             Scope::Category(_) | Scope::Stream(_) => (name, None),
         };
-        let settings = settings.into();
-        return write_json(output, &ScopeLine { category, path, as_of: *as_of, settings });
+        return write_json(output, &ScopeLine { category, path, state });
     }
+    let ScopeState { as_of, settings } = state;
     writeln!(output, "{}: {}, as of position {as_of}", named(scope), shown(settings))
 }
 
