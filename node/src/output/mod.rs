@@ -3,8 +3,8 @@
 mod append;
 mod causation;
 mod event;
-mod events;
 mod follow;
+mod print;
 mod reader;
 pub(crate) mod screen;
 mod snapshot;
@@ -21,8 +21,8 @@ pub(crate) use append::{
 };
 pub(crate) use causation::print_tree;
 pub(crate) use event::write_event;
-pub(crate) use events::{BUFFER_BYTES, buffered, next_or_flush, print_events};
 pub(crate) use follow::{Printing, print_feed};
+pub(crate) use print::{BUFFER_BYTES, buffered, next_or_flush, print_events};
 pub(crate) use reader::Reader;
 pub(crate) use screen::{progress_bar, write_line};
 pub(crate) use snapshot::{write_passed_over, write_snapshot, write_snapshot_before_events};

@@ -109,34 +109,25 @@ impl SelectArgs {
     }
 }
 
+/// The result of a command on a group, as a JSON line.
 #[derive(Serialize)]
-struct CreatedLine<'a> {
+struct DoneLine<'a> {
     group: &'a str,
-    created: bool,
+    #[serde(flatten)]
+    done: Done,
 }
 
+/// The field that says what was done.
 #[derive(Serialize)]
-struct ConfiguredLine<'a> {
-    group: &'a str,
-    changed: bool,
-}
-
-#[derive(Serialize)]
-struct DeletedLine<'a> {
-    group: &'a str,
-    deleted: bool,
-}
-
-#[derive(Serialize)]
-struct ResetLine<'a> {
-    group: &'a str,
-    after: u64,
-}
-
-#[derive(Serialize)]
-struct CountLine<'a> {
-    group: &'a str,
-    count: u64,
+#[serde(rename_all = "snake_case")]
+enum Done {
+    Created(bool),
+    Changed(bool),
+    Deleted(bool),
+    /// The position after which the group begins again.
+    After(u64),
+    /// The number of parked events.
+    Count(u64),
 }
 
 pub(super) async fn create(args: CreateArgs, global: &Global) -> Result<(), Exit> {
@@ -146,8 +137,7 @@ pub(super) async fn create(args: CreateArgs, global: &Global) -> Result<(), Exit
     let creating = client.group(group.as_str()).create(query).after(after).settings(settings);
     let created = creating.send().await?;
     let told = if created { "created" } else { "there already" };
-    let line = CreatedLine { group: group.as_str(), created };
-    tell(global, &line, &format!("group `{group}` is {told}"))
+    tell(global, &group, Done::Created(created), &format!("group `{group}` is {told}"))
 }
 
 pub(super) async fn configure(args: ConfigureArgs, global: &Global) -> Result<(), Exit> {
@@ -156,8 +146,12 @@ pub(super) async fn configure(args: ConfigureArgs, global: &Global) -> Result<()
     let reference = client.group(group.as_str());
     let settings = settings.over(reference.show().await?.settings);
     let changed = reference.configure(settings).await?;
-    let line = ConfiguredLine { group: group.as_str(), changed };
-    tell(global, &line, &format!("group `{group}`: {}", settings_of(&settings)))
+    tell(
+        global,
+        &group,
+        Done::Changed(changed),
+        &format!("group `{group}`: {}", settings_of(&settings)),
+    )
 }
 
 pub(super) async fn delete(args: DeleteArgs, global: &Global) -> Result<(), Exit> {
@@ -166,37 +160,38 @@ pub(super) async fn delete(args: DeleteArgs, global: &Global) -> Result<(), Exit
         .ask(&format!("removes the group `{group}` with all that is known of its progress"))?;
     let deleted = connect(global).await?.group(group.as_str()).delete().await?;
     let told = if deleted { "is deleted" } else { "was not there" };
-    let line = DeletedLine { group: group.as_str(), deleted };
-    tell(global, &line, &format!("group `{group}` {told}"))
+    tell(global, &group, Done::Deleted(deleted), &format!("group `{group}` {told}"))
 }
 
 pub(super) async fn reset(args: ResetArgs, global: &Global) -> Result<(), Exit> {
     let ResetArgs { group, after } = args;
     connect(global).await?.group(group.as_str()).reset(after).await?;
-    let line = ResetLine { group: group.as_str(), after };
-    tell(global, &line, &format!("group `{group}` begins again after position {after}"))
+    tell(
+        global,
+        &group,
+        Done::After(after),
+        &format!("group `{group}` begins again after position {after}"),
+    )
 }
 
 pub(super) async fn replay(args: SelectArgs, global: &Global) -> Result<(), Exit> {
     let group = &args.group;
     let count = connect(global).await?.group(group.as_str()).replay(args.selection()).await?;
-    let line = CountLine { group: group.as_str(), count };
     let events = count_of(count, "parked event");
-    tell(global, &line, &format!("group `{group}`: {events} to be tried again"))
+    tell(global, group, Done::Count(count), &format!("group `{group}`: {events} to be tried again"))
 }
 
 pub(super) async fn give_up(args: SelectArgs, global: &Global) -> Result<(), Exit> {
     let group = &args.group;
     let count = connect(global).await?.group(group.as_str()).drop_parked(args.selection()).await?;
-    let line = CountLine { group: group.as_str(), count };
     let events = count_of(count, "parked event");
-    tell(global, &line, &format!("group `{group}`: {events} given up"))
+    tell(global, group, Done::Count(count), &format!("group `{group}`: {events} given up"))
 }
 
-fn tell(global: &Global, line: &impl Serialize, sentence: &str) -> Result<(), Exit> {
+fn tell(global: &Global, group: &GroupName, done: Done, sentence: &str) -> Result<(), Exit> {
     let mut output = io::stdout().lock();
     let written = match global.json() {
-        true => write_json(&mut output, line),
+        true => write_json(&mut output, &DoneLine { group: group.as_str(), done }),
         false => writeln!(output, "{sentence}"),
     };
     Exit::told(Ok(()), written)

@@ -145,23 +145,8 @@ impl Settings {
         let directory = self.data.ok_or_else(|| missing("data", "the node's folder"))?;
         let listen = self.listen.unwrap_or_else(|| Address::local(7701));
         let peer_listen = self.peer_listen.unwrap_or_else(|| Address::local(7801));
-        let allowed = self.insecure.unwrap_or(false);
-        let open = !(listen.is_loopback() && peer_listen.is_loopback());
-        if open && !allowed {
-            return Err(Unusable(format!(
-                "`{listen}` and `{peer_listen}` are not both loopback addresses, and nothing is \
-                 encrypted yet: say --insecure if whoever reaches them may read and write everything"
-            )));
-        }
-        if let Some(address) = &self.metrics_listen
-            && !address.is_loopback()
-            && !allowed
-        {
-            return Err(Unusable(format!(
-                "`{address}` is not a loopback address, and nothing is encrypted yet: say --insecure if \
-                 whoever reaches it may see the metrics and the names of consumer groups"
-            )));
-        }
+        let listeners = (&listen, &peer_listen, self.metrics_listen.as_ref());
+        let insecure = is_open(listeners, self.insecure.unwrap_or(false))?;
         if self.threads == Some(0) {
             return Err(Unusable("`threads` is 0; at least 1 is needed".to_owned()));
         }
@@ -172,7 +157,7 @@ impl Settings {
             listen: listen.to_string(),
             peer_listen: peer_listen.to_string(),
             metrics_listen: self.metrics_listen.map(|address| address.to_string()),
-            insecure: open,
+            insecure,
             timing: Timing::default(),
             segment_bytes: SEGMENT_BYTES,
             kept_log_bytes: None,
@@ -191,6 +176,31 @@ impl Settings {
         let log = self.log.unwrap_or_else(|| "info".to_owned());
         Ok(InForce { server, log, threads: self.threads })
     }
+}
+
+/// Returns true if the node listens beyond loopback, for others than those who scrape metrics. Refuses each listener
+/// there that was not allowed.
+fn is_open(
+    (listen, peer_listen, metrics_listen): (&Address, &Address, Option<&Address>),
+    allowed: bool,
+) -> Result<bool, Unusable> {
+    let open = !(listen.is_loopback() && peer_listen.is_loopback());
+    if open && !allowed {
+        return Err(Unusable(format!(
+            "`{listen}` and `{peer_listen}` are not both loopback addresses, and nothing is \
+             encrypted yet: say --insecure if whoever reaches them may read and write everything"
+        )));
+    }
+    if let Some(address) = metrics_listen
+        && !address.is_loopback()
+        && !allowed
+    {
+        return Err(Unusable(format!(
+            "`{address}` is not a loopback address, and nothing is encrypted yet: say --insecure if \
+             whoever reaches it may see the metrics and the names of consumer groups"
+        )));
+    }
+    Ok(open)
 }
 
 /// Reads a size as people write it, `64MiB`, or a number of bytes.

@@ -1,23 +1,16 @@
 //! `quorate stream`: lists, the settings of streams, categories and paths, and the end of streams.
 
+mod change;
 mod list;
-
-use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::time::Duration;
+mod show;
 
 use clap::{Args, Subcommand};
-use quorate_client::{
-    AppendError, Client, Done, Expect, ScopeRef, ScopeState, Settings, SettingsInForce, StreamState,
-};
-use quorate_proto::{Category, EventId, Path, Scope, StreamName};
-use serde::Serialize;
+use quorate_proto::{Category, Path, Scope, StreamName};
 
-use self::list::{ListArgs, list};
-use crate::cli::{Asking, Confirmation, Exit, Global, Reading, Shared, connect};
-use crate::commands::append::{parse_expectation, told};
-use crate::output::{DoneLine, append_failed, append_not_begun, write_json};
-use crate::values::span;
+use self::change::{EndArgs, SetArgs, TombstoneArgs, TruncateArgs};
+use self::list::ListArgs;
+use self::show::ShowArgs;
+use crate::cli::{Asking, Exit, Reading, Shared};
 
 /// List streams, see and change their settings, and end them.
 ///
@@ -66,274 +59,16 @@ struct Whose {
     path: Option<Path>,
 }
 
-/// How a change is made.
-#[derive(Args, Debug)]
-struct How {
-    /// What must be the case with the stream: any, none (no event there), exists, or its version. The default
-    /// is `any`: nothing is checked. Not for a category or a path.
-    #[arg(long, value_name = "WHAT", value_parser = parse_expectation)]
-    expect: Option<Expect>,
-    /// The id of the change, a UUID: the same one again makes a repetition safe. A new one if not given.
-    #[arg(long, value_name = "UUID", value_parser = EventId::parse)]
-    id: Option<EventId>,
-}
-
-#[derive(Args, Debug)]
-struct ShowArgs {
-    #[command(flatten)]
-    whose: Whose,
-}
-
-#[derive(Args, Debug)]
-struct SetArgs {
-    #[command(flatten)]
-    whose: Whose,
-    #[command(flatten)]
-    what: What,
-    #[command(flatten)]
-    how: How,
-}
-
-#[derive(Args, Debug)]
-#[group(required = true, multiple = true)]
-struct What {
-    /// Only so many of the newest events of a stream are there.
-    #[arg(
-        long,
-        value_name = "COUNT",
-        value_parser = clap::value_parser!(u64).range(1..))]
-    max_count: Option<u64>,
-    /// Events older than this are not there: `90s`, `10m`, `2h`, `30d`, `4w`.
-    #[arg(long, value_name = "AGE", value_parser = parse_age)]
-    max_age: Option<Duration>,
-    /// Take --max-count back.
-    #[arg(long, conflicts_with = "max_count")]
-    clear_max_count: bool,
-    /// Take --max-age back.
-    #[arg(long, conflicts_with = "max_age")]
-    clear_max_age: bool,
-}
-
-#[derive(Args, Debug)]
-struct TruncateArgs {
-    #[command(flatten)]
-    whose: Whose,
-    /// The first event that stays: a version of a stream, a position for a category or a path.
-    #[arg(long, value_name = "NUMBER")]
-    before: u64,
-    #[command(flatten)]
-    how: How,
-}
-
-#[derive(Args, Debug)]
-struct EndArgs {
-    /// The stream.
-    stream: StreamName,
-    #[command(flatten)]
-    how: How,
-}
-
-#[derive(Args, Debug)]
-struct TombstoneArgs {
-    #[command(flatten)]
-    end: EndArgs,
-    #[command(flatten)]
-    confirmation: Confirmation,
-}
-
 /// Runs the command.
 pub async fn run(args: StreamArgs) -> Result<(), Exit> {
     match args.command {
-        StreamCommand::List(args) => args.run(list).await,
-        StreamCommand::Show(args) => args.run(show).await,
-        StreamCommand::Set(args) => args.run(set).await,
-        StreamCommand::Truncate(args) => args.run(truncate).await,
-        StreamCommand::Delete(args) => args.run(delete).await,
-        StreamCommand::Tombstone(args) => args.run(tombstone).await,
+        StreamCommand::List(args) => args.run(list::list).await,
+        StreamCommand::Show(args) => args.run(show::show).await,
+        StreamCommand::Set(args) => args.run(change::set).await,
+        StreamCommand::Truncate(args) => args.run(change::truncate).await,
+        StreamCommand::Delete(args) => args.run(change::delete).await,
+        StreamCommand::Tombstone(args) => args.run(change::tombstone).await,
     }
-}
-
-async fn set(args: SetArgs, global: &Global) -> Result<(), Exit> {
-    let SetArgs { whose, what, how } = args;
-    change(Change::Settings(whose.scope()?, what.settings()), how, global).await
-}
-
-async fn truncate(args: TruncateArgs, global: &Global) -> Result<(), Exit> {
-    let TruncateArgs { whose, before, how } = args;
-    let cut = Settings::new().truncate_before(before);
-    change(Change::Settings(whose.scope()?, cut), how, global).await
-}
-
-async fn delete(args: EndArgs, global: &Global) -> Result<(), Exit> {
-    let EndArgs { stream, how } = args;
-    change(Change::Delete(stream), how, global).await
-}
-
-async fn tombstone(args: TombstoneArgs, global: &Global) -> Result<(), Exit> {
-    let TombstoneArgs { end: EndArgs { stream, how }, confirmation } = args;
-    confirmation.ask(&format!("closes `{stream}` for good"))?;
-    change(Change::Tombstone(stream), how, global).await
-}
-
-#[derive(Clone, Debug)]
-enum Change {
-    Settings(Scope, Settings),
-    Delete(StreamName),
-    Tombstone(StreamName),
-}
-
-impl Change {
-    fn scope(&self) -> Scope {
-        match self {
-            Change::Settings(scope, _) => scope.clone(),
-            Change::Delete(stream) | Change::Tombstone(stream) => Scope::Stream(stream.clone()),
-        }
-    }
-}
-
-async fn change(change: Change, how: How, global: &Global) -> Result<(), Exit> {
-    let scope = change.scope();
-    let changes = scope.changes().map_err(Exit::usage)?;
-    let expect = how.expect_of(&scope)?;
-    let not_begun = |problem| append_not_begun(global, problem);
-    let client = connect(global).await.map_err(not_begun)?;
-    let done = send(&client, &change, expect, how.id).await;
-    let done = done.map_err(|error| append_failed(global, &error))?;
-    Exit::told(Ok(()), report(global, &change, &changes, expect, &done))
-}
-
-fn report(
-    global: &Global,
-    change: &Change,
-    changes: &StreamName,
-    expect: Expect,
-    done: &Done,
-) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    if global.json() {
-        let versions = BTreeMap::from([(changes.as_str(), done.version)]);
-        return write_json(&mut output, &DoneLine { position: done.position, versions });
-    }
-    let what = match change {
-        Change::Settings(..) => "is under new settings",
-        Change::Delete(_) => "is deleted",
-        Change::Tombstone(_) => "is closed for good",
-    };
-    let scope = change.scope();
-    let (named, position) = (named(&scope), done.position);
-    write!(output, "{named} {what}, position {position}")?;
-    match scope {
-        Scope::Stream(_) => writeln!(output, " ({})", told(expect, false)),
-        Scope::Category(_) | Scope::Path(_) => writeln!(output),
-    }
-}
-
-async fn send(
-    client: &Client,
-    change: &Change,
-    expect: Expect,
-    id: Option<EventId>,
-) -> Result<Done, AppendError> {
-    let stream = |name: &StreamName| {
-        let stream = client.stream(name.as_str());
-        id.into_iter().fold(stream, |stream, id| stream.id(id))
-    };
-    let set = |scope: ScopeRef, settings: Settings| {
-        let scope = id.into_iter().fold(scope, |scope, id| scope.id(id));
-        async move { scope.set(settings).await }
-    };
-    match change {
-        Change::Delete(name) => stream(name).delete(expect).await,
-        Change::Tombstone(name) => stream(name).tombstone(expect).await,
-        Change::Settings(Scope::Stream(name), settings) => {
-            stream(name).set_expecting(expect, *settings).await
-        }
-        Change::Settings(Scope::Category(name), settings) => {
-            set(client.category(name.as_str()), *settings).await
-        }
-        Change::Settings(Scope::Path(name), settings) => {
-            set(client.path(name.as_str()), *settings).await
-        }
-    }
-}
-
-async fn show(args: ShowArgs, global: &Global) -> Result<(), Exit> {
-    let scope = args.whose.scope()?;
-    let client = connect(global).await?;
-    let state = match &scope {
-        Scope::Stream(name) => {
-            let state = client.stream(name.as_str()).show_as(global.consistency).await?;
-            return Ok(write_stream(&mut io::stdout().lock(), name, &state, global.json())?);
-        }
-        Scope::Category(name) => client.category(name.as_str()).show_as(global.consistency).await?,
-        Scope::Path(name) => client.path(name.as_str()).show_as(global.consistency).await?,
-    };
-    Ok(write_scope(&mut io::stdout().lock(), &scope, &state, global.json())?)
-}
-
-#[derive(Serialize)]
-struct StreamLine<'a> {
-    stream: &'a str,
-    #[serde(flatten)]
-    state: &'a StreamState,
-}
-
-#[derive(Serialize)]
-struct ScopeLine<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    category: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<&'a str>,
-    #[serde(flatten)]
-    state: &'a ScopeState,
-}
-
-fn write_stream(
-    output: &mut impl Write,
-    stream: &StreamName,
-    state: &StreamState,
-    json: bool,
-) -> io::Result<()> {
-    if json {
-        return write_json(output, &StreamLine { stream: stream.as_str(), state });
-    }
-    let StreamState { version, first_version, as_of, .. } = state;
-    write!(output, "`{stream}` is at version {version}")?;
-    match first_version {
-        1 => {}
-        first if first > version => write!(output, ", no event is there")?,
-        first => write!(output, ", the first event is version {first}")?,
-    }
-    writeln!(output, ", as of position {as_of}")?;
-    if state.closed {
-        writeln!(output, "closed for good at version {}", state.deleted_at)?;
-    } else if state.deleted_at > 0 {
-        writeln!(output, "deleted last at version {}", state.deleted_at)?;
-    }
-    writeln!(output, "own settings  {}", shown(&state.settings))?;
-    writeln!(output, "in force      {}", shown(&state.in_force))?;
-    if state.snapshot_version > 0 {
-        writeln!(output, "snapshot      of version {}", state.snapshot_version)?;
-    }
-    Ok(())
-}
-
-fn write_scope(
-    output: &mut impl Write,
-    scope: &Scope,
-    state: &ScopeState,
-    json: bool,
-) -> io::Result<()> {
-    if json {
-        let name = Some(scope.as_str());
-        let (category, path) = match scope {
-            Scope::Path(_) => (None, name),
-            Scope::Category(_) | Scope::Stream(_) => (name, None),
-        };
-        return write_json(output, &ScopeLine { category, path, state });
-    }
-    let ScopeState { as_of, settings } = state;
-    writeln!(output, "{}: {}, as of position {as_of}", named(scope), shown(settings))
 }
 
 fn named(scope: &Scope) -> String {
@@ -344,15 +79,6 @@ fn named(scope: &Scope) -> String {
     }
 }
 
-/// Writes settings for people.
-fn shown(settings: &SettingsInForce) -> String {
-    let count = settings.max_count.map(|count| format!("max count {count}"));
-    let age = settings.max_age.map(|age| format!("max age {}", span::show(age)));
-    let cut = settings.truncate_before.map(|number| format!("truncated before {number}"));
-    let all: Vec<String> = count.into_iter().chain(age).chain(cut).collect();
-    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
-}
-
 impl Whose {
     fn scope(self) -> Result<Scope, Exit> {
         let stream = self.stream.map(Scope::Stream);
@@ -361,66 +87,5 @@ impl Whose {
             .or(category)
             .or(self.path.map(Scope::Path))
             .ok_or_else(|| Exit::usage("a stream, --category or --path is needed"))
-    }
-}
-
-impl How {
-    /// Returns the expectation of the change; only a stream has a version to expect.
-    fn expect_of(&self, scope: &Scope) -> Result<Expect, Exit> {
-        match (self.expect, scope) {
-            (Some(_), Scope::Category(_) | Scope::Path(_)) => {
-                let message = format!("--expect is about a stream, and {} is none", named(scope));
-                Err(Exit::usage(message))
-            }
-            (expect, _) => Ok(expect.unwrap_or(Expect::Any)),
-        }
-    }
-}
-
-impl What {
-    fn settings(self) -> Settings {
-        let mut settings = Settings::new();
-        if let Some(count) = self.max_count {
-            settings = settings.max_count(count);
-        }
-        if let Some(age) = self.max_age {
-            settings = settings.max_age(age);
-        }
-        if self.clear_max_count {
-            settings = settings.clear_max_count();
-        }
-        if self.clear_max_age {
-            settings = settings.clear_max_age();
-        }
-        settings
-    }
-}
-
-fn parse_age(text: &str) -> Result<Duration, String> {
-    match span::parse(text) {
-        Some(Duration::ZERO) => Err("is no time at all; delete the stream instead".to_owned()),
-        Some(age) => Ok(age),
-        None => Err("is no time span like `10m` or `30d`".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_of_a_stream_something_can_be_expected() {
-        let stream = Scope::Stream(StreamName::new("order-1").expect("a name"));
-        let category = Scope::Category(Category::new("order").expect("a name"));
-        let path = Scope::Path(Path::new("acme").expect("a name"));
-        let how = |expect| How { expect, id: None };
-        assert_eq!(how(Some(Expect::Version(3))).expect_of(&stream), Ok(Expect::Version(3)));
-        for scope in [&stream, &category, &path] {
-            assert_eq!(how(None).expect_of(scope), Ok(Expect::Any));
-        }
-        for scope in [&category, &path] {
-            let refused = how(Some(Expect::Any)).expect_of(scope).expect_err("no stream");
-            assert_eq!(refused.code, crate::cli::Code::Usage);
-        }
     }
 }
