@@ -237,7 +237,7 @@ fn parse_log(text: &str) -> Result<String, String> {
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
-    match span::parse_span(text)? {
+    match span::parse(text)? {
         Duration::ZERO => Err("is no time at all".to_owned()),
         span => Ok(span),
     }

@@ -9,6 +9,7 @@ mod exit;
 mod global;
 pub(crate) mod inspect;
 mod order;
+pub(crate) mod stdin;
 mod stop;
 
 use std::future::Future;

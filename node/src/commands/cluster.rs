@@ -165,7 +165,7 @@ fn is_known(node: &NodeStatus) -> bool {
 }
 
 async fn status(_args: Nothing, global: &Global) -> Result<(), Exit> {
-    let ClusterStatus { cluster, chunk_bytes, nodes } = first_answer(global).await?;
+    let ClusterStatus { cluster, chunk_bytes, nodes } = inspect::first_answer(global).await?;
     if global.json() {
         let mut output = io::stdout().lock();
         return Ok(nodes.iter().try_for_each(|node| write_node_json(&mut output, node))?);
@@ -191,20 +191,6 @@ fn advice(nodes: &[NodeStatus]) -> String {
          \x20 quorate cluster init --endpoints {waiting},…\n\
          A node of a cluster that is there waits like this when it is started on a new folder: start it on its own folder."
     )
-}
-
-/// Returns the status from the first node that belongs to a cluster, or else from the first node that answers; the
-/// last error if none does.
-pub(crate) async fn first_answer(global: &Global) -> Result<ClusterStatus, Exit> {
-    let mut answer = Err(Exit::usage("--endpoints names no node"));
-    for address in &global.addresses() {
-        match inspect::status_within(address, false, global.timeout).await {
-            Ok(status) if status.cluster.is_some() => return Ok(status),
-            status if answer.is_err() => answer = status,
-            _ => {}
-        }
-    }
-    answer
 }
 
 /// Writes the nodes as columns as wide as their cells, and below them the notices about single nodes.

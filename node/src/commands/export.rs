@@ -13,8 +13,9 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use crate::cli::{Exit, Global, Stop, connect};
-use crate::commands::read::{parse_time, tell_the_future};
+use crate::commands::read::tell_the_future;
 use crate::output::{BUFFER_BYTES, count_of, print_events, progress_bar, write_event, write_json};
+use crate::values::time;
 
 /// Write events as JSON lines, the same bytes from every node; `import` reads them.
 ///
@@ -40,7 +41,7 @@ pub struct ExportArgs {
     #[arg(long, value_name = "POSITION", default_value_t = 0, hide_default_value = true)]
     after: u64,
     /// Only what was recorded at this time or earlier: RFC 3339, or how long ago (`90s`, `10m`, `2h`, `7d`).
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
     until: Option<Timestamp>,
 }
 
@@ -98,7 +99,7 @@ async fn to_file(
     loop {
         let next = tokio::select! {
             biased;
-            () = told(&mut stop) => {
+            () = requested(&mut stop) => {
                 let message = format!("{}: told to end before it was whole", path.display());
                 return Err(Exit::failed(message));
             }
@@ -117,9 +118,9 @@ async fn to_file(
     Exit::told(Ok(()), report(global, &Totals { events: count, as_of: events.as_of() }))
 }
 
-async fn told(stop: &mut Option<Stop>) {
+async fn requested(stop: &mut Option<Stop>) {
     match stop {
-        Some(stop) => stop.told().await,
+        Some(stop) => stop.requested().await,
         None => std::future::pending().await,
     }
 }

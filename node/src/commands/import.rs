@@ -12,8 +12,7 @@ use quorate_proto::{Invalid, Problem};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::{Exit, Global, connect};
-use crate::commands::append::is_stdin;
+use crate::cli::{Exit, Global, connect, stdin};
 use crate::import::{Ahead, BadLine, Lines, PATIENCE, Pump, REST, Stop, count_present};
 use crate::output::{
     append_error, append_not_begun, count_of, progress_bar, remark, write_append_error, write_json,
@@ -101,7 +100,7 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
 impl ImportArgs {
     /// The file's name, for a person.
     fn shown(&self) -> Cow<'_, str> {
-        if is_stdin(&self.file) { "standard input".into() } else { self.file.to_string_lossy() }
+        stdin::name_of(&self.file)
     }
 
     fn cannot_check(&self) -> Exit {
@@ -141,7 +140,7 @@ enum Source {
 
 impl Source {
     fn open(path: &Path) -> Result<Source, Exit> {
-        if is_stdin(path) {
+        if stdin::is_stdin(path) {
             return Ok(Source::Once(Box::new(io::stdin())));
         }
         // A pipe is opened only once: its writer may be gone before a second time.

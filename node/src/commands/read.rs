@@ -13,7 +13,7 @@ use crate::output::{
     Printing, count_of, print_events, print_feed, print_tree, remark, write_event,
     write_passed_over, write_snapshot_before_events,
 };
-use crate::values::{query, span};
+use crate::values::{query, time};
 
 // The options for the events to look for.
 #[derive(Args, Debug)]
@@ -68,7 +68,7 @@ struct What {
     #[arg(long, value_name = "NUMBER")]
     after: Option<u64>,
     /// Only what was recorded at this time or later: RFC 3339, or how long ago (`90s`, `10m`, `2h`, `7d`).
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
     from: Option<Timestamp>,
     /// At most so many events.
     #[arg(long, value_name = "COUNT")]
@@ -94,7 +94,7 @@ pub struct ReadArgs {
     #[arg(
         long,
         value_name = "TIME",
-        value_parser = parse_time,
+        value_parser = time::parse,
         conflicts_with = "with_snapshot"
     )]
     until: Option<Timestamp>,
@@ -302,50 +302,5 @@ impl ReadArgs {
         let request = self.before.into_iter().fold(request, ReadRequest::before);
         let request = self.until.into_iter().fold(request, ReadRequest::until);
         if self.backwards { request.backwards() } else { request }
-    }
-}
-
-/// Parses a time as people write it.
-pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
-    // The command line is the one place where the wall clock is asked: `10m` means ten minutes before
-    // the person pressed enter.
-    parse_time_at(text, jiff::Timestamp::now().as_microsecond())
-}
-
-fn parse_time_at(text: &str, now: i64) -> Result<Timestamp, String> {
-    let why = match Timestamp::parse(text) {
-        Ok(time) => return Ok(time),
-        Err(why) => why,
-    };
-    let span = span::parse(text).ok_or_else(|| format!("{why}, and is no time span like `10m`"))?;
-    let time = i64::try_from(span.as_micros()).ok().and_then(|span| now.checked_sub(span));
-    time.map(Timestamp).ok_or_else(|| "is too long a time span".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_rfc_3339_or_a_span_before_now() {
-        let now = 10_000_000_000_000;
-        for (text, time) in [
-            ("1970-01-01T00:00:01Z", 1_000_000),
-            ("0s", now),
-            ("90s", now - 90_000_000),
-            ("10m", now - 600_000_000),
-            ("2h", now - 7_200_000_000),
-            ("1d", now - 86_400_000_000),
-            ("1w", now - 604_800_000_000),
-        ] {
-            assert_eq!(parse_time_at(text, now), Ok(Timestamp(time)), "{text}");
-        }
-        for wrong in
-            ["", "m", "10", "-10m", "10 m", "10x", "yesterday", "1.5h", "99999999999m", "ä"]
-        {
-            assert!(parse_time_at(wrong, now).is_err(), "{wrong}");
-        }
-        assert!(parse_time_at("4000000000s", now).is_ok());
-        assert_eq!(parse_time_at("4000000000w", now), Err("is too long a time span".to_owned()));
     }
 }

@@ -7,8 +7,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use quorate_client::{Client, Scavenged};
 use serde::Serialize;
 
-use crate::cli::{Exit, Global};
-use crate::commands::cluster::first_answer;
+use crate::cli::{Exit, Global, inspect};
 use crate::output::{count_of, write_json};
 
 /// Give back the disk space of events that are gone: deleted, truncated, too old or too many.
@@ -48,7 +47,7 @@ pub async fn run(_args: ScavengeArgs, global: &Global) -> Result<(), Exit> {
     let addresses = match &global.node {
         Some(node) => vec![node.to_string()],
         None => {
-            let nodes = first_answer(global).await?.nodes;
+            let nodes = inspect::first_answer(global).await?.nodes;
             nodes.into_iter().map(|node| node.address).collect()
         }
     };

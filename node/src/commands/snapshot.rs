@@ -8,9 +8,9 @@ use quorate_proto::limits::SNAPSHOT_BYTES_MAX;
 use quorate_proto::{Outcome, Problem, StreamName};
 use serde::Serialize;
 
-use crate::cli::{Asking, Code, Exit, Global, Reading, Shared, connect};
-use crate::commands::append::{parse_json, parse_value, read_data};
+use crate::cli::{Asking, Code, Exit, Global, Reading, Shared, connect, stdin};
 use crate::output::{append_not_begun, write_append_error, write_json, write_snapshot};
+use crate::values::json;
 
 /// Put or get the snapshot of a stream's state. The newest is kept; `read --with-snapshot` begins with it.
 #[derive(Args, Debug)]
@@ -40,7 +40,7 @@ struct PutArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     schema: u32,
     /// The state as JSON; `-` reads any bytes from standard input.
-    #[arg(long, value_name = "JSON|-", value_parser = parse_value, allow_hyphen_values = true)]
+    #[arg(long, value_name = "JSON|-", value_parser = json::parse_argument, allow_hyphen_values = true)]
     data: String,
 }
 
@@ -67,8 +67,8 @@ struct KeptLine<'a> {
 async fn put(args: PutArgs, global: &Global) -> Result<(), Exit> {
     let PutArgs { stream, version, schema, data } = args;
     let data = match data.as_str() {
-        "-" => read_data(io::stdin().lock(), SNAPSHOT_BYTES_MAX)?,
-        text => match parse_json(text) {
+        "-" => stdin::read_data(SNAPSHOT_BYTES_MAX)?,
+        text => match json::parse(text) {
             Ok(json) => json.into(),
             Err(why) => {
                 return Err(Exit::usage(format!("--data {why}; for other bytes use `--data -`")));

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::exec::Plan;
 use crate::cli::Exit;
 use crate::output::write_json;
-use crate::values::span::show_span;
+use crate::values::span;
 
 /// The most bytes of standard error that are taken as one line.
 const LINE_BYTES_MAX: u64 = 4096;
@@ -202,7 +202,9 @@ fn judge(cause: &Cause, status: ExitStatus, heard: &Heard) -> Ended {
     match cause {
         Cause::Stopped => Ended::Stopped,
         _ if !heard.has_begun.get() => not_run(),
-        Cause::Late(run_time) => Ended::Failed(format!("timed out after {}", show_span(*run_time))),
+        Cause::Late(run_time) => {
+            Ended::Failed(format!("timed out after {}", span::show(*run_time)))
+        }
         Cause::Itself if status.code().is_some_and(|code| NOT_RUN.contains(&code)) => not_run(),
         Cause::Itself => Ended::Failed(if last.is_empty() { told(status) } else { last }),
     }

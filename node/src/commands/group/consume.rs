@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::{command, exec};
 use crate::cli::{Exit, Global, Stop, connect};
 use crate::output::{BUFFER_BYTES, Reader, write_event, write_json};
-use crate::values::span::parse_span;
+use crate::values::span;
 
 /// The window of a consumer that prints.
 const PRINTED_WINDOW: u32 = 256;
@@ -65,7 +65,7 @@ pub(super) struct ConsumeArgs {
     jobs: u32,
     /// How long a command may run, also beyond the group's timeout: the consumer asks for more time meanwhile. After
     /// that it is ended, and the event failed [default: the group's timeout].
-    #[arg(long, value_name = "SPAN", requires = "exec", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN", requires = "exec", value_parser = span::parse)]
     run_time: Option<Duration>,
     /// How long a command that is sent SIGTERM may take to end before it is killed.
     #[arg(
@@ -73,7 +73,7 @@ pub(super) struct ConsumeArgs {
         value_name = "SPAN",
         default_value = "5s",
         requires = "exec",
-        value_parser = parse_span
+        value_parser = span::parse
     )]
     grace: Duration,
 }
@@ -85,7 +85,7 @@ pub(super) async fn run(args: ConsumeArgs, global: &Global) -> Result<(), Exit> 
     }
     let client = tokio::select! {
         client = connect(global) => client?,
-        () = stop.told() => return Ok(()),
+        () = stop.requested() => return Ok(()),
     };
     let group = client.group(args.group.as_str());
     let reader = Reader::of_output();
@@ -149,7 +149,7 @@ async fn print_all(
             }
             None => tokio::select! {
                 next = consumer.try_next() => next,
-                () = stop.told() => return Ok(()),
+                () = stop.requested() => return Ok(()),
                 () = reader.gone() => return Ok(()),
             },
         };
@@ -181,7 +181,7 @@ async fn write_or_end(lines: Vec<u8>, stop: &mut Stop) -> io::Result<Written> {
     tokio::select! {
         biased;
         written = &mut writing => return written.map(|()| Written::All),
-        () = stop.told() => {}
+        () = stop.requested() => {}
     }
     match timeout(WRITTEN_WITHIN, writing).await {
         Ok(written) => written.map(|()| Written::AllAndTold),

@@ -33,7 +33,7 @@ pub(super) async fn run(mut consumer: Consumer, plan: Plan, mut stop: Stop) -> R
     let mut running = FuturesUnordered::new();
     let mut left = plan.limit;
     let mut takes_more = true;
-    let mut told_at = None;
+    let mut requested_at = None;
     let mut failed: Result<(), Exit> = Ok(());
     loop {
         let takes = takes_more && left > 0 && running.len() < plan.jobs;
@@ -42,8 +42,8 @@ pub(super) async fn run(mut consumer: Consumer, plan: Plan, mut stop: Stop) -> R
         }
         tokio::select! {
             biased;
-            () = stop.told() => {
-                let again = *told_at.get_or_insert_with(Instant::now) + ONE_SIGNAL_WITHIN;
+            () = stop.requested() => {
+                let again = *requested_at.get_or_insert_with(Instant::now) + ONE_SIGNAL_WITHIN;
                 if stopping.is_cancelled() && Instant::now() >= again {
                     failed = Err(Exit::failed("ended at once: what was under way is given back"));
                     break;

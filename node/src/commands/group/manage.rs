@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::{Confirmation, Exit, Global, connect};
 use crate::output::{count_of, write_json};
 use crate::values::query;
-use crate::values::span::{parse_span, show_span};
+use crate::values::span;
 
 /// The help on the defaults of a new group; an existing group keeps the settings that are not given.
 const DEFAULTS: &str = "A group has, unless told: strategy round-robin, timeout 30s, 10 attempts, retry delay 1s, \
@@ -40,13 +40,13 @@ struct SettingsArgs {
     strategy: Option<Strategy>,
     /// How long a consumer may take over an event, from when it begins, before it is given to another: `500ms`, `30s`,
     /// `10m`. A change counts for what is begun from then on, or goes on and asks for more time.
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN", value_parser = span::parse)]
     timeout: Option<Duration>,
     /// How often an event is tried before it is parked.
     #[arg(long, value_name = "COUNT")]
     attempts: Option<u32>,
     /// How long an event that failed waits before it is tried again; twice as long each further time, up to a minute.
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN", value_parser = span::parse)]
     retry_delay: Option<Duration>,
     /// Most events that are with all consumers of the group at once.
     #[arg(long, value_name = "COUNT")]
@@ -201,7 +201,7 @@ fn tell(global: &Global, group: &GroupName, done: Done, sentence: &str) -> Resul
 pub(super) fn settings_of(settings: &GroupSettings) -> String {
     let GroupSettings { strategy, timeout, attempts, retry_delay, window } = settings;
     let attempts = count_of((*attempts).into(), "attempt");
-    let (timeout, delay) = (show_span(*timeout), show_span(*retry_delay));
+    let (timeout, delay) = (span::show(*timeout), span::show(*retry_delay));
     format!("{strategy}, timeout {timeout}, {attempts}, retry delay {delay}, window {window}")
 }
 

@@ -228,8 +228,8 @@ where
 }
 
 /// Returns the address where others reach a listener: the given one, or else the one where it listens.
-fn advertised(field: &str, told: Option<Address>, listen: &Address) -> Result<String, Unusable> {
-    let address = told.as_ref().unwrap_or(listen);
+fn advertised(field: &str, given: Option<Address>, listen: &Address) -> Result<String, Unusable> {
+    let address = given.as_ref().unwrap_or(listen);
     match address.is_reachable() {
         true => Ok(address.to_string()),
         false => Err(Unusable(format!(
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_samples_can_be_served_and_tell_where_metrics_are() {
+    fn the_samples_can_be_served_and_say_where_metrics_are() {
         for sample in [
             include_str!("../../../../deploy/single-host.toml"),
             include_str!("../../../../deploy/three-hosts.toml"),
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_far_ahead_is_accepted_only_if_told_so() {
+    fn a_clock_far_ahead_is_accepted_only_if_a_setting_says_so() {
         let accepts = |flag: Option<bool>, file: &str| {
             let flags = Settings { accept_clock: flag, ..Settings::default() };
             resolve(flags, &format!("data = '/file'\n{file}")).expect("usable").accept_clock

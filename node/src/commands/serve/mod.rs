@@ -92,7 +92,7 @@ fn runtime_of(threads: Option<usize>) -> Result<Runtime, Exit> {
 }
 
 async fn serve(options: ServerOptions, stop_with_input: bool) -> Result<(), Exit> {
-    let mut stop = Box::pin(told_to_stop(stop_with_input)?);
+    let mut stop = Box::pin(stop_requested(stop_with_input)?);
     let hang_ups = signal(SignalKind::hangup())?;
     let server = Server::start(TokioHost::new(), options.clone()).await.map_err(Exit::failed)?;
     let ServerOptions { listen, peer_listen, directory, insecure, .. } = &options;
@@ -101,7 +101,7 @@ async fn serve(options: ServerOptions, stop_with_input: bool) -> Result<(), Exit
     if *insecure {
         tokio::spawn(remind());
     }
-    tokio::spawn(tell_changes(server.replica().status()));
+    tokio::spawn(log_changes(server.replica().status()));
     tokio::spawn(ignore_hang_ups(hang_ups));
     let why = tokio::select! {
         why = &mut stop => why,
@@ -113,14 +113,14 @@ async fn serve(options: ServerOptions, stop_with_input: bool) -> Result<(), Exit
     tracing::info!(why, "stopping");
     tokio::select! {
         () = server.shutdown() => {}
-        why = told_again() => return Err(Exit::failed(format!("ended at once by {why}"))),
+        why = stop_requested_again() => return Err(Exit::failed(format!("ended at once by {why}"))),
     }
     tracing::info!("stopped");
     Ok(())
 }
 
 /// Completes with the reason when the node is to stop.
-fn told_to_stop(with_input: bool) -> Result<impl Future<Output = &'static str>, Exit> {
+fn stop_requested(with_input: bool) -> Result<impl Future<Output = &'static str>, Exit> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut input = with_input
@@ -137,9 +137,9 @@ fn told_to_stop(with_input: bool) -> Result<impl Future<Output = &'static str>, 
 }
 
 /// Completes with the reason when another signal to stop comes while the node is stopping.
-async fn told_again() -> &'static str {
+async fn stop_requested_again() -> &'static str {
     tokio::time::sleep(ONE_SIGNAL_WITHIN).await;
-    match told_to_stop(false) {
+    match stop_requested(false) {
         Ok(again) => again.await,
         Err(_) => std::future::pending().await,
     }
@@ -176,15 +176,15 @@ async fn ignore_hang_ups(mut hang_ups: Signal) {
 }
 
 /// Logs the leader, whenever it changes.
-async fn tell_changes(mut status: watch::Receiver<Status>) {
-    let mut told = None;
+async fn log_changes(mut status: watch::Receiver<Status>) {
+    let mut logged = None;
     loop {
         let now = {
             let status = status.borrow_and_update();
             (status.term, status.role, status.leader.as_ref().map(|leader| leader.id))
         };
-        if told != Some(now) {
-            told = Some(now);
+        if logged != Some(now) {
+            logged = Some(now);
             let (term, role, leader) = (now.0.0, now.1, now.2.unwrap_or_default());
             match (role, now.2) {
                 (Role::Waiting, _) => tracing::info!("waiting for a cluster"),

@@ -10,16 +10,15 @@ use quorate_proto::{EventId, Scope, StreamName};
 
 use super::{Whose, named};
 use crate::cli::{Confirmation, Exit, Global, connect};
-use crate::commands::append::{parse_expectation, told};
 use crate::output::{DoneLine, append_failed, append_not_begun, write_json};
-use crate::values::span;
+use crate::values::{expectation, span};
 
 /// How a change is made.
 #[derive(Args, Debug)]
 struct How {
     /// What must be the case with the stream: any, none (no event there), exists, or its version. The default
     /// is `any`: nothing is checked. Not for a category or a path.
-    #[arg(long, value_name = "WHAT", value_parser = parse_expectation)]
+    #[arg(long, value_name = "WHAT", value_parser = expectation::parse)]
     expect: Option<Expect>,
     /// The id of the change, a UUID: the same one again makes a repetition safe. A new one if not given.
     #[arg(long, value_name = "UUID", value_parser = EventId::parse)]
@@ -153,7 +152,7 @@ fn report(
     let (named, position) = (named(&scope), done.position);
     write!(output, "{named} {what}, position {position}")?;
     match scope {
-        Scope::Stream(_) => writeln!(output, " ({})", told(expect, false)),
+        Scope::Stream(_) => writeln!(output, " ({})", expectation::met(expect, false)),
         Scope::Category(_) | Scope::Path(_) => writeln!(output),
     }
 }
@@ -220,7 +219,7 @@ impl What {
 }
 
 fn parse_age(text: &str) -> Result<Duration, String> {
-    match span::parse(text) {
+    match span::parse_age(text) {
         Some(Duration::ZERO) => Err("is no time at all; delete the stream instead".to_owned()),
         Some(age) => Ok(age),
         None => Err("is no time span like `10m` or `30d`".to_owned()),

@@ -100,7 +100,7 @@ fn write_scope(
 /// Writes settings for people.
 fn shown(settings: &SettingsInForce) -> String {
     let count = settings.max_count.map(|count| format!("max count {count}"));
-    let age = settings.max_age.map(|age| format!("max age {}", span::show(age)));
+    let age = settings.max_age.map(|age| format!("max age {}", span::show_age(age)));
     let cut = settings.truncate_before.map(|number| format!("truncated before {number}"));
     let all: Vec<String> = count.into_iter().chain(age).chain(cut).collect();
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
