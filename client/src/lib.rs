@@ -46,6 +46,7 @@ mod event_stream;
 mod group;
 mod in_flight;
 mod incoming;
+mod json;
 mod kept;
 mod members;
 mod names;
@@ -78,6 +79,7 @@ pub use group::{
     Settler,
 };
 pub use http;
+pub use json::{EventJson, SnapshotJson, json_line};
 pub use names::{ListRequest, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::json::compact as compact_json;

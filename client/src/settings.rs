@@ -4,16 +4,32 @@ use std::time::Duration;
 
 use quorate_proto::wire::v1;
 use quorate_proto::{Position, Version};
+use serde::{Serialize, Serializer};
 
 /// The settings as they are; `None` = not set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SettingsInForce {
     /// The number of the newest events of a stream that are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_count: Option<u64>,
     /// The age from which events are removed.
+    #[serde(
+        rename = "max_age_us",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_microseconds"
+    )]
     pub max_age: Option<Duration>,
     /// The number before which events are removed: a stream's version, or a category's or path's position.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub truncate_before: Option<u64>,
+}
+
+fn as_microseconds<S: Serializer>(age: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX)).serialize(to)
+}
+
+fn is_zero(version: &Version) -> bool {
+    *version == Version::ZERO
 }
 
 impl From<Option<v1::StreamSettings>> for SettingsInForce {
@@ -27,8 +43,9 @@ impl From<Option<v1::StreamSettings>> for SettingsInForce {
     }
 }
 
-/// The state of a category or a path beside its events.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The state of a category or a path beside its events. As JSON it is what `quorate stream show --json` prints, without
+/// the name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ScopeState {
     /// The position up to which the answering node saw the log.
     pub as_of: Position,
@@ -36,8 +53,8 @@ pub struct ScopeState {
     pub settings: SettingsInForce,
 }
 
-/// The state of a stream beside its events.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The state of a stream beside its events. As JSON it is what `quorate stream show --json` prints, without the name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StreamState {
     /// The position up to which the answering node saw the log.
     pub as_of: Position,
@@ -46,14 +63,17 @@ pub struct StreamState {
     /// The first version that can still be read; `version + 1` if none can.
     pub first_version: Version,
     /// True if a tombstone closed the name for good.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub closed: bool,
     /// The stream's version at its last deletion; 0 = never deleted.
+    #[serde(skip_serializing_if = "is_zero")]
     pub deleted_at: Version,
     /// The settings of this stream itself.
     pub settings: SettingsInForce,
     /// The settings in force: those of this stream or, where it has none, of the nearest scope around it.
     pub in_force: SettingsInForce,
     /// The version of the snapshot that is kept; 0 = none.
+    #[serde(skip_serializing_if = "is_zero")]
     pub snapshot_version: Version,
 }
 

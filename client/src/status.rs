@@ -3,6 +3,7 @@
 use quorate_proto::wire::SILENCE_MAX;
 use quorate_proto::wire::v1::{self, InitRequest, ScavengeRequest};
 use quorate_proto::{ErrorKind, Outcome, Problem, Timestamp};
+use serde::{Serialize, Serializer};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -12,11 +13,12 @@ use crate::nodes::problem;
 use crate::trouble::{late, not_appended};
 
 /// A member of a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Member {
     /// The id that the cluster gave it, and never uses twice.
     pub id: u64,
     /// The address for clients.
+    #[serde(rename = "address")]
     pub client_address: String,
     /// The address for the other nodes.
     pub peer_address: String,
@@ -42,14 +44,15 @@ pub struct ClusterStatus {
     pub nodes: Vec<NodeStatus>,
 }
 
-/// The status of one node, as it reports it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The status of one node, as it reports it. As JSON it is what `quorate cluster status --json` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NodeStatus {
     /// The id that the cluster gave it, and never uses twice.
     pub id: u64,
     /// The address for clients.
     pub address: String,
     /// The address for the other nodes.
+    #[serde(skip)]
     pub peer_address: String,
     /// `leader`, `follower`, `candidate`, `learner`, `unreachable`, or `waiting` for a cluster.
     pub role: String,
@@ -72,8 +75,10 @@ pub struct NodeStatus {
     /// The id of its process.
     pub pid: u32,
     /// True if it listens beyond loopback without TLS.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
     /// A notice for the operator; empty if there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub notice: String,
     /// The bytes that can still be written to its disk.
     pub free_bytes: u64,
@@ -82,19 +87,23 @@ pub struct NodeStatus {
     /// True if `free_bytes` is less than `reserve_bytes`.
     pub low_on_space: bool,
     /// The chunks whose bytes are not as written; the node fetches them from other nodes by itself.
+    #[serde(flatten, serialize_with = "count_and_list")]
     pub damaged: Vec<DamagedChunk>,
     /// The bytes that its scrubber verified since it started.
     pub scrubbed_bytes: u64,
     /// The time at which the scrubber's last whole round ended, by the node's clock.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "time_as_text")]
     pub scrubbed_at: Option<Timestamp>,
     /// The newest scavenge since it started, under way or ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub scavenged: Option<Scavenged>,
     /// The lag of the consumer groups, as far as the node knows it, by name; the first 1,000 of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupLag>,
 }
 
 /// The lag of a consumer group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct GroupLag {
     /// Its name.
     pub name: String,
@@ -111,18 +120,19 @@ pub struct GroupLag {
 }
 
 /// A chunk whose bytes are not as written. Reads that need it fail until it is repaired.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DamagedChunk {
     /// Its number.
     pub chunk: u64,
     /// The file, the place in it, and the damage there.
     pub why: String,
     /// The reason why the last attempt to fetch it from another node failed; empty before the first.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub failed: String,
 }
 
 /// The progress of a scavenge, or its result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Scavenged {
     /// The chunks that were checked.
     pub chunks: u64,
@@ -134,7 +144,23 @@ pub struct Scavenged {
     pub bytes_freed: u64,
     /// The newest event of the checkpoint that the scavenge goes by, which it makes first where it can: what was
     /// removed up to this position is gone from the node's chunks when the scavenge ends. 0 before the first event.
+    #[serde(skip)]
     pub checkpointed_position: u64,
+}
+
+/// Writes the number of the damaged chunks, and the chunks if there are any.
+fn count_and_list<S: Serializer>(damaged: &[DamagedChunk], to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Damaged<'a> {
+        damaged_chunks: usize,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        damaged: &'a [DamagedChunk],
+    }
+    Damaged { damaged_chunks: damaged.len(), damaged }.serialize(to)
+}
+
+fn time_as_text<S: Serializer>(time: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.to_string()).serialize(to)
 }
 
 impl Client {

@@ -15,6 +15,8 @@ mod completions;
 mod exit_codes;
 #[path = "commands/export.rs"]
 mod export;
+#[path = "commands/golden.rs"]
+mod golden;
 #[path = "commands/import.rs"]
 mod import;
 #[path = "commands/options.rs"]

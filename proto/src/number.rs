@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
 use jiff::fmt::temporal::Pieces;
+use serde::Serialize;
 
 /// The time that the numbers of a [`Timestamp`] count from.
 const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
@@ -14,7 +15,8 @@ const NO_YEAR: &str = "lies outside the years -9999 to 9999 in UTC";
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
         pub struct $name(pub u64);
 
         impl $name {

@@ -34,7 +34,6 @@
 mod consumer;
 mod deliveries;
 mod error;
-mod json;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "nats")]
@@ -45,11 +44,11 @@ mod stream_queues;
 mod webhook;
 
 pub use error::SinkError;
-pub use json::json_line;
 #[cfg(feature = "kafka")]
 pub use kafka::{Kafka, KafkaError};
 #[cfg(feature = "nats")]
 pub use nats::{Nats, NatsError};
+pub use quorate_client::json_line;
 pub use runner::{Sink, SinkRunner};
 #[cfg(feature = "webhook")]
 pub use webhook::{Webhook, WebhookError};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quorate_proto::wire::v1;
 use quorate_proto::{self as proto, GroupSettings, Position, Problem, RecordedEvent, Timestamp};
+use serde::Serialize;
 
 use crate::trouble::not_understood;
 
@@ -39,7 +40,7 @@ pub struct Group {
 }
 
 /// A consumer of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GroupConsumer {
     /// The consumer's own name; `consumer-` and a number if it has none.
     pub name: String,

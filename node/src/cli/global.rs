@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 use quorate_proto::{Address, Consistency, Position};
 use tracing_subscriber::EnvFilter;
 
-use crate::age;
-use crate::exit::Exit;
-use crate::screen;
+use crate::cli::Exit;
+use crate::output::screen;
+use crate::values::span;
 
 /// The values of the options that commands share.
 #[derive(Clone, Debug)]
@@ -165,9 +165,28 @@ pub(crate) struct Untimed<A: Args> {
 #[derive(Args, Debug)]
 pub(crate) struct Nothing {}
 
-impl<A: Args> Untimed<A> {
+/// The arguments of a command, together with the options that it shares with others.
+pub(crate) trait Shared: Sized {
+    /// The command's own arguments.
+    type Own;
+
     /// Returns the command's own arguments, and the shared ones; starts the log.
-    pub(crate) fn parts(self) -> Result<(A, Global), Exit> {
+    fn parts(self) -> Result<(Self::Own, Global), Exit>;
+
+    /// Runs the command.
+    async fn run(
+        self,
+        command: impl AsyncFnOnce(Self::Own, &Global) -> Result<(), Exit>,
+    ) -> Result<(), Exit> {
+        let (args, global) = self.parts()?;
+        command(args, &global).await
+    }
+}
+
+impl<A: Args> Shared for Untimed<A> {
+    type Own = A;
+
+    fn parts(self) -> Result<(A, Global), Exit> {
         let Untimed { args, connection, form } = self;
         let Connection { endpoints, node, log } = connection;
         if let Some(filter) = log {
@@ -179,17 +198,19 @@ impl<A: Args> Untimed<A> {
     }
 }
 
-impl<A: Args> Asking<A> {
-    /// Returns the command's own arguments, and the shared ones; starts the log.
-    pub(crate) fn parts(self) -> Result<(A, Global), Exit> {
+impl<A: Args> Shared for Asking<A> {
+    type Own = A;
+
+    fn parts(self) -> Result<(A, Global), Exit> {
         let (args, global) = self.untimed.parts()?;
         Ok((args, Global { timeout: self.patience.timeout, ..global }))
     }
 }
 
-impl<A: Args> Reading<A> {
-    /// Returns the command's own arguments, and the shared ones; starts the log.
-    pub(crate) fn parts(self) -> Result<(A, Global), Exit> {
+impl<A: Args> Shared for Reading<A> {
+    type Own = A;
+
+    fn parts(self) -> Result<(A, Global), Exit> {
         let (args, global) = self.asking.parts()?;
         Ok((args, Global { consistency: self.freshness.consistency, ..global }))
     }
@@ -216,7 +237,7 @@ fn parse_log(text: &str) -> Result<String, String> {
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
-    match age::parse_span(text)? {
+    match span::parse(text)? {
         Duration::ZERO => Err("is no time at all".to_owned()),
         span => Ok(span),
     }

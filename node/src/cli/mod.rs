@@ -1,9 +1,16 @@
-//! The command line: the commands, and the runtime that each of them gets.
+//! The command line: the list of commands with the runtime that each of them gets, the options that they share, the
+//! connection to the cluster that these options name, and the ways in which a command is asked, stopped and ended.
 
+mod confirm;
+mod connect;
 mod environment;
 mod examples;
+mod exit;
 mod global;
+pub(crate) mod inspect;
 mod order;
+pub(crate) mod stdin;
+mod stop;
 
 use std::future::Future;
 
@@ -13,12 +20,14 @@ use crate::commands::{
     append, bench, cluster, completions, demo, dev, export, group, import, progress, read,
     scavenge, serve, snapshot, stream, verify,
 };
-use crate::exit::{Ending, Exit};
-
+pub(crate) use confirm::Confirmation;
+pub(crate) use connect::connect;
 pub use examples::paths;
 pub(crate) use examples::{command, example};
+pub use exit::{Code, Ending, Exit};
 pub use global::{Addresses, Global};
-pub(crate) use global::{Asking, Form, Nothing, Reading, Untimed, addresses, shown};
+pub(crate) use global::{Asking, Form, Nothing, Reading, Shared, Untimed, addresses, shown};
+pub(crate) use stop::{ONE_SIGNAL_WITHIN, Stop};
 
 /// A replicated event store: one append-only log of events, agreed on by a cluster of nodes.
 #[derive(Debug, Parser)]
@@ -70,34 +79,13 @@ impl Command {
             Command::Demo(args) => block_on(demo::run(args)),
             Command::Dev(args) => block_on(dev::run(args)),
             Command::Serve(args) => serve::run(args),
-            Command::Append(args) => {
-                let (args, global) = args.parts()?;
-                block_on(append::run(args, &global))
-            }
-            Command::Read(args) => {
-                let (args, global) = args.parts()?;
-                block_on(read::run(args, &global))
-            }
-            Command::Subscribe(args) => {
-                let (args, global) = args.parts()?;
-                block_on(read::subscribe(args, &global))
-            }
-            Command::Import(args) => {
-                let (args, global) = args.parts()?;
-                block_on(import::run(args, &global))
-            }
-            Command::Export(args) => {
-                let (args, global) = args.parts()?;
-                block_on(export::run(args, &global))
-            }
-            Command::Scavenge(args) => {
-                let (args, global) = args.parts()?;
-                block_on(scavenge::run(args, &global))
-            }
-            Command::Progress(args) => {
-                let (args, global) = args.parts()?;
-                block_on(progress::run(args, &global))
-            }
+            Command::Append(args) => block_on(args.run(append::run)),
+            Command::Read(args) => block_on(args.run(read::run)),
+            Command::Subscribe(args) => block_on(args.run(read::subscribe)),
+            Command::Import(args) => block_on(args.run(import::run)),
+            Command::Export(args) => block_on(args.run(export::run)),
+            Command::Scavenge(args) => block_on(args.run(scavenge::run)),
+            Command::Progress(args) => block_on(args.run(progress::run)),
             Command::Stream(args) => block_on(stream::run(args)),
             Command::Snapshot(args) => block_on(snapshot::run(args)),
             Command::Group(args) => block_on(group::run(args)),

@@ -1,6 +1,5 @@
 //! `quorate append`: appends one event, or several atomically.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,16 +7,12 @@ use bytes::Bytes;
 use clap::Args;
 use quorate_client::{AppendError, Client, Done, Event, Expect};
 use quorate_proto::limits::APPEND_BYTES_MAX;
-use quorate_proto::{ErrorKind, EventId, EventType, Problem, Query, StreamName, Timestamp, json};
-use serde::Serialize;
+use quorate_proto::{EventId, EventType, Query, StreamName, Timestamp};
 
-use crate::cli::Global;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::import::Format;
-use crate::ndjson::{EventLine, trim};
-use crate::output::{write_failure_json, write_json};
-use crate::query;
+use crate::cli::{Exit, Global, connect, stdin};
+use crate::import::{EventLine, Format, trim};
+use crate::output::{DoneLine, append_failed, append_not_begun, write_json};
+use crate::values::{expectation, json, query, time};
 
 /// Append an event to a stream, or several events atomically.
 ///
@@ -34,7 +29,7 @@ pub struct AppendArgs {
     /// What must be the case: any, none (no event yet, or none since it was deleted), exists (an event since
     /// then), or the version of the stream, which a deletion leaves as it is. With --file, of every stream in
     /// it. The default is `any`: nothing is checked.
-    #[arg(long, value_name = "WHAT", default_value = "any", value_parser = parse_expectation)]
+    #[arg(long, value_name = "WHAT", default_value = "any", value_parser = expectation::parse)]
     expect: Expect,
     /// Append only if no event after --after matches this QUERY, such as `type:Enrolled,tag:course:c1`; --help
     /// tells the syntax. Can be repeated, each with its --after.
@@ -60,7 +55,7 @@ struct Content {
     #[arg(long, required_unless_present = "file")]
     r#type: Option<EventType>,
     /// The data as JSON; `-` reads any bytes from standard input.
-    #[arg(long, value_name = "JSON|-", value_parser = parse_value, allow_hyphen_values = true)]
+    #[arg(long, value_name = "JSON|-", value_parser = json::parse_argument, allow_hyphen_values = true)]
     data: Option<String>,
     /// The event's id, a UUID: the same one again makes a repetition safe. A new one if not given.
     #[arg(long, value_name = "UUID", value_parser = EventId::parse)]
@@ -69,7 +64,7 @@ struct Content {
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// The metadata: facts around the event, as JSON.
-    #[arg(long, value_name = "JSON", value_parser = parse_json, allow_hyphen_values = true)]
+    #[arg(long, value_name = "JSON", value_parser = json::parse, allow_hyphen_values = true)]
     metadata: Option<String>,
     /// What larger thing the event belongs to.
     #[arg(long, value_name = "ID")]
@@ -85,7 +80,7 @@ struct Content {
     schema: Option<u32>,
     /// When it happened, as RFC 3339, to the end of the year 9999. Digits below a microsecond are cut off, and a
     /// leap second (`:60`) becomes the second before it.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse_exact)]
     occurred_at: Option<Timestamp>,
 }
 
@@ -106,18 +101,12 @@ pub async fn run(args: AppendArgs, global: &Global) -> Result<(), Exit> {
             vec![(stream, vec![content.into_event()?])]
         }
     };
-    let client = match connect(global).await {
-        Ok(client) => client,
-        Err(problem) => return not_begun(global, problem),
-    };
+    let not_begun = |problem| append_not_begun(global, problem);
+    let client = connect(global).await.map_err(not_begun)?;
     let streams: Vec<StreamName> = writes.iter().map(|(stream, _)| stream.clone()).collect();
-    match append(&client, expect, writes, conditions).await {
-        Ok(done) => {
-            let written = report(global, &told(expect, has_conditions), &streams, &done);
-            Exit::told(Ok(()), written)
-        }
-        Err(error) => failed(global, &error),
-    }
+    let done = append(&client, expect, writes, conditions).await;
+    let done = done.map_err(|error| append_failed(global, &error))?;
+    Exit::told(Ok(()), report(global, &expectation::met(expect, has_conditions), &streams, &done))
 }
 
 async fn append(
@@ -136,50 +125,6 @@ async fn append(
     transaction.commit().await
 }
 
-/// Converts the end of an append to the command's end, with the ids to repeat if that is what there is to do.
-pub(crate) fn exit(error: &AppendError) -> Exit {
-    let mut exit = Exit::from(error);
-    if let AppendError::Unknown(append) = error {
-        let ids: Vec<String> = append.ids().map(|id| id.to_string()).collect();
-        let advice = match append.problem().kind {
-            ErrorKind::Forgotten => "a repetition is told no more; read to find out. The ids are",
-            _ => "repeat it with the same ids:",
-        };
-        exit.message = format!("{append}; {advice} {}", ids.join(" "));
-    }
-    exit
-}
-
-/// Ends a command that could not even begin to append; reports it in JSON too if requested.
-pub(crate) fn not_begun(global: &Global, problem: Problem) -> Result<(), Exit> {
-    let error = AppendError::Rejected(problem.clone());
-    Exit::told(Err(problem.into()), write_failure(global, &error, None))
-}
-
-/// Ends a command whose append or change failed; reports it in JSON too if requested.
-pub(crate) fn failed(global: &Global, error: &AppendError) -> Result<(), Exit> {
-    Exit::told(Err(exit(error)), write_failure(global, error, None))
-}
-
-/// Reports a failure on standard output too if JSON is requested; `line` is the failed line of the file.
-pub(crate) fn write_failure(
-    global: &Global,
-    error: &AppendError,
-    line: Option<u64>,
-) -> io::Result<()> {
-    match global.json() {
-        true => write_failure_json(&mut io::stdout(), error, line),
-        false => Ok(()),
-    }
-}
-
-/// The result of an append or a change, as a JSON line.
-#[derive(Serialize)]
-pub(crate) struct DoneLine<'a> {
-    pub(crate) position: u64,
-    pub(crate) versions: BTreeMap<&'a str, u64>,
-}
-
 fn report(global: &Global, told: &str, streams: &[StreamName], done: &Done) -> io::Result<()> {
     let mut output = io::stdout().lock();
     let versions = streams.iter().zip(&done.versions);
@@ -194,22 +139,13 @@ fn report(global: &Global, told: &str, streams: &[StreamName], done: &Done) -> i
     Ok(())
 }
 
-/// Describes the expectation that was met, for a person.
-pub(crate) fn told(expect: Expect, has_conditions: bool) -> String {
-    match (expect, has_conditions) {
-        (Expect::Any, false) => "expected: any, so nothing was checked".to_owned(),
-        (expect, false) => format!("expected: {expect}"),
-        (expect, true) => format!("expected: {expect}, and nothing that --unless asks for"),
-    }
-}
-
 impl Content {
     fn into_event(self) -> Result<Event, Exit> {
         let kind = self.r#type.ok_or_else(|| Exit::usage("--type is needed"))?;
         let data = match self.data {
             None => Bytes::new(),
-            Some(dash) if dash == "-" => read_data(io::stdin().lock(), APPEND_BYTES_MAX)?,
-            Some(text) => match (parse_json(&text), &self.content_type) {
+            Some(dash) if dash == "-" => stdin::read_data(APPEND_BYTES_MAX)?,
+            Some(text) => match (json::parse(&text), &self.content_type) {
                 (Err(why), None) => {
                     let advice = "for other bytes use `--data -` or tell their --content-type";
                     return Err(Exit::usage(format!("--data {why}; {advice}")));
@@ -230,13 +166,6 @@ impl Content {
     }
 }
 
-/// Reads as many bytes as can be sent, and one more, so that larger input is refused as too large.
-pub(crate) fn read_data(input: impl Read, bytes_max: usize) -> Result<Bytes, Exit> {
-    let mut data = Vec::new();
-    input.take(bytes_max as u64 + 1).read_to_end(&mut data)?;
-    Ok(data.into())
-}
-
 /// Returns the writes of a file, in the order in which its streams first occur.
 fn from_file(
     file: &Path,
@@ -244,10 +173,10 @@ fn from_file(
 ) -> Result<Vec<(StreamName, Vec<Event>)>, Exit> {
     // A line can be longer than the event it describes, but an append is not a bulk import.
     let bytes_max = 4 * APPEND_BYTES_MAX as u64;
-    let shown = if is_stdin(file) { "standard input".into() } else { file.to_string_lossy() };
+    let shown = stdin::name_of(file);
     let failed = |error: io::Error| Exit::failed(format!("{shown}: {error}"));
     let mut text = Vec::new();
-    let input: Box<dyn Read> = match is_stdin(file) {
+    let input: Box<dyn Read> = match stdin::is_stdin(file) {
         true => Box::new(io::stdin().lock()),
         false => Box::new(std::fs::File::open(file).map_err(failed)?),
     };
@@ -287,60 +216,9 @@ fn from_file(
     Ok(writes)
 }
 
-pub(crate) fn is_stdin(file: &Path) -> bool {
-    file == Path::new("-")
-}
-
-pub(crate) fn parse_expectation(text: &str) -> Result<Expect, String> {
-    match text {
-        "any" => Ok(Expect::Any),
-        "none" => Ok(Expect::None),
-        "exists" => Ok(Expect::Exists),
-        _ => text
-            .parse::<u64>()
-            .map(Expect::version)
-            .map_err(|_| "is not `any`, `none`, `exists` or a version".to_owned()),
-    }
-}
-
-/// Parses a value that may begin with a hyphen, as -5 does, but is not the next option in the place of a value.
-pub(crate) fn parse_value(text: &str) -> Result<String, String> {
-    match text.starts_with("--") {
-        true => Err("is an option and no value".to_owned()),
-        false => Ok(text.to_owned()),
-    }
-}
-
-pub(crate) fn parse_json(text: &str) -> Result<String, String> {
-    match json::check(text.as_bytes()) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(why) => Err(why.to_string()),
-    }
-}
-
-fn parse_time(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).map_err(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_expectation_is_a_word_or_a_version() {
-        for (text, expect) in [
-            ("any", Expect::Any),
-            ("none", Expect::None),
-            ("exists", Expect::Exists),
-            ("0", Expect::version(0)),
-            ("17", Expect::version(17)),
-        ] {
-            assert_eq!(parse_expectation(text), Ok(expect));
-        }
-        for wrong in ["", "-1", "Any", "1.0"] {
-            assert!(parse_expectation(wrong).is_err(), "{wrong}");
-        }
-    }
 
     fn file(text: &str) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
@@ -368,7 +246,7 @@ mod tests {
         ] {
             let refused = from_file(file(text).path(), fallback).expect_err(text);
             assert!(refused.message.contains(why), "{refused:?}");
-            assert_eq!(refused.code, crate::exit::Code::Usage);
+            assert_eq!(refused.code, crate::cli::Code::Usage);
         }
     }
 }

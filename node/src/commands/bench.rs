@@ -15,9 +15,7 @@ use crate::bench::{
     Load, Measured, append_load, catch_up_load, cpu_time, event_bytes, group_load, live_load,
     read_load,
 };
-use crate::cli::{Asking, Global, Reading};
-use crate::connect::connect;
-use crate::exit::Exit;
+use crate::cli::{Asking, Exit, Global, Reading, Shared, connect};
 use crate::output::write_json;
 
 /// The number of subscriptions per client: a connection carries about a thousand requests at once.
@@ -145,49 +143,45 @@ impl AppendArgs {
 /// Runs the command.
 pub async fn run(args: BenchArgs) -> Result<(), Exit> {
     match args.operation {
-        Operation::Append(args) => {
-            let (args, global) = args.parts()?;
-            args.check()?;
-            append(args, &Bench::begin(&global).await?).await
-        }
-        Operation::Subscribe(args) => {
-            let (args, global) = args.parts()?;
-            subscribe(args, &Bench::begin(&global).await?).await
-        }
-        Operation::Group(args) => {
-            let (GroupArgs { load, strategy }, global) = args.parts()?;
-            let bench = Bench::begin(&global).await?;
-            let measured = group_load(&bench.client, &load.load(), strategy).await?;
-            bench.end("group", &load.load(), (0, 0), measured)
-        }
-        Operation::Read(args) => {
-            let (load, global) = args.parts()?;
-            let bench = Bench::begin(&global).await?;
-            let measured = read_load(&bench.client, &load.load(), global.consistency).await?;
-            bench.end("read", &load.load(), (0, 0), measured)
-        }
+        Operation::Append(args) => args.run(append).await,
+        Operation::Subscribe(args) => args.run(subscribe).await,
+        Operation::Group(args) => args.run(group).await,
+        Operation::Read(args) => args.run(read).await,
     }
 }
 
-async fn append(args: AppendArgs, bench: &Bench<'_>) -> Result<(), Exit> {
+async fn append(args: AppendArgs, global: &Global) -> Result<(), Exit> {
+    args.check()?;
     let AppendArgs { load, events_per_append, size } = args;
-    let load = load.load();
+    let (load, bench) = (load.load(), Bench::begin(global).await?);
     let measured = append_load(&bench.client, &load, events_per_append, size as usize).await;
     bench.end("append", &load, (events_per_append, size), measured)
 }
 
-async fn subscribe(args: SubscribeArgs, bench: &Bench<'_>) -> Result<(), Exit> {
+async fn subscribe(args: SubscribeArgs, global: &Global) -> Result<(), Exit> {
     let SubscribeArgs { load, live, rate } = args;
-    let load = load.load();
+    let (load, bench) = (load.load(), Bench::begin(global).await?);
     let mut clients = vec![bench.client.clone()];
     while (clients.len() as u64) * SUBSCRIPTIONS_PER_CLIENT < load.clients {
-        clients.push(connect(bench.global).await?);
+        clients.push(connect(global).await?);
     }
     let measured = match live {
         true => live_load(&clients, &load, rate.unwrap_or(RATE_DEFAULT)).await?,
         false => catch_up_load(&clients, &load).await,
     };
     bench.end("subscribe", &load, (0, 0), measured)
+}
+
+async fn group(args: GroupArgs, global: &Global) -> Result<(), Exit> {
+    let (load, bench) = (args.load.load(), Bench::begin(global).await?);
+    let measured = group_load(&bench.client, &load, args.strategy).await?;
+    bench.end("group", &load, (0, 0), measured)
+}
+
+async fn read(args: LoadArgs, global: &Global) -> Result<(), Exit> {
+    let (load, bench) = (args.load(), Bench::begin(global).await?);
+    let measured = read_load(&bench.client, &load, global.consistency).await?;
+    bench.end("read", &load, (0, 0), measured)
 }
 
 /// A measurement under way.
@@ -331,7 +325,7 @@ fn is_zero(number: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::Code;
+    use crate::cli::Code;
 
     #[test]
     fn a_latency_is_told_in_the_unit_that_fits() {

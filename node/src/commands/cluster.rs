@@ -5,17 +5,13 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::{Args, Subcommand};
-use quorate_client::{
-    ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus, Scavenged,
-};
+use quorate_client::{ClusterStatus, DamagedChunk, Founded, GroupLag, Member, NodeStatus};
 use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use serde::Serialize;
 
-use crate::cli::{self, Addresses, Asking, Global, Nothing};
-use crate::exit::Exit;
-use crate::output::write_json;
-use crate::screen::write_line;
-use crate::{inspect, size};
+use crate::cli::{self, Addresses, Asking, Exit, Global, Nothing, Shared, inspect};
+use crate::output::{write_json, write_line};
+use crate::values::size;
 
 /// Found a cluster, or see how it is.
 #[derive(Args, Debug)]
@@ -48,26 +44,16 @@ struct InitArgs {
 /// Runs the command.
 pub async fn run(args: ClusterArgs) -> Result<(), Exit> {
     match args.command {
-        ClusterCommand::Init(args) => {
-            let (args, global) = args.parts()?;
-            init(args, &global).await
-        }
-        ClusterCommand::Status(args) => status(&args.parts()?.1).await,
+        ClusterCommand::Init(args) => args.run(init).await,
+        ClusterCommand::Status(args) => args.run(status).await,
     }
 }
 
 #[derive(Serialize)]
 struct InitLine {
     cluster: String,
-    nodes: Vec<MemberLine>,
+    nodes: Vec<Member>,
     chunk_bytes: u64,
-}
-
-#[derive(Serialize)]
-struct MemberLine {
-    id: u64,
-    address: String,
-    peer_address: String,
 }
 
 async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
@@ -93,12 +79,7 @@ fn report_founded(global: &Global, founded: Founded, chunk_bytes: u64) -> io::Re
     let cluster = founded.cluster.to_string();
     let mut output = io::stdout().lock();
     if global.json() {
-        let member = |member: Member| MemberLine {
-            id: member.id,
-            address: member.client_address,
-            peer_address: member.peer_address,
-        };
-        let nodes = founded.members.into_iter().map(member).collect();
+        let nodes = founded.members;
         return write_json(&mut output, &InitLine { cluster, nodes, chunk_bytes });
     }
     let count = founded.members.len();
@@ -162,137 +143,32 @@ async fn peers_of(addresses: &[String], timeout: Option<Duration>) -> Result<Vec
     Ok(peers)
 }
 
-/// A node as a JSON line.
+/// A node that cannot be reached, as a JSON line: nothing else is known of it.
 #[derive(Serialize)]
-struct NodeLine {
+struct UnreachableLine<'a> {
     id: u64,
-    address: String,
-    role: String,
-    /// The state of the node; absent if the node cannot be reached.
-    #[serde(flatten)]
-    known: Option<Known>,
+    address: &'a str,
+    role: &'a str,
 }
 
-#[derive(Serialize)]
-struct Known {
-    term: u64,
-    committed: u64,
-    applied: u64,
-    checkpointed: u64,
-    last_position: u64,
-    checkpointed_position: u64,
-    disk_bytes: u64,
-    version: String,
-    pid: u32,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    insecure: bool,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    notice: String,
-    free_bytes: u64,
-    reserve_bytes: u64,
-    low_on_space: bool,
-    damaged_chunks: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    damaged: Vec<DamagedLine>,
-    scrubbed_bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scrubbed_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scavenged: Option<ScavengedLine>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    groups: Vec<GroupLine>,
-}
-
-/// The lag of a consumer group, as the node knows it.
-#[derive(Serialize)]
-struct GroupLine {
-    name: String,
-    floor: u64,
-    lag: u64,
-    in_flight: u64,
-    failed: u64,
-    parked: u64,
-}
-
-impl From<GroupLag> for GroupLine {
-    fn from(group: GroupLag) -> GroupLine {
-        let GroupLag { name, floor, lag, in_flight, failed, parked } = group;
-        GroupLine { name, floor, lag, in_flight, failed, parked }
+fn write_node_json(output: &mut impl Write, node: &NodeStatus) -> io::Result<()> {
+    if is_known(node) {
+        return write_json(output, node);
     }
+    let NodeStatus { id, address, role, .. } = node;
+    write_json(output, &UnreachableLine { id: *id, address, role })
 }
 
-#[derive(Serialize)]
-struct DamagedLine {
-    chunk: u64,
-    why: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    failed: String,
+/// Returns true if the node reported its state: one that cannot be reached did not.
+fn is_known(node: &NodeStatus) -> bool {
+    node.role != "unreachable"
 }
 
-/// The progress of a scavenge, or its result.
-#[derive(Serialize)]
-pub(crate) struct ScavengedLine {
-    chunks: u64,
-    rewritten: u64,
-    events_removed: u64,
-    bytes_freed: u64,
-}
-
-impl From<Scavenged> for ScavengedLine {
-    fn from(scavenged: Scavenged) -> ScavengedLine {
-        let Scavenged { chunks, rewritten, events_removed, bytes_freed, .. } = scavenged;
-        ScavengedLine { chunks, rewritten, events_removed, bytes_freed }
-    }
-}
-
-impl From<DamagedChunk> for DamagedLine {
-    fn from(damaged: DamagedChunk) -> DamagedLine {
-        let DamagedChunk { chunk, why, failed } = damaged;
-        DamagedLine { chunk, why, failed }
-    }
-}
-
-impl From<NodeStatus> for NodeLine {
-    fn from(node: NodeStatus) -> NodeLine {
-        let unreachable = node.role == "unreachable";
-        let known = Known {
-            term: node.term,
-            committed: node.committed,
-            applied: node.applied,
-            checkpointed: node.checkpointed,
-            last_position: node.last_position,
-            checkpointed_position: node.checkpointed_position,
-            disk_bytes: node.disk_bytes,
-            version: node.version,
-            pid: node.pid,
-            insecure: node.insecure,
-            notice: node.notice,
-            free_bytes: node.free_bytes,
-            reserve_bytes: node.reserve_bytes,
-            low_on_space: node.low_on_space,
-            damaged_chunks: node.damaged.len() as u64,
-            damaged: node.damaged.into_iter().map(DamagedLine::from).collect(),
-            scrubbed_bytes: node.scrubbed_bytes,
-            scrubbed_at: node.scrubbed_at.map(|time| time.to_string()),
-            scavenged: node.scavenged.map(ScavengedLine::from),
-            groups: node.groups.into_iter().map(GroupLine::from).collect(),
-        };
-        let known = Some(known).filter(|_| !unreachable);
-        NodeLine { id: node.id, address: node.address, role: node.role, known }
-    }
-}
-
-async fn status(global: &Global) -> Result<(), Exit> {
-    let status = first_answer(global).await?;
-    let chunk_bytes = status.chunk_bytes;
-    let cluster = status.cluster;
-    let nodes: Vec<NodeLine> = status.nodes.into_iter().map(NodeLine::from).collect();
+async fn status(_args: Nothing, global: &Global) -> Result<(), Exit> {
+    let ClusterStatus { cluster, chunk_bytes, nodes } = inspect::first_answer(global).await?;
     if global.json() {
         let mut output = io::stdout().lock();
-        for node in &nodes {
-            write_json(&mut output, node)?;
-        }
-        return Ok(());
+        return Ok(nodes.iter().try_for_each(|node| write_node_json(&mut output, node))?);
     }
     let mut output = anstream::stdout().lock();
     match cluster {
@@ -307,7 +183,7 @@ async fn status(global: &Global) -> Result<(), Exit> {
 }
 
 /// Returns the advice for nodes that belong to no cluster.
-fn advice(nodes: &[NodeLine]) -> String {
+fn advice(nodes: &[NodeStatus]) -> String {
     let waiting: Vec<&str> = nodes.iter().map(|node| node.address.as_str()).collect();
     let waiting = waiting.join(",");
     format!(
@@ -317,24 +193,9 @@ fn advice(nodes: &[NodeLine]) -> String {
     )
 }
 
-/// Returns the status from the first node that belongs to a cluster, or else from the first node that answers; the
-/// last error if none does.
-pub(crate) async fn first_answer(global: &Global) -> Result<ClusterStatus, Exit> {
-    let mut answer = Err(Exit::usage("--endpoints names no node"));
-    for address in &global.addresses() {
-        match inspect::status_within(address, false, global.timeout).await {
-            Ok(status) if status.cluster.is_some() => return Ok(status),
-            status if answer.is_err() => answer = status,
-            _ => {}
-        }
-    }
-    answer
-}
-
 /// Writes the nodes as columns as wide as their cells, and below them the notices about single nodes.
-fn write_table(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
-    let committed =
-        nodes.iter().filter_map(|node| Some(node.known.as_ref()?.committed)).max().unwrap_or(0);
+fn write_table(output: &mut impl Write, nodes: &[NodeStatus]) -> io::Result<()> {
+    let committed = nodes.iter().map(|node| node.committed).max().unwrap_or(0);
     let head = ["id", "address", "role", "term", "position", "behind", "disk"];
     let rows: Vec<[String; 7]> = nodes.iter().map(|node| cells(node, committed)).collect();
     let widths: [usize; 7] = std::array::from_fn(|column| {
@@ -342,27 +203,26 @@ fn write_table(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
     });
     write_row(output, &head.map(str::to_owned), &widths)?;
     rows.iter().try_for_each(|row| write_row(output, row, &widths))?;
-    for NodeLine { id, known, .. } in nodes {
-        for notice in known.iter().flat_map(notices) {
-            writeln!(output, "node {id}: {notice}")?;
+    for node in nodes.iter().filter(|node| is_known(node)) {
+        for notice in notices(node) {
+            writeln!(output, "node {}: {notice}", node.id)?;
         }
     }
     Ok(())
 }
 
 /// Returns the table's cells for a node; `committed` is the highest entry that any node knows to be committed.
-fn cells(node: &NodeLine, committed: u64) -> [String; 7] {
-    let NodeLine { id, address, role, known } = node;
-    let of = |tell: &dyn Fn(&Known) -> String| known.as_ref().map(tell).unwrap_or_default();
-    [
-        id.to_string(),
-        address.clone(),
-        role.clone(),
-        of(&|known| known.term.to_string()),
-        of(&|known| known.last_position.to_string()),
-        of(&|known| committed.saturating_sub(known.applied).to_string()),
-        of(&|known| size::show(known.disk_bytes)),
-    ]
+fn cells(node: &NodeStatus, committed: u64) -> [String; 7] {
+    let [term, position, behind, disk] = match is_known(node) {
+        true => [
+            node.term.to_string(),
+            node.last_position.to_string(),
+            committed.saturating_sub(node.applied).to_string(),
+            size::show(node.disk_bytes),
+        ],
+        false => Default::default(),
+    };
+    [node.id.to_string(), node.address.clone(), node.role.clone(), term, position, behind, disk]
 }
 
 fn write_row(output: &mut impl Write, row: &[String; 7], widths: &[usize; 7]) -> io::Result<()> {
@@ -386,36 +246,36 @@ fn write_row(output: &mut impl Write, row: &[String; 7], widths: &[usize; 7]) ->
 }
 
 /// Returns the notices about a node that its columns do not show.
-fn notices(known: &Known) -> Vec<String> {
+fn notices(node: &NodeStatus) -> Vec<String> {
     let mut notices = Vec::new();
-    if known.insecure {
+    if node.insecure {
         notices.push("INSECURE: open beyond loopback without encryption".to_owned());
     }
-    if known.low_on_space {
-        let (free, reserve) = (size::show(known.free_bytes), size::show(known.reserve_bytes));
+    if node.low_on_space {
+        let (free, reserve) = (size::show(node.free_bytes), size::show(node.reserve_bytes));
         notices.push(format!("NO ROOM: {free} free, {reserve} are kept in reserve"));
     }
-    for DamagedLine { chunk, why, failed } in &known.damaged {
+    for DamagedChunk { chunk, why, failed } in &node.damaged {
         let failed = match failed.as_str() {
             "" => String::new(),
             failed => format!(" (not repaired yet: {failed})"),
         };
         notices.push(format!("DAMAGED: chunk {chunk}: {why}{failed}"));
     }
-    if !known.notice.is_empty() {
-        notices.push(known.notice.clone());
+    if !node.notice.is_empty() {
+        notices.push(node.notice.clone());
     }
     notices
 }
 
 /// Writes the groups as the leader knows them, or else as the first node that knows any.
-fn write_groups(output: &mut impl Write, nodes: &[NodeLine]) -> io::Result<()> {
+fn write_groups(output: &mut impl Write, nodes: &[NodeStatus]) -> io::Result<()> {
     let leader = nodes.iter().find(|node| node.role == "leader");
-    let mut known = leader.into_iter().chain(nodes).filter_map(|node| node.known.as_ref());
-    let Some(Known { groups, .. }) = known.find(|known| !known.groups.is_empty()) else {
+    let mut all = leader.into_iter().chain(nodes);
+    let Some(NodeStatus { groups, .. }) = all.find(|node| !node.groups.is_empty()) else {
         return Ok(());
     };
-    for GroupLine { name, lag, in_flight, failed, parked, .. } in groups {
+    for GroupLag { name, lag, in_flight, failed, parked, .. } in groups {
         let now = format_args!("{lag} behind, {in_flight} in flight");
         let later = format_args!("{failed} to be tried again, {parked} parked");
         write_line(output, format_args!("group `{name}`: {now}, {later}"))?;
@@ -429,8 +289,12 @@ const _: () = assert!(CHUNK_BYTES_DEFAULT == 64 << 20, "the default of --chunk-s
 mod tests {
     use super::*;
 
-    fn node(id: u64, role: &str) -> NodeLine {
-        let known = Known {
+    fn node(id: u64, role: &str) -> NodeStatus {
+        NodeStatus {
+            id,
+            address: format!("192.168.100.{id}:17701"),
+            peer_address: String::new(),
+            role: role.to_owned(),
             term: 99_999,
             committed: 9_999_999_999,
             applied: 9_999_900_000,
@@ -445,16 +309,12 @@ mod tests {
             free_bytes: 0,
             reserve_bytes: 0,
             low_on_space: false,
-            damaged_chunks: 0,
             damaged: Vec::new(),
             scrubbed_bytes: 0,
             scrubbed_at: None,
             scavenged: None,
             groups: Vec::new(),
-        };
-        let known = Some(known).filter(|_| role != "unreachable");
-        let address = format!("192.168.100.{id}:17701");
-        NodeLine { id, address, role: role.to_owned(), known }
+        }
     }
 
     #[test]
@@ -467,5 +327,13 @@ mod tests {
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
         assert!(table.contains("unreachable\n"), "{table}");
         assert!(table.contains("node 101: INSECURE: "), "{table}");
+    }
+
+    #[test]
+    fn of_a_node_that_cannot_be_reached_there_is_no_state() {
+        let mut line = Vec::new();
+        write_node_json(&mut line, &node(3, "unreachable")).expect("memory");
+        let expected = r#"{"id":3,"address":"192.168.100.3:17701","role":"unreachable"}"#;
+        assert_eq!(String::from_utf8(line).expect("JSON is UTF-8").trim_end(), expected);
     }
 }

@@ -8,8 +8,7 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::cli::{command, example};
-use crate::exit::Exit;
+use crate::cli::{Exit, command, example};
 use crate::output::count_of;
 
 /// Print what a shell needs to complete the commands and options of `quorate`.

@@ -9,10 +9,8 @@ use quorate_proto::limits::CHUNK_BYTES_DEFAULT;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::exit::Exit;
-use crate::local::{self, LocalNode, Process};
-use crate::ports::free_addresses;
-use crate::stop::Stop;
+use crate::cli::{Exit, Stop};
+use crate::local::{self, LocalNode, Process, free_addresses};
 
 /// The number of nodes in the demo.
 const NODES: usize = 3;
@@ -32,11 +30,11 @@ pub async fn run(_args: DemoArgs) -> Result<(), Exit> {
     say("A cluster of three nodes, each a process with a folder of its own:")?;
     let mut processes = tokio::select! {
         started = local::start_all(&nodes, CHUNK_BYTES_DEFAULT) => started?,
-        () = stop.told() => return Ok(()),
+        () = stop.requested() => return Ok(()),
     };
     let told = tokio::select! {
         told = tell(&nodes, &mut processes) => told,
-        () = stop.told() => Ok(()),
+        () = stop.requested() => Ok(()),
     };
     local::stop_all(&mut processes).await;
     told?;

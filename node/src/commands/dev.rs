@@ -10,10 +10,9 @@ use clap::Args;
 use futures_util::future::join_all;
 use tokio::time::interval;
 
-use crate::exit::Exit;
+use crate::cli::{Exit, Stop, inspect};
 use crate::local::{self, LocalNode, Process};
-use crate::stop::Stop;
-use crate::{inspect, size};
+use crate::values::size;
 
 /// The interval at which a node that is not this process's child is looked at.
 const LOOKED_EVERY: Duration = Duration::from_secs(1);
@@ -73,13 +72,13 @@ pub async fn run(args: DevArgs) -> Result<(), Exit> {
     say(&format!("starting {count} {noun} in {}", root.display()));
     let mut processes = tokio::select! {
         started = local::start_all(&nodes, args.chunk_size) => started?,
-        () = stop.told() => return Ok(()),
+        () = stop.requested() => return Ok(()),
     };
     introduce(&nodes, args.chunk_size).await;
     let watching = nodes.iter().zip(&mut processes).map(|(node, process)| watch(node, process));
     tokio::select! {
         _ = join_all(watching) => {}
-        () = stop.told() => {}
+        () = stop.requested() => {}
     }
     say("stopping");
     local::stop_all(&mut processes).await;
@@ -96,27 +95,27 @@ pub async fn run(args: DevArgs) -> Result<(), Exit> {
 }
 
 /// Returns the number of nodes: as many as the folder holds, if it holds any.
-fn node_count(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
+fn node_count(root: &Path, given: Option<u16>) -> Result<u16, Exit> {
     let held = (1..=99).take_while(|number| root.join(format!("node-{number}")).exists()).count();
     let held = u16::try_from(held).unwrap_or(u16::MAX);
-    match told {
-        Some(told) if held > 0 && told != held => Err(Exit::usage(format!(
-            "`{}` holds a cluster of {held} nodes, not {told}",
+    match given {
+        Some(given) if held > 0 && given != held => Err(Exit::usage(format!(
+            "`{}` holds a cluster of {held} nodes, not {given}",
             root.display()
         ))),
-        Some(told) => Ok(told),
+        Some(given) => Ok(given),
         None if held > 0 => Ok(held),
         None => Ok(3),
     }
 }
 
 /// Returns the first node's port for clients: that of the cluster that the folder holds, if it holds one.
-fn first_port(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
+fn first_port(root: &Path, given: Option<u16>) -> Result<u16, Exit> {
     let path = root.join(PORT);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(told.unwrap_or(PORT_DEFAULT));
+            return Ok(given.unwrap_or(PORT_DEFAULT));
         }
         Err(error) => return Err(Exit::failed(format!("`{}`: {error}", path.display()))),
     };
@@ -124,9 +123,9 @@ fn first_port(root: &Path, told: Option<u16>) -> Result<u16, Exit> {
     let held: u16 = held.ok_or_else(|| {
         Exit::failed(format!("`{}` must hold the first node's port for clients", path.display()))
     })?;
-    match told {
-        Some(told) if told != held => Err(Exit::usage(format!(
-            "the nodes of the cluster in `{}` know each other at the ports from {held} on, not from {told}",
+    match given {
+        Some(given) if given != held => Err(Exit::usage(format!(
+            "the nodes of the cluster in `{}` know each other at the ports from {held} on, not from {given}",
             root.display()
         ))),
         _ => Ok(held),

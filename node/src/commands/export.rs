@@ -1,28 +1,21 @@
 //! `quorate export`: writes the log, or a part of it, as JSON lines.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path as FilePath, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use quorate_client::{EventStream, Query, ReadRequest};
 use quorate_proto::{Category, Path, Timestamp};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use crate::cli::Global;
-use crate::commands::read::{parse_time, tell_the_future};
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::output::{count_of, write_event_json, write_json};
-use crate::print::print_events;
-use crate::stop::Stop;
-
-/// Bytes that are collected before they are written.
-const BUFFER_BYTES: usize = 256 * 1024;
+use crate::cli::{Exit, Global, Stop, connect};
+use crate::commands::read::tell_the_future;
+use crate::output::{BUFFER_BYTES, count_of, print_events, progress_bar, write_event, write_json};
+use crate::values::time;
 
 /// Write events as JSON lines, the same bytes from every node; `import` reads them.
 ///
@@ -48,7 +41,7 @@ pub struct ExportArgs {
     #[arg(long, value_name = "POSITION", default_value_t = 0, hide_default_value = true)]
     after: u64,
     /// Only what was recorded at this time or earlier: RFC 3339, or how long ago (`90s`, `10m`, `2h`, `7d`).
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
     until: Option<Timestamp>,
 }
 
@@ -100,12 +93,13 @@ async fn to_file(
     let target = Target::open(path).map_err(failed)?;
     let mut stop = target.stop().map_err(failed)?;
     let mut output = BufWriter::with_capacity(BUFFER_BYTES, target.file());
-    let bar = progress_bar();
+    let template = "{msg:>22} {wide_bar} {percent:>3} % {human_pos}/{human_len}  {elapsed}";
+    let bar = progress_bar(ProgressBar::new(0), template, "exporting");
     let mut count = 0;
     loop {
         let next = tokio::select! {
             biased;
-            () = told(&mut stop) => {
+            () = requested(&mut stop) => {
                 let message = format!("{}: told to end before it was whole", path.display());
                 return Err(Exit::failed(message));
             }
@@ -115,7 +109,7 @@ async fn to_file(
         count += 1;
         bar.set_length(events.as_of().0.saturating_sub(after));
         bar.set_position(event.position.0.saturating_sub(after));
-        write_event_json(&mut output, &event).map_err(failed)?;
+        write_event(&mut output, &event, true).map_err(failed)?;
     }
     output.flush().map_err(failed)?;
     drop(output);
@@ -124,9 +118,9 @@ async fn to_file(
     Exit::told(Ok(()), report(global, &Totals { events: count, as_of: events.as_of().0 }))
 }
 
-async fn told(stop: &mut Option<Stop>) {
+async fn requested(stop: &mut Option<Stop>) {
     match stop {
-        Some(stop) => stop.told().await,
+        Some(stop) => stop.requested().await,
         None => std::future::pending().await,
     }
 }
@@ -200,16 +194,4 @@ fn without_the_draft(error: io::Error) -> io::Error {
         Some((why, _)) => io::Error::new(error.kind(), why),
         None => error,
     }
-}
-
-/// A bar on standard error; hidden when nobody looks.
-fn progress_bar() -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let template = "{msg:>22} {wide_bar} {percent:>3} % {human_pos}/{human_len}  {elapsed}";
-    let style = ProgressStyle::with_template(template).expect("the template is well formed");
-    let bar = ProgressBar::new(0).with_style(style).with_message("exporting");
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

@@ -2,23 +2,21 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar};
 use quorate_client::{AppendError, Client, Query};
 use quorate_proto::{Invalid, Problem};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::Global;
-use crate::commands::append::{exit, is_stdin, not_begun, write_failure};
-use crate::connect::connect;
-use crate::exit::Exit;
+use crate::cli::{Exit, Global, connect, stdin};
 use crate::import::{Ahead, BadLine, Lines, PATIENCE, Pump, REST, Stop, count_present};
-use crate::output::{count_of, remark, write_json};
+use crate::output::{
+    append_error, append_not_begun, count_of, progress_bar, remark, write_append_error, write_json,
+};
 
 /// Append the events of a file or a pipe: JSON lines, plain or compressed with gzip or zstd.
 ///
@@ -46,19 +44,22 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
     let source = Source::open(&args.file)?;
     if args.check {
         let (lines, bar) = source.again("checking").ok_or_else(|| args.cannot_check())??;
-        if let Err(bad) = check(lines) {
-            return refuse(global, &args, &bad, "nothing was appended");
-        }
+        check(lines).map_err(|bad| refuse(global, &args, &bad, "nothing was appended"))?;
         bar.finish_and_clear();
     }
-    let client = match connect(global).await {
-        Ok(client) => client,
-        Err(problem) => return not_begun(global, problem),
-    };
+    let not_begun = |problem| append_not_begun(global, problem);
+    let client = connect(global).await.map_err(not_begun)?;
     let began_at = Instant::now();
-    let (began_after, present) = match look(&client, &source).await? {
-        Ok(found) => found,
-        Err(problem) => return not_begun(global, problem),
+    let began_after = last_position(&client).await.map_err(not_begun)?;
+    let present = match source.again("looking what is there") {
+        Some(opened) => {
+            let (lines, bar) = opened?;
+            let present = count_present(&client, lines).await;
+            bar.finish_and_clear();
+            present.map_err(not_begun)?
+        }
+        // From a pipe each line is sent, and the cluster recognizes repetitions.
+        None => 0,
     };
     let (lines, bar) = source.last("importing")?;
     let waiting = bar.clone();
@@ -86,12 +87,12 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
                 1 => "the event before it is in the store".to_owned(),
                 events => format!("the {events} events before it are in the store"),
             };
-            refuse(global, &args, &bad, &kept)
+            Err(refuse(global, &args, &bad, &kept))
         }
         Err(Ended::Stopped(Stop { number, error })) => {
-            let mut exit = exit(&error);
+            let mut exit = append_error(&error);
             exit.message = format!("{}:{number}: {}", args.shown(), exit.message);
-            Exit::told(Err(exit), write_failure(global, &error, Some(number)))
+            Err(exit.reported(write_append_error(global, &error, Some(number))))
         }
     }
 }
@@ -99,7 +100,7 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
 impl ImportArgs {
     /// The file's name, for a person.
     fn shown(&self) -> Cow<'_, str> {
-        if is_stdin(&self.file) { "standard input".into() } else { self.file.to_string_lossy() }
+        stdin::name_of(&self.file)
     }
 
     fn cannot_check(&self) -> Exit {
@@ -108,22 +109,6 @@ impl ImportArgs {
             self.shown()
         ))
     }
-}
-
-/// Returns the last position of the log and the number of lines at the beginning of the file that are in the log
-/// already. For a pipe the number is 0: each line is sent, and the cluster recognizes repetitions.
-async fn look(client: &Client, source: &Source) -> Result<Result<(u64, u64), Problem>, Exit> {
-    let began_after = match last_position(client).await {
-        Ok(position) => position,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    let Some(opened) = source.again("looking what is there") else {
-        return Ok(Ok((began_after, 0)));
-    };
-    let (lines, bar) = opened?;
-    let present = count_present(client, lines).await;
-    bar.finish_and_clear();
-    Ok(present.map(|present| (began_after, present)))
 }
 
 /// Returns the last position of the log. Waits while the cluster has no leader, as the import does between lines.
@@ -155,7 +140,7 @@ enum Source {
 
 impl Source {
     fn open(path: &Path) -> Result<Source, Exit> {
-        if is_stdin(path) {
+        if stdin::is_stdin(path) {
             return Ok(Source::Once(Box::new(io::stdin())));
         }
         // A pipe is opened only once: its writer may be gone before a second time.
@@ -183,7 +168,7 @@ impl Source {
         match self {
             Source::File(path) => lines_of(&path, task),
             Source::Once(file) => {
-                let bar = progress_bar(task, None);
+                let bar = bar(task, None);
                 Ok((Lines::of(bar.wrap_read(file)), bar))
             }
         }
@@ -194,7 +179,7 @@ fn lines_of(path: &Path, task: &'static str) -> Result<(Lines, ProgressBar), Exi
     let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
     let (length, file) =
         opened.map_err(|error| Exit::failed(format!("{}: {error}", path.display())))?;
-    let bar = progress_bar(task, Some(length));
+    let bar = bar(task, Some(length));
     Ok((Lines::of(bar.wrap_read(file)), bar))
 }
 
@@ -241,13 +226,13 @@ fn check(mut lines: Lines) -> Result<(), BadLine> {
     Ok(())
 }
 
-fn refuse(global: &Global, args: &ImportArgs, bad: &BadLine, kept: &str) -> Result<(), Exit> {
+fn refuse(global: &Global, args: &ImportArgs, bad: &BadLine, kept: &str) -> Exit {
     let BadLine { number, why } = bad;
     let message = format!("line {number}: {why}; {kept}");
     let problem = Problem { message, ..Problem::from(Invalid::new("line", why)) };
     let verdict = Exit::usage(format!("{}:{number}: {why}; {kept}", args.shown()));
-    let written = write_failure(global, &AppendError::Rejected(problem), Some(*number));
-    Exit::told(Err(verdict), written)
+    let written = write_append_error(global, &AppendError::Rejected(problem), Some(*number));
+    verdict.reported(written)
 }
 
 #[derive(Serialize)]
@@ -282,20 +267,16 @@ fn report(global: &Global, totals: &Totals) -> io::Result<()> {
     writeln!(output, "{appended} appended in {seconds:.1} s ({rate}/s)")
 }
 
-/// Returns a bar on standard error, of this length if it is known; hidden if standard error is no terminal.
-fn progress_bar(task: &'static str, length: Option<u64>) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = match length {
+/// Returns a bar of this length, if it is known.
+fn bar(task: &'static str, length: Option<u64>) -> ProgressBar {
+    match length {
         Some(length) => {
             let template = "{msg:>22} {wide_bar} {percent:>3} % {bytes}/{total_bytes}  {elapsed}";
-            (ProgressBar::new(length), template)
+            progress_bar(ProgressBar::new(length), template, task)
         }
-        None => (ProgressBar::new_spinner(), "{msg:>22} {spinner} {bytes}  {elapsed}"),
-    };
-    let style = ProgressStyle::with_template(template).expect("the template is well formed");
-    let bar = bar.with_style(style).with_message(task);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
+        None => {
+            let template = "{msg:>22} {spinner} {bytes}  {elapsed}";
+            progress_bar(ProgressBar::new_spinner(), template, task)
+        }
+    }
 }

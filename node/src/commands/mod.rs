@@ -9,7 +9,6 @@ pub mod dev;
 pub mod export;
 pub mod group;
 pub mod import;
-mod names;
 pub mod progress;
 pub mod read;
 pub mod scavenge;

@@ -9,13 +9,9 @@ use quorate_client::{Client, Runner, RunnerKind, RunnerReport, RunnerState, Runn
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::age;
-use crate::cli::Global;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::output::{count_of, remark, write_json};
-use crate::screen::write_line;
-use crate::watch::Watch;
+use crate::cli::{Exit, Global, connect};
+use crate::output::{Watch, count_of, remark, write_json, write_line};
+use crate::values::span;
 
 /// Show how far projections and process managers are.
 ///
@@ -169,7 +165,7 @@ fn write_table(output: &mut impl Write, told: &Runners, runners: &[&Runner]) -> 
     for runner in runners {
         let RunnerReport { name, kind, position, .. } = &runner.report;
         let (position, behind) = (number(position.map(|at| at.0)), number(told.behind(runner)));
-        let (kind, heard) = (kind.as_str().replace('-', " "), age::rough(runner.heard_ago));
+        let (kind, heard) = (kind.as_str().replace('-', " "), span::rough(runner.heard_ago));
         let line = row(name, &kind, [&position, &behind, &heard], &state_of(runner));
         write_line(output, &line)?;
         for detail in details(told, runner) {
@@ -183,7 +179,7 @@ fn write_table(output: &mut impl Write, told: &Runners, runners: &[&Runner]) -> 
 fn state_of(runner: &Runner) -> String {
     let RunnerReport { state, rebuilds, .. } = &runner.report;
     if runner.is_silent() {
-        return format!("not heard for {}", age::rough(runner.heard_ago));
+        return format!("not heard for {}", span::rough(runner.heard_ago));
     }
     match state {
         RunnerState::CatchingUp | RunnerState::Live if *rebuilds => "rebuilding".to_owned(),

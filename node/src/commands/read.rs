@@ -8,18 +8,12 @@ use quorate_proto::{
     self as proto, Category, CorrelationId, EventType, Path, StreamName, Tag, Timestamp,
 };
 
-use crate::age;
-use crate::causation::print_tree;
-use crate::cli::Global;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::follow::{Printing, print_subscription};
+use crate::cli::{Exit, Global, connect};
 use crate::output::{
-    count_of, remark, write_event_json, write_event_plain, write_passed_over,
-    write_snapshot_before_events,
+    Printing, count_of, print_events, print_subscription, print_tree, remark, write_event,
+    write_passed_over, write_snapshot_before_events,
 };
-use crate::print::print_events;
-use crate::query;
+use crate::values::{query, time};
 
 // The options for the events to look for.
 #[derive(Args, Debug)]
@@ -74,7 +68,7 @@ struct What {
     #[arg(long, value_name = "NUMBER")]
     after: Option<u64>,
     /// Only what was recorded at this time or later: RFC 3339, or how long ago (`90s`, `10m`, `2h`, `7d`).
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
     from: Option<Timestamp>,
     /// At most so many events.
     #[arg(long, value_name = "COUNT")]
@@ -100,7 +94,7 @@ pub struct ReadArgs {
     #[arg(
         long,
         value_name = "TIME",
-        value_parser = parse_time,
+        value_parser = time::parse,
         conflicts_with = "with_snapshot"
     )]
     until: Option<Timestamp>,
@@ -233,12 +227,7 @@ async fn one(client: &Client, position: u64, global: &Global) -> Result<(), Exit
     let as_of = found.as_of;
     match found.events.first() {
         Some(event) if event.position.0 == position => {
-            let mut output = io::stdout().lock();
-            match global.json() {
-                true => write_event_json(&mut output, event)?,
-                false => write_event_plain(&mut output, event)?,
-            }
-            Ok(())
+            Ok(write_event(&mut io::stdout(), event, global.json())?)
         }
         _ if position > as_of.0 => Err(Exit::failed(format!(
             "no event is at position {position}: the log ends at {as_of}"
@@ -246,6 +235,7 @@ async fn one(client: &Client, position: u64, global: &Global) -> Result<(), Exit
         _ => Err(Exit::failed(format!("the event at position {position} was removed"))),
     }
 }
+
 /// Returns the part of the log that `--tail` selects: the version or position before it, and the number of events.
 async fn tail(
     client: &Client,
@@ -315,50 +305,5 @@ impl ReadArgs {
         let request = self.before.into_iter().fold(request, ReadRequest::before);
         let request = self.until.into_iter().fold(request, ReadRequest::until);
         if self.backwards { request.backwards() } else { request }
-    }
-}
-
-/// Parses a time as people write it.
-pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
-    // The command line is the one place where the wall clock is asked: `10m` means ten minutes before
-    // the person pressed enter.
-    parse_time_at(text, jiff::Timestamp::now().as_microsecond())
-}
-
-fn parse_time_at(text: &str, now: i64) -> Result<Timestamp, String> {
-    let why = match Timestamp::parse(text) {
-        Ok(time) => return Ok(time),
-        Err(why) => why,
-    };
-    let span = age::parse(text).ok_or_else(|| format!("{why}, and is no time span like `10m`"))?;
-    let time = i64::try_from(span.as_micros()).ok().and_then(|span| now.checked_sub(span));
-    time.map(Timestamp).ok_or_else(|| "is too long a time span".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_rfc_3339_or_a_span_before_now() {
-        let now = 10_000_000_000_000;
-        for (text, time) in [
-            ("1970-01-01T00:00:01Z", 1_000_000),
-            ("0s", now),
-            ("90s", now - 90_000_000),
-            ("10m", now - 600_000_000),
-            ("2h", now - 7_200_000_000),
-            ("1d", now - 86_400_000_000),
-            ("1w", now - 604_800_000_000),
-        ] {
-            assert_eq!(parse_time_at(text, now), Ok(Timestamp(time)), "{text}");
-        }
-        for wrong in
-            ["", "m", "10", "-10m", "10 m", "10x", "yesterday", "1.5h", "99999999999m", "ä"]
-        {
-            assert!(parse_time_at(wrong, now).is_err(), "{wrong}");
-        }
-        assert!(parse_time_at("4000000000s", now).is_ok());
-        assert_eq!(parse_time_at("4000000000w", now), Err("is too long a time span".to_owned()));
     }
 }

@@ -7,9 +7,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use quorate_client::{Client, Scavenged};
 use serde::Serialize;
 
-use crate::cli::Global;
-use crate::commands::cluster::{ScavengedLine, first_answer};
-use crate::exit::Exit;
+use crate::cli::{Exit, Global, inspect};
 use crate::output::{count_of, write_json};
 
 /// Give back the disk space of events that are gone: deleted, truncated, too old or too many.
@@ -36,7 +34,7 @@ struct FailedLine<'a> {
 struct NodeLine<'a> {
     address: &'a str,
     #[serde(flatten)]
-    done: ScavengedLine,
+    done: &'a Scavenged,
     /// The position up to which removals have taken effect in the node's chunks; 0 if none has, because the node has
     /// no checkpoint.
     gone_up_to: u64,
@@ -49,7 +47,7 @@ pub async fn run(_args: ScavengeArgs, global: &Global) -> Result<(), Exit> {
     let addresses = match &global.node {
         Some(node) => vec![node.to_string()],
         None => {
-            let nodes = first_answer(global).await?.nodes;
+            let nodes = inspect::first_answer(global).await?.nodes;
             nodes.into_iter().map(|node| node.address).collect()
         }
     };
@@ -120,8 +118,8 @@ fn report(
     let mut output = io::stdout().lock();
     let gone_up_to = done.checkpointed_position;
     if global.json() {
-        let done = done.into();
-        return write_json(&mut output, &NodeLine { address, done, gone_up_to, last_position });
+        let line = NodeLine { address, done: &done, gone_up_to, last_position };
+        return write_json(&mut output, &line);
     }
     writeln!(output, "{address}  {}", told(&done))?;
     writeln!(output, "{}", told_gone(gone_up_to, last_position))

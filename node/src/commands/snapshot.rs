@@ -8,11 +8,9 @@ use quorate_proto::limits::SNAPSHOT_BYTES_MAX;
 use quorate_proto::{Outcome, Problem, StreamName};
 use serde::Serialize;
 
-use crate::cli::{Asking, Global, Reading};
-use crate::commands::append::{not_begun, parse_json, parse_value, read_data, write_failure};
-use crate::connect::connect;
-use crate::exit::{Code, Exit};
-use crate::output::{write_json, write_snapshot};
+use crate::cli::{Asking, Code, Exit, Global, Reading, Shared, connect, stdin};
+use crate::output::{append_not_begun, write_append_error, write_json, write_snapshot};
+use crate::values::json;
 
 /// Put or get the snapshot of a stream's state. The newest is kept; `read --with-snapshot` begins with it.
 #[derive(Args, Debug)]
@@ -42,7 +40,7 @@ struct PutArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     schema: u32,
     /// The state as JSON; `-` reads any bytes from standard input.
-    #[arg(long, value_name = "JSON|-", value_parser = parse_value, allow_hyphen_values = true)]
+    #[arg(long, value_name = "JSON|-", value_parser = json::parse_argument, allow_hyphen_values = true)]
     data: String,
 }
 
@@ -55,14 +53,8 @@ struct GetArgs {
 /// Runs the command.
 pub async fn run(args: SnapshotArgs) -> Result<(), Exit> {
     match args.command {
-        SnapshotCommand::Put(args) => {
-            let (args, global) = args.parts()?;
-            put(args, &global).await
-        }
-        SnapshotCommand::Get(args) => {
-            let (args, global) = args.parts()?;
-            get(&args.stream, &global).await
-        }
+        SnapshotCommand::Put(args) => args.run(put).await,
+        SnapshotCommand::Get(args) => args.run(get).await,
     }
 }
 
@@ -75,23 +67,20 @@ struct KeptLine<'a> {
 async fn put(args: PutArgs, global: &Global) -> Result<(), Exit> {
     let PutArgs { stream, version, schema, data } = args;
     let data = match data.as_str() {
-        "-" => read_data(io::stdin().lock(), SNAPSHOT_BYTES_MAX)?,
-        text => match parse_json(text) {
+        "-" => stdin::read_data(SNAPSHOT_BYTES_MAX)?,
+        text => match json::parse(text) {
             Ok(json) => json.into(),
             Err(why) => {
                 return Err(Exit::usage(format!("--data {why}; for other bytes use `--data -`")));
             }
         },
     };
-    let client = match connect(global).await {
-        Ok(client) => client,
-        Err(problem) => return not_begun(global, problem),
-    };
+    let not_begun = |problem| append_not_begun(global, problem);
+    let client = connect(global).await.map_err(not_begun)?;
     let snapshot = Snapshot::new(version, data).schema(schema);
-    match client.stream(stream.as_str()).put_snapshot(snapshot).await {
-        Ok(kept) => Exit::told(Ok(()), report(global, &stream, version, kept.0)),
-        Err(problem) => refused(global, problem),
-    }
+    let kept = client.stream(stream.as_str()).put_snapshot(snapshot).await;
+    let kept = kept.map_err(|problem| refused(global, problem))?;
+    Exit::told(Ok(()), report(global, &stream, version, kept.0))
 }
 
 fn report(global: &Global, stream: &StreamName, version: u64, kept: u64) -> io::Result<()> {
@@ -104,7 +93,7 @@ fn report(global: &Global, stream: &StreamName, version: u64, kept: u64) -> io::
     writeln!(output, "{}", if kept > version { ": a newer one was kept already" } else { "" })
 }
 
-fn refused(global: &Global, problem: Problem) -> Result<(), Exit> {
+fn refused(global: &Global, problem: Problem) -> Exit {
     let code = match problem.outcome {
         Outcome::Unknown => Code::Unknown,
         Outcome::NotAppended if problem.is_verdict() => Code::Rejected,
@@ -114,11 +103,12 @@ fn refused(global: &Global, problem: Problem) -> Result<(), Exit> {
         Code::Unknown => format!("{problem}; repeat the same command"),
         _ => problem.to_string(),
     };
-    let written = write_failure(global, &AppendError::Rejected(problem), None);
-    Exit::told(Err(Exit::new(code, message)), written)
+    let written = write_append_error(global, &AppendError::Rejected(problem), None);
+    Exit::new(code, message).reported(written)
 }
 
-async fn get(stream: &StreamName, global: &Global) -> Result<(), Exit> {
+async fn get(args: GetArgs, global: &Global) -> Result<(), Exit> {
+    let stream = &args.stream;
     let client = connect(global).await?;
     let kept = client.stream(stream.as_str()).snapshot_as(global.consistency).await?;
     match kept {

@@ -10,10 +10,9 @@ use quorate_store::{self as store, Fault};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::cli::Form;
-use crate::exit::Exit;
+use crate::cli::{Exit, Form};
 use crate::output::{count_of, write_json};
-use crate::size;
+use crate::values::size;
 
 /// Check every byte in use of a stopped node; changes nothing.
 #[derive(Args, Debug)]

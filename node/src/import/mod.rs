@@ -2,12 +2,14 @@
 
 mod ahead;
 mod archive;
+mod ndjson;
 mod present;
 mod pump;
 mod source;
 
 pub(crate) use ahead::Ahead;
 pub(crate) use archive::Format;
+pub(crate) use ndjson::{EventLine, trim};
 pub(crate) use present::count_present;
 pub(crate) use pump::{PATIENCE, Pump, REST, Stop};
 pub(crate) use source::{BadLine, Lines};

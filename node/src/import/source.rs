@@ -10,7 +10,7 @@ use quorate_proto::{Event as ProtoEvent, EventId, Invalid, StreamName};
 use uuid::Uuid;
 
 use super::archive::text_of;
-use crate::ndjson::{EventLine, trim};
+use crate::import::{EventLine, trim};
 
 /// The longest line: base64 and escapes make a line longer than its append.
 const LINE_BYTES_MAX: u64 = 4 * APPEND_BYTES_MAX as u64;

@@ -11,12 +11,13 @@ use quorate_client::NodeStatus;
 use tokio::process::Command;
 use tokio::time::{Instant, interval, timeout};
 
-use crate::exit::Exit;
-use crate::inspect;
+use crate::cli::{Exit, inspect};
 use crate::output::remark;
 
+mod ports;
 mod process;
 
+pub use ports::free_addresses;
 pub(crate) use process::Process;
 
 /// The time within which a started node must answer: it replays the part of the log that is in no chunk yet.

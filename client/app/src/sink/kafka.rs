@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_client::RecordedEvent;
+use quorate_client::{RecordedEvent, json_line};
 use rskafka::BackoffConfig;
 use rskafka::chrono::DateTime;
 use rskafka::client::error::{Error, ProtocolError};
@@ -14,7 +14,6 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::sink::error::SinkError;
-use crate::sink::json::json_line;
 use crate::sink::runner::Sink;
 
 /// The time that the brokers may take for one record.

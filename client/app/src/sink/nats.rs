@@ -6,10 +6,9 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{Client, HeaderMap, HeaderValue};
-use quorate_client::RecordedEvent;
+use quorate_client::{RecordedEvent, json_line};
 
 use crate::sink::error::SinkError;
-use crate::sink::json::json_line;
 use crate::sink::runner::Sink;
 
 /// The time within which a server must acknowledge.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
-use quorate_client::{RecordedEvent, Timestamp};
+use quorate_client::{RecordedEvent, Timestamp, json_line};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
@@ -13,7 +13,6 @@ use sha2::Sha256;
 
 use crate::clock::{Clock, SystemClock};
 use crate::sink::error::SinkError;
-use crate::sink::json::json_line;
 use crate::sink::runner::Sink;
 
 /// The default time for a destination to answer.

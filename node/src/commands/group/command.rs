@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use quorate_client::Delivery;
+use quorate_client::{Delivery, EventJson};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -16,9 +16,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::exec::Plan;
-use crate::age::show_span;
-use crate::exit::Exit;
-use crate::output::{event_line, write_json};
+use crate::cli::Exit;
+use crate::output::write_json;
+use crate::values::span;
 
 /// The most bytes of standard error that are taken as one line.
 const LINE_BYTES_MAX: u64 = 4096;
@@ -122,7 +122,7 @@ impl Running {
         stopping: &CancellationToken,
     ) -> io::Result<Ended> {
         let mut line = Vec::new();
-        write_json(&mut line, &event_line(&delivery.event, Some(delivery.attempt)))?;
+        write_json(&mut line, &EventJson::from(delivery))?;
         let (input, errors) = (self.child.stdin.take(), self.child.stderr.take());
         let heard = Heard::default();
         let feeding = async {
@@ -202,7 +202,9 @@ fn judge(cause: &Cause, status: ExitStatus, heard: &Heard) -> Ended {
     match cause {
         Cause::Stopped => Ended::Stopped,
         _ if !heard.has_begun.get() => not_run(),
-        Cause::Late(run_time) => Ended::Failed(format!("timed out after {}", show_span(*run_time))),
+        Cause::Late(run_time) => {
+            Ended::Failed(format!("timed out after {}", span::show(*run_time)))
+        }
         Cause::Itself if status.code().is_some_and(|code| NOT_RUN.contains(&code)) => not_run(),
         Cause::Itself => Ended::Failed(if last.is_empty() { told(status) } else { last }),
     }

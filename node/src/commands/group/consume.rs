@@ -6,21 +6,15 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::FutureExt;
-use quorate_client::{Consumer, Delivery};
+use quorate_client::{Consumer, Delivery, EventJson};
 use quorate_proto::GroupName;
 use tokio::time::timeout;
 
 use super::{command, exec};
-use crate::age::parse_span;
-use crate::cli::Global;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::output::{event_line, write_event_plain, write_json};
-use crate::reader::Reader;
-use crate::stop::Stop;
+use crate::cli::{Exit, Global, Stop, connect};
+use crate::output::{BUFFER_BYTES, Reader, write_event, write_json};
+use crate::values::span;
 
-/// Bytes that are collected before they are written, as long as more is ready.
-const BUFFER_BYTES: usize = 256 * 1024;
 /// The window of a consumer that prints.
 const PRINTED_WINDOW: u32 = 256;
 /// The window into a pipe: so many events may be settled that the other program was sent and never looked at.
@@ -71,7 +65,7 @@ pub(super) struct ConsumeArgs {
     jobs: u32,
     /// How long a command may run, also beyond the group's timeout: the consumer asks for more time meanwhile. After
     /// that it is ended, and the event failed [default: the group's timeout].
-    #[arg(long, value_name = "SPAN", requires = "exec", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN", requires = "exec", value_parser = span::parse)]
     run_time: Option<Duration>,
     /// How long a command that is sent SIGTERM may take to end before it is killed.
     #[arg(
@@ -79,7 +73,7 @@ pub(super) struct ConsumeArgs {
         value_name = "SPAN",
         default_value = "5s",
         requires = "exec",
-        value_parser = parse_span
+        value_parser = span::parse
     )]
     grace: Duration,
 }
@@ -91,7 +85,7 @@ pub(super) async fn run(args: ConsumeArgs, global: &Global) -> Result<(), Exit> 
     }
     let client = tokio::select! {
         client = connect(global) => client?,
-        () = stop.told() => return Ok(()),
+        () = stop.requested() => return Ok(()),
     };
     let group = client.group(args.group.as_str());
     let reader = Reader::of_output();
@@ -155,15 +149,15 @@ async fn print_all(
             }
             None => tokio::select! {
                 next = consumer.try_next() => next,
-                () = stop.told() => return Ok(()),
+                () = stop.requested() => return Ok(()),
                 () = reader.gone() => return Ok(()),
             },
         };
         let Some(delivery) = next? else { break };
         if json {
-            write_json(&mut lines, &event_line(&delivery.event, Some(delivery.attempt)))?;
+            write_json(&mut lines, &EventJson::from(&delivery))?;
         } else {
-            write_event_plain(&mut lines, &delivery.event)?;
+            write_event(&mut lines, &delivery.event, false)?;
         }
         printed.push(delivery);
         left -= 1;
@@ -187,7 +181,7 @@ async fn write_or_end(lines: Vec<u8>, stop: &mut Stop) -> io::Result<Written> {
     tokio::select! {
         biased;
         written = &mut writing => return written.map(|()| Written::All),
-        () = stop.told() => {}
+        () = stop.requested() => {}
     }
     match timeout(WRITTEN_WITHIN, writing).await {
         Ok(written) => written.map(|()| Written::AllAndTold),

@@ -10,9 +10,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{self, Ended};
-use crate::exit::Exit;
+use crate::cli::{Exit, ONE_SIGNAL_WITHIN, Stop};
 use crate::output::remark;
-use crate::stop::{ONE_SIGNAL_WITHIN, Stop};
 
 /// The plan of a consumer that runs a command for each event.
 pub(super) struct Plan {
@@ -34,7 +33,7 @@ pub(super) async fn run(mut consumer: Consumer, plan: Plan, mut stop: Stop) -> R
     let mut running = FuturesUnordered::new();
     let mut left = plan.limit;
     let mut takes_more = true;
-    let mut told_at = None;
+    let mut requested_at = None;
     let mut failed: Result<(), Exit> = Ok(());
     loop {
         let takes = takes_more && left > 0 && running.len() < plan.jobs;
@@ -43,8 +42,8 @@ pub(super) async fn run(mut consumer: Consumer, plan: Plan, mut stop: Stop) -> R
         }
         tokio::select! {
             biased;
-            () = stop.told() => {
-                let again = *told_at.get_or_insert_with(Instant::now) + ONE_SIGNAL_WITHIN;
+            () = stop.requested() => {
+                let again = *requested_at.get_or_insert_with(Instant::now) + ONE_SIGNAL_WITHIN;
                 if stopping.is_cancelled() && Instant::now() >= again {
                     failed = Err(Exit::failed("ended at once: what was under way is given back"));
                     break;

@@ -8,13 +8,10 @@ use quorate_client::{GroupSettings, Selection, Strategy};
 use quorate_proto::{GroupName, Query};
 use serde::Serialize;
 
-use crate::age::{parse_span, show_span};
-use crate::cli::Global;
-use crate::confirm::Confirmation;
-use crate::connect::connect;
-use crate::exit::Exit;
+use crate::cli::{Confirmation, Exit, Global, connect};
 use crate::output::{count_of, write_json};
-use crate::query;
+use crate::values::query;
+use crate::values::span;
 
 /// The help on the defaults of a new group; an existing group keeps the settings that are not given.
 const DEFAULTS: &str = "A group has, unless told: strategy round-robin, timeout 30s, 10 attempts, retry delay 1s, \
@@ -43,13 +40,13 @@ struct SettingsArgs {
     strategy: Option<Strategy>,
     /// How long a consumer may take over an event, from when it begins, before it is given to another: `500ms`, `30s`,
     /// `10m`. A change counts for what is begun from then on, or goes on and asks for more time.
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN", value_parser = span::parse)]
     timeout: Option<Duration>,
     /// How often an event is tried before it is parked.
     #[arg(long, value_name = "COUNT")]
     attempts: Option<u32>,
     /// How long an event that failed waits before it is tried again; twice as long each further time, up to a minute.
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN", value_parser = span::parse)]
     retry_delay: Option<Duration>,
     /// Most events that are with all consumers of the group at once.
     #[arg(long, value_name = "COUNT")]
@@ -113,34 +110,25 @@ impl SelectArgs {
     }
 }
 
+/// The result of a command on a group, as a JSON line.
 #[derive(Serialize)]
-struct CreatedLine<'a> {
+struct DoneLine<'a> {
     group: &'a str,
-    created: bool,
+    #[serde(flatten)]
+    done: Done,
 }
 
+/// The field that says what was done.
 #[derive(Serialize)]
-struct ConfiguredLine<'a> {
-    group: &'a str,
-    changed: bool,
-}
-
-#[derive(Serialize)]
-struct DeletedLine<'a> {
-    group: &'a str,
-    deleted: bool,
-}
-
-#[derive(Serialize)]
-struct ResetLine<'a> {
-    group: &'a str,
-    after: u64,
-}
-
-#[derive(Serialize)]
-struct CountLine<'a> {
-    group: &'a str,
-    count: u64,
+#[serde(rename_all = "snake_case")]
+enum Done {
+    Created(bool),
+    Changed(bool),
+    Deleted(bool),
+    /// The position after which the group begins again.
+    After(u64),
+    /// The number of parked events.
+    Count(u64),
 }
 
 pub(super) async fn create(args: CreateArgs, global: &Global) -> Result<(), Exit> {
@@ -150,8 +138,7 @@ pub(super) async fn create(args: CreateArgs, global: &Global) -> Result<(), Exit
     let creating = client.group(group.as_str()).create(query).after(after).settings(settings);
     let created = creating.send().await?;
     let told = if created { "created" } else { "there already" };
-    let line = CreatedLine { group: group.as_str(), created };
-    tell(global, &line, &format!("group `{group}` is {told}"))
+    tell(global, &group, Done::Created(created), &format!("group `{group}` is {told}"))
 }
 
 pub(super) async fn configure(args: ConfigureArgs, global: &Global) -> Result<(), Exit> {
@@ -160,8 +147,12 @@ pub(super) async fn configure(args: ConfigureArgs, global: &Global) -> Result<()
     let reference = client.group(group.as_str());
     let settings = settings.over(reference.show().await?.settings);
     let changed = reference.configure(settings).await?;
-    let line = ConfiguredLine { group: group.as_str(), changed };
-    tell(global, &line, &format!("group `{group}`: {}", settings_of(&settings)))
+    tell(
+        global,
+        &group,
+        Done::Changed(changed),
+        &format!("group `{group}`: {}", settings_of(&settings)),
+    )
 }
 
 pub(super) async fn delete(args: DeleteArgs, global: &Global) -> Result<(), Exit> {
@@ -170,37 +161,38 @@ pub(super) async fn delete(args: DeleteArgs, global: &Global) -> Result<(), Exit
         .ask(&format!("removes the group `{group}` with all that is known of its progress"))?;
     let deleted = connect(global).await?.group(group.as_str()).delete().await?;
     let told = if deleted { "is deleted" } else { "was not there" };
-    let line = DeletedLine { group: group.as_str(), deleted };
-    tell(global, &line, &format!("group `{group}` {told}"))
+    tell(global, &group, Done::Deleted(deleted), &format!("group `{group}` {told}"))
 }
 
 pub(super) async fn reset(args: ResetArgs, global: &Global) -> Result<(), Exit> {
     let ResetArgs { group, after } = args;
     connect(global).await?.group(group.as_str()).reset(after).await?;
-    let line = ResetLine { group: group.as_str(), after };
-    tell(global, &line, &format!("group `{group}` begins again after position {after}"))
+    tell(
+        global,
+        &group,
+        Done::After(after),
+        &format!("group `{group}` begins again after position {after}"),
+    )
 }
 
 pub(super) async fn replay(args: SelectArgs, global: &Global) -> Result<(), Exit> {
     let group = &args.group;
     let count = connect(global).await?.group(group.as_str()).replay(args.selection()).await?;
-    let line = CountLine { group: group.as_str(), count };
     let events = count_of(count, "parked event");
-    tell(global, &line, &format!("group `{group}`: {events} to be tried again"))
+    tell(global, group, Done::Count(count), &format!("group `{group}`: {events} to be tried again"))
 }
 
 pub(super) async fn give_up(args: SelectArgs, global: &Global) -> Result<(), Exit> {
     let group = &args.group;
     let count = connect(global).await?.group(group.as_str()).drop_parked(args.selection()).await?;
-    let line = CountLine { group: group.as_str(), count };
     let events = count_of(count, "parked event");
-    tell(global, &line, &format!("group `{group}`: {events} given up"))
+    tell(global, group, Done::Count(count), &format!("group `{group}`: {events} given up"))
 }
 
-fn tell(global: &Global, line: &impl Serialize, sentence: &str) -> Result<(), Exit> {
+fn tell(global: &Global, group: &GroupName, done: Done, sentence: &str) -> Result<(), Exit> {
     let mut output = io::stdout().lock();
     let written = match global.json() {
-        true => write_json(&mut output, line),
+        true => write_json(&mut output, &DoneLine { group: group.as_str(), done }),
         false => writeln!(output, "{sentence}"),
     };
     Exit::told(Ok(()), written)
@@ -210,7 +202,8 @@ fn tell(global: &Global, line: &impl Serialize, sentence: &str) -> Result<(), Ex
 pub(super) fn settings_of(settings: &GroupSettings) -> String {
     let GroupSettings { strategy, timeout_ms, attempts_max, retry_delay_ms, window } = settings;
     let attempts = count_of((*attempts_max).into(), "attempt");
-    let [timeout, delay] = [*timeout_ms, *retry_delay_ms].map(Duration::from_millis).map(show_span);
+    let [timeout, delay] =
+        [*timeout_ms, *retry_delay_ms].map(Duration::from_millis).map(span::show);
     format!("{strategy}, timeout {timeout}, {attempts}, retry delay {delay}, window {window}")
 }
 

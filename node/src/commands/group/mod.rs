@@ -8,8 +8,7 @@ mod show;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::{Asking, Nothing, Reading, Untimed};
-use crate::exit::Exit;
+use crate::cli::{Asking, Exit, Nothing, Reading, Shared, Untimed};
 
 pub(in crate::commands) use manage::parse_strategy;
 
@@ -49,42 +48,15 @@ enum GroupCommand {
 /// Runs the command.
 pub async fn run(args: GroupArgs) -> Result<(), Exit> {
     match args.command {
-        GroupCommand::Create(args) => {
-            let (args, global) = args.parts()?;
-            manage::create(args, &global).await
-        }
-        GroupCommand::List(args) => show::list(&args.parts()?.1).await,
-        GroupCommand::Show(args) => {
-            let (args, global) = args.parts()?;
-            show::show(args, &global).await
-        }
-        GroupCommand::Consume(args) => {
-            let (args, global) = args.parts()?;
-            consume::run(args, &global).await
-        }
-        GroupCommand::Parked(args) => {
-            let (args, global) = args.parts()?;
-            show::parked(args, &global).await
-        }
-        GroupCommand::Replay(args) => {
-            let (args, global) = args.parts()?;
-            manage::replay(args, &global).await
-        }
-        GroupCommand::Drop(args) => {
-            let (args, global) = args.parts()?;
-            manage::give_up(args, &global).await
-        }
-        GroupCommand::Reset(args) => {
-            let (args, global) = args.parts()?;
-            manage::reset(args, &global).await
-        }
-        GroupCommand::Delete(args) => {
-            let (args, global) = args.parts()?;
-            manage::delete(args, &global).await
-        }
-        GroupCommand::Configure(args) => {
-            let (args, global) = args.parts()?;
-            manage::configure(args, &global).await
-        }
+        GroupCommand::Create(args) => args.run(manage::create).await,
+        GroupCommand::List(args) => args.run(show::list).await,
+        GroupCommand::Show(args) => args.run(show::show).await,
+        GroupCommand::Consume(args) => args.run(consume::run).await,
+        GroupCommand::Parked(args) => args.run(show::parked).await,
+        GroupCommand::Replay(args) => args.run(manage::replay).await,
+        GroupCommand::Drop(args) => args.run(manage::give_up).await,
+        GroupCommand::Reset(args) => args.run(manage::reset).await,
+        GroupCommand::Delete(args) => args.run(manage::delete).await,
+        GroupCommand::Configure(args) => args.run(manage::configure).await,
     }
 }

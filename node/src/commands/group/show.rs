@@ -3,18 +3,14 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use quorate_client::{Group, GroupConsumer, ParkedEvent};
+use quorate_client::{EventJson, Group, GroupConsumer, ParkedEvent};
 use quorate_proto::GroupName;
 use serde::Serialize;
 
 use super::manage::settings_of;
-use crate::cli::Global;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::output::{EventLine, count_of, event_line, write_event_plain, write_json};
-use crate::query;
-use crate::screen::write_line;
-use crate::watch::Watch;
+use crate::cli::{Exit, Global, Nothing, connect};
+use crate::output::{Watch, count_of, write_event, write_json, write_line};
+use crate::values::query;
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
@@ -39,8 +35,8 @@ pub(super) struct ParkedArgs {
 
 /// A group as a JSON line.
 #[derive(Serialize)]
-struct GroupLine {
-    group: String,
+struct GroupLine<'a> {
+    group: &'a str,
     query: String,
     after: u64,
     strategy: &'static str,
@@ -55,36 +51,21 @@ struct GroupLine {
     parked: u64,
     /// Known to the leader alone, and not in lists.
     #[serde(flatten)]
-    live: Option<LiveLine>,
+    live: Option<LiveLine<'a>>,
 }
 
 #[derive(Serialize)]
-struct LiveLine {
+struct LiveLine<'a> {
     in_flight: u64,
-    consumers: Vec<ConsumerLine>,
+    consumers: &'a [GroupConsumer],
 }
 
-#[derive(Serialize)]
-struct ConsumerLine {
-    name: String,
-    in_flight: u32,
-    window: u32,
-    settled: u64,
-}
-
-impl GroupLine {
-    fn new(group: &Group, with_consumers: bool) -> GroupLine {
-        let consumer = |consumer: &GroupConsumer| ConsumerLine {
-            name: consumer.name.clone(),
-            in_flight: consumer.in_flight,
-            window: consumer.window,
-            settled: consumer.settled,
-        };
-        let consumers = || group.consumers.iter().map(consumer).collect();
-        let live =
-            with_consumers.then(|| LiveLine { in_flight: group.in_flight, consumers: consumers() });
+impl GroupLine<'_> {
+    fn new(group: &Group, with_consumers: bool) -> GroupLine<'_> {
+        let Group { in_flight, consumers, .. } = group;
+        let live = with_consumers.then_some(LiveLine { in_flight: *in_flight, consumers });
         GroupLine {
-            group: group.name.clone(),
+            group: &group.name,
             query: query::show(&group.query),
             after: group.after.0,
             strategy: group.settings.strategy.as_str(),
@@ -111,10 +92,10 @@ struct ParkedLine<'a> {
     parked_at: String,
     /// None if the event was removed since.
     #[serde(skip_serializing_if = "Option::is_none")]
-    event: Option<EventLine<'a>>,
+    event: Option<EventJson<'a>>,
 }
 
-pub(super) async fn list(global: &Global) -> Result<(), Exit> {
+pub(super) async fn list(_args: Nothing, global: &Global) -> Result<(), Exit> {
     let groups = connect(global).await?.groups_as(global.consistency).await?;
     let mut output = io::stdout().lock();
     if !global.json() {
@@ -222,14 +203,14 @@ pub(super) async fn parked(args: ParkedArgs, global: &Global) -> Result<(), Exit
     for ParkedEvent { position, attempts, reason, parked_at, event } in &parked {
         let (position, attempts) = (*position, *attempts);
         if global.json() {
-            let event = event.as_ref().map(|event| event_line(event, None));
+            let event = event.as_ref().map(EventJson::from);
             let parked_at = parked_at.to_string();
             let line = ParkedLine { position: position.0, attempts, reason, parked_at, event };
             write_json(&mut output, &line)?;
             continue;
         }
         match event {
-            Some(event) => write_event_plain(&mut output, event)?,
+            Some(event) => write_event(&mut output, event, false)?,
             None => writeln!(output, "{position:>8}  (removed)")?,
         }
         let tried = count_of(attempts.into(), "attempt");

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::Args;
 
-use crate::exit::Exit;
+use crate::cli::Exit;
 
 // The word that stands for a person's answer.
 #[derive(Args, Clone, Copy, Debug)]

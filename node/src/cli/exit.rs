@@ -52,17 +52,27 @@ impl Exit {
     /// Ends a command that reports what it did: with the verdict even if the report's reader is gone. Success
     /// whose report cannot be written for another reason becomes [`Code::Untold`].
     pub(crate) fn told(verdict: Result<(), Exit>, written: io::Result<()>) -> Result<(), Exit> {
-        let Err(error) = written else { return verdict };
-        match verdict {
-            verdict if error.kind() == io::ErrorKind::BrokenPipe => verdict,
-            Ok(()) => {
+        match (verdict, written) {
+            (Err(exit), written) => Err(exit.reported(written)),
+            (Ok(()), Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
                 let message = format!("it is done, but standard output cannot be written: {error}");
                 Err(Exit::new(Code::Untold, message))
             }
-            Err(Exit { code, message }) => {
-                let message = format!("{message}; and standard output cannot be written: {error}");
-                Err(Exit::new(code, message))
+            (Ok(()), _) => Ok(()),
+        }
+    }
+
+    /// Ends with this failure; its message says so if the report of it could not be written.
+    pub(crate) fn reported(self, written: io::Result<()>) -> Exit {
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                let Exit { code, message } = self;
+                Exit::new(
+                    code,
+                    format!("{message}; and standard output cannot be written: {error}"),
+                )
             }
+            _ => self,
         }
     }
 

@@ -1,36 +1,49 @@
-//! The settings of a node: a flag comes before the environment, and the environment before the file.
+//! The settings of a node: a flag comes before the environment, the environment before the file, and the file before
+//! the default.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
 use quorate_proto::Address;
-use quorate_raft::ReplicaOptions;
+use quorate_raft::{ReplicaOptions, Timing};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use crate::size;
+use crate::server::ServerOptions;
+use crate::values::size;
 
-/// The settings of a node as they can be given on the command line and in the environment.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Flags {
+/// The size of a file of the Raft log.
+const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The settings of a node as they are given: on the command line and in the environment, or in a file. Unknown keys of
+/// a file are refused.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
     /// The node's folder.
     #[arg(long, value_name = "DIR", env = "QUORATE_DATA")]
-    pub data: Option<PathBuf>,
+    data: Option<PathBuf>,
     /// Where to listen for clients [default: 127.0.0.1:7701].
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_LISTEN")]
-    pub listen: Option<Address>,
+    #[serde(deserialize_with = "parsed")]
+    listen: Option<Address>,
     /// Where to listen for the other nodes [default: 127.0.0.1:7801].
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_PEER_LISTEN")]
-    pub peer_listen: Option<Address>,
+    #[serde(deserialize_with = "parsed")]
+    peer_listen: Option<Address>,
     /// Where to listen for those who scrape metrics (`GET /metrics`) [default: nowhere].
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_METRICS_LISTEN")]
-    pub metrics_listen: Option<Address>,
+    #[serde(deserialize_with = "parsed")]
+    metrics_listen: Option<Address>,
     /// Where clients reach this node, if it is not where it listens.
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_ADVERTISE")]
-    pub advertise: Option<Address>,
+    #[serde(deserialize_with = "parsed")]
+    advertise: Option<Address>,
     /// Where the other nodes reach this node, if it is not where it listens.
     #[arg(long, value_name = "HOST:PORT", env = "QUORATE_PEER_ADVERTISE")]
-    pub peer_advertise: Option<Address>,
+    #[serde(deserialize_with = "parsed")]
+    peer_advertise: Option<Address>,
     /// Listen beyond loopback although nothing is encrypted and nobody has to say who they are.
     #[arg(
         long,
@@ -40,22 +53,25 @@ pub struct Flags {
         require_equals = true,
         value_name = "BOOL"
     )]
-    pub insecure: Option<bool>,
+    insecure: Option<bool>,
     /// What to log, as `level` or `target=level,…` [default: info].
     #[arg(long, value_name = "FILTER", env = "QUORATE_LOG")]
-    pub log: Option<String>,
+    log: Option<String>,
     /// Threads that serve requests [default: one for each core].
     #[arg(long, value_name = "COUNT", env = "QUORATE_THREADS")]
-    pub threads: Option<usize>,
+    threads: Option<usize>,
     /// Free space on the disk below which the node takes no more events [default, and the least: four chunks].
     #[arg(long, value_name = "SIZE", env = "QUORATE_RESERVE", value_parser = size::parse)]
-    pub reserve: Option<u64>,
+    #[serde(deserialize_with = "size_of")]
+    reserve: Option<u64>,
     /// Bytes a second that are read to look for damage; 0 turns it off [default: 4MiB].
     #[arg(long, value_name = "SIZE", env = "QUORATE_SCRUB_RATE", value_parser = size::parse)]
-    pub scrub_rate: Option<u64>,
+    #[serde(deserialize_with = "size_of")]
+    scrub_rate: Option<u64>,
     /// Memory for what was read last from disk [default: 64MiB].
     #[arg(long, value_name = "SIZE", env = "QUORATE_CACHE", value_parser = size::parse)]
-    pub cache: Option<u64>,
+    #[serde(deserialize_with = "size_of")]
+    cache: Option<u64>,
     /// Start the only node of a cluster although its clock is more than 400 days ahead of its newest stamp.
     #[arg(
         long,
@@ -65,7 +81,7 @@ pub struct Flags {
         require_equals = true,
         value_name = "BOOL"
     )]
-    pub accept_clock: Option<bool>,
+    accept_clock: Option<bool>,
     /// Start although the cluster knows this node at other addresses: they lead here all the same.
     #[arg(
         long,
@@ -75,34 +91,6 @@ pub struct Flags {
         require_equals = true,
         value_name = "BOOL"
     )]
-    pub moved: Option<bool>,
-}
-
-/// The settings of a node as a file holds them. Unknown keys are refused.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct File {
-    data: Option<PathBuf>,
-    #[serde(default, deserialize_with = "address_of")]
-    listen: Option<Address>,
-    #[serde(default, deserialize_with = "address_of")]
-    peer_listen: Option<Address>,
-    #[serde(default, deserialize_with = "address_of")]
-    metrics_listen: Option<Address>,
-    #[serde(default, deserialize_with = "address_of")]
-    advertise: Option<Address>,
-    #[serde(default, deserialize_with = "address_of")]
-    peer_advertise: Option<Address>,
-    insecure: Option<bool>,
-    log: Option<String>,
-    threads: Option<usize>,
-    #[serde(default, deserialize_with = "size_of")]
-    reserve: Option<u64>,
-    #[serde(default, deserialize_with = "size_of")]
-    scrub_rate: Option<u64>,
-    #[serde(default, deserialize_with = "size_of")]
-    cache: Option<u64>,
-    accept_clock: Option<bool>,
     moved: Option<bool>,
 }
 
@@ -114,101 +102,105 @@ pub struct Unusable(String);
 /// The settings in force.
 ///
 /// Invariants:
-/// * Listeners that are not on loopback have `insecure` set: there is no encryption yet.
+/// * Listeners that are not on loopback have `server.insecure` set: there is no encryption yet.
 /// * The advertised addresses can be connected to: they name a host and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The node's folder.
-    pub data: PathBuf,
-    /// The address where the node listens for clients.
-    pub listen: String,
-    /// The address where the node listens for the other nodes.
-    pub peer_listen: String,
-    /// The address where the node serves its metrics, if anywhere.
-    pub metrics_listen: Option<String>,
-    /// The address where clients reach the node.
-    pub advertise: String,
-    /// The address where the other nodes reach the node.
-    pub peer_advertise: String,
-    /// True if the node listens beyond loopback without encryption.
-    pub insecure: bool,
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// The options of the server.
+    pub server: ServerOptions,
     /// The filter of the node's log.
     pub log: String,
     /// The number of threads that serve requests; by default one for each core.
     pub threads: Option<usize>,
-    /// The free bytes below which the node takes no more events; by default four chunks.
-    pub reserve: Option<u64>,
-    /// The bytes per second that are read to look for damage; 0 turns this off.
-    pub scrub_rate: u64,
-    /// The bytes of memory for a cache of what was read from disk.
-    pub cache: u64,
-    /// True if the only node of a cluster may start with a clock far ahead of its newest stamp.
-    pub accept_clock: bool,
-    /// True if the node may start although its cluster knows it at other addresses.
-    pub moved: bool,
 }
 
 /// Reads the text of a settings file.
-pub fn parse(toml: &str) -> Result<File, Unusable> {
+pub fn parse(toml: &str) -> Result<Settings, Unusable> {
     toml::from_str(toml).map_err(|error| Unusable(error.to_string().trim_end().to_owned()))
 }
 
 impl Settings {
-    /// Puts flags and environment before the file, and the defaults behind it, and checks the whole.
-    pub fn resolve(flags: Flags, file: File) -> Result<Settings, Unusable> {
-        let data = flags.data.or(file.data).ok_or_else(|| missing("data", "the node's folder"))?;
-        let listen = flags.listen.or(file.listen).unwrap_or_else(|| Address::local(7701));
-        let peer_listen =
-            flags.peer_listen.or(file.peer_listen).unwrap_or_else(|| Address::local(7801));
-        let metrics_listen = flags.metrics_listen.or(file.metrics_listen);
-        let allowed = flags.insecure.or(file.insecure).unwrap_or(false);
-        let open = !(listen.is_loopback() && peer_listen.is_loopback());
-        if open && !allowed {
-            return Err(Unusable(format!(
-                "`{listen}` and `{peer_listen}` are not both loopback addresses, and nothing is \
-                 encrypted yet: say --insecure if whoever reaches them may read and write everything"
-            )));
+    /// Returns these settings, and those of `other` that are not given here.
+    pub(super) fn or(self, other: Settings) -> Settings {
+        Settings {
+            data: self.data.or(other.data),
+            listen: self.listen.or(other.listen),
+            peer_listen: self.peer_listen.or(other.peer_listen),
+            metrics_listen: self.metrics_listen.or(other.metrics_listen),
+            advertise: self.advertise.or(other.advertise),
+            peer_advertise: self.peer_advertise.or(other.peer_advertise),
+            insecure: self.insecure.or(other.insecure),
+            log: self.log.or(other.log),
+            threads: self.threads.or(other.threads),
+            reserve: self.reserve.or(other.reserve),
+            scrub_rate: self.scrub_rate.or(other.scrub_rate),
+            cache: self.cache.or(other.cache),
+            accept_clock: self.accept_clock.or(other.accept_clock),
+            moved: self.moved.or(other.moved),
         }
-        if let Some(address) = &metrics_listen
-            && !address.is_loopback()
-            && !allowed
-        {
-            return Err(Unusable(format!(
-                "`{address}` is not a loopback address, and nothing is encrypted yet: say --insecure if \
-                 whoever reaches it may see the metrics and the names of consumer groups"
-            )));
-        }
-        let threads = flags.threads.or(file.threads);
-        if threads == Some(0) {
+    }
+
+    /// Puts the defaults behind the settings, and checks the whole.
+    pub fn resolve(self) -> Result<InForce, Unusable> {
+        let directory = self.data.ok_or_else(|| missing("data", "the node's folder"))?;
+        let listen = self.listen.unwrap_or_else(|| Address::local(7701));
+        let peer_listen = self.peer_listen.unwrap_or_else(|| Address::local(7801));
+        let listeners = (&listen, &peer_listen, self.metrics_listen.as_ref());
+        let insecure = is_open(listeners, self.insecure.unwrap_or(false))?;
+        if self.threads == Some(0) {
             return Err(Unusable("`threads` is 0; at least 1 is needed".to_owned()));
         }
-        Ok(Settings {
-            data,
-            advertise: advertised("advertise", flags.advertise.or(file.advertise), &listen)?,
-            peer_advertise: advertised(
-                "peer_advertise",
-                flags.peer_advertise.or(file.peer_advertise),
-                &peer_listen,
-            )?,
+        let server = ServerOptions {
+            directory,
+            advertise: advertised("advertise", self.advertise, &listen)?,
+            peer_advertise: advertised("peer_advertise", self.peer_advertise, &peer_listen)?,
             listen: listen.to_string(),
             peer_listen: peer_listen.to_string(),
-            metrics_listen: metrics_listen.map(|address| address.to_string()),
-            insecure: open,
-            log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
-            threads,
-            reserve: flags.reserve.or(file.reserve),
-            scrub_rate: flags
+            metrics_listen: self.metrics_listen.map(|address| address.to_string()),
+            insecure,
+            timing: Timing::default(),
+            segment_bytes: SEGMENT_BYTES,
+            kept_log_bytes: None,
+            reserve_bytes: self.reserve,
+            scrub_bytes_per_second: self
                 .scrub_rate
-                .or(file.scrub_rate)
                 .unwrap_or(ReplicaOptions::SCRUB_BYTES_PER_SECOND_DEFAULT),
-            cache: flags
+            block_cache_bytes: self
                 .cache
-                .or(file.cache)
-                .unwrap_or(ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT as u64),
-            accept_clock: flags.accept_clock.or(file.accept_clock).unwrap_or(false),
-            moved: flags.moved.or(file.moved).unwrap_or(false),
-        })
+                .map_or(ReplicaOptions::BLOCK_CACHE_BYTES_DEFAULT, |bytes| {
+                    usize::try_from(bytes).unwrap_or(usize::MAX)
+                }),
+            accept_clock: self.accept_clock.unwrap_or(false),
+            moved: self.moved.unwrap_or(false),
+        };
+        let log = self.log.unwrap_or_else(|| "info".to_owned());
+        Ok(InForce { server, log, threads: self.threads })
     }
+}
+
+/// Returns true if the node listens beyond loopback, for others than those who scrape metrics. Refuses each listener
+/// there that was not allowed.
+fn is_open(
+    (listen, peer_listen, metrics_listen): (&Address, &Address, Option<&Address>),
+    allowed: bool,
+) -> Result<bool, Unusable> {
+    let open = !(listen.is_loopback() && peer_listen.is_loopback());
+    if open && !allowed {
+        return Err(Unusable(format!(
+            "`{listen}` and `{peer_listen}` are not both loopback addresses, and nothing is \
+             encrypted yet: say --insecure if whoever reaches them may read and write everything"
+        )));
+    }
+    if let Some(address) = metrics_listen
+        && !address.is_loopback()
+        && !allowed
+    {
+        return Err(Unusable(format!(
+            "`{address}` is not a loopback address, and nothing is encrypted yet: say --insecure if \
+             whoever reaches it may see the metrics and the names of consumer groups"
+        )));
+    }
+    Ok(open)
 }
 
 /// Reads a size as people write it, `64MiB`, or a number of bytes.
@@ -225,14 +217,19 @@ fn size_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D:
     }
 }
 
-fn address_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map(Some).map_err(D::Error::custom)
+/// Reads a text as the command line does.
+fn parsed<'de, D, T: FromStr<Err: std::fmt::Display>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
 }
 
 /// Returns the address where others reach a listener: the given one, or else the one where it listens.
-fn advertised(field: &str, told: Option<Address>, listen: &Address) -> Result<String, Unusable> {
-    let address = told.as_ref().unwrap_or(listen);
+fn advertised(field: &str, given: Option<Address>, listen: &Address) -> Result<String, Unusable> {
+    let address = given.as_ref().unwrap_or(listen);
     match address.is_reachable() {
         true => Ok(address.to_string()),
         false => Err(Unusable(format!(
@@ -257,38 +254,39 @@ mod tests {
     }
 
     #[test]
-    fn the_samples_can_be_served_and_tell_where_metrics_are() {
+    fn the_samples_can_be_served_and_say_where_metrics_are() {
         for sample in [
-            include_str!("../../deploy/single-host.toml"),
-            include_str!("../../deploy/three-hosts.toml"),
+            include_str!("../../../../deploy/single-host.toml"),
+            include_str!("../../../../deploy/three-hosts.toml"),
         ] {
-            let settings = parse(sample).and_then(|file| Settings::resolve(Flags::default(), file));
-            let settings = settings.expect("a sample");
+            let settings = parse(sample).and_then(Settings::resolve).expect("a sample").server;
             assert_eq!(settings.metrics_listen.as_deref(), Some("127.0.0.1:9701"));
         }
     }
 
-    fn resolve(flags: Flags, file: &str) -> Result<Settings, String> {
+    fn resolve(flags: Settings, file: &str) -> Result<ServerOptions, String> {
         let file = parse(file).map_err(|error| error.to_string())?;
-        Settings::resolve(flags, file).map_err(|error| error.to_string())
+        let resolved = flags.or(file).resolve().map_err(|error| error.to_string())?;
+        Ok(resolved.server)
     }
 
     #[test]
     fn a_flag_comes_before_the_file_and_the_file_before_the_default() {
         let file = "data = '/file'\nlisten = '127.0.0.1:1'\nlog = 'debug'";
-        let flags = Flags { listen: Some(address("127.0.0.1:2")), ..Flags::default() };
-        let settings = resolve(flags, file).expect("usable");
-        assert_eq!(settings.listen, "127.0.0.1:2");
-        assert_eq!(settings.advertise, "127.0.0.1:2");
-        assert_eq!(settings.data, PathBuf::from("/file"));
-        assert_eq!((settings.log.as_str(), settings.insecure), ("debug", false));
-        assert_eq!(settings.peer_listen, "127.0.0.1:7801");
+        let flags = Settings { listen: Some(address("127.0.0.1:2")), ..Settings::default() };
+        let InForce { server, log, threads } =
+            flags.or(parse(file).expect("settings")).resolve().expect("usable");
+        assert_eq!(server.listen, "127.0.0.1:2");
+        assert_eq!(server.advertise, "127.0.0.1:2");
+        assert_eq!(server.directory, PathBuf::from("/file"));
+        assert_eq!((log.as_str(), threads, server.insecure), ("debug", None, false));
+        assert_eq!(server.peer_listen, "127.0.0.1:7801");
     }
 
     #[test]
-    fn a_clock_far_ahead_is_accepted_only_if_told_so() {
+    fn a_clock_far_ahead_is_accepted_only_if_a_setting_says_so() {
         let accepts = |flag: Option<bool>, file: &str| {
-            let flags = Flags { accept_clock: flag, ..Flags::default() };
+            let flags = Settings { accept_clock: flag, ..Settings::default() };
             resolve(flags, &format!("data = '/file'\n{file}")).expect("usable").accept_clock
         };
         assert!(!accepts(None, ""));
@@ -300,21 +298,17 @@ mod tests {
     #[test]
     fn sizes_are_read_as_people_write_them() {
         let file = "data = '/file'\nreserve = '2GiB'\nscrub_rate = 0\ncache = '128 MiB'";
-        let settings = resolve(Flags::default(), file).expect("usable");
-        assert_eq!(
-            (settings.reserve, settings.scrub_rate, settings.cache),
-            (Some(2 << 30), 0, 128 << 20)
-        );
-        let flags = Flags { reserve: Some(7), scrub_rate: Some(8), ..Flags::default() };
-        let settings = resolve(flags, file).expect("usable");
-        assert_eq!(
-            (settings.reserve, settings.scrub_rate, settings.cache),
-            (Some(7), 8, 128 << 20)
-        );
-        let default = resolve(Flags::default(), "data = '/file'").expect("usable");
-        assert_eq!((default.reserve, default.scrub_rate, default.cache), (None, 4 << 20, 64 << 20));
+        let sizes = |flags: Settings, file: &str| {
+            let server = resolve(flags, file).expect("usable");
+            (server.reserve_bytes, server.scrub_bytes_per_second, server.block_cache_bytes)
+        };
+        assert_eq!(sizes(Settings::default(), file), (Some(2 << 30), 0, 128 << 20));
+        let flags = Settings { reserve: Some(7), scrub_rate: Some(8), ..Settings::default() };
+        assert_eq!(sizes(flags, file), (Some(7), 8, 128 << 20));
+        let default = sizes(Settings::default(), "data = '/file'");
+        assert_eq!(default, (None, 4 << 20, 64 << 20));
         let refused =
-            resolve(Flags::default(), "data = '/x'\nreserve = 'much'").expect_err("no size");
+            resolve(Settings::default(), "data = '/x'\nreserve = 'much'").expect_err("no size");
         assert!(refused.contains("`much` is no size"), "{refused}");
     }
 
@@ -327,23 +321,23 @@ mod tests {
     #[test]
     fn listening_beyond_loopback_must_be_asked_for() {
         for open in ["0.0.0.0:7701", "[::]:7701", "10.0.0.1:7701", "example.org:7701"] {
-            let flags = |insecure| Flags {
+            let flags = |insecure| Settings {
                 data: Some("/x".into()),
                 listen: Some(address(open)),
                 advertise: Some(address("a.example.org:7701")),
                 insecure,
-                ..Flags::default()
+                ..Settings::default()
             };
             let refused = resolve(flags(None), "").expect_err(open);
             assert!(refused.contains("--insecure"), "{refused}");
             assert!(resolve(flags(Some(true)), "").expect(open).insecure);
         }
         for closed in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"] {
-            let flags = Flags {
+            let flags = Settings {
                 data: Some("/x".into()),
                 listen: Some(address(closed)),
                 insecure: Some(true),
-                ..Flags::default()
+                ..Settings::default()
             };
             assert!(!resolve(flags, "").expect(closed).insecure, "{closed}");
         }
@@ -351,20 +345,21 @@ mod tests {
 
     #[test]
     fn metrics_are_served_beyond_loopback_only_when_that_is_asked_for() {
-        let flags = |listen: &str, insecure| Flags {
+        let flags = |listen: &str, insecure| Settings {
             data: Some("/x".into()),
             metrics_listen: Some(address(listen)),
             insecure,
-            ..Flags::default()
+            ..Settings::default()
         };
         let refused = resolve(flags("0.0.0.0:9100", None), "").expect_err("open");
         assert!(refused.contains("--insecure"), "{refused}");
         let open = resolve(flags("0.0.0.0:9100", Some(true)), "").expect("it was asked for");
         assert_eq!((open.metrics_listen.as_deref(), open.insecure), (Some("0.0.0.0:9100"), false));
         assert!(resolve(flags("127.0.0.1:9100", None), "").is_ok());
-        let settings = resolve(Flags::default(), "data = '/x'\nmetrics_listen = 'localhost:9100'");
+        let settings =
+            resolve(Settings::default(), "data = '/x'\nmetrics_listen = 'localhost:9100'");
         assert_eq!(settings.expect("usable").metrics_listen.as_deref(), Some("localhost:9100"));
-        let default = resolve(Flags::default(), "data = '/x'").expect("usable");
+        let default = resolve(Settings::default(), "data = '/x'").expect("usable");
         assert_eq!(default.metrics_listen, None);
     }
 
@@ -374,11 +369,11 @@ mod tests {
             ("0.0.0.0:7701", "nothing that others can connect to"),
             ("127.0.0.1:0", "nothing that others can connect to"),
         ] {
-            let flags = Flags {
+            let flags = Settings {
                 data: Some("/x".into()),
                 listen: Some(address(listen)),
                 insecure: Some(true),
-                ..Flags::default()
+                ..Settings::default()
             };
             let refused = resolve(flags, "").expect_err(listen);
             assert!(refused.contains(why), "{listen}: {refused}");
@@ -387,6 +382,6 @@ mod tests {
             let refused = parse(&format!("data = '/x'\n{field} = '::1:7701'")).expect_err(field);
             assert!(refused.to_string().contains("`[::1]:7701`"), "{refused}");
         }
-        assert!(resolve(Flags::default(), "").expect_err("no folder").contains("`data`"));
+        assert!(resolve(Settings::default(), "").expect_err("no folder").contains("`data`"));
     }
 }

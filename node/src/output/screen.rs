@@ -1,9 +1,11 @@
-//! The terminal that standard output may be: its width, and the part of a line that fits.
+//! The terminal that standard output and standard error may be: its width, its colours, and bars of progress on it.
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressStyle};
 use terminal_size::{Width, terminal_size_of};
 use unicode_width::UnicodeWidthChar;
 
@@ -22,6 +24,17 @@ pub(crate) fn believe_the_terminal() {
 /// `CLICOLOR_FORCE` is set.
 pub(crate) fn errors_in_colour() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// Returns the bar with a template, on standard error; a hidden one if standard error is no terminal.
+pub(crate) fn progress_bar(bar: ProgressBar, template: &str, task: &'static str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    let bar = bar.with_style(style).with_message(task);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
 /// Writes a line of a list: as much of it as fits on the terminal, or the whole line if standard output is none.

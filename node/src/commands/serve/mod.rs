@@ -1,11 +1,14 @@
 //! `quorate serve`: one node, until a signal stops it or it cannot go on.
 
+pub mod config;
+mod log;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use quorate_raft::host::TokioHost;
-use quorate_raft::{Role, Status, Stopped, Timing};
+use quorate_raft::{Role, Status, Stopped};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -13,14 +16,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{self, Flags, Settings};
-use crate::exit::Exit;
-use crate::log;
+use self::config::{InForce, Settings};
+use crate::cli::{Exit, ONE_SIGNAL_WITHIN};
 use crate::server::{Server, ServerOptions};
-use crate::stop::ONE_SIGNAL_WITHIN;
 
-/// The size of a file of the Raft log.
-const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// The interval at which the log repeats that the node is open to everybody.
 const REMINDED_EVERY: Duration = Duration::from_secs(600);
 
@@ -30,7 +29,7 @@ const REMINDED_EVERY: Duration = Duration::from_secs(600);
 #[derive(Args, Debug)]
 pub struct ServeArgs {
     #[command(flatten)]
-    flags: Flags,
+    settings: Settings,
     /// A file with settings; flags and environment come before it.
     #[arg(long, value_name = "FILE.toml", env = "QUORATE_CONFIG")]
     config: Option<PathBuf>,
@@ -42,7 +41,7 @@ pub struct ServeArgs {
 /// Runs the node, on a runtime of its own.
 pub fn run(args: ServeArgs) -> Result<(), Exit> {
     let file = match &args.config {
-        None => config::File::default(),
+        None => Settings::default(),
         Some(path) => {
             let unusable = |why: &dyn std::fmt::Display| {
                 Exit::usage(format!("the settings file `{}`: {why}", path.display()))
@@ -51,15 +50,19 @@ pub fn run(args: ServeArgs) -> Result<(), Exit> {
             config::parse(&text).map_err(|error| unusable(&error))?
         }
     };
-    let settings = Settings::resolve(args.flags, file).map_err(Exit::usage)?;
-    let log = log::start(&settings.log)?;
-    log.last_word(run_node(settings, args.stop_with_input))
+    let InForce { server, log, threads } = args.settings.or(file).resolve().map_err(Exit::usage)?;
+    let log = log::start(&log)?;
+    log.last_word(run_node(server, threads, args.stop_with_input))
 }
 
-fn run_node(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
+fn run_node(
+    options: ServerOptions,
+    threads: Option<usize>,
+    stop_with_input: bool,
+) -> Result<(), Exit> {
     raise_file_limit();
-    let runtime = runtime_of(settings.threads)?;
-    let ending = runtime.block_on(serve(settings, stop_with_input));
+    let runtime = runtime_of(threads)?;
+    let ending = runtime.block_on(serve(options, stop_with_input));
     // Work on blocking threads that nobody waits for any more must not hold the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ending
@@ -88,18 +91,17 @@ fn runtime_of(threads: Option<usize>) -> Result<Runtime, Exit> {
     Ok(builder.enable_all().build()?)
 }
 
-async fn serve(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
-    let mut stop = Box::pin(told_to_stop(stop_with_input)?);
+async fn serve(options: ServerOptions, stop_with_input: bool) -> Result<(), Exit> {
+    let mut stop = Box::pin(stop_requested(stop_with_input)?);
     let hang_ups = signal(SignalKind::hangup())?;
-    let server = Server::start(TokioHost::new(), options_of(&settings)).await;
-    let server = server.map_err(Exit::failed)?;
-    let Settings { listen, peer_listen, data, .. } = &settings;
+    let server = Server::start(TokioHost::new(), options.clone()).await.map_err(Exit::failed)?;
+    let ServerOptions { listen, peer_listen, directory, insecure, .. } = &options;
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(version, listen, peer_listen, data = %data.display(), "serving");
-    if settings.insecure {
+    tracing::info!(version, listen, peer_listen, data = %directory.display(), "serving");
+    if *insecure {
         tokio::spawn(remind());
     }
-    tokio::spawn(tell_changes(server.replica().status()));
+    tokio::spawn(log_changes(server.replica().status()));
     tokio::spawn(ignore_hang_ups(hang_ups));
     let why = tokio::select! {
         why = &mut stop => why,
@@ -111,34 +113,14 @@ async fn serve(settings: Settings, stop_with_input: bool) -> Result<(), Exit> {
     tracing::info!(why, "stopping");
     tokio::select! {
         () = server.shutdown() => {}
-        why = told_again() => return Err(Exit::failed(format!("ended at once by {why}"))),
+        why = stop_requested_again() => return Err(Exit::failed(format!("ended at once by {why}"))),
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-fn options_of(settings: &Settings) -> ServerOptions {
-    ServerOptions {
-        directory: settings.data.clone(),
-        listen: settings.listen.clone(),
-        peer_listen: settings.peer_listen.clone(),
-        metrics_listen: settings.metrics_listen.clone(),
-        advertise: settings.advertise.clone(),
-        peer_advertise: settings.peer_advertise.clone(),
-        insecure: settings.insecure,
-        timing: Timing::default(),
-        segment_bytes: SEGMENT_BYTES,
-        kept_log_bytes: None,
-        reserve_bytes: settings.reserve,
-        scrub_bytes_per_second: settings.scrub_rate,
-        block_cache_bytes: usize::try_from(settings.cache).unwrap_or(usize::MAX),
-        accept_clock: settings.accept_clock,
-        moved: settings.moved,
-    }
-}
-
 /// Completes with the reason when the node is to stop.
-fn told_to_stop(with_input: bool) -> Result<impl Future<Output = &'static str>, Exit> {
+fn stop_requested(with_input: bool) -> Result<impl Future<Output = &'static str>, Exit> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut input = with_input
@@ -155,9 +137,9 @@ fn told_to_stop(with_input: bool) -> Result<impl Future<Output = &'static str>, 
 }
 
 /// Completes with the reason when another signal to stop comes while the node is stopping.
-async fn told_again() -> &'static str {
+async fn stop_requested_again() -> &'static str {
     tokio::time::sleep(ONE_SIGNAL_WITHIN).await;
-    match told_to_stop(false) {
+    match stop_requested(false) {
         Ok(again) => again.await,
         Err(_) => std::future::pending().await,
     }
@@ -194,15 +176,15 @@ async fn ignore_hang_ups(mut hang_ups: Signal) {
 }
 
 /// Logs the leader, whenever it changes.
-async fn tell_changes(mut status: watch::Receiver<Status>) {
-    let mut told = None;
+async fn log_changes(mut status: watch::Receiver<Status>) {
+    let mut logged = None;
     loop {
         let now = {
             let status = status.borrow_and_update();
             (status.term, status.role, status.leader.as_ref().map(|leader| leader.id))
         };
-        if told != Some(now) {
-            told = Some(now);
+        if logged != Some(now) {
+            logged = Some(now);
             let (term, role, leader) = (now.0.0, now.1, now.2.unwrap_or_default());
             match (role, now.2) {
                 (Role::Waiting, _) => tracing::info!("waiting for a cluster"),

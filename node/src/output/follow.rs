@@ -1,21 +1,16 @@
 //! Prints the messages of a subscription as they come, and flushes whenever no further one is ready.
 
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 
-use futures_util::FutureExt;
 use quorate_client::{Cursor, Message, Subscription};
 use quorate_proto::StreamName;
 use serde::Serialize;
 
-use crate::exit::Exit;
-use crate::output::{
-    remark, write_event_json, write_event_plain, write_json, write_passed_over,
+use super::{
+    Reader, buffered, next_or_flush, remark, write_event, write_json, write_passed_over,
     write_snapshot_before_events,
 };
-use crate::reader::Reader;
-
-/// The bytes that are collected before they are written, as long as more messages are ready.
-const BUFFER_BYTES: usize = 256 * 1024;
+use crate::cli::Exit;
 
 /// The options with which a subscription is printed.
 pub(crate) struct Printing<'a> {
@@ -49,20 +44,14 @@ pub(crate) async fn print_subscription(
     mut subscription: Subscription,
     printing: Printing<'_>,
 ) -> Result<(), Exit> {
-    let mut output = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+    let mut output = buffered();
     let mut snapshot_of = printing.snapshot_of;
     let reader = Reader::of_output();
     loop {
-        // If no message is ready, everything printed is flushed before the wait.
-        let next = match subscription.try_next().now_or_never() {
-            Some(next) => next,
-            None => {
-                output.flush()?;
-                tokio::select! {
-                    next = subscription.try_next() => next,
-                    () = reader.gone() => return Ok(()),
-                }
-            }
+        let next = tokio::select! {
+            biased;
+            next = next_or_flush(&mut output, subscription.try_next()) => next?,
+            () = reader.gone() => return Ok(()),
         };
         let Some(message) = next? else { break };
         if let Some(stream) = snapshot_of.take() {
@@ -74,8 +63,7 @@ pub(crate) async fn print_subscription(
             }
         }
         match message {
-            Message::Event(event) if printing.json => write_event_json(&mut output, &event)?,
-            Message::Event(event) => write_event_plain(&mut output, &event)?,
+            Message::Event(event) => write_event(&mut output, &event, printing.json)?,
             mark if printing.json && printing.marks => write_json(&mut output, &line_of(&mark))?,
             mark if !printing.json => {
                 output.flush()?;

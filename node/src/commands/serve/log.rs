@@ -12,8 +12,8 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::exit::Exit;
-use crate::screen;
+use crate::cli::Exit;
+use crate::output::screen;
 
 /// The lines that may wait to be written; more are dropped. The reader of the log may be slow, or stand still.
 const LINES_WAITING_MAX: usize = 1024;

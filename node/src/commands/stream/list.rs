@@ -1,21 +1,14 @@
 //! `quorate stream list`: streams, categories, paths and types by name, as they come in.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 use clap::Args;
-use futures_util::FutureExt;
 use quorate_client::{Client, ListEntry, ListRequest, ListedStream};
 use quorate_proto::{Category, Path};
 use serde::Serialize;
 
-use crate::cli::Global;
-use crate::connect::connect;
-use crate::exit::Exit;
-use crate::output::{count_of, write_json};
-use crate::screen::write_line;
-
-/// Bytes that are collected before they are written, as long as more is ready.
-const BUFFER_BYTES: usize = 256 * 1024;
+use crate::cli::{Exit, Global, connect};
+use crate::output::{buffered, count_of, next_or_flush, write_json, write_line};
 
 /// What is listed, and how much of it.
 #[derive(Args, Debug)]
@@ -123,18 +116,9 @@ pub(crate) async fn list(args: ListArgs, global: &Global) -> Result<(), Exit> {
     let client = connect(global).await?;
     let kind = args.kind();
     let mut names = args.request(&client).consistency(global.consistency).list().await?;
-    let mut output = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+    let mut output = buffered();
     let mut count = 0;
-    loop {
-        // If no name is ready, everything printed is flushed before the wait.
-        let next = match names.try_next().now_or_never() {
-            Some(next) => next,
-            None => {
-                output.flush()?;
-                names.try_next().await
-            }
-        };
-        let Some(listed) = next? else { break };
+    while let Some(listed) = next_or_flush(&mut output, names.try_next()).await?? {
         count += 1;
         if global.json() {
             write_json(&mut output, &NameLine::new(kind, &listed))?;

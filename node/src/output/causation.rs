@@ -5,10 +5,8 @@ use std::io::{self, BufWriter, Write};
 
 use quorate_client::{EventId, EventStream, RecordedEvent};
 
-use crate::exit::Exit;
-use crate::output::write_event_plain;
-use crate::print::print_events;
-use crate::screen::write_line;
+use super::{print_events, write_event, write_line};
+use crate::cli::Exit;
 
 /// The most events of a tree …
 const EVENTS_MAX: usize = 10_000;
@@ -33,7 +31,7 @@ pub(crate) async fn print_tree(events: &mut EventStream) -> Result<u64, Exit> {
     }
     let mut output = BufWriter::new(io::stdout().lock());
     for event in &all {
-        write_event_plain(&mut output, event)?;
+        write_event(&mut output, event, false)?;
     }
     output.flush()?;
     drop(output);

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::exit::Exit;
+use super::{Exit, Global};
 
 /// The time within which a node must answer; otherwise it counts as unreachable.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
@@ -33,6 +33,20 @@ pub(crate) async fn status_within(
     let mut client = client(address)?;
     let asked = client.status(v1::StatusRequest { only_self });
     Ok(answered(address, within.unwrap_or(ANSWERED_WITHIN), asked).await?.into())
+}
+
+/// Returns the status from the first node that belongs to a cluster, or else from the first node that answers; the
+/// last error if none does.
+pub(crate) async fn first_answer(global: &Global) -> Result<ClusterStatus, Exit> {
+    let mut answer = Err(Exit::usage("--endpoints names no node"));
+    for address in &global.addresses() {
+        match status_within(address, false, global.timeout).await {
+            Ok(status) if status.cluster.is_some() => return Ok(status),
+            status if answer.is_err() => answer = status,
+            _ => {}
+        }
+    }
+    answer
 }
 
 /// Returns a node's status of itself; none if the node does not answer.

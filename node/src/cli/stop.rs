@@ -1,4 +1,4 @@
-//! The signals that tell a command to end in order: Ctrl-C, SIGTERM, and the end of its terminal.
+//! The signals that ask a command to end in order: Ctrl-C, SIGTERM, and the end of its terminal.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// terminal both the shell and the system send SIGHUP.
 pub(crate) const ONE_SIGNAL_WITHIN: Duration = Duration::from_millis(500);
 
-/// The signals that tell a command to end.
+/// The signals that ask a command to end.
 pub(crate) struct Stop {
     signals: Vec<Signal>,
 }
@@ -27,16 +27,16 @@ impl Stop {
     }
 
     /// Completes each time that a signal to end comes.
-    pub(crate) async fn told(&mut self) {
+    pub(crate) async fn requested(&mut self) {
         poll_fn(|context| {
-            let mut told = Poll::Pending;
+            let mut requested = Poll::Pending;
             // All signals are polled, so that each of them wakes the task.
             for signal in &mut self.signals {
                 if signal.poll_recv(context).is_ready() {
-                    told = Poll::Ready(());
+                    requested = Poll::Ready(());
                 }
             }
-            told
+            requested
         })
         .await;
     }

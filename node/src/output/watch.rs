@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use crate::reader::Reader;
+use super::Reader;
 
 /// The interval at which the output is renewed.
 const EVERY: Duration = Duration::from_secs(1);

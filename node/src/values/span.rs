@@ -5,16 +5,16 @@ use std::time::Duration;
 const UNITS: [(char, u64); 5] =
     [('s', 1), ('m', 60), ('h', 60 * 60), ('d', 24 * 60 * 60), ('w', 7 * 24 * 60 * 60)];
 
-/// Reads a whole number and its unit; none if it is neither.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
+/// Reads an age, which is a whole number and its unit; none if the text is something else.
+pub(crate) fn parse_age(text: &str) -> Option<Duration> {
     let unit = text.chars().last()?;
     let (_, seconds) = UNITS.iter().find(|(known, _)| *known == unit)?;
     let count: u32 = text.strip_suffix(unit)?.parse().ok()?;
     Some(Duration::from_secs(seconds * u64::from(count)))
 }
 
-/// Writes a span in the largest unit that leaves a whole number.
-pub(crate) fn show(span: Duration) -> String {
+/// Writes an age in the largest unit that leaves a whole number.
+pub(crate) fn show_age(span: Duration) -> String {
     let micros = span.as_micros();
     if !micros.is_multiple_of(1_000_000) {
         return format!("{micros}us");
@@ -32,17 +32,18 @@ pub(crate) fn rough(span: Duration) -> String {
     fitting.map_or("0s".to_owned(), |(unit, each)| format!("{}{unit}", seconds / each))
 }
 
-/// A span of time that may be short: `500ms`, or as everywhere `90s`, `10m`, `2h`.
-pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+/// Reads a span of time that may be short: `500ms`, or as everywhere `90s`, `10m`, `2h`.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let milliseconds = text.strip_suffix("ms").and_then(|count| count.parse::<u32>().ok());
     let span = milliseconds.map(|count| Duration::from_millis(count.into()));
-    span.or_else(|| parse(text)).ok_or_else(|| "is no time span like `500ms` or `30s`".to_owned())
+    span.or_else(|| parse_age(text))
+        .ok_or_else(|| "is no time span like `500ms` or `30s`".to_owned())
 }
 
-/// A span for a person, as [`parse_span`] reads it.
-pub(crate) fn show_span(span: Duration) -> String {
+/// Writes a span for a person, as [`parse`] reads it.
+pub(crate) fn show(span: Duration) -> String {
     if span.as_micros().is_multiple_of(1_000_000) {
-        show(span)
+        show_age(span)
     } else {
         format!("{}ms", span.as_millis())
     }
@@ -56,11 +57,11 @@ mod tests {
     fn spans_may_be_shorter_than_a_second() {
         for (text, milliseconds) in [("500ms", 500), ("0ms", 0), ("30s", 30_000), ("2m", 120_000)] {
             let span = Duration::from_millis(milliseconds);
-            assert_eq!(parse_span(text), Ok(span), "{text}");
-            assert_eq!(parse_span(&show_span(span)), Ok(span), "{text}");
+            assert_eq!(parse(text), Ok(span), "{text}");
+            assert_eq!(parse(&show(span)), Ok(span), "{text}");
         }
         for wrong in ["", "ms", "-1ms", "1.5ms", "10"] {
-            assert!(parse_span(wrong).is_err(), "{wrong}");
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -83,12 +84,12 @@ mod tests {
             ("2w", 1_209_600, "2w"),
         ] {
             let span = Duration::from_secs(seconds);
-            assert_eq!(parse(text), Some(span), "{text}");
-            assert_eq!(show(span), shown);
+            assert_eq!(parse_age(text), Some(span), "{text}");
+            assert_eq!(show_age(span), shown);
         }
-        assert_eq!(show(Duration::from_micros(1_500_000)), "1500000us");
+        assert_eq!(show_age(Duration::from_micros(1_500_000)), "1500000us");
         for wrong in ["", "m", "10", "-10m", "10 m", "10x", "1.5h", "99999999999m", "ä"] {
-            assert_eq!(parse(wrong), None, "{wrong}");
+            assert_eq!(parse_age(wrong), None, "{wrong}");
         }
     }
 }
