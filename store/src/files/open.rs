@@ -14,8 +14,8 @@ use crate::vfs::{File, Open, Vfs};
 /// descriptors enough are left for the log, peers and clients.
 const OPEN_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
-/// The name of an open file in the cache and among the open files: never given twice while the process lives, so that a cached piece of a chunk
-/// is not taken for a piece of the file that replaced it.
+/// The name of a file in the cache and among the open files: never given twice while the process lives, so that a
+/// cached piece of a chunk is not taken for a piece of the file that replaced it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileId(pub(super) u64);
 
