@@ -11,6 +11,7 @@ pub mod commands;
 mod import;
 mod local;
 mod output;
+mod program;
 pub mod server;
 mod values;
 
@@ -20,7 +21,7 @@ pub use local::free_addresses;
 /// Runs the whole program: reads the command line, runs its command, and returns the exit code.
 pub fn main() -> std::process::ExitCode {
     output::screen::believe_the_terminal();
-    match cli::parse() {
+    match program::parse() {
         Ok(arguments) => arguments.run().report(),
         Err(error) => error.exit(),
     }

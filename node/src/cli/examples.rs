@@ -1,16 +1,9 @@
 //! The examples at the ends of the helps: sessions that a test runs.
 
-use clap::{Command, CommandFactory};
-
-use super::Arguments;
+use clap::Command;
 
 /// A section for each command, in the order in which the test runs them: all of them use one cluster.
 const EXAMPLES: &str = include_str!("examples.txt");
-
-/// Returns the command line with the examples in its helps.
-pub(crate) fn command() -> Command {
-    with_examples(Arguments::command(), "")
-}
 
 /// Returns the session that shows the command at `path`, `stream list` for example.
 pub(crate) fn example(path: &str) -> Option<&'static str> {
@@ -29,7 +22,8 @@ fn sections() -> impl Iterator<Item = (&'static str, &'static str)> {
         .map(|(name, text)| (name, text.trim_end()))
 }
 
-fn with_examples(command: Command, path: &str) -> Command {
+/// Returns the command at `path`, and all below it, with the examples in their helps.
+pub(crate) fn with_examples(command: Command, path: &str) -> Command {
     if command.has_subcommands() {
         return command.mut_subcommands(|below| {
             let path = format!("{path} {}", below.get_name());
@@ -47,35 +41,7 @@ fn with_examples(command: Command, path: &str) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-
-    fn leaves(command: &Command, path: &str, found: &mut BTreeSet<String>) {
-        if !command.has_subcommands() {
-            found.insert(path.trim_start().to_owned());
-        }
-        for below in command.get_subcommands() {
-            leaves(below, &format!("{path} {}", below.get_name()), found);
-        }
-    }
-
-    #[test]
-    fn every_command_has_an_example_at_the_end_of_its_help() {
-        let mut commands = BTreeSet::new();
-        leaves(&Arguments::command(), "", &mut commands);
-        let shown: BTreeSet<String> = paths().into_iter().map(str::to_owned).collect();
-        assert_eq!(commands, shown);
-    }
-
-    #[test]
-    fn every_command_says_what_it_does() {
-        fn check(command: &Command) {
-            assert!(command.get_about().is_some(), "{}", command.get_name());
-            command.get_subcommands().for_each(check);
-        }
-        check(&command());
-    }
 
     #[test]
     fn no_line_of_an_example_is_broken_on_a_terminal_of_80_columns() {

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use quorate_client::{Delivery, EventJson};
+use quorate_proto::GroupName;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::exec::Plan;
 use crate::cli::Exit;
 use crate::output::write_json;
 use crate::values::span;
@@ -31,6 +31,20 @@ const NOT_RUN: [i32; 2] = [126, 127];
 const BEGIN: &str = "(:) && echo 'quorate: the command begins' >&2 && exec sh -c \"$1\"";
 /// The line of standard error that is ours, and goes no further.
 const BEGINS: &str = "quorate: the command begins";
+
+/// The plan of a consumer that runs a command for each event.
+pub(super) struct Plan {
+    pub(super) command: String,
+    pub(super) group: GroupName,
+    /// The number of commands that run at once.
+    pub(super) jobs: usize,
+    /// The number of events after which the consumer ends.
+    pub(super) limit: u64,
+    /// The time that a command may run; the group's timeout if not given.
+    pub(super) run_time: Option<Duration>,
+    /// The time that a command may take to end after a signal, before it is killed.
+    pub(super) grace: Duration,
+}
 
 /// The outcome of a command.
 pub(super) enum Ended {

@@ -101,7 +101,7 @@ pub(super) async fn run(args: ConsumeArgs, global: &Global) -> Result<(), Exit> 
         Some(command) => {
             let jobs = args.jobs as usize;
             let (group, run_time, grace) = (args.group, args.run_time, args.grace);
-            let plan = exec::Plan { command, group, jobs, limit, run_time, grace };
+            let plan = command::Plan { command, group, jobs, limit, run_time, grace };
             exec::run(consumer, plan, stop).await
         }
         None => print(consumer, limit, (stop, reader), global.json()).await,

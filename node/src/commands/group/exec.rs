@@ -1,31 +1,14 @@
 //! Runs a command for each event of a group: exit code 0 means that the event is handled.
 
-use std::time::Duration;
-
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use quorate_client::{Consumer, Delivery};
-use quorate_proto::GroupName;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{self, Ended};
+use super::command::{self, Ended, Plan};
 use crate::cli::{Exit, ONE_SIGNAL_WITHIN, Stop};
 use crate::output::remark;
-
-/// The plan of a consumer that runs a command for each event.
-pub(super) struct Plan {
-    pub(super) command: String,
-    pub(super) group: GroupName,
-    /// The number of commands that run at once.
-    pub(super) jobs: usize,
-    /// The number of events after which the consumer ends.
-    pub(super) limit: u64,
-    /// The time that a command may run; the group's timeout if not given.
-    pub(super) run_time: Option<Duration>,
-    /// The time that a command may take to end after a signal, before it is killed.
-    pub(super) grace: Duration,
-}
 
 /// Runs commands until the limit is reached, or a signal ends the consumer, or a command cannot be run.
 pub(super) async fn run(mut consumer: Consumer, plan: Plan, mut stop: Stop) -> Result<(), Exit> {

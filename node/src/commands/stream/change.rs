@@ -8,7 +8,7 @@ use clap::Args;
 use quorate_client::{AppendError, Client, Done, Expect, ScopeRef, Settings};
 use quorate_proto::{EventId, Scope, StreamName};
 
-use super::{Whose, named};
+use super::scope::{Whose, named};
 use crate::cli::{Confirmation, Exit, Global, connect};
 use crate::output::{DoneLine, append_failed, append_not_begun, write_json};
 use crate::values::{expectation, span};

@@ -2,10 +2,10 @@
 
 mod change;
 mod list;
+mod scope;
 mod show;
 
 use clap::{Args, Subcommand};
-use quorate_proto::{Category, Path, Scope, StreamName};
 
 use self::change::{EndArgs, SetArgs, TombstoneArgs, TruncateArgs};
 use self::list::ListArgs;
@@ -45,20 +45,6 @@ enum StreamCommand {
     Tombstone(Asking<TombstoneArgs>),
 }
 
-/// Whose settings.
-#[derive(Args, Debug)]
-#[group(required = true, multiple = false)]
-struct Whose {
-    /// The stream.
-    stream: Option<StreamName>,
-    /// All streams of this category.
-    #[arg(long, value_name = "NAME")]
-    category: Option<Category>,
-    /// All streams in this path.
-    #[arg(long, value_name = "NAME")]
-    path: Option<Path>,
-}
-
 /// Runs the command.
 pub async fn run(args: StreamArgs) -> Result<(), Exit> {
     match args.command {
@@ -68,24 +54,5 @@ pub async fn run(args: StreamArgs) -> Result<(), Exit> {
         StreamCommand::Truncate(args) => args.run(change::truncate).await,
         StreamCommand::Delete(args) => args.run(change::delete).await,
         StreamCommand::Tombstone(args) => args.run(change::tombstone).await,
-    }
-}
-
-fn named(scope: &Scope) -> String {
-    match scope {
-        Scope::Stream(name) => format!("`{name}`"),
-        Scope::Category(name) => format!("the category `{name}`"),
-        Scope::Path(name) => format!("the path `{name}`"),
-    }
-}
-
-impl Whose {
-    fn scope(self) -> Result<Scope, Exit> {
-        let stream = self.stream.map(Scope::Stream);
-        let category = self.category.map(Scope::Category);
-        stream
-            .or(category)
-            .or(self.path.map(Scope::Path))
-            .ok_or_else(|| Exit::usage("a stream, --category or --path is needed"))
     }
 }

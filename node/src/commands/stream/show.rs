@@ -7,7 +7,7 @@ use quorate_client::{ScopeState, SettingsInForce, StreamState, Version};
 use quorate_proto::{Scope, StreamName};
 use serde::Serialize;
 
-use super::{Whose, named};
+use super::scope::{Whose, named};
 use crate::cli::{Exit, Global, connect};
 use crate::output::write_json;
 use crate::values::span;
