@@ -8,8 +8,8 @@ use super::{Source, sources};
 const CRATES: [&str; 6] =
     ["proto/src", "store/src", "raft/src", "node/src", "client/src", "client/app/src"];
 
-/// The circles that are left: the files of each are one thought.
-const LEFT: [&[&str]; 0] = [];
+/// The circles that are left. A record of the Raft log may hold a whole image, and an image is what records make of it.
+const LEFT: [&[&str]; 1] = [&["raft/src/log/format", "raft/src/log/image"]];
 
 /// A path of modules below a crate's root.
 type Module = Vec<String>;
