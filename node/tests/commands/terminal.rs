@@ -53,8 +53,12 @@ impl Session {
     fn begin(node: &Node, arguments: &[&str], environment: &[(&str, &str)]) -> Session {
         let (ours, theirs) = terminal();
         let end = || Stdio::from(theirs.try_clone().expect("a descriptor"));
-        let mut command = Command::new("setsid");
-        command.args(["--ctty", BINARY]).args(arguments).env("QUORATE_ENDPOINTS", &node.address);
+        // A job in the background of a script ignores Ctrl-C, and so would all that it starts.
+        let mut command = Command::new("env");
+        command
+            .args(["--default-signal=INT", "setsid", "--ctty", BINARY])
+            .args(arguments)
+            .env("QUORATE_ENDPOINTS", &node.address);
         for name in DECIDING_ABOUT_COLOURS {
             command.env_remove(name);
         }
