@@ -118,6 +118,6 @@ fn lines_of(bytes: &[u8]) -> Vec<Value> {
 }
 
 /// Returns what a command wrote to standard error.
-fn told(output: &Output) -> String {
+fn stderr_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

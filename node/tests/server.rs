@@ -132,12 +132,12 @@ impl Cluster {
     /// Returns the results of health checks of a node and of its service; the two change one after the other.
     async fn health(&self, node: usize) -> [ServingStatus; 2] {
         let mut health = HealthClient::new(self.channel(node).await);
-        let mut told = [ServingStatus::Unknown; 2];
-        for (told, service) in told.iter_mut().zip(["", "quorate.v1.Events"]) {
+        let mut statuses = [ServingStatus::Unknown; 2];
+        for (status, service) in statuses.iter_mut().zip(["", "quorate.v1.Events"]) {
             let asked = HealthCheckRequest { service: service.to_owned() };
-            *told = health.check(asked).await.expect("health").into_inner().status();
+            *status = health.check(asked).await.expect("health").into_inner().status();
         }
-        told
+        statuses
     }
 
     async fn until_health(&self, node: usize, expected: ServingStatus) {
@@ -146,8 +146,8 @@ impl Cluster {
                 tokio::task::yield_now().await;
             }
         };
-        let told = tokio::time::timeout(PATIENCE, asking).await;
-        told.unwrap_or_else(|_| panic!("node {node} is not {expected:?}"));
+        let reached = tokio::time::timeout(PATIENCE, asking).await;
+        reached.unwrap_or_else(|_| panic!("node {node} is not {expected:?}"));
     }
 
     async fn stop(&mut self, node: usize) {

@@ -126,9 +126,9 @@ mod tests {
         assert!((0..1000).all(|_| dice.below(7) < 7));
     }
 
-    /// The histogram once kept its smallest range, and showed everything above 2 ms as 2 ms or 2 µs.
+    /// The histogram once stayed at its smallest range, and showed everything above 2 ms as 2 ms or 2 µs.
     #[test]
-    fn long_latencies_are_kept() {
+    fn long_latencies_are_recorded() {
         let mut measured = Measured::new();
         measured.latencies.saturating_record(7_000_000);
         assert!(measured.latencies.value_at_quantile(0.5).abs_diff(7_000_000) < 7_000);

@@ -125,7 +125,7 @@ async fn append(
     transaction.commit().await
 }
 
-fn report(global: &Global, told: &str, streams: &[StreamName], done: &Done) -> io::Result<()> {
+fn report(global: &Global, met: &str, streams: &[StreamName], done: &Done) -> io::Result<()> {
     let mut output = io::stdout().lock();
     let versions = streams.iter().zip(&done.versions);
     if global.json() {
@@ -134,7 +134,7 @@ fn report(global: &Global, told: &str, streams: &[StreamName], done: &Done) -> i
     }
     for (stream, version) in versions {
         write!(output, "`{stream}` is at version {version}, position {}", done.position)?;
-        writeln!(output, " ({told})")?;
+        writeln!(output, " ({met})")?;
     }
     Ok(())
 }
@@ -147,7 +147,7 @@ impl Content {
             Some(dash) if dash == "-" => stdin::read_data(APPEND_BYTES_MAX)?,
             Some(text) => match (json::parse(&text), &self.content_type) {
                 (Err(why), None) => {
-                    let advice = "for other bytes use `--data -` or tell their --content-type";
+                    let advice = "for other bytes use `--data -` or give their --content-type";
                     return Err(Exit::usage(format!("--data {why}; {advice}")));
                 }
                 _ => text.into(),
@@ -189,7 +189,7 @@ fn from_file(
         Format::Gzip | Format::Zstd => {
             return Err(Exit::usage(format!("{shown} is an archive, which `import` reads")));
         }
-        Format::Other(told) => return Err(Exit::usage(format!("{shown}: {told}"))),
+        Format::Other(message) => return Err(Exit::usage(format!("{shown}: {message}"))),
     }
     let mut writes: Vec<(StreamName, Vec<Event>)> = Vec::new();
     for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
@@ -201,10 +201,10 @@ fn from_file(
             |why: String| Exit::usage(format!("{shown}:{number}: {why}; nothing was appended"));
         let parsed = EventLine::parse(line).map_err(refused)?;
         let stream = match (parsed.stream, &fallback) {
-            (Some(told), Some(fallback)) if told != *fallback => {
-                return Err(refused(format!("the line is for `{told}`, not for `{fallback}`")));
+            (Some(named), Some(fallback)) if named != *fallback => {
+                return Err(refused(format!("the line is for `{named}`, not for `{fallback}`")));
             }
-            (Some(told), _) => told,
+            (Some(named), _) => named,
             (None, Some(fallback)) => fallback.clone(),
             (None, None) => return Err(refused("`stream` is missing".to_owned())),
         };
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_of_a_file_is_told_by_its_number() {
+    fn a_bad_line_of_a_file_is_reported_by_its_number() {
         let stream = || StreamName::new("a").expect("a name");
         for (text, fallback, why) in [
             ("{\"stream\":\"a\",\"type\":\"T\"}\n{", None, ":2: EOF"),

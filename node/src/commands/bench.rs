@@ -328,9 +328,9 @@ mod tests {
     use crate::cli::Code;
 
     #[test]
-    fn a_latency_is_told_in_the_unit_that_fits() {
-        let told = [0.0, 740.4, 12_345.0, 10_018_815.0].map(humane);
-        assert_eq!(told, ["0 µs", "740 µs", "12.3 ms", "10.02 s"]);
+    fn a_latency_is_shown_in_the_unit_that_fits() {
+        let shown = [0.0, 740.4, 12_345.0, 10_018_815.0].map(humane);
+        assert_eq!(shown, ["0 µs", "740 µs", "12.3 ms", "10.02 s"]);
     }
 
     #[test]

@@ -32,18 +32,18 @@ pub async fn run(_args: DemoArgs) -> Result<(), Exit> {
         started = local::start_all(&nodes, CHUNK_BYTES_DEFAULT) => started?,
         () = stop.requested() => return Ok(()),
     };
-    let told = tokio::select! {
-        told = tell(&nodes, &mut processes) => told,
+    let played = tokio::select! {
+        played = play(&nodes, &mut processes) => played,
         () = stop.requested() => Ok(()),
     };
     local::stop_all(&mut processes).await;
-    told?;
+    played?;
     say(
         "\nThe nodes are stopped and their folders removed. `quorate dev` runs a cluster to try things on.",
     )
 }
 
-async fn tell(nodes: &[LocalNode], processes: &mut [Process]) -> Result<(), Exit> {
+async fn play(nodes: &[LocalNode], processes: &mut [Process]) -> Result<(), Exit> {
     let client = connect(nodes).await?;
     introduce(nodes, processes).await?;
     append(&client).await?;

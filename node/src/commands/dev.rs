@@ -14,7 +14,7 @@ use crate::cli::{Exit, Stop, inspect};
 use crate::local::{self, LocalNode, Process};
 use crate::values::size;
 
-/// The interval at which a node that is not this process's child is looked at.
+/// The interval at which a node that is not this process's child is checked.
 const LOOKED_EVERY: Duration = Duration::from_secs(1);
 /// The default of the first port.
 const PORT_DEFAULT: u16 = 7701;
@@ -138,9 +138,9 @@ fn keep_port(root: &Path, first: u16) -> Result<(), Exit> {
     if path.exists() {
         return Ok(());
     }
-    let kept = std::fs::write(&new, format!("{first}\n"));
-    let kept = kept.and_then(|()| std::fs::rename(&new, &path));
-    kept.map_err(|error| Exit::failed(format!("`{}`: {error}", path.display())))
+    let written = std::fs::write(&new, format!("{first}\n"));
+    let written = written.and_then(|()| std::fs::rename(&new, &path));
+    written.map_err(|error| Exit::failed(format!("`{}`: {error}", path.display())))
 }
 
 /// Prints the addresses of the nodes.

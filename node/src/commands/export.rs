@@ -13,7 +13,7 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use crate::cli::{Exit, Global, Stop, connect};
-use crate::commands::read::tell_the_future;
+use crate::commands::read::remark_if_after_the_end;
 use crate::output::{BUFFER_BYTES, count_of, print_events, progress_bar, write_event, write_json};
 use crate::values::time;
 
@@ -56,7 +56,7 @@ pub async fn run(args: ExportArgs, global: &Global) -> Result<(), Exit> {
         }
         _ => print_events(&mut events, true).await.map(|_| ()),
     }?;
-    tell_the_future(args.after, events.as_of().0);
+    remark_if_after_the_end(args.after, events.as_of().0);
     Ok(())
 }
 

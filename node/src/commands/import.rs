@@ -64,7 +64,7 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
     let (lines, bar) = source.last("importing")?;
     let waiting = bar.clone();
     let mut pump = Pump::new(client, args.rate, began_after, move |error| {
-        waiting.suspend(|| tell_waiting(&error.problem()));
+        waiting.suspend(|| remark_waiting(&error.problem()));
     });
     let mut streams = 0;
     let sent = send_all(&mut Ahead::start(lines)?, present, &mut pump, &mut streams).await;
@@ -82,12 +82,12 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
     match sent {
         Ok(()) => Exit::told(Ok(()), report(global, &totals)),
         Err(Ended::Bad(bad)) => {
-            let kept = match totals.events {
+            let stored = match totals.events {
                 0 => "nothing was appended".to_owned(),
                 1 => "the event before it is in the store".to_owned(),
                 events => format!("the {events} events before it are in the store"),
             };
-            Err(refuse(global, &args, &bad, &kept))
+            Err(refuse(global, &args, &bad, &stored))
         }
         Err(Ended::Stopped(Stop { number, error })) => {
             let mut exit = append_error(&error);
@@ -118,7 +118,7 @@ async fn last_position(client: &Client) -> Result<u64, Problem> {
         match client.read(Query::everything()).backwards().limit(1).collect().await {
             Ok(newest) => return Ok(newest.as_of.0),
             Err(problem) if problem.kind.is_transient() && began_at.elapsed() < PATIENCE => {
-                tell_waiting(&problem);
+                remark_waiting(&problem);
                 sleep(REST).await;
             }
             Err(problem) => return Err(problem),
@@ -126,7 +126,7 @@ async fn last_position(client: &Client) -> Result<u64, Problem> {
     }
 }
 
-fn tell_waiting(problem: &Problem) {
+fn remark_waiting(problem: &Problem) {
     remark(format_args!("waiting for the cluster: {problem}"));
 }
 
@@ -226,11 +226,11 @@ fn check(mut lines: Lines) -> Result<(), BadLine> {
     Ok(())
 }
 
-fn refuse(global: &Global, args: &ImportArgs, bad: &BadLine, kept: &str) -> Exit {
+fn refuse(global: &Global, args: &ImportArgs, bad: &BadLine, stored: &str) -> Exit {
     let BadLine { number, why } = bad;
-    let message = format!("line {number}: {why}; {kept}");
+    let message = format!("line {number}: {why}; {stored}");
     let problem = Problem { message, ..Problem::from(Invalid::new("line", why)) };
-    let verdict = Exit::usage(format!("{}:{number}: {why}; {kept}", args.shown()));
+    let verdict = Exit::usage(format!("{}:{number}: {why}; {stored}", args.shown()));
     let written = write_append_error(global, &AppendError::Rejected(problem), Some(*number));
     verdict.reported(written)
 }

@@ -32,7 +32,7 @@ struct RunnerLine<'a> {
     name: &'a str,
     kind: &'static str,
     state: &'static str,
-    /// True if it was not heard for more than 20 s and did not end: `state` is the last that was heard.
+    /// True if it did not report for more than 20 s and did not end: `state` is the last that it reported.
     silent: bool,
     rebuilds: bool,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -58,39 +58,39 @@ pub async fn run(args: ProgressArgs, global: &Global) -> Result<(), Exit> {
         return Ok(io::stdout().write_all(&shown(&first, global.json())?)?);
     }
     let watch = Watch::new(global.json());
-    let (mut told, mut before) = (first, BTreeMap::new());
+    let (mut list, mut before) = (first, BTreeMap::new());
     loop {
         if watch.is_drawn() {
-            watch.show(&shown(&told, false)?)?;
+            watch.show(&shown(&list, false)?)?;
         } else {
-            let all = told.runners.iter();
-            let now = all.map(|runner| (runner.report.instance, change_of(&told, runner)));
+            let all = list.runners.iter();
+            let now = all.map(|runner| (runner.report.instance, change_of(&list, runner)));
             let now: BTreeMap<Uuid, Change> = now.collect();
             let is_new = |runner: &&Runner| {
                 let instance = runner.report.instance;
                 before.get(&instance) != now.get(&instance)
             };
-            let changed: Vec<&Runner> = told.runners.iter().filter(is_new).collect();
-            watch.show(&lines(&told, &changed, global.json())?)?;
+            let changed: Vec<&Runner> = list.runners.iter().filter(is_new).collect();
+            watch.show(&lines(&list, &changed, global.json())?)?;
             before = now;
         }
         if !watch.goes_on().await {
             return Ok(());
         }
-        told = ask(&client).await?;
+        list = ask(&client).await?;
     }
 }
 
 /// Asks a node for all runners, and remarks which nodes do not answer.
 async fn ask(client: &Client) -> Result<Runners, Exit> {
-    let told = client.runners().await?;
-    for node in &told.unreachable {
+    let list = client.runners().await?;
+    for node in &list.unreachable {
         remark(format_args!("{node} does not answer: what only that node heard is missing"));
     }
-    if told.left_out > 0 {
-        remark(format_args!("{} more, not heard for longer, are left out", told.left_out));
+    if list.left_out > 0 {
+        remark(format_args!("{} more, not heard for longer, are left out", list.left_out));
     }
-    Ok(told)
+    Ok(list)
 }
 
 /// The parts of a runner whose change is worth another line: neither the number of the report nor the times.
@@ -101,29 +101,29 @@ struct Change {
     behind: Option<u64>,
 }
 
-fn change_of(told: &Runners, runner: &Runner) -> Change {
+fn change_of(list: &Runners, runner: &Runner) -> Change {
     let report = RunnerReport { number: 0, running: Duration::ZERO, ..runner.report.clone() };
-    Change { report, silent: runner.is_silent(), behind: told.behind(runner) }
+    Change { report, silent: runner.is_silent(), behind: list.behind(runner) }
 }
 
 /// Returns the text or the JSON lines that show all runners.
-fn shown(told: &Runners, json: bool) -> io::Result<Vec<u8>> {
-    let all: Vec<&Runner> = told.runners.iter().collect();
-    let mut output = lines(told, &all, json)?;
+fn shown(list: &Runners, json: bool) -> io::Result<Vec<u8>> {
+    let all: Vec<&Runner> = list.runners.iter().collect();
+    let mut output = lines(list, &all, json)?;
     if !json {
         let count = |kind| all.iter().filter(|runner| runner.report.kind == kind).count() as u64;
         let projections = count_of(count(RunnerKind::Projection), "projection");
         let managers = count_of(count(RunnerKind::ProcessManager), "process manager");
-        let position = told.last_position;
+        let position = list.last_position;
         writeln!(output, "{projections}, {managers} as of position {position}")?;
     }
     Ok(output)
 }
 
-fn lines(told: &Runners, runners: &[&Runner], json: bool) -> io::Result<Vec<u8>> {
+fn lines(list: &Runners, runners: &[&Runner], json: bool) -> io::Result<Vec<u8>> {
     let mut output = Vec::new();
     if !json {
-        write_table(&mut output, told, runners)?;
+        write_table(&mut output, list, runners)?;
         return Ok(output);
     }
     for runner in runners {
@@ -136,7 +136,7 @@ fn lines(told: &Runners, runners: &[&Runner], json: bool) -> io::Result<Vec<u8>>
             rebuilds: *rebuilds,
             error,
             position: runner.report.position.map(|position| position.0),
-            behind: told.behind(runner),
+            behind: list.behind(runner),
             partitions: runner.report.partitions,
             handled: runner.report.handled,
             parked: runner.report.parked,
@@ -150,7 +150,7 @@ fn lines(told: &Runners, runners: &[&Runner], json: bool) -> io::Result<Vec<u8>>
     Ok(output)
 }
 
-fn write_table(output: &mut impl Write, told: &Runners, runners: &[&Runner]) -> io::Result<()> {
+fn write_table(output: &mut impl Write, list: &Runners, runners: &[&Runner]) -> io::Result<()> {
     if runners.is_empty() {
         return Ok(());
     }
@@ -164,11 +164,11 @@ fn write_table(output: &mut impl Write, told: &Runners, runners: &[&Runner]) -> 
     let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
     for runner in runners {
         let RunnerReport { name, kind, position, .. } = &runner.report;
-        let (position, behind) = (number(position.map(|at| at.0)), number(told.behind(runner)));
+        let (position, behind) = (number(position.map(|at| at.0)), number(list.behind(runner)));
         let (kind, heard) = (kind.as_str().replace('-', " "), span::rough(runner.heard_ago));
         let line = row(name, &kind, [&position, &behind, &heard], &state_of(runner));
         write_line(output, &line)?;
-        for detail in details(told, runner) {
+        for detail in details(list, runner) {
             write_line(output, format_args!("  {detail}"))?;
         }
     }
@@ -190,11 +190,11 @@ fn state_of(runner: &Runner) -> String {
 
 /// Returns the lines below the line of a runner: its error, the number of parked events, and its place if it failed,
 /// tries again, is silent, or is one of several of its name.
-fn details(told: &Runners, runner: &Runner) -> Vec<String> {
+fn details(list: &Runners, runner: &Runner) -> Vec<String> {
     let report = &runner.report;
     let is_same =
         |other: &&Runner| other.report.kind == report.kind && other.report.name == report.name;
-    let is_one_of_several = told.runners.iter().filter(is_same).count() > 1;
+    let is_one_of_several = list.runners.iter().filter(is_same).count() > 1;
     let parked = (report.parked > 0).then(|| count_of(report.parked, "event") + " parked");
     let is_wanted = is_one_of_several || runner.is_silent() || !report.error.is_empty();
     let place = (is_wanted && !report.place.is_empty()).then(|| report.place.clone());
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_is_told_in_words_and_who_is_silent_is_not_said_to_be_live() {
+    fn a_state_is_shown_in_words_and_a_silent_runner_is_not_shown_as_live() {
         let shown = |state, rebuilds, seconds| {
             let report = RunnerReport {
                 kind: RunnerKind::Projection,
@@ -230,16 +230,16 @@ mod tests {
             };
             let (heard_ago, last_position) = (Duration::from_secs(seconds), Position(0));
             let runner = Runner { report, heard_ago, last_position };
-            let told = Runners::default();
-            (state_of(&runner), details(&told, &runner).join("; "))
+            let list = Runners::default();
+            (state_of(&runner), details(&list, &runner).join("; "))
         };
-        let told = |state: &str, details: &str| (state.to_owned(), details.to_owned());
-        assert_eq!(shown(RunnerState::Live, false, 20), told("live", ""));
-        let silent = told("not heard for 3m", "process 7 on host-a");
+        let expected = |state: &str, details: &str| (state.to_owned(), details.to_owned());
+        assert_eq!(shown(RunnerState::Live, false, 20), expected("live", ""));
+        let silent = expected("not heard for 3m", "process 7 on host-a");
         assert_eq!(shown(RunnerState::Live, false, 200), silent);
-        assert_eq!(shown(RunnerState::Stopped, false, 200), told("stopped", ""));
-        assert_eq!(shown(RunnerState::CatchingUp, true, 1), told("rebuilding", ""));
-        assert_eq!(shown(RunnerState::Failed, true, 1), told("rebuild failed", ""));
-        assert_eq!(shown(RunnerState::StandingBy, false, 1), told("standing by", ""));
+        assert_eq!(shown(RunnerState::Stopped, false, 200), expected("stopped", ""));
+        assert_eq!(shown(RunnerState::CatchingUp, true, 1), expected("rebuilding", ""));
+        assert_eq!(shown(RunnerState::Failed, true, 1), expected("rebuild failed", ""));
+        assert_eq!(shown(RunnerState::StandingBy, false, 1), expected("standing by", ""));
     }
 }

@@ -202,7 +202,7 @@ pub async fn run(args: ReadArgs, global: &Global) -> Result<(), Exit> {
         let as_of = events.as_of();
         writeln!(io::stdout(), "{events_read} as of position {as_of}{of_stream}")?;
     }
-    tell_the_future(what.after.unwrap_or(0), end_of(&events, what.stream.is_some()));
+    remark_if_after_the_end(what.after.unwrap_or(0), end_of(&events, what.stream.is_some()));
     Ok(())
 }
 
@@ -212,7 +212,7 @@ fn end_of(events: &EventStream, is_of_stream: bool) -> u64 {
 }
 
 /// Remarks that a read found nothing because it begins after the end: readers of JSON see no end.
-pub(crate) fn tell_the_future(after: u64, end: u64) {
+pub(crate) fn remark_if_after_the_end(after: u64, end: u64) {
     if after > end {
         remark(format_args!("--after {after} is from the future: what was read ends at {end}"));
     }

@@ -59,7 +59,7 @@ pub async fn run(args: SnapshotArgs) -> Result<(), Exit> {
 }
 
 #[derive(Serialize)]
-struct KeptLine<'a> {
+struct StoredLine<'a> {
     stream: &'a str,
     version: u64,
 }
@@ -78,19 +78,19 @@ async fn put(args: PutArgs, global: &Global) -> Result<(), Exit> {
     let not_begun = |problem| append_not_begun(global, problem);
     let client = connect(global).await.map_err(not_begun)?;
     let snapshot = Snapshot::new(version, data).schema(schema);
-    let kept = client.stream(stream.as_str()).put_snapshot(snapshot).await;
-    let kept = kept.map_err(|problem| refused(global, problem))?;
-    Exit::told(Ok(()), report(global, &stream, version, kept.0))
+    let stored = client.stream(stream.as_str()).put_snapshot(snapshot).await;
+    let stored = stored.map_err(|problem| refused(global, problem))?;
+    Exit::told(Ok(()), report(global, &stream, version, stored.0))
 }
 
-fn report(global: &Global, stream: &StreamName, version: u64, kept: u64) -> io::Result<()> {
+fn report(global: &Global, stream: &StreamName, version: u64, stored: u64) -> io::Result<()> {
     let mut output = io::stdout().lock();
     if global.json() {
         let stream = stream.as_str();
-        return write_json(&mut output, &KeptLine { stream, version: kept });
+        return write_json(&mut output, &StoredLine { stream, version: stored });
     }
-    write!(output, "the snapshot of `{stream}` is of version {kept}")?;
-    writeln!(output, "{}", if kept > version { ": a newer one was kept already" } else { "" })
+    write!(output, "the snapshot of `{stream}` is of version {stored}")?;
+    writeln!(output, "{}", if stored > version { ": a newer one was kept already" } else { "" })
 }
 
 fn refused(global: &Global, problem: Problem) -> Exit {
@@ -110,8 +110,8 @@ fn refused(global: &Global, problem: Problem) -> Exit {
 async fn get(args: GetArgs, global: &Global) -> Result<(), Exit> {
     let stream = &args.stream;
     let client = connect(global).await?;
-    let kept = client.stream(stream.as_str()).snapshot_as(global.consistency).await?;
-    match kept {
+    let stored = client.stream(stream.as_str()).snapshot_as(global.consistency).await?;
+    match stored {
         Some(snapshot) => {
             Ok(write_snapshot(&mut io::stdout().lock(), stream, &snapshot, global.json())?)
         }

@@ -75,20 +75,22 @@ impl Format {
 /// Returns the text of a file: unpacked if its first bytes are those of a gzip or zstd archive. An unsupported format
 /// is an error that names the format.
 pub(crate) fn text_of(file: impl Read + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
-    let (format, file) = look(file)?;
+    let (format, file) = detect_format(file)?;
     let unpacked: Box<dyn Read + Send> = match format {
         Format::Text => return Ok(file),
-        Format::Gzip => Box::new(Told { archive: Members::new(file), told: told_of_gzip }),
+        Format::Gzip => {
+            Box::new(Described { archive: Members::new(file), describe: describe_gzip })
+        }
         Format::Zstd => {
             // libzstd accepts windows of up to 128 MiB, as the command does: memory stays bounded.
             let archive = zstd::stream::read::Decoder::with_buffer(file)?;
-            Box::new(Told { archive, told: told_of_zstd })
+            Box::new(Described { archive, describe: describe_zstd })
         }
-        Format::Other(told) => return Err(io::Error::new(io::ErrorKind::InvalidData, told)),
+        Format::Other(message) => return Err(io::Error::new(io::ErrorKind::InvalidData, message)),
     };
-    match look(unpacked)? {
+    match detect_format(unpacked)? {
         (Format::Text, text) => Ok(text),
-        (Format::Other(told), _) => Err(io::Error::new(io::ErrorKind::InvalidData, told)),
+        (Format::Other(message), _) => Err(io::Error::new(io::ErrorKind::InvalidData, message)),
         (Format::Gzip | Format::Zstd, _) => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "this is an archive in an archive; unpack it once and import that",
@@ -97,7 +99,9 @@ pub(crate) fn text_of(file: impl Read + Send + 'static) -> io::Result<Box<dyn Bu
 }
 
 /// Returns the format of a file, and the file from its beginning.
-fn look(mut file: impl Read + Send + 'static) -> io::Result<(Format, Box<dyn BufRead + Send>)> {
+fn detect_format(
+    mut file: impl Read + Send + 'static,
+) -> io::Result<(Format, Box<dyn BufRead + Send>)> {
     let mut head = Vec::new();
     file.by_ref().take(HEAD_BYTES).read_to_end(&mut head)?;
     // A line of JSON may be no longer than the head, and the writer of a pipe may pause after it.
@@ -111,38 +115,38 @@ fn look(mut file: impl Read + Send + 'static) -> io::Result<(Format, Box<dyn Buf
 }
 
 /// An archive whose errors name its format.
-struct Told<R> {
+struct Described<R> {
     archive: R,
-    told: fn(&io::Error) -> String,
+    describe: fn(&io::Error) -> String,
 }
 
-impl<R: Read> Read for Told<R> {
+impl<R: Read> Read for Described<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.archive.read(buffer).map_err(|error| match error.raw_os_error() {
             // This error comes from the file and not from its contents.
             Some(_) => error,
-            None => io::Error::new(error.kind(), (self.told)(&error)),
+            None => io::Error::new(error.kind(), (self.describe)(&error)),
         })
     }
 }
 
-fn told_of_gzip(error: &io::Error) -> String {
+fn describe_gzip(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "the gzip archive is cut off".to_owned(),
         _ => format!("the gzip archive is damaged: {error}"),
     }
 }
 
-fn told_of_zstd(error: &io::Error) -> String {
-    let told = error.to_string();
+fn describe_zstd(error: &io::Error) -> String {
+    let message = error.to_string();
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "the zstd archive is cut off".to_owned(),
-        _ if told.contains("too much memory") => {
+        _ if message.contains("too much memory") => {
             "the zstd archive needs a window of more than 128 MiB; \
              `zstd -dc --long=31 FILE | quorate import -` reads it"
                 .to_owned()
         }
-        _ => format!("the zstd archive is damaged: {told}"),
+        _ => format!("the zstd archive is damaged: {message}"),
     }
 }
 

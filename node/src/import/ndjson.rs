@@ -30,7 +30,7 @@ impl EventLine {
         if !line.trim_ascii_start().starts_with(b"{") {
             return Err("no JSON object".to_owned());
         }
-        let fields: Fields = serde_json::from_slice(line).map_err(|error| told(&error))?;
+        let fields: Fields = serde_json::from_slice(line).map_err(|error| message_of(&error))?;
         let invalid = |invalid: quorate_proto::Invalid| invalid.to_string();
         let data = payload("data", fields.data, fields.data_base64.as_deref())?;
         let metadata = payload("metadata", fields.metadata, fields.metadata_base64.as_deref())?;
@@ -118,9 +118,9 @@ fn payload(field: &str, json: Option<&RawValue>, base64: Option<&str>) -> Result
 }
 
 /// Returns the error without its line, which is always 1 here, but with its column.
-fn told(error: &serde_json::Error) -> String {
-    let told = error.to_string();
-    let what = told.split(" at line ").next().unwrap_or(&told);
+fn message_of(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let what = message.split(" at line ").next().unwrap_or(&message);
     format!("{what} (column {})", error.column())
 }
 

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rate_beyond_the_grain_of_timers_is_kept_and_a_pause_is_not_made_up_for() {
+    async fn a_rate_beyond_the_grain_of_timers_is_met_and_a_pause_is_not_made_up_for() {
         let mut pace = Pace { next: Instant::now(), step: Duration::from_secs(1) / 20_000 };
         let expected = Duration::from_secs(2);
         assert!(time_of(40_000, &mut pace).await.abs_diff(expected) < Duration::from_millis(100));

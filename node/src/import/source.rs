@@ -56,7 +56,7 @@ pub(crate) struct Lines {
 
 /// The source of the lines.
 enum Input {
-    /// A file that was not looked at yet: the reader waits for a pipe, not the one who opens it.
+    /// A file that was not read yet: the reader waits for a pipe, not the one who opens it.
     File(Box<dyn Read + Send>),
     Text(Box<dyn BufRead + Send>),
     /// An error or the end: nothing more is read.
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_beyond_128_mebibytes_is_told_with_what_reads_it() {
+    fn a_window_beyond_128_mebibytes_is_reported_with_what_reads_it() {
         let encode = |window: u32| {
             let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("memory");
             encoder.window_log(window).expect("a window");
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_tells_its_number_and_what_is_wrong() {
+    fn a_bad_line_is_reported_with_its_number_and_what_is_wrong() {
         let huge =
             format!("{{\"stream\":\"a\",\"type\":\"T\",\"data\":\"{}\"}}", "x".repeat(1 << 20));
         for (second, why) in [

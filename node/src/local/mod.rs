@@ -115,8 +115,8 @@ impl LocalNode {
 
     /// Returns the error of a node that ended, with the last line of its log.
     pub(crate) fn last_words(&self) -> Exit {
-        let said = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let last = said.lines().rev().find(|line| !line.trim().is_empty());
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let last = text.lines().rev().find(|line| !line.trim().is_empty());
         let last =
             last.map_or("it said nothing", |line| line.strip_prefix("error: ").unwrap_or(line));
         Exit::failed(format!("node {}: {last}", self.number))

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conflict_tells_all_that_was_not_as_demanded() {
+    fn a_conflict_names_all_that_was_not_as_demanded() {
         let failure = Failure {
             stream: StreamName::new("order-42").expect("a name"),
             expected: Expectation::Exactly(Version(2)),

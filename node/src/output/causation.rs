@@ -191,14 +191,14 @@ mod tests {
     }
 
     fn tree(causes: &[&str]) -> String {
-        let mut told = Vec::new();
-        write_tree(&mut told, &caused(causes)).expect("memory");
-        String::from_utf8(told).expect("text")
+        let mut output = Vec::new();
+        write_tree(&mut output, &caused(causes)).expect("memory");
+        String::from_utf8(output).expect("text")
     }
 
     #[test]
     fn what_an_event_caused_stands_below_it() {
-        let told = tree(&["", "1", "cmd-1", "2", "1", "2", "4", "5", "3"]);
+        let shown = tree(&["", "1", "cmd-1", "2", "1", "2", "4", "5", "3"]);
         let expected = "\
 1  order-1  1  Made  1970-01-01T00:00:01.000000Z
 ├─ 2  order-2  1  Made  1970-01-01T00:00:02.000000Z
@@ -210,7 +210,7 @@ mod tests {
 3  order-0  1  Made  1970-01-01T00:00:03.000000Z  (caused by cmd-1)
 └─ 9  order-0  3  Made  1970-01-01T00:00:09.000000Z
 ";
-        assert_eq!(told, expected);
+        assert_eq!(shown, expected);
     }
 
     /// Returns the positions in the order of the lines, each with the level of its indentation.
@@ -242,11 +242,11 @@ mod tests {
     fn a_long_chain_is_indented_only_so_far() {
         let causes: Vec<String> = (1..200).map(|number| number.to_string()).collect();
         let causes: Vec<&str> = [""].into_iter().chain(causes.iter().map(String::as_str)).collect();
-        let told = tree(&causes);
-        assert_eq!(told.lines().count(), 200);
-        let deepest = told.lines().last().expect("a line").trim_start();
+        let shown = tree(&causes);
+        assert_eq!(shown.lines().count(), 200);
+        let deepest = shown.lines().last().expect("a line").trim_start();
         assert!(deepest.starts_with("└─ (level 199) 200  order-2"), "{deepest}");
-        let widest = told.lines().map(|line| line.chars().count()).max();
+        let widest = shown.lines().map(|line| line.chars().count()).max();
         assert!(widest < Some(3 * LEVELS_INDENTED + 80), "{widest:?}");
     }
 }

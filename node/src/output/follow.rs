@@ -67,7 +67,7 @@ pub(crate) async fn print_subscription(
             mark if printing.json && printing.marks => write_json(&mut output, &line_of(&mark))?,
             mark if !printing.json => {
                 output.flush()?;
-                tell(&mark);
+                remark_progress(&mark);
             }
             _ => {}
         }
@@ -77,7 +77,7 @@ pub(crate) async fn print_subscription(
 }
 
 /// Reports the subscription's progress to a person; standard output stays a list of events.
-fn tell(mark: &Message) {
+fn remark_progress(mark: &Message) {
     match mark {
         Message::CaughtUp(at) => {
             remark(format_args!("caught up at {}; waiting for more", place(at)));

@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn one_is_not_many() {
-        let told = [0, 1, 2000].map(|count| count_of(count, "event"));
-        assert_eq!(told, ["0 events", "1 event", "2,000 events"]);
+        let shown = [0, 1, 2000].map(|count| count_of(count, "event"));
+        assert_eq!(shown, ["0 events", "1 event", "2,000 events"]);
     }
 }

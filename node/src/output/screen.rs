@@ -83,8 +83,8 @@ mod tests {
 
     #[test]
     fn a_line_commands_no_terminal() {
-        let told = "a\x1b[2J\tb\r\nc\u{9b}d";
-        assert_eq!(harmless(told), "a\u{fffd}[2J b  c\u{fffd}d");
+        let line = "a\x1b[2J\tb\r\nc\u{9b}d";
+        assert_eq!(harmless(line), "a\u{fffd}[2J b  c\u{fffd}d");
         assert!(matches!(harmless("├─ ä"), Cow::Borrowed("├─ ä")));
     }
 

@@ -55,7 +55,7 @@ struct Schema {
     schema: u32,
 }
 
-/// Writes that the events follow no snapshot, because the one that is kept is of a newer schema.
+/// Writes that the events follow no snapshot, because the one that is stored is of a newer schema.
 pub(crate) fn write_passed_over(
     output: &mut impl Write,
     schema: u32,

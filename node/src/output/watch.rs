@@ -36,7 +36,7 @@ impl Watch {
         output.flush()
     }
 
-    /// Waits until it is time to look again; returns false if nobody reads any more.
+    /// Waits until it is time to ask again; returns false if nobody reads any more.
     pub(crate) async fn goes_on(&self) -> bool {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => true,

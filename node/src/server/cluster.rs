@@ -59,9 +59,9 @@ impl<H: Host> Cluster for ClusterService<H> {
         let (sender, progress) = mpsc::unbounded_channel();
         let replica = self.replica.clone();
         tokio::spawn(async move {
-            let told = |now: &Scavenging| drop(sender.send(Ok(wire_scavenging(now))));
+            let report = |now: &Scavenging| drop(sender.send(Ok(wire_scavenging(now))));
             // A caller that has left does not stop the scavenge: what is removed stays removed.
-            let end = match replica.scavenge(told).await {
+            let end = match replica.scavenge(report).await {
                 Ok(done) => Ok(wire_scavenging(&done)),
                 Err(error) => Err(problem::of_scavenge_error(&error).into()),
             };
@@ -159,14 +159,14 @@ fn with_signs_of_life(
 ) -> impl Stream<Item = Result<v1::ScavengeProgress, Status>> + Send {
     let last = v1::ScavengeProgress::default();
     stream::unfold((progress, last), |(mut progress, mut last)| async move {
-        let told = match timeout(LIFE_SIGN_EVERY, progress.recv()).await {
-            Ok(told) => told?,
+        let message = match timeout(LIFE_SIGN_EVERY, progress.recv()).await {
+            Ok(message) => message?,
             Err(_) => Ok(last),
         };
-        if let Ok(now) = &told {
+        if let Ok(now) = &message {
             last = *now;
         }
-        Some((told, (progress, last)))
+        Some((message, (progress, last)))
     })
 }
 
@@ -255,15 +255,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_scavenge_that_works_on_one_chunk_for_long_gives_signs_of_life() {
         let (sender, progress) = mpsc::unbounded_channel();
-        let mut told = std::pin::pin!(with_signs_of_life(progress));
-        let sign = told.next().await.expect("a message").expect("no error");
+        let mut messages = std::pin::pin!(with_signs_of_life(progress));
+        let sign = messages.next().await.expect("a message").expect("no error");
         assert_eq!(sign, v1::ScavengeProgress::default());
         let one = v1::ScavengeProgress { chunks: 1, ..v1::ScavengeProgress::default() };
         sender.send(Ok(one)).expect("it listens");
         for _ in 0..3 {
-            assert_eq!(told.next().await.expect("a message").expect("no error"), one);
+            assert_eq!(messages.next().await.expect("a message").expect("no error"), one);
         }
         drop(sender);
-        assert!(told.next().await.is_none());
+        assert!(messages.next().await.is_none());
     }
 }

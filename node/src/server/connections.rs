@@ -26,7 +26,7 @@ const REST: Duration = Duration::from_millis(100);
 /// The time that a silent connection may take to make room for another.
 const ROOM_WITHIN: Duration = Duration::from_secs(1);
 /// The interval at which the log repeats that connections are refused, or cannot be accepted.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+const LOGGED_EVERY: Duration = Duration::from_secs(60);
 /// The lowest bound on the number of connections.
 const CONNECTIONS_MIN: u64 = 16;
 
@@ -72,7 +72,8 @@ where
 {
     let places = Arc::new(Semaphore::new(max));
     let incoming = listening.incoming;
-    let door = Door { whom, incoming, places, max, greeting, silent: VecDeque::new(), told: None };
+    let door =
+        Door { whom, incoming, places, max, greeting, silent: VecDeque::new(), logged_at: None };
     stream::unfold(door, |mut door| async move { Some((Ok(door.next().await?), door)) })
 }
 
@@ -82,9 +83,9 @@ struct Door<C> {
     places: Arc<Semaphore>,
     max: usize,
     greeting: Greeting,
-    /// The connections that were silent when last looked at, oldest first; the token of one that spoke is cancelled.
+    /// The connections that were silent when last checked, oldest first; the token of one that spoke is cancelled.
     silent: VecDeque<CancellationToken>,
-    told: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
 impl<C> Door<C> {
@@ -99,7 +100,7 @@ impl<C> Door<C> {
             };
             let Some(place) = self.place().await else {
                 let Door { whom, max, .. } = *self;
-                self.tell(|| {
+                self.log(|| {
                     tracing::warn!(whom, max, "no more connections are let in: more are closed");
                 });
                 continue;
@@ -122,7 +123,7 @@ impl<C> Door<C> {
             return;
         }
         let whom = self.whom;
-        self.tell(|| tracing::warn!(whom, "connections cannot be accepted: {error}"));
+        self.log(|| tracing::warn!(whom, "connections cannot be accepted: {error}"));
         sleep(REST).await;
     }
 
@@ -140,10 +141,10 @@ impl<C> Door<C> {
         None
     }
 
-    fn tell(&mut self, tell: impl FnOnce()) {
-        if self.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
-            self.told = Some(Instant::now());
-            tell();
+    fn log(&mut self, log: impl FnOnce()) {
+        if self.logged_at.is_none_or(|at| at.elapsed() >= LOGGED_EVERY) {
+            self.logged_at = Some(Instant::now());
+            log();
         }
     }
 }
@@ -158,7 +159,7 @@ pub(crate) struct Connection<C> {
 
 struct Silence {
     greeting: Greeting,
-    heard: usize,
+    received: usize,
     /// The bytes of the line that is being read.
     line: usize,
     until: Pin<Box<Sleep>>,
@@ -171,7 +172,7 @@ impl Silence {
     fn new(greeting: Greeting, over: CancellationToken) -> Silence {
         Silence {
             greeting,
-            heard: 0,
+            received: 0,
             line: 0,
             until: Box::pin(sleep(SPOKEN_WITHIN)),
             over: Box::pin(over.clone().cancelled_owned()),
@@ -180,11 +181,11 @@ impl Silence {
     }
 
     /// Returns true if these bytes complete the greeting.
-    fn hears(&mut self, bytes: &[u8]) -> bool {
+    fn receive(&mut self, bytes: &[u8]) -> bool {
         match self.greeting {
             Greeting::Preface => {
-                self.heard += bytes.len();
-                self.heard >= PREFACE_BYTES
+                self.received += bytes.len();
+                self.received >= PREFACE_BYTES
             }
             Greeting::Head => bytes.iter().any(|byte| self.ends_head(*byte)),
         }
@@ -194,9 +195,9 @@ impl Silence {
     fn ends_head(&mut self, byte: u8) -> bool {
         match byte {
             b'\r' => false,
-            b'\n' => std::mem::take(&mut self.line) == 0 && self.heard > 0,
+            b'\n' => std::mem::take(&mut self.line) == 0 && self.received > 0,
             _ => {
-                self.heard += 1;
+                self.received += 1;
                 self.line += 1;
                 false
             }
@@ -227,7 +228,7 @@ impl<C: AsyncRead + Unpin> AsyncRead for Connection<C> {
         };
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.connection).poll_read(context, buffer);
-        if silence.hears(&buffer.filled()[before..]) {
+        if silence.receive(&buffer.filled()[before..]) {
             this.silence = None;
         } else if read.is_pending() && silence.is_over(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

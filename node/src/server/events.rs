@@ -120,10 +120,10 @@ impl<H: Host> Events for EventsService<H> {
     ) -> Result<Response<Self::ListNamesStream>, Status> {
         let request = request.into_inner();
         let deadline = deadline_of(request.time_left_ms);
-        let listing = ListRequest::try_from(request).map_err(Problem::from)?;
+        let request = ListRequest::try_from(request).map_err(Problem::from)?;
         let replica = &self.appends.replica;
-        let reader = read::reach(replica, listing.consistency, deadline).await?;
+        let reader = read::reach(replica, request.consistency, deadline).await?;
         let stopping = self.stopping.clone();
-        Ok(Response::new(read::stream_of_names(replica.clone(), reader, listing, stopping)))
+        Ok(Response::new(read::stream_of_names(replica.clone(), reader, request, stopping)))
     }
 }

@@ -31,7 +31,7 @@ use super::events::EventsService;
 use super::groups::{ForwardedConsumers, Groups, GroupsService};
 use super::read;
 use super::read::Live;
-use super::runners::{Heard, RunnersService};
+use super::runners::{RunnerReports, RunnersService};
 
 /// The most calls under way on one connection; a pipelined session is one.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
@@ -59,7 +59,7 @@ pub(crate) struct Served<H: Host> {
     pub(crate) appends: Arc<Appends<H>>,
     pub(crate) live: Arc<Live<H>>,
     pub(crate) groups: Arc<Groups<H>>,
-    pub(crate) heard: Arc<Heard>,
+    pub(crate) runner_reports: Arc<RunnerReports>,
     pub(crate) about: About,
 }
 
@@ -69,12 +69,12 @@ pub(crate) async fn serve_clients<H: Host>(
     served: Served<H>,
     stopping: CancellationToken,
 ) {
-    let Served { appends, live, groups, heard, about } = served;
+    let Served { appends, live, groups, runner_reports, about } = served;
     let (reporter, health) = tonic_health::server::health_reporter();
     let replica = appends.replica.clone();
     let connections_max = connections::clients_max(replica.host().descriptors());
     // The node does not serve before a check has found that it does.
-    tell_health(&reporter, ServingStatus::NotServing).await;
+    set_health(&reporter, ServingStatus::NotServing).await;
     tokio::spawn(report_health(reporter, appends.replica.clone(), stopping.clone()));
     let events = EventsServer::new(EventsService { appends, live, stopping: stopping.clone() })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
@@ -82,7 +82,7 @@ pub(crate) async fn serve_clients<H: Host>(
     let consumers = GroupsServer::new(GroupsService { groups: groups.clone() })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
-    let runners = RunnersServer::new(RunnersService { replica: replica.clone(), heard })
+    let runners = RunnersServer::new(RunnersService { replica: replica.clone(), runner_reports })
         .max_decoding_message_size(CLIENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let cluster = ClusterServer::new(ClusterService { replica, groups, about })
@@ -152,7 +152,7 @@ async fn serve<C>(
     }
 }
 
-async fn tell_health(reporter: &HealthReporter, serving: ServingStatus) {
+async fn set_health(reporter: &HealthReporter, serving: ServingStatus) {
     reporter.set_service_status("", serving).await;
     reporter.set_service_status("quorate.v1.Events", serving).await;
 }
@@ -165,7 +165,7 @@ async fn report_health<H: Host>(
     stopping: CancellationToken,
 ) {
     let mut status = replica.status();
-    let mut told = ServingStatus::NotServing;
+    let mut reported = ServingStatus::NotServing;
     loop {
         let knows_leader = status.borrow_and_update().leader.is_some();
         let changed = status.wait_for(|now| now.leader.is_some() != knows_leader);
@@ -186,9 +186,9 @@ async fn report_health<H: Host>(
             Ok(true) => ServingStatus::Serving,
             Ok(false) | Err(_) => ServingStatus::NotServing,
         };
-        if told != serving {
-            tell_health(&reporter, serving).await;
-            told = serving;
+        if reported != serving {
+            set_health(&reporter, serving).await;
+            reported = serving;
         }
         let is_over = match serves {
             Err(is_over) => is_over,
@@ -198,7 +198,7 @@ async fn report_health<H: Host>(
             }
         };
         if is_over {
-            return tell_health(&reporter, ServingStatus::NotServing).await;
+            return set_health(&reporter, ServingStatus::NotServing).await;
         }
     }
 }

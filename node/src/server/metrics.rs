@@ -11,13 +11,13 @@ use quorate_raft::host::Host;
 
 use super::groups::Groups;
 use super::read::Live;
-use super::runners::Heard;
+use super::runners::RunnerReports;
 
 /// The sources of the metrics.
 pub(crate) struct Metrics<H: Host> {
     pub(crate) live: Arc<Live<H>>,
     pub(crate) groups: Arc<Groups<H>>,
-    pub(crate) heard: Arc<Heard>,
+    pub(crate) runner_reports: Arc<RunnerReports>,
 }
 
 impl<H: Host> Metrics<H> {
@@ -54,7 +54,7 @@ impl<H: Host> Metrics<H> {
         text.of_groups("quorate_group_failed", help, &groups, |group| group.failed);
         let help = "Parked events of a group.";
         text.of_groups("quorate_group_parked", help, &groups, |group| group.parked);
-        text.of_runners(&self.heard.runners(), point.position);
+        text.of_runners(&self.runner_reports.runners(), point.position);
         text.0
     }
 }

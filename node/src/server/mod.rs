@@ -28,7 +28,7 @@ use append::Appends;
 use groups::Groups;
 use metrics::Metrics;
 use read::Live;
-use runners::Heard;
+use runners::RunnerReports;
 
 /// The time that a stopping leader waits for another node to take over.
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(1);
@@ -134,12 +134,12 @@ impl<H: Host> Server<H> {
         let appends = Appends::start(replica.clone());
         let live = Live::start(replica.clone());
         let groups = Groups::start(appends.clone(), live.clone(), stopping.clone());
-        let heard = Arc::new(Heard::default());
+        let runner_reports = Arc::new(RunnerReports::default());
         let served = listener::Served {
             appends: appends.clone(),
             live: live.clone(),
             groups: groups.clone(),
-            heard: heard.clone(),
+            runner_reports: runner_reports.clone(),
             about,
         };
         let mut listeners = vec![
@@ -147,7 +147,7 @@ impl<H: Host> Server<H> {
             tokio::spawn(listener::serve_peers(peers, appends, groups.clone(), stopping.clone())),
         ];
         if let Some(scrapers) = scrapers {
-            let metrics = Metrics { live, groups, heard };
+            let metrics = Metrics { live, groups, runner_reports };
             listeners.push(tokio::spawn(scrape::serve(scrapers, metrics, stopping.clone())));
         }
         Ok(Server { replica, stopping, listeners })

@@ -92,21 +92,21 @@ fn demand<'a>(text: &'a str, item: &mut QueryItem) -> Result<&'a str, String> {
 }
 
 fn add(item: &mut QueryItem, key: &str, value: &str) -> Result<(), String> {
-    let told = |invalid: Invalid| invalid.to_string();
+    let message = |invalid: Invalid| invalid.to_string();
     let scope = match key {
         "type" => {
-            item.types.push(EventType::new(value).map_err(told)?);
+            item.types.push(EventType::new(value).map_err(message)?);
             return Ok(());
         }
         "tag" => {
-            item.tags.push(Tag::new(value).map_err(told)?);
+            item.tags.push(Tag::new(value).map_err(message)?);
             return Ok(());
         }
         "correlation" if item.correlation.is_some() => {
             return Err("an item has two correlation ids: no event has".to_owned());
         }
         "correlation" => {
-            item.correlation = Some(CorrelationId::new(value).map_err(told)?);
+            item.correlation = Some(CorrelationId::new(value).map_err(message)?);
             return Ok(());
         }
         "stream" => StreamName::new(value).map(Scope::Stream),
@@ -117,7 +117,7 @@ fn add(item: &mut QueryItem, key: &str, value: &str) -> Result<(), String> {
             return Err(format!("`{key}` is none of {known}"));
         }
     };
-    if item.scope.replace(scope.map_err(told)?).is_some() {
+    if item.scope.replace(scope.map_err(message)?).is_some() {
         return Err("an item looks at two places; join two items with ` or `".to_owned());
     }
     Ok(())

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rough_span_is_told_in_its_largest_unit() {
+    fn a_rough_span_is_shown_in_its_largest_unit() {
         for (seconds, shown) in [(0, "0s"), (59, "59s"), (179, "2m"), (3_600, "1h"), (90_000, "1d")]
         {
             assert_eq!(rough(Duration::from_millis(seconds * 1000 + 999)), shown);

@@ -30,7 +30,7 @@ fn run(shell: &str, arguments: &[&str], input: &str) -> Option<String> {
 }
 
 #[test]
-fn shells_are_told_of_every_command_and_of_the_options() {
+fn completions_name_every_command_and_the_options() {
     let help = String::from_utf8(quorate(&["--help"]).stdout).expect("text");
     let commands: Vec<&str> = help
         .lines()
@@ -49,7 +49,7 @@ fn shells_are_told_of_every_command_and_of_the_options() {
     ] {
         let script = script(shell);
         for word in commands.iter().chain(&[tail, endpoints, watch, "tombstone", "completions"]) {
-            assert!(script.contains(word), "{shell} is not told of {word}");
+            assert!(script.contains(word), "the script of {shell} does not name {word}");
         }
     }
     let unknown = Command::new(BINARY).args(["completions", "cmd.exe"]).output().expect("it runs");
@@ -57,7 +57,7 @@ fn shells_are_told_of_every_command_and_of_the_options() {
 }
 
 #[test]
-fn shells_take_what_they_are_told_and_complete_by_it() {
+fn shells_take_their_scripts_and_complete_by_them() {
     for shell in ["bash", "zsh", "fish"] {
         run(shell, &["-n"], &script(shell));
     }
@@ -78,10 +78,10 @@ fn shells_take_what_they_are_told_and_complete_by_it() {
         ("quorate read --output j", vec!["json"]),
         ("quorate completions fi", vec!["fish"]),
     ] {
-        if let Some(told) = run("bash", &["--norc"], &ask(words)) {
-            let mut told: Vec<&str> = told.lines().collect();
-            told.sort_unstable();
-            assert_eq!(told, completed, "{words}");
+        if let Some(output) = run("bash", &["--norc"], &ask(words)) {
+            let mut words_found: Vec<&str> = output.lines().collect();
+            words_found.sort_unstable();
+            assert_eq!(words_found, completed, "{words}");
         }
     }
 }
@@ -107,8 +107,8 @@ fn manual_pages_are_made_as_the_guide_to_deploying_says_and_man_can_show_them() 
         Ok(shown) => {
             let text = String::from_utf8_lossy(&shown.stdout).into_owned();
             assert!(shown.status.success(), "{shown:?}");
-            for told in ["Append an event to a stream", "unless", "EXAMPLE", "$ quorate append"] {
-                assert!(text.contains(told), "{told}: {text}");
+            for part in ["Append an event to a stream", "unless", "EXAMPLE", "$ quorate append"] {
+                assert!(text.contains(part), "{part}: {text}");
             }
         }
         Err(_) => eprintln!("NOT TESTED: there is no man on this machine"),

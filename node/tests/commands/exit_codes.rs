@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::Stdio;
 
-use super::{Node, told};
+use super::{Node, stderr_of};
 
 /// Runs a command whose standard output nobody reads; returns its exit code.
 fn unread(node: &Node, arguments: &[&str]) -> Option<i32> {
@@ -19,11 +19,11 @@ fn full(node: &Node, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = node.command(arguments);
     let output = command.arg("--json").stdout(full).stderr(Stdio::piped()).output();
     let output = output.expect("it runs");
-    (output.status.code(), told(&output))
+    (output.status.code(), stderr_of(&output))
 }
 
 #[test]
-fn the_exit_code_tells_the_verdict_when_nobody_reads_the_output() {
+fn the_exit_code_states_the_verdict_when_nobody_reads_the_output() {
     let mut node = Node::start();
     node.must(&["append", "o-1", "--type", "T", "--expect", "none"]);
     let bad = node.file("bad", "{\n");
@@ -67,7 +67,7 @@ fn the_exit_code_tells_the_verdict_when_nobody_reads_the_output() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_told_apart_from_work_that_was_not_done() {
+fn an_output_that_cannot_be_written_is_distinguished_from_work_that_was_not_done() {
     let node = Node::start();
     let done = "error: it is done, but standard output cannot be written";
     for arguments in [
@@ -79,9 +79,9 @@ fn an_output_that_cannot_be_written_is_told_apart_from_work_that_was_not_done() 
         vec!["scavenge"],
         vec!["cluster", "init"],
     ] {
-        let (code, told) = full(&node, &arguments);
-        assert_eq!(code, Some(5), "{arguments:?}: {told}");
-        assert!(told.starts_with(done), "{arguments:?}: {told}");
+        let (code, errors) = full(&node, &arguments);
+        assert_eq!(code, Some(5), "{arguments:?}: {errors}");
+        assert!(errors.starts_with(done), "{arguments:?}: {errors}");
     }
     assert_eq!(node.must(&["read", "o-1", "--json"]).len(), 1);
     // A rejection stays one; a command whose work is its output did not do it.
@@ -93,9 +93,9 @@ fn an_output_that_cannot_be_written_is_told_apart_from_work_that_was_not_done() 
         (vec!["cluster", "status"], 1),
         (vec!["snapshot", "get", "o-1"], 1),
     ] {
-        let (ended, told) = full(&node, &arguments);
-        assert_eq!(ended, Some(code), "{arguments:?}: {told}");
-        assert!(told.contains("No space left"), "{arguments:?}: {told}");
+        let (ended, errors) = full(&node, &arguments);
+        assert_eq!(ended, Some(code), "{arguments:?}: {errors}");
+        assert!(errors.contains("No space left"), "{arguments:?}: {errors}");
     }
 }
 
@@ -110,8 +110,8 @@ fn nodes_that_cannot_be_reached_are_all_named_and_each_once() {
         let output = node.run(&nowhere);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let start = format!("error: no node answers at {first}, {second}; the last: ");
-        assert!(told(&output).starts_with(&start), "{}", told(&output));
+        assert!(stderr_of(&output).starts_with(&start), "{}", stderr_of(&output));
     }
     let output = node.run(&["scavenge", "--node", &first, "--timeout", "300ms"]);
-    assert_eq!(told(&output).matches(&first).count(), 1, "{}", told(&output));
+    assert_eq!(stderr_of(&output).matches(&first).count(), 1, "{}", stderr_of(&output));
 }

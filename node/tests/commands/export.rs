@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Node, lines_of, told};
+use super::{Node, lines_of, stderr_of};
 
 /// Six events, of two categories and in a path.
 fn filled() -> Node {
@@ -45,11 +45,11 @@ fn a_file_is_exported_whole_or_not_at_all() {
     for (target, why) in [("/nowhere/out", "No such file"), ("/", "directory")] {
         let refused = node.run(&["export", target]);
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-        assert!(told(&refused).contains(why), "{}", told(&refused));
+        assert!(stderr_of(&refused).contains(why), "{}", stderr_of(&refused));
     }
     let full = node.run(&["export", "/dev/full"]);
     assert_eq!(full.status.code(), Some(1), "{full:?}");
-    assert!(told(&full).contains("No space left"), "{}", told(&full));
+    assert!(stderr_of(&full).contains("No space left"), "{}", stderr_of(&full));
     let drafts = std::fs::read_dir(node.path()).expect("a folder").filter_map(Result::ok);
     let drafts = drafts.filter(|file| file.file_name().to_string_lossy().starts_with(".quorate"));
     assert_eq!(drafts.count(), 0, "no draft is left");
@@ -64,7 +64,7 @@ fn an_event_as_large_as_may_be_is_exported_and_imported() {
     for data in [text.as_bytes(), &bytes] {
         let arguments = ["append", "order-1", "--type", "T", "--data", "-"];
         let appended = node.run_with_input(&arguments, data);
-        assert_eq!(appended.status.code(), Some(0), "{}", told(&appended));
+        assert_eq!(appended.status.code(), Some(0), "{}", stderr_of(&appended));
     }
     let exported = node.run(&["export"]).stdout;
     let file = copy.file("exported", &exported);
@@ -83,7 +83,7 @@ fn an_export_is_imported_into_another_cluster_and_exported_again_alike() {
     let (node, copy) = (filled(), Node::start());
     let exported = node.run(&["export"]).stdout;
     let imported = copy.run_with_input(&["import", "-", "--json"], &exported);
-    assert_eq!(imported.status.code(), Some(0), "{}", told(&imported));
+    assert_eq!(imported.status.code(), Some(0), "{}", stderr_of(&imported));
     let strip = |bytes: &[u8]| {
         let mut lines = lines_of(bytes);
         lines.iter_mut().for_each(|line| line["recorded_at"] = json!(null));
@@ -108,5 +108,8 @@ fn an_export_that_finds_no_folder_names_the_file_and_not_its_draft() {
     let file = file.to_str().expect("a name");
     let output = node.run(&["export", file]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_eq!(told(&output), format!("error: {file}: No such file or directory (os error 2)\n"));
+    assert_eq!(
+        stderr_of(&output),
+        format!("error: {file}: No such file or directory (os error 2)\n")
+    );
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Node, PATIENCE, lines_of, told};
+use super::{Node, PATIENCE, lines_of, stderr_of};
 
 fn lines(stream: &str, count: u64) -> String {
     let line = |number| format!("{{\"stream\":\"{stream}-{number}\",\"type\":\"T\"}}\n");
@@ -25,7 +25,7 @@ fn a_pipe_is_imported_whole_and_again_adds_nothing() {
     let text = lines("a", 5000);
     for (argument, found) in [("-", 0), ("/dev/stdin", 5000), ("-", 5000)] {
         let output = node.run_with_input(&["import", argument, "--json"], text.as_bytes());
-        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
         let totals = &lines_of(&output.stdout)[0];
         assert_eq!(counts(totals), (5000, 5000 - found, found), "{totals}");
         assert_eq!(totals["streams"], 5000);
@@ -56,16 +56,16 @@ fn a_fifo_is_imported_as_its_lines_come() {
     writer.write_all(lines("b", 1).as_bytes()).expect("its reader");
     drop(writer);
     let output = import.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
     assert_eq!(counts(&lines_of(&output.stdout)[0]), (3, 3, 0));
 }
 
 #[test]
-fn a_pipe_cannot_be_checked_first_and_that_is_said_before_anything_is_read() {
+fn a_pipe_cannot_be_checked_first_and_that_is_reported_before_anything_is_read() {
     let node = Node::start();
     let output = node.run_with_input(&["import", "--check", "-"], lines("a", 3).as_bytes());
-    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
-    assert!(told(&output).contains("can be read only once"), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr_of(&output));
+    assert!(stderr_of(&output).contains("can be read only once"), "{}", stderr_of(&output));
     assert_eq!(node.must(&["export"]).len(), 0);
 }
 
@@ -85,7 +85,7 @@ fn a_byte_order_mark_is_passed_over_and_another_format_is_named() {
         arguments.extend((arguments[0] == "append").then_some(utf16.as_str()));
         let output = node.run(&arguments);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
-        assert!(told(&output).contains("UTF-16"), "{}", told(&output));
+        assert!(stderr_of(&output).contains("UTF-16"), "{}", stderr_of(&output));
     }
 }
 
@@ -94,13 +94,13 @@ fn a_refused_import_names_what_it_read_and_what_is_in_the_store() {
     let node = Node::start();
     let broken = node.run_with_input(&["import", "-"], b"x");
     assert_eq!(broken.status.code(), Some(2), "{broken:?}");
-    let told_of = told(&broken);
-    assert!(told_of.starts_with("error: standard input:1: "), "{told_of}");
-    assert!(told_of.ends_with("; nothing was appended\n"), "{told_of}");
+    let errors = stderr_of(&broken);
+    assert!(errors.starts_with("error: standard input:1: "), "{errors}");
+    assert!(errors.ends_with("; nothing was appended\n"), "{errors}");
     let twice = node.run_with_input(&["import", "--check", "-"], b"");
-    assert!(told(&twice).starts_with("error: standard input is no regular file"), "{twice:?}");
+    assert!(stderr_of(&twice).starts_with("error: standard input is no regular file"), "{twice:?}");
     let folder = node.path().to_str().expect("a name");
     let refused = node.run(&["import", folder]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    assert_eq!(told(&refused), format!("error: {folder}: is a folder\n"));
+    assert_eq!(stderr_of(&refused), format!("error: {folder}: is a folder\n"));
 }

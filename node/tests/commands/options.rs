@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Node, lines_of, told};
+use super::{Node, lines_of, stderr_of};
 
 /// Six events: of two categories, one with a tag, and the last one in a stream of its own.
 fn filled() -> Node {
@@ -63,7 +63,7 @@ fn reads_take_a_query_the_last_events_or_one() {
     ] {
         let output = node.run(&arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
-        assert!(told(&output).contains(why), "{arguments:?}: {}", told(&output));
+        assert!(stderr_of(&output).contains(why), "{arguments:?}: {}", stderr_of(&output));
     }
 }
 
@@ -97,11 +97,11 @@ fn an_append_of_several_events_comes_through_a_pipe() {
     let refused =
         node.run_with_input(&["append", "order-1", "--file", "-"], b"{\"type\":\"A\"}\n{");
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
-    assert!(told(&refused).contains("standard input:2: "), "{}", told(&refused));
+    assert!(stderr_of(&refused).contains("standard input:2: "), "{}", stderr_of(&refused));
 }
 
 #[test]
-fn a_command_waits_no_longer_than_it_is_told() {
+fn a_command_waits_no_longer_than_its_timeout() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address").to_string();
     let node = Node::start();
@@ -131,15 +131,15 @@ fn a_log_of_the_client_goes_to_standard_error() {
     let node = filled();
     let logged = node.run(&["read", "order-1", "--log", "trace"]);
     assert!(logged.status.success(), "{logged:?}");
-    assert!(told(&logged).contains("TRACE"), "{}", told(&logged));
+    assert!(stderr_of(&logged).contains("TRACE"), "{}", stderr_of(&logged));
     assert_eq!(lines_of(&logged.stdout).len(), 2);
     let mut command = node.command(&["read", "order-1"]);
     let logged = command.env("QUORATE_CLIENT_LOG", "trace").output().expect("it runs");
-    assert!(told(&logged).contains("TRACE"), "{}", told(&logged));
+    assert!(stderr_of(&logged).contains("TRACE"), "{}", stderr_of(&logged));
     let mut command = node.command(&["read", "order-1"]);
     let quiet = command.env("QUORATE_LOG", "trace").output().expect("it runs");
-    assert_eq!(told(&quiet), "", "that is a node's");
-    assert_eq!(told(&node.run(&["read", "order-1"])), "");
+    assert_eq!(stderr_of(&quiet), "", "that is a node's");
+    assert_eq!(stderr_of(&node.run(&["read", "order-1"])), "");
     let wrong = node.run(&["read", "order-1", "--log", "a=b=c"]);
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
 }
@@ -154,8 +154,8 @@ fn what_cannot_be_taken_back_is_not_done_without_a_word() {
     ] {
         let refused = node.run(&arguments);
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
-        let told = told(&refused);
-        assert!(told.contains(what) && told.contains("say --yes"), "{told}");
+        let errors = stderr_of(&refused);
+        assert!(errors.contains(what) && errors.contains("say --yes"), "{errors}");
     }
     assert_eq!(node.must(&["group", "list"]).len(), 1);
     assert_eq!(positions(&node, &["read", "order-1"]), [1, 4]);
@@ -177,17 +177,17 @@ fn a_variable_that_is_empty_says_nothing_and_no_error_shows_as_typed_what_nobody
     let mut nowhere = node.command(&["read", "order-1"]);
     let output = nowhere.env("QUORATE_OUTPUT", "xml").output().expect("it runs");
     assert_eq!(output.status.code(), Some(2));
-    assert!(told(&output).contains("'xml'"), "{}", told(&output));
+    assert!(stderr_of(&output).contains("'xml'"), "{}", stderr_of(&output));
     let incomplete = node.run(&["append", "order-1"]);
     assert_eq!(incomplete.status.code(), Some(2));
-    let told = told(&incomplete);
-    assert!(told.contains("--type <TYPE>") && !told.contains("--endpoints"), "{told}");
+    let errors = stderr_of(&incomplete);
+    assert!(errors.contains("--type <TYPE>") && !errors.contains("--endpoints"), "{errors}");
 }
 
 #[test]
 fn a_read_or_an_export_that_begins_after_the_end_says_so_beside_its_output() {
     let node = filled();
-    for (arguments, told_end) in [
+    for (arguments, reported_end) in [
         (&["read", "--after", "7"][..], Some(6)),
         (&["export", "--after", "7"], Some(6)),
         (&["read", "order-1", "--after", "3"], Some(2)),
@@ -197,12 +197,12 @@ fn a_read_or_an_export_that_begins_after_the_end_says_so_beside_its_output() {
     ] {
         let output = node.run(arguments);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{output:?}");
-        match told_end {
+        match reported_end {
             Some(end) => {
                 let why = format!("is from the future: what was read ends at {end}");
-                assert!(told(&output).contains(&why), "{arguments:?}: {}", told(&output));
+                assert!(stderr_of(&output).contains(&why), "{arguments:?}: {}", stderr_of(&output));
             }
-            None => assert_eq!(told(&output), "", "{arguments:?}"),
+            None => assert_eq!(stderr_of(&output), "", "{arguments:?}"),
         }
     }
 }
@@ -219,11 +219,11 @@ fn a_condition_that_begins_in_the_future_is_refused_unless_the_append_was_made_b
     let early = unless("limits-7", "7");
     assert_eq!(early.status.code(), Some(3), "{early:?}");
     let line = lines_of(&early.stdout).remove(0);
-    let told_of = (&line["error"], &line["outcome"], &line["field"]);
-    assert_eq!(told_of, (&"invalid".into(), &"not appended".into(), &"after".into()), "{line}");
+    let reported = (&line["error"], &line["outcome"], &line["field"]);
+    assert_eq!(reported, (&"invalid".into(), &"not appended".into(), &"after".into()), "{line}");
     let why =
         "`after` is from the future: it is 7, but the log ends at position 6; nothing was appended";
-    assert_eq!(told(&early), format!("error: {why}\n"));
+    assert_eq!(stderr_of(&early), format!("error: {why}\n"));
     for after in ["6", "100"] {
         let done = unless("limits-7", after);
         assert_eq!(done.status.code(), Some(0), "{done:?}");

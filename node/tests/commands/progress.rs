@@ -1,4 +1,4 @@
-//! `quorate progress` shows what projections and process managers told the node.
+//! `quorate progress` shows what projections and process managers reported to the node.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use quorate_client::{Client, Position, RunnerKind, RunnerReport, RunnerState};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-use super::{Node, lines_of, told};
+use super::{Node, lines_of, stderr_of};
 
 fn report(instance: u128, name: &str, state: RunnerState) -> RunnerReport {
     RunnerReport {
@@ -41,23 +41,23 @@ fn progress_shows_who_is_how_far_with_errors_below_and_one_json_object_for_each(
 
     let runtime = Runtime::new().expect("a runtime");
     let client = runtime.block_on(Client::connect([&node.address])).expect("a client");
-    let tell = |report| runtime.block_on(client.report_runner(report)).expect("it is heard");
+    let send = |report| runtime.block_on(client.report_runner(report)).expect("it is received");
     let error = "no\nsuch \u{1b}[2Jtable".to_owned();
-    tell(RunnerReport { error, parked: 1, ..report(1, "bills", RunnerState::Failed) });
-    tell(report(2, "orders", RunnerState::CatchingUp));
+    send(RunnerReport { error, parked: 1, ..report(1, "bills", RunnerState::Failed) });
+    send(report(2, "orders", RunnerState::CatchingUp));
     let kind = RunnerKind::ProcessManager;
-    tell(RunnerReport { kind, position: None, ..report(3, "shop", RunnerState::StandingBy) });
-    tell(RunnerReport { rebuilds: true, ..report(4, "orders", RunnerState::Live) });
+    send(RunnerReport { kind, position: None, ..report(3, "shop", RunnerState::StandingBy) });
+    send(RunnerReport { rebuilds: true, ..report(4, "orders", RunnerState::Live) });
 
     let text = node.run(&["progress", "--output", "text"]);
-    assert_eq!(text.status.code(), Some(0), "{}", told(&text));
+    assert_eq!(text.status.code(), Some(0), "{}", stderr_of(&text));
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     let shown: Vec<String> =
         text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert!(text.lines().all(|line| line.len() <= 80), "{text}");
-    let heard = |line: &str| line.replace(" 0s ", " HEARD ").replace(" 1s ", " HEARD ");
+    let masked = |line: &str| line.replace(" 0s ", " HEARD ").replace(" 1s ", " HEARD ");
     assert_eq!(
-        shown.iter().map(|line| heard(line)).collect::<Vec<_>>(),
+        shown.iter().map(|line| masked(line)).collect::<Vec<_>>(),
         [
             "name kind position behind heard state",
             "bills projection 1 2 HEARD failed",
@@ -88,13 +88,13 @@ fn progress_shows_who_is_how_far_with_errors_below_and_one_json_object_for_each(
 }
 
 #[test]
-fn progress_that_is_watched_through_a_pipe_tells_what_changed() {
+fn progress_that_is_watched_through_a_pipe_shows_what_changed() {
     let node = Node::start();
     let runtime = Runtime::new().expect("a runtime");
     let client = runtime.block_on(Client::connect([&node.address])).expect("a client");
-    let tell = |report| runtime.block_on(client.report_runner(report)).expect("it is heard");
-    tell(report(1, "orders", RunnerState::CatchingUp));
-    tell(report(2, "bills", RunnerState::Live));
+    let send = |report| runtime.block_on(client.report_runner(report)).expect("it is received");
+    send(report(1, "orders", RunnerState::CatchingUp));
+    send(report(2, "bills", RunnerState::Live));
     let mut command = node.command(&["progress", "--watch"]);
     let mut watched = command.stdout(Stdio::piped()).spawn().expect("it runs");
     let mut lines = BufReader::new(watched.stdout.take().expect("a pipe")).lines();
@@ -106,8 +106,8 @@ fn progress_that_is_watched_through_a_pipe_tells_what_changed() {
     assert_eq!(next(), ("bills".to_owned(), "live".into()));
     assert_eq!(next(), ("orders".to_owned(), "catching-up".into()));
     // The same again is no news.
-    tell(RunnerReport { number: 2, ..report(2, "bills", RunnerState::Live) });
-    tell(RunnerReport { number: 2, ..report(1, "orders", RunnerState::Stopped) });
+    send(RunnerReport { number: 2, ..report(2, "bills", RunnerState::Live) });
+    send(RunnerReport { number: 2, ..report(1, "orders", RunnerState::Stopped) });
     assert_eq!(next(), ("orders".to_owned(), "stopped".into()));
     drop(lines);
     let ended = watched.wait().expect("it ends when its reader has gone");

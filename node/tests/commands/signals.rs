@@ -1,4 +1,4 @@
-//! Signals that tell commands to end: SIGHUP, when their terminal has gone, as SIGTERM.
+//! Signals that ask commands to end: SIGHUP, when their terminal has gone, as SIGTERM.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tokio::time::Instant;
 
-use super::{BINARY, Node, PATIENCE, lines_of, told};
+use super::{BINARY, Node, PATIENCE, lines_of, stderr_of};
 
 fn signal(process: &Child, name: &str) {
     let status = Command::new("kill").args([name, &process.id().to_string()]).status();
@@ -14,10 +14,10 @@ fn signal(process: &Child, name: &str) {
 }
 
 /// Waits for something, which must come.
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+fn wait_for<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
     let began_at = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = find() {
             return found;
         }
         assert!(began_at.elapsed() < PATIENCE, "{what} does not come");
@@ -48,7 +48,7 @@ fn floor_and_failed(node: &Node) -> [u64; 2] {
 }
 
 #[test]
-fn a_consumer_whose_terminal_has_gone_lets_its_handler_end_and_tells_what_is_settled() {
+fn a_consumer_whose_terminal_has_gone_lets_its_handler_end_and_reports_what_is_settled() {
     let node = with_a_group();
     let begun = node.path().join("begun");
     let handler =
@@ -65,8 +65,7 @@ fn a_consumer_whose_terminal_has_gone_lets_its_handler_end_and_tells_what_is_set
 }
 
 #[test]
-fn a_consumer_that_prints_ends_in_order_when_its_terminal_has_gone_unless_it_is_told_to_ignore_it()
-{
+fn a_consumer_that_prints_ends_in_order_when_its_terminal_has_gone_unless_it_is_set_to_ignore_it() {
     let node = with_a_group();
     let mut consumer = spawn(&mut node.command(&["group", "consume", "billing"]));
     let mut printed = String::new();
@@ -74,7 +73,7 @@ fn a_consumer_that_prints_ends_in_order_when_its_terminal_has_gone_unless_it_is_
     lines.read_line(&mut printed).expect("a line");
     signal(&consumer, "-HUP");
     let ended = end(consumer);
-    assert_eq!((ended.status.code(), told(&ended).as_str()), (Some(0), ""));
+    assert_eq!((ended.status.code(), stderr_of(&ended).as_str()), (Some(0), ""));
     assert_eq!(floor_and_failed(&node), [1, 0], "what was read is settled");
 
     // The shell starts it as `nohup` does.
@@ -90,7 +89,7 @@ fn a_consumer_that_prints_ends_in_order_when_its_terminal_has_gone_unless_it_is_
     signal(&consumer, "-HUP");
     node.must(&["append", "order-1", "--type", "Paid"]);
     let ended = end(consumer);
-    assert_eq!((ended.status.code(), told(&ended).as_str()), (Some(0), ""));
+    assert_eq!((ended.status.code(), stderr_of(&ended).as_str()), (Some(0), ""));
     assert_eq!(lines_of(&ended.stdout).len(), 1, "it went on: {ended:?}");
 }
 
@@ -120,7 +119,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn an_export_that_is_told_to_end_leaves_no_half_file_behind() {
+fn an_export_that_is_asked_to_end_leaves_no_half_file_behind() {
     let node = Node::start();
     let data = "x".repeat(1000);
     let line = format!("{{\"stream\":\"order-1\",\"type\":\"Made\",\"data\":\"{data}\"}}\n");
@@ -137,6 +136,6 @@ fn an_export_that_is_told_to_end_leaves_no_half_file_behind() {
     let ended = end(exporter);
     signal(&node.process, "-CONT");
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    assert!(told(&ended).contains("told to end before it was whole"), "{}", told(&ended));
+    assert!(stderr_of(&ended).contains("told to end before it was whole"), "{}", stderr_of(&ended));
     assert_eq!(names(&folder), [""; 0]);
 }

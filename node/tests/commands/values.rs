@@ -1,6 +1,6 @@
 //! Values at the edges: JSON that not every reader takes, numbers below zero, and times.
 
-use super::{Node, told};
+use super::{Node, stderr_of};
 
 /// Appends an event whose data is this, from the command line; its exit code.
 fn append(node: &Node, data: &str) -> Option<i32> {
@@ -14,18 +14,18 @@ fn raw(node: &Node) -> Vec<String> {
 }
 
 #[test]
-fn json_comes_back_as_it_was_and_what_common_readers_refuse_is_told_apart() {
+fn json_comes_back_as_it_was_and_what_common_readers_refuse_is_refused() {
     let node = Node::start();
-    let kept = r#"{"a":1,"a":2,"n":12345678901234567890,"f":0.1234567890123456789,"e":1e999,"z":1.0,"d":"1987-11-07T00:00:00.000+01:00","s":"\u0000"}"#;
-    for data in [kept, "-5", "-0.5e-3", "{ \"a\" : 1 }"] {
+    let original = r#"{"a":1,"a":2,"n":12345678901234567890,"f":0.1234567890123456789,"e":1e999,"z":1.0,"d":"1987-11-07T00:00:00.000+01:00","s":"\u0000"}"#;
+    for data in [original, "-5", "-0.5e-3", "{ \"a\" : 1 }"] {
         assert_eq!(append(&node, data), Some(0), "{data}");
     }
-    for (given, shown) in raw(&node).iter().zip([kept, "-5", "-0.5e-3", "{\"a\":1}"]) {
+    for (given, shown) in raw(&node).iter().zip([original, "-5", "-0.5e-3", "{\"a\":1}"]) {
         assert!(given.ends_with(&format!("\"data\":{shown}}}")), "{given}");
     }
     let refused = node.run(&["append", "j-1", "--type", "T", "--data", r#""\ud800""#]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(told(&refused).contains("half of a surrogate pair"), "{}", told(&refused));
+    assert!(stderr_of(&refused).contains("half of a surrogate pair"), "{}", stderr_of(&refused));
     assert_eq!(append(&node, "NaN"), Some(2));
     let forgotten = node.run(&["append", "j-1", "--type", "T", "--data", "--tag", "a"]);
     assert_eq!(forgotten.status.code(), Some(2), "an option is no value: {forgotten:?}");
@@ -77,7 +77,7 @@ fn a_time_may_be_the_last_of_the_year_9999() {
     let beyond = ["append", "j-1", "--type", "T", "--occurred-at", "9999-12-31T23:59:59-14:00"];
     let refused = node.run(&beyond);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(told(&refused).contains("lies outside the years"), "{}", told(&refused));
+    assert!(stderr_of(&refused).contains("lies outside the years"), "{}", stderr_of(&refused));
     let help = String::from_utf8(node.run(&["append", "--help"]).stdout).expect("text");
     let words: Vec<&str> = help.split_whitespace().collect();
     assert!(words.join(" ").contains("below a microsecond are cut off"), "{help}");

@@ -66,8 +66,8 @@ async fn a_condition_from_the_future_is_refused_on_every_node_unless_it_is_a_rep
         let end = done.last_position;
         let early = unless(&stream, "any", end + 1, id + 1);
         let refused = problem(&events.append(request(early.clone())).await.expect_err("refused"));
-        let told = (refused.kind, refused.outcome, refused.field.as_str());
-        assert_eq!(told, (ErrorKind::Invalid, Outcome::NotAppended, "after"), "{refused:?}");
+        let reported = (refused.kind, refused.outcome, refused.field.as_str());
+        assert_eq!(reported, (ErrorKind::Invalid, Outcome::NotAppended, "after"), "{refused:?}");
         let why = format!("it is {}, but the log ends at position {end}", end + 1);
         assert!(refused.message.contains(&why), "{refused:?}");
 

@@ -46,7 +46,7 @@ fn mark(position: u64, version: Option<u64>) -> v1::Cursor {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_node_is_followed_and_tells_where_its_readers_stand() {
+async fn every_node_is_followed_and_reports_where_its_readers_stand() {
     let cluster = Cluster::start().await;
     cluster.leader().await;
     let mut writer = cluster.events(0).await;
@@ -87,8 +87,8 @@ async fn every_node_is_followed_and_tells_where_its_readers_stand() {
         assert_eq!(seen, [4, 5, 6]);
         let mut through = 0;
         while through < 6 {
-            let (positions, told) = until_mark(never).await;
-            let Message::Progress(at) = told else { panic!("no progress: {told:?}") };
+            let (positions, message) = until_mark(never).await;
+            let Message::Progress(at) = message else { panic!("no progress: {message:?}") };
             assert_eq!(positions, [0_u64; 0]);
             through = at.position;
         }
@@ -117,9 +117,9 @@ async fn a_reader_that_stops_for_a_while_gets_everything_in_order() {
     }
     let (mut seen, mut fell_behind) = (Vec::new(), false);
     while seen.len() < appends as usize {
-        let (positions, told) = until_mark(&mut feed).await;
+        let (positions, message) = until_mark(&mut feed).await;
         seen.extend(positions);
-        fell_behind |= matches!(told, Message::FellBehind(_));
+        fell_behind |= matches!(message, Message::FellBehind(_));
     }
     assert_eq!(seen, (1..=appends as u64).collect::<Vec<_>>());
     assert!(fell_behind, "the mailbox held 20 MB");
@@ -154,9 +154,9 @@ async fn a_node_without_a_majority_lets_its_readers_go_but_for_those_that_want_w
     };
     let ended = tokio::time::timeout(PATIENCE, ending).await.expect("it is let go");
     assert_eq!(problem(&ended).kind, ErrorKind::Unavailable);
-    while let Some(told) = local.message().now_or_never() {
-        let told = told.expect("it asked for no more than the node has");
-        assert!(is_sign_of_life(told), "nothing was appended");
+    while let Some(message) = local.message().now_or_never() {
+        let message = message.expect("it asked for no more than the node has");
+        assert!(is_sign_of_life(message), "nothing was appended");
     }
     drop((strict, local));
     cluster.stop_all().await;

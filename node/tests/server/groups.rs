@@ -69,7 +69,7 @@ impl Consumer {
     }
 
     /// Takes the next message in; false at the end.
-    async fn hear(&mut self) -> Result<bool, Status> {
+    async fn receive(&mut self) -> Result<bool, Status> {
         let next = timeout(PATIENCE, self.messages.message()).await.expect("a message in time");
         let Some(message) = next? else { return Ok(false) };
         self.deliveries.extend(message.deliveries);
@@ -82,13 +82,13 @@ impl Consumer {
     /// Hears until so many events were delivered, and so many settlements confirmed.
     pub(super) async fn until(&mut self, deliveries: usize, settled: usize) {
         while self.deliveries.len() < deliveries || self.settled.len() < settled {
-            assert!(self.hear().await.expect("no error"), "the stream ended");
+            assert!(self.receive().await.expect("no error"), "the stream ended");
         }
     }
 
     /// The end of the stream, with its error.
     async fn end(&mut self) -> Result<(), Status> {
-        while self.hear().await? {}
+        while self.receive().await? {}
         Ok(())
     }
 
@@ -196,16 +196,16 @@ async fn what_fails_is_tried_again_and_parked_and_what_is_not_held_cannot_be_set
     consumer.settle(2, Fate::Parked("not for us".to_owned())).await;
     consumer.until(3, 3).await;
     let list = v1::ListParkedRequest { group: named(), ..Default::default() };
-    let mut listing = groups.list_parked(list).await.expect("it is there").into_inner();
+    let mut messages = groups.list_parked(list).await.expect("it is there").into_inner();
     let mut parked = Vec::new();
-    while let Some(message) = listing.message().await.expect("no error") {
+    while let Some(message) = messages.message().await.expect("no error") {
         parked.extend(message.parked);
     }
-    let told: Vec<(u64, u32, &str)> = parked
+    let listed: Vec<(u64, u32, &str)> = parked
         .iter()
         .map(|parked| (parked.position, parked.attempts, parked.reason.as_str()))
         .collect();
-    assert_eq!(told, [(1, 2, "twice"), (2, 1, "not for us")]);
+    assert_eq!(listed, [(1, 2, "twice"), (2, 1, "not for us")]);
     assert!(parked.iter().all(|parked| parked.event.is_some() && parked.parked_at > 0));
 
     assert_eq!(find_settled(&mut groups, &[1, 2, 3]).await, (vec![], vec![1, 2]));
@@ -224,7 +224,7 @@ async fn what_fails_is_tried_again_and_parked_and_what_is_not_held_cannot_be_set
     // Settled once already, and never given.
     consumer.acknowledge(3).await;
     while consumer.lapsed.is_empty() {
-        assert!(consumer.hear().await.expect("no error"));
+        assert!(consumer.receive().await.expect("no error"));
     }
     assert_eq!(consumer.lapsed, [3]);
     consumer.acknowledge(99).await;
@@ -293,7 +293,7 @@ async fn consumers_of_a_leader_that_stops_go_on_with_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn metrics_tell_how_far_behind_a_group_is() {
+async fn metrics_show_how_far_behind_a_group_is() {
     let cluster = Cluster::start().await;
     create(&mut groups(&cluster, 0).await, v1::GroupSettings::default()).await;
     append_events(&mut cluster.events(0).await, 1..=3).await;
@@ -313,7 +313,7 @@ async fn metrics_tell_how_far_behind_a_group_is() {
         "quorate_group_lag{group=\"billing\"} 3",
         "quorate_group_parked{group=\"billing\"} 0",
     ] {
-        assert!(scraped.lines().any(|told| told == line), "{line}: {scraped}");
+        assert!(scraped.lines().any(|shown| shown == line), "{line}: {scraped}");
     }
     let refused = scrape(&cluster.metrics, "/").await;
     assert!(refused.starts_with("HTTP/1.1 404 "), "{refused}");
@@ -361,14 +361,14 @@ async fn consumers_are_told_of_another_timeout_and_keep_the_time_that_they_have(
     directly.change_group(configure).await.expect("it is configured");
     for consumer in [&mut holder, &mut other] {
         while consumer.timeout_ms.is_none() {
-            assert!(consumer.hear().await.expect("no error"), "the stream ended");
+            assert!(consumer.receive().await.expect("no error"), "the stream ended");
         }
         assert_eq!(consumer.timeout_ms, Some(timeout_ms));
     }
     // Another event is handed out and lapses under the new timeout; the first is still held.
     append_events(&mut EventsClient::new(cluster.channel(leader).await), 2..=2).await;
     while other.lapsed.is_empty() {
-        assert!(other.hear().await.expect("no error"), "the stream ended");
+        assert!(other.receive().await.expect("no error"), "the stream ended");
     }
     assert_eq!(other.positions()[0].0, 2);
     assert_eq!(other.deliveries[0].timeout_ms, timeout_ms);

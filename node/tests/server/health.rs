@@ -47,7 +47,7 @@ async fn a_node_that_moved_and_hears_of_no_append_does_not_serve() {
     let written = append("order-1", Demand::Any(v1::Empty {}), 1);
     writer.append(request(written)).await.expect("appended");
     let asked = v1::ReadRequest { time_left_ms: 3_000, ..whole_stream("order-1") };
-    read(&mut cluster.events(moved).await, asked).await.expect_err("it never hears of it");
+    read(&mut cluster.events(moved).await, asked).await.expect_err("it never learns of it");
     cluster.until_health(moved, ServingStatus::NotServing).await;
     cluster.stop_all().await;
 }

@@ -40,9 +40,9 @@ async fn a_conflict_over_many_long_names_reaches_a_client_that_takes_little_meta
         let refused = refused.expect_err("they are there");
         assert_eq!(refused.code(), Code::Aborted, "{refused:?}");
         let conflict = problem(&refused);
-        let (told, left_out) = (conflict.failures.len(), conflict.left_out as usize);
-        assert_eq!(told + left_out, APPEND_STREAMS_MAX, "{conflict:?}");
-        assert!(told >= 5, "{told}");
+        let (listed, left_out) = (conflict.failures.len(), conflict.left_out as usize);
+        assert_eq!(listed + left_out, APPEND_STREAMS_MAX, "{conflict:?}");
+        assert!(listed >= 5, "{listed}");
     }
     cluster.stop_all().await;
 }
@@ -95,7 +95,7 @@ async fn the_largest_snapshot_is_read_by_a_client_with_the_limit_of_its_library(
     };
     let refused = events.put_snapshot(put(SNAPSHOT_BYTES_MAX + 1)).await.expect_err("too large");
     assert_eq!(problem(&refused).kind, ErrorKind::TooLarge);
-    events.put_snapshot(put(SNAPSHOT_BYTES_MAX)).await.expect("kept");
+    events.put_snapshot(put(SNAPSHOT_BYTES_MAX)).await.expect("stored");
     let asked = v1::ReadRequest { with_snapshot: true, ..whole_stream(&stream) };
     let (point, ..) = read(&mut events, asked).await.expect("no message is too large");
     assert_eq!(point.snapshot.expect("a snapshot").data.len(), SNAPSHOT_BYTES_MAX);
@@ -159,10 +159,10 @@ async fn the_largest_events_are_read_by_a_client_with_the_limit_of_its_library()
         ..v1::Snapshot::default()
     };
     let put = v1::PutSnapshotRequest { snapshot: Some(snapshot), time_left_ms: 20_000 };
-    events.put_snapshot(put).await.expect("kept");
+    events.put_snapshot(put).await.expect("stored");
     let with_snapshot = v1::ReadRequest { with_snapshot: true, ..whole_stream(&stream) };
     let (point, found, _) = read(&mut events, with_snapshot).await.expect("none is too large");
-    assert_eq!(point.snapshot.map(|kept| kept.data.len()), Some(SNAPSHOT_BYTES_MAX));
+    assert_eq!(point.snapshot.map(|stored| stored.data.len()), Some(SNAPSHOT_BYTES_MAX));
     assert_eq!(found.iter().map(lengths).collect::<Vec<_>>(), all[2..]);
 
     let mut consumers = groups(&cluster, (leader + 2) % 3).await;

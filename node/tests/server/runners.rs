@@ -1,4 +1,4 @@
-//! Projections and process managers tell one node how far they are, and any node lists all of them.
+//! Projections and process managers report to one node how far they are, and any node lists all of them.
 
 use quorate_proto::limits::RUNNERS_MAX;
 use quorate_proto::wire::v1;
@@ -22,7 +22,7 @@ fn report(instance: u128, name: &str, state: &str) -> v1::RunnerReport {
     }
 }
 
-async fn tell(
+async fn send(
     runners: &mut RunnersClient<Channel>,
     report: v1::RunnerReport,
 ) -> Result<(), tonic::Status> {
@@ -41,7 +41,7 @@ fn names(list: &v1::ListRunnersResponse) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_runner_told_one_node_is_listed_by_every_node_and_who_does_not_answer_is_named() {
+async fn a_report_to_one_node_is_listed_by_every_node_and_who_does_not_answer_is_named() {
     let mut cluster = Cluster::start().await;
     cluster.leader().await;
     let mut events = cluster.events(0).await;
@@ -59,11 +59,11 @@ async fn what_a_runner_told_one_node_is_listed_by_every_node_and_who_does_not_an
     for node in 0..3 {
         runners.push(RunnersClient::new(cluster.channel(node).await));
     }
-    tell(&mut runners[0], report(1, "orders", "catching-up")).await.expect("it is heard");
+    send(&mut runners[0], report(1, "orders", "catching-up")).await.expect("it is received");
     // It went on at another node.
     let later = v1::RunnerReport { number: 2, position: Some(2), ..report(1, "orders", "live") };
-    tell(&mut runners[2], later).await.expect("it is heard");
-    tell(&mut runners[1], report(2, "bills", "retrying")).await.expect("it is heard");
+    send(&mut runners[2], later).await.expect("it is received");
+    send(&mut runners[1], report(2, "bills", "retrying")).await.expect("it is received");
     for one in &mut runners {
         let list = list(one, false).await;
         assert_eq!(names(&list), ["bills", "orders"], "{list:?}");
@@ -78,7 +78,7 @@ async fn what_a_runner_told_one_node_is_listed_by_every_node_and_who_does_not_an
     cluster.stop(2).await;
     let list = list(&mut runners[0], false).await;
     assert_eq!(list.unreachable, [cluster.addresses[2].clone()]);
-    let orders = list.runners[1].report.as_ref().expect("what the first node heard");
+    let orders = list.runners[1].report.as_ref().expect("what the first node received");
     assert_eq!((orders.state.as_str(), orders.position), ("catching-up", Some(1)));
     cluster.stop_all().await;
 }
@@ -100,7 +100,7 @@ async fn reports_that_are_none_are_refused_and_thousands_of_runners_are_bounded(
         (long, "error"),
         (far, "place"),
     ] {
-        let refused = tell(&mut runners, wrong).await.expect_err(field);
+        let refused = send(&mut runners, wrong).await.expect_err(field);
         assert_eq!(
             (refused.code(), problem(&refused).field.as_str()),
             (Code::InvalidArgument, field)
@@ -116,8 +116,8 @@ async fn reports_that_are_none_are_refused_and_thousands_of_runners_are_bounded(
     for instance in 1..=RUNNERS_MAX as u128 + 50 {
         let name = format!("{instance:0255}");
         let instance = instance.to_be_bytes().to_vec().into();
-        let told = v1::RunnerReport { name, instance, ..most.clone() };
-        tell(&mut runners, told).await.expect("it is heard");
+        let report = v1::RunnerReport { name, instance, ..most.clone() };
+        send(&mut runners, report).await.expect("it is received");
     }
     let list = list(&mut runners, false).await;
     assert_eq!(list.runners.len(), RUNNERS_MAX);

@@ -18,7 +18,7 @@ use super::{Cluster, append, request};
 type Session =
     (mpsc::Sender<v1::AppendSessionRequest>, Streaming<v1::AppendSessionResponse>, String);
 
-/// Opens a session, and hears who leads.
+/// Opens a session, and receives the address of the leader.
 async fn open(events: &mut EventsClient<Channel>) -> Session {
     let (sender, requests) = mpsc::channel(8);
     let answers = events.append_session(ReceiverStream::new(requests)).await;
@@ -81,7 +81,7 @@ async fn what_reaches_any_node_after_its_deadline_is_not_appended_and_ends_its_s
         let end = loop {
             match answers.message().await {
                 Ok(answered) => {
-                    let answers = answered.expect("an end that tells why").answers;
+                    let answers = answered.expect("an end with its reason").answers;
                     let refused = |answer: &v1::SessionAnswer| {
                         matches!(&answer.outcome, Some(Outcome::Problem(problem))
                             if problem.kind == "deadline" && problem.outcome == "not appended")
@@ -107,8 +107,8 @@ async fn a_stopping_leader_ends_its_sessions_and_hands_over() {
     let mut cluster = Cluster::start().await;
     let leader = cluster.leader().await;
     let mut events = cluster.events(leader).await;
-    let (sender, mut answers, told) = open(&mut events).await;
-    assert_eq!(told, cluster.addresses[leader]);
+    let (sender, mut answers, leader_address) = open(&mut events).await;
+    assert_eq!(leader_address, cluster.addresses[leader]);
     cluster.stop(leader).await;
     let end = answers.message().await.expect_err("the session ended");
     assert_eq!(end.code(), Code::Unavailable, "{end:?}");

@@ -38,8 +38,8 @@ async fn every_node_changes_and_shows_streams_and_keeps_their_snapshots() {
         };
         let put = v1::PutSnapshotRequest { snapshot: Some(snapshot), time_left_ms: 20_000 };
         for _ in 0..2 {
-            let kept = events.put_snapshot(put.clone()).await.expect("kept").into_inner();
-            assert_eq!(kept.version, 3);
+            let stored = events.put_snapshot(put.clone()).await.expect("stored").into_inner();
+            assert_eq!(stored.version, 3);
         }
         let mut ahead = put.clone();
         ahead.snapshot.as_mut().expect("a snapshot").version = 6;
@@ -48,17 +48,17 @@ async fn every_node_changes_and_shows_streams_and_keeps_their_snapshots() {
         let with_snapshot = v1::ReadRequest { with_snapshot: true, ..whole_stream(&stream) };
         let (point, found, _) = read(&mut events, with_snapshot.clone()).await.expect("read");
         let versions: Vec<u64> = found.iter().map(|event| event.version).collect();
-        assert_eq!((point.snapshot.map(|kept| kept.version), versions), (Some(3), vec![4, 5]));
+        assert_eq!((point.snapshot.map(|stored| stored.version), versions), (Some(3), vec![4, 5]));
 
         let old = v1::ReadRequest { snapshot_schema_max: Some(1), ..with_snapshot.clone() };
         let (point, ..) = read(&mut events, old.clone()).await.expect("read");
         assert_eq!(
-            (point.snapshot.map(|kept| kept.schema), point.snapshot_schema_passed_over),
+            (point.snapshot.map(|stored| stored.schema), point.snapshot_schema_passed_over),
             (Some(1), 0)
         );
         let mut newer = put.clone();
         newer.snapshot.as_mut().expect("a snapshot").schema = 2;
-        events.put_snapshot(newer).await.expect("kept");
+        events.put_snapshot(newer).await.expect("stored");
         let (point, found, _) = read(&mut events, old.clone()).await.expect("read");
         assert_eq!((point.snapshot, point.snapshot_schema_passed_over), (None, 2));
         assert_eq!((point.version, found.len()), (Some(5), 5));

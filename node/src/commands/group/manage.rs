@@ -137,8 +137,8 @@ pub(super) async fn create(args: CreateArgs, global: &Global) -> Result<(), Exit
     let settings = settings.over(GroupSettings::default());
     let creating = client.group(group.as_str()).create(query).after(after).settings(settings);
     let created = creating.send().await?;
-    let told = if created { "created" } else { "there already" };
-    tell(global, &group, Done::Created(created), &format!("group `{group}` is {told}"))
+    let state = if created { "created" } else { "there already" };
+    report(global, &group, Done::Created(created), &format!("group `{group}` is {state}"))
 }
 
 pub(super) async fn configure(args: ConfigureArgs, global: &Global) -> Result<(), Exit> {
@@ -147,7 +147,7 @@ pub(super) async fn configure(args: ConfigureArgs, global: &Global) -> Result<()
     let reference = client.group(group.as_str());
     let settings = settings.over(reference.show().await?.settings);
     let changed = reference.configure(settings).await?;
-    tell(
+    report(
         global,
         &group,
         Done::Changed(changed),
@@ -160,14 +160,14 @@ pub(super) async fn delete(args: DeleteArgs, global: &Global) -> Result<(), Exit
     confirmation
         .ask(&format!("removes the group `{group}` with all that is known of its progress"))?;
     let deleted = connect(global).await?.group(group.as_str()).delete().await?;
-    let told = if deleted { "is deleted" } else { "was not there" };
-    tell(global, &group, Done::Deleted(deleted), &format!("group `{group}` {told}"))
+    let state = if deleted { "is deleted" } else { "was not there" };
+    report(global, &group, Done::Deleted(deleted), &format!("group `{group}` {state}"))
 }
 
 pub(super) async fn reset(args: ResetArgs, global: &Global) -> Result<(), Exit> {
     let ResetArgs { group, after } = args;
     connect(global).await?.group(group.as_str()).reset(after).await?;
-    tell(
+    report(
         global,
         &group,
         Done::After(after),
@@ -179,17 +179,22 @@ pub(super) async fn replay(args: SelectArgs, global: &Global) -> Result<(), Exit
     let group = &args.group;
     let count = connect(global).await?.group(group.as_str()).replay(args.selection()).await?;
     let events = count_of(count, "parked event");
-    tell(global, group, Done::Count(count), &format!("group `{group}`: {events} to be tried again"))
+    report(
+        global,
+        group,
+        Done::Count(count),
+        &format!("group `{group}`: {events} to be tried again"),
+    )
 }
 
 pub(super) async fn give_up(args: SelectArgs, global: &Global) -> Result<(), Exit> {
     let group = &args.group;
     let count = connect(global).await?.group(group.as_str()).drop_parked(args.selection()).await?;
     let events = count_of(count, "parked event");
-    tell(global, group, Done::Count(count), &format!("group `{group}`: {events} given up"))
+    report(global, group, Done::Count(count), &format!("group `{group}`: {events} given up"))
 }
 
-fn tell(global: &Global, group: &GroupName, done: Done, sentence: &str) -> Result<(), Exit> {
+fn report(global: &Global, group: &GroupName, done: Done, sentence: &str) -> Result<(), Exit> {
     let mut output = io::stdout().lock();
     let written = match global.json() {
         true => write_json(&mut output, &DoneLine { group: group.as_str(), done }),
@@ -217,9 +222,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_help_tells_what_a_new_group_begins_with() {
+    fn the_help_shows_what_a_new_group_begins_with() {
         let settings = settings_of(&GroupSettings::default());
-        let told = DEFAULTS.trim_start_matches("A group has, unless told: strategy ");
-        assert_eq!(told.trim_end_matches('.'), settings);
+        let defaults = DEFAULTS.trim_start_matches("A group has, unless told: strategy ");
+        assert_eq!(defaults.trim_end_matches('.'), settings);
     }
 }

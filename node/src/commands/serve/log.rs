@@ -47,7 +47,7 @@ pub(crate) fn start(filter: &str) -> Result<Log, Exit> {
         .log_internal_errors(false)
         .init();
     let panics = log.clone();
-    std::panic::set_hook(Box::new(move |panic| panics.tell_panic(panic)));
+    std::panic::set_hook(Box::new(move |panic| panics.log_panic(panic)));
     Ok(log)
 }
 
@@ -90,7 +90,7 @@ impl Log {
     }
 
     /// Logs a panic. Nothing in here panics, not even when the output is gone.
-    fn tell_panic(&self, panic: &PanicHookInfo<'_>) {
+    fn log_panic(&self, panic: &PanicHookInfo<'_>) {
         let thread = thread::current();
         let thread = thread.name().unwrap_or("?");
         let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
@@ -126,8 +126,8 @@ fn write_all(lines: &Receiver<Message>, mut output: impl Write, dropped: &Atomic
 fn write(output: &mut impl Write, line: &[u8], dropped: &AtomicU64) -> io::Result<()> {
     let missing = dropped.load(Ordering::Relaxed);
     if missing > 0 {
-        let told = format!("({missing} lines of this log could not be written)\n");
-        output.write_all(told.as_bytes())?;
+        let notice = format!("({missing} lines of this log could not be written)\n");
+        output.write_all(notice.as_bytes())?;
         dropped.fetch_sub(missing, Ordering::Relaxed);
     }
     output.write_all(line)
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_cannot_be_written_are_counted_and_told_when_it_works_again() {
+    fn lines_that_cannot_be_written_are_counted_and_reported_when_it_works_again() {
         let output = Flaky::default();
         let log = Log::onto(output.clone()).expect("it starts");
         for (broken, line) in

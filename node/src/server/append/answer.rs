@@ -12,7 +12,7 @@ use super::super::problem;
 pub(crate) enum Applied {
     /// The append is in the log for good.
     Appended(Appended),
-    /// The snapshot that is kept now has this version.
+    /// The snapshot that is stored now has this version.
     SnapshotStored(Version),
     /// The outcome of a request to a consumer group.
     Group(GroupOutcome),
@@ -72,7 +72,7 @@ impl TryFrom<Option<WireOutcome>> for Answer {
     fn try_from(outcome: Option<WireOutcome>) -> Result<Answer, Invalid> {
         Ok(Answer::Applied(match outcome {
             Some(WireOutcome::Appended(appended)) => Applied::Appended(appended.into()),
-            Some(WireOutcome::Kept(kept)) => Applied::SnapshotStored(Version(kept.version)),
+            Some(WireOutcome::Kept(stored)) => Applied::SnapshotStored(Version(stored.version)),
             Some(WireOutcome::Group(group)) => Applied::Group(group.try_into()?),
             Some(WireOutcome::Problem(problem)) => return Ok(sort(problem.try_into()?)),
             None => return Err(Invalid::new("outcome", "is missing")),

@@ -152,7 +152,7 @@ mod tests {
         assert!(order.is_idle());
     }
 
-    /// With ninety thousand waiting items, a look at all of them each time takes minutes.
+    /// With ninety thousand waiting items, a scan of all of them each time takes minutes.
     #[test]
     fn letting_go_looks_only_at_what_waits_for_the_streams_that_came_free() {
         let names: Vec<String> = (0..300).map(|number| format!("s-{number}")).collect();

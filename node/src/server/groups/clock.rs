@@ -26,7 +26,7 @@ impl Clock {
 
     pub(super) fn instant(&self, time: Timestamp) -> Instant {
         let micros = u64::try_from(time.0.saturating_sub(self.wall.0)).unwrap_or_default();
-        // A time that is too far away for `Instant` is looked at again tomorrow.
+        // A time that is too far away for `Instant` is checked again tomorrow.
         let day = Duration::from_secs(24 * 3600);
         let due = self.since.checked_add(Duration::from_micros(micros));
         due.unwrap_or_else(|| Instant::now() + day)

@@ -64,7 +64,7 @@ impl ConsumerConnection {
 
     async fn pass_on(&self, request: v1::ConsumeRequest) -> Result<(), Problem> {
         if request.join.is_some() {
-            return Err(Invalid::new("join", "is told by the first message alone").into());
+            return Err(Invalid::new("join", "is given by the first message alone").into());
         }
         let begun = begun_of(request.begun)?;
         if !begun.is_empty() {

@@ -199,10 +199,10 @@ impl<E> Dispatcher<E> {
         let stream = (self.settings.strategy == Strategy::ByStream).then_some(stream);
         let is_ready = self.line_up(position, stream.clone());
         // An event that waits for another of its stream leaves half of the memory to others; it may be read again.
-        let is_kept = is_ready || self.waiting_bytes + bytes <= WAITING_BYTES_MAX / 2;
-        let kept = is_kept.then_some(Body { event: body, bytes });
-        self.waiting_bytes += kept.as_ref().map_or(0, |kept| kept.bytes);
-        let state = State::Waiting(kept);
+        let holds_body = is_ready || self.waiting_bytes + bytes <= WAITING_BYTES_MAX / 2;
+        let body = holds_body.then_some(Body { event: body, bytes });
+        self.waiting_bytes += body.as_ref().map_or(0, |body| body.bytes);
+        let state = State::Waiting(body);
         self.entries.insert(position, Entry { attempts: 0, stream, state, left_by: None });
     }
 

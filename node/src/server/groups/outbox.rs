@@ -188,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_ready_goes_out_together_and_the_end_comes_last() {
-        let (drained, _told) = mpsc::unbounded_channel();
+        let (drained, _receiver) = mpsc::unbounded_channel();
         let (outbox, mut outgoing) = open(ConsumerId(1), v1::Joined::default(), drained);
         assert!(outbox.deliver(delivery(1), 10));
         assert!(outbox.deliver(delivery(2), 10));
@@ -206,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_sign_of_life_is_an_empty_message_and_only_one_waits() {
-        let (drained, _told) = mpsc::unbounded_channel();
+        let (drained, _receiver) = mpsc::unbounded_channel();
         let (outbox, mut outgoing) = open(ConsumerId(1), v1::Joined::default(), drained);
         outgoing.next().await.expect("it joined").expect("no error");
         for _ in 0..3 {

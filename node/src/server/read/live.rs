@@ -178,9 +178,9 @@ impl Subscriptions {
         self.index = SubscriptionIndex::default();
     }
 
-    fn tell_progress(&self) {
+    fn report_progress(&self) {
         let through = Cursor { position: self.position, version: None };
-        self.places.values().for_each(|entry| entry.mailbox.tell_progress(through));
+        self.places.values().for_each(|entry| entry.mailbox.report_progress(through));
     }
 }
 
@@ -199,7 +199,7 @@ async fn hand_out<H: Host>(live: Weak<Live<H>>, joined: Arc<Notify>) {
                     progress_at.get_or_insert_with(|| Instant::now() + rest);
                 }
                 if progress_at.is_some_and(|at| at <= Instant::now()) {
-                    subscriptions.tell_progress();
+                    subscriptions.report_progress();
                     progress_at = None;
                 }
                 count

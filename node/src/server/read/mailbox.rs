@@ -44,7 +44,7 @@ struct Contents {
     through: Cursor,
     is_overrun: bool,
     /// True if the subscription is to receive the progress of the log although no event came.
-    tells_progress: bool,
+    reports_progress: bool,
     end: Option<Problem>,
 }
 
@@ -56,7 +56,7 @@ impl Mailbox {
             bytes: 0,
             through,
             is_overrun: false,
-            tells_progress: false,
+            reports_progress: false,
             end: None,
         };
         Mailbox { contents: Mutex::new(contents), arrived: Notify::new() }
@@ -85,11 +85,11 @@ impl Mailbox {
     }
 
     /// Records that nothing else matched up to a position.
-    pub(super) fn tell_progress(&self, through: Cursor) {
+    pub(super) fn report_progress(&self, through: Cursor) {
         {
             let mut contents = self.lock();
             contents.through.position = contents.through.position.max(through.position);
-            contents.tells_progress = true;
+            contents.reports_progress = true;
         }
         self.arrived.notify_one();
     }
@@ -150,7 +150,7 @@ impl Contents {
         if self.is_overrun {
             return Ok(Some(Delivery::Overrun));
         }
-        let tells = std::mem::take(&mut self.tells_progress);
-        Ok(tells.then_some(Delivery::Nothing { through: self.through }))
+        let reports = std::mem::take(&mut self.reports_progress);
+        Ok(reports.then_some(Delivery::Nothing { through: self.through }))
     }
 }

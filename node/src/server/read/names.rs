@@ -20,13 +20,13 @@ const PAGES_PER_MESSAGE_MAX: usize = 4;
 pub(crate) fn stream<H: Host>(
     replica: Replica<H>,
     reader: Reader,
-    listing: ListRequest,
+    request: ListRequest,
     stopping: CancellationToken,
 ) -> BoxStream<'static, Result<v1::ListNamesResponse, Status>> {
-    let begin = Some((reader, listing));
+    let begin = Some((reader, request));
     stream::unfold((replica, begin, stopping), |(replica, rest, stopping)| async move {
-        let (reader, listing) = rest?;
-        let step = stopping.run_until_cancelled(next(&replica, reader, listing)).await;
+        let (reader, request) = rest?;
+        let step = stopping.run_until_cancelled(next(&replica, reader, request)).await;
         Some(match step.unwrap_or_else(|| Err(problem::stopping(Outcome::NotAppended))) {
             Ok((message, rest)) => (Ok(message), (replica, rest, stopping)),
             Err(problem) => (Err(problem.into()), (replica, None, stopping)),
@@ -39,34 +39,34 @@ pub(crate) fn stream<H: Host>(
 async fn next<H: Host>(
     replica: &Replica<H>,
     reader: Reader,
-    mut listing: ListRequest,
+    mut request: ListRequest,
 ) -> Result<(v1::ListNamesResponse, Option<(Reader, ListRequest)>), Problem> {
-    let looked = replica.host().run(move || {
-        let message = fetch(&reader, &mut listing)?;
-        let rest = (!message.end).then_some((reader, listing));
+    let fetched = replica.host().run(move || {
+        let message = fetch(&reader, &mut request)?;
+        let rest = (!message.end).then_some((reader, request));
         Ok((message, rest))
     });
-    looked.await.map_err(|fault| problem::of_found(replica, &fault))
+    fetched.await.map_err(|fault| problem::of_found(replica, &fault))
 }
 
-/// Makes a message of names, and advances `listing` past them.
-fn fetch(reader: &Reader, listing: &mut ListRequest) -> Result<v1::ListNamesResponse, Fault> {
+/// Makes a message of names, and advances `request` past them.
+fn fetch(reader: &Reader, request: &mut ListRequest) -> Result<v1::ListNamesResponse, Fault> {
     let mut message = v1::ListNamesResponse::default();
     for _ in 0..PAGES_PER_MESSAGE_MAX {
-        let page = reader.names(listing)?;
+        let page = reader.names(request)?;
         message.as_of = page.as_of.0;
         let found = page.names.len() as u64;
-        listing.limit = listing.limit.map(|limit| limit.saturating_sub(found));
-        message.end = page.after.is_none() || listing.limit == Some(0);
+        request.limit = request.limit.map(|limit| limit.saturating_sub(found));
+        message.end = page.after.is_none() || request.limit == Some(0);
         let last = page.names.last().map(|last| last.name.clone());
         if let Some(after) = page.after.or(last) {
-            listing.after = after;
+            request.after = after;
         }
         message.names.extend(page.names.into_iter().map(v1::ListedName::from));
         if message.end || !message.names.is_empty() {
             break;
         }
     }
-    message.after.clone_from(&listing.after);
+    message.after.clone_from(&request.after);
     Ok(message)
 }

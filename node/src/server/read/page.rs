@@ -5,8 +5,8 @@ use quorate_store::{Fault, Scan, StoredEvent};
 
 use super::cursor::Cursor;
 
-/// The most pages of the store that are looked at in one step: a scan that finds nothing must return now and then, to
-/// learn that its client has left, and to send a sign that this node still looks.
+/// The most pages of the store that are searched in one step: a scan that finds nothing must return now and then, to
+/// learn that its client has left, and to send a sign that this node still searches.
 const STORE_PAGES_MAX: usize = 16;
 
 /// The next events of a scan.

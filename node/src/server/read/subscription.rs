@@ -32,7 +32,7 @@ pub(crate) enum Step {
     CaughtUp(Cursor),
     FellBehind(Cursor),
     Progress(Cursor),
-    /// There is no news, and this node still looks or waits.
+    /// There is no news, and this node still searches or waits.
     StillHere,
     /// The answer is whole: a read that does not follow found everything, or the limit is reached.
     End,
@@ -168,8 +168,8 @@ impl<H: Host> Subscription<H> {
             }
             Some(Delivery::Nothing { through }) => {
                 self.pass(through);
-                let tells = self.is_caught_up && self.has_resumed();
-                Ok(tells.then_some(Step::Progress(self.cursor)))
+                let reports = self.is_caught_up && self.has_resumed();
+                Ok(reports.then_some(Step::Progress(self.cursor)))
             }
             Some(Delivery::Overrun) => {
                 self.phase = Phase::Scan { next: Next::New, place: None };

@@ -153,7 +153,7 @@ fn put_all(mailbox: &Mailbox, events: &[StoredEvent]) -> usize {
 }
 
 #[tokio::test]
-async fn a_mailbox_gives_out_what_came_in_order_and_tells_how_far_that_is() {
+async fn a_mailbox_gives_out_what_came_in_order_and_reports_how_far_that_is() {
     let mailbox = Mailbox::new(Cursor::default());
     let events = numbered(4, 10);
     assert_eq!(put_all(&mailbox, &events), 4);
@@ -165,7 +165,7 @@ async fn a_mailbox_gives_out_what_came_in_order_and_tells_how_far_that_is() {
     let delivery = mailbox.take(usize::MAX).await.expect("a delivery");
     let Delivery::Events { events: rest, through } = delivery else { panic!("events are there") };
     assert_eq!((&rest[..], through), (&events[1..], at(4)));
-    mailbox.tell_progress(Cursor { position: Position(9), version: None });
+    mailbox.report_progress(Cursor { position: Position(9), version: None });
     let delivery = mailbox.take(1).await.expect("a delivery");
     let Delivery::Nothing { through } = delivery else { panic!("nothing came") };
     assert_eq!(through, Cursor { position: Position(9), version: Some(Version(4)) });
@@ -193,9 +193,9 @@ async fn a_mailbox_that_is_full_takes_nothing_more_and_says_so_behind_what_it_ho
 }
 
 #[tokio::test]
-async fn a_mailbox_that_is_ended_tells_why() {
+async fn a_mailbox_that_is_ended_returns_its_problem() {
     let mailbox = Mailbox::new(Cursor::default());
     mailbox.end(Problem::new(ErrorKind::Unavailable, Outcome::NotAppended, "lost"));
-    let told = mailbox.take(1).await.expect_err("an end");
-    assert_eq!(told.kind, ErrorKind::Unavailable);
+    let problem = mailbox.take(1).await.expect_err("an end");
+    assert_eq!(problem.kind, ErrorKind::Unavailable);
 }

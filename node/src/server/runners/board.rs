@@ -1,4 +1,4 @@
-//! The board of runners: a bounded number of reports that a node heard, and the merge of those of several nodes.
+//! The board of runners: a bounded number of reports that a node received, and the merge of those of several nodes.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use quorate_proto::{Position, Runner, RunnerKind, RunnerReport, RunnerState};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// A runner that was not heard for longer is forgotten …
+/// A runner that did not report for longer is forgotten …
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// … and one that was stopped, sooner.
 const STOPPED_FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -17,11 +17,11 @@ const STOPPED_FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
 /// The newest report of each runner that reported to this node.
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    heard: BTreeMap<Uuid, Heard>,
+    reports: BTreeMap<Uuid, Received>,
 }
 
 #[derive(Debug)]
-struct Heard {
+struct Received {
     report: RunnerReport,
     at: Instant,
     /// The newest position of the log on this node at that time.
@@ -30,46 +30,46 @@ struct Heard {
 
 impl Board {
     /// Keeps a report, unless a newer one of its instance came before. If there is no room, it replaces the report
-    /// of the runner that was not heard for the longest.
-    pub(super) fn hear(&mut self, report: RunnerReport, now: Instant, last_position: Position) {
-        let before = self.heard.get(&report.instance);
+    /// of the runner that did not report for the longest.
+    pub(super) fn receive(&mut self, report: RunnerReport, now: Instant, last_position: Position) {
+        let before = self.reports.get(&report.instance);
         if before.is_some_and(|before| before.report.number >= report.number) {
             return;
         }
-        if before.is_none() && self.heard.len() >= RUNNERS_MAX {
-            let longest = self.heard.iter().min_by_key(|(_, heard)| heard.at);
+        if before.is_none() && self.reports.len() >= RUNNERS_MAX {
+            let longest = self.reports.iter().min_by_key(|(_, received)| received.at);
             if let Some(instance) = longest.map(|(instance, _)| *instance) {
-                self.heard.remove(&instance);
+                self.reports.remove(&instance);
             }
         }
-        self.heard.insert(report.instance, Heard { report, at: now, last_position });
+        self.reports.insert(report.instance, Received { report, at: now, last_position });
     }
 
     /// Returns all runners that are not forgotten.
     pub(super) fn runners(&mut self, now: Instant) -> Vec<Runner> {
-        self.heard.retain(|_, heard| {
-            let kept = match heard.report.state {
+        self.reports.retain(|_, received| {
+            let forgotten_after = match received.report.state {
                 RunnerState::Stopped => STOPPED_FORGOTTEN_AFTER,
                 _ => FORGOTTEN_AFTER,
             };
-            now.saturating_duration_since(heard.at) <= kept
+            now.saturating_duration_since(received.at) <= forgotten_after
         });
-        let runner = |heard: &Heard| Runner {
-            report: heard.report.clone(),
-            heard_ago: now.saturating_duration_since(heard.at),
-            last_position: heard.last_position,
+        let runner = |received: &Received| Runner {
+            report: received.report.clone(),
+            heard_ago: now.saturating_duration_since(received.at),
+            last_position: received.last_position,
         };
-        self.heard.values().map(runner).collect()
+        self.reports.values().map(runner).collect()
     }
 }
 
-/// Returns one list of the runners that several nodes heard, by name, and the number of runners without room in it.
+/// Merges the runners of several nodes into one list, by name, and counts the runners without room in it.
 ///
 /// If an instance reported to several nodes, its newest report counts. A runner that ended or is silent is left out if
 /// one of the same kind and name was started since, which replaces it. A rebuild does not replace the live runner.
-pub(super) fn merged(heard: Vec<Runner>) -> (Vec<Runner>, u64) {
+pub(super) fn merged(runners: Vec<Runner>) -> (Vec<Runner>, u64) {
     let mut newest: BTreeMap<Uuid, Runner> = BTreeMap::new();
-    for runner in heard {
+    for runner in runners {
         let is_newer = |known: &Runner| {
             let age = |runner: &Runner| (runner.report.number, Reverse(runner.heard_ago));
             age(&runner) > age(known)
@@ -147,46 +147,46 @@ mod tests {
         runners.iter().map(|runner| runner.report.instance.as_u128() - 1).collect()
     }
 
-    /// Returns a runner that was heard `heard` seconds ago, when it had run for `running` seconds.
-    fn runner(instance: usize, state: RunnerState, heard: u64, running: u64) -> Runner {
+    /// Returns a runner that reported `seconds_ago`, when it had run for `running` seconds.
+    fn runner(instance: usize, state: RunnerState, seconds_ago: u64, running: u64) -> Runner {
         let running = Duration::from_secs(running);
         let report = RunnerReport { state, running, ..report(instance, 1) };
-        Runner { report, heard_ago: Duration::from_secs(heard), last_position: HERE }
+        Runner { report, heard_ago: Duration::from_secs(seconds_ago), last_position: HERE }
     }
 
     #[test]
-    fn a_thousand_runners_are_kept_and_one_more_takes_the_place_of_the_one_heard_longest_ago() {
+    fn a_thousand_runners_are_stored_and_one_more_replaces_the_one_that_reported_longest_ago() {
         let (mut board, begun) = (Board::default(), Instant::now());
         let at = |second: usize| begun + Duration::from_secs(second as u64);
         for instance in 0..RUNNERS_MAX {
-            board.hear(report(instance, 1), at(instance), HERE);
+            board.receive(report(instance, 1), at(instance), HERE);
         }
-        board.hear(report(0, 2), at(RUNNERS_MAX), HERE);
+        board.receive(report(0, 2), at(RUNNERS_MAX), HERE);
         let now = at(RUNNERS_MAX + 1);
         for instance in RUNNERS_MAX..RUNNERS_MAX + 3 {
-            board.hear(report(instance, 1), now, HERE);
+            board.receive(report(instance, 1), now, HERE);
         }
-        let kept = instances(&board.runners(now));
-        assert_eq!(kept.len(), RUNNERS_MAX);
-        assert!(kept.contains(&0), "it was heard again");
-        assert!((1..=3).all(|gone| !kept.contains(&gone)) && kept.contains(&4));
+        let stored = instances(&board.runners(now));
+        assert_eq!(stored.len(), RUNNERS_MAX);
+        assert!(stored.contains(&0), "it reported again");
+        assert!((1..=3).all(|gone| !stored.contains(&gone)) && stored.contains(&4));
     }
 
     #[test]
     fn a_report_that_was_held_up_does_not_undo_a_newer_one() {
         let (mut board, now) = (Board::default(), Instant::now());
-        board.hear(RunnerReport { state: RunnerState::Stopped, ..report(0, 3) }, now, HERE);
-        board.hear(report(0, 2), now + Duration::from_secs(1), HERE);
+        board.receive(RunnerReport { state: RunnerState::Stopped, ..report(0, 3) }, now, HERE);
+        board.receive(report(0, 2), now + Duration::from_secs(1), HERE);
         let runners = board.runners(now + Duration::from_secs(2));
         assert_eq!(runners[0].report.state, RunnerState::Stopped);
         assert_eq!(runners[0].heard_ago, Duration::from_secs(2));
     }
 
     #[test]
-    fn who_was_not_heard_is_shown_as_silent_and_forgotten_after_a_day() {
+    fn a_runner_that_does_not_report_is_shown_as_silent_and_forgotten_after_a_day() {
         let (mut board, now) = (Board::default(), Instant::now());
-        board.hear(report(0, 1), now, HERE);
-        board.hear(RunnerReport { state: RunnerState::Stopped, ..report(1, 1) }, now, HERE);
+        board.receive(report(0, 1), now, HERE);
+        board.receive(RunnerReport { state: RunnerState::Stopped, ..report(1, 1) }, now, HERE);
         assert!(!board.runners(now + SILENT_AFTER)[0].is_silent());
         let later = now + Duration::from_secs(180);
         let runners = board.runners(later);
@@ -200,23 +200,23 @@ mod tests {
     }
 
     #[test]
-    fn of_an_instance_that_told_several_nodes_the_newest_report_counts() {
-        let told = |number, heard| {
+    fn of_an_instance_that_reported_to_several_nodes_the_newest_report_counts() {
+        let numbered = |number, seconds_ago| {
             let report = report(0, number);
-            Runner { report, heard_ago: Duration::from_secs(heard), last_position: HERE }
+            Runner { report, heard_ago: Duration::from_secs(seconds_ago), last_position: HERE }
         };
-        let (left, _) = merged(vec![told(4, 9), told(5, 7), told(3, 1)]);
+        let (left, _) = merged(vec![numbered(4, 9), numbered(5, 7), numbered(3, 1)]);
         assert_eq!((left.len(), left[0].report.number, left[0].heard_ago.as_secs()), (1, 5, 7));
     }
 
     #[test]
     fn what_ended_or_fell_silent_is_shown_until_it_is_started_again() {
         use RunnerState::{Failed, Live, Stopped};
-        for (state, heard) in [(Failed, 100), (Stopped, 100), (Live, 100)] {
-            // The live runner was started before the other was heard last.
-            let beside = vec![runner(0, state, heard, 50), runner(1, Live, 1, 200)];
+        for (state, seconds_ago) in [(Failed, 100), (Stopped, 100), (Live, 100)] {
+            // The live runner was started before the other reported last.
+            let beside = vec![runner(0, state, seconds_ago, 50), runner(1, Live, 1, 200)];
             assert_eq!(instances(&merged(beside).0), [0, 1], "{state}");
-            let again = vec![runner(0, state, heard, 50), runner(1, Live, 1, 60)];
+            let again = vec![runner(0, state, seconds_ago, 50), runner(1, Live, 1, 60)];
             assert_eq!(instances(&merged(again).0), [1], "{state}");
         }
         // Two runners that run are both shown.
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_has_at_most_a_thousand_runners_those_heard_last_and_says_what_it_left_out() {
+    fn a_list_has_at_most_a_thousand_runners_those_that_reported_last_and_says_what_it_left_out() {
         let all: Vec<Runner> = (0..RUNNERS_MAX + 5)
             .map(|at| runner(at, RunnerState::Live, at as u64, 10_000))
             .collect();

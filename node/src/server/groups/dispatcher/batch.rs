@@ -107,12 +107,12 @@ impl<E> Dispatcher<E> {
 
     /// Takes out the changes for the next batch.
     fn take_changes(&mut self) -> BTreeMap<Position, Sent> {
-        let (mut sent, mut kept) = (BTreeMap::new(), BTreeMap::new());
+        let (mut sent, mut deferred) = (BTreeMap::new(), BTreeMap::new());
         while sent.len() < GROUP_CHANGE_POSITIONS_MAX
             && let Some((position, change)) = self.changes.pop_first()
         {
             if !self.may_record(position, &change.kind) {
-                kept.insert(position, change);
+                deferred.insert(position, change);
                 continue;
             }
             let held = self.holding.remove(&position);
@@ -126,7 +126,7 @@ impl<E> Dispatcher<E> {
             }
             sent.insert(position, Sent { change, held, recorded });
         }
-        self.changes.append(&mut kept);
+        self.changes.append(&mut deferred);
         sent
     }
 

@@ -83,21 +83,21 @@ impl Log {
     fn apply(&mut self, progress: &GroupProgress) {
         assert!(progress.floor >= self.floor, "the floor went down");
         self.floor = progress.floor;
-        let mut told = BTreeSet::new();
+        let mut listed = BTreeSet::new();
         for position in &progress.settled {
-            assert!(told.insert(*position), "told twice");
+            assert!(listed.insert(*position), "listed twice");
             self.failed.remove(position);
             self.settled.insert(*position);
         }
         for failed in &progress.failed {
-            assert!(told.insert(failed.position), "told twice");
+            assert!(listed.insert(failed.position), "listed twice");
             assert!(!self.settled.contains(&failed.position), "settled events stay so");
             let is_allowed = failed.attempts < ATTEMPTS_MAX || self.was_refused;
             assert!(is_allowed, "it is to be parked");
             self.failed.insert(failed.position, *failed);
         }
         for parked in &progress.parked {
-            assert!(told.insert(parked.position), "told twice");
+            assert!(listed.insert(parked.position), "listed twice");
             self.failed.remove(&parked.position);
             self.parked.insert(parked.position, parked.attempts);
         }
