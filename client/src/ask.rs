@@ -52,18 +52,18 @@ where
             }
             let time = left.min(client.deadline / 3);
             let asking = call(&address, (time.as_millis() as u64).max(1))?;
-            let told = match tokio::time::timeout(time + GRACE, asking).await {
+            let failure = match tokio::time::timeout(time + GRACE, asking).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) => problem(&address, &status),
                 Err(_) => Problem { outcome: Outcome::Unknown, ..late(&address) },
             };
-            unknown |= told.outcome == Outcome::Unknown;
-            if told.is_verdict() {
-                let outcome = if unknown { Outcome::Unknown } else { told.outcome };
-                return Err(Problem { outcome, ..told });
+            unknown |= failure.outcome == Outcome::Unknown;
+            if failure.is_verdict() {
+                let outcome = if unknown { Outcome::Unknown } else { failure.outcome };
+                return Err(Problem { outcome, ..failure });
             }
             client.shared.nodes.failed(&address);
-            last = Some(told);
+            last = Some(failure);
         }
         let last = last.expect("a client has at least one endpoint");
         if Instant::now() + REST >= give_up_at {

@@ -69,8 +69,8 @@ impl Driver {
     /// Waits until an append is under way; returns false when no more can come.
     async fn has_work(&mut self) -> bool {
         while self.in_flight.is_empty() && self.open {
-            let flight = self.submissions.recv().await;
-            self.take_in(flight);
+            let append = self.submissions.recv().await;
+            self.take_in(append);
         }
         !self.in_flight.is_empty()
     }
@@ -82,7 +82,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 output = &mut future => return output,
-                flight = self.submissions.recv(), if self.open => self.take_in(flight),
+                append = self.submissions.recv(), if self.open => self.take_in(append),
                 _ = self.tick.tick(), if !self.in_flight.is_empty() => {
                     // Between sessions no attempt runs, so none can be overdue.
                     let _ = self.in_flight.tick(Instant::now());
@@ -108,9 +108,9 @@ impl Driver {
                 response = answers.next() => {
                     let AppendSessionResponse { answers, leader } = response?;
                     moved |= leader != address && self.nodes.learn_leader(&leader);
-                    self.hear(answers)?;
+                    self.receive(answers)?;
                 }
-                flight = self.submissions.recv(), if self.open => self.take_in(flight),
+                append = self.submissions.recv(), if self.open => self.take_in(append),
                 permit = requests.reserve(), if writable && !old && self.in_flight.has_unsent() => {
                     match permit {
                         Ok(permit) => self.send(permit, since),
@@ -133,28 +133,28 @@ impl Driver {
         }
     }
 
-    fn hear(&mut self, answers: Vec<SessionAnswer>) -> Result<(), Problem> {
+    fn receive(&mut self, answers: Vec<SessionAnswer>) -> Result<(), Problem> {
         let now = Instant::now();
         let mut ending = Ok(());
         for answer in answers {
             self.rests.worked();
             let number = answer.number;
-            let heard = self.in_flight.answered(now, number, outcome_of(answer));
+            let result = self.in_flight.answered(now, number, outcome_of(answer));
             // A failed answer does not spoil the answers behind it.
-            ending = ending.and(heard);
+            ending = ending.and(result);
         }
         ending
     }
 
     /// Takes in an append, and all others that wait: together they make one message.
-    fn take_in(&mut self, flight: Option<InFlightAppend>) {
-        let Some(flight) = flight else {
+    fn take_in(&mut self, append: Option<InFlightAppend>) {
+        let Some(append) = append else {
             self.open = false;
             return;
         };
-        self.in_flight.push(flight);
-        while let Ok(flight) = self.submissions.try_recv() {
-            self.in_flight.push(flight);
+        self.in_flight.push(append);
+        while let Ok(append) = self.submissions.try_recv() {
+            self.in_flight.push(append);
         }
     }
 }

@@ -12,7 +12,7 @@ use quorate_proto::{
 
 use crate::client::Client;
 use crate::remaining::Remaining;
-use crate::resume::{Answer, Answering, EventsNode, Heard, Resumed};
+use crate::resume::{Answer, Answering, EventsNode, Received, Resumed};
 use crate::trouble::not_understood;
 
 /// Events as they come in. When a node is lost, another one continues where it stopped: at the same point of the log
@@ -134,29 +134,29 @@ impl Answer for ReadAnswer {
         self.remaining.request(node, time_left_ms)
     }
 
-    fn begin(&mut self, first: ReadResponse, _: &mut Ready) -> Result<Heard, Problem> {
+    fn begin(&mut self, first: ReadResponse, _: &mut Ready) -> Result<Received, Problem> {
         let point = self.remaining.begin(first)?;
         if self.point.is_none() {
             self.set_point(&point);
         }
         self.goes_on = self.has_begun;
-        Ok(Heard::Beginning)
+        Ok(Received::Beginning)
     }
 
-    fn take(&mut self, response: ReadResponse, ready: &mut Ready) -> Result<Heard, Problem> {
+    fn take(&mut self, response: ReadResponse, ready: &mut Ready) -> Result<Received, Problem> {
         if self.misses_events(&response) {
-            return Ok(Heard::Gap);
+            return Ok(Received::Gap);
         }
         match response.message {
-            Some(Message::Events(batch)) if batch.events.is_empty() => Ok(Heard::Work),
+            Some(Message::Events(batch)) if batch.events.is_empty() => Ok(Received::Work),
             Some(Message::Events(batch)) => {
                 for event in batch.events {
                     ready.push_back(self.remaining.take(event)?);
                     self.has_begun = true;
                 }
-                Ok(Heard::Progress)
+                Ok(Received::Progress)
             }
-            Some(Message::End(_)) => Ok(Heard::End),
+            Some(Message::End(_)) => Ok(Received::End),
             _ => Err(not_understood("a message is none that ends by itself")),
         }
     }

@@ -11,8 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use crate::append::{AppendError, Done};
-use crate::kept::request_of;
 use crate::outcome::{Attempts, Step, Verdict};
+use crate::stored::request_of;
 
 /// The time after which a session that owes an overdue answer, and is silent, is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
@@ -68,10 +68,10 @@ impl InFlightAppend {
     }
 
     fn answer(mut self, verdict: Verdict) {
-        self.tell(verdict);
+        self.send_verdict(verdict);
     }
 
-    fn tell(&mut self, verdict: Verdict) {
+    fn send_verdict(&mut self, verdict: Verdict) {
         if let Some(caller) = self.caller.take() {
             // The caller may have stopped waiting; then the verdict is dropped.
             let _ = caller.send(verdict.into_result(&mut self.append));
@@ -83,7 +83,7 @@ impl Drop for InFlightAppend {
     fn drop(&mut self) {
         if self.caller.is_some() {
             let verdict = self.attempts.abandoned();
-            self.tell(verdict);
+            self.send_verdict(verdict);
         }
     }
 }
@@ -123,10 +123,10 @@ impl InFlightAppends {
     }
 
     /// Takes in a new append, behind all others.
-    pub(crate) fn push(&mut self, flight: InFlightAppend) {
+    pub(crate) fn push(&mut self, append: InFlightAppend) {
         self.next += 1;
         self.unsent.insert(self.next);
-        self.in_flight.insert(self.next, flight);
+        self.in_flight.insert(self.next, append);
         self.stuck = false;
     }
 
@@ -151,11 +151,11 @@ impl InFlightAppends {
         let mut appends = Vec::with_capacity(chosen.len());
         for number in chosen {
             self.unsent.remove(&number);
-            let Some(flight) = self.in_flight.get_mut(&number) else { continue };
-            let (deadline, expires_alone) = flight.attempts.begin(now);
+            let Some(append) = self.in_flight.get_mut(&number) else { continue };
+            let (deadline, expires_alone) = append.attempts.begin(now);
             appends.push(SessionAppend {
                 number,
-                request: Some(flight.to_wire()),
+                request: Some(append.to_wire()),
                 deadline_ms: deadline_ms(deadline.saturating_duration_since(since)),
                 expires_alone,
             });
@@ -169,21 +169,21 @@ impl InFlightAppends {
         let sent =
             self.uncertain.difference(&self.unsent).filter_map(|number| self.in_flight.get(number));
         let mut held: BTreeSet<&StreamName> = sent
-            .filter(|flight| flight.is_uncertain(now))
+            .filter(|append| append.is_uncertain(now))
             .flat_map(InFlightAppend::streams)
             .collect();
         for number in &self.unsent {
-            let Some(flight) = self.in_flight.get(number) else { continue };
-            let rests = flight.not_before.is_some_and(|not_before| now < not_before);
-            if rests || (!held.is_empty() && flight.streams().any(|stream| held.contains(stream))) {
-                held.extend(flight.streams());
+            let Some(append) = self.in_flight.get(number) else { continue };
+            let rests = append.not_before.is_some_and(|not_before| now < not_before);
+            if rests || (!held.is_empty() && append.streams().any(|stream| held.contains(stream))) {
+                held.extend(append.streams());
                 continue;
             }
             chosen.push(*number);
-            if flight.is_uncertain(now) {
-                held.extend(flight.streams());
+            if append.is_uncertain(now) {
+                held.extend(append.streams());
             }
-            bytes += flight.bytes;
+            bytes += append.bytes;
             if bytes >= bytes_max {
                 break;
             }
@@ -201,13 +201,13 @@ impl InFlightAppends {
     ) -> Result<(), Problem> {
         let mut ends = Ok(());
         // An append that is not under way any more is not sent again.
-        if let Some(flight) = self.in_flight.get_mut(&number) {
+        if let Some(append) = self.in_flight.get_mut(&number) {
             ends = match &answer {
-                _ if flight.attempts.has_expired_alone(&answer) => Ok(()),
+                _ if append.attempts.has_expired_alone(&answer) => Ok(()),
                 Err(problem) if !problem.is_verdict() => Err(problem.clone()),
                 _ => Ok(()),
             };
-            let step = flight.attempts.answered(now, answer);
+            let step = append.attempts.answered(now, answer);
             self.follow(number, step);
         }
         self.silent_since = self.has_sent().then_some(now);
@@ -221,8 +221,8 @@ impl InFlightAppends {
         self.misses_answer = false;
         let numbers: Vec<u64> = self.in_flight.keys().copied().collect();
         for number in numbers {
-            let Some(flight) = self.in_flight.get_mut(&number) else { continue };
-            let step = flight.attempts.lost(now, problem);
+            let Some(append) = self.in_flight.get_mut(&number) else { continue };
+            let step = append.attempts.lost(now, problem);
             self.follow(number, step);
         }
     }
@@ -233,10 +233,10 @@ impl InFlightAppends {
     pub(crate) fn tick(&mut self, now: Instant) -> Result<(), Problem> {
         self.stuck = false;
         let mut expired = Vec::new();
-        for (number, flight) in &mut self.in_flight {
-            let is_running = flight.attempts.is_running();
-            self.misses_answer |= flight.attempts.is_overdue(now);
-            if let Some(verdict) = flight.attempts.expired(now, self.trouble.as_ref()) {
+        for (number, append) in &mut self.in_flight {
+            let is_running = append.attempts.is_running();
+            self.misses_answer |= append.attempts.is_overdue(now);
+            if let Some(verdict) = append.attempts.expired(now, self.trouble.as_ref()) {
                 self.misses_answer |= is_running;
                 expired.push((*number, verdict));
             }
@@ -268,8 +268,8 @@ impl InFlightAppends {
         match step {
             Some(Step::Verdict(verdict)) => self.finish(number, verdict),
             Some(Step::Again { not_before }) => {
-                if let Some(flight) = self.in_flight.get_mut(&number) {
-                    flight.not_before = Some(not_before);
+                if let Some(append) = self.in_flight.get_mut(&number) {
+                    append.not_before = Some(not_before);
                     self.uncertain.insert(number);
                     self.unsent.insert(number);
                     self.stuck = false;
@@ -284,8 +284,8 @@ impl InFlightAppends {
         self.uncertain.remove(&number);
         // Appends that this one held back may go now.
         self.stuck = false;
-        if let Some(flight) = self.in_flight.remove(&number) {
-            flight.answer(verdict);
+        if let Some(append) = self.in_flight.remove(&number) {
+            append.answer(verdict);
         }
     }
 }

@@ -45,9 +45,9 @@ impl<T> Incoming<T> {
         silence_max: Duration,
     ) -> Result<Option<T>, Problem> {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        let heard = timeout_at(since + silence_max, self.messages.message()).await;
+        let received = timeout_at(since + silence_max, self.messages.message()).await;
         self.waiting_since = None;
-        match heard {
+        match received {
             Ok(Ok(message)) => Ok(message),
             Ok(Err(status)) => Err(problem(&self.address, &status)),
             Err(_) => Err(late(&self.address)),

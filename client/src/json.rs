@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn json_that_common_readers_refuse_is_told_apart() {
+    fn json_that_common_readers_refuse_is_written_as_base64() {
         let stream = StreamName::new("order-42").expect("a name");
         let event = Event::new("T", r#""\ud800""#).expect("an event");
         let line = json_line(&event.recorded(7, stream, 3, Timestamp(0)));

@@ -6,12 +6,12 @@ use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
 use quorate_proto::wire::v1::{ListNamesRequest as WireRequest, ListNamesResponse};
 use quorate_proto::{
-    Category, Consistency, Invalid, ListEntry, ListRequest as Listing, ListTarget, Path, Position,
-    Problem,
+    Category, Consistency, Invalid, ListEntry, ListRequest as ProtoListRequest, ListTarget, Path,
+    Position, Problem,
 };
 
 use crate::client::Client;
-use crate::resume::{Answer, Answering, EventsNode, Heard, Resumed};
+use crate::resume::{Answer, Answering, EventsNode, Received, Resumed};
 use crate::trouble::not_understood;
 
 /// A request for a list. By default the list is ordered by name, linearizable, and whole, but without the
@@ -29,12 +29,12 @@ use crate::trouble::not_understood;
 #[must_use = "nothing is listed before `collect` or `list`"]
 pub struct ListRequest {
     client: Client,
-    listing: Result<Listing, Invalid>,
+    request: Result<ProtoListRequest, Invalid>,
 }
 
 impl ListRequest {
     pub(crate) fn new(client: Client, listed: ListTarget) -> ListRequest {
-        ListRequest { client, listing: Ok(Listing::of(listed)) }
+        ListRequest { client, request: Ok(ProtoListRequest::of(listed)) }
     }
 
     /// Lists only the streams of a category, in any path. They are searched among all streams.
@@ -49,32 +49,32 @@ impl ListRequest {
 
     /// Lists only names with this prefix.
     pub fn prefix(self, prefix: impl Into<String>) -> ListRequest {
-        self.with(|listing| listing.prefix = prefix.into())
+        self.with(|request| request.prefix = prefix.into())
     }
 
     /// Lists only names after this one, which need not exist.
     pub fn after(self, name: impl Into<String>) -> ListRequest {
-        self.with(|listing| listing.after = name.into())
+        self.with(|request| request.after = name.into())
     }
 
     /// Lists at most this number of names.
     pub fn limit(self, names: u64) -> ListRequest {
-        self.with(|listing| listing.limit = Some(names))
+        self.with(|request| request.limit = Some(names))
     }
 
     /// Lists the system's names, too, which begin with `$`.
     pub fn with_system(self) -> ListRequest {
-        self.with(|listing| listing.with_system = true)
+        self.with(|request| request.with_system = true)
     }
 
     /// Lists streams, too, of which no event can be read any more: deleted, truncated, or too old.
     pub fn with_removed(self) -> ListRequest {
-        self.with(|listing| listing.with_removed = true)
+        self.with(|request| request.with_removed = true)
     }
 
     /// Sets how fresh the answer must be.
     pub fn consistency(self, consistency: Consistency) -> ListRequest {
-        self.with(|listing| listing.consistency = consistency)
+        self.with(|request| request.consistency = consistency)
     }
 
     /// Lists the names that the answering node has.
@@ -92,27 +92,30 @@ impl ListRequest {
     /// # Errors
     /// `Invalid` if the request is invalid; otherwise the error that no node could begin within the client's deadline.
     pub async fn list(self) -> Result<NameStream, Problem> {
-        let listing = self.listing?;
-        listing.check()?;
+        let request = self.request?;
+        request.check()?;
         let mut names =
-            Resumed::within_deadline(self.client, ListAnswer { listing, as_of: Position::ZERO });
+            Resumed::within_deadline(self.client, ListAnswer { request, as_of: Position::ZERO });
         names.find_node().await?;
         Ok(NameStream(names))
     }
 
     fn within(mut self, listed: Result<ListTarget, Invalid>) -> ListRequest {
-        self.listing = self.listing.and_then(|listing| {
-            if listing.listed != ListTarget::Streams {
-                return Err(Invalid::new("within", "is told twice, or of what is no stream"));
+        self.request = self.request.and_then(|request| {
+            if request.listed != ListTarget::Streams {
+                return Err(Invalid::new(
+                    "within",
+                    "is set twice, or for a list that is not of streams",
+                ));
             }
-            Ok(Listing { listed: listed?, ..listing })
+            Ok(ProtoListRequest { listed: listed?, ..request })
         });
         self
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Listing)) -> ListRequest {
-        if let Ok(listing) = &mut self.listing {
-            change(listing);
+    fn with(mut self, change: impl FnOnce(&mut ProtoListRequest)) -> ListRequest {
+        if let Ok(request) = &mut self.request {
+            change(request);
         }
         self
     }
@@ -196,7 +199,7 @@ impl NameStream {
 /// Invariant: the rest is requested after the last name, and as of no earlier position.
 #[derive(Debug)]
 struct ListAnswer {
-    listing: Listing,
+    request: ProtoListRequest,
     as_of: Position,
 }
 
@@ -205,7 +208,7 @@ impl Answer for ListAnswer {
     type Item = ListEntry;
 
     fn request(&self, mut node: EventsNode, time_left_ms: u64) -> Answering<ListNamesResponse> {
-        let request = WireRequest { time_left_ms, ..self.listing.clone().into() };
+        let request = WireRequest { time_left_ms, ..self.request.clone().into() };
         async move { node.list_names(request).await }.boxed()
     }
 
@@ -213,9 +216,9 @@ impl Answer for ListAnswer {
         &mut self,
         response: ListNamesResponse,
         ready: &mut VecDeque<ListEntry>,
-    ) -> Result<Heard, Problem> {
+    ) -> Result<Received, Problem> {
         let ListNamesResponse { as_of, names, after, end } = response;
-        let mut last = &self.listing.after;
+        let mut last = &self.request.after;
         for listed in &names {
             if listed.name <= *last {
                 return Err(not_understood("a name came twice, or out of order"));
@@ -225,18 +228,18 @@ impl Answer for ListAnswer {
         if after < *last {
             return Err(not_understood("the list goes back"));
         }
-        let heard = match (end, after > self.listing.after) {
-            (true, _) => Heard::End,
-            (false, true) => Heard::Progress,
-            (false, false) => Heard::Work,
+        let received = match (end, after > self.request.after) {
+            (true, _) => Received::End,
+            (false, true) => Received::Progress,
+            (false, false) => Received::Work,
         };
-        if let Some(limit) = &mut self.listing.limit {
+        if let Some(limit) = &mut self.request.limit {
             *limit = limit.saturating_sub(names.len() as u64);
         }
         ready.extend(names.into_iter().map(ListEntry::from));
-        self.listing.after = after;
+        self.request.after = after;
         self.as_of = self.as_of.max(Position(as_of));
-        self.listing.consistency = Consistency::AtLeast(self.as_of);
-        Ok(heard)
+        self.request.consistency = Consistency::AtLeast(self.as_of);
+        Ok(received)
     }
 }

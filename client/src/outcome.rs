@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn problem(kind: ErrorKind, outcome: Outcome) -> Problem {
-        Problem::new(kind, outcome, "told")
+        Problem::new(kind, outcome, "a reason")
     }
 
     fn appended() -> Appended {
@@ -433,8 +433,8 @@ mod tests {
         assert!(running.is_overdue(overdue_at + REST) && !running.is_overdue(overdue_at));
         let settled_at = start + Duration::from_millis(SETTLED_MS);
         match running.expired(end, None) {
-            Some(Verdict::Unknown { settled_at: told, problem }) => {
-                assert_eq!((told, problem.outcome), (settled_at, Outcome::Unknown));
+            Some(Verdict::Unknown { settled_at: returned, problem }) => {
+                assert_eq!((returned, problem.outcome), (settled_at, Outcome::Unknown));
             }
             other => panic!("{other:?}"),
         }

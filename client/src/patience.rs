@@ -90,7 +90,7 @@ impl Patience {
     }
 
     /// Notes that a node works on the answer, though nothing has come of that yet.
-    pub(crate) fn heard(&mut self) {
+    pub(crate) fn worked(&mut self) {
         self.since = None;
     }
 

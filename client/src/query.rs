@@ -275,7 +275,7 @@ mod tests {
 
     /// Projections keep this text beside their bookmarks: another text would make all of them rebuild.
     #[test]
-    fn a_query_is_told_in_words_that_stay() {
+    fn a_query_is_written_in_words_that_stay() {
         let query = Query::category("order").types(["Paid", "Sent"]).or(Query::path("acme/eu"));
         let words = r#"category "order" types ["Paid", "Sent"] or path "acme/eu""#;
         assert_eq!(query.to_string(), words);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_breaks_a_rule_is_told_when_the_query_is_used() {
+    fn a_name_that_breaks_a_rule_is_reported_when_the_query_is_used() {
         let query = Query::category("a-b").types(["Paid"]).or(Query::everything());
         assert!(Source::from(query).into_read().is_err());
         assert!(Source::from("").into_read().is_err());

@@ -42,7 +42,7 @@ pub(crate) trait Answer: Debug + Send + Sync + 'static {
         &mut self,
         first: Self::Message,
         ready: &mut VecDeque<Self::Item>,
-    ) -> Result<Heard, Problem> {
+    ) -> Result<Received, Problem> {
         self.take(first, ready)
     }
 
@@ -51,7 +51,7 @@ pub(crate) trait Answer: Debug + Send + Sync + 'static {
         &mut self,
         message: Self::Message,
         ready: &mut VecDeque<Self::Item>,
-    ) -> Result<Heard, Problem>;
+    ) -> Result<Received, Problem>;
 
     /// Returns true if there is nothing left to request.
     fn is_exhausted(&self) -> bool {
@@ -63,7 +63,7 @@ pub(crate) trait Answer: Debug + Send + Sync + 'static {
 }
 
 /// The meaning of a message for the answer.
-pub(crate) enum Heard {
+pub(crate) enum Received {
     /// The node answers, which does not show yet that it can do more than the nodes before it.
     Beginning,
     /// The node works on the answer, though nothing has come of that yet.
@@ -130,7 +130,7 @@ impl<A: Answer> Resumed<A> {
             };
             let message = incoming.next(self.silence_max).await;
             match message.and_then(|message| self.answer.take(message, &mut self.ready)) {
-                Ok(heard) => self.note(heard)?,
+                Ok(received) => self.note(received)?,
                 Err(problem) => self.lose(&problem)?,
             }
         }
@@ -154,16 +154,16 @@ impl<A: Answer> Resumed<A> {
         stream::try_unfold(self, next).boxed()
     }
 
-    fn note(&mut self, heard: Heard) -> Result<(), Problem> {
-        match heard {
-            Heard::Beginning => {}
-            Heard::Work => self.patience.heard(),
-            Heard::Progress => self.patience.progressed(),
-            Heard::End => {
+    fn note(&mut self, received: Received) -> Result<(), Problem> {
+        match received {
+            Received::Beginning => {}
+            Received::Work => self.patience.worked(),
+            Received::Progress => self.patience.progressed(),
+            Received::End => {
                 self.has_ended = true;
                 self.incoming = None;
             }
-            Heard::Gap => {
+            Received::Gap => {
                 self.incoming = None;
                 return Err(removed_meanwhile());
             }
@@ -231,8 +231,8 @@ impl<A: Answer> Resumed<A> {
         let answered = timeout(time + GRACE, asking).await.map_err(|_| late(&address))?;
         let (messages, first) = answered.map_err(|status| problem(&address, &status))?;
         let first = first.ok_or_else(|| unavailable(format!("{address} answered nothing")))?;
-        let heard = self.answer.begin(first, &mut self.ready)?;
+        let received = self.answer.begin(first, &mut self.ready)?;
         self.incoming = Some(Incoming::new(address, messages));
-        self.note(heard)
+        self.note(received)
     }
 }

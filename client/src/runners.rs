@@ -12,9 +12,9 @@ use crate::nodes::problem;
 use crate::trouble::{late, not_understood};
 
 /// The time to wait for one node that is sent a report: the next report comes anyway.
-const TOLD_WITHIN: Duration = Duration::from_secs(1);
+const REPORTED_WITHIN: Duration = Duration::from_secs(1);
 
-/// The projections and process managers that the nodes of a cluster heard.
+/// The projections and process managers that reported to the nodes of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Runners {
@@ -22,14 +22,14 @@ pub struct Runners {
     pub runners: Vec<Runner>,
     /// The newest position of the log on the nodes that answered.
     pub last_position: u64,
-    /// The nodes that did not answer: what only they heard is missing.
+    /// The nodes that did not answer: reports that only they received are missing.
     pub unreachable: Vec<String>,
-    /// The number of runners without room in the list: those that were not heard for the longest.
+    /// The number of runners without room in the list: those whose last report is the oldest.
     pub left_out: u64,
 }
 
 impl Runners {
-    /// Returns the number of positions of the log that a runner has not looked at yet, as of when it was heard if it
+    /// Returns the number of positions of the log that a runner has not looked at yet, as of its last report if it
     /// runs; `None` while its position is not known.
     pub fn behind(&self, runner: &Runner) -> Option<u64> {
         runner.behind(Position(self.last_position))
@@ -51,16 +51,16 @@ impl Client {
         for address in nodes.for_reads() {
             let request = ReportRunnerRequest { report: Some(report.clone().into()) };
             let mut runners = nodes.runners(&address)?;
-            let told = match timeout(TOLD_WITHIN, runners.report_runner(request)).await {
+            let failure = match timeout(REPORTED_WITHIN, runners.report_runner(request)).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(status)) => problem(&address, &status),
                 Err(_) => late(&address),
             };
-            if told.is_verdict() {
-                return Err(told);
+            if failure.is_verdict() {
+                return Err(failure);
             }
             // The rest of the client does not learn of the failure: reports are no measure of a node.
-            last = Some(told);
+            last = Some(failure);
         }
         Err(last.unwrap_or_else(|| Problem::from(Invalid::new("endpoints", "are empty"))))
     }
@@ -70,9 +70,9 @@ impl Client {
     ///
     /// ```no_run
     /// # async fn example(client: quorate_client::Client) -> Result<(), quorate_client::Problem> {
-    /// let told = client.runners().await?;
-    /// for runner in &told.runners {
-    ///     let (report, behind) = (&runner.report, told.behind(runner));
+    /// let list = client.runners().await?;
+    /// for runner in &list.runners {
+    ///     let (report, behind) = (&runner.report, list.behind(runner));
     ///     println!("{} is {}, {behind:?} behind", report.name, report.state);
     /// }
     /// # Ok(()) }

@@ -121,7 +121,7 @@ impl StreamRef {
         let snapshot = ProtoSnapshot { stream: self.name.clone()?, version, schema, data };
         snapshot.check()?;
         let nodes = &self.client.shared.nodes;
-        let kept = ask(
+        let response = ask(
             &self.client,
             || nodes.for_appends(),
             |mut events, time_left_ms| {
@@ -130,7 +130,7 @@ impl StreamRef {
                 async move { events.put_snapshot(request).await }
             },
         );
-        Ok(Version(kept.await?.version))
+        Ok(Version(response.await?.version))
     }
 
     /// Returns the snapshot that is kept.

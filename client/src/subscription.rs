@@ -11,7 +11,7 @@ use quorate_proto::{
 
 use crate::client::Client;
 use crate::remaining::Remaining;
-use crate::resume::{Answer, Answering, EventsNode, Heard, Resumed};
+use crate::resume::{Answer, Answering, EventsNode, Received, Resumed};
 use crate::trouble::not_understood;
 
 /// The point that a subscription has reached: every requested event at or below it has been handed out. Resume with
@@ -125,13 +125,13 @@ impl Answer for SubscriptionAnswer {
         self.remaining.request(node, time_left_ms)
     }
 
-    fn begin(&mut self, first: ReadResponse, _: &mut Ready) -> Result<Heard, Problem> {
-        self.remaining.begin(first).map(|_| Heard::Beginning)
+    fn begin(&mut self, first: ReadResponse, _: &mut Ready) -> Result<Received, Problem> {
+        self.remaining.begin(first).map(|_| Received::Beginning)
     }
 
-    fn take(&mut self, response: ReadResponse, ready: &mut Ready) -> Result<Heard, Problem> {
+    fn take(&mut self, response: ReadResponse, ready: &mut Ready) -> Result<Received, Problem> {
         match response.message {
-            Some(WireMessage::Events(batch)) if batch.events.is_empty() => Ok(Heard::Work),
+            Some(WireMessage::Events(batch)) if batch.events.is_empty() => Ok(Received::Work),
             Some(WireMessage::Events(batch)) => {
                 for event in batch.events {
                     let event = self.remaining.take(event)?;
@@ -139,25 +139,25 @@ impl Answer for SubscriptionAnswer {
                     self.mark = Cursor { position: event.position, version };
                     ready.push_back(Message::Event(event));
                 }
-                Ok(Heard::Progress)
+                Ok(Received::Progress)
             }
             Some(WireMessage::CaughtUp(mark)) => {
-                let heard = self.pass(mark)?;
+                let received = self.pass(mark)?;
                 self.is_caught_up = true;
                 ready.push_back(Message::CaughtUp(self.mark));
-                Ok(heard)
+                Ok(received)
             }
             Some(WireMessage::FellBehind(mark)) => {
-                let heard = self.pass(mark)?;
+                let received = self.pass(mark)?;
                 self.lost(ready);
-                Ok(heard)
+                Ok(received)
             }
             Some(WireMessage::Progress(mark)) => {
-                let heard = self.pass(mark)?;
+                let received = self.pass(mark)?;
                 ready.push_back(Message::Progress(self.mark));
-                Ok(heard)
+                Ok(received)
             }
-            Some(WireMessage::End(_)) => Ok(Heard::End),
+            Some(WireMessage::End(_)) => Ok(Received::End),
             Some(WireMessage::Point(_)) | None => Err(not_understood("a message is out of place")),
         }
     }
@@ -176,7 +176,7 @@ impl Answer for SubscriptionAnswer {
 
 impl SubscriptionAnswer {
     /// Notes the point up to which all events were handed out; the next node continues from there.
-    fn pass(&mut self, mark: v1::Cursor) -> Result<Heard, Problem> {
+    fn pass(&mut self, mark: v1::Cursor) -> Result<Received, Problem> {
         let number = match (self.remaining.is_of_stream(), mark.version) {
             (false, _) => mark.position,
             (true, Some(version)) => version,
@@ -186,11 +186,11 @@ impl SubscriptionAnswer {
         if number < *after {
             return Err(not_understood("a mark goes back"));
         }
-        let heard = if number > *after { Heard::Progress } else { Heard::Work };
+        let received = if number > *after { Received::Progress } else { Received::Work };
         *after = number;
         let position = self.mark.position.max(Position(mark.position));
         let version = self.remaining.is_of_stream().then_some(Version(number));
         self.mark = Cursor { position, version };
-        Ok(heard)
+        Ok(received)
     }
 }

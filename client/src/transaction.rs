@@ -223,7 +223,7 @@ impl Future for Submitted {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0)
             .poll(context)
-            .map(|verdict| verdict.expect("a flight answers its caller at the latest when dropped"))
+            .map(|verdict| verdict.expect("an append is answered at the latest when it is dropped"))
     }
 }
 
@@ -254,9 +254,9 @@ async fn launch(
         return Some((error, caller));
     };
     let attempts = Attempts::new(now, give_up_at, settled_at);
-    let flight = InFlightAppend::new(append, attempts, caller, Some(share));
+    let append = InFlightAppend::new(append, attempts, caller, Some(share));
     // Without a driver the append is dropped, which answers its caller.
-    let _ = client.shared.submissions.send(flight);
+    let _ = client.shared.submissions.send(append);
     None
 }
 

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_tells_where_a_cluster_is_and_how_it_is_asked() {
+    fn a_url_names_a_cluster_and_how_it_is_asked() {
         let url =
             "quorate://a.example.org:7701,[::1]:7702/?timeout=1500ms&pinned=true&in_order=false";
         let parsed = Url::parse(url).expect("a URL");
@@ -112,9 +112,9 @@ mod tests {
             ("quorate://a:1?timeout=18446744073709551615h", "must be like `500ms`"),
             ("quorate://a:1?pinned", "must be `true` or `false`"),
         ] {
-            let told = Url::parse(url).expect_err(url).to_string();
-            assert!(told.contains(why), "{url}: {told}");
-            assert!(!told.contains("secret"), "{told}");
+            let message = Url::parse(url).expect_err(url).to_string();
+            assert!(message.contains(why), "{url}: {message}");
+            assert!(!message.contains("secret"), "{message}");
         }
     }
 }

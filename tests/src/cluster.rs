@@ -26,14 +26,14 @@ pub fn binary() -> &'static Path {
     })
 }
 
-/// Waits until `look` returns something, and returns it.
+/// Waits until `find` returns something, and returns it.
 ///
 /// # Panics
 /// If it returns nothing in time.
-pub fn wait_for<T>(what: &str, time: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, time: Duration, mut find: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = find() {
             return found;
         }
         assert!(started.elapsed() < time, "{what}: not within {} s", time.as_secs());
@@ -190,10 +190,10 @@ impl Cluster {
             if output.status.success() {
                 break;
             }
-            let told = String::from_utf8_lossy(&output.stderr);
+            let errors = String::from_utf8_lossy(&output.stderr);
             let all_run = cluster.nodes.iter_mut().all(Node::is_running);
-            assert!(all_run, "a node ended: {told}\n{}", cluster.logs());
-            assert!(started.elapsed() < PATIENCE, "no cluster: {told}\n{}", cluster.logs());
+            assert!(all_run, "a node ended: {errors}\n{}", cluster.logs());
+            assert!(started.elapsed() < PATIENCE, "no cluster: {errors}\n{}", cluster.logs());
         }
         cluster.wait_for_leader();
         cluster
@@ -221,8 +221,8 @@ impl Cluster {
     pub fn must<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Vec<u8> {
         let mut command = self.command(arguments);
         let output = command.output().expect("the command runs");
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command:?}: {told}\n{}", self.logs());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {errors}\n{}", self.logs());
         output.stdout
     }
 

@@ -61,8 +61,8 @@ pub struct ReadAnswer {
 
 /// A message of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "almost everything that is heard is an event")]
-pub enum Heard {
+#[allow(clippy::large_enum_variant, reason = "almost everything that is received is an event")]
+pub enum Received {
     /// The next event.
     Event(RecordedEvent),
     /// The subscription has caught up, at this position and, if its source is a stream, this version.
@@ -83,7 +83,7 @@ pub struct Subscription {
     /// The read that the subscription follows.
     pub read: Read,
     /// Its messages, in order, each with the moment at which it was received.
-    pub heard: Vec<(Moment, Heard)>,
+    pub received: Vec<(Moment, Received)>,
 }
 
 /// The settlement of an event by a consumer.
@@ -124,7 +124,7 @@ pub struct History {
     pub subscriptions: Vec<Subscription>,
     /// The deliveries of the consumer group, if there was one.
     pub consumed: Option<Consumed>,
-    /// The puts of aggregate snapshots, each answered with the version that was kept then.
+    /// The puts of aggregate snapshots, each answered with the version that was stored then.
     pub snapshots: Vec<Operation<Snapshot, Version>>,
     now: Moment,
 }
@@ -186,14 +186,14 @@ impl History {
     /// Notes a subscription that is about to be requested.
     pub fn begin_subscription(&mut self, client: u32, read: Read) -> BegunSubscription {
         let began = self.tick();
-        self.subscriptions.push(Subscription { client, began, read, heard: Vec::new() });
+        self.subscriptions.push(Subscription { client, began, read, received: Vec::new() });
         BegunSubscription(self.subscriptions.len() - 1)
     }
 
     /// Notes a message of a subscription.
-    pub fn hear(&mut self, begun: &BegunSubscription, heard: Heard) {
+    pub fn receive(&mut self, begun: &BegunSubscription, received: Received) {
         let now = self.tick();
-        self.subscriptions[begun.0].heard.push((now, heard));
+        self.subscriptions[begun.0].received.push((now, received));
     }
 
     /// Notes that there is a group. If several consumers note it, the first counts.
@@ -221,7 +221,7 @@ impl History {
     }
 
     fn group(&mut self) -> &mut Consumed {
-        self.consumed.as_mut().expect("consumers tell of their group first")
+        self.consumed.as_mut().expect("consumers note their group first")
     }
 
     /// Notes a snapshot that is about to be put.
@@ -231,10 +231,10 @@ impl History {
         BegunSnapshot(self.snapshots.len() - 1)
     }
 
-    /// Notes the version of the snapshot that is kept now.
-    pub fn end_snapshot(&mut self, begun: BegunSnapshot, kept: Version) {
+    /// Notes the version of the snapshot that is stored now.
+    pub fn end_snapshot(&mut self, begun: BegunSnapshot, stored: Version) {
         let now = self.tick();
-        self.snapshots[begun.0].answer = Some((now, kept));
+        self.snapshots[begun.0].answer = Some((now, stored));
     }
 }
 

@@ -177,7 +177,7 @@ where
     let running = projection.start(client);
     tokio::select! {
         arrived = arrive(&running, arguments.until) => arrived?,
-        told = tokio::signal::ctrl_c() => told?,
+        pressed = tokio::signal::ctrl_c() => pressed?,
     }
     let status = running.status();
     println!("{} events applied, up to position {}", status.applied, status.position);

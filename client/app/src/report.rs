@@ -32,7 +32,7 @@ impl Reports {
     ) -> Reports {
         let (instance, place) = (new_instance(), place());
         let runner = Runner { kind, name, instance, place, began: Instant::now() };
-        Reports(tokio::spawn(tell(source, runner, status)))
+        Reports(tokio::spawn(send_reports(source, runner, status)))
     }
 
     /// Waits, for a moment, until the cluster knows how the runner ended: its process may be about to end.
@@ -51,7 +51,11 @@ struct Runner {
     began: Instant,
 }
 
-async fn tell<E: EventSource>(source: Arc<E>, runner: Runner, mut status: watch::Receiver<Status>) {
+async fn send_reports<E: EventSource>(
+    source: Arc<E>,
+    runner: Runner,
+    mut status: watch::Receiver<Status>,
+) {
     for number in 1.. {
         // Checked first: the status of a runner that is gone does not change any more.
         let is_gone = status.has_changed().is_err();
@@ -59,7 +63,7 @@ async fn tell<E: EventSource>(source: Arc<E>, runner: Runner, mut status: watch:
         let report = runner.report(number, &now, is_gone);
         let has_ended = report.state.has_ended();
         if let Err(problem) = source.report(report).await {
-            tracing::debug!(runner = runner.name, %problem, "the cluster does not hear how far it is");
+            tracing::debug!(runner = runner.name, %problem, "the cluster took no report of how far it is");
         }
         if has_ended {
             return;
@@ -75,7 +79,7 @@ impl Runner {
     fn report(&self, number: u64, now: &Status, is_gone: bool) -> RunnerReport {
         let (state, error) = match state(&now.state) {
             (state, _) if is_gone && !state.has_ended() => (RunnerState::Stopped, ""),
-            told => told,
+            known => known,
         };
         RunnerReport {
             kind: self.kind,
@@ -141,12 +145,12 @@ mod tests {
     struct Deaf(Mutex<Vec<RunnerReport>>);
 
     impl Deaf {
-        fn heard(&self) -> Vec<RunnerReport> {
+        fn received(&self) -> Vec<RunnerReport> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
         }
 
         fn states(&self) -> Vec<RunnerState> {
-            self.heard().iter().map(|report| report.state).collect()
+            self.received().iter().map(|report| report.state).collect()
         }
     }
 
@@ -185,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn changes_of_state_are_told_soon_and_nothing_new_every_five_seconds() {
+    async fn changes_of_state_are_reported_soon_and_nothing_new_every_five_seconds() {
         let (source, board) = (Arc::new(Deaf::default()), Board::new());
         let reports = begin(&source, &board);
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -198,9 +202,9 @@ mod tests {
             board.moved(1, position, 1);
         }
         tokio::time::sleep(Duration::from_secs(10)).await;
-        let heard = source.heard();
-        assert_eq!(heard.len(), 4, "a position alone is no change of state");
-        let [first, .., last] = &heard[..] else { panic!("four") };
+        let received = source.received();
+        assert_eq!(received.len(), 4, "a position alone is no change of state");
+        let [first, .., last] = &received[..] else { panic!("four") };
         assert_eq!((first.position, last.position), (None, Some(Position(7))));
         assert_eq!((last.partitions, last.handled, last.number), (2, 495, 4));
         assert_eq!(last.instance, first.instance);
@@ -208,15 +212,15 @@ mod tests {
 
         board.enter(State::Failed("oh no".to_owned()));
         reports.last_word().await;
-        let heard = source.heard();
-        let last = heard.last().expect("a report");
+        let received = source.received();
+        let last = received.last().expect("a report");
         assert_eq!((last.state, last.error.as_str()), (RunnerState::Failed, "oh no"));
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(source.heard().len(), heard.len(), "it has ended");
+        assert_eq!(source.received().len(), received.len(), "it has ended");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn states_that_change_all_the_time_are_told_four_times_a_second() {
+    async fn states_that_change_all_the_time_are_reported_four_times_a_second() {
         let (source, board) = (Arc::new(Deaf::default()), Board::new());
         let reports = begin(&source, &board);
         for attempt in 0..1_000 {
@@ -231,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_runner_that_was_dropped_is_told_as_stopped() {
+    async fn a_runner_that_was_dropped_is_reported_as_stopped() {
         let (source, board) = (Arc::new(Deaf::default()), Board::new());
         let reports = begin(&source, &board);
         board.go_on(&[3]);

@@ -200,9 +200,9 @@ impl Board {
         change(&mut inner);
         inner.measure();
         let status = inner.status();
-        self.status.send_if_modified(|told| {
-            let differs = *told != status;
-            *told = status;
+        self.status.send_if_modified(|shown| {
+            let differs = *shown != status;
+            *shown = status;
             differs
         });
     }
@@ -259,19 +259,19 @@ mod tests {
     #[test]
     fn it_is_live_when_every_partition_has_what_was_there_before() {
         let board = Board::new();
-        let told = board.watch();
-        assert_eq!(told.borrow().state, State::Starting);
+        let status = board.watch();
+        assert_eq!(status.borrow().state, State::Starting);
         board.go_on(&[3, 0]);
         board.caught_up(9);
         board.moved(0, 9, 2);
-        assert_eq!(told.borrow().state, State::CatchingUp);
-        assert_eq!((told.borrow().position, told.borrow().lag), (0, 9));
+        assert_eq!(status.borrow().state, State::CatchingUp);
+        assert_eq!((status.borrow().position, status.borrow().lag), (0, 9));
         board.trouble(1, "locked".into());
-        assert_eq!(told.borrow().state, State::Retrying("locked".into()));
+        assert_eq!(status.borrow().state, State::Retrying("locked".into()));
         board.moved(1, 9, 1);
-        assert_eq!(told.borrow().state, State::Live);
-        assert_eq!((told.borrow().position, told.borrow().applied), (9, 3));
+        assert_eq!(status.borrow().state, State::Live);
+        assert_eq!((status.borrow().position, status.borrow().applied), (9, 3));
         board.fell_behind();
-        assert_eq!(told.borrow().state, State::CatchingUp);
+        assert_eq!(status.borrow().state, State::CatchingUp);
     }
 }

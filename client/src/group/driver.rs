@@ -28,7 +28,7 @@ const RESTS: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_se
 /// The largest number of settlements in one message.
 const SETTLEMENTS_MAX: usize = 1_000;
 /// The largest number of positions that an error message names.
-const POSITIONS_TOLD: usize = 10;
+const POSITIONS_SHOWN: usize = 10;
 /// The largest number of positions that are remembered of events that were settled in vain.
 const LOST_MAX: usize = 65_536;
 
@@ -58,11 +58,11 @@ pub(super) struct Driver {
     /// The number of the open stream.
     number: u64,
     /// True once a stream brought more than the message that lets the consumer in.
-    has_heard: bool,
+    has_received: bool,
     /// Deliveries that the application has not taken yet: no message is read before they are taken.
     undelivered: VecDeque<Delivery>,
     unsent: Vec<Settlement>,
-    /// The deliveries that are held, and those that the leader must still hear are worked on.
+    /// The deliveries that are held, and those still to be reported to the leader as worked on.
     work: Work,
     /// Events whose settlement is not known to be durable, by the number of the delivery.
     unconfirmed: BTreeMap<u64, Doubt>,
@@ -70,7 +70,7 @@ pub(super) struct Driver {
     lost: Lost,
 }
 
-/// An event of which it is not known whether its settlement was kept.
+/// An event of which it is not known whether its settlement was stored.
 #[derive(Clone, Copy)]
 struct Doubt {
     position: u64,
@@ -112,7 +112,7 @@ impl Driver {
             deliver,
             current,
             number: 0,
-            has_heard: false,
+            has_received: false,
             undelivered: VecDeque::new(),
             unsent: Vec::new(),
             work,
@@ -132,7 +132,7 @@ impl Driver {
             let lost = match opened {
                 Ok(mut stream) => {
                     let ended = self.serve(&mut stream).await;
-                    if std::mem::take(&mut self.has_heard) {
+                    if std::mem::take(&mut self.has_received) {
                         rests.worked();
                     }
                     match ended {
@@ -157,14 +157,14 @@ impl Driver {
     }
 
     /// Hands out the error that ends the consumer when there is room for it, and stays until the consumer is closed or
-    /// dropped, to report the settlements that were not kept.
+    /// dropped, to report the settlements that were not stored.
     async fn fail(mut self, problem: Problem) {
         let deliver = self.deliver.clone();
-        let telling = async move {
+        let reporting = async move {
             let _ = deliver.send(Err(problem)).await;
             deliver.closed().await;
         };
-        if let Err(over) = self.meanwhile(telling).await {
+        if let Err(over) = self.meanwhile(reporting).await {
             self.end(over).await;
         }
     }
@@ -176,7 +176,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 output = &mut future => return Ok(output),
-                said = self.messages.recv() => match said {
+                message = self.messages.recv() => match message {
                     Some(ConsumerMessage::Settled { position, settlement, .. }) => {
                         self.lost.note(Doubt::of(position, &settlement.fate));
                     }
@@ -196,7 +196,7 @@ impl Driver {
         let deliver = self.deliver.clone();
         loop {
             let extended_at = self.work.next_extension();
-            let tells = !self.unsent.is_empty() || !self.work.is_told();
+            let has_request = !self.unsent.is_empty() || !self.work.is_reported();
             tokio::select! {
                 biased;
                 () = sleep_until(extended_at.unwrap_or_else(Instant::now)), if extended_at.is_some() => {
@@ -209,24 +209,24 @@ impl Driver {
                     Err(_) => return Ended::Over(Over::Dropped),
                 },
                 message = stream.incoming.next(SILENCE_MAX), if self.undelivered.is_empty() => {
-                    if let Err(problem) = message.and_then(|message| self.hear(message)) {
+                    if let Err(problem) = message.and_then(|message| self.receive(message)) {
                         return Ended::Lost(problem);
                     }
                 }
-                said = self.messages.recv() => match said {
-                    Some(said) => if let Some(over) = self.take_in(said) {
+                message = self.messages.recv() => match message {
+                    Some(message) => if let Some(over) = self.take_in(message) {
                         return Ended::Over(over);
                     },
                     None => return Ended::Over(Over::Dropped),
                 },
                 // A remaining settler does not keep the consumer: its settlements so far were taken in.
                 () = deliver.closed() => return Ended::Over(Over::Dropped),
-                permit = stream.requests.reserve(), if tells => match permit {
+                permit = stream.requests.reserve(), if has_request => match permit {
                     Ok(permit) => permit.send(self.next_request()),
                     // The next message from the node gives the reason.
                     Err(_) => {
                         self.unsent.clear();
-                        self.work.tell(usize::MAX);
+                        self.work.take_unreported(usize::MAX);
                     }
                 },
             }
@@ -244,8 +244,8 @@ impl Driver {
     }
 
     /// Takes in a message; an empty one is a sign of life.
-    fn hear(&mut self, message: ConsumeResponse) -> Result<(), Problem> {
-        self.has_heard = true;
+    fn receive(&mut self, message: ConsumeResponse) -> Result<(), Problem> {
+        self.has_received = true;
         for delivery in message.deliveries {
             let event = delivery.event.ok_or_else(|| not_understood("a delivery has no event"))?;
             let (attempt, number, stream) = (delivery.attempt, delivery.number, self.number);
@@ -273,10 +273,10 @@ impl Driver {
     }
 
     /// Takes in a message of the application, and all others that wait: together they make one request.
-    fn take_in(&mut self, said: ConsumerMessage) -> Option<Over> {
-        let mut said = Some(said);
-        while let Some(next) = said {
-            match next {
+    fn take_in(&mut self, message: ConsumerMessage) -> Option<Over> {
+        let mut next = Some(message);
+        while let Some(message) = next {
+            match message {
                 ConsumerMessage::Settled { stream, position, settlement } => {
                     let doubt = Doubt::of(position, &settlement.fate);
                     if stream == self.number {
@@ -294,7 +294,7 @@ impl Driver {
                 ConsumerMessage::Begun { .. } => {}
                 ConsumerMessage::Close(reply) => return Some(Over::Closed(reply)),
             }
-            said = self.messages.try_recv().ok();
+            next = self.messages.try_recv().ok();
         }
         None
     }
@@ -308,7 +308,7 @@ impl Driver {
     fn next_request(&mut self) -> ConsumeRequest {
         let count = self.unsent.len().min(SETTLEMENTS_MAX);
         let settlements = self.unsent.drain(..count).collect();
-        let begun = self.work.tell(SETTLEMENTS_MAX);
+        let begun = self.work.take_unreported(SETTLEMENTS_MAX);
         ConsumeRequest { join: None, settlements, begun }
     }
 
@@ -340,19 +340,19 @@ impl Driver {
         self.end_by(until, over).await;
     }
 
-    /// Reports the settlements that were not kept to the caller of `close`, as far as they can be found out by then.
+    /// Reports the settlements that were not stored to the caller of `close`, as far as they can be found out by then.
     async fn end_by(mut self, until: Instant, over: Over) {
         let Over::Closed(reply) = over else { return };
         self.give_up_unconfirmed();
-        if timeout_at(until, self.look_for_lost()).await.is_err() {
-            tracing::debug!("the group did not tell in time what is settled");
+        if timeout_at(until, self.remove_settled()).await.is_err() {
+            tracing::debug!("the group did not report in time what is settled");
         }
-        let _ = reply.send(self.kept());
+        let _ = reply.send(self.check_durable());
     }
 
-    /// Removes from the lost events those that are settled by now: the leader kept the settlement before it went, or
-    /// another consumer has settled the event since. An event that was to be parked and is parked was kept too.
-    async fn look_for_lost(&mut self) {
+    /// Removes from the lost events those that are settled by now: the leader stored the settlement before it went, or
+    /// another consumer has settled the event since. An event that was to be parked and is parked was stored too.
+    async fn remove_settled(&mut self) {
         let group = GroupRef::new(self.client.clone(), Ok(self.join.group.clone()));
         let positions: Vec<u64> = self.lost.0.keys().copied().collect();
         for some in positions.chunks(GROUP_CHANGE_POSITIONS_MAX) {
@@ -368,7 +368,7 @@ impl Driver {
                     }
                 }
                 Err(problem) => {
-                    tracing::debug!(%problem, "the group does not tell what is settled");
+                    tracing::debug!(%problem, "the group does not report what is settled");
                     return;
                 }
             }
@@ -376,20 +376,20 @@ impl Driver {
     }
 
     /// Returns an error that names the settled events whose settlement is not known to be durable.
-    fn kept(&self) -> Result<(), Problem> {
+    fn check_durable(&self) -> Result<(), Problem> {
         let lost = &self.lost.0;
         if lost.is_empty() {
             return Ok(());
         }
-        let told = lost.keys().take(POSITIONS_TOLD).map(u64::to_string);
-        let mut told: Vec<String> = told.collect();
-        if lost.len() > told.len() {
-            told.push("…".to_owned());
+        let shown = lost.keys().take(POSITIONS_SHOWN).map(u64::to_string);
+        let mut shown: Vec<String> = shown.collect();
+        if lost.len() > shown.len() {
+            shown.push("…".to_owned());
         }
         let message = format!(
             "it is not known whether it was kept what became of {} events, which may be delivered again: {}",
             lost.len(),
-            told.join(", ")
+            shown.join(", ")
         );
         Err(Problem::new(ErrorKind::Unavailable, Outcome::Unknown, message))
     }

@@ -50,7 +50,7 @@ impl Stream {
         address: &str,
         join: &Join,
     ) -> Result<(Stream, Joined), Problem> {
-        let told = |status| problem(address, &status);
+        let to_problem = |status| problem(address, &status);
         let opening = async {
             let (requests, queue) = mpsc::channel(QUEUE_MESSAGES);
             let join = Some(join.clone().into());
@@ -58,8 +58,8 @@ impl Stream {
             requests.send(first).await.map_err(|_| late(address))?;
             let mut client = nodes.groups(address)?;
             let opened = client.consume(ReceiverStream::new(queue)).await;
-            let mut messages = opened.map_err(told)?.into_inner();
-            let first = messages.message().await.map_err(told)?;
+            let mut messages = opened.map_err(to_problem)?.into_inner();
+            let first = messages.message().await.map_err(to_problem)?;
             let joined = first.and_then(|message| message.joined);
             let joined =
                 joined.ok_or_else(|| not_understood("the first message lets nobody in"))?;

@@ -29,13 +29,13 @@ pub(super) struct Work {
     held: BTreeMap<u64, Held>,
     extensions: BTreeSet<(Instant, u64)>,
     /// The deliveries that are worked on, which is still to be reported to the leader.
-    untold: BTreeSet<u64>,
+    unreported: BTreeSet<u64>,
 }
 
 impl Work {
     pub(super) fn new(extended_up_to: Duration) -> Work {
-        let (held, extensions, untold) = Default::default();
-        Work { extended_up_to, held, extensions, untold }
+        let (held, extensions, unreported) = Default::default();
+        Work { extended_up_to, held, extensions, unreported }
     }
 
     /// Adds a new delivery. Returns the flag that shows whether it has lapsed.
@@ -50,7 +50,7 @@ impl Work {
     /// Notes that the work on a delivery begins or continues: its time begins anew.
     pub(super) fn begin(&mut self, number: u64, now: Instant) {
         let Some(held) = self.held.get_mut(&number) else { return };
-        self.untold.insert(number);
+        self.unreported.insert(number);
         let begun = *held.begun.get_or_insert(now);
         if let Some(was) = held.extended_at.take() {
             self.extensions.remove(&(was, number));
@@ -80,7 +80,7 @@ impl Work {
 
     /// Removes a delivery: nothing more is reported of it.
     pub(super) fn settle(&mut self, number: u64) {
-        self.untold.remove(&number);
+        self.unreported.remove(&number);
         if let Some(Held { extended_at: Some(at), .. }) = self.held.remove(&number) {
             self.extensions.remove(&(at, number));
         }
@@ -100,7 +100,7 @@ impl Work {
             held.has_lapsed.store(true, Ordering::Release);
         }
         self.extensions.clear();
-        self.untold.clear();
+        self.unreported.clear();
     }
 
     /// Returns the time at which [`Work::extend`] has something to do next.
@@ -117,15 +117,15 @@ impl Work {
         }
     }
 
-    pub(super) fn is_told(&self) -> bool {
-        self.untold.is_empty()
+    pub(super) fn is_reported(&self) -> bool {
+        self.unreported.is_empty()
     }
 
     /// Takes at most `count` of the deliveries that are still to be reported.
-    pub(super) fn tell(&mut self, count: usize) -> Vec<u64> {
-        let numbers: Vec<u64> = self.untold.iter().copied().take(count).collect();
+    pub(super) fn take_unreported(&mut self, count: usize) -> Vec<u64> {
+        let numbers: Vec<u64> = self.unreported.iter().copied().take(count).collect();
         for number in &numbers {
-            self.untold.remove(number);
+            self.unreported.remove(number);
         }
         numbers
     }

@@ -38,7 +38,7 @@ impl Session {
         }
         let v1::SessionAppend { number, request, deadline_ms, expires_alone: _ } =
             self.waiting.pop_front().expect("not empty");
-        assert!(deadline_ms > 0, "the deadline is told");
+        assert!(deadline_ms > 0, "the deadline is sent");
         let append = match request.expect("a request") {
             Request::Append(append) => Append::try_from(Some(append)).expect("a valid append"),
             Request::Change(change) => {
@@ -72,8 +72,8 @@ impl Session {
         self.answers.send(Ok(message)).await.expect("the client listens");
     }
 
-    /// Tells the client the leader's address, which opens a session.
-    pub(crate) async fn tell_leader(&self, leader: &str) {
+    /// Sends the client the leader's address, which opens a session.
+    pub(crate) async fn send_leader(&self, leader: &str) {
         let message = v1::AppendSessionResponse { answers: Vec::new(), leader: leader.to_owned() };
         self.answers.send(Ok(message)).await.expect("the client listens");
     }
@@ -106,7 +106,7 @@ pub(crate) struct List {
 /// A snapshot that the client puts.
 pub(crate) struct Put {
     pub(crate) request: v1::PutSnapshotRequest,
-    /// Takes the version of the snapshot that is kept then.
+    /// Takes the version of the snapshot that is stored then.
     pub(crate) answer: oneshot::Sender<Result<u64, Status>>,
 }
 
@@ -147,7 +147,7 @@ impl Node {
     /// Waits for the next session that is opened here, and sends it the address of the leader.
     pub(crate) async fn session(&mut self, leader: &str) -> Session {
         let session = self.sessions.recv().await.expect("the node lives");
-        session.tell_leader(leader).await;
+        session.send_leader(leader).await;
         session
     }
 
@@ -206,8 +206,8 @@ impl Events for Service {
     ) -> Result<Response<v1::PutSnapshotResponse>, Status> {
         let (answer, answered) = oneshot::channel();
         let _ = self.snapshots.send(Put { request: request.into_inner(), answer });
-        let kept = answered.await.unwrap_or_else(|_| Err(Status::unavailable("gone")))?;
-        Ok(Response::new(v1::PutSnapshotResponse { version: kept }))
+        let version = answered.await.unwrap_or_else(|_| Err(Status::unavailable("gone")))?;
+        Ok(Response::new(v1::PutSnapshotResponse { version }))
     }
 
     async fn append(

@@ -12,14 +12,14 @@ use tonic::{Request, Response, Status};
 /// A fake node's answer to a request for its status, which the test sets.
 #[derive(Clone, Default)]
 pub(crate) struct Members {
-    told: Arc<Mutex<Option<v1::StatusResponse>>>,
+    status: Arc<Mutex<Option<v1::StatusResponse>>>,
     asked: Arc<watch::Sender<usize>>,
     tokens: Arc<Mutex<Vec<String>>>,
 }
 
 impl Members {
     /// Sets the cluster of the node, and the addresses of the members, its own first.
-    pub(crate) fn tell(&self, cluster: u8, addresses: &[&str]) {
+    pub(crate) fn set(&self, cluster: u8, addresses: &[&str]) {
         let member = |address: &&str| v1::NodeStatus {
             address: (*address).to_owned(),
             role: "follower".to_owned(),
@@ -28,7 +28,7 @@ impl Members {
         let nodes = addresses.iter().map(member).collect();
         let cluster = vec![cluster; 16].into();
         let status = v1::StatusResponse { nodes, cluster, ..v1::StatusResponse::default() };
-        *self.told.lock().expect("no panic before") = Some(status);
+        *self.status.lock().expect("no panic before") = Some(status);
     }
 
     /// Returns the tokens of the requests for its status, in order.
@@ -63,8 +63,8 @@ impl Cluster for Members {
             self.tokens.lock().expect("no panic before").push(token);
         }
         self.asked.send_modify(|asked| *asked += 1);
-        let told = self.told.lock().expect("no panic before").clone();
-        let mut status = told.ok_or_else(|| Status::unavailable("not told"))?;
+        let configured = self.status.lock().expect("no panic before").clone();
+        let mut status = configured.ok_or_else(|| Status::unavailable("not set"))?;
         if request.into_inner().only_self {
             status.nodes.truncate(1);
         }
@@ -76,8 +76,8 @@ impl Cluster for Members {
         &self,
         _: Request<v1::ScavengeRequest>,
     ) -> Result<Response<Self::ScavengeStream>, Status> {
-        let told = [0, 1, 1, 2]
+        let progress = [0, 1, 1, 2]
             .map(|chunks| Ok(v1::ScavengeProgress { chunks, ..v1::ScavengeProgress::default() }));
-        Ok(Response::new(Box::pin(stream::iter(told).chain(stream::pending()))))
+        Ok(Response::new(Box::pin(stream::iter(progress).chain(stream::pending()))))
     }
 }

@@ -39,7 +39,7 @@ impl Joining {
         let consumer = JoinedConsumer { requests, answers };
         let joined = v1::Joined { term: 1, leader: leader.to_owned(), settings: None };
         let message = v1::ConsumeResponse { joined: Some(joined), ..Default::default() };
-        consumer.tell(message).await;
+        consumer.send(message).await;
         consumer
     }
 
@@ -56,7 +56,7 @@ pub(crate) struct JoinedConsumer {
 }
 
 impl JoinedConsumer {
-    async fn tell(&self, message: v1::ConsumeResponse) {
+    async fn send(&self, message: v1::ConsumeResponse) {
         self.answers.send(Ok(message)).await.expect("the consumer listens");
     }
 
@@ -72,18 +72,18 @@ impl JoinedConsumer {
         let event =
             v1::RecordedEvent { position, stream, version, recorded_at: 0, event: Some(event) };
         let delivery = v1::Delivery { number, event: Some(event), attempt: 1, timeout_ms: 600 };
-        self.tell(v1::ConsumeResponse { deliveries: vec![delivery], ..Default::default() }).await;
+        self.send(v1::ConsumeResponse { deliveries: vec![delivery], ..Default::default() }).await;
     }
 
     pub(crate) async fn confirm(&self, settled: &[u64], lapsed: &[u64]) {
         let (settled, lapsed) = (settled.to_vec(), lapsed.to_vec());
-        self.tell(v1::ConsumeResponse { settled, lapsed, ..Default::default() }).await;
+        self.send(v1::ConsumeResponse { settled, lapsed, ..Default::default() }).await;
     }
 
     /// Sends another timeout of the group.
     pub(crate) async fn set_timeout(&self, timeout_ms: u64) {
         let timeout_ms = Some(timeout_ms);
-        self.tell(v1::ConsumeResponse { timeout_ms, ..Default::default() }).await;
+        self.send(v1::ConsumeResponse { timeout_ms, ..Default::default() }).await;
     }
 
     /// Returns the next settlements; `None` when the consumer has left in order.
@@ -141,8 +141,8 @@ impl GroupNode {
         let (sender, joining) = mpsc::unbounded_channel();
         let settled = Arc::<Mutex<v1::FindSettledResponse>>::default();
         let (list_hangs, made) = (Arc::<Mutex<bool>>::default(), Mutex::default());
-        let (told, hangs) = (settled.clone(), list_hangs.clone());
-        let service = Service { joining: sender, settled: told, list_hangs: hangs, made };
+        let (found, hangs) = (settled.clone(), list_hangs.clone());
+        let service = Service { joining: sender, settled: found, list_hangs: hangs, made };
         let service = GroupsServer::new(service);
         let incoming = TcpListenerStream::new(listener);
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));

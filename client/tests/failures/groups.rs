@@ -34,23 +34,23 @@ async fn a_consumer_joins_again_elsewhere_and_what_it_settles_of_the_lost_stream
     let v1::JoinGroup { group, consumer: name, window, tells_begun } = joining.join.clone();
     assert_eq!((group.as_str(), name.as_str(), window), ("billing", "worker-1", 8));
     assert!(tells_begun);
-    let mut seated = joining.let_in(&first.address).await;
-    seated.deliver(1, 10).await;
-    seated.deliver(2, 20).await;
+    let mut joined = joining.let_in(&first.address).await;
+    joined.deliver(1, 10).await;
+    joined.deliver(2, 20).await;
     let one = consumer.try_next().await.expect("no error").expect("an event");
     consumer.ack(&one);
-    assert_eq!(numbers(&seated.settled().await.expect("it is there")), [1]);
+    assert_eq!(numbers(&joined.settled().await.expect("it is there")), [1]);
     let two = consumer.try_next().await.expect("no error").expect("an event");
-    seated.lose().await;
+    joined.lose().await;
 
-    let mut seated = second.joining().await.let_in(&second.address).await;
-    seated.deliver(1, 20).await;
+    let mut joined = second.joining().await.let_in(&second.address).await;
+    joined.deliver(1, 20).await;
     let again = consumer.try_next().await.expect("no error").expect("an event");
     assert_eq!((two.event.position, again.event.position), (Position(20), Position(20)));
     // The number of the delivery on the lost stream would settle another event here.
     consumer.ack(&two);
     consumer.fail(&again, "broken");
-    let settled = seated.settled().await.expect("it is there");
+    let settled = joined.settled().await.expect("it is there");
     assert_eq!(numbers(&settled), [1]);
     assert!(matches!(&settled[0].fate, Some(Fate::Failed(failure)) if failure.reason == "broken"));
 }
@@ -59,28 +59,28 @@ async fn a_consumer_joins_again_elsewhere_and_what_it_settles_of_the_lost_stream
 async fn what_came_with_a_lost_stream_and_was_not_taken_is_not_handed_out() {
     let mut node = GroupNode::start().await;
     let mut consumer = consume(&[&node]);
-    let mut seated = node.joining().await.let_in(&node.address).await;
-    seated.deliver(1, 10).await;
+    let mut joined = node.joining().await.let_in(&node.address).await;
+    joined.deliver(1, 10).await;
     let one = consumer.try_next().await.expect("no error").expect("an event");
-    seated.deliver(2, 20).await;
+    joined.deliver(2, 20).await;
     consumer.ack(&one);
-    seated.settled().await.expect("it is there");
-    seated.lose().await;
-    let seated = node.joining().await.let_in(&node.address).await;
-    seated.deliver(1, 30).await;
+    joined.settled().await.expect("it is there");
+    joined.lose().await;
+    let joined = node.joining().await.let_in(&node.address).await;
+    joined.deliver(1, 30).await;
     let next = consumer.try_next().await.expect("no error").expect("an event");
     assert_eq!(next.event.position, Position(30), "20 goes to somebody else by now");
 }
 
 #[tokio::test]
-async fn a_consumer_goes_to_the_leader_when_it_is_told_where_that_is() {
+async fn a_consumer_goes_to_the_leader_when_it_learns_where_that_is() {
     let (mut follower, mut leader) = (GroupNode::start().await, GroupNode::start().await);
     let mut consumer = consume(&[&follower]);
     let mut passed = follower.joining().await.let_in(&leader.address).await;
-    let seated = leader.joining().await.let_in(&leader.address).await;
+    let joined = leader.joining().await.let_in(&leader.address).await;
     assert!(passed.settled().await.is_none(), "it leaves the follower in order");
     passed.end();
-    seated.deliver(1, 10).await;
+    joined.deliver(1, 10).await;
     let one = consumer.try_next().await.expect("no error").expect("an event");
     assert_eq!(one.event.position, Position(10));
 }
@@ -89,54 +89,54 @@ async fn a_consumer_goes_to_the_leader_when_it_is_told_where_that_is() {
 async fn a_group_that_is_not_there_ends_the_consumer_and_trouble_does_not() {
     let mut node = GroupNode::start().await;
     let mut consumer = consume(&[&node]);
-    let problem = |kind| Problem::new(kind, Outcome::NotAppended, "told");
+    let problem = |kind| Problem::new(kind, Outcome::NotAppended, "a reason");
     node.joining().await.refuse(problem(ErrorKind::Overloaded)).await;
     node.joining().await.refuse(problem(ErrorKind::NotReady)).await;
-    let seated = node.joining().await.let_in(&node.address).await;
-    seated.lose().await;
+    let joined = node.joining().await.let_in(&node.address).await;
+    joined.lose().await;
     node.joining().await.refuse(problem(ErrorKind::NotFound)).await;
     let refused = consumer.try_next().await.expect_err("there is no such group");
     assert_eq!(refused.kind, ErrorKind::NotFound);
-    assert!(consumer.try_next().await.expect("it was told").is_none());
+    assert!(consumer.try_next().await.expect("it was reported").is_none());
 }
 
 #[tokio::test]
 async fn closing_waits_until_everything_settled_is_durable() {
     let mut node = GroupNode::start().await;
     let mut consumer = consume(&[&node]);
-    let mut seated = node.joining().await.let_in(&node.address).await;
+    let mut joined = node.joining().await.let_in(&node.address).await;
     for number in 1..=3 {
-        seated.deliver(number, 10 * number).await;
+        joined.deliver(number, 10 * number).await;
         let delivery = consumer.try_next().await.expect("no error").expect("an event");
         if number < 3 {
             consumer.ack(&delivery);
-            assert_eq!(numbers(&seated.settled().await.expect("it is there")), [number]);
+            assert_eq!(numbers(&joined.settled().await.expect("it is there")), [number]);
         } else {
             consumer.park(&delivery, "not now");
         }
     }
     let closing = tokio::spawn(consumer.close());
-    assert_eq!(numbers(&seated.settled().await.expect("what was not sent yet")), [3]);
-    assert!(seated.settled().await.is_none(), "it leaves");
-    seated.confirm(&[1, 3], &[]).await;
+    assert_eq!(numbers(&joined.settled().await.expect("what was not sent yet")), [3]);
+    assert!(joined.settled().await.is_none(), "it leaves");
+    joined.confirm(&[1, 3], &[]).await;
     assert!(!closing.is_finished());
     // A settlement that came too late will be delivered again; closing does not wait for it.
-    seated.confirm(&[], &[2]).await;
-    seated.end();
+    joined.confirm(&[], &[2]).await;
+    joined.end();
     closing.await.expect("it ran").expect("all is durable");
 }
 
 #[tokio::test]
-async fn closing_tells_what_is_not_known_to_be_durable() {
+async fn closing_reports_what_is_not_known_to_be_durable() {
     let mut node = GroupNode::start().await;
     let mut consumer = consume(&[&node]);
-    let mut seated = node.joining().await.let_in(&node.address).await;
-    seated.deliver(1, 10).await;
+    let mut joined = node.joining().await.let_in(&node.address).await;
+    joined.deliver(1, 10).await;
     let delivery = consumer.try_next().await.expect("no error").expect("an event");
     consumer.ack(&delivery);
     let closing = tokio::spawn(consumer.close());
-    assert_eq!(numbers(&seated.settled().await.expect("it is there")), [1]);
-    seated.lose().await;
+    assert_eq!(numbers(&joined.settled().await.expect("it is there")), [1]);
+    joined.lose().await;
     let unknown = closing.await.expect("it ran").expect_err("nobody confirmed it");
     assert_eq!(unknown.outcome, Outcome::Unknown);
     assert!(unknown.message.ends_with("delivered again: 10"), "{}", unknown.message);
@@ -146,17 +146,17 @@ async fn closing_tells_what_is_not_known_to_be_durable() {
 async fn a_consumer_that_is_dropped_leaves_in_order() {
     let mut node = GroupNode::start().await;
     let mut consumer = consume(&[&node]);
-    let mut seated = node.joining().await.let_in(&node.address).await;
-    seated.deliver(1, 10).await;
+    let mut joined = node.joining().await.let_in(&node.address).await;
+    joined.deliver(1, 10).await;
     let delivery = consumer.try_next().await.expect("no error").expect("an event");
     consumer.ack(&delivery);
     drop(consumer);
-    assert_eq!(numbers(&seated.settled().await.expect("it is sent all the same")), [1]);
-    assert!(seated.settled().await.is_none());
+    assert_eq!(numbers(&joined.settled().await.expect("it is sent all the same")), [1]);
+    assert!(joined.settled().await.is_none());
 }
 
 #[tokio::test]
-async fn what_breaks_a_rule_is_told_before_a_node_is_asked() {
+async fn what_breaks_a_rule_is_reported_before_a_node_is_asked() {
     let node = GroupNode::start().await;
     for (group, window) in [("", 1), ("billing", 0)] {
         let mut consumer = client(&[&node]).group(group).consume().window(window).start();
@@ -168,54 +168,54 @@ async fn what_breaks_a_rule_is_told_before_a_node_is_asked() {
 async fn closing_ends_although_an_error_that_ends_the_consumer_finds_no_room() {
     let mut node = GroupNode::start().await;
     let consumer = client(&[&node]).group("billing").consume().window(1).start();
-    let seated = node.joining().await.let_in(&node.address).await;
+    let joined = node.joining().await.let_in(&node.address).await;
     // Nobody takes the event, and there is no room for another.
-    seated.deliver(1, 10).await;
-    seated.lose().await;
+    joined.deliver(1, 10).await;
+    joined.lose().await;
     node.joining().await.refuse(gone()).await;
     timeout(PATIENCE, consumer.close()).await.expect("it ends").expect("nothing was settled");
 }
 
 #[tokio::test]
-async fn closing_tells_what_was_settled_in_vain_on_streams_that_were_lost() {
+async fn closing_reports_what_was_settled_in_vain_on_streams_that_were_lost() {
     let mut node = GroupNode::start().await;
     let mut consumer = consume(&[&node]);
-    let mut seated = node.joining().await.let_in(&node.address).await;
+    let mut joined = node.joining().await.let_in(&node.address).await;
     let mut taken = Vec::new();
     for number in 1..=4 {
-        seated.deliver(number, 10 * number).await;
+        joined.deliver(number, 10 * number).await;
         taken.push(consumer.try_next().await.expect("no error").expect("an event"));
     }
     consumer.ack(&taken[0]);
     consumer.ack(&taken[1]);
-    seated.settled().await.expect("it is there");
-    seated.lose().await;
+    joined.settled().await.expect("it is there");
+    joined.lose().await;
     let joining = node.joining().await;
     consumer.ack(&taken[2]);
-    let mut seated = joining.let_in(&node.address).await;
-    seated.deliver(1, 20).await;
+    let mut joined = joining.let_in(&node.address).await;
+    joined.deliver(1, 20).await;
     let again = consumer.try_next().await.expect("no error").expect("an event");
     consumer.ack(&taken[3]);
     consumer.ack(&again);
-    seated.settled().await.expect("it is there");
-    seated.confirm(&[1], &[]).await;
+    joined.settled().await.expect("it is there");
+    joined.confirm(&[1], &[]).await;
     let closing = tokio::spawn(consumer.close());
-    assert!(seated.settled().await.is_none(), "it leaves");
-    seated.end();
+    assert!(joined.settled().await.is_none(), "it leaves");
+    joined.end();
     let unknown = closing.await.expect("it ran").expect_err("three were settled in vain");
     assert!(unknown.message.ends_with("delivered again: 10, 30, 40"), "{}", unknown.message);
 
     // The result is the same when the group is gone, and the error was handed out.
     let mut consumer = consume(&[&node]);
-    let mut seated = node.joining().await.let_in(&node.address).await;
-    seated.deliver(1, 50).await;
+    let mut joined = node.joining().await.let_in(&node.address).await;
+    joined.deliver(1, 50).await;
     let delivery = consumer.try_next().await.expect("no error").expect("an event");
     consumer.ack(&delivery);
-    seated.settled().await.expect("it is there");
-    seated.lose().await;
+    joined.settled().await.expect("it is there");
+    joined.lose().await;
     node.joining().await.refuse(gone()).await;
     consumer.try_next().await.expect_err("there is no such group");
-    assert!(consumer.try_next().await.expect("it was told").is_none());
+    assert!(consumer.try_next().await.expect("it was reported").is_none());
     let unknown = consumer.close().await.expect_err("nobody confirmed it");
     assert!(unknown.message.ends_with("delivered again: 50"), "{}", unknown.message);
 }
@@ -230,22 +230,22 @@ async fn closing_does_not_doubt_what_the_group_has_settled_since_by_whomever() {
     ] {
         *second.settled.lock().expect("no panic") = v1::FindSettledResponse { settled, parked };
         let mut consumer = consume(&[&first, &second]);
-        let mut seated = first.joining().await.let_in(&first.address).await;
+        let mut joined = first.joining().await.let_in(&first.address).await;
         for number in 1..=4 {
-            seated.deliver(number, 10 * number).await;
+            joined.deliver(number, 10 * number).await;
             let delivery = consumer.try_next().await.expect("no error").expect("an event");
             match number {
                 4 => consumer.park(&delivery, "poison"),
                 _ => consumer.ack(&delivery),
             }
-            seated.settled().await.expect("it is there");
+            joined.settled().await.expect("it is there");
         }
         // The old leader goes, and the new one has no event for this consumer.
-        seated.lose().await;
-        let mut seated = second.joining().await.let_in(&second.address).await;
+        joined.lose().await;
+        let mut joined = second.joining().await.let_in(&second.address).await;
         let closing = tokio::spawn(consumer.close());
-        assert!(seated.settled().await.is_none(), "it leaves");
-        seated.end();
+        assert!(joined.settled().await.is_none(), "it leaves");
+        joined.end();
         let closed = timeout(PATIENCE, closing).await.expect("it ends").expect("it ran");
         match doubted {
             None => closed.expect("everything is settled"),
@@ -261,15 +261,15 @@ async fn closing_does_not_doubt_what_the_group_has_settled_since_by_whomever() {
 async fn a_consumer_that_is_dropped_leaves_although_a_settler_lives() {
     let mut node = GroupNode::start().await;
     let mut consumer = consume(&[&node]);
-    let mut seated = node.joining().await.let_in(&node.address).await;
-    seated.deliver(1, 10).await;
+    let mut joined = node.joining().await.let_in(&node.address).await;
+    joined.deliver(1, 10).await;
     let delivery = consumer.try_next().await.expect("no error").expect("an event");
     let settler = consumer.settler();
     settler.ack(&delivery);
     drop(consumer);
-    let settled = timeout(PATIENCE, seated.settled()).await.expect("in time");
+    let settled = timeout(PATIENCE, joined.settled()).await.expect("in time");
     assert_eq!(numbers(&settled.expect("it is sent all the same")), [1]);
-    assert!(timeout(PATIENCE, seated.settled()).await.expect("it leaves at once").is_none());
+    assert!(timeout(PATIENCE, joined.settled()).await.expect("it leaves at once").is_none());
     settler.ack(&delivery);
 }
 
@@ -285,7 +285,7 @@ async fn a_large_lot_of_parked_events_is_listed_in_pages() {
 }
 
 #[tokio::test]
-async fn a_call_tells_what_its_own_lost_attempt_did() {
+async fn a_call_reports_what_its_own_lost_attempt_did() {
     let node = GroupNode::start().await;
     let billing = client(&[&node]).group("billing");
     assert_eq!(billing.delete().await, Ok(true), "the first attempt removed it");

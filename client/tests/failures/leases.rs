@@ -18,7 +18,7 @@ async fn next(consumer: &mut Consumer) -> Delivery {
 }
 
 async fn begun(joined: &mut JoinedConsumer) -> Vec<u64> {
-    timeout(PATIENCE, joined.begun()).await.expect("it is told in time")
+    timeout(PATIENCE, joined.begun()).await.expect("it is reported in time")
 }
 
 #[tokio::test]
@@ -56,12 +56,12 @@ async fn more_time_is_asked_for_by_itself_until_the_event_is_settled_or_the_maxi
     consumer.ack(&one);
     joined.settled().await.expect("it is there");
     next(&mut consumer).await;
-    let mut told = 0;
+    let mut reports = 0;
     while let Ok(numbers) = timeout(SILENCE, joined.begun()).await {
         assert_eq!(numbers, [2], "what is settled needs no time");
-        told += 1;
+        reports += 1;
     }
-    assert!((2..=4).contains(&told), "once, and at each third of the timeout: {told}");
+    assert!((2..=4).contains(&reports), "once, and at each third of the timeout: {reports}");
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn what_is_taken_as_from_a_stream_is_begun_too_and_what_was_taken_back_is_
 }
 
 #[tokio::test]
-async fn more_time_is_asked_for_in_the_rhythm_of_the_timeout_that_was_told_last() {
+async fn more_time_is_asked_for_in_the_rhythm_of_the_timeout_that_was_sent_last() {
     let mut node = GroupNode::start().await;
     let consume = client(&[&node]).group("billing").consume();
     let mut consumer = consume.extend_up_to(Duration::from_secs(600)).start();
@@ -121,7 +121,7 @@ async fn more_time_is_asked_for_in_the_rhythm_of_the_timeout_that_was_told_last(
         tokio::task::yield_now().await;
     }
     let two = next(&mut consumer).await;
-    assert_eq!(two.timeout, Duration::from_secs(600), "as it was told since it came");
+    assert_eq!(two.timeout, Duration::from_secs(600), "as it was set since it came");
     // A third of ten minutes is longer than any test here waits.
     joined.set_timeout(90).await;
     let mut times = 0;

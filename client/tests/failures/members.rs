@@ -47,7 +47,7 @@ async fn a_client_connects_within_its_deadline_although_most_endpoints_are_silen
     assert!(begun.elapsed() < ENOUGH, "{:?}", begun.elapsed());
 
     let node = Node::start().await;
-    node.members.tell(1, &[&node.address]);
+    node.members.set(1, &[&node.address]);
     let silent = Silent::start(8).await;
     let endpoints = silent.addresses().into_iter().chain([node.address.clone()]);
     let begun = Instant::now();
@@ -97,7 +97,7 @@ async fn clients_that_are_given_one_endpoint_spread_over_the_members() {
     for (place, node) in nodes.iter().enumerate() {
         let mut members = addresses.each_ref().map(String::as_str);
         members.swap(0, place);
-        node.members.tell(1, &members);
+        node.members.set(1, &members);
     }
     let reading = async {
         let mut read_at = BTreeSet::new();
@@ -126,8 +126,8 @@ async fn clients_that_are_given_one_endpoint_spread_over_the_members() {
 #[tokio::test]
 async fn members_that_cannot_be_reached_or_belong_to_another_cluster_are_not_read_from() {
     let (mut node, mut stranger) = (Node::start().await, Node::start().await);
-    stranger.members.tell(2, &[&stranger.address]);
-    node.members.tell(1, &["10.1.2.3:7701", "127.0.0.1:1", &stranger.address]);
+    stranger.members.set(2, &[&stranger.address]);
+    node.members.set(1, &["10.1.2.3:7701", "127.0.0.1:1", &stranger.address]);
     let reading = async {
         for number in 1..=8 {
             let client = connect(&node.address).await;
@@ -151,18 +151,19 @@ async fn members_that_cannot_be_reached_or_belong_to_another_cluster_are_not_rea
 }
 
 #[tokio::test]
-async fn every_request_has_the_headers_that_are_told_at_the_moment() {
+async fn every_request_has_the_headers_that_are_set_at_the_moment() {
     let node = Node::start().await;
-    node.members.tell(1, &[&node.address]);
+    node.members.set(1, &[&node.address]);
     let token = std::sync::Arc::new(std::sync::Mutex::new("first"));
-    let told = std::sync::Arc::clone(&token);
+    let current = std::sync::Arc::clone(&token);
     let builder = Client::builder().url(format!("quorate://{}?pinned=true", node.address));
     let builder = builder.expect("a URL").headers(move |headers| {
-        let token =
-            quorate_client::http::HeaderValue::from_static(*told.lock().expect("no panic before"));
+        let token = quorate_client::http::HeaderValue::from_static(
+            *current.lock().expect("no panic before"),
+        );
         headers.insert(quorate_client::http::header::AUTHORIZATION, token);
     });
-    assert!(!format!("{builder:?}").contains("first"), "secrets are not told");
+    assert!(!format!("{builder:?}").contains("first"), "secrets are not shown");
     let client = builder.connect().await.expect("it answers");
     *token.lock().expect("no panic before") = "second";
     client.status().await.expect("it answers");
@@ -180,6 +181,6 @@ async fn a_subscription_and_a_consumer_are_streams() {
     assert_eq!(subscription.try_next().await.expect_err("no name").kind, ErrorKind::Invalid);
     assert!(subscription.try_next().await.expect("it has ended").is_none());
     let consumer = client.group("").consume().start();
-    let told: Result<Vec<_>, _> = futures_util::StreamExt::boxed(consumer).try_collect().await;
-    assert_eq!(told.expect_err("no name").kind, ErrorKind::Invalid);
+    let consumed: Result<Vec<_>, _> = futures_util::StreamExt::boxed(consumer).try_collect().await;
+    assert_eq!(consumed.expect_err("no name").kind, ErrorKind::Invalid);
 }

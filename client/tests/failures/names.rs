@@ -23,7 +23,8 @@ async fn send(list: &List, as_of: u64, names: &[&str], after: &str, end: bool) {
 async fn a_lost_list_goes_on_at_another_node_after_the_last_name() {
     let (mut first, mut second) = (Node::start().await, Node::start().await);
     let client = client(&[&first, &second], |builder| builder);
-    let listing = tokio::spawn(client.streams().of_category("order").after("o").limit(4).collect());
+    let collecting =
+        tokio::spawn(client.streams().of_category("order").after("o").limit(4).collect());
     let list = first.list().await;
     assert_eq!((list.request.after.as_str(), list.request.limit), ("o", Some(4)));
     send(&list, 40, &["order-1", "order-2"], "order-2", false).await;
@@ -36,7 +37,7 @@ async fn a_lost_list_goes_on_at_another_node_after_the_last_name() {
     let level = list.request.consistency.as_ref().and_then(|consistency| consistency.level);
     assert_eq!(level, Some(Level::AtLeast(41)));
     send(&list, 50, &["order-8"], "order-9", true).await;
-    let names = listing.await.expect("it ran").expect("a list");
+    let names = collecting.await.expect("it ran").expect("a list");
     let found: Vec<&str> = names.iter().map(|listed| listed.name.as_str()).collect();
     assert_eq!(found, ["order-1", "order-2", "order-8"]);
     let stream = names[0].stream.expect("a stream");
@@ -48,13 +49,13 @@ async fn a_lost_list_goes_on_at_another_node_after_the_last_name() {
 async fn a_list_that_goes_back_is_not_believed() {
     let (mut first, mut second) = (Node::start().await, Node::start().await);
     let client = client(&[&first, &second], |builder| builder);
-    let listing = tokio::spawn(client.types().collect());
+    let collecting = tokio::spawn(client.types().collect());
     let list = first.list().await;
     send(&list, 40, &["Paid", "Opened"], "Paid", true).await;
     let list = second.list().await;
     assert_eq!(list.request.after, "");
     send(&list, 40, &["Opened", "Paid"], "Paid", true).await;
-    assert_eq!(listing.await.expect("it ran").expect("a list").len(), 2);
+    assert_eq!(collecting.await.expect("it ran").expect("a list").len(), 2);
 
     for never_sent in [client.types().in_path("acme"), client.streams().of_category("a/b")] {
         let refused = never_sent.collect().await.expect_err("it cannot be");

@@ -77,7 +77,7 @@ async fn a_lost_stream_read_goes_on_by_version_and_backwards_too() {
 }
 
 #[tokio::test]
-async fn what_breaks_a_rule_is_told_at_once_and_asked_of_nobody_else() {
+async fn what_breaks_a_rule_is_reported_at_once_and_asked_of_nobody_else() {
     let mut node = Node::start().await;
     let client = client(&[&node], |builder| builder);
     let reading = tokio::spawn(client.read("order-1").collect());
@@ -152,7 +152,7 @@ async fn a_lost_read_that_passed_a_snapshot_over_goes_on_without_one_and_still_s
 }
 
 #[tokio::test]
-async fn a_lost_stream_read_tells_when_events_were_removed_meanwhile() {
+async fn a_lost_stream_read_reports_when_events_were_removed_meanwhile() {
     for removed_all in [false, true] {
         let (mut first, mut second) = (Node::start().await, Node::start().await);
         let client = client(&[&first, &second], |builder| builder);

@@ -77,7 +77,7 @@ async fn a_session_with_nothing_to_do_moves_to_a_new_leader() {
     let submitted = submit(&client, "A").await;
     let here = old.address.clone();
     let mut session = old.session(&here).await;
-    session.tell_leader(&new.address).await;
+    session.send_leader(&new.address).await;
     session.append_next(1).await;
     submitted.await.expect("appended");
 
@@ -146,7 +146,7 @@ async fn what_nobody_answers_is_unknown_and_can_be_repeated_with_the_same_ids() 
 }
 
 #[tokio::test]
-async fn a_violated_condition_is_a_conflict_that_tells_the_newest_offender() {
+async fn a_violated_condition_is_a_conflict_that_names_the_newest_offender() {
     let mut node = Node::start().await;
     let client = client(&[&node], |builder| builder);
     let event = Event::new("Booked", "1").expect("an event").tag("seat:1");

@@ -39,7 +39,7 @@ async fn reads_and_lists_that_hear_nothing_end_by_their_deadline() {
     let short = Duration::from_millis(600);
     let client = client(&[&node], |builder| builder.deadline(short));
     let reading = tokio::spawn(client.read(Query::everything()).collect());
-    let listing = tokio::spawn(client.streams().collect());
+    let collecting = tokio::spawn(client.streams().collect());
     let serving = tokio::spawn(async move {
         let mut silent = Vec::new();
         loop {
@@ -50,7 +50,7 @@ async fn reads_and_lists_that_hear_nothing_end_by_their_deadline() {
     });
     let late = timeout(PATIENCE, reading).await.expect("it ends").expect("it ran");
     assert_eq!(late.expect_err("nothing came").kind, ErrorKind::Deadline);
-    let late = timeout(PATIENCE, listing).await.expect("it ends").expect("it ran");
+    let late = timeout(PATIENCE, collecting).await.expect("it ends").expect("it ran");
     assert_eq!(late.expect_err("nothing came").kind, ErrorKind::Deadline);
     serving.abort();
 }
@@ -63,9 +63,9 @@ async fn a_failure_that_repeats_after_the_point_is_not_asked_for_without_rest_no
     let begun = Instant::now();
     let mut reading = tokio::spawn(client.read(Query::everything()).collect());
     let mut asked = 0;
-    let told = loop {
+    let result = loop {
         tokio::select! {
-            told = &mut reading => break told,
+            result = &mut reading => break result,
             read = node.read() => {
                 asked += 1;
                 point(&read, 8, None).await;
@@ -74,7 +74,7 @@ async fn a_failure_that_repeats_after_the_point_is_not_asked_for_without_rest_no
         }
         assert!(begun.elapsed() < PATIENCE, "it never ends");
     };
-    assert_eq!(told.expect("it ran").expect_err("it failed").kind, ErrorKind::Unavailable);
+    assert_eq!(result.expect("it ran").expect_err("it failed").kind, ErrorKind::Unavailable);
     assert!(begun.elapsed() >= deadline / 2, "it might have got better");
     assert!((3..20).contains(&asked), "asked {asked} times");
 }
@@ -96,12 +96,12 @@ async fn what_no_node_can_do_and_does_not_pass_by_itself_ends_a_read_and_in_the_
         }
     });
     let reading = client.read(Query::everything()).collect();
-    let told = timeout(PATIENCE, reading).await.expect("it ends").expect_err("it is damaged");
-    assert_eq!(told.kind, ErrorKind::Damaged);
+    let problem = timeout(PATIENCE, reading).await.expect("it ends").expect_err("it is damaged");
+    assert_eq!(problem.kind, ErrorKind::Damaged);
     let mut subscription = client.read(Query::everything()).follow();
-    let told =
+    let problem =
         timeout(PATIENCE, subscription.try_next()).await.expect("it ends").expect_err("damaged");
-    assert_eq!(told.kind, ErrorKind::Damaged);
+    assert_eq!(problem.kind, ErrorKind::Damaged);
     serving.abort();
 }
 
@@ -160,9 +160,9 @@ async fn a_node_that_lets_a_consumer_in_and_nothing_more_is_joined_again_after_g
         node.joining().await.let_in(&node.address).await.lose().await;
     }
     assert!(begun.elapsed() > Duration::from_secs(1), "joined six times in {:?}", begun.elapsed());
-    let seated = node.joining().await.let_in(&node.address).await;
-    seated.confirm(&[], &[]).await;
-    seated.lose().await;
+    let joined = node.joining().await.let_in(&node.address).await;
+    joined.confirm(&[], &[]).await;
+    joined.lose().await;
     let worked_until = Instant::now();
     node.joining().await.let_in(&node.address).await;
     assert!(worked_until.elapsed() < Duration::from_secs(1), "it worked meanwhile");
@@ -174,12 +174,12 @@ async fn a_scavenge_ends_when_its_node_is_connected_and_silent() {
     let node = Node::start().await;
     let client = client(&[&node], |builder| builder);
     let begun = Instant::now();
-    let mut told = Vec::new();
-    let scavenging = client.scavenge(|now| told.push(now.chunks));
+    let mut chunks = Vec::new();
+    let scavenging = client.scavenge(|now| chunks.push(now.chunks));
     let late = timeout(PATIENCE, scavenging).await.expect("it ends").expect_err("it hangs");
     assert_eq!((late.kind, late.outcome), (ErrorKind::Deadline, Outcome::NotAppended));
     assert!(begun.elapsed() > LIFE_SIGN_EVERY * 2, "a chunk takes its time");
-    assert_eq!(told, [1, 2], "what says nothing new is a sign of life");
+    assert_eq!(chunks, [1, 2], "what says nothing new is a sign of life");
 }
 
 #[tokio::test]

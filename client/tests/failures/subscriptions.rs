@@ -28,8 +28,7 @@ async fn lose(read: Read) {
 }
 
 #[tokio::test]
-async fn a_subscription_goes_on_at_another_node_behind_the_last_event_and_tells_that_it_fell_behind()
- {
+async fn a_subscription_goes_on_at_another_node_behind_the_last_event_and_reports_falling_behind() {
     let (mut first, mut second) = (Node::start().await, Node::start().await);
     let client = client(&[&first, &second], |builder| builder);
     let mut subscription = client.read(Query::category("order")).after(1).follow();

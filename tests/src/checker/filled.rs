@@ -29,21 +29,21 @@ pub(super) fn fill(
     history: &History,
 ) -> Result<Vec<RecordedEvent>, Vec<Anomaly>> {
     let ids: HashSet<EventId> = shown.iter().map(|event| event.event.id).collect();
-    let mut told = BTreeMap::new();
+    let mut acknowledged = BTreeMap::new();
     for operation in &history.appends {
         if let Some((_, AppendAnswer::Appended { versions, position, recorded_at })) =
             &operation.answer
         {
             let events = place(&operation.request, versions, *position, *recorded_at);
             let hidden = events.filter(|event| !ids.contains(&event.event.id));
-            told.extend(hidden.map(|event| (event.position, event)));
+            acknowledged.extend(hidden.map(|event| (event.position, event)));
         }
     }
     let mut whole: Vec<RecordedEvent> = Vec::new();
     for event in shown {
         while whole.len() as u64 + 1 < event.position.0 {
             let position = Position(whole.len() as u64 + 1);
-            let Some(missing) = told.remove(&position) else {
+            let Some(missing) = acknowledged.remove(&position) else {
                 let what = format!("the log goes on with position {}", event.position);
                 return Err(vec![Anomaly::Hole { position, what }]);
             };

@@ -434,15 +434,17 @@ impl<'a> Check<'a> {
         let snapshot = answer.snapshot.as_ref().map(|snapshot| snapshot.version);
         let (version, events) = self.canonical.read(read, as_of, snapshot);
         if version != answer.version {
-            let (due, told) = (version, answer.version);
-            return Err(format!("it names version {told:?}, the log has {due:?} as of {as_of}"));
+            let (due, returned) = (version, answer.version);
+            return Err(format!(
+                "it names version {returned:?}, the log has {due:?} as of {as_of}"
+            ));
         }
         if events != answer.events {
-            let (due, told) = (events, &answer.events);
-            let same = due.iter().zip(told).take_while(|(one, two)| one == two).count();
+            let (due, returned) = (events, &answer.events);
+            let same = due.iter().zip(returned).take_while(|(one, two)| one == two).count();
             return Err(format!(
                 "as of {as_of} it returned {} events, the log has {}; they differ from number {}",
-                told.len(),
+                returned.len(),
                 due.len(),
                 same + 1
             ));

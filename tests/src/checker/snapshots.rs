@@ -1,5 +1,5 @@
 //! Judging aggregate snapshots: a snapshot that is read was put, belongs to this life of the stream, and is
-//! never older than one that was known to be kept.
+//! never older than one that was known to be stored.
 
 use quorate_proto::{Consistency, Read, Snapshot, Source, StreamName, Version};
 
@@ -11,11 +11,11 @@ use crate::history::{History, Moment, ReadAnswer};
 pub(super) fn judge(history: &History, canonical: &Canonical<'_>) -> Vec<Anomaly> {
     let mut anomalies = Vec::new();
     for (put, operation) in history.snapshots.iter().enumerate() {
-        let Some((returned, kept)) = operation.answer else { continue };
+        let Some((returned, stored)) = operation.answer else { continue };
         let Snapshot { stream, version, .. } = &operation.request;
-        let is_put = was_put(history, stream, kept, returned, |_| true);
-        if kept < *version || !is_put {
-            let what = format!("version {kept} is said to be kept of `{stream}`");
+        let is_put = was_put(history, stream, stored, returned, |_| true);
+        if stored < *version || !is_put {
+            let what = format!("version {stored} was returned as the stored one of `{stream}`");
             anomalies.push(Anomaly::WrongSnapshot { put, what });
         }
     }
@@ -42,30 +42,32 @@ fn read_of(
     (invoked, returned): (Moment, Moment),
 ) -> Result<(), String> {
     let deleted = canonical.end_of(stream, answer.as_of).map_or(Version::ZERO, |end| end.version);
-    let told = answer.snapshot.as_ref().map_or(Version::ZERO, |snapshot| snapshot.version);
+    let found = answer.snapshot.as_ref().map_or(Version::ZERO, |snapshot| snapshot.version);
     let schema = answer.snapshot.as_ref().map_or(0, |snapshot| snapshot.schema);
     if let Some(snapshot) = &answer.snapshot {
-        if !was_put(history, stream, told, returned, |put| put == snapshot) {
-            return Err(format!("nobody put the snapshot of `{stream}` at version {told}"));
+        if !was_put(history, stream, found, returned, |put| put == snapshot) {
+            return Err(format!("nobody put the snapshot of `{stream}` at version {found}"));
         }
-        if told > canonical.version(stream, answer.as_of) || told <= deleted {
+        if found > canonical.version(stream, answer.as_of) || found <= deleted {
             let why = format!("the stream was deleted at {deleted}, as of {}", answer.as_of);
-            return Err(format!("a snapshot at version {told} cannot be there: {why}"));
+            return Err(format!("a snapshot at version {found} cannot be there: {why}"));
         }
     }
     if read.consistency != Consistency::Linearizable {
         return Ok(());
     }
     let known = history.snapshots.iter().filter(|put| put.request.stream == *stream);
-    // Between two at one version, the newer schema is kept. If a newer version is kept, its schema is unknown here.
+    // Between two at one version, the newer schema is stored. If a newer version is, its schema is unknown here.
     let known = known.filter_map(|put| {
-        let (_, kept) = put.answer.filter(|(moment, kept)| *moment < invoked && *kept > deleted)?;
-        let schema = if kept == put.request.version { put.request.schema } else { 0 };
-        Some((kept, schema))
+        let (_, stored) =
+            put.answer.filter(|(moment, stored)| *moment < invoked && *stored > deleted)?;
+        let schema = if stored == put.request.version { put.request.schema } else { 0 };
+        Some((stored, schema))
     });
     match known.max() {
-        Some((kept, of)) if (kept, of) > (told, schema) => Err(format!(
-            "the snapshot of `{stream}` is at {told} of schema {schema}, and one at {kept} of schema {of} was kept before"
+        Some((stored, of)) if (stored, of) > (found, schema) => Err(format!(
+            "the snapshot of `{stream}` is at {found} of schema {schema}, and one at {stored} of schema \
+             {of} was stored before"
         )),
         _ => Ok(()),
     }

@@ -5,7 +5,7 @@ use quorate_proto::{Consistency, Position, Read, RecordedEvent, Source};
 
 use super::Anomaly;
 use super::canonical::Canonical;
-use crate::history::{AppendAnswer, Heard, History, Moment, Subscription};
+use crate::history::{AppendAnswer, History, Moment, Received, Subscription};
 
 /// The sums over all subscriptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,24 +46,24 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn subscription(&mut self, subscription: &Subscription, fed: &mut Fed) -> Result<(), String> {
         let mut is_first = true;
-        for (moment, heard) in &subscription.heard {
-            match heard {
-                Heard::Event(event) => {
+        for (moment, message) in &subscription.received {
+            match message {
+                Received::Event(event) => {
                     fed.events += 1;
                     self.event(event, *moment)?;
                 }
-                Heard::CaughtUp(position, version) => {
+                Received::CaughtUp(position, version) => {
                     fed.marks += 1;
                     self.mark(*position, *version)?;
                     if std::mem::take(&mut is_first) {
                         self.is_fresh(subscription.began, *position)?;
                     }
                 }
-                Heard::Progress(position, version) => {
+                Received::Progress(position, version) => {
                     fed.marks += 1;
                     self.mark(*position, *version)?;
                 }
-                Heard::FellBehind(position, version) => {
+                Received::FellBehind(position, version) => {
                     fed.fell_behind += 1;
                     self.mark(*position, *version)?;
                 }
@@ -72,7 +72,7 @@ impl Judge<'_> {
         Ok(())
     }
 
-    fn event(&mut self, event: &RecordedEvent, heard: Moment) -> Result<(), String> {
+    fn event(&mut self, event: &RecordedEvent, received_at: Moment) -> Result<(), String> {
         let position = event.position;
         if self.canonical.event(position) != Some(event) {
             return Err(format!("what it handed out for position {position} is not in the log"));
@@ -80,7 +80,7 @@ impl Judge<'_> {
         if !self.read.source.to_query().matches_event(event) {
             return Err(format!("nobody asked for the event at {position}"));
         }
-        let appended = self.history.appends.iter().filter(|append| append.invoked < heard);
+        let appended = self.history.appends.iter().filter(|append| append.invoked < received_at);
         let mut ids = appended
             .flat_map(|append| &append.request.writes)
             .flat_map(|write| write.events.iter().map(|event| event.id));

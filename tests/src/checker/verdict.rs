@@ -25,7 +25,7 @@ pub struct Verdict {
     pub settings: u64,
     /// Events that were removed.
     pub removed: u64,
-    /// Aggregate snapshots that were kept.
+    /// Aggregate snapshots that were stored.
     pub snapshots: u64,
     /// Reads that began with an aggregate snapshot.
     pub snapshot_reads: u64,

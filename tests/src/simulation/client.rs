@@ -252,9 +252,9 @@ impl Session {
         let client = self.draw_client();
         let done = words::transaction(&client, &append).commit().await;
         let (number, id) = (self.worker.number, append.writes[0].events[0].id);
-        let told = done.as_ref().map_err(AppendError::problem);
+        let answer = done.as_ref().map_err(AppendError::problem);
         let who = format!("client-{number}");
-        self.worker.trace.note(&who, format_args!("wrote {id} again and was told: {told:?}"));
+        self.worker.trace.note(&who, format_args!("wrote {id} again and got: {answer:?}"));
     }
 
     /// Sends an append with an unknown outcome again, sometimes, perhaps to another node; always if its
@@ -304,7 +304,7 @@ impl Session {
         trace.note(&who, format_args!("lets node {} scavenge", node + 1));
         let scavenged = client.scavenge(|_| ());
         let done = tokio::time::timeout(Duration::from_millis(patience), scavenged).await;
-        trace.note(&who, format_args!("was told: {done:?}"));
+        trace.note(&who, format_args!("got: {done:?}"));
         if let Ok(Ok(done)) = done {
             counts.count(&done);
         }
@@ -318,10 +318,10 @@ impl Session {
         let Snapshot { stream, version, .. } = &snapshot;
         trace.note(&who, format_args!("puts a snapshot of {stream} at {version}"));
         let begun = recorder.history().begin_snapshot(*number, snapshot.clone());
-        let kept = words::put_snapshot(&client, &snapshot).await;
-        trace.note(&who, format_args!("was told: {kept:?}"));
-        if let Ok(kept) = kept {
-            recorder.history().end_snapshot(begun, kept);
+        let stored = words::put_snapshot(&client, &snapshot).await;
+        trace.note(&who, format_args!("got: {stored:?}"));
+        if let Ok(stored) = stored {
+            recorder.history().end_snapshot(begun, stored);
         }
     }
 
@@ -353,8 +353,8 @@ impl Session {
         let begun = recorder.history().begin_append(*number, append.clone());
         let result = sending.await;
         // The whole answer cannot be noted, as it holds an instant of the real clock.
-        let told = result.as_ref().map_err(AppendError::problem);
-        trace.note(&who, format_args!("was told of {id}: {told:?}"));
+        let verdict = result.as_ref().map_err(AppendError::problem);
+        trace.note(&who, format_args!("got for {id}: {verdict:?}"));
         let answer = match result {
             Ok(Done { versions, position, recorded_at, .. }) => {
                 AppendAnswer::Appended { versions, position, recorded_at }
@@ -409,8 +409,8 @@ impl Session {
         trace.note(&who, format_args!("reads {:?} {:?}", read.source, read.consistency));
         let begun = recorder.history().begin_read(*number, read.clone());
         let answer = collect(client, &read).await;
-        let told = answer.as_ref().map(|answer| (answer.as_of, answer.events.len()));
-        trace.note(&who, format_args!("read {told:?}"));
+        let shown = answer.as_ref().map(|answer| (answer.as_of, answer.events.len()));
+        trace.note(&who, format_args!("read {shown:?}"));
         let answer = answer?;
         if let (Source::Stream { stream, .. }, Some(version), Consistency::Linearizable) =
             (&read.source, answer.version, read.consistency)

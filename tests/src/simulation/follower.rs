@@ -7,7 +7,7 @@ use quorate_proto::{Category, Consistency, Query, QueryItem, Read, Scope, Source
 
 use super::client::{Phase, connect, request};
 use super::trace::Trace;
-use crate::history::{BegunSubscription, Heard, Recorder};
+use crate::history::{BegunSubscription, Received, Recorder};
 use crate::random::Random;
 
 /// The time that the nodes may take to answer a request while the storm lasts.
@@ -67,7 +67,7 @@ impl Follower {
         };
         match tokio::time::timeout(PATIENCE, reached).await {
             Ok(reached) => reached,
-            Err(_) => Err(format!("follower {} does not hear of {end}", self.number))?,
+            Err(_) => Err(format!("follower {} does not reach {end}", self.number))?,
         }
     }
 
@@ -81,19 +81,21 @@ impl Follower {
         let Some(message) = message else { return };
         let number = |at: &Cursor| at.version.map_or(at.position.0, u64::from);
         let version = |at: &Cursor| at.version.map(u64::from);
-        let (heard, after) = match message {
+        let (received, after) = match message {
             Message::Event(event) => {
                 let of_stream = matches!(read.source, Source::Stream { .. });
                 let after = if of_stream { event.version.0 } else { event.position.0 };
-                (Heard::Event(event), after)
+                (Received::Event(event), after)
             }
-            Message::CaughtUp(at) => (Heard::CaughtUp(at.position, version(&at)), number(&at)),
-            Message::FellBehind(at) => (Heard::FellBehind(at.position, version(&at)), number(&at)),
-            Message::Progress(at) => (Heard::Progress(at.position, version(&at)), number(&at)),
+            Message::CaughtUp(at) => (Received::CaughtUp(at.position, version(&at)), number(&at)),
+            Message::FellBehind(at) => {
+                (Received::FellBehind(at.position, version(&at)), number(&at))
+            }
+            Message::Progress(at) => (Received::Progress(at.position, version(&at)), number(&at)),
         };
         read.bounds.after = read.bounds.after.max(after);
         self.trace.note(&format!("follower-{}", self.number), format_args!("at {after}"));
-        self.recorder.history().hear(noted, heard);
+        self.recorder.history().receive(noted, received);
     }
 
     fn draw_client(&mut self) -> Client {

@@ -20,16 +20,18 @@ const TRIES: u32 = 3;
 /// Checks that a consumer that holds an event and asks for more time keeps it, though another one has room, and that
 /// the other one gets it when the first asks no more. `number` distinguishes the groups of several calls.
 pub(super) async fn hold(client: &Client, number: u32, trace: &Trace) -> Result<(), String> {
-    let mut told = String::new();
+    let mut problem = String::new();
     for number in (number * TRIES..).take(TRIES as usize) {
         match timeout(PATIENCE, Lease::take(client, number).await?.live()).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(why)) => told = why,
-            Err(_) => told = "nobody was given an event whose consumer asks for no time".to_owned(),
+            Ok(Err(why)) => problem = why,
+            Err(_) => {
+                problem = "nobody was given an event whose consumer asks for no time".to_owned()
+            }
         }
-        trace.note("lease", format_args!("{told}"));
+        trace.note("lease", format_args!("{problem}"));
     }
-    Err(told)
+    Err(problem)
 }
 
 /// An event that one of two consumers of a group holds.
@@ -42,14 +44,14 @@ struct Lease {
 impl Lease {
     /// Creates a group, and lets a consumer take its first event.
     async fn take(client: &Client, number: u32) -> Result<Lease, String> {
-        let told = |problem: Problem| problem.to_string();
+        let message_of = |problem: Problem| problem.to_string();
         // The id stands in the log, and a run must be the same byte for byte.
         let id = EventId::from_bytes((u128::from(number) << 64 | 1).to_be_bytes()).expect("an id");
         let group = client.group(format!("lease-{number}")).id(id);
-        group.create(Query::everything()).timeout(TIMEOUT).send().await.map_err(told)?;
+        group.create(Query::everything()).timeout(TIMEOUT).send().await.map_err(message_of)?;
         let mut holder = group.consume().name("holder").window(1).start();
         let held = timeout(PATIENCE, holder.try_next()).await;
-        let held = held.map_err(|_| "a group hands nothing out".to_owned())?.map_err(told)?;
+        let held = held.map_err(|_| "a group hands nothing out".to_owned())?.map_err(message_of)?;
         let held = held.ok_or("the consumer ended")?;
         let other = group.consume().name("other").window(64).start();
         Ok(Lease { holder, held, other })

@@ -45,20 +45,20 @@ fn a_node_does_not_start_where_its_cluster_does_not_know_it() {
     cluster.nodes[2].kill();
     let elsewhere = Node::new(cluster.folder(), 9);
     let data = cluster.nodes[2].data.clone();
-    let told = serve(&data, &elsewhere, &[]).output().expect("it runs");
+    let output = serve(&data, &elsewhere, &[]).output().expect("it runs");
     for address in [&cluster.nodes[2].address, &cluster.nodes[2].peer_address] {
-        check(&told, 1, address);
+        check(&output, 1, address);
     }
-    check(&told, 1, &elsewhere.address);
-    check(&told, 1, &elsewhere.peer_address);
-    check(&told, 1, "--moved");
+    check(&output, 1, &elsewhere.address);
+    check(&output, 1, &elsewhere.peer_address);
+    check(&output, 1, "--moved");
 
     // A copy of the first node's folder with the third's settings would take part under the first one's name.
     assert_eq!(cluster.nodes[0].stop(), Some(0));
     let cold = cluster.folder().join("cold");
     copy(&cluster.nodes[0].data, &cold);
-    let told = serve(&cold, &cluster.nodes[2], &[]).output().expect("it runs");
-    check(&told, 1, "knows node 1 at");
+    let output = serve(&cold, &cluster.nodes[2], &[]).output().expect("it runs");
+    check(&output, 1, "knows node 1 at");
 
     // An operator whose old addresses lead to the new ones can pass `--moved`, and the node shows it.
     let mut moved = serve(&data, &elsewhere, &["--moved"]);
@@ -122,15 +122,15 @@ fn founding_again_names_the_member_that_is_outside() {
     fs::rename(&cluster.nodes[2].data, cluster.folder().join("kept")).expect("renamed");
     cluster.nodes[2].start();
     let outside = cluster.nodes[2].address.clone();
-    let told = wait_for("the node that is outside", PATIENCE, || {
-        Some(found(&cluster, &at_first)).filter(|told| !told.status.success())
+    let output = wait_for("the node that is outside", PATIENCE, || {
+        Some(found(&cluster, &at_first)).filter(|output| !output.status.success())
     });
-    check(&told, 1, &outside);
-    check(&told, 1, "belongs to no cluster");
-    let told = found(&cluster, &outside);
-    assert!(!told.status.success() && text(&told.stderr).contains("cannot be taken in yet"));
+    check(&output, 1, &outside);
+    check(&output, 1, "belongs to no cluster");
+    let output = found(&cluster, &outside);
+    assert!(!output.status.success() && text(&output.stderr).contains("cannot be taken in yet"));
     for advice in ["cluster add", "cluster join", "cluster remove"] {
-        assert!(!text(&told.stderr).contains(advice), "there is no such command");
+        assert!(!text(&output.stderr).contains(advice), "there is no such command");
     }
     // Alone the node gives advice; among others it is no reason to report that there is no cluster.
     let status = ["cluster", "status", "--output", "text"];

@@ -53,8 +53,8 @@ fn a_damaged_chunk_is_never_served_and_made_whole_from_another_node() {
     let address = cluster.nodes[victim].address.clone();
     let refused = wait_for("an answer that names the damage", PATIENCE, || {
         let export = ["export", "--node", &address, "--consistency", "local"];
-        let told = cluster.run(export);
-        (!told.status.success() && text(&told.stderr).contains(&name)).then_some(told)
+        let output = cluster.run(export);
+        (!output.status.success() && text(&output.stderr).contains(&name)).then_some(output)
     });
     assert!(export.starts_with(&refused.stdout), "something else was served");
 

@@ -28,18 +28,18 @@ impl Dev {
             ports.map(|port| TcpListener::bind(("127.0.0.1", port))).all(|bound| bound.is_ok())
         };
         // A cluster that is there knows its own.
-        let kept = fs::read_to_string(folder.join("dev/port")).ok();
-        let kept = kept.and_then(|port| port.trim().parse().ok());
+        let stored = fs::read_to_string(folder.join("dev/port")).ok();
+        let stored = stored.and_then(|port| port.trim().parse().ok());
         // Once all of them were taken for a moment, by whatever it was.
-        let port: u16 = kept.unwrap_or_else(|| {
+        let port: u16 = stored.unwrap_or_else(|| {
             wait_for("free ports", PATIENCE, || (20_000 + random..45_000).step_by(10).find(free))
         });
-        let told = ["--port".to_owned(), port.to_string()];
+        let port_option = ["--port".to_owned(), port.to_string()];
         let output = folder.join(format!("{name}.log"));
         let log = fs::File::create(&output).expect("a file");
         let process = Command::new(binary())
             .args(["dev", "--chunk-size", "1MiB"])
-            .args(told.iter().filter(|_| kept.is_none()))
+            .args(port_option.iter().filter(|_| stored.is_none()))
             .arg("--data")
             .arg(folder.join("dev"))
             .stdin(Stdio::null())
@@ -86,7 +86,7 @@ fn is_alive(pid: u64) -> bool {
 }
 
 #[test]
-fn dev_keeps_its_data_tells_of_a_dead_node_and_stops_them_all() {
+fn dev_keeps_its_data_reports_a_dead_node_and_stops_them_all() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut dev = Dev::start(folder.path(), "first");
     let status = dev.wait_for_three();
@@ -131,6 +131,6 @@ fn dev_keeps_its_data_tells_of_a_dead_node_and_stops_them_all() {
     dev.wait_for_three();
     let read = dev.run(&["read", "order-1", "--json"]);
     assert_eq!(json_lines(&read.stdout).len(), 2, "{read:?}");
-    let said = fs::read_to_string(&dev.output).expect("what it said");
-    assert!(said.contains("node 1 has no log"), "{said}");
+    let output = fs::read_to_string(&dev.output).expect("what it printed");
+    assert!(output.contains("node 1 has no log"), "{output}");
 }

@@ -53,7 +53,7 @@ fn verify(cluster: &Cluster, folder: &Path) -> std::process::Output {
 }
 
 #[test]
-fn verify_writes_nothing_needs_no_lock_file_and_tells_a_running_node_apart() {
+fn verify_writes_nothing_needs_no_lock_file_and_recognizes_a_running_node() {
     let mut cluster = Cluster::start("64MiB");
     cluster.must(["append", "a-1", "--type", "T"]);
     let data = cluster.nodes[0].data.clone();

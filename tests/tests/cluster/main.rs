@@ -29,10 +29,10 @@ fn text(bytes: &[u8]) -> String {
 
 /// Asserts that a command ended with `code`, printed `why`, and did not panic.
 fn check(output: &Output, code: i32, why: &str) {
-    let told = format!("{}{}", text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "expected {why:?}, was told: {told}");
-    assert!(told.contains(why), "expected {why:?}, was told: {told}");
-    assert!(!told.contains("panicked"), "{told}");
+    let printed = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "expected {why:?}, printed: {printed}");
+    assert!(printed.contains(why), "expected {why:?}, printed: {printed}");
+    assert!(!printed.contains("panicked"), "{printed}");
 }
 
 fn begin_import(cluster: &Cluster, file: &Path) -> Child {
@@ -43,8 +43,8 @@ fn begin_import(cluster: &Cluster, file: &Path) -> Child {
 
 fn finish_import(import: Child, cluster: &Cluster) {
     let output = import.wait_with_output().expect("it ends");
-    let told = text(&output.stderr);
-    assert!(output.status.success(), "the import ended badly: {told}\n{}", cluster.logs());
+    let errors = text(&output.stderr);
+    assert!(output.status.success(), "the import ended badly: {errors}\n{}", cluster.logs());
 }
 
 fn exports_are_equal(cluster: &Cluster, events: u64) -> Vec<u8> {

@@ -27,7 +27,7 @@ fn blocks(markdown: &str, language: &str) -> String {
 }
 
 /// Returns the output of a program that must succeed.
-fn told(output: &Output) -> String {
+fn output_of(output: &Output) -> String {
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
@@ -54,7 +54,7 @@ fn the_python_program_of_the_documentation_appends_meets_a_conflict_reads_and_fo
     });
     let mut compiler = Command::new(&python);
     compiler.arg("-m").args(compile).current_dir(folder.path());
-    told(&compiler.output().expect("it runs"));
+    output_of(&compiler.output().expect("it runs"));
     let program = folder.path().join("program.py");
     fs::write(&program, blocks(&markdown, "python")).expect("a file");
 
@@ -62,7 +62,7 @@ fn the_python_program_of_the_documentation_appends_meets_a_conflict_reads_and_fo
     let follower = (cluster.wait_for_leader() + 1) % 3;
     let mut command = Command::new(&python);
     command.arg(&program).arg(&cluster.nodes[follower].address).current_dir(folder.path());
-    let printed = told(&command.output().expect("it runs"));
+    let printed = output_of(&command.output().expect("it runs"));
     let expected = [
         "appended version 1",
         "conflict: order-42 is at version 1",

@@ -65,8 +65,8 @@ fn an_import_stops_at_a_bad_line_with_its_number_and_keeps_what_came_before() {
     let stopped = cluster.run(["import", &path]);
     assert!(!stopped.status.success());
     assert!(text(&stopped.stderr).contains("38"), "{stopped:?}");
-    let kept = exports_are_equal(&cluster, 37);
-    assert_eq!(json_lines(&kept).len(), 37);
+    let exported = exports_are_equal(&cluster, 37);
+    assert_eq!(json_lines(&exported).len(), 37);
     lines[37] = lines[37].replace("\"tpye\"", "\"type\"");
     fs::write(&path, lines.join("\n")).expect("a file");
     cluster.must(["import", &path]);
@@ -114,7 +114,7 @@ fn garbage_on_either_port_harms_nobody() {
 }
 
 #[test]
-fn a_port_in_use_and_a_folder_in_use_are_told_of() {
+fn a_port_in_use_and_a_folder_in_use_are_reported() {
     let cluster = Cluster::start("64MiB");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("an address").to_string();

@@ -46,7 +46,7 @@ fn a_scavenge_on_one_node_takes_nothing_from_its_readers_and_gives_back_disk_spa
         }
         assert_eq!(seen, data.known.events, "a reader sees what was there when it began");
     });
-    let end = cluster.position(0).expect("it tells");
+    let end = cluster.position(0).expect("it answers");
     let after = exports_are_equal(&cluster, end);
     assert_ne!(before, after);
     cluster.check_logs();

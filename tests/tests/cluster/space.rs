@@ -78,15 +78,15 @@ fn nodes_without_room_refuse_appends_and_go_on_by_themselves_when_there_is_some(
     others.for_each(|node| mounts[node].fill(little));
     let append = ["append", "order-1", "--type", "T", "--expect", "any"];
     let refused = wait_for("an append that is refused", PATIENCE, || {
-        let told = cluster.run(append);
-        (!told.status.success()).then_some(told)
+        let output = cluster.run(append);
+        (!output.status.success()).then_some(output)
     });
     check(&refused, 1, "no room");
     cluster.must(["stream", "delete", "order-1"]);
 
     mounts.iter().for_each(Mount::make_room);
     wait_for("room", PATIENCE, || cluster.run(append).status.success().then_some(()));
-    let position = cluster.position(0).expect("it tells");
+    let position = cluster.position(0).expect("it answers");
     exports_are_equal(&cluster, position);
     assert!(cluster.nodes.iter_mut().all(Node::is_running), "{}", cluster.logs());
     cluster.check_logs();

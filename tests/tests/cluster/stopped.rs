@@ -44,7 +44,7 @@ fn damage(file: &Path, damage: Damage) {
 }
 
 #[test]
-fn a_damaged_file_is_told_of_and_never_served() {
+fn a_damaged_file_is_reported_and_never_served() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = DataSet::generated(folder.path(), 3_000);
     let mut cluster = Cluster::start("128KiB");
@@ -66,8 +66,8 @@ fn a_damaged_file_is_told_of_and_never_served() {
             copy(&whole, &node);
             damage(&node.join(&name), what);
             let verify = cluster.run(["verify", &node.display().to_string()]);
-            let told = format!("{}{}", text(&verify.stdout), text(&verify.stderr));
-            assert!(!told.contains("panicked"), "{name:?} {what:?}: {told}");
+            let printed = format!("{}{}", text(&verify.stdout), text(&verify.stderr));
+            assert!(!printed.contains("panicked"), "{name:?} {what:?}: {printed}");
             verified += u32::from(!verify.status.success());
             match serve_alone(&mut cluster, 2, &format!("{what:?} of {name:?}")) {
                 None => refused += 1,
@@ -77,8 +77,8 @@ fn a_damaged_file_is_told_of_and_never_served() {
                     served += 1;
                 }
                 Some(read) => {
-                    let told = text(&read.stderr);
-                    assert!(told.contains("damaged"), "{name:?} {what:?}: {told}");
+                    let printed = text(&read.stderr);
+                    assert!(printed.contains("damaged"), "{name:?} {what:?}: {printed}");
                     refused += 1;
                 }
             }

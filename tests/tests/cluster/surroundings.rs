@@ -142,19 +142,19 @@ fn a_consumer_and_a_feed_that_cannot_speak_go_on() {
     assert!(ended.success(), "{ended}");
 }
 
-/// Connects as a client that sends `said` and then nothing.
-fn connect(address: &str, said: &[u8]) -> TcpStream {
+/// Connects as a client that sends `bytes` and then nothing.
+fn connect(address: &str, bytes: &[u8]) -> TcpStream {
     let mut connection = TcpStream::connect(address).expect("connected");
     // The node may have closed the connection already.
-    let _ = connection.write_all(said);
+    let _ = connection.write_all(bytes);
     connection.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     connection
 }
 
 /// Waits until the node has closed the connection.
 fn is_closed(mut connection: TcpStream) {
-    let mut heard = Vec::new();
-    if let Err(error) = connection.read_to_end(&mut heard) {
+    let mut received = Vec::new();
+    if let Err(error) = connection.read_to_end(&mut received) {
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "it is open after {PATIENCE:?}");
     }
 }
@@ -196,9 +196,13 @@ fn silent_connections_to_the_metrics_keep_no_scraper_out_and_half_a_request_is_c
     let mut node = Alone::start(Stdio::null(), "ulimit -n 256");
     node.found();
     let half = b"GET /metrics HTTP/1.1\r\nHost: a\r\n";
-    let said = [&half[..], b"", b"GET"];
-    let open: Vec<TcpStream> =
-        said.iter().cycle().take(300).map(|said| connect(&node.metrics_address, said)).collect();
+    let beginnings = [&half[..], b"", b"GET"];
+    let open: Vec<TcpStream> = beginnings
+        .iter()
+        .cycle()
+        .take(300)
+        .map(|bytes| connect(&node.metrics_address, bytes))
+        .collect();
     let whole = [&half[..], b"\r\n"].concat();
     let scraped = wait_for("the metrics", PATIENCE, || {
         let mut scraper = connect(&node.metrics_address, &whole);
@@ -258,6 +262,6 @@ fn a_signal_that_comes_twice_at_once_stops_a_node_in_order() {
     // `timeout` sends its signal to the process and once more to its group.
     (0..3).for_each(|_| node.signal("-TERM"));
     assert_eq!(node.ended(), Some(0));
-    let said = fs::read_to_string(log.path()).expect("a log");
-    assert!(said.contains(" stopped"), "{said}");
+    let output = fs::read_to_string(log.path()).expect("a log");
+    assert!(output.contains(" stopped"), "{output}");
 }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 fn ended(cluster: &Cluster, code: i32, arguments: &[&str]) -> Value {
     let output = cluster.run(arguments.iter().chain(&["--json"]).copied());
     let Output { status, stdout, stderr } = &output;
-    let told = String::from_utf8_lossy(stderr);
-    assert_eq!(status.code(), Some(code), "{arguments:?}: {told}\n{}", cluster.logs());
+    let errors = String::from_utf8_lossy(stderr);
+    assert_eq!(status.code(), Some(code), "{arguments:?}: {errors}\n{}", cluster.logs());
     json_lines(stdout).into_iter().next().unwrap_or(Value::Null)
 }
 
@@ -137,8 +137,8 @@ fn settings_ends_and_snapshots_work_from_the_command_line() {
             &["append", "order-42", "--type", "Paid", "--data", "{}", "--expect", &expect],
         );
     }
-    let kept = ["snapshot", "put", "order-42", "--version", "4", "--data", "{\"total\": 4}"];
-    assert_eq!(done(&cluster, &kept), json!({"stream": "order-42", "version": 4}));
+    let put = ["snapshot", "put", "order-42", "--version", "4", "--data", "{\"total\": 4}"];
+    assert_eq!(done(&cluster, &put), json!({"stream": "order-42", "version": 4}));
     assert_eq!(
         ended(&cluster, 3, &["snapshot", "put", "order-42", "--version", "9", "--data", "1"])["error"],
         "conflict"

@@ -37,11 +37,11 @@ fn show(cluster: &Cluster, group: &str) -> Value {
 
 fn parked(cluster: &Cluster, group: &str) -> Vec<(u64, String)> {
     let parked = json_lines(&cluster.must(["group", "parked", group, "--json"]));
-    let told = |line: &Value| {
+    let summary = |line: &Value| {
         let reason = line["reason"].as_str().unwrap_or_default().to_owned();
         (line["position"].as_u64().unwrap_or_default(), reason)
     };
-    parked.iter().map(told).collect()
+    parked.iter().map(summary).collect()
 }
 
 fn spawn(cluster: &Cluster, arguments: &[&str]) -> Child {
@@ -61,7 +61,7 @@ fn end(mut process: Child) -> Output {
     process.wait_with_output().expect("it has ended")
 }
 
-fn told(output: &Output) -> String {
+fn errors_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -78,7 +78,7 @@ fn one_slow_event_parks_no_other_and_is_ended_when_its_time_is_over() {
     let consume = ["group", "consume", "slow", "--exec", &handler, "--limit", "13"];
     let jobs = ["--jobs", "2", "--window", "8"];
     let ended = end(spawn(&cluster, &[&consume[..], &jobs[..]].concat()));
-    assert!(ended.status.success(), "{}", told(&ended));
+    assert!(ended.status.success(), "{}", errors_of(&ended));
     assert_eq!(parked(&cluster, "slow"), [(2, "timed out after 1s".to_owned())]);
     let shown = show(&cluster, "slow");
     assert_eq!((&shown["failed"], &shown["lag"]), (&0.into(), &0.into()), "{shown}");
@@ -110,14 +110,14 @@ fn a_handler_that_cannot_be_run_ends_the_consumer_and_costs_no_event_anything() 
     for (handler, code) in [("./no-such-handler", "127"), (not_executable, "126")] {
         let consume = ["group", "consume", "typo", "--exec", handler, "--jobs", "4"];
         let ended = end(spawn(&cluster, &consume));
-        assert_eq!(ended.status.code(), Some(1), "{}", told(&ended));
-        let message = told(&ended);
+        assert_eq!(ended.status.code(), Some(1), "{}", errors_of(&ended));
+        let message = errors_of(&ended);
         assert!(message.contains(&format!("exit code {code}")), "{message}");
     }
     // The consumer also ends if the shell itself cannot be started.
     let mut command = cluster.command(["group", "consume", "typo", "--exec", "true"]);
     let ended = command.env("PATH", cluster.folder()).output().expect("it runs");
-    assert_eq!(ended.status.code(), Some(1), "{}", told(&ended));
+    assert_eq!(ended.status.code(), Some(1), "{}", errors_of(&ended));
     let shown = show(&cluster, "typo");
     let progress = (&shown["floor"], &shown["failed"], &shown["parked"]);
     assert_eq!(progress, (&0.into(), &0.into(), &0.into()), "{shown}");
@@ -146,8 +146,12 @@ fn a_shell_that_cannot_fork_ends_the_consumer_and_the_same_exit_code_of_a_handle
         let path = path_of_a_shell_that_cannot_fork(&cluster, says, code);
         let consume = ["group", "consume", "fork", "--exec", "true; true", "--jobs", "2"];
         let ended = cluster.command(consume).env("PATH", path).output().expect("it runs");
-        assert_eq!(ended.status.code(), Some(1), "{}", told(&ended));
-        assert!(told(&ended).contains(&format!("{says} (exit code {code})")), "{}", told(&ended));
+        assert_eq!(ended.status.code(), Some(1), "{}", errors_of(&ended));
+        assert!(
+            errors_of(&ended).contains(&format!("{says} (exit code {code})")),
+            "{}",
+            errors_of(&ended)
+        );
         let shown = show(&cluster, "fork");
         let progress = (&shown["floor"], &shown["failed"], &shown["parked"]);
         assert_eq!(progress, (&0.into(), &0.into(), &0.into()), "{shown}");
@@ -161,7 +165,7 @@ fn a_shell_that_cannot_fork_ends_the_consumer_and_the_same_exit_code_of_a_handle
     ] {
         let consume = ["group", "consume", "fork", "--exec", handler, "--limit", "1"];
         let ended = end(spawn(&cluster, &consume));
-        assert!(ended.status.success(), "{}", told(&ended));
+        assert!(ended.status.success(), "{}", errors_of(&ended));
         let reasons: Vec<String> = parked(&cluster, "fork").into_iter().map(|one| one.1).collect();
         assert_eq!(reasons.last().map(String::as_str), Some(why));
     }
@@ -174,8 +178,12 @@ fn a_command_that_is_no_shell_script_is_refused_before_an_event_is_asked_for() {
     create(&cluster, "script", &["--attempts", "1"]);
     let consume = ["group", "consume", "script", "--exec", "if true; then echo"];
     let ended = end(spawn(&cluster, &consume));
-    assert_eq!(ended.status.code(), Some(2), "{}", told(&ended));
-    assert!(told(&ended).contains("not a command that `sh` understands"), "{}", told(&ended));
+    assert_eq!(ended.status.code(), Some(2), "{}", errors_of(&ended));
+    assert!(
+        errors_of(&ended).contains("not a command that `sh` understands"),
+        "{}",
+        errors_of(&ended)
+    );
     let shown = show(&cluster, "script");
     let progress = (&shown["floor"], &shown["failed"], &shown["parked"]);
     assert_eq!(progress, (&0.into(), &0.into(), &0.into()), "{shown}");
@@ -191,7 +199,7 @@ fn what_a_handler_leaves_behind_holds_nobody_and_a_signal_ends_what_runs() {
     let handler = format!("sleep 600 > /dev/null & echo $! >> {}; exit 0", pids.display());
     let consume = ["group", "consume", "left", "--exec", &handler, "--limit", "3"];
     let ended = end(spawn(&cluster, &consume));
-    assert!(ended.status.success(), "{}", told(&ended));
+    assert!(ended.status.success(), "{}", errors_of(&ended));
     let shown = show(&cluster, "left");
     assert_eq!((&shown["failed"], &shown["floor"]), (&0.into(), &3.into()), "{shown}");
     for pid in std::fs::read_to_string(&pids).expect("what was left").lines() {
@@ -212,7 +220,7 @@ fn what_a_handler_leaves_behind_holds_nobody_and_a_signal_ends_what_runs() {
         });
         terminate(&consumer);
         let ended = end(consumer);
-        assert!(ended.status.success(), "{}", told(&ended));
+        assert!(ended.status.success(), "{}", errors_of(&ended));
         let process = format!("/proc/{}", pid.trim());
         assert!(!std::path::Path::new(&process).exists(), "the handler was ended");
         let shown = show(&cluster, "signal");
@@ -250,7 +258,7 @@ fn a_reader_that_goes_ends_what_it_read_from_and_little_more_than_it_read_is_set
         let mut follower = spawn(&cluster, follower);
         drop(follower.stdout.take());
         let ended = end(follower);
-        assert!(ended.status.success(), "{}", told(&ended));
+        assert!(ended.status.success(), "{}", errors_of(&ended));
     }
     cluster.check_logs();
 }

@@ -1,5 +1,5 @@
 //! Conditions under load: students enrol in courses at the same time while leaders are killed, and the rules
-//! that span many streams are kept.
+//! that span many streams hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const KILLED_AFTER: [usize; 2] = [20, 50];
 
 /// The answers that one writer got.
 #[derive(Default)]
-struct Told {
+struct Answers {
     /// The position and the id of each acknowledged enrolment.
     acknowledged: Vec<(u64, EventId)>,
     conflicts: usize,
@@ -33,12 +33,13 @@ fn course(number: usize) -> String {
 }
 
 /// Enrols one student, as far as the rules allow, in every course that has room; each in another order.
-async fn enrol_in_all(client: Client, number: usize, enrolled: Arc<AtomicUsize>) -> Told {
-    let mut told = Told::default();
+async fn enrol_in_all(client: Client, number: usize, enrolled: Arc<AtomicUsize>) -> Answers {
+    let mut answers = Answers::default();
     for at in 0..COURSES {
-        while !decide(&client, number, (number * 5 + at) % COURSES, &enrolled, &mut told).await {}
+        while !decide(&client, number, (number * 5 + at) % COURSES, &enrolled, &mut answers).await {
+        }
     }
-    told
+    answers
 }
 
 /// Decides on one enrolment; returns false if another writer was faster or a request failed: decide again.
@@ -47,7 +48,7 @@ async fn decide(
     number: usize,
     place: usize,
     enrolled: &AtomicUsize,
-    told: &mut Told,
+    answers: &mut Answers,
 ) -> bool {
     let (student, course) = (student(number), course(place));
     let item = |tag: &str| Query::item().types(["Enrolled"]).tags([tag]);
@@ -70,13 +71,13 @@ async fn decide(
     let enrolling = client.transaction().write(stream, Expect::Any, [event]);
     match resolve(client, enrolling.unless(relevant, known.as_of).commit().await).await {
         Ok(done) => {
-            told.acknowledged.push((done.position.0, id));
+            answers.acknowledged.push((done.position.0, id));
             enrolled.fetch_add(1, Ordering::Relaxed);
             true
         }
         Err(AppendError::Conflict(conflict)) => {
             assert!(!conflict.violations.is_empty(), "{conflict:?}");
-            told.conflicts += 1;
+            answers.conflicts += 1;
             false
         }
         Err(other) => {
@@ -126,11 +127,11 @@ fn no_course_is_over_its_capacity_and_no_student_over_ten_while_leaders_die() {
         })
         .collect();
     kill_leaders(&mut cluster, &enrolled);
-    let mut all = Told::default();
+    let mut all = Answers::default();
     for writer in writers {
-        let told = runtime.block_on(writer).expect("no writer panics");
-        all.acknowledged.extend(told.acknowledged);
-        all.conflicts += told.conflicts;
+        let answers = runtime.block_on(writer).expect("no writer panics");
+        all.acknowledged.extend(answers.acknowledged);
+        all.conflicts += answers.conflicts;
     }
 
     let whole = runtime.block_on(clients[0].read(Query::everything()).collect());

@@ -196,8 +196,8 @@ fn a_poisoned_event_is_parked_with_its_reason_and_replayed_after_the_fix() {
     assert_eq!(positions, [4, 5]);
     assert_eq!(line(&cluster, &["group", "delete", "billing", "--yes"])["deleted"], true);
     let gone = cluster.run(["group", "consume", "billing", "--json"]);
-    let told = String::from_utf8_lossy(&gone.stderr).into_owned();
-    assert_eq!(gone.status.code(), Some(1), "{told}");
-    assert!(told.contains("there is no consumer group `billing`"), "{told}");
+    let errors = String::from_utf8_lossy(&gone.stderr).into_owned();
+    assert_eq!(gone.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("there is no consumer group `billing`"), "{errors}");
     cluster.check_logs();
 }

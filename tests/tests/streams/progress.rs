@@ -132,8 +132,12 @@ fn a_projection_is_shown_with_its_position_its_lag_its_error_and_its_end() {
     runtime.block_on(running.stop()).expect("it stops");
     let lines = json_lines(&cluster.must(["progress", "--json"]));
     assert_eq!(lines.len(), 1, "{lines:?}");
-    let told = (&lines[0]["state"], &lines[0]["position"], &lines[0]["parked"]);
-    assert_eq!(told, (&"stopped".into(), &last.into(), &1.into()), "told before the stop was over");
+    let progress = (&lines[0]["state"], &lines[0]["position"], &lines[0]["parked"]);
+    assert_eq!(
+        progress,
+        (&"stopped".into(), &last.into(), &1.into()),
+        "reported before the stop was over"
+    );
     cluster.check_logs();
 }
 
@@ -142,16 +146,16 @@ fn a_process_manager_is_shown_with_its_position_its_error_and_its_end() {
     let setting = Setting::start();
     let (cluster, runtime, client) = (&setting.cluster, &setting.runtime, &setting.client);
     let first = setting.append("order-1", "Placed");
-    let (stop, told_to_stop) = oneshot::channel::<()>();
-    let told_to_stop = async { drop(told_to_stop.await) };
-    let running = ProcessRunner::new(client.clone(), Shop).run_until(told_to_stop);
+    let (stop, stop_requested) = oneshot::channel::<()>();
+    let stop_requested = async { drop(stop_requested.await) };
+    let running = ProcessRunner::new(client.clone(), Shop).run_until(stop_requested);
     let running = runtime.spawn(running);
     let shop = shown(cluster, "shop", |line| {
         line["state"] == "live" && line["position"].as_u64() >= Some(first)
     });
     assert_eq!((&shop["kind"], &shop["handled"]), (&"process-manager".into(), &1.into()));
     stop.send(()).expect("it runs");
-    runtime.block_on(running).expect("it ends").expect("as it was told to");
+    runtime.block_on(running).expect("it ends").expect("as requested");
     let shop = shown(cluster, "shop", |line| line["state"] == "stopped");
     assert_eq!(shop.get("error"), None);
 

@@ -116,13 +116,13 @@ fn each_reaction_takes_place_once_while_managers_and_the_leader_are_killed() {
         runner.abort();
     }
     let events = runtime.block_on(client.read(Query::category("order")).collect());
-    let mut told: BTreeMap<String, Vec<RecordedEvent>> = BTreeMap::new();
+    let mut by_stream: BTreeMap<String, Vec<RecordedEvent>> = BTreeMap::new();
     for event in events.expect("they are read").events {
-        told.entry(event.stream.to_string()).or_default().push(event);
+        by_stream.entry(event.stream.to_string()).or_default().push(event);
     }
-    assert_eq!(told.len(), orders);
+    assert_eq!(by_stream.len(), orders);
     for number in 0..ORDERS {
-        check(number, &told[&format!("order-{number}")]);
+        check(number, &by_stream[&format!("order-{number}")]);
     }
 }
 
@@ -182,7 +182,7 @@ fn a_sink_gets_every_event_in_the_order_of_its_stream_while_the_leader_is_killed
         (runtime.spawn(runner.run_until(stopped)), stop)
     };
     let (killed, _stop) = start(&notes);
-    let (kept, stop) = start(&notes);
+    let (surviving, stop) = start(&notes);
     runtime.block_on(place_and_pay(&client, 0..ORDERS / 2));
     killed.abort();
     cluster.nodes[leader].kill();
@@ -206,7 +206,7 @@ fn a_sink_gets_every_event_in_the_order_of_its_stream_while_the_leader_is_killed
     });
     stop.send(()).expect("it runs");
     // It may not know the outcome of its settlements while the leader died.
-    if let Err(problem) = runtime.block_on(kept).expect("no panic") {
+    if let Err(problem) = runtime.block_on(surviving).expect("no panic") {
         assert_eq!(problem.outcome, Outcome::Unknown, "{problem:?}");
     }
     for (stream, versions) in notes.all() {

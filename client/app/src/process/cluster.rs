@@ -11,7 +11,7 @@ use quorate_client::{
 use tokio::time::sleep;
 
 use crate::process::log::{
-    Commit, Interest, Log, Newest, Page, Part, Refusal, Stretch, Subscription, Told,
+    Commit, Interest, Log, LogMessage, Newest, Page, Part, Refusal, Stretch, Subscription,
 };
 use crate::process::record::{DUE, PARKED, REACTED};
 use crate::status::Board;
@@ -78,7 +78,7 @@ impl Log for Cluster {
                 Err(error) => passing(error)?,
             };
             tracing::warn!(%problem, "an append is tried again");
-            trouble.tell(problem.to_string());
+            trouble.show(problem.to_string());
             sleep(rest).await;
             rest = (rest * 2).min(REST_MAX);
             outcome = match problem {
@@ -90,7 +90,7 @@ impl Log for Cluster {
 
     async fn is_closed(&self, stream: &str) -> Result<bool, Problem> {
         let stream = self.client.stream(stream);
-        Ok(self.patiently("look at", || stream.show()).await?.closed)
+        Ok(self.patiently("show", || stream.show()).await?.closed)
     }
 
     async fn keep_newest(&self, stream: &str) -> Result<(), Problem> {
@@ -148,7 +148,7 @@ impl Cluster {
             match attempt().await {
                 Err(problem) if may_pass(problem.kind) => {
                     tracing::warn!(%problem, "cannot {what} now");
-                    trouble.tell(problem.to_string());
+                    trouble.show(problem.to_string());
                     sleep(rest).await;
                     rest = (rest * 2).min(REST_MAX);
                 }
@@ -161,23 +161,23 @@ impl Cluster {
 /// Trouble that a board shows until the call that is tried again has ended.
 struct Trouble<'a> {
     board: &'a Board,
-    is_told: bool,
+    is_shown: bool,
 }
 
 impl Trouble<'_> {
     fn of(board: &Board) -> Trouble<'_> {
-        Trouble { board, is_told: false }
+        Trouble { board, is_shown: false }
     }
 
-    fn tell(&mut self, why: String) {
-        self.is_told = true;
+    fn show(&mut self, why: String) {
+        self.is_shown = true;
         self.board.tries_again(why);
     }
 }
 
 impl Drop for Trouble<'_> {
     fn drop(&mut self) {
-        if self.is_told {
+        if self.is_shown {
             self.board.succeeded();
         }
     }
@@ -190,12 +190,12 @@ fn may_pass(kind: ErrorKind) -> bool {
 }
 
 impl Subscription for ClientSubscription {
-    async fn next(&mut self) -> Result<Told, Problem> {
+    async fn next(&mut self) -> Result<LogMessage, Problem> {
         Ok(match self.try_next().await? {
-            Some(Message::Event(event)) => Told::Event(Box::new(event)),
-            Some(Message::CaughtUp(at)) => Told::CaughtUp(at.position.0),
-            Some(Message::Progress(at)) => Told::Through(at.position.0),
-            Some(Message::FellBehind(_)) => Told::FellBehind,
+            Some(Message::Event(event)) => LogMessage::Event(Box::new(event)),
+            Some(Message::CaughtUp(at)) => LogMessage::CaughtUp(at.position.0),
+            Some(Message::Progress(at)) => LogMessage::Through(at.position.0),
+            Some(Message::FellBehind(_)) => LogMessage::FellBehind,
             // A subscription without a limit does not end.
             None => std::future::pending().await,
         })

@@ -68,7 +68,7 @@ pub(crate) enum Refusal {
 /// A message to a manager that follows the log.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "almost every message is an event")]
-pub(crate) enum Told {
+pub(crate) enum LogMessage {
     Event(Box<RecordedEvent>),
     /// Everything up to this position was handed out.
     Through(u64),
@@ -114,5 +114,5 @@ pub(crate) trait Log: Send + Sync {
 /// The log as it grows.
 pub(crate) trait Subscription: Send {
     /// Waits for the next message. Nothing is lost when the future is dropped.
-    fn next(&mut self) -> impl Future<Output = Result<Told, Problem>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<LogMessage, Problem>> + Send;
 }

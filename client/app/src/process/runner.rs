@@ -66,7 +66,7 @@ impl<M: ProcessManager> ProcessRunner<M> {
     /// Sets the number of instances whose newest record is kept in memory; 10,000 by default. The others are read when
     /// they are needed.
     pub fn instances_kept(mut self, instances: NonZeroUsize) -> ProcessRunner<M> {
-        self.settings.kept_max = instances;
+        self.settings.cached_max = instances;
         self
     }
 

@@ -9,7 +9,7 @@ use crate::process::bookmark::{self, Bookmark, Bookmarks};
 use crate::process::decide::{self, Plan, Undecided};
 use crate::process::error::ProcessError;
 use crate::process::instances::Instances;
-use crate::process::log::{Interest, Log, Page, Part, Refusal, Stretch, Subscription, Told};
+use crate::process::log::{Interest, Log, LogMessage, Page, Part, Refusal, Stretch, Subscription};
 use crate::process::manager::{Cause, Due, ProcessManager, Trigger};
 use crate::process::record::Known;
 use crate::process::settings::{OnFailure, Settings};
@@ -66,7 +66,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
             log,
             manager,
             interest: Interest { source: manager.query(), manager: name.to_owned() },
-            instances: Instances::new(name, settings.kept_max),
+            instances: Instances::new(name, settings.cached_max),
             settings,
             bookmarks,
             handled: bookmark.handled,
@@ -94,7 +94,7 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
             }
             let wake_at = self.wake_at();
             tokio::select! {
-                told = subscription.next() => self.told(told?).await?,
+                message = subscription.next() => self.receive(message?).await?,
                 () = sleep_until(wake_at) => self.rest().await?,
             }
         }
@@ -124,21 +124,21 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
         }
     }
 
-    async fn told(&mut self, told: Told) -> Result<(), ProcessError> {
-        match told {
-            Told::Event(event) => {
+    async fn receive(&mut self, message: LogMessage) -> Result<(), ProcessError> {
+        match message {
+            LogMessage::Event(event) => {
                 self.handle(*event).await?;
                 if self.bookmarks.is_due() {
                     self.note().await?;
                 }
             }
-            Told::Through(position) => self.is_through(position),
-            Told::CaughtUp(position) => {
+            LogMessage::Through(position) => self.is_through(position),
+            LogMessage::CaughtUp(position) => {
                 self.is_through(position);
                 self.is_current = true;
                 self.settings.board.caught_up(position);
             }
-            Told::FellBehind => {
+            LogMessage::FellBehind => {
                 self.is_current = false;
                 self.settings.board.fell_behind();
             }
@@ -346,11 +346,11 @@ impl<'a, M: ProcessManager, L: Log> Running<'a, M, L> {
                 Ok(Some(plan)) => plan,
                 Err(undecided) => return Err(stuck(&trigger, undecided.to_string())),
             };
-            let told = trigger.cause.describe();
+            let cause = trigger.cause.describe();
             tracing::warn!(
                 manager = self.manager.name(),
                 instance,
-                trigger = told,
+                trigger = cause,
                 reason,
                 "parked"
             );

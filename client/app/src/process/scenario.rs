@@ -55,7 +55,7 @@ pub struct Scenario<M> {
     versions: HashMap<String, u64>,
     position: u64,
     now: Timestamp,
-    told: Vec<Reaction>,
+    reactions: Vec<Reaction>,
 }
 
 opaque_debug!(Scenario<M>);
@@ -70,7 +70,7 @@ impl<M: ProcessManager> Scenario<M> {
             versions: HashMap::new(),
             position: 0,
             now: Timestamp(1_767_225_600_000_000),
-            told: Vec::new(),
+            reactions: Vec::new(),
         }
     }
 
@@ -84,7 +84,7 @@ impl<M: ProcessManager> Scenario<M> {
     /// Adds an event that occurs now.
     #[must_use]
     pub fn when(mut self, stream: &str, event: Event) -> Scenario<M> {
-        self.told.clear();
+        self.reactions.clear();
         self.happens(stream, event);
         self
     }
@@ -92,7 +92,7 @@ impl<M: ProcessManager> Scenario<M> {
     /// Lets time pass; due times that are reached fire.
     #[must_use]
     pub fn when_passed(mut self, time: Duration) -> Scenario<M> {
-        self.told.clear();
+        self.reactions.clear();
         let end = later(self.now, time);
         while let Some((instance, key)) = self.due.due_by(end) {
             let known = self.instances.get(&instance).expect("it has something due");
@@ -107,15 +107,15 @@ impl<M: ProcessManager> Scenario<M> {
 
     /// Checks that exactly this follows from the last step. Ids are not compared: the manager gives them.
     pub fn then(self, expected: Reaction) -> Scenario<M> {
-        let told: Vec<String> = self.told.iter().map(describe).collect();
-        assert_eq!(told, [describe(&expected)], "what follows is not what was expected");
+        let described: Vec<String> = self.reactions.iter().map(describe).collect();
+        assert_eq!(described, [describe(&expected)], "what follows is not what was expected");
         self
     }
 
     /// Checks that nothing follows from the last step.
     pub fn then_nothing(self) -> Scenario<M> {
-        let told: Vec<String> = self.told.iter().map(describe).collect();
-        assert!(told.is_empty(), "nothing was expected to follow, but: {told:?}");
+        let described: Vec<String> = self.reactions.iter().map(describe).collect();
+        assert!(described.is_empty(), "nothing was expected to follow, but: {described:?}");
         self
     }
 
@@ -160,7 +160,7 @@ impl<M: ProcessManager> Scenario<M> {
         };
         self.due.observe(instance, known);
         if !reaction.is_nothing() {
-            self.told.push(reaction);
+            self.reactions.push(reaction);
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Settings {
     pub(crate) conflicts_max: u32,
     pub(crate) bookmark_every: u64,
     pub(crate) idle: Duration,
-    pub(crate) kept_max: NonZeroUsize,
+    pub(crate) cached_max: NonZeroUsize,
     /// The board that shows the manager's progress.
     pub(crate) board: Arc<Board>,
 }
@@ -41,7 +41,7 @@ impl Default for Settings {
             conflicts_max: 10,
             bookmark_every: 1_000,
             idle: Duration::from_secs(5),
-            kept_max: NonZeroUsize::new(10_000).expect("not zero"),
+            cached_max: NonZeroUsize::new(10_000).expect("not zero"),
             board: Arc::new(Board::new()),
         }
     }

@@ -51,7 +51,7 @@ pub enum ProjectionError {
     },
     /// The model was made by another definition (version, query, cluster): it has to be rebuilt.
     #[error(
-        "the model of projection `{projection}` was made as ({stored}), and this is ({told}): rebuild it, or run \
+        "the model of projection `{projection}` was made as ({stored}), and this is ({current}): rebuild it, or run \
          what it was made by"
     )]
     Changed {
@@ -60,11 +60,11 @@ pub enum ProjectionError {
         /// The definition that the model was made by.
         stored: String,
         /// The current definition.
-        told: String,
+        current: String,
     },
     /// The partitions are at different positions, and the key that shared the events is not known any more.
     #[error(
-        "projection `{projection}` cannot go from partitions {stored} to {told}: they stand at different positions, \
+        "projection `{projection}` cannot go from partitions {stored} to {current}: they stand at different positions, \
          and what shares the events among them has changed; rebuild it, or let it run as it was until it is idle"
     )]
     Partitions {
@@ -73,7 +73,7 @@ pub enum ProjectionError {
         /// The partitioning that is stored.
         stored: String,
         /// The partitioning that is set now.
-        told: String,
+        current: String,
     },
     /// The model holds events that the cluster's log does not: the next appended events would be skipped. For example,
     /// data of the cluster was lost, and restored from an older copy.

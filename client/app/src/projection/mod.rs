@@ -119,8 +119,8 @@ use settings::Settings;
 const NAME_BYTES_MAX: usize = 48;
 /// The largest number of partitions of a projection.
 const PARTITIONS_MAX: u32 = 256;
-/// The rests between two looks at the bookmark of another process.
-const LOOK: Backoff =
+/// The rests between two reads of the bookmark of another process.
+const BOOKMARK_RESTS: Backoff =
     Backoff { first: Duration::from_millis(5), longest: Duration::from_millis(250) };
 /// The number of parked events that are fetched together.
 const PARKED_PAGE: usize = 100;
@@ -151,8 +151,8 @@ impl<S, H> Clone for Projection<S, H> {
 
 impl<S, H> fmt::Debug for Projection<S, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut told = f.debug_struct("Projection");
-        told.field("name", &self.name).field("query", &self.query).finish_non_exhaustive()
+        let mut shown = f.debug_struct("Projection");
+        shown.field("name", &self.name).field("query", &self.query).finish_non_exhaustive()
     }
 }
 
@@ -327,7 +327,7 @@ impl<S: Store, H: Handler<S::Model>> Projection<S, H> {
                 return Ok(());
             }
             attempts += 1;
-            let wait = LOOK.after(attempts);
+            let wait = BOOKMARK_RESTS.after(attempts);
             if begun.elapsed().saturating_add(wait) > within {
                 let (projection, wanted) = (self.name.clone(), position);
                 return Err(ProjectionError::NotReached { projection, actual, wanted });

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_is_read_again() {
+    fn what_is_written_is_read_again() {
         for partitioning in [Partitioning::One, Partitioning::Streams(4), Partitioning::Keys(7)] {
             assert_eq!(Partitioning::parse(&partitioning.to_string()), Some(partitioning));
         }

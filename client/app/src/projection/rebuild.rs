@@ -66,7 +66,7 @@ where
     E: EventSource,
 {
     let (live, beside) = (run.projection.slot(Side::Live), run.projection.slot(Side::Rebuild));
-    let told = run.projection.partitioning();
+    let configured = run.projection.partitioning();
     let mut may_resume = resumes;
     let (held, record) = loop {
         let before = run.ask(|store| store.record(&live)).await?;
@@ -76,7 +76,7 @@ where
             return Ok(if run.is_stopped() { Ended::Stopped } else { Ended::Moved });
         };
         let is_same =
-            record.definition == run.definition && record.partitioning == told.to_string();
+            record.definition == run.definition && record.partitioning == configured.to_string();
         if !is_there || (may_resume && is_same) {
             break (held, record);
         }
@@ -89,7 +89,7 @@ where
     let ended = tokio::select! {
         biased;
         swapped = swap_when_ready(run, generation) => return swapped.map(|()| Ended::Arrived),
-        ended = run.drive(&held, &record, told, None) => ended,
+        ended = run.drive(&held, &record, configured, None) => ended,
     };
     let is_at_its_end = matches!(ended, Ok(Ended::Stopped)) && !run.is_stopped();
     let is_swapped = match ended {

@@ -128,7 +128,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         ProjectionError::Changed {
             projection: self.projection.name.clone(),
             stored: record.definition,
-            told: self.definition.clone(),
+            current: self.definition.clone(),
         }
     }
 
@@ -220,12 +220,12 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         held: &Held,
         mut record: Record,
     ) -> Result<Ended, ProjectionError> {
-        let told = self.projection.partitioning();
+        let configured = self.projection.partitioning();
         let ended = loop {
-            if record.partitioning == told.to_string() {
-                break self.drive(held, &record, told, None).await;
+            if record.partitioning == configured.to_string() {
+                break self.drive(held, &record, configured, None).await;
             }
-            match self.repartition(held, &record, told).await {
+            match self.repartition(held, &record, configured).await {
                 Ok(Some(changed)) => record = changed,
                 Ok(None) => break Ok(Ended::Stopped),
                 Err(Halt::Moved) => break Ok(Ended::Moved),
@@ -244,7 +244,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
         &self,
         held: &Held,
         record: &Record,
-        told: Partitioning,
+        configured: Partitioning,
     ) -> Result<Option<Record>, Halt> {
         let foremost = record.bookmarks.iter().copied().max().unwrap_or_default();
         if record.position() != foremost {
@@ -255,7 +255,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
                 .ok_or_else(|| ProjectionError::Partitions {
                     projection: self.projection.name.clone(),
                     stored: record.partitioning.clone(),
-                    told: told.to_string(),
+                    current: configured.to_string(),
                 })?;
             match self.drive(held, record, as_it_was, Some(foremost)).await? {
                 Ended::Arrived => {}
@@ -263,7 +263,7 @@ impl<S: Store, H: Handler<S::Model>, E: EventSource> Run<S, H, E> {
                 Ended::Moved => return Err(Halt::Moved),
             }
         }
-        let (partitioning, count) = (told.to_string(), told.count());
+        let (partitioning, count) = (configured.to_string(), configured.count());
         let changed = self.ask(|store| {
             store.repartition(&held.slot, &held.owner, &partitioning, count, foremost)
         });

@@ -50,7 +50,7 @@ impl Running {
             };
             match &ended {
                 Ok(()) => {
-                    tracing::info!(projection = name, "ended as it was told to");
+                    tracing::info!(projection = name, "ended as requested");
                     board.enter(State::Stopped);
                 }
                 Err(error) => {
@@ -107,11 +107,11 @@ impl Running {
     ///
     /// ```no_run
     /// # use quorate_app::projection::Running;
-    /// # async fn example(orders: Running, customers: Running, told_to_stop: impl Future<Output = ()>) {
+    /// # async fn example(orders: Running, customers: Running, stop_requested: impl Future<Output = ()>) {
     /// tokio::select! {
     ///     ended = orders.ended() => println!("orders: {ended}"),
     ///     ended = customers.ended() => println!("customers: {ended}"),
-    ///     () = told_to_stop => {}
+    ///     () = stop_requested => {}
     /// }
     /// # }
     /// ```
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_projection_that_panics_is_told_as_failed() {
+    async fn a_projection_that_panics_is_reported_as_failed() {
         let panicking = Running::spawn("orders".to_owned(), |_, _| async { panic!("oh no") });
         let State::Failed(why) = panicking.ended().await else { panic!("it did not fail") };
         assert_eq!(why, "projection `orders` panicked: oh no");

@@ -189,13 +189,13 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
             };
             let (event, error) = match fault {
                 Fault::Moved => {
-                    self.look_again(&batch.events, parked.as_ref()).await?;
+                    self.find_position(&batch.events, parked.as_ref()).await?;
                     continue;
                 }
                 Fault::Lost(why) => {
                     losses += 1;
                     self.rest(LOST.after(losses), why).await?;
-                    self.look_again(&batch.events, parked.as_ref()).await?;
+                    self.find_position(&batch.events, parked.as_ref()).await?;
                     continue;
                 }
                 Fault::Refused(error) => return Err(ProjectionError::from(error).into()),
@@ -279,7 +279,7 @@ impl<S: Store, H: Handler<S::Model>> Worker<S, H> {
 
     /// Finds the bookmark's position after an answer was lost, or another process seems to have moved it: some of the
     /// batch may have been applied, or `parked` may be parked.
-    async fn look_again(
+    async fn find_position(
         &mut self,
         batch: &[RecordedEvent],
         parked: Option<&Parked>,

@@ -20,7 +20,7 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// The number of bytes of an answer that are read: more than this is not worth keeping a connection for.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// The number of bytes of an answer that are quoted in a reason.
-const ANSWER_BYTES_TOLD: usize = 300;
+const ANSWER_BYTES_SHOWN: usize = 300;
 /// The length of the shortest secret that is accepted, in bytes.
 const SECRET_BYTES_MIN: usize = 16;
 
@@ -145,13 +145,13 @@ impl Sink for Webhook {
 async fn judge(answer: Response, now: Timestamp) -> Result<(), SinkError> {
     let status = answer.status();
     let wait = wait_of(answer.headers(), now);
-    let told = beginning(answer).await;
+    let text = beginning(answer).await;
     if status.is_success() {
         return Ok(());
     }
-    let reason = match told.is_empty() {
+    let reason = match text.is_empty() {
         true => status.to_string(),
-        false => format!("{status}: {told}"),
+        false => format!("{status}: {text}"),
     };
     let may_pass = status.is_server_error()
         || matches!(
@@ -179,16 +179,16 @@ fn wait_of(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 
 /// Returns the beginning of an answer, as text. Reads a little more, to keep the connection usable.
 async fn beginning(mut answer: Response) -> String {
-    let (mut told, mut read) = (Vec::new(), 0);
+    let (mut bytes, mut read) = (Vec::new(), 0);
     while let Ok(Some(chunk)) = answer.chunk().await {
-        let room = ANSWER_BYTES_TOLD.saturating_sub(told.len());
-        told.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        let room = ANSWER_BYTES_SHOWN.saturating_sub(bytes.len());
+        bytes.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
         read += chunk.len();
         if read > ANSWER_BYTES_MAX {
             break;
         }
     }
-    String::from_utf8_lossy(&told).trim().to_owned()
+    String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
 /// Returns the error for a missing answer. The URL is left out: it may hold a token.

@@ -52,10 +52,10 @@ where
         panic!("{error}");
     };
     assert_eq!((*position, *version, *attempts), (17, 3, 3));
-    let told = "projection `orders` stopped at position 17 (`order-6` version 3, type `Counted`), tried 3 times: \
+    let message = "projection `orders` stopped at position 17 (`order-6` version 3, type `Counted`), tried 3 times: \
                 a poisoned event";
-    assert_eq!(error.to_string(), told);
-    assert_eq!(status.borrow().state, State::Failed(told.to_owned()));
+    assert_eq!(error.to_string(), message);
+    assert_eq!(status.borrow().state, State::Failed(message.to_owned()));
     assert!(tries.load(Ordering::SeqCst) >= 3);
     assert_eq!(rows(&kit, "orders").await, script.expected(16));
     assert_eq!(orders.position().await.expect("an answer"), 16);
@@ -85,10 +85,10 @@ where
     running.stop().await.expect("it stops in order");
 
     let parked = orders.parked().await.expect("an answer");
-    let told: Vec<_> =
+    let shown: Vec<_> =
         parked.iter().map(|one| (one.position, one.attempts, one.reason.as_str())).collect();
     let panicked = "the handler panicked: a handler that panics";
-    assert_eq!(told, [(17, 3, "a poisoned event"), (18, 3, panicked), (30, 3, "never mended")]);
+    assert_eq!(shown, [(17, 3, "a poisoned event"), (18, 3, panicked), (30, 3, "never mended")]);
     let mut expected = script.expected(40);
     for one in &parked {
         let versions = expected.get_mut(&one.stream).expect("a stream");

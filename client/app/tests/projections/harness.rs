@@ -51,13 +51,13 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
-    mut look: impl FnMut() -> F,
+    mut find: impl FnMut() -> F,
 ) -> T {
     let mut found = None;
     let give_up_at = Instant::now() + PATIENCE;
     while found.is_none() {
         assert!(Instant::now() < give_up_at, "not in time: {what}");
-        found = look().await;
+        found = find().await;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     found.expect("it was looked for until it was there")

@@ -72,7 +72,7 @@ macro_rules! suite {
                 a_model_is_rebuilt_beside_the_live_one_and_swapped,
                 an_interrupted_rebuild_leaves_the_live_model_and_is_resumed,
                 a_rebuild_killed_at_any_point_leaves_one_whole_model,
-                a_new_version_rebuilds_when_told_to,
+                a_new_version_rebuilds_when_requested,
             ],
             poisoned: [
                 a_retried_event_is_applied_once_wherever_the_store_fails,

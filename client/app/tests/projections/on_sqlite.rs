@@ -83,7 +83,7 @@ fn a_database_that_is_no_file_is_refused() {
 }
 
 #[test]
-fn a_name_that_breaks_a_rule_is_told() {
+fn a_name_that_breaks_a_rule_is_reported() {
     run(async {
         let folder = tempfile::tempdir().expect("a folder");
         for name in ["", "two words", "a/b", "ö", &"x".repeat(49)] {

@@ -137,14 +137,14 @@ where
     let other =
         Projection::new("orders", Query::category("bill"), kit.open().await, Notes::new("orders"));
     let other = other.start(script.clone()).wait();
-    for (error, told) in [
+    for (error, definition) in [
         (newer.await, r#"(version 2; query category "order"; cluster cluster-1)"#),
         (elsewhere.await, r#"(version 1; query category "order"; cluster cluster-2)"#),
         (other.await, r#"(version 1; query category "bill"; cluster cluster-1)"#),
     ] {
         let error = error.expect_err("it is refused");
         assert!(matches!(error, ProjectionError::Changed { .. }), "{error}");
-        assert!(error.to_string().contains(told), "{error}");
+        assert!(error.to_string().contains(definition), "{error}");
         assert!(
             error.to_string().contains(r#"(version 1; query category "order"; cluster cluster-1)"#)
         );

@@ -107,8 +107,8 @@ fn expected_without_poisoned(script: &Script) -> Rows {
     let through = script.expected(POISONED[1]);
     let mut expected = script.expected(EVENTS);
     for (stream, versions) in through {
-        let kept = before.get(&stream).map_or(&[][..], Vec::as_slice);
-        let poisoned = versions.iter().filter(|version| !kept.contains(version));
+        let earlier = before.get(&stream).map_or(&[][..], Vec::as_slice);
+        let poisoned = versions.iter().filter(|version| !earlier.contains(version));
         let all = expected.get_mut(&stream).expect("a stream");
         for version in poisoned {
             all.retain(|one| one != version);
@@ -138,7 +138,7 @@ async fn wherever_the_store_fails<K>(
     kit: &Arc<K>,
     operations_min: usize,
     (handler, on_failure): (impl Fn(&str) -> Notes, OnFailure),
-    look: impl AsyncFn(&str, Fault, End),
+    check: impl AsyncFn(&str, Fault, End),
 ) where
     K: Kit,
     Notes: Handler<<K::Store as Store>::Model>,
@@ -149,7 +149,7 @@ async fn wherever_the_store_fails<K>(
             let name = format!("{fault:?}{at}");
             let how = (&handler(&name), on_failure);
             let (end, has_struck) = run_spoilt(kit, &script, (at, fault), how, &name).await;
-            look(&name, fault, end).await;
+            check(&name, fault, end).await;
             if !has_struck {
                 assert!(at >= operations_min, "only {at} operations were struck");
                 break;
@@ -208,8 +208,8 @@ where
         assert_eq!(rows(kit.as_ref(), name).await, expected, "{name}");
         let orders = orders(kit.open().await, name, Notes::new(name), OnFailure::Park);
         let parked = orders.parked().await.expect("an answer");
-        let told: Vec<_> = parked.iter().map(|one| (one.position, one.attempts)).collect();
-        assert_eq!(told, POISONED.map(|position| (position, 3)), "{name}");
+        let shown: Vec<_> = parked.iter().map(|one| (one.position, one.attempts)).collect();
+        assert_eq!(shown, POISONED.map(|position| (position, 3)), "{name}");
         if matches!(fault, Fault::QuestionLost | Fault::AnswerLost) {
             assert_eq!(end, End::Whole { parked: 2 }, "{name}");
         }
@@ -230,8 +230,8 @@ where
             let full = orders(store.clone(), &name, poisoned(&name), OnFailure::Park);
             let error = full.start(script.clone()).wait().await.expect_err("there is no room");
             assert!(matches!(error, ProjectionError::TooManyParked { .. }), "{name}: {error}");
-            let looks = orders(kit.open().await, &name, poisoned(&name), OnFailure::Park);
-            assert_eq!(looks.parked().await.expect("an answer"), [], "{name}");
+            let reopened = orders(kit.open().await, &name, poisoned(&name), OnFailure::Park);
+            assert_eq!(reopened.parked().await.expect("an answer"), [], "{name}");
             if !store.has_struck() {
                 assert!(at >= 10, "only {at} operations were struck");
                 break;

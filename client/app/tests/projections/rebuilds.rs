@@ -28,9 +28,9 @@ where
     for _ in 0..2 {
         let (may_go_on, waits) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (gate, told) = (Arc::clone(&may_go_on), Arc::clone(&waits));
+        let (gate, has_begun) = (Arc::clone(&may_go_on), Arc::clone(&waits));
         let mended = Notes::spoilt("orders", move |event| {
-            told.store(true, Ordering::SeqCst);
+            has_begun.store(true, Ordering::SeqCst);
             match event.position.0 == 50 && !gate.load(Ordering::SeqCst) {
                 true => Err("not yet".into()),
                 false => Ok(()),
@@ -148,7 +148,7 @@ where
     }
 }
 
-pub(crate) async fn a_new_version_rebuilds_when_told_to<K>(kit: K)
+pub(crate) async fn a_new_version_rebuilds_when_requested<K>(kit: K)
 where
     K: Kit,
     Notes: Handler<<K::Store as Store>::Model>,

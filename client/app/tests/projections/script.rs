@@ -82,7 +82,7 @@ impl EventSource for Script {
     type Subscription = ScriptSubscription;
 
     fn follow(&self, _query: &Query, after: u64) -> ScriptSubscription {
-        ScriptSubscription { script: self.clone(), head: self.head.subscribe(), after, told: None }
+        ScriptSubscription { script: self.clone(), head: self.head.subscribe(), after, sent: None }
     }
 
     async fn cluster(&self) -> Result<String, Problem> {
@@ -114,7 +114,7 @@ pub(crate) struct ScriptSubscription {
     head: watch::Receiver<u64>,
     after: u64,
     /// The position of the last cursor that was sent.
-    told: Option<u64>,
+    sent: Option<u64>,
 }
 
 impl EventSubscription for ScriptSubscription {
@@ -131,13 +131,13 @@ impl EventSubscription for ScriptSubscription {
                 return Ok(Some(Message::Event(event)));
             }
             let at = Cursor { position: Position(head), version: None };
-            match self.told {
+            match self.sent {
                 None => {
-                    self.told = Some(head);
+                    self.sent = Some(head);
                     return Ok(Some(Message::CaughtUp(at)));
                 }
-                Some(told) if told < head && self.after < head => {
-                    self.told = Some(head);
+                Some(sent) if sent < head && self.after < head => {
+                    self.sent = Some(head);
                     return Ok(Some(Message::Progress(at)));
                 }
                 Some(_) => {}

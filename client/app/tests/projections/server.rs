@@ -113,6 +113,6 @@ fn is_root() -> bool {
 }
 
 fn log(folder: &Path) -> String {
-    let told = fs::read_to_string(folder.join("log")).unwrap_or_default();
-    format!("the server does not start:\n{told}")
+    let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+    format!("the server does not start:\n{log}")
 }

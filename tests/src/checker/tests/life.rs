@@ -113,13 +113,13 @@ fn a_snapshot_that_is_too_old_or_of_nobody_is_caught() {
     }
     let read = Read { with_snapshot: true, ..Read::stream(stream("a-1")) };
     let other = Snapshot { schema: 2, ..snapshot(2) };
-    for (told, is_wrong) in
+    for (found, is_wrong) in
         [(Some(snapshot(2)), false), (Some(snapshot(1)), true), (None, true), (Some(other), true)]
     {
-        let after = told.as_ref().map_or(0, |told| told.version.0);
+        let after = found.as_ref().map_or(0, |found| found.version.0);
         let answer = ReadAnswer {
             events: log[after as usize..].to_vec(),
-            snapshot: told,
+            snapshot: found,
             ..seen(&log, &read, 2)
         };
         let script = Script(script.0.clone()).read((9, 10), read.clone(), answer);

@@ -46,7 +46,7 @@ pub(super) async fn send_change(client: &Client, change: &Change) -> Result<Done
     }
 }
 
-/// Puts a snapshot; returns the version of the one that is kept then.
+/// Puts a snapshot; returns the version of the one that is stored then.
 pub(super) async fn put_snapshot(client: &Client, snapshot: &Snapshot) -> Result<Version, Problem> {
     let Snapshot { stream, version, schema, data } = snapshot;
     let put = quorate_client::Snapshot::new(*version, data.clone()).schema(*schema);

@@ -27,16 +27,20 @@ fn all_is_settled(fake: &Fake) -> bool {
 /// Checks that each event has led to one whole reaction, and each due time that was not cancelled fired once.
 fn check(fake: &Fake, story: &str) {
     let events = fake.events();
-    let told: Vec<String> =
+    let shown: Vec<String> =
         events.iter().map(|event| format!("{} {}", event.stream, event.kind)).collect();
     for order in ["1", "2", "3"] {
-        assert_eq!(fake.count(&format!("log-{order}"), "Noted"), 2, "{story}: {told:#?}");
+        assert_eq!(fake.count(&format!("log-{order}"), "Noted"), 2, "{story}: {shown:#?}");
         let shipped = fake.count(&format!("shipping-{order}"), "Asked");
         let cancelled = fake.count(&format!("order-{order}"), "Cancelled");
         let expected = if order == "1" { (1, 0) } else { (0, 1) };
-        assert_eq!((shipped, cancelled), expected, "{story}: {told:#?}");
+        assert_eq!((shipped, cancelled), expected, "{story}: {shown:#?}");
         // There are two reactions: to the placed order, and to the payment or the due time.
-        assert_eq!(fake.count(&format!("shop-{order}"), "ProcessReacted"), 2, "{story}: {told:#?}");
+        assert_eq!(
+            fake.count(&format!("shop-{order}"), "ProcessReacted"),
+            2,
+            "{story}: {shown:#?}"
+        );
     }
     let ids: BTreeSet<String> = events.iter().map(|event| event.id.to_string()).collect();
     assert_eq!(ids.len(), events.len(), "{story}: an id is there twice");

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::process::log::{
-    Commit, Interest, Log, Newest, Page, Part, Refusal, Stretch, Subscription, Told,
+    Commit, Interest, Log, LogMessage, Newest, Page, Part, Refusal, Stretch, Subscription,
 };
 use crate::process::reaction::Write;
 use crate::process::record::{DUE, is_record};
@@ -142,7 +142,7 @@ impl Fake {
         self.inner.lock().expect("no panic while it is held")
     }
 
-    fn tell(&self) {
+    fn notify(&self) {
         self.changed.send_modify(|count| *count += 1);
     }
 
@@ -160,14 +160,14 @@ impl Fake {
         match crash {
             None => {
                 let taken = take();
-                self.tell();
+                self.notify();
                 taken
             }
             Some(crash) => {
                 if crash.done {
                     take();
                 }
-                self.tell();
+                self.notify();
                 pending().await
             }
         }
@@ -217,7 +217,7 @@ impl Fake {
         }
         let done = inner.write(commit, self.clock.now());
         drop(inner);
-        self.tell();
+        self.notify();
         Ok(done)
     }
 }
@@ -384,7 +384,7 @@ pub(crate) struct FakeSubscription {
 }
 
 impl Subscription for FakeSubscription {
-    async fn next(&mut self) -> Result<Told, Problem> {
+    async fn next(&mut self) -> Result<LogMessage, Problem> {
         loop {
             self.changed.borrow_and_update();
             let (next, end) = {
@@ -401,11 +401,11 @@ impl Subscription for FakeSubscription {
                 self.fake.lock().handed_out += 1;
                 self.after = event.position.0;
                 self.is_caught_up = false;
-                return Ok(Told::Event(Box::new(event)));
+                return Ok(LogMessage::Event(Box::new(event)));
             }
             if !self.is_caught_up {
                 self.is_caught_up = true;
-                return Ok(Told::CaughtUp(if self.fake.is_mute { 0 } else { end }));
+                return Ok(LogMessage::CaughtUp(if self.fake.is_mute { 0 } else { end }));
             }
             self.changed.changed().await.expect("the log is there");
         }

@@ -164,6 +164,6 @@ async fn the_bookmarks_of_managers_that_look_at_everything_keep_nobody_awake() {
     let both = async { tokio::join!(watching(Watcher("one")), watching(Watcher("two"))) };
     let ended = timeout(Duration::from_secs(3_600), both).await;
     assert!(ended.is_err(), "{ended:?}");
-    let told: Vec<String> = fake.events().iter().map(|event| event.stream.to_string()).collect();
-    assert_eq!(told.len(), 3, "an event, and a bookmark of each: {told:?}");
+    let streams: Vec<String> = fake.events().iter().map(|event| event.stream.to_string()).collect();
+    assert_eq!(streams.len(), 3, "an event, and a bookmark of each: {streams:?}");
 }

@@ -80,7 +80,7 @@ pub(crate) fn settings(fake: &Fake) -> Settings {
         clock: Arc::new(fake.clock()),
         bookmark_every: 4,
         // The limit is so low that instances are read again and again.
-        kept_max: NonZeroUsize::new(2).expect("not zero"),
+        cached_max: NonZeroUsize::new(2).expect("not zero"),
         ..Settings::default()
     }
 }

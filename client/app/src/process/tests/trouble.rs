@@ -84,7 +84,7 @@ async fn a_manager_that_cannot_go_on_stops_and_says_where() {
     fake.append("order-1", placed(10));
     fake.append("shipping-1", paid());
     fake.append("order-1", paid());
-    let stopped = run(&fake, |_| false).await.expect_err("it stops unless told otherwise");
+    let stopped = run(&fake, |_| false).await.expect_err("it stops by default");
     let ProcessError::Stuck { instance, trigger, reason } = stopped else {
         panic!("{stopped}");
     };
@@ -122,7 +122,7 @@ impl ProcessManager for Copier {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_is_told_of_a_conflict_and_may_decide_otherwise() {
+async fn a_handler_learns_of_a_conflict_and_may_decide_otherwise() {
     let fake = Fake::new(is_of_an_order);
     for total in 0..3 {
         fake.append("order-1", placed(total));
@@ -220,5 +220,5 @@ async fn a_runner_stops_while_its_cluster_cannot_be_reached() {
     let stop = tokio::time::sleep(Duration::from_secs(60));
     let running = ProcessRunner::new(client, Shop).run_until(stop);
     let ended = tokio::time::timeout(Duration::from_secs(3_600), running).await;
-    ended.expect("it stops").expect("it was told to");
+    ended.expect("it stops").expect("as requested");
 }

@@ -380,10 +380,10 @@ macro_rules! books {
                 "ORDER BY side, partition",
                 $lock,
             );
-            sqlx::query(LOCK).bind(name).fetch_all(&mut *connection).await.map_err(told)?;
+            sqlx::query(LOCK).bind(name).fetch_all(&mut *connection).await.map_err(to_store_error)?;
             let slot = |side| Slot { projection: name.to_owned(), side };
-            let rebuilt = record(connection, &slot(Side::Rebuild)).await.map_err(told)?;
-            let live = record(connection, &slot(Side::Live)).await.map_err(told)?;
+            let rebuilt = record(connection, &slot(Side::Rebuild)).await.map_err(to_store_error)?;
+            let live = record(connection, &slot(Side::Live)).await.map_err(to_store_error)?;
             let rebuilt = rebuilt.ok_or(StoreError::Moved)?;
             match live.is_none_or(|live| rebuilt.is_not_behind(&live)) {
                 true => Ok(Swap::Done),
@@ -440,7 +440,7 @@ macro_rules! books {
         }
 
         /// Converts an error of the database into the store's error.
-        pub(super) fn told(error: sqlx::Error) -> StoreError {
+        pub(super) fn to_store_error(error: sqlx::Error) -> StoreError {
             match super::is_transient(&error) {
                 true => StoreError::Lost(error.into()),
                 false => StoreError::Refused(error.into()),

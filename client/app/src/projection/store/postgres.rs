@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Row, Transaction};
 use tokio::sync::OnceCell;
 
-use self::books::told;
+use self::books::to_store_error;
 use super::{Claim, Creation, Parked, Record, Side, Slot, Step, Store, StoreError, Swap};
 
 mod books {
@@ -52,7 +52,7 @@ impl Postgres {
     /// Connects to a database, as in `postgres://user:password@host/database`.
     pub async fn connect(url: &str) -> Result<Postgres, StoreError> {
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(url).await;
-        Ok(Postgres::with(pool.map_err(told)?))
+        Ok(Postgres::with(pool.map_err(to_store_error)?))
     }
 
     /// Uses the given connections: it needs one for each partition, and at least one more.
@@ -66,7 +66,7 @@ impl Postgres {
     }
 
     async fn transaction(&self) -> Result<Transaction<'static, sqlx::Postgres>, StoreError> {
-        self.pool.begin().await.map_err(told)
+        self.pool.begin().await.map_err(to_store_error)
     }
 
     /// Returns a model whose names are looked up in its schema first.
@@ -80,7 +80,7 @@ impl Postgres {
             .bind(format!("{schema}, public"))
             .execute(&mut *transaction)
             .await
-            .map_err(told)?;
+            .map_err(to_store_error)?;
         Ok(PostgresModel { transaction, slot: slot.clone(), schema, step })
     }
 }
@@ -156,8 +156,8 @@ impl Store for Postgres {
     async fn prepare(&self) -> Result<(), StoreError> {
         let create = async {
             let mut transaction = self.transaction().await?;
-            make_tables(&mut transaction).await.map_err(told)?;
-            transaction.commit().await.map_err(told)
+            make_tables(&mut transaction).await.map_err(to_store_error)?;
+            transaction.commit().await.map_err(to_store_error)
         };
         self.prepared.get_or_try_init(|| create).await.copied()
     }
@@ -165,37 +165,38 @@ impl Store for Postgres {
     async fn record(&self, slot: &Slot) -> Result<Option<Record>, StoreError> {
         // The transaction reads the head and the bookmarks as of one moment.
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let mut transaction = self.pool.begin_with(begin).await.map_err(told)?;
-        books::record(&mut transaction, slot).await.map_err(told)
+        let mut transaction = self.pool.begin_with(begin).await.map_err(to_store_error)?;
+        books::record(&mut transaction, slot).await.map_err(to_store_error)
     }
 
     async fn create(&self, creation: &Creation<'_>) -> Result<PostgresModel, StoreError> {
         let slot = creation.slot;
         check(&slot.projection)?;
         let mut transaction = self.transaction().await?;
-        if !books::create(&mut transaction, creation).await.map_err(told)? {
+        if !books::create(&mut transaction, creation).await.map_err(to_store_error)? {
             return Err(StoreError::Moved);
         }
         let create = format!("CREATE SCHEMA {}", schema(&slot.projection, slot.side));
-        sqlx::query(&create).execute(&mut *transaction).await.map_err(told)?;
+        sqlx::query(&create).execute(&mut *transaction).await.map_err(to_store_error)?;
         Postgres::model(transaction, slot, None).await
     }
 
     async fn claim(&self, slot: &Slot, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
         let mut transaction = self.transaction().await?;
-        let claim = books::claim(&mut transaction, slot, owner, lease).await.map_err(told)?;
-        transaction.commit().await.map_err(told)?;
+        let claim =
+            books::claim(&mut transaction, slot, owner, lease).await.map_err(to_store_error)?;
+        transaction.commit().await.map_err(to_store_error)?;
         Ok(claim)
     }
 
     async fn renew(&self, slot: &Slot, owner: &str, lease: Duration) -> Result<bool, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(told)?;
-        books::renew(&mut connection, slot, owner, lease).await.map_err(told)
+        let mut connection = self.pool.acquire().await.map_err(to_store_error)?;
+        books::renew(&mut connection, slot, owner, lease).await.map_err(to_store_error)
     }
 
     async fn release(&self, slot: &Slot, owner: &str) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(told)?;
-        books::release(&mut connection, slot, owner).await.map_err(told)
+        let mut connection = self.pool.acquire().await.map_err(to_store_error)?;
+        books::release(&mut connection, slot, owner).await.map_err(to_store_error)
     }
 
     async fn bookmark(
@@ -204,8 +205,8 @@ impl Store for Postgres {
         partition: u32,
         owner: &str,
     ) -> Result<Option<u64>, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(told)?;
-        books::bookmark(&mut connection, slot, partition, owner).await.map_err(told)
+        let mut connection = self.pool.acquire().await.map_err(to_store_error)?;
+        books::bookmark(&mut connection, slot, partition, owner).await.map_err(to_store_error)
     }
 
     async fn repartition(
@@ -219,22 +220,22 @@ impl Store for Postgres {
         let mut transaction = self.transaction().await?;
         let is_done =
             books::repartition(&mut transaction, slot, owner, partitioning, partitions, position);
-        if !is_done.await.map_err(told)? {
+        if !is_done.await.map_err(to_store_error)? {
             return Err(StoreError::Moved);
         }
-        transaction.commit().await.map_err(told)
+        transaction.commit().await.map_err(to_store_error)
     }
 
     async fn begin(&self, step: &Step<'_>) -> Result<PostgresModel, StoreError> {
         let mut transaction = self.transaction().await?;
-        if !books::check_step(&mut transaction, step).await.map_err(told)? {
+        if !books::check_step(&mut transaction, step).await.map_err(to_store_error)? {
             return Err(StoreError::Moved);
         }
         Postgres::model(transaction, step.slot, Some((step.partition, step.to))).await
     }
 
     async fn park(&self, model: &mut PostgresModel, parked: &Parked) -> Result<(), StoreError> {
-        books::park(&mut model.transaction, &model.slot, parked).await.map_err(told)
+        books::park(&mut model.transaction, &model.slot, parked).await.map_err(to_store_error)
     }
 
     async fn unpark(
@@ -244,7 +245,7 @@ impl Store for Postgres {
         position: u64,
     ) -> Result<PostgresModel, StoreError> {
         let mut transaction = self.transaction().await?;
-        match books::drop_parked(&mut transaction, slot, position).await.map_err(told)? {
+        match books::drop_parked(&mut transaction, slot, position).await.map_err(to_store_error)? {
             true => Postgres::model(transaction, slot, None).await,
             false => Err(StoreError::Moved),
         }
@@ -257,8 +258,8 @@ impl Store for Postgres {
             Some((partition, to)) => books::take_step(transaction, slot, partition, to).await,
             None => sqlx::query("SELECT 1").execute(&mut **transaction).await.map(|_| ()),
         }
-        .map_err(told)?;
-        model.transaction.commit().await.map_err(told)
+        .map_err(to_store_error)?;
+        model.transaction.commit().await.map_err(to_store_error)
     }
 
     async fn parked(
@@ -267,18 +268,18 @@ impl Store for Postgres {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Parked>, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(told)?;
-        books::parked(&mut connection, slot, after, limit).await.map_err(told)
+        let mut connection = self.pool.acquire().await.map_err(to_store_error)?;
+        books::parked(&mut connection, slot, after, limit).await.map_err(to_store_error)
     }
 
     async fn count_parked(&self, slot: &Slot) -> Result<usize, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(told)?;
-        books::count_parked(&mut connection, slot).await.map_err(told)
+        let mut connection = self.pool.acquire().await.map_err(to_store_error)?;
+        books::count_parked(&mut connection, slot).await.map_err(to_store_error)
     }
 
     async fn drop_parked(&self, slot: &Slot, position: u64) -> Result<bool, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(told)?;
-        books::drop_parked(&mut connection, slot, position).await.map_err(told)
+        let mut connection = self.pool.acquire().await.map_err(to_store_error)?;
+        books::drop_parked(&mut connection, slot, position).await.map_err(to_store_error)
     }
 
     async fn swap(&self, name: &str) -> Result<Swap, StoreError> {
@@ -292,10 +293,10 @@ impl Store for Postgres {
             format!("DROP SCHEMA IF EXISTS {live} CASCADE"),
             format!("ALTER SCHEMA {rebuilt} RENAME TO {live}"),
         ] {
-            sqlx::query(&change).execute(&mut *transaction).await.map_err(told)?;
+            sqlx::query(&change).execute(&mut *transaction).await.map_err(to_store_error)?;
         }
-        books::swap(&mut transaction, name).await.map_err(told)?;
-        transaction.commit().await.map_err(told)?;
+        books::swap(&mut transaction, name).await.map_err(to_store_error)?;
+        transaction.commit().await.map_err(to_store_error)?;
         Ok(Swap::Done)
     }
 
@@ -303,13 +304,13 @@ impl Store for Postgres {
         let mut transaction = self.transaction().await?;
         let slot = Slot { projection: name.to_owned(), side: Side::Rebuild };
         // A schema without the record of a rebuild belongs to somebody else.
-        if books::record(&mut transaction, &slot).await.map_err(told)?.is_none() {
+        if books::record(&mut transaction, &slot).await.map_err(to_store_error)?.is_none() {
             return Ok(());
         }
-        books::forget(&mut transaction, name, Side::Rebuild).await.map_err(told)?;
+        books::forget(&mut transaction, name, Side::Rebuild).await.map_err(to_store_error)?;
         let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", schema(name, Side::Rebuild));
-        sqlx::query(&drop).execute(&mut *transaction).await.map_err(told)?;
-        transaction.commit().await.map_err(told)
+        sqlx::query(&drop).execute(&mut *transaction).await.map_err(to_store_error)?;
+        transaction.commit().await.map_err(to_store_error)
     }
 
     fn is_transient(error: &(dyn Error + 'static)) -> bool {

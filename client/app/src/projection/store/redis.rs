@@ -49,7 +49,7 @@ opaque_debug!(Redis);
 impl Redis {
     /// Connects to a server, as in `redis://host:6379/0`.
     pub async fn connect(url: &str) -> Result<Redis, StoreError> {
-        let client = Client::open(url).map_err(told)?;
+        let client = Client::open(url).map_err(to_store_error)?;
         let redis = Redis { client, connection: Arc::default(), scripts: Arc::default() };
         redis.connection().await?;
         Ok(redis)
@@ -70,7 +70,7 @@ impl Redis {
         }
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
         let made = self.client.get_multiplexed_async_connection_with_config(&config);
-        let made = made.await.map_err(told)?;
+        let made = made.await.map_err(to_store_error)?;
         Ok(connection.insert(made).clone())
     }
 
@@ -79,7 +79,7 @@ impl Redis {
         if answer.as_ref().is_err_and(is_transient) {
             *self.connection.lock().await = None;
         }
-        answer.map_err(told)
+        answer.map_err(to_store_error)
     }
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
@@ -243,8 +243,8 @@ impl Store for Redis {
 
     async fn claim(&self, slot: &Slot, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
         let lease = milliseconds(lease);
-        let told: Vec<String> = self.ask(&self.scripts.claim, slot, &[owner, &lease]).await?;
-        match told.as_slice() {
+        let answer: Vec<String> = self.ask(&self.scripts.claim, slot, &[owner, &lease]).await?;
+        match answer.as_slice() {
             [] => Ok(Claim::Missing),
             [owner, until] => {
                 let until = until
@@ -271,9 +271,9 @@ impl Store for Redis {
         owner: &str,
     ) -> Result<Option<u64>, StoreError> {
         let fields = ["owner".to_owned(), format!("b{partition}")];
-        let told: (Option<String>, Option<u64>) =
+        let (holder, position): (Option<String>, Option<u64>) =
             self.query(redis::cmd("HMGET").arg(book(slot)).arg(&fields[..])).await?;
-        Ok(told.1.filter(|_| told.0.as_deref() == Some(owner)))
+        Ok(position.filter(|_| holder.as_deref() == Some(owner)))
     }
 
     async fn repartition(
@@ -348,16 +348,16 @@ impl Store for Redis {
             }
         }
         model.put_commands(&mut script)?;
-        let told: Vec<String> = self.invoke(&script).await?;
-        match told.as_slice() {
+        let answer: Vec<String> = self.invoke(&script).await?;
+        match answer.as_slice() {
             [] => Ok(()),
             [_] | [_, _] => Err(StoreError::Moved),
             [position, command, why, ..] => {
-                let told = format!("command {command} of the event at {position}: {why}");
+                let reason = format!("command {command} of the event at {position}: {why}");
                 let code = why.split(' ').next().unwrap_or_default();
                 match TRANSIENT_CODES.contains(&code) {
-                    true => Err(StoreError::Lost(told.into())),
-                    false => Err(StoreError::Refused(told.into())),
+                    true => Err(StoreError::Lost(reason.into())),
+                    false => Err(StoreError::Refused(reason.into())),
                 }
             }
         }
@@ -444,7 +444,7 @@ fn is_transient(error: &RedisError) -> bool {
         || error.code().is_some_and(|code| TRANSIENT_CODES.contains(&code))
 }
 
-fn told(error: RedisError) -> StoreError {
+fn to_store_error(error: RedisError) -> StoreError {
     match is_transient(&error) {
         true => StoreError::Lost(error.into()),
         false => StoreError::Refused(error.into()),

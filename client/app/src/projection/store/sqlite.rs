@@ -13,7 +13,7 @@ use sqlx::sqlite::{
 use sqlx::{Row, Transaction};
 use tokio::sync::OnceCell;
 
-use self::books::told;
+use self::books::to_store_error;
 use super::{Claim, Creation, Parked, Record, Side, Slot, Step, Store, StoreError, Swap};
 
 mod books {
@@ -67,10 +67,11 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIMEOUT);
         let writer = SqlitePoolOptions::new().max_connections(1);
-        let writer = writer.connect_with(options.clone()).await.map_err(told)?;
+        let writer = writer.connect_with(options.clone()).await.map_err(to_store_error)?;
         check_journal(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS);
-        let readers = readers.connect_with(options.read_only(true)).await.map_err(told)?;
+        let readers =
+            readers.connect_with(options.read_only(true)).await.map_err(to_store_error)?;
         Ok(Sqlite { writer, readers, prepared: Arc::default() })
     }
 
@@ -80,7 +81,7 @@ impl Sqlite {
     }
 
     async fn transaction(&self) -> Result<Transaction<'static, sqlx::Sqlite>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(told)
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(to_store_error)
     }
 
     fn model(
@@ -100,8 +101,8 @@ impl Sqlite {
 /// Checks that the database has a WAL, on which readers beside the writer depend. SQLite does not refuse it to a
 /// database in memory, of which each connection has its own; it just reports another journal.
 async fn check_journal(writer: &SqlitePool) -> Result<(), StoreError> {
-    let row = sqlx::query("PRAGMA journal_mode").fetch_one(writer).await.map_err(told)?;
-    let journal: String = row.try_get(0).map_err(told)?;
+    let row = sqlx::query("PRAGMA journal_mode").fetch_one(writer).await.map_err(to_store_error)?;
+    let journal: String = row.try_get(0).map_err(to_store_error)?;
     match journal.as_str() {
         "wal" => Ok(()),
         other => Err(StoreError::Refused(
@@ -169,21 +170,21 @@ impl Store for Sqlite {
     async fn prepare(&self) -> Result<(), StoreError> {
         let create = async {
             let mut transaction = self.transaction().await?;
-            books::prepare(&mut transaction).await.map_err(told)?;
-            transaction.commit().await.map_err(told)
+            books::prepare(&mut transaction).await.map_err(to_store_error)?;
+            transaction.commit().await.map_err(to_store_error)
         };
         self.prepared.get_or_try_init(|| create).await.copied()
     }
 
     async fn record(&self, slot: &Slot) -> Result<Option<Record>, StoreError> {
         // A transaction sees the head and the bookmarks as of one moment.
-        let mut transaction = self.readers.begin().await.map_err(told)?;
-        books::record(&mut transaction, slot).await.map_err(told)
+        let mut transaction = self.readers.begin().await.map_err(to_store_error)?;
+        books::record(&mut transaction, slot).await.map_err(to_store_error)
     }
 
     async fn create(&self, creation: &Creation<'_>) -> Result<SqliteModel, StoreError> {
         let mut transaction = self.transaction().await?;
-        match books::create(&mut transaction, creation).await.map_err(told)? {
+        match books::create(&mut transaction, creation).await.map_err(to_store_error)? {
             true => Ok(Sqlite::model(transaction, creation.slot, creation.generation, None)),
             false => Err(StoreError::Moved),
         }
@@ -191,19 +192,20 @@ impl Store for Sqlite {
 
     async fn claim(&self, slot: &Slot, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
         let mut transaction = self.transaction().await?;
-        let claim = books::claim(&mut transaction, slot, owner, lease).await.map_err(told)?;
-        transaction.commit().await.map_err(told)?;
+        let claim =
+            books::claim(&mut transaction, slot, owner, lease).await.map_err(to_store_error)?;
+        transaction.commit().await.map_err(to_store_error)?;
         Ok(claim)
     }
 
     async fn renew(&self, slot: &Slot, owner: &str, lease: Duration) -> Result<bool, StoreError> {
-        let mut connection = self.writer.acquire().await.map_err(told)?;
-        books::renew(&mut connection, slot, owner, lease).await.map_err(told)
+        let mut connection = self.writer.acquire().await.map_err(to_store_error)?;
+        books::renew(&mut connection, slot, owner, lease).await.map_err(to_store_error)
     }
 
     async fn release(&self, slot: &Slot, owner: &str) -> Result<(), StoreError> {
-        let mut connection = self.writer.acquire().await.map_err(told)?;
-        books::release(&mut connection, slot, owner).await.map_err(told)
+        let mut connection = self.writer.acquire().await.map_err(to_store_error)?;
+        books::release(&mut connection, slot, owner).await.map_err(to_store_error)
     }
 
     async fn bookmark(
@@ -212,8 +214,8 @@ impl Store for Sqlite {
         partition: u32,
         owner: &str,
     ) -> Result<Option<u64>, StoreError> {
-        let mut connection = self.readers.acquire().await.map_err(told)?;
-        books::bookmark(&mut connection, slot, partition, owner).await.map_err(told)
+        let mut connection = self.readers.acquire().await.map_err(to_store_error)?;
+        books::bookmark(&mut connection, slot, partition, owner).await.map_err(to_store_error)
     }
 
     async fn repartition(
@@ -227,15 +229,15 @@ impl Store for Sqlite {
         let mut transaction = self.transaction().await?;
         let is_done =
             books::repartition(&mut transaction, slot, owner, partitioning, partitions, position);
-        if !is_done.await.map_err(told)? {
+        if !is_done.await.map_err(to_store_error)? {
             return Err(StoreError::Moved);
         }
-        transaction.commit().await.map_err(told)
+        transaction.commit().await.map_err(to_store_error)
     }
 
     async fn begin(&self, step: &Step<'_>) -> Result<SqliteModel, StoreError> {
         let mut transaction = self.transaction().await?;
-        if !books::check_step(&mut transaction, step).await.map_err(told)? {
+        if !books::check_step(&mut transaction, step).await.map_err(to_store_error)? {
             return Err(StoreError::Moved);
         }
         let bookmark = Some((step.partition, step.to));
@@ -243,7 +245,7 @@ impl Store for Sqlite {
     }
 
     async fn park(&self, model: &mut SqliteModel, parked: &Parked) -> Result<(), StoreError> {
-        books::park(&mut model.transaction, &model.slot, parked).await.map_err(told)
+        books::park(&mut model.transaction, &model.slot, parked).await.map_err(to_store_error)
     }
 
     async fn unpark(
@@ -253,7 +255,7 @@ impl Store for Sqlite {
         position: u64,
     ) -> Result<SqliteModel, StoreError> {
         let mut transaction = self.transaction().await?;
-        match books::drop_parked(&mut transaction, slot, position).await.map_err(told)? {
+        match books::drop_parked(&mut transaction, slot, position).await.map_err(to_store_error)? {
             true => Ok(Sqlite::model(transaction, slot, generation, None)),
             false => Err(StoreError::Moved),
         }
@@ -262,9 +264,9 @@ impl Store for Sqlite {
     async fn commit(&self, mut model: SqliteModel) -> Result<(), StoreError> {
         if let Some((partition, to)) = model.step {
             let SqliteModel { transaction, slot, .. } = &mut model;
-            books::take_step(transaction, slot, partition, to).await.map_err(told)?;
+            books::take_step(transaction, slot, partition, to).await.map_err(to_store_error)?;
         }
-        model.transaction.commit().await.map_err(told)
+        model.transaction.commit().await.map_err(to_store_error)
     }
 
     async fn parked(
@@ -273,18 +275,18 @@ impl Store for Sqlite {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Parked>, StoreError> {
-        let mut connection = self.readers.acquire().await.map_err(told)?;
-        books::parked(&mut connection, slot, after, limit).await.map_err(told)
+        let mut connection = self.readers.acquire().await.map_err(to_store_error)?;
+        books::parked(&mut connection, slot, after, limit).await.map_err(to_store_error)
     }
 
     async fn count_parked(&self, slot: &Slot) -> Result<usize, StoreError> {
-        let mut connection = self.readers.acquire().await.map_err(told)?;
-        books::count_parked(&mut connection, slot).await.map_err(told)
+        let mut connection = self.readers.acquire().await.map_err(to_store_error)?;
+        books::count_parked(&mut connection, slot).await.map_err(to_store_error)
     }
 
     async fn drop_parked(&self, slot: &Slot, position: u64) -> Result<bool, StoreError> {
-        let mut connection = self.writer.acquire().await.map_err(told)?;
-        books::drop_parked(&mut connection, slot, position).await.map_err(told)
+        let mut connection = self.writer.acquire().await.map_err(to_store_error)?;
+        books::drop_parked(&mut connection, slot, position).await.map_err(to_store_error)
     }
 
     async fn swap(&self, name: &str) -> Result<Swap, StoreError> {
@@ -292,19 +294,19 @@ impl Store for Sqlite {
         if books::check_swap(&mut transaction, name).await? == Swap::Behind {
             return Ok(Swap::Behind);
         }
-        rename(&mut transaction, name).await.map_err(told)?;
-        books::swap(&mut transaction, name).await.map_err(told)?;
-        transaction.commit().await.map_err(told)?;
+        rename(&mut transaction, name).await.map_err(to_store_error)?;
+        books::swap(&mut transaction, name).await.map_err(to_store_error)?;
+        transaction.commit().await.map_err(to_store_error)?;
         Ok(Swap::Done)
     }
 
     async fn discard_rebuild(&self, name: &str) -> Result<(), StoreError> {
         let mut transaction = self.transaction().await?;
-        for (table, _) in rebuilt_tables(&mut transaction, name).await.map_err(told)? {
-            drop_table(&mut transaction, &table).await.map_err(told)?;
+        for (table, _) in rebuilt_tables(&mut transaction, name).await.map_err(to_store_error)? {
+            drop_table(&mut transaction, &table).await.map_err(to_store_error)?;
         }
-        books::forget(&mut transaction, name, Side::Rebuild).await.map_err(told)?;
-        transaction.commit().await.map_err(told)
+        books::forget(&mut transaction, name, Side::Rebuild).await.map_err(to_store_error)?;
+        transaction.commit().await.map_err(to_store_error)
     }
 
     fn is_transient(error: &(dyn Error + 'static)) -> bool {

@@ -66,9 +66,9 @@ async fn events_reach_a_real_server_once_and_in_order() {
     let all = events(100, 5);
     let (group, settled) = Group::of(all[..1].to_vec(), 2);
     drive(&nats, group, pending()).await.expect("it ends");
-    let told = std::mem::take(&mut *settled.lock().expect("no panic"));
-    assert_eq!(told.delays.len(), 2);
-    assert!(told.parked[&1].contains("no stream found"), "{:?}", told.parked);
+    let outcomes = std::mem::take(&mut *settled.lock().expect("no panic"));
+    assert_eq!(outcomes.delays.len(), 2);
+    assert!(outcomes.parked[&1].contains("no stream found"), "{:?}", outcomes.parked);
 
     let subjects = vec!["events.>".to_owned()];
     let config = stream::Config { name: "events".to_owned(), subjects, ..Default::default() };
@@ -79,7 +79,7 @@ async fn events_reach_a_real_server_once_and_in_order() {
         drive(&nats, group, pending()).await.expect("it ends");
         assert_eq!(settled.lock().expect("no panic").acknowledged.len(), 100);
     }
-    assert_eq!(stream.info().await.expect("it is told").state.messages, 100);
+    assert_eq!(stream.info().await.expect("an answer").state.messages, 100);
 
     let config = jetstream::consumer::pull::Config::default();
     let consumer = stream.create_consumer(config).await.expect("a consumer");

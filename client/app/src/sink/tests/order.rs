@@ -64,7 +64,7 @@ async fn streams_go_beside_each_other_and_each_in_order() {
     }
 }
 
-/// Tells when it has begun, and waits to be let go.
+/// Reports when it has begun, and waits to be let go.
 #[derive(Default)]
 struct Held {
     began: Notify,

@@ -200,7 +200,7 @@ async fn an_answer_is_read_only_so_far() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_given_up_in_time_and_no_url_is_told() {
+async fn a_server_that_does_not_answer_is_given_up_in_time_and_no_url_is_shown() {
     let server = Server::start(|_, nth| if nth < 2 { None } else { Some(OK) }).await;
     let webhook = webhook(&server).timeout(Duration::from_millis(100));
     let settled = deliver(&webhook, 1, 1, 1).await;

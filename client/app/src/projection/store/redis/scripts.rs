@@ -128,8 +128,8 @@ const CREATE: &str = concat!(
 /// stay, and the bookmark is moved past the events that were run whole.
 const STEP: &str = concat!(
     run!(),
-    "local told = redis.call('HMGET', KEYS[1], 'generation', 'owner', ARGV[2])
-     if told[1] ~= ARGV[1] or told[2] ~= ARGV[3] or told[3] ~= ARGV[4] then return {'moved'} end
+    "local found = redis.call('HMGET', KEYS[1], 'generation', 'owner', ARGV[2])
+     if found[1] ~= ARGV[1] or found[2] ~= ARGV[3] or found[3] ~= ARGV[4] then return {'moved'} end
      local done, failed = run(6)
      if failed then
        if done then redis.call('HSET', KEYS[1], ARGV[2], done) end

@@ -18,12 +18,12 @@ use crate::append::{UnknownAppend, Unresolved};
 const SETTLES_IN_MAX: Duration = Duration::from_millis(DEADLINE_MS_MAX + DEADLINE_MS_MAX / 10);
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredAppend {
     /// A `SessionAppend` of the protocol, in base64.
     append: String,
     /// A `Problem` of the protocol, in base64.
     problem: String,
-    /// The time, after the append was kept, for which an earlier attempt could still be appended. When the append is
+    /// The time, after the append was stored, for which an earlier attempt could still be appended. When the append is
     /// restored, this time starts anew: that is later than needed, but requires no clock that two processes share.
     settles_in_ms: u64,
 }
@@ -37,7 +37,7 @@ impl Serialize for UnknownAppend {
         };
         let problem = v1::Problem::from(unresolved.problem.clone());
         let settles_in = unresolved.settled_at.saturating_duration_since(Instant::now());
-        Kept {
+        StoredAppend {
             append: BASE64_STANDARD.encode(message_bytes(&append)),
             problem: BASE64_STANDARD.encode(message_bytes(&problem)),
             settles_in_ms: (settles_in.as_millis() as u64).saturating_add(1),
@@ -48,12 +48,13 @@ impl Serialize for UnknownAppend {
 
 impl<'de> Deserialize<'de> for UnknownAppend {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<UnknownAppend, D::Error> {
-        let kept = Kept::deserialize(deserializer)?;
+        let stored = StoredAppend::deserialize(deserializer)?;
         let bytes = |text: &str| BASE64_STANDARD.decode(text).map_err(D::Error::custom);
         let append: v1::SessionAppend =
-            message_of(&bytes(&kept.append)?).map_err(D::Error::custom)?;
-        let problem: v1::Problem = message_of(&bytes(&kept.problem)?).map_err(D::Error::custom)?;
-        let settles_in = Duration::from_millis(kept.settles_in_ms).min(SETTLES_IN_MAX);
+            message_of(&bytes(&stored.append)?).map_err(D::Error::custom)?;
+        let problem: v1::Problem =
+            message_of(&bytes(&stored.problem)?).map_err(D::Error::custom)?;
+        let settles_in = Duration::from_millis(stored.settles_in_ms).min(SETTLES_IN_MAX);
         let unresolved = Unresolved {
             append: append_of(append).map_err(D::Error::custom)?,
             problem: Problem::try_from(problem).map_err(D::Error::custom)?,
@@ -71,8 +72,8 @@ pub(crate) fn request_of(append: &Append) -> Request {
     }
 }
 
-fn append_of(kept: v1::SessionAppend) -> Result<Append, Invalid> {
-    match kept.request {
+fn append_of(message: v1::SessionAppend) -> Result<Append, Invalid> {
+    match message.request {
         Some(Request::Change(change)) => Change::try_from(Some(change))?.to_append(),
         Some(Request::Append(append)) => Append::try_from(Some(append)),
         None => Err(Invalid::new("append", "is missing")),
@@ -92,8 +93,8 @@ mod tests {
     }
 
     fn restored(unknown: &UnknownAppend) -> UnknownAppend {
-        let kept = serde_json::to_vec(unknown).expect("it is written");
-        serde_json::from_slice(&kept).expect("it is read")
+        let stored = serde_json::to_vec(unknown).expect("it is written");
+        serde_json::from_slice(&stored).expect("it is read")
     }
 
     #[tokio::test]
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deletion_of_unknown_outcome_is_kept_as_well() {
+    async fn a_deletion_of_unknown_outcome_is_stored_as_well() {
         let scope = Scope::Stream(StreamName::new("order-42").expect("a name"));
         let change = Change {
             scope,
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_kept_append_is_refused_and_its_time_is_bounded() {
+    async fn what_is_no_stored_append_is_refused_and_its_time_is_bounded() {
         for wrong in [
             "{}",
             r#"{"append":"?","problem":"","settles_in_ms":1}"#,
@@ -135,9 +136,9 @@ mod tests {
         let event = Event::new("Paid", "50").expect("an event").into();
         let stream = StreamName::new("order-42").expect("a name");
         let before = unknown(Append::to(stream, Expectation::Any, vec![event]), Duration::ZERO);
-        let mut kept = serde_json::to_value(&before).expect("it is written");
-        kept["settles_in_ms"] = u64::MAX.into();
-        let after: UnknownAppend = serde_json::from_value(kept).expect("it is read");
+        let mut stored = serde_json::to_value(&before).expect("it is written");
+        stored["settles_in_ms"] = u64::MAX.into();
+        let after: UnknownAppend = serde_json::from_value(stored).expect("it is read");
         assert!(after.unresolved().settled_at <= Instant::now() + SETTLES_IN_MAX);
     }
 }
