@@ -119,7 +119,7 @@ impl ErrorKind {
 }
 
 /// The most failures that the message of a conflict names: a person does not read a hundred.
-const FAILURES_TOLD: usize = 3;
+const FAILURES_NAMED: usize = 3;
 
 /// One expectation that was not met.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,12 +204,12 @@ impl Problem {
     pub fn conflict(failures: Vec<Failure>, violations: Vec<Violation>) -> Problem {
         let all = failures.iter().map(Failure::to_string);
         let all = all.chain(violations.iter().map(Violation::to_string));
-        let mut told: Vec<String> = all.take(FAILURES_TOLD).collect();
-        let more = failures.len() + violations.len() - told.len();
+        let mut reasons: Vec<String> = all.take(FAILURES_NAMED).collect();
+        let more = failures.len() + violations.len() - reasons.len();
         if more > 0 {
-            told.push(format!("and {more} more"));
+            reasons.push(format!("and {more} more"));
         }
-        let message = format!("conflict: {}; nothing was appended", told.join("; "));
+        let message = format!("conflict: {}; nothing was appended", reasons.join("; "));
         let problem = Problem::new(ErrorKind::Conflict, Outcome::NotAppended, message);
         Problem { failures, violations, ..problem }
     }

@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn json_is_kept_verbatim_but_for_insignificant_white_space() {
-        for (given, kept) in [
+        for (given, expected) in [
             ("{\"a\" : 1.50e+1 ,\r\n\t\"a\":[ ] }", "{\"a\":1.50e+1,\"a\":[]}"),
             (r#" "a \" b \\" "#, r#""a \" b \\""#),
             (r#"{"\\":"x  y"}"#, r#"{"\\":"x  y"}"#),
@@ -123,7 +123,7 @@ mod tests {
             (r#""\ud83d\ude00 \\ud800""#, r#""\ud83d\ude00 \\ud800""#),
             (" null ", "null"),
         ] {
-            assert_eq!(compact(given.as_bytes()).expect(given).get(), kept);
+            assert_eq!(compact(given.as_bytes()).expect(given).get(), expected);
         }
         for no_json in [&b""[..], b" ", b"{", b"nul", b"1 2", b"\"\n\"", b"\"\xff\"", b"NaN"] {
             assert!(compact(no_json).is_none(), "{no_json:?}");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn json_that_common_readers_refuse_is_told_apart() {
+    fn json_that_common_readers_refuse_is_recognized() {
         for half in [
             r#""\ud800""#,
             r#"{"\uDFFF":1}"#,

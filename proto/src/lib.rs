@@ -13,7 +13,7 @@ mod event;
 mod group;
 mod invalid;
 mod lifecycle;
-mod listing;
+mod list;
 mod name;
 mod number;
 mod read;
@@ -33,7 +33,7 @@ pub use group::{
 };
 pub use invalid::Invalid;
 pub use lifecycle::{Change, ChangeKind, DELETED, SETTINGS, Setting, SettingsChange, TOMBSTONED};
-pub use listing::{ListEntry, ListRequest, ListTarget, ListedStream};
+pub use list::{ListEntry, ListRequest, ListTarget, ListedStream};
 pub use name::{Category, CorrelationId, EventType, GroupName, Path, StreamName, Tag};
 pub use number::{LogId, LogIndex, Position, Term, Timestamp, Version};
 pub use read::{Bounds, Consistency, Direction, Query, QueryItem, Read, Scope, Source};

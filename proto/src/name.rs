@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_tells_its_category_and_paths() {
+    fn a_name_shows_its_category_and_paths() {
         for (name, category, paths) in [
             ("order-42", "order", vec![]),
             ("order", "order", vec![]),

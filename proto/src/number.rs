@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn times_are_read_to_the_edges_of_the_calendar() {
-        for (text, told) in [
+        for (text, expected) in [
             ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
             ("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.999999Z"),
             ("9999-12-30T22:00:00Z", "9999-12-30T22:00:00.000000Z"),
@@ -181,8 +181,8 @@ mod tests {
             ("-009999-01-01T00:00:00Z", "-009999-01-01T00:00:00.000000Z"),
         ] {
             let time = Timestamp::parse(text).unwrap_or_else(|why| panic!("{text} {why}"));
-            assert_eq!(time.to_string(), told, "{text}");
-            assert_eq!(Timestamp::parse(told), Ok(time));
+            assert_eq!(time.to_string(), expected, "{text}");
+            assert_eq!(Timestamp::parse(expected), Ok(time));
         }
         for beyond in ["9999-12-31T23:59:59-00:01", "-009999-01-01T00:00:00+00:01"] {
             assert_eq!(Timestamp::parse(beyond), Err(NO_YEAR), "{beyond}");

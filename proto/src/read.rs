@@ -151,17 +151,17 @@ pub(crate) fn check_tags(count: usize) -> Result<(), Invalid> {
     check_count("tags", ("are", ""), count, QUERY_TAGS_MAX)
 }
 
-/// Checks a count against its limit; `told` are the words around the count in the error's text.
+/// Checks a count against its limit; `words` surround the count in the error's text.
 fn check_count(
     field: &'static str,
-    told: (&str, &str),
+    words: (&str, &str),
     count: usize,
     max: usize,
 ) -> Result<(), Invalid> {
     if count <= max {
         return Ok(());
     }
-    let (before, after) = told;
+    let (before, after) = words;
     let why = format!("{before} {count}{after}; at most {max} are allowed");
     Err(Invalid::limit(field, why, max as u64))
 }
@@ -310,7 +310,7 @@ impl Read {
     fn check_follow(&self) -> Result<(), Invalid> {
         let is_open = self.bounds.before.is_none() && self.bounds.until.is_none();
         if !is_open || self.direction != Direction::Forwards {
-            let why = "goes forwards, without an end: neither `before` nor `until` can be told";
+            let why = "goes forwards, without an end: neither `before` nor `until` can be set";
             return Err(Invalid::new("follow", why));
         }
         Ok(())

@@ -27,7 +27,7 @@ pub enum StartError {
     Clock(Duration),
     /// The cluster knows this node at other addresses, where it would be looked for in vain.
     #[error(
-        "its cluster knows node {node} at {known}, but here it is told to be at {configured}: start it where it is known \
+        "its cluster knows node {node} at {known}, but here it is set to {configured}: start it where it is known \
          (--listen, --peer-listen, --advertise, --peer-advertise), or, if that leads here all the same, with --moved"
     )]
     Moved {

@@ -74,7 +74,7 @@ pub struct Scrub {
     pub last_full: Option<Timestamp>,
 }
 
-/// The clock of a node compared with the clocks of the voters that the node heard of late.
+/// The clock of a node compared with the clocks that the voters showed the node of late.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     /// The milliseconds by which this clock is ahead of the reference of the voters' clocks, its own among them; none

@@ -113,7 +113,7 @@ impl From<Rejection> for Problem {
                 refuse(ErrorKind::TooLarge, why)
             }
             Rejection::Forgotten => {
-                let message = "whether it was appended before cannot be told any more: \
+                let message = "whether it was appended before cannot be known any more: \
                     what it would have written is old and removed";
                 Problem::new(ErrorKind::Forgotten, Outcome::Unknown, message)
             }

@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_survive_their_way_over_the_wire_and_what_is_not_told_is_the_default() {
+    fn settings_survive_their_way_over_the_wire_and_what_is_not_set_is_the_default() {
         let wire = v1::GroupSettings::from(settings());
         assert_eq!(GroupSettings::try_from(Some(wire)), Ok(settings()));
         // A delay of 0 is a wish to try again at once, not a missing value.

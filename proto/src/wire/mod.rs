@@ -6,7 +6,7 @@ mod append;
 mod event;
 mod group;
 mod lifecycle;
-mod listing;
+mod list;
 mod message;
 mod problem;
 mod read;

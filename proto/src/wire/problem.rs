@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_fails_its_trailers_stay_below_8_kib_and_tell_the_typed_detail() {
+    fn whatever_fails_its_trailers_stay_below_8_kib_and_carry_the_typed_detail() {
         for (first, letter, count) in
             [("", "x", 252), ("x", "ж", 125), ("", "😀", 63), ("", "\"", 252), ("", "x", 1)]
         {
@@ -241,14 +241,15 @@ mod tests {
             let problem = Problem::conflict(failures, violations);
             let status = Status::from(problem.clone());
             assert!(trailers(&status) < 8192, "{letter}: {}", trailers(&status));
-            let told = problem_of(&status).expect("a typed detail");
-            assert!(told.failures.len() >= 5, "{letter}: {}", told.failures.len());
-            assert!(problem.failures.starts_with(&told.failures));
-            let all = told.failures.len() + told.violations.len() + told.left_out as usize;
+            let received = problem_of(&status).expect("a typed detail");
+            assert!(received.failures.len() >= 5, "{letter}: {}", received.failures.len());
+            assert!(problem.failures.starts_with(&received.failures));
+            let all =
+                received.failures.len() + received.violations.len() + received.left_out as usize;
             assert_eq!(all, 116, "{letter}");
-            assert!(told.message.starts_with("conflict: `"), "{}", told.message);
+            assert!(received.message.starts_with("conflict: `"), "{}", received.message);
             // A node that passes the problem on adds nothing and leaves nothing out.
-            assert_eq!(problem_of(&Status::from(told.clone())), Some(told));
+            assert_eq!(problem_of(&Status::from(received.clone())), Some(received));
         }
     }
 
@@ -262,26 +263,26 @@ mod tests {
     }
 
     #[test]
-    fn the_proto_file_tells_which_status_goes_with_which_kind() {
+    fn the_proto_file_shows_which_status_goes_with_which_kind() {
         let file = include_str!("../../quorate/v1/events.proto");
         let table = file.lines().filter_map(|line| line.strip_prefix("//   "));
         let rows: Vec<_> = table.map(|row| row.split_whitespace().take(2).collect()).collect();
         for kind in ErrorKind::ALL {
             let code = format!("{:?}", code_of(kind));
-            let told = rows.iter().find(|row: &&Vec<&str>| row.first() == Some(&kind.as_str()));
-            let told = told.and_then(|row| row.get(1)).map(|code| code.replace('_', ""));
-            assert_eq!(told, Some(code.to_uppercase()), "{kind:?}");
+            let shown = rows.iter().find(|row: &&Vec<&str>| row.first() == Some(&kind.as_str()));
+            let shown = shown.and_then(|row| row.get(1)).map(|code| code.replace('_', ""));
+            assert_eq!(shown, Some(code.to_uppercase()), "{kind:?}");
         }
         assert_eq!(rows.len(), ErrorKind::ALL.len() + 1, "a row too many, or too few");
     }
 
     #[test]
-    fn the_proto_file_tells_the_limits_that_hold() {
+    fn the_proto_file_states_the_limits_that_hold() {
         use crate::limits::*;
         let file = include_str!("../../quorate/v1/events.proto");
         let (head, _) = file.split_once("syntax = ").expect("a head");
         let text = head.replace("\n// ", " ");
-        for told in [
+        for stated in [
             format!("1 to {NAME_BYTES_MAX} bytes of UTF-8"),
             format!("at most {NAME_PARTS_MAX} parts"),
             format!("{EVENT_PAYLOAD_BYTES_MAX} of data and metadata together"),
@@ -299,12 +300,12 @@ mod tests {
             format!("about {READ_MESSAGE_BYTES} of events"),
             format!("the newest {RETRY_WINDOW} positions"),
         ] {
-            assert!(text.contains(&told), "the file does not tell {told:?}");
+            assert!(text.contains(&stated), "the file does not state {stated:?}");
         }
     }
 
     #[test]
-    fn a_status_without_our_detail_tells_nothing() {
+    fn a_status_without_our_detail_is_no_problem() {
         assert_eq!(problem_of(&Status::aborted("conflict")), None);
         let garbage = Status::with_details(Code::Aborted, "x", Bytes::from_static(b"\xff\xff"));
         assert_eq!(problem_of(&garbage), None);

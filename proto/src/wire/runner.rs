@@ -32,31 +32,31 @@ impl TryFrom<Option<v1::RunnerReport>> for RunnerReport {
 
     /// Converts a report; the result passed [`RunnerReport::check`].
     fn try_from(report: Option<v1::RunnerReport>) -> Result<RunnerReport, Invalid> {
-        let told = report.ok_or_else(|| Invalid::new("report", "is missing"))?;
-        let kind = RunnerKind::parse(&told.kind).ok_or_else(|| {
+        let wire = report.ok_or_else(|| Invalid::new("report", "is missing"))?;
+        let kind = RunnerKind::parse(&wire.kind).ok_or_else(|| {
             let known = RunnerKind::ALL.map(RunnerKind::as_str).join(", ");
             Invalid::new("kind", format!("is none of {known}"))
         })?;
-        let state = RunnerState::parse(&told.state).ok_or_else(|| {
+        let state = RunnerState::parse(&wire.state).ok_or_else(|| {
             let known = RunnerState::ALL.map(RunnerState::as_str).join(", ");
             Invalid::new("state", format!("is none of {known}"))
         })?;
-        let instance = Uuid::from_slice(&told.instance)
+        let instance = Uuid::from_slice(&wire.instance)
             .map_err(|_| Invalid::new("instance", "has not 16 bytes"))?;
         let report = RunnerReport {
             kind,
-            name: told.name,
+            name: wire.name,
             instance,
-            place: told.place,
-            number: told.number,
+            place: wire.place,
+            number: wire.number,
             state,
-            rebuilds: told.rebuilds,
-            error: told.error,
-            position: told.position.map(Position),
-            partitions: told.partitions.max(1),
-            handled: told.handled,
-            parked: told.parked,
-            running: Duration::from_millis(told.running_ms),
+            rebuilds: wire.rebuilds,
+            error: wire.error,
+            position: wire.position.map(Position),
+            partitions: wire.partitions.max(1),
+            handled: wire.handled,
+            parked: wire.parked,
+            running: Duration::from_millis(wire.running_ms),
         };
         report.check()?;
         Ok(report)
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_comes_back_as_it_was_told_and_what_is_none_is_refused() {
+    fn a_report_comes_back_as_it_was_sent_and_what_is_none_is_refused() {
         let report = RunnerReport {
             kind: RunnerKind::ProcessManager,
             name: "shop".to_owned(),

@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_is_told_as_no_later_than_it_is() {
+    fn a_deadline_is_sent_as_no_later_than_it_is() {
         assert_eq!(deadline_ms(Duration::ZERO), 0);
         assert_eq!(deadline_ms(Duration::from_micros(1_999)), 1);
         assert_eq!(deadline_ms(Duration::from_secs(60)), 59_940);

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_tells_why() {
+    fn a_refusal_reports_why() {
         let (proposal, mut outcome) = Proposal::new();
         assert!(proposal.refused(ProposeError::NotNow));
         assert_eq!(outcome.try_recv(), Ok(Err(ProposeError::NotNow)));

@@ -64,7 +64,7 @@ async fn ask<H: Host>(clock: &StampClock<H>, peers: &Peers<H>, node: u64, addres
     });
     // A node that does not answer is left out.
     if let Ok((v1::TimeResponse { now_us }, sent)) = answer.await {
-        clock.clocks().hear(node, Timestamp(now_us), sent, Instant::now());
+        clock.clocks().note(node, Timestamp(now_us), sent, Instant::now());
     }
 }
 
@@ -108,11 +108,11 @@ fn wrong(judged: &Judged, wall: Timestamp, log_time: Timestamp) -> Option<String
              the clock is right now, start the node again",
             span(by)
         )),
-        Fit::Fine | Fit::Unheard if late > micros(LEEWAY) => Some(format!(
+        Fit::Fine | Fit::Unknown if late > micros(LEEWAY) => Some(format!(
             "its clock is {} behind the newest stamp in its log: until then log time stands still",
             span(late)
         )),
-        Fit::Fine | Fit::Unheard => None,
+        Fit::Fine | Fit::Unknown => None,
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_off_is_told_in_words() {
+    fn a_clock_that_is_off_is_described_in_words() {
         let words = |fit, wall, log_time| {
             let judged = Judged { stamp: None, fit, offset: None };
             wrong(&judged, Timestamp(wall), Timestamp(log_time)).unwrap_or_default()

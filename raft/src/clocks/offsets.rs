@@ -56,7 +56,7 @@ pub(crate) enum Fit {
     /// It is near the reference; or it is the clock of the cluster's only node, and did not jump.
     Fine,
     /// Too few peers have answered with their clocks yet.
-    Unheard,
+    Unknown,
     /// It is this number of microseconds ahead of the reference.
     Ahead(i64),
     /// It is this number of microseconds behind the reference.
@@ -68,7 +68,7 @@ pub(crate) enum Fit {
 /// The result of comparing the clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Judged {
-    /// The stamp of an entry that is proposed now; none before a majority's clocks were heard.
+    /// The stamp of an entry that is proposed now; none before a majority's clocks are known.
     pub(crate) stamp: Option<Timestamp>,
     /// The state of this node's own clock.
     pub(crate) fit: Fit,
@@ -93,7 +93,7 @@ impl Clocks {
     }
 
     /// Notes the time that a peer's clock showed, in answer to a question that was sent and answered at these instants.
-    pub(crate) fn hear(&mut self, peer: u64, wall: Timestamp, sent: Instant, answered: Instant) {
+    pub(crate) fn note(&mut self, peer: u64, wall: Timestamp, sent: Instant, answered: Instant) {
         let error = between(sent, answered) / 2;
         let reading = Reading { wall: wall.0.saturating_add(error), at: answered, error };
         let keeps = self.readings.get(&peer).is_some_and(|before| {
@@ -121,7 +121,7 @@ impl Clocks {
             voters.iter().map(|voters| self.reference(now, voters)).collect();
         let earliest = references.and_then(|references| references.into_iter().min());
         let Some((reference, error)) = earliest else {
-            return Judged { stamp: None, fit: Fit::Unheard, offset: None };
+            return Judged { stamp: None, fit: Fit::Unknown, offset: None };
         };
         let ahead = now.wall.0.saturating_sub(reference);
         let offset = Some((ahead, error));
@@ -138,7 +138,7 @@ impl Clocks {
     /// Without peers, the wall clock is followed as far as the monotonic clock allows.
     fn judge_alone(&self, now: Now, voters: &[BTreeSet<u64>]) -> Judged {
         if voters.iter().all(BTreeSet::is_empty) {
-            return Judged { stamp: None, fit: Fit::Unheard, offset: None };
+            return Judged { stamp: None, fit: Fit::Unknown, offset: None };
         }
         let from = self.followed_from;
         let expected = from.wall.0.saturating_add(between(from.instant, now.instant));
@@ -150,23 +150,23 @@ impl Clocks {
         Judged { stamp: Some(now.wall.min(Timestamp(limit))), fit, offset: None }
     }
 
-    /// Returns the clock that this node's clock is compared with, and its error, if a majority's clocks were heard.
+    /// Returns the clock that this node's clock is compared with, and its error, if a majority's clocks are known.
     ///
-    /// A minority of the voters may be wrong, and most of the voters that were heard may be among them: of five voters,
-    /// two of the three. With all heard, the median lies between right clocks. With fewer, the reference is the latest
-    /// clock that is not ahead of a right one, however the wrong ones are set, for a stamp that is too early removes
-    /// nothing. A later clock is the reference only where the log contradicts the earlier one.
+    /// A minority of the voters may be wrong, and most of the voters whose clocks are known may be among them: of five
+    /// voters, two of the three. With all known, the median lies between right clocks. With fewer, the reference is the
+    /// latest clock that is not ahead of a right one, however the wrong ones are set, for a stamp that is too early
+    /// removes nothing. A later clock is the reference only where the log contradicts the earlier one.
     fn reference(&self, now: Now, voters: &BTreeSet<u64>) -> Option<(i64, i64)> {
         let shown = voters.iter().filter_map(|voter| self.shows(*voter, now));
         let mut shown: Vec<(i64, i64)> = shown.collect();
         let minority = voters.len().saturating_sub(1) / 2;
-        let heard = shown.len();
-        if heard <= voters.len() / 2 {
+        let known = shown.len();
+        if known <= voters.len() / 2 {
             return None;
         }
         shown.sort_unstable();
-        let earliest = (heard - 1 - minority).min((heard - 1) / 2);
-        let latest = minority.max(heard / 2);
+        let earliest = (known - 1 - minority).min((known - 1) / 2);
+        let latest = minority.max(known / 2);
         let candidates = shown.get(earliest..=latest)?;
         let wrong = candidates.windows(2).take_while(
             |pair| matches!(pair, [lower, upper] if self.log_contradicts(lower.0, upper.0, now)),
@@ -183,7 +183,7 @@ impl Clocks {
             && upper <= expected.saturating_add(micros(LEEWAY))
     }
 
-    /// Returns the time that the clock of a node shows now, with its error, if the node was heard of late.
+    /// Returns the time that the clock of a node shows now, with its error, if the node showed it of late.
     fn shows(&self, node: u64, now: Now) -> Option<(i64, i64)> {
         if node == self.me {
             return Some((now.wall.0, 0));

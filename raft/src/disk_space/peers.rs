@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::space::Room;
 
-/// The time for which a peer's report of its room counts; a leader hears it with every heartbeat.
-const HEARD_FOR: Duration = Duration::from_secs(2);
+/// The time for which a peer's report of its room counts; a leader gets it with every heartbeat.
+const REPORT_COUNTS_FOR: Duration = Duration::from_secs(2);
 
 /// The rooms that the peers of a leader reported.
 #[derive(Debug, Default)]
@@ -26,8 +26,8 @@ impl Rooms {
     /// Returns the room that a peer reported of late.
     pub(crate) fn of(&self, node: u64, now: Instant) -> Option<Room> {
         let rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (room, heard) = rooms.get(&node)?;
-        (now.saturating_duration_since(*heard) < HEARD_FOR).then_some(*room)
+        let (room, reported) = rooms.get(&node)?;
+        (now.saturating_duration_since(*reported) < REPORT_COUNTS_FOR).then_some(*room)
     }
 
     /// Returns true if the voters that did not report of late that they are full are a majority of each configuration.
@@ -44,11 +44,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_peer_said_is_forgotten_after_a_while() {
+    fn what_a_peer_reported_is_forgotten_after_a_while() {
         let rooms = Rooms::default();
         rooms.note(2, Room::Full);
         let now = Instant::now();
         assert_eq!((rooms.of(2, now), rooms.of(3, now)), (Some(Room::Full), None));
-        assert_eq!(rooms.of(2, now + HEARD_FOR), None);
+        assert_eq!(rooms.of(2, now + REPORT_COUNTS_FOR), None);
     }
 }

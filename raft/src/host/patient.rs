@@ -13,7 +13,7 @@ const ALL_TAKEN: [i32; 2] = [24, 23];
 /// The time until the call is tried again.
 const REST: Duration = Duration::from_millis(20);
 /// The number of vain tries after which a warning is logged again.
-const TOLD_EVERY: u32 = 250;
+const WARN_EVERY: u32 = 250;
 
 /// A file system that waits where the one inside runs out of descriptors. Descriptors come back when connections and
 /// files are closed; an error instead would stop the node.
@@ -60,7 +60,7 @@ impl<V: Vfs> Vfs for Patient<V> {
 }
 
 fn rest() {
-    #[allow(clippy::disallowed_methods, reason = "nothing tells when a descriptor is free")]
+    #[allow(clippy::disallowed_methods, reason = "nothing signals when a descriptor is free")]
     thread::sleep(REST);
 }
 
@@ -73,7 +73,7 @@ fn wait_out<T>(attempt: impl Fn() -> io::Result<T>, mut rest: impl FnMut()) -> i
         if error.is_none_or(|error| !ALL_TAKEN.contains(&error)) {
             return done;
         }
-        if tries.is_multiple_of(TOLD_EVERY) {
+        if tries.is_multiple_of(WARN_EVERY) {
             tracing::warn!(
                 "no file can be opened before others are closed: raise the limit of open files"
             );

@@ -253,14 +253,15 @@ mod tests {
         let boot = folder().join(BOOT);
         // Nothing but the start itself was written since the fork.
         start(&vfs, identity).expect("starts");
-        for (path, told) in [(&segment, "start 2 wrote it"), (&boot, "`boot` is an older copy")] {
+        for (path, expected) in [(&segment, "start 2 wrote it"), (&boot, "`boot` is an older copy")]
+        {
             let mixed = vfs.fork();
             put(&mixed, path, &older.read(path).expect("readable"));
             let verified = identity.verify_log(&mixed, &folder(), None).expect_err("is no whole");
             let refused = start(&mixed, identity).expect_err("does not start");
-            for told_by in [verified.to_string(), refused.to_string()] {
-                assert!(told_by.contains(told), "{told_by}");
-                assert!(told_by.contains("add a new node"), "{told_by}");
+            for message in [verified.to_string(), refused.to_string()] {
+                assert!(message.contains(expected), "{message}");
+                assert!(message.contains("add a new node"), "{message}");
             }
         }
         start(&vfs, identity).expect("is whole");

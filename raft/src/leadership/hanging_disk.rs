@@ -31,7 +31,7 @@ struct Waiting(Option<(u64, Instant)>);
 
 impl Waiting {
     /// Returns the action; `batch` is the one that is to become durable next.
-    fn look(&mut self, batch: Option<u64>, now: Instant) -> Demand {
+    fn demand(&mut self, batch: Option<u64>, now: Instant) -> Demand {
         let since = match (self.0, batch) {
             (Some((same, since)), Some(batch)) if same == batch => since,
             _ => now,
@@ -50,7 +50,7 @@ pub(crate) async fn watch<H: Host>(log: RaftLog, mut handover: Handover<H>, fail
     let mut waiting = Waiting::default();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        match waiting.look(log.awaited_batch(), Instant::now()) {
+        match waiting.demand(log.awaited_batch(), Instant::now()) {
             Demand::Nothing => {}
             Demand::HandOver => handover.ask_one_with_room("a disk that hangs").await,
             Demand::Stop => {
@@ -70,19 +70,20 @@ mod tests {
     fn only_a_batch_that_waits_and_waits_demands_something() {
         let mut waiting = Waiting::default();
         let start = Instant::now();
-        let mut look = |batch, seconds| waiting.look(batch, start + Duration::from_secs(seconds));
+        let mut demand =
+            |batch, seconds| waiting.demand(batch, start + Duration::from_secs(seconds));
         let demands = [
-            look(None, 0),
-            look(None, 100),
-            look(Some(1), 101),
-            look(Some(2), 103),
-            look(Some(2), 105),
-            look(Some(2), 106),
-            look(Some(3), 107),
-            look(Some(3), 136),
-            look(Some(3), 137),
-            look(None, 138),
-            look(Some(4), 139),
+            demand(None, 0),
+            demand(None, 100),
+            demand(Some(1), 101),
+            demand(Some(2), 103),
+            demand(Some(2), 105),
+            demand(Some(2), 106),
+            demand(Some(3), 107),
+            demand(Some(3), 136),
+            demand(Some(3), 137),
+            demand(None, 138),
+            demand(Some(4), 139),
         ];
         use Demand::{HandOver, Nothing, Stop};
         let expected = [

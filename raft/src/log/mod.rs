@@ -51,7 +51,7 @@
 //! Two other logs are damaged, and the node does not start with them. If batch 3 fails its checksum, batch 4 still
 //! names it as its predecessor. If the header at 20480 is that of a batch 6, then batch 5 was durable and is missing.
 //!
-//! Sources: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018) for telling
+//! Sources: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018) for distinguishing
 //! a torn tail from damage; Rebello et al., "Can Applications Recover from fsync Failures?" (ATC 2020).
 
 mod entries;

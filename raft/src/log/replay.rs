@@ -46,8 +46,8 @@ impl<'a> Replay<'a> {
     /// Applies the next batch; this includes the oldest one.
     pub(super) fn add(&mut self, batch: &Batch) -> Result<(), Fault> {
         if batch.header.flushed != self.image.end {
-            let tell = |id: Option<LogId>| id.map_or("nothing".to_owned(), |id| id.to_string());
-            let (flushed, end) = (tell(batch.header.flushed), tell(self.image.end));
+            let describe = |id: Option<LogId>| id.map_or("nothing".to_owned(), |id| id.to_string());
+            let (flushed, end) = (describe(batch.header.flushed), describe(self.image.end));
             let why = format!("{flushed} was durable before this batch, but the log ends at {end}");
             return Err(self.damaged(batch.place, &why));
         }

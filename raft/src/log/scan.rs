@@ -141,11 +141,11 @@ fn check_headers(
 }
 
 fn foreign(found: &Identity, expected: &Identity) -> String {
-    let tell = |identity: &Identity| {
+    let describe = |identity: &Identity| {
         let cluster = u128::from_be_bytes(identity.cluster);
         format!("log {} of node {} of cluster {cluster:032x}", identity.log, identity.node)
     };
-    format!("it belongs to {}, and this is {}", tell(found), tell(expected))
+    format!("it belongs to {}, and this is {}", describe(found), describe(expected))
 }
 
 fn fault(path: &Path, offset: u64, malformed: Malformed) -> Fault {

@@ -57,7 +57,7 @@ pub struct LogWriter {
     /// The number of this start.
     boot: u64,
     /// The reach that the keeper got last.
-    kept: Reach,
+    last_reach: Reach,
 }
 
 /// The batch that is written and not synced.
@@ -106,7 +106,7 @@ impl LogWriter {
             buffer: Vec::new(),
             keeper: None,
             boot: start.boot,
-            kept: Reach::default(),
+            last_reach: Reach::default(),
         }
     }
 
@@ -134,13 +134,13 @@ impl LogWriter {
         keep: impl FnMut(Reach) -> Result<(), Fault> + Send + 'static,
     ) -> Result<(), Fault> {
         self.keeper = Some(Keeper(Box::new(keep)));
-        self.tell_keeper(self.segments.current_number())
+        self.call_keeper(self.segments.current_number())
     }
 
     /// Notes that all batches so far are durable, the last of them in `segment`, and calls the keeper.
-    fn tell_keeper(&mut self, segment: u64) -> Result<(), Fault> {
-        self.kept = Reach { batch: self.sequence, segment, boot: self.boot };
-        self.keeper.as_mut().map_or(Ok(()), |Keeper(keep)| keep(self.kept))
+    fn call_keeper(&mut self, segment: u64) -> Result<(), Fault> {
+        self.last_reach = Reach { batch: self.sequence, segment, boot: self.boot };
+        self.keeper.as_mut().map_or(Ok(()), |Keeper(keep)| keep(self.last_reach))
     }
 
     /// Waits for something to do; returns false when the log failed, or when all handles are dropped and
@@ -243,9 +243,9 @@ impl LogWriter {
             let path = self.segments.path(batch.written.number);
             return Err(self.shared.fail(Fault::io("sync", &path)(error), batch.dones));
         }
-        if batch.written.number != self.kept.segment || batch.needed > 0 {
+        if batch.written.number != self.last_reach.segment || batch.needed > 0 {
             // This comes before any answer: every answered record of a new segment is within the reach.
-            if let Err(fault) = self.tell_keeper(batch.written.number) {
+            if let Err(fault) = self.call_keeper(batch.written.number) {
                 return Err(self.shared.fail(fault, batch.dones));
             }
         }

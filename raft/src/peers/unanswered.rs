@@ -158,13 +158,13 @@ mod tests {
     use super::*;
     use crate::adapter::types::log_id;
 
-    type Told = Result<Option<u64>, String>;
+    type PlainAnswer = Result<Option<u64>, String>;
 
     fn up_to(index: u64) -> Option<RaftLogId> {
         Some(log_id(1, index))
     }
 
-    fn told(answer: Answer<&str>) -> Told {
+    fn plain(answer: Answer<&str>) -> PlainAnswer {
         match answer {
             Ok(Ok(matching)) => Ok(matching.map(|id| id.index)),
             Ok(Err(refusal)) => Err(refusal.to_owned()),
@@ -175,7 +175,7 @@ mod tests {
     /// A peer that gets requests which end at given indexes.
     struct Peer {
         answers: mpsc::UnboundedSender<Answer<&'static str>>,
-        told: stream::BoxStream<'static, Told>,
+        passed_on: stream::BoxStream<'static, PlainAnswer>,
         requests: stream::BoxStream<'static, Option<RaftLogId>>,
     }
 
@@ -185,8 +185,8 @@ mod tests {
         let (unanswered, requests) = Unanswered::new(first, stream::iter(ends));
         let (answers, incoming) = mpsc::unbounded_channel();
         let incoming = tokio_stream::wrappers::UnboundedReceiverStream::new(incoming);
-        let told = unanswered.answers(incoming).map(told).boxed();
-        Peer { answers, told, requests: requests.boxed() }
+        let passed_on = unanswered.answers(incoming).map(plain).boxed();
+        Peer { answers, passed_on, requests: requests.boxed() }
     }
 
     impl Peer {
@@ -194,8 +194,8 @@ mod tests {
             self.answers.send(answer).expect("somebody waits for it");
         }
 
-        fn next(&mut self) -> Option<Option<Told>> {
-            self.told.next().now_or_never()
+        fn next(&mut self) -> Option<Option<PlainAnswer>> {
+            self.passed_on.next().now_or_never()
         }
 
         /// Checks that all requests were sent.
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_told_only_when_all_requests_that_it_would_pass_for_have_theirs() {
+    fn an_answer_is_passed_on_only_when_all_requests_that_it_would_pass_for_have_theirs() {
         let mut peer = ask(&[20, 20]);
         peer.takes(2);
         peer.answers(Ok(Ok(up_to(20))));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_waits_is_not_told_when_what_it_waits_for_is_refused() {
+    fn an_answer_that_waits_is_not_passed_on_when_what_it_waits_for_is_refused() {
         let mut peer = ask(&[20, 20]);
         peer.takes(2);
         peer.answers(Ok(Ok(up_to(20))));
@@ -276,12 +276,14 @@ mod tests {
             peer.takes(2);
             (1..=answered).for_each(|nth| peer.answers(Ok(Ok(up_to(nth * 10)))));
             drop(peer.answers);
-            let told: Vec<Told> = peer.told.collect().now_or_never().expect("it has ended");
-            let mut expected: Vec<Told> = (1..=answered).map(|nth| Ok(Some(nth * 10))).collect();
+            let passed_on: Vec<PlainAnswer> =
+                peer.passed_on.collect().now_or_never().expect("it has ended");
+            let mut expected: Vec<PlainAnswer> =
+                (1..=answered).map(|nth| Ok(Some(nth * 10))).collect();
             if answered < 2 {
                 expected.push(Err("it ended without an answer".to_owned()));
             }
-            assert_eq!(told, expected);
+            assert_eq!(passed_on, expected);
         }
     }
 
@@ -301,14 +303,14 @@ mod tests {
         let (unanswered, _requests) = Unanswered::new(ends[0], stream::iter([ends[1]]));
         let (answers, incoming) = mpsc::channel::<Answer<&str>>(1);
         let answers_to = unanswered.above(watched).answers(ReceiverStream::new(incoming));
-        let mut told_of = std::pin::pin!(answers_to.map(told));
-        assert_eq!(told_of.next().now_or_never(), None);
+        let mut passed_on = std::pin::pin!(answers_to.map(plain));
+        assert_eq!(passed_on.next().now_or_never(), None);
         answers.send(Ok(Ok(up_to(20)))).await.expect("somebody waits for it");
-        assert_eq!(told_of.next().await, Some(Ok(Some(20))));
+        assert_eq!(passed_on.next().await, Some(Ok(Some(20))));
         floor.send_replace(21);
-        assert_eq!(told_of.next().now_or_never(), None);
+        assert_eq!(passed_on.next().now_or_never(), None);
         floor.send_replace(31);
-        assert_eq!(told_of.next().await, Some(Err("it is too slow for the log".to_owned())));
-        assert_eq!(told_of.next().await, None);
+        assert_eq!(passed_on.next().await, Some(Err("it is too slow for the log".to_owned())));
+        assert_eq!(passed_on.next().await, None);
     }
 }

@@ -137,7 +137,7 @@ impl<H: Host> Replica<H> {
     }
 
     /// Returns the stamp of a command that is proposed now: the time of this node's clock, or of the reference of the
-    /// voters' clocks where this node's is far from it. None before a majority of the clocks was heard.
+    /// voters' clocks where this node's is far from it. None before a majority of the clocks is known.
     pub fn stamp(&self) -> Option<Timestamp> {
         self.running()?.clock.stamp()
     }
@@ -163,7 +163,7 @@ impl<H: Host> Replica<H> {
         if running.log.unflushed_bytes() >= running.unflushed_bytes_max() {
             return Err(ProposeError::NotNow);
         }
-        let (proposal, told) = Proposal::new();
+        let (proposal, outcome) = Proposal::new();
         let refused = proposal.clone();
         let answer = move |answer: Option<Written<H>>| match answer {
             Some(Ok(response)) => done(Ok(response.data)),
@@ -174,7 +174,7 @@ impl<H: Host> Replica<H> {
             None => done(Err(ProposeError::Stopped)),
         };
         running.raft.write(command, Some((proposal, term)), answer).await;
-        told.await.unwrap_or(Ok(()))
+        outcome.await.unwrap_or(Ok(()))
     }
 
     /// Returns a log index at or after everything that was acknowledged before this call: a read of what is applied

@@ -103,9 +103,9 @@ impl Node {
         }
     }
 
-    /// Waits until a majority of the clocks was heard; returns the stamp that the node would give.
+    /// Waits until a majority of the clocks is known; returns the stamp that the node would give.
     async fn stamp(&self) -> Timestamp {
-        let heard = async {
+        let known = async {
             loop {
                 if let Some(stamp) = self.replica.stamp() {
                     return stamp;
@@ -113,7 +113,7 @@ impl Node {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, heard).await.expect("a majority is heard")
+        tokio::time::timeout(PATIENCE, known).await.expect("a majority is known")
     }
 
     /// Waits until one of these nodes leads; returns its id.

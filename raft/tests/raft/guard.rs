@@ -154,11 +154,11 @@ async fn a_member_that_forgot_is_refused_by_one_that_only_heard_of_it() {
         if remembers(&cluster, hearing, forgetful) >= acknowledged {
             break;
         }
-        assert!(Instant::now() < end, "nobody told it");
+        assert!(Instant::now() < end, "nobody passed it on");
         cluster.start_again(hearing);
         cluster.append(100).await;
-        let told = cluster.running().map(Node::status).map(|status| status.position.0).max();
-        cluster.node(hearing).has(told.unwrap_or_default()).await;
+        let newest = cluster.running().map(Node::status).map(|status| status.position.0).max();
+        cluster.node(hearing).has(newest.unwrap_or_default()).await;
     }
     let leads = cluster.leader().await;
     let events = cluster.node(leads).status().position.0;

@@ -82,7 +82,7 @@ async fn a_node_starts_without_a_chunk_that_it_needs_and_gets_it_from_another() 
     assert_eq!(last.0, events + 1);
     cluster.agree(last.0).await;
     cluster.node(place).until("a whole chunk", is_whole).await;
-    assert!(disks[place].exists(&missing).expect("told"));
+    assert!(disks[place].exists(&missing).expect("an answer"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

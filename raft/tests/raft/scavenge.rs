@@ -45,11 +45,11 @@ async fn a_scavenge_gives_space_back_while_appends_go_on_and_nodes_stay_alike() 
     };
     let before = on_disk(&disks[place]);
     let replica = cluster.node(place).replica.clone();
-    let mut told = Vec::new();
-    let scavenging = replica.scavenge(|done: &Scavenging| told.push(*done));
+    let mut reported = Vec::new();
+    let scavenging = replica.scavenge(|done: &Scavenging| reported.push(*done));
     let (done, _) = tokio::join!(scavenging, cluster.append_many(3, 100));
     let done = done.expect("scavenged");
-    assert_eq!(told.last(), Some(&done), "{told:?}");
+    assert_eq!(reported.last(), Some(&done), "{reported:?}");
     assert!(done.rewritten >= 3 && done.looked_at >= done.rewritten, "{done:?}");
     assert!(on_disk(&disks[place]) < before / 2, "{done:?}");
     let shown = |status: &Status| status.scavenged == Some(done);

@@ -11,7 +11,7 @@
 #![expect(clippy::disallowed_methods, reason = "it measures time, and seals on a thread")]
 
 mod counting;
-mod listing;
+mod list;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -311,7 +311,7 @@ fn open(settings: &Settings, log: Vec<Entry>) -> Result<(), Box<dyn Error>> {
     }
     let [chunks, catalog] = bytes.map(|bytes| bytes >> 20);
     println!("  on disk: {chunks} MiB of chunks, {catalog} MiB of catalog");
-    listing::measure(&store.reader())
+    list::measure(&store.reader())
 }
 
 /// Returns a line of the kernel's status of this process, in MiB; 0 if there is no such line.

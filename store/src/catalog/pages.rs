@@ -300,8 +300,8 @@ mod tests {
                 } else if page + count <= model.len() as u64 {
                     let data: Vec<u8> = (0..count as u8).flat_map(|at| page_of(byte ^ at)).collect();
                     pages.write(page * BLOCK_BYTES, &data).expect("written");
-                    for (at, kept) in (0..).zip(&mut model[page as usize..(page + count) as usize]) {
-                        *kept = byte ^ at;
+                    for (at, slot) in (0..).zip(&mut model[page as usize..(page + count) as usize]) {
+                        *slot = byte ^ at;
                     }
                 }
                 pages.sync_data().expect("synced");
@@ -312,7 +312,8 @@ mod tests {
                 let mut found = vec![9; expected.len()];
                 pages.read(1000 * BLOCK_BYTES, &mut found).expect("read");
                 prop_assert!(found == expected);
-                prop_assert_eq!(StorageBackend::len(&pages).expect("told"), model.len() as u64 * BLOCK_BYTES);
+                let length = StorageBackend::len(&pages).expect("a length");
+                prop_assert_eq!(length, model.len() as u64 * BLOCK_BYTES);
             }
         }
     }

@@ -157,11 +157,11 @@ fn check(catalog: &CatalogExport, checkpoint: u64, count: u64) {
     assert_eq!(catalog.key(&key(count)).expect("readable"), None);
     for number in 0..checkpoint + 2 {
         let is_newest = checkpoint > 0 && number == checkpoint;
-        let kept = catalog.record(&Scope::Stream(stream(number))).expect("readable");
+        let stored = catalog.record(&Scope::Stream(stream(number))).expect("readable");
         let expected = is_newest.then(|| encode_record(&record(checkpoint * 10 + 1)));
-        assert_eq!(kept, expected, "{number}");
-        let kept = catalog.snapshot(&stream(number)).expect("readable");
-        assert_eq!(kept, is_newest.then(|| snapshot(checkpoint)));
+        assert_eq!(stored, expected, "{number}");
+        let stored = catalog.snapshot(&stream(number)).expect("readable");
+        assert_eq!(stored, is_newest.then(|| snapshot(checkpoint)));
     }
     let others = catalog.records_of_scopes().expect("readable");
     assert_eq!(others.len() as u64, if checkpoint > 0 { 1 + checkpoint } else { 0 });

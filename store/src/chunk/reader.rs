@@ -224,7 +224,7 @@ impl Chunk {
     ) -> Result<Vec<Identity>, Fault> {
         let mut identities = Vec::new();
         self.walk(ordinals, reads, |block, index, first| {
-            identities.extend(block.event_or_stub(index, first)?.map(|kept| match kept {
+            identities.extend(block.event_or_stub(index, first)?.map(|stored| match stored {
                 EventOrStub::Event(event) => event.identity(),
                 EventOrStub::Stub(identity) => identity,
             }));

@@ -120,10 +120,11 @@ fn write_events(
     for (entry, _) in source.blocks_from(0) {
         let block = source.file.read_block(entry)?;
         for at in 0..block.len() {
-            let kept = block.event_or_stub(at, source.summary.first_position);
-            let kept = kept.map_err(|malformed| source.file.damaged(entry.offset, malformed))?;
-            let (Some(kept), Some(ordinal)) = (kept, block.ordinal(at)) else { continue };
-            let stub = match kept {
+            let stored = block.event_or_stub(at, source.summary.first_position);
+            let stored =
+                stored.map_err(|malformed| source.file.damaged(entry.offset, malformed))?;
+            let (Some(stored), Some(ordinal)) = (stored, block.ordinal(at)) else { continue };
+            let stub = match stored {
                 EventOrStub::Event(event) => {
                     if cuts.get(&event.stream).is_none_or(|cut| event.version >= *cut) {
                         blocks.push(draft, ordinal, &event)?;

@@ -77,9 +77,10 @@ impl Chunk {
                 return Err(damaged(Malformed::new("a block is not what the index says")));
             }
             for at in 0..block.len() {
-                let kept = block.event_or_stub(at, self.summary.first_position).map_err(damaged)?;
-                let (Some(kept), Some(ordinal)) = (kept, block.ordinal(at)) else { continue };
-                let time = match kept {
+                let stored =
+                    block.event_or_stub(at, self.summary.first_position).map_err(damaged)?;
+                let (Some(stored), Some(ordinal)) = (stored, block.ordinal(at)) else { continue };
+                let time = match stored {
                     EventOrStub::Event(event) => {
                         sum.add(&event);
                         postings.push(ordinal, &event);
@@ -115,7 +116,8 @@ impl Chunk {
 
     /// Checks that the dictionary is that of the events; a scavenged chunk may also have keys without any event.
     fn verify_dictionary(&self, postings: Vec<(Key, KeyPostings)>) -> Result<(), Fault> {
-        let mut postings = postings.into_iter().map(|(key, kept)| (key.encode(), kept)).peekable();
+        let mut postings =
+            postings.into_iter().map(|(key, found)| (key.encode(), found)).peekable();
         let mut versions = 0;
         for entry in self.entries() {
             let (offset, entry) = entry?;

@@ -55,7 +55,7 @@ pub(crate) struct BlockCache {
     recent: Mutex<Recent>,
     /// The number of blocks and pieces that were asked for.
     #[cfg(test)]
-    pub(crate) looks: AtomicU64,
+    pub(crate) requests: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl BlockCache {
             open,
             recent,
             #[cfg(test)]
-            looks: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
         })
     }
 
@@ -104,7 +104,7 @@ impl BlockCache {
     /// Returns the item at this offset of a file, if it is cached.
     pub(crate) fn get(&self, file: FileId, offset: u64) -> Option<Cached> {
         #[cfg(test)]
-        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         if self.capacity == 0 {
             return None;
         }

@@ -46,7 +46,7 @@ impl World {
         self
     }
 
-    fn tell(&mut self, progress: GroupProgress) -> GroupOutcome {
+    fn report(&mut self, progress: GroupProgress) -> GroupOutcome {
         self.ask("g", GroupRequest::Progress(progress))
     }
 
@@ -55,7 +55,7 @@ impl World {
     }
 
     /// Returns the events that are settled above the floor, failed, and parked.
-    fn kept(&self) -> (Vec<u64>, Vec<u64>, Vec<u64>) {
+    fn fates(&self) -> (Vec<u64>, Vec<u64>, Vec<u64>) {
         let GroupState { settled, failed, parked, .. } = self.state();
         let failed = failed.iter().map(|failed| failed.position.0);
         let numbers = |all: Vec<Position>| all.iter().map(|position| position.0).collect();
@@ -73,7 +73,7 @@ fn definition(after: u64) -> GroupDefinition {
 }
 
 /// Returns progress from the owner of incarnation 1.
-fn told(floor: u64, settled: &[u64], failed: &[u64], parked: &[u64]) -> GroupProgress {
+fn progress_of(floor: u64, settled: &[u64], failed: &[u64], parked: &[u64]) -> GroupProgress {
     let failed_event = |at: &u64| failed_at(*at, 2, 5);
     let parked_event = |at: &u64| Parked {
         position: Position(*at),
@@ -138,7 +138,7 @@ fn what_is_asked_of_a_group_that_is_not_there_is_not_found_but_for_its_deletion(
 #[test]
 fn settings_change_and_nothing_else_does() {
     let mut world = World::new();
-    world.tell(told(3, &[5], &[2], &[1]));
+    world.report(progress_of(3, &[5], &[2], &[1]));
     let before = world.state();
     let settings = GroupSettings { attempts_max: 3, ..GroupSettings::default() };
     assert_eq!(world.ask("g", GroupRequest::Configure(settings)), GroupOutcome::Done(1));
@@ -149,30 +149,37 @@ fn settings_change_and_nothing_else_does() {
 }
 
 #[test]
-fn what_is_told_of_an_event_replaces_what_was_told_before() {
+fn what_is_reported_of_an_event_replaces_what_was_reported_before() {
     let mut world = World::new();
-    for (what, told, done, settled, failed, parked) in [
-        ("three ways", told(0, &[3], &[4], &[5]), 3, vec![3], vec![4], vec![5]),
-        ("the same again", told(0, &[3], &[4], &[]), 0, vec![3], vec![4], vec![5]),
-        ("round about", told(0, &[4], &[5], &[3]), 3, vec![4], vec![5], vec![3]),
-        ("the floor passes all", told(6, &[], &[], &[]), 0, vec![], vec![5], vec![3]),
-        ("a lower floor", told(2, &[7], &[], &[]), 1, vec![7], vec![5], vec![3]),
-        ("settled below", told(6, &[2, 3, 5], &[], &[]), 2, vec![7], vec![], vec![]),
-        ("failed below the floor", told(6, &[], &[2], &[1]), 2, vec![7], vec![2], vec![1]),
-        ("twice: the last counts", told(6, &[9], &[9], &[9]), 1, vec![7], vec![2], vec![1, 9]),
-        ("up to the floor", told(7, &[], &[], &[]), 0, vec![], vec![2], vec![1, 9]),
+    for (what, progress, done, settled, failed, parked) in [
+        ("three ways", progress_of(0, &[3], &[4], &[5]), 3, vec![3], vec![4], vec![5]),
+        ("the same again", progress_of(0, &[3], &[4], &[]), 0, vec![3], vec![4], vec![5]),
+        ("round about", progress_of(0, &[4], &[5], &[3]), 3, vec![4], vec![5], vec![3]),
+        ("the floor passes all", progress_of(6, &[], &[], &[]), 0, vec![], vec![5], vec![3]),
+        ("a lower floor", progress_of(2, &[7], &[], &[]), 1, vec![7], vec![5], vec![3]),
+        ("settled below", progress_of(6, &[2, 3, 5], &[], &[]), 2, vec![7], vec![], vec![]),
+        ("failed below the floor", progress_of(6, &[], &[2], &[1]), 2, vec![7], vec![2], vec![1]),
+        (
+            "twice: the last counts",
+            progress_of(6, &[9], &[9], &[9]),
+            1,
+            vec![7],
+            vec![2],
+            vec![1, 9],
+        ),
+        ("up to the floor", progress_of(7, &[], &[], &[]), 0, vec![], vec![2], vec![1, 9]),
     ] {
-        assert_eq!(world.tell(told), GroupOutcome::Done(done), "{what}");
-        assert_eq!(world.kept(), (settled, failed, parked), "{what}");
+        assert_eq!(world.report(progress), GroupOutcome::Done(done), "{what}");
+        assert_eq!(world.fates(), (settled, failed, parked), "{what}");
     }
     assert_eq!(world.state().floor, Position(7));
-    assert_eq!(world.state().revision, LogIndex(1), "progress is no news to who told it");
+    assert_eq!(world.state().revision, LogIndex(1), "progress is no news to who reported it");
 }
 
 #[test]
 fn the_log_says_when_an_event_was_parked() {
     let mut world = World::new();
-    world.tell(told(0, &[], &[], &[5, 6]));
+    world.report(progress_of(0, &[], &[], &[5, 6]));
     let parked = world.groups.parked(&name("g"), Position(0), 9).expect("there");
     let event = |at: u64| Parked {
         position: Position(at),
@@ -191,52 +198,52 @@ fn the_log_says_when_an_event_was_parked() {
 #[test]
 fn progress_of_another_term_or_life_or_of_events_that_are_not_there_changes_nothing() {
     let mut world = World::new();
-    world.tell(told(2, &[4], &[5], &[6]));
+    world.report(progress_of(2, &[4], &[5], &[6]));
     let before = world.state();
-    let all = || told(10, &[11], &[12], &[13]);
+    let all = || progress_of(10, &[11], &[12], &[13]);
     for term in [0, 2] {
         let request = GroupRequest::Progress(all());
         assert_eq!(world.ask_of("g", Term(term), request), GroupOutcome::Stale);
     }
     let other = GroupProgress { incarnation: LogIndex(2), ..all() };
-    assert_eq!(world.tell(other), GroupOutcome::NotFound);
+    assert_eq!(world.report(other), GroupOutcome::NotFound);
     for stale in [
-        told(LAST + 1, &[], &[], &[]),
-        told(u64::MAX, &[], &[], &[]),
-        told(7, &[8, LAST + 1], &[], &[]),
-        told(7, &[], &[0], &[]),
-        told(7, &[8], &[], &[u64::MAX]),
+        progress_of(LAST + 1, &[], &[], &[]),
+        progress_of(u64::MAX, &[], &[], &[]),
+        progress_of(7, &[8, LAST + 1], &[], &[]),
+        progress_of(7, &[], &[0], &[]),
+        progress_of(7, &[8], &[], &[u64::MAX]),
     ] {
-        assert_eq!(world.tell(stale), GroupOutcome::Stale);
+        assert_eq!(world.report(stale), GroupOutcome::Stale);
     }
     assert_eq!(world.state(), before);
-    assert_eq!(world.tell(told(LAST, &[], &[], &[LAST])), GroupOutcome::Done(1));
+    assert_eq!(world.report(progress_of(LAST, &[], &[], &[LAST])), GroupOutcome::Done(1));
 }
 
 #[test]
-fn a_group_that_begins_after_the_last_event_can_be_told_so() {
+fn a_group_that_begins_after_the_last_event_takes_progress_there() {
     let mut world = World::new();
     world.ask("g", GroupRequest::Reset(Position(LAST + 5)));
     let incarnation = LogIndex(2);
-    let progress = GroupProgress { incarnation, ..told(LAST + 5, &[3], &[], &[]) };
-    assert_eq!(world.tell(progress), GroupOutcome::Done(0));
-    let progress = GroupProgress { incarnation, ..told(LAST + 6, &[], &[], &[]) };
-    assert_eq!(world.tell(progress), GroupOutcome::Stale);
+    let progress = GroupProgress { incarnation, ..progress_of(LAST + 5, &[3], &[], &[]) };
+    assert_eq!(world.report(progress), GroupOutcome::Done(0));
+    let progress = GroupProgress { incarnation, ..progress_of(LAST + 6, &[], &[], &[]) };
+    assert_eq!(world.report(progress), GroupOutcome::Stale);
 }
 
 #[test]
-fn a_reset_forgets_everything_and_refuses_what_was_told_of_before() {
+fn a_reset_forgets_everything_and_refuses_progress_from_before() {
     let mut world = World::new();
-    world.tell(told(2, &[4], &[5], &[6]));
+    world.report(progress_of(2, &[4], &[5], &[6]));
     assert_eq!(world.ask("g", GroupRequest::Reset(Position(1))), GroupOutcome::Done(1));
     let state = world.state();
-    assert_eq!(world.kept(), (vec![], vec![], vec![]));
+    assert_eq!(world.fates(), (vec![], vec![], vec![]));
     assert_eq!(
         (state.floor, state.incarnation, state.revision),
         (Position(1), LogIndex(3), LogIndex(3))
     );
     assert_eq!(state.definition, definition(0));
-    assert_eq!(world.tell(told(9, &[], &[], &[])), GroupOutcome::NotFound);
+    assert_eq!(world.report(progress_of(9, &[], &[], &[])), GroupOutcome::NotFound);
     assert_eq!(world.state(), state);
     assert_eq!(world.ask("g", GroupRequest::Create(definition(0))), GroupOutcome::Done(0));
 }
@@ -244,40 +251,40 @@ fn a_reset_forgets_everything_and_refuses_what_was_told_of_before() {
 #[test]
 fn what_is_replayed_is_due_at_once_and_tried_from_the_first_attempt_on() {
     let mut world = World::new();
-    world.tell(told(9, &[], &[4], &[5, 6, 7]));
+    world.report(progress_of(9, &[], &[4], &[5, 6, 7]));
     let replay = |selection| GroupRequest::Replay(selection);
     assert_eq!(world.ask("g", replay(these(&[7, 4, 99, 7]))), GroupOutcome::Done(1));
-    assert_eq!(world.kept(), (vec![], vec![4, 7], vec![5, 6]));
+    assert_eq!(world.fates(), (vec![], vec![4, 7], vec![5, 6]));
     assert_eq!(world.state().failed[1], failed_at(7, 0, 0));
     assert_eq!(world.state().revision, LogIndex(3));
     assert_eq!(world.ask("g", replay(these(&[99]))), GroupOutcome::Done(0));
     assert_eq!(world.state().revision, LogIndex(3), "nothing came of it");
     assert_eq!(world.ask("g", replay(Selection::All)), GroupOutcome::Done(2));
-    assert_eq!(world.kept(), (vec![], vec![4, 5, 6, 7], vec![]));
+    assert_eq!(world.fates(), (vec![], vec![4, 5, 6, 7], vec![]));
 }
 
 #[test]
 fn what_is_given_up_is_settled_also_above_the_floor() {
     let mut world = World::new();
-    world.tell(told(5, &[6], &[], &[4, 7, 9]));
+    world.report(progress_of(5, &[6], &[], &[4, 7, 9]));
     let drop = |selection| GroupRequest::Drop(selection);
     assert_eq!(world.ask("g", drop(these(&[4, 7, 1]))), GroupOutcome::Done(2));
-    assert_eq!(world.kept(), (vec![6, 7], vec![], vec![9]));
+    assert_eq!(world.fates(), (vec![6, 7], vec![], vec![9]));
     assert_eq!(world.ask("g", drop(Selection::All)), GroupOutcome::Done(1));
-    assert_eq!(world.kept(), (vec![6, 7, 9], vec![], vec![]));
+    assert_eq!(world.fates(), (vec![6, 7, 9], vec![], vec![]));
     assert_eq!(world.ask("g", drop(Selection::All)), GroupOutcome::Done(0));
 }
 
 #[test]
 fn a_request_that_is_asked_again_is_made_once_and_gets_the_first_answer() {
     let mut world = World::new();
-    world.tell(told(9, &[], &[], &[5, 6, 7]));
+    world.report(progress_of(9, &[], &[], &[5, 6, 7]));
     let replay = |numbers| GroupRequest::Replay(these(numbers));
     assert_eq!(world.with_id(1).ask("g", replay(&[5, 6])), GroupOutcome::Done(2));
     let revision = world.state().revision;
-    world.tell(told(9, &[], &[], &[5]));
+    world.report(progress_of(9, &[], &[], &[5]));
     assert_eq!(world.with_id(1).ask("g", replay(&[5, 6])), GroupOutcome::Done(2));
-    assert_eq!(world.kept(), (vec![], vec![6], vec![5, 7]), "5 failed again meanwhile");
+    assert_eq!(world.fates(), (vec![], vec![6], vec![5, 7]), "5 failed again meanwhile");
     assert_eq!(world.state().revision, revision, "it is no news");
     assert_eq!(world.with_id(2).ask("g", replay(&[5, 6])), GroupOutcome::Done(1));
 
@@ -300,10 +307,10 @@ fn so_many_requests_are_remembered_and_a_boundary_keeps_them() {
     }
     let rows = world.groups.take_changed();
     assert_eq!(rows.len(), 2);
-    let kept = from_rows(&[rows]);
-    assert_eq!(kept.remembered, world.groups.remembered);
+    let restored = from_rows(&[rows]);
+    assert_eq!(restored.remembered, world.groups.remembered);
     assert!(world.groups.take_changed().is_empty(), "nothing changed since");
-    world.groups = kept;
+    world.groups = restored;
     world.with_id(1).ask("g", GroupRequest::Reset(Position(7)));
     assert_eq!(world.state().floor, Position(newest), "it is remembered");
     world.with_id(0).ask("g", GroupRequest::Reset(Position(7)));
@@ -314,7 +321,7 @@ fn so_many_requests_are_remembered_and_a_boundary_keeps_them() {
 /// Sends progress on events in as many changes as it takes; `make` makes a change of some of them.
 fn fill(world: &mut World, numbers: &[u64], make: impl Fn(&[u64]) -> GroupProgress) {
     for some in numbers.chunks(GROUP_CHANGE_POSITIONS_MAX) {
-        assert_eq!(world.tell(make(some)), GroupOutcome::Done(some.len() as u64));
+        assert_eq!(world.report(make(some)), GroupOutcome::Done(some.len() as u64));
     }
 }
 
@@ -323,14 +330,18 @@ fn what_exceeds_a_limit_changes_nothing() {
     let window = u64::from(GROUP_WINDOW_MAX);
     let mut world = World::new();
     let numbers: Vec<u64> = (2..2 + window).collect();
-    fill(&mut world, &numbers, |some| told(0, some, &[], &[]));
+    fill(&mut world, &numbers, |some| progress_of(0, some, &[], &[]));
     let before = world.state();
-    assert_eq!(world.tell(told(0, &[2 + window], &[3], &[])), GroupOutcome::Done(2), "one leaves");
-    assert_eq!(world.tell(told(0, &[3], &[], &[])), GroupOutcome::Full);
-    assert_eq!(world.tell(told(0, &[3], &[], &[2])), GroupOutcome::Done(2));
+    assert_eq!(
+        world.report(progress_of(0, &[2 + window], &[3], &[])),
+        GroupOutcome::Done(2),
+        "one leaves"
+    );
+    assert_eq!(world.report(progress_of(0, &[3], &[], &[])), GroupOutcome::Full);
+    assert_eq!(world.report(progress_of(0, &[3], &[], &[2])), GroupOutcome::Done(2));
     assert_eq!(world.ask("g", GroupRequest::Drop(Selection::All)), GroupOutcome::Full);
     assert_eq!(
-        world.tell(told(3, &[2, LAST], &[], &[])),
+        world.report(progress_of(3, &[2, LAST], &[], &[])),
         GroupOutcome::Done(2),
         "the floor made room"
     );
@@ -338,20 +349,20 @@ fn what_exceeds_a_limit_changes_nothing() {
 
     let mut world = World::new();
     let numbers: Vec<u64> = (1..=GROUP_FAILED_MAX as u64).collect();
-    fill(&mut world, &numbers, |some| told(0, &[], some, &[]));
-    assert_eq!(world.tell(told(0, &[], &[LAST], &[])), GroupOutcome::Full);
-    assert_eq!(world.tell(told(0, &[], &[1], &[LAST, LAST - 1])), GroupOutcome::Done(2));
+    fill(&mut world, &numbers, |some| progress_of(0, &[], some, &[]));
+    assert_eq!(world.report(progress_of(0, &[], &[LAST], &[])), GroupOutcome::Full);
+    assert_eq!(world.report(progress_of(0, &[], &[1], &[LAST, LAST - 1])), GroupOutcome::Done(2));
     assert_eq!(world.ask("g", GroupRequest::Replay(Selection::All)), GroupOutcome::Full);
-    world.tell(told(0, &[1], &[], &[]));
+    world.report(progress_of(0, &[1], &[], &[]));
     assert_eq!(world.ask("g", GroupRequest::Replay(Selection::All)), GroupOutcome::Done(1));
     assert_eq!(world.state().parked, [Position(LAST)], "what had no room stays parked");
 
     let mut world = World::new();
     let numbers: Vec<u64> = (1..=GROUP_PARKED_MAX as u64).collect();
-    fill(&mut world, &numbers, |some| told(0, &[], &[], some));
-    assert_eq!(world.tell(told(9, &[], &[], &[LAST])), GroupOutcome::Full);
+    fill(&mut world, &numbers, |some| progress_of(0, &[], &[], some));
+    assert_eq!(world.report(progress_of(9, &[], &[], &[LAST])), GroupOutcome::Full);
     assert_eq!(world.state().floor, Position(0));
-    assert_eq!(world.tell(told(9, &[1], &[], &[LAST])), GroupOutcome::Done(2));
+    assert_eq!(world.report(progress_of(9, &[1], &[], &[LAST])), GroupOutcome::Done(2));
 }
 
 #[test]
@@ -363,15 +374,19 @@ fn all_groups_together_park_no_more_than_the_limit_allows() {
         let group = format!("g-{number}");
         world.ask(&group, GroupRequest::Create(definition(0)));
         for some in numbers.chunks(GROUP_CHANGE_POSITIONS_MAX) {
-            let progress = GroupProgress { incarnation, ..told(0, &[], &[], some) };
+            let progress = GroupProgress { incarnation, ..progress_of(0, &[], &[], some) };
             let outcome = world.ask(&group, GroupRequest::Progress(progress));
             assert_eq!(outcome, GroupOutcome::Done(some.len() as u64));
         }
     }
-    assert_eq!(world.tell(told(0, &[2], &[], &[1])), GroupOutcome::Full);
-    assert_eq!(world.tell(told(0, &[2], &[], &[])), GroupOutcome::Done(1));
+    assert_eq!(world.report(progress_of(0, &[2], &[], &[1])), GroupOutcome::Full);
+    assert_eq!(world.report(progress_of(0, &[2], &[], &[])), GroupOutcome::Done(1));
     assert_eq!(world.ask("g-3", GroupRequest::Drop(these(&[7]))), GroupOutcome::Done(1));
-    assert_eq!(world.tell(told(0, &[], &[], &[1])), GroupOutcome::Done(1), "one made room");
+    assert_eq!(
+        world.report(progress_of(0, &[], &[], &[1])),
+        GroupOutcome::Done(1),
+        "one made room"
+    );
 }
 
 #[test]
@@ -410,14 +425,14 @@ fn from_rows(commits: &[Vec<Row>]) -> Groups {
 fn a_boundary_writes_what_changed_since_the_one_before() {
     let mut world = World::new();
     world.ask("h", GroupRequest::Create(definition(0)));
-    world.tell(told(9, &[11], &[2], &[3, 4, 5]));
+    world.report(progress_of(9, &[11], &[2], &[3, 4, 5]));
     let mut commits = vec![world.groups.take_changed()];
     assert_eq!(commits[0].len(), 2 + 3);
     assert!(world.groups.take_changed().is_empty(), "nothing changed since");
     for (request, rows) in [
-        (GroupRequest::Progress(told(9, &[12], &[], &[6])), 2),
-        (GroupRequest::Progress(told(10, &[13], &[], &[])), 1),
-        (GroupRequest::Progress(told(LAST + 1, &[], &[], &[3])), 0),
+        (GroupRequest::Progress(progress_of(9, &[12], &[], &[6])), 2),
+        (GroupRequest::Progress(progress_of(10, &[13], &[], &[])), 1),
+        (GroupRequest::Progress(progress_of(LAST + 1, &[], &[], &[3])), 0),
         (GroupRequest::Replay(these(&[4])), 2),
         (GroupRequest::Drop(these(&[5])), 2),
         (GroupRequest::Replay(these(&[5])), 0),
@@ -438,21 +453,21 @@ fn a_boundary_writes_what_changed_since_the_one_before() {
 #[test]
 fn a_group_that_comes_again_between_two_boundaries_has_none_of_the_old_rows() {
     let mut world = World::new();
-    world.tell(told(9, &[], &[], &[3, 4]));
+    world.report(progress_of(9, &[], &[], &[3, 4]));
     let first = world.groups.take_changed();
     world.ask("g", GroupRequest::Delete);
     world.ask("g", GroupRequest::Create(definition(0)));
     let incarnation = world.state().incarnation;
-    world.tell(GroupProgress { incarnation, ..told(9, &[], &[], &[4, 5]) });
+    world.report(GroupProgress { incarnation, ..progress_of(9, &[], &[], &[4, 5]) });
     let second = world.groups.take_changed();
     assert_eq!(from_rows(&[first, second]).groups, world.groups.groups);
-    assert_eq!(world.kept(), (vec![], vec![], vec![4, 5]));
+    assert_eq!(world.fates(), (vec![], vec![], vec![4, 5]));
 }
 
 #[test]
 fn rows_that_contradict_each_other_are_malformed() {
     let mut world = World::new();
-    world.tell(told(2, &[4], &[5], &[6]));
+    world.report(progress_of(2, &[4], &[5], &[6]));
     let mut rows = world.groups.take_changed();
     let (parked, value) = rows.pop().expect("of what is parked");
     let (head, definition) = rows.pop().expect("of the group");

@@ -37,35 +37,35 @@ pub struct NamePage {
 }
 
 impl Reader {
-    /// Returns the next page of a list: at most 2,000 names after the listing's `after`, as of now; the
-    /// caller sees to `consistency`. The listing should have passed [`ListRequest::check`].
+    /// Returns the next page of a list: at most 2,000 names after the `after` of `request`, as of now; the
+    /// caller sees to `consistency`. The request should have passed [`ListRequest::check`].
     ///
     /// A page costs about what it holds, however many names there are. A page may be empty before the end, if
     /// the bounded work of one call found no name (those of a category are searched among all streams): go on
     /// after [`NamePage::after`]. A name added between two pages is on the later one or on none.
     ///
     /// Reads from disk; error: [`Fault::Damaged`] also for a chunk whose names are in its dictionary alone.
-    pub fn names(&self, listing: &ListRequest) -> Result<NamePage, Fault> {
-        page(&self.shared.get(), listing)
+    pub fn names(&self, request: &ListRequest) -> Result<NamePage, Fault> {
+        page(&self.shared.get(), request)
     }
 }
 
 /// Returns the next page of a list as of the published point.
-fn page(published: &Published, listing: &ListRequest) -> Result<NamePage, Fault> {
+fn page(published: &Published, request: &ListRequest) -> Result<NamePage, Fault> {
     let Published { view, point } = published;
-    let limit = listing.limit.and_then(|limit| usize::try_from(limit).ok());
+    let limit = request.limit.and_then(|limit| usize::try_from(limit).ok());
     let mut page = Page {
         view,
         as_of: point.position,
-        filter: NameFilter::of(listing),
+        filter: NameFilter::of(request),
         limit: limit.unwrap_or(NAMES_PER_PAGE).min(NAMES_PER_PAGE),
         has_records: view.has_records(),
         floors: Floors::at(*point),
         looks: 0,
-        last: listing.after.clone(),
+        last: request.after.clone(),
         names: Vec::new(),
     };
-    let mut start = page.filter.start(&listing.after);
+    let mut start = page.filter.start(&request.after);
     let is_over = loop {
         match page.collect(start.as_ref().map(String::as_str))? {
             End::Full => break page.limit == 0,
@@ -253,9 +253,9 @@ struct NameFilter {
 }
 
 impl NameFilter {
-    fn of(listing: &ListRequest) -> NameFilter {
-        let mut prefixes = vec![listing.prefix.clone()];
-        let (kind, within) = match &listing.listed {
+    fn of(request: &ListRequest) -> NameFilter {
+        let mut prefixes = vec![request.prefix.clone()];
+        let (kind, within) = match &request.listed {
             ListTarget::Streams => (Key::STREAM_KIND, None),
             ListTarget::StreamsOf(category) => {
                 (Key::STREAM_KIND, Some(Scope::Category(category.clone())))
@@ -268,8 +268,8 @@ impl NameFilter {
             ListTarget::Paths => (Key::PATH_KIND, None),
             ListTarget::Types => (Key::TYPE_KIND, None),
         };
-        let with_system = listing.with_system || listing.prefix.starts_with('$');
-        NameFilter { kind, prefixes, within, with_system, with_removed: listing.with_removed }
+        let with_system = request.with_system || request.prefix.starts_with('$');
+        NameFilter { kind, prefixes, within, with_system, with_removed: request.with_removed }
     }
 
     /// Returns true if a name has all prefixes. If a name after the start has not, no later name has.

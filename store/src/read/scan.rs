@@ -73,8 +73,8 @@ impl Scan {
             if read.with_snapshot {
                 snapshot = view.snapshot(&stream, *point)?;
                 let most = read.snapshot_schema_max.unwrap_or(u32::MAX);
-                let too_new = snapshot.take_if(|kept| kept.snapshot.schema > most);
-                passed_over = too_new.map(|kept| kept.snapshot.schema);
+                let too_new = snapshot.take_if(|recorded| recorded.snapshot.schema > most);
+                passed_over = too_new.map(|recorded| recorded.snapshot.schema);
             }
         }
         if let Some(recorded) = &snapshot {

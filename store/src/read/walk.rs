@@ -135,7 +135,9 @@ impl ItemWalk {
             return Ok(None);
         }
         let Some(number) = self.next() else { return Ok(None) };
-        let Some(postings) = self.look(number, plan, range, view, reads)? else { return Ok(None) };
+        let Some(postings) = self.postings_in(number, plan, range, view, reads)? else {
+            return Ok(None);
+        };
         if !range.contains(&number) {
             return Ok(None);
         }
@@ -147,7 +149,7 @@ impl ItemWalk {
     }
 
     /// Returns the postings of all keys in a chunk; `None` if it lacks one. Moves the links of those found.
-    fn look(
+    fn postings_in(
         &mut self,
         number: u64,
         plan: &Plan,

@@ -162,12 +162,12 @@ impl Store {
             let (failures, violations) = (vec![failure], Vec::new());
             return Ok(Verdict::Rejected(Rejection::Conflict { failures, violations }));
         }
-        let kept = self.view.snapshot(&snapshot.stream, self.point)?;
+        let stored = self.view.snapshot(&snapshot.stream, self.point)?;
         // A program can read schemas older than its own. Of two snapshots at one version it uses the newer schema; an
         // older program reads the events instead. In a rolling upgrade both programs put snapshots.
         let rank = |snapshot: &Snapshot| (snapshot.version, snapshot.schema);
-        if let Some(kept) = kept.filter(|kept| rank(&kept.snapshot) > rank(&snapshot)) {
-            return Ok(Verdict::SnapshotStored(kept.snapshot.version));
+        if let Some(stored) = stored.filter(|stored| rank(&stored.snapshot) > rank(&snapshot)) {
+            return Ok(Verdict::SnapshotStored(stored.snapshot.version));
         }
         let (stream, version, index) = (snapshot.stream.clone(), snapshot.version, self.index());
         let recorded = RecordedSnapshot { snapshot, recorded_at: self.point.recorded_at };

@@ -182,16 +182,17 @@ impl Group {
         }
         let mut after = self.clone();
         after.floor = after.floor.max(progress.floor);
-        let mut told = BTreeMap::new();
-        told.extend(progress.settled.iter().map(|position| (*position, Fate::Settled)));
-        told.extend(progress.failed.iter().map(|failed| (failed.position, Fate::Failed(*failed))));
-        told.extend(progress.parked.iter().map(|parked| {
+        let mut reported = BTreeMap::new();
+        reported.extend(progress.settled.iter().map(|position| (*position, Fate::Settled)));
+        reported
+            .extend(progress.failed.iter().map(|failed| (failed.position, Fate::Failed(*failed))));
+        reported.extend(progress.parked.iter().map(|parked| {
             assert!(parked.reason.len() <= REASON_BYTES_MAX);
             let parked = Parked { parked_at: at.time, ..parked.clone() };
             (parked.position, Fate::Parked(parked))
         }));
         let is_no_event = |position: &Position| position.0 == 0 || *position > at.last;
-        if after.floor > self.floor.max(at.last) || told.keys().any(is_no_event) {
+        if after.floor > self.floor.max(at.last) || reported.keys().any(is_no_event) {
             return GroupOutcome::Stale;
         }
         let known = |group: &Group, position: &Position| match group.fates.get(position) {
@@ -200,8 +201,8 @@ impl Group {
         };
         let is_news =
             |(position, fate): &(&Position, &Fate)| known(self, position).as_ref() != Some(*fate);
-        let count = told.iter().filter(is_news).count() as u64;
-        after.fates.extend(told);
+        let count = reported.iter().filter(is_news).count() as u64;
+        after.fates.extend(reported);
         after.forget_what_the_floor_says();
         let (state, parked) = after.state();
         if state.settled.len() > GROUP_WINDOW_MAX as usize

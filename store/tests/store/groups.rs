@@ -35,14 +35,14 @@ enum Wanted {
     Reset(usize, Index),
     Replay(usize, Option<Vec<Index>>),
     Drop(usize, Option<Vec<Index>>),
-    Progress(usize, Told),
+    Progress(usize, WantedProgress),
 }
 
 type Index = prop::sample::Index;
 
 /// Progress whose positions are chosen when it is sent.
 #[derive(Clone, Debug)]
-struct Told {
+struct WantedProgress {
     floor: Index,
     settled: Vec<Index>,
     failed: Vec<(Index, u32)>,
@@ -51,13 +51,19 @@ struct Told {
     is_old: (bool, bool),
 }
 
-fn any_told() -> impl Strategy<Value = Told> {
+fn any_progress() -> impl Strategy<Value = WantedProgress> {
     let settled = prop::collection::vec(any::<Index>(), 0..6);
     let failed = prop::collection::vec((any::<Index>(), 1..5_u32), 0..4);
     let parked = prop::collection::vec((any::<Index>(), "[a-z]{0,40}"), 0..4);
     let is_old = (prop::bool::weighted(0.05), prop::bool::weighted(0.05));
     (any::<Index>(), settled, failed, parked, is_old).prop_map(
-        |(floor, settled, failed, parked, is_old)| Told { floor, settled, failed, parked, is_old },
+        |(floor, settled, failed, parked, is_old)| WantedProgress {
+            floor,
+            settled,
+            failed,
+            parked,
+            is_old,
+        },
     )
 }
 
@@ -72,7 +78,7 @@ fn any_wanted() -> impl Strategy<Value = Wanted> {
         1 => (which(), any::<Index>()).prop_map(|(at, after)| Wanted::Reset(at, after)),
         2 => (which(), selection()).prop_map(|(at, these)| Wanted::Replay(at, these)),
         2 => (which(), selection()).prop_map(|(at, these)| Wanted::Drop(at, these)),
-        12 => (which(), any_told()).prop_map(|(at, told)| Wanted::Progress(at, told)),
+        12 => (which(), any_progress()).prop_map(|(at, progress)| Wanted::Progress(at, progress)),
     ]
 }
 
@@ -129,18 +135,18 @@ impl Pair {
             Wanted::Reset(which, after) => (which, GroupRequest::Reset(self.position(after))),
             Wanted::Replay(which, these) => (which, GroupRequest::Replay(self.selection(these))),
             Wanted::Drop(which, these) => (which, GroupRequest::Drop(self.selection(these))),
-            Wanted::Progress(which, told) => {
-                (which, GroupRequest::Progress(self.tell(&group(*which), told)))
+            Wanted::Progress(which, progress) => {
+                (which, GroupRequest::Progress(self.progress(&group(*which), progress)))
             }
         };
-        let is_old = matches!(wanted, Wanted::Progress(_, told) if told.is_old.1);
+        let is_old = matches!(wanted, Wanted::Progress(_, progress) if progress.is_old.1);
         // Few requests have an id, and some of those the id of an earlier request.
         let has_id = !matches!(wanted, Wanted::Progress(..)) && self.last % 8 == 5;
         let id = has_id.then(|| RequestId(u128::from(self.last).to_be_bytes()));
         Asked { name: group(*which), term: Term(if is_old { 0 } else { 1 }), id, request }
     }
 
-    fn tell(&self, name: &GroupName, told: &Told) -> GroupProgress {
+    fn progress(&self, name: &GroupName, wanted: &WantedProgress) -> GroupProgress {
         let at = |index: &Index| self.position(index).max(Position(1));
         let failed = |(index, attempts): &(Index, u32)| {
             let due = Timestamp(i64::from(*attempts));
@@ -152,11 +158,11 @@ impl Pair {
         };
         let incarnation = self.model.incarnation(name);
         GroupProgress {
-            incarnation: LogIndex(incarnation.0 + u64::from(told.is_old.0)),
-            floor: self.position(&told.floor),
-            settled: told.settled.iter().map(at).collect(),
-            failed: told.failed.iter().map(failed).collect(),
-            parked: told.parked.iter().map(parked).collect(),
+            incarnation: LogIndex(incarnation.0 + u64::from(wanted.is_old.0)),
+            floor: self.position(&wanted.floor),
+            settled: wanted.settled.iter().map(at).collect(),
+            failed: wanted.failed.iter().map(failed).collect(),
+            parked: wanted.parked.iter().map(parked).collect(),
         }
     }
 

@@ -194,17 +194,19 @@ impl Model {
             let failures = vec![Failure { stream, expected, actual: head.version }];
             return Verdict::Rejected(Rejection::Conflict { failures, violations: Vec::new() });
         }
-        let kept = self.kept(&snapshot.stream).map(|kept| &kept.snapshot);
-        let kept = kept.map(|kept| (kept.version, kept.schema));
-        if let Some((kept, _)) = kept.filter(|kept| *kept > (snapshot.version, snapshot.schema)) {
-            return Verdict::SnapshotStored(kept);
+        let stored = self.stored_snapshot(&snapshot.stream).map(|stored| &stored.snapshot);
+        let stored = stored.map(|stored| (stored.version, stored.schema));
+        if let Some((stored, _)) =
+            stored.filter(|stored| *stored > (snapshot.version, snapshot.schema))
+        {
+            return Verdict::SnapshotStored(stored);
         }
         let recorded = RecordedSnapshot { snapshot: snapshot.clone(), recorded_at: self.time };
         self.snapshots.insert(snapshot.stream.clone(), recorded);
         Verdict::SnapshotStored(snapshot.version)
     }
 
-    pub(crate) fn kept(&self, stream: &StreamName) -> Option<&RecordedSnapshot> {
+    pub(crate) fn stored_snapshot(&self, stream: &StreamName) -> Option<&RecordedSnapshot> {
         self.snapshots.get(stream)
     }
 
@@ -354,18 +356,18 @@ impl Model {
     }
 
     /// Returns a whole list, up to its limit, by counting every event under its names.
-    pub(crate) fn names(&self, listing: &ListRequest) -> Vec<ListEntry> {
+    pub(crate) fn names(&self, request: &ListRequest) -> Vec<ListEntry> {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for event in &self.events {
-            for name in names_of(event, &listing.listed) {
+            for name in names_of(event, &request.listed) {
                 *counts.entry(name).or_default() += 1;
             }
         }
         let is_stream = !matches!(
-            listing.listed,
+            request.listed,
             ListTarget::Categories | ListTarget::Paths | ListTarget::Types
         );
-        let with_system = listing.with_system || listing.prefix.starts_with('$');
+        let with_system = request.with_system || request.prefix.starts_with('$');
         let named = |(name, count): (String, u64)| {
             if !is_stream {
                 return Some(ListEntry { name, events: Some(count), stream: None });
@@ -375,19 +377,19 @@ impl Model {
             let events = count + 1 - first_version.0;
             let closed = self.head(&stream).closed;
             let stream = Some(ListedStream { version, first_version, closed });
-            (events > 0 || listing.with_removed).then_some(ListEntry {
+            (events > 0 || request.with_removed).then_some(ListEntry {
                 name,
                 events: Some(events),
                 stream,
             })
         };
         let wanted = |name: &str| {
-            name.starts_with(&listing.prefix)
-                && *name > *listing.after
+            name.starts_with(&request.prefix)
+                && *name > *request.after
                 && (with_system || !name.starts_with('$'))
         };
         let counts = counts.into_iter().filter(|(name, _)| wanted(name));
-        let limit = listing.limit.unwrap_or(u64::MAX) as usize;
+        let limit = request.limit.unwrap_or(u64::MAX) as usize;
         counts.filter_map(named).take(limit).collect()
     }
 

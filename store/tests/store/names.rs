@@ -9,15 +9,15 @@ use quorate_store::Reader;
 use crate::support::{Ask, World, append, category, command_of, id, write};
 
 /// Reads a list to its end, page by page.
-pub(crate) fn list(reader: &Reader, listing: &ListRequest) -> Vec<ListEntry> {
-    let mut listing = listing.clone();
+pub(crate) fn list(reader: &Reader, request: &ListRequest) -> Vec<ListEntry> {
+    let mut request = request.clone();
     let mut names: Vec<ListEntry> = Vec::new();
     loop {
-        let page = reader.names(&listing).expect("lists");
+        let page = reader.names(&request).expect("lists");
         assert_eq!(page.as_of, reader.point().position);
         let found = page.names.len() as u64;
-        assert!(found <= listing.limit.unwrap_or(u64::MAX));
-        listing.limit = listing.limit.map(|limit| limit - found);
+        assert!(found <= request.limit.unwrap_or(u64::MAX));
+        request.limit = request.limit.map(|limit| limit - found);
         let before =
             page.names.iter().skip(1).zip(&page.names).all(|(one, before)| one.name > before.name);
         assert!(before, "{:?}", page.names);
@@ -25,14 +25,14 @@ pub(crate) fn list(reader: &Reader, listing: &ListRequest) -> Vec<ListEntry> {
             names.extend(page.names);
             return names;
         };
-        assert!(page.names.iter().all(|named| named.name > listing.after && named.name <= after));
+        assert!(page.names.iter().all(|named| named.name > request.after && named.name <= after));
         // A page that looks at no name would never end the list.
-        assert!(after > listing.after || listing.limit == Some(0), "{after}");
+        assert!(after > request.after || request.limit == Some(0), "{after}");
         names.extend(page.names);
-        if listing.limit == Some(0) {
+        if request.limit == Some(0) {
             return names;
         }
-        listing.after = after;
+        request.after = after;
     }
 }
 

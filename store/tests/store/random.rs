@@ -199,7 +199,7 @@ fn any_read() -> impl Strategy<Value = Read> {
     )
 }
 
-fn any_listing() -> impl Strategy<Value = ListRequest> {
+fn any_list() -> impl Strategy<Value = ListRequest> {
     let listed = prop_oneof![
         3 => Just(ListTarget::Streams),
         1 => prop::sample::select(vec!["order", "bill", "none"])
@@ -241,7 +241,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => any::<u64>().prop_map(Op::Restart),
         8 => (any_read(), prop::sample::select(vec![1, 50, 300, 100_000]))
             .prop_map(|(read, budget)| Op::Read(Box::new(read), budget)),
-        3 => any_listing().prop_map(Op::List),
+        3 => any_list().prop_map(Op::List),
         2 => any_asked().prop_map(Op::Prejudge),
     ]
 }
@@ -360,10 +360,10 @@ impl Pair {
                 let found = read(&self.world.reader(), &asked, budget);
                 prop_assert_eq!(found, self.model.read(&asked), "{:?}", asked);
             }
-            Op::List(listing) => {
-                let expected = self.model.names(&listing);
+            Op::List(request) => {
+                let expected = self.model.names(&request);
                 for reader in [self.world.reader(), self.other.reader()] {
-                    prop_assert_eq!(&list(&reader, &listing), &expected, "{:?}", listing);
+                    prop_assert_eq!(&list(&reader, &request), &expected, "{:?}", request);
                 }
             }
             Op::Prejudge(asked) => self.prejudge(&asked)?,
@@ -424,8 +424,8 @@ impl Pair {
             let stream = stream(name);
             let reader = self.world.reader();
             prop_assert_eq!(reader.version(&stream).expect("reads"), self.model.version(&stream));
-            let kept = reader.snapshot(&stream).expect("reads");
-            prop_assert_eq!(kept.as_ref(), self.model.kept(&stream));
+            let stored = reader.snapshot(&stream).expect("reads");
+            prop_assert_eq!(stored.as_ref(), self.model.stored_snapshot(&stream));
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ fn an_open_scan_sees_the_moment_it_began_while_appends_and_seals_go_on() {
 }
 
 #[test]
-fn a_scan_tells_its_moment_and_the_streams_version_also_when_it_finds_nothing() {
+fn a_scan_shows_its_moment_and_the_streams_version_also_when_it_finds_nothing() {
     let mut world = World::new(400);
     world.append(1, &[append("order-1", Expectation::Any, &[1, 2, 3])]);
     world.apply(Payload::Blank);

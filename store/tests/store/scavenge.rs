@@ -316,7 +316,7 @@ fn a_chunk_that_was_replaced_meanwhile_is_not_replaced_again() {
     let scavenged = rewritten(&mut scavenge);
     let number = scavenged.number();
     let path = folder().join(format!("chunk-{number:010}"));
-    let fault = Fault::damaged(&path, 0, "a read said so");
+    let fault = Fault::damaged(&path, 0, "a read found it");
     assert_eq!(twins.lean.store.note_damage(&fault), Some(number));
     twins.lean.store.put_scavenged(scavenged);
     assert_eq!(twins.lean.store.damaged().len(), 1, "who is damaged is repaired, not scavenged");
@@ -395,7 +395,7 @@ fn a_chunk_below_floors_that_are_not_known_here_is_neither_repaired_with_nor_ope
     // The checkpoint of the other store is an older one.
     let mut store = open(&old, &twins.plain.options).expect("opens");
     assert!(store.checkpointed() < Some(checkpoint));
-    store.note_damage(&Fault::damaged(&path, 0, "a read said so"));
+    store.note_damage(&Fault::damaged(&path, 0, "a read found it"));
     let mut repair = store.begin_repair(number).expect("damaged");
     repair.put(0, &bytes).expect("puts");
     let refused = repair.finish().expect_err("too new");

@@ -263,14 +263,14 @@ fn show_stream(state: &StreamState) -> String {
     let StreamState { as_of, version, first_version, deleted, closed, own, effective, snapshot } =
         state;
     let settings = |settings: &Settings| {
-        let told = [
+        let limits = [
             ("count", settings.max_count),
             ("age", settings.max_age_us),
             ("truncate", settings.truncate_before),
         ];
-        let told = told.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value)?)));
-        let told: Vec<String> = told.collect();
-        if told.is_empty() { "nothing".to_owned() } else { told.join(" ") }
+        let shown = limits.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value)?)));
+        let shown: Vec<String> = shown.collect();
+        if shown.is_empty() { "nothing".to_owned() } else { shown.join(" ") }
     };
     format!(
         "versions {first_version}..{version}, deleted at {deleted}{}, own {}, under {}{}, as of {as_of}",

@@ -37,7 +37,7 @@ fn chunks(store: &Store) -> u64 {
 fn run(mut scrub: Scrub, budget_bytes: u64) -> (u64, u64, Vec<(u64, Fault)>) {
     let (mut bytes, mut steps, mut damaged) = (0, 0, Vec::new());
     loop {
-        match scrub.step(budget_bytes).expect("looks") {
+        match scrub.step(budget_bytes).expect("scrubs") {
             ScrubStep::Whole(more) => bytes += more,
             ScrubStep::Damaged { number, fault } => damaged.push((number, fault)),
             ScrubStep::Done => return (bytes, steps, damaged),

@@ -212,9 +212,9 @@ impl Twins {
 
     /// Asserts that all reads of both stores return the same.
     pub(crate) fn compare(&self) {
-        for listing in every_list() {
-            let list = |node: &Node| list(&node.store.reader(), &listing);
-            assert_eq!(list(&self.plain), list(&self.lean), "{listing:?}");
+        for request in every_list() {
+            let list = |node: &Node| list(&node.store.reader(), &request);
+            assert_eq!(list(&self.plain), list(&self.lean), "{request:?}");
         }
         let last = self.plain.store.position().0;
         for source in sources() {

@@ -140,7 +140,7 @@ fn a_new_folder_may_hold_files_that_are_not_the_stores() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once() {
+fn all_that_is_wrong_is_reported_at_once() {
     let vfs = stopped();
     let chunks = chunks(&vfs);
     vfs.flip_bit(&chunks[0], 100, 1).expect("there");
@@ -255,7 +255,7 @@ fn answers(vfs: &MemVfs) -> Result<Vec<RecordedEvent>, Fault> {
             events.extend(page.iter().map(|event| event.decode()));
         }
     }
-    reader.snapshot(&stream("acme/order-1"))?.expect("kept");
+    reader.snapshot(&stream("acme/order-1"))?.expect("stored");
     Ok(events)
 }
 

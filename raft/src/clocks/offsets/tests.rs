@@ -43,10 +43,10 @@ impl Bench {
     }
 
     /// Takes the answer of a peer whose clock is off by `off` and was read half a round trip ago.
-    fn hear(&mut self, peer: u64, off: i64, round_trip: Duration) {
+    fn note(&mut self, peer: u64, off: i64, round_trip: Duration) {
         let answered = self.now().instant;
         let shown = self.truth() + off - micros(round_trip) / 2;
-        self.clocks.hear(peer, Timestamp(shown), answered - round_trip, answered);
+        self.clocks.note(peer, Timestamp(shown), answered - round_trip, answered);
     }
 
     fn judge(&mut self) -> Judged {
@@ -64,17 +64,17 @@ impl Bench {
 const QUICK: Duration = Duration::ZERO;
 
 #[test]
-fn nothing_is_stamped_before_a_majority_told_its_clocks() {
+fn nothing_is_stamped_before_a_majority_reported_its_clocks() {
     let mut three = Bench::new(3, 0);
-    assert_eq!((three.judge().stamp, three.judge().fit), (None, Fit::Unheard));
-    three.hear(2, 0, QUICK);
+    assert_eq!((three.judge().stamp, three.judge().fit), (None, Fit::Unknown));
+    three.note(2, 0, QUICK);
     assert_eq!(three.stamped_off(), Some(0));
     let mut five = Bench::new(5, 0);
-    five.hear(2, 0, QUICK);
+    five.note(2, 0, QUICK);
     assert_eq!(five.stamped_off(), None);
-    five.hear(9, 0, QUICK);
+    five.note(9, 0, QUICK);
     assert_eq!(five.stamped_off(), None, "a learner is no part of a majority");
-    five.hear(3, 0, QUICK);
+    five.note(3, 0, QUICK);
     assert_eq!(five.stamped_off(), Some(0));
 }
 
@@ -82,10 +82,10 @@ fn nothing_is_stamped_before_a_majority_told_its_clocks() {
 fn a_majority_is_needed_of_every_configuration_in_force() {
     let mut bench = Bench::new(3, 0);
     bench.voters.push([1, 4, 5].into());
-    bench.hear(2, 0, QUICK);
-    bench.hear(3, 0, QUICK);
+    bench.note(2, 0, QUICK);
+    bench.note(3, 0, QUICK);
     assert_eq!(bench.stamped_off(), None);
-    bench.hear(4, 0, QUICK);
+    bench.note(4, 0, QUICK);
     assert_eq!(bench.stamped_off(), Some(0));
 }
 
@@ -102,8 +102,8 @@ fn a_clock_far_from_the_median_is_not_stamped_with() {
         (YEAR, [-YEAR, 0], 0, Fit::Ahead(YEAR)),
     ] {
         let mut bench = Bench::new(3, own);
-        bench.hear(2, peers[0], QUICK);
-        bench.hear(3, peers[1], QUICK);
+        bench.note(2, peers[0], QUICK);
+        bench.note(3, peers[1], QUICK);
         let judged = bench.judge();
         assert_eq!(judged.stamp, Some(Timestamp(TRUE + stamped)), "{own} {peers:?}");
         assert_eq!(judged.fit, fit, "{own} {peers:?}");
@@ -114,21 +114,21 @@ fn a_clock_far_from_the_median_is_not_stamped_with() {
 fn of_two_clocks_that_differ_the_earlier_one_is_believed() {
     for (own, peer) in [(YEAR, 0), (0, YEAR)] {
         let mut bench = Bench::new(3, own);
-        bench.hear(2, peer, QUICK);
+        bench.note(2, peer, QUICK);
         assert_eq!(bench.stamped_off(), Some(0), "{own} {peer}");
     }
 }
 
 #[test]
-fn most_of_the_clocks_that_were_heard_may_be_wrong() {
-    // Two of five clocks are wrong, and both were among the first three that were heard.
+fn most_of_the_clocks_that_are_known_may_be_wrong() {
+    // Two of five clocks are wrong, and both were among the first three that were known.
     for (own, peers) in
         [(0, [YEAR, YEAR]), (YEAR, [0, YEAR]), (0, [YEAR, HOUR]), (SECOND, [YEAR, 0])]
     {
         let mut bench = Bench::new(5, own);
-        bench.hear(2, peers[0], QUICK);
-        bench.hear(5, peers[1], QUICK);
-        let stamped = bench.stamped_off().expect("a majority was heard");
+        bench.note(2, peers[0], QUICK);
+        bench.note(5, peers[1], QUICK);
+        let stamped = bench.stamped_off().expect("a majority is known");
         assert!(stamped.abs() <= SECOND, "{own} {peers:?}: {stamped}");
     }
     // The log contradicts the two clocks that are behind.
@@ -136,8 +136,8 @@ fn most_of_the_clocks_that_were_heard_may_be_wrong() {
         let mut bench = Bench::new(5, own);
         bench.clocks.see_log(Timestamp(TRUE), bench.start);
         bench.wait(600);
-        bench.hear(2, peers[0], QUICK);
-        bench.hear(5, peers[1], QUICK);
+        bench.note(2, peers[0], QUICK);
+        bench.note(5, peers[1], QUICK);
         assert_eq!(bench.stamped_off(), Some(0), "{own} {peers:?}");
     }
 }
@@ -149,7 +149,7 @@ fn of_two_clocks_that_differ_the_one_far_behind_the_newest_stamp_is_not_believed
         let mut bench = Bench::new(3, own);
         bench.clocks.see_log(Timestamp(TRUE), bench.start);
         bench.wait(600);
-        bench.hear(2, peer, QUICK);
+        bench.note(2, peer, QUICK);
         assert_eq!(bench.stamped_off(), Some(0), "{own} {peer}");
         let fit = if own < 0 { Fit::Behind(HOUR) } else { Fit::Fine };
         assert_eq!(bench.judge().fit, fit);
@@ -168,7 +168,7 @@ fn the_newest_stamp_lets_no_clock_pass_that_is_further_ahead_of_it_than_time_has
     ] {
         let mut bench = Bench::new(3, own);
         bench.clocks.see_log(Timestamp(TRUE + stamp), bench.start);
-        bench.hear(2, peer, QUICK);
+        bench.note(2, peer, QUICK);
         assert_eq!(bench.stamped_off(), Some(stamped), "{stamp} {own} {peer}");
     }
 }
@@ -176,20 +176,20 @@ fn the_newest_stamp_lets_no_clock_pass_that_is_further_ahead_of_it_than_time_has
 #[test]
 fn a_clock_that_jumps_under_a_leader_changes_no_stamp_until_the_others_jump_too() {
     let mut bench = Bench::new(3, 0);
-    bench.hear(2, 0, QUICK);
-    bench.hear(3, 0, QUICK);
+    bench.note(2, 0, QUICK);
+    bench.note(3, 0, QUICK);
     assert_eq!(bench.stamped_off(), Some(0));
     bench.wait(1);
     bench.own = HOUR;
     assert_eq!(bench.stamped_off(), Some(0));
-    bench.hear(2, HOUR, QUICK);
+    bench.note(2, HOUR, QUICK);
     assert_eq!(bench.stamped_off(), Some(HOUR), "two of three agree");
 }
 
 #[test]
 fn an_old_answer_counts_for_nothing() {
     let mut bench = Bench::new(3, 0);
-    bench.hear(2, 0, QUICK);
+    bench.note(2, 0, QUICK);
     bench.wait(READING_COUNTS_FOR.as_secs());
     assert_eq!(bench.stamped_off(), None);
 }
@@ -198,15 +198,15 @@ fn an_old_answer_counts_for_nothing() {
 fn a_slow_answer_does_not_replace_a_quick_one_unless_the_clock_was_set() {
     let slow = Duration::from_secs(2);
     let mut bench = Bench::new(3, 0);
-    bench.hear(2, 0, Duration::from_millis(2));
+    bench.note(2, 0, Duration::from_millis(2));
     bench.wait(1);
-    bench.hear(2, SECOND / 2, slow);
+    bench.note(2, SECOND / 2, slow);
     assert_eq!(bench.judge().offset, Some((0, 0)), "the lower of two is this node's own");
     assert_eq!(bench.clocks.readings[&2].error, 1_000);
-    bench.hear(2, HOUR, slow);
+    bench.note(2, HOUR, slow);
     assert_eq!(bench.clocks.readings[&2].error, SECOND);
     bench.wait(PRECISE_FOR.as_secs());
-    bench.hear(2, HOUR, 2 * slow);
+    bench.note(2, HOUR, 2 * slow);
     assert_eq!(bench.clocks.readings[&2].error, 2 * SECOND);
 }
 
@@ -235,8 +235,8 @@ fn a_node_that_belongs_to_no_configuration_stamps_nothing() {
 #[test]
 fn leadership_goes_to_nobody_whose_clock_is_unknown_or_ahead() {
     let mut bench = Bench::new(3, YEAR);
-    bench.hear(2, 0, QUICK);
-    bench.hear(3, 10 * SECOND, QUICK);
+    bench.note(2, 0, QUICK);
+    bench.note(3, 10 * SECOND, QUICK);
     let (now, stamp) = (bench.now(), Timestamp(TRUE));
     let can_lead = [2, 3, 4].map(|peer| bench.clocks.can_lead(peer, stamp, now));
     assert_eq!(can_lead, [true, false, false]);
@@ -278,9 +278,9 @@ proptest! {
             // The peer reads its clock anywhere between question and answer.
             let read_before = micros(round_trip) * share / 100;
             let shown = Timestamp(bench.truth() + off(peer) - read_before);
-            bench.clocks.hear(peer, shown, answered - round_trip, answered);
+            bench.clocks.note(peer, shown, answered - round_trip, answered);
         }
-        let stamped = bench.stamped_off().expect("a majority was heard");
+        let stamped = bench.stamped_off().expect("a majority is known");
         let allowed = micros(LEEWAY) + SECOND + micros(round_trip) / 2 + 1;
         prop_assert!(stamped <= allowed, "{stamped}");
         // A stamp that is too early removes nothing, and comes only while clocks are unknown.

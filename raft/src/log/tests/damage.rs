@@ -49,15 +49,15 @@ fn check_flip(stopped: &Stopped, number: u64, byte: u64, covered: Option<LogId>,
     let vfs = stopped.vfs.fork();
     vfs.flip_bit(&path(number), byte, (byte % 8) as u8).expect("there is such a byte");
     match open_with(&vfs, LogOptions { covered, ..options() }) {
-        Err(Fault::Damaged { path: told, why, .. }) => {
+        Err(Fault::Damaged { path: damaged, why, .. }) => {
             assert!(why.contains("must not start"), "{why}");
-            assert!(told.starts_with(directory()));
+            assert!(damaged.starts_with(directory()));
         }
         Err(other) => panic!("byte {byte} of segment {number}: {other}"),
         Ok((log, _writer)) => {
-            let kept = stopped.full.is_held_by(&log)
+            let is_allowed = stopped.full.is_held_by(&log)
                 || may_lose && covered.is_none() && stopped.before.is_held_by(&log);
-            assert!(kept, "byte {byte} of segment {number}: {:?}", log.state());
+            assert!(is_allowed, "byte {byte} of segment {number}: {:?}", log.state());
         }
     }
 }

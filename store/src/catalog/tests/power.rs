@@ -79,7 +79,7 @@ fn scrubbed(catalog: &Catalog) -> Result<u64, Fault> {
 }
 
 #[test]
-fn a_scrub_tells_damage_from_what_a_power_cut_tore() {
+fn a_scrub_distinguishes_damage_from_what_a_power_cut_tore() {
     let count = 300;
     let (mut torn, mut found, mut unused) = (0, 0, 0);
     for changes in (3..24).step_by(3) {

@@ -174,8 +174,8 @@ fn check_against_model(events: &[StoredEvent]) {
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
     assert_eq!(chunk.ids_from(0).expect("readable"), ids);
     let keys: Vec<_> = model.keys().cloned().collect();
-    let told: Vec<_> = written.keys.iter().map(|(key, _)| key.clone()).collect();
-    assert_eq!(told, keys);
+    let written_keys: Vec<_> = written.keys.iter().map(|(key, _)| key.clone()).collect();
+    assert_eq!(written_keys, keys);
     chunk.verify().expect("whole");
     let verified: Vec<ChunkKey> = chunk.keys().collect::<Result<_, _>>().expect("readable");
     for ((key, state), verified) in written.keys.iter().zip(&verified) {
@@ -224,7 +224,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_recorded_between_two_times_lies_in_the_ordinals_told(
+    fn what_was_recorded_between_two_times_lies_in_the_ordinals_returned(
         small in prop::collection::vec((0..9_u8, any::<u8>(), 0..9000_usize, 0..4_u8), 1..60),
         from in 990..1200_i64,
         length in 0..100_i64,
@@ -232,10 +232,10 @@ proptest! {
         let events = build(1, &small);
         let (_, _, chunk) = written(&events);
         let (from, until) = (Timestamp(from), Timestamp(from + length));
-        let told = chunk.ordinals_between(Some(from), Some(until));
+        let ordinals = chunk.ordinals_between(Some(from), Some(until));
         for (ordinal, event) in events.iter().enumerate() {
             let inside = event.recorded_at >= from && event.recorded_at <= until;
-            prop_assert!(!inside || told.contains(&(ordinal as u32)));
+            prop_assert!(!inside || ordinals.contains(&(ordinal as u32)));
         }
         let all = 0..events.len() as u32;
         prop_assert_eq!(chunk.ordinals_between(None, None), all);

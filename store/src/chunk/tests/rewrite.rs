@@ -181,7 +181,7 @@ fn a_power_cut_at_any_moment_of_scavenging_leaves_the_old_chunk_or_the_new() {
             vfs.restart(survival);
             let chunk = open(&vfs, &before).expect("the one or the other");
             chunk.verify().expect("whole");
-            assert!(done.is_err() || chunk.scavenged_at().is_some(), "it was said to be durable");
+            assert!(done.is_err() || chunk.scavenged_at().is_some(), "it was reported as durable");
             match chunk.scavenged_at() {
                 Some(_) => new += 1,
                 None => old += 1,

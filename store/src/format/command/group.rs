@@ -303,14 +303,14 @@ mod tests {
         }
 
         #[test]
-        fn progress_keeps_the_term_of_who_told_it_and_is_refused_from_elsewhere(
+        fn progress_keeps_the_term_of_who_reported_it_and_is_refused_from_elsewhere(
             progress in any_progress(), term: u64
         ) {
             let bytes = encode_group_progress(&name(), Term(term), &progress);
             prop_assert!(decode_request(&bytes).is_err());
-            let told = parsed(bytes);
-            prop_assert_eq!((told.name, told.term), (name(), Term(term)));
-            prop_assert_eq!(told.request, GroupRequest::Progress(progress.clone()));
+            let decoded = parsed(bytes);
+            prop_assert_eq!((decoded.name, decoded.term), (name(), Term(term)));
+            prop_assert_eq!(decoded.request, GroupRequest::Progress(progress.clone()));
             let without_term = encode_group(&name(), None, &GroupRequest::Progress(progress));
             prop_assert_eq!(parsed(without_term).term, Term::ZERO);
         }
@@ -344,10 +344,19 @@ mod tests {
             }],
             ..GroupProgress::default()
         };
-        let told = |progress| parse_request(encode_group_progress(&name(), Term(1), &progress));
-        assert!(told(lists(GROUP_CHANGE_POSITIONS_MAX / 2, 1)).is_err(), "too many in all");
-        assert!(told(lists(1, REASON_BYTES_MAX + 1)).is_err(), "a reason that is too long");
-        assert!(told(lists(GROUP_CHANGE_POSITIONS_MAX / 2 - 1, REASON_BYTES_MAX)).is_ok());
+        let parse_progress =
+            |progress| parse_request(encode_group_progress(&name(), Term(1), &progress));
+        assert!(
+            parse_progress(lists(GROUP_CHANGE_POSITIONS_MAX / 2, 1)).is_err(),
+            "too many in all"
+        );
+        assert!(
+            parse_progress(lists(1, REASON_BYTES_MAX + 1)).is_err(),
+            "a reason that is too long"
+        );
+        assert!(
+            parse_progress(lists(GROUP_CHANGE_POSITIONS_MAX / 2 - 1, REASON_BYTES_MAX)).is_ok()
+        );
     }
 
     #[test]
@@ -377,9 +386,9 @@ mod tests {
         let settled = vec![Position(7)];
         let (incarnation, floor) = (LogIndex(3), Position(4));
         let progress = GroupProgress { incarnation, floor, settled, failed, parked };
-        let told = encode_group_progress(&name(), Term(2), &progress);
+        let encoded = encode_group_progress(&name(), Term(2), &progress);
         assert_eq!(
-            hex(told),
+            hex(encoded),
             "030762696c6c696e670702000000000000000300000000000000040000000000000001070106020000\
              00ffffffffffffffff01ac0205000000026e6f"
         );

@@ -153,9 +153,9 @@ pub fn decode_request(bytes: &Bytes) -> Result<Request, Invalid> {
             Ok(Request::Append(append))
         }
         ParsedRequest::Snapshot(snapshot) => Ok(Request::Snapshot(snapshot)),
-        ParsedRequest::Group(ParsedGroup { request: GroupRequest::Progress(_), .. }) => {
-            Err(Invalid::new("request", "is the progress of a group, which its leader tells alone"))
-        }
+        ParsedRequest::Group(ParsedGroup { request: GroupRequest::Progress(_), .. }) => Err(
+            Invalid::new("request", "is the progress of a group, which its leader alone reports"),
+        ),
         ParsedRequest::Group(ParsedGroup { name, id, request, .. }) => {
             Ok(Request::Group { name, id, request })
         }

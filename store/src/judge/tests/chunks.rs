@@ -24,11 +24,11 @@ fn store_of_many_chunks(share: u8) -> Store {
 }
 
 /// Counts the blocks of events and the pieces of the index that `work` looks into.
-fn looks<T>(store: &mut Store, work: impl FnOnce(&mut Store) -> T) -> (T, u64) {
+fn count_pieces<T>(store: &mut Store, work: impl FnOnce(&mut Store) -> T) -> (T, u64) {
     let cache = store.folder.cache.clone();
-    let before = cache.looks.load(Ordering::Relaxed);
+    let before = cache.requests.load(Ordering::Relaxed);
     let done = work(store);
-    (done, cache.looks.load(Ordering::Relaxed) - before)
+    (done, cache.requests.load(Ordering::Relaxed) - before)
 }
 
 #[test]
@@ -37,11 +37,11 @@ fn apply_walks_no_chunks_for_a_failing_none_or_an_old_version_of_a_stream_in_man
         let mut store = store_of_many_chunks(share);
         for expectation in [Expectation::None, exactly(0), exactly(9), exactly(15)] {
             let append = append("order-1", expectation, &[201]);
-            let (verdict, pieces) = looks(&mut store, |store| apply_alone(store, &append));
+            let (verdict, pieces) = count_pieces(&mut store, |store| apply_alone(store, &append));
             assert!(pieces <= 2, "{expectation:?}: {pieces}, its newest chunk is enough");
             assert!(matches!(verdict, Verdict::Unsettled(_)), "{verdict:?}");
             let settle = |store: &mut Store| store.reader().settle(&append, verdict);
-            let (verdict, pieces) = looks(&mut store, settle);
+            let (verdict, pieces) = count_pieces(&mut store, settle);
             let is_conflict = matches!(verdict, Ok(Verdict::Rejected(Rejection::Conflict { .. })));
             assert!(is_conflict, "{expectation:?}: {verdict:?}");
             assert!(pieces <= 60, "{share} of 100, {expectation:?}: {pieces} pieces");
@@ -70,7 +70,7 @@ fn what_a_limit_of_long_ago_hides_of_a_stream_in_many_chunks_is_found_in_a_few_o
     }
     let order = StreamName::new("order-1").expect("a name");
     let floor = |store: &mut Store| Floors::at(store.point).floor(&store.view, &order);
-    let (floor, pieces) = looks(&mut store, floor);
+    let (floor, pieces) = count_pieces(&mut store, floor);
     assert_eq!(floor.expect("reads"), Version(18));
     assert!(pieces <= 60, "{pieces} pieces");
 }
@@ -82,7 +82,7 @@ fn before_it_is_proposed_an_append_is_judged_without_a_look_at_the_disk() {
     let first = apply(&mut store, &sent);
     let early = |store: &mut Store, append: &Append| {
         let judge = |store: &mut Store| store.reader().prejudge_in_memory(append);
-        let (early, pieces) = looks(store, judge);
+        let (early, pieces) = count_pieces(store, judge);
         assert_eq!(pieces, 0, "{append:?}");
         early
     };

@@ -232,13 +232,13 @@ fn check_contract(vfs: &dyn Vfs, root: &Path) {
     vfs.sync_directory(&directory).expect("synced");
     assert_eq!(vfs.list(&directory).expect("listed"), ["two"]);
     assert!(vfs.list(root).expect("listed").is_empty(), "folders are left out");
-    assert!(vfs.exists(&two).expect("told") && !vfs.exists(&one).expect("told"));
+    assert!(vfs.exists(&two).expect("an answer") && !vfs.exists(&one).expect("an answer"));
     assert!(vfs.open(&two, Open::Read).expect("there").write_at(b"x", 0).is_err());
     let lock = vfs.lock(&directory.join("lock")).expect("free");
     let held = vfs.lock(&directory.join("lock")).expect_err("held").kind();
     assert_eq!(held, io::ErrorKind::WouldBlock);
     drop(lock);
-    assert!(vfs.free_bytes(&directory).expect("told") > 0);
+    assert!(vfs.free_bytes(&directory).expect("a number") > 0);
     vfs.remove(&two).expect("removed");
     assert_eq!(vfs.remove(&two).expect_err("gone").kind(), io::ErrorKind::NotFound);
 }

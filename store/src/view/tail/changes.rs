@@ -17,11 +17,11 @@ use crate::format::retention::{Record, encode_record, encode_snapshot};
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     records: HashMap<Scope, Vec<(Position, Arc<Record>)>>,
-    snapshots: HashMap<StreamName, Vec<(LogIndex, Kept)>>,
+    snapshots: HashMap<StreamName, Vec<(LogIndex, StoredSnapshot)>>,
 }
 
 /// A snapshot, or `None` after it was dropped with its deleted stream.
-type Kept = Option<Arc<RecordedSnapshot>>;
+type StoredSnapshot = Option<Arc<RecordedSnapshot>>;
 
 impl Changes {
     /// Returns true if there is any record.
@@ -35,7 +35,7 @@ impl Changes {
     }
 
     /// Returns a stream's snapshot after an entry; `None` if it did not change here by then.
-    pub(crate) fn snapshot(&self, stream: &StreamName, as_of: LogIndex) -> Option<Kept> {
+    pub(crate) fn snapshot(&self, stream: &StreamName, as_of: LogIndex) -> Option<StoredSnapshot> {
         newest(self.snapshots.get(stream)?, as_of).cloned()
     }
 

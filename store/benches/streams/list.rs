@@ -17,18 +17,18 @@ pub(crate) fn measure(reader: &Reader) -> Result<(), Box<dyn Error>> {
         ("categories", ListTarget::Categories),
     ] {
         let before = memory_mib("VmRSS:");
-        let mut listing = ListRequest::of(listed);
+        let mut request = ListRequest::of(listed);
         let (mut names, mut pages, mut slowest) = (0, 0, Duration::ZERO);
         let (start, mut first) = (Instant::now(), None);
         loop {
             let begun = Instant::now();
-            let page = reader.names(&listing)?;
+            let page = reader.names(&request)?;
             slowest = slowest.max(begun.elapsed());
             first.get_or_insert(begun.elapsed());
             pages += 1;
             names += page.names.len();
             let Some(after) = page.after else { break };
-            listing.after = after;
+            request.after = after;
         }
         println!(
             "listing {what}: {names} names, {pages} pages in {:.3?}; first page {:.2?}, slowest {slowest:.2?}; \

@@ -6,8 +6,8 @@ use crate::{Invalid, ListEntry, ListRequest, ListTarget, ListedStream, Scope, Ve
 
 impl From<ListRequest> for v1::ListNamesRequest {
     /// Leaves out the time left.
-    fn from(listing: ListRequest) -> v1::ListNamesRequest {
-        let (kind, within) = match listing.listed {
+    fn from(list: ListRequest) -> v1::ListNamesRequest {
+        let (kind, within) = match list.listed {
             ListTarget::Streams => (Kind::Streams, None),
             ListTarget::StreamsOf(category) => (Kind::Streams, Some(Scope::Category(category))),
             ListTarget::StreamsIn(path) => (Kind::Streams, Some(Scope::Path(path))),
@@ -18,13 +18,13 @@ impl From<ListRequest> for v1::ListNamesRequest {
         v1::ListNamesRequest {
             kind: kind.into(),
             within: within.map(v1::Scope::from),
-            prefix: listing.prefix,
-            after: listing.after,
-            limit: listing.limit,
-            consistency: Some(listing.consistency.into()),
+            prefix: list.prefix,
+            after: list.after,
+            limit: list.limit,
+            consistency: Some(list.consistency.into()),
             time_left_ms: 0,
-            with_system: listing.with_system,
-            with_removed: listing.with_removed,
+            with_system: list.with_system,
+            with_removed: list.with_removed,
         }
     }
 }
@@ -51,10 +51,10 @@ impl TryFrom<v1::ListNamesRequest> for ListRequest {
                 return Err(Invalid::new("within", "is a stream: it holds no other"));
             }
             (Kind::Categories | Kind::Paths | Kind::Types, Some(_)) => {
-                return Err(Invalid::new("within", "is told, but only streams lie in anything"));
+                return Err(Invalid::new("within", "is set, but only streams lie in anything"));
             }
         };
-        let listing = ListRequest {
+        let list = ListRequest {
             listed,
             prefix: request.prefix,
             after: request.after,
@@ -63,8 +63,8 @@ impl TryFrom<v1::ListNamesRequest> for ListRequest {
             with_system: request.with_system,
             with_removed: request.with_removed,
         };
-        listing.check()?;
-        Ok(listing)
+        list.check()?;
+        Ok(list)
     }
 }
 
@@ -118,9 +118,9 @@ mod tests {
             ListTarget::Paths,
             ListTarget::Types,
         ];
-        for listing in others.map(ListRequest::of).into_iter().chain([more]) {
-            let request = v1::ListNamesRequest::from(listing.clone());
-            assert_eq!(ListRequest::try_from(request), Ok(listing));
+        for list in others.map(ListRequest::of).into_iter().chain([more]) {
+            let request = v1::ListNamesRequest::from(list.clone());
+            assert_eq!(ListRequest::try_from(request), Ok(list));
         }
         let stream = ListedStream { version: Version(7), first_version: Version(3), closed: true };
         for (events, stream) in [(Some(5), Some(stream)), (None, None), (Some(0), None)] {
