@@ -21,7 +21,7 @@ pub enum Code {
     /// The outcome is unknown: the append may be in the log, and can be repeated with the same ids.
     Unknown = 4,
     /// The command did its work, but could not write its report to standard output.
-    Untold = 5,
+    Unreported = 5,
 }
 
 /// The end of a command that did not simply succeed.
@@ -50,13 +50,16 @@ impl Exit {
     }
 
     /// Ends a command that reports what it did: with the verdict even if the report's reader is gone. Success
-    /// whose report cannot be written for another reason becomes [`Code::Untold`].
-    pub(crate) fn told(verdict: Result<(), Exit>, written: io::Result<()>) -> Result<(), Exit> {
+    /// whose report cannot be written for another reason becomes [`Code::Unreported`].
+    pub(crate) fn after_report(
+        verdict: Result<(), Exit>,
+        written: io::Result<()>,
+    ) -> Result<(), Exit> {
         match (verdict, written) {
             (Err(exit), written) => Err(exit.reported(written)),
             (Ok(()), Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
                 let message = format!("it is done, but standard output cannot be written: {error}");
-                Err(Exit::new(Code::Untold, message))
+                Err(Exit::new(Code::Unreported, message))
             }
             (Ok(()), _) => Ok(()),
         }
@@ -119,7 +122,7 @@ impl From<&AppendError> for Exit {
 
 impl From<io::Error> for Exit {
     /// Converts the error of a command whose work is its output: a reader that closed the output has seen
-    /// enough, which is no failure. A command that reports a verdict ends by `Exit::told`.
+    /// enough, which is no failure. A command that reports a verdict ends by `Exit::after_report`.
     fn from(error: io::Error) -> Exit {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Exit::quiet(),
@@ -170,12 +173,12 @@ mod tests {
         let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
         let rejected = || Err(Exit::new(Code::Rejected, "a conflict"));
         for written in [Ok(()), closed()] {
-            assert_eq!(Exit::told(rejected(), written), rejected());
+            assert_eq!(Exit::after_report(rejected(), written), rejected());
         }
-        assert_eq!(Exit::told(Ok(()), closed()), Ok(()));
-        let untold = Exit::told(Ok(()), full()).expect_err("an output that is full");
-        assert_eq!(untold.code, Code::Untold);
-        let refused = Exit::told(rejected(), full()).expect_err("a rejection");
+        assert_eq!(Exit::after_report(Ok(()), closed()), Ok(()));
+        let unreported = Exit::after_report(Ok(()), full()).expect_err("an output that is full");
+        assert_eq!(unreported.code, Code::Unreported);
+        let refused = Exit::after_report(rejected(), full()).expect_err("a rejection");
         assert_eq!(refused.code, Code::Rejected);
         assert!(refused.message.starts_with("a conflict; "), "{refused:?}");
     }

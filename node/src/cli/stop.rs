@@ -71,8 +71,8 @@ mod tests {
         for number in [-1, 0, 2, 15, 64, 65, 100] {
             assert!(!is_in(ignored, number), "{number}");
         }
-        for untold in ["", "SigIgn:\t", "SigIgn:\tz"] {
-            assert_eq!(ignored_of(untold), 0);
+        for nothing in ["", "SigIgn:\t", "SigIgn:\tz"] {
+            assert_eq!(ignored_of(nothing), 0);
         }
     }
 }

@@ -106,7 +106,10 @@ pub async fn run(args: AppendArgs, global: &Global) -> Result<(), Exit> {
     let streams: Vec<StreamName> = writes.iter().map(|(stream, _)| stream.clone()).collect();
     let done = append(&client, expect, writes, conditions).await;
     let done = done.map_err(|error| append_failed(global, &error))?;
-    Exit::told(Ok(()), report(global, &expectation::met(expect, has_conditions), &streams, &done))
+    Exit::after_report(
+        Ok(()),
+        report(global, &expectation::met(expect, has_conditions), &streams, &done),
+    )
 }
 
 async fn append(

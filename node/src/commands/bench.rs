@@ -222,7 +222,7 @@ impl Bench<'_> {
             Some(error) if measured.latencies.is_empty() => Err(Exit::failed(error)),
             _ => Ok(()),
         };
-        Exit::told(verdict, written)
+        Exit::after_report(verdict, written)
     }
 }
 

@@ -72,7 +72,7 @@ async fn init(args: InitArgs, global: &Global) -> Result<(), Exit> {
             there
         }
     };
-    Exit::told(Ok(()), report_founded(global, founded, chunk_bytes))
+    Exit::after_report(Ok(()), report_founded(global, founded, chunk_bytes))
 }
 
 fn report_founded(global: &Global, founded: Founded, chunk_bytes: u64) -> io::Result<()> {

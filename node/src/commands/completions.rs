@@ -42,7 +42,7 @@ pub fn manual(args: &ManualArgs, whole: Command) -> Result<(), Exit> {
     whole.build();
     let pages = write_pages(directory, &whole, "").map_err(failed)?;
     let written = writeln!(io::stdout(), "{}: {}", directory.display(), count_of(pages, "page"));
-    Exit::told(Ok(()), written)
+    Exit::after_report(Ok(()), written)
 }
 
 /// Writes the pages of a command and of all its subcommands; returns the number of pages.

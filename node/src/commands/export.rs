@@ -115,7 +115,7 @@ async fn to_file(
     drop(output);
     bar.finish_and_clear();
     target.finish().map_err(failed)?;
-    Exit::told(Ok(()), report(global, &Totals { events: count, as_of: events.as_of().0 }))
+    Exit::after_report(Ok(()), report(global, &Totals { events: count, as_of: events.as_of().0 }))
 }
 
 async fn requested(stop: &mut Option<Stop>) {

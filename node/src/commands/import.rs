@@ -80,7 +80,7 @@ pub async fn run(args: ImportArgs, global: &Global) -> Result<(), Exit> {
         seconds: began_at.elapsed().as_millis() as f64 / 1000.0,
     };
     match sent {
-        Ok(()) => Exit::told(Ok(()), report(global, &totals)),
+        Ok(()) => Exit::after_report(Ok(()), report(global, &totals)),
         Err(Ended::Bad(bad)) => {
             let stored = match totals.events {
                 0 => "nothing was appended".to_owned(),

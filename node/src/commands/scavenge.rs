@@ -68,7 +68,7 @@ pub async fn run(_args: ScavengeArgs, global: &Global) -> Result<(), Exit> {
         written = written.and(line);
     }
     let verdict = if failures.is_empty() { Ok(()) } else { Err(Exit::failed(failures.join("; "))) };
-    Exit::told(verdict, written)
+    Exit::after_report(verdict, written)
 }
 
 fn report_failure(global: &Global, address: &str, exit: &Exit) -> io::Result<()> {
@@ -87,7 +87,7 @@ async fn scavenge(address: &str) -> Result<(Option<u64>, Scavenged), Exit> {
     let bar = ProgressBar::new_spinner().with_style(style.map_err(Exit::failed)?);
     bar.set_prefix(address.to_owned());
     let done = node.scavenge(|now| {
-        bar.set_message(told(now));
+        bar.set_message(describe(now));
         bar.tick();
     });
     let done = done.await;
@@ -102,7 +102,7 @@ async fn last_position(node: &Client, address: &str) -> Option<u64> {
     Some(asked.last_position)
 }
 
-fn told(done: &Scavenged) -> String {
+fn describe(done: &Scavenged) -> String {
     let Scavenged { chunks, rewritten, events_removed, bytes_freed, .. } = *done;
     let (looked_at, events) = (count_of(chunks, "chunk"), count_of(events_removed, "event"));
     let freed = HumanBytes(bytes_freed);
@@ -121,12 +121,12 @@ fn report(
         let line = NodeLine { address, done: &done, gone_up_to, last_position };
         return write_json(&mut output, &line);
     }
-    writeln!(output, "{address}  {}", told(&done))?;
-    writeln!(output, "{}", told_gone(gone_up_to, last_position))
+    writeln!(output, "{address}  {}", describe(&done))?;
+    writeln!(output, "{}", describe_gone(gone_up_to, last_position))
 }
 
 /// Describes to a person the extent to which removals have taken effect.
-fn told_gone(up_to: u64, last: Option<u64>) -> String {
+fn describe_gone(up_to: u64, last: Option<u64>) -> String {
     match last {
         Some(0) => return "  there are no events yet".to_owned(),
         _ if up_to == 0 => {
@@ -153,14 +153,14 @@ mod tests {
     #[test]
     fn a_scavenge_says_what_is_gone_from_the_disk_and_what_is_not_yet() {
         let all = "  what was removed up to position 9 is gone from its chunks";
-        assert_eq!(told_gone(9, Some(9)), all);
-        assert_eq!(told_gone(9, Some(7)), all, "more was appended since");
-        assert_eq!(told_gone(9, None), all);
-        let part = told_gone(9, Some(12));
+        assert_eq!(describe_gone(9, Some(9)), all);
+        assert_eq!(describe_gone(9, Some(7)), all, "more was appended since");
+        assert_eq!(describe_gone(9, None), all);
+        let part = describe_gone(9, Some(12));
         assert!(part.contains("up to position 9 is gone"), "{part}");
         assert!(part.contains("the rest, up to 12, could not be made now"), "{part}");
-        let none = told_gone(0, Some(12));
+        let none = describe_gone(0, Some(12));
         assert!(none.contains("nothing is gone") && !none.contains("position 0"), "{none}");
-        assert_eq!(told_gone(0, Some(0)), "  there are no events yet");
+        assert_eq!(describe_gone(0, Some(0)), "  there are no events yet");
     }
 }

@@ -80,7 +80,7 @@ async fn put(args: PutArgs, global: &Global) -> Result<(), Exit> {
     let snapshot = Snapshot::new(version, data).schema(schema);
     let stored = client.stream(stream.as_str()).put_snapshot(snapshot).await;
     let stored = stored.map_err(|problem| refused(global, problem))?;
-    Exit::told(Ok(()), report(global, &stream, version, stored.0))
+    Exit::after_report(Ok(()), report(global, &stream, version, stored.0))
 }
 
 fn report(global: &Global, stream: &StreamName, version: u64, stored: u64) -> io::Result<()> {

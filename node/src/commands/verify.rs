@@ -68,7 +68,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Exit> {
             Err(Exit::failed(format!("{faults} in `{shown}`")))
         }
     };
-    Exit::told(verdict, written)
+    Exit::after_report(verdict, written)
 }
 
 fn report(json: bool, whole: Option<&WholeLine>, faults: &[Fault]) -> io::Result<()> {

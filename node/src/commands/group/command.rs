@@ -210,8 +210,8 @@ fn judge(cause: &Cause, status: ExitStatus, heard: &Heard) -> Ended {
     }
     let last = heard.last.take();
     let not_run = || {
-        let told = told(status);
-        Ended::NotRun(if last.is_empty() { told } else { format!("{last} ({told})") })
+        let end = describe(status);
+        Ended::NotRun(if last.is_empty() { end } else { format!("{last} ({end})") })
     };
     match cause {
         Cause::Stopped => Ended::Stopped,
@@ -220,11 +220,11 @@ fn judge(cause: &Cause, status: ExitStatus, heard: &Heard) -> Ended {
             Ended::Failed(format!("timed out after {}", span::show(*run_time)))
         }
         Cause::Itself if status.code().is_some_and(|code| NOT_RUN.contains(&code)) => not_run(),
-        Cause::Itself => Ended::Failed(if last.is_empty() { told(status) } else { last }),
+        Cause::Itself => Ended::Failed(if last.is_empty() { describe(status) } else { last }),
     }
 }
 
-fn told(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("killed by signal {signal}"),

@@ -200,7 +200,7 @@ fn report(global: &Global, group: &GroupName, done: Done, sentence: &str) -> Res
         true => write_json(&mut output, &DoneLine { group: group.as_str(), done }),
         false => writeln!(output, "{sentence}"),
     };
-    Exit::told(Ok(()), written)
+    Exit::after_report(Ok(()), written)
 }
 
 /// Describes settings to a person.

@@ -128,7 +128,7 @@ async fn change(change: Change, how: How, global: &Global) -> Result<(), Exit> {
     let client = connect(global).await.map_err(not_begun)?;
     let done = send(&client, &change, expect, how.id).await;
     let done = done.map_err(|error| append_failed(global, &error))?;
-    Exit::told(Ok(()), report(global, &change, &changes, expect, &done))
+    Exit::after_report(Ok(()), report(global, &change, &changes, expect, &done))
 }
 
 fn report(

@@ -225,9 +225,9 @@ mod tests {
         ] {
             let line = serde_json::to_string(&NameLine::new(kind, listed)).expect("a line");
             assert_eq!(line, json);
-            let mut told = Vec::new();
-            write_plain(&mut told, listed).expect("memory");
-            assert_eq!(String::from_utf8(told).expect("text"), plain);
+            let mut written = Vec::new();
+            write_plain(&mut written, listed).expect("memory");
+            assert_eq!(String::from_utf8(written).expect("text"), plain);
         }
         assert_eq!(Kind::Category.count_of(2), "2 categories");
         assert_eq!(Kind::Category.count_of(1), "1 category");
