@@ -21,7 +21,7 @@
 //! ```
 //!
 //! "Checked through" stands at a fixed place, so that the leader can write it into bytes that were encoded
-//! before. Flag 1 marks a change of the system's streams as [`Change::to_append`] makes it; without the flag
+//! before. Flag 1 marks a change of the system's streams as [`quorate_proto::Change::to_append`] makes it; without the flag
 //! they are not written to. A kind, a version, a flag or an expectation that this build does not know is
 //! malformed: skipping it would make replicas differ. A body is encoded as by `format::event`, so that the
 //! tail keeps slices.
@@ -62,7 +62,7 @@ const GROUP: u8 = 3;
 /// A request in a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// An append of events, or a change as [`Change::to_append`] makes it.
+    /// An append of events, or a change as [`quorate_proto::Change::to_append`] makes it.
     Append(Append),
     /// An aggregate snapshot.
     Snapshot(Snapshot),
@@ -88,7 +88,7 @@ impl Request {
     }
 }
 
-/// Encodes an append that passed [`Append::check`], or that [`Change::to_append`] made; done once per request, as the
+/// Encodes an append that passed [`Append::check`], or that [`quorate_proto::Change::to_append`] made; done once per request, as the
 /// bytes are only copied later. Its conditions are checked through nothing yet; see [`checked`].
 pub fn encode_append(append: &Append) -> Bytes {
     let mut out = Vec::with_capacity(append.size() + 24);
@@ -139,7 +139,7 @@ pub fn checked(request: &Bytes, through: Position) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// Decodes a request that came from elsewhere. It passes [`Append::check`], is made by [`Change::to_append`],
+/// Decodes a request that came from elsewhere. It passes [`Append::check`], is made by [`quorate_proto::Change::to_append`],
 /// or passes [`Snapshot::check`] or [`GroupRequest::check`]; a group's progress is refused. Payloads are
 /// slices of `bytes`.
 pub fn decode_request(bytes: &Bytes) -> Result<Request, Invalid> {
