@@ -21,8 +21,8 @@
 //! ```
 //!
 //! "Checked through" stands at a fixed place, so that the leader can write it into bytes that were encoded
-//! before. Flag 1 marks a change of the system's streams as [`quorate_proto::Change::to_append`] makes it; without the flag
-//! they are not written to. A kind, a version, a flag or an expectation that this build does not know is
+//! before. Flag 1 marks a change of the system's streams as [`quorate_proto::Change::to_append`] makes it; without
+//! the flag they are not written to. A kind, a version, a flag or an expectation that this build does not know is
 //! malformed: skipping it would make replicas differ. A body is encoded as by `format::event`, so that the
 //! tail keeps slices.
 //!
@@ -88,8 +88,8 @@ impl Request {
     }
 }
 
-/// Encodes an append that passed [`Append::check`], or that [`quorate_proto::Change::to_append`] made; done once per request, as the
-/// bytes are only copied later. Its conditions are checked through nothing yet; see [`checked`].
+/// Encodes an append that passed [`Append::check`], or that [`quorate_proto::Change::to_append`] made; done once per
+/// request, as the bytes are only copied later. Its conditions are checked through nothing yet; see [`checked`].
 pub fn encode_append(append: &Append) -> Bytes {
     let mut out = Vec::with_capacity(append.size() + 24);
     out.put_u8(APPEND);
@@ -139,8 +139,8 @@ pub fn checked(request: &Bytes, through: Position) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// Decodes a request that came from elsewhere. It passes [`Append::check`], is made by [`quorate_proto::Change::to_append`],
-/// or passes [`Snapshot::check`] or [`GroupRequest::check`]; a group's progress is refused. Payloads are
+/// Decodes a request that came from elsewhere. It passes [`Append::check`], is made by
+/// [`quorate_proto::Change::to_append`], or passes [`Snapshot::check`] or [`GroupRequest::check`]; a group's progress is refused. Payloads are
 /// slices of `bytes`.
 pub fn decode_request(bytes: &Bytes) -> Result<Request, Invalid> {
     let parsed = parse(bytes.clone())
