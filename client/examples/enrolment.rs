@@ -27,9 +27,9 @@ async fn enrol(
         // All events that the decision rests on, as of one position of the log.
         let relevant = enrolled(&student).or(enrolled(&course));
         let known = client.read(relevant.clone()).collect().await?;
-        let of_student = known.events.iter().filter(|event| event.tags.contains(&student));
-        let in_course = known.events.iter().filter(|event| event.tags.contains(&course));
-        if of_student.clone().any(|event| event.tags.contains(&course)) {
+        let of_student = known.events.iter().filter(|event| event.has_tag(&student));
+        let in_course = known.events.iter().filter(|event| event.has_tag(&course));
+        if of_student.clone().any(|event| event.has_tag(&course)) {
             return Ok(Enrolment::Refused("is enrolled already"));
         }
         if of_student.count() >= COURSES_PER_STUDENT {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use quorate_proto::{
-    self as proto, EventId, EventType, Invalid, Position, RecordedEvent, StreamName, Timestamp,
-    Version,
+    self as proto, CorrelationId, EventId, EventType, Invalid, Position, RecordedEvent, StreamName,
+    Tag, Timestamp, Version,
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -20,8 +20,13 @@ use crate::variant::variant_of;
 ///     .correlation("cmd-91");
 /// # let _ = paid; Ok(()) }
 /// ```
+/// A tag or an id that breaks a rule is reported when the event is appended, so that an event is made in one expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event(pub(crate) proto::Event);
+pub struct Event {
+    pub(crate) event: proto::Event,
+    /// The first rule that was broken.
+    fault: Option<Invalid>,
+}
 
 impl Event {
     /// Makes an event of that type with any bytes as its data, and a new id (UUID version 7).
@@ -32,7 +37,7 @@ impl Event {
     /// # let _ = scanned; Ok(()) }
     /// ```
     pub fn new(kind: impl AsRef<str>, data: impl Into<Bytes>) -> Result<Event, Invalid> {
-        Ok(Event(proto::Event::new(new_id(), EventType::new(kind)?, data)))
+        Ok(proto::Event::new(new_id(), EventType::new(kind)?, data).into())
     }
 
     /// Makes an event of that type with a value as JSON, and a new id (UUID version 7).
@@ -73,21 +78,24 @@ impl Event {
     /// Sets the caller's own id: the same fact must always get the same id.
     #[must_use]
     pub fn id(mut self, id: EventId) -> Event {
-        self.0.id = id;
+        self.event.id = id;
         self
     }
 
     /// Adds a tag; an event has at most 32, each of at most 128 bytes and only once.
     #[must_use]
-    pub fn tag(mut self, tag: impl Into<String>) -> Event {
-        self.0.tags.push(tag.into());
+    pub fn tag(mut self, tag: impl AsRef<str>) -> Event {
+        match Tag::new(tag) {
+            Ok(tag) => self.event.tags.push(tag),
+            Err(invalid) => self.note(Invalid { field: "tags", ..invalid }),
+        }
         self
     }
 
     /// Sets the metadata, which is known around the event: any bytes, usually JSON.
     #[must_use]
     pub fn metadata(mut self, metadata: impl Into<Bytes>) -> Event {
-        self.0.metadata = metadata.into();
+        self.event.metadata = metadata.into();
         self
     }
 
@@ -103,62 +111,72 @@ impl Event {
         Ok(self.metadata(serde_json::to_vec(value)?))
     }
 
-    /// Sets the correlation id, which names the larger activity that the event belongs to; at most 128 bytes.
+    /// Sets the correlation id, which names the larger activity that the event belongs to; at most 128 bytes, empty =
+    /// none.
     #[must_use]
-    pub fn correlation(mut self, id: impl Into<String>) -> Event {
-        self.0.correlation_id = id.into();
+    pub fn correlation(mut self, id: impl AsRef<str>) -> Event {
+        match CorrelationId::new(id.as_ref()) {
+            _ if id.as_ref().is_empty() => self.event.correlation_id = None,
+            Ok(id) => self.event.correlation_id = Some(id),
+            Err(invalid) => self.note(invalid),
+        }
         self
     }
 
     /// Sets the causation id, which names the cause of the event; at most 128 bytes.
     #[must_use]
     pub fn causation(mut self, id: impl Into<String>) -> Event {
-        self.0.causation_id = id.into();
+        self.event.causation_id = id.into();
         self
     }
 
     /// Sets the media type of the data; at most 128 bytes.
     #[must_use]
     pub fn content_type(mut self, media_type: impl Into<String>) -> Event {
-        self.0.content_type = media_type.into();
+        self.event.content_type = media_type.into();
         self
     }
 
     /// Sets the version of the shape of the data; 1 by default.
     #[must_use]
     pub fn schema(mut self, schema: u32) -> Event {
-        self.0.schema = schema;
+        self.event.schema = schema;
         self
     }
 
     /// Sets the time at which the event happened, by the writer's own clock.
     #[must_use]
     pub fn occurred_at(mut self, time: Timestamp) -> Event {
-        self.0.occurred_at = Some(time);
+        self.event.occurred_at = Some(time);
         self
+    }
+
+    fn note(&mut self, invalid: Invalid) {
+        self.fault.get_or_insert(invalid);
     }
 
     /// Returns the type of the event.
     pub fn kind(&self) -> &EventType {
-        &self.0.kind
+        &self.event.kind
     }
 
     /// Returns the data: the fact itself.
     pub fn data(&self) -> &[u8] {
-        &self.0.data
+        &self.event.data
     }
 
     /// Returns the correlation id, which names the larger activity that the event belongs to; empty = not set.
     pub fn correlation_id(&self) -> &str {
-        &self.0.correlation_id
+        self.event.correlation_id.as_ref().map_or("", CorrelationId::as_str)
     }
 
     /// Returns the causation id, which names the cause of the event; empty = not set.
     pub fn causation_id(&self) -> &str {
-        &self.0.causation_id
+        &self.event.causation_id
     }
 
-    /// Returns the event as the store would: for code that takes recorded events, without a store.
+    /// Returns the event as the store would: for code that takes recorded events, without a store. Tags and ids that
+    /// break a rule are left out.
     pub fn recorded(
         self,
         position: impl Into<Position>,
@@ -167,19 +185,21 @@ impl Event {
         recorded_at: Timestamp,
     ) -> RecordedEvent {
         let (position, version) = (position.into(), version.into());
-        RecordedEvent { position, stream, version, recorded_at, event: self.0 }
+        RecordedEvent { position, stream, version, recorded_at, event: self.event }
     }
 }
 
 impl From<proto::Event> for Event {
     fn from(event: proto::Event) -> Event {
-        Event(event)
+        Event { event, fault: None }
     }
 }
 
-impl From<Event> for proto::Event {
-    fn from(event: Event) -> proto::Event {
-        event.0
+impl TryFrom<Event> for proto::Event {
+    type Error = Invalid;
+
+    fn try_from(Event { event, fault }: Event) -> Result<proto::Event, Invalid> {
+        fault.map_or(Ok(event), Err)
     }
 }
 
@@ -213,9 +233,9 @@ mod tests {
     fn every_event_gets_its_own_id_unless_it_is_given_one() {
         let first = Event::new("Made", "1").expect("an event");
         let second = Event::new("Made", "1").expect("an event");
-        assert_ne!(first.0.id, second.0.id);
-        assert_eq!(first.0.id.uuid().get_version_num(), 7);
-        let third = second.id(first.0.id);
+        assert_ne!(first.event.id, second.event.id);
+        assert_eq!(first.event.id.uuid().get_version_num(), 7);
+        let third = second.id(first.event.id);
         assert_eq!(third, first);
     }
 

@@ -3,7 +3,9 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use quorate_proto::json::compact;
-use quorate_proto::{Position, RecordedEvent, RecordedSnapshot, StreamName, Version};
+use quorate_proto::{
+    CorrelationId, Position, RecordedEvent, RecordedSnapshot, StreamName, Tag, Version,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -33,8 +35,8 @@ pub struct EventJson<'a> {
     metadata: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata_base64: Option<String>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    tags: &'a [String],
+    #[serde(skip_serializing_if = "<[Tag]>::is_empty")]
+    tags: &'a [Tag],
     #[serde(skip_serializing_if = "str::is_empty")]
     content_type: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -65,7 +67,7 @@ impl<'a> From<&'a RecordedEvent> for EventJson<'a> {
             metadata_base64,
             tags: &event.tags,
             content_type: &event.content_type,
-            correlation_id: &event.correlation_id,
+            correlation_id: event.correlation_id.as_ref().map_or("", CorrelationId::as_str),
             causation_id: &event.causation_id,
             attempt: None,
         }

@@ -84,10 +84,11 @@ pub use names::{ListRequest, NameStream};
 pub use query::{Query, Source};
 pub use quorate_proto::json::compact as compact_json;
 pub use quorate_proto::{
-    Consistency, DecodeError, ErrorKind, EventId, EventType, Expectation as Expect, Failure,
-    GroupSettings, Invalid, ListEntry, ListedStream, Outcome, Position, Problem, REPORTED_EVERY,
-    RecordedEvent, RecordedSnapshot, Runner, RunnerKind, RunnerReport, RunnerState, SILENT_AFTER,
-    Selection, SettingsChange as Settings, Strategy, StreamName, Timestamp, Version, Violation,
+    Consistency, CorrelationId, DecodeError, ErrorKind, EventId, EventType, Expectation as Expect,
+    Failure, GroupSettings, Invalid, ListEntry, ListedStream, Outcome, Position, Problem,
+    REPORTED_EVERY, RecordedEvent, RecordedSnapshot, Runner, RunnerKind, RunnerReport, RunnerState,
+    SILENT_AFTER, Selection, SettingsChange as Settings, Strategy, StreamName, Tag, Timestamp,
+    Version, Violation,
 };
 pub use read::{Place, ReadRequest};
 pub use runners::Runners;

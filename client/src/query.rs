@@ -105,7 +105,7 @@ impl Query {
 
     /// Returns true if the query finds this event of that stream; the error is a name that breaks a rule.
     pub fn matches(&self, stream: &StreamName, event: &Event) -> Result<bool, Invalid> {
-        self.0.as_ref().map(|query| query.matches(stream, &event.0)).map_err(Clone::clone)
+        self.0.as_ref().map(|query| query.matches(stream, &event.event)).map_err(Clone::clone)
     }
 
     /// Returns the query in the form of the wire and the store, or the name in the query that breaks a rule.
@@ -237,8 +237,8 @@ mod tests {
         let query = query.0.as_ref().expect("a query");
         let id = quorate_proto::EventId::from_bytes([1; 16]).expect("an id");
         let event = proto::Event {
-            tags: vec!["owner:7".into(), "red".into()],
-            correlation_id: "cmd-91".into(),
+            tags: ["owner:7", "red"].map(|tag| Tag::new(tag).expect("a tag")).into(),
+            correlation_id: CorrelationId::new("cmd-91").ok(),
             ..proto::Event::new(id, EventType::new(kind).expect(kind), "")
         };
         query.matches(&StreamName::new(stream).expect(stream), &event)

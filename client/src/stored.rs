@@ -99,7 +99,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_append_of_unknown_outcome_outlives_its_process_with_its_ids_and_its_time() {
-        let event = Event::new("Paid", "50").expect("an event").tag("customer:7").into();
+        let event = Event::new("Paid", "50").expect("an event").tag("customer:7");
+        let event = event.try_into().expect("an event that keeps the rules");
         let stream = StreamName::new("order-42").expect("a name");
         let before =
             unknown(Append::to(stream, Expectation::Any, vec![event]), Duration::from_secs(5));
@@ -133,7 +134,8 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<UnknownAppend>(wrong).is_err(), "{wrong}");
         }
-        let event = Event::new("Paid", "50").expect("an event").into();
+        let event = Event::new("Paid", "50").expect("an event");
+        let event = event.try_into().expect("an event that keeps the rules");
         let stream = StreamName::new("order-42").expect("a name");
         let before = unknown(Append::to(stream, Expectation::Any, vec![event]), Duration::ZERO);
         let mut stored = serde_json::to_value(&before).expect("it is written");

@@ -54,7 +54,7 @@ impl Transaction {
     ) -> Transaction {
         self.and(|append| {
             let stream = StreamName::new(stream)?;
-            let events = events.into_iter().map(ProtoEvent::from).collect();
+            let events = events.into_iter().map(ProtoEvent::try_from).collect::<Result<_, _>>()?;
             append.writes.push(Write { stream, expectation: expect, events });
             Ok(())
         })

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::invalid::Invalid;
-use crate::limits::{EVENT_PAYLOAD_BYTES_MAX, IDENTIFIER_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
-use crate::{EventType, Position, StreamName, Timestamp, Version};
+use crate::limits::{EVENT_PAYLOAD_BYTES_MAX, IDENTIFIER_BYTES_MAX, TAGS_MAX};
+use crate::{CorrelationId, EventType, Position, StreamName, Tag, Timestamp, Version};
 
 /// An event's id: a UUID made by the writer, which makes a repeated append safe. Never all zeros.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,13 +71,13 @@ pub struct Event {
     /// Further data about the fact: bytes, JSON by custom.
     pub metadata: Bytes,
     /// The labels to find the event by; without repetition, in the writer's order.
-    pub tags: Vec<String>,
+    pub tags: Vec<Tag>,
     /// The media type of `data`; empty = not given.
     pub content_type: String,
     /// The version of the shape of `data`; 1 if not given.
     pub schema: u32,
-    /// The id of the larger process that the event belongs to; empty = not given.
-    pub correlation_id: String,
+    /// The id of the larger process that the event belongs to.
+    pub correlation_id: Option<CorrelationId>,
     /// The id of the event's cause; empty = not given.
     pub causation_id: String,
     /// The time of the fact, given by the writer.
@@ -95,7 +95,7 @@ impl Event {
             tags: Vec::new(),
             content_type: String::new(),
             schema: 1,
-            correlation_id: String::new(),
+            correlation_id: None,
             causation_id: String::new(),
             occurred_at: None,
         }
@@ -103,14 +103,20 @@ impl Event {
 
     /// Returns the bytes that the event counts towards the limits: its contents and 64 for the envelope.
     pub fn size(&self) -> usize {
-        let tags: usize = self.tags.iter().map(|tag| tag.len() + 4).sum();
+        let tags: usize = self.tags.iter().map(|tag| tag.as_str().len() + 4).sum();
+        let correlation = self.correlation_id.as_ref().map_or(0, |id| id.as_str().len());
         64 + self.kind.as_str().len()
             + self.data.len()
             + self.metadata.len()
             + self.content_type.len()
-            + self.correlation_id.len()
+            + correlation
             + self.causation_id.len()
             + tags
+    }
+
+    /// Returns true if the event has this tag.
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|own| own.as_str() == tag)
     }
 
     /// Checks everything that the types do not.
@@ -134,17 +140,12 @@ impl Event {
             return Err(Invalid::limit("tags", why, TAGS_MAX as u64));
         }
         for (at, tag) in self.tags.iter().enumerate() {
-            check_identifier("tags", tag, TAG_BYTES_MAX)?;
-            if tag.is_empty() {
-                return Err(Invalid::new("tags", "contain an empty one"));
-            }
             if self.tags.iter().take(at).any(|earlier| earlier == tag) {
                 return Err(Invalid::new("tags", format!("contain `{tag}` twice")));
             }
         }
-        check_identifier("content_type", &self.content_type, IDENTIFIER_BYTES_MAX)?;
-        check_identifier("correlation_id", &self.correlation_id, IDENTIFIER_BYTES_MAX)?;
-        check_identifier("causation_id", &self.causation_id, IDENTIFIER_BYTES_MAX)?;
+        check_identifier("content_type", &self.content_type)?;
+        check_identifier("causation_id", &self.causation_id)?;
         match self.occurred_at {
             Some(time) if !time.is_writable() => {
                 Err(Invalid::new("occurred_at", "lies outside the years -9999 to 9999"))
@@ -222,10 +223,10 @@ pub struct DecodeError {
     pub source: serde_json::Error,
 }
 
-fn check_identifier(field: &'static str, text: &str, bytes_max: usize) -> Result<(), Invalid> {
-    if text.len() > bytes_max {
-        let why = format!("has {} bytes; at most {bytes_max} are allowed", text.len());
-        return Err(Invalid::limit(field, why, bytes_max as u64));
+fn check_identifier(field: &'static str, text: &str) -> Result<(), Invalid> {
+    if text.len() > IDENTIFIER_BYTES_MAX {
+        let why = format!("has {} bytes; at most {IDENTIFIER_BYTES_MAX} are allowed", text.len());
+        return Err(Invalid::limit(field, why, IDENTIFIER_BYTES_MAX as u64));
     }
     if text.chars().any(char::is_control) {
         return Err(Invalid::new(field, format!("{text:?} contains a control character")));

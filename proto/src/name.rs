@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
+
 use crate::invalid::Invalid;
 use crate::limits::{IDENTIFIER_BYTES_MAX, NAME_BYTES_MAX, NAME_PARTS_MAX, TAG_BYTES_MAX};
 
@@ -120,7 +122,7 @@ impl EventType {
     }
 }
 
-/// A tag that a query asks for: a label that a writer put on an event.
+/// A tag: a label that a writer put on an event, and that a query asks for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(Arc<str>);
 
@@ -137,7 +139,7 @@ impl Tag {
     }
 }
 
-/// A correlation id that a query asks for.
+/// The id of a larger process that events belong to, and that a query asks for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CorrelationId(Arc<str>);
 
@@ -177,6 +179,18 @@ macro_rules! text {
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 

@@ -66,8 +66,8 @@ impl QueryItem {
     pub fn matches_with_system(&self, stream: &StreamName, event: &Event) -> bool {
         self.scope.as_ref().is_none_or(|scope| scope.holds(stream))
             && (self.types.is_empty() || self.types.contains(&event.kind))
-            && self.tags.iter().all(|tag| event.tags.iter().any(|own| own == tag.as_str()))
-            && self.correlation.as_ref().is_none_or(|id| id.as_str() == event.correlation_id)
+            && self.tags.iter().all(|tag| event.tags.contains(tag))
+            && (self.correlation.is_none() || self.correlation == event.correlation_id)
     }
 
     /// Returns true if the item demands nothing, and so matches every event but the system's.

@@ -16,8 +16,8 @@ const EVENT_TYPE: &str = "Measured";
 
 /// Returns how many bytes an event with `data` bytes of data adds to the size of an append.
 pub(crate) fn event_bytes(data: u64) -> u64 {
-    let envelope = Event::new(EVENT_TYPE, "").map(|event| quorate_proto::Event::from(event).size());
-    data + envelope.unwrap_or_default() as u64
+    let event = Event::new(EVENT_TYPE, "").and_then(quorate_proto::Event::try_from);
+    data + event.map_or(0, |event| event.size()) as u64
 }
 
 /// Appends until the time is up.
@@ -28,7 +28,7 @@ pub(crate) async fn append_load(
     size: usize,
 ) -> Measured {
     // The streams of this run are its own: an event's id is as good a name as any.
-    let run = Event::new(EVENT_TYPE, "").map(quorate_proto::Event::from);
+    let run = Event::new(EVENT_TYPE, "").and_then(quorate_proto::Event::try_from);
     let run = run.map(|event| event.id.uuid().simple().to_string()).unwrap_or_default();
     let pool = Arc::new(random_text());
     run_clients(load, |number, end| {
@@ -108,7 +108,7 @@ mod tests {
             let (dice, pool) = (Dice::new(1), Arc::clone(&pool));
             let mut writer =
                 Writer { client: client.clone(), prefix: String::new(), dice, pool, size };
-            let mut next = || quorate_proto::Event::from(writer.event().expect("an event")).data;
+            let mut next = || writer.event().expect("an event").data().to_vec();
             let (first, second) = (next(), next());
             assert_eq!((first.len(), second.len()), (size, size));
             assert!(size == 2 || first != second);

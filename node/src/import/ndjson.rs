@@ -126,12 +126,13 @@ fn message_of(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use quorate_proto::Event as ProtoEvent;
+    use quorate_proto::{CorrelationId, Event as ProtoEvent, Tag};
 
     use super::*;
 
     fn parse(line: &str) -> Result<(Option<StreamName>, ProtoEvent, bool), String> {
-        EventLine::parse(line.as_bytes()).map(|line| (line.stream, line.event.into(), line.has_id))
+        EventLine::parse(line.as_bytes())
+            .map(|line| (line.stream, line.event.try_into().expect("an event"), line.has_id))
     }
 
     #[test]
@@ -158,9 +159,10 @@ mod tests {
         assert_eq!((event.data.as_ref(), event.metadata.as_ref()), (&b"null"[..], &b"\xff"[..]));
         assert_eq!(
             (event.schema, event.tags, event.content_type.as_str()),
-            (2, vec!["a".into()], "x")
+            (2, vec![Tag::new("a").expect("a tag")], "x")
         );
-        assert_eq!((event.correlation_id.as_str(), event.causation_id.as_str()), ("c", "d"));
+        let correlation = CorrelationId::new("c").ok();
+        assert_eq!((event.correlation_id, event.causation_id.as_str()), (correlation, "d"));
     }
 
     #[test]

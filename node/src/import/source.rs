@@ -120,7 +120,7 @@ fn parse(
         return Err(format!("`{stream}` begins with `$`, which is kept for the system"));
     }
     let ordinal = ordinals.get(&stream).copied().unwrap_or_default() + 1;
-    let mut event = ProtoEvent::from(event);
+    let mut event = ProtoEvent::try_from(event).map_err(|invalid| invalid.to_string())?;
     if !has_id {
         event.id = id_of(&stream, ordinal, line);
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use quorate_client::{EventJson, RecordedEvent, compact_json};
+use quorate_client::{EventJson, RecordedEvent, Tag, compact_json};
 
 use super::{write_json, write_line};
 
@@ -26,7 +26,8 @@ fn write_event_plain(output: &mut impl Write, event: &RecordedEvent) -> io::Resu
         line.extend(["  ", &shown(data)]);
     }
     if !event.tags.is_empty() {
-        line.push_str(&format!("  [{}]", event.tags.join(", ")));
+        let tags: Vec<&str> = event.tags.iter().map(Tag::as_str).collect();
+        line.push_str(&format!("  [{}]", tags.join(", ")));
     }
     write_line(output, line)
 }

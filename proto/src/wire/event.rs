@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::v1;
 use crate::{
-    Event, EventId, EventType, Invalid, Position, RecordedEvent, StreamName, Timestamp, Version,
+    CorrelationId, Event, EventId, EventType, Invalid, Position, RecordedEvent, StreamName, Tag,
+    Timestamp, Version,
 };
 
 impl From<Event> for v1::NewEvent {
@@ -14,10 +15,10 @@ impl From<Event> for v1::NewEvent {
             r#type: event.kind.as_str().to_owned(),
             data: event.data,
             metadata: event.metadata,
-            tags: event.tags,
+            tags: event.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
             content_type: event.content_type,
             schema: event.schema,
-            correlation_id: event.correlation_id,
+            correlation_id: text_of(event.correlation_id.as_ref()),
             causation_id: event.causation_id,
             occurred_at: event.occurred_at.map(|time| time.0),
         }
@@ -33,14 +34,28 @@ impl TryFrom<v1::NewEvent> for Event {
             kind: EventType::new(event.r#type)?,
             data: event.data,
             metadata: event.metadata,
-            tags: event.tags,
+            tags: tags_of(event.tags)?,
             content_type: event.content_type,
             schema: event.schema.max(1),
-            correlation_id: event.correlation_id,
+            correlation_id: correlation_of(&event.correlation_id)?,
             causation_id: event.causation_id,
             occurred_at: event.occurred_at.map(Timestamp),
         })
     }
+}
+
+/// Returns the text of an id that may be missing; the wire has an empty one then.
+pub(super) fn text_of(correlation: Option<&CorrelationId>) -> String {
+    correlation.map_or("", CorrelationId::as_str).to_owned()
+}
+
+pub(super) fn correlation_of(id: &str) -> Result<Option<CorrelationId>, Invalid> {
+    if id.is_empty() { Ok(None) } else { CorrelationId::new(id).map(Some) }
+}
+
+pub(super) fn tags_of(tags: Vec<String>) -> Result<Vec<Tag>, Invalid> {
+    let invalid = |invalid| Invalid { field: "tags", ..invalid };
+    tags.into_iter().map(|tag| Tag::new(tag).map_err(invalid)).collect()
 }
 
 /// Returns the id in the bytes of a message.

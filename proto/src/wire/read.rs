@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use super::event::{correlation_of, tags_of, text_of};
 use super::v1;
 use super::v1::consistency::Level;
 use super::v1::query_item::Scope as WireScope;
 use super::v1::read_request::Source as WireSource;
 use crate::read::{check_items, check_tags, check_types};
 use crate::{
-    Bounds, Category, Consistency, CorrelationId, Direction, EventType, Invalid, Path, Position,
-    Query, QueryItem, Read, Scope, Source, StreamName, Tag, Timestamp,
+    Bounds, Category, Consistency, Direction, EventType, Invalid, Path, Position, Query, QueryItem,
+    Read, Scope, Source, StreamName, Tag, Timestamp,
 };
 
 /// The interval at which a node sends its followers and consumers a message, an empty one if there is nothing new.
@@ -47,7 +48,7 @@ impl TryFrom<v1::Query> for Query {
             Ok(QueryItem {
                 scope,
                 types: types_of(item.types)?,
-                tags: tags_of(item.tags)?,
+                tags: query_tags(item.tags)?,
                 correlation: correlation_of(&item.correlation_id)?,
             })
         };
@@ -127,7 +128,7 @@ impl TryFrom<v1::ReadRequest> for Read {
             Some(WireSource::Stream(source)) => Source::Stream {
                 stream: StreamName::new(source.stream)?,
                 types: types_of(source.types)?,
-                tags: tags_of(source.tags)?,
+                tags: query_tags(source.tags)?,
                 correlation: correlation_of(&source.correlation_id)?,
             },
             Some(WireSource::Query(query)) => Source::Query(query.try_into()?),
@@ -156,17 +157,9 @@ impl TryFrom<v1::ReadRequest> for Read {
     }
 }
 
-fn text_of(correlation: Option<&CorrelationId>) -> String {
-    correlation.map_or("", CorrelationId::as_str).to_owned()
-}
-
-fn correlation_of(id: &str) -> Result<Option<CorrelationId>, Invalid> {
-    if id.is_empty() { Ok(None) } else { CorrelationId::new(id).map(Some) }
-}
-
-fn tags_of(tags: Vec<String>) -> Result<Vec<Tag>, Invalid> {
+fn query_tags(tags: Vec<String>) -> Result<Vec<Tag>, Invalid> {
     check_tags(tags.len())?;
-    tags.into_iter().map(Tag::new).collect()
+    tags_of(tags)
 }
 
 fn types_of(types: Vec<String>) -> Result<Vec<EventType>, Invalid> {
@@ -177,6 +170,7 @@ fn types_of(types: Vec<String>) -> Result<Vec<EventType>, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CorrelationId;
 
     #[test]
     fn a_read_survives_its_way_over_the_wire() {

@@ -65,8 +65,10 @@ fn event(random: &mut Random) -> Event {
     let data: String =
         (0..8).map(|at| format!(r#""field{at}":{},"#, random.next() % 100_000)).collect();
     Event {
-        tags: vec![format!("customer:{}", random.next() % 10_000), "eu".to_owned()],
-        correlation_id: format!("cmd-{}", random.next() % 100_000),
+        tags: [format!("customer:{}", random.next() % 10_000), "eu".to_owned()]
+            .map(|tag| Tag::new(tag).expect("a tag"))
+            .into(),
+        correlation_id: CorrelationId::new(format!("cmd-{}", random.next() % 100_000)).ok(),
         ..Event::new(id, EventType::new(kind).expect("a type"), Bytes::from(format!("{{{data}}}")))
     }
 }

@@ -38,7 +38,8 @@ pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) {
     if let Some(time) = event.occurred_at {
         out.put_i64(time.0);
     }
-    for text in [&event.content_type, &event.correlation_id, &event.causation_id] {
+    let correlation = event.correlation_id.as_ref().map_or("", CorrelationId::as_str);
+    for text in [&event.content_type, correlation, &event.causation_id] {
         if !text.is_empty() {
             out.put_short(text.as_bytes());
         }
@@ -46,7 +47,7 @@ pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) {
     if !event.tags.is_empty() {
         out.put_u8(u8::try_from(event.tags.len()).expect("checked against the limits before"));
         for tag in &event.tags {
-            out.put_short(tag.as_bytes());
+            out.put_short(tag.as_str().as_bytes());
         }
     }
     if !event.metadata.is_empty() {
@@ -59,7 +60,7 @@ fn flags(event: &Event) -> u8 {
     let flag = |there: bool, flag: u8| if there { flag } else { 0 };
     flag(event.occurred_at.is_some(), OCCURRED_AT)
         | flag(!event.content_type.is_empty(), CONTENT_TYPE)
-        | flag(!event.correlation_id.is_empty(), CORRELATION)
+        | flag(event.correlation_id.is_some(), CORRELATION)
         | flag(!event.causation_id.is_empty(), CAUSATION)
         | flag(!event.tags.is_empty(), TAGS)
         | flag(!event.metadata.is_empty(), METADATA)
@@ -88,10 +89,10 @@ pub(crate) fn decode(id: EventId, body: &Bytes) -> Result<Event, Malformed> {
         kind: EventType::new(parts.kind).map_err(Malformed::invalid)?,
         data: body.slice_ref(parts.data),
         metadata: body.slice_ref(parts.metadata),
-        tags: parts.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+        tags: parts.tags,
         content_type: parts.content_type.to_owned(),
         schema: parts.schema,
-        correlation_id: parts.correlation.map_or(String::new(), |id| id.as_str().to_owned()),
+        correlation_id: parts.correlation,
         causation_id: parts.causation.to_owned(),
         occurred_at: parts.occurred_at,
     })
@@ -185,10 +186,10 @@ mod tests {
     fn full() -> Event {
         Event {
             metadata: Bytes::from_static(b"meta"),
-            tags: vec!["customer:7".into(), "eu".into()],
+            tags: ["customer:7", "eu"].map(|tag| Tag::new(tag).expect("a tag")).into(),
             content_type: "application/json".into(),
             schema: 3,
-            correlation_id: "cmd-91".into(),
+            correlation_id: CorrelationId::new("cmd-91").ok(),
             causation_id: "evt-1".into(),
             occurred_at: Some(Timestamp(-5)),
             ..event()
@@ -233,9 +234,8 @@ mod tests {
             prop_assert!(labels.is_ok() || decoded.is_err());
             if let Ok(decoded) = decoded {
                 let mut expected = vec![Key::Type(decoded.kind)];
-                let correlation = CorrelationId::new(decoded.correlation_id).ok();
-                expected.extend(correlation.map(Key::Correlation));
-                expected.extend(decoded.tags.iter().map(|tag| Key::Tag(Tag::new(tag).expect("a tag"))));
+                expected.extend(decoded.correlation_id.map(Key::Correlation));
+                expected.extend(decoded.tags.into_iter().map(Key::Tag));
                 prop_assert_eq!(labels.expect("labels"), expected);
             }
         }

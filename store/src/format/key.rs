@@ -112,7 +112,7 @@ impl Key {
         let keys = if stream.is_system() {
             2
         } else {
-            let correlation = usize::from(!event.correlation_id.is_empty());
+            let correlation = usize::from(event.correlation_id.is_some());
             3 + stream.paths().count() + event.tags.len() + correlation
         };
         keys as u64

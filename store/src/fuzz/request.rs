@@ -113,10 +113,10 @@ pub(super) fn full_event(number: u64) -> Event {
         .expect("not nil");
     Event {
         metadata: Bytes::from_static(b"meta"),
-        tags: vec!["customer:7".to_owned(), "eu".to_owned()],
+        tags: ["customer:7", "eu"].map(|tag| Tag::new(tag).expect("a tag")).into(),
         content_type: "application/json".to_owned(),
         schema: 3,
-        correlation_id: "cmd-91".to_owned(),
+        correlation_id: CorrelationId::new("cmd-91").ok(),
         causation_id: "evt-1".to_owned(),
         occurred_at: Some(Timestamp(-5)),
         ..Event::new(id, kind(), Bytes::from_static(br#"{"total":50,"lines":[1,1,1,1,1,1]}"#))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_proto::{
     Append, Change, ChangeKind, Condition, Event, EventId, EventType, Expectation, LogId, LogIndex,
-    Position, Query, Scope, SettingsChange, StreamName, Timestamp, Version, Write,
+    Position, Query, Scope, SettingsChange, StreamName, Tag, Timestamp, Version, Write,
 };
 
 use crate::checkpoint::open_chunk;
@@ -282,7 +282,7 @@ fn other_content_under_known_ids_is_no_repetition() {
         }
     }
     let mut tagged = paid.clone();
-    tagged.writes[0].events[0].tags.push("eu".into());
+    tagged.writes[0].events[0].tags.push(Tag::new("eu").expect("a tag"));
     assert_eq!(apply(&mut store, &tagged), again(&first), "apply compares ids alone");
 }
 

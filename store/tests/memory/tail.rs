@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_proto::limits::{NAME_PARTS_MAX, TAGS_MAX};
 use quorate_proto::{
-    Append, Category, Change, ChangeKind, Event, EventId, EventType, Expectation, ListRequest,
-    ListTarget, LogId, Scope, Setting, SettingsChange, Snapshot, StreamName, Timestamp, Version,
-    Write,
+    Append, Category, Change, ChangeKind, CorrelationId, Event, EventId, EventType, Expectation,
+    ListRequest, ListTarget, LogId, Scope, Setting, SettingsChange, Snapshot, StreamName, Tag,
+    Timestamp, Version, Write,
 };
 use quorate_store::defect::{Defect, put_back};
 use quorate_store::vfs::MemVfs;
@@ -68,8 +68,12 @@ fn wide(number: u64) -> String {
     name
 }
 
+fn tag_of(text: String) -> Tag {
+    Tag::new(text).expect("a tag")
+}
+
 fn tagged(number: u64) -> Vec<Event> {
-    let tags = (0..TAGS_MAX as u64).map(|tag| format!("{:x}", number * 32 + tag)).collect();
+    let tags = (0..TAGS_MAX as u64).map(|tag| tag_of(format!("{:x}", number * 32 + tag))).collect();
     vec![Event { tags, ..event(number) }]
 }
 
@@ -108,14 +112,14 @@ const REQUESTS: [Requests; 9] = [
     ("streams of one small event", |n| append(format!("order-{n}"), vec![event(n)])),
     ("ordinary events", |n| {
         let data = Bytes::from(vec![b'x'; 300]);
-        let tags = vec![format!("customer:{}", n % 1000)];
+        let tags = vec![tag_of(format!("customer:{}", n % 1000))];
         append(format!("acme/order-{}", n / 5), vec![Event { data, tags, ..event(n) }])
     }),
     ("many long paths", |n| append(wide(n), vec![event(n)])),
     ("many paths and a long category", |n| append(deep(n), vec![event(n)])),
     ("many tags", |n| append("order-1".into(), tagged(n))),
     ("correlation ids", |n| {
-        let correlation_id = format!("{n:x}");
+        let correlation_id = CorrelationId::new(format!("{n:x}")).ok();
         append("order-1".into(), vec![Event { correlation_id, ..event(n) }])
     }),
     ("changes of settings", |n| {

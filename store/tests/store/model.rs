@@ -37,7 +37,7 @@ fn keys(ask: &Ask) -> u64 {
         let of_event = |event: &Event| match name.starts_with('$') {
             true => 2,
             false => {
-                let correlation = usize::from(!event.correlation_id.is_empty());
+                let correlation = usize::from(event.correlation_id.is_some());
                 3 + name.matches('/').count() + event.tags.len() + correlation
             }
         };

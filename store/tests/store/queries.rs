@@ -120,8 +120,8 @@ fn any_op() -> impl Strategy<Value = Op> {
 }
 
 fn write(number: u64, made: &Made) -> Append {
-    let tags = made.tags.iter().map(|tag| (*tag).to_owned()).collect();
-    let correlation_id = made.correlation.map_or("", |at| CORRELATIONS[at]).to_owned();
+    let tags = made.tags.iter().map(|tag| Tag::new(tag).expect("a tag")).collect();
+    let correlation_id = made.correlation.and_then(|at| CorrelationId::new(CORRELATIONS[at]).ok());
     let event = Event { tags, correlation_id, ..event(number, TYPES[made.kind]) };
     Append::to(stream(STREAMS[made.stream]), Expectation::Any, vec![event])
 }
@@ -204,9 +204,9 @@ fn large() -> World {
     for number in 0..4000_u64 {
         let name = if number % 500 == 3 { "Rare" } else { "Common" };
         let mut event = Event::new(id(number), kind(name), vec![number as u8; 100]);
-        event.tags = vec!["hot".to_owned()];
+        event.tags = vec![Tag::new("hot").expect("a tag")];
         if number % 100 == 3 {
-            event.tags.push("cold".to_owned());
+            event.tags.push(Tag::new("cold").expect("a tag"));
         }
         let name = format!("order-{}", number % 50);
         world.append(1, &[Append::to(stream(&name), Expectation::Any, vec![event])]);

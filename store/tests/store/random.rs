@@ -306,8 +306,8 @@ impl Pair {
             let mut write = write(STREAMS[*at], expectation, &numbers);
             for (number, event) in numbers.iter().zip(&mut write.events) {
                 let tags = TAGS.iter().enumerate().filter(|(at, _)| number >> at & 3 == 0);
-                event.tags = tags.map(|(_, tag)| (*tag).to_owned()).collect();
-                event.correlation_id = if number % 5 == 0 { "cmd-1".into() } else { String::new() };
+                event.tags = tags.map(|(_, tag)| Tag::new(tag).expect("a tag")).collect();
+                event.correlation_id = CorrelationId::new("cmd-1").ok().filter(|_| number % 5 == 0);
             }
             append.writes.push(write);
         }

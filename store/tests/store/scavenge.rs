@@ -464,7 +464,7 @@ fn stubs_leave_the_disk_outside_of_the_window_and_both_stores_have_forgotten_ali
         while twins.plain.store.position().0 < end {
             let events = twins.events(10_000).into_iter().map(|event| Event {
                 tags: Vec::new(),
-                correlation_id: String::new(),
+                correlation_id: None,
                 data: Bytes::new(),
                 ..event
             });

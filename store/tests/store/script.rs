@@ -359,8 +359,8 @@ fn parse_event(word: &str) -> Event {
         parts.next().and_then(|first| first.split_once(':')).expect("an id and a type");
     let letter = letter.bytes().next().expect("a letter");
     Event {
-        tags: parts.map(str::to_owned).collect(),
-        correlation_id: correlation_id.to_owned(),
+        tags: parts.map(|tag| Tag::new(tag).expect("a tag")).collect(),
+        correlation_id: CorrelationId::new(correlation_id).ok(),
         ..Event::new(id(u64::from(letter)), kind(type_name), Bytes::from_static(b"{}"))
     }
 }

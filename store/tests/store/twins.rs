@@ -141,8 +141,8 @@ impl Twins {
         let event = |number: u64| {
             let data: Vec<u8> = (0..number % 60).map(|n| (n * number % 251) as u8).collect();
             let mut event = Event::new(id(number), kind(TYPES[number as usize % 3]), data);
-            event.tags = vec![format!("tag:{}", number % 4)];
-            event.correlation_id = format!("c-{}", number % 5);
+            event.tags = vec![Tag::new(format!("tag:{}", number % 4)).expect("a tag")];
+            event.correlation_id = CorrelationId::new(format!("c-{}", number % 5)).ok();
             event
         };
         numbers.map(event).collect()

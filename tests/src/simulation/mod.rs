@@ -296,7 +296,7 @@ impl Run {
         let verdict =
             checker::check(&self.recorder.history(), &replicas).map_err(Failed::Broken)?;
         if let Some(name) = client::registered_twice(&replicas[0]) {
-            return Err(Failed::Twice(name));
+            return Err(Failed::Twice(name.to_string()));
         }
         if self.stamps.furthest() > AHEAD_US_MAX {
             return Err(Failed::Ahead(self.stamps.furthest()));

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use quorate_client::{AppendError, Client, Done, Event, EventId, Expect, Query, RecordedEvent};
+use quorate_client::{
+    AppendError, Client, Done, Event, EventId, Expect, Query, RecordedEvent, Tag,
+};
 use quorate_tests::cluster::{Cluster, PATIENCE, wait_for};
 
 const STUDENTS: usize = 9;
@@ -54,9 +56,8 @@ async fn decide(
     let item = |tag: &str| Query::item().types(["Enrolled"]).tags([tag]);
     let relevant = item(&student).or(item(&course));
     let Ok(known) = client.read(relevant.clone()).collect().await else { return false };
-    let with = |tag: &String| known.events.iter().filter(|event| event.tags.contains(tag)).count();
-    let is_enrolled =
-        |event: &RecordedEvent| event.tags.contains(&student) && event.tags.contains(&course);
+    let with = |tag: &str| known.events.iter().filter(|event| event.has_tag(tag)).count();
+    let is_enrolled = |event: &RecordedEvent| event.has_tag(&student) && event.has_tag(&course);
     if with(&student) >= COURSES_PER_STUDENT
         || with(&course) >= CAPACITY
         || known.events.iter().any(is_enrolled)
@@ -136,10 +137,14 @@ fn no_course_is_over_its_capacity_and_no_student_over_ten_while_leaders_die() {
 
     let whole = runtime.block_on(clients[0].read(Query::everything()).collect());
     let events = whole.expect("a read").events;
-    let mut of: BTreeMap<&str, BTreeSet<&[String]>> = BTreeMap::new();
+    let mut of: BTreeMap<&str, BTreeSet<&[Tag]>> = BTreeMap::new();
     for event in &events {
         for tag in &event.tags {
-            assert!(of.entry(tag).or_default().insert(&event.tags), "twice: {:?}", event.tags);
+            assert!(
+                of.entry(tag.as_str()).or_default().insert(&event.tags),
+                "twice: {:?}",
+                event.tags
+            );
         }
     }
     let counts = |number: usize, name: fn(usize) -> String| -> Vec<usize> {

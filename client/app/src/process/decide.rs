@@ -224,10 +224,10 @@ fn with_ids(ids: &Ids, correlation: &str, causation: EventId, writes: &[Write]) 
 /// Returns the correlation of a reaction, and the causation of its record: the event, or else the newest record.
 fn origin(known: &Known, trigger: &Trigger<'_>) -> (String, String) {
     match &trigger.cause {
-        Cause::Event(event) if !event.correlation_id.is_empty() => {
-            (event.correlation_id.clone(), event.id.to_string())
+        Cause::Event(event) => {
+            let own = event.correlation_id.as_ref().map(ToString::to_string);
+            (own.unwrap_or_else(|| known.correlation.clone()), event.id.to_string())
         }
-        Cause::Event(event) => (known.correlation.clone(), event.id.to_string()),
         Cause::Due(_) => {
             let newest = known.id.map(|id| id.to_string());
             (known.correlation.clone(), newest.unwrap_or_default())

@@ -129,7 +129,7 @@ impl Known {
             version,
             position: event.position.0,
             id: Some(event.id),
-            correlation: event.correlation_id.clone(),
+            correlation: event.correlation_id.as_ref().map(ToString::to_string).unwrap_or_default(),
             record: Some(event.json()?),
             is_closed: false,
         })

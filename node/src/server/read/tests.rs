@@ -62,8 +62,8 @@ prop_compose! {
     ) -> (usize, Event) {
         let id = EventId::from_bytes(id.to_be_bytes()).expect("an id");
         let event = Event::new(id, EventType::new(kind).expect("a type"), "{}");
-        let tags = tags.into_iter().map(str::to_owned).collect();
-        let correlation_id = correlation.unwrap_or_default().to_owned();
+        let tags = tags.into_iter().map(|tag| Tag::new(tag).expect("a tag")).collect();
+        let correlation_id = correlation.map(|id| CorrelationId::new(id).expect("an id"));
         (stream, Event { tags, correlation_id, ..event })
     }
 }

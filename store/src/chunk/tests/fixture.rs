@@ -3,7 +3,7 @@
 use std::env;
 
 use super::*;
-use quorate_proto::LogIndex;
+use quorate_proto::{CorrelationId, LogIndex, Tag};
 
 fn fixture(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -16,11 +16,11 @@ fn events() -> Vec<StoredEvent> {
     events.iter_mut().for_each(|event| event.begins = true);
     let id = EventId::from_bytes([9; 16]).expect("an id");
     let full = Event {
-        tags: vec!["customer:7".into(), "eu".into()],
+        tags: ["customer:7", "eu"].map(|tag| Tag::new(tag).expect("a tag")).into(),
         metadata: Bytes::from_static(b"{\"by\":\"me\"}"),
         content_type: "application/json".into(),
         schema: 3,
-        correlation_id: "cmd-91".into(),
+        correlation_id: CorrelationId::new("cmd-91").ok(),
         causation_id: "evt-1".into(),
         occurred_at: Some(Timestamp(-5)),
         ..Event::new(id, EventType::new("Paid").expect("a type"), r#"{"total":50}"#)

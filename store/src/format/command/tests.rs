@@ -27,10 +27,10 @@ fn any_event(seed: u128) -> impl Strategy<Value = Event> {
             let kind = EventType::new(kind).expect("a type");
             Event {
                 metadata: metadata.into(),
-                tags: tags.into_iter().collect(),
+                tags: tags.iter().map(|tag| Tag::new(tag).expect("a tag")).collect(),
                 content_type: text.clone(),
                 schema,
-                correlation_id: text.clone(),
+                correlation_id: CorrelationId::new(&text).ok(),
                 causation_id: text,
                 occurred_at: occurred_at.map(Timestamp),
                 ..Event::new(id, kind, data)

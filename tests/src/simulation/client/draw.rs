@@ -77,13 +77,11 @@ impl Session {
         let now = turmoil::sim_elapsed().unwrap_or_default();
         let name = now.as_millis() / NAMES_LAST.as_millis();
         let tag = format!("name:{name}-{}", self.worker.random.below(2));
+        let tag = Tag::new(tag).expect("a tag");
         let mut event = Event::new(draw_id(&mut self.worker.random), kind(REGISTERED), "");
         event.tags.push(tag.clone());
-        let item = QueryItem {
-            types: vec![kind(REGISTERED)],
-            tags: vec![Tag::new(tag).expect("a tag")],
-            ..QueryItem::default()
-        };
+        let item =
+            QueryItem { types: vec![kind(REGISTERED)], tags: vec![tag], ..QueryItem::default() };
         let own = stream(&format!("registry-{}", self.worker.number));
         let mut append = Append::to(own, Expectation::Any, vec![event]);
         let query = Query { items: vec![item] };
@@ -166,7 +164,7 @@ impl Session {
 }
 
 /// Returns a name that is registered more than once.
-pub(in super::super) fn registered_twice(log: &[RecordedEvent]) -> Option<String> {
+pub(in super::super) fn registered_twice(log: &[RecordedEvent]) -> Option<Tag> {
     let mut names = HashSet::new();
     let registered = log.iter().filter(|one| one.event.kind.as_str() == REGISTERED);
     registered.flat_map(|one| &one.event.tags).find(|name| !names.insert(*name)).cloned()

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use quorate_client::CorrelationId;
+
 use crate::clock::Clock;
 use crate::process::tests::fake::{Crash, Fake};
 use crate::process::tests::shop::{is_of_an_order, paid, placed, run, run_until_crash};
@@ -53,10 +55,17 @@ async fn a_manager_that_does_not_crash_reacts_once() {
     check(&fake, "without a crash");
     let noted = fake.events().into_iter().find(|event| event.kind.as_str() == "Noted");
     let noted = noted.expect("it is there");
-    assert_eq!(noted.correlation_id, "command-10", "what follows belongs to the same thing");
+    assert_eq!(
+        noted.correlation_id,
+        CorrelationId::new("command-10").ok(),
+        "what follows belongs to the same thing"
+    );
     assert_eq!(noted.causation_id, fake.events()[0].id.to_string());
     let cancelled = fake.events().into_iter().find(|event| event.kind.as_str() == "Cancelled");
-    assert_eq!(cancelled.expect("it is there").correlation_id, "command-20");
+    assert_eq!(
+        cancelled.expect("it is there").correlation_id,
+        CorrelationId::new("command-20").ok()
+    );
 }
 
 #[tokio::test(start_paused = true)]

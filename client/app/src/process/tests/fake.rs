@@ -341,9 +341,7 @@ impl Log for Fake {
                     && stretch.before.is_none_or(|before| event.position < Position(before))
                     && match part {
                         Part::Everything => is_own || (self.matches)(event),
-                        Part::Due => {
-                            is_own && is_record(event) && event.tags.iter().any(|tag| tag == DUE)
-                        }
+                        Part::Due => is_own && is_record(event) && event.has_tag(DUE),
                     }
             };
             let limit = usize::try_from(stretch.limit).expect("a small page");

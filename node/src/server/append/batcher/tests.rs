@@ -2,7 +2,7 @@
 
 use quorate_proto::wire::deadline_ms;
 use quorate_proto::{
-    Append, Appended, Event, EventId, EventType, Expectation, Position, StreamName, Version,
+    Append, Appended, Event, EventId, EventType, Expectation, Position, StreamName, Tag, Version,
 };
 use quorate_store::Rejection;
 use quorate_store::command::key_bytes;
@@ -331,7 +331,7 @@ async fn under_pressure_keys_hold_back_as_the_chunk_size_counts_them() {
         tagged.writes[0].events = (0..1000_u64)
             .map(|number| Event {
                 id: id(number + 1),
-                tags: (0..tags).map(|tag| tag.to_string()).collect(),
+                tags: (0..tags).map(|tag| Tag::new(tag.to_string()).expect("a tag")).collect(),
                 ..event.clone()
             })
             .collect();
