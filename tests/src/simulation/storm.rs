@@ -216,7 +216,11 @@ impl Storm {
             }
             Fault::Flip => {
                 let (disk, seed) = (&self.disks[self.flipper], self.random.next());
-                let flipped = disk.flip_in_a_chunk(Path::new(CHUNKS), seed);
+                // A node that lost files may leave the only other copy of a chunk on this disk.
+                let is_whole =
+                    |node: usize| self.planned[node].is_none() && self.damaged[node].is_none();
+                let flipped = (0..self.names.len()).all(is_whole)
+                    && disk.flip_in_a_chunk(Path::new(CHUNKS), seed);
                 self.counts.flips -= u64::from(!flipped);
             }
             Fault::Full { node, room } => {

@@ -111,8 +111,12 @@ pub(super) async fn run<H: Host>(
     mut inbox: mpsc::Receiver<Input>,
 ) {
     let mut leadership = groups.leadership.clone();
-    // Every later change of the leadership concerns this owner.
-    let _ = leadership.wait_for(|leadership| leadership.has_reached(term)).await;
+    // Every later change of the leadership concerns this owner. A term that is over already will not end again: a
+    // consumer that came in it may have been late.
+    let leads = leadership.wait_for(|leadership| leadership.has_reached(term)).await;
+    if !leads.is_ok_and(|leadership| leadership.leads_in == Some(term)) {
+        return refuse(inbox, &unavailable("the leader changed"));
+    }
     let mut owner = match Owner::take_over(groups, name, term).await {
         Ok(owner) => owner,
         Err(problem) => return refuse(inbox, &problem),
