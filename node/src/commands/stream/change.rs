@@ -13,7 +13,7 @@ use crate::cli::{Confirmation, Exit, Global, connect};
 use crate::output::{DoneLine, append_failed, append_not_begun, write_json};
 use crate::values::{expectation, span};
 
-/// How a change is made.
+/// The expectation that a change has, and its id.
 #[derive(Args, Debug)]
 struct How {
     /// What must be the case with the stream: any, none (no event there), exists, or its version. The default
