@@ -10,7 +10,8 @@ use super::postings::{KeyPostings, Postings};
 use crate::files::{BlockCache, chunk_path};
 use crate::format::Malformed;
 use crate::format::chunk::block::EventOrStub;
-use crate::format::chunk::dictionary::{Entry, PageEntry, PageReader};
+use crate::format::chunk::dictionary::PageEntry;
+use crate::format::chunk::page::{Entry, PageReader};
 use crate::format::chunk::{Removed, Section, event_digest};
 use crate::vfs::Vfs;
 use crate::{Fault, Key, StoredEvent};
@@ -228,6 +229,6 @@ struct Sum {
 impl Sum {
     fn add(&mut self, event: &StoredEvent) {
         self.count += 1;
-        self.digest = self.digest.wrapping_add(event_digest(event, &mut self.scratch));
+        self.digest = self.digest.wrapping_add(event_digest(&event.parts(), &mut self.scratch));
     }
 }

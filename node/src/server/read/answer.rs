@@ -6,9 +6,11 @@ use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::{Outcome, Problem};
 use quorate_raft::host::Host;
+use quorate_store::{Fault, Scan};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::page::Page;
 use super::subscription::{Step, Subscription};
 use crate::server::problem;
 
@@ -57,4 +59,14 @@ fn wire_step(step: Step) -> Message {
         Step::StillHere => Message::Events(v1::EventBatch::default()),
         Step::End => Message::End(v1::Empty {}),
     }
+}
+
+/// Returns the number of events of a scan's next page, the page as a message, and the rest of the scan.
+pub(crate) fn next_message(
+    scan: Box<Scan>,
+) -> Result<(usize, v1::ReadResponse, Option<Box<Scan>>), Fault> {
+    let Page { events, rest, .. } = Page::fetch(scan)?;
+    let count = events.len();
+    let message = Some(wire_step(Step::Events(events)));
+    Ok((count, v1::ReadResponse { message }, rest))
 }

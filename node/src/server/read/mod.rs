@@ -25,7 +25,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answer::stream;
+pub(crate) use answer::{next_message, stream};
 pub(crate) use live::Live;
 pub(crate) use names::stream as stream_of_names;
 pub(crate) use point::{reach, refuse_the_future};

@@ -1,5 +1,7 @@
 //! The contents of a tail: its events and their index.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use quorate_proto::{EventId, Position, StreamName, Timestamp, Version};
 
@@ -7,7 +9,7 @@ use super::keys::Keys;
 use super::ordinal;
 use super::streams::{StreamTail, Streams};
 use crate::format::command::ParsedEvent;
-use crate::format::{Key, StoredEvent};
+use crate::format::{EventRef, Key, StoredEvent};
 use crate::view::hash::{Hasher, Slots};
 
 /// Invariants:
@@ -56,6 +58,13 @@ enum Listed {
 struct Lineages {
     slots: Slots,
     all: Vec<(Box<str>, Box<[u32]>)>,
+}
+
+impl TailEvent {
+    /// Returns the place of the body in the command.
+    fn body(&self) -> Range<usize> {
+        self.body_at as usize..(self.body_at + self.body_length) as usize
+    }
 }
 
 impl Contents {
@@ -157,7 +166,6 @@ impl Contents {
     pub(super) fn event(&self, ordinal: u32, first: Position) -> Option<StoredEvent> {
         let event = self.events.get(ordinal as usize)?;
         let command = self.commands.get(event.command as usize)?;
-        let body = event.body_at as usize..(event.body_at + event.body_length) as usize;
         Some(StoredEvent {
             position: first.plus(u64::from(ordinal)),
             stream: self.streams.get(event.stream)?.name.clone(),
@@ -165,7 +173,24 @@ impl Contents {
             recorded_at: command.recorded_at,
             id: event.id,
             begins: event.begins,
-            body: command.bytes.slice(body),
+            body: command.bytes.slice(event.body()),
+        })
+    }
+
+    /// Returns the parts of all events of the tail that begins at `first`, in order.
+    pub(super) fn events(&self, first: Position) -> impl ExactSizeIterator<Item = EventRef<'_>> {
+        self.events.iter().enumerate().map(move |(ordinal, event)| {
+            let command = self.commands.get(event.command as usize).expect("slots lead there");
+            let stream = self.streams.get(event.stream).expect("slots lead there");
+            EventRef {
+                position: first.plus(ordinal as u64),
+                stream: stream.name.as_str(),
+                version: event.version,
+                recorded_at: command.recorded_at,
+                id: event.id,
+                begins: event.begins,
+                body: command.bytes.get(event.body()).unwrap_or_default(),
+            }
         })
     }
 

@@ -36,6 +36,11 @@ impl Keys {
         (slot, true)
     }
 
+    /// Returns all keys with their ordinals.
+    pub(super) fn all(&self) -> &[(Key, Vec<u32>)] {
+        &self.all
+    }
+
     pub(super) fn get(&self, slot: u32) -> Option<&(Key, Vec<u32>)> {
         self.all.get(slot as usize)
     }

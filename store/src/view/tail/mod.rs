@@ -6,6 +6,7 @@ mod keys;
 mod matching;
 mod names;
 mod ordinals;
+mod sorted;
 mod streams;
 
 use std::ops::Range;
@@ -200,16 +201,6 @@ impl Tail {
         let all = ordinal(contents.len());
         let end = until.map_or(all, |until| contents.first_not(|time| time <= until));
         start..end
-    }
-
-    /// Gives all events to `work`, in order. Meant for a tail that gets no more events.
-    pub(crate) fn with_events<T>(
-        &self,
-        work: impl FnOnce(&mut dyn Iterator<Item = StoredEvent>) -> T,
-    ) -> T {
-        let contents = self.read();
-        let ordinals = 0..ordinal(contents.len());
-        work(&mut ordinals.filter_map(|ordinal| contents.event(ordinal, self.first)))
     }
 
     /// Gives the records and snapshots since the tail's first event to `work`.

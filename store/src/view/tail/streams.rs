@@ -78,6 +78,11 @@ impl Streams {
         slot
     }
 
+    /// Returns the streams that have events here.
+    pub(super) fn written_ones(&self) -> impl Iterator<Item = &StreamTail> {
+        self.all.iter().filter(|stream| !stream.ordinals().is_empty())
+    }
+
     /// Returns all streams, those that came last first.
     pub(super) fn newest(&self) -> impl Iterator<Item = &StreamTail> {
         self.all.iter().rev()
