@@ -28,11 +28,10 @@ impl StreamName {
 
     /// Checks a name as [`StreamName::new`] does, without making one.
     pub fn check(name: &str) -> Result<(), Invalid> {
-        check_parts("stream", name)?;
-        if category_range(name).is_empty() {
-            return Err(Invalid::new("stream", format!("`{name}` has no category before the `-`")));
+        if is_simple(name) {
+            return Ok(());
         }
-        Ok(())
+        check_stream(name)
     }
 
     /// Returns the whole name.
@@ -237,6 +236,21 @@ macro_rules! text {
 
 text!(StreamName, Category, Path, EventType, Tag, CorrelationId, GroupName);
 
+fn check_stream(name: &str) -> Result<(), Invalid> {
+    check_parts("stream", name)?;
+    if category_range(name).is_empty() {
+        return Err(Invalid::new("stream", format!("`{name}` has no category before the `-`")));
+    }
+    Ok(())
+}
+
+/// Returns true if a look at each byte alone shows that a name of a stream is legal, as it does for most.
+fn is_simple(name: &str) -> bool {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'/');
+    let are_plain = name.bytes().fold(true, |all, byte| all & is_plain(byte));
+    are_plain && (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.starts_with('-')
+}
+
 fn category(name: &str) -> &str {
     name.get(category_range(name)).unwrap_or(name)
 }
@@ -338,6 +352,20 @@ mod tests {
         let changes =
             crate::Scope::Path(path.clone()).changes().expect("its settings can be changed");
         assert_eq!(crate::Scope::changed_by(&changes), Some(crate::Scope::Path(path)));
+    }
+
+    #[test]
+    fn a_short_look_at_a_name_finds_what_the_long_one_does() {
+        let parts = ["", "a", "-", "/", "\u{7f}", "\u{1f}", "é", " ", "~"];
+        let mut names =
+            vec![String::new(), "x".repeat(NAME_BYTES_MAX), "x".repeat(NAME_BYTES_MAX + 1)];
+        for _ in 0..4 {
+            let longer = names.iter().flat_map(|name| parts.map(|part| format!("{name}{part}")));
+            names = longer.collect();
+        }
+        for name in names {
+            assert_eq!(StreamName::check(&name), check_stream(&name), "{name:?}");
+        }
     }
 
     #[test]
