@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::invalid::Invalid;
 use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX, APPEND_STREAMS_MAX, CONDITIONS_MAX};
-use crate::{Event, Position, Query, StreamName, Timestamp, Version};
+use crate::{Event, EventId, Position, Query, StreamName, Timestamp, Version};
 
 /// A demand of an append on a stream. There is no default: the caller always names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -161,13 +161,14 @@ impl Append {
         if self.event_count() == 1 {
             return Ok(());
         }
-        let mut ids = HashSet::new();
-        for event in self.writes.iter().flat_map(|write| &write.events) {
-            if !ids.insert(event.id) {
-                return Err(Invalid::new("id", format!("{} is there twice", event.id)));
-            }
+        let events = self.writes.iter().flat_map(|write| &write.events);
+        let mut ids: Vec<EventId> = events.map(|event| event.id).collect();
+        ids.sort_unstable();
+        let twice = ids.iter().zip(ids.iter().skip(1)).find(|(id, next)| id == next);
+        match twice {
+            Some((id, _)) => Err(Invalid::new("id", format!("{id} is there twice"))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn check_limits(&self) -> Result<(), Invalid> {
