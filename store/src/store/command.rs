@@ -7,21 +7,14 @@ use quorate_proto::{
     Appended, Expectation, Failure, LogId, RecordedSnapshot, Snapshot, StreamName,
 };
 
-use super::Store;
 use super::groups::GroupsLock;
+use super::{Named, Store};
 use crate::defect::{Defect, is_present, take};
 use crate::fault::Fault;
-use crate::format::command::{self, Aim, ParsedAppend, ParsedRequest, Parts};
+use crate::format::command::{self, Aim, Command, ParsedAppend, ParsedRequest, Parts};
 use crate::judge::{Demand, Judgement, Log, conditions, judge, reject};
 use crate::verdict::{Rejection, Verdict};
 use crate::view::{StreamHead, StreamSlot, Window};
-
-/// The streams that an append names, in its order, as they were before it.
-#[derive(Debug, Default)]
-pub(super) struct Room {
-    slots: Vec<StreamSlot>,
-    heads: Vec<StreamHead>,
-}
 
 impl Store {
     /// Applies the requests of a command, in order.
@@ -30,7 +23,7 @@ impl Store {
         log_id: LogId,
         bytes: Bytes,
     ) -> Result<Vec<Verdict>, Fault> {
-        let mut command = command::decode(&bytes).map_err(|malformed| Fault::Command {
+        let command = command::decode(&bytes).map_err(|malformed| Fault::Command {
             index: log_id.index.0,
             why: malformed.to_string(),
         })?;
@@ -42,15 +35,15 @@ impl Store {
         } else if !is_present(Defect::FreeKeys) {
             self.count(command.key_bytes());
         }
+        let Command { requests, parts, .. } = command;
         let shared = self.shared.clone();
         let mut groups = GroupsLock::new(&shared);
-        let requests = std::mem::take(&mut command.requests).into_iter();
         let apply = |request| match request {
             ParsedRequest::Group(request) => Ok(Verdict::Group(groups.apply(request, self.point))),
-            ParsedRequest::Append(append) => self.apply_append(&bytes, append, &command.parts),
+            ParsedRequest::Append(append) => self.apply_append(&bytes, append, &parts),
             ParsedRequest::Snapshot(snapshot) => self.put_snapshot(snapshot),
         };
-        requests.map(apply).collect()
+        requests.into_iter().map(apply).collect()
     }
 
     fn apply_append(
@@ -59,19 +52,19 @@ impl Store {
         append: ParsedAppend,
         parts: &Parts<'_>,
     ) -> Result<Verdict, Fault> {
-        let mut room = std::mem::take(&mut self.room);
-        room.heads.clear();
-        room.slots.clear();
+        let mut named = std::mem::take(&mut self.named);
+        named.heads.clear();
+        named.slots.clear();
         for aim in parts.aims_of(&append) {
             let (slot, head) = self.head(aim.stream)?;
-            room.slots.push(slot);
-            room.heads.push(head);
+            named.slots.push(slot);
+            named.heads.push(head);
         }
-        let verdict = match self.append_if_plain(command, &append, parts, &room) {
+        let verdict = match self.append_if_plain(command, &append, parts, &named) {
             Some(appended) => Ok(Verdict::Appended(appended)),
-            None => self.judge(command, append, parts, &room),
+            None => self.judge(command, append, parts, &named),
         };
-        self.room = room;
+        self.named = named;
         verdict
     }
 
@@ -83,20 +76,20 @@ impl Store {
         command: &Bytes,
         append: &ParsedAppend,
         parts: &Parts<'_>,
-        room: &Room,
+        named: &Named,
     ) -> Option<Appended> {
         let is_met =
             |(aim, head): (&Aim<'_>, &StreamHead)| head.meets(aim.expectation) && !head.closed;
         let is_plain = append.conditions.is_empty()
             && append.change.is_none()
-            && parts.aims_of(append).iter().zip(&room.heads).all(is_met)
+            && parts.aims_of(append).iter().zip(&named.heads).all(is_met)
             && !is_present(Defect::NoRetryCheck)
             && !is_present(Defect::RetryByVersion)
             && !is_present(Defect::FlippedOutcome);
         if !is_plain || !self.window().push_new(parts.ids_of(append)) {
             return None;
         }
-        Some(self.append(command, append, parts, room))
+        Some(self.append(command, append, parts, named))
     }
 
     /// Judges an append, and puts it at the end of the log if nothing speaks against it.
@@ -105,9 +98,9 @@ impl Store {
         command: &Bytes,
         mut append: ParsedAppend,
         parts: &Parts<'_>,
-        room: &Room,
+        named: &Named,
     ) -> Result<Verdict, Fault> {
-        let (demand, heads) = (Demand::of_parsed(&append, parts), &room.heads);
+        let (demand, heads) = (Demand::of_parsed(&append, parts), &named.heads);
         let mut log = Log::new(&self.view, &self.shared.window, self.point);
         let failures = match judge(&mut log, &demand, heads)? {
             Judgement::Repeated(first) => return Ok(Verdict::Repeated(first)),
@@ -128,7 +121,7 @@ impl Store {
             return Ok(Verdict::Rejected(rejection));
         }
         parts.ids_of(&append).iter().for_each(|id| self.window().push(*id));
-        let appended = self.append(command, &append, parts, room);
+        let appended = self.append(command, &append, parts, named);
         if let Some(change) = change {
             self.change(change)?;
         }
@@ -171,7 +164,7 @@ impl Store {
             Some(known) => known,
             None => {
                 let name = StreamName::new(stream).expect("checked before");
-                let head = self.view.head(&name, self.point.position)?;
+                let head = self.view.sealed_head(&name, self.point.position)?;
                 (name, head)
             }
         };
@@ -189,18 +182,18 @@ impl Store {
         command: &Bytes,
         append: &ParsedAppend,
         parts: &Parts<'_>,
-        room: &Room,
+        named: &Named,
     ) -> Appended {
         let recorded_at = self.point.recorded_at;
         let (ids, events) = (parts.ids_of(append), parts.events_of(append));
         let written = || parts.aims_of(append).iter().take_while(|aim| aim.is_written());
-        let streams = room.slots.iter().zip(written()).map(|(slot, aim)| (*slot, aim.events));
+        let streams = named.slots.iter().zip(written()).map(|(slot, aim)| (*slot, aim.events));
         self.view.active.append((command, recorded_at), streams, (ids, events));
         let first_position = self.point.position.next();
         let last_position = self.point.position.plus(ids.len() as u64);
         self.point.position = last_position;
         let version = |(head, aim): (&StreamHead, &Aim<'_>)| head.version.plus(aim.events as u64);
-        let versions = room.heads.iter().zip(written()).map(version).collect();
+        let versions = named.heads.iter().zip(written()).map(version).collect();
         Appended { versions, first_position, last_position, recorded_at }
     }
 

@@ -26,7 +26,7 @@ use crate::point::Point;
 use crate::read::Reader;
 use crate::verdict::Verdict;
 use crate::vfs::Vfs;
-use crate::view::{ChunkSlot, Hasher, Heads, Shared, Tail, View, Window};
+use crate::view::{ChunkSlot, Hasher, Heads, Shared, StreamHead, StreamSlot, Tail, View, Window};
 
 /// One entry of the log, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,13 @@ struct Sealing {
     has_begun: bool,
 }
 
+/// The streams that an append names, in its order, as they were before it.
+#[derive(Debug, Default)]
+struct Named {
+    slots: Vec<StreamSlot>,
+    heads: Vec<StreamHead>,
+}
+
 /// The tail that a seal took out of a store, if no reader needs it. To drop it takes milliseconds, which whoever waits
 /// for the store need not wait for.
 #[derive(Debug)]
@@ -95,8 +102,8 @@ pub struct Store {
     pub(crate) shared: Arc<Shared>,
     heads: Arc<Heads>,
     hasher: Hasher,
-    /// Lists that one append after the other uses.
-    room: command::Room,
+    /// The streams of the last append: its lists are used again.
+    named: Named,
     pub(crate) point: Point,
     /// True if the retry window lacks ids that a damaged chunk holds.
     pub(crate) lacks_ids: bool,
@@ -139,7 +146,7 @@ impl Store {
             shared,
             heads: Arc::new(Heads::none(hasher.clone())),
             hasher,
-            room: command::Room::default(),
+            named: Named::default(),
             point,
             lacks_ids,
             attachment: state.attachment,

@@ -43,7 +43,16 @@ impl<'a> Index<'a> {
                 return Ok(Some(state));
             }
         }
-        self.catalog.key(&key)
+        self.in_table(&key)
+    }
+
+    /// Returns where a key that is in none of the chunks that are not indexed was last seen.
+    fn in_table(&self, key: &[u8]) -> Result<Option<KeyState>, Fault> {
+        match self.catalog.contents().indexed.through {
+            // All chunks were asked.
+            0 => Ok(None),
+            _ => self.catalog.key(key),
+        }
     }
 
     /// Returns a finder of keys that ascend.
@@ -51,7 +60,7 @@ impl<'a> Index<'a> {
         let newer = self.catalog.filters().iter().rev().map(|(number, filter)| {
             Ok(Unindexed { slot: self.slot(*number)?, filter, finder: None })
         });
-        Ok(IndexFinder { newer: newer.collect::<Result<_, Fault>>()?, catalog: self.catalog })
+        Ok(IndexFinder { newer: newer.collect::<Result<_, Fault>>()?, index: *self })
     }
 
     /// Returns the keys from `start` on, sorted, encoded as by [`Key::encode`], each with where it was last seen. Opens
@@ -152,7 +161,7 @@ impl<'a> Index<'a> {
 pub(crate) struct IndexFinder<'a> {
     /// The chunks that are not indexed, newest first.
     newer: Vec<Unindexed<'a>>,
-    catalog: &'a CatalogExport,
+    index: Index<'a>,
 }
 
 /// A chunk that is not indexed.
@@ -178,7 +187,7 @@ impl IndexFinder<'_> {
                 return Ok(Some(state));
             }
         }
-        self.catalog.key(key)
+        self.index.in_table(key)
     }
 }
 

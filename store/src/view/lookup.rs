@@ -55,7 +55,24 @@ impl View {
 
     /// Returns the head of a stream, as of a position that is not below the last chunk's end.
     pub(crate) fn head(&self, stream: &StreamName, as_of: Position) -> Result<StreamHead, Fault> {
-        let version = self.version(stream, as_of)?;
+        self.head_at(stream, self.version(stream, as_of)?, as_of)
+    }
+
+    /// Returns the head of a stream that has no event in a tail.
+    pub(crate) fn sealed_head(
+        &self,
+        stream: &StreamName,
+        as_of: Position,
+    ) -> Result<StreamHead, Fault> {
+        self.head_at(stream, self.sealed_version(stream)?, as_of)
+    }
+
+    fn head_at(
+        &self,
+        stream: &StreamName,
+        version: Version,
+        as_of: Position,
+    ) -> Result<StreamHead, Fault> {
         if !self.has_records() {
             return Ok(StreamHead { version, ..StreamHead::default() });
         }

@@ -78,6 +78,11 @@ impl View {
         if let Some(version) = self.version_in_memory(stream.as_str(), as_of) {
             return Ok(version);
         }
+        self.sealed_version(stream)
+    }
+
+    /// Returns the version of a stream at the end of the last chunk.
+    pub(crate) fn sealed_version(&self, stream: &StreamName) -> Result<Version, Fault> {
         let state = self.key(&Key::Stream(stream.clone()))?;
         Ok(state.map_or(Version::ZERO, |state| state.version))
     }

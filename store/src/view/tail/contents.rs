@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate_proto::{EventId, Position, StreamName, Timestamp, Version};
 
 use super::keys::Keys;
-use super::ordinal;
+use super::ordinals::ordinal;
 use super::streams::{StreamTail, Streams};
 use crate::format::command::ParsedEvent;
 use crate::format::{EventRef, Key, StoredEvent};
@@ -93,8 +93,8 @@ impl Contents {
         begins: bool,
     ) {
         let ordinal = ordinal(self.events.len());
-        let Some((command, body_at)) = self.place_of(event.body) else { return };
-        let Some(version) = self.post_to_stream(hasher, stream, ordinal) else { return };
+        let (command, body_at) = self.place_of(event.body).expect("a part of the last command");
+        let version = self.post_to_stream(hasher, stream, ordinal).expect("a slot that was given");
         self.events.push(TailEvent {
             id,
             version,

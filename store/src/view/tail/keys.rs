@@ -1,6 +1,6 @@
 //! The postings of a tail's keys other than streams.
 
-use super::ordinal;
+use super::ordinals::ordinal;
 use crate::format::Key;
 use crate::view::hash::{Hasher, Slots};
 

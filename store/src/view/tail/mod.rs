@@ -23,6 +23,7 @@ use crate::format::{Key, StoredEvent};
 
 pub(crate) use changes::Changes;
 use contents::Contents;
+use ordinals::ordinal;
 
 /// Consecutive events from `first` on. One writer appends; any number of readers copy pages of events.
 ///
@@ -254,9 +255,4 @@ pub(crate) enum TailPosition {
     At(Position),
     /// Before this tail.
     Before,
-}
-
-/// Converts an index to an ordinal: the commands of a chunk hold far fewer than 2^32 events.
-fn ordinal(index: usize) -> u32 {
-    u32::try_from(index).expect("a tail is at most two chunk sizes long")
 }

@@ -48,6 +48,11 @@ impl Ordinals {
     }
 }
 
+/// Converts an index to an ordinal: the commands of a chunk hold far fewer than 2^32 events.
+pub(super) fn ordinal(index: usize) -> u32 {
+    u32::try_from(index).expect("a tail is at most two chunk sizes long")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use quorate_proto::{StreamName, Version};
 
-use super::ordinals::Ordinals;
+use super::ordinals::{Ordinals, ordinal};
 use crate::view::StreamHead;
 use crate::view::hash::{Hasher, Slots};
 
@@ -72,7 +72,7 @@ impl Streams {
             }
             return slot;
         }
-        let slot = super::ordinal(self.all.len());
+        let slot = ordinal(self.all.len());
         self.all.push(StreamTail { name, head, ordinals: Ordinals::default(), lineage: None });
         self.slots.insert(hash, slot);
         slot
