@@ -69,6 +69,11 @@ impl RaftLog {
         }
     }
 
+    /// Returns the id of the last entry, or of the last purged one when there is none after it.
+    pub fn end(&self) -> Option<LogId> {
+        self.shared.lock().now.end
+    }
+
     /// Returns the id of the entry at `index`, also for the last purged one; `None` when the entry is not there.
     pub fn log_id(&self, index: u64) -> Option<LogId> {
         log_id(&self.shared.lock(), index)

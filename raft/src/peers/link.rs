@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use super::unanswered::{Asked, Unanswered};
-use super::wire;
+use super::{riding, wire};
 use crate::adapter::types::{self, TypeConfig, Vote};
 use crate::disk_space::{Room, Rooms};
 use crate::host::Host;
@@ -278,8 +278,7 @@ impl<H: Host> Link<H> {
 fn asked<R: AsyncRuntime>(
     request: AppendEntriesRequest<TypeConfig<R>>,
 ) -> Asked<v1::AppendRequest> {
-    let end = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-    (end, wire::append_request(request))
+    (riding::end(&request), wire::append_request(request))
 }
 
 /// Returns a client that sends and takes messages between peers.

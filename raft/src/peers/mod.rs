@@ -6,6 +6,7 @@ pub(crate) mod guard;
 mod link;
 mod links;
 mod network;
+mod riding;
 mod send_checkpoint;
 pub(crate) mod spread;
 pub(crate) mod transfers;
