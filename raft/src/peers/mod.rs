@@ -3,6 +3,7 @@
 //! It may use the adapter, the machine's checkpoints and the disk space.
 
 pub(crate) mod guard;
+mod heartbeats;
 mod link;
 mod links;
 mod network;

@@ -26,6 +26,7 @@ use crate::host::Host;
 use crate::log::RaftLog;
 use crate::machine::{Checkpoint, Core};
 
+use super::heartbeats::Heartbeats;
 use super::riding::Riding;
 use super::{Connection, Link, Peers};
 use super::{link, send_checkpoint, wire};
@@ -46,7 +47,7 @@ pub(crate) struct Factory<H: Host> {
 impl<H: Host> Factory<H> {
     fn client(&self, target: u64, addresses: &Addresses, connection: Connection) -> Client<H> {
         let (link, core) = (self.peers.link(target, addresses), self.core.clone());
-        Client { link, connection, core, log: self.log.clone() }
+        Client { link, connection, core, log: self.log.clone(), heartbeats: Heartbeats::new() }
     }
 }
 
@@ -72,6 +73,7 @@ pub(crate) struct Client<H: Host> {
     connection: Connection,
     core: Weak<Core<H>>,
     log: RaftLog,
+    heartbeats: Heartbeats<H::Runtime>,
 }
 
 /// Makes any failure of a peer "unreachable" to openraft: only then does it wait before it tries again.
@@ -100,15 +102,22 @@ impl<H: Host> NetStreamAppend<Types<H>> for Client<H> {
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
+            let vote = first.vote;
+            if self.connection == Connection::Control {
+                // A stream for heartbeats has one of them.
+                let answer = self.heartbeats.send(&self.link, first).await;
+                let answer = self.link.note_append(answer, &vote);
+                let answer = answer.map_err(|status| unreachable(&status))?;
+                return Ok(stream::iter([Ok(answer)]).boxed());
+            }
             // Entries that a full peer would refuse are not sent; its answers to heartbeats show its room.
             if entry::needs_room(&first.entries) && self.link.is_full() {
                 return Err(unreachable(&Status::resource_exhausted("it has no room")).into());
             }
-            let vote = first.vote;
             let log = self.log.clone();
             let log_end = move || log.end().map_or(0, |end| end.index.0);
             let input = Riding::new(&first, input, log_end);
-            let opened = self.link.open_append(self.connection, first, input).await;
+            let opened = self.link.replicate(first, input).await;
             let answers = opened.map_err(|status| unreachable(&status))?;
             let link = &self.link;
             let answers = answers.map(move |answer| link.note_append(answer, &vote));
