@@ -12,9 +12,8 @@ use super::ahead::Ahead;
 use super::file::ChunkFile;
 use crate::files::{BlockCache, ReadCounters};
 use crate::format::chunk::block::{Block, BlockEntry, EventOrStub, ID_BYTES, decode_index};
-use crate::format::chunk::dictionary::{
-    DictionaryIndex, Entry, Ordinals, PageEntry, PageReader, decode_ordinals,
-};
+use crate::format::chunk::dictionary::{DictionaryIndex, PageEntry, decode_ordinals};
+use crate::format::chunk::page::{Entry, Ordinals, PageReader};
 use crate::format::chunk::{ChunkIdentity, ChunkSummary, Footer, HEADER_BYTES, Section};
 use crate::format::{Identity, Input, Malformed};
 use crate::vfs::Vfs;
@@ -149,10 +148,19 @@ impl Chunk {
         page: PageEntry,
         reads: &mut ReadCounters,
     ) -> Result<Option<Entry>, Fault> {
+        let entry = self.cached_page(page, reads)?.find(key);
+        entry.map_err(|malformed| self.file.damaged(page.offset, malformed))
+    }
+
+    /// Reads a page of the dictionary, by way of the cache.
+    pub(super) fn cached_page(
+        &self,
+        page: PageEntry,
+        reads: &mut ReadCounters,
+    ) -> Result<PageReader, Fault> {
         let range = page.offset..page.offset.saturating_add(page.length);
         let payload = self.file.piece(Section::Dictionary, range, reads)?;
-        let entry = PageReader::new(payload).and_then(|page| page.find(key));
-        entry.map_err(|malformed| self.file.damaged(page.offset, malformed))
+        PageReader::new(payload).map_err(|malformed| self.file.damaged(page.offset, malformed))
     }
 
     /// Completes an entry of the page at `offset` with its ordinals; `read` reads those that stand apart.
