@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::Key;
 use crate::format::Malformed;
 use crate::format::catalog::{FILTER_WORDS as WORDS, decode_filter, encode_filter};
 
@@ -32,9 +31,9 @@ pub(crate) struct Filter {
     blocks: Vec<[u32; WORDS]>,
 }
 
-/// Returns the hash of a key that filters use.
-pub(crate) fn hash_of(key: &Key) -> u64 {
-    xxh3_64(&key.encode())
+/// Returns the hash of a key, encoded as by [`crate::Key::encode`], that filters use.
+pub(crate) fn hash_of(key: &[u8]) -> u64 {
+    xxh3_64(key)
 }
 
 impl Filter {

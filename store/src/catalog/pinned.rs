@@ -151,18 +151,17 @@ impl CatalogExport {
         &self.pinned.unindexed
     }
 
-    /// Returns the chunks that are not indexed and perhaps hold a key, newest first.
-    pub(crate) fn unindexed(&self, key: &Key) -> impl Iterator<Item = u64> {
+    /// Returns the chunks that are not indexed and perhaps hold a key, newest first; the key is encoded.
+    pub(crate) fn unindexed(&self, key: &[u8]) -> impl Iterator<Item = u64> {
         let hash = if self.filters().is_empty() { 0 } else { hash_of(key) };
         let holding = self.filters().iter().rev().filter(move |(_, filter)| filter.may_hold(hash));
         holding.map(|(number, _)| *number)
     }
 
-    /// Returns where a key was last seen, as far as chunks are indexed; `None` if it never was.
-    pub(crate) fn key(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
-        let key = key.encode();
-        let value = self.value(Table::Keys, &key)?;
-        value.map(|value| key_state(&key, value, &self.pinned.path)).transpose()
+    /// Returns where a key, which is encoded, was last seen, as far as chunks are indexed; `None` if it never was.
+    pub(crate) fn key(&self, key: &[u8]) -> Result<Option<KeyState>, Fault> {
+        let value = self.value(Table::Keys, key)?;
+        value.map(|value| key_state(key, value, &self.pinned.path)).transpose()
     }
 
     /// Returns the record of a stream, a category or a path; `None` if no change left one.

@@ -55,20 +55,24 @@ impl Seal {
 
     /// Writes the chunk and commits the checkpoint; `None` if an install has overtaken the seal.
     fn write_chunk(&self) -> Result<Option<Arc<Chunk>>, Fault> {
-        let mut previous = |key: &_| self.view.key(key);
+        let (mut finder, mut hashes) = (self.view.index().finder()?, Vec::new());
+        let mut previous = |key: &[u8]| {
+            let hash = hash_of(key);
+            hashes.push(hash);
+            finder.find(key, hash)
+        };
         let identity = self.options.identity(self.number);
         let (vfs, draft) = (&*self.folder.vfs, self.folder.draft(self.number));
-        let written = self
-            .tail
-            .with_events(|events| chunk::write(vfs, &draft, &identity, events, &mut previous))?;
+        let summary = self.tail.with_all(|events, keys| {
+            chunk::write(vfs, &draft, &identity, events.iter(), keys, &mut previous)
+        })?;
         if !self.folder.publish(self.number, self.epoch)? {
             return Ok(None);
         }
-        let chunk = open_chunk(&self.folder, &self.options, &written.summary)?;
+        let chunk = open_chunk(&self.folder, &self.options, &summary)?;
         // Chunk and folder are durable; only now may the catalog name the chunk.
-        let keys = written.keys.iter().map(|(key, _)| hash_of(key));
-        let filter = Arc::new(Filter::of(keys));
-        self.commit(Some((&written.summary, &filter)), written.keys.len())?;
+        let filter = Arc::new(Filter::of(hashes.iter().copied()));
+        self.commit(Some((&summary, &filter)), hashes.len())?;
         Ok(Some(chunk))
     }
 

@@ -1,6 +1,6 @@
 //! Writes the events of a chunk: blocks as they fill, then the ids and the index of the blocks.
 
-use quorate_proto::Timestamp;
+use quorate_proto::{StreamName, Timestamp};
 
 use super::draft::Draft;
 use crate::format::Identity;
@@ -13,26 +13,34 @@ use crate::{Fault, StoredEvent};
 const BLOCK_BYTES: usize = 16 * 1024;
 
 /// The blocks of a chunk while they are written.
+///
+/// A stream is given by its number in the chunk, which its caller knows, so that no name is looked up for an event.
 pub(super) struct Blocks {
     start: u64,
     open: Option<BlockBuilder>,
     entries: Vec<BlockEntry>,
     ids: Vec<Vec<u8>>,
+    /// For each stream of the chunk the last block that names it, counted from 1, and its number there.
+    streams: Vec<(u32, u32)>,
 }
 
 impl Blocks {
     pub(super) fn new(draft: &Draft) -> Blocks {
-        Blocks { start: draft.offset(), open: None, entries: Vec::new(), ids: Vec::new() }
+        let (start, open, streams) = (draft.offset(), None, Vec::new());
+        Blocks { start, open, entries: Vec::new(), ids: Vec::new(), streams }
     }
 
-    /// Adds an event; ordinals ascend.
+    /// Adds an event of the stream with this number; ordinals ascend.
     pub(super) fn push(
         &mut self,
         draft: &mut Draft,
         ordinal: u32,
+        stream: u32,
         event: &StoredEvent,
     ) -> Result<(), Fault> {
-        self.open(draft, ordinal, event.recorded_at)?.push(ordinal, event);
+        let (block, stream) =
+            self.open(draft, (ordinal, event.recorded_at), stream, &event.stream)?;
+        block.push(ordinal, stream, event);
         Ok(())
     }
 
@@ -41,9 +49,12 @@ impl Blocks {
         &mut self,
         draft: &mut Draft,
         ordinal: u32,
+        stream: u32,
         stub: &Identity,
     ) -> Result<(), Fault> {
-        self.open(draft, ordinal, stub.recorded_at)?.push_stub(ordinal, stub);
+        let (block, stream) =
+            self.open(draft, (ordinal, stub.recorded_at), stream, &stub.stream)?;
+        block.push_stub(ordinal, stream, stub);
         Ok(())
     }
 
@@ -60,17 +71,28 @@ impl Blocks {
         draft.put_section(Section::BlockIndex, &encode_index(&self.entries))
     }
 
-    /// Returns the block that the entry of this ordinal and time goes into.
+    /// Returns the block that the entry of this ordinal and time goes into, and the number of its stream there.
     fn open(
         &mut self,
         draft: &mut Draft,
-        ordinal: u32,
-        recorded_at: Timestamp,
-    ) -> Result<&mut BlockBuilder, Fault> {
+        (ordinal, recorded_at): (u32, Timestamp),
+        stream: u32,
+        name: &StreamName,
+    ) -> Result<(&mut BlockBuilder, u32), Fault> {
         if self.open.as_ref().is_some_and(|block| block.size() >= BLOCK_BYTES) {
             self.close_block(draft)?;
         }
-        Ok(self.open.get_or_insert_with(|| BlockBuilder::new(ordinal, recorded_at)))
+        let number = u32::try_from(self.entries.len() + 1).expect("a chunk has fewer blocks");
+        let block = self.open.get_or_insert_with(|| BlockBuilder::new(ordinal, recorded_at));
+        let stream = stream as usize;
+        if stream >= self.streams.len() {
+            self.streams.resize(stream + 1, (0, 0));
+        }
+        let (last_block, in_block) = &mut self.streams[stream];
+        if *last_block != number {
+            (*last_block, *in_block) = (number, block.push_stream(name));
+        }
+        Ok((block, *in_block))
     }
 
     fn close_block(&mut self, draft: &mut Draft) -> Result<(), Fault> {

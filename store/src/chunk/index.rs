@@ -3,7 +3,8 @@
 use super::draft::Draft;
 use crate::Fault;
 use crate::format::chunk::Section;
-use crate::format::chunk::dictionary::{DictionaryIndex, Entry, Ordinals, PageBuilder, PageEntry};
+use crate::format::chunk::dictionary::{DictionaryIndex, PageEntry};
+use crate::format::chunk::page::{NewEntry, PageBuilder};
 
 /// The size from which on a page of the dictionary is closed.
 const PAGE_BYTES: usize = 8 * 1024;
@@ -16,7 +17,7 @@ const POSTINGS_FRAME_BYTES: usize = 32 * 1024;
 pub(super) struct Index {
     start: u64,
     full: Vec<Page>,
-    open: Option<(Vec<u8>, PageBuilder)>,
+    open: PageBuilder,
 }
 
 struct Page {
@@ -27,24 +28,22 @@ struct Page {
 
 impl Index {
     pub(super) fn new(draft: &Draft) -> Index {
-        Index { start: draft.offset(), full: Vec::new(), open: None }
+        Index { start: draft.offset(), full: Vec::new(), open: PageBuilder::default() }
     }
 
     /// Adds the next key, with its ordinals in the entry; if they are many, they are placed apart.
-    pub(super) fn push(&mut self, draft: &mut Draft, mut entry: Entry) -> Result<(), Fault> {
-        if let Ordinals::Here(encoded) = &entry.ordinals
-            && encoded.len() > ORDINALS_HERE_BYTES_MAX
-        {
+    pub(super) fn push(&mut self, draft: &mut Draft, entry: &NewEntry<'_>) -> Result<(), Fault> {
+        let apart = if entry.ordinals.len() > ORDINALS_HERE_BYTES_MAX {
             let start = draft.offset() - self.start;
-            for piece in encoded.chunks(POSTINGS_FRAME_BYTES) {
+            for piece in entry.ordinals.chunks(POSTINGS_FRAME_BYTES) {
                 draft.put(Section::Postings, piece)?;
             }
-            entry.ordinals = Ordinals::Elsewhere(start..draft.offset() - self.start);
-        }
-        let (_, page) =
-            self.open.get_or_insert_with(|| (entry.key.clone(), PageBuilder::default()));
-        page.push(&entry);
-        if page.size() >= PAGE_BYTES {
+            Some(start..draft.offset() - self.start)
+        } else {
+            None
+        };
+        self.open.push(entry, apart);
+        if self.open.size() >= PAGE_BYTES {
             self.close_page();
         }
         Ok(())
@@ -68,8 +67,10 @@ impl Index {
     }
 
     fn close_page(&mut self) {
-        if let Some((first_key, page)) = self.open.take() {
-            let last_key = page.last_key().to_vec();
+        let page = std::mem::take(&mut self.open);
+        if page.size() > 0 {
+            let (first_key, last_key) = page.bounds();
+            let (first_key, last_key) = (first_key.to_vec(), last_key.to_vec());
             self.full.push(Page { first_key, last_key, payload: page.finish() });
         }
     }

@@ -3,6 +3,7 @@
 //! A chunk knows no other: a key's last chunk before comes in as a number, and goes out as one. The room uses the
 //! formats, the files and the block cache, and neither the catalog nor the view.
 
+mod ahead;
 mod blocks;
 mod draft;
 mod file;
@@ -20,23 +21,12 @@ mod writer;
 
 use quorate_proto::Version;
 
-use crate::Key;
-use crate::format::catalog::KeyState;
-use crate::format::chunk::ChunkSummary;
-
+pub(crate) use keys::KeyFinder;
 pub(crate) use merge::Merge;
 pub(crate) use reader::Chunk;
 pub(crate) use rewrite::rewrite;
 pub(crate) use verify::{ChunkKey, verify_alone};
-pub(crate) use writer::write;
-
-/// A chunk that was written, with its keys for the catalog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Written {
-    pub(crate) summary: ChunkSummary,
-    /// Every key of the chunk, sorted, as [`crate::catalog::Catalog::commit`] takes it.
-    pub(crate) keys: Vec<(Key, KeyState)>,
-}
+pub(crate) use writer::{KeyEvents, write};
 
 /// The places of a key's events in a chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

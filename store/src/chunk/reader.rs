@@ -8,12 +8,12 @@ use bytes::Bytes;
 use quorate_proto::{EventId, LogIndex, Position, Timestamp, Version};
 
 use super::Posting;
+use super::ahead::Ahead;
 use super::file::ChunkFile;
 use crate::files::{BlockCache, ReadCounters};
 use crate::format::chunk::block::{Block, BlockEntry, EventOrStub, ID_BYTES, decode_index};
-use crate::format::chunk::dictionary::{
-    DictionaryIndex, Entry, Ordinals, PageEntry, PageReader, decode_ordinals,
-};
+use crate::format::chunk::dictionary::{DictionaryIndex, PageEntry, decode_ordinals};
+use crate::format::chunk::page::{Entry, Ordinals, PageReader};
 use crate::format::chunk::{ChunkIdentity, ChunkSummary, Footer, HEADER_BYTES, Section};
 use crate::format::{Identity, Input, Malformed};
 use crate::vfs::Vfs;
@@ -148,10 +148,19 @@ impl Chunk {
         page: PageEntry,
         reads: &mut ReadCounters,
     ) -> Result<Option<Entry>, Fault> {
+        let entry = self.cached_page(page, reads)?.find(key);
+        entry.map_err(|malformed| self.file.damaged(page.offset, malformed))
+    }
+
+    /// Reads a page of the dictionary, by way of the cache.
+    pub(super) fn cached_page(
+        &self,
+        page: PageEntry,
+        reads: &mut ReadCounters,
+    ) -> Result<PageReader, Fault> {
         let range = page.offset..page.offset.saturating_add(page.length);
         let payload = self.file.piece(Section::Dictionary, range, reads)?;
-        let entry = PageReader::new(payload).and_then(|page| page.find(key));
-        entry.map_err(|malformed| self.file.damaged(page.offset, malformed))
+        PageReader::new(payload).map_err(|malformed| self.file.damaged(page.offset, malformed))
     }
 
     /// Completes an entry of the page at `offset` with its ordinals; `read` reads those that stand apart.
@@ -197,7 +206,7 @@ impl Chunk {
     /// least one. Ordinals without an event, also those of removed events, are passed over.
     pub(crate) fn read(
         &self,
-        ordinals: impl IntoIterator<Item = u32>,
+        ordinals: impl IntoIterator<Item = u32, IntoIter: Clone>,
         budget_bytes: usize,
         reads: &mut ReadCounters,
     ) -> Result<Vec<StoredEvent>, Fault> {
@@ -219,7 +228,7 @@ impl Chunk {
     /// that the chunk does not hold, or no longer holds, are passed over.
     pub(crate) fn identities(
         &self,
-        ordinals: impl IntoIterator<Item = u32>,
+        ordinals: impl IntoIterator<Item = u32, IntoIter: Clone>,
         reads: &mut ReadCounters,
     ) -> Result<Vec<Identity>, Fault> {
         let mut identities = Vec::new();
@@ -237,14 +246,27 @@ impl Chunk {
     /// the position of the chunk's first event, as long as `visit` returns true.
     fn walk(
         &self,
-        ordinals: impl IntoIterator<Item = u32>,
+        ordinals: impl IntoIterator<Item = u32, IntoIter: Clone>,
         reads: &mut ReadCounters,
         mut visit: impl FnMut(&Block, usize, Position) -> Result<bool, Malformed>,
     ) -> Result<(), Fault> {
-        let mut ordinals = ordinals.into_iter().peekable();
+        let ordinals = ordinals.into_iter();
+        let mut ahead = Ahead::of(ordinals.clone());
+        let mut ordinals = ordinals.peekable();
+        let mut blocks = 0;
         while let Some(ordinal) = ordinals.peek() {
             let Some((entry, end)) = self.block_of(*ordinal) else { break };
-            let block = self.file.block(entry, reads)?;
+            let wait = || {
+                ahead.tell(blocks, |ordinal, is_needed| {
+                    let (entry, end) = self.block_of(ordinal)?;
+                    if is_needed {
+                        self.file.will_read(entry);
+                    }
+                    Some(end)
+                });
+            };
+            let block = self.file.block(entry, reads, wait)?;
+            blocks += 1;
             while let Some(ordinal) = ordinals.next_if(|ordinal| *ordinal < end) {
                 let index = block.index_of(ordinal);
                 if block.ordinal(index) != Some(ordinal) {
@@ -275,7 +297,7 @@ impl Chunk {
             if end - entry.first_ordinal == entry.count {
                 self.push_ids(entry, skipped, &mut ids)?;
             } else {
-                let block = self.file.block(entry, &mut ReadCounters::default())?;
+                let block = self.file.block(entry, &mut ReadCounters::default(), || {})?;
                 for (at, ordinal) in (block.index_of(next)..block.len()).zip(next..end) {
                     if block.ordinal(at) != Some(ordinal) {
                         return Err(gap());
@@ -347,7 +369,7 @@ impl Chunk {
 
     /// Returns the block that an ordinal lies in, or else the next one, and the ordinal that ends it; `None`
     /// if there is none.
-    fn block_of(&self, ordinal: u32) -> Option<(&BlockEntry, u32)> {
+    pub(super) fn block_of(&self, ordinal: u32) -> Option<(&BlockEntry, u32)> {
         self.blocks_from(ordinal).next()
     }
 

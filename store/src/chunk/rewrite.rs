@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bytes::Bytes;
 use quorate_proto::{LogIndex, Position, StreamName, Version};
 
 use super::Chunk;
@@ -14,7 +13,8 @@ use crate::Fault;
 use crate::files::{BlockCache, ReadCounters, chunk_path};
 use crate::format::Key;
 use crate::format::chunk::block::EventOrStub;
-use crate::format::chunk::dictionary::{Entry, Ordinals, encode_ordinals};
+use crate::format::chunk::dictionary::put_ordinals;
+use crate::format::chunk::page::NewEntry;
 use crate::format::chunk::{ChunkIdentity, ChunkSummary, Footer, Section, event_digest};
 use crate::vfs::Vfs;
 
@@ -116,6 +116,7 @@ fn write_events(
 ) -> Result<RemovedOrdinals, Fault> {
     let mut gone = RemovedOrdinals::default();
     let mut blocks = Blocks::new(draft);
+    let mut streams = HashMap::new();
     let mut scratch = Vec::new();
     for (entry, _) in source.blocks_from(0) {
         let block = source.file.read_block(entry)?;
@@ -127,7 +128,8 @@ fn write_events(
             let stub = match stored {
                 EventOrStub::Event(event) => {
                     if cuts.get(&event.stream).is_none_or(|cut| event.version >= *cut) {
-                        blocks.push(draft, ordinal, &event)?;
+                        let stream = number_of(&mut streams, &event.stream);
+                        blocks.push(draft, ordinal, stream, &event)?;
                         continue;
                     }
                     let digest = event_digest(&event, &mut scratch);
@@ -140,7 +142,8 @@ fn write_events(
                 EventOrStub::Stub(stub) => stub,
             };
             if stub.position >= keep_stub_from {
-                blocks.push_stub(draft, ordinal, &stub)?;
+                let stream = number_of(&mut streams, &stub.stream);
+                blocks.push_stub(draft, ordinal, stream, &stub)?;
             } else {
                 gone.entries.push(ordinal);
             }
@@ -150,20 +153,32 @@ fn write_events(
     Ok(gone)
 }
 
+/// Returns the number of a stream; a new one gets the next number.
+fn number_of(streams: &mut HashMap<StreamName, u32>, stream: &StreamName) -> u32 {
+    if let Some(number) = streams.get(stream) {
+        return *number;
+    }
+    let number = u32::try_from(streams.len()).expect("a chunk has fewer than 2^32 events");
+    streams.insert(stream.clone(), number);
+    number
+}
+
 /// Writes every key again, a stream's with its versions, so that no chain through the chunks breaks.
 fn write_keys(draft: &mut Draft, source: &Chunk, gone: &RemovedOrdinals) -> Result<(), Fault> {
     let mut keys = Index::new(draft);
     for entry in source.entries() {
         let (offset, entry) = entry?;
-        let (key, distance) = (entry.key.clone(), entry.distance);
+        let (key, distance) = (&*entry.key.clone(), entry.distance);
         let (versions, total) = (entry.versions, entry.total);
         let read = |range| source.file.joined(Section::Postings, range);
-        let mut ordinals = source.posting(entry, offset, read)?.ordinals;
+        let mut kept = source.posting(entry, offset, read)?.ordinals;
         let gone = if versions.is_some() { &gone.entries } else { &gone.events };
-        ordinals.retain(|ordinal| gone.binary_search(ordinal).is_err());
-        let count = u32::try_from(ordinals.len()).expect("fewer than before");
-        let ordinals = Ordinals::Here(Bytes::from(encode_ordinals(ordinals)));
-        keys.push(draft, Entry { key, distance, versions, total, count, ordinals })?;
+        kept.retain(|ordinal| gone.binary_search(ordinal).is_err());
+        let count = u32::try_from(kept.len()).expect("fewer than before");
+        let mut ordinals = Vec::new();
+        put_ordinals(&mut ordinals, kept);
+        let ordinals = &*ordinals;
+        keys.push(draft, &NewEntry { key, distance, versions, total, count, ordinals })?;
     }
     keys.finish(draft)
 }

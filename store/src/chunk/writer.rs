@@ -1,65 +1,91 @@
 //! Writes a chunk: the events as they come, then the indexes that find them.
 
-use std::borrow::Borrow;
 use std::path::Path;
 
-use bytes::Bytes;
 use quorate_proto::Version;
 
-use super::Written;
 use super::blocks::Blocks;
 use super::draft::Draft;
 use super::index::Index;
-use super::postings::{KeyPostings, Postings};
 use crate::format::catalog::KeyState;
-use crate::format::chunk::dictionary::{Entry, Ordinals};
-use crate::format::chunk::{ChunkIdentity, Footer, Removed, event_digest};
+use crate::format::chunk::dictionary::put_ordinals;
+use crate::format::chunk::page::NewEntry;
+use crate::format::chunk::{ChunkIdentity, ChunkSummary, Footer, Removed, event_digest};
 use crate::vfs::Vfs;
 use crate::{Fault, Key, StoredEvent};
 
-/// Writes a chunk of consecutive events, at least one. On return the file is durable, but not yet its name.
+/// A key of the events that are written, and where they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyEvents<'a> {
+    /// The kind of the key: see [`Key::kind`].
+    pub(crate) kind: u8,
+    pub(crate) name: &'a str,
+    /// For a stream the version of its first event; its versions have no gaps.
+    pub(crate) first_version: Option<Version>,
+    /// The ordinals, ascending.
+    pub(crate) ordinals: &'a [u32],
+}
+
+/// Returns where a key, which is encoded as by [`Key::encode`], was last seen before a chunk.
+pub(crate) type Previous<'a> = &'a mut dyn FnMut(&[u8]) -> Result<Option<KeyState>, Fault>;
+
+/// Writes a chunk of consecutive events, at least one, with all their keys, sorted. On return the file is durable, but
+/// not yet its name.
 ///
-/// `previous` returns where a key was last seen before this chunk; it is called once for every key, in
-/// ascending order. A file of this name, left by a crash, is replaced.
+/// `previous` is called once for every key, in ascending order. A file of this name, left by a crash, is replaced.
 ///
 /// # Panics
 /// When there is no event, or one that is out of order.
-pub(crate) fn write(
+pub(crate) fn write<'a>(
     vfs: &dyn Vfs,
     path: &Path,
     identity: &ChunkIdentity,
-    events: impl IntoIterator<Item: Borrow<StoredEvent>>,
-    previous: &mut dyn FnMut(&Key) -> Result<Option<KeyState>, Fault>,
-) -> Result<Written, Fault> {
+    events: impl ExactSizeIterator<Item = &'a StoredEvent>,
+    keys: &[KeyEvents<'_>],
+    previous: Previous<'_>,
+) -> Result<ChunkSummary, Fault> {
     let mut draft = Draft::create(vfs, path, *identity)?;
-    let (mut footer, postings) = write_events(&mut draft, events)?;
-    let keys = write_keys(&mut draft, postings.finish(), previous)?;
+    let streams = streams_of_events(events.len(), keys);
+    let mut footer = write_events(&mut draft, events, &streams)?;
+    write_keys(&mut draft, keys, previous)?;
     draft.finish(&mut footer)?;
-    Ok(Written { summary: footer.summary(identity.number), keys })
+    Ok(footer.summary(identity.number))
 }
 
-fn write_events(
+/// Returns for each event the number of its stream among the streams of the chunk.
+fn streams_of_events(events: usize, keys: &[KeyEvents<'_>]) -> Vec<u32> {
+    let mut streams = vec![0; events];
+    for (number, key) in (0..).zip(keys.iter().filter(|key| key.kind == Key::STREAM_KIND)) {
+        for ordinal in key.ordinals {
+            if let Some(stream) = streams.get_mut(*ordinal as usize) {
+                *stream = number;
+            }
+        }
+    }
+    streams
+}
+
+fn write_events<'a>(
     draft: &mut Draft,
-    events: impl IntoIterator<Item: Borrow<StoredEvent>>,
-) -> Result<(Footer, Postings), Fault> {
-    let mut events = events.into_iter().peekable();
-    let first = events.peek().expect("a chunk holds at least one event").borrow();
+    events: impl Iterator<Item = &'a StoredEvent>,
+    streams: &[u32],
+) -> Result<Footer, Fault> {
+    let mut events = events.zip(streams).peekable();
+    let (first, _) = *events.peek().expect("a chunk holds at least one event");
     let (first, mut footer) = (first.position, empty_footer(first));
-    let (mut blocks, mut postings) = (Blocks::new(draft), Postings::default());
+    let mut blocks = Blocks::new(draft);
     let mut scratch = Vec::new();
-    for event in events {
-        let event = event.borrow();
+    for (event, stream) in events {
         let ordinal = event.position.0 - first.0;
         let ordinal = u32::try_from(ordinal).expect("a chunk has fewer than 2^32 events");
-        blocks.push(draft, ordinal, event)?;
-        postings.push(ordinal, event);
+        blocks.push(draft, ordinal, *stream, event)?;
         footer.digest = footer.digest.wrapping_add(event_digest(event, &mut scratch));
         footer.count += 1;
         footer.last_position = event.position;
         footer.last_recorded_at = event.recorded_at;
     }
     blocks.finish(draft)?;
-    Ok((footer, postings))
+    Ok(footer)
 }
 
 fn empty_footer(first: &StoredEvent) -> Footer {
@@ -75,28 +101,36 @@ fn empty_footer(first: &StoredEvent) -> Footer {
     }
 }
 
-/// Writes postings, dictionary and its index; returns the keys for the catalog.
+/// Writes postings, dictionary and its index.
 fn write_keys(
     draft: &mut Draft,
-    keys: Vec<(Key, KeyPostings)>,
-    previous: &mut dyn FnMut(&Key) -> Result<Option<KeyState>, Fault>,
-) -> Result<Vec<(Key, KeyState)>, Fault> {
+    keys: &[KeyEvents<'_>],
+    previous: Previous<'_>,
+) -> Result<(), Fault> {
     let number = draft.identity.number;
     let mut dictionary = Index::new(draft);
-    let mut states = Vec::with_capacity(keys.len());
-    for (key, postings) in keys {
-        let before = previous(&key)?;
-        let distance = before.map(|before| number - before.last_chunk);
-        let KeyPostings { encoded, count, versions, .. } = postings;
-        let total = if versions.is_none() { total(before, count) } else { 0 };
-        let version = versions.map_or(Version(total), |(_, last)| last);
-        let ordinals = Ordinals::Here(Bytes::from(encoded));
-        let entry = Entry { key: key.encode(), distance, versions, total, count, ordinals };
-        dictionary.push(draft, entry)?;
-        states.push((key, KeyState { last_chunk: number, version }));
+    let (mut encoded, mut ordinals) = (Vec::new(), Vec::new());
+    for key in keys {
+        encoded.clear();
+        encoded.push(key.kind);
+        encoded.extend_from_slice(key.name.as_bytes());
+        let before = previous(&encoded)?;
+        ordinals.clear();
+        put_ordinals(&mut ordinals, key.ordinals.iter().copied());
+        let count = u32::try_from(key.ordinals.len()).expect("a chunk has fewer than 2^32 events");
+        let last_version = |first: Version| Version(first.0 + u64::from(count) - 1);
+        let versions = key.first_version.map(|first| (first, last_version(first)));
+        let entry = NewEntry {
+            key: &encoded,
+            distance: before.map(|before| number - before.last_chunk),
+            versions,
+            total: if versions.is_none() { total(before, count) } else { 0 },
+            count,
+            ordinals: &ordinals,
+        };
+        dictionary.push(draft, &entry)?;
     }
-    dictionary.finish(draft)?;
-    Ok(states)
+    dictionary.finish(draft)
 }
 
 /// Returns the number of events recorded with a key that is no stream, by the end of a chunk that has `count`

@@ -125,19 +125,50 @@ impl<B: Buffer> Input<B> {
 
     /// Takes an unsigned number in 1 to 10 bytes, 7 bits each, lowest first (LEB128).
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
+        const BYTES_MAX: usize = 10;
+        let bytes = self.bytes.chunk();
         let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.u8()?;
+        for (at, byte) in bytes.iter().take(BYTES_MAX).enumerate() {
             let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
+            if at + 1 == BYTES_MAX && bits > 1 {
                 break;
             }
-            number |= bits << shift;
+            number |= bits << (at * 7);
             if byte & 0x80 == 0 {
+                self.bytes.advance(at + 1);
                 return Ok(number);
             }
         }
-        Err(Malformed::new("a number is longer than 64 bits"))
+        let is_too_long = bytes.len() >= BYTES_MAX;
+        let why = if is_too_long { "a number is longer than 64 bits" } else { TOO_SHORT };
+        Err(Malformed::new(why))
+    }
+
+    /// Passes over numbers that [`Input::varint`] takes, without a look at their size.
+    pub(crate) fn skip_varints(&mut self, count: u32) -> Result<(), Malformed> {
+        let mut left = count as usize;
+        let mut length = 0;
+        for bytes in self.bytes.chunk().chunks(8) {
+            // The last byte of each number has no highest bit. Whole runs are counted at once.
+            let ends = bytes.iter().filter(|byte| **byte < 0x80).count();
+            if ends >= left {
+                break;
+            }
+            left -= ends;
+            length += bytes.len();
+        }
+        for byte in self.bytes.chunk().get(length..).unwrap_or_default() {
+            if left == 0 {
+                break;
+            }
+            left -= usize::from(*byte < 0x80);
+            length += 1;
+        }
+        if left > 0 {
+            return Err(too_short());
+        }
+        self.bytes.advance(length);
+        Ok(())
     }
 
     /// Returns the capacity for `count` items, but never more than the bytes that are left could hold.
@@ -155,8 +186,10 @@ impl<B: Buffer> Input<B> {
     }
 }
 
+const TOO_SHORT: &str = "ends too early";
+
 fn too_short() -> Malformed {
-    Malformed::new("ends too early")
+    Malformed::new(TOO_SHORT)
 }
 
 /// Returns bytes as text.

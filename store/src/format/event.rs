@@ -16,7 +16,9 @@
 //! The length of the body and the event's id are kept outside, by whatever holds the body.
 
 use bytes::Bytes;
-use quorate_proto::{CorrelationId, Event, EventId, EventType, Tag, Timestamp};
+use quorate_proto::{
+    CorrelationId, Event, EventId, EventRef, EventType, Position, Tag, Timestamp, Version,
+};
 
 use super::bytes::text;
 use super::{Input, Malformed, Output};
@@ -95,6 +97,41 @@ pub(crate) fn decode(id: EventId, body: &Bytes) -> Result<Event, Malformed> {
         correlation_id: parts.correlation,
         causation_id: parts.causation.to_owned(),
         occurred_at: parts.occurred_at,
+    })
+}
+
+/// Returns the event with its fields as they stand in the body, which was checked before; the place is the caller's.
+pub(crate) fn borrow<'a>(
+    body: &'a [u8],
+    id: EventId,
+    stream: &'a str,
+    (position, version, recorded_at): (Position, Version, Timestamp),
+) -> Result<EventRef<'a>, Malformed> {
+    let mut input = Input::new(body);
+    let (flags, schema, kind) = take_head(&mut input)?;
+    let has = |flag: u8| flags & flag != 0;
+    let occurred_at = if has(OCCURRED_AT) { Some(Timestamp(input.i64()?)) } else { None };
+    let content_type = if has(CONTENT_TYPE) { take_text(&mut input)? } else { "" };
+    let correlation_id = if has(CORRELATION) { take_text(&mut input)? } else { "" };
+    let causation_id = if has(CAUSATION) { take_text(&mut input)? } else { "" };
+    let count = if has(TAGS) { input.u8()? } else { 0 };
+    let tags = (0..count).map(|_| take_text(&mut input)).collect::<Result<_, _>>()?;
+    let metadata = if has(METADATA) { input.long_bytes()? } else { &[] };
+    Ok(EventRef {
+        position,
+        stream,
+        version,
+        recorded_at,
+        id,
+        kind,
+        data: input.rest(),
+        metadata,
+        tags,
+        content_type,
+        schema,
+        correlation_id,
+        causation_id,
+        occurred_at,
     })
 }
 

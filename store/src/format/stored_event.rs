@@ -1,7 +1,9 @@
 //! An event as the store keeps it: its place, its id, and a slice of the bytes that it arrived in.
 
 use bytes::Bytes;
-use quorate_proto::{EventId, EventType, Position, RecordedEvent, StreamName, Timestamp, Version};
+use quorate_proto::{
+    EventId, EventRef, EventType, Position, RecordedEvent, StreamName, Timestamp, Version,
+};
 
 use crate::format::{Key, Malformed, event};
 
@@ -83,6 +85,13 @@ impl StoredEvent {
     /// Returns the size of id and body, in bytes.
     pub fn size(&self) -> usize {
         self.id.as_bytes().len() + self.body.len()
+    }
+
+    /// Returns the event with all its fields where they stand, for those who only pass them on.
+    pub fn borrow(&self) -> EventRef<'_> {
+        let place = (self.position, self.version, self.recorded_at);
+        let event = event::borrow(&self.body, self.id, self.stream.as_str(), place);
+        event.expect("the body decodes")
     }
 
     /// Returns the event with all its fields; `data` and `metadata` are slices of the body.

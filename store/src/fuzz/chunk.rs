@@ -1,5 +1,6 @@
 //! The decoders of the parts of a chunk, and of whole chunks.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -7,12 +8,13 @@ use quorate_proto::{Event, LogIndex, Position, StreamName, Timestamp, Version};
 
 use super::request::{encode_body, full_event, stream};
 use super::{Target, seal};
-use crate::chunk::{self, Chunk};
+use crate::chunk::{self, Chunk, KeyEvents};
 use crate::files::{BlockCache, ReadCounters, chunk_path};
 use crate::format::catalog::KeyState;
 use crate::format::chunk::block::{Block, ID_BYTES, decode_index};
-use crate::format::chunk::dictionary::{DictionaryIndex, PageReader, decode_ordinals};
+use crate::format::chunk::dictionary::{DictionaryIndex, decode_ordinals};
 use crate::format::chunk::frame::{self, FRAME_HEADER_BYTES};
+use crate::format::chunk::page::PageReader;
 use crate::format::chunk::{
     ChunkIdentity, FOOTER, Footer, HEADER_BYTES, Section, TRAILER_BYTES, decode_header,
     decode_trailer, encode_header, encode_trailer, seed,
@@ -92,9 +94,13 @@ fn block_index(bytes: &[u8]) {
 fn page(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
     let _ = decode_ordinals(bytes.clone(), u32::MAX);
-    let Ok(mut page) = PageReader::new(bytes) else { return };
+    let Ok(mut page) = PageReader::new(bytes.clone()) else { return };
     while let Ok(Some(entry)) = page.next() {
         let _ = Key::decode(&entry.key);
+    }
+    let Ok(mut walk) = PageReader::new(bytes) else { return };
+    for key in ["invoice-1", "order-42", "order-43", "z"] {
+        let _ = walk.seek(&Key::Stream(stream(key)).encode());
     }
 }
 
@@ -158,12 +164,24 @@ fn chunks() -> Vec<Vec<u8>> {
 fn written(events: u64) -> Vec<u8> {
     let vfs = disk(None);
     let events: Vec<StoredEvent> = (1..=events).map(stored).collect();
-    let mut previous = |key: &Key| {
-        let last_chunk = Some(key.name().len() as u64 % 9).filter(|one| *one > 0);
+    let mut ordinals: BTreeMap<Key, Vec<u32>> = BTreeMap::new();
+    for (ordinal, event) in (0..).zip(&events) {
+        event.keys().for_each(|key| ordinals.entry(key).or_default().push(ordinal));
+    }
+    let keys = ordinals.iter().map(|(key, ordinals)| {
+        let first = ordinals.first().and_then(|first| events.get(*first as usize));
+        let first_version = first.filter(|_| key.kind() == Key::STREAM_KIND);
+        let first_version = first_version.map(|event| event.version);
+        KeyEvents { kind: key.kind(), name: key.name(), first_version, ordinals }
+    });
+    let keys: Vec<_> = keys.collect();
+    let mut previous = |key: &[u8]| {
+        let last_chunk = Some(key.len() as u64 % 9).filter(|one| *one > 0);
         Ok(last_chunk.map(|last_chunk| KeyState { last_chunk, version: Version(500) }))
     };
     let path = chunk_path(folder(), IDENTITY.number);
-    chunk::write(&vfs, &path, &IDENTITY, &events, &mut previous).expect("written");
+    let written = chunk::write(&vfs, &path, &IDENTITY, events.iter(), &keys, &mut previous);
+    written.expect("a disk in memory has room");
     vfs.read(&path).expect("it was written")
 }
 

@@ -225,7 +225,9 @@ fn check_index(catalog: &CatalogExport, path: &Path, chunks: &[Chunk]) -> Result
             return Err(differs("is not what the chunks hold"));
         }
         let newest = last.map(|last| last.last_chunk).filter(|number| *number > indexed);
-        if newest.is_some_and(|number| !catalog.unindexed(&key).any(|passed| passed == number)) {
+        if newest
+            .is_some_and(|number| !catalog.unindexed(&key.encode()).any(|passed| passed == number))
+        {
             return Err(differs("does not pass the filter of its chunk"));
         }
         keys += 1;

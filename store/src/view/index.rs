@@ -12,8 +12,8 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::slot::ChunkSlot;
-use crate::catalog::{CatalogExport, KeyMerge};
-use crate::chunk::Merge;
+use crate::catalog::{CatalogExport, Filter, KeyMerge};
+use crate::chunk::{KeyFinder, Merge};
 use crate::fault::Fault;
 use crate::files::ReadCounters;
 use crate::format::Key;
@@ -36,14 +36,22 @@ pub(crate) struct Index<'a> {
 impl<'a> Index<'a> {
     /// Returns where a key was last seen; `None` if it never was.
     pub(crate) fn find(&self, key: &Key) -> Result<Option<KeyState>, Fault> {
-        for number in self.catalog.unindexed(key) {
-            if let Some(state) =
-                self.slot(number)?.chunk()?.key_state(key, &mut ReadCounters::default())?
-            {
+        let key = key.encode();
+        for number in self.catalog.unindexed(&key) {
+            let chunk = self.slot(number)?.chunk()?;
+            if let Some(state) = chunk.key_state(&key, &mut ReadCounters::default())? {
                 return Ok(Some(state));
             }
         }
-        self.catalog.key(key)
+        self.catalog.key(&key)
+    }
+
+    /// Returns a finder of keys that ascend.
+    pub(crate) fn finder(&self) -> Result<IndexFinder<'a>, Fault> {
+        let newer = self.catalog.filters().iter().rev().map(|(number, filter)| {
+            Ok(Unindexed { slot: self.slot(*number)?, filter, finder: None })
+        });
+        Ok(IndexFinder { newer: newer.collect::<Result<_, Fault>>()?, catalog: self.catalog })
     }
 
     /// Returns the keys from `start` on, sorted, encoded as by [`Key::encode`], each with where it was last seen. Opens
@@ -137,6 +145,40 @@ impl<'a> Index<'a> {
         let index = self.slots.binary_search_by_key(&number, |slot| slot.summary().number);
         let slot = index.ok().and_then(|index| self.slots.get(index));
         slot.ok_or_else(|| self.catalog.damaged("a chunk that is not indexed is not in the list"))
+    }
+}
+
+/// Finds keys that ascend, as those of a new chunk do: each page of a dictionary is read at most once.
+pub(crate) struct IndexFinder<'a> {
+    /// The chunks that are not indexed, newest first.
+    newer: Vec<Unindexed<'a>>,
+    catalog: &'a CatalogExport,
+}
+
+/// A chunk that is not indexed.
+struct Unindexed<'a> {
+    slot: &'a ChunkSlot,
+    filter: &'a Filter,
+    /// The finder in its dictionary, once it was needed.
+    finder: Option<KeyFinder<'a>>,
+}
+
+impl IndexFinder<'_> {
+    /// Returns where a key, which is encoded and has this hash, was last seen; `None` if it never was.
+    pub(crate) fn find(&mut self, key: &[u8], hash: u64) -> Result<Option<KeyState>, Fault> {
+        for Unindexed { slot, filter, finder } in &mut self.newer {
+            if !filter.may_hold(hash) {
+                continue;
+            }
+            let finder = match finder {
+                Some(finder) => finder,
+                None => finder.insert(slot.chunk()?.finder()),
+            };
+            if let Some(state) = finder.find(key)? {
+                return Ok(Some(state));
+            }
+        }
+        self.catalog.key(key)
     }
 }
 

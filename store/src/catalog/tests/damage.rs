@@ -8,7 +8,7 @@ fn ask_everything(vfs: &MemVfs, checkpoint: u64, count: u64) {
     let Ok(catalog) = Catalog::open(&shared(vfs), path(), CACHE) else { return };
     assert_eq!(catalog.state(), state(checkpoint));
     for (key, expected) in keys(checkpoint, count) {
-        if let Ok(found) = catalog.newest().key(&key) {
+        if let Ok(found) = catalog.newest().key(&key.encode()) {
             assert_eq!(found, Some(expected));
         }
     }
@@ -72,8 +72,8 @@ fn a_value_that_was_changed_behind_its_checksum_is_found() {
     transaction.commit().expect("committed");
     drop(catalog);
     let catalog = Catalog::open(&shared(&vfs), path(), CACHE).expect("opened");
-    assert!(matches!(catalog.newest().key(&key(3)), Err(Fault::Damaged { .. })));
-    assert!(catalog.newest().key(&key(4)).expect("whole").is_some());
+    assert!(matches!(catalog.newest().key(&key(3).encode()), Err(Fault::Damaged { .. })));
+    assert!(catalog.newest().key(&key(4).encode()).expect("whole").is_some());
     drop(catalog);
     assert!(verified(&vfs).expect_err("found").to_string().contains("order-00003"));
 }

@@ -55,7 +55,7 @@ fn a_chunk_of_the_first_format_is_read() {
     assert_eq!(chunk.read(0..9, usize::MAX, &mut reads()).expect("readable"), events);
     for (key, posting) in naive(&events) {
         assert_eq!(chunk.find(&key, &mut reads()).expect("readable"), Some(posting));
-        let state = chunk.key_state(&key, &mut reads()).expect("readable").expect("there");
+        let state = chunk.key_state(&key.encode(), &mut reads()).expect("readable").expect("there");
         let is_known = state.version > Version::ZERO;
         assert_eq!(is_known, matches!(key, Key::Stream(_)), "it has no totals: {key:?}");
     }

@@ -1,5 +1,6 @@
 //! Chunks against a naive model, with flipped bits, cut files and power cuts.
 
+mod ahead;
 mod fixture;
 mod rewrite;
 
@@ -12,7 +13,9 @@ use quorate_proto::{Event, EventId, EventType, Position, StreamName, Timestamp, 
 
 use super::*;
 use crate::files::{BlockCache, ReadCounters};
-use crate::format::chunk::ChunkIdentity;
+use crate::format::Key;
+use crate::format::catalog::KeyState;
+use crate::format::chunk::{ChunkIdentity, ChunkSummary};
 use crate::format::chunk::{
     FOOTER, Footer, HEADER_BYTES, SectionEntry, TRAILER_BYTES, encode_trailer, frame,
 };
@@ -108,10 +111,30 @@ fn total(key: &Key, in_chunk: usize) -> Version {
     }
 }
 
+fn key_events<'a>((key, posting): (&'a Key, &'a Posting)) -> KeyEvents<'a> {
+    let (name, first_version) = (key.name(), posting.first_version);
+    KeyEvents { kind: key.kind(), name, first_version, ordinals: &posting.ordinals }
+}
+
+/// A chunk that was written.
+struct Written {
+    summary: ChunkSummary,
+    /// The keys of which it was asked where they were last seen.
+    keys: Vec<Key>,
+}
+
 fn write_to(vfs: &MemVfs, events: &[StoredEvent]) -> Result<Written, Fault> {
     let draft = directory().join("draft");
-    let previous = &mut |key: &_| Ok(made_up_state(key));
-    let written = write(vfs, &draft, &IDENTITY, events, previous)?;
+    let model = naive(events);
+    let of_keys: Vec<_> = model.iter().map(key_events).collect();
+    let mut keys = Vec::new();
+    let previous = &mut |key: &[u8]| {
+        let key = Key::decode(key).expect("a key");
+        keys.push(key.clone());
+        Ok(made_up_state(&key))
+    };
+    let summary = write(vfs, &draft, &IDENTITY, events.iter(), &of_keys, previous)?;
+    let written = Written { summary, keys };
     vfs.rename(&draft, &chunk_path()).map_err(Fault::io("rename", &draft))?;
     vfs.sync_directory(directory()).map_err(Fault::io("sync", directory()))?;
     Ok(written)
@@ -122,7 +145,29 @@ fn chunk_path() -> std::path::PathBuf {
 }
 
 fn open(vfs: &MemVfs, written: &Written) -> Result<Chunk, Fault> {
-    Chunk::open(vfs, &chunk_path(), &IDENTITY, &written.summary, &BlockCache::new(5000))
+    open_over(vfs, written, 5000)
+}
+
+fn open_over(vfs: &MemVfs, written: &Written, cache_bytes: usize) -> Result<Chunk, Fault> {
+    Chunk::open(vfs, &chunk_path(), &IDENTITY, &written.summary, &BlockCache::new(cache_bytes))
+}
+
+#[test]
+fn a_read_of_very_much_leaves_half_of_the_cache_to_others() {
+    let events = build(1, &[(0, 0, 2_000, 0); 400]);
+    let (vfs, written, _) = written(&events);
+    let chunk = open_over(&vfs, &written, 200_000).expect("a chunk");
+    let of_last = || {
+        let mut reads = reads();
+        let found = chunk.read(395..400, usize::MAX, &mut reads).expect("readable");
+        (found == events[395..], reads.hits > 0)
+    };
+    assert_eq!((of_last(), of_last()), ((true, false), (true, true)));
+    assert_eq!(chunk.read(0..395, usize::MAX, &mut reads()).expect("readable"), events[..395]);
+    assert_eq!(of_last(), (true, true), "800,000 bytes went by");
+    let mut again = reads();
+    chunk.read(0..395, usize::MAX, &mut again).expect("readable");
+    assert!(again.hits > 2, "what was read first is kept");
 }
 
 fn written(events: &[StoredEvent]) -> (MemVfs, Written, Chunk) {
@@ -174,22 +219,37 @@ fn check_against_model(events: &[StoredEvent]) {
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
     assert_eq!(chunk.ids_from(0).expect("readable"), ids);
     let keys: Vec<_> = model.keys().cloned().collect();
-    let written_keys: Vec<_> = written.keys.iter().map(|(key, _)| key.clone()).collect();
-    assert_eq!(written_keys, keys);
+    assert_eq!(written.keys, keys);
     chunk.verify().expect("whole");
     let verified: Vec<ChunkKey> = chunk.keys().collect::<Result<_, _>>().expect("readable");
-    for ((key, state), verified) in written.keys.iter().zip(&verified) {
+    for (key, verified) in written.keys.iter().zip(&verified) {
         let last =
             events.iter().rfind(|event| event.keys().any(|own| own == *key)).expect("its event");
         let stream = matches!(key, Key::Stream(_));
         let expected = if stream { last.version } else { total(key, model[key].ordinals.len()) };
-        assert_eq!(state.version, expected);
-        assert_eq!(chunk.key_state(key, &mut reads()).expect("readable"), Some(*state));
-        assert_eq!((&verified.key, verified.last_version), (key, state.version));
+        let state = Some(KeyState { last_chunk: 9, version: expected });
+        assert_eq!(chunk.key_state(&key.encode(), &mut reads()).expect("readable"), state);
+        assert_eq!((&verified.key, verified.last_version), (key, expected));
         assert_eq!(verified.first_version, model[key].first_version);
-        assert_eq!((state.last_chunk, verified.previous), (9, made_up_previous(key)));
+        assert_eq!(verified.previous, made_up_previous(key));
     }
     assert_eq!(verified.len(), keys.len());
+    check_finder(&chunk, &keys);
+}
+
+/// A finder must find what a single look finds, whichever keys it is asked for and whichever it passes over.
+fn check_finder(chunk: &Chunk, keys: &[Key]) {
+    let absent = ["a-0", "acme/eu/order-1x", "order-", "zzz-1"];
+    let absent = absent.map(|name| Key::Stream(StreamName::new(name).expect("a name")));
+    let mut wanted: Vec<_> = keys.iter().chain(&absent).map(Key::encode).collect();
+    wanted.sort();
+    for step in 1..5 {
+        let mut finder = chunk.finder();
+        for key in wanted.iter().step_by(step) {
+            let expected = chunk.key_state(key, &mut reads()).expect("readable");
+            assert_eq!(finder.find(key).expect("readable"), expected, "{key:?}");
+        }
+    }
 }
 
 proptest! {
@@ -349,14 +409,11 @@ fn equal_events_make_equal_digests_whatever_the_chunk() {
     let events = some_events();
     let (_, one, _) = written(&events);
     let identity = ChunkIdentity { cluster: [9; 16], ..IDENTITY };
-    let other = write(
-        &disk(),
-        &crate::files::chunk_path(directory(), identity.number),
-        &identity,
-        &events,
-        &mut |_| Ok(None),
-    );
-    assert_eq!(one.summary.digest, other.expect("written").summary.digest);
+    let path = crate::files::chunk_path(directory(), identity.number);
+    let model = naive(&events);
+    let keys: Vec<_> = model.iter().map(key_events).collect();
+    let other = write(&disk(), &path, &identity, events.iter(), &keys, &mut |_| Ok(None));
+    assert_eq!(one.summary.digest, other.expect("written").digest);
     let (_, moved, _) = written(&build(102, &[(0, 0, 10, 0)]));
     let (_, not_moved, _) = written(&build(101, &[(0, 0, 10, 0)]));
     assert_ne!(moved.summary.digest, not_moved.summary.digest);

@@ -18,7 +18,6 @@
 //! A stub is the rest of a removed event: its identity. The ids of a block's entries, 16 bytes each, are a
 //! frame of their own, because they are needed without the rest, and do not shrink.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -37,7 +36,7 @@ pub(crate) struct BlockBuilder {
     next_ordinal: u32,
     first_recorded_at: Timestamp,
     last_recorded_at: Timestamp,
-    streams: HashMap<StreamName, u64>,
+    stream_count: u32,
     names: Vec<u8>,
     count: u32,
     entries: Vec<u8>,
@@ -64,7 +63,7 @@ impl BlockBuilder {
             next_ordinal: first_ordinal,
             first_recorded_at,
             last_recorded_at: first_recorded_at,
-            streams: HashMap::new(),
+            stream_count: 0,
             names: Vec::new(),
             count: 0,
             entries: Vec::new(),
@@ -73,40 +72,43 @@ impl BlockBuilder {
         }
     }
 
-    /// Adds an event.
-    pub(crate) fn push(&mut self, ordinal: u32, event: &StoredEvent) {
-        self.put_place(ordinal, &event.identity());
+    /// Adds a stream that the block does not name yet; returns its number.
+    pub(crate) fn push_stream(&mut self, stream: &StreamName) -> u32 {
+        self.names.put_short(stream.as_str().as_bytes());
+        self.stream_count += 1;
+        self.stream_count - 1
+    }
+
+    /// Adds an event of the stream with this number.
+    pub(crate) fn push(&mut self, ordinal: u32, stream: u32, event: &StoredEvent) {
+        let StoredEvent { version, recorded_at, id, begins, .. } = event;
+        self.put_place(ordinal, stream, *version, *recorded_at);
+        self.put_id(*id, *begins);
         self.entries.put_varint(event.body.len() as u64 + 1);
         self.entries.put(&event.body);
     }
 
     /// Adds the stub of a removed event.
-    pub(crate) fn push_stub(&mut self, ordinal: u32, stub: &Identity) {
-        self.put_place(ordinal, stub);
+    pub(crate) fn push_stub(&mut self, ordinal: u32, stream: u32, stub: &Identity) {
+        self.put_place(ordinal, stream, stub.version, stub.recorded_at);
+        self.put_id(stub.id, stub.begins);
         self.entries.put_varint(0);
     }
 
-    fn put_place(&mut self, ordinal: u32, place: &Identity) {
-        let Identity { stream, version, recorded_at, id, begins, .. } = place;
-        let next_stream = self.streams.len() as u64;
-        let number = match self.streams.get(stream) {
-            Some(number) => *number,
-            None => {
-                self.names.put_short(stream.as_str().as_bytes());
-                self.streams.insert(stream.clone(), next_stream);
-                next_stream
-            }
-        };
+    fn put_place(&mut self, ordinal: u32, stream: u32, version: Version, recorded_at: Timestamp) {
         self.entries.put_varint(u64::from(ordinal - self.next_ordinal));
-        self.entries.put_varint(number);
+        self.entries.put_varint(u64::from(stream));
         self.entries.put_varint(version.0);
         let elapsed = recorded_at.0.wrapping_sub(self.last_recorded_at.0);
         self.entries.put_varint(elapsed.cast_unsigned());
-        self.ids.put(id.as_bytes());
-        self.inner.push(!begins);
-        self.last_recorded_at = *recorded_at;
+        self.last_recorded_at = recorded_at;
         self.next_ordinal = ordinal + 1;
         self.count += 1;
+    }
+
+    fn put_id(&mut self, id: EventId, begins: bool) {
+        self.ids.put(id.as_bytes());
+        self.inner.push(!begins);
     }
 
     /// Returns the number of bytes so far.
@@ -118,7 +120,7 @@ impl BlockBuilder {
         let mut payload = Vec::with_capacity(self.size() + 32);
         payload.put_varint(u64::from(self.first_ordinal));
         payload.put_i64(self.first_recorded_at.0);
-        payload.put_varint(self.streams.len() as u64);
+        payload.put_varint(u64::from(self.stream_count));
         payload.put(&self.names);
         payload.put_varint(u64::from(self.count));
         payload.put(&self.entries);
@@ -145,7 +147,8 @@ pub(crate) struct Block {
 /// The name of a stream. It is checked only when it is first needed: most reads of a block want few of its events.
 #[derive(Debug)]
 struct Stream {
-    bytes: Bytes,
+    /// The start and end of the name in the payload.
+    place: (u32, u32),
     name: OnceLock<StreamName>,
 }
 
@@ -171,13 +174,15 @@ pub(crate) enum EventOrStub {
 impl Block {
     /// Lays out a block; `ids` are the ids of its entries.
     pub(crate) fn decode(payload: Bytes, ids: Bytes) -> Result<Block, Malformed> {
-        let mut input = Input::new(payload.clone());
+        let mut input = Input::new(&payload[..]);
         let mut next_ordinal = input.varint()?;
         let mut recorded_at = input.i64()?;
         let stream_count = input.varint()?;
         let mut streams = Vec::new();
         for _ in 0..stream_count {
-            streams.push(Stream { bytes: input.short_bytes()?, name: OnceLock::new() });
+            let length = usize::from(input.u8()?);
+            let place = take_place(&mut input, payload.len(), length)?;
+            streams.push(Stream { place, name: OnceLock::new() });
         }
         let count = input.varint()?;
         if count.checked_mul(ID_BYTES as u64) != Some(ids.len() as u64) {
@@ -279,7 +284,9 @@ impl Block {
         if let Some(name) = stream.name.get() {
             return Ok(name.clone());
         }
-        let text = std::str::from_utf8(&stream.bytes);
+        let (start, end) = stream.place;
+        let bytes = self.payload.get(start as usize..end as usize).unwrap_or_default();
+        let text = std::str::from_utf8(bytes);
         let text = text.map_err(|_| Malformed::new("a stream's name is not UTF-8"))?;
         let name = StreamName::new(text).map_err(Malformed::invalid)?;
         Ok(stream.name.get_or_init(|| name).clone())
@@ -292,7 +299,7 @@ fn byte_of(bits: &[bool]) -> u8 {
 }
 
 /// Marks the entries that begin no append.
-fn take_inner(input: &mut Input, entries: &mut [Entry]) -> Result<(), Malformed> {
+fn take_inner(input: &mut Input<&[u8]>, entries: &mut [Entry]) -> Result<(), Malformed> {
     if input.remaining() == 0 {
         return Ok(());
     }
@@ -306,13 +313,22 @@ fn take_inner(input: &mut Input, entries: &mut [Entry]) -> Result<(), Malformed>
 }
 
 /// Takes a body and returns its start and end in the payload, whose rest is the input.
-fn take_body(input: &mut Input, payload: usize) -> Result<Option<(u32, u32)>, Malformed> {
+fn take_body(input: &mut Input<&[u8]>, payload: usize) -> Result<Option<(u32, u32)>, Malformed> {
     let Some(length) = input.varint()?.checked_sub(1) else { return Ok(None) };
+    take_place(input, payload, usize::try_from(length).unwrap_or(usize::MAX)).map(Some)
+}
+
+/// Takes so many bytes and returns their start and end in the payload, whose rest is the input.
+fn take_place(
+    input: &mut Input<&[u8]>,
+    payload: usize,
+    length: usize,
+) -> Result<(u32, u32), Malformed> {
     let start = payload - input.remaining();
-    input.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+    input.take(length)?;
     let end = payload - input.remaining();
     let place = |at| u32::try_from(at).map_err(|_| Malformed::new("a block is beyond 32 bits"));
-    Ok(Some((place(start)?, place(end)?)))
+    Ok((place(start)?, place(end)?))
 }
 
 /// The place of a block.

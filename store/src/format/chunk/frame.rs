@@ -32,7 +32,7 @@ pub(crate) fn encode(
 ) {
     debug_assert!(plain.len() <= PLAIN_BYTES_MAX, "it could not be read again");
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("frames are cut small");
-    let (codec, payload) = packer.pack(plain);
+    let (codec, payload) = packer.pack(section, plain);
     let start = out.len();
     out.put_u32(0);
     out.put_u32(length(payload));

@@ -13,7 +13,7 @@
 //! | 2 block index | the place of each block, and its first position and time |
 //! | 3 ids | the 16 bytes of each event's id, a frame for each block |
 //! | 4 postings | the ordinals of keys that have many (see `dictionary`) |
-//! | 5 dictionary | all keys, sorted, in pages |
+//! | 5 dictionary | all keys, sorted, in pages (see `page`) |
 //! | 6 dictionary index | the place of each page, and a key that none of its keys lies before |
 //!
 //! A section is critical or optional: a reader that does not know it refuses the chunk, or skips the section.
@@ -24,6 +24,7 @@
 pub(crate) mod block;
 pub(crate) mod dictionary;
 pub(crate) mod frame;
+pub(crate) mod page;
 #[cfg(test)]
 mod tests;
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::block::{Block, decode_index};
-use super::dictionary::{DictionaryIndex, PageReader, decode_ordinals};
+use super::dictionary::{DictionaryIndex, decode_ordinals};
+use super::page::PageReader;
 use super::*;
 use crate::format::codec::{self, Packer};
 
@@ -37,6 +38,9 @@ fn decode_everything(bytes: &Bytes) {
     let _ = decode_ordinals(bytes.clone(), u32::MAX);
     if let Ok(mut page) = PageReader::new(bytes.clone()) {
         while let Ok(Some(_)) = page.next() {}
+    }
+    for key in [&b""[..], b"\x01", b"\x01order-42", b"\xff"] {
+        let _ = PageReader::new(bytes.clone()).and_then(|page| page.find(key));
     }
     for ids in 0..5 {
         let ids = Bytes::from(vec![7; ids * 16]);

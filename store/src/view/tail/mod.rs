@@ -1,6 +1,7 @@
 //! The tail: consecutive events in memory, after the last chunk, with the same index that a chunk has.
 
 mod changes;
+mod keys;
 mod matching;
 mod names;
 
@@ -168,11 +169,6 @@ impl Tail {
         let all = ordinal(contents.events.len());
         let end = until.map_or(all, |until| before(&contents.events, &|time| time <= until));
         start..end
-    }
-
-    /// Gives all events to `work`, in order. Meant for a tail that gets no more events.
-    pub(crate) fn with_events<T>(&self, work: impl FnOnce(&[StoredEvent]) -> T) -> T {
-        work(&self.read().events)
     }
 
     /// Gives the records and snapshots since the tail's first event to `work`.
