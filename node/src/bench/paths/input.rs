@@ -93,6 +93,7 @@ pub(super) fn store(
         cluster: [7; 16],
         log: 0,
         chunk_bytes,
+        hash_seed: [5; 16],
         head_cache: 100_000,
         block_cache_bytes,
         catalog_cache_bytes: 16 << 20,
