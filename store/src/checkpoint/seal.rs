@@ -64,7 +64,7 @@ impl Seal {
         let identity = self.options.identity(self.number);
         let (vfs, draft) = (&*self.folder.vfs, self.folder.draft(self.number));
         let summary = self.tail.with_all(|events, keys| {
-            chunk::write(vfs, &draft, &identity, events.iter(), keys, &mut previous)
+            chunk::write(vfs, &draft, &identity, events, keys, &mut previous)
         })?;
         if !self.folder.publish(self.number, self.epoch)? {
             return Ok(None);

@@ -1,9 +1,9 @@
 //! The tail: consecutive events in memory, after the last chunk, with the same index that a chunk has.
 
 mod changes;
-mod keys;
 mod matching;
 mod names;
+mod sorted;
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -2,14 +2,14 @@
 
 use super::Tail;
 use crate::chunk::KeyEvents;
-use crate::format::{Key, StoredEvent};
+use crate::format::{EventRef, Key, StoredEvent};
 
 impl Tail {
     /// Gives all events, in order, and all keys, sorted as [`Key::encode`] sorts, to `work`. Meant for a tail that gets
     /// no more events: `work` may take its time.
     pub(crate) fn with_all<T>(
         &self,
-        work: impl FnOnce(&[StoredEvent], &[KeyEvents<'_>]) -> T,
+        work: impl FnOnce(&mut dyn ExactSizeIterator<Item = EventRef<'_>>, &[KeyEvents<'_>]) -> T,
     ) -> T {
         let contents = self.read();
         let streams = contents.streams.iter().map(|(stream, of_stream)| KeyEvents {
@@ -26,7 +26,7 @@ impl Tail {
         let mut keys: Vec<_> = streams.chain(others).collect();
         keys.sort_by_key(|key| key.kind);
         keys.chunk_by_mut(|one, other| one.kind == other.kind).for_each(sort_by_name);
-        work(&contents.events, &keys)
+        work(&mut contents.events.iter().map(StoredEvent::parts), &keys)
     }
 }
 
