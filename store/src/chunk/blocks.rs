@@ -1,12 +1,12 @@
 //! Writes the events of a chunk: blocks as they fill, then the ids and the index of the blocks.
 
-use quorate_proto::{StreamName, Timestamp};
+use quorate_proto::Timestamp;
 
 use super::draft::Draft;
-use crate::format::Identity;
+use crate::Fault;
 use crate::format::chunk::Section;
 use crate::format::chunk::block::{BlockBuilder, BlockEntry, FinishedBlock, encode_index};
-use crate::{Fault, StoredEvent};
+use crate::format::{EventRef, Identity};
 
 /// The size from which on a block is closed. Reading one event unpacks its block, and events that are packed
 /// together shrink better: see the figures in ARCHITECTURE.md.
@@ -36,10 +36,10 @@ impl Blocks {
         draft: &mut Draft,
         ordinal: u32,
         stream: u32,
-        event: &StoredEvent,
+        event: &EventRef<'_>,
     ) -> Result<(), Fault> {
         let (block, stream) =
-            self.open(draft, (ordinal, event.recorded_at), stream, &event.stream)?;
+            self.open(draft, (ordinal, event.recorded_at), stream, event.stream)?;
         block.push(ordinal, stream, event);
         Ok(())
     }
@@ -53,7 +53,7 @@ impl Blocks {
         stub: &Identity,
     ) -> Result<(), Fault> {
         let (block, stream) =
-            self.open(draft, (ordinal, stub.recorded_at), stream, &stub.stream)?;
+            self.open(draft, (ordinal, stub.recorded_at), stream, stub.stream.as_str())?;
         block.push_stub(ordinal, stream, stub);
         Ok(())
     }
@@ -77,7 +77,7 @@ impl Blocks {
         draft: &mut Draft,
         (ordinal, recorded_at): (u32, Timestamp),
         stream: u32,
-        name: &StreamName,
+        name: &str,
     ) -> Result<(&mut BlockBuilder, u32), Fault> {
         if self.open.as_ref().is_some_and(|block| block.size() >= BLOCK_BYTES) {
             self.close_block(draft)?;

@@ -129,10 +129,10 @@ fn write_events(
                 EventOrStub::Event(event) => {
                     if cuts.get(&event.stream).is_none_or(|cut| event.version >= *cut) {
                         let stream = number_of(&mut streams, &event.stream);
-                        blocks.push(draft, ordinal, stream, &event)?;
+                        blocks.push(draft, ordinal, stream, &event.parts())?;
                         continue;
                     }
-                    let digest = event_digest(&event, &mut scratch);
+                    let digest = event_digest(&event.parts(), &mut scratch);
                     footer.removed.digest = footer.removed.digest.wrapping_add(digest);
                     footer.removed.count += 1;
                     footer.count -= 1;

@@ -7,12 +7,13 @@ use quorate_proto::Version;
 use super::blocks::Blocks;
 use super::draft::Draft;
 use super::index::Index;
+use crate::format::EventRef;
 use crate::format::catalog::KeyState;
 use crate::format::chunk::dictionary::put_ordinals;
 use crate::format::chunk::page::NewEntry;
 use crate::format::chunk::{ChunkIdentity, ChunkSummary, Footer, Removed, event_digest};
 use crate::vfs::Vfs;
-use crate::{Fault, Key, StoredEvent};
+use crate::{Fault, Key};
 
 /// A key of the events that are written, and where they are.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +41,7 @@ pub(crate) fn write<'a>(
     vfs: &dyn Vfs,
     path: &Path,
     identity: &ChunkIdentity,
-    events: impl ExactSizeIterator<Item = &'a StoredEvent>,
+    events: impl ExactSizeIterator<Item = EventRef<'a>>,
     keys: &[KeyEvents<'_>],
     previous: Previous<'_>,
 ) -> Result<ChunkSummary, Fault> {
@@ -67,19 +68,19 @@ fn streams_of_events(events: usize, keys: &[KeyEvents<'_>]) -> Vec<u32> {
 
 fn write_events<'a>(
     draft: &mut Draft,
-    events: impl Iterator<Item = &'a StoredEvent>,
+    events: impl Iterator<Item = EventRef<'a>>,
     streams: &[u32],
 ) -> Result<Footer, Fault> {
     let mut events = events.zip(streams).peekable();
     let (first, _) = *events.peek().expect("a chunk holds at least one event");
-    let (first, mut footer) = (first.position, empty_footer(first));
+    let (first, mut footer) = (first.position, empty_footer(&first));
     let mut blocks = Blocks::new(draft);
     let mut scratch = Vec::new();
     for (event, stream) in events {
         let ordinal = event.position.0 - first.0;
         let ordinal = u32::try_from(ordinal).expect("a chunk has fewer than 2^32 events");
-        blocks.push(draft, ordinal, *stream, event)?;
-        footer.digest = footer.digest.wrapping_add(event_digest(event, &mut scratch));
+        blocks.push(draft, ordinal, *stream, &event)?;
+        footer.digest = footer.digest.wrapping_add(event_digest(&event, &mut scratch));
         footer.count += 1;
         footer.last_position = event.position;
         footer.last_recorded_at = event.recorded_at;
@@ -88,7 +89,7 @@ fn write_events<'a>(
     Ok(footer)
 }
 
-fn empty_footer(first: &StoredEvent) -> Footer {
+fn empty_footer(first: &EventRef<'_>) -> Footer {
     Footer {
         first_position: first.position,
         last_position: first.position,

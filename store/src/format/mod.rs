@@ -22,5 +22,5 @@ mod stored_event;
 pub(crate) use self::bytes::Output;
 pub use self::bytes::{Input, Malformed, text};
 pub use self::key::Key;
-pub(crate) use self::stored_event::Identity;
 pub use self::stored_event::StoredEvent;
+pub(crate) use self::stored_event::{EventRef, Identity};

@@ -40,12 +40,32 @@ pub(crate) struct Identity {
     pub(crate) begins: bool,
 }
 
+/// The parts of an event, borrowed from whoever holds them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventRef<'a> {
+    pub(crate) position: Position,
+    pub(crate) stream: &'a str,
+    pub(crate) version: Version,
+    pub(crate) recorded_at: Timestamp,
+    pub(crate) id: EventId,
+    /// True if the event is the first of its append.
+    pub(crate) begins: bool,
+    pub(crate) body: &'a [u8],
+}
+
 impl StoredEvent {
     /// Makes an event with a body that decodes; another body is malformed.
     pub(crate) fn new(identity: Identity, body: Bytes) -> Result<StoredEvent, Malformed> {
         let Identity { position, stream, version, recorded_at, id, begins } = identity;
         event::check(&body)?;
         Ok(StoredEvent { position, stream, version, recorded_at, id, begins, body })
+    }
+
+    /// Returns the parts of the event.
+    pub(crate) fn parts(&self) -> EventRef<'_> {
+        let StoredEvent { position, version, recorded_at, id, begins, .. } = *self;
+        let (stream, body) = (self.stream.as_str(), &*self.body);
+        EventRef { position, stream, version, recorded_at, id, begins, body }
     }
 
     /// Returns the identity of the event.
@@ -69,11 +89,10 @@ impl StoredEvent {
     /// Returns the keys of the event beside those of its stream: its type, tags and correlation id; for an
     /// event of the system the type alone.
     pub(crate) fn labels(&self) -> impl Iterator<Item = Key> {
-        let mut labels = event::labels(&self.body).expect("the body decodes");
-        if self.stream.is_system() {
-            labels.truncate(1);
-        }
-        labels.into_iter()
+        let labels = event::labels(&self.body).expect("the body decodes");
+        let count = if self.stream.is_system() { 1 } else { usize::MAX };
+        let key = |(kind, name)| Key::of_kind(kind, name).expect("checked with the body");
+        labels.iter().map(key).take(count)
     }
 
     /// Returns the event with a body of its own: a body that is a slice keeps all of its command in memory.

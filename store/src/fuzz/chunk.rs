@@ -180,7 +180,14 @@ fn written(events: u64) -> Vec<u8> {
         Ok(last_chunk.map(|last_chunk| KeyState { last_chunk, version: Version(500) }))
     };
     let path = chunk_path(folder(), IDENTITY.number);
-    let written = chunk::write(&vfs, &path, &IDENTITY, events.iter(), &keys, &mut previous);
+    let written = chunk::write(
+        &vfs,
+        &path,
+        &IDENTITY,
+        events.iter().map(StoredEvent::parts),
+        &keys,
+        &mut previous,
+    );
     written.expect("a disk in memory has room");
     vfs.read(&path).expect("it was written")
 }

@@ -9,10 +9,12 @@ use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::{Outcome, Problem};
 use quorate_raft::host::Host;
+use quorate_store::{Fault, Scan};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::form::Encoded;
+use super::form::{Encoded, Formed};
+use super::page::{PAGE_BYTES, Page};
 use super::subscription::{Step, Subscription};
 use crate::server::problem;
 
@@ -73,4 +75,16 @@ fn response(message: Message) -> v1::ReadResponse {
 
 fn stops() -> Problem {
     problem::stopping(Outcome::NotAppended)
+}
+
+/// Returns the number of events of a scan's next page, the page as messages, and the rest of the scan.
+pub(crate) fn next_messages(
+    scan: Box<Scan>,
+) -> Result<(u64, Vec<v1::ReadResponse>, Option<Box<Scan>>), Fault> {
+    let Page { events, rest, .. } = Page::<Encoded>::fetch(scan, PAGE_BYTES)?;
+    let Some(Formed { events: Encoded(messages), count, .. }) = events else {
+        return Ok((0, Vec::new(), rest));
+    };
+    let messages = messages.into_iter().map(|events| response(Message::Events(events)));
+    Ok((count, messages.collect(), rest))
 }

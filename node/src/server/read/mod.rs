@@ -26,7 +26,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answer::stream;
+pub(crate) use answer::{next_messages, stream};
 pub(crate) use live::Live;
 pub(crate) use names::stream as stream_of_names;
 pub(crate) use point::{reach, refuse_the_future};

@@ -133,7 +133,8 @@ fn write_to(vfs: &MemVfs, events: &[StoredEvent]) -> Result<Written, Fault> {
         keys.push(key.clone());
         Ok(made_up_state(&key))
     };
-    let summary = write(vfs, &draft, &IDENTITY, events.iter(), &of_keys, previous)?;
+    let summary =
+        write(vfs, &draft, &IDENTITY, events.iter().map(StoredEvent::parts), &of_keys, previous)?;
     let written = Written { summary, keys };
     vfs.rename(&draft, &chunk_path()).map_err(Fault::io("rename", &draft))?;
     vfs.sync_directory(directory()).map_err(Fault::io("sync", directory()))?;
@@ -412,7 +413,10 @@ fn equal_events_make_equal_digests_whatever_the_chunk() {
     let path = crate::files::chunk_path(directory(), identity.number);
     let model = naive(&events);
     let keys: Vec<_> = model.iter().map(key_events).collect();
-    let other = write(&disk(), &path, &identity, events.iter(), &keys, &mut |_| Ok(None));
+    let other =
+        write(&disk(), &path, &identity, events.iter().map(StoredEvent::parts), &keys, &mut |_| {
+            Ok(None)
+        });
     assert_eq!(one.summary.digest, other.expect("written").digest);
     let (_, moved, _) = written(&build(102, &[(0, 0, 10, 0)]));
     let (_, not_moved, _) = written(&build(101, &[(0, 0, 10, 0)]));

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use quorate_proto::{EventId, Position, StreamName, Timestamp, Version};
 
 use crate::StoredEvent;
-use crate::format::{Identity, Input, Malformed, Output};
+use crate::format::{EventRef, Identity, Input, Malformed, Output};
 
 /// The size of an id in bytes.
 pub(crate) const ID_BYTES: usize = 16;
@@ -73,19 +73,18 @@ impl BlockBuilder {
     }
 
     /// Adds a stream that the block does not name yet; returns its number.
-    pub(crate) fn push_stream(&mut self, stream: &StreamName) -> u32 {
-        self.names.put_short(stream.as_str().as_bytes());
+    pub(crate) fn push_stream(&mut self, stream: &str) -> u32 {
+        self.names.put_short(stream.as_bytes());
         self.stream_count += 1;
         self.stream_count - 1
     }
 
     /// Adds an event of the stream with this number.
-    pub(crate) fn push(&mut self, ordinal: u32, stream: u32, event: &StoredEvent) {
-        let StoredEvent { version, recorded_at, id, begins, .. } = event;
-        self.put_place(ordinal, stream, *version, *recorded_at);
-        self.put_id(*id, *begins);
+    pub(crate) fn push(&mut self, ordinal: u32, stream: u32, event: &EventRef<'_>) {
+        self.put_place(ordinal, stream, event.version, event.recorded_at);
+        self.put_id(event.id, event.begins);
         self.entries.put_varint(event.body.len() as u64 + 1);
-        self.entries.put(&event.body);
+        self.entries.put(event.body);
     }
 
     /// Adds the stub of a removed event.

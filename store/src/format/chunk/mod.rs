@@ -34,8 +34,7 @@ use bytes::Bytes;
 use quorate_proto::{Position, Timestamp};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::{Input, Malformed, Output};
-use crate::StoredEvent;
+use super::{EventRef, Input, Malformed, Output};
 
 pub(crate) const HEADER_BYTES: u64 = 44;
 pub(crate) const TRAILER_BYTES: u64 = 20;
@@ -289,13 +288,13 @@ impl SectionEntry {
 
 /// Returns the part of one event in the digest of its chunk: XXH3 (128 bits) over place, stream, time and
 /// body. It guards against accidents and bugs, not against somebody who can choose the events.
-pub(crate) fn event_digest(event: &StoredEvent, scratch: &mut Vec<u8>) -> u128 {
+pub(crate) fn event_digest(event: &EventRef<'_>, scratch: &mut Vec<u8>) -> u128 {
     scratch.clear();
     scratch.put_u64(event.position.0);
     scratch.put_u64(event.version.0);
     scratch.put_i64(event.recorded_at.0);
-    scratch.put_short(event.stream.as_str().as_bytes());
+    scratch.put_short(event.stream.as_bytes());
     scratch.put(event.id.as_bytes());
-    scratch.put(&event.body);
+    scratch.put(event.body);
     xxh3_128_with_seed(scratch, u64::from(!event.begins))
 }
