@@ -26,7 +26,7 @@ pub mod wire;
 pub use address::{Address, NoAddress};
 pub use append::{Append, Appended, Condition, Expectation, Requirement, Write};
 pub use error::{ErrorKind, Failure, Outcome, Problem, Violation};
-pub use event::{DecodeError, Event, EventId, RecordedEvent};
+pub use event::{DecodeError, Event, EventId, EventRef, RecordedEvent};
 pub use group::{
     Failed, Fate, GroupDefinition, GroupOutcome, GroupProgress, GroupRequest, GroupSettings,
     GroupSummary, Join, Parked, RequestId, Selection, Settlement, Strategy, bounded_reason,

@@ -3,6 +3,7 @@
 mod append;
 mod cpu;
 mod group;
+mod paths;
 mod read;
 mod subscribe;
 
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 pub(crate) use append::{append_load, event_bytes};
 pub(crate) use cpu::cpu_time;
 pub(crate) use group::group_load;
+pub(crate) use paths::{HotPath, ROUNDS_MAX, Ran};
 pub(crate) use read::read_load;
 pub(crate) use subscribe::{catch_up_load, live_load};
 

@@ -5,15 +5,15 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use quorate_client::Client;
 use quorate_proto::Strategy;
 use quorate_proto::limits::APPEND_BYTES_MAX;
 use serde::Serialize;
 
 use crate::bench::{
-    Load, Measured, append_load, catch_up_load, cpu_time, event_bytes, group_load, live_load,
-    read_load,
+    HotPath, Load, Measured, ROUNDS_MAX, Ran, append_load, catch_up_load, cpu_time, event_bytes,
+    group_load, live_load, read_load,
 };
 use crate::cli::{Asking, Exit, Global, Reading, Shared, connect};
 use crate::output::write_json;
@@ -41,6 +41,9 @@ enum Operation {
     Group(Asking<GroupArgs>),
     /// Read whole streams, again and again, of those that are in the store.
     Read(Reading<LoadArgs>),
+    /// Go one path of a node or a client alone, on this machine and without a cluster: for profilers, and to count
+    /// instructions.
+    Path(PathArgs),
 }
 
 #[derive(Args, Debug)]
@@ -97,6 +100,15 @@ struct GroupArgs {
 }
 
 #[derive(Args, Debug)]
+struct PathArgs {
+    /// The path.
+    path: HotPath,
+    /// How many rounds of the same work.
+    #[arg(long, value_name = "COUNT", default_value_t = ROUNDS_MAX as u64, value_parser = within(1..=ROUNDS_MAX as u64))]
+    rounds: u64,
+}
+
+#[derive(Args, Debug)]
 struct LoadArgs {
     /// How many clients work at the same time, each waiting for its answer before it goes on.
     #[arg(
@@ -147,6 +159,7 @@ pub async fn run(args: BenchArgs) -> Result<(), Exit> {
         Operation::Subscribe(args) => args.run(subscribe).await,
         Operation::Group(args) => args.run(group).await,
         Operation::Read(args) => args.run(read).await,
+        Operation::Path(args) => path(&args),
     }
 }
 
@@ -182,6 +195,15 @@ async fn read(args: LoadArgs, global: &Global) -> Result<(), Exit> {
     let (load, bench) = (args.load(), Bench::begin(global).await?);
     let measured = read_load(&bench.client, &load, global.consistency).await?;
     bench.end("read", &load, (0, 0), measured)
+}
+
+/// Goes the path on this thread; nothing else runs meanwhile.
+fn path(args: &PathArgs) -> Result<(), Exit> {
+    let Ran { operations, time } = args.path.run(args.rounds as usize).map_err(Exit::failed)?;
+    let name =
+        args.path.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+    let each = time.as_secs_f64() * 1e6 / operations as f64;
+    Ok(writeln!(io::stdout().lock(), "{name}: {operations} operations, {each:.2} µs each")?)
 }
 
 /// A measurement under way.

@@ -23,6 +23,7 @@ mod problem;
 mod read;
 mod runners;
 mod scrape;
+pub(crate) mod steps;
 
 use append::Appends;
 use groups::Groups;

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use quorate_proto::{LogId, Position};
-use quorate_store::{Export, Fault, Install, Installed, Reader, Seal, Store, Verdict};
+use quorate_store::{
+    Export, Fault, Install, Installed, Reader, Retired, Seal, Sealed, Store, Verdict,
+};
 use tokio::sync::watch;
 
 use super::digests::Digests;
@@ -351,13 +353,19 @@ impl<H: Host> Core<H> {
             return Ok(None);
         };
         let sealed = self.host.run_behind(move || seal.run()).await?;
+        let (retired, next) = self.finish_seal(sealed)?;
+        self.host.run_behind(move || drop(retired)).await;
+        Ok(next)
+    }
+
+    fn finish_seal(&self, sealed: Sealed) -> Result<(Retired, Option<Seal>), Fault> {
         let mut store = self.lock();
-        store.finish_seal(sealed)?;
+        let retired = store.finish_seal(sealed)?;
         self.publish_checkpoint(&store)?;
         let next = store.begin_seal();
         // Set while the store is locked, so that apply cannot begin a seal in between.
         self.sealing.send_replace(next.is_some());
-        Ok(next)
+        Ok((retired, next))
     }
 
     /// Returns the newest checkpoint, pinned.

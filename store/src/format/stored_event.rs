@@ -1,7 +1,9 @@
 //! An event as the store keeps it: its place, its id, and a slice of the bytes that it arrived in.
 
 use bytes::Bytes;
-use quorate_proto::{EventId, EventType, Position, RecordedEvent, StreamName, Timestamp, Version};
+use quorate_proto::{
+    EventId, EventRef, EventType, Position, RecordedEvent, StreamName, Timestamp, Version,
+};
 
 use crate::format::{Key, Malformed, event};
 
@@ -87,11 +89,10 @@ impl StoredEvent {
     /// Returns the keys of the event beside those of its stream: its type, tags and correlation id; for an
     /// event of the system the type alone.
     pub(crate) fn labels(&self) -> impl Iterator<Item = Key> {
-        let mut labels = event::labels(&self.body).expect("the body decodes");
-        if self.stream.is_system() {
-            labels.truncate(1);
-        }
-        labels.into_iter()
+        let labels = event::labels(&self.body).expect("the body decodes");
+        let count = if self.stream.is_system() { 1 } else { usize::MAX };
+        let key = |(kind, name)| Key::of_kind(kind, name).expect("checked with the body");
+        labels.iter().map(key).take(count)
     }
 
     /// Returns the event with a body of its own: a body that is a slice keeps all of its command in memory.
@@ -103,6 +104,13 @@ impl StoredEvent {
     /// Returns the size of id and body, in bytes.
     pub fn size(&self) -> usize {
         self.id.as_bytes().len() + self.body.len()
+    }
+
+    /// Returns the event with all its fields where they stand, for those who only pass them on.
+    pub fn borrow(&self) -> EventRef<'_> {
+        let place = (self.position, self.version, self.recorded_at);
+        let event = event::borrow(&self.body, self.id, self.stream.as_str(), place);
+        event.expect("the body decodes")
     }
 
     /// Returns the event with all its fields; `data` and `metadata` are slices of the body.

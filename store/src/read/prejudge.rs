@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use quorate_proto::{Append, Appended, Expectation, Invalid, Position, Problem, Scope, Violation};
+use quorate_proto::{
+    Append, Appended, Expectation, Invalid, Position, Problem, Scope, StreamName, Violation,
+};
 
 use super::conditions;
 use crate::fault::Fault;
@@ -35,10 +37,10 @@ pub(super) fn prejudge_in_memory(shared: &Shared, append: &Append) -> Option<Pre
         return None;
     }
     let Published { view, point } = shared.get();
-    let demand = Demand::of(append);
-    if !is_lost(&view, &demand, point.position) {
+    if !is_lost(&view, append, point.position) {
         return Some(Prejudged::Propose { checked: point.position });
     }
+    let demand = Demand::of(append);
     let log = Log::new(&view, &shared.window, point);
     let heads = demand.streams().map(|(stream, _)| view.head_in_memory(stream, point.position));
     let heads: Vec<StreamHead> = heads.collect::<Option<_>>()?;
@@ -62,7 +64,7 @@ pub(super) fn prejudge_in_memory(shared: &Shared, append: &Append) -> Option<Pre
 pub(super) fn prejudge(shared: &Arc<Shared>, append: &Append) -> Result<Prejudged, Fault> {
     let published = shared.get();
     let end = published.point.position;
-    if is_lost(&published.view, &Demand::of(append), end) {
+    if is_lost(&published.view, append, end) {
         let verdict = judge_now(shared, &published, append, Vec::new())?;
         if is_final(&verdict) {
             return Ok(Prejudged::Answer(verdict));
@@ -93,17 +95,22 @@ fn begins_in_the_future(after: Position, end: Position) -> Problem {
 
 /// Returns true if memory alone shows that the append can no longer be made, perhaps because it was made
 /// already: a stream is above its `exactly N`, or a stream that must be open is closed.
-fn is_lost(view: &View, demand: &Demand<'_>, as_of: Position) -> bool {
-    let open = demand.open_count();
-    demand.streams().enumerate().any(|(place, (stream, expectation))| {
-        let is_passed = view.version_in_memory(stream, as_of).is_some_and(
-            |version| matches!(expectation, Expectation::Exactly(expected) if version > expected),
-        );
-        let is_closed = || {
-            let record = view.record_in_tails(&Scope::Stream(stream.clone()), as_of);
-            record.is_some_and(|record| record.closed)
-        };
-        is_passed || place < open && is_closed()
+fn is_lost(view: &View, append: &Append, as_of: Position) -> bool {
+    let is_passed = |stream: &StreamName, expectation: Expectation| {
+        let Expectation::Exactly(expected) = expectation else { return false };
+        let version = view.version_in_memory(stream.as_str(), as_of);
+        version.is_some_and(|version| version > expected)
+    };
+    append.writes.iter().any(|write| is_passed(&write.stream, write.expectation))
+        || append.requirements.iter().any(|one| is_passed(&one.stream, one.expectation))
+        || view.tails_have_records() && must_be_open_but_is_closed(view, append, as_of)
+}
+
+fn must_be_open_but_is_closed(view: &View, append: &Append, as_of: Position) -> bool {
+    let demand = Demand::of(append);
+    demand.streams().take(demand.open_count()).any(|(stream, _)| {
+        let scope = Scope::Stream(StreamName::new(stream).expect("a name"));
+        view.record_in_tails(&scope, as_of).is_some_and(|record| record.closed)
     })
 }
 
@@ -126,7 +133,9 @@ fn judge_now(
     let Published { view, point } = published;
     let demand = Demand::of(append);
     let mut log = Log::new(view, &shared.window, *point);
-    let heads = demand.streams().map(|(stream, _)| view.head(stream, point.position));
+    let heads = demand
+        .streams()
+        .map(|(stream, _)| view.head(&StreamName::new(stream).expect("a name"), point.position));
     let heads = heads.collect::<Result<Vec<_>, _>>()?;
     let rejection = match judge(&mut log, &demand, &heads)? {
         Judgement::Repeated(first) => return compare_content(view, append, first),
@@ -140,10 +149,10 @@ fn judge_now(
 
 /// Returns the answer to an append by what apply found.
 pub(super) fn settle(shared: &Shared, append: &Append, found: Verdict) -> Result<Verdict, Fault> {
-    let Published { view, point } = shared.get();
     match found {
-        Verdict::Repeated(first) => compare_content(&view, append, first),
+        Verdict::Repeated(first) => compare_content(&shared.get().view, append, first),
         Verdict::Unsettled(unsettled) => {
+            let Published { view, point } = shared.get();
             find_older(&mut Log::new(&view, &shared.window, point), &view, append, unsettled)
         }
         settled => Ok(settled),

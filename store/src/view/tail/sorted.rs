@@ -2,7 +2,7 @@
 
 use super::Tail;
 use crate::chunk::KeyEvents;
-use crate::format::{EventRef, Key, StoredEvent};
+use crate::format::{EventRef, Key};
 
 impl Tail {
     /// Gives all events, in order, and all keys, sorted as [`Key::encode`] sorts, to `work`. Meant for a tail that gets
@@ -12,21 +12,22 @@ impl Tail {
         work: impl FnOnce(&mut dyn ExactSizeIterator<Item = EventRef<'_>>, &[KeyEvents<'_>]) -> T,
     ) -> T {
         let contents = self.read();
-        let streams = contents.streams.iter().map(|(stream, of_stream)| KeyEvents {
+        let streams = contents.streams.written_ones().map(|stream| KeyEvents {
             kind: Key::STREAM_KIND,
-            name: stream.as_str(),
-            first_version: Some(of_stream.first_version),
-            ordinals: &of_stream.ordinals,
+            name: stream.name.as_str(),
+            first_version: Some(stream.first_version()),
+            ordinals: stream.ordinals(),
         });
-        let others = contents.slots.iter().map(|(key, slot)| {
-            let ordinals = contents.postings.get(*slot as usize);
-            let ordinals = ordinals.map(Vec::as_slice).unwrap_or_default();
-            KeyEvents { kind: key.kind(), name: key.name(), first_version: None, ordinals }
+        let others = contents.keys.all().iter().map(|(key, ordinals)| KeyEvents {
+            kind: key.kind(),
+            name: key.name(),
+            first_version: None,
+            ordinals,
         });
         let mut keys: Vec<_> = streams.chain(others).collect();
         keys.sort_by_key(|key| key.kind);
         keys.chunk_by_mut(|one, other| one.kind == other.kind).for_each(sort_by_name);
-        work(&mut contents.events.iter().map(StoredEvent::parts), &keys)
+        work(&mut contents.events(self.first), &keys)
     }
 }
 

@@ -1,0 +1,128 @@
+//! The cluster that is measured: `quorate dev` and its nodes, their memory, CPU time and disks.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use quorate_client::Client;
+use quorate_tests::cluster::binary;
+
+use crate::Failure;
+
+/// The time that a cluster may take to serve.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The length of a tick of the kernel's CPU times, on every common system.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What all nodes together take; the memory is that of the node that has most.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) cpu: Duration,
+    pub(crate) resident_bytes: u64,
+    pub(crate) disk_bytes: u64,
+}
+
+/// A cluster of processes in one folder.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    folder: PathBuf,
+    nodes: usize,
+    port: u16,
+    process: Child,
+    pids: Vec<u32>,
+}
+
+impl Cluster {
+    pub(crate) fn start(folder: &Path, nodes: usize, port: u16) -> Result<Cluster, Failure> {
+        let process = dev(folder, nodes, port)?;
+        Ok(Cluster { folder: folder.to_owned(), nodes, port, process, pids: Vec::new() })
+    }
+
+    /// Connects once a majority serves.
+    pub(crate) async fn connect(&mut self) -> Result<Client, Failure> {
+        let endpoints =
+            (0..self.nodes as u16).map(|node| format!("127.0.0.1:{}", self.port + node));
+        let endpoints: Vec<String> = endpoints.collect();
+        let began_at = Instant::now();
+        let client = loop {
+            if let Ok(client) = Client::connect(endpoints.clone()).await
+                && client.read("account-0").limit(1).collect().await.is_ok()
+            {
+                break client;
+            }
+            if began_at.elapsed() > PATIENCE || self.process.try_wait()?.is_some() {
+                return Err(
+                    format!("the cluster does not serve: see {}", self.log().display()).into()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        let status = client.status().await?;
+        self.pids = status.nodes.iter().map(|node| node.pid).collect();
+        Ok(client)
+    }
+
+    pub(crate) async fn usage(&self, client: &Client) -> Result<Usage, Failure> {
+        let mut usage = Usage::default();
+        for pid in &self.pids {
+            usage.cpu += cpu(*pid)?;
+            usage.resident_bytes = usage.resident_bytes.max(resident_bytes(*pid)?);
+        }
+        let status = client.status().await?;
+        usage.disk_bytes = status.nodes.iter().map(|node| node.disk_bytes).sum();
+        Ok(usage)
+    }
+
+    /// Kills all processes with SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.process.kill();
+        for pid in self.pids.drain(..) {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        }
+        let _ = self.process.wait();
+    }
+
+    /// Starts the killed cluster again, and returns how long it took to answer a linearizable read.
+    pub(crate) async fn start_again(&mut self) -> Result<Duration, Failure> {
+        let began_at = Instant::now();
+        self.process = dev(&self.folder, self.nodes, self.port)?;
+        self.connect().await?;
+        Ok(began_at.elapsed())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("dev.log")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn dev(folder: &Path, nodes: usize, port: u16) -> Result<Child, Failure> {
+    let log = File::options().create(true).append(true).open(folder.join("dev.log"))?;
+    let mut command = Command::new(binary());
+    command.args(["dev", "--nodes", &nodes.to_string(), "--port", &port.to_string(), "--data"]);
+    command.arg(folder.join("data")).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Ok(command.spawn()?)
+}
+
+fn cpu(pid: u32) -> Result<Duration, Failure> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name of the program may hold spaces; behind it come the state and numbers.
+    let numbers = stat.rsplit(')').next().unwrap_or_default();
+    let numbers: Vec<u32> = numbers.split(' ').filter_map(|word| word.parse().ok()).collect();
+    // The line has the user's and the system's ticks as 14th and 15th field; the state is no number here.
+    let ticks = numbers.get(10).zip(numbers.get(11)).ok_or("the kernel shows no CPU time")?;
+    Ok(TICK * (ticks.0 + ticks.1))
+}
+
+fn resident_bytes(pid: u32) -> Result<u64, Failure> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kib.ok_or("the kernel shows no memory")? * 1024)
+}
