@@ -42,7 +42,7 @@ pub(crate) struct Identity {
 
 /// The parts of an event, borrowed from whoever holds them.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct EventRef<'a> {
+pub(crate) struct EventParts<'a> {
     pub(crate) position: Position,
     pub(crate) stream: &'a str,
     pub(crate) version: Version,
@@ -62,10 +62,10 @@ impl StoredEvent {
     }
 
     /// Returns the parts of the event.
-    pub(crate) fn parts(&self) -> EventRef<'_> {
+    pub(crate) fn parts(&self) -> EventParts<'_> {
         let StoredEvent { position, version, recorded_at, id, begins, .. } = *self;
         let (stream, body) = (self.stream.as_str(), &*self.body);
-        EventRef { position, stream, version, recorded_at, id, begins, body }
+        EventParts { position, stream, version, recorded_at, id, begins, body }
     }
 
     /// Returns the identity of the event.

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use quorate_proto::{EventId, Position, StreamName, Timestamp, Version};
 
 use crate::StoredEvent;
-use crate::format::{EventRef, Identity, Input, Malformed, Output};
+use crate::format::{EventParts, Identity, Input, Malformed, Output};
 
 /// The size of an id in bytes.
 pub(crate) const ID_BYTES: usize = 16;
@@ -80,7 +80,7 @@ impl BlockBuilder {
     }
 
     /// Adds an event of the stream with this number.
-    pub(crate) fn push(&mut self, ordinal: u32, stream: u32, event: &EventRef<'_>) {
+    pub(crate) fn push(&mut self, ordinal: u32, stream: u32, event: &EventParts<'_>) {
         self.put_place(ordinal, stream, event.version, event.recorded_at);
         self.put_id(event.id, event.begins);
         self.entries.put_varint(event.body.len() as u64 + 1);
