@@ -21,13 +21,17 @@ pub struct StreamName(Arc<str>);
 impl StreamName {
     /// Makes a name that obeys the rules above.
     pub fn new(name: impl AsRef<str>) -> Result<StreamName, Invalid> {
-        let name = name.as_ref();
+        StreamName::check(name.as_ref())?;
+        Ok(StreamName(name.as_ref().into()))
+    }
+
+    /// Checks a name as [`StreamName::new`] does, without making one.
+    pub fn check(name: &str) -> Result<(), Invalid> {
         check_parts("stream", name)?;
-        let stream = StreamName(name.into());
-        if stream.category().is_empty() {
+        if category(name).is_empty() {
             return Err(Invalid::new("stream", format!("`{name}` has no category before the `-`")));
         }
-        Ok(stream)
+        Ok(())
     }
 
     /// Returns the whole name.
@@ -37,8 +41,13 @@ impl StreamName {
 
     /// Returns the part of the name after the last `/`, up to the first `-` there, or all of that part.
     pub fn category(&self) -> &str {
-        let last = self.0.rsplit('/').next().unwrap_or(&self.0);
-        last.split('-').next().unwrap_or(last)
+        category(&self.0)
+    }
+
+    /// Returns the name up to the end of its category. Streams of one lineage lie in the same category and paths.
+    pub fn lineage(&self) -> &str {
+        let parts = self.0.len() - last_part(&self.0).len();
+        self.0.get(..parts + self.category().len()).unwrap_or(&self.0)
     }
 
     /// Returns the paths that the stream lies in, shortest first: `acme` and `acme/eu` for `acme/eu/order-42`.
@@ -129,8 +138,13 @@ pub struct Tag(Arc<str>);
 impl Tag {
     /// Makes a tag of 1 to 128 bytes without control characters.
     pub fn new(tag: impl AsRef<str>) -> Result<Tag, Invalid> {
-        check_bounded("tag", tag.as_ref(), TAG_BYTES_MAX)?;
+        Tag::check(tag.as_ref())?;
         Ok(Tag(tag.as_ref().into()))
+    }
+
+    /// Checks a text as [`Tag::new`] does, without making a tag.
+    pub fn check(tag: &str) -> Result<(), Invalid> {
+        check_bounded("tag", tag, TAG_BYTES_MAX)
     }
 
     /// Returns the text.
@@ -146,8 +160,13 @@ pub struct CorrelationId(Arc<str>);
 impl CorrelationId {
     /// Makes a correlation id of 1 to 128 bytes without control characters.
     pub fn new(id: impl AsRef<str>) -> Result<CorrelationId, Invalid> {
-        check_bounded("correlation_id", id.as_ref(), IDENTIFIER_BYTES_MAX)?;
+        CorrelationId::check(id.as_ref())?;
         Ok(CorrelationId(id.as_ref().into()))
+    }
+
+    /// Checks a text as [`CorrelationId::new`] does, without making a correlation id.
+    pub fn check(id: &str) -> Result<(), Invalid> {
+        check_bounded("correlation_id", id, IDENTIFIER_BYTES_MAX)
     }
 
     /// Returns the text.
@@ -218,6 +237,15 @@ macro_rules! text {
 
 text!(StreamName, Category, Path, EventType, Tag, CorrelationId, GroupName);
 
+fn category(name: &str) -> &str {
+    let last = last_part(name);
+    last.split_once('-').map_or(last, |(category, _)| category)
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, last)| last)
+}
+
 fn check_text(field: &'static str, text: &str) -> Result<(), Invalid> {
     check_bounded(field, text, NAME_BYTES_MAX)
 }
@@ -234,7 +262,9 @@ pub(crate) fn check_bounded(
         let why = format!("has {} bytes; at most {bytes_max} are allowed", text.len());
         return Err(Invalid::limit(field, why, bytes_max as u64));
     }
-    if text.chars().any(char::is_control) {
+    // Most names are of these characters alone, of which none is a control character.
+    let is_plain = text.bytes().fold(true, |all, byte| all & matches!(byte, b' '..=b'~'));
+    if !is_plain && text.chars().any(char::is_control) {
         return Err(Invalid::new(field, format!("{text:?} contains a control character")));
     }
     Ok(())
@@ -242,10 +272,14 @@ pub(crate) fn check_bounded(
 
 fn check_parts(field: &'static str, text: &str) -> Result<(), Invalid> {
     check_text(field, text)?;
+    let slashes = text.bytes().fold(0, |count, byte| count + usize::from(byte == b'/'));
+    if slashes == 0 {
+        return Ok(());
+    }
     if text.split('/').any(str::is_empty) {
         return Err(Invalid::new(field, format!("`{text}` has an empty part beside a `/`")));
     }
-    let parts = text.split('/').count();
+    let parts = slashes + 1;
     // A stream of the system lies in no path, and puts a part of its own before the path that it is about.
     if parts > NAME_PARTS_MAX && !text.starts_with('$') {
         let why = format!("`{text}` has {parts} parts; at most {NAME_PARTS_MAX} are allowed");
@@ -270,6 +304,8 @@ mod tests {
         ] {
             let stream = StreamName::new(name).expect(name);
             assert_eq!(stream.category(), category, "{name}");
+            let lineage = paths.last().map_or(category.into(), |path| format!("{path}/{category}"));
+            assert_eq!(stream.lineage(), lineage, "{name}");
             assert_eq!(stream.paths().collect::<Vec<_>>(), paths, "{name}");
         }
     }

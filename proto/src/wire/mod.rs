@@ -3,6 +3,9 @@
 //! Everything that comes in is checked on the way: what converts is within the limits.
 
 mod append;
+mod append_bytes;
+mod borrowed;
+mod codec;
 mod event;
 mod group;
 mod lifecycle;
@@ -42,6 +45,9 @@ pub mod peer {
 /// The descriptors of all services, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quorate.bin"));
 
+pub use append_bytes::append_bytes;
+pub use borrowed::read_append;
+pub use codec::Codec;
 pub use group::{begun_of, settlements_of};
 pub use message::{message_bytes, message_of};
 pub use problem::problem_of;

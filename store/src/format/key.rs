@@ -1,6 +1,8 @@
 //! A key of the index: a stream, a category, a path, a type, a tag or a correlation id.
 
-use quorate_proto::{Category, CorrelationId, Event, EventType, Path, Scope, StreamName, Tag};
+use quorate_proto::{
+    Category, CorrelationId, Event, EventRef, EventType, Path, Scope, StreamName, Tag,
+};
 
 use crate::format::Malformed;
 
@@ -116,5 +118,12 @@ impl Key {
             3 + stream.paths().count() + event.tags.len() + correlation
         };
         keys as u64
+    }
+
+    /// Returns what [`Key::count`] does for an event that is written to a user's stream.
+    pub(crate) fn count_ref(stream: &str, event: &EventRef<'_>) -> u64 {
+        let paths = stream.bytes().filter(|byte| *byte == b'/').count();
+        let correlation = usize::from(!event.correlation_id.is_empty());
+        (3 + paths + event.tags.len() + correlation) as u64
     }
 }

@@ -18,6 +18,7 @@ mod walk;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quorate_proto::{
     Append, GroupName, GroupSummary, LogIndex, Parked, Position, Read, RecordedSnapshot, Scope,
     StreamName, Version,
@@ -29,6 +30,7 @@ pub use scan::Scan;
 pub use state::{Settings, StreamState};
 
 use crate::fault::Fault;
+use crate::format::command::{self, Request};
 use crate::group::GroupState;
 use crate::point::Point;
 use crate::verdict::Verdict;
@@ -126,6 +128,14 @@ impl Reader {
     /// [`Reader::prejudge`] judges it.
     pub fn prejudge_in_memory(&self, append: &Append) -> Option<Prejudged> {
         prejudge::prejudge_in_memory(&self.shared, append)
+    }
+
+    /// Does the same for the append in an encoded request.
+    pub fn prejudge_request_in_memory(&self, request: &Bytes) -> Option<Prejudged> {
+        match command::decode_request(request) {
+            Ok(Request::Append(append)) => self.prejudge_in_memory(&append),
+            _ => None,
+        }
     }
 
     /// Judges an append before it is proposed, without holding up the writer, by all rules in their order: a
