@@ -55,8 +55,8 @@ pub const CHUNK_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub const CHUNK_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// The bytes that an entry without a command counts towards the chunk size.
 pub const EMPTY_ENTRY_BYTES: u64 = 256;
-/// The bytes that each key of each event, and each aggregate snapshot, of a command counts towards the chunk size, as
-/// the command's length does: about what the index in memory takes for it, so that the chunk size bounds that memory.
+/// The bytes that each key of each event, each required stream and each aggregate snapshot of a command counts towards
+/// the chunk size, as the command's length does: about what the index in memory takes for it, so that the chunk size bounds that memory.
 pub const KEY_BYTES: u64 = 64;
 /// The time for which a client goes on with an append by default, in milliseconds.
 pub const DEADLINE_MS_DEFAULT: u64 = 10_000;

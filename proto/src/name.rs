@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ impl StreamName {
     /// Checks a name as [`StreamName::new`] does, without making one.
     pub fn check(name: &str) -> Result<(), Invalid> {
         check_parts("stream", name)?;
-        if category(name).is_empty() {
+        if category_range(name).is_empty() {
             return Err(Invalid::new("stream", format!("`{name}` has no category before the `-`")));
         }
         Ok(())
@@ -46,8 +47,7 @@ impl StreamName {
 
     /// Returns the name up to the end of its category. Streams of one lineage lie in the same category and paths.
     pub fn lineage(&self) -> &str {
-        let parts = self.0.len() - last_part(&self.0).len();
-        self.0.get(..parts + self.category().len()).unwrap_or(&self.0)
+        self.0.get(..category_range(&self.0).end).unwrap_or(&self.0)
     }
 
     /// Returns the paths that the stream lies in, shortest first: `acme` and `acme/eu` for `acme/eu/order-42`.
@@ -238,12 +238,20 @@ macro_rules! text {
 text!(StreamName, Category, Path, EventType, Tag, CorrelationId, GroupName);
 
 fn category(name: &str) -> &str {
-    let last = last_part(name);
-    last.split_once('-').map_or(last, |(category, _)| category)
+    name.get(category_range(name)).unwrap_or(name)
 }
 
-fn last_part(name: &str) -> &str {
-    name.rsplit_once('/').map_or(name, |(_, last)| last)
+/// Returns the place of the category: behind the last `/`, up to the first `-` there.
+fn category_range(name: &str) -> Range<usize> {
+    let (mut start, mut end) = (0, None);
+    for (at, byte) in name.bytes().enumerate() {
+        match byte {
+            b'/' => (start, end) = (at + 1, None),
+            b'-' => end = end.or(Some(at)),
+            _ => {}
+        }
+    }
+    start..end.unwrap_or(name.len())
 }
 
 fn check_text(field: &'static str, text: &str) -> Result<(), Invalid> {

@@ -22,6 +22,7 @@
 //!     cluster: [7; 16],
 //!     log: 0,
 //!     chunk_bytes,
+//!     hash_seed: [5; 16],
 //!     head_cache: 100_000,
 //!     block_cache_bytes: 64 << 20,
 //!     catalog_cache_bytes: 32 << 20,
@@ -89,5 +90,5 @@ pub use maintenance::{
 pub use options::Options;
 pub use point::Point;
 pub use read::{NamePage, Prejudged, Reader, Scan, Settings, StreamState};
-pub use store::{Entry, Payload, Store};
+pub use store::{Entry, Payload, Retired, Store};
 pub use verdict::{Rejection, Unsettled, Verdict};

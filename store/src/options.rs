@@ -9,11 +9,13 @@ pub struct Options {
     pub cluster: [u8; 16],
     /// The number of the log within the cluster; it stands in every file.
     pub log: u32,
-    /// The bytes of commands, as proposed, after which a chunk is sealed; each key of each event adds
-    /// [`quorate_proto::limits::KEY_BYTES`]. The same on all replicas.
+    /// The bytes of commands, as proposed, after which a chunk is sealed; each key of each event, and each required
+    /// stream, adds [`quorate_proto::limits::KEY_BYTES`]. The same on all replicas.
     pub chunk_bytes: u64,
-    /// The number of streams, beside those of the tail, whose versions are kept in memory; at least 1.
-    /// About 150 bytes each.
+    /// A random number that no client knows. Tables in memory hash names by it, so that nobody can choose names that
+    /// collide; nothing else depends on it.
+    pub hash_seed: [u8; 16],
+    /// The number of streams, beside those of the tail, whose versions are kept in memory. About 120 bytes each.
     pub head_cache: usize,
     /// Bytes of memory for the blocks of chunks that were read last, unpacked; 0 keeps none.
     pub block_cache_bytes: usize,

@@ -338,11 +338,13 @@ impl<H: Host> Core<H> {
         };
         let sealed = self.host.run(move || seal.run()).await?;
         let mut store = self.lock();
-        store.finish_seal(sealed)?;
+        let retired = store.finish_seal(sealed)?;
         self.publish_checkpoint(&store)?;
         let next = store.begin_seal();
         // Set while the store is locked, so that apply cannot begin a seal in between.
         self.sealing.send_replace(next.is_some());
+        drop(store);
+        self.host.run(move || drop(retired)).await;
         Ok(next)
     }
 

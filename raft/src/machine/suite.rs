@@ -109,6 +109,7 @@ impl StoreBuilder<TypeConfig<Runtime>, Storage<TokioHost>, Gapless, TempDir> for
             cluster: [1; 16],
             log: 0,
             chunk_bytes: 1,
+            hash_seed: [5; 16],
             head_cache: 10,
             block_cache_bytes: 0,
             catalog_cache_bytes: 1 << 20,

@@ -79,6 +79,7 @@ pub(super) async fn open<H: Host>(
     let (vfs, directory) = (host.vfs(), options.directory.clone());
     let (segment_bytes, reserve) = (options.segment_bytes, options.reserve_bytes);
     let block_cache_bytes = options.block_cache_bytes;
+    let hash_seed = host.random().to_le_bytes();
     let opened = host.run(move || {
         let mut started = identity::count_boot(&*vfs, &directory)?;
         let (boot, reach) = (started.times(), started.reach());
@@ -88,6 +89,7 @@ pub(super) async fn open<H: Host>(
             cluster,
             log,
             chunk_bytes,
+            hash_seed,
             head_cache: HEAD_CACHE,
             block_cache_bytes,
             catalog_cache_bytes: CATALOG_CACHE_BYTES,

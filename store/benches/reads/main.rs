@@ -43,6 +43,7 @@ fn options() -> Options {
         cluster: [7; 16],
         log: 0,
         chunk_bytes: 1 << 20,
+        hash_seed: [5; 16],
         head_cache: 100_000,
         block_cache_bytes: 64 << 20,
         catalog_cache_bytes: 32 << 20,

@@ -86,6 +86,7 @@ impl Settings {
             cluster: [7; 16],
             log: 0,
             chunk_bytes: self.chunk_mib << 20,
+            hash_seed: [5; 16],
             head_cache: self.heads,
             block_cache_bytes: 64 << 20,
             catalog_cache_bytes: self.catalog_mib << 20,

@@ -14,7 +14,7 @@ use crate::format::catalog::CheckpointState;
 use crate::format::chunk::ChunkSummary;
 use crate::group::Groups;
 use crate::options::Options;
-use crate::view::{ChunkSlot, Window, ordinal_of};
+use crate::view::{ChunkSlot, Hasher, Window, ordinal_of};
 
 /// A checkpoint that a store builds on.
 #[derive(Debug)]
@@ -179,7 +179,8 @@ pub(crate) fn window(
     options: &Options,
 ) -> Option<Window> {
     let before = Position(last.0.saturating_sub(RETRY_WINDOW));
-    let mut window = Some(Window::with_room(options.cluster, before, last.0 - before.0));
+    let mut window =
+        Some(Window::with_room(Hasher::new(&options.hash_seed), before, last.0 - before.0));
     let needed = chunks.partition_point(|slot| slot.summary().last_position <= before);
     for slot in chunks.get_mut(needed..).unwrap_or_default() {
         match ids_after(slot, before) {

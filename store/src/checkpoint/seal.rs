@@ -13,7 +13,7 @@ use crate::format::catalog::CheckpointState;
 use crate::format::chunk::ChunkSummary;
 use crate::group::Row;
 use crate::options::Options;
-use crate::view::{Tail, View};
+use crate::view::{Heads, Tail, View};
 
 /// A seal that is to be run, on any thread; made by [`crate::Store::begin_seal`].
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Seal {
     /// The view of the store when the seal began.
     pub(crate) view: Arc<View>,
     pub(crate) tail: Arc<Tail>,
+    /// The heads of the tails sealed before.
+    pub(crate) heads: Arc<Heads>,
     /// The number that the chunk gets, if there are events to write.
     pub(crate) number: u64,
     pub(crate) log_id: LogId,
@@ -50,7 +52,8 @@ impl Seal {
             self.write_chunk()?
         };
         let pinned = Arc::new(self.catalog.export()?);
-        Ok(Sealed { epoch: self.epoch, log_id: self.log_id, chunk, pinned })
+        let heads = Arc::new(self.heads.after(&self.tail, self.options.head_cache));
+        Ok(Sealed { epoch: self.epoch, log_id: self.log_id, chunk, pinned, heads })
     }
 
     /// Writes the chunk and commits the checkpoint; `None` if an install has overtaken the seal.
@@ -94,6 +97,7 @@ pub struct Sealed {
     pub(crate) log_id: LogId,
     pub(crate) chunk: Option<Arc<Chunk>>,
     pub(crate) pinned: Arc<CatalogExport>,
+    pub(crate) heads: Arc<Heads>,
 }
 
 impl Sealed {

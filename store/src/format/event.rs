@@ -74,32 +74,91 @@ fn flags(event: &EventRef<'_>) -> u8 {
 /// A body taken apart.
 struct Body<'a> {
     schema: u32,
-    /// The type, checked.
-    kind: &'a str,
     occurred_at: Option<Timestamp>,
     content_type: &'a str,
-    correlation: Option<CorrelationId>,
     causation: &'a str,
-    /// The tags. An event is in the index once for each tag, so no tag is there twice.
-    tags: Vec<Tag>,
+    labels: Labels<'a>,
     metadata: &'a [u8],
     data: &'a [u8],
 }
 
+/// The names that find an event, beside those of its stream: parts of its body, which are checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Labels<'a> {
+    kind: &'a str,
+    correlation: Option<&'a str>,
+    tags: Tags<'a>,
+}
+
+/// The tags of an event, encoded. An event is in the index once for each tag, so no tag is there twice.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tags<'a> {
+    count: u8,
+    encoded: &'a [u8],
+}
+
+impl<'a> Labels<'a> {
+    /// Returns the number of the labels that find the event in a stream: a stream of the system has types alone.
+    pub(crate) fn count_for(&self, stream: &str) -> u64 {
+        let others = u64::from(self.correlation.is_some()) + u64::from(self.tags.count);
+        1 + if stream.starts_with('$') { 0 } else { others }
+    }
+
+    /// Returns true if the type is the system's.
+    pub(crate) fn is_system(&self) -> bool {
+        self.kind.starts_with('$')
+    }
+
+    /// Returns the kind of each label's key, and its name: first the type, then the correlation id, then the tags.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u8, &'a str)> + use<'a> {
+        let correlation = self.correlation.map(|id| (Key::CORRELATION_KIND, id));
+        let tags = self.tags.iter().map(|tag| (Key::TAG_KIND, tag));
+        std::iter::once((Key::TYPE_KIND, self.kind)).chain(correlation).chain(tags)
+    }
+}
+
+impl<'a> Tags<'a> {
+    fn take(input: &mut Input<&'a [u8]>) -> Result<Tags<'a>, Malformed> {
+        let count = input.u8()?;
+        let all = input.clone().rest();
+        for number in 0..count {
+            let tag = take_text(input)?;
+            Tag::check(tag).map_err(Malformed::invalid)?;
+            let earlier = Tags { count: number, encoded: all };
+            if earlier.names().any(|name| name == tag.as_bytes()) {
+                return Err(Malformed::new(format!("an event has the tag `{tag}` twice")));
+            }
+        }
+        Ok(Tags { count, encoded: all })
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut input = Input::new(self.encoded);
+        (0..self.count).map_while(move |_| input.short_bytes().ok())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.names().map(|name| text(name).expect("checked when they were taken"))
+    }
+}
+
 /// Decodes the whole event; `data` and `metadata` are slices of `body`.
 pub(crate) fn decode(id: EventId, body: &Bytes) -> Result<Event, Malformed> {
-    let parts = parse(body)?;
+    let Body { schema, occurred_at, content_type, causation, labels, metadata, data } =
+        parse(body)?;
+    let correlation = labels.correlation.map(CorrelationId::new).transpose();
+    let tags = labels.tags.iter().map(Tag::new).collect::<Result<_, _>>();
     Ok(Event {
         id,
-        kind: EventType::new(parts.kind).map_err(Malformed::invalid)?,
-        data: body.slice_ref(parts.data),
-        metadata: body.slice_ref(parts.metadata),
-        tags: parts.tags,
-        content_type: parts.content_type.to_owned(),
-        schema: parts.schema,
-        correlation_id: parts.correlation,
-        causation_id: parts.causation.to_owned(),
-        occurred_at: parts.occurred_at,
+        kind: EventType::new(labels.kind).map_err(Malformed::invalid)?,
+        data: body.slice_ref(data),
+        metadata: body.slice_ref(metadata),
+        tags: tags.map_err(Malformed::invalid)?,
+        content_type: content_type.to_owned(),
+        schema,
+        correlation_id: correlation.map_err(Malformed::invalid)?,
+        causation_id: causation.to_owned(),
+        occurred_at,
     })
 }
 
@@ -108,14 +167,9 @@ pub(crate) fn check(body: &[u8]) -> Result<(), Malformed> {
     parse(body).map(|_| ())
 }
 
-/// Returns the keys that find the event, beside its stream's: type, correlation id and tags, in this order.
-pub(crate) fn labels(body: &[u8]) -> Result<Vec<Key>, Malformed> {
-    let Body { kind, correlation, tags, .. } = parse(body)?;
-    let kind = EventType::new(kind).map_err(Malformed::invalid)?;
-    let mut labels = vec![Key::Type(kind)];
-    labels.extend(correlation.map(Key::Correlation));
-    labels.extend(tags.into_iter().map(Key::Tag));
-    Ok(labels)
+/// Returns the labels of a body, after a check that all of it decodes.
+pub(crate) fn labels(body: &[u8]) -> Result<Labels<'_>, Malformed> {
+    parse(body).map(|body| body.labels)
 }
 
 /// Decodes only the type.
@@ -131,26 +185,13 @@ fn parse(body: &[u8]) -> Result<Body<'_>, Malformed> {
     let has = |flag: u8| flags & flag != 0;
     let occurred_at = if has(OCCURRED_AT) { Some(Timestamp(input.i64()?)) } else { None };
     let content_type = if has(CONTENT_TYPE) { take_text(&mut input)? } else { "" };
-    let correlation = if has(CORRELATION) {
-        Some(CorrelationId::new(take_text(&mut input)?).map_err(Malformed::invalid)?)
-    } else {
-        None
-    };
+    let correlation = if has(CORRELATION) { Some(take_correlation(&mut input)?) } else { None };
     let causation = if has(CAUSATION) { take_text(&mut input)? } else { "" };
-    let tags = if has(TAGS) { take_tags(&mut input)? } else { Vec::new() };
+    let tags = if has(TAGS) { Tags::take(&mut input)? } else { Tags::default() };
     let metadata = if has(METADATA) { input.long_bytes()? } else { &[] };
+    let labels = Labels { kind, correlation, tags };
     let data = input.rest();
-    Ok(Body {
-        schema,
-        kind,
-        occurred_at,
-        content_type,
-        correlation,
-        causation,
-        tags,
-        metadata,
-        data,
-    })
+    Ok(Body { schema, occurred_at, content_type, causation, labels, metadata, data })
 }
 
 /// Takes the flags, the schema and the type.
@@ -166,16 +207,10 @@ fn take_text<'a>(input: &mut Input<&'a [u8]>) -> Result<&'a str, Malformed> {
     text(input.short_bytes()?)
 }
 
-fn take_tags(input: &mut Input<&[u8]>) -> Result<Vec<Tag>, Malformed> {
-    let mut tags = Vec::new();
-    for _ in 0..input.u8()? {
-        let tag = Tag::new(take_text(input)?).map_err(Malformed::invalid)?;
-        if tags.contains(&tag) {
-            return Err(Malformed::new(format!("an event has the tag `{tag}` twice")));
-        }
-        tags.push(tag);
-    }
-    Ok(tags)
+fn take_correlation<'a>(input: &mut Input<&'a [u8]>) -> Result<&'a str, Malformed> {
+    let id = take_text(input)?;
+    CorrelationId::check(id).map_err(Malformed::invalid)?;
+    Ok(id)
 }
 
 #[cfg(test)]
@@ -241,7 +276,10 @@ mod tests {
                 let mut expected = vec![Key::Type(decoded.kind)];
                 expected.extend(decoded.correlation_id.map(Key::Correlation));
                 expected.extend(decoded.tags.into_iter().map(Key::Tag));
-                prop_assert_eq!(labels.expect("labels"), expected);
+                let labels = labels.expect("labels");
+                prop_assert_eq!(labels.count_for("order-1"), expected.len() as u64);
+                let keys = labels.iter().map(|(kind, name)| Key::of_kind(kind, name).expect("a key"));
+                prop_assert_eq!(keys.collect::<Vec<_>>(), expected);
             }
         }
     }

@@ -31,8 +31,8 @@ impl Key {
             Key::Category(_) => Key::CATEGORY_KIND,
             Key::Path(_) => Key::PATH_KIND,
             Key::Type(_) => Key::TYPE_KIND,
-            Key::Tag(_) => 5,
-            Key::Correlation(_) => 6,
+            Key::Tag(_) => Key::TAG_KIND,
+            Key::Correlation(_) => Key::CORRELATION_KIND,
         }
     }
 
@@ -59,13 +59,18 @@ impl Key {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Key, Malformed> {
         let (kind, name) = bytes.split_first().ok_or_else(|| Malformed::new("is empty"))?;
         let name = std::str::from_utf8(name).map_err(|_| Malformed::new("is not UTF-8"))?;
-        let key = match *kind {
+        Key::of_kind(*kind, name)
+    }
+
+    /// Returns the key of a name within a kind.
+    pub(crate) fn of_kind(kind: u8, name: &str) -> Result<Key, Malformed> {
+        let key = match kind {
             Key::STREAM_KIND => StreamName::new(name).map(Key::Stream),
             Key::CATEGORY_KIND => Category::new(name).map(Key::Category),
             Key::PATH_KIND => Path::new(name).map(Key::Path),
             Key::TYPE_KIND => EventType::new(name).map(Key::Type),
-            5 => Tag::new(name).map(Key::Tag),
-            6 => CorrelationId::new(name).map(Key::Correlation),
+            Key::TAG_KIND => Tag::new(name).map(Key::Tag),
+            Key::CORRELATION_KIND => CorrelationId::new(name).map(Key::Correlation),
             _ => return Err(Malformed::new(format!("has the unknown kind {kind}"))),
         };
         key.map_err(Malformed::invalid)
@@ -79,6 +84,10 @@ impl Key {
     pub(crate) const PATH_KIND: u8 = 3;
     /// The kind of types, the last kind whose names can be listed.
     pub(crate) const TYPE_KIND: u8 = 4;
+    /// The kind of tags.
+    pub(crate) const TAG_KIND: u8 = 5;
+    /// The kind of correlation ids.
+    pub(crate) const CORRELATION_KIND: u8 = 6;
 
     /// Returns the key of all events in a scope.
     pub(crate) fn of_scope(scope: &Scope) -> Key {
@@ -111,19 +120,24 @@ impl Key {
 
     /// Returns the number of keys of an event that is written to a stream: see [`crate::StoredEvent::keys`].
     pub(crate) fn count(stream: &StreamName, event: &Event) -> u64 {
-        let keys = if stream.is_system() {
-            2
-        } else {
-            let correlation = usize::from(event.correlation_id.is_some());
-            3 + stream.paths().count() + event.tags.len() + correlation
+        let labels = match stream.is_system() {
+            true => 1,
+            false => 1 + event.tags.len() + usize::from(event.correlation_id.is_some()),
         };
-        keys as u64
+        Key::count_of_stream(stream.as_str()) + labels as u64
+    }
+
+    /// Returns the number of the keys that an event has by its stream.
+    pub(crate) fn count_of_stream(stream: &str) -> u64 {
+        match stream.starts_with('$') {
+            true => 1,
+            false => 2 + stream.bytes().filter(|byte| *byte == b'/').count() as u64,
+        }
     }
 
     /// Returns what [`Key::count`] does for an event that is written to a user's stream.
     pub(crate) fn count_ref(stream: &str, event: &EventRef<'_>) -> u64 {
-        let paths = stream.bytes().filter(|byte| *byte == b'/').count();
-        let correlation = usize::from(!event.correlation_id.is_empty());
-        (3 + paths + event.tags.len() + correlation) as u64
+        let labels = 1 + event.tags.len() + usize::from(!event.correlation_id.is_empty());
+        Key::count_of_stream(stream) + labels as u64
     }
 }

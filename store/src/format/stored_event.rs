@@ -67,11 +67,10 @@ impl StoredEvent {
     /// Returns the keys of the event beside those of its stream: its type, tags and correlation id; for an
     /// event of the system the type alone.
     pub(crate) fn labels(&self) -> impl Iterator<Item = Key> {
-        let mut labels = event::labels(&self.body).expect("the body decodes");
-        if self.stream.is_system() {
-            labels.truncate(1);
-        }
-        labels.into_iter()
+        let labels = event::labels(&self.body).expect("the body decodes");
+        let count = if self.stream.is_system() { 1 } else { usize::MAX };
+        let key = |(kind, name)| Key::of_kind(kind, name).expect("checked with the body");
+        labels.iter().map(key).take(count)
     }
 
     /// Returns the event with a body of its own: a body that is a slice keeps all of its command in memory.

@@ -18,7 +18,7 @@ pub(super) const TARGETS: [Target; 3] = [
 ];
 
 fn command(bytes: &[u8]) {
-    let _ = command::decode(Bytes::copy_from_slice(bytes));
+    let _ = command::decode(&Bytes::copy_from_slice(bytes));
 }
 
 fn commands() -> Vec<Vec<u8>> {

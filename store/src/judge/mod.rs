@@ -11,6 +11,7 @@ mod tests;
 use quorate_proto::{Appended, Failure, StreamName};
 
 pub(crate) use demand::Demand;
+use demand::name_of;
 pub(crate) use retry::{Found, Log};
 
 use crate::Fault;
@@ -57,12 +58,12 @@ pub(crate) fn judge(
 pub(crate) fn without_repetition(demand: &Demand<'_>, heads: &[StreamHead]) -> Judgement {
     let mut must_be_open = demand.streams().zip(heads).take(demand.open_count());
     if let Some(((stream, _), _)) = must_be_open.find(|(_, head)| head.closed) {
-        return Judgement::Closed(stream.clone());
+        return Judgement::Closed(name_of(stream));
     }
     let failing =
         demand.streams().zip(heads).filter(|((_, expected), head)| !head.meets(*expected));
     let failures = failing.map(|((stream, expected), head)| Failure {
-        stream: stream.clone(),
+        stream: name_of(stream),
         expected,
         actual: head.version,
     });

@@ -10,13 +10,14 @@
 
 use std::sync::RwLock;
 
-use quorate_proto::{Appended, EventId, Expectation, Position, StreamName, Version, Write};
+use quorate_proto::{Appended, EventId, Expectation, Position, StreamName, Version};
 
-use super::demand::Demand;
+use super::demand::{Demand, name_of};
 use crate::defect::{Defect, is_present};
 use crate::fault::Fault;
 use crate::files::ReadCounters;
 use crate::format::Identity;
+use crate::format::command::Aim;
 use crate::point::Point;
 use crate::retention::Floors;
 use crate::verdict::Place;
@@ -67,7 +68,7 @@ impl<'a> Log<'a> {
         if self.window_first() == Position(1) {
             return Vec::new();
         }
-        let exact = |write: &Write, _: &StreamHead| match write.expectation {
+        let exact = |write: &Aim<'_>, _: &StreamHead| match write.expectation {
             // A request may name a version that no stream reaches.
             Expectation::Exactly(version) => Some(Version(version.0.saturating_add(1))),
             _ => None,
@@ -77,7 +78,7 @@ impl<'a> Log<'a> {
         if by_version.iter().any(|(place, head)| head.version < place.first) {
             return Vec::new();
         }
-        let failing_none = |write: &Write, head: &StreamHead| {
+        let failing_none = |write: &Aim<'_>, head: &StreamHead| {
             let is_failing =
                 write.expectation == Expectation::None && !head.meets(Expectation::None);
             is_failing.then(|| head.deleted.next())
@@ -87,8 +88,8 @@ impl<'a> Log<'a> {
             false => by_version,
         };
         let is_there = |(place, head): &(Place, StreamHead)| {
-            let write = demand.append.writes.get(place.write);
-            let count = write.map_or(0, |write| write.events.len() as u64);
+            let write = demand.writes().nth(place.write);
+            let count = write.map_or(0, |write| write.events as u64);
             head.version.0 >= place.first.0.saturating_add(count.saturating_sub(1))
         };
         if !places.iter().all(is_there) {
@@ -100,20 +101,17 @@ impl<'a> Log<'a> {
     /// Returns true if memory alone shows that the window would know an append at these places, so it is new. Only
     /// saves reading: most conflicts are no repetitions, and their streams' newest events are in the window.
     pub(crate) fn is_new(&self, demand: &Demand<'_>, places: &[Place]) -> bool {
-        let writes = &demand.append.writes;
         places.iter().any(|place| {
-            let write = writes.get(place.write);
-            write.is_some_and(|write| self.is_in_window(&write.stream, place.first))
+            let write = demand.writes().nth(place.write);
+            write.is_some_and(|write| self.is_in_window(write.stream, place.first))
         })
     }
 
     /// Looks the ids up among the newest positions, before all other checks. An append with an id that is
     /// found there is never new.
     pub(crate) fn find(&mut self, demand: &Demand<'_>) -> Result<Found, Fault> {
-        let writes = &demand.append.writes;
-        let has_version =
-            writes.iter().any(|write| matches!(write.expectation, Expectation::Exactly(_)));
-        if has_version && is_present(Defect::RetryByVersion) {
+        let is_exact = |write: &Aim<'_>| matches!(write.expectation, Expectation::Exactly(_));
+        if is_present(Defect::RetryByVersion) && demand.writes().any(is_exact) {
             return Ok(Found::New);
         }
         let (first, id) = match self.look_up(demand) {
@@ -149,12 +147,12 @@ impl<'a> Log<'a> {
         places: &[Place],
     ) -> Result<Found, Fault> {
         for place in places {
-            let writes = &demand.append.writes;
-            let Some(write) = writes.get(place.write) else { continue };
-            let before: usize = writes.iter().take(place.write).map(|one| one.events.len()).sum();
-            for nth in 0..write.events.len() as u64 {
-                let (stream, version) = (&write.stream, place.first.plus(nth));
-                if self.is_in_window(stream, version) {
+            let Some(write) = demand.writes().nth(place.write) else { continue };
+            let before: usize = demand.writes().take(place.write).map(|one| one.events).sum();
+            let stream = &name_of(write.stream);
+            for nth in 0..write.events as u64 {
+                let version = place.first.plus(nth);
+                if self.is_in_window(write.stream, version) {
                     return Ok(Found::New);
                 }
                 let Some(position) = self.place(stream, version)? else { continue };
@@ -183,7 +181,7 @@ impl<'a> Log<'a> {
     }
 
     /// Returns true if memory alone shows that a version of a stream stands in the window.
-    fn is_in_window(&self, stream: &StreamName, version: Version) -> bool {
+    fn is_in_window(&self, stream: &str, version: Version) -> bool {
         let first = self.window_first();
         let mut tails = self.view.tails();
         first == Position(1)
@@ -200,15 +198,16 @@ impl<'a> Log<'a> {
             return Ok(Found::New);
         }
         let mut there = self.view.identities(first, count)?.into_iter().peekable();
-        let mut versions = Vec::with_capacity(demand.append.writes.len());
+        let mut versions = Vec::new();
+        let mut ids = demand.ids.iter();
         let (mut recorded_at, mut is_forgotten) = (None, false);
         let mut position = first;
-        for write in &demand.append.writes {
+        for write in demand.writes() {
             let mut version = Version::ZERO;
-            for event in &write.events {
+            for id in ids.by_ref().take(write.events) {
                 match there.next_if(|one| one.position == position) {
                     Some(one) if !self.is_forgotten(&one)? => {
-                        if one.id != event.id || one.stream != write.stream {
+                        if one.id != *id || one.stream.as_str() != write.stream {
                             return Ok(Found::New);
                         }
                         version = one.version;
@@ -247,7 +246,7 @@ impl<'a> Log<'a> {
     fn look_up(&self, demand: &Demand<'_>) -> InWindow {
         let window = self.window.read().expect(NO_PANIC);
         let mut began: Option<(Position, EventId)> = None;
-        for (place, id) in (0..).zip(&demand.ids) {
+        for (place, id) in (0..).zip(&*demand.ids) {
             let position = window.find(*id).filter(|position| *position <= self.as_of);
             let Some(position) = position else { continue };
             let first = position.0.checked_sub(place).filter(|first| *first > 0).map(Position);
@@ -265,9 +264,9 @@ impl<'a> Log<'a> {
 fn places(
     demand: &Demand<'_>,
     heads: &[StreamHead],
-    first: impl Fn(&Write, &StreamHead) -> Option<Version>,
+    first: impl Fn(&Aim<'_>, &StreamHead) -> Option<Version>,
 ) -> Vec<(Place, StreamHead)> {
-    let writes = demand.append.writes.iter().zip(heads).enumerate();
+    let writes = demand.writes().zip(heads).enumerate();
     let places = writes.filter_map(|(write, (one, head))| {
         let first = first(one, head)?;
         Some((Place { write, first }, *head))

@@ -16,7 +16,7 @@ use crate::chunk::rewrite;
 use crate::defect::{Defect, put_back};
 use crate::retention::Floors;
 use crate::vfs::MemVfs;
-use crate::view::{ChunkSlot, Window};
+use crate::view::{ChunkSlot, Hasher, Window};
 use crate::{Entry, Options, Payload, Prejudged, Rejection, Store, Verdict, command};
 
 fn append(name: &str, expectation: Expectation, ids: &[u8]) -> Append {
@@ -79,7 +79,7 @@ fn again(first: &Verdict) -> Verdict {
 
 /// Lets the window begin after a position.
 fn move_window(store: &mut Store, after: Position) {
-    let mut window = Window::new([1; 16], after);
+    let mut window = Window::new(Hasher::new(&[1; 16]), after);
     let count = store.position().0 - after.0;
     let there = store.view.identities(after.next(), count).expect("reads");
     there.iter().for_each(|event| window.push(event.id));
@@ -114,6 +114,7 @@ fn store() -> Store {
         cluster: [1; 16],
         log: 0,
         chunk_bytes: 600,
+        hash_seed: [5; 16],
         head_cache: 1,
         block_cache_bytes: 0,
         catalog_cache_bytes: 1 << 20,

@@ -30,7 +30,6 @@ pub use scan::Scan;
 pub use state::{Settings, StreamState};
 
 use crate::fault::Fault;
-use crate::format::command::{self, Request};
 use crate::group::GroupState;
 use crate::point::Point;
 use crate::verdict::Verdict;
@@ -132,10 +131,7 @@ impl Reader {
 
     /// Does the same for the append in an encoded request.
     pub fn prejudge_request_in_memory(&self, request: &Bytes) -> Option<Prejudged> {
-        match command::decode_request(request) {
-            Ok(Request::Append(append)) => self.prejudge_in_memory(&append),
-            _ => None,
-        }
+        prejudge::prejudge_request_in_memory(&self.shared, request)
     }
 
     /// Judges an append before it is proposed, without holding up the writer, by all rules in their order: a

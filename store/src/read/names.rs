@@ -164,7 +164,7 @@ impl Page<'_> {
         if self.filter.within.as_ref().is_some_and(|within| !within.holds(stream)) {
             return Ok(None);
         }
-        let in_memory = self.view.version_in_memory(stream, self.as_of);
+        let in_memory = self.view.version_in_memory(stream.as_str(), self.as_of);
         let version = in_memory.or(state.map(|state| state.version)).unwrap_or_default();
         // The first event of the stream came after the point.
         if version == Version::ZERO {

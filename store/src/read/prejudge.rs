@@ -5,10 +5,14 @@
 
 use std::sync::Arc;
 
-use quorate_proto::{Append, Appended, Expectation, Invalid, Position, Problem, Scope, Violation};
+use bytes::Bytes;
+use quorate_proto::{
+    Append, Appended, Expectation, Invalid, Position, Problem, Scope, StreamName, Violation,
+};
 
 use super::conditions;
 use crate::fault::Fault;
+use crate::format::command::{self, ParsedRequest, Parts};
 use crate::judge::{Demand, Found, Judgement, Log, judge, without_repetition};
 use crate::verdict::{Rejection, Unsettled, Verdict};
 use crate::view::{Published, Shared, StreamHead, View};
@@ -34,24 +38,38 @@ pub(super) fn prejudge_in_memory(shared: &Shared, append: &Append) -> Option<Pre
     if !append.conditions.is_empty() {
         return None;
     }
+    prejudge_demand_in_memory(shared, &Demand::of(append))
+}
+
+/// Does the same for the append in an encoded request; returns none, too, if the request is not an append.
+pub(super) fn prejudge_request_in_memory(shared: &Shared, request: &Bytes) -> Option<Prejudged> {
+    let mut parts = Parts::default();
+    match command::parse(request, request, &mut parts) {
+        Ok(ParsedRequest::Append(append)) if append.conditions.is_empty() => {
+            prejudge_demand_in_memory(shared, &Demand::of_parsed(&append, &parts))
+        }
+        _ => None,
+    }
+}
+
+fn prejudge_demand_in_memory(shared: &Shared, demand: &Demand<'_>) -> Option<Prejudged> {
     let Published { view, point } = shared.get();
-    let demand = Demand::of(append);
-    if !is_lost(&view, &demand, point.position) {
+    if !is_lost(&view, demand, point.position) {
         return Some(Prejudged::Propose { checked: point.position });
     }
     let log = Log::new(&view, &shared.window, point);
     let heads = demand.streams().map(|(stream, _)| view.head_in_memory(stream, point.position));
     let heads: Vec<StreamHead> = heads.collect::<Option<_>>()?;
-    if !log.knows_no_id(&demand) {
+    if !log.knows_no_id(demand) {
         return None;
     }
-    let rejection = match without_repetition(&demand, &heads) {
+    let rejection = match without_repetition(demand, &heads) {
         Judgement::Closed(stream) => Rejection::StreamClosed(stream),
         Judgement::New(failures) => Rejection::Conflict { failures, violations: Vec::new() },
         Judgement::Repeated(_) | Judgement::Rejected(_) => return None,
     };
-    let places = log.places(&demand, &heads);
-    let is_new = places.is_empty() || log.is_new(&demand, &places);
+    let places = log.places(demand, &heads);
+    let is_new = places.is_empty() || log.is_new(demand, &places);
     (rejection.is_final() && is_new).then_some(Prejudged::Answer(Verdict::Rejected(rejection)))
 }
 
@@ -94,17 +112,16 @@ fn begins_in_the_future(after: Position, end: Position) -> Problem {
 /// Returns true if memory alone shows that the append can no longer be made, perhaps because it was made
 /// already: a stream is above its `exactly N`, or a stream that must be open is closed.
 fn is_lost(view: &View, demand: &Demand<'_>, as_of: Position) -> bool {
-    let open = demand.open_count();
-    demand.streams().enumerate().any(|(place, (stream, expectation))| {
-        let is_passed = view.version_in_memory(stream, as_of).is_some_and(
-            |version| matches!(expectation, Expectation::Exactly(expected) if version > expected),
-        );
-        let is_closed = || {
-            let record = view.record_in_tails(&Scope::Stream(stream.clone()), as_of);
-            record.is_some_and(|record| record.closed)
-        };
-        is_passed || place < open && is_closed()
-    })
+    let is_passed = |(stream, expectation): (&str, Expectation)| {
+        let Expectation::Exactly(expected) = expectation else { return false };
+        view.version_in_memory(stream, as_of).is_some_and(|version| version > expected)
+    };
+    let is_closed = |(stream, _): (&str, Expectation)| {
+        let scope = Scope::Stream(StreamName::new(stream).expect("a name"));
+        view.record_in_tails(&scope, as_of).is_some_and(|record| record.closed)
+    };
+    demand.streams().any(is_passed)
+        || view.tails_have_records() && demand.streams().take(demand.open_count()).any(is_closed)
 }
 
 /// Returns true if the verdict stays the same whatever is appended. An id leaves the window some day; only apply
@@ -126,7 +143,9 @@ fn judge_now(
     let Published { view, point } = published;
     let demand = Demand::of(append);
     let mut log = Log::new(view, &shared.window, *point);
-    let heads = demand.streams().map(|(stream, _)| view.head(stream, point.position));
+    let heads = demand
+        .streams()
+        .map(|(stream, _)| view.head(&StreamName::new(stream).expect("a name"), point.position));
     let heads = heads.collect::<Result<Vec<_>, _>>()?;
     let rejection = match judge(&mut log, &demand, &heads)? {
         Judgement::Repeated(first) => return compare_content(view, append, first),
@@ -140,10 +159,10 @@ fn judge_now(
 
 /// Returns the answer to an append by what apply found.
 pub(super) fn settle(shared: &Shared, append: &Append, found: Verdict) -> Result<Verdict, Fault> {
-    let Published { view, point } = shared.get();
     match found {
-        Verdict::Repeated(first) => compare_content(&view, append, first),
+        Verdict::Repeated(first) => compare_content(&shared.get().view, append, first),
         Verdict::Unsettled(unsettled) => {
+            let Published { view, point } = shared.get();
             find_older(&mut Log::new(&view, &shared.window, point), &view, append, unsettled)
         }
         settled => Ok(settled),

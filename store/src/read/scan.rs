@@ -324,7 +324,7 @@ fn chunk_range(view: &View, plan: &Plan) -> Range<u64> {
 fn is_in_tails(view: &View, plan: &Plan) -> bool {
     let Some(stream) = &plan.stream else { return false };
     let is_from = |tail: &Arc<Tail>| {
-        tail.first_version(stream).is_some_and(|first| first.0 <= plan.versions.start)
+        tail.first_version(stream.as_str()).is_some_and(|first| first.0 <= plan.versions.start)
     };
     view.tails().any(is_from)
 }

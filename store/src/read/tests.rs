@@ -21,6 +21,7 @@ fn founded() -> Store {
         cluster: [1; 16],
         log: 0,
         chunk_bytes: 3000,
+        hash_seed: [5; 16],
         head_cache: 4,
         block_cache_bytes: 10_000,
         catalog_cache_bytes: 1 << 20,

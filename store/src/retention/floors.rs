@@ -30,7 +30,8 @@ pub(crate) struct Floors {
     point: Point,
     /// True if there were records at the first call.
     has_records: Option<bool>,
-    streams: LruCache<StreamName, StreamRules>,
+    /// Made for the first stream: most appends are judged without.
+    streams: Option<LruCache<StreamName, StreamRules>>,
     /// The bytes that `streams` take.
     bytes: usize,
     /// The positions where times begin.
@@ -53,9 +54,7 @@ impl StreamRules {
 impl Floors {
     /// Returns floors by the records that were there at `point`.
     pub(crate) fn at(point: Point) -> Floors {
-        // A bounded cache would reserve room for all streams at once.
-        let streams = LruCache::unbounded();
-        Floors { point, has_records: None, streams, bytes: 0, times: HashMap::new() }
+        Floors { point, has_records: None, streams: None, bytes: 0, times: HashMap::new() }
     }
 
     /// Returns the first version of a stream that is not hidden; may be one more than its last.
@@ -113,22 +112,24 @@ impl Floors {
         if !*self.has_records.get_or_insert_with(|| view.has_records()) || stream.is_system() {
             return Ok(None);
         }
-        if !self.streams.contains(stream) {
+        if !self.streams.as_ref().is_some_and(|streams| streams.contains(stream)) {
             let chain = chain(view, stream, self.point.position)?;
             let rules = chain.rules(self.point.position, self.point.recorded_at);
             self.remember(stream, rules);
         }
-        Ok(self.streams.get_mut(stream))
+        Ok(self.streams.as_mut().and_then(|streams| streams.get_mut(stream)))
     }
 
     fn remember(&mut self, stream: &StreamName, mut rules: Rules) {
         rules.counts.shrink_to_fit();
         let known = StreamRules { rules, floor: None };
         self.bytes += known.bytes(stream);
-        self.streams.put(stream.clone(), known);
+        // A bounded cache would reserve room for all streams at once.
+        let streams = self.streams.get_or_insert_with(LruCache::unbounded);
+        streams.put(stream.clone(), known);
         // A single stream may take more, until the reader rests.
-        while self.bytes > STREAMS_BYTES_MAX && self.streams.len() > 1 {
-            let Some((stream, known)) = self.streams.pop_lru() else { break };
+        while self.bytes > STREAMS_BYTES_MAX && streams.len() > 1 {
+            let Some((stream, known)) = streams.pop_lru() else { break };
             self.bytes -= known.bytes(&stream);
         }
     }
@@ -136,7 +137,7 @@ impl Floors {
     /// Forgets the streams if they take more than may be remembered while nobody reads on.
     pub(crate) fn shrink(&mut self) {
         if self.bytes > STREAMS_BYTES_MAX {
-            self.streams.clear();
+            self.streams = None;
             self.bytes = 0;
         }
     }

@@ -18,11 +18,11 @@ impl Store {
         let mut record = record.map_or_else(Record::default, |record| Record::clone(&record));
         let mut at = Moment { position, time: self.point.recorded_at, ..Moment::default() };
         if let Scope::Stream(stream) = &scope {
-            let head = self.head(stream)?;
+            let (_, head) = self.head(stream.as_str())?;
             at.version = head.version;
             record.change_stream(&kind, at);
             let (deleted, closed) = (record.deleted, record.closed);
-            self.heads.put(stream.clone(), StreamHead { deleted, closed, ..head });
+            self.put_head(stream.clone(), StreamHead { deleted, closed, ..head });
             if !matches!(kind, ChangeKind::Settings(_)) {
                 self.drop_snapshot(stream.clone());
             }

@@ -6,14 +6,12 @@ mod change;
 mod command;
 mod groups;
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lru::LruCache;
 use quorate_proto::limits::EMPTY_ENTRY_BYTES;
-use quorate_proto::{LogId, Position, StreamName};
+use quorate_proto::{LogId, Position};
 
 use crate::catalog::{Catalog, CatalogExport};
 use crate::checkpoint::{Checkpoint, Export, Installed, Installer, Seal, Sealed};
@@ -28,7 +26,7 @@ use crate::point::Point;
 use crate::read::Reader;
 use crate::verdict::Verdict;
 use crate::vfs::Vfs;
-use crate::view::{ChunkSlot, Shared, StreamHead, Tail, View, Window};
+use crate::view::{ChunkSlot, Hasher, Heads, Shared, Tail, View, Window};
 
 /// One entry of the log, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +66,15 @@ struct Sealing {
     has_begun: bool,
 }
 
+/// The tail that a seal took out of a store, if no reader needs it. To drop it takes milliseconds, which whoever waits
+/// for the store need not wait for.
+#[derive(Debug)]
+pub struct Retired {
+    #[expect(dead_code, reason = "it is kept to be dropped later")]
+    view: Arc<View>,
+    heads: Arc<Heads>,
+}
+
 /// The event store in one folder.
 ///
 /// Invariants:
@@ -75,7 +82,7 @@ struct Sealing {
 ///   which the bytes since the last one exceed the chunk size, or that requests a boundary.
 /// - There is a sealing tail exactly while a seal is due or under way, and at most one; when the active tail
 ///   is complete too (`complete`), nothing more is applied before the seal is finished.
-/// - `heads` holds no version of a stream but its newest.
+/// - The tails have the newest head of each stream that they know, `heads` that of each other stream that it knows.
 /// - Readers see whole entries: the point moves at the end of each entry.
 #[derive(Debug)]
 pub struct Store {
@@ -86,7 +93,10 @@ pub struct Store {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) view: Arc<View>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) heads: LruCache<StreamName, StreamHead>,
+    heads: Arc<Heads>,
+    hasher: Hasher,
+    /// Lists that one append after the other uses.
+    room: command::Room,
     pub(crate) point: Point,
     /// True if the retry window lacks ids that a damaged chunk holds.
     pub(crate) lacks_ids: bool,
@@ -115,11 +125,11 @@ impl Store {
         let Checkpoint { number, catalog, pinned, chunks, window, groups } = checkpoint;
         let state = catalog.state();
         let point = state.point();
-        let view = first_view(&folder, pinned, chunks, point.position);
+        let hasher = Hasher::new(&options.hash_seed);
+        let view = first_view(&folder, pinned, chunks, Tail::after(point.position, hasher.clone()));
         let lacks_ids = window.is_none();
-        let window = window.unwrap_or_else(|| Window::new(options.cluster, point.position));
+        let window = window.unwrap_or_else(|| Window::new(hasher.clone(), point.position));
         let shared = Arc::new(Shared::new(view.clone(), point, window, groups));
-        let head_cache = NonZeroUsize::new(options.head_cache).unwrap_or(NonZeroUsize::MIN);
         Ok(Store {
             folder,
             options,
@@ -127,7 +137,9 @@ impl Store {
             catalog,
             view,
             shared,
-            heads: LruCache::new(head_cache),
+            heads: Arc::new(Heads::none(hasher.clone())),
+            hasher,
+            room: command::Room::default(),
             point,
             lacks_ids,
             attachment: state.attachment,
@@ -223,6 +235,7 @@ impl Store {
             catalog: self.catalog.clone(),
             view: self.view.clone(),
             tail,
+            heads: self.heads.clone(),
             number,
             log_id,
             state,
@@ -259,11 +272,14 @@ impl Store {
         }
     }
 
-    /// Puts the sealed chunk in the place of its tail. A seal that an install has overtaken is dropped.
-    pub fn finish_seal(&mut self, sealed: Sealed) -> Result<(), Fault> {
+    /// Puts the sealed chunk in the place of its tail, and returns what is no longer needed. A seal that an install has
+    /// overtaken has no effect.
+    pub fn finish_seal(&mut self, sealed: Sealed) -> Result<Retired, Fault> {
+        let mut retired = Retired { view: self.view.clone(), heads: sealed.heads };
         if sealed.epoch != self.epoch {
-            return Ok(());
+            return Ok(retired);
         }
+        std::mem::swap(&mut self.heads, &mut retired.heads);
         let mut chunks = self.view.chunks.clone();
         if let Some(chunk) = sealed.chunk {
             Arc::make_mut(&mut chunks).push(ChunkSlot::Whole(chunk));
@@ -280,7 +296,7 @@ impl Store {
             self.rotate(boundary);
         }
         self.shared.publish(&self.view, self.point);
-        Ok(())
+        Ok(retired)
     }
 
     /// A handle for reading, from any thread.
@@ -318,10 +334,11 @@ impl Store {
         self.epoch = self.folder.install(number, &installed.fetched)?;
         let old = std::mem::replace(&mut self.catalog_number, number);
         self.point = state.point();
-        self.view = first_view(&self.folder, pinned, chunks, self.point.position);
+        let tail = Tail::after(self.point.position, self.hasher.clone());
+        self.view = first_view(&self.folder, pinned, chunks, tail);
         self.catalog = catalog;
         self.attachment = state.attachment;
-        self.heads.clear();
+        self.heads = Arc::new(Heads::none(self.hasher.clone()));
         (self.bytes, self.sealing, self.complete) = (0, None, None);
         self.lacks_ids = false;
         *self.shared.groups_mut() = groups;
@@ -383,7 +400,7 @@ impl Store {
             chunks: self.view.chunks.clone(),
             catalog: self.view.catalog.clone(),
             sealing: Some(self.view.active.clone()),
-            active: Arc::new(Tail::after(boundary.point.position)),
+            active: Arc::new(Tail::after(boundary.point.position, self.hasher.clone())),
         });
         self.sealing = Some(Sealing { boundary, has_begun: false });
     }
@@ -394,8 +411,8 @@ fn first_view(
     folder: &Folder,
     catalog: Arc<CatalogExport>,
     chunks: Arc<Vec<ChunkSlot>>,
-    position: Position,
+    tail: Tail,
 ) -> Arc<View> {
-    let (directory, active) = (folder.chunks.clone(), Arc::new(Tail::after(position)));
+    let (directory, active) = (folder.chunks.clone(), Arc::new(tail));
     Arc::new(View { directory, chunks, catalog, sealing: None, active })
 }

@@ -13,10 +13,14 @@ use crate::format::retention::{Record, decode_record, decode_snapshot};
 use crate::point::Point;
 
 impl View {
+    /// Returns true if a change since the last checkpoint left a record.
+    pub(crate) fn tails_have_records(&self) -> bool {
+        self.tails().any(|tail| tail.with_changes(|changes| changes.has_records()))
+    }
+
     /// Returns true if any change left a record. Without one, nothing is hidden, deleted or closed.
     pub(crate) fn has_records(&self) -> bool {
-        self.catalog.contents().records.rows > 0
-            || self.tails().any(|tail| tail.with_changes(|changes| changes.has_records()))
+        self.catalog.contents().records.rows > 0 || self.tails_have_records()
     }
 
     /// Returns a scope's record after the changes up to a position that is not below the last chunk's end.
@@ -60,13 +64,13 @@ impl View {
     }
 
     /// Returns the same head from memory alone; `None` if it would need the disk.
-    pub(crate) fn head_in_memory(
-        &self,
-        stream: &StreamName,
-        as_of: Position,
-    ) -> Option<StreamHead> {
+    pub(crate) fn head_in_memory(&self, stream: &str, as_of: Position) -> Option<StreamHead> {
         let version = self.version_in_memory(stream, as_of)?;
-        let record = self.record_in_tails(&Scope::Stream(stream.clone()), as_of);
+        if !self.has_records() {
+            return Some(StreamHead { version, ..StreamHead::default() });
+        }
+        let scope = Scope::Stream(StreamName::new(stream).ok()?);
+        let record = self.record_in_tails(&scope, as_of);
         if record.is_none() && self.catalog.contents().stream_records > 0 {
             return None;
         }

@@ -3,7 +3,9 @@
 //! Readers and the writer share one view at a time; everything that looks an event up goes through it. The room uses
 //! chunks, catalog and groups; it knows neither what settings hide nor who reads.
 
+mod hash;
 mod head;
+mod heads;
 mod index;
 mod lookup;
 mod segment;
@@ -24,12 +26,14 @@ use crate::files::{ReadCounters, chunk_path};
 use crate::format::catalog::KeyState;
 use crate::format::{Identity, Key, StoredEvent};
 
+pub(crate) use hash::Hasher;
 pub(crate) use head::StreamHead;
+pub(crate) use heads::Heads;
 pub(crate) use index::Index;
 pub(crate) use segment::{Segment, ordinal_of};
 pub(crate) use shared::{Published, Shared};
 pub(crate) use slot::ChunkSlot;
-pub(crate) use tail::{Tail, TailPosition, clip};
+pub(crate) use tail::{StreamSlot, Tail, TailPosition, clip};
 pub(crate) use window::Window;
 
 /// The number of chunks that are tried beside each link (half the way to the oldest, a quarter of it, and so
@@ -71,7 +75,7 @@ impl View {
 
     /// Returns the version of a stream as of a position that is not below the last chunk's end.
     pub(crate) fn version(&self, stream: &StreamName, as_of: Position) -> Result<Version, Fault> {
-        if let Some(version) = self.version_in_memory(stream, as_of) {
+        if let Some(version) = self.version_in_memory(stream.as_str(), as_of) {
             return Ok(version);
         }
         let state = self.key(&Key::Stream(stream.clone()))?;
@@ -100,11 +104,7 @@ impl View {
     }
 
     /// Returns the version of a stream as of a position, if it has events in a tail up to there.
-    pub(crate) fn version_in_memory(
-        &self,
-        stream: &StreamName,
-        as_of: Position,
-    ) -> Option<Version> {
+    pub(crate) fn version_in_memory(&self, stream: &str, as_of: Position) -> Option<Version> {
         self.tails().find_map(|tail| tail.version(stream, as_of))
     }
 

@@ -4,7 +4,8 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use quorate_proto::limits::RETRY_WINDOW;
 use quorate_proto::{EventId, Position};
-use siphasher::sip::SipHasher13;
+
+use super::hash::Hasher;
 
 const TABLES: usize = 256;
 
@@ -12,8 +13,7 @@ const TABLES: usize = 256;
 ///
 /// Memory: 16 bytes an id in the ring and 5 bytes a slot in the tables, which are filled to 7/8 at most. At
 /// the full 2^22 ids: 64 MiB + 40 MiB (measured: 104 MiB); an emptier window takes less, as all grow by
-/// doubling. The hash is SipHash over the cluster's id and the event's, so that a client that makes ids
-/// cannot aim at one slot without knowing the cluster's id.
+/// doubling. The hash is keyed, so that a client that makes ids cannot aim at one slot.
 ///
 /// There are many small tables because a table is rehashed now and then, as it grows and as removed ids wear
 /// it out. One table of 2^22 ids would stop apply for a second each time; small ones are rehashed in turn.
@@ -25,7 +25,7 @@ const TABLES: usize = 256;
 ///   table that its hash selects.
 #[derive(Debug)]
 pub(crate) struct Window {
-    cluster: [u8; 16],
+    hasher: Hasher,
     capacity: u64,
     /// The position of the first id that came in.
     origin: Position,
@@ -36,15 +36,15 @@ pub(crate) struct Window {
 
 impl Window {
     /// An empty window; the next id belongs to the position after `last`.
-    pub(crate) fn new(cluster: [u8; 16], last: Position) -> Window {
-        Window::with_capacity(cluster, last, RETRY_WINDOW)
+    pub(crate) fn new(hasher: Hasher, last: Position) -> Window {
+        Window::with_capacity(hasher, last, RETRY_WINDOW)
     }
 
     /// An empty window with room for `ids` ids: a table that grows looks at all its ids again, all over the
     /// memory.
-    pub(crate) fn with_room(cluster: [u8; 16], last: Position, ids: u64) -> Window {
+    pub(crate) fn with_room(hasher: Hasher, last: Position, ids: u64) -> Window {
         let room = usize::try_from(ids.min(RETRY_WINDOW)).expect("a window is in memory");
-        let mut window = Window::new(cluster, last);
+        let mut window = Window::new(hasher, last);
         window.ring.reserve_exact(room);
         // Hashes spread the ids evenly, but not exactly so.
         let each = room / TABLES + room / TABLES / 32;
@@ -52,9 +52,18 @@ impl Window {
         window
     }
 
-    fn with_capacity(cluster: [u8; 16], last: Position, capacity: u64) -> Window {
+    fn with_capacity(hasher: Hasher, last: Position, capacity: u64) -> Window {
         let tables = (0..TABLES).map(|_| HashTable::new()).collect();
-        Window { cluster, capacity, origin: last.next(), last, ring: Vec::new(), tables }
+        Window { hasher, capacity, origin: last.next(), last, ring: Vec::new(), tables }
+    }
+
+    /// Adds the ids of the next positions if it knows none of them, and returns true if so. No id is given twice.
+    pub(crate) fn push_new(&mut self, ids: &[EventId]) -> bool {
+        if ids.iter().any(|id| self.find(*id).is_some()) {
+            return false;
+        }
+        ids.iter().for_each(|id| self.push(*id));
+        true
     }
 
     /// Adds the id of the next position, and drops the oldest id if the window is full.
@@ -69,7 +78,7 @@ impl Window {
         } else {
             self.ring.push(id);
         }
-        self.remember(hash(&self.cluster, id), slot);
+        self.remember(self.hasher.hash(id.as_bytes()), slot);
     }
 
     /// Adds the ids of the next positions, as [`Window::push`] does; faster while none has to be dropped.
@@ -82,7 +91,7 @@ impl Window {
         let start = self.ring.len();
         self.ring.extend_from_slice(ids);
         self.last = self.last.plus(ids.len() as u64);
-        let hashes: Vec<u64> = ids.iter().map(|id| hash(&self.cluster, *id)).collect();
+        let hashes: Vec<u64> = ids.iter().map(|id| self.hasher.hash(id.as_bytes())).collect();
         for members in by_table(&hashes) {
             for (member, hash) in members {
                 self.remember(hash, start + member as usize);
@@ -92,7 +101,7 @@ impl Window {
 
     /// Returns the newest position of an id, if the id is in the window.
     pub(crate) fn find(&self, id: EventId) -> Option<Position> {
-        let hash = hash(&self.cluster, id);
+        let hash = self.hasher.hash(id.as_bytes());
         let table = self.tables.get(table_of(hash))?;
         let slot = table.find(hash, |slot| self.ring.get(*slot as usize) == Some(&id))?;
         Some(self.position(*slot))
@@ -116,11 +125,12 @@ impl Window {
 
     /// Adds the slot of an id to the table of the id's hash.
     fn remember(&mut self, place: u64, slot: usize) {
-        let (ring, cluster) = (&self.ring, &self.cluster);
+        let (ring, hasher) = (&self.ring, &self.hasher);
         let id = ring.get(slot);
         let slot = u32::try_from(slot).expect("less than the capacity of 2^22");
         let same = |other: &u32| ring.get(*other as usize) == id;
-        let hash_of = |other: &u32| ring.get(*other as usize).map_or(0, |id| hash(cluster, *id));
+        let hash_of =
+            |other: &u32| ring.get(*other as usize).map_or(0, |id| hasher.hash(id.as_bytes()));
         let Some(table) = self.tables.get_mut(table_of(place)) else { return };
         match table.entry(place, same, hash_of) {
             Entry::Occupied(mut known) => *known.get_mut() = slot,
@@ -132,7 +142,7 @@ impl Window {
 
     /// Removes an id that leaves the ring, unless a newer position has the same id.
     fn forget(&mut self, id: EventId, slot: usize) {
-        let hash = hash(&self.cluster, id);
+        let hash = self.hasher.hash(id.as_bytes());
         let Some(table) = self.tables.get_mut(table_of(hash)) else { return };
         if let Ok(known) = table.find_entry(hash, |other| *other as usize == slot) {
             known.remove();
@@ -157,15 +167,8 @@ fn by_table(hashes: &[u64]) -> Vec<Vec<(u32, u64)>> {
     tables
 }
 
-/// Returns SipHash-1-3 of an id under the cluster's id as the key (Aumasson and Bernstein, 2012).
-fn hash(cluster: &[u8; 16], id: EventId) -> u64 {
-    SipHasher13::new_with_key(cluster).hash(id.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::hash::{DefaultHasher, Hasher};
-
     use super::*;
     use proptest::prelude::*;
 
@@ -178,10 +181,10 @@ mod tests {
         fn a_window_finds_the_newest_position_of_each_id_in_it(
             start in 0..100_u64, capacity in 1..9_u64, batch in 1..20_usize, ids in proptest::collection::vec(1..12_u8, 0..60)
         ) {
-            let mut window = Window::with_capacity([3; 16], Position(start), capacity);
+            let mut window = Window::with_capacity(Hasher::new(&[3; 16]), Position(start), capacity);
             let mut log: Vec<(EventId, Position)> = Vec::new();
             let many: Vec<EventId> = ids.iter().map(|number| id(*number)).collect();
-            let mut extended = Window::with_capacity([3; 16], Position(start), capacity);
+            let mut extended = Window::with_capacity(Hasher::new(&[3; 16]), Position(start), capacity);
             many.chunks(batch).for_each(|ids| extended.extend(ids));
             for (number, position) in ids.into_iter().zip(start + 1..) {
                 window.push(id(number));
@@ -201,21 +204,18 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_siphash_as_the_standard_library_has_it() {
-        // Without a key the standard library's default hasher is SipHash-1-3.
-        for number in 1..50 {
-            let mut hasher = DefaultHasher::new();
-            hasher.write(id(number).as_bytes());
-            assert_eq!(hash(&[0; 16], id(number)), hasher.finish());
-        }
-        let ascending = std::array::from_fn(|index| index as u8);
-        let id = EventId::from_bytes(ascending).expect("not nil");
-        assert_eq!(hash(&ascending, id), 0xcc4f_dd1a_7d90_8b66);
+    fn ids_are_added_together_or_not_at_all() {
+        let mut window = Window::with_capacity(Hasher::new(&[3; 16]), Position(7), 3);
+        assert!(window.push_new(&[id(1), id(2)]));
+        assert!(!window.push_new(&[id(3), id(2)]) && window.find(id(3)).is_none());
+        assert!(window.push_new(&[id(3), id(4)]));
+        assert_eq!((window.find(id(1)), window.find(id(4))), (None, Some(Position(11))));
+        assert!(window.push_new(&[id(1)]), "it was forgotten");
     }
 
     #[test]
     fn an_empty_window_knows_nothing() {
-        let window = Window::new([0; 16], Position(7));
+        let window = Window::new(Hasher::new(&[0; 16]), Position(7));
         assert_eq!(window.find(id(1)), None);
         assert_eq!(window.first(), Position(8));
     }

@@ -42,6 +42,7 @@ fn store() -> Store {
         cluster: [7; 16],
         log: 0,
         chunk_bytes: 16 << 20,
+        hash_seed: [5; 16],
         head_cache: 16,
         block_cache_bytes: 16 << 20,
         catalog_cache_bytes: 1 << 20,

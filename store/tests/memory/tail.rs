@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_proto::limits::{NAME_PARTS_MAX, TAGS_MAX};
+use quorate_proto::limits::{APPEND_STREAMS_MAX, NAME_PARTS_MAX, TAGS_MAX};
 use quorate_proto::{
     Append, Category, Change, ChangeKind, CorrelationId, Event, EventId, EventType, Expectation,
-    ListRequest, ListTarget, LogId, Scope, Setting, SettingsChange, Snapshot, StreamName, Tag,
-    Timestamp, Version, Write,
+    ListRequest, ListTarget, LogId, Requirement, Scope, Setting, SettingsChange, Snapshot,
+    StreamName, Tag, Timestamp, Version, Write,
 };
 use quorate_store::defect::{Defect, put_back};
 use quorate_store::vfs::MemVfs;
@@ -25,6 +25,7 @@ fn store() -> Store {
         cluster: [7; 16],
         log: 0,
         chunk_bytes: CHUNK_BYTES,
+        hash_seed: [5; 16],
         head_cache: 16,
         block_cache_bytes: 0,
         catalog_cache_bytes: 1 << 20,
@@ -107,7 +108,7 @@ fn ratio(request: &dyn Fn(u64) -> Bytes) -> f64 {
 
 type Requests = (&'static str, fn(u64) -> Bytes);
 
-const REQUESTS: [Requests; 9] = [
+const REQUESTS: [Requests; 10] = [
     ("small events of one stream", |n| append("order-1".into(), vec![event(n)])),
     ("streams of one small event", |n| append(format!("order-{n}"), vec![event(n)])),
     ("ordinary events", |n| {
@@ -121,6 +122,16 @@ const REQUESTS: [Requests; 9] = [
     ("correlation ids", |n| {
         let correlation_id = CorrelationId::new(format!("{n:x}")).ok();
         append("order-1".into(), vec![Event { correlation_id, ..event(n) }])
+    }),
+    ("required streams", |n| {
+        let require = |at| Requirement {
+            stream: StreamName::new(format!("{:x}", n * 100 + at)).expect("a name"),
+            expectation: Expectation::None,
+        };
+        let stream = StreamName::new("order-1").expect("a name");
+        let append = Append::to(stream, Expectation::Any, vec![event(n)]);
+        let requirements = (0..APPEND_STREAMS_MAX as u64 - 1).map(require).collect();
+        command::encode_append(&Append { requirements, ..append })
     }),
     ("changes of settings", |n| {
         let scope = Scope::Category(Category::new(format!("c{}", n % 30)).expect("a category"));

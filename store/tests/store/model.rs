@@ -43,7 +43,8 @@ fn keys(ask: &Ask) -> u64 {
         };
         write.events.iter().map(of_event).sum()
     };
-    append.writes.iter().map(of_write).sum::<usize>() as u64
+    let of_events: usize = append.writes.iter().map(of_write).sum();
+    (of_events + append.requirements.len()) as u64
 }
 
 /// The state of a stream by which requests are judged.

@@ -18,6 +18,7 @@ pub(crate) fn options(chunk_bytes: u64) -> Options {
         cluster: [7; 16],
         log: 0,
         chunk_bytes,
+        hash_seed: [5; 16],
         head_cache: 4,
         block_cache_bytes: 2000,
         catalog_cache_bytes: 1 << 20,

@@ -32,6 +32,7 @@ fn store() -> Store {
         cluster: [7; 16],
         log: 0,
         chunk_bytes: CHUNK_BYTES_DEFAULT,
+        hash_seed: [5; 16],
         head_cache: 10,
         block_cache_bytes: 0,
         catalog_cache_bytes: 1 << 20,

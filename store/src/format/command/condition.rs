@@ -5,6 +5,7 @@ use quorate_proto::{
     StreamName, Tag,
 };
 
+use crate::format::bytes::Buffer;
 use crate::format::{Input, Malformed, Output};
 
 const EVERYWHERE: u8 = 0;
@@ -20,7 +21,7 @@ pub(super) fn encode(conditions: &[Condition], out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn take(input: &mut Input) -> Result<Vec<Condition>, Malformed> {
+pub(super) fn take(input: &mut Input<impl Buffer>) -> Result<Vec<Condition>, Malformed> {
     take_list(input, |input| {
         let after = Position(input.u64()?);
         Ok(Condition { query: take_query(input)?, after })
@@ -34,7 +35,7 @@ pub(in crate::format) fn put_query(query: &Query, out: &mut Vec<u8>) {
     }
 }
 
-pub(in crate::format) fn take_query(input: &mut Input) -> Result<Query, Malformed> {
+pub(in crate::format) fn take_query(input: &mut Input<impl Buffer>) -> Result<Query, Malformed> {
     take_list(input, take_item).map(|items| Query { items })
 }
 
@@ -60,7 +61,7 @@ fn put_item(item: &QueryItem, out: &mut Vec<u8>) {
     out.put_short(item.correlation.as_ref().map_or("", CorrelationId::as_str).as_bytes());
 }
 
-fn take_item(input: &mut Input) -> Result<QueryItem, Malformed> {
+fn take_item(input: &mut Input<impl Buffer>) -> Result<QueryItem, Malformed> {
     let scope = take_scope(input)?;
     let types =
         take_list(input, |input| EventType::new(input.short_text()?).map_err(Malformed::invalid))?;
@@ -71,7 +72,7 @@ fn take_item(input: &mut Input) -> Result<QueryItem, Malformed> {
     Ok(QueryItem { scope, types, tags, correlation })
 }
 
-fn take_scope(input: &mut Input) -> Result<Option<Scope>, Malformed> {
+fn take_scope(input: &mut Input<impl Buffer>) -> Result<Option<Scope>, Malformed> {
     let kind = input.u8()?;
     if kind == EVERYWHERE {
         return Ok(None);
@@ -86,9 +87,9 @@ fn take_scope(input: &mut Input) -> Result<Option<Scope>, Malformed> {
     scope.map(Some).map_err(Malformed::invalid)
 }
 
-fn take_list<T>(
-    input: &mut Input,
-    mut take: impl FnMut(&mut Input) -> Result<T, Malformed>,
+fn take_list<B: Buffer, T>(
+    input: &mut Input<B>,
+    mut take: impl FnMut(&mut Input<B>) -> Result<T, Malformed>,
 ) -> Result<Vec<T>, Malformed> {
     let count = input.varint()?;
     let mut list = Vec::new();

@@ -201,7 +201,7 @@ mod tests {
     };
 
     use super::super::{
-        Builder, ParsedRequest, Request, decode, decode_request, encode_group,
+        Builder, ParsedRequest, Parts, Request, decode, decode_request, encode_group,
         encode_group_progress, parse as parse_request,
     };
     use super::*;
@@ -280,8 +280,12 @@ mod tests {
         GroupName::new("billing").expect("a name")
     }
 
+    fn parse_bytes(request: Bytes) -> Result<ParsedRequest, Malformed> {
+        parse_request(&request, &request, &mut Parts::default())
+    }
+
     fn parsed(request: Bytes) -> ParsedGroup {
-        match parse_request(request).expect("a request") {
+        match parse_bytes(request).expect("a request") {
             ParsedRequest::Group(parsed) => parsed,
             other => panic!("{other:?}"),
         }
@@ -297,7 +301,7 @@ mod tests {
             prop_assert!(decode_request(&bytes.slice(..cut.index(bytes.len()))).is_err());
             let mut command = Builder::new(Timestamp(1));
             command.push(&bytes);
-            prop_assert_eq!(decode(command.finish()).expect("a command").requests.len(), 1);
+            prop_assert_eq!(decode(&command.finish()).expect("a command").requests.len(), 1);
             let expected = Request::Group { name: name(), id, request };
             prop_assert_eq!(decode_request(&bytes), Ok(expected));
         }
@@ -331,7 +335,7 @@ mod tests {
         let requests =
             [GroupRequest::Configure(settings), GroupRequest::Drop(Selection::Positions(many))];
         for request in requests {
-            assert!(parse_request(encode_group(&name(), None, &request)).is_err(), "{request:?}");
+            assert!(parse_bytes(encode_group(&name(), None, &request)).is_err(), "{request:?}");
         }
         let lists = |each: usize, reason: usize| GroupProgress {
             settled: vec![Position(1); each],
@@ -345,7 +349,7 @@ mod tests {
             ..GroupProgress::default()
         };
         let parse_progress =
-            |progress| parse_request(encode_group_progress(&name(), Term(1), &progress));
+            |progress| parse_bytes(encode_group_progress(&name(), Term(1), &progress));
         assert!(
             parse_progress(lists(GROUP_CHANGE_POSITIONS_MAX / 2, 1)).is_err(),
             "too many in all"
@@ -370,7 +374,7 @@ mod tests {
         }
         let id = Some(RequestId([1; 16]));
         let with_id = encode_group(&name(), id, &GroupRequest::Progress(GroupProgress::default()));
-        assert!(parse_request(with_id).is_err(), "progress has no id");
+        assert!(parse_bytes(with_id).is_err(), "progress has no id");
         let mut longer = good;
         longer.push(0);
         assert!(decode_request(&Bytes::from(longer)).is_err());

@@ -46,7 +46,7 @@ use super::{Input, Malformed, Output};
 use crate::format::Key;
 use append::{CHECKED_AT, CONDITIONS, FLAGS_AT};
 
-pub(crate) use append::ParsedAppend;
+pub(crate) use append::{Aim, ParsedAppend, ParsedEvent, Parts};
 pub(in crate::format) use condition::{put_query, take_query};
 pub(crate) use group::ParsedGroup;
 
@@ -160,11 +160,12 @@ pub fn checked(request: &Bytes, through: Position) -> Bytes {
 /// [`quorate_proto::Change::to_append`], or passes [`Snapshot::check`] or [`GroupRequest::check`]; a group's progress is refused. Payloads are
 /// slices of `bytes`.
 pub fn decode_request(bytes: &Bytes) -> Result<Request, Invalid> {
-    let parsed = parse(bytes.clone())
-        .map_err(|malformed| Invalid::new("request", format!("does not decode: {malformed}")))?;
-    match parsed {
-        ParsedRequest::Append(ParsedAppend { append, change, .. }) => {
-            if change.is_none() {
+    let malformed = |why| Invalid::new("request", format!("does not decode: {why}"));
+    let mut parts = Parts::default();
+    match parse(bytes, bytes, &mut parts).map_err(malformed)? {
+        ParsedRequest::Append(parsed) => {
+            let append = parts.to_append(&parsed, bytes).map_err(malformed)?;
+            if parsed.change.is_none() {
                 append.check()?;
             }
             Ok(Request::Append(append))
@@ -250,32 +251,32 @@ impl Builder {
 
 /// A command as apply takes it.
 #[derive(Debug)]
-pub(crate) struct Command {
+pub(crate) struct Command<'a> {
     pub(crate) recorded_at: Timestamp,
     pub(crate) requests: Vec<ParsedRequest>,
+    /// The streams and events of the appends.
+    pub(crate) parts: Parts<'a>,
     /// True if a chunk ends with the command.
     pub(crate) is_boundary: bool,
 }
 
-impl Command {
+impl Command<'_> {
     /// Returns the bytes that the command counts towards the chunk size beside its length, also for rejected requests.
     pub(crate) fn key_bytes(&self) -> u64 {
-        let bytes = self.requests.iter().map(|request| match request {
-            ParsedRequest::Append(parsed) => key_bytes(&parsed.append),
-            ParsedRequest::Snapshot(_) => KEY_BYTES,
-            ParsedRequest::Group(_) => 0,
-        });
-        bytes.sum()
+        let is_snapshot = |request: &&_| matches!(request, ParsedRequest::Snapshot(_));
+        let snapshots = self.requests.iter().filter(is_snapshot).count();
+        (self.parts.keys + snapshots as u64) * KEY_BYTES
     }
 }
 
-/// Returns the bytes that an append counts towards the chunk size beside its length, [`KEY_BYTES`] per event and key.
+/// Returns the bytes that an append counts towards the chunk size beside its length: [`KEY_BYTES`] per event and key, and
+/// per stream that it requires.
 pub fn key_bytes(append: &Append) -> u64 {
     let writes = append.writes.iter();
     let keys = writes
         .flat_map(|write| write.events.iter().map(|event| Key::count(&write.stream, event)))
         .sum::<u64>();
-    keys * KEY_BYTES
+    (keys + append.requirements.len() as u64) * KEY_BYTES
 }
 
 /// A request as apply takes it.
@@ -287,8 +288,8 @@ pub(crate) enum ParsedRequest {
 }
 
 /// Decodes a command from the log.
-pub(crate) fn decode(bytes: Bytes) -> Result<Command, Malformed> {
-    let mut input = Input::new(bytes);
+pub(crate) fn decode(bytes: &Bytes) -> Result<Command<'_>, Malformed> {
+    let mut input = Input::new(&**bytes);
     let (kind, version) = (input.u16()?, input.u16()?);
     let is_boundary = match (kind, version) {
         (KIND_REQUESTS, VERSION) => false,
@@ -297,20 +298,28 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Command, Malformed> {
     };
     let recorded_at = Timestamp(input.i64()?);
     let count = if is_boundary { 0 } else { input.u32()? };
-    let mut requests = Vec::with_capacity(input.capacity(u64::from(count)));
+    let capacity = input.capacity(u64::from(count));
+    let (mut requests, mut parts) = (Vec::with_capacity(capacity), Parts::with_capacity(capacity));
     for _ in 0..count {
-        requests.push(parse(input.long_bytes()?)?);
+        requests.push(parse(input.long_bytes()?, bytes, &mut parts)?);
     }
     input.end()?;
-    Ok(Command { recorded_at, requests, is_boundary })
+    Ok(Command { recorded_at, requests, parts, is_boundary })
 }
 
-fn parse(bytes: Bytes) -> Result<ParsedRequest, Malformed> {
-    let mut input = Input::new(bytes);
-    match input.u8()? {
-        APPEND => append::parse(input).map(ParsedRequest::Append),
-        SNAPSHOT => parse_snapshot(input).map(ParsedRequest::Snapshot),
-        GROUP => group::parse(input).map(ParsedRequest::Group),
+/// Takes a request, which is a part of `whole`; the parts of an append are added.
+pub(crate) fn parse<'a>(
+    request: &'a [u8],
+    whole: &Bytes,
+    parts: &mut Parts<'a>,
+) -> Result<ParsedRequest, Malformed> {
+    let mut input = Input::new(request);
+    let kind = input.u8()?;
+    let rest = || Input::new(whole.slice_ref(request.get(1..).unwrap_or_default()));
+    match kind {
+        APPEND => append::parse(input, whole, parts).map(ParsedRequest::Append),
+        SNAPSHOT => parse_snapshot(rest()).map(ParsedRequest::Snapshot),
+        GROUP => group::parse(rest()).map(ParsedRequest::Group),
         kind => Err(Malformed::new(format!("a request has the unknown kind {kind}"))),
     }
 }

@@ -93,7 +93,7 @@ proptest! {
         let size = builder.size();
         let bytes = builder.finish();
         prop_assert_eq!(bytes.len(), size);
-        let command = decode(bytes).expect("a command");
+        let command = decode(&bytes).expect("a command");
         prop_assert_eq!(command.recorded_at, Timestamp(at));
         prop_assert_eq!(command.requests.len(), appends.len());
         let requests = appends.iter().cloned().map(Request::Append);
@@ -101,8 +101,8 @@ proptest! {
         prop_assert_eq!(command.key_bytes(), key_bytes);
         for (parsed, append) in command.requests.iter().zip(&appends) {
             let ParsedRequest::Append(parsed) = parsed else { panic!("an append was put") };
-            prop_assert_eq!(&parsed.append, append);
-            prop_assert_eq!(parsed.bodies.len(), append.event_count());
+            prop_assert_eq!(&command.parts.to_append(parsed, &bytes).expect("an append"), append);
+            prop_assert_eq!(command.parts.events_of(parsed).len(), append.event_count());
         }
     }
 
@@ -112,7 +112,7 @@ proptest! {
     ) {
         let bytes = Bytes::from(bytes);
         let _ = decode_append(&bytes);
-        let _ = decode(bytes);
+        let _ = decode(&bytes);
     }
 
     #[test]
@@ -123,11 +123,11 @@ proptest! {
         builder.push(&encode_append(&append));
         let bytes = builder.finish();
         let cut = bytes.slice(..at.index(bytes.len()));
-        prop_assert!(decode(cut).is_err());
+        prop_assert!(decode(&cut).is_err());
         let mut changed = bytes.to_vec();
         let at = at.index(changed.len());
         changed[at] ^= 1 << bit;
-        let _ = decode(Bytes::from(changed));
+        let _ = decode(&Bytes::from(changed));
     }
 }
 
@@ -150,19 +150,19 @@ fn command(request: &Bytes) -> Bytes {
 #[test]
 fn what_a_later_build_may_add_is_malformed_here() {
     let good = command(&encode_append(&append("order-1", &[7])));
-    assert!(decode(good.clone()).is_ok());
+    assert!(decode(&good).is_ok());
     let kind_at = COUNT_AT + 4 + 4;
     let flags_at = kind_at + 1;
     let expectation_at = flags_at + 1 + 1 + 1 + "order-1".len();
     for (at, value) in [(0, 2), (2, 2), (kind_at, 4), (flags_at, 4), (expectation_at, 9)] {
         let mut bytes = good.to_vec();
         bytes[at] = value;
-        assert!(decode(Bytes::from(bytes)).is_err(), "byte {at}");
+        assert!(decode(&Bytes::from(bytes)).is_err(), "byte {at}");
     }
 }
 
 fn parsed(request: &Bytes) -> ParsedAppend {
-    match parse(request.clone()).expect("a request") {
+    match parse(request, request, &mut Parts::default()).expect("a request") {
         ParsedRequest::Append(parsed) => parsed,
         _ => panic!("an append was put"),
     }
@@ -192,6 +192,10 @@ fn conditions_survive_and_how_far_they_were_checked_is_noted_in_the_same_bytes()
     assert_eq!(decode_request(&noted), Ok(Request::Append(append)));
 }
 
+fn is_malformed(request: &Bytes) -> bool {
+    parse(request, request, &mut Parts::default()).is_err()
+}
+
 #[test]
 fn what_apply_must_never_meet_is_malformed() {
     let none = Append::default();
@@ -199,22 +203,28 @@ fn what_apply_must_never_meet_is_malformed() {
     let mut same_stream = append("order-1", &[1]);
     same_stream.writes.extend(append("order-1", &[2]).writes);
     let system = append("$$order-1", &[3]);
-    for append in [none, twice, same_stream, system] {
-        assert!(parse(encode_append(&append)).is_err(), "{append:?}");
+    let mut required = append("order-1", &[1]);
+    let expectation = Expectation::Exists;
+    let stream = StreamName::new("order-1").expect("a name");
+    required.requirements.push(Requirement { stream, expectation });
+    let mut empty = append("order-1", &[1]);
+    empty.writes.extend(append("order-2", &[]).writes);
+    for append in [none, twice, same_stream, system, required, empty] {
+        assert!(append.check().is_err() && is_malformed(&encode_append(&append)), "{append:?}");
     }
     let mut unmarked = encode_append(&append("order-1", &[7])).to_vec();
     unmarked[2 + 1 + 1] = b'$';
-    assert!(parse(Bytes::from(unmarked)).is_err(), "a stream of the system, without the flag");
+    assert!(is_malformed(&Bytes::from(unmarked)), "a stream of the system, without the flag");
 }
 
 #[test]
 fn a_checkpoint_is_a_command_of_its_own() {
     let bytes = checkpoint(Timestamp(7));
-    let command = decode(bytes.clone()).expect("it decodes");
+    let command = decode(&bytes).expect("it decodes");
     assert!(command.is_boundary && command.requests.is_empty());
     assert_eq!(command.recorded_at, Timestamp(7));
     for length in 0..bytes.len() {
-        assert!(decode(bytes.slice(..length)).is_err(), "cut at {length}");
+        assert!(decode(&bytes.slice(..length)).is_err(), "cut at {length}");
     }
-    assert!(!decode(Builder::new(Timestamp(7)).finish()).expect("it decodes").is_boundary);
+    assert!(!decode(&Builder::new(Timestamp(7)).finish()).expect("it decodes").is_boundary);
 }

@@ -4,8 +4,10 @@ use std::ops::Range;
 
 use quorate_proto::{QueryItem, Scope};
 
-use super::{Contents, Tail};
+use super::Tail;
+use super::contents::Contents;
 use crate::format::{Key, StoredEvent};
+use crate::view::hash::Hasher;
 
 impl Tail {
     /// Returns the newest event at these ordinals that an item matches.
@@ -14,23 +16,24 @@ impl Tail {
             return None;
         }
         let contents = self.read();
-        let ordinal = contents.newest_match(item, range)?;
-        contents.events.get(ordinal as usize).cloned()
+        let ordinal = contents.newest_match(&self.hasher, item, range)?;
+        contents.event(ordinal, self.first)
     }
 }
 
 impl Contents {
-    fn newest_match(&self, item: &QueryItem, range: &Range<u32>) -> Option<u32> {
+    fn newest_match(&self, hasher: &Hasher, item: &QueryItem, range: &Range<u32>) -> Option<u32> {
         let scope = item.scope.iter().map(Key::of_scope);
         let tags = item.tags.iter().cloned().map(Key::Tag);
         let correlation = item.correlation.iter().cloned().map(Key::Correlation);
         let all: Vec<&[u32]> = scope
             .chain(tags)
             .chain(correlation)
-            .map(|key| within(self.ordinals(&key), range))
+            .map(|key| within(self.ordinals(hasher, &key), range))
             .collect();
         let types = item.types.iter().cloned().map(Key::Type);
-        let types: Vec<&[u32]> = types.map(|key| within(self.ordinals(&key), range)).collect();
+        let types: Vec<&[u32]> =
+            types.map(|key| within(self.ordinals(hasher, &key), range)).collect();
         let is_named = matches!(item.scope, Some(Scope::Stream(_))) || !types.is_empty();
         let matches = |ordinal: &u32| {
             let holds = |posting: &&[u32]| posting.binary_search(ordinal).is_ok();
@@ -47,17 +50,8 @@ impl Contents {
         }
     }
 
-    /// Returns the posting of a key; empty if it has none.
-    pub(super) fn ordinals(&self, key: &Key) -> &[u32] {
-        let posting = match key {
-            Key::Stream(stream) => self.streams.get(stream).map(|stream| &stream.ordinals),
-            _ => self.slots.get(key).and_then(|slot| self.postings.get(*slot as usize)),
-        };
-        posting.map(Vec::as_slice).unwrap_or_default()
-    }
-
     fn is_system(&self, ordinal: u32) -> bool {
-        self.events.get(ordinal as usize).is_some_and(|event| event.stream.is_system())
+        self.stream_of(ordinal).is_some_and(|stream| stream.name.is_system())
     }
 }
 

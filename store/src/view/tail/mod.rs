@@ -1,60 +1,54 @@
 //! The tail: consecutive events in memory, after the last chunk, with the same index that a chunk has.
 
 mod changes;
+mod contents;
+mod keys;
 mod matching;
 mod names;
+mod ordinals;
+mod streams;
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use quorate_proto::{Position, StreamName, Timestamp, Version};
+use bytes::Bytes;
+use quorate_proto::{EventId, Position, StreamName, Timestamp, Version};
 
+use super::StreamHead;
+use super::hash::Hasher;
 use crate::chunk::Posting;
+use crate::format::command::ParsedEvent;
 use crate::format::{Key, StoredEvent};
 
 pub(crate) use changes::Changes;
+use contents::Contents;
 
 /// Consecutive events from `first` on. One writer appends; any number of readers copy pages of events.
 ///
 /// Invariants:
 /// - The event at ordinal n has the position `first + n`; ordinals are only added, never changed, so that the
 ///   events below an ordinal stay as they were when a reader saw them.
-/// - Each posting is ascending, and each event is in the postings of all its keys ([`StoredEvent::keys`]).
 /// - Within a stream, versions are consecutive.
 #[derive(Debug)]
 pub(crate) struct Tail {
     first: Position,
+    hasher: Hasher,
     contents: RwLock<Contents>,
     changes: RwLock<Changes>,
     /// The keys whose names can be listed and that were sorted by the last request for a list.
     names: Mutex<names::Names>,
 }
 
-#[derive(Debug, Default)]
-struct Contents {
-    events: Vec<StoredEvent>,
-    streams: HashMap<StreamName, StreamTail>,
-    /// The index in `postings` of each key other than a stream; a stream has its ordinals in `streams`.
-    slots: HashMap<Key, u32>,
-    postings: Vec<Vec<u32>>,
-    /// The keys whose names can be listed, in the order in which they came.
-    listed: Vec<Key>,
-}
-
-#[derive(Debug)]
-struct StreamTail {
-    first_version: Version,
-    ordinals: Vec<u32>,
-    /// The indexes of the postings of its category and paths.
-    above: Box<[u32]>,
-}
+/// The slot of a stream in a tail, where its head stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamSlot(u32);
 
 impl Tail {
     /// An empty tail whose first event will be the one after `last`.
-    pub(crate) fn after(last: Position) -> Tail {
+    pub(crate) fn after(last: Position, hasher: Hasher) -> Tail {
         Tail {
             first: last.next(),
+            hasher,
             contents: RwLock::default(),
             changes: RwLock::default(),
             names: Mutex::default(),
@@ -68,28 +62,71 @@ impl Tail {
 
     /// Returns true if the tail has no event yet.
     pub(crate) fn is_empty(&self) -> bool {
-        self.read().events.is_empty()
+        self.read().len() == 0
     }
 
     /// The ordinal that the next event will get.
     pub(crate) fn end(&self) -> u32 {
-        ordinal(self.read().events.len())
+        ordinal(self.read().len())
     }
 
-    /// Adds the next events; readers see all of them at once.
-    pub(crate) fn append(&self, events: Vec<StoredEvent>) {
+    /// Returns the slot and the head of a stream of this hash. The head is the newest, and only the writer may
+    /// rely on it: an entry that is being applied may have moved it.
+    pub(crate) fn head(&self, hash: u64, stream: &str) -> Option<(StreamSlot, StreamHead)> {
+        let contents = self.read();
+        let slot = contents.streams.find(hash, stream)?;
+        contents.streams.get(slot).map(|stream| (StreamSlot(slot), stream.head))
+    }
+
+    /// Returns the name and the head of a stream of this hash. Meant for a tail that gets no more events.
+    pub(crate) fn named_head(&self, hash: u64, stream: &str) -> Option<(StreamName, StreamHead)> {
+        let contents = self.read();
+        let stream = contents.streams.get(contents.streams.find(hash, stream)?)?;
+        Some((stream.name.clone(), stream.head))
+    }
+
+    /// Sets the head of a stream of this hash to the newest.
+    pub(crate) fn put_head(&self, hash: u64, name: StreamName, head: StreamHead) -> StreamSlot {
+        StreamSlot(self.write().streams.put(hash, name, head))
+    }
+
+    /// Returns the heads of at most `max` streams, of those that came last. Meant for a tail that gets no more events.
+    pub(crate) fn newest_heads(&self, max: usize) -> Vec<(StreamName, StreamHead)> {
+        let contents = self.read();
+        let newest = contents.streams.newest().take(max);
+        newest.map(|stream| (stream.name.clone(), stream.head)).collect()
+    }
+
+    /// Adds the events of an append, which is part of a command: readers see all of them at once. The ids and the events
+    /// are those of the written streams one after the other; the streams are given with the numbers of their events.
+    pub(crate) fn append(
+        &self,
+        (command, recorded_at): (&Bytes, Timestamp),
+        streams: impl Iterator<Item = (StreamSlot, usize)>,
+        (ids, events): (&[EventId], &[ParsedEvent<'_>]),
+    ) {
         let mut contents = self.write();
-        for event in events {
-            contents.append(event);
+        contents.begin(command, recorded_at);
+        let mut all = ids.iter().zip(events);
+        let mut begins = true;
+        for (slot, count) in streams {
+            for (id, event) in all.by_ref().take(count) {
+                contents.append(&self.hasher, slot.0, *id, event, begins);
+                begins = false;
+            }
         }
     }
 
     /// Returns the version of a stream as of a position; `None` if it has no event here up to there.
-    pub(crate) fn version(&self, stream: &StreamName, as_of: Position) -> Option<Version> {
+    pub(crate) fn version(&self, stream: &str, as_of: Position) -> Option<Version> {
         let contents = self.read();
-        let stream = contents.streams.get(stream)?;
-        let count = stream.ordinals.partition_point(|ordinal| self.position(*ordinal) <= as_of);
-        (count > 0).then(|| Version(stream.first_version.0 + count as u64 - 1))
+        let stream = contents.streams.written(&self.hasher, stream)?;
+        let ordinals = stream.ordinals();
+        let count = match ordinals.last() {
+            Some(last) if self.position(*last) <= as_of => ordinals.len(),
+            _ => ordinals.partition_point(|ordinal| self.position(*ordinal) <= as_of),
+        };
+        (count > 0).then(|| Version(stream.first_version().0 + count as u64 - 1))
     }
 
     /// Returns the place of an event of a stream; `Before` if the stream's first version here is a later one.
@@ -99,12 +136,12 @@ impl Tail {
         version: Version,
     ) -> Option<TailPosition> {
         let contents = self.read();
-        let stream = contents.streams.get(stream)?;
-        let Some(index) = version.0.checked_sub(stream.first_version.0) else {
+        let stream = contents.streams.written(&self.hasher, stream.as_str())?;
+        let Some(index) = version.0.checked_sub(stream.first_version().0) else {
             return Some(TailPosition::Before);
         };
         let index = usize::try_from(index).ok()?;
-        stream.ordinals.get(index).map(|ordinal| TailPosition::At(self.position(*ordinal)))
+        stream.ordinals().get(index).map(|ordinal| TailPosition::At(self.position(*ordinal)))
     }
 
     /// Returns the ordinals of a key within `range` and, if the key is a stream, within `versions`; the
@@ -118,20 +155,18 @@ impl Tail {
         let contents = self.read();
         let posting = match key {
             Key::Stream(stream) => {
-                let stream = contents.streams.get(stream)?;
-                clip(&stream.ordinals, Some(stream.first_version), range, versions)
+                let stream = contents.streams.written(&self.hasher, stream.as_str())?;
+                clip(stream.ordinals(), Some(stream.first_version()), range, versions)
             }
-            _ => {
-                let slot = *contents.slots.get(key)?;
-                clip(contents.postings.get(slot as usize)?, None, range, versions)
-            }
+            _ => clip(contents.posting(&self.hasher, key)?, None, range, versions),
         };
         Some(posting)
     }
 
     /// Returns the version of a stream's first event in this tail.
-    pub(crate) fn first_version(&self, stream: &StreamName) -> Option<Version> {
-        self.read().streams.get(stream).map(|stream| stream.first_version)
+    pub(crate) fn first_version(&self, stream: &str) -> Option<Version> {
+        let contents = self.read();
+        contents.streams.written(&self.hasher, stream).map(|stream| stream.first_version())
     }
 
     /// Returns the events at these ordinals, up to the first that brings their bodies to `budget_bytes`.
@@ -144,9 +179,9 @@ impl Tail {
         let mut bytes = 0;
         let mut events = Vec::new();
         for ordinal in ordinals {
-            let Some(event) = contents.events.get(ordinal as usize) else { continue };
+            let Some(event) = contents.event(ordinal, self.first) else { continue };
             bytes += event.size();
-            events.push(event.clone());
+            events.push(event);
             if bytes >= budget_bytes {
                 break;
             }
@@ -161,18 +196,20 @@ impl Tail {
         until: Option<Timestamp>,
     ) -> Range<u32> {
         let contents = self.read();
-        let before = |events: &[StoredEvent], is_before: &dyn Fn(Timestamp) -> bool| {
-            ordinal(events.partition_point(|event| is_before(event.recorded_at)))
-        };
-        let start = from.map_or(0, |from| before(&contents.events, &|time| time < from));
-        let all = ordinal(contents.events.len());
-        let end = until.map_or(all, |until| before(&contents.events, &|time| time <= until));
+        let start = from.map_or(0, |from| contents.first_not(|time| time < from));
+        let all = ordinal(contents.len());
+        let end = until.map_or(all, |until| contents.first_not(|time| time <= until));
         start..end
     }
 
     /// Gives all events to `work`, in order. Meant for a tail that gets no more events.
-    pub(crate) fn with_events<T>(&self, work: impl FnOnce(&[StoredEvent]) -> T) -> T {
-        work(&self.read().events)
+    pub(crate) fn with_events<T>(
+        &self,
+        work: impl FnOnce(&mut dyn Iterator<Item = StoredEvent>) -> T,
+    ) -> T {
+        let contents = self.read();
+        let ordinals = 0..ordinal(contents.len());
+        work(&mut ordinals.filter_map(|ordinal| contents.event(ordinal, self.first)))
     }
 
     /// Gives the records and snapshots since the tail's first event to `work`.
@@ -226,55 +263,6 @@ pub(crate) enum TailPosition {
     At(Position),
     /// Before this tail.
     Before,
-}
-
-impl Contents {
-    fn append(&mut self, mut event: StoredEvent) {
-        let ordinal = ordinal(self.events.len());
-        for label in event.labels() {
-            let slot = self.slot(label);
-            self.post(slot, ordinal);
-        }
-        match self.streams.get_key_value(&event.stream) {
-            // The events of a stream share one copy of its name; the memory of the others is given back.
-            Some((name, _)) => event.stream = name.clone(),
-            None => {
-                let above = Key::above(&event.stream).map(|key| self.slot(key)).collect();
-                let (first_version, ordinals) = (event.version, Vec::new());
-                let stream = StreamTail { first_version, ordinals, above };
-                self.listed.push(Key::Stream(event.stream.clone()));
-                self.streams.insert(event.stream.clone(), stream);
-            }
-        }
-        if let Some(stream) = self.streams.get_mut(&event.stream) {
-            stream.ordinals.push(ordinal);
-            for slot in &stream.above {
-                if let Some(posting) = self.postings.get_mut(*slot as usize) {
-                    posting.push(ordinal);
-                }
-            }
-        }
-        self.events.push(event);
-    }
-
-    fn slot(&mut self, key: Key) -> u32 {
-        if let Some(slot) = self.slots.get(&key) {
-            return *slot;
-        }
-        let slot = ordinal(self.postings.len());
-        self.postings.push(Vec::new());
-        if key.kind() <= Key::TYPE_KIND {
-            self.listed.push(key.clone());
-        }
-        self.slots.insert(key, slot);
-        slot
-    }
-
-    fn post(&mut self, slot: u32, ordinal: u32) {
-        if let Some(posting) = self.postings.get_mut(slot as usize) {
-            posting.push(ordinal);
-        }
-    }
 }
 
 /// Converts an index to an ordinal: the commands of a chunk hold far fewer than 2^32 events.

@@ -91,13 +91,12 @@ impl Tail {
     /// Returns the number of events of a key in this tail, up to a position.
     pub(crate) fn count(&self, key: &Key, as_of: Position) -> u64 {
         let contents = self.read();
-        let ordinals = contents.ordinals(key);
+        let ordinals = contents.ordinals(&self.hasher, key);
         ordinals.partition_point(|ordinal| self.position(*ordinal) <= as_of) as u64
     }
 
     fn keys_since(&self, seen: usize) -> Vec<Key> {
         let contents = self.read();
-        let new = contents.listed.get(seen..).unwrap_or_default();
-        new.iter().take(KEYS_PER_LOOK).cloned().collect()
+        contents.listed(seen).take(KEYS_PER_LOOK).collect()
     }
 }
