@@ -22,7 +22,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let descriptors = protox::compile(FILES, ["."])?;
-    tonic_prost_build::configure().bytes(".").compile_fds(with_batches_as_bytes(&descriptors))?;
+    let mut generated = descriptors.clone();
+    make_bytes(&mut generated, "SessionAppend", "append");
+    make_bytes(&mut generated, "ReadResponse", "events");
+    tonic_prost_build::configure()
+        .bytes(".")
+        .codec_path("crate::wire::Codec")
+        .compile_fds(generated)?;
     // Reflection serves the descriptors.
     let mut encoded = Vec::new();
     prost::Message::encode(&descriptors, &mut encoded)?;
@@ -30,15 +36,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Returns the descriptors with the events of a read's answer as bytes. A message and bytes are the same on the wire, so
-/// clients in other languages see the message, and the code here reads and writes it by `wire::batch`.
-fn with_batches_as_bytes(descriptors: &FileDescriptorSet) -> FileDescriptorSet {
-    let mut descriptors = descriptors.clone();
+/// Makes a field of a message bytes instead of a message. Both are the same on the wire, so clients in other languages see
+/// the message, and the code here reads and writes it in place (`wire::batch`, `wire::read_append`).
+fn make_bytes(descriptors: &mut FileDescriptorSet, message: &str, field: &str) {
     let messages = descriptors.file.iter_mut().flat_map(|file| &mut file.message_type);
-    let answers = messages.filter(|message| message.name() == "ReadResponse");
-    let mut fields = answers.flat_map(|answer| &mut answer.field);
-    let events = fields.find(|field| field.name() == "events").expect("an answer has events");
-    events.set_type(Type::Bytes);
-    events.type_name = None;
-    descriptors
+    let fields = messages.filter(|one| one.name() == message).flat_map(|one| &mut one.field);
+    let field = { fields }.find(|one| one.name() == field).expect("the message has the field");
+    field.set_type(Type::Bytes);
+    field.type_name = None;
 }

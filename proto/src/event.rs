@@ -178,47 +178,6 @@ impl Deref for RecordedEvent {
     }
 }
 
-/// An event as the log returns it, borrowed from where it is kept. What is not given is empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the fields are those of `RecordedEvent` and `Event`")]
-pub struct EventRef<'a> {
-    pub position: Position,
-    pub stream: &'a str,
-    pub version: Version,
-    pub recorded_at: Timestamp,
-    pub id: EventId,
-    pub kind: &'a str,
-    pub data: &'a [u8],
-    pub metadata: &'a [u8],
-    pub tags: Vec<&'a str>,
-    pub content_type: &'a str,
-    pub schema: u32,
-    pub correlation_id: &'a str,
-    pub causation_id: &'a str,
-    pub occurred_at: Option<Timestamp>,
-}
-
-impl<'a> From<&'a RecordedEvent> for EventRef<'a> {
-    fn from(event: &'a RecordedEvent) -> EventRef<'a> {
-        EventRef {
-            position: event.position,
-            stream: event.stream.as_str(),
-            version: event.version,
-            recorded_at: event.recorded_at,
-            id: event.id,
-            kind: event.kind.as_str(),
-            data: &event.data,
-            metadata: &event.metadata,
-            tags: event.tags.iter().map(Tag::as_str).collect(),
-            content_type: &event.content_type,
-            schema: event.schema,
-            correlation_id: event.correlation_id.as_ref().map_or("", CorrelationId::as_str),
-            causation_id: &event.causation_id,
-            occurred_at: event.occurred_at,
-        }
-    }
-}
-
 impl RecordedEvent {
     /// Reads the data as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
@@ -264,7 +223,7 @@ pub struct DecodeError {
     pub source: serde_json::Error,
 }
 
-fn check_identifier(field: &'static str, text: &str) -> Result<(), Invalid> {
+pub(crate) fn check_identifier(field: &'static str, text: &str) -> Result<(), Invalid> {
     if text.len() > IDENTIFIER_BYTES_MAX {
         let why = format!("has {} bytes; at most {IDENTIFIER_BYTES_MAX} are allowed", text.len());
         return Err(Invalid::limit(field, why, IDENTIFIER_BYTES_MAX as u64));

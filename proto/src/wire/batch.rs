@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::event::{correlation_of, id_of};
 use super::fields::{Fields, Sink, Size};
 use crate::{
-    Event, EventRef, EventType, Invalid, Position, RecordedEvent, StreamName, Tag, Timestamp,
-    Version,
+    Event, EventType, Invalid, Position, RecordedEvent, RecordedEventRef, StreamName, Tag,
+    Timestamp, Version,
 };
 
 /// Writes events one after the other into one batch.
@@ -26,7 +26,7 @@ impl BatchEncoder {
     }
 
     /// Adds an event.
-    pub fn push(&mut self, event: &EventRef<'_>) {
+    pub fn push(&mut self, event: &RecordedEventRef<'_>) {
         let mut body = Size::default();
         put_body(event, &mut body);
         let mut whole = Size::default();
@@ -54,7 +54,7 @@ impl BatchEncoder {
 }
 
 /// Puts the fields of a `RecordedEvent` up to the head of its body; a size is given the body's too.
-fn put_event<S: Sink>(event: &EventRef<'_>, body: Size, out: &mut S) {
+fn put_event<S: Sink>(event: &RecordedEventRef<'_>, body: Size, out: &mut S) {
     out.put_number(1, event.position.0);
     out.put_bytes(2, event.stream.as_bytes());
     out.put_number(3, event.version.0);
@@ -63,7 +63,7 @@ fn put_event<S: Sink>(event: &EventRef<'_>, body: Size, out: &mut S) {
 }
 
 /// Puts the fields of a `NewEvent`.
-fn put_body<S: Sink>(event: &EventRef<'_>, out: &mut S) {
+fn put_body<S: Sink>(event: &RecordedEventRef<'_>, out: &mut S) {
     out.put_bytes(1, event.id.as_bytes());
     out.put_bytes(2, event.kind.as_bytes());
     out.put_bytes(3, event.data);
@@ -254,7 +254,7 @@ mod tests {
 
     fn batch_of(events: &[RecordedEvent]) -> Bytes {
         let mut batch = BatchEncoder::default();
-        events.iter().for_each(|event| batch.push(&EventRef::from(event)));
+        events.iter().for_each(|event| batch.push(&RecordedEventRef::from(event)));
         batch.finish()
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use quorate_proto::{
-    EventId, EventRef, EventType, Position, RecordedEvent, StreamName, Timestamp, Version,
+    EventId, EventType, Position, RecordedEvent, RecordedEventRef, StreamName, Timestamp, Version,
 };
 
 use crate::format::{Key, Malformed, event};
@@ -107,7 +107,7 @@ impl StoredEvent {
     }
 
     /// Returns the event with all its fields where they stand, for those who only pass them on.
-    pub fn borrow(&self) -> EventRef<'_> {
+    pub fn borrow(&self) -> RecordedEventRef<'_> {
         let place = (self.position, self.version, self.recorded_at);
         let event = event::borrow(&self.body, self.id, self.stream.as_str(), place);
         event.expect("the body decodes")

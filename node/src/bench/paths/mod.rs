@@ -14,7 +14,7 @@ use bytes::Bytes;
 use clap::ValueEnum;
 use quorate_proto::wire::v1::session_append::Request;
 use quorate_proto::wire::v1::{self, read_response};
-use quorate_proto::wire::{BatchDecoder, message_bytes, message_of};
+use quorate_proto::wire::{BatchDecoder, append_bytes, message_bytes, message_of};
 use quorate_proto::{LogId, Query, Read, Timestamp};
 use quorate_raft::log::{EntryKind, LogEntry, LogOptions, LogWriter, RaftLog, Reach};
 use quorate_store::vfs::OsVfs;
@@ -117,7 +117,7 @@ fn send() -> Result<Round, Failure> {
 fn message(appends: &[quorate_proto::Append]) -> v1::AppendSessionRequest {
     let append = |(number, append): (usize, &quorate_proto::Append)| v1::SessionAppend {
         number: number as u64,
-        request: Some(Request::Append(append.clone().into())),
+        request: Some(Request::Append(append_bytes(append))),
         deadline_ms: 10_000,
         expires_alone: false,
     };
@@ -230,7 +230,8 @@ fn full_store(folder: &Folder, mut input: Input, appends: usize) -> Result<Store
 fn run_seal(store: &mut Store) -> Result<(), Failure> {
     let seal = store.begin_seal().ok_or("no boundary was reached")?;
     let sealed = seal.run()?;
-    Ok(store.finish_seal(sealed)?)
+    drop(store.finish_seal(sealed)?);
+    Ok(())
 }
 
 /// Returns a store with so many events in one chunk, of streams that were appended to in turn.
