@@ -144,18 +144,22 @@ impl Answer for ReadAnswer {
     }
 
     fn take(&mut self, response: ReadResponse, ready: &mut Ready) -> Result<Received, Problem> {
-        if self.misses_events(&response) {
-            return Ok(Received::Gap);
-        }
         match response.message {
-            Some(Message::Events(batch)) if batch.events.is_empty() => Ok(Received::Work),
+            Some(Message::Events(batch)) if batch.is_empty() => Ok(Received::Work),
             Some(Message::Events(batch)) => {
-                for event in batch.events {
-                    ready.push_back(self.remaining.take(event)?);
+                let events = self.remaining.decode(&batch)?;
+                if self.misses_events(&events) {
+                    return Ok(Received::Gap);
+                }
+                ready.reserve(events.len());
+                for event in events {
+                    self.remaining.take(&event)?;
+                    ready.push_back(event);
                     self.has_begun = true;
                 }
                 Ok(Received::Progress)
             }
+            Some(Message::End(_)) if self.ends_early() => Ok(Received::Gap),
             Some(Message::End(_)) => Ok(Received::End),
             _ => Err(not_understood("a message is none that ends by itself")),
         }
@@ -178,31 +182,32 @@ impl ReadAnswer {
         read.consistency = Consistency::AtLeast(as_of);
     }
 
-    /// Returns true if a node that continues a stream, read whole and forwards, lacks some of its events.
-    fn misses_events(&self, next: &ReadResponse) -> bool {
+    /// Returns true if a node that continues a stream, read whole and forwards, lacks some of its events before one of
+    /// these.
+    fn misses_events(&self, next: &[RecordedEvent]) -> bool {
+        let mut expected = self.remaining.read.bounds.after.saturating_add(1)..;
+        self.goes_on_whole() && next.iter().any(|event| expected.next() != Some(event.version.0))
+    }
+
+    /// Returns true if a node that continues a stream, read whole and forwards, ends it before its last event.
+    fn ends_early(&self) -> bool {
         let read = &self.remaining.read;
-        let bounds = &read.bounds;
+        let next = read.bounds.after.saturating_add(1);
+        self.goes_on_whole()
+            && read.limit != Some(0)
+            && read.bounds.before.is_some_and(|before| next < before)
+    }
+
+    /// Returns true if another node began this answer, and it holds every event of a stream, forwards.
+    fn goes_on_whole(&self) -> bool {
+        let read = &self.remaining.read;
         let is_whole = match &read.source {
             Source::Stream { types, tags, correlation, .. } => {
                 types.is_empty() && tags.is_empty() && correlation.is_none()
             }
             Source::Query(_) => false,
-        } && (bounds.from, bounds.until) == (None, None)
-            && read.direction == Direction::Forwards;
-        if !is_whole || !self.goes_on {
-            return false;
-        }
-        match &next.message {
-            Some(Message::Events(batch)) => {
-                let mut versions = batch.events.iter().map(|event| event.version);
-                let mut expected = bounds.after.saturating_add(1)..;
-                versions.any(|version| expected.next() != Some(version))
-            }
-            Some(Message::End(_)) => {
-                let next = bounds.after.saturating_add(1);
-                read.limit != Some(0) && bounds.before.is_some_and(|before| next < before)
-            }
-            _ => false,
-        }
+        };
+        let is_unbounded = (read.bounds.from, read.bounds.until) == (None, None);
+        self.goes_on && is_whole && is_unbounded && read.direction == Direction::Forwards
     }
 }

@@ -29,6 +29,9 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 const OUT_OF_REACH: Duration = Duration::from_secs(30);
 /// The bytes that a node may send ahead on one stream and in all: the defaults of HTTP/2 throttle replays.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// The largest piece in which a node may send a message: its messages of events come in one or two of them, and the
+/// calls on one connection still take turns.
+const FRAME_BYTES_MAX: u32 = 64 * 1024;
 /// The largest possible window: readers that have stopped must not stop everything else on their connection.
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
@@ -292,7 +295,8 @@ fn endpoint(address: &str) -> Result<Endpoint, Invalid> {
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX))
 }
 
 /// Converts a status into a problem. Without our typed detail the kind is a guess, and the outcome is unknown unless

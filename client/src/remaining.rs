@@ -1,8 +1,10 @@
 //! The part of a read's answer that is still to come, from whichever node.
 
+use bytes::Bytes;
 use futures_util::FutureExt;
+use quorate_proto::wire::BatchDecoder;
 use quorate_proto::wire::v1::read_response::Message;
-use quorate_proto::wire::v1::{self, ReadPoint, ReadRequest as WireRequest, ReadResponse};
+use quorate_proto::wire::v1::{ReadPoint, ReadRequest as WireRequest, ReadResponse};
 use quorate_proto::{
     self as proto, Direction, Invalid, Problem, RecordedEvent, RecordedSnapshot, Source,
 };
@@ -18,12 +20,14 @@ pub(crate) struct Remaining {
     pub(crate) read: proto::Read,
     pub(crate) snapshot: Option<RecordedSnapshot>,
     pub(crate) snapshot_schema_passed_over: Option<u32>,
+    decoder: BatchDecoder,
 }
 
 impl Remaining {
     pub(crate) fn new(read: proto::Read) -> Result<Remaining, Invalid> {
         read.check()?;
-        Ok(Remaining { read, snapshot: None, snapshot_schema_passed_over: None })
+        let decoder = BatchDecoder::default();
+        Ok(Remaining { read, snapshot: None, snapshot_schema_passed_over: None, decoder })
     }
 
     pub(crate) fn is_exhausted(&self) -> bool {
@@ -64,10 +68,14 @@ impl Remaining {
         Ok(point)
     }
 
+    /// Returns the events of a batch, which are not taken in yet.
+    pub(crate) fn decode(&mut self, batch: &Bytes) -> Result<Vec<RecordedEvent>, Problem> {
+        let events = self.decoder.decode(batch);
+        events.map_err(|invalid| not_understood(&invalid.to_string()))
+    }
+
     /// Takes in an event, which from now on is not requested any more.
-    pub(crate) fn take(&mut self, event: v1::RecordedEvent) -> Result<RecordedEvent, Problem> {
-        let event = RecordedEvent::try_from(event)
-            .map_err(|invalid| not_understood(&invalid.to_string()))?;
+    pub(crate) fn take(&mut self, event: &RecordedEvent) -> Result<(), Problem> {
         let number = if self.is_of_stream() { event.version.0 } else { event.position.0 };
         let bounds = &mut self.read.bounds;
         if number <= bounds.after || bounds.before.is_some_and(|before| number >= before) {
@@ -80,6 +88,6 @@ impl Remaining {
         if let Some(limit) = &mut self.read.limit {
             *limit = limit.saturating_sub(1);
         }
-        Ok(event)
+        Ok(())
     }
 }

@@ -142,6 +142,7 @@ impl<A: Answer> Resumed<A> {
         let mut items = Vec::new();
         while let Some(item) = self.try_next().await? {
             items.push(item);
+            items.extend(self.ready.drain(..));
         }
         Ok(items)
     }

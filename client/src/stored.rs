@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use quorate_proto::limits::DEADLINE_MS_MAX;
 use quorate_proto::wire::v1::session_append::Request;
-use quorate_proto::wire::{message_bytes, message_of, v1};
+use quorate_proto::wire::{append_bytes, message_bytes, message_of, v1};
 use quorate_proto::{Append, Change, Invalid, Problem};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -68,14 +68,14 @@ impl<'de> Deserialize<'de> for UnknownAppend {
 pub(crate) fn request_of(append: &Append) -> Request {
     match Change::of_append(append) {
         Ok(Some(change)) => Request::Change(change.into()),
-        Ok(None) | Err(_) => Request::Append(append.clone().into()),
+        Ok(None) | Err(_) => Request::Append(append_bytes(append)),
     }
 }
 
 fn append_of(message: v1::SessionAppend) -> Result<Append, Invalid> {
     match message.request {
         Some(Request::Change(change)) => Change::try_from(Some(change))?.to_append(),
-        Some(Request::Append(append)) => Append::try_from(Some(append)),
+        Some(Request::Append(append)) => Append::try_from(Some(message_of(&append)?)),
         None => Err(Invalid::new("append", "is missing")),
     }
 }

@@ -131,10 +131,10 @@ impl Answer for SubscriptionAnswer {
 
     fn take(&mut self, response: ReadResponse, ready: &mut Ready) -> Result<Received, Problem> {
         match response.message {
-            Some(WireMessage::Events(batch)) if batch.events.is_empty() => Ok(Received::Work),
+            Some(WireMessage::Events(batch)) if batch.is_empty() => Ok(Received::Work),
             Some(WireMessage::Events(batch)) => {
-                for event in batch.events {
-                    let event = self.remaining.take(event)?;
+                for event in self.remaining.decode(&batch)? {
+                    self.remaining.take(&event)?;
                     let version = self.remaining.is_of_stream().then_some(event.version);
                     self.mark = Cursor { position: event.position, version };
                     ready.push_back(Message::Event(event));

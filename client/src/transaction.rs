@@ -238,8 +238,13 @@ async fn launch(
 ) -> Option<(AppendError, Caller)> {
     let now = Instant::now();
     let give_up_at = now + client.deadline;
-    let waiting = share_of(&client.shared, append.size());
-    let Ok(share) = tokio::time::timeout_at(give_up_at, waiting).await else {
+    let bytes = append.size();
+    // A wait needs a timer, and few appends have to wait.
+    let share = match share_now(&client.shared, bytes) {
+        Some(share) => Ok(share),
+        None => tokio::time::timeout_at(give_up_at, share_of(&client.shared, bytes)).await,
+    };
+    let Ok(share) = share else {
         let message = "too much is under way: the append was not sent before its deadline";
         let error = match settled_at {
             Some(settled_at) => {
@@ -260,11 +265,23 @@ async fn launch(
     None
 }
 
+/// Returns a share if there is one without waiting: if somebody waits, there is none.
+fn share_now(shared: &Shared, bytes: usize) -> Option<[OwnedSemaphorePermit; 2]> {
+    let append = shared.appends_left.clone().try_acquire_owned().ok()?;
+    let bytes = shared.bytes_left.clone().try_acquire_many_owned(bytes_of(shared, bytes)).ok()?;
+    Some([append, bytes])
+}
+
 async fn share_of(shared: &Shared, bytes: usize) -> [OwnedSemaphorePermit; 2] {
-    let bytes = u32::try_from(bytes.min(shared.bytes_in_flight)).unwrap_or(u32::MAX);
+    let bytes = bytes_of(shared, bytes);
     let never_closed = "nobody closes the semaphores";
     [
         shared.appends_left.clone().acquire_owned().await.expect(never_closed),
         shared.bytes_left.clone().acquire_many_owned(bytes).await.expect(never_closed),
     ]
+}
+
+/// Returns the number of bytes that an append takes of those under way: a larger one takes all.
+fn bytes_of(shared: &Shared, bytes: usize) -> u32 {
+    u32::try_from(bytes.min(shared.bytes_in_flight)).unwrap_or(u32::MAX)
 }

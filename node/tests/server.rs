@@ -4,14 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate_node::server::{Server, ServerOptions};
-use quorate_proto::wire::problem_of;
-use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::change::Change as WireChange;
 use quorate_proto::wire::v1::cluster_client::ClusterClient;
 use quorate_proto::wire::v1::events_client::EventsClient;
 use quorate_proto::wire::v1::expectation::Demand;
 use quorate_proto::wire::v1::read_response::Message;
 use quorate_proto::wire::v1::scope::Scope as WireScope;
+use quorate_proto::wire::{message_of, problem_of, v1};
 use quorate_proto::{ErrorKind, Problem};
 use quorate_raft::Timing;
 use quorate_raft::host::TokioHost;
@@ -189,6 +188,11 @@ fn whole_stream(stream: &str) -> v1::ReadRequest {
     v1::ReadRequest { source, ..v1::ReadRequest::default() }
 }
 
+/// Returns the events of a batch as a client in another language sees them.
+fn events_of(batch: &[u8]) -> Vec<v1::RecordedEvent> {
+    message_of::<v1::EventBatch>(batch).expect("a batch").events
+}
+
 /// Returns the point, the events, and true if there was a message of the end.
 async fn read(
     events: &mut EventsClient<Channel>,
@@ -199,7 +203,7 @@ async fn read(
     while let Some(message) = answer.message().await? {
         match message.message.expect("a message") {
             Message::Point(first) => point = Some(first),
-            Message::Events(batch) => found.extend(batch.events),
+            Message::Events(batch) => found.extend(events_of(&batch)),
             Message::End(_) => ended = true,
             other => panic!("no part of a read that ends by itself: {other:?}"),
         }

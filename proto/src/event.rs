@@ -223,7 +223,7 @@ pub struct DecodeError {
     pub source: serde_json::Error,
 }
 
-fn check_identifier(field: &'static str, text: &str) -> Result<(), Invalid> {
+pub(crate) fn check_identifier(field: &'static str, text: &str) -> Result<(), Invalid> {
     if text.len() > IDENTIFIER_BYTES_MAX {
         let why = format!("has {} bytes; at most {IDENTIFIER_BYTES_MAX} are allowed", text.len());
         return Err(Invalid::limit(field, why, IDENTIFIER_BYTES_MAX as u64));

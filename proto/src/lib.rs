@@ -8,6 +8,7 @@ pub mod limits;
 
 mod address;
 mod append;
+mod borrowed;
 mod error;
 mod event;
 mod group;
@@ -25,6 +26,7 @@ pub mod wire;
 
 pub use address::{Address, NoAddress};
 pub use append::{Append, Appended, Condition, Expectation, Requirement, Write};
+pub use borrowed::{AppendRef, EventRef, RecordedEventRef, WriteRef};
 pub use error::{ErrorKind, Failure, Outcome, Problem, Violation};
 pub use event::{DecodeError, Event, EventId, RecordedEvent};
 pub use group::{

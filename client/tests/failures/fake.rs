@@ -5,11 +5,11 @@ use std::pin::Pin;
 use crate::fake_cluster::Members;
 use futures_util::Stream;
 use quorate_client::{Builder, Client};
-use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::cluster_server::ClusterServer;
 use quorate_proto::wire::v1::events_server::{Events, EventsServer};
 use quorate_proto::wire::v1::session_answer::Outcome;
 use quorate_proto::wire::v1::session_append::Request;
+use quorate_proto::wire::{message_of, v1};
 use quorate_proto::{Append, Change, Problem};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -40,7 +40,10 @@ impl Session {
             self.waiting.pop_front().expect("not empty");
         assert!(deadline_ms > 0, "the deadline is sent");
         let append = match request.expect("a request") {
-            Request::Append(append) => Append::try_from(Some(append)).expect("a valid append"),
+            Request::Append(append) => {
+                let append = message_of(&append).expect("a message");
+                Append::try_from(Some(append)).expect("a valid append")
+            }
             Request::Change(change) => {
                 let change = Change::try_from(Some(change)).expect("a valid change");
                 change.to_append().expect("an append")

@@ -2,9 +2,9 @@
 
 use crate::fake::{Node, Read, client};
 use quorate_client::{ErrorKind, Position, Query, Version};
-use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::consistency::Level;
 use quorate_proto::wire::v1::read_response::Message;
+use quorate_proto::wire::{message_bytes, v1};
 use quorate_proto::{Invalid, Problem};
 use tonic::Status;
 
@@ -27,7 +27,7 @@ pub(crate) async fn point(read: &Read, as_of: u64, version: Option<u64>) {
 
 pub(crate) async fn events(read: &Read, positions: &[u64]) {
     let events = positions.iter().copied().map(event).collect();
-    read.send(Message::Events(v1::EventBatch { events })).await;
+    read.send(Message::Events(message_bytes(&v1::EventBatch { events }).into())).await;
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use crate::fake::{Node, Read, client};
 use crate::reads::{event, events, point};
 use quorate_client::{Cursor, ErrorKind, Message, Position, Query, Subscription};
-use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::read_response::Message as Wire;
+use quorate_proto::wire::{message_bytes, v1};
 use quorate_proto::{Invalid, Problem};
 use tonic::Status;
 
@@ -101,7 +101,7 @@ async fn what_comes_twice_is_not_handed_out_twice() {
         assert_eq!(read.request.after, 2);
         point(&read, 4, None).await;
         let batch = v1::EventBatch { events: vec![event(4)] };
-        read.send(Wire::Events(batch)).await;
+        read.send(Wire::Events(message_bytes(&batch).into())).await;
         (node, read)
     });
     assert_eq!((position(&mut subscription).await, position(&mut subscription).await), (2, 4));

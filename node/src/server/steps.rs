@@ -25,9 +25,9 @@ pub(crate) fn answer(scan: Box<Scan>, mut pass_on: impl FnMut(Vec<u8>)) -> Resul
     let mut rest = Some(scan);
     let mut count = 0;
     while let Some(scan) = rest {
-        let (events, message, next) = read::next_message(scan)?;
-        pass_on(message.encode_to_vec());
-        count += events;
+        let (events, messages, next) = read::next_messages(scan)?;
+        messages.iter().for_each(|message| pass_on(message.encode_to_vec()));
+        count += events as usize;
         rest = next;
     }
     Ok(count)

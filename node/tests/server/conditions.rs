@@ -1,5 +1,6 @@
 //! Conditions of appends, on every node.
 
+use quorate_proto::wire::message_bytes;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::expectation::Demand;
 use quorate_proto::wire::v1::session_answer::Outcome as SessionOutcome;
@@ -102,7 +103,7 @@ async fn in_a_session_conditions_hold_back_what_names_their_streams() {
         }
         let appends = appends.into_iter().zip(1..).map(|(append, number)| v1::SessionAppend {
             number,
-            request: Some(WireRequest::Append(append)),
+            request: Some(WireRequest::Append(message_bytes(&append).into())),
             deadline_ms: 20_000,
             expires_alone: false,
         });

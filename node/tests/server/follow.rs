@@ -1,5 +1,6 @@
 //! Following on real nodes: the messages to readers when they or their node stop or lose touch.
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use quorate_proto::ErrorKind;
 use quorate_proto::wire::SILENCE_MAX;
@@ -10,7 +11,7 @@ use quorate_proto::wire::v1::expectation::Demand;
 use quorate_proto::wire::v1::read_response::Message;
 use tonic::transport::Channel;
 
-use super::{Cluster, PATIENCE, append, problem, request, whole_stream};
+use super::{Cluster, PATIENCE, append, events_of, problem, request, whole_stream};
 
 async fn follow(
     events: &mut EventsClient<Channel>,
@@ -29,7 +30,7 @@ async fn until_mark(feed: &mut tonic::Streaming<v1::ReadResponse>) -> (Vec<u64>,
         match message {
             Message::Point(_) => {}
             Message::Events(batch) => {
-                positions.extend(batch.events.iter().map(|event| event.position));
+                positions.extend(events_of(&batch).iter().map(|event| event.position));
             }
             mark => return (positions, mark),
         }
@@ -38,7 +39,7 @@ async fn until_mark(feed: &mut tonic::Streaming<v1::ReadResponse>) -> (Vec<u64>,
 
 fn is_sign_of_life(message: Option<v1::ReadResponse>) -> bool {
     let message = message.and_then(|response| response.message);
-    message == Some(Message::Events(v1::EventBatch::default()))
+    message == Some(Message::Events(Bytes::new()))
 }
 
 fn mark(position: u64, version: Option<u64>) -> v1::Cursor {
@@ -81,7 +82,7 @@ async fn every_node_is_followed_and_reports_where_its_readers_stand() {
         while seen.len() < 3 {
             let next = tokio::time::timeout(PATIENCE, whole.message()).await.expect("in time");
             if let Some(Message::Events(batch)) = next.expect("no problem").expect("more").message {
-                seen.extend(batch.events.iter().map(|event| event.position));
+                seen.extend(events_of(&batch).iter().map(|event| event.position));
             }
         }
         assert_eq!(seen, [4, 5, 6]);

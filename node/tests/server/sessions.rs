@@ -1,6 +1,7 @@
 //! Sessions of appends: their order, their deadlines, and their end.
 
 use quorate_proto::ErrorKind;
+use quorate_proto::wire::message_bytes;
 use quorate_proto::wire::problem_of;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::events_client::EventsClient;
@@ -40,7 +41,7 @@ async fn a_session_keeps_the_order_on_every_node() {
             for number in 1..=500_u64 {
                 let id = u128::from(node) << 64 | u128::from(number);
                 let append = append(&stream, Demand::Any(v1::Empty {}), id);
-                let request = Some(WireRequest::Append(append));
+                let request = Some(WireRequest::Append(message_bytes(&append).into()));
                 let append = v1::SessionAppend {
                     number,
                     request,
@@ -74,7 +75,7 @@ async fn what_reaches_any_node_after_its_deadline_is_not_appended_and_ends_its_s
         let mut events = cluster.events(node).await;
         let (sender, mut answers, _) = open(&mut events).await;
         let append = append("order-1", Demand::Any(v1::Empty {}), node as u128 + 1);
-        let request = Some(WireRequest::Append(append));
+        let request = Some(WireRequest::Append(message_bytes(&append).into()));
         let append = v1::SessionAppend { number: 1, request, ..Default::default() };
         let request = v1::AppendSessionRequest { appends: vec![append] };
         sender.send(request).await.expect("the session lives");
@@ -137,7 +138,7 @@ async fn what_expires_alone_on_any_node_leaves_its_session_to_the_appends_behind
             let request = append("order-1", Demand::Any(v1::Empty {}), id);
             let expires_alone = number == 1;
             let deadline_ms = if expires_alone { 0 } else { 20_000 };
-            let request = Some(WireRequest::Append(request));
+            let request = Some(WireRequest::Append(message_bytes(&request).into()));
             v1::SessionAppend { number, request, deadline_ms, expires_alone }
         });
         let request = v1::AppendSessionRequest { appends: appends.collect() };

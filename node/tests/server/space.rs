@@ -1,6 +1,7 @@
 //! Full disks: events are refused, and changes of settings and removals are taken.
 
 use quorate_proto::ErrorKind;
+use quorate_proto::wire::message_bytes;
 use quorate_proto::wire::v1;
 use quorate_proto::wire::v1::change::Change as WireChange;
 use quorate_proto::wire::v1::cluster_client::ClusterClient;
@@ -48,7 +49,8 @@ async fn below_the_reserve_events_are_refused_and_changes_are_taken() {
 async fn changes_pass_appends_without_room(events: &mut EventsClient<Channel>, node: u128) {
     let any = || Demand::Any(v1::Empty {});
     let mut requests: Vec<WireRequest> = (1..=200)
-        .map(|number| WireRequest::Append(append("order-2", any(), node << 64 | number)))
+        .map(|number| append("order-2", any(), node << 64 | number))
+        .map(|append| WireRequest::Append(message_bytes(&append).into()))
         .collect();
     let delete = WireChange::Delete(v1::Empty {});
     let delete = change("order-3", any(), node << 64, delete).change.expect("a change");

@@ -59,8 +59,8 @@ pub(super) fn tags_of(tags: Vec<String>) -> Result<Vec<Tag>, Invalid> {
 }
 
 /// Returns the id in the bytes of a message.
-pub(super) fn id_of(bytes: &Bytes) -> Result<EventId, Invalid> {
-    let bytes = <[u8; 16]>::try_from(bytes.as_ref())
+pub(super) fn id_of(bytes: &[u8]) -> Result<EventId, Invalid> {
+    let bytes = <[u8; 16]>::try_from(bytes)
         .map_err(|_| Invalid::new("id", format!("has {} bytes, not 16", bytes.len())))?;
     EventId::from_bytes(bytes)
 }

@@ -3,7 +3,12 @@
 //! Everything that comes in is checked on the way: what converts is within the limits.
 
 mod append;
+mod append_bytes;
+mod batch;
+mod borrowed;
+mod codec;
 mod event;
+mod fields;
 mod group;
 mod lifecycle;
 mod list;
@@ -42,6 +47,10 @@ pub mod peer {
 /// The descriptors of all services, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quorate.bin"));
 
+pub use append_bytes::append_bytes;
+pub use batch::{BatchDecoder, BatchEncoder};
+pub use borrowed::read_append;
+pub use codec::Codec;
 pub use group::{begun_of, settlements_of};
 pub use message::{message_bytes, message_of};
 pub use problem::problem_of;

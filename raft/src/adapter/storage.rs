@@ -38,20 +38,9 @@ impl<H: Host> Storage<H> {
         Storage { host, log, applied }
     }
 
-    /// Returns the first index that the log holds, and the index after the last.
-    fn held(&self) -> (u64, u64) {
-        let state = self.log.state();
-        let after = |id: Option<LogId>| id.map_or(0, |id| id.index.0 + 1);
-        let end = after(state.last);
-        // A log that was never purged begins at 0, except in openraft's test suite.
-        let purged = after(state.purged);
-        let first = (purged..end).find(|index| self.log.log_id(*index).is_some()).unwrap_or(end);
-        (first, end)
-    }
-
     /// Returns true if the log holds all entries of the range.
     fn holds(&self, from: u64, until: u64) -> bool {
-        let (first, end) = self.held();
+        let (first, end) = self.log.held();
         first <= from && until <= end
     }
 
@@ -102,7 +91,7 @@ impl<H: Host> RaftLogReader<Types<H>> for Storage<H> {
         B: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (start, end) = bounds(&range);
-        let (first, after_last) = self.held();
+        let (first, after_last) = self.log.held();
         let (mut next, end) = (start.max(first), end.min(after_last));
         let mut entries = Vec::new();
         while next < end {
@@ -138,8 +127,8 @@ impl<H: Host> RaftLogReader<Types<H>> for Storage<H> {
         B: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (start, end) = bounds(&range);
-        let (first, after_last) = self.held();
-        let is_purged = self.log.state().purged.is_some_and(|purged| purged.index.0 >= start);
+        let (first, after_last) = self.log.held();
+        let is_purged = self.log.purged().is_some_and(|purged| purged.index.0 >= start);
         let start = if is_purged { start } else { start.max(first) };
         let pages = stream::unfold(
             (self.clone(), start, end.min(after_last)),

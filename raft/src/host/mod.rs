@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::log::LogWriter;
 
+mod behind;
 mod patient;
 mod production;
 
@@ -57,11 +58,21 @@ pub trait Host: Clone + fmt::Debug + Send + Sync + 'static {
     /// Drives the log writer until the log is closed or it fails, and then calls `stopped`.
     fn start_log_writer(&self, writer: LogWriter, stopped: WriterStopped);
 
-    /// Runs work that blocks (sealing, reading chunks), away from the tasks that must not wait.
+    /// Runs work that blocks (reading chunks), away from the tasks that must not wait.
     fn run<T, W>(&self, work: W) -> BoxFuture<'static, T>
     where
         T: Send + 'static,
         W: FnOnce() -> T + Send + 'static;
+
+    /// Runs work that blocks and that no client waits for (sealing, scrubbing, scavenging), at a lower priority than
+    /// [`Host::run`]. Such work holds no lock for long that serving needs.
+    fn run_behind<T, W>(&self, work: W) -> BoxFuture<'static, T>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        self.run(work)
+    }
 
     /// Runs a future that calls openraft. A deterministic runtime keeps its seed in the task, and a task that
     /// a server spawned has no seed; in production this returns the future itself.

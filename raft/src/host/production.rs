@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,28 +13,31 @@ use quorate_proto::Timestamp;
 use quorate_store::vfs::{OsVfs, Vfs};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
 
+use super::behind::Behind;
 use super::patient::Patient;
 use super::{Host, Listening, Served, WriterStopped};
 use crate::log::LogWriter;
 
 /// The operating system's clock, randomness, files and TCP; blocking work on tokio's blocking threads,
-/// and the log writer on a thread of its own.
+/// background work on threads of low priority, and the log writer on a thread of its own.
 #[derive(Clone, Debug)]
 pub struct TokioHost {
     vfs: Arc<dyn Vfs>,
+    behind: Behind,
 }
 
 impl TokioHost {
     /// Returns the real machine.
     pub fn new() -> TokioHost {
-        TokioHost { vfs: Arc::new(Patient(OsVfs)) }
+        TokioHost::with_vfs(Arc::new(Patient(OsVfs)))
     }
 
     /// Returns the real machine with another file system, for example one that makes faults.
     pub fn with_vfs(vfs: Arc<dyn Vfs>) -> TokioHost {
-        TokioHost { vfs }
+        TokioHost { vfs, behind: Behind::default() }
     }
 }
 
@@ -114,8 +118,27 @@ impl Host for TokioHost {
         Box::pin(async move {
             match running.await {
                 Ok(answer) => answer,
-                Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+                Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
                 // The runtime is going down, and the waiting task with it.
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+
+    fn run_behind<T, W>(&self, work: W) -> BoxFuture<'static, T>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        let (sender, done) = oneshot::channel();
+        self.behind.run(Box::new(move || {
+            let _nobody_waits = sender.send(catch_unwind(AssertUnwindSafe(work)));
+        }));
+        Box::pin(async move {
+            match done.await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(panic)) => resume_unwind(panic),
+                // The process is going down, and the waiting task with it.
                 Err(_) => std::future::pending().await,
             }
         })

@@ -305,10 +305,17 @@ impl Record {
     pub(super) fn size_bound(&self) -> u64 {
         let body = match self {
             Record::Entry(entry) => 16 + entry.payload.len(),
-            Record::Image(image) => 160 + image.peers.len() * 64,
+            Record::Image(image) => return image.size_bound(),
             _ => 64,
         };
         (RECORD_HEADER_BYTES + body) as u64
+    }
+}
+
+impl Image {
+    /// Returns an upper bound of the bytes that the record of the image takes in a batch.
+    pub(super) fn size_bound(&self) -> u64 {
+        (RECORD_HEADER_BYTES + 160 + self.peers.len() * 64) as u64
     }
 }
 

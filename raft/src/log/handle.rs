@@ -69,6 +69,22 @@ impl RaftLog {
         }
     }
 
+    /// Returns the id of the last entry, or of the last purged one when there is none after it.
+    pub fn end(&self) -> Option<LogId> {
+        self.shared.lock().now.end
+    }
+
+    /// Returns the last purged entry.
+    pub fn purged(&self) -> Option<LogId> {
+        self.shared.lock().now.purged
+    }
+
+    /// Returns the indexes of the entries that are there: the first, and the one after the last.
+    pub fn held(&self) -> (u64, u64) {
+        let inner = self.shared.lock();
+        (inner.entries.first(), inner.entries.until())
+    }
+
     /// Returns the id of the entry at `index`, also for the last purged one; `None` when the entry is not there.
     pub fn log_id(&self, index: u64) -> Option<LogId> {
         log_id(&self.shared.lock(), index)

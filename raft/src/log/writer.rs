@@ -284,9 +284,8 @@ impl LogWriter {
         records: &[Record],
         with_image: bool,
     ) -> Result<(Arc<dyn File>, Written), Fault> {
-        let image = Record::Image(Box::new(self.image.clone()));
         let records_bytes: u64 = records.iter().map(Record::size_bound).sum();
-        let bound = BATCH_HEADER_BYTES as u64 + image.size_bound() + records_bytes;
+        let bound = BATCH_HEADER_BYTES as u64 + self.image.size_bound() + records_bytes;
         let seed_of = *self.segments.identity();
         let segment = self.segments.with_room(bound)?;
         let (number, start) = (segment.number, segment.end);
@@ -294,7 +293,7 @@ impl LogWriter {
         let mut batch = BatchBuilder::new(buffer, seed_of.seed(number));
         let flushed = self.image.end;
         if with_image || segment.is_fresh() {
-            batch.push(&image);
+            batch.push(&Record::Image(Box::new(self.image.clone())));
         }
         let mut offsets = Vec::new();
         for record in records {

@@ -280,13 +280,27 @@ impl<H: Host> Core<H> {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
+        let work = self.inside(work)?;
+        Some(self.host.run(work).await)
+    }
+
+    /// Does the same for work that no client waits for, at a lower priority. It does not lock the store.
+    pub(crate) async fn work_behind<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let work = self.inside(work)?;
+        Some(self.host.run_behind(work).await)
+    }
+
+    /// Returns work that is inside the gate from now on until it is done; `None` when the node is stopping.
+    fn inside<T, W: FnOnce() -> T>(&self, work: W) -> Option<impl FnOnce() -> T + use<T, W, H>> {
         let inside = self.gate.enter()?;
-        let work = move || {
+        Some(move || {
             let done = work();
             drop(inside);
             done
-        };
-        Some(self.host.run(work).await)
+        })
     }
 
     /// Passes the gate; the error means that the node is stopping.
@@ -338,9 +352,9 @@ impl<H: Host> Core<H> {
             self.sealing.send_replace(false);
             return Ok(None);
         };
-        let sealed = self.host.run(move || seal.run()).await?;
+        let sealed = self.host.run_behind(move || seal.run()).await?;
         let (retired, next) = self.finish_seal(sealed)?;
-        self.host.run(move || drop(retired)).await;
+        self.host.run_behind(move || drop(retired)).await;
         Ok(next)
     }
 

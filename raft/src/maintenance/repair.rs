@@ -118,7 +118,7 @@ impl<H: Host> Repairer<H> {
             let put = put.await.ok_or("this node is stopping")?;
             repair = self.own(put)?.ok_or("there is no room here")?;
             if last {
-                let finished = self.core.work(move || repair.finish()).await;
+                let finished = self.core.work_behind(move || repair.finish()).await;
                 return self.own(finished.ok_or("this node is stopping")?);
             }
         }

@@ -109,7 +109,7 @@ impl<H: Host> Scavenger<H> {
         mut scavenge: Scavenge,
     ) -> Result<(Result<ScavengeStep, Fault>, Scavenge), ScavengeError> {
         let space = self.core.space.clone();
-        let stepped = self.core.work(move || match space.is_enough_to_scavenge() {
+        let stepped = self.core.work_behind(move || match space.is_enough_to_scavenge() {
             Ok(true) => Some((scavenge.step(), scavenge)),
             Ok(false) => None,
             Err(fault) => Some((Err(fault), scavenge)),

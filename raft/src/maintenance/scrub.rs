@@ -45,7 +45,7 @@ async fn round<H: Host>(
     let mut scrub = core.work(move || store.lock().scrub()).await?;
     let budget = STEP_BYTES.min(bytes_per_second);
     loop {
-        let (step, rest) = core.work(move || (scrub.step(budget), scrub)).await?;
+        let (step, rest) = core.work_behind(move || (scrub.step(budget), scrub)).await?;
         scrub = rest;
         let verified = match step {
             Ok(ScrubStep::Whole(bytes)) => {

@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use super::unanswered::{Asked, Unanswered};
-use super::wire;
+use super::{riding, wire};
 use crate::adapter::types::{self, TypeConfig, Vote};
 use crate::disk_space::{Room, Rooms};
 use crate::host::Host;
@@ -36,7 +36,7 @@ pub(crate) enum Connection {
 }
 
 type PeerClient = RaftClient<Channel>;
-type Answers<R> = BoxStream<'static, Result<StreamAppendResult<TypeConfig<R>>, Status>>;
+pub(super) type Answers<R> = BoxStream<'static, Result<StreamAppendResult<TypeConfig<R>>, Status>>;
 
 const NOT_TRIED: u8 = 0;
 const REACHED: u8 = 1;
@@ -187,34 +187,46 @@ impl<H: Host> Link<H> {
         }
     }
 
-    /// Opens a stream of appends; the stream ends with an error if an append gets no answer.
-    pub(super) async fn open_append<R: AsyncRuntime>(
+    /// Returns the origin of requests to the peer, or an error if the peer cannot be greeted in time.
+    pub(super) async fn origin_in_time(&self) -> Result<Origin, Status> {
+        match within(self.local.deadline, self.origin()).await {
+            Ok(origin) => Ok(origin),
+            Err(status) => self.note(None, Err(status)),
+        }
+    }
+
+    /// Opens the stream that replicates the log; the stream ends with an error if a request gets no answer.
+    pub(super) async fn replicate<R: AsyncRuntime>(
         &self,
-        connection: Connection,
         first: AppendEntriesRequest<TypeConfig<R>>,
         rest: impl Stream<Item = AppendEntriesRequest<TypeConfig<R>>> + Send + Unpin + 'static,
     ) -> Result<Answers<R>, Status> {
-        let origin = match within(self.local.deadline, self.origin()).await {
-            Ok(origin) => origin,
-            Err(status) => return self.note(None, Err(status)),
-        };
+        let origin = self.origin_in_time().await?;
         let (end, mut first) = asked(first);
         first.origin = Some(wire::origin(&origin));
         let (unanswered, requests) = Unanswered::new((end, first), rest.map(asked));
-        let unanswered = match connection {
-            Connection::Replication => unanswered.above(self.local.transfers.floor()),
-            Connection::Control | Connection::Snapshot => unanswered,
-        };
+        let unanswered = unanswered.above(self.local.transfers.floor());
+        let answers = self.open(Connection::Replication, &origin, requests).await?;
+        Ok(unanswered.answers(answers).boxed())
+    }
+
+    /// Opens a stream of requests, the first of which has the origin; returns the peer's answers.
+    pub(super) async fn open<R: AsyncRuntime>(
+        &self,
+        connection: Connection,
+        origin: &Origin,
+        requests: impl Stream<Item = v1::AppendRequest> + Send + 'static,
+    ) -> Result<Answers<R>, Status> {
         let mut client = self.client(connection)?;
         let opened = within(self.local.deadline, client.append(requests)).await;
-        let answers = self.note(Some(&origin), opened)?.into_inner();
+        let answers = self.note(Some(origin), opened)?.into_inner();
         let (rooms, node) = (self.local.rooms.clone(), self.node);
         let answers = answers.map(move |answer| {
             let (result, room) = wire::from_append_response(answer?)?;
             rooms.note(node, room);
             Ok(result)
         });
-        Ok(unanswered.answers(answers).boxed())
+        Ok(answers.boxed())
     }
 
     /// Returns true if the peer reported of late that it takes no entries.
@@ -278,8 +290,7 @@ impl<H: Host> Link<H> {
 fn asked<R: AsyncRuntime>(
     request: AppendEntriesRequest<TypeConfig<R>>,
 ) -> Asked<v1::AppendRequest> {
-    let end = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-    (end, wire::append_request(request))
+    (riding::end(&request), wire::append_request(request))
 }
 
 /// Returns a client that sends and takes messages between peers.

@@ -3,9 +3,11 @@
 //! It may use the adapter, the machine's checkpoints and the disk space.
 
 pub(crate) mod guard;
+mod heartbeats;
 mod link;
 mod links;
 mod network;
+mod riding;
 mod send_checkpoint;
 pub(crate) mod spread;
 pub(crate) mod transfers;

@@ -23,8 +23,11 @@ use tonic::Status;
 use crate::adapter::entry;
 use crate::adapter::types::{self, Addresses, Snapshot, TypeConfig, Types, Vote};
 use crate::host::Host;
+use crate::log::RaftLog;
 use crate::machine::{Checkpoint, Core};
 
+use super::heartbeats::Heartbeats;
+use super::riding::Riding;
 use super::{Connection, Link, Peers};
 use super::{link, send_checkpoint, wire};
 
@@ -38,11 +41,13 @@ pub(crate) struct Factory<H: Host> {
     pub(crate) peers: Arc<Peers<H>>,
     /// The store, whose checkpoints are sent. Held weakly: clients that outlive the node keep nothing of it open.
     pub(crate) core: Weak<Core<H>>,
+    pub(crate) log: RaftLog,
 }
 
 impl<H: Host> Factory<H> {
     fn client(&self, target: u64, addresses: &Addresses, connection: Connection) -> Client<H> {
-        Client { link: self.peers.link(target, addresses), connection, core: self.core.clone() }
+        let (link, core) = (self.peers.link(target, addresses), self.core.clone());
+        Client { link, connection, core, log: self.log.clone(), heartbeats: Heartbeats::new() }
     }
 }
 
@@ -67,6 +72,8 @@ pub(crate) struct Client<H: Host> {
     link: Arc<Link<H>>,
     connection: Connection,
     core: Weak<Core<H>>,
+    log: RaftLog,
+    heartbeats: Heartbeats<H::Runtime>,
 }
 
 /// Makes any failure of a peer "unreachable" to openraft: only then does it wait before it tries again.
@@ -95,12 +102,22 @@ impl<H: Host> NetStreamAppend<Types<H>> for Client<H> {
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
+            let vote = first.vote;
+            if self.connection == Connection::Control {
+                // A stream for heartbeats has one of them.
+                let answer = self.heartbeats.send(&self.link, first).await;
+                let answer = self.link.note_append(answer, &vote);
+                let answer = answer.map_err(|status| unreachable(&status))?;
+                return Ok(stream::iter([Ok(answer)]).boxed());
+            }
             // Entries that a full peer would refuse are not sent; its answers to heartbeats show its room.
             if entry::needs_room(&first.entries) && self.link.is_full() {
                 return Err(unreachable(&Status::resource_exhausted("it has no room")).into());
             }
-            let vote = first.vote;
-            let opened = self.link.open_append(self.connection, first, input).await;
+            let log = self.log.clone();
+            let log_end = move || log.end().map_or(0, |end| end.index.0);
+            let input = Riding::new(&first, input, log_end);
+            let opened = self.link.replicate(first, input).await;
             let answers = opened.map_err(|status| unreachable(&status))?;
             let link = &self.link;
             let answers = answers.map(move |answer| link.note_append(answer, &vote));

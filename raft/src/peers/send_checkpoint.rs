@@ -116,7 +116,7 @@ async fn look_for_damage<H: Host>(
 ) {
     for number in sent.iter().copied() {
         let export = export.clone();
-        if let Err(fault) = host.run(move || export.verify_chunk(number)).await {
+        if let Err(fault) = host.run_behind(move || export.verify_chunk(number)).await {
             note_damage(core, &fault);
         }
     }
@@ -178,7 +178,7 @@ impl Outgoing {
             loop {
                 let export = export.clone();
                 let read = move || export.read_chunk(number, offset, CHUNK_PART_BYTES);
-                let data = host.run(read).await.map_err(|fault| {
+                let data = host.run_behind(read).await.map_err(|fault| {
                     // A foreign chunk is one that a newer checkpoint scavenged: it is whole.
                     if !matches!(fault, Fault::Foreign { .. }) {
                         note_damage(core, &fault);

@@ -86,7 +86,8 @@ impl<H: Host> Running<H> {
             rooms: rooms.clone(),
             deadline: options.timing.election_max,
         }));
-        let network = Factory { peers: peers.clone(), core: Arc::downgrade(&core) };
+        let network =
+            Factory { peers: peers.clone(), core: Arc::downgrade(&core), log: log.clone() };
         let storage = Storage::new(host.clone(), log.clone(), applied);
         let machine = Machine(core.clone());
         let starting = openraft::Raft::new(identity.node, config, network, storage, machine);

@@ -99,7 +99,9 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         let Some(mut first) = input.message().await? else {
             return Ok(Response::new(stream::empty().boxed()));
         };
-        let (running, from) = self.admit(first.origin.take())?;
+        let running = self.running()?;
+        let origin = wire::from_origin(first.origin.take())?;
+        let from = running.guard.admit(&origin).map_err(wire::refusal)?;
         let first: Appends<H> = wire::from_append_request(first)?;
         if first.vote.leader_id.voted_for != from {
             return Err(wire::refusal(Refused::Stranger("its vote is another's".to_owned())));
@@ -107,17 +109,19 @@ impl<H: Host> v1::raft_server::Raft for Service<H> {
         // The leader's request for this vote is durable there; its grant by a majority may not be yet.
         let asked = Vote { committed: false, ..first.vote };
         running.guard.saw_vote(from, types::vote_record(&asked));
-        // A message that does not decode ends the stream, and so do entries for which there is no room: the
-        // leader begins another stream. While the disk is behind, entries wait.
-        let core = running.core.clone();
-        let is_taken = move |request: &Appends<H>| {
+        // A message that does not decode ends the stream, and so do entries for which there is no room, and the end
+        // of the trust in the leader: the leader begins another stream. While the disk is behind, entries wait.
+        let (core, guard) = (running.core.clone(), running.guard.clone());
+        let has_room = move |request: &Appends<H>| {
             !entry::needs_room(&request.entries) || core.space.room() < Room::Full
         };
-        if !is_taken(&first) {
+        if !has_room(&first) {
             return Err(wire::no_room());
         }
         let rest = input.map(|request| request.and_then(wire::from_append_request));
-        let rest = rest.map(move |request| request.ok().filter(&is_taken));
+        let rest = rest.map(move |request| {
+            request.ok().filter(|request| guard.admit(&origin).is_ok() && has_room(request))
+        });
         let rest = rest.take_while(|request| std::future::ready(request.is_some()));
         let requests = stream::iter([first]).chain(rest.filter_map(|request| async { request }));
         let (log, bytes) = (running.log.clone(), running.unflushed_bytes_max());

@@ -6,7 +6,7 @@ use super::draft::Draft;
 use crate::Fault;
 use crate::format::chunk::Section;
 use crate::format::chunk::block::{BlockBuilder, BlockEntry, FinishedBlock, encode_index};
-use crate::format::{EventRef, Identity};
+use crate::format::{EventParts, Identity};
 
 /// The size from which on a block is closed. Reading one event unpacks its block, and events that are packed
 /// together shrink better: see the figures in ARCHITECTURE.md.
@@ -36,7 +36,7 @@ impl Blocks {
         draft: &mut Draft,
         ordinal: u32,
         stream: u32,
-        event: &EventRef<'_>,
+        event: &EventParts<'_>,
     ) -> Result<(), Fault> {
         let (block, stream) =
             self.open(draft, (ordinal, event.recorded_at), stream, event.stream)?;

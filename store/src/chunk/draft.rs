@@ -10,7 +10,8 @@ use crate::format::chunk::{
 use crate::format::codec::Packer;
 use crate::vfs::{File, Open, Vfs};
 
-/// The number of bytes that are given to the operating system at once.
+/// The number of bytes that are written and synced at once: a sync of the log waits until the disk has taken what was
+/// given to it before, so a chunk is given to it in small pieces.
 const BUFFER_BYTES: usize = 1024 * 1024;
 /// The size of the frames of a section that is read as a whole.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -79,8 +80,7 @@ impl Draft {
         let trailer = encode_trailer(&self.identity, self.offset, footer_offset);
         self.buffer.extend_from_slice(&trailer);
         self.offset += trailer.len() as u64;
-        self.flush()?;
-        self.file.sync_data().map_err(Fault::io("sync", &self.path))
+        self.flush()
     }
 
     fn put_numbered(&mut self, section: u16, payload: &[u8]) -> Result<u64, Fault> {
@@ -95,10 +95,40 @@ impl Draft {
         Ok(length)
     }
 
+    /// Writes what was added since the last time, durably.
     fn flush(&mut self) -> Result<(), Fault> {
         let offset = self.offset - self.buffer.len() as u64;
         self.file.write_at(&self.buffer, offset).map_err(Fault::io("write", &self.path))?;
         self.buffer.clear();
-        Ok(())
+        self.file.sync_data().map_err(Fault::io("sync", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::MemVfs;
+
+    /// A sync of the log waits until the disk has taken all that was given to it before.
+    #[test]
+    fn a_chunk_is_synced_in_small_pieces_while_it_is_written() {
+        let vfs = MemVfs::new();
+        let identity = ChunkIdentity { cluster: [1; 16], log: 0, number: 1 };
+        let mut draft = Draft::create(&vfs, Path::new("/draft"), identity).expect("a file");
+        let before = vfs.counters();
+        let mut noise = 1_u64;
+        let noise = std::iter::from_fn(|| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            Some((noise >> 56) as u8)
+        });
+        let piece: Vec<u8> = noise.take(PIECE_BYTES).collect();
+        for mib in 1..5 {
+            for _ in 0..BUFFER_BYTES / PIECE_BYTES {
+                draft.put(Section::Events, &piece).expect("written");
+            }
+            let now = vfs.counters();
+            assert_eq!(now.syncs - before.syncs, mib);
+            assert!(now.bytes_written - before.bytes_written >= mib << 20);
+        }
     }
 }

@@ -174,11 +174,12 @@ impl ChunkFile {
         Ok(piece)
     }
 
-    /// Returns a block and its ids, by way of the cache.
+    /// Returns a block and its ids, by way of the cache; `wait` is called before it waits for the device.
     pub(super) fn block(
         &self,
         entry: &BlockEntry,
         reads: &mut ReadCounters,
+        wait: impl FnOnce(),
     ) -> Result<Arc<Block>, Fault> {
         reads.blocks += 1;
         if let Some(Cached::Block(block)) = self.cache.get(self.id, entry.offset) {
@@ -186,8 +187,11 @@ impl ChunkFile {
             return Ok(block);
         }
         reads.bytes += entry.length + entry.ids_length;
+        if !self.file()?.is_at_hand(entry.offset) {
+            wait();
+        }
         let block = Arc::new(self.read_block(entry)?);
-        self.cache.put(self.id, entry.offset, Cached::Block(block.clone()));
+        self.cache.put_block(self.id, entry.offset, &block, reads);
         Ok(block)
     }
 
@@ -197,6 +201,14 @@ impl ChunkFile {
         let payload = self.frame(Section::Events.number(), range)?;
         let block = Block::decode(payload, self.ids(entry)?);
         block.map_err(|malformed| self.damaged(entry.offset, malformed))
+    }
+
+    /// Tells the system that a block and its ids will be read soon.
+    pub(super) fn will_read(&self, entry: &BlockEntry) {
+        // A file that cannot be opened is a fault of the read itself.
+        let Ok(file) = self.file() else { return };
+        file.will_read(entry.offset..entry.offset.saturating_add(entry.length));
+        file.will_read(entry.ids_offset..entry.ids_offset.saturating_add(entry.ids_length));
     }
 
     /// Returns the ids of a block, 16 bytes each.

@@ -3,6 +3,7 @@
 //! A chunk knows no other: a key's last chunk before comes in as a number, and goes out as one. The room uses the
 //! formats, the files and the block cache, and neither the catalog nor the view.
 
+mod ahead;
 mod blocks;
 mod draft;
 mod file;

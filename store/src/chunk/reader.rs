@@ -8,6 +8,7 @@ use bytes::Bytes;
 use quorate_proto::{EventId, LogIndex, Position, Timestamp, Version};
 
 use super::Posting;
+use super::ahead::Ahead;
 use super::file::ChunkFile;
 use crate::files::{BlockCache, ReadCounters};
 use crate::format::chunk::block::{Block, BlockEntry, EventOrStub, ID_BYTES, decode_index};
@@ -205,7 +206,7 @@ impl Chunk {
     /// least one. Ordinals without an event, also those of removed events, are passed over.
     pub(crate) fn read(
         &self,
-        ordinals: impl IntoIterator<Item = u32>,
+        ordinals: impl IntoIterator<Item = u32, IntoIter: Clone>,
         budget_bytes: usize,
         reads: &mut ReadCounters,
     ) -> Result<Vec<StoredEvent>, Fault> {
@@ -227,7 +228,7 @@ impl Chunk {
     /// that the chunk does not hold, or no longer holds, are passed over.
     pub(crate) fn identities(
         &self,
-        ordinals: impl IntoIterator<Item = u32>,
+        ordinals: impl IntoIterator<Item = u32, IntoIter: Clone>,
         reads: &mut ReadCounters,
     ) -> Result<Vec<Identity>, Fault> {
         let mut identities = Vec::new();
@@ -245,14 +246,27 @@ impl Chunk {
     /// the position of the chunk's first event, as long as `visit` returns true.
     fn walk(
         &self,
-        ordinals: impl IntoIterator<Item = u32>,
+        ordinals: impl IntoIterator<Item = u32, IntoIter: Clone>,
         reads: &mut ReadCounters,
         mut visit: impl FnMut(&Block, usize, Position) -> Result<bool, Malformed>,
     ) -> Result<(), Fault> {
-        let mut ordinals = ordinals.into_iter().peekable();
+        let ordinals = ordinals.into_iter();
+        let mut ahead = Ahead::of(ordinals.clone());
+        let mut ordinals = ordinals.peekable();
+        let mut blocks = 0;
         while let Some(ordinal) = ordinals.peek() {
             let Some((entry, end)) = self.block_of(*ordinal) else { break };
-            let block = self.file.block(entry, reads)?;
+            let wait = || {
+                ahead.tell(blocks, |ordinal, is_needed| {
+                    let (entry, end) = self.block_of(ordinal)?;
+                    if is_needed {
+                        self.file.will_read(entry);
+                    }
+                    Some(end)
+                });
+            };
+            let block = self.file.block(entry, reads, wait)?;
+            blocks += 1;
             while let Some(ordinal) = ordinals.next_if(|ordinal| *ordinal < end) {
                 let index = block.index_of(ordinal);
                 if block.ordinal(index) != Some(ordinal) {
@@ -283,7 +297,7 @@ impl Chunk {
             if end - entry.first_ordinal == entry.count {
                 self.push_ids(entry, skipped, &mut ids)?;
             } else {
-                let block = self.file.block(entry, &mut ReadCounters::default())?;
+                let block = self.file.block(entry, &mut ReadCounters::default(), || {})?;
                 for (at, ordinal) in (block.index_of(next)..block.len()).zip(next..end) {
                     if block.ordinal(at) != Some(ordinal) {
                         return Err(gap());
@@ -355,7 +369,7 @@ impl Chunk {
 
     /// Returns the block that an ordinal lies in, or else the next one, and the ordinal that ends it; `None`
     /// if there is none.
-    fn block_of(&self, ordinal: u32) -> Option<(&BlockEntry, u32)> {
+    pub(super) fn block_of(&self, ordinal: u32) -> Option<(&BlockEntry, u32)> {
         self.blocks_from(ordinal).next()
     }
 

@@ -7,7 +7,7 @@ use quorate_proto::Version;
 use super::blocks::Blocks;
 use super::draft::Draft;
 use super::index::Index;
-use crate::format::EventRef;
+use crate::format::EventParts;
 use crate::format::catalog::KeyState;
 use crate::format::chunk::dictionary::put_ordinals;
 use crate::format::chunk::page::NewEntry;
@@ -41,7 +41,7 @@ pub(crate) fn write<'a>(
     vfs: &dyn Vfs,
     path: &Path,
     identity: &ChunkIdentity,
-    events: impl ExactSizeIterator<Item = EventRef<'a>>,
+    events: impl ExactSizeIterator<Item = EventParts<'a>>,
     keys: &[KeyEvents<'_>],
     previous: Previous<'_>,
 ) -> Result<ChunkSummary, Fault> {
@@ -68,7 +68,7 @@ fn streams_of_events(events: usize, keys: &[KeyEvents<'_>]) -> Vec<u32> {
 
 fn write_events<'a>(
     draft: &mut Draft,
-    events: impl Iterator<Item = EventRef<'a>>,
+    events: impl Iterator<Item = EventParts<'a>>,
     streams: &[u32],
 ) -> Result<Footer, Fault> {
     let mut events = events.zip(streams).peekable();
@@ -89,7 +89,7 @@ fn write_events<'a>(
     Ok(footer)
 }
 
-fn empty_footer(first: &EventRef<'_>) -> Footer {
+fn empty_footer(first: &EventParts<'_>) -> Footer {
     Footer {
         first_position: first.position,
         last_position: first.position,

@@ -21,6 +21,8 @@ pub struct ReadCounters {
     pub hits: u64,
     /// The bytes read from files for the others.
     pub bytes: u64,
+    /// The bytes of blocks that this read put into the cache.
+    kept: usize,
 }
 
 /// An item in the cache.
@@ -109,6 +111,23 @@ impl BlockCache {
             return None;
         }
         self.recent.lock().expect(NO_PANIC).entries.get(&(file, offset)).cloned()
+    }
+
+    /// Keeps a block, unless the read that asks has put in half of what there is room for: a read of very much, which
+    /// rarely comes back to anything, then leaves the rest of the cache to the others.
+    pub(crate) fn put_block(
+        &self,
+        file: FileId,
+        offset: u64,
+        block: &Arc<Block>,
+        reads: &mut ReadCounters,
+    ) {
+        let block = Cached::Block(block.clone());
+        let kept = reads.kept.saturating_add(block.size());
+        if kept <= self.capacity / 2 {
+            reads.kept = kept;
+            self.put(file, offset, block);
+        }
     }
 
     /// Keeps the item at this offset of a file; the items used longest ago make room.

@@ -124,7 +124,19 @@ impl<B: Buffer> Input<B> {
     }
 
     /// Takes an unsigned number in 1 to 10 bytes, 7 bits each, lowest first (LEB128).
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
+        match self.bytes.chunk().first() {
+            Some(byte) if *byte < 0x80 => {
+                let number = u64::from(*byte);
+                self.bytes.advance(1);
+                Ok(number)
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         const BYTES_MAX: usize = 10;
         let bytes = self.bytes.chunk();
         let mut number = 0_u64;

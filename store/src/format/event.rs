@@ -16,7 +16,10 @@
 //! The length of the body and the event's id are kept outside, by whatever holds the body.
 
 use bytes::Bytes;
-use quorate_proto::{CorrelationId, Event, EventId, EventType, Tag, Timestamp};
+use quorate_proto::{
+    CorrelationId, Event, EventId, EventRef, EventType, Position, RecordedEventRef, Tag, Timestamp,
+    Version,
+};
 
 use super::bytes::text;
 use super::{Input, Malformed, Output};
@@ -31,15 +34,20 @@ const METADATA: u8 = 32;
 const KNOWN: u8 = 63;
 
 /// Puts the body of an event that passed [`Event::check`].
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) {
+    encode_ref(&EventRef::from(event), out);
+}
+
+/// Puts the body of an event that passed [`Event::check`].
+pub(crate) fn encode_ref(event: &EventRef<'_>, out: &mut Vec<u8>) {
     out.put_u8(flags(event));
     out.put_u32(event.schema);
-    out.put_short(event.kind.as_str().as_bytes());
+    out.put_short(event.kind.as_bytes());
     if let Some(time) = event.occurred_at {
         out.put_i64(time.0);
     }
-    let correlation = event.correlation_id.as_ref().map_or("", CorrelationId::as_str);
-    for text in [&event.content_type, correlation, &event.causation_id] {
+    for text in [event.content_type, event.correlation_id, event.causation_id] {
         if !text.is_empty() {
             out.put_short(text.as_bytes());
         }
@@ -47,20 +55,20 @@ pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) {
     if !event.tags.is_empty() {
         out.put_u8(u8::try_from(event.tags.len()).expect("checked against the limits before"));
         for tag in &event.tags {
-            out.put_short(tag.as_str().as_bytes());
+            out.put_short(tag.as_bytes());
         }
     }
     if !event.metadata.is_empty() {
-        out.put_long(&event.metadata);
+        out.put_long(event.metadata);
     }
-    out.put(&event.data);
+    out.put(event.data);
 }
 
-fn flags(event: &Event) -> u8 {
+fn flags(event: &EventRef<'_>) -> u8 {
     let flag = |there: bool, flag: u8| if there { flag } else { 0 };
     flag(event.occurred_at.is_some(), OCCURRED_AT)
         | flag(!event.content_type.is_empty(), CONTENT_TYPE)
-        | flag(event.correlation_id.is_some(), CORRELATION)
+        | flag(!event.correlation_id.is_empty(), CORRELATION)
         | flag(!event.causation_id.is_empty(), CAUSATION)
         | flag(!event.tags.is_empty(), TAGS)
         | flag(!event.metadata.is_empty(), METADATA)
@@ -155,6 +163,38 @@ pub(crate) fn decode(id: EventId, body: &Bytes) -> Result<Event, Malformed> {
         causation_id: causation.to_owned(),
         occurred_at,
     })
+}
+
+/// Returns the event with its fields as they stand in the body, which was checked before; the place is the caller's.
+pub(crate) fn borrow<'a>(
+    body: &'a [u8],
+    id: EventId,
+    stream: &'a str,
+    (position, version, recorded_at): (Position, Version, Timestamp),
+) -> Result<RecordedEventRef<'a>, Malformed> {
+    let mut input = Input::new(body);
+    let (flags, schema, kind) = take_head(&mut input)?;
+    let has = |flag: u8| flags & flag != 0;
+    let occurred_at = if has(OCCURRED_AT) { Some(Timestamp(input.i64()?)) } else { None };
+    let content_type = if has(CONTENT_TYPE) { take_text(&mut input)? } else { "" };
+    let correlation_id = if has(CORRELATION) { take_text(&mut input)? } else { "" };
+    let causation_id = if has(CAUSATION) { take_text(&mut input)? } else { "" };
+    let count = if has(TAGS) { input.u8()? } else { 0 };
+    let tags = (0..count).map(|_| take_text(&mut input)).collect::<Result<_, _>>()?;
+    let metadata = if has(METADATA) { input.long_bytes()? } else { &[] };
+    let event = EventRef {
+        id,
+        kind,
+        data: input.rest(),
+        metadata,
+        tags,
+        content_type,
+        schema,
+        correlation_id,
+        causation_id,
+        occurred_at,
+    };
+    Ok(RecordedEventRef { position, stream, version, recorded_at, event })
 }
 
 /// Checks that a body decodes: every event that is read is checked.

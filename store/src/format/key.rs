@@ -1,6 +1,8 @@
 //! A key of the index: a stream, a category, a path, a type, a tag or a correlation id.
 
-use quorate_proto::{Category, CorrelationId, Event, EventType, Path, Scope, StreamName, Tag};
+use quorate_proto::{
+    Category, CorrelationId, Event, EventRef, EventType, Path, Scope, StreamName, Tag,
+};
 
 use crate::format::Malformed;
 
@@ -131,5 +133,11 @@ impl Key {
             true => 1,
             false => 2 + stream.bytes().filter(|byte| *byte == b'/').count() as u64,
         }
+    }
+
+    /// Returns what [`Key::count`] does for an event that is written to a user's stream.
+    pub(crate) fn count_ref(stream: &str, event: &EventRef<'_>) -> u64 {
+        let labels = 1 + event.tags.len() + usize::from(!event.correlation_id.is_empty());
+        Key::count_of_stream(stream) + labels as u64
     }
 }

@@ -23,4 +23,4 @@ pub(crate) use self::bytes::Output;
 pub use self::bytes::{Input, Malformed, text};
 pub use self::key::Key;
 pub use self::stored_event::StoredEvent;
-pub(crate) use self::stored_event::{EventRef, Identity};
+pub(crate) use self::stored_event::{EventParts, Identity};

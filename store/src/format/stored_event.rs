@@ -1,7 +1,9 @@
 //! An event as the store keeps it: its place, its id, and a slice of the bytes that it arrived in.
 
 use bytes::Bytes;
-use quorate_proto::{EventId, EventType, Position, RecordedEvent, StreamName, Timestamp, Version};
+use quorate_proto::{
+    EventId, EventType, Position, RecordedEvent, RecordedEventRef, StreamName, Timestamp, Version,
+};
 
 use crate::format::{Key, Malformed, event};
 
@@ -40,7 +42,7 @@ pub(crate) struct Identity {
 
 /// The parts of an event, borrowed from whoever holds them.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct EventRef<'a> {
+pub(crate) struct EventParts<'a> {
     pub(crate) position: Position,
     pub(crate) stream: &'a str,
     pub(crate) version: Version,
@@ -60,10 +62,10 @@ impl StoredEvent {
     }
 
     /// Returns the parts of the event.
-    pub(crate) fn parts(&self) -> EventRef<'_> {
+    pub(crate) fn parts(&self) -> EventParts<'_> {
         let StoredEvent { position, version, recorded_at, id, begins, .. } = *self;
         let (stream, body) = (self.stream.as_str(), &*self.body);
-        EventRef { position, stream, version, recorded_at, id, begins, body }
+        EventParts { position, stream, version, recorded_at, id, begins, body }
     }
 
     /// Returns the identity of the event.
@@ -102,6 +104,13 @@ impl StoredEvent {
     /// Returns the size of id and body, in bytes.
     pub fn size(&self) -> usize {
         self.id.as_bytes().len() + self.body.len()
+    }
+
+    /// Returns the event with all its fields where they stand, for those who only pass them on.
+    pub fn borrow(&self) -> RecordedEventRef<'_> {
+        let place = (self.position, self.version, self.recorded_at);
+        let event = event::borrow(&self.body, self.id, self.stream.as_str(), place);
+        event.expect("the body decodes")
     }
 
     /// Returns the event with all its fields; `data` and `metadata` are slices of the body.

@@ -18,6 +18,7 @@ mod walk;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quorate_proto::{
     Append, GroupName, GroupSummary, LogIndex, Parked, Position, Read, RecordedSnapshot, Scope,
     StreamName, Version,
@@ -126,6 +127,11 @@ impl Reader {
     /// [`Reader::prejudge`] judges it.
     pub fn prejudge_in_memory(&self, append: &Append) -> Option<Prejudged> {
         prejudge::prejudge_in_memory(&self.shared, append)
+    }
+
+    /// Does the same for the append in an encoded request.
+    pub fn prejudge_request_in_memory(&self, request: &Bytes) -> Option<Prejudged> {
+        prejudge::prejudge_request_in_memory(&self.shared, request)
     }
 
     /// Judges an append before it is proposed, without holding up the writer, by all rules in their order: a

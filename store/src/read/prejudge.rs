@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quorate_proto::{
     Append, Appended, Expectation, Invalid, Position, Problem, Scope, StreamName, Violation,
 };
 
 use super::conditions;
 use crate::fault::Fault;
+use crate::format::command::{self, ParsedRequest, Parts};
 use crate::judge::{Demand, Found, Judgement, Log, judge, without_repetition};
 use crate::verdict::{Rejection, Unsettled, Verdict};
 use crate::view::{Published, Shared, StreamHead, View};
@@ -36,24 +38,38 @@ pub(super) fn prejudge_in_memory(shared: &Shared, append: &Append) -> Option<Pre
     if !append.conditions.is_empty() {
         return None;
     }
+    prejudge_demand_in_memory(shared, &Demand::of(append))
+}
+
+/// Does the same for the append in an encoded request; returns none, too, if the request is not an append.
+pub(super) fn prejudge_request_in_memory(shared: &Shared, request: &Bytes) -> Option<Prejudged> {
+    let mut parts = Parts::default();
+    match command::parse(request, request, &mut parts) {
+        Ok(ParsedRequest::Append(append)) if append.conditions.is_empty() => {
+            prejudge_demand_in_memory(shared, &Demand::of_parsed(&append, &parts))
+        }
+        _ => None,
+    }
+}
+
+fn prejudge_demand_in_memory(shared: &Shared, demand: &Demand<'_>) -> Option<Prejudged> {
     let Published { view, point } = shared.get();
-    if !is_lost(&view, append, point.position) {
+    if !is_lost(&view, demand, point.position) {
         return Some(Prejudged::Propose { checked: point.position });
     }
-    let demand = Demand::of(append);
     let log = Log::new(&view, &shared.window, point);
     let heads = demand.streams().map(|(stream, _)| view.head_in_memory(stream, point.position));
     let heads: Vec<StreamHead> = heads.collect::<Option<_>>()?;
-    if !log.knows_no_id(&demand) {
+    if !log.knows_no_id(demand) {
         return None;
     }
-    let rejection = match without_repetition(&demand, &heads) {
+    let rejection = match without_repetition(demand, &heads) {
         Judgement::Closed(stream) => Rejection::StreamClosed(stream),
         Judgement::New(failures) => Rejection::Conflict { failures, violations: Vec::new() },
         Judgement::Repeated(_) | Judgement::Rejected(_) => return None,
     };
-    let places = log.places(&demand, &heads);
-    let is_new = places.is_empty() || log.is_new(&demand, &places);
+    let places = log.places(demand, &heads);
+    let is_new = places.is_empty() || log.is_new(demand, &places);
     (rejection.is_final() && is_new).then_some(Prejudged::Answer(Verdict::Rejected(rejection)))
 }
 
@@ -64,7 +80,7 @@ pub(super) fn prejudge_in_memory(shared: &Shared, append: &Append) -> Option<Pre
 pub(super) fn prejudge(shared: &Arc<Shared>, append: &Append) -> Result<Prejudged, Fault> {
     let published = shared.get();
     let end = published.point.position;
-    if is_lost(&published.view, append, end) {
+    if is_lost(&published.view, &Demand::of(append), end) {
         let verdict = judge_now(shared, &published, append, Vec::new())?;
         if is_final(&verdict) {
             return Ok(Prejudged::Answer(verdict));
@@ -95,23 +111,17 @@ fn begins_in_the_future(after: Position, end: Position) -> Problem {
 
 /// Returns true if memory alone shows that the append can no longer be made, perhaps because it was made
 /// already: a stream is above its `exactly N`, or a stream that must be open is closed.
-fn is_lost(view: &View, append: &Append, as_of: Position) -> bool {
-    let is_passed = |stream: &StreamName, expectation: Expectation| {
+fn is_lost(view: &View, demand: &Demand<'_>, as_of: Position) -> bool {
+    let is_passed = |(stream, expectation): (&str, Expectation)| {
         let Expectation::Exactly(expected) = expectation else { return false };
-        let version = view.version_in_memory(stream.as_str(), as_of);
-        version.is_some_and(|version| version > expected)
+        view.version_in_memory(stream, as_of).is_some_and(|version| version > expected)
     };
-    append.writes.iter().any(|write| is_passed(&write.stream, write.expectation))
-        || append.requirements.iter().any(|one| is_passed(&one.stream, one.expectation))
-        || view.tails_have_records() && must_be_open_but_is_closed(view, append, as_of)
-}
-
-fn must_be_open_but_is_closed(view: &View, append: &Append, as_of: Position) -> bool {
-    let demand = Demand::of(append);
-    demand.streams().take(demand.open_count()).any(|(stream, _)| {
+    let is_closed = |(stream, _): (&str, Expectation)| {
         let scope = Scope::Stream(StreamName::new(stream).expect("a name"));
         view.record_in_tails(&scope, as_of).is_some_and(|record| record.closed)
-    })
+    };
+    demand.streams().any(is_passed)
+        || view.tails_have_records() && demand.streams().take(demand.open_count()).any(is_closed)
 }
 
 /// Returns true if the verdict stays the same whatever is appended. An id leaves the window some day; only apply

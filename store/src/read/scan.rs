@@ -154,7 +154,10 @@ impl Scan {
                 let budget = budget_bytes.saturating_sub(bytes).max(1);
                 let found = self.read(&view, unread, budget)?;
                 bytes += found.iter().map(StoredEvent::size).sum::<usize>();
-                page.extend(found);
+                match page.is_empty() {
+                    true => page = found,
+                    false => page.extend(found),
+                }
             } else if !self.advance(&view)? {
                 return Ok((!page.is_empty()).then_some(page));
             }
@@ -238,6 +241,13 @@ impl Scan {
         Ok(UnreadOrdinals::new(first, Ordinals::List(ordinals.into())))
     }
 
+    /// Returns true if an event that the index found is requested and not hidden.
+    fn is_given_out(&mut self, view: &View, event: &StoredEvent) -> Result<bool, Fault> {
+        // The plan of a stream has no hidden versions.
+        Ok(self.plan.wants(event)
+            && (self.plan.stream.is_some() || !self.floors.is_hidden(view, event)?))
+    }
+
     /// Reads a batch of the rest, which is put back as long as something is left of it.
     fn read(
         &mut self,
@@ -253,18 +263,19 @@ impl Scan {
         }
         let segment = view.segment_at(unread.first)?;
         let reads = &mut self.counters;
-        let found = self.batch.read(&mut unread, &segment, self.limit, budget, reads)?;
+        let mut events = self.batch.read(&mut unread, &segment, self.limit, budget, reads)?;
         if !unread.is_empty() {
             self.unread = Some(unread);
         }
-        let mut events = Vec::with_capacity(found.len());
-        for event in found {
-            // The plan of a stream has no hidden versions.
-            if self.plan.wants(&event)
-                && (self.plan.stream.is_some() || !self.floors.is_hidden(view, &event)?)
-            {
-                events.push(event);
-            }
+        let mut fault = None;
+        events.retain(|event| {
+            self.is_given_out(view, event).unwrap_or_else(|why| {
+                fault.get_or_insert(why);
+                false
+            })
+        });
+        if let Some(fault) = fault {
+            return Err(fault);
         }
         self.batch.came_to(events.len());
         events.truncate(usize::try_from(self.limit).unwrap_or(usize::MAX));

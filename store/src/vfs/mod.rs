@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,6 +71,12 @@ pub trait File: Debug + Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Returns the length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// Returns false if a read at this offset would wait for the device; true also where that is not known.
+    fn is_at_hand(&self, _offset: u64) -> bool {
+        true
+    }
+    /// Tells the system that a range of the file will be read soon.
+    fn will_read(&self, _range: Range<u64>) {}
 }
 
 /// A held lock; released when dropped.

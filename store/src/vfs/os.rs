@@ -2,9 +2,14 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::fs::Advice;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{File, Lock, Open, Vfs};
 
@@ -138,6 +143,19 @@ impl File for OsFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn is_at_hand(&self, offset: u64) -> bool {
+        let mut byte = [0];
+        let buffers = &mut [io::IoSliceMut::new(&mut byte)];
+        let read = rustix::io::preadv2(&self.0, buffers, offset, ReadWriteFlags::NOWAIT);
+        read != Err(Errno::AGAIN)
+    }
+
+    fn will_read(&self, range: Range<u64>) {
+        // Whoever reads the range learns of its faults.
+        let length = NonZeroU64::new(range.end.saturating_sub(range.start));
+        let _ = rustix::fs::fadvise(&self.0, range.start, length, Advice::WillNeed);
     }
 }
 

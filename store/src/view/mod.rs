@@ -6,6 +6,7 @@
 mod hash;
 mod head;
 mod heads;
+mod id_index;
 mod index;
 mod lookup;
 mod segment;

@@ -38,7 +38,7 @@ impl Segment {
     /// Reads the events at these ascending ordinals, up to the first that brings their bodies to the budget.
     pub(crate) fn read(
         &self,
-        ordinals: impl IntoIterator<Item = u32>,
+        ordinals: impl IntoIterator<Item = u32, IntoIter: Clone>,
         budget_bytes: usize,
         reads: &mut ReadCounters,
     ) -> Result<Vec<StoredEvent>, Fault> {

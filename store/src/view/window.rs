@@ -1,28 +1,20 @@
 //! The ids of the newest positions: they show whether an event was appended, without a look at the disk.
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use quorate_proto::limits::RETRY_WINDOW;
 use quorate_proto::{EventId, Position};
 
 use super::hash::Hasher;
-
-const TABLES: usize = 256;
+use super::id_index::{IdIndex, PARTS};
 
 /// The ids of the newest `capacity` positions, and the positions.
 ///
-/// Memory: 16 bytes an id in the ring and 5 bytes a slot in the tables, which are filled to 7/8 at most. At
-/// the full 2^22 ids: 64 MiB + 40 MiB (measured: 104 MiB); an emptier window takes less, as all grow by
-/// doubling. The hash is keyed, so that a client that makes ids cannot aim at one slot.
-///
-/// There are many small tables because a table is rehashed now and then, as it grows and as removed ids wear
-/// it out. One table of 2^22 ids would stop apply for a second each time; small ones are rehashed in turn.
+/// Memory: 16 bytes an id in the ring, which grows by doubling, and 32 MiB of index, whatever the number of ids: 96 MiB
+/// at the full 2^22 ids. The hash is keyed, so that a client that makes ids cannot aim at one bucket.
 ///
 /// Invariants:
 /// - `ring` holds the ids of the positions `last - ring.len() + 1 ..= last`; position p stands at slot
 ///   `(p - origin) % capacity`, and while the ring is not full its first slot is that of the oldest.
-/// - `tables` hold one slot for each different id in the ring: that of its newest position. An id is in the
-///   table that its hash selects.
+/// - `index` holds one slot for each different id in the ring: that of its newest position.
 #[derive(Debug)]
 pub(crate) struct Window {
     hasher: Hasher,
@@ -31,7 +23,7 @@ pub(crate) struct Window {
     origin: Position,
     last: Position,
     ring: Vec<EventId>,
-    tables: Vec<HashTable<u32>>,
+    index: IdIndex,
 }
 
 impl Window {
@@ -40,21 +32,17 @@ impl Window {
         Window::with_capacity(hasher, last, RETRY_WINDOW)
     }
 
-    /// An empty window with room for `ids` ids: a table that grows looks at all its ids again, all over the
-    /// memory.
+    /// An empty window with room for `ids` ids: a ring that grows is copied.
     pub(crate) fn with_room(hasher: Hasher, last: Position, ids: u64) -> Window {
         let room = usize::try_from(ids.min(RETRY_WINDOW)).expect("a window is in memory");
         let mut window = Window::new(hasher, last);
         window.ring.reserve_exact(room);
-        // Hashes spread the ids evenly, but not exactly so.
-        let each = room / TABLES + room / TABLES / 32;
-        window.tables.iter_mut().for_each(|table| *table = HashTable::with_capacity(each));
         window
     }
 
     fn with_capacity(hasher: Hasher, last: Position, capacity: u64) -> Window {
-        let tables = (0..TABLES).map(|_| HashTable::new()).collect();
-        Window { hasher, capacity, origin: last.next(), last, ring: Vec::new(), tables }
+        let (ring, index) = (Vec::new(), IdIndex::new(capacity));
+        Window { hasher, capacity, origin: last.next(), last, ring, index }
     }
 
     /// Adds the ids of the next positions if it knows none of them, and returns true if so. No id is given twice.
@@ -62,28 +50,36 @@ impl Window {
         if ids.iter().any(|id| self.find(*id).is_some()) {
             return false;
         }
-        ids.iter().for_each(|id| self.push(*id));
+        for id in ids {
+            let slot = self.take_slot(*id);
+            self.index.insert(self.hasher.hash(id.as_bytes()), slot);
+        }
         true
     }
 
     /// Adds the id of the next position, and drops the oldest id if the window is full.
     pub(crate) fn push(&mut self, id: EventId) {
+        let slot = self.take_slot(id);
+        self.remember(self.hasher.hash(id.as_bytes()), slot);
+    }
+
+    /// Writes the id of the next position into its slot, and forgets the id that it drops.
+    fn take_slot(&mut self, id: EventId) -> u32 {
         self.last = self.last.next();
         let slot = self.slot(self.last);
-        if let Some(old) = self.ring.get(slot).copied() {
-            self.forget(old, slot);
-            if let Some(place) = self.ring.get_mut(slot) {
-                *place = id;
-            }
+        if let Some(place) = self.ring.get_mut(slot) {
+            let old = std::mem::replace(place, id);
+            // A newer position may have the same id: then its slot stands in the index.
+            self.index.remove(self.hasher.hash(old.as_bytes()), index_slot(slot));
         } else {
             self.ring.push(id);
         }
-        self.remember(self.hasher.hash(id.as_bytes()), slot);
+        index_slot(slot)
     }
 
     /// Adds the ids of the next positions, as [`Window::push`] does; faster while none has to be dropped.
     ///
-    /// Tables are filled one after the other: one fits into the processor's cache, all of them do not.
+    /// The parts of the index are filled one after the other: one fits into the processor's cache, all of them do not.
     pub(crate) fn extend(&mut self, ids: &[EventId]) {
         if (self.ring.len() + ids.len()) as u64 > self.capacity {
             return ids.iter().for_each(|id| self.push(*id));
@@ -92,9 +88,9 @@ impl Window {
         self.ring.extend_from_slice(ids);
         self.last = self.last.plus(ids.len() as u64);
         let hashes: Vec<u64> = ids.iter().map(|id| self.hasher.hash(id.as_bytes())).collect();
-        for members in by_table(&hashes) {
+        for members in self.by_part(&hashes) {
             for (member, hash) in members {
-                self.remember(hash, start + member as usize);
+                self.remember(hash, index_slot(start + member as usize));
             }
         }
     }
@@ -102,9 +98,8 @@ impl Window {
     /// Returns the newest position of an id, if the id is in the window.
     pub(crate) fn find(&self, id: EventId) -> Option<Position> {
         let hash = self.hasher.hash(id.as_bytes());
-        let table = self.tables.get(table_of(hash))?;
-        let slot = table.find(hash, |slot| self.ring.get(*slot as usize) == Some(&id))?;
-        Some(self.position(*slot))
+        let slot = self.index.find(hash, |slot| self.ring.get(slot as usize) == Some(&id))?;
+        Some(self.position(slot))
     }
 
     /// Returns the oldest position whose id is here; one after the last if there is none.
@@ -123,48 +118,32 @@ impl Window {
         Position(self.last.0 - age)
     }
 
-    /// Adds the slot of an id to the table of the id's hash.
-    fn remember(&mut self, place: u64, slot: usize) {
-        let (ring, hasher) = (&self.ring, &self.hasher);
-        let id = ring.get(slot);
-        let slot = u32::try_from(slot).expect("less than the capacity of 2^22");
-        let same = |other: &u32| ring.get(*other as usize) == id;
-        let hash_of =
-            |other: &u32| ring.get(*other as usize).map_or(0, |id| hasher.hash(id.as_bytes()));
-        let Some(table) = self.tables.get_mut(table_of(place)) else { return };
-        match table.entry(place, same, hash_of) {
-            Entry::Occupied(mut known) => *known.get_mut() = slot,
-            Entry::Vacant(place) => {
-                place.insert(slot);
+    /// Adds the slot of an id to the index, in the place of an older one.
+    fn remember(&mut self, hash: u64, slot: u32) {
+        let id = self.ring.get(slot as usize);
+        let known = self.index.find(hash, |other| self.ring.get(other as usize) == id);
+        if let Some(known) = known {
+            self.index.remove(hash, known);
+        }
+        self.index.insert(hash, slot);
+    }
+
+    /// Groups hashes by the parts of the index, each with its number, in their order.
+    fn by_part(&self, hashes: &[u64]) -> Vec<Vec<(u32, u64)>> {
+        let room = hashes.len() / PARTS * 9 / 8;
+        let mut parts: Vec<Vec<(u32, u64)>> =
+            (0..PARTS).map(|_| Vec::with_capacity(room)).collect();
+        for (hash, at) in hashes.iter().zip(0..) {
+            if let Some(part) = parts.get_mut(self.index.part_of(*hash)) {
+                part.push((at, *hash));
             }
         }
-    }
-
-    /// Removes an id that leaves the ring, unless a newer position has the same id.
-    fn forget(&mut self, id: EventId, slot: usize) {
-        let hash = self.hasher.hash(id.as_bytes());
-        let Some(table) = self.tables.get_mut(table_of(hash)) else { return };
-        if let Ok(known) = table.find_entry(hash, |other| *other as usize == slot) {
-            known.remove();
-        }
+        parts
     }
 }
 
-/// Selects a table by bits that hashbrown uses neither for the slot nor for the tag of tables of this size.
-fn table_of(hash: u64) -> usize {
-    usize::from((hash >> 40) as u8)
-}
-
-/// Groups hashes by their tables, each with its index, in their order.
-fn by_table(hashes: &[u64]) -> Vec<Vec<(u32, u64)>> {
-    let room = hashes.len() / TABLES * 9 / 8;
-    let mut tables: Vec<Vec<(u32, u64)>> = (0..TABLES).map(|_| Vec::with_capacity(room)).collect();
-    for (hash, at) in hashes.iter().zip(0..) {
-        if let Some(table) = tables.get_mut(table_of(*hash)) {
-            table.push((at, *hash));
-        }
-    }
-    tables
+fn index_slot(slot: usize) -> u32 {
+    u32::try_from(slot).expect("less than the capacity of 2^22")
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub struct Settings {
     /// What to log, as `level` or `target=level,…` [default: info].
     #[arg(long, value_name = "FILTER", env = "QUORATE_LOG")]
     log: Option<String>,
-    /// Threads that serve requests [default: one for each core].
+    /// Threads that serve requests [default: one for every two cores].
     #[arg(long, value_name = "COUNT", env = "QUORATE_THREADS")]
     threads: Option<usize>,
     /// Free space on the disk below which the node takes no more events [default, and the least: four chunks].
@@ -110,7 +110,7 @@ pub struct InForce {
     pub server: ServerOptions,
     /// The filter of the node's log.
     pub log: String,
-    /// The number of threads that serve requests; by default one for each core.
+    /// The number of threads that serve requests; by default one for every two cores.
     pub threads: Option<usize>,
 }
 

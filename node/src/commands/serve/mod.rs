@@ -3,6 +3,7 @@
 pub mod config;
 mod log;
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -80,15 +81,17 @@ fn raise_file_limit() {
     }
 }
 
+/// Returns a runtime with the given number of threads; by default half of the processors, so that the log, the seals and
+/// the reads of chunks, which have threads of their own, do not take turns with it.
 fn runtime_of(threads: Option<usize>) -> Result<Runtime, Exit> {
+    let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = threads.unwrap_or_else(|| (processors() / 2).max(1));
     let mut builder = match threads {
-        Some(1) => Builder::new_current_thread(),
+        // One thread needs no calls of the system to hand work from one task to the next.
+        1 => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     };
-    if let Some(threads) = threads {
-        builder.worker_threads(threads);
-    }
-    Ok(builder.enable_all().build()?)
+    Ok(builder.worker_threads(threads).enable_all().build()?)
 }
 
 async fn serve(options: ServerOptions, stop_with_input: bool) -> Result<(), Exit> {

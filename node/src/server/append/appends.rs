@@ -17,7 +17,7 @@ use super::batcher;
 use super::deadline::deadline_of;
 use super::judge::Judge;
 use super::leader_term::LeaderTerm;
-use super::proposal::{EncodedRequest, Proposal, has_conditions, streams};
+use super::proposal::{Decoded, EncodedRequest, Proposal, has_conditions, streams};
 use super::reply::Reply;
 use super::routes::{Route, Routes};
 
@@ -67,21 +67,22 @@ impl<H: Host> Appends<H> {
     }
 
     /// Passes a request on; its reply is answered exactly once.
-    pub(crate) fn submit(self: &Arc<Self>, route: &Route, request: Request, proposal: Proposal) {
+    pub(crate) fn submit(self: &Arc<Self>, route: &Route, decoded: Decoded, proposal: Proposal) {
         let leader_term = match route {
             Route::Leader(forwarding) => return forwarding.send(proposal),
             Route::Local(leader_term) => leader_term,
         };
-        let is_conditional = has_conditions(&request);
+        let is_conditional = decoded.has_conditions();
         let mut order = leader_term.order();
-        let entered = if order.is_idle() && !is_conditional {
-            Some((request, proposal))
-        } else {
-            order.enter(streams(&request), is_conditional, (request, proposal))
-        };
+        if order.is_idle() && !is_conditional {
+            drop(order);
+            return self.go_on(leader_term, decoded, proposal);
+        }
+        let request = decoded.of(&proposal);
+        let entered = order.enter(streams(&request), is_conditional, (request, proposal));
         drop(order);
         if let Some((request, proposal)) = entered {
-            self.go_on(leader_term, request, proposal);
+            self.go_on_decoded(leader_term, request, proposal);
         }
     }
 
@@ -101,7 +102,25 @@ impl<H: Host> Appends<H> {
     }
 
     /// Takes the next step with a request that need not wait for others.
-    fn go_on(self: &Arc<Self>, leader_term: &LeaderTerm, request: Request, proposal: Proposal) {
+    fn go_on(self: &Arc<Self>, leader_term: &LeaderTerm, decoded: Decoded, proposal: Proposal) {
+        let proposal = match decoded {
+            Decoded::Request(request) => {
+                return self.go_on_decoded(leader_term, *request, proposal);
+            }
+            Decoded::LeftEncoded => self.judge.judge_encoded(leader_term, proposal),
+        };
+        if let Some(proposal) = proposal {
+            let request = Decoded::LeftEncoded.of(&proposal);
+            self.go_on_decoded(leader_term, request, proposal);
+        }
+    }
+
+    fn go_on_decoded(
+        self: &Arc<Self>,
+        leader_term: &LeaderTerm,
+        request: Request,
+        proposal: Proposal,
+    ) {
         let holds_back = if has_conditions(&request) { streams(&request) } else { Vec::new() };
         let Request::Append(append) = request else {
             return self.judge.propose(leader_term, proposal);
@@ -125,7 +144,7 @@ impl<H: Host> Appends<H> {
         // The lock is held until all released requests are on their way, so that no new one overtakes them.
         let mut order = leader_term.order();
         for (request, proposal) in order.finish(&holds_back) {
-            self.go_on(&leader_term, request, proposal);
+            self.go_on_decoded(&leader_term, request, proposal);
         }
     }
 }

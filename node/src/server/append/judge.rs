@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quorate_proto::{Append, Position, Problem};
 use quorate_raft::host::Host;
 use quorate_raft::{ProposeError, Replica};
@@ -24,6 +25,8 @@ const CHECKS_MAX: usize = 4;
 pub(crate) trait Log: Send + Sync {
     /// Does the same as [`quorate_store::Reader::prejudge_in_memory`].
     fn prejudge_in_memory(&self, append: &Append) -> Option<Prejudged>;
+    /// Does the same as [`quorate_store::Reader::prejudge_request_in_memory`].
+    fn prejudge_request_in_memory(&self, request: &Bytes) -> Option<Prejudged>;
     /// Does the same as [`quorate_store::Reader::prejudge`].
     fn prejudge(
         &self,
@@ -65,7 +68,26 @@ impl<L: Log> Judge<L> {
         append: &Append,
         proposal: Proposal,
     ) -> Option<Proposal> {
-        let Some(prejudged) = self.log.prejudge_in_memory(append) else { return Some(proposal) };
+        self.follow(self.log.prejudge_in_memory(append), leader_term, proposal)
+    }
+
+    /// Does the same with an append without conditions that is not decoded.
+    pub(crate) fn judge_encoded(
+        &self,
+        leader_term: &LeaderTerm,
+        proposal: Proposal,
+    ) -> Option<Proposal> {
+        let prejudged = self.log.prejudge_request_in_memory(&proposal.encoded);
+        self.follow(prejudged, leader_term, proposal)
+    }
+
+    fn follow(
+        &self,
+        prejudged: Option<Prejudged>,
+        leader_term: &LeaderTerm,
+        proposal: Proposal,
+    ) -> Option<Proposal> {
+        let Some(prejudged) = prejudged else { return Some(proposal) };
         match propose_or_answer(prejudged) {
             Ok(_) => self.propose(leader_term, proposal),
             Err(answer) => proposal.reply.answer(answer),
@@ -144,6 +166,10 @@ fn propose_or_answer(prejudged: Prejudged) -> Result<Position, Answer> {
 impl<H: Host> Log for Replica<H> {
     fn prejudge_in_memory(&self, append: &Append) -> Option<Prejudged> {
         self.reader()?.prejudge_in_memory(append)
+    }
+
+    fn prejudge_request_in_memory(&self, request: &Bytes) -> Option<Prejudged> {
+        self.reader()?.prejudge_request_in_memory(request)
     }
 
     async fn prejudge(&self, append: Arc<Append>) -> Result<Prejudged, Problem> {

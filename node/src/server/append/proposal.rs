@@ -2,11 +2,14 @@
 
 use bytes::Bytes;
 use quorate_proto::wire::v1::session_append::Request as WireRequest;
+use quorate_proto::wire::{message_of, read_append};
 use quorate_proto::{
-    Append, Change, GroupName, GroupRequest, Invalid, Position, RequestId, Snapshot, StreamName,
+    Append, AppendRef, Change, GroupName, GroupRequest, Invalid, Position, RequestId, Snapshot,
+    StreamName,
 };
 use quorate_store::command::{
-    Request, checked, decode_request, encode_append, encode_group, encode_snapshot,
+    Request, checked, decode_request, encode_append, encode_append_ref, encode_group,
+    encode_snapshot,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -14,14 +17,25 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::reply::Reply;
 
-/// A request in both its forms: decoded, to be judged, and encoded, to be proposed.
+/// A request that is encoded, to be proposed, and may be decoded, to be judged.
 #[derive(Clone)]
 pub(crate) struct EncodedRequest {
-    request: Request,
+    decoded: Decoded,
     encoded: Bytes,
+    /// The bytes that the request counts towards the chunk size beside its length.
+    key_bytes: u64,
 }
 
-/// An encoded request that was admitted, on its way to the log here or at the leader. The decoded request goes beside
+/// The decoded form of a request.
+#[derive(Clone)]
+pub(crate) enum Decoded {
+    Request(Box<Request>),
+    /// The request is an append of a user without conditions. It is judged by what is encoded, and decoded only if it
+    /// has to wait or memory does not suffice.
+    LeftEncoded,
+}
+
+/// An encoded request that was admitted, on its way to the log here or at the leader. A decoded request goes beside
 /// it until it is judged, and no further: it may be several times as large.
 pub(crate) struct Proposal {
     /// The request in the encoding of `store::command`.
@@ -45,19 +59,27 @@ impl EncodedRequest {
 
     /// Decodes a request that another node encoded.
     pub(crate) fn decode(encoded: Bytes) -> Result<EncodedRequest, Invalid> {
-        Ok(EncodedRequest { request: decode_request(&encoded)?, encoded })
+        Ok(EncodedRequest::new(decode_request(&encoded)?, encoded))
     }
 
-    /// Makes a proposal of the request, and returns the decoded request beside it.
+    /// Makes a proposal of the request, and returns its decoded form beside it.
     pub(crate) fn propose(
         self,
         deadline: Instant,
         expires_alone: bool,
         reply: Reply,
-    ) -> (Request, Proposal) {
-        let EncodedRequest { request, encoded } = self;
-        let (key_bytes, makes_room) = (request.key_bytes(), makes_room(&request));
-        (request, Proposal { encoded, key_bytes, makes_room, deadline, expires_alone, reply })
+    ) -> (Decoded, Proposal) {
+        let EncodedRequest { decoded, encoded, key_bytes } = self;
+        let makes_room = match &decoded {
+            Decoded::Request(request) => makes_room(request),
+            Decoded::LeftEncoded => false,
+        };
+        (decoded, Proposal { encoded, key_bytes, makes_room, deadline, expires_alone, reply })
+    }
+
+    fn new(request: Request, encoded: Bytes) -> EncodedRequest {
+        let key_bytes = request.key_bytes();
+        EncodedRequest { decoded: Decoded::Request(Box::new(request)), encoded, key_bytes }
     }
 }
 
@@ -76,6 +98,23 @@ fn makes_room(request: &Request) -> bool {
         Request::Append(append) => append.writes.iter().all(|write| write.stream.is_system()),
         Request::Snapshot(_) => false,
         Request::Group { request, .. } => !matches!(request, GroupRequest::Create(_)),
+    }
+}
+
+impl Decoded {
+    /// Returns the request, which is that of this proposal.
+    pub(crate) fn of(self, proposal: &Proposal) -> Request {
+        match self {
+            Decoded::Request(request) => *request,
+            Decoded::LeftEncoded => {
+                decode_request(&proposal.encoded).expect("encoded by this node")
+            }
+        }
+    }
+
+    /// Returns true if the request is an append with conditions.
+    pub(crate) fn has_conditions(&self) -> bool {
+        matches!(self, Decoded::Request(request) if has_conditions(request))
     }
 }
 
@@ -100,7 +139,15 @@ pub(crate) fn streams(request: &Request) -> Vec<StreamName> {
 impl From<Append> for EncodedRequest {
     fn from(append: Append) -> EncodedRequest {
         let encoded = encode_append(&append);
-        EncodedRequest { request: Request::Append(append), encoded }
+        EncodedRequest::new(Request::Append(append), encoded)
+    }
+}
+
+impl From<&AppendRef<'_>> for EncodedRequest {
+    /// Encodes an append out of its message: its parts are copied once, and it is not decoded.
+    fn from(append: &AppendRef<'_>) -> EncodedRequest {
+        let (encoded, key_bytes) = encode_append_ref(append);
+        EncodedRequest { decoded: Decoded::LeftEncoded, encoded, key_bytes }
     }
 }
 
@@ -108,14 +155,14 @@ impl From<(GroupName, Option<RequestId>, GroupRequest)> for EncodedRequest {
     /// Encodes a request that passed its check.
     fn from((name, id, request): (GroupName, Option<RequestId>, GroupRequest)) -> EncodedRequest {
         let encoded = encode_group(&name, id, &request);
-        EncodedRequest { request: Request::Group { name, id, request }, encoded }
+        EncodedRequest::new(Request::Group { name, id, request }, encoded)
     }
 }
 
 impl From<Snapshot> for EncodedRequest {
     fn from(snapshot: Snapshot) -> EncodedRequest {
         let encoded = encode_snapshot(&snapshot);
-        EncodedRequest { request: Request::Snapshot(snapshot), encoded }
+        EncodedRequest::new(Request::Snapshot(snapshot), encoded)
     }
 }
 
@@ -124,7 +171,10 @@ impl TryFrom<Option<WireRequest>> for EncodedRequest {
 
     fn try_from(request: Option<WireRequest>) -> Result<EncodedRequest, Invalid> {
         let append = match request {
-            Some(WireRequest::Append(append)) => Append::try_from(Some(append))?,
+            Some(WireRequest::Append(message)) => match read_append(&message) {
+                Some(append) => return Ok((&append).into()),
+                None => Append::try_from(Some(message_of(&message)?))?,
+            },
             Some(WireRequest::Change(change)) => Change::try_from(Some(change))?.to_append()?,
             None => return Err(Invalid::new("append", "is missing")),
         };

@@ -38,13 +38,15 @@ enum Item {
     End(Problem),
 }
 
-/// The replies of a session, which takes the answers to its appends.
+/// The replies of a session, which takes the answers to its appends. Every append under way holds a clone.
 #[derive(Clone)]
-pub(crate) struct SessionReplies {
+pub(crate) struct SessionReplies(Arc<Replies>);
+
+struct Replies {
     items: mpsc::UnboundedSender<Item>,
     window: Arc<Semaphore>,
     /// True if an append was refused for lack of room.
-    lacked_room: Arc<AtomicBool>,
+    lacked_room: AtomicBool,
     /// Cancelled when an append was lost, or nobody receives the answers any more.
     over: CancellationToken,
 }
@@ -61,9 +63,9 @@ impl SessionReplies {
         let (sender, items) = mpsc::unbounded_channel();
         let over = CancellationToken::new();
         let window = Arc::new(Semaphore::new(WINDOW_BYTES));
-        let lacked_room = Arc::default();
-        let replies = SessionReplies { items: sender, window, lacked_room, over: over.clone() };
-        (replies, Answers { items, end: None, over })
+        let lacked_room = AtomicBool::new(false);
+        let replies = Replies { items: sender, window, lacked_room, over: over.clone() };
+        (SessionReplies(Arc::new(replies)), Answers { items, end: None, over })
     }
 
     /// Sends the message that opens the session; returns the instant from which its deadlines count.
@@ -75,7 +77,7 @@ impl SessionReplies {
 
     /// Sends the address of the leader, for the client's next session.
     pub(crate) fn name_leader(&self, leader: String) {
-        let _ = self.items.send(Item::Leader(leader));
+        let _ = self.0.items.send(Item::Leader(leader));
     }
 
     /// Returns a place in the window for an append of this length; waits while the client does not take its
@@ -83,18 +85,18 @@ impl SessionReplies {
     pub(crate) async fn place(&self, bytes: usize) -> OwnedSemaphorePermit {
         let bytes = (bytes + ANSWER_BYTES).min(WINDOW_BYTES);
         let bytes = u32::try_from(bytes).expect("the window fits 32 bits");
-        let place = self.window.clone().acquire_many_owned(bytes).await;
+        let place = self.0.window.clone().acquire_many_owned(bytes).await;
         place.expect("the semaphore is never closed")
     }
 
     /// Returns true if an append was refused for lack of room.
     pub(crate) fn lacked_room(&self) -> bool {
-        self.lacked_room.load(Ordering::Acquire)
+        self.0.lacked_room.load(Ordering::Acquire)
     }
 
     /// Answers an append that was not passed on.
     pub(crate) fn answer(&self, number: u64, place: OwnedSemaphorePermit, answer: Answer) {
-        let _ = self.items.send(Item::Answer { number, answer, place });
+        let _ = self.0.items.send(Item::Answer { number, answer, place });
     }
 
     /// Answers an append that could not be passed on. Returns an error if it did not expire alone: the session
@@ -132,7 +134,7 @@ impl SessionReplies {
                 if let Some(leader_term) = leader_term {
                     leader_term.end();
                 }
-                replies.over.cancel();
+                replies.0.over.cancel();
                 if problem.outcome == Outcome::NotAppended {
                     // The outcome of this append is known; of later ones only that the session is over.
                     replies.answer(number, place, Answer::Lost(problem.clone()));
@@ -140,7 +142,7 @@ impl SessionReplies {
                 replies.end(problem);
             }
             Answer::NoRoom => {
-                replies.lacked_room.store(true, Ordering::Release);
+                replies.0.lacked_room.store(true, Ordering::Release);
                 replies.answer(number, place, Answer::NoRoom);
             }
             answer => replies.answer(number, place, answer),
@@ -150,31 +152,31 @@ impl SessionReplies {
 
     /// Ends the session; earlier answers are still sent.
     pub(crate) fn end(&self, problem: Problem) {
-        self.over.cancel();
-        let _ = self.items.send(Item::End(problem));
+        self.0.over.cancel();
+        let _ = self.0.items.send(Item::End(problem));
     }
 
     /// Returns true if no append is on its way.
     fn is_idle(&self) -> bool {
-        self.window.available_permits() == WINDOW_BYTES
+        self.0.window.available_permits() == WINDOW_BYTES
     }
 
     /// Returns true if no append is on its way and none was lost: then no later append could overtake another.
     pub(crate) fn may_change_route(&self) -> bool {
         // The order matters: the session of a lost append is over before its place is released.
-        self.is_idle() && !self.over.is_cancelled()
+        self.is_idle() && !self.0.over.is_cancelled()
     }
 
     /// Waits a moment for the last answers, and then ends the session because the node stops.
     pub(crate) async fn stop(&self) {
         let all = u32::try_from(WINDOW_BYTES).expect("the window fits 32 bits");
-        let _ = timeout(LAST_ANSWERS_WITHIN, self.window.acquire_many(all)).await;
+        let _ = timeout(LAST_ANSWERS_WITHIN, self.0.window.acquire_many(all)).await;
         self.end(problem::stopping(Outcome::Unknown));
     }
 
     /// Completes when the session is over.
     pub(crate) async fn over(&self) {
-        self.over.cancelled().await;
+        self.0.over.cancelled().await;
     }
 }
 

@@ -32,7 +32,8 @@ pub(super) fn begin<H: Host>(
     let mut read = Read { follow: true, consistency: Consistency::Local, ..Read::query(query) };
     read.bounds.after = after.0;
     tokio::spawn(async move {
-        let mut subscription = Subscription::begin(live, reader, read);
+        let mut subscription: Subscription<H, Vec<StoredEvent>> =
+            Subscription::begin(live, reader, read);
         loop {
             let step = tokio::select! {
                 step = subscription.next() => step,

@@ -1,5 +1,8 @@
 //! The messages of the answer to a read: the next one is made when the transport asks for it.
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use quorate_proto::wire::v1;
@@ -10,63 +13,78 @@ use quorate_store::{Fault, Scan};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::page::Page;
+use super::form::{Encoded, Formed};
+use super::page::{PAGE_BYTES, Page};
 use super::subscription::{Step, Subscription};
 use crate::server::problem;
 
-/// Returns the messages of the answer. A client that does not read on costs the scan or its place, and one message.
+/// The rest of an answer.
+struct Rest<H: Host> {
+    subscription: Subscription<H, Encoded>,
+    stopping: CancellationToken,
+    /// Messages that were made together, and go out one after the other.
+    made: VecDeque<Bytes>,
+}
+
+/// Returns the messages of the answer. A client that does not read on costs the scan or its place, and two pages.
 pub(crate) fn stream<H: Host>(
-    subscription: Subscription<H>,
+    subscription: Subscription<H, Encoded>,
     stopping: CancellationToken,
 ) -> BoxStream<'static, Result<v1::ReadResponse, Status>> {
-    stream::unfold(Some((subscription, stopping)), |state| async move {
-        let (mut subscription, stopping) = state?;
-        let step = stopping.run_until_cancelled(subscription.next()).await;
-        match step.unwrap_or_else(|| Err(stops())) {
-            Ok(Step::End) => {
-                let end = Message::End(v1::Empty {});
-                Some((Ok(v1::ReadResponse { message: Some(end) }), None))
-            }
-            Ok(step) => {
-                let response = v1::ReadResponse { message: Some(wire_step(step)) };
-                Some((Ok(response), Some((subscription, stopping))))
-            }
-            Err(problem) => Some((Err(problem.into()), None)),
-        }
+    let rest = Rest { subscription, stopping, made: VecDeque::new() };
+    stream::unfold(Some(rest), |rest| async move {
+        let mut rest = rest?;
+        Some(match rest.next().await {
+            Ok(Message::End(end)) => (Ok(response(Message::End(end))), None),
+            Ok(message) => (Ok(response(message)), Some(rest)),
+            Err(problem) => (Err(problem.into()), None),
+        })
     })
     .boxed()
+}
+
+impl<H: Host> Rest<H> {
+    async fn next(&mut self) -> Result<Message, Problem> {
+        if let Some(events) = self.made.pop_front() {
+            return Ok(Message::Events(events));
+        }
+        let step = self.stopping.run_until_cancelled(self.subscription.next()).await;
+        Ok(match step.unwrap_or_else(|| Err(stops()))? {
+            Step::Point { cursor, snapshot, passed_over } => Message::Point(v1::ReadPoint {
+                as_of: cursor.position.0,
+                version: cursor.version.map(u64::from),
+                snapshot: snapshot.map(v1::Snapshot::from),
+                snapshot_schema_passed_over: passed_over.unwrap_or_default(),
+            }),
+            Step::Events(Encoded(messages)) => {
+                self.made = messages;
+                Message::Events(self.made.pop_front().unwrap_or_default())
+            }
+            Step::CaughtUp(cursor) => Message::CaughtUp(cursor.into()),
+            Step::FellBehind(cursor) => Message::FellBehind(cursor.into()),
+            Step::Progress(cursor) => Message::Progress(cursor.into()),
+            Step::StillHere => Message::Events(Bytes::new()),
+            Step::End => Message::End(v1::Empty {}),
+        })
+    }
+}
+
+fn response(message: Message) -> v1::ReadResponse {
+    v1::ReadResponse { message: Some(message) }
 }
 
 fn stops() -> Problem {
     problem::stopping(Outcome::NotAppended)
 }
 
-fn wire_step(step: Step) -> Message {
-    match step {
-        Step::Point { cursor, snapshot, passed_over } => Message::Point(v1::ReadPoint {
-            as_of: cursor.position.0,
-            version: cursor.version.map(u64::from),
-            snapshot: snapshot.map(v1::Snapshot::from),
-            snapshot_schema_passed_over: passed_over.unwrap_or_default(),
-        }),
-        Step::Events(events) => {
-            let events = events.iter().map(|event| event.decode().into()).collect();
-            Message::Events(v1::EventBatch { events })
-        }
-        Step::CaughtUp(cursor) => Message::CaughtUp(cursor.into()),
-        Step::FellBehind(cursor) => Message::FellBehind(cursor.into()),
-        Step::Progress(cursor) => Message::Progress(cursor.into()),
-        Step::StillHere => Message::Events(v1::EventBatch::default()),
-        Step::End => Message::End(v1::Empty {}),
-    }
-}
-
-/// Returns the number of events of a scan's next page, the page as a message, and the rest of the scan.
-pub(crate) fn next_message(
+/// Returns the number of events of a scan's next page, the page as messages, and the rest of the scan.
+pub(crate) fn next_messages(
     scan: Box<Scan>,
-) -> Result<(usize, v1::ReadResponse, Option<Box<Scan>>), Fault> {
-    let Page { events, rest, .. } = Page::fetch(scan)?;
-    let count = events.len();
-    let message = Some(wire_step(Step::Events(events)));
-    Ok((count, v1::ReadResponse { message }, rest))
+) -> Result<(u64, Vec<v1::ReadResponse>, Option<Box<Scan>>), Fault> {
+    let Page { events, rest, .. } = Page::<Encoded>::fetch(scan, PAGE_BYTES)?;
+    let Some(Formed { events: Encoded(messages), count, .. }) = events else {
+        return Ok((0, Vec::new(), rest));
+    };
+    let messages = messages.into_iter().map(|events| response(Message::Events(events)));
+    Ok((count, messages.collect(), rest))
 }

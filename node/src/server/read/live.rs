@@ -8,7 +8,7 @@ use quorate_proto::{ErrorKind, Outcome, Position, Problem};
 use quorate_raft::host::Host;
 use quorate_raft::{Applying, Replica};
 use quorate_store::{Reader, StoredEvent};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::cursor::Cursor;
@@ -17,6 +17,8 @@ use super::matching::{Filter, MatchInput, SubscriptionIndex};
 
 /// The maximum bytes of events that are read at once.
 const READ_BYTES: usize = 1024 * 1024;
+/// The most pages of about 256 KiB that are read ahead at once, of all subscriptions together.
+const AHEAD_MAX: usize = 64;
 /// The interval at which subscriptions receive the progress of the log while events are applied …
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// … or, where the sum is longer, this time for each subscription: a message costs about 20 µs.
@@ -32,6 +34,8 @@ pub(crate) struct Live<H: Host> {
     subscriptions: Mutex<Subscriptions>,
     /// Notified when a subscription joined, or when none can join any more.
     joined: Arc<Notify>,
+    /// The pages that may still be read ahead.
+    ahead: Arc<Semaphore>,
 }
 
 /// Invariants:
@@ -68,7 +72,8 @@ impl<H: Host> Live<H> {
     /// Starts handing out events; this goes on until the value is dropped.
     pub(crate) fn start(replica: Replica<H>) -> Arc<Live<H>> {
         let (subscriptions, joined) = (Mutex::default(), Arc::new(Notify::new()));
-        let live = Arc::new(Live { replica, subscriptions, joined: joined.clone() });
+        let ahead = Arc::new(Semaphore::new(AHEAD_MAX));
+        let live = Arc::new(Live { replica, subscriptions, joined: joined.clone(), ahead });
         tokio::spawn(hand_out(Arc::downgrade(&live), joined));
         tokio::spawn(stay_in_touch(Arc::downgrade(&live)));
         live
@@ -77,6 +82,12 @@ impl<H: Host> Live<H> {
     /// Returns the number of subscriptions that follow.
     pub(crate) fn count(&self) -> usize {
         self.lock().places.len()
+    }
+
+    /// Returns the permit to read one page ahead; none while so many subscriptions do that the memory is used up that
+    /// readers who stopped may keep.
+    pub(super) fn may_read_ahead(&self) -> Option<OwnedSemaphorePermit> {
+        self.ahead.clone().try_acquire_owned().ok()
     }
 
     /// Adds a subscription, whose mailbox receives at least the matching events that are applied after this call.

@@ -10,10 +10,11 @@
 //! up to a point that is at least where `Live` was at that moment; events up to that point in the mailbox are passed
 //! over. A mailbox is bounded: a subscription that does not keep up loses it, and scans again, at its own speed.
 //!
-//! Each file uses only those before it: `cursor`, `mailbox`, `matching`, `live`, `page`, `subscription`, `answer`.
+//! Each file uses only those before it: `cursor`, `form`, `mailbox`, `matching`, `live`, `page`, `subscription`, `answer`.
 
 mod answer;
 mod cursor;
+mod form;
 mod live;
 mod mailbox;
 mod matching;
@@ -25,7 +26,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answer::{next_message, stream};
+pub(crate) use answer::{next_messages, stream};
 pub(crate) use live::Live;
 pub(crate) use names::stream as stream_of_names;
 pub(crate) use point::{reach, refuse_the_future};

@@ -2,24 +2,27 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use quorate_proto::limits::READ_MESSAGE_BYTES;
 use quorate_proto::wire::LIFE_SIGN_EVERY;
 use quorate_proto::{Bounds, Consistency, Problem, Read, RecordedSnapshot, Source};
 use quorate_raft::host::Host;
 use quorate_store::defect::{Defect, is_present};
 use quorate_store::{Fault, Reader, Scan, StoredEvent};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::cursor::Cursor;
+use super::form::{Form, Formed};
 use super::live::{Live, Place};
 use super::mailbox::Delivery;
 use super::matching::Filter;
-use super::page::Page;
+use super::page::{FIRST_PAGE_BYTES, PAGE_BYTES, Page};
 use crate::server::problem;
 
-/// The next message of a subscription.
+/// The next message of a subscription, with events in one form.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum Step<F> {
     /// The first step: the point of the first scan, and the requested snapshot.
     Point {
         cursor: Cursor,
@@ -28,7 +31,7 @@ pub(crate) enum Step {
         passed_over: Option<u32>,
     },
     /// Never empty.
-    Events(Vec<StoredEvent>),
+    Events(F),
     CaughtUp(Cursor),
     FellBehind(Cursor),
     Progress(Cursor),
@@ -44,24 +47,24 @@ pub(crate) enum Step {
 /// - events are given out in the order of the read, each once, and no more than its limit;
 /// - of a read that follows, `cursor` never goes back, and no matching event above it was given out;
 /// - no cursor is sent before this node has reached the bound after which a read that follows resumes;
-/// - it holds one page at most.
-pub(crate) struct Subscription<H: Host> {
+/// - it holds one page at most, or two where few subscriptions read ahead.
+pub(crate) struct Subscription<H: Host, F> {
     live: Arc<Live<H>>,
     reader: Reader,
     /// The rest of the read.
     read: Read,
     cursor: Cursor,
-    phase: Phase,
+    phase: Phase<F>,
     /// True if `caught_up` was sent, and no `fell_behind` since then.
     is_caught_up: bool,
 }
 
-enum Phase {
+enum Phase<F> {
     /// Nothing was read yet.
     Point,
     /// A scan is under way. A subscription that has a place took it before the scan began.
     Scan {
-        next: Next,
+        next: Next<F>,
         place: Option<Place>,
     },
     Live(Place),
@@ -69,23 +72,25 @@ enum Phase {
 }
 
 /// The next part of a scan.
-enum Next {
+enum Next<F> {
     /// A new scan, of everything above the cursor.
     New,
-    Page(Page),
+    Page(Page<F>),
     Rest(Box<Scan>),
+    /// A page that is being read while the one before it is on its way. The permit bounds how many there are.
+    Ahead(BoxFuture<'static, Result<Page<F>, Fault>>, OwnedSemaphorePermit),
 }
 
-impl<H: Host> Subscription<H> {
+impl<H: Host, F: Form> Subscription<H, F> {
     /// Returns the subscription that answers `read`, on a node that has reached the point that its consistency demands.
-    pub(crate) fn begin(live: Arc<Live<H>>, reader: Reader, read: Read) -> Subscription<H> {
+    pub(crate) fn begin(live: Arc<Live<H>>, reader: Reader, read: Read) -> Subscription<H, F> {
         let (cursor, phase) = (Cursor::default(), Phase::Point);
         Subscription { live, reader, read, cursor, phase, is_caught_up: false }
     }
 
     /// Returns the next step, and waits while there is none. A call that is cancelled loses events: the subscription
     /// must be dropped then.
-    pub(crate) async fn next(&mut self) -> Result<Step, Problem> {
+    pub(crate) async fn next(&mut self) -> Result<Step<F>, Problem> {
         loop {
             if self.read.limit == Some(0) && !matches!(self.phase, Phase::Point) {
                 self.phase = Phase::End;
@@ -104,15 +109,16 @@ impl<H: Host> Subscription<H> {
     }
 
     /// Begins the first scan, and reads its first page in the same step: most reads are short.
-    async fn point(&mut self) -> Result<Step, Problem> {
+    async fn point(&mut self) -> Result<Step<F>, Problem> {
         let (reader, read) = (self.reader.clone(), self.read.clone());
         let begun = self.run(move || {
             let scan = Box::new(reader.scan(&read)?);
             let snapshot = scan.snapshot().cloned();
             let passed_over = scan.snapshot_schema_passed_over();
-            Ok((snapshot, passed_over, Page::fetch(scan)?))
+            Ok((snapshot, passed_over, Page::fetch(scan, FIRST_PAGE_BYTES)?))
         });
-        let (snapshot, passed_over, page) = begun.await?;
+        let begun = begun.await.map_err(|fault| self.problem_of(&fault))?;
+        let (snapshot, passed_over, page) = begun;
         if let Some(snapshot) = &snapshot {
             self.read.bounds.after = snapshot.snapshot.version.0;
         }
@@ -125,18 +131,26 @@ impl<H: Host> Subscription<H> {
 
     /// Gives out the next page. After the last one, a read that follows takes a place with [`Live`] and scans once
     /// more, or uses the place that it has.
-    async fn scan(&mut self, next: Next, place: Option<Place>) -> Result<Option<Step>, Problem> {
-        let Page { events, end, rest } = match next {
-            Next::Page(page) => page,
-            Next::Rest(scan) => self.run(move || Page::fetch(scan)).await?,
+    async fn scan(
+        &mut self,
+        next: Next<F>,
+        place: Option<Place>,
+    ) -> Result<Option<Step<F>>, Problem> {
+        let fetched = match next {
+            Next::Page(page) => Ok(page),
+            Next::Rest(scan) => self.run(move || Page::fetch(scan, PAGE_BYTES)).await,
+            Next::Ahead(page, _permit) => page.await,
             Next::New => {
                 let (reader, read) = (self.reader.clone(), self.rest());
-                self.run(move || Page::fetch(Box::new(reader.scan(&read)?))).await?
+                let begun = move || Page::fetch(Box::new(reader.scan(&read)?), FIRST_PAGE_BYTES);
+                self.run(begun).await
             }
         };
-        let step = self.give_out(events);
+        let fetched = fetched.map_err(|fault| self.problem_of(&fault))?;
+        let Page { events, end, rest } = fetched;
+        let step = events.map(|events| self.give_out(events));
         if let Some(scan) = rest {
-            self.phase = Phase::Scan { next: Next::Rest(scan), place };
+            self.phase = Phase::Scan { next: self.go_on(scan), place };
             return Ok(Some(step.unwrap_or(Step::StillHere)));
         }
         self.pass(end);
@@ -151,7 +165,7 @@ impl<H: Host> Subscription<H> {
     }
 
     /// Takes what came into the mailbox, or waits until something does, but not in silence for long.
-    async fn live(&mut self, place: Place) -> Result<Option<Step>, Problem> {
+    async fn live(&mut self, place: Place) -> Result<Option<Step<F>>, Problem> {
         if !self.is_caught_up && self.has_resumed() {
             self.is_caught_up = true;
             self.phase = Phase::Live(place);
@@ -162,7 +176,8 @@ impl<H: Host> Subscription<H> {
         match delivery.map_or(Ok(None), |delivery| delivery.map(Some))? {
             Some(Delivery::Events { mut events, through }) => {
                 events.retain(|event| self.is_requested(event));
-                let step = self.give_out(events);
+                events.truncate(self.read.limit.map_or(usize::MAX, |limit| limit as usize));
+                let step = Formed::of(events).map(|events| self.give_out(events));
                 self.pass(through);
                 Ok(step)
             }
@@ -180,16 +195,23 @@ impl<H: Host> Subscription<H> {
         }
     }
 
-    /// Gives out these events, as far as the limit allows; none if there are none.
-    fn give_out(&mut self, mut events: Vec<StoredEvent>) -> Option<Step> {
-        if let Some(limit) = &mut self.read.limit {
-            events.truncate(usize::try_from(*limit).unwrap_or(usize::MAX));
-            *limit -= events.len() as u64;
+    /// Begins with the next page while the one before it is sent, unless many do so already.
+    fn go_on(&self, scan: Box<Scan>) -> Next<F> {
+        match self.live.may_read_ahead() {
+            Some(permit) => Next::Ahead(self.run(move || Page::fetch(scan, PAGE_BYTES)), permit),
+            None => Next::Rest(scan),
         }
-        let last = events.last()?;
-        let version = self.of_stream().then_some(last.version);
-        self.pass(Cursor { position: last.position, version });
-        Some(Step::Events(events))
+    }
+
+    /// Gives out these events, which the limit allows.
+    fn give_out(&mut self, events: Formed<F>) -> Step<F> {
+        let Formed { events, count, last } = events;
+        if let Some(limit) = &mut self.read.limit {
+            *limit = limit.saturating_sub(count);
+        }
+        let version = last.version.filter(|_| self.of_stream());
+        self.pass(Cursor { version, ..last });
+        Step::Events(events)
     }
 
     /// Returns true if an event of the mailbox was not given out yet and lies within the bounds.
@@ -230,12 +252,15 @@ impl<H: Host> Subscription<H> {
         self.live.join(&Arc::new(Filter::of(&self.read)), is_strict)
     }
 
-    async fn run<T: Send + 'static>(
+    fn run<T: Send + 'static>(
         &self,
         step: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let replica = &self.live.replica;
-        replica.host().run(step).await.map_err(|fault| problem::of_found(replica, &fault))
+    ) -> BoxFuture<'static, Result<T, Fault>> {
+        self.live.replica.host().run(step)
+    }
+
+    fn problem_of(&self, fault: &Fault) -> Problem {
+        problem::of_found(&self.live.replica, fault)
     }
 
     fn of_stream(&self) -> bool {

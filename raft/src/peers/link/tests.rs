@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use futures_util::FutureExt;
 use openraft::raft::VoteRequest;
 use openraft_rt_tokio::TokioRuntime;
 use quorate_proto::limits::CHUNK_BYTES_MIN;
@@ -15,6 +16,7 @@ use crate::identity::Identity;
 use crate::log::{LogOptions, LogWriter, RaftLog, Reach};
 use crate::options::{ReplicaOptions, Timing};
 use crate::peers::Peers;
+use crate::peers::heartbeats::Heartbeats;
 use crate::replica::Replica;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -121,5 +123,29 @@ async fn a_peer_that_was_started_again_since_the_last_vote_answers_the_next_one_
     ask(&link).await.expect("an answer to the first call");
     let greeted_again = link.guard().origin(identity.node).expect("it is let in");
     assert!(greeted_again.to_boot > greeted.to_boot);
+    peer.stop().await;
+}
+
+/// An answer to a heartbeat that was given up would pass for the answer to the next one, and confirm a leader that was
+/// deposed in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_that_is_given_up_takes_its_stream_with_it() {
+    let peer = Peer::start(&MemVfs::new(), "127.0.0.1:0");
+    let (link, _writer) = link_to(&peer.found(), &peer.address);
+    let heartbeat = || AppendEntriesRequest::<TypeConfig<TokioRuntime>> {
+        vote: Vote::new_committed(9, HERE),
+        prev_log_id: None,
+        leader_commit: None,
+        entries: Vec::new(),
+    };
+    let mut heartbeats = Heartbeats::new();
+    for _ in 0..2 {
+        let answer = heartbeats.send(&link, heartbeat()).await.expect("an answer");
+        assert!(answer.is_ok(), "{answer:?}");
+        assert!(heartbeats.is_open());
+    }
+    assert!(heartbeats.send(&link, heartbeat()).now_or_never().is_none());
+    assert!(!heartbeats.is_open());
+    heartbeats.send(&link, heartbeat()).await.expect("an answer on a new stream").expect("ok");
     peer.stop().await;
 }

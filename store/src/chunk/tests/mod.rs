@@ -1,5 +1,6 @@
 //! Chunks against a naive model, with flipped bits, cut files and power cuts.
 
+mod ahead;
 mod fixture;
 mod rewrite;
 
@@ -145,7 +146,29 @@ fn chunk_path() -> std::path::PathBuf {
 }
 
 fn open(vfs: &MemVfs, written: &Written) -> Result<Chunk, Fault> {
-    Chunk::open(vfs, &chunk_path(), &IDENTITY, &written.summary, &BlockCache::new(5000))
+    open_over(vfs, written, 5000)
+}
+
+fn open_over(vfs: &MemVfs, written: &Written, cache_bytes: usize) -> Result<Chunk, Fault> {
+    Chunk::open(vfs, &chunk_path(), &IDENTITY, &written.summary, &BlockCache::new(cache_bytes))
+}
+
+#[test]
+fn a_read_of_very_much_leaves_half_of_the_cache_to_others() {
+    let events = build(1, &[(0, 0, 2_000, 0); 400]);
+    let (vfs, written, _) = written(&events);
+    let chunk = open_over(&vfs, &written, 200_000).expect("a chunk");
+    let of_last = || {
+        let mut reads = reads();
+        let found = chunk.read(395..400, usize::MAX, &mut reads).expect("readable");
+        (found == events[395..], reads.hits > 0)
+    };
+    assert_eq!((of_last(), of_last()), ((true, false), (true, true)));
+    assert_eq!(chunk.read(0..395, usize::MAX, &mut reads()).expect("readable"), events[..395]);
+    assert_eq!(of_last(), (true, true), "800,000 bytes went by");
+    let mut again = reads();
+    chunk.read(0..395, usize::MAX, &mut again).expect("readable");
+    assert!(again.hits > 2, "what was read first is kept");
 }
 
 fn written(events: &[StoredEvent]) -> (MemVfs, Written, Chunk) {
@@ -258,7 +281,7 @@ proptest! {
                 break;
             }
         }
-        prop_assert_eq!(chunk.read(wanted, budget, &mut reads()).expect("readable"), expected);
+        prop_assert_eq!(chunk.read(wanted.iter().copied(), budget, &mut reads()).expect("readable"), expected);
     }
 
     #[test]

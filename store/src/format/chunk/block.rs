@@ -24,7 +24,7 @@ use bytes::Bytes;
 use quorate_proto::{EventId, Position, StreamName, Timestamp, Version};
 
 use crate::StoredEvent;
-use crate::format::{EventRef, Identity, Input, Malformed, Output};
+use crate::format::{EventParts, Identity, Input, Malformed, Output};
 
 /// The size of an id in bytes.
 pub(crate) const ID_BYTES: usize = 16;
@@ -80,7 +80,7 @@ impl BlockBuilder {
     }
 
     /// Adds an event of the stream with this number.
-    pub(crate) fn push(&mut self, ordinal: u32, stream: u32, event: &EventRef<'_>) {
+    pub(crate) fn push(&mut self, ordinal: u32, stream: u32, event: &EventParts<'_>) {
         self.put_place(ordinal, stream, event.version, event.recorded_at);
         self.put_id(event.id, event.begins);
         self.entries.put_varint(event.body.len() as u64 + 1);
@@ -146,7 +146,8 @@ pub(crate) struct Block {
 /// The name of a stream. It is checked only when it is first needed: most reads of a block want few of its events.
 #[derive(Debug)]
 struct Stream {
-    bytes: Bytes,
+    /// The start and end of the name in the payload.
+    place: (u32, u32),
     name: OnceLock<StreamName>,
 }
 
@@ -172,13 +173,15 @@ pub(crate) enum EventOrStub {
 impl Block {
     /// Lays out a block; `ids` are the ids of its entries.
     pub(crate) fn decode(payload: Bytes, ids: Bytes) -> Result<Block, Malformed> {
-        let mut input = Input::new(payload.clone());
+        let mut input = Input::new(&payload[..]);
         let mut next_ordinal = input.varint()?;
         let mut recorded_at = input.i64()?;
         let stream_count = input.varint()?;
         let mut streams = Vec::new();
         for _ in 0..stream_count {
-            streams.push(Stream { bytes: input.short_bytes()?, name: OnceLock::new() });
+            let length = usize::from(input.u8()?);
+            let place = take_place(&mut input, payload.len(), length)?;
+            streams.push(Stream { place, name: OnceLock::new() });
         }
         let count = input.varint()?;
         if count.checked_mul(ID_BYTES as u64) != Some(ids.len() as u64) {
@@ -280,7 +283,9 @@ impl Block {
         if let Some(name) = stream.name.get() {
             return Ok(name.clone());
         }
-        let text = std::str::from_utf8(&stream.bytes);
+        let (start, end) = stream.place;
+        let bytes = self.payload.get(start as usize..end as usize).unwrap_or_default();
+        let text = std::str::from_utf8(bytes);
         let text = text.map_err(|_| Malformed::new("a stream's name is not UTF-8"))?;
         let name = StreamName::new(text).map_err(Malformed::invalid)?;
         Ok(stream.name.get_or_init(|| name).clone())
@@ -293,7 +298,7 @@ fn byte_of(bits: &[bool]) -> u8 {
 }
 
 /// Marks the entries that begin no append.
-fn take_inner(input: &mut Input, entries: &mut [Entry]) -> Result<(), Malformed> {
+fn take_inner(input: &mut Input<&[u8]>, entries: &mut [Entry]) -> Result<(), Malformed> {
     if input.remaining() == 0 {
         return Ok(());
     }
@@ -307,13 +312,22 @@ fn take_inner(input: &mut Input, entries: &mut [Entry]) -> Result<(), Malformed>
 }
 
 /// Takes a body and returns its start and end in the payload, whose rest is the input.
-fn take_body(input: &mut Input, payload: usize) -> Result<Option<(u32, u32)>, Malformed> {
+fn take_body(input: &mut Input<&[u8]>, payload: usize) -> Result<Option<(u32, u32)>, Malformed> {
     let Some(length) = input.varint()?.checked_sub(1) else { return Ok(None) };
+    take_place(input, payload, usize::try_from(length).unwrap_or(usize::MAX)).map(Some)
+}
+
+/// Takes so many bytes and returns their start and end in the payload, whose rest is the input.
+fn take_place(
+    input: &mut Input<&[u8]>,
+    payload: usize,
+    length: usize,
+) -> Result<(u32, u32), Malformed> {
     let start = payload - input.remaining();
-    input.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+    input.take(length)?;
     let end = payload - input.remaining();
     let place = |at| u32::try_from(at).map_err(|_| Malformed::new("a block is beyond 32 bits"));
-    Ok(Some((place(start)?, place(end)?)))
+    Ok((place(start)?, place(end)?))
 }
 
 /// The place of a block.

@@ -34,7 +34,7 @@ use bytes::Bytes;
 use quorate_proto::{Position, Timestamp};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::{EventRef, Input, Malformed, Output};
+use super::{EventParts, Input, Malformed, Output};
 
 pub(crate) const HEADER_BYTES: u64 = 44;
 pub(crate) const TRAILER_BYTES: u64 = 20;
@@ -288,7 +288,7 @@ impl SectionEntry {
 
 /// Returns the part of one event in the digest of its chunk: XXH3 (128 bits) over place, stream, time and
 /// body. It guards against accidents and bugs, not against somebody who can choose the events.
-pub(crate) fn event_digest(event: &EventRef<'_>, scratch: &mut Vec<u8>) -> u128 {
+pub(crate) fn event_digest(event: &EventParts<'_>, scratch: &mut Vec<u8>) -> u128 {
     scratch.clear();
     scratch.put_u64(event.position.0);
     scratch.put_u64(event.version.0);

@@ -20,7 +20,7 @@
 //!          length  varint   and the bytes of their frames, whose payloads are to be joined
 //! ```
 //!
-//! A group is 16 entries. The first key of a group stands there whole, so a reader looks for the group first and then
+//! A group is 8 entries. The first key of a group stands there whole, so a reader looks for the group first and then
 //! for the key.
 
 use std::cmp::Ordering;
@@ -32,7 +32,7 @@ use quorate_proto::Version;
 use crate::format::{Input, Key, Malformed, Output};
 
 /// The number of entries in a group, except the last one of a page.
-const GROUP: usize = 16;
+const GROUP: usize = 8;
 /// The mark of a page whose entries have totals. A page without it begins with its count, which is never 0.
 const WITH_TOTALS: u64 = 0;
 /// The mark of a page whose entries stand in groups; without it the count stands here.

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use quorate_proto::{
-    Append, Change, Condition, Event, EventId, Expectation, Position, Requirement, StreamName,
-    Version, Write,
+    Append, AppendRef, Change, Condition, EventId, EventRef, Expectation, Position, Requirement,
+    StreamName, Version, Write,
 };
 
 use super::condition;
@@ -90,16 +90,30 @@ pub(super) fn encode(append: &Append, out: &mut Vec<u8>) {
     }
     out.put_varint(append.writes.len() as u64);
     for write in &append.writes {
-        put_stream(&write.stream, write.expectation, out);
+        put_stream(write.stream.as_str(), write.expectation, out);
+        out.put_varint(write.events.len() as u64);
+        for event in &write.events {
+            put_event(&EventRef::from(event), out);
+        }
+    }
+    out.put_varint(append.requirements.len() as u64);
+    for requirement in &append.requirements {
+        put_stream(requirement.stream.as_str(), requirement.expectation, out);
+    }
+}
+
+/// Puts an append as [`encode`] puts the same one.
+pub(super) fn encode_ref(append: &AppendRef<'_>, out: &mut Vec<u8>) {
+    out.put_u8(0);
+    out.put_varint(append.writes().len() as u64);
+    for write in append.writes() {
+        put_stream(write.stream, write.expectation, out);
         out.put_varint(write.events.len() as u64);
         for event in &write.events {
             put_event(event, out);
         }
     }
-    out.put_varint(append.requirements.len() as u64);
-    for requirement in &append.requirements {
-        put_stream(&requirement.stream, requirement.expectation, out);
-    }
+    out.put_varint(0);
 }
 
 /// Takes an append, whose bytes are a part of `whole`, and adds its parts.
@@ -256,18 +270,18 @@ fn take_write<'a>(input: &mut Input<&'a [u8]>, parts: &mut Parts<'a>) -> Result<
     Ok(())
 }
 
-fn put_event(event: &Event, out: &mut Vec<u8>) {
+fn put_event(event: &EventRef<'_>, out: &mut Vec<u8>) {
     let length_at = out.len();
     out.put_u32(0);
     out.put(event.id.as_bytes());
-    event::encode(event, out);
+    event::encode_ref(event, out);
     let length = u32::try_from(out.len() - length_at - 4).expect("checked against the limits");
     let place = out.get_mut(length_at..length_at + 4).expect("put above");
     place.copy_from_slice(&length.to_le_bytes());
 }
 
-fn put_stream(stream: &StreamName, expectation: Expectation, out: &mut Vec<u8>) {
-    out.put_short(stream.as_str().as_bytes());
+fn put_stream(stream: &str, expectation: Expectation, out: &mut Vec<u8>) {
+    out.put_short(stream.as_bytes());
     match expectation {
         Expectation::Any => out.put_u8(ANY),
         Expectation::None => out.put_u8(NONE),

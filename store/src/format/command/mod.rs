@@ -38,8 +38,8 @@ mod tests;
 use bytes::Bytes;
 use quorate_proto::limits::KEY_BYTES;
 use quorate_proto::{
-    Append, GroupName, GroupProgress, GroupRequest, Invalid, Position, RequestId, Snapshot,
-    StreamName, Term, Timestamp, Version,
+    Append, AppendRef, GroupName, GroupProgress, GroupRequest, Invalid, Position, RequestId,
+    Snapshot, StreamName, Term, Timestamp, Version,
 };
 
 use super::{Input, Malformed, Output};
@@ -97,6 +97,24 @@ pub fn encode_append(append: &Append) -> Bytes {
     Bytes::from(out)
 }
 
+/// Encodes an append as [`encode_append`] encodes the same one; returns its [`key_bytes`] beside it.
+pub fn encode_append_ref(append: &AppendRef<'_>) -> (Bytes, u64) {
+    let mut out = Vec::with_capacity(append.size() + 24);
+    out.put_u8(APPEND);
+    append::encode_ref(append, &mut out);
+    let keys = append
+        .writes()
+        .iter()
+        .flat_map(|write| write.events.iter().map(|event| Key::count_ref(write.stream, event)));
+    (Bytes::from(out), keys.sum::<u64>() * KEY_BYTES)
+}
+
+/// Returns true if the request, which is encoded, is an append with conditions.
+pub fn has_conditions(request: &[u8]) -> bool {
+    let flags = request.get(FLAGS_AT).copied().unwrap_or_default();
+    request.first() == Some(&APPEND) && flags & CONDITIONS != 0
+}
+
 /// Encodes a snapshot that passed [`Snapshot::check`].
 pub fn encode_snapshot(snapshot: &Snapshot) -> Bytes {
     let Snapshot { stream, version, schema, data } = snapshot;
@@ -128,8 +146,7 @@ pub fn encode_group_progress(name: &GroupName, term: Term, progress: &GroupProgr
 /// Returns the same request, with a note that its conditions hold through that position: none of the events
 /// up to there violates one. Costs nothing for a request without conditions, and a copy for one that has any.
 pub fn checked(request: &Bytes, through: Position) -> Bytes {
-    let flags = request.get(FLAGS_AT).copied().unwrap_or_default();
-    if request.first() != Some(&APPEND) || flags & CONDITIONS == 0 {
+    if !has_conditions(request) {
         return request.clone();
     }
     let mut bytes = request.to_vec();
@@ -291,7 +308,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Command<'_>, Malformed> {
 }
 
 /// Takes a request, which is a part of `whole`; the parts of an append are added.
-fn parse<'a>(
+pub(crate) fn parse<'a>(
     request: &'a [u8],
     whole: &Bytes,
     parts: &mut Parts<'a>,

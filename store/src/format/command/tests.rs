@@ -3,8 +3,8 @@
 use super::*;
 use proptest::prelude::*;
 use quorate_proto::{
-    Condition, CorrelationId, Event, EventId, EventType, Expectation, Query, QueryItem,
-    Requirement, Scope, Tag, Write,
+    Condition, CorrelationId, Event, EventId, EventRef, EventType, Expectation, Query, QueryItem,
+    Requirement, Scope, Tag, Write, WriteRef,
 };
 
 fn any_expectation() -> impl Strategy<Value = Expectation> {
@@ -67,6 +67,15 @@ fn any_append() -> impl Strategy<Value = Append> {
     })
 }
 
+fn borrowed(append: &Append) -> Option<AppendRef<'_>> {
+    let writes = append.writes.iter().map(|write| WriteRef {
+        stream: write.stream.as_str(),
+        expectation: write.expectation,
+        events: write.events.iter().map(EventRef::from).collect(),
+    });
+    AppendRef::new(writes.collect())
+}
+
 proptest! {
     #[test]
     fn what_is_encoded_is_decoded(appends in proptest::collection::vec(any_append(), 0..4), at: i64) {
@@ -74,6 +83,10 @@ proptest! {
         for append in &appends {
             let bytes = encode_append(append);
             prop_assert_eq!(&decode_append(&bytes).expect("an append"), append);
+            if append.requirements.is_empty() {
+                let borrowed = borrowed(append).expect("it passes the check");
+                prop_assert_eq!(encode_append_ref(&borrowed), (bytes.clone(), key_bytes(append)));
+            }
             builder.push(&bytes);
         }
         prop_assert_eq!(builder.count(), appends.len());

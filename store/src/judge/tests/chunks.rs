@@ -84,6 +84,9 @@ fn before_it_is_proposed_an_append_is_judged_without_a_look_at_the_disk() {
         let judge = |store: &mut Store| store.reader().prejudge_in_memory(append);
         let (early, pieces) = count_pieces(store, judge);
         assert_eq!(pieces, 0, "{append:?}");
+        // The encoded request is judged in the same way.
+        let request = crate::command::encode_append(append);
+        assert_eq!(store.reader().prejudge_request_in_memory(&request), early, "{append:?}");
         early
     };
     for expectation in [Expectation::None, Expectation::Exists, exactly(201), exactly(300)] {

@@ -9,7 +9,7 @@ use super::keys::Keys;
 use super::ordinals::ordinal;
 use super::streams::{StreamTail, Streams};
 use crate::format::command::ParsedEvent;
-use crate::format::{EventRef, Key, StoredEvent};
+use crate::format::{EventParts, Key, StoredEvent};
 use crate::view::hash::{Hasher, Slots};
 
 /// Invariants:
@@ -178,11 +178,11 @@ impl Contents {
     }
 
     /// Returns the parts of all events of the tail that begins at `first`, in order.
-    pub(super) fn events(&self, first: Position) -> impl ExactSizeIterator<Item = EventRef<'_>> {
+    pub(super) fn events(&self, first: Position) -> impl ExactSizeIterator<Item = EventParts<'_>> {
         self.events.iter().enumerate().map(move |(ordinal, event)| {
             let command = self.commands.get(event.command as usize).expect("slots lead there");
             let stream = self.streams.get(event.stream).expect("slots lead there");
-            EventRef {
+            EventParts {
                 position: first.plus(ordinal as u64),
                 stream: stream.name.as_str(),
                 version: event.version,

@@ -2,14 +2,14 @@
 
 use super::Tail;
 use crate::chunk::KeyEvents;
-use crate::format::{EventRef, Key};
+use crate::format::{EventParts, Key};
 
 impl Tail {
     /// Gives all events, in order, and all keys, sorted as [`Key::encode`] sorts, to `work`. Meant for a tail that gets
     /// no more events: `work` may take its time.
     pub(crate) fn with_all<T>(
         &self,
-        work: impl FnOnce(&mut dyn ExactSizeIterator<Item = EventRef<'_>>, &[KeyEvents<'_>]) -> T,
+        work: impl FnOnce(&mut dyn ExactSizeIterator<Item = EventParts<'_>>, &[KeyEvents<'_>]) -> T,
     ) -> T {
         let contents = self.read();
         let streams = contents.streams.written_ones().map(|stream| KeyEvents {

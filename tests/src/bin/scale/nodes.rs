@@ -74,11 +74,14 @@ impl Cluster {
         Ok(usage)
     }
 
-    /// Kills all processes with SIGKILL.
+    /// Kills all processes with SIGKILL, and waits until they are gone and their ports are free.
     pub(crate) fn kill(&mut self) {
         let _ = self.process.kill();
         for pid in self.pids.drain(..) {
             let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            while is_alive(pid) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         let _ = self.process.wait();
     }
@@ -108,6 +111,12 @@ fn dev(folder: &Path, nodes: usize, port: u16) -> Result<Child, Failure> {
     command.args(["dev", "--nodes", &nodes.to_string(), "--port", &port.to_string(), "--data"]);
     command.arg(folder.join("data")).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     Ok(command.spawn()?)
+}
+
+/// Returns true if the process exists and is not just waiting to be noticed by its parent.
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
 }
 
 fn cpu(pid: u32) -> Result<Duration, Failure> {

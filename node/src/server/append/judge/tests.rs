@@ -32,6 +32,10 @@ impl Log for Fake {
         None
     }
 
+    fn prejudge_request_in_memory(&self, _: &Bytes) -> Option<Prejudged> {
+        None
+    }
+
     async fn prejudge(&self, _: Arc<Append>) -> Result<Prejudged, Problem> {
         Ok(self.checks.lock().expect("no panic").pop_front().expect("a check too many"))
     }

@@ -52,7 +52,7 @@ async fn the_session_is_over_before_the_transport_can_release_the_place_of_a_los
     for outcome in [Outcome::NotAppended, Outcome::Unknown] {
         let (replies, mut answers) = SessionReplies::new();
         let lost = reply(&replies, 1, &LeaderTerm::new(Term(3)), false).await;
-        let over = replies.over.clone();
+        let over = replies.0.over.clone();
         let watch = Arc::new(Watch { over, saw_it_go_on: AtomicBool::new(false) });
         let waker = watch.clone().into();
         assert!(answers.poll_next_unpin(&mut Context::from_waker(&waker)).is_pending());

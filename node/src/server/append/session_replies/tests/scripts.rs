@@ -107,7 +107,7 @@ impl goldenscript::Runner for Runner {
             Command::State => {
                 let replies = replies()?;
                 let idle = if replies.is_idle() { "idle" } else { "busy" };
-                let session = if replies.over.is_cancelled() { "is over" } else { "goes on" };
+                let session = if replies.0.over.is_cancelled() { "is over" } else { "goes on" };
                 let term = if self.leader_term.has_ended() { "has ended" } else { "goes on" };
                 return Ok(format!("{idle}, the session {session}, its leader term {term}"));
             }
