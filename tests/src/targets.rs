@@ -1,7 +1,7 @@
 //! All decoders of bytes that come from files, peers and clients.
 
 use prost::Message;
-use quorate_proto::wire::{peer, v1};
+use quorate_proto::wire::{peer, read_append, v1};
 use quorate_proto::{Append, Read};
 
 use crate::fuzz::Target;
@@ -13,8 +13,9 @@ pub fn all() -> Vec<Target> {
     own.chain(WIRE).collect()
 }
 
-const WIRE: [Target; 3] = [
+const WIRE: [Target; 4] = [
     Target { name: "an append on the wire", decode: decode_append, seeds: appends },
+    Target { name: "an append in place", decode: read_in_place, seeds: plain_appends },
     Target { name: "a read on the wire", decode: decode_read, seeds: reads },
     Target { name: "a message between peers", decode: decode_peer, seeds: peers },
 ];
@@ -25,7 +26,24 @@ fn decode_append(bytes: &[u8]) {
     }
 }
 
+/// What is read in place is what the generated code and the conversion accept, too.
+fn read_in_place(bytes: &[u8]) {
+    if let Some(read) = read_append(bytes) {
+        let message = v1::Append::decode(bytes).expect("the generated code decodes it");
+        let append = Append::try_from(Some(message)).expect("it passes the check");
+        assert_eq!(append.size(), read.size());
+    }
+}
+
+fn plain_appends() -> Vec<Vec<u8>> {
+    vec![v1::Append { conditions: Vec::new(), ..append() }.encode_to_vec()]
+}
+
 fn appends() -> Vec<Vec<u8>> {
+    vec![v1::AppendRequest { append: Some(append()), time_left_ms: 9 }.encode_to_vec()]
+}
+
+fn append() -> v1::Append {
     let event = v1::NewEvent {
         id: vec![7; 16].into(),
         r#type: "Paid".into(),
@@ -43,8 +61,7 @@ fn appends() -> Vec<Vec<u8>> {
     };
     let query = Some(v1::Query { items: vec![item] });
     let conditions = vec![v1::Condition { query, after: 9 }];
-    let append = v1::Append { writes: vec![write], conditions, ..v1::Append::default() };
-    vec![v1::AppendRequest { append: Some(append), time_left_ms: 9 }.encode_to_vec()]
+    v1::Append { writes: vec![write], conditions, ..v1::Append::default() }
 }
 
 fn decode_read(bytes: &[u8]) {

@@ -4,6 +4,7 @@
 //! else. Of every other message the generated code and the conversions of the words find out what it is, or what is
 //! wrong with it.
 
+use super::fields::{Fields, Value};
 use crate::borrowed::{AppendRef, EventRef, WriteRef};
 use crate::{EventId, Expectation, Timestamp, Version};
 
@@ -85,49 +86,15 @@ fn read_event(message: &[u8]) -> Option<EventRef<'_>> {
     })
 }
 
-/// The value of a field.
-enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-}
-
 /// Hands the fields of a message over, in their order; none if one is refused or does not decode.
 fn each_field<'a>(
-    mut message: &'a [u8],
-    mut take: impl FnMut((u64, Value<'a>)) -> Option<()>,
+    message: &'a [u8],
+    mut take: impl FnMut((u32, Value<'a>)) -> Option<()>,
 ) -> Option<()> {
-    while !message.is_empty() {
-        let key = varint(&mut message)?;
-        let value = match key & 7 {
-            0 => Value::Number(varint(&mut message)?),
-            2 => {
-                let length = usize::try_from(varint(&mut message)?).ok()?;
-                let (bytes, rest) = message.split_at_checked(length)?;
-                message = rest;
-                Value::Bytes(bytes)
-            }
-            _ => return None,
-        };
-        take((key >> 3, value))?;
+    for field in Fields::of(message) {
+        take(field.ok()?)?;
     }
     Some(())
-}
-
-/// Takes a number of at most 64 bits off the front.
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..63).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    // A tenth byte holds the highest bit alone.
-    let (byte, rest) = bytes.split_first()?;
-    *bytes = rest;
-    (*byte <= 1).then_some(number | u64::from(*byte) << 63)
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {
@@ -270,10 +237,5 @@ mod tests {
                 assert!(read.writes().len() < 4);
             }
         }
-        let mut longest = [0xff; 10];
-        longest[9] = 1;
-        assert_eq!(varint(&mut &longest[..]), Some(u64::MAX));
-        longest[9] = 2;
-        assert_eq!(varint(&mut &longest[..]), None);
     }
 }
