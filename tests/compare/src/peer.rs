@@ -45,7 +45,8 @@ impl Tally {
 
     /// Returns true if the deadline is over; the clock is read only now and then.
     pub(crate) fn is_late(&self, deadline: Option<Instant>) -> bool {
-        self.events % 1024 == 0 && deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        self.events.is_multiple_of(1024)
+            && deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
@@ -113,7 +114,7 @@ pub(crate) struct Place {
     pub(crate) folder: PathBuf,
     /// Its first port for clients; the next few are its too, and those a hundred higher.
     pub(crate) port: u16,
-    /// The file for the list of its calls that flush to disk, if they are counted.
+    /// The files' common beginning for the lists of its calls that flush to disk, if they are counted: a file a thread.
     pub(crate) trace: Option<PathBuf>,
 }
 
@@ -127,7 +128,7 @@ impl Place {
             None => Command::new(program),
             Some(trace) => {
                 let mut command = Command::new("strace");
-                command.args(["-D", "-f", "--seccomp-bpf", "-qq", "--signal=none", "-e"]);
+                command.args(["-D", "-ff", "--seccomp-bpf", "-qq", "--signal=none", "-e"]);
                 command.arg("trace=fsync,fdatasync,pwritev2,msync,sync_file_range");
                 command.arg("-o").arg(trace).arg(program);
                 command
