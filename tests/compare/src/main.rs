@@ -57,7 +57,7 @@ struct RunArguments {
     /// The columns, by commas [default: all].
     #[arg(long, value_delimiter = ',')]
     columns: Vec<Column>,
-    /// How often each store has its turn.
+    /// The number of turns of each store.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
     /// The length of each column of appends.

@@ -50,7 +50,7 @@ impl Tally {
     }
 }
 
-/// What a store promises and how it is used here, for the reader of the figures.
+/// The promises of a store, for the reader of its figures.
 #[derive(Debug)]
 pub(crate) struct About {
     /// The short name on the command line.
@@ -107,7 +107,7 @@ pub(crate) trait Store: Send + Sync {
     async fn catch_up(&self, events: u64, deadline: Instant) -> Result<Tally>;
 }
 
-/// Where a store runs.
+/// The folder and the ports of a store that runs.
 #[derive(Debug)]
 pub(crate) struct Place {
     /// The folder for everything that it writes.
