@@ -101,8 +101,7 @@ impl Column {
     pub(crate) fn heading(self) -> String {
         match self {
             Column::Append(Appends { clients, events, payload }) => {
-                let clients =
-                    if clients == 1 { "1 client".into() } else { format!("{clients} clients") };
+                let clients = people(clients);
                 let events =
                     if events == 1 { String::new() } else { format!(" × {events} events") };
                 let payload = if payload == Payload::Json { ", JSON" } else { "" };
@@ -116,9 +115,13 @@ impl Column {
             Column::Warm => "stream, old, warm".into(),
             Column::Disk => "disk".into(),
             Column::Memory => "memory".into(),
-            Column::Flushes(clients) => format!("flushes, {clients} clients"),
+            Column::Flushes(clients) => format!("flushes, {}", people(clients)),
         }
     }
+}
+
+fn people(clients: usize) -> String {
+    if clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") }
 }
 
 impl fmt::Display for Column {

@@ -57,10 +57,10 @@ struct RunArguments {
     /// The columns, by commas [default: all].
     #[arg(long, value_delimiter = ',')]
     columns: Vec<Column>,
-    /// How often each store has its turn.
+    /// The number of turns of each store.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// The length of each column of appends, and of the longest replay.
+    /// The length of each column of appends.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
     /// The first port of the servers; some after it and a hundred higher are used too.

@@ -21,7 +21,7 @@ const POOL_BYTES: usize = 4 * 1024 * 1024;
 /// The number of real events that are kept in memory.
 const REAL_EVENTS: usize = 50_000;
 
-/// Where payloads come from.
+/// The source of payloads.
 #[derive(Debug)]
 pub(crate) enum Payloads {
     /// Text that is as random as text gets.

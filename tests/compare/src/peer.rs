@@ -45,11 +45,12 @@ impl Tally {
 
     /// Returns true if the deadline is over; the clock is read only now and then.
     pub(crate) fn is_late(&self, deadline: Option<Instant>) -> bool {
-        self.events % 1024 == 0 && deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        self.events.is_multiple_of(1024)
+            && deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
-/// What a store promises and how it is used here, for the reader of the figures.
+/// The promises of a store, for the reader of its figures.
 #[derive(Debug)]
 pub(crate) struct About {
     /// The short name on the command line.
@@ -106,14 +107,14 @@ pub(crate) trait Store: Send + Sync {
     async fn catch_up(&self, events: u64, deadline: Instant) -> Result<Tally>;
 }
 
-/// Where a store runs.
+/// The folder and the ports of a store that runs.
 #[derive(Debug)]
 pub(crate) struct Place {
     /// The folder for everything that it writes.
     pub(crate) folder: PathBuf,
     /// Its first port for clients; the next few are its too, and those a hundred higher.
     pub(crate) port: u16,
-    /// The file for the list of its calls that flush to disk, if they are counted.
+    /// The files' common beginning for the lists of its calls that flush to disk, if they are counted: a file a thread.
     pub(crate) trace: Option<PathBuf>,
 }
 
@@ -127,7 +128,7 @@ impl Place {
             None => Command::new(program),
             Some(trace) => {
                 let mut command = Command::new("strace");
-                command.args(["-D", "-f", "--seccomp-bpf", "-qq", "--signal=none", "-e"]);
+                command.args(["-D", "-ff", "--seccomp-bpf", "-qq", "--signal=none", "-e"]);
                 command.arg("trace=fsync,fdatasync,pwritev2,msync,sync_file_range");
                 command.arg("-o").arg(trace).arg(program);
                 command

@@ -16,10 +16,12 @@ use crate::peer::{Peer, Place, Store};
 use crate::peers::{CANDIDATES, Programs};
 use crate::results::{self, Line, Machine, Sample};
 use crate::servers::{Servers, disk_bytes, own_cpu};
-use crate::work::{self, Load, Measured, Scattered};
+use crate::work::{self, Load, Scattered};
 
 /// The number of clients and the time of the load before the first column, which is not shown.
 const WARM_UP: (usize, Duration) = (16, Duration::from_millis(500));
+/// The longest time of a replay.
+const REPLAY_MAX: Duration = Duration::from_secs(2);
 /// The time for which flushes are counted.
 const FLUSHES_TIME: Duration = Duration::from_millis(700);
 /// The stream that is read when it was just written.
@@ -34,7 +36,7 @@ pub(crate) struct Options {
     pub(crate) only: Vec<String>,
     pub(crate) columns: Vec<Column>,
     pub(crate) rounds: u32,
-    /// The time of each column of appends, and the longest time of a replay.
+    /// The time of each column of appends.
     pub(crate) time: Duration,
     pub(crate) port: u16,
     /// The folder below which the stores keep their data meanwhile.
@@ -158,7 +160,6 @@ impl Turn<'_> {
         let place =
             Place { folder: folder.path().to_owned(), port: self.options.port, trace: None };
         let mut servers = self.peer.start(&place).await?;
-        let empty = disk_bytes(&place.folder);
         let (random, _) = self.payloads;
         let columns =
             self.options.columns.iter().filter(|column| matches!(column, Column::Append(_)));
@@ -180,13 +181,11 @@ impl Turn<'_> {
         if self.wants(Column::Fresh) {
             work::write_stream(&*store, FRESH, random).await?;
             events += work::STREAM_EVENTS;
-            let cpu = servers.cpu();
-            let read = work::read_often(&*store, FRESH).await?;
-            self.note_read(Column::Fresh, &read, servers.cpu() - cpu)?;
+            self.read_often(Column::Fresh, FRESH, &*store, &servers).await?;
         }
         self.whole_log(&*store, &servers, events).await?;
         if self.wants(Column::Disk) {
-            let bytes = disk_bytes(&place.folder).saturating_sub(empty);
+            let bytes = disk_bytes(&place.folder)?;
             self.note(Column::Disk, bytes as f64 / events as f64)?;
         }
         if self.wants(Column::Memory) {
@@ -230,21 +229,22 @@ impl Turn<'_> {
         let store = self.peer.connect(place, clients).await?;
         let load =
             Load { name: column.to_string(), clients, events, payloads, time: self.options.time };
-        let cpu = (servers.cpu(), own_cpu());
+        let cpu = Cpu::now(servers);
         let measured = work::append(&store, &load, scattered).await;
-        let cpu = (servers.cpu() - cpu.0, own_cpu() - cpu.1);
+        let cpu = cpu.each(servers, measured.latencies.len());
         if let Some(error) = &measured.first_error {
             eprintln!("{} in {column}: {error}", self.peer.about().name);
         }
         let seconds = measured.time.as_secs_f64();
         let count = measured.latencies.len();
         let done = if events == 1 { count } else { measured.events };
+        let quantile = |part| Some(measured.latencies.value_at_quantile(part) as f64 / 1e3);
         self.add(Sample {
             value: done as f64 / seconds,
+            p50_ms: quantile(0.5),
+            p99_ms: quantile(0.99),
             errors: measured.errors,
-            server_cpu_us: each(cpu.0, count),
-            load_cpu_us: each(cpu.1, count),
-            ..self.latencies(column, &measured)
+            ..self.sample(column, cpu)
         })?;
         Ok(measured.events)
     }
@@ -255,22 +255,19 @@ impl Turn<'_> {
             if !self.wants(column) {
                 continue;
             }
-            let (began_at, cpu) = (Instant::now(), (servers.cpu(), own_cpu()));
-            let deadline = began_at + self.options.time;
+            let (began_at, cpu) = (Instant::now(), Cpu::now(servers));
+            let deadline = began_at + self.options.time.min(REPLAY_MAX);
             let tally = match column {
                 Column::Replay => store.replay(deadline).await?,
                 _ => store.catch_up(events, deadline).await?,
             };
             let time = began_at.elapsed();
-            if tally.events < events && time < self.options.time {
+            if tally.events < events && Instant::now() < deadline {
                 bail!("{column}: {} of {events} events came", tally.events);
             }
-            self.add(Sample {
-                value: tally.events as f64 / time.as_secs_f64(),
-                server_cpu_us: each(servers.cpu() - cpu.0, tally.events),
-                load_cpu_us: each(own_cpu() - cpu.1, tally.events),
-                ..self.sample(column)
-            })?;
+            let cpu = cpu.each(servers, tally.events);
+            let value = tally.events as f64 / time.as_secs_f64();
+            self.add(Sample { value, ..self.sample(column, cpu) })?;
         }
         Ok(())
     }
@@ -290,9 +287,7 @@ impl Turn<'_> {
                 eprintln!("SKIPPED: {}: the kernel's cache is warm: {error:#}", Column::Cold)
             }
         }
-        let cpu = servers.cpu();
-        let read = work::read_often(&*store, stream).await?;
-        self.note_read(Column::Warm, &read, servers.cpu() - cpu)?;
+        self.read_often(Column::Warm, stream, &*store, &servers).await?;
         Ok(servers)
     }
 
@@ -303,11 +298,11 @@ impl Turn<'_> {
             return Ok(());
         }
         let folder = tempfile::Builder::new().prefix("compare-").tempdir_in(&self.options.data)?;
-        let list = tempfile::NamedTempFile::new_in(&self.options.data)?;
+        let lists = tempfile::Builder::new().prefix("compare-").tempdir_in(&self.options.data)?;
         let place = Place {
             folder: folder.path().to_owned(),
             port: self.options.port,
-            trace: Some(list.path().to_owned()),
+            trace: Some(lists.path().join("calls")),
         };
         let servers = self.peer.start(&place).await?;
         let scattered = Arc::new(Mutex::new(Scattered::over(Duration::MAX)));
@@ -321,25 +316,32 @@ impl Turn<'_> {
             let (random, _) = self.payloads;
             let (name, payloads) = (column.to_string(), Arc::clone(random));
             let load = Load { name, clients, events: 1, payloads, time: FLUSHES_TIME };
-            let before = flushes_in(&fs::read_to_string(list.path())?);
+            let before = flushes_in_all(lists.path())?;
             let measured = work::append(&store, &load, &scattered).await;
-            let flushes = flushes_in(&fs::read_to_string(list.path())?) - before;
+            let flushes = flushes_in_all(lists.path())? - before;
             self.note(column, flushes as f64 / measured.latencies.len().max(1) as f64)?;
         }
         servers.stop().await;
         Ok(())
     }
 
-    fn note_read(&self, column: Column, read: &Measured, cpu: Duration) -> Result<()> {
-        let sample = self.latencies(column, read);
-        let value = sample.p50_ms.unwrap_or_default();
-        let server_cpu_us = each(cpu, read.events);
-        self.add(Sample { value, server_cpu_us, p50_ms: None, p99_ms: None, ..sample })
+    async fn read_often(
+        &self,
+        column: Column,
+        stream: &str,
+        store: &dyn Store,
+        servers: &Servers,
+    ) -> Result<()> {
+        let cpu = Cpu::now(servers);
+        let read = work::read_often(store, stream).await?;
+        let cpu = cpu.each(servers, read.events);
+        let value = read.latencies.value_at_quantile(0.5) as f64 / 1e3;
+        self.add(Sample { value, ..self.sample(column, cpu) })
     }
 
     fn note(&self, column: Column, value: f64) -> Result<()> {
         match self.wants(column) {
-            true => self.add(Sample { value, ..self.sample(column) }),
+            true => self.add(Sample { value, ..self.sample(column, Cpu::default()) }),
             false => Ok(()),
         }
     }
@@ -351,19 +353,34 @@ impl Turn<'_> {
         results::add(&self.options.out, &Line::Sample(sample))
     }
 
-    fn sample(&self, column: Column) -> Sample {
+    fn sample(&self, column: Column, cpu: Cpu) -> Sample {
         let (peer, column) = (self.peer.about().name.to_owned(), column.to_string());
-        Sample { peer, column, round: self.round, ..Sample::default() }
-    }
-
-    fn latencies(&self, column: Column, measured: &Measured) -> Sample {
-        let quantile = |part| measured.latencies.value_at_quantile(part) as f64 / 1e3;
-        Sample { p50_ms: Some(quantile(0.5)), p99_ms: Some(quantile(0.99)), ..self.sample(column) }
+        let micros = |time: Option<Duration>| Some(time?.as_nanos() as f64 / 1e3);
+        let (server_cpu_us, load_cpu_us) = (micros(cpu.servers), micros(cpu.load));
+        Sample { peer, column, round: self.round, server_cpu_us, load_cpu_us, ..Sample::default() }
     }
 }
 
-fn each(time: Duration, count: u64) -> Option<f64> {
-    (count > 0).then(|| time.as_secs_f64() * 1e6 / count as f64)
+/// CPU time: of all servers, and of this program.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cpu {
+    servers: Option<Duration>,
+    load: Option<Duration>,
+}
+
+impl Cpu {
+    fn now(servers: &Servers) -> Cpu {
+        Cpu { servers: Some(servers.cpu()), load: Some(own_cpu()) }
+    }
+
+    /// Returns what each of so many pieces of work has taken since.
+    fn each(self, servers: &Servers, count: u64) -> Cpu {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let each = |before: Option<Duration>, now: Duration| {
+            now.saturating_sub(before?).checked_div(count)
+        };
+        Cpu { servers: each(self.servers, servers.cpu()), load: each(self.load, own_cpu()) }
+    }
 }
 
 /// Makes the kernel forget which parts of files it has read.
@@ -372,12 +389,21 @@ fn forget_pages() -> Result<()> {
     Ok(fs::write("/proc/sys/vm/drop_caches", "3")?)
 }
 
-/// Counts the calls that flush in a list of strace; one that is interrupted has a second line, which is none.
+/// Counts the calls that flush in all lists of a folder.
+fn flushes_in_all(folder: &Path) -> Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(folder)? {
+        count += flushes_in(&fs::read_to_string(entry?.path())?);
+    }
+    Ok(count)
+}
+
+/// Counts the calls that flush in the list that strace keeps of a thread.
 fn flushes_in(list: &str) -> usize {
     let flushes = |line: &&str| {
-        let written = line.contains("pwritev2(") && line.contains("SYNC");
-        let mapped = line.contains("msync(") && line.contains("MS_SYNC");
-        line.contains(" fsync(") || line.contains(" fdatasync(") || written || mapped
+        let written = line.starts_with("pwritev2(") && line.contains("SYNC");
+        let mapped = line.starts_with("msync(") && line.contains("MS_SYNC");
+        line.starts_with("fsync(") || line.starts_with("fdatasync(") || written || mapped
     };
     list.lines().filter(flushes).count()
 }
@@ -387,12 +413,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flushes_are_counted_once() {
-        let list = "7 fsync(3) = 0\n8 fdatasync(4 <unfinished ...>\n8 <... fdatasync resumed>) = 0\n\
-                    9 pwritev2(5, [], 1, 0, RWF_DSYNC) = 9\n9 pwritev2(5, [], 1, 0, 0) = 9\n\
-                    9 msync(0x7f, 4096, MS_ASYNC) = 0\n9 sync_file_range(3, 0, 0, 2) = 0\n";
+    fn calls_that_flush_are_counted() {
+        let list = "fsync(3) = 0\nfdatasync(4) = 0\npwritev2(5, [], 1, 0, RWF_DSYNC) = 9\n\
+                    pwritev2(5, [], 1, 0, 0) = 9\nmsync(0x7f, 4096, MS_ASYNC) = 0\n\
+                    sync_file_range(3, 0, 0, 2) = 0\n";
         assert_eq!(flushes_in(list), 3);
-        assert_eq!(each(Duration::from_millis(3), 2), Some(1500.0));
-        assert_eq!(each(Duration::from_millis(3), 0), None);
+    }
+
+    #[test]
+    fn no_work_takes_no_time_each() {
+        let servers = Servers::default();
+        let cpu = Cpu { servers: Some(Duration::ZERO), load: Some(Duration::ZERO) };
+        assert!(cpu.each(&servers, 0).load.is_none());
+        assert!(cpu.each(&servers, 1).load.is_some_and(|time| time > Duration::ZERO));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use tokio::time::{Instant, sleep, timeout};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The unit in which Linux reports CPU time to user programs, on every architecture.
 const TICKS_PER_SECOND: u64 = 100;
+/// The unit in which files grow.
+const PAGE_BYTES: usize = 4096;
+const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// Servers that run. Dropping this kills them.
 #[derive(Debug, Default)]
@@ -72,10 +76,8 @@ impl Servers {
 
     /// Returns the CPU time of all processes so far, of those that have ended too.
     pub(crate) fn cpu(&self) -> Duration {
-        let roots: Vec<u32> = self.roots().collect();
-        let ended = |pid: &u32| if roots.contains(pid) { 4 } else { 2 };
-        let ticks = self.pids().iter().map(|pid| ticks(*pid, ended(pid))).sum::<u64>();
-        Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+        let ended: Duration = self.roots().map(|pid| ticks(pid, 13, 2)).sum();
+        self.pids().into_iter().map(cpu_of).sum::<Duration>() + ended
     }
 
     /// Returns the memory that all processes have now, in bytes.
@@ -120,10 +122,25 @@ fn parents() -> BTreeMap<u32, u32> {
     pids.filter_map(|pid| Some((pid, stat(pid)?.get(1)?.parse().ok()?))).collect()
 }
 
-/// Returns a process's CPU time: its own (two fields), and that of the children it has waited for (two more).
-fn ticks(pid: u32, fields: usize) -> u64 {
+/// Returns a process's own CPU time.
+///
+/// The time in ticks is rounded down, which would hide most of what many small processes do; the exact time of threads
+/// does not hold those that have ended. The larger one is nearer to the truth.
+fn cpu_of(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let exact = tasks.filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(exact.sum()).max(ticks(pid, 11, 2))
+}
+
+/// Returns the sum of some times in `/proc/PID/stat`: its own are at 11 and 12, those of ended children at 13 and 14.
+fn ticks(pid: u32, first: usize, count: usize) -> Duration {
     let times = stat(pid).unwrap_or_default();
-    times.iter().skip(11).take(fields).filter_map(|field| field.parse::<u64>().ok()).sum()
+    let times = times.iter().skip(first).take(count);
+    let ticks: u64 = times.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }
 
 /// Returns the fields of `/proc/PID/stat` behind the program's name.
@@ -148,19 +165,42 @@ fn own_memory(pid: u32) -> u64 {
 
 /// Returns the CPU time of this process, which makes the load.
 pub(crate) fn own_cpu() -> Duration {
-    Duration::from_millis(ticks(std::process::id(), 2) * 1000 / TICKS_PER_SECOND)
+    cpu_of(std::process::id())
 }
 
-/// Returns the bytes that a folder takes on its disk.
-pub(crate) fn disk_bytes(folder: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let bytes = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
-        Ok(metadata) => metadata.blocks() * 512,
-        Err(_) => 0,
+/// Returns the bytes of the pages in a folder's files that hold anything but zeros: stores make their files larger
+/// than they need, each to another degree.
+pub(crate) fn disk_bytes(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            bytes += disk_bytes(&entry.path())?;
+        } else if kind.is_file() {
+            bytes += used_bytes(&entry.path())?;
+        }
+    }
+    Ok(bytes)
+}
+
+fn used_bytes(path: &Path) -> Result<u64> {
+    let mut file = match fs::File::open(path) {
+        // A server may remove its files meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        opened => opened?,
     };
-    entries.map(bytes).sum()
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut pages = 0;
+    loop {
+        let count = file.read(&mut buffer)?;
+        let used =
+            buffer[..count].chunks(PAGE_BYTES).filter(|page| page.iter().any(|byte| *byte != 0));
+        pages += used.count() as u64;
+        if count == 0 {
+            return Ok(pages * PAGE_BYTES as u64);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -175,7 +215,21 @@ mod tests {
             (fields[1].as_str(), fields[11].as_str(), fields[14].as_str()),
             ("1", "250", "3")
         );
-        assert!(ticks(std::process::id(), 2) <= ticks(std::process::id(), 4));
+        let began_at = Instant::now();
+        while began_at.elapsed() < Duration::from_millis(20) {}
+        assert!(own_cpu() > Duration::ZERO);
+    }
+
+    #[test]
+    fn pages_of_zeros_are_not_in_use() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        fs::create_dir(folder.path().join("inner"))?;
+        let mut content = vec![0; 3 * PAGE_BYTES];
+        content[PAGE_BYTES + 7] = 1;
+        fs::write(folder.path().join("inner/file"), &content)?;
+        fs::write(folder.path().join("small"), "x")?;
+        assert_eq!(disk_bytes(folder.path())?, 2 * PAGE_BYTES as u64);
+        Ok(())
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ const LATENCY_US_MAX: u64 = 3_600_000_000;
 /// The number of errors after which a client gives up.
 const ERRORS_MAX: u64 = 10;
 /// The number of times that a stream is read, and the time after which it is not read again.
-const READS: (usize, Duration) = (200, Duration::from_secs(1));
+const READS: (usize, Duration) = (200, Duration::from_millis(700));
 
 /// The appends of one measurement.
 #[derive(Clone, Debug)]

@@ -20,7 +20,7 @@ use crate::columns::{Column, json, random};
 use crate::peer::{About, Event, Mark, Peer, Place, Store, Tally};
 use crate::servers::Servers;
 
-const DURABLE: &str = "before 2.10 nothing is flushed before the answer, but every two minutes; since then `sync_interval: always` is set";
+const DURABLE: &str = "no: versions before 2.10 answer first and flush every two minutes; newer ones have `sync_interval: always` here";
 const CHECKED: &str = "sequence of the subject's newest message";
 const ORDER: &str = "one log of the JetStream stream";
 const NO_TRANSACTION: &str = "a message is appended by itself, not several at once";
@@ -32,7 +32,7 @@ const LACKS: &[(Column, &str)] = &[
 
 pub(crate) static THREE: About = About {
     name: "nats-3",
-    title: "NATS JetStream, 3 nodes",
+    title: "NATS JetStream, 3 nodes (see *durable*)",
     durable: DURABLE,
     replicated: "3 nodes, a majority before the answer",
     checked: CHECKED,
@@ -40,8 +40,12 @@ pub(crate) static THREE: About = About {
     lacks: LACKS,
 };
 
-pub(crate) static ONE: About =
-    About { name: "nats-1", title: "NATS JetStream, *1 node*", replicated: "no", ..THREE };
+pub(crate) static ONE: About = About {
+    name: "nats-1",
+    title: "NATS JetStream, *1 node* (see *durable*)",
+    replicated: "no",
+    ..THREE
+};
 
 /// The name of the JetStream stream that holds everything.
 const LOG: &str = "log";

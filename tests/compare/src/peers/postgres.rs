@@ -31,7 +31,7 @@ pub(crate) static ABOUT: About = About {
 
 /// The user that runs the server if this is run by root, which PostgreSQL refuses.
 const NOBODY: &str = "nobody";
-/// More connections than this are slower; clients beyond it share them, pipelined.
+/// Clients beyond this number share connections, pipelined: fewer are slower, and more cost a process each.
 const CONNECTIONS_MAX: usize = 64;
 
 const SCHEMA: &str = "create table if not exists events (

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamRangeReply, StreamReadOptions, StreamReadReply};
-use redis::{AsyncCommands, AsyncConnectionConfig, Client, Script};
+use redis::{AsyncConnectionConfig, Client, Script, Value, cmd};
 use tokio::time::Instant;
 
 use super::{Programs, program, version};
@@ -77,7 +76,7 @@ impl Peer for Redis {
             .wait_for(async || {
                 let mut connection = connect(place).await?;
                 // An answer comes only when the file is loaded.
-                let _length: u64 = connection.xlen(LOG).await?;
+                let _length: u64 = cmd("XLEN").arg(LOG).query_async(&mut connection).await?;
                 Ok(())
             })
             .await?;
@@ -120,8 +119,7 @@ impl Store for Scripts {
 
     async fn read_stream(&self, stream: &str) -> Result<Tally> {
         let mut call = self.read.key(stream);
-        let entries: StreamRangeReply =
-            call.key(LOG).invoke_async(&mut self.connection.clone()).await?;
+        let entries: Value = call.key(LOG).invoke_async(&mut self.connection.clone()).await?;
         let mut tally = Tally::default();
         take(&mut tally, &entries)?;
         Ok(tally)
@@ -129,30 +127,30 @@ impl Store for Scripts {
 
     async fn replay(&self, deadline: Instant) -> Result<Tally> {
         let mut tally = Tally::default();
-        let mut after = "-".to_owned();
+        let mut from = b"-".to_vec();
         while Instant::now() < deadline {
-            let mut connection = self.connection.clone();
-            let page: StreamRangeReply = connection.xrange_count(LOG, &after, "+", PAGE).await?;
-            take(&mut tally, &page)?;
-            let Some(last) = page.ids.last() else { break };
-            after = format!("({}", last.id);
+            let mut page = cmd("XRANGE");
+            page.arg(LOG).arg(&from).arg("+").arg("COUNT").arg(PAGE);
+            let entries: Value = page.query_async(&mut self.connection.clone()).await?;
+            let Some(last) = take(&mut tally, &entries)? else { break };
+            from = [b"(", last].concat();
         }
         Ok(tally)
     }
 
     async fn catch_up(&self, events: u64, deadline: Instant) -> Result<Tally> {
         let mut tally = Tally::default();
-        let mut after = "0".to_owned();
-        let options = StreamReadOptions::default().count(PAGE).block(1000);
+        let mut after = b"0".to_vec();
         while tally.events < events && Instant::now() < deadline {
-            let mut connection = self.connection.clone();
-            let page: Option<StreamReadReply> =
-                connection.xread_options(&[LOG], &[&after], &options).await?;
-            for key in page.into_iter().flat_map(|page| page.keys) {
-                let page = StreamRangeReply { ids: key.ids };
-                take(&mut tally, &page)?;
-                if let Some(last) = page.ids.last() {
-                    after = last.id.clone();
+            let mut page = cmd("XREAD");
+            page.arg("COUNT").arg(PAGE).arg("BLOCK").arg(1000).arg("STREAMS").arg(LOG).arg(&after);
+            let keys: Value = page.query_async(&mut self.connection.clone()).await?;
+            let Value::Array(keys) = keys else { continue };
+            for key in &keys {
+                let Value::Array(key) = key else { bail!("no key and entries: {key:?}") };
+                let entries = key.get(1).unwrap_or(&Value::Nil);
+                if let Some(last) = take(&mut tally, entries)? {
+                    after = last.to_vec();
                 }
             }
         }
@@ -160,12 +158,25 @@ impl Store for Scripts {
     }
 }
 
-fn take(tally: &mut Tally, entries: &StreamRangeReply) -> Result<()> {
-    for entry in &entries.ids {
-        match entry.map.get("d") {
-            Some(redis::Value::BulkString(data)) => tally.take(&data),
-            _ => bail!("an entry has no data"),
+/// Takes entries as they come, each an id and its fields; the data is the last of these. Returns the last id.
+fn take<'a>(tally: &mut Tally, entries: &'a Value) -> Result<Option<&'a [u8]>> {
+    let Value::Array(entries) = entries else { bail!("no entries: {entries:?}") };
+    let mut last = None;
+    for entry in entries {
+        let parts = match entry {
+            Value::Array(parts) => &parts[..],
+            _ => bail!("no entry: {entry:?}"),
+        };
+        let [Value::BulkString(id), Value::Array(fields)] = parts else {
+            bail!("no id: {entry:?}")
+        };
+        match &fields[..] {
+            [.., Value::BulkString(name), Value::BulkString(data)] if name == b"d" => {
+                tally.take(data);
+            }
+            _ => bail!("no data: {entry:?}"),
         }
+        last = Some(&id[..]);
     }
-    Ok(())
+    Ok(last)
 }
