@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::columns::{Appends, COLUMNS, Column, Payload};
 use crate::payloads::Payloads;
@@ -20,6 +20,8 @@ use crate::work::{self, Load, Scattered};
 
 /// The number of clients and the time of the load before the first column, which is not shown.
 const WARM_UP: (usize, Duration) = (16, Duration::from_millis(500));
+/// The pause between two stores.
+const SETTLE: Duration = Duration::from_millis(500);
 /// The longest time of a replay.
 const REPLAY_MAX: Duration = Duration::from_secs(2);
 /// The time for which flushes are counted.
@@ -61,12 +63,19 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         for peer in &peers {
             let round = (began, round);
             let turn = Turn { options, peer: &**peer, round, payloads: &payloads };
+            settle().await;
             if let Err(error) = turn.take().await {
                 eprintln!("FAILED: {} in round {}: {error:#}", peer.about().name, round.1);
             }
         }
     }
     Ok(())
+}
+
+/// Waits until the disk is done with what the store before has left: its files' removal is in the same journal.
+async fn settle() {
+    rustix::fs::sync();
+    sleep(SETTLE).await;
 }
 
 /// A file system in memory would make every flush free.

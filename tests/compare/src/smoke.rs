@@ -51,6 +51,8 @@ async fn try_out(peer: &dyn Peer) -> Result<()> {
     let store = peer.connect(&place, 1).await?;
     holds(peer, &store).await?;
     store.append(0, "stream-1", second, payloads.take(&mut dice, 1)).await?;
+    // PostgreSQL waits for its clients before it ends.
+    drop(store);
     servers.stop().await;
     Ok(())
 }

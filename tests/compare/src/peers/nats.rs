@@ -5,15 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::stream::{Config, StorageType, Stream};
 use async_nats::jetstream::{self, Context};
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Programs, program, version};
 use crate::columns::{Column, json, random};
@@ -133,8 +135,23 @@ impl Nats {
             ..Config::default()
         };
         let log = context.get_or_create_stream(config).await?;
+        answers(&context).await?;
         Ok((context, log))
     }
+}
+
+/// Succeeds once messages reach the leader: one that expects what cannot be is refused by it.
+async fn answers(context: &Context) -> Result<()> {
+    for _ in 0..100 {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, i64::MAX.to_string().as_str());
+        let sent = context.publish_with_headers("ev.nothing", headers, Bytes::new()).await?;
+        match sent.await {
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => return Ok(()),
+            _ => sleep(Duration::from_millis(20)).await,
+        }
+    }
+    bail!("the log has no leader")
 }
 
 /// Returns true if a server of that version can flush before it answers: `nats-server: v2.9.10` cannot.
