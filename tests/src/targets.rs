@@ -26,7 +26,7 @@ fn decode_append(bytes: &[u8]) {
     }
 }
 
-/// What is read in place is what the generated code and the conversion accept, too.
+/// An append that is read in place is one that the generated code and the conversion accept, too.
 fn read_in_place(bytes: &[u8]) {
     if let Some(read) = read_append(bytes) {
         let message = v1::Append::decode(bytes).expect("the generated code decodes it");

@@ -24,11 +24,10 @@ pub(crate) fn accept(message: Bytes) -> Result<usize, Invalid> {
 pub(crate) fn answer(scan: Box<Scan>, mut pass_on: impl FnMut(Vec<u8>)) -> Result<usize, Fault> {
     let mut rest = Some(scan);
     let mut count = 0;
-    while let Some(scan) = rest {
-        let (events, messages, next) = read::next_messages(scan)?;
+    while rest.is_some() {
+        let (events, messages) = read::next_messages(&mut rest)?;
         messages.iter().for_each(|message| pass_on(message.encode_to_vec()));
         count += events as usize;
-        rest = next;
     }
     Ok(count)
 }

@@ -307,7 +307,7 @@ mod tests {
             (v1::RecordedEvent { stream: String::new(), ..recorded.clone() }, "stream"),
             (with(Some(v1::NewEvent { id: Bytes::new(), ..event.clone() })), "id"),
             (with(Some(v1::NewEvent { r#type: String::new(), ..event.clone() })), "type"),
-            (with(Some(v1::NewEvent { tags: vec![String::new()], ..event.clone() })), "tags"),
+            (with(Some(v1::NewEvent { tags: vec![String::new()], ..event })), "tags"),
         ] {
             let batch = v1::EventBatch { events: vec![wrong] }.encode_to_vec();
             let refused = BatchDecoder::default().decode(&batch.into()).expect_err(field);

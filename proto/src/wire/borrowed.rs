@@ -232,7 +232,7 @@ mod tests {
         twice.extend(v1::Write { stream: "b-1".into(), ..v1::Write::default() }.encode_to_vec());
         assert_eq!(read_write(&twice), None);
         for length in 1..whole.len() {
-            // What is cut at the end of a write is an append of fewer writes.
+            // A message that is cut at the end of a write is an append of fewer writes.
             if let Some(read) = read_append(&whole[..length]) {
                 assert!(read.writes().len() < 4);
             }

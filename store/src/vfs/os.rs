@@ -153,7 +153,7 @@ impl File for OsFile {
     }
 
     fn will_read(&self, range: Range<u64>) {
-        // Whoever reads the range learns of its faults.
+        // A fault of the range shows when it is read.
         let length = NonZeroU64::new(range.end.saturating_sub(range.start));
         let _ = rustix::fs::fadvise(&self.0, range.start, length, Advice::WillNeed);
     }

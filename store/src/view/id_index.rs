@@ -145,7 +145,7 @@ mod tests {
         fn an_index_finds_what_was_added_and_not_removed(
             steps in proptest::collection::vec((0..40_u32, 0..6_u64, any::<bool>()), 0..200)
         ) {
-            let hash_of = |number: u64| (number % 3) << 60 | number % 2;
+            let hash_of = |number: u64| ((number % 3) << 60) | (number % 2);
             let mut index = IdIndex::new(16);
             let mut model: BTreeMap<u32, u64> = BTreeMap::new();
             for (slot, number, adds) in steps {

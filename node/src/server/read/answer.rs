@@ -77,14 +77,17 @@ fn stops() -> Problem {
     problem::stopping(Outcome::NotAppended)
 }
 
-/// Returns the number of events of a scan's next page, the page as messages, and the rest of the scan.
+/// Takes the next page of the scan, which is taken out at its end; returns the number of the page's events, and the page
+/// as messages.
 pub(crate) fn next_messages(
-    scan: Box<Scan>,
-) -> Result<(u64, Vec<v1::ReadResponse>, Option<Box<Scan>>), Fault> {
-    let Page { events, rest, .. } = Page::<Encoded>::fetch(scan, PAGE_BYTES)?;
+    scan: &mut Option<Box<Scan>>,
+) -> Result<(u64, Vec<v1::ReadResponse>), Fault> {
+    let Some(rest) = scan.take() else { return Ok((0, Vec::new())) };
+    let Page { events, rest, .. } = Page::<Encoded>::fetch(rest, PAGE_BYTES)?;
+    *scan = rest;
     let Some(Formed { events: Encoded(messages), count, .. }) = events else {
-        return Ok((0, Vec::new(), rest));
+        return Ok((0, Vec::new()));
     };
     let messages = messages.into_iter().map(|events| response(Message::Events(events)));
-    Ok((count, messages.collect(), rest))
+    Ok((count, messages.collect()))
 }

@@ -104,7 +104,7 @@ impl Contents {
             body_length: event.body.len() as u32,
             begins,
         });
-        // What has a type of the system stands in a stream of the system, which no other label finds.
+        // An event with a type of the system stands in a stream of the system, which no other label finds.
         let is_system = event.labels.is_system();
         let labels = event.labels.iter().take(if is_system { 1 } else { usize::MAX });
         for (kind, name) in labels {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::Failure;
 
-/// What is appended, altogether and at once.
+/// The load: how much is appended, altogether and at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
     pub(crate) events: u64,

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// The length of a tick of the kernel's CPU times, on every common system.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What all nodes together take; the memory is that of the node that has most.
+/// The resources that all nodes together take; the memory is that of the node that has most.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) cpu: Duration,
